@@ -1,0 +1,82 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: GPL-3.0-or-later
+import PackageDescription
+
+// The staircase: a target depends only on targets above it in this list (see "Where the code is" in README.md).
+let common: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+/// Where bytes from outside are read, every unsafe construct is marked as such.
+let hostile: [SwiftSetting] = common + [.strictMemorySafety()]
+
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+
+let package = Package(
+    name: "reforge",
+    products: [.executable(name: "reforge", targets: ["reforge"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    ],
+    targets: [
+        .target(name: "CLinuxShims"),
+        .target(name: "CEarlyBoot"),
+        .systemLibrary(
+            name: "CParted", pkgConfig: "libparted", providers: [.apt(["libparted-dev", "uuid-dev", "libblkid-dev"])]),
+        .systemLibrary(name: "CBlkid", pkgConfig: "blkid", providers: [.apt(["libblkid-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+
+        .target(name: "ByteParsing", swiftSettings: hostile),
+        .target(name: "DiskModel", dependencies: ["ByteParsing"], swiftSettings: hostile),
+        .target(name: "LinuxSystem", dependencies: ["DiskModel", "CLinuxShims", system], swiftSettings: common),
+        .target(
+            name: "Filesystems", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "CBlkid"],
+            swiftSettings: hostile),
+        .target(
+            name: "DiskEditing", dependencies: ["DiskModel", "LinuxSystem", "Filesystems", "CParted", system],
+            swiftSettings: common),
+        .target(name: "Codecs", dependencies: ["CZstd", crypto], swiftSettings: common),
+        .target(
+            name: "ImageStore", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", system],
+            exclude: ["ImageFormat.md"], swiftSettings: hostile),
+        .target(
+            name: "FilesystemResize", dependencies: ["DiskModel", "LinuxSystem", system], swiftSettings: common),
+        .target(
+            name: "Imaging",
+            dependencies: [
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs", "ImageStore",
+                "FilesystemResize", system,
+            ], swiftSettings: common),
+        .target(
+            name: "BootRepair",
+            dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", system],
+            swiftSettings: common),
+        .target(
+            name: "RecoveryInit",
+            dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "ImageStore", system],
+            swiftSettings: common),
+        .executableTarget(
+            name: "reforge",
+            dependencies: [
+                "DiskModel", "LinuxSystem", "Filesystems", "ImageStore", "Imaging", "BootRepair", "RecoveryInit",
+                "CEarlyBoot", system, .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: common),
+
+        .target(name: "TestSupport", dependencies: ["DiskModel", "LinuxSystem", system], path: "Tests/TestSupport"),
+        .testTarget(name: "ByteParsingTests", dependencies: ["ByteParsing"]),
+        .testTarget(name: "DiskModelTests", dependencies: ["DiskModel", "TestSupport"]),
+        .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "TestSupport", system]),
+        .testTarget(name: "FilesystemsTests", dependencies: ["Filesystems", "TestSupport", "LinuxSystem"]),
+        .testTarget(name: "DiskEditingTests", dependencies: ["DiskEditing", "Filesystems", "TestSupport"]),
+        .testTarget(name: "CodecsTests", dependencies: ["Codecs"]),
+        .testTarget(name: "ImageStoreTests", dependencies: ["ImageStore", "TestSupport"]),
+        .testTarget(name: "ImagingTests", dependencies: ["Imaging", "ImageStore", "Filesystems", "TestSupport"]),
+        .testTarget(name: "BootRepairTests", dependencies: ["BootRepair", "TestSupport"]),
+        .testTarget(name: "RecoveryInitTests", dependencies: ["RecoveryInit", "TestSupport"]),
+    ]
+)

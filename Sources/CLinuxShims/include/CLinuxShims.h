@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// System calls and constants that Swift's Glibc module does not show. One line each; the policy is in LinuxSystem.
+// Every function returns 0 (or a descriptor) or -errno, so that errno cannot be lost on the way to Swift.
+#pragma once
+#include <stdint.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+int rf_o_direct(void);
+int rf_o_path(void);
+
+int rf_block_byte_count(int fd, uint64_t *out);
+int rf_block_logical_sector(int fd, int *out);
+int rf_block_physical_sector(int fd, unsigned *out);
+int rf_block_alignment_offset(int fd, int *out);
+int rf_block_optimal_io(int fd, unsigned *out);
+int rf_block_disk_sequence(int fd, uint64_t *out);
+int rf_block_flush_buffers(int fd);
+int rf_block_discard(int fd, uint64_t offset, uint64_t length);
+int rf_block_zero_out(int fd, uint64_t offset, uint64_t length);
+int rf_block_reread_partitions(int fd);
+int rf_block_add_partition(int fd, int number, uint64_t offset, uint64_t length);
+int rf_block_delete_partition(int fd, int number);
+
+int rf_fallocate_punch(int fd, uint64_t offset, uint64_t length);
+int rf_fallocate_zero(int fd, uint64_t offset, uint64_t length);
+int rf_drop_cache(int fd, uint64_t offset, uint64_t length);
+int rf_advise_sequential(int fd);
+
+int rf_loop_get_free(int control_fd);
+int rf_loop_configure(int loop_fd, int backing_fd, uint64_t offset, uint64_t size_limit, unsigned block_size,
+                      int read_only);
+int rf_loop_clear(int loop_fd);
+int rf_loop_backing(int loop_fd, uint64_t *device, uint64_t *inode, uint64_t *offset);
+
+int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
+uint64_t rf_resolve_in_root(void);
+uint64_t rf_resolve_no_magiclinks(void);
+uint64_t rf_resolve_no_xdev(void);
+
+int rf_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
+int rf_umount(const char *target, int lazy);
+uint64_t rf_ms_rdonly(void);
+uint64_t rf_ms_nosuid(void);
+uint64_t rf_ms_nodev(void);
+uint64_t rf_ms_noexec(void);
+uint64_t rf_ms_bind(void);
+uint64_t rf_ms_rec(void);
+uint64_t rf_ms_move(void);
+uint64_t rf_ms_private(void);
+
+int rf_reboot_restart(void);
+int rf_reboot_poweroff(void);
+int rf_reboot_disable_ctrl_alt_del(void);
+
+// Starts argv in a new session or not, with the three descriptors given (-1: /dev/null), in `root` (NULL: unchanged)
+// and the environment `envp`. All other descriptors are closed. Returns the process id or -errno (of exec too).
+int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, const char *root,
+             int new_session, int controlling_tty);
+
+int rf_processor_count(void);
+unsigned rf_major(uint64_t device);
+unsigned rf_minor(uint64_t device);

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#define _GNU_SOURCE
+#include "CLinuxShims.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/blkpg.h>
+#include <linux/fs.h>
+#include <linux/loop.h>
+#include <linux/openat2.h>
+#include <linux/close_range.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef BLKGETDISKSEQ // linux/fs.h since 5.15
+#define BLKGETDISKSEQ _IOR(0x12, 128, uint64_t)
+#endif
+
+#define RESULT(call) ((call) < 0 ? -errno : 0)
+
+int rf_o_direct(void) { return O_DIRECT; }
+int rf_o_path(void) { return O_PATH; }
+
+int rf_block_byte_count(int fd, uint64_t *out) { return RESULT(ioctl(fd, BLKGETSIZE64, out)); }
+int rf_block_logical_sector(int fd, int *out) { return RESULT(ioctl(fd, BLKSSZGET, out)); }
+int rf_block_physical_sector(int fd, unsigned *out) { return RESULT(ioctl(fd, BLKPBSZGET, out)); }
+int rf_block_alignment_offset(int fd, int *out) { return RESULT(ioctl(fd, BLKALIGNOFF, out)); }
+int rf_block_optimal_io(int fd, unsigned *out) { return RESULT(ioctl(fd, BLKIOOPT, out)); }
+int rf_block_disk_sequence(int fd, uint64_t *out) { return RESULT(ioctl(fd, BLKGETDISKSEQ, out)); }
+int rf_block_flush_buffers(int fd) { return RESULT(ioctl(fd, BLKFLSBUF, 0)); }
+int rf_block_discard(int fd, uint64_t offset, uint64_t length) {
+    uint64_t range[2] = {offset, length};
+    return RESULT(ioctl(fd, BLKDISCARD, range));
+}
+int rf_block_zero_out(int fd, uint64_t offset, uint64_t length) {
+    uint64_t range[2] = {offset, length};
+    return RESULT(ioctl(fd, BLKZEROOUT, range));
+}
+int rf_block_reread_partitions(int fd) { return RESULT(ioctl(fd, BLKRRPART, 0)); }
+
+static int partition_call(int fd, int operation, int number, uint64_t offset, uint64_t length) {
+    struct blkpg_partition partition = {.start = (long long)offset, .length = (long long)length, .pno = number};
+    struct blkpg_ioctl_arg argument = {.op = operation, .datalen = sizeof partition, .data = &partition};
+    return RESULT(ioctl(fd, BLKPG, &argument));
+}
+int rf_block_add_partition(int fd, int number, uint64_t offset, uint64_t length) {
+    return partition_call(fd, BLKPG_ADD_PARTITION, number, offset, length);
+}
+int rf_block_delete_partition(int fd, int number) { return partition_call(fd, BLKPG_DEL_PARTITION, number, 0, 0); }
+
+int rf_fallocate_punch(int fd, uint64_t offset, uint64_t length) {
+    return RESULT(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length));
+}
+int rf_fallocate_zero(int fd, uint64_t offset, uint64_t length) {
+    return RESULT(fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length));
+}
+int rf_drop_cache(int fd, uint64_t offset, uint64_t length) {
+    return -posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED);
+}
+int rf_advise_sequential(int fd) { return -posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); }
+
+int rf_loop_get_free(int control_fd) {
+    int number = ioctl(control_fd, LOOP_CTL_GET_FREE);
+    return number < 0 ? -errno : number;
+}
+int rf_loop_configure(int loop_fd, int backing_fd, uint64_t offset, uint64_t size_limit, unsigned block_size,
+                      int read_only) {
+    struct loop_config config = {.fd = (unsigned)backing_fd, .block_size = block_size};
+    config.info.lo_offset = offset;
+    config.info.lo_sizelimit = size_limit;
+    config.info.lo_flags = LO_FLAGS_AUTOCLEAR | (read_only ? LO_FLAGS_READ_ONLY : 0);
+    return RESULT(ioctl(loop_fd, LOOP_CONFIGURE, &config));
+}
+int rf_loop_clear(int loop_fd) { return RESULT(ioctl(loop_fd, LOOP_CLR_FD, 0)); }
+int rf_loop_backing(int loop_fd, uint64_t *device, uint64_t *inode, uint64_t *offset) {
+    struct loop_info64 info;
+    if (ioctl(loop_fd, LOOP_GET_STATUS64, &info) < 0) return -errno;
+    *device = info.lo_device;
+    *inode = info.lo_inode;
+    *offset = info.lo_offset;
+    return 0;
+}
+
+int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
+    struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
+    long fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof how);
+    return fd < 0 ? -errno : (int)fd;
+}
+uint64_t rf_resolve_in_root(void) { return RESOLVE_IN_ROOT; }
+uint64_t rf_resolve_no_magiclinks(void) { return RESOLVE_NO_MAGICLINKS; }
+uint64_t rf_resolve_no_xdev(void) { return RESOLVE_NO_XDEV; }
+
+int rf_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data) {
+    return RESULT(mount(source, target, type, flags, data));
+}
+int rf_umount(const char *target, int lazy) { return RESULT(umount2(target, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0))); }
+uint64_t rf_ms_rdonly(void) { return MS_RDONLY; }
+uint64_t rf_ms_nosuid(void) { return MS_NOSUID; }
+uint64_t rf_ms_nodev(void) { return MS_NODEV; }
+uint64_t rf_ms_noexec(void) { return MS_NOEXEC; }
+uint64_t rf_ms_bind(void) { return MS_BIND; }
+uint64_t rf_ms_rec(void) { return MS_REC; }
+uint64_t rf_ms_move(void) { return MS_MOVE; }
+uint64_t rf_ms_private(void) { return MS_PRIVATE; }
+
+int rf_reboot_restart(void) { return RESULT(reboot(RB_AUTOBOOT)); }
+int rf_reboot_poweroff(void) { return RESULT(reboot(RB_POWER_OFF)); }
+int rf_reboot_disable_ctrl_alt_del(void) { return RESULT(reboot(RB_DISABLE_CAD)); }
+
+int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, const char *root,
+             int new_session, int controlling_tty) {
+    int report[2];
+    if (pipe2(report, O_CLOEXEC) < 0) return -errno;
+    sigset_t all, old;
+    sigfillset(&all);
+    // No handler of ours may run in the child before exec.
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    pid_t pid = fork();
+    if (pid == 0) {
+        // Only async-signal-safe calls from here on: the parent has threads.
+        int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        int wanted[3] = {in_fd < 0 ? null_fd : in_fd, out_fd < 0 ? null_fd : out_fd, err_fd < 0 ? null_fd : err_fd};
+        // Lift all three above 2 first, so that one dup2 cannot overwrite the source of another.
+        for (int i = 0; i < 3; i++)
+            if ((wanted[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, 10)) < 0) goto failed;
+        int report_fd = fcntl(report[1], F_DUPFD_CLOEXEC, 10);
+        if (report_fd < 0) goto failed;
+        report[1] = report_fd;
+        for (int i = 0; i < 3; i++)
+            if (dup2(wanted[i], i) < 0) goto failed;
+        // Everything else closes at exec, whoever opened it without O_CLOEXEC.
+        syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
+        if (new_session && setsid() < 0) goto failed;
+        if (controlling_tty && ioctl(0, TIOCSCTTY, 1) < 0) goto failed;
+        if (root && (chroot(root) < 0 || chdir("/") < 0)) goto failed;
+        for (int signal_number = 1; signal_number < NSIG; signal_number++) signal(signal_number, SIG_DFL);
+        sigset_t none;
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        execvpe(argv[0], (char *const *)argv, (char *const *)envp);
+    failed:;
+        int error = errno;
+        ssize_t ignored = write(report[1], &error, sizeof error);
+        (void)ignored;
+        _exit(127);
+    }
+    int fork_error = errno;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    close(report[1]);
+    if (pid < 0) {
+        close(report[0]);
+        return -fork_error;
+    }
+    int child_error = 0;
+    ssize_t count;
+    do count = read(report[0], &child_error, sizeof child_error);
+    while (count < 0 && errno == EINTR);
+    close(report[0]);
+    if (count == sizeof child_error) {
+        waitpid(pid, NULL, 0);
+        return -child_error;
+    }
+    return pid;
+}
+
+int rf_processor_count(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) < 0 ? 1 : CPU_COUNT(&set);
+}
+unsigned rf_major(uint64_t device) { return major(device); }
+unsigned rf_minor(uint64_t device) { return minor(device); }

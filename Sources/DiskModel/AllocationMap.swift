@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// Which byte ranges of a volume are in use: sorted, disjoint, never touching, all inside `0..<byteCount`.
+///
+/// A map may only err towards *more*: everything not listed may be dropped.
+public struct AllocationMap: Equatable, Sendable {
+    /// The length of the volume in bytes.
+    public let byteCount: UInt64
+    /// The ranges in use, ascending.
+    public private(set) var ranges: [ByteRange]
+
+    /// A map with nothing in use.
+    public init(byteCount: UInt64) {
+        self.byteCount = byteCount
+        ranges = []
+    }
+
+    /// A map with everything in use.
+    public static func whole(byteCount: UInt64) -> AllocationMap {
+        var map = AllocationMap(byteCount: byteCount)
+        map.insert(0..<byteCount)
+        return map
+    }
+
+    /// A map of any ranges, in any order; what lies outside the volume is cut off.
+    public init(byteCount: UInt64, unsorted: [ByteRange]) {
+        self.init(byteCount: byteCount)
+        for range in unsorted.sorted(by: { $0.lowerBound < $1.lowerBound }) { insert(range) }
+    }
+
+    /// The number of bytes in use.
+    public var usedByteCount: UInt64 { ranges.reduce(0) { $0 + $1.byteCount } }
+
+    /// Marks a range as used; what lies outside the volume is cut off. Appending in ascending order costs O(1);
+    /// anywhere else, O(log n) and the move of what follows.
+    public mutating func insert(_ range: ByteRange) {
+        let range = range.clamped(to: 0..<byteCount)
+        guard !range.isEmpty else { return }
+        guard let last = ranges.last else {
+            ranges.append(range)
+            return
+        }
+        if range.lowerBound > last.upperBound {
+            ranges.append(range)
+        } else if range.lowerBound >= last.lowerBound {
+            ranges[ranges.count - 1] = last.lowerBound..<max(last.upperBound, range.upperBound)
+        } else {
+            // The first range that ends at or after our start, and the first that starts after our end.
+            let first = partitioningIndex { $0.upperBound >= range.lowerBound }
+            let end = partitioningIndex { $0.lowerBound > range.upperBound }
+            var merged = range
+            if first < end {
+                merged =
+                    min(range.lowerBound, ranges[first].lowerBound)..<max(range.upperBound, ranges[end - 1].upperBound)
+            }
+            ranges.replaceSubrange(first..<end, with: CollectionOfOne(merged))
+        }
+    }
+
+    /// Marks every range of `other` as used, moved up by `offset` bytes.
+    public mutating func insert(contentsOf other: AllocationMap, offset: UInt64 = 0) {
+        guard other.ranges.count > 16, let last = ranges.last, let first = other.ranges.first,
+            let start = first.shifted(up: offset)?.lowerBound, start <= last.upperBound
+        else {
+            for range in other.ranges { range.shifted(up: offset).map { insert($0) } }
+            return
+        }
+        self = AllocationMap(
+            byteCount: byteCount, unsorted: ranges + other.ranges.compactMap { $0.shifted(up: offset) })
+    }
+
+    /// What is not in use, ascending.
+    public var complement: AllocationMap {
+        var result = AllocationMap(byteCount: byteCount)
+        var position: UInt64 = 0
+        for range in ranges {
+            result.insert(position..<range.lowerBound)
+            position = range.upperBound
+        }
+        result.insert(position..<byteCount)
+        return result
+    }
+
+    /// The ranges in use inside `window`, cut to it.
+    public func ranges(in window: ByteRange) -> [ByteRange] {
+        var result: [ByteRange] = []
+        var index = partitioningIndex { $0.upperBound > window.lowerBound }
+        while index < ranges.count, ranges[index].lowerBound < window.upperBound {
+            result.append(ranges[index].clamped(to: window))
+            index += 1
+        }
+        return result
+    }
+
+    /// Whether every byte of `range` is in use.
+    public func covers(_ range: ByteRange) -> Bool {
+        guard !range.isEmpty else { return true }
+        let index = partitioningIndex { $0.upperBound > range.lowerBound }
+        return index < ranges.count && ranges[index].covers(range)
+    }
+
+    /// Whether every byte in use here is in use in `other` too.
+    public func isSubset(of other: AllocationMap) -> Bool { ranges.allSatisfy(other.covers) }
+
+    /// The map rounded outwards to whole blocks of `unit` bytes.
+    public func rounded(outTo unit: UInt64) -> AllocationMap {
+        var result = AllocationMap(byteCount: byteCount)
+        for range in ranges {
+            let end = range.upperBound % unit == 0 ? range.upperBound : range.upperBound - range.upperBound % unit + unit
+            result.insert(range.lowerBound - range.lowerBound % unit..<min(end, byteCount))
+        }
+        return result
+    }
+
+    /// The map with its smallest gaps called used until it has at most `limit` ranges: memory stays bounded however
+    /// fragmented a volume is. It errs towards more, as a map may.
+    public func coalesced(toAtMost limit: Int) -> AllocationMap {
+        guard ranges.count > limit, limit > 0 else { return self }
+        let gaps = zip(ranges, ranges.dropFirst()).map { $1.lowerBound - $0.upperBound }.sorted()
+        let threshold = gaps[ranges.count - limit - 1]
+        var result = AllocationMap(byteCount: byteCount)
+        for range in ranges {
+            if let last = result.ranges.last, range.lowerBound - last.upperBound <= threshold {
+                result.insert(last.lowerBound..<range.upperBound)
+            } else {
+                result.insert(range)
+            }
+        }
+        return result
+    }
+
+    /// The index of the first range for which `condition` holds; it must hold for all that follow.
+    private func partitioningIndex(where condition: (ByteRange) -> Bool) -> Int {
+        var low = 0
+        var high = ranges.count
+        while low < high {
+            let middle = (low + high) / 2
+            if condition(ranges[middle]) { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+}

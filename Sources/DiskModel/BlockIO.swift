@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// Where bytes of a disk or a volume come from: a device, an image file, memory, or a fake that fails.
+///
+/// Blocking, and safe to call from several threads.
+public protocol BlockReader: Sendable {
+    /// The length in bytes.
+    var byteCount: UInt64 { get }
+    /// The unit that the device addresses, in bytes: 512 or 4096.
+    var logicalSectorSize: Int { get }
+    /// A name for messages: a path, or what stands for one.
+    var name: String { get }
+    /// Fills all of `buffer` from `offset` on.
+    /// - Throws: `BlockIOError` where any byte could not be read, also where the range ends past `byteCount`.
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError)
+}
+
+/// Where bytes of a disk go.
+public protocol BlockWriter: BlockReader {
+    /// Writes all of `buffer` at `offset`.
+    /// - Throws: `BlockIOError` where any byte could not be written.
+    func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError)
+    /// Makes every byte of `range` read as zero.
+    func writeZeros(_ range: ByteRange) throws(BlockIOError)
+    /// Tells the device that the contents of `range` no longer matter. What is read there afterwards is unknown.
+    func discard(_ range: ByteRange) throws(BlockIOError)
+    /// Returns once everything written before is on the medium.
+    func flush() throws(BlockIOError)
+}
+
+/// What failed while blocks were read or written.
+public struct BlockIOError: Error, Sendable, CustomStringConvertible {
+    /// The calls that can fail.
+    public enum Operation: String, Sendable {
+        /// Reading bytes.
+        case read
+        /// Writing bytes.
+        case write
+        /// Making bytes zero.
+        case zero
+        /// Trimming bytes.
+        case discard
+        /// Waiting for the medium.
+        case flush
+    }
+
+    /// The call that failed.
+    public var operation: Operation
+    /// The name of the device or file.
+    public var name: String
+    /// Where it failed, in bytes.
+    public var offset: UInt64
+    /// How much was asked for, in bytes.
+    public var byteCount: UInt64
+    /// The system's error number; 0 where the range ends past the end of the device.
+    public var errorNumber: Int32
+    /// What `errorNumber` means, as a sentence part.
+    public var reason: String
+
+    /// Names a failed call.
+    public init(
+        _ operation: Operation, name: String, offset: UInt64, byteCount: UInt64, errorNumber: Int32, reason: String
+    ) {
+        self.operation = operation
+        self.name = name
+        self.offset = offset
+        self.byteCount = byteCount
+        self.errorNumber = errorNumber
+        self.reason = reason
+    }
+
+    /// One sentence for a person.
+    public var description: String {
+        let count = ByteText.exact(byteCount)
+        let place = "at byte \(offset) of \(name)"
+        return switch operation {
+        case .read: "could not read \(count) \(place): \(reason)"
+        case .write: "could not write \(count) \(place): \(reason)"
+        case .zero: "could not write zeros over \(count) \(place): \(reason)"
+        case .discard: "could not discard \(count) \(place): \(reason)"
+        case .flush: "\(name) did not confirm that everything is written: \(reason)"
+        }
+    }
+}
+
+extension BlockReader {
+    /// `byteCount` bytes from `offset` on.
+    public func readBytes(at offset: UInt64, count byteCount: Int) throws(BlockIOError) -> [UInt8] {
+        guard byteCount >= 0, UInt64(byteCount) <= self.byteCount, offset <= self.byteCount - UInt64(byteCount) else {
+            throw BlockIOError(
+                .read, name: name, offset: offset, byteCount: UInt64(max(byteCount, 0)), errorNumber: 0,
+                reason: "that is past its end at byte \(self.byteCount)")
+        }
+        var bytes = [UInt8](repeating: 0, count: byteCount)
+        let result = unsafe bytes.withUnsafeMutableBytes { buffer -> Result<Void, BlockIOError> in
+            Result { () throws(BlockIOError) in unsafe try read(into: buffer, at: offset) }
+        }
+        try result.get()
+        return bytes
+    }
+}
+
+extension BlockWriter {
+    /// Writes an array at `offset`.
+    public func writeBytes(_ bytes: [UInt8], at offset: UInt64) throws(BlockIOError) {
+        let result = unsafe bytes.withUnsafeBytes { buffer -> Result<Void, BlockIOError> in
+            Result { () throws(BlockIOError) in unsafe try write(buffer, at: offset) }
+        }
+        try result.get()
+    }
+}
+
+/// A part of another reader, as a volume of its own.
+public struct BlockSlice<Base: BlockReader>: BlockReader {
+    /// What it is a part of.
+    public let base: Base
+    /// Which part, in bytes of `base`.
+    public let range: ByteRange
+
+    /// The part of `base` at `range`; `nil` where it does not lie inside.
+    public init?(_ base: Base, range: ByteRange) {
+        guard (0..<base.byteCount).covers(range) else { return nil }
+        self.base = base
+        self.range = range
+    }
+
+    /// The length in bytes.
+    public var byteCount: UInt64 { range.byteCount }
+    /// The unit that the device addresses, in bytes.
+    public var logicalSectorSize: Int { base.logicalSectorSize }
+    /// The name of what it is a part of.
+    public var name: String { base.name }
+
+    /// Fills all of `buffer` from `offset` of the part on.
+    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+        let count = UInt64(buffer.count)
+        guard count <= byteCount, offset <= byteCount - count else {
+            throw BlockIOError(
+                .read, name: name, offset: range.lowerBound.addingReportingOverflow(offset).partialValue,
+                byteCount: count, errorNumber: 0, reason: "that is past the end of its partition")
+        }
+        unsafe try base.read(into: buffer, at: range.lowerBound + offset)
+    }
+}
+
+/// Sizes as people read them: binary units.
+public enum ByteText {
+    /// "3.2 GiB", "512 bytes".
+    public static func rounded(_ byteCount: UInt64) -> String {
+        let units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
+        var value = Double(byteCount)
+        var unit = 0
+        while value >= 1024, unit < units.count - 1 {
+            value /= 1024
+            unit += 1
+        }
+        guard unit > 0 else { return "\(byteCount) bytes" }
+        let tenths = Int((value * 10).rounded())
+        return tenths % 10 == 0 || value >= 100 ? "\(tenths / 10) \(units[unit])" : "\(tenths / 10).\(tenths % 10) \(units[unit])"
+    }
+
+    /// "4 MiB" where that is exact, else the number of bytes.
+    public static func exact(_ byteCount: UInt64) -> String {
+        for (unit, name) in [(1 << 40 as UInt64, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
+        where byteCount >= unit && byteCount % unit == 0 {
+            return "\(byteCount / unit) \(name)"
+        }
+        return "\(byteCount) bytes"
+    }
+}

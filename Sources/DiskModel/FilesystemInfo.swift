@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// What a volume holds, as our own reader and libblkid agree on it.
+public struct FilesystemInfo: Codable, Equatable, Sendable {
+    /// The kinds that Reforge knows. `other` is one that only libblkid knows (its name is in `kindName`).
+    public enum Kind: String, Codable, Sendable, CaseIterable {
+        /// Linux ext2, ext3, ext4.
+        case ext2, ext3, ext4
+        /// FAT with 12, 16 or 32 bits an entry.
+        case fat12, fat16, fat32
+        /// Linux swap.
+        case swap
+        /// Known to libblkid only; copied whole.
+        case other
+        /// Nothing recognised; copied whole.
+        case unknown
+    }
+
+    /// How the ranges in use are known.
+    public enum MapSource: String, Codable, Sendable {
+        /// From the filesystem's own allocation structures.
+        case allocationStructures
+        /// Only the header counts (swap).
+        case headerOnly
+        /// Everything is taken as used; `wholeReason` says why.
+        case whole
+    }
+
+    /// What it is.
+    public var kind: Kind
+    /// The name that people use: `ext4`, `vfat`, `swap`, `ntfs`, … (libblkid's TYPE).
+    public var kindName: String
+    /// The UUID or volume id as `blkid` shows it.
+    public var uuid: String?
+    /// The label.
+    public var label: String?
+    /// The filesystem's own length in bytes; the partition may be longer.
+    public var byteCount: UInt64?
+    /// The unit of allocation in bytes.
+    public var blockSize: Int?
+    /// Whether it was cleanly unmounted; `nil` where the format cannot say.
+    public var isClean: Bool?
+    /// Names of feature flags that matter, for people.
+    public var features: [String]
+    /// Where the map of used ranges came from.
+    public var mapSource: MapSource
+    /// Why everything counts as used, where it does.
+    public var wholeReason: String?
+    /// The least length in bytes to which it could shrink, where known.
+    public var leastByteCount: UInt64?
+    /// What a person should know: a hibernation image in swap, …
+    public var remarks: [String]
+
+    /// Describes what a volume holds.
+    public init(
+        kind: Kind, kindName: String, uuid: String? = nil, label: String? = nil, byteCount: UInt64? = nil,
+        blockSize: Int? = nil, isClean: Bool? = nil, features: [String] = [], mapSource: MapSource,
+        wholeReason: String? = nil, leastByteCount: UInt64? = nil, remarks: [String] = []
+    ) {
+        self.kind = kind
+        self.kindName = kindName
+        self.uuid = uuid
+        self.label = label
+        self.byteCount = byteCount
+        self.blockSize = blockSize
+        self.isClean = isClean
+        self.features = features
+        self.mapSource = mapSource
+        self.wholeReason = wholeReason
+        self.leastByteCount = leastByteCount
+        self.remarks = remarks
+    }
+
+    /// Whether it is one of ext2, ext3, ext4.
+    public var isExt: Bool { [.ext2, .ext3, .ext4].contains(kind) }
+    /// Whether it is one of the FATs.
+    public var isFAT: Bool { [.fat12, .fat16, .fat32].contains(kind) }
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+public import ByteParsing
+
+/// A partition table as it was read.
+public struct PartitionTable: Codable, Equatable, Sendable {
+    /// The kinds of table.
+    public enum Kind: String, Codable, Sendable {
+        /// GUID partition table (UEFI 2.10 §5).
+        case gpt
+        /// No table: a filesystem on the bare disk, or nothing at all.
+        case none
+        /// Something that is not understood: the disk is one raw region.
+        case unknown
+    }
+
+    /// Which copy of a GPT was good.
+    public enum Condition: String, Codable, Sendable {
+        /// Both copies agree.
+        case intact
+        /// The primary is damaged; the backup was used.
+        case primaryDamaged
+        /// The backup is damaged or not at the end of the disk; the primary was used.
+        case backupDamaged
+    }
+
+    /// What kind of table it is.
+    public var kind: Kind
+    /// For an unknown table, what it looks like ("MBR", …).
+    public var unknownKindName: String?
+    /// The GPT's disk GUID.
+    public var diskGUID: GUID?
+    /// Which copy was good.
+    public var condition: Condition
+    /// The bytes that partitions may use (GPT: first to last usable LBA).
+    public var usable: ByteRange
+    /// The number of entries that the table has room for.
+    public var entryCount: Int
+    /// The partitions, in the order of their numbers.
+    public var partitions: [Partition]
+
+    /// Describes a table.
+    public init(
+        kind: Kind, unknownKindName: String? = nil, diskGUID: GUID? = nil, condition: Condition = .intact,
+        usable: ByteRange, entryCount: Int = 0, partitions: [Partition] = []
+    ) {
+        self.kind = kind
+        self.unknownKindName = unknownKindName
+        self.diskGUID = diskGUID
+        self.condition = condition
+        self.usable = usable
+        self.entryCount = entryCount
+        self.partitions = partitions
+    }
+}
+
+/// One partition of a table.
+public struct Partition: Codable, Equatable, Sendable {
+    /// Its number in the table, from 1.
+    public var number: Int
+    /// Where it lies on the disk, in bytes.
+    public var range: ByteRange
+    /// What it is for (UEFI 2.10 §5.3.3).
+    public var typeGUID: GUID
+    /// The GUID of this very partition (PARTUUID).
+    public var guid: GUID
+    /// Its name (PARTLABEL).
+    public var name: String
+    /// The attribute bits.
+    public var attributes: UInt64
+
+    /// Describes a partition.
+    public init(number: Int, range: ByteRange, typeGUID: GUID, guid: GUID, name: String = "", attributes: UInt64 = 0) {
+        self.number = number
+        self.range = range
+        self.typeGUID = typeGUID
+        self.guid = guid
+        self.name = name
+        self.attributes = attributes
+    }
+}
+
+/// Partition types that matter to planning and boot repair.
+public enum PartitionType {
+    /// EFI system partition (UEFI 2.10 table 5-7).
+    public static let efiSystem = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+    /// BIOS boot partition: GRUB's core image.
+    public static let biosBoot = "21686148-6449-6e6f-744e-656564454649"
+    /// Microsoft reserved.
+    public static let microsoftReserved = "e3c9e316-0b5c-4db8-817d-f92df00215ae"
+    /// Microsoft basic data.
+    public static let microsoftBasicData = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
+    /// Windows recovery environment.
+    public static let windowsRecovery = "de94bba4-06d1-4d40-a16a-bfd50179d6ac"
+    /// Linux filesystem data.
+    public static let linuxFilesystem = "0fc63daf-8483-4772-8e79-3d69d8477de4"
+    /// Linux swap.
+    public static let linuxSwap = "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f"
+    /// Extended boot loader partition (/boot of the Boot Loader Specification).
+    public static let extendedBoot = "bc13c2ff-59e6-4262-a352-b275fd6f7172"
+
+    /// A short name for a person; the GUID itself where it is not a known one.
+    public static func name(of guid: GUID) -> String {
+        switch guid.description {
+        case efiSystem: "EFI system"
+        case biosBoot: "BIOS boot"
+        case microsoftReserved: "Microsoft reserved"
+        case microsoftBasicData: "Basic data"
+        case windowsRecovery: "Windows recovery"
+        case linuxFilesystem: "Linux filesystem"
+        case linuxSwap: "Linux swap"
+        case extendedBoot: "Extended boot"
+        case "e6d6d379-f507-44c2-a23c-238f2a3df928": "Linux LVM"
+        case "a19d880f-05fc-4d3b-a006-743f0f84911e": "Linux RAID"
+        case "4f68bce3-e8cd-4db1-96e7-fbcaf984b709": "Linux root (x86-64)"
+        case "933ac7e1-2eb4-4f13-b844-0e14e2aef915": "Linux /home"
+        default: guid.description
+        }
+    }
+}

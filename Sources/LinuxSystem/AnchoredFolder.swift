@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CLinuxShims
+import Glibc
+public import SystemPackage
+
+/// A folder as the root of a tree that somebody else wrote: a restored system. Every path is resolved inside it
+/// (openat2 with RESOLVE_IN_ROOT), so that a link such as `/etc -> ../../etc` cannot lead out of it.
+public struct AnchoredFolder: ~Copyable, Sendable {
+    /// The path of the folder itself.
+    public let path: FilePath
+    private let folder: OwnedDescriptor
+
+    /// Opens the folder.
+    public init(_ path: FilePath) throws(SystemCallError) {
+        self.path = path
+        folder = try OwnedDescriptor.open(path, .readOnly, options: [.directory])
+    }
+
+    /// Opens a file below.
+    ///
+    /// The corresponding C function is `openat2`.
+    public func open(
+        _ inner: String, _ mode: FileDescriptor.AccessMode, options: FileDescriptor.OpenOptions = [],
+        permissions: UInt64 = 0o644
+    ) throws(SystemCallError) -> OwnedDescriptor {
+        let flags = UInt64(UInt32(bitPattern: mode.rawValue | options.rawValue))
+        let result = rf_openat2(
+            folder.raw.rawValue, inner, flags, options.contains(.create) ? permissions : 0,
+            rf_resolve_in_root() | rf_resolve_no_magiclinks())
+        return OwnedDescriptor(
+            owning: FileDescriptor(rawValue: try check(result, "open", "\(inner) below \(path)")))
+    }
+
+    /// All bytes of a (small) file below; at most `limit`.
+    public func read(_ inner: String, limit: Int = 1 << 24) throws(SystemCallError) -> [UInt8] {
+        try Files.readAll(try open(inner, .readOnly).raw, inner, limit: limit)
+    }
+
+    /// The text of a file below; `nil` where it cannot be read.
+    public func text(_ inner: String) -> String? { (try? read(inner)).map { String(decoding: $0, as: UTF8.self) } }
+
+    /// Whether something that can be opened is there.
+    public func exists(_ inner: String) -> Bool {
+        let result = rf_openat2(
+            folder.raw.rawValue, inner, UInt64(UInt32(bitPattern: rf_o_path())), 0,
+            rf_resolve_in_root() | rf_resolve_no_magiclinks())
+        guard result >= 0 else { return false }
+        try? FileDescriptor(rawValue: result).close()
+        return true
+    }
+
+    /// The names in a folder below, sorted; empty where it cannot be read.
+    public func names(in inner: String) -> [String] {
+        guard let descriptor = try? open(inner, .readOnly, options: [.directory]) else { return [] }
+        return Files.names(in: FilePath("/proc/self/fd/\(descriptor.raw.rawValue)"))
+    }
+
+    /// Makes a folder below, and those above it that are missing.
+    public func makeFolders(_ inner: String) throws(SystemCallError) {
+        var done = ""
+        for part in inner.split(separator: "/") {
+            let parent = try open(done.isEmpty ? "." : done, .readOnly, options: [.directory])
+            done += (done.isEmpty ? "" : "/") + part
+            guard mkdirat(parent.raw.rawValue, String(part), 0o755) == 0 || errno == EEXIST else {
+                throw SystemCallError("create", "\(done) below \(path)", Errno(rawValue: errno))
+            }
+        }
+    }
+
+    /// Creates or replaces a file below: temporary name, fsync, rename, fsync of the folder. An existing file's
+    /// permissions are kept.
+    public func write(_ bytes: [UInt8], to inner: String) throws(SystemCallError) {
+        let target = FilePath(inner)
+        let parentPath = target.removingLastComponent().string
+        let parent = try open(parentPath.isEmpty ? "." : parentPath, .readOnly, options: [.directory])
+        let name = target.lastComponent?.string ?? inner
+        let temporary = ".\(name).reforge-new"
+        var status = stat()
+        let permissions: mode_t = fstatat(parent.raw.rawValue, name, &status, 0) == 0 ? status.st_mode & 0o7777 : 0o644
+        unlinkat(parent.raw.rawValue, temporary, 0)
+        let fd = openat(parent.raw.rawValue, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, permissions)
+        guard fd >= 0 else { throw SystemCallError("create", "\(inner) below \(path)", Errno(rawValue: errno)) }
+        let file = OwnedDescriptor(owning: FileDescriptor(rawValue: fd))
+        do { _ = try file.raw.writeAll(bytes) } catch {
+            throw SystemCallError("write", "\(inner) below \(path)", error as? Errno ?? .ioError)
+        }
+        _ = fchmod(fd, permissions)
+        guard fsync(fd) == 0 else { throw SystemCallError("write", "\(inner) below \(path)", Errno(rawValue: errno)) }
+        guard renameat(parent.raw.rawValue, temporary, parent.raw.rawValue, name) == 0 else {
+            throw SystemCallError("replace", "\(inner) below \(path)", Errno(rawValue: errno))
+        }
+        try Files.sync(parent.raw, inner)
+    }
+}

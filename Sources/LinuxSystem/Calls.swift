@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CLinuxShims
+import Glibc
+public import SystemPackage
+
+// Thin wrappers of calls that swift-system does not have.
+
+/// errno of the call just made on this thread.
+func errnoNow() -> Int32 { errno }
+
+/// `fsync`, under a name that reads as a function here.
+func fsync(_ descriptor: Int32) -> Int32 { Glibc.fsync(descriptor) }
+
+/// The file system as other programs see it, a call a function.
+public enum Files {
+    /// All bytes of a (small) file; at most `limit`.
+    ///
+    /// The corresponding C functions are `open` and `read`.
+    public static func read(_ path: FilePath, limit: Int = 1 << 24) throws(SystemCallError) -> [UInt8] {
+        let descriptor = try OwnedDescriptor.open(path, .readOnly)
+        return try readAll(descriptor.raw, path.string, limit: limit)
+    }
+
+    /// All bytes up to the end of file; at most `limit`.
+    public static func readAll(
+        _ descriptor: FileDescriptor, _ name: String, limit: Int = 1 << 24
+    ) throws(SystemCallError) -> [UInt8] {
+        var bytes: [UInt8] = []
+        do {
+            while bytes.count < limit {
+                let part = try [UInt8](unsafeUninitializedCapacity: min(1 << 16, limit - bytes.count)) { buffer, count in
+                    count = try descriptor.read(into: UnsafeMutableRawBufferPointer(buffer))
+                }
+                if part.isEmpty { break }
+                bytes += part
+            }
+        } catch {
+            throw SystemCallError("read", name, error as? Errno ?? .ioError)
+        }
+        return bytes
+    }
+
+    /// The text of a (small) file without trailing white space; `nil` where it cannot be read. For sysfs and procfs.
+    public static func text(_ path: FilePath) -> String? {
+        guard let bytes = try? read(path) else { return nil }
+        let trimmed = bytes.reversed().drop { $0 == 10 || $0 == 32 || $0 == 0 || $0 == 13 || $0 == 9 }
+        return String(decoding: trimmed.reversed(), as: UTF8.self)
+    }
+
+    /// Creates or replaces a file, durably: temporary name, fsync, rename, fsync of the folder.
+    public static func write(
+        _ bytes: [UInt8], to path: FilePath, permissions: FilePermissions = [.ownerReadWrite, .groupRead, .otherRead]
+    ) throws(SystemCallError) {
+        var temporary = path
+        temporary.removeLastComponent()
+        temporary.append(".\(path.lastComponent?.string ?? "file").reforge-new")
+        let descriptor = try OwnedDescriptor.open(
+            temporary, .writeOnly, options: [.create, .truncate, .noFollow], permissions: permissions)
+        do { _ = try descriptor.raw.writeAll(bytes) } catch {
+            throw SystemCallError("write", temporary.string, error as? Errno ?? .ioError)
+        }
+        guard fsync(descriptor.raw.rawValue) == 0 else {
+            throw SystemCallError("write", temporary.string, Errno(rawValue: errno))
+        }
+        try descriptor.close()
+        try rename(temporary, to: path)
+        try syncFolder(of: path)
+    }
+
+    /// The corresponding C function is `rename`.
+    public static func rename(_ old: FilePath, to new: FilePath) throws(SystemCallError) {
+        guard Glibc.rename(old.string, new.string) == 0 else {
+            throw SystemCallError("rename \(old) to", new.string, Errno(rawValue: errno))
+        }
+    }
+
+    /// Makes a name durable: fsync of the folder that holds `path`.
+    public static func syncFolder(of path: FilePath) throws(SystemCallError) {
+        let folder = path.removingLastComponent()
+        let descriptor = try OwnedDescriptor.open(
+            folder.isEmpty ? "." : folder, .readOnly, options: [.directory])
+        guard fsync(descriptor.raw.rawValue) == 0 else {
+            throw SystemCallError("write", folder.string, Errno(rawValue: errno))
+        }
+    }
+
+    /// Waits until a file is on the medium.
+    ///
+    /// The corresponding C function is `fsync`.
+    public static func sync(_ descriptor: FileDescriptor, _ name: String) throws(SystemCallError) {
+        guard fsync(descriptor.rawValue) == 0 else { throw SystemCallError("write", name, Errno(rawValue: errno)) }
+    }
+
+    /// The corresponding C function is `unlink`.
+    public static func remove(_ path: FilePath) throws(SystemCallError) {
+        guard unlink(path.string) == 0 else { throw SystemCallError("remove", path.string, Errno(rawValue: errno)) }
+    }
+
+    /// The corresponding C function is `rmdir`.
+    public static func removeFolder(_ path: FilePath) throws(SystemCallError) {
+        guard rmdir(path.string) == 0 else { throw SystemCallError("remove", path.string, Errno(rawValue: errno)) }
+    }
+
+    /// Makes a folder and those above it that are missing.
+    ///
+    /// The corresponding C function is `mkdir`.
+    public static func makeFolders(_ path: FilePath) throws(SystemCallError) {
+        if mkdir(path.string, 0o755) == 0 || errno == EEXIST { return }
+        guard errno == ENOENT, path.components.count > 1 else {
+            throw SystemCallError("create", path.string, Errno(rawValue: errno))
+        }
+        try makeFolders(path.removingLastComponent())
+        guard mkdir(path.string, 0o755) == 0 || errno == EEXIST else {
+            throw SystemCallError("create", path.string, Errno(rawValue: errno))
+        }
+    }
+
+    /// A new private folder, `/tmp/NAME.XXXXXX` (or below `folder`).
+    ///
+    /// The corresponding C function is `mkdtemp`.
+    public static func makeTemporaryFolder(
+        _ name: String, in folder: FilePath? = nil
+    ) throws(SystemCallError) -> FilePath {
+        let base = folder ?? FilePath(getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp")
+        var template = Array(base.appending("\(name).XXXXXX").string.utf8CString)
+        let made = template.withUnsafeMutableBufferPointer { buffer in
+            buffer.baseAddress.flatMap { mkdtemp($0) } != nil
+        }
+        guard made else { throw SystemCallError("create a folder in", base.string, Errno(rawValue: errno)) }
+        return FilePath(String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self))
+    }
+
+    /// The names in a folder, sorted; empty where it cannot be read.
+    ///
+    /// The corresponding C function is `readdir`.
+    public static func names(in folder: FilePath) -> [String] {
+        guard let stream = opendir(folder.string) else { return [] }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    /// Whether something is there (links followed).
+    public static func exists(_ path: FilePath) -> Bool { access(path.string, F_OK) == 0 }
+
+    /// Where a symbolic link points; `nil` where it is none.
+    ///
+    /// The corresponding C function is `readlink`.
+    public static func linkTarget(_ path: FilePath) -> String? {
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let count = buffer.withUnsafeMutableBytes { buffer in
+            buffer.baseAddress.map { readlink(path.string, $0, buffer.count) } ?? -1
+        }
+        return count > 0 ? String(decoding: buffer.prefix(count), as: UTF8.self) : nil
+    }
+
+    /// The absolute path without links; `nil` where it does not exist.
+    ///
+    /// The corresponding C function is `realpath`.
+    public static func realPath(_ path: FilePath) -> FilePath? {
+        guard let resolved = realpath(path.string, nil) else { return nil }
+        defer { free(resolved) }
+        return FilePath(String(cString: resolved))
+    }
+
+    /// Sets a file's length.
+    ///
+    /// The corresponding C function is `ftruncate`.
+    public static func resize(_ descriptor: FileDescriptor, _ name: String, to byteCount: UInt64) throws(SystemCallError) {
+        guard ftruncate(descriptor.rawValue, off_t(clamping: byteCount)) == 0 else {
+            throw SystemCallError("resize", name, Errno(rawValue: errno))
+        }
+    }
+
+    /// Free bytes for this user on the filesystem that holds `path`; `nil` where that is unknown.
+    ///
+    /// The corresponding C function is `statvfs`.
+    public static func freeByteCount(_ path: FilePath) -> UInt64? {
+        var status = statvfs()
+        guard statvfs(path.string, &status) == 0 else { return nil }
+        return UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue
+    }
+}
+
+/// Time and process facts.
+public enum SystemFacts {
+    /// Seconds of a clock that only goes forward.
+    public static func monotonicSeconds() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+
+    /// Seconds since 1970 in UTC.
+    public static func unixSeconds() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Int64(time.tv_sec)
+    }
+
+    /// How far local time is ahead of UTC now, in seconds.
+    public static func localOffsetSeconds() -> Int {
+        var now = time(nil)
+        var local = tm()
+        localtime_r(&now, &local)
+        return local.tm_gmtoff
+    }
+
+    /// RFC 3339 text in UTC: `2026-11-22T15:00:00Z`.
+    public static func utcText(_ unixSeconds: Int64) -> String {
+        var seconds = time_t(unixSeconds)
+        var parts = tm()
+        gmtime_r(&seconds, &parts)
+        func two(_ value: Int32) -> String { value < 10 ? "0\(value)" : "\(value)" }
+        return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
+            + "T\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))Z"
+    }
+
+    /// Whether a descriptor is a terminal.
+    public static func isTerminal(_ descriptor: FileDescriptor) -> Bool { isatty(descriptor.rawValue) == 1 }
+
+    /// The number of processors that this process may use.
+    public static func processorCount() -> Int {
+        max(1, Int(rf_processor_count()))
+    }
+
+    /// Whether this process may do what root may.
+    public static var isRoot: Bool { geteuid() == 0 }
+
+    /// Whether this process is the first one.
+    public static var isFirstProcess: Bool { getpid() == 1 }
+
+    /// The name of this machine.
+    public static func hostName() -> String {
+        Files.text("/proc/sys/kernel/hostname") ?? "unknown"
+    }
+
+    /// Waits; less where the process is interrupted.
+    public static func sleep(seconds: Double) {
+        var time = timespec(tv_sec: Int(seconds), tv_nsec: Int((seconds - seconds.rounded(.down)) * 1e9))
+        var rest = timespec()
+        while nanosleep(&time, &rest) != 0, errno == EINTR, !Interruption.isRequested { time = rest }
+    }
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CLinuxShims
+import Glibc
+public import SystemPackage
+
+/// Another program, run with an argument array and never through a shell.
+public struct ChildProcess: ~Copyable, Sendable {
+    /// How a program ended.
+    public enum Ending: Equatable, Sendable, CustomStringConvertible {
+        /// It returned this status.
+        case exited(Int32)
+        /// This signal ended it.
+        case signalled(Int32)
+
+        /// A sentence part.
+        public var description: String {
+            switch self {
+            case .exited(let status): "exit status \(status)"
+            case .signalled(let number): "killed by signal \(number)"
+            }
+        }
+    }
+
+    /// What a program left behind.
+    public struct Output: Sendable {
+        /// How it ended.
+        public var ending: Ending
+        /// What it wrote to standard output (at most 4 MiB are kept).
+        public var standardOutput: [UInt8]
+        /// What it wrote to standard error (at most 4 MiB are kept).
+        public var standardError: [UInt8]
+
+        /// Standard output as text.
+        public var text: String { String(decoding: standardOutput, as: UTF8.self) }
+        /// Standard error as text.
+        public var errorText: String { String(decoding: standardError, as: UTF8.self) }
+        /// Whether it returned 0.
+        public var succeeded: Bool { ending == .exited(0) }
+        /// The last lines of what it said, for messages.
+        public var lastWords: String {
+            let all = (errorText + "\n" + text).split(separator: "\n").map(String.init)
+            return all.filter { !$0.allSatisfy(\.isWhitespace) }.suffix(4).joined(separator: " / ")
+        }
+    }
+
+    /// The process id.
+    public let processID: Int32
+
+    /// Starts a program.
+    /// - Parameters:
+    ///   - arguments: the program (looked up on PATH where it has no slash) and its arguments.
+    ///   - environment: all of the child's environment; a small fixed one by default.
+    ///   - input, output, error: descriptors for the child; `nil` is /dev/null.
+    ///   - root: the folder that becomes the child's `/` (chroot).
+    ///   - newSession: whether it gets a session of its own (with `input` as its terminal where `terminal` is set).
+    public init(
+        _ arguments: [String], environment: [String] = ChildProcess.plainEnvironment, input: FileDescriptor? = nil,
+        output: FileDescriptor? = nil, error: FileDescriptor? = nil, root: FilePath? = nil, newSession: Bool = false,
+        terminal: Bool = false
+    ) throws(SystemCallError) {
+        let argv = arguments.map { strdup($0) }
+        let envp = environment.map { strdup($0) }
+        defer { for string in argv + envp { free(string) } }
+        let argumentPointers = argv.map { $0.map { UnsafePointer($0) } } + [nil]
+        let environmentPointers = envp.map { $0.map { UnsafePointer($0) } } + [nil]
+        let result = argumentPointers.withUnsafeBufferPointer { argv in
+            environmentPointers.withUnsafeBufferPointer { envp in
+                rf_spawn(
+                    argv.baseAddress, envp.baseAddress, input?.rawValue ?? -1, output?.rawValue ?? -1,
+                    error?.rawValue ?? -1, root?.string, newSession ? 1 : 0, terminal ? 1 : 0)
+            }
+        }
+        processID = try check(result, "start", arguments.first ?? "nothing")
+    }
+
+    /// No locale, no pager, no terminal games: what parsers of tool output need.
+    public static let plainEnvironment = [
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root", "TERM=linux",
+        // e2fsck and others must not wait for udev in the recovery environment.
+        "DM_DISABLE_UDEV=1", "SWIFT_BACKTRACE=enable=no",
+    ]
+
+    /// Waits until it has ended.
+    ///
+    /// The corresponding C function is `waitpid`.
+    public consuming func wait() -> Ending {
+        var status: Int32 = 0
+        while waitpid(processID, &status, 0) < 0, errno == EINTR {}
+        return Self.ending(status)
+    }
+
+    /// How it ended, or `nil` while it runs.
+    public borrowing func poll() -> Ending? {
+        var status: Int32 = 0
+        return waitpid(processID, &status, WNOHANG) == processID ? Self.ending(status) : nil
+    }
+
+    /// Sends a signal.
+    public borrowing func signal(_ number: Int32) { kill(processID, number) }
+
+    private static func ending(_ status: Int32) -> Ending {
+        let signalNumber = status & 0x7F
+        return signalNumber == 0 ? .exited(status >> 8 & 0xFF) : .signalled(signalNumber)
+    }
+
+    /// Runs a program to its end and keeps what it wrote.
+    /// - Parameters:
+    ///   - input: bytes for its standard input.
+    ///   - timeoutSeconds: how long it may take; then it is killed, and its ending says so.
+    public static func run(
+        _ arguments: [String], input: [UInt8] = [], environment: [String] = plainEnvironment, root: FilePath? = nil,
+        timeoutSeconds: Double = 3600
+    ) throws(SystemCallError) -> Output {
+        let inputPipe = try OwnedDescriptor.pipe()
+        let outputPipe = try OwnedDescriptor.pipe()
+        let errorPipe = try OwnedDescriptor.pipe()
+        let child = try ChildProcess(
+            arguments, environment: environment, input: inputPipe.readEnd.raw, output: outputPipe.writeEnd.raw,
+            error: errorPipe.writeEnd.raw, root: root, newSession: true)
+        try Self.close(inputPipe.readEnd)
+        try Self.close(outputPipe.writeEnd)
+        try Self.close(errorPipe.writeEnd)
+        let pump = Pump(input: input, timeoutSeconds: timeoutSeconds)
+        let (standardOutput, standardError, timedOut) = pump.run(
+            inputPipe.writeEnd.release(), outputPipe.readEnd.raw, errorPipe.readEnd.raw)
+        if timedOut { kill(-child.processID, SIGKILL) }
+        let ending = child.wait()
+        return Output(ending: ending, standardOutput: standardOutput, standardError: standardError)
+    }
+
+    private static func close(_ descriptor: consuming OwnedDescriptor) throws(SystemCallError) {
+        try descriptor.close()
+    }
+
+    /// Feeds and drains a child's three pipes at the same time.
+    private struct Pump {
+        let input: [UInt8]
+        let timeoutSeconds: Double
+        static let keptByteCount = 4 << 20
+
+        func run(
+            _ inputEnd: FileDescriptor, _ outputEnd: FileDescriptor, _ errorEnd: FileDescriptor
+        ) -> ([UInt8], [UInt8], timedOut: Bool) {
+            var collected: [[UInt8]] = [[], []]
+            var sent = 0
+            var inputIsOpen = true
+            if input.isEmpty {
+                try? inputEnd.close()
+                inputIsOpen = false
+            } else {
+                _ = fcntl(inputEnd.rawValue, F_SETFL, O_NONBLOCK)
+            }
+            defer { if inputIsOpen { try? inputEnd.close() } }
+            var open = [true, true]
+            let deadline = SystemFacts.monotonicSeconds() + timeoutSeconds
+            while open[0] || open[1] {
+                let left = deadline - SystemFacts.monotonicSeconds()
+                if left <= 0 { return (collected[0], collected[1], true) }
+                var polled = [
+                    pollfd(fd: open[0] ? outputEnd.rawValue : -1, events: Int16(POLLIN), revents: 0),
+                    pollfd(fd: open[1] ? errorEnd.rawValue : -1, events: Int16(POLLIN), revents: 0),
+                    pollfd(fd: inputIsOpen ? inputEnd.rawValue : -1, events: Int16(POLLOUT), revents: 0),
+                ]
+                guard Glibc.poll(&polled, 3, Int32(min(left, 60) * 1000) + 1) > 0 else { continue }
+                for (index, end) in [outputEnd, errorEnd].enumerated() where polled[index].revents != 0 {
+                    let part = try? [UInt8](unsafeUninitializedCapacity: 1 << 16) { buffer, count in
+                        count = try end.read(into: UnsafeMutableRawBufferPointer(buffer))
+                    }
+                    guard let part, !part.isEmpty else {
+                        open[index] = false
+                        continue
+                    }
+                    if collected[index].count < Self.keptByteCount { collected[index] += part }
+                }
+                if inputIsOpen, polled[2].revents != 0 {
+                    let count = input.withUnsafeBytes {
+                        (try? inputEnd.write(UnsafeRawBufferPointer(rebasing: $0[sent...]))) ?? -1
+                    }
+                    sent += max(count, 0)
+                    if count < 0 && errno != EAGAIN || sent == input.count {
+                        try? inputEnd.close()
+                        inputIsOpen = false
+                    }
+                }
+            }
+            return (collected[0], collected[1], false)
+        }
+    }
+}

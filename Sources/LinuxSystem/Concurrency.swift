@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Glibc
+import Synchronization
+import SystemPackage
+
+/// A thread of its own for blocking work.
+public final class WorkerThread: Sendable {
+    private final class Body: Sendable {
+        let run: @Sendable () -> Void
+        init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+    }
+    private let thread: pthread_t
+
+    /// Starts `body` on a new thread.
+    public init(_ body: @escaping @Sendable () -> Void) throws(SystemCallError) {
+        var thread = pthread_t()
+        let context = Unmanaged.passRetained(Body(body))
+        let result = pthread_create(
+            &thread, nil,
+            { context in
+                guard let context else { return nil }
+                Unmanaged<Body>.fromOpaque(context).takeRetainedValue().run()
+                return nil
+            }, context.toOpaque())
+        guard result == 0 else {
+            context.release()
+            throw SystemCallError("start", "a thread", .init(rawValue: result))
+        }
+        self.thread = thread
+    }
+
+    /// Waits until the body has returned. To be called exactly once.
+    public func join() { pthread_join(thread, nil) }
+}
+
+/// A lock and the condition that somebody waits for, with the state that they guard.
+public final class Monitor<State>: @unchecked Sendable {
+    // @unchecked: `state` is touched only between lock and unlock.
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private var state: State
+
+    /// Guards `state`.
+    public init(_ state: sending State) {
+        self.state = state
+        pthread_mutex_init(mutex, nil)
+        pthread_cond_init(changed, nil)
+    }
+
+    deinit {
+        pthread_cond_destroy(changed)
+        pthread_mutex_destroy(mutex)
+        changed.deallocate()
+        mutex.deallocate()
+    }
+
+    /// Runs `body` alone, then wakes everybody who waits.
+    public func update<Result>(_ body: (inout State) throws -> Result) rethrows -> Result {
+        pthread_mutex_lock(mutex)
+        defer {
+            pthread_cond_broadcast(changed)
+            pthread_mutex_unlock(mutex)
+        }
+        return try body(&state)
+    }
+
+    /// Waits until `body` gives a value, asking again after each change.
+    public func wait<Result>(until body: (inout State) -> Result?) -> Result {
+        pthread_mutex_lock(mutex)
+        defer {
+            pthread_cond_broadcast(changed)
+            pthread_mutex_unlock(mutex)
+        }
+        while true {
+            if let result = body(&state) { return result }
+            pthread_cond_wait(changed, mutex)
+        }
+    }
+}
+
+/// A queue with room for a fixed number of elements: whoever fills it too fast waits.
+public final class BoundedQueue<Element: Sendable>: Sendable {
+    private struct Contents {
+        var elements: [Element] = []
+        var isClosed = false
+    }
+    private let monitor: Monitor<Contents>
+    private let capacity: Int
+
+    /// A queue with room for `capacity` elements.
+    public init(capacity: Int) {
+        self.capacity = max(1, capacity)
+        monitor = Monitor(Contents())
+    }
+
+    /// Adds an element, waiting for room; `false` where the queue was closed.
+    @discardableResult
+    public func push(_ element: Element) -> Bool {
+        monitor.wait { contents in
+            if contents.isClosed { return false }
+            guard contents.elements.count < capacity else { return nil }
+            contents.elements.append(element)
+            return true
+        }
+    }
+
+    /// Takes the oldest element, waiting for one; `nil` once the queue is closed and empty.
+    public func pop() -> Element? {
+        monitor.wait { contents -> Element?? in
+            if !contents.elements.isEmpty { return .some(contents.elements.removeFirst()) }
+            return contents.isClosed ? .some(nil) : nil
+        }
+    }
+
+    /// No more elements are added; what is there can still be taken.
+    public func close() { monitor.update { $0.isClosed = true } }
+
+    /// No more elements are added, and what is there is dropped.
+    public func cancel() {
+        monitor.update {
+            $0.isClosed = true
+            $0.elements = []
+        }
+    }
+}
+
+/// SIGINT and SIGTERM, noted instead of obeyed at once, so that work can end in order.
+public enum Interruption {
+    private static let signalNumber = Atomic<Int32>(0)
+
+    /// Notes SIGINT, SIGTERM and SIGHUP from now on, and ignores SIGPIPE (writes report EPIPE instead).
+    public static func install() {
+        for number in [SIGINT, SIGTERM, SIGHUP] {
+            var action = sigaction()
+            action.__sigaction_handler.sa_handler = { Interruption.signalNumber.store($0, ordering: .relaxed) }
+            sigemptyset(&action.sa_mask)
+            // No SA_RESTART: a blocking read of a terminal must return.
+            sigaction(number, &action, nil)
+        }
+        signal(SIGPIPE, SIG_IGN)
+    }
+
+    /// Whether one of them has come.
+    public static var isRequested: Bool { signalNumber.load(ordering: .relaxed) != 0 }
+
+    /// Its name for messages.
+    public static var name: String {
+        switch signalNumber.load(ordering: .relaxed) {
+        case SIGINT: "interrupted (SIGINT)"
+        case SIGTERM: "asked to stop (SIGTERM)"
+        case SIGHUP: "the terminal went away (SIGHUP)"
+        default: "interrupted"
+        }
+    }
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CLinuxShims
+public import DiskModel
+public import SystemPackage
+
+/// What sysfs and procfs say of the machine's disks.
+public struct DiskDirectory: Sendable {
+    private let sys: FilePath
+
+    /// Reads below `sys` (`/sys`, or a made-up tree in tests).
+    public init(sys: FilePath = "/sys") { self.sys = sys }
+
+    /// The kernel's names of all disks that could hold something: no loop, RAM, zram or optical devices, none of size 0.
+    public func diskNames() -> [String] {
+        Files.names(in: sys.appending("block")).filter { name in
+            guard !["loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd"].contains(where: name.hasPrefix) else {
+                return false
+            }
+            return (byteCount(of: name) ?? 0) > 0
+        }
+    }
+
+    /// Optical drives, by the kernel's names.
+    public func opticalNames() -> [String] { Files.names(in: sys.appending("block")).filter { $0.hasPrefix("sr") } }
+
+    /// The size in bytes (sysfs counts 512-byte units whatever the sector size).
+    public func byteCount(of name: String) -> UInt64? {
+        Files.text(sys.appending("block/\(name)/size")).flatMap { UInt64($0) }.map { $0 &* 512 }
+    }
+
+    /// The kernel's name of the whole disk that `path` is, or is a partition of; `nil` for files.
+    public func kernelName(ofDevice number: UInt64) -> String? {
+        let link = sys.appending("dev/block/\(rf_major(number)):\(rf_minor(number))")
+        return Files.realPath(link)?.lastComponent?.string
+    }
+
+    /// The disk that a partition belongs to; the name itself for a whole disk.
+    public func wholeDisk(of name: String) -> String {
+        guard let real = Files.realPath(sys.appending("class/block/\(name)")) else { return name }
+        guard Files.exists(real.appending("partition")) else { return name }
+        return real.removingLastComponent().lastComponent?.string ?? name
+    }
+
+    /// The names of a disk's partition nodes, with their numbers and places.
+    public func partitionNodes(of disk: String) -> [(name: String, number: Int, range: ByteRange)] {
+        Files.names(in: sys.appending("block/\(disk)")).compactMap { name in
+            let folder = sys.appending("block/\(disk)/\(name)")
+            guard let number = Files.text(folder.appending("partition")).flatMap({ Int($0) }),
+                let start = Files.text(folder.appending("start")).flatMap({ UInt64($0) }),
+                let count = Files.text(folder.appending("size")).flatMap({ UInt64($0) }),
+                let range = ByteRange(offset: start &* 512, byteCount: count &* 512)
+            else { return nil }
+            return (name, number, range)
+        }
+    }
+
+    /// What identifies a disk.
+    public func identity(path: FilePath, kernelName: String?, diskSequence: UInt64?) -> DiskIdentity {
+        guard let kernelName else { return DiskIdentity(path: path.string, transport: "file") }
+        let folder = sys.appending("block/\(kernelName)")
+        func attribute(_ names: String...) -> String? {
+            for name in names {
+                guard let text = Files.text(folder.appending(name)) else { continue }
+                let trimmed = text.trimmed
+                if !trimmed.isEmpty { return trimmed }
+            }
+            return nil
+        }
+        // virtio-blk has its serial at the disk, NVMe and MMC at the device, SCSI in VPD page 0x80 (SPC-4 §7.8.14: a
+        // header of 4 bytes).
+        var serial = attribute("serial", "device/serial")
+        if serial == nil, let page = try? Files.read(folder.appending("device/vpd_pg80")), page.count > 4 {
+            let text = String(decoding: page[4...].prefix { $0 != 0 }, as: UTF8.self).trimmed
+            serial = text.isEmpty ? nil : text
+        }
+        if serial == nil, kernelName.hasPrefix("sd") { serial = usbSerial(folder) }
+        return DiskIdentity(
+            path: path.string, kernelName: kernelName,
+            model: [attribute("device/vendor"), attribute("device/model")].compactMap { $0 }
+                .filter { !$0.hasPrefix("0x") && $0 != "ATA" }.joined(separator: " ").nonEmpty,
+            serial: serial, wwn: attribute("wwid", "device/wwid"), transport: transport(of: kernelName),
+            diskSequence: diskSequence, pathByPlace: pathByPlace(of: kernelName))
+    }
+
+    /// The serial number of the USB device above a disk.
+    private func usbSerial(_ folder: FilePath) -> String? {
+        guard var place = Files.realPath(folder.appending("device")) else { return nil }
+        while place.components.count > 3 {
+            place.removeLastComponent()
+            if Files.exists(place.appending("idVendor")) {
+                return Files.text(place.appending("serial"))?.trimmed.nonEmpty
+            }
+        }
+        return nil
+    }
+
+    private func transport(of name: String) -> String {
+        if name.hasPrefix("loop") { return "loop" }
+        if name.hasPrefix("nvme") { return "nvme" }
+        if name.hasPrefix("mmcblk") { return "mmc" }
+        let place = Files.realPath(sys.appending("block/\(name)"))?.string ?? ""
+        if place.contains("/usb") { return "usb" }
+        if name.hasPrefix("vd") || place.contains("/virtio") { return "virtio" }
+        if place.contains("/ata") { return "sata" }
+        return name.hasPrefix("sd") ? "scsi" : "unknown"
+    }
+
+    /// The place of a disk in the machine in the form of /dev/disk/by-path (udev's path_id), computed from sysfs since
+    /// the recovery environment has no udev. Parts: the PCI address, then what lies below it.
+    public func pathByPlace(of name: String) -> String? {
+        guard let real = Files.realPath(sys.appending("block/\(name)")) else { return nil }
+        let parts = real.components.map(\.string)
+        guard let pci = parts.last(where: { $0.isPCIAddress }) else { return nil }
+        var result = "pci-\(pci)"
+        // An NVMe disk: the namespace.
+        if name.hasPrefix("nvme"), let namespace = name.split(separator: "n").last.flatMap({ Int($0) }) {
+            return result + "-nvme-\(namespace)"
+        }
+        if let ata = parts.first(where: { $0.hasPrefix("ata") && Int($0.dropFirst(3)) != nil }) {
+            // udev counts ports from 1 within one controller: `port_no` of the ata_port says it.
+            let base = FilePath("/" + parts.prefix { $0 != ata }.dropFirst().joined(separator: "/"))
+            let port = Files.text(base.appending("\(ata)/ata_port/\(ata)/port_no")) ?? String(ata.dropFirst(3))
+            result += "-ata-\(port)"
+            if let target = parts.last(where: { $0.split(separator: ":").count == 4 }), !target.hasSuffix(":0:0:0"),
+                let unit = target.split(separator: ":").dropLast().last, unit != "0"
+            {
+                result += ".\(unit)"
+            }
+            return result
+        }
+        if let interface = parts.last(where: { $0.contains(":") && $0.contains("-") && !$0.hasPrefix("host") }) {
+            // 2-1:1.0 -> usb-0:1:1.0
+            let pieces = interface.split(separator: "-", maxSplits: 1)
+            if pieces.count == 2 { result += "-usb-0:\(pieces[1])" }
+        }
+        if let address = parts.last(where: { $0.split(separator: ":").count == 4 && !$0.isPCIAddress }) {
+            let numbers = address.split(separator: ":").map(String.init)
+            // udev writes the host as 0 where the adapter has one host only: the usual case.
+            result += "-scsi-0:\(numbers[1]):\(numbers[2]):\(numbers[3])"
+        }
+        return result
+    }
+
+    /// Why a disk may not be overwritten: what is mounted from it, swaps on it, or holds it. Empty where nothing does.
+    public func uses(of disk: String) -> [DiskUse] {
+        var uses: [DiskUse] = []
+        let nodes = [disk] + partitionNodes(of: disk).map(\.name)
+        let mounts = MountEntry.current()
+        let swaps = (Files.text("/proc/swaps") ?? "").split(separator: "\n").dropFirst()
+            .compactMap { $0.split(separator: " ").first.map(String.init) }
+        for node in nodes {
+            let folder = node == disk ? sys.appending("block/\(disk)") : sys.appending("block/\(disk)/\(node)")
+            let number = Files.text(folder.appending("dev")) ?? ""
+            for mount in mounts where mount.device == number || mount.source == "/dev/\(node)" {
+                uses.append(.mounted(node: node, at: mount.mountPoint, readOnly: mount.isReadOnly))
+            }
+            if swaps.contains("/dev/\(node)") { uses.append(.swap(node: node)) }
+            for holder in Files.names(in: folder.appending("holders")) {
+                let name = Files.text(sys.appending("block/\(holder)/dm/name")) ?? holder
+                uses.append(.held(node: node, by: name, kernelName: holder))
+                // What stands on the holder counts too: an LV that is mounted.
+                for use in self.uses(of: holder) { uses.append(use) }
+            }
+        }
+        var unique: [DiskUse] = []
+        for use in uses where !unique.contains(use) { unique.append(use) }
+        return unique
+    }
+
+    /// The disks that lie below a device (its slaves, followed down, and partitions' whole disks): those that must not
+    /// be overwritten while a file on that device is needed.
+    public func disksBelow(_ name: String) -> [String] {
+        let folder = sys.appending("class/block/\(name)")
+        let slaves = Files.names(in: folder.appending("slaves"))
+        if !slaves.isEmpty { return slaves.flatMap(disksBelow) }
+        if name.hasPrefix("loop"), let backing = Files.text(folder.appending("loop/backing_file")),
+            let status = try? Stat(FilePath(backing)),
+            let below = kernelName(ofDevice: UInt64(status.deviceID.rawValue))
+        {
+            return [name] + disksBelow(below)
+        }
+        return [wholeDisk(of: name)]
+    }
+}
+
+/// One reason why a disk is in use.
+public enum DiskUse: Equatable, Sendable, CustomStringConvertible {
+    /// A filesystem on it is mounted.
+    case mounted(node: String, at: String, readOnly: Bool)
+    /// Swap on it is on.
+    case swap(node: String)
+    /// A device-mapper or md device holds it.
+    case held(node: String, by: String, kernelName: String)
+
+    /// A sentence part for a person.
+    public var description: String {
+        switch self {
+        case .mounted(let node, let place, let readOnly):
+            "/dev/\(node) is mounted on \(place)\(readOnly ? " (read-only)" : "")"
+        case .swap(let node): "/dev/\(node) is in use as swap"
+        case .held(let node, let holder, _): "/dev/\(node) is held by \(holder)"
+        }
+    }
+}
+
+extension String {
+    var trimmed: String {
+        var view = Substring(self)
+        while let first = view.first, first.isWhitespace { view.removeFirst() }
+        while let last = view.last, last.isWhitespace { view.removeLast() }
+        return String(view)
+    }
+    var nonEmpty: String? { isEmpty ? nil : self }
+    /// `0000:00:04.0`
+    var isPCIAddress: Bool {
+        let parts = split(separator: ":")
+        return parts.count == 3 && parts[0].count == 4 && parts[1].count == 2 && parts[2].contains(".")
+    }
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CLinuxShims
+public import DiskModel
+public import SystemPackage
+
+/// A loop device over (a part of) a file or device: how a filesystem's own tool reaches a volume without a partition
+/// table. Released when it goes.
+public struct LoopDevice: ~Copyable, Sendable {
+    /// The path of the node, `/dev/loopN`.
+    public let path: FilePath
+    private let node: OwnedDescriptor
+
+    /// Attaches `range` of `backing`.
+    ///
+    /// The corresponding C function is `ioctl(LOOP_CONFIGURE)` (Linux 5.8).
+    public init(
+        over backing: FilePath, range: ByteRange, readOnly: Bool = false, sectorSize: Int = 512
+    ) throws(SystemCallError) {
+        let mode: FileDescriptor.AccessMode = readOnly ? .readOnly : .readWrite
+        let backingDescriptor = try OwnedDescriptor.open(backing, mode)
+        let control = try OwnedDescriptor.open("/dev/loop-control", .readWrite)
+        var attempts = 0
+        while true {
+            let number = try check(rf_loop_get_free(control.raw.rawValue), "find", "a free loop device")
+            let path = FilePath("/dev/loop\(number)")
+            let node = try OwnedDescriptor.open(path, mode)
+            let result = rf_loop_configure(
+                node.raw.rawValue, backingDescriptor.raw.rawValue, range.lowerBound, range.byteCount,
+                UInt32(clamping: sectorSize), readOnly ? 1 : 0)
+            if result == 0 {
+                self.path = path
+                self.node = node
+                return
+            }
+            attempts += 1
+            // EBUSY: somebody else took the same free number in between.
+            guard result == -Errno.resourceBusy.rawValue, attempts < 16 else {
+                throw SystemCallError("attach \(path) to", backing.string, Errno(rawValue: -result))
+            }
+        }
+    }
+
+    deinit {
+        // Data first: a loop device that goes takes its dirty pages to the backing file only at fsync.
+        _ = fsync(node.raw.rawValue)
+        _ = rf_block_flush_buffers(node.raw.rawValue)
+        _ = rf_loop_clear(node.raw.rawValue)
+    }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CLinuxShims
+public import SystemPackage
+
+/// One line of /proc/self/mountinfo.
+public struct MountEntry: Equatable, Sendable {
+    /// The device number, `major:minor`.
+    public var device: String
+    /// Where it is mounted.
+    public var mountPoint: String
+    /// The filesystem's type.
+    public var type: String
+    /// What was mounted, as the mounter named it.
+    public var source: String
+    /// Whether the filesystem itself (not only this view of it) is read-only.
+    public var isReadOnly: Bool
+
+    /// Parses the text of mountinfo (proc(5)): malformed lines are passed over.
+    public static func parse(_ text: String) -> [MountEntry] {
+        text.split(separator: "\n").compactMap { line in
+            let fields = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
+            guard let separator = fields.firstIndex(of: "-"), fields.count > separator + 3, separator >= 6 else { return nil }
+            return MountEntry(
+                device: fields[2], mountPoint: unescape(fields[4]), type: fields[separator + 1],
+                source: unescape(fields[separator + 2]),
+                isReadOnly: fields[separator + 3].split(separator: ",").contains("ro"))
+        }
+    }
+
+    /// What is mounted now.
+    public static func current() -> [MountEntry] { parse(Files.text("/proc/self/mountinfo") ?? "") }
+
+    /// Octal escapes of space, tab, newline and backslash.
+    static func unescape(_ text: String) -> String {
+        var bytes: [UInt8] = []
+        var rest = Array(text.utf8)[...]
+        while let byte = rest.popFirst() {
+            if byte == UInt8(ascii: "\\"), rest.count >= 3,
+                let value = UInt8(String(decoding: rest.prefix(3), as: UTF8.self), radix: 8)
+            {
+                bytes.append(value)
+                rest = rest.dropFirst(3)
+            } else {
+                bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+/// A mounted filesystem; unmounted when it goes.
+public struct Mount: ~Copyable, Sendable {
+    /// Options of a mount.
+    public struct Options: OptionSet, Sendable {
+        /// The bits.
+        public let rawValue: Int
+        /// From bits.
+        public init(rawValue: Int) { self.rawValue = rawValue }
+        /// Nothing is written.
+        public static let readOnly = Options(rawValue: 1)
+        /// The source is a folder that appears a second time.
+        public static let bind = Options(rawValue: 2)
+        /// No devices, programs or set-user-id files count.
+        public static let untrusted = Options(rawValue: 4)
+    }
+
+    /// Where it is mounted.
+    public let mountPoint: FilePath
+    private var isMounted = true
+
+    /// Mounts `source` on `mountPoint`.
+    ///
+    /// The corresponding C function is `mount`.
+    public init(
+        _ source: String, on mountPoint: FilePath, type: String? = nil, options: Options = [], data: String = ""
+    ) throws(SystemCallError) {
+        try Mount.permanent(source, on: mountPoint, type: type, options: options, data: data)
+        self.mountPoint = mountPoint
+    }
+
+    /// Mounts without an owner: for what stays until the machine stops.
+    public static func permanent(
+        _ source: String, on mountPoint: FilePath, type: String? = nil, options: Options = [], data: String = ""
+    ) throws(SystemCallError) {
+        var flags: UInt64 = 0
+        if options.contains(.readOnly) { flags |= rf_ms_rdonly() }
+        if options.contains(.bind) { flags |= rf_ms_bind() | rf_ms_rec() }
+        if options.contains(.untrusted) { flags |= rf_ms_nosuid() | rf_ms_nodev() | rf_ms_noexec() }
+        try check(
+            rf_mount(source, mountPoint.string, type, flags, data), "mount \(source) on", mountPoint.string)
+    }
+
+    /// Unmounts and reports what the system says.
+    public consuming func unmount() throws(SystemCallError) {
+        try check(rf_umount(mountPoint.string, 0), "unmount", mountPoint.string)
+        isMounted = false
+    }
+
+    deinit {
+        guard isMounted else { return }
+        // Lazily where something still holds it: the mount must never outlive the program's use of it.
+        if rf_umount(mountPoint.string, 0) != 0 { _ = rf_umount(mountPoint.string, 1) }
+    }
+}
+
+/// Ends of the machine, for PID 1.
+public enum Machine {
+    /// Starts again. Returns only where that failed.
+    public static func restart() -> SystemCallError { ended(rf_reboot_restart(), "restart") }
+    /// Switches off. Returns only where that failed.
+    public static func powerOff() -> SystemCallError { ended(rf_reboot_poweroff(), "switch off") }
+    /// Delivers Ctrl-Alt-Del as SIGINT to PID 1.
+    public static func catchControlAltDelete() { _ = rf_reboot_disable_ctrl_alt_del() }
+
+    private static func ended(_ result: Int32, _ action: String) -> SystemCallError {
+        SystemCallError(action, "the machine", Errno(rawValue: -result))
+    }
+}

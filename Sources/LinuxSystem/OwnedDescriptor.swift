@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CLinuxShims
+public import SystemPackage
+
+/// A file descriptor with one owner: it closes when the owner goes.
+public struct OwnedDescriptor: ~Copyable, Sendable {
+    /// The number, for calls while the owner lives.
+    public let raw: FileDescriptor
+
+    /// Takes over an open descriptor.
+    public init(owning raw: FileDescriptor) { self.raw = raw }
+
+    /// Opens `path`; always close-on-exec.
+    ///
+    /// The corresponding C function is `open`.
+    public static func open(
+        _ path: FilePath, _ mode: FileDescriptor.AccessMode, options: FileDescriptor.OpenOptions = [],
+        permissions: FilePermissions? = nil
+    ) throws(SystemCallError) -> OwnedDescriptor {
+        do {
+            return OwnedDescriptor(
+                owning: try .open(path, mode, options: options.union(.closeOnExec), permissions: permissions))
+        } catch {
+            throw SystemCallError("open", path.string, error as? Errno ?? .ioError)
+        }
+    }
+
+    /// Both ends of a pipe.
+    public struct Pipe: ~Copyable, Sendable {
+        /// Where bytes come out.
+        public var readEnd: OwnedDescriptor
+        /// Where bytes go in.
+        public var writeEnd: OwnedDescriptor
+    }
+
+    /// A pipe, both ends close-on-exec.
+    ///
+    /// The corresponding C function is `pipe2`.
+    public static func pipe() throws(SystemCallError) -> Pipe {
+        do {
+            let ends = try FileDescriptor.pipe(options: .closeOnExec)
+            return Pipe(
+                readEnd: OwnedDescriptor(owning: ends.readEnd), writeEnd: OwnedDescriptor(owning: ends.writeEnd))
+        } catch {
+            throw SystemCallError("make", "a pipe", error)
+        }
+    }
+
+    /// Closes it and reports what the system says (a full disk can show only here).
+    public consuming func close() throws(SystemCallError) {
+        let raw = self.raw
+        discard self
+        do { try raw.close() } catch { throw SystemCallError("close", "a file", error as? Errno ?? .ioError) }
+    }
+
+    /// Hands the descriptor to somebody else, who closes it.
+    public consuming func release() -> FileDescriptor {
+        let raw = self.raw
+        discard self
+        return raw
+    }
+
+    deinit { try? raw.close() }
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+public import SystemPackage
+
+/// A system call that failed: which one, on what, why.
+public struct SystemCallError: Error, Sendable, CustomStringConvertible {
+    /// What was being done, as the middle of a sentence: "open", "mount /dev/sda1 on".
+    public var action: String
+    /// The path or thing it was done to.
+    public var subject: String
+    /// The reason.
+    public var errno: Errno
+
+    /// Names a failed call.
+    public init(_ action: String, _ subject: String, _ errno: Errno) {
+        self.action = action
+        self.subject = subject
+        self.errno = errno
+    }
+
+    /// One sentence for a person.
+    public var description: String { "could not \(action) \(subject): \(errno.sentence)" }
+}
+
+extension Errno {
+    /// The reason in words, with the constant's name where people search for it.
+    public var sentence: String {
+        switch self {
+        case .ioError: "the disk reported a medium error (EIO)"
+        case .noSpace: "there is no space left (ENOSPC)"
+        case .resourceBusy: "it is in use (EBUSY)"
+        case .permissionDenied, .notPermitted: "permission denied (are you root?)"
+        case .noSuchFileOrDirectory: "it does not exist"
+        case .readOnlyFileSystem: "it is read-only (EROFS)"
+        case .noSuchAddressOrDevice, .operationNotSupportedByDevice: "the device is gone (\(rawValue == 6 ? "ENXIO" : "ENODEV"))"
+        case .fileTooLarge: "the file would be larger than this filesystem allows (EFBIG)"
+        default: "\(self) (errno \(rawValue))"
+        }
+    }
+}
+
+/// Turns the `-errno` convention of CLinuxShims into an error.
+@discardableResult
+func check(
+    _ result: Int32, _ action: @autoclosure () -> String, _ subject: @autoclosure () -> String
+) throws(SystemCallError) -> Int32 {
+    guard result >= 0 else { throw SystemCallError(action(), subject(), Errno(rawValue: -result)) }
+    return result
+}
