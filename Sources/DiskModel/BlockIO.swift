@@ -111,14 +111,14 @@ extension BlockWriter {
 }
 
 /// A part of another reader, as a volume of its own.
-public struct BlockSlice<Base: BlockReader>: BlockReader {
+public struct BlockSlice: BlockReader {
     /// What it is a part of.
-    public let base: Base
+    public let base: any BlockReader
     /// Which part, in bytes of `base`.
     public let range: ByteRange
 
     /// The part of `base` at `range`; `nil` where it does not lie inside.
-    public init?(_ base: Base, range: ByteRange) {
+    public init?(_ base: any BlockReader, range: ByteRange) {
         guard (0..<base.byteCount).covers(range) else { return nil }
         self.base = base
         self.range = range

@@ -234,6 +234,13 @@ public enum SystemFacts {
     /// Whether this process is the first one.
     public static var isFirstProcess: Bool { getpid() == 1 }
 
+    /// Whether this is the recovery environment: an initramfs of ours, and not a workstation that happens to hold such
+    /// a file. NVRAM is touched nowhere else.
+    public static var isRecoveryEnvironment: Bool {
+        Files.exists("/etc/reforge/build-id")
+            && MountEntry.current().contains { $0.mountPoint == "/" && ["rootfs", "tmpfs", "ramfs"].contains($0.type) }
+    }
+
     /// The name of this machine.
     public static func hostName() -> String {
         Files.text("/proc/sys/kernel/hostname") ?? "unknown"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 public import DiskModel
-public import LinuxSystem
+import LinuxSystem
 
 /// A disk in memory that records its writes and can fail on order.
 public final class MemoryDisk: BlockWriter {
