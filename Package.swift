@@ -63,7 +63,8 @@ let package = Package(
         .executableTarget(
             name: "reforge",
             dependencies: [
-                "DiskModel", "LinuxSystem", "Filesystems", "ImageStore", "Imaging", "BootRepair", "RecoveryInit",
+                "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "LinuxSystem", "Filesystems", "ImageStore", "Imaging",
+                "BootRepair", "RecoveryInit",
                 "CEarlyBoot", system, .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),
 

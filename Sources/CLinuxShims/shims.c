@@ -10,6 +10,7 @@
 #include <linux/close_range.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -97,6 +98,10 @@ int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint
 uint64_t rf_resolve_in_root(void) { return RESOLVE_IN_ROOT; }
 uint64_t rf_resolve_no_magiclinks(void) { return RESOLVE_NO_MAGICLINKS; }
 uint64_t rf_resolve_no_xdev(void) { return RESOLVE_NO_XDEV; }
+
+int rf_rename_new(const char *old_path, const char *new_path) {
+    return RESULT(renameat2(AT_FDCWD, old_path, AT_FDCWD, new_path, RENAME_NOREPLACE));
+}
 
 int rf_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data) {
     return RESULT(mount(source, target, type, flags, data));

@@ -48,6 +48,8 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
     public var wholeReason: String?
     /// The least length in bytes to which it could shrink, where known.
     public var leastByteCount: UInt64?
+    /// Where it was mounted last, where the format notes that (ext: s_last_mounted).
+    public var lastMountPoint: String?
     /// What a person should know: a hibernation image in swap, …
     public var remarks: [String]
 
@@ -55,7 +57,8 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
     public init(
         kind: Kind, kindName: String, uuid: String? = nil, label: String? = nil, byteCount: UInt64? = nil,
         blockSize: Int? = nil, isClean: Bool? = nil, features: [String] = [], mapSource: MapSource,
-        wholeReason: String? = nil, leastByteCount: UInt64? = nil, remarks: [String] = []
+        wholeReason: String? = nil, leastByteCount: UInt64? = nil, lastMountPoint: String? = nil,
+        remarks: [String] = []
     ) {
         self.kind = kind
         self.kindName = kindName
@@ -68,6 +71,7 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
         self.mapSource = mapSource
         self.wholeReason = wholeReason
         self.leastByteCount = leastByteCount
+        self.lastMountPoint = lastMountPoint
         self.remarks = remarks
     }
 

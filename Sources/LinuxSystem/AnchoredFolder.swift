@@ -81,6 +81,9 @@ public struct AnchoredFolder: ~Copyable, Sendable {
         let fd = openat(parent.raw.rawValue, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, permissions)
         guard fd >= 0 else { throw SystemCallError("create", "\(inner) below \(path)", Errno(rawValue: errno)) }
         let file = OwnedDescriptor(owning: FileDescriptor(rawValue: fd))
+        var isInPlace = false
+        // A full filesystem must not be left with half a file on it.
+        defer { if !isInPlace { unlinkat(parent.raw.rawValue, temporary, 0) } }
         do { _ = try file.raw.writeAll(bytes) } catch {
             throw SystemCallError("write", "\(inner) below \(path)", error as? Errno ?? .ioError)
         }
@@ -89,6 +92,7 @@ public struct AnchoredFolder: ~Copyable, Sendable {
         guard renameat(parent.raw.rawValue, temporary, parent.raw.rawValue, name) == 0 else {
             throw SystemCallError("replace", "\(inner) below \(path)", Errno(rawValue: errno))
         }
+        isInPlace = true
         try Files.sync(parent.raw, inner)
     }
 }

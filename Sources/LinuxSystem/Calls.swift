@@ -74,6 +74,16 @@ public enum Files {
         }
     }
 
+    /// Renames, and fails with EEXIST where the new name is taken.
+    ///
+    /// The corresponding C function is `renameat2(RENAME_NOREPLACE)`; a filesystem without it (exFAT) gets a look and a plain `rename`.
+    public static func renameNew(_ old: FilePath, to new: FilePath) throws(SystemCallError) {
+        let result = rf_rename_new(old.string, new.string)
+        if result == 0 { return }
+        if result == -EINVAL || result == -ENOSYS, !exists(new) { return try rename(old, to: new) }
+        throw SystemCallError("rename \(old) to", new.string, Errno(rawValue: -result))
+    }
+
     /// Makes a name durable: fsync of the folder that holds `path`.
     public static func syncFolder(of path: FilePath) throws(SystemCallError) {
         let folder = path.removingLastComponent()
@@ -230,6 +240,9 @@ public enum SystemFacts {
 
     /// Whether this process may do what root may.
     public static var isRoot: Bool { geteuid() == 0 }
+
+    /// This process.
+    public static var processID: Int32 { getpid() }
 
     /// Whether this process is the first one.
     public static var isFirstProcess: Bool { getpid() == 1 }

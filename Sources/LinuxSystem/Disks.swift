@@ -149,14 +149,14 @@ public struct DiskDirectory: Sendable {
         let swaps = (Files.text("/proc/swaps") ?? "").split(separator: "\n").dropFirst()
             .compactMap { $0.split(separator: " ").first.map(String.init) }
         for node in nodes {
-            let folder = node == disk ? sys.appending("block/\(disk)") : sys.appending("block/\(disk)/\(node)")
+            let folder = sys.appending("class/block/\(node)")
             let number = Files.text(folder.appending("dev")) ?? ""
             for mount in mounts where mount.device == number || mount.source == "/dev/\(node)" {
                 uses.append(.mounted(node: node, at: mount.mountPoint, readOnly: mount.isReadOnly))
             }
             if swaps.contains("/dev/\(node)") { uses.append(.swap(node: node)) }
             for holder in Files.names(in: folder.appending("holders")) {
-                let name = Files.text(sys.appending("block/\(holder)/dm/name")) ?? holder
+                let name = Files.text(sys.appending("class/block/\(holder)/dm/name")) ?? holder
                 uses.append(.held(node: node, by: name, kernelName: holder))
                 // What stands on the holder counts too: an LV that is mounted.
                 for use in self.uses(of: holder) { uses.append(use) }
@@ -165,6 +165,32 @@ public struct DiskDirectory: Sendable {
         var unique: [DiskUse] = []
         for use in uses where !unique.contains(use) { unique.append(use) }
         return unique
+    }
+
+    /// The loop devices over (a part of) a file, by the kernel's names.
+    public func loopDevices(over file: BlockDevice) -> [String] {
+        guard !file.isDevice else { return [] }
+        return Files.names(in: sys.appending("block")).filter { name in
+            guard name.hasPrefix("loop"), let backing = Files.text(sys.appending("block/\(name)/loop/backing_file")),
+                let status = try? Stat(FilePath(backing))
+            else { return false }
+            return UInt64(status.deviceID.rawValue) == file.deviceNumber
+                && UInt64(status.inode.rawValue) == file.inodeNumber
+        }
+    }
+
+    /// The block devices that hold the filesystem in which `path` lies.
+    public func nodes(holding path: FilePath) -> [String] {
+        guard let status = try? Stat(path), let real = Files.realPath(path) else { return [] }
+        if let name = kernelName(ofDevice: UInt64(status.deviceID.rawValue)) { return [name] }
+        // Btrfs and others have device numbers of their own: then the mount table knows the source.
+        let below = MountEntry.current().filter { mount in
+            mount.mountPoint == "/" || real.string == mount.mountPoint || real.string.hasPrefix(mount.mountPoint + "/")
+        }
+        guard let mount = below.max(by: { $0.mountPoint.count < $1.mountPoint.count }), mount.source.hasPrefix("/dev/"),
+            let node = Files.realPath(FilePath(mount.source))?.lastComponent?.string
+        else { return [] }
+        return [node]
     }
 
     /// The disks that lie below a device (its slaves, followed down, and partitions' whole disks): those that must not

@@ -38,6 +38,8 @@ uint64_t rf_resolve_in_root(void);
 uint64_t rf_resolve_no_magiclinks(void);
 uint64_t rf_resolve_no_xdev(void);
 
+int rf_rename_new(const char *old_path, const char *new_path);
+
 int rf_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
 int rf_umount(const char *target, int lazy);
 uint64_t rf_ms_rdonly(void);

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// How a disk boots by BIOS, as far as its own bytes tell. Sectors are of 512 bytes, as GRUB counts them.
+public struct BIOSBootSurvey: Codable, Equatable, Sendable {
+    /// How far the chain from block 0 to core.img holds.
+    public enum Chain: String, Codable, Sendable {
+        /// The boot code looks where core.img lies, and its block list is right.
+        case right
+        /// core.img is there, but the boot code or the block list looks elsewhere.
+        case misdirected
+        /// core.img is in its partition, but block 0 holds no boot code.
+        case noBootCode
+        /// There is GRUB's boot code, or a partition for core.img, but no core.img.
+        case noCoreImage
+        /// Boot code that is not GRUB's: left alone.
+        case foreign
+        /// Nothing that is meant to boot by BIOS.
+        case absent
+    }
+
+    /// How far the chain holds.
+    public var chain: Chain
+    /// What is wrong with it, as a sentence part.
+    public var problem: String?
+    /// What the code of block 0 is.
+    public var bootCode: GrubBootSector.Kind
+    /// The number of the BIOS boot partition.
+    public var biosBootPartition: Int?
+    /// Where core.img lies.
+    public var coreSector: UInt64?
+    /// How many sectors it has, the first included.
+    public var coreSectorCount: UInt64?
+    /// Whether it is the one that the installed system's grub-install made; `nil` where that cannot be seen.
+    public var isInstalledCore: Bool?
+
+    /// Describes how a disk boots by BIOS.
+    public init(
+        chain: Chain, problem: String? = nil, bootCode: GrubBootSector.Kind = .none, biosBootPartition: Int? = nil,
+        coreSector: UInt64? = nil, coreSectorCount: UInt64? = nil, isInstalledCore: Bool? = nil
+    ) {
+        self.chain = chain
+        self.problem = problem
+        self.bootCode = bootCode
+        self.biosBootPartition = biosBootPartition
+        self.coreSector = coreSector
+        self.coreSectorCount = coreSectorCount
+        self.isInstalledCore = isInstalledCore
+    }
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+
+extension BootRepairExecutor {
+    /// Does what a step does to the firmware's boot entries.
+    mutating func runInFirmware(_ step: BootRepairStep, _ log: (String) -> Void) {
+        var isNeeded = false
+        let done: String
+        do throws(SystemCallError) {
+            let output: ChildProcess.Output
+            switch step {
+            case .addNVRAMEntry(let label, let partition, let guid, let path, let needed):
+                isNeeded = needed
+                guard let name = plan.disk.kernelName else { return }
+                output = try FirmwareEntries.add(label: label, disk: name, partition: partition, path: path)
+                done = "added the firmware boot entry \"\(label)\" for \(path)"
+                if output.succeeded, FirmwareEntries.survey().entry(for: path, on: guid) == nil {
+                    outcome.warnings.append("the firmware did not keep the boot entry \"\(label)\"")
+                    return
+                }
+            case .orderNVRAMEntry(let number, let label):
+                output = try FirmwareEntries.putFirst(number)
+                done = "put the firmware boot entry \(number) \"\(label)\" first"
+            case .removeNVRAMEntry(let number, let label, _):
+                output = try FirmwareEntries.remove(number)
+                done = "removed the firmware boot entry \(number) \"\(label)\""
+            default: return
+            }
+            if output.succeeded {
+                outcome.changed.append(done)
+                return
+            }
+            note("could not \(step): efibootmgr: \(output.lastWords)", isNeeded)
+        } catch {
+            note("could not \(step): \(error)", isNeeded)
+        }
+    }
+
+    /// Full or refused NVRAM is no more than a warning where the fallback loader starts the machine.
+    private mutating func note(_ sentence: String, _ isNeeded: Bool) {
+        if isNeeded {
+            pending.append("\(sentence). Add the entry in the firmware's setup")
+        } else {
+            outcome.warnings.append("\(sentence). The machine starts by the fallback loader")
+        }
+    }
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+public import ByteParsing
+public import DiskModel
+
+/// What boot repair is going to do. Nothing else is changed.
+public struct BootRepairPlan: Codable, Equatable, Sendable, CustomStringConvertible {
+    /// Where a partition is mounted inside the installed system while the steps run.
+    public struct MountPoint: Codable, Equatable, Sendable {
+        /// The number of the partition.
+        public var partition: Int
+        /// The folder inside the system, `/` for its root.
+        public var path: String
+
+        /// Describes a mount.
+        public init(partition: Int, path: String) {
+            self.partition = partition
+            self.path = path
+        }
+    }
+
+    /// Which disk.
+    public var disk: DiskIdentity
+    /// The GUID of its table.
+    public var diskGUID: GUID?
+    /// Its partitions when the plan was made.
+    public var volumes: [BootVolume]
+    /// The firmware that it is made for.
+    public var firmware: Firmware
+    /// The name of the installed system.
+    public var systemName: String?
+    /// The installed system's folder of GRUB's configuration.
+    public var grubFolder: String
+    /// What is mounted while the steps run, the root first. Empty where no step needs it.
+    public var mounts: [MountPoint]
+    /// What is done, in order.
+    public var steps: [BootRepairStep]
+    /// What was looked at and is right as it is, a sentence each.
+    public var alreadyRight: [String]
+    /// What a person should know, a sentence each.
+    public var warnings: [String]
+    /// What is needed but cannot be done here, and how to do it; `nil` where that is nothing.
+    public var pendingReason: String?
+
+    /// Describes a plan.
+    public init(
+        disk: DiskIdentity, diskGUID: GUID? = nil, volumes: [BootVolume] = [], firmware: Firmware,
+        systemName: String? = nil, grubFolder: String = "/boot/grub", mounts: [MountPoint] = [],
+        steps: [BootRepairStep] = [], alreadyRight: [String] = [], warnings: [String] = [], pendingReason: String? = nil
+    ) {
+        self.disk = disk
+        self.diskGUID = diskGUID
+        self.volumes = volumes
+        self.firmware = firmware
+        self.systemName = systemName
+        self.grubFolder = grubFolder
+        self.mounts = mounts
+        self.steps = steps
+        self.alreadyRight = alreadyRight
+        self.warnings = warnings
+        self.pendingReason = pendingReason
+    }
+
+    /// Whether everything is right as it is.
+    public var isEmpty: Bool { steps.isEmpty && pendingReason == nil }
+
+    /// The plan as text, a line each.
+    public var lines: [String] {
+        var lines = [
+            "Boot repair of \(disk.path): \(systemName ?? "no installed Linux system found"), \(firmware) firmware"
+        ]
+        for (index, step) in steps.enumerated() { lines.append("  \(index + 1). \(step)") }
+        if steps.isEmpty { lines.append("  nothing to do") }
+        lines += alreadyRight.map { "  right as it is: \($0)" }
+        lines += warnings.map { "  warning: \($0)" }
+        if let pendingReason { lines.append("  pending: \(pendingReason)") }
+        return lines
+    }
+
+    /// The plan as text.
+    public var description: String { lines.joined(separator: "\n") }
+}

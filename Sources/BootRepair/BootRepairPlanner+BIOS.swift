@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+
+extension BootRepairPlanner {
+    /// Plans the BIOS side. Returns whether the system's grub-install is going to run for it.
+    mutating func planBIOS() -> Bool {
+        let bios = survey.bios
+        let isAtHand = survey.firmware == .bios
+        switch bios.chain {
+        case .foreign:
+            if isAtHand { warnings.append("the boot code in block 0 is not GRUB's: it is left as it is") }
+            return false
+        case .absent:
+            if isAtHand, options.inRecoveryEnvironment, system != nil || survey.esp?.loaders.isEmpty == false {
+                pending.append(
+                    "this machine was started by BIOS, but the disk has neither boot code nor a BIOS boot partition: "
+                        + "switch the machine's firmware to UEFI")
+            }
+            return false
+        case .right, .misdirected, .noBootCode, .noCoreImage: break
+        }
+        guard survey.sectorSize == 512 else {
+            if isAtHand {
+                pending.append(
+                    "GRUB does not start from disks with sectors of \(survey.sectorSize) bytes by BIOS: switch the "
+                        + "machine's firmware to UEFI")
+            }
+            return false
+        }
+        let isRight = bios.chain == .right
+        let place = "BIOS: boot code, core.img at sector \(bios.coreSector ?? 0) and its block list fit together"
+        if isRight, bios.isInstalledCore == true || !isAtHand {
+            alreadyRight.append(place)
+            return false
+        }
+        let obstacle = obstacle(toInstalling: "i386-pc")
+        if obstacle == nil, let command = system?.grubInstall, let disk = survey.disk.kernelName {
+            steps.append(
+                .runGrubInstall(
+                    platform: "i386-pc", command: [command, "--target=i386-pc", "/dev/\(disk)"], again: isRight,
+                    otherwise: isRight ? nil : ownBIOSWrite()))
+            return true
+        }
+        if isRight {
+            alreadyRight.append("\(place) (grub-install is not run: \(obstacle?.reason ?? "the disk is a file"))")
+        } else if let write = ownBIOSWrite() {
+            lastSteps.append(.writeBIOSBoot(write))
+        } else {
+            fail(
+                "BIOS: \(bios.problem ?? "the boot chain is broken"); the installed system's tools cannot mend it: "
+                    + "\(obstacle?.reason ?? "the disk is a file")",
+                obstacle ?? Obstacle(reason: "the disk is a file", onlyHere: true),
+                matters: isAtHand || !options.inRecoveryEnvironment)
+        }
+        return false
+    }
+
+    /// What our own hand can do for the chain; `nil` where that is nothing.
+    private func ownBIOSWrite() -> BIOSBootWrite? {
+        let bios = survey.bios
+        let partition = bios.biosBootPartition.flatMap(survey.volume)
+        let bootImage: BIOSBootWrite.BootImage
+        if bios.bootCode == .grub {
+            bootImage = .kept
+        } else if let path = system?.bootImage {
+            bootImage = .file(path: path)
+        } else if survey.ownTools.contains("boot.img") {
+            bootImage = .medium
+        } else {
+            return nil
+        }
+        if bios.chain != .noCoreImage, let sector = bios.coreSector, let count = bios.coreSectorCount {
+            let end = survey.volumes.first { $0.range.contains(sector * 512) }?.range.upperBound ?? survey.byteCount
+            return BIOSBootWrite(
+                core: .onDisk(sectorCount: count), coreSector: sector, endSector: end / 512, bootImage: bootImage,
+                partition: partition?.number)
+        }
+        guard let partition, let core = newCore() else { return nil }
+        return BIOSBootWrite(
+            core: core, coreSector: partition.range.lowerBound / 512, endSector: partition.range.upperBound / 512,
+            bootImage: bootImage, partition: partition.number)
+    }
+
+    /// Where a core.img could come from, for a system that has a grub.cfg that it can start.
+    private func newCore() -> BIOSBootWrite.Core? {
+        guard let system else { return nil }
+        if system.hasCoreImage { return .file(path: "\(system.grubFolder)/i386-pc/core.img") }
+        guard survey.ownTools.contains("grub-mkimage"), system.grubConfigurationProblems != nil,
+            let boot = survey.volume(system.bootPartition), let driver = Self.grubModule(of: boot)
+        else { return nil }
+        let isSeparate = system.bootPartition != system.rootPartition
+        let folder = isSeparate ? String(system.grubFolder.dropFirst("/boot".count)) : system.grubFolder
+        let prefix = "(,gpt\(boot.number))\(folder)"
+        let modules = ["biosdisk", "part_gpt", driver]
+        if system.grubPlatforms.contains("i386-pc") {
+            return .made(modulesFolder: "/usr/lib/grub/i386-pc", prefix: prefix, modules: modules)
+        }
+        guard survey.ownTools.contains("i386-pc") else { return nil }
+        // Without modules of one version on the disk, core.img has to hold all that a grub.cfg uses.
+        return .made(
+            modulesFolder: nil, prefix: prefix,
+            modules: modules + [
+                "normal", "configfile", "linux", "search", "search_fs_uuid", "search_label", "test", "echo", "ls", "gzio",
+                "loadenv", "all_video", "serial", "terminal", "minicmd", "reboot", "halt",
+            ])
+    }
+
+    private static func grubModule(of volume: BootVolume) -> String? {
+        if volume.isExt { return "ext2" }
+        if volume.isFAT { return "fat" }
+        return ["xfs", "btrfs", "f2fs", "jfs"].first { $0 == volume.kindName }
+    }
+}

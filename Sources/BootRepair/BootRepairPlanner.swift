@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+
+/// Makes a plan from a survey. Pure: the same survey and options give the same plan.
+struct BootRepairPlanner {
+    let survey: SystemBootSurvey
+    let options: BootRepairOptions
+    /// Steps inside the mounted system, and steps on the bare disk and in the firmware after it is unmounted.
+    var steps: [BootRepairStep] = []
+    var lastSteps: [BootRepairStep] = []
+    var alreadyRight: [String] = []
+    var warnings: [String] = []
+    var pending: [String] = []
+    /// Whether something pending could be done from the medium.
+    var mediumHelps = false
+    var needsESP = false
+
+    var system: InstalledSystem? { survey.system }
+
+    /// Why an installed tool cannot run.
+    struct Obstacle {
+        let reason: String
+        /// Whether it could in the recovery environment.
+        let onlyHere: Bool
+    }
+
+    init(_ survey: SystemBootSurvey, _ options: BootRepairOptions) {
+        self.survey = survey
+        self.options = options
+    }
+
+    mutating func plan() -> BootRepairPlan {
+        if survey.hasTable {
+            if let problem = survey.systemProblem { warnings.append(problem) }
+            planFstab()
+            let installsBIOS = planBIOS()
+            let loader = planEFI()
+            planConfiguration(afterInstall: installsBIOS || loader?.isNew == true)
+            planFallback(loader)
+            planNVRAM(loader)
+            checkKernels()
+        } else {
+            alreadyRight.append("the disk has no partition table: there is no loader to repair")
+        }
+        return BootRepairPlan(
+            disk: survey.disk, diskGUID: survey.diskGUID, volumes: survey.volumes, firmware: survey.firmware,
+            systemName: system?.name, grubFolder: system?.grubFolder ?? "/boot/grub", mounts: mounts(),
+            steps: steps + lastSteps, alreadyRight: alreadyRight, warnings: warnings, pendingReason: pendingText())
+    }
+
+    private func pendingText() -> String? {
+        guard !pending.isEmpty else { return nil }
+        let reasons = pending.joined(separator: ". ")
+        guard mediumHelps, !options.inRecoveryEnvironment else { return reasons }
+        return reasons + ". Start the machine from the Reforge medium and run `reforge boot-repair DISK` there"
+    }
+
+    /// The root, a /boot of its own, and the ESP; only what the steps need.
+    private func mounts() -> [BootRepairPlan.MountPoint] {
+        let needsSystem = steps.contains {
+            switch $0 {
+            case .makeFallback: false
+            default: true
+            }
+        } || lastSteps.contains {
+            if case .writeBIOSBoot(let write) = $0 { write.needsSystem } else { false }
+        }
+        var mounts: [BootRepairPlan.MountPoint] = []
+        if needsSystem, let system {
+            mounts.append(.init(partition: system.rootPartition, path: "/"))
+            if system.bootPartition != system.rootPartition {
+                mounts.append(.init(partition: system.bootPartition, path: "/boot"))
+            }
+        }
+        if needsESP, let esp = survey.esp {
+            mounts.append(.init(partition: esp.partition, path: mounts.isEmpty ? "/" : espMountPoint))
+        }
+        return mounts
+    }
+
+    /// Where the ESP is mounted inside the system.
+    var espMountPoint: String {
+        survey.esp.flatMap { system?.mountPoint(ofPartition: $0.partition) } ?? "/boot/efi"
+    }
+
+    // MARK: fstab
+
+    private mutating func planFstab() {
+        guard let system else { return }
+        var changes: [FstabChange] = []
+        for entry in system.fstab {
+            switch entry.resolution {
+            case .moved(let number):
+                guard let uuid = survey.volume(number)?.uuid else { continue }
+                changes.append(
+                    FstabChange(line: entry.line, from: entry.device, to: "UUID=\(uuid)", mountPoint: entry.mountPoint))
+            case .elsewhere where !entry.isOptional:
+                warnings.append(
+                    "/etc/fstab: \(entry.mountPoint) is on \(entry.device), which is not on this disk; it was left. "
+                        + "If that disk is missing, the system waits for it and starts in emergency mode")
+            default: break
+            }
+        }
+        if !changes.isEmpty {
+            steps.append(.fixFstab(changes: changes))
+        } else if system.fstab.contains(where: { $0.partition != nil }) {
+            alreadyRight.append("/etc/fstab names this disk's partitions by what they keep")
+        }
+    }
+
+    // MARK: the installed system's tools
+
+    /// Why the system's own grub-install cannot be run for `platform`; `nil` where it can.
+    func obstacle(toInstalling platform: String) -> Obstacle? {
+        guard let system else {
+            return Obstacle(reason: "no installed system could be looked into", onlyHere: survey.access == .none)
+        }
+        guard system.grubInstall != nil else { return Obstacle(reason: "it has no grub-install", onlyHere: false) }
+        guard system.grubPlatforms.contains(platform) else {
+            return Obstacle(reason: "it has no GRUB for \(platform)", onlyHere: false)
+        }
+        return obstacleToPrograms
+    }
+
+    /// Why the system's programs cannot be run; `nil` where they can.
+    var obstacleToPrograms: Obstacle? {
+        guard let system else { return Obstacle(reason: "no installed system was found", onlyHere: false) }
+        guard system.programsRunHere else {
+            return Obstacle(reason: "its programs are for another processor", onlyHere: false)
+        }
+        guard survey.access == .partitionNodes else {
+            return Obstacle(
+                reason: survey.accessProblem ?? "this kernel has no nodes for the disk's partitions", onlyHere: true)
+        }
+        return nil
+    }
+
+    /// Notes something that is needed and cannot be done; as a warning only where this machine starts without it.
+    mutating func fail(_ sentence: String, _ obstacle: Obstacle?, matters: Bool) {
+        guard matters else {
+            warnings.append(sentence)
+            return
+        }
+        pending.append(sentence)
+        if obstacle?.onlyHere == true { mediumHelps = true }
+    }
+
+    // MARK: grub.cfg, kernels
+
+    private mutating func planConfiguration(afterInstall: Bool) {
+        guard let system, afterInstall || system.grubConfigurationProblems != nil || system.grubInstall != nil else {
+            return
+        }
+        let path = "\(system.grubFolder)/grub.cfg"
+        let problems = system.grubConfigurationProblems ?? ["there is none"]
+        if problems.isEmpty, !afterInstall {
+            alreadyRight.append("\(path) finds this system's root by UUID")
+            return
+        }
+        let obstacle =
+            system.updateGrub == nil ? Obstacle(reason: "it has no update-grub", onlyHere: false) : obstacleToPrograms
+        if obstacle == nil, let command = system.updateGrub {
+            steps.append(.updateGrub(command: command))
+        } else if !problems.isEmpty {
+            fail(
+                "\(path) needs to be written anew (\(problems.joined(separator: "; "))), but \(obstacle?.reason ?? "")",
+                obstacle, matters: true)
+        }
+    }
+
+    private mutating func checkKernels() {
+        guard let system else { return }
+        if system.kernels.isEmpty {
+            warnings.append("there is no kernel in /boot of \(system.name)")
+        }
+        for kernel in system.kernels where kernel.initramfs == nil {
+            warnings.append("\(kernel.name) has no initramfs: it may not find its disk on other hardware")
+        }
+        if system.initramfsIsForOneMachine {
+            warnings.append(
+                "the initramfs of \(system.name) holds the drivers of the machine that it was made on only; on other "
+                    + "hardware, start its rescue entry and make the initramfs anew")
+        }
+    }
+}
+
+extension BIOSBootWrite {
+    /// Whether files of the installed system are read for it.
+    var needsSystem: Bool {
+        switch core {
+        case .file, .made(.some, _, _): return true
+        case .onDisk, .made: break
+        }
+        if case .file = bootImage { return true }
+        return false
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// A loader on the EFI system partition.
+public struct EFILoader: Codable, Equatable, Sendable {
+    /// Its path with backslashes: `\EFI\debian\grubx64.efi`.
+    public var path: String
+    /// Its length in bytes.
+    public var byteCount: UInt64
+    /// The filesystem UUIDs that it, or the grub.cfg beside it, looks for (GRUB's `search.fs_uuid`).
+    public var searchedUUIDs: [String]
+    /// Whether it is the file that the installed system's grub-install made, or its package brought.
+    public var isInstalled: Bool
+
+    /// Describes a loader.
+    public init(path: String, byteCount: UInt64, searchedUUIDs: [String] = [], isInstalled: Bool = false) {
+        self.path = path
+        self.byteCount = byteCount
+        self.searchedUUIDs = searchedUUIDs
+        self.isInstalled = isInstalled
+    }
+
+    /// The folder below `\EFI` that holds it, as it is spelt there.
+    public var folder: String {
+        let parts = path.split(separator: "\\")
+        return parts.count > 2 ? String(parts[1]) : ""
+    }
+    /// The file's name.
+    public var name: String { path.split(separator: "\\").last.map(String.init) ?? path }
+}
+
+/// The EFI system partition of a disk.
+public struct ESPSurvey: Codable, Equatable, Sendable {
+    /// Whose `\EFI\BOOT\BOOTX64.EFI` is: what firmware starts where no entry in its NVRAM leads anywhere.
+    public enum Fallback: Codable, Equatable, Sendable {
+        /// There is none.
+        case none
+        /// The same file as this loader.
+        case copy(of: String)
+        /// Somebody else's; `owner` says whose, as far as that can be told.
+        case foreign(owner: String)
+    }
+
+    /// The number of the partition.
+    public var partition: Int
+    /// The loaders in its vendors' folders, in the order of the folder.
+    public var loaders: [EFILoader]
+    /// Whose the fallback loader is.
+    public var fallback: Fallback
+    /// Why it could not be read, where it could not.
+    public var problem: String?
+
+    /// The path of the fallback loader (UEFI 2.10 §3.5.1.1).
+    public static let fallbackPath = "\\EFI\\BOOT\\BOOTX64.EFI"
+
+    /// Describes an EFI system partition.
+    public init(partition: Int, loaders: [EFILoader] = [], fallback: Fallback = .none, problem: String? = nil) {
+        self.partition = partition
+        self.loaders = loaders
+        self.fallback = fallback
+        self.problem = problem
+    }
+
+    /// The loader to start for a system: in the folder that its distribution uses, else in the only folder of a loader
+    /// for Linux. shim before GRUB: with Secure Boot, firmware takes nothing else.
+    public func loader(forDistribution identifier: String?) -> EFILoader? {
+        let linux = loaders.filter { Self.rank($0) != nil }
+        let folders = Set(linux.map { $0.folder.lowercased() })
+        let wanted = Self.folderNames(ofDistribution: identifier ?? "").first(where: folders.contains)
+        guard let folder = wanted ?? (folders.count == 1 ? folders.first : nil) else { return nil }
+        return linux.filter { $0.folder.lowercased() == folder }
+            .min { (Self.rank($0) ?? .max) < (Self.rank($1) ?? .max) }
+    }
+
+    /// Folders below `\EFI` by os-release's ID.
+    static func folderNames(ofDistribution identifier: String) -> [String] {
+        switch identifier {
+        case "rhel": ["redhat"]
+        case "opensuse-leap", "opensuse-tumbleweed": ["opensuse"]
+        case "sles": ["sles"]
+        case "linuxmint": ["linuxmint", "ubuntu"]
+        case "": []
+        default: [identifier.lowercased()]
+        }
+    }
+
+    private static func rank(_ loader: EFILoader) -> Int? {
+        ["shimx64.efi", "grubx64.efi", "systemd-bootx64.efi", "refind_x64.efi"]
+            .firstIndex(of: loader.name.lowercased())
+    }
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// The text of an /etc/fstab: parsed, and rewritten with everything else left as it stands.
+public struct Fstab: Sendable {
+    private let lines: [Substring]
+    /// The entries, not yet resolved.
+    public let entries: [FstabEntry]
+
+    /// Parses the text. Lines with less than three fields are passed over.
+    public init(_ text: String) {
+        lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        entries = lines.enumerated().compactMap { index, line in
+            let fields = line.split(whereSeparator: Self.isBlank).map(String.init)
+            guard fields.count >= 3, !fields[0].hasPrefix("#") else { return nil }
+            return FstabEntry(
+                line: index, device: fields[0], mountPoint: Self.unescaped(fields[1]), type: fields[2],
+                options: fields.count > 3 ? fields[3].split(separator: ",").map(String.init) : [])
+        }
+    }
+
+    /// The text with these first fields replaced. Blanks behind a longer name give way, down to one, so that the
+    /// columns stay where they can.
+    public func replacing(_ changes: [FstabChange]) -> String {
+        var lines = self.lines
+        for change in changes where lines.indices.contains(change.line) {
+            let line = lines[change.line]
+            let indent = line.prefix(while: Self.isBlank)
+            let field = line.dropFirst(indent.count).prefix { !Self.isBlank($0) }
+            guard field == change.from else { continue }
+            var rest = line.dropFirst(indent.count + field.count)
+            var excess = change.to.count - field.count
+            while excess > 0, rest.hasPrefix("  ") {
+                rest.removeFirst()
+                excess -= 1
+            }
+            lines[change.line] = indent + change.to[...] + rest
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    private static func isBlank(_ character: Character) -> Bool { character == " " || character == "\t" }
+
+    /// `\040` and the like (fstab(5)).
+    private static func unescaped(_ text: String) -> String {
+        var bytes: [UInt8] = []
+        var rest = Array(text.utf8)[...]
+        while let byte = rest.popFirst() {
+            if byte == UInt8(ascii: "\\"), rest.count >= 3,
+                let value = UInt8(String(decoding: rest.prefix(3), as: UTF8.self), radix: 8)
+            {
+                bytes.append(value)
+                rest = rest.dropFirst(3)
+            } else {
+                bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// What an entry's first field comes to on this disk.
+public enum FstabResolution: Codable, Equatable, Sendable {
+    /// It names a partition of this disk by something that a restore keeps: UUID, label, …
+    case here(partition: Int)
+    /// It names a device that is this partition now, but may have another name on this machine.
+    case moved(partition: Int)
+    /// It names something that is not on this disk.
+    case elsewhere
+    /// It names no device: proc, tmpfs, a network share, a bind mount, …
+    case noDevice
+}
+
+/// One line of /etc/fstab (fstab(5)) that is not a comment.
+public struct FstabEntry: Codable, Equatable, Sendable {
+    /// Its line, from 0.
+    public var line: Int
+    /// The first field, as it stands there.
+    public var device: String
+    /// Where it is mounted (escapes resolved); `none` for swap.
+    public var mountPoint: String
+    /// The filesystem's type.
+    public var type: String
+    /// The options.
+    public var options: [String]
+    /// What the first field comes to.
+    public var resolution: FstabResolution
+
+    /// Describes an entry.
+    public init(
+        line: Int, device: String, mountPoint: String, type: String, options: [String] = [],
+        resolution: FstabResolution = .noDevice
+    ) {
+        self.line = line
+        self.device = device
+        self.mountPoint = mountPoint
+        self.type = type
+        self.options = options
+        self.resolution = resolution
+    }
+
+    /// The partition that it means, where that is on this disk.
+    public var partition: Int? {
+        switch resolution {
+        case .here(let number), .moved(let number): number
+        case .elsewhere, .noDevice: nil
+        }
+    }
+
+    /// Whether the system starts without it.
+    public var isOptional: Bool { options.contains("noauto") || options.contains("nofail") }
+}
+
+/// A first field of /etc/fstab that is to be replaced.
+public struct FstabChange: Codable, Equatable, Sendable, CustomStringConvertible {
+    /// The line, from 0.
+    public var line: Int
+    /// What stands there.
+    public var from: String
+    /// What will stand there.
+    public var to: String
+    /// Where that entry is mounted.
+    public var mountPoint: String
+
+    /// Describes a change.
+    public init(line: Int, from: String, to: String, mountPoint: String) {
+        self.line = line
+        self.from = from
+        self.to = to
+        self.mountPoint = mountPoint
+    }
+
+    /// A sentence part.
+    public var description: String { "\(mountPoint): \(from) → \(to)" }
+}

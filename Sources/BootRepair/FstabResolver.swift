@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+
+/// Finds out which partition of a disk each entry of its fstab means.
+///
+/// A device name (`/dev/sda3`) says nothing on another machine, and may mean a disk that is not this one. It counts as
+/// ours only where the disk that it names is plainly the captured one, and the partition of that number holds what the
+/// entry says.
+public struct FstabResolver: Sendable {
+    private let volumes: [BootVolume]
+    private let rootPartition: Int?
+    private let capturedDiskName: String?
+
+    /// - Parameters:
+    ///   - rootPartition: the number of the partition that this fstab was found on.
+    ///   - capturedDiskName: the kernel's name of the disk when it was captured, where known.
+    public init(volumes: [BootVolume], rootPartition: Int?, capturedDiskName: String? = nil) {
+        self.volumes = volumes
+        self.rootPartition = rootPartition
+        self.capturedDiskName = capturedDiskName
+    }
+
+    /// The entries with what they come to.
+    public func resolve(_ entries: [FstabEntry]) -> [FstabEntry] {
+        let trusted = capturedDisks(entries)
+        return entries.map { entry in
+            var entry = entry
+            entry.resolution = resolution(of: entry, trusted)
+            return entry
+        }
+    }
+
+    private func resolution(of entry: FstabEntry, _ trusted: Set<String>) -> FstabResolution {
+        if let (tag, value) = Self.tag(entry.device) {
+            return partition(tag, value).map { .here(partition: $0) } ?? .elsewhere
+        }
+        guard entry.device.hasPrefix("/dev/") else { return .noDevice }
+        guard let name = DevicePartitionName(entry.device), trusted.contains(name.disk), fits(entry, name.number) else {
+            return .elsewhere
+        }
+        return .moved(partition: name.number)
+    }
+
+    /// The disks named in `entries` that must be the captured one.
+    private func capturedDisks(_ entries: [FstabEntry]) -> Set<String> {
+        var groups: [String: [(entry: FstabEntry, number: Int)]] = [:]
+        for entry in entries where Self.tag(entry.device) == nil {
+            guard let name = DevicePartitionName(entry.device) else { continue }
+            groups[name.disk, default: []].append((entry, name.number))
+        }
+        // Whoever names our root partition as `/` means our disk.
+        let ofRoot = groups.filter { $0.value.contains { $0.entry.mountPoint == "/" && $0.number == rootPartition } }
+        if !ofRoot.isEmpty { return Set(ofRoot.keys) }
+        if let capturedDiskName, groups[capturedDiskName] != nil { return [capturedDiskName] }
+        // Else the only disk all of whose entries fit.
+        let fitting = groups.filter { $0.value.allSatisfy { fits($0.entry, $0.number) && $0.entry.mountPoint != "/" } }
+        return fitting.count == 1 ? Set(fitting.keys) : []
+    }
+
+    private func fits(_ entry: FstabEntry, _ number: Int) -> Bool {
+        guard let volume = volumes.first(where: { $0.number == number }), volume.uuid != nil else { return false }
+        return volume.matches(fstabType: entry.type) && (entry.mountPoint != "/" || number == rootPartition)
+    }
+
+    private func partition(_ tag: String, _ value: String) -> Int? {
+        volumes.first { volume in
+            switch tag {
+            case "UUID": volume.uuid?.lowercased() == value.lowercased()
+            case "PARTUUID": volume.guid.description == value.lowercased()
+            case "LABEL": volume.label == value
+            case "PARTLABEL": volume.name == value
+            default: false
+            }
+        }?.number
+    }
+
+    /// `UUID=…`, `LABEL="…"`, `/dev/disk/by-uuid/…` and so on as a tag and its value.
+    private static func tag(_ device: String) -> (tag: String, value: String)? {
+        for tag in ["UUID", "PARTUUID", "LABEL", "PARTLABEL"] {
+            for prefix in ["\(tag)=", "/dev/disk/by-\(tag.lowercased())/"] where device.hasPrefix(prefix) {
+                return (tag, String(device.dropFirst(prefix.count).filter { $0 != "\"" }))
+            }
+        }
+        return nil
+    }
+}
+
+/// A partition's device name taken apart: `/dev/sda3` is `sda` and 3.
+struct DevicePartitionName: Equatable {
+    /// The disk: `sda`, `nvme0n1`, `disk/by-id/ata-…`.
+    let disk: String
+    /// The partition's number.
+    let number: Int
+
+    /// `nil` for whole disks, device-mapper, md and what is no device path.
+    init?(_ path: String) {
+        guard path.hasPrefix("/dev/") else { return nil }
+        let name = path.dropFirst(5)
+        let digits = String(name.reversed().prefix { $0.isASCII && $0.isNumber }.reversed())
+        guard let number = Int(digits), number > 0 else { return nil }
+        var disk = name.dropLast(digits.count)
+        if name.hasPrefix("disk/by-id/") || name.hasPrefix("disk/by-path/") {
+            guard disk.hasSuffix("-part") else { return nil }
+            disk = disk.dropLast(5)
+        } else if ["nvme", "mmcblk", "nbd", "loop"].contains(where: name.hasPrefix) {
+            guard disk.hasSuffix("p"), disk.dropLast().last?.isNumber == true else { return nil }
+            disk = disk.dropLast()
+        } else {
+            guard let prefix = ["sd", "hd", "vd", "xvd"].first(where: name.hasPrefix),
+                disk.count > prefix.count, disk.dropFirst(prefix.count).allSatisfy({ $0.isLetter && $0.isASCII })
+            else { return nil }
+        }
+        self.disk = String(disk)
+        self.number = number
+    }
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+
+/// GRUB's boot.img: the 440 bytes of code at the start of block 0 (grub 2.06, grub-core/boot/i386/pc/boot.S and
+/// include/grub/i386/pc/boot.h).
+public struct GrubBootSector: Equatable, Sendable {
+    /// The bytes that are code; after them stand the disk signature and the MBR's table.
+    static let codeByteCount = 440
+    /// GRUB_BOOT_MACHINE_BPB_START ..< BPB_END: room for a FAT's parameters, which grub-install keeps as they are.
+    private static let parameterBlock = 0x3..<0x5A
+    /// GRUB_BOOT_MACHINE_KERNEL_SECTOR: where core.img starts, in sectors of 512 bytes, 64 bits.
+    private static let coreSectorOffset = 0x5C
+    /// GRUB_BOOT_MACHINE_BOOT_DRIVE: 0xFF is the drive that the firmware started from.
+    private static let bootDriveOffset = 0x64
+    /// GRUB_BOOT_MACHINE_DRIVE_CHECK: two NOPs for disks, as grub-install writes them without `--allow-floppy`.
+    private static let driveCheckOffset = 0x66
+
+    /// What the code of a block 0 is.
+    public enum Kind: String, Codable, Sendable {
+        /// All zeros: the disk does not start by BIOS.
+        case none
+        /// GRUB's boot.img.
+        case grub
+        /// Something else.
+        case other
+    }
+
+    /// The 512 bytes.
+    public let bytes: [UInt8]
+
+    /// From the first 512 bytes of a disk, or from a boot.img; `nil` where there are fewer.
+    public init?(_ bytes: [UInt8]) {
+        guard bytes.count >= 512 else { return nil }
+        self.bytes = Array(bytes.prefix(512))
+    }
+
+    /// What the code is.
+    public var kind: Kind {
+        let code = bytes.prefix(Self.codeByteCount)
+        if code.allSatisfy({ $0 == 0 }) { return .none }
+        return ["GRUB", "Geom", "Hard Disk"].allSatisfy { code.contains(Array($0.utf8)) } ? .grub : .other
+    }
+
+    /// The sector of 512 bytes at which the code looks for core.img; `nil` where it is not GRUB's.
+    public var coreSector: UInt64? {
+        kind == .grub ? try? bytes.littleEndian(at: Self.coreSectorOffset) : nil
+    }
+
+    /// The same code, looking for core.img at `sector`.
+    public func lookingForCore(at sector: UInt64) -> GrubBootSector {
+        var bytes = self.bytes
+        bytes.setLittleEndian(sector, at: Self.coreSectorOffset)
+        return GrubBootSector(bytes) ?? self
+    }
+
+    /// Block 0 with `bootImage`'s code put in, as grub-install does it: the table, the signature and the parameter
+    /// block stay.
+    public func withCode(of bootImage: GrubBootSector, coreSector: UInt64) -> GrubBootSector {
+        var bytes = self.bytes
+        for index in 0..<Self.codeByteCount where !Self.parameterBlock.contains(index) {
+            bytes[index] = bootImage.bytes[index]
+        }
+        bytes.setLittleEndian(coreSector, at: Self.coreSectorOffset)
+        bytes[Self.bootDriveOffset] = 0xFF
+        bytes.setLittleEndian(0x9090 as UInt16, at: Self.driveCheckOffset)
+        return GrubBootSector(bytes) ?? self
+    }
+}
+
+extension RandomAccessCollection<UInt8> where Index == Int {
+    /// Whether `pattern` occurs.
+    func contains(_ pattern: [UInt8]) -> Bool { firstIndex(of: pattern) != nil }
+
+    /// Where `pattern` first occurs at or after `start`.
+    func firstIndex(of pattern: [UInt8], from start: Int? = nil) -> Int? {
+        guard let first = pattern.first, count >= pattern.count else { return nil }
+        var position = start ?? startIndex
+        let last = endIndex - pattern.count
+        while position <= last {
+            if self[position] == first, self[position..<position + pattern.count].elementsEqual(pattern) {
+                return position
+            }
+            position += 1
+        }
+        return nil
+    }
+}

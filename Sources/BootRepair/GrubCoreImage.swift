@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+
+/// One run of a block list: where a part of core.img lies and where it is loaded to.
+public struct GrubBlock: Codable, Equatable, Sendable {
+    /// The first sector, in units of 512 bytes.
+    public var sector: UInt64
+    /// The number of sectors.
+    public var count: UInt16
+    /// The real-mode segment that it is loaded to.
+    public var segment: UInt16
+
+    /// Describes a run.
+    public init(sector: UInt64, count: UInt16, segment: UInt16) {
+        self.sector = sector
+        self.count = count
+        self.segment = segment
+    }
+}
+
+/// GRUB's core.img for BIOS. Its first sector (diskboot.img) loads the rest by the block list at its end (grub 2.06,
+/// include/grub/offsets.h: GRUB_BOOT_MACHINE_LIST_SIZE 12, GRUB_BOOT_MACHINE_KERNEL_SEG 0x800).
+public struct GrubCoreImage: Equatable, Sendable {
+    /// The unit of block lists, whatever the disk's sector size.
+    static let sectorByteCount = 512
+    /// The first entry; the list grows downwards, and an entry of count 0 ends it.
+    private static let firstEntryOffset = 512 - 12
+    private static let entryByteCount = 12
+    /// diskboot.img's strings end well below: entries lower than this cannot be.
+    private static let lowestEntryOffset = 512 - 12 * 16
+    /// The segment of the second sector.
+    private static let firstSegment: UInt16 = 0x820
+    /// In the second sector: sizes that grub-install fills in, redundancy it may add (GRUB_DECOMPRESSOR_I386_PC_*).
+    private static let patchedByInstall = 512..<512 + 0x20
+
+    /// Whether 512 bytes are the first sector of a core.img.
+    public static func isFirstSector(_ bytes: [UInt8]) -> Bool {
+        bytes.count >= 512 && bytes.prefix(512).contains(Array("loading".utf8))
+            && bytes.prefix(512).contains(Array("Geom".utf8)) && bytes.prefix(512).contains(Array("Read".utf8))
+    }
+
+    /// The block list in the first sector.
+    public static func blocks(inFirstSector bytes: [UInt8]) -> [GrubBlock] {
+        var blocks: [GrubBlock] = []
+        var offset = firstEntryOffset
+        while offset >= lowestEntryOffset, bytes.count >= 512,
+            let sector = try? bytes.littleEndian(UInt64.self, at: offset),
+            let count = try? bytes.littleEndian(UInt16.self, at: offset + 8), count > 0,
+            let segment = try? bytes.littleEndian(UInt16.self, at: offset + 10)
+        {
+            blocks.append(GrubBlock(sector: sector, count: count, segment: segment))
+            offset -= entryByteCount
+        }
+        return blocks
+    }
+
+    /// Why a block list does not load a core image that lies in one piece from `start` on; `nil` where it does.
+    public static func problem(ofBlocks blocks: [GrubBlock], start: UInt64, end: UInt64) -> String? {
+        guard !blocks.isEmpty else { return "its block list is empty" }
+        var sector = start + 1
+        var segment = firstSegment
+        for block in blocks {
+            guard block.sector == sector else {
+                return "its block list looks at sector \(block.sector), where sector \(sector) is meant"
+            }
+            guard block.segment == segment else { return "its block list loads to the wrong place" }
+            let (next, overflow) = sector.addingReportingOverflow(UInt64(block.count))
+            guard !overflow, next <= end else { return "its block list leads out of the partition" }
+            sector = next
+            segment &+= block.count &* 0x20
+        }
+        return nil
+    }
+
+    /// The first sector with a block list of one run: the rest follows at once.
+    /// - Parameters:
+    ///   - start: where the first sector lies.
+    ///   - count: how many sectors follow it.
+    public static func firstSector(_ bytes: [UInt8], movedTo start: UInt64, followedBy count: UInt16) -> [UInt8] {
+        var bytes = Array(bytes.prefix(512))
+        for block in 1..<max(blocks(inFirstSector: bytes).count, 1) + 1 {
+            let offset = firstEntryOffset - block * entryByteCount
+            guard offset >= lowestEntryOffset else { break }
+            // The end mark, and what was below it when the list was longer.
+            bytes.replaceSubrange(offset..<offset + entryByteCount, with: repeatElement(0, count: entryByteCount))
+        }
+        bytes.setLittleEndian(start + 1, at: firstEntryOffset)
+        bytes.setLittleEndian(count, at: firstEntryOffset + 8)
+        bytes.setLittleEndian(firstSegment, at: firstEntryOffset + 10)
+        return bytes
+    }
+
+    /// Whether what lies on the disk is the core.img of a file: the same but for what grub-install fills in, and
+    /// possibly followed by redundancy.
+    public static func isSame(onDisk: [UInt8], asFile file: [UInt8]) -> Bool {
+        guard file.count > patchedByInstall.upperBound, onDisk.count >= file.count else { return false }
+        return onDisk[patchedByInstall.upperBound..<file.count].elementsEqual(file[patchedByInstall.upperBound...])
+    }
+
+    /// A file's bytes made ready for the disk: whole sectors, and a block list for `start`. `nil` where it is no
+    /// core.img, or too long for one run.
+    public static func readied(_ file: [UInt8], at start: UInt64) -> [UInt8]? {
+        guard isFirstSector(file), file.count > 512 else { return nil }
+        let sectors = (file.count + sectorByteCount - 1) / sectorByteCount
+        guard let following = UInt16(exactly: sectors - 1), start < .max else { return nil }
+        let padding = [UInt8](repeating: 0, count: sectors * sectorByteCount - file.count)
+        return firstSector(file, movedTo: start, followedBy: following) + file[512...] + padding
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// The Linux system on a disk, as far as booting is concerned. Paths are inside the system.
+public struct InstalledSystem: Codable, Equatable, Sendable {
+    /// A kernel in /boot.
+    public struct Kernel: Codable, Equatable, Sendable {
+        /// The file's name: `vmlinuz-6.1.0-18-amd64`.
+        public var name: String
+        /// The name of its initramfs; `nil` where there is none.
+        public var initramfs: String?
+
+        /// Describes a kernel.
+        public init(name: String, initramfs: String?) {
+            self.name = name
+            self.initramfs = initramfs
+        }
+    }
+
+    /// The number of the partition that holds its root.
+    public var rootPartition: Int
+    /// os-release's PRETTY_NAME.
+    public var name: String
+    /// os-release's ID: `debian`, `ubuntu`, …
+    public var identifier: String
+    /// The entries of /etc/fstab, resolved on this disk.
+    public var fstab: [FstabEntry]
+    /// The kernels in /boot.
+    public var kernels: [Kernel]
+    /// Whether its initramfs is made for the hardware that it was made on only.
+    public var initramfsIsForOneMachine: Bool
+    /// The command that installs its loader, `grub-install` or `grub2-install`; `nil` where it has none.
+    public var grubInstall: String?
+    /// The command that writes its loader's configuration.
+    public var updateGrub: [String]?
+    /// The platforms that it can install: `i386-pc`, `x86_64-efi`.
+    public var grubPlatforms: [String]
+    /// The folder of its loader's configuration: `/boot/grub` or `/boot/grub2`.
+    public var grubFolder: String
+    /// What is wrong with its grub.cfg, a sentence part each; `nil` where there is none.
+    public var grubConfigurationProblems: [String]?
+    /// A core.img for BIOS that grub-install left in its grub folder.
+    public var hasCoreImage: Bool
+    /// The path of a boot.img of its own.
+    public var bootImage: String?
+    /// Whether it has the signed shim that Secure Boot needs.
+    public var hasSignedShim: Bool
+    /// Whether its programs are for this processor.
+    public var programsRunHere: Bool
+
+    /// Describes an installed system.
+    public init(
+        rootPartition: Int, name: String, identifier: String, fstab: [FstabEntry] = [], kernels: [Kernel] = [],
+        initramfsIsForOneMachine: Bool = false, grubInstall: String? = nil, updateGrub: [String]? = nil,
+        grubPlatforms: [String] = [], grubFolder: String = "/boot/grub", grubConfigurationProblems: [String]? = nil,
+        hasCoreImage: Bool = false, bootImage: String? = nil, hasSignedShim: Bool = false, programsRunHere: Bool = true
+    ) {
+        self.rootPartition = rootPartition
+        self.name = name
+        self.identifier = identifier
+        self.fstab = fstab
+        self.kernels = kernels
+        self.initramfsIsForOneMachine = initramfsIsForOneMachine
+        self.grubInstall = grubInstall
+        self.updateGrub = updateGrub
+        self.grubPlatforms = grubPlatforms
+        self.grubFolder = grubFolder
+        self.grubConfigurationProblems = grubConfigurationProblems
+        self.hasCoreImage = hasCoreImage
+        self.bootImage = bootImage
+        self.hasSignedShim = hasSignedShim
+        self.programsRunHere = programsRunHere
+    }
+
+    /// The partition that /boot is on.
+    public var bootPartition: Int {
+        fstab.first { $0.mountPoint == "/boot" }?.partition ?? rootPartition
+    }
+
+    /// Where its fstab mounts a partition.
+    public func mountPoint(ofPartition number: Int) -> String? {
+        fstab.first { $0.partition == number && $0.mountPoint.hasPrefix("/") }?.mountPoint
+    }
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+import LinuxSystem
+import SystemPackage
+
+/// Looks into a mounted system: what is installed, and what its files say of its disk.
+struct InstalledSystemReader {
+    private let tree: SystemTree
+    private let volumes: [BootVolume]
+    private let options: BootRepairOptions
+
+    init(_ tree: SystemTree, _ volumes: [BootVolume], _ options: BootRepairOptions) {
+        self.tree = tree
+        self.volumes = volumes
+        self.options = options
+    }
+
+    /// What is installed on `volume`, which is the tree's root; `nil` where that is no system. A /boot of its own is
+    /// mounted on the way.
+    func read(_ volume: BootVolume) throws(SystemCallError) -> InstalledSystem? {
+        let anchor = try tree.anchored()
+        let fstab = anchor.text("/etc/fstab")
+        let release = anchor.text("/etc/os-release") ?? anchor.text("/usr/lib/os-release")
+        guard fstab != nil || release != nil else { return nil }
+        let facts = Self.variables(release ?? "")
+        let resolver = FstabResolver(
+            volumes: volumes, rootPartition: volume.number, capturedDiskName: options.capturedDiskName)
+        var system = InstalledSystem(
+            rootPartition: volume.number, name: facts["PRETTY_NAME"] ?? facts["NAME"] ?? "a Linux system",
+            identifier: facts["ID"] ?? "linux", fstab: resolver.resolve(Fstab(fstab ?? "").entries))
+        if system.bootPartition != volume.number, let boot = volumes.first(where: { $0.number == system.bootPartition }) {
+            try tree.mount(boot, at: "/boot")
+        }
+        // A descriptor opened before the mount still shows the folder below it.
+        readLoader(try tree.anchored(), &system)
+        readKernels(try tree.anchored(), &system)
+        return system
+    }
+
+    private func readLoader(_ anchor: borrowing AnchoredFolder, _ system: inout InstalledSystem) {
+        func program(_ name: String) -> String? {
+            ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map { "\($0)/\(name)" }.first { anchor.exists($0) }
+        }
+        system.grubFolder =
+            anchor.exists("/boot/grub2/grub.cfg") && !anchor.exists("/boot/grub/grub.cfg") ? "/boot/grub2" : "/boot/grub"
+        let install = ["grub-install", "grub2-install"].first { program($0) != nil }
+        system.grubInstall = install
+        if program("update-grub") != nil {
+            system.updateGrub = ["update-grub"]
+        } else {
+            system.updateGrub = ["grub-mkconfig", "grub2-mkconfig"].first { program($0) != nil }
+                .map { [$0, "-o", "\(system.grubFolder)/grub.cfg"] }
+        }
+        system.grubPlatforms = ["i386-pc", "x86_64-efi"].filter { anchor.exists("/usr/lib/grub/\($0)/modinfo.sh") }
+        system.grubConfigurationProblems = anchor.text("\(system.grubFolder)/grub.cfg").map {
+            GrubConfiguration($0).problems(volumes: volumes, rootPartition: system.rootPartition)
+        }
+        system.hasCoreImage = anchor.exists("\(system.grubFolder)/i386-pc/core.img")
+        system.bootImage = ["\(system.grubFolder)/i386-pc/boot.img", "/usr/lib/grub/i386-pc/boot.img"]
+            .first { anchor.exists($0) }
+        system.hasSignedShim =
+            anchor.exists("/usr/lib/shim/shimx64.efi.signed")
+            && anchor.exists("/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed")
+        if let path = install.flatMap(program) ?? program("sh") {
+            system.programsRunHere = Self.machine(try? anchor.read(path, limit: 64)) == Self.ownMachine
+        }
+    }
+
+    private func readKernels(_ anchor: borrowing AnchoredFolder, _ system: inout InstalledSystem) {
+        let names = anchor.names(in: "/boot")
+        system.kernels = names.filter { $0.hasPrefix("vmlinuz-") }.map { kernel in
+            let version = kernel.dropFirst("vmlinuz-".count)
+            let initramfs = ["initrd.img-\(version)", "initramfs-\(version).img", "initrd-\(version)"]
+                .first(where: names.contains)
+            return InstalledSystem.Kernel(name: kernel, initramfs: initramfs)
+        }
+        // initramfs.conf(5): MODULES=dep takes the drivers of the running machine only; conf.d comes after it.
+        var modules = Self.variables(anchor.text("/etc/initramfs-tools/initramfs.conf") ?? "")["MODULES"]
+        for name in anchor.names(in: "/etc/initramfs-tools/conf.d") {
+            modules = Self.variables(anchor.text("/etc/initramfs-tools/conf.d/\(name)") ?? "")["MODULES"] ?? modules
+        }
+        system.initramfsIsForOneMachine = modules == "dep"
+    }
+
+    /// `NAME=value` lines as shells read them, quotes taken off.
+    static func variables(_ text: String) -> [String: String] {
+        var variables: [String: String] = [:]
+        for line in text.split(separator: "\n") where !line.hasPrefix("#") {
+            let parts = line.split(separator: "=", maxSplits: 1)
+            guard parts.count == 2 else { continue }
+            variables[String(parts[0])] = parts[1].filter { $0 != "\"" && $0 != "'" }
+        }
+        return variables
+    }
+
+    /// e_machine of an ELF header (ELF-64 object file format, figure 2); `nil` where it is none.
+    private static func machine(_ header: [UInt8]?) -> UInt16? {
+        guard let header, header.starts(with: [0x7F, 0x45, 0x4C, 0x46]) else { return nil }
+        return try? header.littleEndian(at: 18)
+    }
+
+    private static let ownMachine = machine(try? Files.read("/proc/self/exe", limit: 64))
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+import LinuxSystem
+import SystemPackage
+
+/// An installed system, mounted at a private place. Everything is unmounted in reverse when it is closed or goes.
+///
+/// Every path below is resolved inside it: its links were written by somebody else.
+final class SystemTree {
+    /// Where its root is mounted.
+    let root: FilePath
+    /// Whether all of its partitions have nodes that the kernel knows as parts of the disk.
+    private(set) var hasPartitionNodes = true
+    private let disk: BlockDevice
+    private let readOnly: Bool
+    private let folder: FilePath
+    private var mounts: [OwnedMount] = []
+    private var nodes: [VolumeNode] = []
+
+    /// A mount in an array.
+    private final class OwnedMount {
+        private var mount: Mount?
+        init(_ mount: consuming Mount) { self.mount = consume mount }
+        func unmount() throws(SystemCallError) { if let mount = mount.take() { try mount.unmount() } }
+    }
+
+    /// Mounts a system's root.
+    init(_ volume: BootVolume, of disk: BlockDevice, readOnly: Bool) throws(SystemCallError) {
+        self.disk = disk
+        self.readOnly = readOnly
+        folder = try Files.makeTemporaryFolder("reforge-boot", in: Files.exists("/run") ? "/run" : "/tmp")
+        root = folder.appending("root")
+        do {
+            try Files.makeFolders(root)
+            try mount(volume, onto: root)
+        } catch {
+            try? Files.removeFolder(root)
+            try? Files.removeFolder(folder)
+            throw error
+        }
+    }
+
+    deinit { try? close() }
+
+    /// The tree, as a folder that no link leads out of.
+    func anchored() throws(SystemCallError) -> AnchoredFolder { try AnchoredFolder(root) }
+
+    /// Mounts a partition on a folder inside, which is made where it is missing.
+    func mount(_ volume: BootVolume, at inner: String) throws(SystemCallError) {
+        let anchor = try anchored()
+        if !readOnly, !anchor.exists(inner) { try anchor.makeFolders(inner) }
+        try mount(volume, onto: try place(inner))
+    }
+
+    private func mount(_ volume: BootVolume, onto place: FilePath) throws(SystemCallError) {
+        let node = try VolumeNode.make(volume, of: disk, readOnly: readOnly)
+        var options: Mount.Options = []
+        var data = ""
+        if readOnly {
+            options.insert(.readOnly)
+            // A read-only mount replays the journal without these.
+            if volume.isExt { data = "noload" } else if volume.kindName == "xfs" { data = "norecovery" }
+        }
+        let type = volume.isFAT ? "vfat" : volume.isExt ? "ext4" : volume.kindName
+        mounts.append(OwnedMount(try Mount(node.path.string, on: place, type: type, options: options, data: data)))
+        nodes.append(node)
+        if !node.isPartition { hasPartitionNodes = false }
+    }
+
+    /// Gives the tree what programs need: /proc, /sys, an empty /run, and a /dev of its own that shows the disk, its
+    /// partitions and the links of /dev/disk that udev would make.
+    ///
+    /// A /dev of its own, since the recovery environment has no udev: GRUB's 10_linux writes `root=UUID=…` only where
+    /// /dev/disk/by-uuid has that name. sysfs is mounted anew, without efivarfs: nothing in here touches the NVRAM.
+    func prepareForPrograms(_ volumes: [BootVolume], kernelName: String) throws(SystemCallError) {
+        try mountSystem("proc", "proc", at: "proc")
+        try mountSystem("sysfs", "sysfs", at: "sys", options: .readOnly)
+        try mountSystem("tmpfs", "tmpfs", at: "run", data: "mode=755,size=16m")
+        try mountSystem("tmpfs", "tmpfs", at: "dev", data: "mode=755,size=4m")
+        let dev = try place("dev")
+        let everybody = FilePermissions(rawValue: 0o666)
+        for name in ["null", "zero", "full", "random", "urandom", "tty"] where Files.exists(FilePath("/dev/\(name)")) {
+            try Files.makeDeviceNode(dev.appending(name), like: FilePath("/dev/\(name)"), permissions: everybody)
+        }
+        for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
+            try Files.makeLink(dev.appending(name), to: target)
+        }
+        for folder in ["pts", "shm", "disk/by-uuid", "disk/by-partuuid", "disk/by-label", "disk/by-partlabel"] {
+            try Files.makeFolders(dev.appending(folder))
+        }
+        try Files.makeDeviceNode(dev.appending(kernelName), like: FilePath("/dev/\(kernelName)"))
+        for node in DiskDirectory().partitionNodes(of: kernelName) {
+            try Files.makeDeviceNode(dev.appending(node.name), like: FilePath("/dev/\(node.name)"))
+            guard let volume = volumes.first(where: { $0.number == node.number }) else { continue }
+            let links = [
+                ("by-uuid", volume.uuid), ("by-partuuid", volume.guid.description), ("by-label", volume.label),
+                ("by-partlabel", volume.name),
+            ]
+            for case (let folder, let name?) in links where !name.isEmpty && !name.contains("/") {
+                try Files.makeLink(dev.appending("disk/\(folder)/\(Self.linkName(name))"), to: "../../\(node.name)")
+            }
+        }
+    }
+
+    /// A label as udev spells it in a link's name: what is not plain becomes `\x20` and the like.
+    private static func linkName(_ label: String) -> String {
+        label.utf8.map { byte in
+            let character = Character(UnicodeScalar(byte))
+            let isPlain = byte >= 0x80 || character.isLetter || character.isNumber || "#+-.:=@_".contains(character)
+            return isPlain ? String(character) : "\\x" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
+        }.joined()
+    }
+
+    private func mountSystem(
+        _ source: String, _ type: String, at inner: String, options: Mount.Options = [], data: String = ""
+    ) throws(SystemCallError) {
+        let anchor = try anchored()
+        if !anchor.exists(inner) { try anchor.makeFolders(inner) }
+        mounts.append(OwnedMount(try Mount(source, on: try place(inner), type: type, options: options, data: data)))
+    }
+
+    /// The real path of a folder or file inside, resolved in the tree.
+    func place(_ inner: String) throws(SystemCallError) -> FilePath {
+        let descriptor = try anchored().open(inner, .readOnly)
+        guard let path = Files.linkTarget(FilePath("/proc/self/fd/\(descriptor.raw.rawValue)")), path.hasPrefix(root.string)
+        else { throw SystemCallError("find", "\(inner) below \(root)", .noSuchFileOrDirectory) }
+        return FilePath(path)
+    }
+
+    /// Runs a program of the tree.
+    func run(_ command: [String]) throws(SystemCallError) -> ChildProcess.Output {
+        try ChildProcess.run(command, root: root, timeoutSeconds: 1800)
+    }
+
+    /// Unmounts everything, in reverse, and removes the folder.
+    func close() throws(SystemCallError) {
+        var failure: SystemCallError?
+        while let mount = mounts.popLast() {
+            do { try mount.unmount() } catch { failure = failure ?? error }
+        }
+        while nodes.popLast() != nil {}
+        try? Files.removeFolder(root)
+        try? Files.removeFolder(folder)
+        if let failure { throw failure }
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+import SystemPackage
+
+/// A block device node for one partition of a disk, kept for as long as this object lives.
+final class VolumeNode {
+    /// The node.
+    let path: FilePath
+    /// Whether the kernel knows it as a part of its disk.
+    let isPartition: Bool
+    private let loop: LoopDevice?
+    private let added: (disk: BlockDevice, number: Int)?
+
+    private init(partition path: FilePath, added: (disk: BlockDevice, number: Int)?) {
+        self.path = path
+        self.added = added
+        isPartition = true
+        loop = nil
+    }
+
+    private init(loop: consuming LoopDevice) {
+        path = loop.path
+        self.loop = consume loop
+        isPartition = false
+        added = nil
+    }
+
+    deinit {
+        if let added { try? added.disk.deletePartitionNode(added.number) }
+    }
+
+    /// Finds or makes a node for `volume`: the kernel's own; else one added to the kernel's list (`BLKPG_ADD_PARTITION`);
+    /// else a loop device at its place.
+    static func make(_ volume: BootVolume, of disk: BlockDevice, readOnly: Bool) throws(SystemCallError) -> VolumeNode {
+        if let name = kernelName(of: disk) {
+            if let node = existing(volume, of: name) {
+                return VolumeNode(partition: node, added: nil)
+            }
+            // After a restore the kernel may not have looked yet.
+            if disk.rereadPartitionTable(), let node = existing(volume, of: name) {
+                return VolumeNode(partition: node, added: nil)
+            }
+            if (try? disk.addPartitionNode(volume.number, volume.range)) != nil {
+                if let node = existing(volume, of: name) {
+                    return VolumeNode(partition: node, added: (disk, volume.number))
+                }
+                try? disk.deletePartitionNode(volume.number)
+            }
+        }
+        return VolumeNode(
+            loop: try LoopDevice(
+                over: disk.path, range: volume.range, readOnly: readOnly, sectorSize: disk.logicalSectorSize))
+    }
+
+    /// The kernel's name of a disk; `nil` for a file.
+    static func kernelName(of disk: BlockDevice) -> String? {
+        disk.isDevice ? DiskDirectory().kernelName(ofDevice: disk.deviceNumber) : nil
+    }
+
+    private static func existing(_ volume: BootVolume, of disk: String) -> FilePath? {
+        let node = DiskDirectory().partitionNodes(of: disk)
+            .first { $0.number == volume.number && $0.range == volume.range }
+        guard let node else { return nil }
+        let path = FilePath("/dev/\(node.name)")
+        return Files.exists(path) ? path : nil
+    }
+}

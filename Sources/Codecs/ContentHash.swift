@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import Crypto
+
+/// A SHA-256 (FIPS 180-4).
+public struct ContentHash: Hashable, Sendable, CustomStringConvertible {
+    /// Its length in bytes.
+    public static let byteCount = 32
+    private let words: (UInt64, UInt64, UInt64, UInt64)
+
+    /// The hash of bytes.
+    public init(of bytes: UnsafeRawBufferPointer) {
+        var hasher = SHA256()
+        hasher.update(bufferPointer: bytes)
+        self.init(hasher.finalize())
+    }
+
+    /// The hash of an array.
+    public init(of bytes: [UInt8]) {
+        self = bytes.withUnsafeBytes { ContentHash(of: $0) }
+    }
+
+    /// From 32 bytes; `nil` for another number.
+    public init?(bytes: some Collection<UInt8>) {
+        guard bytes.count == Self.byteCount else { return nil }
+        var words: [UInt64] = [0, 0, 0, 0]
+        for (index, byte) in bytes.enumerated() { words[index / 8] |= UInt64(byte) << (UInt64(index % 8) * 8) }
+        self.words = (words[0], words[1], words[2], words[3])
+    }
+
+    /// From 64 hexadecimal digits; `nil` for anything else.
+    public init?(hexadecimal text: String) {
+        let digits = Array(text.utf8)
+        guard digits.count == 64 else { return nil }
+        var bytes: [UInt8] = []
+        for index in stride(from: 0, to: 64, by: 2) {
+            guard let byte = UInt8(String(decoding: digits[index..<index + 2], as: UTF8.self), radix: 16) else { return nil }
+            bytes.append(byte)
+        }
+        self.init(bytes: bytes)
+    }
+
+    private init(_ digest: SHA256.Digest) {
+        words = digest.withUnsafeBytes { bytes in
+            (
+                bytes.loadUnaligned(fromByteOffset: 0, as: UInt64.self),
+                bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self),
+                bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self),
+                bytes.loadUnaligned(fromByteOffset: 24, as: UInt64.self)
+            )
+        }
+    }
+
+    /// The hash computed in pieces.
+    public struct Running: Sendable {
+        private var hasher = SHA256()
+        /// Of nothing yet.
+        public init() {}
+        /// Adds bytes.
+        public mutating func update(_ bytes: [UInt8]) {
+            bytes.withUnsafeBytes { hasher.update(bufferPointer: $0) }
+        }
+        /// The hash of all bytes added.
+        public func finish() -> ContentHash { ContentHash(hasher.finalize()) }
+    }
+
+    /// The 32 bytes.
+    public var bytes: [UInt8] {
+        [words.0, words.1, words.2, words.3].flatMap { word in
+            (0..<8).map { UInt8(truncatingIfNeeded: word >> (UInt64($0) * 8)) }
+        }
+    }
+
+    /// 64 hexadecimal digits.
+    public var description: String {
+        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+
+    /// Whether both are the same bytes.
+    public static func == (a: ContentHash, b: ContentHash) -> Bool { a.words == b.words }
+
+    /// Feeds the first bytes: they are as good as random.
+    public func hash(into hasher: inout Hasher) { hasher.combine(words.0) }
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CZstd
+
+/// Compresses one chunk into one zstd frame (RFC 8878), with its length and a content checksum in it.
+///
+/// Holds a context of some MiB: one a thread, used again for every chunk.
+public final class ZstdCompressor {
+    private let context: OpaquePointer
+
+    /// The levels that libzstd takes.
+    public static var levels: ClosedRange<Int> { 1...Int(ZSTD_maxCLevel()) }
+
+    /// A compressor of this level.
+    public init(level: Int) throws(CodecError) {
+        guard Self.levels.contains(level) else {
+            throw CodecError("zstd has levels \(Self.levels.lowerBound) to \(Self.levels.upperBound), not \(level)")
+        }
+        guard let context = ZSTD_createCCtx() else { throw CodecError("no memory for a zstd context") }
+        self.context = context
+        // The simple API writes no content checksum, whatever its documentation hints at; the advanced one does.
+        for (parameter, value) in [
+            (ZSTD_c_compressionLevel, Int32(level)), (ZSTD_c_checksumFlag, 1), (ZSTD_c_contentSizeFlag, 1),
+        ] {
+            let result = ZSTD_CCtx_setParameter(context, parameter, value)
+            guard ZSTD_isError(result) == 0 else { throw Self.error(result) }
+        }
+    }
+
+    deinit { ZSTD_freeCCtx(context) }
+
+    /// The most bytes that a frame of `byteCount` bytes of content can take.
+    public static func bound(_ byteCount: Int) -> Int { ZSTD_compressBound(byteCount) }
+
+    /// Compresses all of `source` into `target`, which has room for `bound` bytes.
+    /// - Returns: the length of the frame.
+    public func compress(
+        _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
+    ) throws(CodecError) -> Int {
+        let result = ZSTD_compress2(context, target.baseAddress, target.count, source.baseAddress, source.count)
+        guard ZSTD_isError(result) == 0 else { throw Self.error(result) }
+        return result
+    }
+
+    static func error(_ code: Int) -> CodecError { CodecError("zstd: \(String(cString: ZSTD_getErrorName(code)))") }
+}
+
+/// Decompresses one zstd frame at a time.
+public final class ZstdDecompressor {
+    private let context: OpaquePointer
+
+    /// A decompressor that refuses windows over 128 MiB (what the highest level makes), however a frame asks.
+    public init() throws(CodecError) {
+        guard let context = ZSTD_createDCtx() else { throw CodecError("no memory for a zstd context") }
+        self.context = context
+    }
+
+    deinit { ZSTD_freeDCtx(context) }
+
+    /// Decompresses the one frame that `source` is into `target`.
+    /// - Returns: the length of the content.
+    /// - Throws: `CodecError` where it is damaged, or its content does not fit.
+    public func decompress(
+        _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
+    ) throws(CodecError) -> Int {
+        // ZSTD_decompressDCtx would take several frames, and skippable ones.
+        guard ZSTD_findFrameCompressedSize(source.baseAddress, source.count) == source.count else {
+            throw CodecError("zstd: not one whole frame")
+        }
+        let result = ZSTD_decompressDCtx(
+            context, target.baseAddress, target.count, source.baseAddress, source.count)
+        guard ZSTD_isError(result) == 0 else { throw ZstdCompressor.error(result) }
+        return result
+    }
+}
+
+/// Compresses or decompresses a byte array at once: for metadata.
+public enum Zstd {
+    /// One frame with all of `bytes`.
+    public static func compress(_ bytes: [UInt8], level: Int = 9) throws(CodecError) -> [UInt8] {
+        let compressor = try ZstdCompressor(level: level)
+        var target = [UInt8](repeating: 0, count: ZstdCompressor.bound(bytes.count))
+        let result = target.withUnsafeMutableBytes { target in
+            bytes.withUnsafeBytes { source in
+                Result { () throws(CodecError) in try compressor.compress(source, into: target) }
+            }
+        }
+        return Array(target.prefix(try result.get()))
+    }
+
+    /// The content of one frame, of at most `limit` bytes.
+    public static func decompress(_ bytes: [UInt8], limit: Int) throws(CodecError) -> [UInt8] {
+        let decompressor = try ZstdDecompressor()
+        let declared = bytes.withUnsafeBytes { ZSTD_getFrameContentSize($0.baseAddress, $0.count) }
+        // Unknown and error are the two largest numbers (zstd.h).
+        guard declared <= UInt64(limit) else { throw CodecError("zstd: a frame without a believable length") }
+        var target = [UInt8](repeating: 0, count: Int(declared))
+        let result = target.withUnsafeMutableBytes { target in
+            bytes.withUnsafeBytes { source in
+                Result { () throws(CodecError) in try decompressor.decompress(source, into: target) }
+            }
+        }
+        guard try result.get() == target.count else { throw CodecError("zstd: the content is shorter than declared") }
+        return target
+    }
+}

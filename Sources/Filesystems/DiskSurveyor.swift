@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+public import DiskModel
+
+/// Observes a disk: its table, its volumes, how it boots. Reads only.
+public enum DiskSurveyor {
+    /// Surveys a disk.
+    /// - Parameters:
+    ///   - mountedReadWrite: the parts of the disk (bytes) that are mounted read-write now: their maps change under us.
+    ///   - allUsed: whether every byte of every volume is to count as used.
+    ///   - descriptor: an open descriptor of the same disk, for libblkid's second opinion.
+    /// - Throws: `BlockIOError` where the partition table cannot be read. A volume that cannot be read counts as unknown and
+    ///   used, and a warning says so.
+    public static func survey(
+        _ disk: any BlockReader, identity: DiskIdentity, geometry: DiskGeometry, mountedReadWrite: [ByteRange] = [],
+        allUsed: Bool = false, descriptor: Int32? = nil
+    ) throws(BlockIOError) -> DiskSurvey {
+        let opinion = descriptor.map { SecondOpinion(descriptor: $0) }
+        let table = try PartitionTableReader.read(disk, secondOpinion: opinion)
+        var warnings = tableWarnings(table)
+        var volumes: [VolumeSurvey] = []
+        for (range, partition) in places(table, diskByteCount: disk.byteCount) {
+            var (info, map) = contents(of: range, disk, table, opinion, partition, &warnings)
+            let isMounted = mountedReadWrite.contains { $0.overlaps(range) }
+            if isMounted || allUsed, info.mapSource != .whole {
+                info = info.takenWhole(because: isMounted ? "it is mounted read-write" : "all sectors were asked for")
+                map = .whole(byteCount: range.byteCount)
+            }
+            let name = partition.map { "partition \($0.number)" } ?? "the disk"
+            warnings += info.remarks.map { "\(name): \(info.kindName) \($0)" }
+            volumes.append(VolumeSurvey(range: range, partition: partition, filesystem: info, allocation: map))
+        }
+        let boot = try BootSurveyor(disk: disk).survey(volumes)
+        return DiskSurvey(
+            identity: identity, geometry: geometry, table: table, volumes: volumes, boot: boot, warnings: warnings)
+    }
+
+    /// Where the volumes lie, ascending.
+    private static func places(_ table: PartitionTable, diskByteCount: UInt64) -> [(ByteRange, Partition?)] {
+        guard table.kind == .gpt else { return [(0..<diskByteCount, nil)] }
+        return table.partitions.map { ($0.range, $0) }.sorted { $0.0.lowerBound < $1.0.lowerBound }
+    }
+
+    private static func contents(
+        of range: ByteRange, _ disk: any BlockReader, _ table: PartitionTable, _ opinion: SecondOpinion?,
+        _ partition: Partition?, _ warnings: inout [String]
+    ) -> (FilesystemInfo, AllocationMap) {
+        let whole = AllocationMap.whole(byteCount: range.byteCount)
+        func unknown(_ reason: String) -> FilesystemInfo {
+            FilesystemInfo(kind: .unknown, kindName: "unknown", mapSource: .whole, wholeReason: reason)
+        }
+        // What an earlier life of the disk left under a table that we cannot follow must not decide what is kept.
+        if table.kind == .unknown {
+            return (unknown("its partition table is not understood (\(table.unknownKindName ?? "nothing known"))"), whole)
+        }
+        guard let volume = BlockSlice(disk, range: range) else { return (unknown("it ends past the disk"), whole) }
+        do throws(BlockIOError) {
+            return try VolumeIdentifier.survey(volume, secondOpinion: opinion?.shifted(up: range.lowerBound))
+        } catch {
+            let name = partition.map { "partition \($0.number)" } ?? "the disk"
+            warnings.append("\(name) is taken whole: \(error)")
+            return (unknown(error.description), whole)
+        }
+    }
+
+    private static func tableWarnings(_ table: PartitionTable) -> [String] {
+        switch (table.kind, table.condition) {
+        case (.gpt, .primaryDamaged): ["the primary partition table is damaged; its backup at the end of the disk was used"]
+        case (.gpt, .backupDamaged):
+            ["the backup partition table is damaged or not at the end of the disk; the primary was used"]
+        case (.unknown, _):
+            [
+                "the partition table is not understood (\(table.unknownKindName ?? "nothing known")): "
+                    + "the disk counts as one raw region"
+            ]
+        default: []
+        }
+    }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import ByteParsing
+import DiskModel
+
+/// ext2, ext3 and ext4.
+enum ExtFilesystem {
+    static let format = FilesystemFormat(kindNames: ["ext2", "ext3", "ext4", "ext4dev", "jbd"], survey: survey)
+
+    /// What an ext filesystem on `volume` is and uses; `nil` where there is none.
+    static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
+        guard volume.byteCount >= ExtSuperblock.offset + UInt64(ExtSuperblock.byteCount) else { return nil }
+        let bytes = try volume.readBytes(at: ExtSuperblock.offset, count: ExtSuperblock.byteCount)
+        guard let superblock = (try? ExtSuperblock(bytes)) ?? nil else { return nil }
+        var info = describe(superblock)
+        let whole = AllocationMap.whole(byteCount: volume.byteCount)
+        if let problem = superblock.problem(volumeByteCount: volume.byteCount) {
+            return (info.takenWhole(because: problem), whole)
+        }
+        var mapper = ExtMapper(volume, superblock)
+        do throws(FilesystemError) {
+            let map = try mapper.map()
+            info.mapSource = .allocationStructures
+            return (info, map)
+        } catch {
+            if case .io(let error) = error { throw error }
+            if case .damaged(let what) = error { return (info.takenWhole(because: what), whole) }
+            return (info.takenWhole(because: error.description), whole)
+        }
+    }
+
+    private static func describe(_ superblock: ExtSuperblock) -> FilesystemInfo {
+        let kind = superblock.kind
+        return FilesystemInfo(
+            kind: kind ?? .other, kindName: kind?.rawValue ?? "jbd", uuid: uuidText(superblock.uuid),
+            label: superblock.label.isEmpty ? nil : superblock.label, byteCount: superblock.filesystemByteCount,
+            blockSize: superblock.logBlockSize <= 6 ? superblock.blockSize : nil,
+            isClean: superblock.isClean, features: ExtFeature.names(of: superblock), mapSource: .whole)
+    }
+
+    /// The text form; `nil` for all zeros, as blkid has it.
+    static func uuidText(_ bytes: [UInt8]) -> String? {
+        bytes.allSatisfy { $0 == 0 } ? nil : (try? GUID(bigEndianBytes: bytes))?.description
+    }
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import ByteParsing
+import DiskModel
+
+/// Reads the block bitmaps of an ext filesystem whose superblock has been found sound, group by group.
+///
+/// Whatever is not as it should be ends the work with `FilesystemError.damaged`: the volume is then taken whole.
+struct ExtMapper {
+    /// How much is read at once: a flex group's bitmaps lie side by side.
+    private static let batchByteCount = 1 << 20
+
+    private let volume: any BlockReader
+    private let superblock: ExtSuperblock
+    private let blockSize: UInt64
+    private let seed: UInt32
+    /// From the bitmaps, ascending.
+    private var used = RangeAccumulator()
+    /// Blocks that are in use whatever the bitmaps say, merged where they touch.
+    private var metadata = RangeList()
+
+    init(_ volume: any BlockReader, _ superblock: ExtSuperblock) {
+        self.volume = volume
+        self.superblock = superblock
+        blockSize = UInt64(superblock.blockSize)
+        seed = superblock.checksumSeed
+    }
+
+    mutating func map() throws(FilesystemError) -> AllocationMap {
+        try checkMultiMountProtection()
+        // The boot block, and with 1 KiB blocks all of block 0, belong to no group.
+        used.append(0..<max(ExtSuperblock.offset, UInt64(superblock.firstDataBlock) * blockSize))
+        var group: UInt64 = 0
+        while group < superblock.groupCount {
+            let batch = try descriptors(from: group)
+            if group == 0, let first = batch.first { try checkJournal(first) }
+            try mapGroups(batch, from: group)
+            group += UInt64(batch.count)
+        }
+        // What lies behind the filesystem is not its to call free: verity trees, md superblocks.
+        used.append(superblock.blockCount * blockSize..<volume.byteCount)
+        return used.map(byteCount: volume.byteCount, others: metadata.ranges)
+    }
+
+    // MARK: Group descriptors
+
+    /// The descriptors of `group` and of what follows it in the same block, or in the blocks right behind.
+    private func descriptors(from group: UInt64) throws(FilesystemError) -> [ExtGroupDescriptor] {
+        let perBlock = UInt64(superblock.descriptorsPerBlock)
+        let firstBlock = group / perBlock
+        let isMeta = superblock.has(incompatible: ExtFeature.metaGroups) && firstBlock >= superblock.firstMetaGroup
+        let plainEnd =
+            superblock.has(incompatible: ExtFeature.metaGroups)
+            ? UInt64(superblock.firstMetaGroup) * perBlock : superblock.groupCount
+        let atMost = max(1, 65536 / blockSize) * perBlock
+        let end = min(superblock.groupCount, isMeta ? group + perBlock : min(plainEnd, group + atMost))
+        guard end > group else { throw .damaged("the place of its group descriptors is not valid") }
+        let block = descriptorBlock(firstBlock, isMeta)
+        let byteCount = Int(end - group) * superblock.descriptorSize
+        let bytes = try read(block, byteCount: byteCount, "a group descriptor")
+        var result: [ExtGroupDescriptor] = []
+        result.reserveCapacity(Int(end - group))
+        for index in 0..<Int(end - group) {
+            let number = group + UInt64(index)
+            let descriptor = try FilesystemError.parsing { () throws(ParsingError) in
+                try ExtGroupDescriptor(
+                    bytes, at: index * superblock.descriptorSize, group: UInt32(number), of: superblock)
+            }
+            guard descriptor.checksumIsRight else {
+                throw .damaged("the checksum of its group descriptor \(number) is wrong")
+            }
+            result.append(descriptor)
+        }
+        return result
+    }
+
+    /// Where a block of descriptors lies ("Meta Block Groups" §2.6; `descriptor_loc` in the kernel's ext4/super.c).
+    private func descriptorBlock(_ index: UInt64, _ isMeta: Bool) -> UInt64 {
+        guard isMeta else { return superblock.superblockBlock + 1 + index }
+        let group = index * UInt64(superblock.descriptorsPerBlock)
+        // With 1 KiB blocks that count from 0 (bigalloc), the superblock of group 0 is in block 1.
+        let correction: UInt64 = group == 0 && superblock.blockSize == 1024 && superblock.firstDataBlock == 0 ? 1 : 0
+        return firstBlock(of: group) + (superblock.hasBackup(group) ? 1 : 0) + correction
+    }
+
+    private func firstBlock(of group: UInt64) -> UInt64 {
+        UInt64(superblock.firstDataBlock) + group * UInt64(superblock.blocksPerGroup)
+    }
+
+    // MARK: Bitmaps
+
+    private mutating func mapGroups(
+        _ batch: [ExtGroupDescriptor], from group: UInt64
+    ) throws(FilesystemError) {
+        for (index, descriptor) in batch.enumerated() {
+            try insertMetadata(of: descriptor, group + UInt64(index))
+        }
+        var index = 0
+        while index < batch.count {
+            guard !batch[index].blockBitmapIsUninitialised else {
+                index += 1
+                continue
+            }
+            var end = index + 1
+            while end < batch.count, !batch[end].blockBitmapIsUninitialised,
+                batch[end].blockBitmap == batch[end - 1].blockBitmap + 1, (end - index) * Int(blockSize) < Self.batchByteCount
+            {
+                end += 1
+            }
+            let bitmaps = try read(
+                batch[index].blockBitmap, byteCount: (end - index) * Int(blockSize), "a block bitmap")
+            for place in index..<end {
+                try mapGroup(batch[place], group + UInt64(place), bitmaps, at: (place - index) * Int(blockSize))
+            }
+            index = end
+        }
+    }
+
+    private mutating func mapGroup(
+        _ descriptor: ExtGroupDescriptor, _ group: UInt64, _ bitmaps: [UInt8], at offset: Int
+    ) throws(FilesystemError) {
+        if superblock.has(readOnlyCompatible: ExtFeature.metadataChecksum) {
+            let bytes = try FilesystemError.parsing { () throws(ParsingError) in
+                try bitmaps.bytes(at: offset, count: Int(superblock.clustersPerGroup / 8))
+            }
+            let checksum = ExtChecksum.crc32c(seed, bytes)
+            let kept = superblock.descriptorSize >= 64 ? checksum : checksum & 0xFFFF
+            guard kept == descriptor.blockBitmapChecksum else {
+                throw .damaged("the checksum of its block bitmap \(group) is wrong")
+            }
+        }
+        let first = firstBlock(of: group)
+        let ratio = superblock.clusterRatio
+        let blocks = min(UInt64(superblock.blocksPerGroup), superblock.blockCount - first)
+        let clusters = Int((blocks + ratio - 1) / ratio)
+        let start = first * blockSize
+        let clusterSize = ratio * blockSize
+        let setCount = Bitmap.forEachRun(in: bitmaps, at: offset, bitCount: clusters) { run in
+            used.append(start + UInt64(run.lowerBound) * clusterSize..<start + UInt64(run.upperBound) * clusterSize)
+        }
+        guard let setCount, clusters - setCount == Int(descriptor.freeClusterCount) else {
+            throw .damaged("its block bitmap \(group) contradicts the free blocks that are counted for it")
+        }
+    }
+
+    /// What a group's descriptor and its number make used ("Layout" §2.1): the backup of superblock and descriptors
+    /// with the blocks reserved behind them, both bitmaps and the inode table.
+    private mutating func insertMetadata(
+        of descriptor: ExtGroupDescriptor, _ group: UInt64
+    ) throws(FilesystemError) {
+        let first = firstBlock(of: group)
+        try insertMetadata(first, count: backupBlockCount(group), isClipped: true)
+        try insertMetadata(descriptor.blockBitmap, count: 1)
+        try insertMetadata(descriptor.inodeBitmap, count: 1)
+        try insertMetadata(descriptor.inodeTable, count: superblock.inodeTableBlockCount)
+    }
+
+    private mutating func insertMetadata(
+        _ block: UInt64, count: UInt64, isClipped: Bool = false
+    ) throws(FilesystemError) {
+        guard block < superblock.blockCount, isClipped || block > 0 else {
+            throw .damaged("a group descriptor points outside the filesystem")
+        }
+        guard count <= superblock.blockCount - block || isClipped else {
+            throw .damaged("a group descriptor points outside the filesystem")
+        }
+        guard count > 0 else { return }
+        // A cluster is given out as a whole.
+        let base = UInt64(superblock.firstDataBlock)
+        let ratio = superblock.clusterRatio
+        let last = block + min(count, superblock.blockCount - block) - 1
+        let start = block < base ? block : base + (block - base) / ratio * ratio
+        let end = last < base ? last + 1 : min(base + ((last - base) / ratio + 1) * ratio, superblock.blockCount)
+        metadata.insert(start * blockSize..<end * blockSize)
+    }
+
+    private func backupBlockCount(_ group: UInt64) -> UInt64 {
+        let hasBackup = superblock.hasBackup(group)
+        let perBlock = UInt64(superblock.descriptorsPerBlock)
+        let allBlocks = (superblock.groupCount + perBlock - 1) / perBlock
+        let usesMeta = superblock.has(incompatible: ExtFeature.metaGroups)
+        let plainBlocks = usesMeta ? min(UInt64(superblock.firstMetaGroup), allBlocks) : allBlocks
+        // With 1 KiB blocks that count from 0 (bigalloc), block 0 is the boot block and not part of the layout.
+        let correction: UInt64 = group == 0 && superblock.blockSize == 1024 && superblock.firstDataBlock == 0 ? 1 : 0
+        guard usesMeta, group / perBlock >= superblock.firstMetaGroup else {
+            return hasBackup ? 1 + plainBlocks + UInt64(superblock.reservedGDTBlocks) + correction : 0
+        }
+        // A meta group keeps its block of descriptors in its first, second and last group.
+        let keepsDescriptors = [0, 1, perBlock - 1].contains(group % perBlock)
+        return (hasBackup ? 1 : 0) + (keepsDescriptors ? 1 : 0) + correction
+    }
+
+    // MARK: Who else may be writing
+
+    /// MMP ("Multiple Mount Protection" §4.5): a sequence number other than "clean" means that somebody has it open.
+    private func checkMultiMountProtection() throws(FilesystemError) {
+        guard superblock.has(incompatible: ExtFeature.multiMountProtection) else { return }
+        let bytes = try read(superblock.mmpBlock, byteCount: 1024, "the multiple-mount protection")
+        let (magic, sequence) = try FilesystemError.parsing { () throws(ParsingError) in
+            (try bytes.littleEndian(UInt32.self, at: 0), try bytes.littleEndian(UInt32.self, at: 4))
+        }
+        guard magic == 0x004D_4D50 else { throw .damaged("its multiple-mount protection is not valid") }
+        guard sequence == 0xFF4D_4D50 else { throw .damaged("it is in use by another machine or a check") }
+    }
+
+    /// The journal's superblock ("Journal (jbd2)" §3.6.2) names a first transaction while any waits to be replayed, and e2fsck
+    /// replays it even where the filesystem's own needs_recovery flag is missing. So would whoever restores the image.
+    private func checkJournal(_ firstGroup: ExtGroupDescriptor) throws(FilesystemError) {
+        let number = UInt64(superblock.journalInode)
+        // 0: the journal is on another device.
+        guard superblock.has(compatible: ExtFeature.journal), number > 0 else { return }
+        guard number <= UInt64(superblock.inodesPerGroup) else { throw .damaged("its journal is not where it should be") }
+        let place = (number - 1) * UInt64(superblock.inodeSize)
+        let inodeBytes = try read(
+            firstGroup.inodeTable + place / blockSize, byteCount: superblock.blockSize, "the inode of its journal")
+        let start = Int(place % blockSize)
+        let journal = try read(firstBlock(ofInode: inodeBytes, at: start), byteCount: 1024, "its journal")
+        let (magic, firstTransaction) = try FilesystemError.parsing { () throws(ParsingError) in
+            (try journal.bigEndian(UInt32.self, at: 0), try journal.bigEndian(UInt32.self, at: 0x1C))  // h_magic, s_start
+        }
+        guard magic == 0xC03B_3998 else { throw .damaged("its journal is not valid") }
+        guard firstTransaction == 0 else { throw .damaged("its journal holds changes not yet in place") }
+    }
+
+    /// The first block of a file ("Index Nodes" §4.1, i_flags and i_block; "The Contents of inode.i_block" §4.2).
+    private func firstBlock(ofInode inode: [UInt8], at start: Int) throws(FilesystemError) -> UInt64 {
+        let (flags, direct) = try FilesystemError.parsing { () throws(ParsingError) in
+            (try inode.littleEndian(UInt32.self, at: start + 0x20), try inode.littleEndian(UInt32.self, at: start + 0x28))
+        }
+        guard flags & 0x80000 != 0 else { return UInt64(direct) }  // EXT4_EXTENTS_FL
+        var node = inode
+        var place = start + 0x28
+        // The kernel allows a depth of 5.
+        for _ in 0...5 {
+            let entry = try FilesystemError.parsing { () throws(ParsingError) in try ExtentHead(node, at: place) }
+            if entry.isLeaf { return entry.block }
+            node = try read(entry.block, byteCount: superblock.blockSize, "the extent tree of its journal")
+            place = 0
+        }
+        throw .damaged("the extent tree of its journal is too deep")
+    }
+
+    private func read(_ block: UInt64, byteCount: Int, _ what: String) throws(FilesystemError) -> [UInt8] {
+        let blocks = (UInt64(byteCount) + blockSize - 1) / blockSize
+        guard block > 0 || superblock.firstDataBlock == 0, block < superblock.blockCount,
+            blocks <= superblock.blockCount - block
+        else { throw .damaged("\(what) lies outside the filesystem") }
+        return try FilesystemError.reading { () throws(BlockIOError) in
+            try volume.readBytes(at: block * blockSize, count: byteCount)
+        }
+    }
+}
+
+/// The first entry of a node of an extent tree ("Extent Tree" §4.2.2).
+private struct ExtentHead {
+    let isLeaf: Bool
+    let block: UInt64
+
+    init(_ node: [UInt8], at place: Int) throws(ParsingError) {
+        guard try node.littleEndian(UInt16.self, at: place) == 0xF30A,  // eh_magic
+            try node.littleEndian(UInt16.self, at: place + 2) > 0,  // eh_entries
+            try node.littleEndian(UInt32.self, at: place + 12) == 0  // ee_block, ei_block
+        else { throw .invalid(what: "the extent tree of its journal") }
+        isLeaf = try node.littleEndian(UInt16.self, at: place + 6) == 0  // eh_depth
+        // ee_len, ee_start_hi, ee_start_lo in a leaf; ei_leaf_lo, ei_leaf_hi above.
+        let high = try node.littleEndian(UInt16.self, at: place + (isLeaf ? 18 : 20))
+        let low = try node.littleEndian(UInt32.self, at: place + (isLeaf ? 20 : 16))
+        block = UInt64(high) << 32 | UInt64(low)
+    }
+}
+
+/// Ranges in any order; each is merged with the one before where they touch.
+private struct RangeList {
+    private(set) var ranges: [ByteRange] = []
+
+    mutating func insert(_ range: ByteRange) {
+        guard !range.isEmpty else { return }
+        if let last = ranges.last, last.lowerBound <= range.lowerBound, range.lowerBound <= last.upperBound {
+            ranges[ranges.count - 1] = last.lowerBound..<max(last.upperBound, range.upperBound)
+        } else {
+            ranges.append(range)
+        }
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import ByteParsing
+import DiskModel
+
+/// FAT12, FAT16 and FAT32: what is in use.
+enum FATFilesystem {
+    static let format = FilesystemFormat(kindNames: ["vfat"], survey: survey)
+
+    /// How much of each FAT is read at once.
+    private static let batchByteCount: UInt64 = 3 << 18
+
+    static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
+        guard volume.byteCount >= 512 else { return nil }
+        let sector = try volume.readBytes(at: 0, count: 512)
+        guard let boot = (try? FATBootSector(sector)) ?? nil else { return nil }
+        var info = describe(boot)
+        let whole = AllocationMap.whole(byteCount: volume.byteCount)
+        if let problem = boot.problem(volumeByteCount: volume.byteCount) {
+            return (info.takenWhole(because: problem), whole)
+        }
+        do throws(FilesystemError) {
+            info.label = try label(volume, boot)
+            info.isClean = true
+            if let reason = try uncleanReason(volume, boot) {
+                info.isClean = false
+                return (info.takenWhole(because: reason), whole)
+            }
+            let map = try map(volume, boot)
+            info.mapSource = .allocationStructures
+            return (info, map)
+        } catch {
+            if case .io(let error) = error { throw error }
+            if case .damaged(let what) = error { return (info.takenWhole(because: what), whole) }
+            return (info.takenWhole(because: error.description), whole)
+        }
+    }
+
+    private static func describe(_ boot: FATBootSector) -> FilesystemInfo {
+        let uuid = boot.serialNumber.map { serial in
+            // As blkid shows it: `6A1B-0C2D`.
+            let digits = String(serial, radix: 16, uppercase: true)
+            let padded = String(repeating: "0", count: 8 - digits.count) + digits
+            return "\(padded.prefix(4))-\(padded.suffix(4))"
+        }
+        return FilesystemInfo(
+            kind: boot.kind, kindName: "vfat", uuid: uuid, byteCount: boot.byteCount,
+            blockSize: Int(boot.clusterSize), mapSource: .whole)
+    }
+
+    /// The label of the root folder, which `fatlabel` and Windows change, before that of the boot sector.
+    private static func label(_ volume: any BlockReader, _ boot: FATBootSector) throws(FilesystemError) -> String? {
+        let folder = try FATVolume(volume).rootFolderBytes()
+        let text = FATFolder.label(folder) ?? boot.label.map { FATFolder.text($0) }
+        return text == "NO NAME" || text?.isEmpty == true ? nil : text
+    }
+
+    /// Whether it was written to and not closed ("FAT Data Structure": ClnShutBitMask and HrdErrBitMask of FAT[1]; and the
+    /// byte in the boot sector that Linux sets while it is mounted).
+    private static func uncleanReason(
+        _ volume: any BlockReader, _ boot: FATBootSector
+    ) throws(FilesystemError) -> String? {
+        var table = FATTable(volume, boot)
+        let first = try table.value(0)
+        guard UInt8(truncatingIfNeeded: first) == boot.media else { return "its FAT does not start with its media byte" }
+        let second = try table.value(1)
+        // FAT12 has no room for these two bits.
+        let (cleanBit, noErrorBit): (UInt32, UInt32) =
+            boot.entryBits == 32 ? (1 << 27, 1 << 26) : boot.entryBits == 16 ? (1 << 15, 1 << 14) : (0, 0)
+        if boot.isMarkedInUse || second & cleanBit != cleanBit { return "it was not cleanly unmounted" }
+        if second & noErrorBit != noErrorBit { return "it is marked as having disk errors" }
+        return nil
+    }
+
+    /// Everything up to the first cluster, every cluster whose entry is not zero in any of the FATs (bad ones too), and what
+    /// lies behind the last cluster.
+    private static func map(
+        _ volume: any BlockReader, _ boot: FATBootSector
+    ) throws(FilesystemError) -> AllocationMap {
+        var used = RangeAccumulator()
+        used.append(0..<boot.dataOffset)
+        let bits = UInt64(boot.entryBits)
+        // Whole entries, and pairs of them, in every batch: 3 << 18 is a multiple of 3 and 4.
+        let perBatch = batchByteCount * 8 / bits
+        var cluster: UInt64 = 0
+        while cluster < boot.clusterEnd {
+            let end = min(cluster + perBatch, boot.clusterEnd)
+            let start = cluster * bits / 8
+            let byteCount = Int((end * bits + 7) / 8 - start)
+            var entries: [UInt8] = []
+            for index in 0..<boot.fatCount where boot.activeFAT == nil || boot.activeFAT == index {
+                let bytes = try FilesystemError.reading { () throws(BlockIOError) in
+                    try volume.readBytes(at: boot.offset(ofFAT: index) + start, count: byteCount)
+                }
+                if entries.isEmpty {
+                    entries = bytes
+                } else if entries != bytes {
+                    for place in entries.indices { entries[place] |= bytes[place] }
+                }
+            }
+            forEachUsedRun(entries, entryBits: boot.entryBits, count: Int(end - cluster)) { run in
+                // The first two entries are no clusters.
+                let first = max(2, cluster + UInt64(run.lowerBound))
+                let last = cluster + UInt64(run.upperBound)
+                guard first < last else { return }
+                used.append(boot.offset(ofCluster: first)..<boot.offset(ofCluster: last))
+            }
+            cluster = end
+        }
+        used.append(boot.offset(ofCluster: boot.clusterEnd)..<volume.byteCount)
+        return used.map(byteCount: volume.byteCount)
+    }
+
+    /// Runs of entries that are not zero among the first `count` of `entries`, which hold as many.
+    private static func forEachUsedRun(
+        _ entries: [UInt8], entryBits: Int, count: Int, _ body: (Range<Int>) -> Void
+    ) {
+        var runStart: Int?
+        for index in 0..<count {
+            let place = index * entryBits / 8
+            let isUsed =
+                switch entryBits {
+                case 12:
+                    index % 2 == 0
+                        ? entries[place] | entries[place + 1] & 0x0F != 0 : entries[place] & 0xF0 | entries[place + 1] != 0
+                case 16: entries[place] | entries[place + 1] != 0
+                default:
+                    entries[place] | entries[place + 1] | entries[place + 2] | entries[place + 3] & 0x0F != 0
+                }
+            if isUsed == (runStart != nil) { continue }
+            if let start = runStart {
+                body(start..<index)
+                runStart = nil
+            } else {
+                runStart = index
+            }
+        }
+        if let start = runStart { body(start..<count) }
+    }
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+public import DiskModel
+
+/// Reads files of a FAT12, FAT16 or FAT32 without mounting it: EFI system partitions.
+///
+/// Paths are separated by `/` or `\`, and letter case does not matter, as on the real thing.
+public struct FATVolume: Sendable {
+    /// "a directory … 65,536 entries" of 32 bytes.
+    private static let folderByteLimit: UInt64 = 65_536 * 32
+
+    private let volume: any BlockReader
+    private let boot: FATBootSector
+
+    /// Opens the filesystem on `volume`.
+    public init(_ volume: any BlockReader) throws(FilesystemError) {
+        guard volume.byteCount >= 512 else { throw .notThisFormat("FAT") }
+        let sector = try FilesystemError.reading { () throws(BlockIOError) in try volume.readBytes(at: 0, count: 512) }
+        guard let boot = (try? FATBootSector(sector)) ?? nil else { throw .notThisFormat("FAT") }
+        if let problem = boot.problem(volumeByteCount: volume.byteCount) { throw .damaged(problem) }
+        self.volume = volume
+        self.boot = boot
+    }
+
+    /// What is in a folder, in the order in which it stands there; "" is the root.
+    public func entries(in path: String) throws(FilesystemError) -> [FATEntry] {
+        guard let entry = try find(path) else { return try rootEntries() }
+        guard entry.isFolder else { throw .wrongKind(path: path, isFolder: false) }
+        return try entries(of: entry)
+    }
+
+    /// All bytes of a file.
+    /// - Parameter limit: the most bytes that the caller wants to hold.
+    public func readFile(_ path: String, limit: Int) throws(FilesystemError) -> [UInt8] {
+        guard let entry = try find(path), !entry.isFolder else { throw .wrongKind(path: path, isFolder: true) }
+        guard UInt64(entry.byteCount) <= UInt64(max(0, limit)) else {
+            throw .tooLarge(path: path, byteCount: UInt64(entry.byteCount), limit: limit)
+        }
+        guard entry.byteCount > 0 else { return [] }
+        let bytes = try contents(from: entry.firstCluster, atMost: UInt64(entry.byteCount))
+        guard bytes.count == Int(entry.byteCount) else { throw .damaged("\(path) is longer than its chain of clusters") }
+        return bytes
+    }
+
+    /// What is in the root folder.
+    func rootEntries() throws(FilesystemError) -> [FATEntry] {
+        FATFolder.entries(try rootFolderBytes(), entryBits: boot.entryBits)
+    }
+
+    /// What is in a folder that came from this volume.
+    func entries(of folder: FATEntry) throws(FilesystemError) -> [FATEntry] {
+        FATFolder.entries(
+            try contents(from: folder.firstCluster, atMost: Self.folderByteLimit), entryBits: boot.entryBits)
+    }
+
+    func rootFolderBytes() throws(FilesystemError) -> [UInt8] {
+        guard boot.entryBits == 32 else {
+            return try FilesystemError.reading { () throws(BlockIOError) in
+                try volume.readBytes(at: boot.rootFolderOffset, count: Int(boot.rootFolderByteCount))
+            }
+        }
+        return try contents(from: boot.rootCluster, atMost: Self.folderByteLimit)
+    }
+
+    /// The entry that a path names; `nil` for the root.
+    private func find(_ path: String) throws(FilesystemError) -> FATEntry? {
+        var found: FATEntry?
+        for component in path.split(whereSeparator: { $0 == "/" || $0 == "\\" }) {
+            if let found, !found.isFolder { throw .notFound(path: path) }
+            let wanted = component.lowercased()
+            let siblings = if let found { try entries(of: found) } else { try rootEntries() }
+            guard
+                let next = siblings.first(where: {
+                    $0.name.lowercased() == wanted || $0.shortName.lowercased() == wanted
+                })
+            else { throw .notFound(path: path) }
+            found = next
+        }
+        return found
+    }
+
+    /// The first `limit` bytes of a chain, or all of it where it is shorter.
+    private func contents(from first: UInt32, atMost limit: UInt64) throws(FilesystemError) -> [UInt8] {
+        var table = FATTable(volume, boot)
+        let clusters = try table.chain(from: first, limit: (limit + boot.clusterSize - 1) / boot.clusterSize)
+        var bytes: [UInt8] = []
+        var index = 0
+        while index < clusters.count, UInt64(bytes.count) < limit {
+            // Neighbours are read together, 1 MiB at a time.
+            var end = index + 1
+            while end < clusters.count, clusters[end] == clusters[end - 1] + 1,
+                UInt64(end - index) * boot.clusterSize < 1 << 20
+            {
+                end += 1
+            }
+            let count = min(UInt64(end - index) * boot.clusterSize, limit - UInt64(bytes.count))
+            let offset = boot.offset(ofCluster: UInt64(clusters[index]))
+            bytes += try FilesystemError.reading { () throws(BlockIOError) in
+                try volume.readBytes(at: offset, count: Int(count))
+            }
+            index = end
+        }
+        return bytes
+    }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import ByteParsing
+public import DiskModel
+
+/// Why a filesystem's own structures could not be used.
+public enum FilesystemError: Error, Sendable, CustomStringConvertible {
+    /// The bytes could not be read.
+    case io(BlockIOError)
+    /// What was read contradicts itself or the format; the text is a sentence part that names what is wrong.
+    case damaged(String)
+    /// The volume holds something else.
+    case notThisFormat(String)
+    /// No such file or folder.
+    case notFound(path: String)
+    /// A file was asked for and the path names a folder, or the other way round.
+    case wrongKind(path: String, isFolder: Bool)
+    /// The file is larger than the caller allowed, in bytes.
+    case tooLarge(path: String, byteCount: UInt64, limit: Int)
+
+    /// One sentence for a person.
+    public var description: String {
+        switch self {
+        case .io(let error): error.description
+        case .damaged(let what): "the filesystem is damaged: \(what)"
+        case .notThisFormat(let name): "this is not a \(name) filesystem"
+        case .notFound(let path): "there is no \(path)"
+        case .wrongKind(let path, let isFolder): "\(path) is \(isFolder ? "a folder, not a file" : "a file, not a folder")"
+        case .tooLarge(let path, let byteCount, let limit):
+            "\(path) has \(byteCount) bytes, more than the \(limit) that were expected at most"
+        }
+    }
+
+    /// Runs a read and names its failure as one of a filesystem.
+    static func reading<Value>(
+        _ body: () throws(BlockIOError) -> Value
+    ) throws(FilesystemError) -> Value {
+        do { return try body() } catch { throw .io(error) }
+    }
+
+    /// Runs a pure parser and names its failure as damage.
+    static func parsing<Value>(_ body: () throws(ParsingError) -> Value) throws(FilesystemError) -> Value {
+        do { return try body() } catch { throw .damaged(error.description) }
+    }
+}

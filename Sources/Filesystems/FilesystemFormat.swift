@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+
+/// What one reader found on a volume.
+typealias VolumeContents = (filesystem: FilesystemInfo, allocation: AllocationMap)
+
+/// One on-disk format, as a row of `VolumeIdentifier.formats`.
+struct FilesystemFormat: Sendable {
+    /// libblkid's names (TYPE) of everything that this reader speaks for: where libblkid reports one of them and this
+    /// reader sees nothing, they disagree.
+    let kindNames: Set<String>
+    /// The volume's contents; `nil` where it holds something else. Damage is no error: such a volume is taken whole.
+    let survey: @Sendable (any BlockReader) throws(BlockIOError) -> VolumeContents?
+}
+
+extension FilesystemInfo {
+    /// The same volume with everything taken as used, and why. The first reason stays: it lies deeper.
+    func takenWhole(because reason: String) -> FilesystemInfo {
+        var info = self
+        info.mapSource = .whole
+        info.wholeReason = wholeReason ?? reason
+        return info
+    }
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+public import DiskModel
+
+/// Finds out which partition table a disk has.
+public enum PartitionTableReader {
+    /// Reads the table of a disk: a GPT; none, where a filesystem stands on the bare disk or both ends of it are blank;
+    /// unknown for all else.
+    /// - Parameter secondOpinion: libblkid's view of the disk, which knows more filesystems than we do.
+    public static func read(
+        _ disk: any BlockReader, secondOpinion: SecondOpinion? = nil
+    ) throws(BlockIOError) -> PartitionTable {
+        if let table = try GPTReader.read(disk) { return table }
+        let all = 0..<disk.byteCount
+        if let name = try unknownTableName(disk) {
+            return PartitionTable(kind: .unknown, unknownKindName: name, usable: all)
+        }
+        let holdsFilesystem = try VolumeIdentifier.survey(disk, secondOpinion: secondOpinion).0.kind != .unknown
+        let isPlain = if holdsFilesystem { true } else { try isBlank(disk) }
+        return PartitionTable(kind: isPlain ? .none : .unknown, usable: all)
+    }
+
+    /// What a table that we do not follow looks like; `nil` where nothing looks like one.
+    private static func unknownTableName(_ disk: any BlockReader) throws(BlockIOError) -> String? {
+        guard disk.byteCount >= 512 else { return nil }
+        if try GPTReader.hasProtectiveMBR(disk) {
+            for sectorSize in [512, 4096] where sectorSize != disk.logicalSectorSize {
+                if try GPTReader.hasPrimaryCopy(ResectoredReader(base: disk, logicalSectorSize: sectorSize)) {
+                    return "GPT of a disk with \(sectorSize)-byte sectors"
+                }
+            }
+            return "GPT with both copies damaged"
+        }
+        // Without the protective MBR firmware and kernel see no GPT. Nor may we call the disk a plain filesystem.
+        if try GPTReader.hasPrimaryCopy(disk) { return "GPT without its protective MBR" }
+        let record = MasterBootRecord(try disk.readBytes(at: 0, count: 512))
+        return record?.isPlausibleTable == true ? "MBR" : nil
+    }
+
+    /// Whether the first and the last MiB hold nothing but zeros, where every table and most signatures would be.
+    private static func isBlank(_ disk: any BlockReader) throws(BlockIOError) -> Bool {
+        let count = Int(min(disk.byteCount, 1 << 20))
+        for offset in [0, disk.byteCount - UInt64(count)] {
+            guard try disk.readBytes(at: offset, count: count).allSatisfy({ $0 == 0 }) else { return false }
+        }
+        return true
+    }
+}
+
+/// The same bytes, counted in other sectors.
+private struct ResectoredReader: BlockReader {
+    let base: any BlockReader
+    let logicalSectorSize: Int
+    var byteCount: UInt64 { base.byteCount }
+    var name: String { base.name }
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+        unsafe try base.read(into: buffer, at: offset)
+    }
+}

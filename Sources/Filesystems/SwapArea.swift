@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import ByteParsing
+import DiskModel
+
+/// Linux swap, version 1 (kernel, `include/linux/swap.h`, union swap_header).
+///
+/// Only the header is worth keeping. A hibernation image in the area is not: its memory belongs to the machine and the
+/// moment that wrote it. The kernel marks one by putting another signature in place of `SWAPSPACE2`, so the first page
+/// must be captured through `plainHeader(_:)`, or the restored system would try to resume from pages that are not there.
+public enum SwapArea {
+    /// The area's pages are those of the machine that made it: the signature ends the first one.
+    static let pageSizes = [4096, 8192, 16384, 32768, 65536]
+    private static let plainSignature = Array("SWAPSPACE2".utf8)
+    /// What suspend-to-disk writes in its place: the kernel (`kernel/power/swap.c`), uswsusp, and the kernel on s390 and arm.
+    private static let suspendSignatures = ["S1SUSPEND\0", "S2SUSPEND\0", "ULSUSPEND\0", "LINHIB0001"].map { Array($0.utf8) }
+
+    static let format = FilesystemFormat(kindNames: ["swap", "swsuspend"], survey: survey)
+
+    /// The first page with a suspend signature replaced by the plain one; any other page unchanged.
+    /// - Parameter page: all of the first page: as many bytes as the survey's `blockSize` says.
+    public static func plainHeader(_ page: [UInt8]) -> [UInt8] {
+        guard page.count >= 10, suspendSignatures.contains(Array(page.suffix(10))) else { return page }
+        return page.dropLast(10) + plainSignature
+    }
+
+    static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
+        for pageSize in pageSizes where UInt64(pageSize) <= volume.byteCount {
+            let signature = try volume.readBytes(at: UInt64(pageSize - 10), count: 10)
+            guard signature == plainSignature || suspendSignatures.contains(signature) else { continue }
+            let fields = try volume.readBytes(at: 1024, count: 44)
+            return try? contents(fields, pageSize, isSuspended: signature != plainSignature, volume.byteCount)
+        }
+        return nil
+    }
+
+    /// `fields` start at byte 1024, behind the boot bits.
+    private static func contents(
+        _ fields: [UInt8], _ pageSize: Int, isSuspended: Bool, _ volumeByteCount: UInt64
+    ) throws(ParsingError) -> VolumeContents? {
+        // version; another byte order or version is none that we follow.
+        guard try fields.littleEndian(UInt32.self, at: 0) == 1 else { return nil }
+        let lastPage = try fields.littleEndian(UInt32.self, at: 4)  // last_page
+        let byteCount = (UInt64(lastPage) + 1) * UInt64(pageSize)
+        let label = try fields.text(at: 28, count: 16)  // sws_volume
+        var info = FilesystemInfo(
+            kind: .swap, kindName: "swap", uuid: ExtFilesystem.uuidText(try fields.bytes(at: 12, count: 16)),  // sws_uuid
+            label: label.isEmpty ? nil : label, byteCount: byteCount, blockSize: pageSize, mapSource: .headerOnly)
+        if isSuspended { info.remarks.append("holds a hibernation image; it is put back as plain swap") }
+        guard byteCount <= volumeByteCount else {
+            return (
+                info.takenWhole(because: "it is larger than its partition"), .whole(byteCount: volumeByteCount)
+            )
+        }
+        var map = AllocationMap(byteCount: volumeByteCount)
+        map.insert(0..<UInt64(pageSize))
+        // What lies behind the area is not its to drop.
+        map.insert(byteCount..<volumeByteCount)
+        return (info, map)
+    }
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+import FoundationEssentials
+
+// FoundationEssentials: for JSONEncoder and JSONDecoder, which the executable carries in any case (ArgumentParser and
+// swift-crypto link it); a JSON parser of our own would be one more thing that reads hostile bytes.
+
+/// What an image says of the disk that it holds. Stored as JSON with sorted keys; see ImageFormat.md.
+public struct Manifest: Codable, Equatable, Sendable {
+    /// Features that an older reader may ignore.
+    public var compatibleFeatures: [String] = []
+    /// Features that a reader must know, or refuse the image.
+    public var incompatibleFeatures: [String] = []
+    /// The identity of this capture.
+    public var imageUUID: GUID
+    /// Which images belong together: the disks of one machine captured in one go.
+    public var captureSet: CaptureSet
+    /// The version of the program that made it.
+    public var toolVersion: String
+    /// The machine that the disk was attached to.
+    public var machine: MachineFacts
+    /// The disk, as it was.
+    public var disk: DiskIdentity
+    /// Its size and units.
+    public var geometry: DiskGeometry
+    /// Its partition table, parsed.
+    public var table: PartitionTable
+    /// The raw bytes at the front of the disk that hold the table.
+    public var tableHead: Data
+    /// The raw bytes at the end of the disk that hold the backup table.
+    public var tableTail: Data
+    /// How it booted.
+    public var boot: BootSurvey
+    /// The disk cut in regions, ascending, without holes.
+    public var regions: [Region]
+    /// The length of a chunk in bytes.
+    public var chunkByteCount: Int
+    /// The codec of data frames: `zstd`.
+    public var codec: String
+    /// The compression level.
+    public var level: Int
+    /// Whether every sector was copied.
+    public var allSectors: Bool
+    /// Places where filesystems of the disk were mounted read-write during the capture (`--allow-mounted`).
+    public var mountedReadWrite: [String]
+    /// The bytes in use, by the maps.
+    public var usedByteCount: UInt64
+    /// When the capture began: RFC 3339 in UTC.
+    public var started: String
+    /// How far local time was ahead of UTC, in seconds.
+    public var localOffsetSeconds: Int
+    /// What the user wrote about it.
+    public var note: String
+    /// Tags.
+    public var tags: [String]
+    /// What a person should know.
+    public var warnings: [String]
+
+    /// A set of images.
+    public struct CaptureSet: Codable, Equatable, Sendable {
+        /// Its identity.
+        public var uuid: GUID
+        /// Which disk of the set this is, from 1.
+        public var index: Int
+        /// How many disks the set has.
+        public var count: Int
+
+        /// Names a place in a set.
+        public init(uuid: GUID, index: Int = 1, count: Int = 1) {
+            self.uuid = uuid
+            self.index = index
+            self.count = count
+        }
+    }
+
+    /// A part of the disk with a chunk grid of its own, which starts where the region starts.
+    public struct Region: Codable, Equatable, Sendable {
+        /// The kinds.
+        public enum Kind: String, Codable, Sendable {
+            /// A partition of the table.
+            case partition
+            /// Between partitions, before the first or behind the last.
+            case gap
+            /// The whole disk: a filesystem without a table, or a table that is not understood.
+            case disk
+        }
+        /// What it is.
+        public var kind: Kind
+        /// Where it lies on the disk, in bytes.
+        public var range: ByteRange
+        /// The number of the partition that it is.
+        public var partition: Int?
+        /// What it holds.
+        public var filesystem: FilesystemInfo?
+        /// Whether a gap was left out for its length.
+        public var isSkipped: Bool
+        /// The bytes in use, by its map.
+        public var usedByteCount: UInt64
+
+        /// Describes a region.
+        public init(
+            kind: Kind, range: ByteRange, partition: Int? = nil, filesystem: FilesystemInfo? = nil,
+            isSkipped: Bool = false, usedByteCount: UInt64
+        ) {
+            self.kind = kind
+            self.range = range
+            self.partition = partition
+            self.filesystem = filesystem
+            self.isSkipped = isSkipped
+            self.usedByteCount = usedByteCount
+        }
+    }
+
+    /// Describes a capture.
+    public init(
+        imageUUID: GUID, captureSet: CaptureSet, toolVersion: String, machine: MachineFacts, disk: DiskIdentity,
+        geometry: DiskGeometry, table: PartitionTable, tableHead: [UInt8], tableTail: [UInt8], boot: BootSurvey,
+        regions: [Region], chunkByteCount: Int, level: Int, allSectors: Bool, mountedReadWrite: [String],
+        usedByteCount: UInt64, started: String, localOffsetSeconds: Int, note: String = "", tags: [String] = [],
+        warnings: [String] = []
+    ) {
+        self.imageUUID = imageUUID
+        self.captureSet = captureSet
+        self.toolVersion = toolVersion
+        self.machine = machine
+        self.disk = disk
+        self.geometry = geometry
+        self.table = table
+        self.tableHead = Data(tableHead)
+        self.tableTail = Data(tableTail)
+        self.boot = boot
+        self.regions = regions
+        self.chunkByteCount = chunkByteCount
+        codec = "zstd"
+        self.level = level
+        self.allSectors = allSectors
+        self.mountedReadWrite = mountedReadWrite
+        self.usedByteCount = usedByteCount
+        self.started = started
+        self.localOffsetSeconds = localOffsetSeconds
+        self.note = note
+        self.tags = tags
+        self.warnings = warnings
+    }
+}
+
+/// What is known of the machine that a disk was captured on.
+public struct MachineFacts: Codable, Equatable, Sendable {
+    /// The DMI product name.
+    public var product: String?
+    /// The DMI vendor.
+    public var vendor: String?
+    /// The DMI product UUID.
+    public var uuid: String?
+    /// `x86_64`, …
+    public var architecture: String
+    /// `bios` or `uefi`.
+    public var firmware: String
+    /// Whether Secure Boot was on; `nil` where that is unknown.
+    public var secureBoot: Bool?
+    /// The UEFI boot entries by name (`Boot0001`), raw bytes in hexadecimal.
+    public var bootEntries: [String: String]
+    /// The raw UEFI BootOrder in hexadecimal.
+    public var bootOrder: String?
+    /// The host name of the captured system, where it is known.
+    public var hostName: String?
+
+    /// Describes a machine.
+    public init(
+        product: String? = nil, vendor: String? = nil, uuid: String? = nil, architecture: String, firmware: String,
+        secureBoot: Bool? = nil, bootEntries: [String: String] = [:], bootOrder: String? = nil, hostName: String? = nil
+    ) {
+        self.product = product
+        self.vendor = vendor
+        self.uuid = uuid
+        self.architecture = architecture
+        self.firmware = firmware
+        self.secureBoot = secureBoot
+        self.bootEntries = bootEntries
+        self.bootOrder = bootOrder
+        self.hostName = hostName
+    }
+}
+
+/// What is known only at the end of a capture.
+public struct LateFacts: Codable, Equatable, Sendable {
+    /// When the capture ended: RFC 3339 in UTC.
+    public var ended: String
+    /// Ranges of the disk that could not be read.
+    public var unreadable: [ByteRange]
+    /// What a person should know.
+    public var warnings: [String]
+
+    /// Describes the end of a capture.
+    public init(ended: String, unreadable: [ByteRange] = [], warnings: [String] = []) {
+        self.ended = ended
+        self.unreadable = unreadable
+        self.warnings = warnings
+    }
+}
+
+extension Manifest {
+    /// The incompatible features that this version knows.
+    static let knownIncompatibleFeatures: Set<String> = []
+
+    /// The sizes that a chunk may have: powers of two from 64 KiB to 64 MiB.
+    public static func isValidChunkByteCount(_ byteCount: Int) -> Bool {
+        byteCount >= 64 << 10 && byteCount <= 64 << 20 && byteCount.nonzeroBitCount == 1
+    }
+
+    /// What is wrong with the manifest, if anything: nothing of a file is believed before.
+    func contradiction() -> String? {
+        guard Self.isValidChunkByteCount(chunkByteCount) else { return "a chunk of \(chunkByteCount) bytes" }
+        guard codec == "zstd" else { return "the codec \(codec)" }
+        guard geometry.logicalSectorSize == 512 || geometry.logicalSectorSize == 4096 else {
+            return "sectors of \(geometry.logicalSectorSize) bytes"
+        }
+        // 2^60 bytes: an exbibyte, so that sums of offsets never overflow.
+        guard geometry.byteCount > 0, geometry.byteCount <= 1 << 60 else { return "a disk of \(geometry.byteCount) bytes" }
+        guard !regions.isEmpty, regions.count <= 65_535 else { return "\(regions.count) regions" }
+        var position: UInt64 = 0
+        var numbers: Set<Int> = []
+        for region in regions {
+            guard region.range.lowerBound == position, !region.range.isEmpty else {
+                return "a region that does not start where the one before ends, at byte \(position)"
+            }
+            position = region.range.upperBound
+            guard (region.kind == .partition) == (region.partition != nil) else { return "a region of two kinds" }
+            if let number = region.partition {
+                guard numbers.insert(number).inserted,
+                    table.partitions.contains(where: { $0.number == number && $0.range == region.range })
+                else { return "a region for partition \(number), which the table has not" }
+            }
+        }
+        guard position == geometry.byteCount else { return "regions that end at byte \(position)" }
+        guard numbers.count == table.partitions.count else { return "a table with other partitions than the regions" }
+        guard UInt64(tableHead.count) + UInt64(tableTail.count) <= min(geometry.byteCount, 4 << 20) else {
+            return "table bytes longer than the disk"
+        }
+        guard captureSet.count >= 1, captureSet.index >= 1, captureSet.index <= captureSet.count else {
+            return "disk \(captureSet.index) of \(captureSet.count)"
+        }
+        return nil
+    }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskEditing
+import DiskModel
+import Filesystems
+import ImageStore
+
+/// What a capture will read and store.
+public struct CapturePlan: Sendable {
+    /// What the image will say.
+    public var header: ImageHeader
+    /// Bytes that are stored in place of what the disk holds, by their place on the disk: a swap header without the
+    /// mark of a hibernation image.
+    public var patches: [UInt64: [UInt8]]
+
+    /// The bytes that will be read.
+    public var usedByteCount: UInt64 { header.maps.reduce(0) { $0 + $1.usedByteCount } }
+}
+
+/// What a person asks of a capture.
+public struct CaptureOptions: Sendable {
+    /// The compression level.
+    public var level: Int
+    /// Whether every sector is copied.
+    public var allSectors: Bool
+    /// The length of a chunk in bytes.
+    public var chunkByteCount: Int
+    /// A remark for the manifest.
+    public var note: String
+
+    /// The usual ones: level 3, used sectors only, chunks of 4 MiB.
+    public init(level: Int = 3, allSectors: Bool = false, chunkByteCount: Int = 4 << 20, note: String = "") {
+        self.level = level
+        self.allSectors = allSectors
+        self.chunkByteCount = chunkByteCount
+        self.note = note
+    }
+}
+
+/// Decides what a capture stores. Pure: the survey has read what it needs.
+public enum CapturePlanner {
+    /// Gaps up to this length are kept; longer ones are left out, and listed.
+    public static let longestKeptGap: UInt64 = 16 << 20
+
+    /// A plan for a surveyed disk.
+    /// - Parameters:
+    ///   - tableBytes: the raw bytes of its table.
+    ///   - mounted: where its filesystems are mounted read-write.
+    public static func plan(
+        _ survey: DiskSurvey, tableBytes: CapturedTable, options: CaptureOptions, machine: MachineFacts,
+        mounted: [String], toolVersion: String, started: String, localOffsetSeconds: Int,
+        swapHeaders: [UInt64: [UInt8]] = [:]
+    ) -> CapturePlan {
+        var regions: [Manifest.Region] = []
+        var maps: [AllocationMap] = []
+        var warnings = survey.warnings
+        let diskEnd = survey.geometry.byteCount
+
+        func add(_ region: Manifest.Region, _ map: AllocationMap) {
+            var region = region
+            region.usedByteCount = map.usedByteCount
+            regions.append(region)
+            maps.append(map)
+        }
+        func addGap(_ range: ByteRange) {
+            guard !range.isEmpty else { return }
+            let isFirst = range.lowerBound == 0
+            var map = AllocationMap.whole(byteCount: range.byteCount)
+            let isSkipped = !isFirst && range.byteCount > longestKeptGap && !options.allSectors
+            if isSkipped {
+                map = AllocationMap(byteCount: range.byteCount)
+                // The backup of the table lies behind what partitions may use: it always belongs to the disk.
+                if range.upperBound == diskEnd, survey.table.usable.upperBound > range.lowerBound {
+                    map.insert(survey.table.usable.upperBound - range.lowerBound..<range.byteCount)
+                }
+                warnings.append(
+                    "\(ByteText.rounded(range.byteCount)) between partitions, from byte \(range.lowerBound) on, were left out "
+                        + "(--all-sectors keeps them)")
+            }
+            add(.init(kind: .gap, range: range, isSkipped: isSkipped, usedByteCount: 0), map)
+        }
+
+        var position: UInt64 = 0
+        for volume in survey.volumes {
+            addGap(position..<volume.range.lowerBound)
+            let map =
+                options.allSectors
+                ? .whole(byteCount: volume.range.byteCount) : volume.allocation.coalesced(toAtMost: 1 << 20)
+            add(
+                .init(
+                    kind: volume.partition == nil ? .disk : .partition, range: volume.range,
+                    partition: volume.partition?.number, filesystem: volume.filesystem, usedByteCount: 0), map)
+            position = volume.range.upperBound
+        }
+        addGap(position..<diskEnd)
+
+        let manifest = Manifest(
+            imageUUID: .random(), captureSet: .init(uuid: .random()), toolVersion: toolVersion, machine: machine,
+            disk: survey.identity, geometry: survey.geometry, table: survey.table, tableHead: tableBytes.head,
+            tableTail: tableBytes.tail, boot: survey.boot, regions: regions, chunkByteCount: options.chunkByteCount,
+            level: options.level, allSectors: options.allSectors, mountedReadWrite: mounted,
+            usedByteCount: maps.reduce(0) { $0 + $1.usedByteCount }, started: started,
+            localOffsetSeconds: localOffsetSeconds, note: options.note, warnings: warnings)
+        return CapturePlan(
+            header: ImageHeader(manifest: manifest, maps: maps), patches: options.allSectors ? [:] : swapHeaders)
+    }
+}

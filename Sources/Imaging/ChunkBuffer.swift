@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import ImageStore
+import LinuxSystem
+import Synchronization
+
+/// The memory of one chunk on its way through the pipeline: its content, and what is stored of it.
+///
+/// One thread at a time has it; whoever passes it on lets go of it.
+final class ChunkBuffer: @unchecked Sendable {
+    /// The content, aligned to pages (as O_DIRECT wants it).
+    let content: UnsafeMutableRawBufferPointer
+    /// Room for a record's frame and the zstd frame behind it.
+    let stored: UnsafeMutableRawBufferPointer
+
+    init(chunkByteCount: Int) {
+        content = .allocate(byteCount: chunkByteCount, alignment: 4096)
+        stored = .allocate(
+            byteCount: ImageFormat.recordFrameByteCount + ZstdCompressor.bound(chunkByteCount), alignment: 4096)
+    }
+
+    deinit {
+        content.deallocate()
+        stored.deallocate()
+    }
+}
+
+/// A fixed number of buffers: it bounds the memory of a pipeline, and with it how far its front can run ahead.
+final class ChunkBufferPool: Sendable {
+    private let free: BoundedQueue<ChunkBuffer>
+
+    init(count: Int, chunkByteCount: Int) {
+        free = BoundedQueue(capacity: count)
+        for _ in 0..<count { free.push(ChunkBuffer(chunkByteCount: chunkByteCount)) }
+    }
+
+    /// The number of buffers for so many workers: one each, one being read, one being written, one waiting; less where
+    /// chunks are so large that memory would pass some 160 MiB.
+    static func count(workers: Int, chunkByteCount: Int) -> Int {
+        max(3, min(workers + 3, (160 << 20) / (2 * chunkByteCount)))
+    }
+
+    /// A free buffer, waiting for one; `nil` once the pipeline ends.
+    func take() -> ChunkBuffer? { free.pop() }
+    /// Gives a buffer back.
+    func give(_ buffer: ChunkBuffer) { free.push(buffer) }
+    /// Wakes everybody who waits: the pipeline ends.
+    func cancel() { free.cancel() }
+}
+
+/// The first failure of a pipeline; it ends the others' work.
+final class Failure: Sendable {
+    private let error = Mutex<(any Error)?>(nil)
+
+    /// The error, where there is one.
+    var first: (any Error)? { error.withLock { $0 } }
+    /// Notes an error; only the first counts.
+    func note(_ new: any Error) { error.withLock { $0 = $0 ?? new } }
+}

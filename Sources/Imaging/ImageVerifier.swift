@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import DiskModel
+import ImageStore
+import LinuxSystem
+
+/// Reads a whole image and checks everything: header, every record, every chunk, the index and the footer.
+public enum ImageVerifier {
+    /// What was checked.
+    public struct Outcome: Sendable {
+        /// The number of chunks of data.
+        public var chunkCount: Int
+        /// The bytes of data in them.
+        public var dataByteCount: UInt64
+        /// The image's id.
+        public var imageID: ContentHash
+    }
+
+    private struct Job: Sendable {
+        var record: ChunkRecord
+        var fileOffset: UInt64
+        var used: [Range<Int>]
+        var buffer: ChunkBuffer
+    }
+
+    /// Verifies an image from its first record to its footer.
+    /// - Throws: `ImagingError.image` for the first bad range in order of place.
+    public static func verify(
+        _ image: ImageStreamReader, progress: Progress, workers: Int = SystemFacts.processorCount()
+    ) throws(ImagingError) -> Outcome {
+        let manifest = image.header.manifest
+        let chunkByteCount = manifest.chunkByteCount
+        let pool = ChunkBufferPool(
+            count: ChunkBufferPool.count(workers: workers, chunkByteCount: chunkByteCount), chunkByteCount: chunkByteCount)
+        let jobs = BoundedQueue<Job>(capacity: workers + 1)
+        // Workers finish out of order: of several bad chunks, the first in order of place counts.
+        let failures = Monitor<[(offset: UInt64, error: any Error)]>([])
+        progress.begin("verify", total: manifest.usedByteCount)
+        var outcome = Outcome(chunkCount: 0, dataByteCount: 0, imageID: ContentHash(of: []))
+        do {
+            var threads: [WorkerThread] = []
+            defer {
+                pool.cancel()
+                jobs.cancel()
+                for thread in threads { thread.join() }
+            }
+            let describe: @Sendable (String, UInt64, ByteRange) -> ImageError = { [name = image.name, regions = manifest.regions] in
+                .damaged(
+                    name: name, what: $0, fileOffset: $1, disk: $2,
+                    partition: regions.first { [range = $2] in $0.range.overlaps(range) }?.partition)
+            }
+            for _ in 0..<workers {
+                threads.append(
+                    try WorkerThread {
+                        do {
+                            let decompressor = try ZstdDecompressor()
+                            while let job = jobs.pop() {
+                                do { try check(job, decompressor, describe) } catch {
+                                    failures.update { $0.append((job.fileOffset, error)) }
+                                }
+                                progress.advance(job.used.reduce(0) { $0 + UInt64($1.count) })
+                                pool.give(job.buffer)
+                            }
+                        } catch {
+                            failures.update { $0.append((0, error)) }
+                            pool.cancel()
+                            jobs.cancel()
+                        }
+                    })
+            }
+            var ending: (any Error)?
+            do {
+                while let record = try image.nextRecord() {
+                    if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                    if failures.update({ !$0.isEmpty }) { break }
+                    let start = record.range.lowerBound - manifest.regions[record.region].range.lowerBound
+                    let used = image.header.maps[record.region].ranges(in: start..<start + record.range.byteCount)
+                    guard record.kind == .data else {
+                        progress.advance(used.reduce(0) { $0 + $1.byteCount })
+                        continue
+                    }
+                    guard let buffer = pool.take() else { break }
+                    let fileOffset = image.position
+                    try image.readStored(into: UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<record.storedByteCount]))
+                    outcome.chunkCount += 1
+                    outcome.dataByteCount += record.range.byteCount
+                    jobs.push(
+                        Job(
+                            record: record, fileOffset: fileOffset,
+                            used: used.map { Int($0.lowerBound - start)..<Int($0.upperBound - start) }, buffer: buffer))
+                }
+            } catch { ending = error }
+            jobs.close()
+            for thread in threads { thread.join() }
+            threads = []
+            if let first = failures.update({ $0.min { $0.offset < $1.offset } }) { throw first.error }
+            if let ending { throw ending }
+            guard let footer = image.footer else { throw ImagingError.failed("the image was not read to its end") }
+            outcome.imageID = footer.imageID
+            return outcome
+        } catch {
+            throw ImagingError(error)
+        }
+    }
+
+    private static func check(
+        _ job: Job, _ decompressor: ZstdDecompressor, _ damaged: (String, UInt64, ByteRange) -> ImageError
+    ) throws {
+        let content = try job.record.content(in: job.buffer, decompressor) {
+            damaged($0, job.fileOffset, job.record.range)
+        }
+        // Bytes that are not in use were zeroed before they were hashed: anything else was not made by a capture.
+        var position = 0
+        for range in job.used + [content.count..<content.count] {
+            if position < range.lowerBound,
+                !ZeroTest.isZero(UnsafeRawBufferPointer(rebasing: content[position..<range.lowerBound]))
+            {
+                throw damaged("a chunk holds bytes where its map has none", job.fileOffset, job.record.range)
+            }
+            position = range.upperBound
+        }
+    }
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import DiskEditing
+import DiskModel
+import ImageStore
+import LinuxSystem
+import SystemPackage
+
+/// What ended a capture, a restore or a verification.
+public enum ImagingError: Error, CustomStringConvertible {
+    /// The person or the system asked for the end.
+    case interrupted(String)
+    /// A disk could not be read or written.
+    case block(BlockIOError)
+    /// The image is damaged or foreign, or could not be read.
+    case image(ImageError)
+    /// The output could not be written.
+    case output(SystemCallError)
+    /// It would be dangerous: the reason and the way out.
+    case refused(String)
+    /// Something else that should have worked.
+    case failed(String)
+
+    /// One sentence for a person.
+    public var description: String {
+        switch self {
+        case .interrupted(let why): why
+        case .block(let error): error.description
+        case .image(let error): error.description
+        case .output(let error): error.description
+        case .refused(let why): why
+        case .failed(let why): why
+        }
+    }
+
+    /// The same, from any of the errors of the modules below.
+    init(_ error: any Error) {
+        switch error {
+        case let error as ImagingError: self = error
+        case let error as BlockIOError: self = .block(error)
+        case let error as ImageError:
+            if case .system(let error) = error, error.errno == .interrupted {
+                self = .interrupted(Interruption.name)
+            } else {
+                self = .image(error)
+            }
+        case let error as SystemCallError:
+            self = error.errno == .interrupted ? .interrupted(Interruption.name) : .output(error)
+        default: self = .failed("\(error)")
+        }
+    }
+}

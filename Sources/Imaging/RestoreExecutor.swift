@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import Codecs
+import DiskEditing
+import DiskModel
+import FilesystemResize
+import ImageStore
+import LinuxSystem
+import SystemPackage
+
+/// Carries out a restore plan: data → resize → commit, so that a disk that was not finished never looks whole.
+public final class RestoreExecutor {
+    /// What a person asks of a restore beside its plan.
+    public struct Options: Sendable {
+        /// Whether everything is read back before filesystems are resized.
+        public var verify: Bool
+        /// Whether the target is trimmed first.
+        public var discard: Bool
+
+        /// The usual ones: neither.
+        public init(verify: Bool = false, discard: Bool = false) {
+            self.verify = verify
+            self.discard = discard
+        }
+    }
+
+    /// What state a restore left the target in.
+    public enum DiskState: String, Codable, Sendable {
+        /// Nothing was written.
+        case untouched
+        /// Some was written; it boots nothing, and the same command goes on.
+        case partial
+        /// All data and the table are there.
+        case complete
+    }
+
+    /// What a restore did.
+    public struct Outcome: Sendable {
+        /// Bytes of the image's content that were written.
+        public var writtenByteCount: UInt64
+        /// What a person should know.
+        public var warnings: [String]
+        /// Filesystems that could not be grown: why.
+        public var failedGrowths: [String]
+        /// Where it went on from; `nil` where it started from the front.
+        public var resumedFrom: UInt64?
+    }
+
+    private struct Job: Sendable {
+        var ordinal: Int
+        var record: ChunkRecord
+        var fileOffset: UInt64
+        /// For data; a run needs none.
+        var buffer: ChunkBuffer?
+        /// Where the chunk's first byte goes.
+        var target: UInt64
+        /// The bytes in use, relative to the chunk's start.
+        var used: [ByteRange]
+    }
+    private struct Completion {
+        /// Ordinals done, beyond the watermark.
+        var done: [Int: UInt64] = [:]
+        /// All ordinals before this one are done.
+        var next = 0
+        /// Where the last of them ended on the captured disk.
+        var position: UInt64 = 0
+    }
+    private struct WrittenChunk {
+        var record: ChunkRecord
+        var target: UInt64
+    }
+
+    private let plan: RestorePlan
+    private let writer: TargetWriter
+    private let target: any BlockWriter
+    /// The node or file for other programs; `nil` in tests on memory.
+    private let targetPath: FilePath?
+    private let options: Options
+    private let progress: Progress
+    private let workers: Int
+    private let expectedImageID: String?
+    private let log: (String) -> Void
+    /// What state the target is in now.
+    public private(set) var state = DiskState.untouched
+
+    /// Prepares a restore.
+    /// - Parameters:
+    ///   - target: opened for writing since the survey.
+    ///   - expectedImageID: the id (or the start of one, in hexadecimal) that the image must turn out to have.
+    ///   - log: what a person may want to follow.
+    public init(
+        _ plan: RestorePlan, target: any BlockWriter, targetPath: FilePath?, options: Options = Options(),
+        progress: Progress, workers: Int = SystemFacts.processorCount(), expectedImageID: String? = nil,
+        log: @escaping (String) -> Void = { _ in }
+    ) {
+        self.plan = plan
+        self.target = target
+        self.targetPath = targetPath
+        writer = TargetWriter(target)
+        self.options = options
+        self.progress = progress
+        self.workers = max(1, workers)
+        self.expectedImageID = expectedImageID
+        self.log = log
+    }
+
+    /// Restores what `image` holds, from its first record to its footer.
+    public func run(_ image: ImageStreamReader) throws(ImagingError) -> Outcome {
+        do {
+            let manifest = image.header.manifest
+            guard image.header.maps.count == plan.regionTargets.count, manifest.imageUUID == plan.imageUUID else {
+                throw ImagingError.failed("the plan was made for another image")
+            }
+            // The table is made before anything is written: where that fails, nothing is lost.
+            let table = try makeTable(manifest)
+            var outcome = Outcome(writtenByteCount: 0, warnings: plan.warnings, failedGrowths: [], resumedFrom: nil)
+            var journal = RestoreJournal(
+                phase: .data, sequence: 0, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: 0)
+            if let found = try RestoreJournal.read(target), found.imageUUID == journal.imageUUID,
+                found.planDigest == journal.planDigest, found.phase == .data
+            {
+                journal.position = found.position
+                journal.sequence = found.sequence
+                outcome.resumedFrom = found.position > 0 ? found.position : nil
+            }
+            state = .partial
+            try invalidate()
+            if options.discard, outcome.resumedFrom == nil { try trim(&outcome) }
+            try journal.write(to: target)
+            let chunks = try writeData(image, &journal, &outcome)
+            try zeroEdges(image.header)
+            try settle()
+            if options.verify { try verify(chunks, image.header) }
+            journal.phase = .resize
+            try journal.write(to: target)
+            for growth in plan.growths where growth.number != nil { try grow(growth, &outcome) }
+            try commit(table, manifest)
+            state = .complete
+            for growth in plan.growths where growth.number == nil { try grow(growth, &outcome) }
+            return outcome
+        } catch {
+            throw ImagingError(error)
+        }
+    }
+
+    private func makeTable(_ manifest: Manifest) throws -> CapturedTable? {
+        guard let placements = plan.placements else { return nil }
+        let captured = CapturedTable(
+            head: Array(manifest.tableHead), tail: Array(manifest.tableTail), byteCount: manifest.geometry.byteCount,
+            sectorSize: manifest.geometry.logicalSectorSize)
+        // Same size, same places: the captured bytes are the table, a hybrid MBR and all.
+        if plan.tableIsUnchanged { return captured }
+        let places = Dictionary(placements.map { ($0.number, $0.to) }, uniquingKeysWith: { first, _ in first })
+        return try GPTEditor.relocate(captured, to: plan.geometry, partitions: places)
+    }
+
+    /// Block 0 first, then the old backup table: from here on the disk boots nothing, and firmware that repairs tables
+    /// (EDK2 rewrites a bad primary from a valid backup) finds nothing to repair with.
+    private func invalidate() throws(BlockIOError) {
+        let sector = UInt64(target.logicalSectorSize)
+        try target.writeZeros(0..<min(sector, target.byteCount))
+        try target.flush()
+        // Also the primary header, then the entries and header of the backup, as far as a table of 128 entries reaches.
+        try target.writeZeros(sector..<min(2 * sector, target.byteCount))
+        let end = target.byteCount - target.byteCount % sector
+        let backup = min(end, 128 * 128 + sector)
+        try target.writeZeros(end - backup..<end)
+        try target.flush()
+    }
+
+    private func trim(_ outcome: inout Outcome) throws {
+        do { try target.discard(0..<target.byteCount) } catch {
+            outcome.warnings.append("the target was not trimmed: \(error)")
+        }
+        // What is read from trimmed blocks is unknown, block 0 included.
+        try invalidate()
+    }
+
+    // MARK: data
+
+    private func writeData(
+        _ image: ImageStreamReader, _ journal: inout RestoreJournal, _ outcome: inout Outcome
+    ) throws -> [WrittenChunk] {
+        let manifest = image.header.manifest
+        let chunkByteCount = manifest.chunkByteCount
+        let pool = ChunkBufferPool(
+            count: ChunkBufferPool.count(workers: workers, chunkByteCount: chunkByteCount), chunkByteCount: chunkByteCount)
+        let jobs = BoundedQueue<Job>(capacity: workers + 1)
+        let completion = Monitor(Completion())
+        let failure = Failure()
+        progress.begin("restore", total: manifest.usedByteCount)
+        var threads: [WorkerThread] = []
+        defer {
+            jobs.cancel()
+            pool.cancel()
+            for thread in threads { thread.join() }
+        }
+        let (writer, progress) = (self.writer, self.progress)
+        let describe: @Sendable (String, UInt64, ByteRange) -> ImageError = { [name = image.name, regions = manifest.regions] in
+            .damaged(
+                name: name, what: $0, fileOffset: $1, disk: $2,
+                partition: regions.first { [range = $2] in $0.range.overlaps(range) }?.partition)
+        }
+        for _ in 0..<workers {
+            threads.append(
+                try WorkerThread {
+                    do { try Self.work(jobs, pool, completion, writer, progress, describe) } catch {
+                        failure.note(error)
+                        jobs.cancel()
+                        pool.cancel()
+                    }
+                })
+        }
+        var chunks: [WrittenChunk] = []
+        var ordinal = 0
+        var lastJournal = SystemFacts.monotonicSeconds()
+        while let record = try image.nextRecord() {
+            if let error = failure.first { throw error }
+            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            let region = manifest.regions[record.region]
+            let start = record.range.lowerBound - region.range.lowerBound
+            guard let regionTarget = plan.regionTargets[record.region], record.kind != .unused else { continue }
+            let used = image.header.maps[record.region].ranges(in: start..<start + record.range.byteCount)
+                .map { $0.lowerBound - start..<$0.upperBound - start }
+            let usedByteCount = used.reduce(0) { $0 + $1.byteCount }
+            let chunkTarget = regionTarget + start
+            if options.verify { chunks.append(.init(record: record, target: chunkTarget)) }
+            // What an interrupted run of the same plan wrote is there, but for what it held back.
+            if record.range.upperBound <= (outcome.resumedFrom ?? 0), chunkTarget >= TargetWriter.heldByteCount {
+                progress.advance(usedByteCount)
+                continue
+            }
+            var buffer: ChunkBuffer?
+            let fileOffset = image.position
+            if record.kind == .data {
+                guard let taken = pool.take() else { break }
+                try image.readStored(into: UnsafeMutableRawBufferPointer(rebasing: taken.stored[..<record.storedByteCount]))
+                buffer = taken
+            }
+            outcome.writtenByteCount += usedByteCount
+            let job = Job(
+                ordinal: ordinal, record: record, fileOffset: fileOffset, buffer: buffer, target: chunkTarget, used: used)
+            guard jobs.push(job) else { break }
+            ordinal += 1
+            if SystemFacts.monotonicSeconds() - lastJournal > 5 {
+                try advance(&journal, completion)
+                lastJournal = SystemFacts.monotonicSeconds()
+            }
+        }
+        jobs.close()
+        for thread in threads { thread.join() }
+        threads = []
+        if let error = failure.first { throw error }
+        guard let footer = image.footer else { throw ImagingError.failed("the image was not read to its end") }
+        // A stream tells its id only at the end; nothing was committed yet.
+        if let expectedImageID, !footer.imageID.description.hasPrefix(expectedImageID.lowercased()) {
+            throw image.damaged("it has the id \(footer.imageID), not \(expectedImageID)", at: image.position, nil)
+        }
+        journal.position = manifest.geometry.byteCount
+        return chunks
+    }
+
+    /// Notes in the journal what is certainly on the medium: first the position, then the flush, then the note.
+    private func advance(_ journal: inout RestoreJournal, _ completion: Monitor<Completion>) throws(BlockIOError) {
+        let position = completion.update { $0.position }
+        guard position > journal.position else { return }
+        try target.flush()
+        journal.position = position
+        try journal.write(to: target)
+    }
+
+    private static func work(
+        _ jobs: BoundedQueue<Job>, _ pool: ChunkBufferPool, _ completion: Monitor<Completion>, _ writer: TargetWriter,
+        _ progress: Progress, _ damaged: (String, UInt64, ByteRange) -> ImageError
+    ) throws {
+        let decompressor = try ZstdDecompressor()
+        while let job = jobs.pop() {
+            if let buffer = job.buffer {
+                let content = try job.record.content(in: buffer, decompressor) {
+                    damaged($0, job.fileOffset, job.record.range)
+                }
+                for range in job.used {
+                    let part = UnsafeRawBufferPointer(rebasing: content[Int(range.lowerBound)..<Int(range.upperBound)])
+                    try writer.write(part, at: job.target + range.lowerBound)
+                }
+                pool.give(buffer)
+            } else {
+                for range in job.used {
+                    try writer.writeZeros(job.target + range.lowerBound..<job.target + range.upperBound)
+                }
+            }
+            progress.advance(job.used.reduce(0) { $0 + $1.byteCount })
+            completion.update { state in
+                state.done[job.ordinal] = job.record.range.upperBound
+                while let position = state.done.removeValue(forKey: state.next) {
+                    state.position = position
+                    state.next += 1
+                }
+            }
+        }
+    }
+
+    /// Zeroes what stays unwritten in the first and last MiB of each target partition, so that no stale signature of md,
+    /// ZFS or another filesystem comes back to life at a new boundary.
+    private func zeroEdges(_ header: ImageHeader) throws {
+        guard let placements = plan.placements else { return }
+        let edge: UInt64 = 1 << 20
+        for placement in placements {
+            guard
+                let index = header.manifest.regions.firstIndex(where: { $0.partition == placement.number })
+            else { continue }
+            let length = placement.to.byteCount
+            var written = AllocationMap(byteCount: length)
+            written.insert(contentsOf: header.maps[index])
+            let unwritten = written.complement
+            for window in [0..<min(edge, length), length - min(edge, length)..<length] {
+                for range in unwritten.ranges(in: window) {
+                    try writer.writeZeros(placement.to.lowerBound + range.lowerBound..<placement.to.lowerBound + range.upperBound)
+                }
+            }
+        }
+    }
+
+    /// Everything on the medium, and nothing in a cache that another node of the same disk would not see.
+    private func settle() throws(BlockIOError) {
+        progress.begin("flush", total: 0)
+        try target.flush()
+        try (target as? BlockDevice)?.dropCache()
+    }
+
+    /// Reads back every chunk and compares its hash.
+    private func verify(_ chunks: [WrittenChunk], _ header: ImageHeader) throws {
+        let manifest = header.manifest
+        progress.begin("verify", total: chunks.reduce(0) { $0 + $1.record.range.byteCount })
+        let buffer = ChunkBuffer(chunkByteCount: manifest.chunkByteCount)
+        for chunk in chunks {
+            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            let region = manifest.regions[chunk.record.region]
+            // A run can be longer than a buffer.
+            var position = chunk.record.range.lowerBound
+            while position < chunk.record.range.upperBound {
+                let end = min(position + UInt64(manifest.chunkByteCount), chunk.record.range.upperBound)
+                let start = position - region.range.lowerBound
+                let used = header.maps[chunk.record.region].ranges(in: start..<start + (end - position))
+                    .map { Int($0.lowerBound - start)..<Int($0.upperBound - start) }
+                let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(end - position)])
+                let place = chunk.target + (position - chunk.record.range.lowerBound)
+                for range in used {
+                    try writer.read(
+                        into: UnsafeMutableRawBufferPointer(rebasing: content[range]), at: place + UInt64(range.lowerBound))
+                }
+                ChunkMask.zeroUnused(content, used: used)
+                let raw = UnsafeRawBufferPointer(content)
+                let isRight = chunk.record.hash.map { $0 == ContentHash(of: raw) } ?? ZeroTest.isZero(raw)
+                guard isRight else {
+                    throw ImagingError.block(
+                        BlockIOError(
+                            .read, name: target.name, offset: place, byteCount: end - position, errorNumber: 5,
+                            reason: "the disk gave back other bytes than were written: it is failing, or not what it says"))
+                }
+                progress.advance(end - position)
+                position = end
+            }
+        }
+    }
+
+    // MARK: resize and commit
+
+    private func grow(_ growth: RestorePlan.Growth, _ outcome: inout Outcome) throws {
+        guard let targetPath else { return }
+        let name = growth.number.map { "the filesystem of partition \($0)" } ?? "the filesystem"
+        progress.begin("grow", total: 0)
+        do {
+            let byteCount = try FilesystemGrower.grow(
+                growth.filesystem, on: targetPath, range: growth.range, sectorSize: plan.geometry.logicalSectorSize, log: log)
+            log("\(name) has grown to \(ByteText.rounded(byteCount))")
+        } catch {
+            outcome.failedGrowths.append("\(name) keeps its old size: \(error)")
+        }
+        // The tool wrote through another node: nothing of it may be missing, or hidden by what we cached.
+        try settle()
+    }
+
+    /// The commit: everything of the first MiB but block 0, the backup table, flush; then block 0 in one write.
+    private func commit(_ table: CapturedTable?, _ manifest: Manifest) throws(BlockIOError) {
+        progress.begin("commit", total: 0)
+        if let table {
+            // A table can reach past what is held back; then its rest goes straight to its place, which nothing reads
+            // without block 0.
+            let heldCount = min(table.head.count, writer.head.count)
+            writer.hold(Array(table.head[..<heldCount]), at: 0)
+            if table.head.count > heldCount { try target.writeBytes(Array(table.head[heldCount...]), at: UInt64(heldCount)) }
+        }
+        let head = writer.head
+        let sector = min(target.logicalSectorSize, head.count)
+        try target.writeBytes(Array(head[sector...]), at: UInt64(sector))
+        if let table, !table.tail.isEmpty { try target.writeBytes(table.tail, at: table.tailOffset) }
+        try target.flush()
+        try target.writeBytes(Array(head[..<sector]), at: 0)
+        try target.flush()
+        try (target as? BlockDevice)?.dropCache()
+    }
+}
+
+extension ChunkRecord {
+    /// The content of a data record whose stored bytes are in `buffer.stored`, checked against its hash.
+    func content(
+        in buffer: ChunkBuffer, _ decompressor: ZstdDecompressor, error: (String) -> ImageError
+    ) throws -> UnsafeRawBufferPointer {
+        let byteCount = Int(range.byteCount)
+        let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<byteCount])
+        do {
+            let count = try decompressor.decompress(
+                UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer.stored)[..<storedByteCount]), into: content)
+            guard count == byteCount else { throw CodecError("it has \(count) bytes in place of \(byteCount)") }
+        } catch let failure {
+            throw error("a chunk does not decompress (\(failure))")
+        }
+        guard hash == ContentHash(of: UnsafeRawBufferPointer(content)) else {
+            throw error("a chunk does not match its checksum")
+        }
+        return UnsafeRawBufferPointer(content)
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import Codecs
+import DiskModel
+
+/// How far a restore is: kept on the target itself, inside its first MiB, until the commit overwrites it.
+///
+/// Two slots in turn, each with a CRC: a power cut while one is written leaves the other.
+struct RestoreJournal: Equatable {
+    /// Where the slots lie on the target, in bytes.
+    static let slotOffsets: [UInt64] = [64 << 10, 128 << 10]
+    static let slotByteCount = 4096
+    private static let tag = Array("RFJOURNL".utf8)
+    private static let version: UInt32 = 1
+
+    /// What a restore is doing.
+    enum Phase: UInt8 {
+        /// Data is being written.
+        case data = 1
+        /// All data is written; filesystems are being resized.
+        case resize = 2
+    }
+
+    var phase: Phase
+    /// Counts the writes of the journal: the larger one is the newer.
+    var sequence: UInt64
+    var imageUUID: GUID
+    /// Which plan is carried out.
+    var planDigest: ContentHash
+    /// Everything before this place of the captured disk is written and flushed, in bytes.
+    var position: UInt64
+
+    /// The bytes of a slot.
+    var slot: [UInt8] {
+        var bytes = Self.tag
+        bytes.appendLittleEndian(Self.version)
+        bytes += [phase.rawValue, 0, 0, 0]
+        bytes.appendLittleEndian(sequence)
+        bytes += imageUUID.textOrderBytes
+        bytes += planDigest.bytes
+        bytes.appendLittleEndian(position)
+        bytes.appendLittleEndian(CRC32.iso.checksum(bytes))
+        return bytes + [UInt8](repeating: 0, count: Self.slotByteCount - bytes.count)
+    }
+
+    init(phase: Phase, sequence: UInt64, imageUUID: GUID, planDigest: ContentHash, position: UInt64) {
+        self.phase = phase
+        self.sequence = sequence
+        self.imageUUID = imageUUID
+        self.planDigest = planDigest
+        self.position = position
+    }
+
+    /// From a slot; `nil` where there is no journal, or a torn one.
+    init?(slot bytes: [UInt8]) {
+        guard bytes.count == Self.slotByteCount, Array(bytes[0..<8]) == Self.tag,
+            (try? bytes.littleEndian(UInt32.self, at: 8)) == Self.version,
+            (try? bytes.littleEndian(UInt32.self, at: 80)) == CRC32.iso.checksum(bytes[0..<80]),
+            let phase = Phase(rawValue: bytes[12]), let sequence = try? bytes.littleEndian(UInt64.self, at: 16),
+            let imageUUID = try? GUID(bigEndianBytes: Array(bytes[24..<40])),
+            let planDigest = ContentHash(bytes: bytes[40..<72]), let position = try? bytes.littleEndian(UInt64.self, at: 72)
+        else { return nil }
+        self.init(
+            phase: phase, sequence: sequence, imageUUID: imageUUID, planDigest: planDigest, position: position)
+    }
+
+    /// The newest journal on a target; `nil` where there is none.
+    static func read(_ target: any BlockReader) throws(BlockIOError) -> RestoreJournal? {
+        var newest: RestoreJournal?
+        for offset in slotOffsets where offset + UInt64(slotByteCount) <= target.byteCount {
+            guard let journal = RestoreJournal(slot: try target.readBytes(at: offset, count: slotByteCount)) else { continue }
+            if newest.map({ $0.sequence < journal.sequence }) ?? true { newest = journal }
+        }
+        return newest
+    }
+
+    /// Writes the next slot. What it says was true must have been flushed before.
+    mutating func write(to target: any BlockWriter) throws(BlockIOError) {
+        sequence += 1
+        try target.writeBytes(slot, at: Self.slotOffsets[Int(sequence % 2)])
+        try target.flush()
+    }
+}

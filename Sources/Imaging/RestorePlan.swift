@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import Codecs
+import DiskEditing
+import DiskModel
+import ImageStore
+
+/// What a restore will do to a target: a value that can be shown before anything is written.
+public struct RestorePlan: Codable, Equatable, Sendable {
+    /// One partition (or the volume of a disk without a table).
+    public struct Item: Codable, Equatable, Sendable {
+        /// Its number; `nil` for a disk without a table.
+        public var number: Int?
+        /// Its name in the table.
+        public var name: String
+        /// What it is for.
+        public var type: String
+        /// What it holds.
+        public var filesystem: String
+        /// The filesystem's label.
+        public var label: String?
+        /// Where it was, in bytes.
+        public var from: ByteRange
+        /// Where it goes, in bytes.
+        public var to: ByteRange
+        /// The bytes that are written.
+        public var usedByteCount: UInt64
+        /// What happens, for a person.
+        public var action: String
+    }
+
+    /// The image's UUID.
+    public var imageUUID: GUID
+    /// The target.
+    public var target: DiskIdentity
+    /// Its size and units.
+    public var geometry: DiskGeometry
+    /// How sizes follow the target.
+    public var policy: LayoutPolicy
+    /// The partitions.
+    public var items: [Item]
+    /// For each region of the image, where its first byte goes; `nil` where it is not restored.
+    public var regionTargets: [UInt64?]
+    /// The table to write; `nil` for a disk without one that is understood.
+    public var placements: [DiskLayout.Placement]?
+    /// Whether the table is the captured one to the bit.
+    public var tableIsUnchanged: Bool
+    /// The filesystems to grow: where each will lie.
+    public var growths: [Growth]
+    /// What a person should know.
+    public var warnings: [String]
+
+    /// A filesystem to grow.
+    public struct Growth: Codable, Equatable, Sendable {
+        /// The partition; `nil` for a filesystem on the bare disk, which grows after the commit.
+        public var number: Int?
+        /// Where it will lie, in bytes.
+        public var range: ByteRange
+        /// What it is.
+        public var filesystem: FilesystemInfo
+    }
+
+    /// What tells this plan from another: a journal of one is not followed by another.
+    func digest() throws -> ContentHash { ContentHash(of: try JSONText.encode(self)) }
+}
+
+/// Decides what a restore does. Pure.
+public enum RestorePlanner {
+    /// A plan for restoring `header` onto a target.
+    /// - Throws: `ImagingError.refused` with the reason and the way out.
+    public static func plan(
+        _ header: ImageHeader, onto target: DiskIdentity, geometry: DiskGeometry, policy: LayoutPolicy
+    ) throws(ImagingError) -> RestorePlan {
+        let manifest = header.manifest
+        guard manifest.geometry.logicalSectorSize == geometry.logicalSectorSize else {
+            throw .refused(
+                "the image has sectors of \(manifest.geometry.logicalSectorSize) bytes and \(target.path) has sectors of "
+                    + "\(geometry.logicalSectorSize): restoring onto another sector size is not supported yet; use a disk with "
+                    + "sectors of \(manifest.geometry.logicalSectorSize) bytes")
+        }
+        return manifest.table.kind == .gpt
+            ? try planTable(header, target, geometry, policy) : try planBare(header, target, geometry, policy)
+    }
+
+    private static func planTable(
+        _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ policy: LayoutPolicy
+    ) throws(ImagingError) -> RestorePlan {
+        let manifest = header.manifest
+        var filesystems: [Int: FilesystemInfo] = [:]
+        for region in manifest.regions { if let number = region.partition { filesystems[number] = region.filesystem } }
+        let layout: DiskLayout
+        do {
+            layout = try LayoutPlanner.plan(
+                manifest.table, source: manifest.geometry, filesystems: filesystems, target: geometry, policy: policy)
+        } catch { throw .refused("\(error)") }
+        let byNumber = Dictionary(layout.placements.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
+        let isUnchanged =
+            geometry.byteCount == manifest.geometry.byteCount && manifest.table.condition == .intact
+            && layout.placements.allSatisfy { $0.from == $0.to }
+        let backupByteCount = manifest.geometry.byteCount - min(manifest.table.usable.upperBound, manifest.geometry.byteCount)
+        var plan = RestorePlan(
+            imageUUID: manifest.imageUUID, target: target, geometry: geometry, policy: policy, items: [], regionTargets: [],
+            placements: layout.placements, tableIsUnchanged: isUnchanged, growths: [], warnings: layout.remarks)
+        for region in manifest.regions {
+            guard let number = region.partition, let placement = byNumber[number],
+                let partition = manifest.table.partitions.first(where: { $0.number == number })
+            else {
+                // A gap goes back to its place, unless a partition lies there now, or the backup table will.
+                let isFree =
+                    region.range.upperBound <= geometry.byteCount - backupByteCount
+                    && !layout.placements.contains { $0.to.overlaps(region.range) }
+                plan.regionTargets.append(isFree || isUnchanged ? region.range.lowerBound : nil)
+                continue
+            }
+            plan.regionTargets.append(placement.to.lowerBound)
+            var action = "restore"
+            if placement.isMoved { action += ", move" }
+            if placement.isGrown, let filesystem = region.filesystem {
+                action += ", grow"
+                plan.growths.append(.init(number: number, range: placement.to, filesystem: filesystem))
+            }
+            if region.usedByteCount == 0 { action = placement.isMoved ? "move (nothing in use)" : "nothing in use" }
+            plan.items.append(
+                .init(
+                    number: number, name: partition.name, type: PartitionType.name(of: partition.typeGUID),
+                    filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
+                    from: placement.from, to: placement.to, usedByteCount: region.usedByteCount, action: action))
+        }
+        return plan
+    }
+
+    private static func planBare(
+        _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ policy: LayoutPolicy
+    ) throws(ImagingError) -> RestorePlan {
+        let manifest = header.manifest
+        guard geometry.byteCount >= manifest.geometry.byteCount else {
+            throw .refused(
+                "\(LayoutError(leastByteCount: manifest.geometry.byteCount, targetByteCount: geometry.byteCount))")
+        }
+        var plan = RestorePlan(
+            imageUUID: manifest.imageUUID, target: target, geometry: geometry, policy: policy, items: [],
+            regionTargets: manifest.regions.map(\.range.lowerBound), placements: nil, tableIsUnchanged: true, growths: [],
+            warnings: [])
+        for region in manifest.regions {
+            var to = region.range
+            var action = "restore"
+            let isWhole = region.kind == .disk && region.range == 0..<manifest.geometry.byteCount
+            if isWhole, manifest.table.kind == .none, policy == .grow, let filesystem = region.filesystem,
+                filesystem.isExt, geometry.byteCount > manifest.geometry.byteCount
+            {
+                to = 0..<geometry.byteCount - geometry.byteCount % UInt64(geometry.logicalSectorSize)
+                action += ", grow"
+                plan.growths.append(.init(number: nil, range: to, filesystem: filesystem))
+            }
+            plan.items.append(
+                .init(
+                    number: nil, name: "whole disk",
+                    type: manifest.table.kind == .unknown ? manifest.table.unknownKindName ?? "unknown table" : "no table",
+                    filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
+                    from: region.range, to: to, usedByteCount: region.usedByteCount, action: action))
+        }
+        if manifest.table.kind == .unknown, geometry.byteCount != manifest.geometry.byteCount {
+            plan.warnings.append(
+                "the partition table (\(manifest.table.unknownKindName ?? "unknown")) goes back as it was; it does not use "
+                    + "what the target has more")
+        }
+        return plan
+    }
+}

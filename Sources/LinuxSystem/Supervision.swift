@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CLinuxShims
+import Glibc
+import Synchronization
+public import SystemPackage
+
+// What a first process needs beyond what every program needs: signals as bytes, children it never started, terminals.
+
+/// The signals that a supervisor hears or sends.
+public enum Signal: Int32, Sendable {
+    /// The terminal went away.
+    case hangUp = 1
+    /// Ctrl-C, and Ctrl-Alt-Del for PID 1.
+    case interrupt = 2
+    /// Ends a process without asking it.
+    case kill = 9
+    /// A user's signal; for PID 1, busybox's `halt`.
+    case user1 = 10
+    /// A user's signal; for PID 1, busybox's `poweroff`.
+    case user2 = 12
+    /// Asks a process to end; for PID 1, busybox's `reboot`.
+    case terminate = 15
+    /// A child has ended.
+    case child = 17
+
+    /// From now on the signals of `numbers` become bytes (their numbers) in a pipe, whose end to read is returned. For
+    /// one caller in a process.
+    ///
+    /// The corresponding C functions are `pipe2` and `sigaction`.
+    public static func deliver(_ signals: [Signal]) throws(SystemCallError) -> OwnedDescriptor {
+        let pipe = try OwnedDescriptor.pipe()
+        let writeEnd = pipe.writeEnd.release()
+        for end in [pipe.readEnd.raw, writeEnd] { _ = fcntl(end.rawValue, F_SETFL, O_NONBLOCK) }
+        signalPipe.store(writeEnd.rawValue, ordering: .relaxed)
+        for number in signals {
+            var action = sigaction()
+            action.__sigaction_handler.sa_handler = { number in
+                let before = errno
+                var byte = UInt8(truncatingIfNeeded: number)
+                // A full pipe loses nothing that matters: it is read to its end before anybody acts.
+                _ = write(signalPipe.load(ordering: .relaxed), &byte, 1)
+                errno = before
+            }
+            sigemptyset(&action.sa_mask)
+            action.sa_flags = SA_RESTART
+            guard sigaction(number.rawValue, &action, nil) == 0 else {
+                throw SystemCallError("listen for", "signal \(number.rawValue)", Errno(rawValue: errno))
+            }
+        }
+        Glibc.signal(SIGPIPE, SIG_IGN)
+        return pipe.readEnd
+    }
+}
+
+private let signalPipe = Atomic<Int32>(-1)
+
+/// Processes by their ids: for PID 1, which inherits those that others started.
+public enum Processes {
+    /// The state of the children of this process.
+    public enum Reaped: Equatable, Sendable {
+        /// This one has ended.
+        case child(Int32, ChildProcess.Ending)
+        /// There are children, and none has ended.
+        case noneEnded
+        /// There are no children.
+        case noneLeft
+    }
+
+    /// Collects a child that has ended, any of them.
+    ///
+    /// The corresponding C function is `waitpid`.
+    public static func reap() -> Reaped {
+        var status: Int32 = 0
+        let result = waitpid(-1, &status, WNOHANG)
+        if result > 0 {
+            let number = status & 0x7F
+            return .child(result, number == 0 ? .exited(status >> 8 & 0xFF) : .signalled(number))
+        }
+        return result == 0 ? .noneEnded : .noneLeft
+    }
+
+    /// Sends a signal to one process.
+    ///
+    /// The corresponding C function is `kill`.
+    public static func send(_ signal: Signal, to processID: Int32) {
+        // 0 and below stand for groups, and -1 for everybody.
+        guard processID > 0 else { return }
+        _ = kill(processID, signal.rawValue)
+    }
+
+    /// Sends a signal to every process but PID 1 (and the sender, where it is PID 1).
+    public static func sendToAll(_ signal: Signal) { _ = kill(-1, signal.rawValue) }
+
+    /// The ids of the children of this process.
+    public static func children() -> [Int32] {
+        let own = getpid()
+        return Files.names(in: "/proc").compactMap { Int32($0) }.filter { id in
+            // "id (name) state parent …": a name may hold spaces and parentheses.
+            guard let text = Files.text(FilePath("/proc/\(id)/stat")), let end = text.lastIndex(of: ")") else { return false }
+            let fields = text[text.index(after: end)...].split(separator: " ")
+            return fields.count > 1 && Int32(fields[1]) == own
+        }
+    }
+}
+
+/// Waiting for several descriptors at once.
+public enum Polling {
+    /// A descriptor and what is awaited of it.
+    public struct Wish: Sendable {
+        /// Which.
+        public var descriptor: FileDescriptor
+        /// Until there is something to read.
+        public var reading: Bool
+        /// Until there is room to write.
+        public var writing: Bool
+
+        /// Names a descriptor and what is awaited of it.
+        public init(_ descriptor: FileDescriptor, reading: Bool = true, writing: Bool = false) {
+            self.descriptor = descriptor
+            self.reading = reading
+            self.writing = writing
+        }
+    }
+
+    /// What is true of a descriptor.
+    public struct State: Sendable {
+        /// There is something to read, or the other end is gone, or an error waits to be read.
+        public var isReadable: Bool
+        /// There is room to write.
+        public var isWritable: Bool
+    }
+
+    /// Waits until one of `wishes` is fulfilled or the time is over (`nil`: for ever); a state for each.
+    ///
+    /// The corresponding C function is `poll`.
+    public static func wait(for wishes: [Wish], seconds: Double?) -> [State] {
+        var polled = wishes.map { wish in
+            pollfd(
+                fd: wish.descriptor.rawValue,
+                events: Int16((wish.reading ? POLLIN : 0) | (wish.writing ? POLLOUT : 0)), revents: 0)
+        }
+        let milliseconds = seconds.map { Int32(max(0, min($0, 86_400)) * 1000) } ?? -1
+        guard poll(&polled, nfds_t(polled.count), milliseconds) > 0 else {
+            return wishes.map { _ in State(isReadable: false, isWritable: false) }
+        }
+        return polled.map { entry in
+            let events = Int32(entry.revents)
+            return State(
+                isReadable: events & (POLLIN | POLLHUP | POLLERR | POLLNVAL) != 0,
+                isWritable: events & (POLLOUT | POLLERR) != 0)
+        }
+    }
+}
+
+/// What a read or write that must not wait came to.
+public enum NonblockingResult: Equatable, Sendable {
+    /// This many bytes; more than 0.
+    case moved(Int)
+    /// Nothing now; later perhaps.
+    case wouldBlock
+    /// The end of the stream, or an error: nothing any more.
+    case ended
+}
+
+extension FileDescriptor {
+    /// Makes reads and writes return at once where they would wait (or wait again).
+    ///
+    /// The corresponding C function is `fcntl(F_SETFL)`.
+    public func setNonblocking(_ nonblocking: Bool) {
+        let flags = fcntl(rawValue, F_GETFL)
+        guard flags >= 0 else { return }
+        _ = fcntl(rawValue, F_SETFL, nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK)
+    }
+
+    /// Appends what can be read at once, at most `limit` bytes, to `bytes`.
+    public func readAvailable(into bytes: inout [UInt8], limit: Int = 1 << 16) -> NonblockingResult {
+        var part = [UInt8](repeating: 0, count: max(1, limit))
+        let count = part.withUnsafeMutableBytes { Glibc.read(rawValue, $0.baseAddress, $0.count) }
+        if count > 0 {
+            bytes += part.prefix(count)
+            return .moved(count)
+        }
+        return count < 0 && (errno == EAGAIN || errno == EINTR) ? .wouldBlock : .ended
+    }
+
+    /// Writes what can be taken at once.
+    public func writeAvailable(_ bytes: ArraySlice<UInt8>) -> NonblockingResult {
+        guard !bytes.isEmpty else { return .wouldBlock }
+        let count = bytes.withUnsafeBytes { Glibc.write(rawValue, $0.baseAddress, $0.count) }
+        if count > 0 { return .moved(count) }
+        return count < 0 && errno != EAGAIN && errno != EINTR ? .ended : .wouldBlock
+    }
+}
+
+/// A terminal device, opened without becoming anybody's controlling terminal.
+public struct Terminal: ~Copyable, Sendable {
+    private let owner: OwnedDescriptor
+
+    /// Opens the device at `path`; reads and writes return at once.
+    ///
+    /// The corresponding C function is `open` with O_NOCTTY. O_NONBLOCK also spares a serial line without a carrier
+    /// detect signal from hanging in open.
+    public init(opening path: FilePath) throws(SystemCallError) {
+        let opened = try OwnedDescriptor.open(
+            path, .readWrite, options: [.nonBlocking, FileDescriptor.OpenOptions(rawValue: O_NOCTTY)])
+        guard isatty(opened.raw.rawValue) == 1 else {
+            throw SystemCallError("use", "\(path) as a terminal", Errno(rawValue: errno))
+        }
+        owner = opened
+    }
+
+    /// The descriptor, while this lives.
+    public var descriptor: FileDescriptor { owner.raw }
+
+    /// Hands the descriptor to somebody else, who closes it.
+    public consuming func release() -> FileDescriptor { owner.release() }
+
+    /// Line editing, echo, and plain output, whatever a program left behind. Speed and framing stay.
+    ///
+    /// The corresponding C functions are `tcgetattr` and `tcsetattr`.
+    public func makeSane() {
+        var settings = termios()
+        guard tcgetattr(owner.raw.rawValue, &settings) == 0 else { return }
+        // Without IXON: a stray Ctrl-S on a serial line would stop a console for good.
+        settings.c_iflag = tcflag_t(BRKINT | ICRNL | IUTF8)
+        settings.c_oflag = tcflag_t(OPOST | ONLCR)
+        settings.c_lflag = tcflag_t(ISIG | ICANON | IEXTEN | ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE)
+        settings.c_cflag |= tcflag_t(CREAD | CLOCAL)
+        _ = tcsetattr(owner.raw.rawValue, TCSANOW, &settings)
+    }
+}
+
+extension Files {
+    /// What a name in a folder stands for.
+    public enum Kind: Sendable {
+        /// A folder.
+        case folder
+        /// A file with bytes.
+        case file
+        /// A symbolic link.
+        case link
+        /// Anything else: a device, a pipe, a socket, or what the filesystem does not say.
+        case other
+    }
+
+    /// The names in a folder with their kinds, links not followed, sorted; empty where it cannot be read.
+    ///
+    /// The corresponding C functions are `readdir` and `lstat`.
+    public static func entries(in folder: FilePath) -> [(name: String, kind: Kind)] {
+        names(in: folder).map { name in
+            var status = stat()
+            guard lstat(folder.appending(name).string, &status) == 0 else { return (name, .other) }
+            switch status.st_mode & S_IFMT {
+            case S_IFDIR: return (name, .folder)
+            case S_IFREG: return (name, .file)
+            case S_IFLNK: return (name, .link)
+            default: return (name, .other)
+            }
+        }
+    }
+
+    /// Makes a symbolic link at `path` that points to `target`; one that is there stays.
+    ///
+    /// The corresponding C function is `symlink`.
+    public static func makeLink(_ path: FilePath, to target: String) throws(SystemCallError) {
+        guard symlink(target, path.string) == 0 || errno == EEXIST else {
+            throw SystemCallError("create", path.string, Errno(rawValue: errno))
+        }
+    }
+
+    /// Makes a named pipe for its owner only; one that is there is replaced.
+    ///
+    /// The corresponding C function is `mkfifo`.
+    public static func makeNamedPipe(_ path: FilePath) throws(SystemCallError) {
+        unlink(path.string)
+        guard mkfifo(path.string, 0o600) == 0 else {
+            throw SystemCallError("create", path.string, Errno(rawValue: errno))
+        }
+    }
+
+    /// Writes into a file as it is, without a new one taking its place: procfs, sysfs, a pipe, a device, a log.
+    public static func put(
+        _ text: String, into path: FilePath, appending: Bool = false
+    ) throws(SystemCallError) {
+        let descriptor = try OwnedDescriptor.open(path, .writeOnly, options: appending ? [.append] : [])
+        do { _ = try descriptor.raw.writeAll(Array(text.utf8)) } catch {
+            throw SystemCallError("write", path.string, error as? Errno ?? .ioError)
+        }
+    }
+}
+
+extension Mount {
+    /// Unmounts what is mounted at a place, whoever mounted it.
+    /// - Parameter lazily: takes it out of the tree at once, and lets go of it when nobody uses it any more.
+    ///
+    /// The corresponding C function is `umount2`.
+    public static func unmount(_ place: FilePath, lazily: Bool = false) throws(SystemCallError) {
+        try check(rf_umount(place.string, lazily ? 1 : 0), "unmount", place.string)
+    }
+}
+
+extension Machine {
+    /// Sends everything that is cached to the disks.
+    ///
+    /// The corresponding C function is `sync`.
+    public static func sync() { Glibc.sync() }
+}

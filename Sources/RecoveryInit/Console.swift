@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import LinuxSystem
+internal import SystemPackage
+
+/// One console of the machine, as PID 1 has it: a terminal that takes output without ever holding PID 1 up, and gives
+/// whole lines. Where its device fails or is missing, it is silent.
+final class Console {
+    /// The kernel's name, `tty0`, `ttyS0`.
+    let name: String
+    /// The rescue shell that has it, by process id.
+    var shell: Int32?
+    private let devices: [FilePath]
+    private var terminal: FileDescriptor?
+    private var outgoing: [UInt8] = []
+    private var lines = LineSplitter()
+    private var inputEnded = false
+    /// A serial line at 9600 baud takes this in four minutes; what is older is dropped.
+    private static let outgoingLimit = 1 << 18
+
+    /// The console that the kernel calls `name`.
+    init(_ name: String) {
+        self.name = name
+        // tty0 is whichever virtual terminal is in front; a shell wants one that stays the same.
+        devices = (name == "tty0" ? ["tty1", "tty0"] : [name]).map { FilePath("/dev/\($0)") }
+        open()
+    }
+
+    /// The consoles that the kernel writes to (`/sys/class/tty/console/active`), else /dev/console.
+    static func all() -> [Console] {
+        let active = Files.text("/sys/class/tty/console/active") ?? ""
+        let consoles = names(active: active).map { Console($0) }.filter(\.isOpen)
+        return consoles.isEmpty ? [Console("console")].filter(\.isOpen) : consoles
+    }
+
+    /// The names in the text of `active` that could be devices.
+    static func names(active: String) -> [String] {
+        var names: [String] = []
+        for name in active.split(whereSeparator: \.isWhitespace).map(String.init)
+        where !names.contains(name) && name.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber) }) {
+            names.append(name)
+        }
+        return names
+    }
+
+    /// Whether the terminal can be used.
+    var isOpen: Bool { terminal != nil }
+
+    /// Opens the device and gives it the usual settings.
+    func open() {
+        letGo()
+        for device in devices {
+            guard let opened = try? Terminal(opening: device) else { continue }
+            opened.makeSane()
+            terminal = opened.release()
+            inputEnded = false
+            return
+        }
+    }
+
+    /// Lets go of the device: for a shell, at whose end the kernel hangs up everybody who has it open.
+    func close() {
+        flush()
+        letGo()
+        outgoing = []
+        lines = LineSplitter()
+    }
+
+    private func letGo() {
+        try? terminal?.close()
+        terminal = nil
+    }
+
+    /// What to wait for; `nil` where there is nothing to wait for.
+    var wish: Polling.Wish? {
+        guard let terminal, shell == nil, !inputEnded || !outgoing.isEmpty else { return nil }
+        return Polling.Wish(terminal, reading: !inputEnded, writing: !outgoing.isEmpty)
+    }
+
+    /// Shows bytes, now or as soon as the device takes them.
+    func show(_ bytes: [UInt8]) {
+        guard isOpen, shell == nil else { return }
+        outgoing += bytes
+        if outgoing.count > Self.outgoingLimit {
+            outgoing = Array("\n[output was dropped here: this console is slow]\n".utf8)
+                + outgoing.suffix(Self.outgoingLimit / 2)
+        }
+        flush()
+    }
+
+    /// Hands the device what it takes at once.
+    func flush() {
+        while let terminal, !outgoing.isEmpty {
+            switch terminal.writeAvailable(outgoing[...]) {
+            case .moved(let count): outgoing.removeFirst(min(count, outgoing.count))
+            case .wouldBlock: return
+            case .ended: outgoing = []
+            }
+        }
+    }
+
+    /// The lines that were typed.
+    func typedLines() -> [String] {
+        guard let terminal, !inputEnded else { return [] }
+        var bytes: [UInt8] = []
+        if terminal.readAvailable(into: &bytes, limit: 4096) == .ended {
+            // A serial port that the machine does not have, or Ctrl-D on an empty line. The second must not end a
+            // console: a port without hardware reports an error again at once, and is given up then.
+            endings += 1
+            inputEnded = endings > 16
+        } else {
+            endings = 0
+        }
+        return lines.add(bytes)
+    }
+    private var endings = 0
+
+    /// Starts a shell whose controlling terminal this is.
+    func startShell() throws(SystemCallError) {
+        guard shell == nil else { return }
+        close()
+        var failure = SystemCallError("open", name, .noSuchFileOrDirectory)
+        for device in devices {
+            do throws(SystemCallError) {
+                let own = try Terminal(opening: device)
+                own.makeSane()
+                own.descriptor.setNonblocking(false)
+                let child = try ChildProcess(
+                    ["/bin/sh", "-l"], environment: ChildProcess.plainEnvironment.filter { !$0.hasPrefix("TERM=") }
+                        + ["TERM=\(name.hasPrefix("tty") && !name.hasPrefix("ttyS") ? "linux" : "vt100")"],
+                    input: own.descriptor, output: own.descriptor, error: own.descriptor, newSession: true,
+                    terminal: true)
+                shell = child.processID
+                return
+            } catch {
+                failure = error
+            }
+        }
+        open()
+        throw failure
+    }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// The exit statuses of `reforge`'s commands (README, "Exit codes") as the session sees them.
+public enum ExitStatus {
+    /// Done.
+    public static let done: Int32 = 0
+    /// The settings or arguments make no sense.
+    public static let usage: Int32 = 64
+    /// A damaged or foreign image.
+    public static let damagedImage: Int32 = 65
+    /// No such disk or image.
+    public static let notFound: Int32 = 66
+    /// The data is complete; growing or boot repair is not.
+    public static let repairPending: Int32 = 70
+    /// The output cannot be created.
+    public static let cannotCreate: Int32 = 73
+    /// Reading or writing failed.
+    public static let inputOutput: Int32 = 74
+    /// Interrupted; the same command goes on.
+    public static let interrupted: Int32 = 75
+    /// Refused for safety.
+    public static let refused: Int32 = 77
+    /// The settings match no disk or several.
+    public static let noSingleDisk: Int32 = 78
+
+    /// What a restore's status means for the disk, as sentences.
+    public static func restoreOutcome(_ status: Int32, disk: String) -> String {
+        switch status {
+        case done: "The restore is done. \(disk) is complete."
+        case usage: "The restore was not started: its arguments were not understood (64). \(disk) is untouched."
+        case damagedImage:
+            "The image is damaged or not one of Reforge's (65). If anything was written, \(disk) is partial and has no partition table: it boots nothing."
+        case notFound: "The image or the disk is not there (66). \(disk) is untouched."
+        case repairPending:
+            "The data on \(disk) is complete, but growing or boot repair failed or is pending (70). `reforge boot-repair \(disk)` finishes it."
+        case cannotCreate: "The output could not be created (73). \(disk) is untouched."
+        case inputOutput:
+            "Reading or writing failed (74). \(disk) is partial unless nothing was written yet; the same restore goes on where it was."
+        case interrupted: "The restore was interrupted (75). \(disk) is partial; the same restore goes on where it was."
+        case refused: "The restore was refused for safety (77). \(disk) is untouched."
+        case noSingleDisk: "The settings match no disk or several (78). Nothing was written."
+        default:
+            "The restore ended with status \(status), which is not one of its own. Take \(disk) for partial; the same restore goes on where it was."
+        }
+    }
+
+    /// What a capture's status means, as a sentence.
+    public static func captureOutcome(_ status: Int32, disk: String) -> String {
+        switch status {
+        case done: "The capture is done."
+        case cannotCreate: "The image could not be created (73). \(disk) was only read."
+        case notFound: "\(disk) is not there (66)."
+        case inputOutput: "Reading \(disk) or writing the image failed (74). Nothing is left under the image's name."
+        case interrupted: "The capture was interrupted (75). Nothing is left under the image's name."
+        case refused: "The capture was refused for safety (77)."
+        default: "The capture failed with status \(status). \(disk) was only read."
+        }
+    }
+}
+
+/// Why the session cannot do what it was asked to do.
+public struct RecoveryError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The exit status that belongs to it (`ExitStatus`).
+    public var status: Int32
+    /// What is wrong, why, and what to do, as sentences.
+    public var message: String
+
+    /// Names a failure.
+    public init(_ status: Int32, _ message: String) {
+        self.status = status
+        self.message = message
+    }
+
+    /// The message.
+    public var description: String { message }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import LinuxSystem
+internal import SystemPackage
+
+/// An image that arrives by HTTP: curl writes it into a pipe, and a command of ours reads it there.
+enum HTTPStream {
+    /// curl's arguments. No redirects: the address in the settings is the whole truth about where an image comes from.
+    static func arguments(for address: String) -> [String] {
+        [
+            "curl", "--fail", "--silent", "--show-error", "--globoff", "--proto", "=http", "--noproxy", "*",
+            "--connect-timeout", "30",
+            // A server that sends nothing for two minutes is gone.
+            "--speed-limit", "1", "--speed-time", "120", "--dump-header", RecoveryPaths.httpHeaders.string, "--output",
+            "-", "--url", address,
+        ]
+    }
+
+    /// The status code in the first line of an answer's header; `nil` where there is none.
+    static func statusCode(header: String) -> Int? {
+        // Of several answers (100 Continue) the last counts.
+        let lines = header.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("HTTP/") }
+        return lines.last?.split(separator: " ").dropFirst().first.flatMap { Int($0) }.flatMap {
+            (100...999).contains($0) ? $0 : nil
+        }
+    }
+
+    /// What went wrong on the way, from curl's exit status (curl(1), EXIT CODES) and the server's answer; `nil` where
+    /// nothing did, or the reader ended first.
+    static func failure(_ ending: ChildProcess.Ending, statusCode: Int?, address: String) -> RecoveryError? {
+        func error(_ status: Int32, _ text: String) -> RecoveryError { RecoveryError(status, "\(address): \(text)") }
+        if let code = statusCode, (300...399).contains(code) {
+            return error(
+                ExitStatus.notFound, "the server answered \(code), a redirect, which is not followed. Name the final address.")
+        }
+        switch ending {
+        // 23: curl could not write, for the reader had ended; its own status says why. SIGPIPE is the same.
+        case .exited(0), .exited(23), .signalled(13): return nil
+        case .exited(3): return error(ExitStatus.usage, "curl does not take this for an address (3)")
+        case .exited(5), .exited(6):
+            return error(ExitStatus.notFound, "the host's name could not be resolved (DNS failure, curl 6)")
+        case .exited(7): return error(ExitStatus.notFound, "no connection: nothing listens there, or the way is blocked (curl 7)")
+        case .exited(18):
+            return error(
+                ExitStatus.inputOutput, "the body was shorter than announced: the connection ended early (short body, curl 18)")
+        case .exited(22):
+            let answer = statusCode.map { "\($0)" } ?? "an error"
+            let meaning = statusCode == 404 ? " (not found)" : statusCode == 403 ? " (forbidden)" : ""
+            return error(ExitStatus.notFound, "the server answered \(answer)\(meaning)")
+        case .exited(28):
+            return error(ExitStatus.inputOutput, "the connection timed out, or nothing came for two minutes (curl 28)")
+        case .exited(52): return error(ExitStatus.inputOutput, "the server closed the connection without an answer (curl 52)")
+        case .exited(55), .exited(56):
+            return error(ExitStatus.inputOutput, "the connection was lost while the image arrived (curl 56)")
+        default: return error(ExitStatus.inputOutput, "curl failed (\(ending))")
+        }
+    }
+
+    /// How both ends fared.
+    struct Outcome {
+        /// The reader's end: it alone knows how the disk is.
+        var reader: ChildProcess.Ending
+        /// What was wrong on the way.
+        var failure: RecoveryError?
+    }
+
+    /// Runs `reader` with what is at `address` on its standard input, and both ones' messages on our output.
+    static func run(_ address: String, into reader: [String]) throws(RecoveryError) -> Outcome {
+        try? Files.remove(RecoveryPaths.httpHeaders)
+        do {
+            let pipe = try FileDescriptor.pipe(options: .closeOnExec)
+            // curl first: without a reader it just waits, and is told to end.
+            let curl: ChildProcess
+            let child: ChildProcess
+            do {
+                // Only the two children may hold the pipe's ends: otherwise neither would see the other's end.
+                defer {
+                    try? pipe.writeEnd.close()
+                    try? pipe.readEnd.close()
+                }
+                curl = try ChildProcess(
+                    arguments(for: address), output: pipe.writeEnd, error: .standardError, newSession: true)
+                child = try ChildProcess(
+                    reader, input: pipe.readEnd, output: .standardOutput, error: .standardError, newSession: true)
+            }
+            let readerEnding = child.wait()
+            let curlEnding = curl.wait()
+            let header = (try? Files.read(RecoveryPaths.httpHeaders, limit: 1 << 16)).map { String(decoding: $0, as: UTF8.self) }
+            return Outcome(
+                reader: readerEnding,
+                failure: failure(curlEnding, statusCode: statusCode(header: header ?? ""), address: address))
+        } catch {
+            throw RecoveryError(ExitStatus.inputOutput, "\(error)")
+        }
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import DiskModel
+internal import LinuxSystem
+internal import SystemPackage
+
+/// An image found on a volume of this machine.
+struct FoundImage: Equatable {
+    /// How settings would name it.
+    var location: Location
+    /// The length of the file (of the first one, where it was split) in bytes.
+    var byteCount: UInt64
+    /// The label of its volume, for people.
+    var volumeLabel: String?
+
+    /// A line of a list.
+    var line: String {
+        "\(location.description.printable)  \(ByteText.rounded(byteCount))\(volumeLabel.map { "  on \"\($0.printable)\"" } ?? "")"
+    }
+}
+
+/// Looks for images.
+enum ImageListing {
+    /// No list for people is longer.
+    static let limit = 99
+
+    /// Whether a file's name is that of an image, or of the first part of one.
+    static func isImageName(_ name: String) -> Bool {
+        [".img.zst", ".img.zst.000", ".img.enc", ".img.enc.000", ".img.xz"].contains { name.lowercased().hasSuffix($0) }
+            && !name.hasPrefix(".")
+    }
+
+    /// The images on `volumes`, each mounted for a moment, read-only. At most two folders deep.
+    static func images(on volumes: [BlockVolume]) -> [FoundImage] {
+        var found: [FoundImage] = []
+        var seen: [String] = []
+        for volume in volumes where found.count < limit {
+            // The same ISO as a disk and as its partition.
+            if let uuid = volume.uuid, volume.type == "iso9660" {
+                if seen.contains(volume.disk + uuid) { continue }
+                seen.append(volume.disk + uuid)
+            }
+            guard MountedVolume.manner(of: volume.type, writable: false) != nil, let mounted = try? MountedVolume(volume)
+            else { continue }
+            for path in paths(below: mounted.folder) where found.count < limit {
+                guard let status = try? Stat(mounted.folder.appending(path)) else { continue }
+                found.append(
+                    FoundImage(
+                        location: .file(volume.locationName, path: "/" + path), byteCount: UInt64(max(0, status.size)),
+                        volumeLabel: volume.label))
+            }
+        }
+        return found
+    }
+
+    /// The images' paths below a folder, relative to it.
+    static func paths(below root: FilePath, depth: Int = 2) -> [String] {
+        var result: [String] = []
+        var folders = [("", 0)]
+        var budget = 20_000
+        while !folders.isEmpty, budget > 0 {
+            let (folder, level) = folders.removeFirst()
+            for entry in Files.entries(in: folder.isEmpty ? root : root.appending(folder)) {
+                budget -= 1
+                let path = folder.isEmpty ? entry.name : folder + "/" + entry.name
+                // A name that a location cannot hold cannot be restored from either.
+                guard (try? Location.parse("/dev/x:/" + path)) != nil else { continue }
+                if entry.kind == .folder, level < depth { folders.append((path, level + 1)) }
+                if entry.kind == .file, isImageName(entry.name) { result.append(path) }
+            }
+        }
+        return result
+    }
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import DiskModel
+internal import LinuxSystem
+internal import SystemPackage
+
+/// The line by which scripts and tests see that an unattended job is over.
+enum ResultLine {
+    static func text(_ status: Int32) -> String { "REFORGE-RESULT exit=\(status)" }
+}
+
+/// What the job marker says of this boot's unattended job.
+enum JobMarker {
+    static let running = "running"
+    static let ended = "ended"
+
+    static func set(_ text: String) { try? Files.write(Array(text.utf8), to: RecoveryPaths.jobMarker) }
+}
+
+/// Runs restores and captures by the commands of this very program, and says what happens.
+struct JobRunner {
+    let machine: MachineView
+    let say: (String) -> Void
+
+    /// Brings the network up, for a person who asks for it.
+    func bringUpNetwork() throws(RecoveryError) { try Network(say: say).bringUp() }
+
+    /// A restore.
+    /// - Parameter confirmed: whether it may write; otherwise it shows its plan.
+    /// - Returns: the exit status of `reforge restore`, or of what kept it from starting.
+    func restore(_ job: RecoverySettings.Restore, confirmed: Bool = true) throws(RecoveryError) -> Int32 {
+        switch job.image {
+        case .http(let address):
+            try Network(say: say).bringUp()
+            let disk = try machine.waitForDisk(job.target, imageDisks: [])
+            return try restore(address: address, job, onto: disk, confirmed: confirmed)
+        case .file(let name, let path):
+            let volume = try machine.waitForVolume(name)
+            let mounted = try MountedVolume(volume)
+            let image = try resolveImage(path, on: mounted)
+            let disk = try machine.waitForDisk(job.target, imageDisks: machine.disksBelow(volume))
+            return try restore(file: image, named: job.image, job, onto: disk, confirmed: confirmed)
+        }
+    }
+
+    /// The path of an image, or the one of its first part where it was split (`NAME.000`).
+    private func resolveImage(_ path: String, on mounted: borrowing MountedVolume) throws(RecoveryError) -> FilePath {
+        do { return try mounted.resolve(path) } catch {
+            guard let first = try? mounted.resolve(path + ".000") else { throw error }
+            return first
+        }
+    }
+
+    private func restore(
+        file: FilePath, named name: Location, _ job: RecoverySettings.Restore, onto disk: DiskCandidate, confirmed: Bool
+    ) throws(RecoveryError) -> Int32 {
+        if let wanted = job.imageID { try checkImageID(of: file, named: name, is: wanted) }
+        announce(name, disk, confirmed)
+        let status = Self.status(run(Self.restoreCommand(file.string, job, disk, confirmed: confirmed, streamed: false)))
+        if confirmed { say(ExitStatus.restoreOutcome(status, disk: disk.identity.path)) }
+        return status
+    }
+
+    private func restore(
+        address: String, _ job: RecoverySettings.Restore, onto disk: DiskCandidate, confirmed: Bool
+    ) throws(RecoveryError) -> Int32 {
+        announce(job.image, disk, confirmed)
+        let outcome = try HTTPStream.run(
+            address, into: Self.restoreCommand("-", job, disk, confirmed: confirmed, streamed: true))
+        let status = Self.status(outcome.reader)
+        // The reader is right about success: it commits only after a footer that matches.
+        if status == ExitStatus.done || status == ExitStatus.repairPending {
+            if confirmed { say(ExitStatus.restoreOutcome(status, disk: disk.identity.path)) }
+            return status
+        }
+        if let failure = outcome.failure {
+            say("error: \(failure.message)")
+            say("\(disk.identity.path) is \(failure.status == ExitStatus.inputOutput ? "partial if anything was written; the same restore goes on where it was" : "untouched").")
+            return failure.status
+        }
+        if confirmed { say(ExitStatus.restoreOutcome(status, disk: disk.identity.path)) }
+        return status
+    }
+
+    private func announce(_ image: Location, _ disk: DiskCandidate, _ confirmed: Bool) {
+        say("\(confirmed ? "Restoring" : "The plan for") \(image) onto \(disk.line)")
+    }
+
+    /// The command line of a restore.
+    static func restoreCommand(
+        _ image: String, _ job: RecoverySettings.Restore, _ disk: DiskCandidate, confirmed: Bool, streamed: Bool
+    ) -> [String] {
+        var command = [RecoveryPaths.program, "restore", image, disk.identity.path, confirmed ? "--yes" : "--dry-run"]
+        if let layout = job.layout { command += ["--layout", layout.rawValue] }
+        if job.verify { command.append("--verify") }
+        // A stream can be looked at only once: there the restore itself compares before its first write.
+        if streamed, let id = job.imageID { command += ["--expect-image-id", id] }
+        return command
+    }
+
+    private func checkImageID(of file: FilePath, named name: Location, is wanted: String) throws(RecoveryError) {
+        guard
+            let output = try? ChildProcess.run(
+                [RecoveryPaths.program, "inspect", file.string, "--json"], timeoutSeconds: 600)
+        else { throw RecoveryError(ExitStatus.inputOutput, "`reforge inspect` did not start. Nothing was written.") }
+        guard output.succeeded else {
+            throw RecoveryError(
+                Self.status(output.ending), "\(name) could not be inspected: \(output.lastWords.printable). Nothing was written.")
+        }
+        guard let image = InspectedImage(json: output.standardOutput), let found = image.imageID else {
+            throw RecoveryError(ExitStatus.damagedImage, "\(name) shows no image id. Nothing was written.")
+        }
+        guard image.hasID(wanted) else {
+            throw RecoveryError(
+                ExitStatus.damagedImage,
+                "\(name) is another image than the settings ask for: its id is \(found.printable), not \(wanted). Nothing was written.")
+        }
+    }
+
+    /// A capture.
+    func capture(_ selector: DiskSelector, to location: Location) throws(RecoveryError) -> Int32 {
+        guard case .file(let name, let path) = location else {
+            throw RecoveryError(ExitStatus.usage, "An image cannot be sent to \(location) yet; name a file on a volume.")
+        }
+        let volume = try machine.waitForVolume(name)
+        let disk = try machine.waitForDisk(selector, imageDisks: machine.disksBelow(volume), reading: true)
+        let mounted = try MountedVolume(volume, writable: true)
+        let file = try mounted.resolveForCreation(path)
+        say("Capturing \(disk.line) to \(location)")
+        let status = Self.status(run([RecoveryPaths.program, "capture", disk.identity.path, file.string]))
+        do { try mounted.unmount() } catch {
+            say("error: \(error.message). The image may not be whole.")
+            return status == ExitStatus.done ? ExitStatus.inputOutput : status
+        }
+        say(ExitStatus.captureOutcome(status, disk: disk.identity.path))
+        return status
+    }
+
+    /// Boot repair of a disk, or its plan.
+    func repairBoot(of disk: DiskCandidate, confirmed: Bool) -> Int32 {
+        Self.status(run([RecoveryPaths.program, "boot-repair", disk.identity.path] + (confirmed ? [] : ["--dry-run"])))
+    }
+
+    /// Runs a command whose messages go where ours go.
+    private func run(_ arguments: [String]) -> ChildProcess.Ending {
+        do {
+            return try ChildProcess(arguments, output: .standardOutput, error: .standardError, newSession: true).wait()
+        } catch {
+            say("error: \(error)")
+            return .exited(ExitStatus.inputOutput)
+        }
+    }
+
+    /// A status as a shell gives it.
+    static func status(_ ending: ChildProcess.Ending) -> Int32 {
+        switch ending {
+        case .exited(let status): status
+        case .signalled(let number): 128 + number
+        }
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// The kernel's command line, taken apart as the kernel does it.
+public enum KernelCommandLine {
+    /// One parameter.
+    public struct Parameter: Equatable, Sendable {
+        /// What stands before the first `=`.
+        public var key: String
+        /// What stands behind it, without quotes; `nil` where there is no `=`.
+        public var value: String?
+
+        /// Names a parameter.
+        public init(_ key: String, _ value: String? = nil) {
+            self.key = key
+            self.value = value
+        }
+    }
+
+    /// Takes a command line apart: `next_arg` of Linux's lib/cmdline.c. White space ends a parameter unless it stands
+    /// in double quotes; quotes around a whole parameter or a whole value are taken off; there is no escape character.
+    public static func parse(_ text: String) -> [Parameter] {
+        var parameters: [Parameter] = []
+        var rest = Array(text.utf8)[...]
+        while true {
+            rest = rest.drop(while: isSpace)
+            guard !rest.isEmpty else { return parameters }
+            var isQuoted = false
+            var inQuotes = false
+            if rest.first == quote {
+                rest = rest.dropFirst()
+                isQuoted = true
+                inQuotes = true
+            }
+            var word: [UInt8] = []
+            var equals: Int?
+            while let byte = rest.first, !isSpace(byte) || inQuotes {
+                rest = rest.dropFirst()
+                // The kernel does not take an `=` at the very start for one.
+                if byte == UInt8(ascii: "="), equals == nil, !word.isEmpty { equals = word.count }
+                if byte == quote { inQuotes.toggle() }
+                word.append(byte)
+            }
+            var value: ArraySlice<UInt8>?
+            var key = word[...]
+            if let equals {
+                key = word[..<equals]
+                var found = word[(equals + 1)...]
+                if found.first == quote {
+                    found = found.dropFirst()
+                    if found.last == quote { found = found.dropLast() }
+                } else if isQuoted, found.last == quote {
+                    found = found.dropLast()
+                }
+                value = found
+            } else if isQuoted, key.last == quote {
+                key = key.dropLast()
+            }
+            if !key.isEmpty {
+                parameters.append(
+                    Parameter(
+                        String(decoding: key, as: UTF8.self), value.map { String(decoding: $0, as: UTF8.self) }))
+            }
+        }
+    }
+
+    private static let quote = UInt8(ascii: "\"")
+    private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) || byte == 0 }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import DiskModel
+internal import LinuxSystem
+internal import SystemPackage
+
+/// The machine as the session sees it: which disks and volumes are there, and waiting for those that are not yet.
+final class MachineView {
+    private let directory = DiskDirectory()
+    private var modules = HardwareModules()
+    private let say: (String) -> Void
+    /// The medium, once it was looked for.
+    private(set) var medium = Medium()
+
+    init(say: @escaping (String) -> Void) { self.say = say }
+
+    /// Loads modules for everything found so far.
+    func loadModules() {
+        HardwareModules.load(HardwareModules.always)
+        // A bus driver brings devices, whose drivers bring devices.
+        for _ in 0..<16 where !modules.loadForNewDevices() { break }
+    }
+
+    /// All volumes, asked anew.
+    func volumes() -> [BlockVolume] { BlockVolume.all(directory) }
+
+    /// Looks for the medium, and tells the other commands which disks it is on.
+    func lookForMedium(in volumes: [BlockVolume]? = nil) {
+        medium = Medium.find(in: volumes ?? self.volumes())
+        medium.publish()
+    }
+
+    /// The disks that `volume` lies on.
+    func disksBelow(_ volume: BlockVolume) -> [String] { directory.disksBelow(volume.node) }
+
+    /// All disks, the medium's and the image's marked.
+    func disks(imageDisks: [String] = []) -> [DiskCandidate] {
+        directory.diskNames().map { name in
+            let path = FilePath("/dev/\(name)")
+            let sequence = Files.text(FilePath("/sys/block/\(name)/diskseq")).flatMap { UInt64($0) }
+            return DiskCandidate(
+                identity: directory.identity(path: path, kernelName: name, diskSequence: sequence),
+                byteCount: directory.byteCount(of: name) ?? 0,
+                exclusion: medium.disks.contains(name) ? .medium : imageDisks.contains(name) ? .image : nil)
+        }
+    }
+
+    /// Waits until disks have come and no more come.
+    /// - Parameter wanted: whether what is needed is there, asked after each change; `nil` for nothing in particular.
+    func waitForDevices(_ rule: SettleRule, until wanted: (() -> Bool)? = nil) {
+        let start = SystemFacts.monotonicSeconds()
+        var lastNews = start
+        var known: [String: UInt64]?
+        var isThere: Bool?
+        while true {
+            if modules.loadForNewDevices() { lastNews = SystemFacts.monotonicSeconds() }
+            let nodes = BlockVolume.nodes()
+            if nodes != known {
+                known = nodes
+                lastNews = SystemFacts.monotonicSeconds()
+                isThere = wanted.map { $0() }
+            }
+            let now = SystemFacts.monotonicSeconds()
+            let isOver = rule.isOver(
+                elapsed: now - start, sinceNews: now - lastNews, diskCount: directory.diskNames().count,
+                wantedIsThere: isThere)
+            if isOver { return }
+            SystemFacts.sleep(seconds: 0.2)
+        }
+    }
+
+    /// The volume that a location names, waited for.
+    func waitForVolume(_ name: Location.VolumeName) throws(RecoveryError) -> BlockVolume {
+        if let volume = try? BlockVolume.choose(name, from: volumes()) { return volume }
+        say("Waiting for the volume \(name.description.printable) …")
+        waitForDevices(SettleRule()) { (try? BlockVolume.choose(name, from: self.volumes())) != nil }
+        return try BlockVolume.choose(name, from: volumes())
+    }
+
+    /// The disk that a selector chooses, waited for where it is not there.
+    /// - Parameter reading: whether it is only read: for a capture.
+    func waitForDisk(
+        _ selector: DiskSelector, imageDisks: [String], reading: Bool = false
+    ) throws(RecoveryError) -> DiskCandidate {
+        func candidates() -> [DiskCandidate] { disks(imageDisks: imageDisks) }
+        if !candidates().contains(where: selector.matches) {
+            say("Waiting for a disk with \(selector.description.printable) …")
+            waitForDevices(SettleRule()) { candidates().contains(where: selector.matches) }
+        }
+        return try selector.choose(from: candidates(), reading: reading)
+    }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import LinuxSystem
+internal import SystemPackage
+
+/// The medium that this environment was started from, as far as it can be found: a stick, an optical disc, or nothing
+/// (network boot).
+struct Medium {
+    /// The kernel's names of its disks.
+    var disks: [String] = []
+    /// The REFORGE volume: settings, logs, images.
+    var volume: BlockVolume?
+    /// Why settings and logs of the medium are not used, where that needs saying.
+    var problem: String?
+
+    /// The labels under which a medium's volumes appear: the REFORGE volume or ISO, and the stick's ESP.
+    static let volumeLabel = "REFORGE"
+    static let bootLabel = "REFORGEBOOT"
+    static let buildIDFile = "reforge-build-id"
+    static let settingsFile = "reforge.json"
+
+    /// The id of this build: one line of hexadecimal digits; `nil` where the medium was not built properly.
+    static func ownBuildID() -> String? { Files.text(RecoveryPaths.buildID).flatMap(checkedBuildID) }
+
+    /// A build id as it stands in a file.
+    static func checkedBuildID(_ text: String) -> String? {
+        let id = text.strippedSpaces.lowercased()
+        return (8...128).contains(id.utf8.count) && id.allSatisfy { $0.isASCII && $0.isHexDigit } ? id : nil
+    }
+
+    /// Which of the volumes that carry this build's id are the medium. Settings come from exactly one: a second medium
+    /// of the same build could be a copy that was captured and restored somewhere, and nobody can tell them apart.
+    static func decide(carriers: [BlockVolume]) -> Medium {
+        var medium = Medium()
+        for carrier in carriers where !medium.disks.contains(carrier.disk) { medium.disks.append(carrier.disk) }
+        let candidates = carriers.filter { $0.label == volumeLabel }
+        if candidates.count == 1 || BlockVolume.areOneDisc(candidates) {
+            medium.volume = candidates.first
+        } else if candidates.count > 1 {
+            medium.problem =
+                "\(candidates.count) volumes carry this build's id (\(candidates.map(\.path).joined(separator: ", "))): their settings are not used. Remove all but one."
+        }
+        return medium
+    }
+
+    /// Looks for it among `volumes`.
+    static func find(in volumes: [BlockVolume]) -> Medium {
+        guard let own = ownBuildID() else { return Medium() }
+        let carriers = volumes.filter { volume in
+            guard [volumeLabel, bootLabel].contains(volume.label), ["exfat", "vfat", "iso9660"].contains(volume.type),
+                let mounted = try? MountedVolume(volume), let root = try? AnchoredFolder(mounted.folder),
+                let bytes = try? root.read(buildIDFile, limit: 4096)
+            else { return false }
+            return checkedBuildID(String(decoding: bytes, as: UTF8.self)) == own
+        }
+        return decide(carriers: carriers)
+    }
+
+    /// Tells the other commands which disks never to write.
+    func publish() {
+        let text = disks.map { $0 + "\n" }.joined()
+        try? Files.write(Array(text.utf8), to: RecoveryPaths.medium)
+    }
+
+    /// The bytes of `reforge.json` on the REFORGE volume; `nil` where there is none.
+    func settingsFileBytes() -> [UInt8]? {
+        guard let volume, let mounted = try? MountedVolume(volume), let root = try? AnchoredFolder(mounted.folder) else {
+            return nil
+        }
+        return try? root.read(Self.settingsFile, limit: RecoverySettings.jsonLimit)
+    }
+}

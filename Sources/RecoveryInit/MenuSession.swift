@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import DiskModel
+internal import LinuxSystem
+internal import SystemPackage
+
+/// The menu at work: asks on all consoles, and goes on with the one that answered.
+final class MenuSession {
+    private let console: SessionConsole
+    private let machine: MachineView
+    private let runner: JobRunner
+    private let log: SavedLog
+    private var images: [FoundImage] = []
+    private var disks: [DiskCandidate] = []
+    /// Whether the lists are to be made anew before they are shown.
+    private var isStale = true
+
+    init(console: SessionConsole, machine: MachineView, runner: JobRunner, log: SavedLog) {
+        self.console = console
+        self.machine = machine
+        self.runner = runner
+        self.log = log
+    }
+
+    /// A dialogue was left: by an empty line, by somebody at another console, or because PID 1 is gone.
+    private struct Abandoned: Error {}
+
+    /// Runs until somebody ends the machine; how.
+    func run() -> MachineEnd? {
+        while !console.isDeserted {
+            if isStale { lookAround() }
+            console.say(Menu.text(images: images, disks: disks))
+            console.dropTyped()
+            console.prompt("Number: ")
+            guard let reply = console.nextReply() else { continue }
+            guard let choice = Menu.choice(reply.text) else {
+                if !reply.text.isEmpty { console.say("\"\(reply.text.prefix(40).description.printable)\" is none of the numbers.") }
+                continue
+            }
+            switch choice {
+            case .reboot: return .reboot
+            case .powerOff: return .poweroff
+            case .shell: openShell(reply.console)
+            case .lookAgain: isStale = true
+            default: converse(choice, with: reply.console)
+            }
+        }
+        return nil
+    }
+
+    private func lookAround() {
+        console.say("Looking for disks and images …")
+        let volumes = machine.volumes()
+        machine.lookForMedium(in: volumes)
+        images = ImageListing.images(on: volumes)
+        disks = machine.disks()
+        isStale = false
+    }
+
+    private func openShell(_ name: String) {
+        console.openShell(on: name)
+        console.say("A rescue shell is open on \(name).")
+    }
+
+    private func converse(_ choice: Menu.Choice, with name: String) {
+        do {
+            switch choice {
+            case .restore: try restore(name)
+            case .capture: try capture(name)
+            case .bootRepair: try repairBoot(name)
+            case .network: try runner.bringUpNetwork()
+            default: break
+            }
+        } catch let error as RecoveryError {
+            console.say("error: \(error.message)")
+            log.saveQuietly(on: machine.medium, console)
+        } catch {
+            console.say("Back to the menu.")
+        }
+    }
+
+    // MARK: Dialogues
+
+    private func restore(_ name: String) throws {
+        console.say("Which image?\n" + Menu.numbered(images.map(\.line)))
+        let image = try ask("Number, or LABEL=NAME:/path, UUID=…:/path, /dev/…:/path, http://host/path: ", name) { text in
+            if let index = Menu.number(text, of: images.count) { return images[index].location }
+            return try Location.parse(text)
+        }
+        let target = try askDisk("Onto which disk? EVERYTHING on it is replaced.", name, reading: false)
+        // Named by its path in the kernel: chosen by a person from a list of disks that are there now.
+        let job = RecoverySettings.Restore(image: image, target: .node(target.identity.path))
+        let plan = try runner.restore(job, confirmed: false)
+        guard plan == ExitStatus.done else {
+            console.say("There is no plan that works (status \(plan)); nothing was written.")
+            return
+        }
+        let wanted = target.identity.confirmationText.strippedSpaces
+        console.say("To restore, type \(wanted.printable) (the disk's \(target.identity.serial == nil ? "name" : "serial number"), or \(target.identity.kernelName ?? "its name")).")
+        try confirm(target.identity, name)
+        _ = try runner.restore(job)
+        finished()
+    }
+
+    private func capture(_ name: String) throws {
+        let disk = try askDisk("Which disk?", name, reading: true)
+        let volumes = machine.volumes().filter {
+            $0.disk != disk.identity.kernelName && MountedVolume.manner(of: $0.type, writable: true) != nil
+                && $0.label != Medium.bootLabel
+        }
+        console.say("Where to?\n" + Menu.numbered(volumes.map(\.line)))
+        let path = "/" + Menu.imageName(for: disk.identity, utc: SystemFacts.utcText(SystemFacts.unixSeconds()))
+        let place = try ask("Number (the image is called \(path)), or LABEL=NAME:/path, UUID=…:/path: ", name) { text in
+            if let index = Menu.number(text, of: volumes.count) { return Location.file(volumes[index].locationName, path: path) }
+            return try Location.parse(text)
+        }
+        _ = try runner.capture(.node(disk.identity.path), to: place)
+        finished()
+    }
+
+    private func repairBoot(_ name: String) throws {
+        let disk = try askDisk("Which disk?", name, reading: false)
+        guard runner.repairBoot(of: disk, confirmed: false) == ExitStatus.done else { return }
+        _ = try ask("Type yes to do this, or nothing to leave it: ", name) { text in
+            guard text.lowercased() == "yes" else { throw RecoveryError(ExitStatus.usage, "Only yes counts.") }
+        }
+        console.say("Boot repair ended with status \(runner.repairBoot(of: disk, confirmed: true)).")
+        finished()
+    }
+
+    private func finished() {
+        isStale = true
+        log.saveQuietly(on: machine.medium, console)
+    }
+
+    private func askDisk(_ question: String, _ name: String, reading: Bool) throws -> DiskCandidate {
+        let offered = machine.disks().filter { reading || $0.exclusion == nil }
+        guard !offered.isEmpty else { throw RecoveryError(ExitStatus.notFound, "There is no disk for this.") }
+        console.say(question + "\n" + Menu.numbered(offered.map(\.line)))
+        return try ask("Number: ", name) { text in
+            guard let index = Menu.number(text, of: offered.count) else {
+                throw RecoveryError(ExitStatus.usage, "That is none of the numbers.")
+            }
+            return offered[index]
+        }
+    }
+
+    private func confirm(_ disk: DiskIdentity, _ name: String) throws {
+        _ = try ask("> ", name) { text in
+            guard Menu.confirms(text, disk) else { throw RecoveryError(ExitStatus.usage, "That is not it. Nothing was written.") }
+        }
+    }
+
+    /// Asks until the answer makes sense. An empty line leads back to the menu; so does `menu` at another console.
+    private func ask<Answer>(_ prompt: String, _ name: String, _ parse: (String) throws -> Answer) throws -> Answer {
+        for _ in 0..<20 {
+            console.dropTyped()
+            console.prompt("(\(name); an empty line leads back) \(prompt)")
+            var reply: SessionConsole.Reply?
+            while reply?.console != name {
+                reply = console.nextReply()
+                guard let reply else {
+                    if console.isDeserted { throw Abandoned() }
+                    continue
+                }
+                if reply.console != name, reply.text.lowercased() == "menu" { throw Abandoned() }
+            }
+            guard let reply, !reply.text.isEmpty else { throw Abandoned() }
+            do {
+                return try parse(reply.text)
+            } catch let error as RecoveryError {
+                console.say(error.message)
+            }
+        }
+        throw Abandoned()
+    }
+}

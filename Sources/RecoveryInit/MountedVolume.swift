@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import LinuxSystem
+internal import SystemPackage
+
+/// A volume that is mounted below /run/reforge/volumes as long as this lives.
+struct MountedVolume: ~Copyable {
+    /// Which.
+    let volume: BlockVolume
+    /// Its root.
+    let folder: FilePath
+    private let mount: Mount
+
+    /// How a filesystem is mounted.
+    struct Manner: Equatable {
+        /// The type for the kernel.
+        var type: String
+        /// Its options.
+        var data = ""
+    }
+
+    /// How to mount a filesystem without a byte of it being written, or for writing; `nil` where this cannot be done.
+    /// Plain `ro` is not enough: it replays journals (Documentation/filesystems/ext4, xfs, btrfs, f2fs).
+    static func manner(of type: String, writable: Bool) -> Manner? {
+        switch type {
+        // ext4's driver refuses `noload` for ext2, which has no journal to load.
+        case "ext2": Manner(type: "ext4")
+        case "ext3", "ext4": Manner(type: "ext4", data: writable ? "" : "noload")
+        case "xfs": Manner(type: "xfs", data: writable ? "" : "norecovery,nouuid")
+        case "btrfs": Manner(type: "btrfs", data: writable ? "" : "rescue=nologreplay")
+        case "f2fs": Manner(type: "f2fs", data: writable ? "" : "norecovery")
+        case "vfat", "exfat": Manner(type: type)
+        case "iso9660", "udf", "hfsplus": writable ? nil : Manner(type: type)
+        default: nil
+        }
+    }
+
+    /// Mounts a volume.
+    /// - Throws: status 66 where this kind is not mounted here, 74 where it failed.
+    init(_ volume: BlockVolume, writable: Bool = false) throws(RecoveryError) {
+        guard let manner = Self.manner(of: volume.type, writable: writable) else {
+            throw RecoveryError(
+                writable ? ExitStatus.cannotCreate : ExitStatus.notFound,
+                "\(volume.path) holds \(volume.type.isEmpty ? "no filesystem" : volume.type.printable), which the recovery environment cannot mount\(writable ? " for writing" : "").")
+        }
+        let folder = RecoveryPaths.volumes.appending(volume.node + (writable ? "-rw" : ""))
+        do {
+            try Files.makeFolders(folder)
+            mount = try Mount(
+                volume.path, on: folder, type: manner.type, options: writable ? [.untrusted] : [.untrusted, .readOnly],
+                data: manner.data)
+        } catch {
+            throw RecoveryError(ExitStatus.inputOutput, "\(error)")
+        }
+        self.volume = volume
+        self.folder = folder
+    }
+
+    /// Unmounts it, and says where that failed: until then not everything is on the disk.
+    consuming func unmount() throws(RecoveryError) {
+        do { try mount.unmount() } catch { throw RecoveryError(ExitStatus.inputOutput, "\(error)") }
+    }
+
+    /// The real path of a file on the volume. Links in the path are resolved inside the volume, so that none leads out.
+    /// - Throws: status 66 where it is not there.
+    func resolve(_ path: String) throws(RecoveryError) -> FilePath {
+        do throws(SystemCallError) {
+            let root = try AnchoredFolder(folder)
+            let file = try root.open(path, .readOnly)
+            guard let real = Files.linkTarget(FilePath("/proc/self/fd/\(file.raw.rawValue)")).map({ FilePath($0) }),
+                real.starts(with: folder)
+            else { throw SystemCallError("open", "\(path) on \(volume.path)", .noSuchFileOrDirectory) }
+            return real
+        } catch {
+            throw RecoveryError(
+                ExitStatus.notFound, "There is no \(path) on \(volume.path) (\(volume.locationName)): \(error.errno.sentence).")
+        }
+    }
+
+    /// The real path for a file that is to be made on the volume.
+    func resolveForCreation(_ path: String) throws(RecoveryError) -> FilePath {
+        let whole = FilePath(path)
+        guard let name = whole.lastComponent else { throw RecoveryError(ExitStatus.usage, "\(path) names no file") }
+        let parent = whole.removingLastComponent()
+        do {
+            let root = try AnchoredFolder(folder)
+            // Links in what is there already are followed inside the volume only.
+            try root.makeFolders(parent.string)
+        } catch {
+            throw RecoveryError(ExitStatus.cannotCreate, "\(error)")
+        }
+        return try resolve(parent.string).appending(name)
+    }
+}

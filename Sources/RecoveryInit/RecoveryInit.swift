@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import LinuxSystem
+internal import SystemPackage
+
+/// The recovery environment: what the program does as PID 1 of the medium, and the session that PID 1 starts.
+public enum RecoveryInit {
+    /// What the executable's hidden command for the session is called.
+    public static let sessionCommand = "recovery-session"
+
+    /// Whether this process was started by the kernel as the first one of the medium, and not as PID 1 of some
+    /// container: then its name is `/init` (or `/sbin/init`), as no workstation calls the program.
+    public static func isFirstProcessOfMedium(arguments: [String]) -> Bool {
+        guard SystemFacts.isFirstProcess, let name = arguments.first else { return false }
+        return FilePath(name).lastComponent?.string == "init" && Files.exists(RecoveryPaths.buildID)
+    }
+
+    /// Sets the machine up, keeps a session running, and ends the machine. To be called as PID 1.
+    public static func runAsFirstProcess() -> Never {
+        let supervisor = Supervisor()
+        supervisor.run()
+    }
+
+    /// Does the work: modules, disks, settings, a job or the menu. Ends when the machine is to end: what is to happen
+    /// then is in `/run/reforge/finish`.
+    /// - Parameter growTable: makes the last partition of the medium's GPT end at the disk's end. See `TableGrower`.
+    /// - Returns: the exit status for the process.
+    public static func runSession(growTable: @escaping TableGrower = GPTGrower.growLastPartition) -> Int32 {
+        guard SystemFacts.isRecoveryEnvironment else {
+            let message = "reforge: the recovery session runs on the recovery medium only, started by its PID 1\n"
+            _ = try? FileDescriptor.standardError.writeAll(Array(message.utf8))
+            return ExitStatus.refused
+        }
+        return Session(console: SessionConsole(), growTable: growTable).run()
+    }
+}
+
+/// The places by which PID 1, the session and the other commands know each other.
+enum RecoveryPaths {
+    /// Everything of ours that lives as long as the machine runs.
+    static let run: FilePath = "/run/reforge"
+    /// Which build this medium is.
+    static let buildID: FilePath = "/etc/reforge/build-id"
+    /// What happens when the session has ended: `reboot` or `poweroff`.
+    static let finish: FilePath = "/run/reforge/finish"
+    /// Requests to PID 1.
+    static let control: FilePath = "/run/reforge/control"
+    /// All that was said.
+    static let log: FilePath = "/run/reforge/reforge.log"
+    /// The kernel's names of the disks that the medium is on, one a line.
+    static let medium: FilePath = "/run/reforge/medium"
+    /// That an unattended job was begun in this boot.
+    static let jobMarker: FilePath = "/run/reforge/job-started"
+    /// Below it, volumes are mounted.
+    static let volumes: FilePath = "/run/reforge/volumes"
+    /// What curl tells of an HTTP answer.
+    static let httpHeaders: FilePath = "/run/reforge/http-headers"
+    /// The program itself, for children.
+    static var program: String { Files.exists("/bin/reforge") ? "/bin/reforge" : "/proc/self/exe" }
+}

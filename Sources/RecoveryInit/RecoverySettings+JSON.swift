@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import FoundationEssentials
+
+extension RecoverySettings {
+    /// More than this is not a settings file.
+    static let jsonLimit = 1 << 16
+
+    /// The settings in a `reforge.json`: one object with the command line's keys without `reforge.`, its values texts,
+    /// and `verify` a truth value or a text.
+    /// - Parameter name: what to call the file in messages.
+    /// - Throws: status 64, naming what is unknown, wrong or missing.
+    public static func parse(json bytes: [UInt8], name: String = "reforge.json") throws(RecoveryError) -> RecoverySettings {
+        guard bytes.count < jsonLimit else {
+            throw RecoveryError(ExitStatus.usage, "\(name) has more than \(jsonLimit) bytes")
+        }
+        let object: [String: Scalar]
+        do {
+            object = try JSONDecoder().decode([String: Scalar].self, from: Data(bytes))
+        } catch {
+            throw RecoveryError(
+                ExitStatus.usage, "\(name) is not one JSON object of texts: \(Self.sentence(error).printable)")
+        }
+        return try from(object.mapValues(\.text), namedWith: "", of: name)
+    }
+
+    private struct Scalar: Decodable {
+        let text: String
+
+        init(from decoder: any Decoder) throws {
+            let container = try decoder.singleValueContainer()
+            if let flag = try? container.decode(Bool.self) {
+                text = flag ? "yes" : "no"
+            } else {
+                text = try container.decode(String.self)
+            }
+        }
+    }
+
+    private static func sentence(_ error: any Error) -> String {
+        switch error as? DecodingError {
+        case .typeMismatch(_, let context), .valueNotFound(_, let context), .keyNotFound(_, let context):
+            let key = context.codingPath.last?.stringValue
+            return key.map { "the value of \"\($0)\" is not a text" } ?? "it is not an object"
+        default: return "it could not be read as JSON"
+        }
+    }
+}
+
+/// What `reforge inspect IMAGE --json` says, as far as the session asks.
+struct InspectedImage: Decodable {
+    /// The image id in hexadecimal digits.
+    var imageID: String?
+
+    /// From the command's output; `nil` where it is not the JSON object it should be.
+    init?(json bytes: [UInt8]) {
+        guard let decoded = try? JSONDecoder().decode(InspectedImage.self, from: Data(bytes)) else { return nil }
+        self = decoded
+    }
+
+    /// Whether `wanted`, an id or the start of one, names this image.
+    func hasID(_ wanted: String) -> Bool { imageID?.lowercased().hasPrefix(wanted.lowercased()) ?? false }
+}

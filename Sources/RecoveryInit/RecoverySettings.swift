@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// What an unattended medium was told to do.
+public struct RecoverySettings: Equatable, Sendable {
+    /// What to do.
+    public enum Job: Equatable, Sendable {
+        /// Put an image on a disk.
+        case restore(Restore)
+        /// Make an image of a disk.
+        case capture(DiskSelector, to: Location)
+    }
+
+    /// A restore.
+    public struct Restore: Equatable, Sendable {
+        /// Where the image is.
+        public var image: Location
+        /// Which disk it goes to.
+        public var target: DiskSelector
+        /// How the partitions are laid out; `nil` leaves that to `reforge restore`.
+        public var layout: Layout?
+        /// The image id, or the first 8 or more digits of it, lower case; `nil` takes any image.
+        public var imageID: String?
+        /// Whether what was written is read back.
+        public var verify: Bool
+
+        /// Describes a restore.
+        public init(
+            image: Location, target: DiskSelector, layout: Layout? = nil, imageID: String? = nil, verify: Bool = false
+        ) {
+            self.image = image
+            self.target = target
+            self.layout = layout
+            self.imageID = imageID
+            self.verify = verify
+        }
+    }
+
+    /// Sizes of partitions on the target.
+    public enum Layout: String, Equatable, Sendable, CaseIterable {
+        /// As captured.
+        case keep
+        /// The last growable one takes what there is.
+        case grow
+    }
+
+    /// What follows a job that succeeded.
+    public enum Finish: String, Equatable, Sendable, CaseIterable {
+        /// The machine starts again.
+        case reboot
+        /// The machine is switched off.
+        case poweroff
+        /// A rescue shell on every console.
+        case shell
+    }
+
+    /// What to do; `nil` for nothing but the menu.
+    public var job: Job?
+    /// What follows a success; `nil` for the menu.
+    public var finish: Finish?
+
+    /// Describes settings.
+    public init(job: Job? = nil, finish: Finish? = nil) {
+        self.job = job
+        self.finish = finish
+    }
+
+    /// The settings on a kernel command line (`reforge.KEY=VALUE`); `nil` where it has none.
+    /// - Throws: status 64, naming the parameter that is unknown, wrong or missing.
+    public static func parse(commandLine: String) throws(RecoveryError) -> RecoverySettings? {
+        var values: [String: String] = [:]
+        for parameter in KernelCommandLine.parse(commandLine) {
+            guard let name = parameter.key.valueAfter(prefix) else { continue }
+            // The kernel takes `-` and `_` in names for the same.
+            let key = name.map { $0 == "_" ? "-" : $0 }.reduce(into: "") { $0.append($1) }
+            let value = parameter.value ?? (key == "verify" ? "yes" : "")
+            guard values[key] == nil || values[key] == value else {
+                throw RecoveryError(
+                    ExitStatus.usage, "the kernel command line has \(prefix)\(key) twice, with different values")
+            }
+            values[key] = value
+        }
+        return values.isEmpty ? nil : try from(values, namedWith: prefix, of: "the kernel command line")
+    }
+
+    private static let prefix = "reforge."
+    static let keys = ["restore", "target", "layout", "image-id", "verify", "finish", "capture", "to"]
+
+    /// From keys and values.
+    static func from(
+        _ values: [String: String], namedWith prefix: String, of source: String
+    ) throws(RecoveryError) -> RecoverySettings {
+        func refuse(_ why: String) -> RecoveryError { RecoveryError(ExitStatus.usage, "\(source): \(why)") }
+        if let unknown = values.keys.filter({ !keys.contains($0) }).min() {
+            throw refuse("\(prefix)\(unknown.printable) is not a setting. The settings are \(keys.joined(separator: ", ")).")
+        }
+        func choice<Value: RawRepresentable & CaseIterable>(_ key: String) throws(RecoveryError) -> Value?
+        where Value.RawValue == String {
+            guard let text = values[key] else { return nil }
+            guard let value = Value(rawValue: text) else {
+                let known = Value.allCases.map(\.rawValue).joined(separator: ", ")
+                throw refuse("\(prefix)\(key)=\(text.printable) is none of \(known)")
+            }
+            return value
+        }
+        func detail<Value>(
+            _ key: String, _ text: String, _ body: (String) throws(RecoveryError) -> Value
+        ) throws(RecoveryError) -> Value {
+            do { return try body(text) } catch { throw refuse("\(prefix)\(key): \(error.message)") }
+        }
+        let finish: Finish? = try choice("finish")
+        let layout: Layout? = try choice("layout")
+        if values["restore"] != nil, values["capture"] != nil {
+            throw refuse("\(prefix)restore and \(prefix)capture exclude each other")
+        }
+        for (key, other) in [
+            ("target", "restore"), ("layout", "restore"), ("image-id", "restore"), ("verify", "restore"),
+            ("to", "capture"),
+        ] where values[key] != nil && values[other] == nil {
+            throw refuse("\(prefix)\(key) makes sense with \(prefix)\(other) only")
+        }
+        if let image = values["restore"] {
+            guard let target = values["target"] else {
+                throw refuse("\(prefix)restore needs \(prefix)target: which disk may be overwritten")
+            }
+            let restore = Restore(
+                image: try detail("restore", image, Location.parse),
+                target: try detail("target", target, DiskSelector.parse), layout: layout,
+                imageID: try values["image-id"].map { text throws(RecoveryError) in
+                    try detail("image-id", text, checkedImageID)
+                }, verify: try values["verify"].map { text throws(RecoveryError) in
+                    try detail("verify", text, checkedBool)
+                } ?? false)
+            return RecoverySettings(job: .restore(restore), finish: finish)
+        }
+        if let disk = values["capture"] {
+            guard let place = values["to"] else {
+                throw refuse("\(prefix)capture needs \(prefix)to: where the image goes")
+            }
+            let location = try detail("to", place, Location.parse)
+            guard !location.needsNetwork else {
+                throw refuse("\(prefix)to: an image cannot be sent to \(location) yet; name a file on a volume")
+            }
+            return RecoverySettings(
+                job: .capture(try detail("capture", disk, DiskSelector.parse), to: location), finish: finish)
+        }
+        return RecoverySettings(job: nil, finish: finish)
+    }
+
+    private static func checkedImageID(_ text: String) throws(RecoveryError) -> String {
+        guard (8...64).contains(text.utf8.count), text.allSatisfy({ $0.isASCII && $0.isHexDigit }) else {
+            throw RecoveryError(ExitStatus.usage, "an image id has 8 to 64 hexadecimal digits")
+        }
+        return text.lowercased()
+    }
+
+    private static func checkedBool(_ text: String) throws(RecoveryError) -> Bool {
+        switch text.lowercased() {
+        case "yes", "true", "1", "on": true
+        case "no", "false", "0", "off": false
+        default: throw RecoveryError(ExitStatus.usage, "\"\(text.printable)\" is neither yes nor no")
+        }
+    }
+}

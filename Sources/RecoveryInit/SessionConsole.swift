@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import LinuxSystem
+internal import SystemPackage
+
+/// The session's side of all consoles: what it says appears on each; what is typed on any arrives here by PID 1.
+final class SessionConsole {
+    /// A line that somebody typed.
+    struct Reply: Equatable {
+        /// At which console.
+        var console: String
+        /// What, without white space at its ends.
+        var text: String
+    }
+
+    private var splitter = LineSplitter()
+    private var messages: [SupervisorMessage] = []
+    private var inputEnded = false
+    /// What is done when a rescue shell has ended: the menu is shown again.
+    var shellEnded = false
+
+    /// Shows a line on every console.
+    func say(_ text: String) {
+        _ = try? FileDescriptor.standardOutput.writeAll(Array((text + "\n").utf8))
+    }
+
+    /// Shows text without ending the line.
+    func prompt(_ text: String) {
+        _ = try? FileDescriptor.standardOutput.writeAll(Array(text.utf8))
+    }
+
+    /// Drops what was typed before: an answer belongs to a question that could be read.
+    func dropTyped() {
+        while receive(seconds: 0) {}
+        messages.removeAll {
+            if case .line = $0 { true } else { false }
+        }
+    }
+
+    /// The next line; `nil` where a rescue shell ended meanwhile, or PID 1 is gone.
+    func nextReply() -> Reply? {
+        while true {
+            while !messages.isEmpty {
+                switch messages.removeFirst() {
+                case .line(let console, let text): return Reply(console: console, text: text.strippedSpaces)
+                case .shellEnded:
+                    shellEnded = true
+                    return nil
+                }
+            }
+            if inputEnded { return nil }
+            _ = receive(seconds: nil)
+        }
+    }
+
+    /// Whether PID 1 no longer listens: nobody can answer any more.
+    var isDeserted: Bool { inputEnded && messages.isEmpty }
+
+    /// Asks PID 1 for a rescue shell, at one console or at all.
+    func openShell(on console: String?) {
+        do {
+            try Files.put(SessionRequest.shell(console: console).encoded + "\n", into: RecoveryPaths.control)
+        } catch {
+            say("The shell could not be opened: \(error)")
+        }
+    }
+
+    /// Takes what PID 1 sent; whether there was anything.
+    private func receive(seconds: Double?) -> Bool {
+        let state = Polling.wait(for: [.init(.standardInput)], seconds: seconds)
+        guard let first = state.first, first.isReadable, !inputEnded else { return false }
+        var bytes: [UInt8] = []
+        guard case .moved = FileDescriptor.standardInput.readAvailable(into: &bytes) else {
+            inputEnded = true
+            return false
+        }
+        messages += splitter.add(bytes).compactMap { SupervisorMessage($0) }
+        return true
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+public import DiskModel
+internal import LinuxSystem
+internal import SystemPackage
+
+/// Makes a numbered partition, the last of its disk, end at the disk's end, and says where it lies then (in bytes).
+public typealias TableGrower = (_ disk: any BlockWriter, _ partitionNumber: Int) throws(RecoveryError) -> ByteRange
+
+/// Lets the REFORGE volume of a stick fill the stick, on its first boot.
+struct StickGrowth {
+    let growTable: TableGrower
+
+    /// Grows table and filesystem as far as either is short of the stick's end. Whatever is odd leaves everything as it
+    /// is. The volume must not be mounted.
+    /// - Returns: what to tell a person; `nil` where there was nothing to do.
+    func grow(_ medium: Medium, among volumes: [BlockVolume]) -> String? {
+        guard let (volume, number) = Self.reforgePartition(of: medium, among: volumes) else { return nil }
+        do {
+            return try grow(volume, number)
+        } catch {
+            return "warning: the REFORGE volume on \(volume.path) does not fill the stick, and stays as it is: \(error)"
+        }
+    }
+
+    /// The medium's exFAT partition. Where its boot sector was torn by a power cut while it grew, its name in the table
+    /// shows it, and the stick's ESP proves that it is the medium.
+    private static func reforgePartition(
+        of medium: Medium, among volumes: [BlockVolume]
+    ) -> (BlockVolume, number: Int)? {
+        let torn = volumes.filter {
+            $0.type.isEmpty && $0.partitionName == Medium.volumeLabel && medium.disks.contains($0.disk)
+        }
+        guard let volume = medium.volume ?? (torn.count == 1 ? torn.first : nil), volume.type == "exfat" || volume.type.isEmpty,
+            volume.disk != volume.node
+        else { return nil }
+        let nodes = DiskDirectory().partitionNodes(of: volume.disk)
+        return nodes.first { $0.name == volume.node }.map { (volume, $0.number) }
+    }
+
+    private func grow(_ volume: BlockVolume, _ number: Int) throws -> String? {
+        let range: ByteRange
+        let before = volume.byteCount
+        do {
+
+            let disk = try BlockDevice(opening: FilePath("/dev/\(volume.disk)"), .exclusiveWrite)
+            range = try growTable(disk, number)
+            if range.byteCount != before {
+                try disk.dropCache()
+                guard disk.rereadPartitionTable() else {
+                    return "The stick's partition table has grown; its REFORGE volume follows at the next boot."
+                }
+            }
+        }
+        // The new node's size must be what the table says now: otherwise the kernel read something else.
+        guard Files.text(FilePath("/sys/class/block/\(volume.node)/size")).flatMap({ UInt64($0) }) == range.byteCount / 512
+        else { return "warning: \(volume.path) is not where the stick's partition table says; it stays as it is." }
+        let partition = try BlockDevice(opening: FilePath(volume.path), .exclusiveWrite)
+        let growth = try ExFATGrower.grow(partition)
+        try partition.dropCache()
+        guard growth.newClusterCount > growth.oldClusterCount || range.byteCount != before else { return nil }
+        let now = UInt64(growth.newClusterCount).multipliedReportingOverflow(by: growth.clusterByteCount).partialValue
+        return "The REFORGE volume now fills the stick: \(ByteText.rounded(now))."
+    }
+}

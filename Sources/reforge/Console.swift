@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import DiskModel
+import ImageStore
+import Imaging
+import LinuxSystem
+import Synchronization
+import SystemPackage
+
+/// Results go to standard output, everything else to standard error.
+enum Console {
+    /// A line for a person.
+    static func message(_ text: String) { write(text + "\n", to: .standardError) }
+
+    /// A result.
+    static func result(_ text: String) { write(text + "\n", to: .standardOutput) }
+
+    /// A result as one JSON object.
+    static func json(_ value: some Encodable) throws {
+        write(String(decoding: try JSONText.encode(value, pretty: true), as: UTF8.self) + "\n", to: .standardOutput)
+    }
+
+    static func write(_ text: String, to descriptor: FileDescriptor) {
+        // Nobody is left to be told where this fails.
+        _ = try? descriptor.writeAll(Array(text.utf8))
+    }
+
+    /// A line that a person types on the terminal; `nil` at its end.
+    /// - Parameter useTerminal: asks on /dev/tty because standard input is the image.
+    static func ask(_ question: String, useTerminal: Bool) -> String? {
+        guard useTerminal else {
+            write(question, to: .standardError)
+            return readLine(.standardInput)
+        }
+        guard let terminal = try? OwnedDescriptor.open("/dev/tty", .readWrite) else { return nil }
+        write(question, to: terminal.raw)
+        return readLine(terminal.raw)
+    }
+
+    private static func readLine(_ input: FileDescriptor) -> String? {
+        var line: [UInt8] = []
+        while line.count < 1024 {
+            var byte: UInt8 = 0
+            let count = withUnsafeMutableBytes(of: &byte) { try? input.read(into: $0, retryOnInterrupt: false) }
+            guard count == 1 else { return line.isEmpty ? nil : String(decoding: line, as: UTF8.self) }
+            if byte == UInt8(ascii: "\n") { return String(decoding: line, as: UTF8.self) }
+            line.append(byte)
+        }
+        return nil
+    }
+}
+
+/// Shows how far a work is: a line that changes on a terminal, a line every 10 s elsewhere.
+final class ProgressDisplay {
+    private let progress: Progress
+    private let isEnded = Monitor(false)
+    private var thread: WorkerThread?
+
+    init(_ progress: Progress) {
+        self.progress = progress
+        let isTerminal = SystemFacts.isTerminal(.standardError)
+        let isEnded = self.isEnded
+        thread = try? WorkerThread { Self.show(progress, isTerminal, isEnded) }
+    }
+
+    /// Stops showing.
+    func end() {
+        isEnded.update { $0 = true }
+        thread?.join()
+        thread = nil
+    }
+
+    private static func show(_ progress: Progress, _ isTerminal: Bool, _ isEnded: Monitor<Bool>) {
+        let interval = isTerminal ? 0.2 : 10
+        var phase = ""
+        var phaseStart = SystemFacts.monotonicSeconds()
+        var lastShown = phaseStart
+        while !isEnded.update({ $0 }) {
+            // Short naps: the end must not wait for the interval.
+            SystemFacts.sleep(seconds: 0.05)
+            let now = SystemFacts.monotonicSeconds()
+            if progress.phase != phase {
+                phase = progress.phase
+                phaseStart = now
+            }
+            guard now - lastShown >= interval, !phase.isEmpty else { continue }
+            lastShown = now
+            let line = text(progress, phase, now - phaseStart)
+            Console.write(isTerminal ? "\r\u{1B}[K\(line)" : "\(line)\n", to: .standardError)
+        }
+        if isTerminal { Console.write("\r\u{1B}[K", to: .standardError) }
+    }
+
+    static func text(_ progress: Progress, _ phase: String, _ seconds: Double) -> String {
+        let (done, total) = (progress.done, progress.total)
+        guard total > 0 else { return phase }
+        var line = "\(phase): \(ByteText.rounded(done)) of \(ByteText.rounded(total)) (\(done * 100 / total) %)"
+        guard seconds > 0.5, done > 0 else { return line }
+        let rate = Double(done) / seconds
+        line += ", \(ByteText.rounded(UInt64(rate)))/s"
+        if done < total {
+            let left = Int(Double(total - done) / rate) + 1
+            line += ", \(duration(left)) left"
+        }
+        return line
+    }
+
+    static func duration(_ seconds: Int) -> String {
+        func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
+        let text = "\(two(seconds % 3600 / 60)):\(two(seconds % 60))"
+        return seconds >= 3600 ? "\(seconds / 3600):\(text)" : text
+    }
+}
+
+/// Runs the body of a command: signals are noted, a failure becomes a message, an exit code and, with `--json`, an object.
+enum CommandRun {
+    private struct FailureReport: Encodable {
+        var schema = 1
+        var error: String
+        var exitCode: Int32
+        var diskState: String?
+    }
+
+    /// - Parameter diskState: what a failed restore left behind.
+    static func run(json: Bool, diskState: () -> String? = { nil }, _ body: () throws -> ExitStatus) throws {
+        Interruption.install()
+        do {
+            let status = try body()
+            if status != .done { throw ExitCode(status.rawValue) }
+        } catch let code as ExitCode {
+            throw code
+        } catch {
+            let failure = CommandFailure(error)
+            Console.message("reforge: \(failure.message)")
+            if json {
+                try Console.json(
+                    FailureReport(error: failure.message, exitCode: failure.status.rawValue, diskState: diskState()))
+            }
+            throw ExitCode(failure.status.rawValue)
+        }
+    }
+}

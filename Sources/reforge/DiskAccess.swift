@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import Filesystems
+import LinuxSystem
+import SystemPackage
+
+/// A disk that a command works on: opened, and known by name.
+struct OpenedDisk {
+    var device: BlockDevice
+    var identity: DiskIdentity
+    /// The kernel's name of the node; `nil` for a file.
+    var kernelName: String?
+
+    /// Opens a block device or a raw image file.
+    init(_ path: String, _ access: BlockDevice.Access, sectorSize: SectorSize? = nil) throws {
+        do {
+            device = try BlockDevice(opening: FilePath(path), access, sectorSize: (sectorSize ?? .bytes512).rawValue)
+        } catch {
+            if error.errno == .resourceBusy {
+                let name = Files.realPath(FilePath(path))?.lastComponent?.string ?? ""
+                let uses = DiskDirectory().uses(of: name).map(\.description)
+                throw CommandFailure(
+                    .refused,
+                    "\(path) is in use\(uses.isEmpty ? "" : ": " + uses.joined(separator: "; ")). Unmount it, or stop what holds it, and try again."
+                )
+            }
+            throw error
+        }
+        guard device.byteCount > 0 else { throw CommandFailure(.notFound, "\(path) is empty: it has no size (no medium?)") }
+        let directory = DiskDirectory()
+        kernelName = device.isDevice ? directory.kernelName(ofDevice: device.deviceNumber) : nil
+        identity = directory.identity(path: FilePath(path), kernelName: kernelName, diskSequence: device.diskSequence)
+    }
+
+    /// Why it may not be changed, or changes by itself: mounts, swap, holders; also of loop devices over a file.
+    var uses: [DiskUse] {
+        let directory = DiskDirectory()
+        if let kernelName { return directory.uses(of: kernelName) }
+        return directory.loopDevices(over: device).flatMap { name in
+            let uses = directory.uses(of: name)
+            return uses.isEmpty ? [.held(node: device.path.string, by: "/dev/\(name)", kernelName: name)] : uses
+        }
+    }
+
+    /// The ranges of the disk that are mounted read-write.
+    var mountedReadWriteRanges: [ByteRange] {
+        let directory = DiskDirectory()
+        guard let kernelName else { return mountPointsReadWrite.isEmpty ? [] : [0..<device.byteCount] }
+        var ranges: [ByteRange] = []
+        let nodes = directory.partitionNodes(of: kernelName)
+        for use in uses {
+            switch use {
+            case .mounted(let node, _, false), .swap(let node), .held(let node, _, _):
+                // What stands on a holder (an LV) is not one of our partitions: the partition that is held counts.
+                if let range = nodes.first(where: { $0.name == node })?.range {
+                    ranges.append(range)
+                } else if node == kernelName {
+                    ranges.append(0..<device.byteCount)
+                }
+            case .mounted: break
+            }
+        }
+        return ranges
+    }
+
+    /// Where filesystems of the disk are mounted read-write.
+    var mountPointsReadWrite: [String] {
+        uses.compactMap { use in
+            if case .mounted(_, let place, false) = use { return place }
+            return nil
+        }
+    }
+
+    /// Whether a file (that need not exist yet) lies on this disk, or is this disk.
+    func holds(_ file: FilePath) -> Bool {
+        let path = Files.exists(file) ? file : file.removingLastComponent()
+        guard let status = try? Stat(path.isEmpty ? "." : path) else { return false }
+        if !device.isDevice {
+            return Files.exists(file) && UInt64(status.deviceID.rawValue) == device.deviceNumber
+                && UInt64(status.inode.rawValue) == device.inodeNumber
+        }
+        guard let kernelName else { return false }
+        if status.type == .blockSpecial { return UInt64(status.specialDeviceID.rawValue) == device.deviceNumber }
+        let directory = DiskDirectory()
+        let own = directory.wholeDisk(of: kernelName)
+        return directory.nodes(holding: path.isEmpty ? "." : path).flatMap(directory.disksBelow).contains(own)
+    }
+
+    /// Reads the disk: table, volumes, how it boots.
+    func survey(allUsed: Bool = false) throws -> DiskSurvey {
+        try DiskSurveyor.survey(
+            device, identity: identity, geometry: device.geometry, mountedReadWrite: mountedReadWriteRanges,
+            allUsed: allUsed, descriptor: device.fileDescriptor.rawValue)
+    }
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import ByteParsing
+import Codecs
+import DiskModel
+import ImageStore
+import Imaging
+import LinuxSystem
+import SystemPackage
+
+struct InspectCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "inspect", abstract: "Shows what a disk or an image holds. Writes nothing.",
+        discussion: """
+            Examples:
+
+              reforge inspect /dev/sda
+              reforge inspect laptop.img.zst --json
+
+            JSON fields: schema (1), kind (disk or image), identity {path, kernelName, model, serial, wwn, transport, \
+            diskSequence, pathByPlace}, geometry {byteCount, logicalSectorSize, physicalSectorSize, alignmentOffset, \
+            optimalIOSize}, table {kind, unknownKindName, condition, diskGUID}, volumes [{partition, name, typeGUID, type, \
+            guid, attributes, offset, byteCount, filesystem {kind, kindName, uuid, label, byteCount, blockSize, isClean, \
+            features, mapSource, wholeReason, remarks}, usedByteCount}], boot {biosBootCode, biosCoreImageFound, efiLoaders}, \
+            warnings; for an image also imageID, imageUUID, started, ended, toolVersion, level, chunkByteCount, allSectors, \
+            mountedReadWrite, note, tags, imageByteCount.
+            """)
+
+    @Argument(help: "A block device, a raw image file, or a Reforge image.") var disk: String
+    @Flag(help: "Print one JSON object.") var json = false
+    @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
+
+    func run() throws {
+        try CommandRun.run(json: json) {
+            let report =
+                try isImage() ? InspectReport(image: try ImageFile(FilePath(disk))) : InspectReport(try OpenedDisk(disk, .readOnly, sectorSize: sectorSize).survey())
+            if json { try Console.json(report) } else { Console.result(report.text) }
+            return .done
+        }
+    }
+
+    /// Whether the file starts like an image; a device never is one.
+    private func isImage() throws -> Bool {
+        let path = FilePath(disk)
+        let status: Stat
+        do { status = try Stat(path) } catch { throw SystemCallError("open", path.string, error) }
+        guard status.type == .regular else { return false }
+        let file = try OwnedDescriptor.open(path, .readOnly)
+        do {
+            _ = try ImageStreamReader(file.raw, name: disk)
+            return true
+        } catch .foreign { return false }
+    }
+}
+
+/// What `inspect` prints.
+struct InspectReport: Encodable {
+    struct Volume: Encodable {
+        var partition: Int?
+        var name: String?
+        var typeGUID: GUID?
+        var type: String?
+        var guid: GUID?
+        var attributes: UInt64?
+        var offset: UInt64
+        var byteCount: UInt64
+        var filesystem: FilesystemInfo
+        var usedByteCount: UInt64
+    }
+    struct Table: Encodable {
+        var kind: PartitionTable.Kind
+        var unknownKindName: String?
+        var condition: PartitionTable.Condition
+        var diskGUID: GUID?
+    }
+
+    var schema = 1
+    var kind: String
+    var identity: DiskIdentity
+    var geometry: DiskGeometry
+    var table: Table
+    var volumes: [Volume]
+    var boot: BootSurvey
+    var warnings: [String]
+    var imageID: String?
+    var imageUUID: GUID?
+    var started: String?
+    var ended: String?
+    var toolVersion: String?
+    var level: Int?
+    var chunkByteCount: Int?
+    var allSectors: Bool?
+    var mountedReadWrite: [String]?
+    var note: String?
+    var tags: [String]?
+    var imageByteCount: UInt64?
+
+    private static func volume(
+        _ range: ByteRange, _ partition: Partition?, _ filesystem: FilesystemInfo, _ used: UInt64
+    ) -> Volume {
+        Volume(
+            partition: partition?.number, name: partition?.name, typeGUID: partition?.typeGUID,
+            type: partition.map { PartitionType.name(of: $0.typeGUID) }, guid: partition?.guid,
+            attributes: partition?.attributes, offset: range.lowerBound, byteCount: range.byteCount,
+            filesystem: filesystem, usedByteCount: used)
+    }
+
+    private static func table(_ table: PartitionTable) -> Table {
+        Table(
+            kind: table.kind, unknownKindName: table.unknownKindName, condition: table.condition,
+            diskGUID: table.diskGUID)
+    }
+
+    /// Of a disk.
+    init(_ survey: DiskSurvey) {
+        kind = "disk"
+        identity = survey.identity
+        geometry = survey.geometry
+        table = Self.table(survey.table)
+        volumes = survey.volumes.map { Self.volume($0.range, $0.partition, $0.filesystem, $0.allocation.usedByteCount) }
+        boot = survey.boot
+        warnings = survey.warnings
+    }
+
+    /// Of an image.
+    init(image: ImageFile) {
+        let manifest = image.header.manifest
+        kind = "image"
+        identity = manifest.disk
+        geometry = manifest.geometry
+        table = Self.table(manifest.table)
+        volumes = manifest.regions.compactMap { region in
+            guard region.kind != .gap, let filesystem = region.filesystem else { return nil }
+            return Self.volume(
+                region.range, manifest.table.partitions.first { $0.number == region.partition }, filesystem,
+                region.usedByteCount)
+        }
+        boot = manifest.boot
+        warnings = manifest.warnings + image.lateFacts.warnings
+        imageID = image.footer.imageID.description
+        imageUUID = manifest.imageUUID
+        started = manifest.started
+        ended = image.lateFacts.ended
+        toolVersion = manifest.toolVersion
+        level = manifest.level
+        chunkByteCount = manifest.chunkByteCount
+        allSectors = manifest.allSectors
+        mountedReadWrite = manifest.mountedReadWrite
+        note = manifest.note
+        tags = manifest.tags
+        imageByteCount = image.footer.fileByteCount
+    }
+
+    /// For a person.
+    var text: String {
+        var lines: [String] = []
+        let title = [identity.model, identity.serial.map { "serial \($0)" }, identity.wwn.map { "WWN \($0)" }].compactMap { $0 }
+        lines.append(
+            "\(kind == "image" ? "Image of" : "Disk") \(identity.path)\(title.isEmpty ? "" : ": " + title.joined(separator: ", "))")
+        lines.append(
+            "  \(ByteText.rounded(geometry.byteCount)) (\(geometry.byteCount) bytes), sectors of \(geometry.logicalSectorSize)/"
+                + "\(geometry.physicalSectorSize) bytes, attached by \(identity.transport)")
+        if let imageID {
+            lines.append("  image id \(imageID.prefix(16))…, \(ByteText.rounded(imageByteCount ?? 0)), made \(started ?? "?") by reforge \(toolVersion ?? "?")")
+            if let note, !note.isEmpty { lines.append("  note: \(note)") }
+        }
+        switch table.kind {
+        case .gpt: lines.append("  partition table: GPT\(table.condition == .intact ? "" : " (\(table.condition.rawValue))")")
+        case .none: lines.append("  no partition table")
+        case .unknown: lines.append("  partition table: \(table.unknownKindName ?? "unknown"), treated as one raw region")
+        }
+        let rows = volumes.map { volume in
+            [
+                volume.partition.map(String.init) ?? "-", ByteText.rounded(volume.byteCount), volume.type ?? "-",
+                volume.filesystem.kindName, volume.filesystem.label ?? "", volume.filesystem.uuid ?? "",
+                ByteText.rounded(volume.usedByteCount), TextTable.known(volume.filesystem),
+            ]
+        }
+        lines += TextTable.lines(["#", "SIZE", "TYPE", "HOLDS", "LABEL", "UUID", "USED", "HOW KNOWN"], rows).map { "  " + $0 }
+        for volume in volumes {
+            for remark in volume.filesystem.remarks { lines.append("  partition \(volume.partition ?? 0): \(remark)") }
+        }
+        var boots: [String] = []
+        if let code = boot.biosBootCode {
+            boots.append(
+                "BIOS (\(code)\(boot.biosCoreImageFound.map { $0 ? ", core image found" : ", core image not found" } ?? ""))")
+        }
+        boots += boot.efiLoaders.map { "UEFI \($0)" }
+        lines.append("  boots by: \(boots.isEmpty ? "nothing found" : boots.joined(separator: ", "))")
+        lines += warnings.map { "  warning: \($0)" }
+        return lines.joined(separator: "\n")
+    }
+}
+
+/// Columns for people.
+enum TextTable {
+    static func lines(_ titles: [String], _ rows: [[String]]) -> [String] {
+        let all = [titles] + rows
+        let widths = titles.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
+        return all.map { row in
+            let cells = row.enumerated().map { column, cell in
+                cell + String(repeating: " ", count: widths[column] - cell.count)
+            }
+            let line = cells.joined(separator: "  ")
+            return String(line.reversed().drop { $0 == " " }.reversed())
+        }
+    }
+
+    /// How the used bytes are known, in words.
+    static func known(_ filesystem: FilesystemInfo) -> String {
+        switch filesystem.mapSource {
+        case .allocationStructures: "from its allocation map"
+        case .headerOnly: "header only"
+        case .whole: "whole: \(filesystem.wholeReason ?? "not understood")"
+        }
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import CEarlyBoot
+import LinuxSystem
+import RecoveryInit
+
+/// Where the program starts: as a command, or as the first process of the recovery environment.
+@main
+enum Entry {
+    static func main() {
+        if SystemFacts.isFirstProcess { RecoveryInit.runAsFirstProcess() }
+        Reforge.main()
+    }
+}
+
+/// The command with all its subcommands.
+struct Reforge: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "reforge",
+        abstract: "Captures whole disks into images, and brings them back onto the same or another disk.",
+        discussion: """
+            Look at a disk, capture it, check the image, bring it back:
+
+              reforge inspect /dev/sda
+              reforge capture /dev/sda /mnt/backup/laptop.img.zst
+              reforge verify /mnt/backup/laptop.img.zst
+              reforge restore /mnt/backup/laptop.img.zst /dev/nvme0n1 --dry-run
+              reforge restore /mnt/backup/laptop.img.zst /dev/nvme0n1
+
+            Through a pipe, without a file in between:
+
+              reforge capture /dev/sda - | ssh store 'cat > laptop.img.zst'
+              ssh store cat laptop.img.zst | reforge restore - /dev/nvme0n1 --yes
+
+            An image is a plain .zst file of the raw disk; it comes back without Reforge too:
+
+              zstd -dc laptop.img.zst | dd of=/dev/nvme0n1 bs=4M
+
+            A DISK is a block device or a raw image file. Exit codes: 0 done; 64 usage; 65 damaged or foreign image; \
+            66 no such disk or image; 70 the data is complete, but growing or boot repair failed or is pending; \
+            73 cannot create the output; 74 read or write error; 75 interrupted, the same command goes on; \
+            77 refused for safety; 78 settings match no or several disks.
+            """,
+        version: ProgramVersion.text,
+        subcommands: [
+            InspectCommand.self, CaptureCommand.self, RestoreCommand.self, VerifyCommand.self, BootRepairCommand.self,
+            RecoverySessionCommand.self,
+        ])
+}
+
+/// The version of the program.
+enum ProgramVersion {
+    static let text = "0.1.0"
+}
+
+/// What the first process starts for the work; not for people.
+struct RecoverySessionCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "recovery-session", abstract: "Runs the recovery environment's session.", shouldDisplay: false)
+
+    func run() throws {
+        throw ExitCode(RecoveryInit.runSession())
+    }
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import BootRepair
+import ByteParsing
+import Codecs
+import DiskModel
+import ImageStore
+import Imaging
+import LinuxSystem
+import SystemPackage
+
+struct RestoreCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "restore", abstract: "Restores an image onto a disk. Everything on that disk is lost.",
+        discussion: """
+            Shows the plan first, and asks for the serial number or name of the target before anything is written.
+            Until the last step the target boots nothing; an interrupted restore goes on with the same command.
+
+            Examples:
+
+              reforge restore laptop.img.zst /dev/nvme0n1 --dry-run
+              reforge restore laptop.img.zst /dev/nvme0n1
+              reforge restore laptop.img.zst /dev/nvme0n1 --layout keep --yes --verify
+              ssh store cat laptop.img.zst | reforge restore - /dev/nvme0n1 --yes
+              truncate -s 64G disk.raw && reforge restore laptop.img.zst disk.raw --yes
+
+            JSON fields: schema (1), dryRun, image, imageID, plan {imageUUID, target, geometry, policy, items [{number, name, \
+            type, filesystem, label, from, to, usedByteCount, action}], regionTargets, placements, tableIsUnchanged, growths, \
+            warnings}, diskState (untouched, partial, complete), writtenByteCount, resumedFrom, bootRepair {changed, pending}, \
+            warnings, incomplete, seconds.
+            """)
+
+    @Argument(help: "An image, or - for standard input.") var image: String
+    @Argument(help: "The target: a block device, or a raw image file whose length is the disk's size.") var disk: String
+    @Option(help: "keep: sizes as captured. grow: the last partition that can grow takes what the target adds.")
+    var layout = LayoutPolicy.grow
+    @Flag(help: "Print the plan and write nothing.") var dryRun = false
+    @Flag(help: "Do not ask.") var yes = false
+    @Flag(help: "Read everything back from the medium and compare, before filesystems are resized.") var verify = false
+    @Flag(help: "Read and check the whole image before the first write.") var verifyFirst = false
+    @Flag(help: "Trim the target first.") var discard = false
+    @Flag(help: "Leave loaders, boot entries and fstab as they were captured.") var noBootRepair = false
+    @Flag(help: "Print one JSON object.") var json = false
+    @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
+    @Option(help: "Restore only the image with this id (or start of one).") var expectImageID: String?
+
+    func validate() throws {
+        if image == "-", verifyFirst { throw ValidationError("--verify-first needs an image that can be read twice, not -") }
+        if let id = expectImageID, id.isEmpty || !id.allSatisfy(\.isHexDigit) {
+            throw ValidationError("--expect-image-id takes hexadecimal digits")
+        }
+    }
+
+    private struct Report: Encodable {
+        struct Repair: Encodable {
+            var changed: [String]
+            var pending: String?
+        }
+        var schema = 1
+        var dryRun: Bool
+        var image: String
+        var imageID: String?
+        var plan: RestorePlan
+        var diskState: RestoreExecutor.DiskState
+        var writtenByteCount: UInt64 = 0
+        var resumedFrom: UInt64?
+        var bootRepair: Repair?
+        var warnings: [String]
+        var incomplete: [String] = []
+        var seconds: Double = 0
+    }
+
+    func run() throws {
+        var state = RestoreExecutor.DiskState.untouched
+        try CommandRun.run(json: json, diskState: { state.rawValue }) {
+            do { return try restore(&state) } catch {
+                let failure = CommandFailure(error)
+                guard !dryRun else { throw failure }
+                throw CommandFailure(failure.status, "\(failure.message). \(Self.sentence(state, disk))")
+            }
+        }
+    }
+
+    /// What state the disk is in, and how to go on.
+    private static func sentence(_ state: RestoreExecutor.DiskState, _ disk: String) -> String {
+        switch state {
+        case .untouched: "Nothing was written to \(disk)."
+        case .partial: "\(disk) is partly written and boots nothing; run the same command to go on."
+        case .complete: "All data on \(disk) is complete."
+        }
+    }
+
+    private func restore(_ state: inout RestoreExecutor.DiskState) throws -> ExitStatus {
+        let start = SystemFacts.monotonicSeconds()
+        let checked = try checkImage()
+        let input = try ImageFile.openForStreaming(image)
+        let stream = try ImageStreamReader(input.raw, name: image == "-" ? "standard input" : image)
+        // What is restored is what is read from here on: the file may have been replaced since it was checked.
+        if let checked, checked.header != stream.header {
+            throw CommandFailure(.badImage, "\(image) changed while it was looked at")
+        }
+        guard var report = try write(stream, checked, &state) else { return .done }
+        // What did not boot before is not expected to boot now: a data disk has nothing to repair.
+        let boot = stream.header.manifest.boot
+        if !noBootRepair, boot.biosBootCode != nil || !boot.efiLoaders.isEmpty {
+            repairBoot(&report, capturedDiskName: stream.header.manifest.disk.kernelName)
+        }
+        report.seconds = SystemFacts.monotonicSeconds() - start
+        return try show(report)
+    }
+
+    /// Plans, asks, and writes. The target is held from the survey to the last write, and let go at the end: boot repair
+    /// mounts what was restored.
+    /// - Returns: `nil` where only the plan was asked for.
+    private func write(
+        _ stream: ImageStreamReader, _ checked: ImageFile?, _ state: inout RestoreExecutor.DiskState
+    ) throws -> Report? {
+        let target = try OpenedDisk(disk, dryRun ? .readOnly : .exclusiveWrite, sectorSize: sectorSize)
+        try TargetSafety.refuseDanger(target, image: image == "-" ? nil : FilePath(image))
+        let plan = try RestorePlanner.plan(
+            stream.header, onto: target.identity, geometry: target.device.geometry, policy: layout)
+        if dryRun {
+            let report = Report(
+                dryRun: true, image: image, imageID: checked?.footer.imageID.description, plan: plan, diskState: .untouched,
+                warnings: plan.warnings)
+            if json { try Console.json(report) } else { Console.result(Self.text(plan, stream.header.manifest)) }
+            return nil
+        }
+        Console.message(Self.text(plan, stream.header.manifest))
+        if verifyFirst {
+            let outcome = try VerifyCommand.verify(image)
+            Console.message("the image is whole: \(outcome.chunkCount) chunks")
+        }
+        try confirm(target)
+        try TargetSafety.checkIdentity(target)
+        let progress = Progress()
+        let display = ProgressDisplay(progress)
+        let executor = RestoreExecutor(
+            plan, target: target.device, targetPath: target.device.path, options: .init(verify: verify, discard: discard),
+            progress: progress, expectedImageID: expectImageID)
+        defer {
+            display.end()
+            state = executor.state
+        }
+        let outcome = try executor.run(stream)
+        // Not an error where the kernel does not take the new table: boot repair reaches volumes by their place.
+        _ = target.device.rereadPartitionTable()
+        return Report(
+            dryRun: false, image: image, imageID: stream.footer?.imageID.description, plan: plan, diskState: executor.state,
+            writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom, warnings: outcome.warnings,
+            incomplete: outcome.failedGrowths)
+    }
+
+    /// Makes the restored system start here. A failure leaves the data complete: it is reported, with how to finish.
+    private func repairBoot(_ report: inout Report, capturedDiskName: String?) {
+        do {
+            let opened = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
+            let options = BootRepairOptions(capturedDiskName: capturedDiskName)
+            let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
+            Console.message(plan.description)
+            let outcome = try BootRepair.execute(plan, disk: opened.device) { Console.message($0) }
+            report.bootRepair = .init(changed: outcome.changed, pending: outcome.pending)
+            report.warnings += outcome.warnings
+            if let pending = outcome.pending { report.incomplete.append("boot repair: \(pending)") }
+        } catch {
+            report.incomplete.append("boot repair: \(error); run: reforge boot-repair \(disk)")
+        }
+    }
+
+    /// The ends of an image file, before anything is written: a damaged header or index is refused here.
+    private func checkImage() throws -> ImageFile? {
+        guard image != "-" else { return nil }
+        let file = try ImageFile(FilePath(image))
+        let id = file.footer.imageID.description
+        if let expectImageID, !id.hasPrefix(expectImageID.lowercased()) {
+            throw CommandFailure(.badImage, "\(image) has the id \(id), not \(expectImageID): it is another image than asked for")
+        }
+        return file
+    }
+
+    private func confirm(_ target: OpenedDisk) throws {
+        if yes { return }
+        guard image == "-" || SystemFacts.isTerminal(.standardInput) else {
+            throw CommandFailure(
+                .refused, "not on a terminal, so nobody can confirm: look at the plan with --dry-run, then say --yes")
+        }
+        let wanted = target.identity.confirmationText
+        let question =
+            "Everything on \(disk) (\(target.identity.model ?? "no model"), \(ByteText.rounded(target.device.byteCount))) will be lost.\n"
+            + "Type \(wanted) to go on: "
+        guard let answer = Console.ask(question, useTerminal: image == "-"), answer == wanted else {
+            throw CommandFailure(
+                Interruption.isRequested ? .interrupted : .refused, "not confirmed: the answer was not \(wanted)")
+        }
+    }
+
+    private func show(_ report: Report) throws -> ExitStatus {
+        if let position = report.resumedFrom {
+            Console.message("went on at \(ByteText.rounded(position)) of an interrupted restore of this image")
+        }
+        if json {
+            try Console.json(report)
+        } else {
+            for warning in report.warnings { Console.message("warning: \(warning)") }
+            for problem in report.incomplete { Console.message("not finished: \(problem)") }
+            for change in report.bootRepair?.changed ?? [] { Console.message("boot repair: \(change)") }
+            let rate = Double(report.writtenByteCount) / max(report.seconds, 0.001)
+            Console.result(
+                "restored \(ByteText.rounded(report.writtenByteCount)) onto \(disk) in "
+                    + "\(ProgressDisplay.duration(Int(report.seconds.rounded()))) (\(ByteText.rounded(UInt64(rate)))/s)\(verify ? ", read back and compared" : "")")
+        }
+        return report.incomplete.isEmpty ? .done : .incomplete
+    }
+
+    /// The plan for a person.
+    static func text(_ plan: RestorePlan, _ manifest: Manifest) -> String {
+        let target = plan.target
+        var lines = [
+            "Image of \(manifest.disk.path) (\(manifest.disk.model ?? "no model"), \(ByteText.rounded(manifest.geometry.byteCount))), "
+                + "made \(manifest.started)",
+            "Target \(target.path): \(target.model ?? "no model"), serial \(target.serial ?? "none"), "
+                + "\(ByteText.rounded(plan.geometry.byteCount)), attached by \(target.transport)",
+        ]
+        let rows = plan.items.map { item in
+            [
+                item.number.map(String.init) ?? "-", item.name, item.type, item.filesystem, place(item.from.lowerBound),
+                place(item.to.lowerBound), ByteText.rounded(item.from.byteCount), ByteText.rounded(item.to.byteCount),
+                ByteText.rounded(item.usedByteCount), item.action,
+            ]
+        }
+        lines += TextTable.lines(
+            ["#", "NAME", "TYPE", "HOLDS", "FROM", "TO", "SIZE THEN", "SIZE NOW", "WRITTEN", "WHAT HAPPENS"], rows)
+        lines += plan.warnings.map { "note: \($0)" }
+        return lines.joined(separator: "\n")
+    }
+
+    private static func place(_ offset: UInt64) -> String { ByteText.rounded(offset) }
+}
+
+extension LayoutPolicy: ExpressibleByArgument {}
+
+/// Why a disk must not be overwritten.
+enum TargetSafety {
+    /// Where the recovery environment names the disk that it booted from.
+    static let mediumPath: FilePath = "/run/reforge/medium"
+
+    /// Refuses a target that is in use, that holds the image, or that is the boot medium.
+    static func refuseDanger(_ target: OpenedDisk, image: FilePath?) throws {
+        let path = target.identity.path
+        let uses = target.uses
+        guard uses.isEmpty else {
+            throw CommandFailure(
+                .refused,
+                "\(path) is in use: \(uses.map(\.description).joined(separator: "; ")). Unmount it, or stop what holds it, and try again")
+        }
+        if let image, target.holds(image) {
+            throw CommandFailure(.refused, "\(path) holds the image that is to be restored")
+        }
+        let directory = DiskDirectory()
+        if let name = target.kernelName {
+            let medium = (Files.text(mediumPath) ?? "").split(separator: "\n").map(String.init)
+            guard !medium.contains(directory.wholeDisk(of: name)) else {
+                throw CommandFailure(.refused, "\(path) is the medium that this system was booted from")
+            }
+        }
+    }
+
+    /// The same disk as was surveyed, right before the first write: names can be given to another disk in between.
+    static func checkIdentity(_ target: OpenedDisk) throws {
+        guard let kernelName = target.kernelName else { return }
+        let now = DiskDirectory().identity(
+            path: FilePath(target.identity.path), kernelName: kernelName, diskSequence: target.device.diskSequence)
+        guard now == target.identity else {
+            throw CommandFailure(.refused, "\(target.identity.path) is another disk than a moment ago")
+        }
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import TestSupport
+
+/// Arguments of one `mke2fs`, drawn at random from what it takes.
+struct ExtRecipe: CustomStringConvertible {
+    var kind: FilesystemInfo.Kind
+    var blockSize: Int
+    var byteCount: UInt64
+    var features: [String] = []
+    var others: [String] = []
+
+    var arguments: [String] {
+        ["mke2fs", "-q", "-F", "-t", kind.rawValue, "-b", "\(blockSize)"]
+            + (features.isEmpty ? [] : ["-O", features.joined(separator: ",")]) + others
+    }
+    var description: String { arguments.dropFirst(3).joined(separator: " ") + " \(ByteText.exact(byteCount))" }
+
+    init(kind: FilesystemInfo.Kind, blockSize: Int, byteCount: UInt64) {
+        self.kind = kind
+        self.blockSize = blockSize
+        self.byteCount = byteCount
+    }
+
+    /// Case `index`: the first ones make sure that each feature that changes the layout is there, the rest is chance.
+    static func random(_ index: Int, using random: inout SeededGenerator) -> ExtRecipe {
+        func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &random) < percent }
+        let blockSize = [1024, 2048, 4096][index % 3]
+        let kind: FilesystemInfo.Kind = index == 9 ? .ext2 : index == 10 ? .ext3 : chance(80) ? .ext4 : chance(50) ? .ext2 : .ext3
+        let groupBlocks = chance(50) ? blockSize * 8 : [1024, 2048, 4096, 8192].randomElement(using: &random) ?? 8192
+        let groups = Int.random(in: 1...20, using: &random)
+        // Some end in a group of a few blocks, or in part of a block.
+        let bytes = UInt64(groupBlocks * blockSize * groups) + UInt64(Int.random(in: 0...2_000_000, using: &random))
+        var recipe = ExtRecipe(kind: kind, blockSize: blockSize, byteCount: max(8 << 20, min(bytes, 1 << 29)))
+        recipe.others = ["-g", "\(min(groupBlocks, blockSize * 8))", "-L", "label \(index)"]
+        guard kind == .ext4 else {
+            if chance(30) { recipe.features.append("^sparse_super,^resize_inode") }
+            if chance(30) { recipe.features.append("^resize_inode,meta_bg") }
+            return recipe
+        }
+        let isBigalloc = index == 3 || index == 5 || chance(20)
+        let isMeta = !isBigalloc && (index == 1 || index == 6 || chance(20))
+        let isSparse2 = index == 4 || chance(15)
+        recipe.features.append(chance(70) ? "64bit" : "^64bit")
+        recipe.features.append(chance(70) ? "flex_bg" : "^flex_bg")
+        if isMeta { recipe.features.append("meta_bg") }
+        if isSparse2 { recipe.features.append("sparse_super2") }
+        if isMeta || isSparse2 || chance(20) { recipe.features.append("^resize_inode") }
+        switch index % 3 {
+        case _ where index == 2 || chance(35): recipe.features += ["uninit_bg", "^metadata_csum"]
+        case _ where chance(15): recipe.features += ["^uninit_bg", "^metadata_csum"]
+        default: recipe.features.append("metadata_csum")
+        }
+        for feature in ["^has_journal", "inline_data", "ea_inode", "project", "quota", "large_dir", "encrypt", "casefold", "mmp", "bigalloc"] {
+            if feature == "bigalloc" ? isBigalloc : chance(15) { recipe.features.append(feature) }
+        }
+        if isBigalloc {
+            // -g counts clusters then.
+            recipe.others = [
+                "-C", "\(blockSize * (chance(50) ? 4 : 16))", "-L", "label \(index)",
+            ]
+        }
+        if chance(30) { recipe.others += ["-E", "lazy_itable_init=1"] }
+        return recipe
+    }
+}

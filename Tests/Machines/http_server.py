@@ -1,0 +1,164 @@
+"""A file server for tests, on the loopback interface only: guests reach it through QEMU's user network at 10.0.2.2.
+
+    with FileServer(folder) as server:
+        server.behave("/debian.img.zst", "short", after=1_000_000)
+        url = server.guest_url("debian.img.zst")
+
+Behaviours of a path: `normal` (Content-Length, Range), `short` (closes the connection after so many bytes of the body,
+though Content-Length promised more), `reset` (the same, by a TCP reset), `stall` (then sends nothing more, until the
+server closes), `no-range` (ignores Range), `missing` (404), `error` (500).
+"""
+
+from __future__ import annotations
+
+import http.server
+import re
+import socket
+import struct
+import threading
+import urllib.parse
+from dataclasses import dataclass, field
+from pathlib import Path
+
+GUEST_ADDRESS = "10.0.2.2"
+BEHAVIOURS = ("normal", "short", "reset", "stall", "no-range", "missing", "error")
+
+
+@dataclass
+class Request:
+    """One request, as it was answered."""
+
+    method: str
+    path: str
+    range: str | None
+    status: int
+    body_bytes: int = 0
+
+
+@dataclass
+class FileServer:
+    """Serves the files of a folder on a free port while the block runs."""
+
+    folder: Path
+    requests: list[Request] = field(default_factory=list)
+    _behaviours: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _closing: threading.Event = field(default_factory=threading.Event)
+
+    def behave(self, path: str, behaviour: str, after: int = 0) -> None:
+        """Sets how `path` (with its leading slash) is answered from now on; `after`: bytes of the body."""
+        if behaviour not in BEHAVIOURS:
+            raise ValueError(f"{behaviour!r} is none of {', '.join(BEHAVIOURS)}")
+        self._behaviours[path] = (behaviour, after)
+
+    def guest_url(self, name: str) -> str:
+        """Where a guest finds a file."""
+        return f"http://{GUEST_ADDRESS}:{self.port}/{urllib.parse.quote(name)}"
+
+    def host_url(self, name: str) -> str:
+        """Where this host finds it."""
+        return f"http://127.0.0.1:{self.port}/{urllib.parse.quote(name)}"
+
+    def __enter__(self) -> FileServer:
+        outer = self
+
+        class Handler(_Handler):
+            owner = outer
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, name="file server", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=10)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """Answers GET and HEAD."""
+
+    owner: FileServer
+    protocol_version = "HTTP/1.1"
+    timeout = 120
+
+    def do_HEAD(self) -> None:  # noqa: N802 (the name is http.server's)
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:  # noqa: N802
+        self._answer(with_body=True)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing on the terminal: `requests` has it."""
+
+    def _answer(self, with_body: bool) -> None:
+        path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
+        behaviour, after = self.owner._behaviours.get(path, ("normal", 0))
+        wanted = self.headers.get("Range")
+        request = Request(self.command, path, wanted, 0)
+        self.owner.requests.append(request)
+        file = (self.owner.folder / path.lstrip("/")).resolve()
+        if behaviour == "missing" or not file.is_relative_to(self.owner.folder.resolve()) or not file.is_file():
+            return self._refuse(request, 404)
+        if behaviour == "error":
+            return self._refuse(request, 500)
+        total = file.stat().st_size
+        start, end = 0, total
+        request.status = 200
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted or "")
+        if match and behaviour != "no-range":
+            start = int(match[1])
+            end = min(total, int(match[2]) + 1) if match[2] else total
+            if start >= end:
+                return self._refuse(request, 416, ("Content-Range", f"bytes */{total}"))
+            request.status = 206
+        self.send_response(request.status)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Content-Length", str(end - start))
+        if behaviour != "no-range":
+            self.send_header("Accept-Ranges", "bytes")
+        if request.status == 206:
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{total}")
+        self.end_headers()
+        if not with_body:
+            return
+        limit = min(end - start, after) if behaviour in ("short", "reset", "stall") else end - start
+        try:
+            with open(file, "rb") as handle:
+                handle.seek(start)
+                while request.body_bytes < limit:
+                    piece = handle.read(min(1 << 18, limit - request.body_bytes))
+                    if not piece:
+                        break
+                    self.wfile.write(piece)
+                    request.body_bytes += len(piece)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+            return
+        if limit < end - start:
+            self._break_off(behaviour)
+
+    def _break_off(self, behaviour: str) -> None:
+        """Ends a body that promised more."""
+        self.close_connection = True
+        if behaviour == "stall":
+            self.owner._closing.wait(600)
+        elif behaviour == "reset":
+            # Linger of zero seconds: close() sends RST.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+
+    def _refuse(self, request: Request, status: int, *headers: tuple[str, str]) -> None:
+        request.status = status
+        text = f"{status}\n".encode()
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        if request.method != "HEAD":
+            self.wfile.write(text)

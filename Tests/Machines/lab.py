@@ -1,0 +1,245 @@
+"""What the machine tests share: the context each gets, reasons to skip, disks and images made once a run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from machine import Disk, Machine
+from proof import Proof, wait_for_proof
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parent.parent
+MIB = 1 << 20
+GIB = 1 << 30
+
+Result = TypeVar("Result")
+Test = Callable[["Context"], None]
+
+
+class Skip(Exception):
+    """The test cannot run here; the message says what is missing."""
+
+
+def time_limit(seconds: float) -> Callable[[Test], Test]:
+    """Gives a test its own limit (the runner's default is 600 s)."""
+
+    def mark(test: Test) -> Test:
+        test.time_limit = seconds  # type: ignore[attr-defined]
+        return test
+
+    return mark
+
+
+def full_only(test: Test) -> Test:
+    """Marks a test that runs with `--full` only."""
+    test.full_only = True  # type: ignore[attr-defined]
+    return test
+
+
+@dataclass
+class Shared:
+    """What lasts for the whole run."""
+
+    workdir: Path
+    media: Path | None
+    binary: Path
+    full: bool
+    seed: int
+    made: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, BaseException] = field(default_factory=dict)
+
+    def once(self, name: str, make: Callable[[], Result]) -> Result:
+        """Makes a thing at the first call; a failure (or a skip) is remembered too, not tried again."""
+        if name in self.failed:
+            raise self.failed[name]
+        if name not in self.made:
+            try:
+                self.made[name] = make()
+            except Exception as error:
+                self.failed[name] = error
+                raise
+        return self.made[name]
+
+
+class Context:
+    """One test's view of the lab."""
+
+    def __init__(self, shared: Shared, test: str) -> None:
+        self.shared = shared
+        self.test = test
+        self.full = shared.full
+        self.random = random.Random(f"{shared.seed}:{test}")
+        self.workdir = shared.workdir
+        self.folder = shared.workdir / test  # this test's own files; removed when it passes
+        self.logs = shared.workdir / "logs" / test
+        for path in (self.folder, self.logs):
+            path.mkdir(parents=True, exist_ok=True)
+
+    # MARK: what must be there
+
+    @property
+    def binary(self) -> Path:
+        """The static `reforge`."""
+        if not os.access(self.shared.binary, os.X_OK):
+            raise Skip(f"no binary at {self.shared.binary}: run Scripts/build")
+        return self.shared.binary
+
+    @property
+    def media(self) -> Path:
+        """The folder with the recovery media."""
+        if self.shared.media is None:
+            raise Skip("no --media DIR given: run Scripts/build-media DIR")
+        return self.shared.media
+
+    def medium(self, name: str) -> Path:
+        """`vmlinuz`, `initramfs.img`, `reforge.iso` or `reforge.img`."""
+        path = self.media / name
+        if not path.is_file():
+            raise Skip(f"no {path}: run Scripts/build-media {self.media}")
+        return path
+
+    # MARK: disks
+
+    def debian_disk(self) -> Path:
+        """A 4 GiB Debian as it was made: never booted. Not to be written to: use `copy`, or a snapshot disk."""
+
+        def make() -> Path:
+            if os.geteuid() != 0:
+                raise Skip("making a Debian disk needs root")
+            path = self.workdir / "debian.raw"
+            run(HERE / "make-debian-disk", path, timeout=900)
+            return path
+
+        return self.shared.once("debian disk", make)
+
+    def used_debian_disk(self) -> tuple[Path, Proof]:
+        """The same after one boot by BIOS on virtio and a clean shutdown; with the proof of that boot."""
+
+        def make() -> tuple[Path, Proof]:
+            path = copy_sparse(self.debian_disk(), self.workdir / "debian-used.raw")
+            with self.machine("debian-first-boot", disks=[Disk(path, "virtio", "SOURCE")]) as machine:
+                return path, wait_for_proof(machine)
+
+        return self.shared.once("used debian disk", make)
+
+    def debian_image(self) -> Path:
+        """What `reforge capture` makes of the used Debian disk."""
+
+        def make() -> Path:
+            self.binary  # skips before the source is made for nothing
+            image = self.workdir / "debian.img.zst"
+            self.reforge("capture", self.used_debian_disk()[0], image, "--note", "machine tests", "--overwrite")
+            return image
+
+        return self.shared.once("debian image", make)
+
+    def images_disk(self, **files: Path) -> Path:
+        """A filesystem labelled IMAGES on a bare disk, with files by name (`debian=path` is debian.img.zst)."""
+        source = self.folder / "images"
+        source.mkdir()
+        total = 0
+        for name, path in files.items():
+            (source / f"{name}.img.zst").hardlink_to(path)
+            total += path.stat().st_size
+        disk = self.folder / "images.raw"
+        run("mke2fs", "-q", "-t", "ext4", "-L", "IMAGES", "-d", source, disk, f"{total // MIB * 11 // 10 + 128}M")
+        shutil.rmtree(source)
+        return disk
+
+    def blank_disk(self, name: str, byte_count: int) -> Path:
+        """A file of zeros, all holes."""
+        path = self.folder / name
+        with open(path, "wb") as handle:
+            handle.truncate(byte_count)
+        return path
+
+    # MARK: doing
+
+    def reforge(self, *arguments: str | Path, codes: tuple[int, ...] = (0,), timeout: float = 600) -> str:
+        """Runs the binary on this host; gives its stdout. Other exit codes than `codes` fail."""
+        return run(self.binary, *arguments, codes=codes, timeout=timeout)
+
+    def machine(self, name: str, **options: Any) -> Machine:
+        """A machine whose logs lie in this test's folder of logs."""
+        return Machine(name, self.logs, **options)
+
+    def boot_and_prove(self, name: str, disk: Path, bus: str, firmware: str, nvram: Path | None = None) -> Proof:
+        """Boots a Debian disk (writes to it are dropped) and gives its proof."""
+        disks = [Disk(disk, bus, "BOOTED", snapshot=True)]
+        with self.machine(name, firmware=firmware, disks=disks, nvram=nvram) as machine:
+            return wait_for_proof(machine)
+
+
+def run(*command: str | Path, codes: tuple[int, ...] = (0,), timeout: float = 300) -> str:
+    """Runs a command; gives its stdout; fails with what it said on stderr."""
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+    )
+    if done.returncode not in codes:
+        said = "\n".join(f"    | {line}" for line in (done.stdout + done.stderr).splitlines()[-25:])
+        raise AssertionError(f"`{' '.join(words)}` ended with {done.returncode}:\n{said}")
+    return done.stdout
+
+
+def copy_sparse(source: Path, target: Path) -> Path:
+    """Copies a disk; holes stay holes."""
+    run("cp", "--sparse=always", "--reflink=auto", source, target)
+    return target
+
+
+def sha256(path: Path) -> str:
+    """A file's SHA-256."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def first_nonzero(path: Path, start: int = 0, length: int | None = None) -> int | None:
+    """Where the first byte lies that is not zero; None when there is none. Looks into data only, not into holes."""
+    with open(path, "rb") as handle:
+        end = os.fstat(handle.fileno()).st_size if length is None else start + length
+        position = start
+        while position < end:
+            try:
+                position = os.lseek(handle.fileno(), position, os.SEEK_DATA)
+            except OSError:  # ENXIO: only a hole is left
+                return None
+            if position >= end:
+                return None
+            hole = min(end, os.lseek(handle.fileno(), position, os.SEEK_HOLE))
+            handle.seek(position)
+            while position < hole:
+                piece = handle.read(min(MIB, hole - position))
+                if piece.count(0) != len(piece):
+                    return position + next(index for index, byte in enumerate(piece) if byte)
+                position += len(piece)
+    return None
+
+
+def expect(condition: bool, otherwise: str) -> None:
+    """An assertion with a sentence."""
+    if not condition:
+        raise AssertionError(otherwise)
+
+
+def expect_whole(proof: Proof, **wanted: Any) -> None:
+    """Fails with all that a booted system complains of."""
+    complaints = proof.complaints(**wanted)
+    if complaints:
+        facts = "\n".join(f"    | {name}={value}" for name, values in proof.facts.items() for value in values)
+        raise AssertionError("the booted system is not whole: " + "; ".join(complaints) + "\n" + facts)
+
+
+def note(text: str) -> None:
+    """A line of progress or measurement under the running test."""
+    print(f"         {text}", flush=True)
+    sys.stdout.flush()

@@ -1,0 +1,422 @@
+"""The whole job: a real Debian is captured on this host, restored by the booted medium onto larger disks on another
+controller, and boots there.
+
+What the tests take from the contract (issue 2): the commands and exit codes, `reforge.*` on the kernel command line,
+`reforge.json` with the same names without the prefix, and words that a refusal or a damaged image must contain.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from http_server import FileServer
+from lab import (
+    GIB,
+    MIB,
+    PROJECT,
+    Context,
+    copy_sparse,
+    expect,
+    expect_whole,
+    first_nonzero,
+    full_only,
+    note,
+    run,
+    sha256,
+    time_limit,
+)
+from machine import Disk, Machine
+from proof import Proof
+
+TARGET_BYTES = 8 * GIB
+GROWN_ROOT = 7 * GIB
+ROOT_OFFSET = 66 * MIB
+IMAGE = "LABEL=IMAGES:/debian.img.zst"
+TARGET_SERIAL = "TARGET"
+
+# Words of the medium's console.
+REFUSED = r"(?i)refus|no disk matches|matches no disk|several disks match"
+DAMAGED = r"(?i)damaged|corrupt|does not match its (?:hash|checksum)|bad chunk"
+HTTP_MISSING = r"(?i)\b404\b"
+HTTP_SHORT = r"(?i)connection|ended|short|incomplete"
+PANIC = r"Kernel panic|Fatal error"
+RESTORE_FAILED = PANIC + r"|^(?:reforge: )?error: "
+
+RESTORE_TIMEOUT = 480
+
+
+# MARK: helpers
+
+
+def restore_settings(location: str = IMAGE, target: str = f"serial={TARGET_SERIAL}", **more: str) -> dict[str, str]:
+    """The settings of an unattended restore, by their names without `reforge.`."""
+    return {"restore": location, "target": target, "finish": "poweroff", **more}
+
+
+def command_line(settings: dict[str, str]) -> str:
+    """Settings as the kernel command line has them, and the console that is watched."""
+    words = [f"reforge.{name}={value}" if value else f"reforge.{name}" for name, value in settings.items()]
+    return " ".join(["console=ttyS0,115200n8", "loglevel=4", "SWIFT_BACKTRACE=enable=no", *words])
+
+
+def medium(ctx: Context, name: str, settings: dict[str, str], disks: list[Disk], **options: Any) -> Machine:
+    """The recovery environment, booted directly by kernel and initramfs (as PXE does), in 512 MiB."""
+    return ctx.machine(
+        name, kernel=ctx.medium("vmlinuz"), initrd=ctx.medium("initramfs.img"), append=command_line(settings),
+        disks=disks, memory=512, time_limit=RESTORE_TIMEOUT, **options,
+    )  # fmt: skip
+
+
+def target_and_images(ctx: Context, image: Path) -> tuple[Path, list[Disk]]:
+    """A blank 8 GiB NVMe disk, and a disk labelled IMAGES with the image."""
+    target = ctx.blank_disk("target.raw", TARGET_BYTES)
+    images = ctx.images_disk(debian=image)
+    return target, [Disk(target, "nvme", TARGET_SERIAL), Disk(images, "virtio", "IMAGES")]
+
+
+def finish_restore(machine: Machine) -> None:
+    """Waits for the power-off that `finish=poweroff` promises after a success."""
+    seconds = machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
+    note(f"restored in {seconds:.0f} s from power-on")
+
+
+def expect_grown(proof: Proof, firmware: str) -> None:
+    """The restored system runs from NVMe, whole and larger."""
+    expect_whole(proof, firmware=firmware, bus="nvme", root_over=GROWN_ROOT)
+    note(f"booted by {firmware} in {proof.seconds:.0f} s: root of {proof.number('root-size') / GIB:.2f} GiB")
+
+
+def expect_sound_table(target: Path) -> None:
+    """Somebody else's tools accept the table and the grown filesystem; swap stands behind it."""
+    run("sgdisk", "--verify", target)
+    table = json.loads(run("sfdisk", "--json", target))["partitiontable"]["partitions"]
+    expect(len(table) == 4, f"four partitions: {table}")
+    expect([part["uuid"][:8] for part in table] == [f"5EED000{n}" for n in range(1, 5)], f"GUIDs are kept: {table}")
+    expect(table[3]["start"] > table[2]["start"], "swap stands behind the root")
+    expect(table[3]["size"] == 256 * MIB // 512, f"swap keeps its size: {table[3]}")
+    expect(all(part["start"] % 2048 == 0 for part in table), f"1 MiB boundaries: {table}")
+    run("e2fsck", "-f", "-n", f"{target}?offset={table[2]['start'] * 512}")
+
+
+def expect_no_table(target: Path) -> None:
+    """What a failed restore leaves: a disk in which nobody sees a partition table."""
+    expect(first_nonzero(target, 0, 512) is None, "the first sector is all zero")
+    done = subprocess.run(["sfdisk", "--dump", str(target)], capture_output=True, text=True, check=False)
+    expect(done.returncode != 0, f"sfdisk sees a table: {done.stdout}")
+    done = subprocess.run(["blkid", "--probe", str(target)], capture_output=True, text=True, check=False)
+    expect("PTTYPE" not in done.stdout, f"blkid sees a table: {done.stdout}")
+
+
+def flipped(ctx: Context, image: Path) -> Path:
+    """A copy of the image with one bit turned over in the middle half, where data lies."""
+    copy = copy_sparse(image, ctx.folder / "flipped.img.zst")
+    length = copy.stat().st_size
+    position = ctx.random.randrange(length // 4, length * 3 // 4)
+    with open(copy, "r+b") as handle:
+        handle.seek(position)
+        byte = handle.read(1)[0]
+        handle.seek(position)
+        handle.write(bytes([byte ^ 1 << ctx.random.randrange(8)]))
+    note(f"one bit flipped at {position} of {length}")
+    return copy
+
+
+def configured_media(ctx: Context, settings: dict[str, str]) -> Path:
+    """The media built again with these settings (the initramfs comes from the builder's cache)."""
+    build = PROJECT / "Scripts/build-media"
+    ctx.medium("reforge.iso")
+    configuration = ctx.folder / "reforge.json"
+    configuration.write_text(json.dumps(settings) + "\n")
+    folder = ctx.folder / "media"
+    done = subprocess.run(
+        [str(build), str(folder), "--config", str(configuration)],
+        env=dict(os.environ, REFORGE_BINARY=str(ctx.binary)), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    expect(done.returncode == 0, f"build-media failed: {done.stderr[-2000:]}")
+    return folder
+
+
+def stick_with(ctx: Context, files: dict[str, Path]) -> Path:
+    """A copy of the stick, as if on a larger one, with files on its REFORGE volume."""
+    stick = copy_sparse(ctx.medium("reforge.img"), ctx.folder / "stick.raw")
+    parts = json.loads(run("sfdisk", "--json", stick))["partitiontable"]["partitions"]
+    esp, volume = parts[1]["start"] * 512, parts[2]["start"] * 512
+    # The volume's settings count only beside the id of the build that booted.
+    build_id = ctx.folder / "reforge-build-id"
+    run("mcopy", "-n", "-i", f"{stick}@@{esp}", "::/reforge-build-id", build_id)
+    volume_mib = sum(path.stat().st_size for path in files.values()) // MIB + 64
+    part = ctx.folder / "volume.img"
+    named = [f"--file={name}={path}" for name, path in {**files, "reforge-build-id": build_id}.items()]
+    run(PROJECT / "initramfs/exfat-volume.py", "make", part, "--size", f"{volume_mib}M", "--serial", "5eed5eed", *named)
+    # Room for the table's copy, and some that the first boot may grow the volume by.
+    os.truncate(stick, volume + volume_mib * MIB + 256 * MIB)
+    run("sfdisk", "--relocate", "gpt-bak-std", "--no-reread", "--no-tell-kernel", stick)
+    done = subprocess.run(
+        ["sfdisk", "-N", "3", "--no-reread", "--no-tell-kernel", str(stick)], input=f",{volume_mib}M\n",
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    expect(done.returncode == 0, f"sfdisk: {done.stdout}{done.stderr}")
+    run("dd", f"if={part}", f"of={stick}", "bs=1M", f"seek={volume // MIB}", "conv=notrunc,sparse", "status=none")
+    part.unlink()
+    return stick
+
+
+# MARK: on this host
+
+
+@time_limit(900)
+def test_capture_leaves_the_source_untouched(ctx: Context) -> None:
+    """The source's bytes are the same after its capture, and `verify` and `zstd -t` take the image."""
+    ctx.binary
+    source, _ = ctx.used_debian_disk()
+    before = sha256(source)
+    image = ctx.debian_image()
+    expect(sha256(source) == before, "the source was written to")
+    ctx.reforge("verify", image)
+    run("zstd", "--test", "--quiet", image)
+    note(f"image of {image.stat().st_size / MIB:.0f} MiB")
+
+
+@time_limit(600)
+def test_image_is_plain_zstd(ctx: Context) -> None:
+    """`zstd -dc IMAGE` is the raw disk: it boots, without any of our code."""
+    image = ctx.debian_image()
+    raw = ctx.folder / "plain.raw"
+    run("zstd", "--decompress", "--sparse", "--quiet", "-o", raw, image)
+    expect(raw.stat().st_size == 4 * GIB, f"{raw.stat().st_size} bytes")
+    expect_whole(ctx.boot_and_prove("plain", raw, "virtio", "bios"), firmware="bios", root_over=3 * GIB)
+
+
+@time_limit(600)
+def test_restore_on_the_host(ctx: Context) -> None:
+    """Onto a larger file, here: grown; boot repair done, or pending with exit code 70. By BIOS it boots as it is."""
+    target = ctx.blank_disk("target.raw", TARGET_BYTES)
+    ctx.reforge("restore", ctx.debian_image(), target, "--yes", codes=(0, 70))
+    expect_sound_table(target)
+    expect_grown(ctx.boot_and_prove("restored", target, "nvme", "bios"), "bios")
+
+
+# MARK: by the medium, booted as PXE does
+
+
+@time_limit(900)
+def test_restore_by_bios(ctx: Context) -> None:
+    """4 GiB on virtio becomes 8 GiB on NVMe and boots by BIOS."""
+    target, disks = target_and_images(ctx, ctx.debian_image())
+    with medium(ctx, "restore", restore_settings(), disks) as machine:
+        finish_restore(machine)
+    expect_sound_table(target)
+    expect_grown(ctx.boot_and_prove("restored", target, "nvme", "bios"), "bios")
+
+
+@time_limit(1100)
+def test_restore_by_uefi(ctx: Context) -> None:
+    """The same by UEFI: it boots by the NVRAM entry that the restore made, and on a machine that knows of none."""
+    target, disks = target_and_images(ctx, ctx.debian_image())
+    nvram = ctx.folder / "nvram.fd"
+    with medium(ctx, "restore", restore_settings(), disks, firmware="uefi", nvram=nvram) as machine:
+        finish_restore(machine)
+    expect_sound_table(target)
+    with_entry = ctx.boot_and_prove("restored-with-entry", target, "nvme", "uefi", nvram=nvram)
+    expect_grown(with_entry, "uefi")
+    entries = [entry for entry in with_entry.all("efi-entry") if "grubx64.efi" in entry.lower()]
+    expect(len(entries) == 1, f"one entry for the restored loader: {with_entry.all('efi-entry')}")
+    expect(
+        entries[0].startswith(f"Boot{with_entry['efi-boot-current']}"),
+        f"booted by {with_entry['efi-boot-current']}, not by {entries[0]}",
+    )
+    expect_grown(ctx.boot_and_prove("restored-blank-nvram", target, "nvme", "uefi"), "uefi")
+
+
+@full_only
+@time_limit(1500)
+def test_restore_by_each_firmware_boots_by_the_other(ctx: Context) -> None:
+    """The Debian has loaders for both: a restore by one firmware leaves the other's way alone."""
+    for firmware, other in (("bios", "uefi"), ("uefi", "bios")):
+        target, disks = target_and_images(ctx, ctx.debian_image())
+        with medium(ctx, f"restore-{firmware}", restore_settings(), disks, firmware=firmware) as machine:
+            finish_restore(machine)
+        if other == "bios" or "bootx64.efi" in run("mdir", "-b", "-/", "-i", f"{target}@@{2 * MIB}", "::").lower():
+            expect_grown(ctx.boot_and_prove(f"restored-{other}", target, "nvme", other), other)
+        (ctx.folder / "images.raw").unlink()
+
+
+# MARK: from optical disc and stick
+
+
+@time_limit(1100)
+def test_restore_from_iso(ctx: Context) -> None:
+    """reforge.iso in an optical drive, by BIOS, with its settings on it."""
+    media = configured_media(ctx, restore_settings())
+    target, disks = target_and_images(ctx, ctx.debian_image())
+    with ctx.machine(
+        "iso", cdrom=media / "reforge.iso", disks=disks, boot_from="cdrom", time_limit=RESTORE_TIMEOUT
+    ) as machine:
+        finish_restore(machine)
+    expect_grown(ctx.boot_and_prove("restored", target, "nvme", "bios"), "bios")
+
+
+@time_limit(1100)
+def test_restore_from_stick(ctx: Context) -> None:
+    """reforge.img on a USB stick, by UEFI, with settings and image on its REFORGE volume."""
+    settings = ctx.folder / "reforge.json"
+    settings.write_text(json.dumps(restore_settings("LABEL=REFORGE:/debian.img.zst")) + "\n")
+    stick = stick_with(ctx, {"reforge.json": settings, "debian.img.zst": ctx.debian_image()})
+    target = ctx.blank_disk("target.raw", TARGET_BYTES)
+    disks = [Disk(stick, "usb", "STICK"), Disk(target, "nvme", TARGET_SERIAL)]
+    nvram = ctx.folder / "nvram.fd"
+    with ctx.machine("stick", firmware="uefi", disks=disks, nvram=nvram, time_limit=RESTORE_TIMEOUT) as machine:
+        finish_restore(machine)
+    expect_grown(ctx.boot_and_prove("restored", target, "nvme", "uefi", nvram=nvram), "uefi")
+
+
+@full_only
+@time_limit(1100)
+def test_boot_from_iso_and_stick_by_both_firmwares(ctx: Context) -> None:
+    """Without settings each medium comes up and lists the target, whatever started it."""
+    for firmware in ("bios", "uefi"):
+        for name in ("reforge.iso", "reforge.img"):
+            target = ctx.blank_disk("target.raw", GIB)
+            disks = [Disk(target, "nvme", TARGET_SERIAL)]
+            options: dict[str, Any] = {"cdrom": ctx.medium(name), "boot_from": "cdrom"}
+            if name == "reforge.img":
+                stick = copy_sparse(ctx.medium(name), ctx.folder / "stick.raw")
+                disks.append(Disk(stick, "usb", "STICK"))
+                options = {"boot_from": "STICK"}
+            with ctx.machine(f"{name}-{firmware}", firmware=firmware, disks=disks, **options) as machine:
+                machine.wait_for(TARGET_SERIAL, 240, unless=PANIC)
+            expect(first_nonzero(target) is None, "without settings nothing is written")
+
+
+@full_only
+@time_limit(1500)
+def test_capture_by_the_medium(ctx: Context) -> None:
+    """The medium captures a disk onto the REFORGE volume of a stick; the same stick restores it."""
+    source, _ = ctx.used_debian_disk()
+    filler = ctx.folder / "filler"
+    with open(filler, "wb") as handle:
+        handle.truncate(MIB)
+    # Sized for an image that is not there yet: the first boot grows the volume to the stick's end.
+    stick = stick_with(ctx, {"filler": filler})
+    os.truncate(stick, 3 * GIB)
+    disks = [Disk(source, "virtio", "SOURCE", snapshot=True), Disk(stick, "usb", "STICK")]
+    capture = {"capture": "serial=SOURCE", "to": "LABEL=REFORGE:/debian.img.zst", "finish": "poweroff"}
+    with medium(ctx, "capture", capture, disks) as machine:
+        note(f"captured in {machine.wait_for_exit(RESTORE_TIMEOUT):.0f} s")
+    target = ctx.blank_disk("target.raw", TARGET_BYTES)
+    disks = [Disk(target, "nvme", TARGET_SERIAL), Disk(stick, "usb", "STICK")]
+    with medium(ctx, "restore", restore_settings("LABEL=REFORGE:/debian.img.zst"), disks) as machine:
+        finish_restore(machine)
+    expect_grown(ctx.boot_and_prove("restored", target, "nvme", "bios"), "bios")
+
+
+# MARK: over HTTP
+
+
+@time_limit(900)
+def test_restore_over_http(ctx: Context) -> None:
+    """The image streams from a web server; no disk holds it."""
+    image = ctx.debian_image()
+    target = ctx.blank_disk("target.raw", TARGET_BYTES)
+    with FileServer(image.parent) as server:
+        settings = restore_settings(server.guest_url(image.name))
+        disks = [Disk(target, "nvme", TARGET_SERIAL)]
+        with medium(ctx, "restore", settings, disks, network=True) as machine:
+            finish_restore(machine)
+        expect(any(request.path == f"/{image.name}" for request in server.requests), "the image came from the server")
+    expect_grown(ctx.boot_and_prove("restored", target, "nvme", "bios"), "bios")
+
+
+@time_limit(400)
+def test_http_404_is_clear(ctx: Context) -> None:
+    """A missing image is said to be missing, and the target stays untouched."""
+    target = ctx.blank_disk("target.raw", TARGET_BYTES)
+    with FileServer(ctx.folder) as server:
+        settings = restore_settings(server.guest_url("absent.img.zst"))
+        with medium(ctx, "restore", settings, [Disk(target, "nvme", TARGET_SERIAL)], network=True) as machine:
+            machine.wait_for(HTTP_MISSING, 200, unless=PANIC)
+        expect([request.status for request in server.requests][:1] == [404], f"requests: {server.requests}")
+    expect(first_nonzero(target) is None, "the target was written to")
+
+
+@time_limit(600)
+def test_http_short_body_leaves_no_table(ctx: Context) -> None:
+    """A body that ends early ends the restore, with no table."""
+    image = ctx.debian_image()
+    length = image.stat().st_size
+    target = ctx.blank_disk("target.raw", TARGET_BYTES)
+    with FileServer(image.parent) as server:
+        served = ctx.random.randrange(length // 4, length // 2)
+        server.behave(f"/{image.name}", "short", after=served)
+        settings = restore_settings(server.guest_url(image.name))
+        with medium(ctx, "restore", settings, [Disk(target, "nvme", TARGET_SERIAL)], network=True) as machine:
+            deadline = time.monotonic() + RESTORE_TIMEOUT
+            while not any(request.body_bytes == served for request in server.requests):
+                expect(machine.running and time.monotonic() < deadline, f"never read {served} bytes\n{machine.tail()}")
+                time.sleep(0.5)
+            machine.wait_for(HTTP_SHORT, 120, unless=PANIC)
+    expect_no_table(target)
+
+
+# MARK: refusals and damage
+
+
+@time_limit(400)
+def test_wrong_selector_refuses(ctx: Context) -> None:
+    """No disk has the serial: the medium refuses, lists what there is, and writes nothing."""
+    target, disks = target_and_images(ctx, ctx.debian_image())
+    settings = restore_settings(target="serial=NOT-THERE")
+    with medium(ctx, "refusal", settings, disks) as machine:
+        machine.wait_for(REFUSED, 200, unless=PANIC)
+        listed = machine.text()
+        if TARGET_SERIAL not in listed:
+            machine.wait_for(TARGET_SERIAL, 30, unless=PANIC)
+    expect(first_nonzero(target) is None, "the target was written to")
+
+
+@time_limit(400)
+def test_ambiguous_selector_refuses(ctx: Context) -> None:
+    """Two disks have the serial: neither is written."""
+    first, disks = target_and_images(ctx, ctx.debian_image())
+    second = ctx.blank_disk("second.raw", TARGET_BYTES)
+    with medium(ctx, "refusal", restore_settings(), [*disks, Disk(second, "sata", TARGET_SERIAL)]) as machine:
+        machine.wait_for(REFUSED, 200, unless=PANIC)
+    for target in (first, second):
+        expect(first_nonzero(target) is None, f"{target.name} was written to")
+
+
+@time_limit(900)
+def test_flipped_bit_leaves_no_table(ctx: Context) -> None:
+    """One wrong bit in the image: `verify` finds it, and the restore ends with the table unwritten."""
+    image = flipped(ctx, ctx.debian_image())
+    ctx.reforge("verify", image, codes=(65,))
+    target, disks = target_and_images(ctx, image)
+    with medium(ctx, "damaged", restore_settings(), disks) as machine:
+        machine.wait_for(DAMAGED, RESTORE_TIMEOUT, unless=PANIC)
+    expect_no_table(target)
+
+
+@time_limit(900)
+def test_power_cut_leaves_no_table_and_resumes(ctx: Context) -> None:
+    """The plug is pulled in the middle of the data: no table is seen, and the same restore goes on and ends whole."""
+    target, disks = target_and_images(ctx, ctx.debian_image())
+    used = target.stat().st_blocks * 512
+    with medium(ctx, "cut", restore_settings(), disks) as machine:
+        limit = ctx.random.randrange(150, 450) * MIB
+        deadline = time.monotonic() + RESTORE_TIMEOUT
+        while target.stat().st_blocks * 512 - used < limit:
+            expect(time.monotonic() < deadline, f"never wrote {limit} bytes\n{machine.tail()}")
+            expect(machine.running, f"it ended before {limit} bytes were written\n{machine.tail()}")
+            time.sleep(0.2)
+        machine.kill()
+    note(f"cut after {limit // MIB} MiB")
+    expect_no_table(target)
+    with medium(ctx, "resumed", restore_settings(), disks) as machine:
+        finish_restore(machine)
+    expect_grown(ctx.boot_and_prove("restored", target, "nvme", "bios"), "bios")
