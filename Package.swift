@@ -38,7 +38,7 @@ let package = Package(
             name: "Filesystems", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "CBlkid"],
             swiftSettings: hostile),
         .target(
-            name: "DiskEditing", dependencies: ["DiskModel", "LinuxSystem", "Filesystems", "CParted", system],
+            name: "DiskEditing", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "CParted", system],
             swiftSettings: common),
         .target(name: "Codecs", dependencies: ["CZstd", crypto], swiftSettings: common),
         .target(

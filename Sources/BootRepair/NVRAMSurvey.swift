@@ -73,7 +73,7 @@ public struct NVRAMSurvey: Codable, Equatable, Sendable {
             let parts = place[start...].prefix { $0 != ")" }.split(separator: ",")
             if parts.count >= 3, parts[1] == "GPT" { entry.partitionGUID = GUID(parts[2]) }
         }
-        if let start = place.indexAfter("File(") {
+        if let start = place.indexAfter(")/File(") {
             entry.path = String(place[start...].prefix { $0 != ")" })
         } else if let start = place.indexAfter(")/\\") {
             let path = place[place.index(before: start)...]

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
 public import DiskModel
 
 /// The raw bytes of a partition table: the front of a disk and its end, as far as partitions may not use them.
@@ -20,15 +21,30 @@ public struct CapturedTable: Codable, Equatable, Sendable {
         self.sectorSize = sectorSize
     }
 
-    /// Reads what lies outside the usable bytes of `table`; at most 1 MiB at either end.
+    /// Reads the table's bytes at either end: up to the end of the entries (UEFI 2.10 §5.3.2: where the header says they
+    /// are), and behind what partitions may use. At most 1 MiB each; nothing where no table is understood.
     public init(reading disk: any BlockReader, table: PartitionTable) throws(BlockIOError) {
         let limit: UInt64 = 1 << 20
-        let headCount = min(table.usable.lowerBound, limit, disk.byteCount)
+        guard table.kind == .gpt else {
+            self.init(head: [], tail: [], byteCount: disk.byteCount, sectorSize: disk.logicalSectorSize)
+            return
+        }
+        let sector = UInt64(disk.logicalSectorSize)
+        let header = try disk.readBytes(at: sector, count: Int(sector))
+        var headCount = min(table.usable.lowerBound, limit)
+        // A damaged header says nothing: then all that partitions may not use is kept.
+        if table.condition != .primaryDamaged, let first = try? header.littleEndian(UInt64.self, at: 72),
+            let count = try? header.littleEndian(UInt32.self, at: 80),
+            let size = try? header.littleEndian(UInt32.self, at: 84), first < limit / sector
+        {
+            let end = first * sector + UInt64(count) * UInt64(size)
+            headCount = min(headCount, end.roundedUp(toMultipleOf: sector) ?? headCount)
+        }
         let tailCount = min(disk.byteCount - min(table.usable.upperBound, disk.byteCount), limit)
-        head = try disk.readBytes(at: 0, count: Int(headCount))
-        tail = try disk.readBytes(at: disk.byteCount - tailCount, count: Int(tailCount))
-        byteCount = disk.byteCount
-        sectorSize = disk.logicalSectorSize
+        self.init(
+            head: try disk.readBytes(at: 0, count: Int(headCount)),
+            tail: try disk.readBytes(at: disk.byteCount - tailCount, count: Int(tailCount)), byteCount: disk.byteCount,
+            sectorSize: disk.logicalSectorSize)
     }
 
     /// Where `tail` starts on the disk, in bytes.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
 internal import CParted
 public import DiskModel
 import Filesystems
@@ -62,6 +63,8 @@ public enum GPTEditor {
         guard let exception = exception?.pointee else { return PED_EXCEPTION_UNHANDLED }
         let options = exception.options.rawValue
         if options & PED_EXCEPTION_FIX.rawValue != 0 { return PED_EXCEPTION_FIX }
+        // "One copy is corrupt, but the other appears OK, so that will be used": the only question of this form.
+        if options == PED_EXCEPTION_OK.rawValue | PED_EXCEPTION_CANCEL.rawValue { return PED_EXCEPTION_OK }
         let isFatal = exception.type.rawValue >= PED_EXCEPTION_ERROR.rawValue
         if !isFatal, options & PED_EXCEPTION_IGNORE.rawValue != 0 { return PED_EXCEPTION_IGNORE }
         if let message = exception.message { lastMessage.withLock { $0 = String(cString: message) } }
@@ -78,12 +81,33 @@ public enum GPTEditor {
         try? Files.remove(path)
         let file = try OwnedDescriptor.open(path, .readWrite, options: [.create, .exclusiveCreate], permissions: .ownerReadWrite)
         try Files.resize(file.raw, path.string, to: byteCount)
-        try file.raw.writeAll(toAbsoluteOffset: 0, table.head)
-        // Beyond the end of a smaller target there is no place for the old backup: the primary makes a new one.
-        if table.tailOffset + UInt64(table.tail.count) <= byteCount {
+        if byteCount < table.byteCount {
+            // There is no place for the old backup, and libparted gives up where it cannot even look for it: the
+            // primary names the new end, and the missing backup is made from it.
+            try file.raw.writeAll(toAbsoluteOffset: 0, try headNaming(table, byteCount: byteCount))
+        } else {
+            try file.raw.writeAll(toAbsoluteOffset: 0, table.head)
             try file.raw.writeAll(toAbsoluteOffset: Int64(table.tailOffset), table.tail)
         }
         try file.close()
+    }
+
+    /// The front of a table with the end of the disk elsewhere (UEFI 2.10 §5.3.2).
+    private static func headNaming(_ table: CapturedTable, byteCount: UInt64) throws -> [UInt8] {
+        var head = table.head
+        let sector = table.sectorSize
+        let headerByteCount = Int(try head.littleEndian(UInt32.self, at: sector + 12))
+        let lastUsable = try head.littleEndian(UInt64.self, at: sector + 48)
+        let oldLast = table.byteCount / UInt64(sector) - 1
+        let newLast = byteCount / UInt64(sector) - 1
+        guard headerByteCount >= 92, headerByteCount <= sector, lastUsable <= oldLast, newLast > oldLast - lastUsable else {
+            throw TableEditError("the captured partition table does not fit \(byteCount) bytes")
+        }
+        head.setLittleEndian(newLast, at: sector + 32)
+        head.setLittleEndian(newLast - (oldLast - lastUsable), at: sector + 48)
+        head.setLittleEndian(UInt32(0), at: sector + 16)
+        head.setLittleEndian(CRC32.iso.checksum(head[sector..<sector + headerByteCount]), at: sector + 16)
+        return head
     }
 
     private static func edit(_ path: FilePath, partitions: [Int: ByteRange]) throws {

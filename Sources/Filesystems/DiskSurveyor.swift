@@ -20,12 +20,15 @@ public enum DiskSurveyor {
         var volumes: [VolumeSurvey] = []
         for (range, partition) in places(table, diskByteCount: disk.byteCount) {
             var (info, map) = contents(of: range, disk, table, opinion, partition, &warnings)
+            let name = partition.map { "partition \($0.number)" } ?? "the disk"
+            if let reason = info.wholeReason, info.kind != .other, info.kind != .unknown {
+                warnings.append("\(name): all of this \(info.kindName) counts as used: \(reason)")
+            }
             let isMounted = mountedReadWrite.contains { $0.overlaps(range) }
             if isMounted || allUsed, info.mapSource != .whole {
                 info = info.takenWhole(because: isMounted ? "it is mounted read-write" : "all sectors were asked for")
                 map = .whole(byteCount: range.byteCount)
             }
-            let name = partition.map { "partition \($0.number)" } ?? "the disk"
             warnings += info.remarks.map { "\(name): \(info.kindName) \($0)" }
             volumes.append(VolumeSurvey(range: range, partition: partition, filesystem: info, allocation: map))
         }

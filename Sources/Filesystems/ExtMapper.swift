@@ -32,8 +32,8 @@ struct ExtMapper {
         var group: UInt64 = 0
         while group < superblock.groupCount {
             let batch = try descriptors(from: group)
-            if group == 0, let first = batch.first { try checkJournal(first) }
             try mapGroups(batch, from: group)
+            if group == 0, let first = batch.first { try checkJournal(first) }
             group += UInt64(batch.count)
         }
         // What lies behind the filesystem is not its to call free: verity trees, md superblocks.
@@ -204,6 +204,7 @@ struct ExtMapper {
 
     /// The journal's superblock ("Journal (jbd2)" §3.6.2) names a first transaction while any waits to be replayed, and e2fsck
     /// replays it even where the filesystem's own needs_recovery flag is missing. So would whoever restores the image.
+    /// - Parameter firstGroup: the first descriptor, whose places were checked.
     private func checkJournal(_ firstGroup: ExtGroupDescriptor) throws(FilesystemError) {
         let number = UInt64(superblock.journalInode)
         // 0: the journal is on another device.

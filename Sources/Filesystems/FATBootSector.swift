@@ -56,8 +56,8 @@ struct FATBootSector {
         guard sectorCount > overhead else { return nil }
         clusterCount = (sectorCount - overhead) / sectorsPerCluster
 
-        // The specification goes by the count of clusters alone; Linux, EDK2 and mtools take a FAT without BPB_FATSz16 for FAT32
-        // however small it is, and `mkfs.fat -F 32` makes such ones for EFI system partitions.
+        // The specification goes by the count of clusters alone (and so does mtools); Linux and EDK2 take a FAT without
+        // BPB_FATSz16 for FAT32 however small it is, and `mkfs.fat -F 32` makes such ones for EFI system partitions.
         let isFAT32 = fatSize16 == 0
         entryBits = isFAT32 ? 32 : clusterCount < 4085 ? 12 : 16
         guard clusterCount <= (isFAT32 ? 0x0FFF_FFF4 : 0xFFF4) else { return nil }

@@ -71,7 +71,7 @@ enum FATFilesystem {
         return nil
     }
 
-    /// Everything up to the first cluster, every cluster whose entry is not zero in any of the FATs (bad ones too), and what
+    /// Everything up to the first cluster, every cluster whose entry is not zero in either FAT (bad ones too), and what
     /// lies behind the last cluster.
     private static func map(
         _ volume: any BlockReader, _ boot: FATBootSector
@@ -79,6 +79,8 @@ enum FATFilesystem {
         var used = RangeAccumulator()
         used.append(0..<boot.dataOffset)
         let bits = UInt64(boot.entryBits)
+        // More than two are legal and never made; whoever reads a FAT goes by the first.
+        let fats = boot.activeFAT.map { $0..<$0 + 1 } ?? 0..<min(boot.fatCount, 2)
         // Whole entries, and pairs of them, in every batch: 3 << 18 is a multiple of 3 and 4.
         let perBatch = batchByteCount * 8 / bits
         var cluster: UInt64 = 0
@@ -87,7 +89,7 @@ enum FATFilesystem {
             let start = cluster * bits / 8
             let byteCount = Int((end * bits + 7) / 8 - start)
             var entries: [UInt8] = []
-            for index in 0..<boot.fatCount where boot.activeFAT == nil || boot.activeFAT == index {
+            for index in fats {
                 let bytes = try FilesystemError.reading { () throws(BlockIOError) in
                     try volume.readBytes(at: boot.offset(ofFAT: index) + start, count: byteCount)
                 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 internal import CBlkid
-import DiskModel
+internal import LinuxSystem
+internal import SystemPackage
 
 /// What libblkid says about a volume: the library that the rest of the system goes by.
 ///
@@ -38,11 +39,16 @@ public struct SecondOpinion: Sendable {
     ///
     /// The corresponding C function is `blkid_do_safeprobe`.
     public func finding(byteCount: UInt64) -> Finding {
+        // An open file of its own: libblkid seeks (two threads would read each other's places), and switches read-ahead
+        // off (POSIX_FADV_RANDOM), which the capture that follows would feel.
+        guard let own = try? OwnedDescriptor.open(FilePath("/proc/self/fd/\(descriptor)"), .readOnly) else {
+            return .failed
+        }
         guard let probe = unsafe blkid_new_probe() else { return .failed }
         defer { unsafe blkid_free_probe(probe) }
         guard
             unsafe blkid_probe_set_device(
-                probe, descriptor, blkid_loff_t(clamping: offset), blkid_loff_t(clamping: byteCount)) == 0,
+                probe, own.raw.rawValue, blkid_loff_t(clamping: offset), blkid_loff_t(clamping: byteCount)) == 0,
             unsafe blkid_probe_enable_superblocks(probe, 1) == 0,
             unsafe blkid_probe_set_superblocks_flags(
                 probe, Int32(BLKID_SUBLKS_TYPE | BLKID_SUBLKS_UUID | BLKID_SUBLKS_LABEL)) == 0

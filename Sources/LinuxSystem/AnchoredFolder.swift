@@ -33,7 +33,9 @@ public struct AnchoredFolder: ~Copyable, Sendable {
 
     /// All bytes of a (small) file below; at most `limit`.
     public func read(_ inner: String, limit: Int = 1 << 24) throws(SystemCallError) -> [UInt8] {
-        try Files.readAll(try open(inner, .readOnly).raw, inner, limit: limit)
+        // Bound to a name: a temporary would be closed before it is read.
+        let file = try open(inner, .readOnly)
+        return try Files.readAll(file.raw, inner, limit: limit)
     }
 
     /// The text of a file below; `nil` where it cannot be read.

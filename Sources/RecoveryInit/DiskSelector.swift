@@ -65,7 +65,7 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
         func refuse(_ why: String) -> RecoveryError {
             RecoveryError(
                 ExitStatus.usage,
-                "\(text.printable): \(why). Selectors are serial=…, wwn=…, path=… (as in /dev/disk/by-path), size>=… (K, M, G, T) and only.")
+                "\(text.printable): \(why). Selectors are serial=..., wwn=..., path=... (as in /dev/disk/by-path), size>=... (K, M, G, T) and only.")
         }
         if text == "only" { return .only }
         if let value = text.valueAfter("serial=") {

@@ -71,7 +71,7 @@ final class MachineView {
     /// The volume that a location names, waited for.
     func waitForVolume(_ name: Location.VolumeName) throws(RecoveryError) -> BlockVolume {
         if let volume = try? BlockVolume.choose(name, from: volumes()) { return volume }
-        say("Waiting for the volume \(name.description.printable) …")
+        say("Waiting for the volume \(name.description.printable) ...")
         waitForDevices(SettleRule()) { (try? BlockVolume.choose(name, from: self.volumes())) != nil }
         return try BlockVolume.choose(name, from: volumes())
     }
@@ -83,7 +83,7 @@ final class MachineView {
     ) throws(RecoveryError) -> DiskCandidate {
         func candidates() -> [DiskCandidate] { disks(imageDisks: imageDisks) }
         if !candidates().contains(where: selector.matches) {
-            say("Waiting for a disk with \(selector.description.printable) …")
+            say("Waiting for a disk with \(selector.description.printable) ...")
             waitForDevices(SettleRule()) { candidates().contains(where: selector.matches) }
         }
         return try selector.choose(from: candidates(), reading: reading)

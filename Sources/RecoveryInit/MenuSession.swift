@@ -26,11 +26,16 @@ final class MenuSession {
 
     /// Runs until somebody ends the machine; how.
     func run() -> MachineEnd? {
+        // Not shown again while a shell was just opened: it would scroll away what is above the shell's first prompt.
+        var isShown = false
         while !console.isDeserted {
             if isStale { lookAround() }
-            console.say(Menu.text(images: images, disks: disks))
-            console.dropTyped()
-            console.prompt("Number: ")
+            if !isShown {
+                console.say(Menu.text(images: images, disks: disks))
+                console.dropTyped()
+                console.prompt("Number: ")
+            }
+            isShown = false
             guard let reply = console.nextReply() else { continue }
             guard let choice = Menu.choice(reply.text) else {
                 if !reply.text.isEmpty { console.say("\"\(reply.text.prefix(40).description.printable)\" is none of the numbers.") }
@@ -39,7 +44,10 @@ final class MenuSession {
             switch choice {
             case .reboot: return .reboot
             case .powerOff: return .poweroff
-            case .shell: openShell(reply.console)
+            case .shell:
+                console.say("A rescue shell opens on \(reply.console); the menu goes on at the other consoles.")
+                console.openShell(on: reply.console)
+                isShown = true
             case .lookAgain: isStale = true
             default: converse(choice, with: reply.console)
             }
@@ -48,17 +56,12 @@ final class MenuSession {
     }
 
     private func lookAround() {
-        console.say("Looking for disks and images …")
+        console.say("Looking for disks and images ...")
         let volumes = machine.volumes()
         machine.lookForMedium(in: volumes)
         images = ImageListing.images(on: volumes)
         disks = machine.disks()
         isStale = false
-    }
-
-    private func openShell(_ name: String) {
-        console.openShell(on: name)
-        console.say("A rescue shell is open on \(name).")
     }
 
     private func converse(_ choice: Menu.Choice, with name: String) {
@@ -82,7 +85,7 @@ final class MenuSession {
 
     private func restore(_ name: String) throws {
         console.say("Which image?\n" + Menu.numbered(images.map(\.line)))
-        let image = try ask("Number, or LABEL=NAME:/path, UUID=…:/path, /dev/…:/path, http://host/path: ", name) { text in
+        let image = try ask("Number, or LABEL=NAME:/path, UUID=...:/path, /dev/...:/path, http://host/path: ", name) { text in
             if let index = Menu.number(text, of: images.count) { return images[index].location }
             return try Location.parse(text)
         }
@@ -109,7 +112,7 @@ final class MenuSession {
         }
         console.say("Where to?\n" + Menu.numbered(volumes.map(\.line)))
         let path = "/" + Menu.imageName(for: disk.identity, utc: SystemFacts.utcText(SystemFacts.unixSeconds()))
-        let place = try ask("Number (the image is called \(path)), or LABEL=NAME:/path, UUID=…:/path: ", name) { text in
+        let place = try ask("Number (the image is called \(path)), or LABEL=NAME:/path, UUID=...:/path: ", name) { text in
             if let index = Menu.number(text, of: volumes.count) { return Location.file(volumes[index].locationName, path: path) }
             return try Location.parse(text)
         }

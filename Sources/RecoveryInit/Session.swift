@@ -19,7 +19,7 @@ final class Session {
 
     func run() -> Int32 {
         greet()
-        console.say("Loading drivers …")
+        console.say("Loading drivers ...")
         machine.loadModules()
         var end: MachineEnd?
         do {

@@ -15,8 +15,6 @@ final class SessionConsole {
     private var splitter = LineSplitter()
     private var messages: [SupervisorMessage] = []
     private var inputEnded = false
-    /// What is done when a rescue shell has ended: the menu is shown again.
-    var shellEnded = false
 
     /// Shows a line on every console.
     func say(_ text: String) {
@@ -42,9 +40,7 @@ final class SessionConsole {
             while !messages.isEmpty {
                 switch messages.removeFirst() {
                 case .line(let console, let text): return Reply(console: console, text: text.strippedSpaces)
-                case .shellEnded:
-                    shellEnded = true
-                    return nil
+                case .shellEnded: return nil
                 }
             }
             if inputEnded { return nil }

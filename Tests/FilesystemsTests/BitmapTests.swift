@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
 import DiskModel
 import TestSupport
 import Testing
@@ -42,5 +43,16 @@ import Testing
         #expect(all.isSubset(of: map))
         #expect(map.covers(5..<6) && map.covers(1 << 39..<(1 << 39) + 1))
         #expect(map.ranges.count <= 101)
+    }
+
+    @Test func checksumsOfArraysAreThoseOfSequences() {
+        var random = Sample.generator(2002)
+        for byteCount in 0..<80 {
+            let bytes = (0..<byteCount).map { _ in UInt8.random(in: 0...255, using: &random) }
+            for crc in [CRC32.iso, CRC32.castagnoli] {
+                #expect(crc.update(12_345, bytes) == crc.update(12_345, AnySequence(bytes)))
+                #expect(crc.checksum(bytes) == crc.checksum(AnySequence(bytes)))
+            }
+        }
     }
 }

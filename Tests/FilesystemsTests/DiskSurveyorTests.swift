@@ -143,18 +143,39 @@ struct DiskSurveyorTests {
     @Test func twoSignaturesAreNotTrusted() throws {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 64 << 20)
-        try Tool.run(["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", image.string])
-        let writer = try BlockDevice(opening: image, .exclusiveWrite)
-        // XFSB is a whole superblock to libblkid only with sane fields, so take one that needs none: swap.
-        try writer.writeBytes(Array("SWAPSPACE2".utf8), at: 4086)
-        let both = try bench.survey("image").0
-        #expect(both.mapSource == .whole || both.kind == .ext4)
-        let lvm = try bench.sparseFile("luks", byteCount: 16 << 20)
-        let header = try BlockDevice(opening: lvm, .exclusiveWrite)
-        try header.writeBytes([0x4C, 0x55, 0x4B, 0x53, 0xBA, 0xBE, 0, 1], at: 0)
-        let (luks, map) = try bench.survey("luks")
+        try Tool.run(["mke2fs", "-q", "-F", "-t", "ext4", image.string])
+        #expect(try bench.survey("image").0.kind == .ext4)
+        // The boot sector of a FAT whose reserved sectors leave room for the other's superblock.
+        let fat = try bench.sparseFile("fat", byteCount: 64 << 20)
+        try Tool.run(["mkfs.fat", "-F", "16", "-R", "32", fat.string])
+        try BlockDevice(opening: image, .exclusiveWrite).writeBytes(
+            try BlockDevice(opening: fat).readBytes(at: 0, count: 512), at: 0)
+        let (both, map) = try bench.survey("image")
+        #expect(both.kind == .unknown && map == .whole(byteCount: 64 << 20))
+        #expect(both.wholeReason == "it looks like ext4 and vfat at the same time")
+        #expect(try bench.opinion("image") == .ambivalent)
+    }
+
+    /// Where libblkid sees another thing too, one that no reader of ours knows.
+    @Test func theSecondOpinionCounts() throws {
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 64 << 20)
+        try Tool.run(["mke2fs", "-q", "-F", "-t", "ext4", image.string])
+        // LUKS starts in the boot block, which an ext4 leaves alone.
+        let disk = try BlockDevice(opening: image, .exclusiveWrite)
+        try disk.writeBytes([0x4C, 0x55, 0x4B, 0x53, 0xBA, 0xBE, 0, 1], at: 0)
+        let (info, map) = try bench.survey("image")
+        #expect(info.kind == .unknown && map == .whole(byteCount: 64 << 20))
+        #expect(info.wholeReason?.contains("libblkid") == true)
+        // Without the descriptor nobody objects.
+        #expect(try VolumeIdentifier.survey(disk).0.kind == .ext4)
+
+        let other = try bench.sparseFile("luks", byteCount: 16 << 20)
+        try BlockDevice(opening: other, .exclusiveWrite).writeBytes([0x4C, 0x55, 0x4B, 0x53, 0xBA, 0xBE, 0, 1], at: 0)
+        let (luks, luksMap) = try bench.survey("luks")
         #expect(luks.kind == .other && luks.kindName == "crypto_LUKS" && luks.mapSource == .whole)
-        #expect(map == .whole(byteCount: 16 << 20))
+        #expect(luks.wholeReason == "no map is made of crypto_LUKS")
+        #expect(luksMap == .whole(byteCount: 16 << 20))
     }
 
     @Test(.enabled(if: Files.exists("/usr/lib/grub/i386-pc/boot.img"), "needs grub-pc-bin"))

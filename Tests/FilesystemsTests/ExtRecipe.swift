@@ -51,9 +51,18 @@ struct ExtRecipe: CustomStringConvertible {
         case _ where chance(15): recipe.features += ["^uninit_bg", "^metadata_csum"]
         default: recipe.features.append("metadata_csum")
         }
-        for feature in ["^has_journal", "inline_data", "ea_inode", "project", "quota", "large_dir", "encrypt", "casefold", "mmp", "bigalloc"] {
-            if feature == "bigalloc" ? isBigalloc : chance(15) { recipe.features.append(feature) }
+        var extras = ["^has_journal", "inline_data", "ea_inode", "project", "quota", "large_dir", "encrypt", "casefold", "mmp"]
+        extras += ["verity", "stable_inodes", "^extent,^64bit,^huge_file", "^dir_index"]
+        // The flags of a journal need one.
+        for feature in extras where chance(12) {
+            if feature.hasPrefix("^extent"), isBigalloc || recipe.features.contains("64bit") { continue }
+            recipe.features.append(feature)
         }
+        if !recipe.features.contains("^has_journal") {
+            for feature in ["fast_commit", "orphan_file"] where chance(15) { recipe.features.append(feature) }
+        }
+        if recipe.features.contains("metadata_csum"), chance(25) { recipe.features.append("metadata_csum_seed") }
+        if isBigalloc { recipe.features.append("bigalloc") }
         if isBigalloc {
             // -g counts clusters then.
             recipe.others = [

@@ -110,9 +110,12 @@ struct FATFilesystemTests {
         #expect(throws: FilesystemError.self) { try FATVolume(MemoryDisk(byteCount: 4096)) }
     }
 
-    static func systemPartition(_ bench: Workbench, bits: Int, byteCount: UInt64? = nil) throws -> FilePath {
+    static func systemPartition(
+        _ bench: Workbench, bits: Int, byteCount: UInt64? = nil, sectorsPerCluster: Int? = nil
+    ) throws -> FilePath {
         let image = try bench.sparseFile("esp", byteCount: byteCount ?? (bits == 12 ? 2 << 20 : 40 << 20))
-        try Tool.run(["mkfs.fat", "-F", "\(bits)", "-n", "ESP", image.string])
+        let cluster = sectorsPerCluster.map { ["-s", "\($0)"] } ?? []
+        try Tool.run(["mkfs.fat", "-F", "\(bits)", "-n", "ESP"] + cluster + [image.string])
         try Tool.run(["mmd", "-i", image.string, "::/EFI", "::/EFI/BOOT", "::/EFI/debian"])
         try bench.write(Array("hello".utf8), to: bench.path("text"))
         for name in ["EFI/BOOT/BOOTX64.EFI", "EFI/debian/shimx64.efi", "EFI/debian/grub with a long name.cfg"] {

@@ -117,7 +117,8 @@ struct PartitionToolTests {
         let table = try read(image)
         #expect(table.kind == .gpt && table.condition == .intact && table.entryCount == 128)
         #expect(table.diskGUID?.description == "0fc63daf-8483-4772-8e79-3d69d8477de5")
-        #expect(table.usable == 2048 * 512..<((256 << 20) - 33 * 512))
+        let usable: ByteRange = 1 << 20..<(256 << 20) - 33 * 512
+        #expect(table.usable == usable)
         #expect(table.partitions.map(\.name) == ["EFI", "root"])
         #expect(table.partitions.map(\.range) == [1 << 20..<33 << 20, 33 << 20..<133 << 20])
         #expect(table.partitions.first?.guid.description == "11111111-8483-4772-8e79-3d69d8477de5")

@@ -77,14 +77,16 @@ public final class MemoryDisk: BlockWriter {
     /// Makes every byte of `range` zero.
     public func writeZeros(_ range: ByteRange) throws(BlockIOError) {
         try apply(.zeros(range), .zero, range.lowerBound, Int(range.byteCount)) { bytes in
-            for index in range { bytes[Int(index)] = 0 }
+            bytes.replaceSubrange(
+                Int(range.lowerBound)..<Int(range.upperBound), with: repeatElement(0, count: Int(range.byteCount)))
         }
     }
 
     /// Fills `range` with a pattern that nobody expects there.
     public func discard(_ range: ByteRange) throws(BlockIOError) {
         try apply(.discard(range), .discard, range.lowerBound, Int(range.byteCount)) { bytes in
-            for index in range { bytes[Int(index)] = 0xDB }
+            bytes.replaceSubrange(
+                Int(range.lowerBound)..<Int(range.upperBound), with: repeatElement(0xDB, count: Int(range.byteCount)))
         }
     }
 

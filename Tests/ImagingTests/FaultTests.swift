@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import Codecs
+import DiskModel
+import Filesystems
+import Glibc
+import ImageStore
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import Imaging
+
+@Suite struct FaultTests {
+    private let seed = UInt64.random(in: .min ... .max)
+    /// All cases with REFORGE_FULL=1, a sample otherwise.
+    private var isFull: Bool { getenv("REFORGE_FULL") != nil }
+
+    /// The power is cut after each effect on the target in turn, up to the commit: no prefix shows a valid table, to
+    /// our own reader, to libblkid or to sfdisk.
+    @Test func noPrefixOfARestoreLooksWhole() throws {
+        let scratch = try ScratchFolder()
+        let image = scratch.path.appending("image")
+        let made = try MadeUpDisk(seed: seed)
+        _ = try made.capture(to: image)
+        // The target held the same disk before: its tables are valid, and its backup would be, too.
+        let length = MadeUpDisk.byteCount + (4 << 20)
+        let before = try MadeUpDisk(seed: seed &+ 1)
+        let old = MemoryDisk(byteCount: length)
+        _ = try {
+            let other = scratch.path.appending("other")
+            _ = try before.capture(to: other)
+            return try restore(other, onto: old, plan: try before.plan(targetByteCount: length))
+        }()
+        let initial = old.bytes
+        #expect(try GPTReader.read(MemoryDisk(initial)) != nil)
+        let target = MemoryDisk(initial)
+        _ = try restore(image, onto: target, plan: try made.plan(targetByteCount: length, policy: .grow))
+        let log = target.log
+        // The commit: the last write of block 0.
+        let commit = try #require(log.lastIndex { if case .write(0, _) = $0 { true } else { false } })
+        #expect(commit == log.count - 2, "block 0 is the last write, then a flush")
+
+        var bytes = initial
+        var toolSamples = 0
+        let disk = scratch.path.appending("prefix")
+        for (index, effect) in log[..<commit].enumerated() {
+            switch effect {
+            case .write(let offset, let data): bytes.replaceSubrange(Int(offset)..<Int(offset) + data.count, with: data)
+            case .zeros(let range):
+                bytes.replaceSubrange(
+                    Int(range.lowerBound)..<Int(range.upperBound), with: repeatElement(0, count: Int(range.byteCount)))
+            case .discard, .flush: break
+            }
+            #expect(try GPTReader.read(MemoryDisk(bytes)) == nil, "prefix of \(index + 1) effects, seed \(seed)")
+            // Other people's readers: each of the first and last effects, and a sample of those between.
+            guard isFull || index < 6 || index > commit - 6 || index % 16 == 0 else { continue }
+            toolSamples += 1
+            try Files.write(bytes, to: disk)
+            let sfdisk = try ChildProcess.run(["sfdisk", "-d", disk.string])
+            #expect(!sfdisk.succeeded, "sfdisk read a table after \(index + 1) effects: \(sfdisk.text)")
+            let blkid = try ChildProcess.run(["blkid", "-p", "-o", "export", disk.string])
+            #expect(!blkid.text.contains("PTTYPE"), "blkid saw a table after \(index + 1) effects: \(blkid.text)")
+        }
+        #expect(toolSamples >= 10)
+        print("power cut: \(commit) prefixes, \(toolSamples) of them shown to sfdisk and blkid, seed \(seed)")
+    }
+
+    /// A target that fails at its k-th effect: the restore says so, and never calls the disk complete.
+    @Test func aFailingTargetIsNeverCalledComplete() throws {
+        let scratch = try ScratchFolder()
+        let image = scratch.path.appending("image")
+        let made = try MadeUpDisk(seed: seed)
+        _ = try made.capture(to: image)
+        let plan = try made.plan(targetByteCount: 16 << 20)
+        let whole = MemoryDisk(byteCount: 16 << 20)
+        _ = try restore(image, onto: whole, plan: plan)
+        let effectCount = whole.log.count
+        var random = SeededGenerator(seed: seed)
+        let cases = isFull ? Array(0..<effectCount) : (0..<25).map { _ in Int.random(in: 0..<effectCount, using: &random) }
+        for failing in cases + [0, effectCount - 1] {
+            let target = MemoryDisk(byteCount: 16 << 20)
+            target.fail(after: failing)
+            let file = try OwnedDescriptor.open(image, .readOnly)
+            let executor = RestoreExecutor(plan, target: target, targetPath: nil, progress: Progress())
+            #expect(throws: ImagingError.self, "effect \(failing), seed \(seed)") {
+                try executor.run(try ImageStreamReader(file.raw, name: "image"))
+            }
+            #expect(executor.state == .partial)
+        }
+    }
+
+    /// One flipped bit anywhere: verification reports it, or the image says the same as before.
+    @Test func everyFlippedBitIsReported() throws {
+        let scratch = try ScratchFolder()
+        let path = scratch.path.appending("image")
+        let made = try MadeUpDisk(seed: seed)
+        _ = try made.capture(to: path)
+        let bytes = try Files.read(path)
+        var random = SeededGenerator(seed: seed)
+        var harmless: [Int] = []
+        for _ in 0..<(isFull ? 3000 : 250) {
+            let position = Int.random(in: 0..<bytes.count, using: &random)
+            var damaged = bytes
+            damaged[position] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+            let copy = scratch.path.appending("damaged")
+            try Files.write(damaged, to: copy)
+            let file = try OwnedDescriptor.open(copy, .readOnly)
+            do {
+                _ = try ImageVerifier.verify(try ImageStreamReader(file.raw, name: "damaged"), progress: Progress())
+                harmless.append(position)
+            } catch {
+                continue
+            }
+        }
+        #expect(harmless.isEmpty, "not reported at bytes \(harmless), seed \(seed)")
+    }
+
+    @Test func aBadChunkLeavesNoTable() throws {
+        let scratch = try ScratchFolder()
+        let path = scratch.path.appending("image")
+        let made = try MadeUpDisk(seed: seed)
+        _ = try made.capture(to: path)
+        var bytes = try Files.read(path)
+        bytes[bytes.count / 2] ^= 0x20
+        try Files.write(bytes, to: path)
+        let target = MemoryDisk(byteCount: 16 << 20)
+        do {
+            _ = try restore(path, onto: target, plan: try made.plan(targetByteCount: 16 << 20))
+            Issue.record("a damaged image was restored, seed \(seed)")
+        } catch let error as ImagingError {
+            guard case .image = error else {
+                Issue.record("\(error)")
+                return
+            }
+        }
+        #expect(target.bytes.prefix(512).allSatisfy { $0 == 0 })
+        #expect(try GPTReader.read(target) == nil)
+    }
+
+    @Test func aTruncatedImageIsNeverCommitted() throws {
+        let scratch = try ScratchFolder()
+        let path = scratch.path.appending("image")
+        let made = try MadeUpDisk(seed: seed)
+        _ = try made.capture(to: path)
+        let bytes = try Files.read(path)
+        var random = SeededGenerator(seed: seed)
+        for length in (0..<20).map({ _ in Int.random(in: 0..<bytes.count, using: &random) }) + [bytes.count - 1, 0, 7] {
+            try Files.write(Array(bytes[..<length]), to: path)
+            let target = MemoryDisk(byteCount: 16 << 20)
+            #expect(throws: (any Error).self, "\(length) bytes, seed \(seed)") {
+                try restore(path, onto: target, plan: try made.plan(targetByteCount: 16 << 20))
+            }
+            #expect(try GPTReader.read(target) == nil)
+        }
+    }
+
+    /// A restore that was cut off goes on behind what its journal says is written.
+    @Test func anInterruptedRestoreGoesOn() throws {
+        let scratch = try ScratchFolder()
+        let image = scratch.path.appending("image")
+        let made = try MadeUpDisk(seed: seed)
+        _ = try made.capture(to: image)
+        let length = 16 << 20
+        let plan = try made.plan(targetByteCount: length)
+        let target = MemoryDisk(byteCount: length)
+        // As a cut-off run leaves it: data up to a chunk boundary, and a journal that says so.
+        let position: UInt64 = 3 << 20
+        let whole = MemoryDisk(byteCount: length)
+        _ = try restore(image, onto: whole, plan: plan)
+        try target.writeBytes(Array(whole.bytes[(1 << 20)..<Int(position)]), at: 1 << 20)
+        var journal = RestoreJournal(
+            phase: .data, sequence: 6, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: position)
+        try journal.write(to: target)
+        let (executor, outcome) = try restore(image, onto: target, plan: plan, options: .init(verify: true))
+        #expect(outcome.resumedFrom == position)
+        #expect(outcome.writtenByteCount < made.header.manifest.usedByteCount)
+        #expect(executor.state == .complete)
+        #expect(target.bytes == whole.bytes, "seed \(seed)")
+    }
+
+    @Test func aJournalOfAnotherPlanIsNotFollowed() throws {
+        let scratch = try ScratchFolder()
+        let image = scratch.path.appending("image")
+        let made = try MadeUpDisk(seed: seed)
+        _ = try made.capture(to: image)
+        let plan = try made.plan(targetByteCount: 16 << 20)
+        let target = MemoryDisk(byteCount: 16 << 20)
+        var journal = RestoreJournal(
+            phase: .data, sequence: 1, imageUUID: plan.imageUUID, planDigest: ContentHash(of: [1]), position: 8 << 20)
+        try journal.write(to: target)
+        let (_, outcome) = try restore(image, onto: target, plan: plan, options: .init(verify: true))
+        #expect(outcome.resumedFrom == nil)
+    }
+
+    @Test func aTornJournalSlotLeavesTheOther() throws {
+        let target = MemoryDisk(byteCount: 2 << 20)
+        var journal = RestoreJournal(
+            phase: .data, sequence: 0, imageUUID: .random(), planDigest: ContentHash(of: []), position: 1)
+        try journal.write(to: target)
+        journal.position = 2
+        try journal.write(to: target)
+        #expect(try RestoreJournal.read(target) == journal)
+        try target.writeBytes([0xAA], at: RestoreJournal.slotOffsets[Int(journal.sequence % 2)] + 20)
+        #expect(try RestoreJournal.read(target)?.position == 1)
+    }
+
+    @Test func aReadErrorEndsTheCaptureWithItsPlace() throws {
+        let scratch = try ScratchFolder()
+        let made = try MadeUpDisk(seed: seed, allUsed: true)
+        let source = MemoryDisk(made.bytes)
+        source.makeUnreadable(5_000_000..<5_000_512)
+        do {
+            _ = try made.capture(to: scratch.path.appending("image"), source: source)
+            Issue.record("an unreadable disk was captured")
+        } catch let error as ImagingError {
+            guard case .block(let error) = error else {
+                Issue.record("\(error)")
+                return
+            }
+            #expect(error.operation == .read && error.offset <= 5_000_000)
+        }
+        // Nothing is left, under any name.
+        #expect(Files.names(in: scratch.path).isEmpty)
+    }
+
+    /// A full disk: /dev/full takes nothing.
+    @Test func aFullDiskEndsTheCapture() throws {
+        let made = try MadeUpDisk(seed: seed)
+        let full = try OwnedDescriptor.open("/dev/full", .writeOnly)
+        do {
+            _ = try ImageWriter(to: full.raw, name: "/dev/full", header: made.header)
+            Issue.record("a full disk took an image")
+        } catch let error as SystemCallError {
+            #expect(error.errno == .noSpace)
+        }
+    }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import Glibc
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import LinuxSystem
+
+@Suite struct LinuxSystemTests {
+    @Test func mountTableLinesAreParsed() {
+        let text = """
+            36 35 98:0 /mnt1 /mnt2\\040with\\134odd rw,noatime master:1 - ext3 /dev/root rw,errors=continue
+            nonsense
+            37 35 0:5 / /dev rw - devtmpfs udev ro,size=1
+            """
+        let entries = MountEntry.parse(text)
+        #expect(entries.count == 2)
+        #expect(entries[0].mountPoint == "/mnt2 with\\odd" && entries[0].device == "98:0" && !entries[0].isReadOnly)
+        #expect(entries[1].isReadOnly && entries[1].type == "devtmpfs")
+    }
+
+    @Test func childrenAreFedAndDrained() throws {
+        // More than a pipe holds, both ways at once.
+        let input = [UInt8](repeating: 65, count: 1 << 20)
+        let output = try ChildProcess.run(["cat"], input: input)
+        #expect(output.succeeded && output.standardOutput == input)
+        let failed = try ChildProcess.run(["sh", "-c", "echo out; echo err >&2; exit 3"])
+        #expect(failed.ending == .exited(3) && failed.text == "out\n" && failed.errorText == "err\n")
+        #expect(throws: SystemCallError.self) { try ChildProcess.run(["/no/such/program"]) }
+    }
+
+    @Test func aChildThatHangsIsKilled() throws {
+        let start = SystemFacts.monotonicSeconds()
+        let output = try ChildProcess.run(["sleep", "60"], timeoutSeconds: 0.3)
+        #expect(output.ending == .signalled(SIGKILL))
+        #expect(SystemFacts.monotonicSeconds() - start < 10)
+    }
+
+    @Test func childrenInheritNothing() throws {
+        let scratch = try ScratchFolder()
+        let leak = Glibc.open(scratch.path.appending("leak").string, O_CREAT | O_RDWR, 0o600)
+        defer { close(leak) }
+        let output = try ChildProcess.run(["sh", "-c", "ls /proc/self/fd"])
+        #expect(!output.text.split(separator: "\n").contains("\(leak)"))
+    }
+
+    @Test func pathsStayBelowTheirAnchor() throws {
+        let scratch = try ScratchFolder()
+        let root = scratch.path.appending("root")
+        try Files.makeFolders(root.appending("etc/deep"))
+        try Files.write(Array("outside".utf8), to: scratch.path.appending("secret"))
+        symlink("../secret", root.appending("escape").string)
+        symlink(scratch.path.appending("secret").string, root.appending("absolute").string)
+        symlink("/etc", root.appending("inside").string)
+        let folder = try AnchoredFolder(root)
+        #expect(throws: SystemCallError.self) { try folder.read("escape") }
+        #expect(throws: SystemCallError.self) { try folder.read("absolute") }
+        #expect(throws: SystemCallError.self) { try folder.read("../secret") }
+        try folder.write(Array("new".utf8), to: "inside/fstab")
+        #expect(try Files.read(root.appending("etc/fstab")) == Array("new".utf8))
+        chmod(root.appending("etc/fstab").string, 0o600)
+        try folder.write(Array("newer".utf8), to: "etc/fstab")
+        var status = stat()
+        stat(root.appending("etc/fstab").string, &status)
+        #expect(status.st_mode & 0o777 == 0o600)
+        try folder.makeFolders("etc/deep/er")
+        #expect(folder.names(in: "etc/deep") == ["er"])
+    }
+
+    @Test func queuesKeepOrderAndEnd() throws {
+        let queue = BoundedQueue<Int>(capacity: 2)
+        let producer = try WorkerThread {
+            for number in 0..<1000 { queue.push(number) }
+            queue.close()
+        }
+        var received: [Int] = []
+        while let number = queue.pop() { received.append(number) }
+        producer.join()
+        #expect(received == Array(0..<1000))
+        #expect(!queue.push(1))
+    }
+
+    @Test func filesAsDisks() throws {
+        let scratch = try ScratchFolder()
+        let path = scratch.path.appending("disk")
+        try Files.write([UInt8](repeating: 7, count: 8192), to: path)
+        let disk = try BlockDevice(opening: path, .exclusiveWrite, sectorSize: 4096)
+        #expect(disk.byteCount == 8192 && disk.logicalSectorSize == 4096 && !disk.isDevice)
+        try disk.writeZeros(100..<200)
+        try disk.writeBytes([1, 2, 3], at: 8189)
+        #expect(try disk.readBytes(at: 98, count: 4) == [7, 7, 0, 0])
+        #expect(throws: BlockIOError.self) { try disk.writeBytes([1, 2, 3, 4], at: 8189) }
+        #expect(throws: BlockIOError.self) { try disk.readBytes(at: .max, count: 2) }
+        #expect(throws: SystemCallError.self) { try BlockDevice(opening: FilePath("/dev/null")) }
+        #expect(throws: SystemCallError.self) { try BlockDevice(opening: scratch.path.appending("missing")) }
+    }
+
+    @Test(.enabled(if: SystemFacts.isRoot, "loop devices need root"))
+    func loopDevicesShowAPartOfAFile() throws {
+        let scratch = try ScratchFolder()
+        let path = scratch.path.appending("disk")
+        try Files.write((0..<65_536).map { UInt8($0 / 4096) } as [UInt8], to: path)
+        var node = FilePath("")
+        do {
+            let loop = try LoopDevice(over: path, range: 8192..<16_384)
+            node = loop.path
+            let device = try BlockDevice(opening: node, .exclusiveWrite)
+            #expect(device.byteCount == 8192 && device.isDevice)
+            #expect(try device.readBytes(at: 4095, count: 2) == [2, 3])
+            try device.writeBytes([0xEE], at: 0)
+        }
+        #expect(try Files.read(path)[8192] == 0xEE)
+        // The kernel lets go of the file a moment after the last close.
+        let backing = FilePath("/sys/block/\(node.lastComponent?.string ?? "none")/loop/backing_file")
+        for _ in 0..<100 where Files.text(backing) == path.string { SystemFacts.sleep(seconds: 0.05) }
+        #expect(Files.text(backing) != path.string)
+    }
+
+    @Test func placesInTheMachineAreNamedAsUdevDoes() throws {
+        let scratch = try ScratchFolder()
+        let sys = scratch.path.appending("sys")
+        func add(_ name: String, at place: String) throws {
+            try Files.makeFolders(sys.appending("devices/\(place)"))
+            try Files.makeFolders(sys.appending("block"))
+            symlink("../devices/\(place)", sys.appending("block/\(name)").string)
+        }
+        try add("nvme0n1", at: "pci0000:00/0000:00:04.0/nvme/nvme0/nvme0n1")
+        try add("vda", at: "pci0000:00/0000:00:05.0/virtio2/block/vda")
+        try add("sdb", at: "pci0000:00/0000:00:1d.0/usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/block/sdb")
+        let directory = DiskDirectory(sys: sys)
+        #expect(directory.pathByPlace(of: "nvme0n1") == "pci-0000:00:04.0-nvme-1")
+        #expect(directory.pathByPlace(of: "vda") == "pci-0000:00:05.0")
+        #expect(directory.pathByPlace(of: "sdb") == "pci-0000:00:1d.0-usb-0:1:1.0-scsi-0:0:0:0")
+    }
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import TestSupport
+import Testing
+
+@testable import RecoveryInit
+
+@Suite struct KernelCommandLineTests {
+    typealias Parameter = KernelCommandLine.Parameter
+
+    /// What lib/cmdline.c's next_arg makes of each line.
+    @Test(arguments: [
+        ("", []),
+        ("quiet", [Parameter("quiet")]),
+        ("  a=1\t b \n", [Parameter("a", "1"), Parameter("b")]),
+        ("a=\"x y\" b", [Parameter("a", "x y"), Parameter("b")]),
+        ("\"a=x y\" b=2", [Parameter("a", "x y"), Parameter("b", "2")]),
+        ("\"a b\"", [Parameter("a b")]),
+        ("a=x\"y z\"w", [Parameter("a", "x\"y z\"w")]),
+        ("a=\"\"", [Parameter("a", "")]),
+        ("a=", [Parameter("a", "")]),
+        ("a=b=c", [Parameter("a", "b=c")]),
+        ("=x", [Parameter("=x")]),
+        ("a=\"open end", [Parameter("a", "open end")]),
+        ("reforge.restore=\"LABEL=My Disk:/a b.img.zst\"", [Parameter("reforge.restore", "LABEL=My Disk:/a b.img.zst")]),
+    ]) func parsesAsTheKernelDoes(line: String, expected: [Parameter]) {
+        #expect(KernelCommandLine.parse(line) == expected)
+    }
+}
+
+@Suite struct RecoverySettingsTests {
+    @Test func readsARestore() throws {
+        let settings = try RecoverySettings.parse(
+            commandLine:
+                "BOOT_IMAGE=/vmlinuz quiet reforge.restore=\"LABEL=My Disk:/a b.img.zst\" reforge.target=size>=20G "
+                + "reforge.layout=keep reforge.image_id=00AABBCCDD reforge.verify reforge.finish=poweroff")
+        let expected = RecoverySettings(
+            job: .restore(
+                .init(
+                    image: .file(.label("My Disk"), path: "/a b.img.zst"), target: .atLeast(20 << 30), layout: .keep,
+                    imageID: "00aabbccdd", verify: true)), finish: .poweroff)
+        #expect(settings == expected)
+        let json = """
+            {"restore": "LABEL=My Disk:/a b.img.zst", "target": "size>=20G", "layout": "keep", "image-id": "00aabbccdd",
+             "verify": true, "finish": "poweroff"}
+            """
+        #expect(try RecoverySettings.parse(json: Array(json.utf8)) == expected)
+    }
+
+    @Test func readsACapture() throws {
+        let settings = try RecoverySettings.parse(commandLine: "reforge.capture=serial=X1 reforge.to=UUID=AB-12:/i.img.zst")
+        #expect(settings == RecoverySettings(job: .capture(.serial("X1"), to: .file(.uuid("AB-12"), path: "/i.img.zst"))))
+    }
+
+    @Test func noneIsNotEmpty() throws {
+        #expect(try RecoverySettings.parse(commandLine: "quiet root=/dev/sda1 reforgex.a=1") == nil)
+        #expect(try RecoverySettings.parse(json: Array("{}".utf8)) == RecoverySettings())
+        #expect(try RecoverySettings.parse(commandLine: "reforge.finish=shell") == RecoverySettings(finish: .shell))
+    }
+
+    @Test(arguments: [
+        ("reforge.restor=x", "restor is not a setting"),
+        ("reforge.restore=LABEL=A:/b", "needs reforge.target"),
+        ("reforge.target=only", "makes sense with reforge.restore only"),
+        ("reforge.capture=only", "needs reforge.to"),
+        ("reforge.to=LABEL=A:/b", "makes sense with reforge.capture only"),
+        ("reforge.restore=LABEL=A:/b reforge.capture=only reforge.target=only reforge.to=LABEL=A:/b", "exclude each other"),
+        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.layout=shrink", "none of keep, grow"),
+        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.image-id=xyz", "8 to 64 hexadecimal"),
+        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.verify=maybe", "neither yes nor no"),
+        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.target=serial=1", "twice"),
+        ("reforge.finish=halt", "none of reboot, poweroff, shell"),
+        ("reforge.restore=ftp://x/y reforge.target=only", "not a location"),
+        ("reforge.restore=LABEL=A:/b reforge.target=sda", "not a disk selector"),
+        ("reforge.capture=only reforge.to=http://h/x", "cannot be sent"),
+        ("reforge.=1", "not a setting"),
+    ]) func refusesWithTheReason(line: String, reason: String) {
+        let error = refusal { () throws(RecoveryError) in try RecoverySettings.parse(commandLine: line) }
+        #expect(error?.status == 64)
+        #expect(error?.message.contains(reason) == true, "\(error?.message ?? "accepted")")
+    }
+
+    @Test(arguments: [
+        ("[]", "not one JSON object"), ("", "not one JSON object"), ("{\"verify\": 3}", "\"verify\" is not a text"),
+        ("{\"restore\": {\"a\": 1}}", "\"restore\" is not a text"), ("{\"reforge.restore\": \"x\"}", "reforge.restore is not a setting"),
+        ("{\"restore\": null}", "not one JSON object"), ("{\"finish\": true}", "finish=yes is none of"),
+    ]) func refusesJSON(text: String, reason: String) {
+        let error = refusal { () throws(RecoveryError) in try RecoverySettings.parse(json: Array(text.utf8)) }
+        #expect(error?.status == 64)
+        #expect(error?.message.contains(reason) == true, "\(error?.message ?? "accepted")")
+    }
+
+    @Test(arguments: [1, 2, 3] as [UInt64]) func survivesAnything(seed: UInt64) {
+        var random = SeededGenerator(seed: seed)
+        let pieces = [
+            "reforge.restore=", "reforge.target=", "reforge.capture=", "reforge.to=", "reforge.verify", "\"", " ", "=",
+            "LABEL=", "UUID=", "/dev/", ":/", "http://", "[", "]", ":99999", "size>=", "serial=", "only", "..", "{", "}",
+            "{\"restore\":", ",", "[[[[", "\\u0000", "true",
+        ]
+        for _ in 0..<3000 {
+            let text = hostileText(pieces, using: &random)
+            _ = KernelCommandLine.parse(text)
+            _ = try? RecoverySettings.parse(commandLine: text)
+            _ = try? RecoverySettings.parse(json: Array(text.utf8))
+            if let location = try? Location.parse(text) {
+                // What was accepted is what it says it is, and stays that.
+                #expect((try? Location.parse(location.description)) == location, "seed \(seed): \(text)")
+                if case .file(_, let path) = location { #expect(!path.split(separator: "/").contains("..")) }
+            }
+            if let selector = try? DiskSelector.parse(text) {
+                #expect((try? DiskSelector.parse(selector.description)) == selector, "seed \(seed): \(text)")
+            }
+            _ = BlockVolume.parseExport(text)
+            _ = Console.names(active: text)
+            _ = HTTPStream.statusCode(header: text)
+            _ = SupervisorMessage(text)
+            _ = SessionRequest(text)
+            _ = Menu.choice(text)
+            _ = InspectedImage(json: Array(text.utf8))
+        }
+    }
+
+    @Test func deepJSONIsRefused() {
+        let deep = Array(repeating: UInt8(ascii: "["), count: 60_000)
+        #expect(refusal { () throws(RecoveryError) in try RecoverySettings.parse(json: deep) }?.status == 64)
+        let long = Array("{\"restore\":\"".utf8) + Array(repeating: UInt8(ascii: "a"), count: 70_000)
+        #expect(refusal { () throws(RecoveryError) in try RecoverySettings.parse(json: long) }?.message.contains("65536") == true)
+    }
+}
+
+@Suite struct LocationTests {
+    @Test(arguments: [
+        ("LABEL=REFORGE:/debian.img.zst", Location.file(.label("REFORGE"), path: "/debian.img.zst")),
+        ("LABEL=a:b:/c:/d", .file(.label("a:b"), path: "/c:/d")),
+        ("UUID=1234-ABCD:/x/y", .file(.uuid("1234-ABCD"), path: "/x/y")),
+        ("/dev/sdb1:/x", .file(.device("/dev/sdb1"), path: "/x")),
+        ("http://10.0.2.2:8000/x.img.zst", .http("http://10.0.2.2:8000/x.img.zst")),
+        ("http://[fe80::1]:80/x", .http("http://[fe80::1]:80/x")), ("HTTP://h/x", .http("HTTP://h/x")),
+    ]) func parses(text: String, expected: Location) throws {
+        #expect(try Location.parse(text) == expected)
+        #expect(try Location.parse(text).description == text)
+    }
+
+    @Test(arguments: [
+        "", "x", "LABEL=:/x", "LABEL=a", "LABEL=a:x", "LABEL=a:/", "LABEL=a:/x/", "LABEL=a:/../x", "LABEL=a:/x/../y",
+        "UUID=x y:/a", "/dev/:/x", "/dev/../etc:/x", "/etc/passwd:/x", "https://h/x", "http://", "http:///x", "http://h",
+        "http://h/", "http://u:p@h/x", "http://h:0/x", "http://h:65536/x", "http://h:x/y", "http://-o/x", "http://h/a b",
+        "http://[::1/x", "http://[::1]x/y", "http://h/ä", "LABEL=a:/x\u{0}y", "LABEL=a:/x\ny", "http://h\u{1B}/x",
+    ]) func refuses(text: String) {
+        #expect(refusal { () throws(RecoveryError) in try Location.parse(text) }?.status == 64, "\(text)")
+    }
+}
+
+@Suite struct DiskSelectorTests {
+    private static func disk(
+        _ name: String, _ gibibytes: UInt64, serial: String? = nil, wwn: String? = nil, place: String? = nil,
+        _ exclusion: DiskCandidate.Exclusion? = nil
+    ) -> DiskCandidate {
+        DiskCandidate(
+            identity: DiskIdentity(path: "/dev/\(name)", kernelName: name, serial: serial, wwn: wwn, pathByPlace: place),
+            byteCount: gibibytes << 30, exclusion: exclusion)
+    }
+    private static let disks = [
+        disk("sda", 100, serial: " ABC 1 ", wwn: "naa.50014EE2", place: "pci-0000:00:1f.2-ata-1"),
+        disk("sdb", 32, serial: "STICK", .medium), disk("nvme0n1", 500, serial: "TWIN", wwn: "eui.0025-38"),
+        disk("nvme1n1", 500, serial: "TWIN", .image),
+    ]
+
+    @Test(arguments: [
+        ("serial=ABC 1", "/dev/sda"), ("wwn=0x50014ee2", "/dev/sda"), ("wwn=naa.50014EE2", "/dev/sda"),
+        ("wwn=002538", "/dev/nvme0n1"), ("path=pci-0000:00:1f.2-ata-1", "/dev/sda"),
+        ("path=/dev/disk/by-path/pci-0000:00:1f.2-ata-1", "/dev/sda"), ("size>=200G", "/dev/nvme0n1"),
+    ]) func choosesOne(text: String, path: String) throws {
+        #expect(try DiskSelector.parse(text).choose(from: Self.disks).identity.path == path)
+    }
+
+    @Test(arguments: [
+        ("serial=abc 1", 78, "no disk matches"), ("serial=TWIN", 78, "2 disks match"), ("serial=STICK", 77, "recovery medium is on it"),
+        ("size>=1T", 78, "no disk matches"), ("size>=30G", 78, "2 disks match"), ("only", 78, "2 disks match"),
+        ("path=pci-0", 78, "no disk matches"),
+    ]) func refuses(text: String, status: Int32, reason: String) throws {
+        let selector = try DiskSelector.parse(text)
+        let error = refusal { () throws(RecoveryError) in try selector.choose(from: Self.disks) }
+        #expect(error?.status == status)
+        #expect(error?.message.contains(reason) == true, "\(error?.message ?? "chosen")")
+        if status == 78 { #expect(error?.message.contains("/dev/sda") == true) }
+    }
+
+    @Test func onlyIsTheOnlyOne() throws {
+        #expect(try DiskSelector.only.choose(from: Array(Self.disks[0...1])).identity.path == "/dev/sda")
+        #expect(refusal { () throws(RecoveryError) in try DiskSelector.only.choose(from: [Self.disks[1]]) }?.status == 78)
+        #expect(refusal { () throws(RecoveryError) in try DiskSelector.only.choose(from: []) }?.status == 78)
+    }
+
+    @Test func theMediumMayBeReadWhereItIsNamed() throws {
+        #expect(try DiskSelector.serial("STICK").choose(from: Self.disks, reading: true).identity.path == "/dev/sdb")
+        let image = DiskSelector.node("/dev/nvme1n1")
+        #expect(refusal { () throws(RecoveryError) in try image.choose(from: Self.disks, reading: true) }?.status == 77)
+    }
+
+    @Test(arguments: ["", "sda", "serial=", "serial= ", "wwn=0x", "path=", "path=a/b", "size>=", "size>=1X", "size>=99999999T", "size>1G", "ONLY"])
+    func refusesText(text: String) {
+        #expect(refusal { () throws(RecoveryError) in try DiskSelector.parse(text) }?.status == 64)
+    }
+
+    @Test func namesFromDevicesCannotSteerATerminal() {
+        let evil = Self.disk("sda", 1, serial: "\u{1B}[2J\u{7}x\u{202E}y\n")
+        #expect(!evil.line.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x202E })
+    }
+
+    @Test(arguments: [("512", 512), ("64k", 65536), ("1M", 1 << 20), ("20GiB", 20 << 30), ("2tib", 2 << 40), ("7B", 7)] as [(String, UInt64)])
+    func sizes(text: String, expected: UInt64) { #expect(SizeText.parse(text) == expected) }
+}

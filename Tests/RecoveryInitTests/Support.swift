@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import RecoveryInit
+
+/// Random text from pieces that mean something to a parser, and from bytes that mean nothing.
+func hostileText(_ pieces: [String], using random: inout SeededGenerator) -> String {
+    var bytes: [UInt8] = []
+    for _ in 0..<Int.random(in: 0...12, using: &random) {
+        if Int.random(in: 0..<3, using: &random) > 0 {
+            bytes += Array((pieces.randomElement(using: &random) ?? "").utf8)
+        } else {
+            bytes += (0..<Int.random(in: 0...6, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+        }
+    }
+    return String(decoding: bytes, as: UTF8.self)
+}
+
+/// The status and message of the refusal that `body` must end with.
+func refusal<Value>(_ body: () throws(RecoveryError) -> Value) -> RecoveryError? {
+    do {
+        _ = try body()
+        return nil
+    } catch {
+        return error
+    }
+}
+
+/// Whether a program is there to test with.
+func has(_ programs: String...) -> Bool {
+    programs.allSatisfy { name in
+        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].contains { Files.exists(FilePath("\($0)/\(name)")) }
+    }
+}
+
+/// The checkout, three folders above this file.
+let projectRoot = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
+
+/// Runs a program that must succeed; its output.
+@discardableResult
+func run(_ arguments: String..., input: String = "") throws -> String {
+    let output = try ChildProcess.run(arguments, input: Array(input.utf8), timeoutSeconds: 120)
+    #expect(output.succeeded, "\(arguments): \(output.lastWords)")
+    return output.text
+}
+
+/// A folder for one test, removed with the test.
+final class TemporaryFolder {
+    let path: FilePath
+    init() throws { path = try Files.makeTemporaryFolder("reforge-init") }
+    deinit { _ = try? ChildProcess.run(["rm", "-rf", path.string]) }
+    func file(_ name: String) -> FilePath { path.appending(name) }
+}
