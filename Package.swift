@@ -35,10 +35,11 @@ let package = Package(
         .target(name: "DiskModel", dependencies: ["ByteParsing"], swiftSettings: hostile),
         .target(name: "LinuxSystem", dependencies: ["DiskModel", "CLinuxShims", system], swiftSettings: common),
         .target(
-            name: "Filesystems", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "CBlkid"],
+            name: "Filesystems", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "CBlkid", system],
             swiftSettings: hostile),
         .target(
-            name: "DiskEditing", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "CParted", system],
+            name: "DiskEditing",
+            dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "CParted", system],
             swiftSettings: common),
         .target(name: "Codecs", dependencies: ["CZstd", crypto], swiftSettings: common),
         .target(
@@ -58,26 +59,51 @@ let package = Package(
             swiftSettings: common),
         .target(
             name: "RecoveryInit",
-            dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "ImageStore", system],
+            dependencies: [
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "ImageStore", system,
+            ],
             swiftSettings: common),
         .executableTarget(
             name: "reforge",
             dependencies: [
-                "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "LinuxSystem", "Filesystems", "ImageStore", "Imaging",
+                "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "LinuxSystem", "Filesystems", "ImageStore",
+                "Imaging",
                 "BootRepair", "RecoveryInit",
                 "CEarlyBoot", system, .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),
 
         .target(name: "TestSupport", dependencies: ["DiskModel", "LinuxSystem", system], path: "Tests/TestSupport"),
         .testTarget(name: "ByteParsingTests", dependencies: ["ByteParsing"]),
-        .testTarget(name: "DiskModelTests", dependencies: ["DiskModel", "TestSupport"]),
-        .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "TestSupport", system]),
-        .testTarget(name: "FilesystemsTests", dependencies: ["Filesystems", "TestSupport", "LinuxSystem"]),
-        .testTarget(name: "DiskEditingTests", dependencies: ["DiskEditing", "Filesystems", "TestSupport"]),
+        .testTarget(
+            name: "DiskModelTests",
+            dependencies: ["DiskModel", "TestSupport", "ByteParsing"]),
+        .testTarget(
+            name: "LinuxSystemTests",
+            dependencies: ["LinuxSystem", "TestSupport", "DiskModel", system]),
+        .testTarget(
+            name: "FilesystemsTests",
+            dependencies: ["Filesystems", "TestSupport", "LinuxSystem", "DiskModel", "ByteParsing", system]),
+        .testTarget(
+            name: "DiskEditingTests",
+            dependencies: [
+                "DiskEditing", "Filesystems", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system,
+            ]),
         .testTarget(name: "CodecsTests", dependencies: ["Codecs"]),
-        .testTarget(name: "ImageStoreTests", dependencies: ["ImageStore", "TestSupport"]),
-        .testTarget(name: "ImagingTests", dependencies: ["Imaging", "ImageStore", "Filesystems", "TestSupport"]),
-        .testTarget(name: "BootRepairTests", dependencies: ["BootRepair", "TestSupport"]),
+        .testTarget(
+            name: "ImageStoreTests",
+            dependencies: ["ImageStore", "TestSupport", "ByteParsing", "Codecs", "DiskModel", "LinuxSystem", system]),
+        .testTarget(
+            name: "ImagingTests",
+            dependencies: [
+                "Imaging", "ImageStore", "Filesystems", "DiskEditing", "TestSupport", "ByteParsing", "Codecs",
+                "DiskModel", "LinuxSystem", system,
+            ]),
+        .testTarget(
+            name: "FilesystemResizeTests",
+            dependencies: ["FilesystemResize", "TestSupport", "DiskModel", "LinuxSystem", system]),
+        .testTarget(
+            name: "BootRepairTests",
+            dependencies: ["BootRepair", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system]),
         .testTarget(name: "RecoveryInitTests", dependencies: ["RecoveryInit", "TestSupport"]),
     ]
 )

@@ -19,6 +19,8 @@ extension BootRepairPlanner {
             return false
         case .right, .misdirected, .noBootCode, .noCoreImage: break
         }
+        // A partition for core.img alone was never meant to start this disk.
+        if !isAtHand, bios.chain == .noCoreImage, bios.bootCode == .none { return false }
         guard survey.sectorSize == 512 else {
             if isAtHand {
                 pending.append(
@@ -100,7 +102,8 @@ extension BootRepairPlanner {
         return .made(
             modulesFolder: nil, prefix: prefix,
             modules: modules + [
-                "normal", "configfile", "linux", "search", "search_fs_uuid", "search_label", "test", "echo", "ls", "gzio",
+                "normal", "configfile", "linux", "search", "search_fs_uuid", "search_label", "test", "echo", "ls",
+                "gzio",
                 "loadenv", "all_video", "serial", "terminal", "minicmd", "reboot", "halt",
             ])
     }

@@ -133,7 +133,8 @@ extension BootRepairPlanner {
 
     /// Plans the firmware's boot entry: in the recovery environment only, for it runs on the machine that is to boot.
     mutating func planNVRAM(_ loader: PlannedLoader?) {
-        guard survey.firmware == .uefi, let loader, let esp = survey.esp, let volume = survey.volume(esp.partition) else {
+        guard survey.firmware == .uefi, let loader, let esp = survey.esp, let volume = survey.volume(esp.partition)
+        else {
             return
         }
         guard options.inRecoveryEnvironment, options.touchNVRAM else {
@@ -146,7 +147,8 @@ extension BootRepairPlanner {
         guard let nvram = survey.nvram, nvram.problem == nil else {
             let sentence = "no firmware boot entry was made: \(survey.nvram?.problem ?? "the entries cannot be read")"
             if isForeign {
-                pending.append("\(sentence), and the fallback loader is another's: add an entry in the firmware's setup")
+                pending.append(
+                    "\(sentence), and the fallback loader is another's: add an entry in the firmware's setup")
             } else {
                 warnings.append("\(sentence). The machine starts by the fallback loader")
             }
@@ -160,7 +162,8 @@ extension BootRepairPlanner {
         }
         if let entry = nvram.entry(for: loader.path, on: volume.guid) {
             if nvram.bootOrder.contains(entry.number), entry.isActive {
-                alreadyRight.append("the firmware's boot entry \(entry.number) \"\(entry.label)\" starts \(loader.path)")
+                alreadyRight.append(
+                    "the firmware's boot entry \(entry.number) \"\(entry.label)\" starts \(loader.path)")
             } else {
                 lastSteps.append(.orderNVRAMEntry(number: entry.number, label: entry.label))
             }

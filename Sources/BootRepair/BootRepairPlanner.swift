@@ -57,14 +57,16 @@ struct BootRepairPlanner {
 
     /// The root, a /boot of its own, and the ESP; only what the steps need.
     private func mounts() -> [BootRepairPlan.MountPoint] {
-        let needsSystem = steps.contains {
-            switch $0 {
-            case .makeFallback: false
-            default: true
+        let needsSystem =
+            steps.contains {
+                switch $0 {
+                case .makeFallback: false
+                default: true
+                }
             }
-        } || lastSteps.contains {
-            if case .writeBIOSBoot(let write) = $0 { write.needsSystem } else { false }
-        }
+            || lastSteps.contains {
+                if case .writeBIOSBoot(let write) = $0 { write.needsSystem } else { false }
+            }
         var mounts: [BootRepairPlan.MountPoint] = []
         if needsSystem, let system {
             mounts.append(.init(partition: system.rootPartition, path: "/"))
@@ -175,6 +177,11 @@ struct BootRepairPlanner {
         }
         for kernel in system.kernels where kernel.initramfs == nil {
             warnings.append("\(kernel.name) has no initramfs: it may not find its disk on other hardware")
+        }
+        for place in system.lostResume {
+            warnings.append(
+                "\(system.name) resumes from hibernation on \(place), which is not on this disk by that name: it may wait for "
+                    + "it at each start")
         }
         if system.initramfsIsForOneMachine {
             warnings.append(

@@ -52,6 +52,7 @@ public enum BootRepairStep: Codable, Equatable, Sendable, CustomStringConvertibl
             case .file(let path): "write \(path) to \(place)"
             case .made: "make a core.img with grub-mkimage and write it to \(place)"
             }
-        return core + (write.bootImage == .kept ? "" : ", write GRUB's boot code to block 0") + ", and point the boot code to it"
+        return core + (write.bootImage == .kept ? "" : ", write GRUB's boot code to block 0")
+            + ", and point the boot code to it"
     }
 }

@@ -57,7 +57,9 @@ struct BootSurveyor {
                 defer { try? tree.close() }
                 let access: SystemBootSurvey.Access = tree.hasPartitionNodes ? .partitionNodes : .loopDevices
                 if survey.access != .partitionNodes { survey.access = access }
-                guard let system = try InstalledSystemReader(tree, survey.volumes, options).read(volume) else { continue }
+                guard let system = try InstalledSystemReader(tree, survey.volumes, options).read(volume) else {
+                    continue
+                }
                 found.append((system, try loaderFiles(tree, system), access))
             } catch {
                 problems.append("partition \(volume.number) could not be looked into: \(error)")

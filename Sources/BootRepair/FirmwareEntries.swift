@@ -13,7 +13,8 @@ enum FirmwareEntries {
         let output: ChildProcess.Output
         do { output = try run(["-v"]) } catch { return NVRAMSurvey(problem: error.description) }
         guard output.succeeded else {
-            return NVRAMSurvey(problem: "efibootmgr failed: \(output.lastWords)")
+            let words = String(output.lastWords.reversed().drop { $0 == "." }.reversed())
+            return NVRAMSurvey(problem: "efibootmgr failed: \(words)")
         }
         var survey = NVRAMSurvey(efibootmgr: output.text)
         for name in DiskDirectory().diskNames() {

@@ -28,6 +28,8 @@ public struct InstalledSystem: Codable, Equatable, Sendable {
     public var kernels: [Kernel]
     /// Whether its initramfs is made for the hardware that it was made on only.
     public var initramfsIsForOneMachine: Bool
+    /// Where it resumes from hibernation that is not on this disk, by UUID or device name.
+    public var lostResume: [String]
     /// The command that installs its loader, `grub-install` or `grub2-install`; `nil` where it has none.
     public var grubInstall: String?
     /// The command that writes its loader's configuration.
@@ -50,7 +52,8 @@ public struct InstalledSystem: Codable, Equatable, Sendable {
     /// Describes an installed system.
     public init(
         rootPartition: Int, name: String, identifier: String, fstab: [FstabEntry] = [], kernels: [Kernel] = [],
-        initramfsIsForOneMachine: Bool = false, grubInstall: String? = nil, updateGrub: [String]? = nil,
+        initramfsIsForOneMachine: Bool = false, lostResume: [String] = [], grubInstall: String? = nil,
+        updateGrub: [String]? = nil,
         grubPlatforms: [String] = [], grubFolder: String = "/boot/grub", grubConfigurationProblems: [String]? = nil,
         hasCoreImage: Bool = false, bootImage: String? = nil, hasSignedShim: Bool = false, programsRunHere: Bool = true
     ) {
@@ -60,6 +63,7 @@ public struct InstalledSystem: Codable, Equatable, Sendable {
         self.fstab = fstab
         self.kernels = kernels
         self.initramfsIsForOneMachine = initramfsIsForOneMachine
+        self.lostResume = lostResume
         self.grubInstall = grubInstall
         self.updateGrub = updateGrub
         self.grubPlatforms = grubPlatforms

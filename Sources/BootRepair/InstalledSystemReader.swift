@@ -29,7 +29,8 @@ struct InstalledSystemReader {
         var system = InstalledSystem(
             rootPartition: volume.number, name: facts["PRETTY_NAME"] ?? facts["NAME"] ?? "a Linux system",
             identifier: facts["ID"] ?? "linux", fstab: resolver.resolve(Fstab(fstab ?? "").entries))
-        if system.bootPartition != volume.number, let boot = volumes.first(where: { $0.number == system.bootPartition }) {
+        if system.bootPartition != volume.number, let boot = volumes.first(where: { $0.number == system.bootPartition })
+        {
             try tree.mount(boot, at: "/boot")
         }
         // A descriptor opened before the mount still shows the folder below it.
@@ -43,7 +44,8 @@ struct InstalledSystemReader {
             ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map { "\($0)/\(name)" }.first { anchor.exists($0) }
         }
         system.grubFolder =
-            anchor.exists("/boot/grub2/grub.cfg") && !anchor.exists("/boot/grub/grub.cfg") ? "/boot/grub2" : "/boot/grub"
+            anchor.exists("/boot/grub2/grub.cfg") && !anchor.exists("/boot/grub/grub.cfg")
+            ? "/boot/grub2" : "/boot/grub"
         let install = ["grub-install", "grub2-install"].first { program($0) != nil }
         system.grubInstall = install
         if program("update-grub") != nil {
@@ -53,8 +55,11 @@ struct InstalledSystemReader {
                 .map { [$0, "-o", "\(system.grubFolder)/grub.cfg"] }
         }
         system.grubPlatforms = ["i386-pc", "x86_64-efi"].filter { anchor.exists("/usr/lib/grub/\($0)/modinfo.sh") }
-        system.grubConfigurationProblems = anchor.text("\(system.grubFolder)/grub.cfg").map {
-            GrubConfiguration($0).problems(volumes: volumes, rootPartition: system.rootPartition)
+        if let text = anchor.text("\(system.grubFolder)/grub.cfg") {
+            let configuration = GrubConfiguration(text)
+            system.grubConfigurationProblems = configuration.problems(
+                volumes: volumes, rootPartition: system.rootPartition)
+            system.lostResume = configuration.lostResume(volumes: volumes)
         }
         system.hasCoreImage = anchor.exists("\(system.grubFolder)/i386-pc/core.img")
         system.bootImage = ["\(system.grubFolder)/i386-pc/boot.img", "/usr/lib/grub/i386-pc/boot.img"]
@@ -78,7 +83,13 @@ struct InstalledSystemReader {
         // initramfs.conf(5): MODULES=dep takes the drivers of the running machine only; conf.d comes after it.
         var modules = Self.variables(anchor.text("/etc/initramfs-tools/initramfs.conf") ?? "")["MODULES"]
         for name in anchor.names(in: "/etc/initramfs-tools/conf.d") {
-            modules = Self.variables(anchor.text("/etc/initramfs-tools/conf.d/\(name)") ?? "")["MODULES"] ?? modules
+            let variables = Self.variables(anchor.text("/etc/initramfs-tools/conf.d/\(name)") ?? "")
+            modules = variables["MODULES"] ?? modules
+            // initramfs-tools(7): the device to resume from.
+            if let resume = variables["RESUME"] {
+                let lost = GrubConfiguration("linux x resume=\(resume)").lostResume(volumes: volumes)
+                system.lostResume += lost.filter { !["none", "auto"].contains($0) && !system.lostResume.contains($0) }
+            }
         }
         system.initramfsIsForOneMachine = modules == "dep"
     }

@@ -15,15 +15,9 @@ final class SystemTree {
     private let disk: BlockDevice
     private let readOnly: Bool
     private let folder: FilePath
-    private var mounts: [OwnedMount] = []
+    /// Mount points, in the order in which they were made.
+    private var mounts: [FilePath] = []
     private var nodes: [VolumeNode] = []
-
-    /// A mount in an array.
-    private final class OwnedMount {
-        private var mount: Mount?
-        init(_ mount: consuming Mount) { self.mount = consume mount }
-        func unmount() throws(SystemCallError) { if let mount = mount.take() { try mount.unmount() } }
-    }
 
     /// Mounts a system's root.
     init(_ volume: BootVolume, of disk: BlockDevice, readOnly: Bool) throws(SystemCallError) {
@@ -63,7 +57,8 @@ final class SystemTree {
             if volume.isExt { data = "noload" } else if volume.kindName == "xfs" { data = "norecovery" }
         }
         let type = volume.isFAT ? "vfat" : volume.isExt ? "ext4" : volume.kindName
-        mounts.append(OwnedMount(try Mount(node.path.string, on: place, type: type, options: options, data: data)))
+        try Mount.permanent(node.path.string, on: place, type: type, options: options, data: data)
+        mounts.append(place)
         nodes.append(node)
         if !node.isPartition { hasPartitionNodes = false }
     }
@@ -117,13 +112,16 @@ final class SystemTree {
     ) throws(SystemCallError) {
         let anchor = try anchored()
         if !anchor.exists(inner) { try anchor.makeFolders(inner) }
-        mounts.append(OwnedMount(try Mount(source, on: try place(inner), type: type, options: options, data: data)))
+        let place = try place(inner)
+        try Mount.permanent(source, on: place, type: type, options: options, data: data)
+        mounts.append(place)
     }
 
     /// The real path of a folder or file inside, resolved in the tree.
     func place(_ inner: String) throws(SystemCallError) -> FilePath {
         let descriptor = try anchored().open(inner, .readOnly)
-        guard let path = Files.linkTarget(FilePath("/proc/self/fd/\(descriptor.raw.rawValue)")), path.hasPrefix(root.string)
+        guard let path = Files.linkTarget(FilePath("/proc/self/fd/\(descriptor.raw.rawValue)")),
+            path.hasPrefix(root.string)
         else { throw SystemCallError("find", "\(inner) below \(root)", .noSuchFileOrDirectory) }
         return FilePath(path)
     }
@@ -136,12 +134,29 @@ final class SystemTree {
     /// Unmounts everything, in reverse, and removes the folder.
     func close() throws(SystemCallError) {
         var failure: SystemCallError?
-        while let mount = mounts.popLast() {
-            do { try mount.unmount() } catch { failure = failure ?? error }
+        while let place = mounts.popLast() {
+            do { try Self.unmount(place) } catch { failure = failure ?? error }
         }
         while nodes.popLast() != nil {}
         try? Files.removeFolder(root)
         try? Files.removeFolder(folder)
         if let failure { throw failure }
+    }
+
+    /// Unmounts, with patience: a child that another thread has just forked holds our descriptors until it runs its
+    /// program (close-on-exec), and a process of the installed system may take a moment to end. After that it is taken
+    /// out of the way, and the error says that its data may not be on the disk yet.
+    private static func unmount(_ place: FilePath) throws(SystemCallError) {
+        let deadline = SystemFacts.monotonicSeconds() + 10
+        while true {
+            do {
+                return try Mount.unmount(place)
+            } catch  where error.errno == .resourceBusy && SystemFacts.monotonicSeconds() < deadline {
+                SystemFacts.sleep(seconds: 0.02)
+            } catch {
+                try? Mount.unmount(place, lazily: true)
+                throw error
+            }
+        }
     }
 }

@@ -59,7 +59,8 @@ public enum GPTEditor {
     /// Answers "fix" to every question of libparted that can be fixed: the stand-in has another length than the
     /// captured disk, so that it asks about the backup's place and the space behind it. What cannot be fixed is
     /// kept for the error.
-    private static let answer: @convention(c) (UnsafeMutablePointer<PedException>?) -> PedExceptionOption = { exception in
+    private static let answer: @convention(c) (UnsafeMutablePointer<PedException>?) -> PedExceptionOption = {
+        exception in
         guard let exception = exception?.pointee else { return PED_EXCEPTION_UNHANDLED }
         let options = exception.options.rawValue
         if options & PED_EXCEPTION_FIX.rawValue != 0 { return PED_EXCEPTION_FIX }
@@ -79,7 +80,8 @@ public enum GPTEditor {
 
     private static func makeStandIn(_ path: FilePath, _ table: CapturedTable, byteCount: UInt64) throws {
         try? Files.remove(path)
-        let file = try OwnedDescriptor.open(path, .readWrite, options: [.create, .exclusiveCreate], permissions: .ownerReadWrite)
+        let file = try OwnedDescriptor.open(
+            path, .readWrite, options: [.create, .exclusiveCreate], permissions: .ownerReadWrite)
         try Files.resize(file.raw, path.string, to: byteCount)
         if byteCount < table.byteCount {
             // There is no place for the old backup, and libparted gives up where it cannot even look for it: the
@@ -100,7 +102,8 @@ public enum GPTEditor {
         let lastUsable = try head.littleEndian(UInt64.self, at: sector + 48)
         let oldLast = table.byteCount / UInt64(sector) - 1
         let newLast = byteCount / UInt64(sector) - 1
-        guard headerByteCount >= 92, headerByteCount <= sector, lastUsable <= oldLast, newLast > oldLast - lastUsable else {
+        guard headerByteCount >= 92, headerByteCount <= sector, lastUsable <= oldLast, newLast > oldLast - lastUsable
+        else {
             throw TableEditError("the captured partition table does not fit \(byteCount) bytes")
         }
         head.setLittleEndian(newLast, at: sector + 32)
@@ -135,16 +138,22 @@ public enum GPTEditor {
         // Those that go up first, the last one leading, then those that go down, the first one leading: so that none
         // is in the way of another.
         let up = moves.filter { $0.new.upperBound > $0.old.upperBound }.sorted { $0.old.lowerBound > $1.old.lowerBound }
-        let down = moves.filter { $0.new.upperBound <= $0.old.upperBound }.sorted { $0.old.lowerBound < $1.old.lowerBound }
+        let down = moves.filter { $0.new.upperBound <= $0.old.upperBound }.sorted {
+            $0.old.lowerBound < $1.old.lowerBound
+        }
         for move in up + down {
             guard let partition = ped_disk_get_partition(disk, Int32(clamping: move.number)),
                 let geometry = ped_geometry_new(
                     device, PedSector(move.new.lowerBound / sectorSize), PedSector(move.new.byteCount / sectorSize))
             else { throw failure("place partition \(move.number)") }
             defer { ped_geometry_destroy(geometry) }
-            guard let constraint = ped_constraint_exact(geometry) else { throw failure("place partition \(move.number)") }
+            guard let constraint = ped_constraint_exact(geometry) else {
+                throw failure("place partition \(move.number)")
+            }
             defer { ped_constraint_destroy(constraint) }
-            guard ped_disk_set_partition_geom(disk, partition, constraint, geometry.pointee.start, geometry.pointee.end) != 0
+            guard
+                ped_disk_set_partition_geom(disk, partition, constraint, geometry.pointee.start, geometry.pointee.end)
+                    != 0
             else { throw failure("move partition \(move.number)") }
         }
         guard ped_disk_commit_to_dev(disk) != 0 else { throw failure("write the table") }

@@ -106,7 +106,8 @@ public struct AllocationMap: Equatable, Sendable {
     public func rounded(outTo unit: UInt64) -> AllocationMap {
         var result = AllocationMap(byteCount: byteCount)
         for range in ranges {
-            let end = range.upperBound % unit == 0 ? range.upperBound : range.upperBound - range.upperBound % unit + unit
+            let end =
+                range.upperBound % unit == 0 ? range.upperBound : range.upperBound - range.upperBound % unit + unit
             result.insert(range.lowerBound - range.lowerBound % unit..<min(end, byteCount))
         }
         return result

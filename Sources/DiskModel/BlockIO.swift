@@ -156,7 +156,8 @@ public enum ByteText {
         }
         guard unit > 0 else { return "\(byteCount) bytes" }
         let tenths = Int((value * 10).rounded())
-        return tenths % 10 == 0 || value >= 100 ? "\(tenths / 10) \(units[unit])" : "\(tenths / 10).\(tenths % 10) \(units[unit])"
+        return tenths % 10 == 0 || value >= 100
+            ? "\(tenths / 10) \(units[unit])" : "\(tenths / 10).\(tenths % 10) \(units[unit])"
     }
 
     /// "4 MiB" where that is exact, else the number of bytes.

@@ -61,7 +61,7 @@ public enum FilesystemGrower {
             let output = try ChildProcess.run(arguments, timeoutSeconds: 7 * 86400)
             for line in (output.text + output.errorText).split(separator: "\n") { log("  \(line)") }
             return output
-        } catch where error.errno == .noSuchFileOrDirectory {
+        } catch  where error.errno == .noSuchFileOrDirectory {
             throw .toolMissing(tool: tool, package: "e2fsprogs")
         } catch {
             throw .unreachable(error)

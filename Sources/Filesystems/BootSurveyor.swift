@@ -30,8 +30,9 @@ struct BootSurveyor {
         return partition.typeGUID.description == PartitionType.efiSystem
     }
 
-    /// GRUB's boot.img names the first sector of core.img (grub-core/boot/i386/pc/boot.S, kernel_sector at 0x5c), which is
-    /// diskboot.img: it says "loading" and ends in a list whose first entry loads to segment 0x820 (diskboot.S).
+    /// GRUB's boot.img names the first sector of core.img (grub-core/boot/i386/pc/boot.S, kernel_sector at 0x5c),
+    /// which is diskboot.img: it says "loading" and ends in a list whose first entry loads to segment 0x820
+    /// (diskboot.S).
     private func coreImageIsFound(_ bootCode: [UInt8]) -> Bool {
         guard let sector: UInt64 = try? bootCode.littleEndian(at: 0x5C), sector > 0 else { return false }
         let (offset, overflow) = sector.multipliedReportingOverflow(by: UInt64(clamping: disk.logicalSectorSize))

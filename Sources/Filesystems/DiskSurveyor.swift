@@ -8,7 +8,8 @@ public enum DiskSurveyor {
     ///   - mountedReadWrite: the parts of the disk (bytes) that are mounted read-write now: their maps change under us.
     ///   - allUsed: whether every byte of every volume is to count as used.
     ///   - descriptor: an open descriptor of the same disk, for libblkid's second opinion.
-    /// - Throws: `BlockIOError` where the partition table cannot be read. A volume that cannot be read counts as unknown and
+    /// - Throws: `BlockIOError` where the partition table cannot be read. A volume that cannot be read counts as
+    /// unknown and
     ///   used, and a warning says so.
     public static func survey(
         _ disk: any BlockReader, identity: DiskIdentity, geometry: DiskGeometry, mountedReadWrite: [ByteRange] = [],
@@ -53,7 +54,9 @@ public enum DiskSurveyor {
         }
         // What an earlier life of the disk left under a table that we cannot follow must not decide what is kept.
         if table.kind == .unknown {
-            return (unknown("its partition table is not understood (\(table.unknownKindName ?? "nothing known"))"), whole)
+            return (
+                unknown("its partition table is not understood (\(table.unknownKindName ?? "nothing known"))"), whole
+            )
         }
         guard let volume = BlockSlice(disk, range: range) else { return (unknown("it ends past the disk"), whole) }
         do throws(BlockIOError) {
@@ -67,7 +70,8 @@ public enum DiskSurveyor {
 
     private static func tableWarnings(_ table: PartitionTable) -> [String] {
         switch (table.kind, table.condition) {
-        case (.gpt, .primaryDamaged): ["the primary partition table is damaged; its backup at the end of the disk was used"]
+        case (.gpt, .primaryDamaged):
+            ["the primary partition table is damaged; its backup at the end of the disk was used"]
         case (.gpt, .backupDamaged):
             ["the backup partition table is damaged or not at the end of the disk; the primary was used"]
         case (.unknown, _):

@@ -34,7 +34,8 @@ enum ExtFilesystem {
             kind: kind ?? .other, kindName: kind?.rawValue ?? "jbd", uuid: uuidText(superblock.uuid),
             label: superblock.label.isEmpty ? nil : superblock.label, byteCount: superblock.filesystemByteCount,
             blockSize: superblock.logBlockSize <= 6 ? superblock.blockSize : nil,
-            isClean: superblock.isClean, features: ExtFeature.names(of: superblock), mapSource: .whole)
+            isClean: superblock.isClean, features: ExtFeature.names(of: superblock), mapSource: .whole,
+            lastMountPoint: superblock.lastMountPoint.isEmpty ? nil : superblock.lastMountPoint)
     }
 
     /// The text form; `nil` for all zeros, as blkid has it.

@@ -102,7 +102,8 @@ struct ExtMapper {
             }
             var end = index + 1
             while end < batch.count, !batch[end].blockBitmapIsUninitialised,
-                batch[end].blockBitmap == batch[end - 1].blockBitmap + 1, (end - index) * Int(blockSize) < Self.batchByteCount
+                batch[end].blockBitmap == batch[end - 1].blockBitmap + 1,
+                (end - index) * Int(blockSize) < Self.batchByteCount
             {
                 end += 1
             }
@@ -202,21 +203,25 @@ struct ExtMapper {
         guard sequence == 0xFF4D_4D50 else { throw .damaged("it is in use by another machine or a check") }
     }
 
-    /// The journal's superblock ("Journal (jbd2)" §3.6.2) names a first transaction while any waits to be replayed, and e2fsck
-    /// replays it even where the filesystem's own needs_recovery flag is missing. So would whoever restores the image.
+    /// The journal's superblock ("Journal (jbd2)" §3.6.2) names a first transaction while any waits to be replayed,
+    /// and e2fsck replays it even where the filesystem's own needs_recovery flag is missing. So would whoever
+    /// restores the image.
     /// - Parameter firstGroup: the first descriptor, whose places were checked.
     private func checkJournal(_ firstGroup: ExtGroupDescriptor) throws(FilesystemError) {
         let number = UInt64(superblock.journalInode)
         // 0: the journal is on another device.
         guard superblock.has(compatible: ExtFeature.journal), number > 0 else { return }
-        guard number <= UInt64(superblock.inodesPerGroup) else { throw .damaged("its journal is not where it should be") }
+        guard number <= UInt64(superblock.inodesPerGroup) else {
+            throw .damaged("its journal is not where it should be")
+        }
         let place = (number - 1) * UInt64(superblock.inodeSize)
         let inodeBytes = try read(
             firstGroup.inodeTable + place / blockSize, byteCount: superblock.blockSize, "the inode of its journal")
         let start = Int(place % blockSize)
         let journal = try read(firstBlock(ofInode: inodeBytes, at: start), byteCount: 1024, "its journal")
+        // h_magic, s_start
         let (magic, firstTransaction) = try FilesystemError.parsing { () throws(ParsingError) in
-            (try journal.bigEndian(UInt32.self, at: 0), try journal.bigEndian(UInt32.self, at: 0x1C))  // h_magic, s_start
+            (try journal.bigEndian(UInt32.self, at: 0), try journal.bigEndian(UInt32.self, at: 0x1C))
         }
         guard magic == 0xC03B_3998 else { throw .damaged("its journal is not valid") }
         guard firstTransaction == 0 else { throw .damaged("its journal holds changes not yet in place") }
@@ -225,7 +230,10 @@ struct ExtMapper {
     /// The first block of a file ("Index Nodes" §4.1, i_flags and i_block; "The Contents of inode.i_block" §4.2).
     private func firstBlock(ofInode inode: [UInt8], at start: Int) throws(FilesystemError) -> UInt64 {
         let (flags, direct) = try FilesystemError.parsing { () throws(ParsingError) in
-            (try inode.littleEndian(UInt32.self, at: start + 0x20), try inode.littleEndian(UInt32.self, at: start + 0x28))
+            (
+                try inode.littleEndian(UInt32.self, at: start + 0x20),
+                try inode.littleEndian(UInt32.self, at: start + 0x28)
+            )
         }
         guard flags & 0x80000 != 0 else { return UInt64(direct) }  // EXT4_EXTENTS_FL
         var node = inode

@@ -149,7 +149,8 @@ enum ExtFeature {
 
     /// The names of all features of a superblock, as `dumpe2fs` prints them.
     static func names(of superblock: ExtSuperblock) -> [String] {
-        named(compatibleNames, superblock.compatible, "compat") + named(incompatibleNames, superblock.incompatible, "incompat")
+        named(compatibleNames, superblock.compatible, "compat")
+            + named(incompatibleNames, superblock.incompatible, "incompat")
             + named(readOnlyCompatibleNames, superblock.readOnlyCompatible, "ro_compat")
     }
     static func names(incompatible bits: UInt32) -> String {

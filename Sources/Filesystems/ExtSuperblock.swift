@@ -24,6 +24,8 @@ struct ExtSuperblock {
     let readOnlyCompatible: UInt32
     let uuid: [UInt8]
     let label: String
+    /// Where it was mounted last.
+    let lastMountPoint: String
     let reservedGDTBlocks: UInt16
     let journalInode: UInt32
     let descriptorSizeField: UInt16
@@ -58,6 +60,7 @@ struct ExtSuperblock {
         inodeSize = revision == 0 ? 128 : try bytes.littleEndian(at: 0x58)  // s_inode_size
         uuid = try bytes.bytes(at: 0x68, count: 16)  // s_uuid
         label = try bytes.text(at: 0x78, count: 16)  // s_volume_name
+        lastMountPoint = try bytes.text(at: 0x88, count: 64)  // s_last_mounted
         reservedGDTBlocks = try bytes.littleEndian(at: 0xCE)  // s_reserved_gdt_blocks
         journalInode = try bytes.littleEndian(at: 0xE0)  // s_journal_inum
         descriptorSizeField = try bytes.littleEndian(at: 0xFE)  // s_desc_size

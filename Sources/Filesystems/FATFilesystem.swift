@@ -54,14 +54,16 @@ enum FATFilesystem {
         return text == "NO NAME" || text?.isEmpty == true ? nil : text
     }
 
-    /// Whether it was written to and not closed ("FAT Data Structure": ClnShutBitMask and HrdErrBitMask of FAT[1]; and the
-    /// byte in the boot sector that Linux sets while it is mounted).
+    /// Whether it was written to and not closed ("FAT Data Structure": ClnShutBitMask and HrdErrBitMask of FAT[1];
+    /// and the byte in the boot sector that Linux sets while it is mounted).
     private static func uncleanReason(
         _ volume: any BlockReader, _ boot: FATBootSector
     ) throws(FilesystemError) -> String? {
         var table = FATTable(volume, boot)
         let first = try table.value(0)
-        guard UInt8(truncatingIfNeeded: first) == boot.media else { return "its FAT does not start with its media byte" }
+        guard UInt8(truncatingIfNeeded: first) == boot.media else {
+            return "its FAT does not start with its media byte"
+        }
         let second = try table.value(1)
         // FAT12 has no room for these two bits.
         let (cleanBit, noErrorBit): (UInt32, UInt32) =
@@ -123,7 +125,8 @@ enum FATFilesystem {
                 switch entryBits {
                 case 12:
                     index % 2 == 0
-                        ? entries[place] | entries[place + 1] & 0x0F != 0 : entries[place] & 0xF0 | entries[place + 1] != 0
+                        ? entries[place] | entries[place + 1] & 0x0F != 0
+                        : entries[place] & 0xF0 | entries[place + 1] != 0
                 case 16: entries[place] | entries[place + 1] != 0
                 default:
                     entries[place] | entries[place + 1] | entries[place + 2] | entries[place + 3] & 0x0F != 0

@@ -79,7 +79,8 @@ enum FATFolder {
         return nil
     }
 
-    /// A fixed field without the blanks that fill it. Its code page is not noted anywhere: what is not ASCII is replaced.
+    /// A fixed field without the blanks that fill it. Its code page is not noted anywhere: what is not ASCII is
+    /// replaced.
     static func text(_ field: [UInt8]) -> String {
         var bytes = field
         // "a first byte of 0x05 stands for 0xE5"

@@ -61,7 +61,7 @@ struct FATTable {
         let highest: UInt32 = boot.entryBits == 32 ? 0x0FFF_FFFF : boot.entryBits == 16 ? 0xFFFF : 0xFFF
         switch value {
         case 0: return .free
-        case highest - 7 ... highest: return .end
+        case highest - 7...highest: return .end
         case highest - 8: return .bad
         default:
             guard value >= 2, UInt64(value) < boot.clusterEnd else {

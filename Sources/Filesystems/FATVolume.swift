@@ -37,7 +37,9 @@ public struct FATVolume: Sendable {
         }
         guard entry.byteCount > 0 else { return [] }
         let bytes = try contents(from: entry.firstCluster, atMost: UInt64(entry.byteCount))
-        guard bytes.count == Int(entry.byteCount) else { throw .damaged("\(path) is longer than its chain of clusters") }
+        guard bytes.count == Int(entry.byteCount) else {
+            throw .damaged("\(path) is longer than its chain of clusters")
+        }
         return bytes
     }
 

@@ -24,7 +24,8 @@ public enum FilesystemError: Error, Sendable, CustomStringConvertible {
         case .damaged(let what): "the filesystem is damaged: \(what)"
         case .notThisFormat(let name): "this is not a \(name) filesystem"
         case .notFound(let path): "there is no \(path)"
-        case .wrongKind(let path, let isFolder): "\(path) is \(isFolder ? "a folder, not a file" : "a file, not a folder")"
+        case .wrongKind(let path, let isFolder):
+            "\(path) is \(isFolder ? "a folder, not a file" : "a file, not a folder")"
         case .tooLarge(let path, let byteCount, let limit):
             "\(path) has \(byteCount) bytes, more than the \(limit) that were expected at most"
         }

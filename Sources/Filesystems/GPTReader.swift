@@ -106,7 +106,9 @@ private struct GPTHeader: Equatable {
         let entrySectors = try UInt64(entryByteCount).dividedRoundingUp(by: unit, "entry sectors")
         let entriesEnd = try entriesLBA.adding(entrySectors, "end of the entries")
         let isPrimary = lba == 1
-        guard isPrimary ? entriesLBA >= 2 && entriesEnd <= firstUsableLBA : entriesLBA > lastUsableLBA && entriesEnd <= lba
+        guard
+            isPrimary
+                ? entriesLBA >= 2 && entriesEnd <= firstUsableLBA : entriesLBA > lastUsableLBA && entriesEnd <= lba
         else { throw .invalid(what: "place of the entries") }
     }
 }

@@ -6,13 +6,17 @@ import DiskModel
 ///
 /// Only the header is worth keeping. A hibernation image in the area is not: its memory belongs to the machine and the
 /// moment that wrote it. The kernel marks one by putting another signature in place of `SWAPSPACE2`, so the first page
-/// must be captured through `plainHeader(_:)`, or the restored system would try to resume from pages that are not there.
+/// must be captured through `plainHeader(_:)`, or the restored system would try to resume from pages that are not
+/// there.
 public enum SwapArea {
     /// The area's pages are those of the machine that made it: the signature ends the first one.
     static let pageSizes = [4096, 8192, 16384, 32768, 65536]
     private static let plainSignature = Array("SWAPSPACE2".utf8)
-    /// What suspend-to-disk writes in its place: the kernel (`kernel/power/swap.c`), uswsusp, and the kernel on s390 and arm.
-    private static let suspendSignatures = ["S1SUSPEND\0", "S2SUSPEND\0", "ULSUSPEND\0", "LINHIB0001"].map { Array($0.utf8) }
+    /// What suspend-to-disk writes in its place: the kernel (`kernel/power/swap.c`), uswsusp, and the kernel on s390
+    /// and arm.
+    private static let suspendSignatures = ["S1SUSPEND\0", "S2SUSPEND\0", "ULSUSPEND\0", "LINHIB0001"].map {
+        Array($0.utf8)
+    }
 
     static let format = FilesystemFormat(kindNames: ["swap", "swsuspend"], survey: survey)
 
@@ -42,8 +46,9 @@ public enum SwapArea {
         let lastPage = try fields.littleEndian(UInt32.self, at: 4)  // last_page
         let byteCount = (UInt64(lastPage) + 1) * UInt64(pageSize)
         let label = try fields.text(at: 28, count: 16)  // sws_volume
+        let uuid = ExtFilesystem.uuidText(try fields.bytes(at: 12, count: 16))  // sws_uuid
         var info = FilesystemInfo(
-            kind: .swap, kindName: "swap", uuid: ExtFilesystem.uuidText(try fields.bytes(at: 12, count: 16)),  // sws_uuid
+            kind: .swap, kindName: "swap", uuid: uuid,
             label: label.isEmpty ? nil : label, byteCount: byteCount, blockSize: pageSize, mapSource: .headerOnly)
         if isSuspended { info.remarks.append("holds a hibernation image; it is put back as plain swap") }
         guard byteCount <= volumeByteCount else {

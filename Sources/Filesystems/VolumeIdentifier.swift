@@ -32,10 +32,15 @@ public enum VolumeIdentifier {
         case .found(let kindName, _, _):
             return (unknown("we take it for \(ours.filesystem.kindName), libblkid for \(kindName)"), whole)
         case .ambivalent:
-            return (unknown("besides \(ours.filesystem.kindName), libblkid finds the signature of something else"), whole)
+            return (
+                unknown("besides \(ours.filesystem.kindName), libblkid finds the signature of something else"), whole
+            )
         case .nothing:
             let reason = ours.filesystem.wholeReason.map { ": \($0)" } ?? ""
-            return (unknown("we take it for \(ours.filesystem.kindName), libblkid for nothing that it knows\(reason)"), whole)
+            return (
+                unknown("we take it for \(ours.filesystem.kindName), libblkid for nothing that it knows\(reason)"),
+                whole
+            )
         }
     }
 

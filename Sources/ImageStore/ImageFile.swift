@@ -55,12 +55,14 @@ public struct ImageFile: Sendable {
                 count += UInt64(entries.count / ImageFormat.indexEntryByteCount)
                 position = next
             }
-            guard count == footer.recordCount, identity.finish() == footer.imageID, position == footer.lateFactsOffset else {
+            guard count == footer.recordCount, identity.finish() == footer.imageID, position == footer.lateFactsOffset
+            else {
                 throw ParsingError.invalid(what: "the index")
             }
             let late = try reader.frame(at: position, limit: 16 << 20).payload
             let json = Array(late.dropFirst(4))
-            guard Array(late.prefix(4)) == ImageFormat.lateFactsTag, footer.lateFactsHash == ContentHash(of: json) else {
+            guard Array(late.prefix(4)) == ImageFormat.lateFactsTag, footer.lateFactsHash == ContentHash(of: json)
+            else {
                 throw ParsingError.invalid(what: "the late facts")
             }
             lateFacts = try JSONText.decode(LateFacts.self, json)

@@ -129,7 +129,9 @@ public struct ImageHeader: Equatable, Sendable {
     /// The payload of the header's frame.
     public func payload() throws(CodecError) -> [UInt8] {
         let json: [UInt8]
-        do { json = try JSONText.encode(manifest) } catch { throw CodecError("could not encode the manifest: \(error)") }
+        do { json = try JSONText.encode(manifest) } catch {
+            throw CodecError("could not encode the manifest: \(error)")
+        }
         let rawMaps = Self.encode(maps)
         guard json.count <= ImageFormat.largestManifest, rawMaps.count <= ImageFormat.largestMaps else {
             throw CodecError("the disk has more partitions or fragments than an image can describe")
@@ -159,9 +161,11 @@ public struct ImageHeader: Equatable, Sendable {
             let major: UInt16 = try bytes.littleEndian(at: 8)
             guard major <= ImageFormat.version.major else {
                 throw ImageError.unsupported(
-                    name: name, what: "its format is version \(major), this program reads up to \(ImageFormat.version.major)")
+                    name: name,
+                    what: "its format is version \(major), this program reads up to \(ImageFormat.version.major)")
             }
-            guard try bytes.littleEndian(UInt32.self, at: bytes.count - 4) == CRC32.iso.checksum(bytes.dropLast(4)) else {
+            guard try bytes.littleEndian(UInt32.self, at: bytes.count - 4) == CRC32.iso.checksum(bytes.dropLast(4))
+            else {
                 throw ParsingError.invalid(what: "the header's checksum")
             }
             let jsonCount = Int(try bytes.littleEndian(UInt32.self, at: 12))
@@ -238,7 +242,9 @@ public struct ImageHeader: Equatable, Sendable {
                 guard end <= map.byteCount, start < end else { throw .invalid(what: "a map's range") }
                 map.insert(start..<end)
             }
-            guard map.usedByteCount == region.usedByteCount else { throw .invalid(what: "a map's number of used bytes") }
+            guard map.usedByteCount == region.usedByteCount else {
+                throw .invalid(what: "a map's number of used bytes")
+            }
             maps.append(map)
         }
         guard position == bytes.count else { throw .invalid(what: "the length of the maps") }
@@ -297,7 +303,8 @@ public struct ImageFooter: Equatable, Sendable {
         recordCount = try bytes.littleEndian(at: 16)
         lateFactsOffset = try bytes.littleEndian(at: 24)
         fileByteCount = try bytes.littleEndian(at: 32)
-        guard let imageID = ContentHash(bytes: bytes[40..<72]), let lateFactsHash = ContentHash(bytes: bytes[72..<104]) else {
+        guard let imageID = ContentHash(bytes: bytes[40..<72]), let lateFactsHash = ContentHash(bytes: bytes[72..<104])
+        else {
             throw .invalid(what: "the footer's hashes")
         }
         self.imageID = imageID

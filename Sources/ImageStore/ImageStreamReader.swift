@@ -96,7 +96,8 @@ public final class ImageStreamReader {
     private func check(_ record: ChunkRecord) throws(ParsingError) {
         let manifest = header.manifest
         guard regionIndex < manifest.regions.count, record.region == regionIndex,
-            record.range.lowerBound == diskPosition, record.range.upperBound <= manifest.regions[regionIndex].range.upperBound
+            record.range.lowerBound == diskPosition,
+            record.range.upperBound <= manifest.regions[regionIndex].range.upperBound
         else { throw .invalid(what: "a record that does not follow the one before") }
         let region = manifest.regions[regionIndex].range
         let chunk = UInt64(manifest.chunkByteCount)
@@ -110,7 +111,8 @@ public final class ImageStreamReader {
                 record.range.upperBound == region.upperBound
                     || (record.range.upperBound - region.lowerBound) % chunk == 0,
                 record.storedByteCount
-                    == ZeroRun.frameLengths(record.range.byteCount).reduce(0, { $0 + ZeroFrame.frameByteCount(zeros: $1) })
+                    == ZeroRun.frameLengths(record.range.byteCount).reduce(
+                        0, { $0 + ZeroFrame.frameByteCount(zeros: $1) })
             else { throw .invalid(what: "a run's length") }
             // A run called unused must be unused: the map is the judge of what may be dropped.
             let relative = record.range.lowerBound - region.lowerBound..<record.range.upperBound - region.lowerBound

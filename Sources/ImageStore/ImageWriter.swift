@@ -88,7 +88,9 @@ public final class ImageWriter {
 
     private func write(_ bytes: UnsafeRawBufferPointer) throws(SystemCallError) {
         do { _ = unsafe try output.writeAll(bytes) } catch {
-            throw SystemCallError("write \(ByteText.exact(UInt64(bytes.count))) at byte \(byteCount) of", name, error as? Errno ?? .ioError)
+            throw SystemCallError(
+                "write \(ByteText.exact(UInt64(bytes.count))) at byte \(byteCount) of", name,
+                error as? Errno ?? .ioError)
         }
         byteCount += UInt64(bytes.count)
     }

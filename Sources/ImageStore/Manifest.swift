@@ -217,7 +217,9 @@ extension Manifest {
             return "sectors of \(geometry.logicalSectorSize) bytes"
         }
         // 2^60 bytes: an exbibyte, so that sums of offsets never overflow.
-        guard geometry.byteCount > 0, geometry.byteCount <= 1 << 60 else { return "a disk of \(geometry.byteCount) bytes" }
+        guard geometry.byteCount > 0, geometry.byteCount <= 1 << 60 else {
+            return "a disk of \(geometry.byteCount) bytes"
+        }
         guard !regions.isEmpty, regions.count <= 65_535 else { return "\(regions.count) regions" }
         var position: UInt64 = 0
         var numbers: Set<Int> = []

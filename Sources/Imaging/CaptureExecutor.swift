@@ -121,7 +121,8 @@ public struct CaptureExecutor: Sendable {
             while position < region.range.upperBound {
                 let range = position..<min(position + chunk, region.range.upperBound)
                 position = range.upperBound
-                let used = map.ranges(in: range.lowerBound - region.range.lowerBound..<range.upperBound - region.range.lowerBound)
+                let used = map.ranges(
+                    in: range.lowerBound - region.range.lowerBound..<range.upperBound - region.range.lowerBound)
                 if used.isEmpty { continue }
                 flushUnused(upTo: range.lowerBound)
                 unusedStart = range.upperBound
@@ -130,7 +131,8 @@ public struct CaptureExecutor: Sendable {
                 let base = range.lowerBound - region.range.lowerBound
                 let relative = used.map { Int($0.lowerBound - base)..<Int($0.upperBound - base) }
                 try read(relative, at: range.lowerBound, into: buffer)
-                guard jobs.push(Job(ordinal: ordinal, region: index, range: range, used: relative, buffer: buffer)) else {
+                guard jobs.push(Job(ordinal: ordinal, region: index, range: range, used: relative, buffer: buffer))
+                else {
                     return ordinal
                 }
                 ordinal += 1
@@ -166,7 +168,8 @@ public struct CaptureExecutor: Sendable {
         for (place, bytes) in plan.patches where place >= offset && place - offset < UInt64(buffer.content.count) {
             let start = Int(place - offset)
             let count = min(bytes.count, buffer.content.count - start)
-            UnsafeMutableRawBufferPointer(rebasing: buffer.content[start..<start + count]).copyBytes(from: bytes[..<count])
+            UnsafeMutableRawBufferPointer(rebasing: buffer.content[start..<start + count]).copyBytes(
+                from: bytes[..<count])
         }
     }
 
@@ -227,7 +230,8 @@ public struct CaptureExecutor: Sendable {
                 try flushRun()
                 let byteCount = ImageFormat.recordFrameByteCount + record.storedByteCount
                 try writer.append(
-                    record, frames: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer.stored)[..<byteCount]))
+                    record,
+                    frames: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer.stored)[..<byteCount]))
                 pool.give(buffer)
             }
             if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
@@ -244,7 +248,8 @@ enum ChunkMask {
         var position = 0
         for range in used + [content.count..<content.count] {
             if position < range.lowerBound {
-                UnsafeMutableRawBufferPointer(rebasing: content[position..<range.lowerBound]).initializeMemory(as: UInt8.self, repeating: 0)
+                UnsafeMutableRawBufferPointer(rebasing: content[position..<range.lowerBound]).initializeMemory(
+                    as: UInt8.self, repeating: 0)
             }
             position = range.upperBound
         }

@@ -31,7 +31,8 @@ public enum ImageVerifier {
         let manifest = image.header.manifest
         let chunkByteCount = manifest.chunkByteCount
         let pool = ChunkBufferPool(
-            count: ChunkBufferPool.count(workers: workers, chunkByteCount: chunkByteCount), chunkByteCount: chunkByteCount)
+            count: ChunkBufferPool.count(workers: workers, chunkByteCount: chunkByteCount),
+            chunkByteCount: chunkByteCount)
         let jobs = BoundedQueue<Job>(capacity: workers + 1)
         // Workers finish out of order: of several bad chunks, the first in order of place counts.
         let failures = Monitor<[(offset: UInt64, error: any Error)]>([])
@@ -44,7 +45,8 @@ public enum ImageVerifier {
                 jobs.cancel()
                 for thread in threads { thread.join() }
             }
-            let describe: @Sendable (String, UInt64, ByteRange) -> ImageError = { [name = image.name, regions = manifest.regions] in
+            let describe: @Sendable (String, UInt64, ByteRange) -> ImageError = {
+                [name = image.name, regions = manifest.regions] in
                 .damaged(
                     name: name, what: $0, fileOffset: $1, disk: $2,
                     partition: regions.first { [range = $2] in $0.range.overlaps(range) }?.partition)
@@ -81,7 +83,8 @@ public enum ImageVerifier {
                     }
                     guard let buffer = pool.take() else { break }
                     let fileOffset = image.position
-                    try image.readStored(into: UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<record.storedByteCount]))
+                    try image.readStored(
+                        into: UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<record.storedByteCount]))
                     outcome.chunkCount += 1
                     outcome.dataByteCount += record.range.byteCount
                     jobs.push(

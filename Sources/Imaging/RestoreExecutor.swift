@@ -184,7 +184,8 @@ public final class RestoreExecutor {
         let manifest = image.header.manifest
         let chunkByteCount = manifest.chunkByteCount
         let pool = ChunkBufferPool(
-            count: ChunkBufferPool.count(workers: workers, chunkByteCount: chunkByteCount), chunkByteCount: chunkByteCount)
+            count: ChunkBufferPool.count(workers: workers, chunkByteCount: chunkByteCount),
+            chunkByteCount: chunkByteCount)
         let jobs = BoundedQueue<Job>(capacity: workers + 1)
         let completion = Monitor(Completion())
         let failure = Failure()
@@ -196,7 +197,8 @@ public final class RestoreExecutor {
             for thread in threads { thread.join() }
         }
         let (writer, progress) = (self.writer, self.progress)
-        let describe: @Sendable (String, UInt64, ByteRange) -> ImageError = { [name = image.name, regions = manifest.regions] in
+        let describe: @Sendable (String, UInt64, ByteRange) -> ImageError = {
+            [name = image.name, regions = manifest.regions] in
             .damaged(
                 name: name, what: $0, fileOffset: $1, disk: $2,
                 partition: regions.first { [range = $2] in $0.range.overlaps(range) }?.partition)
@@ -234,12 +236,14 @@ public final class RestoreExecutor {
             let fileOffset = image.position
             if record.kind == .data {
                 guard let taken = pool.take() else { break }
-                try image.readStored(into: UnsafeMutableRawBufferPointer(rebasing: taken.stored[..<record.storedByteCount]))
+                try image.readStored(
+                    into: UnsafeMutableRawBufferPointer(rebasing: taken.stored[..<record.storedByteCount]))
                 buffer = taken
             }
             outcome.writtenByteCount += usedByteCount
             let job = Job(
-                ordinal: ordinal, record: record, fileOffset: fileOffset, buffer: buffer, target: chunkTarget, used: used)
+                ordinal: ordinal, record: record, fileOffset: fileOffset, buffer: buffer, target: chunkTarget,
+                used: used)
             guard jobs.push(job) else { break }
             ordinal += 1
             if SystemFacts.monotonicSeconds() - lastJournal > 5 {
@@ -315,7 +319,8 @@ public final class RestoreExecutor {
             let unwritten = written.complement
             for window in [0..<min(edge, length), length - min(edge, length)..<length] {
                 for range in unwritten.ranges(in: window) {
-                    try writer.writeZeros(placement.to.lowerBound + range.lowerBound..<placement.to.lowerBound + range.upperBound)
+                    try writer.writeZeros(
+                        placement.to.lowerBound + range.lowerBound..<placement.to.lowerBound + range.upperBound)
                 }
             }
         }
@@ -347,7 +352,8 @@ public final class RestoreExecutor {
                 let place = chunk.target + (position - chunk.record.range.lowerBound)
                 for range in used {
                     try writer.read(
-                        into: UnsafeMutableRawBufferPointer(rebasing: content[range]), at: place + UInt64(range.lowerBound))
+                        into: UnsafeMutableRawBufferPointer(rebasing: content[range]),
+                        at: place + UInt64(range.lowerBound))
                 }
                 ChunkMask.zeroUnused(content, used: used)
                 let raw = UnsafeRawBufferPointer(content)
@@ -356,7 +362,8 @@ public final class RestoreExecutor {
                     throw ImagingError.block(
                         BlockIOError(
                             .read, name: target.name, offset: place, byteCount: end - position, errorNumber: 5,
-                            reason: "the disk gave back other bytes than were written: it is failing, or not what it says"))
+                            reason:
+                                "the disk gave back other bytes than were written: it is failing, or not what it says"))
                 }
                 progress.advance(end - position)
                 position = end
@@ -372,7 +379,8 @@ public final class RestoreExecutor {
         progress.begin("grow", total: 0)
         do {
             let byteCount = try FilesystemGrower.grow(
-                growth.filesystem, on: targetPath, range: growth.range, sectorSize: plan.geometry.logicalSectorSize, log: log)
+                growth.filesystem, on: targetPath, range: growth.range, sectorSize: plan.geometry.logicalSectorSize,
+                log: log)
             log("\(name) has grown to \(ByteText.rounded(byteCount))")
         } catch {
             outcome.failedGrowths.append("\(name) keeps its old size: \(error)")
@@ -389,7 +397,9 @@ public final class RestoreExecutor {
             // without block 0.
             let heldCount = min(table.head.count, writer.head.count)
             writer.hold(Array(table.head[..<heldCount]), at: 0)
-            if table.head.count > heldCount { try target.writeBytes(Array(table.head[heldCount...]), at: UInt64(heldCount)) }
+            if table.head.count > heldCount {
+                try target.writeBytes(Array(table.head[heldCount...]), at: UInt64(heldCount))
+            }
         }
         let head = writer.head
         let sector = min(target.logicalSectorSize, head.count)
@@ -411,7 +421,8 @@ extension ChunkRecord {
         let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<byteCount])
         do {
             let count = try decompressor.decompress(
-                UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer.stored)[..<storedByteCount]), into: content)
+                UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer.stored)[..<storedByteCount]),
+                into: content)
             guard count == byteCount else { throw CodecError("it has \(count) bytes in place of \(byteCount)") }
         } catch let failure {
             throw error("a chunk does not decompress (\(failure))")

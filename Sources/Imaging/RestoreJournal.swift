@@ -58,7 +58,8 @@ struct RestoreJournal: Equatable {
             (try? bytes.littleEndian(UInt32.self, at: 80)) == CRC32.iso.checksum(bytes[0..<80]),
             let phase = Phase(rawValue: bytes[12]), let sequence = try? bytes.littleEndian(UInt64.self, at: 16),
             let imageUUID = try? GUID(bigEndianBytes: Array(bytes[24..<40])),
-            let planDigest = ContentHash(bytes: bytes[40..<72]), let position = try? bytes.littleEndian(UInt64.self, at: 72)
+            let planDigest = ContentHash(bytes: bytes[40..<72]),
+            let position = try? bytes.littleEndian(UInt64.self, at: 72)
         else { return nil }
         self.init(
             phase: phase, sequence: sequence, imageUUID: imageUUID, planDigest: planDigest, position: position)
@@ -68,7 +69,9 @@ struct RestoreJournal: Equatable {
     static func read(_ target: any BlockReader) throws(BlockIOError) -> RestoreJournal? {
         var newest: RestoreJournal?
         for offset in slotOffsets where offset + UInt64(slotByteCount) <= target.byteCount {
-            guard let journal = RestoreJournal(slot: try target.readBytes(at: offset, count: slotByteCount)) else { continue }
+            guard let journal = RestoreJournal(slot: try target.readBytes(at: offset, count: slotByteCount)) else {
+                continue
+            }
             if newest.map({ $0.sequence < journal.sequence }) ?? true { newest = journal }
         }
         return newest

@@ -97,9 +97,11 @@ public enum RestorePlanner {
         let isUnchanged =
             geometry.byteCount == manifest.geometry.byteCount && manifest.table.condition == .intact
             && layout.placements.allSatisfy { $0.from == $0.to }
-        let backupByteCount = manifest.geometry.byteCount - min(manifest.table.usable.upperBound, manifest.geometry.byteCount)
+        let backupByteCount =
+            manifest.geometry.byteCount - min(manifest.table.usable.upperBound, manifest.geometry.byteCount)
         var plan = RestorePlan(
-            imageUUID: manifest.imageUUID, target: target, geometry: geometry, policy: policy, items: [], regionTargets: [],
+            imageUUID: manifest.imageUUID, target: target, geometry: geometry, policy: policy, items: [],
+            regionTargets: [],
             placements: layout.placements, tableIsUnchanged: isUnchanged, growths: [], warnings: layout.remarks)
         for region in manifest.regions {
             guard let number = region.partition, let placement = byNumber[number],
@@ -139,7 +141,8 @@ public enum RestorePlanner {
         }
         var plan = RestorePlan(
             imageUUID: manifest.imageUUID, target: target, geometry: geometry, policy: policy, items: [],
-            regionTargets: manifest.regions.map(\.range.lowerBound), placements: nil, tableIsUnchanged: true, growths: [],
+            regionTargets: manifest.regions.map(\.range.lowerBound), placements: nil, tableIsUnchanged: true,
+            growths: [],
             warnings: [])
         for region in manifest.regions {
             var to = region.range
@@ -155,7 +158,8 @@ public enum RestorePlanner {
             plan.items.append(
                 .init(
                     number: nil, name: "whole disk",
-                    type: manifest.table.kind == .unknown ? manifest.table.unknownKindName ?? "unknown table" : "no table",
+                    type: manifest.table.kind == .unknown
+                        ? manifest.table.unknownKindName ?? "unknown table" : "no table",
                     filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
                     from: region.range, to: to, usedByteCount: region.usedByteCount, action: action))
         }

@@ -80,7 +80,8 @@ public struct AnchoredFolder: ~Copyable, Sendable {
         var status = stat()
         let permissions: mode_t = fstatat(parent.raw.rawValue, name, &status, 0) == 0 ? status.st_mode & 0o7777 : 0o644
         unlinkat(parent.raw.rawValue, temporary, 0)
-        let fd = openat(parent.raw.rawValue, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, permissions)
+        let fd = openat(
+            parent.raw.rawValue, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, permissions)
         guard fd >= 0 else { throw SystemCallError("create", "\(inner) below \(path)", Errno(rawValue: errno)) }
         let file = OwnedDescriptor(owning: FileDescriptor(rawValue: fd))
         var isInPlace = false

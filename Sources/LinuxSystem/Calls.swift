@@ -28,7 +28,8 @@ public enum Files {
         var bytes: [UInt8] = []
         do {
             while bytes.count < limit {
-                let part = try [UInt8](unsafeUninitializedCapacity: min(1 << 16, limit - bytes.count)) { buffer, count in
+                let part = try [UInt8](unsafeUninitializedCapacity: min(1 << 16, limit - bytes.count)) {
+                    buffer, count in
                     count = try descriptor.read(into: UnsafeMutableRawBufferPointer(buffer))
                 }
                 if part.isEmpty { break }
@@ -148,7 +149,9 @@ public enum Files {
         defer { closedir(stream) }
         var names: [String] = []
         while let entry = readdir(stream) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
             if name != ".", name != ".." { names.append(name) }
         }
         return names.sorted()
@@ -180,7 +183,9 @@ public enum Files {
     /// Sets a file's length.
     ///
     /// The corresponding C function is `ftruncate`.
-    public static func resize(_ descriptor: FileDescriptor, _ name: String, to byteCount: UInt64) throws(SystemCallError) {
+    public static func resize(_ descriptor: FileDescriptor, _ name: String, to byteCount: UInt64)
+        throws(SystemCallError)
+    {
         guard ftruncate(descriptor.rawValue, off_t(clamping: byteCount)) == 0 else {
             throw SystemCallError("resize", name, Errno(rawValue: errno))
         }

@@ -19,7 +19,9 @@ public struct MountEntry: Equatable, Sendable {
     public static func parse(_ text: String) -> [MountEntry] {
         text.split(separator: "\n").compactMap { line in
             let fields = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
-            guard let separator = fields.firstIndex(of: "-"), fields.count > separator + 3, separator >= 6 else { return nil }
+            guard let separator = fields.firstIndex(of: "-"), fields.count > separator + 3, separator >= 6 else {
+                return nil
+            }
             return MountEntry(
                 device: fields[2], mountPoint: unescape(fields[4]), type: fields[separator + 1],
                 source: unescape(fields[separator + 2]),

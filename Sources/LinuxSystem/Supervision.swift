@@ -96,7 +96,9 @@ public enum Processes {
         let own = getpid()
         return Files.names(in: "/proc").compactMap { Int32($0) }.filter { id in
             // "id (name) state parent …": a name may hold spaces and parentheses.
-            guard let text = Files.text(FilePath("/proc/\(id)/stat")), let end = text.lastIndex(of: ")") else { return false }
+            guard let text = Files.text(FilePath("/proc/\(id)/stat")), let end = text.lastIndex(of: ")") else {
+                return false
+            }
             let fields = text[text.index(after: end)...].split(separator: " ")
             return fields.count > 1 && Int32(fields[1]) == own
         }

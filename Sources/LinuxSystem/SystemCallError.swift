@@ -31,7 +31,8 @@ extension Errno {
         case .permissionDenied, .notPermitted: "permission denied (are you root?)"
         case .noSuchFileOrDirectory: "it does not exist"
         case .readOnlyFileSystem: "it is read-only (EROFS)"
-        case .noSuchAddressOrDevice, .operationNotSupportedByDevice: "the device is gone (\(rawValue == 6 ? "ENXIO" : "ENODEV"))"
+        case .noSuchAddressOrDevice, .operationNotSupportedByDevice:
+            "the device is gone (\(rawValue == 6 ? "ENXIO" : "ENODEV"))"
         case .fileTooLarge: "the file would be larger than this filesystem allows (EFBIG)"
         default: "\(self) (errno \(rawValue))"
         }

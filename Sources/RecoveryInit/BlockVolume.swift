@@ -35,7 +35,9 @@ struct BlockVolume: Equatable, Sendable {
         for line in text.split(separator: "\n") {
             guard let equals = line.firstIndex(of: "=") else { continue }
             let key = line[..<equals]
-            guard !key.isEmpty, key.allSatisfy({ $0.isASCII && ($0.isUppercase || $0.isNumber || $0 == "_") }) else { continue }
+            guard !key.isEmpty, key.allSatisfy({ $0.isASCII && ($0.isUppercase || $0.isNumber || $0 == "_") }) else {
+                continue
+            }
             var value = ""
             var isEscaped = false
             for character in line[line.index(after: equals)...] {
@@ -55,8 +57,10 @@ struct BlockVolume: Equatable, Sendable {
     /// All nodes that may hold a volume, with their sizes in bytes.
     static func nodes() -> [String: UInt64] {
         var nodes: [String: UInt64] = [:]
-        for name in Files.names(in: "/sys/class/block") where !["ram", "zram", "fd", "nbd"].contains(where: name.hasPrefix) {
-            guard let sectors = Files.text(FilePath("/sys/class/block/\(name)/size")).flatMap({ UInt64($0) }), sectors > 0
+        for name in Files.names(in: "/sys/class/block")
+        where !["ram", "zram", "fd", "nbd"].contains(where: name.hasPrefix) {
+            guard let sectors = Files.text(FilePath("/sys/class/block/\(name)/size")).flatMap({ UInt64($0) }),
+                sectors > 0
             else { continue }
             nodes[name] = sectors.multipliedReportingOverflow(by: 512).partialValue
         }
@@ -75,7 +79,8 @@ struct BlockVolume: Equatable, Sendable {
             let type = fields["TYPE"] ?? ""
             guard !type.isEmpty || fields["PART_ENTRY_NAME"] != nil else { return nil }
             return BlockVolume(
-                node: node, disk: directory.wholeDisk(of: node), type: type, label: fields["LABEL"], uuid: fields["UUID"],
+                node: node, disk: directory.wholeDisk(of: node), type: type, label: fields["LABEL"],
+                uuid: fields["UUID"],
                 partitionName: fields["PART_ENTRY_NAME"], byteCount: byteCount)
         }
     }
@@ -91,11 +96,13 @@ struct BlockVolume: Equatable, Sendable {
             }
         }
         guard let first = matching.first else {
-            throw RecoveryError(ExitStatus.notFound, "There is no volume \(name.description.printable).\n" + list(volumes))
+            throw RecoveryError(
+                ExitStatus.notFound, "There is no volume \(name.description.printable).\n" + list(volumes))
         }
         guard matching.count == 1 || areOneDisc(matching) else {
             throw RecoveryError(
-                ExitStatus.noSingleDisk, "\(matching.count) volumes are called \(name.description.printable).\n" + list(volumes))
+                ExitStatus.noSingleDisk,
+                "\(matching.count) volumes are called \(name.description.printable).\n" + list(volumes))
         }
         return first
     }

@@ -81,7 +81,8 @@ final class Console {
         guard isOpen, shell == nil else { return }
         outgoing += bytes
         if outgoing.count > Self.outgoingLimit {
-            outgoing = Array("\n[output was dropped here: this console is slow]\n".utf8)
+            outgoing =
+                Array("\n[output was dropped here: this console is slow]\n".utf8)
                 + outgoing.suffix(Self.outgoingLimit / 2)
         }
         flush()
@@ -125,7 +126,8 @@ final class Console {
                 own.makeSane()
                 own.descriptor.setNonblocking(false)
                 let child = try ChildProcess(
-                    ["/bin/sh", "-l"], environment: ChildProcess.plainEnvironment.filter { !$0.hasPrefix("TERM=") }
+                    ["/bin/sh", "-l"],
+                    environment: ChildProcess.plainEnvironment.filter { !$0.hasPrefix("TERM=") }
                         + ["TERM=\(name.hasPrefix("tty") && !name.hasPrefix("ttyS") ? "linux" : "vt100")"],
                     input: own.descriptor, output: own.descriptor, error: own.descriptor, newSession: true,
                     terminal: true)

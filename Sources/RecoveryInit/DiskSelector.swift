@@ -65,7 +65,8 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
         func refuse(_ why: String) -> RecoveryError {
             RecoveryError(
                 ExitStatus.usage,
-                "\(text.printable): \(why). Selectors are serial=..., wwn=..., path=... (as in /dev/disk/by-path), size>=... (K, M, G, T) and only.")
+                "\(text.printable): \(why). Selectors are serial=..., wwn=..., path=... (as in /dev/disk/by-path), size>=... (K, M, G, T) and only."
+            )
         }
         if text == "only" { return .only }
         if let value = text.valueAfter("serial=") {
@@ -133,7 +134,8 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
             if reading, exclusion == .medium { return disk }
             throw RecoveryError(
                 ExitStatus.refused,
-                "\(printed) names \(disk.identity.path), but \(exclusion): \(reading ? "an image cannot hold itself" : "that disk is never written"). Nothing was written.")
+                "\(printed == disk.identity.path ? "That is" : "\(printed) names") \(disk.identity.path), but \(exclusion): \(reading ? "an image cannot hold itself" : "that disk is never written"). Nothing was written."
+            )
         }
         let count = isExplicit ? matching.count : allowed.count
         let problem = count == 0 ? "no disk matches" : "\(count) disks match, and only one may"
@@ -167,12 +169,14 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
 extension String {
     /// Without control characters, for consoles: a disk may report anything as its name.
     var printable: String {
-        String(String.UnicodeScalarView(unicodeScalars.map { scalar in
-            switch scalar.properties.generalCategory {
-            case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse: "?"
-            default: scalar
-            }
-        }))
+        String(
+            String.UnicodeScalarView(
+                unicodeScalars.map { scalar in
+                    switch scalar.properties.generalCategory {
+                    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse: "?"
+                    default: scalar
+                    }
+                }))
     }
     /// Without white space at both ends.
     var strippedSpaces: String {

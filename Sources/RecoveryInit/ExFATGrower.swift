@@ -41,7 +41,9 @@ public enum ExFATGrower {
             boot = try Boot(region: try region(of: volume, index: 0))
         } catch let error as ParsingError {
             // The main region was torn by a power cut, or this is no exFAT at all: then the backup is none either.
-            guard let backup = try? region(of: volume, index: 1), let whole = try? Boot(region: backup) else { throw error }
+            guard let backup = try? region(of: volume, index: 1), let whole = try? Boot(region: backup) else {
+                throw error
+            }
             try volume.writeBytes(whole.region, at: 0)
             try volume.flush()
             boot = whole

@@ -66,7 +66,10 @@ public enum GPTGrower {
         let isComplete =
             primary != nil && table.otherSector == lastSector && table.lastUsable == newLastUsable
             && newLast == place.last && backup?.entries == table.entries
-        if isComplete { return range }
+        if isComplete {
+            try growProtectiveEntry(disk, lastSector)
+            return range
+        }
 
         table.setLast(number, newLast)
         table.lastUsable = newLastUsable

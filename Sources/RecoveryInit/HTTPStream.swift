@@ -30,7 +30,8 @@ enum HTTPStream {
         func error(_ status: Int32, _ text: String) -> RecoveryError { RecoveryError(status, "\(address): \(text)") }
         if let code = statusCode, (300...399).contains(code) {
             return error(
-                ExitStatus.notFound, "the server answered \(code), a redirect, which is not followed. Name the final address.")
+                ExitStatus.notFound,
+                "the server answered \(code), a redirect, which is not followed. Name the final address.")
         }
         switch ending {
         // 23: curl could not write, for the reader had ended; its own status says why. SIGPIPE is the same.
@@ -38,17 +39,20 @@ enum HTTPStream {
         case .exited(3): return error(ExitStatus.usage, "curl does not take this for an address (3)")
         case .exited(5), .exited(6):
             return error(ExitStatus.notFound, "the host's name could not be resolved (DNS failure, curl 6)")
-        case .exited(7): return error(ExitStatus.notFound, "no connection: nothing listens there, or the way is blocked (curl 7)")
+        case .exited(7):
+            return error(ExitStatus.notFound, "no connection: nothing listens there, or the way is blocked (curl 7)")
         case .exited(18):
             return error(
-                ExitStatus.inputOutput, "the body was shorter than announced: the connection ended early (short body, curl 18)")
+                ExitStatus.inputOutput,
+                "the body was shorter than announced: the connection ended early (short body, curl 18)")
         case .exited(22):
             let answer = statusCode.map { "\($0)" } ?? "an error"
             let meaning = statusCode == 404 ? " (not found)" : statusCode == 403 ? " (forbidden)" : ""
             return error(ExitStatus.notFound, "the server answered \(answer)\(meaning)")
         case .exited(28):
             return error(ExitStatus.inputOutput, "the connection timed out, or nothing came for two minutes (curl 28)")
-        case .exited(52): return error(ExitStatus.inputOutput, "the server closed the connection without an answer (curl 52)")
+        case .exited(52):
+            return error(ExitStatus.inputOutput, "the server closed the connection without an answer (curl 52)")
         case .exited(55), .exited(56):
             return error(ExitStatus.inputOutput, "the connection was lost while the image arrived (curl 56)")
         default: return error(ExitStatus.inputOutput, "curl failed (\(ending))")
@@ -64,7 +68,9 @@ enum HTTPStream {
     }
 
     /// Runs `reader` with what is at `address` on its standard input, and both ones' messages on our output.
-    static func run(_ address: String, into reader: [String]) throws(RecoveryError) -> Outcome {
+    static func run(
+        _ address: String, into reader: [String], waitingAt console: SessionConsole
+    ) throws(RecoveryError) -> Outcome {
         try? Files.remove(RecoveryPaths.httpHeaders)
         do {
             let pipe = try FileDescriptor.pipe(options: .closeOnExec)
@@ -82,9 +88,11 @@ enum HTTPStream {
                 child = try ChildProcess(
                     reader, input: pipe.readEnd, output: .standardOutput, error: .standardError, newSession: true)
             }
-            let readerEnding = child.wait()
+            let readerEnding = console.wait(for: child)
             let curlEnding = curl.wait()
-            let header = (try? Files.read(RecoveryPaths.httpHeaders, limit: 1 << 16)).map { String(decoding: $0, as: UTF8.self) }
+            let header = (try? Files.read(RecoveryPaths.httpHeaders, limit: 1 << 16)).map {
+                String(decoding: $0, as: UTF8.self)
+            }
             return Outcome(
                 reader: readerEnding,
                 failure: failure(curlEnding, statusCode: statusCode(header: header ?? ""), address: address))

@@ -47,7 +47,8 @@ struct HardwareModules {
 
     /// Whether a modalias can be one: devices make them up in part (USB, DMI).
     static func isPlausible(_ name: String) -> Bool {
-        !name.isEmpty && name.utf8.count <= 4096 && !name.hasPrefix("-") && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
+        !name.isEmpty && name.utf8.count <= 4096 && !name.hasPrefix("-")
+            && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
     }
 
     /// All modaliases below a folder of sysfs. Links are not followed (they lead in circles).

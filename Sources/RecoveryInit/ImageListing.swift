@@ -39,7 +39,8 @@ enum ImageListing {
                 if seen.contains(volume.disk + uuid) { continue }
                 seen.append(volume.disk + uuid)
             }
-            guard MountedVolume.manner(of: volume.type, writable: false) != nil, let mounted = try? MountedVolume(volume)
+            guard MountedVolume.manner(of: volume.type, writable: false) != nil,
+                let mounted = try? MountedVolume(volume)
             else { continue }
             for path in paths(below: mounted.folder) where found.count < limit {
                 guard let status = try? Stat(mounted.folder.appending(path)) else { continue }

@@ -19,7 +19,13 @@ enum JobMarker {
 /// Runs restores and captures by the commands of this very program, and says what happens.
 struct JobRunner {
     let machine: MachineView
-    let say: (String) -> Void
+    let console: SessionConsole
+    private var say: (String) -> Void { { console.say($0) } }
+
+    init(machine: MachineView, console: SessionConsole) {
+        self.machine = machine
+        self.console = console
+    }
 
     /// Brings the network up, for a person who asks for it.
     func bringUpNetwork() throws(RecoveryError) { try Network(say: say).bringUp() }
@@ -55,7 +61,8 @@ struct JobRunner {
     ) throws(RecoveryError) -> Int32 {
         if let wanted = job.imageID { try checkImageID(of: file, named: name, is: wanted) }
         announce(name, disk, confirmed)
-        let status = Self.status(run(Self.restoreCommand(file.string, job, disk, confirmed: confirmed, streamed: false)))
+        let status = Self.status(
+            run(Self.restoreCommand(file.string, job, disk, confirmed: confirmed, streamed: false)))
         if confirmed { say(ExitStatus.restoreOutcome(status, disk: disk.identity.path)) }
         return status
     }
@@ -65,7 +72,8 @@ struct JobRunner {
     ) throws(RecoveryError) -> Int32 {
         announce(job.image, disk, confirmed)
         let outcome = try HTTPStream.run(
-            address, into: Self.restoreCommand("-", job, disk, confirmed: confirmed, streamed: true))
+            address, into: Self.restoreCommand("-", job, disk, confirmed: confirmed, streamed: true),
+            waitingAt: console)
         let status = Self.status(outcome.reader)
         // The reader is right about success: it commits only after a footer that matches.
         if status == ExitStatus.done || status == ExitStatus.repairPending {
@@ -74,7 +82,9 @@ struct JobRunner {
         }
         if let failure = outcome.failure {
             say("error: \(failure.message)")
-            say("\(disk.identity.path) is \(failure.status == ExitStatus.inputOutput ? "partial if anything was written; the same restore goes on where it was" : "untouched").")
+            say(
+                "\(disk.identity.path) is \(failure.status == ExitStatus.inputOutput ? "partial if anything was written; the same restore goes on where it was" : "untouched")."
+            )
             return failure.status
         }
         if confirmed { say(ExitStatus.restoreOutcome(status, disk: disk.identity.path)) }
@@ -104,7 +114,8 @@ struct JobRunner {
         else { throw RecoveryError(ExitStatus.inputOutput, "`reforge inspect` did not start. Nothing was written.") }
         guard output.succeeded else {
             throw RecoveryError(
-                Self.status(output.ending), "\(name) could not be inspected: \(output.lastWords.printable). Nothing was written.")
+                Self.status(output.ending),
+                "\(name) could not be inspected: \(output.lastWords.printable). Nothing was written.")
         }
         guard let image = InspectedImage(json: output.standardOutput), let found = image.imageID else {
             throw RecoveryError(ExitStatus.damagedImage, "\(name) shows no image id. Nothing was written.")
@@ -112,14 +123,16 @@ struct JobRunner {
         guard image.hasID(wanted) else {
             throw RecoveryError(
                 ExitStatus.damagedImage,
-                "\(name) is another image than the settings ask for: its id is \(found.printable), not \(wanted). Nothing was written.")
+                "\(name) is another image than the settings ask for: its id is \(found.printable), not \(wanted). Nothing was written."
+            )
         }
     }
 
     /// A capture.
     func capture(_ selector: DiskSelector, to location: Location) throws(RecoveryError) -> Int32 {
         guard case .file(let name, let path) = location else {
-            throw RecoveryError(ExitStatus.usage, "An image cannot be sent to \(location) yet; name a file on a volume.")
+            throw RecoveryError(
+                ExitStatus.usage, "An image cannot be sent to \(location) yet; name a file on a volume.")
         }
         let volume = try machine.waitForVolume(name)
         let disk = try machine.waitForDisk(selector, imageDisks: machine.disksBelow(volume), reading: true)
@@ -143,7 +156,9 @@ struct JobRunner {
     /// Runs a command whose messages go where ours go.
     private func run(_ arguments: [String]) -> ChildProcess.Ending {
         do {
-            return try ChildProcess(arguments, output: .standardOutput, error: .standardError, newSession: true).wait()
+            let child = try ChildProcess(
+                arguments, output: .standardOutput, error: .standardError, newSession: true)
+            return console.wait(for: child)
         } catch {
             say("error: \(error)")
             return .exited(ExitStatus.inputOutput)

@@ -42,10 +42,12 @@ public enum Location: Equatable, Sendable, CustomStringConvertible {
         guard let split = Self.firstIndex(of: ":/", in: text) else {
             throw RecoveryError(
                 ExitStatus.usage,
-                "\(text): not a location. Locations are LABEL=NAME:/path, UUID=...:/path, /dev/...:/path and http://host[:port]/path.")
+                "\(text): not a location. Locations are LABEL=NAME:/path, UUID=...:/path, /dev/...:/path and http://host[:port]/path."
+            )
         }
         let name = String(text[..<split])
-        return .file(try volumeName(name, in: text), path: try checkedPath(String(text[text.index(after: split)...]), text))
+        return .file(
+            try volumeName(name, in: text), path: try checkedPath(String(text[text.index(after: split)...]), text))
     }
 
     /// Whether it takes the network to reach it.
@@ -68,7 +70,9 @@ public enum Location: Equatable, Sendable, CustomStringConvertible {
         {
             return .uuid(uuid)
         }
-        if name.hasPrefix("/dev/"), !components(name).contains(".."), components(name).count > 1 { return .device(name) }
+        if name.hasPrefix("/dev/"), !components(name).contains(".."), components(name).count > 1 {
+            return .device(name)
+        }
         throw RecoveryError(
             ExitStatus.usage, "\(text): \"\(name)\" does not name a volume. Use LABEL=NAME, UUID=... or /dev/....")
     }

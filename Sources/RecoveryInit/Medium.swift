@@ -63,7 +63,8 @@ struct Medium {
 
     /// The bytes of `reforge.json` on the REFORGE volume; `nil` where there is none.
     func settingsFileBytes() -> [UInt8]? {
-        guard let volume, let mounted = try? MountedVolume(volume), let root = try? AnchoredFolder(mounted.folder) else {
+        guard let volume, let mounted = try? MountedVolume(volume), let root = try? AnchoredFolder(mounted.folder)
+        else {
             return nil
         }
         return try? root.read(Self.settingsFile, limit: RecoverySettings.jsonLimit)

@@ -50,7 +50,8 @@ enum Menu {
 
     /// A numbered list.
     static func numbered(_ lines: [String]) -> String {
-        lines.enumerated().map { index, line in "  \(index < 9 ? " " : "")\(index + 1)  \(line)" }.joined(separator: "\n")
+        lines.enumerated().map { index, line in "  \(index < 9 ? " " : "")\(index + 1)  \(line)" }.joined(
+            separator: "\n")
     }
 
     /// The whole screen: what there is, and what can be done.
@@ -73,7 +74,9 @@ enum Menu {
 
     /// A file's name for a new image: `sda-20261122T150405Z.img.zst`, or with the model where there is one.
     static func imageName(for disk: DiskIdentity, utc: String) -> String {
-        let base = (disk.model ?? disk.kernelName ?? "disk").map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "-" }
+        let base = (disk.model ?? disk.kernelName ?? "disk").map {
+            $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "-"
+        }
         let name = String(base.prefix(40)).split(separator: "-").joined(separator: "-")
         return "\(name.isEmpty ? "disk" : name)-\(utc.filter { $0 != ":" && $0 != "-" }).img.zst"
     }

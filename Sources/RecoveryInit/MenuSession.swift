@@ -38,7 +38,9 @@ final class MenuSession {
             isShown = false
             guard let reply = console.nextReply() else { continue }
             guard let choice = Menu.choice(reply.text) else {
-                if !reply.text.isEmpty { console.say("\"\(reply.text.prefix(40).description.printable)\" is none of the numbers.") }
+                if !reply.text.isEmpty {
+                    console.say("\"\(reply.text.prefix(40).description.printable)\" is none of the numbers.")
+                }
                 continue
             }
             switch choice {
@@ -85,7 +87,8 @@ final class MenuSession {
 
     private func restore(_ name: String) throws {
         console.say("Which image?\n" + Menu.numbered(images.map(\.line)))
-        let image = try ask("Number, or LABEL=NAME:/path, UUID=...:/path, /dev/...:/path, http://host/path: ", name) { text in
+        let image = try ask("Number, or LABEL=NAME:/path, UUID=...:/path, /dev/...:/path, http://host/path: ", name) {
+            text in
             if let index = Menu.number(text, of: images.count) { return images[index].location }
             return try Location.parse(text)
         }
@@ -98,7 +101,9 @@ final class MenuSession {
             return
         }
         let wanted = target.identity.confirmationText.strippedSpaces
-        console.say("To restore, type \(wanted.printable) (the disk's \(target.identity.serial == nil ? "name" : "serial number"), or \(target.identity.kernelName ?? "its name")).")
+        console.say(
+            "To restore, type \(wanted.printable) (the disk's \(target.identity.serial == nil ? "name" : "serial number"), or \(target.identity.kernelName ?? "its name"))."
+        )
         try confirm(target.identity, name)
         _ = try runner.restore(job)
         finished()
@@ -112,8 +117,11 @@ final class MenuSession {
         }
         console.say("Where to?\n" + Menu.numbered(volumes.map(\.line)))
         let path = "/" + Menu.imageName(for: disk.identity, utc: SystemFacts.utcText(SystemFacts.unixSeconds()))
-        let place = try ask("Number (the image is called \(path)), or LABEL=NAME:/path, UUID=...:/path: ", name) { text in
-            if let index = Menu.number(text, of: volumes.count) { return Location.file(volumes[index].locationName, path: path) }
+        let place = try ask("Number (the image is called \(path)), or LABEL=NAME:/path, UUID=...:/path: ", name) {
+            text in
+            if let index = Menu.number(text, of: volumes.count) {
+                return Location.file(volumes[index].locationName, path: path)
+            }
             return try Location.parse(text)
         }
         _ = try runner.capture(.node(disk.identity.path), to: place)
@@ -149,7 +157,9 @@ final class MenuSession {
 
     private func confirm(_ disk: DiskIdentity, _ name: String) throws {
         _ = try ask("> ", name) { text in
-            guard Menu.confirms(text, disk) else { throw RecoveryError(ExitStatus.usage, "That is not it. Nothing was written.") }
+            guard Menu.confirms(text, disk) else {
+                throw RecoveryError(ExitStatus.usage, "That is not it. Nothing was written.")
+            }
         }
     }
 

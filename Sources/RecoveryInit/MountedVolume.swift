@@ -40,7 +40,8 @@ struct MountedVolume: ~Copyable {
         guard let manner = Self.manner(of: volume.type, writable: writable) else {
             throw RecoveryError(
                 writable ? ExitStatus.cannotCreate : ExitStatus.notFound,
-                "\(volume.path) holds \(volume.type.isEmpty ? "no filesystem" : volume.type.printable), which the recovery environment cannot mount\(writable ? " for writing" : "").")
+                "\(volume.path) holds \(volume.type.isEmpty ? "no filesystem" : volume.type.printable), which the recovery environment cannot mount\(writable ? " for writing" : "")."
+            )
         }
         let folder = RecoveryPaths.volumes.appending(volume.node + (writable ? "-rw" : ""))
         do {
@@ -53,6 +54,14 @@ struct MountedVolume: ~Copyable {
         }
         self.volume = volume
         self.folder = folder
+    }
+
+    /// Takes away what a session that crashed left mounted: nothing could be mounted in its place otherwise.
+    static func unmountLeftovers() {
+        for entry in MountEntry.current().reversed()
+        where FilePath(entry.mountPoint).starts(with: RecoveryPaths.volumes) {
+            try? Mount.unmount(FilePath(entry.mountPoint), lazily: true)
+        }
     }
 
     /// Unmounts it, and says where that failed: until then not everything is on the disk.
@@ -72,7 +81,8 @@ struct MountedVolume: ~Copyable {
             return real
         } catch {
             throw RecoveryError(
-                ExitStatus.notFound, "There is no \(path) on \(volume.path) (\(volume.locationName)): \(error.errno.sentence).")
+                ExitStatus.notFound,
+                "There is no \(path) on \(volume.path) (\(volume.locationName)): \(error.errno.sentence).")
         }
     }
 

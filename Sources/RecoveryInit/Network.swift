@@ -43,12 +43,13 @@ struct Network {
             throw RecoveryError(
                 ExitStatus.inputOutput, "No cable is connected (\(interfaces.joined(separator: ", ")) have no link).")
         }
-        let answered = askForAddresses(connected)
+        // Whatever the client says: an address that is not there helps nobody.
+        let answered = askForAddresses(connected).filter { address(of: $0) != nil }
         guard !answered.isEmpty else {
             throw RecoveryError(
                 ExitStatus.inputOutput, "No DHCP server answered on \(connected.joined(separator: ", ")).")
         }
-        for name in answered { say("\(name) is up: \(address(of: name))") }
+        for name in answered { say("\(name) is up: \(address(of: name) ?? "")") }
     }
 
     /// A network card may need seconds for its driver and firmware.
@@ -82,9 +83,13 @@ struct Network {
     private func askForAddresses(_ interfaces: [String]) -> [String] {
         var waiting: [(name: String, processID: Int32)] = []
         for name in interfaces {
-            // -n: gives up; -q: ends once it has an address; -f: in the foreground.
+            // -n: gives up; -q: ends once it has an address; -f: in the foreground. Debian's busybox looks for its script
+            // in /etc/udhcpc where nothing says otherwise.
             if let child = try? ChildProcess(
-                ["udhcpc", "-f", "-n", "-q", "-t", "6", "-T", "3", "-A", "1", "-i", name], newSession: true)
+                [
+                    "udhcpc", "-f", "-n", "-q", "-t", "6", "-T", "3", "-A", "1", "-s",
+                    "/usr/share/udhcpc/default.script", "-i", name,
+                ], newSession: true)
             {
                 waiting.append((name, child.processID))
             }
@@ -109,10 +114,10 @@ struct Network {
         return answered.sorted()
     }
 
-    private func address(of interface: String) -> String {
+    private func address(of interface: String) -> String? {
         let output = try? ChildProcess.run(["ip", "-4", "-o", "addr", "show", "dev", interface], timeoutSeconds: 10)
         let words = (output?.text ?? "").split(whereSeparator: \.isWhitespace)
-        guard let index = words.firstIndex(of: "inet"), index + 1 < words.count else { return "no address" }
+        guard let index = words.firstIndex(of: "inet"), index + 1 < words.count else { return nil }
         return String(words[index + 1])
     }
 }

@@ -9,7 +9,9 @@ extension RecoverySettings {
     /// and `verify` a truth value or a text.
     /// - Parameter name: what to call the file in messages.
     /// - Throws: status 64, naming what is unknown, wrong or missing.
-    public static func parse(json bytes: [UInt8], name: String = "reforge.json") throws(RecoveryError) -> RecoverySettings {
+    public static func parse(json bytes: [UInt8], name: String = "reforge.json") throws(RecoveryError)
+        -> RecoverySettings
+    {
         guard bytes.count < jsonLimit else {
             throw RecoveryError(ExitStatus.usage, "\(name) has more than \(jsonLimit) bytes")
         }

@@ -91,7 +91,8 @@ public struct RecoverySettings: Equatable, Sendable {
     ) throws(RecoveryError) -> RecoverySettings {
         func refuse(_ why: String) -> RecoveryError { RecoveryError(ExitStatus.usage, "\(source): \(why)") }
         if let unknown = values.keys.filter({ !keys.contains($0) }).min() {
-            throw refuse("\(prefix)\(unknown.printable) is not a setting. The settings are \(keys.joined(separator: ", ")).")
+            throw refuse(
+                "\(prefix)\(unknown.printable) is not a setting. The settings are \(keys.joined(separator: ", ")).")
         }
         func choice<Value: RawRepresentable & CaseIterable>(_ key: String) throws(RecoveryError) -> Value?
         where Value.RawValue == String {
@@ -127,7 +128,8 @@ public struct RecoverySettings: Equatable, Sendable {
                 target: try detail("target", target, DiskSelector.parse), layout: layout,
                 imageID: try values["image-id"].map { text throws(RecoveryError) in
                     try detail("image-id", text, checkedImageID)
-                }, verify: try values["verify"].map { text throws(RecoveryError) in
+                },
+                verify: try values["verify"].map { text throws(RecoveryError) in
                     try detail("verify", text, checkedBool)
                 } ?? false)
             return RecoverySettings(job: .restore(restore), finish: finish)

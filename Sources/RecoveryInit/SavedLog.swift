@@ -21,7 +21,9 @@ struct SavedLog {
 
     /// Writes what was said so far; what keeps it from that, as a sentence.
     func save(on medium: Medium) -> String? {
-        guard let volume = medium.volume, MountedVolume.manner(of: volume.type, writable: true) != nil else { return nil }
+        guard let volume = medium.volume, MountedVolume.manner(of: volume.type, writable: true) != nil else {
+            return nil
+        }
         do {
             let bytes = try Files.read(RecoveryPaths.log)
             let mounted = try MountedVolume(volume, writable: true)

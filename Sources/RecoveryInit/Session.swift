@@ -14,11 +14,12 @@ final class Session {
         self.console = console
         self.growTable = growTable
         machine = MachineView { console.say($0) }
-        runner = JobRunner(machine: machine) { console.say($0) }
+        runner = JobRunner(machine: machine, console: console)
     }
 
     func run() -> Int32 {
         greet()
+        MountedVolume.unmountLeftovers()
         console.say("Loading drivers ...")
         machine.loadModules()
         var end: MachineEnd?
@@ -50,7 +51,9 @@ final class Session {
     private func prepare() throws(RecoveryError) -> RecoverySettings? {
         var settings: RecoverySettings?
         var problem: RecoveryError?
-        do { settings = try RecoverySettings.parse(commandLine: Files.text("/proc/cmdline") ?? "") } catch { problem = error }
+        do { settings = try RecoverySettings.parse(commandLine: Files.text("/proc/cmdline") ?? "") } catch {
+            problem = error
+        }
 
         waitForDisks(settings, isAwaitingMedium: settings == nil && problem == nil)
         var volumes = machine.volumes()
@@ -74,7 +77,7 @@ final class Session {
         if isAwaitingMedium {
             // Without settings on the command line they may be on the medium, and a stick is slow to appear. A machine
             // that was booted from the network has none, and waits this long for nothing.
-            machine.waitForDevices(SettleRule(limit: 8)) {
+            machine.waitForDevices(SettleRule(limit: 10)) {
                 self.machine.lookForMedium()
                 return self.machine.medium.volume != nil
             }

@@ -51,6 +51,22 @@ final class SessionConsole {
     /// Whether PID 1 no longer listens: nobody can answer any more.
     var isDeserted: Bool { inputEnded && messages.isEmpty }
 
+    /// Waits until a child has ended, and meanwhile hears those who ask for a shell: a job may take hours, or hang.
+    func wait(for child: borrowing ChildProcess) -> ChildProcess.Ending {
+        while true {
+            if let ending = child.poll() { return ending }
+            if !receive(seconds: 0.2), inputEnded { SystemFacts.sleep(seconds: 0.2) }
+            for case .line(let console, let text) in messages {
+                if ["shell", "sh"].contains(text.strippedSpaces.lowercased()) {
+                    openShell(on: console)
+                } else {
+                    say("A job is at work. Type shell for a rescue shell; wait for its end for anything else.")
+                }
+            }
+            messages = []
+        }
+    }
+
     /// Asks PID 1 for a rescue shell, at one console or at all.
     func openShell(on console: String?) {
         do {

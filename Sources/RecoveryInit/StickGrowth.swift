@@ -30,7 +30,8 @@ struct StickGrowth {
         let torn = volumes.filter {
             $0.type.isEmpty && $0.partitionName == Medium.volumeLabel && medium.disks.contains($0.disk)
         }
-        guard let volume = medium.volume ?? (torn.count == 1 ? torn.first : nil), volume.type == "exfat" || volume.type.isEmpty,
+        guard let volume = medium.volume ?? (torn.count == 1 ? torn.first : nil),
+            volume.type == "exfat" || volume.type.isEmpty,
             volume.disk != volume.node
         else { return nil }
         let nodes = DiskDirectory().partitionNodes(of: volume.disk)
@@ -52,7 +53,9 @@ struct StickGrowth {
             }
         }
         // The new node's size must be what the table says now: otherwise the kernel read something else.
-        guard Files.text(FilePath("/sys/class/block/\(volume.node)/size")).flatMap({ UInt64($0) }) == range.byteCount / 512
+        guard
+            Files.text(FilePath("/sys/class/block/\(volume.node)/size")).flatMap({ UInt64($0) }) == range.byteCount
+                / 512
         else { return "warning: \(volume.path) is not where the stick's partition table says; it stays as it is." }
         let partition = try BlockDevice(opening: FilePath(volume.path), .exclusiveWrite)
         let growth = try ExFATGrower.grow(partition)

@@ -76,7 +76,8 @@ final class Supervisor {
     private func openLog() {
         guard
             let opened = try? FileDescriptor.open(
-                RecoveryPaths.log, .writeOnly, options: [.create, .append, .closeOnExec], permissions: [.ownerReadWrite])
+                RecoveryPaths.log, .writeOnly, options: [.create, .append, .closeOnExec], permissions: [.ownerReadWrite]
+            )
         else { return }
         log = Log(descriptor: opened)
     }
@@ -177,7 +178,11 @@ final class Supervisor {
             for console in consoles where console.shell == processID {
                 console.shell = nil
                 console.open()
-                if case .standingIn = state { offerStandIn() } else { tellSession(.shellEnded(console: console.name)) }
+                switch state {
+                case .running: tellSession(.shellEnded(console: console.name))
+                case .standingIn: offerStandIn()
+                case .ending(let end, _, _): console.show(Array((Self.farewell(end) + "\n").utf8))
+                }
             }
         }
     }
@@ -236,11 +241,14 @@ final class Supervisor {
         if let session { try? session.input.close() }
         session = nil
         if case .ending = state { return }
-        if case .exited(0) = ending, let wanted = Files.text(RecoveryPaths.finish).flatMap({ MachineEnd(rawValue: $0) }) {
+        if case .exited(0) = ending, let wanted = Files.text(RecoveryPaths.finish).flatMap({ MachineEnd(rawValue: $0) })
+        {
             end(wanted)
             return
         }
-        say("\nThe recovery session ended unexpectedly (\(ending)). That is a mistake in Reforge; the log is \(RecoveryPaths.log).")
+        say(
+            "\nThe recovery session ended unexpectedly (\(ending)). That is a mistake in Reforge; the log is \(RecoveryPaths.log)."
+        )
         if Files.text(RecoveryPaths.jobMarker) == JobMarker.running {
             say("An unattended job was at work: a disk may be partial. \(ResultLine.text(ExitStatus.interrupted))")
         }
@@ -267,11 +275,15 @@ final class Supervisor {
 
     private func end(_ end: MachineEnd) {
         if case .ending = state { return }
-        say(end == .reboot ? "\nRestarting the machine." : "\nSwitching the machine off.")
+        say(Self.farewell(end))
         state = .ending(end, deadline: SystemFacts.monotonicSeconds() + 10, killed: false)
         Processes.sendToAll(.terminate)
         // Shells do not listen to SIGTERM, but to their terminal going away.
         for shell in consoles.compactMap(\.shell) { Processes.send(.hangUp, to: shell) }
+    }
+
+    private static func farewell(_ end: MachineEnd) -> String {
+        end == .reboot ? "\nRestarting the machine." : "\nSwitching the machine off."
     }
 
     private func proceedToTheEnd() {
@@ -297,7 +309,8 @@ final class Supervisor {
 
     /// Everything that is on a disk, the latest first.
     private func unmountDisks() {
-        for mount in MountEntry.current().reversed() where !mount.device.hasPrefix("0:") || mount.source.hasPrefix("/dev/") {
+        for mount in MountEntry.current().reversed()
+        where !mount.device.hasPrefix("0:") || mount.source.hasPrefix("/dev/") {
             let place = FilePath(mount.mountPoint)
             if (try? Mount.unmount(place)) == nil { try? Mount.unmount(place, lazily: true) }
         }

@@ -46,7 +46,9 @@ struct BootRepairCommand: ParsableCommand {
             if dryRun {
                 if json {
                     try Console.json(
-                        Report(dryRun: true, plan: plan, changed: [], warnings: plan.warnings, pending: plan.pendingReason))
+                        Report(
+                            dryRun: true, plan: plan, changed: [], warnings: plan.warnings, pending: plan.pendingReason)
+                    )
                 }
                 return .done
             }

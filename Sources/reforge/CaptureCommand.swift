@@ -31,7 +31,10 @@ struct CaptureCommand: ParsableCommand {
     @Flag(help: "Copy every sector, exactly.") var allSectors = false
     @Option(help: "The length of a chunk: a power of two from 64K to 64M.") var chunkSize = ByteSize(byteCount: 4 << 20)
     @Option(help: "A remark to keep in the image.") var note = ""
-    @Flag(help: "Capture although a partition is mounted read-write; such partitions are copied whole, and may not be consistent.")
+    @Flag(
+        help:
+            "Capture although a partition is mounted read-write; such partitions are copied whole, and may not be consistent."
+    )
     var allowMounted = false
     @Flag(help: "Replace an image that exists.") var overwrite = false
     @Flag(help: "Print one JSON object (on standard error where the image goes to standard output).") var json = false
@@ -162,7 +165,8 @@ struct CaptureCommand: ParsableCommand {
             let isFile = image != "-"
             throw CommandFailure(
                 failure.status,
-                "\(failure.message). \(isFile ? "Nothing was left at \(image); " : "The stream is not an image; ")the disk was only read.")
+                "\(failure.message). \(isFile ? "Nothing was left at \(image); " : "The stream is not an image; ")the disk was only read."
+            )
         }
     }
 
@@ -170,7 +174,8 @@ struct CaptureCommand: ParsableCommand {
     static func swapHeaders(_ survey: DiskSurvey, _ disk: any BlockReader) throws -> [UInt64: [UInt8]] {
         var headers: [UInt64: [UInt8]] = [:]
         for volume in survey.volumes where volume.filesystem.mapSource == .headerOnly {
-            guard let header = volume.allocation.ranges.first, header.lowerBound == 0, header.byteCount <= 64 << 10 else { continue }
+            guard let header = volume.allocation.ranges.first, header.lowerBound == 0, header.byteCount <= 64 << 10
+            else { continue }
             let bytes = try disk.readBytes(at: volume.range.lowerBound, count: Int(header.byteCount))
             let plain = SwapArea.plainHeader(bytes)
             if plain != bytes { headers[volume.range.lowerBound] = plain }

@@ -26,7 +26,9 @@ struct OpenedDisk {
             }
             throw error
         }
-        guard device.byteCount > 0 else { throw CommandFailure(.notFound, "\(path) is empty: it has no size (no medium?)") }
+        guard device.byteCount > 0 else {
+            throw CommandFailure(.notFound, "\(path) is empty: it has no size (no medium?)")
+        }
         let directory = DiskDirectory()
         kernelName = device.isDevice ? directory.kernelName(ofDevice: device.deviceNumber) : nil
         identity = directory.identity(path: FilePath(path), kernelName: kernelName, diskSequence: device.diskSequence)

@@ -50,8 +50,10 @@ struct CommandFailure: Error {
                 self.init(.badImage, "\(error)")
             }
         case let error as SystemCallError:
-            let isMissing = [.noSuchFileOrDirectory, .noSuchAddressOrDevice, .operationNotSupportedByDevice, .notDirectory]
-                .contains(error.errno)
+            let isMissing = [
+                .noSuchFileOrDirectory, .noSuchAddressOrDevice, .operationNotSupportedByDevice, .notDirectory,
+            ]
+            .contains(error.errno)
             let isBusy = error.errno == .resourceBusy
             self.init(isMissing ? .notFound : isBusy ? .refused : .ioError, "\(error)")
         default: self.init(.ioError, "\(error)")

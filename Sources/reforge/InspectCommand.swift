@@ -33,7 +33,9 @@ struct InspectCommand: ParsableCommand {
     func run() throws {
         try CommandRun.run(json: json) {
             let report =
-                try isImage() ? InspectReport(image: try ImageFile(FilePath(disk))) : InspectReport(try OpenedDisk(disk, .readOnly, sectorSize: sectorSize).survey())
+                try isImage()
+                ? InspectReport(image: try ImageFile(FilePath(disk)))
+                : InspectReport(try OpenedDisk(disk, .readOnly, sectorSize: sectorSize).survey())
             if json { try Console.json(report) } else { Console.result(report.text) }
             return .done
         }
@@ -154,20 +156,26 @@ struct InspectReport: Encodable {
     /// For a person.
     var text: String {
         var lines: [String] = []
-        let title = [identity.model, identity.serial.map { "serial \($0)" }, identity.wwn.map { "WWN \($0)" }].compactMap { $0 }
+        let title = [identity.model, identity.serial.map { "serial \($0)" }, identity.wwn.map { "WWN \($0)" }]
+            .compactMap { $0 }
         lines.append(
-            "\(kind == "image" ? "Image of" : "Disk") \(identity.path)\(title.isEmpty ? "" : ": " + title.joined(separator: ", "))")
+            "\(kind == "image" ? "Image of" : "Disk") \(identity.path)\(title.isEmpty ? "" : ": " + title.joined(separator: ", "))"
+        )
         lines.append(
             "  \(ByteText.rounded(geometry.byteCount)) (\(geometry.byteCount) bytes), sectors of \(geometry.logicalSectorSize)/"
                 + "\(geometry.physicalSectorSize) bytes, attached by \(identity.transport)")
         if let imageID {
-            lines.append("  image id \(imageID.prefix(16))…, \(ByteText.rounded(imageByteCount ?? 0)), made \(started ?? "?") by reforge \(toolVersion ?? "?")")
+            lines.append(
+                "  image id \(imageID.prefix(16))…, \(ByteText.rounded(imageByteCount ?? 0)), made \(started ?? "?") by reforge \(toolVersion ?? "?")"
+            )
             if let note, !note.isEmpty { lines.append("  note: \(note)") }
         }
         switch table.kind {
-        case .gpt: lines.append("  partition table: GPT\(table.condition == .intact ? "" : " (\(table.condition.rawValue))")")
+        case .gpt:
+            lines.append("  partition table: GPT\(table.condition == .intact ? "" : " (\(table.condition.rawValue))")")
         case .none: lines.append("  no partition table")
-        case .unknown: lines.append("  partition table: \(table.unknownKindName ?? "unknown"), treated as one raw region")
+        case .unknown:
+            lines.append("  partition table: \(table.unknownKindName ?? "unknown"), treated as one raw region")
         }
         let rows = volumes.map { volume in
             [
@@ -176,14 +184,17 @@ struct InspectReport: Encodable {
                 ByteText.rounded(volume.usedByteCount), TextTable.known(volume.filesystem),
             ]
         }
-        lines += TextTable.lines(["#", "SIZE", "TYPE", "HOLDS", "LABEL", "UUID", "USED", "HOW KNOWN"], rows).map { "  " + $0 }
+        lines += TextTable.lines(["#", "SIZE", "TYPE", "HOLDS", "LABEL", "UUID", "USED", "HOW KNOWN"], rows).map {
+            "  " + $0
+        }
         for volume in volumes {
             for remark in volume.filesystem.remarks { lines.append("  partition \(volume.partition ?? 0): \(remark)") }
         }
         var boots: [String] = []
         if let code = boot.biosBootCode {
             boots.append(
-                "BIOS (\(code)\(boot.biosCoreImageFound.map { $0 ? ", core image found" : ", core image not found" } ?? ""))")
+                "BIOS (\(code)\(boot.biosCoreImageFound.map { $0 ? ", core image found" : ", core image not found" } ?? ""))"
+            )
         }
         boots += boot.efiLoaders.map { "UEFI \($0)" }
         lines.append("  boots by: \(boots.isEmpty ? "nothing found" : boots.joined(separator: ", "))")

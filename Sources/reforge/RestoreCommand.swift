@@ -45,7 +45,9 @@ struct RestoreCommand: ParsableCommand {
     @Option(help: "Restore only the image with this id (or start of one).") var expectImageID: String?
 
     func validate() throws {
-        if image == "-", verifyFirst { throw ValidationError("--verify-first needs an image that can be read twice, not -") }
+        if image == "-", verifyFirst {
+            throw ValidationError("--verify-first needs an image that can be read twice, not -")
+        }
         if let id = expectImageID, id.isEmpty || !id.allSatisfy(\.isHexDigit) {
             throw ValidationError("--expect-image-id takes hexadecimal digits")
         }
@@ -121,7 +123,8 @@ struct RestoreCommand: ParsableCommand {
             stream.header, onto: target.identity, geometry: target.device.geometry, policy: layout)
         if dryRun {
             let report = Report(
-                dryRun: true, image: image, imageID: checked?.footer.imageID.description, plan: plan, diskState: .untouched,
+                dryRun: true, image: image, imageID: checked?.footer.imageID.description, plan: plan,
+                diskState: .untouched,
                 warnings: plan.warnings)
             if json { try Console.json(report) } else { Console.result(Self.text(plan, stream.header.manifest)) }
             return nil
@@ -136,7 +139,8 @@ struct RestoreCommand: ParsableCommand {
         let progress = Progress()
         let display = ProgressDisplay(progress)
         let executor = RestoreExecutor(
-            plan, target: target.device, targetPath: target.device.path, options: .init(verify: verify, discard: discard),
+            plan, target: target.device, targetPath: target.device.path,
+            options: .init(verify: verify, discard: discard),
             progress: progress, expectedImageID: expectImageID)
         defer {
             display.end()
@@ -146,7 +150,8 @@ struct RestoreCommand: ParsableCommand {
         // Not an error where the kernel does not take the new table: boot repair reaches volumes by their place.
         _ = target.device.rereadPartitionTable()
         return Report(
-            dryRun: false, image: image, imageID: stream.footer?.imageID.description, plan: plan, diskState: executor.state,
+            dryRun: false, image: image, imageID: stream.footer?.imageID.description, plan: plan,
+            diskState: executor.state,
             writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom, warnings: outcome.warnings,
             incomplete: outcome.failedGrowths)
     }
@@ -173,7 +178,8 @@ struct RestoreCommand: ParsableCommand {
         let file = try ImageFile(FilePath(image))
         let id = file.footer.imageID.description
         if let expectImageID, !id.hasPrefix(expectImageID.lowercased()) {
-            throw CommandFailure(.badImage, "\(image) has the id \(id), not \(expectImageID): it is another image than asked for")
+            throw CommandFailure(
+                .badImage, "\(image) has the id \(id), not \(expectImageID): it is another image than asked for")
         }
         return file
     }
@@ -207,7 +213,8 @@ struct RestoreCommand: ParsableCommand {
             let rate = Double(report.writtenByteCount) / max(report.seconds, 0.001)
             Console.result(
                 "restored \(ByteText.rounded(report.writtenByteCount)) onto \(disk) in "
-                    + "\(ProgressDisplay.duration(Int(report.seconds.rounded()))) (\(ByteText.rounded(UInt64(rate)))/s)\(verify ? ", read back and compared" : "")")
+                    + "\(ProgressDisplay.duration(Int(report.seconds.rounded()))) (\(ByteText.rounded(UInt64(rate)))/s)\(verify ? ", read back and compared" : "")"
+            )
         }
         return report.incomplete.isEmpty ? .done : .incomplete
     }
@@ -251,7 +258,8 @@ enum TargetSafety {
         guard uses.isEmpty else {
             throw CommandFailure(
                 .refused,
-                "\(path) is in use: \(uses.map(\.description).joined(separator: "; ")). Unmount it, or stop what holds it, and try again")
+                "\(path) is in use: \(uses.map(\.description).joined(separator: "; ")). Unmount it, or stop what holds it, and try again"
+            )
         }
         if let image, target.holds(image) {
             throw CommandFailure(.refused, "\(path) holds the image that is to be restored")

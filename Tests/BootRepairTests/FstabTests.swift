@@ -22,7 +22,10 @@ import Testing
                 LABEL=root /again ext4 defaults 0 0
                 /dev/disk/by-uuid/\(Fixture.swapUUID) none swap sw 0 0
                 """)
-                == [.here(partition: 3), .here(partition: 2), .here(partition: 4), .here(partition: 3), .here(partition: 4)])
+                == [
+                    .here(partition: 3), .here(partition: 2), .here(partition: 4), .here(partition: 3),
+                    .here(partition: 4),
+                ])
     }
 
     @Test func devicesOfTheRootsDiskHaveMoved() {
@@ -39,7 +42,9 @@ import Testing
         #expect(resolve("\(name) / ext4 defaults 0 1\n") == [.moved(partition: 3)])
     }
 
-    @Test(arguments: ["/dev/sda", "/dev/nvme0n1", "/dev/mapper/vg-root", "/dev/md0", "/dev/dm-3", "/dev/sr0", "/dev/sd3"])
+    @Test(arguments: [
+        "/dev/sda", "/dev/nvme0n1", "/dev/mapper/vg-root", "/dev/md0", "/dev/dm-3", "/dev/sr0", "/dev/sd3",
+    ])
     func otherDevicesAreLeft(_ name: String) {
         #expect(resolve("\(name) / ext4 defaults 0 1\n") == [.elsewhere])
     }

@@ -33,7 +33,8 @@ import Testing
 
     @Test func entriesOfOtherDisksDoNotCount() {
         let text =
-            entry(search: Fixture.rootUUID, root: "UUID=\(Fixture.rootUUID)") + entry(search: other, root: "UUID=\(other)")
+            entry(search: Fixture.rootUUID, root: "UUID=\(Fixture.rootUUID)")
+            + entry(search: other, root: "UUID=\(other)")
         #expect(problems(text) == [])
     }
 
@@ -59,7 +60,10 @@ import Testing
     @Test func uuidsInsideLoaders() {
         let image = Array("\0\0search.fs_uuid \(Fixture.rootUUID) root \nset prefix=($root)'/boot/grub'\n\0".utf8)
         #expect(ESPReader.searchedUUIDs(in: image) == [Fixture.rootUUID])
-        #expect(ESPReader.searchedUUIDs(in: Array("search --no-floppy --fs-uuid --set=root 1234-ABCD".utf8)) == ["1234-ABCD"])
+        #expect(
+            ESPReader.searchedUUIDs(in: Array("search --no-floppy --fs-uuid --set=root 1234-ABCD".utf8)) == [
+                "1234-ABCD"
+            ])
         #expect(ESPReader.searchedUUIDs(in: Array("search.fs_uuid ".utf8)).isEmpty)
         #expect(ESPReader.searchedUUIDs(in: []).isEmpty)
     }

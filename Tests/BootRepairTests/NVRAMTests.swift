@@ -39,6 +39,9 @@ import Testing
         #expect(survey.entries.first?.partitionGUID == Fixture.guid(2))
     }
 
-    @Test(arguments: ["", "Boot", "Boot00", "Boot0000", "BootNext: 0001", "Boot0001* ", "Boot0001*\t", "BootXYZW* x\ty", "Boot0001* x\tHD("])
+    @Test(arguments: [
+        "", "Boot", "Boot00", "Boot0000", "BootNext: 0001", "Boot0001* ", "Boot0001*\t", "BootXYZW* x\ty",
+        "Boot0001* x\tHD(",
+    ])
     func oddLines(_ line: String) { _ = NVRAMSurvey(efibootmgr: line) }
 }

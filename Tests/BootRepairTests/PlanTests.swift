@@ -129,7 +129,8 @@ import Testing
     @Test func separateBootPartition() {
         var survey = Fixture.survey(.bios)
         survey.volumes.append(
-            Fixture.volume(5, 1200..<1300, PartitionType.linuxFilesystem, .ext4, "ext4", "5eed0005-0000-4000-8000-000000000005"))
+            Fixture.volume(
+                5, 1200..<1300, PartitionType.linuxFilesystem, .ext4, "ext4", "5eed0005-0000-4000-8000-000000000005"))
         survey.system?.fstab.append(
             FstabEntry(line: 9, device: "x", mountPoint: "/boot", type: "ext4", resolution: .here(partition: 5)))
         survey.bios.chain = .noCoreImage
@@ -171,6 +172,10 @@ import Testing
         #expect(names(BootRepair.plan(survey, options: Fixture.medium(.uefi))) == ["own BIOS"])
         survey.bios.chain = .right
         survey.bios.isInstalledCore = false
+        #expect(BootRepair.plan(survey, options: Fixture.medium(.uefi)).isEmpty)
+        // But a firmware that it was never meant for gets nothing.
+        survey.bios.chain = .noCoreImage
+        survey.bios.bootCode = .none
         #expect(BootRepair.plan(survey, options: Fixture.medium(.uefi)).isEmpty)
     }
 
@@ -235,8 +240,10 @@ import Testing
 
     @Test func firmwareEntries() {
         var survey = Fixture.survey(.uefi)
-        let stale = NVRAMEntry(number: "0007", label: "debian", partitionGUID: Fixture.guid(9), path: Fixture.loader.path)
-        let named = NVRAMEntry(number: "0008", label: "ubuntu", partitionGUID: Fixture.guid(9), path: Fixture.loader.path)
+        let stale = NVRAMEntry(
+            number: "0007", label: "debian", partitionGUID: Fixture.guid(9), path: Fixture.loader.path)
+        let named = NVRAMEntry(
+            number: "0008", label: "ubuntu", partitionGUID: Fixture.guid(9), path: Fixture.loader.path)
         survey.nvram?.entries += [stale, named]
         #expect(names(BootRepair.plan(survey, options: Fixture.medium(.uefi))) == ["remove 0007"])
         // Its partition is on a disk that is attached: not ours to remove.
@@ -350,7 +357,8 @@ import Testing
 
     @Test func fstabOfMovedDevices() {
         var survey = Fixture.survey(.bios)
-        survey.system = Fixture.system("/dev/sda3 / ext4 defaults 0 1\n/dev/sda4 none swap sw 0 0\n/dev/sdb1 /data ext4 defaults 0 0\n")
+        survey.system = Fixture.system(
+            "/dev/sda3 / ext4 defaults 0 1\n/dev/sda4 none swap sw 0 0\n/dev/sdb1 /data ext4 defaults 0 0\n")
         let plan = BootRepair.plan(survey, options: Fixture.medium(.bios))
         #expect(
             plan.steps == [
@@ -370,6 +378,7 @@ import Testing
         let plan = BootRepair.plan(survey, options: Fixture.medium(.bios))
         #expect(plan.warnings.count == 2)
         survey.system?.kernels = []
-        #expect(BootRepair.plan(survey, options: Fixture.medium(.bios)).warnings.count == 2)
+        survey.system?.lostResume = ["/dev/sda4"]
+        #expect(BootRepair.plan(survey, options: Fixture.medium(.bios)).warnings.count == 3)
     }
 }

@@ -1,6 +1,6 @@
+import TestSupport
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Testing
-import TestSupport
 
 @testable import DiskModel
 
@@ -20,7 +20,8 @@ import TestSupport
                 for index in range where index < length { flags[Int(index)] = true }
             }
             #expect(self.flags(of: map) == flags, "seed \(seed)")
-            #expect(zip(map.ranges, map.ranges.dropFirst()).allSatisfy { $0.upperBound < $1.lowerBound }, "seed \(seed)")
+            #expect(
+                zip(map.ranges, map.ranges.dropFirst()).allSatisfy { $0.upperBound < $1.lowerBound }, "seed \(seed)")
             #expect(map.usedByteCount == UInt64(flags.count { $0 }), "seed \(seed)")
             #expect(self.flags(of: map.complement) == flags.map { !$0 }, "seed \(seed)")
             let window = UInt64.random(in: 0...length, using: &random)..<length
@@ -32,7 +33,10 @@ import TestSupport
             #expect(coalesced.ranges.count <= 3 && map.isSubset(of: coalesced), "seed \(seed)")
             let rounded = map.rounded(outTo: 8)
             #expect(map.isSubset(of: rounded))
-            #expect(rounded.ranges.allSatisfy { $0.lowerBound % 8 == 0 && ($0.upperBound % 8 == 0 || $0.upperBound == length) })
+            #expect(
+                rounded.ranges.allSatisfy {
+                    $0.lowerBound % 8 == 0 && ($0.upperBound % 8 == 0 || $0.upperBound == length)
+                })
             var shifted = AllocationMap(byteCount: length + 50)
             shifted.insert(40..<45)
             shifted.insert(contentsOf: map, offset: 50)

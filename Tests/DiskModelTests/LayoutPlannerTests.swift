@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
-import Testing
 import TestSupport
+import Testing
 
 @testable import DiskModel
 
@@ -28,7 +28,8 @@ import TestSupport
     @Test func swapBehindTheRootMovesToTheEnd() throws {
         let disk = 100 * Self.mebibyte
         let table = table(
-            [(PartitionType.efiSystem, 10), (PartitionType.linuxFilesystem, 60), (PartitionType.linuxSwap, 20)], disk: disk)
+            [(PartitionType.efiSystem, 10), (PartitionType.linuxFilesystem, 60), (PartitionType.linuxSwap, 20)],
+            disk: disk)
         let layout = try LayoutPlanner.plan(
             table, source: DiskGeometry(byteCount: disk), filesystems: [2: ext()],
             target: DiskGeometry(byteCount: 200 * Self.mebibyte), policy: .grow)
@@ -48,7 +49,8 @@ import TestSupport
         ] {
             let table = table([(type, 50)], disk: disk)
             let layout = try LayoutPlanner.plan(
-                table, source: DiskGeometry(byteCount: disk), filesystems: [1: filesystem], target: target, policy: .grow)
+                table, source: DiskGeometry(byteCount: disk), filesystems: [1: filesystem], target: target,
+                policy: .grow)
             #expect(layout.placements.allSatisfy { $0.from == $0.to })
             #expect(!layout.remarks.isEmpty)
         }
@@ -92,7 +94,9 @@ import TestSupport
                         number: number, range: position..<position + length,
                         typeGUID: guid(types.randomElement(using: &random) ?? ""), guid: .random()))
                 if Bool.random(using: &random) { filesystems[number] = ext() }
-                position += length + UInt64.random(in: 0...2, using: &random) * UInt64.random(in: 0...5000, using: &random) * sector
+                position +=
+                    length + UInt64.random(in: 0...2, using: &random) * UInt64.random(in: 0...5000, using: &random)
+                    * sector
             }
             partitions.shuffle(using: &random)
             let backup = (16_384 / sector + 1) * sector
@@ -130,7 +134,9 @@ import TestSupport
         for placement in layout.placements {
             if placement.to.upperBound > target.byteCount - backup { failures.append("outside") }
             if placement.to.byteCount < placement.from.byteCount { failures.append("shrunk") }
-            if placement.isMoved, placement.to.lowerBound % target.partitionAlignment != 0 { failures.append("alignment") }
+            if placement.isMoved, placement.to.lowerBound % target.partitionAlignment != 0 {
+                failures.append("alignment")
+            }
             if placement.to.lowerBound % UInt64(target.logicalSectorSize) != 0 { failures.append("sector") }
         }
         if policy == .keep, layout.placements.contains(where: { $0.from != $0.to }) { failures.append("kept") }

@@ -38,7 +38,8 @@ struct FilesystemGrowerTests {
             image, .readWrite, options: [.create], permissions: [.ownerReadWrite])
         try Files.resize(descriptor.raw, image.string, to: 202 * mebibyte)
         let made = try ChildProcess.run([
-            "mke2fs", "-q", "-F", "-t", kind, "-b", "4096", "-E", "offset=\(start)", "-d", content.string, image.string, "40M",
+            "mke2fs", "-q", "-F", "-t", kind, "-b", "4096", "-E", "offset=\(start)", "-d", content.string, image.string,
+            "40M",
         ])
         try #require(made.succeeded, "\(made.lastWords)")
         try body(image)

@@ -8,8 +8,10 @@ import Testing
 
 @testable import Filesystems
 
-@Suite(.enabled(
-    if: Tool.have("sfdisk", "mke2fs", "mkfs.fat", "mcopy", "mmd", "mkswap"), "needs sfdisk, e2fsprogs, dosfstools, mtools"))
+@Suite(
+    .enabled(
+        if: Tool.have("sfdisk", "mke2fs", "mkfs.fat", "mcopy", "mmd", "mkswap"),
+        "needs sfdisk, e2fsprogs, dosfstools, mtools"))
 struct DiskSurveyorTests {
     private static let mebibyte: UInt64 = 1 << 20
 
@@ -104,7 +106,8 @@ struct DiskSurveyorTests {
         disk.makeUnreadable(42 << 20..<43 << 20)
         let survey = try DiskSurveyor.survey(
             disk, identity: DiskIdentity(path: "memory"), geometry: DiskGeometry(byteCount: disk.byteCount))
-        #expect(survey.warnings.count == 1 && survey.warnings[0].hasPrefix("partition 3 is taken whole: could not read"))
+        #expect(
+            survey.warnings.count == 1 && survey.warnings[0].hasPrefix("partition 3 is taken whole: could not read"))
         #expect(survey.volumes[2].filesystem.kind == .unknown)
         #expect(survey.volumes[2].allocation == .whole(byteCount: 64 << 20))
         #expect(survey.volumes[3].filesystem.kind == .swap)

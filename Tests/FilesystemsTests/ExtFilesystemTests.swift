@@ -12,20 +12,14 @@ import Testing
 struct ExtFilesystemTests {
     static let cases = Array(0..<(Sample.isFull ? 150 : 14))
 
-    /// A random filesystem with a random tree, some of it deleted again: our map holds all that dumpe2fs calls used, hardly
-    /// more, and e2fsck finds nothing wrong once the rest is overwritten.
+    /// A random filesystem with a random tree, some of it deleted again: our map holds all that dumpe2fs calls used,
+    /// hardly more, and e2fsck finds nothing wrong once the rest is overwritten.
     @Test(arguments: cases) func mapHoldsAllThatDumpe2fsCallsUsed(index: Int) throws {
         var random = Sample.generator(index)
-        let recipe = ExtRecipe.random(index, using: &random)
-        let comment: Comment = "seed \(Sample.seed), case \(index): \(recipe)"
+        var recipe = ExtRecipe.random(index, using: &random)
         let bench = try Workbench()
-        let image = try bench.sparseFile("image", byteCount: recipe.byteCount)
-        let files = try bench.randomTree("tree", files: 60, maximumByteCount: 60_000, using: &random)
-        try Tool.run(recipe.arguments + ["-d", bench.path("tree").string, image.string])
-        let doomed = files.keys.sorted().filter { _ in Bool.random(using: &random) }
-        let commands = doomed.map { "rm \"/\($0)\"\n" }.joined()
-        try Tool.run(["debugfs", "-w", "-f", "-", image.string], input: commands)
-
+        let image = try bench.makeExt(&recipe, using: &random)
+        let comment: Comment = "seed \(Sample.seed), case \(index): \(recipe)"
         let (info, map) = try bench.survey("image")
         #expect(info.mapSource == .allocationStructures, comment)
         #expect(info.wholeReason == nil, comment)
@@ -36,7 +30,8 @@ struct ExtFilesystemTests {
         #expect(info.byteCount == dumped.byteCount, comment)
         let excess = map.usedByteCount - min(map.usedByteCount, dumped.used.usedByteCount)
         #expect(excess * 200 <= dumped.byteCount, comment)
-        #expect(try bench.opinion("image") == .found(kindName: info.kindName, uuid: info.uuid, label: info.label), comment)
+        #expect(
+            try bench.opinion("image") == .found(kindName: info.kindName, uuid: info.uuid, label: info.label), comment)
         print("\(comment): over-approximation \(percent(excess, of: dumped.byteCount))")
 
         // debugfs does not keep quotas, so e2fsck may have something to say before.
@@ -50,7 +45,10 @@ struct ExtFilesystemTests {
 
     @Test func kindsAreThoseOfLibblkid() throws {
         let bench = try Workbench()
-        for arguments in [["-t", "ext2"], ["-t", "ext3"], ["-t", "ext4"], ["-t", "ext4", "-O", "^has_journal"], ["-t", "ext2", "-O", "meta_bg,^resize_inode"], ["-t", "ext3", "-O", "huge_file"]] {
+        for arguments in [
+            ["-t", "ext2"], ["-t", "ext3"], ["-t", "ext4"], ["-t", "ext4", "-O", "^has_journal"],
+            ["-t", "ext2", "-O", "meta_bg,^resize_inode"], ["-t", "ext3", "-O", "huge_file"],
+        ] {
             let image = try bench.sparseFile("image", byteCount: 32 << 20)
             try Tool.run(["mke2fs", "-q", "-F"] + arguments + ["-L", "kinds", image.string])
             let (info, _) = try bench.survey("image")
@@ -166,6 +164,28 @@ struct ExtFilesystemTests {
         print("64 GiB of ext4 (nearly empty): \(Int(seconds * 1000)) ms, \(map.ranges.count) ranges")
         #expect(info.mapSource == .allocationStructures)
         #expect(map.usedByteCount < 4 << 30)
+    }
+}
+
+extension Workbench {
+    /// A filesystem by this recipe with a random tree, half of whose files were deleted again.
+    fileprivate func makeExt(_ recipe: inout ExtRecipe, using random: inout SeededGenerator) throws -> FilePath {
+        let files = try randomTree("tree", files: 60, maximumByteCount: 60_000, using: &random)
+        let image = path("image")
+        do {
+            try sparseFile("image", byteCount: recipe.byteCount)
+            try Tool.run(recipe.arguments + ["-d", path("tree").string, image.string])
+        } catch {
+            // mke2fs 1.47 cannot place the inodes of some last groups under bigalloc; an even size it can.
+            guard recipe.features.contains("bigalloc") else { throw error }
+            recipe.byteCount = ((recipe.byteCount >> 27) + 1) << 27
+            try sparseFile("image", byteCount: recipe.byteCount)
+            try Tool.run(recipe.arguments + ["-d", path("tree").string, image.string])
+        }
+        let doomed = files.keys.sorted().filter { _ in Bool.random(using: &random) }
+        let commands = doomed.map { "rm \"/\($0)\"\n" }.joined()
+        try Tool.run(["debugfs", "-w", "-f", "-", image.string], input: commands)
+        return image
     }
 }
 

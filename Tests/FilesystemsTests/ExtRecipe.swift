@@ -26,7 +26,12 @@ struct ExtRecipe: CustomStringConvertible {
     static func random(_ index: Int, using random: inout SeededGenerator) -> ExtRecipe {
         func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &random) < percent }
         let blockSize = [1024, 2048, 4096][index % 3]
-        let kind: FilesystemInfo.Kind = index == 9 ? .ext2 : index == 10 ? .ext3 : chance(80) ? .ext4 : chance(50) ? .ext2 : .ext3
+        let kind: FilesystemInfo.Kind =
+            switch index {
+            case 9: .ext2
+            case 10: .ext3
+            default: index < 9 || chance(80) ? .ext4 : chance(50) ? .ext2 : .ext3
+            }
         let groupBlocks = chance(50) ? blockSize * 8 : [1024, 2048, 4096, 8192].randomElement(using: &random) ?? 8192
         let groups = Int.random(in: 1...20, using: &random)
         // Some end in a group of a few blocks, or in part of a block.
@@ -51,7 +56,9 @@ struct ExtRecipe: CustomStringConvertible {
         case _ where chance(15): recipe.features += ["^uninit_bg", "^metadata_csum"]
         default: recipe.features.append("metadata_csum")
         }
-        var extras = ["^has_journal", "inline_data", "ea_inode", "project", "quota", "large_dir", "encrypt", "casefold", "mmp"]
+        var extras = [
+            "^has_journal", "inline_data", "ea_inode", "project", "quota", "large_dir", "encrypt", "casefold", "mmp",
+        ]
         extras += ["verity", "stable_inodes", "^extent,^64bit,^huge_file", "^dir_index"]
         // The flags of a journal need one.
         for feature in extras where chance(12) {

@@ -8,12 +8,15 @@ import Testing
 
 @testable import Filesystems
 
-@Suite(.enabled(if: Tool.have("mkfs.fat", "mcopy", "mdel", "mshowfat", "minfo", "mlabel", "fsck.fat"), "needs dosfstools and mtools"))
+@Suite(
+    .enabled(
+        if: Tool.have("mkfs.fat", "mcopy", "mdel", "mshowfat", "minfo", "mlabel", "fsck.fat"),
+        "needs dosfstools and mtools"))
 struct FATFilesystemTests {
     static let cases = Array(0..<(Sample.isFull ? 90 : 12))
 
-    /// A random FAT with a random tree, some of it deleted again: our map is exactly the clusters that mtools names for its
-    /// files and folders, fsck.fat finds nothing wrong once the rest is overwritten, and files read back equal.
+    /// A random FAT with a random tree, some of it deleted again: our map is exactly the clusters that mtools names
+    /// for its files and folders, fsck.fat finds nothing wrong once the rest is overwritten, and files read back equal.
     @Test(arguments: cases) func mapIsWhatMtoolsSays(index: Int) throws {
         var random = Sample.generator(1000 + index)
         let bits = [12, 16, 32][index % 3]
@@ -26,9 +29,13 @@ struct FATFilesystemTests {
         let perCluster = bits == 32 ? 1 : [1, 2, 4].randomElement(using: &random) ?? 4
         let clusterArgument = bits == 12 ? ["-s", "8"] : ["-s", "\(perCluster)"]
         try Tool.run(
-            ["mkfs.fat", "-F", "\(bits)", "-S", "\(sectorSize)", "-n", "VOL \(index)", "-f", index % 5 == 4 ? "1" : "2"]
+            [
+                "mkfs.fat", "-F", "\(bits)", "-S", "\(sectorSize)", "-n", "VOL \(index)", "-f",
+                index % 5 == 4 ? "1" : "2",
+            ]
                 + (sectorSize == 4096 ? ["-s", "1"] : clusterArgument) + [image.string])
-        let comment: Comment = "seed \(Sample.seed), case \(index): FAT\(bits), \(sectorSize)-byte sectors, \(byteCount) bytes"
+        let comment: Comment =
+            "seed \(Sample.seed), case \(index): FAT\(bits), \(sectorSize)-byte sectors, \(byteCount) bytes"
         let files = try bench.randomTree("tree", files: 40, maximumByteCount: 20_000, using: &random)
         let roots = Files.names(in: bench.path("tree")).map { bench.path("tree").appending($0).string }
         try Tool.run(["mcopy", "-s", "-Q", "-i", image.string] + roots + ["::/"])
@@ -46,9 +53,11 @@ struct FATFilesystemTests {
 
         // mtools' view: everything before the clusters, then the clusters of each file and folder.
         let boot = try #require(try FATBootSector(try BlockDevice(opening: image).readBytes(at: 0, count: 512)))
-        let listed = try Tool.run(["mshowfat", "-i", image.string, "::/"] + Self.names(in: bench).map { "::/\($0)" }.filter { name in
-            kept["\(name.dropFirst(3))"] != nil || !files.keys.contains(String(name.dropFirst(3)))
-        })
+        let listed = try Tool.run(
+            ["mshowfat", "-i", image.string, "::/"]
+                + Self.names(in: bench).map { "::/\($0)" }.filter { name in
+                    kept["\(name.dropFirst(3))"] != nil || !files.keys.contains(String(name.dropFirst(3)))
+                })
         var ranges: [ByteRange] = [0..<boot.dataOffset, boot.offset(ofCluster: boot.clusterEnd)..<byteCount]
         for (first, last) in Self.clusters(in: listed) where first >= 2 {
             ranges.append(boot.offset(ofCluster: first)..<boot.offset(ofCluster: last + 1))
@@ -138,7 +147,8 @@ struct FATFilesystemTests {
         }
         let (info, map) = try VolumeIdentifier.survey(MemoryDisk(bytes))
         let isErrorBit = bit == 0x4000 || bit == 0x0400_0000
-        #expect(info.wholeReason == (isErrorBit ? "it is marked as having disk errors" : "it was not cleanly unmounted"))
+        #expect(
+            info.wholeReason == (isErrorBit ? "it is marked as having disk errors" : "it was not cleanly unmounted"))
         #expect(info.isClean == false && map == .whole(byteCount: 40 << 20))
     }
 

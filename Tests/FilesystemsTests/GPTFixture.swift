@@ -3,7 +3,8 @@ import ByteParsing
 import DiskModel
 import TestSupport
 
-/// A GPT laid out by hand (UEFI 2.10 §5.3), apart from the reader's code: for sector sizes and damage that no tool makes.
+/// A GPT laid out by hand (UEFI 2.10 §5.3), apart from the reader's code: for sector sizes and damage that no tool
+/// makes.
 struct GPTFixture {
     var sectorSize = 512
     var sectorCount = 4096

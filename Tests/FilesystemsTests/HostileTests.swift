@@ -8,11 +8,11 @@ import Testing
 
 @testable import Filesystems
 
-/// Changed bytes in the metadata of sound filesystems and tables. A trap ends the whole run; what counts beside that is that
-/// every answer is a map inside the volume, and that what is not understood is taken whole.
-@Suite(.timeLimit(.minutes(5))) struct HostileTests {
+/// Changed bytes in the metadata of sound filesystems and tables. A trap ends the whole run; what counts beside that
+/// is that every answer is a map inside the volume, and that what is not understood is taken whole.
+@Suite(.timeLimit(.minutes(Sample.isFull ? 60 : 5))) struct HostileTests {
     /// A format's share: times its variants, 2,000 or more.
-    private static func count(_ sample: Int) -> Int { Sample.isFull ? 20_000 : sample }
+    private static func count(_ sample: Int) -> Int { Sample.isFull ? 10_000 : sample }
 
     /// What became of the mutations.
     private struct Tally: CustomStringConvertible {
@@ -28,7 +28,7 @@ import Testing
     private func attack(
         _ name: String, _ fixture: [UInt8], count: Int, areas: [Range<Int>], number: Int,
         mend: (inout PatchedReader, inout SeededGenerator) throws -> Void = { _, _ in },
-        also: (PatchedReader) throws -> Void = { _ in }
+        also: (PatchedReader, VolumeSurvey) throws -> Void = { _, _ in }
     ) throws {
         var random = Sample.generator(number)
         var tally = Tally()
@@ -49,46 +49,56 @@ import Testing
             }
             tally.sources[info.mapSource, default: 0] += 1
             if let reason = info.wholeReason { tally.reasons.insert(String(reason.filter { !$0.isNumber })) }
-            try also(reader)
+            try also(
+                reader,
+                VolumeSurvey(range: 0..<reader.byteCount, partition: nil, filesystem: info, allocation: map))
         }
         print("seed \(Sample.seed), hostile \(name): \(tally)")
     }
 
-    @Test(.enabled(if: Tool.have("mke2fs"), "needs mke2fs"), arguments: [
-        "^metadata_csum,^uninit_bg,64bit", "metadata_csum,64bit", "uninit_bg,^metadata_csum,^64bit,meta_bg,^resize_inode",
-        "bigalloc,metadata_csum", "mmp,^metadata_csum,^uninit_bg,sparse_super2,^resize_inode",
-    ])
+    @Test(
+        .enabled(if: Tool.have("mke2fs"), "needs mke2fs"),
+        arguments: [
+            "^metadata_csum,^uninit_bg,64bit", "metadata_csum,64bit",
+            "uninit_bg,^metadata_csum,^64bit,meta_bg,^resize_inode",
+            "bigalloc,metadata_csum", "mmp,^metadata_csum,^uninit_bg,sparse_super2,^resize_inode",
+        ])
     func ext(features: String) throws {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 12 << 20)
         let groups = features.contains("bigalloc") ? [] : ["-g", "1024"]
         try Tool.run(
-            ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-J", "size=1", "-O", features] + groups + [image.string])
+            ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-J", "size=1", "-O", features] + groups + [image.string]
+        )
         let bytes = try BlockDevice(opening: image).readBytes(at: 0, count: 12 << 20)
         // Superblock, descriptors, and the inode of the journal.
         let inodeTable = Int(try bytes.littleEndian(UInt32.self, at: 2048 + 8)) * 1024
         let inodeSize = Int(try bytes.littleEndian(UInt16.self, at: 1024 + 0x58))
         let journal = inodeTable + 7 * inodeSize
         let areas = [1024..<1024 + 0x80, 1024..<2048, 2048..<3072, 2048..<2048 + 128, journal..<journal + 128]
-        try attack("ext4 \(features)", bytes, count: 500, areas: areas, number: 3000, mend: { reader, random in
-            guard Int.random(in: 0..<10, using: &random) > 0 else { return }
-            var superblock = try reader.current(1024..<2048)
-            superblock.setLittleEndian(ExtChecksum.crc32c(.max, Array(superblock[..<0x3FC])), at: 0x3FC)
-            reader.patches.append((1024, superblock))
-            try Self.mendDescriptors(&reader)
-        })
+        try attack(
+            "ext4 \(features)", bytes, count: 500, areas: areas, number: 3000,
+            mend: { reader, random in
+                guard Int.random(in: 0..<10, using: &random) > 0 else { return }
+                var superblock = try reader.current(1024..<2048)
+                superblock.setLittleEndian(ExtChecksum.crc32c(.max, Array(superblock[..<0x3FC])), at: 0x3FC)
+                reader.patches.append((1024, superblock))
+                try Self.mendDescriptors(&reader)
+            })
     }
 
     /// Makes the checksums of the first block of descriptors right again.
     private static func mendDescriptors(_ reader: inout PatchedReader) throws {
-        guard let superblock = try ExtSuperblock(try reader.current(1024..<2048)), superblock.hasDescriptorChecksums else {
+        guard let superblock = try ExtSuperblock(try reader.current(1024..<2048)), superblock.hasDescriptorChecksums
+        else {
             return
         }
         let size = superblock.descriptorSize
         guard size >= 32, size <= 1024 else { return }
         var block = try reader.current(2048..<3072)
         for index in 0..<1024 / size {
-            block.setLittleEndian(Self.checksum(block, index * size, UInt32(index), superblock), at: index * size + 0x1E)
+            block.setLittleEndian(
+                Self.checksum(block, index * size, UInt32(index), superblock), at: index * size + 0x1E)
         }
         reader.patches.append((2048, block))
     }
@@ -120,17 +130,22 @@ import Testing
         let boot = try #require(try FATBootSector(bytes))
         let fat = Int(boot.offset(ofFAT: 0))
         let data = Int(bits == 32 ? boot.dataOffset : boot.rootFolderOffset)
-        let areas = [0..<90, 0..<512, fat..<fat + 64, data..<data + 512, Int(boot.dataOffset)..<Int(boot.dataOffset) + 4096 * 4]
-        try attack("FAT\(bits)", bytes, count: 700, areas: areas, number: 3100 + bits, mend: { reader, _ in
-            reader.byteCount = max(reader.byteCount, disk.byteCount)
-        }, also: { reader in
-            _ = try DiskSurveyor.survey(
-                reader, identity: DiskIdentity(path: "hostile"), geometry: DiskGeometry(byteCount: reader.byteCount))
-            guard let volume = try? FATVolume(reader) else { return }
-            for path in ["EFI/BOOT/BOOTX64.EFI", "efi/debian/grub with a long name.cfg"] {
-                _ = try? volume.readFile(path, limit: 1 << 16)
-            }
-        })
+        let areas = [
+            0..<90, 0..<512, fat..<fat + 64, data..<data + 512, Int(boot.dataOffset)..<Int(boot.dataOffset) + 4096 * 4,
+        ]
+        try attack(
+            "FAT\(bits)", bytes, count: 700, areas: areas, number: 3100 + bits,
+            mend: { reader, _ in
+                reader.byteCount = max(reader.byteCount, disk.byteCount)
+            },
+            also: { reader, survey in
+                // Walks all folders for loaders.
+                _ = try BootSurveyor(disk: reader).survey([survey])
+                guard let volume = try? FATVolume(reader) else { return }
+                for path in ["EFI/BOOT/BOOTX64.EFI", "efi/debian/grub with a long name.cfg"] {
+                    _ = try? volume.readFile(path, limit: 1 << 16)
+                }
+            })
     }
 
     @Test(.enabled(if: Tool.have("mkswap"), "needs mkswap")) func swap() throws {
@@ -168,7 +183,8 @@ import Testing
             }
             conditions["\(survey.table.kind) \(survey.table.condition)", default: 0] += 1
         }
-        print("seed \(Sample.seed), hostile GPT of \(sectorSize)-byte sectors: \(conditions.sorted { $0.key < $1.key })")
+        print(
+            "seed \(Sample.seed), hostile GPT of \(sectorSize)-byte sectors: \(conditions.sorted { $0.key < $1.key })")
     }
 }
 

@@ -11,7 +11,8 @@ import Testing
 /// Filesystems that the kernel wrote to.
 @Suite(
     .enabled(
-        if: SystemFacts.isRoot && Files.exists("/dev/loop-control") && Tool.have("mke2fs", "dumpe2fs", "e2fsck", "mount"),
+        if: SystemFacts.isRoot && Files.exists("/dev/loop-control")
+            && Tool.have("mke2fs", "dumpe2fs", "e2fsck", "mount"),
         "needs root, loop devices and e2fsprogs"))
 struct MountedExtTests {
     private static let recipes: [[String]] = [
@@ -40,7 +41,8 @@ struct MountedExtTests {
         #expect(mounted.mapSource == .whole && mounted.isClean == false)
         #expect(
             mounted.wholeReason
-                == (mounted.kind == .ext2 ? "it was not cleanly unmounted" : "its journal holds changes not yet in place"))
+                == (mounted.kind == .ext2
+                    ? "it was not cleanly unmounted" : "its journal holds changes not yet in place"))
         #expect(whole == .whole(byteCount: 200 << 20))
 
         try Tool.run(["umount", place.string])

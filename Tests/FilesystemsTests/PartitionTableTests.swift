@@ -61,15 +61,17 @@ import Testing
 
     @Test func otherSectorsAreNamed() throws {
         let bytes = try GPTFixture(sectorSize: 4096).bytes()
-        #expect(try PartitionTableReader.read(MemoryDisk(bytes)).unknownKindName == "GPT of a disk with 4096-byte sectors")
+        #expect(
+            try PartitionTableReader.read(MemoryDisk(bytes)).unknownKindName == "GPT of a disk with 4096-byte sectors")
         let small = try GPTFixture().bytes()
         let table = try PartitionTableReader.read(MemoryDisk(small, logicalSectorSize: 4096))
         #expect(table.unknownKindName == "GPT of a disk with 512-byte sectors")
     }
 
-    @Test(arguments: [
-        [(64, 127), (127, 1023)], [(64, 63)], [(2, 127)], [(64, 4095)], [(64, UInt64.max)], [(.max, .max)],
-    ] as [[(UInt64, UInt64)]])
+    @Test(
+        arguments: [
+            [(64, 127), (127, 1023)], [(64, 63)], [(2, 127)], [(64, 4095)], [(64, UInt64.max)], [(.max, .max)],
+        ] as [[(UInt64, UInt64)]])
     func impossiblePlacesAreDamage(places: [(UInt64, UInt64)]) throws {
         var fixture = GPTFixture()
         fixture.partitions = places
@@ -109,7 +111,7 @@ struct PartitionToolTests {
         let script = """
             label: gpt
             label-id: 0FC63DAF-8483-4772-8E79-3D69D8477DE5
-            start=2048, size=65536, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name="EFI", uuid=11111111-8483-4772-8E79-3D69D8477DE5
+            size=65536, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name=EFI, uuid=11111111-8483-4772-8E79-3D69D8477DE5
             start=67584, size=204800, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, name="root", attrs="LegacyBIOSBootable"
 
             """
@@ -128,7 +130,9 @@ struct PartitionToolTests {
     @Test func moreEntriesAndAHybridMBR() throws {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 64 << 20)
-        try Tool.run(["sgdisk", "--resize-table=256", "-n", "1:4096:+8M", "-n", "200:0:+8M", "-c", "200:far", image.string])
+        try Tool.run([
+            "sgdisk", "--resize-table=256", "-n", "1:4096:+8M", "-n", "200:0:+8M", "-c", "200:far", image.string,
+        ])
         try Tool.run(["sgdisk", "--hybrid=1", image.string])
         let table = try read(image)
         #expect(table.kind == .gpt && table.condition == .intact && table.entryCount == 256)

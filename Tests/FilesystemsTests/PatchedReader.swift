@@ -19,7 +19,8 @@ struct PatchedReader: BlockReader {
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         guard UInt64(buffer.count) <= byteCount, offset <= byteCount - UInt64(buffer.count) else {
             throw BlockIOError(
-                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0, reason: "past its end")
+                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
+                reason: "past its end")
         }
         buffer.initializeMemory(as: UInt8.self, repeating: 0)
         guard offset < UInt64(base.count) else { return }

@@ -31,6 +31,12 @@ final class Workbench: Sendable {
         _ = try file.writeAll(bytes)
     }
 
+    /// What files are cut from: made once, because debug builds are slow at it.
+    private static let noise: [UInt8] = {
+        var random = SeededGenerator(seed: 7)
+        return (0..<65536).flatMap { _ in withUnsafeBytes(of: random.next()) { Array($0) } }
+    }()
+
     /// Files and folders of random shape below `root`; what each file holds, by its path relative to `root`.
     @discardableResult func randomTree(
         _ root: String, files: Int, maximumByteCount: Int, using random: inout SeededGenerator
@@ -45,9 +51,10 @@ final class Workbench: Sendable {
                 folders.append(folder)
             }
             guard let folder = folders.randomElement(using: &random) else { continue }
-            let byteCount = Int.random(in: 0...max(1, Int.random(in: 0...maximumByteCount, using: &random)), using: &random)
-            let byte = UInt8.random(in: 0...255, using: &random)
-            let bytes = (0..<byteCount).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 9) ^ byte }
+            let byteCount = Int.random(
+                in: 0...max(1, Int.random(in: 0...maximumByteCount, using: &random)), using: &random)
+            let start = Int.random(in: 0..<4096, using: &random)
+            let bytes = Array(Self.noise[start..<start + min(byteCount, Self.noise.count - 4096)])
             let name = folder + "A file with a long name \(index).data"
             contents[name] = bytes
             try write(bytes, to: path(root).appending(name))
@@ -119,7 +126,9 @@ func spoilUnused(_ path: FilePath, _ map: AllocationMap) throws {
     let noise = [UInt8](repeating: 0xDB, count: 65536)
     for gap in map.complement.ranges {
         let count = Int(min(UInt64(noise.count), gap.byteCount))
-        let starts = [gap.lowerBound, gap.lowerBound + (gap.byteCount - UInt64(count)) / 2, gap.upperBound - UInt64(count)]
+        let starts = [
+            gap.lowerBound, gap.lowerBound + (gap.byteCount - UInt64(count)) / 2, gap.upperBound - UInt64(count),
+        ]
         for start in starts { _ = try file.writeAll(toAbsoluteOffset: Int64(start), noise.prefix(count)) }
     }
 }

@@ -78,7 +78,8 @@ import Testing
         _ = try restore(image, onto: whole, plan: plan)
         let effectCount = whole.log.count
         var random = SeededGenerator(seed: seed)
-        let cases = isFull ? Array(0..<effectCount) : (0..<25).map { _ in Int.random(in: 0..<effectCount, using: &random) }
+        let cases =
+            isFull ? Array(0..<effectCount) : (0..<25).map { _ in Int.random(in: 0..<effectCount, using: &random) }
         for failing in cases + [0, effectCount - 1] {
             let target = MemoryDisk(byteCount: 16 << 20)
             target.fail(after: failing)

@@ -60,13 +60,16 @@ struct MadeUpDisk {
         self.bytes = bytes
         let disk = MemoryDisk(bytes)
         let survey = DiskSurvey(
-            identity: DiskIdentity(path: "made-up"), geometry: DiskGeometry(byteCount: UInt64(Self.byteCount)), table: table,
+            identity: DiskIdentity(path: "made-up"), geometry: DiskGeometry(byteCount: UInt64(Self.byteCount)),
+            table: table,
             volumes: volumes)
-        header = CapturePlanner.plan(
-            survey, tableBytes: try CapturedTable(reading: disk, table: table),
-            options: CaptureOptions(chunkByteCount: 64 << 10), machine: MachineFacts(architecture: "x86_64", firmware: "bios"),
-            mounted: [], toolVersion: "test", started: "2026-01-01T00:00:00Z", localOffsetSeconds: 0
-        ).header
+        header =
+            CapturePlanner.plan(
+                survey, tableBytes: try CapturedTable(reading: disk, table: table),
+                options: CaptureOptions(chunkByteCount: 64 << 10),
+                machine: MachineFacts(architecture: "x86_64", firmware: "bios"),
+                mounted: [], toolVersion: "test", started: "2026-01-01T00:00:00Z", localOffsetSeconds: 0
+            ).header
     }
 
     /// Captures into a file.

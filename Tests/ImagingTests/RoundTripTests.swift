@@ -31,7 +31,8 @@ import Testing
         #expect(bytes[0] == 0xEB && bytes[700_000] == 0x42)
         // The edges of a partition that nothing was written to are zero: no stale signature is left.
         let two = try #require(table.partitions.last)
-        let map = try #require(made.header.maps.indices.first { made.header.manifest.regions[$0].partition == two.number })
+        let map = try #require(
+            made.header.maps.indices.first { made.header.manifest.regions[$0].partition == two.number })
         for offset in made.header.maps[map].complement.ranges.flatMap(Array.init) where offset < 1 << 20 {
             guard bytes[Int(two.range.lowerBound + offset)] == 0 else {
                 Issue.record("byte \(offset) of partition 2 is stale, seed \(seed)")

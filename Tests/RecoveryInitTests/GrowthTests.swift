@@ -12,7 +12,9 @@ import Testing
 private func replay(_ effects: some Sequence<MemoryDisk.Effect>, over start: [UInt8]) -> [UInt8] {
     var bytes = start
     for effect in effects {
-        if case .write(let offset, let data) = effect { bytes.replaceSubrange(Int(offset)..<Int(offset) + data.count, with: data) }
+        if case .write(let offset, let data) = effect {
+            bytes.replaceSubrange(Int(offset)..<Int(offset) + data.count, with: data)
+        }
     }
     return bytes
 }
@@ -26,7 +28,8 @@ struct ExFATGrowerTests {
         try Files.write(Array("hello\n".utf8), to: folder.file("hello"))
         let file = folder.file("volume")
         try run(
-            "python3", "-B", Self.tool, "make", file.string, "--size", "8M", "--max-size", "128M", "--cluster-size", "4K",
+            "python3", "-B", Self.tool, "make", file.string, "--size", "8M", "--max-size", "128M", "--cluster-size",
+            "4K",
             "--file", "hello.txt=\(folder.file("hello"))")
         let bytes = try Files.read(file, limit: 1 << 28)
         return bytes + [UInt8](repeating: 0xA5, count: byteCount - bytes.count)
@@ -34,10 +37,12 @@ struct ExFATGrowerTests {
 
     private func check(_ bytes: [UInt8], _ folder: TemporaryFolder, _ note: String) throws {
         let file = folder.file("check")
-        let descriptor = try FileDescriptor.open(file, .writeOnly, options: [.create, .truncate], permissions: .ownerReadWrite)
+        let descriptor = try FileDescriptor.open(
+            file, .writeOnly, options: [.create, .truncate], permissions: .ownerReadWrite)
         try descriptor.closeAfter { _ = try descriptor.writeAll(bytes) }
         let output = try ChildProcess.run(["fsck.exfat", "-n", file.string])
-        #expect(output.succeeded, "\(note): \(output.lastWords)")
+        let succeeded = output.succeeded
+        #expect(succeeded, "\(note): \(output.lastWords)")
     }
 
     @Test(arguments: [12, 13, 64, 100, 200]) func growsAsTheReferenceDoes(mebibytes: Int) throws {
@@ -54,7 +59,7 @@ struct ExFATGrowerTests {
         var expected = try Files.read(file, limit: 1 << 28)
         // PercentInUse: "not available" instead of a number that is no longer true.
         for place in [112, 12 * 512 + 112] { expected[place] = 0xFF }
-        #expect(disk.bytes == expected)
+        #expect(firstDifference(disk.bytes, expected) == nil)
 
         let log = disk.log.count
         let again = try ExFATGrower.grow(disk)
@@ -69,11 +74,10 @@ struct ExFATGrowerTests {
         #expect(disk.log.count == 8)
         for count in 0...disk.log.count {
             let bytes = replay(disk.log.prefix(count), over: before)
-            // Linux takes a bitmap that is longer than needed; fsck.exfat of Debian 12 calls that an error, and mends it.
-            if ![3, 4, 5, 6].contains(count) { try check(bytes, folder, "after \(count) effects") }
+            try check(bytes, folder, "after \(count) effects")
             let resumed = MemoryDisk(bytes)
             _ = try ExFATGrower.grow(resumed)
-            #expect(resumed.bytes == disk.bytes, "after \(count) effects")
+            #expect(firstDifference(resumed.bytes, disk.bytes) == nil, "after \(count) effects")
         }
     }
 
@@ -87,7 +91,7 @@ struct ExFATGrowerTests {
             torn.replaceSubrange(sectors * 512..<12 * 512, with: before[sectors * 512..<12 * 512])
             let mended = MemoryDisk(torn)
             _ = try ExFATGrower.grow(mended)
-            #expect(mended.bytes == disk.bytes, "torn after \(sectors) sectors")
+            #expect(firstDifference(mended.bytes, disk.bytes) == nil, "torn after \(sectors) sectors")
         }
     }
 
@@ -122,8 +126,11 @@ struct ExFATGrowerTests {
         for _ in 0..<400 {
             var bytes = before
             for _ in 0..<Int.random(in: 1...4, using: &random) {
-                let place = [Int.random(in: 64..<128, using: &random), root + Int.random(in: 0..<96, using: &random),
-                    Int(boot.fatOffset) * 512 + Int.random(in: 0..<64, using: &random)].randomElement(using: &random) ?? 64
+                let place =
+                    [
+                        Int.random(in: 64..<128, using: &random), root + Int.random(in: 0..<96, using: &random),
+                        Int(boot.fatOffset) * 512 + Int.random(in: 0..<64, using: &random),
+                    ].randomElement(using: &random) ?? 64
                 bytes[place] = UInt8.random(in: 0...255, using: &random)
             }
             // With a good checksum: so that the numbers themselves are read.
@@ -161,7 +168,8 @@ struct GPTGrowerTests {
         let file = folder.file("dump")
         try Files.write(bytes, to: file)
         let output = try ChildProcess.run(["sfdisk", "-d", file.string])
-        return output.succeeded ? output.text.split(separator: "\n").filter { !$0.hasPrefix("device") }.joined(separator: "\n") : ""
+        return output.succeeded
+            ? output.text.split(separator: "\n").filter { !$0.hasPrefix("device") }.joined(separator: "\n") : ""
     }
 
     @Test(arguments: [12, 13, 40, 100]) func growsToTheEnd(mebibytes: Int) throws {
@@ -173,7 +181,9 @@ struct GPTGrowerTests {
         let after = disk.bytes
         let text = try dump(after, folder)
         #expect(text.contains("last-lba: \((mebibytes << 11) - 34)"))
-        #expect(text.contains("start=       12288, size=\(String((mebibytes - 7) << 11).leftPadded(12)), type=EBD0A0A2"), "\(text)")
+        #expect(
+            text.contains("start=       12288, size=\(String((mebibytes - 7) << 11).leftPadded(12)), type=EBD0A0A2"),
+            "\(text)")
         let verdict = try run("sgdisk", "-v", folder.file("dump").string)
         #expect(verdict.contains("No problems found"), "\(verdict)")
         #expect(Array(after[0..<446]) == Array(before[0..<446]) && Array(after[462..<512]) == Array(before[462..<512]))
@@ -192,7 +202,7 @@ struct GPTGrowerTests {
             #expect(try dump(bytes, folder).contains("EFI system"), "after \(count) effects")
             let resumed = MemoryDisk(bytes)
             _ = try GPTGrower.growLastPartition(of: resumed, number: 3)
-            #expect(resumed.bytes == disk.bytes, "after \(count) effects")
+            #expect(firstDifference(resumed.bytes, disk.bytes) == nil, "after \(count) effects")
         }
         // A torn write of the primary: header and entries do not belong together.
         for sectors in [1, 2, 3] {
@@ -200,7 +210,7 @@ struct GPTGrowerTests {
             torn.replaceSubrange((1 + sectors) * 512..<34 * 512, with: before[(1 + sectors) * 512..<34 * 512])
             let mended = MemoryDisk(torn)
             _ = try GPTGrower.growLastPartition(of: mended, number: 3)
-            #expect(mended.bytes == disk.bytes)
+            #expect(firstDifference(mended.bytes, disk.bytes) == nil, "torn after \(sectors) sectors")
         }
     }
 
@@ -209,11 +219,14 @@ struct GPTGrowerTests {
         let before = try disk(folder, mebibytes: 24)
         for number in [0, 1, 2, 4, 129, -1] {
             let disk = MemoryDisk(before)
-            #expect(refusal { () throws(RecoveryError) in try GPTGrower.growLastPartition(of: disk, number: number) }?.status == 65)
+            #expect(
+                refusal { () throws(RecoveryError) in try GPTGrower.growLastPartition(of: disk, number: number) }?
+                    .status == 65)
             #expect(disk.log.isEmpty)
         }
         let empty = MemoryDisk(byteCount: 1 << 20)
-        #expect(refusal { () throws(RecoveryError) in try GPTGrower.growLastPartition(of: empty, number: 3) }?.status == 65)
+        #expect(
+            refusal { () throws(RecoveryError) in try GPTGrower.growLastPartition(of: empty, number: 3) }?.status == 65)
     }
 
     @Test(arguments: [21, 22] as [UInt64]) func survivesDamage(seed: UInt64) throws {
@@ -223,14 +236,18 @@ struct GPTGrowerTests {
         for _ in 0..<300 {
             var bytes = before
             for _ in 0..<Int.random(in: 1...3, using: &random) {
-                let place = Bool.random(using: &random) ? Int.random(in: 512 + 16..<512 + 92, using: &random) : 1024 + Int.random(in: 0..<512, using: &random)
+                let place =
+                    Bool.random(using: &random)
+                    ? Int.random(in: 512 + 16..<512 + 92, using: &random)
+                    : 1024 + Int.random(in: 0..<512, using: &random)
                 bytes[place] = UInt8.random(in: 0...255, using: &random)
             }
             // With good checksums: so that the numbers themselves are read.
             bytes.setLittleEndian(CRC32.iso.checksum(bytes[1024..<1024 + 16384]), at: 512 + 88)
             bytes.setLittleEndian(UInt32(0), at: 512 + 16)
             bytes.setLittleEndian(CRC32.iso.checksum(bytes[512..<512 + 92]), at: 512 + 16)
-            _ = refusal { () throws(RecoveryError) in try GPTGrower.growLastPartition(of: MemoryDisk(bytes), number: 3) }
+            _ = refusal { () throws(RecoveryError) in try GPTGrower.growLastPartition(of: MemoryDisk(bytes), number: 3)
+            }
         }
     }
 }

@@ -22,7 +22,10 @@ import Testing
         ("a=b=c", [Parameter("a", "b=c")]),
         ("=x", [Parameter("=x")]),
         ("a=\"open end", [Parameter("a", "open end")]),
-        ("reforge.restore=\"LABEL=My Disk:/a b.img.zst\"", [Parameter("reforge.restore", "LABEL=My Disk:/a b.img.zst")]),
+        (
+            "reforge.restore=\"LABEL=My Disk:/a b.img.zst\"",
+            [Parameter("reforge.restore", "LABEL=My Disk:/a b.img.zst")]
+        ),
     ]) func parsesAsTheKernelDoes(line: String, expected: [Parameter]) {
         #expect(KernelCommandLine.parse(line) == expected)
     }
@@ -48,8 +51,10 @@ import Testing
     }
 
     @Test func readsACapture() throws {
-        let settings = try RecoverySettings.parse(commandLine: "reforge.capture=serial=X1 reforge.to=UUID=AB-12:/i.img.zst")
-        #expect(settings == RecoverySettings(job: .capture(.serial("X1"), to: .file(.uuid("AB-12"), path: "/i.img.zst"))))
+        let settings = try RecoverySettings.parse(
+            commandLine: "reforge.capture=serial=X1 reforge.to=UUID=AB-12:/i.img.zst")
+        #expect(
+            settings == RecoverySettings(job: .capture(.serial("X1"), to: .file(.uuid("AB-12"), path: "/i.img.zst"))))
     }
 
     @Test func noneIsNotEmpty() throws {
@@ -64,13 +69,17 @@ import Testing
         ("reforge.target=only", "makes sense with reforge.restore only"),
         ("reforge.capture=only", "needs reforge.to"),
         ("reforge.to=LABEL=A:/b", "makes sense with reforge.capture only"),
-        ("reforge.restore=LABEL=A:/b reforge.capture=only reforge.target=only reforge.to=LABEL=A:/b", "exclude each other"),
+        (
+            "reforge.restore=LABEL=A:/b reforge.capture=only reforge.target=only reforge.to=LABEL=A:/b",
+            "exclude each other"
+        ),
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.layout=shrink", "none of keep, grow"),
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.image-id=xyz", "8 to 64 hexadecimal"),
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.verify=maybe", "neither yes nor no"),
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.target=serial=1", "twice"),
         ("reforge.finish=halt", "none of reboot, poweroff, shell"),
-        ("reforge.restore=ftp://x/y reforge.target=only", "not a location"),
+        ("reforge.restore=ftp://x/y reforge.target=only", "does not name a volume"),
+        ("reforge.restore=x reforge.target=only", "not a location"),
         ("reforge.restore=LABEL=A:/b reforge.target=sda", "not a disk selector"),
         ("reforge.capture=only reforge.to=http://h/x", "cannot be sent"),
         ("reforge.=1", "not a setting"),
@@ -82,7 +91,8 @@ import Testing
 
     @Test(arguments: [
         ("[]", "not one JSON object"), ("", "not one JSON object"), ("{\"verify\": 3}", "\"verify\" is not a text"),
-        ("{\"restore\": {\"a\": 1}}", "\"restore\" is not a text"), ("{\"reforge.restore\": \"x\"}", "reforge.restore is not a setting"),
+        ("{\"restore\": {\"a\": 1}}", "\"restore\" is not a text"),
+        ("{\"reforge.restore\": \"x\"}", "reforge.restore is not a setting"),
         ("{\"restore\": null}", "not one JSON object"), ("{\"finish\": true}", "finish=yes is none of"),
     ]) func refusesJSON(text: String, reason: String) {
         let error = refusal { () throws(RecoveryError) in try RecoverySettings.parse(json: Array(text.utf8)) }
@@ -94,7 +104,8 @@ import Testing
         var random = SeededGenerator(seed: seed)
         let pieces = [
             "reforge.restore=", "reforge.target=", "reforge.capture=", "reforge.to=", "reforge.verify", "\"", " ", "=",
-            "LABEL=", "UUID=", "/dev/", ":/", "http://", "[", "]", ":99999", "size>=", "serial=", "only", "..", "{", "}",
+            "LABEL=", "UUID=", "/dev/", ":/", "http://", "[", "]", ":99999", "size>=", "serial=", "only", "..", "{",
+            "}",
             "{\"restore\":", ",", "[[[[", "\\u0000", "true",
         ]
         for _ in 0..<3000 {
@@ -124,7 +135,9 @@ import Testing
         let deep = Array(repeating: UInt8(ascii: "["), count: 60_000)
         #expect(refusal { () throws(RecoveryError) in try RecoverySettings.parse(json: deep) }?.status == 64)
         let long = Array("{\"restore\":\"".utf8) + Array(repeating: UInt8(ascii: "a"), count: 70_000)
-        #expect(refusal { () throws(RecoveryError) in try RecoverySettings.parse(json: long) }?.message.contains("65536") == true)
+        #expect(
+            refusal { () throws(RecoveryError) in try RecoverySettings.parse(json: long) }?.message.contains("65536")
+                == true)
     }
 }
 
@@ -143,8 +156,10 @@ import Testing
 
     @Test(arguments: [
         "", "x", "LABEL=:/x", "LABEL=a", "LABEL=a:x", "LABEL=a:/", "LABEL=a:/x/", "LABEL=a:/../x", "LABEL=a:/x/../y",
-        "UUID=x y:/a", "/dev/:/x", "/dev/../etc:/x", "/etc/passwd:/x", "https://h/x", "http://", "http:///x", "http://h",
-        "http://h/", "http://u:p@h/x", "http://h:0/x", "http://h:65536/x", "http://h:x/y", "http://-o/x", "http://h/a b",
+        "UUID=x y:/a", "/dev/:/x", "/dev/../etc:/x", "/etc/passwd:/x", "https://h/x", "http://", "http:///x",
+        "http://h",
+        "http://h/", "http://u:p@h/x", "http://h:0/x", "http://h:65536/x", "http://h:x/y", "http://-o/x",
+        "http://h/a b",
         "http://[::1/x", "http://[::1]x/y", "http://h/ä", "LABEL=a:/x\u{0}y", "LABEL=a:/x\ny", "http://h\u{1B}/x",
     ]) func refuses(text: String) {
         #expect(refusal { () throws(RecoveryError) in try Location.parse(text) }?.status == 64, "\(text)")
@@ -157,7 +172,8 @@ import Testing
         _ exclusion: DiskCandidate.Exclusion? = nil
     ) -> DiskCandidate {
         DiskCandidate(
-            identity: DiskIdentity(path: "/dev/\(name)", kernelName: name, serial: serial, wwn: wwn, pathByPlace: place),
+            identity: DiskIdentity(
+                path: "/dev/\(name)", kernelName: name, serial: serial, wwn: wwn, pathByPlace: place),
             byteCount: gibibytes << 30, exclusion: exclusion)
     }
     private static let disks = [
@@ -175,7 +191,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("serial=abc 1", 78, "no disk matches"), ("serial=TWIN", 78, "2 disks match"), ("serial=STICK", 77, "recovery medium is on it"),
+        ("serial=abc 1", 78, "no disk matches"), ("serial=TWIN", 78, "2 disks match"),
+        ("serial=STICK", 77, "recovery medium is on it"),
         ("size>=1T", 78, "no disk matches"), ("size>=30G", 78, "2 disks match"), ("only", 78, "2 disks match"),
         ("path=pci-0", 78, "no disk matches"),
     ]) func refuses(text: String, status: Int32, reason: String) throws {
@@ -188,7 +205,8 @@ import Testing
 
     @Test func onlyIsTheOnlyOne() throws {
         #expect(try DiskSelector.only.choose(from: Array(Self.disks[0...1])).identity.path == "/dev/sda")
-        #expect(refusal { () throws(RecoveryError) in try DiskSelector.only.choose(from: [Self.disks[1]]) }?.status == 78)
+        #expect(
+            refusal { () throws(RecoveryError) in try DiskSelector.only.choose(from: [Self.disks[1]]) }?.status == 78)
         #expect(refusal { () throws(RecoveryError) in try DiskSelector.only.choose(from: []) }?.status == 78)
     }
 
@@ -198,7 +216,10 @@ import Testing
         #expect(refusal { () throws(RecoveryError) in try image.choose(from: Self.disks, reading: true) }?.status == 77)
     }
 
-    @Test(arguments: ["", "sda", "serial=", "serial= ", "wwn=0x", "path=", "path=a/b", "size>=", "size>=1X", "size>=99999999T", "size>1G", "ONLY"])
+    @Test(arguments: [
+        "", "sda", "serial=", "serial= ", "wwn=0x", "path=", "path=a/b", "size>=", "size>=1X", "size>=99999999T",
+        "size>1G", "ONLY",
+    ])
     func refusesText(text: String) {
         #expect(refusal { () throws(RecoveryError) in try DiskSelector.parse(text) }?.status == 64)
     }
@@ -208,6 +229,8 @@ import Testing
         #expect(!evil.line.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x202E })
     }
 
-    @Test(arguments: [("512", 512), ("64k", 65536), ("1M", 1 << 20), ("20GiB", 20 << 30), ("2tib", 2 << 40), ("7B", 7)] as [(String, UInt64)])
+    @Test(
+        arguments: [("512", 512), ("64k", 65536), ("1M", 1 << 20), ("20GiB", 20 << 30), ("2tib", 2 << 40), ("7B", 7)]
+            as [(String, UInt64)])
     func sizes(text: String, expected: UInt64) { #expect(SizeText.parse(text) == expected) }
 }

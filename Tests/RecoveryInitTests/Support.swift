@@ -33,7 +33,9 @@ func refusal<Value>(_ body: () throws(RecoveryError) -> Value) -> RecoveryError?
 /// Whether a program is there to test with.
 func has(_ programs: String...) -> Bool {
     programs.allSatisfy { name in
-        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].contains { Files.exists(FilePath("\($0)/\(name)")) }
+        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].contains {
+            Files.exists(FilePath("\($0)/\(name)"))
+        }
     }
 }
 
@@ -44,8 +46,15 @@ let projectRoot = FilePath(#filePath).removingLastComponent().removingLastCompon
 @discardableResult
 func run(_ arguments: String..., input: String = "") throws -> String {
     let output = try ChildProcess.run(arguments, input: Array(input.utf8), timeoutSeconds: 120)
-    #expect(output.succeeded, "\(arguments): \(output.lastWords)")
+    let succeeded = output.succeeded
+    #expect(succeeded, "\(arguments): \(output.lastWords)")
     return output.text
+}
+
+/// Where two disks differ first; `nil` where they do not. (Millions of bytes are too many for an expectation's own report.)
+func firstDifference(_ one: [UInt8], _ other: [UInt8]) -> Int? {
+    if one == other { return nil }
+    return zip(one, other).enumerated().first { $0.element.0 != $0.element.1 }?.offset ?? min(one.count, other.count)
 }
 
 /// A folder for one test, removed with the test.

@@ -8,27 +8,34 @@ import Testing
 @testable import RecoveryInit
 
 @Suite struct BlockVolumeTests {
-    private static func volume(_ node: String, _ disk: String, _ type: String, label: String? = nil, uuid: String? = nil) -> BlockVolume {
+    private static func volume(
+        _ node: String, _ disk: String, _ type: String, label: String? = nil, uuid: String? = nil
+    ) -> BlockVolume {
         BlockVolume(node: node, disk: disk, type: type, label: label, uuid: uuid, byteCount: 1 << 30)
     }
 
     @Test func readsBlkid() {
         // As util-linux 2.38 prints it for `mkfs.ext4 -L 'MY D$k"x'`.
-        let fields = BlockVolume.parseExport("DEVNAME=/dev/vda\nLABEL=MY\\ D\\$k\\\"x\nUUID=cdd1-61\nTYPE=ext4\nTYPE=vfat\nrubbish\n=x\nlower=1\n")
+        let fields = BlockVolume.parseExport(
+            "DEVNAME=/dev/vda\nLABEL=MY\\ D\\$k\\\"x\nUUID=cdd1-61\nTYPE=ext4\nTYPE=vfat\nrubbish\n=x\nlower=1\n")
         #expect(fields == ["DEVNAME": "/dev/vda", "LABEL": "MY D$k\"x", "UUID": "cdd1-61", "TYPE": "ext4"])
     }
 
     @Test func choosesByName() throws {
         let volumes = [
-            Self.volume("sda1", "sda", "ext4", label: "root", uuid: "AA-1"), Self.volume("sdb1", "sdb", "vfat", label: "root"),
-            Self.volume("sr0", "sr0", "iso9660", label: "REFORGE", uuid: "X"), Self.volume("sdc", "sdc", "iso9660", label: "ISO", uuid: "Y"),
+            Self.volume("sda1", "sda", "ext4", label: "root", uuid: "AA-1"),
+            Self.volume("sdb1", "sdb", "vfat", label: "root"),
+            Self.volume("sr0", "sr0", "iso9660", label: "REFORGE", uuid: "X"),
+            Self.volume("sdc", "sdc", "iso9660", label: "ISO", uuid: "Y"),
             Self.volume("sdc1", "sdc", "iso9660", label: "ISO", uuid: "Y"),
         ]
         #expect(try BlockVolume.choose(.uuid("aa-1"), from: volumes).node == "sda1")
         #expect(try BlockVolume.choose(.device("/dev/sdb1"), from: volumes).node == "sdb1")
         #expect(try BlockVolume.choose(.label("ISO"), from: volumes).node == "sdc")
-        #expect(refusal { () throws(RecoveryError) in try BlockVolume.choose(.label("root"), from: volumes) }?.status == 78)
-        #expect(refusal { () throws(RecoveryError) in try BlockVolume.choose(.label("none"), from: volumes) }?.status == 66)
+        #expect(
+            refusal { () throws(RecoveryError) in try BlockVolume.choose(.label("root"), from: volumes) }?.status == 78)
+        #expect(
+            refusal { () throws(RecoveryError) in try BlockVolume.choose(.label("none"), from: volumes) }?.status == 66)
     }
 
     @Test func mediumIsOneVolumeOnly() {
@@ -39,7 +46,10 @@ import Testing
         #expect(one.disks == ["sdb"] && one.volume == stick && one.problem == nil)
         let two = Medium.decide(carriers: [stick, copy])
         #expect(two.disks == ["sdb", "sdc"] && two.volume == nil && two.problem != nil)
-        let hybrid = [Self.volume("sdd", "sdd", "iso9660", label: "REFORGE"), Self.volume("sdd1", "sdd", "iso9660", label: "REFORGE")]
+        let hybrid = [
+            Self.volume("sdd", "sdd", "iso9660", label: "REFORGE"),
+            Self.volume("sdd1", "sdd", "iso9660", label: "REFORGE"),
+        ]
         #expect(Medium.decide(carriers: hybrid).volume == hybrid[0])
         #expect(Medium.decide(carriers: []).volume == nil)
         #expect(Medium.checkedBuildID(" 38B51916ac18\n") == "38b51916ac18")
@@ -75,10 +85,15 @@ import Testing
         #expect(HardwareModules.modaliases(below: folder.path) == ["pci:v1", "usb:v2"])
     }
 
-    @Test(arguments: [
-        (0.5, 0.5, 1, nil, false), (1.5, 1.2, 1, nil, true), (1.5, 0.2, 1, nil, false), (5, 5, 0, nil, false), (10, 10, 0, nil, true),
-        (5, 5, 1, false, false), (30, 30, 1, false, true), (5, 5, 1, true, true), (30, 0, 0, nil, true),
-    ] as [(Double, Double, Int, Bool?, Bool)]) func settles(elapsed: Double, news: Double, disks: Int, wanted: Bool?, over: Bool) {
+    @Test(
+        arguments: [
+            (0.5, 0.5, 1, nil, false), (1.5, 1.2, 1, nil, true), (1.5, 0.2, 1, nil, false), (5, 5, 0, nil, false),
+            (10, 10, 0, nil, true),
+            (5, 5, 1, false, false), (30, 30, 1, false, true), (5, 5, 1, true, true), (30, 0, 0, nil, true),
+        ] as [(Double, Double, Int, Bool?, Bool)]) func settles(
+            elapsed: Double, news: Double, disks: Int, wanted: Bool?, over: Bool
+        )
+    {
         #expect(SettleRule().isOver(elapsed: elapsed, sinceNews: news, diskCount: disks, wantedIsThere: wanted) == over)
     }
 
@@ -94,7 +109,8 @@ import Testing
     @Test func stepsComeInTheirOrder() {
         let steps = BootStep.all(for: .init(commandLine: "console=ttyS0", hostName: "reforge")).map(\.description)
         let wanted = [
-            "mount proc on /proc", "mount sysfs on /sys", "mount devtmpfs on /dev", "mount devpts on /dev/pts", "mount tmpfs on /tmp",
+            "mount proc on /proc", "mount sysfs on /sys", "mount devtmpfs on /dev", "mount devpts on /dev/pts",
+            "mount tmpfs on /tmp",
             "mount tmpfs on /run", "create /run/reforge/volumes", "mount efivarfs on /sys/firmware/efi/efivars",
             "set /proc/sys/kernel/printk to 4", "set /proc/sys/kernel/hostname to reforge",
         ]
@@ -118,16 +134,24 @@ import Testing
 
 @Suite struct MessageTests {
     @Test(arguments: [
-        SupervisorMessage.line(console: "ttyS0", text: "5"), .line(console: "tty0", text: ""), .line(console: "tty0", text: "a  b "),
+        SupervisorMessage.line(console: "ttyS0", text: "5"), .line(console: "tty0", text: ""),
+        .line(console: "tty0", text: "a  b "),
         .shellEnded(console: "hvc0"),
-    ]) func messagesSurviveTheWire(message: SupervisorMessage) { #expect(SupervisorMessage(message.encoded) == message) }
-
-    @Test func requestsSurviveTheWire() {
-        for request in [SessionRequest.shell(console: nil), .shell(console: "ttyS0")] { #expect(SessionRequest(request.encoded) == request) }
-        #expect(SessionRequest("shell") == nil && SessionRequest("reboot now") == nil && SupervisorMessage("line x") == nil)
+    ]) func messagesSurviveTheWire(message: SupervisorMessage) {
+        #expect(SupervisorMessage(message.encoded) == message)
     }
 
-    @Test func aTypedLineIsOneLine() { #expect(!SupervisorMessage.line(console: "a", text: "x\nshell-ended b").encoded.contains("\n")) }
+    @Test func requestsSurviveTheWire() {
+        for request in [SessionRequest.shell(console: nil), .shell(console: "ttyS0")] {
+            #expect(SessionRequest(request.encoded) == request)
+        }
+        #expect(
+            SessionRequest("shell") == nil && SessionRequest("reboot now") == nil && SupervisorMessage("line x") == nil)
+    }
+
+    @Test func aTypedLineIsOneLine() {
+        #expect(!SupervisorMessage.line(console: "a", text: "x\nshell-ended b").encoded.contains("\n"))
+    }
 
     @Test func linesAreWhole() {
         var splitter = LineSplitter()
@@ -137,14 +161,18 @@ import Testing
     }
 
     @Test func standIn() {
-        #expect(StandInAnswer(" ") == .shell && StandInAnswer("Reboot") == .end(.reboot) && StandInAnswer("menu") == .menu && StandInAnswer("x") == nil)
+        #expect(
+            StandInAnswer(" ") == .shell && StandInAnswer("Reboot") == .end(.reboot) && StandInAnswer("menu") == .menu
+                && StandInAnswer("x") == nil)
     }
 }
 
 @Suite struct MenuTests {
     @Test func numbersAndWords() {
         #expect(Menu.choice("1") == .restore && Menu.choice("8") == .powerOff && Menu.choice("Shell") == .shell)
-        for bad in ["", "0", "9", "-1", "1x", "99999999999999999999", "restore now"] { #expect(Menu.choice(bad) == nil) }
+        for bad in ["", "0", "9", "-1", "1x", "99999999999999999999", "restore now"] {
+            #expect(Menu.choice(bad) == nil)
+        }
         #expect(Menu.number("1", of: 0) == nil && Menu.number("2", of: 2) == 1)
     }
 
@@ -162,7 +190,9 @@ import Testing
     }
 
     @Test func imageNames() {
-        let name = Menu.imageName(for: DiskIdentity(path: "/dev/sda", kernelName: "sda", model: "WD ../Blue\u{7}"), utc: "2026-11-22T15:04:05Z")
+        let name = Menu.imageName(
+            for: DiskIdentity(path: "/dev/sda", kernelName: "sda", model: "WD ../Blue\u{7}"),
+            utc: "2026-11-22T15:04:05Z")
         #expect(name == "WD-Blue-20261122T150405Z.img.zst")
         #expect(SavedLog.name(unixSeconds: 0, unique: "ab") == "reforge-19700101T000000Z-ab.log")
     }
@@ -170,7 +200,10 @@ import Testing
     @Test func imagesAreFoundTwoFoldersDeep() throws {
         let folder = try TemporaryFolder()
         try Files.makeFolders(folder.file("a/b/c"))
-        for name in ["x.img.zst", "a/Y.IMG.ZST", "a/b/z.img.zst.000", "a/b/c/deep.img.zst", "notes.txt", ".hidden.img.zst", "a/z.img.zst.001"] {
+        for name in [
+            "x.img.zst", "a/Y.IMG.ZST", "a/b/z.img.zst.000", "a/b/c/deep.img.zst", "notes.txt", ".hidden.img.zst",
+            "a/z.img.zst.001",
+        ] {
             try Files.write([1], to: folder.file(name))
         }
         try Files.makeLink(folder.file("link.img.zst"), to: "/etc/passwd")
@@ -179,16 +212,23 @@ import Testing
 }
 
 @Suite struct JobTests {
-    private static let disk = DiskCandidate(identity: DiskIdentity(path: "/dev/nvme0n1", kernelName: "nvme0n1"), byteCount: 1)
+    private static let disk = DiskCandidate(
+        identity: DiskIdentity(path: "/dev/nvme0n1", kernelName: "nvme0n1"), byteCount: 1)
 
     @Test func commandsOfARestore() {
-        let job = RecoverySettings.Restore(image: .http("http://h/x"), target: .only, layout: .grow, imageID: "0011aabb", verify: true)
+        let job = RecoverySettings.Restore(
+            image: .http("http://h/x"), target: .only, layout: .grow, imageID: "0011aabb", verify: true)
         #expect(
             JobRunner.restoreCommand("-", job, Self.disk, confirmed: true, streamed: true).dropFirst()
-                == ["restore", "-", "/dev/nvme0n1", "--yes", "--layout", "grow", "--verify", "--expect-image-id", "0011aabb"])
+                == [
+                    "restore", "-", "/dev/nvme0n1", "--yes", "--layout", "grow", "--verify", "--expect-image-id",
+                    "0011aabb",
+                ])
         let plain = RecoverySettings.Restore(image: .http("http://h/x"), target: .only)
         #expect(
-            JobRunner.restoreCommand("/i", plain, Self.disk, confirmed: false, streamed: false).dropFirst() == ["restore", "/i", "/dev/nvme0n1", "--dry-run"])
+            JobRunner.restoreCommand("/i", plain, Self.disk, confirmed: false, streamed: false).dropFirst() == [
+                "restore", "/i", "/dev/nvme0n1", "--dry-run",
+            ])
     }
 
     @Test func imageIDs() {
@@ -198,12 +238,20 @@ import Testing
         #expect(InspectedImage(json: []) == nil)
     }
 
-    @Test(arguments: [
-        (ChildProcess.Ending.exited(0), 200, nil, ""), (.exited(23), 200, nil, ""), (.signalled(13), 200, nil, ""), (.exited(22), 404, 66, "404 (not found)"),
-        (.exited(22), 500, 66, "500"), (.exited(0), 301, 66, "redirect"), (.exited(6), nil, 66, "could not be resolved"),
-        (.exited(7), nil, 66, "no connection"), (.exited(18), 200, 74, "short body"), (.exited(52), nil, 74, "without an answer"),
-        (.exited(56), 200, 74, "connection was lost"), (.exited(28), 200, 74, "timed out"), (.signalled(9), 200, 74, "killed by signal 9"),
-    ] as [(ChildProcess.Ending, Int?, Int32?, String)]) func failuresOnTheWay(ending: ChildProcess.Ending, code: Int?, status: Int32?, text: String) {
+    @Test(
+        arguments: [
+            (ChildProcess.Ending.exited(0), 200, nil, ""), (.exited(23), 200, nil, ""), (.signalled(13), 200, nil, ""),
+            (.exited(22), 404, 66, "404 (not found)"),
+            (.exited(22), 500, 66, "500"), (.exited(0), 301, 66, "redirect"),
+            (.exited(6), nil, 66, "could not be resolved"),
+            (.exited(7), nil, 66, "no connection"), (.exited(18), 200, 74, "short body"),
+            (.exited(52), nil, 74, "without an answer"),
+            (.exited(56), 200, 74, "connection was lost"), (.exited(28), 200, 74, "timed out"),
+            (.signalled(9), 200, 74, "killed by signal 9"),
+        ] as [(ChildProcess.Ending, Int?, Int32?, String)]) func failuresOnTheWay(
+            ending: ChildProcess.Ending, code: Int?, status: Int32?, text: String
+        )
+    {
         let failure = HTTPStream.failure(ending, statusCode: code, address: "http://h/x")
         #expect(failure?.status == status)
         #expect(text.isEmpty || failure?.message.contains(text) == true)
@@ -211,13 +259,16 @@ import Testing
 
     @Test func statusCodes() {
         #expect(HTTPStream.statusCode(header: "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\nA: b\r\n") == 404)
-        #expect(HTTPStream.statusCode(header: "HTTP/1.1") == nil && HTTPStream.statusCode(header: "HTTP/1.1 99999 x") == nil)
+        #expect(
+            HTTPStream.statusCode(header: "HTTP/1.1") == nil && HTTPStream.statusCode(header: "HTTP/1.1 99999 x") == nil
+        )
     }
 
     @Test func everyStatusSaysHowTheDiskIs() {
         for status in [0, 64, 65, 66, 70, 73, 74, 75, 77, 78, 139] as [Int32] {
             let text = ExitStatus.restoreOutcome(status, disk: "/dev/sda")
-            #expect(["untouched", "partial", "complete", "Nothing was written"].contains { text.contains($0) }, "\(text)")
+            #expect(
+                ["untouched", "partial", "complete", "Nothing was written"].contains { text.contains($0) }, "\(text)")
         }
     }
 }
