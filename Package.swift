@@ -58,10 +58,7 @@ let package = Package(
             dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", system],
             swiftSettings: common),
         .target(
-            name: "RecoveryInit",
-            dependencies: [
-                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "ImageStore", system,
-            ],
+            name: "RecoveryInit", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", system],
             swiftSettings: common),
         .executableTarget(
             name: "reforge",

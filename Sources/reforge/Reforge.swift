@@ -8,7 +8,7 @@ import RecoveryInit
 @main
 enum Entry {
     static func main() {
-        if SystemFacts.isFirstProcess { RecoveryInit.runAsFirstProcess() }
+        if RecoveryInit.isFirstProcessOfMedium(arguments: CommandLine.arguments) { RecoveryInit.runAsFirstProcess() }
         Reforge.main()
     }
 }
