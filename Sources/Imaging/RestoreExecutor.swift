@@ -116,12 +116,13 @@ public final class RestoreExecutor {
             var outcome = Outcome(writtenByteCount: 0, warnings: plan.warnings, failedGrowths: [], resumedFrom: nil)
             var journal = RestoreJournal(
                 phase: .data, sequence: 0, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: 0)
-            if let found = try RestoreJournal.read(target), found.imageUUID == journal.imageUUID,
-                found.planDigest == journal.planDigest, found.phase == .data
-            {
-                journal.position = found.position
+            if let found = try RestoreJournal.read(target) {
+                // Also behind the journal of another restore: ours must be the newer of the two slots.
                 journal.sequence = found.sequence
-                outcome.resumedFrom = found.position > 0 ? found.position : nil
+                if found.imageUUID == journal.imageUUID, found.planDigest == journal.planDigest, found.phase == .data {
+                    journal.position = found.position
+                    outcome.resumedFrom = found.position > 0 ? found.position : nil
+                }
             }
             state = .partial
             try invalidate()

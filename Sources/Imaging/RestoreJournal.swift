@@ -79,7 +79,8 @@ struct RestoreJournal: Equatable {
 
     /// Writes the next slot. What it says was true must have been flushed before.
     mutating func write(to target: any BlockWriter) throws(BlockIOError) {
-        sequence += 1
+        // Wrapping: the number was read from a disk.
+        sequence &+= 1
         try target.writeBytes(slot, at: Self.slotOffsets[Int(sequence % 2)])
         try target.flush()
     }

@@ -107,9 +107,11 @@ public enum RestorePlanner {
             guard let number = region.partition, let placement = byNumber[number],
                 let partition = manifest.table.partitions.first(where: { $0.number == number })
             else {
-                // A gap goes back to its place, unless a partition lies there now, or the backup table will.
+                // A gap goes back to its place, unless a partition lies there now, or the backup table will. The one at the
+                // end holds the old backup table: it has no business in the middle of a larger disk.
                 let isFree =
-                    region.range.upperBound <= geometry.byteCount - backupByteCount
+                    region.range.upperBound < manifest.geometry.byteCount
+                    && region.range.upperBound <= geometry.byteCount - backupByteCount
                     && !layout.placements.contains { $0.to.overlaps(region.range) }
                 plan.regionTargets.append(isFree || isUnchanged ? region.range.lowerBound : nil)
                 continue

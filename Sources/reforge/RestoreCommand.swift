@@ -78,15 +78,18 @@ struct RestoreCommand: ParsableCommand {
             do { return try restore(&state) } catch {
                 let failure = CommandFailure(error)
                 guard !dryRun else { throw failure }
-                throw CommandFailure(failure.status, "\(failure.message). \(Self.sentence(state, disk))")
+                throw CommandFailure(
+                    failure.status, "\(failure.message). \(Self.sentence(state, disk, failure.status))")
             }
         }
     }
 
     /// What state the disk is in, and how to go on.
-    private static func sentence(_ state: RestoreExecutor.DiskState, _ disk: String) -> String {
+    private static func sentence(_ state: RestoreExecutor.DiskState, _ disk: String, _ status: ExitStatus) -> String {
         switch state {
         case .untouched: "Nothing was written to \(disk)."
+        case .partial where status == .badImage:
+            "\(disk) is partly written, has no partition table and boots nothing; restore a good image onto it."
         case .partial: "\(disk) is partly written and boots nothing; run the same command to go on."
         case .complete: "All data on \(disk) is complete."
         }
@@ -102,9 +105,7 @@ struct RestoreCommand: ParsableCommand {
             throw CommandFailure(.badImage, "\(image) changed while it was looked at")
         }
         guard var report = try write(stream, checked, &state) else { return .done }
-        // What did not boot before is not expected to boot now: a data disk has nothing to repair.
-        let boot = stream.header.manifest.boot
-        if !noBootRepair, boot.biosBootCode != nil || !boot.efiLoaders.isEmpty {
+        if repairsBoot(stream.header.manifest) {
             repairBoot(&report, capturedDiskName: stream.header.manifest.disk.kernelName)
         }
         report.seconds = SystemFacts.monotonicSeconds() - start
@@ -126,10 +127,15 @@ struct RestoreCommand: ParsableCommand {
                 dryRun: true, image: image, imageID: checked?.footer.imageID.description, plan: plan,
                 diskState: .untouched,
                 warnings: plan.warnings)
-            if json { try Console.json(report) } else { Console.result(Self.text(plan, stream.header.manifest)) }
+            if json {
+                try Console.json(report)
+            } else {
+                Console.result(
+                    Self.text(plan, stream.header.manifest, repairsBoot: repairsBoot(stream.header.manifest)))
+            }
             return nil
         }
-        Console.message(Self.text(plan, stream.header.manifest))
+        Console.message(Self.text(plan, stream.header.manifest, repairsBoot: repairsBoot(stream.header.manifest)))
         if verifyFirst {
             let outcome = try VerifyCommand.verify(image)
             Console.message("the image is whole: \(outcome.chunkCount) chunks")
@@ -154,6 +160,11 @@ struct RestoreCommand: ParsableCommand {
             diskState: executor.state,
             writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom, warnings: outcome.warnings,
             incomplete: outcome.failedGrowths)
+    }
+
+    /// What did not boot before is not expected to boot now: a data disk has nothing to repair.
+    private func repairsBoot(_ manifest: Manifest) -> Bool {
+        !noBootRepair && (manifest.boot.biosBootCode != nil || !manifest.boot.efiLoaders.isEmpty)
     }
 
     /// Makes the restored system start here. A failure leaves the data complete: it is reported, with how to finish.
@@ -220,7 +231,7 @@ struct RestoreCommand: ParsableCommand {
     }
 
     /// The plan for a person.
-    static func text(_ plan: RestorePlan, _ manifest: Manifest) -> String {
+    static func text(_ plan: RestorePlan, _ manifest: Manifest, repairsBoot: Bool) -> String {
         let target = plan.target
         var lines = [
             "Image of \(manifest.disk.path) (\(manifest.disk.model ?? "no model"), \(ByteText.rounded(manifest.geometry.byteCount))), "
@@ -238,6 +249,11 @@ struct RestoreCommand: ParsableCommand {
         lines += TextTable.lines(
             ["#", "NAME", "TYPE", "HOLDS", "FROM", "TO", "SIZE THEN", "SIZE NOW", "WRITTEN", "WHAT HAPPENS"], rows)
         lines += plan.warnings.map { "note: \($0)" }
+        if repairsBoot {
+            lines.append(
+                "then: boot repair for this machine; its own plan is shown once the system is there (--no-boot-repair leaves it)"
+            )
+        }
         return lines.joined(separator: "\n")
     }
 

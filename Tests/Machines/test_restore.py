@@ -40,10 +40,11 @@ IMAGE = "LABEL=IMAGES:/debian.img.zst"
 TARGET_SERIAL = "TARGET"
 
 # Words of the medium's console.
-REFUSED = r"(?i)refus|no disk matches|matches no disk|several disks match"
-DAMAGED = r"(?i)damaged|corrupt|does not match its (?:hash|checksum)|bad chunk"
-HTTP_MISSING = r"(?i)\b404\b"
-HTTP_SHORT = r"(?i)connection|ended|short|incomplete"
+# Every unattended job ends with this line.
+REFUSED = r"REFORGE-RESULT exit=78"
+DAMAGED = r"REFORGE-RESULT exit=65"
+HTTP_MISSING = r"(?s)error: .*\b404\b.*REFORGE-RESULT exit=66"
+HTTP_SHORT = r"(?s)error: [^\n]*shorter than announced.*REFORGE-RESULT exit=74"
 PANIC = r"Kernel panic|Fatal error"
 RESTORE_FAILED = PANIC + r"|^(?:reforge: )?error: "
 
@@ -199,7 +200,9 @@ def test_restore_on_the_host(ctx: Context) -> None:
     target = ctx.blank_disk("target.raw", TARGET_BYTES)
     ctx.reforge("restore", ctx.debian_image(), target, "--yes", codes=(0, 70))
     expect_sound_table(target)
-    expect_grown(ctx.boot_and_prove("restored", target, "nvme", "bios"), "bios")
+    # The plain run boots what the medium restored; this came the same way.
+    if ctx.full:
+        expect_grown(ctx.boot_and_prove("restored", target, "nvme", "bios"), "bios")
 
 
 # MARK: by the medium, booted as PXE does
@@ -330,7 +333,9 @@ def test_restore_over_http(ctx: Context) -> None:
         with medium(ctx, "restore", settings, disks, network=True) as machine:
             finish_restore(machine)
         expect(any(request.path == f"/{image.name}" for request in server.requests), "the image came from the server")
-    expect_grown(ctx.boot_and_prove("restored", target, "nvme", "bios"), "bios")
+    expect_sound_table(target)
+    if ctx.full:
+        expect_grown(ctx.boot_and_prove("restored", target, "nvme", "bios"), "bios")
 
 
 @time_limit(400)
