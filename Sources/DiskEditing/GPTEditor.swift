@@ -27,7 +27,7 @@ public enum GPTEditor {
         do {
             return try lock.withLock { messages in
                 messages = []
-                let folder = try Files.makeTemporaryFolder("reforge-table", in: workFolder)
+                let folder = try makeWorkFolder(workFolder)
                 let path = folder.appending("stand-in")
                 defer {
                     try? Files.remove(path)
@@ -42,11 +42,12 @@ public enum GPTEditor {
                 try makeStandIn(path, table, byteCount: captured.byteCount)
                 try edit(path, partitions: [:])
                 table = try readBack(path, captured)
+                let mended = try GPTReader.read(try BlockDevice(opening: path, sectorSize: captured.sectorSize))
                 try makeStandIn(path, table, byteCount: geometry.byteCount)
                 try edit(path, partitions: partitions)
                 table.byteCount = geometry.byteCount
                 let result = try readBack(path, table)
-                try checkResult(captured, result, path, partitions)
+                try checkResult(captured, mended, path, partitions)
                 return result
             }
         } catch let error as TableEditError {
@@ -92,6 +93,15 @@ public enum GPTEditor {
             try file.raw.writeAll(toAbsoluteOffset: Int64(table.tailOffset), table.tail)
         }
         try file.close()
+    }
+
+    /// A folder for the stand-in, which is as long as the disk, though sparse: ext4 holds no file over 16 TiB, memory does.
+    private static func makeWorkFolder(_ workFolder: FilePath?) throws -> FilePath {
+        if let workFolder { return try Files.makeTemporaryFolder("reforge-table", in: workFolder) }
+        for folder in ["/dev/shm", "/run"] as [FilePath] {
+            if let made = try? Files.makeTemporaryFolder("reforge-table", in: folder) { return made }
+        }
+        return try Files.makeTemporaryFolder("reforge-table")
     }
 
     /// The front of a table with the end of the disk elsewhere (UEFI 2.10 §5.3.2).
@@ -172,7 +182,7 @@ public enum GPTEditor {
 
     /// Our own reader's word on what libparted made: same partitions, at the places that were asked for.
     private static func checkResult(
-        _ captured: CapturedTable, _ result: CapturedTable, _ path: FilePath, _ partitions: [Int: ByteRange]
+        _ captured: CapturedTable, _ old: PartitionTable?, _ path: FilePath, _ partitions: [Int: ByteRange]
     ) throws {
         let standIn = try BlockDevice(opening: path, sectorSize: captured.sectorSize)
         guard let made = try GPTReader.read(standIn), made.condition == .intact else {
@@ -183,8 +193,13 @@ public enum GPTEditor {
                 throw TableEditError("partition \(number) did not get the place that was planned for it")
             }
         }
-        guard made.partitions.count == partitions.count || partitions.isEmpty else {
-            throw TableEditError("the partition table made for this disk has other partitions than planned")
+        guard let old, made.partitions.count == old.partitions.count, made.diskGUID == old.diskGUID else {
+            throw TableEditError("the partition table made for this disk has other partitions than the captured one")
+        }
+        for (before, after) in zip(old.partitions, made.partitions) {
+            guard before.number == after.number, before.guid == after.guid, before.typeGUID == after.typeGUID,
+                before.name == after.name, before.attributes == after.attributes
+            else { throw TableEditError("partition \(after.number) did not keep its GUIDs, name and attributes") }
         }
     }
 }

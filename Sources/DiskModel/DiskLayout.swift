@@ -120,9 +120,16 @@ public enum LayoutPlanner {
         return layout
     }
 
+    /// Whether a filesystem fills its place. What stands behind its end (a verity tree, an md superblock) would be lost if it
+    /// grew; some KiB are only what is left of the last block.
+    public static func fills(_ filesystem: FilesystemInfo, _ range: ByteRange) -> Bool {
+        guard let length = filesystem.byteCount else { return false }
+        return length <= range.byteCount && range.byteCount - length < 64 << 10
+    }
+
     /// Whether a partition may take more room than it had.
     static func isGrowable(_ partition: Partition, _ filesystem: FilesystemInfo?) -> Bool {
-        guard let filesystem, filesystem.isExt else { return false }
+        guard let filesystem, filesystem.isExt, fills(filesystem, partition.range) else { return false }
         // What lies in the first MiB is written last (the commit point), so it cannot be resized before.
         guard partition.range.lowerBound >= 1 << 20 else { return false }
         let special = [

@@ -25,7 +25,8 @@ public struct ImageFile: Sendable {
         do { byteCount = UInt64(max(0, try Stat(file.raw).size)) } catch {
             throw .system(SystemCallError("inspect", name, error))
         }
-        header = try ImageStreamReader(file.raw, name: name).header
+        let stream = try ImageStreamReader(file.raw, name: name)
+        header = stream.header
         let footerFrame = 8 + ImageFormat.footerByteCount
         let reader = PositionedReader(file: file.raw, name: name, byteCount: byteCount)
         do {
@@ -40,8 +41,7 @@ public struct ImageFile: Sendable {
         }
         do {
             guard footer.fileByteCount == byteCount else { throw ParsingError.invalid(what: "the footer's length") }
-            var identity = ContentHash.Running()
-            identity.update(try header.payload())
+            var identity = stream.headerIdentity
             var position = footer.indexOffset
             var count: UInt64 = 0
             while count < footer.recordCount {

@@ -21,6 +21,8 @@ public final class ImageStreamReader {
 
     private let source: ByteSource
     private var identity = ContentHash.Running()
+    /// The identity up to the header, of the bytes as they are in the file: another encoder may have made them.
+    let headerIdentity: ContentHash.Running
     private var recordCount: UInt64 = 0
     private var diskPosition: UInt64 = 0
     private var regionIndex = 0
@@ -35,6 +37,7 @@ public final class ImageStreamReader {
         }
         header = try ImageHeader(payload: payload, name: name)
         identity.update(payload)
+        headerIdentity = identity
     }
 
     /// The next record, or `nil` once the end was reached and everything was confirmed.
@@ -143,8 +146,7 @@ public final class ImageStreamReader {
         let indexOffset = source.position
         do {
             // The index repeats every record: the same identity must come out of both.
-            var indexIdentity = ContentHash.Running()
-            indexIdentity.update(try header.payload())
+            var indexIdentity = headerIdentity
             var indexCount: UInt64 = 0
             while indexCount < recordCount {
                 let payload = try nextFrame(4 + ImageFormat.indexEntriesPerFrame * ImageFormat.indexEntryByteCount)

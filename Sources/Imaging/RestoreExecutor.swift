@@ -56,6 +56,8 @@ public final class RestoreExecutor {
         var target: UInt64
         /// The bytes in use, relative to the chunk's start.
         var used: [ByteRange]
+        /// Whether an interrupted run of the same plan says that it wrote the chunk: then it is read and compared first.
+        var isExpected: Bool
     }
     private struct Completion {
         /// Ordinals done, beyond the watermark.
@@ -64,6 +66,8 @@ public final class RestoreExecutor {
         var next = 0
         /// Where the last of them ended on the captured disk.
         var position: UInt64 = 0
+        /// How many bytes were written.
+        var written: UInt64 = 0
     }
     private struct WrittenChunk {
         var record: ChunkRecord
@@ -96,7 +100,12 @@ public final class RestoreExecutor {
         self.plan = plan
         self.target = target
         self.targetPath = targetPath
-        writer = TargetWriter(target)
+        // A table's backup lies behind all partitions; a disk without one may have a superblock (md, ZFS) at its end.
+        writer = TargetWriter(
+            target,
+            tailStart: plan.placements == nil
+                ? target.byteCount - min(target.byteCount, 1 << 20)
+                : plan.placements?.map(\.to.upperBound).max() ?? target.byteCount)
         self.options = options
         self.progress = progress
         self.workers = max(1, workers)
@@ -126,17 +135,23 @@ public final class RestoreExecutor {
             }
             state = .partial
             try invalidate()
-            if options.discard, outcome.resumedFrom == nil { try trim(&outcome) }
+            // Also before trimming: no older journal may speak of what was trimmed.
             try journal.write(to: target)
+            if options.discard, outcome.resumedFrom == nil {
+                try trim(&outcome)
+                try journal.write(to: target)
+            }
             let chunks = try writeData(image, &journal, &outcome)
             try zeroEdges(image.header)
+            try zeroUncoveredEnd(image.header)
             try settle()
             if options.verify { try verify(chunks, image.header) }
             journal.phase = .resize
             try journal.write(to: target)
             for growth in plan.growths where growth.number != nil { try grow(growth, &outcome) }
-            try commit(table, manifest)
+            try commit(table)
             state = .complete
+            if options.verify { try verifyEnds() }
             for growth in plan.growths where growth.number == nil { try grow(growth, &outcome) }
             return outcome
         } catch {
@@ -161,8 +176,9 @@ public final class RestoreExecutor {
         let sector = UInt64(target.logicalSectorSize)
         try target.writeZeros(0..<min(sector, target.byteCount))
         try target.flush()
-        // Also the primary header, then the entries and header of the backup, as far as a table of 128 entries reaches.
-        try target.writeZeros(sector..<min(2 * sector, target.byteCount))
+        // Then the entries and header of the backup, as far as a table of 128 entries reaches; also the primary header,
+        // and whatever superblock an older life of the disk has in front of the journal's slots.
+        try target.writeZeros(min(sector, target.byteCount)..<min(RestoreJournal.slotOffsets[0], target.byteCount))
         let end = target.byteCount - target.byteCount % sector
         let backup = min(end, 128 * 128 + sector)
         try target.writeZeros(end - backup..<end)
@@ -225,14 +241,13 @@ public final class RestoreExecutor {
             guard let regionTarget = plan.regionTargets[record.region], record.kind != .unused else { continue }
             let used = image.header.maps[record.region].ranges(in: start..<start + record.range.byteCount)
                 .map { $0.lowerBound - start..<$0.upperBound - start }
-            let usedByteCount = used.reduce(0) { $0 + $1.byteCount }
             let chunkTarget = regionTarget + start
             if options.verify { chunks.append(.init(record: record, target: chunkTarget)) }
-            // What an interrupted run of the same plan wrote is there, but for what it held back.
-            if record.range.upperBound <= (outcome.resumedFrom ?? 0), chunkTarget >= TargetWriter.heldByteCount {
-                progress.advance(usedByteCount)
-                continue
-            }
+            // What an interrupted run of the same plan wrote should be there, but for what it held back. The journal is not
+            // believed: somebody may have used the disk since.
+            let isExpected =
+                record.kind == .data && record.range.upperBound <= (outcome.resumedFrom ?? 0)
+                && !writer.holds(chunkTarget..<chunkTarget + record.range.byteCount)
             var buffer: ChunkBuffer?
             let fileOffset = image.position
             if record.kind == .data {
@@ -241,10 +256,9 @@ public final class RestoreExecutor {
                     into: UnsafeMutableRawBufferPointer(rebasing: taken.stored[..<record.storedByteCount]))
                 buffer = taken
             }
-            outcome.writtenByteCount += usedByteCount
             let job = Job(
                 ordinal: ordinal, record: record, fileOffset: fileOffset, buffer: buffer, target: chunkTarget,
-                used: used)
+                used: used, isExpected: isExpected)
             guard jobs.push(job) else { break }
             ordinal += 1
             if SystemFacts.monotonicSeconds() - lastJournal > 5 {
@@ -262,6 +276,7 @@ public final class RestoreExecutor {
             throw image.damaged("it has the id \(footer.imageID), not \(expectedImageID)", at: image.position, nil)
         }
         journal.position = manifest.geometry.byteCount
+        outcome.writtenByteCount = completion.update { $0.written }
         return chunks
     }
 
@@ -280,7 +295,12 @@ public final class RestoreExecutor {
     ) throws {
         let decompressor = try ZstdDecompressor()
         while let job = jobs.pop() {
-            if let buffer = job.buffer {
+            let usedByteCount = job.used.reduce(0) { $0 + $1.byteCount }
+            var writtenByteCount = usedByteCount
+            if let buffer = job.buffer, job.isExpected, try isThere(job, buffer, writer) {
+                pool.give(buffer)
+                writtenByteCount = 0
+            } else if let buffer = job.buffer {
                 let content = try job.record.content(in: buffer, decompressor) {
                     damaged($0, job.fileOffset, job.record.range)
                 }
@@ -291,11 +311,17 @@ public final class RestoreExecutor {
                 pool.give(buffer)
             } else {
                 for range in job.used {
-                    try writer.writeZeros(job.target + range.lowerBound..<job.target + range.upperBound)
+                    // In steps: a run can be as long as the disk, and an end must be possible in between.
+                    for start in stride(from: range.lowerBound, to: range.upperBound, by: 256 << 20) {
+                        if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                        let end = min(range.upperBound, start + (256 << 20))
+                        try writer.writeZeros(job.target + start..<job.target + end)
+                    }
                 }
             }
-            progress.advance(job.used.reduce(0) { $0 + $1.byteCount })
+            progress.advance(usedByteCount)
             completion.update { state in
+                state.written += writtenByteCount
                 state.done[job.ordinal] = job.record.range.upperBound
                 while let position = state.done.removeValue(forKey: state.next) {
                     state.position = position
@@ -303,6 +329,35 @@ public final class RestoreExecutor {
                 }
             }
         }
+    }
+
+    /// Whether the target already holds a chunk.
+    private static func isThere(_ job: Job, _ buffer: ChunkBuffer, _ writer: TargetWriter) throws -> Bool {
+        let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(job.record.range.byteCount)])
+        let used = job.used.map { Int($0.lowerBound)..<Int($0.upperBound) }
+        for range in used {
+            try writer.read(
+                into: UnsafeMutableRawBufferPointer(rebasing: content[range]), at: job.target + UInt64(range.lowerBound)
+            )
+        }
+        ChunkMask.zeroUnused(content, used: used)
+        return job.record.hash == ContentHash(of: UnsafeRawBufferPointer(content))
+    }
+
+    /// Zeroes what nothing was written to in the last MiB of the target, outside of partitions: a signature that an
+    /// older life of the disk left there (md 0.90, ZFS) would make it two things at once.
+    private func zeroUncoveredEnd(_ header: ImageHeader) throws {
+        let window = target.byteCount - min(target.byteCount, 1 << 20)..<target.byteCount
+        var covered = plan.placements?.map(\.to) ?? []
+        for (index, place) in plan.regionTargets.enumerated() {
+            guard let place else { continue }
+            let part = window.clamped(to: place..<place + header.maps[index].byteCount)
+            guard !part.isEmpty else { continue }
+            covered += header.maps[index].ranges(in: part.lowerBound - place..<part.upperBound - place)
+                .map { $0.lowerBound + place..<$0.upperBound + place }
+        }
+        let map = AllocationMap(byteCount: target.byteCount, unsorted: covered)
+        for range in map.complement.ranges(in: window) { try writer.writeZeros(range) }
     }
 
     /// Zeroes what stays unwritten in the first and last MiB of each target partition, so that no stale signature of md,
@@ -390,26 +445,40 @@ public final class RestoreExecutor {
         try settle()
     }
 
-    /// The commit: everything of the first MiB but block 0, the backup table, flush; then block 0 in one write.
-    private func commit(_ table: CapturedTable?, _ manifest: Manifest) throws(BlockIOError) {
+    /// The commit: everything of the first MiB but block 0, and the end with the backup table, flush; then block 0 in one
+    /// write.
+    private func commit(_ table: CapturedTable?) throws(BlockIOError) {
         progress.begin("commit", total: 0)
-        if let table {
-            // A table can reach past what is held back; then its rest goes straight to its place, which nothing reads
-            // without block 0.
-            let heldCount = min(table.head.count, writer.head.count)
-            writer.hold(Array(table.head[..<heldCount]), at: 0)
-            if table.head.count > heldCount {
-                try target.writeBytes(Array(table.head[heldCount...]), at: UInt64(heldCount))
+        for part in [table.map { ($0.head, 0) }, table.map { ($0.tail, $0.tailOffset) }].compactMap(\.self) {
+            writer.hold(part.0, at: part.1)
+            // What of a large table is not held back goes straight to its place: nothing reads it without block 0.
+            let range = part.1..<part.1 + UInt64(part.0.count)
+            let now = range.clamped(to: writer.direct)
+            if !now.isEmpty {
+                let start = Int(now.lowerBound - range.lowerBound)
+                try target.writeBytes(Array(part.0[start..<start + Int(now.byteCount)]), at: now.lowerBound)
             }
         }
         let head = writer.head
         let sector = min(target.logicalSectorSize, head.count)
         try target.writeBytes(Array(head[sector...]), at: UInt64(sector))
-        if let table, !table.tail.isEmpty { try target.writeBytes(table.tail, at: table.tailOffset) }
+        if !writer.tail.isEmpty { try target.writeBytes(writer.tail, at: writer.direct.upperBound) }
         try target.flush()
         try target.writeBytes(Array(head[..<sector]), at: 0)
         try target.flush()
         try (target as? BlockDevice)?.dropCache()
+    }
+
+    /// Reads back what the commit wrote.
+    private func verifyEnds() throws {
+        let (head, tail) = (writer.head, writer.tail)
+        guard try target.readBytes(at: 0, count: head.count) == head,
+            try target.readBytes(at: writer.direct.upperBound, count: tail.count) == tail
+        else {
+            throw ImagingError.failed(
+                "\(target.name) gave back other bytes at its ends than were written: it is failing, or not what it says"
+            )
+        }
     }
 }
 

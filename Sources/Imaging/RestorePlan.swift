@@ -60,8 +60,17 @@ public struct RestorePlan: Codable, Equatable, Sendable {
         public var filesystem: FilesystemInfo
     }
 
-    /// What tells this plan from another: a journal of one is not followed by another.
-    func digest() throws -> ContentHash { ContentHash(of: try JSONText.encode(self)) }
+    /// What tells this plan from another: a journal of one is not followed by another. The same disk may have another
+    /// name after a restart or in another port.
+    func digest() throws -> ContentHash {
+        var plan = self
+        plan.target.path = ""
+        plan.target.kernelName = nil
+        plan.target.diskSequence = nil
+        plan.target.pathByPlace = nil
+        plan.warnings = []
+        return ContentHash(of: try JSONText.encode(plan))
+    }
 }
 
 /// Decides what a restore does. Pure.
@@ -77,6 +86,11 @@ public enum RestorePlanner {
                 "the image has sectors of \(manifest.geometry.logicalSectorSize) bytes and \(target.path) has sectors of "
                     + "\(geometry.logicalSectorSize): restoring onto another sector size is not supported yet; use a disk with "
                     + "sectors of \(manifest.geometry.logicalSectorSize) bytes")
+        }
+        guard geometry.byteCount >= 256 << 10 else {
+            throw .refused(
+                "\(target.path) has \(geometry.byteCount) bytes: the least that a restore needs for its journal is 256 KiB"
+            )
         }
         return manifest.table.kind == .gpt
             ? try planTable(header, target, geometry, policy) : try planBare(header, target, geometry, policy)
@@ -103,6 +117,12 @@ public enum RestorePlanner {
             imageUUID: manifest.imageUUID, target: target, geometry: geometry, policy: policy, items: [],
             regionTargets: [],
             placements: layout.placements, tableIsUnchanged: isUnchanged, growths: [], warnings: layout.remarks)
+        // MBR entries two to four (UEFI 2.10 §5.2.1: from 462 on, 16 bytes each): a protective MBR has none.
+        let blockZero = Array(manifest.tableHead.prefix(512))
+        if !isUnchanged, blockZero.count == 512, blockZero[462..<510].contains(where: { $0 != 0 }) {
+            plan.warnings.append(
+                "the disk had a hybrid MBR; only its protective entry is restored, as the table was made anew")
+        }
         for region in manifest.regions {
             guard let number = region.partition, let placement = byNumber[number],
                 let partition = manifest.table.partitions.first(where: { $0.number == number })
@@ -113,7 +133,13 @@ public enum RestorePlanner {
                     region.range.upperBound < manifest.geometry.byteCount
                     && region.range.upperBound <= geometry.byteCount - backupByteCount
                     && !layout.placements.contains { $0.to.overlaps(region.range) }
-                plan.regionTargets.append(isFree || isUnchanged ? region.range.lowerBound : nil)
+                let isRestored = isFree || isUnchanged
+                plan.regionTargets.append(isRestored ? region.range.lowerBound : nil)
+                if !isRestored, region.usedByteCount > 0, region.range.upperBound < manifest.geometry.byteCount {
+                    plan.warnings.append(
+                        "\(ByteText.rounded(region.range.byteCount)) between partitions, from byte "
+                            + "\(region.range.lowerBound) on, are not restored: a partition lies there now")
+                }
                 continue
             }
             plan.regionTargets.append(placement.to.lowerBound)
@@ -151,7 +177,8 @@ public enum RestorePlanner {
             var action = "restore"
             let isWhole = region.kind == .disk && region.range == 0..<manifest.geometry.byteCount
             if isWhole, manifest.table.kind == .none, policy == .grow, let filesystem = region.filesystem,
-                filesystem.isExt, geometry.byteCount > manifest.geometry.byteCount
+                filesystem.isExt, LayoutPlanner.fills(filesystem, region.range),
+                geometry.byteCount > manifest.geometry.byteCount
             {
                 to = 0..<geometry.byteCount - geometry.byteCount % UInt64(geometry.logicalSectorSize)
                 action += ", grow"

@@ -3,62 +3,105 @@ import Codecs
 import DiskModel
 import LinuxSystem
 
-/// Writes to a target, but holds back what belongs into its first MiB until the commit.
+/// Writes to a target, but holds back until the commit what belongs into its first MiB and behind `tailStart`: where
+/// tables, and superblocks at the end of a disk, would make it look whole too early.
 final class TargetWriter: Sendable {
     /// How much at the front is held back, in bytes.
     static let heldByteCount: UInt64 = 1 << 20
 
-    let target: any BlockWriter
-    private let held: Monitor<[UInt8]>
-    private let heldEnd: UInt64
+    private struct Window {
+        var range: ByteRange
+        var bytes: [UInt8]
 
-    init(_ target: any BlockWriter) {
-        self.target = target
-        heldEnd = min(Self.heldByteCount, target.byteCount)
-        held = Monitor([UInt8](repeating: 0, count: Int(heldEnd)))
+        init(_ range: ByteRange) {
+            self.range = range
+            bytes = [UInt8](repeating: 0, count: Int(range.byteCount))
+        }
+
+        /// The part of `range` that is held here, as indices of `bytes`.
+        func indices(_ range: ByteRange) -> Range<Int> {
+            let part = range.clamped(to: self.range)
+            return Int(part.lowerBound - self.range.lowerBound)..<Int(part.upperBound - self.range.lowerBound)
+        }
     }
 
-    /// What is held back.
-    var head: [UInt8] { held.update { $0 } }
+    let target: any BlockWriter
+    /// What lies between both windows is written at once.
+    let direct: ByteRange
+    private let windows: Monitor<[Window]>
 
-    /// Puts bytes into what is held back.
-    func hold(_ bytes: [UInt8], at offset: Int) {
-        held.update { $0.replaceSubrange(offset..<offset + bytes.count, with: bytes) }
+    /// - Parameter tailStart: what lies behind it is held back (at most 1 MiB).
+    init(_ target: any BlockWriter, tailStart: UInt64) {
+        self.target = target
+        let headEnd = min(Self.heldByteCount, target.byteCount)
+        let tailStart = max(
+            headEnd, min(tailStart, target.byteCount), target.byteCount - min(target.byteCount, 1 << 20))
+        direct = headEnd..<tailStart
+        windows = Monitor([Window(0..<headEnd), Window(tailStart..<target.byteCount)])
+    }
+
+    /// What is held back at the front, from byte 0.
+    var head: [UInt8] { windows.update { $0[0].bytes } }
+    /// What is held back at the end.
+    var tail: [UInt8] { windows.update { $0[1].bytes } }
+
+    /// Whether any of `range` is held back.
+    func holds(_ range: ByteRange) -> Bool { !direct.covers(range) }
+
+    /// Puts bytes into what is held back; what is not held back there is not written.
+    func hold(_ bytes: [UInt8], at offset: UInt64) {
+        bytes.withUnsafeBytes { hold($0, at: offset) }
+    }
+
+    private func hold(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
+        let range = offset..<offset + UInt64(bytes.count)
+        windows.update { windows in
+            for index in windows.indices {
+                let place = windows[index].indices(range)
+                guard !place.isEmpty else { continue }
+                let start = Int(windows[index].range.lowerBound + UInt64(place.lowerBound) - offset)
+                windows[index].bytes.replaceSubrange(
+                    place, with: UnsafeRawBufferPointer(rebasing: bytes[start..<start + place.count]))
+            }
+        }
     }
 
     /// Writes bytes at their place, now or at the commit.
     func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        var rest = bytes
-        var position = offset
-        if position < heldEnd {
-            let count = Int(min(UInt64(rest.count), heldEnd - position))
-            let start = Int(position)
-            held.update { head in
-                head.replaceSubrange(start..<start + count, with: UnsafeRawBufferPointer(rebasing: rest[..<count]))
-            }
-            rest = UnsafeRawBufferPointer(rebasing: rest[count...])
-            position += UInt64(count)
-        }
-        if !rest.isEmpty { try target.write(rest, at: position) }
+        let range = offset..<offset + UInt64(bytes.count)
+        if holds(range) { hold(bytes, at: offset) }
+        let now = range.clamped(to: direct)
+        guard !now.isEmpty else { return }
+        let start = Int(now.lowerBound - offset)
+        try target.write(
+            UnsafeRawBufferPointer(rebasing: bytes[start..<start + Int(now.byteCount)]), at: now.lowerBound)
     }
 
     /// Makes a range zero, now or at the commit.
     func writeZeros(_ range: ByteRange) throws(BlockIOError) {
-        if range.lowerBound < heldEnd {
-            let part = Int(range.lowerBound)..<Int(min(range.upperBound, heldEnd))
-            held.update { head in for index in part { head[index] = 0 } }
+        windows.update { windows in
+            for index in windows.indices {
+                let place = windows[index].indices(range)
+                windows[index].bytes.replaceSubrange(place, with: repeatElement(0, count: place.count))
+            }
         }
-        let rest = max(range.lowerBound, heldEnd)..<max(range.upperBound, heldEnd)
-        if !rest.isEmpty { try target.writeZeros(rest) }
+        let now = range.clamped(to: direct)
+        if !now.isEmpty { try target.writeZeros(now) }
     }
 
     /// Reads bytes as they will be after the commit.
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         try target.read(into: buffer, at: offset)
-        guard offset < heldEnd else { return }
-        let count = Int(min(UInt64(buffer.count), heldEnd - offset))
-        held.update { head in
-            buffer.copyBytes(from: head[Int(offset)..<Int(offset) + count])
+        let range = offset..<offset + UInt64(buffer.count)
+        guard holds(range) else { return }
+        windows.update { windows in
+            for window in windows {
+                let place = window.indices(range)
+                guard !place.isEmpty else { continue }
+                let start = Int(window.range.lowerBound + UInt64(place.lowerBound) - offset)
+                UnsafeMutableRawBufferPointer(rebasing: buffer[start..<start + place.count])
+                    .copyBytes(from: window.bytes[place])
+            }
         }
     }
 }

@@ -11,6 +11,8 @@ public final class BlockDevice: BlockWriter {
         case readOnly
         /// For reading and writing. A device is opened with O_EXCL: the kernel refuses while anything has it mounted or holds it.
         case exclusiveWrite
+        /// For reading only, and refused while anything has it mounted or holds it.
+        case exclusiveRead
     }
 
     /// The path it was opened by.
@@ -34,8 +36,8 @@ public final class BlockDevice: BlockWriter {
         do { status = try Stat(path) } catch { throw SystemCallError("open", path.string, error) }
         var options: FileDescriptor.OpenOptions = []
         // O_EXCL without O_CREAT: for block devices only (open(2)).
-        if status.type == .blockSpecial, access == .exclusiveWrite { options.insert(.exclusiveCreate) }
-        let mode: FileDescriptor.AccessMode = access == .readOnly ? .readOnly : .readWrite
+        if status.type == .blockSpecial, access != .readOnly { options.insert(.exclusiveCreate) }
+        let mode: FileDescriptor.AccessMode = access == .exclusiveWrite ? .readWrite : .readOnly
         descriptor = try OwnedDescriptor.open(path, mode, options: options)
         self.path = path
         // Asked anew of what was opened, not of what the path named a moment ago.
@@ -145,14 +147,21 @@ public final class BlockDevice: BlockWriter {
             throw failure(.zero, range.lowerBound, Int(clamping: range.byteCount), nil, "that is past its end")
         }
         let fd = descriptor.raw.rawValue
-        // BLKZEROOUT wants whole sectors; the ends that are not are written.
-        let unit = UInt64(logicalSectorSize)
-        if isDevice, range.lowerBound % unit == 0, range.upperBound % unit == 0,
-            rf_block_zero_out(fd, range.lowerBound, range.byteCount) == 0
-        {
-            return
+        if !isDevice {
+            if rf_fallocate_punch(fd, range.lowerBound, range.byteCount) == 0 { return }
+            return try writeZeroBytes(range)
         }
-        if !isDevice, rf_fallocate_punch(fd, range.lowerBound, range.byteCount) == 0 { return }
+        // BLKZEROOUT goes past the page cache: only for whole pages, or a neighbour's write into the same page, on its way
+        // from another thread, would bring back what was there before.
+        let page: UInt64 = 4096
+        let start = min(range.upperBound, (range.lowerBound + page - 1) / page * page)
+        let end = max(start, range.upperBound / page * page)
+        guard start < end, rf_block_zero_out(fd, start, end - start) == 0 else { return try writeZeroBytes(range) }
+        try writeZeroBytes(range.lowerBound..<start)
+        try writeZeroBytes(end..<range.upperBound)
+    }
+
+    private func writeZeroBytes(_ range: ByteRange) throws(BlockIOError) {
         let zeros = [UInt8](repeating: 0, count: Int(min(range.byteCount, 1 << 20)))
         var position = range.lowerBound
         while position < range.upperBound {

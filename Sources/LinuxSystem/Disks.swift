@@ -167,13 +167,20 @@ public struct DiskDirectory: Sendable {
         return unique
     }
 
-    /// The loop devices over (a part of) a file, by the kernel's names.
+    /// The loop devices over (a part of) a file or a disk, by the kernel's names.
     public func loopDevices(over file: BlockDevice) -> [String] {
-        guard !file.isDevice else { return [] }
+        // Loop does not claim a device that it stands on: O_EXCL would not notice.
+        let name = file.isDevice ? kernelName(ofDevice: file.deviceNumber) : nil
+        let numbers = ([name].compactMap { $0 } + (name.map(partitionNodes) ?? []).map(\.name))
+            .compactMap { Files.text(sys.appending("class/block/\($0)/dev")) }
         return Files.names(in: sys.appending("block")).filter { name in
             guard name.hasPrefix("loop"), let backing = Files.text(sys.appending("block/\(name)/loop/backing_file")),
                 let status = try? Stat(FilePath(backing))
             else { return false }
+            if file.isDevice {
+                let number = UInt64(status.specialDeviceID.rawValue)
+                return status.type == .blockSpecial && numbers.contains("\(rf_major(number)):\(rf_minor(number))")
+            }
             return UInt64(status.deviceID.rawValue) == file.deviceNumber
                 && UInt64(status.inode.rawValue) == file.inodeNumber
         }
@@ -198,7 +205,7 @@ public struct DiskDirectory: Sendable {
     public func disksBelow(_ name: String) -> [String] {
         let folder = sys.appending("class/block/\(name)")
         let slaves = Files.names(in: folder.appending("slaves"))
-        if !slaves.isEmpty { return slaves.flatMap(disksBelow) }
+        if !slaves.isEmpty { return [name] + slaves.flatMap(disksBelow) }
         if name.hasPrefix("loop"), let backing = Files.text(folder.appending("loop/backing_file")),
             let status = try? Stat(FilePath(backing)),
             let below = kernelName(ofDevice: UInt64(status.deviceID.rawValue))

@@ -42,7 +42,7 @@ struct BootRepairCommand: ParsableCommand {
             if !dryRun { try TargetSafety.refuseDanger(opened, image: nil) }
             let options = BootRepairOptions(touchNVRAM: !noNvram)
             let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
-            if !json { dryRun ? Console.result(plan.description) : Console.message(plan.description) }
+            if !json { dryRun ? try Console.result(plan.description) : Console.message(plan.description) }
             if dryRun {
                 if json {
                     try Console.json(
@@ -60,9 +60,11 @@ struct BootRepairCommand: ParsableCommand {
                         pending: outcome.pending))
             } else {
                 for warning in outcome.warnings { Console.message("warning: \(warning)") }
-                for change in outcome.changed { Console.result(change) }
+                for change in outcome.changed { try Console.result(change) }
                 if let pending = outcome.pending { Console.message("not finished: \(pending)") }
-                if outcome.changed.isEmpty, outcome.pending == nil { Console.result("nothing to do: \(disk) is right") }
+                if outcome.changed.isEmpty, outcome.pending == nil {
+                    try Console.result("nothing to do: \(disk) is right")
+                }
             }
             return outcome.pending == nil ? .done : .incomplete
         }

@@ -122,7 +122,7 @@ struct CaptureCommand: ParsableCommand {
             "captured \(ByteText.rounded(report.usedByteCount)) in use of \(ByteText.rounded(report.diskByteCount)) into "
             + "\(ByteText.rounded(report.imageByteCount)) in \(ProgressDisplay.duration(Int(report.seconds.rounded()))) "
             + "(\(ByteText.rounded(UInt64(rate)))/s), image id \(report.imageID.prefix(16))…"
-        toError ? Console.message(line) : Console.result(line)
+        toError ? Console.message(line) : try Console.result(line)
     }
 
     private func refuseDanger(_ source: OpenedDisk) throws {
@@ -134,7 +134,21 @@ struct CaptureCommand: ParsableCommand {
                     + "capture from the recovery medium; --allow-mounted captures all the same (those partitions whole, and "
                     + "possibly not consistent)")
         }
+        // What the mount table does not name (a member of a larger filesystem, another mount namespace) the kernel knows.
+        if !allowMounted, source.uses.isEmpty, source.isHeld {
+            throw CommandFailure(
+                .refused,
+                "\(disk) is in use, and its contents may change: stop what uses it, or capture it all the same with "
+                    + "--allow-mounted")
+        }
+        guard [512, 4096].contains(source.device.logicalSectorSize) else {
+            throw CommandFailure(
+                .refused, "\(disk) has sectors of \(source.device.logicalSectorSize) bytes; 512 and 4096 are supported")
+        }
         guard image != "-" else { return }
+        if let status = try? Stat(FilePath(image)), status.type != .regular {
+            throw CommandFailure(.cannotCreate, "\(image) is not a file, and an image is one: choose another name")
+        }
         if Files.exists(FilePath(image)), !overwrite {
             throw CommandFailure(.cannotCreate, "\(image) exists: choose another name, or replace it with --overwrite")
         }

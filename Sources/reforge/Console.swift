@@ -12,12 +12,16 @@ enum Console {
     /// A line for a person.
     static func message(_ text: String) { write(text + "\n", to: .standardError) }
 
-    /// A result.
-    static func result(_ text: String) { write(text + "\n", to: .standardOutput) }
+    /// A result. One that nobody gets is a failure.
+    static func result(_ text: String) throws {
+        do { _ = try FileDescriptor.standardOutput.writeAll(Array((text + "\n").utf8)) } catch {
+            throw CommandFailure(.ioError, "could not write the result to standard output: \(error)")
+        }
+    }
 
     /// A result as one JSON object.
     static func json(_ value: some Encodable) throws {
-        write(String(decoding: try JSONText.encode(value, pretty: true), as: UTF8.self) + "\n", to: .standardOutput)
+        try result(String(decoding: try JSONText.encode(value, pretty: true), as: UTF8.self))
     }
 
     static func write(_ text: String, to descriptor: FileDescriptor) {

@@ -37,11 +37,21 @@ struct OpenedDisk {
     /// Why it may not be changed, or changes by itself: mounts, swap, holders; also of loop devices over a file.
     var uses: [DiskUse] {
         let directory = DiskDirectory()
-        if let kernelName { return directory.uses(of: kernelName) }
-        return directory.loopDevices(over: device).flatMap { name in
-            let uses = directory.uses(of: name)
-            return uses.isEmpty ? [.held(node: device.path.string, by: "/dev/\(name)", kernelName: name)] : uses
-        }
+        let node = kernelName ?? device.path.string
+        return (kernelName.map(directory.uses) ?? [])
+            + directory.loopDevices(over: device).flatMap { name in
+                let uses = directory.uses(of: name)
+                return uses.isEmpty ? [.held(node: node, by: "/dev/\(name)", kernelName: name)] : uses
+            }
+    }
+
+    /// Whether the kernel refuses to give the device to one user alone.
+    var isHeld: Bool {
+        guard device.isDevice else { return false }
+        do {
+            _ = try BlockDevice(opening: device.path, .exclusiveRead)
+            return false
+        } catch { return error.errno == .resourceBusy }
     }
 
     /// The ranges of the disk that are mounted read-write.
@@ -53,10 +63,11 @@ struct OpenedDisk {
         for use in uses {
             switch use {
             case .mounted(let node, _, false), .swap(let node), .held(let node, _, _):
-                // What stands on a holder (an LV) is not one of our partitions: the partition that is held counts.
+                // What stands on a holder (an LV) is not one of our partitions: the partition that is held counts. A
+                // loop device can stand anywhere on the disk.
                 if let range = nodes.first(where: { $0.name == node })?.range {
                     ranges.append(range)
-                } else if node == kernelName {
+                } else if node == kernelName || node.hasPrefix("loop") {
                     ranges.append(0..<device.byteCount)
                 }
             case .mounted: break
@@ -75,7 +86,13 @@ struct OpenedDisk {
 
     /// Whether a file (that need not exist yet) lies on this disk, or is this disk.
     func holds(_ file: FilePath) -> Bool {
-        let path = Files.exists(file) ? file : file.removingLastComponent()
+        // The folder counts also where the file is a link to elsewhere: the image is made beside its final name.
+        let folder = file.removingLastComponent()
+        return lies(folder.isEmpty ? "." : folder) || (Files.exists(file) && lies(file))
+    }
+
+    private func lies(_ path: FilePath) -> Bool {
+        let file = path
         guard let status = try? Stat(path.isEmpty ? "." : path) else { return false }
         if !device.isDevice {
             return Files.exists(file) && UInt64(status.deviceID.rawValue) == device.deviceNumber

@@ -50,6 +50,10 @@ struct CommandFailure: Error {
                 self.init(.badImage, "\(error)")
             }
         case let error as SystemCallError:
+            if error.errno == .interrupted, Interruption.isRequested {
+                self.init(.interrupted, Interruption.name)
+                return
+            }
             let isMissing = [
                 .noSuchFileOrDirectory, .noSuchAddressOrDevice, .operationNotSupportedByDevice, .notDirectory,
             ]

@@ -36,7 +36,7 @@ struct InspectCommand: ParsableCommand {
                 try isImage()
                 ? InspectReport(image: try ImageFile(FilePath(disk)))
                 : InspectReport(try OpenedDisk(disk, .readOnly, sectorSize: sectorSize).survey())
-            if json { try Console.json(report) } else { Console.result(report.text) }
+            if json { try Console.json(report) } else { try Console.result(report.text) }
             return .done
         }
     }

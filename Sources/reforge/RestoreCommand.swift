@@ -89,7 +89,7 @@ struct RestoreCommand: ParsableCommand {
         switch state {
         case .untouched: "Nothing was written to \(disk)."
         case .partial where status == .badImage:
-            "\(disk) is partly written, has no partition table and boots nothing; restore a good image onto it."
+            "\(disk) is partly written, has no partition table and boots nothing; with a whole image, the same command goes on."
         case .partial: "\(disk) is partly written and boots nothing; run the same command to go on."
         case .complete: "All data on \(disk) is complete."
         }
@@ -106,7 +106,7 @@ struct RestoreCommand: ParsableCommand {
         }
         guard var report = try write(stream, checked, &state) else { return .done }
         if repairsBoot(stream.header.manifest) {
-            repairBoot(&report, capturedDiskName: stream.header.manifest.disk.kernelName)
+            repairBoot(&report, identity: report.plan.target, capturedDiskName: stream.header.manifest.disk.kernelName)
         }
         report.seconds = SystemFacts.monotonicSeconds() - start
         return try show(report)
@@ -130,7 +130,7 @@ struct RestoreCommand: ParsableCommand {
             if json {
                 try Console.json(report)
             } else {
-                Console.result(
+                try Console.result(
                     Self.text(plan, stream.header.manifest, repairsBoot: repairsBoot(stream.header.manifest)))
             }
             return nil
@@ -168,9 +168,14 @@ struct RestoreCommand: ParsableCommand {
     }
 
     /// Makes the restored system start here. A failure leaves the data complete: it is reported, with how to finish.
-    private func repairBoot(_ report: inout Report, capturedDiskName: String?) {
+    private func repairBoot(_ report: inout Report, identity: DiskIdentity, capturedDiskName: String?) {
         do {
             let opened = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
+            // It was let go for a moment: it must be the same one, and nobody else's by now.
+            guard opened.identity == identity else {
+                throw CommandFailure(.refused, "\(disk) is another disk than the one that was restored")
+            }
+            try TargetSafety.refuseDanger(opened, image: nil)
             let options = BootRepairOptions(capturedDiskName: capturedDiskName)
             let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
             Console.message(plan.description)
@@ -179,7 +184,8 @@ struct RestoreCommand: ParsableCommand {
             report.warnings += outcome.warnings
             if let pending = outcome.pending { report.incomplete.append("boot repair: \(pending)") }
         } catch {
-            report.incomplete.append("boot repair: \(error); run: reforge boot-repair \(disk)")
+            let reason = (error as? CommandFailure)?.message ?? "\(error)"
+            report.incomplete.append("boot repair: \(reason); run: reforge boot-repair \(disk)")
         }
     }
 
@@ -205,7 +211,9 @@ struct RestoreCommand: ParsableCommand {
         let question =
             "Everything on \(disk) (\(target.identity.model ?? "no model"), \(ByteText.rounded(target.device.byteCount))) will be lost.\n"
             + "Type \(wanted) to go on: "
-        guard let answer = Console.ask(question, useTerminal: image == "-"), answer == wanted else {
+        guard let answer = Console.ask(question, useTerminal: image == "-"),
+            [wanted, target.identity.kernelName, disk].contains(answer)
+        else {
             throw CommandFailure(
                 Interruption.isRequested ? .interrupted : .refused, "not confirmed: the answer was not \(wanted)")
         }
@@ -222,7 +230,7 @@ struct RestoreCommand: ParsableCommand {
             for problem in report.incomplete { Console.message("not finished: \(problem)") }
             for change in report.bootRepair?.changed ?? [] { Console.message("boot repair: \(change)") }
             let rate = Double(report.writtenByteCount) / max(report.seconds, 0.001)
-            Console.result(
+            try Console.result(
                 "restored \(ByteText.rounded(report.writtenByteCount)) onto \(disk) in "
                     + "\(ProgressDisplay.duration(Int(report.seconds.rounded()))) (\(ByteText.rounded(UInt64(rate)))/s)\(verify ? ", read back and compared" : "")"
             )

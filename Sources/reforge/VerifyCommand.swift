@@ -44,7 +44,7 @@ struct VerifyCommand: ParsableCommand {
                         image: image, imageID: outcome.imageID.description, chunks: outcome.chunkCount,
                         dataByteCount: outcome.dataByteCount, seconds: seconds))
             } else {
-                Console.result(
+                try Console.result(
                     "\(image) is whole: \(outcome.chunkCount) chunks, \(ByteText.rounded(outcome.dataByteCount)) of data, id "
                         + "\(outcome.imageID.description.prefix(16))…")
             }

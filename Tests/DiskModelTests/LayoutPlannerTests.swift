@@ -9,8 +9,10 @@ import Testing
     static let mebibyte: UInt64 = 1 << 20
 
     private func guid(_ text: String) -> GUID { GUID(text) ?? .zero }
-    private func ext(_ mountPoint: String? = nil) -> FilesystemInfo {
-        FilesystemInfo(kind: .ext4, kindName: "ext4", mapSource: .allocationStructures, lastMountPoint: mountPoint)
+    private func ext(_ byteCount: UInt64, _ mountPoint: String? = nil) -> FilesystemInfo {
+        FilesystemInfo(
+            kind: .ext4, kindName: "ext4", byteCount: byteCount, mapSource: .allocationStructures,
+            lastMountPoint: mountPoint)
     }
 
     /// A table of partitions of (type, MiB), packed from 1 MiB on.
@@ -31,7 +33,7 @@ import Testing
             [(PartitionType.efiSystem, 10), (PartitionType.linuxFilesystem, 60), (PartitionType.linuxSwap, 20)],
             disk: disk)
         let layout = try LayoutPlanner.plan(
-            table, source: DiskGeometry(byteCount: disk), filesystems: [2: ext()],
+            table, source: DiskGeometry(byteCount: disk), filesystems: [2: ext(60 * Self.mebibyte)],
             target: DiskGeometry(byteCount: 200 * Self.mebibyte), policy: .grow)
         // The end: 200 MiB less 33 sectors, rounded down to whole MiB for the swap's start.
         #expect(layout.placements[2].to == 179 * Self.mebibyte..<199 * Self.mebibyte)
@@ -43,8 +45,12 @@ import Testing
         let disk = 100 * Self.mebibyte
         let target = DiskGeometry(byteCount: 200 * Self.mebibyte)
         for (type, filesystem) in [
-            (PartitionType.extendedBoot, ext()), (PartitionType.linuxFilesystem, ext("/boot")),
-            (PartitionType.efiSystem, ext()), (PartitionType.windowsRecovery, ext()),
+            (PartitionType.extendedBoot, ext(50 * Self.mebibyte)),
+            (PartitionType.linuxFilesystem, ext(50 * Self.mebibyte, "/boot")),
+            // Something stands behind the filesystem: a verity tree, say.
+            (PartitionType.linuxFilesystem, ext(40 * Self.mebibyte)),
+            (PartitionType.efiSystem, ext(50 * Self.mebibyte)),
+            (PartitionType.windowsRecovery, ext(50 * Self.mebibyte)),
             (PartitionType.linuxFilesystem, FilesystemInfo(kind: .other, kindName: "xfs", mapSource: .whole)),
         ] {
             let table = table([(type, 50)], disk: disk)
@@ -93,7 +99,7 @@ import Testing
                     Partition(
                         number: number, range: position..<position + length,
                         typeGUID: guid(types.randomElement(using: &random) ?? ""), guid: .random()))
-                if Bool.random(using: &random) { filesystems[number] = ext() }
+                if Bool.random(using: &random) { filesystems[number] = ext(length) }
                 position +=
                     length + UInt64.random(in: 0...2, using: &random) * UInt64.random(in: 0...5000, using: &random)
                     * sector

@@ -181,6 +181,58 @@ import Testing
         #expect(target.bytes == whole.bytes, "seed \(seed)")
     }
 
+    /// Somebody used the disk after the restore was cut off: what the journal promises is not there.
+    @Test func aJournalIsNotBelieved() throws {
+        let scratch = try ScratchFolder()
+        let image = scratch.path.appending("image")
+        let made = try MadeUpDisk(seed: seed)
+        _ = try made.capture(to: image)
+        let plan = try made.plan(targetByteCount: 16 << 20)
+        let whole = MemoryDisk(byteCount: 16 << 20)
+        _ = try restore(image, onto: whole, plan: plan)
+        let target = MemoryDisk([UInt8](repeating: 0x5A, count: 16 << 20))
+        var journal = RestoreJournal(
+            phase: .data, sequence: .max, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: 6 << 20)
+        try journal.write(to: target)
+        _ = try restore(image, onto: target, plan: plan, options: .init(verify: true))
+        let (found, expected) = (target.bytes, made.expected(plan, targetByteCount: 16 << 20))
+        let wrong = expected.indices.first { index in expected[index].map { $0 != found[index] } ?? false }
+        #expect(wrong == nil, "seed \(seed)")
+    }
+
+    /// The same disk by another name, or after a restart.
+    @Test func aPlanIsTheSameForAnotherName() throws {
+        let made = try MadeUpDisk(seed: seed)
+        let plan = try made.plan(targetByteCount: 16 << 20)
+        var other = plan
+        other.target.path = "./target"
+        other.target.diskSequence = 7
+        #expect(try other.digest() == plan.digest())
+        other.target.serial = "X"
+        #expect(try other.digest() != plan.digest())
+    }
+
+    /// What an older life of the target left at its ends is gone: md 0.90 stands 64 KiB before the end, 1.2 at 4 KiB.
+    @Test(arguments: [true, false]) func staleSignaturesAtTheEndsAreGone(sameSize: Bool) throws {
+        let scratch = try ScratchFolder()
+        let image = scratch.path.appending("image")
+        let made = try MadeUpDisk(seed: seed)
+        _ = try made.capture(to: image)
+        let length = sameSize ? MadeUpDisk.byteCount : 16 << 20
+        let target = MemoryDisk([UInt8](repeating: 0x5A, count: length))
+        let plan = try made.plan(targetByteCount: length)
+        target.fail(after: 12)
+        _ = try? restore(image, onto: target, plan: plan)
+        #expect(target.bytes[..<(64 << 10)].allSatisfy { $0 == 0 }, "the front is blank before the commit")
+        let again = MemoryDisk(target.bytes)
+        _ = try restore(image, onto: again, plan: plan)
+        let end = try #require(plan.placements?.map(\.to.upperBound).max())
+        let place = max(Int(end), length - (1 << 20))
+        // Up to the backup table: a GUID may hold any byte.
+        let isStale = again.bytes[place..<length - 33 * 512].contains(0x5A)
+        #expect(!isStale, "something stale is left at the end, seed \(seed)")
+    }
+
     @Test func aJournalOfAnotherPlanIsNotFollowed() throws {
         let scratch = try ScratchFolder()
         let image = scratch.path.appending("image")
