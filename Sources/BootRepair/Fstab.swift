@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
 
 /// The text of an /etc/fstab: parsed, and rewritten with everything else left as it stands.
 public struct Fstab: Sendable {
@@ -13,7 +14,7 @@ public struct Fstab: Sendable {
             let fields = line.split(whereSeparator: Self.isBlank).map(String.init)
             guard fields.count >= 3, !fields[0].hasPrefix("#") else { return nil }
             return FstabEntry(
-                line: index, device: fields[0], mountPoint: Self.unescaped(fields[1]), type: fields[2],
+                line: index, device: fields[0], mountPoint: MountEntry.unescape(fields[1]), type: fields[2],
                 options: fields.count > 3 ? fields[3].split(separator: ",").map(String.init) : [])
         }
     }
@@ -39,21 +40,4 @@ public struct Fstab: Sendable {
     }
 
     private static func isBlank(_ character: Character) -> Bool { character == " " || character == "\t" }
-
-    /// `\040` and the like (fstab(5)).
-    private static func unescaped(_ text: String) -> String {
-        var bytes: [UInt8] = []
-        var rest = Array(text.utf8)[...]
-        while let byte = rest.popFirst() {
-            if byte == UInt8(ascii: "\\"), rest.count >= 3,
-                let value = UInt8(String(decoding: rest.prefix(3), as: UTF8.self), radix: 8)
-            {
-                bytes.append(value)
-                rest = rest.dropFirst(3)
-            } else {
-                bytes.append(byte)
-            }
-        }
-        return String(decoding: bytes, as: UTF8.self)
-    }
 }

@@ -60,13 +60,9 @@ int rf_block_delete_partition(int fd, int number) { return partition_call(fd, BL
 int rf_fallocate_punch(int fd, uint64_t offset, uint64_t length) {
     return RESULT(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length));
 }
-int rf_fallocate_zero(int fd, uint64_t offset, uint64_t length) {
-    return RESULT(fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length));
-}
 int rf_drop_cache(int fd, uint64_t offset, uint64_t length) {
     return -posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED);
 }
-int rf_advise_sequential(int fd) { return -posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); }
 
 int rf_loop_get_free(int control_fd) {
     int number = ioctl(control_fd, LOOP_CTL_GET_FREE);
@@ -81,14 +77,6 @@ int rf_loop_configure(int loop_fd, int backing_fd, uint64_t offset, uint64_t siz
     return RESULT(ioctl(loop_fd, LOOP_CONFIGURE, &config));
 }
 int rf_loop_clear(int loop_fd) { return RESULT(ioctl(loop_fd, LOOP_CLR_FD, 0)); }
-int rf_loop_backing(int loop_fd, uint64_t *device, uint64_t *inode, uint64_t *offset) {
-    struct loop_info64 info;
-    if (ioctl(loop_fd, LOOP_GET_STATUS64, &info) < 0) return -errno;
-    *device = info.lo_device;
-    *inode = info.lo_inode;
-    *offset = info.lo_offset;
-    return 0;
-}
 
 int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
     struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
@@ -97,7 +85,6 @@ int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint
 }
 uint64_t rf_resolve_in_root(void) { return RESOLVE_IN_ROOT; }
 uint64_t rf_resolve_no_magiclinks(void) { return RESOLVE_NO_MAGICLINKS; }
-uint64_t rf_resolve_no_xdev(void) { return RESOLVE_NO_XDEV; }
 
 int rf_rename_new(const char *old_path, const char *new_path) {
     return RESULT(renameat2(AT_FDCWD, old_path, AT_FDCWD, new_path, RENAME_NOREPLACE));
@@ -113,8 +100,6 @@ uint64_t rf_ms_nodev(void) { return MS_NODEV; }
 uint64_t rf_ms_noexec(void) { return MS_NOEXEC; }
 uint64_t rf_ms_bind(void) { return MS_BIND; }
 uint64_t rf_ms_rec(void) { return MS_REC; }
-uint64_t rf_ms_move(void) { return MS_MOVE; }
-uint64_t rf_ms_private(void) { return MS_PRIVATE; }
 
 int rf_reboot_restart(void) { return RESULT(reboot(RB_AUTOBOOT)); }
 int rf_reboot_poweroff(void) { return RESULT(reboot(RB_POWER_OFF)); }

@@ -102,17 +102,6 @@ public struct AllocationMap: Equatable, Sendable {
     /// Whether every byte in use here is in use in `other` too.
     public func isSubset(of other: AllocationMap) -> Bool { ranges.allSatisfy(other.covers) }
 
-    /// The map rounded outwards to whole blocks of `unit` bytes.
-    public func rounded(outTo unit: UInt64) -> AllocationMap {
-        var result = AllocationMap(byteCount: byteCount)
-        for range in ranges {
-            let end =
-                range.upperBound % unit == 0 ? range.upperBound : range.upperBound - range.upperBound % unit + unit
-            result.insert(range.lowerBound - range.lowerBound % unit..<min(end, byteCount))
-        }
-        return result
-    }
-
     /// The map with its smallest gaps called used until it has at most `limit` ranges: memory stays bounded however
     /// fragmented a volume is. It errs towards more, as a map may.
     public func coalesced(toAtMost limit: Int) -> AllocationMap {

@@ -81,11 +81,16 @@ public final class ImageStreamReader {
 
     /// An error about bytes of the disk.
     public func damaged(_ what: String, at fileOffset: UInt64, _ range: ByteRange?) -> ImageError {
-        .damaged(
-            name: name, what: what, fileOffset: fileOffset, disk: range,
-            partition: range.flatMap { range in
-                header.manifest.regions.first { $0.range.overlaps(range) }?.partition
-            })
+        damageReporter(what, fileOffset, range)
+    }
+
+    /// Makes such errors on other threads: what is wrong, where in the file, which bytes of the disk.
+    public var damageReporter: @Sendable (String, UInt64, ByteRange?) -> ImageError {
+        { [name, regions = header.manifest.regions] what, fileOffset, range in
+            .damaged(
+                name: name, what: what, fileOffset: fileOffset, disk: range,
+                partition: range.flatMap { range in regions.first { $0.range.overlaps(range) }?.partition })
+        }
     }
 
     /// Where the chunk that starts at the position ends.

@@ -45,12 +45,7 @@ public enum ImageVerifier {
                 jobs.cancel()
                 for thread in threads { thread.join() }
             }
-            let describe: @Sendable (String, UInt64, ByteRange) -> ImageError = {
-                [name = image.name, regions = manifest.regions] in
-                .damaged(
-                    name: name, what: $0, fileOffset: $1, disk: $2,
-                    partition: regions.first { [range = $2] in $0.range.overlaps(range) }?.partition)
-            }
+            let describe = image.damageReporter
             for _ in 0..<workers {
                 threads.append(
                     try WorkerThread {
@@ -107,7 +102,7 @@ public enum ImageVerifier {
     }
 
     private static func check(
-        _ job: Job, _ decompressor: ZstdDecompressor, _ damaged: (String, UInt64, ByteRange) -> ImageError
+        _ job: Job, _ decompressor: ZstdDecompressor, _ damaged: (String, UInt64, ByteRange?) -> ImageError
     ) throws {
         let content = try job.record.content(in: job.buffer, decompressor) {
             damaged($0, job.fileOffset, job.record.range)

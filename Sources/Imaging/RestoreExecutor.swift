@@ -214,12 +214,7 @@ public final class RestoreExecutor {
             for thread in threads { thread.join() }
         }
         let (writer, progress) = (self.writer, self.progress)
-        let describe: @Sendable (String, UInt64, ByteRange) -> ImageError = {
-            [name = image.name, regions = manifest.regions] in
-            .damaged(
-                name: name, what: $0, fileOffset: $1, disk: $2,
-                partition: regions.first { [range = $2] in $0.range.overlaps(range) }?.partition)
-        }
+        let describe = image.damageReporter
         for _ in 0..<workers {
             threads.append(
                 try WorkerThread {
@@ -291,7 +286,7 @@ public final class RestoreExecutor {
 
     private static func work(
         _ jobs: BoundedQueue<Job>, _ pool: ChunkBufferPool, _ completion: Monitor<Completion>, _ writer: TargetWriter,
-        _ progress: Progress, _ damaged: (String, UInt64, ByteRange) -> ImageError
+        _ progress: Progress, _ damaged: (String, UInt64, ByteRange?) -> ImageError
     ) throws {
         let decompressor = try ZstdDecompressor()
         while let job = jobs.pop() {

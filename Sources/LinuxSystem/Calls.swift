@@ -259,11 +259,6 @@ public enum SystemFacts {
             && MountEntry.current().contains { $0.mountPoint == "/" && ["rootfs", "tmpfs", "ramfs"].contains($0.type) }
     }
 
-    /// The name of this machine.
-    public static func hostName() -> String {
-        Files.text("/proc/sys/kernel/hostname") ?? "unknown"
-    }
-
     /// Waits; less where the process is interrupted.
     public static func sleep(seconds: Double) {
         var time = timespec(tv_sec: Int(seconds), tv_nsec: Int((seconds - seconds.rounded(.down)) * 1e9))

@@ -95,9 +95,6 @@ public struct ChildProcess: ~Copyable, Sendable {
         return waitpid(processID, &status, WNOHANG) == processID ? Self.ending(status) : nil
     }
 
-    /// Sends a signal.
-    public borrowing func signal(_ number: Int32) { kill(processID, number) }
-
     private static func ending(_ status: Int32) -> Ending {
         let signalNumber = status & 0x7F
         return signalNumber == 0 ? .exited(status >> 8 & 0xFF) : .signalled(signalNumber)

@@ -32,8 +32,8 @@ public struct MountEntry: Equatable, Sendable {
     /// What is mounted now.
     public static func current() -> [MountEntry] { parse(Files.text("/proc/self/mountinfo") ?? "") }
 
-    /// Octal escapes of space, tab, newline and backslash.
-    static func unescape(_ text: String) -> String {
+    /// Undoes the octal escapes of space, tab, newline and backslash (`\\040`; proc(5), fstab(5)).
+    public static func unescape(_ text: String) -> String {
         var bytes: [UInt8] = []
         var rest = Array(text.utf8)[...]
         while let byte = rest.popFirst() {

@@ -31,12 +31,6 @@ import Testing
                 self.flags(of: inWindow) == flags.enumerated().map { $0.element && window.contains(UInt64($0.offset)) })
             let coalesced = map.coalesced(toAtMost: 3)
             #expect(coalesced.ranges.count <= 3 && map.isSubset(of: coalesced), "seed \(seed)")
-            let rounded = map.rounded(outTo: 8)
-            #expect(map.isSubset(of: rounded))
-            #expect(
-                rounded.ranges.allSatisfy {
-                    $0.lowerBound % 8 == 0 && ($0.upperBound % 8 == 0 || $0.upperBound == length)
-                })
             var shifted = AllocationMap(byteCount: length + 50)
             shifted.insert(40..<45)
             shifted.insert(contentsOf: map, offset: 50)

@@ -23,20 +23,16 @@ int rf_block_add_partition(int fd, int number, uint64_t offset, uint64_t length)
 int rf_block_delete_partition(int fd, int number);
 
 int rf_fallocate_punch(int fd, uint64_t offset, uint64_t length);
-int rf_fallocate_zero(int fd, uint64_t offset, uint64_t length);
 int rf_drop_cache(int fd, uint64_t offset, uint64_t length);
-int rf_advise_sequential(int fd);
 
 int rf_loop_get_free(int control_fd);
 int rf_loop_configure(int loop_fd, int backing_fd, uint64_t offset, uint64_t size_limit, unsigned block_size,
                       int read_only);
 int rf_loop_clear(int loop_fd);
-int rf_loop_backing(int loop_fd, uint64_t *device, uint64_t *inode, uint64_t *offset);
 
 int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 uint64_t rf_resolve_in_root(void);
 uint64_t rf_resolve_no_magiclinks(void);
-uint64_t rf_resolve_no_xdev(void);
 
 int rf_rename_new(const char *old_path, const char *new_path);
 
@@ -48,8 +44,6 @@ uint64_t rf_ms_nodev(void);
 uint64_t rf_ms_noexec(void);
 uint64_t rf_ms_bind(void);
 uint64_t rf_ms_rec(void);
-uint64_t rf_ms_move(void);
-uint64_t rf_ms_private(void);
 
 int rf_reboot_restart(void);
 int rf_reboot_poweroff(void);
