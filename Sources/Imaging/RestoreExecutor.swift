@@ -46,29 +46,6 @@ public final class RestoreExecutor {
         public var resumedFrom: UInt64?
     }
 
-    private struct Job: Sendable {
-        var ordinal: Int
-        var record: ChunkRecord
-        var fileOffset: UInt64
-        /// For data; a run needs none.
-        var buffer: ChunkBuffer?
-        /// Where the chunk's first byte goes.
-        var target: UInt64
-        /// The bytes in use, relative to the chunk's start.
-        var used: [ByteRange]
-        /// Whether an interrupted run of the same plan says that it wrote the chunk: then it is read and compared first.
-        var isExpected: Bool
-    }
-    private struct Completion {
-        /// Ordinals done, beyond the watermark.
-        var done: [Int: UInt64] = [:]
-        /// All ordinals before this one are done.
-        var next = 0
-        /// Where the last of them ended on the captured disk.
-        var position: UInt64 = 0
-        /// How many bytes were written.
-        var written: UInt64 = 0
-    }
     private struct WrittenChunk {
         var record: ChunkRecord
         var target: UInt64
@@ -176,9 +153,9 @@ public final class RestoreExecutor {
         let sector = UInt64(target.logicalSectorSize)
         try target.writeZeros(0..<min(sector, target.byteCount))
         try target.flush()
-        // Then the entries and header of the backup, as far as a table of 128 entries reaches; also the primary header,
-        // and whatever superblock an older life of the disk has in front of the journal's slots.
+        // The primary header, and whatever superblock an older life of the disk has in front of the journal's slots.
         try target.writeZeros(min(sector, target.byteCount)..<min(RestoreJournal.slotOffsets[0], target.byteCount))
+        // The entries and header of the backup, as far as a table of 128 entries reaches.
         let end = target.byteCount - target.byteCount % sector
         let backup = min(end, 128 * 128 + sector)
         try target.writeZeros(end - backup..<end)
@@ -203,8 +180,8 @@ public final class RestoreExecutor {
         let pool = ChunkBufferPool(
             count: ChunkBufferPool.count(workers: workers, chunkByteCount: chunkByteCount),
             chunkByteCount: chunkByteCount)
-        let jobs = BoundedQueue<Job>(capacity: workers + 1)
-        let completion = Monitor(Completion())
+        let jobs = BoundedQueue<RestoreWorker.Job>(capacity: workers + 1)
+        let completion = Monitor(RestoreWorker.Completion())
         let failure = Failure()
         progress.begin("restore", total: manifest.usedByteCount)
         var threads: [WorkerThread] = []
@@ -213,12 +190,13 @@ public final class RestoreExecutor {
             pool.cancel()
             for thread in threads { thread.join() }
         }
-        let (writer, progress) = (self.writer, self.progress)
-        let describe = image.damageReporter
+        let worker = RestoreWorker(
+            jobs: jobs, pool: pool, completion: completion, writer: writer, progress: progress,
+            damaged: image.damageReporter)
         for _ in 0..<workers {
             threads.append(
                 try WorkerThread {
-                    do { try Self.work(jobs, pool, completion, writer, progress, describe) } catch {
+                    do { try worker.run() } catch {
                         failure.note(error)
                         jobs.cancel()
                         pool.cancel()
@@ -251,7 +229,7 @@ public final class RestoreExecutor {
                     into: UnsafeMutableRawBufferPointer(rebasing: taken.stored[..<record.storedByteCount]))
                 buffer = taken
             }
-            let job = Job(
+            let job = RestoreWorker.Job(
                 ordinal: ordinal, record: record, fileOffset: fileOffset, buffer: buffer, target: chunkTarget,
                 used: used, isExpected: isExpected)
             guard jobs.push(job) else { break }
@@ -276,67 +254,14 @@ public final class RestoreExecutor {
     }
 
     /// Notes in the journal what is certainly on the medium: first the position, then the flush, then the note.
-    private func advance(_ journal: inout RestoreJournal, _ completion: Monitor<Completion>) throws(BlockIOError) {
+    private func advance(_ journal: inout RestoreJournal, _ completion: Monitor<RestoreWorker.Completion>)
+        throws(BlockIOError)
+    {
         let position = completion.update { $0.position }
         guard position > journal.position else { return }
         try target.flush()
         journal.position = position
         try journal.write(to: target)
-    }
-
-    private static func work(
-        _ jobs: BoundedQueue<Job>, _ pool: ChunkBufferPool, _ completion: Monitor<Completion>, _ writer: TargetWriter,
-        _ progress: Progress, _ damaged: (String, UInt64, ByteRange?) -> ImageError
-    ) throws {
-        let decompressor = try ZstdDecompressor()
-        while let job = jobs.pop() {
-            let usedByteCount = job.used.reduce(0) { $0 + $1.byteCount }
-            var writtenByteCount = usedByteCount
-            if let buffer = job.buffer, job.isExpected, try isThere(job, buffer, writer) {
-                pool.give(buffer)
-                writtenByteCount = 0
-            } else if let buffer = job.buffer {
-                let content = try job.record.content(in: buffer, decompressor) {
-                    damaged($0, job.fileOffset, job.record.range)
-                }
-                for range in job.used {
-                    let part = UnsafeRawBufferPointer(rebasing: content[Int(range.lowerBound)..<Int(range.upperBound)])
-                    try writer.write(part, at: job.target + range.lowerBound)
-                }
-                pool.give(buffer)
-            } else {
-                for range in job.used {
-                    // In steps: a run can be as long as the disk, and an end must be possible in between.
-                    for start in stride(from: range.lowerBound, to: range.upperBound, by: 256 << 20) {
-                        if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
-                        let end = min(range.upperBound, start + (256 << 20))
-                        try writer.writeZeros(job.target + start..<job.target + end)
-                    }
-                }
-            }
-            progress.advance(usedByteCount)
-            completion.update { state in
-                state.written += writtenByteCount
-                state.done[job.ordinal] = job.record.range.upperBound
-                while let position = state.done.removeValue(forKey: state.next) {
-                    state.position = position
-                    state.next += 1
-                }
-            }
-        }
-    }
-
-    /// Whether the target already holds a chunk.
-    private static func isThere(_ job: Job, _ buffer: ChunkBuffer, _ writer: TargetWriter) throws -> Bool {
-        let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(job.record.range.byteCount)])
-        let used = job.used.map { Int($0.lowerBound)..<Int($0.upperBound) }
-        for range in used {
-            try writer.read(
-                into: UnsafeMutableRawBufferPointer(rebasing: content[range]), at: job.target + UInt64(range.lowerBound)
-            )
-        }
-        ChunkMask.zeroUnused(content, used: used)
-        return job.record.hash == ContentHash(of: UnsafeRawBufferPointer(content))
     }
 
     /// Zeroes what nothing was written to in the last MiB of the target, outside of partitions: a signature that an
@@ -474,27 +399,5 @@ public final class RestoreExecutor {
                 "\(target.name) gave back other bytes at its ends than were written: it is failing, or not what it says"
             )
         }
-    }
-}
-
-extension ChunkRecord {
-    /// The content of a data record whose stored bytes are in `buffer.stored`, checked against its hash.
-    func content(
-        in buffer: ChunkBuffer, _ decompressor: ZstdDecompressor, error: (String) -> ImageError
-    ) throws -> UnsafeRawBufferPointer {
-        let byteCount = Int(range.byteCount)
-        let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<byteCount])
-        do {
-            let count = try decompressor.decompress(
-                UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer.stored)[..<storedByteCount]),
-                into: content)
-            guard count == byteCount else { throw CodecError("it has \(count) bytes in place of \(byteCount)") }
-        } catch let failure {
-            throw error("a chunk does not decompress (\(failure))")
-        }
-        guard hash == ContentHash(of: UnsafeRawBufferPointer(content)) else {
-            throw error("a chunk does not match its checksum")
-        }
-        return UnsafeRawBufferPointer(content)
     }
 }

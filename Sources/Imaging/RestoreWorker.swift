@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import DiskModel
+import ImageStore
+import LinuxSystem
+
+/// What each thread of a restore does with chunks: decompress, check, write.
+struct RestoreWorker: Sendable {
+    struct Job: Sendable {
+        var ordinal: Int
+        var record: ChunkRecord
+        var fileOffset: UInt64
+        /// For data; a run needs none.
+        var buffer: ChunkBuffer?
+        /// Where the chunk's first byte goes.
+        var target: UInt64
+        /// The bytes in use, relative to the chunk's start.
+        var used: [ByteRange]
+        /// Whether an interrupted run of the same plan says that it wrote the chunk: then it is read and compared first.
+        var isExpected: Bool
+    }
+    struct Completion {
+        /// Ordinals done, beyond the watermark.
+        var done: [Int: UInt64] = [:]
+        /// All ordinals before this one are done.
+        var next = 0
+        /// Where the last of them ended on the captured disk.
+        var position: UInt64 = 0
+        /// How many bytes were written.
+        var written: UInt64 = 0
+    }
+    let jobs: BoundedQueue<Job>
+    let pool: ChunkBufferPool
+    let completion: Monitor<Completion>
+    let writer: TargetWriter
+    let progress: Progress
+    let damaged: @Sendable (String, UInt64, ByteRange?) -> ImageError
+
+    /// Works until there are no more jobs.
+    func run() throws {
+        let decompressor = try ZstdDecompressor()
+        while let job = jobs.pop() {
+            let usedByteCount = job.used.reduce(0) { $0 + $1.byteCount }
+            var writtenByteCount = usedByteCount
+            if let buffer = job.buffer, job.isExpected, try isThere(job, buffer) {
+                pool.give(buffer)
+                writtenByteCount = 0
+            } else if let buffer = job.buffer {
+                let content = try job.record.content(in: buffer, decompressor) {
+                    damaged($0, job.fileOffset, job.record.range)
+                }
+                for range in job.used {
+                    let part = UnsafeRawBufferPointer(rebasing: content[Int(range.lowerBound)..<Int(range.upperBound)])
+                    try writer.write(part, at: job.target + range.lowerBound)
+                }
+                pool.give(buffer)
+            } else {
+                for range in job.used {
+                    // In steps: a run can be as long as the disk, and an end must be possible in between.
+                    for start in stride(from: range.lowerBound, to: range.upperBound, by: 256 << 20) {
+                        if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                        let end = min(range.upperBound, start + (256 << 20))
+                        try writer.writeZeros(job.target + start..<job.target + end)
+                    }
+                }
+            }
+            progress.advance(usedByteCount)
+            completion.update { state in
+                state.written += writtenByteCount
+                state.done[job.ordinal] = job.record.range.upperBound
+                while let position = state.done.removeValue(forKey: state.next) {
+                    state.position = position
+                    state.next += 1
+                }
+            }
+        }
+    }
+
+    /// Whether the target already holds a chunk.
+    private func isThere(_ job: Job, _ buffer: ChunkBuffer) throws -> Bool {
+        let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(job.record.range.byteCount)])
+        let used = job.used.map { Int($0.lowerBound)..<Int($0.upperBound) }
+        for range in used {
+            try writer.read(
+                into: UnsafeMutableRawBufferPointer(rebasing: content[range]), at: job.target + UInt64(range.lowerBound)
+            )
+        }
+        ChunkMask.zeroUnused(content, used: used)
+        return job.record.hash == ContentHash(of: UnsafeRawBufferPointer(content))
+    }
+}
+
+extension ChunkRecord {
+    /// The content of a data record whose stored bytes are in `buffer.stored`, checked against its hash.
+    func content(
+        in buffer: ChunkBuffer, _ decompressor: ZstdDecompressor, error: (String) -> ImageError
+    ) throws -> UnsafeRawBufferPointer {
+        let byteCount = Int(range.byteCount)
+        let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<byteCount])
+        do {
+            let count = try decompressor.decompress(
+                UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer.stored)[..<storedByteCount]),
+                into: content)
+            guard count == byteCount else { throw CodecError("it has \(count) bytes in place of \(byteCount)") }
+        } catch let failure {
+            throw error("a chunk does not decompress (\(failure))")
+        }
+        guard hash == ContentHash(of: UnsafeRawBufferPointer(content)) else {
+            throw error("a chunk does not match its checksum")
+        }
+        return UnsafeRawBufferPointer(content)
+    }
+}
