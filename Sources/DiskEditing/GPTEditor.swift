@@ -116,8 +116,13 @@ public enum GPTEditor {
         else {
             throw TableEditError("the captured partition table does not fit \(byteCount) bytes")
         }
+        // As much room as the backup had, or as its entries and header take where it was not at the end.
+        let entryByteCount =
+            UInt64(try head.littleEndian(UInt32.self, at: sector + 80))
+            * UInt64(try head.littleEndian(UInt32.self, at: sector + 84))
+        let reserve = min(oldLast - lastUsable, (entryByteCount + UInt64(sector) - 1) / UInt64(sector) + 1)
         head.setLittleEndian(newLast, at: sector + 32)
-        head.setLittleEndian(newLast - (oldLast - lastUsable), at: sector + 48)
+        head.setLittleEndian(newLast - reserve, at: sector + 48)
         head.setLittleEndian(UInt32(0), at: sector + 16)
         head.setLittleEndian(CRC32.iso.checksum(head[sector..<sector + headerByteCount]), at: sector + 16)
         return head

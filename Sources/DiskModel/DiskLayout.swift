@@ -79,8 +79,7 @@ public enum LayoutPlanner {
         policy: LayoutPolicy
     ) throws(LayoutError) -> DiskLayout {
         let sector = UInt64(target.logicalSectorSize)
-        // The backup of the table needs as much room at the end as it had.
-        let backupByteCount = source.byteCount - min(table.usable.upperBound, source.byteCount)
+        let backupByteCount = table.backupByteCount(on: source)
         let byPlace = table.partitions.sorted { $0.range.lowerBound < $1.range.lowerBound }
         let end = max(byPlace.last?.range.upperBound ?? 0, table.usable.lowerBound)
         let least = end + backupByteCount

@@ -53,6 +53,19 @@ public struct PartitionTable: Codable, Equatable, Sendable {
     }
 }
 
+extension PartitionTable {
+    /// How much room the backup of the table needs at the end of a disk, in bytes: as much as it has. A backup that is not
+    /// at the end (a small image written onto a large disk) leaves everything behind it unused; then what its entries (128
+    /// bytes each) and its header take.
+    public func backupByteCount(on geometry: DiskGeometry) -> UInt64 {
+        let sector = UInt64(max(512, geometry.logicalSectorSize))
+        let reserved = geometry.byteCount - min(usable.upperBound, geometry.byteCount)
+        guard condition == .backupDamaged else { return reserved }
+        let entries = (UInt64(max(0, entryCount)) * 128 + sector - 1) / sector * sector
+        return min(reserved, entries + sector)
+    }
+}
+
 /// One partition of a table.
 public struct Partition: Codable, Equatable, Sendable {
     /// Its number in the table, from 1.

@@ -70,8 +70,9 @@ public enum CapturePlanner {
             if isSkipped {
                 map = AllocationMap(byteCount: range.byteCount)
                 // The backup of the table lies behind what partitions may use: it always belongs to the disk.
-                if range.upperBound == diskEnd, survey.table.usable.upperBound > range.lowerBound {
-                    map.insert(survey.table.usable.upperBound - range.lowerBound..<range.byteCount)
+                if range.upperBound == diskEnd {
+                    let backup = min(survey.table.backupByteCount(on: survey.geometry), range.byteCount)
+                    map.insert(range.byteCount - backup..<range.byteCount)
                 }
                 warnings.append(
                     "\(ByteText.rounded(range.byteCount)) between partitions, from byte \(range.lowerBound) on, were left out "

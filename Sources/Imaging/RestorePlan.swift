@@ -111,8 +111,7 @@ public enum RestorePlanner {
         let isUnchanged =
             geometry.byteCount == manifest.geometry.byteCount && manifest.table.condition == .intact
             && layout.placements.allSatisfy { $0.from == $0.to }
-        let backupByteCount =
-            manifest.geometry.byteCount - min(manifest.table.usable.upperBound, manifest.geometry.byteCount)
+        let backupByteCount = manifest.table.backupByteCount(on: manifest.geometry)
         var plan = RestorePlan(
             imageUUID: manifest.imageUUID, target: target, geometry: geometry, policy: policy, items: [],
             regionTargets: [],

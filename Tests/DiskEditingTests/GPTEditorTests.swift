@@ -93,6 +93,33 @@ import Testing
         #expect(again.condition == .intact && again.partitions == table.partitions)
     }
 
+    /// A small image written onto a large disk: its backup table lies in the middle, and everything behind it is unused.
+    @Test(arguments: [48, 200] as [UInt64]) func aBackupInTheMiddleMovesToTheEnd(mebibytes: UInt64) throws {
+        let scratch = try ScratchFolder()
+        let path = try makeDisk(scratch)
+        do {
+            let file = try OwnedDescriptor.open(path, .readWrite)
+            try Files.resize(file.raw, path.string, to: 128 << 20)
+        }
+        let (captured, table) = try capture(path)
+        #expect(table.condition == .backupDamaged)
+        let geometry = DiskGeometry(byteCount: mebibytes << 20)
+        #expect(table.backupByteCount(on: DiskGeometry(byteCount: 128 << 20)) == 33 * 512)
+        let layout = try LayoutPlanner.plan(
+            table, source: DiskGeometry(byteCount: 128 << 20),
+            filesystems: [
+                2: FilesystemInfo(
+                    kind: .ext4, kindName: "ext4", byteCount: table.partitions[1].range.byteCount,
+                    mapSource: .allocationStructures)
+            ], target: geometry, policy: .grow)
+        let places = Dictionary(uniqueKeysWithValues: layout.placements.map { ($0.number, $0.to) })
+        #expect(layout.placements[1].isGrown == (mebibytes == 200))
+        let made = try GPTEditor.relocate(captured, to: geometry, partitions: places, workFolder: scratch.path)
+        let again = try #require(try GPTReader.read(try BlockDevice(opening: try write(made, scratch))))
+        #expect(again.condition == .intact)
+        #expect(again.partitions.map(\.range) == layout.placements.map(\.to))
+    }
+
     @Test func nonsenseIsRefused() throws {
         let scratch = try ScratchFolder()
         let (captured, table) = try capture(try makeDisk(scratch))
