@@ -77,7 +77,7 @@ struct CaptureCommand: ParsableCommand {
                 throw CommandFailure(.usage, "an image is not for a terminal: redirect standard output, or name a file")
             }
             // A disk and its partitions are cached apart: what was written through a partition's node must be seen here.
-            source.device.dropCache(0..<source.device.byteCount)
+            if source.device.isDevice { source.device.dropCache(0..<source.device.byteCount) }
             let survey = try source.survey(allUsed: allSectors)
             let plan = CapturePlanner.plan(
                 survey, tableBytes: try CapturedTable(reading: source.device, table: survey.table),
