@@ -14,6 +14,8 @@ let hostile: [SwiftSetting] = common + [.strictMemorySafety()]
 
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+/// scrypt, for passwords.
+let cryptoExtras: Target.Dependency = .product(name: "CryptoExtras", package: "swift-crypto")
 
 let package = Package(
     name: "reforge",
@@ -30,6 +32,7 @@ let package = Package(
             name: "CParted", pkgConfig: "libparted", providers: [.apt(["libparted-dev", "uuid-dev", "libblkid-dev"])]),
         .systemLibrary(name: "CBlkid", pkgConfig: "blkid", providers: [.apt(["libblkid-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(name: "CLZMA", pkgConfig: "liblzma", providers: [.apt(["liblzma-dev"])]),
 
         .target(name: "ByteParsing", swiftSettings: hostile),
         .target(name: "DiskModel", dependencies: ["ByteParsing"], swiftSettings: hostile),
@@ -41,7 +44,7 @@ let package = Package(
             name: "DiskEditing",
             dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "CParted", system],
             swiftSettings: common),
-        .target(name: "Codecs", dependencies: ["CZstd", crypto], swiftSettings: common),
+        .target(name: "Codecs", dependencies: ["CZstd", "CLZMA", crypto, cryptoExtras], swiftSettings: common),
         .target(
             name: "ImageStore", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", system],
             exclude: ["ImageFormat.md"], swiftSettings: hostile),

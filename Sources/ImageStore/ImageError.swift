@@ -12,6 +12,14 @@ public enum ImageError: Error, Sendable, CustomStringConvertible {
     case damaged(name: String, what: String, fileOffset: UInt64, disk: ByteRange?, partition: Int?)
     /// It ends too early: interrupted while it was written, or cut off since.
     case truncated(name: String, at: UInt64)
+    /// There is no such snapshot, or no such repository: a sentence.
+    case missing(String)
+    /// Several things match where one is needed: a sentence with all of them.
+    case ambiguous(String)
+    /// A password is wrong or missing: a sentence.
+    case key(String)
+    /// Somebody else is at work in the repository: a sentence.
+    case busy(String)
     /// The system failed to read or write it.
     case system(SystemCallError)
 
@@ -26,6 +34,7 @@ public enum ImageError: Error, Sendable, CustomStringConvertible {
                 + (partition.map { ", partition \($0)" } ?? (disk == nil ? "" : ", outside every partition"))
         case .truncated(let name, let position):
             "\(name) ends too early, at byte \(position): it was not written to its end, or was cut off since"
+        case .missing(let what), .ambiguous(let what), .key(let what), .busy(let what): what
         case .system(let error): error.description
         }
     }

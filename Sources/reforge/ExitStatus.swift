@@ -44,10 +44,13 @@ struct CommandFailure: Error {
             case .failed(let why): self.init(.ioError, why)
             }
         case let error as ImageError:
-            if case .system(let error) = error {
-                self.init(error)
-            } else {
-                self.init(.badImage, "\(error)")
+            switch error {
+            case .system(let error): self.init(error)
+            case .missing: self.init(.notFound, "\(error)")
+            case .ambiguous: self.init(.ambiguous, "\(error)")
+            case .key: self.init(.refused, "\(error)")
+            case .busy: self.init(.interrupted, "\(error)")
+            case .foreign, .unsupported, .damaged, .truncated: self.init(.badImage, "\(error)")
             }
         case let error as SystemCallError:
             if error.errno == .interrupted, Interruption.isRequested {

@@ -1,0 +1,2 @@
+// Shim for Debian's C library.
+#include <lzma.h>

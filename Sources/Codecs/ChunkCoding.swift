@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// How the contents of chunks are named, compressed and sealed. Each thread makes a coder of its own from it.
+public struct ChunkCoding: Sendable {
+    /// How contents are compressed.
+    public enum Codec: Equatable, Sendable {
+        /// One zstd frame (RFC 8878) of this level, with its length and a checksum.
+        case zstd(level: Int)
+        /// One block of an .xz file (xz 1.2.0, section 3) at this preset.
+        case xz(level: Int)
+        /// As they are: a raw image that somebody else made.
+        case stored
+    }
+    /// How contents are compressed. A decoder does not look at the level.
+    public var codec: Codec
+    /// How contents are named.
+    public var identity: ChunkIdentity
+    /// What seals compressed contents; `nil` where nothing is encrypted.
+    public var sealer: Sealer?
+    /// What sealed contents belong to: put in front of a chunk's id in the context of its seal.
+    public var sealContext: [UInt8]
+
+    /// How contents are treated.
+    public init(
+        codec: Codec, identity: ChunkIdentity = .plain, sealer: Sealer? = nil, sealContext: [UInt8] = []
+    ) {
+        self.codec = codec
+        self.identity = identity
+        self.sealer = sealer
+        self.sealContext = sealContext
+    }
+
+    /// The most bytes that a content of `byteCount` bytes can take when it is stored, whatever the coding.
+    public static func bound(_ byteCount: Int) -> Int {
+        // liblzma's bound (lzma_block_buffer_bound) is larger than zstd's by its headers: 2 KiB cover them.
+        max(ZstdCompressor.bound(byteCount), byteCount + byteCount / 2048 + 2048) + Sealer.overheadByteCount
+    }
+}
+
+/// Turns contents into what is stored of them: one a thread.
+public final class ChunkEncoder {
+    private let coding: ChunkCoding
+    private let zstd: ZstdCompressor?
+    /// Compressed bytes on their way to the seal.
+    private var scratch: [UInt8] = []
+
+    /// An encoder for one thread.
+    public init(_ coding: ChunkCoding) throws(CodecError) {
+        self.coding = coding
+        if case .zstd(let level) = coding.codec { zstd = try ZstdCompressor(level: level) } else { zstd = nil }
+    }
+
+    /// Compresses, and seals where asked.
+    /// - Parameters:
+    ///   - id: the name of the content, by the coding's identity.
+    ///   - target: has room for `ChunkCoding.bound` bytes.
+    /// - Returns: how many bytes of `target` were filled.
+    public func encode(
+        _ content: UnsafeRawBufferPointer, id: ContentHash, into target: UnsafeMutableRawBufferPointer
+    ) throws(CodecError) -> Int {
+        guard let sealer = coding.sealer else { return try compress(content, into: target) }
+        let bound = ChunkCoding.bound(content.count)
+        if scratch.count < bound { scratch = [UInt8](repeating: 0, count: bound) }
+        let context = coding.sealContext + id.bytes
+        let result = scratch.withUnsafeMutableBytes { scratch in
+            Result { () throws(CodecError) in
+                let count = try compress(content, into: scratch)
+                return try sealer.seal(
+                    UnsafeRawBufferPointer(rebasing: scratch[..<count]), into: target, context: context)
+            }
+        }
+        return try result.get()
+    }
+
+    private func compress(
+        _ content: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
+    ) throws(CodecError) -> Int {
+        switch coding.codec {
+        case .zstd:
+            guard let zstd else { throw CodecError("no compressor") }
+            return try zstd.compress(content, into: target)
+        case .xz(let level): return try XZBlock.compress(content, level: level, into: target)
+        case .stored:
+            guard content.count <= target.count else { throw CodecError("no room for a chunk") }
+            target.copyMemory(from: content)
+            return content.count
+        }
+    }
+}
+
+/// Turns what is stored back into contents: one a thread.
+public final class ChunkDecoder {
+    private let coding: ChunkCoding
+    private let zstd: ZstdDecompressor?
+    private var scratch: [UInt8] = []
+
+    /// A decoder for one thread.
+    public init(_ coding: ChunkCoding) throws(CodecError) {
+        self.coding = coding
+        if case .zstd = coding.codec { zstd = try ZstdDecompressor() } else { zstd = nil }
+    }
+
+    /// Opens the seal where there is one, decompresses, and compares the content with its name.
+    /// - Parameters:
+    ///   - id: the name that the content must have; `nil` where nobody knows it (a raw image).
+    ///   - content: where it goes; it must fill all of it.
+    /// - Throws: `CodecError`, a sentence part about the chunk, where anything is wrong with it.
+    public func decode(
+        _ stored: UnsafeRawBufferPointer, id: ContentHash?, into content: UnsafeMutableRawBufferPointer
+    ) throws(CodecError) {
+        if let sealer = coding.sealer {
+            guard stored.count >= Sealer.overheadByteCount else { throw CodecError("a chunk is cut off") }
+            let bound = stored.count - Sealer.overheadByteCount
+            if scratch.count < bound { scratch = [UInt8](repeating: 0, count: bound) }
+            let context = coding.sealContext + (id?.bytes ?? [])
+            let result = scratch.withUnsafeMutableBytes { scratch in
+                Result { () throws(CodecError) in
+                    let count = try sealer.open(stored, into: scratch, context: context)
+                    try decompress(UnsafeRawBufferPointer(rebasing: scratch[..<count]), into: content)
+                }
+            }
+            try result.get()
+        } else {
+            try decompress(stored, into: content)
+        }
+        if let id, coding.identity.id(of: UnsafeRawBufferPointer(content)) != id {
+            throw CodecError("a chunk does not match its checksum")
+        }
+    }
+
+    private func decompress(
+        _ stored: UnsafeRawBufferPointer, into content: UnsafeMutableRawBufferPointer
+    ) throws(CodecError) {
+        let count: Int
+        switch coding.codec {
+        case .zstd:
+            guard let zstd else { throw CodecError("no decompressor") }
+            do { count = try zstd.decompress(stored, into: content) } catch {
+                throw CodecError("a chunk does not decompress (\(error))")
+            }
+        case .xz:
+            do { count = try XZBlock.decompress(stored, into: content) } catch {
+                throw CodecError("a chunk does not decompress (\(error))")
+            }
+        case .stored:
+            count = min(stored.count, content.count)
+            content.copyMemory(from: UnsafeRawBufferPointer(rebasing: stored[..<count]))
+        }
+        guard count == content.count else {
+            throw CodecError("a chunk has \(count) bytes in place of \(content.count)")
+        }
+    }
+}

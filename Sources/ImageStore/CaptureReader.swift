@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import DiskModel
+
+/// A capture that is read front to back: an image in a file or a pipe, a snapshot of a repository, or a raw image that
+/// somebody else made. Nothing of it is believed before it is checked.
+public protocol CaptureReader: AnyObject {
+    /// How messages call it.
+    var name: String { get }
+    /// What it says of its disk.
+    var header: ImageHeader { get }
+    /// How its chunks are named, compressed and sealed.
+    var coding: ChunkCoding { get }
+    /// How it ended; `nil` until the end was reached and confirmed everything before it.
+    var ending: CaptureEnding? { get }
+    /// Where the reader is in what it reads, in bytes: for messages.
+    var position: UInt64 { get }
+
+    /// The next record in order of place, or `nil` once the end was reached and everything was confirmed.
+    ///
+    /// What is stored for the record before must have been read (`readStored`), is read later (`storedFetch`), or is
+    /// passed over.
+    func nextRecord() throws(ImageError) -> ChunkRecord?
+
+    /// Reads what is stored for the last record, `storedByteCount` bytes, into `buffer`.
+    func readStored(into buffer: UnsafeMutableRawBufferPointer) throws(ImageError)
+
+    /// How to read what is stored for the last record later, and on any thread; `nil` where it passes by only once.
+    func storedFetch() -> StoredFetch?
+
+    /// Makes errors about bytes of the disk, on any thread: what is wrong, where in the file, which bytes of the disk.
+    var damageReporter: @Sendable (String, UInt64, ByteRange?) -> ImageError { get }
+}
+
+/// Reads what is stored for one record into a buffer of its `storedByteCount`.
+public typealias StoredFetch = @Sendable (UnsafeMutableRawBufferPointer) throws(ImageError) -> Void
+
+/// How a capture ended.
+public struct CaptureEnding: Equatable, Sendable {
+    /// The id of the image or the snapshot: of all its contents.
+    public var id: ContentHash
+    /// What was known only at the end.
+    public var lateFacts: LateFacts
+
+    /// From parts.
+    public init(id: ContentHash, lateFacts: LateFacts) {
+        self.id = id
+        self.lateFacts = lateFacts
+    }
+}
