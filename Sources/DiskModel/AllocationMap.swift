@@ -92,6 +92,12 @@ public struct AllocationMap: Equatable, Sendable {
         return result
     }
 
+    /// The first byte in use at or behind `offset`; `nil` where there is none.
+    public func firstUsed(from offset: UInt64) -> UInt64? {
+        let index = partitioningIndex { $0.upperBound > offset }
+        return index < ranges.count ? max(offset, ranges[index].lowerBound) : nil
+    }
+
     /// Whether every byte of `range` is in use.
     public func covers(_ range: ByteRange) -> Bool {
         guard !range.isEmpty else { return true }

@@ -89,7 +89,7 @@ public struct ImageFile: Sendable {
 }
 
 /// Frames at known places of a file.
-private struct PositionedReader {
+struct PositionedReader {
     let file: FileDescriptor
     let name: String
     let byteCount: UInt64
@@ -109,16 +109,32 @@ private struct PositionedReader {
             throw ImageError.truncated(name: name, at: byteCount)
         }
         var result = [UInt8](repeating: 0, count: count)
+        let outcome = unsafe result.withUnsafeMutableBytes { buffer in
+            Result { () throws(ImageError) in unsafe try Self.fill(buffer, file, at: offset, name: name) }
+        }
+        try outcome.get()
+        return result
+    }
+
+    /// Fills all of `target` from a place of a file.
+    static func fill(
+        _ target: UnsafeMutableRawBufferPointer, _ file: FileDescriptor, at offset: UInt64, name: String
+    ) throws(ImageError) {
+        guard let start = Int64(exactly: offset), start <= Int64.max - Int64(target.count) else {
+            throw .truncated(name: name, at: offset)
+        }
         var done = 0
-        while done < count {
-            let part = unsafe try result.withUnsafeMutableBytes { buffer in
-                unsafe try file.read(
-                    fromAbsoluteOffset: Int64(offset) + Int64(done),
-                    into: UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
+        while done < target.count {
+            let part: Int
+            do {
+                part = unsafe try file.read(
+                    fromAbsoluteOffset: start + Int64(done),
+                    into: UnsafeMutableRawBufferPointer(rebasing: target[done...]))
+            } catch {
+                throw .system(SystemCallError("read", name, error as? Errno ?? .ioError))
             }
-            guard part > 0 else { throw ImageError.truncated(name: name, at: offset + UInt64(done)) }
+            guard part > 0 else { throw .truncated(name: name, at: offset + UInt64(done)) }
             done += part
         }
-        return result
     }
 }

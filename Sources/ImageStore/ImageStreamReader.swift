@@ -7,15 +7,21 @@ import SystemPackage
 
 /// Reads an image front to back, from a file or a pipe, and believes nothing before it is checked: records must follow
 /// the regions without holes, and the end must confirm every record that was seen.
-public final class ImageStreamReader {
+public final class ImageStreamReader: CaptureReader {
     /// How messages call the image.
     public let name: String
     /// The header.
     public let header: ImageHeader
     /// The footer; `nil` until the end was reached and confirmed.
     public private(set) var footer: ImageFooter?
-    /// The late facts; `nil` until the end was reached and confirmed.
-    public private(set) var lateFacts: LateFacts?
+    private var lateFacts: LateFacts?
+    /// The id and the late facts; `nil` until the end was reached and confirmed.
+    public var ending: CaptureEnding? {
+        guard let footer, let lateFacts else { return nil }
+        return CaptureEnding(id: footer.imageID, lateFacts: lateFacts)
+    }
+    /// zstd frames, named by SHA-256.
+    public var coding: ChunkCoding { ChunkCoding(codec: .zstd(level: header.manifest.level)) }
     /// How much was read, in bytes.
     public var position: UInt64 { source.position }
 
@@ -79,8 +85,16 @@ public final class ImageStreamReader {
         unsafe try source.read(into: buffer)
     }
 
-    /// An error about bytes of the disk.
-    public func damaged(_ what: String, at fileOffset: UInt64, _ range: ByteRange?) -> ImageError {
+    /// How to read what is stored for the last record at any time; `nil` for a pipe.
+    public func storedFetch() -> StoredFetch? {
+        guard source.isSeekable, let (record, unread) = pending, unread == record.storedByteCount else { return nil }
+        let (descriptor, name, offset) = (source.descriptor, name, source.position)
+        return { target throws(ImageError) in
+            unsafe try PositionedReader.fill(target, descriptor, at: offset, name: name)
+        }
+    }
+
+    private func damaged(_ what: String, at fileOffset: UInt64, _ range: ByteRange?) -> ImageError {
         damageReporter(what, fileOffset, range)
     }
 
@@ -195,7 +209,9 @@ public final class ImageStreamReader {
 
 /// Bytes of a file or a pipe, front to back.
 final class ByteSource {
-    private let descriptor: FileDescriptor
+    let descriptor: FileDescriptor
+    /// Whether it is a file, in which any place can be read at any time.
+    let isSeekable: Bool
     private let name: String
     private var buffer: [UInt8] = []
     private var start = 0
@@ -204,6 +220,7 @@ final class ByteSource {
     init(_ descriptor: FileDescriptor, name: String) {
         self.descriptor = descriptor
         self.name = name
+        isSeekable = (try? Stat(descriptor))?.type == .regular
     }
 
     /// The payload of a skippable frame of ours; `nil` at the end of the input.
@@ -259,6 +276,17 @@ final class ByteSource {
 
     func skip(_ byteCount: Int) throws(ImageError) {
         var rest = byteCount
+        if isSeekable {
+            let held = min(buffer.count - start, rest)
+            start += held
+            rest -= held
+            do { try descriptor.seek(offset: Int64(rest), from: .current) } catch {
+                throw .system(SystemCallError("seek in", name, error as? Errno ?? .ioError))
+            }
+            // Past the end: what is missing is missed by whoever reads next.
+            position += UInt64(byteCount)
+            return
+        }
         while rest > 0 {
             let part = min(rest, 1 << 20)
             _ = try bytes(part)

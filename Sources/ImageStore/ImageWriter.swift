@@ -6,9 +6,13 @@ import LinuxSystem
 import SystemPackage
 
 /// Writes an image front to back; never seeks, so that it can go into a pipe.
-public final class ImageWriter {
+public final class ImageWriter: CaptureSink, @unchecked Sendable {
+    // @unchecked: what changes is touched only by the one thread that appends.
     private let output: FileDescriptor
     private let name: String
+    /// zstd frames, named by SHA-256.
+    public let coding: ChunkCoding
+    private var dataByteCount: UInt64 = 0
     /// How much has been written, in bytes.
     public private(set) var byteCount: UInt64 = 0
     private var identity = ContentHash.Running()
@@ -22,18 +26,21 @@ public final class ImageWriter {
     public init(to output: FileDescriptor, name: String, header: ImageHeader) throws {
         self.output = output
         self.name = name
+        coding = ChunkCoding(codec: .zstd(level: header.manifest.level))
         let payload = try header.payload()
         identity.update(payload)
         try write(ImageFormat.frame(payload))
     }
 
-    /// Appends a chunk of data.
-    /// - Parameters:
-    ///   - record: what it is; `storedByteCount` bytes of zstd frames follow it.
-    ///   - frames: the record's frame and, right behind it, the zstd frame.
-    public func append(_ record: ChunkRecord, frames: UnsafeRawBufferPointer) throws(SystemCallError) {
+    /// An image holds every chunk itself.
+    public func holds(_ id: ContentHash) -> Bool { false }
+
+    /// Appends a chunk of data: its record, and the zstd frame behind it.
+    public func append(_ record: ChunkRecord, stored: UnsafeRawBufferPointer?) throws(SystemCallError) {
         note(record)
-        unsafe try write(frames)
+        dataByteCount += record.range.byteCount
+        try write(record.frame)
+        if let stored = unsafe stored { unsafe try write(stored) }
     }
 
     /// Appends a run without data: zeros as far as other decoders are concerned.
@@ -52,7 +59,7 @@ public final class ImageWriter {
     }
 
     /// Writes index, late facts and footer.
-    public func finish(_ facts: LateFacts) throws -> ImageFooter {
+    public func finish(_ facts: LateFacts) throws -> CaptureSummary {
         let indexOffset = byteCount
         var first = 0
         while first < index.count {
@@ -68,7 +75,7 @@ public final class ImageWriter {
             fileByteCount: byteCount + UInt64(8 + ImageFormat.footerByteCount), imageID: identity.finish(),
             lateFactsHash: ContentHash(of: json))
         try write(ImageFormat.frame(footer.payload))
-        return footer
+        return CaptureSummary(id: footer.imageID, storedByteCount: byteCount, newByteCount: dataByteCount)
     }
 
     private func note(_ record: ChunkRecord) {

@@ -204,6 +204,15 @@ extension Manifest {
     /// The incompatible features that this version knows.
     static let knownIncompatibleFeatures: Set<String> = []
 
+    /// What a person should know of bytes that the capture could not read.
+    public func unreadableText(_ range: ByteRange) -> String {
+        let place = regions.first { $0.range.overlaps(range) }
+        return
+            "\(ByteText.exact(range.byteCount)) from byte \(range.lowerBound) on could not be read when the disk was captured, "
+            + "and are zeros here: "
+            + (place?.partition.map { "they belong to partition \($0)" } ?? "they lie outside every partition")
+    }
+
     /// The sizes that a chunk may have: powers of two from 64 KiB to 64 MiB.
     public static func isValidChunkByteCount(_ byteCount: Int) -> Bool {
         byteCount >= 64 << 10 && byteCount <= 64 << 20 && byteCount.nonzeroBitCount == 1

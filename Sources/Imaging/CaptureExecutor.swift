@@ -5,28 +5,20 @@ import DiskModel
 import ImageStore
 import LinuxSystem
 
-/// Carries out a capture: one thread reads, some mask, test, hash and compress, and the caller's writes in order.
+/// Carries out a capture: some threads read, mask, test, hash, compress and seal, and the caller's writes in order.
 public struct CaptureExecutor: Sendable {
     /// What a capture did.
     public struct Outcome: Sendable {
         /// Bytes read from the disk.
         public var readByteCount: UInt64
-        /// The length of the image in bytes.
-        public var imageByteCount: UInt64
-        /// The image's id.
-        public var imageID: ContentHash
+        /// What was stored.
+        public var summary: CaptureSummary
+        /// Ranges of the disk that could not be read, and are stored as zeros.
+        public var unreadable: [ByteRange]
     }
 
-    private struct Job: Sendable {
-        var ordinal: Int
-        var region: Int
-        var range: ByteRange
-        /// The bytes in use, relative to the chunk's start.
-        var used: [Range<Int>]
-        var buffer: ChunkBuffer
-    }
     private enum Result: Sendable {
-        case data(ChunkRecord, ChunkBuffer)
+        case data(ChunkRecord, ChunkBuffer?)
         case run(RangeKind, region: Int, range: ByteRange)
     }
     private struct Results {
@@ -50,17 +42,17 @@ public struct CaptureExecutor: Sendable {
         self.workers = max(1, workers)
     }
 
-    /// Captures into `writer`, up to its last frame.
-    public func run(_ writer: ImageWriter) throws(ImagingError) -> Outcome {
+    /// Captures into `sink`, up to its last byte.
+    /// - Parameter beforeEnd: runs when all is read, before anything counts: what it throws ends the capture.
+    public func run(_ sink: any CaptureSink, beforeEnd: () throws -> Void = {}) throws(ImagingError) -> Outcome {
         let chunkByteCount = plan.header.manifest.chunkByteCount
         let pool = ChunkBufferPool(
             count: ChunkBufferPool.count(workers: workers, chunkByteCount: chunkByteCount),
             chunkByteCount: chunkByteCount)
-        let jobs = BoundedQueue<Job>(capacity: workers + 1)
+        let walk = Monitor(ChunkWalk(plan.header))
         let results = Monitor(Results())
         let failure = Failure()
         let end: @Sendable () -> Void = {
-            jobs.cancel()
             pool.cancel()
             results.update { $0.isEnded = true }
         }
@@ -71,75 +63,72 @@ public struct CaptureExecutor: Sendable {
                 end()
                 for thread in threads { thread.join() }
             }
-            threads.append(
-                try WorkerThread {
-                    do {
-                        let count = try read(pool, jobs, results)
-                        results.update { $0.count = count }
-                        jobs.close()
-                    } catch {
-                        failure.note(error)
-                        end()
-                    }
-                })
             for _ in 0..<workers {
                 threads.append(
                     try WorkerThread {
-                        do { try work(jobs, pool, results) } catch {
+                        do { try work(walk, sink, pool, results) } catch {
                             failure.note(error)
                             end()
                         }
                     })
             }
-            try write(writer, pool, results, failure)
-            let footer = try writer.finish(LateFacts(ended: SystemFacts.utcText(SystemFacts.unixSeconds())))
-            return Outcome(
-                readByteCount: plan.usedByteCount, imageByteCount: writer.byteCount, imageID: footer.imageID)
+            try write(sink, pool, results, failure)
+            try beforeEnd()
+            let unreadable = (source as? RescueReader)?.unreadable ?? []
+            let summary = try sink.finish(
+                LateFacts(ended: SystemFacts.utcText(SystemFacts.unixSeconds()), unreadable: unreadable))
+            return Outcome(readByteCount: plan.usedByteCount, summary: summary, unreadable: unreadable)
         } catch {
             throw ImagingError(error)
         }
     }
 
-    /// The reader: walks the regions' chunk grids and reads what is in use.
-    /// - Returns: the number of ordinals given out.
-    private func read(
-        _ pool: ChunkBufferPool, _ jobs: BoundedQueue<Job>, _ results: Monitor<Results>
-    ) throws -> Int {
-        var ordinal = 0
-        let chunk = UInt64(plan.header.manifest.chunkByteCount)
-        for (index, region) in plan.header.manifest.regions.enumerated() {
-            let map = plan.header.maps[index]
-            var unusedStart = region.range.lowerBound
-            func flushUnused(upTo end: UInt64) {
-                guard unusedStart < end else { return }
-                let range = unusedStart..<end
-                let number = ordinal
-                results.update { $0.byOrdinal[number] = .run(.unused, region: index, range: range) }
-                ordinal += 1
+    /// A worker: takes the next chunk in order of place, reads it, and makes of it what is stored.
+    ///
+    /// Each reads for itself: what it hashes next is still in its processor's cache. Whoever has the smallest number
+    /// took its buffer before it took the number, so that the writer never waits for a chunk that waits for a buffer.
+    private func work(
+        _ walk: Monitor<ChunkWalk>, _ sink: any CaptureSink, _ pool: ChunkBufferPool, _ results: Monitor<Results>
+    ) throws {
+        let encoder = try ChunkEncoder(sink.coding)
+        let identity = sink.coding.identity
+        while let buffer = pool.take() {
+            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            let (step, ordinal) = walk.update { walk in (walk.next(), walk.count - 1) }
+            guard let step else {
+                results.update { $0.count = ordinal + 1 }
+                pool.give(buffer)
+                return
             }
-            var position = region.range.lowerBound
-            while position < region.range.upperBound {
-                let range = position..<min(position + chunk, region.range.upperBound)
-                position = range.upperBound
-                let used = map.ranges(
-                    in: range.lowerBound - region.range.lowerBound..<range.upperBound - region.range.lowerBound)
-                if used.isEmpty { continue }
-                flushUnused(upTo: range.lowerBound)
-                unusedStart = range.upperBound
-                if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
-                guard let buffer = pool.take() else { return ordinal }
-                let base = range.lowerBound - region.range.lowerBound
-                let relative = used.map { Int($0.lowerBound - base)..<Int($0.upperBound - base) }
-                try read(relative, at: range.lowerBound, into: buffer)
-                guard jobs.push(Job(ordinal: ordinal, region: index, range: range, used: relative, buffer: buffer))
-                else {
-                    return ordinal
+            let used: [Range<Int>]
+            switch step.content {
+            case .unused:
+                pool.give(buffer)
+                results.update { $0.byOrdinal[ordinal] = .run(.unused, region: step.region, range: step.range) }
+                continue
+            case .used(let ranges): used = ranges
+            }
+            try read(used, at: step.range.lowerBound, into: buffer)
+            let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(step.range.byteCount)])
+            ChunkMask.zeroUnused(content, used: used)
+            if ZeroTest.isZero(UnsafeRawBufferPointer(content)) {
+                pool.give(buffer)
+                results.update { $0.byOrdinal[ordinal] = .run(.zero, region: step.region, range: step.range) }
+            } else {
+                let id = identity.id(of: UnsafeRawBufferPointer(content))
+                var record = ChunkRecord(
+                    kind: .data, region: step.region, range: step.range, storedByteCount: 0, hash: id)
+                if try sink.holds(id) {
+                    pool.give(buffer)
+                    results.update { $0.byOrdinal[ordinal] = .data(record, nil) }
+                } else {
+                    record.storedByteCount = try encoder.encode(
+                        UnsafeRawBufferPointer(content), id: id, into: buffer.stored)
+                    results.update { $0.byOrdinal[ordinal] = .data(record, buffer) }
                 }
-                ordinal += 1
             }
-            flushUnused(upTo: region.range.upperBound)
+            progress.advance(used.reduce(0) { $0 + UInt64($1.count) })
         }
-        return ordinal
     }
 
     /// Reads the ranges in use of one chunk. Ranges with little between them are read in one call: what lies between
@@ -149,7 +138,10 @@ public struct CaptureExecutor: Sendable {
         var index = 0
         while index < used.count {
             var end = index
-            while end + 1 < used.count, used[end + 1].lowerBound - used[end].upperBound <= nearby { end += 1 }
+            // What cannot be read is noted by its place: nothing but what is in use may be asked for.
+            while !(source is RescueReader), end + 1 < used.count,
+                used[end + 1].lowerBound - used[end].upperBound <= nearby
+            { end += 1 }
             let span = used[index].lowerBound..<used[end].upperBound
             do {
                 try source.read(
@@ -165,47 +157,25 @@ public struct CaptureExecutor: Sendable {
             }
             index = end + 1
         }
-        for (place, bytes) in plan.patches where place >= offset && place - offset < UInt64(buffer.content.count) {
-            let start = Int(place - offset)
-            let count = min(bytes.count, buffer.content.count - start)
-            UnsafeMutableRawBufferPointer(rebasing: buffer.content[start..<start + count]).copyBytes(
-                from: bytes[..<count])
-        }
-    }
-
-    /// A worker: makes records and frames.
-    private func work(_ jobs: BoundedQueue<Job>, _ pool: ChunkBufferPool, _ results: Monitor<Results>) throws {
-        let compressor = try ZstdCompressor(level: plan.header.manifest.level)
-        while let job = jobs.pop() {
-            let byteCount = Int(job.range.byteCount)
-            let content = UnsafeMutableRawBufferPointer(rebasing: job.buffer.content[..<byteCount])
-            ChunkMask.zeroUnused(content, used: job.used)
-            let usedByteCount = job.used.reduce(0) { $0 + $1.count }
-            if ZeroTest.isZero(UnsafeRawBufferPointer(content)) {
-                pool.give(job.buffer)
-                results.update { $0.byOrdinal[job.ordinal] = .run(.zero, region: job.region, range: job.range) }
-            } else {
-                let hash = ContentHash(of: UnsafeRawBufferPointer(content))
-                let frameStart = ImageFormat.recordFrameByteCount
-                let frameByteCount = try compressor.compress(
-                    UnsafeRawBufferPointer(content),
-                    into: UnsafeMutableRawBufferPointer(rebasing: job.buffer.stored[frameStart...]))
-                let record = ChunkRecord(
-                    kind: .data, region: job.region, range: job.range, storedByteCount: frameByteCount, hash: hash)
-                UnsafeMutableRawBufferPointer(rebasing: job.buffer.stored[..<frameStart]).copyBytes(from: record.frame)
-                results.update { $0.byOrdinal[job.ordinal] = .data(record, job.buffer) }
-            }
-            progress.advance(UInt64(usedByteCount))
+        for (place, bytes) in plan.patches {
+            // A patch can lie over the ends of chunks.
+            let chunk = offset..<offset + UInt64(buffer.content.count)
+            let part = (place..<place + UInt64(bytes.count)).clamped(to: chunk)
+            guard !part.isEmpty else { continue }
+            let from = Int(part.lowerBound - place)
+            UnsafeMutableRawBufferPointer(
+                rebasing: buffer.content[Int(part.lowerBound - offset)..<Int(part.upperBound - offset)]
+            ).copyBytes(from: bytes[from..<from + Int(part.byteCount)])
         }
     }
 
     /// The writer: in order of place, with neighbouring runs of a kind made one.
     private func write(
-        _ writer: ImageWriter, _ pool: ChunkBufferPool, _ results: Monitor<Results>, _ failure: Failure
+        _ sink: any CaptureSink, _ pool: ChunkBufferPool, _ results: Monitor<Results>, _ failure: Failure
     ) throws {
         var pending: (kind: RangeKind, region: Int, range: ByteRange)?
         func flushRun() throws {
-            if let run = pending { try writer.appendRun(run.kind, region: run.region, range: run.range) }
+            if let run = pending { try sink.appendRun(run.kind, region: run.region, range: run.range) }
             pending = nil
         }
         var ordinal = 0
@@ -228,16 +198,73 @@ public struct CaptureExecutor: Sendable {
                 }
             case .data(let record, let buffer):
                 try flushRun()
-                let byteCount = ImageFormat.recordFrameByteCount + record.storedByteCount
-                try writer.append(
-                    record,
-                    frames: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer.stored)[..<byteCount]))
-                pool.give(buffer)
+                let stored = buffer.map {
+                    UnsafeRawBufferPointer(
+                        rebasing: UnsafeRawBufferPointer($0.stored)[..<record.storedByteCount])
+                }
+                try sink.append(record, stored: stored)
+                if let buffer { pool.give(buffer) }
             }
             if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
         }
         if let error = failure.first { throw error }
         try flushRun()
+    }
+}
+
+/// The regions' chunk grids in order of place.
+struct ChunkWalk {
+    /// A chunk, or a run of chunks that nothing uses.
+    struct Step {
+        enum Content {
+            case unused
+            /// The bytes in use, relative to the chunk's start.
+            case used([Range<Int>])
+        }
+        var region: Int
+        /// Where it lies on the disk.
+        var range: ByteRange
+        var content: Content
+    }
+
+    private let header: ImageHeader
+    private let chunk: UInt64
+    private var region = 0
+    private var position: UInt64 = 0
+    /// How many steps were taken.
+    private(set) var count = 0
+
+    init(_ header: ImageHeader) {
+        self.header = header
+        chunk = UInt64(header.manifest.chunkByteCount)
+        position = header.manifest.regions.first?.range.lowerBound ?? 0
+    }
+
+    /// The next step; `nil` at the end of the disk.
+    mutating func next() -> Step? {
+        let regions = header.manifest.regions
+        while region < regions.count, position >= regions[region].range.upperBound {
+            region += 1
+            if region < regions.count { position = regions[region].range.lowerBound }
+        }
+        guard region < regions.count else { return nil }
+        let whole = regions[region].range
+        let map = header.maps[region]
+        let start = position - whole.lowerBound
+        let range = position..<min(position + chunk, whole.upperBound)
+        let used = map.ranges(in: start..<start + range.byteCount)
+        count += 1
+        guard used.isEmpty else {
+            position = range.upperBound
+            return Step(
+                region: region, range: range,
+                content: .used(used.map { Int($0.lowerBound - start)..<Int($0.upperBound - start) }))
+        }
+        // Straight to the chunk that holds the next byte in use: a disk can have millions of chunks that nothing uses.
+        let next = map.firstUsed(from: start).map { $0 - $0 % chunk } ?? whole.byteCount
+        let run = position..<whole.lowerBound + next
+        position = run.upperBound
+        return Step(region: region, range: run, content: .unused)
     }
 }
 

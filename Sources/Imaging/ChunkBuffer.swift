@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
-import ImageStore
 import LinuxSystem
 import Synchronization
 
@@ -10,13 +9,12 @@ import Synchronization
 final class ChunkBuffer: @unchecked Sendable {
     /// The content, aligned to pages (as O_DIRECT wants it).
     let content: UnsafeMutableRawBufferPointer
-    /// Room for a record's frame and the zstd frame behind it.
+    /// Room for what is stored of it.
     let stored: UnsafeMutableRawBufferPointer
 
     init(chunkByteCount: Int) {
         content = .allocate(byteCount: chunkByteCount, alignment: 4096)
-        stored = .allocate(
-            byteCount: ImageFormat.recordFrameByteCount + ZstdCompressor.bound(chunkByteCount), alignment: 4096)
+        stored = .allocate(byteCount: ChunkCoding.bound(chunkByteCount), alignment: 4096)
     }
 
     deinit {

@@ -16,11 +16,14 @@ public final class RestoreExecutor {
         public var verify: Bool
         /// Whether the target is trimmed first.
         public var discard: Bool
+        /// Whether the target is read first, and only the chunks that differ are written.
+        public var delta: Bool
 
-        /// The usual ones: neither.
-        public init(verify: Bool = false, discard: Bool = false) {
+        /// The usual ones: none.
+        public init(verify: Bool = false, discard: Bool = false, delta: Bool = false) {
             self.verify = verify
             self.discard = discard
+            self.delta = delta
         }
     }
 
@@ -90,8 +93,8 @@ public final class RestoreExecutor {
         self.log = log
     }
 
-    /// Restores what `image` holds, from its first record to its footer.
-    public func run(_ image: ImageStreamReader) throws(ImagingError) -> Outcome {
+    /// Restores what `image` holds, from its first record to its end.
+    public func run(_ image: any CaptureReader) throws(ImagingError) -> Outcome {
         do {
             let manifest = image.header.manifest
             guard image.header.maps.count == plan.regionTargets.count, manifest.imageUUID == plan.imageUUID else {
@@ -110,6 +113,7 @@ public final class RestoreExecutor {
                     outcome.resumedFrom = found.position > 0 ? found.position : nil
                 }
             }
+            try writer.keepOriginals()
             state = .partial
             try invalidate()
             // Also before trimming: no older journal may speak of what was trimmed.
@@ -122,7 +126,7 @@ public final class RestoreExecutor {
             try zeroEdges(image.header)
             try zeroUncoveredEnd(image.header)
             try settle()
-            if options.verify { try verify(chunks, image.header) }
+            if options.verify { try verify(chunks, image.header, image.coding.identity) }
             journal.phase = .resize
             try journal.write(to: target)
             for growth in plan.growths where growth.number != nil { try grow(growth, &outcome) }
@@ -173,7 +177,7 @@ public final class RestoreExecutor {
     // MARK: data
 
     private func writeData(
-        _ image: ImageStreamReader, _ journal: inout RestoreJournal, _ outcome: inout Outcome
+        _ image: any CaptureReader, _ journal: inout RestoreJournal, _ outcome: inout Outcome
     ) throws -> [WrittenChunk] {
         let manifest = image.header.manifest
         let chunkByteCount = manifest.chunkByteCount
@@ -192,7 +196,7 @@ public final class RestoreExecutor {
         }
         let worker = RestoreWorker(
             jobs: jobs, pool: pool, completion: completion, writer: writer, progress: progress,
-            damaged: image.damageReporter)
+            damaged: image.damageReporter, coding: image.coding)
         for _ in 0..<workers {
             threads.append(
                 try WorkerThread {
@@ -219,19 +223,19 @@ public final class RestoreExecutor {
             // What an interrupted run of the same plan wrote should be there, but for what it held back. The journal is not
             // believed: somebody may have used the disk since.
             let isExpected =
-                record.kind == .data && record.range.upperBound <= (outcome.resumedFrom ?? 0)
-                && !writer.holds(chunkTarget..<chunkTarget + record.range.byteCount)
-            var buffer: ChunkBuffer?
-            let fileOffset = image.position
+                options.delta || record.kind == .data && record.range.upperBound <= (outcome.resumedFrom ?? 0)
+            var job = RestoreWorker.Job(
+                ordinal: ordinal, record: record, fileOffset: image.position, buffer: nil, fetch: nil,
+                target: chunkTarget, used: used, isExpected: isExpected)
             if record.kind == .data {
-                guard let taken = pool.take() else { break }
-                try image.readStored(
-                    into: UnsafeMutableRawBufferPointer(rebasing: taken.stored[..<record.storedByteCount]))
-                buffer = taken
+                guard let buffer = pool.take() else { break }
+                job.buffer = buffer
+                job.fetch = image.storedFetch()
+                if job.fetch == nil {
+                    try image.readStored(
+                        into: UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<record.storedByteCount]))
+                }
             }
-            let job = RestoreWorker.Job(
-                ordinal: ordinal, record: record, fileOffset: fileOffset, buffer: buffer, target: chunkTarget,
-                used: used, isExpected: isExpected)
             guard jobs.push(job) else { break }
             ordinal += 1
             if SystemFacts.monotonicSeconds() - lastJournal > 5 {
@@ -243,10 +247,13 @@ public final class RestoreExecutor {
         for thread in threads { thread.join() }
         threads = []
         if let error = failure.first { throw error }
-        guard let footer = image.footer else { throw ImagingError.failed("the image was not read to its end") }
+        guard let ending = image.ending else { throw ImagingError.failed("the image was not read to its end") }
         // A stream tells its id only at the end; nothing was committed yet.
-        if let expectedImageID, !footer.imageID.description.hasPrefix(expectedImageID.lowercased()) {
-            throw image.damaged("it has the id \(footer.imageID), not \(expectedImageID)", at: image.position, nil)
+        if let expectedImageID, !ending.id.description.hasPrefix(expectedImageID.lowercased()) {
+            throw image.damageReporter("it has the id \(ending.id), not \(expectedImageID)", image.position, nil)
+        }
+        for range in ending.lateFacts.unreadable {
+            outcome.warnings.append(manifest.unreadableText(range))
         }
         journal.position = manifest.geometry.byteCount
         outcome.writtenByteCount = completion.update { $0.written }
@@ -310,7 +317,7 @@ public final class RestoreExecutor {
     }
 
     /// Reads back every chunk and compares its hash.
-    private func verify(_ chunks: [WrittenChunk], _ header: ImageHeader) throws {
+    private func verify(_ chunks: [WrittenChunk], _ header: ImageHeader, _ identity: ChunkIdentity) throws {
         let manifest = header.manifest
         progress.begin("verify", total: chunks.reduce(0) { $0 + $1.record.range.byteCount })
         let buffer = ChunkBuffer(chunkByteCount: manifest.chunkByteCount)
@@ -333,7 +340,7 @@ public final class RestoreExecutor {
                 }
                 ChunkMask.zeroUnused(content, used: used)
                 let raw = UnsafeRawBufferPointer(content)
-                let isRight = chunk.record.hash.map { $0 == ContentHash(of: raw) } ?? ZeroTest.isZero(raw)
+                let isRight = chunk.record.hash.map { $0 == identity.id(of: raw) } ?? ZeroTest.isZero(raw)
                 guard isRight else {
                     throw ImagingError.block(
                         BlockIOError(

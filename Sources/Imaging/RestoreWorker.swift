@@ -12,11 +12,13 @@ struct RestoreWorker: Sendable {
         var fileOffset: UInt64
         /// For data; a run needs none.
         var buffer: ChunkBuffer?
+        /// Reads what is stored; `nil` where the buffer holds it already.
+        var fetch: StoredFetch?
         /// Where the chunk's first byte goes.
         var target: UInt64
         /// The bytes in use, relative to the chunk's start.
         var used: [ByteRange]
-        /// Whether an interrupted run of the same plan says that it wrote the chunk: then it is read and compared first.
+        /// Whether the target may hold the chunk already: then it is read and compared first.
         var isExpected: Bool
     }
     struct Completion {
@@ -35,10 +37,11 @@ struct RestoreWorker: Sendable {
     let writer: TargetWriter
     let progress: Progress
     let damaged: @Sendable (String, UInt64, ByteRange?) -> ImageError
+    let coding: ChunkCoding
 
     /// Works until there are no more jobs.
     func run() throws {
-        let decompressor = try ZstdDecompressor()
+        let decoder = try ChunkDecoder(coding)
         while let job = jobs.pop() {
             let usedByteCount = job.used.reduce(0) { $0 + $1.byteCount }
             var writtenByteCount = usedByteCount
@@ -46,7 +49,10 @@ struct RestoreWorker: Sendable {
                 pool.give(buffer)
                 writtenByteCount = 0
             } else if let buffer = job.buffer {
-                let content = try job.record.content(in: buffer, decompressor) {
+                if let fetch = job.fetch {
+                    try fetch(UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<job.record.storedByteCount]))
+                }
+                let content = try job.record.content(in: buffer, decoder) {
                     damaged($0, job.fileOffset, job.record.range)
                 }
                 for range in job.used {
@@ -55,12 +61,16 @@ struct RestoreWorker: Sendable {
                 }
                 pool.give(buffer)
             } else {
+                writtenByteCount = 0
                 for range in job.used {
                     // In steps: a run can be as long as the disk, and an end must be possible in between.
-                    for start in stride(from: range.lowerBound, to: range.upperBound, by: 256 << 20) {
+                    let step: UInt64 = job.isExpected ? 4 << 20 : 256 << 20
+                    for start in stride(from: range.lowerBound, to: range.upperBound, by: Int(step)) {
                         if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
-                        let end = min(range.upperBound, start + (256 << 20))
-                        try writer.writeZeros(job.target + start..<job.target + end)
+                        let part = job.target + start..<job.target + min(range.upperBound, start + step)
+                        if job.isExpected, try writer.isZero(part) { continue }
+                        try writer.writeZeros(part)
+                        writtenByteCount += part.byteCount
                     }
                 }
             }
@@ -76,38 +86,36 @@ struct RestoreWorker: Sendable {
         }
     }
 
-    /// Whether the target already holds a chunk.
+    /// Whether the target already holds a chunk. What of it is held back until the commit is held then.
     private func isThere(_ job: Job, _ buffer: ChunkBuffer) throws -> Bool {
         let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(job.record.range.byteCount)])
         let used = job.used.map { Int($0.lowerBound)..<Int($0.upperBound) }
         for range in used {
-            try writer.read(
+            try writer.readOriginal(
                 into: UnsafeMutableRawBufferPointer(rebasing: content[range]), at: job.target + UInt64(range.lowerBound)
             )
         }
         ChunkMask.zeroUnused(content, used: used)
-        return job.record.hash == ContentHash(of: UnsafeRawBufferPointer(content))
+        guard job.record.hash == coding.identity.id(of: UnsafeRawBufferPointer(content)) else { return false }
+        for range in used {
+            writer.hold(
+                UnsafeRawBufferPointer(rebasing: content[range]), at: job.target + UInt64(range.lowerBound))
+        }
+        return true
     }
 }
 
 extension ChunkRecord {
     /// The content of a data record whose stored bytes are in `buffer.stored`, checked against its hash.
     func content(
-        in buffer: ChunkBuffer, _ decompressor: ZstdDecompressor, error: (String) -> ImageError
+        in buffer: ChunkBuffer, _ decoder: ChunkDecoder, error: (String) -> ImageError
     ) throws -> UnsafeRawBufferPointer {
-        let byteCount = Int(range.byteCount)
-        let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<byteCount])
+        let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(range.byteCount)])
         do {
-            let count = try decompressor.decompress(
-                UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer.stored)[..<storedByteCount]),
+            try decoder.decode(
+                UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer.stored)[..<storedByteCount]), id: hash,
                 into: content)
-            guard count == byteCount else { throw CodecError("it has \(count) bytes in place of \(byteCount)") }
-        } catch let failure {
-            throw error("a chunk does not decompress (\(failure))")
-        }
-        guard hash == ContentHash(of: UnsafeRawBufferPointer(content)) else {
-            throw error("a chunk does not match its checksum")
-        }
+        } catch let failure { throw error(failure.description) }
         return UnsafeRawBufferPointer(content)
     }
 }

@@ -29,6 +29,8 @@ final class TargetWriter: Sendable {
     /// What lies between both windows is written at once.
     let direct: ByteRange
     private let windows: Monitor<[Window]>
+    /// What the target held in the windows before anything was written.
+    private let originals: Monitor<[Window]>
 
     /// - Parameter tailStart: what lies behind it is held back (at most 1 MiB).
     init(_ target: any BlockWriter, tailStart: UInt64) {
@@ -38,6 +40,19 @@ final class TargetWriter: Sendable {
             headEnd, min(tailStart, target.byteCount), target.byteCount - min(target.byteCount, 1 << 20))
         direct = headEnd..<tailStart
         windows = Monitor([Window(0..<headEnd), Window(tailStart..<target.byteCount)])
+        originals = Monitor([Window(0..<headEnd), Window(tailStart..<target.byteCount)])
+    }
+
+    /// Keeps what the target holds in the windows: a restore that writes only what differs compares with that, and not
+    /// with what was made invalid since.
+    func keepOriginals() throws(BlockIOError) {
+        let kept = originals.update { $0 }
+        var read: [Window] = []
+        for var window in kept {
+            window.bytes = try target.readBytes(at: window.range.lowerBound, count: window.bytes.count)
+            read.append(window)
+        }
+        originals.update { $0 = read }
     }
 
     /// What is held back at the front, from byte 0.
@@ -53,8 +68,10 @@ final class TargetWriter: Sendable {
         bytes.withUnsafeBytes { hold($0, at: offset) }
     }
 
-    private func hold(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
+    /// Puts bytes into what is held back; what is not held back there is not written.
+    func hold(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
         let range = offset..<offset + UInt64(bytes.count)
+        guard holds(range) else { return }
         windows.update { windows in
             for index in windows.indices {
                 let place = windows[index].indices(range)
@@ -69,7 +86,7 @@ final class TargetWriter: Sendable {
     /// Writes bytes at their place, now or at the commit.
     func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         let range = offset..<offset + UInt64(bytes.count)
-        if holds(range) { hold(bytes, at: offset) }
+        hold(bytes, at: offset)
         let now = range.clamped(to: direct)
         guard !now.isEmpty else { return }
         let start = Int(now.lowerBound - offset)
@@ -91,6 +108,17 @@ final class TargetWriter: Sendable {
 
     /// Reads bytes as they will be after the commit.
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+        try read(into: buffer, at: offset, under: windows)
+    }
+
+    /// Reads bytes as they were before the first write, where nothing was restored to that place since.
+    func readOriginal(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+        try read(into: buffer, at: offset, under: originals)
+    }
+
+    private func read(
+        into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64, under windows: Monitor<[Window]>
+    ) throws(BlockIOError) {
         try target.read(into: buffer, at: offset)
         let range = offset..<offset + UInt64(buffer.count)
         guard holds(range) else { return }
@@ -103,5 +131,17 @@ final class TargetWriter: Sendable {
                     .copyBytes(from: window.bytes[place])
             }
         }
+    }
+
+    /// Whether a range was zero before the first write; what of it is held back is zero in any case.
+    func isZero(_ range: ByteRange) throws(BlockIOError) -> Bool {
+        var bytes = [UInt8](repeating: 0, count: Int(range.byteCount))
+        let result = bytes.withUnsafeMutableBytes { buffer in
+            Result { () throws(BlockIOError) in
+                try readOriginal(into: buffer, at: range.lowerBound)
+                return ZeroTest.isZero(UnsafeRawBufferPointer(buffer))
+            }
+        }
+        return try result.get()
     }
 }

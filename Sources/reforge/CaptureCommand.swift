@@ -92,9 +92,9 @@ struct CaptureCommand: ParsableCommand {
             let output = try makeOutput()
             let outcome = try capture(source.device, plan, output)
             let report = Report(
-                image: image, imageID: outcome.imageID.description, imageUUID: "\(manifest.imageUUID)",
+                image: image, imageID: outcome.summary.id.description, imageUUID: "\(manifest.imageUUID)",
                 diskByteCount: manifest.geometry.byteCount, usedByteCount: manifest.usedByteCount,
-                imageByteCount: outcome.imageByteCount, seconds: SystemFacts.monotonicSeconds() - start,
+                imageByteCount: outcome.summary.storedByteCount, seconds: SystemFacts.monotonicSeconds() - start,
                 partitions: manifest.regions.filter { $0.kind != .gap }.map {
                     .init(
                         number: $0.partition, filesystem: $0.filesystem?.kindName ?? "unknown",

@@ -156,7 +156,7 @@ struct RestoreCommand: ParsableCommand {
         // Not an error where the kernel does not take the new table: boot repair reaches volumes by their place.
         _ = target.device.rereadPartitionTable()
         return Report(
-            dryRun: false, image: image, imageID: stream.footer?.imageID.description, plan: plan,
+            dryRun: false, image: image, imageID: stream.ending?.id.description, plan: plan,
             diskState: executor.state,
             writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom, warnings: outcome.warnings,
             incomplete: outcome.failedGrowths)

@@ -41,24 +41,24 @@ struct VerifyCommand: ParsableCommand {
             if json {
                 try Console.json(
                     Report(
-                        image: image, imageID: outcome.imageID.description, chunks: outcome.chunkCount,
+                        image: image, imageID: outcome.ending.id.description, chunks: outcome.chunkCount,
                         dataByteCount: outcome.dataByteCount, seconds: seconds))
             } else {
                 try Console.result(
                     "\(image) is whole: \(outcome.chunkCount) chunks, \(ByteText.rounded(outcome.dataByteCount)) of data, id "
-                        + "\(outcome.imageID.description.prefix(16))…")
+                        + "\(outcome.ending.id.description.prefix(16))…")
             }
             return .done
         }
     }
 
     /// Reads and checks all of an image.
-    static func verify(_ image: String) throws -> ImageVerifier.Outcome {
+    static func verify(_ image: String) throws -> CaptureVerifier.Outcome {
         let progress = Progress()
         let display = ProgressDisplay(progress)
         defer { display.end() }
         let input = try ImageFile.openForStreaming(image)
         let stream = try ImageStreamReader(input.raw, name: image == "-" ? "standard input" : image)
-        return try ImageVerifier.verify(stream, progress: progress)
+        return try CaptureVerifier.verify(stream, progress: progress)
     }
 }

@@ -115,7 +115,7 @@ import Testing
             try Files.write(damaged, to: copy)
             let file = try OwnedDescriptor.open(copy, .readOnly)
             do {
-                _ = try ImageVerifier.verify(try ImageStreamReader(file.raw, name: "damaged"), progress: Progress())
+                _ = try CaptureVerifier.verify(try ImageStreamReader(file.raw, name: "damaged"), progress: Progress())
             } catch { continue }
             harmless.append(position)
             let target = MemoryDisk(byteCount: length)

@@ -71,7 +71,7 @@ import Testing
         let outcome = try made.capture(to: scratch.path.appending("four"), workers: 4)
         // All but the time of the end is the same.
         let one = try ImageFile(scratch.path.appending("one"))
-        #expect(one.footer.imageID == outcome.imageID)
+        #expect(one.footer.imageID == outcome.summary.id)
         #expect(outcome.readByteCount == made.header.manifest.usedByteCount)
     }
 
@@ -81,7 +81,7 @@ import Testing
         let made = try MadeUpDisk(seed: seed)
         _ = try made.capture(to: image)
         let file = try OwnedDescriptor.open(image, .readOnly)
-        let outcome = try ImageVerifier.verify(try ImageStreamReader(file.raw, name: "image"), progress: Progress())
+        let outcome = try CaptureVerifier.verify(try ImageStreamReader(file.raw, name: "image"), progress: Progress())
         #expect(outcome.chunkCount > 10)
     }
 }

@@ -4,16 +4,16 @@ import DiskModel
 import ImageStore
 import LinuxSystem
 
-/// Reads a whole image and checks everything: header, every record, every chunk, the index and the footer.
-public enum ImageVerifier {
+/// Reads a whole capture and checks everything: header, every record, every chunk, and the end.
+public enum CaptureVerifier {
     /// What was checked.
     public struct Outcome: Sendable {
         /// The number of chunks of data.
         public var chunkCount: Int
         /// The bytes of data in them.
         public var dataByteCount: UInt64
-        /// The image's id.
-        public var imageID: ContentHash
+        /// The id, and what was known only at the end.
+        public var ending: CaptureEnding
     }
 
     private struct Job: Sendable {
@@ -23,10 +23,10 @@ public enum ImageVerifier {
         var buffer: ChunkBuffer
     }
 
-    /// Verifies an image from its first record to its footer.
+    /// Verifies a capture from its first record to its end.
     /// - Throws: `ImagingError.image` for the first bad range in order of place.
     public static func verify(
-        _ image: ImageStreamReader, progress: Progress, workers: Int = SystemFacts.processorCount()
+        _ image: any CaptureReader, progress: Progress, workers: Int = SystemFacts.processorCount()
     ) throws(ImagingError) -> Outcome {
         let manifest = image.header.manifest
         let chunkByteCount = manifest.chunkByteCount
@@ -37,7 +37,9 @@ public enum ImageVerifier {
         // Workers finish out of order: of several bad chunks, the first in order of place counts.
         let failures = Monitor<[(offset: UInt64, error: any Error)]>([])
         progress.begin("verify", total: manifest.usedByteCount)
-        var outcome = Outcome(chunkCount: 0, dataByteCount: 0, imageID: ContentHash(of: []))
+        var chunkCount = 0
+        var dataByteCount: UInt64 = 0
+        let coding = image.coding
         do {
             var threads: [WorkerThread] = []
             defer {
@@ -50,9 +52,9 @@ public enum ImageVerifier {
                 threads.append(
                     try WorkerThread {
                         do {
-                            let decompressor = try ZstdDecompressor()
+                            let decoder = try ChunkDecoder(coding)
                             while let job = jobs.pop() {
-                                do { try check(job, decompressor, describe) } catch {
+                                do { try check(job, decoder, describe) } catch {
                                     failures.update { $0.append((job.fileOffset, error)) }
                                 }
                                 progress.advance(job.used.reduce(0) { $0 + UInt64($1.count) })
@@ -80,8 +82,8 @@ public enum ImageVerifier {
                     let fileOffset = image.position
                     try image.readStored(
                         into: UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<record.storedByteCount]))
-                    outcome.chunkCount += 1
-                    outcome.dataByteCount += record.range.byteCount
+                    chunkCount += 1
+                    dataByteCount += record.range.byteCount
                     jobs.push(
                         Job(
                             record: record, fileOffset: fileOffset,
@@ -93,18 +95,17 @@ public enum ImageVerifier {
             threads = []
             if let first = failures.update({ $0.min { $0.offset < $1.offset } }) { throw first.error }
             if let ending { throw ending }
-            guard let footer = image.footer else { throw ImagingError.failed("the image was not read to its end") }
-            outcome.imageID = footer.imageID
-            return outcome
+            guard let ending = image.ending else { throw ImagingError.failed("the image was not read to its end") }
+            return Outcome(chunkCount: chunkCount, dataByteCount: dataByteCount, ending: ending)
         } catch {
             throw ImagingError(error)
         }
     }
 
     private static func check(
-        _ job: Job, _ decompressor: ZstdDecompressor, _ damaged: (String, UInt64, ByteRange?) -> ImageError
+        _ job: Job, _ decoder: ChunkDecoder, _ damaged: (String, UInt64, ByteRange?) -> ImageError
     ) throws {
-        let content = try job.record.content(in: job.buffer, decompressor) {
+        let content = try job.record.content(in: job.buffer, decoder) {
             damaged($0, job.fileOffset, job.record.range)
         }
         // Bytes that are not in use were zeroed before they were hashed: anything else was not made by a capture.
