@@ -196,7 +196,7 @@ public final class RestoreExecutor {
         }
         let worker = RestoreWorker(
             jobs: jobs, pool: pool, completion: completion, writer: writer, progress: progress,
-            damaged: image.damageReporter, coding: image.coding)
+            damaged: image.damageReporter, coding: image.coding, chunkByteCount: UInt64(chunkByteCount))
         for _ in 0..<workers {
             threads.append(
                 try WorkerThread {

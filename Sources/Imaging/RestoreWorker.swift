@@ -38,6 +38,7 @@ struct RestoreWorker: Sendable {
     let progress: Progress
     let damaged: @Sendable (String, UInt64, ByteRange?) -> ImageError
     let coding: ChunkCoding
+    let chunkByteCount: UInt64
 
     /// Works until there are no more jobs.
     func run() throws {
@@ -64,7 +65,7 @@ struct RestoreWorker: Sendable {
                 writtenByteCount = 0
                 for range in job.used {
                     // In steps: a run can be as long as the disk, and an end must be possible in between.
-                    let step: UInt64 = job.isExpected ? 4 << 20 : 256 << 20
+                    let step = job.isExpected ? chunkByteCount : 256 << 20
                     for start in stride(from: range.lowerBound, to: range.upperBound, by: Int(step)) {
                         if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
                         let part = job.target + start..<job.target + min(range.upperBound, start + step)
