@@ -44,6 +44,7 @@ struct Reforge: ParsableCommand {
         version: ProgramVersion.text,
         subcommands: [
             InspectCommand.self, CaptureCommand.self, RestoreCommand.self, VerifyCommand.self, BootRepairCommand.self,
+            KeyCommand.self,
             RecoverySessionCommand.self,
         ])
 }

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Glibc
+import SystemPackage
+
+/// Keeps other processes of this machine out of a folder for a moment. It goes with its process, however that ends.
+public final class FolderLock: Sendable {
+    private let descriptor: OwnedDescriptor
+
+    /// Waits until nobody else has it.
+    ///
+    /// The corresponding C function is `flock`; a filesystem without it locks nothing.
+    public init(_ folder: FilePath) throws(SystemCallError) {
+        descriptor = try OwnedDescriptor.open(folder, .readOnly, options: [.directory])
+        while flock(descriptor.raw.rawValue, LOCK_EX) != 0 {
+            let reason = Errno(rawValue: errno)
+            if reason == .interrupted, !Interruption.isRequested { continue }
+            if reason == .interrupted { throw SystemCallError("lock", folder.string, reason) }
+            return
+        }
+    }
+
+    /// Lets others in. (Also when the last reference goes.)
+    public func release() { _ = flock(descriptor.raw.rawValue, LOCK_UN) }
+}

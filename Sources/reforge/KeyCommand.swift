@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import ImageStore
+import LinuxSystem
+import SystemPackage
+
+/// The passwords of an encrypted repository.
+struct KeyCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "key", abstract: "Adds, removes and lists the passwords of an encrypted repository.",
+        discussion: """
+            Every password has a key file of its own in the repository, and opens all of it.
+
+              reforge key list /mnt/backup/repo
+              reforge key add /mnt/backup/repo --new-password-file second
+              reforge key remove /mnt/backup/repo 3f9c
+
+            A removed password no longer opens the repository; but whoever kept a copy of its key file can still read what \
+            they can copy. To shut them out, copy the snapshots to a new repository.
+            """,
+        subcommands: [Add.self, Remove.self, List.self])
+
+    /// `REPO`, or `REPO@` as other commands write it.
+    static func store(_ repository: String) -> KeyStore {
+        KeyStore(FilePath(repository.hasSuffix("@") ? String(repository.dropLast()) : repository))
+    }
+
+    struct Add: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "add", abstract: "Adds a password. Needs one that opens the repository already.")
+        @Argument(help: "The repository.") var repository: String
+        @OptionGroup var keyOptions: KeyOptions
+        @Option(help: ArgumentHelp("A file with the new password (else the terminal is asked).", valueName: "file"))
+        var newPasswordFile: String?
+        @Option(help: "Whose it is (default: USER@HOST).") var label: String?
+
+        func run() throws {
+            try CommandRun.run(json: false) {
+                let store = KeyCommand.store(repository)
+                // What is wrong with the repository is said before anybody types a password.
+                _ = try store.list()
+                let keys = try store.unlock(password: try keyOptions.passwordBytes(purpose: repository))
+                let password =
+                    try newPasswordFile.map(KeyOptions.read)
+                    ?? KeyOptions.ask(
+                        "new password for \(repository)", confirming: true, advice: "give --new-password-file FILE")
+                let key = try store.add(keys, password: password, label: label ?? SystemFacts.userAtHost)
+                try Console.result("added key \(key.id) (\(key.label)) to \(repository)")
+                return .done
+            }
+        }
+    }
+
+    struct Remove: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "remove",
+            abstract:
+                "Removes a password by its key's id. Needs a password that stays, so that nobody locks themselves out.")
+        @Argument(help: "The repository.") var repository: String
+        @Argument(help: "The id of the key (see list), or as much of it as is unique.") var id: String
+        @OptionGroup var keyOptions: KeyOptions
+
+        func run() throws {
+            try CommandRun.run(json: false) {
+                let store = KeyCommand.store(repository)
+                _ = try store.list()
+                let removed = try store.remove(
+                    id, password: try keyOptions.passwordBytes(purpose: "\(repository) (one that stays)"))
+                try Console.result("removed key \(removed) from \(repository)")
+                Console.message(
+                    "whoever kept a copy of that key file and knows its password can still read what they can copy of the "
+                        + "repository: to shut them out, copy the snapshots to a new repository (init-repo --encrypt, copy)"
+                )
+                return .done
+            }
+        }
+    }
+
+    struct List: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "Lists the keys. Needs no password.",
+            discussion: """
+                JSON fields: schema (1), keys [{id, label, created, scrypt {rounds, blockSize, parallelism}}], \
+                unusable [{path, error}].
+                """)
+        @Argument(help: "The repository.") var repository: String
+        @Flag(help: "Print one JSON object.") var json = false
+
+        private struct Report: Encodable {
+            struct Key: Encodable {
+                var id: String
+                var label: String
+                var created: String
+                var scrypt: PasswordCost
+            }
+            struct Unusable: Encodable {
+                var path: String
+                var error: String
+            }
+            var schema = 1
+            var keys: [Key]
+            var unusable: [Unusable]
+        }
+
+        func run() throws {
+            try CommandRun.run(json: json) {
+                let (keys, unusable) = try KeyCommand.store(repository).list()
+                if json {
+                    try Console.json(
+                        Report(
+                            keys: keys.map {
+                                .init(id: $0.id, label: $0.label, created: $0.created, scrypt: $0.scrypt)
+                            },
+                            unusable: unusable.map { .init(path: $0.path.string, error: "\($0.error)") }))
+                } else {
+                    let lines = TextTable.lines(
+                        ["ID", "CREATED", "LABEL"], keys.map { [$0.id, $0.created, $0.label] })
+                    try Console.result(lines.joined(separator: "\n"))
+                    for key in unusable { Console.message("warning: \(key.error)") }
+                }
+                // A key that cannot be used is damage: a script must not take it for a sound repository.
+                return unusable.isEmpty ? .done : .badImage
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import ImageStore
+import LinuxSystem
+import SystemPackage
+
+/// Where a command has the password of an encrypted repository or image from. Never from its arguments: every user of
+/// the machine sees those.
+struct KeyOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "A file with the password of an encrypted repository or image (else $\(KeyOptions.variable), else the terminal is asked).",
+            valueName: "file"))
+    var passwordFile: String?
+
+    /// Names a password file, where the option does not.
+    static let variable = "REFORGE_PASSWORD_FILE"
+
+    /// The password.
+    /// - Parameters:
+    ///   - confirming: asks twice, as nothing else would tell a slip in a new password.
+    ///   - purpose: what it opens, for the question: "REPO".
+    func passwordBytes(confirming: Bool = false, purpose: String) throws -> [UInt8] {
+        if let file = passwordFile ?? Self.environmentFile { return try Self.read(file) }
+        return try Self.ask(
+            "password for \(purpose)", confirming: confirming,
+            advice: "give --password-file FILE, or set \(Self.variable)")
+    }
+
+    /// The path in the environment; an empty one is none.
+    private static var environmentFile: String? {
+        SystemFacts.environment(variable).flatMap { $0.isEmpty ? nil : $0 }
+    }
+
+    /// The password in a file.
+    static func read(_ file: String) throws -> [UInt8] {
+        let path = FilePath(file)
+        if let status = try? Stat(path), status.type == .regular,
+            !status.permissions.isDisjoint(with: [.groupRead, .otherRead])
+        {
+            Console.message("warning: the password file \(file) is readable by other users: chmod 600 keeps them out")
+        }
+        return try PasswordBytes.read(path)
+    }
+
+    /// Asks on the terminal.
+    static func ask(_ what: String, confirming: Bool, advice: String) throws -> [UInt8] {
+        func once(_ question: String) throws -> [UInt8] {
+            guard let line = try TerminalSecret.ask(question, limit: PasswordBytes.largestCount) else {
+                throw CommandFailure(.refused, "the \(what) is needed, and there is no terminal to ask on: \(advice)")
+            }
+            return try PasswordBytes.from(line, source: "what was typed")
+        }
+        let password = try once("\(what): ")
+        if confirming, try once("\(what), once more: ") != password {
+            throw CommandFailure(.refused, "the two passwords differ: nothing was done")
+        }
+        return password
+    }
+}
