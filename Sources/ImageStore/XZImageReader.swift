@@ -16,8 +16,8 @@ public final class XZImageReader: CaptureReader {
     public var coding: ChunkCoding { ChunkCoding(codec: .xz(level: header.manifest.level)) }
     /// The id and the late facts; `nil` until the end was reached.
     public private(set) var ending: CaptureEnding?
-    /// Where the blocks of the next record start in the archive.
-    public private(set) var position: UInt64
+    /// Where the blocks of the last record start in the archive.
+    public var position: UInt64 { last?.offset ?? nextOffset }
 
     private let archive: FileBytes
     private let metadata: FileBytes
@@ -25,6 +25,7 @@ public final class XZImageReader: CaptureReader {
     private let footer: ImageFooter
     private let lateFacts: LateFacts
 
+    private var nextOffset: UInt64
     private var metadataPosition: UInt64
     private var entries: [UInt8] = []
     private var entryOffset = 0
@@ -88,7 +89,7 @@ public final class XZImageReader: CaptureReader {
 
         archive = try FileBytes(path)
         try Self.check(archive, tie, metadata: name)
-        position = 12
+        nextOffset = 12
         metadataPosition = indexOffset
     }
 
@@ -132,7 +133,8 @@ public final class XZImageReader: CaptureReader {
         last = nil
         guard diskPosition < header.manifest.geometry.byteCount else {
             // No record left over, no block without a record.
-            guard entryOffset == entries.count, metadataPosition == footer.lateFactsOffset, position == tie.indexOffset
+            guard entryOffset == entries.count, metadataPosition == footer.lateFactsOffset,
+                nextOffset == tie.indexOffset
             else { throw damaged("the records do not fill the archive", nil) }
             ending = CaptureEnding(id: footer.imageID, lateFacts: lateFacts)
             return nil
@@ -149,15 +151,15 @@ public final class XZImageReader: CaptureReader {
             let entry = try entries.bytes(at: entryOffset, count: ImageFormat.indexEntryByteCount)
             entryOffset += ImageFormat.indexEntryByteCount
             record = try ChunkRecord(payload: Array(entry[..<ImageFormat.recordByteCount]))
-            guard try entry.littleEndian(UInt64.self, at: ImageFormat.recordByteCount) == position else {
+            guard try entry.littleEndian(UInt64.self, at: ImageFormat.recordByteCount) == nextOffset else {
                 throw ParsingError.invalid(what: "a record whose blocks do not follow those before")
             }
             try check(record)
         } catch {
             throw damaged("\(error)", diskPosition..<nextBoundary)
         }
-        last = (record, position)
-        position += UInt64(record.storedByteCount)
+        last = (record, nextOffset)
+        nextOffset += UInt64(record.storedByteCount)
         diskPosition = record.range.upperBound
         if diskPosition == header.manifest.regions[regionIndex].range.upperBound { regionIndex += 1 }
         return record
@@ -202,7 +204,7 @@ public final class XZImageReader: CaptureReader {
         else { throw .invalid(what: "a record that does not follow the one before") }
         // Blocks are multiples of four bytes (xz 1.2.0, section 3), and all of them lie before the index.
         guard record.storedByteCount > 0, record.storedByteCount % 4 == 0,
-            UInt64(record.storedByteCount) <= tie.indexOffset - position
+            UInt64(record.storedByteCount) <= tie.indexOffset - nextOffset
         else { throw .invalid(what: "the length of a record's blocks") }
         let region = manifest.regions[regionIndex].range
         switch record.kind {
