@@ -153,7 +153,8 @@ public struct ImageHeader: Equatable, Sendable {
     static let largestPayload = 28 + ImageFormat.largestManifest + ImageFormat.largestMaps * 2
 
     /// From a payload.
-    public init(payload bytes: [UInt8], name: String) throws(ImageError) {
+    /// - Parameter codec: what the data that belongs to it is compressed with.
+    public init(payload bytes: [UInt8], name: String, codec: String = "zstd") throws(ImageError) {
         do {
             guard bytes.count >= 28, Array(bytes[0..<8]) == ImageFormat.headerTag else {
                 throw ImageError.foreign(name: name, why: "it does not start with an image header")
@@ -182,7 +183,11 @@ public struct ImageHeader: Equatable, Sendable {
                 throw ImageError.unsupported(name: name, what: "it uses the feature \"\(unknown)\"")
             }
             manifest = try JSONText.decode(Manifest.self, json)
-            if let contradiction = manifest.contradiction() {
+            if manifest.codec == "xz", codec != "xz" {
+                throw ImageError.foreign(
+                    name: name, why: "it is the metadata of an .img.xz; that file, beside it, is the image")
+            }
+            if let contradiction = manifest.contradiction(codec: codec) {
                 throw ParsingError.invalid(what: "the manifest (\(contradiction))")
             }
             let rawMaps = try Zstd.decompress(try bytes.bytes(at: 24 + jsonCount, count: storedCount), limit: rawCount)

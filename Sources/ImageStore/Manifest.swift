@@ -36,7 +36,7 @@ public struct Manifest: Codable, Equatable, Sendable {
     public var regions: [Region]
     /// The length of a chunk in bytes.
     public var chunkByteCount: Int
-    /// The codec of data frames: `zstd`.
+    /// The codec of data: `zstd`, `xz` in an .img.xz, `stored` for what somebody else made.
     public var codec: String
     /// The compression level.
     public var level: Int
@@ -219,9 +219,10 @@ extension Manifest {
     }
 
     /// What is wrong with the manifest, if anything: nothing of a file is believed before.
-    func contradiction() -> String? {
+    /// - Parameter expected: the codec that the kind of file has.
+    func contradiction(codec expected: String = "zstd") -> String? {
         guard Self.isValidChunkByteCount(chunkByteCount) else { return "a chunk of \(chunkByteCount) bytes" }
-        guard codec == "zstd" else { return "the codec \(codec)" }
+        guard codec == expected else { return "the codec \(codec)" }
         guard geometry.logicalSectorSize == 512 || geometry.logicalSectorSize == 4096 else {
             return "sectors of \(geometry.logicalSectorSize) bytes"
         }

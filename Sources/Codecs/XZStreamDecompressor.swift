@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CLZMA
+
+/// Decompresses an .xz file: one stream or several, with the padding between them (xz 1.2.0, section 2).
+public final class XZStreamDecompressor: StreamDecompressor {
+    private let stream: UnsafeMutablePointer<lzma_stream>
+    /// Whether a stream carries no checksum.
+    public private(set) var hasUncheckedParts = false
+
+    /// A decompressor that takes at most `XZBlock.decoderMemoryLimit` of memory.
+    public init() throws(CodecError) {
+        stream = .allocate(capacity: 1)
+        stream.initialize(to: lzma_stream())
+        // Macros that Swift does not see (lzma/container.h): LZMA_TELL_NO_CHECK, LZMA_TELL_UNSUPPORTED_CHECK,
+        // LZMA_CONCATENATED.
+        let flags: UInt32 = 0x01 | 0x02 | 0x08
+        let result = lzma_stream_decoder(stream, XZBlock.decoderMemoryLimit, flags)
+        guard result == LZMA_OK else { throw XZ.error(result) }
+    }
+
+    deinit {
+        lzma_end(stream)
+        stream.deallocate()
+    }
+
+    /// Takes some of `source` and fills some of `target`.
+    public func decompress(
+        _ source: UnsafeRawBufferPointer, isLast: Bool, into target: UnsafeMutableRawBufferPointer
+    ) throws(CodecError) -> StreamProgress {
+        stream.pointee.next_in = source.bindMemory(to: UInt8.self).baseAddress
+        stream.pointee.avail_in = source.count
+        stream.pointee.next_out = target.bindMemory(to: UInt8.self).baseAddress
+        stream.pointee.avail_out = target.count
+        var result = LZMA_OK
+        repeat {
+            result = lzma_code(stream, isLast ? LZMA_FINISH : LZMA_RUN)
+            if result == LZMA_NO_CHECK { hasUncheckedParts = true }
+        } while result == LZMA_NO_CHECK
+        let progress = StreamProgress(
+            taken: source.count - stream.pointee.avail_in, made: target.count - stream.pointee.avail_out,
+            isFinished: result == LZMA_STREAM_END)
+        switch result {
+        case LZMA_OK, LZMA_STREAM_END: return progress
+        // No progress twice in a row: harmless while more is to come.
+        case LZMA_BUF_ERROR where !isLast: return progress
+        default: throw XZ.error(result)
+        }
+    }
+}
