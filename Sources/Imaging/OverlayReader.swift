@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+public import DiskModel
+
+/// A disk some ranges of which are read from other devices: the extents of a mounted logical volume from its snapshot.
+public struct OverlayReader: BlockReader {
+    /// A range of the disk, and where its bytes are instead.
+    public struct Overlay: Sendable {
+        /// Which bytes of the disk.
+        public var range: ByteRange
+        /// The device that has them.
+        public var reader: any BlockReader
+        /// Where they start there, in bytes.
+        public var offset: UInt64
+
+        /// Names a range and where its bytes are.
+        public init(_ range: ByteRange, from reader: any BlockReader, at offset: UInt64) {
+            self.range = range
+            self.reader = reader
+            self.offset = offset
+        }
+    }
+
+    private let base: any BlockReader
+    /// Ascending and disjoint.
+    private let overlays: [Overlay]
+
+    /// `base` with `overlays` in front of it, in any order; `nil` where they overlap, or lie outside the disk or the
+    /// device that they name.
+    public init?(_ base: any BlockReader, overlays: [Overlay]) {
+        let sorted = overlays.filter { !$0.range.isEmpty }.sorted { $0.range.lowerBound < $1.range.lowerBound }
+        var end: UInt64 = 0
+        for overlay in sorted {
+            guard overlay.range.lowerBound >= end, overlay.range.upperBound <= base.byteCount,
+                let source = ByteRange(offset: overlay.offset, byteCount: overlay.range.byteCount),
+                (0..<overlay.reader.byteCount).covers(source)
+            else { return nil }
+            end = overlay.range.upperBound
+        }
+        self.base = base
+        self.overlays = sorted
+    }
+
+    /// The length of the disk in bytes.
+    public var byteCount: UInt64 { base.byteCount }
+    /// The unit that the disk addresses, in bytes.
+    public var logicalSectorSize: Int { base.logicalSectorSize }
+    /// The disk's name.
+    public var name: String { base.name }
+
+    /// Fills all of `buffer` from `offset` on, each byte from the device that has it.
+    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+        guard let wanted = ByteRange(offset: offset, byteCount: UInt64(buffer.count)), wanted.upperBound <= byteCount
+        else {
+            throw BlockIOError(
+                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
+                reason: "that is past its end at byte \(byteCount)")
+        }
+        var position = wanted.lowerBound
+        func read(_ reader: any BlockReader, at place: UInt64, upTo end: UInt64) throws(BlockIOError) {
+            let part = Int(position - offset)..<Int(end - offset)
+            try reader.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[part]), at: place)
+            position = end
+        }
+        var index = firstOverlay(endingAfter: position)
+        while position < wanted.upperBound {
+            guard index < overlays.count, overlays[index].range.lowerBound < wanted.upperBound else {
+                try read(base, at: position, upTo: wanted.upperBound)
+                return
+            }
+            let overlay = overlays[index]
+            if position < overlay.range.lowerBound { try read(base, at: position, upTo: overlay.range.lowerBound) }
+            try read(
+                overlay.reader, at: overlay.offset + (position - overlay.range.lowerBound),
+                upTo: min(overlay.range.upperBound, wanted.upperBound))
+            index += 1
+        }
+    }
+
+    private func firstOverlay(endingAfter position: UInt64) -> Int {
+        var low = 0
+        var high = overlays.count
+        while low < high {
+            let middle = (low + high) / 2
+            if overlays[middle].range.upperBound > position { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
+import SystemPackage
+
+/// A process of its own that removes a capture's snapshots once the capture is gone, however it went.
+public final class SnapshotGuard: Sendable {
+    /// On every snapshot of ours.
+    static let tag = "reforge"
+    /// In front of the name of every snapshot of ours.
+    static let namePrefix = "reforge-snap-"
+    /// What the guard reads where nothing is left to do.
+    private static let dismissal: [UInt8] = Array("done\n".utf8)
+
+    private let child: ChildProcess
+    private let pipe: Monitor<FileDescriptor?>
+
+    /// Starts it, before the first snapshot is made. It waits for the end of its pipe, which the kernel closes when this
+    /// process dies.
+    init(command: [String], tag: ProcessTag) throws {
+        // Only the child may hold the end to read, and only this process the other one: close-on-exec.
+        let ends = try FileDescriptor.pipe(options: .closeOnExec)
+        defer { try? ends.readEnd.close() }
+        do {
+            // A session of its own: Ctrl-C in the terminal is for the capture alone.
+            child = try ChildProcess(
+                command + [tag.text], input: ends.readEnd, error: .standardError, newSession: true)
+        } catch {
+            try? ends.writeEnd.close()
+            throw error
+        }
+        pipe = Monitor(ends.writeEnd)
+    }
+
+    /// Ends it, after it has removed what is left of the snapshots, or at once.
+    func end(allIsRemoved: Bool) {
+        let open = pipe.update { pipe in
+            let open = pipe
+            pipe = nil
+            return open
+        }
+        guard let open else { return }
+        if allIsRemoved { _ = try? open.writeAll(Self.dismissal) }
+        try? open.close()
+        let deadline = SystemFacts.monotonicSeconds() + 60
+        while child.poll() == nil, SystemFacts.monotonicSeconds() < deadline { SystemFacts.sleep(seconds: 0.05) }
+    }
+
+    deinit { end(allIsRemoved: false) }
+
+    /// The guard itself: what the program does when it is started as `SnapshotSource.begin`'s guard command.
+    /// - Parameter argument: the argument that was added to the command.
+    /// - Returns: the exit status: 0, or 70 where snapshots are left.
+    public static func run(_ argument: String) -> Int32 {
+        guard let tag = ProcessTag(argument) else { return 64 }
+        // Whoever stops a whole service must not stop this before it has done its work.
+        Interruption.install()
+        var heard: [UInt8] = []
+        while true {
+            var byte: [UInt8] = [0]
+            do {
+                let count = try byte.withUnsafeMutableBytes { try FileDescriptor.standardInput.read(into: $0) }
+                if count == 0 { break }
+                heard += byte
+            } catch {
+                guard error as? Errno == .interrupted else { break }
+            }
+        }
+        if heard == dismissal { return 0 }
+        // A command that was just making one when the capture died finishes it: look again until there is nothing.
+        var left: [String] = []
+        for round in 0..<4 {
+            if round > 0 { pause(seconds: 1.5) }
+            left = removeAll(tag) { say("reforge: \($0)\n") }
+        }
+        if !left.isEmpty {
+            say("reforge: snapshots are left, the next capture tries again: \(left.joined(separator: "; "))\n")
+        }
+        return left.isEmpty ? 0 : 70
+    }
+
+    /// Removes all snapshots with a capture's tag; what is left, with the reasons.
+    static func removeAll(_ tag: ProcessTag, _ note: (String) -> Void) -> [String] {
+        do {
+            return try LogicalVolumes.snapshots(tagged: tag.text).compactMap { snapshot in
+                guard snapshot.fullName.contains("/\(namePrefix)") else { return nil }
+                do {
+                    try LogicalVolumes.removeSnapshot(snapshot.fullName)
+                    note("Removed the snapshot \(snapshot.fullName).")
+                    return nil
+                } catch { return "\(snapshot.fullName) (\(error))" }
+            }
+        } catch { return ["\(error)"] }
+    }
+
+    /// Removes snapshots of captures that are gone together with their guards: after a power cut.
+    static func removeLeftovers(_ note: (String) -> Void) throws(LogicalVolumeError) {
+        for volume in try LogicalVolumes.survey().volumes
+        where volume.isSnapshot && volume.tags.contains(tag) && volume.name.hasPrefix(namePrefix) {
+            let owners = volume.tags.compactMap { ProcessTag($0) }
+            guard !owners.isEmpty, !owners.contains(where: \.isAlive) else { continue }
+            try LogicalVolumes.removeSnapshot(volume.fullName)
+            note("Removed the snapshot \(volume.fullName), left by a capture that did not end in order.")
+        }
+    }
+
+    private static func say(_ text: String) { _ = try? FileDescriptor.standardError.writeAll(Array(text.utf8)) }
+
+    /// Sleeps for the whole time, also after a signal to stop.
+    private static func pause(seconds: Double) {
+        let end = SystemFacts.monotonicSeconds() + seconds
+        while SystemFacts.monotonicSeconds() < end { SystemFacts.sleep(seconds: 0.1) }
+    }
+}

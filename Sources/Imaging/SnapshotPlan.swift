@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+import SystemPackage
+
+/// Which volumes get a snapshot, how large, and where on the disk they lie.
+struct SnapshotPlan {
+    /// A volume that gets a snapshot.
+    struct Wanted {
+        var volume: LogicalVolumes.Volume
+        /// Where its parts are on the disk, and where in the volume.
+        var pieces: [(range: ByteRange, offset: UInt64)]
+        var extentCount: UInt64
+        var roomByteCount: UInt64
+    }
+
+    /// Volumes in use on the disk.
+    var volumes: [Wanted] = []
+    /// Where on the disk the groups of these volumes describe themselves.
+    var metadataRanges: [ByteRange] = []
+
+    /// More metadata than this is none that LVM makes.
+    private static let metadataLimit: UInt64 = 64 << 20
+    /// A small volume gets room for this much, or for itself.
+    private static let leastRoom: UInt64 = 256 << 20
+
+    /// Plans for the volumes of `lvm` on a disk.
+    /// - Throws: `ImagingError.refused` where a snapshot of one in use is not possible.
+    init(_ lvm: LogicalVolumes, disk: String) throws(ImagingError) {
+        try self.init(
+            lvm, starts: Self.starts(of: lvm.physicalVolumes, on: disk), isInUse: { Self.isInUse($0) })
+    }
+
+    /// The same from what is known already: for tests.
+    /// - Parameter starts: where on the disk each of its physical volumes starts, by path.
+    init(
+        _ lvm: LogicalVolumes, starts: [String: UInt64], isInUse: (LogicalVolumes.Volume) -> Bool
+    ) throws(ImagingError) {
+        let physical = lvm.physicalVolumes.filter { starts[$0.path] != nil }
+        let groups = Set(physical.map(\.group)).subtracting([""])
+        var usedGroups: Set<String> = []
+        for volume in lvm.volumes where groups.contains(volume.group) {
+            if volume.isSnapshot, volume.isActive, Self.touches(volume, starts) {
+                throw .refused(
+                    "\(volume.fullName) is a snapshot of \(volume.origin) and changes while the disk is read\(Self.owner(volume)). Remove it first: `lvremove \(volume.fullName)`."
+                )
+            }
+            guard volume.isOpen, isInUse(volume) else { continue }
+            guard volume.isLinear else {
+                let isElsewhere =
+                    volume.segments.allSatisfy { segment in
+                        !segment.places.isEmpty
+                            && segment.places.allSatisfy { place in
+                                starts[place.device] == nil && lvm.physicalVolumes.contains { $0.path == place.device }
+                            }
+                    }
+                if isElsewhere { continue }
+                let type = volume.segments.first.map(\.type) ?? "unknown"
+                throw .refused(
+                    "\(volume.fullName) is in use and is of type \(type): --snapshot takes plain (linear) volumes only. Unmount it, or capture the disk while the machine runs from the recovery medium."
+                )
+            }
+            guard Self.touches(volume, starts) else { continue }
+            usedGroups.insert(volume.group)
+            volumes.append(
+                Wanted(
+                    volume: volume, pieces: try Self.pieces(of: volume, lvm, starts, whole: true), extentCount: 0,
+                    roomByteCount: 0))
+        }
+        for group in usedGroups.sorted() { try share(group, physical) }
+        for volume in physical where usedGroups.contains(volume.group) {
+            try addMetadata(of: volume, at: starts[volume.path] ?? 0)
+        }
+    }
+
+    /// Divides a group's free extents among the snapshots of its volumes.
+    private mutating func share(_ group: String, _ physical: [LogicalVolumes.PhysicalVolume]) throws(ImagingError) {
+        guard let any = physical.first(where: { $0.group == group }), any.extentByteCount > 0 else {
+            throw .failed("LVM names no extent size of the volume group \(group).")
+        }
+        let indices = volumes.indices.filter { volumes[$0].volume.group == group }
+        let free = any.groupFreeExtentCount
+        guard free >= UInt64(indices.count) else {
+            throw .refused(
+                "The volume group \(group) has \(free == 0 ? "no free space" : "only \(free) free extents"), and snapshots need some: what is overwritten while the disk is read. Free some (`lvreduce`, `lvremove`), or add a disk to the group (`vgextend`)."
+            )
+        }
+        var left = free
+        var wanted: [UInt64] = []
+        for index in indices {
+            let size = volumes[index].volume.byteCount
+            // Never more than the volume and the snapshot's own tables (16 bytes for each 4 KiB) can fill.
+            let most = size.addingReportingOverflow(size / 64).partialValue / any.extentByteCount + 2
+            wanted.append(min(most, max(size / 5, Self.leastRoom) / any.extentByteCount + 1))
+        }
+        let sum = wanted.reduce(0, +)
+        for (index, count) in zip(indices, wanted) {
+            // The volumes after this one keep an extent each.
+            let part = sum <= free ? count : max(1, UInt64(Double(free) * Double(count) / Double(sum)))
+            let given = max(1, min(part, left))
+            left -= given
+            volumes[index].extentCount = given
+            volumes[index].roomByteCount = given.multipliedReportingOverflow(by: any.extentByteCount).partialValue
+        }
+    }
+
+    private mutating func addMetadata(of volume: LogicalVolumes.PhysicalVolume, at start: UInt64) throws(ImagingError) {
+        let refusal = ImagingError.refused("The physical volume \(volume.path) has metadata of an impossible size.")
+        guard volume.dataStart <= Self.metadataLimit, let head = ByteRange(offset: start, byteCount: volume.dataStart)
+        else { throw refusal }
+        metadataRanges.append(head)
+        guard volume.metadataAreaCount > 1 else { return }
+        let (data, overflow) = volume.extentCount.multipliedReportingOverflow(by: volume.extentByteCount)
+        let (dataEnd, overflow2) = data.addingReportingOverflow(volume.dataStart)
+        guard !overflow, !overflow2, dataEnd <= volume.byteCount, volume.byteCount - dataEnd <= Self.metadataLimit,
+            let all = ByteRange(offset: start, byteCount: volume.byteCount)
+        else { throw refusal }
+        metadataRanges.append(start + dataEnd..<all.upperBound)
+    }
+
+    /// The ranges of a disk that volumes take up, as far as they lie there.
+    static func ranges(
+        of volumes: [LogicalVolumes.Volume], in lvm: LogicalVolumes, disk: String
+    ) throws(ImagingError) -> [ByteRange] {
+        let starts = Self.starts(of: lvm.physicalVolumes, on: disk)
+        var ranges: [ByteRange] = []
+        for volume in volumes { ranges += try pieces(of: volume, lvm, starts, whole: false).map(\.range) }
+        return ranges
+    }
+
+    /// The volumes in use that lie on a disk, at least in part.
+    static func volumesInUse(_ lvm: LogicalVolumes, disk: String) -> [LogicalVolumes.Volume] {
+        let starts = Self.starts(of: lvm.physicalVolumes, on: disk)
+        return lvm.volumes.filter { volume in
+            !volume.tags.contains(SnapshotGuard.tag) && volume.isOpen && touches(volume, starts) && isInUse(volume)
+        }
+    }
+
+    private static func touches(_ volume: LogicalVolumes.Volume, _ starts: [String: UInt64]) -> Bool {
+        volume.segments.contains { $0.places.contains { starts[$0.device] != nil } }
+    }
+
+    /// Where a volume's parts are on the disk.
+    /// - Parameter whole: whether a part elsewhere is refused, or left out.
+    private static func pieces(
+        of volume: LogicalVolumes.Volume, _ lvm: LogicalVolumes, _ starts: [String: UInt64], whole: Bool
+    ) throws(ImagingError) -> [(range: ByteRange, offset: UInt64)] {
+        var pieces: [(range: ByteRange, offset: UInt64)] = []
+        for segment in volume.segments {
+            for place in segment.places {
+                guard let start = starts[place.device],
+                    let physical = lvm.physicalVolumes.first(where: { $0.path == place.device })
+                else {
+                    guard whole else { continue }
+                    throw .refused(
+                        "\(volume.fullName) is in use and lies on several disks (a part is on \(place.device)): one disk's capture would hold a part of it. Move it to one disk (`pvmove`), unmount it, or capture the disks while the machine runs from the recovery medium."
+                    )
+                }
+                let (offset, overflow) = place.extent.multipliedReportingOverflow(by: physical.extentByteCount)
+                let (inside, overflow2) = offset.addingReportingOverflow(physical.dataStart)
+                let (absolute, overflow3) = inside.addingReportingOverflow(start)
+                guard !overflow, !overflow2, !overflow3, inside <= physical.byteCount,
+                    segment.byteCount <= physical.byteCount - inside,
+                    let range = ByteRange(offset: absolute, byteCount: segment.byteCount)
+                else { throw .failed("LVM lists extents of \(volume.fullName) outside \(place.device).") }
+                pieces.append((range, segment.start))
+            }
+        }
+        return pieces
+    }
+
+    /// Where on a disk each physical volume starts that lies on it.
+    private static func starts(of volumes: [LogicalVolumes.PhysicalVolume], on disk: String) -> [String: UInt64] {
+        let directory = DiskDirectory()
+        let nodes = directory.partitionNodes(of: disk)
+        var starts: [String: UInt64] = [:]
+        for volume in volumes {
+            guard let status = try? Stat(FilePath(volume.path)), status.type == .blockSpecial,
+                let name = directory.kernelName(ofDevice: UInt64(status.specialDeviceID.rawValue))
+            else { continue }
+            if name == disk { starts[volume.path] = 0 }
+            if let node = nodes.first(where: { $0.name == name }) { starts[volume.path] = node.range.lowerBound }
+        }
+        return starts
+    }
+
+    /// Whether an open volume may change: all but those that are only swap (which means nothing after a restore), or only
+    /// mounted read-only.
+    private static func isInUse(_ volume: LogicalVolumes.Volume) -> Bool {
+        guard let number = volume.deviceNumber else { return true }
+        let directory = DiskDirectory()
+        let name = Files.realPath(FilePath("/sys/dev/block/\(number.major):\(number.minor)"))?.lastComponent?.string
+        let uses = name.map(directory.uses) ?? []
+        return uses.isEmpty
+            || !uses.allSatisfy { use in
+                switch use {
+                case .mounted(_, _, let isReadOnly): isReadOnly
+                case .swap: true
+                case .held: false
+                }
+            }
+    }
+
+    private static func owner(_ volume: LogicalVolumes.Volume) -> String {
+        volume.tags.contains(SnapshotGuard.tag) ? " (another capture made it, and is still at work)" : ""
+    }
+}

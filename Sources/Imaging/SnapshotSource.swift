@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+public import DiskModel
+public import LinuxSystem
+import SystemPackage
+
+/// A disk whose logical volumes are in use, held still: what is read of them comes from LVM snapshots, which are removed
+/// whatever happens, and which the captured volume group knows nothing of.
+///
+/// The snapshots of several volumes are made one after the other, each in itself consistent.
+public final class SnapshotSource: Sendable {
+    /// The disk as it was when the snapshots were made. Everything of LVM's is in it: nothing needs patching.
+    public let reader: any BlockReader
+    /// The volumes that have a snapshot, `group/name`; empty where none was in use.
+    public let volumes: [String]
+
+    private let disk: String
+    private let tag: ProcessTag
+    private let guardian: SnapshotGuard?
+    private let snapshots: Monitor<[SnapshotVolume]>
+
+    /// The disk that `device` is, with a snapshot of each logical volume on it that is in use.
+    /// - Parameters:
+    ///   - guardCommand: how to start the process that removes the snapshots if this one dies: a program and its first
+    ///     arguments. It has to call `SnapshotGuard.run` with the argument that is added.
+    ///   - note: hears what is done and found, as sentences.
+    /// - Throws: `refused` where a snapshot is not possible: the volume's type, its place, no room.
+    public static func begin(
+        device: BlockDevice, guardCommand: [String] = ["/proc/self/exe", "snapshot-guard"], note: (String) -> Void
+    ) throws(ImagingError) -> SnapshotSource {
+        do {
+            return try make(device, guardCommand, note)
+        } catch let error as LogicalVolumeError {
+            throw .failed("The snapshots could not be made: \(error)")
+        } catch {
+            throw ImagingError(error)
+        }
+    }
+
+    /// Whether snapshots hold still what a use of a disk changes.
+    public static func covers(_ use: DiskUse) -> Bool { DiskDirectory().goesThroughLogicalVolumes(use) }
+
+    /// To be called when everything was read, before anything is published: and where a read failed, for the reason.
+    /// - Throws: where a snapshot ran out of room, so that what was read of it is worth nothing, or where a volume that
+    ///   has none came into use.
+    public func check() throws(ImagingError) {
+        guard guardian != nil else { return }
+        let names = snapshots.update { $0.map(\.fullName) }
+        let states: [LogicalVolumes.SnapshotState]
+        let used: [LogicalVolumes.Volume]
+        do {
+            states = try LogicalVolumes.snapshots(tagged: tag.text)
+            used = try SnapshotPlan.volumesInUse(LogicalVolumes.survey(), disk: disk)
+        } catch {
+            throw .failed("Whether the snapshots are still good could not be told: \(error)")
+        }
+        for name in names {
+            guard let state = states.first(where: { $0.fullName == name }) else {
+                throw .failed("The snapshot \(name) is gone: somebody removed it. What was read is worth nothing.")
+            }
+            guard !state.isInvalid else {
+                throw .failed(
+                    "The snapshot \(name) ran out of room while the disk was read: more was written to its volume than the group's free space could hold. Free some space in the volume group, or capture when less is written."
+                )
+            }
+        }
+        if let volume = used.first(where: { !volumes.contains($0.fullName) }) {
+            throw .failed(
+                "\(volume.fullName) came into use while the disk was read, and has no snapshot. Run the capture again.")
+        }
+    }
+
+    /// Removes the snapshots; `reader` gives nothing any more. May be called twice.
+    /// - Throws: what could not be removed, and how to.
+    public func end() throws(ImagingError) {
+        let open = snapshots.update { list in
+            let all = list
+            list = []
+            return all
+        }
+        for snapshot in open { snapshot.close() }
+        var failures: [String] = []
+        for snapshot in open {
+            do { try LogicalVolumes.removeSnapshot(snapshot.fullName) } catch {
+                failures.append("\(snapshot.fullName) (\(error))")
+            }
+        }
+        // Where something is left, the guard tries again.
+        guardian?.end(allIsRemoved: failures.isEmpty)
+        guard failures.isEmpty else {
+            throw .failed(
+                "Snapshots could not be removed: \(failures.joined(separator: "; ")). The next capture tries again; `lvremove NAME` removes one by hand."
+            )
+        }
+    }
+
+    deinit { try? end() }
+
+    private init(
+        reader: any BlockReader, disk: String, tag: ProcessTag, volumes: [String], guardian: SnapshotGuard?,
+        snapshots: [SnapshotVolume]
+    ) {
+        self.reader = reader
+        self.disk = disk
+        self.tag = tag
+        self.volumes = volumes
+        self.guardian = guardian
+        self.snapshots = Monitor(snapshots)
+    }
+
+    private static func make(
+        _ device: BlockDevice, _ guardCommand: [String], _ note: (String) -> Void
+    ) throws -> SnapshotSource {
+        guard device.isDevice, let disk = DiskDirectory().kernelName(ofDevice: device.deviceNumber) else {
+            throw ImagingError.refused("\(device.name) is not a disk of this machine: it cannot have LVM snapshots.")
+        }
+        let tag = ProcessTag.own()
+        try SnapshotGuard.removeLeftovers(note)
+        let before = try LogicalVolumes.survey()
+        let plan = try SnapshotPlan(before, disk: disk)
+        guard !plan.volumes.isEmpty else {
+            note("No logical volume on \(device.name) is in use: it is read as it is.")
+            return SnapshotSource(
+                reader: device, disk: disk, tag: tag, volumes: [], guardian: nil, snapshots: [])
+        }
+        // What the group says of itself before it hears of the snapshots; past the cache, which does not see LVM's writes.
+        let plainReader: any BlockReader
+        if let direct = DirectReader(device) {
+            plainReader = direct
+        } else {
+            try device.dropCache()
+            plainReader = device
+        }
+        var overlays: [OverlayReader.Overlay] = []
+        for range in plan.metadataRanges {
+            let bytes = try plainReader.readBytes(at: range.lowerBound, count: Int(range.byteCount))
+            overlays.append(.init(range, from: MemoryReader(bytes, name: device.name), at: 0))
+        }
+
+        let guardian = try SnapshotGuard(command: guardCommand, tag: tag)
+        var opened: [SnapshotVolume] = []
+        do {
+            for wanted in plan.volumes {
+                if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                let name = "\(SnapshotGuard.namePrefix)\(SystemFacts.processID)-\(wanted.volume.name)"
+                note(
+                    "Snapshot of \(wanted.volume.fullName): room for \(ByteText.rounded(wanted.roomByteCount)) of changes."
+                )
+                try LogicalVolumes.createSnapshot(
+                    of: wanted.volume.fullName, named: name, tags: [SnapshotGuard.tag, tag.text],
+                    extentCount: wanted.extentCount)
+            }
+            let after = try LogicalVolumes.survey()
+            for wanted in plan.volumes {
+                let snapshot = try SnapshotVolume(of: wanted.volume, in: after, tag: tag)
+                opened.append(snapshot)
+                for piece in wanted.pieces {
+                    overlays.append(.init(piece.range, from: snapshot, at: piece.offset))
+                }
+            }
+            // The snapshots' own extents are free in the group that is captured.
+            for range in try SnapshotPlan.ranges(
+                of: after.volumes.filter { $0.tags.contains(tag.text) }, in: after, disk: disk)
+            {
+                overlays.append(.init(range, from: ZeroReader(byteCount: range.byteCount), at: 0))
+            }
+            try device.dropCache()
+            guard let reader = OverlayReader(device, overlays: overlays) else {
+                throw ImagingError.failed("LVM lists extents of \(device.name) that overlap, or lie outside it.")
+            }
+            return SnapshotSource(
+                reader: reader, disk: disk, tag: tag, volumes: plan.volumes.map(\.volume.fullName), guardian: guardian,
+                snapshots: opened)
+        } catch {
+            for snapshot in opened { snapshot.close() }
+            guardian.end(allIsRemoved: SnapshotGuard.removeAll(tag, { _ in }).isEmpty)
+            throw error
+        }
+    }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CLinuxShims
+public import DiskModel
+import SystemPackage
+
+/// A block device read past the page cache (`O_DIRECT`): sector by sector.
+///
+/// Through the cache, the kernel reads whole pages: one bad sector of 512 bytes takes its seven neighbours with it.
+public final class DirectReader: BlockReader {
+    /// The length in bytes.
+    public let byteCount: UInt64
+    /// The unit that the device addresses, in bytes.
+    public let logicalSectorSize: Int
+    /// The path.
+    public let name: String
+    private let descriptor: OwnedDescriptor
+
+    /// Opens the device that `device` has open a second time; `nil` where that cannot be read past the cache.
+    public init?(_ device: BlockDevice) {
+        // By its number and not by its name, which may stand for another one by now.
+        let path = FilePath("/proc/self/fd/\(device.fileDescriptor.rawValue)")
+        guard device.byteCount % UInt64(device.logicalSectorSize) == 0,
+            let descriptor = try? OwnedDescriptor.open(
+                path, .readOnly, options: FileDescriptor.OpenOptions(rawValue: rf_o_direct()))
+        else { return nil }
+        self.descriptor = descriptor
+        byteCount = device.byteCount
+        logicalSectorSize = device.logicalSectorSize
+        name = device.name
+    }
+
+    /// Fills all of `buffer` from `offset` on.
+    ///
+    /// The corresponding C function is `pread`. Whole sectors are read into memory that is aligned to pages (open(2)).
+    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+        let count = UInt64(buffer.count)
+        guard count > 0 else { return }
+        guard count <= byteCount, offset <= byteCount - count else {
+            throw failure(offset, buffer.count, 0, "that is past its end at byte \(byteCount)")
+        }
+        let sector = UInt64(logicalSectorSize)
+        let start = offset / sector * sector
+        let end = min(byteCount, (offset + count + sector - 1) / sector * sector)
+        let whole = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(end - start), alignment: 4096)
+        defer { whole.deallocate() }
+        var done = 0
+        while done < whole.count {
+            let part: Int
+            do {
+                part = try descriptor.raw.read(
+                    fromAbsoluteOffset: Int64(start) + Int64(done),
+                    into: UnsafeMutableRawBufferPointer(rebasing: whole[done...]))
+            } catch {
+                let errno = error as? Errno ?? .ioError
+                throw failure(start + UInt64(done), whole.count - done, errno.rawValue, errno.sentence)
+            }
+            // What a short read leaves must start on a sector for the next one.
+            guard part > 0, part % logicalSectorSize == 0 else {
+                throw failure(start + UInt64(done), whole.count - done, Errno.ioError.rawValue, "it ended early")
+            }
+            done += part
+        }
+        let skipped = Int(offset - start)
+        buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: whole[skipped..<skipped + buffer.count]))
+    }
+
+    private func failure(_ offset: UInt64, _ count: Int, _ errorNumber: Int32, _ reason: String) -> BlockIOError {
+        BlockIOError(
+            .read, name: name, offset: offset, byteCount: UInt64(count), errorNumber: errorNumber, reason: reason)
+    }
+}

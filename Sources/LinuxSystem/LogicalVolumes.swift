@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// What LVM says of the machine's physical and logical volumes: the output of `pvs` and `lvs`.
+public struct LogicalVolumes: Equatable, Sendable {
+    /// A partition or disk that LVM keeps extents on.
+    public struct PhysicalVolume: Equatable, Sendable {
+        /// Its device, as LVM names it everywhere.
+        public var path: String
+        /// The name of its group; empty for none.
+        public var group: String
+        /// Where its first extent starts, in bytes from its own start.
+        public var dataStart: UInt64
+        /// The number of its extents.
+        public var extentCount: UInt64
+        /// The length of an extent of its group, in bytes.
+        public var extentByteCount: UInt64
+        /// How many extents of the whole group are free.
+        public var groupFreeExtentCount: UInt64
+        /// The length of the device in bytes.
+        public var byteCount: UInt64
+        /// The number of areas with metadata: one before the extents, a second one behind them.
+        public var metadataAreaCount: UInt64
+    }
+
+    /// A part of a logical volume.
+    public struct Segment: Equatable, Sendable {
+        /// `linear`, `striped`, `raid1`, `thin`, …
+        public var type: String
+        /// Where it starts in the volume, in bytes.
+        public var start: UInt64
+        /// Its length in bytes.
+        public var byteCount: UInt64
+        /// The devices below and the number of the first extent on each.
+        public var places: [Place]
+    }
+
+    /// The start of a segment on a device.
+    public struct Place: Equatable, Sendable {
+        /// A physical volume's path, or the name of a hidden volume.
+        public var device: String
+        /// The number of the first extent there.
+        public var extent: UInt64
+    }
+
+    /// A logical volume.
+    public struct Volume: Equatable, Sendable {
+        /// LVM's id of it.
+        public var uuid: String
+        /// The name of its group.
+        public var group: String
+        /// Its name in the group.
+        public var name: String
+        /// `lv_attr` (lvs(8)): type, permissions, policy, fixed minor, state, openness, …
+        public var attributes: String
+        /// The length of the volume in bytes (of a snapshot: of what it can hold).
+        public var byteCount: UInt64
+        /// The volume that it is a snapshot of; empty for none.
+        public var origin: String
+        /// The kernel's device number, where it is active.
+        public var deviceNumber: (major: UInt32, minor: UInt32)? {
+            major.flatMap { major in minor.map { (major, $0) } }
+        }
+        var major: UInt32?
+        var minor: UInt32?
+        /// Its tags.
+        public var tags: [String]
+        /// Its parts, ascending.
+        public var segments: [Segment]
+
+        /// `group/name`, as LVM's commands take it.
+        public var fullName: String { "\(group)/\(name)" }
+        /// Whether somebody has the device open: a mount, swap, a program, another device.
+        public var isOpen: Bool { letter(5) == "o" }
+        /// Whether the kernel has a working device for it.
+        public var isActive: Bool { letter(4) == "a" }
+        /// Whether it is a snapshot of another volume, a plain one.
+        public var isSnapshot: Bool { ["s", "S"].contains(letter(0)) }
+        /// Whether it is a plain volume: extent after extent.
+        public var isLinear: Bool {
+            ["-", "o"].contains(letter(0)) && segments.allSatisfy { $0.type == "linear" && $0.places.count == 1 }
+        }
+        func letter(_ index: Int) -> Character {
+            let letters = Array(attributes)
+            return index < letters.count ? letters[index] : "-"
+        }
+    }
+
+    /// All physical volumes.
+    public var physicalVolumes: [PhysicalVolume]
+    /// All visible logical volumes.
+    public var volumes: [Volume]
+
+    /// The columns of `pvs` and `lvs --segments`, in the order in which they are parsed.
+    static let physicalColumns =
+        "pv_name,vg_name,pe_start,pv_pe_count,vg_extent_size,vg_free_count,dev_size,pv_mda_count"
+    static let segmentColumns =
+        "lv_uuid,vg_name,lv_name,lv_attr,lv_size,segtype,seg_start,seg_size,origin,lv_kernel_major,lv_kernel_minor,lv_tags,devices"
+
+    /// From the output of `pvs` and `lvs` with these columns, `|` between them and sizes in bytes.
+    /// - Throws: where a line cannot be what these columns hold.
+    static func parse(pvs: String, lvs: String) throws(LogicalVolumeError) -> LogicalVolumes {
+        var result = LogicalVolumes(physicalVolumes: [], volumes: [])
+        for line in pvs.split(separator: "\n") {
+            let fields = columns(line, 8)
+            guard fields.count == 8, let start = UInt64(fields[2]), let count = UInt64(fields[3]),
+                let size = UInt64(fields[6]), let areas = UInt64(fields[7])
+            else { throw unexpected("pvs", line) }
+            // A physical volume without a group has extents of no size.
+            result.physicalVolumes.append(
+                PhysicalVolume(
+                    path: fields[0], group: fields[1], dataStart: start, extentCount: count,
+                    extentByteCount: UInt64(fields[4]) ?? 0, groupFreeExtentCount: UInt64(fields[5]) ?? 0,
+                    byteCount: size, metadataAreaCount: areas))
+        }
+        for line in lvs.split(separator: "\n") {
+            // Devices last: their names may hold anything.
+            let fields = columns(line, 13)
+            guard fields.count == 13, let size = UInt64(fields[4]), let start = UInt64(fields[6]),
+                let count = UInt64(fields[7]), !fields[0].isEmpty
+            else { throw unexpected("lvs", line) }
+            let segment = Segment(type: fields[5], start: start, byteCount: count, places: places(fields[12]))
+            if let index = result.volumes.firstIndex(where: { $0.uuid == fields[0] }) {
+                result.volumes[index].segments.append(segment)
+            } else {
+                result.volumes.append(
+                    Volume(
+                        uuid: fields[0], group: fields[1], name: fields[2], attributes: fields[3], byteCount: size,
+                        origin: fields[8], major: UInt32(fields[9]), minor: UInt32(fields[10]),
+                        tags: fields[11].split(separator: ",").map(String.init), segments: [segment]))
+            }
+        }
+        for index in result.volumes.indices {
+            result.volumes[index].segments.sort { $0.start < $1.start }
+            var position: UInt64 = 0
+            let volume = result.volumes[index]
+            // A snapshot's segments are those of what it holds, and cover that.
+            for segment in volume.segments {
+                guard segment.start == position else {
+                    throw LogicalVolumeError("lvs lists \(volume.fullName) with a hole at byte \(position)")
+                }
+                let (end, overflow) = position.addingReportingOverflow(segment.byteCount)
+                guard !overflow else {
+                    throw LogicalVolumeError("lvs lists \(volume.fullName) with an impossible size")
+                }
+                position = end
+            }
+        }
+        return result
+    }
+
+    /// `/dev/sda2(0),/dev/sdb1(17)`
+    private static func places(_ text: String) -> [Place] {
+        text.split(separator: ",").compactMap { part in
+            guard part.hasSuffix(")"), let open = part.lastIndex(of: "("),
+                let extent = UInt64(part[part.index(after: open)...].dropLast())
+            else { return nil }
+            return Place(device: String(part[..<open]), extent: extent)
+        }
+    }
+
+    private static func columns(_ line: Substring, _ count: Int) -> [String] {
+        line.split(separator: "|", maxSplits: count - 1, omittingEmptySubsequences: false).map { String($0).trimmed }
+    }
+
+    private static func unexpected(_ tool: String, _ line: Substring) -> LogicalVolumeError {
+        LogicalVolumeError("\(tool) said something unexpected: \"\(line.prefix(200))\"")
+    }
+}
+
+/// Why LVM could not do or say what was asked.
+public struct LogicalVolumeError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// A sentence for a person.
+    public var description: String
+
+    /// With a sentence.
+    public init(_ description: String) { self.description = description }
+}
