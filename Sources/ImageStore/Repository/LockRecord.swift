@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import LinuxSystem
+
+/// What a process does to a repository.
+public enum RepositoryOperation: String, Codable, Sendable, CaseIterable {
+    /// Stores a snapshot of a disk.
+    case capture
+    /// Stores a snapshot that is read elsewhere.
+    case copy
+    /// Reads a snapshot.
+    case restore
+    /// Reads everything.
+    case verify
+    /// Removes snapshots.
+    case forget
+    /// Changes keys.
+    case key
+    /// Marks and removes packs.
+    case prune
+    /// Makes one index of several.
+    case merge
+    /// Takes damaged contents out of the index.
+    case repair
+
+    /// Whether only one such operation at a time is allowed. Everything else is allowed together, and beside one of
+    /// these; RepositoryFormat.md has the table.
+    public var isMaintenance: Bool { self == .prune || self == .merge || self == .repair }
+
+    /// Whether it relies on contents that were there when it began: prune keeps what it marked for as long as such an
+    /// operation from before the mark goes on.
+    public var reliesOnContents: Bool { [.capture, .copy, .restore, .verify].contains(self) }
+}
+
+/// The file of a lock, `locks/UUID.json`: who holds it. Its modification time says when its holder was last seen, by the
+/// clock of whoever keeps the folder, so that no two clocks need to agree.
+public struct LockRecord: Codable, Equatable, Sendable {
+    /// What it is.
+    public var format: String
+    /// Its name.
+    public var uuid: GUID
+    /// What is being done (`RepositoryOperation`, or what a newer version has).
+    public var operation: String
+    /// By whom.
+    public var holder: ProcessFacts
+    /// Since when: RFC 3339 in UTC, for people.
+    public var started: String
+
+    static let format = "reforge lock 1"
+
+    /// A lock of this process.
+    init(_ operation: RepositoryOperation) {
+        format = Self.format
+        uuid = .random()
+        self.operation = operation.rawValue
+        holder = .own()
+        started = SystemFacts.utcText(SystemFacts.unixSeconds())
+    }
+
+    /// Whether no other maintenance may run beside it: also where its operation is not known.
+    public var isMaintenance: Bool { RepositoryOperation(rawValue: operation)?.isMaintenance ?? true }
+
+    /// Whether it relies on contents that were there when it began: also where its operation is not known.
+    public var reliesOnContents: Bool { RepositoryOperation(rawValue: operation)?.reliesOnContents ?? true }
+
+    /// A few words for messages.
+    public var summary: String { "\(operation) by process \(holder.process) on \(holder.host), since \(started)" }
+
+    /// How often a holder says that it is there, in seconds.
+    static let refreshSeconds = 60.0
+    /// How long a holder that cannot be asked may be silent, in seconds.
+    static let longestSilence: Int64 = 30 * 60
+    /// The same for a holder in another boot of this very machine. Clones of one image can share all their names, so the
+    /// other boot alone does not prove that the holder is gone; three missed refreshes do.
+    static let longestSilenceOfOtherBoot: Int64 = 3 * 60
+
+    /// Why its holder is gone for good; `nil` where it may be there.
+    /// - Parameters:
+    ///   - silence: the seconds since its holder was last seen; below zero where a clock was turned back since.
+    ///   - own: this process.
+    func staleness(silence: Int64, seenBy own: ProcessFacts) -> String? {
+        if let isAlive = holder.isAlive(seenBy: own) {
+            return isAlive ? nil : "process \(holder.process) has ended"
+        }
+        if holder.isOtherBoot(ofHostOf: own), silence.magnitude > UInt64(Self.longestSilenceOfOtherBoot) {
+            return "\(holder.host) was restarted since"
+        }
+        // A file from the future was left by a clock that was turned back since: a live holder would have touched it.
+        guard silence.magnitude > UInt64(Self.longestSilence) else { return nil }
+        return "its holder was last seen \(silence.magnitude / 60) minutes ago"
+    }
+}

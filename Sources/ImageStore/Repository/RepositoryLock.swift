@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import LinuxSystem
+import Synchronization
+public import SystemPackage
+
+/// What a process says while it is at work in a repository: a file of its own in `locks/`, touched every minute, removed
+/// at the end. One that a dead process left is seen to be stale and removed by whoever comes next.
+///
+/// Only maintenance waits for other maintenance; the rest hold theirs so that prune sees them.
+public final class RepositoryLock: Sendable {
+    /// What the lock says; `nil` where nothing can be written (a read-only repository): readers go without.
+    public let record: LockRecord?
+    private let file: LockFile?
+    private let refresher: PeriodicThread?
+
+    private init(_ record: LockRecord?, _ file: LockFile?, _ refresher: PeriodicThread?) {
+        self.record = record
+        self.file = file
+        self.refresher = refresher
+    }
+
+    deinit { release() }
+
+    /// Takes a lock.
+    /// - Parameters:
+    ///   - path: the repository.
+    ///   - waiting: how long maintenance waits for other maintenance, in seconds.
+    ///   - note: is told what a person should know: whom it waits for, which stale locks it removed.
+    /// - Throws: `ImageError.busy` where other maintenance goes on for longer; `ImageError.system` where no lock can be
+    ///   written. A reader (restore, verify) of a read-only repository gets a lock that is none.
+    public static func acquire(
+        at path: FilePath, operation: RepositoryOperation, waiting: Double = 0,
+        note: (String) -> Void = { _ in }
+    ) throws(ImageError) -> RepositoryLock {
+        try acquire(
+            at: path, operation: operation, waiting: waiting, refreshSeconds: LockRecord.refreshSeconds, note: note)
+    }
+
+    static func acquire(
+        at path: FilePath, operation: RepositoryOperation, waiting: Double, refreshSeconds: Double,
+        note: (String) -> Void
+    ) throws(ImageError) -> RepositoryLock {
+        let deadline = SystemFacts.monotonicSeconds() + waiting
+        var attempts = 0
+        var announced: Set<GUID> = []
+        while true {
+            let record = LockRecord(operation)
+            let file: LockFile
+            do { file = try LockFile(record, at: path) } catch {
+                let isReadOnly = [Errno.readOnlyFileSystem, .permissionDenied, .notPermitted].contains(error.errno)
+                if isReadOnly, operation == .restore || operation == .verify {
+                    return RepositoryLock(nil, nil, nil)
+                }
+                throw .system(error)
+            }
+            // Written first, then looked: of two that come at once, one at least sees the other.
+            let others: [Held]
+            do { others = try held(at: path, besides: record.uuid, now: try file.touched(), note: note) } catch {
+                file.remove()
+                throw .system(error)
+            }
+            let conflict = operation.isMaintenance ? others.first { $0.record?.isMaintenance ?? true } : nil
+            guard let conflict else {
+                do {
+                    let refresher = try PeriodicThread(every: refreshSeconds) { _ = try? file.touched() }
+                    return RepositoryLock(record, file, refresher)
+                } catch {
+                    file.remove()
+                    throw .system(error)
+                }
+            }
+            // Two that saw each other both step back, and come again at different times.
+            file.remove()
+            attempts += 1
+            let summary = conflict.record?.summary ?? "somebody whose lock cannot be read"
+            guard attempts < 4 || SystemFacts.monotonicSeconds() < deadline, !Interruption.isRequested else {
+                throw .busy(
+                    "\(path) is in use: \(summary). \(operation.rawValue) has to wait until that has ended "
+                        + "(a lock that was left behind goes by itself, after 30 minutes at most)")
+            }
+            if attempts >= 4, announced.insert(conflict.record?.uuid ?? .zero).inserted {
+                note("waiting for \(summary)")
+            }
+            SystemFacts.sleep(seconds: attempts < 4 ? Double.random(in: 0.02...0.2) : Double.random(in: 0.5...1.5))
+        }
+    }
+
+    /// Whether the lock still holds: to be asked right before something is published that relies on it. A machine that
+    /// slept for an hour may have lost it.
+    public var isStillHeld: Bool {
+        guard let file else { return true }
+        return (try? file.touched()) != nil && file.exists
+    }
+
+    /// Like `isStillHeld`, as an error.
+    public func confirm() throws(ImageError) {
+        guard !isStillHeld else { return }
+        throw .busy(
+            "this process was silent for so long that its lock on the repository was taken for a dead one's; nothing "
+                + "was published, run it again")
+    }
+
+    /// Ends it. It also ends with its last reference.
+    public func release() {
+        refresher?.stop()
+        file?.remove()
+    }
+
+    /// A lock that somebody holds, or may hold.
+    struct Held {
+        var uuid: GUID
+        /// `nil` where it cannot be read.
+        var record: LockRecord?
+    }
+
+    /// The locks of others whose holders may be alive.
+    static func held(at path: FilePath, besides own: GUID?) throws(ImageError) -> [Held] {
+        do { return try held(at: path, besides: own, now: SystemFacts.unixSeconds()) { _ in } } catch {
+            throw .system(error)
+        }
+    }
+
+    /// - Parameters:
+    ///   - now: the time by the clock of whoever keeps the folder.
+    private static func held(
+        at path: FilePath, besides own: GUID?, now: Int64, note: (String) -> Void
+    ) throws(SystemCallError) -> [Held] {
+        let folder = path.appending(LockFile.folder)
+        let me = ProcessFacts.own()
+        var result: [Held] = []
+        for name in Files.names(in: folder) {
+            // What is not named like a lock is none: a file on its way to be one, or somebody else's.
+            guard name.hasSuffix(".json"), let uuid = GUID(name.dropLast(5)), uuid != own else { continue }
+            let file = folder.appending(name)
+            guard let status = try Files.status(file) else { continue }
+            let record = (try? Files.read(file, limit: 1 << 16)).flatMap { try? JSONText.decode(LockRecord.self, $0) }
+            let silence = now - status.modified
+            let reason =
+                if let record {
+                    record.staleness(silence: silence, seenBy: me)
+                } else if silence.magnitude > UInt64(LockRecord.longestSilence) {
+                    "it cannot be read, and was last touched \(silence.magnitude / 60) minutes ago"
+                } else {
+                    String?.none
+                }
+            guard let reason else {
+                result.append(Held(uuid: uuid, record: record))
+                continue
+            }
+            // Unless its holder has woken up meanwhile. The name never comes again, so nobody else's can be hit.
+            guard try Files.status(file) == status else {
+                result.append(Held(uuid: uuid, record: record))
+                continue
+            }
+            if (try? Files.remove(file)) != nil {
+                note("removed a stale lock (\(record?.summary ?? name)): \(reason)")
+            }
+        }
+        return result
+    }
+}

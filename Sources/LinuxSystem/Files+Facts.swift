@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Glibc
+public import SystemPackage
+
+extension Files {
+    /// What a file says of itself.
+    public struct Status: Equatable, Sendable {
+        /// Its length in bytes.
+        public var byteCount: UInt64
+        /// When its bytes or its times were last set, by the clock of whoever keeps the file; seconds since 1970.
+        public var modified: Int64
+        /// Whether it is a folder.
+        public var isFolder: Bool
+        /// Whether it is a plain file.
+        public var isFile: Bool
+    }
+
+    /// What is at `path` (links followed); `nil` where nothing is.
+    ///
+    /// The corresponding C function is `stat`.
+    public static func status(_ path: FilePath) throws(SystemCallError) -> Status? {
+        var result = stat()
+        guard stat(path.string, &result) == 0 else {
+            let reason = Errno(rawValue: errno)
+            if reason == .noSuchFileOrDirectory || reason == .notDirectory { return nil }
+            throw SystemCallError("look at", path.string, reason)
+        }
+        let type = result.st_mode & S_IFMT
+        return Status(
+            byteCount: UInt64(max(0, result.st_size)), modified: Int64(result.st_mtim.tv_sec),
+            isFolder: type == S_IFDIR, isFile: type == S_IFREG)
+    }
+
+    /// Says that a file is still in use: sets its times to now, by the clock of whoever keeps it.
+    ///
+    /// The corresponding C function is `futimens`.
+    public static func touch(_ descriptor: FileDescriptor, _ name: String) throws(SystemCallError) {
+        guard futimens(descriptor.rawValue, nil) == 0 else {
+            throw SystemCallError("set the time of", name, Errno(rawValue: errno))
+        }
+    }
+}

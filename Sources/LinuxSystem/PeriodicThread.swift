@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Glibc
+import Synchronization
+
+/// Does something every so many seconds on a thread of its own, until it is stopped.
+public final class PeriodicThread: Sendable {
+    /// A flag and the condition that it was set, with a clock that nobody turns.
+    private final class Stop: @unchecked Sendable {
+        // @unchecked: `isSet` is touched only between lock and unlock.
+        private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+        private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+        private var isSet = false
+
+        init() {
+            pthread_mutex_init(mutex, nil)
+            var attributes = pthread_condattr_t()
+            pthread_condattr_init(&attributes)
+            pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+            pthread_cond_init(changed, &attributes)
+            pthread_condattr_destroy(&attributes)
+        }
+
+        deinit {
+            pthread_cond_destroy(changed)
+            pthread_mutex_destroy(mutex)
+            changed.deallocate()
+            mutex.deallocate()
+        }
+
+        func set() {
+            pthread_mutex_lock(mutex)
+            isSet = true
+            pthread_cond_broadcast(changed)
+            pthread_mutex_unlock(mutex)
+        }
+
+        /// Waits so long, or until it is set; whether it is.
+        func wait(seconds: Double) -> Bool {
+            var deadline = timespec()
+            clock_gettime(CLOCK_MONOTONIC, &deadline)
+            let nanoseconds = deadline.tv_nsec + Int((seconds - seconds.rounded(.down)) * 1e9)
+            deadline.tv_sec += Int(seconds) + nanoseconds / 1_000_000_000
+            deadline.tv_nsec = nanoseconds % 1_000_000_000
+            pthread_mutex_lock(mutex)
+            defer { pthread_mutex_unlock(mutex) }
+            while !isSet {
+                if pthread_cond_timedwait(changed, mutex, &deadline) == ETIMEDOUT { break }
+            }
+            return isSet
+        }
+    }
+    private let stopping = Stop()
+    private let isStopped = Atomic(false)
+    private let thread: WorkerThread
+
+    /// Runs `body` after every `seconds`.
+    public init(every seconds: Double, _ body: @escaping @Sendable () -> Void) throws(SystemCallError) {
+        let stopping = stopping
+        thread = try WorkerThread { while !stopping.wait(seconds: seconds) { body() } }
+    }
+
+    /// Ends it and waits for its end. Not to be called by the body.
+    public func stop() {
+        guard !isStopped.exchange(true, ordering: .relaxed) else { return }
+        stopping.set()
+        thread.join()
+    }
+
+    deinit { stop() }
+}

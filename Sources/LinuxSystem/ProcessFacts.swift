@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Glibc
+import SystemPackage
+
+/// What tells one process of one boot of one machine from all others.
+public struct ProcessFacts: Codable, Equatable, Sendable {
+    /// The machine's name.
+    public var host: String
+    /// The machine: its DMI UUID and `/etc/machine-id`, as far as they can be read. Clones of an image share some of it.
+    public var machine: String
+    /// The boot (`/proc/sys/kernel/random/boot_id`).
+    public var boot: String
+    /// The process namespace, in which `process` means something.
+    public var namespace: String
+    /// The process.
+    public var process: Int32
+    /// When it was started, in clock ticks since the boot: process numbers come again.
+    public var startTicks: UInt64
+
+    /// This process.
+    public static func own() -> ProcessFacts {
+        let process = SystemFacts.processID
+        return ProcessFacts(
+            host: Files.text("/proc/sys/kernel/hostname") ?? "",
+            machine: (Files.text("/sys/class/dmi/id/product_uuid") ?? "") + "/"
+                + (Files.text("/etc/machine-id") ?? ""),
+            boot: Files.text("/proc/sys/kernel/random/boot_id") ?? "",
+            namespace: Files.linkTarget("/proc/self/ns/pid") ?? "", process: process,
+            startTicks: startTicks(of: process) ?? 0)
+    }
+
+    /// When a process was started, in clock ticks since the boot (proc(5), `/proc/PID/stat`, field 22); `nil` where
+    /// there is no such process.
+    public static func startTicks(of process: Int32) -> UInt64? {
+        // The second field is the program's name in parentheses, and may hold anything.
+        guard let text = Files.text(FilePath("/proc/\(process)/stat")), let end = text.lastIndex(of: ")") else {
+            return nil
+        }
+        let fields = text[text.index(after: end)...].split(separator: " ")
+        // A dead process that nobody has waited for holds nothing any more.
+        guard fields.count > 19, fields[0] != "Z", fields[0] != "X" else { return nil }
+        return UInt64(fields[19])
+    }
+
+    /// Whether this process is alive, asked by `own`; `nil` where that cannot be told from here.
+    public func isAlive(seenBy own: ProcessFacts) -> Bool? {
+        guard !boot.isEmpty, boot == own.boot, !namespace.isEmpty, namespace == own.namespace, process > 0 else {
+            return nil
+        }
+        return Self.startTicks(of: process) == startTicks
+    }
+
+    /// Whether this is an earlier (or later) boot of the machine that `own` runs on, as far as names go.
+    public func isOtherBoot(ofHostOf own: ProcessFacts) -> Bool {
+        host == own.host && machine == own.machine && !boot.isEmpty && boot != own.boot
+    }
+}
