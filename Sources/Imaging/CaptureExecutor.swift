@@ -74,7 +74,7 @@ public struct CaptureExecutor: Sendable {
             }
             try write(sink, pool, results, failure)
             try beforeEnd()
-            let unreadable = (source as? RescueReader)?.unreadable ?? []
+            let unreadable = (source as? RescueReader)?.unreadable.ranges ?? []
             let summary = try sink.finish(
                 LateFacts(ended: SystemFacts.utcText(SystemFacts.unixSeconds()), unreadable: unreadable))
             return Outcome(readByteCount: plan.usedByteCount, summary: summary, unreadable: unreadable)
