@@ -202,7 +202,10 @@ public struct LateFacts: Codable, Equatable, Sendable {
 
 extension Manifest {
     /// The incompatible features that this version knows.
-    static let knownIncompatibleFeatures: Set<String> = []
+    static let knownIncompatibleFeatures: Set<String> = [unreadableFeature]
+
+    /// The late facts may list ranges that could not be read: a reader must say so.
+    public static let unreadableFeature = "unreadable"
 
     /// What a person should know of bytes that the capture could not read.
     public func unreadableText(_ range: ByteRange) -> String {

@@ -43,8 +43,12 @@ public struct CaptureExecutor: Sendable {
     }
 
     /// Captures into `sink`, up to its last byte.
-    /// - Parameter beforeEnd: runs when all is read, before anything counts: what it throws ends the capture.
-    public func run(_ sink: any CaptureSink, beforeEnd: () throws -> Void = {}) throws(ImagingError) -> Outcome {
+    /// - Parameters:
+    ///   - beforeEnd: runs when all is read, before anything counts: what it throws ends the capture.
+    ///   - facts: what is known of the end; `nil` for a capture that ends now. A copy keeps those of its source.
+    public func run(
+        _ sink: any CaptureSink, beforeEnd: () throws -> Void = {}, facts: (() -> LateFacts)? = nil
+    ) throws(ImagingError) -> Outcome {
         let chunkByteCount = plan.header.manifest.chunkByteCount
         let pool = ChunkBufferPool(
             count: ChunkBufferPool.count(workers: workers, chunkByteCount: chunkByteCount),
@@ -75,8 +79,9 @@ public struct CaptureExecutor: Sendable {
             try write(sink, pool, results, failure)
             try beforeEnd()
             let unreadable = (source as? RescueReader)?.unreadable.ranges ?? []
-            let summary = try sink.finish(
-                LateFacts(ended: SystemFacts.utcText(SystemFacts.unixSeconds()), unreadable: unreadable))
+            let ending =
+                facts?() ?? LateFacts(ended: SystemFacts.utcText(SystemFacts.unixSeconds()), unreadable: unreadable)
+            let summary = try sink.finish(ending)
             return Outcome(readByteCount: plan.usedByteCount, summary: summary, unreadable: unreadable)
         } catch {
             throw ImagingError(error)

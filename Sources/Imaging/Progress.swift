@@ -24,6 +24,13 @@ public final class Progress: Sendable {
         doneBytes.store(0, ordering: .relaxed)
     }
 
+    /// Where a work that counts for itself is.
+    public func show(_ phase: String, done: UInt64, total: UInt64) {
+        if self.phase != phase { begin(phase, total: total) }
+        totalBytes.store(total, ordering: .relaxed)
+        doneBytes.store(done, ordering: .relaxed)
+    }
+
     /// More bytes are done.
     func advance(_ byteCount: UInt64) { doneBytes.wrappingAdd(byteCount, ordering: .relaxed) }
 }

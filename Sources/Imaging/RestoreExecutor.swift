@@ -49,6 +49,32 @@ public final class RestoreExecutor {
         public var resumedFrom: UInt64?
     }
 
+    /// An interrupted restore that a target's journal tells of.
+    public struct Unfinished: Sendable, CustomStringConvertible {
+        /// Whether it is the same plan, so that this restore goes on where that one was.
+        public var isSame: Bool
+        /// The image that it was of.
+        public var imageUUID: GUID
+        /// How far it was, in bytes of the captured disk.
+        public var position: UInt64
+
+        /// For a person.
+        public var description: String {
+            isSame
+                ? "The target holds an interrupted restore of this image, \(ByteText.rounded(position)) far: it goes on, and what is there "
+                    + "already is read and compared, not believed"
+                : "The target holds an interrupted restore of another image or plan (image \(imageUUID), \(ByteText.rounded(position)) far): "
+                    + "that one is given up, and this one starts at the front"
+        }
+    }
+
+    /// What a target's journal tells; `nil` where it has none.
+    public static func unfinished(on target: any BlockReader, _ plan: RestorePlan) throws -> Unfinished? {
+        guard let found = try RestoreJournal.read(target) else { return nil }
+        let isSame = try found.imageUUID == plan.imageUUID && found.planDigest == plan.digest() && found.phase == .data
+        return Unfinished(isSame: isSame, imageUUID: found.imageUUID, position: found.position)
+    }
+
     private struct WrittenChunk {
         var record: ChunkRecord
         var target: UInt64

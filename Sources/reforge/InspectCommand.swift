@@ -10,7 +10,7 @@ import SystemPackage
 
 struct InspectCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "inspect", abstract: "Shows what a disk or an image holds. Writes nothing.",
+        commandName: "inspect", abstract: "Shows what a disk, an image or a snapshot holds. Writes nothing.",
         discussion: """
             Examples:
 
@@ -23,35 +23,38 @@ struct InspectCommand: ParsableCommand {
             guid, attributes, offset, byteCount, filesystem {kind, kindName, uuid, label, byteCount, blockSize, isClean, \
             features, mapSource, wholeReason, remarks}, usedByteCount}], boot {biosBootCode, biosCoreImageFound, efiLoaders}, \
             warnings; for an image also imageID, imageUUID, started, ended, toolVersion, level, chunkByteCount, allSectors, \
-            mountedReadWrite, note, tags, imageByteCount.
+            mountedReadWrite, note, tags, host, unreadable, imageByteCount (not of a snapshot).
             """)
 
-    @Argument(help: "A block device, a raw image file, or a Reforge image.") var disk: String
+    @Argument(help: "A block device, a raw image file, a Reforge image, or a snapshot.") var disk: String
     @Flag(help: "Print one JSON object.") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
+    @OptionGroup var keyOptions: KeyOptions
 
     func run() throws {
         try CommandRun.run(json: json) {
-            let report =
-                try isImage()
-                ? InspectReport(image: try ImageFile(FilePath(disk)))
-                : InspectReport(try OpenedDisk(disk, .readOnly, sectorSize: sectorSize).survey())
+            let report: InspectReport
+            if try isCapture() {
+                report = InspectReport(try CaptureInput.open(disk, KeyRing(keyOptions)))
+            } else {
+                report = InspectReport(try OpenedDisk(disk, .readOnly, sectorSize: sectorSize).survey())
+            }
             if json { try Console.json(report) } else { try Console.result(report.text) }
             return .done
         }
     }
 
-    /// Whether the file starts like an image; a device never is one.
-    private func isImage() throws -> Bool {
+    /// Whether it is an image of ours or a snapshot; a device never is one, and a raw image is looked at as a disk.
+    private func isCapture() throws -> Bool {
+        if try SnapshotSelector.parse(disk) != nil { return true }
         let path = FilePath(disk)
         let status: Stat
         do { status = try Stat(path) } catch { throw SystemCallError("open", path.string, error) }
         guard status.type == .regular else { return false }
-        let file = try OwnedDescriptor.open(path, .readOnly)
-        do {
-            _ = try ImageStreamReader(file.raw, name: disk)
-            return true
-        } catch .foreign { return false }
+        switch try CaptureInputKind.detect(path) {
+        case .image, .encryptedImage, .xzImage, .foreignXZ, .foreignZstd: return true
+        case .foreignRaw, .unknown: return false
+        }
     }
 }
 
@@ -96,6 +99,8 @@ struct InspectReport: Encodable {
     var note: String?
     var tags: [String]?
     var imageByteCount: UInt64?
+    var host: String?
+    var unreadable: [ByteRange]?
 
     private static func volume(
         _ range: ByteRange, _ partition: Partition?, _ filesystem: FilesystemInfo, _ used: UInt64
@@ -125,9 +130,9 @@ struct InspectReport: Encodable {
     }
 
     /// Of an image.
-    init(image: ImageFile) {
-        let manifest = image.header.manifest
-        kind = "image"
+    init(_ input: CaptureInput) {
+        let manifest = input.reader.header.manifest
+        kind = input.snapshot == nil ? "image" : "snapshot"
         identity = manifest.disk
         geometry = manifest.geometry
         table = Self.table(manifest.table)
@@ -138,11 +143,16 @@ struct InspectReport: Encodable {
                 region.usedByteCount)
         }
         boot = manifest.boot
-        warnings = manifest.warnings + image.lateFacts.warnings
-        imageID = image.footer.imageID.description
+        warnings = manifest.warnings
+        if let ending = input.ending {
+            warnings += ending.lateFacts.warnings + ending.lateFacts.unreadable.map(manifest.unreadableText)
+            imageID = ending.id.description
+            ended = ending.lateFacts.ended
+            unreadable = ending.lateFacts.unreadable
+        }
+        host = input.snapshot?.info.host ?? manifest.machine.hostName
         imageUUID = manifest.imageUUID
         started = manifest.started
-        ended = image.lateFacts.ended
         toolVersion = manifest.toolVersion
         level = manifest.level
         chunkByteCount = manifest.chunkByteCount
@@ -150,7 +160,7 @@ struct InspectReport: Encodable {
         mountedReadWrite = manifest.mountedReadWrite
         note = manifest.note
         tags = manifest.tags
-        imageByteCount = image.footer.fileByteCount
+        imageByteCount = input.byteCount
     }
 
     /// For a person.
@@ -159,14 +169,14 @@ struct InspectReport: Encodable {
         let title = [identity.model, identity.serial.map { "serial \($0)" }, identity.wwn.map { "WWN \($0)" }]
             .compactMap { $0 }
         lines.append(
-            "\(kind == "image" ? "Image of" : "Disk") \(identity.path)\(title.isEmpty ? "" : ": " + title.joined(separator: ", "))"
+            "\(kind == "disk" ? "Disk" : kind == "image" ? "Image of" : "Snapshot of") \(identity.path)\(title.isEmpty ? "" : ": " + title.joined(separator: ", "))"
         )
         lines.append(
             "  \(ByteText.rounded(geometry.byteCount)) (\(geometry.byteCount) bytes), sectors of \(geometry.logicalSectorSize)/"
                 + "\(geometry.physicalSectorSize) bytes, attached by \(identity.transport)")
         if let imageID {
             lines.append(
-                "  image id \(imageID.prefix(16))…, \(ByteText.rounded(imageByteCount ?? 0)), made \(started ?? "?") by reforge \(toolVersion ?? "?")"
+                "  \(kind) id \(imageID.prefix(16))…\(imageByteCount.map { ", \(ByteText.rounded($0))" } ?? "")\(host.map { ", host \($0)" } ?? ""), made \(started ?? "?") by reforge \(toolVersion ?? "?")"
             )
             if let note, !note.isEmpty { lines.append("  note: \(note)") }
         }

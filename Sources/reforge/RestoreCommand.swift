@@ -11,7 +11,7 @@ import SystemPackage
 
 struct RestoreCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "restore", abstract: "Restores an image onto a disk. Everything on that disk is lost.",
+        commandName: "restore", abstract: "Restores an image or a snapshot onto a disk. Everything on that disk is lost.",
         discussion: """
             Shows the plan first, and asks for the serial number or name of the target before anything is written.
             Until the last step the target boots nothing; an interrupted restore goes on with the same command.
@@ -21,6 +21,8 @@ struct RestoreCommand: ParsableCommand {
               reforge restore laptop.img.zst /dev/nvme0n1 --dry-run
               reforge restore laptop.img.zst /dev/nvme0n1
               reforge restore laptop.img.zst /dev/nvme0n1 --layout keep --yes --verify
+              reforge restore /mnt/backup/repo@web1/latest /dev/nvme0n1
+              reforge restore /mnt/backup/repo@2026-11-01 /dev/sda --delta
               ssh store cat laptop.img.zst | reforge restore - /dev/nvme0n1 --yes
               truncate -s 64G disk.raw && reforge restore laptop.img.zst disk.raw --yes
 
@@ -30,7 +32,8 @@ struct RestoreCommand: ParsableCommand {
             warnings, incomplete, seconds.
             """)
 
-    @Argument(help: "An image, or - for standard input.") var image: String
+    @Argument(help: "An image, a snapshot (REPO@latest, REPO@HOST/latest, REPO@ID, REPO@TIME), or - for standard input.")
+    var image: String
     @Argument(help: "The target: a block device, or a raw image file whose length is the disk's size.") var disk: String
     @Option(help: "keep: sizes as captured. grow: the last partition that can grow takes what the target adds.")
     var layout = LayoutPolicy.grow
@@ -39,12 +42,15 @@ struct RestoreCommand: ParsableCommand {
     @Flag(help: "Read everything back from the medium and compare, before filesystems are resized.") var verify = false
     @Flag(help: "Read and check the whole image before the first write.") var verifyFirst = false
     @Flag(help: "Trim the target first.") var discard = false
+    @Flag(help: "Read what the target holds, and write only the chunks that differ: for a rollback.") var delta = false
     @Flag(help: "Leave loaders, boot entries and fstab as they were captured.") var noBootRepair = false
     @Flag(help: "Print one JSON object.") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
     @Option(help: "Restore only the image with this id (or start of one).") var expectImageID: String?
+    @OptionGroup var keyOptions: KeyOptions
 
     func validate() throws {
+        if delta, discard { throw ValidationError("--delta and --discard exclude each other: trimmed sectors hold nothing to compare with") }
         if image == "-", verifyFirst {
             throw ValidationError("--verify-first needs an image that can be read twice, not -")
         }
@@ -97,14 +103,14 @@ struct RestoreCommand: ParsableCommand {
 
     private func restore(_ state: inout RestoreExecutor.DiskState) throws -> ExitStatus {
         let start = SystemFacts.monotonicSeconds()
-        let checked = try checkImage()
-        let input = try ImageFile.openForStreaming(image)
-        let stream = try ImageStreamReader(input.raw, name: image == "-" ? "standard input" : image)
-        // What is restored is what is read from here on: the file may have been replaced since it was checked.
-        if let checked, checked.header != stream.header {
-            throw CommandFailure(.badImage, "\(image) changed while it was looked at")
+        let keys = KeyRing(keyOptions)
+        let input = try CaptureInput.open(image, keys)
+        if let expectImageID, let id = input.ending?.id.description, !id.hasPrefix(expectImageID.lowercased()) {
+            throw CommandFailure(
+                .badImage, "\(image) has the id \(id), not \(expectImageID): it is another image than asked for")
         }
-        guard var report = try write(stream, checked, &state) else { return .done }
+        let stream = input.reader
+        guard var report = try write(input, keys, &state) else { return .done }
         if repairsBoot(stream.header.manifest) {
             repairBoot(&report, identity: report.plan.target, capturedDiskName: stream.header.manifest.disk.kernelName)
         }
@@ -116,15 +122,20 @@ struct RestoreCommand: ParsableCommand {
     /// mounts what was restored.
     /// - Returns: `nil` where only the plan was asked for.
     private func write(
-        _ stream: ImageStreamReader, _ checked: ImageFile?, _ state: inout RestoreExecutor.DiskState
+        _ input: CaptureInput, _ keys: KeyRing, _ state: inout RestoreExecutor.DiskState
     ) throws -> Report? {
+        let stream = input.reader
         let target = try OpenedDisk(disk, dryRun ? .readOnly : .exclusiveWrite, sectorSize: sectorSize)
-        try TargetSafety.refuseDanger(target, image: image == "-" ? nil : FilePath(image))
-        let plan = try RestorePlanner.plan(
+        try TargetSafety.refuseDanger(target, image: input.path)
+        var plan = try RestorePlanner.plan(
             stream.header, onto: target.identity, geometry: target.device.geometry, policy: layout)
+        for range in input.ending?.lateFacts.unreadable ?? [] {
+            plan.warnings.append(stream.header.manifest.unreadableText(range))
+        }
+        let unfinished = try RestoreExecutor.unfinished(on: target.device, plan)
         if dryRun {
             let report = Report(
-                dryRun: true, image: image, imageID: checked?.footer.imageID.description, plan: plan,
+                dryRun: true, image: image, imageID: input.ending?.id.description, plan: plan,
                 diskState: .untouched,
                 warnings: plan.warnings)
             if json {
@@ -132,12 +143,14 @@ struct RestoreCommand: ParsableCommand {
             } else {
                 try Console.result(
                     Self.text(plan, stream.header.manifest, repairsBoot: repairsBoot(stream.header.manifest)))
+                if let unfinished { Console.message(unfinished.description) }
             }
             return nil
         }
         Console.message(Self.text(plan, stream.header.manifest, repairsBoot: repairsBoot(stream.header.manifest)))
+        if let unfinished { Console.message(unfinished.description) }
         if verifyFirst {
-            let outcome = try VerifyCommand.verify(image)
+            let outcome = try VerifyCommand.verify(try CaptureInput.open(image, keys, operation: .verify))
             Console.message("the image is whole: \(outcome.chunkCount) chunks")
         }
         try confirm(target)
@@ -146,7 +159,7 @@ struct RestoreCommand: ParsableCommand {
         let display = ProgressDisplay(progress)
         let executor = RestoreExecutor(
             plan, target: target.device, targetPath: target.device.path,
-            options: .init(verify: verify, discard: discard),
+            options: .init(verify: verify, discard: discard, delta: delta),
             progress: progress, expectedImageID: expectImageID)
         defer {
             display.end()
@@ -189,18 +202,6 @@ struct RestoreCommand: ParsableCommand {
         }
     }
 
-    /// The ends of an image file, before anything is written: a damaged header or index is refused here.
-    private func checkImage() throws -> ImageFile? {
-        guard image != "-" else { return nil }
-        let file = try ImageFile(FilePath(image))
-        let id = file.footer.imageID.description
-        if let expectImageID, !id.hasPrefix(expectImageID.lowercased()) {
-            throw CommandFailure(
-                .badImage, "\(image) has the id \(id), not \(expectImageID): it is another image than asked for")
-        }
-        return file
-    }
-
     private func confirm(_ target: OpenedDisk) throws {
         if yes { return }
         guard image == "-" || SystemFacts.isTerminal(.standardInput) else {
@@ -231,7 +232,7 @@ struct RestoreCommand: ParsableCommand {
             for change in report.bootRepair?.changed ?? [] { Console.message("boot repair: \(change)") }
             let rate = Double(report.writtenByteCount) / max(report.seconds, 0.001)
             try Console.result(
-                "restored \(ByteText.rounded(report.writtenByteCount)) onto \(disk) in "
+                "\(delta ? "wrote the \(ByteText.rounded(report.writtenByteCount)) that differed" : "restored \(ByteText.rounded(report.writtenByteCount))") onto \(disk) in "
                     + "\(ProgressDisplay.duration(Int(report.seconds.rounded()))) (\(ByteText.rounded(UInt64(rate)))/s)\(verify ? ", read back and compared" : "")"
             )
         }

@@ -10,19 +10,44 @@ import SystemPackage
 struct VerifyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify",
-        abstract: "Reads an image and checks its header, every record, every chunk, the index and the footer.",
+        abstract: "Checks an image, a snapshot or a whole repository.",
         discussion: """
-            Names the first bad byte range of the disk, and the partition it belongs to. Exit code 65 where anything is wrong.
+            An image is read whole: its header, every record, every chunk, the index and the footer. Of a repository the structure is \
+            always checked (every index, pack, snapshot and chunk list, and that every chunk is there); --read-data also reads, decrypts and \
+            compares all data, or a share of it.
 
-            Example:
+            Damage names the snapshot, the partition and the byte range of the disk. Exit code 65 where anything is wrong.
+
+            Examples:
 
               reforge verify laptop.img.zst
+              reforge verify /mnt/backup/repo
+              reforge verify /mnt/backup/repo --read-data=10
+              reforge verify /mnt/backup/repo@latest --read-data
 
-            JSON fields: schema (1), image, imageID, chunks, dataByteCount, seconds.
+            JSON fields of an image: schema (1), image, imageID, chunks, dataByteCount, unreadable, seconds; of a repository: see \
+            schema, snapshots, packs, blobs, readByteCount, problems.
             """)
 
-    @Argument(help: "An image, or - for standard input.") var image: String
+    @Argument(help: "An image, - for standard input, a repository, or a snapshot.") var image: String
+    @Option(
+        name: .customLong("read-data"), defaultAsFlag: Percentage(value: 100),
+        help: ArgumentHelp("Read the data of a repository too, all of it or this share.", valueName: "percent"))
+    var readData: Percentage?
     @Flag(help: "Print one JSON object.") var json = false
+    @OptionGroup var keyOptions: KeyOptions
+
+    /// A share in hundredths, more than none.
+    struct Percentage: ExpressibleByArgument {
+        var value: Double
+        init(value: Double) { self.value = value }
+        init?(argument: String) {
+            guard let value = Double(argument.hasSuffix("%") ? String(argument.dropLast()) : argument), value > 0, value <= 100 else {
+                return nil
+            }
+            self.value = value
+        }
+    }
 
     private struct Report: Encodable {
         var schema = 1
@@ -30,35 +55,69 @@ struct VerifyCommand: ParsableCommand {
         var imageID: String
         var chunks: Int
         var dataByteCount: UInt64
+        var unreadable: [ByteRange]
         var seconds: Double
     }
 
     func run() throws {
         try CommandRun.run(json: json) {
-            let start = SystemFacts.monotonicSeconds()
-            let outcome = try Self.verify(image)
-            let seconds = SystemFacts.monotonicSeconds() - start
-            if json {
-                try Console.json(
-                    Report(
-                        image: image, imageID: outcome.ending.id.description, chunks: outcome.chunkCount,
-                        dataByteCount: outcome.dataByteCount, seconds: seconds))
-            } else {
-                try Console.result(
-                    "\(image) is whole: \(outcome.chunkCount) chunks, \(ByteText.rounded(outcome.dataByteCount)) of data, id "
-                        + "\(outcome.ending.id.description.prefix(16))…")
+            let keys = KeyRing(keyOptions)
+            if Repository.isRepository(FilePath(image)) {
+                return try verify(FilePath(image), nil, keys)
             }
-            return .done
+            if let selector = try SnapshotSelector.parse(image) { return try verify(selector.repository, selector, keys) }
+            if readData != nil, image != "-" {
+                Console.message("an image is always read whole: --read-data changes nothing")
+            }
+            return try verifyImage(keys)
         }
     }
 
+    private func verifyImage(_ keys: KeyRing) throws -> ExitStatus {
+        let start = SystemFacts.monotonicSeconds()
+        let input = try CaptureInput.open(image, keys, operation: .verify)
+        let outcome = try Self.verify(input)
+        let seconds = SystemFacts.monotonicSeconds() - start
+        let holes = outcome.ending.lateFacts.unreadable
+        if json {
+            try Console.json(
+                Report(
+                    image: image, imageID: outcome.ending.id.description, chunks: outcome.chunkCount,
+                    dataByteCount: outcome.dataByteCount, unreadable: holes, seconds: seconds))
+        } else {
+            try Console.result(
+                "\(image) is whole: \(outcome.chunkCount) chunks, \(ByteText.rounded(outcome.dataByteCount)) of data, id "
+                    + "\(outcome.ending.id.description.prefix(16))…")
+            for hole in holes { Console.message("warning: \(input.reader.header.manifest.unreadableText(hole))") }
+        }
+        return .done
+    }
+
+    private func verify(_ path: FilePath, _ selector: SnapshotSelector?, _ keys: KeyRing) throws -> ExitStatus {
+        let (repository, lock) = try OpenedRepository.open(path, keys, .verify)
+        defer { lock.release() }
+        var ids: [ContentHash]?
+        if let selector, selector.choice != .repository {
+            ids = [try OpenedRepository.find(selector, in: repository).info.id]
+        }
+        let progress = Progress()
+        let display = ProgressDisplay(progress)
+        let report: VerifyReport
+        do {
+            defer { display.end() }
+            report = try repository.verify(readDataPercent: readData?.value, snapshots: ids) { done, total in
+                progress.show("verify", done: done, total: total)
+            }
+        }
+        if json { try Console.json(report) } else { try Console.result(report.text) }
+        return report.isWhole ? .done : .badImage
+    }
+
     /// Reads and checks all of an image.
-    static func verify(_ image: String) throws -> CaptureVerifier.Outcome {
+    static func verify(_ input: CaptureInput) throws -> CaptureVerifier.Outcome {
         let progress = Progress()
         let display = ProgressDisplay(progress)
         defer { display.end() }
-        let input = try ImageFile.openForStreaming(image)
-        let stream = try ImageStreamReader(input.raw, name: image == "-" ? "standard input" : image)
-        return try CaptureVerifier.verify(stream, progress: progress)
+        return try CaptureVerifier.verify(input.reader, progress: progress)
     }
 }

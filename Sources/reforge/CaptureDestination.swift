@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import DiskModel
+import ImageStore
+import Imaging
+import LinuxSystem
+import SystemPackage
+
+/// Where a capture or a copy goes: an image file, standard output, or a repository.
+enum CaptureDestination {
+    /// Standard output.
+    case stream
+    /// An image file of this name.
+    case file(FilePath)
+    /// A repository.
+    case repository(FilePath)
+
+    /// From what a person wrote: `-`, `REPO@`, or a path.
+    init(_ text: String) throws {
+        if text == "-" {
+            self = .stream
+        } else if let selector = try SnapshotSelector.parse(text) {
+            guard selector.choice == .repository else {
+                throw CommandFailure(
+                    .usage, "\(text) names a snapshot; what goes into a repository is written \(selector.repository)@")
+            }
+            self = .repository(selector.repository)
+        } else {
+            self = .file(FilePath(text))
+        }
+    }
+
+    /// How an image is written.
+    struct ImageOptions {
+        var isEncrypted: Bool
+        var isXZ: Bool
+        var overwrite: Bool
+    }
+
+    /// Refuses what cannot be written, before anything is read.
+    func refuse(_ options: ImageOptions) throws {
+        switch self {
+        case .stream:
+            if SystemFacts.isTerminal(.standardOutput) {
+                throw CommandFailure(
+                    .usage, "an image is not for a terminal: redirect standard output, or name a file")
+            }
+            if options.isXZ {
+                throw CommandFailure(.usage, "an .img.xz archive is two files, so it cannot go to standard output")
+            }
+        case .file(let path):
+            if let status = try? Stat(path), status.type == .directory, Repository.isRepository(path) {
+                throw CommandFailure(.usage, "\(path) is a repository: to capture into it, write \(path)@")
+            }
+            if let status = try? Stat(path), status.type != .regular {
+                throw CommandFailure(
+                    .cannotCreate, "\(path) is not a file, and an image is one: choose another name")
+            }
+            if Files.exists(path), !options.overwrite {
+                throw CommandFailure(
+                    .cannotCreate, "\(path) exists: choose another name, or replace it with --overwrite")
+            }
+        case .repository(let path):
+            if options.isXZ || options.isEncrypted {
+                throw CommandFailure(
+                    .usage,
+                    "--codec and --encrypt are for images: a repository was given both when it was made (init-repo)")
+            }
+            _ = try Repository.configuration(at: path)
+        }
+    }
+}
+
+/// A destination that is being written to.
+final class OpenedDestination {
+    let sink: any CaptureSink
+    /// What there is to do when the sink has finished.
+    private let commit: () throws -> Void
+    /// What there is to do when it will not.
+    private let abandon: () -> Void
+    /// The lock of a repository.
+    private let lock: RepositoryLock?
+
+    private init(
+        _ sink: any CaptureSink, lock: RepositoryLock? = nil, commit: @escaping () throws -> Void = {},
+        abandon: @escaping () -> Void = {}
+    ) {
+        self.sink = sink
+        self.lock = lock
+        self.commit = commit
+        self.abandon = abandon
+    }
+
+    /// Begins to write an image.
+    static func image(
+        _ path: FilePath?, _ header: ImageHeader, _ options: CaptureDestination.ImageOptions, _ keys: KeyRing
+    ) throws -> OpenedDestination {
+        if options.isXZ, let path {
+            let writer: XZImageWriter
+            do { writer = try XZImageWriter(path, header: header, overwrite: options.overwrite) } catch let error
+                as SystemCallError
+            { throw CommandFailure(.cannotCreate, "\(error)") }
+            return OpenedDestination(writer)
+        }
+        let output: ImageOutput
+        do { output = try path.map { try ImageOutput($0, overwrite: options.overwrite) } ?? ImageOutput() } catch {
+            throw CommandFailure(.cannotCreate, "\(error)")
+        }
+        var framing = ImageFraming.plain
+        if options.isEncrypted {
+            let masterKeys = MasterKeys.random()
+            let password = try keys.newPassword("the new image \(path?.string ?? "on standard output")")
+            framing = try .sealed(masterKeys, password: password, label: SystemFacts.userAtHost)
+        }
+        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: header, framing: framing)
+        return OpenedDestination(writer, commit: { try output.commit() })
+    }
+
+    /// Begins to write a snapshot.
+    static func snapshot(
+        _ repository: Repository, lock: RepositoryLock, _ header: ImageHeader, host: String, disk: String,
+        tags: [String], level: Int
+    ) throws -> OpenedDestination {
+        let writer = try repository.writer(header: header, host: host, disk: disk, tags: tags, level: level)
+        return OpenedDestination(writer, lock: lock, abandon: { writer.abandon() })
+    }
+
+    /// Runs a capture into it: all of it counts, or nothing.
+    func run(_ executor: CaptureExecutor, beforeEnd: () throws -> Void = {}, facts: (() -> LateFacts)? = nil) throws
+        -> CaptureExecutor.Outcome
+    {
+        do {
+            let outcome = try executor.run(
+                sink,
+                beforeEnd: {
+                    try beforeEnd()
+                    try self.lock?.confirm()
+                }, facts: facts)
+            try commit()
+            lock?.release()
+            return outcome
+        } catch {
+            abandon()
+            lock?.release()
+            throw error
+        }
+    }
+}

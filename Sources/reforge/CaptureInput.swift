@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import DiskModel
+import Filesystems
+import ImageStore
+import LinuxSystem
+import SystemPackage
+
+/// What a command reads a capture from, wherever it takes an IMAGE: an image of ours (plain, encrypted, .img.xz), a snapshot of a
+/// repository, a raw image that somebody else made, or standard input.
+struct CaptureInput {
+    /// How it was named.
+    let text: String
+    let reader: any CaptureReader
+    /// How it ends, where that is known without reading all of it.
+    let ending: CaptureEnding?
+    /// The file or folder that holds it; `nil` for standard input.
+    let path: FilePath?
+    /// The snapshot that it is.
+    let snapshot: Snapshot?
+    /// The length of the file; `nil` for a snapshot and standard input.
+    let byteCount: UInt64?
+    /// Descriptors and locks that must stay as long as the reader is used.
+    private let held: [AnyObject]
+
+    /// A descriptor that lives as long as somebody refers to it.
+    private final class HeldFile {
+        let descriptor: OwnedDescriptor
+        init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
+    }
+
+    /// Opens an image or a snapshot, and checks what can be checked without reading all of it.
+    static func open(_ text: String, _ keys: KeyRing, operation: RepositoryOperation = .restore) throws -> CaptureInput {
+        if text == "-" { return try CaptureInput(pipe: keys) }
+        if let selector = try SnapshotSelector.parse(text) {
+            return try CaptureInput(selector, keys, operation)
+        }
+        return try CaptureInput(file: text, keys)
+    }
+
+    private init(pipe keys: KeyRing) throws {
+        text = "-"
+        let file = HeldFile(try ImageFile.openForStreaming("-"))
+        reader = try ImageStreamReader(file.descriptor.raw, name: "standard input") { try keys.imageKeys($0, $1) }
+        (ending, path, snapshot, byteCount, held) = (nil, nil, nil, nil, [file])
+    }
+
+    private init(_ selector: SnapshotSelector, _ keys: KeyRing, _ operation: RepositoryOperation) throws {
+        text = selector.text
+        let (repository, lock) = try OpenedRepository.open(selector.repository, keys, operation)
+        let found = try OpenedRepository.find(selector, in: repository)
+        reader = try repository.reader(found)
+        ending = CaptureEnding(id: found.info.id, lateFacts: found.lateFacts)
+        (path, snapshot, byteCount, held) = (selector.repository, found, nil, [repository, lock])
+    }
+
+    private init(file text: String, _ keys: KeyRing) throws {
+        self.text = text
+        let path = FilePath(text)
+        self.path = path
+        snapshot = nil
+        let status: Stat
+        do { status = try Stat(path) } catch { throw SystemCallError("open", text, error) }
+        byteCount = status.type == .regular ? UInt64(max(0, status.size)) : nil
+        switch try CaptureInputKind.detect(path) {
+        case .image, .encryptedImage:
+            let file = HeldFile(try ImageFile.openForStreaming(text))
+            let image = try ImageFile(path) { try keys.imageKeys($0, $1) }
+            let stream = try ImageStreamReader(file.descriptor.raw, name: text) { try keys.imageKeys($0, $1) }
+            // What is restored is what is read from here on: the file may have been replaced since it was checked.
+            guard image.header == stream.header else {
+                throw CommandFailure(.badImage, "\(text) changed while it was looked at")
+            }
+            reader = stream
+            ending = CaptureEnding(id: image.footer.imageID, lateFacts: image.lateFacts)
+            held = [file]
+        case .xzImage:
+            let image = try XZImageReader(path)
+            (reader, ending, held) = (image, image.knownEnding, [])
+        case .foreignRaw, .foreignXZ, .foreignZstd:
+            reader = try ForeignImageReader(path, log: Console.message)
+            (ending, held) = (nil, [])
+        case .unknown(let why):
+            throw ImageError.foreign(name: text, why: why)
+        }
+    }
+}
+
+/// Passwords and keys of one command: each repository and image is asked for once.
+final class KeyRing {
+    private let options: KeyOptions
+    private var password: [UInt8]?
+    private var repositories: [String: MasterKeys] = [:]
+    private var images: [String: MasterKeys] = [:]
+
+    init(_ options: KeyOptions) { self.options = options }
+
+    /// The keys of a repository; `nil` where it is not encrypted.
+    func keys(_ path: FilePath) throws -> MasterKeys? {
+        guard try Repository.configuration(at: path).isEncrypted else { return nil }
+        if let known = repositories[path.string] { return known }
+        let keys = try KeyStore(path).unlock(password: try givenPassword("the repository \(path)"))
+        repositories[path.string] = keys
+        return keys
+    }
+
+    /// The keys of an encrypted image, from the wrapped ones at its front.
+    func imageKeys(_ name: String, _ wrapped: [WrappedKey]) throws(ImageError) -> MasterKeys {
+        if let known = images[name] { return known }
+        let password: [UInt8]
+        do { password = try givenPassword("the image \(name)") } catch let error as ImageError { throw error } catch {
+            throw .key("\((error as? CommandFailure)?.message ?? "\(error)")")
+        }
+        for key in wrapped {
+            if let keys = try key.unwrap(password: password, name: name) {
+                images[name] = keys
+                return keys
+            }
+        }
+        throw .key("wrong password for the image \(name)")
+    }
+
+    /// The password for something new.
+    func newPassword(_ purpose: String) throws -> [UInt8] {
+        if let password { return password }
+        let new = try options.passwordBytes(confirming: true, purpose: purpose)
+        password = new
+        return new
+    }
+
+    private func givenPassword(_ purpose: String) throws -> [UInt8] {
+        if options.isGiven, let password { return password }
+        let given = try options.passwordBytes(purpose: purpose)
+        password = given
+        return given
+    }
+}
+
+/// Repositories as commands open them.
+enum OpenedRepository {
+    /// Opens a repository, with a lock that says what for.
+    static func open(
+        _ path: FilePath, _ keys: KeyRing, _ operation: RepositoryOperation, waiting: Double = 0
+    ) throws -> (Repository, RepositoryLock) {
+        // What is wrong with the path is said before anybody types a password.
+        _ = try Repository.configuration(at: path)
+        let masterKeys = try keys.keys(path)
+        let lock = try RepositoryLock.acquire(at: path, operation: operation, waiting: waiting, note: Console.message)
+        return (try Repository.open(at: path, keys: masterKeys), lock)
+    }
+
+    /// The snapshot that a person means. Damaged ones are said, and do not hide the others.
+    static func find(_ selector: SnapshotSelector, in repository: Repository) throws -> Snapshot {
+        let (whole, damaged) = repository.snapshots()
+        for one in damaged { Console.message("warning: the snapshot \(one.name) cannot be read: \(one.error)") }
+        let found = try selector.resolve(in: whole.map(\.info))
+        guard let snapshot = whole.first(where: { $0.info.id == found.id }) else {
+            throw ImageError.missing("\(selector.text): the snapshot is gone")
+        }
+        return snapshot
+    }
+
+    /// `REPO`, or `REPO@` as capture writes it: a folder.
+    static func path(_ text: String) throws -> FilePath {
+        if Repository.isRepository(FilePath(text)) { return FilePath(text) }
+        if let selector = try SnapshotSelector.parse(text), selector.choice == .repository { return selector.repository }
+        return FilePath(text)
+    }
+}

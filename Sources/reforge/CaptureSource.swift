@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import Filesystems
+import Imaging
+import LinuxSystem
+
+/// What a capture reads: the disk itself, or LVM snapshots in place of volumes that are mounted, with a way around
+/// sectors that cannot be read.
+final class CaptureSource {
+    /// What is read.
+    let reader: any BlockReader
+    /// Bytes that are stored in place of what the disk holds, by their place.
+    let patches: [UInt64: [UInt8]]
+    /// Where filesystems are mounted read-write that are read as they are.
+    let mountedReadWrite: [String]
+    private let disk: OpenedDisk
+    private let snapshots: SnapshotSource?
+
+    /// Refuses a disk that does not hold still, or makes it hold still.
+    init(_ disk: OpenedDisk, usesSnapshots: Bool, rescues: Bool, allowMounted: Bool) throws {
+        self.disk = disk
+        // A disk and its partitions are cached apart: what was written through a partition's node must be seen here.
+        if disk.device.isDevice { disk.device.dropCache(0..<disk.device.byteCount) }
+        let mounted = disk.mountPointsReadWrite
+        let covered = usesSnapshots ? try SnapshotSource.coveredMounts(of: disk.device) : []
+        let left = mounted.filter { !covered.contains($0) }
+        if !left.isEmpty, !allowMounted { throw Self.refusal(disk.identity.path, left, usesSnapshots) }
+        // What the mount table does not name (a member of a larger filesystem, another mount namespace) the kernel knows.
+        if !allowMounted, !usesSnapshots, disk.uses.isEmpty, disk.isHeld {
+            throw CommandFailure(
+                .refused,
+                "\(disk.identity.path) is in use, and its contents may change: stop what uses it, or capture it all the same "
+                    + "with --allow-mounted")
+        }
+        mountedReadWrite = left
+        let base: any BlockReader
+        if usesSnapshots {
+            let source = try SnapshotSource.begin(device: disk.device, note: Console.message)
+            (snapshots, base, patches) = (source, source.reader, source.patches)
+        } else {
+            (snapshots, base, patches) = (nil, disk.device, [:])
+        }
+        reader = rescues ? RescueReader(base, note: Console.message) : base
+    }
+
+    /// Every way to a source that holds still.
+    private static func refusal(_ path: String, _ mounted: [String], _ usesSnapshots: Bool) -> CommandFailure {
+        CommandFailure(
+            .refused,
+            """
+            \(path) has filesystems that are mounted read-write\(usesSnapshots ? " and are no LVM volumes" : ""): \
+            \(mounted.joined(separator: ", ")). What can be captured:
+              an unmounted disk: unmount them first
+              a system on LVM: --snapshot reads its mounted volumes from LVM snapshots
+              a virtual machine: capture its disk image while it is shut down, or a snapshot of it
+              anything: boot the recovery medium (or let GRUB or PXE boot it with reforge.capture=)
+            --allow-mounted captures all the same (those partitions whole, and possibly not consistent)
+            """)
+    }
+
+    /// Reads the table, the volumes, and how the disk boots.
+    func survey(allUsed: Bool) throws -> DiskSurvey {
+        try DiskSurveyor.survey(
+            reader, identity: disk.identity, geometry: disk.device.geometry,
+            mountedReadWrite: mountedReadWrite.isEmpty && snapshots != nil ? [] : disk.mountedReadWriteRanges,
+            allUsed: allUsed, descriptor: disk.device.fileDescriptor.rawValue)
+    }
+
+    /// Whether what was read is what the snapshots held: one that overflowed no longer is.
+    func check() throws { try snapshots?.check() }
+
+    /// Removes the snapshots.
+    func end() {
+        do { try snapshots?.end() } catch { Console.message("warning: \(error)") }
+    }
+}
