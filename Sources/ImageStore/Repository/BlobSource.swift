@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import Codecs
+import LinuxSystem
+import SystemPackage
+
+/// Finds contents in a repository and reads them. From one thread at a time.
+final class BlobSource {
+    private let repository: Repository
+    private var indexes: IndexSet
+    private let packs: PackCache
+    private var decoders: [BlobKind: ChunkDecoder] = [:]
+    private var fallback: PackTables?
+
+    init(_ repository: Repository) throws(ImageError) {
+        self.repository = repository
+        indexes = try repository.indexSet()
+        packs = PackCache(repository.layout, repository.secrets)
+    }
+
+    /// A content's place, and the open pack.
+    struct Found {
+        var pack: PackFile
+        var location: BlobLocation
+    }
+
+    /// Finds a content; `nil` where no index knows a place of it in a pack that is there.
+    func find(_ id: ContentHash, _ kind: BlobKind) throws(ImageError) -> Found? {
+        let key = BlobKey(id, kind)
+        var (locations, damage) = indexes.locations(key)
+        if let found = try open(locations) { return found }
+        // Packs are rewritten and indexes merged while we read: what is there now?
+        let fresh = try repository.indexSet()
+        if fresh.files.map(\.name) != indexes.files.map(\.name) {
+            indexes = fresh
+            (locations, damage) = indexes.locations(key)
+            if let found = try open(locations) { return found }
+        }
+        guard let damage else { return nil }
+        // An index is damaged: the packs know themselves what they hold.
+        if fallback == nil {
+            do { fallback = try PackTables(repository) } catch { throw damage }
+        }
+        return try open(fallback?.locations(key) ?? [])
+    }
+
+    /// The first of the places whose pack can be opened.
+    private func open(_ locations: [BlobLocation]) throws(ImageError) -> Found? {
+        var damage: ImageError?
+        for location in locations {
+            do { return Found(pack: try packs.pack(location.pack), location: location) } catch {
+                if !error.isMissingFile { damage = error }
+            }
+        }
+        if let damage { throw damage }
+        return nil
+    }
+
+    /// Reads and checks a content of at most `limit` bytes that is no data.
+    func content(_ id: ContentHash, _ kind: BlobKind, limit: Int) throws(ImageError) -> [UInt8] {
+        guard let found = try find(id, kind) else {
+            throw .damaged(
+                name: repository.path.string, what: "no pack has the content \(id)", fileOffset: 0, disk: nil,
+                partition: nil)
+        }
+        let location = found.location
+        do {
+            guard Int(location.contentByteCount) <= limit,
+                Int(location.storedByteCount) <= ChunkCoding.bound(Int(location.contentByteCount))
+            else { throw ParsingError.invalid(what: "the length of a content") }
+            let decoder: ChunkDecoder
+            if let known = decoders[kind] {
+                decoder = known
+            } else {
+                decoder = try ChunkDecoder(repository.coding(level: 3, kind: kind))
+                decoders[kind] = decoder
+            }
+            let stored = try found.pack.stored(location)
+            var content = [UInt8](repeating: 0, count: Int(location.contentByteCount))
+            let outcome = unsafe content.withUnsafeMutableBytes { content in
+                unsafe stored.withUnsafeBytes { stored in
+                    Result { () throws(CodecError) in unsafe try decoder.decode(stored, id: id, into: content) }
+                }
+            }
+            try outcome.get()
+            return content
+        } catch let error as ImageError {
+            throw error
+        } catch {
+            throw .damaged(
+                name: found.pack.path, what: "\(error)", fileOffset: UInt64(location.offset), disk: nil, partition: nil)
+        }
+    }
+}
+
+/// What all packs say that they hold, in memory: for a repository with a damaged index that is not too large for it.
+struct PackTables {
+    private var places: [BlobKey: [BlobLocation]] = [:]
+    /// Some 150 MiB.
+    private static let largest = 1_000_000
+
+    init(_ repository: Repository) throws(ImageError) {
+        var count = 0
+        for name in try repository.layout.packNames() {
+            // A pack that cannot be read either has nothing to say.
+            guard let pack = try? PackFile(name, repository.layout, repository.secrets),
+                let table = try? pack.table()
+            else { continue }
+            count += table.count
+            guard count <= Self.largest else {
+                throw .damagedFile(repository.layout.indexes, "an index, and the packs are too many to do without it")
+            }
+            for entry in table { places[entry.key, default: []].append(entry.location) }
+        }
+    }
+
+    func locations(_ key: BlobKey) -> [BlobLocation] { places[key] ?? [] }
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import LinuxSystem
+import SystemPackage
+
+/// The files in `tmp/`: each says in its name which process writes it, so that what a killed one left can be told.
+enum TemporaryFiles {
+    /// `BOOT-PID-TIME`: eight digits for this boot of this machine (and its process namespace), the process, and
+    /// when it began the file, in seconds since 1970.
+    static var suffix: String {
+        "\(bootToken)-\(SystemFacts.processID)-\(SystemFacts.unixSeconds())"
+    }
+
+    /// Names a boot of a machine: process numbers mean something only inside it.
+    static let bootToken: String = {
+        let boot = Files.text("/proc/sys/kernel/random/boot_id") ?? "unknown"
+        let space = Files.linkTarget("/proc/self/ns/pid") ?? "unknown"
+        let digits = String(CRC32.iso.checksum(Array("\(boot) \(space)".utf8)), radix: 16)
+        return String(repeating: "0", count: 8 - digits.count) + digits
+    }()
+
+    /// The age after which a file of a process that cannot be asked counts as left behind. Whoever is at work finishes
+    /// a file within minutes.
+    static let foreignAgeSeconds: Int64 = 24 * 3600
+
+    /// Removes what processes left that are no more. Losing such a file is never worse than an error for its writer.
+    /// - Returns: the bytes that came free.
+    @discardableResult
+    static func removeStale(_ layout: RepositoryLayout) -> UInt64 {
+        var freed: UInt64 = 0
+        for name in Files.names(in: layout.temporary) {
+            let path = layout.temporary.appending(name)
+            guard let status = try? Stat(path, followTargetSymlink: false), status.type == .regular,
+                isStale(name)
+            else { continue }
+            if (try? Files.remove(path)) != nil { freed += UInt64(max(0, status.size)) }
+        }
+        return freed
+    }
+
+    private static func isStale(_ name: String) -> Bool {
+        let parts = name.split(separator: ".").last?.split(separator: "-") ?? []
+        guard parts.count == 3, let process = Int32(parts[1]), let began = Int64(parts[2]) else { return false }
+        if parts[0] == bootToken { return !Files.exists(FilePath("/proc/\(process)")) }
+        let (age, isAbsurd) = SystemFacts.unixSeconds().subtractingReportingOverflow(began)
+        return !isAbsurd && age > foreignAgeSeconds
+    }
+}
