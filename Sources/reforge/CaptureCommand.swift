@@ -33,16 +33,22 @@ struct CaptureCommand: ParsableCommand {
 
     @Argument(help: "The disk: a block device or a raw image file.") var disk: String
     @Argument(help: "The image to write, - for standard output, or REPO@ for a repository.") var image: String
-    @Option(help: "The compression level: zstd 1 to 19, and up to 22 for those with time (default 3); xz 0 to 9 (default 6).")
+    @Option(
+        help:
+            "The compression level: zstd 1 to 19, and up to 22 for those with time (default 3); xz 0 to 9 (default 6).")
     var level: Int?
     @Flag(help: "Copy every sector, exactly.") var allSectors = false
     @Option(
-        help: "The length of a chunk of an image: a power of two from 64K to 64M (default 8M; 16M for xz). A repository has its own.")
+        help:
+            "The length of a chunk of an image: a power of two from 64K to 64M (default 8M; 16M for xz). A repository has its own."
+    )
     var chunkSize: ByteSize?
-    @Option(help: "How an image is compressed: zstd, or xz (.img.xz, smaller and slower: for archives).") var codec = ImageCodec.zstd
+    @Option(help: "How an image is compressed: zstd, or xz (.img.xz, smaller and slower: for archives).") var codec =
+        ImageCodec.zstd
     @Flag(help: "Encrypt the image (.img.enc); asks for a password.") var encrypt = false
     @Option(help: "A remark to keep in the image.") var note = ""
-    @Option(help: "The captured machine's name in a repository (default: the captured system's own name).") var host: String?
+    @Option(help: "The captured machine's name in a repository (default: the captured system's own name).") var host:
+        String?
     @Option(help: "A tag; may be repeated.") var tag: [String] = []
     @Flag(help: "Go on where sectors cannot be read: retry, read around them, and record the holes.") var rescue = false
     @Flag(help: "Read mounted LVM volumes from snapshots that are made for it and removed again.") var snapshot = false
@@ -127,7 +133,8 @@ struct CaptureCommand: ParsableCommand {
                 if chunkSize != nil, chunkByteCount != opened.0.configuration.chunkByteCount {
                     throw CommandFailure(
                         .usage,
-                        "\(path) has chunks of \(ByteText.exact(UInt64(opened.0.configuration.chunkByteCount))): leave out --chunk-size")
+                        "\(path) has chunks of \(ByteText.exact(UInt64(opened.0.configuration.chunkByteCount))): leave out --chunk-size"
+                    )
                 }
                 chunkByteCount = opened.0.configuration.chunkByteCount
             }
@@ -147,7 +154,6 @@ struct CaptureCommand: ParsableCommand {
             plan.header.manifest.codec = codec.rawValue
             // Old readers would restore holes as if they were zeros of the disk.
             if rescue { plan.header.manifest.incompatibleFeatures = [Manifest.unreadableFeature] }
-            plan.patches.merge(source.patches) { mine, _ in mine }
             let manifest = plan.header.manifest
             for line in Self.summary(manifest) { Console.message(line) }
             let opened: OpenedDestination

@@ -97,7 +97,7 @@ final class OpenedDestination {
     ) throws -> OpenedDestination {
         if options.isXZ, let path {
             let writer: XZImageWriter
-            do { writer = try XZImageWriter(path, header: header, overwrite: options.overwrite) } catch let error
+            do { writer = try XZImageWriter(path, overwrite: options.overwrite, header: header) } catch let error
                 as SystemCallError
             { throw CommandFailure(.cannotCreate, "\(error)") }
             return OpenedDestination(writer)
@@ -106,13 +106,7 @@ final class OpenedDestination {
         do { output = try path.map { try ImageOutput($0, overwrite: options.overwrite) } ?? ImageOutput() } catch {
             throw CommandFailure(.cannotCreate, "\(error)")
         }
-        var framing = ImageFraming.plain
-        if options.isEncrypted {
-            let masterKeys = MasterKeys.random()
-            let password = try keys.newPassword("the new image \(path?.string ?? "on standard output")")
-            framing = try .sealed(masterKeys, password: password, label: SystemFacts.userAtHost)
-        }
-        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: header, framing: framing)
+        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: header)
         return OpenedDestination(writer, commit: { try output.commit() })
     }
 

@@ -30,7 +30,8 @@ struct CaptureInput {
     }
 
     /// Opens an image or a snapshot, and checks what can be checked without reading all of it.
-    static func open(_ text: String, _ keys: KeyRing, operation: RepositoryOperation = .restore) throws -> CaptureInput {
+    static func open(_ text: String, _ keys: KeyRing, operation: RepositoryOperation = .restore) throws -> CaptureInput
+    {
         if text == "-" { return try CaptureInput(pipe: keys) }
         if let selector = try SnapshotSelector.parse(text) {
             return try CaptureInput(selector, keys, operation)
@@ -41,7 +42,7 @@ struct CaptureInput {
     private init(pipe keys: KeyRing) throws {
         text = "-"
         let file = HeldFile(try ImageFile.openForStreaming("-"))
-        reader = try ImageStreamReader(file.descriptor.raw, name: "standard input") { try keys.imageKeys($0, $1) }
+        reader = try ImageStreamReader(file.descriptor.raw, name: "standard input")
         (ending, path, snapshot, byteCount, held) = (nil, nil, nil, nil, [file])
     }
 
@@ -62,27 +63,15 @@ struct CaptureInput {
         let status: Stat
         do { status = try Stat(path) } catch { throw SystemCallError("open", text, error) }
         byteCount = status.type == .regular ? UInt64(max(0, status.size)) : nil
-        switch try CaptureInputKind.detect(path) {
-        case .image, .encryptedImage:
-            let file = HeldFile(try ImageFile.openForStreaming(text))
-            let image = try ImageFile(path) { try keys.imageKeys($0, $1) }
-            let stream = try ImageStreamReader(file.descriptor.raw, name: text) { try keys.imageKeys($0, $1) }
-            // What is restored is what is read from here on: the file may have been replaced since it was checked.
-            guard image.header == stream.header else {
-                throw CommandFailure(.badImage, "\(text) changed while it was looked at")
-            }
-            reader = stream
-            ending = CaptureEnding(id: image.footer.imageID, lateFacts: image.lateFacts)
-            held = [file]
-        case .xzImage:
-            let image = try XZImageReader(path)
-            (reader, ending, held) = (image, image.knownEnding, [])
-        case .foreignRaw, .foreignXZ, .foreignZstd:
-            reader = try ForeignImageReader(path, log: Console.message)
-            (ending, held) = (nil, [])
-        case .unknown(let why):
-            throw ImageError.foreign(name: text, why: why)
+        let file = HeldFile(try ImageFile.openForStreaming(text))
+        let image = try ImageFile(path)
+        let stream = try ImageStreamReader(file.descriptor.raw, name: text)
+        guard image.header == stream.header else {
+            throw CommandFailure(.badImage, "\(text) changed while it was looked at")
         }
+        reader = stream
+        ending = CaptureEnding(id: image.footer.imageID, lateFacts: image.lateFacts)
+        held = [file]
     }
 }
 
@@ -138,32 +127,41 @@ final class KeyRing {
 
 /// Repositories as commands open them.
 enum OpenedRepository {
-    /// Opens a repository, with a lock that says what for.
+    /// Opens a repository under a lock, which comes before the password: what waits must not be typed for.
     static func open(
         _ path: FilePath, _ keys: KeyRing, _ operation: RepositoryOperation, waiting: Double = 0
     ) throws -> (Repository, RepositoryLock) {
-        // What is wrong with the path is said before anybody types a password.
+        let lock = try lock(path, operation, waiting)
+        return (try open(path, keys), lock)
+    }
+
+    /// A lock that says what is done to a repository.
+    private static func lock(
+        _ path: FilePath, _ operation: RepositoryOperation, _ waiting: Double
+    ) throws -> RepositoryLock {
+        // What is wrong with the path is said first.
         _ = try Repository.configuration(at: path)
-        let masterKeys = try keys.keys(path)
-        let lock = try RepositoryLock.acquire(at: path, operation: operation, waiting: waiting, note: Console.message)
-        return (try Repository.open(at: path, keys: masterKeys), lock)
+        return try RepositoryLock.acquire(at: path, operation: operation, waiting: waiting, note: Console.message)
+    }
+
+    /// Opens a repository for a look at its lists, which needs no lock.
+    static func open(_ path: FilePath, _ keys: KeyRing) throws -> Repository {
+        try Repository.open(at: path, keys: try keys.keys(path))
     }
 
     /// The snapshot that a person means. Damaged ones are said, and do not hide the others.
     static func find(_ selector: SnapshotSelector, in repository: Repository) throws -> Snapshot {
-        let (whole, damaged) = repository.snapshots()
+        let (whole, damaged) = try repository.snapshotInfos()
         for one in damaged { Console.message("warning: the snapshot \(one.name) cannot be read: \(one.error)") }
-        let found = try selector.resolve(in: whole.map(\.info))
-        guard let snapshot = whole.first(where: { $0.info.id == found.id }) else {
-            throw ImageError.missing("\(selector.text): the snapshot is gone")
-        }
-        return snapshot
+        return try repository.snapshot(try selector.resolve(in: whole).id)
     }
 
     /// `REPO`, or `REPO@` as capture writes it: a folder.
     static func path(_ text: String) throws -> FilePath {
         if Repository.isRepository(FilePath(text)) { return FilePath(text) }
-        if let selector = try SnapshotSelector.parse(text), selector.choice == .repository { return selector.repository }
+        if let selector = try SnapshotSelector.parse(text), selector.choice == .repository {
+            return selector.repository
+        }
         return FilePath(text)
     }
 }

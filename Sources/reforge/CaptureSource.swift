@@ -3,14 +3,13 @@ import DiskModel
 import Filesystems
 import Imaging
 import LinuxSystem
+import SystemPackage
 
 /// What a capture reads: the disk itself, or LVM snapshots in place of volumes that are mounted, with a way around
 /// sectors that cannot be read.
 final class CaptureSource {
     /// What is read.
     let reader: any BlockReader
-    /// Bytes that are stored in place of what the disk holds, by their place.
-    let patches: [UInt64: [UInt8]]
     /// Where filesystems are mounted read-write that are read as they are.
     let mountedReadWrite: [String]
     private let disk: OpenedDisk
@@ -21,9 +20,10 @@ final class CaptureSource {
         self.disk = disk
         // A disk and its partitions are cached apart: what was written through a partition's node must be seen here.
         if disk.device.isDevice { disk.device.dropCache(0..<disk.device.byteCount) }
-        let mounted = disk.mountPointsReadWrite
-        let covered = usesSnapshots ? try SnapshotSource.coveredMounts(of: disk.device) : []
-        let left = mounted.filter { !covered.contains($0) }
+        let left = disk.uses.compactMap { use -> String? in
+            guard case .mounted(_, let place, false) = use else { return nil }
+            return usesSnapshots && SnapshotSource.covers(use) ? nil : place
+        }
         if !left.isEmpty, !allowMounted { throw Self.refusal(disk.identity.path, left, usesSnapshots) }
         // What the mount table does not name (a member of a larger filesystem, another mount namespace) the kernel knows.
         if !allowMounted, !usesSnapshots, disk.uses.isEmpty, disk.isHeld {
@@ -33,14 +33,9 @@ final class CaptureSource {
                     + "with --allow-mounted")
         }
         mountedReadWrite = left
-        let base: any BlockReader
-        if usesSnapshots {
-            let source = try SnapshotSource.begin(device: disk.device, note: Console.message)
-            (snapshots, base, patches) = (source, source.reader, source.patches)
-        } else {
-            (snapshots, base, patches) = (nil, disk.device, [:])
-        }
-        reader = rescues ? RescueReader(base, note: Console.message) : base
+        snapshots = usesSnapshots ? try SnapshotSource.begin(device: disk.device, note: Console.message) : nil
+        let base = snapshots?.reader ?? disk.device
+        reader = rescues ? RescueReader(base, note: { Console.message($0) }) : base
     }
 
     /// Every way to a source that holds still.

@@ -27,6 +27,9 @@ struct KeyOptions: ParsableArguments {
             advice: "give --password-file FILE, or set \(Self.variable)")
     }
 
+    /// Whether a file gives the password, so that one password is for all.
+    var isGiven: Bool { passwordFile != nil || Self.environmentFile != nil }
+
     /// The path in the environment; an empty one is none.
     private static var environmentFile: String? {
         SystemFacts.environment(variable).flatMap { $0.isEmpty ? nil : $0 }

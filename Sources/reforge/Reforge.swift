@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import CEarlyBoot
+import Imaging
 import LinuxSystem
 import RecoveryInit
 
@@ -45,7 +46,7 @@ struct Reforge: ParsableCommand {
         subcommands: [
             InspectCommand.self, CaptureCommand.self, RestoreCommand.self, VerifyCommand.self, BootRepairCommand.self,
             KeyCommand.self,
-            RecoverySessionCommand.self,
+            InitRepoCommand.self, SnapshotsCommand.self, RecoverySessionCommand.self, SnapshotGuardCommand.self,
         ])
 }
 
@@ -61,5 +62,15 @@ struct RecoverySessionCommand: ParsableCommand {
 
     func run() throws {
         throw ExitCode(RecoveryInit.runSession())
+    }
+}
+
+/// The process that removes LVM snapshots if the capture that made them dies; not for people.
+struct SnapshotGuardCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "snapshot-guard", shouldDisplay: false)
+    @Argument var tag: String
+
+    func run() throws {
+        throw ExitCode(SnapshotGuard.run(tag))
     }
 }

@@ -11,7 +11,8 @@ import SystemPackage
 
 struct RestoreCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "restore", abstract: "Restores an image or a snapshot onto a disk. Everything on that disk is lost.",
+        commandName: "restore",
+        abstract: "Restores an image or a snapshot onto a disk. Everything on that disk is lost.",
         discussion: """
             Shows the plan first, and asks for the serial number or name of the target before anything is written.
             Until the last step the target boots nothing; an interrupted restore goes on with the same command.
@@ -32,7 +33,8 @@ struct RestoreCommand: ParsableCommand {
             warnings, incomplete, seconds.
             """)
 
-    @Argument(help: "An image, a snapshot (REPO@latest, REPO@HOST/latest, REPO@ID, REPO@TIME), or - for standard input.")
+    @Argument(
+        help: "An image, a snapshot (REPO@latest, REPO@HOST/latest, REPO@ID, REPO@TIME), or - for standard input.")
     var image: String
     @Argument(help: "The target: a block device, or a raw image file whose length is the disk's size.") var disk: String
     @Option(help: "keep: sizes as captured. grow: the last partition that can grow takes what the target adds.")
@@ -50,7 +52,10 @@ struct RestoreCommand: ParsableCommand {
     @OptionGroup var keyOptions: KeyOptions
 
     func validate() throws {
-        if delta, discard { throw ValidationError("--delta and --discard exclude each other: trimmed sectors hold nothing to compare with") }
+        if delta, discard {
+            throw ValidationError(
+                "--delta and --discard exclude each other: trimmed sectors hold nothing to compare with")
+        }
         if image == "-", verifyFirst {
             throw ValidationError("--verify-first needs an image that can be read twice, not -")
         }

@@ -42,7 +42,9 @@ struct VerifyCommand: ParsableCommand {
         var value: Double
         init(value: Double) { self.value = value }
         init?(argument: String) {
-            guard let value = Double(argument.hasSuffix("%") ? String(argument.dropLast()) : argument), value > 0, value <= 100 else {
+            guard let value = Double(argument.hasSuffix("%") ? String(argument.dropLast()) : argument), value > 0,
+                value <= 100
+            else {
                 return nil
             }
             self.value = value
@@ -62,10 +64,6 @@ struct VerifyCommand: ParsableCommand {
     func run() throws {
         try CommandRun.run(json: json) {
             let keys = KeyRing(keyOptions)
-            if Repository.isRepository(FilePath(image)) {
-                return try verify(FilePath(image), nil, keys)
-            }
-            if let selector = try SnapshotSelector.parse(image) { return try verify(selector.repository, selector, keys) }
             if readData != nil, image != "-" {
                 Console.message("an image is always read whole: --read-data changes nothing")
             }
@@ -91,26 +89,6 @@ struct VerifyCommand: ParsableCommand {
             for hole in holes { Console.message("warning: \(input.reader.header.manifest.unreadableText(hole))") }
         }
         return .done
-    }
-
-    private func verify(_ path: FilePath, _ selector: SnapshotSelector?, _ keys: KeyRing) throws -> ExitStatus {
-        let (repository, lock) = try OpenedRepository.open(path, keys, .verify)
-        defer { lock.release() }
-        var ids: [ContentHash]?
-        if let selector, selector.choice != .repository {
-            ids = [try OpenedRepository.find(selector, in: repository).info.id]
-        }
-        let progress = Progress()
-        let display = ProgressDisplay(progress)
-        let report: VerifyReport
-        do {
-            defer { display.end() }
-            report = try repository.verify(readDataPercent: readData?.value, snapshots: ids) { done, total in
-                progress.show("verify", done: done, total: total)
-            }
-        }
-        if json { try Console.json(report) } else { try Console.result(report.text) }
-        return report.isWhole ? .done : .badImage
     }
 
     /// Reads and checks all of an image.
