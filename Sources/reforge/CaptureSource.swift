@@ -35,7 +35,9 @@ final class CaptureSource {
         mountedReadWrite = left
         snapshots = usesSnapshots ? try SnapshotSource.begin(device: disk.device, note: Console.message) : nil
         let base = snapshots?.reader ?? disk.device
-        reader = rescues ? RescueReader(base, note: { Console.message($0) }) : base
+        // Past the cache, a bad sector costs no more than itself.
+        let sectors = snapshots == nil && disk.device.isDevice ? DirectReader(disk.device) : nil
+        reader = rescues ? RescueReader(base, sectors: sectors, note: { Console.message($0) }) : base
     }
 
     /// Every way to a source that holds still.

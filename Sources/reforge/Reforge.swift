@@ -33,14 +33,25 @@ struct Reforge: ParsableCommand {
               reforge capture /dev/sda - | ssh store 'cat > laptop.img.zst'
               ssh store cat laptop.img.zst | reforge restore - /dev/nvme0n1 --yes
 
+            Every night into a repository, where only what has changed takes room; look, thin out, check, roll back:
+
+              reforge init-repo /mnt/backup/repo
+              reforge capture /dev/sda /mnt/backup/repo@
+              reforge snapshots /mnt/backup/repo
+              reforge forget /mnt/backup/repo --keep-daily 7 --keep-monthly 12 && reforge prune /mnt/backup/repo
+              reforge verify /mnt/backup/repo --read-data=10
+              reforge restore /mnt/backup/repo@latest /dev/sda --delta
+
             An image is a plain .zst file of the raw disk; it comes back without Reforge too:
 
               zstd -dc laptop.img.zst | dd of=/dev/nvme0n1 bs=4M
 
-            A DISK is a block device or a raw image file. Exit codes: 0 done; 64 usage; 65 damaged or foreign image; \
-            66 no such disk or image; 70 the data is complete, but growing or boot repair failed or is pending; \
+            A DISK is a block device or a raw image file. An IMAGE is an image, a snapshot (REPO@ID, REPO@latest, REPO@HOST/latest, \
+            REPO@HOST/DISK/latest, REPO@2026-11-22T15:00), or a raw .img, .img.xz or .img.zst that somebody else made.
+
+            Exit codes: 0 done; 64 usage; 65 damaged or foreign image; 66 no such disk, image or snapshot; 70 the data is complete, but growing or boot repair failed or is pending; \
             73 cannot create the output; 74 read or write error; 75 interrupted, the same command goes on; \
-            77 refused for safety; 78 settings match no or several disks.
+            77 refused for safety, or a wrong password; 78 settings match no or several disks or snapshots.
             """,
         version: ProgramVersion.text,
         subcommands: [

@@ -147,16 +147,21 @@ struct RestoreCommand: ParsableCommand {
                 try Console.json(report)
             } else {
                 try Console.result(
-                    Self.text(plan, stream.header.manifest, repairsBoot: repairsBoot(stream.header.manifest)))
+                    Self.text(
+                        plan, stream.header.manifest, isSnapshot: input.snapshot != nil,
+                        repairsBoot: repairsBoot(stream.header.manifest)))
                 if let unfinished { Console.message(unfinished.description) }
             }
             return nil
         }
-        Console.message(Self.text(plan, stream.header.manifest, repairsBoot: repairsBoot(stream.header.manifest)))
+        Console.message(
+            Self.text(
+                plan, stream.header.manifest, isSnapshot: input.snapshot != nil,
+                repairsBoot: repairsBoot(stream.header.manifest)))
         if let unfinished { Console.message(unfinished.description) }
         if verifyFirst {
             let outcome = try VerifyCommand.verify(try CaptureInput.open(image, keys, operation: .verify))
-            Console.message("the image is whole: \(outcome.chunkCount) chunks")
+            Console.message("\(image) is whole: \(outcome.chunkCount) chunks")
         }
         try confirm(target)
         try TargetSafety.checkIdentity(target)
@@ -245,10 +250,10 @@ struct RestoreCommand: ParsableCommand {
     }
 
     /// The plan for a person.
-    static func text(_ plan: RestorePlan, _ manifest: Manifest, repairsBoot: Bool) -> String {
+    static func text(_ plan: RestorePlan, _ manifest: Manifest, isSnapshot: Bool, repairsBoot: Bool) -> String {
         let target = plan.target
         var lines = [
-            "Image of \(manifest.disk.path) (\(manifest.disk.model ?? "no model"), \(ByteText.rounded(manifest.geometry.byteCount))), "
+            "\(isSnapshot ? "Snapshot" : "Image") of \(manifest.disk.path) (\(manifest.disk.model ?? "no model"), \(ByteText.rounded(manifest.geometry.byteCount))), "
                 + "made \(manifest.started)",
             "Target \(target.path): \(target.model ?? "no model"), serial \(target.serial ?? "none"), "
                 + "\(ByteText.rounded(plan.geometry.byteCount)), attached by \(target.transport)",

@@ -13,7 +13,7 @@ import TestSupport
 /// A small disk with a GPT made by sfdisk, random contents, and maps that are known because they are made up.
 struct MadeUpDisk {
     let bytes: [UInt8]
-    let header: ImageHeader
+    var header: ImageHeader
     let chunkByteCount = 64 << 10
 
     static let byteCount = 12 << 20

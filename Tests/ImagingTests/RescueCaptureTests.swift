@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import ImageStore
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import Imaging
+
+/// A disk with holes: what can be read comes back, and the image says where the holes are.
+@Suite struct RescueCaptureTests {
+    private let seed = UInt64.random(in: .min ... .max)
+
+    /// Bad sectors inside partition one, in use and not.
+    private func damaged(_ made: MadeUpDisk, _ random: inout SeededGenerator) -> (MemoryDisk, [ByteRange]) {
+        let disk = MemoryDisk(made.bytes)
+        let sectors = Set((0..<20).map { _ in UInt64.random(in: 2048..<8192, using: &random) }).sorted()
+        for sector in sectors { disk.makeUnreadable(sector * 512..<(sector + 1) * 512) }
+        return (disk, sectors.map { $0 * 512..<($0 + 1) * 512 })
+    }
+
+    @Test func holesAreRecordedAndEverythingElseComesBack() throws {
+        var random = SeededGenerator(seed: seed)
+        let scratch = try ScratchFolder()
+        let path = scratch.path.appending("image")
+        var made = try MadeUpDisk(seed: seed)
+        made.header.manifest.incompatibleFeatures = [Manifest.unreadableFeature]
+        let (disk, bad) = damaged(made, &random)
+        let region = try #require(made.header.manifest.regions.firstIndex { $0.partition == 1 })
+        let start = made.header.manifest.regions[region].range.lowerBound
+        let used = made.header.maps[region]
+        let inUse = bad.flatMap { range in
+            used.ranges(in: range.lowerBound - start..<range.upperBound - start).map {
+                $0.lowerBound + start..<$0.upperBound + start
+            }
+        }
+        let output = try ImageOutput(path, overwrite: true)
+        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: made.header)
+        let outcome = try CaptureExecutor(
+            source: RescueReader(disk), plan: CapturePlan(header: made.header, patches: [:]), progress: Progress()
+        ).run(writer)
+        try output.commit()
+        let recorded = AllocationMap(byteCount: disk.byteCount, unsorted: outcome.unreadable)
+        #expect(recorded == AllocationMap(byteCount: disk.byteCount, unsorted: inUse), "seed \(seed)")
+        let image = try ImageFile(path)
+        #expect(image.lateFacts.unreadable == recorded.ranges)
+        // All that could be read is right, and the holes are zeros.
+        let target = MemoryDisk(byteCount: MadeUpDisk.byteCount)
+        let plan = try made.plan(targetByteCount: MadeUpDisk.byteCount)
+        let (_, restored) = try restore(path, onto: target, plan: plan)
+        #expect(inUse.isEmpty || restored.warnings.contains { $0.contains("partition 1") }, "seed \(seed)")
+        let bytes = target.bytes
+        let expected = made.expected(plan, targetByteCount: MadeUpDisk.byteCount)
+        let wrong = expected.indices.first { index in
+            guard let byte = expected[index] else { return false }
+            let isHole = recorded.covers(UInt64(index)..<UInt64(index) + 1)
+            return bytes[index] != (isHole ? 0 : byte)
+        }
+        #expect(wrong == nil, "byte \(wrong ?? 0), seed \(seed)")
+    }
+
+    @Test func withoutRescueTheFirstErrorEndsTheCapture() throws {
+        var random = SeededGenerator(seed: seed)
+        let scratch = try ScratchFolder()
+        let made = try MadeUpDisk(seed: seed, allUsed: true)
+        let (disk, bad) = damaged(made, &random)
+        do {
+            _ = try made.capture(to: scratch.path.appending("image"), source: disk)
+            Issue.record("a disk with holes was captured, seed \(seed)")
+        } catch let error as ImagingError {
+            guard case .block(let block) = error else { throw error }
+            // The first in order of place may not be the first that a worker meets: but it is one of the chunks with one.
+            #expect(bad.contains { $0.overlaps(block.offset..<block.offset + block.byteCount) }, "seed \(seed)")
+        }
+    }
+}
