@@ -10,7 +10,7 @@ import Testing
 @testable import ImageStore
 
 /// A small made-up disk: a gap, a partition with a map, a gap.
-struct MadeUpCapture {
+struct MadeUpDiskCapture {
     var header: ImageHeader
     var bytes: [UInt8]
 
@@ -170,7 +170,7 @@ extension Repository {
     /// What a snapshot gives back, with the repository opened anew.
     static func restore(_ id: ContentHash, at path: FilePath, keys: MasterKeys?) throws -> [UInt8] {
         let repository = try Repository.open(at: path, keys: keys)
-        return try MadeUpCapture.read(try repository.reader(try repository.snapshot(id)))
+        return try MadeUpDiskCapture.read(try repository.reader(try repository.snapshot(id)))
     }
 
     /// Names of all files below, with their lengths.

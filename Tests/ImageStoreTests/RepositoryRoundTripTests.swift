@@ -18,8 +18,8 @@ import Testing
         let path = scratch.path.appending("repository")
         let keys = Self.keys(isEncrypted)
         let repository = try Repository.create(
-            at: path, chunkByteCount: MadeUpCapture.chunkByteCount, keys: keys)
-        let first = try MadeUpCapture(&random)
+            at: path, chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: keys)
+        let first = try MadeUpDiskCapture(&random)
         let summary = try first.capture(into: repository)
         #expect(summary.newByteCount > 0, "seed \(seed)")
         #expect(try Repository.restore(summary.id, at: path, keys: keys) == first.bytes, "seed \(seed)")

@@ -71,7 +71,8 @@ struct IndexEnd {
     func tableOffsets(_ actualByteCount: UInt64) throws(ParsingError) -> [UInt64] {
         // What the numbers count takes a byte of the file at least: no sum below overflows then.
         guard fileByteCount == actualByteCount, entryCount <= actualByteCount, packCount <= actualByteCount,
-            filterByteCount <= actualByteCount, filterByteCount % 8 == 0, actualByteCount < 1 << 50,
+            filterByteCount <= actualByteCount, filterByteCount >= 8, filterByteCount % 8 == 0,
+            actualByteCount < 1 << 50,
             filterHashCount >= 1, filterHashCount <= 64, packCount <= UInt64(UInt32.max), packCount <= entryCount
         else { throw .invalid(what: "the numbers in its end") }
         var offsets = [(pageCount + 1) * UInt64(RepositoryFormat.pageByteCount)]
@@ -129,7 +130,8 @@ final class IndexFile: Sendable {
             pageCount = end.pageCount
             func table(_ index: Int, _ what: String, _ byteCount: UInt64) throws -> [UInt8] {
                 var bytes: [UInt8] = []
-                bytes.reserveCapacity(Int(byteCount))
+                // No more at once than is sure to be in the file: the checksums come with the bytes.
+                bytes.reserveCapacity(min(Int(byteCount), 64 << 20))
                 var position = offsets[index]
                 var part: UInt64 = 0
                 while bytes.count < Int(byteCount) {

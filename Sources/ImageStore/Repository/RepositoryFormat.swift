@@ -37,6 +37,8 @@ public enum RepositoryFormat {
     static let pieceChunkCount = 1024
     /// The longest content of a list piece or map piece, in bytes.
     static let largestPiece = 32 << 20
+    /// The most ranges that the maps of a snapshot have together: 256 MiB in memory.
+    static let largestMapRangeCount = 1 << 24
     /// The longest payload of a snapshot, in bytes.
     static let largestSnapshot = 256 << 20
 }

@@ -41,6 +41,7 @@ public final class SnapshotReader: CaptureReader {
         let chunkByteCount = snapshot.manifest.chunkByteCount
         chunk = UInt64(chunkByteCount)
         var maps: [AllocationMap] = []
+        var rangeCount = 0
         for (region, pieces) in zip(snapshot.manifest.regions, snapshot.regions) {
             var map = AllocationMap(byteCount: region.range.byteCount)
             do {
@@ -48,6 +49,9 @@ public final class SnapshotReader: CaptureReader {
                     try MapPiece.insert(
                         try blobs.content(id, .map, limit: RepositoryFormat.largestPiece),
                         span: Snapshot.span(ofPiece: index, region, chunkByteCount), into: &map)
+                    guard map.ranges.count <= RepositoryFormat.largestMapRangeCount - rangeCount else {
+                        throw ParsingError.invalid(what: "a map's number of ranges")
+                    }
                 }
                 guard map.usedByteCount == region.usedByteCount else {
                     throw ParsingError.invalid(what: "a map's number of used bytes")
@@ -58,6 +62,7 @@ public final class SnapshotReader: CaptureReader {
                     name: name, what: "the allocation map: \(error)", fileOffset: 0, disk: region.range,
                     partition: region.partition)
             }
+            rangeCount += map.ranges.count
             maps.append(map)
         }
         header = ImageHeader(manifest: snapshot.manifest, maps: maps)

@@ -267,10 +267,12 @@ public final class SnapshotWriter: CaptureSink {
     private func spill(_ state: inout State) throws {
         try finishPack(&state)
         try publisher.drain()
+        let file = try write(index.freshEntries())
+        // All that was committed is in an index now.
         _ = publisher.takeCommitted()
         state.unindexedByteCount = 0
         state.lastSpill = SystemFacts.monotonicSeconds()
-        guard let file = try write(index.freshEntries()) else { return }
+        guard let file else { return }
         state.statistics.storedByteCount += file.byteCount
         index.replace([], by: file, clearsFresh: true)
         try addOwn(file, &state)

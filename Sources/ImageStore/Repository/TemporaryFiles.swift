@@ -5,11 +5,16 @@ import SystemPackage
 
 /// The files in `tmp/`: each says in its name which process writes it, so that what a killed one left can be told.
 enum TemporaryFiles {
-    /// `BOOT-PID-TIME`: eight digits for this boot of this machine (and its process namespace), the process, and
-    /// when it began the file, in seconds since 1970.
+    /// `BOOT-PID-TICKS-TIME`: eight digits for this boot of this machine (and its process namespace), the process,
+    /// when it was started, and when it began the file, in seconds since 1970.
     static var suffix: String {
-        "\(bootToken)-\(SystemFacts.processID)-\(SystemFacts.unixSeconds())"
+        "\(bootToken)-\(ownProcess)-\(SystemFacts.unixSeconds())"
     }
+
+    private static let ownProcess: String = {
+        let process = SystemFacts.processID
+        return "\(process)-\(ProcessFacts.startTicks(of: process) ?? 0)"
+    }()
 
     /// Names a boot of a machine: process numbers mean something only inside it.
     static let bootToken: String = {
@@ -40,8 +45,9 @@ enum TemporaryFiles {
 
     private static func isStale(_ name: String) -> Bool {
         let parts = name.split(separator: ".").last?.split(separator: "-") ?? []
-        guard parts.count == 3, let process = Int32(parts[1]), let began = Int64(parts[2]) else { return false }
-        if parts[0] == bootToken { return !Files.exists(FilePath("/proc/\(process)")) }
+        guard parts.count == 4, let process = Int32(parts[1]), let ticks = UInt64(parts[2]), let began = Int64(parts[3])
+        else { return false }
+        if parts[0] == bootToken { return ProcessFacts.startTicks(of: process) != ticks }
         let (age, isAbsurd) = SystemFacts.unixSeconds().subtractingReportingOverflow(began)
         return !isAbsurd && age > foreignAgeSeconds
     }
