@@ -54,8 +54,9 @@ public final class CaptureContents: BlockReader {
     private let thread: WorkerThread
     private let state = Mutex(State())
 
-    /// Presents a capture from its first record on. The reader belongs to it from now on.
-    public init(_ reader: sending any CaptureReader) throws {
+    /// Presents a capture from its first record on. The reader belongs to it from now on: its thread is the only one to
+    /// touch it (not `sending`: who opened a reader also holds what it reads from).
+    public init(_ reader: any CaptureReader) throws {
         let manifest = reader.header.manifest
         byteCount = manifest.geometry.byteCount
         logicalSectorSize = manifest.geometry.logicalSectorSize

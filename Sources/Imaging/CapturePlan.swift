@@ -13,6 +13,12 @@ public struct CapturePlan: Sendable {
     /// mark of a hibernation image.
     public var patches: [UInt64: [UInt8]]
 
+    /// From parts; a copy of a capture patches nothing.
+    public init(header: ImageHeader, patches: [UInt64: [UInt8]] = [:]) {
+        self.header = header
+        self.patches = patches
+    }
+
     /// The bytes that will be read.
     public var usedByteCount: UInt64 { header.maps.reduce(0) { $0 + $1.usedByteCount } }
 }

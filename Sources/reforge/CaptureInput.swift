@@ -3,6 +3,7 @@ import Codecs
 import DiskModel
 import Filesystems
 import ImageStore
+import Imaging
 import LinuxSystem
 import SystemPackage
 
@@ -63,15 +64,38 @@ struct CaptureInput {
         let status: Stat
         do { status = try Stat(path) } catch { throw SystemCallError("open", text, error) }
         byteCount = status.type == .regular ? UInt64(max(0, status.size)) : nil
-        let file = HeldFile(try ImageFile.openForStreaming(text))
-        let image = try ImageFile(path)
-        let stream = try ImageStreamReader(file.descriptor.raw, name: text)
-        guard image.header == stream.header else {
-            throw CommandFailure(.badImage, "\(text) changed while it was looked at")
+        let kind = try CaptureInputKind.detect(path)
+        switch kind {
+        case .image, .encryptedImage:
+            let file = HeldFile(try ImageFile.openForStreaming(text))
+            let image = try ImageFile(path)
+            let stream = try ImageStreamReader(file.descriptor.raw, name: text)
+            // What is restored is what is read from here on: the file may have been replaced since it was checked.
+            guard image.header == stream.header else {
+                throw CommandFailure(.badImage, "\(text) changed while it was looked at")
+            }
+            reader = stream
+            ending = CaptureEnding(id: image.footer.imageID, lateFacts: image.lateFacts)
+            held = [file]
+        case .xzImage:
+            (reader, ending, held) = (try XZImageReader(path), nil, [])
+        case .foreignRaw, .foreignXZ, .foreignZstd:
+            (reader, ending, held) = (try Self.foreign(path, kind), nil, [])
+        case .unknown(let why):
+            throw ImageError.foreign(name: text, why: why)
         }
-        reader = stream
-        ending = CaptureEnding(id: image.footer.imageID, lateFacts: image.lateFacts)
-        held = [file]
+    }
+}
+
+extension CaptureInput {
+    /// A raw image that somebody else made. One without an index is read through first for its length.
+    private static func foreign(_ path: FilePath, _ kind: CaptureInputKind) throws -> ForeignImageReader {
+        let progress = Progress()
+        let display = ProgressDisplay(progress)
+        defer { display.end() }
+        return try ForeignImageReader(
+            path, kind: kind, progress: { progress.show("read for its length", done: $0, total: $1) },
+            table: { try? PartitionTableReader.read($0) })
     }
 }
 
@@ -151,7 +175,7 @@ enum OpenedRepository {
 
     /// The snapshot that a person means. Damaged ones are said, and do not hide the others.
     static func find(_ selector: SnapshotSelector, in repository: Repository) throws -> Snapshot {
-        let (whole, damaged) = try repository.snapshotInfos()
+        let (whole, damaged) = repository.snapshotInfos()
         for one in damaged { Console.message("warning: the snapshot \(one.name) cannot be read: \(one.error)") }
         return try repository.snapshot(try selector.resolve(in: whole).id)
     }

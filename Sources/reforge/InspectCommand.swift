@@ -51,11 +51,10 @@ struct InspectCommand: ParsableCommand {
         let status: Stat
         do { status = try Stat(path) } catch { throw SystemCallError("open", path.string, error) }
         guard status.type == .regular else { return false }
-        let file = try OwnedDescriptor.open(path, .readOnly)
-        do {
-            _ = try ImageStreamReader(file.raw, name: disk)
-            return true
-        } catch .foreign { return false }
+        switch try CaptureInputKind.detect(path) {
+        case .image, .encryptedImage, .xzImage, .foreignXZ, .foreignZstd: return true
+        case .foreignRaw, .unknown: return false
+        }
     }
 }
 

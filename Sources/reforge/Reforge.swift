@@ -57,7 +57,8 @@ struct Reforge: ParsableCommand {
         subcommands: [
             InspectCommand.self, CaptureCommand.self, RestoreCommand.self, VerifyCommand.self, BootRepairCommand.self,
             KeyCommand.self,
-            InitRepoCommand.self, SnapshotsCommand.self, RecoverySessionCommand.self, SnapshotGuardCommand.self,
+            InitRepoCommand.self, SnapshotsCommand.self, CopyCommand.self, RecoverySessionCommand.self,
+            SnapshotGuardCommand.self,
         ])
 }
 

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import Codecs
+import DiskModel
+import ImageStore
+import Imaging
+import LinuxSystem
+import SystemPackage
+
+struct CopyCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "copy",
+        abstract: "Copies a snapshot or an image into another repository, or into one image file.",
+        discussion: """
+            Everything is read, checked and named anew in the destination; only what is missing there is written.
+
+            Examples:
+
+              reforge copy repo@latest /media/stick/laptop.img.zst
+              reforge copy laptop.img.zst repo@
+              reforge copy repo@ /mnt/offsite/repo@ --to-password-file offsite-password
+
+            The source REPO@ copies every snapshot that the destination does not have yet.
+
+            JSON fields: schema (1), copies [{source, id, readByteCount, newByteCount, deduplicatedByteCount, storedByteCount}], \
+            skipped, seconds.
+            """)
+
+    @Argument(help: "A snapshot, an image, - for standard input, or REPO@ for all its snapshots.") var source: String
+    @Argument(help: "REPO@, an image file, or - for standard output.") var destination: String
+    @Option(help: "The zstd compression level (1 to 22) in the destination.") var level = 3
+    @Flag(help: "Encrypt the image file that is written (.img.enc).") var encrypt = false
+    @Flag(help: "Replace an image that exists.") var overwrite = false
+    @Option(help: "The host, where the source does not say one.") var host: String?
+    @Flag(help: "Print one JSON object.") var json = false
+    @OptionGroup var keyOptions: KeyOptions
+    @Option(help: ArgumentHelp("A file with the password of the destination.", valueName: "file"))
+    var toPasswordFile: String?
+
+    private struct Report: Encodable {
+        struct Copy: Encodable {
+            var source: String
+            var id: String
+            var readByteCount: UInt64
+            var newByteCount: UInt64
+            var deduplicatedByteCount: UInt64
+            var storedByteCount: UInt64
+        }
+        var schema = 1
+        var copies: [Copy] = []
+        var skipped = 0
+        var seconds: Double = 0
+    }
+
+    func validate() throws {
+        guard ZstdCompressor.levels.contains(level) else { throw ValidationError("--level takes 1 to 22") }
+    }
+
+    func run() throws {
+        try CommandRun.run(json: json) {
+            let start = SystemFacts.monotonicSeconds()
+            let target = try CaptureDestination(destination)
+            let options = CaptureDestination.ImageOptions(isEncrypted: encrypt, isXZ: false, overwrite: overwrite)
+            try target.refuse(options)
+            let keys = KeyRing(keyOptions)
+            var toOptions = keyOptions
+            if let toPasswordFile { toOptions.passwordFile = toPasswordFile }
+            let targetKeys = KeyRing(toOptions)
+            var report = Report()
+            if let selector = try SnapshotSelector.parse(source), selector.choice == .repository {
+                guard case .repository(let path) = target else {
+                    throw CommandFailure(
+                        .usage, "an image holds one snapshot: say which one of \(source), as in \(source)latest")
+                }
+                try copyAll(selector.repository, to: path, keys, targetKeys, &report)
+            } else {
+                let input = try CaptureInput.open(source, keys)
+                report.copies.append(try copy(input, to: target, options, targetKeys))
+            }
+            report.seconds = SystemFacts.monotonicSeconds() - start
+            try show(report)
+            return .done
+        }
+    }
+
+    private func copyAll(
+        _ from: FilePath, to: FilePath, _ keys: KeyRing, _ targetKeys: KeyRing, _ report: inout Report
+    ) throws {
+        guard Files.realPath(from) != Files.realPath(to) else {
+            throw CommandFailure(.usage, "\(from) cannot be copied into itself")
+        }
+        let (repository, lock) = try OpenedRepository.open(from, keys, .restore)
+        defer { lock.release() }
+        let (whole, damaged) = repository.snapshotInfos()
+        let there = try OpenedRepository.open(to, targetKeys)
+        // The same capture has the same UUID wherever it is stored.
+        let known = Set(try there.snapshotIDs().compactMap { try? there.snapshot($0).manifest.imageUUID })
+        for info in whole {
+            if known.contains(try repository.snapshot(info.id).manifest.imageUUID) {
+                report.skipped += 1
+                continue
+            }
+            let input = try CaptureInput.open("\(from)@\(info.id)", keys)
+            report.copies.append(
+                try copy(
+                    input, to: .repository(to), .init(isEncrypted: false, isXZ: false, overwrite: false), targetKeys))
+        }
+        guard damaged.isEmpty else {
+            throw CommandFailure(
+                .badImage,
+                "\(damaged.count) snapshots of \(from) are damaged and were not copied; all others were: reforge verify \(from)"
+            )
+        }
+    }
+
+    private func copy(
+        _ input: CaptureInput, to target: CaptureDestination, _ options: CaptureDestination.ImageOptions,
+        _ targetKeys: KeyRing
+    ) throws -> Report.Copy {
+        var header = input.reader.header
+        header.manifest.level = level
+        header.manifest.codec = "zstd"
+        let opened: OpenedDestination
+        switch target {
+        case .stream: opened = try OpenedDestination.image(nil, header, options, targetKeys)
+        case .file(let path): opened = try OpenedDestination.image(path, header, options, targetKeys)
+        case .repository(let path):
+            let (repository, lock) = try OpenedRepository.open(path, targetKeys, .copy)
+            header.manifest.chunkByteCount = repository.configuration.chunkByteCount
+            opened = try OpenedDestination.snapshot(
+                repository, lock: lock, header,
+                host: host ?? input.snapshot?.info.host ?? header.manifest.machine.hostName.flatMap(CapturedHost.clean)
+                    ?? CapturedHost.clean(header.manifest.machine.product) ?? "unknown",
+                disk: input.snapshot?.info.disk ?? CapturedHost.disk(header.manifest.disk),
+                tags: input.snapshot?.info.tags ?? header.manifest.tags, level: level)
+        }
+        let contents = try CaptureContents(input.reader)
+        let progress = Progress()
+        let display = ProgressDisplay(progress)
+        defer { display.end() }
+        var ending: CaptureEnding?
+        // The end of a source confirms all of it: nothing is published before it was reached.
+        let executor = CaptureExecutor(
+            source: contents, plan: CapturePlan(header: header), progress: progress)
+        let outcome = try opened.run(
+            executor, beforeEnd: { ending = try contents.finish() },
+            facts: { ending?.lateFacts ?? LateFacts(ended: header.manifest.started) })
+        return Report.Copy(
+            source: input.text, id: outcome.summary.id.description, readByteCount: outcome.readByteCount,
+            newByteCount: outcome.summary.newByteCount,
+            deduplicatedByteCount: outcome.summary.deduplicatedByteCount,
+            storedByteCount: outcome.summary.storedByteCount)
+    }
+
+    private func show(_ report: Report) throws {
+        if json {
+            let text = String(decoding: try JSONText.encode(report, pretty: true), as: UTF8.self)
+            destination == "-" ? Console.message(text) : try Console.result(text)
+            return
+        }
+        for copy in report.copies {
+            let line =
+                "copied \(copy.source): \(ByteText.rounded(copy.readByteCount)) read, \(ByteText.rounded(copy.newByteCount)) new, "
+                + "\(ByteText.rounded(copy.deduplicatedByteCount)) there already, \(ByteText.rounded(copy.storedByteCount)) stored; "
+                + "id \(copy.id.prefix(16))…"
+            destination == "-" ? Console.message(line) : try Console.result(line)
+        }
+        if report.skipped > 0 { Console.message("\(report.skipped) snapshots were there already") }
+    }
+}
