@@ -15,9 +15,14 @@ public struct ImageFile: Sendable {
     public let footer: ImageFooter
     /// The late facts.
     public let lateFacts: LateFacts
+    /// Whether it is encrypted.
+    public let isEncrypted: Bool
 
     /// Opens an image and checks its header, index and footer.
-    public init(_ path: FilePath) throws(ImageError) {
+    /// - Parameter unlock: asked for the keys of an encrypted image.
+    public init(
+        _ path: FilePath, unlock: EncryptedImage.Unlock = EncryptedImage.withoutPassword
+    ) throws(ImageError) {
         self.path = path
         let name = path.string
         let file = try Self.openForStreaming(path.string)
@@ -25,53 +30,28 @@ public struct ImageFile: Sendable {
         do { byteCount = UInt64(max(0, try Stat(file.raw).size)) } catch {
             throw .system(SystemCallError("inspect", name, error))
         }
-        let stream = try ImageStreamReader(file.raw, name: name)
+        let stream = try ImageStreamReader(file.raw, name: name, unlock: unlock)
         header = stream.header
-        let footerFrame = 8 + ImageFormat.footerByteCount
-        let reader = PositionedReader(file: file.raw, name: name, byteCount: byteCount)
-        do {
-            guard byteCount > UInt64(footerFrame) else { throw ImageError.truncated(name: name, at: byteCount) }
-            let end = try reader.frame(at: byteCount - UInt64(footerFrame), limit: ImageFormat.footerByteCount)
-            footer = try ImageFooter(payload: end.payload)
-        } catch let error as ImageError {
-            throw error
-        } catch {
-            // No footer at the end: the usual cause is a copy that was cut off.
-            throw .truncated(name: name, at: byteCount)
-        }
-        do {
-            guard footer.fileByteCount == byteCount else { throw ParsingError.invalid(what: "the footer's length") }
-            var identity = stream.headerIdentity
-            var position = footer.indexOffset
-            var count: UInt64 = 0
-            while count < footer.recordCount {
-                let (payload, next) = try reader.frame(
-                    at: position, limit: 4 + ImageFormat.indexEntriesPerFrame * ImageFormat.indexEntryByteCount)
-                let entries = Array(payload.dropFirst(4))
-                guard Array(payload.prefix(4)) == ImageFormat.indexTag, !entries.isEmpty,
-                    entries.count % ImageFormat.indexEntryByteCount == 0
-                else { throw ParsingError.invalid(what: "the index") }
-                identity.update(entries)
-                count += UInt64(entries.count / ImageFormat.indexEntryByteCount)
-                position = next
-            }
-            guard count == footer.recordCount, identity.finish() == footer.imageID, position == footer.lateFactsOffset
-            else {
-                throw ParsingError.invalid(what: "the index")
-            }
-            let late = try reader.frame(at: position, limit: 16 << 20).payload
-            let json = Array(late.dropFirst(4))
-            guard Array(late.prefix(4)) == ImageFormat.lateFactsTag, footer.lateFactsHash == ContentHash(of: json)
-            else {
-                throw ParsingError.invalid(what: "the late facts")
-            }
-            lateFacts = try JSONText.decode(LateFacts.self, json)
-        } catch let error as ImageError {
-            throw error
-        } catch {
+        isEncrypted = stream.isEncrypted
+        let footerByteCount = UInt64(stream.framing.frameByteCount(ImageFormat.footerByteCount))
+        guard byteCount > footerByteCount else { throw .truncated(name: name, at: byteCount) }
+        let reader = PositionedReader(file: file.raw, name: name, at: byteCount - footerByteCount)
+        // No footer at the end: the usual cause is a copy that was cut off.
+        guard
+            let payload = try reader.unlessDamaged({ reader throws(ImageError) in
+                try stream.framing.payload(.footer, limit: ImageFormat.footerByteCount, from: reader)
+            }), let found = try? ImageFooter(payload: payload)
+        else { throw .truncated(name: name, at: byteCount) }
+        guard found.fileByteCount == byteCount, found.indexOffset < byteCount else {
             throw .damaged(
-                name: name, what: "\(error)", fileOffset: footer.indexOffset, disk: nil, partition: nil)
+                name: name, what: "the footer's length", fileOffset: byteCount - footerByteCount, disk: nil,
+                partition: nil)
         }
+        reader.position = found.indexOffset
+        let end = try ImageEnd(
+            from: reader, stream.framing, recordCount: found.recordCount, headerIdentity: stream.headerIdentity)
+        footer = end.footer
+        lateFacts = end.lateFacts
     }
 
     /// Opens an image for reading front to back: a file, or standard input where `path` is `-`.
@@ -88,32 +68,33 @@ public struct ImageFile: Sendable {
     }
 }
 
-/// Frames at known places of a file.
-struct PositionedReader {
-    let file: FileDescriptor
+/// Bytes at known places of a file.
+final class PositionedReader: FrameSource {
+    private let file: FileDescriptor
     let name: String
-    let byteCount: UInt64
+    var position: UInt64
 
-    func frame(at offset: UInt64, limit: Int) throws -> (payload: [UInt8], next: UInt64) {
-        let head = try bytes(at: offset, count: 8)
-        guard try head.littleEndian(UInt32.self, at: 0) == ImageFormat.skippableMagic else {
-            throw ParsingError.invalid(what: "a frame's mark")
-        }
-        let count = Int(try head.littleEndian(UInt32.self, at: 4))
-        guard count <= limit else { throw ParsingError.invalid(what: "a frame of \(count) bytes") }
-        return (try bytes(at: offset + 8, count: count), offset + 8 + UInt64(count))
+    init(file: FileDescriptor, name: String, at position: UInt64) {
+        self.file = file
+        self.name = name
+        self.position = position
     }
 
-    private func bytes(at offset: UInt64, count: Int) throws -> [UInt8] {
-        guard offset <= byteCount, UInt64(count) <= byteCount - offset else {
-            throw ImageError.truncated(name: name, at: byteCount)
-        }
-        var result = [UInt8](repeating: 0, count: count)
+    func bytes(_ byteCount: Int) throws(ImageError) -> [UInt8] {
+        var result = [UInt8](repeating: 0, count: byteCount)
         let outcome = unsafe result.withUnsafeMutableBytes { buffer in
-            Result { () throws(ImageError) in unsafe try Self.fill(buffer, file, at: offset, name: name) }
+            Result { () throws(ImageError) in unsafe try Self.fill(buffer, file, at: position, name: name) }
         }
         try outcome.get()
+        position += UInt64(byteCount)
         return result
+    }
+
+    /// What `body` reads; `nil` where the bytes are not what they should be. A system that fails to read is an error.
+    func unlessDamaged<Result>(
+        _ body: (PositionedReader) throws(ImageError) -> Result
+    ) throws(ImageError) -> Result? {
+        do { return try body(self) } catch .damaged, .truncated { return nil }
     }
 
     /// Fills all of `target` from a place of a file.

@@ -5,7 +5,7 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// Reads an image front to back, from a file or a pipe, and believes nothing before it is checked: records must follow
+/// Reads an image front to back, plain or encrypted, from a file or a pipe, and believes nothing before it is checked: records must follow
 /// the regions without holes, and the end must confirm every record that was seen.
 public final class ImageStreamReader: CaptureReader {
     /// How messages call the image.
@@ -20,8 +20,10 @@ public final class ImageStreamReader: CaptureReader {
         guard let footer, let lateFacts else { return nil }
         return CaptureEnding(id: footer.imageID, lateFacts: lateFacts)
     }
-    /// zstd frames, named by SHA-256.
-    public var coding: ChunkCoding { ChunkCoding(codec: .zstd(level: header.manifest.level)) }
+    /// zstd frames, named by SHA-256, sealed in an encrypted image.
+    public var coding: ChunkCoding { framing.coding(level: header.manifest.level) }
+    /// Whether it is encrypted.
+    public var isEncrypted: Bool { framing.sealer != nil }
     /// How much was read, in bytes.
     public var position: UInt64 { source.position }
 
@@ -29,21 +31,24 @@ public final class ImageStreamReader: CaptureReader {
     private var identity = ContentHash.Running()
     /// The identity up to the header, of the bytes as they are in the file: another encoder may have made them.
     let headerIdentity: ContentHash.Running
+    let framing: ImageFraming
+    private var sequence: RecordSequence
     private var recordCount: UInt64 = 0
-    private var diskPosition: UInt64 = 0
-    private var regionIndex = 0
     private var pending: (record: ChunkRecord, unread: Int)?
 
     /// Reads the header.
-    public init(_ descriptor: FileDescriptor, name: String) throws(ImageError) {
+    /// - Parameter unlock: asked for the keys of an encrypted image.
+    public init(
+        _ descriptor: FileDescriptor, name: String, unlock: EncryptedImage.Unlock = EncryptedImage.withoutPassword
+    ) throws(ImageError) {
         self.name = name
         source = ByteSource(descriptor, name: name)
-        guard let payload = try source.skippableFrame(limit: ImageHeader.largestPayload, isFirst: true) else {
-            throw .foreign(name: name, why: "it is empty")
-        }
-        header = try ImageHeader(payload: payload, name: name)
-        identity.update(payload)
+        let front = try ImageFront(from: source, unlock: unlock)
+        framing = front.framing
+        header = try ImageHeader(payload: front.headerPayload, name: name)
+        identity.update(front.headerPayload)
         headerIdentity = identity
+        sequence = RecordSequence(header)
     }
 
     /// The next record, or `nil` once the end was reached and everything was confirmed.
@@ -53,27 +58,26 @@ public final class ImageStreamReader: CaptureReader {
         if footer != nil { return nil }
         try passOver()
         let frameOffset = source.position
-        guard diskPosition < header.manifest.geometry.byteCount else {
+        guard !sequence.isAtEnd else {
             try readEnd()
             return nil
         }
-        guard let payload = try source.skippableFrame(limit: ImageFormat.recordByteCount) else {
-            throw .truncated(name: name, at: source.position)
-        }
+        let payload = try framing.payload(
+            .record, number: recordCount, limit: ImageFormat.recordByteCount, from: source)
         let record: ChunkRecord
         do {
             record = try ChunkRecord(payload: payload)
-            try check(record)
+            try sequence.check(record)
+            try checkStored(record)
         } catch {
             // Nothing of the record can be believed; but it must have been about what comes next.
-            throw damaged("\(error)", at: frameOffset, diskPosition..<nextBoundary)
+            throw damaged("\(error)", at: frameOffset, sequence.nextChunk)
         }
         var entry = payload
         entry.appendLittleEndian(frameOffset)
         identity.update(entry)
         recordCount += 1
-        diskPosition = record.range.upperBound
-        if diskPosition == header.manifest.regions[regionIndex].range.upperBound { regionIndex += 1 }
+        sequence.advance(over: record)
         pending = (record, record.storedByteCount)
         return record
     }
@@ -107,41 +111,21 @@ public final class ImageStreamReader: CaptureReader {
         }
     }
 
-    /// Where the chunk that starts at the position ends.
-    private var nextBoundary: UInt64 {
-        guard regionIndex < header.manifest.regions.count else { return diskPosition }
-        let end = header.manifest.regions[regionIndex].range.upperBound
-        return min(end, diskPosition.addingReportingOverflow(UInt64(header.manifest.chunkByteCount)).partialValue)
+    /// What is stored for a record must have a believable length.
+    private func checkStored(_ record: ChunkRecord) throws(ParsingError) {
+        if record.kind == .data {
+            let bound = ZstdCompressor.bound(Int(record.range.byteCount)) + (isEncrypted ? Sealer.overheadByteCount : 0)
+            guard record.storedByteCount > (isEncrypted ? Sealer.overheadByteCount : 0), record.storedByteCount <= bound
+            else { throw .invalid(what: "a chunk's length") }
+        } else {
+            let frames = runFrames(record).reduce(0) { $0 + ZeroFrame.frameByteCount(zeros: $1) }
+            guard record.storedByteCount == frames else { throw .invalid(what: "a run's length") }
+        }
     }
 
-    /// A record must be the next one: right place, right region, on the chunk grid, with a believable length.
-    private func check(_ record: ChunkRecord) throws(ParsingError) {
-        let manifest = header.manifest
-        guard regionIndex < manifest.regions.count, record.region == regionIndex,
-            record.range.lowerBound == diskPosition,
-            record.range.upperBound <= manifest.regions[regionIndex].range.upperBound
-        else { throw .invalid(what: "a record that does not follow the one before") }
-        let region = manifest.regions[regionIndex].range
-        let chunk = UInt64(manifest.chunkByteCount)
-        switch record.kind {
-        case .data:
-            guard record.range.upperBound == nextBoundary, record.storedByteCount > 0,
-                record.storedByteCount <= ZstdCompressor.bound(Int(record.range.byteCount))
-            else { throw .invalid(what: "a chunk's length") }
-        case .zero, .unused:
-            guard record.range.byteCount <= ImageFormat.longestRun,
-                record.range.upperBound == region.upperBound
-                    || (record.range.upperBound - region.lowerBound) % chunk == 0,
-                record.storedByteCount
-                    == ZeroRun.frameLengths(record.range.byteCount).reduce(
-                        0, { $0 + ZeroFrame.frameByteCount(zeros: $1) })
-            else { throw .invalid(what: "a run's length") }
-            // A run called unused must be unused: the map is the judge of what may be dropped.
-            let relative = record.range.lowerBound - region.lowerBound..<record.range.upperBound - region.lowerBound
-            guard record.kind == .zero || header.maps[regionIndex].ranges(in: relative).isEmpty else {
-                throw .invalid(what: "a run called unused where the map says used")
-            }
-        }
+    /// The contents of the frames behind a run's record; an encrypted image has none.
+    private func runFrames(_ record: ChunkRecord) -> [UInt64] {
+        isEncrypted ? [] : ZeroRun.frameLengths(record.range.byteCount)
     }
 
     /// Reads what is stored behind the last record where nobody else did. A run's frames have one form only.
@@ -152,7 +136,7 @@ public final class ImageStreamReader: CaptureReader {
             try source.skip(unread)
             return
         }
-        for length in ZeroRun.frameLengths(record.range.byteCount) {
+        for length in runFrames(record) {
             let offset = source.position
             let expected = ZeroFrame.bytes(zeros: length)
             guard try source.bytes(expected.count) == expected else {
@@ -162,57 +146,23 @@ public final class ImageStreamReader: CaptureReader {
     }
 
     private func readEnd() throws(ImageError) {
-        let indexOffset = source.position
-        do {
-            // The index repeats every record: the same identity must come out of both.
-            var indexIdentity = headerIdentity
-            var indexCount: UInt64 = 0
-            while indexCount < recordCount {
-                let payload = try nextFrame(4 + ImageFormat.indexEntriesPerFrame * ImageFormat.indexEntryByteCount)
-                let entries = Array(payload.dropFirst(4))
-                guard Array(payload.prefix(4)) == ImageFormat.indexTag, !entries.isEmpty,
-                    entries.count % ImageFormat.indexEntryByteCount == 0
-                else { throw damaged("the index", at: indexOffset, nil) }
-                indexIdentity.update(entries)
-                indexCount += UInt64(entries.count / ImageFormat.indexEntryByteCount)
-            }
-            let lateFactsOffset = source.position
-            let latePayload = try nextFrame(16 << 20)
-            guard Array(latePayload.prefix(4)) == ImageFormat.lateFactsTag else {
-                throw damaged("the late facts", at: lateFactsOffset, nil)
-            }
-            let json = Array(latePayload.dropFirst(4))
-            let footerOffset = source.position
-            let footer = try ImageFooter(payload: try nextFrame(ImageFormat.footerByteCount))
-            guard footer.imageID == identity.finish(), footer.imageID == indexIdentity.finish(),
-                footer.recordCount == recordCount, indexCount == recordCount, footer.indexOffset == indexOffset,
-                footer.lateFactsOffset == lateFactsOffset, footer.fileByteCount == source.position,
-                footer.lateFactsHash == ContentHash(of: json)
-            else { throw damaged("the footer does not confirm the records", at: footerOffset, nil) }
-            lateFacts = try JSONText.decode(LateFacts.self, json)
-            guard try source.isAtEnd() else { throw damaged("something follows the footer", at: source.position, nil) }
-            self.footer = footer
-        } catch let error as ImageError {
-            throw error
-        } catch {
-            throw damaged("the end of the image: \(error)", at: source.position, nil)
+        let end = try ImageEnd(from: source, framing, recordCount: recordCount, headerIdentity: headerIdentity)
+        // The index repeats every record: the same identity must come out of both.
+        guard end.footer.imageID == identity.finish() else {
+            throw damaged("the footer does not confirm the records", at: source.position, nil)
         }
-    }
-
-    private func nextFrame(_ limit: Int) throws(ImageError) -> [UInt8] {
-        guard let payload = try source.skippableFrame(limit: limit) else {
-            throw .truncated(name: name, at: source.position)
-        }
-        return payload
+        guard try source.isAtEnd() else { throw damaged("something follows the footer", at: source.position, nil) }
+        lateFacts = end.lateFacts
+        footer = end.footer
     }
 }
 
 /// Bytes of a file or a pipe, front to back.
-final class ByteSource {
+final class ByteSource: FrameSource {
     let descriptor: FileDescriptor
     /// Whether it is a file, in which any place can be read at any time.
     let isSeekable: Bool
-    private let name: String
+    let name: String
     private var buffer: [UInt8] = []
     private var start = 0
     private(set) var position: UInt64 = 0
@@ -221,30 +171,6 @@ final class ByteSource {
         self.descriptor = descriptor
         self.name = name
         isSeekable = (try? Stat(descriptor))?.type == .regular
-    }
-
-    /// The payload of a skippable frame of ours; `nil` at the end of the input.
-    func skippableFrame(limit: Int, isFirst: Bool = false) throws(ImageError) -> [UInt8]? {
-        if try isAtEnd() { return nil }
-        let offset = position
-        let head: [UInt8]
-        do { head = try bytes(8) } catch .truncated where isFirst {
-            throw .foreign(name: name, why: "it is too short")
-        }
-        do {
-            guard try head.littleEndian(UInt32.self, at: 0) == ImageFormat.skippableMagic else {
-                throw ParsingError.invalid(what: "a frame's mark")
-            }
-            let byteCount = Int(try head.littleEndian(UInt32.self, at: 4))
-            guard byteCount <= limit else { throw ParsingError.invalid(what: "a frame of \(byteCount) bytes") }
-            return try bytes(byteCount)
-        } catch let error as ImageError {
-            throw error
-        } catch {
-            throw isFirst
-                ? .foreign(name: name, why: "it does not start like one")
-                : .damaged(name: name, what: "\(error)", fileOffset: offset, disk: nil, partition: nil)
-        }
     }
 
     func bytes(_ byteCount: Int) throws(ImageError) -> [UInt8] {

@@ -5,12 +5,13 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// Writes an image front to back; never seeks, so that it can go into a pipe.
+/// Writes an image front to back, plain or encrypted; never seeks, so that it can go into a pipe.
 public final class ImageWriter: CaptureSink, @unchecked Sendable {
     // @unchecked: what changes is touched only by the one thread that appends.
     private let output: FileDescriptor
     private let name: String
-    /// zstd frames, named by SHA-256.
+    private let framing: ImageFraming
+    /// zstd frames, named by SHA-256, sealed in an encrypted image.
     public let coding: ChunkCoding
     private var dataByteCount: UInt64 = 0
     /// How much has been written, in bytes.
@@ -23,37 +24,37 @@ public final class ImageWriter: CaptureSink, @unchecked Sendable {
     /// - Parameters:
     ///   - output: where the image goes; stays open.
     ///   - name: how messages call it.
-    public init(to output: FileDescriptor, name: String, header: ImageHeader) throws {
+    ///   - seal: encrypts it.
+    public init(to output: FileDescriptor, name: String, header: ImageHeader, seal: ImageSeal? = nil) throws {
         self.output = output
         self.name = name
-        coding = ChunkCoding(codec: .zstd(level: header.manifest.level))
+        framing = seal.map { .sealed($0.keys) } ?? .plain
+        coding = framing.coding(level: header.manifest.level)
         let payload = try header.payload()
         identity.update(payload)
-        try write(ImageFormat.frame(payload))
+        if let seal { try write(try EncryptedImage.head(seal.wrapped)) }
+        try write(try framing.frame(payload, .header))
     }
 
     /// An image holds every chunk itself.
     public func holds(_ id: ContentHash) -> Bool { false }
 
-    /// Appends a chunk of data: its record, and the zstd frame behind it.
-    public func append(_ record: ChunkRecord, stored: UnsafeRawBufferPointer?) throws(SystemCallError) {
-        note(record)
+    /// Appends a chunk of data: its record, and the (sealed) zstd frame behind it.
+    public func append(_ record: ChunkRecord, stored: UnsafeRawBufferPointer?) throws {
         dataByteCount += record.range.byteCount
-        try write(record.frame)
+        try write(record)
         if let stored = unsafe stored { unsafe try write(stored) }
     }
 
-    /// Appends a run without data: zeros as far as other decoders are concerned.
-    public func appendRun(_ kind: RangeKind, region: Int, range: ByteRange) throws(SystemCallError) {
+    /// Appends a run without data: zeros as far as other decoders are concerned, nothing in an encrypted image.
+    public func appendRun(_ kind: RangeKind, region: Int, range: ByteRange) throws {
         var position = range.lowerBound
         while position < range.upperBound {
             let part = position..<min(range.upperBound, position + ImageFormat.longestRun)
             position = part.upperBound
-            let lengths = ZeroRun.frameLengths(part.byteCount)
+            let lengths = framing.sealer == nil ? ZeroRun.frameLengths(part.byteCount) : []
             let stored = lengths.reduce(0) { $0 + ZeroFrame.frameByteCount(zeros: $1) }
-            let record = ChunkRecord(kind: kind, region: region, range: part, storedByteCount: stored, hash: nil)
-            note(record)
-            try write(record.frame)
+            try write(ChunkRecord(kind: kind, region: region, range: part, storedByteCount: stored, hash: nil))
             for length in lengths { try write(ZeroFrame.bytes(zeros: length)) }
         }
     }
@@ -62,28 +63,33 @@ public final class ImageWriter: CaptureSink, @unchecked Sendable {
     public func finish(_ facts: LateFacts) throws -> CaptureSummary {
         let indexOffset = byteCount
         var first = 0
+        var frameCount: UInt64 = 0
         while first < index.count {
             let end = min(index.count, first + ImageFormat.indexEntriesPerFrame * ImageFormat.indexEntryByteCount)
-            try write(ImageFormat.frame(ImageFormat.indexTag + index[first..<end]))
+            try write(try framing.frame(ImageFormat.indexTag + index[first..<end], .index, number: frameCount))
             first = end
+            frameCount += 1
         }
         let lateFactsOffset = byteCount
         let json = try JSONText.encode(facts)
-        try write(ImageFormat.frame(ImageFormat.lateFactsTag + json))
+        try write(try framing.frame(ImageFormat.lateFactsTag + json, .lateFacts))
         let footer = ImageFooter(
             indexOffset: indexOffset, recordCount: recordCount, lateFactsOffset: lateFactsOffset,
-            fileByteCount: byteCount + UInt64(8 + ImageFormat.footerByteCount), imageID: identity.finish(),
-            lateFactsHash: ContentHash(of: json))
-        try write(ImageFormat.frame(footer.payload))
+            fileByteCount: byteCount + UInt64(framing.frameByteCount(ImageFormat.footerByteCount)),
+            imageID: identity.finish(), lateFactsHash: ContentHash(of: json))
+        try write(try framing.frame(footer.payload, .footer))
         return CaptureSummary(id: footer.imageID, storedByteCount: byteCount, newByteCount: dataByteCount)
     }
 
-    private func note(_ record: ChunkRecord) {
-        var entry = record.payload
+    private func write(_ record: ChunkRecord) throws {
+        let payload = record.payload
+        let number = recordCount
+        var entry = payload
         entry.appendLittleEndian(byteCount)
         identity.update(entry)
         index += entry
         recordCount += 1
+        try write(try framing.frame(payload, .record, number: number))
     }
 
     private func write(_ bytes: [UInt8]) throws(SystemCallError) {
