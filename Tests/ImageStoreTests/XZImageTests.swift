@@ -10,7 +10,7 @@ import Testing
 @testable import ImageStore
 
 @Suite struct XZImageTests {
-    static func write(_ capture: MadeUpCapture, to path: FilePath, overwrite: Bool = false) throws -> CaptureSummary {
+    static func write(_ capture: SampleDisk, to path: FilePath, overwrite: Bool = false) throws -> CaptureSummary {
         try capture.write(to: try XZImageWriter(path, overwrite: overwrite, header: capture.header))
     }
 
@@ -18,17 +18,17 @@ import Testing
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk.img.xz")
         // The unused half is longer than two blocks of zeros.
-        let capture = try MadeUpCapture(partitionByteCount: 40 << 20)
+        let capture = try SampleDisk(partitionByteCount: 40 << 20)
         let summary = try Self.write(capture, to: path)
         #expect(Files.names(in: scratch.path) == ["disk.img.xz", "disk.img.xz.reforge"])
 
         let reader = try XZImageReader(path)
         #expect(reader.header.manifest.codec == "xz")
         #expect(reader.header.maps == capture.header.maps)
-        #expect(try MadeUpCapture.content(of: reader) == capture.content)
+        #expect(try SampleDisk.content(of: reader) == capture.content)
         #expect(reader.ending?.id == summary.id)
         #expect(try reader.nextRecord() == nil)
-        #expect(try MadeUpCapture.content(of: try XZImageReader(path), later: true) == capture.content)
+        #expect(try SampleDisk.content(of: try XZImageReader(path), later: true) == capture.content)
 
         try ToolFile.run(["xz", "-t", path.string])
         let plain = scratch.path.appending("plain")
@@ -47,7 +47,7 @@ import Testing
     @Test func namesAreTakenOnlyWhenAllIsWhole() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk.img.xz")
-        let capture = try MadeUpCapture()
+        let capture = try SampleDisk()
         do {
             let writer = try XZImageWriter(path, overwrite: false, header: capture.header)
             try writer.appendRun(.zero, region: 0, range: 0..<1 << 20)
@@ -65,7 +65,7 @@ import Testing
         #expect(throws: SystemCallError.self) { try Self.write(capture, to: path) }
         // Replaced where that is asked.
         _ = try Self.write(capture, to: path, overwrite: true)
-        #expect(try MadeUpCapture.content(of: try XZImageReader(path)) == capture.content)
+        #expect(try SampleDisk.content(of: try XZImageReader(path)) == capture.content)
         var wrong = capture.header
         wrong.manifest.level = 19
         #expect(throws: CodecError.self) { try XZImageWriter(path, overwrite: true, header: wrong) }
@@ -76,12 +76,12 @@ import Testing
         let scratch = try ScratchFolder()
         let one = scratch.path.appending("one.img.xz")
         let two = scratch.path.appending("two.img.xz")
-        _ = try Self.write(try MadeUpCapture(seed: 1), to: one)
-        _ = try Self.write(try MadeUpCapture(seed: 2), to: two)
+        _ = try Self.write(try SampleDisk(seed: 1), to: one)
+        _ = try Self.write(try SampleDisk(seed: 2), to: two)
         try Files.write(
             try Files.read(XZImageReader.metadataPath(of: two)), to: XZImageReader.metadataPath(of: one))
         do {
-            _ = try MadeUpCapture.content(of: try XZImageReader(one))
+            _ = try SampleDisk.content(of: try XZImageReader(one))
             Issue.record("accepted")
         } catch {
             #expect("\(error)".contains("one.img.xz"))
@@ -101,7 +101,7 @@ import Testing
     @Test func damageIsReported() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk.img.xz")
-        let capture = try MadeUpCapture()
+        let capture = try SampleDisk()
         _ = try Self.write(capture, to: path)
         let seed = UInt64.random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)
@@ -124,19 +124,19 @@ import Testing
                 let descriptor = try OwnedDescriptor.open(file, .writeOnly, options: .truncate)
                 try descriptor.raw.writeAll(bytes)
                 #expect(throws: (any Error).self, "seed \(seed), round \(round), \(file)") {
-                    try MadeUpCapture.content(of: try XZImageReader(path))
+                    try SampleDisk.content(of: try XZImageReader(path))
                 }
             }
             try Files.write(whole, to: file)
         }
-        #expect(try MadeUpCapture.content(of: try XZImageReader(path)) == capture.content)
+        #expect(try SampleDisk.content(of: try XZImageReader(path)) == capture.content)
     }
 
     /// Metadata with all checksums right that say what is not so: never a trap, never a hang.
     @Test func hostileMetadata() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk.img.xz")
-        let capture = try MadeUpCapture()
+        let capture = try SampleDisk()
         _ = try Self.write(capture, to: path)
         let metadataPath = XZImageReader.metadataPath(of: path)
         let whole = try Files.read(metadataPath)
@@ -178,7 +178,7 @@ import Testing
             let descriptor = try OwnedDescriptor.open(metadataPath, .writeOnly, options: .truncate)
             try descriptor.raw.writeAll(bytes)
             if changed == entries { continue }
-            if let content = try? MadeUpCapture.content(of: try XZImageReader(path)) {
+            if let content = try? SampleDisk.content(of: try XZImageReader(path)) {
                 // Zero called unused and the like change no byte here.
                 #expect(content == capture.content, "seed \(seed), round \(round)")
             }
