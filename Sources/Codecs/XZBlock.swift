@@ -7,8 +7,9 @@ public enum XZBlock {
     public static let levels: ClosedRange<Int> = 0...9
     /// The longest header of a block in bytes (section 3.1.1).
     public static let longestHeader = 1024
-    /// The most memory that a decoder may take, in bytes: a dictionary of 128 MiB, twice what the highest preset has.
-    public static let decoderMemoryLimit: UInt64 = 132 << 20
+    /// The most memory that the decoder of one block may take, in bytes: a dictionary of 64 MiB, as long as the longest
+    /// chunk.
+    static let memoryLimit: UInt64 = 66 << 20
 
     /// What a block says of itself.
     public struct Sizes: Equatable, Sendable {
@@ -176,7 +177,7 @@ public enum XZBlock {
                 let result = lzma_block_header_decode(&block, nil, bytes.bindMemory(to: UInt8.self).baseAddress)
                 guard result == LZMA_OK else { throw XZ.error(result) }
                 defer { lzma_filters_free(filters.baseAddress, nil) }
-                guard lzma_raw_decoder_memusage(filters.baseAddress) <= decoderMemoryLimit else {
+                guard lzma_raw_decoder_memusage(filters.baseAddress) <= memoryLimit else {
                     throw XZ.error(LZMA_MEMLIMIT_ERROR)
                 }
                 return body(&block)
@@ -201,9 +202,7 @@ enum XZ {
         switch result {
         case LZMA_MEM_ERROR: CodecError("xz: no memory")
         case LZMA_MEMLIMIT_ERROR:
-            CodecError(
-                "xz: it takes more memory to decompress than \(XZBlock.decoderMemoryLimit >> 20) MiB (made with a larger dictionary than xz -9 has)"
-            )
+            CodecError("xz: it takes too much memory to decompress (made with a larger dictionary than xz -9 has)")
         case LZMA_FORMAT_ERROR: CodecError("xz: not the .xz format")
         case LZMA_OPTIONS_ERROR: CodecError("xz: a filter or an option that this program does not know")
         case LZMA_UNSUPPORTED_CHECK: CodecError("xz: a kind of checksum that this program does not know")

@@ -7,14 +7,17 @@ public final class XZStreamDecompressor: StreamDecompressor {
     /// Whether a stream carries no checksum.
     public private(set) var hasUncheckedParts = false
 
-    /// A decompressor that takes at most `XZBlock.decoderMemoryLimit` of memory.
+    /// The most memory that it may take, in bytes: a dictionary of 128 MiB, twice what the highest preset has.
+    static let memoryLimit: UInt64 = 132 << 20
+
+    /// A decompressor for one file.
     public init() throws(CodecError) {
         stream = .allocate(capacity: 1)
         stream.initialize(to: lzma_stream())
         // Macros that Swift does not see (lzma/container.h): LZMA_TELL_NO_CHECK, LZMA_TELL_UNSUPPORTED_CHECK,
         // LZMA_CONCATENATED.
         let flags: UInt32 = 0x01 | 0x02 | 0x08
-        let result = lzma_stream_decoder(stream, XZBlock.decoderMemoryLimit, flags)
+        let result = lzma_stream_decoder(stream, Self.memoryLimit, flags)
         guard result == LZMA_OK else { throw XZ.error(result) }
     }
 

@@ -54,8 +54,7 @@ public final class CaptureContents: BlockReader {
     private let thread: WorkerThread
     private let state = Mutex(State())
 
-    /// Presents a capture from its first record on. The reader belongs to it from now on: its thread is the only one to
-    /// touch it (not `sending`: who opened a reader also holds what it reads from).
+    /// Presents a capture from its first record on. The reader belongs to it from now on: nobody else may use it.
     public init(_ reader: any CaptureReader) throws {
         let manifest = reader.header.manifest
         byteCount = manifest.geometry.byteCount
@@ -124,11 +123,25 @@ public final class CaptureContents: BlockReader {
             if state.held[index].unread == 0 { state.held.remove(at: index) }
             return count
         }
-        guard let range = state.zeros.last(where: { $0.contains(position) }) else { return 0 }
-        let count = min(target.count, Int(clamping: range.upperBound - position))
+        let count: Int
+        if let range = state.zeros.last(where: { $0.contains(position) }) {
+            count = min(target.count, Int(clamping: range.upperBound - position))
+        } else {
+            // Gone; but what was not in use is zeros in any case.
+            count = unusedByteCount(from: position, atMost: target.count)
+        }
         unsafe UnsafeMutableRawBufferPointer(rebasing: target[..<count]).initializeMemory(
             as: UInt8.self, repeating: 0)
         return count
+    }
+
+    /// How many bytes from `position` on are not in use by the map of their region.
+    private func unusedByteCount(from position: UInt64, atMost limit: Int) -> Int {
+        guard let index = header.manifest.regions.firstIndex(where: { $0.range.contains(position) }) else { return 0 }
+        let region = header.manifest.regions[index].range
+        let window = position - region.lowerBound..<min(position + UInt64(limit), region.upperBound) - region.lowerBound
+        let end = header.maps[index].ranges(in: window).first?.lowerBound ?? window.upperBound
+        return Int(end - window.lowerBound)
     }
 
     /// How many bytes of a range of the disk are in use by the maps.
@@ -143,7 +156,8 @@ public final class CaptureContents: BlockReader {
     }
 
     /// Passes over what was not read, to the confirmed end. Nothing made of the capture counts before this has returned.
-    public func finish() throws(ImageError) -> CaptureEnding {
+    @discardableResult
+    public func readToEnd() throws(ImageError) -> CaptureEnding {
         let state = state.withLock { state in
             while state.ending == nil, state.failure == nil { advance(&state) }
             return state
@@ -153,6 +167,8 @@ public final class CaptureContents: BlockReader {
         return ending
     }
 
+    /// How the capture ended; `nil` before `readToEnd`.
+    public var ending: CaptureEnding? { state.withLock { $0.ending } }
     /// What was wrong with the capture, where a read has failed for that.
     public var failure: ImageError? { state.withLock { $0.failure } }
 

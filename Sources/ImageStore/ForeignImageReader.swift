@@ -36,25 +36,28 @@ public final class ForeignImageReader: CaptureReader {
 
     /// Opens a raw image. A .zst file is decompressed once for its length, which checks all of it; an .xz file has an index.
     /// - Parameters:
-    ///   - kind: one of the foreign ones.
+    ///   - kind: one of the foreign ones; found out where it is `nil`.
     ///   - sectorSize: the logical sector size of the disk that it holds.
-    ///   - progress: is told how much of the file was read of how much, while its length is found out.
+    ///   - log: is told what takes long.
     ///   - table: what the first MiB of the disk shows (zeros stand for the rest); what partitions it lists is left out,
     ///     for the disk goes back as it is.
     public init(
-        _ path: FilePath, kind: CaptureInputKind, sectorSize: Int = 512,
-        progress: (_ done: UInt64, _ total: UInt64) -> Void = { _, _ in },
+        _ path: FilePath, kind: CaptureInputKind? = nil, sectorSize: Int = 512, log: (String) -> Void = { _ in },
         table: (any BlockReader) -> PartitionTable? = { _ in nil }
     ) throws(ImageError) {
         name = path.string
         file = try FileBytes(path)
+        let kind = if let kind { kind } else { try CaptureInputKind.detect(path) }
         let measured: Measured
         switch kind {
         case .foreignRaw:
             let head = try file.bytes(at: 0, count: Int(min(file.byteCount, Self.headByteCount)))
             measured = Measured(byteCount: file.byteCount, head: head, isUnchecked: true)
         case .foreignXZ: measured = try Self.measureXZ(file)
-        case .foreignZstd: measured = try Self.measure(file, kind, progress)
+        case .foreignZstd:
+            log("reading \(path) once for the length of what it holds, and to check it")
+            measured = try Self.measure(file, kind)
+        case .unknown(let why): throw .foreign(name: path.string, why: why)
         default: throw .foreign(name: path.string, why: "it is not a raw image")
         }
         guard measured.byteCount > 0, measured.byteCount % UInt64(max(512, sectorSize)) == 0 else {
@@ -167,7 +170,7 @@ extension ForeignImageReader {
 
     /// The length by decompressing everything once.
     private static func measure(
-        _ file: FileBytes, _ kind: CaptureInputKind, _ progress: (UInt64, UInt64) -> Void
+        _ file: FileBytes, _ kind: CaptureInputKind
     ) throws(ImageError) -> Measured {
         let source: ForeignImageSource
         do { source = try ForeignImageSource(file, kind) } catch {
@@ -179,7 +182,6 @@ extension ForeignImageReader {
         while byteCount >= headByteCount {
             let part = try read(source, 1 << 20)
             byteCount += UInt64(part.count)
-            progress(source.position, file.byteCount)
             if part.count < 1 << 20 { break }
             guard byteCount <= 1 << 60 else { throw .foreign(name: file.name, why: "it holds more than any disk") }
         }

@@ -16,6 +16,8 @@ public final class XZImageReader: CaptureReader {
     public var coding: ChunkCoding { ChunkCoding(codec: .xz(level: header.manifest.level)) }
     /// The id and the late facts; `nil` until the end was reached.
     public private(set) var ending: CaptureEnding?
+    /// The id and the late facts as the metadata have them, before any block was looked at.
+    public var knownEnding: CaptureEnding { CaptureEnding(id: footer.imageID, lateFacts: lateFacts) }
     /// Where the blocks of the last record start in the archive.
     public var position: UInt64 { last?.offset ?? nextOffset }
 
@@ -136,7 +138,7 @@ public final class XZImageReader: CaptureReader {
             guard entryOffset == entries.count, metadataPosition == footer.lateFactsOffset,
                 nextOffset == tie.indexOffset
             else { throw damaged("the records do not fill the archive", nil) }
-            ending = CaptureEnding(id: footer.imageID, lateFacts: lateFacts)
+            ending = knownEnding
             return nil
         }
         if entryOffset == entries.count {

@@ -10,7 +10,7 @@ import Testing
 @testable import ImageStore
 
 /// A disk that is made up, and written to sinks without the capture pipeline.
-struct XZMadeUpCapture {
+struct SampleDisk {
     let header: ImageHeader
     /// What a restore must give: the disk with its unused bytes zeroed.
     let content: [UInt8]
