@@ -78,15 +78,12 @@ final class OpenedDestination {
     private let commit: () throws -> Void
     /// What there is to do when it will not.
     private let abandon: () -> Void
-    /// The lock of a repository.
-    private let lock: RepositoryLock?
 
     private init(
-        _ sink: any CaptureSink, lock: RepositoryLock? = nil, commit: @escaping () throws -> Void = {},
+        _ sink: any CaptureSink, commit: @escaping () throws -> Void = {},
         abandon: @escaping () -> Void = {}
     ) {
         self.sink = sink
-        self.lock = lock
         self.commit = commit
         self.abandon = abandon
     }
@@ -106,7 +103,10 @@ final class OpenedDestination {
         do { output = try path.map { try ImageOutput($0, overwrite: options.overwrite) } ?? ImageOutput() } catch {
             throw CommandFailure(.cannotCreate, "\(error)")
         }
-        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: header)
+        let seal =
+            try options.isEncrypted
+            ? ImageSeal(password: keys.newPassword("the new image \(path?.string ?? "on standard output")")) : nil
+        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: header, seal: seal)
         return OpenedDestination(writer, commit: { try output.commit() })
     }
 
@@ -115,8 +115,23 @@ final class OpenedDestination {
         _ repository: Repository, lock: RepositoryLock, _ header: ImageHeader, host: String, disk: String,
         tags: [String], level: Int
     ) throws -> OpenedDestination {
-        let writer = try repository.writer(header: header, host: host, disk: disk, tags: tags, level: level)
-        return OpenedDestination(writer, lock: lock, abandon: { writer.abandon() })
+        let writer = try repository.writer(
+            header: header, host: host, disk: disk, tags: tags, level: level, mayPublish: { try lock.confirm() })
+        return OpenedDestination(
+            writer, commit: { mergeIndexes(repository) },
+            abandon: {
+                writer.abandon()
+                lock.release()
+            })
+    }
+
+    /// Makes one index of many small ones, now and then; where other maintenance is at work, somebody else's turn.
+    private static func mergeIndexes(_ repository: Repository) {
+        guard let lock = try? RepositoryLock.acquire(at: repository.path, operation: .merge) else { return }
+        defer { lock.release() }
+        do { try repository.mergeSmallIndexes { try lock.confirm() } } catch {
+            Console.message("warning: the indexes of \(repository.path) were not merged: \(error)")
+        }
     }
 
     /// Runs a capture into it: all of it counts, or nothing.
@@ -124,18 +139,11 @@ final class OpenedDestination {
         -> CaptureExecutor.Outcome
     {
         do {
-            let outcome = try executor.run(
-                sink,
-                beforeEnd: {
-                    try beforeEnd()
-                    try self.lock?.confirm()
-                }, facts: facts)
+            let outcome = try executor.run(sink, beforeEnd: beforeEnd, facts: facts)
             try commit()
-            lock?.release()
             return outcome
         } catch {
             abandon()
-            lock?.release()
             throw error
         }
     }

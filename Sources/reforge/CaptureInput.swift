@@ -3,7 +3,6 @@ import Codecs
 import DiskModel
 import Filesystems
 import ImageStore
-import Imaging
 import LinuxSystem
 import SystemPackage
 
@@ -43,7 +42,7 @@ struct CaptureInput {
     private init(pipe keys: KeyRing) throws {
         text = "-"
         let file = HeldFile(try ImageFile.openForStreaming("-"))
-        reader = try ImageStreamReader(file.descriptor.raw, name: "standard input")
+        reader = try ImageStreamReader(file.descriptor.raw, name: "standard input", unlock: keys.imageKeys)
         (ending, path, snapshot, byteCount, held) = (nil, nil, nil, nil, [file])
     }
 
@@ -68,8 +67,8 @@ struct CaptureInput {
         switch kind {
         case .image, .encryptedImage:
             let file = HeldFile(try ImageFile.openForStreaming(text))
-            let image = try ImageFile(path)
-            let stream = try ImageStreamReader(file.descriptor.raw, name: text)
+            let image = try ImageFile(path, unlock: keys.imageKeys)
+            let stream = try ImageStreamReader(file.descriptor.raw, name: text, unlock: keys.imageKeys)
             // What is restored is what is read from here on: the file may have been replaced since it was checked.
             guard image.header == stream.header else {
                 throw CommandFailure(.badImage, "\(text) changed while it was looked at")
@@ -78,24 +77,16 @@ struct CaptureInput {
             ending = CaptureEnding(id: image.footer.imageID, lateFacts: image.lateFacts)
             held = [file]
         case .xzImage:
-            (reader, ending, held) = (try XZImageReader(path), nil, [])
+            let archive = try XZImageReader(path)
+            (reader, ending, held) = (archive, archive.knownEnding, [])
         case .foreignRaw, .foreignXZ, .foreignZstd:
-            (reader, ending, held) = (try Self.foreign(path, kind), nil, [])
+            (reader, ending, held) = (
+                try ForeignImageReader(
+                    path, kind: kind, log: Console.message, table: { try? PartitionTableReader.read($0) }), nil, []
+            )
         case .unknown(let why):
             throw ImageError.foreign(name: text, why: why)
         }
-    }
-}
-
-extension CaptureInput {
-    /// A raw image that somebody else made. One without an index is read through first for its length.
-    private static func foreign(_ path: FilePath, _ kind: CaptureInputKind) throws -> ForeignImageReader {
-        let progress = Progress()
-        let display = ProgressDisplay(progress)
-        defer { display.end() }
-        return try ForeignImageReader(
-            path, kind: kind, progress: { progress.show("read for its length", done: $0, total: $1) },
-            table: { try? PartitionTableReader.read($0) })
     }
 }
 

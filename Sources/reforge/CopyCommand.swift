@@ -121,11 +121,14 @@ struct CopyCommand: ParsableCommand {
         header.manifest.level = level
         header.manifest.codec = "zstd"
         let opened: OpenedDestination
+        var held: RepositoryLock?
+        defer { held?.release() }
         switch target {
         case .stream: opened = try OpenedDestination.image(nil, header, options, targetKeys)
         case .file(let path): opened = try OpenedDestination.image(path, header, options, targetKeys)
         case .repository(let path):
             let (repository, lock) = try OpenedRepository.open(path, targetKeys, .copy)
+            held = lock
             header.manifest.chunkByteCount = repository.configuration.chunkByteCount
             opened = try OpenedDestination.snapshot(
                 repository, lock: lock, header,
@@ -138,13 +141,12 @@ struct CopyCommand: ParsableCommand {
         let progress = Progress()
         let display = ProgressDisplay(progress)
         defer { display.end() }
-        var ending: CaptureEnding?
         // The end of a source confirms all of it: nothing is published before it was reached.
         let executor = CaptureExecutor(
             source: contents, plan: CapturePlan(header: header), progress: progress)
         let outcome = try opened.run(
-            executor, beforeEnd: { ending = try contents.finish() },
-            facts: { ending?.lateFacts ?? LateFacts(ended: header.manifest.started) })
+            executor, beforeEnd: { try contents.readToEnd() },
+            facts: { contents.ending?.lateFacts ?? LateFacts(ended: header.manifest.started) })
         return Report.Copy(
             source: input.text, id: outcome.summary.id.description, readByteCount: outcome.readByteCount,
             newByteCount: outcome.summary.newByteCount,

@@ -10,11 +10,7 @@ import Testing
 @testable import ImageStore
 
 @Suite struct XZImageTests {
-<<<<<<< HEAD
-    static func write(_ capture: XZMadeUpCapture, to path: FilePath, overwrite: Bool = false) throws -> CaptureSummary {
-=======
     static func write(_ capture: SampleDisk, to path: FilePath, overwrite: Bool = false) throws -> CaptureSummary {
->>>>>>> 27bb3a91c88878d5c2a31366af990c36c1292e8b
         try capture.write(to: try XZImageWriter(path, overwrite: overwrite, header: capture.header))
     }
 
@@ -22,28 +18,17 @@ import Testing
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk.img.xz")
         // The unused half is longer than two blocks of zeros.
-<<<<<<< HEAD
-        let capture = try XZMadeUpCapture(partitionByteCount: 40 << 20)
-=======
         let capture = try SampleDisk(partitionByteCount: 40 << 20)
->>>>>>> 27bb3a91c88878d5c2a31366af990c36c1292e8b
         let summary = try Self.write(capture, to: path)
         #expect(Files.names(in: scratch.path) == ["disk.img.xz", "disk.img.xz.reforge"])
 
         let reader = try XZImageReader(path)
         #expect(reader.header.manifest.codec == "xz")
         #expect(reader.header.maps == capture.header.maps)
-<<<<<<< HEAD
-        #expect(try XZMadeUpCapture.content(of: reader) == capture.content)
-        #expect(reader.ending?.id == summary.id)
-        #expect(try reader.nextRecord() == nil)
-        #expect(try XZMadeUpCapture.content(of: try XZImageReader(path), later: true) == capture.content)
-=======
         #expect(try SampleDisk.content(of: reader) == capture.content)
         #expect(reader.ending?.id == summary.id)
         #expect(try reader.nextRecord() == nil)
         #expect(try SampleDisk.content(of: try XZImageReader(path), later: true) == capture.content)
->>>>>>> 27bb3a91c88878d5c2a31366af990c36c1292e8b
 
         try ToolFile.run(["xz", "-t", path.string])
         let plain = scratch.path.appending("plain")
@@ -62,11 +47,7 @@ import Testing
     @Test func namesAreTakenOnlyWhenAllIsWhole() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk.img.xz")
-<<<<<<< HEAD
-        let capture = try XZMadeUpCapture()
-=======
         let capture = try SampleDisk()
->>>>>>> 27bb3a91c88878d5c2a31366af990c36c1292e8b
         do {
             let writer = try XZImageWriter(path, overwrite: false, header: capture.header)
             try writer.appendRun(.zero, region: 0, range: 0..<1 << 20)
@@ -84,11 +65,7 @@ import Testing
         #expect(throws: SystemCallError.self) { try Self.write(capture, to: path) }
         // Replaced where that is asked.
         _ = try Self.write(capture, to: path, overwrite: true)
-<<<<<<< HEAD
-        #expect(try XZMadeUpCapture.content(of: try XZImageReader(path)) == capture.content)
-=======
         #expect(try SampleDisk.content(of: try XZImageReader(path)) == capture.content)
->>>>>>> 27bb3a91c88878d5c2a31366af990c36c1292e8b
         var wrong = capture.header
         wrong.manifest.level = 19
         #expect(throws: CodecError.self) { try XZImageWriter(path, overwrite: true, header: wrong) }
@@ -99,21 +76,12 @@ import Testing
         let scratch = try ScratchFolder()
         let one = scratch.path.appending("one.img.xz")
         let two = scratch.path.appending("two.img.xz")
-<<<<<<< HEAD
-        _ = try Self.write(try XZMadeUpCapture(seed: 1), to: one)
-        _ = try Self.write(try XZMadeUpCapture(seed: 2), to: two)
-        try Files.write(
-            try Files.read(XZImageReader.metadataPath(of: two)), to: XZImageReader.metadataPath(of: one))
-        do {
-            _ = try XZMadeUpCapture.content(of: try XZImageReader(one))
-=======
         _ = try Self.write(try SampleDisk(seed: 1), to: one)
         _ = try Self.write(try SampleDisk(seed: 2), to: two)
         try Files.write(
             try Files.read(XZImageReader.metadataPath(of: two)), to: XZImageReader.metadataPath(of: one))
         do {
             _ = try SampleDisk.content(of: try XZImageReader(one))
->>>>>>> 27bb3a91c88878d5c2a31366af990c36c1292e8b
             Issue.record("accepted")
         } catch {
             #expect("\(error)".contains("one.img.xz"))
@@ -133,11 +101,7 @@ import Testing
     @Test func damageIsReported() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk.img.xz")
-<<<<<<< HEAD
-        let capture = try XZMadeUpCapture()
-=======
         let capture = try SampleDisk()
->>>>>>> 27bb3a91c88878d5c2a31366af990c36c1292e8b
         _ = try Self.write(capture, to: path)
         let seed = UInt64.random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)
@@ -160,31 +124,19 @@ import Testing
                 let descriptor = try OwnedDescriptor.open(file, .writeOnly, options: .truncate)
                 try descriptor.raw.writeAll(bytes)
                 #expect(throws: (any Error).self, "seed \(seed), round \(round), \(file)") {
-<<<<<<< HEAD
-                    try XZMadeUpCapture.content(of: try XZImageReader(path))
-=======
                     try SampleDisk.content(of: try XZImageReader(path))
->>>>>>> 27bb3a91c88878d5c2a31366af990c36c1292e8b
                 }
             }
             try Files.write(whole, to: file)
         }
-<<<<<<< HEAD
-        #expect(try XZMadeUpCapture.content(of: try XZImageReader(path)) == capture.content)
-=======
         #expect(try SampleDisk.content(of: try XZImageReader(path)) == capture.content)
->>>>>>> 27bb3a91c88878d5c2a31366af990c36c1292e8b
     }
 
     /// Metadata with all checksums right that say what is not so: never a trap, never a hang.
     @Test func hostileMetadata() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk.img.xz")
-<<<<<<< HEAD
-        let capture = try XZMadeUpCapture()
-=======
         let capture = try SampleDisk()
->>>>>>> 27bb3a91c88878d5c2a31366af990c36c1292e8b
         _ = try Self.write(capture, to: path)
         let metadataPath = XZImageReader.metadataPath(of: path)
         let whole = try Files.read(metadataPath)
@@ -226,11 +178,7 @@ import Testing
             let descriptor = try OwnedDescriptor.open(metadataPath, .writeOnly, options: .truncate)
             try descriptor.raw.writeAll(bytes)
             if changed == entries { continue }
-<<<<<<< HEAD
-            if let content = try? XZMadeUpCapture.content(of: try XZImageReader(path)) {
-=======
             if let content = try? SampleDisk.content(of: try XZImageReader(path)) {
->>>>>>> 27bb3a91c88878d5c2a31366af990c36c1292e8b
                 // Zero called unused and the like change no byte here.
                 #expect(content == capture.content, "seed \(seed), round \(round)")
             }
