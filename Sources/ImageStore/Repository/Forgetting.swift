@@ -16,7 +16,7 @@ extension Repository {
     ) throws(ImageError) -> ForgetReport {
         let lock = dryRun ? nil : try RepositoryLock.acquire(at: path, operation: .forget, note: note)
         defer { lock?.release() }
-        let (whole, damaged) = try snapshotInfos()
+        let (whole, damaged) = snapshotInfos()
         let chosen = whole.filter { (host ?? $0.host) == $0.host && (tag.map($0.tags.contains) ?? true) }
         let groups = try policy.groups(chosen)
         let report = ForgetReport(
