@@ -174,7 +174,8 @@ final class RepositoryVerifier {
         }
         if indexed.count < UInt64(table.count) {
             report.notes.append(
-                "\(UInt64(table.count) - indexed.count) contents of \(pack.path) are in no index (repair took them out)")
+                "\(UInt64(table.count) - indexed.count) contents of \(pack.path) are in no index (repair took them out)"
+            )
         }
     }
 
@@ -398,8 +399,9 @@ final class RepositoryVerifier {
             var byteCount: UInt64 = 0
             var damage: [(entry: IndexEntry?, what: String)] = []
             let pack: PackFile?
-            do { pack = try entries.first.map { try PackFile($0.location.pack, repository.layout, repository.secrets) } }
-            catch {
+            do {
+                pack = try entries.first.map { try PackFile($0.location.pack, repository.layout, repository.secrets) }
+            } catch {
                 pack = nil
                 if !((error as? ImageError)?.isMissingFile ?? false) { damage.append((nil, "\(error)")) }
             }
