@@ -101,6 +101,9 @@ public final class RepositoryLock: Sendable {
                 + "was published, run it again")
     }
 
+    /// The time by the clock of whoever keeps the folder: file times are compared with it; `nil` without a lock.
+    func keeperSeconds() -> Int64? { try? file?.touched() }
+
     /// Ends it. It also ends with its last reference.
     public func release() {
         refresher?.stop()
@@ -112,6 +115,12 @@ public final class RepositoryLock: Sendable {
         var uuid: GUID
         /// `nil` where it cannot be read.
         var record: LockRecord?
+
+        /// Whether its holder may be storing something.
+        var mayWrite: Bool {
+            guard let operation = record.map({ RepositoryOperation(rawValue: $0.operation) }) else { return true }
+            return operation.map { $0 == .capture || $0 == .copy } ?? true
+        }
     }
 
     /// The locks of others whose holders may be alive.
