@@ -80,7 +80,7 @@ struct KeyCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "list", abstract: "Lists the keys. Needs no password.",
             discussion: """
-                JSON fields: schema (1), keys [{id, label, created, scrypt {rounds, blockSize, parallelism}}], \
+                JSON fields: schema (1), keys [{id, label, created, masterID, scrypt {rounds, blockSize, parallelism}}], \
                 unusable [{path, error}].
                 """)
         @Argument(help: "The repository.") var repository: String
@@ -91,6 +91,7 @@ struct KeyCommand: ParsableCommand {
                 var id: String
                 var label: String
                 var created: String
+                var masterID: String
                 var scrypt: PasswordCost
             }
             struct Unusable: Encodable {
@@ -109,7 +110,9 @@ struct KeyCommand: ParsableCommand {
                     try Console.json(
                         Report(
                             keys: keys.map {
-                                .init(id: $0.id, label: $0.label, created: $0.created, scrypt: $0.scrypt)
+                                .init(
+                                    id: $0.id, label: $0.label, created: $0.created, masterID: $0.masterID,
+                                    scrypt: $0.scrypt)
                             },
                             unusable: unusable.map { .init(path: $0.path.string, error: "\($0.error)") }))
                 } else {

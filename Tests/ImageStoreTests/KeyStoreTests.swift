@@ -99,7 +99,7 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
         let label = try Self.rechecked(text) {
             $0 = $0.replacing("\"label\":\"x\"", with: "\"label\":\"\\u001b[2J\"")
         } line: {
-            $0[5] = "\u{1B}[2J"
+            $0[6] = "\u{1B}[2J"
         }
         #expect(throws: ImageError.self) { try WrappedKey(bytes: Array(label.utf8), name: "key") }
         #expect(try WrappedKey.wrap(.random(), password: [1], label: "a\u{1B}[2Jb", cost: cheap).label == "a?[2Jb")
@@ -123,7 +123,8 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
         let key = try WrappedKey(bytes: Array(text.utf8), name: "key")
         var lines = [
             "reforge key 1", key.id, key.created,
-            "\(key.scrypt.rounds) \(key.scrypt.blockSize) \(key.scrypt.parallelism)", key.salt, key.label,
+            "\(key.scrypt.rounds) \(key.scrypt.blockSize) \(key.scrypt.parallelism)", key.salt, key.masterID,
+            key.label,
         ]
         line(&lines)
         var result = text
@@ -211,6 +212,33 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
                 return
             }
         }
+    }
+
+    /// A key file of another repository, even under the same password, is not taken for one of this.
+    @Test func keyFilesOfDifferentRepositoriesDoNotMix() throws {
+        let scratch = try ScratchFolder()
+        let (one, other) = (KeyStore(scratch.path.appending("one")), KeyStore(scratch.path.appending("other")))
+        for store in [one, other] { try Files.makeFolders(store.repository) }
+        let own = try one.add(.random(), password: password, label: "own", cost: cheap)
+        let foreign = try other.add(.random(), password: password, label: "foreign", cost: cheap)
+        let name = "keys/\(foreign.id).json"
+        try Files.write(try Files.read(other.repository.appending(name)), to: one.repository.appending(name))
+        for body in [
+            { _ = try one.unlock(password: password) }, { _ = try one.remove(own.id, password: password) },
+        ] as [() throws -> Void] {
+            do {
+                try body()
+                Issue.record("accepted")
+            } catch let error as ImageError {
+                guard case .ambiguous(let why) = error else {
+                    Issue.record("\(error)")
+                    continue
+                }
+                #expect(why.contains(foreign.id) && why.contains(own.id))
+            }
+        }
+        try Files.remove(one.repository.appending(name))
+        _ = try one.unlock(password: password)
     }
 
     @Test func twoThatRemoveAtOnceLeaveOneKey() throws {

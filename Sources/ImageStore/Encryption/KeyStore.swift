@@ -61,6 +61,7 @@ public struct KeyStore: Sendable {
 
     private func unlock(password: [UInt8], except removed: String?) throws(ImageError) -> MasterKeys {
         let (keys, unusable) = try list()
+        try refuseMixture(keys)
         for key in keys where key.id != removed {
             if let open = try key.unwrap(password: password, name: path(key.id).string) { return open }
         }
@@ -76,6 +77,16 @@ public struct KeyStore: Sendable {
                     + rest)
         }
         throw .key("wrong password for \(repository)" + rest)
+    }
+
+    /// Key files that hold different keys do not belong to one repository: what is written under the wrong ones, nobody
+    /// would find again.
+    private func refuseMixture(_ keys: [WrappedKey]) throws(ImageError) {
+        guard Set(keys.map(\.masterID)).count > 1 else { return }
+        let list = keys.map { "\($0.id) (\($0.label), \($0.created)) for \($0.masterID)" }.joined(separator: ", ")
+        throw .ambiguous(
+            "\(folder) holds key files of different repositories: \(list). Move those that do not belong to \(repository) away"
+        )
     }
 
     /// Adds a key file, durably, and opens it once to see that it works.

@@ -17,6 +17,9 @@ public struct WrappedKey: Codable, Equatable, Sendable {
     public let scrypt: PasswordCost
     /// Makes equal passwords different keys: random bytes in hexadecimal.
     public let salt: String
+    /// Tells master keys apart without saying anything of them: 16 hexadecimal digits, the same in all key files of a
+    /// repository.
+    public let masterID: String
     /// The sealed master keys in hexadecimal.
     let sealed: String
     /// SHA-256 of all the others: tells a damaged file from a wrong password.
@@ -32,17 +35,19 @@ public struct WrappedKey: Codable, Equatable, Sendable {
     static let largestLabel = 256
 
     private init(
-        id: String, label: String, created: String, scrypt: PasswordCost, salt: String, sealed: String = ""
+        id: String, label: String, created: String, scrypt: PasswordCost, salt: String, masterID: String,
+        sealed: String = ""
     ) {
         self.id = id
         self.label = label
         self.created = created
         self.scrypt = scrypt
         self.salt = salt
+        self.masterID = masterID
         self.sealed = sealed
         format = Self.format
         version = Self.version
-        checksum = Self.checksum(Self.clearText(id, label, created, scrypt, salt), sealed)
+        checksum = Self.checksum(Self.clearText(id, label, created, scrypt, salt, masterID), sealed)
     }
 
     /// Seals `keys` under a password.
@@ -54,13 +59,14 @@ public struct WrappedKey: Codable, Equatable, Sendable {
         guard !password.isEmpty else { throw .key("an empty password protects nothing") }
         let open = WrappedKey(
             id: Hexadecimal.text(Array(SecretKey.random().bytes.prefix(8))), label: plainLabel(label), created: created,
-            scrypt: cost, salt: Hexadecimal.text(Array(SecretKey.random().bytes.prefix(saltByteCount))))
+            scrypt: cost, salt: Hexadecimal.text(Array(SecretKey.random().bytes.prefix(saltByteCount))),
+            masterID: masterID(of: keys))
         let key = try open.passwordKey(password, name: "the new key")
         do {
             let sealed = try Sealer(key: key).seal(keys.data.bytes + keys.id.bytes, context: open.sealContext)
             return WrappedKey(
                 id: open.id, label: open.label, created: created, scrypt: cost, salt: open.salt,
-                sealed: Hexadecimal.text(sealed))
+                masterID: open.masterID, sealed: Hexadecimal.text(sealed))
         } catch {
             throw .key("could not encrypt the new key: \(error)")
         }
@@ -76,7 +82,13 @@ public struct WrappedKey: Codable, Equatable, Sendable {
             let data = SecretKey(bytes: Array(open.prefix(SecretKey.byteCount))),
             let id = SecretKey(bytes: Array(open.suffix(SecretKey.byteCount)))
         else { throw Self.damaged(name, "the sealed keys") }
-        return MasterKeys(data: data, id: id)
+        let keys = MasterKeys(data: data, id: id)
+        guard Self.masterID(of: keys) == masterID else { throw Self.damaged(name, "it names other keys than it holds") }
+        return keys
+    }
+
+    private static func masterID(of keys: MasterKeys) -> String {
+        Hexadecimal.text(Array(keys.data.derived(for: "key file identity").bytes.prefix(8)))
     }
 
     /// The bytes of the file.
@@ -104,7 +116,8 @@ public struct WrappedKey: Codable, Equatable, Sendable {
         guard head.version == Self.version, key.checksum == Self.checksum(key.clearText, key.sealed) else {
             throw Self.damaged(name, "its checksum")
         }
-        guard Self.isID(key.id), Self.plainLabel(key.label) == key.label, key.created.utf8.count <= 64,
+        guard Self.isID(key.id), Self.isID(key.masterID), Self.plainLabel(key.label) == key.label,
+            key.created.utf8.count <= 64,
             Self.plainLabel(key.created) == key.created
         else { throw Self.damaged(name, "its name or label") }
         if let contradiction = key.scrypt.contradiction { throw Self.damaged(name, contradiction) }
@@ -151,13 +164,13 @@ public struct WrappedKey: Codable, Equatable, Sendable {
     /// What the seal covers beside the keys: all of the file that is readable.
     private var sealContext: [UInt8] { Array(clearText.utf8) }
 
-    private var clearText: String { Self.clearText(id, label, created, scrypt, salt) }
+    private var clearText: String { Self.clearText(id, label, created, scrypt, salt, masterID) }
 
     /// The readable parts, a line each; the label comes last, as only it is free.
     private static func clearText(
-        _ id: String, _ label: String, _ created: String, _ scrypt: PasswordCost, _ salt: String
+        _ id: String, _ label: String, _ created: String, _ scrypt: PasswordCost, _ salt: String, _ masterID: String
     ) -> String {
-        "\(format) \(version)\n\(id)\n\(created)\n\(scrypt.rounds) \(scrypt.blockSize) \(scrypt.parallelism)\n\(salt)\n\(label)"
+        "\(format) \(version)\n\(id)\n\(created)\n\(scrypt.rounds) \(scrypt.blockSize) \(scrypt.parallelism)\n\(salt)\n\(masterID)\n\(label)"
     }
 
     private static func checksum(_ clearText: String, _ sealed: String) -> String {
