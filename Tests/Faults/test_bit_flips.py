@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One bit of a repository or an image turned over: reported, or harmless; never restored as if nothing were."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faults import DAMAGED, DONE, REFUSED, Context, Ended, files_under
+
+# What a damaged store is refused with: it is damaged, or (a wrapped key) no password opens it.
+REPORTS = (DAMAGED, REFUSED)
+
+
+@dataclass
+class Tally:
+    """What became of the flips of a kind of file."""
+
+    reported: Counter[str] = field(default_factory=Counter)
+    harmless: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+def place_in(ctx: Context, byte_count: int) -> int:
+    """A byte: half of the time near an end, where the structures are."""
+    edge = min(byte_count, 4096)
+    match ctx.random.randrange(4):
+        case 0:
+            return ctx.random.randrange(edge)
+        case 1:
+            return byte_count - 1 - ctx.random.randrange(edge)
+        case _:
+            return ctx.random.randrange(byte_count)
+
+
+def flip(path: Path, offset: int, bit: int) -> None:
+    """Turns a bit over."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1 << bit]))
+
+
+def try_flips(
+    ctx: Context, what: str, groups: dict[str, list[Path]], counts: dict[str, int], folder: Path,
+    verify: Callable[[], Ended], restores: Callable[[], list[str]], always_restore: bool,
+) -> None:  # fmt: skip
+    """Turns bits over, one at a time, and judges what `verify` says and `restores` gives.
+
+    - restores: what each restore gave: "same", "refused", or what is wrong.
+    """
+    for kind, files in groups.items():
+        tally = Tally()
+        for number in range(counts[kind]):
+            path = ctx.random.choice(files)
+            offset, bit = place_in(ctx, path.stat().st_size), ctx.random.randrange(8)
+            place = f"{path.relative_to(folder)} of {path.stat().st_size} bytes, byte {offset}, bit {bit}"
+            flip(path, offset, bit)
+            try:
+                ended = verify()
+                if ended.status in REPORTS:
+                    tally.reported[str(ended.status)] += 1
+                    if always_restore or number % 4 == 0:
+                        bad = [gave for gave in restores() if gave not in ("same", "refused")]
+                        tally.wrong += [f"{place}: reported, but restored {why}" for why in bad]
+                elif ended.status != DONE:
+                    tally.wrong.append(f"{place}: {ended}")
+                else:
+                    bad = [gave for gave in restores() if gave != "same"]
+                    if bad:
+                        tally.wrong += [f"{place}: not reported; a restore: {why}" for why in bad]
+                    else:
+                        tally.harmless.append(place)
+            except AssertionError as error:
+                tally.wrong.append(f"{place}: {error}")
+            finally:
+                flip(path, offset, bit)
+        reports = " + ".join(f"{count} ({status})" for status, count in sorted(tally.reported.items())) or "0"
+        ctx.that(
+            f"{what}, {kind}: {counts[kind]} flips, {reports} reported, {len(tally.harmless)} harmless",
+            not tally.wrong, "\n".join(tally.wrong),
+        )  # fmt: skip
+        for place in tally.harmless:
+            ctx.note(f"  not reported, every snapshot and image restores as it was: {place}")
+
+
+def gives(ctx: Context, image: str | Path, disk: Path, *more: str) -> str:
+    """What a restore gives: "same", "refused", or what is wrong."""
+    target = ctx.folder / "target"
+    ended = ctx.restore(image, target, disk.stat().st_size, *more)
+    if ended.status != DONE:
+        # Refused or given up: then the target boots nothing.
+        with target.open("rb") as file:
+            head = file.read(512)
+        return "refused" if not any(head) else f"a disk with a head: {ended}"
+    return "same" if target.read_bytes() == disk.read_bytes() else f"other bytes: {ended}"
+
+
+def flips_of_repository(ctx: Context, encrypted: bool, count: int) -> None:
+    """The flips of one repository."""
+    disk = ctx.make_disk("disk", 8)
+    later = ctx.change_disk(disk, "later", 1)
+    repository = ctx.folder / "repo"
+    more = ["--password-file", str(ctx.password_file())] if encrypted else []
+    ctx.done("init-repo", repository, "--chunk-size", "64K", *(["--encrypt"] if encrypted else []), *more)
+    held = {ctx.capture(disk, repository, "here", *more): disk, ctx.capture(later, repository, "here", *more): later}
+    kinds = {
+        "packs": repository / "packs", "indexes": repository / "indexes", "snapshots": repository / "snapshots",
+        **({"keys": repository / "keys"} if encrypted else {}),
+    }  # fmt: skip
+    groups = {kind: files_under(folder) for kind, folder in kinds.items()}
+    groups["repository.json"] = [repository / "repository.json"]
+    shares = {"packs": 40, "indexes": 25, "snapshots": 15, "keys": 10, "repository.json": 10}
+    total = sum(shares[kind] for kind in groups)
+    counts = {kind: max(1, count * shares[kind] // total) for kind in groups}
+    name = "encrypted repository" if encrypted else "repository"
+    if why := ctx.wrong_repository(repository, held, *more):
+        raise AssertionError(why)
+    try_flips(
+        ctx, name, groups, counts, ctx.folder, lambda: ctx.reforge("verify", repository, "--read-data", *more),
+        lambda: [gives(ctx, f"{repository}@{snapshot}", of, *more) for snapshot, of in held.items()], False,
+    )  # fmt: skip
+    why = ctx.wrong_repository(repository, held, *more)
+    ctx.that(f"{name}: whole after", not why, why)
+
+
+def test_repository(ctx: Context) -> None:
+    """Bits of a repository."""
+    flips_of_repository(ctx, False, ctx.of(16, 350))
+
+
+def test_encrypted_repository(ctx: Context) -> None:
+    """Bits of an encrypted repository."""
+    flips_of_repository(ctx, True, ctx.of(14, 250))
+
+
+def flips_of_image(ctx: Context, name: str, count: int, options: list[str], keys: list[str]) -> None:
+    """The flips of one image."""
+    disk = ctx.make_disk("disk", 8)
+    image = ctx.folder / name
+    ctx.done("capture", disk, image, "--all-sectors", *options, *keys)
+    groups = {path.name: [path] for path in sorted(ctx.folder.glob(f"{name}*"))}
+    counts = {file: max(1, count // len(groups)) for file in groups}
+    ctx.done("verify", image, *keys)
+    try_flips(
+        ctx, "image", groups, counts, ctx.folder, lambda: ctx.reforge("verify", image, *keys),
+        lambda: [gives(ctx, image, disk, *keys)], True,
+    )  # fmt: skip
+    ctx.that(f"{name}: whole after", gives(ctx, image, disk, *keys) == "same")
+
+
+def test_image(ctx: Context) -> None:
+    """Bits of an image."""
+    flips_of_image(ctx, "disk.img.zst", ctx.of(12, 160), ["--chunk-size", "64K"], [])
+
+
+def test_encrypted_image(ctx: Context) -> None:
+    """Bits of an encrypted image."""
+    keys = ["--password-file", str(ctx.password_file())]
+    flips_of_image(ctx, "disk.img.enc", ctx.of(10, 120), ["--chunk-size", "64K", "--encrypt"], keys)
+
+
+def test_xz_image(ctx: Context) -> None:
+    """Bits of an archive of xz, and of the file beside it."""
+    flips_of_image(ctx, "disk.img.xz", ctx.of(10, 120), ["--codec", "xz", "--level", "1", "--chunk-size", "1M"], [])

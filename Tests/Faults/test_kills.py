@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""kill -9 at random instants: what was finished stays whole, and the same command works when it is run again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from faults import DONE, MIB, AtChange, Context, Kill, bytes_under, files_under, same, state_of, tool
+
+
+def copy_folder(of: Path, to: Path) -> None:
+    """A fresh copy of a repository."""
+    shutil.rmtree(to, ignore_errors=True)
+    tool("cp", "-a", of, to)
+
+
+class Instants:
+    """When to kill: half of the time at a random instant, half of the time right at a change of the repository."""
+
+    def __init__(self, ctx: Context, watched: Path, prepare: Callable[[], None], words: list[str | Path]) -> None:
+        self.ctx = ctx
+        self.watched = watched
+        # The first run warms caches; the second tells how long it takes and how often something appears or goes.
+        for _ in range(2):
+            prepare()
+            changes = AtChange(watched, 1 << 30, 0)
+            whole = ctx.kill(words, changes)
+            if whole.was_killed or whole.ended.status != DONE:
+                raise AssertionError(str(whole.ended))
+        self.seconds = whole.seconds
+        self.changes = max(1, changes.count)
+
+    def draw(self) -> tuple[Callable[[float], bool], str]:
+        """A moment, and what it is."""
+        random = self.ctx.random
+        if random.random() < 0.5:
+            instant = random.uniform(0, self.seconds * 1.02)
+            return lambda seconds: seconds >= instant, f"after {instant:.3f} of {self.seconds:.3f} s"
+        number = random.randint(1, self.changes)
+        delay = random.choice([0.0, random.uniform(0, self.seconds / self.changes)])
+        return AtChange(self.watched, number, delay), f"at change {number} of {self.changes} + {delay * 1000:.1f} ms"
+
+
+def kill_many(
+    ctx: Context, name: str, count: int, watched: Path, prepare: Callable[[], None], words: list[str | Path],
+    judge: Callable[[Kill], str],
+) -> None:  # fmt: skip
+    """Kills a command many times, each time from the same start, and judges what is left."""
+    instants = Instants(ctx, watched, prepare, words)
+    killed = 0
+    tries = 0
+    while killed < count and tries < 3 * count:
+        tries += 1
+        prepare()
+        moment, text = instants.draw()
+        kill = ctx.kill(words, moment)
+        if not kill.was_killed:
+            # It was faster; what it did counts all the same.
+            text += ", ended before"
+        killed += kill.was_killed
+        try:
+            why = judge(kill)
+        except AssertionError as error:
+            why = str(error)
+        if why or not ctx.full:
+            ctx.that(f"{name} killed {text}", not why, why)
+    ctx.that(f"{name}: killed {killed} times at work, of {tries}", killed >= count)
+
+
+def after_capture(
+    ctx: Context, repository: Path, disk: Path, held: dict[str, Path], keys: list[str], cleans: bool
+) -> str:
+    """What is wrong after a killed capture; empty where nothing is."""
+    held = dict(held)
+    for snapshot in ctx.snapshots(repository, *keys):
+        # It was killed right behind its last step.
+        held.setdefault(snapshot, disk)
+    if why := ctx.wrong_repository(repository, held, *keys):
+        return f"after the kill: {why}"
+    held[ctx.capture(disk, repository, "here", *keys)] = disk
+    if why := ctx.wrong_repository(repository, held, *keys):
+        return f"after the next capture: {why}"
+    if why := ctx.litter(repository):
+        return f"the next capture leaves {why}"
+    if cleans:
+        for _ in range(2):
+            ctx.done("prune", repository, "--grace", "0s", *keys)
+        if why := ctx.wrong_repository(repository, held, *keys):
+            return f"after pruning: {why}"
+    return ""
+
+
+def test_capture(ctx: Context) -> None:
+    """A capture into a repository is killed."""
+    disk = ctx.make_disk("disk", 96)
+    later = ctx.change_disk(disk, "later", 30)
+    latest = ctx.change_disk(later, "latest", 30)
+    base, repository = ctx.folder / "base", ctx.folder / "repo"
+    ctx.done("init-repo", base, "--chunk-size", "64K")
+    held = {ctx.capture(disk, base): disk, ctx.capture(later, base): later}
+    words: list[str | Path] = ["capture", latest, f"{repository}@", "--host", "here", "--all-sectors"]
+    cleans = iter([True] + [False, False, False] * 100)
+    kill_many(
+        ctx, "capture", ctx.of(4, 70), repository, lambda: copy_folder(base, repository), words,
+        lambda _: after_capture(ctx, repository, latest, held, [], next(cleans)),
+    )  # fmt: skip
+
+
+def test_first_capture(ctx: Context) -> None:
+    """The first capture into an encrypted repository is killed, again and again."""
+    disk = ctx.make_disk("disk", 96)
+    keys = ["--password-file", str(ctx.password_file())]
+    base, repository = ctx.folder / "base", ctx.folder / "repo"
+    ctx.done("init-repo", base, "--chunk-size", "64K", "--encrypt", *keys)
+    words: list[str | Path] = ["capture", disk, f"{repository}@", "--host", "here", "--all-sectors", *keys]
+    instants = Instants(ctx, repository, lambda: copy_folder(base, repository), words)
+    rounds = ctx.of(1, 4)
+    for _ in range(rounds):
+        copy_folder(base, repository)
+        for _ in range(ctx.of(3, 8)):
+            moment, text = instants.draw()
+            ctx.kill(words, moment)
+        why = after_capture(ctx, repository, disk, {}, keys, True)
+        ctx.that(f"a capture killed several times, the last time {text}", not why, why)
+
+
+def test_capture_goes_on(ctx: Context) -> None:
+    """A capture that was killed late goes on from what is stored."""
+    disk = ctx.folder / "disk"
+    with disk.open("wb") as file:
+        for _ in range(80):
+            file.write(ctx.random.randbytes(8 * MIB))
+    repository = ctx.folder / "repo"
+    ctx.done("init-repo", repository)
+    whole = disk.stat().st_size
+    kill = ctx.kill(
+        ["capture", disk, f"{repository}@", "--host", "here", "--all-sectors"],
+        lambda _: bool(files_under(repository / "indexes")),
+    )
+    stored = bytes_under(repository / "packs")
+    ctx.that("it was killed at work", kill.was_killed, kill.ended)
+    again = ctx.done("capture", disk, f"{repository}@", "--host", "here", "--all-sectors", "--json").json()
+    share = again["storedByteCount"] / whole
+    ctx.note(
+        f"  killed with {stored / MIB:.0f} of {whole / MIB:.0f} MiB stored; the next run stores "
+        f"{again['storedByteCount'] / MIB:.0f} MiB ({share:.0%}), {again['deduplicatedByteCount'] / MIB:.0f} MiB are there"
+    )
+    ctx.that("the next capture stores less than half of the whole again", share < 0.5, again)
+    why = ctx.wrong_repository(repository, {again["imageID"]: disk})
+    ctx.that("and is whole", not why, why)
+
+
+def fill(ctx: Context, repository: Path, disks: int, mebibytes: int, changed: int) -> dict[str, Path]:
+    """A repository with as many snapshots of one disk, oldest first."""
+    ctx.done("init-repo", repository, "--chunk-size", "64K")
+    disk = ctx.make_disk("disk0", mebibytes)
+    held = {ctx.capture(disk, repository): disk}
+    # Every snapshot is one of the same disk, under one name.
+    for number in range(1, disks):
+        later = ctx.change_disk(disk, f"disk{number}", changed)
+        held[ctx.capture(later, repository)] = later
+    return held
+
+
+def after_maintenance(
+    ctx: Context, repository: Path, words: list[str | Path], kept: dict[str, Path], may_stay: dict[str, Path], fresh: int,
+) -> str:  # fmt: skip
+    """What is wrong after a killed forget or prune; empty where nothing is."""
+    there = ctx.snapshots(repository)
+    if missing := set(kept) - set(there):
+        return f"snapshots are gone: {missing}"
+    held = {snapshot: (kept | may_stay)[snapshot] for snapshot in there}
+    if why := ctx.wrong_repository(repository, held):
+        return f"after the kill: {why}"
+    ended = ctx.reforge(*words)
+    if ended.status != DONE:
+        return f"the next run: {ended}"
+    if why := ctx.wrong_repository(repository, kept):
+        return f"after the next run: {why}"
+    for _ in range(2):
+        ctx.done("prune", repository, "--grace", "0s")
+    if why := ctx.wrong_repository(repository, kept):
+        return f"after pruning: {why}"
+    if why := ctx.litter(repository):
+        return f"it leaves {why}"
+    if (size := bytes_under(repository)) > fresh * 5 // 4 + MIB:
+        return f"{size} bytes are left, where {fresh} would do"
+    return ""
+
+
+def maintained(ctx: Context) -> tuple[Path, dict[str, Path], int]:
+    """A repository of which the newest two of five snapshots are to stay, what they are, and how much that needs."""
+    base = ctx.folder / "base"
+    held = fill(ctx, base, 5, 48, 10)
+    kept = dict(list(held.items())[-2:])
+    # What those two need in a repository of their own.
+    fresh = ctx.folder / "fresh"
+    ctx.done("init-repo", fresh, "--chunk-size", "64K")
+    for disk in kept.values():
+        ctx.capture(disk, fresh)
+    size = bytes_under(fresh)
+    shutil.rmtree(fresh)
+    return base, held, size
+
+
+FORGET = ["--keep-last", "1", "--host", "here"]
+
+
+def test_forget(ctx: Context) -> None:
+    """A forget is killed."""
+    ctx.needs("forget", "prune")
+    base, held, size = maintained(ctx)
+    repository = ctx.folder / "repo"
+    # Five disks by name: nothing to forget but by tag and host, so two captures of the last one are what goes.
+    last = list(held.values())[-1]
+    old = {ctx.capture(last, base): last for _ in range(3)}
+    newest = {ctx.capture(last, base): last}
+    old |= {snapshot: disk for snapshot, disk in held.items() if disk == last}
+    kept = {snapshot: disk for snapshot, disk in held.items() if disk != last} | newest
+    words: list[str | Path] = ["forget", repository, *FORGET]
+    kill_many(
+        ctx, "forget", ctx.of(2, 30), repository, lambda: copy_folder(base, repository), words,
+        lambda _: after_maintenance(ctx, repository, words, kept, old, 1 << 40),
+    )  # fmt: skip
+
+
+def prunes(ctx: Context, count: int, grace: list[str]) -> None:
+    """A prune is killed."""
+    ctx.needs("forget", "prune")
+    base, held, size = maintained(ctx)
+    kept = dict(list(held.items())[-2:])
+    for snapshot in held.keys() - kept.keys():
+        (base / "snapshots" / snapshot).unlink()
+    repository = ctx.folder / "repo"
+    words: list[str | Path] = ["prune", repository, *grace]
+
+    def prepare() -> None:
+        copy_folder(base, repository)
+        # Every second time the packs are marked already, so that the killed prune is the one that deletes.
+        if grace and ctx.random.random() < 0.5:
+            ctx.done("prune", repository)
+
+    kill_many(
+        ctx, f"prune {' '.join(grace)}".strip(), count, repository, prepare, words,
+        lambda _: after_maintenance(ctx, repository, words, kept, {}, size),
+    )  # fmt: skip
+
+
+def test_prune(ctx: Context) -> None:
+    """A prune is killed that only marks."""
+    prunes(ctx, ctx.of(1, 20), [])
+
+
+def test_prune_without_grace(ctx: Context) -> None:
+    """A prune is killed that marks and deletes."""
+    prunes(ctx, ctx.of(2, 40), ["--grace", "0s"])
+
+
+def test_copy(ctx: Context) -> None:
+    """A copy from one repository to another is killed."""
+    ctx.needs("copy")
+    source, base, repository = ctx.folder / "source", ctx.folder / "base", ctx.folder / "repo"
+    held = fill(ctx, source, 2, 64, 20)
+    (first, _), (second, disk) = held.items()
+    ctx.done("init-repo", base, "--like", source)
+    ctx.done("copy", f"{source}@{first}", f"{base}@")
+    there = {snapshot: held[first] for snapshot in ctx.snapshots(base)}
+    words: list[str | Path] = ["copy", f"{source}@{second}", f"{repository}@"]
+
+    def judge(_: Kill) -> str:
+        whole = dict(there)
+        for snapshot in ctx.snapshots(repository):
+            whole.setdefault(snapshot, disk)
+        if why := ctx.wrong_repository(repository, whole):
+            return f"after the kill: {why}"
+        ended = ctx.reforge(*words)
+        if ended.status != DONE:
+            return f"the next run: {ended}"
+        for snapshot in ctx.snapshots(repository):
+            whole.setdefault(snapshot, disk)
+        if len(whole) < len(there) + 1:
+            return f"no snapshot was copied: {ended}"
+        if why := ctx.wrong_repository(repository, whole):
+            return f"after the next run: {why}"
+        for folder in (source, repository):
+            # The source's own lock may stay until somebody needs a lock there.
+            if folder == repository and (why := ctx.litter(folder)):
+                return f"it leaves {why}"
+        return ctx.wrong_repository(source, held)
+
+    kill_many(ctx, "copy", ctx.of(2, 25), repository, lambda: copy_folder(base, repository), words, judge)
+
+
+def test_copy_to_image(ctx: Context) -> None:
+    """A copy into an image file is killed: there is no half an image."""
+    ctx.needs("copy")
+    source = ctx.folder / "source"
+    held = fill(ctx, source, 1, 48, 1)
+    ((snapshot, disk),) = held.items()
+    folder = ctx.folder / "images"
+    image = folder / "copied.img.zst"
+    words: list[str | Path] = ["copy", f"{source}@{snapshot}", image]
+
+    def prepare() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+
+    def judge(_: Kill) -> str:
+        if image.exists():
+            ended = ctx.reforge("verify", image)
+            if ended.status != DONE:
+                return f"a file that is no whole image has its name: {ended}"
+            image.unlink()
+        ended = ctx.reforge(*words)
+        if ended.status != DONE:
+            return f"the next run: {ended}"
+        return ctx.wrong(image, disk) or ctx.wrong_repository(source, held)
+
+    kill_many(ctx, "copy to an image", ctx.of(1, 10), folder, prepare, words, judge)
+
+
+def test_capture_of_image(ctx: Context) -> None:
+    """A capture into an image file is killed: there is no half an image."""
+    disk = ctx.make_disk("disk", 64)
+    folder = ctx.folder / "images"
+    image = folder / "disk.img.zst"
+    words: list[str | Path] = ["capture", disk, image, "--all-sectors", "--chunk-size", "64K"]
+
+    def prepare() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+
+    def judge(_: Kill) -> str:
+        if image.exists():
+            ended = ctx.reforge("verify", image)
+            if ended.status != DONE:
+                return f"a file that is no whole image has its name: {ended}"
+            image.unlink()
+        ended = ctx.reforge(*words)
+        return ctx.wrong(image, disk) if ended.status == DONE else f"the next run: {ended}"
+
+    kill_many(ctx, "capture of an image", ctx.of(1, 10), folder, prepare, words, judge)
+
+
+def test_init(ctx: Context) -> None:
+    """Making a repository is killed: it is one, or can be made."""
+    repository = ctx.folder / "repo"
+    disk = ctx.make_disk("disk", 8)
+    words: list[str | Path] = ["init-repo", repository, "--chunk-size", "64K"]
+
+    def judge(_: Kill) -> str:
+        if not (repository / "repository.json").exists():
+            # Nothing can be lost with it.
+            shutil.rmtree(repository, ignore_errors=True)
+            ctx.done(*words)
+        return ctx.wrong_repository(repository, {ctx.capture(disk, repository): disk})
+
+    kill_many(
+        ctx, "init-repo", ctx.of(1, 10), repository, lambda: shutil.rmtree(repository, ignore_errors=True), words, judge
+    )
+
+
+def test_reading(ctx: Context) -> None:
+    """A verify and a restore are killed: no lock of theirs is in anybody's way."""
+    disk = ctx.make_disk("disk", 48)
+    repository = ctx.folder / "repo"
+    ctx.done("init-repo", repository, "--chunk-size", "64K")
+    snapshot = ctx.capture(disk, repository)
+    target = ctx.folder / "target"
+    with target.open("wb") as file:
+        file.truncate(disk.stat().st_size)
+    restore: list[str | Path] = ["restore", f"{repository}@latest", target, "--yes", "--layout", "keep"]
+    for words in (["verify", f"{repository}@latest"], restore):
+        before = state_of(repository)
+        kill = ctx.kill(words, lambda seconds: state_of(repository) != before and seconds > 0.05)
+        ctx.that(f"{words[0]} is killed at work", kill.was_killed, kill.ended)
+        ctx.that("its lock is left", any(files_under(repository / "locks")))
+        ended = ctx.done("capture", disk, f"{repository}@", "--host", "there", "--all-sectors")
+        ctx.that("the next command says so and takes it away", "stale lock" in ended.err and not ctx.litter(repository), ended)
+    ended = ctx.restore_again(f"{repository}@{snapshot}", target)
+    ctx.that("the restore goes on", ended.status == DONE and same(disk, target), ended)
