@@ -57,7 +57,8 @@ struct Reforge: ParsableCommand {
         subcommands: [
             InspectCommand.self, CaptureCommand.self, RestoreCommand.self, VerifyCommand.self, BootRepairCommand.self,
             KeyCommand.self,
-            InitRepoCommand.self, SnapshotsCommand.self, CopyCommand.self, RecoverySessionCommand.self,
+            InitRepoCommand.self, SnapshotsCommand.self, DiffCommand.self, ForgetCommand.self, PruneCommand.self,
+            CopyCommand.self, RecoverySessionCommand.self,
             SnapshotGuardCommand.self,
         ])
 }

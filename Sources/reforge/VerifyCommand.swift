@@ -25,8 +25,9 @@ struct VerifyCommand: ParsableCommand {
               reforge verify /mnt/backup/repo --read-data=10
               reforge verify /mnt/backup/repo@latest --read-data
 
-            JSON fields of an image: schema (1), image, imageID, chunks, dataByteCount, unreadable, seconds; of a repository: see \
-            schema, snapshots, packs, blobs, readByteCount, problems.
+            JSON fields of an image: schema (1), image, imageID, chunks, dataByteCount, unreadable, seconds; of a repository: schema, \
+            repository, isWhole, snapshots, packs, indexes, readByteCount, storedByteCount, problemCount, problems [{snapshot, partition, disk, \
+            what}], notes, seconds.
             """)
 
     @Argument(help: "An image, - for standard input, a repository, or a snapshot.") var image: String
@@ -64,6 +65,12 @@ struct VerifyCommand: ParsableCommand {
     func run() throws {
         try CommandRun.run(json: json) {
             let keys = KeyRing(keyOptions)
+            if Repository.isRepository(FilePath(image)) {
+                return try verify(FilePath(image), nil, keys)
+            }
+            if let selector = try SnapshotSelector.parse(image) {
+                return try verify(selector.repository, selector, keys)
+            }
             if readData != nil, image != "-" {
                 Console.message("an image is always read whole: --read-data changes nothing")
             }
@@ -89,6 +96,77 @@ struct VerifyCommand: ParsableCommand {
             for hole in holes { Console.message("warning: \(input.reader.header.manifest.unreadableText(hole))") }
         }
         return .done
+    }
+
+    private func verify(_ path: FilePath, _ selector: SnapshotSelector?, _ keys: KeyRing) throws -> ExitStatus {
+        let start = SystemFacts.monotonicSeconds()
+        let repository = try OpenedRepository.open(path, keys)
+        var ids: [ContentHash]?
+        if let selector, selector.choice != .repository {
+            ids = [try OpenedRepository.find(selector, in: repository).info.id]
+        }
+        let progress = Progress()
+        let display = ProgressDisplay(progress)
+        let report: VerifyReport
+        do {
+            defer { display.end() }
+            report = try repository.verify(readDataPercent: readData?.value, snapshots: ids, note: Console.message) {
+                // Files are counted, not bytes: only contents make a bar.
+                if $0.phase == .contents { progress.show("verify", done: $0.done, total: $0.total) }
+            }
+        }
+        try show(report, path, SystemFacts.monotonicSeconds() - start)
+        return report.isWhole ? .done : .badImage
+    }
+
+    private struct RepositoryReport: Encodable {
+        struct Problem: Encodable {
+            var snapshot: String?
+            var partition: Int?
+            var disk: ByteRange?
+            var what: String
+        }
+        var schema = 1
+        var repository: String
+        var isWhole: Bool
+        var snapshots: Int
+        var packs: Int
+        var indexes: Int
+        var readByteCount: UInt64
+        var storedByteCount: UInt64
+        var problemCount: Int
+        var problems: [Problem]
+        var notes: [String]
+        var seconds: Double
+    }
+
+    private func show(_ report: VerifyReport, _ path: FilePath, _ seconds: Double) throws {
+        if json {
+            return try Console.json(
+                RepositoryReport(
+                    repository: path.string, isWhole: report.isWhole, snapshots: report.snapshotCount,
+                    packs: report.packCount, indexes: report.indexCount, readByteCount: report.readByteCount,
+                    storedByteCount: report.storedByteCount, problemCount: report.problemCount,
+                    problems: report.problems.map {
+                        .init(snapshot: $0.snapshot?.description, partition: $0.partition, disk: $0.disk, what: $0.what)
+                    }, notes: report.notes, seconds: seconds))
+        }
+        for note in report.notes { Console.message(note) }
+        let read =
+            readData == nil
+            ? "the data was not read (--read-data reads it)"
+            : "\(ByteText.rounded(report.readByteCount)) of \(ByteText.rounded(report.storedByteCount)) of data read and compared"
+        let seen =
+            "\(report.snapshotCount) snapshot\(report.snapshotCount == 1 ? "" : "s"), \(report.packCount) packs, \(report.indexCount) indexes; \(read)"
+        guard report.isWhole else {
+            let more = report.problemCount - report.problems.count
+            throw CommandFailure(
+                .badImage,
+                "\(path) is damaged, \(report.problemCount) problem\(report.problemCount == 1 ? "" : "s") (\(seen)):\n"
+                    + report.problems.map { "  \($0)" }.joined(separator: "\n")
+                    + (more > 0 ? "\n  and \(more) more" : ""))
+        }
+        try Console.result("\(image) is whole: \(seen)")
     }
 
     /// Reads and checks all of an image.
