@@ -29,9 +29,9 @@ public struct CaptureSummary: Equatable, Sendable {
     public var id: ContentHash
     /// The length of the image, or what the repository has grown by, in bytes.
     public var storedByteCount: UInt64
-    /// The bytes of chunks (as contents) that were not stored before.
+    /// The bytes in use of chunks that were not stored before.
     public var newByteCount: UInt64
-    /// The bytes of chunks (as contents) that were stored before.
+    /// The bytes in use of chunks that were stored before.
     public var deduplicatedByteCount: UInt64
 
     /// From parts.

@@ -149,6 +149,16 @@ public struct ImageHeader: Equatable, Sendable {
         return bytes
     }
 
+    /// How many bytes of a record's range are in use by the map.
+    func usedByteCount(of record: ChunkRecord) -> UInt64 {
+        guard record.region < maps.count, record.region < manifest.regions.count,
+            manifest.regions[record.region].range.covers(record.range)
+        else { return 0 }
+        let start = manifest.regions[record.region].range.lowerBound
+        return maps[record.region].ranges(in: record.range.lowerBound - start..<record.range.upperBound - start)
+            .reduce(0) { $0 + $1.byteCount }
+    }
+
     /// The longest payload that a header can have.
     static let largestPayload = 28 + ImageFormat.largestManifest + ImageFormat.largestMaps * 2
 

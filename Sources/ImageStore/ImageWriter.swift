@@ -13,6 +13,7 @@ public final class ImageWriter: CaptureSink, @unchecked Sendable {
     private let framing: ImageFraming
     /// zstd frames, named by SHA-256, sealed in an encrypted image.
     public let coding: ChunkCoding
+    private let header: ImageHeader
     private var dataByteCount: UInt64 = 0
     /// How much has been written, in bytes.
     public private(set) var byteCount: UInt64 = 0
@@ -29,6 +30,7 @@ public final class ImageWriter: CaptureSink, @unchecked Sendable {
         self.output = output
         self.name = name
         framing = seal.map { .sealed($0.keys) } ?? .plain
+        self.header = header
         coding = framing.coding(level: header.manifest.level)
         let payload = try header.payload()
         identity.update(payload)
@@ -41,7 +43,7 @@ public final class ImageWriter: CaptureSink, @unchecked Sendable {
 
     /// Appends a chunk of data: its record, and the (sealed) zstd frame behind it.
     public func append(_ record: ChunkRecord, stored: UnsafeRawBufferPointer?) throws {
-        dataByteCount += record.range.byteCount
+        dataByteCount += header.usedByteCount(of: record)
         try write(record)
         if let stored = unsafe stored { unsafe try write(stored) }
     }

@@ -207,13 +207,17 @@ extension Manifest {
     /// The late facts may list ranges that could not be read: a reader must say so.
     public static let unreadableFeature = "unreadable"
 
-    /// What a person should know of bytes that the capture could not read.
-    public func unreadableText(_ range: ByteRange) -> String {
-        let place = regions.first { $0.range.overlaps(range) }
-        return
-            "\(ByteText.exact(range.byteCount)) from byte \(range.lowerBound) on could not be read when the disk was captured, "
-            + "and are zeros here: "
-            + (place?.partition.map { "they belong to partition \($0)" } ?? "they lie outside every partition")
+    /// What a person should know of what the capture could not read: a sentence a partition.
+    public func unreadableTexts(_ ranges: [ByteRange]) -> [String] {
+        regions.compactMap { region in
+            let parts = ranges.map { $0.clamped(to: region.range) }.filter { !$0.isEmpty }
+            guard let first = parts.first else { return nil }
+            let place = region.partition.map { "partition \($0)" } ?? "what lies outside every partition"
+            let sum = parts.reduce(0) { $0 + $1.byteCount }
+            return
+                "\(place) has holes: \(ByteText.exact(sum)) in \(parts.count) range\(parts.count == 1 ? "" : "s"), the first at byte "
+                + "\(first.lowerBound) of the disk, could not be read when it was captured, and \(parts.count == 1 ? "is" : "are") zeros here"
+        }
     }
 
     /// The sizes that a chunk may have: powers of two from 64 KiB to 64 MiB.

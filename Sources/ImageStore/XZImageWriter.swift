@@ -22,6 +22,7 @@ public final class XZImageWriter: CaptureSink, @unchecked Sendable {
     private let streamHeader: [UInt8]
     private var archiveByteCount: UInt64 = 0
     private var metadataByteCount: UInt64 = 0
+    private let header: ImageHeader
     private var dataByteCount: UInt64 = 0
     private var identity = ContentHash.Running()
     /// Entries that wait for their index frame to fill.
@@ -43,6 +44,7 @@ public final class XZImageWriter: CaptureSink, @unchecked Sendable {
         }
         self.path = path
         self.overwrite = overwrite
+        self.header = header
         coding = ChunkCoding(codec: .xz(level: header.manifest.level))
         framing = try XZStreamFraming()
         zeroBlock = try XZBlock.zeros(byteCount: Int(XZImageFormat.zeroBlockContent))
@@ -69,7 +71,7 @@ public final class XZImageWriter: CaptureSink, @unchecked Sendable {
         else { throw CodecError("xz: a chunk with another one's block") }
         try note(record)
         try framing.append(sizes)
-        dataByteCount += record.range.byteCount
+        dataByteCount += header.usedByteCount(of: record)
         unsafe try writeArchive(stored)
     }
 

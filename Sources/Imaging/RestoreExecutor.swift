@@ -278,9 +278,7 @@ public final class RestoreExecutor {
         if let expectedImageID, !ending.id.description.hasPrefix(expectedImageID.lowercased()) {
             throw image.damageReporter("it has the id \(ending.id), not \(expectedImageID)", image.position, nil)
         }
-        for range in ending.lateFacts.unreadable {
-            outcome.warnings.append(manifest.unreadableText(range))
-        }
+        outcome.warnings += manifest.unreadableTexts(ending.lateFacts.unreadable)
         journal.position = manifest.geometry.byteCount
         outcome.writtenByteCount = completion.update { $0.written }
         return chunks

@@ -176,7 +176,7 @@ struct CaptureCommand: ParsableCommand {
                         number: $0.partition, filesystem: $0.filesystem?.kindName ?? "unknown",
                         byteCount: $0.range.byteCount, usedByteCount: $0.usedByteCount,
                         mapSource: $0.filesystem?.mapSource ?? .whole, wholeReason: $0.filesystem?.wholeReason)
-                }, warnings: manifest.warnings + outcome.unreadable.map(manifest.unreadableText),
+                }, warnings: manifest.warnings + manifest.unreadableTexts(outcome.unreadable),
                 unreadable: outcome.unreadable, host: repository == nil ? nil : hostName,
                 readByteCount: outcome.readByteCount, newByteCount: outcome.summary.newByteCount,
                 deduplicatedByteCount: outcome.summary.deduplicatedByteCount,

@@ -145,7 +145,7 @@ struct InspectReport: Encodable {
         boot = manifest.boot
         warnings = manifest.warnings
         if let ending = input.ending {
-            warnings += ending.lateFacts.warnings + ending.lateFacts.unreadable.map(manifest.unreadableText)
+            warnings += ending.lateFacts.warnings + manifest.unreadableTexts(ending.lateFacts.unreadable)
             imageID = ending.id.description
             ended = ending.lateFacts.ended
             unreadable = ending.lateFacts.unreadable

@@ -134,9 +134,7 @@ struct RestoreCommand: ParsableCommand {
         try TargetSafety.refuseDanger(target, image: input.path)
         var plan = try RestorePlanner.plan(
             stream.header, onto: target.identity, geometry: target.device.geometry, policy: layout)
-        for range in input.ending?.lateFacts.unreadable ?? [] {
-            plan.warnings.append(stream.header.manifest.unreadableText(range))
-        }
+        plan.warnings += stream.header.manifest.unreadableTexts(input.ending?.lateFacts.unreadable ?? [])
         let unfinished = try RestoreExecutor.unfinished(on: target.device, plan)
         if dryRun {
             let report = Report(

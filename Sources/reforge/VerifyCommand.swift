@@ -93,7 +93,7 @@ struct VerifyCommand: ParsableCommand {
             try Console.result(
                 "\(image) is whole: \(outcome.chunkCount) chunks, \(ByteText.rounded(outcome.dataByteCount)) of data, id "
                     + "\(outcome.ending.id.description.prefix(16))…")
-            for hole in holes { Console.message("warning: \(input.reader.header.manifest.unreadableText(hole))") }
+            for text in input.reader.header.manifest.unreadableTexts(holes) { Console.message("warning: \(text)") }
         }
         return .done
     }

@@ -19,9 +19,9 @@ public struct Snapshot: Sendable {
 
     /// What a capture stored.
     public struct Statistics: Codable, Equatable, Sendable {
-        /// The bytes of chunks (as contents) that were not stored before.
+        /// The bytes in use of chunks that were not stored before.
         public var newByteCount: UInt64
-        /// The bytes of chunks (as contents) that were stored before.
+        /// The bytes in use of chunks that were stored before.
         public var deduplicatedByteCount: UInt64
         /// What packs and indexes grew by, in bytes.
         public var storedByteCount: UInt64

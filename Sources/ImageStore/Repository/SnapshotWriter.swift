@@ -171,14 +171,14 @@ public final class SnapshotWriter: CaptureSink {
                     repository.layout.pack(location.pack), "an index gives a chunk another length",
                     at: UInt64(location.offset))
             }
-            state.statistics.deduplicatedByteCount += record.range.byteCount
+            state.statistics.deduplicatedByteCount += header.usedByteCount(of: record)
         } else {
             guard let stored = unsafe stored, stored.count == record.storedByteCount, unsafe !stored.isEmpty else {
                 throw ImageError.missing(
                     "\(repository.path): a chunk that was stored when the capture asked is gone; capture again")
             }
             unsafe try store(key, contentByteCount: Int(record.range.byteCount), stored, &state)
-            state.statistics.newByteCount += record.range.byteCount
+            state.statistics.newByteCount += header.usedByteCount(of: record)
         }
         state.piece.append(id)
         try advance(to: record.range.upperBound, &state)
