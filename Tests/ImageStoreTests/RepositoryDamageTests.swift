@@ -30,7 +30,7 @@ import Testing
             let pack = try PackFile(name, repository.layout, repository.secrets)
             for entry in try pack.table() { try pack.checkRecord(entry) }
         }
-        if let damaged = try repository.snapshots().damaged.first { throw damaged.error }
+        if let damaged = repository.snapshots().damaged.first { throw damaged.error }
     }
 
     @Test(arguments: [false, true]) func noBitChangesUnseen(isEncrypted: Bool) throws {
@@ -151,10 +151,10 @@ import Testing
     @Test func pathsThatAreNoRepositories() throws {
         let scratch = try ScratchFolder()
         func message(_ path: FilePath) -> String {
-            do throws(ImageError) {
-                _ = try Repository.open(at: path, keys: nil)
-                return "opened"
-            } catch { return "\(error)" }
+            switch Result(catching: { () throws(ImageError) in try Repository.open(at: path, keys: nil) }) {
+            case .success: "opened"
+            case .failure(let error): "\(error)"
+            }
         }
         let file = scratch.path.appending("file")
         try overwrite(file, [1])
@@ -210,12 +210,12 @@ import Testing
         let id = try capture.capture(into: other).id
         let bytes = try Files.read(other.layout.snapshot(id))
         try overwrite(own.layout.snapshot(id), bytes)
-        #expect(try own.snapshots().damaged.count == 1)
-        #expect("\(try #require(try own.snapshots().damaged.first).error)".contains("another repository"))
+        #expect(own.snapshots().damaged.count == 1)
+        #expect("\(try #require(own.snapshots().damaged.first).error)".contains("another repository"))
         let renamed = ContentHash(of: [1])
         try overwrite(other.layout.snapshot(renamed), bytes)
         try overwrite(other.layout.snapshots.appending(".x.reforge-new"), bytes)
-        let all = try other.snapshots()
+        let all = other.snapshots()
         #expect(all.whole.map(\.info.id) == [id] && all.damaged.count == 1)
         do {
             _ = try other.snapshot(ContentHash(of: [2]))

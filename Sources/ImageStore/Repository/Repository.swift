@@ -107,16 +107,15 @@ public final class Repository: Sendable {
     }
 
     /// All snapshots, oldest first, and those that cannot be read. Large repositories: `snapshotInfos` holds less.
-    public func snapshots() throws(ImageError) -> (whole: [Snapshot], damaged: [(name: String, error: ImageError)]) {
-        let (all, damaged) = try eachSnapshot { $0 }
+    /// A folder that cannot be read counts as damaged.
+    public func snapshots() -> (whole: [Snapshot], damaged: [(name: String, error: ImageError)]) {
+        let (all, damaged) = eachSnapshot { $0 }
         return (all.sorted { Self.isOlder($0.info, $1.info) }, damaged)
     }
 
     /// What lists show of all snapshots, oldest first, and those that cannot be read. Holds one snapshot at a time.
-    public func snapshotInfos() throws(ImageError) -> (
-        whole: [SnapshotInfo], damaged: [(name: String, error: ImageError)]
-    ) {
-        let (all, damaged) = try eachSnapshot(\.info)
+    public func snapshotInfos() -> (whole: [SnapshotInfo], damaged: [(name: String, error: ImageError)]) {
+        let (all, damaged) = eachSnapshot(\.info)
         return (all.sorted(by: Self.isOlder), damaged)
     }
 
@@ -126,10 +125,12 @@ public final class Repository: Sendable {
 
     private func eachSnapshot<Value>(
         _ value: (Snapshot) -> Value
-    ) throws(ImageError) -> ([Value], [(name: String, error: ImageError)]) {
+    ) -> ([Value], [(name: String, error: ImageError)]) {
         var whole: [Value] = []
         var damaged: [(name: String, error: ImageError)] = []
-        for id in try snapshotIDs() {
+        let ids: [ContentHash]
+        do { ids = try snapshotIDs() } catch { return ([], [(layout.snapshots.string, error)]) }
+        for id in ids {
             do { whole.append(value(try snapshot(id))) } catch {
                 // Forgotten since the listing.
                 if case .missing = error { continue }
