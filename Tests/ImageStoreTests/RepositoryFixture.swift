@@ -188,3 +188,10 @@ extension Repository {
         return result
     }
 }
+
+/// Replaces a file without waiting for the medium: thousands of damaged files are made.
+func overwrite(_ path: FilePath, _ bytes: [UInt8]) throws {
+    let file = try FileDescriptor.open(
+        path, .writeOnly, options: [.create, .truncate], permissions: [.ownerReadWrite])
+    try file.closeAfter { _ = try file.writeAll(bytes) }
+}

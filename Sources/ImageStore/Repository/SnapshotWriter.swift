@@ -40,18 +40,20 @@ public final class SnapshotWriter: CaptureSink {
     }
 
     /// When an index is written, whichever comes first: a capture that is killed loses no more than this.
-    enum SpillLimit {
-        static let entryCount = 65_536
-        static let byteCount: UInt64 = 512 << 20
-        static let seconds = 60.0
+    struct SpillLimits: Sendable {
+        var entryCount = 65_536
+        var byteCount: UInt64 = 512 << 20
+        var seconds = 60.0
         /// As many index files of a capture become one.
-        static let filesPerLevel = 8
+        var filesPerLevel = 8
     }
+    private let limits: SpillLimits
 
     init(
         _ repository: Repository, header: ImageHeader, host: String, disk: String, tags: [String], level: Int,
-        mayPublish: @escaping @Sendable () throws -> Void
+        limits: SpillLimits = SpillLimits(), mayPublish: @escaping @Sendable () throws -> Void
     ) throws(ImageError) {
+        self.limits = limits
         let expected = repository.configuration.chunkByteCount
         guard header.manifest.chunkByteCount == expected, header.maps.count == header.manifest.regions.count,
             header.manifest.contradiction() == nil
@@ -211,8 +213,8 @@ public final class SnapshotWriter: CaptureSink {
             state.piece = ListPiece()
         }
         if isRegionEnd { state.regionIndex += 1 }
-        if index.freshCount >= SpillLimit.entryCount || state.unindexedByteCount >= SpillLimit.byteCount
-            || SystemFacts.monotonicSeconds() - state.lastSpill >= SpillLimit.seconds
+        if index.freshCount >= limits.entryCount || state.unindexedByteCount >= limits.byteCount
+            || SystemFacts.monotonicSeconds() - state.lastSpill >= limits.seconds
         {
             try spill(&state)
         }
@@ -296,7 +298,7 @@ public final class SnapshotWriter: CaptureSink {
         while true {
             if level == state.ownIndexes.count { state.ownIndexes.append([]) }
             state.ownIndexes[level].append(file)
-            guard state.ownIndexes[level].count >= SpillLimit.filesPerLevel else { return }
+            guard state.ownIndexes[level].count >= limits.filesPerLevel else { return }
             let old = state.ownIndexes[level]
             state.ownIndexes[level] = []
             file = try repository.merge(old, mayPublish: mayPublish)

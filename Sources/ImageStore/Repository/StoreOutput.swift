@@ -11,8 +11,8 @@ final class StoreOutput {
 
     init(_ layout: RepositoryLayout, _ finalPath: FilePath) throws(ImageError) {
         self.finalPath = finalPath
-        let name = "\(finalPath.lastComponent?.string ?? "file").\(TemporaryFiles.suffix)"
-        temporaryPath = layout.temporary.appending(name)
+        // Its own random name: two threads may write the same snapshot.
+        temporaryPath = layout.temporary.appending("\(StoreName.random()).\(TemporaryFiles.suffix)")
         do {
             file = try OwnedDescriptor.open(
                 temporaryPath, .writeOnly, options: [.create, .exclusiveCreate, .noFollow],
