@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import Codecs
+import DiskModel
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import ImageStore
+
+@Suite struct RepositoryVerifyTests {
+    /// Changes one bit of a stored content, in the file.
+    private func damage(_ entry: IndexEntry, _ repository: Repository) throws {
+        let path = repository.layout.pack(entry.location.pack)
+        var bytes = try Files.read(path)
+        bytes[Int(entry.location.offset) + Int(entry.location.storedByteCount) / 2] ^= 0x10
+        try Files.write(bytes, to: path)
+    }
+
+    private func entries(_ repository: Repository, _ kind: BlobKind) throws -> [IndexEntry] {
+        var result: [IndexEntry] = []
+        var cursor = try repository.indexSet().mergedCursor()
+        while let hit = try cursor.next() {
+            if hit.hit.entry.key.kind == kind { result.append(hit.hit.entry) }
+        }
+        return result
+    }
+
+    private func all(_ repository: Repository) throws -> [IndexEntry] {
+        var result: [IndexEntry] = []
+        var cursor = try repository.indexSet().mergedCursor()
+        while let hit = try cursor.next() { result.append(hit.hit.entry) }
+        return result
+    }
+
+    @Test(arguments: [false, true]) func damageIsNamedByPlace(encrypted: Bool) throws {
+        let fixture = try PruneFixture(encrypted: encrypted)
+        let disk = try fixture.disk()
+        let first = try fixture.capture(disk)
+        var next = disk
+        next.header.manifest.started = "2026-01-03T03:04:05Z"
+        let second = try fixture.capture(next)
+        #expect(first != second)
+        let chunk = try #require(disk.chunks.last { $0.kind == .data && $0.region == 1 })
+        let content = Array(disk.bytes[Int(chunk.range.lowerBound)..<Int(chunk.range.upperBound)])
+        let id = fixture.repository.coding(level: 3, kind: .data).identity.id(of: content)
+        let entry = try #require(try all(fixture.repository).first { $0.key == BlobKey(id, .data) })
+        try damage(entry, fixture.repository)
+        // The structure says nothing of contents.
+        let structure = try fixture.repository.verify()
+        #expect(structure.isWhole && structure.snapshotCount == 2 && structure.packCount > 0)
+        var phases: Set<String> = []
+        let report = try fixture.repository.verify(
+            readDataPercent: 100, progress: { phases.insert($0.phase.rawValue) })
+        #expect(phases == ["indexes", "packs", "snapshots", "contents"])
+        #expect(!report.isWhole)
+        // Both snapshots have it, at every place that has this content.
+        for snapshot in [first, second] {
+            let problem = report.problems.first {
+                $0.snapshot == snapshot && $0.disk?.contains(chunk.range.lowerBound) == true
+            }
+            #expect(problem?.partition == 1, "\(report.problems)")
+            #expect(problem?.description.contains("partition 1, bytes") == true)
+            #expect(problem?.what.contains("\(entry.location.pack)") == true)
+        }
+        // Asked for one snapshot, the other is not spoken of.
+        let one = try fixture.repository.verify(readDataPercent: 100, snapshots: [first])
+        #expect(!one.isWhole && one.problems.allSatisfy { $0.snapshot == first } && one.snapshotCount == 1)
+        // A restore does not take it either.
+        #expect(throws: (any Error).self) {
+            try Repository.restore(first, at: fixture.path, keys: fixture.keys)
+        }
+    }
+
+    @Test func aLostPackIsNamedByPlace() throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        let first = try fixture.capture(disk)
+        let next = fixture.changed(disk)
+        let second = try fixture.capture(next)
+        let pack = try #require(try all(fixture.repository).first).location.pack
+        var lost = Set(try all(fixture.repository).filter { $0.location.pack == pack }.map(\.key.id))
+        lost.subtract(try all(fixture.repository).filter { $0.location.pack != pack }.map(\.key.id))
+        try Files.remove(fixture.repository.layout.pack(pack))
+        let report = try Repository.open(at: fixture.path, keys: nil).verify()
+        #expect(!report.isWhole)
+        // Exactly the chunks whose contents were there.
+        for (id, disk) in [(first, disk), (second, next)] {
+            let listed = report.problems.filter { $0.snapshot == id && $0.what.contains("no pack has the content") }
+            if report.problems.contains(where: { $0.snapshot == id && $0.what.contains("the list of chunks") }) {
+                continue
+            }
+            for chunk in disk.chunks where chunk.kind == .data {
+                let content = Array(disk.bytes[Int(chunk.range.lowerBound)..<Int(chunk.range.upperBound)])
+                let isLost = lost.contains(ContentHash(of: content))
+                let isListed = listed.contains { $0.disk?.contains(chunk.range.lowerBound) == true }
+                #expect(isLost == isListed)
+            }
+        }
+        #expect(report.problems.contains { $0.snapshot != nil })
+        #expect(report.problems.contains { $0.what.contains("is not there") })
+    }
+
+    /// Any bit of any file, but for those that nothing depends on.
+    @Test(arguments: [false, true]) func everyFlippedBitIsSeen(encrypted: Bool) throws {
+        let fixture = try PruneFixture(encrypted: encrypted)
+        let disk = try fixture.disk(byteCount: 400_384)
+        try fixture.capture(disk)
+        try fixture.capture(fixture.changed(disk))
+        let files = try Repository.files(fixture.path).filter { $0.value > 0 }
+        for _ in 0..<60 {
+            // By length, so that every bit is as likely as any other; but small files are looked at too.
+            let name = try #require(files.keys.sorted().randomElement(using: &fixture.random))
+            let path = FilePath("\(fixture.path)/\(name)")
+            let bytes = try Files.read(path)
+            var flipped = bytes
+            let place = Int.random(in: 0..<bytes.count, using: &fixture.random)
+            let bit = UInt8.random(in: 0..<8, using: &fixture.random)
+            flipped[place] ^= 1 << bit
+            try Files.write(flipped, to: path)
+            var isSeen = false
+            do {
+                let repository = try Repository.open(at: fixture.path, keys: fixture.keys)
+                isSeen = !(try repository.verify(readDataPercent: 100).isWhole)
+            } catch { isSeen = true }
+            #expect(isSeen, "bit \(bit) of byte \(place) of \(name)")
+            try Files.write(bytes, to: path)
+        }
+        try fixture.check()
+    }
+
+    @Test func aShareIsAShare() throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        for _ in 0..<8 { try fixture.capture(try fixture.disk(byteCount: 300_032)) }
+        try fixture.capture(disk)
+        let all = try fixture.repository.verify(readDataPercent: 100)
+        #expect(all.readByteCount > 0 && all.readByteCount <= all.storedByteCount)
+        let none = try fixture.repository.verify(readDataPercent: 0)
+        #expect(none.readCount == 0 && none.isWhole)
+        let some = try fixture.repository.verify(readDataPercent: 30, seed: 1)
+        let same = try fixture.repository.verify(readDataPercent: 30, seed: 1)
+        #expect(some.readByteCount == same.readByteCount && some.seed == 1)
+        #expect(some.readCount > 0 && some.readCount < all.readCount)
+        // Nightly shares reach everything in time.
+        let entry = try #require(try entries(fixture.repository, .data).first)
+        try damage(entry, fixture.repository)
+        var isFound = false
+        for seed in 0..<200 where !isFound {
+            isFound = !(try fixture.repository.verify(readDataPercent: 10, seed: UInt64(seed)).isWhole)
+        }
+        #expect(isFound)
+    }
+
+    @Test func brokenFilesAreReportedTogether() throws {
+        let fixture = try PruneFixture()
+        let first = try fixture.capture(try fixture.disk())
+        for _ in 0..<2 { try fixture.capture(try fixture.disk()) }
+        // A snapshot and a pack's end.
+        let snapshot = fixture.repository.layout.snapshot(first)
+        try Files.write(Array(try Files.read(snapshot).dropLast(3)), to: snapshot)
+        let packs = try fixture.repository.layout.packNames()
+        let pack = fixture.repository.layout.pack(packs[0])
+        try Files.write(Array(try Files.read(pack).dropLast(100)), to: pack)
+        let report = try fixture.repository.verify(readDataPercent: 100, snapshots: nil)
+        #expect(report.problems.contains { $0.snapshot == first })
+        #expect(report.problems.contains { $0.what.contains(packs[0].description) })
+        #expect(report.snapshotCount == 2)
+        #expect(try fixture.repository.verify(snapshots: [first]).problems.count >= 1)
+        let nobody = ContentHash(of: [1])
+        let missing = try fixture.repository.verify(snapshots: [nobody])
+        #expect(missing.problems.contains { $0.snapshot == nobody } && missing.snapshotCount == 0)
+    }
+}
