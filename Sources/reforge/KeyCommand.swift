@@ -20,9 +20,14 @@ struct KeyCommand: ParsableCommand {
             """,
         subcommands: [Add.self, Remove.self, List.self])
 
-    /// `REPO`, or `REPO@` as other commands write it.
-    static func store(_ repository: String) -> KeyStore {
-        KeyStore(FilePath(repository.hasSuffix("@") ? String(repository.dropLast()) : repository))
+    /// The keys of `REPO` (or `REPO@`, as other commands write it). What is wrong with it is said before anybody types a
+    /// password.
+    static func store(_ repository: String) throws -> KeyStore {
+        let path = try OpenedRepository.path(repository)
+        guard try Repository.configuration(at: path).isEncrypted else {
+            throw CommandFailure(.refused, "\(path) is not encrypted: it has no passwords")
+        }
+        return KeyStore(path)
     }
 
     struct Add: ParsableCommand {
@@ -36,9 +41,7 @@ struct KeyCommand: ParsableCommand {
 
         func run() throws {
             try CommandRun.run(json: false) {
-                let store = KeyCommand.store(repository)
-                // What is wrong with the repository is said before anybody types a password.
-                _ = try store.list()
+                let store = try KeyCommand.store(repository)
                 let keys = try store.unlock(password: try keyOptions.passwordBytes(purpose: repository))
                 let password =
                     try newPasswordFile.map(KeyOptions.read)
@@ -62,8 +65,7 @@ struct KeyCommand: ParsableCommand {
 
         func run() throws {
             try CommandRun.run(json: false) {
-                let store = KeyCommand.store(repository)
-                _ = try store.list()
+                let store = try KeyCommand.store(repository)
                 let removed = try store.remove(
                     id, password: try keyOptions.passwordBytes(purpose: "\(repository) (one that stays)"))
                 try Console.result("removed key \(removed) from \(repository)")
