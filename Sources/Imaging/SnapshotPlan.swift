@@ -41,8 +41,12 @@ struct SnapshotPlan {
         var usedGroups: Set<String> = []
         for volume in lvm.volumes where groups.contains(volume.group) {
             if volume.isSnapshot, volume.isActive, Self.touches(volume, starts) {
+                let advice =
+                    volume.tags.contains(SnapshotGuard.tag)
+                    ? "Another capture made it and is still at work: wait for its end."
+                    : "Remove it first: `lvremove \(volume.fullName)`."
                 throw .refused(
-                    "\(volume.fullName) is a snapshot of \(volume.origin) and changes while the disk is read\(Self.owner(volume)). Remove it first: `lvremove \(volume.fullName)`."
+                    "\(volume.fullName) is a snapshot of \(volume.origin) and changes while the disk is read. \(advice)"
                 )
             }
             guard volume.isOpen, isInUse(volume) else { continue }
@@ -199,9 +203,5 @@ struct SnapshotPlan {
                 case .held: false
                 }
             }
-    }
-
-    private static func owner(_ volume: LogicalVolumes.Volume) -> String {
-        volume.tags.contains(SnapshotGuard.tag) ? " (another capture made it, and is still at work)" : ""
     }
 }

@@ -57,16 +57,18 @@ public final class SnapshotSource: Sendable {
             guard let state = states.first(where: { $0.fullName == name }) else {
                 throw .failed("The snapshot \(name) is gone: somebody removed it. What was read is worth nothing.")
             }
-            guard !state.isInvalid else {
-                throw .failed(
-                    "The snapshot \(name) ran out of room while the disk was read: more was written to its volume than the group's free space could hold. Free some space in the volume group, or capture when less is written."
-                )
-            }
+            guard !state.isInvalid else { throw Self.outOfRoom(name) }
         }
         if let volume = used.first(where: { !volumes.contains($0.fullName) }) {
             throw .failed(
                 "\(volume.fullName) came into use while the disk was read, and has no snapshot. Run the capture again.")
         }
+    }
+
+    static func outOfRoom(_ name: String) -> ImagingError {
+        .failed(
+            "The snapshot \(name) ran out of room while the disk was read: more was written to its volume than the group's free space could hold. Free some space in the volume group, or capture when less is written."
+        )
     }
 
     /// Removes the snapshots; `reader` gives nothing any more. May be called twice.

@@ -16,9 +16,10 @@ final class SnapshotVolume: BlockReader {
         guard
             let snapshot = lvm.volumes.first(where: {
                 $0.isSnapshot && $0.group == volume.group && $0.origin == volume.name && $0.tags.contains(tag.text)
-            }), let number = snapshot.deviceNumber, snapshot.isActive,
+            }), let number = snapshot.deviceNumber,
             let name = Files.realPath(FilePath("/sys/dev/block/\(number.major):\(number.minor)"))?.lastComponent?.string
         else { throw .failed("The snapshot of \(volume.fullName) is not there.") }
+        guard snapshot.isActive else { throw SnapshotSource.outOfRoom(snapshot.fullName) }
         let device: BlockDevice
         do { device = try BlockDevice(opening: FilePath("/dev/\(name)")) } catch { throw ImagingError(error) }
         guard device.byteCount == volume.byteCount else {

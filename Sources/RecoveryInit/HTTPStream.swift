@@ -2,17 +2,23 @@
 internal import LinuxSystem
 internal import SystemPackage
 
-/// An image that arrives by HTTP: curl writes it into a pipe, and a command of ours reads it there.
+/// An image that arrives by HTTP: curl brings it, and a command of ours reads it from a pipe.
 enum HTTPStream {
     /// curl's arguments. No redirects: the address in the settings is the whole truth about where an image comes from.
-    static func arguments(for address: String) -> [String] {
-        [
+    /// - Parameters:
+    ///   - headers: the file for the header of the answer.
+    ///   - position: where to start; `nil` for all of it.
+    ///   - validator: what names the version of which a part is wanted.
+    static func arguments(
+        for address: String, headers: FilePath, from position: UInt64? = nil, validator: String? = nil
+    ) -> [String] {
+        var arguments = [
             "curl", "--fail", "--silent", "--show-error", "--globoff", "--proto", "=http", "--noproxy", "*",
-            "--connect-timeout", "30",
-            // A server that sends nothing for two minutes is gone.
-            "--speed-limit", "1", "--speed-time", "120", "--dump-header", RecoveryPaths.httpHeaders.string, "--output",
-            "-", "--url", address,
+            "--connect-timeout", "30", "--dump-header", headers.string, "--output", "-",
         ]
+        if let position { arguments += ["--range", "\(position)-"] }
+        if position != nil, let validator { arguments += ["--header", "If-Range: \(validator)"] }
+        return arguments + ["--url", address]
     }
 
     /// The status code in the first line of an answer's header; `nil` where there is none.
@@ -34,7 +40,7 @@ enum HTTPStream {
                 "the server answered \(code), a redirect, which is not followed. Name the final address.")
         }
         switch ending {
-        // 23: curl could not write, for the reader had ended; its own status says why. SIGPIPE is the same.
+        // 23: curl could not write, for nobody read any more. SIGPIPE is the same.
         case .exited(0), .exited(23), .signalled(13): return nil
         case .exited(3): return error(ExitStatus.usage, "curl does not take this for an address (3)")
         case .exited(5), .exited(6):
@@ -50,7 +56,7 @@ enum HTTPStream {
             let meaning = statusCode == 404 ? " (not found)" : statusCode == 403 ? " (forbidden)" : ""
             return error(ExitStatus.notFound, "the server answered \(answer)\(meaning)")
         case .exited(28):
-            return error(ExitStatus.inputOutput, "the connection timed out, or nothing came for two minutes (curl 28)")
+            return error(ExitStatus.inputOutput, "the connection timed out (curl 28)")
         case .exited(52):
             return error(ExitStatus.inputOutput, "the server closed the connection without an answer (curl 52)")
         case .exited(55), .exited(56):
@@ -71,31 +77,32 @@ enum HTTPStream {
     static func run(
         _ address: String, into reader: [String], waitingAt console: SessionConsole
     ) throws(RecoveryError) -> Outcome {
-        try? Files.remove(RecoveryPaths.httpHeaders)
+        Signal.ignoreBrokenPipes()
         do {
             let pipe = try FileDescriptor.pipe(options: .closeOnExec)
-            // curl first: without a reader it just waits, and is told to end.
-            let curl: ChildProcess
             let child: ChildProcess
             do {
-                // Only the two children may hold the pipe's ends: otherwise neither would see the other's end.
-                defer {
-                    try? pipe.writeEnd.close()
-                    try? pipe.readEnd.close()
-                }
-                curl = try ChildProcess(
-                    arguments(for: address), output: pipe.writeEnd, error: .standardError, newSession: true)
+                // Only the child may hold the end to read: otherwise nobody would see that it has ended.
+                defer { try? pipe.readEnd.close() }
                 child = try ChildProcess(
                     reader, input: pipe.readEnd, output: .standardOutput, error: .standardError, newSession: true)
+            } catch {
+                try? pipe.writeEnd.close()
+                throw error
+            }
+            let download = HTTPDownload(address, headers: RecoveryPaths.httpHeaders) { text in
+                _ = try? FileDescriptor.standardOutput.writeAll(Array((text + "\n").utf8))
+            }
+            let thread: WorkerThread
+            do { thread = try WorkerThread { download.run(into: pipe.writeEnd) } } catch {
+                try? pipe.writeEnd.close()
+                _ = child.wait()
+                throw error
             }
             let readerEnding = console.wait(for: child)
-            let curlEnding = curl.wait()
-            let header = (try? Files.read(RecoveryPaths.httpHeaders, limit: 1 << 16)).map {
-                String(decoding: $0, as: UTF8.self)
-            }
-            return Outcome(
-                reader: readerEnding,
-                failure: failure(curlEnding, statusCode: statusCode(header: header ?? ""), address: address))
+            download.cancel()
+            thread.join()
+            return Outcome(reader: readerEnding, failure: download.failure)
         } catch {
             throw RecoveryError(ExitStatus.inputOutput, "\(error)")
         }

@@ -7,10 +7,14 @@
 Behaviours of a path: `normal` (Content-Length, Range), `short` (closes the connection after so many bytes of the body,
 though Content-Length promised more), `reset` (the same, by a TCP reset), `stall` (then sends nothing more, until the
 server closes), `no-range` (ignores Range), `missing` (404), `error` (500).
+
+`cut` drops the connection once at each of some offsets of the file, by turns orderly and by a reset. Files have an ETag and a
+time of change, and If-Range is obeyed; `validators=False` leaves all that out.
 """
 
 from __future__ import annotations
 
+import email.utils
 import http.server
 import re
 import socket
@@ -32,6 +36,7 @@ class Request:
     path: str
     range: str | None
     status: int
+    if_range: str | None = None
     body_bytes: int = 0
 
 
@@ -40,15 +45,31 @@ class FileServer:
     """Serves the files of a folder on a free port while the block runs."""
 
     folder: Path
+    validators: bool = True
     requests: list[Request] = field(default_factory=list)
+    _cuts: dict[str, list[int]] = field(default_factory=dict)
     _behaviours: dict[str, tuple[str, int]] = field(default_factory=dict)
     _closing: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def behave(self, path: str, behaviour: str, after: int = 0) -> None:
         """Sets how `path` (with its leading slash) is answered from now on; `after`: bytes of the body."""
         if behaviour not in BEHAVIOURS:
             raise ValueError(f"{behaviour!r} is none of {', '.join(BEHAVIOURS)}")
         self._behaviours[path] = (behaviour, after)
+
+    def cut(self, path: str, *offsets: int) -> None:
+        """Drops the connection the next time that `path` has been sent up to each of these offsets."""
+        self._cuts[path] = sorted(offsets)
+
+    def _next_cut(self, path: str, start: int) -> int | None:
+        """Where an answer that starts at `start` ends early; each place counts once."""
+        with self._lock:
+            for offset in self._cuts.get(path, []):
+                if offset > start:
+                    self._cuts[path].remove(offset)
+                    return offset
+        return None
 
     def guest_url(self, name: str) -> str:
         """Where a guest finds a file."""
@@ -99,14 +120,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
         behaviour, after = self.owner._behaviours.get(path, ("normal", 0))
         wanted = self.headers.get("Range")
-        request = Request(self.command, path, wanted, 0)
+        request = Request(self.command, path, wanted, 0, self.headers.get("If-Range"))
         self.owner.requests.append(request)
         file = (self.owner.folder / path.lstrip("/")).resolve()
         if behaviour == "missing" or not file.is_relative_to(self.owner.folder.resolve()) or not file.is_file():
             return self._refuse(request, 404)
         if behaviour == "error":
             return self._refuse(request, 500)
-        total = file.stat().st_size
+        about = file.stat()
+        total = about.st_size
+        tag, changed = f'"{total:x}-{about.st_mtime_ns:x}"', email.utils.formatdate(about.st_mtime, usegmt=True)
+        if self.owner.validators and request.if_range not in (None, tag, changed):
+            wanted = None
         start, end = 0, total
         request.status = 200
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted or "")
@@ -121,12 +146,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(end - start))
         if behaviour != "no-range":
             self.send_header("Accept-Ranges", "bytes")
+        if self.owner.validators:
+            self.send_header("ETag", tag)
+            self.send_header("Last-Modified", changed)
         if request.status == 206:
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{total}")
         self.end_headers()
         if not with_body:
             return
         limit = min(end - start, after) if behaviour in ("short", "reset", "stall") else end - start
+        if behaviour == "normal" and (cut := self.owner._next_cut(path, start)) is not None and cut < end:
+            limit, behaviour = cut - start, ("short", "reset")[cut % 2]
         try:
             with open(file, "rb") as handle:
                 handle.seek(start)

@@ -126,7 +126,7 @@ class LVMGuest:
                 place = root / ("lib64" if "ld-linux" in library else "lib") / Path(library).name
                 if not place.exists():
                     shutil.copy(library, place)
-        for name in ("lvs", "pvs", "vgs", "lvcreate", "lvremove", "lvchange", "vgchange", "pvcreate", "vgcreate", "vgscan"):
+        for name in ("lvs pvs vgs lvcreate lvremove lvextend vgchange vgck pvcreate vgcreate").split():
             (root / "usr/sbin" / name).symlink_to("lvm")
         (root / "etc/lvm/lvm.conf").write_text("devices { use_devicesfile = 0 }\n")
         listed = []
