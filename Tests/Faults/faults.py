@@ -266,10 +266,11 @@ class Context:
         line = b" ".join(self.random.choices(words, k=2000)) + b"\n"
         return (line * (count // len(line) + 1))[:count]
 
-    def make_disk(self, name: str, mebibytes: int, parts: int = 2) -> Path:
+    def make_disk(self, name: str, mebibytes: int) -> Path:
         """A disk with a GPT, an ext4 with files in a quarter of it, and a partition of random, text-like and zero bytes."""
         path = self.folder / name
-        tree = self.folder / f"{name}.tree"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tree = path.with_name(f"{path.name}.tree")
         tree.mkdir()
         filesystem = max(3, mebibytes // 4)
         left = filesystem * MIB // 2
@@ -300,6 +301,7 @@ class Context:
     def change_disk(self, disk: Path, name: str, mebibytes: int) -> Path:
         """The disk some time later: as much of its second partition is other random bytes, in several places."""
         path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         tool("cp", "--sparse=always", disk, path)
         byte_count = path.stat().st_size
         first = byte_count // 4 + 2 * MIB

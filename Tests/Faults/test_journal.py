@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A restore that was killed: the next one finds its journal, says what it found, and goes on."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+from faults import DONE, MIB, Context, Kill, same
+
+EXACT = ["--yes", "--layout", "keep", "--no-boot-repair"]
+
+
+def new_target(ctx: Context, byte_count: int, used: bool) -> Path:
+    """A target: blank, or with an older life."""
+    target = ctx.folder / "target"
+    with target.open("wb") as file:
+        file.truncate(byte_count)
+        if used:
+            for offset in range(0, byte_count, 4 * MIB):
+                file.seek(offset)
+                file.write(ctx.random.randbytes(MIB))
+    return target
+
+
+def is_bootless(target: Path) -> bool:
+    """Whether nothing is found where firmware and kernels look first: block 0."""
+    with target.open("rb") as file:
+        return not any(file.read(512))
+
+
+def killed(ctx: Context, image: str | Path, target: Path, seconds: float) -> Kill:
+    """A restore that is killed after some time."""
+    return ctx.kill(["restore", image, target, *EXACT], lambda now: now >= seconds)
+
+
+def test_killed_restores(ctx: Context) -> None:
+    """Restores of an image and of a snapshot are killed, some several times, and run again."""
+    disk = ctx.make_disk("disk", 96)
+    image, repository = ctx.folder / "disk.img.zst", ctx.folder / "repo"
+    ctx.done("capture", disk, image, "--all-sectors", "--chunk-size", "64K")
+    ctx.done("init-repo", repository, "--chunk-size", "64K")
+    snapshot = f"{repository}@{ctx.capture(disk, repository)}"
+    byte_count = disk.stat().st_size
+    count = ctx.of(4, 60)
+    found = 0
+    for number in range(count):
+        source: str | Path = [image, snapshot][number % 2]
+        target = new_target(ctx, byte_count, number % 3 == 0)
+        started = time.monotonic()
+        ctx.done("restore", source, target, *EXACT)
+        duration = time.monotonic() - started
+        target = new_target(ctx, byte_count, number % 3 == 0)
+        why = ""
+        for _ in range(ctx.random.choice([1, 1, 3])):
+            instant = ctx.random.uniform(0.02, duration)
+            kill = killed(ctx, source, target, instant)
+            # Killed behind its commit it is whole; before its first write it is as it was.
+            if kill.was_killed and not is_bootless(target) and not same(disk, target) and number % 3 == 0:
+                with target.open("rb") as file:
+                    file.seek(512)
+                    if file.read(8) == b"EFI PART":
+                        why = "a partition table on half a disk"
+        has_journal = b"RFJOURNL" in journal_area(target)
+        ended = ctx.reforge("restore", source, target, *EXACT)
+        if ended.status != DONE:
+            why = str(ended)
+        elif has_journal and "interrupted restore of this image" not in ended.err:
+            why = f"its journal was not said: {ended}"
+        elif not same(disk, target):
+            why = f"the disk is another: {ended}"
+        found += has_journal
+        name = "image" if source == image else "snapshot"
+        if why or not ctx.full:
+            ctx.that(f"restore of the {name} killed after {instant:.2f} of {duration:.2f} s goes on", not why, why)
+    ctx.that(f"{found} of {count} killed restores left a journal", found > 0)
+
+
+def journal_area(target: Path) -> bytes:
+    """Where the journal lies."""
+    with target.open("rb") as file:
+        return file.read(MIB)
+
+
+def test_goes_on_in_the_middle(ctx: Context) -> None:
+    """A restore that had noted how far it was goes on there, and writes only the rest."""
+    disk = ctx.make_disk("disk", 96)
+    image = ctx.folder / "disk.img.zst"
+    ctx.done("capture", disk, image, "--all-sectors", "--chunk-size", "64K")
+    byte_count = disk.stat().st_size
+    started = time.monotonic()
+    ctx.done("restore", image, new_target(ctx, byte_count, False), *EXACT)
+    duration = time.monotonic() - started
+    resumed = 0
+    for number in range(ctx.of(1, 10)):
+        target = new_target(ctx, byte_count, number % 2 == 0)
+        child = ctx.start("restore", image, target, *EXACT)
+        time.sleep(duration * ctx.random.uniform(0.4, 0.7))
+        # The journal is advanced every five seconds: stopped for that long, it is due at the next chunk.
+        child.send_signal(signal.SIGSTOP)
+        time.sleep(5.2)
+        child.send_signal(signal.SIGCONT)
+        time.sleep(duration * ctx.random.uniform(0.02, 0.15))
+        child.send_signal(signal.SIGKILL)
+        ended = ctx.wait(child)
+        if ended.status == DONE:
+            ctx.note("  it was done before it was stopped")
+            continue
+        if number % 2:
+            # The journal is not believed: what was written is gone meanwhile.
+            with target.open("r+b") as file:
+                file.seek(2 * MIB)
+                file.write(bytes(4 * MIB))
+        ended = ctx.reforge("restore", image, target, *EXACT, "--json")
+        resumed += bool(ended.status == DONE and ended.json().get("resumedFrom"))
+        far = ended.json().get("resumedFrom") if ended.status == DONE else None
+        is_right = ended.status == DONE and same(disk, target) and "interrupted restore of this image" in ended.err
+        ctx.that(
+            f"a restore goes on at {(far or 0) / MIB:.0f} of {byte_count / MIB:.0f} MiB"
+            f"{', though somebody zeroed 4 MiB of it' if number % 2 else ''}", is_right, ended,
+        )  # fmt: skip
+    ctx.that("it went on in the middle", resumed > 0)
+
+
+def test_journal_of_another_image(ctx: Context) -> None:
+    """A target with the journal of another image: said, and restored from the front."""
+    disk = ctx.make_disk("disk", 64)
+    other = ctx.change_disk(disk, "other", 20)
+    first, second = ctx.folder / "first.img.zst", ctx.folder / "second.img.zst"
+    for source, image in ((disk, first), (other, second)):
+        ctx.done("capture", source, image, "--all-sectors", "--chunk-size", "64K")
+    target = new_target(ctx, disk.stat().st_size, False)
+    kill = ctx.kill(["restore", first, target, *EXACT], lambda _: b"RFJOURNL" in journal_area(target))
+    ctx.that("it was killed at work", kill.was_killed, kill.ended)
+    plan = ctx.reforge("restore", second, target, "--dry-run", "--layout", "keep")
+    ctx.that("the plan says that another image is there", "another image" in plan.said, plan)
+    before = journal_area(target)
+    asked = ctx.reforge("restore", second, target, "--layout", "keep", "--no-boot-repair")
+    ctx.that("without a terminal it is not overwritten (77)", asked.status == 77 and journal_area(target) == before, asked)
+    ended = ctx.reforge("restore", second, target, *EXACT)
+    ctx.that("with --yes it is, and that is said", ended.status == DONE and "another image" in ended.err, ended)
+    ctx.that("and right", same(other, target))
+    ended = ctx.reforge("restore", first, target, *EXACT)
+    ctx.that("a finished restore leaves no journal", ended.status == DONE and "interrupted" not in ended.err and same(disk, target), ended)

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several at once, locks that somebody left, repositories that cannot be written to, and files that do not belong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from faults import BUSY, DAMAGED, DONE, REFUSED, Context, files_under, state_of, tool
+
+
+def test_two_writers(ctx: Context) -> None:
+    """Two captures into one repository at once both succeed."""
+    disk = ctx.make_disk("a/disk", 64)
+    other = ctx.change_disk(disk, "b/disk", 25)
+    for number in range(ctx.of(1, 8)):
+        repository = ctx.folder / f"repo{number}"
+        ctx.done("init-repo", repository, "--chunk-size", "64K")
+        children = [
+            ctx.start("capture", source, f"{repository}@", "--host", host, "--all-sectors", "--json")
+            for host, source in (("one", disk), ("two", other), ("three", disk))
+        ]
+        ended = [ctx.wait(child) for child in children]
+        ctx.that("three captures at once succeed", all(one.status == DONE for one in ended), "\n".join(map(str, ended)))
+        held = {one.json()["imageID"]: source for one, source in zip(ended, (disk, other, disk))}
+        why = ctx.wrong_repository(repository, held) or ctx.litter(repository)
+        ctx.that("and restore right", not why, why)
+        again = ctx.done("capture", disk, f"{repository}@", "--host", "four", "--all-sectors", "--json").json()
+        ctx.that("the next one stores next to nothing", again["newByteCount"] == 0, again)
+        shutil.rmtree(repository)
+
+
+def test_writer_and_pruner(ctx: Context) -> None:
+    """Prunes while captures go on, without any grace: what the captures rely on stays."""
+    ctx.needs("forget", "prune")
+    disk = ctx.make_disk("0/disk", 48)
+    held: dict[str, Path] = {}
+    repository = ctx.folder / "repo"
+    ctx.done("init-repo", repository, "--chunk-size", "64K")
+    rounds = ctx.of(4, 40)
+    pruned: list[str] = []
+    for number in range(rounds):
+        # The disk goes back and forth: the captures want what the pruner is about to take.
+        disk = ctx.change_disk(disk, f"{number + 1}/disk", 8) if number % 2 == 0 else Path(disk)
+        if held and number % 2:
+            for snapshot in list(held)[:-1]:
+                del held[snapshot]
+            ctx.done("forget", repository, "--keep-last", "1")
+        writer = ctx.start("capture", disk, f"{repository}@", "--host", "here", "--all-sectors", "--json")
+        pruner = ctx.start("prune", repository, "--grace", "0s")
+        second = ctx.start("prune", repository, "--grace", "0s")
+        ended, removed, also = ctx.wait(writer), ctx.wait(pruner), ctx.wait(second)
+        if ended.status != DONE or removed.status not in (DONE, BUSY) or also.status not in (DONE, BUSY):
+            ctx.failed("a capture beside two prunes", f"{ended}\n{removed}\n{also}")
+            return
+        pruned.append(f"{removed.status}/{also.status}")
+        held[ended.json()["imageID"]] = disk
+        if why := ctx.wrong_repository(repository, held):
+            ctx.failed(f"round {number}: a capture beside two prunes", f"{why}\n{removed}\n{also}")
+            return
+        time.sleep(1.01)
+    ctx.that(f"{rounds} captures beside prunes (exit codes {' '.join(pruned)})", True)
+
+
+def a_lock(ctx: Context, repository: Path, disk: Path) -> dict[str, Any]:
+    """What a lock says: taken from a capture that is stopped."""
+    child = ctx.start("capture", disk, f"{repository}@", "--host", "locker", "--all-sectors")
+    deadline = time.monotonic() + 20
+    while not (locks := list((repository / "locks").glob("[0-9a-f]*.json"))):
+        if child.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"no lock was seen: {ctx.wait(child)}")
+    child.send_signal(signal.SIGSTOP)
+    text = locks[0].read_text()
+    child.send_signal(signal.SIGKILL)
+    ctx.wait(child)
+    return json.loads(text)  # type: ignore[no-any-return]
+
+
+def put_lock(repository: Path, like: dict[str, Any], age: float = 0, **more: Any) -> Path:
+    """A lock of somebody else."""
+    lock = like | {"uuid": str(uuid.uuid4())} | more
+    path = repository / "locks" / f"{lock['uuid']}.json"
+    path.write_text(json.dumps(lock))
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_locks(ctx: Context) -> None:
+    """A dead process' lock goes by itself; a live one of another host is waited for."""
+    ctx.needs("prune")
+    disk = ctx.make_disk("disk", 32)
+    repository = ctx.folder / "repo"
+    ctx.done("init-repo", repository, "--chunk-size", "64K")
+    held = {ctx.capture(disk, repository): disk}
+    like = a_lock(ctx, repository, disk)
+    ctx.that("a killed capture leaves its lock", len(files_under(repository / "locks")) == 1)
+    ended = ctx.done("prune", repository)
+    ctx.that("the next command takes it away and says so", "stale lock" in ended.err and not ctx.litter(repository), ended)
+
+    away = like["holder"] | {"host": "elsewhere", "machine": "another/machine", "boot": str(uuid.uuid4())}
+    lock = put_lock(repository, like, operation="prune", holder=away)
+    ended = ctx.reforge("prune", repository, timeout=200)
+    ctx.that("a prune on another host makes a prune wait (75), and it is named", ended.status == BUSY and "elsewhere" in ended.said, ended)
+    ctx.that("its lock stays", lock.exists())
+    held[ctx.capture(disk, repository)] = disk
+    why = ctx.wrong_repository(repository, held)
+    ctx.that("captures, restores and verify go on beside it", not why and lock.exists(), why)
+    os.utime(lock, (time.time() - 3600,) * 2)
+    ended = ctx.done("prune", repository)
+    ctx.that("silent for an hour, it is gone", "stale lock" in ended.err and not lock.exists(), ended)
+
+    lock = put_lock(repository, like, age=240, operation="prune", holder=like["holder"] | {"boot": str(uuid.uuid4())})
+    ended = ctx.done("prune", repository)
+    ctx.that("one of an earlier boot of this machine is gone", not lock.exists(), ended)
+    lock = put_lock(repository, like, operation="prune", holder=like["holder"] | {"process": os.getpid()})
+    ended = ctx.done("prune", repository)
+    ctx.that("one whose process number came again is gone", not lock.exists(), ended)
+    torn = repository / "locks" / f"{uuid.uuid4()}.json"
+    torn.write_text('{"format" : "reforge lo')
+    os.utime(torn, (time.time() - 7200,) * 2)
+    ended = ctx.done("prune", repository)
+    ctx.that("an old one that cannot be read is gone", not torn.exists(), ended)
+
+    # Two at once, for real: the one that comes second waits or says who is there.
+    first = ctx.start("prune", repository, "--grace", "0s")
+    second = ctx.start("prune", repository, "--grace", "0s")
+    both = [ctx.wait(first), ctx.wait(second)]
+    ctx.that("two prunes at once: done, or busy (75)", all(one.status in (DONE, BUSY) for one in both), "\n".join(map(str, both)))
+    why = ctx.wrong_repository(repository, held) or ctx.litter(repository)
+    ctx.that("and all is whole", not why, why)
+
+
+def test_read_only(ctx: Context) -> None:
+    """A repository that cannot be written to: what only reads works, the rest says why not."""
+    disk = ctx.make_disk("disk", 16)
+    for keys in ([], ["--password-file", str(ctx.password_file())]):
+        repository = ctx.folder / f"repo{len(keys)}"
+        ctx.done("init-repo", repository, "--chunk-size", "64K", *(["--encrypt"] if keys else []), *keys)
+        held = {ctx.capture(disk, repository, "here", *keys): disk}
+        before = state_of(repository)
+        with ctx.read_only(repository) as view:
+            why = ctx.wrong_repository(view, held, *keys)
+            ctx.that(f"read-only{' and encrypted' if keys else ''}: snapshots, verify, restore", not why, why)
+            ended = ctx.reforge("inspect", f"{view}@latest", *keys)
+            ctx.that("inspect", ended.status == DONE, ended)
+            ended = ctx.reforge("capture", disk, f"{view}@", "--host", "here", *keys)
+            ctx.that("capture says that it is read-only (74)", ended.status == 74 and "ead-only" in ended.said, ended)
+            commands = [["forget", view, "--keep-last", "1"], ["prune", view], ["copy", f"{view}@latest", f"{view}@"]]
+            for command in commands:
+                ended = ctx.reforge(*command, *keys)
+                ctx.that(f"{command[0]} does not (exit code {ended.status})", ended.status in (74, 64), ended)
+        ctx.that("nothing was written", state_of(repository) == before)
+
+
+def test_passwords(ctx: Context) -> None:
+    """Without the right password: one clear error, and nothing is written."""
+    disk = ctx.make_disk("disk", 8)
+    repository, image = ctx.folder / "repo", ctx.folder / "disk.img.enc"
+    keys = ["--password-file", str(ctx.password_file())]
+    ctx.done("init-repo", repository, "--chunk-size", "64K", "--encrypt", *keys)
+    snapshot = ctx.capture(disk, repository, "here", *keys)
+    ctx.done("capture", disk, image, "--encrypt", "--all-sectors", "--chunk-size", "64K", *keys)
+    bad = ctx.folder / "bad"
+    bad.write_text("wrong horse\n")
+    bad.chmod(0o600)
+    empty = ctx.folder / "empty"
+    empty.write_text("")
+    before = state_of(repository)
+    target = ctx.folder / "target"
+    with target.open("wb") as file:
+        file.truncate(disk.stat().st_size)
+    commands: list[list[str | Path]] = [
+        ["snapshots", repository], ["capture", disk, f"{repository}@"], ["verify", repository], ["prune", repository],
+        ["restore", f"{repository}@latest", target, "--yes"], ["forget", repository, "--keep-last", "1"],
+        ["inspect", f"{repository}@latest"], ["key", "list", repository], ["verify", image], ["restore", image, target, "--yes"],
+    ]  # fmt: skip
+    for command in commands:
+        name = " ".join(Path(word).name for word in map(str, command))
+        if command[0] != "key":
+            ended = ctx.reforge(*command, "--password-file", bad)
+            ctx.that(f"{name}: a wrong password (77)", ended.status == REFUSED and "wrong password" in ended.said, ended)
+            ended = ctx.reforge(*command)
+            ctx.that(f"{name}: no password, no terminal (77), and how to give one", ended.status == REFUSED and "--password-file" in ended.said, ended)
+    ended = ctx.reforge("snapshots", repository, "--password-file", empty)
+    ctx.that("an empty password file", ended.status in (REFUSED, DAMAGED, 74), ended)
+    ended = ctx.reforge("snapshots", repository, "--password-file", ctx.folder / "none")
+    ctx.that("a password file that is not there (66)", ended.status == 66, ended)
+    ended = ctx.reforge("snapshots", repository, REFORGE_PASSWORD_FILE=keys[1])
+    ctx.that("a password file by the environment", ended.status == DONE, ended)
+    ctx.that("nothing was written to the target", not any(target.read_bytes()))
+    ctx.that("nor to the repository", state_of(repository) == before, set(state_of(repository)) ^ set(before))
+    # Nothing readable but sizes and times.
+    secrets = [b"files", b"EFI PART", b"here", b"file0"]
+    readable = [
+        f"{path.name}: {secret!r}" for path in [*files_under(repository / "snapshots"), *files_under(repository / "packs"),
+        *files_under(repository / "indexes"), image] for secret in secrets if len(secret) > 4 and secret in path.read_bytes()
+    ]  # fmt: skip
+    ctx.that("nothing of the disk can be read in them", not readable, readable)
+    why = ctx.wrong(f"{repository}@{snapshot}", disk, *keys) or ctx.wrong(image, disk, *keys)
+    ctx.that("the right password opens both", not why, why)
+
+
+def test_damage(ctx: Context) -> None:
+    """Files that are cut off, gone, or of another repository: reported, and what does not need them restores."""
+    disk = ctx.make_disk("a/disk", 24)
+    other_disk = ctx.make_disk("b/disk", 16)
+    base, other, repository = ctx.folder / "base", ctx.folder / "other", ctx.folder / "repo"
+    for folder in (base, other):
+        ctx.done("init-repo", folder, "--chunk-size", "64K")
+    first = ctx.capture(disk, base)
+    second = ctx.capture(other_disk, base, "there")
+    foreign = ctx.capture(other_disk, other)
+    packs = sorted(files_under(base / "packs"), key=lambda path: path.stat().st_size)
+
+    def fresh() -> None:
+        shutil.rmtree(repository, ignore_errors=True)
+        tool("cp", "-a", base, repository)
+
+    def reported(name: str, *words: str) -> None:
+        ended = ctx.reforge("verify", repository, "--read-data")
+        ctx.that(f"{name} is reported by verify (65)", ended.status == DAMAGED and all(word in ended.said for word in words), ended)
+        for snapshot, of in ((first, disk), (second, other_disk)):
+            target = ctx.folder / "restored"
+            ended = ctx.restore(f"{repository}@{snapshot}", target, of.stat().st_size)
+            is_honest = ended.status == DONE and target.read_bytes() == of.read_bytes() or ended.status == DAMAGED
+            ctx.that(f"{name}: a restore gives the disk or an error ({ended.status})", is_honest, ended)
+        # A capture of a disk that holds what is missing heals what it can, or says why not.
+        ended = ctx.reforge("capture", disk, f"{repository}@", "--host", "here", "--all-sectors", "--json")
+        if ended.status == DONE:
+            why = ctx.wrong(f"{repository}@{ended.json()['imageID']}", disk)
+            ctx.that(f"{name}: a capture that succeeds restores right", not why or "exit status 65" in why, why)
+            ctx.note(f"  the next capture {'does not heal it' if why else 'restores right'}")
+        else:
+            ctx.that(f"{name}: a capture that fails says why ({ended.status})", ended.status in (DAMAGED, 74), ended)
+
+    for share in (0.0, 0.5, 1.0):
+        fresh()
+        pack = repository / packs[-1].relative_to(base)
+        byte_count = pack.stat().st_size
+        os.truncate(pack, min(int(byte_count * share), byte_count - 1))
+        reported(f"a pack cut off at {share:.0%}", pack.name[:8])
+    fresh()
+    (repository / packs[-1].relative_to(base)).unlink()
+    reported("a pack that is gone")
+    fresh()
+    index = files_under(repository / "indexes")[0]
+    os.truncate(index, index.stat().st_size // 2)
+    reported("an index cut off")
+    fresh()
+    for index in files_under(repository / "indexes"):
+        index.unlink()
+    reported("an index that is gone")
+    fresh()
+    snapshot = repository / "snapshots" / first
+    os.truncate(snapshot, snapshot.stat().st_size // 2)
+    reported("a snapshot cut off", first[:8])
+    fresh()
+    shutil.copy(files_under(other / "indexes")[0], repository / "indexes")
+    reported("an index of another repository")
+    fresh()
+    pack = repository / packs[-1].relative_to(base)
+    shutil.copy(files_under(other / "packs")[0], pack)
+    reported("a pack of another repository under this name")
+    fresh()
+    foreign_pack = files_under(other / "packs")[0]
+    (repository / "packs" / foreign_pack.parent.name).mkdir(exist_ok=True)
+    shutil.copy(foreign_pack, repository / "packs" / foreign_pack.parent.name)
+    ended = ctx.reforge("verify", repository, "--read-data")
+    ctx.that(f"a pack of another repository under its own name: said or harmless ({ended.status})", ended.status in (DONE, DAMAGED), ended)
+    fresh()
+    shutil.copy(other / "snapshots" / foreign, repository / "snapshots" / foreign)
+    ended = ctx.reforge("verify", repository)
+    ctx.that("a snapshot of another repository is reported (65)", ended.status == DAMAGED, ended)
+    for snapshot_id, of in ((first, disk), (second, other_disk)):
+        why = ctx.wrong(f"{repository}@{snapshot_id}", of)
+        ctx.that("and the others restore", not why, why)

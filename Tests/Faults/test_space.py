@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No space left: said, nothing lost, and there is a way on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from faults import DONE, IO_ERROR, MIB, Context, tool
+
+FORGET = ["--keep-last", "1"]
+
+
+def full_disk(ctx: Context, make: str) -> None:
+    """A repository whose filesystem is too small for the next capture."""
+    ctx.needs("forget", "prune")
+    disk = ctx.make_disk("0/disk", 40)
+    old = ctx.change_disk(disk, "1/disk", 12)
+    big = ctx.folder / "big" / "disk"
+    big.parent.mkdir()
+    with big.open("wb") as file:
+        file.write(ctx.random.randbytes(64 * MIB))
+    place = ctx.folder / "place"
+    if make == "tmpfs":
+        ctx.mount("-t", "tmpfs", "-o", "size=80M", "tmpfs", place)
+    else:
+        device = ctx.folder / "device"
+        with device.open("wb") as file:
+            file.truncate(96 * MIB)
+        tool("mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", device)
+        ctx.mount("-o", "loop", device, place)
+    repository = place / "repo"
+    ctx.done("init-repo", repository, "--chunk-size", "64K")
+    held = {ctx.capture(old, repository): old, ctx.capture(disk, repository): disk}
+
+    def space() -> str:
+        return tool("df", "--output=used,avail", "-B1", place).splitlines()[1].strip()
+
+    for number in range(2):
+        ended = ctx.reforge("capture", big, f"{repository}@", "--host", "here", "--all-sectors")
+        ctx.that(
+            f"{make}: no room for a capture (74), and it says so{' again' if number else ''}",
+            ended.status == IO_ERROR and ("ENOSPC" in ended.said or "No space" in ended.said), ended,
+        )  # fmt: skip
+        ctx.note(f"  {ended.err.splitlines()[-1]}")
+        why = ctx.wrong_repository(repository, held)
+        ctx.that(f"{make}: the earlier snapshots are whole", not why, why)
+        why = ctx.litter(repository)
+        ctx.that(f"{make}: no lock and no half a file is left", not why, why)
+    # Full to the last byte: nothing of what follows may need more than it frees.
+    rest = place / "rest"
+    with rest.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+    ctx.note(f"  used and free bytes with a full filesystem: {space()}")
+    ended = ctx.reforge("forget", repository, *FORGET)
+    ctx.that(f"{make}: forget on a full filesystem", ended.status == DONE, ended)
+    kept = {snapshot: disk for snapshot, disk in held.items() if disk.parent.name == "0"}
+    ended = ctx.reforge("prune", repository, "--grace", "0s")
+    ended = ctx.reforge("prune", repository, "--grace", "0s") if ended.status == DONE else ended
+    ctx.that(f"{make}: prune on a full filesystem", ended.status == DONE, ended)
+    if ended.status != DONE:
+        rest.unlink()
+        for _ in range(2):
+            ctx.done("prune", repository, "--grace", "0s")
+    ctx.note(f"  used and free bytes after pruning: {space()}")
+    rest.unlink(missing_ok=True)
+    why = ctx.wrong_repository(repository, kept)
+    ctx.that(f"{make}: what is kept is whole", not why, why)
+    used = int(space().split()[0])
+    small = big.parent / "small"
+    small.write_bytes(big.read_bytes()[: 20 * MIB])
+    kept[ctx.capture(small, repository)] = small
+    why = ctx.wrong_repository(repository, kept)
+    ctx.that(f"{make}: the next capture works, in the space that came back ({used >> 20} MiB were used)", not why, why)
+
+
+def test_tmpfs(ctx: Context) -> None:
+    """A repository on a small tmpfs."""
+    full_disk(ctx, "tmpfs")
+
+
+def test_ext4(ctx: Context) -> None:
+    """A repository on a small ext4."""
+    full_disk(ctx, "ext4")
+
+
+def test_image(ctx: Context) -> None:
+    """A copy to an image file that finds no room."""
+    ctx.needs("copy")
+    disk = ctx.make_disk("disk", 24)
+    repository = ctx.folder / "repo"
+    ctx.done("init-repo", repository, "--chunk-size", "64K")
+    snapshot = ctx.capture(disk, repository)
+    place: Path = ctx.folder / "place"
+    ctx.mount("-t", "tmpfs", "-o", "size=4M", "tmpfs", place)
+    ended = ctx.reforge("copy", f"{repository}@{snapshot}", place / "x.img.zst")
+    ctx.that("no room for a copied image (74)", ended.status == IO_ERROR and "ENOSPC" in ended.said, ended)
+    ctx.that("nothing of it is left", not list(place.iterdir()), list(place.iterdir()))
