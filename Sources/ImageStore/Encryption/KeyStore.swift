@@ -28,6 +28,8 @@ public struct KeyStore: Sendable {
         guard Files.exists(folder) else {
             throw .missing("\(repository) has no keys: it is not an encrypted repository")
         }
+        // A folder that cannot be read is not an empty one.
+        do { try OwnedDescriptor.open(folder, .readOnly, options: [.directory]).close() } catch { throw .system(error) }
         let names = Files.names(in: folder).filter { $0.hasSuffix(".json") && !$0.hasPrefix(".") }
         guard names.count <= Self.largestCount else {
             throw .unsupported(
@@ -62,9 +64,16 @@ public struct KeyStore: Sendable {
     private func unlock(password: [UInt8], except removed: String?) throws(ImageError) -> MasterKeys {
         let (keys, unusable) = try list()
         try refuseMixture(keys)
+        var failure: ImageError?
         for key in keys where key.id != removed {
-            if let open = try key.unwrap(password: password, name: path(key.id).string) { return open }
+            // One that this machine has too little memory for must not hide the next.
+            do throws(ImageError) {
+                if let open = try key.unwrap(password: password, name: path(key.id).string) { return open }
+            } catch {
+                failure = failure ?? error
+            }
         }
+        if let failure { throw failure }
         if keys.isEmpty {
             if let first = unusable.first { throw first.error }
             throw .damaged(
@@ -109,12 +118,18 @@ public struct KeyStore: Sendable {
         } catch {
             throw .system(error)
         }
-        guard let back = try read(path).unwrap(password: password, name: path.string),
-            back.data.bytes == keys.data.bytes, back.id.bytes == keys.id.bytes
-        else {
-            throw .damaged(
-                name: path.string, what: "the key file does not open with its own password", fileOffset: 0, disk: nil,
-                partition: nil)
+        do throws(ImageError) {
+            guard let back = try read(path).unwrap(password: password, name: path.string),
+                back.data.bytes == keys.data.bytes, back.id.bytes == keys.id.bytes
+            else {
+                throw .damaged(
+                    name: path.string, what: "the key file does not open with its own password", fileOffset: 0,
+                    disk: nil, partition: nil)
+            }
+        } catch {
+            // Nobody may rely on it.
+            try? Files.remove(path)
+            throw error
         }
         return key
     }
