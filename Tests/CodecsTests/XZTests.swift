@@ -179,7 +179,7 @@ import Testing
         let one = try Self.file(contents)
         let all = contents.flatMap { $0 }
         let frames = try Zstd.compress(contents[0]) + Zstd.compress(contents[1])
-        for _ in 0..<1500 {
+        for _ in 0..<600 {
             for (file, isXZ) in [(one, true), (frames, false)] {
                 var damaged = file
                 for _ in 0...next(3) { damaged[next(damaged.count)] = UInt8(next(256)) }

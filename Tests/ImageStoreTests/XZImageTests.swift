@@ -107,7 +107,7 @@ import Testing
         var random = SeededGenerator(seed: seed)
         for file in [path, XZImageReader.metadataPath(of: path)] {
             let whole = try Files.read(file)
-            for round in 0..<300 {
+            for round in 0..<120 {
                 var bytes = whole
                 if round % 6 == 5 {
                     bytes.removeLast(Int.random(in: 1...bytes.count, using: &random))
@@ -146,7 +146,7 @@ import Testing
         let late = Array(whole[Int(footer.lateFactsOffset)..<whole.count - 136 - 72])
         let seed = UInt64.random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)
-        for round in 0..<400 {
+        for round in 0..<150 {
             var changed = entries
             for _ in 0..<Int.random(in: 1...3, using: &random) {
                 let start = Int.random(in: 0..<changed.count / 72, using: &random) * 72
