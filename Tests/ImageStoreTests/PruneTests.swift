@@ -24,9 +24,13 @@ final class PruneFixture {
         print("seed \(seed)")
         random = SeededGenerator(seed: seed)
         folder = try ScratchFolder()
-        keys = encrypted ? .random() : nil
+        let keys: MasterKeys? = encrypted ? .random() : nil
+        self.keys = keys
         repository = try Repository.create(
-            at: folder.path.appending("repo"), chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: keys)
+            at: folder.path.appending("repo"), chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: keys
+        ) { folder in
+            if let keys { try KeyStore(folder).add(keys, password: Array("secret".utf8), label: "test", cost: cheap) }
+        }
     }
 
     /// A disk that nobody has captured yet.
@@ -165,7 +169,7 @@ final class PruneFixture {
         let disk = try fixture.disk()
         let writer = try fixture.repository.writer(
             header: disk.header, host: "host", disk: "disk", tags: [], level: 3)
-        try disk.capture(into: writer, stoppingAfter: 40)
+        try disk.capture(into: writer, stoppingAfter: disk.chunks.count / 2)
         writer.abandon()
         #expect(fixture.packByteCount > before)
         let report = try fixture.repository.prune()
@@ -289,8 +293,9 @@ final class PruneFixture {
     }
 
     /// Prune dies after each of its steps, in a repository in which all of them have something to do.
-    @Test(arguments: PruneStep.allCases, [false, true]) func diesAnywhere(step: PruneStep, encrypted: Bool) throws {
-        struct Died: Error {}
+    @Test(arguments: PruneStep.allCases) func diesAnywhere(step: PruneStep) throws {
+        // Steps before and after a removal are tried with and without keys.
+        let encrypted = [.adopted, .batched, .unindexed].contains(step)
         let fixture = try PruneFixture(encrypted: encrypted)
         let disk = try fixture.disk()
         let old = try fixture.capture(disk)
@@ -304,7 +309,7 @@ final class PruneFixture {
         let another = try fixture.disk()
         let writer = try fixture.repository.writer(
             header: another.header, host: "host", disk: "disk", tags: [], level: 3)
-        try another.capture(into: writer, stoppingAfter: 30)
+        try another.capture(into: writer, stoppingAfter: another.chunks.count / 2)
         let indexes = Set(try fixture.repository.layout.indexNames())
         writer.abandon()
         for name in try fixture.repository.layout.indexNames() where !indexes.contains(name) {

@@ -186,11 +186,11 @@ final class Pruner {
         try cleanUp(keeping: Set(unneeded.map(\.name)).subtracting(going.map(\.name)))
     }
 
-    private func confirm() throws(ImageError) { try lock?.confirm() }
+    func confirm() throws(ImageError) { try lock?.confirm() }
 
     // MARK: Survey
 
-    private func listPacks() throws(ImageError) -> [StoreName: PackUse] {
+    func listPacks() throws(ImageError) -> [StoreName: PackUse] {
         var packs: [StoreName: PackUse] = [:]
         for name in try layout.packNames() {
             let status: Files.Status?
@@ -204,7 +204,7 @@ final class Pruner {
 
     /// The indexes that are whole. Packs that only a damaged one knew, or none (their capture died), are indexed again;
     /// then the damaged ones go.
-    private func adopt(
+    func adopt(
         _ packs: inout [StoreName: PackUse], _ isYoung: (PackUse) -> Bool
     ) throws(ImageError) -> IndexSet {
         let set = try repository.indexSet()
@@ -484,22 +484,7 @@ final class Pruner {
     private func removeFromIndexes(
         _ going: Set<StoreName>, _ reached: (PruneStep) throws(ImageError) -> Void
     ) throws(ImageError) {
-        var old: [StoreName] = []
-        for file in try repository.indexSet().files where file.packs.contains(where: { going.contains($0) }) {
-            var cursor = IndexFile.Cursor(file)
-            var writer: IndexWriter?
-            while let hit = try cursor.next() {
-                guard !going.contains(hit.entry.location.pack) else { continue }
-                if writer == nil {
-                    writer = try IndexWriter(
-                        layout, repository.secrets, expectedEntryCount: file.entryCount)
-                }
-                try writer?.add(hit.entry)
-            }
-            try confirm()
-            _ = try writer?.finish()
-            old.append(file.name)
-        }
+        let old = try repository.writeIndexes(without: { going.contains($0.location.pack) }, of: going, confirm)
         try reached(.indexed)
         try repository.removeIndexes(old)
         try reached(.unindexed)

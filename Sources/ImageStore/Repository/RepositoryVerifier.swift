@@ -34,6 +34,8 @@ final class RepositoryVerifier {
     var report = VerifyReport()
     /// The contents that are damaged, by where they are.
     private(set) var damagedPlaces: [IndexEntry: String] = [:]
+    /// The packs that an index knows.
+    private var indexedPacks: Set<StoreName> = []
     /// The pieces of lists and maps that could not be followed: what they concern was said then.
     private var unreadablePieces: Set<BlobKey> = []
     private let repository: Repository
@@ -70,11 +72,13 @@ final class RepositoryVerifier {
         percent: Double?, seed: UInt64, _ progress: (VerifyProgress) -> Void
     ) throws(ImageError) {
         do { _ = try Repository.configuration(at: repository.path) } catch { report.add("\(error)") }
+        if repository.configuration.isEncrypted { checkKeys() }
         // Snapshots before indexes: what a snapshot needs was indexed before it.
         let ids: [ContentHash]
         if let only { ids = only } else { ids = try repository.snapshotIDs() }
         let marks = try? PruneMarks(layout)
         let (indexes, sums) = try readIndexes(progress)
+        indexedPacks = Set(sums.keys)
         let packs = try readPacks(indexes, sums, marks, progress)
         let references = try PruneReferences(
             repository, indexes, present: Set(packs.keys), marked: Set(marks.map { Array($0.packs.keys) } ?? []))
@@ -86,6 +90,18 @@ final class RepositoryVerifier {
                 packs, only == nil ? nil : references, percent: percent, seed: seed, progress)
         }
         attribute(snapshots, references, indexes)
+    }
+
+    /// Without its key files, an encrypted repository is lost with whoever has it open now.
+    private func checkKeys() {
+        do {
+            let (keys, unusable) = try KeyStore(repository.path).list()
+            for one in unusable { report.add("\(one.error)") }
+            if keys.isEmpty {
+                report.add(
+                    "no key file of \(repository.path) can be read: with no copy of one, no password opens it again")
+            }
+        } catch { report.add("\(error)") }
     }
 
     // MARK: Indexes and packs
@@ -429,6 +445,18 @@ final class RepositoryVerifier {
 
     /// Says for all that is damaged or missing which bytes of which disks it concerns.
     private func attribute(_ ids: [ContentHash], _ references: PruneReferences, _ indexes: IndexSet) {
+        // What repair took out of the indexes is still in its pack, and harms nobody there.
+        var quarantinedCount = 0
+        for entry in damagedPlaces.keys where indexedPacks.contains(entry.location.pack) {
+            let isIndexed = (try? indexes.hits(entry.key))?.contains { $0.hit.entry == entry } ?? true
+            if isIndexed { continue }
+            damagedPlaces[entry] = nil
+            quarantinedCount += 1
+        }
+        if quarantinedCount > 0 {
+            report.notes.append(
+                "\(quarantinedCount) damaged contents are in packs, but in no index: nothing relies on them")
+        }
         var bad: [BlobKey: String] = [:]
         var whole: Set<BlobKey> = []
         for (entry, what) in damagedPlaces {
