@@ -47,7 +47,7 @@ let package = Package(
         .target(name: "Codecs", dependencies: ["CZstd", "CLZMA", crypto, cryptoExtras], swiftSettings: common),
         .target(
             name: "ImageStore", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", system],
-            exclude: ["ImageFormat.md", "EncryptedImageFormat.md"], swiftSettings: hostile),
+            exclude: ["ImageFormat.md", "RepositoryFormat.md", "EncryptedImageFormat.md"], swiftSettings: hostile),
         .target(
             name: "FilesystemResize", dependencies: ["DiskModel", "LinuxSystem", system], swiftSettings: common),
         .target(
