@@ -164,10 +164,26 @@ enum OpenedRepository {
         try Repository.open(at: path, keys: try keys.keys(path))
     }
 
-    /// The snapshot that a person means. Damaged ones are said, and do not hide the others.
+    /// The snapshot that a person means. A damaged one may be the one that is meant by a time or `latest`: then nothing
+    /// older takes its place unsaid.
     static func find(_ selector: SnapshotSelector, in repository: Repository) throws -> Snapshot {
         let (whole, damaged) = repository.snapshotInfos()
-        for one in damaged { Console.message("warning: the snapshot \(one.name) cannot be read: \(one.error)") }
+        if let first = damaged.first {
+            switch selector.choice {
+            case .id(let prefix):
+                let meant = damaged.first {
+                    (FilePath($0.name).lastComponent?.string ?? $0.name).hasPrefix(prefix)
+                }
+                if let meant, !whole.contains(where: { $0.id.description.hasPrefix(prefix) }) { throw meant.error }
+                for one in damaged { Console.message("warning: the snapshot \(one.name) cannot be read: \(one.error)") }
+            case .latest, .time:
+                throw CommandFailure(
+                    .badImage,
+                    "\(first.error). It could be the one that is meant by \(selector.text): name another by its id "
+                        + "(reforge snapshots \(selector.repository))")
+            case .repository: break
+            }
+        }
         return try repository.snapshot(try selector.resolve(in: whole).id)
     }
 

@@ -38,9 +38,10 @@ final class PackFile: Sendable {
         try file.bytes(at: UInt64(location.offset), count: Int(location.storedByteCount))
     }
 
-    /// What the pack's table lists, in the order of the pack; checks the end of the pack and that the contents and
-    /// their frames fill it without holes.
-    func table() throws(ImageError) -> [IndexEntry] {
+    /// Checks the end of the pack, which confirms its length and name.
+    /// - Returns: where its table starts, and how many contents it lists.
+    @discardableResult
+    func checkEnd() throws(ImageError) -> (tableOffset: UInt64, count: UInt64) {
         let endFrame = UInt64(PackFormat.endFrameByteCount)
         guard byteCount >= UInt64(PackFormat.headFrameByteCount) + endFrame else {
             throw .truncated(name: path, at: byteCount)
@@ -54,11 +55,21 @@ final class PackFile: Sendable {
             guard
                 try end.littleEndian(UInt32.self, at: end.count - 4) == CRC32.iso.checksum(Array(end[8...].dropLast(4)))
             else { throw ParsingError.invalid(what: "the checksum of its end") }
-            let tableOffset: UInt64 = try end.littleEndian(at: 16)
-            let count: UInt64 = try end.littleEndian(at: 24)
             guard try end.littleEndian(UInt64.self, at: 32) == byteCount, try StoreName(end, at: 40) == name else {
                 throw ParsingError.invalid(what: "its length or name in its end")
             }
+            return (try end.littleEndian(at: 16), try end.littleEndian(at: 24))
+        } catch {
+            throw .about(file.path, error)
+        }
+    }
+
+    /// What the pack's table lists, in the order of the pack; checks the end of the pack and that the contents and
+    /// their frames fill it without holes.
+    func table() throws(ImageError) -> [IndexEntry] {
+        let endFrame = UInt64(PackFormat.endFrameByteCount)
+        let (tableOffset, count) = try checkEnd()
+        do {
             let tableByteCount = try count.multiplied(by: UInt64(RepositoryFormat.entryByteCount), "its table")
             let frameByteCount = try tableByteCount.adding(
                 UInt64(12 + RepositoryFormat.protectionByteCount), "its table")

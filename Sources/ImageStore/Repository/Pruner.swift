@@ -278,8 +278,8 @@ final class Pruner {
                 guard case .damaged(_, let what, let offset, let disk, let partition) = error else { throw error }
                 throw .damaged(
                     name: repository.name(of: id),
-                    what: "\(what). What it needs cannot be told, so nothing is removed: forget it (or remove "
-                        + "\(layout.snapshot(id))), then prune again. It",
+                    what: "\(what). What it needs cannot be told, so nothing is removed. If no copy of it is "
+                        + "left, remove the file \(layout.snapshot(id)), then prune again",
                     fileOffset: offset, disk: disk, partition: partition)
             }
         }

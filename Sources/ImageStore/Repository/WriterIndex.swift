@@ -18,9 +18,14 @@ final class WriterIndex: Sendable {
         // Marks first: a pack that is marked later was there, and unmarked, when the capture began.
         let marked = try repository.markedPacks()
         let indexes = try repository.indexSet()
-        // A pack that is gone has nothing: its chunks are stored anew, which heals the repository.
-        let present = Set(try repository.layout.packNames())
-        let isUsable = indexes.files.map { file in file.packs.map { present.contains($0) && !marked.contains($0) } }
+        // A pack that is gone, cut off or another's has nothing: its chunks are stored anew, which heals the repository.
+        let present = Set(
+            try repository.layout.packNames().filter { name in
+                guard !marked.contains(name), let pack = try? PackFile(name, repository.layout, repository.secrets)
+                else { return false }
+                return (try? pack.checkEnd()) != nil
+            })
+        let isUsable = indexes.files.map { file in file.packs.map { present.contains($0) } }
         contents = Monitor(Contents(indexes: indexes, isUsable: isUsable))
     }
 
