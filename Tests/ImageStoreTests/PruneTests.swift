@@ -436,6 +436,39 @@ final class PruneFixture {
         }
     }
 
+    /// Not a byte is left on the disk, not even for the lock, when prune comes to make room.
+    @Test(.enabled(if: SystemFacts.isRoot, "mounts a small filesystem"))
+    func aFullDiskGetsRoomBack() throws {
+        let fixture = try PruneFixture()
+        let small = fixture.folder.path.appending("small")
+        try Files.makeFolders(small)
+        _ = try ChildProcess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", small.string])
+        defer { _ = try? ChildProcess.run(["umount", small.string]) }
+        try #require(try Files.status(small)?.isFolder == true && Files.freeByteCount(small) == 8 << 20)
+        let path = small.appending("repo")
+        let repository = try Repository.create(
+            at: path, chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: nil)
+        let disk = try fixture.disk()
+        let id = try disk.capture(into: repository).id
+        let other = try fixture.disk()
+        let writer = try repository.writer(header: other.header, host: "host", disk: "disk", tags: [], level: 3)
+        try other.capture(into: writer, stoppingAfter: other.chunks.count / 2)
+        writer.abandon()
+        let filler = try OwnedDescriptor.open(
+            small.appending("filler"), .writeOnly, options: [.create], permissions: [.ownerReadWrite])
+        let page = [UInt8](repeating: 1, count: 4096)
+        while (try? filler.raw.writeAll(page)) != nil {}
+        #expect(Files.freeByteCount(small) == 0)
+        let report = try repository.prune()
+        #expect(report.removed.packCount == 1)
+        let free = try #require(Files.freeByteCount(small))
+        #expect(free >= report.removed.byteCount)
+        let verified = try Repository.open(at: path, keys: nil).verify(readDataPercent: 100)
+        #expect(verified.isWhole, "\(verified.problems)")
+        #expect(try Repository.restore(id, at: path, keys: nil) == PruneFixture.used(disk))
+        #expect(try repository.markedPacks().isEmpty && Files.names(in: path.appending("locks")).isEmpty)
+    }
+
     @Test func onlyOneAtATime() throws {
         let fixture = try PruneFixture()
         let lock = try RepositoryLock.acquire(at: fixture.path, operation: .merge)

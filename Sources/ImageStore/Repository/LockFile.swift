@@ -9,6 +9,9 @@ final class LockFile: Sendable {
     private let file: OwnedDescriptor
 
     /// Writes it, under a temporary name first, so that nobody reads half of it.
+    ///
+    /// On a full disk, maintenance makes do with an empty file, or nobody could make room. Others take a lock that they
+    /// cannot read for maintenance.
     init(_ record: LockRecord, at repository: FilePath) throws(SystemCallError) {
         let folder = repository.appending(Self.folder)
         path = folder.appending("\(record.uuid).json")
@@ -24,7 +27,11 @@ final class LockFile: Sendable {
         var isInPlace = false
         defer { if !isInPlace { try? Files.remove(temporary) } }
         do { _ = try file.raw.writeAll(bytes) } catch {
-            throw SystemCallError("write", temporary.string, error as? Errno ?? .ioError)
+            let reason = error as? Errno ?? .ioError
+            guard reason == .noSpace, record.isMaintenance else {
+                throw SystemCallError("write", temporary.string, reason)
+            }
+            try Files.resize(file.raw, temporary.string, to: 0)
         }
         try Files.rename(temporary, to: path)
         isInPlace = true

@@ -433,7 +433,8 @@ final class Pruner {
         } catch { throw .about(layout.marks, error) }
     }
 
-    /// Not by way of the medium: a mark that is lost in a power cut is made again.
+    /// Not by way of the medium: a mark that is lost in a power cut is made again. On a full disk, an empty file has to
+    /// do: captures go by its name, and a batch that cannot be read is not complete.
     private func writeMark(_ bytes: [UInt8], _ name: String) throws(ImageError) {
         let path = layout.marks.appending(name)
         let temporary = layout.temporary.appending("\(name).\(TemporaryFiles.suffix)")
@@ -442,8 +443,12 @@ final class Pruner {
                 temporary, .writeOnly, options: [.create, .truncate, .noFollow],
                 permissions: [.ownerReadWrite, .groupRead, .otherRead])
             do { _ = try file.raw.writeAll(bytes) } catch {
-                try? Files.remove(temporary)
-                throw SystemCallError("write", temporary.string, error as? Errno ?? .ioError)
+                let reason = error as? Errno ?? .ioError
+                guard reason == .noSpace else {
+                    try? Files.remove(temporary)
+                    throw SystemCallError("write", temporary.string, reason)
+                }
+                try Files.resize(file.raw, temporary.string, to: 0)
             }
             try Files.rename(temporary, to: path)
         } catch { throw .about(path, error) }

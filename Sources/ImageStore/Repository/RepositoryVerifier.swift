@@ -309,6 +309,8 @@ final class RepositoryVerifier {
         var readCount: UInt64 = 0
         var readByteCount: UInt64 = 0
         var damage: [(entry: IndexEntry?, what: String)] = []
+        /// More damage, beyond what is remembered.
+        var unlistedCount = 0
     }
 
     /// Reads whole packs, chosen at random, on several threads.
@@ -363,11 +365,10 @@ final class RepositoryVerifier {
         report.readByteCount = result.readByteCount
         progress(.init(phase: .contents, done: result.readByteCount, total: max(chosen, result.readByteCount)))
         for damage in result.damage {
-            guard let entry = damage.entry, damagedPlaces.count < Self.largestDamage else {
-                report.add(damage.what)
-                continue
-            }
-            damagedPlaces[entry] = damage.what
+            if let entry = damage.entry { damagedPlaces[entry] = damage.what } else { report.add(damage.what) }
+        }
+        if result.unlistedCount > 0 {
+            report.add("\(result.unlistedCount) more contents are damaged; whose they are is not listed")
         }
     }
 
@@ -435,7 +436,9 @@ final class RepositoryVerifier {
                 $0.readCount += count
                 $0.readByteCount += byteCount
                 // Beyond, it is clear that everything is broken.
-                if $0.damage.count < 1 << 20 { $0.damage += damage }
+                let room = max(0, Self.largestDamage - $0.damage.count)
+                $0.damage += damage.prefix(room)
+                $0.unlistedCount += max(0, damage.count - room)
                 $0.waiting -= 1
             }
         }
