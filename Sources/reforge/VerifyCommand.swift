@@ -24,6 +24,7 @@ struct VerifyCommand: ParsableCommand {
               reforge verify /mnt/backup/repo
               reforge verify /mnt/backup/repo --read-data=10
               reforge verify /mnt/backup/repo@latest --read-data
+              reforge verify /mnt/backup/repo --repair
 
             JSON fields of an image: schema (1), image, imageID, chunks, dataByteCount, unreadable, seconds; of a repository: schema, \
             repository, isWhole, snapshots, packs, indexes, readByteCount, storedByteCount, problemCount, problems [{snapshot, partition, disk, \
@@ -35,10 +36,19 @@ struct VerifyCommand: ParsableCommand {
         name: .customLong("read-data"), defaultAsFlag: Percentage(value: 100),
         help: ArgumentHelp("Read the data of a repository too, all of it or this share.", valueName: "percent"))
     var readData: Percentage?
+    @Flag(
+        help:
+            "Read all data of a repository, and set aside what is damaged: the next capture of a disk that still has it heals it."
+    )
+    var repair = false
     @Flag(help: "Print one JSON object.") var json = false
     @OptionGroup var keyOptions: KeyOptions
 
-    /// A share in hundredths, more than none.
+    func validate() throws {
+        if repair, readData != nil { throw ValidationError("--repair reads all data: leave out --read-data") }
+    }
+
+    /// A share in percent, more than none.
     struct Percentage: ExpressibleByArgument {
         var value: Double
         init(value: Double) { self.value = value }
@@ -101,6 +111,12 @@ struct VerifyCommand: ParsableCommand {
     private func verify(_ path: FilePath, _ selector: SnapshotSelector?, _ keys: KeyRing) throws -> ExitStatus {
         let start = SystemFacts.monotonicSeconds()
         let repository = try OpenedRepository.open(path, keys)
+        if repair {
+            guard selector.map({ $0.choice == .repository }) ?? true else {
+                throw CommandFailure(.usage, "--repair works on a whole repository: \(path)")
+            }
+            return try repair(repository, start)
+        }
         var ids: [ContentHash]?
         if let selector, selector.choice != .repository {
             ids = [try OpenedRepository.find(selector, in: repository).info.id]
@@ -117,6 +133,30 @@ struct VerifyCommand: ParsableCommand {
         }
         try show(report, path, SystemFacts.monotonicSeconds() - start)
         return report.isWhole ? .done : .badImage
+    }
+
+    /// Sets aside what is damaged. The snapshots that need it stay damaged until it is stored anew: 65 until then.
+    private func repair(_ repository: Repository, _ start: Double) throws -> ExitStatus {
+        let progress = Progress()
+        let display = ProgressDisplay(progress)
+        let report: RepairReport
+        do {
+            defer { display.end() }
+            report = try repository.repair(waiting: 30, note: Console.message) {
+                if $0.phase == .contents { progress.show("verify", done: $0.done, total: $0.total) }
+            }
+        }
+        for note in report.notes { Console.message(note) }
+        if report.quarantinedCount > 0 {
+            Console.message(
+                "\(report.quarantinedCount) damaged contents were set aside: capture the disks again that still have them, then "
+                    + "run reforge verify \(repository.path) --read-data")
+        }
+        if report.adopted.packCount > 0 {
+            Console.message("\(report.adopted.packCount) packs that no index knew were indexed again")
+        }
+        try show(report.found, repository.path, SystemFacts.monotonicSeconds() - start)
+        return report.found.isWhole ? .done : .badImage
     }
 
     private struct RepositoryReport: Encodable {
@@ -153,7 +193,7 @@ struct VerifyCommand: ParsableCommand {
         }
         for note in report.notes { Console.message(note) }
         let read =
-            readData == nil
+            readData == nil && !repair
             ? "the data was not read (--read-data reads it)"
             : "\(ByteText.rounded(report.readByteCount)) of \(ByteText.rounded(report.storedByteCount)) of data read and compared"
         let seen =

@@ -127,6 +127,11 @@ public final class SnapshotWriter: CaptureSink {
             try output.write(bytes)
             try mayPublish()
             try output.commit()
+            // Suspended in between, for longer than a lock lives: what the snapshot needs may have been pruned.
+            do { try mayPublish() } catch {
+                try? Files.remove(repository.layout.snapshot(id))
+                throw error
+            }
             state.isEnded = true
             return CaptureSummary(
                 id: id, storedByteCount: state.statistics.storedByteCount + UInt64(bytes.count),
