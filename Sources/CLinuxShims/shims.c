@@ -105,6 +105,37 @@ int rf_reboot_restart(void) { return RESULT(reboot(RB_AUTOBOOT)); }
 int rf_reboot_poweroff(void) { return RESULT(reboot(RB_POWER_OFF)); }
 int rf_reboot_disable_ctrl_alt_del(void) { return RESULT(reboot(RB_DISABLE_CAD)); }
 
+// The child's part. It shares the parent's memory (vfork) and so changes nothing of it; only calls that are
+// async-signal-safe, as the parent has threads.
+static _Noreturn void run_child(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd,
+                                const char *root, int new_session, int controlling_tty, int report) {
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int wanted[3] = {in_fd < 0 ? null_fd : in_fd, out_fd < 0 ? null_fd : out_fd, err_fd < 0 ? null_fd : err_fd};
+    // Lift all three above 2 first, so that one dup2 cannot overwrite the source of another.
+    for (int i = 0; i < 3; i++)
+        if ((wanted[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, 10)) < 0) goto failed;
+    int report_fd = fcntl(report, F_DUPFD_CLOEXEC, 10);
+    if (report_fd < 0) goto failed;
+    report = report_fd;
+    for (int i = 0; i < 3; i++)
+        if (dup2(wanted[i], i) < 0) goto failed;
+    // Everything else closes at exec, whoever opened it without O_CLOEXEC.
+    syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
+    if (new_session && setsid() < 0) goto failed;
+    if (controlling_tty && ioctl(0, TIOCSCTTY, 1) < 0) goto failed;
+    if (root && (chroot(root) < 0 || chdir("/") < 0)) goto failed;
+    for (int signal_number = 1; signal_number < NSIG; signal_number++) signal(signal_number, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    execvpe(argv[0], (char *const *)argv, (char *const *)envp);
+failed:;
+    int error = errno;
+    ssize_t ignored = write(report, &error, sizeof error);
+    (void)ignored;
+    _exit(127);
+}
+
 int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, const char *root,
              int new_session, int controlling_tty) {
     int report[2];
@@ -113,35 +144,10 @@ int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int 
     sigfillset(&all);
     // No handler of ours may run in the child before exec.
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    pid_t pid = fork();
-    if (pid == 0) {
-        // Only async-signal-safe calls from here on: the parent has threads.
-        int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-        int wanted[3] = {in_fd < 0 ? null_fd : in_fd, out_fd < 0 ? null_fd : out_fd, err_fd < 0 ? null_fd : err_fd};
-        // Lift all three above 2 first, so that one dup2 cannot overwrite the source of another.
-        for (int i = 0; i < 3; i++)
-            if ((wanted[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, 10)) < 0) goto failed;
-        int report_fd = fcntl(report[1], F_DUPFD_CLOEXEC, 10);
-        if (report_fd < 0) goto failed;
-        report[1] = report_fd;
-        for (int i = 0; i < 3; i++)
-            if (dup2(wanted[i], i) < 0) goto failed;
-        // Everything else closes at exec, whoever opened it without O_CLOEXEC.
-        syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
-        if (new_session && setsid() < 0) goto failed;
-        if (controlling_tty && ioctl(0, TIOCSCTTY, 1) < 0) goto failed;
-        if (root && (chroot(root) < 0 || chdir("/") < 0)) goto failed;
-        for (int signal_number = 1; signal_number < NSIG; signal_number++) signal(signal_number, SIG_DFL);
-        sigset_t none;
-        sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
-        execvpe(argv[0], (char *const *)argv, (char *const *)envp);
-    failed:;
-        int error = errno;
-        ssize_t ignored = write(report[1], &error, sizeof error);
-        (void)ignored;
-        _exit(127);
-    }
+    // Not fork: it copies the tables of all our memory, which took longer than the children's work in a large process.
+    pid_t pid = vfork();
+    if (pid == 0)
+        run_child(argv, envp, in_fd, out_fd, err_fd, root, new_session, controlling_tty, report[1]);
     int fork_error = errno;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     close(report[1]);
