@@ -31,8 +31,6 @@ public enum RepositoryFormat {
     static let packTarget = 64 << 20
     /// A pack is finished once it has this many blobs, so that its table stays small.
     static let largestPackBlobCount = 65_536
-    /// The most bytes that a file may give as the length of a pack.
-    static let largestPack: UInt64 = 1 << 31
     /// How many chunks of a region's grid a piece of its list describes, and a piece of its map.
     static let pieceChunkCount = 1024
     /// The longest content of a list piece or map piece, in bytes.
