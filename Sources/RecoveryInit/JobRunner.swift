@@ -39,6 +39,8 @@ struct JobRunner {
         _ job: RecoverySettings.Restore, key: Location? = nil, confirmed: Bool = true
     ) throws(RecoveryError) -> Int32 {
         let password = try key.map { key throws(RecoveryError) in try PasswordFile(key, machine, say) }
+        // The file goes with its owner: not before the command has ended.
+        defer { withExtendedLifetime(password) {} }
         return try restore(job, password: password?.path, confirmed: confirmed)
     }
 
@@ -131,6 +133,7 @@ struct JobRunner {
         var command = [RecoveryPaths.program, "restore", image, disk.identity.path, confirmed ? "--yes" : "--dry-run"]
         if let layout = job.layout { command += ["--layout", layout.rawValue] }
         if job.verify { command.append("--verify") }
+        if !job.repairsBoot { command.append("--no-boot-repair") }
         if let password { command += ["--password-file", password.string] }
         // A stream can be looked at only once: there the restore itself compares before its first write.
         if streamed, let id = job.imageID { command += ["--expect-image-id", id] }
@@ -167,6 +170,7 @@ struct JobRunner {
         _ selector: DiskSelector, to location: Location, key: Location? = nil
     ) throws(RecoveryError) -> Int32 {
         let password = try key.map { key throws(RecoveryError) in try PasswordFile(key, machine, say) }
+        defer { withExtendedLifetime(password) {} }
         return try capture(selector, to: location, password: password?.path)
     }
 

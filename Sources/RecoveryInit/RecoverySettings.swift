@@ -22,16 +22,20 @@ public struct RecoverySettings: Equatable, Sendable {
         public var imageID: String?
         /// Whether what was written is read back.
         public var verify: Bool
+        /// Whether the restored system is made to boot where that takes changes.
+        public var repairsBoot: Bool
 
         /// Describes a restore.
         public init(
-            image: Location, target: DiskSelector, layout: Layout? = nil, imageID: String? = nil, verify: Bool = false
+            image: Location, target: DiskSelector, layout: Layout? = nil, imageID: String? = nil, verify: Bool = false,
+            repairsBoot: Bool = true
         ) {
             self.image = image
             self.target = target
             self.layout = layout
             self.imageID = imageID
             self.verify = verify
+            self.repairsBoot = repairsBoot
         }
     }
 
@@ -86,7 +90,9 @@ public struct RecoverySettings: Equatable, Sendable {
     }
 
     private static let prefix = "reforge."
-    static let keys = ["restore", "target", "layout", "image-id", "verify", "finish", "capture", "to", "key"]
+    static let keys = [
+        "restore", "target", "layout", "image-id", "verify", "finish", "capture", "to", "key", "boot-repair",
+    ]
 
     /// From keys and values.
     static func from(
@@ -118,7 +124,7 @@ public struct RecoverySettings: Equatable, Sendable {
         }
         for (key, other) in [
             ("target", "restore"), ("layout", "restore"), ("image-id", "restore"), ("verify", "restore"),
-            ("to", "capture"),
+            ("boot-repair", "restore"), ("to", "capture"),
         ] where values[key] != nil && values[other] == nil {
             throw refuse("\(prefix)\(key) makes sense with \(prefix)\(other) only")
         }
@@ -138,7 +144,10 @@ public struct RecoverySettings: Equatable, Sendable {
                 },
                 verify: try values["verify"].map { text throws(RecoveryError) in
                     try detail("verify", text, checkedBool)
-                } ?? false)
+                } ?? false,
+                repairsBoot: try values["boot-repair"].map { text throws(RecoveryError) in
+                    try detail("boot-repair", text, checkedBool)
+                } ?? true)
             return RecoverySettings(job: .restore(restore), finish: finish, key: key)
         }
         if let disk = values["capture"] {
