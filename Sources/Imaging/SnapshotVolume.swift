@@ -9,6 +9,7 @@ final class SnapshotVolume: BlockReader {
     let fullName: String
     let byteCount: UInt64
     let logicalSectorSize: Int
+    private let tag: ProcessTag
     private let device: Monitor<BlockDevice?>
 
     /// Finds and opens the snapshot of `volume` that has `tag`.
@@ -28,6 +29,7 @@ final class SnapshotVolume: BlockReader {
         fullName = snapshot.fullName
         byteCount = device.byteCount
         logicalSectorSize = device.logicalSectorSize
+        self.tag = tag
         self.device = Monitor(device)
     }
 
@@ -39,7 +41,15 @@ final class SnapshotVolume: BlockReader {
                 .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
                 reason: "the snapshot was given up")
         }
-        try device.read(into: buffer, at: offset)
+        do { try device.read(into: buffer, at: offset) } catch {
+            // A snapshot that ran out of room gives nothing but errors: those are none of the disk's, so that nobody
+            // reads around them.
+            let state = (try? LogicalVolumes.snapshots(tagged: tag.text))?.first { $0.fullName == fullName }
+            guard state?.isInvalid != false else { throw error }
+            throw BlockIOError(
+                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
+                reason: SnapshotSource.outOfRoom(fullName).description)
+        }
     }
 
     /// Closes the device; reads fail from now on.

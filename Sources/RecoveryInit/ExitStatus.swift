@@ -50,7 +50,8 @@ public enum ExitStatus {
         case done: "The capture is done."
         case cannotCreate: "The image could not be created (73). \(disk) was only read."
         case notFound: "\(disk) is not there (66)."
-        case inputOutput: "Reading \(disk) or writing the image failed (74). Nothing is left under the image's name."
+        case inputOutput:
+            "Reading \(disk) or writing the image failed (74). Nothing is left under the image's name; a repository keeps what it had."
         case interrupted: "The capture was interrupted (75). Nothing is left under the image's name."
         case refused: "The capture was refused for safety (77)."
         default: "The capture failed with status \(status). \(disk) was only read."

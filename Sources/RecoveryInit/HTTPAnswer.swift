@@ -20,7 +20,7 @@ struct HTTPAnswer: Equatable {
         // CR LF is one Character.
         let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
         guard let start = lines.lastIndex(where: { $0.hasPrefix("HTTP/") }),
-            let end = lines[start...].firstIndex(where: \.isEmpty),
+            let end = lines[start...].firstIndex(where: \.isEmpty), end < lines.count - 1,
             let code = HTTPStream.statusCode(header: String(lines[start]))
         else { return nil }
         statusCode = code

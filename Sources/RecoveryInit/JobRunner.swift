@@ -31,48 +31,78 @@ struct JobRunner {
     func bringUpNetwork() throws(RecoveryError) { try Network(say: say).bringUp() }
 
     /// A restore.
-    /// - Parameter confirmed: whether it may write; otherwise it shows its plan.
+    /// - Parameters:
+    ///   - key: where the password is, where one is needed.
+    ///   - confirmed: whether it may write; otherwise it shows its plan.
     /// - Returns: the exit status of `reforge restore`, or of what kept it from starting.
-    func restore(_ job: RecoverySettings.Restore, confirmed: Bool = true) throws(RecoveryError) -> Int32 {
+    func restore(
+        _ job: RecoverySettings.Restore, key: Location? = nil, confirmed: Bool = true
+    ) throws(RecoveryError) -> Int32 {
+        let password = try key.map { key throws(RecoveryError) in try PasswordFile(key, machine, say) }
+        // The file goes with its owner: not before the command has ended.
+        defer { withExtendedLifetime(password) {} }
+        return try restore(job, password: password?.path, confirmed: confirmed)
+    }
+
+    /// The same with the password in a file.
+    func restore(
+        _ job: RecoverySettings.Restore, password: FilePath?, confirmed: Bool = true
+    ) throws(RecoveryError) -> Int32 {
         switch job.image {
         case .http(let address):
             try Network(say: say).bringUp()
             let disk = try machine.waitForDisk(job.target, imageDisks: [])
-            return try restore(address: address, job, onto: disk, confirmed: confirmed)
+            return try restore(address: address, job, password, onto: disk, confirmed: confirmed)
         case .file(let name, let path):
             let volume = try machine.waitForVolume(name)
             let mounted = try MountedVolume(volume)
             let image = try resolveImage(path, on: mounted)
             let disk = try machine.waitForDisk(job.target, imageDisks: machine.disksBelow(volume))
-            return try restore(file: image, named: job.image, job, onto: disk, confirmed: confirmed)
+            return try restore(image, named: job.image, job, password, onto: disk, confirmed: confirmed)
         }
     }
 
-    /// The path of an image, or the one of its first part where it was split (`NAME.000`).
-    private func resolveImage(_ path: String, on mounted: borrowing MountedVolume) throws(RecoveryError) -> FilePath {
-        do { return try mounted.resolve(path) } catch {
-            guard let first = try? mounted.resolve(path + ".000") else { throw error }
-            return first
+    /// What the commands call an image: its path, the one of its first part where it was split (`NAME.000`), or the folder
+    /// of a repository and the snapshot behind it.
+    private func resolveImage(_ path: String, on mounted: borrowing MountedVolume) throws(RecoveryError) -> String {
+        do { return try mounted.resolve(path).string } catch {
+            if let first = try? mounted.resolve(path + ".000") { return first.string }
+            guard let snapshot = try resolveSnapshot(path, on: mounted) else { throw error }
+            return snapshot
         }
+    }
+
+    /// `FOLDER@SELECTOR` with the folder's real path; `nil` where the path is not of that form, or there is no such folder.
+    private func resolveSnapshot(_ path: String, on mounted: borrowing MountedVolume) throws(RecoveryError) -> String? {
+        for (folder, selector) in SnapshotPath.splits(path) {
+            guard let real = try? mounted.resolve(folder),
+                Files.exists(real.appending(SnapshotPath.configurationFile))
+            else { continue }
+            return "\(real)@\(selector)"
+        }
+        return nil
     }
 
     private func restore(
-        file: FilePath, named name: Location, _ job: RecoverySettings.Restore, onto disk: DiskCandidate, confirmed: Bool
+        _ image: String, named name: Location, _ job: RecoverySettings.Restore, _ password: FilePath?,
+        onto disk: DiskCandidate, confirmed: Bool
     ) throws(RecoveryError) -> Int32 {
-        if let wanted = job.imageID { try checkImageID(of: file, named: name, is: wanted) }
+        if let wanted = job.imageID { try checkImageID(of: image, named: name, password, is: wanted) }
         announce(name, disk, confirmed)
         let status = Self.status(
-            run(Self.restoreCommand(file.string, job, disk, confirmed: confirmed, streamed: false)))
+            run(Self.restoreCommand(image, job, disk, password: password, confirmed: confirmed, streamed: false)))
         if confirmed { say(ExitStatus.restoreOutcome(status, disk: disk.identity.path)) }
         return status
     }
 
     private func restore(
-        address: String, _ job: RecoverySettings.Restore, onto disk: DiskCandidate, confirmed: Bool
+        address: String, _ job: RecoverySettings.Restore, _ password: FilePath?, onto disk: DiskCandidate,
+        confirmed: Bool
     ) throws(RecoveryError) -> Int32 {
         announce(job.image, disk, confirmed)
         let outcome = try HTTPStream.run(
-            address, into: Self.restoreCommand("-", job, disk, confirmed: confirmed, streamed: true),
+            address,
+            into: Self.restoreCommand("-", job, disk, password: password, confirmed: confirmed, streamed: true),
             waitingAt: console)
         let status = Self.status(outcome.reader)
         // The reader is right about success: it commits only after a footer that matches.
@@ -97,20 +127,26 @@ struct JobRunner {
 
     /// The command line of a restore.
     static func restoreCommand(
-        _ image: String, _ job: RecoverySettings.Restore, _ disk: DiskCandidate, confirmed: Bool, streamed: Bool
+        _ image: String, _ job: RecoverySettings.Restore, _ disk: DiskCandidate, password: FilePath? = nil,
+        confirmed: Bool, streamed: Bool
     ) -> [String] {
         var command = [RecoveryPaths.program, "restore", image, disk.identity.path, confirmed ? "--yes" : "--dry-run"]
         if let layout = job.layout { command += ["--layout", layout.rawValue] }
         if job.verify { command.append("--verify") }
+        if !job.repairsBoot { command.append("--no-boot-repair") }
+        if let password { command += ["--password-file", password.string] }
         // A stream can be looked at only once: there the restore itself compares before its first write.
         if streamed, let id = job.imageID { command += ["--expect-image-id", id] }
         return command
     }
 
-    private func checkImageID(of file: FilePath, named name: Location, is wanted: String) throws(RecoveryError) {
+    private func checkImageID(
+        of image: String, named name: Location, _ password: FilePath?, is wanted: String
+    ) throws(RecoveryError) {
         guard
             let output = try? ChildProcess.run(
-                [RecoveryPaths.program, "inspect", file.string, "--json"], timeoutSeconds: 600)
+                [RecoveryPaths.program, "inspect", image, "--json"]
+                    + (password.map { ["--password-file", $0.string] } ?? []), timeoutSeconds: 600)
         else { throw RecoveryError(ExitStatus.inputOutput, "`reforge inspect` did not start. Nothing was written.") }
         guard output.succeeded else {
             throw RecoveryError(
@@ -129,7 +165,19 @@ struct JobRunner {
     }
 
     /// A capture.
-    func capture(_ selector: DiskSelector, to location: Location) throws(RecoveryError) -> Int32 {
+    /// - Parameter key: where the password of an encrypted repository is.
+    func capture(
+        _ selector: DiskSelector, to location: Location, key: Location? = nil
+    ) throws(RecoveryError) -> Int32 {
+        let password = try key.map { key throws(RecoveryError) in try PasswordFile(key, machine, say) }
+        defer { withExtendedLifetime(password) {} }
+        return try capture(selector, to: location, password: password?.path)
+    }
+
+    /// The same with the password in a file.
+    func capture(
+        _ selector: DiskSelector, to location: Location, password: FilePath?
+    ) throws(RecoveryError) -> Int32 {
         guard case .file(let name, let path) = location else {
             throw RecoveryError(
                 ExitStatus.usage, "An image cannot be sent to \(location) yet; name a file on a volume.")
@@ -137,15 +185,35 @@ struct JobRunner {
         let volume = try machine.waitForVolume(name)
         let disk = try machine.waitForDisk(selector, imageDisks: machine.disksBelow(volume), reading: true)
         let mounted = try MountedVolume(volume, writable: true)
-        let file = try mounted.resolveForCreation(path)
+        let destination: String
+        if path.hasSuffix("@") {
+            guard let repository = try resolveSnapshot(path, on: mounted) else {
+                throw RecoveryError(
+                    ExitStatus.notFound,
+                    "There is no repository at \(location). `reforge init-repo` makes one.")
+            }
+            destination = repository
+        } else {
+            destination = try mounted.resolveForCreation(path).string
+        }
         say("Capturing \(disk.line) to \(location)")
-        let status = Self.status(run([RecoveryPaths.program, "capture", disk.identity.path, file.string]))
+        let status = Self.status(
+            run(Self.captureCommand(disk, destination, password: password)))
         do { try mounted.unmount() } catch {
             say("error: \(error.message). The image may not be whole.")
             return status == ExitStatus.done ? ExitStatus.inputOutput : status
         }
         say(ExitStatus.captureOutcome(status, disk: disk.identity.path))
         return status
+    }
+
+    /// The command line of a capture. A password means an encrypted image, too.
+    static func captureCommand(_ disk: DiskCandidate, _ destination: String, password: FilePath?) -> [String] {
+        var command = [RecoveryPaths.program, "capture", disk.identity.path, destination]
+        guard let password else { return command }
+        if !destination.hasSuffix("@") { command.append("--encrypt") }
+        command += ["--password-file", password.string]
+        return command
     }
 
     /// Boot repair of a disk, or its plan.

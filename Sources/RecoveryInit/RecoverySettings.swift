@@ -22,16 +22,20 @@ public struct RecoverySettings: Equatable, Sendable {
         public var imageID: String?
         /// Whether what was written is read back.
         public var verify: Bool
+        /// Whether the restored system is made to boot where that takes changes.
+        public var repairsBoot: Bool
 
         /// Describes a restore.
         public init(
-            image: Location, target: DiskSelector, layout: Layout? = nil, imageID: String? = nil, verify: Bool = false
+            image: Location, target: DiskSelector, layout: Layout? = nil, imageID: String? = nil, verify: Bool = false,
+            repairsBoot: Bool = true
         ) {
             self.image = image
             self.target = target
             self.layout = layout
             self.imageID = imageID
             self.verify = verify
+            self.repairsBoot = repairsBoot
         }
     }
 
@@ -57,11 +61,14 @@ public struct RecoverySettings: Equatable, Sendable {
     public var job: Job?
     /// What follows a success; `nil` for the menu.
     public var finish: Finish?
+    /// Where the file is that holds the password of an encrypted image or repository.
+    public var key: Location?
 
     /// Describes settings.
-    public init(job: Job? = nil, finish: Finish? = nil) {
+    public init(job: Job? = nil, finish: Finish? = nil, key: Location? = nil) {
         self.job = job
         self.finish = finish
+        self.key = key
     }
 
     /// The settings on a kernel command line (`reforge.KEY=VALUE`); `nil` where it has none.
@@ -83,7 +90,9 @@ public struct RecoverySettings: Equatable, Sendable {
     }
 
     private static let prefix = "reforge."
-    static let keys = ["restore", "target", "layout", "image-id", "verify", "finish", "capture", "to"]
+    static let keys = [
+        "restore", "target", "layout", "image-id", "verify", "finish", "capture", "to", "key", "boot-repair",
+    ]
 
     /// From keys and values.
     static func from(
@@ -115,10 +124,14 @@ public struct RecoverySettings: Equatable, Sendable {
         }
         for (key, other) in [
             ("target", "restore"), ("layout", "restore"), ("image-id", "restore"), ("verify", "restore"),
-            ("to", "capture"),
+            ("boot-repair", "restore"), ("to", "capture"),
         ] where values[key] != nil && values[other] == nil {
             throw refuse("\(prefix)\(key) makes sense with \(prefix)\(other) only")
         }
+        if values["key"] != nil, values["restore"] == nil, values["capture"] == nil {
+            throw refuse("\(prefix)key makes sense with \(prefix)restore or \(prefix)capture only")
+        }
+        let key = try values["key"].map { text throws(RecoveryError) in try detail("key", text, Location.parse) }
         if let image = values["restore"] {
             guard let target = values["target"] else {
                 throw refuse("\(prefix)restore needs \(prefix)target: which disk may be overwritten")
@@ -131,8 +144,11 @@ public struct RecoverySettings: Equatable, Sendable {
                 },
                 verify: try values["verify"].map { text throws(RecoveryError) in
                     try detail("verify", text, checkedBool)
-                } ?? false)
-            return RecoverySettings(job: .restore(restore), finish: finish)
+                } ?? false,
+                repairsBoot: try values["boot-repair"].map { text throws(RecoveryError) in
+                    try detail("boot-repair", text, checkedBool)
+                } ?? true)
+            return RecoverySettings(job: .restore(restore), finish: finish, key: key)
         }
         if let disk = values["capture"] {
             guard let place = values["to"] else {
@@ -143,7 +159,7 @@ public struct RecoverySettings: Equatable, Sendable {
                 throw refuse("\(prefix)to: an image cannot be sent to \(location) yet; name a file on a volume")
             }
             return RecoverySettings(
-                job: .capture(try detail("capture", disk, DiskSelector.parse), to: location), finish: finish)
+                job: .capture(try detail("capture", disk, DiskSelector.parse), to: location), finish: finish, key: key)
         }
         return RecoverySettings(job: nil, finish: finish)
     }

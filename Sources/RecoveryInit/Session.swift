@@ -103,8 +103,8 @@ final class Session {
         do {
             status =
                 switch job {
-                case .restore(let restore): try runner.restore(restore)
-                case .capture(let disk, let location): try runner.capture(disk, to: location)
+                case .restore(let restore): try runner.restore(restore, key: settings.key)
+                case .capture(let disk, let location): try runner.capture(disk, to: location, key: settings.key)
                 }
         } catch {
             report(error)

@@ -142,6 +142,34 @@ class Context:
 
         return self.shared.once("debian image", make)
 
+    def data_disk(self) -> Path:
+        """A disk of 768 MiB with ext4, FAT and swap, made without booting anything; what it holds cannot be compressed."""
+
+        def make() -> Path:
+            path = self.workdir / "data.raw"
+            tree = self.workdir / "data-tree"
+            tree.mkdir(exist_ok=True)
+            for number in range(48):
+                (tree / f"file{number}").write_bytes(self.random.randbytes((number % 12 + 1) * MIB + number * 777))
+            with open(path, "wb") as disk:
+                disk.truncate(768 * MIB)
+            table = "label: gpt\nstart=2048, size=1228800, type=L\nsize=131072, type=U\nsize=65536, type=S\n"
+            done = subprocess.run(
+                ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", path], input=table, text=True, capture_output=True, check=False
+            )
+            expect(done.returncode == 0, f"sfdisk: {done.stderr}")
+            run("mke2fs", "-q", "-t", "ext4", "-E", f"offset={MIB}", "-d", tree, path, "600M")
+            part = self.workdir / "data.fat"
+            part.unlink(missing_ok=True)
+            run("mkfs.fat", "-F", "32", "-C", part, str(64 << 10))
+            run("mcopy", "-i", part, tree / "file3", "::/file3")
+            run("dd", f"if={part}", f"of={path}", "bs=1M", "seek=601", "conv=notrunc", "status=none")
+            part.unlink()
+            shutil.rmtree(tree)
+            return path
+
+        return self.shared.once("data disk", make)
+
     def images_disk(self, **files: Path) -> Path:
         """A filesystem labelled IMAGES on a bare disk, with files by name (`debian=path` is debian.img.zst)."""
         source = self.folder / "images"

@@ -49,6 +49,7 @@ class Disk:
     snapshot: bool = False  # writes are kept nowhere
     sector_size: int = 512
     read_only: bool = False
+    bad_sectors: tuple[int, ...] = ()  # of 512 bytes: each read of one fails with EIO
 
 
 class Machine:
@@ -310,7 +311,14 @@ class Machine:
         return command
 
     def _disk_options(self, number: int, disk: Disk) -> list[str]:
-        drive = f"if=none,id=disk{number},format=raw,file={_escaped(disk.path)},cache=writeback,discard=unmap"
+        file = f"file={_escaped(disk.path)}"
+        if disk.bad_sectors:
+            # `none` is the event of the beginning: the errors are there from the start, and stay.
+            file = f"file.driver=blkdebug,file.image.driver=file,file.image.filename={_escaped(disk.path)}"
+            for rule, sector in enumerate(disk.bad_sectors):
+                place = f",file.inject-error.{rule}"
+                file += f"{place}.event=none{place}.iotype=read{place}.errno=5{place}.sector={sector}"
+        drive = f"if=none,id=disk{number},format=raw,{file},cache=writeback,discard=unmap"
         drive += ",snapshot=on" if disk.snapshot else ""
         drive += ",readonly=on" if disk.read_only else ""
         device = {

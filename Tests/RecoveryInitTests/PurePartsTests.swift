@@ -231,6 +231,45 @@ import Testing
             ])
     }
 
+    @Test func commandsWithAPassword() {
+        let job = RecoverySettings.Restore(image: .http("http://h/x"), target: .only, repairsBoot: false)
+        #expect(
+            JobRunner.restoreCommand("r@x", job, Self.disk, password: "/run/p", confirmed: true, streamed: false)
+                .dropFirst() == [
+                    "restore", "r@x", "/dev/nvme0n1", "--yes", "--no-boot-repair", "--password-file", "/run/p",
+                ])
+        func capture(_ place: String, _ password: FilePath?) -> [String] {
+            Array(JobRunner.captureCommand(Self.disk, place, password: password).dropFirst())
+        }
+        #expect(capture("/v/r@", nil) == ["capture", "/dev/nvme0n1", "/v/r@"])
+        #expect(capture("/v/r@", "/run/p") == ["capture", "/dev/nvme0n1", "/v/r@", "--password-file", "/run/p"])
+        #expect(
+            capture("/v/i.img.enc", "/run/p") == [
+                "capture", "/dev/nvme0n1", "/v/i.img.enc", "--encrypt", "--password-file", "/run/p",
+            ])
+    }
+
+    @Test func snapshotsInPaths() {
+        #expect(SnapshotPath.splits("/a.img.zst").isEmpty)
+        #expect(SnapshotPath.splits("/a@b/r@h/latest").map(\.folder) == ["/a@b/r", "/a"])
+        #expect(SnapshotPath.splits("/a@b/r@h/latest").map(\.selector) == ["h/latest", "b/r@h/latest"])
+        #expect(SnapshotPath.splits("/@").map(\.folder) == ["/"])
+    }
+
+    @Test func passwordsAreForTheirOwner() throws {
+        let folder = try TemporaryFolder()
+        let secrets = folder.file("secrets")
+        do {
+            let file = try PasswordFile(Array("geheim".utf8), in: secrets)
+            defer { withExtendedLifetime(file) {} }
+            #expect(try Files.read(file.path) == Array("geheim".utf8))
+            #expect(try Stat(file.path).permissions == [.ownerReadWrite])
+            #expect(try Stat(secrets).permissions == [.ownerReadWriteExecute])
+        }
+        #expect(Files.names(in: secrets).isEmpty, "it is gone with its owner")
+        #expect(refusal { () throws(RecoveryError) in try PasswordFile([], in: secrets) }?.status == 64)
+    }
+
     @Test func imageIDs() {
         let image = InspectedImage(json: Array("{\"schema\":1,\"imageID\":\"00AAbbccdd\",\"more\":[1,{}]}".utf8))
         #expect(image?.hasID("00aabbcc") == true && image?.hasID("01") == false)

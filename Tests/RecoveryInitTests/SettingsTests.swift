@@ -57,6 +57,27 @@ import Testing
             settings == RecoverySettings(job: .capture(.serial("X1"), to: .file(.uuid("AB-12"), path: "/i.img.zst"))))
     }
 
+    @Test func readsAKeyAndARepository() throws {
+        let settings = try RecoverySettings.parse(
+            commandLine:
+                "reforge.capture=only reforge.to=LABEL=A:/r@ reforge.key=http://10.0.2.2:80/k reforge.finish=poweroff")
+        #expect(
+            settings
+                == RecoverySettings(
+                    job: .capture(.only, to: .file(.label("A"), path: "/r@")), finish: .poweroff,
+                    key: .http("http://10.0.2.2:80/k")))
+        let json = """
+            {"restore": "LABEL=A:/r@host/disk/latest", "target": "only", "key": "LABEL=REFORGE:/key", "boot-repair": false}
+            """
+        #expect(
+            try RecoverySettings.parse(json: Array(json.utf8))
+                == RecoverySettings(
+                    job: .restore(
+                        .init(
+                            image: .file(.label("A"), path: "/r@host/disk/latest"), target: .only, repairsBoot: false)),
+                    key: .file(.label("REFORGE"), path: "/key")))
+    }
+
     @Test func noneIsNotEmpty() throws {
         #expect(try RecoverySettings.parse(commandLine: "quiet root=/dev/sda1 reforgex.a=1") == nil)
         #expect(try RecoverySettings.parse(json: Array("{}".utf8)) == RecoverySettings())
@@ -77,6 +98,9 @@ import Testing
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.image-id=xyz", "8 to 64 hexadecimal"),
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.verify=maybe", "neither yes nor no"),
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.target=serial=1", "twice"),
+        ("reforge.key=LABEL=A:/k", "makes sense with reforge.restore or reforge.capture only"),
+        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.key=k", "reforge.key"),
+        ("reforge.boot-repair=no", "makes sense with reforge.restore only"),
         ("reforge.finish=halt", "none of reboot, poweroff, shell"),
         ("reforge.restore=ftp://x/y reforge.target=only", "does not name a volume"),
         ("reforge.restore=x reforge.target=only", "not a location"),

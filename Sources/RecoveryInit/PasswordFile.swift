@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import LinuxSystem
+internal import SystemPackage
+
+/// The password of an encrypted image or repository, in a file for the commands; gone when this goes. In memory only, and
+/// for its owner only: /run is a tmpfs, and nothing swaps here.
+final class PasswordFile {
+    /// The file.
+    let path: FilePath
+    /// More than this is no password.
+    private static let limit = 1 << 16
+
+    /// Fetches it from where the settings say: a volume (the medium's, too), or an address.
+    convenience init(_ location: Location, _ machine: MachineView, _ say: @escaping (String) -> Void)
+        throws(RecoveryError)
+    {
+        let bytes: [UInt8]
+        switch location {
+        case .file(let name, let path):
+            let volume = try machine.waitForVolume(name)
+            let mounted = try MountedVolume(volume)
+            bytes = try Self.read(path, on: mounted)
+        case .http(let address):
+            try Network(say: say).bringUp()
+            bytes = try Self.fetch(address)
+        }
+        guard bytes.count <= Self.limit else {
+            throw RecoveryError(ExitStatus.usage, "\(location) has more than \(Self.limit) bytes: that is no password.")
+        }
+        try self.init(bytes)
+    }
+
+    /// Keeps a password.
+    init(_ bytes: [UInt8], in folder: FilePath = RecoveryPaths.secrets) throws(RecoveryError) {
+        path = folder.appending("password")
+        guard !bytes.isEmpty else { throw RecoveryError(ExitStatus.usage, "The file with the password is empty.") }
+        do {
+            try Files.makeFolders(folder)
+            try Files.setPermissions(folder, [.ownerReadWriteExecute])
+            try Files.write(bytes, to: path, permissions: [.ownerReadWrite])
+        } catch {
+            throw RecoveryError(ExitStatus.cannotCreate, "\(error)")
+        }
+    }
+
+    deinit { try? Files.remove(path) }
+
+    private static func read(_ path: String, on mounted: borrowing MountedVolume) throws(RecoveryError) -> [UInt8] {
+        // Says in words what is missing.
+        _ = try mounted.resolve(path)
+        do {
+            let root = try AnchoredFolder(mounted.folder)
+            return try root.read(path, limit: limit + 1)
+        } catch {
+            throw RecoveryError(ExitStatus.inputOutput, "\(error)")
+        }
+    }
+
+    private static func fetch(_ address: String) throws(RecoveryError) -> [UInt8] {
+        try? Files.remove(RecoveryPaths.httpHeaders)
+        let output: ChildProcess.Output
+        do {
+            output = try ChildProcess.run(
+                HTTPStream.arguments(for: address, headers: RecoveryPaths.httpHeaders) + ["--max-time", "120"],
+                timeoutSeconds: 150)
+        } catch {
+            throw RecoveryError(ExitStatus.inputOutput, "\(error)")
+        }
+        let header = (try? Files.read(RecoveryPaths.httpHeaders, limit: 1 << 16)) ?? []
+        let code = HTTPStream.statusCode(header: String(decoding: header, as: UTF8.self))
+        if let failure = HTTPStream.failure(output.ending, statusCode: code, address: address) { throw failure }
+        guard output.succeeded, code == 200 else {
+            throw RecoveryError(ExitStatus.inputOutput, "\(address): the password could not be fetched")
+        }
+        return output.standardOutput
+    }
+}

@@ -1,0 +1,253 @@
+"""What the medium does by itself: it goes on after a power cut and after a lost connection, and works with encrypted
+repositories. And a disk with bad sectors.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+from debian_tree import scratch_directory
+from http_server import FileServer
+from lab import GIB, MIB, Context, copy_sparse, expect, first_nonzero, note, run, time_limit
+from lvm_guest import LVMGuest
+from machine import Disk, Machine
+from test_restore import PANIC, RESTORE_FAILED, RESTORE_TIMEOUT, TARGET_SERIAL, medium
+
+DISK_BYTES = 768 * MIB
+# As captured, and nothing done to it: what arrives can be compared byte for byte.
+PLAIN = {"layout": "keep", "boot-repair": "no", "finish": "poweroff", "target": f"serial={TARGET_SERIAL}"}
+PASSWORD = b"correct horse battery staple\n"
+
+
+# MARK: helpers
+
+
+def data_image(ctx: Context) -> Path:
+    """An image of the data disk."""
+
+    def make() -> Path:
+        image = ctx.workdir / "data.img.zst"
+        ctx.reforge("capture", ctx.data_disk(), image, "--overwrite")
+        return image
+
+    return ctx.shared.once("data image", make)
+
+
+def junk_disk(ctx: Context, name: str) -> Path:
+    """A disk full of what nobody wrote there on purpose."""
+    path = ctx.folder / name
+    block = bytes(range(7, 256)) * 5000
+    with open(path, "wb") as handle:
+        while (left := DISK_BYTES - handle.tell()) > 0:
+            handle.write(block[: min(left, len(block))])
+    return path
+
+
+def restored_on_the_host(ctx: Context, image: Path, target: Path) -> Path:
+    """The same restore without any interruption, and without a machine."""
+    ctx.reforge("restore", image, target, "--yes", "--layout", "keep", "--no-boot-repair")
+    return target
+
+
+def expect_same(one: Path, other: Path) -> None:
+    """Byte for byte."""
+    with open(one, "rb") as first, open(other, "rb") as second:
+        position = 0
+        while True:
+            left, right = first.read(MIB), second.read(MIB)
+            if left != right:
+                different = next((i for i, pair in enumerate(zip(left, right)) if pair[0] != pair[1]), min(len(left), len(right)))
+                raise AssertionError(f"{one.name} and {other.name} differ at byte {position + different}")
+            if not left:
+                return
+            position += len(left)
+
+
+# MARK: power cuts
+
+
+@time_limit(2400)
+def test_power_cuts_at_any_moment(ctx: Context) -> None:
+    """The plug is pulled at random moments; the same boot goes on, until the disk is what an uninterrupted restore makes."""
+    image = data_image(ctx)
+    images = ctx.images_disk(data=image)
+    target = junk_disk(ctx, "target.raw")
+    expected = restored_on_the_host(ctx, image, junk_disk(ctx, "expected.raw"))
+    disks = [Disk(target, "nvme", TARGET_SERIAL), Disk(images, "virtio", "IMAGES")]
+    settings = {"restore": "LABEL=IMAGES:/data.img.zst", **PLAIN}
+    moments = sorted(ctx.random.randrange(101) for _ in range(20 if ctx.full else 2))
+    resumed = 0
+    for number, percent in enumerate(moments):
+        with medium(ctx, f"cut{number}", settings, disks) as machine:
+            # The progress line has 100 % while everything is flushed and committed.
+            machine.wait_for(reached(percent), RESTORE_TIMEOUT, unless=PANIC)
+            time.sleep(ctx.random.random() * 0.5)
+            machine.kill()
+            said = machine.text()
+        resumed += "goes on" in said or "going on" in said or "journal" in said
+        done = "REFORGE-RESULT" in said
+        note(f"cut at {percent} %{' (after the end)' if done else ''}")
+        if done:
+            break
+        expect(first_nonzero(target, 0, 512) is None or percent == 100, "there is a table before everything is written")
+    with medium(ctx, "last", settings, disks) as machine:
+        machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
+        said = machine.text()
+    expect("REFORGE-RESULT exit=0" in said, f"the last one ended otherwise\n{said[-1500:]}")
+    note(f"{resumed} of {len(moments) - 1} cut restores had gone on where one was")
+    expect_same(target, expected)
+
+
+def reached(percent: int) -> str:
+    """A pattern for `restore: 10 MiB of 20 MiB (50 %)` with at least so many percent; 0 is the first line of all."""
+    if percent >= 100:
+        return r"\(100 %\)|flush|REFORGE-RESULT"
+    numbers = "|".join(str(number) for number in range(percent, 101))
+    return rf"restore: .*\((?:{numbers}) %\)|REFORGE-RESULT"
+
+
+# MARK: HTTP
+
+
+@time_limit(900)
+def test_lost_connections_are_resumed(ctx: Context) -> None:
+    """The connection is dropped three times; the restore notices pauses, and each byte is sent once."""
+    image = data_image(ctx)
+    length = image.stat().st_size
+    target = junk_disk(ctx, "target.raw")
+    with FileServer(image.parent) as server:
+        cuts = sorted(ctx.random.randrange(MIB, length) for _ in range(3))
+        server.cut(f"/{image.name}", *cuts)
+        settings = {"restore": server.guest_url(image.name), **PLAIN}
+        with medium(ctx, "restore", settings, [Disk(target, "nvme", TARGET_SERIAL)], network=True) as machine:
+            machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
+            said = machine.text()
+        answers = [(request.range, request.status) for request in server.requests]
+        note(f"cut at {cuts}: {answers}")
+        expect(said.count("asking for the rest") >= 2, "the losses are not said")
+        expect(answers[0] == (None, 200), f"the first request: {answers}")
+        expect(len(answers) > 2 and all(status == 206 for _, status in answers[1:]), f"resumed by Range: {answers}")
+        expect(sum(request.body_bytes for request in server.requests) < length + 64 * MIB, "the file was sent more than once")
+    expect_same(target, restored_on_the_host(ctx, image, junk_disk(ctx, "expected.raw")))
+
+
+# MARK: encrypted repositories
+
+
+@time_limit(900)
+def test_encrypted_repository(ctx: Context) -> None:
+    """The medium captures into an encrypted repository and restores from it, with the password from a volume and by HTTP."""
+    source = ctx.data_disk()
+    tree = ctx.folder / "tree"
+    tree.mkdir()
+    password = ctx.folder / "password"
+    password.write_bytes(PASSWORD)
+    ctx.reforge("init-repo", tree / "backups@home", "--encrypt", "--password-file", password)
+    (tree / "key").write_bytes(PASSWORD)
+    images = ctx.folder / "images.raw"
+    run("mke2fs", "-q", "-t", "ext4", "-L", "IMAGES", "-d", tree, images, "1024M")
+    shutil.rmtree(tree)
+    capture = {
+        "capture": "serial=SOURCE", "to": "LABEL=IMAGES:/backups@home@", "key": "LABEL=IMAGES:/key", "finish": "poweroff",
+    }  # fmt: skip
+    disks = [Disk(source, "virtio", "SOURCE", snapshot=True), Disk(images, "virtio", "IMAGES")]
+    with medium(ctx, "capture", capture, disks) as machine:
+        note(f"captured in {machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED):.0f} s from power-on")
+        expect("REFORGE-RESULT exit=0" in machine.text(), "the capture ended otherwise")
+
+    target = junk_disk(ctx, "target.raw")
+    disks = [Disk(target, "nvme", TARGET_SERIAL), Disk(images, "virtio", "IMAGES")]
+    with FileServer(ctx.folder) as server:
+        restore = {"restore": "LABEL=IMAGES:/backups@home@latest", "key": server.guest_url("password"), **PLAIN}
+        with medium(ctx, "restore", restore, disks, network=True) as machine:
+            machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
+            said = machine.text()
+        expect("REFORGE-RESULT exit=0" in said, f"the restore ended otherwise\n{said[-1500:]}")
+        expect(PASSWORD.decode().strip() not in said, "the password is on the console")
+    expect_same(target, restored_on_the_host(ctx, data_image(ctx), junk_disk(ctx, "expected.raw")))
+
+    (ctx.folder / "password").write_bytes(b"wrong\n")
+    blank = ctx.blank_disk("blank.raw", DISK_BYTES)
+    disks = [Disk(blank, "nvme", TARGET_SERIAL), Disk(images, "virtio", "IMAGES")]
+    with FileServer(ctx.folder) as server:
+        restore["key"] = server.guest_url("password")
+        with medium(ctx, "wrong", restore, disks, network=True) as machine:
+            machine.wait_for(r"REFORGE-RESULT exit=77", 200, unless=PANIC)
+    expect(first_nonzero(blank) is None, "a wrong password: the target was written to")
+
+
+# MARK: bad sectors
+
+
+@time_limit(900)
+def test_bad_sectors(ctx: Context) -> None:
+    """Without --rescue the first bad sector ends the capture; with it, exactly the bad sectors in use are holes."""
+    source = ctx.data_disk()
+    # Two files lose a sector and two neighbouring ones; a third bad place is in use by nothing.
+    bad = []
+    for name, count in (("file5", 1), ("file11", 2)):
+        blocks = run("debugfs", "-R", f"blocks /{name}", f"{source}?offset={MIB}").split()
+        block = int(blocks[ctx.random.randrange(len(blocks) - 1)])
+        start = (MIB + block * 4096) // 512 + ctx.random.randrange(8 - count)
+        bad.append((start, count))
+    free = next(
+        block for block in range(600 * MIB // 4096 - 1, 0, -1)
+        if f"Block {block} not in use" in run("debugfs", "-R", f"testb {block}", f"{source}?offset={MIB}")
+    )  # fmt: skip
+    sectors = [start + index for start, count in bad for index in range(count)]
+    disks = [
+        Disk(source, "virtio", "SOURCE", bad_sectors=(*sectors, (MIB + free * 4096) // 512), read_only=True),
+        Disk(ctx.blank_disk("images.raw", GIB), "virtio", "IMAGES"),
+    ]
+    script = """
+/usr/sbin/mke2fs -q -t ext4 /dev/vdb; mkdir -p /mnt/images; mount /dev/vdb /mnt/images
+status=0; reforge capture /dev/vda /mnt/images/plain.img.zst || status=$?
+echo "PLAIN-ENDED $status"
+[ ! -e /mnt/images/plain.img.zst ]
+reforge capture /dev/vda /mnt/images/rescued.img.zst --rescue
+reforge verify /mnt/images/rescued.img.zst
+umount /mnt/images
+"""
+    lab = LVMGuest(scratch_directory(), ctx.binary)
+    with ctx.machine(
+        "rescue", kernel=lab.kernel, initrd=lab.initramfs(ctx.folder, script), disks=disks, memory=768, time_limit=600,
+        append="console=ttyS0,115200n8 loglevel=1 panic=-1",
+    ) as machine:  # fmt: skip
+        machine.wait_for(r"PLAIN-ENDED 74", 300, unless=r"GUEST-END|Kernel panic")
+        said = machine.text()
+        end = machine.wait_for(r"^GUEST-END (\d+)", 300)
+        expect(end[1] == "0", f"the script ended with {end[1]}\n{machine.tail()}")
+        machine.wait_for_exit(60)
+        rescued = machine.text()
+    expect("--rescue" in said, "the advice is missing")
+    expect(any(str(place) in said for place in range(min(sectors) * 512 - 4 * MIB, min(sectors) * 512 + 512, 512)), "no offset")
+    expect("partition 1" in rescued, "the partition is not named")
+
+    image = ctx.folder / "rescued.img.zst"
+    run("debugfs", "-R", f"dump /rescued.img.zst {image}", ctx.folder / "images.raw")
+    found = json.loads(ctx.reforge("inspect", image, "--json"))["unreadable"]
+    wanted = sorted((start * 512, (start + count) * 512) for start, count in bad)
+    expect(ranges(found) == wanted, f"unreadable: {found}, wanted {wanted}")
+    # All else is right: the same as the source, captured without errors, with zeros at these places.
+    expected = restored_on_the_host(ctx, data_image(ctx), ctx.blank_disk("expected.raw", DISK_BYTES))
+    with open(expected, "r+b") as handle:
+        for start, stop in wanted:
+            handle.seek(start)
+            handle.write(bytes(stop - start))
+    expect_same(restored_on_the_host(ctx, image, ctx.blank_disk("target.raw", DISK_BYTES)), expected)
+
+
+def ranges(found: list[object]) -> list[tuple[int, int]]:
+    """Ranges as pairs, however JSON writes them."""
+    pairs = []
+    for entry in found:
+        if isinstance(entry, dict):
+            low = int(entry.get("lowerBound", entry.get("start", entry.get("offset", 0))))
+            high = entry.get("upperBound", entry.get("end"))
+            pairs.append((low, int(high) if high is not None else low + int(entry["byteCount"])))
+        else:
+            pairs.append((int(entry[0]), int(entry[1])))  # type: ignore[index]
+    return sorted(pairs)
