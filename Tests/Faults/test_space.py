@@ -54,21 +54,21 @@ def full_disk(ctx: Context, make: str) -> None:
         ctx.that(f"{make}: the earlier snapshots are whole", not why, why)
         why = ctx.litter(repository)
         ctx.that(f"{make}: no lock and no half a file is left", not why, why)
-    # As good as full: nothing of what follows may need much more than it frees.
+    # Without a free byte: nothing of what follows may need more than it frees.
     rest = place / "rest"
     with rest.open("wb", buffering=0) as file:
         try:
             while True:
                 file.write(bytes(4096))
         except OSError:
-            file.truncate(file.tell() - (512 << 10))
-    ctx.note(f"  used and free bytes with a nearly full filesystem: {space()}")
+            pass
+    ctx.note(f"  used and free bytes when it is full: {space()}")
     ended = ctx.reforge("forget", repository, *FORGET)
-    ctx.that(f"{make}: forget on a nearly full filesystem", ended.status == DONE, ended)
+    ctx.that(f"{make}: forget without a free byte", ended.status == DONE, ended)
     kept = {last: disk}
     ended = ctx.reforge("prune", repository, "--grace", "0s")
     ended = ctx.reforge("prune", repository, "--grace", "0s") if ended.status == DONE else ended
-    ctx.that(f"{make}: prune on a nearly full filesystem", ended.status == DONE, ended)
+    ctx.that(f"{make}: prune without a free byte", ended.status == DONE, ended)
     if ended.status != DONE:
         rest.unlink()
         for _ in range(2):
