@@ -39,6 +39,12 @@ class Counts:
     failed: int = 0
     skipped: int = 0
 
+    def add(self, more: Counts) -> None:
+        """Takes another test's."""
+        self.passed += more.passed
+        self.failed += more.failed
+        self.skipped += more.skipped
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -120,8 +126,9 @@ def bytes_under(folder: Path) -> int:
 class Context:
     """One test's view of it all."""
 
-    def __init__(self, folder: Path, binary: Path, full: bool, seed: str, counts: Counts) -> None:
+    def __init__(self, folder: Path, binary: Path, full: bool, seed: str, counts: Counts, keeps: bool) -> None:
         self.folder = folder
+        self.keeps = keeps
         self.binary = binary
         self.full = full
         self.random = random.Random(seed)
@@ -257,6 +264,8 @@ class Context:
             child.wait()
         for folder in reversed(self._mounts):
             subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
+        if not self.keeps:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     # Disks.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from faults import AMBIGUOUS, DAMAGED, DONE, NOT_FOUND, Context, files_under
+from faults import AMBIGUOUS, DAMAGED, DONE, NOT_FOUND, USAGE, Context, Ended, files_under, state_of
 
 
 def test_names_of_snapshots(ctx: Context) -> None:
@@ -99,3 +99,107 @@ def test_newer_format(ctx: Context) -> None:
     said("an empty file", "", "repository.json")
     configuration.write_text(original)
     ctx.that("the same as before is taken", ctx.reforge("verify", f"{repository}@latest").status == DONE)
+
+
+def test_retention(ctx: Context) -> None:
+    """forget keeps by host, disk and tags, and its dry run keeps everything."""
+    disk = ctx.make_disk("disk", 8)
+    other = ctx.change_disk(disk, "other", 1)
+    repository = ctx.folder / "repo"
+    ctx.done("init-repo", repository, "--chunk-size", "64K")
+    groups = {
+        "web": (disk, "web", []), "web tagged": (disk, "web", ["--tag", "release"]), "db": (disk, "db", []),
+        "second disk": (other, "web", []),
+    }  # fmt: skip
+    made: dict[str, list[str]] = {name: [] for name in groups}
+    for _ in range(2):
+        for name, (source, host, more) in groups.items():
+            made[name].append(ctx.capture(source, repository, host, *more))
+        # Snapshots are ordered by the second.
+        time.sleep(1.01)
+    before = state_of(repository)
+
+    def forgotten(*words: str) -> set[str]:
+        report = ctx.done("forget", repository, "--json", *words).json()
+        kept = {one["id"] for one in report["kept"]}
+        gone = {one["id"] for one in report["forgotten"]}
+        if kept & gone:
+            raise AssertionError(f"both kept and forgotten: {kept & gone}")
+        return gone
+
+    def ids(place: int, *names: str) -> set[str]:
+        return {made[name][place] for name in names or groups}
+
+    ctx.that("a dry run says the older of every group", forgotten("--keep-last", "1", "--dry-run") == ids(0))
+    ctx.that("of one host", forgotten("--keep-last", "1", "--host", "db", "--dry-run") == ids(0, "db"))
+    ctx.that("of one tag", forgotten("--keep-last", "1", "--tag", "release", "--dry-run") == ids(0, "web tagged"))
+    ctx.that("two are all", not forgotten("--keep-last", "2", "--dry-run"))
+    for period in ("daily", "weekly", "monthly", "yearly"):
+        # At midnight there are two days.
+        gone = forgotten(f"--keep-{period}", "1", "--dry-run")
+        ctx.that(f"one of each {period} period: the newest of every group stays", not gone & ids(1), gone)
+    ctx.that("dry runs change nothing", state_of(repository) == before)
+    ended = ctx.reforge("forget", repository)
+    ctx.that("no policy forgets nothing (64)", ended.status == USAGE and state_of(repository) == before, ended)
+    ended = ctx.reforge("forget", repository, "--keep-last", "0")
+    ctx.that("nor does one of zeros (64)", ended.status == USAGE and state_of(repository) == before, ended)
+    ended = ctx.reforge("forget", repository, "--keep-last", "-1")
+    ctx.that("nor a negative one (64)", ended.status == USAGE and state_of(repository) == before, ended)
+    ctx.that("then it does what it said", forgotten("--keep-last", "1", "--host", "web") == ids(0, "web", "web tagged", "second disk"))
+    ctx.that("and no more", set(ctx.snapshots(repository)) == ids(1) | ids(0, "db"))
+    ctx.that("again, there is nothing to do", not forgotten("--keep-last", "1", "--host", "web"))
+    before = state_of(repository)
+    ended = ctx.done("prune", repository, "--grace", "0s", "--dry-run", "--json")
+    ctx.that("a dry run of prune changes nothing", state_of(repository) == before, set(state_of(repository)) ^ set(before))
+    held = {made[name][1]: groups[name][0] for name in groups} | {made["db"][0]: disk}
+    why = ctx.wrong_repository(repository, held)
+    ctx.that("all that stays is whole", not why, why)
+
+
+def test_json(ctx: Context) -> None:
+    """With --json, every command prints one object, also where it fails."""
+    disk = ctx.make_disk("disk", 8)
+    later = ctx.change_disk(disk, "later/disk", 1)
+    repository, other, image = ctx.folder / "repo", ctx.folder / "other", ctx.folder / "copy.img.zst"
+    for folder in (repository, other):
+        ctx.done("init-repo", folder, "--chunk-size", "64K")
+    target = ctx.folder / "target"
+    with target.open("wb") as made:
+        made.truncate(8 << 20)
+    first = ctx.capture(disk, repository)
+    second = ctx.capture(later, repository)
+    commands: dict[str, list[str | Path]] = {
+        "capture": [disk, f"{repository}@"], "snapshots": [repository], "inspect": [f"{repository}@{first}"],
+        "diff": [f"{repository}@{first}", f"{repository}@{second}"], "verify": [repository, "--read-data"],
+        "verify of a snapshot": [f"{repository}@{first}"], "copy": [f"{repository}@{first}", f"{other}@"],
+        "copy to an image": [f"{repository}@{first}", image], "verify of an image": [image],
+        "copy from an image": [image, f"{other}@"], "copy of all": [f"{repository}@", f"{other}@"],
+        "restore --dry-run": [f"{repository}@{first}", target],
+        "restore": [f"{repository}@{first}", target, "--yes"],
+        "restore --delta": [f"{repository}@{second}", target, "--yes"],
+        "forget": [repository, "--keep-last", "1"], "prune": [repository],
+    }  # fmt: skip
+    for name, words in commands.items():
+        ended = ctx.reforge(name.split()[0], *words, *[word for word in name.split() if word.startswith("--")], "--json")
+        ctx.that(f"{name}: one object", ended.status == DONE and is_object(ended), ended)
+        if name == "diff":
+            changed = ended.json()["changedByteCount"]
+            ctx.that("diff: about what was changed", 1 << 19 < changed < 3 << 20, ended)
+    missing = ctx.folder / "missing"
+    failing: dict[str, list[str | Path]] = {
+        "snapshots": [missing], "capture": [disk, f"{missing}@"], "diff": [f"{repository}@{'0' * 64}", f"{repository}@{second}"],
+        "verify": [f"{missing}@latest"], "copy": [f"{missing}@latest", f"{other}@"], "forget": [missing, "--keep-last", "1"],
+        "prune": [missing], "restore": [f"{repository}@{'0' * 64}", target, "--yes"],
+    }  # fmt: skip
+    for name, words in failing.items():
+        ended = ctx.reforge(name, *words, "--json")
+        is_told = is_object(ended) and ended.json().get("exitCode") == ended.status == NOT_FOUND and ended.json().get("error")
+        ctx.that(f"{name} that fails (66): one object with the exit code and a sentence", is_told, ended)
+
+
+def is_object(ended: Ended) -> bool:
+    """Whether standard output is one JSON object with a schema."""
+    try:
+        return ended.json()["schema"] == 1
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -105,12 +105,13 @@ def test_locks(ctx: Context) -> None:
 
     away = like["holder"] | {"host": "elsewhere", "machine": "another/machine", "boot": str(uuid.uuid4())}
     lock = put_lock(repository, like, operation="prune", holder=away)
-    ended = ctx.reforge("prune", repository, timeout=200)
-    ctx.that("a prune on another host makes a prune wait (75), and it is named", ended.status == BUSY and "elsewhere" in ended.said, ended)
-    ctx.that("its lock stays", lock.exists())
+    waiting = ctx.start("prune", repository)
     held[ctx.capture(disk, repository)] = disk
     why = ctx.wrong_repository(repository, held)
-    ctx.that("captures, restores and verify go on beside it", not why and lock.exists(), why)
+    ctx.that("captures, restores and verify go on beside the prune of another host", not why and lock.exists(), why)
+    ended = ctx.wait(waiting)
+    ctx.that("a prune waits for it (75), and it is named", ended.status == BUSY and "elsewhere" in ended.said, ended)
+    ctx.that("its lock stays", lock.exists())
     os.utime(lock, (time.time() - 3600,) * 2)
     ended = ctx.done("prune", repository)
     ctx.that("silent for an hour, it is gone", "stale lock" in ended.err and not lock.exists(), ended)
@@ -124,8 +125,12 @@ def test_locks(ctx: Context) -> None:
     torn = repository / "locks" / f"{uuid.uuid4()}.json"
     torn.write_text('{"format" : "reforge lo')
     os.utime(torn, (time.time() - 7200,) * 2)
+    unborn = repository / "locks" / f".{uuid.uuid4()}.new"
+    unborn.write_text('{"format" : "reforge lo')
+    os.utime(unborn, (time.time() - 48 * 3600,) * 2)
     ended = ctx.done("prune", repository)
     ctx.that("an old one that cannot be read is gone", not torn.exists(), ended)
+    ctx.that("so is a torn file of a lock that never was one", not unborn.exists(), ended)
 
     # Two at once, for real: the one that comes second waits or says who is there.
     first = ctx.start("prune", repository, "--grace", "0s")
@@ -228,16 +233,13 @@ def test_damage(ctx: Context) -> None:
         for snapshot, of in ((first, disk), (second, other_disk)):
             target = ctx.folder / "restored"
             ended = ctx.restore(f"{repository}@{snapshot}", target, of.stat().st_size)
-            is_honest = ended.status == DONE and target.read_bytes() == of.read_bytes() or ended.status == DAMAGED
+            is_right = ended.status == DONE and target.read_bytes() == of.read_bytes()
+            is_honest = is_right or ended.status == DAMAGED
             ctx.that(f"{name}: a restore gives the disk or an error ({ended.status})", is_honest, ended)
-        # A capture of a disk that holds what is missing heals what it can, or says why not.
+        # A capture of the disk stores anew what is missing.
         ended = ctx.reforge("capture", disk, f"{repository}@", "--host", "here", "--all-sectors", "--json")
-        if ended.status == DONE:
-            why = ctx.wrong(f"{repository}@{ended.json()['imageID']}", disk)
-            ctx.that(f"{name}: a capture that succeeds restores right", not why or "exit status 65" in why, why)
-            ctx.note(f"  the next capture {'does not heal it' if why else 'restores right'}")
-        else:
-            ctx.that(f"{name}: a capture that fails says why ({ended.status})", ended.status in (DAMAGED, 74), ended)
+        why = ctx.wrong(f"{repository}@{ended.json()['imageID']}", disk) if ended.status == DONE else str(ended)
+        ctx.that(f"{name}: the next capture restores right", not why, why)
 
     for share in (0.0, 0.5, 1.0):
         fresh()
@@ -280,3 +282,17 @@ def test_damage(ctx: Context) -> None:
     for snapshot_id, of in ((first, disk), (second, other_disk)):
         why = ctx.wrong(f"{repository}@{snapshot_id}", of)
         ctx.that("and the others restore", not why, why)
+
+    # An older snapshot must not pass for the newest one.
+    fresh()
+    changed = ctx.change_disk(disk, "c/disk", 2)
+    time.sleep(1.01)
+    newest = repository / "snapshots" / ctx.capture(changed, repository)
+    os.truncate(newest, newest.stat().st_size - 1)
+    for behind in ("here/latest", f"here/disk/{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}", newest.name):
+        target = ctx.folder / "restored"
+        ended = ctx.restore(f"{repository}@{behind}", target, disk.stat().st_size)
+        is_untouched = not any(target.read_bytes())
+        ctx.that(f"@{behind[:20]} with a damaged newest snapshot is refused (65)", ended.status == DAMAGED and is_untouched, ended)
+    why = ctx.wrong(f"{repository}@{first}", disk)
+    ctx.that("and the older one restores by its id", not why, why)
