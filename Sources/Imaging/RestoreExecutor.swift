@@ -70,7 +70,7 @@ public final class RestoreExecutor {
 
     /// What a target's journal tells; `nil` where it has none.
     public static func unfinished(on target: any BlockReader, _ plan: RestorePlan) throws -> Unfinished? {
-        guard let found = try RestoreJournal.read(target) else { return nil }
+        guard let found = RestoreJournal.read(target) else { return nil }
         let isSame = try found.imageUUID == plan.imageUUID && found.planDigest == plan.digest() && found.phase == .data
         return Unfinished(isSame: isSame, imageUUID: found.imageUUID, position: found.position)
     }
@@ -131,7 +131,9 @@ public final class RestoreExecutor {
             var outcome = Outcome(writtenByteCount: 0, warnings: plan.warnings, failedGrowths: [], resumedFrom: nil)
             var journal = RestoreJournal(
                 phase: .data, sequence: 0, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: 0)
-            if let found = try RestoreJournal.read(target) {
+            // What is compared with must be the medium: a page that somebody cached before may be older than it.
+            try (target as? BlockDevice)?.dropCache()
+            if let found = RestoreJournal.read(target) {
                 // Also behind the journal of another restore: ours must be the newer of the two slots.
                 journal.sequence = found.sequence
                 if found.imageUUID == journal.imageUUID, found.planDigest == journal.planDigest, found.phase == .data {
@@ -139,7 +141,7 @@ public final class RestoreExecutor {
                     outcome.resumedFrom = found.position > 0 ? found.position : nil
                 }
             }
-            try writer.keepOriginals()
+            if options.delta || outcome.resumedFrom != nil { writer.keepOriginals() }
             state = .partial
             try invalidate()
             // Also before trimming: no older journal may speak of what was trimmed.

@@ -65,13 +65,13 @@ struct RestoreJournal: Equatable {
             phase: phase, sequence: sequence, imageUUID: imageUUID, planDigest: planDigest, position: position)
     }
 
-    /// The newest journal on a target; `nil` where there is none.
-    static func read(_ target: any BlockReader) throws(BlockIOError) -> RestoreJournal? {
+    /// The newest journal on a target; `nil` where there is none. A slot that cannot be read has none.
+    static func read(_ target: any BlockReader) -> RestoreJournal? {
         var newest: RestoreJournal?
         for offset in slotOffsets where offset + UInt64(slotByteCount) <= target.byteCount {
-            guard let journal = RestoreJournal(slot: try target.readBytes(at: offset, count: slotByteCount)) else {
-                continue
-            }
+            guard let slot = try? target.readBytes(at: offset, count: slotByteCount),
+                let journal = RestoreJournal(slot: slot)
+            else { continue }
             if newest.map({ $0.sequence < journal.sequence }) ?? true { newest = journal }
         }
         return newest

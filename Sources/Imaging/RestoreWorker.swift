@@ -46,7 +46,7 @@ struct RestoreWorker: Sendable {
         while let job = jobs.pop() {
             let usedByteCount = job.used.reduce(0) { $0 + $1.byteCount }
             var writtenByteCount = usedByteCount
-            if let buffer = job.buffer, job.isExpected, try isThere(job, buffer) {
+            if let buffer = job.buffer, job.isExpected, isThere(job, buffer) {
                 pool.give(buffer)
                 writtenByteCount = 0
             } else if let buffer = job.buffer {
@@ -69,7 +69,7 @@ struct RestoreWorker: Sendable {
                     for start in stride(from: range.lowerBound, to: range.upperBound, by: Int(step)) {
                         if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
                         let part = job.target + start..<job.target + min(range.upperBound, start + step)
-                        if job.isExpected, try writer.isZero(part) { continue }
+                        if job.isExpected, writer.isZero(part) { continue }
                         try writer.writeZeros(part)
                         writtenByteCount += part.byteCount
                     }
@@ -87,14 +87,16 @@ struct RestoreWorker: Sendable {
         }
     }
 
-    /// Whether the target already holds a chunk. What of it is held back until the commit is held then.
-    private func isThere(_ job: Job, _ buffer: ChunkBuffer) throws -> Bool {
+    /// Whether the target already holds a chunk. What of it is held back until the commit is held then. Sectors that
+    /// cannot be read hold nothing: writing them is what makes a disk replace them.
+    private func isThere(_ job: Job, _ buffer: ChunkBuffer) -> Bool {
         let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(job.record.range.byteCount)])
         let used = job.used.map { Int($0.lowerBound)..<Int($0.upperBound) }
         for range in used {
-            try writer.readOriginal(
-                into: UnsafeMutableRawBufferPointer(rebasing: content[range]), at: job.target + UInt64(range.lowerBound)
-            )
+            let part = UnsafeMutableRawBufferPointer(rebasing: content[range])
+            guard (try? writer.readOriginal(into: part, at: job.target + UInt64(range.lowerBound))) != nil else {
+                return false
+            }
         }
         ChunkMask.zeroUnused(content, used: used)
         guard job.record.hash == coding.identity.id(of: UnsafeRawBufferPointer(content)) else { return false }

@@ -44,12 +44,14 @@ final class TargetWriter: Sendable {
     }
 
     /// Keeps what the target holds in the windows: a restore that writes only what differs compares with that, and not
-    /// with what was made invalid since.
-    func keepOriginals() throws(BlockIOError) {
+    /// with what was made invalid since. What cannot be read counts as zeros: a bad sector is no reason not to write it.
+    func keepOriginals() {
         let kept = originals.update { $0 }
         var read: [Window] = []
         for var window in kept {
-            window.bytes = try target.readBytes(at: window.range.lowerBound, count: window.bytes.count)
+            if let bytes = try? target.readBytes(at: window.range.lowerBound, count: window.bytes.count) {
+                window.bytes = bytes
+            }
             read.append(window)
         }
         originals.update { $0 = read }
@@ -133,15 +135,13 @@ final class TargetWriter: Sendable {
         }
     }
 
-    /// Whether a range was zero before the first write; what of it is held back is zero in any case.
-    func isZero(_ range: ByteRange) throws(BlockIOError) -> Bool {
+    /// Whether a range was zero before the first write; what of it is held back is zero in any case. A range that cannot
+    /// be read is not: it is written.
+    func isZero(_ range: ByteRange) -> Bool {
         var bytes = [UInt8](repeating: 0, count: Int(range.byteCount))
-        let result = bytes.withUnsafeMutableBytes { buffer in
-            Result { () throws(BlockIOError) in
-                try readOriginal(into: buffer, at: range.lowerBound)
-                return ZeroTest.isZero(UnsafeRawBufferPointer(buffer))
-            }
+        return bytes.withUnsafeMutableBytes { buffer in
+            guard (try? readOriginal(into: buffer, at: range.lowerBound)) != nil else { return false }
+            return ZeroTest.isZero(UnsafeRawBufferPointer(buffer))
         }
-        return try result.get()
     }
 }

@@ -144,9 +144,15 @@ struct CopyCommand: ParsableCommand {
         // The end of a source confirms all of it: nothing is published before it was reached.
         let executor = CaptureExecutor(
             source: contents, plan: CapturePlan(header: header), progress: progress)
-        let outcome = try opened.run(
-            executor, beforeEnd: { try contents.readToEnd() },
-            facts: { contents.ending?.lateFacts ?? LateFacts(ended: header.manifest.started) })
+        let outcome: CaptureExecutor.Outcome
+        do {
+            outcome = try opened.run(
+                executor, beforeEnd: { try contents.readToEnd() },
+                facts: { contents.ending?.lateFacts ?? LateFacts(ended: header.manifest.started) })
+        } catch {
+            // What is wrong with the source is damage, and no failing disk.
+            throw contents.failure ?? error
+        }
         return Report.Copy(
             source: input.text, id: outcome.summary.id.description, readByteCount: outcome.readByteCount,
             newByteCount: outcome.summary.newByteCount,

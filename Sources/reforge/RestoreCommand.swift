@@ -158,7 +158,13 @@ struct RestoreCommand: ParsableCommand {
                 repairsBoot: repairsBoot(stream.header.manifest)))
         if let unfinished { Console.message(unfinished.description) }
         if verifyFirst {
-            let outcome = try VerifyCommand.verify(try CaptureInput.open(image, keys, operation: .verify))
+            // The very snapshot that is restored: what `latest` means may change meanwhile.
+            let exact = input.snapshot.flatMap { snapshot in input.path.map { "\($0)@\(snapshot.info.id)" } } ?? image
+            let again = try CaptureInput.open(exact, keys, operation: .verify)
+            guard again.reader.header == input.reader.header else {
+                throw CommandFailure(.badImage, "\(image) changed while it was looked at")
+            }
+            let outcome = try VerifyCommand.verify(again)
             Console.message("\(image) is whole: \(outcome.chunkCount) chunks")
         }
         try confirm(target)
