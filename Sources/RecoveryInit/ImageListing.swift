@@ -3,7 +3,7 @@ internal import DiskModel
 internal import LinuxSystem
 internal import SystemPackage
 
-/// An image found on a volume of this machine.
+/// An image or a repository found on a volume of this machine.
 struct FoundImage: Equatable {
     /// How settings would name it.
     var location: Location
@@ -12,9 +12,19 @@ struct FoundImage: Equatable {
     /// The label of its volume, for people.
     var volumeLabel: String?
 
+    /// Whether it is a repository: its location ends in `@`, and a snapshot is to be named behind that.
+    var isRepository: Bool {
+        if case .file(_, let path) = location { path.hasSuffix("@") } else { false }
+    }
+
     /// A line of a list.
     var line: String {
-        "\(location.description.printable)  \(ByteText.rounded(byteCount))\(volumeLabel.map { "  on \"\($0.printable)\"" } ?? "")"
+        if isRepository {
+            return
+                "\(location.description.printable)  repository\(volumeLabel.map { "  on \"\($0.printable)\"" } ?? "")"
+        }
+        return
+            "\(location.description.printable)  \(ByteText.rounded(byteCount))\(volumeLabel.map { "  on \"\($0.printable)\"" } ?? "")"
     }
 }
 
@@ -43,24 +53,32 @@ enum ImageListing {
                 let mounted = try? MountedVolume(volume)
             else { continue }
             for path in paths(below: mounted.folder) where found.count < limit {
-                guard let status = try? Stat(mounted.folder.appending(path)) else { continue }
+                let size = path.hasSuffix("@") ? 0 : (try? Stat(mounted.folder.appending(path)))?.size
+                guard let size else { continue }
                 found.append(
                     FoundImage(
-                        location: .file(volume.locationName, path: "/" + path), byteCount: UInt64(max(0, status.size)),
+                        location: .file(volume.locationName, path: "/" + path), byteCount: UInt64(max(0, size)),
                         volumeLabel: volume.label))
             }
         }
         return found
     }
 
-    /// The images' paths below a folder, relative to it.
+    /// The images' paths below a folder, relative to it; a repository's ends in `@`, and nothing in it is listed.
     static func paths(below root: FilePath, depth: Int = 2) -> [String] {
         var result: [String] = []
         var folders = [("", 0)]
         var budget = 20_000
         while !folders.isEmpty, budget > 0 {
             let (folder, level) = folders.removeFirst()
-            for entry in Files.entries(in: folder.isEmpty ? root : root.appending(folder)) {
+            let place = folder.isEmpty ? root : root.appending(folder)
+            if Files.exists(place.appending(SnapshotPath.configurationFile)),
+                Files.exists(place.appending(SnapshotPath.snapshotsFolder))
+            {
+                result.append(folder + "@")
+                continue
+            }
+            for entry in Files.entries(in: place) {
                 budget -= 1
                 let path = folder.isEmpty ? entry.name : folder + "/" + entry.name
                 // A name that a location cannot hold cannot be restored from either.

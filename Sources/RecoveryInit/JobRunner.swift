@@ -164,6 +164,28 @@ struct JobRunner {
         }
     }
 
+    /// Lists the snapshots of a repository.
+    /// - Returns: the exit status of `reforge snapshots`.
+    func listSnapshots(_ repository: Location, password: FilePath?) throws(RecoveryError) -> Int32 {
+        guard case .file(let name, let path) = repository else {
+            throw RecoveryError(ExitStatus.usage, "\(repository) is no repository on a volume.")
+        }
+        let mounted = try MountedVolume(try machine.waitForVolume(name))
+        let folder = try mounted.resolve(String(path.dropLast()))
+        return Self.status(
+            run(
+                [RecoveryPaths.program, "snapshots", folder.string]
+                    + (password.map { ["--password-file", $0.string] } ?? [])))
+    }
+
+    /// Whether a repository takes a password.
+    func isEncrypted(_ repository: Location) throws(RecoveryError) -> Bool {
+        guard case .file(let name, let path) = repository else { return false }
+        let mounted = try MountedVolume(try machine.waitForVolume(name))
+        let folder = try mounted.resolve(String(path.dropLast()))
+        return Files.exists(folder.appending("keys")) && !Files.names(in: folder.appending("keys")).isEmpty
+    }
+
     /// A capture.
     /// - Parameter key: where the password of an encrypted repository is.
     func capture(

@@ -87,15 +87,18 @@ final class MenuSession {
 
     private func restore(_ name: String) throws {
         console.say("Which image?\n" + Menu.numbered(images.map(\.line)))
-        let image = try ask("Number, or LABEL=NAME:/path, UUID=...:/path, /dev/...:/path, http://host/path: ", name) {
+        var image = try ask("Number, or LABEL=NAME:/path, UUID=...:/path, /dev/...:/path, http://host/path: ", name) {
             text in
             if let index = Menu.number(text, of: images.count) { return images[index].location }
             return try Location.parse(text)
         }
+        let password = try askPassword(image, name)
+        defer { withExtendedLifetime(password) {} }
+        if image.description.hasSuffix("@") { image = try askSnapshot(image, password, name) }
         let target = try askDisk("Onto which disk? EVERYTHING on it is replaced.", name, reading: false)
         // Named by its path in the kernel: chosen by a person from a list of disks that are there now.
         let job = RecoverySettings.Restore(image: image, target: .node(target.identity.path))
-        let plan = try runner.restore(job, confirmed: false)
+        let plan = try runner.restore(job, password: password?.path, confirmed: false)
         guard plan == ExitStatus.done else {
             console.say("There is no plan that works (status \(plan)); nothing was written.")
             return
@@ -105,7 +108,7 @@ final class MenuSession {
             "To restore, type \(wanted.printable) (the disk's \(target.identity.serial == nil ? "name" : "serial number"), or \(target.identity.kernelName ?? "its name"))."
         )
         try confirm(target.identity, name)
-        _ = try runner.restore(job)
+        _ = try runner.restore(job, password: password?.path)
         finished()
     }
 
@@ -115,17 +118,39 @@ final class MenuSession {
             $0.disk != disk.identity.kernelName && MountedVolume.manner(of: $0.type, writable: true) != nil
                 && $0.label != Medium.bootLabel
         }
-        console.say("Where to?\n" + Menu.numbered(volumes.map(\.line)))
+        let repositories = images.filter(\.isRepository)
+        console.say("Where to?\n" + Menu.numbered(volumes.map(\.line) + repositories.map(\.line)))
         let path = "/" + Menu.imageName(for: disk.identity, utc: SystemFacts.utcText(SystemFacts.unixSeconds()))
         let place = try ask("Number (the image is called \(path)), or LABEL=NAME:/path, UUID=...:/path: ", name) {
             text in
-            if let index = Menu.number(text, of: volumes.count) {
-                return Location.file(volumes[index].locationName, path: path)
+            guard let index = Menu.number(text, of: volumes.count + repositories.count) else {
+                return try Location.parse(text)
             }
-            return try Location.parse(text)
+            return index < volumes.count
+                ? Location.file(volumes[index].locationName, path: path)
+                : repositories[index - volumes.count].location
         }
-        _ = try runner.capture(.node(disk.identity.path), to: place)
+        let password = place.description.hasSuffix("@") ? try askPassword(place, name) : nil
+        defer { withExtendedLifetime(password) {} }
+        _ = try runner.capture(.node(disk.identity.path), to: place, password: password?.path)
         finished()
+    }
+
+    /// The password of an encrypted image or repository; `nil` where none is needed.
+    private func askPassword(_ image: Location, _ name: String) throws -> PasswordFile? {
+        let text = image.description.lowercased()
+        guard try text.hasSuffix(".img.enc") || text.hasSuffix("@") && runner.isEncrypted(image) else { return nil }
+        return try ask("Password (it shows as you type): ", name) { try PasswordFile(Array($0.utf8)) }
+    }
+
+    /// Which snapshot of a repository.
+    private func askSnapshot(_ repository: Location, _ password: PasswordFile?, _ name: String) throws -> Location {
+        guard try runner.listSnapshots(repository, password: password?.path) == ExitStatus.done else {
+            throw RecoveryError(ExitStatus.notFound, "The snapshots of \(repository) could not be listed.")
+        }
+        return try ask("Which snapshot (the start of its id, latest, HOST/latest, a time)? ", name) { text in
+            try Location.parse(repository.description + text)
+        }
     }
 
     private func repairBoot(_ name: String) throws {

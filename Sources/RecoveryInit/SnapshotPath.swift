@@ -5,6 +5,8 @@
 enum SnapshotPath {
     /// The file by which a folder is known for a repository.
     static let configurationFile = "repository.json"
+    /// The folder that every repository has.
+    static let snapshotsFolder = "snapshots"
 
     /// The folders and what follows them that a path can mean: at its last `@`, then at those before it, as folders and
     /// hosts may have one in their names.

@@ -208,6 +208,17 @@ import Testing
         }
         try Files.makeLink(folder.file("link.img.zst"), to: "/etc/passwd")
         #expect(ImageListing.paths(below: folder.path) == ["x.img.zst", "a/Y.IMG.ZST", "a/b/z.img.zst.000"])
+        // A repository is one thing: what lies in it is not looked at.
+        try Files.makeFolders(folder.file("a/b/repo/snapshots"))
+        try Files.write([1], to: folder.file("a/b/repo/repository.json"))
+        try Files.write([1], to: folder.file("a/b/repo/x.img.zst"))
+        #expect(
+            ImageListing.paths(below: folder.file("a")) == [
+                "Y.IMG.ZST", "b/z.img.zst.000", "b/c/deep.img.zst", "b/repo@",
+            ])
+        #expect(ImageListing.paths(below: folder.file("a/b/repo")) == ["@"])
+        let found = FoundImage(location: .file(.label("A"), path: "/b/repo@"), byteCount: 0)
+        #expect(found.isRepository && found.line.contains("repository"))
     }
 }
 
