@@ -38,9 +38,10 @@ public final class ZstdCompressor {
         guard ZSTD_isError(result) == 0 else { throw Self.error(result) }
     }
 
-    /// Level 3 has tables of 256 and 512 KiB (chainLog 16, hashLog 17; 0 means the level's own). Two threads push each
-    /// other's out of a shared cache: with 64 KiB for the first, 17 % less processor time for 0.3 % more bytes. In a long
-    /// content the wider window has paid for those; in a short one nothing has.
+    /// Level 3 has tables of 256 and 512 KiB (chainLog 16, hashLog 17; 0 means the level's own). With 64 KiB for the first,
+    /// two busy processes took 17 % less processor time for 0.3 % more bytes (a sample of one volume, least of six, on a
+    /// machine with other work; perhaps the shared cache: it has no counters to ask). In a long content the wider window
+    /// has paid for those bytes; in a short one nothing has.
     private func tune(_ byteCount: Int) throws(CodecError) {
         let isLong = byteCount > 4 << 20
         guard level == 3, isLong != isTunedForLong else { return }
