@@ -6,6 +6,14 @@ internal import CZstd
 /// Holds a context of some MiB: one a thread, used again for every chunk.
 public final class ZstdCompressor {
     private let context: OpaquePointer
+    private let level: Int
+    /// Whether the tables are those for long contents.
+    private var isTunedForLong: Bool?
+
+    /// A window of 8 MiB finds what the usual 2 MiB of low levels do not, at no cost: 0.5 % less in chunks of that length.
+    /// libzstd cuts it to the content's length. Any decoder takes it (RFC 8878 recommends 8 MiB); the highest levels have more.
+    private static let windowLog: Int32 = 23
+    private static let levelsOfSmallerWindows = 1...19
 
     /// The levels that libzstd takes.
     public static var levels: ClosedRange<Int> { 1...Int(ZSTD_maxCLevel()) }
@@ -17,13 +25,28 @@ public final class ZstdCompressor {
         }
         guard let context = ZSTD_createCCtx() else { throw CodecError("no memory for a zstd context") }
         self.context = context
+        self.level = level
         // The simple API writes no content checksum, whatever its documentation hints at; the advanced one does.
         for (parameter, value) in [
             (ZSTD_c_compressionLevel, Int32(level)), (ZSTD_c_checksumFlag, 1), (ZSTD_c_contentSizeFlag, 1),
-        ] {
-            let result = ZSTD_CCtx_setParameter(context, parameter, value)
-            guard ZSTD_isError(result) == 0 else { throw Self.error(result) }
-        }
+            (ZSTD_c_windowLog, Self.levelsOfSmallerWindows.contains(level) ? Self.windowLog : 0),
+        ] { try set(parameter, value) }
+    }
+
+    private func set(_ parameter: ZSTD_cParameter, _ value: Int32) throws(CodecError) {
+        let result = ZSTD_CCtx_setParameter(context, parameter, value)
+        guard ZSTD_isError(result) == 0 else { throw Self.error(result) }
+    }
+
+    /// Level 3 has tables of 256 and 512 KiB (chainLog 16, hashLog 17; 0 means the level's own). With 64 KiB for the first,
+    /// two busy processes took 17 % less processor time for 0.3 % more bytes (a sample of one volume, least of six, on a
+    /// machine with other work; perhaps the shared cache: it has no counters to ask). In a long content the wider window
+    /// has paid for those bytes; in a short one nothing has.
+    private func tune(_ byteCount: Int) throws(CodecError) {
+        let isLong = byteCount > 4 << 20
+        guard level == 3, isLong != isTunedForLong else { return }
+        try set(ZSTD_c_chainLog, isLong ? 14 : 0)
+        isTunedForLong = isLong
     }
 
     deinit { ZSTD_freeCCtx(context) }
@@ -36,6 +59,7 @@ public final class ZstdCompressor {
     public func compress(
         _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
     ) throws(CodecError) -> Int {
+        try tune(source.count)
         let result = ZSTD_compress2(context, target.baseAddress, target.count, source.baseAddress, source.count)
         guard ZSTD_isError(result) == 0 else { throw Self.error(result) }
         return result

@@ -12,15 +12,17 @@ final class ChunkBuffer: @unchecked Sendable {
     /// Room for what is stored of it.
     let stored: UnsafeMutableRawBufferPointer
 
+    private let memory: UnsafeMutableRawBufferPointer
+
     init(chunkByteCount: Int) {
-        content = .allocate(byteCount: chunkByteCount, alignment: 4096)
-        stored = .allocate(byteCount: ChunkCoding.bound(chunkByteCount), alignment: 4096)
+        // One piece for both: two that are shorter than a huge page would get none.
+        let storedOffset = (chunkByteCount + 4095) & ~4095
+        memory = LargeMemory.allocate(byteCount: storedOffset + ChunkCoding.bound(chunkByteCount))
+        content = UnsafeMutableRawBufferPointer(rebasing: memory[..<chunkByteCount])
+        stored = UnsafeMutableRawBufferPointer(rebasing: memory[storedOffset...])
     }
 
-    deinit {
-        content.deallocate()
-        stored.deallocate()
-    }
+    deinit { memory.deallocate() }
 }
 
 /// A fixed number of buffers: it bounds the memory of a pipeline, and with it how far its front can run ahead.
