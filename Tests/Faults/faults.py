@@ -379,8 +379,12 @@ class Context:
         return ""
 
     def litter(self, repository: Path) -> str:
-        """What a command left that it should not: locks, and files that were never finished."""
+        """What a command left that it should not: locks, and files that were never finished.
+
+        A lock that was killed before it had its name is none, and goes with age.
+        """
         left = [path for folder in ("locks", "tmp") for path in files_under(repository / folder)]
+        left = [path for path in left if not (path.parent.name == "locks" and path.name.endswith(".new"))]
         return " ".join(str(path.relative_to(repository)) for path in left)
 
 

@@ -166,3 +166,31 @@ def test_encrypted_image(ctx: Context) -> None:
 def test_xz_image(ctx: Context) -> None:
     """Bits of an archive of xz, and of the file beside it."""
     flips_of_image(ctx, "disk.img.xz", ctx.of(10, 120), ["--codec", "xz", "--level", "1", "--chunk-size", "1M"], [])
+
+
+def test_repair(ctx: Context) -> None:
+    """After a repair, captures of the same disks store anew what was damaged, and every snapshot is whole again."""
+    for keys in ([], ["--password-file", str(ctx.password_file())]):
+        for number in range(ctx.of(1, 10)):
+            folder = ctx.folder / f"{len(keys)}-{number}"
+            disk = ctx.make_disk(f"{folder.name}/0/disk", 16)
+            later = ctx.change_disk(disk, f"{folder.name}/1/disk", 2)
+            repository = folder / "repo"
+            ctx.done("init-repo", repository, "--chunk-size", "64K", *(["--encrypt"] if keys else []), *keys)
+            held = {ctx.capture(disk, repository, "here", *keys): disk, ctx.capture(later, repository, "here", *keys): later}
+            for _ in range(ctx.random.choice([1, 5])):
+                pack = ctx.random.choice(files_under(repository / "packs"))
+                # What keeps a pack's table is not what repair is about.
+                flip(pack, ctx.random.randrange(1 << 16, pack.stat().st_size - (1 << 16)), ctx.random.randrange(8))
+            damaged = ctx.reforge("verify", repository, "--read-data", *keys)
+            # Killed once, too: what it began must do no harm.
+            instant = ctx.random.uniform(0, 0.5)
+            ctx.kill(["verify", repository, "--repair", *keys], lambda seconds, instant=instant: seconds >= instant)
+            repaired = ctx.reforge("verify", repository, "--repair", *keys)
+            for source in (disk, later):
+                held[ctx.capture(source, repository, "here", *keys)] = source
+            why = ctx.wrong_repository(repository, held, *keys) or ctx.litter(repository)
+            if damaged.status not in REPORTS or repaired.status not in (DONE, DAMAGED):
+                why = f"{damaged}\n{repaired}"
+            name = f"a{'n encrypted' if keys else ''} repository"
+            ctx.that(f"{name} is repaired by a repair and captures", not why, why)
