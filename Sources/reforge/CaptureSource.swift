@@ -68,10 +68,12 @@ final class CaptureSource {
 
     /// Reads the table, the volumes, and how the disk boots.
     func survey(allUsed: Bool) throws -> DiskSurvey {
-        try DiskSurveyor.survey(
+        let survey = try DiskSurveyor.survey(
             reader, identity: disk.identity, geometry: disk.device.geometry,
             mountedReadWrite: mountedReadWrite.isEmpty && snapshots != nil ? [] : disk.mountedReadWriteRanges,
             allUsed: allUsed, descriptor: disk.device.fileDescriptor.rawValue)
+        guard let rescue = reader as? RescueReader else { return survey }
+        return survey.takingWhole(unreadable: rescue.unreadable)
     }
 
     /// Whether what was read is what the snapshots held: one that overflowed no longer is.
