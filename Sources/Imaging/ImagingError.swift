@@ -37,7 +37,9 @@ public enum ImagingError: Error, CustomStringConvertible {
     init(_ error: any Error) {
         switch error {
         case let error as ImagingError: self = error
-        case let error as BlockIOError: self = .block(error)
+        case let error as BlockIOError:
+            self =
+                error.errorNumber == Errno.interrupted.rawValue ? .interrupted(Interruption.name) : .block(error)
         case let error as ImageError:
             if case .system(let error) = error, error.errno == .interrupted {
                 self = .interrupted(Interruption.name)

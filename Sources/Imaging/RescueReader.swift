@@ -213,3 +213,23 @@ public final class RescueReader: BlockReader {
         return damage.contains(Errno(rawValue: error.errorNumber))
     }
 }
+
+extension DiskSurvey {
+    /// The same survey, read with a `RescueReader`: what an allocation structure lacks would look free, so that a volume
+    /// with anything unreadable is taken whole.
+    /// - Parameter unreadable: what could not be read during the survey.
+    public func takingWhole(unreadable: AllocationMap) -> DiskSurvey {
+        var survey = self
+        for index in survey.volumes.indices {
+            let volume = survey.volumes[index]
+            guard volume.filesystem.mapSource != .whole, !unreadable.ranges(in: volume.range).isEmpty else { continue }
+            let reason = "its allocation structures could not all be read"
+            survey.volumes[index].filesystem.mapSource = .whole
+            survey.volumes[index].filesystem.wholeReason = reason
+            survey.volumes[index].allocation = .whole(byteCount: volume.range.byteCount)
+            let name = volume.partition.map { "partition \($0.number)" } ?? "the disk"
+            survey.warnings.append("\(name): all of this \(volume.filesystem.kindName) counts as used: \(reason)")
+        }
+        return survey
+    }
+}

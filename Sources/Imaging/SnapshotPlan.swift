@@ -77,6 +77,34 @@ struct SnapshotPlan {
         }
     }
 
+    /// What may change on a disk while it is read although the volumes of this plan hold still: mount points, and volumes
+    /// that somebody has open. A volume below which is more than the disk and its partitions (LUKS, RAID) is in no plan.
+    func uncovered(_ lvm: LogicalVolumes, disk: String) -> [String] {
+        let held = Set(volumes.compactMap { Self.kernelName($0.volume) })
+        var open: [String: String] = [:]
+        for volume in lvm.volumes where volume.isOpen && Self.isInUse(volume) {
+            if let name = Self.kernelName(volume) { open[name] = "/dev/\(volume.fullName)" }
+        }
+        return Self.uncovered(DiskDirectory().uses(of: disk, notThrough: held), open: open)
+    }
+
+    /// The same from what is known already.
+    /// - Parameters:
+    ///   - uses: the uses of the disk that do not go through a volume with a snapshot.
+    ///   - open: the paths of volumes in use, by the kernel's names.
+    static func uncovered(_ uses: [DiskUse], open: [String: String]) -> [String] {
+        let mounted: [String: String] = uses.reduce(into: [:]) { mounted, use in
+            if case .mounted(let node, let place, false) = use { mounted[node] = place }
+        }
+        return uses.compactMap { use in
+            switch use {
+            case .mounted(_, let place, false): place
+            case .held(_, _, let holder): mounted[holder] == nil ? open[holder] : nil
+            case .mounted, .swap: nil
+            }
+        }
+    }
+
     /// Divides a group's free extents among the snapshots of its volumes.
     private mutating func share(_ group: String, _ physical: [LogicalVolumes.PhysicalVolume]) throws(ImagingError) {
         guard let any = physical.first(where: { $0.group == group }), any.extentByteCount > 0 else {
@@ -97,11 +125,15 @@ struct SnapshotPlan {
             let most = size.addingReportingOverflow(size / 64).partialValue / any.extentByteCount + 2
             wanted.append(min(most, max(size / 5, Self.leastRoom) / any.extentByteCount + 1))
         }
-        let sum = wanted.reduce(0, +)
-        for (index, count) in zip(indices, wanted) {
+        let sum: UInt64 = wanted.reduce(0) { sum, count in
+            let (result, overflow) = sum.addingReportingOverflow(count)
+            return overflow ? .max : result
+        }
+        for (number, (index, count)) in zip(indices, wanted).enumerated() {
             // The volumes after this one keep an extent each.
-            let part = sum <= free ? count : max(1, UInt64(Double(free) * Double(count) / Double(sum)))
-            let given = max(1, min(part, left))
+            let most = left - UInt64(indices.count - 1 - number)
+            let part = sum <= free ? count : sum.dividingFullWidth(free.multipliedFullWidth(by: count)).quotient
+            let given = max(1, min(part, most))
             left -= given
             volumes[index].extentCount = given
             volumes[index].roomByteCount = given.multipliedReportingOverflow(by: any.extentByteCount).partialValue
@@ -188,13 +220,16 @@ struct SnapshotPlan {
         return starts
     }
 
+    /// The kernel's name of a volume's device, where it is active.
+    private static func kernelName(_ volume: LogicalVolumes.Volume) -> String? {
+        guard let number = volume.deviceNumber else { return nil }
+        return Files.realPath(FilePath("/sys/dev/block/\(number.major):\(number.minor)"))?.lastComponent?.string
+    }
+
     /// Whether an open volume may change: all but those that are only swap (which means nothing after a restore), or only
     /// mounted read-only.
     private static func isInUse(_ volume: LogicalVolumes.Volume) -> Bool {
-        guard let number = volume.deviceNumber else { return true }
-        let directory = DiskDirectory()
-        let name = Files.realPath(FilePath("/sys/dev/block/\(number.major):\(number.minor)"))?.lastComponent?.string
-        let uses = name.map(directory.uses) ?? []
+        let uses = kernelName(volume).map { DiskDirectory().uses(of: $0) } ?? []
         return uses.isEmpty
             || !uses.allSatisfy { use in
                 switch use {

@@ -22,13 +22,16 @@ public final class SnapshotSource: Sendable {
     /// - Parameters:
     ///   - guardCommand: how to start the process that removes the snapshots if this one dies: a program and its first
     ///     arguments. It has to call `SnapshotGuard.run` with the argument that is added.
+    ///   - allowUncovered: is asked, before anything is made, where something changes on the disk that no snapshot
+    ///     holds still: with its mount points, and the paths of open volumes. Throws where that is not to be captured.
     ///   - note: hears what is done and found, as sentences.
     /// - Throws: `refused` where a snapshot is not possible: the volume's type, its place, no room.
     public static func begin(
-        device: BlockDevice, guardCommand: [String] = ["/proc/self/exe", "snapshot-guard"], note: (String) -> Void
+        device: BlockDevice, guardCommand: [String] = ["/proc/self/exe", "snapshot-guard"],
+        allowUncovered: ([String]) throws(ImagingError) -> Void, note: (String) -> Void
     ) throws(ImagingError) -> SnapshotSource {
         do {
-            return try make(device, guardCommand, note)
+            return try make(device, guardCommand, allowUncovered, note)
         } catch let error as LogicalVolumeError {
             throw .failed("The snapshots could not be made: \(error)")
         } catch {
@@ -36,7 +39,7 @@ public final class SnapshotSource: Sendable {
         }
     }
 
-    /// Whether snapshots hold still what a use of a disk changes.
+    /// Whether snapshots can hold still what a use of a disk changes; `begin` tells whether they do.
     public static func covers(_ use: DiskUse) -> Bool { DiskDirectory().goesThroughLogicalVolumes(use) }
 
     /// To be called when everything was read, before anything is published: and where a read failed, for the reason.
@@ -110,7 +113,8 @@ public final class SnapshotSource: Sendable {
     }
 
     private static func make(
-        _ device: BlockDevice, _ guardCommand: [String], _ note: (String) -> Void
+        _ device: BlockDevice, _ guardCommand: [String], _ allowUncovered: ([String]) throws(ImagingError) -> Void,
+        _ note: (String) -> Void
     ) throws -> SnapshotSource {
         guard device.isDevice, let disk = DiskDirectory().kernelName(ofDevice: device.deviceNumber) else {
             throw ImagingError.refused("\(device.name) is not a disk of this machine: it cannot have LVM snapshots.")
@@ -119,6 +123,8 @@ public final class SnapshotSource: Sendable {
         try SnapshotGuard.removeLeftovers(note)
         let before = try LogicalVolumes.survey()
         let plan = try SnapshotPlan(before, disk: disk)
+        let uncovered = plan.uncovered(before, disk: disk)
+        if !uncovered.isEmpty { try allowUncovered(uncovered) }
         guard !plan.volumes.isEmpty else {
             note("No logical volume on \(device.name) is in use: it is read as it is.")
             return SnapshotSource(

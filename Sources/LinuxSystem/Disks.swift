@@ -142,7 +142,11 @@ public struct DiskDirectory: Sendable {
     }
 
     /// Why a disk may not be overwritten: what is mounted from it, swaps on it, or holds it. Empty where nothing does.
-    public func uses(of disk: String) -> [DiskUse] {
+    public func uses(of disk: String) -> [DiskUse] { uses(of: disk, notThrough: []) }
+
+    /// The same without what is reached through some holders only.
+    /// - Parameter stopped: the kernel's names of these holders.
+    public func uses(of disk: String, notThrough stopped: Set<String>) -> [DiskUse] {
         var uses: [DiskUse] = []
         let nodes = [disk] + partitionNodes(of: disk).map(\.name)
         let mounts = MountEntry.current()
@@ -155,11 +159,11 @@ public struct DiskDirectory: Sendable {
                 uses.append(.mounted(node: node, at: mount.mountPoint, readOnly: mount.isReadOnly))
             }
             if swaps.contains("/dev/\(node)") { uses.append(.swap(node: node)) }
-            for holder in Files.names(in: folder.appending("holders")) {
+            for holder in Files.names(in: folder.appending("holders")) where !stopped.contains(holder) {
                 let name = Files.text(sys.appending("class/block/\(holder)/dm/name")) ?? holder
                 uses.append(.held(node: node, by: name, kernelName: holder))
                 // What stands on the holder counts too: an LV that is mounted.
-                for use in self.uses(of: holder) { uses.append(use) }
+                for use in self.uses(of: holder, notThrough: stopped) { uses.append(use) }
             }
         }
         var unique: [DiskUse] = []

@@ -32,8 +32,19 @@ final class CaptureSource {
                 "\(disk.identity.path) is in use, and its contents may change: stop what uses it, or capture it all the same "
                     + "with --allow-mounted")
         }
-        mountedReadWrite = left
-        snapshots = usesSnapshots ? try SnapshotSource.begin(device: disk.device, note: Console.message) : nil
+        var uncovered: [String] = []
+        snapshots =
+            usesSnapshots
+            ? try SnapshotSource.begin(
+                device: disk.device,
+                allowUncovered: { places throws(ImagingError) in
+                    // A volume may stand on LUKS or RAID: LVM's names do not tell, and no snapshot shows on the disk.
+                    guard allowMounted else {
+                        throw .refused(Self.refusal(disk.identity.path, places, usesSnapshots).message)
+                    }
+                    uncovered = places
+                }, note: Console.message) : nil
+        mountedReadWrite = left + uncovered.filter { !left.contains($0) }
         let base = snapshots?.reader ?? disk.device
         // Past the cache, a bad sector costs no more than itself.
         let sectors = snapshots == nil && disk.device.isDevice ? DirectReader(disk.device) : nil
@@ -45,7 +56,7 @@ final class CaptureSource {
         CommandFailure(
             .refused,
             """
-            \(path) has filesystems that are mounted read-write\(usesSnapshots ? " and are no LVM volumes" : ""): \
+            \(path) has filesystems that are mounted read-write\(usesSnapshots ? " and are not LVM volumes right on its partitions (not on LUKS or RAID)" : ""): \
             \(mounted.joined(separator: ", ")). What can be captured:
               an unmounted disk: unmount them first
               a system on LVM: --snapshot reads its mounted volumes from LVM snapshots
@@ -57,10 +68,12 @@ final class CaptureSource {
 
     /// Reads the table, the volumes, and how the disk boots.
     func survey(allUsed: Bool) throws -> DiskSurvey {
-        try DiskSurveyor.survey(
+        let survey = try DiskSurveyor.survey(
             reader, identity: disk.identity, geometry: disk.device.geometry,
             mountedReadWrite: mountedReadWrite.isEmpty && snapshots != nil ? [] : disk.mountedReadWriteRanges,
             allUsed: allUsed, descriptor: disk.device.fileDescriptor.rawValue)
+        guard let rescue = reader as? RescueReader else { return survey }
+        return survey.takingWhole(unreadable: rescue.unreadable)
     }
 
     /// Whether what was read is what the snapshots held: one that overflowed no longer is.

@@ -94,13 +94,19 @@ struct OpenedDisk {
     private func lies(_ path: FilePath) -> Bool {
         let file = path
         guard let status = try? Stat(path.isEmpty ? "." : path) else { return false }
+        let directory = DiskDirectory()
+        // A filesystem on a loop device over the source grows in it as well.
+        let loops = directory.loopDevices(over: device)
+        if !loops.isEmpty {
+            let below = directory.nodes(holding: path.isEmpty ? "." : path).flatMap(directory.disksBelow)
+            if below.contains(where: loops.contains) { return true }
+        }
         if !device.isDevice {
             return Files.exists(file) && UInt64(status.deviceID.rawValue) == device.deviceNumber
                 && UInt64(status.inode.rawValue) == device.inodeNumber
         }
         guard let kernelName else { return false }
         if status.type == .blockSpecial { return UInt64(status.specialDeviceID.rawValue) == device.deviceNumber }
-        let directory = DiskDirectory()
         let own = directory.wholeDisk(of: kernelName)
         return directory.nodes(holding: path.isEmpty ? "." : path).flatMap(directory.disksBelow).contains(own)
     }

@@ -52,6 +52,9 @@ struct CommandFailure: Error {
             case .busy: self.init(.interrupted, "\(error)")
             case .foreign, .unsupported, .damaged, .truncated: self.init(.badImage, "\(error)")
             }
+        case let error as BlockIOError:
+            let isInterrupted = error.errorNumber == Errno.interrupted.rawValue && Interruption.isRequested
+            self.init(isInterrupted ? .interrupted : .ioError, isInterrupted ? Interruption.name : "\(error)")
         case let error as SystemCallError:
             if error.errno == .interrupted, Interruption.isRequested {
                 self.init(.interrupted, Interruption.name)

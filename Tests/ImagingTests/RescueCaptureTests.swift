@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+import Filesystems
 import ImageStore
 import LinuxSystem
 import SystemPackage
@@ -72,6 +73,48 @@ import Testing
             guard case .block(let block) = error else { throw error }
             // The first in order of place may not be the first that a worker meets: but it is one of the chunks with one.
             #expect(bad.contains { $0.overlaps(block.offset..<block.offset + block.byteCount) }, "seed \(seed)")
+        }
+    }
+
+    /// What of a FAT cannot be read looks free: nothing may be left out for that.
+    @Test(.enabled(if: Files.exists("/usr/sbin/mkfs.fat"), "needs dosfstools"))
+    func aVolumeWithUnreadableStructuresIsTakenWhole() throws {
+        let scratch = try ScratchFolder()
+        let path = scratch.path.appending("fat")
+        let byteCount = 16 << 20
+        try Files.write([UInt8](repeating: 0, count: byteCount), to: path)
+        let made = try ChildProcess.run(["/usr/sbin/mkfs.fat", "-F", "16", "-s", "2", path.string])
+        try #require(made.succeeded)
+        var bytes = try BlockDevice(opening: path).readBytes(at: 0, count: byteCount)
+        // Sector 3 of both tables: clusters in use.
+        let tableSectors = Int(bytes[22]) + Int(bytes[23]) << 8
+        let first = Int(bytes[14]) + Int(bytes[15]) << 8
+        let places = [first + 3, first + tableSectors + 3].map { $0 * 512..<($0 + 1) * 512 }
+        for place in places { for index in place { bytes[index] = 0xFF } }
+        func survey(_ disk: any BlockReader) throws -> DiskSurvey {
+            try DiskSurveyor.survey(
+                disk, identity: DiskIdentity(path: "memory"),
+                geometry: DiskGeometry(byteCount: disk.byteCount, logicalSectorSize: 512, physicalSectorSize: 512))
+        }
+        let right = try survey(MemoryDisk(bytes)).volumes[0].allocation
+        let disk = MemoryDisk(bytes)
+        for place in places { disk.makeUnreadable(UInt64(place.lowerBound)..<UInt64(place.upperBound)) }
+        let reader = RescueReader(disk)
+        let read = try survey(reader)
+        #expect(!right.isSubset(of: read.volumes[0].allocation), "or this tests nothing")
+        let taken = read.takingWhole(unreadable: reader.unreadable)
+        #expect(taken.volumes[0].allocation == .whole(byteCount: UInt64(byteCount)))
+        #expect(taken.volumes[0].filesystem.mapSource == .whole)
+        #expect(taken.volumes[0].filesystem.wholeReason == "its allocation structures could not all be read")
+        #expect(taken.warnings.count == read.warnings.count + 1)
+        #expect(read.takingWhole(unreadable: AllocationMap(byteCount: UInt64(byteCount))) == read)
+    }
+
+    @Test func anInterruptedReadIsAnInterruption() {
+        let error = BlockIOError(.read, name: "disk", offset: 0, byteCount: 512, errorNumber: 4, reason: "stop")
+        guard case .interrupted = ImagingError(error) else {
+            Issue.record("\(ImagingError(error))")
+            return
         }
     }
 }

@@ -74,6 +74,55 @@ import Testing
         #expect(try refusal(two, free: 0).contains("no free space"))
     }
 
+    /// Any numbers: never more than there is, and something for each volume.
+    @Test func whatIsSharedIsNeverMoreThanThereIs() throws {
+        let seed = UInt64.random(in: .min ... .max)
+        var random = SeededGenerator(seed: seed)
+        for round in 0..<300 {
+            let sizes = (0..<Int.random(in: 1...8, using: &random)).map { _ in
+                round == 0 ? 5 : Int.random(in: 1...(1 << Int.random(in: 0...20, using: &random)), using: &random)
+            }
+            let free =
+                round == 0 ? 3 : Int.random(in: 0...(1 << Int.random(in: 0...16, using: &random)), using: &random)
+            let lines = sizes.enumerated().map { number, size in
+                "u\(number)|vg0|v\(number)|-wi-ao----|\(size << 22)|linear|0|\(size << 22)||253|\(number)||/dev/vda2(0)"
+            }
+            let lvm = try LogicalVolumes.parse(
+                pvs: "/dev/vda2|vg0|1048576|2000000|4194304|\(free)|\(2_000_001 << 22)|1",
+                lvs: lines.joined(separator: "\n"))
+            do throws(ImagingError) {
+                let given = try plan(lvm).volumes.map(\.extentCount)
+                #expect(given.count == sizes.count && given.allSatisfy { $0 >= 1 }, "seed \(seed)")
+                #expect(given.reduce(0, +) <= UInt64(free), "seed \(seed)")
+            } catch {
+                #expect(free < sizes.count, "seed \(seed): \(error)")
+            }
+        }
+        // A large one first, and little: this trapped once.
+        let uneven = try LogicalVolumes.parse(
+            pvs: "/dev/vda2|vg0|1048576|2000000|4194304|3|\(2_000_001 << 22)|1",
+            lvs: [25_000, 100, 100].enumerated().map { number, size in
+                "u\(number)|vg0|v\(number)|-wi-ao----|\(size << 22)|linear|0|\(size << 22)||253|\(number)||/dev/vda2(0)"
+            }.joined(separator: "\n"))
+        #expect(try plan(uneven).volumes.map(\.extentCount) == [1, 1, 1])
+    }
+
+    /// What has no snapshot under it counts: volumes on LUKS or RAID, and beside these what LVM does not know of.
+    @Test func whatNoSnapshotHoldsStillIsNamed() {
+        let uses: [DiskUse] = [
+            .held(node: "sda3", by: "luks", kernelName: "dm-0"),
+            .held(node: "dm-0", by: "vg0-root", kernelName: "dm-1"), .mounted(node: "dm-1", at: "/", readOnly: false),
+            .held(node: "dm-0", by: "vg0-swap", kernelName: "dm-2"), .swap(node: "dm-2"),
+            .held(node: "dm-0", by: "vg0-machine", kernelName: "dm-3"),
+            .held(node: "dm-0", by: "vg0-idle", kernelName: "dm-4"),
+            .mounted(node: "sda1", at: "/boot", readOnly: true),
+        ]
+        #expect(
+            SnapshotPlan.uncovered(uses, open: ["dm-1": "/dev/vg0/root", "dm-3": "/dev/vg0/machine"])
+                == ["/", "/dev/vg0/machine"])
+        #expect(SnapshotPlan.uncovered([.mounted(node: "sda1", at: "/boot", readOnly: true)], open: [:]).isEmpty)
+    }
+
     @Test func whatCannotBeHeldStillIsRefused() throws {
         #expect(
             try refusal("r|vg0|root|Vwi-aotz--|209715200|thin|0|209715200||253|0||").contains("type thin"))

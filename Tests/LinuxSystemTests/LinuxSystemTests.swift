@@ -117,6 +117,32 @@ import Testing
         #expect(Files.text(backing) != path.string)
     }
 
+    @Test func usesAreFollowedUpButNotThroughWhatIsLeftOut() throws {
+        let scratch = try ScratchFolder()
+        let sys = scratch.path.appending("sys")
+        // One volume on a partition, another on LUKS on the next partition.
+        for link in ["tda1/holders/tdm1", "tda2/holders/tdm2", "tdm2/holders/tdm3", "tdm1", "tdm3"] {
+            try Files.makeFolders(sys.appending("class/block/\(link)"))
+        }
+        for (number, name) in ["tda1", "tda2"].enumerated() {
+            let folder = sys.appending("block/tda/\(name)")
+            try Files.makeFolders(folder)
+            for (file, text) in [("partition", "\(number + 1)"), ("start", "2048"), ("size", "2048")] {
+                try Files.write([UInt8](text.utf8), to: folder.appending(file))
+            }
+        }
+        let directory = DiskDirectory(sys: sys)
+        func holders(_ stopped: Set<String>) -> [String] {
+            directory.uses(of: "tda", notThrough: stopped).compactMap { use in
+                if case .held(_, _, let holder) = use { return holder }
+                return nil
+            }
+        }
+        #expect(holders([]) == ["tdm1", "tdm2", "tdm3"])
+        #expect(holders(["tdm1"]) == ["tdm2", "tdm3"])
+        #expect(holders(["tdm1", "tdm2"]).isEmpty)
+    }
+
     @Test func placesInTheMachineAreNamedAsUdevDoes() throws {
         let scratch = try ScratchFolder()
         let sys = scratch.path.appending("sys")
