@@ -136,7 +136,9 @@ final class Pruner {
             marks.packs[name] = nil
             if !dryRun { try remove(layout.marks.appending(name.description)) }
         }
-        let repacked = try repack(packs.values.filter { !isYoung($0) }, references, indexes)
+        // Where something needed is nowhere, nobody knows what else is wrong, and which copy somebody will look for.
+        let isLacking = report.missingCount > 0
+        let repacked = isLacking ? [] : try repack(packs.values.filter { !isYoung($0) }, references, indexes)
         for name in repacked { packs[name]?.isRepacked = true }
         try reached(.repacked)
 
@@ -162,7 +164,7 @@ final class Pruner {
         }
         for use in unneeded {
             guard let batch = marks.batch(of: use.name), batch.time <= now + 3600 else { continue }
-            if isDue(use, markedAt: batch.time), batch.holders.isDisjoint(with: alive) {
+            if !isLacking, isDue(use, markedAt: batch.time), batch.holders.isDisjoint(with: alive) {
                 going.append(use)
             } else {
                 report.waiting.add(use.byteCount)
@@ -173,7 +175,7 @@ final class Pruner {
         // One who came and finished meanwhile has left a snapshot.
         let isAlone = Set(try repository.snapshotIDs()).isSubset(of: ids) && holders.isEmpty
         for use in fresh {
-            if isAlone, isDue(use, markedAt: now) {
+            if !isLacking, isAlone, isDue(use, markedAt: now) {
                 going.append(use)
             } else {
                 report.waiting.add(use.byteCount)
@@ -182,7 +184,7 @@ final class Pruner {
         }
         for use in going { report.removed.add(use.byteCount) }
         let gone = marks.packs.keys.filter { packs[$0] == nil }
-        try removePacks(going.map(\.name), marksOfMissing: Array(gone), reached)
+        try removePacks(going.map(\.name), marksOfMissing: isLacking ? [] : Array(gone), reached)
         try cleanUp(keeping: Set(unneeded.map(\.name)).subtracting(going.map(\.name)))
     }
 
@@ -208,6 +210,8 @@ final class Pruner {
         _ packs: inout [StoreName: PackUse], _ isYoung: (PackUse) -> Bool
     ) throws(ImageError) -> IndexSet {
         let set = try repository.indexSet()
+        // An index that the medium does not give now is not damaged.
+        for one in set.damaged { if case .system = one.error { throw one.error } }
         var whole: [IndexFile] = []
         var damaged = set.damaged.map(\.name)
         for file in set.files {
@@ -287,7 +291,8 @@ final class Pruner {
         report.missingCount = references.missingCount
         if references.missingCount > 0 {
             report.notes.append(
-                "\(references.missingCount) contents that snapshots need are in no pack: verify says which")
+                "\(references.missingCount) contents that snapshots need are in no pack: verify says which. Until they "
+                    + "are there again, or their snapshots are forgotten, no pack is removed")
         }
     }
 

@@ -138,7 +138,7 @@ public final class RepositoryLock: Sendable {
         let folder = path.appending(LockFile.folder)
         let me = ProcessFacts.own()
         var result: [Held] = []
-        for name in Files.names(in: folder) {
+        for name in try names(in: folder) {
             // What is not named like a lock is none: a file on its way to be one, or somebody else's.
             guard name.hasSuffix(".json"), let uuid = GUID(name.dropLast(5)), uuid != own else { continue }
             let file = folder.appending(name)
@@ -167,5 +167,14 @@ public final class RepositoryLock: Sendable {
             }
         }
         return result
+    }
+
+    /// The names of all locks. Where there is no folder for them, nobody can hold one; one that cannot be read must
+    /// never pass for empty.
+    private static func names(in folder: FilePath) throws(SystemCallError) -> [String] {
+        do { return try Files.allNames(in: folder) } catch {
+            if error.errno == .noSuchFileOrDirectory { return [] }
+            throw error
+        }
     }
 }

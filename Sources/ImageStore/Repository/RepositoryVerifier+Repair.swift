@@ -34,6 +34,11 @@ extension Repository {
         var report = RepairReport(
             found: verifier.report, adopted: helper.report.adopted, notes: helper.report.notes)
         let damaged = verifier.damagedPlaces
+        if !verifier.unreadPlaces.isEmpty {
+            report.notes.append(
+                "\(verifier.unreadPlaces.count) contents could not be read just now, which proves no damage: they were "
+                    + "left in the indexes")
+        }
         let present = Set(try layout.packNames())
         let indexes = try indexSet()
         let lost = Set(indexes.files.flatMap(\.packs)).subtracting(present)
