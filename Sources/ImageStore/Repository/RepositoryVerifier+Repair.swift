@@ -24,7 +24,9 @@ extension Repository {
         let lock = try RepositoryLock.acquire(at: path, operation: .repair, waiting: waiting, note: note)
         defer { lock.release() }
         // The packs of a capture that is at work are in no index yet, and need none from us.
-        let others = try RepositoryLock.held(at: path, besides: lock.record?.uuid)
+        let others = try RepositoryLock.held(
+            at: path, besides: lock.record?.uuid, now: lock.keeperSeconds() ?? SystemFacts.unixSeconds(),
+            removesStale: true)
         let isBusy = others.contains { $0.mayWrite }
         let helper = Pruner(self, lock: lock, grace: .infinity, dryRun: false)
         var packs = try helper.listPacks()
