@@ -144,11 +144,25 @@ public enum Files {
     /// The names in a folder, sorted; empty where it cannot be read.
     ///
     /// The corresponding C function is `readdir`.
-    public static func names(in folder: FilePath) -> [String] {
-        guard let stream = opendir(folder.string) else { return [] }
+    public static func names(in folder: FilePath) -> [String] { (try? allNames(in: folder)) ?? [] }
+
+    /// The names in a folder, sorted, all of them: one that cannot be read to its end is an error.
+    ///
+    /// The corresponding C function is `readdir`.
+    public static func allNames(in folder: FilePath) throws(SystemCallError) -> [String] {
+        guard let stream = opendir(folder.string) else {
+            throw SystemCallError("list", folder.string, Errno(rawValue: errno))
+        }
         defer { closedir(stream) }
         var names: [String] = []
-        while let entry = readdir(stream) {
+        while true {
+            // Both the end and an error give nothing; only an error sets errno.
+            errno = 0
+            guard let entry = readdir(stream) else {
+                let reason = errno
+                if reason != 0 { throw SystemCallError("list", folder.string, Errno(rawValue: reason)) }
+                break
+            }
             let name = withUnsafeBytes(of: &entry.pointee.d_name) {
                 String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
             }

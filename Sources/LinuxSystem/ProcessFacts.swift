@@ -32,14 +32,33 @@ public struct ProcessFacts: Codable, Equatable, Sendable {
     /// When a process was started, in clock ticks since the boot (proc(5), `/proc/PID/stat`, field 22); `nil` where
     /// there is no such process.
     public static func startTicks(of process: Int32) -> UInt64? {
+        guard let status = status(of: process), !status.isDead else { return nil }
+        return status.startTicks
+    }
+
+    private static func status(of process: Int32) -> (startTicks: UInt64, isDead: Bool)? {
         // The second field is the program's name in parentheses, and may hold anything.
         guard let text = Files.text(FilePath("/proc/\(process)/stat")), let end = text.lastIndex(of: ")") else {
             return nil
         }
         let fields = text[text.index(after: end)...].split(separator: " ")
+        guard fields.count > 19, let ticks = UInt64(fields[19]) else { return nil }
         // A dead process that nobody has waited for holds nothing any more.
-        guard fields.count > 19, fields[0] != "Z", fields[0] != "X" else { return nil }
-        return UInt64(fields[19])
+        return (ticks, fields[0] == "Z" || fields[0] == "X")
+    }
+
+    /// Whether a process of this namespace is alive; `nil` where that cannot be told: procfs can hide the processes of
+    /// others (hidepid), which proves nothing.
+    ///
+    /// The corresponding C function is `kill` (with no signal).
+    public static func isAlive(_ process: Int32, startTicks: UInt64) -> Bool? {
+        guard process > 0 else { return nil }
+        if let status = status(of: process) {
+            if status.isDead { return false }
+            // One that could not look at itself left no start time.
+            return startTicks == 0 ? nil : status.startTicks == startTicks
+        }
+        return kill(process, 0) != 0 && errno == ESRCH ? false : nil
     }
 
     /// Whether this process is alive, asked by `own`; `nil` where that cannot be told from here.
@@ -47,7 +66,7 @@ public struct ProcessFacts: Codable, Equatable, Sendable {
         guard !boot.isEmpty, boot == own.boot, !namespace.isEmpty, namespace == own.namespace, process > 0 else {
             return nil
         }
-        return Self.startTicks(of: process) == startTicks
+        return Self.isAlive(process, startTicks: startTicks)
     }
 
     /// Whether this is an earlier (or later) boot of the machine that `own` runs on, as far as names go.

@@ -174,6 +174,113 @@ import Testing
         try fixture.check("after prune")
     }
 
+    /// A pack that lost its end, and the capture that stored its contents anew: reading and prune take the whole copy,
+    /// whichever has the smaller name.
+    @Test(arguments: 0..<3) func theWholeCopyIsTaken(round: Int) throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        try fixture.capture(disk)
+        let packs = try fixture.repository.layout.packNames()
+        for name in packs {
+            let path = fixture.repository.layout.pack(name)
+            let bytes = try Files.read(path)
+            try Files.write(Array(bytes[..<(bytes.count / 2)]), to: path)
+        }
+        var again = disk
+        again.header.manifest.started = "2026-01-04T03:04:05Z"
+        try fixture.capture(again)
+        for (id, bytes) in fixture.expected {
+            #expect(try Repository.restore(id, at: fixture.path, keys: nil) == bytes)
+        }
+        _ = try fixture.repository.prune(grace: 0)
+        #expect(try Set(fixture.repository.layout.packNames()).isDisjoint(with: packs))
+        try fixture.check("after prune")
+    }
+
+    /// Two captures at once both stored it; either copy may be damaged.
+    @Test(arguments: BlobKind.allCases.filter { $0 != .data }) func theOtherCopyIsRead(kind: BlobKind) throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        let writers = try (0..<2).map { _ in
+            try fixture.repository.writer(header: disk.header, host: "host", disk: "disk", tags: [], level: 3)
+        }
+        for writer in writers {
+            fixture.expected[try #require(try disk.capture(into: writer)).id] = PruneFixture.used(disk)
+        }
+        let key = try #require(try entries(fixture.repository, kind).first).key
+        let places = try all(fixture.repository).filter { $0.key == key }
+        #expect(places.count == 2)
+        for place in places {
+            try damage(place, fixture.repository)
+            for (id, bytes) in fixture.expected {
+                #expect(try Repository.restore(id, at: fixture.path, keys: nil) == bytes)
+            }
+            // Once more: the bit is back.
+            try damage(place, fixture.repository)
+        }
+    }
+
+    /// What repair took out of the indexes does not come back by being in none.
+    @Test func quarantineLasts() throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk(byteCount: 400_384)
+        try fixture.capture(disk)
+        let before = try all(fixture.repository)
+        for entry in before { try damage(entry, fixture.repository) }
+        #expect(try fixture.repository.repair().quarantinedCount == before.count)
+        let second = try fixture.repository.repair()
+        #expect(second.quarantinedCount == 0 && second.adopted.packCount == 0)
+        #expect(try all(fixture.repository).isEmpty)
+        var again = disk
+        again.header.manifest.started = "2026-01-04T03:04:05Z"
+        try fixture.capture(again)
+        _ = try fixture.repository.prune(grace: 0)
+        try fixture.check("after prune")
+    }
+
+    /// While something is lacking, prune removes nothing.
+    @Test func nothingGoesWhileContentsAreMissing() throws {
+        let fixture = try PruneFixture()
+        let first = try fixture.capture(try fixture.disk())
+        let old = Set(try all(fixture.repository))
+        let disk = try fixture.disk()
+        try fixture.capture(disk)
+        let lost = try #require(
+            try entries(fixture.repository, .data).first { entry in !old.contains { $0.key == entry.key } })
+        try damage(lost, fixture.repository)
+        #expect(try fixture.repository.repair().quarantinedCount == 1)
+        try fixture.forget(first)
+        let before = try fixture.repository.layout.packNames()
+        let report = try fixture.repository.prune(grace: 0)
+        #expect(report.missingCount == 1 && report.removed.packCount == 0 && report.repacked.packCount == 0)
+        #expect(try fixture.repository.layout.packNames() == before)
+        var again = disk
+        again.header.manifest.started = "2026-01-04T03:04:05Z"
+        try fixture.capture(again)
+        #expect(try fixture.repository.prune(grace: 0).removed.packCount > 0)
+        try fixture.check("after the capture that heals")
+    }
+
+    @Test func aFailedWriteIsNotPublished() throws {
+        let fixture = try PruneFixture()
+        let layout = fixture.repository.layout
+        let output = try StoreOutput(layout, layout.index(.random()))
+        try output.write([1, 2, 3])
+        let nowhere = UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: 1), count: 1 << 12)
+        #expect(throws: ImageError.self) { try output.write(nowhere) }
+        #expect(throws: ImageError.self) { try output.write([4]) }
+        #expect(throws: ImageError.self) { try output.commit() }
+        #expect(!Files.exists(output.finalPath) && Files.names(in: layout.temporary).isEmpty)
+    }
+
+    @Test func aFolderThatCannotBeListedIsNotEmpty() throws {
+        let fixture = try PruneFixture()
+        let file = fixture.path.appending("repository.json")
+        #expect(throws: SystemCallError.self) { try Files.allNames(in: file) }
+        #expect(throws: SystemCallError.self) { try Files.allNames(in: fixture.path.appending("nothing")) }
+        #expect(throws: ImageError.self) { try RepositoryLayout.names(in: file) }
+    }
+
     @Test func aShareIsAShare() throws {
         let fixture = try PruneFixture()
         let disk = try fixture.disk()

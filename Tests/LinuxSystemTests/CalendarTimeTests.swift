@@ -71,6 +71,10 @@ import Testing
         gone.machine = "another"
         #expect(!gone.isOtherBoot(ofHostOf: own))
         #expect(ProcessFacts.startTicks(of: 0) == nil)
+        // No process has so high a number.
+        #expect(ProcessFacts.isAlive(.max, startTicks: 1) == false)
+        // Nothing to compare with proves nothing.
+        #expect(ProcessFacts.isAlive(own.process, startTicks: 0) == nil)
     }
 
     @Test func repeatsUntilStopped() throws {

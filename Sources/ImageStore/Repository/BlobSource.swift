@@ -25,18 +25,23 @@ final class BlobSource {
     }
 
     /// Finds a content; `nil` where no index knows a place of it in a pack that is there.
-    func find(_ id: ContentHash, _ kind: BlobKind) throws(ImageError) -> Found? {
+    func find(_ id: ContentHash, _ kind: BlobKind) throws(ImageError) -> Found? { try places(id, kind).first }
+
+    /// All places of a content that can be opened, those in whole packs first.
+    private func places(_ id: ContentHash, _ kind: BlobKind) throws(ImageError) -> [Found] {
         let key = BlobKey(id, kind)
         var (locations, damage) = indexes.locations(key)
-        if let found = try open(locations) { return found }
+        let found = try open(locations)
+        if !found.isEmpty { return found }
         // Packs are rewritten and indexes merged while we read: what is there now?
         let fresh = try repository.indexSet()
         if fresh.files.map(\.name) != indexes.files.map(\.name) {
             indexes = fresh
             (locations, damage) = indexes.locations(key)
-            if let found = try open(locations) { return found }
+            let found = try open(locations)
+            if !found.isEmpty { return found }
         }
-        guard let damage else { return nil }
+        guard let damage else { return [] }
         // An index is damaged: the packs know themselves what they hold.
         if fallback == nil {
             do { fallback = try PackTables(repository) } catch { throw damage }
@@ -44,25 +49,42 @@ final class BlobSource {
         return try open(fallback?.locations(key) ?? [])
     }
 
-    /// The first of the places whose pack can be opened.
-    private func open(_ locations: [BlobLocation]) throws(ImageError) -> Found? {
+    /// The places whose packs can be opened. What a cut-off pack should have comes last: it may not be there.
+    private func open(_ locations: [BlobLocation]) throws(ImageError) -> [Found] {
+        var whole: [Found] = []
+        var rest: [Found] = []
         var damage: ImageError?
-        for location in locations {
-            do { return Found(pack: try packs.pack(location.pack), location: location) } catch {
+        for (number, location) in locations.enumerated() where !locations[..<number].contains(location) {
+            do {
+                let found = Found(pack: try packs.pack(location.pack), location: location)
+                if locations.count == 1 || found.pack.holds(location) && found.pack.isWhole {
+                    whole.append(found)
+                } else {
+                    rest.append(found)
+                }
+            } catch {
                 if !error.isMissingFile { damage = error }
             }
         }
-        if let damage { throw damage }
-        return nil
+        if whole.isEmpty, rest.isEmpty, let damage { throw damage }
+        return whole + rest
     }
 
-    /// Reads and checks a content of at most `limit` bytes that is no data.
+    /// Reads and checks a content of at most `limit` bytes that is no data; at the next place where it is damaged.
     func content(_ id: ContentHash, _ kind: BlobKind, limit: Int) throws(ImageError) -> [UInt8] {
-        guard let found = try find(id, kind) else {
-            throw .damaged(
+        var first: ImageError?
+        for found in try places(id, kind) {
+            do { return try content(id, kind, at: found, limit: limit) } catch { first = first ?? error }
+        }
+        throw first
+            ?? .damaged(
                 name: repository.path.string, what: "no pack has the content \(id)", fileOffset: 0, disk: nil,
                 partition: nil)
-        }
+    }
+
+    private func content(
+        _ id: ContentHash, _ kind: BlobKind, at found: Found, limit: Int
+    ) throws(ImageError) -> [UInt8] {
         let location = found.location
         do {
             guard Int(location.contentByteCount) <= limit,

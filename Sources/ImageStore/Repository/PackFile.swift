@@ -38,6 +38,14 @@ final class PackFile: Sendable {
         try file.bytes(at: UInt64(location.offset), count: Int(location.storedByteCount))
     }
 
+    /// Whether it has its end, and so was not cut off.
+    var isWhole: Bool { (try? checkEnd()) != nil }
+
+    /// Whether a content's place is within the pack.
+    func holds(_ location: BlobLocation) -> Bool {
+        UInt64(location.offset) + UInt64(location.storedByteCount) <= byteCount
+    }
+
     /// Checks the end of the pack, which confirms its length and name.
     /// - Returns: where its table starts, and how many contents it lists.
     @discardableResult

@@ -6,16 +6,34 @@ import LinuxSystem
 
 /// Which contents snapshots need: a bit for each entry of the indexes, not a set of ids, as there can be many millions.
 ///
-/// Of several places of one content, one is chosen: in a pack that is there and not marked, where there is one; then by
-/// the pack's name, so that every prune chooses the same.
+/// Of several places of one content, one is chosen: in a pack that is there and whole, where there is one; then in one
+/// that is not marked; then by the pack's name, so that every prune chooses the same. Where none is whole, all count.
 final class PruneReferences {
     let indexes: IndexSet
     private let repository: Repository
     private let blobs: BlobSource
     /// For each file, a bit an entry.
     private var bits: [[UInt64]]
-    /// For each file, for each of its packs: 0 it is not there, 1 it is marked, 2 it is neither.
-    private let standing: [[UInt8]]
+    /// For each file, for each of its packs.
+    private let standing: [[Standing]]
+
+    /// What is known of a pack.
+    private struct Standing {
+        /// 0 it is not there, 1 it is marked, 2 it is neither.
+        var rank: UInt8 = 0
+        /// Whether its head and its end are those of a whole pack.
+        var isWhole = false
+        var byteCount: UInt64 = 0
+
+        /// The rank of a place in it: a cut-off pack may not have what it should, so any whole one comes before it.
+        func rank(of location: BlobLocation) -> UInt8 {
+            guard rank > 0 else { return 0 }
+            let isThere = isWhole && UInt64(location.offset) + UInt64(location.storedByteCount) <= byteCount
+            return isThere ? rank + 2 : rank
+        }
+    }
+    /// The least rank of a place in a whole pack.
+    private static let wholeRank: UInt8 = 3
     /// What is needed and was not looked up yet.
     private var wishes: [Wish] = []
     private static let wishesAtOnce = 1 << 18
@@ -42,9 +60,14 @@ final class PruneReferences {
         self.indexes = indexes
         blobs = try BlobSource(repository)
         bits = indexes.files.map { [UInt64](repeating: 0, count: Int($0.entryCount / 64) + 1) }
-        standing = indexes.files.map { file in
-            file.packs.map { present.contains($0) ? (marked.contains($0) ? 1 : 2) : 0 }
+        var known: [StoreName: Standing] = [:]
+        for name in Set(indexes.files.flatMap(\.packs)) where present.contains(name) {
+            // One that cannot be read now is not known to be whole: then nothing is given up for it.
+            let pack = try? PackFile(name, repository.layout, repository.secrets)
+            known[name] = Standing(
+                rank: marked.contains(name) ? 1 : 2, isWhole: pack?.isWhole ?? false, byteCount: pack?.byteCount ?? 0)
         }
+        standing = indexes.files.map { file in file.packs.map { known[$0] ?? Standing() } }
     }
 
     // MARK: Bits
@@ -70,11 +93,11 @@ final class PruneReferences {
     /// - Returns: whether it has one, and whether it was chosen before.
     private func choose(_ hits: some Sequence<IndexSet.Hit>, byteCount: UInt32) -> (isThere: Bool, wasSet: Bool) {
         var best: IndexSet.Hit?
+        var bestRank: UInt8 = 0
         for hit in hits where byteCount == 0 || hit.hit.entry.location.contentByteCount == byteCount {
-            let rank = standing[hit.file][hit.hit.packNumber]
+            let rank = standing[hit.file][hit.hit.packNumber].rank(of: hit.hit.entry.location)
             guard rank > 0 else { continue }
             if let best {
-                let bestRank = standing[best.file][best.hit.packNumber]
                 let (new, old) = (hit.hit.entry.location, best.hit.entry.location)
                 let isBetter =
                     rank != bestRank
@@ -83,10 +106,14 @@ final class PruneReferences {
                 if !isBetter { continue }
             }
             best = hit
+            bestRank = rank
         }
         guard let best else { return (false, false) }
         let wasSet = isSet(best.file, best.hit.ordinal)
         set(best.file, best.hit.ordinal)
+        if bestRank < Self.wholeRank {
+            for hit in hits where standing[hit.file][hit.hit.packNumber].rank > 0 { set(hit.file, hit.hit.ordinal) }
+        }
         return (true, wasSet)
     }
 

@@ -57,7 +57,9 @@ extension Repository {
         // A dry run writes nothing, and can do without a lock where none can be had.
         let lock =
             dryRun
-            ? try? RepositoryLock.acquire(at: path, operation: .verify, note: note)
+            ? try? RepositoryLock.acquire(
+                at: path, operation: .verify, waiting: 0, refreshSeconds: LockRecord.refreshSeconds,
+                removesStale: false, note: note)
             : try RepositoryLock.acquire(at: path, operation: .prune, waiting: waiting, note: note)
         defer { lock?.release() }
         let pruner = Pruner(self, lock: lock, grace: grace, dryRun: dryRun)
@@ -109,7 +111,8 @@ final class Pruner {
         let now = lock?.keeperSeconds() ?? SystemFacts.unixSeconds()
         // Who is at work is asked before the snapshots are listed: of two that are gone or done by then, one has
         // published nothing, and the other's snapshot is in the list.
-        let others = try RepositoryLock.held(at: repository.path, besides: lock?.record?.uuid)
+        let others = try RepositoryLock.held(
+            at: repository.path, besides: lock?.record?.uuid, now: now, removesStale: !dryRun)
         let alive = Set(others.map(\.uuid))
         let writers = others.filter { $0.mayWrite }
         var marks = try PruneMarks(layout)
@@ -136,7 +139,9 @@ final class Pruner {
             marks.packs[name] = nil
             if !dryRun { try remove(layout.marks.appending(name.description)) }
         }
-        let repacked = try repack(packs.values.filter { !isYoung($0) }, references, indexes)
+        // Where something needed is nowhere, nobody knows what else is wrong, and which copy somebody will look for.
+        let isLacking = report.missingCount > 0
+        let repacked = isLacking ? [] : try repack(packs.values.filter { !isYoung($0) }, references, indexes)
         for name in repacked { packs[name]?.isRepacked = true }
         try reached(.repacked)
 
@@ -162,7 +167,7 @@ final class Pruner {
         }
         for use in unneeded {
             guard let batch = marks.batch(of: use.name), batch.time <= now + 3600 else { continue }
-            if isDue(use, markedAt: batch.time), batch.holders.isDisjoint(with: alive) {
+            if !isLacking, isDue(use, markedAt: batch.time), batch.holders.isDisjoint(with: alive) {
                 going.append(use)
             } else {
                 report.waiting.add(use.byteCount)
@@ -173,7 +178,7 @@ final class Pruner {
         // One who came and finished meanwhile has left a snapshot.
         let isAlone = Set(try repository.snapshotIDs()).isSubset(of: ids) && holders.isEmpty
         for use in fresh {
-            if isAlone, isDue(use, markedAt: now) {
+            if !isLacking, isAlone, isDue(use, markedAt: now) {
                 going.append(use)
             } else {
                 report.waiting.add(use.byteCount)
@@ -182,7 +187,7 @@ final class Pruner {
         }
         for use in going { report.removed.add(use.byteCount) }
         let gone = marks.packs.keys.filter { packs[$0] == nil }
-        try removePacks(going.map(\.name), marksOfMissing: Array(gone), reached)
+        try removePacks(going.map(\.name), marksOfMissing: isLacking ? [] : Array(gone), reached)
         try cleanUp(keeping: Set(unneeded.map(\.name)).subtracting(going.map(\.name)))
     }
 
@@ -208,6 +213,8 @@ final class Pruner {
         _ packs: inout [StoreName: PackUse], _ isYoung: (PackUse) -> Bool
     ) throws(ImageError) -> IndexSet {
         let set = try repository.indexSet()
+        // An index that the medium does not give now is not damaged.
+        for one in set.damaged { if case .system = one.error { throw one.error } }
         var whole: [IndexFile] = []
         var damaged = set.damaged.map(\.name)
         for file in set.files {
@@ -233,14 +240,26 @@ final class Pruner {
             entries = []
         }
         var isComplete = true
+        let check = ContentCheck(repository)
         for use in packs.values.filter({ !$0.isIndexed }).sorted(by: { $0.name < $1.name }) {
             guard !isYoung(use) else {
                 isComplete = false
                 continue
             }
-            do { entries += try PackFile(use.name, layout, repository.secrets).table() } catch {
+            var wholeCount = 0
+            do {
+                let pack = try PackFile(use.name, layout, repository.secrets)
+                let table = try pack.table()
+                // A pack may be in no index because repair took out all that it has: only what is whole comes back.
+                let whole = dryRun ? table : try Self.whole(table, in: pack, check)
+                wholeCount = whole.count
+                entries += whole
+                if whole.count < table.count {
+                    report.notes.append(
+                        "\(table.count - whole.count) contents of \(pack.path) are damaged, and were not indexed again")
+                }
+            } catch {
                 if error.isMissingFile { continue }
-                if case .system = error { throw error }
                 isComplete = false
                 report.notes.append("a pack that no index knows is left alone: \(error)")
                 continue
@@ -248,7 +267,7 @@ final class Pruner {
             // What it has is looked at like that of all others. A rehearsal cannot do so, but knows that whole indexes
             // have all that is needed.
             packs[use.name]?.isIndexed = !dryRun || damaged.isEmpty
-            report.adopted.add(use.byteCount)
+            if wholeCount > 0 { report.adopted.add(use.byteCount) }
             if entries.count >= Self.entriesAtOnce { try write() }
         }
         try write()
@@ -258,6 +277,23 @@ final class Pruner {
             report.notes.append("\(damaged.count) damaged indexes were made anew from the packs")
         }
         return IndexSet(files: whole + added, damaged: [])
+    }
+
+    /// The contents of a pack that are what their names say.
+    /// - Throws: where one cannot be read: that proves no damage.
+    private static func whole(
+        _ table: [IndexEntry], in pack: PackFile, _ check: ContentCheck
+    ) throws(ImageError) -> [IndexEntry] {
+        var result: [IndexEntry] = []
+        for entry in table {
+            do {
+                _ = try check.stored(entry, in: pack)
+                result.append(entry)
+            } catch {
+                if case .system = error { throw error }
+            }
+        }
+        return result
     }
 
     private func writeIndex(_ entries: [IndexEntry]) throws(ImageError) -> IndexFile {
@@ -287,7 +323,8 @@ final class Pruner {
         report.missingCount = references.missingCount
         if references.missingCount > 0 {
             report.notes.append(
-                "\(references.missingCount) contents that snapshots need are in no pack: verify says which")
+                "\(references.missingCount) contents that snapshots need are in no pack: verify says which. Until they "
+                    + "are there again, or their snapshots are forgotten, no pack is removed")
         }
     }
 
@@ -412,8 +449,11 @@ final class Pruner {
         _ names: [StoreName], _ reached: (PruneStep) throws(ImageError) -> Void
     ) throws(ImageError) -> [GUID] {
         func holders() throws(ImageError) -> [GUID] {
-            try RepositoryLock.held(at: repository.path, besides: lock?.record?.uuid)
-                .filter { $0.record?.reliesOnContents ?? true }.map(\.uuid)
+            try RepositoryLock.held(
+                at: repository.path, besides: lock?.record?.uuid,
+                now: lock?.keeperSeconds() ?? SystemFacts.unixSeconds(), removesStale: !dryRun
+            )
+            .filter { $0.record?.reliesOnContents ?? true }.map(\.uuid)
         }
         guard !dryRun, !names.isEmpty else { return try holders() }
         try confirm()

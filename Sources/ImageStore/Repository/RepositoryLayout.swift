@@ -29,11 +29,7 @@ struct RepositoryLayout: Sendable {
 
     /// The names in a folder of the repository. One that cannot be read is an error: it must never pass for empty.
     static func names(in folder: FilePath) throws(ImageError) -> [String] {
-        do {
-            let held = try OwnedDescriptor.open(folder, .readOnly, options: [.directory])
-            _ = held.raw
-        } catch { throw .system(error) }
-        return Files.names(in: folder)
+        do { return try Files.allNames(in: folder) } catch { throw .system(error) }
     }
 
     func indexNames() throws(ImageError) -> [StoreName] {

@@ -39,7 +39,7 @@ public final class RepositoryLock: Sendable {
 
     static func acquire(
         at path: FilePath, operation: RepositoryOperation, waiting: Double, refreshSeconds: Double,
-        note: (String) -> Void
+        removesStale: Bool = true, note: (String) -> Void
     ) throws(ImageError) -> RepositoryLock {
         let deadline = SystemFacts.monotonicSeconds() + waiting
         var attempts = 0
@@ -56,7 +56,10 @@ public final class RepositoryLock: Sendable {
             }
             // Written first, then looked: of two that come at once, one at least sees the other.
             let others: [Held]
-            do { others = try held(at: path, besides: record.uuid, now: try file.touched(), note: note) } catch {
+            do {
+                others = try held(
+                    at: path, besides: record.uuid, now: try file.touched(), removesStale: removesStale, note: note)
+            } catch {
                 file.remove()
                 throw .system(error)
             }
@@ -124,21 +127,24 @@ public final class RepositoryLock: Sendable {
     }
 
     /// The locks of others whose holders may be alive.
-    static func held(at path: FilePath, besides own: GUID?) throws(ImageError) -> [Held] {
-        do { return try held(at: path, besides: own, now: SystemFacts.unixSeconds()) { _ in } } catch {
+    /// - Parameters:
+    ///   - now: the time by the clock of whoever keeps the folder.
+    ///   - removesStale: whether those of others are removed.
+    static func held(
+        at path: FilePath, besides own: GUID?, now: Int64, removesStale: Bool
+    ) throws(ImageError) -> [Held] {
+        do { return try held(at: path, besides: own, now: now, removesStale: removesStale) { _ in } } catch {
             throw .system(error)
         }
     }
 
-    /// - Parameters:
-    ///   - now: the time by the clock of whoever keeps the folder.
     private static func held(
-        at path: FilePath, besides own: GUID?, now: Int64, note: (String) -> Void
+        at path: FilePath, besides own: GUID?, now: Int64, removesStale: Bool, note: (String) -> Void
     ) throws(SystemCallError) -> [Held] {
         let folder = path.appending(LockFile.folder)
         let me = ProcessFacts.own()
         var result: [Held] = []
-        for name in Files.names(in: folder) {
+        for name in try names(in: folder) {
             // What is not named like a lock is none: a file on its way to be one, or somebody else's.
             guard name.hasSuffix(".json"), let uuid = GUID(name.dropLast(5)), uuid != own else { continue }
             let file = folder.appending(name)
@@ -162,10 +168,19 @@ public final class RepositoryLock: Sendable {
                 result.append(Held(uuid: uuid, record: record))
                 continue
             }
-            if (try? Files.remove(file)) != nil {
+            if removesStale, (try? Files.remove(file)) != nil {
                 note("removed a stale lock (\(record?.summary ?? name)): \(reason)")
             }
         }
         return result
+    }
+
+    /// The names of all locks. Where there is no folder for them, nobody can hold one; one that cannot be read must
+    /// never pass for empty.
+    private static func names(in folder: FilePath) throws(SystemCallError) -> [String] {
+        do { return try Files.allNames(in: folder) } catch {
+            if error.errno == .noSuchFileOrDirectory { return [] }
+            throw error
+        }
     }
 }

@@ -24,7 +24,9 @@ extension Repository {
         let lock = try RepositoryLock.acquire(at: path, operation: .repair, waiting: waiting, note: note)
         defer { lock.release() }
         // The packs of a capture that is at work are in no index yet, and need none from us.
-        let others = try RepositoryLock.held(at: path, besides: lock.record?.uuid)
+        let others = try RepositoryLock.held(
+            at: path, besides: lock.record?.uuid, now: lock.keeperSeconds() ?? SystemFacts.unixSeconds(),
+            removesStale: true)
         let isBusy = others.contains { $0.mayWrite }
         let helper = Pruner(self, lock: lock, grace: .infinity, dryRun: false)
         var packs = try helper.listPacks()
@@ -34,6 +36,11 @@ extension Repository {
         var report = RepairReport(
             found: verifier.report, adopted: helper.report.adopted, notes: helper.report.notes)
         let damaged = verifier.damagedPlaces
+        if !verifier.unreadPlaces.isEmpty {
+            report.notes.append(
+                "\(verifier.unreadPlaces.count) contents could not be read just now, which proves no damage: they were "
+                    + "left in the indexes")
+        }
         let present = Set(try layout.packNames())
         let indexes = try indexSet()
         let lost = Set(indexes.files.flatMap(\.packs)).subtracting(present)

@@ -34,6 +34,8 @@ final class RepositoryVerifier {
     var report = VerifyReport()
     /// The contents that are damaged, by where they are.
     private(set) var damagedPlaces: [IndexEntry: String] = [:]
+    /// The contents that the medium or the system did not give now: nobody knows whether they are damaged.
+    private(set) var unreadPlaces: [IndexEntry: String] = [:]
     /// The packs that an index knows.
     private var indexedPacks: Set<StoreName> = []
     /// The pieces of lists and maps that could not be followed: what they concern was said then.
@@ -308,7 +310,7 @@ final class RepositoryVerifier {
         var waiting = 0
         var readCount: UInt64 = 0
         var readByteCount: UInt64 = 0
-        var damage: [(entry: IndexEntry?, what: String)] = []
+        var damage: [(entry: IndexEntry?, what: String, isUnread: Bool)] = []
         /// More damage, beyond what is remembered.
         var unlistedCount = 0
     }
@@ -365,7 +367,11 @@ final class RepositoryVerifier {
         report.readByteCount = result.readByteCount
         progress(.init(phase: .contents, done: result.readByteCount, total: max(chosen, result.readByteCount)))
         for damage in result.damage {
-            if let entry = damage.entry { damagedPlaces[entry] = damage.what } else { report.add(damage.what) }
+            if let entry = damage.entry {
+                if damage.isUnread { unreadPlaces[entry] = damage.what } else { damagedPlaces[entry] = damage.what }
+            } else {
+                report.add(damage.what)
+            }
         }
         if result.unlistedCount > 0 {
             report.add("\(result.unlistedCount) more contents are damaged; whose they are is not listed")
@@ -414,13 +420,13 @@ final class RepositoryVerifier {
         while let entries = queue.pop() {
             var count: UInt64 = 0
             var byteCount: UInt64 = 0
-            var damage: [(entry: IndexEntry?, what: String)] = []
+            var damage: [(entry: IndexEntry?, what: String, isUnread: Bool)] = []
             let pack: PackFile?
             do {
                 pack = try entries.first.map { try PackFile($0.location.pack, repository.layout, repository.secrets) }
             } catch {
                 pack = nil
-                if !((error as? ImageError)?.isMissingFile ?? false) { damage.append((nil, "\(error)")) }
+                if !((error as? ImageError)?.isMissingFile ?? false) { damage.append((nil, "\(error)", true)) }
             }
             if let pack {
                 for entry in entries {
@@ -429,7 +435,12 @@ final class RepositoryVerifier {
                     do {
                         try pack.checkRecord(entry)
                         _ = try check.stored(entry, in: pack)
-                    } catch { damage.append((entry, "\(error)")) }
+                    } catch {
+                        // An error of the medium, or of the way to it, may be gone tomorrow: it proves no damage.
+                        var isUnread = false
+                        if case .system = error { isUnread = true }
+                        damage.append((entry, "\(error)", isUnread))
+                    }
                 }
             }
             reading.update {
@@ -449,10 +460,12 @@ final class RepositoryVerifier {
     /// Says for all that is damaged or missing which bytes of which disks it concerns.
     private func attribute(_ ids: [ContentHash], _ references: PruneReferences, _ indexes: IndexSet) {
         // What repair took out of the indexes is still in its pack, and harms nobody there.
+        var places = damagedPlaces.merging(unreadPlaces) { damaged, _ in damaged }
         var quarantinedCount = 0
-        for entry in damagedPlaces.keys where indexedPacks.contains(entry.location.pack) {
+        for entry in places.keys where indexedPacks.contains(entry.location.pack) {
             let isIndexed = (try? indexes.hits(entry.key))?.contains { $0.hit.entry == entry } ?? true
             if isIndexed { continue }
+            places[entry] = nil
             damagedPlaces[entry] = nil
             quarantinedCount += 1
         }
@@ -462,14 +475,14 @@ final class RepositoryVerifier {
         }
         var bad: [BlobKey: String] = [:]
         var whole: Set<BlobKey> = []
-        for (entry, what) in damagedPlaces {
+        for (entry, what) in places {
             // Another copy may be good: one that was not read counts as good, but the damage is said in any case.
             let others = ((try? indexes.hits(entry.key)) ?? []).map(\.hit.entry).filter {
-                $0 != entry && damagedPlaces[$0] == nil
+                $0 != entry && places[$0] == nil
             }
             if others.isEmpty { bad[entry.key] = what } else { whole.insert(entry.key) }
         }
-        for (entry, what) in damagedPlaces where whole.contains(entry.key) && bad[entry.key] == nil {
+        for (entry, what) in places where whole.contains(entry.key) && bad[entry.key] == nil {
             report.add("\(what); another copy of it is there")
         }
         for key in references.missing where bad[key] == nil { bad[key] = "no pack has the content \(key.id)" }

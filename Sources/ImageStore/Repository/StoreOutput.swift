@@ -8,6 +8,8 @@ final class StoreOutput {
     private let temporaryPath: FilePath
     private var file: OwnedDescriptor?
     private(set) var byteCount: UInt64 = 0
+    /// The first write that failed: what is there then is not what was to be written.
+    private var failure: ImageError?
 
     init(_ layout: RepositoryLayout, _ finalPath: FilePath) throws(ImageError) {
         self.finalPath = finalPath
@@ -28,15 +30,23 @@ final class StoreOutput {
     }
 
     func write(_ bytes: UnsafeRawBufferPointer) throws(ImageError) {
+        if let failure { throw failure }
         guard let raw = file?.raw else { return }
         do { _ = unsafe try raw.writeAll(bytes) } catch {
-            throw .system(SystemCallError("write", temporaryPath.string, error as? Errno ?? .ioError))
+            let reason = ImageError.system(
+                SystemCallError("write", temporaryPath.string, error as? Errno ?? .ioError))
+            failure = reason
+            throw reason
         }
         byteCount += UInt64(bytes.count)
     }
 
     /// Makes the file durable and gives it its name: fsync, rename, fsync of the folder.
     func commit() throws(ImageError) {
+        if let failure {
+            discard()
+            throw failure
+        }
         do {
             try moveToPlace()
             try Files.syncFolder(of: finalPath)

@@ -47,7 +47,7 @@ enum TemporaryFiles {
         let parts = name.split(separator: ".").last?.split(separator: "-") ?? []
         guard parts.count == 4, let process = Int32(parts[1]), let ticks = UInt64(parts[2]), let began = Int64(parts[3])
         else { return false }
-        if parts[0] == bootToken { return ProcessFacts.startTicks(of: process) != ticks }
+        if parts[0] == bootToken, let isAlive = ProcessFacts.isAlive(process, startTicks: ticks) { return !isAlive }
         let (age, isAbsurd) = SystemFacts.unixSeconds().subtractingReportingOverflow(began)
         return !isAbsurd && age > foreignAgeSeconds
     }
