@@ -215,3 +215,43 @@ nothing_left
 umount /mnt/root /mnt/home; vgchange -q -an vg0
 """,
     )  # fmt: skip
+
+
+@time_limit(500)
+def test_what_no_snapshot_holds_still_is_refused(ctx: Context) -> None:
+    """A group below which is more than the disk (as with LUKS) is on the disk, but its snapshots would not be: refused."""
+    guest(
+        ctx, "covered",
+        """
+fail() { echo "GUEST-FAILED $*"; exit 1; }
+settle() { for i in 1 2 3 4 5 6 7 8 9 10; do [ -b "$1" ] && return; sleep 0.5; done; fail "no $1"; }
+printf 'label: gpt\\n,96M\\n,96M\\n' | sfdisk -q /dev/vda; settle /dev/vda2
+dmsetup create cover --table "0 163840 linear /dev/vda1 32768"
+mkdir -p /mnt/images /mnt/covered /mnt/plain
+/usr/sbin/mke2fs -q -t ext4 /dev/vdb; mount /dev/vdb /mnt/images
+make() {
+    pvcreate -q "$1"; vgcreate -q "$2" "$1"; lvcreate -q -y -Wn -Zn -L 48M -n root "$2"
+    /usr/sbin/mke2fs -q -t ext4 "/dev/mapper/$2-root"; mount "/dev/mapper/$2-root" "$3"
+}
+refused() {
+    status=0; reforge capture /dev/vda /mnt/images/a --snapshot >/tmp/log 2>&1 || status=$?
+    cat /tmp/log
+    [ $status = 77 ] || fail "$1: $status"
+    grep -q "$2" /tmp/log || fail "$1: $2 is not named"
+    [ ! -e /mnt/images/a ] || fail "$1: an image"
+    [ "$(lvs --noheadings -o lv_name | grep -c reforge-snap)" = 0 ] || fail "$1: a snapshot"
+}
+make /dev/mapper/cover vg1 /mnt/covered
+refused covered /mnt/covered
+make /dev/vda2 vg0 /mnt/plain
+refused mixed /mnt/covered
+reforge capture /dev/vda /mnt/images/b --snapshot --allow-mounted || fail "allowed: $?"
+umount /mnt/covered
+sleep 1000 </dev/mapper/vg1-root & opener=$!
+sleep 1
+refused open /dev/vg1/root
+kill $opener; wait $opener || true
+reforge capture /dev/vda /mnt/images/c --snapshot || fail "the plain group alone: $?"
+umount /mnt/plain; vgchange -q -an vg0 vg1
+""",
+    )  # fmt: skip
