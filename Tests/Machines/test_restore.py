@@ -44,7 +44,6 @@ TARGET_SERIAL = "TARGET"
 REFUSED = r"REFORGE-RESULT exit=78"
 DAMAGED = r"REFORGE-RESULT exit=65"
 HTTP_MISSING = r"(?s)error: .*\b404\b.*REFORGE-RESULT exit=66"
-HTTP_NO_RANGES = r"(?s)error: [^\n]*does not support Range.*REFORGE-RESULT exit=74"
 PANIC = r"Kernel panic|Fatal error"
 RESTORE_FAILED = PANIC + r"|^(?:reforge: )?error: "
 
@@ -348,26 +347,6 @@ def test_http_404_is_clear(ctx: Context) -> None:
             machine.wait_for(HTTP_MISSING, 200, unless=PANIC)
         expect([request.status for request in server.requests][:1] == [404], f"requests: {server.requests}")
     expect(first_nonzero(target) is None, "the target was written to")
-
-
-@time_limit(600)
-def test_http_without_ranges_leaves_no_table(ctx: Context) -> None:
-    """A body that ends early, from a server that cannot send the rest, ends the restore, with no table."""
-    image = ctx.debian_image()
-    length = image.stat().st_size
-    target = ctx.blank_disk("target.raw", TARGET_BYTES)
-    with FileServer(image.parent) as server:
-        served = ctx.random.randrange(length // 4, length // 2)
-        server.behave(f"/{image.name}", "short", after=served)
-        settings = restore_settings(server.guest_url(image.name))
-        with medium(ctx, "restore", settings, [Disk(target, "nvme", TARGET_SERIAL)], network=True) as machine:
-            deadline = time.monotonic() + RESTORE_TIMEOUT
-            while not any(request.body_bytes > served // 2 for request in server.requests):
-                expect(machine.running and time.monotonic() < deadline, f"never read {served} bytes\n{machine.tail()}")
-                time.sleep(0.05)
-            server.behave(f"/{image.name}", "no-range")
-            machine.wait_for(HTTP_NO_RANGES, RESTORE_TIMEOUT, unless=PANIC)
-    expect_no_table(target)
 
 
 # MARK: refusals and damage
