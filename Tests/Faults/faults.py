@@ -195,7 +195,8 @@ class Context:
         finally:
             if child in self._children:
                 self._children.remove(child)
-        return Ended([Path(str(child.args[0])).name, *child.args[1:]], child.returncode, out, err)  # type: ignore[index]
+        words = [str(word) for word in child.args]  # type: ignore[union-attr]
+        return Ended([Path(words[0]).name, *words[1:]], child.returncode, out, err)
 
     def reforge(self, *words: str | Path, timeout: float = 120, **environment: str) -> Ended:
         """Runs the binary to its end, whatever that is. A crash is never right."""
@@ -271,12 +272,13 @@ class Context:
 
     def text_bytes(self, count: int) -> bytes:
         """Bytes that compress about as text does."""
-        words = [bytes(self.random.choices(b"abcdefghijklmnopqrstuvwxyz", k=self.random.randint(2, 9))) for _ in range(64)]
+        letters = b"abcdefghijklmnopqrstuvwxyz"
+        words = [bytes(self.random.choices(letters, k=self.random.randint(2, 9))) for _ in range(64)]
         line = b" ".join(self.random.choices(words, k=2000)) + b"\n"
         return (line * (count // len(line) + 1))[:count]
 
     def make_disk(self, name: str, mebibytes: int) -> Path:
-        """A disk with a GPT, an ext4 with files in a quarter of it, and a partition of random, text-like and zero bytes."""
+        """A disk with a GPT: an ext4 with files in a quarter of it, and random, text-like and zero bytes."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         tree = path.with_name(f"{path.name}.tree")

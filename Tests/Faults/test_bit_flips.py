@@ -177,7 +177,7 @@ def test_repair(ctx: Context) -> None:
             later = ctx.change_disk(disk, f"{folder.name}/1/disk", 2)
             repository = folder / "repo"
             ctx.done("init-repo", repository, "--chunk-size", "64K", *(["--encrypt"] if keys else []), *keys)
-            held = {ctx.capture(disk, repository, "here", *keys): disk, ctx.capture(later, repository, "here", *keys): later}
+            held = {ctx.capture(source, repository, "here", *keys): source for source in (disk, later)}
             for _ in range(ctx.random.choice([1, 5])):
                 pack = ctx.random.choice(files_under(repository / "packs"))
                 # What keeps a pack's table is not what repair is about.

@@ -146,9 +146,14 @@ def test_journal_of_another_image(ctx: Context) -> None:
     ctx.that("the plan says that another image is there", "another image" in plan.said, plan)
     before = journal_area(target)
     asked = ctx.reforge("restore", second, target, "--layout", "keep", "--no-boot-repair")
-    ctx.that("without a terminal it is not overwritten (77)", asked.status == 77 and journal_area(target) == before, asked)
+    ctx.that(
+        "without a terminal it is not overwritten (77)", asked.status == 77 and journal_area(target) == before, asked
+    )
     ended = ctx.reforge("restore", second, target, *EXACT)
     ctx.that("with --yes it is, and that is said", ended.status == DONE and "another image" in ended.err, ended)
     ctx.that("and right", same(other, target))
     ended = ctx.reforge("restore", first, target, *EXACT)
-    ctx.that("a finished restore leaves no journal", ended.status == DONE and "interrupted" not in ended.err and same(disk, target), ended)
+    ctx.that(
+        "a finished restore leaves no journal",
+        ended.status == DONE and "interrupted" not in ended.err and same(disk, target), ended,
+    )  # fmt: skip

@@ -146,7 +146,8 @@ def test_capture_goes_on(ctx: Context) -> None:
     share = again["storedByteCount"] / whole
     ctx.note(
         f"  killed with {stored / MIB:.0f} of {whole / MIB:.0f} MiB stored; the next run stores "
-        f"{again['storedByteCount'] / MIB:.0f} MiB ({share:.0%}), {again['deduplicatedByteCount'] / MIB:.0f} MiB are there"
+        f"{again['storedByteCount'] / MIB:.0f} MiB ({share:.0%}), "
+        f"{again['deduplicatedByteCount'] / MIB:.0f} MiB are there"
     )
     ctx.that("the next capture stores less than half of the whole again", share < 0.5, again)
     why = ctx.wrong_repository(repository, {again["imageID"]: disk})
@@ -168,7 +169,8 @@ def fill(ctx: Context, repository: Path, disks: int, mebibytes: int, changed: in
 
 
 def after_maintenance(
-    ctx: Context, repository: Path, words: list[str | Path], kept: dict[str, Path], may_stay: dict[str, Path], fresh: int,
+    ctx: Context, repository: Path, words: list[str | Path], kept: dict[str, Path], may_stay: dict[str, Path],
+    fresh: int,
 ) -> str:  # fmt: skip
     """What is wrong after a killed forget or prune; empty where nothing is."""
     there = ctx.snapshots(repository)
@@ -372,6 +374,9 @@ def test_reading(ctx: Context) -> None:
         ctx.that(f"{words[0]} is killed at work", kill.was_killed, kill.ended)
         ctx.that("its lock is left", any(files_under(repository / "locks")))
         ended = ctx.done("capture", disk, f"{repository}@", "--host", "there", "--all-sectors")
-        ctx.that("the next command says so and takes it away", "stale lock" in ended.err and not ctx.litter(repository), ended)
+        ctx.that(
+            "the next command says so and takes it away",
+            "stale lock" in ended.err and not ctx.litter(repository), ended,
+        )  # fmt: skip
     ended = ctx.restore_again(f"{repository}@{snapshot}", target)
     ctx.that("the restore goes on", ended.status == DONE and same(disk, target), ended)

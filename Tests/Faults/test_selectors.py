@@ -34,7 +34,9 @@ def test_names_of_snapshots(ctx: Context) -> None:
     ctx.that("latest of one host and one disk is one of two disks", "2 disks" in chosen("latest"), chosen("latest"))
     third = ctx.capture(disk, repository, "web")
     ctx.that("HOST/DISK/latest", chosen("web/disk/latest") == third, chosen("web/disk/latest"))
-    ctx.that("a time takes the newest before it", chosen(f"web/disk/{time.strftime('%Y-%m-%dT%H:%M:%SZ', middle)}") == first)
+    ctx.that(
+        "a time takes the newest before it", chosen(f"web/disk/{time.strftime('%Y-%m-%dT%H:%M:%SZ', middle)}") == first
+    )
     ctx.that("the very time counts", chosen(f"web/disk/{began}") == first, chosen(f"web/disk/{began}"))
     ctx.that("a time with an offset", chosen(f"web/disk/{time.strftime('%Y-%m-%dT%H:%M:%S+00:00', middle)}") == first)
     local = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.mktime(middle) - time.timezone))
@@ -48,10 +50,16 @@ def test_names_of_snapshots(ctx: Context) -> None:
     ctx.that("an id that is not there (66)", none.status == NOT_FOUND, none)
     for nonsense in ("zz", "latest/x", "a/b/c/latest", "2026-13-45"):
         ended = ctx.reforge("inspect", f"{repository}@{nonsense}")
-        ctx.that(f"@{nonsense} names no snapshot (66), and the forms are said", ended.status == NOT_FOUND and "HOST/latest" in ended.said, ended)
+        ctx.that(
+            f"@{nonsense} names no snapshot (66), and the forms are said",
+            ended.status == NOT_FOUND and "HOST/latest" in ended.said, ended,
+        )  # fmt: skip
     fourth = ctx.capture(disk, repository, "db")
     both = ctx.reforge("inspect", f"{repository}@latest")
-    ctx.that("latest of two hosts is refused (78), and the hosts are named", both.status == AMBIGUOUS and "db/disk/latest" in both.said and "web/disk/latest" in both.said, both)
+    ctx.that(
+        "latest of two hosts is refused (78), and the hosts are named",
+        both.status == AMBIGUOUS and "db/disk/latest" in both.said and "web/disk/latest" in both.said, both,
+    )  # fmt: skip
     moment = ctx.reforge("inspect", f"{repository}@{began}")
     ctx.that("so is a time (78)", moment.status == AMBIGUOUS, moment)
     ctx.that("HOST/latest", chosen("db/latest") == fourth, chosen("db/latest"))
@@ -64,13 +72,17 @@ def test_names_of_snapshots(ctx: Context) -> None:
         ended = ctx.reforge(command, *words)
         ctx.that(f"{command} of a repository that is not there (66)", ended.status == NOT_FOUND, ended)
     file = ctx.reforge("snapshots", disk)
-    ctx.that("a repository that is a file (66), and it says so", file.status == NOT_FOUND and "a file" in file.said, file)
+    ctx.that(
+        "a repository that is a file (66), and it says so", file.status == NOT_FOUND and "a file" in file.said, file
+    )
     into = ctx.reforge("capture", disk, f"{later}@")
     ctx.that("capture into a file as a repository (66)", into.status == NOT_FOUND, into)
     folder = ctx.folder / "folder"
     folder.mkdir()
     other = ctx.reforge("snapshots", folder)
-    ctx.that("a folder that is no repository (66)", other.status == NOT_FOUND and "repository.json" in other.said, other)
+    ctx.that(
+        "a folder that is no repository (66)", other.status == NOT_FOUND and "repository.json" in other.said, other
+    )
     again = ctx.reforge("init-repo", repository)
     ctx.that("a repository that is there is kept (73)", again.status == 73, again)
     ctx.that("and whole", ctx.wrong(f"{repository}@{third}", disk) == "", "")
@@ -88,13 +100,20 @@ def test_newer_format(ctx: Context) -> None:
     def said(name: str, text: str, *words: str) -> None:
         configuration.write_text(text)
         before = files_under(repository)
-        for command in (["snapshots", repository], ["capture", disk, f"{repository}@"], ["verify", f"{repository}@latest"]):
+        commands = (["snapshots", repository], ["capture", disk, f"{repository}@"], ["verify", f"{repository}@latest"])
+        for command in commands:
             ended = ctx.reforge(*command)
-            ctx.that(f"{name} is refused by {command[0]} (65)", ended.status == DAMAGED and all(word in ended.said for word in words), ended)
+            ctx.that(
+                f"{name} is refused by {command[0]} (65)",
+                ended.status == DAMAGED and all(word in ended.said for word in words), ended,
+            )  # fmt: skip
         ctx.that(f"{name}: nothing was written", files_under(repository) == before)
 
     said("a newer major version", original.replace('"major" : 1', '"major" : 2'), "version 2")
-    said("an unknown feature", original.replace('"incompatibleFeatures" : [\n\n  ]', '"incompatibleFeatures" : ["quantum"]'), "quantum")
+    said(
+        "an unknown feature",
+        original.replace('"incompatibleFeatures" : [\n\n  ]', '"incompatibleFeatures" : ["quantum"]'), "quantum",
+    )  # fmt: skip
     said("a file that is no JSON", original[: len(original) // 2], "repository.json")
     said("an empty file", "", "repository.json")
     configuration.write_text(original)
@@ -145,12 +164,17 @@ def test_retention(ctx: Context) -> None:
     ctx.that("nor does one of zeros (64)", ended.status == USAGE and state_of(repository) == before, ended)
     ended = ctx.reforge("forget", repository, "--keep-last", "-1")
     ctx.that("nor a negative one (64)", ended.status == USAGE and state_of(repository) == before, ended)
-    ctx.that("then it does what it said", forgotten("--keep-last", "1", "--host", "web") == ids(0, "web", "web tagged", "second disk"))
+    ctx.that(
+        "then it does what it said",
+        forgotten("--keep-last", "1", "--host", "web") == ids(0, "web", "web tagged", "second disk"),
+    )  # fmt: skip
     ctx.that("and no more", set(ctx.snapshots(repository)) == ids(1) | ids(0, "db"))
     ctx.that("again, there is nothing to do", not forgotten("--keep-last", "1", "--host", "web"))
     before = state_of(repository)
     ended = ctx.done("prune", repository, "--grace", "0s", "--dry-run", "--json")
-    ctx.that("a dry run of prune changes nothing", state_of(repository) == before, set(state_of(repository)) ^ set(before))
+    ctx.that(
+        "a dry run of prune changes nothing", state_of(repository) == before, set(state_of(repository)) ^ set(before)
+    )
     held = {made[name][1]: groups[name][0] for name in groups} | {made["db"][0]: disk}
     why = ctx.wrong_repository(repository, held)
     ctx.that("all that stays is whole", not why, why)
@@ -180,20 +204,23 @@ def test_json(ctx: Context) -> None:
         "forget": [repository, "--keep-last", "1"], "prune": [repository],
     }  # fmt: skip
     for name, words in commands.items():
-        ended = ctx.reforge(name.split()[0], *words, *[word for word in name.split() if word.startswith("--")], "--json")
+        flags = [word for word in name.split() if word.startswith("--")]
+        ended = ctx.reforge(name.split()[0], *words, *flags, "--json")
         ctx.that(f"{name}: one object", ended.status == DONE and is_object(ended), ended)
         if name == "diff":
             changed = ended.json()["changedByteCount"]
             ctx.that("diff: about what was changed", 1 << 19 < changed < 3 << 20, ended)
     missing = ctx.folder / "missing"
     failing: dict[str, list[str | Path]] = {
-        "snapshots": [missing], "capture": [disk, f"{missing}@"], "diff": [f"{repository}@{'0' * 64}", f"{repository}@{second}"],
-        "verify": [f"{missing}@latest"], "copy": [f"{missing}@latest", f"{other}@"], "forget": [missing, "--keep-last", "1"],
+        "snapshots": [missing], "capture": [disk, f"{missing}@"],
+        "diff": [f"{repository}@{'0' * 64}", f"{repository}@{second}"], "verify": [f"{missing}@latest"],
+        "copy": [f"{missing}@latest", f"{other}@"], "forget": [missing, "--keep-last", "1"],
         "prune": [missing], "restore": [f"{repository}@{'0' * 64}", target, "--yes"],
     }  # fmt: skip
     for name, words in failing.items():
         ended = ctx.reforge(name, *words, "--json")
-        is_told = is_object(ended) and ended.json().get("exitCode") == ended.status == NOT_FOUND and ended.json().get("error")
+        failure = ended.json() if is_object(ended) else {}
+        is_told = failure.get("exitCode") == ended.status == NOT_FOUND and failure.get("error")
         ctx.that(f"{name} that fails (66): one object with the exit code and a sentence", is_told, ended)
 
 
