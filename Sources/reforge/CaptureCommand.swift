@@ -240,7 +240,10 @@ struct CaptureCommand: ParsableCommand {
         } catch {
             let failure = CommandFailure(error)
             var message = failure.message
-            if case .block(let block)? = error as? ImagingError, block.operation == .read, !rescue {
+            // Without an error number it is no bad sector: a snapshot without room, a disk that is shorter than it was.
+            if case .block(let block)? = error as? ImagingError, block.operation == .read, block.errorNumber != 0,
+                !rescue
+            {
                 message += "; --rescue retries, reads around what cannot be read, and records the holes"
             }
             let left: String

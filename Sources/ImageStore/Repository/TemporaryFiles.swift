@@ -40,6 +40,14 @@ enum TemporaryFiles {
             else { continue }
             if (try? Files.remove(path)) != nil { freed += UInt64(max(0, status.size)) }
         }
+        // A lock that was killed before it had its name.
+        let locks = layout.root.appending(LockFile.folder)
+        for name in Files.names(in: locks) where name.hasPrefix(".") && name.hasSuffix(".new") {
+            let path = locks.appending(name)
+            guard let status = (try? Files.status(path)) ?? nil else { continue }
+            let (age, isAbsurd) = SystemFacts.unixSeconds().subtractingReportingOverflow(status.modified)
+            if !isAbsurd, age > foreignAgeSeconds { try? Files.remove(path) }
+        }
         return freed
     }
 
