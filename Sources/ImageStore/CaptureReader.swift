@@ -32,6 +32,17 @@ public protocol CaptureReader: AnyObject {
     var damageReporter: @Sendable (String, UInt64, ByteRange?) -> ImageError { get }
 }
 
+extension CaptureReader {
+    /// Errors that name the partition of the manifest's regions in which the bytes lie.
+    public var damageReporter: @Sendable (String, UInt64, ByteRange?) -> ImageError {
+        { [name, regions = header.manifest.regions] what, fileOffset, range in
+            .damaged(
+                name: name, what: what, fileOffset: fileOffset, disk: range,
+                partition: range.flatMap { range in regions.first { $0.range.overlaps(range) }?.partition })
+        }
+    }
+}
+
 /// Reads what is stored for one record into a buffer of its `storedByteCount`.
 public typealias StoredFetch = @Sendable (UnsafeMutableRawBufferPointer) throws(ImageError) -> Void
 

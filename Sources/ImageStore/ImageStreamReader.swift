@@ -102,15 +102,6 @@ public final class ImageStreamReader: CaptureReader {
         damageReporter(what, fileOffset, range)
     }
 
-    /// Makes such errors on other threads: what is wrong, where in the file, which bytes of the disk.
-    public var damageReporter: @Sendable (String, UInt64, ByteRange?) -> ImageError {
-        { [name, regions = header.manifest.regions] what, fileOffset, range in
-            .damaged(
-                name: name, what: what, fileOffset: fileOffset, disk: range,
-                partition: range.flatMap { range in regions.first { $0.range.overlaps(range) }?.partition })
-        }
-    }
-
     /// What is stored for a record must have a believable length.
     private func checkStored(_ record: ChunkRecord) throws(ParsingError) {
         if record.kind == .data {

@@ -179,15 +179,6 @@ public final class XZImageReader: CaptureReader {
         return { [archive] buffer throws(ImageError) in unsafe try archive.read(into: buffer, at: offset) }
     }
 
-    /// Makes errors about bytes of the disk.
-    public var damageReporter: @Sendable (String, UInt64, ByteRange?) -> ImageError {
-        { [name, regions = header.manifest.regions] what, fileOffset, range in
-            .damaged(
-                name: name, what: what, fileOffset: fileOffset, disk: range,
-                partition: range.flatMap { range in regions.first { $0.range.overlaps(range) }?.partition })
-        }
-    }
-
     private func damaged(_ what: String, _ range: ByteRange?) -> ImageError { damageReporter(what, position, range) }
 
     /// Where the chunk that starts at the position ends.

@@ -20,9 +20,6 @@ public struct DiskDirectory: Sendable {
         }
     }
 
-    /// Optical drives, by the kernel's names.
-    public func opticalNames() -> [String] { Files.names(in: sys.appending("block")).filter { $0.hasPrefix("sr") } }
-
     /// The size in bytes (sysfs counts 512-byte units whatever the sector size).
     public func byteCount(of name: String) -> UInt64? {
         Files.text(sys.appending("block/\(name)/size")).flatMap { UInt64($0) }.map { $0 &* 512 }

@@ -115,13 +115,9 @@ final class KeyRing {
         do { password = try givenPassword("the image \(name)") } catch let error as ImageError { throw error } catch {
             throw .key("\((error as? CommandFailure)?.message ?? "\(error)")")
         }
-        for key in wrapped {
-            if let keys = try key.unwrap(password: password, name: name) {
-                images[name] = keys
-                return keys
-            }
-        }
-        throw .key("wrong password for the image \(name)")
+        let keys = try EncryptedImage.unlock(name, wrapped, password: password)
+        images[name] = keys
+        return keys
     }
 
     /// The password for something new.

@@ -44,6 +44,17 @@ class Instants:
         return AtChange(self.watched, number, delay), f"at change {number} of {self.changes} + {delay * 1000:.1f} ms"
 
 
+def half_an_image(ctx: Context, image: Path) -> str:
+    """What is wrong with an image that has its name after a kill: only a whole one may. It is removed."""
+    if not image.exists():
+        return ""
+    ended = ctx.reforge("verify", image)
+    if ended.status != DONE:
+        return f"a file that is no whole image has its name: {ended}"
+    image.unlink()
+    return ""
+
+
 def kill_many(
     ctx: Context, name: str, count: int, watched: Path, prepare: Callable[[], None], words: list[str | Path],
     judge: Callable[[Kill], str],
@@ -307,11 +318,8 @@ def test_copy_to_image(ctx: Context) -> None:
         folder.mkdir()
 
     def judge(_: Kill) -> str:
-        if image.exists():
-            ended = ctx.reforge("verify", image)
-            if ended.status != DONE:
-                return f"a file that is no whole image has its name: {ended}"
-            image.unlink()
+        if why := half_an_image(ctx, image):
+            return why
         ended = ctx.reforge(*words)
         if ended.status != DONE:
             return f"the next run: {ended}"
@@ -332,11 +340,8 @@ def test_capture_of_image(ctx: Context) -> None:
         folder.mkdir()
 
     def judge(_: Kill) -> str:
-        if image.exists():
-            ended = ctx.reforge("verify", image)
-            if ended.status != DONE:
-                return f"a file that is no whole image has its name: {ended}"
-            image.unlink()
+        if why := half_an_image(ctx, image):
+            return why
         ended = ctx.reforge(*words)
         return ctx.wrong(image, disk) if ended.status == DONE else f"the next run: {ended}"
 

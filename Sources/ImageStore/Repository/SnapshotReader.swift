@@ -68,15 +68,6 @@ public final class SnapshotReader: CaptureReader {
         header = ImageHeader(manifest: snapshot.manifest, maps: maps)
     }
 
-    /// Makes errors about bytes of the disk, on any thread.
-    public var damageReporter: @Sendable (String, UInt64, ByteRange?) -> ImageError {
-        { [name, regions = header.manifest.regions] what, fileOffset, range in
-            .damaged(
-                name: name, what: what, fileOffset: fileOffset, disk: range,
-                partition: range.flatMap { range in regions.first { $0.range.overlaps(range) }?.partition })
-        }
-    }
-
     /// The next record, or `nil` at the end. One that could not be found is passed: the next call gives what follows.
     public func nextRecord() throws(ImageError) -> ChunkRecord? {
         pending = nil
