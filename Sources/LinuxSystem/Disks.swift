@@ -6,9 +6,13 @@ public import SystemPackage
 /// What sysfs and procfs say of the machine's disks.
 public struct DiskDirectory: Sendable {
     private let sys: FilePath
+    private let proc: FilePath
 
-    /// Reads below `sys` (`/sys`, or a made-up tree in tests).
-    public init(sys: FilePath = "/sys") { self.sys = sys }
+    /// Reads below `sys` and `proc` (made-up trees in tests).
+    public init(sys: FilePath = "/sys", proc: FilePath = "/proc") {
+        self.sys = sys
+        self.proc = proc
+    }
 
     /// The kernel's names of all disks that could hold something: no loop, RAM, zram or optical devices, none of size 0.
     public func diskNames() -> [String] {
@@ -146,14 +150,23 @@ public struct DiskDirectory: Sendable {
     public func uses(of disk: String, notThrough stopped: Set<String>) -> [DiskUse] {
         var uses: [DiskUse] = []
         let nodes = [disk] + partitionNodes(of: disk).map(\.name)
-        let mounts = MountEntry.current()
-        let swaps = (Files.text("/proc/swaps") ?? "").split(separator: "\n").dropFirst()
+        let mounts = mounts
+        let pools = btrfsPools
+        let swaps = (Files.text(proc.appending("swaps")) ?? "").split(separator: "\n").dropFirst()
             .compactMap { $0.split(separator: " ").first.map(String.init) }
         for node in nodes {
             let folder = sys.appending("class/block/\(node)")
             let number = Files.text(folder.appending("dev")) ?? ""
-            for mount in mounts where mount.device == number || mount.source == "/dev/\(node)" {
+            let pool = pools.first { $0.contains(node) } ?? [node]
+            var isMounted = false
+            for mount in mounts
+            where mount.device == number || self.node(mount.source).map(pool.contains) ?? false {
                 uses.append(.mounted(node: node, at: mount.mountPoint, readOnly: mount.isReadOnly))
+                isMounted = true
+            }
+            // Mounted where this process does not see it: in another mount namespace.
+            if !isMounted, pools.contains(pool) {
+                uses.append(.mounted(node: node, at: "a place unknown", readOnly: false))
             }
             if swaps.contains("/dev/\(node)") { uses.append(.swap(node: node)) }
             for holder in Files.names(in: folder.appending("holders")) where !stopped.contains(holder) {
@@ -166,6 +179,26 @@ public struct DiskDirectory: Sendable {
         var unique: [DiskUse] = []
         for use in uses where !unique.contains(use) { unique.append(use) }
         return unique
+    }
+
+    private var mounts: [MountEntry] { MountEntry.parse(Files.text(proc.appending("self/mountinfo")) ?? "") }
+
+    /// The members of each Btrfs filesystem that is mounted anywhere (sysfs shows no other; Btrfs has device numbers of
+    /// its own, so that mounts do not tell them).
+    private var btrfsPools: [Set<String>] {
+        let folder = sys.appending("fs/btrfs")
+        return Files.names(in: folder).map { Set(Files.names(in: folder.appending("\($0)/devices"))) }
+            .filter { !$0.isEmpty }
+    }
+
+    /// The kernel's name of a device as mounters name it: `/dev/sda2`, `/dev/mapper/NAME`, or a link below `/dev`.
+    private func node(_ source: String) -> String? {
+        guard source.hasPrefix("/dev/") else { return nil }
+        if let name = Files.realPath(FilePath(source))?.lastComponent?.string { return name }
+        // Without udev there may be no such node, or it has gone since.
+        let name = String(source.dropFirst(source.hasPrefix("/dev/mapper/") ? 12 : 5))
+        let block = sys.appending("class/block")
+        return Files.names(in: block).first { Files.text(block.appending("\($0)/dm/name")) == name } ?? name
     }
 
     /// The loop devices over (a part of) a file or a disk, by the kernel's names.
@@ -192,18 +225,21 @@ public struct DiskDirectory: Sendable {
         guard let status = try? Stat(path), let real = Files.realPath(path) else { return [] }
         if let name = kernelName(ofDevice: UInt64(status.deviceID.rawValue)) { return [name] }
         // Btrfs and others have device numbers of their own: then the mount table knows the source.
-        let below = MountEntry.current().filter { mount in
+        let below = mounts.filter { mount in
             mount.mountPoint == "/" || real.string == mount.mountPoint || real.string.hasPrefix(mount.mountPoint + "/")
         }
-        guard let mount = below.max(by: { $0.mountPoint.count < $1.mountPoint.count }), mount.source.hasPrefix("/dev/"),
-            let node = Files.realPath(FilePath(mount.source))?.lastComponent?.string
+        guard let mount = below.max(by: { $0.mountPoint.count < $1.mountPoint.count }),
+            let node = node(mount.source)
         else { return [] }
-        return [node]
+        return btrfsPools.first { $0.contains(node) }.map { $0.sorted() } ?? [node]
     }
 
     /// The disks that lie below a device (its slaves, followed down, and partitions' whole disks): those that must not
     /// be overwritten while a file on that device is needed.
     public func disksBelow(_ name: String) -> [String] {
+        // A partition of an md or loop device: what that stands on.
+        let whole = wholeDisk(of: name)
+        guard whole == name else { return disksBelow(whole) }
         let folder = sys.appending("class/block/\(name)")
         let slaves = Files.names(in: folder.appending("slaves"))
         if !slaves.isEmpty { return [name] + slaves.flatMap(disksBelow) }
@@ -213,7 +249,7 @@ public struct DiskDirectory: Sendable {
         {
             return [name] + disksBelow(below)
         }
-        return [wholeDisk(of: name)]
+        return [name]
     }
 }
 

@@ -31,7 +31,7 @@ public struct ProcessTag: Equatable, Sendable {
     /// The tag of this process.
     public static func own() -> ProcessTag {
         let id = SystemFacts.processID
-        return ProcessTag(text: "reforge.\(id).\(startTime(id) ?? "0").\(bootID)")
+        return ProcessTag(text: "reforge.\(id).\(ProcessFacts.startTicks(of: id) ?? 0).\(bootID)")
     }
 
     /// From its text; `nil` where it is no such tag.
@@ -43,19 +43,12 @@ public struct ProcessTag: Equatable, Sendable {
 
     private init(text: String) { self.text = text }
 
-    /// Whether that process is alive.
+    /// Whether that process may be alive: one of which nothing can be told counts as alive.
     public var isAlive: Bool {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 4, let id = Int32(parts[1]) else { return false }
-        return parts[3] == Self.bootID && Self.startTime(id).map { $0 == parts[2] } ?? false
+        guard parts.count == 4, let id = Int32(parts[1]), let ticks = UInt64(parts[2]) else { return false }
+        return parts[3] == Self.bootID && ProcessFacts.isAlive(id, startTicks: ticks) ?? true
     }
 
     private static var bootID: String { Files.text("/proc/sys/kernel/random/boot_id") ?? "unknown" }
-
-    /// When a process started, in clock ticks since boot (proc(5): field 22; a zombie counts as dead).
-    private static func startTime(_ id: Int32) -> String? {
-        guard let text = Files.text(FilePath("/proc/\(id)/stat")), let end = text.lastIndex(of: ")") else { return nil }
-        let fields = text[text.index(after: end)...].split(separator: " ")
-        return fields.count > 19 && fields[0] != "Z" ? String(fields[19]) : nil
-    }
 }

@@ -143,6 +143,53 @@ import Testing
         #expect(holders(["tdm1", "tdm2"]).isEmpty)
     }
 
+    /// Btrfs has device numbers of its own, and a mount names one member only, by any name.
+    @Test func membersOfMountedBtrfsAreInUse() throws {
+        let scratch = try ScratchFolder()
+        let sys = scratch.path.appending("sys")
+        let proc = scratch.path.appending("proc")
+        func write(_ text: String, to file: FilePath) throws {
+            try Files.makeFolders(file.removingLastComponent())
+            try Files.write([UInt8](text.utf8), to: file)
+        }
+        for (disk, dm, name) in [("tda", "tdm1", "cellar"), ("tdb", "tdm2", "attic"), ("tdc", "tdm3", "shed")] {
+            try write("100", to: sys.appending("block/\(disk)/size"))
+            try Files.makeFolders(sys.appending("class/block/\(disk)/holders/\(dm)"))
+            try write(name, to: sys.appending("class/block/\(dm)/dm/name"))
+        }
+        try Files.makeFolders(sys.appending("fs/btrfs/features"))
+        for member in ["tdm1", "tdm2"] { try Files.makeFolders(sys.appending("fs/btrfs/11/devices/\(member)")) }
+        try Files.makeFolders(sys.appending("fs/btrfs/22/devices/tdm3"))
+        try write(
+            "41 28 0:39 /@ /srv rw - btrfs /dev/mapper/cellar rw,space_cache=v2\n", to: proc.appending("self/mountinfo")
+        )
+        let directory = DiskDirectory(sys: sys, proc: proc)
+        #expect(directory.uses(of: "tda").contains(.mounted(node: "tdm1", at: "/srv", readOnly: false)))
+        #expect(directory.uses(of: "tdb").contains(.mounted(node: "tdm2", at: "/srv", readOnly: false)))
+        // In another mount namespace.
+        #expect(directory.uses(of: "tdc").contains(.mounted(node: "tdm3", at: "a place unknown", readOnly: false)))
+    }
+
+    @Test func disksAreFoundBelowPartitionsOfArrays() throws {
+        let scratch = try ScratchFolder()
+        let sys = scratch.path.appending("sys")
+        for (name, place) in [
+            ("tmd0", "virtual/block/tmd0"), ("tmd0p1", "virtual/block/tmd0/tmd0p1"), ("tda1", "pci/block/tda/tda1"),
+            ("tda", "pci/block/tda"), ("tdb", "pci/block/tdb"),
+        ] {
+            try Files.makeFolders(sys.appending("devices/\(place)"))
+            try Files.makeFolders(sys.appending("class/block"))
+            symlink("../../devices/\(place)", sys.appending("class/block/\(name)").string)
+        }
+        for partition in ["virtual/block/tmd0/tmd0p1", "pci/block/tda/tda1"] {
+            try Files.write([UInt8]("1".utf8), to: sys.appending("devices/\(partition)/partition"))
+        }
+        for slave in ["tda1", "tdb"] {
+            try Files.makeFolders(sys.appending("devices/virtual/block/tmd0/slaves/\(slave)"))
+        }
+        #expect(DiskDirectory(sys: sys).disksBelow("tmd0p1") == ["tmd0", "tda", "tdb"])
+    }
+
     @Test func placesInTheMachineAreNamedAsUdevDoes() throws {
         let scratch = try ScratchFolder()
         let sys = scratch.path.appending("sys")
