@@ -71,7 +71,7 @@ public final class RestoreExecutor {
     /// What a target's journal tells; `nil` where it has none.
     public static func unfinished(on target: any BlockReader, _ plan: RestorePlan) throws -> Unfinished? {
         guard let found = RestoreJournal.read(target) else { return nil }
-        let isSame = try found.imageUUID == plan.imageUUID && found.planDigest == plan.digest() && found.phase == .data
+        let isSame = try found.imageUUID == plan.imageUUID && found.planDigest == plan.digest()
         return Unfinished(isSame: isSame, imageUUID: found.imageUUID, position: found.position)
     }
 
@@ -130,13 +130,13 @@ public final class RestoreExecutor {
             let table = try makeTable(manifest)
             var outcome = Outcome(writtenByteCount: 0, warnings: plan.warnings, failedGrowths: [], resumedFrom: nil)
             var journal = RestoreJournal(
-                phase: .data, sequence: 0, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: 0)
+                sequence: 0, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: 0)
             // What is compared with must be the medium: a page that somebody cached before may be older than it.
             try (target as? BlockDevice)?.dropCache()
             if let found = RestoreJournal.read(target) {
                 // Also behind the journal of another restore: ours must be the newer of the two slots.
                 journal.sequence = found.sequence
-                if found.imageUUID == journal.imageUUID, found.planDigest == journal.planDigest, found.phase == .data {
+                if found.imageUUID == journal.imageUUID, found.planDigest == journal.planDigest {
                     journal.position = found.position
                     outcome.resumedFrom = found.position > 0 ? found.position : nil
                 }
@@ -155,7 +155,8 @@ public final class RestoreExecutor {
             try zeroUncoveredEnd(image.header)
             try settle()
             if options.verify { try verify(chunks, image.header, image.coding.identity) }
-            journal.phase = .resize
+            // All data is there. Also a run that is stopped behind this goes on: what a growth changed in the restored
+            // chunks differs from them, and is written anew.
             try journal.write(to: target)
             for growth in plan.growths where growth.number != nil { try grow(growth, &outcome) }
             try commit(table)

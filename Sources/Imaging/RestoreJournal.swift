@@ -13,15 +13,6 @@ struct RestoreJournal: Equatable {
     private static let tag = Array("RFJOURNL".utf8)
     private static let version: UInt32 = 1
 
-    /// What a restore is doing.
-    enum Phase: UInt8 {
-        /// Data is being written.
-        case data = 1
-        /// All data is written; filesystems are being resized.
-        case resize = 2
-    }
-
-    var phase: Phase
     /// Counts the writes of the journal: the larger one is the newer.
     var sequence: UInt64
     var imageUUID: GUID
@@ -34,7 +25,7 @@ struct RestoreJournal: Equatable {
     var slot: [UInt8] {
         var bytes = Self.tag
         bytes.appendLittleEndian(Self.version)
-        bytes += [phase.rawValue, 0, 0, 0]
+        bytes += [0, 0, 0, 0]
         bytes.appendLittleEndian(sequence)
         bytes += imageUUID.textOrderBytes
         bytes += planDigest.bytes
@@ -43,8 +34,7 @@ struct RestoreJournal: Equatable {
         return bytes + [UInt8](repeating: 0, count: Self.slotByteCount - bytes.count)
     }
 
-    init(phase: Phase, sequence: UInt64, imageUUID: GUID, planDigest: ContentHash, position: UInt64) {
-        self.phase = phase
+    init(sequence: UInt64, imageUUID: GUID, planDigest: ContentHash, position: UInt64) {
         self.sequence = sequence
         self.imageUUID = imageUUID
         self.planDigest = planDigest
@@ -56,13 +46,12 @@ struct RestoreJournal: Equatable {
         guard bytes.count == Self.slotByteCount, Array(bytes[0..<8]) == Self.tag,
             (try? bytes.littleEndian(UInt32.self, at: 8)) == Self.version,
             (try? bytes.littleEndian(UInt32.self, at: 80)) == CRC32.iso.checksum(bytes[0..<80]),
-            let phase = Phase(rawValue: bytes[12]), let sequence = try? bytes.littleEndian(UInt64.self, at: 16),
+            let sequence = try? bytes.littleEndian(UInt64.self, at: 16),
             let imageUUID = try? GUID(bigEndianBytes: Array(bytes[24..<40])),
             let planDigest = ContentHash(bytes: bytes[40..<72]),
             let position = try? bytes.littleEndian(UInt64.self, at: 72)
         else { return nil }
-        self.init(
-            phase: phase, sequence: sequence, imageUUID: imageUUID, planDigest: planDigest, position: position)
+        self.init(sequence: sequence, imageUUID: imageUUID, planDigest: planDigest, position: position)
     }
 
     /// The newest journal on a target; `nil` where there is none. A slot that cannot be read has none.

@@ -178,7 +178,7 @@ import Testing
         for (old, new, expected) in [
             ("\"major\" : 1", "\"major\" : 2", "newer"),
             ("\"incompatibleFeatures\" : [\n\n  ]", "\"incompatibleFeatures\" : [\"time-travel\"]", "time-travel"),
-            ("reforge repository", "restic repository", "restic"), ("65536", "65537", "damaged"),
+            ("reforge repository", "restic repository", "damaged"), ("65536", "65537", "damaged"),
             ("\"isEncrypted\" : false", "\"isEncrypted\" : true", "damaged"),
         ] {
             let parts = text.split(separator: old, omittingEmptySubsequences: false)
@@ -186,6 +186,10 @@ import Testing
             try overwrite(path, Array(parts.joined(separator: new).utf8))
             #expect(message(repository.path).contains(expected))
         }
+        let foreign =
+            #"{"format": "restic repository", "version": {"major": 1, "minor": 0}, "incompatibleFeatures": []}"#
+        try overwrite(path, Array(foreign.utf8))
+        #expect(message(repository.path).contains("is not a Reforge repository"))
         try overwrite(path, Array(text.utf8))
         #expect(message(repository.path) == "opened")
         // Keys where none are needed, and the other way round.

@@ -181,13 +181,39 @@ import Testing
         _ = try restore(image, onto: whole, plan: plan)
         try target.writeBytes(Array(whole.bytes[(1 << 20)..<Int(position)]), at: 1 << 20)
         var journal = RestoreJournal(
-            phase: .data, sequence: 6, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: position)
+            sequence: 6, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: position)
         try journal.write(to: target)
         let (executor, outcome) = try restore(image, onto: target, plan: plan, options: .init(verify: true))
         #expect(outcome.resumedFrom == position)
         #expect(outcome.writtenByteCount < made.header.manifest.usedByteCount)
         #expect(executor.state == .complete)
         #expect(target.bytes == whole.bytes, "seed \(seed)")
+    }
+
+    /// Stopped between its last chunk and its commit: also what a growth changed is put right again.
+    @Test func aRestoreStoppedBehindItsDataGoesOn() throws {
+        let scratch = try ScratchFolder()
+        let image = scratch.path.appending("image")
+        let made = try MadeUpDisk(seed: seed)
+        _ = try made.capture(to: image)
+        let length = 16 << 20
+        let plan = try made.plan(targetByteCount: length)
+        let whole = MemoryDisk(byteCount: length)
+        _ = try restore(image, onto: whole, plan: plan)
+        let target = MemoryDisk(byteCount: length)
+        try target.writeBytes(Array(whole.bytes[(1 << 20)..<(15 << 20)]), at: 1 << 20)
+        let grown = 3 << 20
+        try target.writeBytes([UInt8](repeating: 0x6A, count: 512), at: UInt64(grown))
+        let end = made.header.manifest.geometry.byteCount
+        var journal = RestoreJournal(
+            sequence: 6, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: end)
+        try journal.write(to: target)
+        #expect(try RestoreExecutor.unfinished(on: target, plan)?.isSame == true)
+        let (_, outcome) = try restore(image, onto: target, plan: plan, options: .init(verify: true))
+        #expect(outcome.resumedFrom == end)
+        let (found, expected) = (target.bytes, made.expected(plan, targetByteCount: length))
+        let wrong = expected.indices.first { index in expected[index].map { $0 != found[index] } ?? false }
+        #expect(wrong == nil, "seed \(seed)")
     }
 
     /// Somebody used the disk after the restore was cut off: what the journal promises is not there.
@@ -201,7 +227,7 @@ import Testing
         _ = try restore(image, onto: whole, plan: plan)
         let target = MemoryDisk([UInt8](repeating: 0x5A, count: 16 << 20))
         var journal = RestoreJournal(
-            phase: .data, sequence: .max, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: 6 << 20)
+            sequence: .max, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: 6 << 20)
         try journal.write(to: target)
         _ = try restore(image, onto: target, plan: plan, options: .init(verify: true))
         let (found, expected) = (target.bytes, made.expected(plan, targetByteCount: 16 << 20))
@@ -250,7 +276,7 @@ import Testing
         let plan = try made.plan(targetByteCount: 16 << 20)
         let target = MemoryDisk(byteCount: 16 << 20)
         var journal = RestoreJournal(
-            phase: .data, sequence: 1, imageUUID: plan.imageUUID, planDigest: ContentHash(of: [1]), position: 8 << 20)
+            sequence: 1, imageUUID: plan.imageUUID, planDigest: ContentHash(of: [1]), position: 8 << 20)
         try journal.write(to: target)
         let (_, outcome) = try restore(image, onto: target, plan: plan, options: .init(verify: true))
         #expect(outcome.resumedFrom == nil)
@@ -259,7 +285,7 @@ import Testing
     @Test func aTornJournalSlotLeavesTheOther() throws {
         let target = MemoryDisk(byteCount: 2 << 20)
         var journal = RestoreJournal(
-            phase: .data, sequence: 0, imageUUID: .random(), planDigest: ContentHash(of: []), position: 1)
+            sequence: 0, imageUUID: .random(), planDigest: ContentHash(of: []), position: 1)
         try journal.write(to: target)
         journal.position = 2
         try journal.write(to: target)

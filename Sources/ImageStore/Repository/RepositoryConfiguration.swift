@@ -87,6 +87,10 @@ public struct RepositoryConfiguration: Codable, Equatable, Sendable {
             throw .damagedFile(path, "it is not the JSON of a repository")
         }
         guard front.format == RepositoryFormat.formatName else {
+            // All else of ours is there: then the name is damaged.
+            if (try? JSONText.decode(RepositoryConfiguration.self, bytes)) != nil {
+                throw .damagedFile(path, "it has the format \"\(front.format)\"")
+            }
             throw .missing("\(folder) is not a Reforge repository: repository.json has the format \"\(front.format)\"")
         }
         guard front.version.major <= Int(RepositoryFormat.version.major) else {
