@@ -140,6 +140,7 @@ struct CaptureCommand: ParsableCommand {
                 chunkByteCount = opened.0.configuration.chunkByteCount
             }
             defer { repository?.1.release() }
+            if try !destination.isEncrypted(options) { try keys.refuseUnused(image) }
             let hostName = host.flatMap(CapturedHost.clean) ?? CapturedHost.name(survey, disk)
             var plan = CapturePlanner.plan(
                 survey, tableBytes: try CapturedTable(reading: source.reader, table: survey.table),

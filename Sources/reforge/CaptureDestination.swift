@@ -56,6 +56,18 @@ enum CaptureDestination {
                 throw CommandFailure(
                     .cannotCreate, "\(path) is not a file, and an image is one: choose another name")
             }
+            let name = path.string.lowercased()
+            if name.hasSuffix(".xz") != options.isXZ {
+                throw CommandFailure(
+                    .usage,
+                    options.isXZ
+                        ? "an archive of xz has a name that ends in .img.xz, unlike \(path)"
+                        : "\(path) would be zstd, not xz: let its name end in .img.zst (or capture with --codec xz)")
+            }
+            if name.hasSuffix(".enc"), !options.isEncrypted {
+                throw CommandFailure(
+                    .usage, "\(path) would not be encrypted: add --encrypt, or let the name end in .img.zst")
+            }
             if Files.exists(path), !options.overwrite {
                 throw CommandFailure(
                     .cannotCreate, "\(path) exists: choose another name, or replace it with --overwrite")
@@ -68,6 +80,14 @@ enum CaptureDestination {
             }
             _ = try Repository.configuration(at: path)
         }
+    }
+}
+
+extension CaptureDestination {
+    /// Whether what is written there is encrypted.
+    func isEncrypted(_ options: ImageOptions) throws -> Bool {
+        guard case .repository(let path) = self else { return options.isEncrypted }
+        return try Repository.configuration(at: path).isEncrypted
     }
 }
 

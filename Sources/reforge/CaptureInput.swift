@@ -120,6 +120,17 @@ final class KeyRing {
         return keys
     }
 
+    /// Refuses a password that nothing took: whether a repository or image without encryption is the one that was meant,
+    /// or was put in its place by somebody who can write there, nothing tells.
+    /// - Parameter name: what is not encrypted.
+    func refuseUnused(_ name: String) throws {
+        guard options.isGiven, password == nil else { return }
+        throw CommandFailure(
+            .refused,
+            "\(name) is not encrypted, but a password was given (--password-file, or $\(KeyOptions.variable)): if this is "
+                + "right, leave the password out")
+    }
+
     /// The password for something new.
     func newPassword(_ purpose: String) throws -> [UInt8] {
         if let password { return password }

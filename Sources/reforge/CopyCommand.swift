@@ -66,15 +66,22 @@ struct CopyCommand: ParsableCommand {
             var toOptions = keyOptions
             if let toPasswordFile { toOptions.passwordFile = toPasswordFile }
             let targetKeys = KeyRing(toOptions)
+            let isEncrypted = try target.isEncrypted(options)
+            if toPasswordFile != nil, !isEncrypted { try targetKeys.refuseUnused(destination) }
+            // One password for both is for one of them at least.
+            let mayBeUnused = toPasswordFile == nil && isEncrypted
             var report = Report()
             if let selector = try SnapshotSelector.parse(source), selector.choice == .repository {
                 guard case .repository(let path) = target else {
                     throw CommandFailure(
                         .usage, "an image holds one snapshot: say which one of \(source), as in \(source)latest")
                 }
+                _ = try OpenedRepository.open(selector.repository, keys)
+                if !mayBeUnused { try keys.refuseUnused(source) }
                 try copyAll(selector.repository, to: path, keys, targetKeys, &report)
             } else {
                 let input = try CaptureInput.open(source, keys)
+                if !mayBeUnused { try keys.refuseUnused(source) }
                 report.copies.append(try copy(input, to: target, options, targetKeys))
             }
             report.seconds = SystemFacts.monotonicSeconds() - start

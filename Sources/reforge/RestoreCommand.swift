@@ -110,6 +110,12 @@ struct RestoreCommand: ParsableCommand {
         let start = SystemFacts.monotonicSeconds()
         let keys = KeyRing(keyOptions)
         let input = try CaptureInput.open(image, keys)
+        try keys.refuseUnused(image)
+        // All of a snapshot's lists must be readable and all of its chunks known before a disk is given up for it.
+        if input.snapshot != nil {
+            let lists = try again(input, keys, .restore).reader
+            while try lists.nextRecord() != nil {}
+        }
         if let expectImageID, let id = input.ending?.id.description, !id.hasPrefix(expectImageID.lowercased()) {
             throw CommandFailure(
                 .badImage, "\(image) has the id \(id), not \(expectImageID): it is another image than asked for")
@@ -121,6 +127,19 @@ struct RestoreCommand: ParsableCommand {
         }
         report.seconds = SystemFacts.monotonicSeconds() - start
         return try show(report)
+    }
+
+    /// Opens once more what is restored, to read all of it beforehand.
+    private func again(
+        _ input: CaptureInput, _ keys: KeyRing, _ operation: RepositoryOperation
+    ) throws -> CaptureInput {
+        // The very snapshot that is restored: what `latest` means may change meanwhile.
+        let exact = input.snapshot.flatMap { snapshot in input.path.map { "\($0)@\(snapshot.info.id)" } } ?? image
+        let again = try CaptureInput.open(exact, keys, operation: operation)
+        guard again.reader.header == input.reader.header else {
+            throw CommandFailure(.badImage, "\(image) changed while it was looked at")
+        }
+        return again
     }
 
     /// Plans, asks, and writes. The target is held from the survey to the last write, and let go at the end: boot repair
@@ -158,13 +177,7 @@ struct RestoreCommand: ParsableCommand {
                 repairsBoot: repairsBoot(stream.header.manifest)))
         if let unfinished { Console.message(unfinished.description) }
         if verifyFirst {
-            // The very snapshot that is restored: what `latest` means may change meanwhile.
-            let exact = input.snapshot.flatMap { snapshot in input.path.map { "\($0)@\(snapshot.info.id)" } } ?? image
-            let again = try CaptureInput.open(exact, keys, operation: .verify)
-            guard again.reader.header == input.reader.header else {
-                throw CommandFailure(.badImage, "\(image) changed while it was looked at")
-            }
-            let outcome = try VerifyCommand.verify(again)
+            let outcome = try VerifyCommand.verify(try again(input, keys, .verify))
             Console.message("\(image) is whole: \(outcome.chunkCount) chunks")
         }
         try confirm(target)

@@ -91,6 +91,7 @@ struct VerifyCommand: ParsableCommand {
     private func verifyImage(_ keys: KeyRing) throws -> ExitStatus {
         let start = SystemFacts.monotonicSeconds()
         let input = try CaptureInput.open(image, keys, operation: .verify)
+        try keys.refuseUnused(image)
         let outcome = try Self.verify(input)
         let seconds = SystemFacts.monotonicSeconds() - start
         let holes = outcome.ending.lateFacts.unreadable
@@ -111,6 +112,7 @@ struct VerifyCommand: ParsableCommand {
     private func verify(_ path: FilePath, _ selector: SnapshotSelector?, _ keys: KeyRing) throws -> ExitStatus {
         let start = SystemFacts.monotonicSeconds()
         let repository = try OpenedRepository.open(path, keys)
+        try keys.refuseUnused(path.string)
         if repair {
             guard selector.map({ $0.choice == .repository }) ?? true else {
                 throw CommandFailure(.usage, "--repair works on a whole repository: \(path)")
