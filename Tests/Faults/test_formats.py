@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Another program, written from the format documents, reads what the binary writes, and checks all that they say."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+from faults import Context, bytes_under, same
+
+ORACLE = Path(__file__).with_name("oracle.py")
+
+
+def wrong(ctx: Context, disk: Path, *words: str | Path) -> str:
+    """What the other program finds wrong with a capture of a disk; empty where nothing is."""
+    raw = ctx.folder / "raw"
+    # Debian's own interpreter: its packages are installed for that one.
+    ended = subprocess.run(
+        ["/usr/bin/python3", ORACLE, *words, "--to", raw], capture_output=True, text=True, check=False, timeout=600
+    )
+    if ended.returncode != 0:
+        return ended.stderr
+    return "" if same(raw, disk) else f"{words[1]} came out with other bytes than {disk.name}"
+
+
+def test_images(ctx: Context) -> None:
+    """Plain, encrypted, and an archive of xz."""
+    disk = ctx.make_disk("disk", 24)
+    keys = ["--password-file", str(ctx.password_file())]
+    for name, more, password in (
+        ("disk.img.zst", [], []), ("disk.img.enc", ["--encrypt", *keys], keys), ("disk.img.xz", ["--codec", "xz"], []),
+    ):  # fmt: skip
+        ctx.done("capture", disk, ctx.folder / name, "--all-sectors", "--chunk-size", "64K", *more)
+        why = wrong(ctx, disk, "image", ctx.folder / name, *password)
+        ctx.that(f"{name} is as documented", not why, why)
+    with (ctx.folder / "disk.img.zst").open("r+b") as file:
+        file.seek((ctx.folder / "disk.img.zst").stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 0x10]))
+    ctx.that("and damage is seen", bool(wrong(ctx, disk, "image", ctx.folder / "disk.img.zst")))
+
+
+def test_repositories(ctx: Context) -> None:
+    """Plain and encrypted: several snapshots, then after a copy, a forget and a prune."""
+    first = ctx.make_disk("disk", 24)
+    # The same disk by its name, so that a policy may forget the older one.
+    second = ctx.change_disk(first, "later/disk", 12)
+    for keys in ([], ["--password-file", str(ctx.password_file())]):
+        name = "encrypted" if keys else "plain"
+        repository, other = ctx.folder / name, ctx.folder / f"{name}-copy"
+        ctx.done("init-repo", repository, "--chunk-size", "64K", *(["--encrypt", *keys] if keys else []))
+        for disk in (first, second):
+            snapshot = ctx.capture(disk, repository, "here", *keys)
+            # Another second: which one is the last must not be chance.
+            time.sleep(1.1)
+            why = wrong(ctx, disk, "repository", repository, "--snapshot", snapshot, *keys)
+            ctx.that(f"a snapshot in a repository ({name}) is as documented", not why, why)
+        ctx.done("init-repo", other, "--like", repository, *(["--encrypt", *keys] if keys else []))
+        ctx.done("copy", f"{repository}@", f"{other}@", *keys)
+        ctx.done("forget", repository, "--keep-last", "1", *keys)
+        before = bytes_under(repository)
+        ctx.done("prune", repository, "--grace", "0s", *keys)
+        ctx.that(f"the forgotten one is gone ({name})", len(ctx.snapshots(repository, *keys)) == 1 and bytes_under(repository) < before)
+        for place in (repository, other):
+            why = wrong(ctx, second, "repository", place, "--snapshot", ctx.snapshots(place, *keys)[-1], *keys)
+            ctx.that(f"{place.name} after copy, forget and prune", not why, why)
