@@ -8,12 +8,20 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
         case ext2, ext3, ext4
         /// FAT with 12, 16 or 32 bits an entry.
         case fat12, fat16, fat32
+        /// exFAT.
+        case exfat
         /// Linux swap.
         case swap
         /// Known to libblkid only; copied whole.
         case other
         /// Nothing recognised; copied whole.
         case unknown
+
+        /// One that a later program knows counts as `other`: its name is beside it.
+        public init(from decoder: any Decoder) throws {
+            let name = try decoder.singleValueContainer().decode(String.self)
+            self = Kind(rawValue: name) ?? .other
+        }
     }
 
     /// How the ranges in use are known.

@@ -4,7 +4,7 @@ public import DiskModel
 /// Finds out what a volume holds and which of its bytes are in use.
 public enum VolumeIdentifier {
     /// The formats whose allocation structures are read. Everything else is copied whole.
-    static let formats = [ExtFilesystem.format, FATFilesystem.format, SwapArea.format]
+    static let formats = [ExtFilesystem.format, FATFilesystem.format, ExFATFilesystem.format, SwapArea.format]
 
     /// What a volume holds, and which of its bytes are in use.
     ///

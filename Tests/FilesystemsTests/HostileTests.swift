@@ -56,6 +56,24 @@ import Testing
         print("seed \(Sample.seed), hostile \(name): \(tally)")
     }
 
+    @Test(.enabled(if: Tool.have("mkfs.exfat"), "needs exfatprogs")) func exfat() throws {
+        let bench = try Workbench()
+        let byteCount = 4 << 20
+        let image = try bench.sparseFile("image", byteCount: UInt64(byteCount))
+        try Tool.run(["mkfs.exfat", "-c", "4096", "-b", "64K", image.string])
+        let bytes = try BlockDevice(opening: image).readBytes(at: 0, count: byteCount)
+        let boot = try #require(try ExFATBootSector(Array(bytes[..<512])))
+        let root = Int(boot.offset(ofCluster: UInt64(boot.rootCluster)))
+        let fat = Int(boot.fatByteOffset)
+        try attack(
+            "exFAT", bytes, count: 1000, areas: [64..<128, fat..<fat + 64, root..<root + 128], number: 3700,
+            mend: { reader, _ in
+                var region = try reader.readBytes(at: 0, count: 12 * 512)
+                ExFATFilesystemTests.mend(&region)
+                reader.patches.append((11 * 512, Array(region[(11 * 512)...])))
+            })
+    }
+
     @Test(
         .enabled(if: Tool.have("mke2fs"), "needs mke2fs"),
         arguments: [
