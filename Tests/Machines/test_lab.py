@@ -83,9 +83,10 @@ def test_debian_disk_is_sound(ctx: Context) -> None:
     expect(files.count("UUID=") == 3, f"fstab names all by UUID: {files}")
 
 
-@time_limit(420)
+# One boot, some 100 s on a busy machine; five in --full, where 420 s were too few.
+@time_limit(1200)
 def test_debian_boots_by_bios(ctx: Context) -> None:
-    """The source of all restores, on virtio; it starts again after that boot's clean shutdown (as NVMe in --full)."""
+    """The source of all restores, on virtio; it starts again after that boot's clean shutdown (on other buses in --full)."""
     disk, proof = ctx.used_debian_disk()
     expect_whole(proof, firmware="bios", bus="virtio", root_over=3 * GIB)
     note(f"power-on to power-off: {proof.seconds:.0f} s")
