@@ -124,7 +124,6 @@ enum ExFATFilesystem {
     ) throws(FilesystemError) -> AllocationMap {
         var used = RangeAccumulator()
         used.append(0..<boot.heapByteOffset)
-        var system = AllocationMap(byteCount: volume.byteCount)
         var done: UInt64 = 0
         for cluster in root.bitmap {
             let bytes = try FilesystemError.reading { () throws(BlockIOError) in
@@ -142,9 +141,11 @@ enum ExFATFilesystem {
         used.append(boot.offset(ofCluster: boot.clusterEnd)..<volume.byteCount)
         let map = used.map(byteCount: volume.byteCount)
         // A bitmap that calls free what it itself lies in belongs to another volume, or is damaged.
-        for cluster in root.folder + root.bitmap + root.upCase {
-            system.insert(boot.offset(ofCluster: cluster)..<boot.offset(ofCluster: cluster + 1))
-        }
+        let system = AllocationMap(
+            byteCount: volume.byteCount,
+            unsorted: (root.folder + root.bitmap + root.upCase).map { cluster in
+                boot.offset(ofCluster: cluster)..<boot.offset(ofCluster: cluster + 1)
+            })
         guard system.ranges.allSatisfy({ map.covers($0) }) else {
             throw .damaged("its allocation bitmap calls free what it uses itself")
         }
@@ -158,7 +159,8 @@ struct ExFATTable {
     private let boot: ExFATBootSector
     private var part: [UInt8] = []
     private var partStart: UInt64 = 0
-    private static let partByteCount: UInt64 = 64 << 10
+    /// Small: a chain may jump at every step.
+    private static let partByteCount: UInt64 = 4 << 10
 
     init(_ volume: any BlockReader, _ boot: ExFATBootSector) {
         self.volume = volume

@@ -142,6 +142,8 @@ public final class RestoreExecutor {
                 }
             }
             if options.delta || outcome.resumedFrom != nil { writer.keepOriginals() }
+            // Whoever stopped it while it was prepared must not lose the disk.
+            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
             state = .partial
             try invalidate()
             // Also before trimming: no older journal may speak of what was trimmed.

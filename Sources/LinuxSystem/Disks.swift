@@ -228,8 +228,9 @@ public struct DiskDirectory: Sendable {
         let below = mounts.filter { mount in
             mount.mountPoint == "/" || real.string == mount.mountPoint || real.string.hasPrefix(mount.mountPoint + "/")
         }
-        guard let mount = below.max(by: { $0.mountPoint.count < $1.mountPoint.count }),
-            let node = node(mount.source)
+        // Of several on one place (systemd's automount, then the filesystem), the last is what is seen.
+        let longest = below.map(\.mountPoint.count).max()
+        guard let mount = below.last(where: { $0.mountPoint.count == longest }), let node = node(mount.source)
         else { return [] }
         return btrfsPools.first { $0.contains(node) }.map { $0.sorted() } ?? [node]
     }
@@ -244,10 +245,9 @@ public struct DiskDirectory: Sendable {
         let slaves = Files.names(in: folder.appending("slaves"))
         if !slaves.isEmpty { return [name] + slaves.flatMap(disksBelow) }
         if name.hasPrefix("loop"), let backing = Files.text(folder.appending("loop/backing_file")),
-            let status = try? Stat(FilePath(backing)),
-            let below = kernelName(ofDevice: UInt64(status.deviceID.rawValue))
+            case let below = nodes(holding: FilePath(backing)), !below.isEmpty
         {
-            return [name] + disksBelow(below)
+            return [name] + below.flatMap(disksBelow)
         }
         return [name]
     }

@@ -68,6 +68,10 @@ enum CaptureDestination {
                 throw CommandFailure(
                     .usage, "\(path) would not be encrypted: add --encrypt, or let the name end in .img.zst")
             }
+            if name.hasSuffix(".zst"), options.isEncrypted {
+                throw CommandFailure(
+                    .usage, "\(path) would be encrypted, which is no .zst: let its name end in .img.enc")
+            }
             if Files.exists(path), !options.overwrite {
                 throw CommandFailure(
                     .cannotCreate, "\(path) exists: choose another name, or replace it with --overwrite")

@@ -120,6 +120,9 @@ final class KeyRing {
         return keys
     }
 
+    /// Whether something was encrypted and opened.
+    var wasUsed: Bool { password != nil }
+
     /// Refuses a password that nothing took: whether a repository or image without encryption is the one that was meant,
     /// or was put in its place by somebody who can write there, nothing tells.
     /// - Parameter name: what is not encrypted.

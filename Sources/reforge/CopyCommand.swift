@@ -33,6 +33,7 @@ struct CopyCommand: ParsableCommand {
     @Flag(help: "Replace an image that exists.") var overwrite = false
     @Option(help: "The host, where the source does not say one.") var host: String?
     @Flag(help: "Print one JSON object.") var json = false
+    @Flag(help: "Let a repository that is not encrypted take what is encrypted in the source.") var toPlain = false
     @OptionGroup var keyOptions: KeyOptions
     @Option(help: ArgumentHelp("A file with the password of the destination.", valueName: "file"))
     var toPasswordFile: String?
@@ -78,16 +79,26 @@ struct CopyCommand: ParsableCommand {
                 }
                 _ = try OpenedRepository.open(selector.repository, keys)
                 if !mayBeUnused { try keys.refuseUnused(source) }
+                try refusePlain(target, keys, isEncrypted)
                 try copyAll(selector.repository, to: path, keys, targetKeys, &report)
             } else {
                 let input = try CaptureInput.open(source, keys)
                 if !mayBeUnused { try keys.refuseUnused(source) }
+                try refusePlain(target, keys, isEncrypted)
                 report.copies.append(try copy(input, to: target, options, targetKeys))
             }
             report.seconds = SystemFacts.monotonicSeconds() - start
             try show(report)
             return .done
         }
+    }
+
+    /// A repository without encryption may have been put in the place of one that had it: what was secret is not stored
+    /// there unasked. (An image is made here, as the command says.)
+    private func refusePlain(_ target: CaptureDestination, _ keys: KeyRing, _ isEncrypted: Bool) throws {
+        guard case .repository(let path) = target, !isEncrypted, keys.wasUsed, !toPlain else { return }
+        throw CommandFailure(
+            .refused, "\(path) is not encrypted, and \(source) is: to store it in the clear, add --to-plain")
     }
 
     private func copyAll(

@@ -114,7 +114,9 @@ struct RestoreCommand: ParsableCommand {
         // All of a snapshot's lists must be readable and all of its chunks known before a disk is given up for it.
         if input.snapshot != nil {
             let lists = try again(input, keys, .restore).reader
-            while try lists.nextRecord() != nil {}
+            while try lists.nextRecord() != nil {
+                if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            }
         }
         if let expectImageID, let id = input.ending?.id.description, !id.hasPrefix(expectImageID.lowercased()) {
             throw CommandFailure(

@@ -20,7 +20,7 @@ def wrong(ctx: Context, disk: Path, *words: str | Path) -> str:
         ["/usr/bin/python3", ORACLE, *words, "--to", raw], capture_output=True, text=True, check=False, timeout=600
     )
     if ended.returncode != 0:
-        return ended.stderr
+        return ended.stderr or f"it ended with status {ended.returncode}"
     return "" if same(raw, disk) else f"{words[1]} came out with other bytes than {disk.name}"
 
 
@@ -34,6 +34,12 @@ def test_images(ctx: Context) -> None:
         ctx.done("capture", disk, ctx.folder / name, "--all-sectors", "--chunk-size", "64K", *more)
         why = wrong(ctx, disk, "image", ctx.folder / name, *password)
         ctx.that(f"{name} is as documented", not why, why)
+    # By the map: what is not in use is zero in both.
+    used, restored = ctx.folder / "used.img.zst", ctx.folder / "restored"
+    ctx.done("capture", disk, used, "--chunk-size", "64K")
+    ctx.restore(used, restored, disk.stat().st_size)
+    why = wrong(ctx, restored, "image", used)
+    ctx.that("used.img.zst is as documented", not why, why)
     with (ctx.folder / "disk.img.zst").open("r+b") as file:
         file.seek((ctx.folder / "disk.img.zst").stat().st_size // 2)
         byte = file.read(1)
@@ -66,3 +72,9 @@ def test_repositories(ctx: Context) -> None:
         for place in (repository, other):
             why = wrong(ctx, second, "repository", place, "--snapshot", ctx.snapshots(place, *keys)[-1], *keys)
             ctx.that(f"{place.name} after copy, forget and prune", not why, why)
+        restored = ctx.folder / "restored"
+        ctx.done("capture", first, f"{repository}@", "--host", "used", *keys)
+        snapshot = ctx.snapshots(repository, *keys)[-1]
+        ctx.restore(f"{repository}@{snapshot}", restored, first.stat().st_size, *keys)
+        why = wrong(ctx, restored, "repository", repository, "--snapshot", snapshot, *keys)
+        ctx.that(f"a snapshot of what is in use ({name}) is as documented", not why, why)

@@ -170,6 +170,17 @@ import Testing
         #expect(directory.uses(of: "tdc").contains(.mounted(node: "tdm3", at: "a place unknown", readOnly: false)))
     }
 
+    /// Of an automount and what it mounted, the second holds the files.
+    @Test func theUppermostMountHoldsAFile() throws {
+        let scratch = try ScratchFolder()
+        let proc = scratch.path.appending("proc")
+        try Files.makeFolders(proc.appending("self"))
+        let text = "21 1 0:33 / / rw - autofs systemd-1 rw\n22 21 0:39 / / rw - btrfs /dev/tda1 rw\n"
+        try Files.write([UInt8](text.utf8), to: proc.appending("self/mountinfo"))
+        let directory = DiskDirectory(sys: scratch.path.appending("sys"), proc: proc)
+        #expect(directory.nodes(holding: scratch.path) == ["tda1"])
+    }
+
     @Test func disksAreFoundBelowPartitionsOfArrays() throws {
         let scratch = try ScratchFolder()
         let sys = scratch.path.appending("sys")

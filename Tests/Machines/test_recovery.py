@@ -103,6 +103,8 @@ def test_power_cuts_at_any_moment(ctx: Context) -> None:
             continue
         cuts += 1
         expect(first_nonzero(target, 0, 512) is None or percent == 100, "there is a table before everything is written")
+    # A cut between the commit and the end leaves no journal.
+    done = done or first_nonzero(target, 0, 512) is not None
     with medium(ctx, "last", settings, disks) as machine:
         machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
         said = machine.text()
