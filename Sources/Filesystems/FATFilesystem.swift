@@ -29,9 +29,7 @@ enum FATFilesystem {
             info.mapSource = .allocationStructures
             return (info, map)
         } catch {
-            if case .io(let error) = error { throw error }
-            if case .damaged(let what) = error { return (info.takenWhole(because: what), whole) }
-            return (info.takenWhole(because: error.description), whole)
+            return (info.takenWhole(because: try error.reasonForWhole()), whole)
         }
     }
 

@@ -31,6 +31,15 @@ public enum FilesystemError: Error, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Why a volume with this error is taken whole, as a sentence part; a failed read is no reason, but an error.
+    func reasonForWhole() throws(BlockIOError) -> String {
+        switch self {
+        case .io(let error): throw error
+        case .damaged(let what): what
+        default: description
+        }
+    }
+
     /// Runs a read and names its failure as one of a filesystem.
     static func reading<Value>(
         _ body: () throws(BlockIOError) -> Value
