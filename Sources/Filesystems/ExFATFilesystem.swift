@@ -11,11 +11,9 @@ enum ExFATFilesystem {
         guard volume.byteCount >= 512 else { return nil }
         let sector = try volume.readBytes(at: 0, count: 512)
         guard let boot = (try? ExFATBootSector(sector)) ?? nil else { return nil }
-        let digits = String(boot.serialNumber, radix: 16, uppercase: true)
-        let padded = String(repeating: "0", count: 8 - digits.count) + digits
         var info = FilesystemInfo(
-            kind: .exfat, kindName: "exfat", uuid: "\(padded.prefix(4))-\(padded.suffix(4))", byteCount: boot.byteCount,
-            blockSize: Int(boot.clusterSize), mapSource: .whole)
+            kind: .exfat, kindName: "exfat", uuid: FilesystemInfo.serialText(boot.serialNumber),
+            byteCount: boot.byteCount, blockSize: Int(boot.clusterSize), mapSource: .whole)
         let whole = AllocationMap.whole(byteCount: volume.byteCount)
         if let problem = boot.problem(volumeByteCount: volume.byteCount) {
             return (info.takenWhole(because: problem), whole)

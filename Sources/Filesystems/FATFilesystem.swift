@@ -34,14 +34,9 @@ enum FATFilesystem {
     }
 
     private static func describe(_ boot: FATBootSector) -> FilesystemInfo {
-        let uuid = boot.serialNumber.map { serial in
-            // As blkid shows it: `6A1B-0C2D`.
-            let digits = String(serial, radix: 16, uppercase: true)
-            let padded = String(repeating: "0", count: 8 - digits.count) + digits
-            return "\(padded.prefix(4))-\(padded.suffix(4))"
-        }
-        return FilesystemInfo(
-            kind: boot.kind, kindName: "vfat", uuid: uuid, byteCount: boot.byteCount,
+        FilesystemInfo(
+            kind: boot.kind, kindName: "vfat", uuid: boot.serialNumber.map(FilesystemInfo.serialText),
+            byteCount: boot.byteCount,
             blockSize: Int(boot.clusterSize), mapSource: .whole)
     }
 

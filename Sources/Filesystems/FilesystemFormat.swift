@@ -14,6 +14,13 @@ struct FilesystemFormat: Sendable {
 }
 
 extension FilesystemInfo {
+    /// The serial number of a FAT or exFAT as blkid shows it: `6A1B-0C2D`.
+    static func serialText(_ serial: UInt32) -> String {
+        let digits = String(serial, radix: 16, uppercase: true)
+        let padded = String(repeating: "0", count: 8 - digits.count) + digits
+        return "\(padded.prefix(4))-\(padded.suffix(4))"
+    }
+
     /// The same volume with everything taken as used, and why. The first reason stays: it lies deeper.
     func takenWhole(because reason: String) -> FilesystemInfo {
         var info = self
