@@ -10,8 +10,22 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
         case fat12, fat16, fat32
         /// exFAT.
         case exfat
+        /// NTFS.
+        case ntfs
+        /// XFS.
+        case xfs
+        /// Btrfs.
+        case btrfs
+        /// F2FS.
+        case f2fs
         /// Linux swap.
         case swap
+        /// A physical volume of LVM2.
+        case lvm
+        /// LUKS, version 1 or 2.
+        case luks
+        /// A member of a Linux md array.
+        case raid
         /// Known to libblkid only; copied whole.
         case other
         /// Nothing recognised; copied whole.
@@ -46,6 +60,8 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
     public var byteCount: UInt64?
     /// The unit of allocation in bytes.
     public var blockSize: Int?
+    /// The sector size in bytes that it was made for, where its structures depend on one (XFS, FAT, NTFS, Btrfs, LUKS2).
+    public var sectorSize: Int?
     /// Whether it was cleanly unmounted; `nil` where the format cannot say.
     public var isClean: Bool?
     /// Names of feature flags that matter, for people.
@@ -60,13 +76,34 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
     public var lastMountPoint: String?
     /// What a person should know: a hibernation image in swap, …
     public var remarks: [String]
+    /// The volumes inside a container, in its own order: the logical volumes of LVM, what LUKS or md holds. `nil` where it is
+    /// none, or cannot be looked into.
+    public var inner: [InnerVolume]?
+
+    /// A volume inside a container.
+    public struct InnerVolume: Codable, Equatable, Sendable {
+        /// Its name there: `vg/root` of LVM.
+        public var name: String
+        /// Its length in bytes.
+        public var byteCount: UInt64
+        /// What it holds.
+        public var filesystem: FilesystemInfo
+
+        /// Names a volume and what it holds.
+        public init(name: String, byteCount: UInt64, filesystem: FilesystemInfo) {
+            self.name = name
+            self.byteCount = byteCount
+            self.filesystem = filesystem
+        }
+    }
 
     /// Describes what a volume holds.
     public init(
         kind: Kind, kindName: String, uuid: String? = nil, label: String? = nil, byteCount: UInt64? = nil,
-        blockSize: Int? = nil, isClean: Bool? = nil, features: [String] = [], mapSource: MapSource,
+        blockSize: Int? = nil, sectorSize: Int? = nil, isClean: Bool? = nil, features: [String] = [],
+        mapSource: MapSource,
         wholeReason: String? = nil, leastByteCount: UInt64? = nil, lastMountPoint: String? = nil,
-        remarks: [String] = []
+        remarks: [String] = [], inner: [InnerVolume]? = nil
     ) {
         self.kind = kind
         self.kindName = kindName
@@ -74,6 +111,7 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
         self.label = label
         self.byteCount = byteCount
         self.blockSize = blockSize
+        self.sectorSize = sectorSize
         self.isClean = isClean
         self.features = features
         self.mapSource = mapSource
@@ -81,6 +119,7 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
         self.leastByteCount = leastByteCount
         self.lastMountPoint = lastMountPoint
         self.remarks = remarks
+        self.inner = inner
     }
 
     /// Whether it is one of ext2, ext3, ext4.

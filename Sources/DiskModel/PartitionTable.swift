@@ -7,6 +7,8 @@ public struct PartitionTable: Codable, Equatable, Sendable {
     public enum Kind: String, Codable, Sendable {
         /// GUID partition table (UEFI 2.10 §5).
         case gpt
+        /// Master boot record with primary and logical partitions.
+        case mbr
         /// No table: a filesystem on the bare disk, or nothing at all.
         case none
         /// Something that is not understood: the disk is one raw region.
@@ -29,6 +31,8 @@ public struct PartitionTable: Codable, Equatable, Sendable {
     public var unknownKindName: String?
     /// The GPT's disk GUID.
     public var diskGUID: GUID?
+    /// The MBR's disk signature; 0 where it has none.
+    public var diskSignature: UInt32?
     /// Which copy was good.
     public var condition: Condition
     /// The bytes that partitions may use (GPT: first to last usable LBA).
@@ -40,12 +44,13 @@ public struct PartitionTable: Codable, Equatable, Sendable {
 
     /// Describes a table.
     public init(
-        kind: Kind, unknownKindName: String? = nil, diskGUID: GUID? = nil, condition: Condition = .intact,
-        usable: ByteRange, entryCount: Int = 0, partitions: [Partition] = []
+        kind: Kind, unknownKindName: String? = nil, diskGUID: GUID? = nil, diskSignature: UInt32? = nil,
+        condition: Condition = .intact, usable: ByteRange, entryCount: Int = 0, partitions: [Partition] = []
     ) {
         self.kind = kind
         self.unknownKindName = unknownKindName
         self.diskGUID = diskGUID
+        self.diskSignature = diskSignature
         self.condition = condition
         self.usable = usable
         self.entryCount = entryCount
@@ -72,23 +77,58 @@ public struct Partition: Codable, Equatable, Sendable {
     public var number: Int
     /// Where it lies on the disk, in bytes.
     public var range: ByteRange
-    /// What it is for (UEFI 2.10 §5.3.3).
+    /// What it is for (UEFI 2.10 §5.3.3); for a partition of an MBR, the type that says the same as its type byte.
     public var typeGUID: GUID
-    /// The GUID of this very partition (PARTUUID).
+    /// The GUID of this very partition (PARTUUID); zero in an MBR, which has none.
     public var guid: GUID
     /// Its name (PARTLABEL).
     public var name: String
     /// The attribute bits.
     public var attributes: UInt64
+    /// What the entry of an MBR says beside its place; `nil` in a GPT.
+    public var mbr: MBREntry?
+
+    /// The entry of an MBR or of an extended boot record.
+    public struct MBREntry: Codable, Equatable, Sendable {
+        /// Where an entry stands.
+        public enum Role: String, Codable, Sendable {
+            /// In the MBR, numbers 1 to 4.
+            case primary
+            /// In the MBR: it holds the logical partitions, and is no volume.
+            case extended
+            /// In an extended boot record inside the extended partition, numbers from 5 on.
+            case logical
+        }
+        /// Where it stands.
+        public var role: Role
+        /// The type byte.
+        public var type: UInt8
+        /// Whether it is marked as the one to boot.
+        public var isActive: Bool
+
+        /// Describes an entry.
+        public init(role: Role, type: UInt8, isActive: Bool = false) {
+            self.role = role
+            self.type = type
+            self.isActive = isActive
+        }
+    }
+
+    /// Whether it is a volume: an extended partition only holds others.
+    public var isVolume: Bool { mbr?.role != .extended }
 
     /// Describes a partition.
-    public init(number: Int, range: ByteRange, typeGUID: GUID, guid: GUID, name: String = "", attributes: UInt64 = 0) {
+    public init(
+        number: Int, range: ByteRange, typeGUID: GUID, guid: GUID, name: String = "", attributes: UInt64 = 0,
+        mbr: MBREntry? = nil
+    ) {
         self.number = number
         self.range = range
         self.typeGUID = typeGUID
         self.guid = guid
         self.name = name
         self.attributes = attributes
+        self.mbr = mbr
     }
 }
 

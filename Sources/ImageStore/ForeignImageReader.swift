@@ -216,6 +216,7 @@ extension ForeignImageReader {
         switch shown.kind {
         // The table goes back with the rest, and is not touched.
         case .gpt: shown = PartitionTable(kind: .unknown, unknownKindName: "GPT", usable: all)
+        case .mbr: shown = PartitionTable(kind: .unknown, unknownKindName: "MBR", usable: all)
         case .unknown, .none:
             shown = PartitionTable(kind: shown.kind, unknownKindName: shown.unknownKindName, usable: all)
         }

@@ -183,6 +183,7 @@ struct InspectReport: Encodable {
         switch table.kind {
         case .gpt:
             lines.append("  partition table: GPT\(table.condition == .intact ? "" : " (\(table.condition.rawValue))")")
+        case .mbr: lines.append("  partition table: MBR")
         case .none: lines.append("  no partition table")
         case .unknown:
             lines.append("  partition table: \(table.unknownKindName ?? "unknown"), treated as one raw region")
