@@ -68,7 +68,7 @@ extension BootRepairExecutor {
             switch write.core {
             case .onDisk(let count):
                 guard let following = UInt16(exactly: count - 1), start + count <= write.endSector else {
-                    pending.append("core.img at sector \(start) does not fit its partition")
+                    pending.append("core.img at sector \(start) does not fit its place")
                     return
                 }
                 core = GrubCoreImage.firstSector(
@@ -81,7 +81,7 @@ extension BootRepairExecutor {
                 core = image
             }
             guard UInt64(core.count / 512) <= write.endSector - start else {
-                pending.append("core.img does not fit the BIOS boot partition")
+                pending.append("core.img does not fit the place for it")
                 return
             }
             let old = try target.readBytes(at: 0, count: 512)

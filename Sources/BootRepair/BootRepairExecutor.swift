@@ -55,7 +55,9 @@ struct BootRepairExecutor {
         }
         let table: PartitionTable
         do { table = try PartitionTableReader.read(disk) } catch { throw .inputOutput(error) }
-        guard table.diskGUID == plan.diskGUID else { throw .diskChanged("its disk GUID is another") }
+        guard table.diskGUID == plan.diskGUID, table.diskSignature == plan.diskSignature else {
+            throw .diskChanged("its disk GUID or signature is another")
+        }
         for volume in plan.volumes
         where !table.partitions.contains(where: { $0.number == volume.number && $0.range == volume.range }) {
             throw .diskChanged("partition \(volume.number) lies elsewhere")

@@ -22,6 +22,8 @@ public struct BootRepairPlan: Codable, Equatable, Sendable, CustomStringConverti
     public var disk: DiskIdentity
     /// The GUID of its table.
     public var diskGUID: GUID?
+    /// The disk signature of its MBR.
+    public var diskSignature: UInt32?
     /// Its partitions when the plan was made.
     public var volumes: [BootVolume]
     /// The firmware that it is made for.
@@ -43,12 +45,14 @@ public struct BootRepairPlan: Codable, Equatable, Sendable, CustomStringConverti
 
     /// Describes a plan.
     public init(
-        disk: DiskIdentity, diskGUID: GUID? = nil, volumes: [BootVolume] = [], firmware: Firmware,
+        disk: DiskIdentity, diskGUID: GUID? = nil, diskSignature: UInt32? = nil, volumes: [BootVolume] = [],
+        firmware: Firmware,
         systemName: String? = nil, grubFolder: String = "/boot/grub", mounts: [MountPoint] = [],
         steps: [BootRepairStep] = [], alreadyRight: [String] = [], warnings: [String] = [], pendingReason: String? = nil
     ) {
         self.disk = disk
         self.diskGUID = diskGUID
+        self.diskSignature = diskSignature
         self.volumes = volumes
         self.firmware = firmware
         self.systemName = systemName

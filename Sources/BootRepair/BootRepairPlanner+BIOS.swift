@@ -72,15 +72,19 @@ extension BootRepairPlanner {
             return nil
         }
         if bios.chain != .noCoreImage, let sector = bios.coreSector, let count = bios.coreSectorCount {
-            let end = survey.volumes.first { $0.range.contains(sector * 512) }?.range.upperBound ?? survey.byteCount
+            let end =
+                survey.volumes.first { $0.range.contains(sector * 512) }?.range.upperBound
+                ?? survey.volumes.map(\.range.lowerBound).filter { $0 > sector * 512 }.min() ?? survey.byteCount
             return BIOSBootWrite(
                 core: .onDisk(sectorCount: count), coreSector: sector, endSector: end / 512, bootImage: bootImage,
                 partition: partition?.number)
         }
-        guard let partition, let core = newCore() else { return nil }
+        // grub-install puts core.img right behind an MBR.
+        let room = partition.map { $0.range.lowerBound / 512..<$0.range.upperBound / 512 } ?? survey.coreGap
+        guard !room.isEmpty, let core = newCore() else { return nil }
         return BIOSBootWrite(
-            core: core, coreSector: partition.range.lowerBound / 512, endSector: partition.range.upperBound / 512,
-            bootImage: bootImage, partition: partition.number)
+            core: core, coreSector: room.lowerBound, endSector: room.upperBound, bootImage: bootImage,
+            partition: partition?.number)
     }
 
     /// Where a core.img could come from, for a system that has a grub.cfg that it can start.
@@ -92,8 +96,9 @@ extension BootRepairPlanner {
         else { return nil }
         let isSeparate = system.bootPartition != system.rootPartition
         let folder = isSeparate ? String(system.grubFolder.dropFirst("/boot".count)) : system.grubFolder
-        let prefix = "(,gpt\(boot.number))\(folder)"
-        let modules = ["biosdisk", "part_gpt", driver]
+        let table = survey.tableKind == .mbr ? "msdos" : "gpt"
+        let prefix = "(,\(table)\(boot.number))\(folder)"
+        let modules = ["biosdisk", "part_\(table)", driver]
         if system.grubPlatforms.contains("i386-pc") {
             return .made(modulesFolder: "/usr/lib/grub/i386-pc", prefix: prefix, modules: modules)
         }

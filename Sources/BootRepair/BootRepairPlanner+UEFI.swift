@@ -144,6 +144,10 @@ extension BootRepairPlanner {
             return
         }
         let isForeign = if case .foreign = esp.fallback { true } else { false }
+        guard survey.tableKind == .gpt else {
+            alreadyRight.append("the firmware's boot entries are left alone: the disk has no GPT")
+            return
+        }
         guard let nvram = survey.nvram, nvram.problem == nil else {
             let sentence = "no firmware boot entry was made: \(survey.nvram?.problem ?? "the entries cannot be read")"
             if isForeign {

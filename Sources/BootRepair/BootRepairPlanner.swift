@@ -43,7 +43,8 @@ struct BootRepairPlanner {
             alreadyRight.append("the disk has no partition table: there is no loader to repair")
         }
         return BootRepairPlan(
-            disk: survey.disk, diskGUID: survey.diskGUID, volumes: survey.volumes, firmware: survey.firmware,
+            disk: survey.disk, diskGUID: survey.diskGUID, diskSignature: survey.diskSignature, volumes: survey.volumes,
+            firmware: survey.firmware,
             systemName: system?.name, grubFolder: system?.grubFolder ?? "/boot/grub", mounts: mounts(),
             steps: steps + lastSteps, alreadyRight: alreadyRight, warnings: warnings, pendingReason: pendingText())
     }

@@ -23,8 +23,10 @@ struct BootSurveyor {
         } catch { throw .inputOutput(error) }
         var survey = SystemBootSurvey(
             disk: identity, byteCount: disk.byteCount, sectorSize: disk.logicalSectorSize,
-            hasTable: observed.table.kind == .gpt, diskGUID: observed.table.diskGUID,
-            volumes: observed.volumes.compactMap(BootVolume.init), firmware: options.firmware, access: .none,
+            tableKind: observed.table.kind, diskGUID: observed.table.diskGUID,
+            diskSignature: observed.table.diskSignature,
+            volumes: observed.volumes.compactMap { BootVolume($0, of: observed.table) }, firmware: options.firmware,
+            access: .none,
             kernelMountsFAT: Self.kernelKnows("vfat"), bios: BIOSBootSurvey(chain: .absent), ownTools: Self.ownTools())
         guard survey.hasTable else { return survey }
         let files = lookIntoSystem(&survey, log)
@@ -33,7 +35,8 @@ struct BootSurveyor {
         } catch { throw .inputOutput(error) }
         survey.esp = survey.volumes.first(where: \.isESP)
             .map { ESPReader.read(disk, volume: $0, installed: files.loaders) }
-        if options.inRecoveryEnvironment, options.touchNVRAM, survey.firmware == .uefi {
+        // Entries for partitions of an MBR name them by other things than a GUID: they stay as they are.
+        if options.inRecoveryEnvironment, options.touchNVRAM, survey.firmware == .uefi, survey.tableKind == .gpt {
             survey.nvram = FirmwareEntries.survey()
         }
         return survey

@@ -12,6 +12,8 @@ public struct BootVolume: Codable, Equatable, Sendable {
     public var typeGUID: GUID
     /// The GUID of this very partition (PARTUUID).
     public var guid: GUID
+    /// What PARTUUID= names it by.
+    public var partUUID: String
     /// Its name (PARTLABEL).
     public var name: String
     /// What it holds.
@@ -25,13 +27,14 @@ public struct BootVolume: Codable, Equatable, Sendable {
 
     /// Describes a partition.
     public init(
-        number: Int, range: ByteRange, typeGUID: GUID, guid: GUID, name: String = "", kind: FilesystemInfo.Kind,
-        kindName: String, uuid: String? = nil, label: String? = nil
+        number: Int, range: ByteRange, typeGUID: GUID, guid: GUID, partUUID: String? = nil, name: String = "",
+        kind: FilesystemInfo.Kind, kindName: String, uuid: String? = nil, label: String? = nil
     ) {
         self.number = number
         self.range = range
         self.typeGUID = typeGUID
         self.guid = guid
+        self.partUUID = partUUID ?? guid.description
         self.name = name
         self.kind = kind
         self.kindName = kindName
@@ -39,12 +42,13 @@ public struct BootVolume: Codable, Equatable, Sendable {
         self.label = label
     }
 
-    /// From a volume as surveyed; `nil` where it is no partition.
-    public init?(_ volume: VolumeSurvey) {
+    /// From a volume of a disk with that table, as surveyed; `nil` where it is no partition.
+    public init?(_ volume: VolumeSurvey, of table: PartitionTable) {
         guard let partition = volume.partition else { return nil }
         self.init(
             number: partition.number, range: partition.range, typeGUID: partition.typeGUID, guid: partition.guid,
-            name: partition.name, kind: volume.filesystem.kind, kindName: volume.filesystem.kindName,
+            partUUID: table.partUUID(of: partition), name: partition.name, kind: volume.filesystem.kind,
+            kindName: volume.filesystem.kindName,
             uuid: volume.filesystem.uuid, label: volume.filesystem.label)
     }
 

@@ -66,7 +66,7 @@ public struct FstabResolver: Sendable {
         volumes.first { volume in
             switch tag {
             case "UUID": volume.uuid?.lowercased() == value.lowercased()
-            case "PARTUUID": volume.guid.description == value.lowercased()
+            case "PARTUUID": volume.partUUID == value.lowercased()
             case "LABEL": volume.label == value
             case "PARTLABEL": volume.name == value
             default: false

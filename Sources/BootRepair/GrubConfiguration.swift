@@ -107,7 +107,7 @@ public struct GrubConfiguration: Sendable {
     private static func names(_ reference: Reference?, _ volume: BootVolume) -> Bool {
         switch reference {
         case .filesystem(let uuid): volume.uuid?.lowercased() == uuid
-        case .partition(let guid): volume.guid.description == guid
+        case .partition(let guid): volume.partUUID == guid
         case .label(let label): volume.label == label || volume.name == label
         case .device, nil: false
         }

@@ -20,10 +20,12 @@ public struct SystemBootSurvey: Codable, Equatable, Sendable {
     public var byteCount: UInt64
     /// The unit that it addresses, in bytes.
     public var sectorSize: Int
-    /// Whether it has a partition table that is understood.
-    public var hasTable: Bool
+    /// Its partition table.
+    public var tableKind: PartitionTable.Kind
     /// The GUID of its table.
     public var diskGUID: GUID?
+    /// The disk signature of its MBR.
+    public var diskSignature: UInt32?
     /// Its partitions.
     public var volumes: [BootVolume]
     /// The firmware that we run on.
@@ -49,16 +51,18 @@ public struct SystemBootSurvey: Codable, Equatable, Sendable {
 
     /// Describes how a disk boots.
     public init(
-        disk: DiskIdentity, byteCount: UInt64, sectorSize: Int = 512, hasTable: Bool = true, diskGUID: GUID? = nil,
-        volumes: [BootVolume] = [], firmware: Firmware, access: Access, accessProblem: String? = nil,
+        disk: DiskIdentity, byteCount: UInt64, sectorSize: Int = 512, tableKind: PartitionTable.Kind = .gpt,
+        diskGUID: GUID? = nil, diskSignature: UInt32? = nil, volumes: [BootVolume] = [], firmware: Firmware,
+        access: Access, accessProblem: String? = nil,
         kernelMountsFAT: Bool = true, bios: BIOSBootSurvey, esp: ESPSurvey? = nil, system: InstalledSystem? = nil,
         systemProblem: String? = nil, nvram: NVRAMSurvey? = nil, ownTools: [String] = []
     ) {
         self.disk = disk
         self.byteCount = byteCount
         self.sectorSize = sectorSize
-        self.hasTable = hasTable
+        self.tableKind = tableKind
         self.diskGUID = diskGUID
+        self.diskSignature = diskSignature
         self.volumes = volumes
         self.firmware = firmware
         self.access = access
@@ -70,6 +74,16 @@ public struct SystemBootSurvey: Codable, Equatable, Sendable {
         self.systemProblem = systemProblem
         self.nvram = nvram
         self.ownTools = ownTools
+    }
+
+    /// Whether it has a partition table that is understood.
+    public var hasTable: Bool { tableKind == .gpt || tableKind == .mbr }
+
+    /// The room for core.img outside of any partition, in sectors of 512 bytes: behind an MBR, up to the first partition.
+    /// Empty on a GPT, whose entries are there.
+    public var coreGap: Range<UInt64> {
+        guard tableKind == .mbr, let first = volumes.map(\.range.lowerBound).min(), first > 512 else { return 1..<1 }
+        return 1..<first / 512
     }
 
     /// A partition by its number.

@@ -89,7 +89,7 @@ final class SystemTree {
             try Files.makeDeviceNode(dev.appending(node.name), like: FilePath("/dev/\(node.name)"))
             guard let volume = volumes.first(where: { $0.number == node.number }) else { continue }
             let links = [
-                ("by-uuid", volume.uuid), ("by-partuuid", volume.guid.description), ("by-label", volume.label),
+                ("by-uuid", volume.uuid), ("by-partuuid", volume.partUUID), ("by-label", volume.label),
                 ("by-partlabel", volume.name),
             ]
             for case (let folder, let name?) in links where !name.isEmpty && !name.contains("/") {

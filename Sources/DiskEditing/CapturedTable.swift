@@ -2,29 +2,58 @@
 import ByteParsing
 public import DiskModel
 
-/// The raw bytes of a partition table: the front of a disk and its end, as far as partitions may not use them.
+/// The raw bytes of a partition table: the front of a disk and its end, as far as partitions may not use them, and the
+/// extended boot records of an MBR.
 public struct CapturedTable: Codable, Equatable, Sendable {
     /// Bytes from the start of the disk (GPT: block 0, the header, the entries).
     public var head: [UInt8]
     /// Bytes up to the end of the disk (GPT: the backup entries and header).
     public var tail: [UInt8]
+    /// The extended boot records of an MBR, in the order of their chain.
+    public var records: [Record]
     /// The length of the disk in bytes.
     public var byteCount: UInt64
     /// The logical sector size in bytes.
     public var sectorSize: Int
 
+    /// A sector between the partitions.
+    public struct Record: Codable, Equatable, Sendable {
+        /// Where it stands, in bytes of the disk.
+        public var offset: UInt64
+        /// What it holds.
+        public var bytes: [UInt8]
+
+        /// From bytes.
+        public init(offset: UInt64, bytes: [UInt8]) {
+            self.offset = offset
+            self.bytes = bytes
+        }
+    }
+
     /// From bytes.
-    public init(head: [UInt8], tail: [UInt8], byteCount: UInt64, sectorSize: Int) {
+    public init(head: [UInt8], tail: [UInt8], records: [Record] = [], byteCount: UInt64, sectorSize: Int) {
         self.head = head
         self.tail = tail
+        self.records = records
         self.byteCount = byteCount
         self.sectorSize = sectorSize
     }
 
     /// Reads the table's bytes at either end: up to the end of the entries (UEFI 2.10 §5.3.2: where the header says they
-    /// are), and behind what partitions may use. At most 1 MiB each; nothing where no table is understood.
+    /// are), and behind what partitions may use, at most 1 MiB each; of an MBR its sector and all records. Nothing where no
+    /// table is understood.
     public init(reading disk: any BlockReader, table: PartitionTable) throws(BlockIOError) {
         let limit: UInt64 = 1 << 20
+        if table.kind == .mbr {
+            var records: [Record] = []
+            for offset in table.bootRecords ?? [] {
+                records.append(.init(offset: offset, bytes: try disk.readBytes(at: offset, count: 512)))
+            }
+            self.init(
+                head: try disk.readBytes(at: 0, count: disk.logicalSectorSize), tail: [], records: records,
+                byteCount: disk.byteCount, sectorSize: disk.logicalSectorSize)
+            return
+        }
         guard table.kind == .gpt else {
             self.init(head: [], tail: [], byteCount: disk.byteCount, sectorSize: disk.logicalSectorSize)
             return

@@ -1,107 +1,50 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 internal import CParted
-public import DiskModel
+import DiskModel
 import Filesystems
 import LinuxSystem
-import Synchronization
 import SystemPackage
 
-/// Makes a captured GPT fit another disk, through libparted.
-///
-/// libparted never touches a disk: it edits a sparse stand-in file of the target's size, and the caller writes the
-/// resulting bytes in an order of its own (libparted writes block 0 first; the commit point needs it last).
-public enum GPTEditor {
-    // libparted keeps global state: its exception handler, its list of devices, PARTED_SECTOR_SIZE.
-    private static let lock = Mutex<[String]>([])
-
-    /// The table of `captured` with its partitions at new places, for a disk of `geometry`.
-    /// - Parameters:
-    ///   - captured: a table whose primary or backup copy is good.
-    ///   - partitions: where every partition goes, by number, in bytes.
-    /// - Returns: the bytes of both ends of the target. GUIDs, names and attribute bits are those of `captured`.
-    public static func relocate(
-        _ captured: CapturedTable, to geometry: DiskGeometry, partitions: [Int: ByteRange],
-        workFolder: FilePath? = nil
+/// Makes a captured GPT fit another disk, through libparted, which has no call to set GUIDs: the captured table is opened
+/// and its partitions are moved, so that it keeps them.
+enum GPTEditor {
+    static func relocate(
+        _ captured: CapturedTable, to geometry: DiskGeometry, partitions: [Int: ByteRange], workFolder: FilePath?
     ) throws(TableEditError) -> CapturedTable {
-        do {
-            return try lock.withLock { messages in
-                messages = []
-                let folder = try makeWorkFolder(workFolder)
-                let path = folder.appending("stand-in")
-                defer {
-                    try? Files.remove(path)
-                    try? Files.removeFolder(folder)
-                }
-                setenv("PARTED_SECTOR_SIZE", "\(captured.sectorSize)", 1)
-                defer { unsetenv("PARTED_SECTOR_SIZE") }
-                ped_exception_set_handler(answer)
-                // First at its own size, so that a good backup mends a damaged primary while it is where the format
-                // looks for it; then at the size of the target.
-                var table = captured
-                try makeStandIn(path, table, byteCount: captured.byteCount)
-                try edit(path, partitions: [:])
-                table = try readBack(path, captured)
-                let mended = try GPTReader.read(try BlockDevice(opening: path, sectorSize: captured.sectorSize))
-                try makeStandIn(path, table, byteCount: geometry.byteCount)
-                try edit(path, partitions: partitions)
-                table.byteCount = geometry.byteCount
-                let result = try readBack(path, table)
-                try checkResult(captured, mended, path, partitions)
-                return result
+        try PartedStandIn.with(sectorSize: captured.sectorSize, workFolder: workFolder) { standIn in
+            // First at its own size, so that a good backup mends a damaged primary while it is where the format
+            // looks for it.
+            try fill(standIn, captured, byteCount: captured.byteCount)
+            try edit(standIn, moving: nil)
+            let mended = try readBack(standIn, captured)
+            guard let old = try GPTReader.read(try standIn.open()) else {
+                throw TableEditError("libparted left no valid GPT behind")
             }
-        } catch let error as TableEditError {
-            throw error
-        } catch {
-            throw TableEditError("could not make the partition table: \(error)")
+            // Then on a disk that has room for the old places and the new ones, and at last at the size of the target.
+            var table = mended
+            let lengths = geometry.byteCount < captured.byteCount ? [captured.byteCount] : []
+            for byteCount in lengths + [geometry.byteCount] {
+                try fill(standIn, table, byteCount: byteCount)
+                try edit(standIn, moving: partitions)
+                table.byteCount = byteCount
+                table = try readBack(standIn, table)
+            }
+            table.head = HybridMBR.reapplied(
+                captured.head, onto: table.head, old: old, places: partitions, sectorSize: captured.sectorSize)
+            try check(standIn, old, partitions)
+            return table
         }
     }
 
-    /// Answers "fix" to every question of libparted that can be fixed: the stand-in has another length than the
-    /// captured disk, so that it asks about the backup's place and the space behind it. What cannot be fixed is
-    /// kept for the error.
-    private static let answer: @convention(c) (UnsafeMutablePointer<PedException>?) -> PedExceptionOption = {
-        exception in
-        guard let exception = exception?.pointee else { return PED_EXCEPTION_UNHANDLED }
-        let options = exception.options.rawValue
-        if options & PED_EXCEPTION_FIX.rawValue != 0 { return PED_EXCEPTION_FIX }
-        // "One copy is corrupt, but the other appears OK, so that will be used": the only question of this form.
-        if options == PED_EXCEPTION_OK.rawValue | PED_EXCEPTION_CANCEL.rawValue { return PED_EXCEPTION_OK }
-        let isFatal = exception.type.rawValue >= PED_EXCEPTION_ERROR.rawValue
-        if !isFatal, options & PED_EXCEPTION_IGNORE.rawValue != 0 { return PED_EXCEPTION_IGNORE }
-        if let message = exception.message { lastMessage.withLock { $0 = String(cString: message) } }
-        return PED_EXCEPTION_CANCEL
-    }
-    private static let lastMessage = Mutex("")
-
-    private static func failure(_ what: String) -> TableEditError {
-        let message = lastMessage.withLock { $0 }
-        return TableEditError("libparted could not \(what)\(message.isEmpty ? "" : ": \(message)")")
-    }
-
-    private static func makeStandIn(_ path: FilePath, _ table: CapturedTable, byteCount: UInt64) throws {
-        try? Files.remove(path)
-        let file = try OwnedDescriptor.open(
-            path, .readWrite, options: [.create, .exclusiveCreate], permissions: .ownerReadWrite)
-        try Files.resize(file.raw, path.string, to: byteCount)
+    private static func fill(_ standIn: borrowing PartedStandIn, _ table: CapturedTable, byteCount: UInt64) throws {
         if byteCount < table.byteCount {
             // There is no place for the old backup, and libparted gives up where it cannot even look for it: the
             // primary names the new end, and the missing backup is made from it.
-            try file.raw.writeAll(toAbsoluteOffset: 0, try headNaming(table, byteCount: byteCount))
+            try standIn.fill(byteCount: byteCount, [(0, try headNaming(table, byteCount: byteCount))])
         } else {
-            try file.raw.writeAll(toAbsoluteOffset: 0, table.head)
-            try file.raw.writeAll(toAbsoluteOffset: Int64(table.tailOffset), table.tail)
+            try standIn.fill(byteCount: byteCount, [(0, table.head), (table.tailOffset, table.tail)])
         }
-        try file.close()
-    }
-
-    /// A folder for the stand-in, which is as long as the disk, though sparse: ext4 holds no file over 16 TiB, memory does.
-    private static func makeWorkFolder(_ workFolder: FilePath?) throws -> FilePath {
-        if let workFolder { return try Files.makeTemporaryFolder("reforge-table", in: workFolder) }
-        for folder in ["/dev/shm", "/run"] as [FilePath] {
-            if let made = try? Files.makeTemporaryFolder("reforge-table", in: folder) { return made }
-        }
-        return try Files.makeTemporaryFolder("reforge-table")
     }
 
     /// The front of a table with the end of the disk elsewhere (UEFI 2.10 §5.3.2).
@@ -128,83 +71,139 @@ public enum GPTEditor {
         return head
     }
 
-    private static func edit(_ path: FilePath, partitions: [Int: ByteRange]) throws {
-        lastMessage.withLock { $0 = "" }
-        guard let device = ped_device_get(path.string) else { throw failure("open the stand-in") }
+    /// Opens the table, which mends it, and moves its partitions; those that have no place are left out.
+    private static func edit(_ standIn: borrowing PartedStandIn, moving places: [Int: ByteRange]?) throws {
+        guard let device = ped_device_get(standIn.path.string) else {
+            throw PartedStandIn.failure("open the stand-in")
+        }
         defer { ped_device_destroy(device) }
-        guard let disk = ped_disk_new(device) else { throw failure("read the captured partition table") }
+        guard let disk = ped_disk_new(device) else { throw PartedStandIn.failure("read the captured partition table") }
         defer { ped_disk_destroy(disk) }
         guard let type = disk.pointee.type, let name = type.pointee.name, String(cString: name) == "gpt" else {
             throw TableEditError("the captured partition table is not a GPT")
         }
-        let sectorSize = UInt64(device.pointee.sector_size)
-        var moves: [(number: Int, old: ByteRange, new: ByteRange)] = []
-        for (number, new) in partitions {
-            guard let partition = ped_disk_get_partition(disk, Int32(clamping: number)) else {
-                throw TableEditError("the captured table has no partition \(number)")
-            }
-            let start = UInt64(partition.pointee.geom.start) * sectorSize
-            let old = start..<start + UInt64(partition.pointee.geom.length) * sectorSize
-            guard new.lowerBound % sectorSize == 0, new.upperBound % sectorSize == 0 else {
-                throw TableEditError("partition \(number) would not start or end on a sector")
-            }
-            if old != new { moves.append((number, old, new)) }
+        if let places {
+            var moves = try PartitionMoves(device, disk, places)
+            try moves.run()
         }
-        // Those that go up first, the last one leading, then those that go down, the first one leading: so that none
-        // is in the way of another.
-        let up = moves.filter { $0.new.upperBound > $0.old.upperBound }.sorted { $0.old.lowerBound > $1.old.lowerBound }
-        let down = moves.filter { $0.new.upperBound <= $0.old.upperBound }.sorted {
-            $0.old.lowerBound < $1.old.lowerBound
-        }
-        for move in up + down {
-            guard let partition = ped_disk_get_partition(disk, Int32(clamping: move.number)),
-                let geometry = ped_geometry_new(
-                    device, PedSector(move.new.lowerBound / sectorSize), PedSector(move.new.byteCount / sectorSize))
-            else { throw failure("place partition \(move.number)") }
-            defer { ped_geometry_destroy(geometry) }
-            guard let constraint = ped_constraint_exact(geometry) else {
-                throw failure("place partition \(move.number)")
-            }
-            defer { ped_constraint_destroy(constraint) }
-            guard
-                ped_disk_set_partition_geom(disk, partition, constraint, geometry.pointee.start, geometry.pointee.end)
-                    != 0
-            else { throw failure("move partition \(move.number)") }
-        }
-        guard ped_disk_commit_to_dev(disk) != 0 else { throw failure("write the table") }
+        guard ped_disk_commit_to_dev(disk) != 0 else { throw PartedStandIn.failure("write the table") }
     }
 
-    private static func readBack(_ path: FilePath, _ like: CapturedTable) throws -> CapturedTable {
-        let standIn = try BlockDevice(opening: path, sectorSize: like.sectorSize)
-        guard let table = try GPTReader.read(standIn) else {
+    private static func readBack(_ standIn: borrowing PartedStandIn, _ like: CapturedTable) throws -> CapturedTable {
+        let disk = try standIn.open()
+        guard let table = try GPTReader.read(disk) else {
             throw TableEditError("libparted left no valid GPT behind")
         }
-        var result = try CapturedTable(reading: standIn, table: table)
+        var result = try CapturedTable(reading: disk, table: table)
         // The front keeps at least the length that was captured: boot code may stand behind the entries.
-        if result.head.count < like.head.count { result.head = try standIn.readBytes(at: 0, count: like.head.count) }
+        if result.head.count < like.head.count { result.head = try disk.readBytes(at: 0, count: like.head.count) }
         return result
     }
 
     /// Our own reader's word on what libparted made: same partitions, at the places that were asked for.
-    private static func checkResult(
-        _ captured: CapturedTable, _ old: PartitionTable?, _ path: FilePath, _ partitions: [Int: ByteRange]
+    private static func check(
+        _ standIn: borrowing PartedStandIn, _ old: PartitionTable, _ places: [Int: ByteRange]
     ) throws {
-        let standIn = try BlockDevice(opening: path, sectorSize: captured.sectorSize)
-        guard let made = try GPTReader.read(standIn), made.condition == .intact else {
+        guard let made = try GPTReader.read(try standIn.open()), made.condition == .intact else {
             throw TableEditError("the partition table made for this disk is not valid")
         }
-        for (number, range) in partitions {
-            guard made.partitions.first(where: { $0.number == number })?.range == range else {
-                throw TableEditError("partition \(number) did not get the place that was planned for it")
-            }
-        }
-        guard let old, made.partitions.count == old.partitions.count, made.diskGUID == old.diskGUID else {
+        let kept = old.partitions.filter { places[$0.number] != nil }
+        guard made.partitions.count == kept.count, kept.count == places.count, made.diskGUID == old.diskGUID else {
             throw TableEditError("the partition table made for this disk has other partitions than the captured one")
         }
-        for (before, after) in zip(old.partitions, made.partitions) {
-            guard before.number == after.number, before.guid == after.guid, before.typeGUID == after.typeGUID,
-                before.name == after.name, before.attributes == after.attributes
+        for (before, after) in zip(kept, made.partitions) {
+            guard before.number == after.number, after.range == places[after.number] else {
+                throw TableEditError("partition \(before.number) did not get the place that was planned for it")
+            }
+            guard before.guid == after.guid, before.typeGUID == after.typeGUID, before.name == after.name,
+                before.attributes == after.attributes
             else { throw TableEditError("partition \(after.number) did not keep its GUIDs, name and attributes") }
         }
+    }
+}
+
+/// Moves the partitions of an open table one by one, so that none is ever in the way of another. The order of the
+/// partitions on the disk must stay.
+private struct PartitionMoves {
+    private let device: UnsafeMutablePointer<PedDevice>
+    private let disk: UnsafeMutablePointer<PedDisk>
+    private let sectorSize: UInt64
+    private let wanted: [Int: ByteRange]
+    /// Where partitions are now.
+    private var current: [Int: ByteRange] = [:]
+
+    init(
+        _ device: UnsafeMutablePointer<PedDevice>, _ disk: UnsafeMutablePointer<PedDisk>, _ wanted: [Int: ByteRange]
+    ) throws {
+        self.device = device
+        self.disk = disk
+        self.wanted = wanted
+        sectorSize = UInt64(device.pointee.sector_size)
+        var partition = ped_disk_next_partition(disk, nil)
+        while let here = partition {
+            // Free space and the table itself are listed as partitions without a number.
+            if here.pointee.num > 0 {
+                let start = UInt64(here.pointee.geom.start) * sectorSize
+                current[Int(here.pointee.num)] = start..<start + UInt64(here.pointee.geom.length) * sectorSize
+            }
+            partition = ped_disk_next_partition(disk, here)
+        }
+        for (number, range) in wanted {
+            guard current[number] != nil else {
+                throw TableEditError("the captured table has no partition \(number)")
+            }
+            guard range.lowerBound % sectorSize == 0, range.upperBound % sectorSize == 0, !range.isEmpty else {
+                throw TableEditError("partition \(number) would not start or end on a sector")
+            }
+        }
+    }
+
+    mutating func run() throws {
+        for number in current.keys.sorted() where wanted[number] == nil {
+            guard let partition = ped_disk_get_partition(disk, Int32(clamping: number)),
+                ped_disk_delete_partition(disk, partition) != 0
+            else { throw PartedStandIn.failure("leave out partition \(number)") }
+            current[number] = nil
+        }
+        // What it has of its new place already is what it keeps meanwhile: then the others' way is as free as it can be.
+        for (number, range) in wanted {
+            guard let now = current[number], now.overlaps(range) else { continue }
+            try place(number, at: now.clamped(to: range))
+        }
+        while true {
+            let pending = wanted.filter { current[$0.key] != $0.value }.keys.sorted()
+            guard !pending.isEmpty else { return }
+            let free = pending.filter { number in
+                guard let range = wanted[number] else { return false }
+                return !current.contains { $0.key != number && $0.value.overlaps(range) }
+            }
+            guard !free.isEmpty else {
+                throw TableEditError(
+                    "partitions \(pending.map(String.init).joined(separator: ", ")) would trade places")
+            }
+            for number in free {
+                guard let range = wanted[number],
+                    !current.contains(where: { $0.key != number && $0.value.overlaps(range) })
+                else { continue }
+                try place(number, at: range)
+            }
+        }
+    }
+
+    private mutating func place(_ number: Int, at range: ByteRange) throws {
+        guard current[number] != range else { return }
+        guard let partition = ped_disk_get_partition(disk, Int32(clamping: number)),
+            let geometry = ped_geometry_new(
+                device, PedSector(range.lowerBound / sectorSize), PedSector(range.byteCount / sectorSize))
+        else { throw PartedStandIn.failure("place partition \(number)") }
+        defer { ped_geometry_destroy(geometry) }
+        guard let constraint = ped_constraint_exact(geometry) else {
+            throw PartedStandIn.failure("place partition \(number)")
+        }
+        defer { ped_constraint_destroy(constraint) }
+        guard
+            ped_disk_set_partition_geom(disk, partition, constraint, geometry.pointee.start, geometry.pointee.end) != 0
+        else { throw PartedStandIn.failure("move partition \(number)") }
+        current[number] = range
     }
 }

@@ -33,6 +33,8 @@ public struct PartitionTable: Codable, Equatable, Sendable {
     public var diskGUID: GUID?
     /// The MBR's disk signature; 0 where it has none.
     public var diskSignature: UInt32?
+    /// Where the extended boot records of an MBR stand, in the order of their chain, in bytes of the disk.
+    public var bootRecords: [UInt64]?
     /// Which copy was good.
     public var condition: Condition
     /// The bytes that partitions may use (GPT: first to last usable LBA).
@@ -45,12 +47,14 @@ public struct PartitionTable: Codable, Equatable, Sendable {
     /// Describes a table.
     public init(
         kind: Kind, unknownKindName: String? = nil, diskGUID: GUID? = nil, diskSignature: UInt32? = nil,
-        condition: Condition = .intact, usable: ByteRange, entryCount: Int = 0, partitions: [Partition] = []
+        bootRecords: [UInt64]? = nil, condition: Condition = .intact, usable: ByteRange, entryCount: Int = 0,
+        partitions: [Partition] = []
     ) {
         self.kind = kind
         self.unknownKindName = unknownKindName
         self.diskGUID = diskGUID
         self.diskSignature = diskSignature
+        self.bootRecords = bootRecords
         self.condition = condition
         self.usable = usable
         self.entryCount = entryCount
@@ -59,10 +63,22 @@ public struct PartitionTable: Codable, Equatable, Sendable {
 }
 
 extension PartitionTable {
+    /// What `PARTUUID=` names a partition by: its GUID; in an MBR the disk signature and the number (kernel,
+    /// `block/partitions/msdos.c`, set_info).
+    public func partUUID(of partition: Partition) -> String {
+        guard kind == .mbr else { return partition.guid.description }
+        func digits(_ value: UInt64, _ count: Int) -> String {
+            let text = String(value, radix: 16)
+            return String(repeating: "0", count: max(0, count - text.count)) + text
+        }
+        return "\(digits(UInt64(diskSignature ?? 0), 8))-\(digits(UInt64(clamping: partition.number), 2))"
+    }
+
     /// How much room the backup of the table needs at the end of a disk, in bytes: as much as it has. A backup that is not
     /// at the end (a small image written onto a large disk) leaves everything behind it unused; then what its entries (128
     /// bytes each) and its header take.
     public func backupByteCount(on geometry: DiskGeometry) -> UInt64 {
+        guard kind != .mbr else { return 0 }
         let sector = UInt64(max(512, geometry.logicalSectorSize))
         let reserved = geometry.byteCount - min(usable.upperBound, geometry.byteCount)
         guard condition == .backupDamaged else { return reserved }
@@ -105,17 +121,23 @@ public struct Partition: Codable, Equatable, Sendable {
         public var type: UInt8
         /// Whether it is marked as the one to boot.
         public var isActive: Bool
+        /// Where the extended boot record of a logical partition stands, in bytes of the disk.
+        public var recordOffset: UInt64?
 
         /// Describes an entry.
-        public init(role: Role, type: UInt8, isActive: Bool = false) {
+        public init(role: Role, type: UInt8, isActive: Bool = false, recordOffset: UInt64? = nil) {
             self.role = role
             self.type = type
             self.isActive = isActive
+            self.recordOffset = recordOffset
         }
     }
 
     /// Whether it is a volume: an extended partition only holds others.
     public var isVolume: Bool { mbr?.role != .extended }
+
+    /// What it is for, for a person.
+    public var typeName: String { mbr.map { MBRType.name(of: $0.type) } ?? PartitionType.name(of: typeGUID) }
 
     /// Describes a partition.
     public init(
@@ -148,6 +170,10 @@ public enum PartitionType {
     public static let linuxFilesystem = "0fc63daf-8483-4772-8e79-3d69d8477de4"
     /// Linux swap.
     public static let linuxSwap = "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f"
+    /// A physical volume of LVM.
+    public static let linuxLVM = "e6d6d379-f507-44c2-a23c-238f2a3df928"
+    /// A member of an md array.
+    public static let linuxRAID = "a19d880f-05fc-4d3b-a006-743f0f84911e"
     /// Extended boot loader partition (/boot of the Boot Loader Specification).
     public static let extendedBoot = "bc13c2ff-59e6-4262-a352-b275fd6f7172"
 
@@ -162,8 +188,8 @@ public enum PartitionType {
         case linuxFilesystem: "Linux filesystem"
         case linuxSwap: "Linux swap"
         case extendedBoot: "Extended boot"
-        case "e6d6d379-f507-44c2-a23c-238f2a3df928": "Linux LVM"
-        case "a19d880f-05fc-4d3b-a006-743f0f84911e": "Linux RAID"
+        case linuxLVM: "Linux LVM"
+        case linuxRAID: "Linux RAID"
         case "4f68bce3-e8cd-4db1-96e7-fbcaf984b709": "Linux root (x86-64)"
         case "933ac7e1-2eb4-4f13-b844-0e14e2aef915": "Linux /home"
         default: guid.description

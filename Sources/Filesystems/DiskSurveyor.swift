@@ -40,8 +40,8 @@ public enum DiskSurveyor {
 
     /// Where the volumes lie, ascending.
     private static func places(_ table: PartitionTable, diskByteCount: UInt64) -> [(ByteRange, Partition?)] {
-        guard table.kind == .gpt else { return [(0..<diskByteCount, nil)] }
-        return table.partitions.map { ($0.range, $0) }.sorted { $0.0.lowerBound < $1.0.lowerBound }
+        guard table.kind == .gpt || table.kind == .mbr else { return [(0..<diskByteCount, nil)] }
+        return table.partitions.filter(\.isVolume).map { ($0.range, $0) }.sorted { $0.0.lowerBound < $1.0.lowerBound }
     }
 
     private static func contents(

@@ -9,10 +9,15 @@ struct MasterBootRecord {
         let type: UInt8
         let startLBA: UInt32
         let sectorCount: UInt32
+
+        /// Whether the kernel takes it for no partition.
+        var isEmpty: Bool { type == 0 || sectorCount == 0 }
     }
 
     /// The first 440 bytes.
     let bootCode: [UInt8]
+    /// The unique MBR disk signature.
+    let diskSignature: UInt32
     let entries: [Entry]
 
     /// `nil` where the signature 0x55 0xAA is missing at byte 510.
@@ -20,6 +25,7 @@ struct MasterBootRecord {
         do {
             guard try sector.littleEndian(UInt16.self, at: 510) == 0xAA55 else { return nil }
             bootCode = try sector.bytes(at: 0, count: 440)
+            diskSignature = try sector.littleEndian(at: 440)
             var entries: [Entry] = []
             for place in stride(from: 446, to: 510, by: 16) {
                 entries.append(
@@ -38,6 +44,6 @@ struct MasterBootRecord {
     /// Whether it reads as a partition table, and not as a boot sector that happens to end in the signature: every
     /// indicator is 0 or 0x80, and there is a partition.
     var isPlausibleTable: Bool {
-        entries.allSatisfy { $0.bootIndicator & 0x7F == 0 } && entries.contains { $0.type != 0 && $0.sectorCount != 0 }
+        entries.allSatisfy { $0.bootIndicator & 0x7F == 0 } && entries.contains { !$0.isEmpty }
     }
 }

@@ -3,20 +3,27 @@ public import DiskModel
 
 /// Finds out which partition table a disk has.
 public enum PartitionTableReader {
-    /// Reads the table of a disk: a GPT; none, where a filesystem stands on the bare disk or both ends of it are blank;
+    /// Reads the table of a disk: a GPT or an MBR; none, where a filesystem stands on the bare disk or both ends of it are blank;
     /// unknown for all else.
     /// - Parameter secondOpinion: libblkid's view of the disk, which knows more filesystems than we do.
     public static func read(
         _ disk: any BlockReader, secondOpinion: SecondOpinion? = nil
     ) throws(BlockIOError) -> PartitionTable {
         if let table = try GPTReader.read(disk) { return table }
-        let all = 0..<disk.byteCount
-        if let name = try unknownTableName(disk) {
-            return PartitionTable(kind: .unknown, unknownKindName: name, usable: all)
+        func unknown(_ name: String?) -> PartitionTable {
+            PartitionTable(kind: .unknown, unknownKindName: name, usable: 0..<disk.byteCount)
         }
-        let holdsFilesystem = try VolumeIdentifier.survey(disk, secondOpinion: secondOpinion).0.kind != .unknown
+        if let name = try unknownTableName(disk) { return unknown(name) }
+        let record = try MBRReader.finding(on: disk)
+        if case .unclear(let name) = record { return unknown(name) }
+        let whole = try VolumeIdentifier.survey(disk, secondOpinion: secondOpinion).0
+        let holdsFilesystem = whole.kind != .unknown
+        if case .table(let table) = record {
+            // A stick with a hybrid ISO is both, and is what it is only to the bit.
+            return holdsFilesystem ? unknown("MBR and \(whole.kindName) at the same time") : table
+        }
         let isPlain = if holdsFilesystem { true } else { try isBlank(disk) }
-        return PartitionTable(kind: isPlain ? .none : .unknown, usable: all)
+        return PartitionTable(kind: isPlain ? .none : .unknown, usable: 0..<disk.byteCount)
     }
 
     /// What a table that we do not follow looks like; `nil` where nothing looks like one.
@@ -31,9 +38,7 @@ public enum PartitionTableReader {
             return "GPT with both copies damaged"
         }
         // Without the protective MBR firmware and kernel see no GPT. Nor may we call the disk a plain filesystem.
-        if try GPTReader.hasPrimaryCopy(disk) { return "GPT without its protective MBR" }
-        let record = MasterBootRecord(try disk.readBytes(at: 0, count: 512))
-        return record?.isPlausibleTable == true ? "MBR" : nil
+        return try GPTReader.hasPrimaryCopy(disk) ? "GPT without its protective MBR" : nil
     }
 
     /// Whether the first and the last MiB hold nothing but zeros, where every table and most signatures would be.

@@ -30,6 +30,8 @@ public struct Manifest: Codable, Equatable, Sendable {
     public var tableHead: Data
     /// The raw bytes at the end of the disk that hold the backup table.
     public var tableTail: Data
+    /// The extended boot records of an MBR, in the order of their chain.
+    public var tableRecords: [TableRecord]?
     /// How it booted.
     public var boot: BootSurvey
     /// The disk cut in regions, ascending, without holes.
@@ -56,6 +58,20 @@ public struct Manifest: Codable, Equatable, Sendable {
     public var tags: [String]
     /// What a person should know.
     public var warnings: [String]
+
+    /// A sector of the partition table that stands between the partitions.
+    public struct TableRecord: Codable, Equatable, Sendable {
+        /// Where it stands, in bytes of the disk.
+        public var offset: UInt64
+        /// What it holds.
+        public var bytes: Data
+
+        /// From bytes.
+        public init(offset: UInt64, bytes: [UInt8]) {
+            self.offset = offset
+            self.bytes = Data(bytes)
+        }
+    }
 
     /// A set of images.
     public struct CaptureSet: Codable, Equatable, Sendable {
@@ -115,8 +131,9 @@ public struct Manifest: Codable, Equatable, Sendable {
     /// Describes a capture.
     public init(
         imageUUID: GUID, captureSet: CaptureSet, toolVersion: String, machine: MachineFacts, disk: DiskIdentity,
-        geometry: DiskGeometry, table: PartitionTable, tableHead: [UInt8], tableTail: [UInt8], boot: BootSurvey,
-        regions: [Region], chunkByteCount: Int, level: Int, allSectors: Bool, mountedReadWrite: [String],
+        geometry: DiskGeometry, table: PartitionTable, tableHead: [UInt8], tableTail: [UInt8],
+        tableRecords: [TableRecord]? = nil, boot: BootSurvey, regions: [Region], chunkByteCount: Int, level: Int,
+        allSectors: Bool, mountedReadWrite: [String],
         usedByteCount: UInt64, started: String, localOffsetSeconds: Int, note: String = "", tags: [String] = [],
         warnings: [String] = []
     ) {
@@ -129,6 +146,7 @@ public struct Manifest: Codable, Equatable, Sendable {
         self.table = table
         self.tableHead = Data(tableHead)
         self.tableTail = Data(tableTail)
+        self.tableRecords = tableRecords
         self.boot = boot
         self.regions = regions
         self.chunkByteCount = chunkByteCount
@@ -248,15 +266,24 @@ extension Manifest {
             guard (region.kind == .partition) == (region.partition != nil) else { return "a region of two kinds" }
             if let number = region.partition {
                 guard numbers.insert(number).inserted,
-                    table.partitions.contains(where: { $0.number == number && $0.range == region.range })
+                    table.partitions.contains(where: { $0.number == number && $0.range == region.range && $0.isVolume })
                 else { return "a region for partition \(number), which the table has not" }
             }
         }
         guard position == geometry.byteCount else { return "regions that end at byte \(position)" }
-        guard numbers.count == table.partitions.count else { return "a table with other partitions than the regions" }
+        guard numbers.count == table.partitions.count(where: \.isVolume) else {
+            return "a table with other partitions than the regions"
+        }
         guard UInt64(tableHead.count) + UInt64(tableTail.count) <= min(geometry.byteCount, 4 << 20) else {
             return "table bytes longer than the disk"
         }
+        let records = tableRecords ?? []
+        guard records.count <= 1024,
+            records.allSatisfy({ record in
+                record.bytes.count == 512 && record.offset <= geometry.byteCount
+                    && geometry.byteCount - record.offset >= 512
+            })
+        else { return "boot records outside the disk" }
         guard captureSet.count >= 1, captureSet.index >= 1, captureSet.index <= captureSet.count else {
             return "disk \(captureSet.index) of \(captureSet.count)"
         }

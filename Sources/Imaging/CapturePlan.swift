@@ -80,6 +80,10 @@ public enum CapturePlanner {
                     let backup = min(survey.table.backupByteCount(on: survey.geometry), range.byteCount)
                     map.insert(range.byteCount - backup..<range.byteCount)
                 }
+                for record in survey.table.bootRecords ?? [] where range.contains(record) {
+                    let start = record - range.lowerBound
+                    map.insert(start..<start + UInt64(survey.geometry.logicalSectorSize))
+                }
                 warnings.append(
                     "\(ByteText.rounded(range.byteCount)) between partitions, from byte \(range.lowerBound) on, were left out "
                         + "(--all-sectors keeps them)")
@@ -104,7 +108,10 @@ public enum CapturePlanner {
         let manifest = Manifest(
             imageUUID: .random(), captureSet: .init(uuid: .random()), toolVersion: toolVersion, machine: machine,
             disk: survey.identity, geometry: survey.geometry, table: survey.table, tableHead: tableBytes.head,
-            tableTail: tableBytes.tail, boot: survey.boot, regions: regions, chunkByteCount: options.chunkByteCount,
+            tableTail: tableBytes.tail,
+            tableRecords: tableBytes.records.isEmpty
+                ? nil : tableBytes.records.map { .init(offset: $0.offset, bytes: $0.bytes) }, boot: survey.boot,
+            regions: regions, chunkByteCount: options.chunkByteCount,
             level: options.level, allSectors: options.allSectors, mountedReadWrite: mounted,
             usedByteCount: maps.reduce(0) { $0 + $1.usedByteCount }, started: started,
             localOffsetSeconds: localOffsetSeconds, note: options.note, warnings: warnings)

@@ -157,6 +157,7 @@ public final class RestoreExecutor {
             try zeroUncoveredEnd(image.header)
             try settle()
             if options.verify { try verify(chunks, image.header, image.coding.identity) }
+            try moveHiddenSectors(manifest)
             // All data is there. Also a run that is stopped behind this goes on: what a growth changed in the restored
             // chunks differs from them, and is written anew.
             try journal.write(to: target)
@@ -174,12 +175,14 @@ public final class RestoreExecutor {
     private func makeTable(_ manifest: Manifest) throws -> CapturedTable? {
         guard let placements = plan.placements else { return nil }
         let captured = CapturedTable(
-            head: Array(manifest.tableHead), tail: Array(manifest.tableTail), byteCount: manifest.geometry.byteCount,
-            sectorSize: manifest.geometry.logicalSectorSize)
-        // Same size, same places: the captured bytes are the table, a hybrid MBR and all.
+            head: Array(manifest.tableHead), tail: Array(manifest.tableTail),
+            records: (manifest.tableRecords ?? []).map { .init(offset: $0.offset, bytes: Array($0.bytes)) },
+            byteCount: manifest.geometry.byteCount, sectorSize: manifest.geometry.logicalSectorSize)
+        // The same places: the captured bytes are the table, a hybrid MBR and all.
         if plan.tableIsUnchanged { return captured }
         let places = Dictionary(placements.map { ($0.number, $0.to) }, uniquingKeysWith: { first, _ in first })
-        return try GPTEditor.relocate(captured, to: plan.geometry, partitions: places)
+        return try TableEditor.relocate(
+            captured, kind: manifest.table.kind, to: plan.geometry, partitions: places)
     }
 
     /// Block 0 first, then the old backup table: from here on the disk boots nothing, and firmware that repairs tables
@@ -338,6 +341,36 @@ public final class RestoreExecutor {
         }
     }
 
+    /// Lets the boot sectors of FAT and NTFS say where their partitions lie now.
+    private func moveHiddenSectors(_ manifest: Manifest) throws {
+        for placement in plan.placements ?? [] where placement.isMoved {
+            guard let region = manifest.regions.first(where: { $0.partition == placement.number }),
+                let filesystem = region.filesystem
+            else { continue }
+            func sector(_ offset: UInt64) throws(BlockIOError) -> [UInt8] {
+                var bytes = [UInt8](repeating: 0, count: 512)
+                var failure: BlockIOError?
+                bytes.withUnsafeMutableBytes { buffer in
+                    do throws(BlockIOError) {
+                        try writer.read(into: buffer, at: placement.to.lowerBound + offset)
+                    } catch { failure = error }
+                }
+                if let failure { throw failure }
+                return bytes
+            }
+            let length = min(placement.from.byteCount, placement.to.byteCount)
+            guard length >= 512 else { continue }
+            for offset in HiddenSectors.bootSectors(try sector(0), filesystem, volumeByteCount: length) {
+                let moved = HiddenSectors.moved(
+                    try sector(offset), from: placement.from.lowerBound, to: placement.to.lowerBound,
+                    sectorSize: plan.geometry.logicalSectorSize)
+                guard let moved else { continue }
+                try moved.withUnsafeBytes { try writer.write($0, at: placement.to.lowerBound + offset) }
+                log("the boot sector of partition \(placement.number) says where it lies now")
+            }
+        }
+    }
+
     /// Everything on the medium, and nothing in a cache that another node of the same disk would not see.
     private func settle() throws(BlockIOError) {
         progress.begin("flush", total: 0)
@@ -405,14 +438,18 @@ public final class RestoreExecutor {
     /// write.
     private func commit(_ table: CapturedTable?) throws(BlockIOError) {
         progress.begin("commit", total: 0)
-        for part in [table.map { ($0.head, 0) }, table.map { ($0.tail, $0.tailOffset) }].compactMap(\.self) {
-            writer.hold(part.0, at: part.1)
+        var parts: [(bytes: [UInt8], offset: UInt64)] = []
+        if let table {
+            parts = [(table.head, 0), (table.tail, table.tailOffset)] + table.records.map { ($0.bytes, $0.offset) }
+        }
+        for part in parts where !part.bytes.isEmpty {
+            writer.hold(part.bytes, at: part.offset)
             // What of a large table is not held back goes straight to its place: nothing reads it without block 0.
-            let range = part.1..<part.1 + UInt64(part.0.count)
+            let range = part.offset..<part.offset + UInt64(part.bytes.count)
             let now = range.clamped(to: writer.direct)
             if !now.isEmpty {
                 let start = Int(now.lowerBound - range.lowerBound)
-                try target.writeBytes(Array(part.0[start..<start + Int(now.byteCount)]), at: now.lowerBound)
+                try target.writeBytes(Array(part.bytes[start..<start + Int(now.byteCount)]), at: now.lowerBound)
             }
         }
         let head = writer.head

@@ -92,7 +92,7 @@ public enum RestorePlanner {
                 "\(target.path) has \(geometry.byteCount) bytes: the least that a restore needs for its journal is 256 KiB"
             )
         }
-        return manifest.table.kind == .gpt
+        return manifest.table.kind == .gpt || manifest.table.kind == .mbr
             ? try planTable(header, target, geometry, policy) : try planBare(header, target, geometry, policy)
     }
 
@@ -108,33 +108,33 @@ public enum RestorePlanner {
                 manifest.table, source: manifest.geometry, filesystems: filesystems, target: geometry, policy: policy)
         } catch { throw .refused("\(error)") }
         let byNumber = Dictionary(layout.placements.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
+        // An MBR knows nothing of the disk's end.
+        let isSameSize = geometry.byteCount == manifest.geometry.byteCount
         let isUnchanged =
-            geometry.byteCount == manifest.geometry.byteCount && manifest.table.condition == .intact
+            (isSameSize || manifest.table.kind == .mbr) && manifest.table.condition == .intact
+            && layout.placements.count == manifest.table.partitions.count
             && layout.placements.allSatisfy { $0.from == $0.to }
+        let volumes = Set(manifest.table.partitions.filter(\.isVolume).map(\.number))
         let backupByteCount = manifest.table.backupByteCount(on: manifest.geometry)
         var plan = RestorePlan(
             imageUUID: manifest.imageUUID, target: target, geometry: geometry, policy: policy, items: [],
             regionTargets: [],
             placements: layout.placements, tableIsUnchanged: isUnchanged, growths: [], warnings: layout.remarks)
-        // MBR entries two to four (UEFI 2.10 §5.2.1: from 462 on, 16 bytes each): a protective MBR has none.
-        let blockZero = Array(manifest.tableHead.prefix(512))
-        if !isUnchanged, blockZero.count == 512, blockZero[462..<510].contains(where: { $0 != 0 }) {
-            plan.warnings.append(
-                "the disk had a hybrid MBR; only its protective entry is restored, as the table was made anew")
-        }
         for region in manifest.regions {
             guard let number = region.partition, let placement = byNumber[number],
                 let partition = manifest.table.partitions.first(where: { $0.number == number })
             else {
                 // A gap goes back to its place, unless a partition lies there now, or the backup table will. The one at the
                 // end holds the old backup table: it has no business in the middle of a larger disk.
+                let isEnd = region.range.upperBound == manifest.geometry.byteCount
                 let isFree =
-                    region.range.upperBound < manifest.geometry.byteCount
-                    && region.range.upperBound <= geometry.byteCount - backupByteCount
-                    && !layout.placements.contains { $0.to.overlaps(region.range) }
-                let isRestored = isFree || isUnchanged
+                    region.range.upperBound <= geometry.byteCount - backupByteCount
+                    && !layout.placements.contains { volumes.contains($0.number) && $0.to.overlaps(region.range) }
+                let isRestored = isEnd ? isUnchanged && isSameSize : isFree || isUnchanged && isSameSize
                 plan.regionTargets.append(isRestored ? region.range.lowerBound : nil)
-                if !isRestored, region.usedByteCount > 0, region.range.upperBound < manifest.geometry.byteCount {
+                // Nor is anybody missing what stood around the boot records inside an extended partition.
+                let isInside = manifest.table.partitions.contains { !$0.isVolume && $0.range.covers(region.range) }
+                if !isRestored, region.usedByteCount > 0, !isEnd, !isInside {
                     plan.warnings.append(
                         "\(ByteText.rounded(region.range.byteCount)) between partitions, from byte "
                             + "\(region.range.lowerBound) on, are not restored: a partition lies there now")
@@ -151,7 +151,7 @@ public enum RestorePlanner {
             if region.usedByteCount == 0 { action = placement.isMoved ? "move (nothing in use)" : "nothing in use" }
             plan.items.append(
                 .init(
-                    number: number, name: partition.name, type: PartitionType.name(of: partition.typeGUID),
+                    number: number, name: partition.name, type: partition.typeName,
                     filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
                     from: placement.from, to: placement.to, usedByteCount: region.usedByteCount, action: action))
         }

@@ -107,7 +107,7 @@ struct InspectReport: Encodable {
     ) -> Volume {
         Volume(
             partition: partition?.number, name: partition?.name, typeGUID: partition?.typeGUID,
-            type: partition.map { PartitionType.name(of: $0.typeGUID) }, guid: partition?.guid,
+            type: partition?.typeName, guid: partition?.guid,
             attributes: partition?.attributes, offset: range.lowerBound, byteCount: range.byteCount,
             filesystem: filesystem, usedByteCount: used)
     }

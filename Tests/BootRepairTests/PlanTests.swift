@@ -34,7 +34,7 @@ import Testing
 
     @Test func noTable() {
         var survey = Fixture.survey(.bios)
-        survey.hasTable = false
+        survey.tableKind = .none
         let plan = BootRepair.plan(survey, options: Fixture.medium(.bios))
         #expect(plan.isEmpty)
         #expect(plan.alreadyRight == ["the disk has no partition table: there is no loader to repair"])

@@ -51,8 +51,9 @@ import Testing
         let places: [Int: ByteRange] = [
             1: table.partitions[0].range, 2: 11 * mebibyte..<117 * mebibyte, 3: 117 * mebibyte..<127 * mebibyte,
         ]
-        let made = try GPTEditor.relocate(
-            captured, to: DiskGeometry(byteCount: 128 * mebibyte), partitions: places, workFolder: scratch.path)
+        let made = try TableEditor.relocate(
+            captured, kind: .gpt, to: DiskGeometry(byteCount: 128 * mebibyte), partitions: places,
+            workFolder: scratch.path)
         let path = try write(made, scratch)
         let again = try #require(try GPTReader.read(try BlockDevice(opening: path)))
         #expect(again.condition == .intact)
@@ -73,8 +74,8 @@ import Testing
         let scratch = try ScratchFolder()
         let (captured, table) = try capture(try makeDisk(scratch))
         let places = Dictionary(uniqueKeysWithValues: table.partitions.map { ($0.number, $0.range) })
-        let made = try GPTEditor.relocate(
-            captured, to: DiskGeometry(byteCount: 48 << 20), partitions: places, workFolder: scratch.path)
+        let made = try TableEditor.relocate(
+            captured, kind: .gpt, to: DiskGeometry(byteCount: 48 << 20), partitions: places, workFolder: scratch.path)
         let again = try #require(try GPTReader.read(try BlockDevice(opening: try write(made, scratch))))
         #expect(again.condition == .intact && again.partitions == table.partitions)
     }
@@ -87,8 +88,8 @@ import Testing
         let (captured, table) = try capture(path)
         #expect(table.condition == (primary ? .primaryDamaged : .backupDamaged))
         let places = Dictionary(uniqueKeysWithValues: table.partitions.map { ($0.number, $0.range) })
-        let made = try GPTEditor.relocate(
-            captured, to: DiskGeometry(byteCount: 80 << 20), partitions: places, workFolder: scratch.path)
+        let made = try TableEditor.relocate(
+            captured, kind: .gpt, to: DiskGeometry(byteCount: 80 << 20), partitions: places, workFolder: scratch.path)
         let again = try #require(try GPTReader.read(try BlockDevice(opening: try write(made, scratch))))
         #expect(again.condition == .intact && again.partitions == table.partitions)
     }
@@ -114,7 +115,8 @@ import Testing
             ], target: geometry, policy: .grow)
         let places = Dictionary(uniqueKeysWithValues: layout.placements.map { ($0.number, $0.to) })
         #expect(layout.placements[1].isGrown == (mebibytes == 200))
-        let made = try GPTEditor.relocate(captured, to: geometry, partitions: places, workFolder: scratch.path)
+        let made = try TableEditor.relocate(
+            captured, kind: .gpt, to: geometry, partitions: places, workFolder: scratch.path)
         let again = try #require(try GPTReader.read(try BlockDevice(opening: try write(made, scratch))))
         #expect(again.condition == .intact)
         #expect(again.partitions.map(\.range) == layout.placements.map(\.to))
@@ -126,15 +128,100 @@ import Testing
         var places = Dictionary(uniqueKeysWithValues: table.partitions.map { ($0.number, $0.range) })
         places[9] = 0..<512
         #expect(throws: TableEditError.self) {
-            try GPTEditor.relocate(
-                captured, to: DiskGeometry(byteCount: 80 << 20), partitions: places, workFolder: scratch.path)
+            try TableEditor.relocate(
+                captured, kind: .gpt, to: DiskGeometry(byteCount: 80 << 20), partitions: places,
+                workFolder: scratch.path)
         }
         var blank = captured
         blank.head = [UInt8](repeating: 0, count: blank.head.count)
         blank.tail = [UInt8](repeating: 0, count: blank.tail.count)
         #expect(throws: TableEditError.self) {
-            try GPTEditor.relocate(
-                blank, to: DiskGeometry(byteCount: 80 << 20), partitions: [:], workFolder: scratch.path)
+            try TableEditor.relocate(
+                blank, kind: .gpt, to: DiskGeometry(byteCount: 80 << 20), partitions: [:], workFolder: scratch.path)
         }
+    }
+}
+
+@Suite struct GPTMovesTests {
+    /// Any layout of the same partitions in the same order, smaller and larger disks, some left out: libparted must get
+    /// there without one being in the way of another.
+    @Test func anyOrderlyMoveWorks() throws {
+        let seed = UInt64.random(in: .min ... .max)
+        var random = SeededGenerator(seed: seed)
+        for _ in 0..<12 {
+            let scratch = try ScratchFolder()
+            let count = Int.random(in: 1...8, using: &random)
+            let sizes: [UInt64] = [48 << 20, 64 << 20, 96 << 20]
+            func draw(_ byteCount: UInt64) -> [ByteRange] {
+                let first: UInt64 = 2048
+                let last = byteCount / 512 - 34
+                var cuts: Set<UInt64> = []
+                while cuts.count < count * 2 { cuts.insert(UInt64.random(in: first...last, using: &random)) }
+                let sorted = cuts.sorted()
+                return (0..<count).map { sorted[$0 * 2] * 512..<sorted[$0 * 2 + 1] * 512 }
+            }
+            let oldSize = sizes.randomElement(using: &random) ?? sizes[0]
+            let newSize = sizes.randomElement(using: &random) ?? sizes[0]
+            let (old, new) = (draw(oldSize), draw(newSize))
+            let path = scratch.path.appending("disk")
+            let file = try OwnedDescriptor.open(path, .readWrite, options: [.create], permissions: .ownerReadWrite)
+            try Files.resize(file.raw, path.string, to: oldSize)
+            let script = old.map { "start=\($0.lowerBound / 512), size=\($0.byteCount / 512), type=L" }
+            let output = try ChildProcess.run(
+                ["sfdisk", "-q", path.string], input: Array("label: gpt\n\(script.joined(separator: "\n"))\n".utf8))
+            try #require(output.succeeded, "\(output.lastWords)")
+            let disk = try BlockDevice(opening: path)
+            let table = try #require(try GPTReader.read(disk))
+            var places = Dictionary(uniqueKeysWithValues: zip(table.partitions, new).map { ($0.number, $1) })
+            if count > 1, Bool.random(using: &random) { places[Int.random(in: 1...count, using: &random)] = nil }
+            let made = try TableEditor.relocate(
+                try CapturedTable(reading: disk, table: table), kind: .gpt, to: DiskGeometry(byteCount: newSize),
+                partitions: places, workFolder: scratch.path)
+            let target = MemoryDisk(byteCount: Int(newSize))
+            try target.writeBytes(made.head, at: 0)
+            try target.writeBytes(made.tail, at: made.tailOffset)
+            let again = try #require(try GPTReader.read(target), "seed \(seed)")
+            let kept = table.partitions.filter { places[$0.number] != nil }
+            #expect(again.condition == .intact && again.partitions.map(\.guid) == kept.map(\.guid), "seed \(seed)")
+            #expect(again.partitions.map(\.range) == kept.map { places[$0.number] }, "seed \(seed)")
+        }
+    }
+
+    /// libparted makes a plain protective MBR of a hybrid one.
+    @Test func aHybridMBRFollowsItsPartitions() throws {
+        let scratch = try ScratchFolder()
+        let path = scratch.path.appending("disk")
+        let file = try OwnedDescriptor.open(path, .readWrite, options: [.create], permissions: .ownerReadWrite)
+        try Files.resize(file.raw, path.string, to: 64 << 20)
+        for arguments in [
+            ["-n", "1:2048:+8M", "-n", "2:0:+8M", "-n", "3:0:+8M"], ["--hybrid=2:3"],
+        ] {
+            let output = try ChildProcess.run(["sgdisk"] + arguments + [path.string])
+            try #require(output.succeeded, "\(output.text)\(output.errorText)")
+        }
+        let disk = try BlockDevice(opening: path)
+        let table = try #require(try GPTReader.read(disk))
+        let captured = try CapturedTable(reading: disk, table: table)
+        try #require(HybridMBR.isHybrid(captured.head))
+        let mebibyte: UInt64 = 1 << 20
+        let places = [1: mebibyte..<9 * mebibyte, 2: 30 * mebibyte..<38 * mebibyte, 3: 40 * mebibyte..<90 * mebibyte]
+        let made = try TableEditor.relocate(
+            captured, kind: .gpt, to: DiskGeometry(byteCount: 128 << 20), partitions: places, workFolder: scratch.path)
+        let target = MemoryDisk(byteCount: 128 << 20)
+        try target.writeBytes(made.head, at: 0)
+        try target.writeBytes(made.tail, at: made.tailOffset)
+        let again = try #require(try GPTReader.read(target))
+        #expect(again.condition == .intact && again.partitions.map(\.range) == [1, 2, 3].map { places[$0] })
+        // By another's reading: the GPT is valid, and the MBR names partitions 2 and 3 at their new places.
+        let result = scratch.path.appending("result")
+        let copy = try OwnedDescriptor.open(result, .readWrite, options: [.create], permissions: .ownerReadWrite)
+        try copy.raw.writeAll(toAbsoluteOffset: 0, target.bytes)
+        let check = try ChildProcess.run(["sgdisk", "-v", result.string])
+        #expect(check.text.contains("No problems found"), "\(check.text)")
+        let entries = stride(from: 446, to: 510, by: 16).map { at in
+            (made.head[at + 4], (try? made.head.littleEndian(UInt32.self, at: at + 8)) ?? 0)
+        }
+        let named = entries.filter { $0.0 != 0xEE && $0.0 != 0 }.map { UInt64($0.1) * 512 }
+        #expect(named == [30 * mebibyte, 40 * mebibyte])
     }
 }

@@ -10,7 +10,7 @@ import TestSupport
 
 @testable import Imaging
 
-/// A small disk with a GPT made by sfdisk, random contents, and maps that are known because they are made up.
+/// A small disk with a table made by sfdisk, random contents, and maps that are known because they are made up.
 struct MadeUpDisk {
     let bytes: [UInt8]
     var header: ImageHeader
@@ -19,25 +19,36 @@ struct MadeUpDisk {
     static let byteCount = 12 << 20
     static let mebibyte: UInt64 = 1 << 20
 
-    init(seed: UInt64, allUsed: Bool = false) throws {
+    static let gpt = """
+        label: gpt
+        start=2048, size=6144, type=L, name="one"
+        start=8192, size=4096, type=S, name="two"
+
+        """
+    /// One primary and two logical partitions.
+    static let mbr = """
+        label: dos
+        start=2048, size=4096, type=83, bootable
+        start=6144, size=14336, type=5
+        start=8192, size=4096, type=83
+        start=14336, size=4096, type=82
+
+        """
+
+    init(seed: UInt64, allUsed: Bool = false, table script: String = gpt) throws {
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk")
         let file = try OwnedDescriptor.open(path, .readWrite, options: [.create], permissions: .ownerReadWrite)
         try Files.resize(file.raw, path.string, to: UInt64(Self.byteCount))
-        let script = """
-            label: gpt
-            start=2048, size=6144, type=L, name="one"
-            start=8192, size=4096, type=S, name="two"
-
-            """
         let output = try ChildProcess.run(["sfdisk", "-q", path.string], input: Array(script.utf8))
         guard output.succeeded else { throw MadeUpError(text: output.lastWords) }
         let device = try BlockDevice(opening: path)
-        guard let table = try GPTReader.read(device) else { throw MadeUpError(text: "no table") }
+        let table = try PartitionTableReader.read(device)
+        guard !table.partitions.isEmpty else { throw MadeUpError(text: "no table") }
         var bytes = try device.readBytes(at: 0, count: Self.byteCount)
         var volumes: [VolumeSurvey] = []
-        for partition in table.partitions {
+        for partition in table.partitions where partition.isVolume {
             var map = AllocationMap(byteCount: partition.range.byteCount)
             for _ in 0..<12 {
                 let start = UInt64.random(in: 0..<partition.range.byteCount / 512, using: &random) * 512
@@ -55,14 +66,13 @@ struct MadeUpDisk {
                     allocation: map))
         }
         // Boot code, and something between the table and the first partition.
-        bytes[0] = 0xEB
+        if table.kind == .gpt { bytes[0] = 0xEB }
         bytes[700_000] = 0x42
         self.bytes = bytes
         let disk = MemoryDisk(bytes)
         let survey = DiskSurvey(
             identity: DiskIdentity(path: "made-up"), geometry: DiskGeometry(byteCount: UInt64(Self.byteCount)),
-            table: table,
-            volumes: volumes)
+            table: table, volumes: volumes.sorted { $0.range.lowerBound < $1.range.lowerBound })
         header =
             CapturePlanner.plan(
                 survey, tableBytes: try CapturedTable(reading: disk, table: table),

@@ -51,6 +51,25 @@ import Testing
         #expect(target.bytes == made.bytes, "seed \(seed)")
     }
 
+    /// An MBR with its boot records: the same size to the bit, a larger and a smaller disk with the same table.
+    @Test(arguments: [12, 20, 11]) func anMBRComesBack(mebibytes: Int) throws {
+        let scratch = try ScratchFolder()
+        let image = scratch.path.appending("image")
+        let made = try MadeUpDisk(seed: seed, allUsed: true, table: MadeUpDisk.mbr)
+        _ = try made.capture(to: image)
+        let target = MemoryDisk((0..<mebibytes << 20).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ 1) })
+        let plan = try made.plan(targetByteCount: mebibytes << 20)
+        #expect(plan.tableIsUnchanged && plan.items.map(\.number) == [1, 5, 6])
+        let (executor, _) = try restore(image, onto: target, plan: plan, options: .init(verify: true))
+        #expect(executor.state == .complete)
+        // Behind the last partition only a disk of the same size gets the same bytes.
+        let bytes = target.bytes
+        let wrong = (0..<(mebibytes == 12 ? 12 : 9) << 20).first { bytes[$0] != made.bytes[$0] }
+        #expect(wrong == nil, "seed \(seed)")
+        let table = try #require(try MBRReader.read(target))
+        #expect(table.partitions == made.header.manifest.table.partitions)
+    }
+
     @Test func theImageIsAZstdFileOfTheRawDisk() throws {
         let scratch = try ScratchFolder()
         let image = scratch.path.appending("image")

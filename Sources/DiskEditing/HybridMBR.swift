@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+
+/// The MBR of a GPT disk that names some of its partitions a second time, for systems that know no GPT. libparted makes
+/// a plain protective one of it whenever it writes the table.
+enum HybridMBR {
+    /// Whether the protective MBR (UEFI 2.10 §5.2.3: one entry, of type 0xEE) has partitions beside its own entry.
+    static func isHybrid(_ head: [UInt8]) -> Bool {
+        entries(head).contains { $0.type != 0 && $0.type != 0xEE && $0.count != 0 }
+    }
+
+    /// The front of a table with the captured MBR's partitions in it, where they lie now.
+    ///
+    /// An entry that names no partition of the table, or one that cannot be named in 32 bits any more, is left out.
+    static func reapplied(
+        _ captured: [UInt8], onto made: [UInt8], old: PartitionTable, places: [Int: ByteRange], sectorSize: Int
+    ) -> [UInt8] {
+        guard isHybrid(captured), made.count >= 512, captured.count >= 512 else { return made }
+        let unit = UInt64(sectorSize)
+        var head = made
+        var firstPlace = UInt64.max
+        var kept: [Int: (start: UInt32, count: UInt32)] = [:]
+        for (index, entry) in entries(captured).enumerated() where entry.type != 0 && entry.type != 0xEE {
+            let range = UInt64(entry.start) * unit..<(UInt64(entry.start) + UInt64(entry.count)) * unit
+            guard let partition = old.partitions.first(where: { $0.range == range }),
+                let place = places[partition.number], let start = UInt32(exactly: place.lowerBound / unit),
+                let count = UInt32(exactly: place.byteCount / unit)
+            else { continue }
+            kept[index] = (start, count)
+            firstPlace = min(firstPlace, UInt64(start))
+        }
+        guard !kept.isEmpty else { return made }
+        for (index, entry) in entries(captured).enumerated() {
+            let at = 446 + index * 16
+            let bytes = captured[at..<at + 16]
+            head.replaceSubrange(at..<at + 16, with: repeatElement(0, count: 16))
+            if let place = kept[index] {
+                head.replaceSubrange(at..<at + 16, with: bytes)
+                head.setLittleEndian(place.start, at: at + 8)
+                head.setLittleEndian(place.count, at: at + 12)
+            } else if entry.type == 0xEE {
+                head.replaceSubrange(at..<at + 16, with: bytes)
+                // The one in front covers the table, up to the first partition that is named beside it.
+                if entry.start == 1 {
+                    head.setLittleEndian(UInt32(clamping: firstPlace - 1), at: at + 12)
+                }
+            }
+        }
+        return head
+    }
+
+    /// UEFI 2.10 §5.2.1, table 5-2: type at 4, StartingLBA at 8, SizeInLBA at 12.
+    private static func entries(_ head: [UInt8]) -> [(type: UInt8, start: UInt32, count: UInt32)] {
+        stride(from: 446, to: 510, by: 16).compactMap { at in
+            guard let type: UInt8 = try? head.littleEndian(at: at + 4),
+                let start: UInt32 = try? head.littleEndian(at: at + 8),
+                let count: UInt32 = try? head.littleEndian(at: at + 12)
+            else { return nil }
+            return (type, start, count)
+        }
+    }
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+
+/// The field of a FAT's or an NTFS's boot sector that says how many sectors lie in front of its partition: boot code that
+/// BIOS starts goes by it, so it follows a partition that moves.
+enum HiddenSectors {
+    /// Microsoft FAT specification 1.03, §3.1: BPB_HiddSec; NTFS has the same field at the same place.
+    private static let field = 0x1C
+
+    /// Where copies of the boot sector stand in a volume, in bytes: the first sector, and the backup that the format
+    /// has.
+    static func bootSectors(_ first: [UInt8], _ filesystem: FilesystemInfo, volumeByteCount: UInt64) -> [UInt64] {
+        guard first.count >= 512, let bytesPerSector: UInt16 = try? first.littleEndian(at: 11), bytesPerSector >= 512
+        else { return [] }
+        var places: [UInt64] = [0]
+        switch filesystem.kind {
+        case .fat32:
+            // §3.3: BPB_BkBootSec; 0 and 0xFFFF are none.
+            if let sector: UInt16 = try? first.littleEndian(at: 50), sector != 0, sector != .max {
+                places.append(UInt64(sector) * UInt64(bytesPerSector))
+            }
+        case .fat12, .fat16: break
+        case .ntfs:
+            // The sector behind the last one that the volume counts (total sectors, at 40).
+            if let sectors: UInt64 = try? first.littleEndian(at: 40),
+                case let (place, overflow) = sectors.multipliedReportingOverflow(by: UInt64(bytesPerSector)), !overflow
+            {
+                places.append(place)
+            }
+        default: return []
+        }
+        return places.filter { volumeByteCount >= 512 && $0 <= volumeByteCount - 512 }
+    }
+
+    /// A boot sector with the field put right for a partition that moved; `nil` where it said something else than the old
+    /// place (a logical partition counts from its boot record, many tools write 0): that stays.
+    static func moved(_ sector: [UInt8], from: UInt64, to: UInt64, sectorSize: Int) -> [UInt8]? {
+        let unit = UInt64(max(1, sectorSize))
+        guard sector.count >= 512, let signature: UInt16 = try? sector.littleEndian(at: 510), signature == 0xAA55,
+            let old: UInt32 = try? sector.littleEndian(at: field), UInt64(old) == from / unit,
+            let new = UInt32(exactly: to / unit)
+        else { return nil }
+        var result = sector
+        result.setLittleEndian(new, at: field)
+        return result
+    }
+}
