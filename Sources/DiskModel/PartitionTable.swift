@@ -82,8 +82,14 @@ extension PartitionTable {
         let sector = UInt64(max(512, geometry.logicalSectorSize))
         let reserved = geometry.byteCount - min(usable.upperBound, geometry.byteCount)
         guard condition == .backupDamaged else { return reserved }
-        let entries = (UInt64(max(0, entryCount)) * 128 + sector - 1) / sector * sector
-        return min(reserved, entries + sector)
+        return min(reserved, entryByteCount(inSectorsOf: sector) + sector)
+    }
+
+    /// The length of a GPT's entries (128 bytes each) in whole sectors, in bytes.
+    func entryByteCount(inSectorsOf sector: UInt64) -> UInt64 {
+        // More than the format can count (32 bits) is no count.
+        let byteCount = UInt64(min(max(0, entryCount), Int(UInt32.max))) * 128
+        return byteCount.roundedUp(toMultipleOf: sector) ?? byteCount
     }
 }
 

@@ -164,7 +164,8 @@ public enum RestorePlanner {
         let manifest = header.manifest
         guard geometry.byteCount >= manifest.geometry.byteCount else {
             throw .refused(
-                "\(LayoutError(leastByteCount: manifest.geometry.byteCount, targetByteCount: geometry.byteCount))")
+                "\(LayoutError.tooSmall(.init(leastByteCount: manifest.geometry.byteCount, targetByteCount: geometry.byteCount)))"
+            )
         }
         var plan = RestorePlan(
             imageUUID: manifest.imageUUID, target: target, geometry: geometry, policy: policy, items: [],
@@ -175,7 +176,7 @@ public enum RestorePlanner {
             var to = region.range
             var action = "restore"
             let isWhole = region.kind == .disk && region.range == 0..<manifest.geometry.byteCount
-            if isWhole, manifest.table.kind == .none, policy == .grow, let filesystem = region.filesystem,
+            if isWhole, manifest.table.kind == .none, policy != .keep, let filesystem = region.filesystem,
                 filesystem.isExt, LayoutPlanner.fills(filesystem, region.range),
                 geometry.byteCount > manifest.geometry.byteCount
             {

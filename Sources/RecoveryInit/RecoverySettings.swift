@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+public import DiskModel
 
 /// What an unattended medium was told to do.
 public struct RecoverySettings: Equatable, Sendable {
@@ -17,7 +18,7 @@ public struct RecoverySettings: Equatable, Sendable {
         /// Which disk it goes to.
         public var target: DiskSelector
         /// How the partitions are laid out; `nil` leaves that to `reforge restore`.
-        public var layout: Layout?
+        public var layout: LayoutPolicy?
         /// The image id, or the first 8 or more digits of it, lower case; `nil` takes any image.
         public var imageID: String?
         /// Whether what was written is read back.
@@ -27,7 +28,8 @@ public struct RecoverySettings: Equatable, Sendable {
 
         /// Describes a restore.
         public init(
-            image: Location, target: DiskSelector, layout: Layout? = nil, imageID: String? = nil, verify: Bool = false,
+            image: Location, target: DiskSelector, layout: LayoutPolicy? = nil, imageID: String? = nil,
+            verify: Bool = false,
             repairsBoot: Bool = true
         ) {
             self.image = image
@@ -37,14 +39,6 @@ public struct RecoverySettings: Equatable, Sendable {
             self.verify = verify
             self.repairsBoot = repairsBoot
         }
-    }
-
-    /// Sizes of partitions on the target.
-    public enum Layout: String, Equatable, Sendable, CaseIterable {
-        /// As captured.
-        case keep
-        /// The last growable one takes what there is.
-        case grow
     }
 
     /// What follows a job that succeeded.
@@ -118,7 +112,7 @@ public struct RecoverySettings: Equatable, Sendable {
             do { return try body(text) } catch { throw refuse("\(prefix)\(key): \(error.message)") }
         }
         let finish: Finish? = try choice("finish")
-        let layout: Layout? = try choice("layout")
+        let layout: LayoutPolicy? = try choice("layout")
         if values["restore"] != nil, values["capture"] != nil {
             throw refuse("\(prefix)restore and \(prefix)capture exclude each other")
         }

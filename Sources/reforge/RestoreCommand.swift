@@ -37,7 +37,10 @@ struct RestoreCommand: ParsableCommand {
         help: "An image, a snapshot (REPO@latest, REPO@HOST/latest, REPO@ID, REPO@TIME), or - for standard input.")
     var image: String
     @Argument(help: "The target: a block device, or a raw image file whose length is the disk's size.") var disk: String
-    @Option(help: "keep: sizes as captured. grow: the last partition that can grow takes what the target adds.")
+    @Option(
+        help:
+            "keep: sizes as captured. grow: the last partition that can grow takes what the target adds. proportional: all that can grow share it."
+    )
     var layout = LayoutPolicy.grow
     @Flag(help: "Print the plan and write nothing.") var dryRun = false
     @Flag(help: "Do not ask.") var yes = false

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import Codecs
+import DiskModel
 import ImageStore
 import Imaging
 
@@ -11,13 +12,8 @@ struct ByteSize: ExpressibleByArgument, Equatable {
     init(byteCount: UInt64) { self.byteCount = byteCount }
 
     init?(argument: String) {
-        guard let last = argument.last else { return nil }
-        let units: [Character: UInt64] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40]
-        let unit = units[Character(last.uppercased())]
-        guard let number = UInt64(unit == nil ? argument[...] : argument.dropLast()) else { return nil }
-        let (product, overflow) = number.multipliedReportingOverflow(by: unit ?? 1)
-        guard !overflow else { return nil }
-        byteCount = product
+        guard let byteCount = SizeText.parse(argument) else { return nil }
+        self.byteCount = byteCount
     }
 
     var defaultValueDescription: String { "\(byteCount >> 20)M" }

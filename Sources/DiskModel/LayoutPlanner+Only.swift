@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// How one partition goes into an existing one.
+public struct OnlyLayout: Codable, Equatable, Sendable {
+    /// Its way: from its place in the image to the whole of the existing partition.
+    public var placement: DiskLayout.Placement
+    /// Whether its filesystem is to grow to the end of the existing partition.
+    public var growsToFill: Bool
+    /// Whether its filesystem has to shrink to fit.
+    public var shrinksToFit: Bool
+    /// What a person should know.
+    public var remarks: [String]
+}
+
+extension LayoutPlanner {
+    /// One partition of an image onto one that exists on the target; everything else there stays as it is.
+    /// - Parameters:
+    ///   - number: its number in the captured table.
+    ///   - table: the captured table.
+    ///   - ability: what its content allows; `nil` where nothing is known: then it fits where it has its length.
+    ///   - existing: the table on the target.
+    ///   - existingNumber: the partition there; `nil` for the same number.
+    ///   - policy: `keep` leaves the filesystem's size as it is.
+    ///   - mayShrink: whether a filesystem may be made smaller.
+    /// - Throws: `LayoutError` where either table lacks the partition, or the existing one is too small.
+    public static func planOnly(
+        _ number: Int, of table: PartitionTable, ability: PartitionAbility?, onto existing: PartitionTable,
+        existingNumber: Int? = nil, policy: LayoutPolicy = .grow, mayShrink: Bool = false
+    ) throws(LayoutError) -> OnlyLayout {
+        let from = try volume(number, of: table, "the image")
+        let to = try volume(existingNumber ?? number, of: existing, "the target")
+        let length = from.range.byteCount
+        let canShrink = mayShrink && ability?.canShrink == true
+        let least = canShrink ? ability?.leastByteCount ?? length : max(length, ability?.leastByteCount ?? 0)
+        guard to.range.byteCount >= least else {
+            let reason = ability?.reason.map { ": \($0)" } ?? ""
+            throw .wish(
+                "partition \(to.number) of the target has \(to.range.byteCount) bytes "
+                    + "(\(ByteText.rounded(to.range.byteCount))), and partition \(number) of the image needs \(least) "
+                    + "(\(ByteText.rounded(least)))\(reason)")
+        }
+        let isLarger = to.range.byteCount > length
+        let grows = isLarger && policy != .keep && ability?.canGrow == true
+        var only = OnlyLayout(
+            placement: .init(number: to.number, from: from.range, to: to.range), growsToFill: grows,
+            shrinksToFit: to.range.byteCount < length, remarks: [])
+        if isLarger, !grows {
+            only.remarks.append(
+                "partition \(to.number) of the target is \(ByteText.rounded(to.range.byteCount - length)) larger than what "
+                    + "is restored there, and that keeps its size")
+        }
+        if from.typeGUID != to.typeGUID {
+            only.remarks.append(
+                "partition \(to.number) of the target stays one for \(PartitionType.name(of: to.typeGUID)) in its table; in "
+                    + "the image it was one for \(PartitionType.name(of: from.typeGUID))")
+        }
+        return only
+    }
+
+    private static func volume(
+        _ number: Int, of table: PartitionTable, _ place: String
+    ) throws(LayoutError) -> Partition {
+        guard let partition = table.partitions.first(where: { $0.number == number }) else {
+            throw .wish("\(place) has no partition \(number)")
+        }
+        guard partition.isVolume else {
+            throw .wish("partition \(number) of \(place) is an extended partition: it only holds others")
+        }
+        return partition
+    }
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+
+// How lengths follow the room: growing, shrinking.
+extension LayoutSolver {
+    /// The layout where everything fits as captured or wished, and something may grow.
+    /// - Parameters:
+    ///   - row: settled where everything fits.
+    ///   - starts: where that is.
+    func grown(_ parts: [Part], _ row: PartitionRow, _ starts: [UInt64], _ bases: [UInt64]) -> DiskLayout {
+        var lengths = bases
+        var remarks: [String] = []
+        let added = targetEnd > source.byteCount ? targetEnd - source.byteCount : 0
+        let hasFreed =
+            request.wishes.values.contains(.drop) || parts.contains { !$0.isRest && $0.base < $0.captured }
+        let growing = parts.indices.filter { parts[$0].growsByPolicy }
+        if let rest = parts.firstIndex(where: \.isRest) {
+            lengths[rest] = longest(rest, parts, row, lengths)
+        } else if request.policy != .keep, added > 0 || hasFreed {
+            if let last = growing.last {
+                if request.policy == .proportional { share(among: growing, row, &lengths) }
+                lengths[last] = longest(last, parts, row, lengths)
+            } else if added > 0 {
+                remarks.append("no partition can grow: \(ByteText.rounded(added)) of the target stay free")
+            }
+        }
+        if added > 0, targetEnd > row.limit, row.limit == reach.roundedDown(toMultipleOf: unit) {
+            remarks.append(
+                "\(ByteText.rounded(targetEnd - row.limit)) at the end of the target stay unused: an MBR with sectors of "
+                    + "\(unit) bytes reaches \(ByteText.rounded(reach))")
+        }
+        guard let grownStarts = row.place(lengths) else {
+            return layout(parts, row, bases, starts, remarks: remarks)
+        }
+        return layout(parts, row, lengths, grownStarts, remarks: remarks)
+    }
+
+    /// The largest length that a partition can have with the others as they are: up to a boundary of the alignment.
+    private func longest(_ index: Int, _ parts: [Part], _ row: PartitionRow, _ lengths: [UInt64]) -> UInt64 {
+        guard let start = row.earliest(lengths)?[index], let end = row.end(of: index, lengths) else {
+            return lengths[index]
+        }
+        let aligned = end.roundedDown(toMultipleOf: row.alignment)
+        guard aligned > start else { return lengths[index] }
+        return max(lengths[index], min(aligned - start, reach))
+    }
+
+    /// Gives each of some partitions its share, by its size, of the most that fits.
+    private func share(among growing: [Int], _ row: PartitionRow, _ lengths: inout [UInt64]) {
+        let bases = lengths
+        let total = growing.reduce(into: UInt128(0)) { $0 += UInt128(bases[$1]) }
+        func shared(_ boundaries: UInt64) -> [UInt64]? {
+            var lengths = bases
+            for index in growing {
+                let share = UInt64(UInt128(boundaries) * UInt128(bases[index]) / total)
+                let (bytes, overflow) = share.multipliedReportingOverflow(by: row.alignment)
+                let (length, tooLong) = bases[index].addingReportingOverflow(bytes)
+                guard !overflow, !tooLong else { return nil }
+                lengths[index] = min(length, max(reach, bases[index]))
+            }
+            return row.fits(lengths) ? lengths : nil
+        }
+        lengths = mostThatFits(row.limit / row.alignment, shared) ?? bases
+    }
+
+    /// The value of `attempt` for the largest count up to `most` for which it has one; it must have one for all below too.
+    private func mostThatFits(_ most: UInt64, _ attempt: (UInt64) -> [UInt64]?) -> [UInt64]? {
+        guard var best = attempt(0) else { return nil }
+        var low: UInt64 = 0
+        var high = most
+        while low < high {
+            let middle = low + (high - low + 1) / 2
+            if let lengths = attempt(middle) {
+                best = lengths
+                low = middle
+            } else {
+                high = middle - 1
+            }
+        }
+        return best
+    }
+
+    /// Lengths for a target with too little room; `nil` where the least lengths do not fit either.
+    func shrunk(_ parts: [Part], _ row: PartitionRow) -> [UInt64]? {
+        let shrinkable = parts.indices.filter { parts[$0].least < parts[$0].base }
+        let rest = shrinkable.filter { parts[$0].isRest }
+        let last = shrinkable.last { parts[$0].growsByPolicy }.map { [$0] } ?? []
+        let others = shrinkable.filter { !rest.contains($0) && !last.contains($0) }
+        let groups = [
+            rest, last, others.filter { !parts[$0].isSpecial }, others.filter { parts[$0].isSpecial },
+        ]
+        var lengths = parts.map(\.base)
+        if row.fits(lengths) { return lengths }
+        for group in groups where !group.isEmpty {
+            var attempt = lengths
+            for index in group { attempt[index] = parts[index].least }
+            if row.fits(attempt) { return eased(group, parts, row, attempt) }
+            lengths = attempt
+        }
+        return nil
+    }
+
+    /// Gives back to those that were shrunk to their least what is not needed, each by its share of what it gave.
+    private func eased(_ group: [Int], _ parts: [Part], _ row: PartitionRow, _ least: [UInt64]) -> [UInt64] {
+        var lengths = least
+        if group.count > 1 {
+            let total = group.reduce(into: UInt128(0)) { $0 += UInt128(parts[$1].base - parts[$1].least) }
+            lengths =
+                mostThatFits(UInt64(clamping: total / UInt128(row.alignment))) { boundaries in
+                    var lengths = least
+                    for index in group {
+                        let given = parts[index].base - parts[index].least
+                        let share = UInt64(UInt128(boundaries) * UInt128(given) / total)
+                        // No overflow: the share is at most what it gave.
+                        lengths[index] = min(parts[index].base, least[index] + share * row.alignment)
+                    }
+                    return row.fits(lengths) ? lengths : nil
+                } ?? least
+        }
+        for index in group.reversed() {
+            lengths[index] = min(parts[index].base, longest(index, parts, row, lengths))
+        }
+        return lengths
+    }
+
+    // MARK: Refusals
+
+    /// What is wrong with the wishes themselves, whatever the target.
+    func checkWishes() throws(LayoutError) {
+        let numbers = Set(table.partitions.map(\.number))
+        for number in request.wishes.keys.sorted() where !numbers.contains(number) {
+            throw .wish(
+                "the image has no partition \(number); it has \(numbers.sorted().map(String.init).joined(separator: ", "))"
+            )
+        }
+        for partition in table.partitions where !partition.isVolume && request.wishes[partition.number] != nil {
+            throw .wish(
+                "partition \(partition.number) is the extended partition: it follows the logical ones inside, so wishes are for those"
+            )
+        }
+        let rest = request.wishes.filter { $0.value == .rest }.keys.sorted()
+        if rest.count > 1 {
+            throw .wish("the partitions \(rest[0]) and \(rest[1]) cannot both have the rest")
+        }
+        let volumes = table.partitions.filter(\.isVolume)
+        if !volumes.isEmpty, volumes.allSatisfy({ request.wishes[$0.number] == .drop }) {
+            throw .wish("every partition is dropped: nothing would be restored")
+        }
+    }
+
+    /// Why the target is too small, and what would do.
+    func shortage(_ parts: [Part]) -> LayoutError {
+        let wished = parts.indices.filter { index in
+            if case .size = request.wishes[parts[index].partition.number] { true } else { false }
+        }
+        guard let least = leastByteCount(parts) else {
+            return .table(
+                "the partitions do not fit a target of any size: an MBR with sectors of \(unit) bytes reaches "
+                    + ByteText.rounded(reach))
+        }
+        var free = parts
+        for index in free.indices where !free[index].isHead { free[index].least = free[index].leastOfContent }
+        let shrinking = leastByteCount(free)
+        var shortage = LayoutError.Shortage(
+            leastByteCount: least, targetByteCount: target.byteCount,
+            leastWithShrinking: shrinking.flatMap { $0 < least ? $0 : nil })
+        for partition in table.partitions {
+            guard let part = parts.first(where: { $0.partition.number == partition.number }), !part.isHead else {
+                continue
+            }
+            shortage.parts.append(
+                .init(
+                    number: partition.number, name: name(part), byteCount: partition.range.byteCount,
+                    leastByteCount: part.least == part.captured ? partition.range.byteCount : part.least,
+                    reason: part.requestReason ?? abilities[partition.number]?.reason))
+        }
+        // A wish that could be met with less: the last one that is to blame alone.
+        for index in wished.reversed() {
+            var relaxed = parts
+            let ability = abilities[parts[index].partition.number]
+            let asked = (ability?.leastByteCount ?? 0).roundedUp(toMultipleOf: unit) ?? .max
+            relaxed[index].least = ability?.canShrink == true ? max(asked, unit) : max(parts[index].captured, asked)
+            let row = makeRow(relaxed, mayShrink: true)
+            let lengths = relaxed.map(\.least)
+            guard row.fits(lengths), let start = row.earliest(lengths)?[index], let end = row.end(of: index, lengths)
+            else { continue }
+            let most = (end - start).roundedDown(toMultipleOf: unit)
+            return .wishTooLarge(
+                number: parts[index].partition.number, mostByteCount: most, shortage: shortage)
+        }
+        return .tooSmall(shortage)
+    }
+
+    /// The least size of a target that would do; `nil` where the table does not reach so far.
+    private func leastByteCount(_ parts: [Part]) -> UInt64? {
+        let ends = [
+            makeRow(parts, mayShrink: false).leastEnd(parts.map(\.base)),
+            makeRow(parts, mayShrink: true).leastEnd(parts.map(\.least)),
+        ].compactMap { $0 }.filter { $0 <= reach }
+        let sizes = ends.compactMap { end -> UInt64? in
+            let (size, overflow) = end.addingReportingOverflow(backupByteCount)
+            return overflow ? nil : size
+        }
+        return (sizes + [capturedByteCount(parts)].compactMap { $0 }).min()
+    }
+}

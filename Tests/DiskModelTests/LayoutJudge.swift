@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+
+@testable import DiskModel
+
+/// What must be true of every layout, worked out apart from the planner.
+struct LayoutJudge {
+    let question: RandomLayoutCase
+    let layout: DiskLayout
+    let unit: UInt64
+    let alignment: UInt64
+    private let partitions: [Int: Partition]
+
+    init(_ question: RandomLayoutCase, _ layout: DiskLayout) {
+        self.question = question
+        self.layout = layout
+        unit = UInt64(question.target.logicalSectorSize)
+        alignment = question.target.partitionAlignment
+        partitions = Dictionary(uniqueKeysWithValues: question.table.partitions.map { ($0.number, $0) })
+    }
+
+    private var isMBR: Bool { question.table.kind == .mbr }
+    private var entries: UInt64 { (UInt64(question.table.entryCount) * 128 + unit - 1) / unit * unit }
+    /// Where partitions must end.
+    var limit: UInt64 {
+        let whole = question.target.byteCount / unit * unit
+        return isMBR ? isIdentity ? whole : min(whole, UInt64(UInt32.max) * unit) : whole - entries - unit
+    }
+
+    private func rounded(_ byteCount: UInt64) -> UInt64 { (byteCount + unit - 1) / unit * unit }
+    private func role(_ placement: DiskLayout.Placement) -> Partition.MBREntry.Role? {
+        partitions[placement.number]?.mbr?.role
+    }
+
+    /// What is wrong; empty where nothing is.
+    func failures() -> [String] { placeFailures() + lengthFailures() + extendedFailures() }
+
+    private func placeFailures() -> [String] {
+        var failures: [String] = []
+        let volumes = layout.placements.filter { role($0) != .extended }.sorted { $0.to.lowerBound < $1.to.lowerBound }
+        for (first, second) in zip(volumes, volumes.dropFirst()) {
+            if first.to.upperBound > second.to.lowerBound {
+                failures.append("\(first.number) overlaps \(second.number)")
+            }
+            if first.from.lowerBound > second.from.lowerBound { failures.append("order") }
+        }
+        let firstStart = question.table.partitions.map(\.range.lowerBound).min() ?? 0
+        let front = max(isMBR ? unit : 2 * unit + entries, min(firstStart, 16 << 20))
+        for placement in layout.placements {
+            let to = placement.to
+            if partitions[placement.number]?.range != placement.from { failures.append("another from") }
+            if to.upperBound > limit || to.lowerBound < front { failures.append("\(placement.number) outside") }
+            if to.lowerBound % unit != 0 || to.upperBound % unit != 0 { failures.append("sector") }
+            if placement.isMoved, to.lowerBound % alignment != 0 { failures.append("\(placement.number) not aligned") }
+            if isMBR, !isIdentity, to.lowerBound / unit > UInt64(UInt32.max) || to.byteCount / unit > UInt64(UInt32.max)
+            {
+                failures.append("\(placement.number) not in 32 bits")
+            }
+        }
+        return failures
+    }
+
+    private func lengthFailures() -> [String] {
+        var failures: [String] = []
+        let isKeep = question.request.policy == .keep
+        for partition in question.table.partitions where partition.isVolume {
+            let number = partition.number
+            let wish = question.request.wishes[number]
+            guard let placement = layout.placements.first(where: { $0.number == number }) else {
+                if wish != .drop { failures.append("\(number) is missing") }
+                continue
+            }
+            let length = placement.to.byteCount
+            let captured = rounded(partition.range.byteCount)
+            let ability = question.abilities[number]
+            let least = rounded(ability?.leastByteCount ?? 0)
+            if length < least || length == 0 { failures.append("\(number) is below its least") }
+            if ability?.canShrink != true, length < captured { failures.append("\(number) was made smaller") }
+            switch wish {
+            case .drop: failures.append("\(number) was to be dropped")
+            case .keep: if length != captured { failures.append("\(number) was to keep its size") }
+            case .size(let wished): if length != rounded(wished) { failures.append("\(number) was wished otherwise") }
+            case .rest:
+                if gap(behind: placement) >= alignment + unit { failures.append("\(number) has not all the rest") }
+            case nil:
+                let base = max(captured, least)
+                if isKeep, length != base { failures.append("\(number) was to keep its size by policy") }
+                if length > base, ability?.canGrow != true { failures.append("\(number) grew and cannot") }
+            }
+        }
+        return failures + growthFailures()
+    }
+
+    /// The free bytes between a partition and what follows.
+    private func gap(behind placement: DiskLayout.Placement) -> UInt64 {
+        let next = layout.placements.map(\.to.lowerBound).filter { $0 >= placement.to.upperBound }.min() ?? limit
+        return min(next, limit) - placement.to.upperBound
+    }
+
+    private func growthFailures() -> [String] {
+        var failures: [String] = []
+        let grown = layout.placements.filter { placement in
+            guard role(placement) != .extended, question.request.wishes[placement.number] == nil else { return false }
+            let least = rounded(question.abilities[placement.number]?.leastByteCount ?? 0)
+            return placement.to.byteCount > max(rounded(placement.from.byteCount), least)
+        }.sorted { $0.to.lowerBound < $1.to.lowerBound }
+        guard let last = grown.last else { return [] }
+        if question.request.wishes.values.contains(.rest) { failures.append("grew beside one that takes the rest") }
+        if question.request.policy == .grow, grown.count > 1 { failures.append("several grown") }
+        if gap(behind: last) >= alignment + unit,
+            isMBR == false || last.to.byteCount < UInt64(UInt32.max) * unit - alignment
+        {
+            failures.append("\(last.number) left room")
+        }
+        // Shares: each as its size, but for less than one boundary, and for the last, which may have more.
+        let extras = grown.map { placement -> (base: Double, extra: Double) in
+            let least = rounded(question.abilities[placement.number]?.leastByteCount ?? 0)
+            let base = max(rounded(placement.from.byteCount), least)
+            return (Double(base), Double(placement.to.byteCount - base))
+        }
+        for (index, first) in extras.dropLast().enumerated() {
+            for second in extras.dropFirst(index + 1) {
+                let step = Double(alignment) * 1.001
+                if (first.extra - step) / first.base > (second.extra + step) / second.base {
+                    failures.append("not by size")
+                }
+            }
+        }
+        return failures
+    }
+
+    private func extendedFailures() -> [String] {
+        var failures: [String] = []
+        for extended in question.table.partitions where extended.mbr?.role == .extended {
+            let inside = layout.placements.filter { role($0) == .logical }.sorted {
+                $0.to.lowerBound < $1.to.lowerBound
+            }
+            let held = question.table.partitions.contains { $0.mbr?.role == .logical }
+            guard let place = layout.placements.first(where: { $0.number == extended.number })?.to else {
+                if !held || !inside.isEmpty { failures.append("the extended partition is missing") }
+                continue
+            }
+            if held, inside.isEmpty { failures.append("an extended partition without logical ones") }
+            var end = place.lowerBound
+            for logical in inside {
+                if !place.covers(logical.to) { failures.append("\(logical.number) is outside of the extended one") }
+                if logical.to.lowerBound < end + unit { failures.append("no room for the EBR of \(logical.number)") }
+                end = logical.to.upperBound
+            }
+            for placement in layout.placements where role(placement) == .primary && placement.to.overlaps(place) {
+                failures.append("\(placement.number) lies in the extended one")
+            }
+        }
+        return failures
+    }
+
+    /// Whether everything is where it was.
+    var isIdentity: Bool { layout.placements.allSatisfy { $0.from == $0.to } }
+}
