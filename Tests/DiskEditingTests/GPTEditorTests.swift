@@ -122,6 +122,25 @@ import Testing
         #expect(again.partitions.map(\.range) == layout.placements.map(\.to))
     }
 
+    /// A partition behind the end of a smaller disk moves to the front before the end is taken away.
+    @Test func aPartitionBehindTheNewEndMovesFirst() throws {
+        let scratch = try ScratchFolder()
+        let (captured, table) = try capture(try makeDisk(scratch))
+        let geometry = DiskGeometry(byteCount: 38 << 20)
+        let layout = try LayoutPlanner.plan(
+            table, source: DiskGeometry(byteCount: 64 << 20), filesystems: [:],
+            abilities: [2: PartitionAbility(leastByteCount: 10 << 20, canGrow: true, canShrink: true)],
+            target: geometry, request: LayoutRequest())
+        let boundaries = layout.placements.flatMap { [$0.to.lowerBound >> 20, $0.to.upperBound >> 20] }
+        #expect(boundaries == [1, 11, 11, 27, 27, 37])
+        let places = Dictionary(uniqueKeysWithValues: layout.placements.map { ($0.number, $0.to) })
+        let made = try GPTEditor.relocate(captured, to: geometry, partitions: places, workFolder: scratch.path)
+        let again = try #require(try GPTReader.read(try BlockDevice(opening: try write(made, scratch))))
+        #expect(again.condition == .intact && again.diskGUID == table.diskGUID)
+        #expect(again.partitions.map(\.range) == layout.placements.map(\.to))
+        #expect(again.partitions.map(\.guid) == table.partitions.map(\.guid))
+    }
+
     @Test func nonsenseIsRefused() throws {
         let scratch = try ScratchFolder()
         let (captured, table) = try capture(try makeDisk(scratch))
