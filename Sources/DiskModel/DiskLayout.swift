@@ -45,7 +45,7 @@ public struct PartitionAbility: Codable, Equatable, Sendable {
     public var leastByteCount: UInt64
     /// Whether the content follows where its partition gets larger.
     public var canGrow: Bool
-    /// Whether the content can be made to fit a partition of `leastByteCount`; otherwise the partition keeps its length.
+    /// Whether the content can be made to fit a partition of `leastByteCount`; otherwise that keeps its length.
     public var canShrink: Bool
     /// Why it cannot shrink, or why `leastByteCount` is what it is: half a sentence, for a person.
     public var reason: String?

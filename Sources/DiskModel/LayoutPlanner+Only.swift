@@ -46,13 +46,13 @@ extension LayoutPlanner {
             shrinksToFit: to.range.byteCount < length, remarks: [])
         if isLarger, !grows {
             only.remarks.append(
-                "partition \(to.number) of the target is \(ByteText.rounded(to.range.byteCount - length)) larger than what "
-                    + "is restored there, and that keeps its size")
+                "partition \(to.number) of the target is \(ByteText.rounded(to.range.byteCount - length)) larger than "
+                    + "what is restored there, and that keeps its size")
         }
         if from.typeGUID != to.typeGUID {
             only.remarks.append(
-                "partition \(to.number) of the target stays one for \(PartitionType.name(of: to.typeGUID)) in its table; in "
-                    + "the image it was one for \(PartitionType.name(of: from.typeGUID))")
+                "partition \(to.number) keeps its type in the target's table (\(PartitionType.name(of: to.typeGUID))); "
+                    + "in the image it has another (\(PartitionType.name(of: from.typeGUID)))")
         }
         return only
     }

@@ -3,8 +3,8 @@ import ByteParsing
 
 /// Decides where partitions go. Pure: no disk is touched.
 ///
-/// Nothing moves for nothing: what fits where it was stays there, whatever its alignment. What has to move starts on the
-/// target's alignment, in the captured order. Sizes come from, in this order:
+/// Nothing moves for nothing: what fits where it was stays there, whatever its alignment. What has to move starts on
+/// the target's alignment, in the captured order. Sizes come from, in this order:
 ///
 /// 1. Wishes. An exact size is rounded up to the target's sector, and a partition may be wished larger than its
 ///    filesystem follows. `rest` takes all that the others leave up to the next partition or the end.
@@ -14,15 +14,15 @@ import ByteParsing
 ///    can grow; then all others together, each by its share of what they could give; the special ones (boot, recovery,
 ///    swap) last. Each of these goes down to its least before the next begins, and new lengths end on the alignment.
 /// 4. Where the target has more room than the source, or wishes leave some: by the policy. What stands behind a
-///    partition that grows moves up. With `proportional` each share is rounded down to the alignment; the last partition
-///    takes what the rounding leaves.
+///    partition that grows moves up. With `proportional` each share is rounded down to the alignment; the last
+///    partition takes what the rounding leaves.
 ///
 /// The gap before the first partition (GRUB's core image, firmware of small boards) stays as large as it was, up to
 /// 16 MiB. A partition that starts in the first MiB is not resized there, because that MiB is written last: it moves
 /// behind it where a wish or a small target resizes it, and does not grow by policy.
 ///
-/// In an MBR, the extended partition begins with the first extended boot record (EBR), and holds all logical partitions,
-/// each with at least a sector in front of it for its own; it ends where it ended if that still fits.
+/// In an MBR, the extended partition begins with the first extended boot record (EBR), and holds all logical
+/// partitions, each with at least a sector in front of it for its own; it ends where it ended if that still fits.
 public enum LayoutPlanner {
     /// A layout of `table` on a target, where nothing is known to be able to shrink and only ext filesystems grow.
     public static func plan(
@@ -40,7 +40,7 @@ public enum LayoutPlanner {
     ///   - source: the captured disk.
     ///   - filesystems: what partitions hold, by number: for names, and for what marks a partition for booting.
     ///   - abilities: what their contents allow on this target, by number; one without an entry keeps its length.
-    ///   - target: the target disk. Its logical sector size may be another: then starts and lengths become multiples of it.
+    ///   - target: the target disk. Its logical sector size may be another: starts and lengths are multiples of it.
     ///   - request: the policy and the wishes.
     /// - Throws: `LayoutError`, with the least size of a target that would do where one would.
     public static func plan(
@@ -53,7 +53,7 @@ public enum LayoutPlanner {
         ).solve()
     }
 
-    /// Abilities where nothing but the filesystems themselves is known: an ext filesystem that fills its partition grows.
+    /// Abilities where only the filesystems themselves are known: an ext filesystem that fills its partition grows.
     public static func growingExt(
         _ table: PartitionTable, _ filesystems: [Int: FilesystemInfo]
     ) -> [Int: PartitionAbility] {
@@ -66,8 +66,8 @@ public enum LayoutPlanner {
         return abilities
     }
 
-    /// Whether a filesystem fills its place. What stands behind its end (a verity tree, an md superblock) would be lost if it
-    /// grew; some KiB are only what is left of the last block.
+    /// Whether a filesystem fills its place. What stands behind its end (a verity tree, an md superblock) would be lost
+    /// if it grew; some KiB are only what is left of the last block.
     public static func fills(_ filesystem: FilesystemInfo, _ range: ByteRange) -> Bool {
         guard let length = filesystem.byteCount else { return false }
         return length <= range.byteCount && range.byteCount - length < 64 << 10

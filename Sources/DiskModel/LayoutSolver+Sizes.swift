@@ -26,8 +26,8 @@ extension LayoutSolver {
         }
         if added > 0, targetEnd > row.limit, row.limit == reach.roundedDown(toMultipleOf: unit) {
             remarks.append(
-                "\(ByteText.rounded(targetEnd - row.limit)) at the end of the target stay unused: an MBR with sectors of "
-                    + "\(unit) bytes reaches \(ByteText.rounded(reach))")
+                "\(ByteText.rounded(targetEnd - row.limit)) at the end of the target stay unused: an MBR with sectors "
+                    + "of \(unit) bytes reaches \(ByteText.rounded(reach))")
         }
         guard let grownStarts = row.place(lengths) else {
             return layout(parts, row, bases, starts, remarks: remarks)
@@ -63,7 +63,7 @@ extension LayoutSolver {
         lengths = mostThatFits(row.limit / row.alignment, shared) ?? bases
     }
 
-    /// The value of `attempt` for the largest count up to `most` for which it has one; it must have one for all below too.
+    /// The value of `attempt` for the largest count up to `most` that has one; all below must have one too.
     private func mostThatFits(_ most: UInt64, _ attempt: (UInt64) -> [UInt64]?) -> [UInt64]? {
         guard var best = attempt(0) else { return nil }
         var low: UInt64 = 0
@@ -128,14 +128,14 @@ extension LayoutSolver {
     /// What is wrong with the wishes themselves, whatever the target.
     func checkWishes() throws(LayoutError) {
         let numbers = Set(table.partitions.map(\.number))
+        let listed = numbers.sorted().map(String.init).joined(separator: ", ")
         for number in request.wishes.keys.sorted() where !numbers.contains(number) {
-            throw .wish(
-                "the image has no partition \(number); it has \(numbers.sorted().map(String.init).joined(separator: ", "))"
-            )
+            throw .wish("the image has no partition \(number); it has \(listed)")
         }
         for partition in table.partitions where !partition.isVolume && request.wishes[partition.number] != nil {
             throw .wish(
-                "partition \(partition.number) is the extended partition: it follows the logical ones inside, so wishes are for those"
+                "partition \(partition.number) is the extended partition: it follows the logical ones inside, "
+                    + "so wishes are for those"
             )
         }
         let rest = request.wishes.filter { $0.value == .rest }.keys.sorted()

@@ -61,8 +61,8 @@ struct LayoutSolver {
 
     var isSameSector: Bool { source.logicalSectorSize == target.logicalSectorSize }
 
-    /// How far partitions go that the planner places; `UInt64.max` for a GPT. An MBR counts sectors in 32 bits, starts and
-    /// lengths. (A captured partition may start within that and end behind it: such a table goes back only as it was.)
+    /// How far partitions go that the planner places; `UInt64.max` for a GPT. An MBR counts sectors in 32 bits, starts
+    /// and lengths; what starts within that and ends behind it only goes back as it was.
     var reach: UInt64 { table.kind == .mbr ? UInt64(UInt32.max) * unit : .max }
 
     /// What a GPT's backup needs at the end.
@@ -125,8 +125,8 @@ struct LayoutSolver {
     }
 
     private var unusual: String {
-        "the partition table is unusual (it leaves no room for a record, or reaches further than it can count); it goes back "
-            + "as it was, and nothing grows"
+        "the partition table is unusual (it leaves no room for a record, or reaches further than it can count); it "
+            + "goes back as it was, and nothing grows"
     }
 
     /// Everything where it was.

@@ -84,7 +84,7 @@ struct PartitionRow {
     }
 
     /// Starts for these lengths that move as little as can be: an item stays unless something in front of it takes its
-    /// place (it moves up to the next boundary), or its end would be too far back (it moves down to the first boundary).
+    /// place (it moves up to the next boundary), or its end would be too far back (it moves down to the first one).
     func place(_ lengths: [UInt64]) -> [UInt64]? {
         guard let latest = latest(lengths) else { return nil }
         var starts: [UInt64] = []

@@ -88,13 +88,41 @@ struct LayoutJudge {
                 if length > base, ability?.canGrow != true { failures.append("\(number) grew and cannot") }
             }
         }
-        return failures + growthFailures()
+        return failures + growthFailures() + shrinkFailures() + unusedFailures()
     }
 
     /// The free bytes between a partition and what follows.
     private func gap(behind placement: DiskLayout.Placement) -> UInt64 {
         let next = layout.placements.map(\.to.lowerBound).filter { $0 >= placement.to.upperBound }.min() ?? limit
         return min(next, limit) - placement.to.upperBound
+    }
+
+    /// Where something was made smaller, that is not more than needed: what is left is less than the alignment takes.
+    private func shrinkFailures() -> [String] {
+        layout.placements.compactMap { placement in
+            guard role(placement) != .extended, placement.isShrunk, question.request.wishes[placement.number] == nil
+            else { return nil }
+            let isTight = gap(behind: placement) < 2 * alignment + unit
+            return isTight ? nil : "\(placement.number) was made smaller than needed"
+        }
+    }
+
+    /// Where the target has more, the last that can grow leaves nothing of it.
+    private func unusedFailures() -> [String] {
+        let isLarger = question.target.byteCount / unit * unit > question.source.byteCount
+        let isUnusual = layout.remarks.contains { $0.contains("unusual") }
+        guard isLarger, !isUnusual, question.request.policy != .keep, !layout.placements.contains(where: \.isShrunk),
+            !question.request.wishes.values.contains(.rest)
+        else { return [] }
+        let growing = layout.placements.filter { placement in
+            guard let partition = partitions[placement.number], question.request.wishes[placement.number] == nil else {
+                return false
+            }
+            return question.abilities[placement.number]?.canGrow == true && placement.from.lowerBound >= 1 << 20
+                && !LayoutPlanner.isSpecial(partition, question.filesystems[placement.number])
+        }
+        guard let last = growing.max(by: { $0.to.lowerBound < $1.to.lowerBound }) else { return [] }
+        return gap(behind: last) < alignment + unit ? [] : ["\(last.number) did not take what there is"]
     }
 
     private func growthFailures() -> [String] {

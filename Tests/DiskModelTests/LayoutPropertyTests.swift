@@ -8,8 +8,8 @@ import Testing
 @Suite struct LayoutPropertyTests {
     private static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
-    /// Over random disks, targets, abilities and requests: see `LayoutJudge`; and a refused plan names a size that works
-    /// and is the least, a larger target never makes a plan fail, the same question has one answer, and what fits and
+    /// Over random disks, targets, abilities and requests: see `LayoutJudge`; and a refused plan names a size that
+    /// works and is the least, a larger target never makes a plan fail, the same question has one answer, and what fits and
     /// is to be kept stays where it was.
     @Test func randomDisksKeepTheirInvariants() throws {
         let isFull = Self.environment("REFORGE_FULL") == "1"

@@ -9,7 +9,7 @@ import Testing
     private func target(_ sectors: UInt64) -> DiskGeometry { DiskGeometry(byteCount: sectors * 512) }
     private let grows = PartitionAbility(leastByteCount: 512, canGrow: true, canShrink: true)
 
-    /// An old disk, its starts on tracks of 63 sectors: a primary, an extended one with two logical ones, a primary behind.
+    /// An old disk, laid out in tracks of 63 sectors: a primary, an extended one with two logical ones, a primary.
     private func oldDisk() -> MadeUpLayout {
         MadeUpLayout(
             mbr: [
