@@ -91,16 +91,25 @@ extension LayoutSolver {
         ]
         var lengths = parts.map(\.base)
         if row.fits(lengths) { return lengths }
-        for group in groups where !group.isEmpty {
+        for (index, group) in groups.enumerated() where !group.isEmpty {
             var attempt = lengths
-            for index in group { attempt[index] = parts[index].least }
-            if row.fits(attempt) { return eased(group, parts, row, attempt) }
+            for part in group { attempt[part] = parts[part].least }
+            if row.fits(attempt) {
+                attempt = eased(group, parts, row, attempt)
+                // The last step may have freed a whole boundary for less: what those before can take of it, they get.
+                for part in groups[...index].reversed().joined() {
+                    let most = parts[part].isRest ? .max : parts[part].base
+                    attempt[part] = min(most, longest(part, parts, row, attempt))
+                }
+                return attempt
+            }
             lengths = attempt
         }
         return nil
     }
 
-    /// Gives back to those that were shrunk to their least what is not needed, each by its share of what it gave.
+    /// Gives back to those that were shrunk to their least what is not needed, each by its share of what it gave, but for
+    /// the rounding.
     private func eased(_ group: [Int], _ parts: [Part], _ row: PartitionRow, _ least: [UInt64]) -> [UInt64] {
         var lengths = least
         if group.count > 1 {
@@ -116,9 +125,6 @@ extension LayoutSolver {
                     }
                     return row.fits(lengths) ? lengths : nil
                 } ?? least
-        }
-        for index in group.reversed() {
-            lengths[index] = min(parts[index].base, longest(index, parts, row, lengths))
         }
         return lengths
     }

@@ -74,6 +74,9 @@ struct LayoutJudge {
             let captured = rounded(partition.range.byteCount)
             let ability = question.abilities[number]
             let least = rounded(ability?.leastByteCount ?? 0)
+            if length != captured, placement.to.lowerBound < 1 << 20 {
+                failures.append("\(number) is resized in the first MiB")
+            }
             if length < least || length == 0 { failures.append("\(number) is below its least") }
             if ability?.canShrink != true, length < captured { failures.append("\(number) was made smaller") }
             switch wish {
@@ -122,15 +125,22 @@ struct LayoutJudge {
                 && !LayoutPlanner.isSpecial(partition, question.filesystems[placement.number])
         }
         guard let last = growing.max(by: { $0.to.lowerBound < $1.to.lowerBound }) else { return [] }
+        if question.request.policy == .grow, growing.contains(where: { $0.number != last.number && grew($0) }) {
+            return ["another than the last one grew"]
+        }
         return gap(behind: last) < alignment + unit ? [] : ["\(last.number) did not take what there is"]
+    }
+
+    /// Whether it has more than it had and than the target asks for.
+    private func grew(_ placement: DiskLayout.Placement) -> Bool {
+        let least = rounded(question.abilities[placement.number]?.leastByteCount ?? 0)
+        return placement.to.byteCount > max(rounded(placement.from.byteCount), least)
     }
 
     private func growthFailures() -> [String] {
         var failures: [String] = []
-        let grown = layout.placements.filter { placement in
-            guard role(placement) != .extended, question.request.wishes[placement.number] == nil else { return false }
-            let least = rounded(question.abilities[placement.number]?.leastByteCount ?? 0)
-            return placement.to.byteCount > max(rounded(placement.from.byteCount), least)
+        let grown = layout.placements.filter {
+            role($0) != .extended && question.request.wishes[$0.number] == nil && grew($0)
         }.sorted { $0.to.lowerBound < $1.to.lowerBound }
         guard let last = grown.last else { return [] }
         if question.request.wishes.values.contains(.rest) { failures.append("grew beside one that takes the rest") }

@@ -25,7 +25,7 @@ import Testing
             counts[outcome, default: 0] += 1
             guard !failures.isEmpty else { continue }
             failureCount += 1
-            Issue.record("seed \(seed), case \(index), \(outcome): \(failures)\n\(question)")
+            Issue.record("seed \(seed), case \(index), \(outcome): \(failures)\n\(question.summary)")
             if failureCount == 3 { break }
         }
         print("layouts: seed \(seed), \(count) cases:", counts.sorted { $0.key < $1.key }.map { "\($0) \($1)" })

@@ -18,7 +18,20 @@ struct RandomLayoutCase {
             table, source: source, filesystems: filesystems, abilities: abilities, target: target, request: request)
     }
 
-    static let mebibyte: UInt64 = 1 << 20
+    /// Everything that was drawn, a partition a line, and what came of it.
+    var summary: String {
+        var lines = ["\(source) onto \(target), \(table.kind), usable \(table.usable), \(request.policy)"]
+        let layout = try? plan()
+        for partition in table.partitions.sorted(by: { $0.range.lowerBound < $1.range.lowerBound }) {
+            let number = partition.number
+            let place = layout?.placements.first { $0.number == number }?.to
+            lines.append(
+                "\(number) \(partition.mbr?.role.rawValue ?? "") \(partition.range), "
+                    + "\(PartitionType.name(of: partition.typeGUID)), \(request.wishes[number]?.description ?? "no wish"), "
+                    + "\(abilities[number].map { "\($0)" } ?? "rigid") -> \(place.map { "\($0)" } ?? "nowhere")")
+        }
+        return lines.joined(separator: "\n")
+    }
 
     init(using random: inout SeededGenerator) {
         let sector: UInt64 = Int.random(in: 0..<4, using: &random) == 0 ? 4096 : 512
@@ -107,12 +120,15 @@ private struct DiskMaker {
     /// What starts are multiples of: the sector, an old track of 63, 1 MiB.
     let grain: UInt64
     let mostByteCount: UInt64
+    /// What lengths are multiples of: whole MiB meet the boundaries exactly.
+    let lengthGrain: UInt64
     var end: UInt64
     var partitions: [Partition] = []
 
     init(sector: UInt64, head: UInt64, using random: inout SeededGenerator) {
         self.sector = sector
         grain = [sector, 63 * sector, 1 << 20, 1 << 20].randomElement(using: &random) ?? sector
+        lengthGrain = [sector, sector, 1 << 20].randomElement(using: &random) ?? sector
         mostByteCount = [4 << 20, 400 << 20, 300 << 30].randomElement(using: &random) ?? 1 << 20
         end = head + .random(in: 0...20, using: &random) * (Bool.random(using: &random) ? sector : 2 << 20)
     }
@@ -123,7 +139,7 @@ private struct DiskMaker {
         _ number: Int, _ lead: UInt64, _ entry: Partition.MBREntry?, using random: inout SeededGenerator
     ) {
         let start = start(lead)
-        let length = UInt64.random(in: 1...mostByteCount / sector, using: &random) * sector
+        let length = UInt64.random(in: 1...mostByteCount / lengthGrain, using: &random) * lengthGrain
         partitions.append(
             Partition(
                 number: number, range: start..<start + length,
