@@ -186,11 +186,17 @@ extension LayoutSolver {
             let ability = abilities[parts[index].partition.number]
             let asked = (ability?.leastByteCount ?? 0).roundedUp(toMultipleOf: unit) ?? .max
             relaxed[index].least = ability?.canShrink == true ? max(asked, unit) : max(parts[index].captured, asked)
-            let row = makeRow(relaxed, mayShrink: true)
-            let lengths = relaxed.map(\.least)
-            guard row.fits(lengths), let start = row.earliest(lengths)?[index], let end = row.end(of: index, lengths)
-            else { continue }
-            let most = (end - start).roundedDown(toMultipleOf: unit)
+            // With the others as they are, or at their least: only then do those in the first MiB leave it.
+            let most = [false, true].compactMap { mayShrink -> UInt64? in
+                let row = makeRow(relaxed, mayShrink: mayShrink)
+                var lengths = relaxed.map { mayShrink ? $0.least : $0.base }
+                lengths[index] = relaxed[index].least
+                guard row.fits(lengths), let start = row.earliest(lengths)?[index],
+                    let end = row.end(of: index, lengths)
+                else { return nil }
+                return (end - start).roundedDown(toMultipleOf: unit)
+            }.max()
+            guard let most else { continue }
             return .wishTooLarge(
                 number: parts[index].partition.number, mostByteCount: most, shortage: shortage)
         }
