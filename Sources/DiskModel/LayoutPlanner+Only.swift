@@ -49,10 +49,10 @@ extension LayoutPlanner {
                 "partition \(to.number) of the target is \(ByteText.rounded(to.range.byteCount - length)) larger than "
                     + "what is restored there, and that keeps its size")
         }
-        if from.typeGUID != to.typeGUID {
+        if from.typeName != to.typeName {
             only.remarks.append(
-                "partition \(to.number) keeps its type in the target's table (\(PartitionType.name(of: to.typeGUID))); "
-                    + "in the image it has another (\(PartitionType.name(of: from.typeGUID)))")
+                "partition \(to.number) keeps its type in the target's table (\(to.typeName)); "
+                    + "in the image it has another (\(from.typeName))")
         }
         return only
     }

@@ -251,7 +251,7 @@ struct LayoutSolver {
     }
 
     func name(_ part: Part) -> String {
-        filesystems[part.partition.number]?.kindName ?? PartitionType.name(of: part.partition.typeGUID)
+        filesystems[part.partition.number]?.kindName ?? part.partition.typeName
     }
 
     /// The row that places them, for lengths as captured or wished, or for a target where some must shrink.
