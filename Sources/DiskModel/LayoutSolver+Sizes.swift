@@ -188,13 +188,21 @@ extension LayoutSolver {
             relaxed[index].least = ability?.canShrink == true ? max(asked, unit) : max(parts[index].captured, asked)
             // With the others as they are, or at their least: only then do those in the first MiB leave it.
             let most = [false, true].compactMap { mayShrink -> UInt64? in
-                let row = makeRow(relaxed, mayShrink: mayShrink)
                 var lengths = relaxed.map { mayShrink ? $0.least : $0.base }
+                // With its own length it may stay in the first MiB, which another length makes it leave.
+                var own = relaxed
+                own[index].base = parts[index].captured
+                own[index].least = parts[index].captured
+                lengths[index] = parts[index].captured
+                let ownMost =
+                    parts[index].captured >= relaxed[index].least && makeRow(own, mayShrink: mayShrink).fits(lengths)
+                    ? parts[index].captured : nil
+                let row = makeRow(relaxed, mayShrink: mayShrink)
                 lengths[index] = relaxed[index].least
                 guard row.fits(lengths), let start = row.earliest(lengths)?[index],
                     let end = row.end(of: index, lengths)
-                else { return nil }
-                return (end - start).roundedDown(toMultipleOf: unit)
+                else { return ownMost }
+                return max((end - start).roundedDown(toMultipleOf: unit), ownMost ?? 0)
             }.max()
             guard let most else { continue }
             return .wishTooLarge(
