@@ -2,35 +2,78 @@
 public import DiskModel
 public import LinuxSystem
 
-/// Why a filesystem could not be resized. In every case it is still whole, with the size that it had.
-public enum ResizeError: Error, Sendable, CustomStringConvertible {
-    /// There is no tool of ours for this kind of filesystem.
-    case unsupported(kindName: String)
-    /// A program is not there; `package` is the Debian package that has it.
-    case toolMissing(tool: String, package: String)
-    /// The check before resizing found damage that it would not repair by itself.
-    case checkFailed(tool: String, ending: String, lastWords: String)
-    /// The tool that resizes gave up.
-    case resizeFailed(tool: String, ending: String, lastWords: String)
-    /// A device could not be reached.
-    case unreachable(SystemCallError)
-    /// The disk failed.
-    case inputOutput(BlockIOError)
+/// Why a filesystem could not be resized, and what state it is in.
+public struct ResizeError: Error, Sendable, CustomStringConvertible {
+    /// What went wrong.
+    public enum Problem: Sendable {
+        /// It cannot be resized that way, whatever the tools; the reason is a sentence.
+        case unsupported(reason: String)
+        /// Less than the filesystem needs was wished for; its tool names the least that it would do.
+        case tooSmall(wished: UInt64, leastByteCount: UInt64)
+        /// A program is not there; `package` is the Debian package that has it.
+        case toolMissing(tool: String, package: String)
+        /// The check before resizing found damage that it would not repair by itself.
+        case checkFailed(tool: String, ending: String, lastWords: String)
+        /// The tool that resizes gave up.
+        case resizeFailed(tool: String, ending: String, lastWords: String)
+        /// It could not be mounted or unmounted, as its tool needs it.
+        case mountFailed(SystemCallError)
+        /// A device could not be reached.
+        case unreachable(SystemCallError)
+        /// The disk failed.
+        case inputOutput(BlockIOError)
+    }
+
+    /// What became of the filesystem.
+    public enum State: Equatable, Sendable {
+        /// It is whole, and has the size that it had.
+        case asBefore
+        /// It is whole, with this length in bytes.
+        case whole(byteCount: UInt64)
+        /// Its tool had begun to write, and what it left is not known to be whole. `check` is the command that tells.
+        case inDoubt(check: String)
+    }
+
+    /// What went wrong.
+    public var problem: Problem
+    /// What became of the filesystem.
+    public var state: State
+
+    /// Names a failure.
+    public init(_ problem: Problem, state: State = .asBefore) {
+        self.problem = problem
+        self.state = state
+    }
 
     /// What happened and what state the filesystem is in, for a person.
     public var description: String {
+        let after =
+            switch state {
+            case .asBefore: "The filesystem is whole and keeps its old size"
+            case .whole(let byteCount): "The filesystem is whole and has \(ByteText.exact(byteCount))"
+            case .inDoubt(let check):
+                "It had begun to write: the filesystem may be damaged. Restore it again, or run `\(check)` before it is "
+                    + "used"
+            }
+        return "\(problem). \(after)"
+    }
+}
+
+extension ResizeError.Problem: CustomStringConvertible {
+    /// What happened, as a sentence without its full stop.
+    public var description: String {
         switch self {
-        case .unsupported(let kindName):
-            "a filesystem of type \(kindName) cannot be grown here: it keeps its old size"
-        case .toolMissing(let tool, let package):
-            "`\(tool)` is not installed (Debian package \(package)): the filesystem keeps its old size"
+        case .unsupported(let reason): reason
+        case .tooSmall(let wished, let least):
+            "\(wished) bytes (\(ByteText.rounded(wished))) are too few for it: the least is \(least) bytes "
+                + "(\(ByteText.rounded(least)))"
+        case .toolMissing(let tool, let package): "`\(tool)` is not installed (Debian package \(package))"
         case .checkFailed(let tool, let ending, let lastWords):
-            "`\(tool)` found damage that needs a person (\(ending)): \(lastWords). The filesystem keeps its old size; "
-                + "run `\(tool)` on it by hand"
-        case .resizeFailed(let tool, let ending, let lastWords):
-            "`\(tool)` did not succeed (\(ending)): \(lastWords). The filesystem keeps its old size"
-        case .unreachable(let error): "\(error): the filesystem keeps its old size"
-        case .inputOutput(let error): "\(error): the filesystem keeps its old size"
+            "`\(tool)` found damage that needs a person (\(ending)): \(lastWords)"
+        case .resizeFailed(let tool, let ending, let lastWords): "`\(tool)` did not succeed (\(ending)): \(lastWords)"
+        case .mountFailed(let error): "\(error)"
+        case .unreachable(let error): "\(error)"
+        case .inputOutput(let error): "\(error)"
         }
     }
 }

@@ -27,7 +27,8 @@ public enum DiskSurveyor {
             }
             let isMounted = mountedReadWrite.contains { $0.overlaps(range) }
             if isMounted || allUsed, info.mapSource != .whole {
-                info = info.takenWhole(because: isMounted ? "it is mounted read-write" : "all sectors were asked for")
+                info = info.takenWhole(
+                    because: isMounted ? "it is mounted read-write" : FilesystemInfo.allSectorsReason)
                 map = .whole(byteCount: range.byteCount)
             }
             warnings += info.remarks.map { "\(name): \(info.kindName) \($0)" }

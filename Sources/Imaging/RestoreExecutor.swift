@@ -423,12 +423,13 @@ public final class RestoreExecutor {
         let name = growth.number.map { "the filesystem of partition \($0)" } ?? "the filesystem"
         progress.begin("grow", total: 0)
         do {
-            let byteCount = try FilesystemGrower.grow(
-                growth.filesystem, on: targetPath, range: growth.range, sectorSize: plan.geometry.logicalSectorSize,
-                log: log)
-            log("\(name) has grown to \(ByteText.rounded(byteCount))")
+            let place = ResizePlace.part(
+                of: targetPath, range: growth.range, sectorSize: plan.geometry.logicalSectorSize)
+            let grown = try FilesystemResizer.grow(growth.filesystem, on: place, log: log)
+            log("\(name) has grown to \(ByteText.rounded(grown.byteCount))")
+            for remark in grown.remarks { log("\(name): \(remark)") }
         } catch {
-            outcome.failedGrowths.append("\(name) keeps its old size: \(error)")
+            outcome.failedGrowths.append("\(name) was not grown: \(error)")
         }
         // The tool wrote through another node: nothing of it may be missing, or hidden by what we cached.
         try settle()

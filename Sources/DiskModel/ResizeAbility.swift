@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// Whether a filesystem's length can be changed by its own tool, as far as its survey tells: nothing is run for it.
+public struct ResizeAbility: Equatable, Sendable {
+    /// Why it cannot be made larger, as a sentence; `nil` where it can.
+    public var growObstacle: String?
+    /// Why it cannot be made smaller, as a sentence; `nil` where it can (down to `FilesystemInfo.leastByteCount`).
+    public var shrinkObstacle: String?
+
+    /// Whether it can be made larger.
+    public var canGrow: Bool { growObstacle == nil }
+    /// Whether it can be made smaller.
+    public var canShrink: Bool { shrinkObstacle == nil }
+}
+
+extension FilesystemInfo {
+    /// The reason for `MapSource.whole` that says nothing about the filesystem: somebody wished for every sector.
+    public static let allSectorsReason = "all sectors were asked for"
+
+    /// Whether it can be resized once it is restored.
+    public var resizeAbility: ResizeAbility {
+        ResizeAbility(
+            growObstacle: kindObstacle ?? (isExt ? nil : stateObstacle),
+            shrinkObstacle: kindObstacle ?? shrinkKindObstacle ?? stateObstacle)
+    }
+
+    /// What holds in both directions.
+    private var kindObstacle: String? {
+        switch kind {
+        case .fat12, .fat16, .fat32: return "FAT keeps its size"
+        case .exfat: return "exFAT keeps its size"
+        case .lvm, .luks, .raid: return "what is inside of \(kindName) must be resized with it"
+        case .other, .unknown: return "no tool is known for what it holds"
+        case .ext2, .ext3, .ext4:
+            // resize2fs: "Resizing bigalloc file systems has not been fully tested", and it stops there.
+            return features.contains("bigalloc") ? "resize2fs does not resize ext4 with bigalloc" : nil
+        case .swap:
+            // mkswap can write any page size, but what else it would have to know of that machine is not known here.
+            return blockSize == 4096 ? nil : "swap with pages other than 4 KiB keeps its size"
+        case .ntfs, .xfs, .btrfs, .f2fs: return nil
+        }
+    }
+
+    private var shrinkKindObstacle: String? {
+        switch kind {
+        case .xfs: "XFS cannot be made smaller"
+        case .f2fs: "F2FS cannot be made smaller"
+        default: nil
+        }
+    }
+
+    /// A log to replay, damage, an unknown feature: its tool would work on something that nobody has understood. An ext
+    /// may grow all the same: `e2fsck -f -p` replays its journal in the restored copy, and is the judge.
+    private var stateObstacle: String? {
+        guard mapSource == .whole, wholeReason != Self.allSectorsReason else { return nil }
+        return wholeReason ?? "it could not be read"
+    }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+
+/// Btrfs on one device, by `btrfs filesystem resize`: the kernel does it, in the mounted filesystem, and moves chunks out of
+/// the way transaction by transaction.
+struct BtrfsResizeTool: ResizeTool {
+    let package = "btrfs-progs"
+    let checkCommand = "btrfs check --readonly"
+
+    func grow(_ job: ResizeJob) throws(ResizeError) {
+        try mounted(job) { mountPoint, device throws(ResizeError) in
+            try resize(job, "\(device):max", mountPoint)
+        }
+    }
+
+    func shrink(_ job: ResizeJob, to byteCount: UInt64) throws(ResizeError) {
+        guard byteCount >= LeastSize.btrfsFloor else {
+            throw ResizeError(.tooSmall(wished: byteCount, leastByteCount: LeastSize.btrfsFloor))
+        }
+        try mounted(job) { mountPoint, device throws(ResizeError) in
+            // Its last word only after trying: chunks that are partly empty are packed on the way.
+            let least = try job.run(["btrfs", "inspect-internal", "min-dev-size", "--id", device, mountPoint])
+            let rounded =
+                byteCount / UInt64(job.filesystem.sectorSize ?? 4096) * UInt64(job.filesystem.sectorSize ?? 4096)
+            do throws(ResizeError) { try resize(job, "\(device):\(rounded)", mountPoint) } catch {
+                // "139460608 bytes (133.00MiB)"
+                let bytes = least.text.split(separator: " ").first.flatMap { UInt64($0) }
+                guard let bytes, bytes > byteCount, case .resizeFailed = error.problem else { throw error }
+                throw ResizeError(.tooSmall(wished: byteCount, leastByteCount: max(bytes, LeastSize.btrfsFloor)))
+            }
+        }
+    }
+
+    /// The kernel gives a device its old length back where a resize fails; what was moved until then stays moved.
+    private func resize(_ job: ResizeJob, _ size: String, _ mountPoint: String) throws(ResizeError) {
+        do throws(ResizeError) { try job.change(["btrfs", "filesystem", "resize", size, mountPoint]) } catch {
+            throw ResizeError(error.problem, state: .asBefore)
+        }
+    }
+
+    private func mounted(
+        _ job: ResizeJob, _ body: (_ mountPoint: String, _ device: String) throws(ResizeError) -> Void
+    ) throws(ResizeError) {
+        let device = try job.superblock { volume throws(BlockIOError) in try deviceNumber(on: volume) }
+        guard let device else {
+            throw ResizeError(.unsupported(reason: "a Btrfs on several devices is not resized"))
+        }
+        // The kernel remembers what devices hold which Btrfs: this node is gone in a moment.
+        defer { _ = try? job.run(["btrfs", "device", "scan", "--forget", job.node]) }
+        // skip_balance: one that was interrupted on the captured machine is not to go on here.
+        try job.mounted(type: "btrfs", data: "skip_balance,noatime") { mountPoint throws(ResizeError) in
+            try body(mountPoint, "\(device)")
+        }
+    }
+
+    /// Btrfs wiki, "On-disk Format", superblock at 64 KiB: magic at 0x40, num_devices at 0x88, dev_item at 0xC9 with devid
+    /// at its 0 and total_bytes at its 8.
+    func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
+        try superblock(on: volume)?.little(0xC9 + 8, byteCount: 8)
+    }
+
+    private func deviceNumber(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
+        guard let fields = try superblock(on: volume), fields.little(0x88, byteCount: 8) == 1 else { return nil }
+        return fields.little(0xC9, byteCount: 8)
+    }
+
+    private func superblock(on volume: any BlockReader) throws(BlockIOError) -> SuperblockFields? {
+        let fields = SuperblockFields(bytes: try volume.readBytes(at: 64 << 10, count: 4096))
+        return fields.has("_BHRfS_M".utf8, at: 0x40) ? fields : nil
+    }
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+
+/// ext2, ext3 and ext4, by e2fsprogs. resize2fs wants an `e2fsck -f` before it.
+struct ExtResizeTool: ResizeTool {
+    let package = "e2fsprogs"
+    let checkCommand = "e2fsck -f"
+
+    func grow(_ job: ResizeJob) throws(ResizeError) {
+        try repair(job)
+        try job.change(["resize2fs", job.node])
+    }
+
+    func shrink(_ job: ResizeJob, to byteCount: UInt64) throws(ResizeError) {
+        try repair(job)
+        let blockSize = UInt64(max(1024, job.filesystem.blockSize ?? 4096))
+        let estimate = try job.check(["resize2fs", "-P", job.node])
+        // "Estimated minimum size of the filesystem: 17550", in blocks (resize2fs(8), -P).
+        guard let blocks = estimate.text.split(whereSeparator: \.isWhitespace).last.flatMap({ UInt64($0) }),
+            let least = blocks.times(blockSize)
+        else {
+            throw ResizeError(
+                .checkFailed(tool: "resize2fs", ending: "no estimate", lastWords: estimate.lastWords))
+        }
+        guard byteCount >= least else { throw ResizeError(.tooSmall(wished: byteCount, leastByteCount: least)) }
+        // `s`: sectors of 512 bytes (resize2fs(8)).
+        try job.change(["resize2fs", job.node, "\(byteCount / blockSize * (blockSize / 512))s"])
+        // Everything behind the new end is about to be dropped: last chance to see that nothing is missing.
+        guard isClean(job) else {
+            throw ResizeError(
+                .resizeFailed(tool: "resize2fs", ending: "it said that it succeeded", lastWords: "e2fsck finds damage"),
+                state: job.inDoubt)
+        }
+    }
+
+    func isWholeAfterFailure(_ job: ResizeJob) -> Bool { isClean(job) }
+
+    /// e2fsck(8), exit code: 1 and 2 are errors corrected ("reboot" concerns a mounted root only); 4 and more are not.
+    private func repair(_ job: ResizeJob) throws(ResizeError) {
+        try job.check(["e2fsck", "-f", "-p", job.node], passes: 0...2)
+    }
+
+    private func isClean(_ job: ResizeJob) -> Bool {
+        (try? job.check(["e2fsck", "-f", "-n", job.node])) != nil
+    }
+
+    /// ext4 documentation, "Super Block": s_magic at 0x38, s_blocks_count_lo at 0x4, s_log_block_size at 0x18,
+    /// s_feature_incompat at 0x60 with INCOMPAT_64BIT = 0x80, s_blocks_count_hi at 0x150.
+    func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
+        let fields = SuperblockFields(bytes: try volume.readBytes(at: 1024, count: 1024))
+        guard fields.has([0x53, 0xEF], at: 0x38) else { return nil }
+        let high = fields.little(0x60, byteCount: 4) & 0x80 != 0 ? fields.little(0x150, byteCount: 4) << 32 : 0
+        let logBlockSize = fields.little(0x18, byteCount: 4)
+        guard logBlockSize <= 6 else { return nil }
+        return (high | fields.little(0x4, byteCount: 4)).times(1024 << logBlockSize)
+    }
+}

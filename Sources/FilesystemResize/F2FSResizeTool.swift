@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+
+/// F2FS, by resize.f2fs, which works on the unmounted filesystem. `-s` of later versions could make it smaller without its
+/// metadata following: not trusted here.
+struct F2FSResizeTool: ResizeTool {
+    let package = "f2fs-tools"
+    let checkCommand = "fsck.f2fs --dry-run"
+
+    func grow(_ job: ResizeJob) throws(ResizeError) {
+        // Its exit status says nothing about damage in every version, but a tool that stops half-way is noticed.
+        try job.check(["fsck.f2fs", "--dry-run", job.node])
+        // Without -t it fills the device, in whatever sectors that has.
+        try job.change(["resize.f2fs", job.node])
+    }
+
+    /// Kernel, `include/linux/f2fs_fs.h`, struct f2fs_super_block at 1024: magic at 0, log_blocksize at 16, block_count at
+    /// 36.
+    func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
+        let fields = SuperblockFields(bytes: try volume.readBytes(at: 1024, count: 512))
+        let logBlockSize = fields.little(16, byteCount: 4)
+        guard fields.little(0, byteCount: 4) == 0xF2F5_2010, (12...16).contains(logBlockSize) else { return nil }
+        return fields.little(36, byteCount: 8).times(1 << logBlockSize)
+    }
+}

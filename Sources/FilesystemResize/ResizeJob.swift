@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+import SystemPackage
+
+/// One filesystem at work: the node that its programs are given, and what they are told apart by.
+struct ResizeJob {
+    /// The block device that holds the filesystem from its first byte on.
+    let node: String
+    /// The filesystem, as it was surveyed.
+    let filesystem: FilesystemInfo
+    /// Where its programs come from.
+    let package: String
+    /// The command that tells whether it is whole.
+    let checkCommand: String
+    /// Is told what runs and what it said.
+    let log: (String) -> Void
+
+    /// Runs a program to its end, whatever that is.
+    func run(_ arguments: [String]) throws(ResizeError) -> ChildProcess.Output {
+        log(arguments.joined(separator: " "))
+        do throws(SystemCallError) {
+            // Days, not hours: a check of a large, slow disk takes its time, and is worse off when it is killed.
+            let output = try ChildProcess.run(arguments, timeoutSeconds: 7 * 86400)
+            // A progress bar redraws its line with carriage returns.
+            for line in (output.text + output.errorText).split(whereSeparator: \.isNewline) { log("  \(line)") }
+            return output
+        } catch {
+            guard error.errno == .noSuchFileOrDirectory else { throw ResizeError(.unreachable(error)) }
+            throw ResizeError(.toolMissing(tool: arguments.first ?? "", package: package))
+        }
+    }
+
+    /// Runs a program that only looks, or repairs what needs no person: the filesystem is whole whatever it says.
+    @discardableResult
+    func check(_ arguments: [String], passes: ClosedRange<Int32> = 0...0) throws(ResizeError) -> ChildProcess.Output {
+        let output = try run(arguments)
+        if case .exited(let status) = output.ending, passes.contains(status) { return output }
+        throw ResizeError(
+            .checkFailed(
+                tool: arguments.first ?? "", ending: "\(output.ending)", lastWords: output.lastWords))
+    }
+
+    /// Runs a program that changes the filesystem's length.
+    func change(_ arguments: [String]) throws(ResizeError) {
+        let output = try run(arguments)
+        guard output.succeeded else {
+            throw ResizeError(
+                .resizeFailed(tool: arguments.first ?? "", ending: "\(output.ending)", lastWords: output.lastWords),
+                state: inDoubt)
+        }
+    }
+
+    /// What a program leaves that stops in the middle.
+    var inDoubt: ResizeError.State { .inDoubt(check: checkCommand) }
+
+    /// Reads fields of the superblock through the node that the programs use.
+    func superblock<Value>(
+        _ body: (any BlockReader) throws(BlockIOError) -> Value
+    ) throws(ResizeError) -> Value {
+        let device: BlockDevice
+        do { device = try BlockDevice(opening: FilePath(node)) } catch { throw ResizeError(.unreachable(error)) }
+        do { return try body(device) } catch { throw ResizeError(.inputOutput(error)) }
+    }
+
+    /// Mounts the filesystem on a folder of its own for as long as `body` runs. Nothing in it can be run or opened as a
+    /// device meanwhile.
+    func mounted(
+        type: String, data: String, _ body: (_ mountPoint: String) throws(ResizeError) -> Void
+    ) throws(ResizeError) {
+        let folder: FilePath
+        do { folder = try Files.makeTemporaryFolder("reforge-resize") } catch { throw ResizeError(.unreachable(error)) }
+        defer { try? Files.removeFolder(folder) }
+        log("mount -t \(type) -o \(data) \(node) \(folder)")
+        let mount: Mount
+        do { mount = try Mount(node, on: folder, type: type, options: .untrusted, data: data) } catch {
+            throw ResizeError(.mountFailed(error))
+        }
+        // Unmounted in either case: by its end of life where `body` throws.
+        try body(folder.string)
+        log("umount \(folder)")
+        do { try mount.unmount() } catch { throw ResizeError(.mountFailed(error), state: inDoubt) }
+    }
+}

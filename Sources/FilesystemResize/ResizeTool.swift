@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+
+/// How one kind of filesystem is resized: by which programs, and how its superblock tells what came of it.
+protocol ResizeTool: Sendable {
+    /// The Debian package of its programs.
+    var package: String { get }
+    /// The command that tells whether a filesystem that was left half changed is whole.
+    var checkCommand: String { get }
+
+    /// The filesystem's length in bytes by its superblock, and no more than a few fields of it; `nil` where there is none
+    /// that makes sense. What it needs behind that length counts in.
+    func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64?
+    /// Makes it fill the device.
+    func grow(_ job: ResizeJob) throws(ResizeError)
+    /// Makes it end at `byteCount` or before.
+    func shrink(_ job: ResizeJob, to byteCount: UInt64) throws(ResizeError)
+    /// Whether a change that failed has left it whole, by a check that writes nothing; `false` where nobody knows.
+    func isWholeAfterFailure(_ job: ResizeJob) -> Bool
+    /// What a person should know after a resize.
+    var remarks: [String] { get }
+}
+
+extension ResizeTool {
+    var remarks: [String] { [] }
+    func isWholeAfterFailure(_ job: ResizeJob) -> Bool { false }
+    func shrink(_ job: ResizeJob, to byteCount: UInt64) throws(ResizeError) {
+        throw ResizeError(.unsupported(reason: "\(job.filesystem.kindName) cannot be made smaller"))
+    }
+}
+
+/// The table of filesystems that can be resized.
+enum ResizeTools {
+    static func tool(for kind: FilesystemInfo.Kind) -> (any ResizeTool)? {
+        switch kind {
+        case .ext2, .ext3, .ext4: ExtResizeTool()
+        case .ntfs: NTFSResizeTool()
+        case .xfs: XFSResizeTool()
+        case .btrfs: BtrfsResizeTool()
+        case .f2fs: F2FSResizeTool()
+        case .swap: SwapResizeTool()
+        case .fat12, .fat16, .fat32, .exfat, .lvm, .luks, .raid, .other, .unknown: nil
+        }
+    }
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+
+/// XFS, by xfs_growfs: the kernel does it, in the mounted filesystem, as one transaction.
+struct XFSResizeTool: ResizeTool {
+    let package = "xfsprogs"
+    let checkCommand = "xfs_repair -n"
+
+    func grow(_ job: ResizeJob) throws(ResizeError) {
+        // nouuid: the disk that it was captured from may be mounted here too.
+        try job.mounted(type: "xfs", data: "nouuid") { mountPoint throws(ResizeError) in
+            // It did all of it or nothing.
+            do throws(ResizeError) { try job.change(["xfs_growfs", "-d", mountPoint]) } catch {
+                throw ResizeError(error.problem, state: .asBefore)
+            }
+        }
+    }
+
+    /// "XFS Algorithms & Data Structures", superblock: sb_magicnum at 0, sb_blocksize at 4, sb_dblocks at 8, big-endian.
+    func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
+        let fields = SuperblockFields(bytes: try volume.readBytes(at: 0, count: 512))
+        guard fields.has("XFSB".utf8, at: 0) else { return nil }
+        return fields.big(8, byteCount: 8).times(fields.big(4, byteCount: 4))
+    }
+}
