@@ -49,7 +49,7 @@ struct BtrfsResizeTool: ResizeTool {
         // The kernel remembers what devices hold which Btrfs: this node is gone in a moment.
         defer { _ = try? job.run(["btrfs", "device", "scan", "--forget", job.node]) }
         // skip_balance: one that was interrupted on the captured machine is not to go on here.
-        try job.mounted(type: "btrfs", data: "skip_balance,noatime") { mountPoint throws(ResizeError) in
+        try job.mounted(type: "btrfs", data: "skip_balance") { mountPoint throws(ResizeError) in
             try body(mountPoint, "\(device)")
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import LinuxSystem
+import SystemPackage
 
 /// NTFS, by ntfsresize. It checks the filesystem itself before it changes anything, and has no repair: that is chkdsk's.
 struct NTFSResizeTool: ResizeTool {
@@ -31,6 +32,28 @@ struct NTFSResizeTool: ResizeTool {
                 .resizeFailed(
                     tool: "ntfsresize", ending: "it said that it succeeded", lastWords: "it finds damage now"),
                 state: job.inDoubt)
+        }
+        try writeBackup(job, byteCount)
+    }
+
+    /// The backup of the boot sector lies in the last sector of the partition (ntfs-3g, ntfsfix.c, check_alternate_boot:
+    /// that is where Windows writes it). ntfsresize puts it there when it grows, but when it shrinks it cannot know where
+    /// the partition will end.
+    private func writeBackup(_ job: ResizeJob, _ byteCount: UInt64) throws(ResizeError) {
+        let device: BlockDevice
+        do { device = try BlockDevice(opening: FilePath(job.node), .exclusiveWrite) } catch {
+            throw ResizeError(.unreachable(error), state: job.inDoubt)
+        }
+        do throws(BlockIOError) {
+            guard let length = try self.byteCount(on: device), length <= byteCount, byteCount <= device.byteCount else {
+                return
+            }
+            let sectorSize = SuperblockFields(bytes: try device.readBytes(at: 0, count: 512)).little(11, byteCount: 2)
+            let boot = try device.readBytes(at: 0, count: Int(sectorSize))
+            try device.writeBytes(boot, at: (byteCount / sectorSize - 1) * sectorSize)
+            try device.dropCache()
+        } catch {
+            throw ResizeError(.inputOutput(error), state: job.inDoubt)
         }
     }
 

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import FilesystemResize
+import Glibc
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+/// What these tests need; where the machine lacks it they are skipped, and say so.
+enum Ability {
+    static let loopDevices: Bool = SystemFacts.isRoot && Files.exists("/dev/loop-control")
+    static func has(_ tools: [String]) -> Bool {
+        tools.allSatisfy { tool in
+            ["/sbin", "/usr/sbin", "/bin", "/usr/bin"].contains { Files.exists(FilePath("\($0)/\(tool)")) }
+        }
+    }
+    static func mounts(_ type: String) -> Bool {
+        (Files.text("/proc/filesystems") ?? "").split(whereSeparator: \.isWhitespace).contains(Substring(type))
+    }
+}
+
+/// How a test makes, fills and checks a filesystem.
+struct Recipe: CustomTestStringConvertible, Sendable {
+    var name: String
+    var kind: FilesystemInfo.Kind
+    /// The command that makes it; the device follows.
+    var make: [String]
+    /// The command that checks it without writing; the device follows.
+    var check: [String]
+    /// Its type for `mount`; `nil` where this kernel cannot.
+    var mountType: String?
+    /// The length that it is made with, and those that it grows to, in MiB.
+    var steps: [UInt64]
+    var blockSize = 4096
+    /// How far a filesystem may end before its place, in bytes.
+    var slack: UInt64 = 4096
+
+    var testDescription: String { name }
+    var info: FilesystemInfo {
+        FilesystemInfo(kind: kind, kindName: kind.rawValue, blockSize: blockSize, mapSource: .allocationStructures)
+    }
+    var isPossible: Bool {
+        let tools = [make[0], check[0]] + (kind == .ntfs ? ["ntfs-3g", "ntfsresize"] : [])
+        return Ability.loopDevices && Ability.has(tools)
+            && (mountType.map { Ability.mounts($0) || kind == .ntfs } ?? true)
+    }
+
+    static let ext2 = Recipe(
+        name: "ext2, 1 KiB blocks", kind: .ext2, make: ["mke2fs", "-q", "-F", "-t", "ext2", "-b", "1024"],
+        check: ["e2fsck", "-f", "-n"], mountType: "ext4", steps: [40, 77, 200], blockSize: 1024)
+    static let ext3 = Recipe(
+        name: "ext3", kind: .ext3, make: ["mke2fs", "-q", "-F", "-t", "ext3", "-b", "4096"],
+        check: ["e2fsck", "-f", "-n"], mountType: "ext4", steps: [40, 200])
+    static let ext4 = Recipe(
+        name: "ext4", kind: .ext4, make: ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096"],
+        check: ["e2fsck", "-f", "-n"], mountType: "ext4", steps: [40, 100, 200])
+    static let ntfs = Recipe(
+        name: "NTFS", kind: .ntfs, make: ["mkntfs", "-q", "-F", "-Q"], check: ["ntfsfix", "-n"], mountType: "ntfs-3g",
+        steps: [40, 100, 200], slack: 8192)
+    static let ntfsLarge = Recipe(
+        name: "NTFS, 64 KiB clusters", kind: .ntfs, make: ["mkntfs", "-q", "-F", "-Q", "-c", "65536"],
+        check: ["ntfsfix", "-n"], mountType: "ntfs-3g", steps: [60, 200], blockSize: 65536, slack: 2 << 16)
+    static let xfs = Recipe(
+        name: "XFS", kind: .xfs, make: ["mkfs.xfs", "-q", "-f"], check: ["xfs_repair", "-n"], mountType: "xfs",
+        steps: [320, 500, 800])
+    static let btrfs = Recipe(
+        name: "Btrfs", kind: .btrfs, make: ["mkfs.btrfs", "-q", "-f"], check: ["btrfs", "check", "--readonly"],
+        mountType: "btrfs", steps: [400, 600, 800])
+    static let f2fs = Recipe(
+        name: "F2FS", kind: .f2fs, make: ["mkfs.f2fs", "-q", "-f"], check: ["fsck.f2fs", "--dry-run"], mountType: nil,
+        steps: [100, 150, 500])
+    static let swap = Recipe(
+        name: "swap", kind: .swap,
+        make: ["mkswap", "-q", "-p", "4096", "-U", "6f2b0d1c-7a55-4b0e-9d3a-0123456789ab", "-L", "a swap"],
+        check: ["blkid", "-p"], mountType: nil, steps: [40, 200])
+
+    static let growing = [ext2, ext3, ext4, ntfs, ntfsLarge, xfs, btrfs, f2fs, swap].filter(\.isPossible)
+    static let shrinking = [ext2, ext3, ext4, ntfs, ntfsLarge, btrfs, swap].filter(\.isPossible)
+}
+
+/// An image file with one filesystem at 1 MiB of it. Everything it does through loop devices and mounts is undone when a
+/// call ends, whether it failed or not.
+struct ResizeBench {
+    static let mebibyte: UInt64 = 1 << 20
+    static let start = mebibyte
+    let folder: ScratchFolder
+    let recipe: Recipe
+    let sectorSize: Int
+    /// How many bytes a place has beyond its MiB.
+    var tail: UInt64 = 0
+    var image: FilePath { folder.path.appending("disk.raw") }
+
+    /// Makes the filesystem, `steps[0]` long, with some files where it can be mounted.
+    init(_ recipe: Recipe, roomMiB: UInt64? = nil, sectorSize: Int = 512, seed: UInt64 = 1) throws {
+        folder = try ScratchFolder()
+        self.recipe = recipe
+        self.sectorSize = sectorSize
+        let room = roomMiB ?? recipe.steps.max() ?? 0
+        let file = try OwnedDescriptor.open(image, .readWrite, options: [.create], permissions: [.ownerReadWrite])
+        try Files.resize(file.raw, image.string, to: (room + 2) * Self.mebibyte)
+        try onLoop(recipe.steps[0]) { node in try Self.run(recipe.make + [node]) }
+        guard recipe.mountType != nil else { return }
+        // Files of all sizes; some go again, so that free space is in pieces.
+        let script = """
+            cd "$1"; mkdir -p a/b c; awk -v seed=\(seed) 'BEGIN {
+                srand(seed); for (i = 0; i < 120; i++) print int(exp(rand() * 12)), (i % 3 ? "a/b" : "c") "/file " i }' |
+            while read -r size name; do head -c "$size" /dev/urandom >"$name"; done
+            find . -name 'file *[37]' -delete; ln -s "a/b/file 1" link; sync
+            """
+        try mounted(recipe.steps[0], script)
+    }
+
+    /// What of the image a filesystem of that many MiB fills.
+    func range(_ mebibytes: UInt64) -> ByteRange { Self.start..<Self.start + mebibytes * Self.mebibyte + tail }
+    func place(_ mebibytes: UInt64) -> ResizePlace {
+        .part(of: image, range: range(mebibytes), sectorSize: sectorSize)
+    }
+
+    /// Hashes of all files, with their names.
+    func contents(_ mebibytes: UInt64) throws -> String {
+        guard recipe.mountType != nil else { return "" }
+        return try mounted(
+            mebibytes, "cd \"$1\"; find . -type f -exec sha256sum {} + | LC_ALL=C sort -k 2; readlink link")
+    }
+
+    /// The format's own check, without writing, of what lies in so many MiB.
+    func check(_ mebibytes: UInt64) throws {
+        try onLoop(mebibytes, readOnly: recipe.kind != .ntfs) { node in try Self.run(recipe.check + [node]) }
+    }
+
+    /// Overwrites everything behind `byteCount` of the place: what was to be dropped is dropped.
+    func spoil(from byteCount: UInt64, to mebibytes: UInt64) throws {
+        let file = try FileDescriptor.open(image, .readWrite)
+        defer { try? file.close() }
+        let noise = [UInt8](repeating: 0xDB, count: 1 << 16)
+        var position = Self.start + byteCount
+        while position < range(mebibytes).upperBound {
+            let count = Int(min(UInt64(noise.count), range(mebibytes).upperBound - position))
+            _ = try file.writeAll(toAbsoluteOffset: Int64(position), noise.prefix(count))
+            position += UInt64(count)
+        }
+    }
+
+    func onLoop(_ mebibytes: UInt64, readOnly: Bool = false, _ body: (String) throws -> Void) throws {
+        let loop = try LoopDevice(over: image, range: range(mebibytes), readOnly: readOnly, sectorSize: sectorSize)
+        let result = Result { try body(loop.path.string) }
+        _ = consume loop
+        try result.get()
+    }
+
+    /// Runs a script with the mount point as its argument, in a mount namespace of its own, which goes with the script.
+    @discardableResult func mounted(_ mebibytes: UInt64, _ script: String) throws -> String {
+        let mountPoint = folder.path.appending("mounted")
+        try Files.makeFolders(mountPoint)
+        var text = ""
+        try onLoop(mebibytes) { node in
+            let options = recipe.kind == .xfs ? ["-o", "nouuid"] : []
+            let mount = (["mount", "-t", recipe.mountType ?? ""] + options + [node, mountPoint.string])
+                .map { "'\($0)'" }.joined(separator: " ")
+            text = try Self.run([
+                "unshare", "-m", "sh", "-euc", "\(mount)\n(\(script)\n)\numount \"$1\"", "sh", mountPoint.string,
+            ])
+            if recipe.kind == .btrfs { try Self.run(["btrfs", "device", "scan", "--forget", node]) }
+        }
+        return text
+    }
+
+    @discardableResult static func run(_ arguments: [String]) throws -> String {
+        let output = try ChildProcess.run(arguments, timeoutSeconds: 120)
+        guard output.succeeded else {
+            throw ToolFailure(description: "\(arguments.joined(separator: " ")): \(output.ending): \(output.lastWords)")
+        }
+        return output.text
+    }
+
+    /// Loop devices over the image and mounts of this module that are left: none, whatever happened.
+    func leftovers() throws -> [String] {
+        let loops = try Self.run(["losetup", "-a"]).split(separator: "\n").filter { $0.contains(image.string) }
+        let mounts = MountEntry.current().map(\.mountPoint).filter { $0.hasPrefix(folder.path.string) }
+        return loops.map(String.init) + mounts
+    }
+}
+
+/// A tool that failed.
+struct ToolFailure: Error, CustomStringConvertible {
+    let description: String
+}
