@@ -20,6 +20,7 @@ enum ExtFilesystem {
         do throws(FilesystemError) {
             let map = try mapper.map()
             info.mapSource = .allocationStructures
+            info.leastByteCount = mapper.leastSize.byteCount
             return (info, map)
         } catch {
             return (info.takenWhole(because: try error.reasonForWhole()), whole)

@@ -7,6 +7,7 @@ struct ExtGroupDescriptor {
     let inodeBitmap: UInt64
     let inodeTable: UInt64
     let freeClusterCount: UInt32
+    let freeInodeCount: UInt32
     let flags: UInt16
     /// The low 16 bits where the descriptor has only 32 bytes.
     let blockBitmapChecksum: UInt32
@@ -33,6 +34,7 @@ struct ExtGroupDescriptor {
         inodeBitmap = try joined(0x4, 0x24)  // bg_inode_bitmap_lo, _hi
         inodeTable = try joined(0x8, 0x28)  // bg_inode_table_lo, _hi
         freeClusterCount = try joinedHalves(0xC, 0x2C)  // bg_free_blocks_count_lo, _hi: clusters under bigalloc
+        freeInodeCount = try joinedHalves(0xE, 0x2E)  // bg_free_inodes_count_lo, _hi
         // Without a checksum feature the flags mean nothing.
         flags = superblock.hasDescriptorChecksums ? try raw.littleEndian(at: 0x12) : 0  // bg_flags
         blockBitmapChecksum = try joinedHalves(0x18, 0x38)  // bg_block_bitmap_csum_lo, _hi

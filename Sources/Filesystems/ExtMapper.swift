@@ -17,12 +17,15 @@ struct ExtMapper {
     private var used = RangeAccumulator()
     /// Blocks that are in use whatever the bitmaps say, merged where they touch.
     private var metadata = RangeList()
+    /// What the groups' counts say about shrinking it; complete after `map()`.
+    private(set) var leastSize: ExtLeastSize
 
     init(_ volume: any BlockReader, _ superblock: ExtSuperblock) {
         self.volume = volume
         self.superblock = superblock
         blockSize = UInt64(superblock.blockSize)
         seed = superblock.checksumSeed
+        leastSize = ExtLeastSize(superblock)
     }
 
     mutating func map() throws(FilesystemError) -> AllocationMap {
@@ -92,7 +95,9 @@ struct ExtMapper {
         _ batch: [ExtGroupDescriptor], from group: UInt64
     ) throws(FilesystemError) {
         for (index, descriptor) in batch.enumerated() {
-            try insertMetadata(of: descriptor, group + UInt64(index))
+            let number = group + UInt64(index)
+            try insertMetadata(of: descriptor, number)
+            leastSize.add(descriptor, backupBlockCount: backupBlockCount(number))
         }
         var index = 0
         while index < batch.count {

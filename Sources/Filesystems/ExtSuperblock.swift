@@ -32,6 +32,8 @@ struct ExtSuperblock {
     let firstMetaGroup: UInt32
     let flags: UInt32
     let mmpBlock: UInt64
+    /// As a power of two; it counts only with flex_bg.
+    let logGroupsPerFlex: UInt8
     let checksumType: UInt8
     let backupGroups: [UInt32]
     let checksumSeedField: UInt32
@@ -67,6 +69,7 @@ struct ExtSuperblock {
         firstMetaGroup = try bytes.littleEndian(at: 0x104)  // s_first_meta_bg
         flags = try bytes.littleEndian(at: 0x160)  // s_flags
         mmpBlock = try bytes.littleEndian(at: 0x168)  // s_mmp_block
+        logGroupsPerFlex = try bytes.littleEndian(at: 0x174)  // s_log_groups_per_flex
         checksumType = try bytes.littleEndian(at: 0x175)  // s_checksum_type
         backupGroups = [try bytes.littleEndian(at: 0x24C), try bytes.littleEndian(at: 0x250)]  // s_backup_bgs
         checksumSeedField = try bytes.littleEndian(at: 0x270)  // s_checksum_seed
@@ -92,6 +95,10 @@ struct ExtSuperblock {
     var groupCount: UInt64 {
         guard blocksPerGroup > 0, blockCount > UInt64(firstDataBlock) else { return 0 }
         return (blockCount - UInt64(firstDataBlock) - 1) / UInt64(blocksPerGroup) + 1
+    }
+    /// Groups whose bitmaps and inode tables lie together: 1 without flex_bg.
+    var groupsPerFlex: UInt64 {
+        has(incompatible: ExtFeature.flexGroups) ? 1 << UInt64(min(logGroupsPerFlex, 31)) : 1
     }
     var inodeTableBlockCount: UInt64 {
         let bytes = UInt64(inodesPerGroup) * UInt64(inodeSize)

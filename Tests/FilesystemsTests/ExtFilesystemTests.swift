@@ -169,7 +169,7 @@ struct ExtFilesystemTests {
 
 extension Workbench {
     /// A filesystem by this recipe with a random tree, half of whose files were deleted again.
-    fileprivate func makeExt(_ recipe: inout ExtRecipe, using random: inout SeededGenerator) throws -> FilePath {
+    func makeExt(_ recipe: inout ExtRecipe, using random: inout SeededGenerator) throws -> FilePath {
         let files = try randomTree("tree", files: 60, maximumByteCount: 60_000, using: &random)
         let image = path("image")
         do {

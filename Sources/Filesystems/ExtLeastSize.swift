@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import ByteParsing
+
+/// The least length to which `resize2fs` makes an ext filesystem, computed from what its group descriptors count, so that a
+/// plan can be made where neither the tool nor the filesystem is at hand.
+///
+/// It follows the estimate of `resize2fs -P` (e2fsprogs, resize2fs.c, calculate_minimum_resize_size), below which the
+/// tool refuses to go, and adds a little: files must fit in the room that so many groups leave beside their metadata, the
+/// inodes in use must find so many inode tables, and with flex_bg a whole flex group of tables may stay.
+struct ExtLeastSize {
+    /// What the tool leaves in a last group besides its metadata.
+    private static let leastLastGroup: UInt64 = 50
+
+    private let superblock: ExtSuperblock
+    /// Of all groups before the one at an index: one more than there are groups.
+    private var metadataBefore: [UInt64] = [0]
+    /// Where each group's inode table starts.
+    private var inodeTables: [UInt64] = []
+    private var freeBlockCount: UInt64 = 0
+    private var freeInodeCount: UInt64 = 0
+
+    init(_ superblock: ExtSuperblock) { self.superblock = superblock }
+
+    /// Takes the next group.
+    /// - Parameter backupBlockCount: the blocks of its superblock and descriptors.
+    mutating func add(_ descriptor: ExtGroupDescriptor, backupBlockCount: UInt64) {
+        // Both bitmaps and the inode table.
+        let metadata = backupBlockCount + 2 + superblock.inodeTableBlockCount
+        metadataBefore.append((metadataBefore.last ?? 0) + metadata)
+        inodeTables.append(descriptor.inodeTable)
+        // At most 2^20 groups of 32 bits each.
+        freeBlockCount += UInt64(descriptor.freeClusterCount)
+        freeInodeCount += UInt64(descriptor.freeInodeCount)
+    }
+
+    /// In bytes, once every group was taken; `nil` where the tool does not resize it, or the counts make no sense.
+    var byteCount: UInt64? {
+        let groupCount = superblock.groupCount
+        let total = superblock.blockCount
+        guard superblock.clusterRatio == 1, UInt64(inodeTables.count) == groupCount,
+            freeInodeCount <= UInt64(superblock.inodeCount), let allMetadata = metadataBefore.last,
+            allMetadata + freeBlockCount <= total
+        else { return nil }
+        let dataCount = total - allMetadata - freeBlockCount
+        let usedInodeCount = UInt64(superblock.inodeCount) - freeInodeCount
+        let inodesPerGroup = UInt64(superblock.inodesPerGroup)
+        let firstCandidate = max(1, (usedInodeCount + inodesPerGroup - 1) / inodesPerGroup)
+        guard firstCandidate <= groupCount else { return nil }
+        for groups in firstCandidate...groupCount where room(in: groups) >= dataCount {
+            let needed = margined(blockCount(groups, dataCount), dataCount, usedInodeCount)
+            return min(total, needed) * UInt64(superblock.blockSize)
+        }
+        return total * UInt64(superblock.blockSize)
+    }
+
+    /// Blocks that so many groups leave for data.
+    private func room(in groups: UInt64) -> UInt64 {
+        let all = groups * UInt64(superblock.blocksPerGroup)
+        let metadata = metadataBefore[Int(flexEnd(groups))]
+        return all - min(all, metadata)
+    }
+
+    /// The end of the flex group that a filesystem of so many groups ends in: its tables may lie in its first group.
+    private func flexEnd(_ groups: UInt64) -> UInt64 {
+        let flex = superblock.groupsPerFlex
+        return flex > 1 ? min(superblock.groupCount, (groups / flex + 1) * flex) : groups
+    }
+
+    /// A filesystem of so many groups whose last one is only as long as it must be.
+    private func blockCount(_ groups: UInt64, _ dataCount: UInt64) -> UInt64 {
+        let before = (groups - 1) * UInt64(superblock.blocksPerGroup)
+        let beforeMetadata = metadataBefore[Int(groups - 1)]
+        // In the first flex group the tables of all its groups count once more: they lie before its data.
+        let tailStart = superblock.groupsPerFlex > groups - 1 ? 0 : groups - 1
+        let tail = metadataBefore[Int(flexEnd(groups))] - metadataBefore[Int(tailStart)]
+        let placed = before - min(before, beforeMetadata)
+        let inLastGroup = max(Self.leastLastGroup, dataCount - min(dataCount, placed))
+        let tableEnd = inodeTables[Int(groups - 1)] + superblock.inodeTableBlockCount
+        return max(before + tail + inLastGroup + UInt64(superblock.firstDataBlock), tableEnd)
+    }
+
+    /// With what extents that are cut in the move may need: the tool's own margin, and half a percent for what e2fsck adds
+    /// (lost+found, a journal that it makes anew) and for versions that count otherwise.
+    private func margined(_ needed: UInt64, _ dataCount: UInt64, _ usedInodeCount: UInt64) -> UInt64 {
+        let shrinkage = superblock.blockCount - min(needed, superblock.blockCount)
+        // struct ext4_extent has 12 bytes, and so has the header of a block of them.
+        let perBlock = UInt64(superblock.blockSize) / 12 - 1
+        let worst = max((dataCount + perBlock - 1) / perBlock, usedInodeCount)
+        let sum = needed + min(shrinkage / 500, worst) + needed / 200 + 64
+        // resize2fs may want whole pages.
+        let pageBlocks = max(1, 4096 / UInt64(superblock.blockSize))
+        return (sum + pageBlocks - 1) / pageBlocks * pageBlocks
+    }
+}

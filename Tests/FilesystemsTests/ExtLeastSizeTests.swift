@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import Filesystems
+
+@Suite(.enabled(if: Tool.have("mke2fs", "debugfs", "e2fsck", "resize2fs"), "needs e2fsprogs"))
+struct ExtLeastSizeTests {
+    static let cases = Array(0..<(Sample.isFull ? 200 : 14))
+
+    /// A random filesystem with a random tree: resize2fs can be brought to shrink it to our least size, and its own
+    /// estimate is not far below.
+    @Test(arguments: cases) func resize2fsShrinksToTheLeastSize(index: Int) throws {
+        var random = Sample.generator(index + 5000)
+        var recipe = ExtRecipe.random(index, using: &random)
+        let bench = try Workbench()
+        let image = try bench.makeExt(&recipe, using: &random)
+        let comment: Comment = "seed \(Sample.seed), case \(index): \(recipe)"
+        // Quotas that debugfs did not keep are put right by e2fsck.
+        _ = try ChildProcess.run(["e2fsck", "-fy", image.string])
+        let (info, _) = try bench.survey("image")
+        if recipe.features.contains("bigalloc") {
+            #expect(info.leastByteCount == nil, comment)
+            return
+        }
+        let least = try #require(info.leastByteCount, comment)
+        let length = try #require(info.byteCount, comment)
+        let blockSize = UInt64(recipe.blockSize)
+        #expect(least <= length && least % blockSize == 0, comment)
+        let estimate = try Tool.run(["resize2fs", "-P", image.string]).split(whereSeparator: \.isWhitespace).last
+        let theirs = try #require(estimate.flatMap { UInt64($0) }, comment) * blockSize
+        #expect(least >= theirs, comment)
+        // 3 % of the filesystem beside a few blocks.
+        let excess = least - min(least, theirs)
+        #expect(excess <= length / 33 + 128 * blockSize, comment)
+        print("\(comment): \(least) of \(length), resize2fs -P \(theirs): \(percent(excess, of: length)) more")
+        let shrunk = try ChildProcess.run(["resize2fs", image.string, "\(least / UInt64(512))s"])
+        #expect(shrunk.succeeded, "\(comment): \(shrunk.lastWords)")
+        let check = try ChildProcess.run(["e2fsck", "-fn", image.string])
+        #expect(check.succeeded, "\(comment): \(check.text)")
+    }
+
+    /// A full filesystem, and one that is nearly all inodes.
+    @Test func extremes() throws {
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 64 << 20)
+        try Tool.run(["mke2fs", "-q", "-F", "-t", "ext4", "-i", "1024", "-b", "1024", image.string])
+        let (info, _) = try bench.survey("image")
+        let least = try #require(info.leastByteCount)
+        #expect(least < 32 << 20)
+        try Tool.run(["resize2fs", image.string, "\(least / UInt64(512))s"])
+        try Tool.run(["e2fsck", "-fn", image.string])
+        let (again, _) = try bench.survey("image")
+        #expect(try #require(again.byteCount) <= least)
+        #expect(try #require(again.leastByteCount) <= least)
+    }
+}
