@@ -46,37 +46,46 @@ struct ExtLeastSize {
         let inodesPerGroup = UInt64(superblock.inodesPerGroup)
         let firstCandidate = max(1, (usedInodeCount + inodesPerGroup - 1) / inodesPerGroup)
         guard firstCandidate <= groupCount else { return nil }
-        for groups in firstCandidate...groupCount where room(in: groups) >= dataCount {
-            let needed = margined(blockCount(groups, dataCount), dataCount, usedInodeCount)
-            return min(total, needed) * UInt64(superblock.blockSize)
-        }
-        return total * UInt64(superblock.blockSize)
+        guard let needed = blockCount(firstCandidate, dataCount) else { return total * UInt64(superblock.blockSize) }
+        return min(total, margined(needed, dataCount, usedInodeCount)) * UInt64(superblock.blockSize)
     }
 
-    /// Blocks that so many groups leave for data.
-    private func room(in groups: UInt64) -> UInt64 {
-        let all = groups * UInt64(superblock.blocksPerGroup)
-        let metadata = metadataBefore[Int(flexEnd(groups))]
-        return all - min(all, metadata)
+    /// The length with so many groups or more, the last one only as long as it must be; `nil` where all are needed.
+    private func blockCount(_ firstCandidate: UInt64, _ dataCount: UInt64) -> UInt64? {
+        let perGroup = UInt64(superblock.blocksPerGroup)
+        var groups = firstCandidate
+        var end = flexEnd(groups)
+        var placed = room(0..<groups - 1)
+        while true {
+            let all = groups * perGroup
+            let free = all - min(all, metadataBefore[Int(end)])
+            if free >= dataCount { break }
+            // As the tool has it: of several groups that are added in one flex group, only one counts as filled.
+            placed += room(groups - 1..<groups)
+            groups += (dataCount - free + perGroup - 1) / perGroup
+            guard groups <= superblock.groupCount else { return nil }
+            let newEnd = flexEnd(groups)
+            placed += room(min(end, groups - 1)..<min(newEnd, groups - 1))
+            end = newEnd
+        }
+        // In the first flex group the tables of all its groups count once more: they lie before its data.
+        let tailStart = superblock.groupsPerFlex > groups - 1 ? 0 : groups - 1
+        let tail = metadataBefore[Int(end)] - metadataBefore[Int(tailStart)]
+        let inLastGroup = max(Self.leastLastGroup, dataCount - min(dataCount, placed))
+        let tableEnd = inodeTables[Int(groups - 1)] + superblock.inodeTableBlockCount
+        return max((groups - 1) * perGroup + tail + inLastGroup + UInt64(superblock.firstDataBlock), tableEnd)
+    }
+
+    /// Blocks that these groups leave for data.
+    private func room(_ groups: Range<UInt64>) -> UInt64 {
+        let all = UInt64(groups.count) * UInt64(superblock.blocksPerGroup)
+        return all - min(all, metadataBefore[Int(groups.upperBound)] - metadataBefore[Int(groups.lowerBound)])
     }
 
     /// The end of the flex group that a filesystem of so many groups ends in: its tables may lie in its first group.
     private func flexEnd(_ groups: UInt64) -> UInt64 {
         let flex = superblock.groupsPerFlex
         return flex > 1 ? min(superblock.groupCount, (groups / flex + 1) * flex) : groups
-    }
-
-    /// A filesystem of so many groups whose last one is only as long as it must be.
-    private func blockCount(_ groups: UInt64, _ dataCount: UInt64) -> UInt64 {
-        let before = (groups - 1) * UInt64(superblock.blocksPerGroup)
-        let beforeMetadata = metadataBefore[Int(groups - 1)]
-        // In the first flex group the tables of all its groups count once more: they lie before its data.
-        let tailStart = superblock.groupsPerFlex > groups - 1 ? 0 : groups - 1
-        let tail = metadataBefore[Int(flexEnd(groups))] - metadataBefore[Int(tailStart)]
-        let placed = before - min(before, beforeMetadata)
-        let inLastGroup = max(Self.leastLastGroup, dataCount - min(dataCount, placed))
-        let tableEnd = inodeTables[Int(groups - 1)] + superblock.inodeTableBlockCount
-        return max(before + tail + inLastGroup + UInt64(superblock.firstDataBlock), tableEnd)
     }
 
     /// With what extents that are cut in the move may need: the tool's own margin, and half a percent for what e2fsck adds

@@ -9,7 +9,7 @@ import Testing
 
 @Suite(.enabled(if: Tool.have("mke2fs", "debugfs", "e2fsck", "resize2fs"), "needs e2fsprogs"))
 struct ExtLeastSizeTests {
-    static let cases = Array(0..<(Sample.isFull ? 200 : 14))
+    static let cases = Array(0..<(Sample.isFull ? 200 : 10))
 
     /// A random filesystem with a random tree: resize2fs can be brought to shrink it to our least size, and its own
     /// estimate is not far below.
@@ -46,11 +46,11 @@ struct ExtLeastSizeTests {
     /// A full filesystem, and one that is nearly all inodes.
     @Test func extremes() throws {
         let bench = try Workbench()
-        let image = try bench.sparseFile("image", byteCount: 64 << 20)
+        let image = try bench.sparseFile("image", byteCount: 24 << 20)
         try Tool.run(["mke2fs", "-q", "-F", "-t", "ext4", "-i", "1024", "-b", "1024", image.string])
         let (info, _) = try bench.survey("image")
         let least = try #require(info.leastByteCount)
-        #expect(least < 32 << 20)
+        #expect(least < 20 << 20)
         try Tool.run(["resize2fs", image.string, "\(least / UInt64(512))s"])
         try Tool.run(["e2fsck", "-fn", image.string])
         let (again, _) = try bench.survey("image")
