@@ -33,7 +33,8 @@ extension FilesystemInfo {
         case .other, .unknown: return "no tool is known for what it holds"
         case .ext2, .ext3, .ext4:
             // resize2fs: "Resizing bigalloc file systems has not been fully tested", and it stops there.
-            return features.contains("bigalloc") ? "resize2fs does not resize ext4 with bigalloc" : nil
+            let blocking = ["bigalloc", "shared_blocks", "read-only"].first(where: features.contains)
+            return blocking.map { "resize2fs does not resize ext4 with \($0)" }
         case .swap:
             // mkswap can write any page size, but what else it would have to know of that machine is not known here.
             return blockSize == 4096 ? nil : "swap with pages other than 4 KiB keeps its size"
@@ -45,6 +46,9 @@ extension FilesystemInfo {
         switch kind {
         case .xfs: "XFS cannot be made smaller"
         case .f2fs: "F2FS cannot be made smaller"
+        case .ext2, .ext3, .ext4:
+            // Their files are encrypted with inode numbers, which shrinking changes.
+            features.contains("stable_inodes") ? "ext4 with stable_inodes cannot be made smaller" : nil
         default: nil
         }
     }

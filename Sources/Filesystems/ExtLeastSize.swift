@@ -37,7 +37,9 @@ struct ExtLeastSize {
     var byteCount: UInt64? {
         let groupCount = superblock.groupCount
         let total = superblock.blockCount
-        guard superblock.clusterRatio == 1, UInt64(inodeTables.count) == groupCount,
+        // resize2fs: "Cannot shrink this filesystem because it has the stable_inodes feature flag."
+        guard superblock.clusterRatio == 1, !superblock.has(compatible: ExtFeature.stableInodes),
+            UInt64(inodeTables.count) == groupCount,
             freeInodeCount <= UInt64(superblock.inodeCount), let allMetadata = metadataBefore.last,
             allMetadata + freeBlockCount <= total
         else { return nil }

@@ -110,6 +110,7 @@ enum ExtFeature {
     static let journal: UInt32 = 0x4
     static let excludeBitmap: UInt32 = 0x100
     static let sparseSuper2: UInt32 = 0x200
+    static let stableInodes: UInt32 = 0x800
 
     static let recover: UInt32 = 0x4
     static let journalDevice: UInt32 = 0x8
