@@ -24,7 +24,8 @@ public enum FilesystemResizer {
         _ filesystem: FilesystemInfo, on place: ResizePlace, log: @escaping (String) -> Void = { _ in }
     ) throws(ResizeError) -> Outcome {
         if let obstacle = filesystem.resizeAbility.growObstacle { throw ResizeError(.unsupported(reason: obstacle)) }
-        return try resize(filesystem, on: place, atMost: nil, log) { tool, job, _ throws(ResizeError) in
+        return try resize(filesystem, by: try tool(for: filesystem), on: place, atMost: nil, log) {
+            tool, job, _ throws(ResizeError) in
             try tool.grow(job)
         }
     }
@@ -43,20 +44,27 @@ public enum FilesystemResizer {
         log: @escaping (String) -> Void = { _ in }
     ) throws(ResizeError) -> Outcome {
         if let obstacle = filesystem.resizeAbility.shrinkObstacle { throw ResizeError(.unsupported(reason: obstacle)) }
-        return try resize(filesystem, on: place, atMost: byteCount, log) { tool, job, before throws(ResizeError) in
+        return try resize(filesystem, by: try tool(for: filesystem), on: place, atMost: byteCount, log) {
+            tool, job, before throws(ResizeError) in
             // Nothing to do, and never larger.
             guard before > byteCount else { return }
             try tool.shrink(job, to: byteCount)
         }
     }
 
-    private static func resize(
-        _ filesystem: FilesystemInfo, on place: ResizePlace, atMost limit: UInt64?, _ log: @escaping (String) -> Void,
-        _ body: (any ResizeTool, ResizeJob, _ before: UInt64) throws(ResizeError) -> Void
-    ) throws(ResizeError) -> Outcome {
+    private static func tool(for filesystem: FilesystemInfo) throws(ResizeError) -> any ResizeTool {
         guard let tool = ResizeTools.tool(for: filesystem.kind) else {
             throw ResizeError(.unsupported(reason: "no tool is known for \(filesystem.kindName)"))
         }
+        return tool
+    }
+
+    /// Does the work that is common to all: reach it, measure it, let `body` work, measure it again.
+    static func resize(
+        _ filesystem: FilesystemInfo, by tool: any ResizeTool, on place: ResizePlace, atMost limit: UInt64?,
+        _ log: @escaping (String) -> Void,
+        _ body: (any ResizeTool, ResizeJob, _ before: UInt64) throws(ResizeError) -> Void
+    ) throws(ResizeError) -> Outcome {
         try place.checkIsFree()
         try place.synchronise()
         guard let before = try length(tool, place) else {

@@ -14,17 +14,22 @@ struct NTFSResizeTool: ResizeTool {
     private let options = ["-f", "-f", "-P"]
 
     func grow(_ job: ResizeJob) throws(ResizeError) {
-        try job.check(["ntfsresize", "-n"] + options + [job.node])
+        try tryOut(job, [])
         try job.change(["ntfsresize"] + options + [job.node])
     }
 
     func shrink(_ job: ResizeJob, to byteCount: UInt64) throws(ResizeError) {
-        let info = try job.check(["ntfsresize", "--info"] + options + [job.node])
-        if let least = Self.least(info.text, clusterSize: job.filesystem.blockSize ?? 4096), byteCount < least {
-            throw ResizeError(.tooSmall(wished: byteCount, leastByteCount: least))
+        let info = try job.run(["ntfsresize", "--info"] + options + [job.node])
+        if info.succeeded {
+            let least = Self.least(info.text, clusterSize: job.filesystem.blockSize ?? 4096)
+            if let least, byteCount < least { throw ResizeError(.tooSmall(wished: byteCount, leastByteCount: least)) }
+        } else if (info.text + info.errorText).contains("Volume is full"),
+            let length = try job.superblock({ volume throws(BlockIOError) in try self.byteCount(on: volume) })
+        {
+            throw ResizeError(.tooSmall(wished: byteCount, leastByteCount: length))
         }
         let size = ["--size", "\(byteCount)"]
-        try job.check(["ntfsresize", "-n"] + options + size + [job.node])
+        try tryOut(job, size)
         try job.change(["ntfsresize"] + options + size + [job.node])
         // What lies behind the new end is about to be dropped: last chance to see that nothing is missing.
         guard isWholeAfterFailure(job) else {
@@ -34,6 +39,16 @@ struct NTFSResizeTool: ResizeTool {
                 state: job.inDoubt)
         }
         try writeBackup(job, byteCount)
+    }
+
+    /// Its test run does all but the writing: damage, bad sectors, a piece that cannot be moved.
+    private func tryOut(_ job: ResizeJob, _ size: [String]) throws(ResizeError) {
+        let output = try job.run(["ntfsresize", "-n"] + options + size + [job.node])
+        guard output.succeeded else {
+            throw ResizeError(
+                .resizeFailed(
+                    tool: "ntfsresize", ending: "\(output.ending) in its test run", lastWords: output.lastWords))
+        }
     }
 
     /// The backup of the boot sector lies in the last sector of the partition (ntfs-3g, ntfsfix.c, check_alternate_boot:

@@ -26,9 +26,9 @@ public struct ResizeError: Error, Sendable, CustomStringConvertible {
 
     /// What became of the filesystem.
     public enum State: Equatable, Sendable {
-        /// It is whole, and has the size that it had.
+        /// It has the length that it had: nothing was resized.
         case asBefore
-        /// It is whole, with this length in bytes.
+        /// Its check finds no damage, and it has this length in bytes.
         case whole(byteCount: UInt64)
         /// Its tool had begun to write, and what it left is not known to be whole. `check` is the command that tells.
         case inDoubt(check: String)
@@ -49,8 +49,8 @@ public struct ResizeError: Error, Sendable, CustomStringConvertible {
     public var description: String {
         let after =
             switch state {
-            case .asBefore: "The filesystem is whole and keeps its old size"
-            case .whole(let byteCount): "The filesystem is whole and has \(ByteText.exact(byteCount))"
+            case .asBefore: "Nothing was resized: the filesystem keeps its old size"
+            case .whole(let byteCount): "The filesystem was checked: it is whole and has \(ByteText.exact(byteCount))"
             case .inDoubt(let check):
                 "It had begun to write: the filesystem may be damaged. Restore it again, or run `\(check)` before it is "
                     + "used"

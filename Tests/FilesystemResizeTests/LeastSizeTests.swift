@@ -10,14 +10,14 @@ import Testing
 /// The least sizes that a plan relies on: the tools really shrink to them.
 @Suite(.enabled(if: Ability.loopDevices, "needs root and loop devices"), .serialized)
 struct LeastSizeTests {
-    /// Nearly full, every second file gone again, then larger files into the holes.
+    /// dd, for cat and cp share the blocks where the filesystem can. Nearly full, every second file gone again, then larger files into the holes.
     static func fragment(_ bench: ResizeBench, _ mebibytes: UInt64, fileCount: Int, byteCount: Int) throws {
         try bench.mounted(
             mebibytes,
             """
             cd "$1"; mkdir many; i=0
             head -c \(byteCount) /dev/urandom >one
-            while [ $i -lt \(fileCount) ]; do cp one "many/$i"; i=$((i + 1)); done; sync
+            while [ $i -lt \(fileCount) ]; do dd if=one of="many/$i" bs=1M status=none; i=$((i + 1)); done; sync
             find many -name '*[13579]' -delete; sync
             i=0; while [ $i -lt 6 ]; do head -c 5000000 /dev/urandom >"large $i"; i=$((i + 1)); done; sync
             find many -name '*[26]' -delete; sync
@@ -46,12 +46,12 @@ struct LeastSizeTests {
         #expect(try bench.contents(0) == before)
     }
 
-    @Test(arguments: [1, 2] as [UInt64]) func btrfsShrinksToOurLeastSize(_ seed: UInt64) throws {
+    @Test(arguments: [2] as [UInt64]) func btrfsShrinksToOurLeastSize(_ seed: UInt64) throws {
         guard Recipe.btrfs.isPossible else { return }
         let length: UInt64 = 1500
         var bench = try ResizeBench(.btrfs, roomMiB: length, seed: seed)
         try FilesystemResizer.grow(Recipe.btrfs.info, on: bench.place(length))
-        try Self.fragment(bench, length, fileCount: 300, byteCount: seed == 1 ? 100_000 : 900_000)
+        try Self.fragment(bench, length, fileCount: 420, byteCount: 900_000)
         let before = try bench.contents(length)
         var extents: [UInt64] = []
         try bench.onLoop(length, readOnly: true) { node in
@@ -65,6 +65,7 @@ struct LeastSizeTests {
         let least = LeastSize.btrfs(
             allocatedByteCount: extents.reduce(0, +), largestExtentByteCount: try #require(extents.max()))
         #expect(least < length << 20, "nothing to do for allocated \(extents)")
+        #expect(least > LeastSize.btrfsFloor, "the floor was tried, not the formula")
         let outcome = try FilesystemResizer.shrink(Recipe.btrfs.info, to: least, on: bench.place(length))
         print("Btrfs, \(extents.reduce(0, +)) bytes allocated: shrunk to \(outcome.byteCount)")
         try bench.spoil(from: least, to: length)

@@ -36,7 +36,7 @@ struct ExtLeastSizeTests {
         #expect(least >= theirs, comment)
         // 3 % of the filesystem beside a few blocks; of very small ones with very small groups up to 7 %.
         let excess = least - min(least, theirs)
-        #expect(excess <= length / (length < 64 << 20 ? 14 : 33) + 128 * blockSize, comment)
+        #expect(excess <= length / (length < 96 << 20 ? 14 : 33) + 128 * blockSize, comment)
         print("\(comment): \(least) of \(length), resize2fs -P \(theirs): \(percent(excess, of: length)) more")
         let shrunk = try ChildProcess.run(["resize2fs", image.string, "\(least / UInt64(512))s"])
         #expect(shrunk.succeeded, "\(comment): \(shrunk.lastWords)")

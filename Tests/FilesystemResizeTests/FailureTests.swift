@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import FilesystemResize
+
+/// A tool whose programs fail on order. Its filesystem is 16 bytes: a magic number, and the length.
+private struct FakeTool: ResizeTool {
+    let package = "fake-progs"
+    let checkCommand = "fsck.fake"
+    /// What its superblock says after its work; `nil` leaves it alone.
+    var writes: UInt64?
+    var failure: ResizeError?
+    var isWhole = false
+
+    func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
+        let fields = SuperblockFields(bytes: try volume.readBytes(at: 0, count: 16))
+        return fields.has("FAKEFAKE".utf8, at: 0) ? fields.little(8, byteCount: 8) : nil
+    }
+    func grow(_ job: ResizeJob) throws(ResizeError) {
+        if let writes { write(writes, job.node) }
+        if let failure { throw failure }
+    }
+    func isWholeAfterFailure(_ job: ResizeJob) -> Bool { isWhole }
+
+    func write(_ byteCount: UInt64, _ path: String) {
+        let bytes = (0..<8).map { UInt8(truncatingIfNeeded: byteCount >> (8 * $0)) }
+        let disk = try? BlockDevice(opening: FilePath(path), .exclusiveWrite)
+        try? disk?.writeBytes(Array("FAKEFAKE".utf8) + bytes, at: 0)
+        try? disk?.flush()
+    }
+}
+
+/// What is said, and what is released, when a tool fails in the middle.
+@Suite(.enabled(if: Ability.loopDevices, "needs root and loop devices"), .serialized)
+struct FailureTests {
+    static let doubt = ResizeError.State.inDoubt(check: "fsck.fake")
+
+    private static func state(
+        after tool: FakeTool, atMost limit: UInt64? = nil
+    ) throws -> (ResizeError.State?, FilesystemResizer.Outcome?) {
+        let folder = try ScratchFolder()
+        let image = folder.path.appending("image")
+        try Files.write([UInt8](repeating: 0, count: 1 << 20), to: image)
+        FakeTool().write(1000, image.string)
+        let place = ResizePlace.part(of: image, range: 0..<1 << 20, sectorSize: 512)
+        defer {
+            let loops = (try? ChildProcess.run(["losetup", "-a"]))?.text ?? ""
+            #expect(!loops.contains(image.string))
+        }
+        let info = FilesystemInfo(kind: .other, kindName: "fake", mapSource: .allocationStructures)
+        do throws(ResizeError) {
+            let outcome = try FilesystemResizer.resize(info, by: tool, on: place, atMost: limit, { _ in }) {
+                tool, job, before throws(ResizeError) in
+                #expect(before == 1000)
+                try tool.grow(job)
+            }
+            return (nil, outcome)
+        } catch {
+            return (error.state, nil)
+        }
+    }
+
+    @Test func theStateIsWhatTheCheckSays() throws {
+        let failure = ResizeError(
+            .resizeFailed(tool: "resize.fake", ending: "exit status 1", lastWords: ""), state: Self.doubt)
+        #expect(try Self.state(after: FakeTool(failure: failure)).0 == Self.doubt)
+        #expect(try Self.state(after: FakeTool(failure: failure, isWhole: true)).0 == .asBefore)
+        #expect(
+            try Self.state(after: FakeTool(writes: 2000, failure: failure, isWhole: true)).0 == .whole(byteCount: 2000))
+        #expect(try Self.state(after: FakeTool(writes: 2000, failure: failure)).0 == Self.doubt)
+        // What failed before anything was written stays what it is.
+        let early = ResizeError(.checkFailed(tool: "fsck.fake", ending: "exit status 4", lastWords: ""))
+        #expect(try Self.state(after: FakeTool(failure: early)).0 == .asBefore)
+    }
+
+    @Test func aToolIsNotTakenAtItsWord() throws {
+        // Longer than its place, or than was wished.
+        #expect(try Self.state(after: FakeTool(writes: 1 << 21)).0 == Self.doubt)
+        #expect(try Self.state(after: FakeTool(writes: 600), atMost: 500).0 == Self.doubt)
+        #expect(try Self.state(after: FakeTool(writes: 500), atMost: 500).1?.byteCount == 500)
+        #expect(try Self.state(after: FakeTool(writes: 1 << 20)).1?.byteCount == 1 << 20)
+    }
+}
