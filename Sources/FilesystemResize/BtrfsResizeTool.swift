@@ -21,8 +21,9 @@ struct BtrfsResizeTool: ResizeTool {
         try mounted(job) { mountPoint, device throws(ResizeError) in
             // Its last word only after trying: chunks that are partly empty are packed on the way.
             let least = try job.run(["btrfs", "inspect-internal", "min-dev-size", "--id", device, mountPoint])
-            let rounded =
-                byteCount / UInt64(job.filesystem.sectorSize ?? 4096) * UInt64(job.filesystem.sectorSize ?? 4096)
+            // Its length is a number of its sectors.
+            let sectorSize = UInt64(max(4096, job.filesystem.sectorSize ?? 4096))
+            let rounded = byteCount / sectorSize * sectorSize
             do throws(ResizeError) { try resize(job, "\(device):\(rounded)", mountPoint) } catch {
                 // "139460608 bytes (133.00MiB)"
                 let bytes = least.text.split(separator: " ").first.flatMap { UInt64($0) }

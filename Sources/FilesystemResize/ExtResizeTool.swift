@@ -14,7 +14,8 @@ struct ExtResizeTool: ResizeTool {
 
     func shrink(_ job: ResizeJob, to byteCount: UInt64) throws(ResizeError) {
         try repair(job)
-        let blockSize = UInt64(max(1024, job.filesystem.blockSize ?? 4096))
+        let size = try job.superblock { volume throws(BlockIOError) in try self.blockSize(on: volume) }
+        guard let blockSize = size else { throw ResizeError(.unsupported(reason: "its superblock makes no sense")) }
         let estimate = try job.check(["resize2fs", "-P", job.node])
         // "Estimated minimum size of the filesystem: 17550", in blocks (resize2fs(8), -P).
         guard let blocks = estimate.text.split(whereSeparator: \.isWhitespace).last.flatMap({ UInt64($0) }),
@@ -45,14 +46,23 @@ struct ExtResizeTool: ResizeTool {
         (try? job.check(["e2fsck", "-f", "-n", job.node])) != nil
     }
 
-    /// ext4 documentation, "Super Block": s_magic at 0x38, s_blocks_count_lo at 0x4, s_log_block_size at 0x18,
-    /// s_feature_incompat at 0x60 with INCOMPAT_64BIT = 0x80, s_blocks_count_hi at 0x150.
+    /// ext4 documentation, "Super Block": s_blocks_count_lo at 0x4, s_feature_incompat at 0x60 with INCOMPAT_64BIT = 0x80,
+    /// s_blocks_count_hi at 0x150.
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
-        let fields = SuperblockFields(bytes: try volume.readBytes(at: 1024, count: 1024))
-        guard fields.has([0x53, 0xEF], at: 0x38) else { return nil }
+        guard let blockSize = try blockSize(on: volume) else { return nil }
+        let fields = try superblock(on: volume)
         let high = fields.little(0x60, byteCount: 4) & 0x80 != 0 ? fields.little(0x150, byteCount: 4) << 32 : 0
+        return (high | fields.little(0x4, byteCount: 4)).times(blockSize)
+    }
+
+    /// The same: s_magic at 0x38, s_log_block_size at 0x18.
+    private func blockSize(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
+        let fields = try superblock(on: volume)
         let logBlockSize = fields.little(0x18, byteCount: 4)
-        guard logBlockSize <= 6 else { return nil }
-        return (high | fields.little(0x4, byteCount: 4)).times(1024 << logBlockSize)
+        return fields.has([0x53, 0xEF], at: 0x38) && logBlockSize <= 6 ? 1024 << logBlockSize : nil
+    }
+
+    private func superblock(on volume: any BlockReader) throws(BlockIOError) -> SuperblockFields {
+        SuperblockFields(bytes: try volume.readBytes(at: 1024, count: 1024))
     }
 }

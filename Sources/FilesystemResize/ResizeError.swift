@@ -55,7 +55,9 @@ public struct ResizeError: Error, Sendable, CustomStringConvertible {
                 "It had begun to write: the filesystem may be damaged. Restore it again, or run `\(check)` before it is "
                     + "used"
             }
-        return "\(problem). \(after)"
+        // A tool's last words may end their own sentence.
+        let before = "\(problem)"
+        return before.hasSuffix(".") ? "\(before) \(after)" : "\(before). \(after)"
     }
 }
 

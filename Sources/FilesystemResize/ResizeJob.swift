@@ -76,9 +76,13 @@ struct ResizeJob {
         do { mount = try Mount(node, on: folder, type: type, options: .untrusted, data: data) } catch {
             throw ResizeError(.mountFailed(error))
         }
-        // Unmounted in either case: by its end of life where `body` throws.
-        try body(folder.string)
+        let result = Result { () throws(ResizeError) in try body(folder.string) }
         log("umount \(folder)")
-        do { try mount.unmount() } catch { throw ResizeError(.mountFailed(error), state: inDoubt) }
+        do { try mount.unmount() } catch {
+            // The first failure is the one to tell.
+            try result.get()
+            throw ResizeError(.mountFailed(error), state: inDoubt)
+        }
+        try result.get()
     }
 }

@@ -46,7 +46,7 @@ struct FilesystemResizerTests {
         let wish = (recipe.steps[0] + 20) * ResizeBench.mebibyte + 12_800
         let outcome = try FilesystemResizer.shrink(recipe.info, to: wish, on: bench.place(full))
         #expect(outcome.byteCount <= wish && outcome.byteCount + recipe.slack * 2 > wish, "\(outcome)")
-        try bench.spoil(from: wish, to: full)
+        try bench.drop(from: wish, to: full)
         // In its new place it is whole, and holds what it held.
         let place = recipe.steps[0] + 20
         bench.tail = 12_800

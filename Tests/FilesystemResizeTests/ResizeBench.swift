@@ -129,17 +129,12 @@ struct ResizeBench {
         try onLoop(mebibytes, readOnly: recipe.kind != .ntfs) { node in try Self.run(recipe.check + [node]) }
     }
 
-    /// Overwrites everything behind `byteCount` of the place: what was to be dropped is dropped.
-    func spoil(from byteCount: UInt64, to mebibytes: UInt64) throws {
+    /// Drops everything behind `byteCount` of the place: it reads as zeros.
+    func drop(from byteCount: UInt64, to mebibytes: UInt64) throws {
         let file = try FileDescriptor.open(image, .readWrite)
         defer { try? file.close() }
-        let noise = [UInt8](repeating: 0xDB, count: 1 << 16)
-        var position = Self.start + byteCount
-        while position < range(mebibytes).upperBound {
-            let count = Int(min(UInt64(noise.count), range(mebibytes).upperBound - position))
-            _ = try file.writeAll(toAbsoluteOffset: Int64(position), noise.prefix(count))
-            position += UInt64(count)
-        }
+        try Files.resize(file, image.string, to: Self.start + byteCount)
+        try Files.resize(file, image.string, to: range(mebibytes).upperBound)
     }
 
     func onLoop(_ mebibytes: UInt64, readOnly: Bool = false, _ body: (String) throws -> Void) throws {
