@@ -9,7 +9,7 @@ import Testing
 
 @Suite(.enabled(if: Tool.have("mke2fs", "debugfs", "e2fsck", "resize2fs"), "needs e2fsprogs"))
 struct ExtLeastSizeTests {
-    static let cases = Array(0..<(Sample.isFull ? 200 : 10))
+    static let cases = Array(0..<(Sample.isFull ? 200 : 8))
 
     /// A random filesystem with a random tree: resize2fs can be brought to shrink it to our least size, and its own
     /// estimate is not far below.
@@ -42,6 +42,39 @@ struct ExtLeastSizeTests {
         #expect(shrunk.succeeded, "\(comment): \(shrunk.lastWords)")
         let check = try ChildProcess.run(["e2fsck", "-fn", image.string])
         #expect(check.succeeded, "\(comment): \(check.text)")
+    }
+
+    /// Aged by the kernel: nearly full of small and large files, every other gone again, large ones in their holes.
+    @Test(
+        .enabled(if: SystemFacts.isRoot && Files.exists("/dev/loop-control"), "needs root and loop devices"),
+        arguments: [["-t", "ext4", "-b", "4096", "-G", "4"], ["-t", "ext3", "-b", "1024"]])
+    func agedFilesystemsShrinkToTheLeastSize(_ options: [String]) throws {
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 160 << 20)
+        try Tool.run(["mke2fs", "-q", "-F"] + options + [image.string])
+        let place = bench.path("mounted")
+        try Files.makeFolders(place)
+        // The namespace takes the mount with it, whatever happens.
+        let script = """
+            mount -o loop "$1" "$2"; cd "$2"; mkdir many
+            i=0; while [ $i -lt 1200 ]; do head -c $((i % 90 * 1000)) /dev/urandom >"many/$i"; i=$((i + 1)); done; sync
+            find many -name '*[13579]' -delete; sync
+            i=0; while [ $i -lt 3 ]; do head -c 9000000 /dev/urandom >"large $i"; i=$((i + 1)); done; sync
+            find many -name '*[24]' -delete; find . -type f -exec sha256sum {} + | sort >"$3"; cd /; umount "$2"
+            """
+        let sums = bench.path("sums").string
+        try Tool.run(["unshare", "-m", "sh", "-euc", script, "sh", image.string, place.string, sums])
+        let (info, map) = try bench.survey("image")
+        let least = try #require(info.leastByteCount)
+        try Tool.run(["e2fsck", "-f", "-p", image.string])
+        try Tool.run(["resize2fs", image.string, "\(least / UInt64(512))s"])
+        let file = try FileDescriptor.open(image, .readWrite)
+        try Files.resize(file, "image", to: least)
+        try file.close()
+        try Tool.run(["e2fsck", "-fn", image.string])
+        let verify = "mount -o loop,ro \"$1\" \"$2\"; cd \"$2\"; sha256sum --quiet -c \"$3\"; cd /; umount \"$2\""
+        try Tool.run(["unshare", "-m", "sh", "-euc", verify, "sh", image.string, place.string, sums])
+        print("\(options): \(map.usedByteCount) bytes used, least \(least)")
     }
 
     /// A full filesystem, and one that is nearly all inodes.
