@@ -78,11 +78,29 @@ struct ResizeJob {
         }
         let result = Result { () throws(ResizeError) in try body(folder.string) }
         log("umount \(folder)")
-        do { try mount.unmount() } catch {
+        do throws(SystemCallError) {
+            try mount.unmount()
+            try waitUntilFree()
+        } catch {
             // The first failure is the one to tell.
             try result.get()
             throw ResizeError(.mountFailed(error), state: inDoubt)
         }
         try result.get()
+    }
+
+    /// A mount namespace that somebody made meanwhile has a copy of every mount, and until that goes too the filesystem is
+    /// in use, and not all of it on the disk.
+    private func waitUntilFree() throws(SystemCallError) {
+        let deadline = SystemFacts.monotonicSeconds() + 60
+        while true {
+            do throws(SystemCallError) {
+                _ = try BlockDevice(opening: FilePath(node), .exclusiveRead)
+                return
+            } catch {
+                guard error.errno == .resourceBusy, SystemFacts.monotonicSeconds() < deadline else { throw error }
+            }
+            SystemFacts.sleep(seconds: 0.1)
+        }
     }
 }

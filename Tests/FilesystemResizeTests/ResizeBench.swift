@@ -144,17 +144,23 @@ struct ResizeBench {
         try result.get()
     }
 
-    /// Runs a script with the mount point as its argument, in a mount namespace of its own, which goes with the script.
+    /// Runs a script with the mount point as its argument, in a mount namespace of its own, which takes the mount with it
+    /// whatever happens. The copies that it got of other tests' mounts go first: they would keep those in use.
     @discardableResult func mounted(_ mebibytes: UInt64, _ script: String) throws -> String {
         let mountPoint = folder.path.appending("mounted")
         try Files.makeFolders(mountPoint)
         var text = ""
         try onLoop(mebibytes) { node in
-            let options = recipe.kind == .xfs ? ["-o", "nouuid"] : []
-            let mount = (["mount", "-t", recipe.mountType ?? ""] + options + [node, mountPoint.string])
-                .map { "'\($0)'" }.joined(separator: " ")
+            let options = recipe.kind == .xfs ? "nouuid" : "defaults"
+            let whole = """
+                awk '$5 ~ "/reforge-" {print $5}' /proc/self/mountinfo | xargs -r -n 1 umount -l
+                mount -t "$3" -o \(options) "$2" "$1"
+                (\(script)
+                )
+                umount "$1"
+                """
             text = try Self.run([
-                "unshare", "-m", "sh", "-euc", "\(mount)\n(\(script)\n)\numount \"$1\"", "sh", mountPoint.string,
+                "unshare", "-m", "sh", "-euc", whole, "sh", mountPoint.string, node, recipe.mountType ?? "",
             ])
             if recipe.kind == .btrfs { try Self.run(["btrfs", "device", "scan", "--forget", node]) }
         }
@@ -170,10 +176,20 @@ struct ResizeBench {
     }
 
     /// Loop devices over the image and mounts of this module that are left: none, whatever happened.
-    func leftovers() throws -> [String] {
-        let loops = try Self.run(["losetup", "-a"]).split(separator: "\n").filter { $0.contains(image.string) }
-        let mounts = MountEntry.current().map(\.mountPoint).filter { $0.hasPrefix(folder.path.string) }
-        return loops.map(String.init) + mounts
+    func leftovers() throws -> [String] { try Self.leftovers(of: image) }
+
+    static func leftovers(of image: FilePath) throws -> [String] {
+        var found: [String] = []
+        // A loop device goes with the last who has it open, and others look at devices too.
+        for _ in 0..<50 {
+            let loops = try run(["losetup", "-a"]).split(separator: "\n").filter { $0.contains(image.string) }
+            let folder = image.removingLastComponent().string
+            let mounts = MountEntry.current().map(\.mountPoint).filter { $0.hasPrefix(folder) }
+            found = loops.map(String.init) + mounts
+            if found.isEmpty { break }
+            SystemFacts.sleep(seconds: 0.1)
+        }
+        return found
     }
 }
 

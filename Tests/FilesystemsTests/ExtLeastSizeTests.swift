@@ -54,16 +54,16 @@ struct ExtLeastSizeTests {
         try Tool.run(["mke2fs", "-q", "-F"] + options + [image.string])
         let place = bench.path("mounted")
         try Files.makeFolders(place)
-        // The namespace takes the mount with it, whatever happens.
-        let script = """
-            mount -o loop "$1" "$2"; cd "$2"; mkdir many
+        let sums = bench.path("sums").string
+        try Self.mounted(
+            image, on: place,
+            """
+            cd "$1"; mkdir many
             i=0; while [ $i -lt 1200 ]; do head -c $((i % 90 * 1000)) /dev/urandom >"many/$i"; i=$((i + 1)); done; sync
             find many -name '*[13579]' -delete; sync
             i=0; while [ $i -lt 3 ]; do head -c 9000000 /dev/urandom >"large $i"; i=$((i + 1)); done; sync
-            find many -name '*[24]' -delete; find . -type f -exec sha256sum {} + | sort >"$3"; cd /; umount "$2"
-            """
-        let sums = bench.path("sums").string
-        try Tool.run(["unshare", "-m", "sh", "-euc", script, "sh", image.string, place.string, sums])
+            find many -name '*[24]' -delete; find . -type f -exec sha256sum {} + | sort >"$2"
+            """, sums)
         let (info, map) = try bench.survey("image")
         let least = try #require(info.leastByteCount)
         try Tool.run(["e2fsck", "-f", "-p", image.string])
@@ -72,9 +72,28 @@ struct ExtLeastSizeTests {
         try Files.resize(file, "image", to: least)
         try file.close()
         try Tool.run(["e2fsck", "-fn", image.string])
-        let verify = "mount -o loop,ro \"$1\" \"$2\"; cd \"$2\"; sha256sum --quiet -c \"$3\"; cd /; umount \"$2\""
-        try Tool.run(["unshare", "-m", "sh", "-euc", verify, "sh", image.string, place.string, sums])
+        try Self.mounted(image, on: place, "cd \"$1\"; sha256sum --quiet -c \"$2\"", sums)
         print("\(options): \(map.usedByteCount) bytes used, least \(least)")
+    }
+
+    /// Runs a script on the mounted image, whose mount point and `argument` it gets, in a mount namespace of its own, which
+    /// takes the mount with it whatever happens. The copies that it got of other tests' mounts go first: they would keep
+    /// those in use.
+    private static func mounted(_ image: FilePath, on place: FilePath, _ script: String, _ argument: String) throws {
+        let byteCount = try BlockDevice(opening: image).byteCount
+        let loop = try LoopDevice(over: image, range: 0..<byteCount)
+        let whole = """
+            awk '$5 ~ "/reforge-" {print $5}' /proc/self/mountinfo | xargs -r -n 1 umount -l
+            mount "$3" "$1"
+            (\(script)
+            )
+            umount "$1"
+            """
+        let result = Result {
+            try Tool.run(["unshare", "-m", "sh", "-euc", whole, "sh", place.string, argument, loop.path.string])
+        }
+        _ = consume loop
+        _ = try result.get()
     }
 
     /// A full filesystem, and one that is nearly all inodes.
