@@ -89,6 +89,7 @@ public final class RestoreExecutor {
     private let progress: Progress
     private let workers: Int
     private let expectedImageID: String?
+    private let scratch: RestoreScratch?
     private let log: (String) -> Void
     /// What state the target is in now.
     public private(set) var state = DiskState.untouched
@@ -96,12 +97,13 @@ public final class RestoreExecutor {
     /// Prepares a restore.
     /// - Parameters:
     ///   - target: opened for writing since the survey.
+    ///   - scratch: for what of filesystems that are made smaller does not fit; needed where the plan has such.
     ///   - expectedImageID: the id (or the start of one, in hexadecimal) that the image must turn out to have.
     ///   - log: what a person may want to follow.
     public init(
         _ plan: RestorePlan, target: any BlockWriter, targetPath: FilePath?, options: Options = Options(),
         progress: Progress, workers: Int = SystemFacts.processorCount(), expectedImageID: String? = nil,
-        log: @escaping (String) -> Void = { _ in }
+        scratch: RestoreScratch? = nil, log: @escaping (String) -> Void = { _ in }
     ) {
         self.plan = plan
         self.target = target
@@ -111,7 +113,9 @@ public final class RestoreExecutor {
             target,
             tailStart: plan.placements == nil
                 ? target.byteCount - min(target.byteCount, 1 << 20)
-                : plan.placements?.map(\.to.upperBound).max() ?? target.byteCount)
+                : plan.placements?.map(\.to.upperBound).max() ?? target.byteCount,
+            overhangs: plan.overhangs, scratch: scratch?.writer)
+        self.scratch = scratch
         self.options = options
         self.progress = progress
         self.workers = max(1, workers)
@@ -125,6 +129,9 @@ public final class RestoreExecutor {
             let manifest = image.header.manifest
             guard image.header.maps.count == plan.regionTargets.count, manifest.imageUUID == plan.imageUUID else {
                 throw ImagingError.failed("the plan was made for another image")
+            }
+            guard plan.shrinks.allSatisfy({ !$0.needsComposite }) || scratch != nil && targetPath != nil else {
+                throw ImagingError.failed("there is no scratch for the filesystems that are made smaller")
             }
             // The table is made before anything is written: where that fails, nothing is lost.
             let table = try makeTable(manifest)
@@ -161,6 +168,7 @@ public final class RestoreExecutor {
             // All data is there. Also a run that is stopped behind this goes on: what a growth changed in the restored
             // chunks differs from them, and is written anew.
             try journal.write(to: target)
+            for shrink in plan.shrinks { try self.shrink(shrink, &outcome) }
             for growth in plan.growths where growth.number != nil { try grow(growth, &outcome) }
             try commit(table)
             state = .complete
@@ -417,6 +425,40 @@ public final class RestoreExecutor {
     }
 
     // MARK: resize and commit
+
+    /// Makes a filesystem fit its place. There is no table yet: where this fails, the disk boots nothing, and the same
+    /// restore writes the filesystem anew.
+    private func shrink(_ shrink: RestorePlan.Shrink, _ outcome: inout Outcome) throws {
+        let name = "the filesystem of partition \(shrink.number)"
+        progress.begin("shrink", total: 0)
+        guard let targetPath else { throw ImagingError.failed("\(name) cannot be made smaller in memory") }
+        let sectorSize = plan.geometry.logicalSectorSize
+        do {
+            let made: FilesystemResizer.Outcome
+            if shrink.needsComposite {
+                guard let scratch, let overhang = plan.overhangs.first(where: { $0.place == shrink.range }) else {
+                    throw ImagingError.failed("there is no scratch for \(name)")
+                }
+                let rest =
+                    overhang.scratchOffset..<overhang.scratchOffset
+                    + (shrink.fromByteCount - shrink.range.byteCount)
+                let composite = try CompositeDevice(
+                    disk: targetPath, front: shrink.range, scratch: scratch.path, rest: rest, sectorSize: sectorSize)
+                made = try FilesystemResizer.shrink(
+                    shrink.filesystem, to: shrink.range.byteCount, on: .device(composite.path), log: log)
+                try composite.close()
+            } else {
+                made = try FilesystemResizer.shrink(
+                    shrink.filesystem, to: shrink.range.byteCount,
+                    on: .part(of: targetPath, range: shrink.range, sectorSize: sectorSize), log: log)
+            }
+            log("\(name) has shrunk to \(ByteText.rounded(made.byteCount))")
+            outcome.warnings += made.remarks.map { "\(name): \($0)" }
+        } catch {
+            throw ImagingError.failed("\(name) could not be made to fit its smaller partition: \(error)")
+        }
+        try settle()
+    }
 
     private func grow(_ growth: RestorePlan.Growth, _ outcome: inout Outcome) throws {
         guard let targetPath else { return }

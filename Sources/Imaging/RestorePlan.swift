@@ -35,8 +35,8 @@ public struct RestorePlan: Codable, Equatable, Sendable {
     public var target: DiskIdentity
     /// Its size and units.
     public var geometry: DiskGeometry
-    /// How sizes follow the target.
-    public var policy: LayoutPolicy
+    /// How sizes follow the target, and what was wished of single partitions.
+    public var request: LayoutRequest
     /// The partitions.
     public var items: [Item]
     /// For each region of the image, where its first byte goes; `nil` where it is not restored.
@@ -47,6 +47,8 @@ public struct RestorePlan: Codable, Equatable, Sendable {
     public var tableIsUnchanged: Bool
     /// The filesystems to grow: where each will lie.
     public var growths: [Growth]
+    /// The filesystems to make smaller, before the commit.
+    public var shrinks: [Shrink]
     /// What a person should know.
     public var warnings: [String]
 
@@ -59,6 +61,26 @@ public struct RestorePlan: Codable, Equatable, Sendable {
         /// What it is.
         public var filesystem: FilesystemInfo
     }
+
+    /// A filesystem to make smaller: its front goes to its place, the rest to a scratch, and its own tool makes it fit.
+    public struct Shrink: Codable, Equatable, Sendable {
+        /// The partition.
+        public var number: Int
+        /// Where it will lie, in bytes.
+        public var range: ByteRange
+        /// The length of the partition that it comes from, in bytes.
+        public var fromByteCount: UInt64
+        /// How much of it is in use behind its place: the scratch has to hold that, in bytes.
+        public var scratchByteCount: UInt64
+        /// What it is.
+        public var filesystem: FilesystemInfo
+
+        /// Whether its tool needs to see all of it; swap is only made anew.
+        public var needsComposite: Bool { filesystem.kind != .swap }
+    }
+
+    /// The room that the scratch needs, in bytes.
+    public var scratchByteCount: UInt64 { shrinks.reduce(0) { $0 + $1.scratchByteCount } }
 
     /// What tells this plan from another: a journal of one is not followed by another. The same disk may have another
     /// name after a restart or in another port.
@@ -76,9 +98,11 @@ public struct RestorePlan: Codable, Equatable, Sendable {
 /// Decides what a restore does. Pure.
 public enum RestorePlanner {
     /// A plan for restoring `header` onto a target.
+    /// - Parameter shrinkObstacle: why no filesystem can be made smaller here, as a sentence part; `nil` where one can.
     /// - Throws: `ImagingError.refused` with the reason and the way out.
     public static func plan(
-        _ header: ImageHeader, onto target: DiskIdentity, geometry: DiskGeometry, policy: LayoutPolicy
+        _ header: ImageHeader, onto target: DiskIdentity, geometry: DiskGeometry, request: LayoutRequest,
+        shrinkObstacle: String? = nil
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
         guard manifest.geometry.logicalSectorSize == geometry.logicalSectorSize else {
@@ -93,11 +117,47 @@ public enum RestorePlanner {
             )
         }
         return manifest.table.kind == .gpt || manifest.table.kind == .mbr
-            ? try planTable(header, target, geometry, policy) : try planBare(header, target, geometry, policy)
+            ? try planTable(header, target, geometry, request, shrinkObstacle)
+            : try planBare(header, target, geometry, request)
+    }
+
+    /// What the contents of partitions allow, by number.
+    static func abilities(
+        _ manifest: Manifest, _ maps: [AllocationMap], shrinkObstacle: String?
+    ) -> [Int: PartitionAbility] {
+        var abilities: [Int: PartitionAbility] = [:]
+        for (region, map) in zip(manifest.regions, maps) {
+            guard let number = region.partition, let filesystem = region.filesystem else { continue }
+            let length = region.range.byteCount
+            var ability = PartitionAbility(leastByteCount: length)
+            let resize = filesystem.resizeAbility
+            if !LayoutPlanner.fills(filesystem, region.range) {
+                // What stands behind its end (a verity tree, an md superblock) must stay there.
+                ability.reason =
+                    filesystem.byteCount == nil
+                    ? resize.shrinkObstacle : "something may stand behind the end of its filesystem"
+            } else {
+                ability.canGrow = resize.canGrow
+                let isRemade = filesystem.kind == .swap
+                if let obstacle = resize.shrinkObstacle ?? (isRemade ? nil : shrinkObstacle) {
+                    ability.reason = obstacle
+                } else if isRemade {
+                    ability.canShrink = true
+                    ability.leastByteCount = min(length, 1 << 20)
+                } else if let least = filesystem.leastByteCount, least < length {
+                    ability.canShrink = true
+                    ability.leastByteCount = least
+                    ability.reason = "\(ByteText.rounded(map.usedByteCount)) are in use"
+                }
+            }
+            abilities[number] = ability
+        }
+        return abilities
     }
 
     private static func planTable(
-        _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ policy: LayoutPolicy
+        _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
+        _ shrinkObstacle: String?
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
         var filesystems: [Int: FilesystemInfo] = [:]
@@ -105,7 +165,9 @@ public enum RestorePlanner {
         let layout: DiskLayout
         do {
             layout = try LayoutPlanner.plan(
-                manifest.table, source: manifest.geometry, filesystems: filesystems, target: geometry, policy: policy)
+                manifest.table, source: manifest.geometry, filesystems: filesystems,
+                abilities: abilities(manifest, header.maps, shrinkObstacle: shrinkObstacle), target: geometry,
+                request: request)
         } catch { throw .refused("\(error)") }
         let byNumber = Dictionary(layout.placements.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
         // An MBR knows nothing of the disk's end.
@@ -117,10 +179,17 @@ public enum RestorePlanner {
         let volumes = Set(manifest.table.partitions.filter(\.isVolume).map(\.number))
         let backupByteCount = manifest.table.backupByteCount(on: manifest.geometry)
         var plan = RestorePlan(
-            imageUUID: manifest.imageUUID, target: target, geometry: geometry, policy: policy, items: [],
+            imageUUID: manifest.imageUUID, target: target, geometry: geometry, request: request, items: [],
             regionTargets: [],
-            placements: layout.placements, tableIsUnchanged: isUnchanged, growths: [], warnings: layout.remarks)
-        for region in manifest.regions {
+            placements: layout.placements, tableIsUnchanged: isUnchanged, growths: [], shrinks: [],
+            warnings: layout.remarks)
+        var overhangEnd = TargetWriter.overhangBase
+        for (region, map) in zip(manifest.regions, header.maps) {
+            if let number = region.partition, byNumber[number] == nil {
+                plan.regionTargets.append(nil)
+                plan.warnings.append("partition \(number) is left out, as asked for")
+                continue
+            }
             guard let number = region.partition, let placement = byNumber[number],
                 let partition = manifest.table.partitions.first(where: { $0.number == number })
             else {
@@ -141,10 +210,27 @@ public enum RestorePlanner {
                 }
                 continue
             }
-            plan.regionTargets.append(placement.to.lowerBound)
             var action = "restore"
             if placement.isMoved { action += ", move" }
-            if placement.isGrown, let filesystem = region.filesystem {
+            if placement.isShrunk {
+                guard let filesystem = region.filesystem else {
+                    throw .failed("partition \(number) was to be made smaller, and nothing is known of what it holds")
+                }
+                action += ", shrink"
+                let length = placement.to.byteCount
+                let behind = map.ranges(in: length..<map.byteCount).reduce(0) { $0 + $1.byteCount }
+                plan.regionTargets.append(overhangEnd)
+                overhangEnd += region.range.byteCount
+                plan.shrinks.append(
+                    .init(
+                        number: number, range: placement.to, fromByteCount: region.range.byteCount,
+                        scratchByteCount: behind, filesystem: filesystem))
+            } else {
+                plan.regionTargets.append(placement.to.lowerBound)
+            }
+            if placement.isGrown, let filesystem = region.filesystem, filesystem.resizeAbility.canGrow,
+                LayoutPlanner.fills(filesystem, region.range)
+            {
                 action += ", grow"
                 plan.growths.append(.init(number: number, range: placement.to, filesystem: filesystem))
             }
@@ -159,25 +245,29 @@ public enum RestorePlanner {
     }
 
     private static func planBare(
-        _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ policy: LayoutPolicy
+        _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
+        guard request.wishes.isEmpty else {
+            throw .refused(
+                "the image has no partition table that is understood: nothing can be wished of single partitions (--partition)"
+            )
+        }
         guard geometry.byteCount >= manifest.geometry.byteCount else {
             throw .refused(
                 "\(LayoutError.tooSmall(.init(leastByteCount: manifest.geometry.byteCount, targetByteCount: geometry.byteCount)))"
             )
         }
         var plan = RestorePlan(
-            imageUUID: manifest.imageUUID, target: target, geometry: geometry, policy: policy, items: [],
+            imageUUID: manifest.imageUUID, target: target, geometry: geometry, request: request, items: [],
             regionTargets: manifest.regions.map(\.range.lowerBound), placements: nil, tableIsUnchanged: true,
-            growths: [],
-            warnings: [])
+            growths: [], shrinks: [], warnings: [])
         for region in manifest.regions {
             var to = region.range
             var action = "restore"
             let isWhole = region.kind == .disk && region.range == 0..<manifest.geometry.byteCount
-            if isWhole, manifest.table.kind == .none, policy != .keep, let filesystem = region.filesystem,
-                filesystem.isExt, LayoutPlanner.fills(filesystem, region.range),
+            if isWhole, manifest.table.kind == .none, request.policy != .keep, let filesystem = region.filesystem,
+                filesystem.resizeAbility.canGrow, LayoutPlanner.fills(filesystem, region.range),
                 geometry.byteCount > manifest.geometry.byteCount
             {
                 to = 0..<geometry.byteCount - geometry.byteCount % UInt64(geometry.logicalSectorSize)

@@ -5,7 +5,25 @@ import LinuxSystem
 
 /// Writes to a target, but holds back until the commit what belongs into its first MiB and behind `tailStart`: where
 /// tables, and superblocks at the end of a disk, would make it look whole too early.
+///
+/// A filesystem that is going to be made smaller is written to addresses behind every disk (`Overhang`): what its place
+/// holds goes there, and the rest to a scratch.
 final class TargetWriter: Sendable {
+    /// Where a volume goes that is longer than its place.
+    struct Overhang: Sendable {
+        /// The addresses that mean the volume; its start.
+        var base: UInt64
+        /// The length of the volume in bytes.
+        var byteCount: UInt64
+        /// The place for its front on the target.
+        var place: ByteRange
+        /// Where what does not fit starts on the scratch, in bytes.
+        var scratchOffset: UInt64
+    }
+
+    /// The first address that is on no disk: an image's disk has 2^60 bytes at most.
+    static let overhangBase: UInt64 = 1 << 61
+
     /// How much at the front is held back, in bytes.
     static let heldByteCount: UInt64 = 1 << 20
 
@@ -28,13 +46,21 @@ final class TargetWriter: Sendable {
     let target: any BlockWriter
     /// What lies between both windows is written at once.
     let direct: ByteRange
+    private let overhangs: [Overhang]
+    private let scratch: (any BlockWriter)?
     private let windows: Monitor<[Window]>
     /// What the target held in the windows before anything was written.
     private let originals: Monitor<[Window]>
 
-    /// - Parameter tailStart: what lies behind it is held back (at most 1 MiB).
-    init(_ target: any BlockWriter, tailStart: UInt64) {
+    /// - Parameters:
+    ///   - tailStart: what lies behind it is held back (at most 1 MiB).
+    ///   - overhangs: the volumes that are longer than their places, with the scratch that takes the rest.
+    init(
+        _ target: any BlockWriter, tailStart: UInt64, overhangs: [Overhang] = [], scratch: (any BlockWriter)? = nil
+    ) {
         self.target = target
+        self.overhangs = overhangs
+        self.scratch = scratch
         let headEnd = min(Self.heldByteCount, target.byteCount)
         let tailStart = max(
             headEnd, min(tailStart, target.byteCount), target.byteCount - min(target.byteCount, 1 << 20))
@@ -62,6 +88,43 @@ final class TargetWriter: Sendable {
     /// What is held back at the end.
     var tail: [UInt8] { windows.update { $0[1].bytes } }
 
+    /// A part of an access: where it goes, and which bytes of the caller's buffer it is.
+    private struct Part {
+        var range: ByteRange
+        var start: Int
+        var isScratch: Bool
+    }
+
+    /// Where a range of addresses goes.
+    private func parts(_ range: ByteRange) throws(BlockIOError) -> [Part] {
+        guard range.upperBound > Self.overhangBase else { return [Part(range: range, start: 0, isScratch: false)] }
+        guard
+            let overhang = overhangs.first(where: {
+                $0.base <= range.lowerBound && range.upperBound - $0.base <= $0.byteCount
+            })
+        else {
+            throw BlockIOError(
+                .write, name: target.name, offset: range.lowerBound, byteCount: range.byteCount, errorNumber: 0,
+                reason: "it is on no disk")
+        }
+        let inside = range.lowerBound - overhang.base..<range.upperBound - overhang.base
+        let front = inside.clamped(to: 0..<overhang.place.byteCount)
+        let rest = inside.clamped(to: overhang.place.byteCount..<overhang.byteCount)
+        var parts: [Part] = []
+        if !front.isEmpty {
+            let start = overhang.place.lowerBound + front.lowerBound
+            parts.append(Part(range: start..<start + front.byteCount, start: 0, isScratch: false))
+        }
+        if !rest.isEmpty {
+            let start = overhang.scratchOffset + (rest.lowerBound - overhang.place.byteCount)
+            parts.append(
+                Part(
+                    range: start..<start + rest.byteCount, start: Int(rest.lowerBound - inside.lowerBound),
+                    isScratch: true))
+        }
+        return parts
+    }
+
     /// Whether any of `range` is held back.
     func holds(_ range: ByteRange) -> Bool { !direct.covers(range) }
 
@@ -73,7 +136,8 @@ final class TargetWriter: Sendable {
     /// Puts bytes into what is held back; what is not held back there is not written.
     func hold(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
         let range = offset..<offset + UInt64(bytes.count)
-        guard holds(range) else { return }
+        // No partition that is made smaller lies in a window: neither starts in the first MiB nor ends behind all others.
+        guard offset < Self.overhangBase, holds(range) else { return }
         windows.update { windows in
             for index in windows.indices {
                 let place = windows[index].indices(range)
@@ -87,6 +151,17 @@ final class TargetWriter: Sendable {
 
     /// Writes bytes at their place, now or at the commit.
     func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+        for part in try parts(offset..<offset + UInt64(bytes.count)) {
+            let piece = UnsafeRawBufferPointer(rebasing: bytes[part.start..<part.start + Int(part.range.byteCount)])
+            if part.isScratch {
+                try scratch?.write(piece, at: part.range.lowerBound)
+            } else {
+                try writeTarget(piece, at: part.range.lowerBound)
+            }
+        }
+    }
+
+    private func writeTarget(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         let range = offset..<offset + UInt64(bytes.count)
         hold(bytes, at: offset)
         let now = range.clamped(to: direct)
@@ -98,6 +173,16 @@ final class TargetWriter: Sendable {
 
     /// Makes a range zero, now or at the commit.
     func writeZeros(_ range: ByteRange) throws(BlockIOError) {
+        for part in try parts(range) {
+            if part.isScratch {
+                try scratch?.writeZeros(part.range)
+            } else {
+                try writeTargetZeros(part.range)
+            }
+        }
+    }
+
+    private func writeTargetZeros(_ range: ByteRange) throws(BlockIOError) {
         windows.update { windows in
             for index in windows.indices {
                 let place = windows[index].indices(range)
@@ -119,6 +204,20 @@ final class TargetWriter: Sendable {
     }
 
     private func read(
+        into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64, under windows: Monitor<[Window]>
+    ) throws(BlockIOError) {
+        for part in try parts(offset..<offset + UInt64(buffer.count)) {
+            let piece = UnsafeMutableRawBufferPointer(
+                rebasing: buffer[part.start..<part.start + Int(part.range.byteCount)])
+            if part.isScratch {
+                try scratch?.read(into: piece, at: part.range.lowerBound)
+            } else {
+                try readTarget(into: piece, at: part.range.lowerBound, under: windows)
+            }
+        }
+    }
+
+    private func readTarget(
         into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64, under windows: Monitor<[Window]>
     ) throws(BlockIOError) {
         try target.read(into: buffer, at: offset)

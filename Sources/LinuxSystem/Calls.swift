@@ -132,7 +132,7 @@ public enum Files {
     public static func makeTemporaryFolder(
         _ name: String, in folder: FilePath? = nil
     ) throws(SystemCallError) -> FilePath {
-        let base = folder ?? FilePath(getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp")
+        let base = folder ?? temporaryFolder
         var template = Array(base.appending("\(name).XXXXXX").string.utf8CString)
         let made = template.withUnsafeMutableBufferPointer { buffer in
             buffer.baseAddress.flatMap { mkdtemp($0) } != nil
@@ -140,6 +140,16 @@ public enum Files {
         guard made else { throw SystemCallError("create a folder in", base.string, Errno(rawValue: errno)) }
         return FilePath(String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self))
     }
+
+    /// Where temporary files go: `TMPDIR`, else `/tmp`.
+    public static var temporaryFolder: FilePath {
+        FilePath(getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp")
+    }
+
+    /// Whether we may make files in a folder.
+    ///
+    /// The corresponding C function is `access`.
+    public static func mayWrite(in folder: FilePath) -> Bool { access(folder.string, W_OK) == 0 }
 
     /// The names in a folder, sorted; empty where it cannot be read.
     ///

@@ -132,6 +132,7 @@ struct JobRunner {
     ) -> [String] {
         var command = [RecoveryPaths.program, "restore", image, disk.identity.path, confirmed ? "--yes" : "--dry-run"]
         if let layout = job.layout { command += ["--layout", layout.rawValue] }
+        for partition in job.partitions { command += ["--partition", partition] }
         if job.verify { command.append("--verify") }
         if !job.repairsBoot { command.append("--no-boot-repair") }
         if let password { command += ["--password-file", password.string] }

@@ -19,6 +19,8 @@ public struct RecoverySettings: Equatable, Sendable {
         public var target: DiskSelector
         /// How the partitions are laid out; `nil` leaves that to `reforge restore`.
         public var layout: LayoutPolicy?
+        /// What single partitions are to have, as `reforge restore --partition` takes it: `3=40GiB`.
+        public var partitions: [String]
         /// The image id, or the first 8 or more digits of it, lower case; `nil` takes any image.
         public var imageID: String?
         /// Whether what was written is read back.
@@ -28,13 +30,15 @@ public struct RecoverySettings: Equatable, Sendable {
 
         /// Describes a restore.
         public init(
-            image: Location, target: DiskSelector, layout: LayoutPolicy? = nil, imageID: String? = nil,
+            image: Location, target: DiskSelector, layout: LayoutPolicy? = nil, partitions: [String] = [],
+            imageID: String? = nil,
             verify: Bool = false,
             repairsBoot: Bool = true
         ) {
             self.image = image
             self.target = target
             self.layout = layout
+            self.partitions = partitions
             self.imageID = imageID
             self.verify = verify
             self.repairsBoot = repairsBoot
@@ -85,7 +89,8 @@ public struct RecoverySettings: Equatable, Sendable {
 
     private static let prefix = "reforge."
     static let keys = [
-        "restore", "target", "layout", "image-id", "verify", "finish", "capture", "to", "key", "boot-repair",
+        "restore", "target", "layout", "partition", "image-id", "verify", "finish", "capture", "to", "key",
+        "boot-repair",
     ]
 
     /// From keys and values.
@@ -117,7 +122,8 @@ public struct RecoverySettings: Equatable, Sendable {
             throw refuse("\(prefix)restore and \(prefix)capture exclude each other")
         }
         for (key, other) in [
-            ("target", "restore"), ("layout", "restore"), ("image-id", "restore"), ("verify", "restore"),
+            ("target", "restore"), ("layout", "restore"), ("partition", "restore"), ("image-id", "restore"),
+            ("verify", "restore"),
             ("boot-repair", "restore"), ("to", "capture"),
         ] where values[key] != nil && values[other] == nil {
             throw refuse("\(prefix)\(key) makes sense with \(prefix)\(other) only")
@@ -130,9 +136,14 @@ public struct RecoverySettings: Equatable, Sendable {
             guard let target = values["target"] else {
                 throw refuse("\(prefix)restore needs \(prefix)target: which disk may be overwritten")
             }
+            // One text for all of them: a key stands once on a command line.
+            let partitions = values["partition"]?.split(separator: ",").map(String.init) ?? []
+            do { _ = try LayoutRequest(parsing: partitions) } catch {
+                throw refuse("\(prefix)partition: \(error.description.printable)")
+            }
             let restore = Restore(
                 image: try detail("restore", image, Location.parse),
-                target: try detail("target", target, DiskSelector.parse), layout: layout,
+                target: try detail("target", target, DiskSelector.parse), layout: layout, partitions: partitions,
                 imageID: try values["image-id"].map { text throws(RecoveryError) in
                     try detail("image-id", text, checkedImageID)
                 },

@@ -22,14 +22,15 @@ struct RestoreCommand: ParsableCommand {
               reforge restore laptop.img.zst /dev/nvme0n1 --dry-run
               reforge restore laptop.img.zst /dev/nvme0n1
               reforge restore laptop.img.zst /dev/nvme0n1 --layout keep --yes --verify
+              reforge restore laptop.img.zst /dev/nvme0n1 --partition 3=40GiB --partition 4=rest --partition 5=drop
               reforge restore /mnt/backup/repo@web1/latest /dev/nvme0n1
               reforge restore /mnt/backup/repo@2026-11-01 /dev/sda --delta
               ssh store cat laptop.img.zst | reforge restore - /dev/nvme0n1 --yes
               truncate -s 64G disk.raw && reforge restore laptop.img.zst disk.raw --yes
 
-            JSON fields: schema (1), dryRun, image, imageID, plan {imageUUID, target, geometry, policy, items [{number, name, \
+            JSON fields: schema (1), dryRun, image, imageID, plan {imageUUID, target, geometry, request {policy, wishes}, items [{number, name, \
             type, filesystem, label, from, to, usedByteCount, action}], regionTargets, placements, tableIsUnchanged, growths, \
-            warnings}, diskState (untouched, partial, complete), writtenByteCount, resumedFrom, bootRepair {changed, pending}, \
+            shrinks, warnings}, diskState (untouched, partial, complete), writtenByteCount, resumedFrom, bootRepair {changed, pending}, \
             warnings, incomplete, seconds.
             """)
 
@@ -42,6 +43,12 @@ struct RestoreCommand: ParsableCommand {
             "keep: sizes as captured. grow: the last partition that can grow takes what the target adds. proportional: all that can grow share it."
     )
     var layout = LayoutPolicy.grow
+    @Option(
+        help: ArgumentHelp(
+            "What one partition is to have, by its number in the image: a size, keep, rest (all that is left) or drop (left out). May be repeated.",
+            valueName: "N=SIZE"))
+    var partition: [String] = []
+    @Option(help: "A folder with room for what does not fit while filesystems are made smaller.") var scratch: String?
     @Flag(help: "Print the plan and write nothing.") var dryRun = false
     @Flag(help: "Do not ask.") var yes = false
     @Flag(help: "Read everything back from the medium and compare, before filesystems are resized.") var verify = false
@@ -61,6 +68,9 @@ struct RestoreCommand: ParsableCommand {
         }
         if image == "-", verifyFirst {
             throw ValidationError("--verify-first needs an image that can be read twice, not -")
+        }
+        do { _ = try LayoutRequest(policy: layout, parsing: partition) } catch {
+            throw ValidationError("--partition: \(error)")
         }
         if let id = expectImageID, id.isEmpty || !id.allSatisfy(\.isHexDigit) {
             throw ValidationError("--expect-image-id takes hexadecimal digits")
@@ -157,7 +167,8 @@ struct RestoreCommand: ParsableCommand {
         let target = try OpenedDisk(disk, dryRun ? .readOnly : .exclusiveWrite, sectorSize: sectorSize)
         try TargetSafety.refuseDanger(target, image: input.path)
         var plan = try RestorePlanner.plan(
-            stream.header, onto: target.identity, geometry: target.device.geometry, policy: layout)
+            stream.header, onto: target.identity, geometry: target.device.geometry,
+            request: try LayoutRequest(policy: layout, parsing: partition), shrinkObstacle: CompositeDevice.obstacle())
         plan.warnings += stream.header.manifest.unreadableTexts(input.ending?.lateFacts.unreadable ?? [])
         let unfinished = try RestoreExecutor.unfinished(on: target.device, plan)
         if dryRun {
@@ -185,6 +196,7 @@ struct RestoreCommand: ParsableCommand {
             let outcome = try VerifyCommand.verify(try again(input, keys, .verify))
             Console.message("\(image) is whole: \(outcome.chunkCount) chunks")
         }
+        let room = try scratchFolder(image: input.path).flatMap { try RestoreScratch(in: $0, for: plan) }
         try confirm(target)
         try TargetSafety.checkIdentity(target)
         let progress = Progress()
@@ -192,7 +204,7 @@ struct RestoreCommand: ParsableCommand {
         let executor = RestoreExecutor(
             plan, target: target.device, targetPath: target.device.path,
             options: .init(verify: verify, discard: discard, delta: delta),
-            progress: progress, expectedImageID: expectImageID)
+            progress: progress, expectedImageID: expectImageID, scratch: room)
         defer {
             display.end()
             state = executor.state
@@ -205,6 +217,15 @@ struct RestoreCommand: ParsableCommand {
             diskState: executor.state,
             writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom, warnings: outcome.warnings,
             incomplete: outcome.failedGrowths)
+    }
+
+    /// Where a scratch goes: as asked for, else beside the image, else with the temporary files.
+    private func scratchFolder(image: FilePath?) -> FilePath? {
+        if let scratch { return FilePath(scratch) }
+        guard let image else { return Files.temporaryFolder }
+        let folder = image.removingLastComponent()
+        let beside = folder.isEmpty ? "." : folder
+        return Files.mayWrite(in: beside) ? beside : Files.temporaryFolder
     }
 
     /// What did not boot before is not expected to boot now: a data disk has nothing to repair.

@@ -139,7 +139,9 @@ struct DiskSurveyorTests {
         #expect(survey.table.kind == .unknown && survey.table.unknownKindName == "MBR and ext4 at the same time")
         #expect(survey.volumes.count == 1 && survey.volumes[0].filesystem.kind == .unknown)
         #expect(survey.volumes[0].allocation == .whole(byteCount: 64 << 20))
-        #expect(survey.volumes[0].filesystem.wholeReason == "its partition table is not understood (MBR and ext4 at the same time)")
+        #expect(
+            survey.volumes[0].filesystem.wholeReason
+                == "its partition table is not understood (MBR and ext4 at the same time)")
         #expect(survey.warnings.count == 1)
     }
 

@@ -66,7 +66,7 @@ import Testing
             try output.commit()
             let plan = try RestorePlanner.plan(
                 header, onto: DiskIdentity(path: "target"),
-                geometry: DiskGeometry(byteCount: UInt64(MadeUpDisk.byteCount)), policy: .keep)
+                geometry: DiskGeometry(byteCount: UInt64(MadeUpDisk.byteCount)), request: LayoutRequest(policy: .keep))
             let file = try OwnedDescriptor.open(copy, .readOnly)
             let reader = try ImageStreamReader(file.raw, name: "copy")
             let bytes = try restored(reader, plan, byteCount: MadeUpDisk.byteCount)
@@ -95,7 +95,7 @@ import Testing
         for byteCount in [MadeUpDisk.byteCount, MadeUpDisk.byteCount + (3 << 20)] {
             let plan = try RestorePlanner.plan(
                 header, onto: DiskIdentity(path: "target"), geometry: DiskGeometry(byteCount: UInt64(byteCount)),
-                policy: .keep)
+                request: LayoutRequest(policy: .keep))
             let bytes = try restored(try open(), plan, byteCount: byteCount)
             #expect(Array(bytes[..<made.bytes.count]) == made.bytes, "seed \(seed)")
         }

@@ -98,7 +98,7 @@ struct MadeUpDisk {
     func plan(targetByteCount: Int, policy: LayoutPolicy = .keep) throws -> RestorePlan {
         try RestorePlanner.plan(
             header, onto: DiskIdentity(path: "target"), geometry: DiskGeometry(byteCount: UInt64(targetByteCount)),
-            policy: policy)
+            request: LayoutRequest(policy: policy))
     }
 
     /// What a target must hold after a restore of `plan`, byte by byte where the plan says anything: `nil` elsewhere.

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+public import SystemPackage
+
+/// A sparse file for what of filesystems that are made smaller lies behind their places. It goes with the object.
+public final class RestoreScratch {
+    /// The file.
+    public let path: FilePath
+    let writer: any BlockWriter
+    private let own: FilePath
+
+    /// Makes a scratch in `folder` for a plan; `nil` where the plan needs none.
+    /// - Throws: `ImagingError.refused` where the folder has too little room.
+    public init?(in folder: FilePath, for plan: RestorePlan) throws {
+        let overhangs = plan.overhangs
+        guard let last = overhangs.last else { return nil }
+        let byteCount = last.scratchOffset + (last.byteCount - last.place.byteCount)
+        // Some MiB for what the tools write on the way, and for the filesystem that holds the file.
+        let needed = plan.scratchByteCount + plan.scratchByteCount / 16 + (32 << 20)
+        if let free = Files.freeByteCount(folder), free < needed {
+            throw ImagingError.refused(
+                "making filesystems smaller needs \(ByteText.rounded(needed)) for a while, and \(folder) has "
+                    + "\(ByteText.rounded(free)): name another folder with --scratch")
+        }
+        own = try Files.makeTemporaryFolder("reforge-scratch", in: folder)
+        path = own.appending("scratch")
+        do {
+            let file = try OwnedDescriptor.open(
+                path, .readWrite, options: [.create, .exclusiveCreate], permissions: .ownerReadWrite)
+            try Files.resize(file.raw, path.string, to: byteCount)
+            writer = try BlockDevice(opening: path, .exclusiveWrite, sectorSize: plan.geometry.logicalSectorSize)
+        } catch {
+            try? Files.remove(path)
+            try? Files.removeFolder(own)
+            throw error
+        }
+    }
+
+    deinit {
+        try? Files.remove(path)
+        try? Files.removeFolder(own)
+    }
+}
+
+extension RestorePlan {
+    /// Where the filesystems go that are longer than their places, in the order of the addresses that `regionTargets` has
+    /// for them.
+    var overhangs: [TargetWriter.Overhang] {
+        var base = TargetWriter.overhangBase
+        var scratchOffset: UInt64 = 0
+        return shrinks.map { shrink in
+            defer {
+                base += shrink.fromByteCount
+                scratchOffset += shrink.fromByteCount - shrink.range.byteCount
+            }
+            return .init(
+                base: base, byteCount: shrink.fromByteCount, place: shrink.range, scratchOffset: scratchOffset)
+        }
+    }
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+public import DiskModel
+public import SystemPackage
+
+/// A block device made of a part of a disk and, behind it, a scratch: for a filesystem that is longer than its place, so
+/// that its own tool can make it fit. Needs device-mapper. It goes with the object.
+public final class CompositeDevice {
+    /// The node, `/dev/dm-N`.
+    public let path: FilePath
+    private let name: String
+    private var isMade = true
+    private let parts: Parts
+
+    /// Released after the device that stands on them.
+    private final class Parts {
+        let front: LoopDevice
+        let rest: LoopDevice
+        init(_ front: consuming LoopDevice, _ rest: consuming LoopDevice) {
+            self.front = front
+            self.rest = rest
+        }
+    }
+
+    /// Why no composite can be made here, as a sentence part; `nil` where it can.
+    public static func obstacle() -> String? {
+        if !Files.exists("/dev/mapper/control") { _ = try? ChildProcess.run(["modprobe", "-q", "dm-mod"]) }
+        guard Files.exists("/dev/mapper/control") else { return "this kernel has no device-mapper" }
+        guard let output = try? ChildProcess.run(["dmsetup", "version"]) else {
+            return "`dmsetup` is not installed (Debian package dmsetup)"
+        }
+        return output.succeeded ? nil : "device-mapper does not answer: \(output.lastWords)"
+    }
+
+    /// Joins `front` of a disk and `rest` of a scratch file. Both lengths are multiples of 512.
+    public init(
+        disk: FilePath, front: ByteRange, scratch: FilePath, rest: ByteRange, sectorSize: Int
+    ) throws(SystemCallError) {
+        let parts = Parts(
+            try LoopDevice(over: disk, range: front, sectorSize: sectorSize),
+            try LoopDevice(over: scratch, range: rest, sectorSize: sectorSize))
+        self.parts = parts
+        name = "reforge-\(String(UInt64.random(in: .min ... .max), radix: 36))"
+        // dmsetup(8): logical start, length, target type and its arguments, in units of 512 bytes.
+        let table =
+            "0 \(front.byteCount / 512) linear \(parts.front.path) 0\n"
+            + "\(front.byteCount / 512) \(rest.byteCount / 512) linear \(parts.rest.path) 0\n"
+        // There is no udev in the recovery environment, which dmsetup would wait for.
+        try Self.run(["create", name, "--noudevrules", "--noudevsync"], input: table)
+        var minor = ""
+        do throws(SystemCallError) {
+            minor = try Self.run(["info", "-c", "--noheadings", "-o", "minor", name]).trimmed
+        } catch {
+            _ = try? Self.run(["remove", "--noudevrules", "--noudevsync", name])
+            throw error
+        }
+        path = FilePath("/dev/dm-\(minor)")
+    }
+
+    deinit { try? close() }
+
+    /// Takes the device away; what was written to it is on the disk and the scratch then.
+    public func close() throws(SystemCallError) {
+        guard isMade else { return }
+        // Somebody (udev, a probe) may look at it this very moment.
+        try Self.run(["remove", "--retry", "--noudevrules", "--noudevsync", name])
+        isMade = false
+    }
+
+    @discardableResult
+    private static func run(_ arguments: [String], input: String = "") throws(SystemCallError) -> String {
+        let output = try ChildProcess.run(["dmsetup"] + arguments, input: Array(input.utf8), timeoutSeconds: 60)
+        guard output.succeeded else {
+            throw SystemCallError(
+                "run", "dmsetup \(arguments.first ?? "") (\(output.ending): \(output.lastWords))", .invalidArgument)
+        }
+        return output.text
+    }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import Imaging
+
+/// A volume that is longer than its place: its front on the target, the rest on a scratch.
+@Suite struct OverhangTests {
+    private let base = TargetWriter.overhangBase
+    private let mebibyte: UInt64 = 1 << 20
+
+    private func writer(_ target: MemoryDisk, _ scratch: MemoryDisk) -> TargetWriter {
+        TargetWriter(
+            target, tailStart: target.byteCount,
+            overhangs: [
+                .init(base: base, byteCount: 5 * mebibyte, place: 2 * mebibyte..<4 * mebibyte, scratchOffset: 0),
+                .init(
+                    base: base + 5 * mebibyte, byteCount: 4 * mebibyte, place: 5 * mebibyte..<6 * mebibyte,
+                    scratchOffset: 3 * mebibyte),
+            ], scratch: scratch)
+    }
+
+    @Test func everyByteGoesToItsPlace() throws {
+        let seed = UInt64.random(in: .min ... .max)
+        var random = SeededGenerator(seed: seed)
+        let (target, scratch) = (MemoryDisk(byteCount: 8 << 20), MemoryDisk(byteCount: 6 << 20))
+        let writer = writer(target, scratch)
+        // Both volumes as they should be, written in pieces that cross every border.
+        var volumes = [[UInt8](repeating: 0, count: 5 << 20), [UInt8](repeating: 0, count: 4 << 20)]
+        for _ in 0..<300 {
+            let volume = Int.random(in: 0...1, using: &random)
+            let length = volumes[volume].count
+            let start = Int.random(in: 0..<length / 512, using: &random) * 512
+            let count = min(length - start, Int.random(in: 1...3000, using: &random) * 512)
+            let address = base + (volume == 0 ? 0 : 5 * mebibyte) + UInt64(start)
+            if Int.random(in: 0..<4, using: &random) == 0 {
+                try writer.writeZeros(address..<address + UInt64(count))
+                for index in start..<start + count { volumes[volume][index] = 0 }
+            } else {
+                let byte = UInt8.random(in: 1...255, using: &random)
+                let bytes = [UInt8](repeating: byte, count: count)
+                try bytes.withUnsafeBytes { try writer.write($0, at: address) }
+                for index in start..<start + count { volumes[volume][index] = byte }
+            }
+        }
+        let (disk, rest) = (target.bytes, scratch.bytes)
+        let first = Array(disk[2 << 20..<4 << 20]) + Array(rest[0..<3 << 20])
+        let second = Array(disk[5 << 20..<6 << 20]) + Array(rest[3 << 20..<6 << 20])
+        #expect((first == volumes[0]) == true, "seed \(seed)")
+        #expect((second == volumes[1]) == true, "seed \(seed)")
+        // Nothing else was touched.
+        #expect(disk[0..<2 << 20].allSatisfy { $0 == 0 } && disk[4 << 20..<5 << 20].allSatisfy { $0 == 0 })
+        #expect(disk[6 << 20..<8 << 20].allSatisfy { $0 == 0 })
+        var read = [UInt8](repeating: 0xAA, count: 3 << 20)
+        try read.withUnsafeMutableBytes { try writer.read(into: $0, at: base + mebibyte) }
+        #expect((read == Array(volumes[0][1 << 20..<4 << 20])) == true, "seed \(seed)")
+    }
+
+    @Test func whatIsOnNoVolumeIsAnError() throws {
+        let writer = writer(MemoryDisk(byteCount: 8 << 20), MemoryDisk(byteCount: 6 << 20))
+        #expect(throws: BlockIOError.self) { try writer.writeZeros(base + 9 * mebibyte..<base + 10 * mebibyte) }
+        #expect(throws: BlockIOError.self) { try writer.writeZeros(base + 4 * mebibyte..<base + 6 * mebibyte) }
+    }
+
+    /// What the plan says of room, addresses and steps.
+    @Test func thePlanNamesTheRoomOfTheScratch() throws {
+        var header = try MadeUpDisk(seed: 7, allUsed: true).header
+        let index = try #require(header.manifest.regions.firstIndex { $0.partition == 1 })
+        header.manifest.regions[index].filesystem = FilesystemInfo(
+            kind: .ext4, kindName: "ext4", byteCount: 3 << 20, mapSource: .allocationStructures,
+            leastByteCount: 1 << 20)
+        var map = AllocationMap(byteCount: 3 << 20)
+        map.insert(0..<500 << 10)
+        map.insert(2500 << 10..<2600 << 10)
+        header.maps[index] = map
+        let identity = DiskIdentity(path: "target")
+        let request = LayoutRequest(policy: .keep, wishes: [1: .size(2 << 20)])
+        let plan = try RestorePlanner.plan(
+            header, onto: identity, geometry: DiskGeometry(byteCount: 12 << 20), request: request)
+        #expect(plan.shrinks.map(\.number) == [1] && plan.shrinks[0].range.byteCount == 2 << 20)
+        #expect(plan.scratchByteCount == 100 << 10)
+        #expect(plan.regionTargets[index] == TargetWriter.overhangBase)
+        #expect(plan.overhangs.map(\.place) == [plan.shrinks[0].range])
+        #expect(plan.items.first { $0.number == 1 }?.action.contains("shrink") == true)
+        // Where nothing can be made smaller, the plan says why.
+        let refusal = #expect(throws: ImagingError.self) {
+            try RestorePlanner.plan(
+                header, onto: identity, geometry: DiskGeometry(byteCount: 12 << 20), request: request,
+                shrinkObstacle: "this kernel has no device-mapper")
+        }
+        #expect("\(try #require(refusal))".contains("no device-mapper"))
+    }
+}
