@@ -25,6 +25,7 @@ public enum DiskSurveyor {
             if let reason = info.wholeReason, info.kind != .other, info.kind != .unknown {
                 warnings.append("\(name): all of this \(info.kindName) counts as used: \(reason)")
             }
+            warnings += innerWarnings(info).map { "\(name): \($0)" }
             let isMounted = mountedReadWrite.contains { $0.overlaps(range) }
             if isMounted || allUsed, info.mapSource != .whole {
                 info = info.takenWhole(
@@ -37,6 +38,20 @@ public enum DiskSurveyor {
         let boot = try BootSurveyor(disk: disk).survey(volumes)
         return DiskSurvey(
             identity: identity, geometry: geometry, table: table, volumes: volumes, boot: boot, warnings: warnings)
+    }
+
+    /// What a person should know of the volumes inside a container that is looked into.
+    private static func innerWarnings(_ info: FilesystemInfo) -> [String] {
+        guard info.mapSource != .whole else { return [] }
+        return (info.inner ?? []).flatMap { volume in
+            let filesystem = volume.filesystem
+            let whole = filesystem.wholeReason.map { reason in
+                let holds = filesystem.kind == .unknown ? "it" : "this \(filesystem.kindName)"
+                return "\(volume.name): all of \(holds) counts as used: \(reason)"
+            }
+            let remarks = filesystem.remarks.map { "\(volume.name): \(filesystem.kindName) \($0)" }
+            return (whole.map { [$0] } ?? []) + remarks + innerWarnings(filesystem).map { "\(volume.name): \($0)" }
+        }
     }
 
     /// Where the volumes lie, ascending.

@@ -6,7 +6,10 @@ public enum VolumeIdentifier {
     /// The formats whose allocation structures are read. Everything else is copied whole.
     static let formats = [ExtFilesystem.format, FATFilesystem.format, ExFATFilesystem.format, SwapArea.format]
 
-    /// What a volume holds, and which of its bytes are in use.
+    /// The formats that hold other volumes.
+    static let containers = [LVMReader.format]
+
+    /// What a volume holds, and which of its bytes are in use; with the volumes inside a container, where it is one.
     ///
     /// A map is made only where nothing speaks against it: one of our readers knows the format, finds it sound, and
     /// libblkid, where it was asked, says the same.
@@ -15,17 +18,44 @@ public enum VolumeIdentifier {
     public static func survey(
         _ volume: any BlockReader, secondOpinion: SecondOpinion? = nil
     ) throws(BlockIOError) -> (FilesystemInfo, AllocationMap) {
+        try survey(volume, secondOpinion: secondOpinion, depth: 0)
+    }
+
+    /// The same for a volume that lies inside `depth` containers.
+    static func survey(
+        _ volume: any BlockReader, secondOpinion: SecondOpinion?, depth: Int
+    ) throws(BlockIOError) -> VolumeContents {
+        let whole = AllocationMap.whole(byteCount: volume.byteCount)
+        guard depth <= deepest else { return (unknown("it lies inside too many containers"), whole) }
+        var held: [Container] = []
+        for format in containers {
+            if let container = try format.open(volume) { held.append(container) }
+        }
         var found: [VolumeContents] = []
-        for format in formats {
-            if let contents = try format.survey(volume) { found.append(contents) }
+        // What a container holds at its start also shows at the start of the container.
+        if held.count != 1 || !held[0].startsWithInnerVolume {
+            for format in formats {
+                if let contents = try format.survey(volume) { found.append(contents) }
+            }
         }
         let finding = secondOpinion?.finding(byteCount: volume.byteCount) ?? .failed
-        let whole = AllocationMap.whole(byteCount: volume.byteCount)
-        guard let ours = found.first else { return (foreign(finding), whole) }
-        guard found.count == 1 else {
-            let names = found.map(\.filesystem.kindName).joined(separator: " and ")
-            return (unknown("it looks like \(names) at the same time"), whole)
+        let names = held.map(\.filesystem.kindName) + found.map(\.filesystem.kindName)
+        guard names.count <= 1 else {
+            return (unknown("it looks like \(names.joined(separator: " and ")) at the same time"), whole)
         }
+        if let container = held.first {
+            let ours = (container.filesystem, whole)
+            let judged = judge(ours, finding)
+            guard judged.filesystem.kind == container.filesystem.kind else { return judged }
+            return try contents(of: container, volume, secondOpinion, depth: depth)
+        }
+        guard let ours = found.first else { return (foreign(finding), whole) }
+        return judge(ours, finding)
+    }
+
+    /// Our finding, or "unknown" where libblkid does not agree.
+    private static func judge(_ ours: VolumeContents, _ finding: SecondOpinion.Finding) -> VolumeContents {
+        let whole = AllocationMap.whole(byteCount: ours.allocation.byteCount)
         switch finding {
         case .failed: return ours
         case .found(let kindName, _, _) where isSame(kindName, ours.filesystem): return ours
@@ -49,16 +79,21 @@ public enum VolumeIdentifier {
         kindName == info.kindName || info.kind == .swap && kindName == "swsuspend" && !info.remarks.isEmpty
     }
 
+    /// libblkid's names of filesystems that are written once, without a hole.
+    private static let readOnlyKinds: Set<String> = ["iso9660", "squashfs", "squashfs3", "erofs", "cramfs", "romfs"]
+
     /// A volume that none of our readers knows.
     private static func foreign(_ finding: SecondOpinion.Finding) -> FilesystemInfo {
         switch finding {
         case .found(let kindName, let uuid, let label):
-            if formats.contains(where: { $0.kindNames.contains(kindName) }) {
+            let ours = formats.map(\.kindNames) + containers.map(\.kindNames)
+            if ours.contains(where: { $0.contains(kindName) }) {
                 return unknown("libblkid takes it for \(kindName), we do not")
             }
             return FilesystemInfo(
                 kind: .other, kindName: kindName, uuid: uuid, label: label, mapSource: .whole,
-                wholeReason: "no map is made of \(kindName)")
+                wholeReason: readOnlyKinds.contains(kindName)
+                    ? "it is a read-only filesystem, all of which is in use" : "no map is made of \(kindName)")
         case .ambivalent: return unknown("libblkid finds signatures of several things that exclude each other")
         case .nothing, .failed: return unknown("nothing is recognised on it")
         }

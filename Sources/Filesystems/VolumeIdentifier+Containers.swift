@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+
+extension VolumeIdentifier {
+    /// How deep containers inside containers are followed: md, LUKS, LVM, and one more.
+    static let deepest = 4
+
+    /// The map of a container: what it always uses, and what its volumes use, each at its place.
+    static func contents(
+        of container: Container, _ volume: any BlockReader, _ opinion: SecondOpinion?, depth: Int
+    ) throws(BlockIOError) -> VolumeContents {
+        var info = container.filesystem
+        if info.wholeReason != nil {
+            info.inner = container.inner.isEmpty ? nil : container.inner.map(Self.closed)
+            return (info, .whole(byteCount: volume.byteCount))
+        }
+        info.mapSource = .allocationStructures
+        var used = UsedPlaces(byteCount: volume.byteCount)
+        container.alwaysUsed.forEach { used.add($0) }
+        var inner: [FilesystemInfo.InnerVolume] = []
+        for place in container.inner {
+            guard case .segments(let segments) = place.contents else {
+                inner.append(closed(place))
+                continue
+            }
+            let joined = SegmentedReader(volume, name: "\(place.name) on \(volume.name)", segments: segments)
+            guard let joined, joined.byteCount == place.byteCount else {
+                return (
+                    info.takenWhole(because: "the parts of \(place.name) do not join"),
+                    .whole(byteCount: volume.byteCount)
+                )
+            }
+            let own = segments.count == 1 && place.reader == nil ? segments.first?.place.lowerBound : nil
+            let (filesystem, map) = try innerContents(
+                of: place.reader ?? joined, own.flatMap { start in opinion?.shifted(up: start) }, depth)
+            segments.forEachPlace(of: map.ranges) { used.add($0) }
+            inner.append(
+                FilesystemInfo.InnerVolume(name: place.name, byteCount: place.byteCount, filesystem: filesystem))
+        }
+        info.inner = inner
+        return (info, used.map())
+    }
+
+    private static func innerContents(
+        of inner: any BlockReader, _ opinion: SecondOpinion?, _ depth: Int
+    ) throws(BlockIOError) -> VolumeContents {
+        let (info, map) = try survey(inner, secondOpinion: opinion, depth: depth + 1)
+        // The header that resumes a hibernated system is made plain only where swap has a partition of its own; with the
+        // header alone, the restored system would resume from pages that are not there.
+        if info.kind == .swap, !info.remarks.isEmpty {
+            var suspended = info.takenWhole(because: "it holds a hibernation image")
+            suspended.remarks = []
+            return (suspended, .whole(byteCount: inner.byteCount))
+        }
+        return (info, map)
+    }
+
+    private static func closed(_ place: InnerPlace) -> FilesystemInfo.InnerVolume {
+        let reason =
+            switch place.contents {
+            case .closed(let reason): reason
+            case .segments: "all of what holds it counts as used"
+            }
+        let info = FilesystemInfo(kind: .unknown, kindName: "unknown", mapSource: .whole, wholeReason: reason)
+        return FilesystemInfo.InnerVolume(name: place.name, byteCount: place.byteCount, filesystem: info)
+    }
+
+    /// Gathers used ranges that come in any order, in bounded memory.
+    private struct UsedPlaces {
+        private var gathered: AllocationMap
+        private var waiting: [ByteRange] = []
+        private static let limit = RangeAccumulator.standardLimit
+
+        init(byteCount: UInt64) { gathered = AllocationMap(byteCount: byteCount) }
+
+        mutating func add(_ range: ByteRange) {
+            waiting.append(range)
+            if waiting.count >= Self.limit { merge() }
+        }
+
+        private mutating func merge() {
+            let all = gathered.ranges + waiting
+            waiting.removeAll(keepingCapacity: true)
+            gathered = AllocationMap(byteCount: gathered.byteCount, unsorted: all).coalesced(toAtMost: Self.limit)
+        }
+
+        mutating func map() -> AllocationMap {
+            merge()
+            return gathered
+        }
+    }
+}
