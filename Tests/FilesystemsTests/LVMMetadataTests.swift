@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+import TestSupport
+import Testing
+
+@testable import Filesystems
+
+/// Metadata that LVM's programs do not write on this machine: the disk is laid out by hand (`LVMFixture`).
+struct LVMMetadataTests {
+    private typealias Fixture = LVMFixture
+
+    private func survey(_ text: String) throws -> (FilesystemInfo, AllocationMap) {
+        try VolumeIdentifier.survey(MemoryDisk(Fixture.bytes(text)))
+    }
+
+    /// Extents of the fixture, in bytes.
+    private func extents(_ range: Range<UInt64>) -> ByteRange {
+        (range.lowerBound + 1) << 20..<(range.upperBound + 1) << 20
+    }
+
+    private func reasons(_ info: FilesystemInfo) -> [String] {
+        (info.inner ?? []).map { "\($0.name): \($0.filesystem.wholeReason ?? "looked into")" }
+    }
+
+    @Test(arguments: [1024, 4096, (1 << 20) - 4096 - 100, (1 << 20) - 4096 - 1])
+    func theTextMayWrapAroundItsArea(offset: Int) throws {
+        let text = Fixture.text([Fixture.volume("root", Fixture.linear([(3, 2), (0, 1)]))])
+        let (info, map) = try VolumeIdentifier.survey(MemoryDisk(Fixture.bytes(text, offset: offset)))
+        #expect(info.wholeReason == nil && info.uuid == "abcdef-ghij-klmn-opqr-stuv-wxyz-ABCDEF")
+        #expect(reasons(info) == ["vg/root: nothing is recognised on it"])
+        #expect(info.inner?.first?.byteCount == 3 << 20)
+        #expect(map.ranges == [0..<2 << 20, extents(3..<5)])
+    }
+
+    /// Swap in two pieces, the second before the first: only its header counts, at its place.
+    @Test func aVolumeIsReadInItsOwnOrder() throws {
+        let text = Fixture.text([Fixture.volume("swap", Fixture.linear([(9, 1), (2, 3)]))])
+        var bytes = Fixture.bytes(text)
+        let header = Int(extents(9..<10).lowerBound)
+        bytes.setLittleEndian(1 as UInt32, at: header + 1024)
+        bytes.setLittleEndian(1023 as UInt32, at: header + 1028)
+        bytes.replaceSubrange(header + 4086..<header + 4096, with: Array("SWAPSPACE2".utf8))
+        let (info, map) = try VolumeIdentifier.survey(MemoryDisk(bytes))
+        #expect(info.inner?.first?.filesystem.kind == .swap && info.inner?.first?.filesystem.mapSource == .headerOnly)
+        #expect(map.ranges == [0..<1 << 20, UInt64(header)..<UInt64(header) + 4096])
+        // Of a hibernated one all counts: nothing makes its header plain.
+        bytes.replaceSubrange(header + 4086..<header + 4096, with: Array("S1SUSPEND\0".utf8))
+        let (suspended, all) = try VolumeIdentifier.survey(MemoryDisk(bytes))
+        #expect(reasons(suspended) == ["vg/swap: it holds a hibernation image"])
+        #expect(all.ranges == [0..<1 << 20, extents(2..<5), extents(9..<10)])
+    }
+
+    @Test func whatServesOthersIsNotLookedInto() throws {
+        let hidden = ["READ", "WRITE"]
+        let text = Fixture.text([
+            Fixture.volume("plain", Fixture.linear([(0, 1)])),
+            Fixture.volume("origin", Fixture.linear([(1, 1)])),
+            Fixture.volume("cow", Fixture.linear([(2, 1)])),
+            Fixture.volume(
+                "snapshot0",
+                [
+                    Fixture.segment(
+                        0, 1, "type = \"snapshot\" chunk_size = 8 origin = \"origin\" cow_store = \"cow\"")
+                ], status: hidden),
+            Fixture.volume(
+                "pool",
+                [
+                    Fixture.segment(
+                        0, 2, "type = \"thin-pool\" metadata = \"pool_tmeta\" pool = \"pool_tdata\" chunk_size = 128")
+                ]),
+            Fixture.volume("pool_tdata", Fixture.linear([(4, 2)]), status: hidden),
+            Fixture.volume("pool_tmeta", Fixture.linear([(6, 1)]), status: hidden),
+            Fixture.volume(
+                "thin",
+                [
+                    Fixture.segment(
+                        0, 900, "type = \"thin\" thin_pool = \"pool\" transaction_id = 0 device_id = 1")
+                ]),
+            Fixture.volume(
+                "mirrored",
+                [
+                    Fixture.segment(
+                        0, 1,
+                        "type = \"raid1\" device_count = 2 raids = [ \"m_rmeta_0\", \"m_rimage_0\", \"x\", \"y\" ]")
+                ]),
+            Fixture.volume("m_rmeta_0", Fixture.linear([(8, 1)]), status: hidden),
+            Fixture.volume("m_rimage_0", Fixture.linear([(9, 1)]), status: hidden),
+            Fixture.volume("away", Fixture.linear([(0, 5)], disk: "pv1")),
+            Fixture.volume("odd", Fixture.linear([(12, 1)]), status: ["READ", "VISIBLE", "NOTSYNCED"]),
+            Fixture.volume("cached", Fixture.linear([(13, 1)]), flags: ["CACHE_VOL"]),
+        ])
+        let (info, map) = try survey(text)
+        #expect(info.mapSource == .allocationStructures)
+        #expect(
+            reasons(info) == [
+                "vg/plain: nothing is recognised on it", "vg/origin: another logical volume depends on it",
+                "vg/cow: another logical volume depends on it", "vg/pool: it is of type thin-pool",
+                "vg/thin: it is of type thin", "vg/mirrored: it is of type raid1", "vg/away: it lies on other disks",
+                "vg/odd: it is NOTSYNCED", "vg/cached: it is CACHE_VOL",
+            ])
+        #expect(
+            map.ranges == [0..<4 << 20, extents(4..<7), extents(8..<10), extents(12..<14)])
+    }
+
+    /// Each of them makes all of the disk count.
+    @Test func whatIsNotUnderstoodTakesTheWholeDisk() throws {
+        func volume(_ rest: String) -> [String] { [Fixture.volume("root", [Fixture.segment(0, 2, rest)])] }
+        let linear = Fixture.linear([(0, 2)])
+        let cases: [(String, String)] = [
+            (Fixture.text([], status: "\"READ\", \"PARTIAL\""), "its volume group vg is PARTIAL"),
+            (Fixture.text([], status: "\"CLUSTERED\""), "its volume group vg is CLUSTERED"),
+            (Fixture.text([], diskStatus: "\"MISSING\""), "its volume group vg calls it MISSING"),
+            (
+                Fixture.text([], group: "lock_type = \"sanlock\""),
+                "its volume group vg is shared between machines (sanlock)"
+            ),
+            (Fixture.text([], extentCount: 16), "its volume group takes it for larger than it is"),
+            (Fixture.text([], disk: "dev_size = 99999999"), "its volume group takes it for larger than it is"),
+            (Fixture.text([], disk: "ba_start = 2048 ba_size = 8"), "its extents overlap its metadata"),
+            (
+                Fixture.text([Fixture.volume("root", linear, status: ["READ", "VISIBLE", "LOCKED"])]),
+                "data of its volume group vg is being moved"
+            ),
+            (
+                Fixture.text([Fixture.volume("a", linear), Fixture.volume("b", Fixture.linear([(1, 2)]))]),
+                "two of its logical volumes share an extent"
+            ),
+            (Fixture.text([Fixture.volume("a", Fixture.linear([(14, 2)]))]), "a segment of vg/a lies outside its disk"),
+            (Fixture.text(volume("type = \"novelty\"")), "vg/root is of type novelty, which is not known"),
+            (
+                Fixture.text([Fixture.volume("root", [Fixture.segment(1, 2, "type = \"error\"")])]),
+                "the segments of vg/root leave gaps or overlap"
+            ),
+            (Fixture.text([], group: "seqno = 8"), "its metadata names seqno twice"),
+            (Fixture.text([], group: "extent_count = [ 1, "), "its metadata text is not understood"),
+            (Fixture.text([], group: "physical_volumes { }"), "its metadata names physical_volumes twice"),
+            (Fixture.text([]) + "other { }", "its metadata describes 2 volume groups"),
+            (Fixture.text([], group: String(repeating: "a {", count: 20)), "its metadata is nested too deep"),
+            (Fixture.text([]).replacing("abcdef-ghij", with: "zzzzzz-ghij"), "its volume group vg does not name it"),
+            (
+                Fixture.text([]).replacing("version = 1", with: "version = 2"),
+                "its metadata is of a form that is not known"
+            ),
+            (
+                Fixture.text([]).replacing("extent_size = 2048", with: "extent_size = 9223372036854775807"),
+                "the extent_size of vg is too large to be true"
+            ),
+        ]
+        for (text, reason) in cases {
+            let (info, map) = try survey(text)
+            #expect(
+                info.kind == .lvm && info.wholeReason?.hasPrefix(reason) == true, "\(reason): \(info.wholeReason ?? "")"
+            )
+            #expect(map == .whole(byteCount: 16 << 20))
+        }
+    }
+
+    /// What only the bytes around the text can say.
+    @Test func damagedAreasTakeTheWholeDisk() throws {
+        let sound = Fixture.bytes(Fixture.text([]))
+        let header = Fixture.area.lowerBound
+        func expect(_ reason: String, _ change: (inout [UInt8]) -> Void) throws {
+            var bytes = sound
+            change(&bytes)
+            let (info, map) = try VolumeIdentifier.survey(MemoryDisk(bytes))
+            #expect(info.kind == .lvm && info.wholeReason == reason)
+            #expect(map == .whole(byteCount: 16 << 20))
+        }
+        try expect("the checksum of its metadata text is wrong") { $0[header + 1024 + 100] ^= 1 }
+        try expect("the checksum of a metadata area is not valid") { $0[header + 200] ^= 1 }
+        try expect("its volume group is described on other disks only") {
+            $0[header + 60] = 1
+            Fixture.mend(&$0)
+        }
+        try expect("it belongs to no volume group") {
+            $0.setLittleEndian(0 as UInt64, at: header + 40)
+            $0.setLittleEndian(0 as UInt64, at: header + 48)
+            Fixture.mend(&$0)
+        }
+        try expect("a change of its volume group was under way") {
+            $0.setLittleEndian(8192 as UInt64, at: header + 64)
+            $0.setLittleEndian(300 as UInt64, at: header + 72)
+            Fixture.mend(&$0)
+        }
+        try expect("its volume group is described on other disks only") {
+            $0.setLittleEndian(0 as UInt64, at: 616)
+            $0.setLittleEndian(0 as UInt64, at: 624)
+            Fixture.mend(&$0)
+        }
+        try expect("a metadata area lies outside it") {
+            $0.setLittleEndian(16 << 20 as UInt64, at: 616)
+            Fixture.mend(&$0)
+        }
+        try expect("it has more than one LVM label") {
+            var label = Array($0[512..<1024])
+            label.setLittleEndian(2 as UInt64, at: 8)
+            $0.replaceSubrange(1024..<1536, with: label)
+        }
+    }
+
+    /// A volume that holds a physical volume that holds one …: followed a few times, then taken whole.
+    @Test func containersInsideContainersEnd() throws {
+        var inside: [UInt8] = []
+        var byteCount = 2 << 20
+        for _ in 0..<7 {
+            byteCount += 2 << 20
+            let count = (byteCount >> 20) - 2
+            let text = Fixture.text([Fixture.volume("in", Fixture.linear([(0, count)]))], extentCount: count)
+            var bytes = Fixture.bytes(text, byteCount: byteCount)
+            bytes.replaceSubrange(1 << 20..<(1 << 20) + inside.count, with: inside)
+            inside = bytes
+        }
+        let (info, map) = try VolumeIdentifier.survey(MemoryDisk(inside))
+        var depth = 0
+        var next: FilesystemInfo? = info
+        while let volume = next {
+            depth += 1
+            if volume.inner?.first == nil { #expect(volume.wholeReason == "it lies inside too many containers") }
+            next = volume.inner?.first?.filesystem
+        }
+        #expect(depth == VolumeIdentifier.deepest + 2)
+        #expect(map.usedByteCount == UInt64(byteCount))
+    }
+}
