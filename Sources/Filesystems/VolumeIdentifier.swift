@@ -7,7 +7,7 @@ public enum VolumeIdentifier {
     static let formats = [ExtFilesystem.format, FATFilesystem.format, ExFATFilesystem.format, SwapArea.format]
 
     /// The formats that hold other volumes.
-    static let containers = [LVMReader.format]
+    static let containers = [LVMReader.format, RAIDMember.format, LUKSHeader.format]
 
     /// What a volume holds, and which of its bytes are in use; with the volumes inside a container, where it is one.
     ///

@@ -25,7 +25,7 @@ import Testing
     }
 
     /// Surveys `count` mutations of `fixture`; `mend` may repair checksums, so that damage gets past them.
-    private func attack(
+    func attack(
         _ name: String, _ fixture: [UInt8], count: Int, areas: [Range<Int>], number: Int,
         mend: (inout PatchedReader, inout SeededGenerator) throws -> Void = { _, _ in },
         also: (PatchedReader, VolumeSurvey) throws -> Void = { _, _ in }

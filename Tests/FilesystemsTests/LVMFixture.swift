@@ -120,8 +120,11 @@ struct LVMFixture {
         let header = area.lowerBound
         let offset = Int(clamping: (try? disk.littleEndian(UInt64.self, at: header + 40)) ?? 0)
         let count = Int(clamping: (try? disk.littleEndian(UInt64.self, at: header + 48)) ?? 0)
-        if offset >= 512, offset < area.count, count > 0, count <= area.count - 512 {
-            let first = min(count, area.count - offset)
+        let first = min(count, max(0, area.count - max(0, offset)))
+        // `disk` may be only the head of it.
+        if offset >= 512, offset < area.count, count > 0, count <= area.count - 512,
+            header + offset + first <= disk.count, header + 512 + count - first <= disk.count
+        {
             let text =
                 disk[header + offset..<header + offset + first] + disk[header + 512..<header + 512 + count - first]
             disk.setLittleEndian(LVMLabel.checksum(Array(text)), at: header + 56)
