@@ -91,7 +91,7 @@ extension LVMReader {
         return names
     }
 
-    private func isPhysical(_ name: String) -> Bool { group.physicalVolumes.contains { $0.name == name } }
+    private func isPhysical(_ name: String) -> Bool { diskNames.contains(name) }
 
     private func inner(
         _ volume: LVMVolumeGroup.LogicalVolume, served: Set<String>

@@ -10,6 +10,8 @@ struct LVMReader: Sendable {
     let group: LVMVolumeGroup
     /// Which of the group's disks this is.
     let physicalVolume: LVMVolumeGroup.PhysicalVolume
+    /// The names of all of them in the text.
+    let diskNames: Set<String>
 
     static func open(_ volume: any BlockReader) throws(BlockIOError) -> Container? {
         let labels = try LVMLabel.find(volume)
@@ -65,5 +67,6 @@ struct LVMReader: Sendable {
             throw .damaged("its volume group \(best.name) does not name it")
         }
         physicalVolume = own
+        diskNames = Set(best.physicalVolumes.map(\.name))
     }
 }

@@ -26,6 +26,12 @@ public enum PartitionTableReader {
         return PartitionTable(kind: isPlain ? .none : .unknown, usable: 0..<disk.byteCount)
     }
 
+    /// What the partition table of a volume that should have none looks like: the disk of a virtual machine in a logical
+    /// volume. `nil` where nothing looks like one.
+    static func tableName(_ volume: any BlockReader) throws(BlockIOError) -> String? {
+        try GPTReader.read(volume) == nil ? try unknownTableName(volume) : "GPT"
+    }
+
     /// What a table that we do not follow looks like; `nil` where nothing looks like one.
     private static func unknownTableName(_ disk: any BlockReader) throws(BlockIOError) -> String? {
         guard disk.byteCount >= 512 else { return nil }

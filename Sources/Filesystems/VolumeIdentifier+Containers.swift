@@ -44,6 +44,14 @@ extension VolumeIdentifier {
     private static func innerContents(
         of inner: any BlockReader, _ opinion: SecondOpinion?, _ depth: Int
     ) throws(BlockIOError) -> VolumeContents {
+        // The disk of a virtual machine: a signature that an earlier filesystem left behind its table means nothing.
+        if let table = try PartitionTableReader.tableName(inner) {
+            return (
+                FilesystemInfo(
+                    kind: .unknown, kindName: "unknown", mapSource: .whole,
+                    wholeReason: "it holds a partition table (\(table))"), .whole(byteCount: inner.byteCount)
+            )
+        }
         let (info, map) = try survey(inner, secondOpinion: opinion, depth: depth + 1)
         // The header that resumes a hibernated system is made plain only where swap has a partition of its own; with the
         // header alone, the restored system would resume from pages that are not there.

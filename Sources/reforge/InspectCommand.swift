@@ -21,9 +21,9 @@ struct InspectCommand: ParsableCommand {
             diskSequence, pathByPlace}, geometry {byteCount, logicalSectorSize, physicalSectorSize, alignmentOffset, \
             optimalIOSize}, table {kind, unknownKindName, condition, diskGUID}, volumes [{partition, name, typeGUID, type, \
             guid, attributes, offset, byteCount, filesystem {kind, kindName, uuid, label, byteCount, blockSize, isClean, \
-            features, mapSource, wholeReason, remarks}, usedByteCount}], boot {biosBootCode, biosCoreImageFound, efiLoaders}, \
-            warnings; for an image also imageID, imageUUID, started, ended, toolVersion, level, chunkByteCount, allSectors, \
-            mountedReadWrite, note, tags, host, unreadable, imageByteCount (not of a snapshot).
+            features, mapSource, wholeReason, remarks, inner [{name, byteCount, filesystem}]}, usedByteCount}], boot \
+            {biosBootCode, biosCoreImageFound, efiLoaders}, warnings; for an image also imageID, imageUUID, started, \
+            ended, toolVersion, level, chunkByteCount, allSectors, mountedReadWrite, note, tags, host, unreadable, imageByteCount (not of a snapshot).
             """)
 
     @Argument(help: "A block device, a raw image file, a Reforge image, or a snapshot.") var disk: String
@@ -188,12 +188,14 @@ struct InspectReport: Encodable {
         case .unknown:
             lines.append("  partition table: \(table.unknownKindName ?? "unknown"), treated as one raw region")
         }
-        let rows = volumes.map { volume in
+        let rows = volumes.flatMap { volume in
             [
-                volume.partition.map(String.init) ?? "-", ByteText.rounded(volume.byteCount), volume.type ?? "-",
-                volume.filesystem.kindName, volume.filesystem.label ?? "", volume.filesystem.uuid ?? "",
-                ByteText.rounded(volume.usedByteCount), TextTable.known(volume.filesystem),
-            ]
+                [
+                    volume.partition.map(String.init) ?? "-", ByteText.rounded(volume.byteCount), volume.type ?? "-",
+                    volume.filesystem.kindName, volume.filesystem.label ?? "", volume.filesystem.uuid ?? "",
+                    ByteText.rounded(volume.usedByteCount), TextTable.known(volume.filesystem),
+                ]
+            ] + TextTable.innerRows(volume.filesystem, indent: "  ")
         }
         lines += TextTable.lines(["#", "SIZE", "TYPE", "HOLDS", "LABEL", "UUID", "USED", "HOW KNOWN"], rows).map {
             "  " + $0
@@ -228,9 +230,22 @@ enum TextTable {
         }
     }
 
+    /// A row for each volume inside a container, its name (`vg/root`) where a partition has its type.
+    static func innerRows(_ container: FilesystemInfo, indent: String) -> [[String]] {
+        (container.inner ?? []).flatMap { volume in
+            let filesystem = volume.filesystem
+            let row = [
+                "", ByteText.rounded(volume.byteCount), indent + volume.name, filesystem.kindName,
+                filesystem.label ?? "", filesystem.uuid ?? "", "", known(filesystem),
+            ]
+            return [row] + innerRows(filesystem, indent: indent + "  ")
+        }
+    }
+
     /// How the used bytes are known, in words.
     static func known(_ filesystem: FilesystemInfo) -> String {
         switch filesystem.mapSource {
+        case .allocationStructures where filesystem.inner != nil: "from the volumes in it"
         case .allocationStructures: "from its allocation map"
         case .headerOnly: "header only"
         case .whole: "whole: \(filesystem.wholeReason ?? "not understood")"

@@ -166,21 +166,22 @@ struct DiskSurveyorTests {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 64 << 20)
         try Tool.run(["mke2fs", "-q", "-F", "-t", "ext4", image.string])
-        // LUKS starts in the boot block, which an ext4 leaves alone.
+        // dm-integrity starts in the boot block, which an ext4 leaves alone.
+        let integrity = Array("integrt\0".utf8) + [1]
         let disk = try BlockDevice(opening: image, .exclusiveWrite)
-        try disk.writeBytes([0x4C, 0x55, 0x4B, 0x53, 0xBA, 0xBE, 0, 1], at: 0)
+        try disk.writeBytes(integrity, at: 0)
         let (info, map) = try bench.survey("image")
         #expect(info.kind == .unknown && map == .whole(byteCount: 64 << 20))
         #expect(info.wholeReason?.contains("libblkid") == true)
         // Without the descriptor nobody objects.
         #expect(try VolumeIdentifier.survey(disk).0.kind == .ext4)
 
-        let other = try bench.sparseFile("luks", byteCount: 16 << 20)
-        try BlockDevice(opening: other, .exclusiveWrite).writeBytes([0x4C, 0x55, 0x4B, 0x53, 0xBA, 0xBE, 0, 1], at: 0)
-        let (luks, luksMap) = try bench.survey("luks")
-        #expect(luks.kind == .other && luks.kindName == "crypto_LUKS" && luks.mapSource == .whole)
-        #expect(luks.wholeReason == "no map is made of crypto_LUKS")
-        #expect(luksMap == .whole(byteCount: 16 << 20))
+        let other = try bench.sparseFile("other", byteCount: 16 << 20)
+        try BlockDevice(opening: other, .exclusiveWrite).writeBytes(integrity, at: 0)
+        let (alone, aloneMap) = try bench.survey("other")
+        #expect(alone.kind == .other && alone.kindName == "DM_integrity" && alone.mapSource == .whole)
+        #expect(alone.wholeReason == "no map is made of DM_integrity")
+        #expect(aloneMap == .whole(byteCount: 16 << 20))
     }
 
     @Test(.enabled(if: Files.exists("/usr/lib/grub/i386-pc/boot.img"), "needs grub-pc-bin"))

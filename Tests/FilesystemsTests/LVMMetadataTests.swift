@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
+import LinuxSystem
 import TestSupport
 import Testing
 
@@ -49,6 +50,29 @@ struct LVMMetadataTests {
         let (suspended, all) = try VolumeIdentifier.survey(MemoryDisk(bytes))
         #expect(reasons(suspended) == ["vg/swap: it holds a hibernation image"])
         #expect(all.ranges == [0..<1 << 20, extents(2..<5), extents(9..<10)])
+    }
+
+    /// The disk of a virtual machine in a volume that was an ext4 once.
+    @Test(.enabled(if: Tool.have("mke2fs", "debugfs"), "needs e2fsprogs"))
+    func aPartitionTableInAVolumeIsNotFollowed() throws {
+        var random = Sample.generator(5100)
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 8 << 20)
+        try bench.fillExt(image, byteCount: 8 << 20, using: &random)
+        let inside = try BlockDevice(opening: image).readBytes(at: 0, count: 8 << 20)
+        let text = Fixture.text([Fixture.volume("guest", Fixture.linear([(1, 8)]))])
+        var bytes = Fixture.bytes(text)
+        let start = Int(extents(1..<9).lowerBound)
+        bytes.replaceSubrange(start..<start + inside.count, with: inside)
+        let (followed, map) = try VolumeIdentifier.survey(MemoryDisk(bytes))
+        #expect(followed.inner?.first?.filesystem.kind == .ext4 && !map.covers(extents(1..<9)))
+        bytes[start + 450] = 0x83
+        bytes.setLittleEndian(2048 as UInt32, at: start + 454)
+        bytes.setLittleEndian(8192 as UInt32, at: start + 458)
+        bytes.setLittleEndian(0xAA55 as UInt16, at: start + 510)
+        let (info, whole) = try VolumeIdentifier.survey(MemoryDisk(bytes))
+        #expect(reasons(info) == ["vg/guest: it holds a partition table (MBR)"])
+        #expect(whole.ranges == [0..<1 << 20, extents(1..<9)])
     }
 
     @Test func whatServesOthersIsNotLookedInto() throws {
