@@ -23,7 +23,8 @@ struct InspectCommand: ParsableCommand {
             guid, attributes, offset, byteCount, filesystem {kind, kindName, uuid, label, byteCount, blockSize, isClean, \
             features, mapSource, wholeReason, remarks, inner [{name, byteCount, filesystem}]}, usedByteCount}], boot \
             {biosBootCode, biosCoreImageFound, efiLoaders}, warnings; for an image also imageID, imageUUID, started, \
-            ended, toolVersion, level, chunkByteCount, allSectors, mountedReadWrite, note, tags, host, unreadable, imageByteCount (not of a snapshot).
+            ended, toolVersion, level, chunkByteCount, allSectors, mountedReadWrite, note, tags, host, unreadable, \
+            imageByteCount (not of a snapshot).
             """)
 
     @Argument(help: "A block device, a raw image file, a Reforge image, or a snapshot.") var disk: String

@@ -246,4 +246,21 @@ struct LVMMetadataTests {
         #expect(depth == VolumeIdentifier.deepest + 2)
         #expect(map.usedByteCount == UInt64(byteCount))
     }
+
+    /// Two thousand volumes are followed; a text without an end is not.
+    @Test func manyVolumes() throws {
+        let count = 2000
+        let text = Fixture.text(
+            (0..<count).map { Fixture.volume("volume\($0)", Fixture.linear([(2 * $0, 1)])) }, extentCount: 2 * count)
+        let bytes = Fixture.bytes(text)
+        var reader = PatchedReader(Array(bytes[..<(2 << 20)]))
+        reader.byteCount = UInt64(2 * count + 2) << 20
+        let (info, map) = try VolumeIdentifier.survey(reader)
+        #expect(info.wholeReason == nil && info.inner?.count == count && map.ranges.count == count + 1)
+        let endless = String(repeating: "a = [1, 2, \"b\"]\nb { c = 1 }\n", count: 30_000)
+        let (large, _) = try survey(Fixture.text([], group: endless))
+        #expect(large.wholeReason == "its metadata names a twice")
+        let (wide, _) = try survey(Fixture.text([], group: "a = [" + String(repeating: "1,", count: 250_000) + "]"))
+        #expect(wide.wholeReason == "its metadata text holds more than is followed")
+    }
 }
