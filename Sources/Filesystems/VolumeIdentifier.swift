@@ -4,7 +4,9 @@ public import DiskModel
 /// Finds out what a volume holds and which of its bytes are in use.
 public enum VolumeIdentifier {
     /// The formats whose allocation structures are read. Everything else is copied whole.
-    static let formats = [ExtFilesystem.format, FATFilesystem.format, ExFATFilesystem.format, SwapArea.format]
+    static let formats = [
+        ExtFilesystem.format, FATFilesystem.format, ExFATFilesystem.format, SwapArea.format, F2FSFilesystem.format,
+    ]
 
     /// The formats that hold other volumes.
     static let containers = [LVMReader.format, RAIDMember.format, LUKSHeader.format]
