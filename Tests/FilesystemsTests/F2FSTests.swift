@@ -12,7 +12,7 @@ import Testing
 struct F2FSTests {
     static let cases = Array(0..<(Sample.isFull ? 30 : 5))
     private static let options: [[String]] = [
-        [], ["-O", "extra_attr,inode_checksum,sb_checksum"], ["-O", "extra_attr,compression,flexible_inline_xattr"],
+        [], ["-O", "extra_attr,inode_checksum,sb_checksum"], ["-O", "extra_attr,compression"],
         ["-O", "encrypt,verity,extra_attr,project_quota,inode_crtime,quota"], ["-s", "2"], ["-w", "4096"],
         ["-O", "lost_found,casefold", "-C", "utf8"],
     ]
@@ -29,6 +29,7 @@ struct F2FSTests {
         try Tool.run(["mkfs.f2fs", "-q", "-l", "label \(index)"] + options + [image.string])
         try bench.randomTree("tree", files: 80, maximumByteCount: 60_000, using: &random)
         try Tool.run(["sload.f2fs", "-f", bench.path("tree").string, image.string])
+        let lost = index == 0 ? 0 : try Self.loseFiles(image, using: &random)
         let (info, map) = try bench.survey("image")
         #expect(info.kind == .f2fs && info.mapSource == .allocationStructures, "\(comment): \(info)")
         #expect(info.isClean == true && info.blockSize == 4096, comment)
@@ -38,7 +39,7 @@ struct F2FSTests {
         #expect(dumped.isSubset(of: map), comment)
         #expect(map == dumped, comment)
         print(
-            "\(comment): \(map.ranges.count) ranges, \(ByteText.rounded(map.usedByteCount - mainStart)) in the main area"
+            "\(comment): \(lost) files lost, \(map.ranges.count) ranges, \(ByteText.rounded(map.usedByteCount - mainStart)) in the main area"
         )
 
         let before = try Self.check(bench, image)
@@ -47,6 +48,154 @@ struct F2FSTests {
         let after = try Self.check(bench, image)
         let isAsBefore = after.succeeded && after.text == before.text
         #expect(isAsBefore, "\(comment): \(after.text)")
+    }
+
+    /// The kernel here has no F2FS that could delete: inodes are blanked, and fsck.f2fs frees what they held.
+    private static func loseFiles(_ image: FilePath, using random: inout SeededGenerator) throws -> Int {
+        let layout = try Layout(image)
+        var lost = 0
+        do {
+            let disk = try BlockDevice(opening: image, .exclusiveWrite)
+            for block in layout.main..<layout.main + layout.segments * 512 {
+                let node = try disk.readBytes(at: block * 4096, count: 4096)
+                let number = try node.littleEndian(UInt32.self, at: 4072)
+                guard try number == node.littleEndian(UInt32.self, at: 4076), number > 3, number < 10_000,
+                    try node.littleEndian(UInt16.self, at: 0) & 0xF000 == 0x8000,
+                    Int.random(in: 0..<5, using: &random) < 2
+                else { continue }
+                try disk.writeBytes([UInt8](repeating: 0, count: 4096), at: block * 4096)
+                lost += 1
+            }
+        }
+        for _ in 0..<3 {
+            // It asks whether to keep what it finds without a name.
+            let output = try ChildProcess.run(
+                ["sh", "-c", "yes n | fsck.f2fs -f \"$1\"", "sh", image.string], timeoutSeconds: 120)
+            if output.succeeded { return lost }
+        }
+        throw ToolFailure(description: "fsck.f2fs does not come to an end")
+    }
+
+    /// Where things lie, read apart from the code under test.
+    private struct Layout {
+        let checkpoint: UInt64
+        let sit: UInt64
+        let sitBlocks: UInt64
+        let main: UInt64
+        let segments: UInt64
+
+        init(_ image: FilePath) throws {
+            let bytes = try BlockDevice(opening: image).readBytes(at: 1024, count: 3072)
+            func word(_ offset: Int) throws -> UInt64 { UInt64(try bytes.littleEndian(UInt32.self, at: offset)) }
+            checkpoint = try word(76)
+            sit = try word(80)
+            sitBlocks = try word(56) * 256
+            main = try word(92)
+            segments = try word(68)
+        }
+    }
+
+    /// mkfs.f2fs leaves a compact summary with a journal; fsck.f2fs and the kernel also make the other form.
+    @Test func theJournalIsNewerThanTheTable() throws {
+        var random = Sample.generator(5850)
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 120 << 20)
+        try Tool.run(["mkfs.f2fs", "-q", image.string])
+        let (fresh, freshMap) = try bench.survey("image")
+        let flags = try F2FSCheckpoint.live(try BlockDevice(opening: image), Self.superblock(image)).flags
+        #expect(fresh.mapSource == .allocationStructures && flags & F2FSCheckpoint.Flag.compactSummary != 0)
+        #expect(freshMap == (try Self.dump(bench, image, byteCount: 120 << 20).0))
+
+        try bench.randomTree("tree", files: 20, maximumByteCount: 60_000, using: &random)
+        try Tool.run(["sload.f2fs", "-f", bench.path("tree").string, image.string])
+        let (info, map) = try bench.survey("image")
+        let live = try F2FSCheckpoint.live(try BlockDevice(opening: image), Self.superblock(image))
+        #expect(info.mapSource == .allocationStructures && live.flags & F2FSCheckpoint.Flag.compactSummary == 0)
+        // The entries of segments in use move from the table to the journal.
+        let layout = try Layout(image)
+        do {
+            let disk = try BlockDevice(opening: image, .exclusiveWrite)
+            var journal: [UInt8] = []
+            for segment in 0..<min(55, layout.segments) {
+                let place = segment * 74
+                let copies = [layout.sit * 4096 + place, (layout.sit + layout.sitBlocks) * 4096 + place]
+                let entries = try copies.map { try disk.readBytes(at: $0, count: 74) }
+                let isSecond = live.sitVersions[0] & 0x80 != 0
+                let entry = entries[isSecond ? 1 : 0]
+                guard entry[2..<66].contains(where: { $0 != 0 }), journal.count < 6 * 78 else { continue }
+                journal.appendLittleEndian(UInt32(segment))
+                journal += entry
+                for copy in copies { try disk.writeBytes([UInt8](repeating: 0, count: 74), at: copy) }
+            }
+            var count: [UInt8] = []
+            count.appendLittleEndian(UInt16(journal.count / 78))
+            #expect(journal.count >= 2 * 78)
+            for pack in [layout.checkpoint, layout.checkpoint + 512] {
+                let head = try disk.readBytes(at: pack * 4096, count: 4096)
+                let blocks = UInt64(try head.littleEndian(UInt32.self, at: 136))
+                try disk.writeBytes(count + journal, at: (pack + blocks - 5) * 4096 + 3584)
+            }
+        }
+        let (moved, movedMap) = try bench.survey("image")
+        #expect(moved.mapSource == .allocationStructures && movedMap == map, "\(moved)")
+        #expect(movedMap == (try Self.dump(bench, image, byteCount: 120 << 20).0))
+        #expect(try Self.check(bench, image).succeeded)
+    }
+
+    private static func superblock(_ image: FilePath) throws -> F2FSSuperblock {
+        try #require(try F2FSSuperblock(try BlockDevice(opening: image).readBytes(at: 1024, count: 3072)))
+    }
+
+    /// Each way in which the table may not be the truth.
+    @Test func whatMakesTheTableUntrustworthyIsNamed() throws {
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 120 << 20)
+        try Tool.run(["mkfs.f2fs", "-q", "-O", "extra_attr,sb_checksum", image.string])
+        let layout = try Layout(image)
+        let live = try F2FSCheckpoint.live(try BlockDevice(opening: image), Self.superblock(image))
+        func patched(_ reason: String, _ patches: [(UInt64, [UInt8])]) throws {
+            let disk = try BlockDevice(opening: image, .exclusiveWrite)
+            let old = try patches.map { ($0.0, try disk.readBytes(at: $0.0, count: $0.1.count)) }
+            for (place, bytes) in patches { try disk.writeBytes(bytes, at: place) }
+            let (info, map) = try VolumeIdentifier.survey(disk)
+            #expect(info.kind == .f2fs && info.wholeReason == reason)
+            #expect(map == .whole(byteCount: 120 << 20))
+            for (place, bytes) in old { try disk.writeBytes(bytes, at: place) }
+        }
+        /// Both blocks of the live pack changed, with a right checksum.
+        func pack(_ change: (inout [UInt8]) -> Void) throws -> [(UInt64, [UInt8])] {
+            let disk = try BlockDevice(opening: image)
+            return try [live.start, live.start + live.blockCount - 1].map { block in
+                var bytes = try disk.readBytes(at: block * 4096, count: 4096)
+                change(&bytes)
+                bytes.setLittleEndian(F2FSCheckpoint.checksum(Array(bytes[..<4092])), at: 4092)
+                return (block * 4096, bytes)
+            }
+        }
+        func flags(_ set: UInt32, clear: UInt32 = 0) throws -> [(UInt64, [UInt8])] {
+            try pack { $0.setLittleEndian(live.flags & ~clear | set, at: 132) }
+        }
+        try patched("it was not cleanly unmounted", try flags(0, clear: 1))
+        try patched("it is marked as having errors", try flags(0x10))
+        try patched("its checkpoint is of a kind that is not followed here", try flags(0x1000))
+        try patched(
+            "its SIT does not count as many blocks as its checkpoint",
+            try pack { $0.setLittleEndian(99 as UInt64, at: 16) })
+        try patched(
+            "the size of its SIT version bitmap is not valid", try pack { $0.setLittleEndian(32 as UInt32, at: 156) })
+        // A node of the checkpoint's version where the log of warm nodes would go on: a file that was synced since.
+        var node = [UInt8](repeating: 0, count: 4096)
+        node.setLittleEndian(live.version, at: 4084)
+        let next = layout.main + live.nodeLogs[1].segment * 512 + live.nodeLogs[1].block
+        try patched("files were written to it after its last checkpoint", [(next * 4096, node)])
+        try patched("the checksum of its superblock is wrong", [(1024 + 108, [1, 2, 3])])
+        let second = try BlockDevice(opening: image).readBytes(at: 5120 + 68, count: 4)
+        try patched("its two superblocks differ", [(5120 + 68, [second[0] &+ 1] + second[1...])])
+        let garbage = [UInt8](repeating: 0xEE, count: 8)
+        try patched(
+            "neither of its checkpoints is whole",
+            [(layout.checkpoint * 4096, garbage), ((layout.checkpoint + 512) * 4096, garbage)])
+        #expect(try bench.survey("image").0.mapSource == .allocationStructures)
     }
 
     private static func check(_ bench: Workbench, _ image: FilePath) throws -> ChildProcess.Output {

@@ -73,4 +73,33 @@ extension HostileTests {
         let bytes = try BlockDevice(opening: bench.path("image")).readBytes(at: 0, count: 1 << 20)
         try attack("LUKS\(version)", bytes, count: 500, areas: [0..<512, 0..<16, 16384..<16896], number: 5500)
     }
+
+    @Test(.enabled(if: Tool.have("mkfs.f2fs"), "needs f2fs-tools")) func f2fs() throws {
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 64 << 20)
+        try Tool.run(["mkfs.f2fs", "-q", image.string])
+        let disk = try BlockDevice(opening: image)
+        let superblock = try #require(try F2FSSuperblock(try disk.readBytes(at: 1024, count: 3072)))
+        let live = try F2FSCheckpoint.live(disk, superblock)
+        let bytes = try disk.readBytes(at: 0, count: Int(superblock.main + 4096) * 4096)
+        let heads = [Int(live.start) * 4096, Int(live.start + live.blockCount - 1) * 4096]
+        let summary = Int(live.start + live.summaryStart) * 4096
+        let areas = [
+            1024..<1132, heads[0]..<heads[0] + 200, summary + 507..<summary + 1014,
+            Int(superblock.areas[1]) * 4096..<Int(superblock.areas[1]) * 4096 + 400,
+        ]
+        try attack(
+            "F2FS", bytes, count: 1000, areas: areas, number: 5600,
+            mend: { reader, random in
+                reader.byteCount = max(reader.byteCount, 64 << 20)
+                // The second superblock as the first, and both blocks of the pack as its head.
+                reader.patches.append((5120, try reader.current(1024..<1024 + 200)))
+                var head = try reader.current(heads[0]..<heads[0] + 4096)
+                head.setLittleEndian(F2FSCheckpoint.checksum(Array(head[..<4092])), at: 4092)
+                for place in heads {
+                    reader.patches.append((place, Array(head[..<200])))
+                    reader.patches.append((place + 4092, Array(head[4092...])))
+                }
+            })
+    }
 }
