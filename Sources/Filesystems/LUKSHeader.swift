@@ -16,12 +16,18 @@ enum LUKSHeader {
 
     static func open(_ volume: any BlockReader) throws(BlockIOError) -> Container? {
         for place in [0] + secondaryPlaces where place + UInt64(byteCount) <= volume.byteCount {
-            let header = try volume.readBytes(at: place, count: byteCount)
+            // On all other volumes, a bad sector where a second header could be says nothing.
+            guard let header = place == 0 ? try volume.readBytes(at: 0, count: byteCount) : read(volume, at: place)
+            else { continue }
             guard header.starts(with: place == 0 ? primary : secondary) else { continue }
             // The fields lie inside what was read.
             if let container = (try? self.container(header, at: place)) ?? nil { return container }
         }
         return nil
+    }
+
+    private static func read(_ volume: any BlockReader, at place: UInt64) -> [UInt8]? {
+        try? volume.readBytes(at: place, count: byteCount)
     }
 
     /// All numbers are big-endian.

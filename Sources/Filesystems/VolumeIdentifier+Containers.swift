@@ -8,7 +8,7 @@ extension VolumeIdentifier {
     /// The map of a container: what it always uses, and what its volumes use, each at its place.
     static func contents(
         of container: Container, _ volume: any BlockReader, _ opinion: SecondOpinion?, depth: Int
-    ) throws(BlockIOError) -> VolumeContents {
+    ) -> VolumeContents {
         var info = container.filesystem
         if info.wholeReason != nil {
             info.inner = container.inner.isEmpty ? nil : container.inner.map(Self.closed)
@@ -31,7 +31,7 @@ extension VolumeIdentifier {
                 )
             }
             let own = segments.count == 1 && place.reader == nil ? segments.first?.place.lowerBound : nil
-            let (filesystem, map) = try innerContents(
+            let (filesystem, map) = innerContents(
                 of: place.reader ?? joined, own.flatMap { start in opinion?.shifted(up: start) }, depth)
             segments.forEachPlace(of: map.ranges) { used.add($0) }
             inner.append(
@@ -41,26 +41,29 @@ extension VolumeIdentifier {
         return (info, used.map())
     }
 
+    /// A volume that cannot be read counts as used; what it lies beside does not suffer from that.
     private static func innerContents(
         of inner: any BlockReader, _ opinion: SecondOpinion?, _ depth: Int
-    ) throws(BlockIOError) -> VolumeContents {
-        // The disk of a virtual machine: a signature that an earlier filesystem left behind its table means nothing.
-        if let table = try PartitionTableReader.tableName(inner) {
-            return (
-                FilesystemInfo(
-                    kind: .unknown, kindName: "unknown", mapSource: .whole,
-                    wholeReason: "it holds a partition table (\(table))"), .whole(byteCount: inner.byteCount)
-            )
+    ) -> VolumeContents {
+        let whole = AllocationMap.whole(byteCount: inner.byteCount)
+        func unknown(_ reason: String) -> VolumeContents {
+            (FilesystemInfo(kind: .unknown, kindName: "unknown", mapSource: .whole, wholeReason: reason), whole)
         }
-        let (info, map) = try survey(inner, secondOpinion: opinion, depth: depth + 1)
-        // The header that resumes a hibernated system is made plain only where swap has a partition of its own; with the
-        // header alone, the restored system would resume from pages that are not there.
-        if info.kind == .swap, !info.remarks.isEmpty {
+        do throws(BlockIOError) {
+            // The disk of a virtual machine: a signature that an earlier filesystem left behind its table means nothing.
+            if let table = try PartitionTableReader.tableName(inner) {
+                return unknown("it holds a partition table (\(table))")
+            }
+            let (info, map) = try survey(inner, secondOpinion: opinion, depth: depth + 1)
+            guard info.kind == .swap, !info.remarks.isEmpty else { return (info, map) }
+            // The header that resumes a hibernated system is made plain only where swap has a partition of its own; with
+            // the header alone, the restored system would resume from pages that are not there.
             var suspended = info.takenWhole(because: "it holds a hibernation image")
             suspended.remarks = []
-            return (suspended, .whole(byteCount: inner.byteCount))
+            return (suspended, whole)
+        } catch {
+            return unknown(error.description)
         }
-        return (info, map)
     }
 
     private static func closed(_ place: InnerPlace) -> FilesystemInfo.InnerVolume {

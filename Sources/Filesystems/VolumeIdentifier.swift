@@ -49,7 +49,7 @@ public enum VolumeIdentifier {
             let ours = (container.filesystem, whole)
             let judged = judge(ours, finding)
             guard judged.filesystem.kind == container.filesystem.kind else { return judged }
-            return try contents(of: container, volume, secondOpinion, depth: depth)
+            return contents(of: container, volume, secondOpinion, depth: depth)
         }
         guard let ours = found.first else { return (foreign(finding), whole) }
         return judge(ours, finding)

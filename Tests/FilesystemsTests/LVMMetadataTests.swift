@@ -52,6 +52,41 @@ struct LVMMetadataTests {
         #expect(all.ranges == [0..<1 << 20, extents(2..<5), extents(9..<10)])
     }
 
+    /// One volume that cannot be read, beside one that can.
+    @Test func anUnreadableVolumeCountsAlone() throws {
+        let text = Fixture.text([
+            Fixture.volume("bad", Fixture.linear([(0, 1)])), Fixture.volume("swap", Fixture.linear([(2, 1)])),
+        ])
+        var bytes = Fixture.bytes(text)
+        let header = Int(extents(2..<3).lowerBound)
+        bytes.setLittleEndian(1 as UInt32, at: header + 1024)
+        bytes.setLittleEndian(255 as UInt32, at: header + 1028)
+        bytes.replaceSubrange(header + 4086..<header + 4096, with: Array("SWAPSPACE2".utf8))
+        let disk = MemoryDisk(bytes)
+        disk.makeUnreadable(extents(0..<1))
+        let (info, map) = try VolumeIdentifier.survey(disk)
+        #expect(info.inner?.map(\.filesystem.kind) == [.unknown, .swap])
+        #expect(info.inner?.first?.filesystem.wholeReason?.contains("medium error") == true)
+        #expect(map.ranges == [0..<2 << 20, UInt64(header)..<UInt64(header) + 4096])
+    }
+
+    /// Where a volume lies in one piece, libblkid is asked about it too; in pieces, it would see something else.
+    @Test func theSecondOpinionCountsInside() throws {
+        let text = Fixture.text([
+            Fixture.volume("one", Fixture.linear([(4, 2)])), Fixture.volume("two", Fixture.linear([(8, 1), (7, 1)])),
+        ])
+        var bytes = Fixture.bytes(text)
+        for extent in [4, 8] as [UInt64] {
+            // dm-integrity, which no reader of ours knows.
+            let start = Int(extents(extent..<extent + 1).lowerBound)
+            bytes.replaceSubrange(start..<start + 9, with: Array("integrt\0".utf8) + [1])
+        }
+        let bench = try Workbench()
+        try bench.write(bytes, to: bench.path("image"))
+        let (info, _) = try bench.survey("image")
+        #expect(info.inner?.map(\.filesystem.kindName) == ["DM_integrity", "unknown"])
+    }
+
     /// The disk of a virtual machine in a volume that was an ext4 once.
     @Test(.enabled(if: Tool.have("mke2fs", "debugfs"), "needs e2fsprogs"))
     func aPartitionTableInAVolumeIsNotFollowed() throws {
