@@ -29,7 +29,11 @@ public enum PartitionTableReader {
     /// What the partition table of a volume that should have none looks like: the disk of a virtual machine in a logical
     /// volume. `nil` where nothing looks like one.
     static func tableName(_ volume: any BlockReader) throws(BlockIOError) -> String? {
-        try GPTReader.read(volume) == nil ? try unknownTableName(volume) : "GPT"
+        if try GPTReader.read(volume) != nil { return "GPT" }
+        if let name = try unknownTableName(volume) { return name }
+        guard volume.byteCount >= 512 else { return nil }
+        let record = MasterBootRecord(try volume.readBytes(at: 0, count: 512))
+        return record?.isPlausibleTable == true ? "MBR" : nil
     }
 
     /// What a table that we do not follow looks like; `nil` where nothing looks like one.
