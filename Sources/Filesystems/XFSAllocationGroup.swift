@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import ByteParsing
+import DiskModel
+
+/// The header of an allocation group's free space (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_agf), found sound.
+struct XFSAllocationGroup {
+    /// More levels than a tree of free space can have (XFS_BTREE_MAXLEVELS).
+    static let levelLimit: UInt32 = 9
+
+    /// A tree's root block, inside the group, and its height.
+    typealias Root = (block: UInt32, levelCount: UInt32)
+
+    let number: UInt32
+    /// In blocks.
+    let blockCount: UInt32
+    /// Free space by place, and by size.
+    let byPlace: Root
+    let bySize: Root
+    /// Roots of the reverse mappings and of the reference counts, where there are such trees.
+    let otherRoots: [UInt32]
+    let freeBlockCount: UInt32
+    /// The first and the last entry in use of the free list, and how many there are.
+    let freeListFirst: UInt32
+    let freeListLast: UInt32
+    let freeListCount: UInt32
+    let lsn: UInt64
+
+    /// - Parameter bytes: the second sector of the group.
+    init(_ bytes: [UInt8], number: UInt32, of superblock: XFSSuperblock) throws(FilesystemError) {
+        let what = "the header of its allocation group \(number)"
+        if superblock.hasChecksums, !XFSChecksum.isRight(bytes, fieldAt: XFSChecksum.groupHeaderOffset) {
+            throw .damaged("the checksum of \(what) is wrong")
+        }
+        let fields = try FilesystemError.parsing { () throws(ParsingError) in try Fields(bytes) }
+        guard fields.magic == 0x5841_4746, fields.version == 1, fields.number == number,
+            UInt64(fields.blockCount) == superblock.blockCount(ofGroup: UInt64(number)),
+            !superblock.hasChecksums || fields.uuid == superblock.metadataUUID
+        else { throw .damaged("\(what) is not valid") }
+        self.number = number
+        blockCount = fields.blockCount
+        byPlace = fields.byPlace
+        bySize = fields.bySize
+        otherRoots =
+            (superblock.has(readOnlyCompatible: XFSFeature.reverseMappings) ? [fields.reverseMappingRoot] : [])
+            + (superblock.has(readOnlyCompatible: XFSFeature.reflink) ? [fields.referenceCountRoot] : [])
+        freeBlockCount = fields.freeBlockCount
+        freeListFirst = fields.freeListFirst
+        freeListLast = fields.freeListLast
+        freeListCount = fields.freeListCount
+        lsn = superblock.hasChecksums ? fields.lsn : 0
+        guard freeBlockCount <= blockCount,
+            [byPlace, bySize].allSatisfy({ $0.levelCount >= 1 && $0.levelCount <= Self.levelLimit })
+        else { throw .damaged("\(what) is not valid") }
+    }
+
+    /// The blocks that are kept for the trees of free space to grow into (struct xfs_agfl; version 4 has the bare list).
+    /// - Parameter bytes: the fourth sector of the group.
+    func freeList(_ bytes: [UInt8], of superblock: XFSSuperblock) throws(FilesystemError) -> [UInt32] {
+        let what = "the free list of its allocation group \(number)"
+        let start = superblock.hasChecksums ? 36 : 0
+        if superblock.hasChecksums {
+            guard XFSChecksum.isRight(bytes, fieldAt: XFSChecksum.freeListOffset) else {
+                throw .damaged("the checksum of \(what) is wrong")
+            }
+            // agfl_magicnum, agfl_seqno, agfl_uuid
+            let (magic, owner, uuid) = try FilesystemError.parsing { () throws(ParsingError) in
+                (
+                    try bytes.bigEndian(UInt32.self, at: 0), try bytes.bigEndian(UInt32.self, at: 4),
+                    try bytes.bytes(at: 8, count: 16)
+                )
+            }
+            guard magic == 0x5841_464C, owner == number, uuid == superblock.metadataUUID else {
+                throw .damaged("\(what) is not valid")
+            }
+        }
+        let size = UInt32(clamping: (bytes.count - start) / 4)
+        guard freeListFirst < size, freeListLast < size, freeListCount <= size else {
+            throw .damaged("\(what) is not valid")
+        }
+        guard freeListCount > 0 else { return [] }
+        // Kernels once disagreed about its length by one entry; where the count does not fit, the next mount empties
+        // the list (xfs_agfl_needs_reset), and its blocks are lost until a repair. In use they are in either case.
+        let wraps: UInt32 = freeListLast < freeListFirst ? size : 0
+        guard freeListLast + wraps - freeListFirst + 1 == freeListCount else { return [] }
+        var blocks: [UInt32] = []
+        for index in 0..<freeListCount {
+            let place = start + Int((freeListFirst + index) % size) * 4
+            blocks.append(
+                try FilesystemError.parsing { () throws(ParsingError) in
+                    try bytes.bigEndian(UInt32.self, at: place)
+                })
+        }
+        return blocks
+    }
+
+    /// As on the disk.
+    private struct Fields {
+        let magic, version, number, blockCount: UInt32
+        let byPlace, bySize: Root
+        let reverseMappingRoot, referenceCountRoot: UInt32
+        let freeListFirst, freeListLast, freeListCount, freeBlockCount: UInt32
+        let uuid: [UInt8]
+        let lsn: UInt64
+
+        init(_ bytes: [UInt8]) throws(ParsingError) {
+            magic = try bytes.bigEndian(at: 0)  // agf_magicnum
+            version = try bytes.bigEndian(at: 4)  // agf_versionnum
+            number = try bytes.bigEndian(at: 8)  // agf_seqno
+            blockCount = try bytes.bigEndian(at: 12)  // agf_length
+            // agf_bno_root, agf_bno_level, agf_cnt_root, agf_cnt_level
+            byPlace = (try bytes.bigEndian(at: 16), try bytes.bigEndian(at: 28))
+            bySize = (try bytes.bigEndian(at: 20), try bytes.bigEndian(at: 32))
+            reverseMappingRoot = try bytes.bigEndian(at: 24)  // agf_rmap_root
+            freeListFirst = try bytes.bigEndian(at: 40)  // agf_flfirst
+            freeListLast = try bytes.bigEndian(at: 44)  // agf_fllast
+            freeListCount = try bytes.bigEndian(at: 48)  // agf_flcount
+            freeBlockCount = try bytes.bigEndian(at: 52)  // agf_freeblks
+            uuid = try bytes.bytes(at: 64, count: 16)  // agf_uuid
+            referenceCountRoot = try bytes.bigEndian(at: 88)  // agf_refcount_root
+            lsn = try bytes.bigEndian(at: 208)  // agf_lsn
+        }
+    }
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import ByteParsing
+import DiskModel
+
+/// Whether the log of an XFS needs replay (kernel, `fs/xfs/xfs_log_recover.c`: xlog_find_head, xlog_find_tail,
+/// xlog_check_unmount_rec; formats in `fs/xfs/libxfs/xfs_log_format.h`).
+///
+/// The log is a ring of 512-byte blocks. Each starts with the number of the cycle that wrote it, so the head is where
+/// that number falls by one. An unmount ends with a record of one operation that says so; nothing else is clean. Where
+/// the ring is in any other state than an orderly writer leaves, it counts as dirty, also where the kernel would find
+/// a way.
+struct XFSLog {
+    /// What the log says about the filesystem.
+    enum State: Equatable {
+        /// Nothing waits for replay; what is logged next gets this sequence number or a later one.
+        case clean(head: UInt64)
+        /// Something waits, or nobody can tell; a sentence part.
+        case dirty(String)
+    }
+
+    /// A log block (BBSIZE), whatever the sectors are.
+    static let blockSize: UInt64 = 512
+    /// How much may be under way at once, in blocks: 8 buffers of 256 KiB (XLOG_TOTAL_REC_SHIFT). Older writes may have
+    /// been overtaken by later ones only inside so much around the head.
+    private static let windowBlockCount: UInt64 = 4096
+    private static let headerMagic: UInt32 = 0xFEED_BABE
+
+    private static let notInPlace = State.dirty("its log holds changes not yet in place")
+    private static let odd = State.dirty("its log is not in order")
+
+    private let volume: any BlockReader
+    private let superblock: XFSSuperblock
+    private let range: ByteRange
+    private let blockCount: UInt64
+
+    /// The log of a filesystem whose superblock has been found sound.
+    init(_ volume: any BlockReader, _ superblock: XFSSuperblock) {
+        self.volume = volume
+        self.superblock = superblock
+        range = superblock.logRange
+        blockCount = range.byteCount / Self.blockSize
+    }
+
+    func state() throws(FilesystemError) -> State {
+        guard blockCount >= 2 else { return Self.odd }
+        let first = try cycle(of: 0)
+        let last = try cycle(of: blockCount - 1)
+        if first == 0 {
+            // As old versions of mkfs left it. The kernel starts with cycle 1 then.
+            return try isZeroed() ? .clean(head: 1 << 32) : Self.odd
+        }
+        guard first == last || first == last &+ 1 else { return Self.odd }
+        let head = first == last ? blockCount : try transition(to: last)
+        guard try isOrderly(head: head, cycle: first) else { return Self.odd }
+        return try lastRecordState(head: head, cycle: first)
+    }
+
+    // MARK: The head
+
+    /// The first block with cycle `last`, where the first block has another one and the last block has that.
+    private func transition(to last: UInt32) throws(FilesystemError) -> UInt64 {
+        var low: UInt64 = 0
+        var high = blockCount - 1
+        while high - low > 1 {
+            let middle = low + (high - low) / 2
+            if try cycle(of: middle) == last { high = middle } else { low = middle }
+        }
+        return high
+    }
+
+    /// Whether all blocks in front of the head have its cycle, and all others the one before, as far as anything may
+    /// have been under way.
+    /// - Parameter head: from 1 to the number of blocks.
+    private func isOrderly(head: UInt64, cycle: UInt32) throws(FilesystemError) -> Bool {
+        for window in windows(around: head) {
+            var block = window.lowerBound
+            while block < window.upperBound {
+                let count = min(2048, window.upperBound - block)
+                let bytes = try read(block, count)
+                for index in 0..<count {
+                    let expected = block + index < head ? cycle : cycle &- 1
+                    guard try Self.cycle(bytes, at: Int(index * Self.blockSize)) == expected else { return false }
+                }
+                block += count
+            }
+        }
+        return true
+    }
+
+    /// The blocks around a place of the ring that something under way could have reached.
+    private func windows(around head: UInt64) -> [Range<UInt64>] {
+        let reach = Self.windowBlockCount
+        guard blockCount > 2 * reach else { return [0..<blockCount] }
+        let start = (head + blockCount - reach) % blockCount
+        let end = start + 2 * reach
+        return end <= blockCount ? [start..<end] : [start..<blockCount, 0..<end - blockCount]
+    }
+
+    private func isZeroed() throws(FilesystemError) -> Bool {
+        for window in windows(around: 0) {
+            var block = window.lowerBound
+            while block < window.upperBound {
+                let count = min(2048, window.upperBound - block)
+                guard try read(block, count).allSatisfy({ $0 == 0 }) else { return false }
+                block += count
+            }
+        }
+        return true
+    }
+
+    // MARK: The last record
+
+    private func lastRecordState(head: UInt64, cycle: UInt32) throws(FilesystemError) -> State {
+        guard let (start, header) = try lastHeader(before: head) else { return Self.odd }
+        // h_version, h_len, h_lsn, h_num_logops, h_fs_uuid, h_size of struct xlog_rec_header
+        let (version, byteCount, lsn, operationCount, size) = try FilesystemError.parsing { () throws(ParsingError) in
+            (
+                try header.bigEndian(UInt32.self, at: 8), try header.bigEndian(UInt32.self, at: 12),
+                try header.bigEndian(UInt64.self, at: 16), try header.bigEndian(UInt32.self, at: 40),
+                try header.bigEndian(UInt32.self, at: 320)
+            )
+        }
+        guard Array(header[304..<320]) == superblock.uuid else {
+            return .dirty("its log belongs to another filesystem")
+        }
+        // Later header blocks hold what cycle numbers replaced in records of more than XLOG_HEADER_CYCLE_SIZE.
+        let headerCount: UInt64 =
+            superblock.hasLogVersion2 && version & 2 != 0 && size > 32768 ? (UInt64(size) + 32767) / 32768 : 1
+        let recordCount = headerCount + (UInt64(byteCount) + Self.blockSize - 1) / Self.blockSize
+        guard recordCount > headerCount, recordCount <= blockCount,
+            (start + recordCount) % blockCount == head % blockCount
+        else { return Self.notInPlace }
+        let startCycle = start < head ? cycle : cycle &- 1
+        guard lsn == UInt64(startCycle) << 32 | start else { return Self.odd }
+        guard operationCount == 1 else { return Self.notInPlace }
+        // oh_clientid and oh_flags of struct xlog_op_header: XFS_LOG, XLOG_UNMOUNT_TRANS
+        let operation = try read((start + headerCount) % blockCount, 1)
+        guard operation[8] == 0xAA, operation[9] & 0x20 != 0 else { return Self.notInPlace }
+        // A head at the end of the ring is one at its start, a cycle later.
+        return .clean(head: head == blockCount ? UInt64(cycle &+ 1) << 32 : UInt64(cycle) << 32 | head)
+    }
+
+    /// The nearest record header in front of the head, and its place: no record reaches further than the window.
+    private func lastHeader(before head: UInt64) throws(FilesystemError) -> (start: UInt64, bytes: [UInt8])? {
+        var distance: UInt64 = 1
+        while distance <= min(Self.windowBlockCount, blockCount) {
+            let block = (head + blockCount - distance) % blockCount
+            let bytes = try read(block, 1)
+            let word = try FilesystemError.parsing { () throws(ParsingError) in
+                try bytes.bigEndian(UInt32.self, at: 0)
+            }
+            if word == Self.headerMagic { return (block, bytes) }
+            distance += 1
+        }
+        return nil
+    }
+
+    // MARK: Blocks
+
+    private func cycle(of block: UInt64) throws(FilesystemError) -> UInt32 {
+        try Self.cycle(try read(block, 1), at: 0)
+    }
+
+    /// The cycle of a block: its first word, or in a record header, which starts with the magic number, the second.
+    private static func cycle(_ bytes: [UInt8], at offset: Int) throws(FilesystemError) -> UInt32 {
+        try FilesystemError.parsing { () throws(ParsingError) in
+            let word = try bytes.bigEndian(UInt32.self, at: offset)
+            return word == headerMagic ? try bytes.bigEndian(UInt32.self, at: offset + 4) : word
+        }
+    }
+
+    private func read(_ block: UInt64, _ count: UInt64) throws(FilesystemError) -> [UInt8] {
+        try FilesystemError.reading { () throws(BlockIOError) in
+            try volume.readBytes(at: range.lowerBound + block * Self.blockSize, count: Int(count * Self.blockSize))
+        }
+    }
+}
