@@ -47,12 +47,16 @@ struct XFSLog {
         let last = try cycle(of: blockCount - 1)
         if first == 0 {
             // As old versions of mkfs left it. The kernel starts with cycle 1 then.
-            return try isZeroed() ? .clean(head: 1 << 32) : Self.odd
+            for window in windows(around: 0) {
+                guard try isZeroed(window) else { return Self.odd }
+            }
+            return .clean(head: 1 << 32)
         }
         guard first == last || first == last &+ 1 else { return Self.odd }
         let head = first == last ? blockCount : try transition(to: last)
-        guard try isOrderly(head: head, cycle: first) else { return Self.odd }
-        return try lastRecordState(head: head, cycle: first)
+        if try isOrderly(head: head, cycle: first) { return try lastRecordState(head: head, cycle: first) }
+        guard first != last, try isFormatted(transition: head, cycle: first) else { return Self.odd }
+        return try lastRecordState(head: blockCount, cycle: last)
     }
 
     // MARK: The head
@@ -73,16 +77,23 @@ struct XFSLog {
     /// - Parameter head: from 1 to the number of blocks.
     private func isOrderly(head: UInt64, cycle: UInt32) throws(FilesystemError) -> Bool {
         for window in windows(around: head) {
-            var block = window.lowerBound
-            while block < window.upperBound {
-                let count = min(2048, window.upperBound - block)
-                let bytes = try read(block, count)
-                for index in 0..<count {
-                    let expected = block + index < head ? cycle : cycle &- 1
-                    guard try Self.cycle(bytes, at: Int(index * Self.blockSize)) == expected else { return false }
-                }
-                block += count
+            guard try hasCycles(window, head: head, cycle: cycle) else { return false }
+        }
+        return true
+    }
+
+    private func hasCycles(_ blocks: Range<UInt64>, head: UInt64, cycle: UInt32) throws(FilesystemError) -> Bool {
+        var block = blocks.lowerBound
+        while block < blocks.upperBound {
+            let count = min(2048, blocks.upperBound - block)
+            let bytes = try read(block, count)
+            for index in 0..<count {
+                let expected = block + index < head ? cycle : cycle &- 1
+                let place = Int(index * Self.blockSize)
+                if Self.isWord(expected, bytes, at: place) { continue }
+                guard try Self.cycle(bytes, at: place) == expected else { return false }
             }
+            block += count
         }
         return true
     }
@@ -96,52 +107,82 @@ struct XFSLog {
         return end <= blockCount ? [start..<end] : [start..<blockCount, 0..<end - blockCount]
     }
 
-    private func isZeroed() throws(FilesystemError) -> Bool {
+    /// Whether the ring is as xfsprogs lays it out in a later cycle than the first, for a new UUID or to forget what was
+    /// in it (`libxfs/rdwr.c`, libxfs_log_clear): the record of an unmount at its start, zeros up to the first multiple
+    /// of the longest record, and from there to the end records of unmounts of the cycle before. For the kernel the
+    /// zeros make the first record one that was cut short, so that the head is at the end of the last.
+    /// - Parameter transition: the first block of the cycle before.
+    private func isFormatted(transition: UInt64, cycle: UInt32) throws(FilesystemError) -> Bool {
+        guard transition <= 512, case .unmount(let count) = try record(at: 0, cycle: cycle), count < transition,
+            try hasCycles(0..<count, head: transition, cycle: cycle), try isZeroed(count..<transition)
+        else { return false }
         for window in windows(around: 0) {
-            var block = window.lowerBound
-            while block < window.upperBound {
-                let count = min(2048, window.upperBound - block)
-                guard try read(block, count).allSatisfy({ $0 == 0 }) else { return false }
-                block += count
-            }
+            let blocks = window.clamped(to: transition..<blockCount)
+            guard try hasCycles(blocks, head: transition, cycle: cycle) else { return false }
         }
         return true
     }
 
-    // MARK: The last record
-
-    private func lastRecordState(head: UInt64, cycle: UInt32) throws(FilesystemError) -> State {
-        guard let (start, header) = try lastHeader(before: head) else { return Self.odd }
-        // h_version, h_len, h_lsn, h_num_logops, h_fs_uuid, h_size of struct xlog_rec_header
-        let (version, byteCount, lsn, operationCount, size) = try FilesystemError.parsing { () throws(ParsingError) in
-            (
-                try header.bigEndian(UInt32.self, at: 8), try header.bigEndian(UInt32.self, at: 12),
-                try header.bigEndian(UInt64.self, at: 16), try header.bigEndian(UInt32.self, at: 40),
-                try header.bigEndian(UInt32.self, at: 320)
-            )
+    private func isZeroed(_ blocks: Range<UInt64>) throws(FilesystemError) -> Bool {
+        var block = blocks.lowerBound
+        while block < blocks.upperBound {
+            let count = min(2048, blocks.upperBound - block)
+            guard try read(block, count).allSatisfy({ $0 == 0 }) else { return false }
+            block += count
         }
-        guard Array(header[304..<320]) == superblock.uuid else {
-            return .dirty("its log belongs to another filesystem")
-        }
-        // Later header blocks hold what cycle numbers replaced in records of more than XLOG_HEADER_CYCLE_SIZE.
-        let headerCount: UInt64 =
-            superblock.hasLogVersion2 && version & 2 != 0 && size > 32768 ? (UInt64(size) + 32767) / 32768 : 1
-        let recordCount = headerCount + (UInt64(byteCount) + Self.blockSize - 1) / Self.blockSize
-        guard recordCount > headerCount, recordCount <= blockCount,
-            (start + recordCount) % blockCount == head % blockCount
-        else { return Self.notInPlace }
-        let startCycle = start < head ? cycle : cycle &- 1
-        guard lsn == UInt64(startCycle) << 32 | start else { return Self.odd }
-        guard operationCount == 1 else { return Self.notInPlace }
-        // oh_clientid and oh_flags of struct xlog_op_header: XFS_LOG, XLOG_UNMOUNT_TRANS
-        let operation = try read((start + headerCount) % blockCount, 1)
-        guard operation[8] == 0xAA, operation[9] & 0x20 != 0 else { return Self.notInPlace }
-        // A head at the end of the ring is one at its start, a cycle later.
-        return .clean(head: head == blockCount ? UInt64(cycle &+ 1) << 32 : UInt64(cycle) << 32 | head)
+        return true
     }
 
-    /// The nearest record header in front of the head, and its place: no record reaches further than the window.
-    private func lastHeader(before head: UInt64) throws(FilesystemError) -> (start: UInt64, bytes: [UInt8])? {
+    // MARK: Records
+
+    /// What a record is; of an unmount, how many blocks it has with its header.
+    private enum Record {
+        case unmount(blockCount: UInt64)
+        case other
+        case invalid(State)
+    }
+
+    private func lastRecordState(head: UInt64, cycle: UInt32) throws(FilesystemError) -> State {
+        guard let start = try lastHeader(before: head) else { return Self.odd }
+        switch try record(at: start, cycle: start < head ? cycle : cycle &- 1) {
+        case .invalid(let state): return state
+        case .other: return Self.notInPlace
+        case .unmount(let count):
+            guard (start + count) % blockCount == head % blockCount else { return Self.notInPlace }
+            // A head at the end of the ring is one at its start, a cycle later.
+            return .clean(head: head == blockCount ? UInt64(cycle &+ 1) << 32 : UInt64(cycle) << 32 | head)
+        }
+    }
+
+    private func record(at start: UInt64, cycle: UInt32) throws(FilesystemError) -> Record {
+        let header = try read(start, 1)
+        // h_magicno, h_version, h_len, h_lsn, h_num_logops, h_fs_uuid, h_size of struct xlog_rec_header
+        let fields = try FilesystemError.parsing { () throws(ParsingError) in
+            (
+                magic: try header.bigEndian(UInt32.self, at: 0), version: try header.bigEndian(UInt32.self, at: 8),
+                byteCount: try header.bigEndian(UInt32.self, at: 12), lsn: try header.bigEndian(UInt64.self, at: 16),
+                operationCount: try header.bigEndian(UInt32.self, at: 40),
+                uuid: try header.bytes(at: 304, count: 16), size: try header.bigEndian(UInt32.self, at: 320)
+            )
+        }
+        guard fields.magic == Self.headerMagic else { return .invalid(Self.odd) }
+        guard fields.uuid == superblock.uuid else { return .invalid(.dirty("its log belongs to another filesystem")) }
+        // Later header blocks hold what cycle numbers replaced in records of more than XLOG_HEADER_CYCLE_SIZE.
+        let headerCount: UInt64 =
+            superblock.hasLogVersion2 && fields.version & 2 != 0 && fields.size > 32768
+            ? (UInt64(fields.size) + 32767) / 32768 : 1
+        let count = headerCount + (UInt64(fields.byteCount) + Self.blockSize - 1) / Self.blockSize
+        guard count > headerCount, count <= blockCount else { return .other }
+        guard fields.lsn == UInt64(cycle) << 32 | start else { return .invalid(Self.odd) }
+        guard fields.operationCount == 1 else { return .other }
+        // oh_clientid and oh_flags of struct xlog_op_header: XFS_LOG, XLOG_UNMOUNT_TRANS
+        let operation = try read((start + headerCount) % blockCount, 1)
+        return operation[8] == 0xAA && operation[9] & 0x20 != 0
+            ? .unmount(blockCount: count) : .other
+    }
+
+    /// The place of the nearest record header in front of the head: no record reaches further than the window.
+    private func lastHeader(before head: UInt64) throws(FilesystemError) -> UInt64? {
         var distance: UInt64 = 1
         while distance <= min(Self.windowBlockCount, blockCount) {
             let block = (head + blockCount - distance) % blockCount
@@ -149,7 +190,7 @@ struct XFSLog {
             let word = try FilesystemError.parsing { () throws(ParsingError) in
                 try bytes.bigEndian(UInt32.self, at: 0)
             }
-            if word == Self.headerMagic { return (block, bytes) }
+            if word == Self.headerMagic { return block }
             distance += 1
         }
         return nil
@@ -167,6 +208,14 @@ struct XFSLog {
             let word = try bytes.bigEndian(UInt32.self, at: offset)
             return word == headerMagic ? try bytes.bigEndian(UInt32.self, at: offset + 4) : word
         }
+    }
+
+    /// The same for a block that is no header, without the price of a parser: it is asked thousands of times.
+    private static func isWord(_ word: UInt32, _ bytes: [UInt8], at offset: Int) -> Bool {
+        offset + 4 <= bytes.count && bytes[offset + 3] == UInt8(truncatingIfNeeded: word)
+            && bytes[offset + 2] == UInt8(truncatingIfNeeded: word >> 8)
+            && bytes[offset + 1] == UInt8(truncatingIfNeeded: word >> 16)
+            && bytes[offset] == UInt8(truncatingIfNeeded: word >> 24) && word != headerMagic
     }
 
     private func read(_ block: UInt64, _ count: UInt64) throws(FilesystemError) -> [UInt8] {

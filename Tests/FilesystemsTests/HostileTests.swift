@@ -166,6 +166,24 @@ import Testing
             })
     }
 
+    @Test(.enabled(if: Tool.have("mkfs.xfs"), "needs xfsprogs"), arguments: [4, 5, 6]) func xfs(variant: Int) throws {
+        // 6: version 5 with trees of two levels, which only a mounted filesystem gets.
+        guard variant < 6 || Tool.canMountXFS else { return }
+        let fixture = variant == 4 ? XFSFixture.version4 : variant == 5 ? XFSFixture.version5 : XFSFixture.fragmented
+        let bytes = try fixture.get()
+        let (groups, trees, log, blockSize) = try XFSFixture.places(bytes)
+        let record = log.lowerBound..<log.lowerBound + 1024
+        let areas =
+            [0..<256, 0..<256, record] + groups.map { $0 + 512..<$0 + 736 } + groups.map { $0 + 1536..<$0 + 1700 }
+            + trees.flatMap { [$0..<$0 + 128, $0..<$0 + blockSize] }
+        try attack(
+            "XFS \(variant)", bytes, count: 700, areas: areas, number: 3400 + variant,
+            mend: { reader, random in
+                guard variant > 4, Int.random(in: 0..<10, using: &random) > 0 else { return }
+                try XFSFixture.mendAll(&reader, groups: groups, trees: trees, blockSize: blockSize)
+            })
+    }
+
     @Test(.enabled(if: Tool.have("mkswap"), "needs mkswap")) func swap() throws {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 1 << 20)

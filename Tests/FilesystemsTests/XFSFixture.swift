@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+import LinuxSystem
+import SystemPackage
+import TestSupport
+
+@testable import Filesystems
+
+/// Small XFS images for tests that change bytes, each made once.
+enum XFSFixture {
+    static let byteCount = 40 << 20
+    static let version4 = Result { try make(["-m", "crc=0", "-b", "size=1024", "-l", "size=6m"]) }
+    static let version5 = Result { try make(["-l", "size=6m"]) }
+    /// With trees of two levels, where the kernel can be asked to make them.
+    static let fragmented = Result { try makeFragmented() }
+
+    private static let groupOptions = ["-d", "agcount=2"]
+
+    private static func make(_ options: [String]) throws -> [UInt8] {
+        let bench = try Workbench()
+        var random = SeededGenerator(seed: 1)
+        let prototype = try bench.xfsPrototype(files: 20, using: &random)
+        let image = try bench.makeXFS(
+            "image", byteCount: UInt64(byteCount), groupOptions + options + ["-p", prototype.string])
+        return try BlockDevice(opening: image).readBytes(at: 0, count: byteCount)
+    }
+
+    private static func makeFragmented() throws -> [UInt8] {
+        let bench = try Workbench()
+        let image = try bench.makeXFS(
+            "image", byteCount: UInt64(byteCount),
+            groupOptions + ["-b", "size=1024", "-m", "rmapbt=1", "-l", "size=6m"])
+        try bench.inOwnNamespace("image", "mount -o loop \"$image\" \"$place\"\n" + punchedFile("holes", holes: 400))
+        return try BlockDevice(opening: image).readBytes(at: 0, count: byteCount)
+    }
+
+    /// A command that makes a file with a hole after every block of 4 KiB.
+    static func punchedFile(_ name: String, holes: Int) -> String {
+        let punches = (0..<holes).map { "-c 'fpunch \($0 * 8192) 4096'" }.joined(separator: " ")
+        return "xfs_io -f -c 'pwrite -q 0 \(holes * 8192)' -c fsync \(punches) \"$place/\(name)\"\n"
+    }
+
+    /// Where the trees' root blocks of each group are, and the last record of the log, in bytes.
+    static func places(_ bytes: [UInt8]) throws -> (groups: [Int], trees: [Int], log: Range<Int>, blockSize: Int) {
+        let superblock = try XFSSuperblock(bytes)
+        guard let superblock else { throw ToolFailure(description: "no XFS") }
+        var groups: [Int] = []
+        var trees: [Int] = []
+        for group in 0..<UInt64(superblock.groupCount) {
+            let start = Int(superblock.offset(ofGroup: group))
+            groups.append(start)
+            for field in [16, 20] {
+                let root = try bytes.bigEndian(UInt32.self, at: start + 512 + field)
+                trees.append(start + Int(root) * Int(superblock.blockSize))
+            }
+        }
+        let log = superblock.logRange
+        return (groups, trees, Int(log.lowerBound)..<Int(log.upperBound), Int(superblock.blockSize))
+    }
+
+    /// Makes the checksum of a changed structure right again.
+    static func mend(_ bytes: inout [UInt8], at offset: Int, count: Int, field: Int) {
+        let structure = Array(bytes[offset..<offset + count])
+        guard let sum = XFSChecksum.compute(structure, fieldAt: field) else { return }
+        bytes.setLittleEndian(sum, at: offset + field)
+    }
+
+    static func mend(_ reader: inout PatchedReader, at offset: Int, count: Int, field: Int) throws {
+        guard let sum = XFSChecksum.compute(try reader.current(offset..<offset + count), fieldAt: field) else { return }
+        var encoded: [UInt8] = []
+        encoded.appendLittleEndian(sum)
+        reader.patches.append((offset + field, encoded))
+    }
+
+    /// Mends all headers and the trees' blocks at `trees`.
+    static func mendAll(_ reader: inout PatchedReader, groups: [Int], trees: [Int], blockSize: Int) throws {
+        try mend(&reader, at: 0, count: 512, field: XFSChecksum.superblockOffset)
+        for group in groups {
+            try mend(&reader, at: group + 512, count: 512, field: XFSChecksum.groupHeaderOffset)
+            try mend(&reader, at: group + 1536, count: 512, field: XFSChecksum.freeListOffset)
+        }
+        for tree in trees { try mend(&reader, at: tree, count: blockSize, field: XFSChecksum.treeBlockOffset) }
+    }
+}
+
+extension PatchedReader {
+    /// Turns one bit over.
+    mutating func flip(_ offset: Int) { patches.append((offset, [base[offset] ^ 1])) }
+
+    /// Adds to a byte as it is with the patches so far.
+    mutating func change(_ offset: Int, by delta: Int) throws {
+        let old = try current(offset..<offset + 1)[0]
+        patches.append((offset, [UInt8(truncatingIfNeeded: Int(old) + delta)]))
+    }
+}

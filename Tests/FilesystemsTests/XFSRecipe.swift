@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+import SystemPackage
+import TestSupport
+
+/// How an XFS is made for a test.
+struct XFSRecipe: CustomStringConvertible {
+    let version: Int
+    let byteCount: UInt64
+    let blockSize: Int
+    let hasReflink: Bool
+    let options: [String]
+
+    var description: String { "\(byteCount >> 20) MiB, \(options.joined(separator: " "))" }
+
+    /// Any options that `mkfs.xfs` takes together, most of the time.
+    static func random(version: Int, using random: inout SeededGenerator) -> XFSRecipe {
+        func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &random) < percent }
+        func flag(_ name: String, _ isSet: Bool) -> String { "\(name)=\(isSet ? 1 : 0)" }
+        let blockSize = [1024, 2048, 4096, 4096, version == 4 ? 512 : 4096].randomElement(using: &random) ?? 4096
+        let byteCount =
+            UInt64.random(in: 300...700, using: &random) << 20 + UInt64.random(in: 0..<255, using: &random) << 12
+        let hasReflink = version == 5 && chance(70)
+        let groupCount = Int.random(in: 2...8, using: &random)
+        var options = ["-b", "size=\(blockSize)", "-d", "agcount=\(groupCount)"]
+        options += ["-s", "size=\(blockSize == 4096 && chance(30) ? 4096 : 512)"]
+        if version == 5 {
+            options += [
+                "-m", "\(flag("reflink", hasReflink)),\(flag("rmapbt", chance(50))),\(flag("finobt", chance(70)))",
+            ]
+            options += [
+                "-m", "\(flag("bigtime", chance(60)))", "-i",
+                "\(flag("sparse", chance(60))),\(flag("nrext64", chance(30)))",
+            ]
+        } else {
+            options += ["-m", "crc=0", "-n", flag("ftype", chance(50)), "-i", flag("projid32bit", chance(50))]
+            options += ["-l", "version=\(chance(40) ? 1 : 2),\(flag("lazy-count", chance(60)))"]
+        }
+        // What is set above has no place for a stripe in a version 1 log.
+        if !options.contains(where: { $0.hasPrefix("version=1") }), chance(30) {
+            options += ["-l", "su=\([32, 64, 256].randomElement(using: &random) ?? 32)k"]
+        }
+        // Inside one group.
+        let logLimit = byteCount >> 20 > 100 * groupCount ? 64 : 24
+        options += ["-l", "size=\(Int.random(in: 24...logLimit, using: &random))m"]
+        if chance(30) { options += ["-d", "su=64k,sw=2"] }
+        return XFSRecipe(
+            version: version, byteCount: byteCount, blockSize: blockSize, hasReflink: hasReflink, options: options)
+    }
+}
+
+extension Tool {
+    /// Whether the kernel mounts what `mkfs.xfs` makes, and everything that looks at it is there.
+    static let canMountXFS =
+        SystemFacts.isRoot && Files.exists("/dev/loop-control")
+        && (Files.text("/proc/filesystems") ?? "").contains("\txfs\n")
+        && have("mkfs.xfs", "xfs_db", "xfs_repair", "xfs_io", "xfs_freeze", "xfs_logprint", "unshare", "mount")
+}
+
+extension Workbench {
+    /// Makes an XFS in a sparse file. Small ones count as unsupported there, and are all a test needs.
+    @discardableResult func makeXFS(
+        _ name: String, byteCount: UInt64, _ options: [String] = []
+    ) throws -> FilePath {
+        let image = try sparseFile(name, byteCount: byteCount)
+        try Tool.run(["mkfs.xfs", "--unsupported", "-q", "-f"] + options + [image.string])
+        return image
+    }
+
+    /// A prototype file for `mkfs.xfs -p`: how a filesystem that the kernel does not mount gets its files.
+    func xfsPrototype(files: Int, using random: inout SeededGenerator) throws -> FilePath {
+        var lines = ["/", "0 0", "d--755 0 0"]
+        for index in 0..<files {
+            let byteCount = Int.random(in: 0...max(1, Int.random(in: 0...300_000, using: &random)), using: &random)
+            let bytes = [UInt8](repeating: UInt8(truncatingIfNeeded: index), count: byteCount)
+            try write(bytes, to: path("file\(index)"))
+            if index % 7 == 0 { lines.append("folder\(index) d--755 0 0") }
+            lines.append("file\(index) ---644 0 0 \(path("file\(index)").string)")
+            if index % 7 == 0 { lines.append("$") }
+        }
+        lines.append("$")
+        try write(Array((lines.joined(separator: "\n") + "\n").utf8), to: path("prototype"))
+        return path("prototype")
+    }
+
+    /// Runs a script with mounts of its own, which end with it: `$image` and `$place` are the image and an empty
+    /// folder, `$bench` the folder of both.
+    @discardableResult func inOwnNamespace(_ name: String, _ script: String) throws -> String {
+        try Files.makeFolders(path("place"))
+        let head = "image='\(path(name).string)'; place='\(path("place").string)'; bench='\(folder.string)'\n"
+        let foot = "\nif mountpoint -q \"$place\"; then umount \"$place\"; fi\n"
+        return try Tool.run(["unshare", "-m", "sh", "-euc", head + script + foot])
+    }
+
+    /// Free space as `xfs_db` sees it, with the blocks of the free lists, and how many those are.
+    func xfsFree(_ name: String, blockSize: Int) throws -> (map: AllocationMap, freeListBlockCount: UInt64) {
+        let disk = try BlockDevice(opening: path(name))
+        let text = try Tool.run(["xfs_db", "-r", "-c", "freesp -d", path(name).string])
+        let fields = try Tool.run(["xfs_db", "-r", "-c", "sb 0", "-c", "print agblocks agcount", path(name).string])
+        let numbers = fields.split { !$0.isNumber }.compactMap { UInt64($0) }
+        guard numbers.count == 2 else { throw ToolFailure(description: "xfs_db says \(fields)") }
+        var ranges: [ByteRange] = []
+        for line in text.split(separator: "\n") {
+            let words = line.split(separator: " ")
+            let values = words.compactMap { UInt64($0) }
+            guard words.count == 3, values.count == 3 else { continue }
+            let start = (values[0] * numbers[0] + values[1]) * UInt64(blockSize)
+            ranges.append(start..<start + values[2] * UInt64(blockSize))
+        }
+        let commands = (0..<numbers[1]).flatMap { ["-c", "agf \($0)", "-c", "print flcount"] }
+        let counts = try Tool.run(["xfs_db", "-r"] + commands + [path(name).string])
+        let freeList = counts.split { !$0.isNumber }.compactMap { UInt64($0) }.reduce(0, +)
+        return (AllocationMap(byteCount: disk.byteCount, unsorted: ranges), freeList)
+    }
+}
