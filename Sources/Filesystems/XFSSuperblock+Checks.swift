@@ -27,7 +27,7 @@ extension XFSSuperblock {
             return "its version flags (\(versionField)) are not known here"
         }
         let known2 = XFSFeature.known2 | (hasChecksums ? XFSFeature.checksums2 : 0)
-        // Only with XFS_SB_VERSION_MOREBITSBIT do the flags of the second word count; then as always, more care.
+        // They count only with XFS_SB_VERSION_MOREBITSBIT; unknown ones are refused in either case.
         guard features2 & ~known2 == 0 else { return "its second feature flags (\(features2)) are not known here" }
         let unknown = incompatible & ~XFSFeature.knownIncompatible
         guard unknown == 0 else {

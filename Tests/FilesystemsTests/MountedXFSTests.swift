@@ -28,17 +28,17 @@ struct MountedXFSTests {
         let image = try bench.makeXFS("image", byteCount: recipe.byteCount, recipe.options)
         let files = try bench.randomTree("tree", files: 120, maximumByteCount: 500_000, using: &random)
         let script = try Self.ageing(bench, files.keys.sorted(), recipe, using: &random)
-        try bench.inOwnNamespace("image", "mount -o loop \"$image\" \"$place\"\n" + script)
+        try bench.runShell("image", "mount -o loop \"$image\" \"$place\"\n" + script)
         // Looked at in a copy: a mount frees what was set aside for copies on write.
-        try bench.inOwnNamespace("image", "cp --sparse=always \"$image\" \"$bench/copy\"\n")
-        let before = try bench.inOwnNamespace("copy", "mount -o loop,ro \"$image\" \"$place\"\n" + Self.listing)
+        try bench.runShell("image", "cp --sparse=always \"$image\" \"$bench/copy\"\n")
+        let before = try bench.runShell("copy", "mount -o loop,ro \"$image\" \"$place\"\n" + Self.listing)
 
         let (info, map) = try bench.survey("image")
         try expectAgreement(bench, info, map, recipe, comment)
         try spoilUnused(image, map)
         let check = try ChildProcess.run(["xfs_repair", "-n", image.string])
         #expect(check.succeeded, "\(comment): \(check.text)")
-        let after = try bench.inOwnNamespace("image", "mount -o loop,ro \"$image\" \"$place\"\n" + Self.listing)
+        let after = try bench.runShell("image", "mount -o loop,ro \"$image\" \"$place\"\n" + Self.listing)
         #expect(before.count > 1000 && after == before, comment)
     }
 
@@ -91,7 +91,7 @@ struct MountedXFSTests {
         // Over and over, so that the log goes round many times.
         for round in 0..<(Sample.isFull ? 20 : 3) {
             for step in steps {
-                try bench.inOwnNamespace("image", mount + step.script)
+                try bench.runShell("image", mount + step.script)
                 let comment: Comment = "\(options), round \(round), \(step.name)"
                 let (info, map) = try bench.survey(step.file)
                 #expect(info.isClean == step.isClean, "\(comment): \(info.wholeReason ?? "no reason")")

@@ -31,7 +31,7 @@ enum XFSFixture {
         let image = try bench.makeXFS(
             "image", byteCount: UInt64(byteCount),
             groupOptions + ["-b", "size=1024", "-m", "rmapbt=1", "-l", "size=6m"])
-        try bench.inOwnNamespace("image", "mount -o loop \"$image\" \"$place\"\n" + punchedFile("holes", holes: 400))
+        try bench.runShell("image", "mount -o loop \"$image\" \"$place\"\n" + punchedFile("holes", holes: 400))
         return try BlockDevice(opening: image).readBytes(at: 0, count: byteCount)
     }
 

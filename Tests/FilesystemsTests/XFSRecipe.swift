@@ -55,7 +55,7 @@ extension Tool {
     static let canMountXFS =
         SystemFacts.isRoot && Files.exists("/dev/loop-control")
         && (Files.text("/proc/filesystems") ?? "").contains("\txfs\n")
-        && have("mkfs.xfs", "xfs_db", "xfs_repair", "xfs_io", "xfs_freeze", "xfs_logprint", "unshare", "mount")
+        && have("mkfs.xfs", "xfs_db", "xfs_repair", "xfs_io", "xfs_freeze", "xfs_logprint", "mount", "losetup")
 }
 
 extension Workbench {
@@ -84,13 +84,24 @@ extension Workbench {
         return path("prototype")
     }
 
-    /// Runs a script with mounts of its own, which end with it: `$image` and `$place` are the image and an empty
-    /// folder, `$bench` the folder of both.
-    @discardableResult func inOwnNamespace(_ name: String, _ script: String) throws -> String {
+    /// Runs a script that may mount an image: `$image` and `$place` are the image and an empty folder, `$bench` the
+    /// folder of both. Afterwards nothing is mounted there, also where it failed.
+    ///
+    /// Not in a mount namespace of its own: that would hold on to what other tests have mounted at that moment, and their
+    /// filesystems would not be closed when they unmount them. For the same reason it waits until the loop device is gone.
+    @discardableResult func runShell(_ name: String, _ script: String) throws -> String {
         try Files.makeFolders(path("place"))
-        let head = "image='\(path(name).string)'; place='\(path("place").string)'; bench='\(folder.string)'\n"
-        let foot = "\nif mountpoint -q \"$place\"; then umount \"$place\"; fi\n"
-        return try Tool.run(["unshare", "-m", "sh", "-euc", head + script + foot])
+        let head = """
+            image='\(path(name).string)'; place='\(path("place").string)'; bench='\(folder.string)'
+            close() {
+                umount "$place" 2> /dev/null || true
+                tries=0
+                while [ -n "$(losetup -j "$image")" ] && [ $tries -lt 600 ]; do sleep 0.1; tries=$((tries+1)); done
+            }
+            trap close EXIT
+
+            """
+        return try Tool.run(["sh", "-euc", head + script])
     }
 
     /// Free space as `xfs_db` sees it, with the blocks of the free lists, and how many those are.
