@@ -24,7 +24,8 @@ struct XFSRecipe: CustomStringConvertible {
         let hasReflink = version == 5 && chance(70)
         let groupCount = Int.random(in: 2...8, using: &random)
         var options = ["-b", "size=\(blockSize)", "-d", "agcount=\(groupCount)"]
-        options += ["-s", "size=\(blockSize == 4096 && chance(30) ? 4096 : 512)"]
+        let sectorSize = blockSize == 4096 && chance(30) ? 4096 : 512
+        options += ["-s", "size=\(sectorSize)"]
         if version == 5 {
             options += [
                 "-m", "\(flag("reflink", hasReflink)),\(flag("rmapbt", chance(50))),\(flag("finobt", chance(70)))",
@@ -35,7 +36,9 @@ struct XFSRecipe: CustomStringConvertible {
             ]
         } else {
             options += ["-m", "crc=0", "-n", flag("ftype", chance(50)), "-i", flag("projid32bit", chance(50))]
-            options += ["-l", "version=\(chance(40) ? 1 : 2),\(flag("lazy-count", chance(60)))"]
+            // Version 1 knows no other sectors than those of 512 bytes.
+            let logVersion = sectorSize == 512 && chance(40) ? 1 : 2
+            options += ["-l", "version=\(logVersion),\(flag("lazy-count", chance(60)))"]
         }
         // What is set above has no place for a stripe in a version 1 log.
         if !options.contains(where: { $0.hasPrefix("version=1") }), chance(30) {
