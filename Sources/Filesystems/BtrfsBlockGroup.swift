@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import ByteParsing
+import DiskModel
+
+/// What a block group says of its chunk (`struct btrfs_block_group_item`): there is one for each.
+struct BtrfsBlockGroup {
+    /// Bytes of extents in it.
+    let usedByteCount: UInt64
+
+    /// Reads an item with the key (logical start, BLOCK_GROUP_ITEM, length) and puts it at its chunk's index.
+    static func add(
+        _ block: BtrfsTreeBlock, _ item: BtrfsTreeBlock.Item, _ chunks: BtrfsChunkMap,
+        to groups: inout [BtrfsBlockGroup?]
+    ) throws(FilesystemError) {
+        let (used, type) = try FilesystemError.parsing { () throws(ParsingError) in
+            (
+                try block.bytes.littleEndian(UInt64.self, at: item.place),  // used
+                try block.bytes.littleEndian(UInt64.self, at: item.place + 16)  // flags
+            )
+        }
+        guard let range = ByteRange(offset: item.key.objectID, byteCount: item.key.offset),
+            let index = chunks.index(covering: range), chunks.chunks[index].logical == range,
+            chunks.chunks[index].type == type, used <= range.byteCount, index < groups.count, groups[index] == nil
+        else { throw .damaged("its block group at \(item.key.objectID) contradicts its chunk tree") }
+        groups[index] = BtrfsBlockGroup(usedByteCount: used)
+    }
+}
