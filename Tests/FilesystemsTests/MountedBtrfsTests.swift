@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import Filesystems
+
+/// Filesystems that the kernel wrote to.
+@Suite(.enabled(if: Workbench.mountsBtrfs, "needs root, loop devices, btrfs in the kernel and btrfs-progs"))
+struct MountedBtrfsTests {
+    static let cases = Array(0..<(Sample.isFull ? 60 : 8))
+
+    /// Subvolumes, snapshots, reflinks, compressed, sparse and deleted files, and chunks that a balance moved.
+    @Test(arguments: cases) func whatTheKernelWroteIsMapped(index: Int) throws {
+        var random = Sample.generator(5000 + index)
+        let recipe = BtrfsRecipe.random(index, using: &random)
+        let comment: Comment = "seed \(Sample.seed), case \(index): \(recipe)"
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: recipe.byteCount)
+        try Tool.run(["mkfs.btrfs"] + recipe.arguments + [image.string])
+        let first = try bench.randomTree("first", files: 60, maximumByteCount: 500_000, using: &random)
+        let second = try bench.randomTree("second", files: 60, maximumByteCount: 200_000, using: &random)
+        func doomed(_ files: [String: [UInt8]]) -> String {
+            files.keys.sorted().filter { _ in Bool.random(using: &random) }.map { "'\($0)'" }.joined(separator: " ")
+        }
+        let before = try bench.inMounted(
+            "image", options: recipe.mountOptions,
+            """
+            btrfs -q subvolume create one; cp -r ../first/. one; sync
+            btrfs -q subvolume snapshot -r one kept; (cd one; rm -f \(doomed(first)))
+            cp -r ../second two; cp -r --reflink=always two three; sync; (cd two; rm -f \(doomed(second)))
+            btrfs -q subvolume snapshot one again; rm -rf again/folder*; setfattr -n user.name -v value again || true
+            truncate -s 40M sparse; dd if=../first of=/dev/null 2>/dev/null || true
+            find ../second -type f | head -5 | xargs cat | dd of=sparse bs=4096 seek=5000 conv=notrunc status=none
+            fallocate -l 3M holes; dd if=/dev/urandom of=holes bs=64k count=40 conv=notrunc status=none; sync
+            fallocate -p -o 300000 -l 900000 holes; mkdir plain; chattr +C plain; dd if=/dev/urandom of=plain/a bs=1M count=2 status=none
+            btrfs -q subvolume snapshot . whole; btrfs -q subvolume delete -c again >&2
+            btrfs -q balance start -dusage=\([10, 40, 90].randomElement(using: &random) ?? 40) . >&2 || true
+            \(Workbench.hashes)
+            """)
+        #expect(before.split(separator: "\n").count > 200, comment)
+
+        let (info, map) = try bench.survey("image")
+        #expect(info.wholeReason == nil && info.remarks == [], comment)
+        #expect(info.mapSource == .allocationStructures && info.isClean == true, comment)
+        #expect(info.label == "label \(index)" && info.kind == .btrfs, comment)
+        #expect(try bench.opinion("image") == .found(kindName: "btrfs", uuid: info.uuid, label: info.label), comment)
+        let dump = try BtrfsDump(image, volumeByteCount: recipe.byteCount)
+        #expect(info.byteCount == dump.deviceByteCount, comment)
+        #expect(dump.used.ranges.filter { !map.covers($0) } == [], comment)
+        let excess = map.usedByteCount - min(map.usedByteCount, dump.used.usedByteCount)
+        #expect(excess * 200 <= recipe.byteCount, comment)
+        print(
+            "\(comment): \(percent(map.usedByteCount, of: recipe.byteCount)) used, over-approximation",
+            "\(percent(excess, of: recipe.byteCount)), of it never given out",
+            "\(percent(dump.used.usedByteCount - dump.extents.usedByteCount, of: recipe.byteCount))")
+
+        try spoilUnused(image, map)
+        let check = try ChildProcess.run(["btrfs", "check", "--readonly", image.string])
+        #expect(check.succeeded, "\(comment): \(check.lastWords)")
+        let after = try bench.inMounted(
+            "image", options: "ro", "btrfs scrub start -B -r . >&2; \(Workbench.hashes)")
+        #expect(after == before, comment)
+    }
+
+    /// Copied while it is mounted: what a commit left is a whole, what waits in a log tree is not.
+    @Test func aLogTreeIsNotFollowed() throws {
+        var random = Sample.generator(5100)
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 200 << 20)
+        try Tool.run(["mkfs.btrfs", "-q", "-f", image.string])
+        try bench.randomTree("tree", files: 40, maximumByteCount: 300_000, using: &random)
+        let before = try bench.inMounted(
+            "image",
+            """
+            cp -r ../tree here; rm -rf here/folder*; echo one > log; sync
+            \(Workbench.hashes)
+            cp --sparse=always ../image ../committed
+            echo two >> log; sync log; cp --sparse=always ../image ../logged
+            """)
+        let (logged, whole) = try bench.survey("logged")
+        #expect(try BtrfsDump(bench.path("logged"), volumeByteCount: 200 << 20).logRoot != 0)
+        #expect(logged.wholeReason == "its log tree holds changes not yet in place")
+        #expect(logged.isClean == false && logged.mapSource == .whole && whole == .whole(byteCount: 200 << 20))
+
+        let (committed, map) = try bench.survey("committed")
+        #expect(committed.wholeReason == nil && committed.isClean == true, "seed \(Sample.seed)")
+        #expect(map.usedByteCount < 50 << 20)
+        try spoilUnused(bench.path("committed"), map)
+        let check = try ChildProcess.run(["btrfs", "check", "--readonly", bench.path("committed").string])
+        #expect(check.succeeded, "\(check.lastWords)")
+        #expect(try bench.inMounted("committed", Workbench.hashes) == before, "seed \(Sample.seed)")
+    }
+
+    /// What `btrfs filesystem resize` can do, in one step, with no room to spare.
+    @Test(arguments: 0..<4) func theLeastLengthCanBeReached(index: Int) throws {
+        var random = Sample.generator(5200 + index)
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 1 << 30)
+        try Tool.run(["mkfs.btrfs", "-q", "-f", "-m", index % 2 == 0 ? "dup" : "single", image.string])
+        try bench.randomTree("tree", files: 60, maximumByteCount: 500_000, using: &random)
+        try bench.inMounted(
+            "image",
+            """
+            for n in 1 2 3 4 5 6; do cp -r ../tree $n; dd if=/dev/urandom of=$n/big bs=1M count=\(20 + 20 * index) status=none; sync; done
+            rm -rf 1 2 4; sync; btrfs -q balance start -dusage=\(30 * index) . >&2
+            """)
+        let theirs = try bench.inMounted("image", options: "ro", "btrfs inspect-internal min-dev-size .")
+        let (info, _) = try bench.survey("image")
+        let least = try #require(info.leastByteCount)
+        let named = try #require(theirs.split(separator: " ").first.flatMap { UInt64($0) })
+        print("seed \(Sample.seed), case \(index): least length \(least), min-dev-size \(named)")
+        #expect(least <= max(named, 256 << 20))
+        let hashes = try bench.inMounted("image", "\(Workbench.hashes)")
+        let shrunk = try bench.inMounted("image", "btrfs filesystem resize \(least) . >&2; \(Workbench.hashes)")
+        #expect(shrunk == hashes, "seed \(Sample.seed)")
+        let (after, map) = try bench.survey("image")
+        #expect(after.wholeReason == nil && after.byteCount == least)
+        #expect(map.covers(least..<1 << 30), "what lies behind the end is kept")
+    }
+}
+
+extension Workbench {
+    static let mountsBtrfs =
+        SystemFacts.isRoot && Files.exists("/dev/loop-control") && Files.exists("/sys/fs/btrfs")
+        && Tool.have("mkfs.btrfs", "btrfs", "unshare", "mount")
+
+    /// A line for each file, in each subvolume.
+    static let hashes = "find . -type f -print0 | sort -z | xargs -0 sha256sum"
+
+    /// Runs a script with an image mounted, in the folder where it is, and unmounts it; a mount of its own namespace, it
+    /// goes with the script.
+    @discardableResult func inMounted(_ name: String, options: String = "rw", _ script: String) throws -> String {
+        let place = path("mounted")
+        try Files.makeFolders(place)
+        let command = """
+            set -e; mount -o loop,\(options) \(path(name).string) \(place.string); cd \(place.string)
+            \(script)
+            cd /; umount \(place.string)
+            """
+        return try Tool.run(["unshare", "-m", "sh", "-c", command])
+    }
+}
