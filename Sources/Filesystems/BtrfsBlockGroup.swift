@@ -20,7 +20,8 @@ struct BtrfsBlockGroup {
         }
         guard let range = ByteRange(offset: item.key.objectID, byteCount: item.key.offset),
             let index = chunks.index(covering: range), chunks.chunks[index].logical == range,
-            chunks.chunks[index].type == type, used <= range.byteCount, index < groups.count, groups[index] == nil
+            item.byteCount == 24, chunks.chunks[index].type == type, used <= range.byteCount, index < groups.count,
+            groups[index] == nil
         else { throw .damaged("its block group at \(item.key.objectID) contradicts its chunk tree") }
         groups[index] = BtrfsBlockGroup(usedByteCount: used)
     }

@@ -67,7 +67,8 @@ struct BtrfsMapper {
                         "its chunk at \(item.key.offset) is not valid, or there are more than are mapped here")
                 }
                 chunks.append(chunk)
-            case (BtrfsObject.deviceItems, BtrfsItemType.deviceItem):
+            case (BtrfsObject.deviceItems, BtrfsItemType.deviceItem)
+            where item.byteCount == BtrfsDeviceItem.byteCount:
                 let device = try FilesystemError.parsing { () throws(ParsingError) in
                     try BtrfsDeviceItem(block.bytes, at: item.place)
                 }
@@ -75,7 +76,7 @@ struct BtrfsMapper {
                 guard device == superblock.device, deviceCount == 1 else {
                     throw .damaged("its chunk tree names another device")
                 }
-            default: throw .damaged("its chunk tree holds an item of type \(item.key.type), not known here")
+            default: throw .damaged("its chunk tree holds an item of type \(item.key.type) that is not known here")
             }
         }
         checkedBlocks += blocks
@@ -144,7 +145,7 @@ struct BtrfsMapper {
         let chunks = reader.chunks
         let blocks = try forEachItem(of: try tree(BtrfsObject.deviceTree)) { block, item throws(FilesystemError) in
             switch item.key.type {
-            case BtrfsItemType.deviceExtent:
+            case BtrfsItemType.deviceExtent where item.byteCount >= 48:
                 let (logical, length) = try FilesystemError.parsing { () throws(ParsingError) in
                     (
                         try block.bytes.littleEndian(UInt64.self, at: item.place + 16),  // chunk_offset
@@ -157,14 +158,14 @@ struct BtrfsMapper {
                     chunks.chunks[index].copies.contains(item.key.offset)
                 else { throw .damaged("its device tree contradicts its chunk tree") }
                 count += 1
-            case BtrfsItemType.deviceReplace:
+            case BtrfsItemType.deviceReplace where item.byteCount >= 72:
                 let state = try FilesystemError.parsing { () throws(ParsingError) in
                     try block.bytes.littleEndian(UInt64.self, at: item.place + 32)  // replace_state
                 }
                 // BTRFS_DEV_REPLACE_ITEM_STATE_*: 0 never started, 3 finished, 4 cancelled.
                 guard [0, 3, 4].contains(state) else { throw .damaged("the replacement of a device is under way") }
             case BtrfsItemType.deviceStatistics: break
-            default: throw .damaged("its device tree holds an item of type \(item.key.type), not known here")
+            default: throw .damaged("its device tree holds an item of type \(item.key.type) that is not known here")
             }
         }
         checkedBlocks += blocks
@@ -180,7 +181,7 @@ struct BtrfsMapper {
         var groups = empty
         let blocks = try forEachItem(of: try tree(BtrfsObject.blockGroupTree)) { block, item throws(FilesystemError) in
             guard item.key.type == BtrfsItemType.blockGroupItem else {
-                throw .damaged("its block group tree holds an item of type \(item.key.type), not known here")
+                throw .damaged("its block group tree holds an item of type \(item.key.type) that is not known here")
             }
             try BtrfsBlockGroup.add(block, item, chunks, to: &groups)
         }
@@ -199,7 +200,7 @@ struct BtrfsMapper {
             case BtrfsItemType.blockGroupItem where !hasOwnTree:
                 try BtrfsBlockGroup.add(block, item, chunks, to: &groups)
             case let type where BtrfsItemType.references.contains(type): break
-            default: throw .damaged("its extent tree holds an item of type \(item.key.type), not known here")
+            default: throw .damaged("its extent tree holds an item of type \(item.key.type) that is not known here")
             }
         }
         checkedBlocks += blocks

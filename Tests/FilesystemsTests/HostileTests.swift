@@ -193,6 +193,41 @@ import Testing
             })
     }
 
+    @Test(
+        .enabled(if: Tool.have("mkfs.btrfs"), "needs btrfs-progs"),
+        arguments: [
+            ["--mixed", "-n", "4096"], ["--mixed", "-n", "4096", "--csum", "xxhash", "-O", "^skinny-metadata"],
+        ])
+    func btrfs(options: [String]) throws {
+        let fixture = try BtrfsFixture.make(options, byteCount: 40 << 20, files: 200)
+        let checksum: BtrfsChecksum = options.contains("xxhash") ? .xxhash64 : .crc32c
+        let (superblock, blocks) = (65536, try fixture.blocks())
+        var areas = [32..<299, 811..<811 + 129, 56..<212].map {
+            superblock + $0.lowerBound..<superblock + $0.upperBound
+        }
+        for owner in [1, 2, 2, 3, 4] as [UInt64] {
+            // Header and first entries; and the last data, which are those of the first items.
+            for block in try fixture.blocks(owner: owner).suffix(8) {
+                areas += [block + 32..<block + 101, block + 101..<block + 400, block + 3500..<block + 4096]
+            }
+        }
+        try attack(
+            "Btrfs \(options.joined(separator: " "))", fixture.bytes, count: 1000, areas: areas,
+            number: 3800 + options.count,
+            mend: { reader, _ in
+                for patch in reader.patches {
+                    guard
+                        let start = [superblock, blocks.last { $0 <= patch.offset } ?? 0].max(by: {
+                            ($0 <= patch.offset ? $0 : 0) < ($1 <= patch.offset ? $1 : 0)
+                        })
+                    else { continue }
+                    var block = try reader.current(start..<start + 4096)
+                    BtrfsFixture.mend(&block, checksum)
+                    reader.patches.append((start, block))
+                }
+            })
+    }
+
     @Test(.enabled(if: Tool.have("mkswap"), "needs mkswap")) func swap() throws {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 1 << 20)

@@ -94,6 +94,31 @@ struct MountedBtrfsTests {
         #expect(try bench.inMounted("committed", Workbench.hashes) == before, "seed \(Sample.seed)")
     }
 
+    /// The kernel mounts and fills what the fixture made of it.
+    @Test func blockGroupsInATreeOfTheirOwn() throws {
+        var random = Sample.generator(5300)
+        let bench = try Workbench()
+        var fixture = try BtrfsFixture.make(["-m", "single", "-d", "single"], byteCount: 160 << 20, files: 10)
+        try fixture.addBlockGroupTree()
+        let image = bench.path("image")
+        try bench.write(fixture.bytes, to: image)
+        try bench.randomTree("tree", files: 60, maximumByteCount: 300_000, using: &random)
+        let before = try bench.inMounted(
+            "image",
+            """
+            cp -r ../tree a; sync; cp -r a b; rm -rf a/folder*; btrfs -q subvolume snapshot . c; sync
+            \(Workbench.hashes)
+            """)
+        let (info, map) = try bench.survey("image")
+        #expect(info.wholeReason == nil, "seed \(Sample.seed)")
+        #expect(info.features.contains("block_group_tree"))
+        #expect(map.usedByteCount < 60 << 20)
+        try spoilUnused(image, map)
+        let after = try bench.inMounted(
+            "image", options: "ro", "btrfs scrub start -B -r . >&2; \(Workbench.hashes)")
+        #expect(after == before, "seed \(Sample.seed)")
+    }
+
     /// What `btrfs filesystem resize` can do, in one step, with no room to spare.
     @Test(arguments: 0..<4) func theLeastLengthCanBeReached(index: Int) throws {
         var random = Sample.generator(5200 + index)
