@@ -105,6 +105,28 @@ struct BtrfsFilesystemTests {
         #expect(map == (try BtrfsDump(image, volumeByteCount: 130 << 20)).used)
     }
 
+    /// What was an ext4 has chunks and extents where the kernel would never put them.
+    @Test(.enabled(if: Tool.have("btrfs-convert", "mke2fs"), "needs btrfs-convert and e2fsprogs"), arguments: 0..<2)
+    func aConvertedExtIsMapped(index: Int) throws {
+        var random = Sample.generator(5400 + index)
+        let bench = try Workbench()
+        try bench.randomTree("tree", files: 100, maximumByteCount: 60_000, using: &random)
+        let image = try bench.sparseFile("image", byteCount: 400 << 20)
+        try Tool.run(["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-d", bench.path("tree").string, image.string])
+        try Tool.run(["btrfs-convert", "-N", index == 0 ? "16384" : "4096", image.string])
+        let (info, map) = try bench.survey("image")
+        #expect(info.wholeReason == nil && info.kind == .btrfs, "seed \(Sample.seed)")
+        #expect(try bench.opinion("image") == .found(kindName: "btrfs", uuid: info.uuid, label: info.label))
+        #expect(map == (try BtrfsDump(image, volumeByteCount: 400 << 20)).used, "seed \(Sample.seed)")
+        try spoilUnused(image, map)
+        let check = try ChildProcess.run(["btrfs", "check", "--readonly", "--check-data-csum", image.string])
+        #expect(check.succeeded, "seed \(Sample.seed): \(check.lastWords)")
+        // And back: the ext4 lies in a file of it.
+        try Tool.run(["btrfs-convert", "-r", image.string])
+        let ext = try ChildProcess.run(["e2fsck", "-fn", image.string])
+        #expect(ext.succeeded, "seed \(Sample.seed): \(ext.lastWords)")
+    }
+
     @Test func mirrorsOfTheSuperblock() throws {
         let fixture = try Self.small.get()
         let (sound, map) = try VolumeIdentifier.survey(PatchedReader(fixture.bytes))
