@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// The least length to which `btrfs filesystem resize` is sure to shrink a device.
+/// A length to which `btrfs filesystem resize` can shrink a device.
 ///
 /// Nothing has to move for a length at or above the end of the last device extent. Below that, each extent that lies
 /// behind the new end must find a hole before it, and the kernel needs room to work: one more extent of the largest kind,
-/// and a new system chunk of 32 MiB. That is how `btrfs inspect-internal min-dev-size` reckons (adjust_dev_min_size in
-/// btrfs-progs, cmds/inspect.c); the smaller of both is the answer. The kernel refuses less than 256 MiB
-/// (btrfs_ioctl_resize).
+/// and a new system chunk of 32 MiB. So far that is what `btrfs inspect-internal min-dev-size` reckons
+/// (adjust_dev_min_size in btrfs-progs, cmds/inspect.c); measured on nearly full filesystems, the kernel then still ran
+/// out of space in one of eight, by up to the length of the largest extent. So two more of these are added. The smaller
+/// of both is the answer. The kernel refuses less than 256 MiB (btrfs_ioctl_resize).
 enum BtrfsLeastSize {
     private static let kernelMinimum: UInt64 = 256 << 20
     private static let systemChunkByteCount: UInt64 = 32 << 20
@@ -51,7 +52,10 @@ enum BtrfsLeastSize {
             holes[index] = target.upperBound..<holes[index].upperBound
             scratch = max(scratch, extent.byteCount)
         }
-        return scratch > 0 ? sum(sum(least, scratch), systemChunkByteCount) : least
+        guard scratch > 0 else { return least }
+        let largest = extents.reduce(0) { max($0, $1.byteCount) }
+        for room in [scratch, systemChunkByteCount, largest, largest] { least = sum(least, room) }
+        return least
     }
 
     private static func holes(before extents: [ByteRange]) -> [ByteRange] {
