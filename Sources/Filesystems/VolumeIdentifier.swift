@@ -6,7 +6,7 @@ public enum VolumeIdentifier {
     /// The formats whose allocation structures are read. Everything else is copied whole.
     static let formats = [
         ExtFilesystem.format, FATFilesystem.format, ExFATFilesystem.format, SwapArea.format, F2FSFilesystem.format,
-        XFSFilesystem.format, BtrfsFilesystem.format,
+        XFSFilesystem.format, BtrfsFilesystem.format, NTFSFilesystem.format, BitLockerVolume.format,
     ]
 
     /// The formats that hold other volumes.

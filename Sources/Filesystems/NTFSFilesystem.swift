@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import ByteParsing
+import DiskModel
+
+/// NTFS: what is in use, by its $Bitmap.
+enum NTFSFilesystem {
+    static let format = FilesystemFormat(kindNames: ["ntfs"], survey: survey)
+
+    static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
+        guard let boot = try bootSector(volume) else { return nil }
+        var info = describe(boot)
+        let whole = AllocationMap.whole(byteCount: volume.byteCount)
+        if let problem = boot.problem(volumeByteCount: volume.byteCount) {
+            return (info.takenWhole(because: problem), whole)
+        }
+        do throws(FilesystemError) {
+            let mapper = try NTFSMapper(volume, boot)
+            info.label = mapper.label
+            info.features = ["version \(mapper.version)"]
+            if !mapper.table.mirroredRecords.isEmpty {
+                info.remarks.append("has damaged file records; their copy in $MFTMirr was used")
+            }
+            if let reason = try mapper.uncleanReason() {
+                info.isClean = false
+                return (info.takenWhole(because: reason), whole)
+            }
+            info.isClean = true
+            let map = try mapper.map()
+            info.mapSource = .allocationStructures
+            info.leastByteCount = mapper.leastByteCount(map)
+            return (info, map)
+        } catch {
+            return (info.takenWhole(because: try error.reasonForWhole()), whole)
+        }
+    }
+
+    /// Where the contents of `pagefile.sys`, `swapfile.sys` and `hiberfil.sys` in the root folder lie (bytes of the
+    /// volume, ascending). Windows makes them anew when it starts; the beginning of each is left out, because Windows
+    /// looks there for a hibernation image or a crash dump: it must not find what the target disk held before.
+    ///
+    /// Empty where the volume is not clean, or anything about it or a file is in doubt.
+    static func pageFileRanges(_ volume: any BlockReader) throws(BlockIOError) -> [ByteRange] {
+        guard let boot = try bootSector(volume), boot.problem(volumeByteCount: volume.byteCount) == nil else {
+            return []
+        }
+        do throws(FilesystemError) {
+            let mapper = try NTFSMapper(volume, boot)
+            guard try mapper.uncleanReason() == nil else { return [] }
+            return try mapper.pageFileRanges(in: try mapper.map())
+        } catch {
+            _ = try error.reasonForWhole()
+            return []
+        }
+    }
+
+    private static func bootSector(_ volume: any BlockReader) throws(BlockIOError) -> NTFSBootSector? {
+        guard volume.byteCount >= 512 else { return nil }
+        let sector = try volume.readBytes(at: 0, count: 512)
+        return (try? NTFSBootSector(sector)) ?? nil
+    }
+
+    private static func describe(_ boot: NTFSBootSector) -> FilesystemInfo {
+        let digits = String(boot.serialNumber, radix: 16, uppercase: true)
+        return FilesystemInfo(
+            kind: .ntfs, kindName: "ntfs", uuid: String(repeating: "0", count: 16 - digits.count) + digits,
+            byteCount: boot.sectorCount.multipliedReportingOverflow(by: boot.sectorSize).overflow
+                ? nil : boot.byteCount,
+            blockSize: Int(boot.clusterSize), sectorSize: Int(boot.sectorSize), mapSource: .whole)
+    }
+}

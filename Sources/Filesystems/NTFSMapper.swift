@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import ByteParsing
+import DiskModel
+
+/// Reads the state and the allocation bitmap of an NTFS whose boot sector has been found sound.
+struct NTFSMapper {
+    /// How much of $Bitmap is read at once.
+    private static let batchByteCount: UInt64 = 1 << 20
+    /// VOLUME_MOUNTED_ON_NT4 and VOLUME_DELETE_USN_UNDERWAY: the only flags that say nothing about open changes.
+    private static let harmlessFlags: UInt16 = 0x0018
+    /// The files of the root folder that matter.
+    private static let pageFiles: [String] = ["hiberfil.sys", "pagefile.sys", "swapfile.sys"]
+    /// How much of the beginning of each of them is kept.
+    private static let keptByteCount: UInt64 = 64 << 10
+
+    let table: NTFSMasterFileTable
+    let label: String?
+    /// "3.1".
+    let version: String
+    private let volume: any BlockReader
+    private let boot: NTFSBootSector
+    private let flags: UInt16
+
+    init(_ volume: any BlockReader, _ boot: NTFSBootSector) throws(FilesystemError) {
+        self.volume = volume
+        self.boot = boot
+        table = try NTFSMasterFileTable(volume, boot)
+        let record = try table.record(.volume)
+        let name = try table.stream(of: record, .volumeName)?.resident ?? []
+        guard let information = try table.stream(of: record, .volumeInformation)?.resident else {
+            throw .damaged("it has no volume information")
+        }
+        // VOLUME_INFORMATION: major_ver, minor_ver, flags.
+        let (major, minor, flags) = try FilesystemError.parsing { () throws(ParsingError) in
+            (
+                try information.littleEndian(UInt8.self, at: 8), try information.littleEndian(UInt8.self, at: 9),
+                try information.littleEndian(UInt16.self, at: 10)
+            )
+        }
+        let units = (0..<name.count / 2).map { UInt16(name[2 * $0]) | UInt16(name[2 * $0 + 1]) << 8 }
+        label = units.isEmpty ? nil : String(decoding: units, as: UTF16.self)
+        version = "\(major).\(minor)"
+        self.flags = flags
+    }
+
+    // MARK: State
+
+    /// Why the structures on the disk are not the whole truth, as a sentence part; `nil` where they are.
+    func uncleanReason() throws(FilesystemError) -> String? {
+        // Windows NT 4, Windows 2000, and all since.
+        guard ["1.2", "3.0", "3.1"].contains(version) else { return "its version \(version) is not known" }
+        if flags & 1 != 0 { return "it is marked dirty" }  // VOLUME_IS_DIRTY
+        if flags & 0x4000 != 0 { return "a check of it was begun and not ended" }  // VOLUME_CHKDSK_UNDERWAY
+        if flags & ~Self.harmlessFlags != 0 {
+            return "its flags 0x\(String(flags, radix: 16)) say that Windows has something to finish on it"
+        }
+        if let problem = try NTFSLogFile.problem(try contents(of: .logFile)) { return problem }
+        return try hibernationReason()
+    }
+
+    /// Windows notes in hiberfil.sys (PO_MEMORY_IMAGE.Signature) that it will resume with what it knew of the volume.
+    private func hibernationReason() throws(FilesystemError) -> String? {
+        let folder = try NTFSRootFolder(table, lookingFor: ["hiberfil.sys"])
+        guard let record = try folder.record("hiberfil.sys") else { return nil }
+        guard let data = try table.stream(of: record, .data) else { throw .damaged("hiberfil.sys has no contents") }
+        // ntfs-3g's rule: one so short belongs to a system on another volume.
+        if data.byteCount < 4096 { return "it belongs to a Windows that is hibernated" }
+        let signature = try data.read(at: 0, count: 4)
+        switch String(decoding: signature, as: UTF8.self) {
+        case "hibr", "HIBR": return "Windows is hibernated, or was shut down with fast startup"
+        // Resumed; since Windows 8 zeroed. Or never used.
+        case "wake", "WAKE", "\0\0\0\0": return nil
+        default: return "its hiberfil.sys says nothing that is known"
+        }
+    }
+
+    // MARK: Allocation
+
+    /// The clusters whose bit is set, and what lies behind the last cluster: the copy of the boot sector too.
+    func map() throws(FilesystemError) -> AllocationMap {
+        let bitmap = try contents(of: .bitmap)
+        guard bitmap.initializedByteCount >= (boot.clusterCount + 7) / 8 else {
+            throw .damaged("its allocation bitmap is too short")
+        }
+        var used = RangeAccumulator()
+        var done: UInt64 = 0
+        while done < boot.clusterCount {
+            let count = min(Self.batchByteCount * 8, boot.clusterCount - done)
+            let bytes = try bitmap.read(at: done / 8, count: Int((count + 7) / 8))
+            _ = Bitmap.forEachRun(in: bytes, at: 0, bitCount: Int(count)) { run in
+                let start = (done + UInt64(run.lowerBound)) * boot.clusterSize
+                used.append(start..<(done + UInt64(run.upperBound)) * boot.clusterSize)
+            }
+            done += count
+        }
+        used.append(boot.clusterEnd..<volume.byteCount)
+        let map = used.map(byteCount: volume.byteCount)
+        // A bitmap that calls free what the filesystem itself lies in belongs to another volume, or is damaged.
+        guard try systemRanges().allSatisfy({ map.covers($0) }) else {
+            throw .damaged("its allocation bitmap calls free what it uses itself")
+        }
+        return map
+    }
+
+    /// Where the files lie without which there is no volume.
+    private func systemRanges() throws(FilesystemError) -> [ByteRange] {
+        let mirror = boot.mirrorCluster * boot.clusterSize
+        var ranges = table.contents.ranges + [0..<boot.clusterSize, mirror..<mirror + 4 * boot.recordSize]
+        for file in [NTFSMasterFileTable.SystemFile.mirror, .logFile, .bitmap, .boot] {
+            ranges += try contents(of: file).ranges
+        }
+        return ranges
+    }
+
+    /// What a system file holds, in clusters without holes.
+    private func contents(of file: NTFSMasterFileTable.SystemFile) throws(FilesystemError) -> NTFSStream {
+        guard let data = try table.stream(of: try table.record(file), .data), data.resident == nil, !data.hasHoles,
+            data.flags == 0
+        else { throw .damaged("the system file \(file) has no usual contents") }
+        return data
+    }
+
+    // MARK: What can be done without
+
+    /// See `NTFSFilesystem.pageFileRanges`.
+    func pageFileRanges(in map: AllocationMap) throws(FilesystemError) -> [ByteRange] {
+        let folder = try NTFSRootFolder(table, lookingFor: Set(Self.pageFiles))
+        var others = AllocationMap(byteCount: volume.byteCount, unsorted: try systemRanges())
+        var result: [ByteRange] = []
+        for name in Self.pageFiles {
+            // A file with another name elsewhere is no page file; one with streams or holes was not made by Windows.
+            guard let record = try folder.record(name), !record.isFolder, record.linkCount == 1,
+                let data = try table.stream(of: record, .data), data.flags == 0, !data.hasHoles
+            else { continue }
+            var kept = Self.keptByteCount
+            for range in data.ranges {
+                let rest = range.lowerBound + min(kept, range.byteCount)..<range.upperBound
+                kept -= min(kept, range.byteCount)
+                guard !rest.isEmpty else { continue }
+                guard map.covers(rest), others.ranges(in: rest).isEmpty else {
+                    throw .damaged("\(name) and another file share clusters")
+                }
+                others.insert(rest)
+                result.append(rest)
+            }
+        }
+        return result.sorted { $0.lowerBound < $1.lowerBound }
+    }
+
+    /// What ntfsresize surely shrinks it to, in bytes, with the copy of the boot sector; `nil` where it may refuse.
+    ///
+    /// It moves all files, and asks for as many clusters as are in use, and two (print_advise of ntfsresize.c). The rest
+    /// is a margin of 1/32 of them and 16 MiB: moved files have more fragments, and so need more records.
+    func leastByteCount(_ map: AllocationMap) -> UInt64? {
+        // "Highly fragmented $Bitmap isn't supported yet", nor a $MFTMirr in two parts, nor bad sectors.
+        guard let bitmap = try? table.record(.bitmap), bitmap.attributes.allSatisfy({ $0.type != 0x20 }),
+            let mirror = try? contents(of: .mirror), mirror.ranges.count == 1,
+            let badRecord = try? table.record(.badClusters),
+            let bad = try? table.stream(of: badRecord, .data, name: "$Bad"), bad.ranges.isEmpty
+        else { return nil }
+        let used = map.usedByteCount
+        let wanted = used + used / 32 + (16 << 20) + 2 * boot.clusterSize
+        guard let least = wanted.roundedUp(toMultipleOf: boot.clusterSize), least < boot.byteCount else { return nil }
+        return least + boot.clusterSize
+    }
+}
