@@ -12,7 +12,10 @@ enum FATFilesystem {
     static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
         guard volume.byteCount >= 512 else { return nil }
         let sector = try volume.readBytes(at: 0, count: 512)
-        guard let boot = (try? FATBootSector(sector)) ?? nil else { return nil }
+        // BitLocker on a removable disk shows a FAT that only says what it is.
+        guard let boot = (try? FATBootSector(sector)) ?? nil, try !BitLockerVolume.isEncrypted(volume) else {
+            return nil
+        }
         var info = describe(boot)
         let whole = AllocationMap.whole(byteCount: volume.byteCount)
         if let problem = boot.problem(volumeByteCount: volume.byteCount) {

@@ -53,6 +53,21 @@ enum NTFSFilesystem {
         }
     }
 
+    /// The volume's contents without those of the page files, and a remark on it.
+    static func withoutPageFiles(
+        _ volume: any BlockReader, _ contents: VolumeContents
+    ) throws(BlockIOError) -> VolumeContents {
+        let skipped = try pageFileRanges(volume)
+        guard !skipped.isEmpty else { return contents }
+        let unused = contents.allocation.complement.ranges
+        var result = contents
+        result.allocation = AllocationMap(byteCount: volume.byteCount, unsorted: unused + skipped).complement
+        let byteCount = skipped.reduce(0) { $0 + $1.byteCount }
+        result.filesystem.remarks.append(
+            "has page files whose contents (\(ByteText.rounded(byteCount))) are left out, as was asked for")
+        return result
+    }
+
     private static func bootSector(_ volume: any BlockReader) throws(BlockIOError) -> NTFSBootSector? {
         guard volume.byteCount >= 512 else { return nil }
         let sector = try volume.readBytes(at: 0, count: 512)

@@ -19,9 +19,12 @@ enum NTFSLogFile {
 
     /// Why the log cannot be taken for clean, as a sentence part; `nil` where it is.
     static func problem(_ log: NTFSStream) throws(FilesystemError) -> String? {
-        let head = try log.read(at: 0, count: Int(min(log.byteCount, emptyByteCount)))
+        let head = try log.read(at: 0, count: Int(min(log.byteCount, UInt64(2 * largestPage))))
         // ntfs-3g, ntfsresize and Linux leave a log of this kind when they are done with the volume.
-        if !head.isEmpty, head.allSatisfy({ $0 == 0xFF }) { return nil }
+        if !head.isEmpty, head.allSatisfy({ $0 == 0xFF }) {
+            let more = try log.read(at: 0, count: Int(min(log.byteCount, emptyByteCount)))
+            return more.allSatisfy({ $0 == 0xFF }) ? nil : "its log has no valid restart page"
+        }
         let pages: [RestartPage]
         do throws(ParsingError) {
             // system_page_size says where the second one is.

@@ -16,12 +16,18 @@ public enum VolumeIdentifier {
     ///
     /// A map is made only where nothing speaks against it: one of our readers knows the format, finds it sound, and
     /// libblkid, where it was asked, says the same.
-    /// - Parameter secondOpinion: libblkid's view of the same volume; `nil` where there is no descriptor for it.
+    /// - Parameters:
+    ///   - secondOpinion: libblkid's view of the same volume; `nil` where there is no descriptor for it.
+    ///   - skipPageFiles: whether the contents of Windows' page and hibernation files count as unused. A remark then
+    ///     says how much that is.
     /// - Throws: `BlockIOError` where the volume's structures cannot be read. Damage is no error.
     public static func survey(
-        _ volume: any BlockReader, secondOpinion: SecondOpinion? = nil
+        _ volume: any BlockReader, secondOpinion: SecondOpinion? = nil, skipPageFiles: Bool = false
     ) throws(BlockIOError) -> (FilesystemInfo, AllocationMap) {
-        try survey(volume, secondOpinion: secondOpinion, depth: 0)
+        let contents = try survey(volume, secondOpinion: secondOpinion, depth: 0)
+        guard skipPageFiles, contents.filesystem.kind == .ntfs, contents.filesystem.mapSource == .allocationStructures
+        else { return contents }
+        return try NTFSFilesystem.withoutPageFiles(volume, contents)
     }
 
     /// The same for a volume that lies inside `depth` containers.

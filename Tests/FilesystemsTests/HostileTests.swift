@@ -228,6 +228,43 @@ import Testing
             })
     }
 
+    /// Records keep their update sequences: patches hit the two bytes in question rarely.
+    @Test(.enabled(if: Tool.have("mkntfs", "ntfscp"), "needs ntfs-3g")) func ntfs() throws {
+        let bench = try Workbench()
+        let byteCount = 4 << 20
+        let image = try NTFSRecipe(byteCount: UInt64(byteCount), clusterSize: 512).make(bench)
+        try bench.write([UInt8](repeating: 0, count: 200_000), to: bench.path("file"))
+        for name in ["hiberfil.sys", "pagefile.sys"] + (0..<40).map({ "some file with a long name \($0)" }) {
+            try Tool.run(["ntfscp", "-f", "-q", image.string, bench.path("file").string, name])
+            if name == "pagefile.sys" { try bench.write([1, 2, 3], to: bench.path("file")) }
+        }
+        var bytes = try BlockDevice(opening: image).readBytes(at: 0, count: byteCount)
+        let boot = try #require(try NTFSBootSector(bytes))
+        let table = try NTFSMasterFileTable(MemoryDisk(bytes), boot)
+        func places(_ number: UInt64, _ type: NTFSAttribute.Kind, _ name: String = "") throws -> [Range<Int>] {
+            try #require(try table.stream(of: try table.record(number), type, name: name)).ranges.map {
+                Int($0.lowerBound)..<Int($0.upperBound)
+            }
+        }
+        let log = try #require(try places(2, .data).first).lowerBound
+        let pages = NTFSStateTests.restartPages()
+        bytes.replaceSubrange(log..<log + pages.count, with: pages)
+        let records = (0..<9).map { number in
+            let start = Int(boot.mftCluster * boot.clusterSize) + number * Int(boot.recordSize)
+            return start..<start + 400
+        }
+        let index = try places(5, .indexAllocation, "$I30")
+        let areas =
+            records + [3..<90, 3..<90, log..<log + 80] + index + (try places(6, .data)) + [records[0], records[6]]
+        #expect(try VolumeIdentifier.survey(MemoryDisk(bytes)).0.wholeReason == nil && !index.isEmpty)
+        try attack(
+            "NTFS", bytes, count: 700, areas: areas, number: 3800,
+            also: { reader, survey in
+                let ranges = try NTFSFilesystem.pageFileRanges(reader)
+                #expect(ranges.allSatisfy { survey.allocation.covers($0) })
+            })
+    }
+
     @Test(.enabled(if: Tool.have("mkswap"), "needs mkswap")) func swap() throws {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 1 << 20)

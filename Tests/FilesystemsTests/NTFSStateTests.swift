@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import Filesystems
+
+/// States of an NTFS that a map must not be made of, or must be made of all the same; and BitLocker.
+@Suite(.enabled(if: Tool.have("mkntfs", "ntfscp"), "needs ntfs-3g")) struct NTFSStateTests {
+    private static let byteCount = 16 << 20
+
+    /// The bytes of a sound one with files in its root folder.
+    private static func sound(_ bench: Workbench, files: [(String, [UInt8])] = []) throws -> [UInt8] {
+        let image = try NTFSRecipe(byteCount: UInt64(byteCount), clusterSize: 4096).make(bench)
+        for (name, bytes) in files {
+            try bench.write(bytes, to: bench.path("file"))
+            try Tool.run(["ntfscp", "-f", "-q", image.string, bench.path("file").string, name])
+        }
+        return try BlockDevice(opening: image).readBytes(at: 0, count: byteCount)
+    }
+
+    private static func boot(_ bytes: [UInt8]) throws -> NTFSBootSector {
+        try #require(try NTFSBootSector(Array(bytes[..<512])))
+    }
+
+    /// Where a record lies (one of the first 16, which are in one run).
+    private static func record(_ number: Int, _ bytes: [UInt8]) throws -> Int {
+        let boot = try boot(bytes)
+        return Int(boot.mftCluster * boot.clusterSize) + number * Int(boot.recordSize)
+    }
+
+    /// Where an attribute of a record lies.
+    private static func attribute(_ type: UInt32, record number: Int, _ bytes: [UInt8]) throws -> Int {
+        let start = try record(number, bytes)
+        var offset = start + Int(try bytes.littleEndian(UInt16.self, at: start + 20))
+        while try bytes.littleEndian(UInt32.self, at: offset) != type {
+            try #require(try bytes.littleEndian(UInt32.self, at: offset) != .max)
+            offset += Int(try bytes.littleEndian(UInt32.self, at: offset + 4))
+        }
+        return offset
+    }
+
+    private static func firstByte(ofFile number: UInt64, _ bytes: [UInt8]) throws -> Int {
+        let table = try NTFSMasterFileTable(MemoryDisk(bytes), try boot(bytes))
+        let data = try #require(try table.stream(of: try table.record(number), .data))
+        return Int(try #require(data.ranges.first).lowerBound)
+    }
+
+    private func survey(_ bytes: [UInt8], skipPageFiles: Bool = false) throws -> (FilesystemInfo, AllocationMap) {
+        try VolumeIdentifier.survey(MemoryDisk(bytes), skipPageFiles: skipPageFiles)
+    }
+
+    /// Two restart pages as Windows writes them.
+    static func restartPages(
+        major: UInt16 = 1, minor: UInt16 = 1, inUse: UInt16 = 0, flags: UInt16 = 2,
+        sequenceNumbers: [UInt64] = [77, 77]
+    ) -> [UInt8] {
+        sequenceNumbers.flatMap { sequenceNumber in
+            var page = [UInt8](repeating: 0, count: 4096)
+            page.replaceSubrange(0..<4, with: Array("RSTR".utf8))
+            page.setLittleEndian(UInt16(30), at: 4)  // usa_ofs
+            page.setLittleEndian(UInt16(9), at: 6)  // usa_count
+            page.setLittleEndian(UInt32(4096), at: 16)
+            page.setLittleEndian(UInt32(4096), at: 20)
+            page.setLittleEndian(UInt16(48), at: 24)  // restart_area_offset
+            page.setLittleEndian(minor, at: 26)
+            page.setLittleEndian(major, at: 28)
+            page.setLittleEndian(sequenceNumber, at: 48)
+            page.setLittleEndian(UInt16(1), at: 48 + 8)  // log_clients
+            page.setLittleEndian(UInt16.max, at: 48 + 10)
+            page.setLittleEndian(inUse, at: 48 + 12)
+            page.setLittleEndian(flags, at: 48 + 14)
+            page.setLittleEndian(UInt16(5), at: 30)
+            for place in stride(from: 510, to: 4096, by: 512) { page.setLittleEndian(UInt16(5), at: place) }
+            return page
+        }
+    }
+
+    @Test func whatSpeaksAgainstAMapIsSaid() throws {
+        let bench = try Workbench()
+        let bytes = try Self.sound(bench)
+        func reason(_ change: (inout [UInt8]) throws -> Void) throws -> String? {
+            var changed = bytes
+            try change(&changed)
+            let (info, map) = try survey(changed)
+            #expect(info.kind == .ntfs && (info.wholeReason == nil) == (map.usedByteCount < Self.byteCount))
+            return info.wholeReason
+        }
+        #expect(try reason { _ in } == nil)
+        let flags = try Self.attribute(0x70, record: 3, bytes) + 24 + 10
+        #expect(try reason { $0[flags] = 1 } == "it is marked dirty")
+        #expect(try reason { $0[flags + 1] = 0x40 } == "a check of it was begun and not ended")
+        for bit in [1, 2, 5, 6, 7, 8, 15] {
+            #expect(
+                try reason { $0[flags + bit / 8] |= 1 << UInt8(bit % 8) }?.hasPrefix("its flags 0x") == true, "\(bit)")
+        }
+        #expect(try reason { $0[flags] = 0x18 } == nil)
+        #expect(try reason { $0[flags - 1] = 2 } == "its version 3.2 is not known")
+        let bitmap = try Self.firstByte(ofFile: 6, bytes)
+        #expect(try reason { $0[bitmap] &= 0xFE } == "its allocation bitmap calls free what it uses itself")
+        let data = try Self.attribute(0x80, record: 6, bytes)
+        #expect(try reason { $0[data + 12] = 1 } == "the system file bitmap has no usual contents")
+        // initialized_size
+        #expect(try reason { $0.setLittleEndian(UInt64(8), at: data + 56) } == "its allocation bitmap is too short")
+        // What was written in part.
+        let second = try Self.record(6, bytes) + 510
+        #expect(try reason { $0[second] ^= 0xFF } == "a FILE record that was written in part is not valid")
+        #expect(try reason { $0[511] = 0 } == "its boot sector has no end marker")
+        #expect(
+            try survey(Array(bytes[..<(8 << 20)])).0.wholeReason == "it is larger than its partition")
+        // Longer than it: what follows counts as used.
+        let (_, longer) = try survey(bytes + [UInt8](repeating: 1, count: 1 << 20))
+        #expect(longer.covers(UInt64(Self.byteCount) - 512..<UInt64(Self.byteCount) + 1 << 20))
+    }
+
+    /// $MFTMirr stands in for each of the first four records.
+    @Test func damagedFirstRecordsComeFromTheirCopy() throws {
+        let bench = try Workbench()
+        let bytes = try Self.sound(bench)
+        let (sound, map) = try survey(bytes)
+        #expect(sound.remarks == [])
+        for number in 0...4 {
+            var changed = bytes
+            let start = try Self.record(number, bytes)
+            changed.replaceSubrange(start..<start + 1024, with: repeatElement(0, count: 1024))
+            if number < 4 {
+                let (info, same) = try survey(changed)
+                #expect(info.wholeReason == nil && same == map && info.label == sound.label)
+                #expect(info.remarks == ["has damaged file records; their copy in $MFTMirr was used"])
+                // And not when the copy is bad too.
+                let copy = Int(try Self.boot(bytes).mirrorCluster) * 4096 + number * 1024
+                changed[copy] = 0
+                #expect(try survey(changed).0.mapSource == .whole)
+                // Nor is a sector lost for good a reason.
+                let disk = MemoryDisk(bytes)
+                disk.makeUnreadable(UInt64(start)..<UInt64(start) + 512)
+                #expect(try VolumeIdentifier.survey(disk).1 == map)
+            } else {
+                // $AttrDef is not needed.
+                #expect(try survey(changed).1 == map)
+            }
+        }
+    }
+
+    @Test func aLogThatIsNotCleanIsNoGround() throws {
+        let bench = try Workbench()
+        let bytes = try Self.sound(bench)
+        let log = try Self.firstByte(ofFile: 2, bytes)
+        func reason(_ pages: [UInt8]) throws -> String? {
+            var changed = bytes
+            changed.replaceSubrange(log..<log + pages.count, with: pages)
+            return try survey(changed).0.wholeReason
+        }
+        #expect(bytes[log] == 0xFF)
+        #expect(try reason(Self.restartPages()) == nil)
+        // Windows 2000: closed, no flag.
+        #expect(try reason(Self.restartPages(inUse: .max, flags: 0)) == nil)
+        let open = "its log holds changes not yet in place"
+        #expect(try reason(Self.restartPages(flags: 0)) == open)
+        #expect(try reason(Self.restartPages(flags: 1)) == open)
+        let clean = Self.restartPages(sequenceNumbers: [77])
+        // The later page counts, and both where they are of one time.
+        #expect(try reason(clean + Self.restartPages(flags: 0, sequenceNumbers: [78])) == open)
+        #expect(try reason(clean + Self.restartPages(flags: 0, sequenceNumbers: [77])) == open)
+        #expect(try reason(clean + Self.restartPages(flags: 0, sequenceNumbers: [76])) == nil)
+        #expect(
+            try reason(Self.restartPages(major: 2, minor: 0))
+                == "Windows did not dismount it: fast startup, hibernation, or it was pulled out")
+        #expect(try reason(Self.restartPages(major: 1, minor: 2)) == "the version 1.2 of its log is not known")
+        // One page torn or missing, zeros, anything else.
+        var torn = Self.restartPages()
+        torn[4096 + 1022] ^= 1
+        let others: [[UInt8]] = [
+            torn, clean, [UInt8](repeating: 0, count: 8192), Array("RCRD".utf8), [0xFE],
+            Array("CHKD".utf8) + Self.restartPages()[4...],
+        ]
+        for pages in others { #expect(try reason(pages)?.hasPrefix("its log has no ") == true) }
+    }
+
+    @Test func hibernationMakesItWhole() throws {
+        let bench = try Workbench()
+        func reason(_ head: String, name: String = "hiberfil.sys", byteCount: Int = 40_000) throws -> String? {
+            let content = Array(head.utf8) + [UInt8](repeating: 0, count: byteCount - head.utf8.count)
+            return try survey(try Self.sound(bench, files: [(name, content)])).0.wholeReason
+        }
+        let hibernated = "Windows is hibernated, or was shut down with fast startup"
+        #expect(try reason("hibr") == hibernated)
+        #expect(try reason("HIBR", name: "HiberFil.SYS") == hibernated)
+        #expect(try reason("hibr", name: "hiberfil.sy") == nil)
+        #expect(try reason("") == nil)
+        #expect(try reason("wake") == nil)
+        #expect(try reason("RSTR") == "its hiberfil.sys says nothing that is known")
+        #expect(try reason("", byteCount: 100) == "it belongs to a Windows that is hibernated")
+        #expect(try reason("", byteCount: 2000) == "it belongs to a Windows that is hibernated")
+    }
+
+    @Test func pageFilesAreSkippedOnRequest() throws {
+        let bench = try Workbench()
+        let page = [UInt8](repeating: 0x11, count: 1 << 20)
+        let hibernation = [UInt8](repeating: 0, count: 4096) + [UInt8](repeating: 0x22, count: 500_000)
+        var files = [("pagefile.sys", page), ("swapfile.sys", [1, 2, 3]), ("hiberfil.sys", hibernation)]
+        let bytes = try Self.sound(bench, files: files)
+        let (info, map) = try survey(bytes)
+        let (skipping, less) = try survey(bytes, skipPageFiles: true)
+        #expect(info.wholeReason == nil && info.remarks == [])
+        #expect(skipping.remarks == ["has page files whose contents (1.4 MiB) are left out, as was asked for"])
+        let ranges = try NTFSFilesystem.pageFileRanges(MemoryDisk(bytes))
+        let expected = (1 << 20) - 65536 + (504_096 + 4095) / 4096 * 4096 - 65536
+        #expect(ranges.reduce(0) { $0 + $1.byteCount } == expected)
+        #expect(map.usedByteCount - less.usedByteCount == expected && less.isSubset(of: map))
+        for range in ranges {
+            #expect(less.ranges(in: range).isEmpty)
+            #expect(bytes[Int(range.lowerBound)..<Int(range.lowerBound) + 4096].allSatisfy { $0 == 0x11 || $0 == 0x22 })
+        }
+        // The page where Windows looks for a hibernation image stays.
+        let first = try #require(stride(from: 0, to: bytes.count, by: 4096).first { bytes[$0...].starts(with: page) })
+        #expect(less.covers(UInt64(first)..<UInt64(first) + 65536))
+
+        // Hibernated, dirty: nothing is skipped.
+        files[2].1.replaceSubrange(0..<4, with: Array("hibr".utf8))
+        let hibernated = try Self.sound(bench, files: files)
+        #expect(try survey(hibernated, skipPageFiles: true).1.usedByteCount == UInt64(Self.byteCount))
+        #expect(try NTFSFilesystem.pageFileRanges(MemoryDisk(hibernated)) == [])
+        var dirty = bytes
+        dirty[try Self.attribute(0x70, record: 3, bytes) + 24 + 10] = 1
+        #expect(try NTFSFilesystem.pageFileRanges(MemoryDisk(dirty)) == [])
+    }
+
+    @Test func bitLockerIsWhole() throws {
+        func header(_ jump: [UInt8], _ name: String, metadataAt place: Int?) -> [UInt8] {
+            var bytes = [UInt8](repeating: 0, count: 1 << 20)
+            bytes.replaceSubrange(0..<3, with: jump)
+            bytes.replaceSubrange(3..<11, with: Array(name.utf8))
+            if let place {
+                bytes.setLittleEndian(UInt64(65536), at: place)
+                bytes.replaceSubrange(65536..<65544, with: Array("-FVE-FS-".utf8))
+            }
+            return bytes
+        }
+        let bench = try Workbench()
+        for bytes in [
+            header([0xEB, 0x52, 0x90], "-FVE-FS-", metadataAt: nil),
+            header([0xEB, 0x58, 0x90], "-FVE-FS-", metadataAt: 176),
+            header([0xEB, 0x58, 0x90], "MSWIN4.1", metadataAt: 440),
+        ] {
+            try bench.write(bytes, to: bench.path("image"))
+            let (info, map) = try bench.survey("image")
+            #expect(info.kind == .other && info.kindName == "BitLocker" && info.mapSource == .whole)
+            #expect(info.wholeReason == "it is encrypted by BitLocker, and so copied whole")
+            #expect(info.remarks == ["is encrypted, and so copied whole"])
+            #expect(map == .whole(byteCount: 1 << 20))
+        }
+        let (info, _) = try survey(header([0xEB, 0x58, 0x90], "-FVE-FS-", metadataAt: nil))
+        #expect(info.kind == .unknown)
+    }
+
+    /// BitLocker on a removable disk looks like a FAT.
+    @Test(.enabled(if: Tool.have("mkfs.fat"), "needs dosfstools")) func bitLockerToGoIsNoFAT() throws {
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 40 << 20)
+        try Tool.run(["mkfs.fat", "-F", "32", "-s", "1", image.string])
+        let file = try FileDescriptor.open(image, .readWrite)
+        defer { try? file.close() }
+        _ = try file.writeAll(toAbsoluteOffset: 3, Array("MSWIN4.1".utf8))
+        #expect(try bench.survey("image").0.kind == .fat32)
+        _ = try file.writeAll(toAbsoluteOffset: 20 << 20, Array("-FVE-FS-".utf8))
+        var place: [UInt8] = []
+        place.appendLittleEndian(UInt64(20 << 20))
+        _ = try file.writeAll(toAbsoluteOffset: 440, place)
+        let (info, map) = try bench.survey("image")
+        #expect(info.kindName == "BitLocker" && map == .whole(byteCount: 40 << 20))
+    }
+}
