@@ -145,6 +145,38 @@ import Testing
         }
     }
 
+    /// A bitmap in two parts, the second in front of the first (no tool makes one).
+    @Test(.enabled(if: Tool.have("ntfscat", "ntfsresize"), "needs ntfs-3g")) func fragmentedBitmap() throws {
+        let bench = try Workbench()
+        let image = try NTFSRecipe(byteCount: UInt64(Self.byteCount), clusterSize: 512).make(bench)
+        var bytes = try BlockDevice(opening: image).readBytes(at: 0, count: Self.byteCount)
+        let (_, before) = try survey(bytes)
+        let old = try Self.firstByte(ofFile: 6, bytes)
+        var bitmap = Array(bytes[old..<old + 4096])
+        for cluster in old / 512..<old / 512 + 8 { bitmap[cluster / 8] &= ~(1 << UInt8(cluster % 8)) }
+        // 3 clusters at 30,000, 5 at 29,950.
+        for cluster in Array(30_000..<30_003) + Array(29_950..<29_955) {
+            #expect(bitmap[cluster / 8] >> UInt8(cluster % 8) & 1 == 0)
+            bitmap[cluster / 8] |= 1 << UInt8(cluster % 8)
+        }
+        bytes.replaceSubrange(old..<old + 4096, with: repeatElement(0xDB, count: 4096))
+        bytes.replaceSubrange(30_000 * 512..<30_003 * 512, with: bitmap[..<1536])
+        bytes.replaceSubrange(29_950 * 512..<29_955 * 512, with: bitmap[1536...])
+        let pairs = try Self.attribute(0x80, record: 6, bytes) + 64
+        bytes.replaceSubrange(pairs..<pairs + 8, with: [0x21, 3, 0x30, 0x75, 0x11, 5, UInt8(bitPattern: -50), 0])
+        let (info, map) = try survey(bytes)
+        #expect(info.wholeReason == nil)
+        var expected = before.complement
+        expected.insert(UInt64(old)..<UInt64(old) + 4096)
+        #expect(map.covers(30_000 * 512..<30_003 * 512) && map.covers(29_950 * 512..<29_955 * 512))
+        #expect(map.complement.isSubset(of: expected) && map.usedByteCount == before.usedByteCount)
+        try bench.write(bytes, to: image)
+        let boot = try Self.boot(bytes)
+        let theirs = try ExtractedBitmap(image, boot, volumeByteCount: UInt64(Self.byteCount)).used
+        #expect(theirs.isSubset(of: map) && map.usedByteCount - theirs.usedByteCount == 512)
+        try Tool.run(["ntfsresize", "--info", "--force", image.string])
+    }
+
     @Test func aLogThatIsNotCleanIsNoGround() throws {
         let bench = try Workbench()
         let bytes = try Self.sound(bench)
