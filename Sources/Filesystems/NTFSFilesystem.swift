@@ -28,6 +28,11 @@ enum NTFSFilesystem {
             let map = try mapper.map()
             info.mapSource = .allocationStructures
             info.leastByteCount = mapper.leastByteCount(map)
+            if try hasShadowCopies(volume) {
+                info.remarks.append(
+                    "has shadow copies (restore points, previous versions): what they show of files deleted since is "
+                        + "kept only where all sectors are")
+            }
             return (info, map)
         } catch {
             return (info.takenWhole(because: try error.reasonForWhole()), whole)
@@ -66,6 +71,20 @@ enum NTFSFilesystem {
         result.filesystem.remarks.append(
             "has page files whose contents (\(ByteText.rounded(byteCount))) are left out, as was asked for")
         return result
+    }
+
+    /// Whether a shadow copy is in force. One leaves a block where it is until that is written over, and so relies on
+    /// clusters that the filesystem has long called free (libvshadow's "Volume Shadow Snapshot (VSS) format", volume
+    /// header: VSS identifier, catalog offset).
+    private static func hasShadowCopies(_ volume: any BlockReader) throws(FilesystemError) -> Bool {
+        let offset: UInt64 = 0x1E00
+        guard volume.byteCount >= offset + 512 else { return false }
+        let header = try FilesystemError.reading { () throws(BlockIOError) in
+            try volume.readBytes(at: offset, count: 512)
+        }
+        let identifier = try? GUID(mixedEndianBytes: Array(header[..<16]))
+        let catalogOffset = try? header.littleEndian(UInt64.self, at: 48)
+        return identifier?.description == "3808876b-c176-4e48-b7ae-04046e6cc752" && catalogOffset != 0
     }
 
     private static func bootSector(_ volume: any BlockReader) throws(BlockIOError) -> NTFSBootSector? {

@@ -212,6 +212,19 @@ import Testing
         for pages in others { #expect(try reason(pages)?.hasPrefix("its log has no ") == true) }
     }
 
+    @Test func shadowCopiesAreMentioned() throws {
+        let bench = try Workbench()
+        var bytes = try Self.sound(bench)
+        bytes.replaceSubrange(
+            0x1E00..<0x1E10,
+            with: [0x6B, 0x87, 0x08, 0x38, 0x76, 0xC1, 0x48, 0x4E, 0xB7, 0xAE, 0x04, 0x04, 0x6E, 0x6C, 0xC7, 0x52])
+        // Without a catalog there are none.
+        #expect(try survey(bytes).0.remarks == [])
+        bytes.setLittleEndian(UInt64(0x40000), at: 0x1E30)
+        let (info, _) = try survey(bytes)
+        #expect(info.remarks.first?.hasPrefix("has shadow copies") == true && info.wholeReason == nil)
+    }
+
     @Test func hibernationMakesItWhole() throws {
         let bench = try Workbench()
         func reason(_ head: String, name: String = "hiberfil.sys", byteCount: Int = 40_000) throws -> String? {
