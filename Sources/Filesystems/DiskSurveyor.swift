@@ -21,14 +21,15 @@ public enum DiskSurveyor {
         var warnings = tableWarnings(table)
         var volumes: [VolumeSurvey] = []
         for (range, partition) in places(table, diskByteCount: disk.byteCount) {
+            let isMounted = mountedReadWrite.contains { $0.overlaps(range) }
             var (info, map) = contents(
-                of: range, disk, table, opinion, partition, skipPageFiles: skipPageFiles && !allUsed, &warnings)
+                of: range, disk, table, opinion, partition,
+                skipPageFiles: skipPageFiles && !isMounted && !allUsed, &warnings)
             let name = partition.map { "partition \($0.number)" } ?? "the disk"
             if let reason = info.wholeReason, info.kind != .other, info.kind != .unknown {
                 warnings.append("\(name): all of this \(info.kindName) counts as used: \(reason)")
             }
             warnings += innerWarnings(info).map { "\(name): \($0)" }
-            let isMounted = mountedReadWrite.contains { $0.overlaps(range) }
             if isMounted || allUsed, info.mapSource != .whole {
                 info = info.takenWhole(
                     because: isMounted ? "it is mounted read-write" : FilesystemInfo.allSectorsReason)

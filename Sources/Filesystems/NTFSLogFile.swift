@@ -19,12 +19,8 @@ enum NTFSLogFile {
 
     /// Why the log cannot be taken for clean, as a sentence part; `nil` where it is.
     static func problem(_ log: NTFSStream) throws(FilesystemError) -> String? {
+        if try isEmptied(log) { return nil }
         let head = try log.read(at: 0, count: Int(min(log.byteCount, UInt64(2 * largestPage))))
-        // ntfs-3g, ntfsresize and Linux leave a log of this kind when they are done with the volume.
-        if !head.isEmpty, head.allSatisfy({ $0 == 0xFF }) {
-            let more = try log.read(at: 0, count: Int(min(log.byteCount, emptyByteCount)))
-            return more.allSatisfy({ $0 == 0xFF }) ? nil : "its log has no valid restart page"
-        }
         let pages: [RestartPage]
         do throws(ParsingError) {
             // system_page_size says where the second one is.
@@ -53,6 +49,14 @@ enum NTFSLogFile {
             if !page.isClean { return "its log holds changes not yet in place" }
         }
         return nil
+    }
+
+    /// Whether it holds nothing: Linux (ntfs-3g, ntfs3) and ntfsresize leave it so, and so it comes from mkntfs.
+    static func isEmptied(_ log: NTFSStream) throws(FilesystemError) -> Bool {
+        for byteCount in [4096, min(log.byteCount, emptyByteCount)] {
+            guard try log.read(at: 0, count: Int(byteCount)).allSatisfy({ $0 == 0xFF }) else { return false }
+        }
+        return true
     }
 
     private static func restartPage(_ raw: [UInt8]) throws(ParsingError) -> RestartPage {

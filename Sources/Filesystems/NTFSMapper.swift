@@ -18,7 +18,7 @@ struct NTFSMapper {
     /// "3.1".
     let version: String
     private let volume: any BlockReader
-    private let boot: NTFSBootSector
+    let boot: NTFSBootSector
     private let flags: UInt16
 
     init(_ volume: any BlockReader, _ boot: NTFSBootSector) throws(FilesystemError) {
@@ -99,6 +99,8 @@ struct NTFSMapper {
         guard try systemRanges().allSatisfy({ map.covers($0) }) else {
             throw .damaged("its allocation bitmap calls free what it uses itself")
         }
+        // Nothing in such a log says whether its writer came to an end.
+        if try NTFSLogFile.isEmptied(try contents(of: .logFile)) { try checkFiles(map) }
         return map
     }
 

@@ -21,6 +21,14 @@ struct NTFSRunList {
     /// In clusters: how much of the attribute is known.
     private(set) var end: UInt64 = 0
 
+    init() {}
+
+    /// One part of an attribute by itself.
+    init(only part: NTFSAttribute.Clusters, clusterCount: UInt64) throws(ParsingError) {
+        end = part.range.lowerBound
+        try append(part, clusterCount: clusterCount)
+    }
+
     /// Adds the next part of an attribute.
     /// - Throws: `ParsingError` where it does not follow what is known, or leads outside of the volume.
     mutating func append(_ part: NTFSAttribute.Clusters, clusterCount: UInt64) throws(ParsingError) {

@@ -90,6 +90,33 @@ struct NTFSFilesystemTests {
         #expect(info.sectorSize == recipe.sectorSize && info.features == ["version 3.1"], comment)
     }
 
+    /// ntfs-3g marks nothing while it has a volume mounted. After a crash it shows as much of a copy by the map as of one
+    /// of all bytes.
+    @Test(arguments: [true, false]) func aCrashLosesNoMore(isQuiet: Bool) throws {
+        var random = Sample.generator(9100)
+        let bench = try Workbench()
+        let image = try NTFSRecipe(byteCount: 40 << 20, clusterSize: 1024).make(bench)
+        let disk = try LoopedNTFS(bench, image)
+        try bench.randomTree("tree", files: 80, maximumByteCount: 60_000, using: &random)
+        try disk.mounted(
+            "rw",
+            """
+            cp -r ../tree . && sync tree/*.data && sync -f .
+            \(isQuiet ? "" : "head -c 3000000 /dev/urandom | split -b 3000 -a 4 - late")
+            cp --sparse=always ../image ../crashed && cp --sparse=always ../image ../spoiled
+            """)
+        let (info, map) = try bench.survey("crashed")
+        let comment: Comment = "seed \(Sample.seed): \(info)"
+        print("NTFS copied while it was mounted\(isQuiet ? "" : " and written to"): \(info.wholeReason ?? "mapped")")
+        try spoilUnused(bench.path("spoiled"), map)
+        var listings: [String] = []
+        for name in ["crashed", "spoiled"] {
+            listings.append(try LoopedNTFS(bench, bench.path(name)).mounted("rw", LoopedNTFS.listing))
+        }
+        #expect(listings[0] == listings[1], comment)
+        if isQuiet { #expect(listings[0].split(separator: "\n").count >= 80, comment) }
+    }
+
     /// A master file table in hundreds of fragments, so that it needs an attribute list.
     @Test(arguments: [512]) func fragmentedMasterFileTable(clusterSize: Int) throws {
         let bench = try Workbench()

@@ -212,6 +212,27 @@ import Testing
         for pages in others { #expect(try reason(pages)?.hasPrefix("its log has no ") == true) }
     }
 
+    /// A log that Linux emptied does not say whether the volume was dismounted: the files themselves are looked at.
+    @Test func aBitmapOlderThanTheFilesIsNotBelieved() throws {
+        let bench = try Workbench()
+        let content = [UInt8](repeating: 0x33, count: 50_000)
+        var bytes = try Self.sound(bench, files: [("file", content)])
+        #expect(try survey(bytes).0.wholeReason == nil)
+        let first = try #require(stride(from: 0, to: bytes.count, by: 4096).first { bytes[$0] == 0x33 })
+        let bitmap = try Self.firstByte(ofFile: 6, bytes)
+        bytes[bitmap + first / 4096 / 8] &= ~(1 << UInt8(first / 4096 % 8))
+        let reason = try #require(try survey(bytes).0.wholeReason)
+        #expect(reason.hasPrefix("its allocation bitmap calls free what file record "))
+        // Nor are files that cannot be read.
+        var torn = try Self.sound(bench, files: [("file", content)])
+        let place = try #require(
+            stride(from: try Self.record(24, torn), to: torn.count, by: 1024).first { start in
+                torn[start..<start + 4].elementsEqual("FILE".utf8) && torn[start + 22] & 1 == 1
+            })
+        torn[place + 1022] ^= 1
+        #expect(try survey(torn).0.wholeReason == "a FILE record that was written in part is not valid")
+    }
+
     @Test func shadowCopiesAreMentioned() throws {
         let bench = try Workbench()
         var bytes = try Self.sound(bench)

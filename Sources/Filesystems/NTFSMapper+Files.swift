@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import ByteParsing
+import DiskModel
+
+extension NTFSMapper {
+    /// How much of the master file table is read at once; a multiple of every record size.
+    private static let batch: UInt64 = 1 << 20
+
+    /// Looks whether all clusters of all files are in `map`.
+    ///
+    /// ntfs-3g does not mark a volume as dirty while it is mounted, and keeps no log: after a crash, nothing but the
+    /// files themselves says that the bitmap on the disk is older than they are.
+    /// - Throws: `FilesystemError.damaged` where they are not, or a file's record is not sound.
+    func checkFiles(_ map: AllocationMap) throws(FilesystemError) {
+        let recordSize = Int(boot.recordSize)
+        let end = table.contents.initializedByteCount.roundedDown(toMultipleOf: boot.recordSize)
+        // The first four, of which there is a copy, have been read.
+        var position = 4 * boot.recordSize
+        while position < end {
+            let bytes = try table.contents.read(at: position, count: Int(min(Self.batch, end - position)))
+            for offset in stride(from: 0, to: bytes.count, by: recordSize) {
+                // The magic "FILE", and MFT_RECORD_IN_USE of flags.
+                guard bytes[offset..<offset + 4].elementsEqual([0x46, 0x49, 0x4C, 0x45]), bytes[offset + 22] & 1 == 1
+                else { continue }
+                let number = (position + UInt64(offset)) / boot.recordSize
+                try check(Array(bytes[offset..<offset + recordSize]), number, map)
+            }
+            position += UInt64(bytes.count)
+        }
+    }
+
+    private func check(_ raw: [UInt8], _ number: UInt64, _ map: AllocationMap) throws(FilesystemError) {
+        let runs = try FilesystemError.parsing { () throws(ParsingError) in
+            var runs: [NTFSRunList.Run] = []
+            for attribute in try NTFSRecord(raw, number: number).attributes {
+                guard case .clusters(let part) = attribute.content else { continue }
+                runs += try NTFSRunList(only: part, clusterCount: boot.clusterCount).runs
+            }
+            return runs
+        }
+        for run in runs {
+            guard let place = run.place else { continue }
+            guard map.covers(place * boot.clusterSize..<(place + run.count) * boot.clusterSize) else {
+                throw .damaged("its allocation bitmap calls free what file record \(number) uses")
+            }
+        }
+    }
+}
