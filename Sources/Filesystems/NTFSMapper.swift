@@ -155,12 +155,15 @@ struct NTFSMapper {
     /// is a margin of 1/32 of them and 16 MiB: moved files have more fragments, and so need more records.
     func leastByteCount(_ map: AllocationMap) -> UInt64? {
         // "Highly fragmented $Bitmap isn't supported yet", nor a $MFTMirr in two parts, nor bad sectors.
-        guard let bitmap = try? table.record(.bitmap), bitmap.attributes.allSatisfy({ $0.type != 0x20 }),
+        guard table.mirroredRecords.isEmpty, let bitmap = try? table.record(.bitmap),
+            bitmap.attributes.allSatisfy({ $0.type != 0x20 }),
             let mirror = try? contents(of: .mirror), mirror.ranges.count == 1,
             let badRecord = try? table.record(.badClusters),
-            let bad = try? table.stream(of: badRecord, .data, name: "$Bad"), bad.ranges.isEmpty
+            case .clusters(let part)? = try? badRecord.attribute(.data, name: "$Bad")?.content,
+            let bad = try? NTFSRunList(only: part, clusterCount: boot.clusterCount),
+            bad.runs.allSatisfy({ $0.place == nil })
         else { return nil }
-        let used = map.usedByteCount
+        let used = map.ranges(in: 0..<boot.clusterEnd).reduce(0) { $0 + $1.byteCount }
         let wanted = used + used / 32 + (16 << 20) + 2 * boot.clusterSize
         guard let least = wanted.roundedUp(toMultipleOf: boot.clusterSize), least < boot.byteCount else { return nil }
         return least + boot.clusterSize

@@ -36,8 +36,9 @@ struct NTFSStream {
         resident = nil
         self.runList = runList
         clusterSize = boot.clusterSize
-        // allocated_size counts all clusters, the holes too.
-        guard isPartial || runList.end.multipliedReportingOverflow(by: clusterSize) == (part.allocatedByteCount, false),
+        // What is multiplied by a cluster's size (2 MiB at most) later on. Then: allocated_size counts the holes too.
+        guard runList.end < Self.clusterLimit,
+            isPartial || runList.end.multipliedReportingOverflow(by: clusterSize) == (part.allocatedByteCount, false),
             part.initializedByteCount <= part.byteCount, part.byteCount <= part.allocatedByteCount
         else { throw .damaged("an attribute's size contradicts its clusters") }
     }
@@ -82,6 +83,7 @@ struct NTFSStream {
         return bytes
     }
 
+    private static let clusterLimit: UInt64 = 1 << 42
     /// ATTR_IS_SPARSE.
     private static let sparse: UInt16 = 0x8000
 }

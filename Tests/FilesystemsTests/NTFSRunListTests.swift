@@ -57,4 +57,24 @@ struct NTFSRunListTests {
         #expect(throws: ParsingError.self) { try runs([0x11, 0x02, 0x05, 0], 3..<5, into: first) }
         #expect(throws: ParsingError.self) { try runs([0x11, 0x02, 0x05, 0], 1..<3, into: first) }
     }
+
+    /// A hole of 2^50 clusters is no attribute of a system file, nor a number to multiply.
+    @Test func attributesOfAbsurdLengthAreRefused() throws {
+        var sector = [UInt8](repeating: 0, count: 512)
+        sector.replaceSubrange(3..<11, with: Array("NTFS    ".utf8))
+        sector.setLittleEndian(UInt16(4096), at: 11)
+        sector[13] = 1
+        let boot = try #require(try NTFSBootSector(sector))
+        let part = NTFSAttribute.Clusters(
+            range: 0..<1 << 50, mappingPairs: [0x07, 0, 0, 0, 0, 0, 0, 4, 0], allocatedByteCount: 4096, byteCount: 100,
+            initializedByteCount: 100)
+        let list = try NTFSRunList(only: part, clusterCount: 1000)
+        #expect(list.end == 1 << 50)
+        for isPartial in [false, true] {
+            #expect(throws: FilesystemError.self) {
+                _ = try NTFSStream(
+                    MemoryDisk(sector), boot, first: part, flags: 0, runList: list, isPartial: isPartial)
+            }
+        }
+    }
 }
