@@ -150,9 +150,6 @@ struct NTFSMapper {
     }
 
     /// What ntfsresize surely shrinks it to, in bytes, with the copy of the boot sector; `nil` where it may refuse.
-    ///
-    /// It moves all files, and asks for as many clusters as are in use, and two (print_advise of ntfsresize.c). The rest
-    /// is a margin of 1/32 of them and 16 MiB: moved files have more fragments, and so need more records.
     func leastByteCount(_ map: AllocationMap) -> UInt64? {
         // "Highly fragmented $Bitmap isn't supported yet", nor a $MFTMirr in two parts, nor bad sectors.
         guard table.mirroredRecords.isEmpty, let bitmap = try? table.record(.bitmap),
@@ -164,8 +161,7 @@ struct NTFSMapper {
             bad.runs.allSatisfy({ $0.place == nil })
         else { return nil }
         let used = map.ranges(in: 0..<boot.clusterEnd).reduce(0) { $0 + $1.byteCount }
-        let wanted = used + used / 32 + (16 << 20) + 2 * boot.clusterSize
-        guard let least = wanted.roundedUp(toMultipleOf: boot.clusterSize), least < boot.byteCount else { return nil }
-        return least + boot.clusterSize
+        let least = LeastSize.ntfs(usedByteCount: used, clusterSize: Int(boot.clusterSize))
+        return least < boot.byteCount ? least : nil
     }
 }
