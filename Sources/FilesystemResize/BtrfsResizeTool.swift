@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import LinuxSystem
+import SystemPackage
 
 /// Btrfs on one device, by `btrfs filesystem resize`: the kernel does it, in the mounted filesystem, and moves chunks out of
 /// the way transaction by transaction.
@@ -47,13 +48,27 @@ struct BtrfsResizeTool: ResizeTool {
         guard let device else {
             throw ResizeError(.unsupported(reason: "a Btrfs on several devices is not resized"))
         }
+        let uuid = try job.superblock { volume throws(BlockIOError) in try identity(on: volume) }
+        // The kernel tells Btrfs filesystems apart by their UUIDs alone: a mount of this copy would show the other one, and
+        // the resize would change that.
+        guard pool(uuid).isEmpty else {
+            throw ResizeError(.unsupported(reason: "another copy of this Btrfs is mounted"))
+        }
         // The kernel remembers what devices hold which Btrfs: this node is gone in a moment.
         defer { _ = try? job.run(["btrfs", "device", "scan", "--forget", job.node]) }
         // skip_balance: one that was interrupted on the captured machine is not to go on here.
         try job.mounted(type: "btrfs", data: "skip_balance") { mountPoint throws(ResizeError) in
+            guard pool(uuid) == [job.nodeName] else {
+                throw ResizeError(
+                    .unsupported(
+                        reason: "another device with this Btrfs is attached (\(pool(uuid).joined(separator: ", ")))"))
+            }
             try body(mountPoint, "\(device)")
         }
     }
+
+    /// The kernel's names of the devices of a mounted Btrfs (`/sys/fs/btrfs/UUID/devices`).
+    private func pool(_ uuid: String) -> [String] { Files.names(in: FilePath("/sys/fs/btrfs/\(uuid)/devices")) }
 
     /// Btrfs wiki, "On-disk Format", superblock at 64 KiB: magic at 0x40, num_devices at 0x88, dev_item at 0xC9 with devid
     /// at its 0 and total_bytes at its 8.
@@ -64,6 +79,13 @@ struct BtrfsResizeTool: ResizeTool {
     private func deviceNumber(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         guard let fields = try superblock(on: volume), fields.little(0x88, byteCount: 8) == 1 else { return nil }
         return fields.little(0xC9, byteCount: 8)
+    }
+
+    /// fsid at 0x20, as the kernel spells it.
+    private func identity(on volume: any BlockReader) throws(BlockIOError) -> String {
+        let bytes = try volume.readBytes(at: (64 << 10) + 0x20, count: 16)
+        let digits = bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
+        return [0..<4, 4..<6, 6..<8, 8..<10, 10..<16].map { digits[$0].joined() }.joined(separator: "-")
     }
 
     private func superblock(on volume: any BlockReader) throws(BlockIOError) -> SuperblockFields? {

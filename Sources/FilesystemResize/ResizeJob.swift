@@ -16,6 +16,9 @@ struct ResizeJob {
     /// Is told what runs and what it said.
     let log: (String) -> Void
 
+    /// The kernel's name of the node.
+    var nodeName: String { FilePath(node).lastComponent?.string ?? node }
+
     /// Runs a program to its end, whatever that is.
     func run(_ arguments: [String]) throws(ResizeError) -> ChildProcess.Output {
         log(arguments.joined(separator: " "))

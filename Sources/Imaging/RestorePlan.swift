@@ -143,7 +143,7 @@ public enum RestorePlanner {
                     ability.reason = obstacle
                 } else if isRemade {
                     ability.canShrink = true
-                    ability.leastByteCount = min(length, 1 << 20)
+                    ability.leastByteCount = min(length, LeastSize.swap)
                 } else if let least = filesystem.leastByteCount, least < length {
                     ability.canShrink = true
                     ability.leastByteCount = least

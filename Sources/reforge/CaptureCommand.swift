@@ -38,6 +38,9 @@ struct CaptureCommand: ParsableCommand {
             "The compression level: zstd 1 to 19, and up to 22 for those with time (default 3); xz 0 to 9 (default 6).")
     var level: Int?
     @Flag(help: "Copy every sector, exactly.") var allSectors = false
+    @Flag(
+        help: "Leave out what Windows' pagefile.sys, swapfile.sys and hiberfil.sys hold (all but their first 64 KiB).")
+    var skipPageFiles = false
     @Option(
         help:
             "The length of a chunk of an image: a power of two from 64K to 64M (default 8M). A repository has its own."
@@ -79,6 +82,9 @@ struct CaptureCommand: ParsableCommand {
             guard let count = Int(exactly: chunkSize.byteCount), Manifest.isValidChunkByteCount(count) else {
                 throw ValidationError("--chunk-size takes a power of two from 64K to 64M")
             }
+        }
+        if allSectors, skipPageFiles {
+            throw ValidationError("--all-sectors and --skip-page-files exclude each other")
         }
         if encrypt, codec == .xz { throw ValidationError("--encrypt and --codec xz exclude each other") }
         guard tag.allSatisfy({ !$0.isEmpty && !$0.contains(",") && $0.allSatisfy { !$0.isNewline } }) else {
@@ -124,7 +130,7 @@ struct CaptureCommand: ParsableCommand {
             let source = try CaptureSource(disk, usesSnapshots: snapshot, rescues: rescue, allowMounted: allowMounted)
             defer { source.end() }
             try refuseDanger(disk, destination)
-            let survey = try source.survey(allUsed: allSectors)
+            let survey = try source.survey(allUsed: allSectors, skipPageFiles: skipPageFiles)
             let keys = KeyRing(keyOptions)
             var chunkByteCount = chunkSize.map { Int($0.byteCount) } ?? codec.defaultChunkByteCount
             var repository: (Repository, RepositoryLock)?

@@ -67,11 +67,11 @@ final class CaptureSource {
     }
 
     /// Reads the table, the volumes, and how the disk boots.
-    func survey(allUsed: Bool) throws -> DiskSurvey {
+    func survey(allUsed: Bool, skipPageFiles: Bool) throws -> DiskSurvey {
         let survey = try DiskSurveyor.survey(
             reader, identity: disk.identity, geometry: disk.device.geometry,
             mountedReadWrite: mountedReadWrite.isEmpty && snapshots != nil ? [] : disk.mountedReadWriteRanges,
-            allUsed: allUsed, descriptor: disk.device.fileDescriptor.rawValue)
+            allUsed: allUsed, skipPageFiles: skipPageFiles, descriptor: disk.device.fileDescriptor.rawValue)
         guard let rescue = reader as? RescueReader else { return survey }
         return survey.takingWhole(unreadable: rescue.unreadable)
     }

@@ -1,0 +1,177 @@
+"""Disks of another size: filesystems grow and shrink by their own tools inside the medium, where there is device-mapper.
+
+The source has an MBR with logical partitions, and a filesystem of each kind that can be made without mounting it. What
+arrives is judged by the filesystems' own checks and by the hashes of the files, read without a kernel driver.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+from lab import MIB, Context, expect, note, run, time_limit
+from machine import Disk
+from test_restore import RESTORE_FAILED, RESTORE_TIMEOUT, TARGET_SERIAL, medium
+
+# Number: start and length in MiB, type.
+SOURCE = {1: (1, 500, "83"), 5: (503, 400, "7"), 6: (905, 700, "83"), 7: (1607, 64, "82")}
+SOURCE_MIB = 1700
+
+
+def partition_file(ctx: Context, disk: Path, number: int) -> Path:
+    """One partition of a disk as a file of its own."""
+    table = json.loads(run("sfdisk", "-J", disk))["partitiontable"]
+    entry = next(entry for entry in table["partitions"] if entry["node"].endswith(f"raw{number}"))
+    part = ctx.folder / f"{disk.stem}-{number}"
+    with open(disk, "rb") as source, open(part, "wb") as target:
+        source.seek(entry["start"] * 512)
+        for _ in range(entry["size"] // 2048):
+            piece = source.read(MIB)
+            if piece.count(0) == len(piece):
+                target.seek(MIB, 1)
+            else:
+                target.write(piece)
+        target.truncate(entry["size"] * 512)
+    return part
+
+
+def source_disk(ctx: Context) -> tuple[Path, dict[str, str]]:
+    """The disk, and the hashes of the files that are on each of its filesystems."""
+
+    def make() -> tuple[Path, dict[str, str]]:
+        folder = ctx.workdir / "sizes"
+        tree = folder / "tree"
+        tree.mkdir(parents=True)
+        hashes = {}
+        for number in range(24):
+            content = ctx.random.randbytes((number % 8 + 1) * MIB // 2 + number * 777)
+            (tree / f"file{number}").write_bytes(content)
+            hashes[f"file{number}"] = hashlib.sha256(content).hexdigest()
+        disk = folder / "sizes.raw"
+        with open(disk, "wb") as handle:
+            handle.truncate(SOURCE_MIB * MIB)
+        lines = ["label: dos", "label-id: 0x5eed0004"]
+        for number, (start, length, kind) in SOURCE.items():
+            if number == 5:
+                lines.append(f"start={502 * 2048}, size={(SOURCE_MIB - 503) * 2048}, type=f")
+            lines.append(f"start={start * 2048}, size={length * 2048}, type={kind}")
+        done = subprocess.run(
+            ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", disk], input="\n".join(lines) + "\n", text=True,
+            capture_output=True, check=False,
+        )  # fmt: skip
+        expect(done.returncode == 0, f"sfdisk: {done.stderr}")
+        for number, (start, length, _) in SOURCE.items():
+            part = folder / "part"
+            with open(part, "wb") as handle:
+                handle.truncate(length * MIB)
+            if number == 1:
+                run("mke2fs", "-q", "-t", "ext4", "-L", "small", "-d", tree, part)
+            elif number == 5:
+                run("mkntfs", "-q", "-F", "-Q", "-L", "windows", "-p", str(start * 2048), "-H", "255", "-S", "63", part)
+                for name in hashes:
+                    run("ntfscp", "-q", part, tree / name, name)
+            elif number == 6:
+                run("mkfs.btrfs", "-q", "-L", "tree", "--rootdir", tree, part)
+            else:
+                run("mkswap", "-q", "-L", "swap", part)
+            run("dd", f"if={part}", f"of={disk}", "bs=1M", f"seek={start}", "conv=notrunc,sparse", "status=none")
+            part.unlink()
+        return disk, hashes
+
+    return ctx.shared.once("disk of sizes", make)
+
+
+def image_of_sizes(ctx: Context) -> Path:
+    """Its image."""
+
+    def make() -> Path:
+        image = ctx.workdir / "sizes.img.zst"
+        report = json.loads(ctx.reforge("capture", source_disk(ctx)[0], image, "--json"))
+        whole = [part for part in report["partitions"] if part["mapSource"] == "whole"]
+        expect(not whole, f"these were taken whole: {whole}")
+        return image
+
+    return ctx.shared.once("image of sizes", make)
+
+
+def hash_of(command: list[str | Path]) -> str:
+    """The hash of what a command prints."""
+    done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
+    expect(done.returncode == 0, f"{command}: {done.stderr!r}")
+    return hashlib.sha256(done.stdout).hexdigest()
+
+
+def expect_contents(ctx: Context, disk: Path, hashes: dict[str, str]) -> None:
+    """Every filesystem is sound by its own check, and every file is what it was."""
+    ext, ntfs, tree = (partition_file(ctx, disk, number) for number in (1, 5, 6))
+    run("e2fsck", "-f", "-n", ext)
+    # A resized NTFS is marked for a check by Windows: that mark alone is no damage (--force).
+    run("ntfsresize", "--info", "--force", "--no-progress-bar", ntfs)
+    run("btrfs", "check", "--readonly", tree)
+    restored = ctx.folder / "btrfs-files"
+    restored.mkdir(exist_ok=True)
+    run("btrfs", "restore", tree, restored)
+    for name, wanted in hashes.items():
+        expect(hash_of(["debugfs", "-R", f"cat {name}", ext]) == wanted, f"ext4: {name} is another")
+        expect(hash_of(["ntfscat", "-f", ntfs, name]) == wanted, f"NTFS: {name} is another")
+        expect(hashlib.sha256((restored / name).read_bytes()).hexdigest() == wanted, f"Btrfs: {name} is another")
+
+
+def restore_to(ctx: Context, name: str, mebibytes: int, **settings: str) -> Path:
+    """An unattended restore of the image onto a disk of that size, by the medium."""
+    image = image_of_sizes(ctx)
+    target = ctx.blank_disk(f"{name}.raw", mebibytes * MIB)
+    images = ctx.images_disk(sizes=image)
+    wanted = {
+        "restore": "LABEL=IMAGES:/sizes.img.zst", "target": f"serial={TARGET_SERIAL}", "finish": "poweroff", **settings,
+    }  # fmt: skip
+    disks = [Disk(target, "nvme", TARGET_SERIAL), Disk(images, "virtio", "IMAGES")]
+    with medium(ctx, name, wanted, disks) as machine:
+        machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
+        said = machine.text()
+    expect("REFORGE-RESULT exit=0" in said, f"the restore ended otherwise\n{said[-2500:]}")
+    images.unlink()
+    return target
+
+
+def lengths(disk: Path) -> dict[int, int]:
+    """The lengths of the partitions in MiB, by number."""
+    table = json.loads(run("sfdisk", "-J", disk))["partitiontable"]
+    expect(table["id"] == "0x5eed0004", f"the disk signature is {table['id']}")
+    return {int(entry["node"].rsplit("raw", 1)[1]): entry["size"] // 2048 for entry in table["partitions"]}
+
+
+@time_limit(1500)
+def test_a_smaller_disk(ctx: Context) -> None:
+    """ext4, NTFS and Btrfs shrink, each on a composite of its place and a scratch."""
+    hashes = source_disk(ctx)[1]
+    target = restore_to(ctx, "smaller", 1150)
+    found = lengths(target)
+    note(f"partitions on 1150 MiB, in MiB: {found}")
+    expect(sum(found[number] < SOURCE[number][1] for number in (1, 5, 6)) >= 1, "no filesystem had to shrink")
+    expect_contents(ctx, target, hashes)
+
+
+@time_limit(1500)
+def test_wishes(ctx: Context) -> None:
+    """Each partition gets exactly what was asked for: one smaller, one larger, one all that is left."""
+    hashes = source_disk(ctx)[1]
+    target = restore_to(ctx, "wishes", 2600, partition="1=300MiB,5=350MiB,6=rest")
+    found = lengths(target)
+    note(f"partitions on 2600 MiB, in MiB: {found}")
+    expect(found[1] == 300 and found[5] == 350, f"other lengths than wished: {found}")
+    expect(found[6] > 1700, f"the rest is {found[6]} MiB")
+    expect_contents(ctx, target, hashes)
+
+
+@time_limit(1500)
+def test_a_larger_disk(ctx: Context) -> None:
+    """All of them grow, each by its share."""
+    hashes = source_disk(ctx)[1]
+    target = restore_to(ctx, "larger", 3000, layout="proportional")
+    found = lengths(target)
+    note(f"partitions on 3000 MiB, in MiB: {found}")
+    expect(all(found[number] > SOURCE[number][1] for number in (1, 5, 6)), f"one has not grown: {found}")
+    expect_contents(ctx, target, hashes)
