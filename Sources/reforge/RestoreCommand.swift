@@ -45,7 +45,7 @@ struct RestoreCommand: ParsableCommand {
     var layout = LayoutPolicy.grow
     @Option(
         help: ArgumentHelp(
-            "What one partition is to have, by its number in the image: a size, keep, rest (all that is left) or drop (left out). May be repeated.",
+            "What one partition is to have, by its number in the image: a size, keep, rest (what the others leave behind it) or drop (left out). May be repeated.",
             valueName: "N=SIZE"))
     var partition: [String] = []
     @Option(help: "A folder with room for what does not fit while filesystems are made smaller.") var scratch: String?
