@@ -39,7 +39,7 @@ struct FilesystemResizerTests {
             // Something at the far end, so that there is something to move.
             try bench.mounted(
                 full,
-                "cd \"$1\"; for i in $(seq 40); do head -c 1500000 /dev/urandom >\"far $i\"; done; rm -f far*[1-7]; sync"
+                "for i in $(seq 40); do head -c 1500000 /dev/urandom >\"far $i\"; done; rm -f far*[1-7]; sync"
             )
         }
         let before = try bench.contents(full)

@@ -15,7 +15,7 @@ struct LeastSizeTests {
         try bench.mounted(
             mebibytes,
             """
-            cd "$1"; mkdir many; i=0
+            mkdir many; i=0
             head -c \(byteCount) /dev/urandom >one
             while [ $i -lt \(fileCount) ]; do dd if=one of="many/$i" bs=1M status=none; i=$((i + 1)); done; sync
             find many -name '*[13579]' -delete; sync
@@ -32,7 +32,7 @@ struct LeastSizeTests {
         try FilesystemResizer.grow(recipe.info, on: bench.place(length))
         try Self.fragment(bench, length, fileCount: seed == 2 ? 100 : 300, byteCount: seed == 2 ? 700_000 : 150_000)
         let before = try bench.contents(length)
-        let used = try bench.mounted(length, "stat -f -c '%S %b %f' \"$1\"").split(whereSeparator: \.isWhitespace)
+        let used = try bench.mounted(length, "stat -f -c '%S %b %f' .").split(whereSeparator: \.isWhitespace)
             .compactMap { UInt64($0) }
         try #require(used.count == 3)
         let usedByteCount = used[0] * (used[1] - used[2])

@@ -103,7 +103,7 @@ struct ResizeBench {
         guard recipe.mountType != nil else { return }
         // Files of all sizes; some go again, so that free space is in pieces.
         let script = """
-            cd "$1"; mkdir -p a/b c; awk -v seed=\(seed) 'BEGIN {
+            mkdir -p a/b c; awk -v seed=\(seed) 'BEGIN {
                 srand(seed); for (i = 0; i < 120; i++) print int(exp(rand() * 12)), (i % 3 ? "a/b" : "c") "/file " i }' |
             while read -r size name; do head -c "$size" /dev/urandom >"$name"; done
             find . -name 'file *[37]' -delete; ln -s "a/b/file 1" link; sync
@@ -121,7 +121,7 @@ struct ResizeBench {
     func contents(_ mebibytes: UInt64) throws -> String {
         guard recipe.mountType != nil else { return "" }
         return try mounted(
-            mebibytes, "cd \"$1\"; find . -type f -exec sha256sum {} + | LC_ALL=C sort -k 2; readlink link")
+            mebibytes, "find . -type f -exec sha256sum {} + | LC_ALL=C sort -k 2; readlink link")
     }
 
     /// The format's own check, without writing, of what lies in so many MiB.
@@ -144,24 +144,16 @@ struct ResizeBench {
         try result.get()
     }
 
-    /// Runs a script with the mount point as its argument, in a mount namespace of its own, which takes the mount with it
-    /// whatever happens. The copies that it got of other tests' mounts go first: they would keep those in use.
+    /// Runs a script in the mounted filesystem.
     @discardableResult func mounted(_ mebibytes: UInt64, _ script: String) throws -> String {
         let mountPoint = folder.path.appending("mounted")
-        try Files.makeFolders(mountPoint)
         var text = ""
         try onLoop(mebibytes) { node in
             let options = recipe.kind == .xfs ? "nouuid" : "defaults"
-            let whole = """
-                awk '$5 ~ "/reforge-" {print $5}' /proc/self/mountinfo | xargs -r -n 1 umount -l
-                mount -t "$3" -o \(options) "$2" "$1"
-                (\(script)
-                )
-                umount "$1"
-                """
-            text = try Self.run([
-                "unshare", "-m", "sh", "-euc", whole, "sh", mountPoint.string, node, recipe.mountType ?? "",
-            ])
+            text = try Self.text(
+                of: try MountedScript.run(
+                    mount: "mount -t \"$1\" -o \(options) \"$node\" \"$place\"", node, on: mountPoint, script,
+                    arguments: [recipe.mountType ?? ""]), script)
             if recipe.kind == .btrfs { try Self.run(["btrfs", "device", "scan", "--forget", node]) }
         }
         return text
@@ -169,8 +161,12 @@ struct ResizeBench {
 
     @discardableResult static func run(_ arguments: [String]) throws -> String {
         let output = try ChildProcess.run(arguments, timeoutSeconds: 120)
+        return try text(of: output, "\(arguments.joined(separator: " "))")
+    }
+
+    private static func text(of output: ChildProcess.Output, _ what: String) throws -> String {
         guard output.succeeded else {
-            throw ToolFailure(description: "\(arguments.joined(separator: " ")): \(output.ending): \(output.lastWords)")
+            throw ToolFailure(description: "\(what): \(output.ending): \(output.lastWords)")
         }
         return output.text
     }

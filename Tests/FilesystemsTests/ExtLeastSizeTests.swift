@@ -58,11 +58,11 @@ struct ExtLeastSizeTests {
         try Self.mounted(
             image, on: place,
             """
-            cd "$1"; mkdir many
+            mkdir many
             i=0; while [ $i -lt 1200 ]; do head -c $((i % 90 * 1000)) /dev/urandom >"many/$i"; i=$((i + 1)); done; sync
             find many -name '*[13579]' -delete; sync
             i=0; while [ $i -lt 3 ]; do head -c 9000000 /dev/urandom >"large $i"; i=$((i + 1)); done; sync
-            find many -name '*[24]' -delete; find . -type f -exec sha256sum {} + | sort >"$2"
+            find many -name '*[24]' -delete; find . -type f -exec sha256sum {} + | sort >"$1"
             """, sums)
         let (info, map) = try bench.survey("image")
         let least = try #require(info.leastByteCount)
@@ -72,25 +72,19 @@ struct ExtLeastSizeTests {
         try Files.resize(file, "image", to: least)
         try file.close()
         try Tool.run(["e2fsck", "-fn", image.string])
-        try Self.mounted(image, on: place, "cd \"$1\"; sha256sum --quiet -c \"$2\"", sums)
+        try Self.mounted(image, on: place, "sha256sum --quiet -c \"$1\"", sums)
         print("\(options): \(map.usedByteCount) bytes used, least \(least)")
     }
 
-    /// Runs a script on the mounted image, whose mount point and `argument` it gets, in a mount namespace of its own, which
-    /// takes the mount with it whatever happens. The copies that it got of other tests' mounts go first: they would keep
-    /// those in use.
+    /// Runs a script in the mounted image, which gets `argument`.
     private static func mounted(_ image: FilePath, on place: FilePath, _ script: String, _ argument: String) throws {
         let byteCount = try BlockDevice(opening: image).byteCount
         let loop = try LoopDevice(over: image, range: 0..<byteCount)
-        let whole = """
-            awk '$5 ~ "/reforge-" {print $5}' /proc/self/mountinfo | xargs -r -n 1 umount -l
-            mount "$3" "$1"
-            (\(script)
-            )
-            umount "$1"
-            """
         let result = Result {
-            try Tool.run(["unshare", "-m", "sh", "-euc", whole, "sh", place.string, argument, loop.path.string])
+            try Tool.text(
+                of: try MountedScript.run(
+                    mount: "mount \"$node\" \"$place\"", loop.path.string, on: place, script, arguments: [argument]),
+                script)
         }
         _ = consume loop
         _ = try result.get()

@@ -158,21 +158,16 @@ struct MountedBtrfsTests {
 extension Workbench {
     static let mountsBtrfs =
         SystemFacts.isRoot && Files.exists("/dev/loop-control") && Files.exists("/sys/fs/btrfs")
-        && Tool.have("mkfs.btrfs", "btrfs", "unshare", "mount")
+        && Tool.have("mkfs.btrfs", "btrfs", "mount")
 
     /// A line for each file, in each subvolume.
     static let hashes = "find . -type f -print0 | sort -z | xargs -0 sha256sum"
 
-    /// Runs a script with an image mounted, in the folder where it is, and unmounts it; a mount of its own namespace, it
-    /// goes with the script.
+    /// Runs a script with an image mounted, in the folder where it is, and unmounts it.
     @discardableResult func inMounted(_ name: String, options: String = "rw", _ script: String) throws -> String {
-        let place = path("mounted")
-        try Files.makeFolders(place)
-        let command = """
-            set -e; mount -o loop,\(options) \(path(name).string) \(place.string); cd \(place.string)
-            \(script)
-            cd /; umount \(place.string)
-            """
-        return try Tool.run(["unshare", "-m", "sh", "-c", command])
+        try Tool.text(
+            of: try MountedScript.run(
+                mount: "mount -o loop,\(options) \"$node\" \"$place\"", path(name).string, on: path("mounted"), script),
+            script)
     }
 }

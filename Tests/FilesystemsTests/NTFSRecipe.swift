@@ -72,18 +72,12 @@ final class LoopedNTFS {
     deinit { _ = try? Tool.run(["losetup", "-d", loop]) }
 
     /// Mounts it for a shell script, which starts in its root folder and may fail (a full disk), and returns what that
-    /// prints. In a mount namespace of its own: others, made meanwhile, would hold on to the mount.
+    /// prints.
     @discardableResult func mounted(_ options: String = "rw", _ script: String) throws -> String {
-        let output = try Tool.run([
-            "unshare", "-m", "sh", "-c",
-            """
-            ntfs-3g "$1" "$2" -o "$3" || exit 1
-            cd "$2"
-            \(script)
-            cd /
-            umount "$2"
-            """, "sh", loop, place.string, options,
-        ])
+        let output = try Tool.text(
+            of: try MountedScript.run(
+                mount: "ntfs-3g \"$node\" \"$place\" -o \"$1\"", loop, on: place, script, arguments: [options],
+                mayFail: true), script)
         try Tool.run(["blockdev", "--flushbufs", loop])
         return output
     }

@@ -95,8 +95,13 @@ enum Tool {
         let output = try ChildProcess.run(
             arguments, input: Array(input.utf8), environment: ChildProcess.plainEnvironment + ["MTOOLS_SKIP_CHECK=1"],
             timeoutSeconds: 120)
+        return try text(of: output, "\(arguments.joined(separator: " "))")
+    }
+
+    /// What a program printed; an error where it failed.
+    static func text(of output: ChildProcess.Output, _ what: String) throws -> String {
         guard output.succeeded else {
-            throw ToolFailure(description: "\(arguments.joined(separator: " ")): \(output.ending): \(output.lastWords)")
+            throw ToolFailure(description: "\(what): \(output.ending): \(output.lastWords)")
         }
         return output.text
     }
