@@ -109,10 +109,11 @@ public final class RestoreExecutor {
         self.target = target
         self.targetPath = targetPath
         // A table's backup lies behind all partitions; a disk without one may have a superblock (md, ZFS) at its end.
+        let area = plan.only?.range ?? 0..<target.byteCount
         writer = TargetWriter(
-            target,
-            tailStart: plan.placements == nil
-                ? target.byteCount - min(target.byteCount, 1 << 20)
+            target, area: area,
+            tailStart: plan.placements == nil || plan.only != nil
+                ? area.upperBound - min(area.byteCount, 1 << 20)
                 : plan.placements?.map(\.to.upperBound).max() ?? target.byteCount,
             overhangs: plan.overhangs, scratch: scratch?.writer)
         self.scratch = scratch
@@ -140,7 +141,7 @@ public final class RestoreExecutor {
                 sequence: 0, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: 0)
             // What is compared with must be the medium: a page that somebody cached before may be older than it.
             try (target as? BlockDevice)?.dropCache()
-            if let found = RestoreJournal.read(target) {
+            if plan.only == nil, let found = RestoreJournal.read(target) {
                 // Also behind the journal of another restore: ours must be the newer of the two slots.
                 journal.sequence = found.sequence
                 if found.imageUUID == journal.imageUUID, found.planDigest == journal.planDigest {
@@ -154,26 +155,26 @@ public final class RestoreExecutor {
             state = .partial
             try invalidate()
             // Also before trimming: no older journal may speak of what was trimmed.
-            try journal.write(to: target)
+            try write(&journal)
             if options.discard, outcome.resumedFrom == nil {
                 try trim(&outcome)
-                try journal.write(to: target)
+                try write(&journal)
             }
             let chunks = try writeData(image, &journal, &outcome)
             try zeroEdges(image.header)
-            try zeroUncoveredEnd(image.header)
+            if plan.only == nil { try zeroUncoveredEnd(image.header) }
             try settle()
             if options.verify { try verify(chunks, image.header, image.coding.identity) }
             try moveHiddenSectors(manifest)
             // All data is there. Also a run that is stopped behind this goes on: what a growth changed in the restored
             // chunks differs from them, and is written anew.
-            try journal.write(to: target)
+            try write(&journal)
             for shrink in plan.shrinks { try self.shrink(shrink, &outcome) }
-            for growth in plan.growths where growth.number != nil { try grow(growth, &outcome) }
+            for growth in plan.growths where !growth.isLate { try grow(growth, &outcome) }
             try commit(table)
             state = .complete
             if options.verify { try verifyEnds() }
-            for growth in plan.growths where growth.number == nil { try grow(growth, &outcome) }
+            for growth in plan.growths where growth.isLate { try grow(growth, &outcome) }
             return outcome
         } catch {
             throw ImagingError(error)
@@ -181,7 +182,7 @@ public final class RestoreExecutor {
     }
 
     private func makeTable(_ manifest: Manifest) throws -> CapturedTable? {
-        guard let placements = plan.placements else { return nil }
+        guard let placements = plan.placements, plan.only == nil else { return nil }
         let captured = CapturedTable(
             head: Array(manifest.tableHead), tail: Array(manifest.tableTail),
             records: (manifest.tableRecords ?? []).map { .init(offset: $0.offset, bytes: Array($0.bytes)) },
@@ -195,7 +196,16 @@ public final class RestoreExecutor {
 
     /// Block 0 first, then the old backup table: from here on the disk boots nothing, and firmware that repairs tables
     /// (EDK2 rewrites a bad primary from a valid backup) finds nothing to repair with.
+    ///
+    /// Of one partition alone: its front and its end, where the superblocks are. Boot code of the disk may lie where the
+    /// journal would, so there is none.
     private func invalidate() throws(BlockIOError) {
+        if plan.only != nil {
+            try target.writeZeros(writer.area.lowerBound..<writer.direct.lowerBound)
+            try target.writeZeros(writer.direct.upperBound..<writer.area.upperBound)
+            try target.flush()
+            return
+        }
         let sector = UInt64(target.logicalSectorSize)
         try target.writeZeros(0..<min(sector, target.byteCount))
         try target.flush()
@@ -206,6 +216,10 @@ public final class RestoreExecutor {
         let backup = min(end, 128 * 128 + sector)
         try target.writeZeros(end - backup..<end)
         try target.flush()
+    }
+
+    private func write(_ journal: inout RestoreJournal) throws(BlockIOError) {
+        if plan.only == nil { try journal.write(to: target) }
     }
 
     private func trim(_ outcome: inout Outcome) throws {
@@ -304,6 +318,7 @@ public final class RestoreExecutor {
     private func advance(_ journal: inout RestoreJournal, _ completion: Monitor<RestoreWorker.Completion>)
         throws(BlockIOError)
     {
+        guard plan.only == nil else { return }
         let position = completion.update { $0.position }
         guard position > journal.position else { return }
         try target.flush()
@@ -478,7 +493,7 @@ public final class RestoreExecutor {
     }
 
     /// The commit: everything of the first MiB but block 0, and the end with the backup table, flush; then block 0 in one
-    /// write.
+    /// write. Of one partition alone the same of that.
     private func commit(_ table: CapturedTable?) throws(BlockIOError) {
         progress.begin("commit", total: 0)
         var parts: [(bytes: [UInt8], offset: UInt64)] = []
@@ -497,10 +512,11 @@ public final class RestoreExecutor {
         }
         let head = writer.head
         let sector = min(target.logicalSectorSize, head.count)
-        try target.writeBytes(Array(head[sector...]), at: UInt64(sector))
+        let start = writer.area.lowerBound
+        try target.writeBytes(Array(head[sector...]), at: start + UInt64(sector))
         if !writer.tail.isEmpty { try target.writeBytes(writer.tail, at: writer.direct.upperBound) }
         try target.flush()
-        try target.writeBytes(Array(head[..<sector]), at: 0)
+        try target.writeBytes(Array(head[..<sector]), at: start)
         try target.flush()
         try (target as? BlockDevice)?.dropCache()
     }
@@ -508,7 +524,7 @@ public final class RestoreExecutor {
     /// Reads back what the commit wrote.
     private func verifyEnds() throws {
         let (head, tail) = (writer.head, writer.tail)
-        guard try target.readBytes(at: 0, count: head.count) == head,
+        guard try target.readBytes(at: writer.area.lowerBound, count: head.count) == head,
             try target.readBytes(at: writer.direct.upperBound, count: tail.count) == tail
         else {
             throw ImagingError.failed(

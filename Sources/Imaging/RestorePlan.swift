@@ -43,6 +43,8 @@ public struct RestorePlan: Codable, Equatable, Sendable {
     public var regionTargets: [UInt64?]
     /// The table to write; `nil` for a disk without one that is understood.
     public var placements: [DiskLayout.Placement]?
+    /// The one partition of the target that is written; `nil` where all of the disk is.
+    public var only: Only?
     /// Whether the table is the captured one to the bit.
     public var tableIsUnchanged: Bool
     /// The filesystems to grow: where each will lie.
@@ -52,10 +54,22 @@ public struct RestorePlan: Codable, Equatable, Sendable {
     /// What a person should know.
     public var warnings: [String]
 
+    /// A partition that is restored into an existing one.
+    public struct Only: Codable, Equatable, Sendable {
+        /// Its number in the image.
+        public var number: Int
+        /// The number of the existing partition.
+        public var existing: Int
+        /// Where the existing partition lies, in bytes.
+        public var range: ByteRange
+    }
+
     /// A filesystem to grow.
     public struct Growth: Codable, Equatable, Sendable {
-        /// The partition; `nil` for a filesystem on the bare disk, which grows after the commit.
+        /// The partition; `nil` for a filesystem on the bare disk.
         public var number: Int?
+        /// Whether it grows after the commit: its own front is written last.
+        public var isLate: Bool
         /// Where it will lie, in bytes.
         public var range: ByteRange
         /// What it is.
@@ -232,7 +246,8 @@ public enum RestorePlanner {
                 LayoutPlanner.fills(filesystem, region.range)
             {
                 action += ", grow"
-                plan.growths.append(.init(number: number, range: placement.to, filesystem: filesystem))
+                plan.growths.append(
+                    .init(number: number, isLate: false, range: placement.to, filesystem: filesystem))
             }
             if region.usedByteCount == 0 { action = placement.isMoved ? "move (nothing in use)" : "nothing in use" }
             plan.items.append(
@@ -272,7 +287,7 @@ public enum RestorePlanner {
             {
                 to = 0..<geometry.byteCount - geometry.byteCount % UInt64(geometry.logicalSectorSize)
                 action += ", grow"
-                plan.growths.append(.init(number: nil, range: to, filesystem: filesystem))
+                plan.growths.append(.init(number: nil, isLate: true, range: to, filesystem: filesystem))
             }
             plan.items.append(
                 .init(

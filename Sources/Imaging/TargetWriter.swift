@@ -3,8 +3,9 @@ import Codecs
 import DiskModel
 import LinuxSystem
 
-/// Writes to a target, but holds back until the commit what belongs into its first MiB and behind `tailStart`: where
-/// tables, and superblocks at the end of a disk, would make it look whole too early.
+/// Writes to a target, but holds back until the commit what belongs into the first MiB of its area and behind
+/// `tailStart`: where tables, and superblocks at the end of a disk, would make it look whole too early. The area is the
+/// disk, or the one partition that is restored; nothing outside of it is ever written.
 ///
 /// A filesystem that is going to be made smaller is written to addresses behind every disk (`Overhang`): what its place
 /// holds goes there, and the rest to a scratch.
@@ -44,6 +45,8 @@ final class TargetWriter: Sendable {
     }
 
     let target: any BlockWriter
+    /// What may be written, in bytes of the target.
+    let area: ByteRange
     /// What lies between both windows is written at once.
     let direct: ByteRange
     private let overhangs: [Overhang]
@@ -53,20 +56,24 @@ final class TargetWriter: Sendable {
     private let originals: Monitor<[Window]>
 
     /// - Parameters:
+    ///   - area: what may be written; `nil` for all of the target.
     ///   - tailStart: what lies behind it is held back (at most 1 MiB).
     ///   - overhangs: the volumes that are longer than their places, with the scratch that takes the rest.
     init(
-        _ target: any BlockWriter, tailStart: UInt64, overhangs: [Overhang] = [], scratch: (any BlockWriter)? = nil
+        _ target: any BlockWriter, area: ByteRange? = nil, tailStart: UInt64, overhangs: [Overhang] = [],
+        scratch: (any BlockWriter)? = nil
     ) {
         self.target = target
         self.overhangs = overhangs
         self.scratch = scratch
-        let headEnd = min(Self.heldByteCount, target.byteCount)
-        let tailStart = max(
-            headEnd, min(tailStart, target.byteCount), target.byteCount - min(target.byteCount, 1 << 20))
+        let area = (area ?? 0..<target.byteCount).clamped(to: 0..<target.byteCount)
+        self.area = area
+        let held = min(Self.heldByteCount, area.byteCount)
+        let headEnd = area.lowerBound + held
+        let tailStart = max(headEnd, min(tailStart, area.upperBound), area.upperBound - held)
         direct = headEnd..<tailStart
-        windows = Monitor([Window(0..<headEnd), Window(tailStart..<target.byteCount)])
-        originals = Monitor([Window(0..<headEnd), Window(tailStart..<target.byteCount)])
+        windows = Monitor([Window(area.lowerBound..<headEnd), Window(tailStart..<area.upperBound)])
+        originals = Monitor([Window(area.lowerBound..<headEnd), Window(tailStart..<area.upperBound)])
     }
 
     /// Keeps what the target holds in the windows: a restore that writes only what differs compares with that, and not
@@ -83,7 +90,7 @@ final class TargetWriter: Sendable {
         originals.update { $0 = read }
     }
 
-    /// What is held back at the front, from byte 0.
+    /// What is held back at the front of the area.
     var head: [UInt8] { windows.update { $0[0].bytes } }
     /// What is held back at the end.
     var tail: [UInt8] { windows.update { $0[1].bytes } }
@@ -97,16 +104,15 @@ final class TargetWriter: Sendable {
 
     /// Where a range of addresses goes.
     private func parts(_ range: ByteRange) throws(BlockIOError) -> [Part] {
-        guard range.upperBound > Self.overhangBase else { return [Part(range: range, start: 0, isScratch: false)] }
+        if range.upperBound <= Self.overhangBase {
+            guard area.covers(range) else { throw outside(range, "it lies outside of what is restored") }
+            return [Part(range: range, start: 0, isScratch: false)]
+        }
         guard
             let overhang = overhangs.first(where: {
                 $0.base <= range.lowerBound && range.upperBound - $0.base <= $0.byteCount
             })
-        else {
-            throw BlockIOError(
-                .write, name: target.name, offset: range.lowerBound, byteCount: range.byteCount, errorNumber: 0,
-                reason: "it is on no disk")
-        }
+        else { throw outside(range, "it is on no disk") }
         let inside = range.lowerBound - overhang.base..<range.upperBound - overhang.base
         let front = inside.clamped(to: 0..<overhang.place.byteCount)
         let rest = inside.clamped(to: overhang.place.byteCount..<overhang.byteCount)
@@ -123,6 +129,12 @@ final class TargetWriter: Sendable {
                     isScratch: true))
         }
         return parts
+    }
+
+    private func outside(_ range: ByteRange, _ reason: String) -> BlockIOError {
+        BlockIOError(
+            .write, name: target.name, offset: range.lowerBound, byteCount: range.byteCount, errorNumber: 0,
+            reason: reason)
     }
 
     /// Whether any of `range` is held back.

@@ -4,6 +4,7 @@ import BootRepair
 import ByteParsing
 import Codecs
 import DiskModel
+import Filesystems
 import ImageStore
 import Imaging
 import LinuxSystem
@@ -23,13 +24,14 @@ struct RestoreCommand: ParsableCommand {
               reforge restore laptop.img.zst /dev/nvme0n1
               reforge restore laptop.img.zst /dev/nvme0n1 --layout keep --yes --verify
               reforge restore laptop.img.zst /dev/nvme0n1 --partition 3=40GiB --partition 4=rest --partition 5=drop
+              reforge restore laptop.img.zst /dev/nvme0n1 --only 3
               reforge restore /mnt/backup/repo@web1/latest /dev/nvme0n1
               reforge restore /mnt/backup/repo@2026-11-01 /dev/sda --delta
               ssh store cat laptop.img.zst | reforge restore - /dev/nvme0n1 --yes
               truncate -s 64G disk.raw && reforge restore laptop.img.zst disk.raw --yes
 
             JSON fields: schema (1), dryRun, image, imageID, plan {imageUUID, target, geometry, request {policy, wishes}, items [{number, name, \
-            type, filesystem, label, from, to, usedByteCount, action}], regionTargets, placements, tableIsUnchanged, growths, \
+            type, filesystem, label, from, to, usedByteCount, action}], regionTargets, placements, only, tableIsUnchanged, growths, \
             shrinks, warnings}, diskState (untouched, partial, complete), writtenByteCount, resumedFrom, bootRepair {changed, pending}, \
             warnings, incomplete, seconds.
             """)
@@ -48,6 +50,12 @@ struct RestoreCommand: ParsableCommand {
             "What one partition is to have, by its number in the image: a size, keep, rest (what the others leave behind it) or drop (left out). May be repeated.",
             valueName: "N=SIZE"))
     var partition: [String] = []
+    @Option(
+        help: ArgumentHelp(
+            "Restore this partition of the image alone, into the target's partition of the same number. Everything else on the target stays.",
+            valueName: "N"))
+    var only: Int?
+    @Option(help: ArgumentHelp("With --only: into this partition of the target.", valueName: "N")) var into: Int?
     @Option(help: "A folder with room for what does not fit while filesystems are made smaller.") var scratch: String?
     @Flag(help: "Print the plan and write nothing.") var dryRun = false
     @Flag(help: "Do not ask.") var yes = false
@@ -66,6 +74,10 @@ struct RestoreCommand: ParsableCommand {
             throw ValidationError(
                 "--delta and --discard exclude each other: trimmed sectors hold nothing to compare with")
         }
+        if only != nil, !partition.isEmpty || discard {
+            throw ValidationError("--only goes neither with --partition nor with --discard")
+        }
+        if into != nil, only == nil { throw ValidationError("--into goes with --only") }
         if image == "-", verifyFirst {
             throw ValidationError("--verify-first needs an image that can be read twice, not -")
         }
@@ -103,13 +115,17 @@ struct RestoreCommand: ParsableCommand {
                 let failure = CommandFailure(error)
                 guard !dryRun else { throw failure }
                 throw CommandFailure(
-                    failure.status, "\(failure.message). \(Self.sentence(state, disk, failure.status))")
+                    failure.status, "\(failure.message). \(sentence(state, failure.status))")
             }
         }
     }
 
     /// What state the disk is in, and how to go on.
-    private static func sentence(_ state: RestoreExecutor.DiskState, _ disk: String, _ status: ExitStatus) -> String {
+    private func sentence(_ state: RestoreExecutor.DiskState, _ status: ExitStatus) -> String {
+        if let only, state == .partial {
+            return
+                "Partition \(into ?? only) of \(disk) is partly written, and holds no filesystem; all others are as they were. The same command does it anew."
+        }
         switch state {
         case .untouched: "Nothing was written to \(disk)."
         case .partial where status == .badImage:
@@ -166,11 +182,9 @@ struct RestoreCommand: ParsableCommand {
         let stream = input.reader
         let target = try OpenedDisk(disk, dryRun ? .readOnly : .exclusiveWrite, sectorSize: sectorSize)
         try TargetSafety.refuseDanger(target, image: input.path)
-        var plan = try RestorePlanner.plan(
-            stream.header, onto: target.identity, geometry: target.device.geometry,
-            request: try LayoutRequest(policy: layout, parsing: partition), shrinkObstacle: CompositeDevice.obstacle())
+        var plan = try makePlan(stream.header, target)
         plan.warnings += stream.header.manifest.unreadableTexts(input.ending?.lateFacts.unreadable ?? [])
-        let unfinished = try RestoreExecutor.unfinished(on: target.device, plan)
+        let unfinished = plan.only == nil ? try RestoreExecutor.unfinished(on: target.device, plan) : nil
         if dryRun {
             let report = Report(
                 dryRun: true, image: image, imageID: input.ending?.id.description, plan: plan,
@@ -197,7 +211,7 @@ struct RestoreCommand: ParsableCommand {
             Console.message("\(image) is whole: \(outcome.chunkCount) chunks")
         }
         let room = try scratchFolder(image: input.path).flatMap { try RestoreScratch(in: $0, for: plan) }
-        try confirm(target)
+        try confirm(target, plan)
         try TargetSafety.checkIdentity(target)
         let progress = Progress()
         let display = ProgressDisplay(progress)
@@ -219,6 +233,24 @@ struct RestoreCommand: ParsableCommand {
             incomplete: outcome.failedGrowths)
     }
 
+    private func makePlan(_ header: ImageHeader, _ target: OpenedDisk) throws -> RestorePlan {
+        guard let only else {
+            return try RestorePlanner.plan(
+                header, onto: target.identity, geometry: target.device.geometry,
+                request: try LayoutRequest(policy: layout, parsing: partition),
+                shrinkObstacle: CompositeDevice.obstacle())
+        }
+        let table = try PartitionTableReader.read(
+            target.device, secondOpinion: SecondOpinion(descriptor: target.device.fileDescriptor.rawValue))
+        guard !table.partitions.isEmpty else {
+            throw CommandFailure(
+                .refused, "\(disk) has no partition table with partitions: --only needs one that exists")
+        }
+        return try RestorePlanner.plan(
+            only: only, into: into, of: header, onto: target.identity, geometry: target.device.geometry,
+            existing: table, policy: layout)
+    }
+
     /// Where a scratch goes: as asked for, else beside the image, else with the temporary files.
     private func scratchFolder(image: FilePath?) -> FilePath? {
         if let scratch { return FilePath(scratch) }
@@ -230,7 +262,7 @@ struct RestoreCommand: ParsableCommand {
 
     /// What did not boot before is not expected to boot now: a data disk has nothing to repair.
     private func repairsBoot(_ manifest: Manifest) -> Bool {
-        !noBootRepair && (manifest.boot.biosBootCode != nil || !manifest.boot.efiLoaders.isEmpty)
+        !noBootRepair && only == nil && (manifest.boot.biosBootCode != nil || !manifest.boot.efiLoaders.isEmpty)
     }
 
     /// Makes the restored system start here. A failure leaves the data complete: it is reported, with how to finish.
@@ -255,7 +287,7 @@ struct RestoreCommand: ParsableCommand {
         }
     }
 
-    private func confirm(_ target: OpenedDisk) throws {
+    private func confirm(_ target: OpenedDisk, _ plan: RestorePlan) throws {
         if yes { return }
         guard image == "-" || SystemFacts.isTerminal(.standardInput) else {
             throw CommandFailure(
@@ -263,7 +295,7 @@ struct RestoreCommand: ParsableCommand {
         }
         let wanted = target.identity.confirmationText
         let question =
-            "Everything on \(disk) (\(target.identity.model ?? "no model"), \(ByteText.rounded(target.device.byteCount))) will be lost.\n"
+            "Everything on \(plan.only.map { "partition \($0.existing) of " } ?? "")\(disk) (\(target.identity.model ?? "no model"), \(ByteText.rounded(target.device.byteCount))) will be lost.\n"
             + "Type \(wanted) to go on: "
         guard let answer = Console.ask(question, useTerminal: image == "-"),
             [wanted, target.identity.kernelName, disk].contains(answer)

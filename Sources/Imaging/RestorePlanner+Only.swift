@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+import ImageStore
+
+extension RestorePlanner {
+    /// A plan for restoring one partition of `header` into an existing one of the target. Everything else there stays as it
+    /// is.
+    /// - Parameters:
+    ///   - number: the partition of the image.
+    ///   - existingNumber: the partition of the target; `nil` for the same number.
+    ///   - existing: the target's table, as it is.
+    ///   - policy: whether the filesystem grows to fill a larger partition.
+    /// - Throws: `ImagingError.refused` with the reason and the way out.
+    public static func plan(
+        only number: Int, into existingNumber: Int?, of header: ImageHeader, onto target: DiskIdentity,
+        geometry: DiskGeometry, existing: PartitionTable, policy: LayoutPolicy
+    ) throws(ImagingError) -> RestorePlan {
+        let manifest = header.manifest
+        guard manifest.geometry.logicalSectorSize == geometry.logicalSectorSize else {
+            throw .refused(
+                "the image has sectors of \(manifest.geometry.logicalSectorSize) bytes and \(target.path) has sectors of "
+                    + "\(geometry.logicalSectorSize)")
+        }
+        guard existing.condition == .intact else {
+            throw .refused("one of the two copies of \(target.path)'s partition table is damaged: mend it first")
+        }
+        guard let index = manifest.regions.firstIndex(where: { $0.partition == number }) else {
+            throw .refused("the image has no partition \(number)")
+        }
+        let region = manifest.regions[index]
+        let ability = abilities(manifest, header.maps, shrinkObstacle: "one partition alone is not made smaller")[
+            number]
+        let layout: OnlyLayout
+        do {
+            layout = try LayoutPlanner.planOnly(
+                number, of: manifest.table, ability: ability, onto: existing, existingNumber: existingNumber,
+                policy: policy)
+        } catch { throw .refused("\(error)") }
+        let range = layout.placement.to
+        guard range.upperBound <= geometry.byteCount, range.byteCount >= region.range.byteCount else {
+            throw .refused("partition \(layout.placement.number) of \(target.path) does not lie on the disk")
+        }
+        var plan = RestorePlan(
+            imageUUID: manifest.imageUUID, target: target, geometry: geometry,
+            request: LayoutRequest(policy: policy), items: [],
+            regionTargets: manifest.regions.indices.map { $0 == index ? range.lowerBound : nil },
+            placements: [.init(number: number, from: region.range, to: range)],
+            only: .init(number: number, existing: layout.placement.number, range: range), tableIsUnchanged: true,
+            growths: [], shrinks: [], warnings: layout.remarks)
+        var action = "restore into partition \(layout.placement.number)"
+        if layout.growsToFill, let filesystem = region.filesystem {
+            action += ", grow"
+            plan.growths.append(.init(number: number, isLate: true, range: range, filesystem: filesystem))
+        }
+        let partition = manifest.table.partitions.first { $0.number == number }
+        plan.items.append(
+            .init(
+                number: number, name: partition?.name ?? "", type: partition?.typeName ?? "",
+                filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
+                from: region.range, to: range, usedByteCount: region.usedByteCount, action: action))
+        return plan
+    }
+}
