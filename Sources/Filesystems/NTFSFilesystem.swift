@@ -20,6 +20,10 @@ enum NTFSFilesystem {
             if !mapper.table.mirroredRecords.isEmpty {
                 info.remarks.append("has damaged file records; their copy in $MFTMirr was used")
             }
+            // It says whether the volume is dirty, and its copy may be older than that.
+            if mapper.table.mirroredRecords.contains(NTFSMasterFileTable.SystemFile.volume.rawValue) {
+                return (info.takenWhole(because: "the file record that says whether it is dirty is damaged"), whole)
+            }
             if let reason = try mapper.uncleanReason() {
                 info.isClean = false
                 return (info.takenWhole(because: reason), whole)

@@ -51,8 +51,8 @@ enum NTFSLogFile {
         return nil
     }
 
-    /// Whether it holds nothing: Linux (ntfs-3g, ntfs3) and ntfsresize leave it so, and so it comes from mkntfs.
-    static func isEmptied(_ log: NTFSStream) throws(FilesystemError) -> Bool {
+    /// Whether it holds nothing: ntfs3 and ntfsresize leave it so, ntfs-3g after a recovery, and so it comes from mkntfs.
+    private static func isEmptied(_ log: NTFSStream) throws(FilesystemError) -> Bool {
         for byteCount in [4096, min(log.byteCount, emptyByteCount)] {
             guard try log.read(at: 0, count: Int(byteCount)).allSatisfy({ $0 == 0xFF }) else { return false }
         }

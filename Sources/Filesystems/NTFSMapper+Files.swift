@@ -8,13 +8,14 @@ extension NTFSMapper {
 
     /// Looks whether all clusters of all files are in `map`.
     ///
-    /// ntfs-3g does not mark a volume as dirty while it is mounted, and keeps no log: after a crash, nothing but the
-    /// files themselves says that the bitmap on the disk is older than they are.
+    /// ntfs-3g does not mark a volume as dirty while it is mounted, keeps no log, and leaves one that Windows closed as it
+    /// is: after a crash, nothing but the files themselves says that the bitmap on the disk is older than they are.
     /// - Throws: `FilesystemError.damaged` where they are not, or a file's record is not sound.
     func checkFiles(_ map: AllocationMap) throws(FilesystemError) {
         let recordSize = Int(boot.recordSize)
         let end = table.contents.initializedByteCount.roundedDown(toMultipleOf: boot.recordSize)
-        // The first four, of which there is a copy, have been read.
+        // The first four may be those of the copy.
+        for number in 0..<4 as Range<UInt64> { try check(try table.record(number), map) }
         var position = 4 * boot.recordSize
         while position < end {
             let bytes = try table.contents.read(at: position, count: Int(min(Self.batch, end - position)))
@@ -23,16 +24,18 @@ extension NTFSMapper {
                 guard bytes[offset..<offset + 4].elementsEqual([0x46, 0x49, 0x4C, 0x45]), bytes[offset + 22] & 1 == 1
                 else { continue }
                 let number = (position + UInt64(offset)) / boot.recordSize
-                try check(Array(bytes[offset..<offset + recordSize]), number, map)
+                let raw = Array(bytes[offset..<offset + recordSize])
+                try check(
+                    try FilesystemError.parsing { () throws(ParsingError) in try NTFSRecord(raw, number: number) }, map)
             }
             position += UInt64(bytes.count)
         }
     }
 
-    private func check(_ raw: [UInt8], _ number: UInt64, _ map: AllocationMap) throws(FilesystemError) {
+    private func check(_ record: NTFSRecord, _ map: AllocationMap) throws(FilesystemError) {
         let runs = try FilesystemError.parsing { () throws(ParsingError) in
             var runs: [NTFSRunList.Run] = []
-            for attribute in try NTFSRecord(raw, number: number).attributes {
+            for attribute in record.attributes {
                 guard case .clusters(let part) = attribute.content else { continue }
                 runs += try NTFSRunList(only: part, clusterCount: boot.clusterCount).runs
             }
@@ -41,7 +44,7 @@ extension NTFSMapper {
         for run in runs {
             guard let place = run.place else { continue }
             guard map.covers(place * boot.clusterSize..<(place + run.count) * boot.clusterSize) else {
-                throw .damaged("its allocation bitmap calls free what file record \(number) uses")
+                throw .damaged("its allocation bitmap calls free what file record \(record.number) uses")
             }
         }
     }

@@ -99,8 +99,7 @@ struct NTFSMapper {
         guard try systemRanges().allSatisfy({ map.covers($0) }) else {
             throw .damaged("its allocation bitmap calls free what it uses itself")
         }
-        // Nothing in such a log says whether its writer came to an end.
-        if try NTFSLogFile.isEmptied(try contents(of: .logFile)) { try checkFiles(map) }
+        try checkFiles(map)
         return map
     }
 
@@ -127,7 +126,7 @@ struct NTFSMapper {
     /// See `NTFSFilesystem.pageFileRanges`.
     func pageFileRanges(in map: AllocationMap) throws(FilesystemError) -> [ByteRange] {
         let folder = try NTFSRootFolder(table, lookingFor: Set(Self.pageFiles))
-        var others = AllocationMap(byteCount: volume.byteCount, unsorted: try systemRanges())
+        let others = AllocationMap(byteCount: volume.byteCount, unsorted: try systemRanges())
         var result: [ByteRange] = []
         for name in Self.pageFiles {
             // A file with another name elsewhere is no page file; one with streams or holes was not made by Windows.
@@ -142,11 +141,14 @@ struct NTFSMapper {
                 guard map.covers(rest), others.ranges(in: rest).isEmpty else {
                     throw .damaged("\(name) and another file share clusters")
                 }
-                others.insert(rest)
                 result.append(rest)
             }
         }
-        return result.sorted { $0.lowerBound < $1.lowerBound }
+        result.sort { $0.lowerBound < $1.lowerBound }
+        guard zip(result, result.dropFirst()).allSatisfy({ $0.upperBound <= $1.lowerBound }) else {
+            throw .damaged("two page files share clusters")
+        }
+        return result
     }
 
     /// What ntfsresize surely shrinks it to, in bytes, with the copy of the boot sector; `nil` where it may refuse.

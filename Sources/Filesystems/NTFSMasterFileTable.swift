@@ -116,36 +116,52 @@ struct NTFSMasterFileTable {
     func stream(
         of record: NTFSRecord, _ type: NTFSAttribute.Kind, name: String = ""
     ) throws(FilesystemError) -> NTFSStream? {
-        var parts: [NTFSAttribute] = []
-        if let list = try attributeList(of: record) {
-            for entry in list where entry.type == type.rawValue && entry.name == Array(name.utf16) {
-                guard let part = try attribute(entry, of: record) else {
-                    throw .damaged("an attribute of file record \(record.number) is missing")
-                }
-                parts.append(part)
-            }
-        } else {
+        guard let list = try attributeList(of: record) else {
             let only = try FilesystemError.parsing { () throws(ParsingError) in
                 try record.attribute(type, name: name)
             }
-            parts = only.map { [$0] } ?? []
+            var parts = StreamParts(boot)
+            if let only { try parts.append(only) }
+            return try parts.stream(volume)
         }
-        guard let first = parts.first else { return nil }
-        switch first.content {
-        case .resident(let bytes):
-            guard parts.count == 1 else { throw .damaged("a resident attribute has several parts") }
-            return NTFSStream(volume, resident: bytes, flags: first.flags)
-        case .clusters(let firstPart):
-            var list = NTFSRunList()
-            for part in parts {
-                guard case .clusters(let clusters) = part.content else {
-                    throw .damaged("a part of an attribute is resident")
-                }
+        var parts = StreamParts(boot)
+        for entry in list where entry.type == type.rawValue && entry.name == Array(name.utf16) {
+            guard let part = try attribute(entry, of: record) else {
+                throw .damaged("an attribute of file record \(record.number) is missing")
+            }
+            try parts.append(part)
+        }
+        return try parts.stream(volume)
+    }
+
+    /// The parts of an attribute as they come, of which no more is kept than where its clusters are.
+    private struct StreamParts {
+        private let boot: NTFSBootSector
+        private var first: NTFSAttribute?
+        private var list = NTFSRunList()
+
+        init(_ boot: NTFSBootSector) { self.boot = boot }
+
+        mutating func append(_ part: NTFSAttribute) throws(FilesystemError) {
+            switch part.content {
+            case .resident:
+                guard first == nil else { throw .damaged("a resident attribute has several parts") }
+            case .clusters(let clusters):
+                if case .resident = first?.content { throw .damaged("a resident attribute has several parts") }
                 try FilesystemError.parsing { () throws(ParsingError) in
                     try list.append(clusters, clusterCount: boot.clusterCount)
                 }
             }
-            return try NTFSStream(volume, boot, first: firstPart, flags: first.flags, runList: list)
+            if first == nil { first = part }
+        }
+
+        /// The whole; `nil` where nothing came.
+        func stream(_ volume: any BlockReader) throws(FilesystemError) -> NTFSStream? {
+            guard let first else { return nil }
+            return switch first.content {
+            case .resident(let bytes): NTFSStream(volume, resident: bytes, flags: first.flags)
+            case .clusters(let part): try NTFSStream(volume, boot, first: part, flags: first.flags, runList: list)
+            }
         }
     }
 

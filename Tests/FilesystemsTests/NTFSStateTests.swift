@@ -116,7 +116,8 @@ import Testing
         #expect(longer.covers(UInt64(Self.byteCount) - 512..<UInt64(Self.byteCount) + 1 << 20))
     }
 
-    /// $MFTMirr stands in for each of the first four records.
+    /// $MFTMirr stands in for each of the first three records; the fourth says whether the volume is dirty, and its copy
+    /// may be older than that.
     @Test func damagedFirstRecordsComeFromTheirCopy() throws {
         let bench = try Workbench()
         let bytes = try Self.sound(bench)
@@ -126,7 +127,9 @@ import Testing
             var changed = bytes
             let start = try Self.record(number, bytes)
             changed.replaceSubrange(start..<start + 1024, with: repeatElement(0, count: 1024))
-            if number < 4 {
+            if number == 3 {
+                #expect(try survey(changed).0.mapSource == .whole)
+            } else if number < 4 {
                 let (info, same) = try survey(changed)
                 #expect(info.wholeReason == nil && same == map && info.label == sound.label)
                 #expect(info.remarks == ["has damaged file records; their copy in $MFTMirr was used"])
