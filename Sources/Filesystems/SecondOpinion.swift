@@ -37,8 +37,9 @@ public struct SecondOpinion: Sendable {
 
     /// Looks at a volume of `byteCount` bytes.
     ///
-    /// The corresponding C function is `blkid_do_safeprobe`.
-    public func finding(byteCount: UInt64) -> Finding {
+    /// The corresponding C functions are `blkid_do_safeprobe` and `blkid_probe_filter_superblocks_type`.
+    /// - Parameter known: a kind (TYPE) that it is not to look for.
+    public func finding(byteCount: UInt64, besides known: String? = nil) -> Finding {
         // An open file of its own: libblkid seeks (two threads would read each other's places), and switches read-ahead
         // off (POSIX_FADV_RANDOM), which the capture that follows would feel.
         guard let own = try? OwnedDescriptor.open(FilePath("/proc/self/fd/\(descriptor)"), .readOnly) else {
@@ -53,6 +54,7 @@ public struct SecondOpinion: Sendable {
             unsafe blkid_probe_set_superblocks_flags(
                 probe, Int32(BLKID_SUBLKS_TYPE | BLKID_SUBLKS_UUID | BLKID_SUBLKS_LABEL)) == 0
         else { return .failed }
+        if let known, unsafe !Self.exclude(known, from: probe) { return .failed }
         // libblkid.h: 0 on success, 1 when nothing is detected, -2 if ambivalent result is detected and -1 on error.
         switch unsafe blkid_do_safeprobe(probe) {
         case 0:
@@ -63,6 +65,14 @@ public struct SecondOpinion: Sendable {
         case 1: return .nothing
         case -2: return .ambivalent
         default: return .failed
+        }
+    }
+
+    private static func exclude(_ kindName: String, from probe: blkid_probe) -> Bool {
+        unsafe kindName.withCString { name in
+            // The names are only read.
+            var names = unsafe [UnsafeMutablePointer(mutating: name), nil]
+            return unsafe blkid_probe_filter_superblocks_type(probe, BLKID_FLTR_NOTIN, &names) == 0
         }
     }
 

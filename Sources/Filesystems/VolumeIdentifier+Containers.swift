@@ -4,12 +4,21 @@ import DiskModel
 extension VolumeIdentifier {
     /// How deep containers inside containers are followed: md, LUKS, LVM, and one more.
     static let deepest = 4
+    /// How many volumes inside containers are looked into, all together.
+    static let mostInnerVolumes = 4096
 
     /// The map of a container: what it always uses, and what its volumes use, each at its place.
     static func contents(
-        of container: Container, _ volume: any BlockReader, _ opinion: SecondOpinion?, depth: Int
+        of container: Container, _ volume: any BlockReader, _ opinion: SecondOpinion?, depth: Int,
+        volumesLeft: inout Int
     ) -> VolumeContents {
         var info = container.filesystem
+        guard container.inner.count <= volumesLeft else {
+            return (
+                info.takenWhole(because: "there are too many volumes inside"), .whole(byteCount: volume.byteCount)
+            )
+        }
+        volumesLeft -= container.inner.count
         if info.wholeReason != nil {
             info.inner = container.inner.isEmpty ? nil : container.inner.map(Self.closed)
             return (info, .whole(byteCount: volume.byteCount))
@@ -32,7 +41,7 @@ extension VolumeIdentifier {
             }
             let own = segments.count == 1 && place.reader == nil ? segments.first?.place.lowerBound : nil
             let (filesystem, map) = innerContents(
-                of: place.reader ?? joined, own.flatMap { start in opinion?.shifted(up: start) }, depth)
+                of: place.reader ?? joined, own.flatMap { start in opinion?.shifted(up: start) }, depth, &volumesLeft)
             segments.forEachPlace(of: map.ranges) { used.add($0) }
             inner.append(
                 FilesystemInfo.InnerVolume(name: place.name, byteCount: place.byteCount, filesystem: filesystem))
@@ -43,7 +52,7 @@ extension VolumeIdentifier {
 
     /// A volume that cannot be read counts as used; what it lies beside does not suffer from that.
     private static func innerContents(
-        of inner: any BlockReader, _ opinion: SecondOpinion?, _ depth: Int
+        of inner: any BlockReader, _ opinion: SecondOpinion?, _ depth: Int, _ volumesLeft: inout Int
     ) -> VolumeContents {
         let whole = AllocationMap.whole(byteCount: inner.byteCount)
         func unknown(_ reason: String) -> VolumeContents {
@@ -54,7 +63,7 @@ extension VolumeIdentifier {
             if let table = try PartitionTableReader.tableName(inner) {
                 return unknown("it holds a partition table (\(table))")
             }
-            let (info, map) = try survey(inner, secondOpinion: opinion, depth: depth + 1)
+            let (info, map) = try survey(inner, secondOpinion: opinion, depth: depth + 1, volumesLeft: &volumesLeft)
             guard info.kind == .swap, !info.remarks.isEmpty else { return (info, map) }
             // The header that resumes a hibernated system is made plain only where swap has a partition of its own; with
             // the header alone, the restored system would resume from pages that are not there.

@@ -24,15 +24,16 @@ public enum VolumeIdentifier {
     public static func survey(
         _ volume: any BlockReader, secondOpinion: SecondOpinion? = nil, skipPageFiles: Bool = false
     ) throws(BlockIOError) -> (FilesystemInfo, AllocationMap) {
-        let contents = try survey(volume, secondOpinion: secondOpinion, depth: 0)
+        var volumesLeft = mostInnerVolumes
+        let contents = try survey(volume, secondOpinion: secondOpinion, depth: 0, volumesLeft: &volumesLeft)
         guard skipPageFiles, contents.filesystem.kind == .ntfs, contents.filesystem.mapSource == .allocationStructures
         else { return contents }
         return try NTFSFilesystem.withoutPageFiles(volume, contents)
     }
 
-    /// The same for a volume that lies inside `depth` containers.
+    /// The same for a volume that lies inside `depth` containers, of all of whose volumes so many may yet be looked into.
     static func survey(
-        _ volume: any BlockReader, secondOpinion: SecondOpinion?, depth: Int
+        _ volume: any BlockReader, secondOpinion: SecondOpinion?, depth: Int, volumesLeft: inout Int
     ) throws(BlockIOError) -> VolumeContents {
         let whole = AllocationMap.whole(byteCount: volume.byteCount)
         guard depth <= deepest else { return (unknown("it lies inside too many containers"), whole) }
@@ -47,7 +48,7 @@ public enum VolumeIdentifier {
                 if let contents = try format.survey(volume) { found.append(contents) }
             }
         }
-        let finding = secondOpinion?.finding(byteCount: volume.byteCount) ?? .failed
+        let finding = secondOpinion?.finding(byteCount: volume.byteCount)
         let names = held.map(\.filesystem.kindName) + found.map(\.filesystem.kindName)
         guard names.count <= 1 else {
             return (unknown("it looks like \(names.joined(separator: " and ")) at the same time"), whole)
@@ -56,17 +57,34 @@ public enum VolumeIdentifier {
             let ours = (container.filesystem, whole)
             let judged = judge(ours, finding)
             guard judged.filesystem.kind == container.filesystem.kind else { return judged }
-            return contents(of: container, volume, secondOpinion, depth: depth)
+            if let rival = rival(of: container, secondOpinion, byteCount: volume.byteCount) { return (rival, whole) }
+            return contents(of: container, volume, secondOpinion, depth: depth, volumesLeft: &volumesLeft)
         }
-        guard let ours = found.first else { return (foreign(finding), whole) }
+        guard let ours = found.first else { return (foreign(finding ?? .failed), whole) }
         return judge(ours, finding)
     }
 
-    /// Our finding, or "unknown" where libblkid does not agree.
-    private static func judge(_ ours: VolumeContents, _ finding: SecondOpinion.Finding) -> VolumeContents {
+    /// What libblkid finds besides a container: it ends its search at the first sign of RAID or encryption, which may be left
+    /// from an earlier life of the volume (a ZFS leaves an md superblock of version 1.2 alive).
+    private static func rival(
+        of container: Container, _ opinion: SecondOpinion?, byteCount: UInt64
+    ) -> FilesystemInfo? {
+        // What a container holds at its start also shows there.
+        guard let opinion, container.filesystem.wholeReason == nil, !container.startsWithInnerVolume else { return nil }
+        let name = container.filesystem.kindName
+        switch opinion.finding(byteCount: byteCount, besides: name) {
+        case .nothing: return nil
+        case .found(let other, _, _): return unknown("it looks like \(name) and, to libblkid, like \(other) too")
+        case .ambivalent, .failed: return unknown("besides \(name), libblkid finds other signatures or could not look")
+        }
+    }
+
+    /// Our finding, or "unknown" where libblkid was asked and does not agree.
+    private static func judge(_ ours: VolumeContents, _ finding: SecondOpinion.Finding?) -> VolumeContents {
         let whole = AllocationMap.whole(byteCount: ours.allocation.byteCount)
         switch finding {
-        case .failed: return ours
+        case nil: return ours
+        case .failed: return (unknown("libblkid could not look at this \(ours.filesystem.kindName)"), whole)
         case .found(let kindName, _, _) where isSame(kindName, ours.filesystem): return ours
         case .found(let kindName, _, _):
             return (unknown("we take it for \(ours.filesystem.kindName), libblkid for \(kindName)"), whole)

@@ -57,9 +57,13 @@ struct MountedBtrfsTests {
             "\(percent(excess, of: recipe.byteCount)), of it never given out",
             "\(percent(dump.used.usedByteCount - dump.extents.usedByteCount, of: recipe.byteCount))")
 
+        // With quotas, deleted snapshots leave the kernel's own counts wrong at times, and the check says so.
+        let sound = try ChildProcess.run(["btrfs", "check", "--readonly", image.string])
+        let isExcused = sound.errorText.contains("Counts for qgroup") || sound.text.contains("Counts for qgroup")
+        #expect(sound.succeeded || isExcused, "\(comment): \(sound.lastWords)")
         try spoilUnused(image, map)
         let check = try ChildProcess.run(["btrfs", "check", "--readonly", image.string])
-        #expect(check.succeeded, "\(comment): \(check.lastWords)")
+        #expect(check.ending == sound.ending && check.text == sound.text, "\(comment): \(check.lastWords)")
         let after = try bench.inMounted(
             "image", options: "ro", "btrfs scrub start -B -r . >&2; \(Workbench.hashes)")
         #expect(after == before, comment)
