@@ -74,7 +74,7 @@ extension BootRepairPlanner {
         if bios.chain != .noCoreImage, let sector = bios.coreSector, let count = bios.coreSectorCount {
             let end =
                 survey.volumes.first { $0.range.contains(sector * 512) }?.range.upperBound
-                ?? survey.volumes.map(\.range.lowerBound).filter { $0 > sector * 512 }.min() ?? survey.byteCount
+                ?? survey.firstPartitionOffset.flatMap { $0 > sector * 512 ? $0 : nil } ?? survey.byteCount
             return BIOSBootWrite(
                 core: .onDisk(sectorCount: count), coreSector: sector, endSector: end / 512, bootImage: bootImage,
                 partition: partition?.number)

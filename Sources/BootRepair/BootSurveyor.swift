@@ -25,6 +25,7 @@ struct BootSurveyor {
             disk: identity, byteCount: disk.byteCount, sectorSize: disk.logicalSectorSize,
             tableKind: observed.table.kind, diskGUID: observed.table.diskGUID,
             diskSignature: observed.table.diskSignature,
+            firstPartitionOffset: observed.table.partitions.map(\.range.lowerBound).min(),
             volumes: observed.volumes.compactMap { BootVolume($0, of: observed.table) }, firmware: options.firmware,
             access: .none,
             kernelMountsFAT: Self.kernelKnows("vfat"), bios: BIOSBootSurvey(chain: .absent), ownTools: Self.ownTools())

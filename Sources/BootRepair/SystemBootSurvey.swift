@@ -26,6 +26,8 @@ public struct SystemBootSurvey: Codable, Equatable, Sendable {
     public var diskGUID: GUID?
     /// The disk signature of its MBR.
     public var diskSignature: UInt32?
+    /// Where its first partition starts, in bytes: an extended one counts too, which begins with a boot record.
+    public var firstPartitionOffset: UInt64?
     /// Its partitions.
     public var volumes: [BootVolume]
     /// The firmware that we run on.
@@ -52,7 +54,8 @@ public struct SystemBootSurvey: Codable, Equatable, Sendable {
     /// Describes how a disk boots.
     public init(
         disk: DiskIdentity, byteCount: UInt64, sectorSize: Int = 512, tableKind: PartitionTable.Kind = .gpt,
-        diskGUID: GUID? = nil, diskSignature: UInt32? = nil, volumes: [BootVolume] = [], firmware: Firmware,
+        diskGUID: GUID? = nil, diskSignature: UInt32? = nil, firstPartitionOffset: UInt64? = nil,
+        volumes: [BootVolume] = [], firmware: Firmware,
         access: Access, accessProblem: String? = nil,
         kernelMountsFAT: Bool = true, bios: BIOSBootSurvey, esp: ESPSurvey? = nil, system: InstalledSystem? = nil,
         systemProblem: String? = nil, nvram: NVRAMSurvey? = nil, ownTools: [String] = []
@@ -63,6 +66,7 @@ public struct SystemBootSurvey: Codable, Equatable, Sendable {
         self.tableKind = tableKind
         self.diskGUID = diskGUID
         self.diskSignature = diskSignature
+        self.firstPartitionOffset = firstPartitionOffset
         self.volumes = volumes
         self.firmware = firmware
         self.access = access
@@ -82,7 +86,7 @@ public struct SystemBootSurvey: Codable, Equatable, Sendable {
     /// The room for core.img outside of any partition, in sectors of 512 bytes: behind an MBR, up to the first partition.
     /// Empty on a GPT, whose entries are there.
     public var coreGap: Range<UInt64> {
-        guard tableKind == .mbr, let first = volumes.map(\.range.lowerBound).min(), first > 512 else { return 1..<1 }
+        guard tableKind == .mbr, let first = firstPartitionOffset, first >= 1024 else { return 1..<1 }
         return 1..<first / 512
     }
 

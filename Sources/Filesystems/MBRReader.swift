@@ -62,10 +62,17 @@ private struct MBRWalk {
         self.unit = unit
     }
 
+    /// Types of partitions whose contents are described elsewhere by places on the whole disk: by a GPT, by the database of
+    /// a Windows dynamic disk in the disk's last MiB, by a disklabel. Such a disk stays as it is.
+    private static let holdsMore: [UInt8: String] = [
+        0xEE: "with a protective entry", 0x42: "of a Windows dynamic disk", 0xA5: "with a BSD disklabel",
+        0xA6: "with a BSD disklabel", 0xA9: "with a BSD disklabel", 0xBF: "with a Solaris label",
+    ]
+
     mutating func addPrimaries(_ record: MasterBootRecord) throws(MBRProblem) {
         for (index, entry) in record.entries.enumerated() where !entry.isEmpty {
             let isExtended = MBRReader.extendedTypes.contains(entry.type)
-            if entry.type == 0xEE { throw .unclear("with a protective entry") }
+            if let what = Self.holdsMore[entry.type] { throw .unclear(what) }
             try add(entry, number: index + 1, base: 0, role: isExtended ? .extended : .primary)
         }
         guard partitions.filter({ !$0.isVolume }).count <= 1 else {

@@ -123,6 +123,7 @@ import Testing
                     $0[records[1] + 478 + 4] = 0x83; $0[records[1] + 478 + 12] = 1
                 }
             ),
+            ("dynamic disk", { $0[446 + 16 + 4] = 0x42 }),
             ("protective", { $0[446 + 16 + 4] = 0xEE }),
             ("at its record", { $0.setLittleEndian(UInt32(0), at: records[0] + 446 + 8) }),
         ]
