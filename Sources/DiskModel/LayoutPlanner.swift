@@ -17,8 +17,7 @@ import ByteParsing
 ///    partition that grows moves up. With `proportional` each share is rounded down to the alignment; the last
 ///    partition takes what the rounding leaves.
 ///
-/// The gap before the first partition (GRUB's core image, firmware of small boards) stays as large as it was, up to
-/// 16 MiB. A partition that starts in the first MiB is not resized there, because that MiB is written last: it moves
+/// The gap before the first partition (GRUB's core image, firmware of small boards) stays as large as it was. A partition that starts in the first MiB is not resized there, because that MiB is written last: it moves
 /// behind it where a wish or a small target resizes it, and does not grow by policy.
 ///
 /// In an MBR, the extended partition begins with the first extended boot record (EBR), and holds all logical

@@ -152,6 +152,14 @@ extension LayoutSolver {
         if !volumes.isEmpty, volumes.allSatisfy({ request.wishes[$0.number] == .drop }) {
             throw .wish("every partition is dropped: nothing would be restored")
         }
+        // Logical partitions are counted through: files and loaders of the system that go by a number would find another.
+        let logicals = volumes.filter { $0.mbr?.role == .logical }.map(\.number)
+        let lastKept = logicals.filter { request.wishes[$0] != .drop }.max() ?? 0
+        if let dropped = logicals.first(where: { request.wishes[$0] == .drop && $0 < lastKept }) {
+            throw .wish(
+                "partition \(dropped) cannot be dropped: the logical partitions behind it, up to \(lastKept), would get other "
+                    + "numbers, which the system may go by; drop those too, or keep this one")
+        }
     }
 
     /// Why the target is too small, and what would do.

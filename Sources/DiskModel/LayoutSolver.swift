@@ -4,8 +4,6 @@ import ByteParsing
 /// One question to the layout planner, while it is worked on.
 struct LayoutSolver {
     static let mebibyte: UInt64 = 1 << 20
-    /// A gap before the first partition up to this length is kept: no loader there is larger.
-    static let keptFrontByteCount: UInt64 = 16 << 20
 
     let table: PartitionTable
     let source: DiskGeometry
@@ -273,7 +271,7 @@ struct LayoutSolver {
             items.append(item)
         }
         return PartitionRow(
-            items: items, front: max(firstUsable, min(firstStart, Self.keptFrontByteCount)), limit: limit,
+            items: items, front: max(firstUsable, firstStart), limit: limit,
             alignment: target.partitionAlignment, lastStart: table.kind == .mbr ? UInt64(UInt32.max) * unit : .max)
     }
 
@@ -302,14 +300,6 @@ struct LayoutSolver {
         for partition in table.partitions {
             guard let place = places[partition.number] else { continue }
             layout.placements.append(.init(number: partition.number, from: partition.range, to: place))
-        }
-        let dropped = table.partitions.filter { $0.mbr?.role == .logical && places[$0.number] == nil }.map(\.number)
-        let renumbered = parts.map(\.partition).filter { $0.mbr?.role == .logical && $0.number > dropped.min() ?? .max }
-        if !renumbered.isEmpty {
-            let numbers = renumbered.map { "\($0.number)" }.joined(separator: ", ")
-            layout.remarks.append(
-                "logical partitions are counted through: without \(dropped.map { "\($0)" }.joined(separator: ", ")), "
-                    + "those behind get lower numbers (now \(numbers))")
         }
         for (part, length) in zip(parts, lengths) where length > part.captured && !part.isHead && !part.canGrow {
             guard length > part.leastOfContent || part.requestReason != nil else { continue }

@@ -45,7 +45,7 @@ struct LayoutJudge {
             if first.from.lowerBound > second.from.lowerBound { failures.append("order") }
         }
         let firstStart = question.table.partitions.map(\.range.lowerBound).min() ?? 0
-        let front = max(isMBR ? unit : 2 * unit + entries, min(firstStart, 16 << 20))
+        let front = max(isMBR ? unit : 2 * unit + entries, firstStart)
         for placement in layout.placements {
             let to = placement.to
             if partitions[placement.number]?.range != placement.from { failures.append("another from") }

@@ -111,6 +111,10 @@ import Testing
         let unit = UInt64(question.target.logicalSectorSize)
         if wishes.values.count(where: { $0 == .rest }) > 1 { return true }
         if volumes.allSatisfy({ wishes[$0.number] == .drop }) { return true }
+        // A logical partition that goes, in front of one that stays.
+        let logicals = volumes.filter { $0.mbr?.role == .logical }.map(\.number).sorted()
+        let kept = logicals.map { wishes[$0] != .drop }
+        if zip(kept, kept.dropFirst()).contains(where: { !$0 && $1 }) { return true }
         return volumes.contains { partition in
             let ability = question.abilities[partition.number]
             let captured = (partition.range.byteCount + unit - 1) / unit * unit

@@ -78,8 +78,9 @@ import Testing
         #expect(rounded.ranges == [1: 512..<26113, 2: 38400..<43520])
         // Four entries' worth of room at each end: 2 and 1 sectors, and 16 KiB of entries.
         disk.table.partitions = [disk.table.partitions[1]]
-        let tight = DiskGeometry(byteCount: 170 << 20, logicalSectorSize: 4096)
-        #expect(try disk.plan(tight, .keep).ranges == [2: 16..<36])
+        let tight = DiskGeometry(byteCount: 171 << 20, logicalSectorSize: 4096)
+        // The gap in front stays as large as it was.
+        #expect(try disk.plan(tight, .keep).ranges == [2: 150..<170])
         disk.table.partitions[0].range = 24_576..<30 << 20
         let least = DiskGeometry(byteCount: 30 << 20 + 5 * 4096, logicalSectorSize: 4096)
         #expect(try disk.plan(least, .keep, unit: 4096).ranges == [2: 6..<7680])
