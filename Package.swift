@@ -66,9 +66,8 @@ let package = Package(
         .executableTarget(
             name: "reforge",
             dependencies: [
-                "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "LinuxSystem", "Filesystems", "ImageStore",
-                "Imaging",
-                "BootRepair", "RecoveryInit",
+                "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "LinuxSystem", "Filesystems", "FilesystemResize",
+                "ImageStore", "Imaging", "BootRepair", "RecoveryInit",
                 "CEarlyBoot", system, .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),
 

@@ -31,7 +31,8 @@ enum GPTEditor {
                 table = try readBack(standIn, table)
             }
             table.head = HybridMBR.reapplied(
-                captured.head, onto: table.head, old: old, places: partitions, sectorSize: captured.sectorSize)
+                captured.head, onto: table.head, old: old, places: partitions, sectorSize: captured.sectorSize,
+                byteCount: geometry.byteCount)
             try check(standIn, old, partitions)
             return table
         }

@@ -12,9 +12,12 @@ enum HybridMBR {
 
     /// The front of a table with the captured MBR's partitions in it, where they lie now.
     ///
+    /// - Parameter byteCount: the length of the target in bytes.
+    ///
     /// An entry that names no partition of the table, or one that cannot be named in 32 bits any more, is left out.
     static func reapplied(
-        _ captured: [UInt8], onto made: [UInt8], old: PartitionTable, places: [Int: ByteRange], sectorSize: Int
+        _ captured: [UInt8], onto made: [UInt8], old: PartitionTable, places: [Int: ByteRange], sectorSize: Int,
+        byteCount: UInt64
     ) -> [UInt8] {
         guard isHybrid(captured), made.count >= 512, captured.count >= 512 else { return made }
         let unit = UInt64(sectorSize)
@@ -40,6 +43,12 @@ enum HybridMBR {
                 head.setLittleEndian(place.start, at: at + 8)
                 head.setLittleEndian(place.count, at: at + 12)
             } else if entry.type == 0xEE {
+                // A further one protects what lies behind; where partitions have moved into that, it protects nothing.
+                let range = UInt64(entry.start)..<UInt64(entry.start) + UInt64(entry.count)
+                let isInTheWay = kept.values.contains { place in
+                    range.overlaps(UInt64(place.start)..<UInt64(place.start) + UInt64(place.count))
+                }
+                guard entry.start == 1 || !isInTheWay && range.upperBound <= byteCount / unit else { continue }
                 head.replaceSubrange(at..<at + 16, with: bytes)
                 // The one in front covers the table, up to the first partition that is named beside it.
                 if entry.start == 1 {

@@ -7,6 +7,7 @@ import SystemPackage
 /// the way transaction by transaction.
 struct BtrfsResizeTool: ResizeTool {
     let package = "btrfs-progs"
+    let programs = ["btrfs"]
     let checkCommand = "btrfs check --readonly"
 
     func grow(_ job: ResizeJob) throws(ResizeError) {

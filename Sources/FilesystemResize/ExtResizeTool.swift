@@ -5,6 +5,7 @@ import LinuxSystem
 /// ext2, ext3 and ext4, by e2fsprogs. resize2fs wants an `e2fsck -f` before it.
 struct ExtResizeTool: ResizeTool {
     let package = "e2fsprogs"
+    let programs = ["e2fsck", "resize2fs"]
     let checkCommand = "e2fsck -f"
 
     func grow(_ job: ResizeJob) throws(ResizeError) {

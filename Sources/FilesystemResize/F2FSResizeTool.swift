@@ -5,6 +5,7 @@ import DiskModel
 /// metadata following: not trusted here.
 struct F2FSResizeTool: ResizeTool {
     let package = "f2fs-tools"
+    let programs = ["fsck.f2fs", "resize.f2fs"]
     let checkCommand = "fsck.f2fs --dry-run"
 
     func grow(_ job: ResizeJob) throws(ResizeError) {

@@ -52,6 +52,16 @@ public enum FilesystemResizer {
         }
     }
 
+    /// Why a filesystem cannot be made smaller on this machine, as a sentence part: a program that is missing, no loop
+    /// devices; `nil` where nothing is known to be in the way.
+    public static func toolObstacle(toShrink filesystem: FilesystemInfo) -> String? {
+        guard let tool = ResizeTools.tool(for: filesystem.kind) else { return "no tool is known for it" }
+        if let missing = tool.programs.first(where: { !ChildProcess.canFind($0) }) {
+            return "`\(missing)` is not installed (Debian package \(tool.package))"
+        }
+        return Files.mayWrite("/dev/loop-control") ? nil : "loop devices, which that needs, cannot be made here"
+    }
+
     private static func tool(for filesystem: FilesystemInfo) throws(ResizeError) -> any ResizeTool {
         guard let tool = ResizeTools.tool(for: filesystem.kind) else {
             throw ResizeError(.unsupported(reason: "no tool is known for \(filesystem.kindName)"))

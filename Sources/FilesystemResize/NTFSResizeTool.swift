@@ -6,6 +6,7 @@ import SystemPackage
 /// NTFS, by ntfsresize. It checks the filesystem itself before it changes anything, and has no repair: that is chkdsk's.
 struct NTFSResizeTool: ResizeTool {
     let package = "ntfs-3g"
+    let programs = ["ntfsresize"]
     let checkCommand = "ntfsresize --info --force"
     let remarks = ["Windows checks this NTFS when it starts the next time"]
 

@@ -5,6 +5,8 @@ import DiskModel
 protocol ResizeTool: Sendable {
     /// The Debian package of its programs.
     var package: String { get }
+    /// Its programs, as they are started.
+    var programs: [String] { get }
     /// The command that tells whether a filesystem that was left half changed is whole.
     var checkCommand: String { get }
 

@@ -4,6 +4,7 @@ import DiskModel
 /// Linux swap, by mkswap: nothing in it is worth keeping but its header, which is made anew with the same UUID and label.
 struct SwapResizeTool: ResizeTool {
     let package = "util-linux"
+    let programs = ["mkswap"]
     let checkCommand = "blkid -p"
     private static let pageSize = 4096
 

@@ -4,6 +4,7 @@ import DiskModel
 /// XFS, by xfs_growfs: the kernel does it, in the mounted filesystem, as one transaction.
 struct XFSResizeTool: ResizeTool {
     let package = "xfsprogs"
+    let programs = ["xfs_growfs"]
     let checkCommand = "xfs_repair -n"
 
     func grow(_ job: ResizeJob) throws(ResizeError) {

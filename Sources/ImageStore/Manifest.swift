@@ -271,6 +271,9 @@ extension Manifest {
             }
         }
         guard position == geometry.byteCount else { return "regions that end at byte \(position)" }
+        guard table.partitions.allSatisfy({ $0.number > 0 && $0.range.upperBound <= geometry.byteCount }),
+            Set(table.partitions.map(\.number)).count == table.partitions.count
+        else { return "partitions without a number of their own, or outside the disk" }
         guard numbers.count == table.partitions.count(where: \.isVolume) else {
             return "a table with other partitions than the regions"
         }

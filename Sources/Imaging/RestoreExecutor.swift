@@ -93,6 +93,8 @@ public final class RestoreExecutor {
     private let log: (String) -> Void
     /// What state the target is in now.
     public private(set) var state = DiskState.untouched
+    /// Whether the same restore could go on where it stopped; not where a filesystem cannot be made as small as planned.
+    public private(set) var goesOn = true
 
     /// Prepares a restore.
     /// - Parameters:
@@ -469,6 +471,15 @@ public final class RestoreExecutor {
             }
             log("\(name) has shrunk to \(ByteText.rounded(made.byteCount))")
             outcome.warnings += made.remarks.map { "\(name): \($0)" }
+        } catch let error as ResizeError {
+            // What it says of the filesystem's state is not the whole truth here: the rest was on the scratch.
+            switch error.problem {
+            case .unsupported, .tooSmall, .checkFailed: goesOn = false
+            default: break
+            }
+            throw ImagingError.failed(
+                "\(name) could not be made to fit its smaller partition: \(error.problem). The partition holds only a part of it"
+            )
         } catch {
             throw ImagingError.failed("\(name) could not be made to fit its smaller partition: \(error)")
         }

@@ -211,7 +211,7 @@ public enum RestorePlanner {
                 // end holds the old backup table: it has no business in the middle of a larger disk.
                 let isEnd = region.range.upperBound == manifest.geometry.byteCount
                 let isFree =
-                    region.range.upperBound <= geometry.byteCount - backupByteCount
+                    region.range.upperBound <= geometry.byteCount - min(backupByteCount, geometry.byteCount)
                     && !layout.placements.contains { volumes.contains($0.number) && $0.to.overlaps(region.range) }
                 let isRestored = isEnd ? isUnchanged && isSameSize : isFree || isUnchanged && isSameSize
                 plan.regionTargets.append(isRestored ? region.range.lowerBound : nil)

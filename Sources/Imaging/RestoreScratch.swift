@@ -28,7 +28,11 @@ public final class RestoreScratch {
         do {
             let file = try OwnedDescriptor.open(
                 path, .readWrite, options: [.create, .exclusiveCreate], permissions: .ownerReadWrite)
-            try Files.resize(file.raw, path.string, to: byteCount)
+            do { try Files.resize(file.raw, path.string, to: byteCount) } catch {
+                throw ImagingError.refused(
+                    "\(folder) cannot hold a sparse file of \(ByteText.rounded(byteCount)) (\(error)): name another folder with "
+                        + "--scratch")
+            }
             writer = try BlockDevice(opening: path, .exclusiveWrite, sectorSize: plan.geometry.logicalSectorSize)
         } catch {
             try? Files.remove(path)

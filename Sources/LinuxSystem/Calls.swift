@@ -146,10 +146,10 @@ public enum Files {
         FilePath(getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp")
     }
 
-    /// Whether we may make files in a folder.
+    /// Whether we may write to a file or device that exists, or make files in a folder.
     ///
     /// The corresponding C function is `access`.
-    public static func mayWrite(in folder: FilePath) -> Bool { access(folder.string, W_OK) == 0 }
+    public static func mayWrite(_ path: FilePath) -> Bool { access(path.string, W_OK) == 0 }
 
     /// The names in a folder, sorted; empty where it cannot be read.
     ///

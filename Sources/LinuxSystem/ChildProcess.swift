@@ -46,6 +46,12 @@ public struct ChildProcess: ~Copyable, Sendable {
     /// The process id.
     public let processID: Int32
 
+    /// Where programs are looked for in that environment.
+    public static let searchPath = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+
+    /// Whether a program is there.
+    public static func canFind(_ name: String) -> Bool { searchPath.contains { access("\($0)/\(name)", X_OK) == 0 } }
+
     /// Starts a program.
     /// - Parameters:
     ///   - arguments: the program (looked up on PATH where it has no slash) and its arguments.
@@ -75,7 +81,7 @@ public struct ChildProcess: ~Copyable, Sendable {
 
     /// No locale, no pager, no terminal games: what parsers of tool output need.
     public static let plainEnvironment = [
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root", "TERM=linux",
+        "PATH=\(searchPath.joined(separator: ":"))", "LC_ALL=C", "HOME=/root", "TERM=linux",
         // e2fsck and others must not wait for udev in the recovery environment.
         "DM_DISABLE_UDEV=1", "SWIFT_BACKTRACE=enable=no",
     ]

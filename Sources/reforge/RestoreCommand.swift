@@ -4,6 +4,7 @@ import BootRepair
 import ByteParsing
 import Codecs
 import DiskModel
+import FilesystemResize
 import Filesystems
 import ImageStore
 import Imaging
@@ -110,32 +111,35 @@ struct RestoreCommand: ParsableCommand {
 
     func run() throws {
         var state = RestoreExecutor.DiskState.untouched
+        var goesOn = true
         try CommandRun.run(json: json, diskState: { state.rawValue }) {
-            do { return try restore(&state) } catch {
+            do { return try restore(&state, &goesOn) } catch {
                 let failure = CommandFailure(error)
                 guard !dryRun else { throw failure }
                 throw CommandFailure(
-                    failure.status, "\(failure.message). \(sentence(state, failure.status))")
+                    failure.status, "\(failure.message). \(sentence(state, failure.status, goesOn: goesOn))")
             }
         }
     }
 
     /// What state the disk is in, and how to go on.
-    private func sentence(_ state: RestoreExecutor.DiskState, _ status: ExitStatus) -> String {
+    private func sentence(_ state: RestoreExecutor.DiskState, _ status: ExitStatus, goesOn: Bool) -> String {
         if let only, state == .partial {
             return
                 "Partition \(into ?? only) of \(disk) is partly written, and holds no filesystem; all others are as they were. The same command does it anew."
         }
-        switch state {
+        return switch state {
         case .untouched: "Nothing was written to \(disk)."
         case .partial where status == .badImage:
             "\(disk) is partly written, has no partition table and boots nothing; with a whole image, the same command goes on."
+        case .partial where !goesOn:
+            "\(disk) is partly written and boots nothing. The same command would end the same: restore with other sizes (--partition N=SIZE) or onto a larger disk."
         case .partial: "\(disk) is partly written and boots nothing; run the same command to go on."
         case .complete: "All data on \(disk) is complete."
         }
     }
 
-    private func restore(_ state: inout RestoreExecutor.DiskState) throws -> ExitStatus {
+    private func restore(_ state: inout RestoreExecutor.DiskState, _ goesOn: inout Bool) throws -> ExitStatus {
         let start = SystemFacts.monotonicSeconds()
         let keys = KeyRing(keyOptions)
         let input = try CaptureInput.open(image, keys)
@@ -152,7 +156,7 @@ struct RestoreCommand: ParsableCommand {
                 .badImage, "\(image) has the id \(id), not \(expectImageID): it is another image than asked for")
         }
         let stream = input.reader
-        guard var report = try write(input, keys, &state) else { return .done }
+        guard var report = try write(input, keys, &state, &goesOn) else { return .done }
         if repairsBoot(stream.header.manifest) {
             repairBoot(&report, identity: report.plan.target, capturedDiskName: stream.header.manifest.disk.kernelName)
         }
@@ -177,7 +181,7 @@ struct RestoreCommand: ParsableCommand {
     /// mounts what was restored.
     /// - Returns: `nil` where only the plan was asked for.
     private func write(
-        _ input: CaptureInput, _ keys: KeyRing, _ state: inout RestoreExecutor.DiskState
+        _ input: CaptureInput, _ keys: KeyRing, _ state: inout RestoreExecutor.DiskState, _ goesOn: inout Bool
     ) throws -> Report? {
         let stream = input.reader
         let target = try OpenedDisk(disk, dryRun ? .readOnly : .exclusiveWrite, sectorSize: sectorSize)
@@ -210,6 +214,12 @@ struct RestoreCommand: ParsableCommand {
             let outcome = try VerifyCommand.verify(try again(input, keys, .verify))
             Console.message("\(image) is whole: \(outcome.chunkCount) chunks")
         }
+        for shrink in plan.shrinks {
+            if let obstacle = FilesystemResizer.toolObstacle(toShrink: shrink.filesystem) {
+                throw CommandFailure(
+                    .refused, "partition \(shrink.number) would have to be made smaller, and \(obstacle)")
+            }
+        }
         let room = try scratchFolder(image: input.path).flatMap { try RestoreScratch(in: $0, for: plan) }
         try confirm(target, plan)
         try TargetSafety.checkIdentity(target)
@@ -222,6 +232,7 @@ struct RestoreCommand: ParsableCommand {
         defer {
             display.end()
             state = executor.state
+            goesOn = executor.goesOn
         }
         let outcome = try executor.run(stream)
         // Not an error where the kernel does not take the new table: boot repair reaches volumes by their place.
@@ -257,7 +268,7 @@ struct RestoreCommand: ParsableCommand {
         guard let image else { return Files.temporaryFolder }
         let folder = image.removingLastComponent()
         let beside = folder.isEmpty ? "." : folder
-        return Files.mayWrite(in: beside) ? beside : Files.temporaryFolder
+        return Files.mayWrite(beside) ? beside : Files.temporaryFolder
     }
 
     /// What did not boot before is not expected to boot now: a data disk has nothing to repair.

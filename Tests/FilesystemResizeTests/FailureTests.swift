@@ -10,6 +10,7 @@ import Testing
 /// A tool whose programs fail on order. Its filesystem is 16 bytes: a magic number, and the length.
 private struct FakeTool: ResizeTool {
     let package = "fake-progs"
+    let programs = ["true"]
     let checkCommand = "fsck.fake"
     /// What its superblock says after its work; `nil` leaves it alone.
     var writes: UInt64?
