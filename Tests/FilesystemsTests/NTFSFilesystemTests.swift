@@ -39,14 +39,18 @@ struct NTFSFilesystemTests {
             percent(more, of: theirs.usedByteCount))
         try leastSizeSuffices(image, info, comment)
 
+        // At times it finds clusters in the bitmap that no file has, as ntfs-3g left them: then it must find the same again.
+        let sound = try ChildProcess.run(["ntfsresize", "--info", "--force", disk.loop], timeoutSeconds: 60)
+        let isLeaky = sound.text.contains("extra cluster in $Bitmap")
         try spoilUnused(FilePath(disk.loop), map)
         let check = try ChildProcess.run(["ntfsfix", "-n", disk.loop], timeoutSeconds: 60)
         #expect(check.succeeded, "\(comment): \(check.text)")
         // Accounts for all clusters of all files.
         let account = try ChildProcess.run(["ntfsresize", "--info", "--force", disk.loop], timeoutSeconds: 60)
         #expect(
-            account.succeeded || account.lastWords.contains("Volume is full")
-                || account.lastWords.contains("fragmentation"), "\(comment): \(account.text)")
+            account.succeeded || isLeaky && account.text == sound.text && account.errorText == sound.errorText
+                || account.lastWords.contains("Volume is full") || account.lastWords.contains("fragmentation"),
+            "\(comment): \(account.text)\(account.lastWords)")
         #expect(try disk.mounted("ro", LoopedNTFS.listing) == contents, comment)
         return info
     }
