@@ -84,9 +84,7 @@ struct BtrfsResizeTool: ResizeTool {
 
     /// fsid at 0x20, as the kernel spells it.
     private func identity(on volume: any BlockReader) throws(BlockIOError) -> String {
-        let bytes = try volume.readBytes(at: (64 << 10) + 0x20, count: 16)
-        let digits = bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
-        return [0..<4, 4..<6, 6..<8, 8..<10, 10..<16].map { digits[$0].joined() }.joined(separator: "-")
+        SuperblockFields(bytes: try volume.readBytes(at: 64 << 10, count: 4096)).uuid(0x20)
     }
 
     private func superblock(on volume: any BlockReader) throws(BlockIOError) -> SuperblockFields? {

@@ -29,7 +29,8 @@ struct SwapResizeTool: ResizeTool {
         guard label.count < 16, let text = String(validating: label, as: UTF8.self) else {
             throw ResizeError(.unsupported(reason: "mkswap cannot write the label of this swap area again"))
         }
-        let uuid = Self.uuidText(Array(Self.names(header).prefix(16)))
+        let identity = Array(Self.names(header).prefix(16))
+        let uuid = identity.contains { $0 != 0 } ? SuperblockFields(bytes: identity).uuid(0) : "clear"
         try job.change(
             ["mkswap", "-p", "\(Self.pageSize)", "-U", uuid] + (text.isEmpty ? [] : ["-L", text]) + [job.node] + size)
         let after = try job.superblock { volume throws(BlockIOError) in try self.header(on: volume) }
@@ -38,13 +39,6 @@ struct SwapResizeTool: ResizeTool {
                 .resizeFailed(tool: "mkswap", ending: "it said that it succeeded", lastWords: "the UUID is another"),
                 state: job.inDoubt)
         }
-    }
-
-    /// As mkswap wants it: 8-4-4-4-12 hexadecimal digits.
-    private static func uuidText(_ bytes: [UInt8]) -> String {
-        guard bytes.contains(where: { $0 != 0 }) else { return "clear" }
-        let digits = bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }
-        return [0..<4, 4..<6, 6..<8, 8..<10, 10..<16].map { digits[$0].joined() }.joined(separator: "-")
     }
 
     /// sws_uuid and sws_volume.

@@ -151,20 +151,14 @@ enum ExtFeature {
 
     /// The names of all features of a superblock, as `dumpe2fs` prints them.
     static func names(of superblock: ExtSuperblock) -> [String] {
-        named(compatibleNames, superblock.compatible, "compat")
-            + named(incompatibleNames, superblock.incompatible, "incompat")
-            + named(readOnlyCompatibleNames, superblock.readOnlyCompatible, "ro_compat")
+        FilesystemInfo.featureNames(compatibleNames, superblock.compatible, "compat")
+            + FilesystemInfo.featureNames(incompatibleNames, superblock.incompatible, "incompat")
+            + FilesystemInfo.featureNames(readOnlyCompatibleNames, superblock.readOnlyCompatible, "ro_compat")
     }
     static func names(incompatible bits: UInt32) -> String {
-        named(incompatibleNames, bits, "incompat").joined(separator: ", ")
+        FilesystemInfo.featureNames(incompatibleNames, bits, "incompat").joined(separator: ", ")
     }
     static func names(readOnlyCompatible bits: UInt32) -> String {
-        named(readOnlyCompatibleNames, bits, "ro_compat").joined(separator: ", ")
-    }
-
-    private static func named(_ names: [(bit: UInt32, name: String)], _ bits: UInt32, _ word: String) -> [String] {
-        (0..<32 as Range<UInt32>).filter { bits & 1 << $0 != 0 }.map { bit in
-            names.first { $0.bit == bit }?.name ?? "\(word) bit \(bit)"
-        }
+        FilesystemInfo.featureNames(readOnlyCompatibleNames, bits, "ro_compat").joined(separator: ", ")
     }
 }

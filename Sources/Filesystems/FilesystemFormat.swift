@@ -21,6 +21,13 @@ extension FilesystemInfo {
         return "\(padded.prefix(4))-\(padded.suffix(4))"
     }
 
+    /// The names of the feature flags that are set in a word: those that have none by the word's name and their number.
+    static func featureNames(_ names: [(bit: UInt32, name: String)], _ bits: UInt32, _ word: String) -> [String] {
+        (0..<32 as Range<UInt32>).filter { bits & 1 << $0 != 0 }.map { bit in
+            names.first { $0.bit == bit }?.name ?? "\(word) bit \(bit)"
+        }
+    }
+
     /// The same volume with everything taken as used, and why. The first reason stays: it lies deeper.
     func takenWhole(because reason: String) -> FilesystemInfo {
         var info = self

@@ -48,14 +48,18 @@ enum NTFSFilesystem {
     /// looks there for a hibernation image or a crash dump: it must not find what the target disk held before.
     ///
     /// Empty where the volume is not clean, or anything about it or a file is in doubt.
-    static func pageFileRanges(_ volume: any BlockReader) throws(BlockIOError) -> [ByteRange] {
+    /// - Parameter map: the volume's map, where it is known: making it reads the whole master file table.
+    static func pageFileRanges(
+        _ volume: any BlockReader, in map: AllocationMap? = nil
+    ) throws(BlockIOError) -> [ByteRange] {
         guard let boot = try bootSector(volume), boot.problem(volumeByteCount: volume.byteCount) == nil else {
             return []
         }
         do throws(FilesystemError) {
             let mapper = try NTFSMapper(volume, boot)
             guard try mapper.uncleanReason() == nil else { return [] }
-            return try mapper.pageFileRanges(in: try mapper.map())
+            let used = if let map { map } else { try mapper.map() }
+            return try mapper.pageFileRanges(in: used)
         } catch {
             _ = try error.reasonForWhole()
             return []
@@ -66,7 +70,7 @@ enum NTFSFilesystem {
     static func withoutPageFiles(
         _ volume: any BlockReader, _ contents: VolumeContents
     ) throws(BlockIOError) -> VolumeContents {
-        let skipped = try pageFileRanges(volume)
+        let skipped = try pageFileRanges(volume, in: contents.allocation)
         guard !skipped.isEmpty else { return contents }
         let unused = contents.allocation.complement.ranges
         var result = contents

@@ -116,19 +116,13 @@ enum XFSFeature {
         guard superblock.hasChecksums else {
             return version + names2.filter { superblock.features2 & 1 << $0.bit != 0 }.map(\.name)
         }
-        return version + named(incompatibleNames, superblock.incompatible, "incompat")
-            + named(readOnlyCompatibleNames, superblock.readOnlyCompatible, "ro_compat")
+        return version + FilesystemInfo.featureNames(incompatibleNames, superblock.incompatible, "incompat")
+            + FilesystemInfo.featureNames(readOnlyCompatibleNames, superblock.readOnlyCompatible, "ro_compat")
     }
     static func names(incompatible bits: UInt32) -> String {
-        named(incompatibleNames, bits, "incompat").joined(separator: ", ")
+        FilesystemInfo.featureNames(incompatibleNames, bits, "incompat").joined(separator: ", ")
     }
     static func names(readOnlyCompatible bits: UInt32) -> String {
-        named(readOnlyCompatibleNames, bits, "ro_compat").joined(separator: ", ")
-    }
-
-    private static func named(_ names: [(bit: UInt32, name: String)], _ bits: UInt32, _ word: String) -> [String] {
-        (0..<32 as Range<UInt32>).filter { bits & 1 << $0 != 0 }.map { bit in
-            names.first { $0.bit == bit }?.name ?? "\(word) bit \(bit)"
-        }
+        FilesystemInfo.featureNames(readOnlyCompatibleNames, bits, "ro_compat").joined(separator: ", ")
     }
 }
