@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -85,6 +86,11 @@ int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint
 }
 uint64_t rf_resolve_in_root(void) { return RESOLVE_IN_ROOT; }
 uint64_t rf_resolve_no_magiclinks(void) { return RESOLVE_NO_MAGICLINKS; }
+
+int rf_memfd_create(const char *name) {
+    int fd = memfd_create(name, MFD_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
 
 int rf_rename_new(const char *old_path, const char *new_path) {
     return RESULT(renameat2(AT_FDCWD, old_path, AT_FDCWD, new_path, RENAME_NOREPLACE));

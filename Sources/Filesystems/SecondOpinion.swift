@@ -45,6 +45,60 @@ public struct SecondOpinion: Sendable {
         guard let own = try? OwnedDescriptor.open(FilePath("/proc/self/fd/\(descriptor)"), .readOnly) else {
             return .failed
         }
+        let finding = Self.finding(own, offset: offset, byteCount: byteCount, besides: known)
+        guard finding == .failed, let ends = endsInMemory(byteCount: byteCount) else { return finding }
+        return Self.finding(ends, offset: 0, byteCount: byteCount, besides: known)
+    }
+
+    /// So much of either end of a volume is where nearly all formats have their signatures.
+    private static let endByteCount: UInt64 = 4 << 20
+
+    /// A file in memory that is the volume at its ends, with zeros for what cannot be read, and a hole between them.
+    ///
+    /// One bad sector in an unused place would otherwise fail libblkid's search, and a dying disk would be read in whole.
+    /// A format whose structures lie elsewhere is not found there: an opinion that is missing, not one that is wrong.
+    /// - Returns: `nil` where all of this can be read: libblkid failed for another reason.
+    private func endsInMemory(byteCount: UInt64) -> OwnedDescriptor? {
+        guard let memory = try? OwnedDescriptor.memory("volume", byteCount: byteCount) else { return nil }
+        let first = 0..<min(byteCount, Self.endByteCount)
+        let last = max(first.upperBound, byteCount - first.upperBound)..<byteCount
+        var isDamaged = false
+        for area in [first, last] {
+            for start in stride(from: area.lowerBound, to: area.upperBound, by: 64 << 10) {
+                let piece = start..<min(start + 64 << 10, area.upperBound)
+                if copy(piece, to: memory) { continue }
+                isDamaged = true
+                for sector in stride(from: piece.lowerBound, to: piece.upperBound, by: 512) {
+                    _ = copy(sector..<min(sector + 512, piece.upperBound), to: memory)
+                }
+            }
+        }
+        guard isDamaged else { return nil }
+        return memory
+    }
+
+    private func copy(_ range: Range<UInt64>, to memory: borrowing OwnedDescriptor) -> Bool {
+        let (start, overflow) = offset.addingReportingOverflow(range.lowerBound)
+        guard !overflow, let from = Int64(exactly: start), let to = Int64(exactly: range.lowerBound) else {
+            return false
+        }
+        do {
+            let bytes = unsafe try [UInt8](unsafeUninitializedCapacity: Int(range.upperBound - range.lowerBound)) {
+                buffer, count in
+                count = unsafe try FileDescriptor(rawValue: descriptor).read(
+                    fromAbsoluteOffset: from, into: UnsafeMutableRawBufferPointer(buffer))
+            }
+            guard bytes.count == Int(range.upperBound - range.lowerBound) else { return false }
+            return try FileDescriptor(rawValue: memory.raw.rawValue).writeAll(toAbsoluteOffset: to, bytes)
+                == bytes.count
+        } catch {
+            return false
+        }
+    }
+
+    private static func finding(
+        _ own: borrowing OwnedDescriptor, offset: UInt64, byteCount: UInt64, besides known: String?
+    ) -> Finding {
         guard let probe = unsafe blkid_new_probe() else { return .failed }
         defer { unsafe blkid_free_probe(probe) }
         guard

@@ -25,6 +25,19 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
         }
     }
 
+    /// An empty file of `byteCount` zeros in memory; `name` is for /proc only.
+    ///
+    /// The corresponding C functions are `memfd_create` and `ftruncate`.
+    public static func memory(_ name: String, byteCount: UInt64) throws(SystemCallError) -> OwnedDescriptor {
+        let raw = rf_memfd_create(name)
+        guard raw >= 0 else { throw SystemCallError("make", "a file in memory", Errno(rawValue: -raw)) }
+        let file = OwnedDescriptor(owning: FileDescriptor(rawValue: raw))
+        do { try file.raw.resize(to: Int64(clamping: byteCount)) } catch {
+            throw SystemCallError("make", "a file in memory", error as? Errno ?? .ioError)
+        }
+        return file
+    }
+
     /// Both ends of a pipe.
     public struct Pipe: ~Copyable, Sendable {
         /// Where bytes come out.
