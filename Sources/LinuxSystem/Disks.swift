@@ -24,6 +24,21 @@ public struct DiskDirectory: Sendable {
         }
     }
 
+    /// The kernel's names of all block devices, partitions and mapped ones too, without `disk` and all that lies on it.
+    public func nodeNames(besides disk: String?) -> [String] {
+        Files.names(in: sys.appending("class/block")).filter { name in
+            guard let disk else { return true }
+            return !lies(name, on: disk, depth: 8)
+        }
+    }
+
+    private func lies(_ name: String, on disk: String, depth: Int) -> Bool {
+        let whole = wholeDisk(of: name)
+        if whole == disk { return true }
+        guard depth > 0 else { return false }
+        return Files.names(in: sys.appending("block/\(whole)/slaves")).contains { lies($0, on: disk, depth: depth - 1) }
+    }
+
     /// The size in bytes (sysfs counts 512-byte units whatever the sector size).
     public func byteCount(of name: String) -> UInt64? {
         Files.text(sys.appending("block/\(name)/size")).flatMap { UInt64($0) }.map { $0 &* 512 }

@@ -188,6 +188,7 @@ struct RestoreCommand: ParsableCommand {
         try TargetSafety.refuseDanger(target, image: input.path)
         var plan = try makePlan(stream.header, target)
         plan.warnings += stream.header.manifest.unreadableTexts(input.ending?.lateFacts.unreadable ?? [])
+        try refuseObstacles(to: plan)
         let unfinished = plan.only == nil ? try RestoreExecutor.unfinished(on: target.device, plan) : nil
         if dryRun {
             let report = Report(
@@ -213,12 +214,6 @@ struct RestoreCommand: ParsableCommand {
         if verifyFirst {
             let outcome = try VerifyCommand.verify(try again(input, keys, .verify))
             Console.message("\(image) is whole: \(outcome.chunkCount) chunks")
-        }
-        for shrink in plan.shrinks {
-            if let obstacle = FilesystemResizer.toolObstacle(toShrink: shrink.filesystem) {
-                throw CommandFailure(
-                    .refused, "partition \(shrink.number) would have to be made smaller, and \(obstacle)")
-            }
         }
         let room = try scratchFolder(image: input.path).flatMap { try RestoreScratch(in: $0, for: plan) }
         try confirm(target, plan)
@@ -260,6 +255,24 @@ struct RestoreCommand: ParsableCommand {
         return try RestorePlanner.plan(
             only: only, into: into, of: header, onto: target.identity, geometry: target.device.geometry,
             existing: table, policy: layout)
+    }
+
+    /// What stands in the way of making filesystems smaller on this machine.
+    private func refuseObstacles(to plan: RestorePlan) throws {
+        for shrink in plan.shrinks {
+            var obstacle = FilesystemResizer.toolObstacle(toShrink: shrink.filesystem)
+            if shrink.needsComposite,
+                let twin = AttachedTwins.nodes(of: shrink.filesystem, besides: plan.target.kernelName).first
+            {
+                obstacle =
+                    "\(twin) holds a copy of the same \(shrink.filesystem.kindName) (UUID \(shrink.filesystem.uuid ?? "")): "
+                    + "detach that disk first, so that nothing takes one for the other"
+            }
+            if let obstacle {
+                throw CommandFailure(
+                    .refused, "partition \(shrink.number) would have to be made smaller, and \(obstacle)")
+            }
+        }
     }
 
     /// Where a scratch goes: as asked for, else beside the image, else with the temporary files.

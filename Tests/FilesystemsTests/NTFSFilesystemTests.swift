@@ -39,7 +39,8 @@ struct NTFSFilesystemTests {
             percent(more, of: theirs.usedByteCount))
         try leastSizeSuffices(image, info, comment)
 
-        // At times it finds clusters in the bitmap that no file has, as ntfs-3g left them: then it must find the same again.
+        // On a full volume ntfs-3g itself leaves clusters in the bitmap that no file has (2 of 40 runs of the tools alone):
+        // then the same must be found again.
         let sound = try ChildProcess.run(["ntfsresize", "--info", "--force", disk.loop], timeoutSeconds: 60)
         let isLeaky = sound.text.contains("extra cluster in $Bitmap")
         try spoilUnused(FilePath(disk.loop), map)
