@@ -447,7 +447,7 @@ public final class RestoreExecutor {
     /// restore writes the filesystem anew.
     private func shrink(_ shrink: RestorePlan.Shrink, _ outcome: inout Outcome) throws {
         let name = "the filesystem of partition \(shrink.number)"
-        progress.begin("shrink", total: 0)
+        progress.begin("shrink partition \(shrink.number)", total: 0)
         guard let targetPath else { throw ImagingError.failed("\(name) cannot be made smaller in memory") }
         let sectorSize = plan.geometry.logicalSectorSize
         do {
@@ -489,7 +489,7 @@ public final class RestoreExecutor {
     private func grow(_ growth: RestorePlan.Growth, _ outcome: inout Outcome) throws {
         guard let targetPath else { return }
         let name = growth.number.map { "the filesystem of partition \($0)" } ?? "the filesystem"
-        progress.begin("grow", total: 0)
+        progress.begin("grow" + (growth.number.map { " partition \($0)" } ?? ""), total: 0)
         do {
             let place = ResizePlace.part(
                 of: targetPath, range: growth.range, sectorSize: plan.geometry.logicalSectorSize)

@@ -79,6 +79,7 @@ final class ProgressDisplay {
         var phase = ""
         var phaseStart = SystemFacts.monotonicSeconds()
         var lastShown = phaseStart
+        var isSaid = false
         while !isEnded.update({ $0 }) {
             // Short naps: the end must not wait for the interval.
             SystemFacts.sleep(seconds: 0.05)
@@ -86,9 +87,13 @@ final class ProgressDisplay {
             if progress.phase != phase {
                 phase = progress.phase
                 phaseStart = now
+                isSaid = false
             }
-            guard now - lastShown >= interval, !phase.isEmpty else { continue }
+            // A program at work tells nothing until it ends: that it began is news.
+            let isNews = !isSaid && progress.total == 0 && now - phaseStart >= 0.5
+            guard now - lastShown >= interval || isNews, !phase.isEmpty else { continue }
             lastShown = now
+            isSaid = true
             let line = text(progress, phase, now - phaseStart)
             Console.write(isTerminal ? "\r\u{1B}[K\(line)" : "\(line)\n", to: .standardError)
         }
@@ -97,7 +102,7 @@ final class ProgressDisplay {
 
     static func text(_ progress: Progress, _ phase: String, _ seconds: Double) -> String {
         let (done, total) = (progress.done, progress.total)
-        guard total > 0 else { return phase }
+        guard total > 0 else { return seconds < 1 ? phase : "\(phase), \(duration(Int(seconds)))" }
         var line = "\(phase): \(ByteText.rounded(done)) of \(ByteText.rounded(total)) (\(done * 100 / total) %)"
         guard seconds > 0.5, done > 0 else { return line }
         let rate = Double(done) / seconds

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import time
 from pathlib import Path
 
-from lab import MIB, Context, expect, note, run, time_limit
+from lab import MIB, Context, expect, first_nonzero, note, run, time_limit
 from machine import Disk
-from test_restore import RESTORE_FAILED, RESTORE_TIMEOUT, TARGET_SERIAL, medium
+from test_restore import PANIC, RESTORE_FAILED, RESTORE_TIMEOUT, TARGET_SERIAL, expect_no_table, medium
 
 # Number: start and length in MiB, type.
 SOURCE = {1: (1, 500, "83"), 5: (503, 400, "7"), 6: (905, 700, "83"), 7: (1607, 64, "82")}
@@ -176,3 +177,44 @@ def test_a_larger_disk(ctx: Context) -> None:
     note(f"partitions on 3000 MiB, in MiB: {found}")
     expect(all(found[number] > SOURCE[number][1] for number in (1, 5, 6)), f"one has not grown: {found}")
     expect_contents(ctx, target, hashes)
+
+
+@time_limit(1500)
+def test_power_cut_in_a_shrink(ctx: Context) -> None:
+    """The plug is pulled while filesystems shrink: no table is seen, and the same restore ends whole."""
+    hashes = source_disk(ctx)[1]
+    target = ctx.blank_disk("cut.raw", 1150 * MIB)
+    images = ctx.images_disk(sizes=image_of_sizes(ctx))
+    settings = {"restore": "LABEL=IMAGES:/sizes.img.zst", "target": f"serial={TARGET_SERIAL}", "finish": "poweroff"}
+    disks = [Disk(target, "nvme", TARGET_SERIAL), Disk(images, "virtio", "IMAGES")]
+    for attempt in range(2):
+        with medium(ctx, f"cut-{attempt}", settings, disks) as machine:
+            machine.wait_for(r"shrink partition", RESTORE_TIMEOUT, unless=RESTORE_FAILED)
+            wait = ctx.random.uniform(0, 4)
+            time.sleep(wait)
+            machine.kill()
+            ended = "REFORGE-RESULT" in machine.text()
+        note(f"cut {wait:.1f} s after the first shrink began" + (" (after the end)" if ended else ""))
+        if not ended:
+            expect_no_table(target)
+    with medium(ctx, "resumed", settings, disks) as machine:
+        machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
+        expect("REFORGE-RESULT exit=0" in machine.text(), f"the restore ended otherwise\n{machine.tail()}")
+    expect_contents(ctx, target, hashes)
+
+
+@time_limit(600)
+def test_a_twin_is_refused(ctx: Context) -> None:
+    """Nothing shrinks while the disk that was captured is still attached, and nothing is written."""
+    target = ctx.blank_disk("beside.raw", 1150 * MIB)
+    images = ctx.images_disk(sizes=image_of_sizes(ctx))
+    settings = {"restore": "LABEL=IMAGES:/sizes.img.zst", "target": f"serial={TARGET_SERIAL}", "finish": "poweroff"}
+    disks = [
+        Disk(target, "nvme", TARGET_SERIAL), Disk(images, "virtio", "IMAGES"),
+        Disk(source_disk(ctx)[0], "virtio", "SOURCE", read_only=True),
+    ]  # fmt: skip
+    with medium(ctx, "twin", settings, disks) as machine:
+        machine.wait_for(r"REFORGE-RESULT exit=77", 200, unless=PANIC)
+        said = machine.text()
+    expect("holds a copy of the same" in said, f"the reason is not said\n{said[-1500:]}")
+    expect(first_nonzero(target) is None, "it was refused, and the target was written to")
