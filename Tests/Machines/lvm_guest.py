@@ -50,11 +50,12 @@ def _run(*command: str | Path, **options: object) -> str:
 class LVMGuest:
     """The kernel and the initramfs; packages are downloaded once into `cache`."""
 
-    def __init__(self, cache: Path, binary: Path) -> None:
+    def __init__(self, cache: Path, binary: Path, modules: list[str] | None = None) -> None:
         trees = sorted((cache / "kernel").glob("linux-image-*"))
         if not trees:
             raise Skip("Debian's kernel is not unpacked yet: run Scripts/build-media")
         self.binary = binary
+        self.modules = [*MODULES, *(modules or [])]
         self.kernel_tree = trees[-1]
         self.version = next((self.kernel_tree / "lib/modules").iterdir()).name
         self.kernel = self.kernel_tree / f"boot/vmlinuz-{self.version}"
@@ -91,7 +92,7 @@ class LVMGuest:
                 if needed not in order:
                     order.append(needed)
 
-        for name in MODULES:
+        for name in self.modules:
             if path := by_name.get(name.replace("_", "-")):
                 add(path)
         return order
