@@ -37,7 +37,11 @@ extension FilesystemInfo {
             return blocking.map { "resize2fs does not resize ext4 with \($0)" }
         case .swap:
             // mkswap can write any page size, but what else it would have to know of that machine is not known here.
-            return blockSize == 4096 ? nil : "swap with pages other than 4 KiB keeps its size"
+            if blockSize != 4096 { return "swap with pages other than 4 KiB keeps its size" }
+            if features.contains("badpages") { return "a swap area with a list of bad pages keeps its size" }
+            // It keeps the last of the 16 bytes for a NUL.
+            let isWritable = label.map { $0.utf8.count < 16 && !$0.unicodeScalars.contains("\u{FFFD}") } ?? true
+            return isWritable ? nil : "mkswap cannot write the label of this swap area again"
         case .ntfs, .xfs, .btrfs, .f2fs: return nil
         }
     }

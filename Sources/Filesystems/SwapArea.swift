@@ -50,6 +50,8 @@ public enum SwapArea {
         var info = FilesystemInfo(
             kind: .swap, kindName: "swap", uuid: uuid,
             label: label.isEmpty ? nil : label, byteCount: byteCount, blockSize: pageSize, mapSource: .headerOnly)
+        // nr_badpages, the length of badpages
+        if try fields.littleEndian(UInt32.self, at: 8) != 0 { info.features.append("badpages") }
         if isSuspended { info.remarks.append("holds a hibernation image; it is put back as plain swap") }
         guard byteCount <= volumeByteCount else {
             return (

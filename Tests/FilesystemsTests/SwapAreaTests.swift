@@ -42,6 +42,26 @@ struct SwapAreaTests {
         #expect(SwapArea.plainHeader([]) == [])
     }
 
+    /// mkswap could not make the same again: known before anything is planned.
+    @Test func whatMkswapCannotMakeAgainKeepsItsSize() throws {
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 1 << 20)
+        try Tool.run(["mkswap", "-p", "4096", "-L", "fifteen letters", image.string])
+        let bytes = try BlockDevice(opening: image).readBytes(at: 0, count: 1 << 20)
+        func ability(_ change: (inout [UInt8]) -> Void) throws -> ResizeAbility {
+            var changed = bytes
+            change(&changed)
+            return try VolumeIdentifier.survey(MemoryDisk(changed)).0.resizeAbility
+        }
+        #expect(try ability { _ in }.canShrink)
+        let badPages = try ability { $0[1032] = 1 }
+        #expect(badPages.growObstacle == "a swap area with a list of bad pages keeps its size")
+        for last in [UInt8(ascii: "x"), 0xFF] {
+            let label = try ability { $0[1052 + (last == 0xFF ? 3 : 15)] = last }
+            #expect(label.shrinkObstacle == "mkswap cannot write the label of this swap area again")
+        }
+    }
+
     @Test func whatIsCutOffOrGrownIsTakenSafely() throws {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 1 << 20)
