@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from debian_tree import scratch_directory
-from lab import GIB, MIB, Context, expect, note, time_limit
+from lab import GIB, MIB, Context, expect, full_only, note, time_limit
 from lvm_guest import LVMGuest
 from machine import Disk
 
@@ -131,6 +131,7 @@ nothing_left
     expect(tags is not None and not tags[1].strip(), f"tags: {tags}")
 
 
+@full_only
 @time_limit(500)
 def test_snapshots_go_into_a_repository(ctx: Context) -> None:
     """The same into a repository, twice: the second capture finds everything but what was overwritten."""

@@ -252,6 +252,7 @@ def test_restore_by_each_firmware_boots_by_the_other(ctx: Context) -> None:
 # MARK: from optical disc and stick
 
 
+@full_only
 @time_limit(1100)
 def test_restore_from_iso(ctx: Context) -> None:
     """reforge.iso in an optical drive, by BIOS, with its settings on it."""
@@ -387,6 +388,7 @@ def test_flipped_bit_leaves_no_table(ctx: Context) -> None:
     expect_no_table(target)
 
 
+@full_only
 @time_limit(900)
 def test_power_cut_leaves_no_table_and_resumes(ctx: Context) -> None:
     """The plug is pulled in the middle of the data: no table is seen, and the same restore goes on and ends whole."""

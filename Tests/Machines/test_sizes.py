@@ -12,7 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from lab import MIB, Context, expect, first_nonzero, note, run, time_limit
+from lab import MIB, Context, expect, first_nonzero, full_only, note, run, time_limit
 from machine import Disk
 from test_restore import PANIC, RESTORE_FAILED, RESTORE_TIMEOUT, TARGET_SERIAL, expect_no_table, medium
 
@@ -168,6 +168,7 @@ def test_wishes(ctx: Context) -> None:
     expect_contents(ctx, target, hashes)
 
 
+@full_only
 @time_limit(1500)
 def test_a_larger_disk(ctx: Context) -> None:
     """All of them grow, each by its share."""
@@ -187,7 +188,7 @@ def test_power_cut_in_a_shrink(ctx: Context) -> None:
     images = ctx.images_disk(sizes=image_of_sizes(ctx))
     settings = {"restore": "LABEL=IMAGES:/sizes.img.zst", "target": f"serial={TARGET_SERIAL}", "finish": "poweroff"}
     disks = [Disk(target, "nvme", TARGET_SERIAL), Disk(images, "virtio", "IMAGES")]
-    for attempt in range(2):
+    for attempt in range(4 if ctx.full else 1):
         with medium(ctx, f"cut-{attempt}", settings, disks) as machine:
             machine.wait_for(r"shrink partition", RESTORE_TIMEOUT, unless=RESTORE_FAILED)
             wait = ctx.random.uniform(0, 4)
