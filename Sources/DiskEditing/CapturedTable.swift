@@ -76,6 +76,9 @@ public struct CapturedTable: Codable, Equatable, Sendable {
             sectorSize: disk.logicalSectorSize)
     }
 
+    /// Whether the protective MBR of a GPT names partitions beside its own entry.
+    public var isHybrid: Bool { HybridMBR.isHybrid(head) }
+
     /// Where `tail` starts on the disk, in bytes.
     public var tailOffset: UInt64 { byteCount - UInt64(tail.count) }
 }

@@ -12,7 +12,10 @@ enum GPTEditor {
     static func relocate(
         _ captured: CapturedTable, to geometry: DiskGeometry, partitions: [Int: ByteRange], workFolder: FilePath?
     ) throws(TableEditError) -> CapturedTable {
-        try PartedStandIn.with(sectorSize: captured.sectorSize, workFolder: workFolder) { standIn in
+        guard captured.sectorSize == geometry.logicalSectorSize else {
+            return try reissue(captured, for: geometry, partitions: partitions, workFolder: workFolder)
+        }
+        return try PartedStandIn.with(sectorSize: captured.sectorSize, workFolder: workFolder) { standIn in
             // First at its own size, so that a good backup mends a damaged primary while it is where the format
             // looks for it.
             try fill(standIn, captured, byteCount: captured.byteCount)
@@ -35,6 +38,29 @@ enum GPTEditor {
                 byteCount: geometry.byteCount)
             try check(standIn, old, partitions)
             return table
+        }
+    }
+
+    /// The same for a disk with another sector size: the captured table is mended where it was made, written anew in the
+    /// other unit, and then libparted and our own reader say what they think of it.
+    private static func reissue(
+        _ captured: CapturedTable, for geometry: DiskGeometry, partitions: [Int: ByteRange], workFolder: FilePath?
+    ) throws(TableEditError) -> CapturedTable {
+        let (old, converted) = try PartedStandIn.with(sectorSize: captured.sectorSize, workFolder: workFolder) {
+            standIn in
+            try fill(standIn, captured, byteCount: captured.byteCount)
+            try edit(standIn, moving: nil)
+            guard let old = try GPTReader.read(try standIn.open()) else {
+                throw TableEditError("libparted left no valid GPT behind")
+            }
+            let mended = try readBack(standIn, captured)
+            return (old, try GPTUnits.converted(mended, to: geometry, places: partitions))
+        }
+        return try PartedStandIn.with(sectorSize: converted.sectorSize, workFolder: workFolder) { standIn in
+            try fill(standIn, converted, byteCount: converted.byteCount)
+            try edit(standIn, moving: partitions)
+            try check(standIn, old, partitions)
+            return try readBack(standIn, converted)
         }
     }
 

@@ -77,8 +77,13 @@ extension PartitionTable {
     /// How much room the backup of the table needs at the end of a disk, in bytes: as much as it has. A backup that is not
     /// at the end (a small image written onto a large disk) leaves everything behind it unused; then what its entries (128
     /// bytes each) and its header take.
-    public func backupByteCount(on geometry: DiskGeometry) -> UInt64 {
+    /// - Parameter sectorSize: that of the disk on which it will be, where that is another: there it is as short as can be.
+    public func backupByteCount(on geometry: DiskGeometry, forSectorsOf sectorSize: Int? = nil) -> UInt64 {
         guard kind != .mbr else { return 0 }
+        if let sectorSize, sectorSize != geometry.logicalSectorSize {
+            let sector = UInt64(max(512, sectorSize))
+            return entryByteCount(inSectorsOf: sector) + sector
+        }
         let sector = UInt64(max(512, geometry.logicalSectorSize))
         let reserved = geometry.byteCount - min(usable.upperBound, geometry.byteCount)
         guard condition == .backupDamaged else { return reserved }

@@ -13,7 +13,8 @@ enum ExFATFilesystem {
         guard let boot = (try? ExFATBootSector(sector)) ?? nil else { return nil }
         var info = FilesystemInfo(
             kind: .exfat, kindName: "exfat", uuid: FilesystemInfo.serialText(boot.serialNumber),
-            byteCount: boot.byteCount, blockSize: Int(boot.clusterSize), mapSource: .whole)
+            byteCount: boot.byteCount, blockSize: Int(boot.clusterSize), sectorSize: Int(boot.sectorSize),
+            mapSource: .whole)
         let whole = AllocationMap.whole(byteCount: volume.byteCount)
         if let problem = boot.problem(volumeByteCount: volume.byteCount) {
             return (info.takenWhole(because: problem), whole)

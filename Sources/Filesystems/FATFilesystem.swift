@@ -40,7 +40,7 @@ enum FATFilesystem {
         FilesystemInfo(
             kind: boot.kind, kindName: "vfat", uuid: boot.serialNumber.map(FilesystemInfo.serialText),
             byteCount: boot.byteCount,
-            blockSize: Int(boot.clusterSize), mapSource: .whole)
+            blockSize: Int(boot.clusterSize), sectorSize: Int(boot.sectorSize), mapSource: .whole)
     }
 
     /// The label of the root folder, which `fatlabel` and Windows change, before that of the boot sector.

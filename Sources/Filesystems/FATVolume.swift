@@ -6,10 +6,10 @@ public import DiskModel
 /// Paths are separated by `/` or `\`, and letter case does not matter, as on the real thing.
 public struct FATVolume: Sendable {
     /// "a directory … 65,536 entries" of 32 bytes.
-    private static let folderByteLimit: UInt64 = 65_536 * 32
+    static let folderByteLimit: UInt64 = 65_536 * 32
 
-    private let volume: any BlockReader
-    private let boot: FATBootSector
+    let volume: any BlockReader
+    let boot: FATBootSector
 
     /// Opens the filesystem on `volume`.
     public init(_ volume: any BlockReader) throws(FilesystemError) {
@@ -81,26 +81,55 @@ public struct FATVolume: Sendable {
     }
 
     /// The first `limit` bytes of a chain, or all of it where it is shorter.
-    private func contents(from first: UInt32, atMost limit: UInt64) throws(FilesystemError) -> [UInt8] {
-        var table = FATTable(volume, boot)
-        let clusters = try table.chain(from: first, limit: (limit + boot.clusterSize - 1) / boot.clusterSize)
+    func contents(from first: UInt32, atMost limit: UInt64) throws(FilesystemError) -> [UInt8] {
+        var pieces = try pieces(from: first, atMost: limit)
         var bytes: [UInt8] = []
-        var index = 0
-        while index < clusters.count, UInt64(bytes.count) < limit {
-            // Neighbours are read together, 1 MiB at a time.
-            var end = index + 1
-            while end < clusters.count, clusters[end] == clusters[end - 1] + 1,
-                UInt64(end - index) * boot.clusterSize < 1 << 20
-            {
-                end += 1
-            }
-            let count = min(UInt64(end - index) * boot.clusterSize, limit - UInt64(bytes.count))
-            let offset = boot.offset(ofCluster: UInt64(clusters[index]))
-            bytes += try FilesystemError.reading { () throws(BlockIOError) in
-                try volume.readBytes(at: offset, count: Int(count))
-            }
-            index = end
+        while let piece = try pieces.next() { bytes += piece }
+        return bytes
+    }
+
+    /// The same, 1 MiB at a time.
+    func pieces(from first: UInt32, atMost limit: UInt64) throws(FilesystemError) -> FATPieces {
+        var table = FATTable(volume, boot)
+        return FATPieces(
+            volume: volume, boot: boot, limit: limit,
+            clusters: try table.chain(from: first, limit: (limit + boot.clusterSize - 1) / boot.clusterSize))
+    }
+}
+
+/// The contents of a chain of clusters, piece by piece.
+struct FATPieces {
+    private let volume: any BlockReader
+    private let boot: FATBootSector
+    private let limit: UInt64
+    private let clusters: [UInt32]
+    private var index = 0
+    private var done: UInt64 = 0
+
+    init(volume: any BlockReader, boot: FATBootSector, limit: UInt64, clusters: [UInt32]) {
+        self.volume = volume
+        self.boot = boot
+        self.limit = limit
+        self.clusters = clusters
+    }
+
+    /// Neighbours, up to 1 MiB or one cluster; `nil` behind the last.
+    mutating func next() throws(FilesystemError) -> [UInt8]? {
+        guard index < clusters.count, done < limit else { return nil }
+        var end = index + 1
+        while end < clusters.count, clusters[end] == clusters[end - 1] + 1,
+            UInt64(end - index + 1) * boot.clusterSize <= 1 << 20
+        {
+            end += 1
         }
+        let count = min(UInt64(end - index) * boot.clusterSize, limit - done)
+        let offset = boot.offset(ofCluster: UInt64(clusters[index]))
+        let volume = volume
+        let bytes = try FilesystemError.reading { () throws(BlockIOError) in
+            try volume.readBytes(at: offset, count: Int(count))
+        }
+        index = end
+        done += count
         return bytes
     }
 }

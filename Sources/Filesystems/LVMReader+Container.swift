@@ -41,6 +41,8 @@ extension LVMReader {
         var container = Container(filesystem: info, alwaysUsed: [0..<place, end..<volumeByteCount] + areas)
         container.filesystem.byteCount = label.deviceByteCount == 0 ? nil : label.deviceByteCount
         container.filesystem.blockSize = Int(exactly: group.extentByteCount)
+        // The largest sector on whose boundaries all extents lie.
+        container.filesystem.sectorSize = 1 << min(12, (place | group.extentByteCount).trailingZeroBitCount)
         var taken: [Extents] = []
         let served = servedNames
         for volume in group.logicalVolumes {

@@ -35,11 +35,16 @@ enum HiddenSectors {
 
     /// A boot sector with the field put right for a partition that moved; `nil` where it said something else than the old
     /// place (a logical partition counts from its boot record, many tools write 0): that stays.
-    static func moved(_ sector: [UInt8], from: UInt64, to: UInt64, sectorSize: Int) -> [UInt8]? {
+    /// - Parameters:
+    ///   - from: where the partition was, in bytes; the field counts the sectors of that disk, of `sectorSize` bytes.
+    ///   - to: where it is, in bytes; the field is to count sectors of `newSectorSize` bytes.
+    static func moved(
+        _ sector: [UInt8], from: UInt64, to: UInt64, sectorSize: Int, newSectorSize: Int? = nil
+    ) -> [UInt8]? {
         let unit = UInt64(max(1, sectorSize))
         guard sector.count >= 512, let signature: UInt16 = try? sector.littleEndian(at: 510), signature == 0xAA55,
             let old: UInt32 = try? sector.littleEndian(at: field), UInt64(old) == from / unit,
-            let new = UInt32(exactly: to / unit)
+            let new = UInt32(exactly: to / UInt64(max(1, newSectorSize ?? sectorSize)))
         else { return nil }
         var result = sector
         result.setLittleEndian(new, at: field)

@@ -4,6 +4,7 @@ import Codecs
 import DiskEditing
 import DiskModel
 import FilesystemResize
+import Filesystems
 import ImageStore
 import LinuxSystem
 import SystemPackage
@@ -136,6 +137,9 @@ public final class RestoreExecutor {
             guard plan.shrinks.allSatisfy({ !$0.needsComposite }) || scratch != nil && targetPath != nil else {
                 throw ImagingError.failed("there is no scratch for the filesystems that are made smaller")
             }
+            guard plan.remakes.isEmpty || scratch != nil else {
+                throw ImagingError.failed("there is no scratch for the FATs that are made anew")
+            }
             // The table is made before anything is written: where that fails, nothing is lost.
             let table = try makeTable(manifest)
             var outcome = Outcome(writtenByteCount: 0, warnings: plan.warnings, failedGrowths: [], resumedFrom: nil)
@@ -171,6 +175,7 @@ public final class RestoreExecutor {
             // All data is there. Also a run that is stopped behind this goes on: what a growth changed in the restored
             // chunks differs from them, and is written anew.
             try write(&journal)
+            for remake in plan.remakes { try make(remake) }
             for shrink in plan.shrinks { try self.shrink(shrink, &outcome) }
             for growth in plan.growths where !growth.isLate { try grow(growth, &outcome) }
             try commit(table)
@@ -355,7 +360,10 @@ public final class RestoreExecutor {
             else { continue }
             let length = placement.to.byteCount
             var written = AllocationMap(byteCount: length)
-            written.insert(contentsOf: header.maps[index])
+            // What is made anew is written behind this.
+            if !plan.remakes.contains(where: { $0.number == placement.number }) {
+                written.insert(contentsOf: header.maps[index])
+            }
             let unwritten = written.complement
             for window in [0..<min(edge, length), length - min(edge, length)..<length] {
                 for range in unwritten.ranges(in: window) {
@@ -368,7 +376,10 @@ public final class RestoreExecutor {
 
     /// Lets the boot sectors of FAT and NTFS say where their partitions lie now.
     private func moveHiddenSectors(_ manifest: Manifest) throws {
-        for placement in plan.placements ?? [] where placement.isMoved {
+        let sectorSize = manifest.geometry.logicalSectorSize
+        let newSectorSize = plan.geometry.logicalSectorSize
+        for placement in plan.placements ?? [] where placement.isMoved || sectorSize != newSectorSize {
+            if plan.remakes.contains(where: { $0.number == placement.number }) { continue }
             guard let region = manifest.regions.first(where: { $0.partition == placement.number }),
                 let filesystem = region.filesystem
             else { continue }
@@ -388,7 +399,7 @@ public final class RestoreExecutor {
             for offset in HiddenSectors.bootSectors(try sector(0), filesystem, volumeByteCount: length) {
                 let moved = HiddenSectors.moved(
                     try sector(offset), from: placement.from.lowerBound, to: placement.to.lowerBound,
-                    sectorSize: plan.geometry.logicalSectorSize)
+                    sectorSize: sectorSize, newSectorSize: newSectorSize)
                 guard let moved else { continue }
                 try moved.withUnsafeBytes { try writer.write($0, at: placement.to.lowerBound + offset) }
                 log("the boot sector of partition \(placement.number) says where it lies now")
@@ -442,6 +453,26 @@ public final class RestoreExecutor {
     }
 
     // MARK: resize and commit
+
+    /// Makes a FAT anew from the one on the scratch. There is no table yet: where this fails, the disk boots nothing.
+    private func make(_ remake: RestorePlan.Remake) throws {
+        guard let scratch,
+            let overhang = plan.overhangs.dropFirst(plan.shrinks.count)
+                .first(where: { $0.place.lowerBound == remake.range.lowerBound })
+        else { throw ImagingError.failed("there is no scratch for the FAT of partition \(remake.number)") }
+        progress.begin("FAT", total: 0)
+        do {
+            try FATRemaker(remake, writer: writer, scratch: scratch.writer, scratchOffset: overhang.scratchOffset).run {
+                try settle()
+            }
+        } catch let error as FilesystemError {
+            if case .io = error {} else { goesOn = false }
+            throw ImagingError.failed(
+                "the FAT of partition \(remake.number) could not be made anew: \(error). Check it where it comes from and capture "
+                    + "it again, or leave it out (--partition \(remake.number)=drop)")
+        }
+        log("the FAT of partition \(remake.number) was made anew, and all of its files are there")
+    }
 
     /// Makes a filesystem fit its place. There is no table yet: where this fails, the disk boots nothing, and the same
     /// restore writes the filesystem anew.

@@ -51,6 +51,8 @@ public struct RestorePlan: Codable, Equatable, Sendable {
     public var growths: [Growth]
     /// The filesystems to make smaller, before the commit.
     public var shrinks: [Shrink]
+    /// The FATs to make anew, with sectors of the target's size, before the commit.
+    public var remakes: [Remake] = []
     /// What a person should know.
     public var warnings: [String]
 
@@ -93,8 +95,24 @@ public struct RestorePlan: Codable, Equatable, Sendable {
         public var needsComposite: Bool { filesystem.kind != .swap }
     }
 
+    /// A FAT to make anew: all of the captured one goes to a scratch, and its files from there into a new one.
+    public struct Remake: Codable, Equatable, Sendable {
+        /// The partition.
+        public var number: Int
+        /// Where it will lie, in bytes.
+        public var range: ByteRange
+        /// The length of the partition that it comes from, in bytes.
+        public var fromByteCount: UInt64
+        /// How much of it is in use: the scratch has to hold that, in bytes.
+        public var scratchByteCount: UInt64
+        /// What it was.
+        public var filesystem: FilesystemInfo
+    }
+
     /// The room that the scratch needs, in bytes.
-    public var scratchByteCount: UInt64 { shrinks.reduce(0) { $0 + $1.scratchByteCount } }
+    public var scratchByteCount: UInt64 {
+        shrinks.reduce(0) { $0 + $1.scratchByteCount } + remakes.reduce(0) { $0 + $1.scratchByteCount }
+    }
 
     /// What tells this plan from another: a journal of one is not followed by another. The same disk may have another
     /// name after a restart or in another port.
@@ -112,27 +130,29 @@ public struct RestorePlan: Codable, Equatable, Sendable {
 /// Decides what a restore does. Pure.
 public enum RestorePlanner {
     /// A plan for restoring `header` onto a target.
-    /// - Parameter shrinkObstacle: why no filesystem can be made smaller here, as a sentence part; `nil` where one can.
+    /// - Parameters:
+    ///   - shrinkObstacle: why no filesystem can be made smaller here, as a sentence part; `nil` where one can.
+    ///   - mustBoot: whether a disk that will not start from the target is refused.
+    ///   - trustsUnknown: whether contents that nobody knows to work with sectors of another size are restored all the same.
     /// - Throws: `ImagingError.refused` with the reason and the way out.
     public static func plan(
         _ header: ImageHeader, onto target: DiskIdentity, geometry: DiskGeometry, request: LayoutRequest,
-        shrinkObstacle: String? = nil
+        shrinkObstacle: String? = nil, mustBoot: Bool = true, trustsUnknown: Bool = false
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
-        guard manifest.geometry.logicalSectorSize == geometry.logicalSectorSize else {
-            throw .refused(
-                "the image has sectors of \(manifest.geometry.logicalSectorSize) bytes and \(target.path) has sectors of "
-                    + "\(geometry.logicalSectorSize): restoring onto another sector size is not supported yet; use a disk with "
-                    + "sectors of \(manifest.geometry.logicalSectorSize) bytes")
-        }
+        let remarks = try sectorRemarks(
+            manifest, target, geometry, request, mustBoot: mustBoot, trustsUnknown: trustsUnknown)
         guard geometry.byteCount >= 256 << 10 else {
             throw .refused(
                 "\(target.path) has \(geometry.byteCount) bytes: the least that a restore needs for its journal is 256 KiB"
             )
         }
-        return manifest.table.kind == .gpt || manifest.table.kind == .mbr
+        var plan =
+            manifest.table.kind == .gpt || manifest.table.kind == .mbr
             ? try planTable(header, target, geometry, request, shrinkObstacle)
             : try planBare(header, target, geometry, request)
+        plan.warnings += remarks
+        return plan
     }
 
     /// What the contents of partitions allow, by number.
@@ -174,30 +194,26 @@ public enum RestorePlanner {
         _ shrinkObstacle: String?
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
-        var filesystems: [Int: FilesystemInfo] = [:]
-        for region in manifest.regions { if let number = region.partition { filesystems[number] = region.filesystem } }
         let layout: DiskLayout
-        do {
-            layout = try LayoutPlanner.plan(
-                manifest.table, source: manifest.geometry, filesystems: filesystems,
-                abilities: abilities(manifest, header.maps, shrinkObstacle: shrinkObstacle), target: geometry,
-                request: request)
-        } catch { throw .refused("\(error)") }
+        do { layout = try self.layout(header, geometry, request, shrinkObstacle) } catch { throw .refused("\(error)") }
         let byNumber = Dictionary(layout.placements.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
         // An MBR knows nothing of the disk's end.
         let isSameSize = geometry.byteCount == manifest.geometry.byteCount
         let isUnchanged =
-            (isSameSize || manifest.table.kind == .mbr) && manifest.table.condition == .intact
+            manifest.geometry.logicalSectorSize == geometry.logicalSectorSize
+            && (isSameSize || manifest.table.kind == .mbr) && manifest.table.condition == .intact
             && layout.placements.count == manifest.table.partitions.count
             && layout.placements.allSatisfy { $0.from == $0.to }
         let volumes = Set(manifest.table.partitions.filter(\.isVolume).map(\.number))
-        let backupByteCount = manifest.table.backupByteCount(on: manifest.geometry)
+        let backupByteCount = manifest.table.backupByteCount(
+            on: manifest.geometry, forSectorsOf: geometry.logicalSectorSize)
         var plan = RestorePlan(
             imageUUID: manifest.imageUUID, target: target, geometry: geometry, request: request, items: [],
             regionTargets: [],
             placements: layout.placements, tableIsUnchanged: isUnchanged, growths: [], shrinks: [],
             warnings: layout.remarks)
         var overhangEnd = TargetWriter.overhangBase
+        var remadeRegions: [Int] = []
         for (region, map) in zip(manifest.regions, header.maps) {
             if let number = region.partition, byNumber[number] == nil {
                 plan.regionTargets.append(nil)
@@ -226,7 +242,15 @@ public enum RestorePlanner {
             }
             var action = "restore"
             if placement.isMoved { action += ", move" }
-            if placement.isShrunk {
+            if let filesystem = region.filesystem, isRemade(filesystem, manifest, geometry) {
+                action += ", make anew"
+                remadeRegions.append(plan.regionTargets.count)
+                plan.regionTargets.append(nil)
+                plan.remakes.append(
+                    .init(
+                        number: number, range: placement.to, fromByteCount: region.range.byteCount,
+                        scratchByteCount: region.usedByteCount, filesystem: filesystem))
+            } else if placement.isShrunk {
                 guard let filesystem = region.filesystem else {
                     throw .failed("partition \(number) was to be made smaller, and nothing is known of what it holds")
                 }
@@ -255,6 +279,11 @@ public enum RestorePlanner {
                     number: number, name: partition.name, type: partition.typeName,
                     filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
                     from: placement.from, to: placement.to, usedByteCount: region.usedByteCount, action: action))
+        }
+        // Behind those of the shrinks, as `RestorePlan.overhangs` has them.
+        for (index, remake) in zip(remadeRegions, plan.remakes) {
+            plan.regionTargets[index] = overhangEnd
+            overhangEnd += remake.fromByteCount
         }
         return plan
     }

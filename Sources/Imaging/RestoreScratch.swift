@@ -3,7 +3,8 @@ import DiskModel
 import LinuxSystem
 public import SystemPackage
 
-/// A sparse file for what of filesystems that are made smaller lies behind their places. It goes with the object.
+/// A sparse file for what of filesystems that are made smaller lies behind their places, and for FATs that are made anew.
+/// It goes with the object.
 public final class RestoreScratch {
     /// The file.
     public let path: FilePath
@@ -20,7 +21,7 @@ public final class RestoreScratch {
         let needed = plan.scratchByteCount + plan.scratchByteCount / 16 + (32 << 20)
         if let free = Files.freeByteCount(folder), free < needed {
             throw ImagingError.refused(
-                "making filesystems smaller needs \(ByteText.rounded(needed)) for a while, and \(folder) has "
+                "making filesystems fit needs \(ByteText.rounded(needed)) for a while, and \(folder) has "
                     + "\(ByteText.rounded(free)): name another folder with --scratch")
         }
         own = try Files.makeTemporaryFolder("reforge-scratch", in: folder)
@@ -48,18 +49,20 @@ public final class RestoreScratch {
 }
 
 extension RestorePlan {
-    /// Where the filesystems go that are longer than their places, in the order of the addresses that `regionTargets` has
-    /// for them.
+    /// Where the filesystems go that are longer than their places, or have none there because they are made anew, in the
+    /// order of the addresses that `regionTargets` has for them.
     var overhangs: [TargetWriter.Overhang] {
         var base = TargetWriter.overhangBase
         var scratchOffset: UInt64 = 0
-        return shrinks.map { shrink in
+        let volumes =
+            shrinks.map { ($0.fromByteCount, $0.range) }
+            + remakes.map { ($0.fromByteCount, $0.range.lowerBound..<$0.range.lowerBound) }
+        return volumes.map { byteCount, place in
             defer {
-                base += shrink.fromByteCount
-                scratchOffset += shrink.fromByteCount - shrink.range.byteCount
+                base += byteCount
+                scratchOffset += byteCount - place.byteCount
             }
-            return .init(
-                base: base, byteCount: shrink.fromByteCount, place: shrink.range, scratchOffset: scratchOffset)
+            return .init(base: base, byteCount: byteCount, place: place, scratchOffset: scratchOffset)
         }
     }
 }

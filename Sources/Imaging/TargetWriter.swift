@@ -256,3 +256,10 @@ final class TargetWriter: Sendable {
         }
     }
 }
+
+/// The target as it will be after the commit.
+extension TargetWriter: BlockReader {
+    var byteCount: UInt64 { target.byteCount }
+    var logicalSectorSize: Int { target.logicalSectorSize }
+    var name: String { target.name }
+}

@@ -33,7 +33,7 @@ struct RestoreCommand: ParsableCommand {
 
             JSON fields: schema (1), dryRun, image, imageID, plan {imageUUID, target, geometry, request {policy, wishes}, items [{number, name, \
             type, filesystem, label, from, to, usedByteCount, action}], regionTargets, placements, only, tableIsUnchanged, growths, \
-            shrinks, warnings}, diskState (untouched, partial, complete), writtenByteCount, resumedFrom, bootRepair {changed, pending}, \
+            shrinks, remakes, warnings}, diskState (untouched, partial, complete), writtenByteCount, resumedFrom, bootRepair {changed, pending}, \
             warnings, incomplete, seconds.
             """)
 
@@ -65,6 +65,11 @@ struct RestoreCommand: ParsableCommand {
     @Flag(help: "Trim the target first.") var discard = false
     @Flag(help: "Read what the target holds, and write only the chunks that differ: for a rollback.") var delta = false
     @Flag(help: "Leave loaders, boot entries and fstab as they were captured.") var noBootRepair = false
+    @Flag(
+        help:
+            "Onto a disk with sectors of another size: restore also what nobody knows to work there (raw contents, locked LUKS)."
+    )
+    var trustUnknown = false
     @Flag(help: "Print one JSON object.") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
     @Option(help: "Restore only the image with this id (or start of one).") var expectImageID: String?
@@ -244,7 +249,7 @@ struct RestoreCommand: ParsableCommand {
             return try RestorePlanner.plan(
                 header, onto: target.identity, geometry: target.device.geometry,
                 request: try LayoutRequest(policy: layout, parsing: partition),
-                shrinkObstacle: CompositeDevice.obstacle())
+                shrinkObstacle: CompositeDevice.obstacle(), mustBoot: !noBootRepair, trustsUnknown: trustUnknown)
         }
         let table = try PartitionTableReader.read(
             target.device, secondOpinion: SecondOpinion(descriptor: target.device.fileDescriptor.rawValue))

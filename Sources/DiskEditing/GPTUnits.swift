@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+
+/// A GPT for disks with another logical sector size. It counts in sectors, and its copies lie on sectors, so that it
+/// cannot be moved: it is written anew around the captured entries.
+enum GPTUnits {
+    /// The table of `captured`, whose primary copy is whole, for a disk of `geometry`, with its partitions at `places`.
+    ///
+    /// Entries keep their numbers and every byte but their two addresses; the disk keeps its GUID and the number of
+    /// entries. The boot code in front does not come along: BIOS starts no disk with other sectors.
+    static func converted(
+        _ captured: CapturedTable, to geometry: DiskGeometry, places: [Int: ByteRange]
+    ) throws -> CapturedTable {
+        let old = captured.sectorSize
+        let unit = UInt64(geometry.logicalSectorSize)
+        let header = try captured.head.bytes(at: old, count: 92)
+        let entryCount = Int(try header.littleEndian(UInt32.self, at: 80))
+        let entrySize = Int(try header.littleEndian(UInt32.self, at: 84))
+        let entriesAt = try header.littleEndian(UInt64.self, at: 72).multiplied(
+            by: UInt64(old), "the place of the entries")
+        guard (1...1024).contains(entryCount), (128...4096).contains(entrySize), entrySize % 8 == 0,
+            entriesAt <= UInt64(captured.head.count), unit >= 512, unit <= 4096, unit.nonzeroBitCount == 1
+        else { throw TableEditError("the captured partition table cannot be made for sectors of \(unit) bytes") }
+        var entries = try captured.head.bytes(at: Int(entriesAt), count: entryCount * entrySize)
+        let padding = (Int(unit) - entries.count % Int(unit)) % Int(unit)
+        let entrySectors = UInt64(entries.count + padding) / unit
+        let sectorCount = geometry.byteCount / unit
+        // LBA 0, both headers, the entries twice, and a sector for a partition.
+        guard sectorCount > 3 + 2 * entrySectors else {
+            throw TableEditError("the target is too small for a partition table")
+        }
+        let last = sectorCount - 1
+        let usable = 2 + entrySectors...last - entrySectors - 1
+        for index in 0..<entryCount {
+            let at = index * entrySize
+            guard entries[at..<at + 16].contains(where: { $0 != 0 }) else { continue }
+            guard let place = places[index + 1] else {
+                entries.replaceSubrange(at..<at + entrySize, with: repeatElement(0, count: entrySize))
+                continue
+            }
+            guard place.lowerBound % unit == 0, place.upperBound % unit == 0, !place.isEmpty,
+                usable.contains(place.lowerBound / unit), usable.contains(place.upperBound / unit - 1)
+            else { throw TableEditError("partition \(index + 1) would not lie on whole sectors of \(unit) bytes") }
+            // UEFI 2.10 §5.3.3: StartingLBA and EndingLBA, which is the last one.
+            entries.setLittleEndian(place.lowerBound / unit, at: at + 32)
+            entries.setLittleEndian(place.upperBound / unit - 1, at: at + 40)
+        }
+        // UEFI 2.10 §5.3.2, table 5-5.
+        func copy(own: UInt64, other: UInt64, entriesLBA: UInt64) -> [UInt8] {
+            var result = header
+            result.setLittleEndian(UInt32(92), at: 12)
+            result.setLittleEndian(UInt32(0), at: 16)
+            result.setLittleEndian(own, at: 24)
+            result.setLittleEndian(other, at: 32)
+            result.setLittleEndian(usable.lowerBound, at: 40)
+            result.setLittleEndian(usable.upperBound, at: 48)
+            result.setLittleEndian(entriesLBA, at: 72)
+            result.setLittleEndian(CRC32.iso.checksum(entries), at: 88)
+            result.setLittleEndian(CRC32.iso.checksum(result), at: 16)
+            return result + [UInt8](repeating: 0, count: Int(unit) - result.count)
+        }
+        let padded = entries + [UInt8](repeating: 0, count: padding)
+        return CapturedTable(
+            head: protectiveMBR(sectorCount: sectorCount, sectorSize: Int(unit))
+                + copy(own: 1, other: last, entriesLBA: 2) + padded,
+            tail: padded + copy(own: last, other: 1, entriesLBA: last - entrySectors),
+            byteCount: sectorCount * unit, sectorSize: Int(unit))
+    }
+
+    /// UEFI 2.10 §5.2.3, table 5-4.
+    private static func protectiveMBR(sectorCount: UInt64, sectorSize: Int) -> [UInt8] {
+        var block = [UInt8](repeating: 0, count: sectorSize)
+        block.replaceSubrange(446..<454, with: [0x00, 0x00, 0x02, 0x00, 0xEE, 0xFF, 0xFF, 0xFF])
+        block.setLittleEndian(UInt32(1), at: 454)
+        block.setLittleEndian(UInt32(clamping: sectorCount - 1), at: 458)
+        block.setLittleEndian(UInt16(0xAA55), at: 510)
+        return block
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// Why the contents of a volume cannot go onto a disk with another logical sector size.
+public struct SectorObstacle: Equatable, Sendable {
+    /// Half a sentence: "its blocks of 1024 bytes are smaller than …".
+    public var reason: String
+    /// Whether it is known not to work there; else nobody knows whether it would.
+    public var isCertain: Bool
+
+    /// Names a reason.
+    public init(_ reason: String, isCertain: Bool = true) {
+        self.reason = reason
+        self.isCertain = isCertain
+    }
+}
+
+extension FilesystemInfo {
+    /// Whether this FAT has to be made anew on a disk with sectors of `sector` bytes.
+    ///
+    /// UEFI 2.10 §13.3 and the Linux kernel (`fs/fat/inode.c`, fat_fill_super: "logical sector size too small for device")
+    /// want BPB_BytsPerSec to be the disk's sector; firmware does not read a larger one either.
+    /// - Parameter captured: the sector size of the disk that it comes from, for images that do not note the FAT's.
+    public func mustBeRemade(forSectorsOf sector: Int, captured: Int) -> Bool {
+        isFAT && (sectorSize ?? captured) != sector
+    }
+
+    /// Why what a volume holds cannot be used on a disk with logical sectors of `sector` bytes, where it is put as it is;
+    /// `nil` where it can.
+    ///
+    /// A filesystem reads and writes in units of its own. Where these are no smaller than the disk's sectors, it works.
+    /// - Parameters:
+    ///   - sector: the target's, in bytes.
+    ///   - captured: that of the disk that it comes from, in bytes.
+    public func sectorObstacle(onto sector: Int, captured: Int) -> SectorObstacle? {
+        let onto = "the target's sectors of \(sector) bytes"
+        func least(_ size: Int?, _ what: String) -> SectorObstacle? {
+            guard let size else {
+                return SectorObstacle("the size of its \(what) is not known", isCertain: false)
+            }
+            return size >= sector ? nil : SectorObstacle("its \(what) of \(size) bytes are smaller than \(onto)")
+        }
+        switch kind {
+        // sb_set_blocksize() refuses blocks below the logical sector size.
+        case .ext2, .ext3, .ext4: return least(blockSize, "blocks")
+        // fs/xfs/xfs_super.c, xfs_setup_devices: the buffer target's sector is sb_sectsize.
+        case .xfs: return least(sectorSize, "sectors")
+        case .btrfs: return least(sectorSize, "sectors")
+        case .f2fs: return least(blockSize, "blocks")
+        case .swap: return least(blockSize, "pages")
+        case .fat12, .fat16, .fat32:
+            guard mustBeRemade(forSectorsOf: sector, captured: captured) else { return nil }
+            return SectorObstacle("its FAT has sectors of \(sectorSize ?? captured) bytes, and \(onto) need others")
+        case .exfat, .ntfs:
+            let own = sectorSize ?? captured
+            return own == sector
+                ? nil : SectorObstacle("\(kindName) made for sectors of \(own) bytes does not work with \(onto)")
+        case .lvm:
+            guard sectorSize ?? 0 >= sector else {
+                return SectorObstacle(
+                    "its extents are not known to lie on boundaries of \(onto)", isCertain: sectorSize != nil)
+            }
+            return innerObstacle(onto: sector, captured: captured)
+        case .luks:
+            // dm-crypt passes the disk's sectors on; whatever worked with larger ones works with smaller ones.
+            guard sector > captured || inner != nil else { return nil }
+            return innerObstacle(onto: sector, captured: captured)
+        case .raid, .other, .unknown:
+            return SectorObstacle(
+                "nobody knows whether what it holds (\(kindName)) works with \(onto)", isCertain: false)
+        }
+    }
+
+    private func innerObstacle(onto sector: Int, captured: Int) -> SectorObstacle? {
+        guard let inner else {
+            return SectorObstacle(
+                "it could not be looked into, and what is inside may not work with the target's sectors of \(sector) bytes",
+                isCertain: false)
+        }
+        var doubtful: SectorObstacle?
+        for volume in inner {
+            // Nothing inside a container is made anew: a FAT there is refused like the others.
+            guard let obstacle = volume.filesystem.sectorObstacle(onto: sector, captured: captured) else { continue }
+            let named = SectorObstacle("\(volume.name): \(obstacle.reason)", isCertain: obstacle.isCertain)
+            if obstacle.isCertain { return named }
+            doubtful = doubtful ?? named
+        }
+        return doubtful
+    }
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import ByteParsing
+public import DiskModel
+
+/// A new FAT with the files of another, for a disk with another sector size (Microsoft, "FAT: General Overview of On-Disk
+/// Format" 1.03). It keeps the serial number, the label, and every entry with its names, times and attributes to the bit;
+/// files and folders lie one behind the other. Only bytes are made here: whoever calls it writes them.
+public struct FATRemake {
+    private let source: FATVolume
+    private let tree: FATTree
+    private let layout: FATLayout
+    private let hiddenSectors: UInt32
+    /// Where items begin.
+    private var itemClusters: [UInt32] = []
+    /// Where folders begin; 0 for a root that has a place of its own.
+    private var folderClusters: [UInt32] = []
+    /// The last cluster of everything, ascending.
+    private var lastClusters: [UInt32] = []
+    private var nextCluster: UInt64 = 2
+
+    /// Reads what is there, and gives everything its place.
+    /// - Parameters:
+    ///   - source: the FAT that it replaces.
+    ///   - layout: of the new one.
+    ///   - hiddenSectors: how many sectors lie in front of its partition.
+    /// - Throws: `FilesystemError.damaged` where the source makes no sense, or has more than fits.
+    public init(of source: FATVolume, layout: FATLayout, hiddenSectors: UInt32) throws(FilesystemError) {
+        self.source = source
+        self.layout = layout
+        self.hiddenSectors = hiddenSectors
+        tree = try FATTree(source)
+        for (index, folder) in tree.folders.enumerated() {
+            if index == 0, layout.kind != .fat32 {
+                guard folder.bytes.count <= Int(layout.rootByteCount) else {
+                    throw .damaged("its root folder has more entries than a new FAT16 holds")
+                }
+                folderClusters.append(0)
+            } else {
+                folderClusters.append(try allocate(UInt64(max(32, folder.bytes.count))))
+            }
+        }
+        for item in tree.items {
+            itemClusters.append(item.role == .file && item.byteCount > 0 ? try allocate(UInt64(item.byteCount)) : 0)
+        }
+    }
+
+    private mutating func allocate(_ byteCount: UInt64) throws(FilesystemError) -> UInt32 {
+        let first = nextCluster
+        let end = first + (byteCount + layout.clusterSize - 1) / layout.clusterSize
+        guard end <= layout.clusterCount + 2 else { throw .damaged("its files do not fit into the new FAT") }
+        lastClusters.append(UInt32(end - 1))
+        nextCluster = end
+        return UInt32(first)
+    }
+
+    /// Gives all bytes of the new FAT, in whole sectors; what it does not name does not matter.
+    /// - Parameters:
+    ///   - write: takes bytes and where they go, in bytes of the volume.
+    ///   - zero: makes a range of the volume zero.
+    public func run(
+        write: (_ bytes: [UInt8], _ offset: UInt64) throws -> Void, zero: (ByteRange) throws -> Void
+    ) throws {
+        for copy in 0..<2 as Range<UInt64> {
+            let start = layout.fatOffset + copy * layout.fatByteCount
+            let written = try writeTable { try write($0, start + $1) }
+            if written < layout.fatByteCount { try zero(start + written..<start + layout.fatByteCount) }
+        }
+        for index in tree.folders.indices {
+            let bytes = tree.bytes(of: index) { item in cluster(of: item, in: index) }
+            if folderClusters[index] == 0 {
+                try write(padded(bytes, toMultipleOf: layout.rootByteCount), layout.rootOffset)
+            } else {
+                let offset = layout.offset(ofCluster: UInt64(folderClusters[index]))
+                try write(padded(bytes, toMultipleOf: layout.clusterSize), offset)
+            }
+        }
+        for (index, item) in tree.items.enumerated() where item.role == .file && item.byteCount > 0 {
+            var offset = layout.offset(ofCluster: UInt64(itemClusters[index]))
+            var left = UInt64(item.byteCount)
+            var pieces = try source.pieces(from: item.firstCluster, atMost: left)
+            // What comes in pieces of the source's clusters goes in whole clusters of the new one.
+            var rest: [UInt8] = []
+            while let piece = try pieces.next() {
+                left -= UInt64(piece.count)
+                rest += piece
+                let whole = rest.count - rest.count % Int(layout.clusterSize)
+                guard whole > 0 else { continue }
+                try write(Array(rest[..<whole]), offset)
+                offset += UInt64(whole)
+                rest.removeFirst(whole)
+            }
+            guard left == 0 else { throw FilesystemError.damaged("a file is longer than its chain of clusters") }
+            if !rest.isEmpty { try write(padded(rest, toMultipleOf: layout.clusterSize), offset) }
+        }
+        try write(reservedArea(), 0)
+    }
+
+    /// Whether what was written has the same entries and contents: `volume` is read anew.
+    public func isThere(_ volume: FATVolume) throws(FilesystemError) -> Bool {
+        let made = try FATTree(volume)
+        guard made.isSame(as: tree), volume.boot.serialNumber == source.boot.serialNumber else { return false }
+        for (item, other) in zip(tree.items, made.items) where item.role == .file && item.byteCount > 0 {
+            let count = UInt64(item.byteCount)
+            var pieces = try source.pieces(from: item.firstCluster, atMost: count)
+            var others = try volume.pieces(from: other.firstCluster, atMost: count)
+            // Both hand out up to 1 MiB or one cluster, in pieces of their own.
+            var (left, right): ([UInt8], [UInt8]) = ([], [])
+            var compared: UInt64 = 0
+            while compared < count {
+                if left.isEmpty { left = try pieces.next() ?? [] }
+                if right.isEmpty { right = try others.next() ?? [] }
+                let length = min(left.count, right.count)
+                guard length > 0, left[..<length] == right[..<length] else { return false }
+                left.removeFirst(length)
+                right.removeFirst(length)
+                compared += UInt64(length)
+            }
+        }
+        return true
+    }
+
+    private func cluster(of item: Int, in folder: Int) -> UInt32 {
+        switch tree.items[item].role {
+        case .file: itemClusters[item]
+        case .folder(let index): folderClusters[index]
+        case .itself: folderClusters[folder]
+        // "… set to zero if the parent is the root directory".
+        case .parent: tree.folders[folder].parent == 0 ? 0 : folderClusters[tree.folders[folder].parent]
+        }
+    }
+
+    /// At least one unit: an empty folder ends with its first entry.
+    private func padded(_ bytes: [UInt8], toMultipleOf unit: UInt64) -> [UInt8] {
+        let wanted = max(1, (UInt64(bytes.count) + unit - 1) / unit) * unit
+        return bytes + [UInt8](repeating: 0, count: Int(wanted) - bytes.count)
+    }
+
+    // MARK: the table and the front
+
+    /// Writes the entries in use, in whole sectors; gives how many bytes that were.
+    private func writeTable(_ write: ([UInt8], UInt64) throws -> Void) throws -> UInt64 {
+        let bits = layout.entryBits
+        // Pairs of 12-bit entries, and whole sectors, in every batch.
+        let batch = layout.sectorSize * 8 * 32
+        var next = lastClusters.makeIterator()
+        var nextLast = next.next()
+        var cluster: UInt64 = 0
+        var written: UInt64 = 0
+        while cluster < nextCluster {
+            let end = min(cluster + batch, nextCluster)
+            var bytes = [UInt8](repeating: 0, count: Int((end - cluster) * bits + 7) / 8 + 4)
+            for number in cluster..<end {
+                let value: UInt32
+                if number < 2 {
+                    // The media byte; then an end mark with the bits for "cleanly unmounted" and "no errors".
+                    value = number == 0 ? 0x0FFF_FFF8 : 0x0FFF_FFFF
+                } else if nextLast.map(UInt64.init) == number {
+                    value = 0x0FFF_FFFF
+                    nextLast = next.next()
+                } else {
+                    value = UInt32(number + 1)
+                }
+                let bit = (number - cluster) * bits
+                let at = Int(bit / 8)
+                switch bits {
+                case 12:
+                    let both = UInt16(bytes[at]) | UInt16(bytes[at + 1]) << 8
+                    let part = UInt16(value & 0xFFF)
+                    bytes.setLittleEndian(bit % 8 == 0 ? both | part : both | part << 4, at: at)
+                case 16: bytes.setLittleEndian(UInt16(value & 0xFFFF), at: at)
+                default: bytes.setLittleEndian(value, at: at)
+                }
+            }
+            bytes.removeLast(4)
+            let rest = bytes.count % Int(layout.sectorSize)
+            if rest > 0 { bytes += [UInt8](repeating: 0, count: Int(layout.sectorSize) - rest) }
+            try write(bytes, written)
+            written += UInt64(bytes.count)
+            cluster = end
+        }
+        return written
+    }
+
+    /// The reserved sectors: boot sector, and for FAT32 FSInfo and the backups of both.
+    private func reservedArea() throws -> [UInt8] {
+        let sector = Int(layout.sectorSize)
+        let boot = try bootSector()
+        var area = boot + [UInt8](repeating: 0, count: Int(layout.reservedSectorCount) * sector - boot.count)
+        guard layout.kind == .fat32 else { return area }
+        var info = [UInt8](repeating: 0, count: 512)
+        info.setLittleEndian(0x4161_5252 as UInt32, at: 0)  // FSI_LeadSig
+        info.setLittleEndian(0x6141_7272 as UInt32, at: 484)  // FSI_StrucSig
+        info.setLittleEndian(UInt32(clamping: layout.clusterCount + 2 - nextCluster), at: 488)  // FSI_Free_Count
+        info.setLittleEndian(UInt32(clamping: nextCluster), at: 492)  // FSI_Nxt_Free
+        info.setLittleEndian(0xAA55_0000 as UInt32, at: 508)  // FSI_TrailSig
+        area.replaceSubrange(sector..<sector + 512, with: info)
+        area.replaceSubrange(6 * sector..<6 * sector + 512, with: boot)
+        area.replaceSubrange(7 * sector..<7 * sector + 512, with: info)
+        return area
+    }
+
+    private func bootSector() throws -> [UInt8] {
+        let old = try source.volume.readBytes(at: 0, count: 512)
+        let isFAT32 = layout.kind == .fat32
+        // The code that BIOS would start knows the old sizes: it says so to nobody, and returns (int 18h).
+        var boot = [UInt8](repeating: 0, count: 512)
+        let extended = isFAT32 ? 64 : 36
+        boot.replaceSubrange(0..<3, with: [0xEB, UInt8(extended + 26 - 2), 0x90])
+        boot.replaceSubrange(3..<11, with: old[3..<11])  // BS_OEMName
+        boot.setLittleEndian(UInt16(layout.sectorSize), at: 11)  // BPB_BytsPerSec
+        boot[13] = UInt8(layout.sectorsPerCluster)  // BPB_SecPerClus
+        boot.setLittleEndian(UInt16(layout.reservedSectorCount), at: 14)  // BPB_RsvdSecCnt
+        boot[16] = 2  // BPB_NumFATs
+        boot.setLittleEndian(UInt16(layout.rootEntryCount), at: 17)  // BPB_RootEntCnt
+        let isSmall = !isFAT32 && layout.sectorCount <= UInt64(UInt16.max)
+        boot.setLittleEndian(isSmall ? UInt16(layout.sectorCount) : 0, at: 19)  // BPB_TotSec16
+        boot[21] = 0xF8  // BPB_Media: fixed
+        boot.setLittleEndian(isFAT32 ? 0 : UInt16(layout.sectorsPerFAT), at: 22)  // BPB_FATSz16
+        boot.setLittleEndian(UInt16(63), at: 24)  // BPB_SecPerTrk
+        boot.setLittleEndian(UInt16(255), at: 26)  // BPB_NumHeads
+        boot.setLittleEndian(hiddenSectors, at: 28)  // BPB_HiddSec
+        boot.setLittleEndian(isSmall ? 0 : UInt32(layout.sectorCount), at: 32)  // BPB_TotSec32
+        if isFAT32 {
+            boot.setLittleEndian(UInt32(layout.sectorsPerFAT), at: 36)  // BPB_FATSz32
+            boot.setLittleEndian(folderClusters[0], at: 44)  // BPB_RootClus
+            boot.setLittleEndian(UInt16(1), at: 48)  // BPB_FSInfo
+            boot.setLittleEndian(UInt16(6), at: 50)  // BPB_BkBootSec
+        }
+        boot[extended] = 0x80  // BS_DrvNum
+        if let serialNumber = source.boot.serialNumber {
+            boot[extended + 2] = 0x29  // BS_BootSig
+            boot.setLittleEndian(serialNumber, at: extended + 3)  // BS_VolID
+        }
+        let label = source.boot.label ?? Array("NO NAME    ".utf8)
+        boot.replaceSubrange(extended + 7..<extended + 18, with: label.prefix(11))  // BS_VolLab
+        let name = "FAT\(layout.entryBits)   "
+        boot.replaceSubrange(extended + 18..<extended + 26, with: Array(name.utf8))  // BS_FilSysType
+        boot.replaceSubrange(extended + 26..<extended + 30, with: [0xCD, 0x18, 0xEB, 0xFE])
+        boot.setLittleEndian(UInt16(0xAA55), at: 510)
+        return boot
+    }
+}

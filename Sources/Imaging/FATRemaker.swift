@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import Filesystems
+import LinuxSystem
+
+/// Puts the files of a FAT that was restored to a scratch into a new one on the target, with sectors of the target's size.
+struct FATRemaker {
+    private let remake: RestorePlan.Remake
+    private let writer: TargetWriter
+    private let scratch: any BlockReader
+    private let scratchOffset: UInt64
+
+    /// - Parameters:
+    ///   - scratchOffset: where the captured FAT starts on the scratch, in bytes.
+    init(_ remake: RestorePlan.Remake, writer: TargetWriter, scratch: any BlockReader, scratchOffset: UInt64) {
+        self.remake = remake
+        self.writer = writer
+        self.scratch = scratch
+        self.scratchOffset = scratchOffset
+    }
+
+    /// Writes it, and reads everything back.
+    /// - Parameter settle: makes sure that what is read comes from the medium.
+    func run(settle: () throws -> Void) throws {
+        let sector = writer.logicalSectorSize
+        guard let range = ByteRange(offset: scratchOffset, byteCount: remake.fromByteCount),
+            let old = BlockSlice(scratch, range: range), let new = BlockSlice(writer, range: remake.range),
+            let layout = FATLayout(
+                volumeByteCount: remake.range.byteCount, sectorSize: sector, preferring: remake.filesystem.kind)
+        else { throw ImagingError.failed("there is no room for the FAT of partition \(remake.number)") }
+        // As HiddenSectors has it: 0 where the field cannot hold it.
+        let hidden = UInt32(exactly: remake.range.lowerBound / UInt64(sector)) ?? 0
+        let maker = try FATRemake(of: try FATVolume(old), layout: layout, hiddenSectors: hidden)
+        try maker.run { bytes, offset in
+            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            try bytes.withUnsafeBytes { try writer.write($0, at: remake.range.lowerBound + offset) }
+        } zero: { range in
+            try writer.writeZeros(
+                remake.range.lowerBound + range.lowerBound..<remake.range.lowerBound + range.upperBound)
+        }
+        try settle()
+        guard try maker.isThere(try FATVolume(new)) else {
+            throw ImagingError.failed(
+                "the new FAT of partition \(remake.number) does not hold what was written: the disk is failing, or not what it says"
+            )
+        }
+    }
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskEditing
+import DiskModel
+import Filesystems
+import ImageStore
+
+// Targets whose logical sectors have another size than those of the captured disk.
+extension RestorePlanner {
+    static func isRemade(_ filesystem: FilesystemInfo, _ manifest: Manifest, _ geometry: DiskGeometry) -> Bool {
+        let captured = manifest.geometry.logicalSectorSize
+        return captured != geometry.logicalSectorSize
+            && filesystem.mustBeRemade(forSectorsOf: geometry.logicalSectorSize, captured: captured)
+    }
+
+    /// Refuses what does not work with sectors of the target's size, all of it in one sentence.
+    /// - Returns: what a person should know where it does.
+    static func sectorRemarks(
+        _ manifest: Manifest, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
+        mustBoot: Bool, trustsUnknown: Bool
+    ) throws(ImagingError) -> [String] {
+        let (old, new) = (manifest.geometry.logicalSectorSize, geometry.logicalSectorSize)
+        guard old != new else { return [] }
+        let sizes = "the image's disk has sectors of \(old) bytes and \(target.path) has sectors of \(new)"
+        let other = "use a disk with sectors of \(old) bytes"
+        guard [512, 4096].contains(old), [512, 4096].contains(new) else {
+            throw .refused("\(sizes), and only 512 and 4096 are known: \(other)")
+        }
+        switch manifest.table.kind {
+        case .gpt, .none: break
+        case .mbr:
+            throw .refused(
+                "\(sizes): an MBR is not made anew for that, for the systems that start from one count in its sectors; \(other)"
+            )
+        case .unknown:
+            throw .refused("\(sizes), and its partition table is not understood: \(other)")
+        }
+        var remarks: [String] = []
+        if new != 512, manifest.boot.biosBootCode != nil {
+            let reason = "BIOS does not start from disks with sectors of \(new) bytes"
+            guard !mustBoot || !manifest.boot.efiLoaders.isEmpty else {
+                throw .refused(
+                    "\(sizes): \(reason), and the image's disk starts by BIOS only. \(capitalized(other)), or restore it as it is, "
+                        + "without boot repair (--no-boot-repair)")
+            }
+            remarks.append("\(reason): from here the system starts by UEFI only")
+        }
+        if isHybrid(manifest) {
+            remarks.append(
+                "the partitions that are named a second time in the MBR (hybrid MBR) are left out there: what goes by it counts in "
+                    + "sectors of \(old) bytes")
+        }
+        var (obstacles, doubts): ([String], [String]) = ([], [])
+        for region in manifest.regions {
+            if let number = region.partition, request.wishes[number] == .drop { continue }
+            guard region.kind == .partition || manifest.table.kind == .none, !isOnlyRoom(region, manifest) else {
+                continue
+            }
+            guard let obstacle = obstacle(region, manifest, geometry) else { continue }
+            let name = region.partition.map { "partition \($0)" } ?? "the disk"
+            let text = "\(name) (\(region.filesystem?.kindName ?? "unknown")): \(obstacle.reason)"
+            if obstacle.isCertain { obstacles.append(text) } else { doubts.append(text) }
+        }
+        let drop = manifest.table.kind == .none ? "" : ", or leave it out (--partition N=drop)"
+        guard obstacles.isEmpty else {
+            throw .refused("\(sizes). \(obstacles.joined(separator: "; ")). \(capitalized(other))\(drop)")
+        }
+        guard doubts.isEmpty || trustsUnknown else {
+            throw .refused(
+                "\(sizes). \(doubts.joined(separator: "; ")). \(capitalized(other))\(drop); if you know that it works, restore it "
+                    + "as it is (--trust-unknown)")
+        }
+        return remarks + doubts
+    }
+
+    private static func capitalized(_ text: String) -> String { text.prefix(1).uppercased() + text.dropFirst() }
+
+    private static func isHybrid(_ manifest: Manifest) -> Bool {
+        manifest.table.kind == .gpt
+            && CapturedTable(
+                head: Array(manifest.tableHead), tail: [], byteCount: manifest.geometry.byteCount,
+                sectorSize: manifest.geometry.logicalSectorSize
+            ).isHybrid
+    }
+
+    /// Whether what a partition holds does not matter: nothing, Windows' own reserve, or code that only BIOS starts.
+    private static func isOnlyRoom(_ region: Manifest.Region, _ manifest: Manifest) -> Bool {
+        if region.usedByteCount == 0 { return true }
+        guard let partition = manifest.table.partitions.first(where: { $0.number == region.partition }) else {
+            return false
+        }
+        return [PartitionType.biosBoot, PartitionType.microsoftReserved].contains(partition.typeGUID.description)
+    }
+
+    private static func obstacle(
+        _ region: Manifest.Region, _ manifest: Manifest, _ geometry: DiskGeometry
+    ) -> SectorObstacle? {
+        let (old, new) = (manifest.geometry.logicalSectorSize, geometry.logicalSectorSize)
+        guard let filesystem = region.filesystem else {
+            return SectorObstacle("nobody knows what it holds", isCertain: false)
+        }
+        guard region.partition != nil, isRemade(filesystem, manifest, geometry) else {
+            return filesystem.sectorObstacle(onto: new, captured: old)
+        }
+        // A FAT that is only marked as in use is read like any other; one that contradicts itself is not.
+        let isReadable =
+            filesystem.mapSource == .allocationStructures || filesystem.isClean == false
+            || filesystem.wholeReason == FilesystemInfo.allSectorsReason
+        return isReadable
+            ? nil
+            : SectorObstacle(
+                "its FAT would be made anew with sectors of \(new) bytes, and it is damaged (\(filesystem.wholeReason ?? "unknown"))"
+            )
+    }
+
+    // MARK: the layout
+
+    /// The layout on the target, with room for the FATs that are made anew there.
+    static func layout(
+        _ header: ImageHeader, _ geometry: DiskGeometry, _ request: LayoutRequest, _ shrinkObstacle: String?
+    ) throws(LayoutError) -> DiskLayout {
+        let manifest = header.manifest
+        var filesystems: [Int: FilesystemInfo] = [:]
+        for region in manifest.regions { if let number = region.partition { filesystems[number] = region.filesystem } }
+        let abilities = abilities(manifest, header.maps, shrinkObstacle: shrinkObstacle)
+        func attempt(_ abilities: [Int: PartitionAbility]) throws(LayoutError) -> DiskLayout {
+            try LayoutPlanner.plan(
+                manifest.table, source: manifest.geometry, filesystems: filesystems, abilities: abilities,
+                target: geometry, request: request)
+        }
+        let fats = manifest.regions.filter { region in
+            guard let number = region.partition, request.wishes[number] != .drop else { return false }
+            return region.filesystem.map { isRemade($0, manifest, geometry) } ?? false
+        }
+        guard !fats.isEmpty else { return try attempt(abilities) }
+        var (plain, roomy) = (abilities, abilities)
+        for region in fats {
+            guard let number = region.partition, let filesystem = region.filesystem else { continue }
+            let demand = FATDemand(region, filesystem, sectorSize: geometry.logicalSectorSize)
+            var ability = abilities[number] ?? PartitionAbility(leastByteCount: region.range.byteCount)
+            ability.leastByteCount = demand.leastByteCount
+            ability.reason =
+                "its FAT is made anew with sectors of \(geometry.logicalSectorSize) bytes, which takes that for what it may hold"
+            // It fills what it is wished to have.
+            ability.canGrow = request.wishes[number] != nil
+            plain[number] = ability
+            if filesystem.kind == .fat32, request.policy != .keep, request.wishes[number] == nil {
+                ability.leastByteCount = max(ability.leastByteCount, demand.leastByteCountOfFAT32)
+            }
+            roomy[number] = ability
+        }
+        // FAT32 where it costs nobody anything, else FAT16: UEFI reads both.
+        let least = Result { () throws(LayoutError) in try attempt(plain) }
+        if let generous = try? attempt(roomy) {
+            let shrunk = Set((try? least.get())?.placements.filter(\.isShrunk).map(\.number) ?? [])
+            if generous.placements.allSatisfy({ !$0.isShrunk || shrunk.contains($0.number) }) { return generous }
+        }
+        return try least.get()
+    }
+}
+
+/// How much room a FAT needs that is made anew.
+private struct FATDemand {
+    let kind: FilesystemInfo.Kind
+    let sectorSize: Int
+    let usedByteCount: UInt64
+    let oldClusterSize: UInt64
+    let capturedByteCount: UInt64
+
+    init(_ region: Manifest.Region, _ filesystem: FilesystemInfo, sectorSize: Int) {
+        kind = filesystem.kind
+        self.sectorSize = sectorSize
+        usedByteCount = region.usedByteCount
+        // An image that does not note it: the smallest.
+        oldClusterSize = UInt64(max(512, filesystem.blockSize ?? 512))
+        capturedByteCount = region.range.byteCount
+    }
+
+    /// The least length from the captured one on that holds everything, however it is spread over files; in bytes.
+    var leastByteCount: UInt64 { least { _ in true } }
+
+    /// The same for a FAT32.
+    var leastByteCountOfFAT32: UInt64 { least { $0.kind == .fat32 } }
+
+    private func least(_ isWanted: (FATLayout) -> Bool) -> UInt64 {
+        var length = capturedByteCount
+        // Steps of a 64th: at most 400 to the 500-fold, and no file becomes longer than that.
+        for _ in 0..<400 {
+            if let layout = FATLayout(volumeByteCount: length, sectorSize: sectorSize, preferring: kind),
+                isWanted(layout),
+                layout.clusterCount
+                    >= FATLayout.mostClusters(
+                        of: layout.clusterSize, usedByteCount: usedByteCount, oldClusterSize: oldClusterSize)
+            {
+                return length
+            }
+            let step = max(1 << 20, length / 64 / (1 << 20) * (1 << 20))
+            length = (length / (1 << 20) * (1 << 20)).addingReportingOverflow(step).partialValue
+        }
+        return length
+    }
+}

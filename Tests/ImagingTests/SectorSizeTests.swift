@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskEditing
+import DiskModel
+import Filesystems
+import Glibc
+import ImageStore
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import Imaging
+
+/// Restores between disks of 512-byte and 4096-byte sectors. The judges are other tools on loop devices of that size.
+@Suite(
+    .enabled(
+        if: geteuid() == 0 && ["sgdisk", "mkfs.fat", "mcopy", "mke2fs"].allSatisfy { ChildProcess.canFind($0) },
+        "needs root, gdisk, dosfstools, mtools and e2fsprogs"))
+struct SectorSizeTests {
+    private static let mebibyte: UInt64 = 1 << 20
+
+    /// A disk with an ESP, an ext4 and swap, and what the ESP holds.
+    private struct Sample {
+        var path: FilePath
+        var sectorSize: Int
+        var header: ImageHeader
+        static let espByteCount = 40 * mebibyte
+        static let rootByteCount = 60 * mebibyte
+        static let byteCount = 120 * mebibyte
+    }
+
+    @discardableResult private func run(_ arguments: [String], input: String = "") throws -> String {
+        let output = try ChildProcess.run(
+            arguments, input: Array(input.utf8),
+            environment: ChildProcess.plainEnvironment + ["MTOOLS_SKIP_CHECK=1"])
+        try #require(output.succeeded, "\(arguments.joined(separator: " ")): \(output.lastWords)")
+        return output.text
+    }
+
+    private func file(_ path: FilePath, _ byteCount: UInt64) throws {
+        let file = try OwnedDescriptor.open(path, .readWrite, options: [.create], permissions: .ownerReadWrite)
+        try Files.resize(file.raw, path.string, to: byteCount)
+    }
+
+    private func makeDisk(_ scratch: ScratchFolder, sectorSize: Int, blockSize: Int = 4096) throws -> Sample {
+        let path = scratch.path.appending("source")
+        try file(path, Sample.byteCount)
+        let unit = UInt64(sectorSize)
+        let root = Self.mebibyte + Sample.espByteCount
+        let script = """
+            label: gpt
+            label-id: 11111111-2222-3333-4444-555555555555
+            start=\(Self.mebibyte / unit), size=\(Sample.espByteCount / unit), type=U, name="EFI system"
+            start=\(root / unit), size=\(Sample.rootByteCount / unit), type=L, name="root", attrs="GUID:63"
+            start=\((root + Sample.rootByteCount) / unit), size=\(8 * Self.mebibyte / unit), type=S, name="swap"
+
+            """
+        try {
+            let loop = try LoopDevice(over: path, range: 0..<Sample.byteCount, sectorSize: sectorSize)
+            try run(["sfdisk", "-q", "--no-reread", "--no-tell-kernel", loop.path.string], input: script)
+        }()
+        let text = scratch.path.appending("text")
+        try file(text, 3_000_123)
+        let noise = try BlockDevice(opening: text, .exclusiveWrite)
+        try noise.writeBytes((0..<100_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ 7) }, at: 2_900_000)
+        let volume = scratch.path.appending("volume")
+        try file(volume, Sample.espByteCount)
+        try run([
+            "mkfs.fat", "-F", sectorSize == 512 ? "32" : "16", "-S", "\(sectorSize)", "-i", "5EED0001", "-n", "ESP",
+            "-h", "\(Self.mebibyte / unit)", "-s", "1", volume.string,
+        ])
+        try run(["mmd", "-i", volume.string, "::/EFI", "::/EFI/debian"])
+        try run(["mcopy", "-i", volume.string, text.string, "::/EFI/debian/a loader.efi"])
+        try copy(volume, to: path, at: Self.mebibyte)
+        try Files.remove(volume)
+        try file(volume, Sample.rootByteCount)
+        let folder = scratch.path.appending("tree")
+        try Files.makeFolders(folder)
+        try run(["cp", text.string, folder.appending("file").string])
+        try run(["mke2fs", "-q", "-t", "ext4", "-b", "\(blockSize)", "-d", folder.string, volume.string])
+        try copy(volume, to: path, at: root)
+        try Files.remove(volume)
+        try file(volume, 8 * Self.mebibyte)
+        try run(["mkswap", "-q", "-L", "swap", volume.string])
+        try copy(volume, to: path, at: root + Sample.rootByteCount)
+        return Sample(path: path, sectorSize: sectorSize, header: try header(path, sectorSize))
+    }
+
+    private func copy(_ from: FilePath, to: FilePath, at offset: UInt64) throws {
+        try run([
+            "dd", "if=\(from)", "of=\(to)", "bs=1M", "seek=\(offset / Self.mebibyte)", "conv=notrunc", "status=none",
+        ])
+    }
+
+    private func header(_ path: FilePath, _ sectorSize: Int) throws -> ImageHeader {
+        let disk = try BlockDevice(opening: path, sectorSize: sectorSize)
+        let survey = try DiskSurveyor.survey(
+            disk, identity: DiskIdentity(path: path.string), geometry: disk.geometry,
+            descriptor: disk.fileDescriptor.rawValue)
+        return CapturePlanner.plan(
+            survey, tableBytes: try CapturedTable(reading: disk, table: survey.table),
+            options: CaptureOptions(chunkByteCount: 1 << 20),
+            machine: MachineFacts(architecture: "x86_64", firmware: "uefi"), mounted: [], toolVersion: "test",
+            started: "2026-01-01T00:00:00Z", localOffsetSeconds: 0
+        ).header
+    }
+
+    private func plan(
+        _ header: ImageHeader, byteCount: UInt64, sectorSize: Int, wishes: [Int: PartitionWish] = [:],
+        policy: LayoutPolicy = .grow, mustBoot: Bool = true, trustsUnknown: Bool = false
+    ) throws -> RestorePlan {
+        try RestorePlanner.plan(
+            header, onto: DiskIdentity(path: "target"),
+            geometry: DiskGeometry(byteCount: byteCount, logicalSectorSize: sectorSize, physicalSectorSize: sectorSize),
+            request: LayoutRequest(policy: policy, wishes: wishes), shrinkObstacle: "nothing shrinks here",
+            mustBoot: mustBoot, trustsUnknown: trustsUnknown)
+    }
+
+    /// Captured on one kind of disk, restored on the other: the table, the files of the ESP and the root are all there.
+    @Test(arguments: [(512, 128), (512, 512), (4096, 128)] as [(Int, UInt64)])
+    func aSystemComesBackOntoTheOtherKind(from: Int, mebibytes: UInt64) throws {
+        let scratch = try ScratchFolder()
+        let sample = try makeDisk(scratch, sectorSize: from)
+        let to = 4608 - from
+        let image = scratch.path.appending("image")
+        let output = try ImageOutput(image, overwrite: true)
+        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: sample.header)
+        _ = try CaptureExecutor(
+            source: try BlockDevice(opening: sample.path, sectorSize: from), plan: CapturePlan(header: sample.header),
+            progress: Progress(), workers: 2
+        ).run(writer)
+        try output.commit()
+
+        let targetByteCount = mebibytes * Self.mebibyte
+        let made = try plan(sample.header, byteCount: targetByteCount, sectorSize: to)
+        #expect(made.remakes.map(\.number) == [1] && made.tableIsUnchanged == false)
+        let path = scratch.path.appending("target")
+        try file(path, targetByteCount)
+        let loop = try LoopDevice(over: path, range: 0..<targetByteCount, sectorSize: to)
+        let noise = [UInt8](repeating: 0xDB, count: 1 << 20)
+        do {
+            let target = try BlockDevice(opening: loop.path, .exclusiveWrite)
+            for mebibyte in (0..<140 as Range<UInt64>) where mebibyte < mebibytes {
+                try target.writeBytes(noise, at: mebibyte << 20)
+            }
+            #expect(target.logicalSectorSize == to)
+            let source = try OwnedDescriptor.open(image, .readOnly)
+            let executor = RestoreExecutor(
+                made, target: target, targetPath: loop.path, options: .init(verify: true), progress: Progress(),
+                scratch: try RestoreScratch(in: scratch.path, for: made))
+            let outcome = try executor.run(try ImageStreamReader(source.raw, name: image.string))
+            #expect(executor.state == .complete && outcome.failedGrowths == [])
+        }
+        #expect(try run(["sgdisk", "-v", loop.path.string]).contains("No problems found"))
+        let disk = try BlockDevice(opening: loop.path)
+        let table = try #require(try GPTReader.read(disk))
+        let old = sample.header.manifest.table
+        #expect(table.condition == .intact && table.diskGUID == old.diskGUID)
+        #expect(table.partitions.map(\.guid) == old.partitions.map(\.guid))
+        #expect(table.partitions.map(\.attributes) == old.partitions.map(\.attributes))
+        // 256 MiB and more where there is room, else FAT16.
+        let esp = try #require(table.partitions.first)
+        let isRoomy = from == 512 && mebibytes == 512
+        #expect((esp.range.byteCount > 250 * Self.mebibyte) == isRoomy)
+        for partition in table.partitions {
+            let slice = try #require(BlockSlice(disk, range: partition.range))
+            let (info, _) = try VolumeIdentifier.survey(slice)
+            let before = sample.header.manifest.regions.first { $0.partition == partition.number }?.filesystem
+            #expect(info.uuid == before?.uuid && info.label == before?.label)
+            if partition.number == 1 {
+                #expect(info.sectorSize == to)
+                #expect(info.kind == (isRoomy ? .fat32 : .fat16))
+                #expect(
+                    try slice.readBytes(at: 28, count: 4).littleEndian(UInt32.self, at: 0) == UInt32(Self.mebibyte)
+                        / UInt32(to))
+            }
+        }
+        let part = try LoopDevice(over: path, range: esp.range, sectorSize: to)
+        try run(["fsck.fat", "-n", part.path.string])
+        let out = scratch.path.appending("out")
+        try run(["mcopy", "-i", part.path.string, "::/EFI/debian/a loader.efi", out.string])
+        try run(["cmp", out.string, scratch.path.appending("text").string])
+        let root = try LoopDevice(over: path, range: table.partitions[1].range, sectorSize: to)
+        try run(["e2fsck", "-f", "-n", root.path.string])
+        let mounted = try MountedScript.run(
+            mount: "mount -t ext4 -o ro \"$node\" \"$place\"", root.path.string, on: scratch.path.appending("mnt"),
+            "cmp file \"$1\"", arguments: [scratch.path.appending("text").string])
+        #expect(mounted.succeeded, "\(mounted.lastWords)")
+    }
+
+    private func refusal(
+        _ header: ImageHeader, sectorSize: Int = 4096, wishes: [Int: PartitionWish] = [:], mustBoot: Bool = true,
+        trustsUnknown: Bool = false, byteCount: UInt64 = 1 << 30
+    ) -> String? {
+        do {
+            _ = try plan(
+                header, byteCount: byteCount, sectorSize: sectorSize, wishes: wishes, mustBoot: mustBoot,
+                trustsUnknown: trustsUnknown)
+            return nil
+        } catch { return "\(error)" }
+    }
+
+    /// What does not work on the other kind of disk is refused with its partition and the reason, and can be left out.
+    @Test func whatDoesNotWorkThereIsRefused() throws {
+        let scratch = try ScratchFolder()
+        let header = try makeDisk(scratch, sectorSize: 512, blockSize: 1024).header
+        let small = try #require(refusal(header))
+        #expect(small.contains("partition 2 (ext4): its blocks of 1024 bytes") && small.contains("--partition N=drop"))
+        #expect(refusal(header, wishes: [2: .drop]) == nil)
+        #expect(refusal(header, trustsUnknown: true) != nil)
+        func with(_ filesystem: FilesystemInfo?) throws -> ImageHeader {
+            var changed = header
+            let index = try #require(changed.manifest.regions.firstIndex { $0.partition == 2 })
+            changed.manifest.regions[index].filesystem = filesystem
+            return changed
+        }
+        func info(
+            _ kind: FilesystemInfo.Kind, block: Int? = 4096, sector: Int? = nil, inner: [FilesystemInfo]? = nil
+        ) -> FilesystemInfo {
+            FilesystemInfo(
+                kind: kind, kindName: kind.rawValue, blockSize: block, sectorSize: sector,
+                mapSource: .allocationStructures,
+                inner: inner?.map { .init(name: "vg/lv", byteCount: 1 << 20, filesystem: $0) })
+        }
+        for good in [
+            info(.ext4), info(.xfs, sector: 4096), info(.btrfs, sector: 4096), info(.f2fs), info(.swap),
+            info(.lvm, sector: 4096, inner: [info(.ext4), info(.swap)]), info(.luks, inner: [info(.ext4)]),
+            info(.ntfs, sector: 4096), info(.exfat, sector: 4096),
+        ] { #expect(refusal(try with(good)) == nil, "\(good.kindName)") }
+        for (bad, words) in [
+            (info(.xfs, sector: 512), "its sectors of 512 bytes"), (info(.btrfs, sector: 2048), "its sectors of 2048"),
+            (info(.ntfs, sector: 512), "ntfs made for sectors of 512"), (info(.ntfs), "ntfs made for sectors of 512"),
+            (info(.exfat, sector: 512), "exfat made for sectors of 512"),
+            (info(.lvm, sector: 4096, inner: [info(.ext4), info(.ext3, block: 1024)]), "vg/lv: its blocks of 1024"),
+            (info(.lvm, sector: 4096, inner: [info(.fat32, sector: 512)]), "vg/lv: its FAT has sectors of 512"),
+            (info(.lvm, sector: 2048, inner: []), "its extents"),
+            (info(.luks, inner: [info(.xfs, sector: 512)]), "vg/lv: its sectors of 512"),
+        ] {
+            let said = refusal(try with(bad), trustsUnknown: true)
+            #expect(said?.contains(words) == true, "\(bad.kindName): \(said ?? "not refused")")
+        }
+        for doubtful in [
+            info(.luks, block: nil), info(.lvm, sector: 4096), info(.raid), info(.other), info(.unknown),
+            info(.lvm, inner: []), info(.xfs), info(.ext4, block: nil), nil,
+        ] {
+            let said = refusal(try with(doubtful))
+            let name = doubtful?.kindName ?? "nothing"
+            #expect(said?.contains("--trust-unknown") == true, "\(name): \(said ?? "not refused")")
+            #expect(said?.contains("partition 2") == true, "\(name)")
+            #expect(refusal(try with(doubtful), trustsUnknown: true) == nil, "\(name)")
+        }
+    }
+
+    @Test func whatCannotStartThereIsRefused() throws {
+        let scratch = try ScratchFolder()
+        var header = try makeDisk(scratch, sectorSize: 512).header
+        #expect(refusal(header) == nil)
+        header.manifest.boot = BootSurvey(biosBootCode: "GRUB")
+        #expect(refusal(header)?.contains("BIOS does not start") == true)
+        #expect(refusal(header, mustBoot: false) == nil)
+        header.manifest.boot.efiLoaders = ["\\EFI\\debian\\grubx64.efi"]
+        #expect(refusal(header) == nil)
+        let made = try plan(header, byteCount: 1 << 30, sectorSize: 4096)
+        #expect(made.warnings.contains { $0.contains("by UEFI only") })
+        // Too full for larger clusters, however its files are spread, where the disk has no room.
+        var full = header
+        let index = try #require(full.manifest.regions.firstIndex { $0.partition == 1 })
+        full.manifest.regions[index].usedByteCount = 30 << 20
+        full.manifest.regions[index].filesystem?.blockSize = 512
+        #expect(refusal(full, byteCount: 128 << 20)?.contains("its FAT is made anew") == true)
+        #expect(refusal(full) == nil)
+        // Damaged, and only marked as in use.
+        var unclean = header
+        unclean.manifest.regions[index].filesystem?.mapSource = .whole
+        unclean.manifest.regions[index].filesystem?.wholeReason = "a chain of clusters is broken"
+        #expect(refusal(unclean)?.contains("partition 1 (vfat)") == true)
+        unclean.manifest.regions[index].filesystem?.isClean = false
+        #expect(refusal(unclean) == nil)
+        var mbr = header
+        mbr.manifest.table.kind = .mbr
+        #expect(refusal(mbr)?.contains("MBR") == true)
+        #expect(refusal(header, sectorSize: 520)?.contains("only 512 and 4096") == true)
+        // The policy that keeps sizes does so here.
+        let kept = try plan(header, byteCount: 1 << 30, sectorSize: 4096, policy: .keep)
+        #expect(kept.remakes.first?.range.byteCount == Sample.espByteCount)
+        let wished = try plan(header, byteCount: 1 << 30, sectorSize: 4096, wishes: [1: .size(100 << 20)])
+        #expect(wished.remakes.first?.range.byteCount == 100 << 20)
+    }
+}

@@ -1,0 +1,135 @@
+"""Disks with sectors of another size: from 512 bytes to 4096 and back.
+
+The table and the EFI system partition are made anew for it. The judges are other tools, and the firmware that starts what
+was restored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lab import GIB, MIB, Context, Skip, expect, expect_whole, full_only, note, run, time_limit
+from machine import Disk
+from proof import wait_for_proof
+from test_restore import (
+    GROWN_ROOT,
+    IMAGE,
+    RESTORE_FAILED,
+    RESTORE_TIMEOUT,
+    TARGET_BYTES,
+    TARGET_SERIAL,
+    medium,
+    restore_settings,
+)
+
+Table = list[dict[str, Any]]
+
+
+@contextmanager
+def loop(disk: Path, sector_size: int) -> Iterator[str]:
+    """A loop device with sectors of that size over a disk file."""
+    done = subprocess.run(
+        ["losetup", "--find", "--show", "--sector-size", str(sector_size), str(disk)], capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise Skip(f"no loop devices here: {done.stderr.strip()}")
+    node = done.stdout.strip()
+    try:
+        yield node
+    finally:
+        run("losetup", "--detach", node)
+
+
+def partitions(disk: Path, sector_size: int) -> Table:
+    """The table as sfdisk reads it, with starts and sizes in bytes; sgdisk has nothing to say against it."""
+    with loop(disk, sector_size) as node:
+        expect("No problems found" in run("sgdisk", "--verify", node), "sgdisk found problems")
+        table = json.loads(run("sfdisk", "--json", node))["partitiontable"]
+    expect(table.get("sectorsize", sector_size) == sector_size, f"sectors of {table.get('sectorsize')}")
+    for entry in table["partitions"]:
+        del entry["node"]
+        for key in ("start", "size"):
+            entry[key] *= sector_size
+    return table["partitions"]
+
+
+def sha256_of(command: list[str]) -> str:
+    """The hash of what a command prints."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
+    expect(done.returncode == 0, f"{command}: {done.stderr!r}")
+    return hashlib.sha256(done.stdout).hexdigest()
+
+
+def expect_data(disk: Path, sector_size: int, wanted: Table | None) -> tuple[Table, list[str]]:
+    """The data disk with sectors of that size is whole; gives its table and the hashes of its files."""
+    table = partitions(disk, sector_size)
+    if wanted is not None:
+        for key in ("uuid", "type", "name", "attrs"):
+            expect([part.get(key) for part in table] == [part.get(key) for part in wanted], f"another {key}: {table}")
+    root, fat = table[0]["start"], table[1]["start"]
+    run("e2fsck", "-f", "-n", f"{disk}?offset={root}")
+    hashes = [sha256_of(["debugfs", "-R", f"cat file{number}", f"{disk}?offset={root}"]) for number in range(0, 48, 5)]
+    hashes.append(sha256_of(["mcopy", "-i", f"{disk}@@{fat}", "::/file3", "-"]))
+    bytes_per_sector = int.from_bytes(read_at(disk, fat + 11, 2), "little")
+    expect(bytes_per_sector == sector_size, f"the FAT has sectors of {bytes_per_sector} bytes")
+    hidden = int.from_bytes(read_at(disk, fat + 28, 4), "little")
+    if wanted is not None:
+        expect(hidden == fat // sector_size, f"the FAT says {hidden} sectors lie in front of it")
+    return table, hashes
+
+
+def read_at(disk: Path, offset: int, count: int) -> bytes:
+    """Some bytes of a disk."""
+    with open(disk, "rb") as handle:
+        handle.seek(offset)
+        return handle.read(count)
+
+
+@time_limit(300)
+def test_there_and_back_on_the_host(ctx: Context) -> None:
+    """512 → 4096 → 512: the same partitions and files, by tools that never saw the other disk."""
+    source = ctx.data_disk()
+    table, hashes = expect_data(source, 512, None)
+    image = ctx.folder / "data.img.zst"
+    ctx.reforge("capture", source, image)
+    large = ctx.blank_disk("large.raw", 900 * MIB)
+    ctx.reforge("restore", image, large, "--yes", "--sector-size", "4096", "--layout", "keep", "--verify")
+    expect(expect_data(large, 4096, table)[1] == hashes, "other files on sectors of 4096 bytes")
+    again = ctx.folder / "again.img.zst"
+    ctx.reforge("capture", large, again, "--sector-size", "4096")
+    back = ctx.blank_disk("back.raw", 900 * MIB)
+    ctx.reforge("restore", again, back, "--yes", "--layout", "keep", "--verify")
+    final, found = expect_data(back, 512, table)
+    expect(found == hashes, "other files on sectors of 512 bytes")
+    expect([part["size"] for part in final] == [part["size"] for part in table], f"other sizes: {final}")
+
+
+@full_only
+@time_limit(1100)
+def test_a_debian_starts_from_4096(ctx: Context) -> None:
+    """The Debian of a disk with sectors of 512 bytes starts by UEFI from one with 4096, by its entry and without."""
+    target = ctx.blank_disk("target.raw", TARGET_BYTES)
+    images = ctx.images_disk(debian=ctx.debian_image())
+    nvram = ctx.folder / "nvram.fd"
+    disks = [Disk(target, "nvme", TARGET_SERIAL, sector_size=4096), Disk(images, "virtio", "IMAGES")]
+    with medium(ctx, "restore", restore_settings(IMAGE), disks, firmware="uefi", nvram=nvram) as machine:
+        machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
+        said = machine.text()
+    expect("REFORGE-RESULT exit=0" in said, f"the restore ended otherwise\n{said[-2500:]}")
+    table = partitions(target, 4096)
+    expect([part["uuid"][:8] for part in table] == [f"5EED000{number}" for number in range(1, 5)], f"{table}")
+    expect(table[1]["size"] > 250 * MIB, f"an ESP with room for FAT32: {table[1]}")
+    run("e2fsck", "-f", "-n", f"{target}?offset={table[2]['start']}")
+    for name, kept in (("with-entry", nvram), ("blank-nvram", None)):
+        booted = [Disk(target, "nvme", "BOOTED", snapshot=True, sector_size=4096)]
+        with ctx.machine(name, firmware="uefi", disks=booted, nvram=kept) as machine:
+            proof = wait_for_proof(machine)
+        expect_whole(proof, firmware="uefi", bus="nvme", root_over=GROWN_ROOT)
+        note(f"booted ({name}) in {proof.seconds:.0f} s: root of {proof.number('root-size') / GIB:.2f} GiB")
