@@ -79,6 +79,8 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
     /// The volumes inside a container, in its own order: the logical volumes of LVM, what LUKS or md holds. `nil` where it is
     /// none, or cannot be looked into.
     public var inner: [InnerVolume]?
+    /// Of a physical volume of LVM: what a change of its size has to know. `nil` of everything else, and where nobody looked.
+    public var volumeGroup: VolumeGroup?
 
     /// A volume inside a container.
     public struct InnerVolume: Codable, Equatable, Sendable {
@@ -103,7 +105,7 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
         blockSize: Int? = nil, sectorSize: Int? = nil, isClean: Bool? = nil, features: [String] = [],
         mapSource: MapSource,
         wholeReason: String? = nil, leastByteCount: UInt64? = nil, lastMountPoint: String? = nil,
-        remarks: [String] = [], inner: [InnerVolume]? = nil
+        remarks: [String] = [], inner: [InnerVolume]? = nil, volumeGroup: VolumeGroup? = nil
     ) {
         self.kind = kind
         self.kindName = kindName
@@ -120,6 +122,7 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
         self.lastMountPoint = lastMountPoint
         self.remarks = remarks
         self.inner = inner
+        self.volumeGroup = volumeGroup
     }
 
     /// Whether it is one of ext2, ext3, ext4.

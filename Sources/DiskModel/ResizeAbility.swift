@@ -29,7 +29,11 @@ extension FilesystemInfo {
         switch kind {
         case .fat12, .fat16, .fat32: return "FAT keeps its size"
         case .exfat: return "exFAT keeps its size"
-        case .lvm, .luks, .raid: return "what is inside of \(kindName) must be resized with it"
+        case .lvm:
+            // An image of an earlier version says nothing of the group.
+            guard let volumeGroup else { return "what its volume group needs is not known" }
+            return volumeGroup.resizeObstacle
+        case .luks, .raid: return "what is inside of \(kindName) must be resized with it"
         case .other, .unknown: return "no tool is known for what it holds"
         case .ext2, .ext3, .ext4:
             // resize2fs: "Resizing bigalloc file systems has not been fully tested", and it stops there.

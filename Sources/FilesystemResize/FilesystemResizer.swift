@@ -120,7 +120,7 @@ public enum FilesystemResizer {
         do { return try tool.byteCount(on: slice) } catch { throw ResizeError(.inputOutput(error)) }
     }
 
-    private static func withNode(
+    static func withNode(
         of place: ResizePlace, _ body: (String) throws(ResizeError) -> Void
     ) throws(ResizeError) {
         switch place {

@@ -58,6 +58,7 @@ extension LVMReader {
             if volume.status.contains("VISIBLE") { container.inner.append(inner) }
         }
         try checkDisjoint(taken)
+        container.filesystem.volumeGroup = facts(endOfExtents: end, resizeObstacle: obstacle(to: container.inner))
         return container
     }
 

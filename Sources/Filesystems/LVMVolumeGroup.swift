@@ -52,6 +52,8 @@ struct LVMVolumeGroup: Sendable {
     var status: Set<String>
     /// Who coordinates several hosts, where some do: `sanlock`, `dlm`, …
     var lockType: String?
+    /// The one host that may change the group, where it belongs to one (lvmsystemid(7)).
+    var systemID: String?
     var extentByteCount: UInt64
     var physicalVolumes: [PhysicalVolume]
     var logicalVolumes: [LogicalVolume]
@@ -72,6 +74,7 @@ struct LVMVolumeGroup: Sendable {
         sequenceNumber = try Self.number(group, "seqno", of: name)
         status = try Self.status(group, name)
         lockType = group.text("lock_type").flatMap { $0 == "none" ? nil : $0 }
+        systemID = group.text("system_id").flatMap { $0.isEmpty ? nil : $0 }
         // In sectors, as all lengths of the text that are not in extents.
         extentByteCount = try Self.bytes(group, "extent_size", of: name)
         guard extentByteCount > 0 else { throw .damaged("its extents have no length") }

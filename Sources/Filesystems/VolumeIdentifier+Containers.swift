@@ -47,6 +47,7 @@ extension VolumeIdentifier {
                 FilesystemInfo.InnerVolume(name: place.name, byteCount: place.byteCount, filesystem: filesystem))
         }
         info.inner = inner
+        info.leastByteCount = VolumeGroupLayout(info)?.leastByteCount
         return (info, used.map())
     }
 

@@ -492,17 +492,32 @@ public final class RestoreExecutor {
                     + (shrink.fromByteCount - shrink.range.byteCount)
                 let composite = try CompositeDevice(
                     disk: targetPath, front: shrink.range, scratch: scratch.path, rest: rest, sectorSize: sectorSize)
-                made = try FilesystemResizer.shrink(
-                    shrink.filesystem, to: shrink.range.byteCount, on: .device(composite.path), log: log)
+                let whole = ResizePlace.device(composite.path)
+                if let volumes = shrink.volumeByteCounts {
+                    made = try VolumeGroupResizer.shrink(
+                        shrink.filesystem, to: volumes, byteCount: shrink.range.byteCount, on: whole, log: log)
+                } else {
+                    made = try FilesystemResizer.shrink(
+                        shrink.filesystem, to: shrink.range.byteCount, on: whole, log: log)
+                }
                 try composite.close()
             } else {
                 made = try FilesystemResizer.shrink(
                     shrink.filesystem, to: shrink.range.byteCount,
                     on: .part(of: targetPath, range: shrink.range, sectorSize: sectorSize), log: log)
             }
+            if let volumes = shrink.volumeByteCounts {
+                try settle()
+                // By itself, without the scratch.
+                try VolumeGroupResizer.check(
+                    shrink.filesystem, has: volumes,
+                    on: .part(of: targetPath, range: shrink.range, sectorSize: sectorSize), log: log)
+            }
             log("\(name) has shrunk to \(ByteText.rounded(made.byteCount))")
             outcome.warnings += made.remarks.map { "\(name): \($0)" }
         } catch let error as ResizeError {
+            // Whoever asked for the end, between two steps, did not make it impossible.
+            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
             // What it says of the filesystem's state is not the whole truth here: the rest was on the scratch.
             switch error.problem {
             case .unsupported, .tooSmall, .checkFailed: goesOn = false
@@ -524,7 +539,14 @@ public final class RestoreExecutor {
         do {
             let place = ResizePlace.part(
                 of: targetPath, range: growth.range, sectorSize: plan.geometry.logicalSectorSize)
-            let grown = try FilesystemResizer.grow(growth.filesystem, on: place, log: log)
+            let grown: FilesystemResizer.Outcome
+            if let volumes = growth.volumeByteCounts {
+                let (made, failures) = try VolumeGroupResizer.grow(growth.filesystem, to: volumes, on: place, log: log)
+                outcome.failedGrowths += failures
+                grown = made
+            } else {
+                grown = try FilesystemResizer.grow(growth.filesystem, on: place, log: log)
+            }
             log("\(name) has grown to \(ByteText.rounded(grown.byteCount))")
             for remark in grown.remarks { log("\(name): \(remark)") }
         } catch {

@@ -27,6 +27,20 @@ public struct RestorePlan: Codable, Equatable, Sendable {
         public var usedByteCount: UInt64
         /// What happens, for a person.
         public var action: String
+        /// The logical volumes of a physical volume that gets another size; `nil` of everything else.
+        public var volumes: [Volume]?
+    }
+
+    /// One logical volume of a physical volume that gets another size.
+    public struct Volume: Codable, Equatable, Sendable {
+        /// Its name: `group/volume`.
+        public var name: String
+        /// What it holds.
+        public var filesystem: String
+        /// Its length as captured, in bytes.
+        public var fromByteCount: UInt64
+        /// The length that it gets, in bytes.
+        public var toByteCount: UInt64
     }
 
     /// The image's UUID.
@@ -76,6 +90,8 @@ public struct RestorePlan: Codable, Equatable, Sendable {
         public var range: ByteRange
         /// What it is.
         public var filesystem: FilesystemInfo
+        /// Of a physical volume of LVM: the lengths that its volumes get, in the order of `filesystem.inner`, in bytes.
+        public var volumeByteCounts: [UInt64]?
     }
 
     /// A filesystem to make smaller: its front goes to its place, the rest to a scratch, and its own tool makes it fit.
@@ -90,6 +106,14 @@ public struct RestorePlan: Codable, Equatable, Sendable {
         public var scratchByteCount: UInt64
         /// What it is.
         public var filesystem: FilesystemInfo
+        /// Of a physical volume of LVM: the lengths that its volumes get, in the order of `filesystem.inner`, in bytes.
+        public var volumeByteCounts: [UInt64]?
+
+        /// The filesystems whose own tools have to make them smaller.
+        public var shrinking: [FilesystemInfo] {
+            guard let volumeByteCounts else { return [filesystem] }
+            return zip(filesystem.inner ?? [], volumeByteCounts).filter { $1 < $0.byteCount }.map(\.0.filesystem)
+        }
 
         /// Whether its tool needs to see all of it; swap is only made anew.
         public var needsComposite: Bool { filesystem.kind != .swap }
@@ -132,12 +156,15 @@ public enum RestorePlanner {
     /// A plan for restoring `header` onto a target.
     /// - Parameters:
     ///   - shrinkObstacle: why no filesystem can be made smaller here, as a sentence part; `nil` where one can.
+    ///   - volumeGroupObstacle: why a physical volume of that group cannot get another size here, the same way.
     ///   - mustBoot: whether a disk that will not start from the target is refused.
     ///   - trustsUnknown: whether contents that nobody knows to work with sectors of another size are restored all the same.
     /// - Throws: `ImagingError.refused` with the reason and the way out.
     public static func plan(
         _ header: ImageHeader, onto target: DiskIdentity, geometry: DiskGeometry, request: LayoutRequest,
-        shrinkObstacle: String? = nil, mustBoot: Bool = true, trustsUnknown: Bool = false
+        shrinkObstacle: String? = nil,
+        volumeGroupObstacle: (FilesystemInfo.VolumeGroup) -> String? = { _ in nil }, mustBoot: Bool = true,
+        trustsUnknown: Bool = false
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
         let remarks = try sectorRemarks(
@@ -147,17 +174,23 @@ public enum RestorePlanner {
                 "\(target.path) has \(geometry.byteCount) bytes: the least that a restore needs for its journal is 256 KiB"
             )
         }
+        // LVM's programs were not tried on a physical volume made for other sectors.
+        let isSameSector = manifest.geometry.logicalSectorSize == geometry.logicalSectorSize
+        func groupObstacle(_ group: FilesystemInfo.VolumeGroup) -> String? {
+            isSameSector ? volumeGroupObstacle(group) : "LVM on sectors of another size keeps its size"
+        }
         var plan =
             manifest.table.kind == .gpt || manifest.table.kind == .mbr
-            ? try planTable(header, target, geometry, request, shrinkObstacle)
-            : try planBare(header, target, geometry, request)
+            ? try planTable(header, target, geometry, request, shrinkObstacle, groupObstacle)
+            : try planBare(header, target, geometry, request, groupObstacle)
         plan.warnings += remarks
         return plan
     }
 
     /// What the contents of partitions allow, by number.
     static func abilities(
-        _ manifest: Manifest, _ maps: [AllocationMap], shrinkObstacle: String?
+        _ manifest: Manifest, _ maps: [AllocationMap], shrinkObstacle: String?,
+        volumeGroupObstacle: (FilesystemInfo.VolumeGroup) -> String?
     ) -> [Int: PartitionAbility] {
         var abilities: [Int: PartitionAbility] = [:]
         for (region, map) in zip(manifest.regions, maps) {
@@ -171,9 +204,11 @@ public enum RestorePlanner {
                     filesystem.byteCount == nil
                     ? resize.shrinkObstacle : "something may stand behind the end of its filesystem"
             } else {
-                ability.canGrow = resize.canGrow
+                // Inside of a group, filesystems are reached through device-mapper in both directions.
+                let groupObstacle = filesystem.volumeGroup.flatMap(volumeGroupObstacle)
+                ability.canGrow = resize.canGrow && groupObstacle == nil
                 let isRemade = filesystem.kind == .swap
-                if let obstacle = resize.shrinkObstacle ?? (isRemade ? nil : shrinkObstacle) {
+                if let obstacle = resize.shrinkObstacle ?? groupObstacle ?? (isRemade ? nil : shrinkObstacle) {
                     ability.reason = obstacle
                 } else if isRemade {
                     ability.canShrink = true
@@ -191,11 +226,13 @@ public enum RestorePlanner {
 
     private static func planTable(
         _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
-        _ shrinkObstacle: String?
+        _ shrinkObstacle: String?, _ volumeGroupObstacle: (FilesystemInfo.VolumeGroup) -> String?
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
+        let abilities = abilities(
+            manifest, header.maps, shrinkObstacle: shrinkObstacle, volumeGroupObstacle: volumeGroupObstacle)
         let layout: DiskLayout
-        do { layout = try self.layout(header, geometry, request, shrinkObstacle) } catch { throw .refused("\(error)") }
+        do { layout = try self.layout(header, geometry, request, abilities) } catch { throw .refused("\(error)") }
         let byNumber = Dictionary(layout.placements.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
         // An MBR knows nothing of the disk's end.
         let isSameSize = geometry.byteCount == manifest.geometry.byteCount
@@ -241,6 +278,7 @@ public enum RestorePlanner {
                 continue
             }
             var action = "restore"
+            var volumeByteCounts: [UInt64]?
             if placement.isMoved { action += ", move" }
             if let filesystem = region.filesystem, isRemade(filesystem, manifest, geometry) {
                 action += ", make anew"
@@ -256,29 +294,34 @@ public enum RestorePlanner {
                 }
                 action += ", shrink"
                 let length = placement.to.byteCount
+                volumeByteCounts = try volumeLengths(filesystem, on: placement.to, request.policy)
                 let behind = map.ranges(in: length..<map.byteCount).reduce(0) { $0 + $1.byteCount }
                 plan.regionTargets.append(overhangEnd)
                 overhangEnd += region.range.byteCount
                 plan.shrinks.append(
                     .init(
                         number: number, range: placement.to, fromByteCount: region.range.byteCount,
-                        scratchByteCount: behind, filesystem: filesystem))
+                        scratchByteCount: scratchLength(
+                            filesystem, volumeByteCounts, behind: behind, most: region.range.byteCount - length),
+                        filesystem: filesystem, volumeByteCounts: volumeByteCounts))
             } else {
                 plan.regionTargets.append(placement.to.lowerBound)
             }
-            if placement.isGrown, let filesystem = region.filesystem, filesystem.resizeAbility.canGrow,
-                LayoutPlanner.fills(filesystem, region.range)
-            {
+            if placement.isGrown, let filesystem = region.filesystem, abilities[number]?.canGrow == true {
                 action += ", grow"
+                volumeByteCounts = try volumeLengths(filesystem, on: placement.to, request.policy)
                 plan.growths.append(
-                    .init(number: number, isLate: false, range: placement.to, filesystem: filesystem))
+                    .init(
+                        number: number, isLate: false, range: placement.to, filesystem: filesystem,
+                        volumeByteCounts: volumeByteCounts))
             }
             if region.usedByteCount == 0 { action = placement.isMoved ? "move (nothing in use)" : "nothing in use" }
             plan.items.append(
                 .init(
                     number: number, name: partition.name, type: partition.typeName,
                     filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
-                    from: placement.from, to: placement.to, usedByteCount: region.usedByteCount, action: action))
+                    from: placement.from, to: placement.to, usedByteCount: region.usedByteCount, action: action,
+                    volumes: volumeSizes(region.filesystem, volumeByteCounts)))
         }
         // Behind those of the shrinks, as `RestorePlan.overhangs` has them.
         for (index, remake) in zip(remadeRegions, plan.remakes) {
@@ -289,7 +332,8 @@ public enum RestorePlanner {
     }
 
     private static func planBare(
-        _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest
+        _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
+        _ volumeGroupObstacle: (FilesystemInfo.VolumeGroup) -> String?
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
         guard request.wishes.isEmpty else {
@@ -309,14 +353,20 @@ public enum RestorePlanner {
         for region in manifest.regions {
             var to = region.range
             var action = "restore"
+            var volumeByteCounts: [UInt64]?
             let isWhole = region.kind == .disk && region.range == 0..<manifest.geometry.byteCount
             if isWhole, manifest.table.kind == .none, request.policy != .keep, let filesystem = region.filesystem,
                 filesystem.resizeAbility.canGrow, LayoutPlanner.fills(filesystem, region.range),
+                filesystem.volumeGroup.flatMap(volumeGroupObstacle) == nil,
                 geometry.byteCount > manifest.geometry.byteCount
             {
                 to = 0..<geometry.byteCount - geometry.byteCount % UInt64(geometry.logicalSectorSize)
                 action += ", grow"
-                plan.growths.append(.init(number: nil, isLate: true, range: to, filesystem: filesystem))
+                volumeByteCounts = try volumeLengths(filesystem, on: to, request.policy)
+                plan.growths.append(
+                    .init(
+                        number: nil, isLate: true, range: to, filesystem: filesystem,
+                        volumeByteCounts: volumeByteCounts))
             }
             plan.items.append(
                 .init(
@@ -324,7 +374,8 @@ public enum RestorePlanner {
                     type: manifest.table.kind == .unknown
                         ? manifest.table.unknownKindName ?? "unknown table" : "no table",
                     filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
-                    from: region.range, to: to, usedByteCount: region.usedByteCount, action: action))
+                    from: region.range, to: to, usedByteCount: region.usedByteCount, action: action,
+                    volumes: volumeSizes(region.filesystem, volumeByteCounts)))
         }
         if manifest.table.kind == .unknown, geometry.byteCount != manifest.geometry.byteCount {
             plan.warnings.append(

@@ -11,10 +11,12 @@ extension RestorePlanner {
     ///   - existingNumber: the partition of the target; `nil` for the same number.
     ///   - existing: the target's table, as it is.
     ///   - policy: whether the filesystem grows to fill a larger partition.
+    ///   - volumeGroupObstacle: why a physical volume of that group cannot get another size here; `nil` where it can.
     /// - Throws: `ImagingError.refused` with the reason and the way out.
     public static func plan(
         only number: Int, into existingNumber: Int?, of header: ImageHeader, onto target: DiskIdentity,
-        geometry: DiskGeometry, existing: PartitionTable, policy: LayoutPolicy
+        geometry: DiskGeometry, existing: PartitionTable, policy: LayoutPolicy,
+        volumeGroupObstacle: (FilesystemInfo.VolumeGroup) -> String? = { _ in nil }
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
         guard manifest.geometry.logicalSectorSize == geometry.logicalSectorSize else {
@@ -29,8 +31,9 @@ extension RestorePlanner {
             throw .refused("the image has no partition \(number)")
         }
         let region = manifest.regions[index]
-        let ability = abilities(manifest, header.maps, shrinkObstacle: "one partition alone is not made smaller")[
-            number]
+        let ability = abilities(
+            manifest, header.maps, shrinkObstacle: "one partition alone is not made smaller",
+            volumeGroupObstacle: volumeGroupObstacle)[number]
         let layout: OnlyLayout
         do {
             layout = try LayoutPlanner.planOnly(
@@ -48,17 +51,23 @@ extension RestorePlanner {
             placements: [.init(number: number, from: region.range, to: range)],
             only: .init(number: number, existing: layout.placement.number, range: range), tableIsUnchanged: true,
             growths: [], shrinks: [], warnings: layout.remarks)
+        var volumeByteCounts: [UInt64]?
         var action = "restore into partition \(layout.placement.number)"
         if layout.growsToFill, let filesystem = region.filesystem {
             action += ", grow"
-            plan.growths.append(.init(number: number, isLate: true, range: range, filesystem: filesystem))
+            volumeByteCounts = try volumeLengths(filesystem, on: range, policy)
+            plan.growths.append(
+                .init(
+                    number: number, isLate: true, range: range, filesystem: filesystem,
+                    volumeByteCounts: volumeByteCounts))
         }
         let partition = manifest.table.partitions.first { $0.number == number }
         plan.items.append(
             .init(
                 number: number, name: partition?.name ?? "", type: partition?.typeName ?? "",
                 filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
-                from: region.range, to: range, usedByteCount: region.usedByteCount, action: action))
+                from: region.range, to: range, usedByteCount: region.usedByteCount, action: action,
+                volumes: volumeSizes(region.filesystem, volumeByteCounts)))
         return plan
     }
 }

@@ -116,13 +116,14 @@ extension RestorePlanner {
     // MARK: the layout
 
     /// The layout on the target, with room for the FATs that are made anew there.
+    /// - Parameter abilities: what the contents of partitions allow, by number.
     static func layout(
-        _ header: ImageHeader, _ geometry: DiskGeometry, _ request: LayoutRequest, _ shrinkObstacle: String?
+        _ header: ImageHeader, _ geometry: DiskGeometry, _ request: LayoutRequest,
+        _ abilities: [Int: PartitionAbility]
     ) throws(LayoutError) -> DiskLayout {
         let manifest = header.manifest
         var filesystems: [Int: FilesystemInfo] = [:]
         for region in manifest.regions { if let number = region.partition { filesystems[number] = region.filesystem } }
-        let abilities = abilities(manifest, header.maps, shrinkObstacle: shrinkObstacle)
         func attempt(_ abilities: [Int: PartitionAbility]) throws(LayoutError) -> DiskLayout {
             try LayoutPlanner.plan(
                 manifest.table, source: manifest.geometry, filesystems: filesystems, abilities: abilities,

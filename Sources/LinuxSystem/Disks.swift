@@ -289,7 +289,8 @@ public enum DiskUse: Equatable, Sendable, CustomStringConvertible {
 }
 
 extension String {
-    var trimmed: String {
+    /// Without white space at both ends.
+    package var trimmed: String {
         var view = Substring(self)
         while let first = view.first, first.isWhitespace { view.removeFirst() }
         while let last = view.last, last.isWhitespace { view.removeLast() }

@@ -32,7 +32,8 @@ struct RestoreCommand: ParsableCommand {
               truncate -s 64G disk.raw && reforge restore laptop.img.zst disk.raw --yes
 
             JSON fields: schema (1), dryRun, image, imageID, plan {imageUUID, target, geometry, request {policy, wishes}, items [{number, name, \
-            type, filesystem, label, from, to, usedByteCount, action}], regionTargets, placements, only, tableIsUnchanged, growths, \
+            type, filesystem, label, from, to, usedByteCount, action, volumes \
+            [{name, filesystem, fromByteCount, toByteCount}]}], regionTargets, placements, only, tableIsUnchanged, growths, \
             shrinks, remakes, warnings}, diskState (untouched, partial, complete), writtenByteCount, resumedFrom, bootRepair {changed, pending}, \
             warnings, incomplete, seconds.
             """)
@@ -249,7 +250,9 @@ struct RestoreCommand: ParsableCommand {
             return try RestorePlanner.plan(
                 header, onto: target.identity, geometry: target.device.geometry,
                 request: try LayoutRequest(policy: layout, parsing: partition),
-                shrinkObstacle: CompositeDevice.obstacle(), mustBoot: !noBootRepair, trustsUnknown: trustUnknown)
+                shrinkObstacle: CompositeDevice.obstacle(),
+                volumeGroupObstacle: VolumeGroupResizer.obstacle(to:), mustBoot: !noBootRepair,
+                trustsUnknown: trustUnknown)
         }
         let table = try PartitionTableReader.read(
             target.device, secondOpinion: SecondOpinion(descriptor: target.device.fileDescriptor.rawValue))
@@ -259,13 +262,13 @@ struct RestoreCommand: ParsableCommand {
         }
         return try RestorePlanner.plan(
             only: only, into: into, of: header, onto: target.identity, geometry: target.device.geometry,
-            existing: table, policy: layout)
+            existing: table, policy: layout, volumeGroupObstacle: VolumeGroupResizer.obstacle(to:))
     }
 
     /// What stands in the way of making filesystems smaller on this machine.
     private func refuseObstacles(to plan: RestorePlan) throws {
         for shrink in plan.shrinks {
-            var obstacle = FilesystemResizer.toolObstacle(toShrink: shrink.filesystem)
+            var obstacle = shrink.shrinking.lazy.compactMap(FilesystemResizer.toolObstacle(toShrink:)).first
             if shrink.needsComposite,
                 let twin = AttachedTwins.nodes(of: shrink.filesystem, besides: plan.target.kernelName).first
             {
@@ -362,12 +365,14 @@ struct RestoreCommand: ParsableCommand {
             "Target \(target.path): \(target.model ?? "no model"), serial \(target.serial ?? "none"), "
                 + "\(ByteText.rounded(plan.geometry.byteCount)), attached by \(target.transport)",
         ]
-        let rows = plan.items.map { item in
+        let rows = plan.items.flatMap { item in
             [
-                item.number.map(String.init) ?? "-", item.name, item.type, item.filesystem, place(item.from.lowerBound),
-                place(item.to.lowerBound), ByteText.rounded(item.from.byteCount), ByteText.rounded(item.to.byteCount),
-                ByteText.rounded(item.usedByteCount), item.action,
-            ]
+                [
+                    item.number.map(String.init) ?? "-", item.name, item.type, item.filesystem,
+                    place(item.from.lowerBound), place(item.to.lowerBound), ByteText.rounded(item.from.byteCount),
+                    ByteText.rounded(item.to.byteCount), ByteText.rounded(item.usedByteCount), item.action,
+                ]
+            ] + (item.volumes ?? []).map(volumeRow)
         }
         lines += TextTable.lines(
             ["#", "NAME", "TYPE", "HOLDS", "FROM", "TO", "SIZE THEN", "SIZE NOW", "WRITTEN", "WHAT HAPPENS"], rows)
@@ -378,6 +383,16 @@ struct RestoreCommand: ParsableCommand {
             )
         }
         return lines.joined(separator: "\n")
+    }
+
+    /// A logical volume under the partition that it lies in.
+    private static func volumeRow(_ volume: RestorePlan.Volume) -> [String] {
+        let change = volume.toByteCount > volume.fromByteCount ? "grow" : "shrink"
+        return [
+            "", volume.name, "logical volume", volume.filesystem, "", "", ByteText.rounded(volume.fromByteCount),
+            ByteText.rounded(volume.toByteCount), "",
+            volume.toByteCount == volume.fromByteCount ? "keep its size" : change,
+        ]
     }
 
     private static func place(_ offset: UInt64) -> String { ByteText.rounded(offset) }

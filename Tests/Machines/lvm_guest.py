@@ -19,8 +19,8 @@ from lab import Skip
 
 # Beside what the host has (busybox, e2fsprogs, sfdisk): lvm2 and those of its libraries that the host lacks.
 PACKAGES = ["lvm2", "dmsetup", "libdevmapper1.02.1", "libdevmapper-event1.02.1", "libaio1", "libreadline8", "libedit2"]
-PROGRAMS = ["mke2fs", "e2fsck", "sfdisk", "sha256sum", "dmsetup"]
-MODULES = ["virtio_pci", "virtio_blk", "dm-mod", "dm-snapshot", "ext4", "crc32c_generic"]
+PROGRAMS = ["mke2fs", "e2fsck", "sfdisk", "sha256sum", "dmsetup", "mkswap", "mkfs.xfs", "xfs_repair"]
+MODULES = ["virtio_pci", "virtio_blk", "dm-mod", "dm-snapshot", "ext4", "xfs", "crc32c_generic"]
 
 INIT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /run /tmp /root /etc/lvm /mnt
@@ -127,7 +127,7 @@ class LVMGuest:
                 place = root / ("lib64" if "ld-linux" in library else "lib") / Path(library).name
                 if not place.exists():
                     shutil.copy(library, place)
-        for name in ("lvs pvs vgs lvcreate lvremove lvextend vgchange vgck pvcreate vgcreate").split():
+        for name in ("lvs pvs vgs lvcreate lvremove lvextend vgchange vgck pvck pvcreate vgcreate").split():
             (root / "usr/sbin" / name).symlink_to("lvm")
         (root / "etc/lvm/lvm.conf").write_text("devices { use_devicesfile = 0 }\n")
         listed = []

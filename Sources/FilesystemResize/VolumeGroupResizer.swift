@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+public import DiskModel
+import LinuxSystem
+import SystemPackage
+
+/// Changes the length of an LVM2 physical volume that is the only one of its group, and of the logical volumes and
+/// filesystems in it. Each step is one of LVM or of a filesystem's own tool.
+public enum VolumeGroupResizer {
+    /// The physical volume's new length, and filesystems that were not grown with their volumes: why.
+    public typealias Growth = (outcome: FilesystemResizer.Outcome, failures: [String])
+
+    /// Why no physical volume of that group can get another length on this machine, as a sentence part; `nil` where nothing
+    /// is known to be in the way.
+    public static func obstacle(to group: FilesystemInfo.VolumeGroup) -> String? {
+        if !ChildProcess.canFind("lvm") { return "`lvm` is not installed (Debian package lvm2)" }
+        if let obstacle = CompositeDevice.obstacle() { return obstacle }
+        // pvmove copies by it.
+        _ = try? ChildProcess.run(["modprobe", "-q", "dm-mirror"])
+        let targets = (try? ChildProcess.run(["dmsetup", "targets"]))?.text ?? ""
+        guard targets.split(separator: "\n").contains(where: { $0.split(separator: " ").first == "mirror" }) else {
+            return "this kernel's device-mapper has no mirrors"
+        }
+        return activeTwin(of: group)
+    }
+
+    /// Why a group would be taken for another one that runs on this machine; `nil` where none does.
+    static func activeTwin(of group: FilesystemInfo.VolumeGroup) -> String? {
+        let devices = MappedDevice.all()
+        guard
+            let device = devices.first(where: {
+                $0.uuid.hasPrefix("LVM-\(group.id)") || $0.isOf(groupNamed: group.name)
+            })
+        else { return nil }
+        return "a volume group named \(group.name), or a copy of it, is active on this machine (\(device.name)): "
+            + "deactivate it first (vgchange -an \(group.name)), or restore in the recovery environment"
+    }
+
+    /// Makes a physical volume fill its place.
+    /// - Parameters:
+    ///   - filesystem: the physical volume, as surveyed when it was captured.
+    ///   - byteCounts: the lengths that the volumes in it get, in the order of `filesystem.inner`; none is less than it was.
+    ///   - place: where it lies now, with the room that it is to fill.
+    ///   - log: is told what runs and what it said.
+    public static func grow(
+        _ filesystem: FilesystemInfo, to byteCounts: [UInt64], on place: ResizePlace,
+        log: @escaping (String) -> Void = { _ in }
+    ) throws(ResizeError) -> Growth {
+        let (group, volumes) = try contents(filesystem, byteCounts)
+        var growth: Growth = (.init(byteCount: try place.slice().byteCount, remarks: []), [])
+        try working(on: place, filesystem, group, log) { work throws(ResizeError) in
+            try work.checkIsCaptured(volumes.map(\.volume))
+            try work.change("pvresize", ["-y", work.job.node])
+            let growing = volumes.filter { $0.byteCount > $0.volume.byteCount }
+            for (volume, byteCount) in growing {
+                let extents = byteCount / group.extentByteCount
+                try work.change("lvextend", ["--alloc", "anywhere", "-l", "\(extents)", volume.name])
+            }
+            if !growing.isEmpty {
+                try work.active { () throws(ResizeError) in
+                    for (volume, _) in growing { grow(volume, work, log, &growth) }
+                }
+            }
+            try checkResult(work, volumes)
+        }
+        return growth
+    }
+
+    private static func grow(
+        _ volume: FilesystemInfo.InnerVolume, _ work: VolumeGroupWork, _ log: @escaping (String) -> Void,
+        _ growth: inout Growth
+    ) {
+        do throws(ResizeError) {
+            let grown = try FilesystemResizer.grow(volume.filesystem, on: work.place(of: ownName(volume)), log: log)
+            log("\(volume.name) has grown to \(ByteText.rounded(grown.byteCount))")
+            growth.outcome.remarks += grown.remarks.map { "\(volume.name): \($0)" }
+        } catch {
+            growth.failures.append("\(volume.name) was not grown: \(error)")
+        }
+    }
+
+    /// Makes a physical volume end at `byteCount`: its filesystems, its volumes, then its extents. Where it fails, what is
+    /// there is of no use.
+    /// - Parameters:
+    ///   - filesystem: the physical volume, as surveyed when it was captured.
+    ///   - byteCounts: the lengths that the volumes in it get, in the order of `filesystem.inner`; none is more than it was.
+    ///   - byteCount: how much room is left for it, in bytes.
+    ///   - place: all of it: what is to stay, and what is to go.
+    ///   - log: is told what runs and what it said.
+    public static func shrink(
+        _ filesystem: FilesystemInfo, to byteCounts: [UInt64], byteCount: UInt64, on place: ResizePlace,
+        log: @escaping (String) -> Void = { _ in }
+    ) throws(ResizeError) -> FilesystemResizer.Outcome {
+        let (group, volumes) = try contents(filesystem, byteCounts)
+        var outcome = FilesystemResizer.Outcome(byteCount: byteCount, remarks: [])
+        try working(on: place, filesystem, group, log) { work throws(ResizeError) in
+            try work.checkIsCaptured(volumes.map(\.volume))
+            try work.active { () throws(ResizeError) in
+                for (volume, byteCount) in volumes where byteCount < volume.byteCount {
+                    try goOn()
+                    let made = try FilesystemResizer.shrink(
+                        volume.filesystem, to: byteCount, on: work.place(of: ownName(volume)), log: log)
+                    let extents = byteCount / group.extentByteCount
+                    try work.change("lvreduce", ["-y", "-f", "-l", "\(extents)", volume.name])
+                    log("\(volume.name) has shrunk to \(ByteText.rounded(made.byteCount))")
+                    outcome.remarks += made.remarks.map { "\(volume.name): \($0)" }
+                }
+                try goOn()
+                try moveExtents(work, behind: group.extentCount(in: byteCount))
+                try goOn()
+                try work.change("pvresize", ["-y", "--setphysicalvolumesize", "\(byteCount)b", work.job.node])
+            }
+            try checkResult(work, volumes)
+        }
+        return outcome
+    }
+
+    /// Fails where a physical volume that got another length is not whole by itself.
+    public static func check(
+        _ filesystem: FilesystemInfo, has byteCounts: [UInt64], on place: ResizePlace,
+        log: @escaping (String) -> Void = { _ in }
+    ) throws(ResizeError) {
+        let (group, volumes) = try contents(filesystem, byteCounts)
+        try working(on: place, filesystem, group, log) { work throws(ResizeError) in try checkResult(work, volumes) }
+    }
+
+    /// Moves what lies behind the new end into the free extents before it.
+    private static func moveExtents(_ work: VolumeGroupWork, behind end: UInt64) throws(ResizeError) {
+        let used = try work.endOfVolumes()
+        guard used > end else { return }
+        guard end > 0 else { throw ResizeError(.unsupported(reason: "no extent is left of \(work.group.name)")) }
+        let node = work.job.node
+        // "anywhere": onto the disk that it comes from, in as many pieces as it takes (pvmove(8)).
+        try work.change(
+            "pvmove", ["--alloc", "anywhere", "-i", "1", "\(node):\(end)-\(used - 1)", "\(node):0-\(end - 1)"])
+        guard try work.endOfVolumes() <= end else {
+            throw ResizeError(
+                .resizeFailed(
+                    tool: "pvmove", ending: "it said that it succeeded", lastWords: "extents are left behind the end"),
+                state: work.job.inDoubt)
+        }
+    }
+
+    /// By LVM's own checks, and by what it says of lengths.
+    private static func checkResult(
+        _ work: VolumeGroupWork, _ volumes: [(volume: FilesystemInfo.InnerVolume, byteCount: UInt64)]
+    ) throws(ResizeError) {
+        do throws(ResizeError) {
+            try work.checkIsWhole()
+            let wanted = Dictionary(
+                volumes.map { ($0.volume.name, $0.byteCount) }, uniquingKeysWith: { first, _ in first })
+            let (facts, found) = (try work.facts(), try work.lengths())
+            let end = try work.endOfVolumes()
+            guard found == wanted, end <= facts.extentCount else {
+                throw ResizeError(
+                    .unsupported(reason: "the logical volumes of \(work.group.name) have other lengths than planned"))
+            }
+        } catch {
+            throw ResizeError(error.problem, state: work.job.inDoubt)
+        }
+    }
+
+    /// Whoever asked for the end does not wait for the next step.
+    private static func goOn() throws(ResizeError) {
+        guard !Interruption.isRequested else {
+            throw ResizeError(.unreachable(SystemCallError("go on with", "the volume group", .interrupted)))
+        }
+    }
+
+    // MARK: what was captured
+
+    private typealias Volumes = [(volume: FilesystemInfo.InnerVolume, byteCount: UInt64)]
+
+    private static func contents(
+        _ filesystem: FilesystemInfo, _ byteCounts: [UInt64]
+    ) throws(ResizeError) -> (FilesystemInfo.VolumeGroup, Volumes) {
+        if let obstacle = filesystem.resizeAbility.growObstacle { throw ResizeError(.unsupported(reason: obstacle)) }
+        guard filesystem.kind == .lvm, let group = filesystem.volumeGroup, let volumes = filesystem.inner,
+            volumes.count == byteCounts.count, isName(group.name),
+            volumes.allSatisfy({ $0.name == "\(group.name)/\(ownName($0))" && isName(ownName($0)) }),
+            byteCounts.allSatisfy({ $0 > 0 && group.extentByteCount > 0 && $0 % group.extentByteCount == 0 })
+        else { throw ResizeError(.unsupported(reason: "what was captured of the volume group makes no sense")) }
+        return (group, Array(zip(volumes, byteCounts)).map { (volume: $0.0, byteCount: $0.1) })
+    }
+
+    /// Without the group.
+    private static func ownName(_ volume: FilesystemInfo.InnerVolume) -> String {
+        String(volume.name.drop { $0 != "/" }.dropFirst())
+    }
+
+    /// lvm(8), "VALID NAMES".
+    private static func isName(_ name: String) -> Bool {
+        !name.isEmpty && !name.hasPrefix("-") && name != "." && name != ".." && name.utf8.count <= 127
+            && name.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "+_.-".contains($0)) }
+    }
+
+    private static func working(
+        on place: ResizePlace, _ filesystem: FilesystemInfo, _ group: FilesystemInfo.VolumeGroup,
+        _ log: @escaping (String) -> Void, _ body: (VolumeGroupWork) throws(ResizeError) -> Void
+    ) throws(ResizeError) {
+        try place.checkIsFree()
+        try place.synchronise()
+        try FilesystemResizer.withNode(of: place) { node throws(ResizeError) in
+            let job = ResizeJob(
+                node: node, filesystem: filesystem, package: "lvm2", checkCommand: "vgck \(group.name)", log: log)
+            try body(VolumeGroupWork(job: job, group: group))
+        }
+        try place.synchronise()
+    }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+
+/// One volume group at work, by LVM's own programs, confined to the one node that holds its physical volume: other disks
+/// may carry a copy of it.
+struct VolumeGroupWork {
+    let job: ResizeJob
+    let group: FilesystemInfo.VolumeGroup
+
+    /// What settings of this machine must not matter, and what there is nobody for in the recovery environment: udev,
+    /// dmeventd, lvmpolld (lvm.conf(5)). Copies of the metadata would go into this machine's /etc.
+    private static let configuration =
+        "devices{use_devicesfile=0 hints=\"none\"} global{use_lvmpolld=0 use_lvmlockd=0 event_activation=0} "
+        + "activation{udev_sync=0 udev_rules=0 monitoring=0} backup{backup=0 archive=0}"
+
+    private func command(_ name: String, _ arguments: [String]) -> [String] {
+        ["lvm", name, "--devices", job.node, "--config", Self.configuration] + arguments
+    }
+
+    /// Runs a command that only looks.
+    @discardableResult
+    func check(_ name: String, _ arguments: [String]) throws(ResizeError) -> ChildProcess.Output {
+        try job.check(command(name, arguments))
+    }
+
+    /// Runs a command that changes the metadata. Each of them commits as a whole, or not at all.
+    func change(_ name: String, _ arguments: [String]) throws(ResizeError) {
+        try job.change(command(name, arguments))
+    }
+
+    /// Rows of a report, with lengths in bytes.
+    func rows(_ name: String, _ columns: String, _ arguments: [String]) throws(ResizeError) -> [[String]] {
+        let output = try check(
+            name, ["--noheadings", "--separator", "|", "--units", "b", "--nosuffix", "-o", columns] + arguments)
+        return output.text.split(separator: "\n").map { line in
+            line.split(separator: "|", omittingEmptySubsequences: false).map { String($0).trimmed }
+        }
+    }
+
+    // MARK: what is there
+
+    /// Fails where LVM does not see there what was captured.
+    func checkIsCaptured(_ volumes: [FilesystemInfo.InnerVolume]) throws(ResizeError) {
+        try checkIsWhole()
+        let found = try facts()
+        let lengths = try lengths()
+        guard found.extentCount == group.extentCount, found.extentByteCount == group.extentByteCount,
+            lengths == Dictionary(volumes.map { ($0.name, $0.byteCount) }, uniquingKeysWith: { first, _ in first })
+        else { throw ResizeError(.unsupported(reason: "\(group.name) is not what it was when it was captured")) }
+    }
+
+    /// By LVM's own checks of the metadata (vgck(8), pvck(8)).
+    func checkIsWhole() throws(ResizeError) {
+        try check("pvck", [job.node])
+        try check("vgck", [group.name])
+    }
+
+    /// How many extents of what length LVM sees.
+    func facts() throws(ResizeError) -> (extentCount: UInt64, extentByteCount: UInt64) {
+        let found = try rows("pvs", "vg_uuid,vg_name,pv_count,pv_pe_count,vg_extent_size", [job.node])
+        guard found.count == 1, found[0].count == 5, found[0][0].filter({ $0 != "-" }) == group.id,
+            found[0][1] == group.name, found[0][2] == "1", let count = UInt64(found[0][3]),
+            let byteCount = UInt64(found[0][4])
+        else { throw ResizeError(.unsupported(reason: "LVM does not find the volume group \(group.name) there")) }
+        return (count, byteCount)
+    }
+
+    /// The lengths of the logical volumes in bytes, by `group/volume`.
+    func lengths() throws(ResizeError) -> [String: UInt64] {
+        var lengths: [String: UInt64] = [:]
+        for row in try rows("lvs", "vg_name,lv_name,lv_size", [group.name]) {
+            guard row.count == 3, let byteCount = UInt64(row[2]) else {
+                throw ResizeError(.unsupported(reason: "lvs said something unexpected: \(row.joined(separator: "|"))"))
+            }
+            lengths["\(row[0])/\(row[1])"] = byteCount
+        }
+        return lengths
+    }
+
+    /// Where the last extent ends that a volume lies on: the number behind it.
+    func endOfVolumes() throws(ResizeError) -> UInt64 {
+        var end: UInt64 = 0
+        for row in try rows("pvs", "pvseg_start,pvseg_size,lv_name", ["--segments", job.node]) {
+            guard row.count == 3, let start = UInt64(row[0]), let count = UInt64(row[1]) else {
+                throw ResizeError(.unsupported(reason: "pvs said something unexpected: \(row.joined(separator: "|"))"))
+            }
+            let (last, overflow) = start.addingReportingOverflow(count)
+            if !row[2].isEmpty, !overflow { end = max(end, last) }
+        }
+        return end
+    }
+
+    // MARK: the kernel's devices
+
+    /// Those of this group, whoever made them.
+    private var devices: [MappedDevice] { MappedDevice.all().filter { $0.uuid.hasPrefix("LVM-\(group.id)") } }
+
+    /// The place of an active volume.
+    func place(of volume: String) throws(ResizeError) -> ResizePlace {
+        let name = MappedDevice.name(group: group.name, volume: volume)
+        guard let device = devices.first(where: { $0.name == name }) else {
+            throw ResizeError(.unsupported(reason: "the kernel has no device for \(group.name)/\(volume)"))
+        }
+        return .device(device.path)
+    }
+
+    /// Has devices for the volumes while `body` runs, and none afterwards, whatever happens.
+    func active(_ body: () throws(ResizeError) -> Void) throws(ResizeError) {
+        if let twin = VolumeGroupResizer.activeTwin(of: group) { throw ResizeError(.unsupported(reason: twin)) }
+        let result = Result { () throws(ResizeError) in
+            // -K: also those that are to be skipped at boot.
+            try change("vgchange", ["-a", "y", "-K", "--poll", "n", group.name])
+            try body()
+        }
+        let isReleased = release()
+        try result.get()
+        guard isReleased else {
+            throw ResizeError(
+                .resizeFailed(
+                    tool: "vgchange", ending: "devices of \(group.name) are still there",
+                    lastWords: devices.map(\.name).joined(separator: ", ")), state: job.inDoubt)
+        }
+    }
+
+    private func release() -> Bool {
+        for attempt in 0..<5 {
+            // Somebody (udev, a probe) may look at one this very moment.
+            if attempt > 0 { SystemFacts.sleep(seconds: 0.5) }
+            _ = try? job.run(command("vgchange", ["-a", "n", group.name]))
+            if devices.isEmpty { return true }
+        }
+        // What a program left that was killed half-way: LVM itself may refuse it now. Upper ones first.
+        for _ in 0..<4 {
+            for device in devices.reversed() {
+                _ = try? job.run(["dmsetup", "remove", "--force", "--noudevrules", "--noudevsync", device.name])
+            }
+            if devices.isEmpty { return true }
+        }
+        return false
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+public import SystemPackage
+
+/// What device-mapper made on this machine, as sysfs lists it.
+public struct MappedDevice: Equatable, Sendable {
+    /// The kernel's name: `dm-3`.
+    public var kernelName: String
+    /// The name that it was made with: `vg0-root`.
+    public var name: String
+    /// The id that it was made with; empty for none. LVM's are `LVM-`, the group's id and the volume's.
+    public var uuid: String
+
+    /// The node.
+    public var path: FilePath { FilePath("/dev/\(kernelName)") }
+
+    /// All of them.
+    public static func all(sys: FilePath = "/sys") -> [MappedDevice] {
+        let folder = sys.appending("block")
+        return Files.names(in: folder).filter { $0.hasPrefix("dm-") }.sorted().map { name in
+            let own = folder.appending(name).appending("dm")
+            return MappedDevice(
+                kernelName: name, name: Files.text(own.appending("name")) ?? "",
+                uuid: Files.text(own.appending("uuid")) ?? "")
+        }
+    }
+
+    /// The name of a logical volume's device (LVM2's `libdm/libdm-string.c`, `dm_build_dm_name`: hyphens are doubled).
+    public static func name(group: String, volume: String) -> String {
+        "\(escaped(group))-\(escaped(volume))"
+    }
+
+    /// Whether it belongs to a group of that name.
+    public func isOf(groupNamed group: String) -> Bool {
+        guard uuid.hasPrefix("LVM-") else { return false }
+        let prefix = Self.escaped(group) + "-"
+        // A doubled hyphen belongs to a longer name.
+        return name.hasPrefix(prefix) && name.dropFirst(prefix.count).first != "-"
+    }
+
+    private static func escaped(_ name: String) -> String {
+        name.split(separator: "-", omittingEmptySubsequences: false).joined(separator: "--")
+    }
+}
