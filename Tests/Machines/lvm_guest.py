@@ -19,8 +19,8 @@ from lab import Skip
 
 # Beside what the host has (busybox, e2fsprogs, sfdisk): lvm2 and those of its libraries that the host lacks.
 PACKAGES = ["lvm2", "dmsetup", "libdevmapper1.02.1", "libdevmapper-event1.02.1", "libaio1", "libreadline8", "libedit2"]
-PROGRAMS = ["mke2fs", "e2fsck", "sfdisk", "sha256sum", "dmsetup", "mkswap", "mkfs.xfs", "xfs_repair"]
-MODULES = ["virtio_pci", "virtio_blk", "dm-mod", "dm-snapshot", "ext4", "xfs", "crc32c_generic"]
+PROGRAMS = ["mke2fs", "e2fsck", "sfdisk", "sha256sum", "dmsetup", "mkswap", "mkfs.xfs", "xfs_repair", "resize2fs"]
+MODULES = ["virtio_pci", "virtio_blk", "dm-mod", "dm-snapshot", "dm-mirror", "loop", "crc32c_generic", "ext4", "xfs"]
 
 INIT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /run /tmp /root /etc/lvm /mnt

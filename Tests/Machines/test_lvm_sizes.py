@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from debian_tree import scratch_directory
-from lab import MIB, Context, expect, note, time_limit
+from lab import MIB, Context, copy_sparse, expect, full_only, note, time_limit
 from lvm_guest import LVMGuest
 from machine import Disk
 from test_restore import RESTORE_FAILED, RESTORE_TIMEOUT, TARGET_SERIAL, medium
@@ -62,11 +62,50 @@ echo "GUEST-EXTENTS $(pvs --noheadings -o pv_pe_count,pv_pe_alloc_count /dev/vda
 vgchange -q -ay vg-0
 for place in root home; do /usr/sbin/e2fsck -f -n "/dev/vg-0/$place" || fail "e2fsck of $place: $?"; done
 /usr/sbin/xfs_repair -n /dev/vg-0/data >/dev/null 2>&1 || fail "xfs_repair"
-blkid /dev/vg-0/swap_1 | grep -q 'TYPE="swap"' || fail "no swap"
+dd if=/dev/vg-0/swap_1 bs=1 skip=4086 count=10 2>/dev/null | grep -q SWAPSPACE2 || fail "no swap"
 for place in root home data; do mkdir -p "/mnt/$place"; mount -o ro "/dev/vg-0/$place" "/mnt/$place"; done
 df -m /mnt/root /mnt/home /mnt/data | sed 's/^/GUEST-DF /'
 (cd /mnt && sha256sum root/[1-8] home/[1-8] data/[1-8]) | sed 's/^/GUEST-SUM /'
 umount /mnt/root /mnt/home /mnt/data; vgchange -q -an vg-0
+"""
+
+# /dev/vda has the image, /dev/vdb is the target, /dev/vdc takes a copy of the source.
+STOP = """
+settle() { for i in 1 2 3 4 5 6 7 8 9 10; do [ -b "$1" ] && return; sleep 0.5; done; fail "no $1"; }
+fail() { echo "GUEST-FAILED $*"; exit 1; }
+mkdir -p /mnt/images /mnt/scratch; mount -o ro /dev/vda /mnt/images
+/usr/sbin/mke2fs -q -t ext4 /dev/vdd; mount /dev/vdd /mnt/scratch
+shrink() { reforge restore /mnt/images/lvm.img.zst /dev/vdb --yes --partition 1=557MiB --scratch /mnt/scratch --no-boot-repair; }
+refused() {
+    status=0; shrink >/tmp/log 2>&1 || status=$?
+    [ $status = 77 ] && grep -q "$1" /tmp/log || { cat /tmp/log; fail "exit status $status, and not a word of $1"; }
+}
+reforge restore /mnt/images/lvm.img.zst /dev/vdc --yes --layout keep --no-boot-repair
+blockdev --rereadpt /dev/vdc 2>/dev/null || true; settle /dev/vdc1
+vgchange -q -ay vg-0
+refused "is active on this machine"
+vgchange -q -an vg-0
+refused "holds a copy of the same LVM2_member"
+dd if=/dev/zero of=/dev/vdc bs=1M count=4 conv=fsync 2>/dev/null; blockdev --flushbufs /dev/vdc
+blockdev --rereadpt /dev/vdc
+
+shrink >/tmp/log 2>&1 &
+pid=$!
+for i in $(seq 1 1500); do
+    [ -e /dev/mapper/vg--0-root ] && break
+    kill -0 $pid 2>/dev/null || { cat /tmp/log; fail "it ended before its volumes were seen"; }
+    sleep 0.1
+done
+kill -TERM $pid
+status=0; wait $pid || status=$?
+[ $status = 75 ] || { cat /tmp/log; fail "exit status $status after SIGTERM"; }
+ls /sys/block | grep '^dm-' && fail "devices are left"
+cat /sys/block/loop*/loop/backing_file 2>/dev/null && fail "loop devices are left"
+[ -z "$(ls -A /mnt/scratch | grep -v lost+found)" ] || fail "the scratch is left"
+sfdisk -d /dev/vdb 2>/dev/null && fail "it looks whole"
+shrink || fail "the second run ended with $?"
+ls /sys/block | grep '^dm-' && fail "devices are left"
+blockdev --rereadpt /dev/vdb 2>/dev/null || true; settle /dev/vdb1
 """
 
 
@@ -76,9 +115,9 @@ def guest(ctx: Context, name: str, script: str, disks: list[Path]) -> str:
     initrd = lab.initramfs(ctx.folder, script)
     with ctx.machine(
         name, kernel=lab.kernel, initrd=initrd, append="console=ttyS0,115200n8 loglevel=4 panic=-1",
-        disks=[Disk(disk, "virtio", disk.stem.upper()) for disk in disks], memory=768, time_limit=400,
+        disks=[Disk(disk, "virtio", disk.stem.upper()) for disk in disks], memory=768, time_limit=600,
     ) as machine:  # fmt: skip
-        end = machine.wait_for(r"^GUEST-END (\d+)", 400, unless=r"GUEST-FAILED.*|Kernel panic")
+        end = machine.wait_for(r"^GUEST-END (\d+)", 600, unless=r"GUEST-FAILED.*|Kernel panic")
         expect(end[1] == "0", f"the script ended with {end[1]}\n{machine.tail(60)}")
         note(f"{name}: {machine.wait_for_exit(60):.0f} s from power-on")
         return machine.text()
@@ -123,6 +162,11 @@ def restored(ctx: Context, name: str, mebibytes: int, **settings: str) -> tuple[
     expect(re.search(r"vg-0/root +logical volume +ext4", said) is not None, f"the plan does not show volumes\n{said[-2500:]}")
     said = guest(ctx, f"{name}-check", CHECK, [target])
     expect(sums(said) == wanted, "files are not what they were")
+    return lengths(said)
+
+
+def lengths(said: str) -> tuple[dict[str, int], int]:
+    """What a guest told of the volumes, in MiB, and how many extents are free."""
     volumes = {name: int(float(size)) for name, size in re.findall(r"^GUEST-VOLUME (\S+) +([\d.]+)", said, re.MULTILINE)}
     extents = re.search(r"^GUEST-EXTENTS +(\d+) +(\d+)", said, re.MULTILINE)
     expect(extents is not None, "no extents")
@@ -153,3 +197,20 @@ def test_a_smaller_disk(ctx: Context) -> None:
     wanted = {**VOLUMES, "root": available - sum(size for name, size in VOLUMES.items() if name != "root")}
     expect(volumes == wanted, f"other lengths than planned: {wanted}")
     expect(free <= 1, f"{free} extents are free")
+
+
+@full_only
+@time_limit(1200)
+def test_a_stop_leaves_nothing_behind(ctx: Context) -> None:
+    """Refused beside a copy that is active or attached; stopped while its volumes have devices, it releases them, the disk
+    does not look whole, and the same command goes on."""
+    images, wanted = source(ctx)
+    copy = copy_sparse(images, ctx.folder / "images.raw")
+    disks = [
+        copy, ctx.blank_disk("target.raw", 700 * MIB), ctx.blank_disk("copy.raw", SOURCE_MIB * MIB),
+        ctx.blank_disk("scratch.raw", 1024 * MIB),
+    ]  # fmt: skip
+    said = guest(ctx, "stop", STOP + CHECK.replace("/dev/vda", "/dev/vdb"), disks)
+    expect(sums(said) == wanted, "files are not what they were")
+    volumes, _ = lengths(said)
+    expect(volumes["root"] < VOLUMES["root"] and volumes["data"] == VOLUMES["data"], f"volumes: {volumes}")
