@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
 
 /// Which byte ranges of a volume are in use: sorted, disjoint, never touching, all inside `0..<byteCount`.
 ///
@@ -96,6 +97,18 @@ public struct AllocationMap: Equatable, Sendable {
     public func firstUsed(from offset: UInt64) -> UInt64? {
         let index = partitioningIndex { $0.upperBound > offset }
         return index < ranges.count ? max(offset, ranges[index].lowerBound) : nil
+    }
+
+    /// The same map with every range widened to whole units of `unit` bytes (not 0), counted from byte 0.
+    public func widened(toMultiplesOf unit: UInt64) -> AllocationMap {
+        guard unit > 1 else { return self }
+        var result = AllocationMap(byteCount: byteCount)
+        for range in ranges {
+            result.insert(
+                range.lowerBound.roundedDown(toMultipleOf: unit)..<(range.upperBound.roundedUp(toMultipleOf: unit)
+                    ?? byteCount))
+        }
+        return result
     }
 
     /// Whether every byte of `range` is in use.

@@ -20,7 +20,7 @@ extension FilesystemInfo {
     /// Whether it can be resized once it is restored.
     public var resizeAbility: ResizeAbility {
         ResizeAbility(
-            growObstacle: kindObstacle ?? (isExt ? nil : stateObstacle),
+            growObstacle: kindObstacle ?? (isExt || kind == .luks ? nil : stateObstacle),
             shrinkObstacle: kindObstacle ?? shrinkKindObstacle ?? stateObstacle)
     }
 
@@ -33,7 +33,9 @@ extension FilesystemInfo {
             // An image of an earlier version says nothing of the group.
             guard let volumeGroup else { return "what its volume group needs is not known" }
             return volumeGroup.resizeObstacle
-        case .luks, .raid: return "what is inside of \(kindName) must be resized with it"
+        // It fills its place whenever it is opened; what is inside is grown later, with its key.
+        case .luks: return byteCount == nil ? "LUKS of this kind does not follow the size of its place" : nil
+        case .raid: return "what is inside of \(kindName) must be resized with it"
         case .other, .unknown: return "no tool is known for what it holds"
         case .ext2, .ext3, .ext4:
             // resize2fs: "Resizing bigalloc file systems has not been fully tested", and it stops there.
@@ -54,6 +56,7 @@ extension FilesystemInfo {
         switch kind {
         case .xfs: "XFS cannot be made smaller"
         case .f2fs: "F2FS cannot be made smaller"
+        case .luks: "LUKS is not made smaller: what is inside of it would have to be, first"
         case .ext2, .ext3, .ext4:
             // Their files are encrypted with inode numbers, which shrinking changes.
             features.contains("stable_inodes") ? "ext4 with stable_inodes cannot be made smaller" : nil

@@ -19,6 +19,8 @@ struct Container: Sendable {
     var alwaysUsed: [ByteRange] = []
     /// The volumes in it, in its own order.
     var inner: [InnerPlace] = []
+    /// Where the sectors of an encrypted one lie that its key can open; what is inside is not seen yet.
+    var locked: LUKSData?
 
     /// A container that is not looked into.
     static func whole(_ filesystem: FilesystemInfo, because reason: String) -> Container {
@@ -51,6 +53,10 @@ struct InnerPlace: Sendable {
     /// What reads the volume where that is more than the container's own bytes (an opened LUKS); its bytes in use are
     /// still those of `contents`.
     var reader: (any BlockReader)?
+    /// Who gives a second opinion on what `reader` reads.
+    var opinion: SecondOpinion?
+    /// The least number of bytes that can be read alone: where a part is in use, all of it is.
+    var unit: UInt64 = 1
 }
 
 /// A part of a volume inside a container.

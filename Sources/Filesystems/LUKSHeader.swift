@@ -9,6 +9,8 @@ enum LUKSHeader {
 
     private static let primary = Array("LUKS".utf8) + [0xBA, 0xBE]
     private static let secondary = Array("SKUL".utf8) + [0xBA, 0xBE]
+    /// What a LUKS1 begins with while cryptsetup re-encrypts it (its `src/utils_reencrypt_luks1.c`).
+    private static let underReencryption = Array("LUKS".utf8) + [0xDE, 0xAD]
     /// Where a second header of LUKS2 can lie: the first is as long as that.
     private static let secondaryPlaces: [UInt64] = (14...22).map { 1 << $0 }
     /// The fields; LUKS1 has key slots behind them, LUKS2 padding.
@@ -19,9 +21,13 @@ enum LUKSHeader {
             // On all other volumes, a bad sector where a second header could be says nothing.
             guard let header = place == 0 ? try volume.readBytes(at: 0, count: byteCount) : read(volume, at: place)
             else { continue }
+            if place == 0, header.starts(with: underReencryption) {
+                let info = FilesystemInfo(kind: .luks, kindName: "crypto_LUKS", features: ["LUKS1"], mapSource: .whole)
+                return .whole(info, because: "it is encrypted (LUKS1), and \(LUKSData.reencryption)")
+            }
             guard header.starts(with: place == 0 ? primary : secondary) else { continue }
             // The fields lie inside what was read.
-            if let container = (try? self.container(header, at: place)) ?? nil { return container }
+            if let container = (try? self.container(header, at: place, volume)) ?? nil { return container }
         }
         return nil
     }
@@ -31,27 +37,52 @@ enum LUKSHeader {
     }
 
     /// All numbers are big-endian.
-    private static func container(_ header: [UInt8], at place: UInt64) throws(ParsingError) -> Container? {
+    private static func container(
+        _ header: [UInt8], at place: UInt64, _ volume: any BlockReader
+    ) throws(ParsingError) -> Container? {
         let version = try header.bigEndian(UInt16.self, at: 6)
         let uuid = try header.text(at: 168, count: 40)
         var info = FilesystemInfo(
             kind: .luks, kindName: "crypto_LUKS", uuid: uuid.isEmpty ? nil : uuid, features: ["LUKS\(version)"],
             mapSource: .whole)
+        let data: Result<LUKSData, FilesystemError>
         switch version {
         case 1 where place == 0:
             let cipher = try header.text(at: 8, count: 32)  // cipher-name
             let mode = try header.text(at: 40, count: 32)  // cipher-mode
             info.features.append("\(cipher)-\(mode)")
             info.sectorSize = 512
+            let start = UInt64(try header.bigEndian(UInt32.self, at: 104)) * 512  // payload-offset, in sectors
+            data = Result { () throws(FilesystemError) in try LUKSData(start: start, volume.byteCount) }
         case 2:
             guard try header.bigEndian(UInt64.self, at: 256) == place else { return nil }  // hdr_offset
             let label = try header.text(at: 24, count: 48)
             info.label = label.isEmpty ? nil : label
-            if place > 0 { info.remarks.append("has lost its first header; the second one is there") }
+            let byteCount = try header.bigEndian(UInt64.self, at: 8)  // hdr_size
+            if place > 0 {
+                info.remarks.append("has lost its first header; the second one is there")
+                data = .failure(.damaged("its first header is lost"))
+            } else {
+                data = Result { () throws(FilesystemError) in
+                    try LUKSData(metadataOf: volume, headerByteCount: byteCount)
+                }
+            }
         default: return nil
         }
-        return .whole(
-            info,
-            because: "it is encrypted (LUKS\(version)): which of its sectors are in use is known only with its key")
+        var reason = "it is encrypted (LUKS\(version))"
+        var locked: LUKSData?
+        do {
+            let found = try data.get()
+            locked = found
+            info.sectorSize = found.sectorSize
+            // What has a length of its own does not grow with its partition.
+            if found.byteCount == nil { info.byteCount = volume.byteCount }
+            reason += ": which of its sectors are in use is known only with its key"
+        } catch {
+            reason += ", and \((try? error.reasonForWhole()) ?? error.description)"
+        }
+        var container = Container.whole(info, because: reason)
+        container.locked = locked
+        return container
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 public import DiskModel
+internal import LinuxSystem
 
 /// Finds out what a volume holds and which of its bytes are in use.
 public enum VolumeIdentifier {
@@ -20,12 +21,14 @@ public enum VolumeIdentifier {
     ///   - secondOpinion: libblkid's view of the same volume; `nil` where there is no descriptor for it.
     ///   - skipPageFiles: whether the contents of Windows' page and hibernation files count as unused. A remark then
     ///     says how much that is.
+    ///   - unlocker: opens LUKS volumes, so that only their sectors in use count.
     /// - Throws: `BlockIOError` where the volume's structures cannot be read. Damage is no error.
     public static func survey(
-        _ volume: any BlockReader, secondOpinion: SecondOpinion? = nil, skipPageFiles: Bool = false
+        _ volume: any BlockReader, secondOpinion: SecondOpinion? = nil, skipPageFiles: Bool = false,
+        unlocker: LUKSUnlocker? = nil
     ) throws(BlockIOError) -> (FilesystemInfo, AllocationMap) {
         var volumesLeft = mostInnerVolumes
-        let contents = try survey(volume, secondOpinion: secondOpinion, depth: 0, volumesLeft: &volumesLeft)
+        let contents = try survey(volume, secondOpinion: secondOpinion, depth: 0, volumesLeft: &volumesLeft, unlocker)
         guard skipPageFiles, contents.filesystem.kind == .ntfs, contents.filesystem.mapSource == .allocationStructures
         else { return contents }
         return try NTFSFilesystem.withoutPageFiles(volume, contents)
@@ -33,7 +36,8 @@ public enum VolumeIdentifier {
 
     /// The same for a volume that lies inside `depth` containers, of all of whose volumes so many may yet be looked into.
     static func survey(
-        _ volume: any BlockReader, secondOpinion: SecondOpinion?, depth: Int, volumesLeft: inout Int
+        _ volume: any BlockReader, secondOpinion: SecondOpinion?, depth: Int, volumesLeft: inout Int,
+        _ unlocker: LUKSUnlocker?
     ) throws(BlockIOError) -> VolumeContents {
         let whole = AllocationMap.whole(byteCount: volume.byteCount)
         guard depth <= deepest else { return (unknown("it lies inside too many containers"), whole) }
@@ -53,12 +57,18 @@ public enum VolumeIdentifier {
         guard names.count <= 1 else {
             return (unknown("it looks like \(names.joined(separator: " and ")) at the same time"), whole)
         }
-        if let container = held.first {
+        if var container = held.first {
             let ours = (container.filesystem, whole)
             let judged = judge(ours, finding)
             guard judged.filesystem.kind == container.filesystem.kind else { return judged }
+            var opened: OpenedLUKS?
+            defer { opened?.close() }
+            if let unlocker, container.filesystem.kind == .luks {
+                (container, opened) = unlocker.unlock(container, volume, at: secondOpinion)
+            }
             if let rival = rival(of: container, secondOpinion, byteCount: volume.byteCount) { return (rival, whole) }
-            return contents(of: container, volume, secondOpinion, depth: depth, volumesLeft: &volumesLeft)
+            return contents(
+                of: container, volume, secondOpinion, depth: depth, volumesLeft: &volumesLeft, unlocker)
         }
         guard let ours = found.first else { return (foreign(finding ?? .failed), whole) }
         return judge(ours, finding)

@@ -19,9 +19,14 @@ public final class RestoreExecutor {
         public var discard: Bool
         /// Whether the target is read first, and only the chunks that differ are written.
         public var delta: Bool
+        /// Files with keys of LUKS volumes, whose insides are to grow with them.
+        public var luksKeyFiles: [FilePath]
 
         /// The usual ones: none.
-        public init(verify: Bool = false, discard: Bool = false, delta: Bool = false) {
+        public init(
+            verify: Bool = false, discard: Bool = false, delta: Bool = false, luksKeyFiles: [FilePath] = []
+        ) {
+            self.luksKeyFiles = luksKeyFiles
             self.verify = verify
             self.discard = discard
             self.delta = delta
@@ -534,6 +539,7 @@ public final class RestoreExecutor {
 
     private func grow(_ growth: RestorePlan.Growth, _ outcome: inout Outcome) throws {
         guard let targetPath else { return }
+        if growth.filesystem.kind == .luks { return try growEncrypted(growth, targetPath, &outcome) }
         let name = growth.number.map { "the filesystem of partition \($0)" } ?? "the filesystem"
         progress.begin("grow" + (growth.number.map { " partition \($0)" } ?? ""), total: 0)
         do {
@@ -553,6 +559,26 @@ public final class RestoreExecutor {
             outcome.failedGrowths.append("\(name) was not grown: \(error)")
         }
         // The tool wrote through another node: nothing of it may be missing, or hidden by what we cached.
+        try settle()
+    }
+
+    /// Without a key there is nothing to do: the plan says what is to be done later.
+    private func growEncrypted(
+        _ growth: RestorePlan.Growth, _ targetPath: FilePath, _ outcome: inout Outcome
+    ) throws {
+        guard !options.luksKeyFiles.isEmpty,
+            let captured = plan.items.first(where: { $0.number == growth.number })?.from.byteCount
+        else { return }
+        let name = growth.number.map { "partition \($0)" } ?? "the disk"
+        progress.begin("grow", total: 0)
+        let encrypted = EncryptedGrowth(
+            growth: growth, capturedByteCount: captured, keyFiles: options.luksKeyFiles, log: log)
+        do {
+            let remarks = try encrypted.run(on: targetPath, sectorSize: plan.geometry.logicalSectorSize)
+            outcome.warnings += remarks.map { "the LUKS volume of \(name): \($0)" }
+        } catch {
+            outcome.failedGrowths.append("what is inside of the LUKS volume of \(name) was not grown: \(error)")
+        }
         try settle()
     }
 

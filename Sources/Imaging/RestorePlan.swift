@@ -361,6 +361,9 @@ public enum RestorePlanner {
                 geometry.byteCount > manifest.geometry.byteCount
             {
                 to = 0..<geometry.byteCount - geometry.byteCount % UInt64(geometry.logicalSectorSize)
+                if let obstacle = obstacle(filesystem, in: geometry.byteCount) {
+                    throw .refused("\(target.path) has \(geometry.byteCount) bytes: \(obstacle)")
+                }
                 action += ", grow"
                 volumeByteCounts = try volumeLengths(filesystem, on: to, request.policy)
                 plan.growths.append(

@@ -44,6 +44,10 @@ extension RestorePlanner {
         guard range.upperBound <= geometry.byteCount, range.byteCount >= region.range.byteCount else {
             throw .refused("partition \(layout.placement.number) of \(target.path) does not lie on the disk")
         }
+        if range.byteCount != region.range.byteCount, let obstacle = obstacle(region.filesystem, in: range.byteCount) {
+            throw .refused(
+                "partition \(layout.placement.number) of \(target.path) has \(range.byteCount) bytes: \(obstacle)")
+        }
         var plan = RestorePlan(
             imageUUID: manifest.imageUUID, target: target, geometry: geometry,
             request: LayoutRequest(policy: policy), items: [],

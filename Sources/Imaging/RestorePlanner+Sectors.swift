@@ -125,9 +125,10 @@ extension RestorePlanner {
         var filesystems: [Int: FilesystemInfo] = [:]
         for region in manifest.regions { if let number = region.partition { filesystems[number] = region.filesystem } }
         func attempt(_ abilities: [Int: PartitionAbility]) throws(LayoutError) -> DiskLayout {
-            try LayoutPlanner.plan(
-                manifest.table, source: manifest.geometry, filesystems: filesystems, abilities: abilities,
-                target: geometry, request: request)
+            endingInEncryptedSectors(
+                try LayoutPlanner.plan(
+                    manifest.table, source: manifest.geometry, filesystems: filesystems, abilities: abilities,
+                    target: geometry, request: request), filesystems)
         }
         let fats = manifest.regions.filter { region in
             guard let number = region.partition, request.wishes[number] != .drop else { return false }

@@ -23,12 +23,17 @@ public final class CompositeDevice {
 
     /// Why no composite can be made here, as a sentence part; `nil` where it can.
     public static func obstacle() -> String? {
-        if !Files.exists("/dev/mapper/control") { _ = try? ChildProcess.run(["modprobe", "-q", "dm-mod"]) }
-        guard Files.exists("/dev/mapper/control") else { return "this kernel has no device-mapper" }
+        if let obstacle = kernelObstacle() { return obstacle }
         guard let output = try? ChildProcess.run(["dmsetup", "version"]) else {
             return "`dmsetup` is not installed (Debian package dmsetup)"
         }
         return output.succeeded ? nil : "device-mapper does not answer: \(output.lastWords)"
+    }
+
+    /// Why the kernel makes no device-mapper nodes here; `nil` where it does.
+    static func kernelObstacle() -> String? {
+        if !Files.exists("/dev/mapper/control") { _ = try? ChildProcess.run(["modprobe", "-q", "dm-mod"]) }
+        return Files.exists("/dev/mapper/control") ? nil : "this kernel has no device-mapper"
     }
 
     /// Joins `front` of a disk and `rest` of a scratch file. Both lengths are multiples of 512.

@@ -64,6 +64,7 @@ struct CaptureCommand: ParsableCommand {
     @Flag(help: "Print one JSON object (on standard error where the image goes to standard output).") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var luksOptions: LUKSOptions
 
     enum ImageCodec: String, ExpressibleByArgument, CaseIterable {
         case zstd, xz
@@ -85,6 +86,10 @@ struct CaptureCommand: ParsableCommand {
         }
         if allSectors, skipPageFiles {
             throw ValidationError("--all-sectors and --skip-page-files exclude each other")
+        }
+        if !luksOptions.luksKeyFile.isEmpty {
+            if allSectors { throw ValidationError("--all-sectors and --luks-key-file exclude each other") }
+            if snapshot { throw ValidationError("--snapshot and --luks-key-file exclude each other") }
         }
         if encrypt, codec == .xz { throw ValidationError("--encrypt and --codec xz exclude each other") }
         guard tag.allSatisfy({ !$0.isEmpty && !$0.contains(",") && $0.allSatisfy { !$0.isNewline } }) else {
@@ -126,11 +131,13 @@ struct CaptureCommand: ParsableCommand {
             let options = CaptureDestination.ImageOptions(
                 isEncrypted: encrypt, isXZ: codec == .xz, overwrite: overwrite)
             try destination.refuse(options)
+            let unlocker = try luksOptions.unlocker()
             let disk = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
             let source = try CaptureSource(disk, usesSnapshots: snapshot, rescues: rescue, allowMounted: allowMounted)
             defer { source.end() }
             try refuseDanger(disk, destination)
-            let survey = try source.survey(allUsed: allSectors, skipPageFiles: skipPageFiles)
+            let survey = try source.survey(allUsed: allSectors, skipPageFiles: skipPageFiles, unlocker: unlocker)
+            try unlocker?.check(self.disk)
             let keys = KeyRing(keyOptions)
             var chunkByteCount = chunkSize.map { Int($0.byteCount) } ?? codec.defaultChunkByteCount
             var repository: (Repository, RepositoryLock)?

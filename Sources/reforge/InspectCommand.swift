@@ -31,14 +31,21 @@ struct InspectCommand: ParsableCommand {
     @Flag(help: "Print one JSON object.") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var luksOptions: LUKSOptions
 
     func run() throws {
         try CommandRun.run(json: json) {
             let report: InspectReport
             if try isCapture() {
+                guard luksOptions.luksKeyFile.isEmpty else {
+                    throw CommandFailure(.usage, "--luks-key-file opens what is on a disk, not what is in an image")
+                }
                 report = InspectReport(try CaptureInput.open(disk, KeyRing(keyOptions)))
             } else {
-                report = InspectReport(try OpenedDisk(disk, .readOnly, sectorSize: sectorSize).survey())
+                let unlocker = try luksOptions.unlocker()
+                let opened = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
+                report = InspectReport(try opened.survey(unlocker: unlocker))
+                try unlocker?.check(disk)
             }
             if json { try Console.json(report) } else { try Console.result(report.text) }
             return .done

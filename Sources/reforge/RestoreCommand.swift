@@ -75,6 +75,7 @@ struct RestoreCommand: ParsableCommand {
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
     @Option(help: "Restore only the image with this id (or start of one).") var expectImageID: String?
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var luksOptions: LUKSOptions
 
     func validate() throws {
         if delta, discard {
@@ -194,6 +195,8 @@ struct RestoreCommand: ParsableCommand {
         try TargetSafety.refuseDanger(target, image: input.path)
         var plan = try makePlan(stream.header, target)
         plan.warnings += stream.header.manifest.unreadableTexts(input.ending?.lateFacts.unreadable ?? [])
+        let luksKeyFiles = try luksOptions.keyFiles()
+        if luksKeyFiles.isEmpty { plan.warnings += plan.encryptedGrowthNotes }
         try refuseObstacles(to: plan)
         let unfinished = plan.only == nil ? try RestoreExecutor.unfinished(on: target.device, plan) : nil
         if dryRun {
@@ -228,7 +231,7 @@ struct RestoreCommand: ParsableCommand {
         let display = ProgressDisplay(progress)
         let executor = RestoreExecutor(
             plan, target: target.device, targetPath: target.device.path,
-            options: .init(verify: verify, discard: discard, delta: delta),
+            options: .init(verify: verify, discard: discard, delta: delta, luksKeyFiles: luksKeyFiles),
             progress: progress, expectedImageID: expectImageID, scratch: room)
         defer {
             display.end()
@@ -280,6 +283,12 @@ struct RestoreCommand: ParsableCommand {
                 throw CommandFailure(
                     .refused, "partition \(shrink.number) would have to be made smaller, and \(obstacle)")
             }
+        }
+        if !luksOptions.luksKeyFile.isEmpty, !plan.encryptedGrowths.isEmpty, let obstacle = OpenedLUKS.obstacle() {
+            throw CommandFailure(
+                .refused,
+                "LUKS cannot be opened here: \(obstacle). Without --luks-key-file it is restored all the same, and what is inside keeps its size"
+            )
         }
     }
 

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import ByteParsing
+import DiskModel
+internal import LinuxSystem
+public import SystemPackage
+
+/// Opens the LUKS volumes that a survey finds, by keys that a person gave.
+///
+/// One survey has it alone: it is not safe to use from several threads.
+public final class LUKSUnlocker {
+    /// Whether a LUKS volume was found, opened or not.
+    public private(set) var hasFound = false
+    /// Whether one was opened.
+    public private(set) var hasOpened = false
+    /// Why none can be opened here at all, as a sentence part; `nil` where that is not so.
+    public private(set) var problem: String?
+    private let keyFiles: [FilePath]
+
+    /// With the files that hold the keys.
+    public init(keyFiles: [FilePath]) { self.keyFiles = keyFiles }
+
+    /// The same container with what is inside, where one of the keys opens it.
+    /// - Parameters:
+    ///   - volume: what holds the container.
+    ///   - place: where the volume lies on the disk; `nil` where it is not one piece of it.
+    /// - Returns: the container, and what must be closed once its volume is surveyed.
+    func unlock(
+        _ container: Container, _ volume: any BlockReader, at place: SecondOpinion?
+    ) -> (Container, OpenedLUKS?) {
+        hasFound = true
+        func whole(_ reason: String) -> (Container, OpenedLUKS?) {
+            var info = container.filesystem
+            info.wholeReason = reason
+            return (.whole(info, because: reason), nil)
+        }
+        // What is special about it is said already.
+        guard problem == nil, let data = container.locked else { return (container, nil) }
+        guard let place, let range = (0..<volume.byteCount).shifted(up: place.offset) else {
+            return whole("it is encrypted, and does not lie on the disk in one piece that could be opened")
+        }
+        do throws(LUKSOpenError) {
+            guard let opened = try open(place.descriptor, range, sectorSize: volume.logicalSectorSize) else {
+                return whole("it is encrypted, and none of the given keys opens it")
+            }
+            let dataEnd = data.end(in: volume.byteCount)
+            guard opened.geometry.dataStart == data.start, opened.geometry.sectorSize == data.sectorSize,
+                opened.geometry.byteCount == (dataEnd - data.start).roundedDown(toMultipleOf: 512)
+            else {
+                opened.close()
+                return whole("it is encrypted, and cryptsetup opens it in another way than its header says")
+            }
+            hasOpened = true
+            return (
+                container.opened(
+                    opened, descriptor: opened.fileDescriptor.rawValue, data, volumeByteCount: volume.byteCount),
+                opened
+            )
+        } catch {
+            problem = error.description
+            return whole("it is encrypted, and could not be opened: \(error)")
+        }
+    }
+
+    private func open(
+        _ descriptor: Int32, _ range: ByteRange, sectorSize: Int
+    ) throws(LUKSOpenError) -> OpenedLUKS? {
+        for keyFile in keyFiles {
+            do throws(LUKSOpenError) {
+                return try OpenedLUKS(
+                    disk: FilePath("/proc/self/fd/\(descriptor)"), range: range,
+                    sectorSize: sectorSize, keyFile: keyFile, readOnly: true)
+            } catch {
+                guard error == .wrongKey else { throw error }
+            }
+        }
+        return nil
+    }
+}
+
+extension Container {
+    /// An opened LUKS: its header, its key slots and what stands behind its sectors are always in use, and of its sectors
+    /// those are that hold something of the volume inside.
+    func opened(_ volume: any BlockReader, descriptor: Int32?, _ data: LUKSData, volumeByteCount: UInt64) -> Container {
+        var info = filesystem
+        info.wholeReason = nil
+        let end = data.start + volume.byteCount
+        let inner = InnerPlace(
+            name: info.label ?? "luks", byteCount: volume.byteCount,
+            contents: .segments([VolumeSegment(start: 0, place: data.start..<end)]), reader: volume,
+            opinion: descriptor.map { SecondOpinion(descriptor: $0) }, unit: UInt64(data.sectorSize))
+        return Container(
+            filesystem: info, alwaysUsed: [0..<data.start, end..<volumeByteCount], inner: [inner])
+    }
+}

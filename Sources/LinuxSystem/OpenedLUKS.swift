@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+public import DiskModel
+public import SystemPackage
+
+/// A LUKS volume, opened by `cryptsetup`: the device-mapper node that shows what is inside. Needs device-mapper.
+///
+/// The node goes once this is closed, also where the process dies: it is removed right after it was opened, and the
+/// kernel carries that out when the last descriptor is gone.
+public final class OpenedLUKS: BlockReader {
+    /// What `cryptsetup status` says of an open volume.
+    public struct Geometry: Equatable, Sendable {
+        /// Where the encrypted sectors begin in the volume, in bytes.
+        public var dataStart: UInt64
+        /// How much they hold, in bytes.
+        public var byteCount: UInt64
+        /// The length of an encrypted sector in bytes.
+        public var sectorSize: Int
+    }
+
+    /// The node, `/dev/dm-N`.
+    public let path: FilePath
+    /// Where in the volume it shows which part.
+    public let geometry: Geometry
+    /// The length of what is inside, in bytes.
+    public let byteCount: UInt64
+    /// The unit that the node addresses, in bytes.
+    public let logicalSectorSize: Int
+    /// A name for messages.
+    public var name: String { path.string }
+    /// The node's descriptor; valid until this is closed.
+    public let fileDescriptor: FileDescriptor
+    private let node: String
+    private let state: Monitor<State>
+
+    /// What keeps the node alive, in the order in which it goes.
+    private struct State {
+        var device: BlockDevice?
+        var loop: Loop?
+    }
+
+    private final class Loop: Sendable {
+        let device: LoopDevice
+        init(_ device: consuming LoopDevice) { self.device = device }
+    }
+
+    /// Why no LUKS volume can be opened here, as a sentence; `nil` where one can.
+    public static func obstacle() -> String? {
+        guard ChildProcess.canFind("cryptsetup") else {
+            return "`cryptsetup` is not installed (Debian package cryptsetup-bin)"
+        }
+        if let obstacle = CompositeDevice.kernelObstacle() { return obstacle }
+        return Files.mayWrite("/dev/loop-control") ? nil : "loop devices, which that needs, cannot be made here"
+    }
+
+    /// Opens the LUKS volume in `range` of a disk or a raw image file.
+    /// - Parameters:
+    ///   - sectorSize: the disk's logical sector size in bytes.
+    ///   - keyFile: its bytes are the key, all of them: a newline at its end counts.
+    ///   - readOnly: whether nothing may be written: then the kernel refuses it of the loop device below, too.
+    /// - Throws: `LUKSOpenError`.
+    public init(
+        disk: FilePath, range: ByteRange, sectorSize: Int, keyFile: FilePath, readOnly: Bool
+    ) throws(LUKSOpenError) {
+        if let obstacle = Self.obstacle() { throw .impossible(obstacle) }
+        let loop: LoopDevice
+        do { loop = try LoopDevice(over: disk, range: range, readOnly: readOnly, sectorSize: sectorSize) } catch {
+            throw .impossible("\(error)")
+        }
+        let owner = Loop(loop)
+        let node = "reforge-\(SystemFacts.processID)-\(String(UInt64.random(in: .min ... .max), radix: 36))"
+        // Without its locks cryptsetup repairs no header: a damaged one is what it is.
+        let output = try Self.run(
+            ["open", "--type", "luks", "--batch-mode", "--disable-locks", "--key-file=\(keyFile)"]
+                + (readOnly ? ["--readonly"] : []) + [owner.device.path.string, node])
+        guard output.succeeded else {
+            // It may have been stopped behind its last step.
+            _ = try? Self.run(["close", node])
+            // cryptsetup(8), "RETURN CODES": 2 no permission (bad passphrase).
+            guard output.ending != .exited(2) else { throw .wrongKey }
+            throw .impossible("cryptsetup could not open it (\(output.ending)): \(output.lastWords)")
+        }
+        let device: BlockDevice
+        do throws(LUKSOpenError) {
+            path = try Self.path(of: node)
+            do { device = try BlockDevice(opening: path) } catch { throw LUKSOpenError.impossible("\(error)") }
+            geometry = try Self.parse(status: try Self.run(["status", "--disable-locks", node]).text)
+            guard geometry.byteCount == device.byteCount else {
+                throw .impossible("cryptsetup and the kernel disagree about its length")
+            }
+            let removal = try Self.run(["close", "--deferred", node])
+            guard removal.succeeded else {
+                throw .impossible("cryptsetup does not take its node away again: \(removal.lastWords)")
+            }
+        } catch {
+            _ = try? Self.run(["close", "--deferred", node])
+            throw error
+        }
+        self.node = node
+        byteCount = device.byteCount
+        logicalSectorSize = device.logicalSectorSize
+        fileDescriptor = device.fileDescriptor
+        state = Monitor(State(device: device, loop: owner))
+    }
+
+    deinit { close() }
+
+    /// Fills all of `buffer` from `offset` on, in plain text.
+    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+        guard let device = state.update({ $0.device }) else {
+            throw BlockIOError(
+                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
+                reason: "it was closed")
+        }
+        try device.read(into: buffer, at: offset)
+    }
+
+    /// Brings what was written through the node to the disk, and lets the node go.
+    /// - Returns: whether it is gone: somebody else (udev, a probe) may look at it for some seconds.
+    @discardableResult
+    public func close() -> Bool {
+        var parts = state.update { state in
+            defer { state = State() }
+            return state
+        }
+        guard parts.loop != nil else { return true }
+        try? parts.device?.dropCache()
+        // The last descriptor: the kernel takes the node away now, and the loop device below must not go before.
+        parts.device = nil
+        let isGone = waitUntilGone()
+        parts.loop = nil
+        return isGone
+    }
+
+    private func waitUntilGone() -> Bool {
+        let deadline = SystemFacts.monotonicSeconds() + 20
+        while Self.names().contains(where: { $0.value == node }) {
+            guard SystemFacts.monotonicSeconds() < deadline else { return false }
+            SystemFacts.sleep(seconds: 0.05)
+        }
+        return true
+    }
+
+    /// The mappings' names by those of their nodes: without udev there is no link from one to the other.
+    private static func names() -> [String: String] {
+        Files.names(in: "/sys/block").filter { $0.hasPrefix("dm-") }.reduce(into: [:]) { names, node in
+            names[node] = Files.text(FilePath("/sys/block/\(node)/dm/name"))
+        }
+    }
+
+    private static func path(of node: String) throws(LUKSOpenError) -> FilePath {
+        guard let name = names().first(where: { $0.value == node })?.key else {
+            throw .impossible("the kernel does not show the node that cryptsetup has made")
+        }
+        return FilePath("/dev/\(name)")
+    }
+
+    /// From the output of `cryptsetup status`: `  offset:  32768 sectors` of 512 bytes, whatever the encrypted sector is.
+    static func parse(status text: String) throws(LUKSOpenError) -> Geometry {
+        func number(_ key: String) throws(LUKSOpenError) -> UInt64 {
+            let values = text.split(separator: "\n").compactMap { line -> UInt64? in
+                let parts = line.split(separator: ":", maxSplits: 1)
+                guard parts.count == 2, String(parts[0]).trimmed == key else { return nil }
+                return parts[1].split(separator: " ").first.flatMap { UInt64($0) }
+            }
+            guard values.count == 1 else { throw .impossible("cryptsetup status shows no \(key)") }
+            return values[0]
+        }
+        let (start, startOverflow) = try number("offset").multipliedReportingOverflow(by: 512)
+        let (length, lengthOverflow) = try number("size").multipliedReportingOverflow(by: 512)
+        let sectorSize = try number("sector size")
+        guard !startOverflow, !lengthOverflow, [512, 1024, 2048, 4096].contains(sectorSize) else {
+            throw .impossible("cryptsetup status shows impossible numbers")
+        }
+        return Geometry(dataStart: start, byteCount: length, sectorSize: Int(sectorSize))
+    }
+
+    private static func run(_ arguments: [String]) throws(LUKSOpenError) -> ChildProcess.Output {
+        // Deriving a key takes seconds, and minutes where a fast machine has set its cost and a slow one pays it.
+        do { return try ChildProcess.run(["cryptsetup"] + arguments, timeoutSeconds: 600) } catch {
+            throw .impossible("\(error)")
+        }
+    }
+}
+
+/// Why a LUKS volume could not be opened.
+public enum LUKSOpenError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The key fits none of its key slots.
+    case wrongKey
+    /// It cannot be opened here, whatever the key; the reason is a sentence.
+    case impossible(String)
+
+    /// One sentence for a person.
+    public var description: String {
+        switch self {
+        case .wrongKey: "the key does not open it"
+        case .impossible(let why): why
+        }
+    }
+}
