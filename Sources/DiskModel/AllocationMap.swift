@@ -105,7 +105,8 @@ public struct AllocationMap: Equatable, Sendable {
         var result = AllocationMap(byteCount: byteCount)
         for range in ranges {
             result.insert(
-                range.lowerBound.roundedDown(toMultipleOf: unit)..<(range.upperBound.roundedUp(toMultipleOf: unit)
+                range.lowerBound.roundedDown(
+                    toMultipleOf: unit)..<(range.upperBound.roundedUp(toMultipleOf: unit)
                     ?? byteCount))
         }
         return result

@@ -77,7 +77,8 @@ extension RestorePlan {
             if let inner, inner.kind != .lvm, inner.resizeAbility.growObstacle != nil, inner.kind != .unknown {
                 return nil
             }
-            return "\(growth.number.map { "partition \($0)" } ?? "the disk"): LUKS fills its larger place when it is opened; what is "
+            return
+                "\(growth.number.map { "partition \($0)" } ?? "the disk"): LUKS fills its larger place when it is opened; what is "
                 + "inside keeps its size. Once it is open: \(EncryptedGrowth.command(toGrow: inner)) (--luks-key-file "
                 + "has that done now)"
         }

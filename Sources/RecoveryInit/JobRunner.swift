@@ -33,32 +33,34 @@ struct JobRunner {
     /// A restore.
     /// - Parameters:
     ///   - key: where the password is, where one is needed.
+    ///   - luksKey: where the key of LUKS volumes is, whose insides are to grow with them.
     ///   - confirmed: whether it may write; otherwise it shows its plan.
     /// - Returns: the exit status of `reforge restore`, or of what kept it from starting.
     func restore(
-        _ job: RecoverySettings.Restore, key: Location? = nil, confirmed: Bool = true
+        _ job: RecoverySettings.Restore, key: Location? = nil, luksKey: Location? = nil, confirmed: Bool = true
     ) throws(RecoveryError) -> Int32 {
         let password = try key.map { key throws(RecoveryError) in try PasswordFile(key, machine, say) }
-        // The file goes with its owner: not before the command has ended.
-        defer { withExtendedLifetime(password) {} }
-        return try restore(job, password: password?.path, confirmed: confirmed)
+        let luks = try luksKey.map { key throws(RecoveryError) in try PasswordFile(key, as: "luks-key", machine, say) }
+        // The files go with their owners: not before the command has ended.
+        defer { withExtendedLifetime((password, luks)) {} }
+        return try restore(job, password: password?.path, luksKey: luks?.path, confirmed: confirmed)
     }
 
     /// The same with the password in a file.
     func restore(
-        _ job: RecoverySettings.Restore, password: FilePath?, confirmed: Bool = true
+        _ job: RecoverySettings.Restore, password: FilePath?, luksKey: FilePath? = nil, confirmed: Bool = true
     ) throws(RecoveryError) -> Int32 {
         switch job.image {
         case .http(let address):
             try Network(say: say).bringUp()
             let disk = try machine.waitForDisk(job.target, imageDisks: [])
-            return try restore(address: address, job, password, onto: disk, confirmed: confirmed)
+            return try restore(address: address, job, password, luksKey, onto: disk, confirmed: confirmed)
         case .file(let name, let path):
             let volume = try machine.waitForVolume(name)
             let mounted = try MountedVolume(volume)
             let image = try resolveImage(path, on: mounted)
             let disk = try machine.waitForDisk(job.target, imageDisks: machine.disksBelow(volume))
-            return try restore(image, named: job.image, job, password, onto: disk, confirmed: confirmed)
+            return try restore(image, named: job.image, job, password, luksKey, onto: disk, confirmed: confirmed)
         }
     }
 
@@ -85,24 +87,27 @@ struct JobRunner {
 
     private func restore(
         _ image: String, named name: Location, _ job: RecoverySettings.Restore, _ password: FilePath?,
-        onto disk: DiskCandidate, confirmed: Bool
+        _ luksKey: FilePath?, onto disk: DiskCandidate, confirmed: Bool
     ) throws(RecoveryError) -> Int32 {
         if let wanted = job.imageID { try checkImageID(of: image, named: name, password, is: wanted) }
         announce(name, disk, confirmed)
         let status = Self.status(
-            run(Self.restoreCommand(image, job, disk, password: password, confirmed: confirmed, streamed: false)))
+            run(
+                Self.restoreCommand(
+                    image, job, disk, password: password, luksKey: luksKey, confirmed: confirmed, streamed: false)))
         if confirmed { say(ExitStatus.restoreOutcome(status, disk: disk.identity.path)) }
         return status
     }
 
     private func restore(
-        address: String, _ job: RecoverySettings.Restore, _ password: FilePath?, onto disk: DiskCandidate,
-        confirmed: Bool
+        address: String, _ job: RecoverySettings.Restore, _ password: FilePath?, _ luksKey: FilePath?,
+        onto disk: DiskCandidate, confirmed: Bool
     ) throws(RecoveryError) -> Int32 {
         announce(job.image, disk, confirmed)
         let outcome = try HTTPStream.run(
             address,
-            into: Self.restoreCommand("-", job, disk, password: password, confirmed: confirmed, streamed: true),
+            into: Self.restoreCommand(
+                "-", job, disk, password: password, luksKey: luksKey, confirmed: confirmed, streamed: true),
             waitingAt: console)
         let status = Self.status(outcome.reader)
         // The reader is right about success: it commits only after a footer that matches.
@@ -128,7 +133,7 @@ struct JobRunner {
     /// The command line of a restore.
     static func restoreCommand(
         _ image: String, _ job: RecoverySettings.Restore, _ disk: DiskCandidate, password: FilePath? = nil,
-        confirmed: Bool, streamed: Bool
+        luksKey: FilePath? = nil, confirmed: Bool, streamed: Bool
     ) -> [String] {
         var command = [RecoveryPaths.program, "restore", image, disk.identity.path, confirmed ? "--yes" : "--dry-run"]
         if let layout = job.layout { command += ["--layout", layout.rawValue] }
@@ -136,6 +141,7 @@ struct JobRunner {
         if job.verify { command.append("--verify") }
         if !job.repairsBoot { command.append("--no-boot-repair") }
         if let password { command += ["--password-file", password.string] }
+        if let luksKey { command += ["--luks-key-file", luksKey.string] }
         // A stream can be looked at only once: there the restore itself compares before its first write.
         if streamed, let id = job.imageID { command += ["--expect-image-id", id] }
         return command
@@ -188,18 +194,21 @@ struct JobRunner {
     }
 
     /// A capture.
-    /// - Parameter key: where the password of an encrypted repository is.
+    /// - Parameters:
+    ///   - key: where the password of an encrypted repository is.
+    ///   - luksKey: where the key of the disk's LUKS volumes is.
     func capture(
-        _ selector: DiskSelector, to location: Location, key: Location? = nil
+        _ selector: DiskSelector, to location: Location, key: Location? = nil, luksKey: Location? = nil
     ) throws(RecoveryError) -> Int32 {
         let password = try key.map { key throws(RecoveryError) in try PasswordFile(key, machine, say) }
-        defer { withExtendedLifetime(password) {} }
-        return try capture(selector, to: location, password: password?.path)
+        let luks = try luksKey.map { key throws(RecoveryError) in try PasswordFile(key, as: "luks-key", machine, say) }
+        defer { withExtendedLifetime((password, luks)) {} }
+        return try capture(selector, to: location, password: password?.path, luksKey: luks?.path)
     }
 
     /// The same with the password in a file.
     func capture(
-        _ selector: DiskSelector, to location: Location, password: FilePath?
+        _ selector: DiskSelector, to location: Location, password: FilePath?, luksKey: FilePath? = nil
     ) throws(RecoveryError) -> Int32 {
         guard case .file(let name, let path) = location else {
             throw RecoveryError(
@@ -221,7 +230,7 @@ struct JobRunner {
         }
         say("Capturing \(disk.line) to \(location)")
         let status = Self.status(
-            run(Self.captureCommand(disk, destination, password: password)))
+            run(Self.captureCommand(disk, destination, password: password, luksKey: luksKey)))
         do { try mounted.unmount() } catch {
             say("error: \(error.message). The image may not be whole.")
             return status == ExitStatus.done ? ExitStatus.inputOutput : status
@@ -231,8 +240,11 @@ struct JobRunner {
     }
 
     /// The command line of a capture. A password means an encrypted image, too.
-    static func captureCommand(_ disk: DiskCandidate, _ destination: String, password: FilePath?) -> [String] {
+    static func captureCommand(
+        _ disk: DiskCandidate, _ destination: String, password: FilePath?, luksKey: FilePath? = nil
+    ) -> [String] {
         var command = [RecoveryPaths.program, "capture", disk.identity.path, destination]
+        if let luksKey { command += ["--luks-key-file", luksKey.string] }
         guard let password else { return command }
         if !destination.hasSuffix("@") { command.append("--encrypt") }
         command += ["--password-file", password.string]

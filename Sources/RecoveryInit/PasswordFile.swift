@@ -2,8 +2,8 @@
 internal import LinuxSystem
 internal import SystemPackage
 
-/// The password of an encrypted image or repository, in a file for the commands; gone when this goes. In memory only, and
-/// for its owner only: /run is a tmpfs, and nothing swaps here.
+/// The password of an encrypted image or repository, or the key of LUKS volumes, in a file for the commands; gone when this
+/// goes. In memory only, and for its owner only: /run is a tmpfs, and nothing swaps here.
 final class PasswordFile {
     /// The file.
     let path: FilePath
@@ -11,9 +11,10 @@ final class PasswordFile {
     private static let limit = 1 << 16
 
     /// Fetches it from where the settings say: a volume (the medium's, too), or an address.
-    convenience init(_ location: Location, _ machine: MachineView, _ say: @escaping (String) -> Void)
-        throws(RecoveryError)
-    {
+    /// - Parameter name: the file's own name here.
+    convenience init(
+        _ location: Location, as name: String = "password", _ machine: MachineView, _ say: @escaping (String) -> Void
+    ) throws(RecoveryError) {
         let bytes: [UInt8]
         switch location {
         case .file(let name, let path):
@@ -25,15 +26,17 @@ final class PasswordFile {
             bytes = try Self.fetch(address)
         }
         guard bytes.count <= Self.limit else {
-            throw RecoveryError(ExitStatus.usage, "\(location) has more than \(Self.limit) bytes: that is no password.")
+            throw RecoveryError(ExitStatus.usage, "\(location) has more than \(Self.limit) bytes: that is no \(name).")
         }
-        try self.init(bytes)
+        try self.init(bytes, as: name)
     }
 
-    /// Keeps a password.
-    init(_ bytes: [UInt8], in folder: FilePath = RecoveryPaths.secrets) throws(RecoveryError) {
-        path = folder.appending("password")
-        guard !bytes.isEmpty else { throw RecoveryError(ExitStatus.usage, "The file with the password is empty.") }
+    /// Keeps a password or key.
+    init(
+        _ bytes: [UInt8], as name: String = "password", in folder: FilePath = RecoveryPaths.secrets
+    ) throws(RecoveryError) {
+        path = folder.appending(name)
+        guard !bytes.isEmpty else { throw RecoveryError(ExitStatus.usage, "The file with the \(name) is empty.") }
         do {
             try Files.makeFolders(folder)
             try Files.setPermissions(folder, [.ownerReadWriteExecute])

@@ -61,9 +61,12 @@ public struct RecoverySettings: Equatable, Sendable {
     public var finish: Finish?
     /// Where the file is that holds the password of an encrypted image or repository.
     public var key: Location?
+    /// Where the file is that holds the key of the disk's LUKS volumes.
+    public var luksKey: Location?
 
     /// Describes settings.
-    public init(job: Job? = nil, finish: Finish? = nil, key: Location? = nil) {
+    public init(job: Job? = nil, finish: Finish? = nil, key: Location? = nil, luksKey: Location? = nil) {
+        self.luksKey = luksKey
         self.job = job
         self.finish = finish
         self.key = key
@@ -90,7 +93,7 @@ public struct RecoverySettings: Equatable, Sendable {
     private static let prefix = "reforge."
     static let keys = [
         "restore", "target", "layout", "partition", "image-id", "verify", "finish", "capture", "to", "key",
-        "boot-repair",
+        "boot-repair", "luks-key",
     ]
 
     /// From keys and values.
@@ -128,10 +131,15 @@ public struct RecoverySettings: Equatable, Sendable {
         ] where values[key] != nil && values[other] == nil {
             throw refuse("\(prefix)\(key) makes sense with \(prefix)\(other) only")
         }
-        if values["key"] != nil, values["restore"] == nil, values["capture"] == nil {
-            throw refuse("\(prefix)key makes sense with \(prefix)restore or \(prefix)capture only")
+        func keyFile(_ key: String) throws(RecoveryError) -> Location? {
+            guard let text = values[key] else { return nil }
+            guard values["restore"] != nil || values["capture"] != nil else {
+                throw refuse("\(prefix)\(key) makes sense with \(prefix)restore or \(prefix)capture only")
+            }
+            return try detail(key, text, Location.parse)
         }
-        let key = try values["key"].map { text throws(RecoveryError) in try detail("key", text, Location.parse) }
+        let key = try keyFile("key")
+        let luksKey = try keyFile("luks-key")
         if let image = values["restore"] {
             guard let target = values["target"] else {
                 throw refuse("\(prefix)restore needs \(prefix)target: which disk may be overwritten")
@@ -153,7 +161,7 @@ public struct RecoverySettings: Equatable, Sendable {
                 repairsBoot: try values["boot-repair"].map { text throws(RecoveryError) in
                     try detail("boot-repair", text, checkedBool)
                 } ?? true)
-            return RecoverySettings(job: .restore(restore), finish: finish, key: key)
+            return RecoverySettings(job: .restore(restore), finish: finish, key: key, luksKey: luksKey)
         }
         if let disk = values["capture"] {
             guard let place = values["to"] else {
@@ -164,7 +172,8 @@ public struct RecoverySettings: Equatable, Sendable {
                 throw refuse("\(prefix)to: an image cannot be sent to \(location) yet; name a file on a volume")
             }
             return RecoverySettings(
-                job: .capture(try detail("capture", disk, DiskSelector.parse), to: location), finish: finish, key: key)
+                job: .capture(try detail("capture", disk, DiskSelector.parse), to: location), finish: finish, key: key,
+                luksKey: luksKey)
         }
         return RecoverySettings(job: nil, finish: finish)
     }

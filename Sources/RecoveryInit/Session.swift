@@ -103,8 +103,9 @@ final class Session {
         do {
             status =
                 switch job {
-                case .restore(let restore): try runner.restore(restore, key: settings.key)
-                case .capture(let disk, let location): try runner.capture(disk, to: location, key: settings.key)
+                case .restore(let restore): try runner.restore(restore, key: settings.key, luksKey: settings.luksKey)
+                case .capture(let disk, let location):
+                    try runner.capture(disk, to: location, key: settings.key, luksKey: settings.luksKey)
                 }
         } catch {
             report(error)

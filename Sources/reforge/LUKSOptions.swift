@@ -45,7 +45,9 @@ extension LUKSUnlocker {
     func check(_ disk: String) throws {
         if let problem {
             throw CommandFailure(
-                .refused, "a LUKS volume on \(disk) could not be opened: \(problem). Without --luks-key-file, LUKS is taken whole")
+                .refused,
+                "a LUKS volume on \(disk) could not be opened: \(problem). Without --luks-key-file, LUKS is taken whole"
+            )
         }
         if hasOpened { return }
         throw CommandFailure(

@@ -31,6 +31,12 @@ import Testing
                 self.flags(of: inWindow) == flags.enumerated().map { $0.element && window.contains(UInt64($0.offset)) })
             let coalesced = map.coalesced(toAtMost: 3)
             #expect(coalesced.ranges.count <= 3 && map.isSubset(of: coalesced), "seed \(seed)")
+            let unit = UInt64.random(in: 1...9, using: &random)
+            let widened = (0..<Int(length)).map { index in
+                let start = index / Int(unit) * Int(unit)
+                return flags[start..<min(start + Int(unit), Int(length))].contains(true)
+            }
+            #expect(self.flags(of: map.widened(toMultiplesOf: unit)) == widened, "seed \(seed)")
             var shifted = AllocationMap(byteCount: length + 50)
             shifted.insert(40..<45)
             shifted.insert(contentsOf: map, offset: 50)

@@ -3,7 +3,7 @@
     guest = LVMGuest(cache, binary, script)
     with Machine("lvm", logs, kernel=guest.kernel, initrd=guest.initramfs(folder), append="console=ttyS0") as machine: …
 
-`script` runs as /script under `sh -e`; its last words are `GUEST-END 0`, or another status.
+`programs` and `modules` are taken in beside the usual ones. `script` runs as /script under `sh -e`; its last words are `GUEST-END 0`, or another status.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab import Skip
@@ -50,12 +51,15 @@ def _run(*command: str | Path, **options: object) -> str:
 class LVMGuest:
     """The kernel and the initramfs; packages are downloaded once into `cache`."""
 
-    def __init__(self, cache: Path, binary: Path, modules: list[str] | None = None) -> None:
+    def __init__(
+        self, cache: Path, binary: Path, *, programs: Sequence[str] = (), modules: Sequence[str] = ()
+    ) -> None:
         trees = sorted((cache / "kernel").glob("linux-image-*"))
         if not trees:
             raise Skip("Debian's kernel is not unpacked yet: run Scripts/build-media")
         self.binary = binary
-        self.modules = [*MODULES, *(modules or [])]
+        self.programs = [*PROGRAMS, *programs]
+        self.modules = [*MODULES, *modules]
         self.kernel_tree = trees[-1]
         self.version = next((self.kernel_tree / "lib/modules").iterdir()).name
         self.kernel = self.kernel_tree / f"boot/vmlinuz-{self.version}"
@@ -117,7 +121,7 @@ class LVMGuest:
         libraries = os.pathsep.join(
             str(self.packages / name) for name in ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
         )
-        for program in [self._find("lvm"), *map(self._find, PROGRAMS)]:
+        for program in [self._find("lvm"), *map(self._find, self.programs)]:
             target = root / "usr/sbin" / program.name
             shutil.copy(program, target)
             found = _run("ldd", program, env=dict(os.environ, LD_LIBRARY_PATH=libraries))

@@ -249,6 +249,12 @@ import Testing
                 .dropFirst() == [
                     "restore", "r@x", "/dev/nvme0n1", "--yes", "--no-boot-repair", "--password-file", "/run/p",
                 ])
+        #expect(
+            JobRunner.restoreCommand("r@x", job, Self.disk, luksKey: "/run/l", confirmed: true, streamed: false)
+                .suffix(2) == ["--luks-key-file", "/run/l"])
+        #expect(
+            JobRunner.captureCommand(Self.disk, "/v/r@", password: nil, luksKey: "/run/l").dropFirst()
+                == ["capture", "/dev/nvme0n1", "/v/r@", "--luks-key-file", "/run/l"])
         func capture(_ place: String, _ password: FilePath?) -> [String] {
             Array(JobRunner.captureCommand(Self.disk, place, password: password).dropFirst())
         }

@@ -60,12 +60,13 @@ import Testing
     @Test func readsAKeyAndARepository() throws {
         let settings = try RecoverySettings.parse(
             commandLine:
-                "reforge.capture=only reforge.to=LABEL=A:/r@ reforge.key=http://10.0.2.2:80/k reforge.finish=poweroff")
+                "reforge.capture=only reforge.to=LABEL=A:/r@ reforge.key=http://10.0.2.2:80/k reforge.luks_key=LABEL=A:/l reforge.finish=poweroff"
+        )
         #expect(
             settings
                 == RecoverySettings(
                     job: .capture(.only, to: .file(.label("A"), path: "/r@")), finish: .poweroff,
-                    key: .http("http://10.0.2.2:80/k")))
+                    key: .http("http://10.0.2.2:80/k"), luksKey: .file(.label("A"), path: "/l")))
         let json = """
             {"restore": "LABEL=A:/r@host/disk/latest", "target": "only", "key": "LABEL=REFORGE:/key", "boot-repair": false}
             """
@@ -100,6 +101,7 @@ import Testing
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.target=serial=1", "twice"),
         ("reforge.key=LABEL=A:/k", "makes sense with reforge.restore or reforge.capture only"),
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.key=k", "reforge.key"),
+        ("reforge.luks-key=LABEL=A:/k", "makes sense with reforge.restore or reforge.capture only"),
         ("reforge.boot-repair=no", "makes sense with reforge.restore only"),
         ("reforge.finish=halt", "none of reboot, poweroff, shell"),
         ("reforge.restore=ftp://x/y reforge.target=only", "does not name a volume"),

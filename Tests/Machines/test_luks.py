@@ -1,0 +1,131 @@
+"""LUKS with the key at hand: only sectors in use are captured, as ciphertext, and what is inside grows with its partition.
+
+All of it happens in a guest: the build machine has no device-mapper. The unused sectors of the source and all of the
+targets hold noise, so that a used sector that was taken for an unused one is found out.
+"""
+
+from __future__ import annotations
+
+import re
+
+from debian_tree import scratch_directory
+from lab import MIB, Context, expect, note, time_limit
+from lvm_guest import LVMGuest
+from machine import Disk
+
+MODULES = [
+    "loop", "dm-crypt", "ecb", "xts", "aes_generic", "aesni-intel", "sha256_generic", "af_alg", "algif_skcipher", "algif_hash",
+]  # fmt: skip
+
+# Partition 1 is plain. 2 is a LUKS2 with sectors larger than the blocks of the filesystem in it. 3 is a LUKS1 with a
+# physical volume, and has a key of its own.
+SETUP = """
+fail() { echo "GUEST-FAILED $*"; exit 1; }
+settle() { for i in 1 2 3 4 5 6 7 8 9 10; do [ -b "$1" ] && return; sleep 0.5; done; fail "no $1"; }
+closed() { dmsetup ls | grep reforge && fail "a mapping is left"; losetup -a | grep . && fail "a loop device is left"; true; }
+quick="-q --pbkdf-force-iterations 1000 --cipher aes-xts-plain64"
+mkdir -p /mnt/a /mnt/b /mnt/images /run/cryptsetup
+printf first >/tmp/key1; printf 'second\\n' >/tmp/key2; printf wrong >/tmp/key3
+/usr/sbin/mke2fs -q -t ext4 /dev/vdb; mount /dev/vdb /mnt/images
+printf 'label: gpt\\n,8M\\n,112M\\n,48M\\n' | sfdisk -q /dev/vda; settle /dev/vda3
+cryptsetup luksFormat $quick --type luks2 --pbkdf pbkdf2 --sector-size 4096 --key-file /tmp/key1 /dev/vda2
+cryptsetup luksFormat $quick --type luks1 --key-file /tmp/key2 /dev/vda3
+cryptsetup open --key-file /tmp/key1 /dev/vda2 two; cryptsetup open --key-file /tmp/key2 /dev/vda3 three
+# What zeros become is noise on the disk.
+dd if=/dev/zero of=/dev/mapper/two bs=1M 2>/dev/null || true; dd if=/dev/zero of=/dev/mapper/three bs=1M 2>/dev/null || true
+/usr/sbin/mke2fs -q -t ext4 -b 1024 -E lazy_itable_init=1 /dev/mapper/two
+pvcreate -q /dev/mapper/three; vgcreate -q vg0 /dev/mapper/three; lvcreate -q -y -Wn -Zn -L 32M -n root vg0
+/usr/sbin/mke2fs -q -t ext4 /dev/mapper/vg0-root
+mount /dev/mapper/two /mnt/a; mount /dev/mapper/vg0-root /mnt/b
+for i in 1 2 3 4 5 6 7 8 9; do dd if=/dev/urandom of="/mnt/a/$i" bs=777 count=$((i * 150)) 2>/dev/null; done
+rm /mnt/a/4 /mnt/a/7
+for i in 1 2 3; do dd if=/dev/urandom of="/mnt/b/$i" bs=1000 count=$((i * 500)) 2>/dev/null; done
+sync; (cd /mnt && sha256sum a/[0-9] b/[0-9]) >/tmp/sums
+umount /mnt/a /mnt/b; vgchange -q -an vg0; cryptsetup close two; cryptsetup close three
+sha256sum </dev/vda >/tmp/source.sum
+"""
+
+CAPTURE = """
+reforge capture /dev/vda /mnt/images/wrong.img.zst --luks-key-file /tmp/key3 && fail "a wrong key was taken" || status=$?
+[ $status = 77 ] || fail "a wrong key ends with $status"
+[ ! -e /mnt/images/wrong.img.zst ] || fail "a wrong key left an image"
+closed
+reforge capture /dev/vda /mnt/images/one.img.zst --luks-key-file /tmp/key1 >/tmp/one.log 2>&1 || { cat /tmp/one.log; fail "one key: $?"; }
+cat /tmp/one.log
+grep -q "partition 3: all of this crypto_LUKS counts as used.*none of the given keys opens it" /tmp/one.log || fail "no warning"
+closed
+reforge inspect /dev/vda --luks-key-file /tmp/key1 --luks-key-file /tmp/key2 || fail "inspect: $?"
+reforge capture /dev/vda /mnt/images/both.img.zst --luks-key-file /tmp/key1 --luks-key-file /tmp/key2 || fail "both keys: $?"
+dd if=/dev/vda of=/mnt/images/disk.raw bs=1M 2>/dev/null
+reforge capture /mnt/images/disk.raw /mnt/images/file.img.zst --luks-key-file /tmp/key1 --luks-key-file /tmp/key2 || fail "a file: $?"
+rm /mnt/images/disk.raw
+closed
+sha256sum </dev/vda | cmp - /tmp/source.sum || fail "the source was written"
+for name in one both file; do echo "GUEST-IMAGE $name $(stat -c %s /mnt/images/$name.img.zst)"; done
+"""
+
+# $1 the disk, and what `restore` is told.
+RESTORE = """
+restored() {
+    disk=$1; shift
+    dd if=/dev/urandom of="$disk" bs=1M 2>/dev/null || true
+    reforge restore /mnt/images/both.img.zst "$disk" --yes --no-boot-repair "$@" >/tmp/restore.log 2>&1 || { cat /tmp/restore.log; fail "restore: $?"; }
+    cat /tmp/restore.log
+    closed
+    blockdev --rereadpt "$disk" 2>/dev/null || true
+    settle "${disk}3"
+    cryptsetup open --key-file /tmp/key1 "${disk}2" two || fail "open 2: $?"
+    cryptsetup open --key-file /tmp/key2 "${disk}3" three || fail "open 3: $?"
+    vgchange -q -ay vg0
+    /usr/sbin/e2fsck -f -n /dev/mapper/two || fail "e2fsck two: $?"
+    /usr/sbin/e2fsck -f -n /dev/mapper/vg0-root || fail "e2fsck root: $?"
+    mount /dev/mapper/two /mnt/a; mount -o ro /dev/mapper/vg0-root /mnt/b
+    (cd /mnt && sha256sum -c /tmp/sums) || fail "files differ"
+    echo "GUEST-SIZES $disk $(blockdev --getsize64 "${disk}2") $(blockdev --getsize64 /dev/mapper/two) $(stat -f -c %b /mnt/a)"
+    umount /mnt/a /mnt/b
+}
+gone() { vgchange -q -an vg0; cryptsetup close two; cryptsetup close three; }
+restored /dev/vdc --partition 2=rest --luks-key-file /tmp/key1
+gone
+# The same partitions, the same ids: it must be out of the way.
+dd if=/dev/zero of=/dev/vdc bs=1M count=2 conv=fsync 2>/dev/null; blockdev --rereadpt /dev/vdc 2>/dev/null || true
+restored /dev/vdd --partition 2=rest
+grep -q "resize2fs /dev/mapper/NAME" /tmp/restore.log || fail "no command for later"
+/usr/sbin/resize2fs /dev/mapper/two || fail "resize2fs: $?"
+/usr/sbin/e2fsck -f -n /dev/mapper/two || fail "e2fsck behind resize2fs: $?"
+gone
+reforge restore /mnt/images/both.img.zst /dev/vde --yes --no-boot-repair >/tmp/small.log 2>&1 && fail "restored onto less" || status=$?
+[ $status = 77 ] || { cat /tmp/small.log; fail "less than it was: $status"; }
+cat /tmp/small.log; grep -q "LUKS is not made smaller" /tmp/small.log || fail "no reason"
+"""
+
+
+@time_limit(500)
+def test_only_used_sectors_and_growth(ctx: Context) -> None:
+    """Captured with a wrong key, one of two keys, and both; restored onto larger disks with and without a key."""
+    lab = LVMGuest(scratch_directory(), ctx.binary, programs=["cryptsetup", "resize2fs"], modules=MODULES)
+    initrd = lab.initramfs(ctx.folder, SETUP + CAPTURE + RESTORE)
+    sizes = {"source": 176, "images": 320, "larger": 240, "another": 240, "smaller": 120}
+    disks = [Disk(ctx.blank_disk(f"{name}.raw", size * MIB), "virtio", name) for name, size in sizes.items()]
+    with ctx.machine(
+        "luks", kernel=lab.kernel, initrd=initrd, append="console=ttyS0,115200n8 loglevel=4 panic=-1", disks=disks,
+        memory=768, time_limit=450,
+    ) as machine:  # fmt: skip
+        end = machine.wait_for(r"^GUEST-END (\d+)", 450, unless=r"GUEST-FAILED.*|Kernel panic")
+        expect(end[1] == "0", f"the script ended with {end[1]}\n{machine.tail(60)}")
+        note(f"{machine.wait_for_exit(60):.0f} s from power-on")
+        said = machine.text()
+    images = {name: int(size) for name, size in re.findall(r"^GUEST-IMAGE (\w+) (\d+)", said, re.MULTILINE)}
+    note(f"images: {images}")
+    # 112 and 48 MiB of ciphertext do not compress; what is in use are some MiB of files, and headers.
+    expect(48 * MIB < images["one"] < 72 * MIB, "with one key")
+    expect(images["both"] < 24 * MIB and abs(images["file"] - images["both"]) < MIB, "with both keys")
+    grown = {
+        disk: [int(number) for number in numbers.split()]
+        for disk, numbers in re.findall(r"^GUEST-SIZES (\S+) ([\d ]+)", said, re.MULTILINE)
+    }
+    note(f"sizes: {grown}")
+    with_key, without = grown["/dev/vdc"], grown["/dev/vdd"]
+    expect(with_key[:2] == without[:2] and with_key[0] > 112 * MIB and with_key[1] == with_key[0] - 16 * MIB, "LUKS")
+    # 63 MiB more in blocks of 1 KiB, but for metadata.
+    expect(with_key[2] > without[2] + 48 * 1024, "the filesystem has not grown")
