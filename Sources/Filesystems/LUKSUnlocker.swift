@@ -15,6 +15,8 @@ public final class LUKSUnlocker {
     /// Why none can be opened here at all, as a sentence part; `nil` where that is not so.
     public private(set) var problem: String?
     private let keyFiles: [FilePath]
+    /// Deriving a key may take minutes, and the volume says how much work that is.
+    private var volumesLeft = 64
 
     /// With the files that hold the keys.
     public init(keyFiles: [FilePath]) { self.keyFiles = keyFiles }
@@ -38,6 +40,8 @@ public final class LUKSUnlocker {
         guard let place, let range = (0..<volume.byteCount).shifted(up: place.offset) else {
             return whole("it is encrypted, and does not lie on the disk in one piece that could be opened")
         }
+        guard volumesLeft > 0 else { return whole("it is encrypted, and too many such volumes were opened already") }
+        volumesLeft -= 1
         do throws(LUKSOpenError) {
             guard let opened = try open(place.descriptor, range, sectorSize: volume.logicalSectorSize) else {
                 return whole("it is encrypted, and none of the given keys opens it")

@@ -77,10 +77,10 @@ extension RestorePlan {
             if let inner, inner.kind != .lvm, inner.resizeAbility.growObstacle != nil, inner.kind != .unknown {
                 return nil
             }
-            return
-                "\(growth.number.map { "partition \($0)" } ?? "the disk"): LUKS fills its larger place when it is opened; what is "
-                + "inside keeps its size. Once it is open: \(EncryptedGrowth.command(toGrow: inner)) (--luks-key-file "
-                + "has that done now)"
+            let place = growth.number.map { "partition \($0)" } ?? "the disk"
+            return "\(place): LUKS fills its larger place when it is opened; what is inside keeps its size. Once it is "
+                + "open: \(EncryptedGrowth.command(toGrow: inner))"
+                + (inner?.kind == .lvm ? "" : " (--luks-key-file has that done by the restore)")
         }
     }
 }

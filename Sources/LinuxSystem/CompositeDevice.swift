@@ -30,10 +30,12 @@ public final class CompositeDevice {
         return output.succeeded ? nil : "device-mapper does not answer: \(output.lastWords)"
     }
 
-    /// Why the kernel makes no device-mapper nodes here; `nil` where it does.
+    /// Why the kernel makes no device-mapper nodes here; `nil` where it does. The node of its control proves nothing: it
+    /// may be there to have the module loaded.
     static func kernelObstacle() -> String? {
-        if !Files.exists("/dev/mapper/control") { _ = try? ChildProcess.run(["modprobe", "-q", "dm-mod"]) }
-        return Files.exists("/dev/mapper/control") ? nil : "this kernel has no device-mapper"
+        let control: FilePath = "/sys/class/misc/device-mapper"
+        if !Files.exists(control) { _ = try? ChildProcess.run(["modprobe", "-q", "dm-mod"]) }
+        return Files.exists(control) ? nil : "this kernel has no device-mapper"
     }
 
     /// Joins `front` of a disk and `rest` of a scratch file. Both lengths are multiples of 512.

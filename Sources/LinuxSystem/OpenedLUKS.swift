@@ -77,7 +77,10 @@ public final class OpenedLUKS: BlockReader {
             _ = try? Self.run(["close", node])
             // cryptsetup(8), "RETURN CODES": 2 no permission (bad passphrase).
             guard output.ending != .exited(2) else { throw .wrongKey }
-            throw .impossible("cryptsetup could not open it (\(output.ending)): \(output.lastWords)")
+            // Its last words end their own sentences.
+            var words = output.lastWords
+            while words.hasSuffix(".") { words.removeLast() }
+            throw .impossible("cryptsetup could not open it (\(output.ending)): \(words)")
         }
         let device: BlockDevice
         do throws(LUKSOpenError) {

@@ -22,6 +22,9 @@ struct CaptureCommand: ParsableCommand {
               reforge capture /dev/sda /mnt/backup/laptop.img.zst --note "before the upgrade"
               reforge capture /dev/sda /mnt/backup/repo@ --tag nightly
               reforge capture /dev/sda - | ssh store 'cat > laptop.img.zst'
+              reforge capture /dev/sda laptop.img.zst --luks-key-file /root/disk.key
+
+            With the key of a LUKS volume, only its sectors in use are captured, still encrypted; without, all of it is.
 
             A source must hold still: an unmounted disk, a virtual machine's disk image, a disk whose mounted filesystems are LVM \
             volumes (--snapshot), or any disk from the recovery medium (reforge.capture=).

@@ -140,6 +140,48 @@ struct LUKSMetadataTests {
         #expect(used.usedByteCount < volume.byteCount - length / 2)
     }
 
+    /// Whatever the header says: all of the volume is in use until a key has opened it, and where its sectors lie stays
+    /// inside of it.
+    @Test func hostileHeaders() throws {
+        let bench = try Workbench()
+        try LUKSTests.format(bench, 2, ["--sector-size", "4096"])
+        let volume = try BlockDevice(opening: bench.path("image"))
+        let bytes = try volume.readBytes(at: 0, count: 16 << 10)
+        let seed = UInt64.random(in: .min ... .max)
+        var random = SeededGenerator(seed: seed)
+        let end = 4096 + bytes[4096...].prefix { $0 != 0 }.count
+        let digits = Array("0123456789\"{}[],:-e.".utf8)
+        var opened = 0
+        for _ in 0..<600 {
+            var changed = bytes
+            for _ in 0...Int.random(in: 0...2, using: &random) {
+                let inText = Bool.random(using: &random)
+                let place =
+                    inText ? Int.random(in: 4096..<end, using: &random) : Int.random(in: 6..<512, using: &random)
+                changed[place] =
+                    inText ? digits.randomElement(using: &random) ?? 0 : UInt8.random(in: 0...255, using: &random)
+            }
+            var reader = PatchedReader(changed)
+            reader.byteCount = UInt64.random(in: 4 << 20...20 << 20, using: &random)
+            let (_, map) = try VolumeIdentifier.survey(reader)
+            #expect(map == .whole(byteCount: reader.byteCount), "seed \(seed)")
+            guard let data = try LUKSHeader.open(reader)?.locked else { continue }
+            opened += 1
+            #expect(data.start < data.end(in: reader.byteCount) && data.end(in: reader.byteCount) <= reader.byteCount)
+        }
+        #expect(opened > 30, "seed \(seed)")
+        // A text that never ends, and one that is nested without end.
+        for text in ["{\"segments\":" + String(repeating: "[", count: 200_000), String(repeating: " ", count: 1 << 20)]
+        {
+            var reader = PatchedReader(Array(bytes[..<4096]))
+            reader.patches = [(8, [0, 0, 0, 0, 0, 0x40, 0, 0]), (4096, Array(text.utf8))]
+            reader.byteCount = 32 << 20
+            #expect(
+                try LUKSHeader.open(reader)?.filesystem.wholeReason
+                    == "it is encrypted (LUKS2), and its metadata are not understood")
+        }
+    }
+
     /// On a machine without device-mapper a key helps nothing, and that is said.
     @Test(.enabled(if: OpenedLUKS.obstacle() != nil, "needs a machine that opens no LUKS"))
     func withoutDeviceMapper() throws {
