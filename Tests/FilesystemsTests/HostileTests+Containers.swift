@@ -71,7 +71,8 @@ extension HostileTests {
         let bench = try Workbench()
         try LUKSTests.format(bench, version)
         let bytes = try BlockDevice(opening: bench.path("image")).readBytes(at: 0, count: 1 << 20)
-        try attack("LUKS\(version)", bytes, count: 500, areas: [0..<512, 0..<16, 4096..<5120, 16384..<16896], number: 5500)
+        try attack(
+            "LUKS\(version)", bytes, count: 500, areas: [0..<512, 0..<16, 4096..<5120, 16384..<16896], number: 5500)
     }
 
     @Test(.enabled(if: Tool.have("mkfs.f2fs"), "needs f2fs-tools")) func f2fs() throws {
