@@ -58,9 +58,11 @@ struct BootRepairExecutor {
         guard table.diskGUID == plan.diskGUID, table.diskSignature == plan.diskSignature else {
             throw .diskChanged("its disk GUID or signature is another")
         }
-        for volume in plan.volumes
-        where !table.partitions.contains(where: { $0.number == volume.number && $0.range == volume.range }) {
-            throw .diskChanged("partition \(volume.number) lies elsewhere")
+        for volume in plan.volumes {
+            let number = volume.logicalVolume?.partition ?? volume.number
+            guard table.partitions.contains(where: { $0.number == number && $0.range == volume.range }) else {
+                throw .diskChanged("partition \(number) lies elsewhere")
+            }
         }
     }
 
@@ -69,9 +71,9 @@ struct BootRepairExecutor {
         for mount in plan.mounts {
             guard let volume = plan.volumes.first(where: { $0.number == mount.partition }) else { continue }
             if let tree {
-                try tree.mount(volume, at: mount.path)
+                try tree.mount(volume, subvolume: mount.subvolume, at: mount.path)
             } else {
-                tree = try SystemTree(volume, of: disk, readOnly: false)
+                tree = try SystemTree(volume, subvolume: mount.subvolume, of: disk, readOnly: false)
             }
         }
         return tree

@@ -10,11 +10,14 @@ public struct BootRepairPlan: Codable, Equatable, Sendable, CustomStringConverti
         public var partition: Int
         /// The folder inside the system, `/` for its root.
         public var path: String
+        /// The subvolume of Btrfs; `nil` for the filesystem's default.
+        public var subvolume: String?
 
         /// Describes a mount.
-        public init(partition: Int, path: String) {
+        public init(partition: Int, path: String, subvolume: String? = nil) {
             self.partition = partition
             self.path = path
+            self.subvolume = subvolume
         }
     }
 

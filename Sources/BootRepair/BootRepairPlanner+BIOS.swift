@@ -92,12 +92,11 @@ extension BootRepairPlanner {
         guard let system else { return nil }
         if system.hasCoreImage { return .file(path: "\(system.grubFolder)/i386-pc/core.img") }
         guard survey.ownTools.contains("grub-mkimage"), system.grubConfigurationProblems != nil,
-            let boot = survey.volume(system.bootPartition), let driver = Self.grubModule(of: boot)
+            let boot = survey.volume(system.bootPartition), boot.logicalVolume == nil,
+            let driver = Self.grubModule(of: boot)
         else { return nil }
-        let isSeparate = system.bootPartition != system.rootPartition
-        let folder = isSeparate ? String(system.grubFolder.dropFirst("/boot".count)) : system.grubFolder
         let table = survey.tableKind == .mbr ? "msdos" : "gpt"
-        let prefix = "(,\(table)\(boot.number))\(folder)"
+        let prefix = "(,\(table)\(boot.number))\(system.grubPath)"
         let modules = ["biosdisk", "part_\(table)", driver]
         if system.grubPlatforms.contains("i386-pc") {
             return .made(modulesFolder: "/usr/lib/grub/i386-pc", prefix: prefix, modules: modules)

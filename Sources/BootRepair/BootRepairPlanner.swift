@@ -70,10 +70,8 @@ struct BootRepairPlanner {
             }
         var mounts: [BootRepairPlan.MountPoint] = []
         if needsSystem, let system {
-            mounts.append(.init(partition: system.rootPartition, path: "/"))
-            if system.bootPartition != system.rootPartition {
-                mounts.append(.init(partition: system.bootPartition, path: "/boot"))
-            }
+            mounts.append(.init(partition: system.rootPartition, path: "/", subvolume: system.rootSubvolume))
+            mounts += system.bootMounts
         }
         if needsESP, let esp = survey.esp {
             mounts.append(.init(partition: esp.partition, path: mounts.isEmpty ? "/" : espMountPoint))

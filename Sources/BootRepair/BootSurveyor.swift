@@ -26,7 +26,7 @@ struct BootSurveyor {
             tableKind: observed.table.kind, diskGUID: observed.table.diskGUID,
             diskSignature: observed.table.diskSignature,
             firstPartitionOffset: observed.table.partitions.map(\.range.lowerBound).min(),
-            volumes: observed.volumes.compactMap { BootVolume($0, of: observed.table) }, firmware: options.firmware,
+            volumes: BootVolume.all(of: observed), firmware: options.firmware,
             access: .none,
             kernelMountsFAT: Self.kernelKnows("vfat"), bios: BIOSBootSurvey(chain: .absent), ownTools: Self.ownTools())
         guard survey.hasTable else { return survey }
@@ -55,32 +55,50 @@ struct BootSurveyor {
         var problems: [String] = []
         let candidates = survey.volumes.filter(\.mayHoldSystem)
         for volume in candidates {
-            log("looking into partition \(volume.number) (\(volume.kindName))")
+            log("looking into \(volume.place) (\(volume.kindName))")
             do throws(SystemCallError) {
-                let tree = try SystemTree(volume, of: disk, readOnly: true)
+                var subvolume: String?
+                if volume.kindName == "btrfs" {
+                    let roots = try BtrfsRoot.find(on: volume, of: disk)
+                    guard let root = BtrfsRoot.choose(roots) else {
+                        if !roots.isEmpty {
+                            let names = roots.map { $0.path.isEmpty ? "/" : $0.path }.joined(separator: ", ")
+                            problems.append(
+                                "of several subvolumes with a system on \(volume.place) (\(names)) it is not clear which "
+                                    + "is started: none was looked after")
+                        }
+                        continue
+                    }
+                    subvolume = root.path
+                }
+                let tree = try SystemTree(volume, subvolume: subvolume, of: disk, readOnly: true)
                 defer { try? tree.close() }
                 let access: SystemBootSurvey.Access = tree.hasPartitionNodes ? .partitionNodes : .loopDevices
                 if survey.access != .partitionNodes { survey.access = access }
-                guard let system = try InstalledSystemReader(tree, survey.volumes, options).read(volume) else {
-                    continue
-                }
+                guard
+                    let system = try InstalledSystemReader(tree, survey.volumes, options)
+                        .read(volume, subvolume: subvolume)
+                else { continue }
                 found.append((system, try loaderFiles(tree, system), access))
             } catch {
-                problems.append("partition \(volume.number) could not be looked into: \(error)")
+                problems.append("\(volume.place) could not be looked into: \(error)")
             }
         }
         // Of several systems, the one whose fstab says that it is the root of its partition.
         let chosen = found.first { $0.system.mountPoint(ofPartition: $0.system.rootPartition) == "/" } ?? found.first
         if found.count > 1, let chosen {
             let others = found.filter { $0.system.rootPartition != chosen.system.rootPartition }
-                .map { "\($0.system.name) on partition \($0.system.rootPartition)" }
+                .map { "\($0.system.name) on \(survey.volume($0.system.rootPartition)?.place ?? "")" }
             problems.append("there are other systems, which were not looked after: \(others.joined(separator: ", "))")
         }
         if found.isEmpty {
+            let closed = survey.volumes.filter { [.luks, .raid].contains($0.kind) }
+            let names = closed.map { "\($0.place) (\($0.kindName))" }.joined(separator: ", ")
             problems.append(
-                candidates.isEmpty
-                    ? "there is no partition that could hold a Linux system (LVM, LUKS and RAID are not looked into yet)"
-                    : "no installed Linux system was found")
+                closed.isEmpty
+                    ? "no installed Linux system was found"
+                    : "no installed Linux system was found, and \(names) cannot be looked into: what such a system says of its "
+                        + "disk (fstab, crypttab, grub.cfg) was not checked")
         }
         survey.systemProblem = problems.isEmpty ? nil : problems.joined(separator: "; ")
         survey.system = chosen?.system

@@ -2,12 +2,28 @@
 public import ByteParsing
 public import DiskModel
 
-/// A partition as far as booting is concerned.
+/// A partition as far as booting is concerned, or a logical volume on one.
 public struct BootVolume: Codable, Equatable, Sendable {
-    /// Its number in the table, from 1.
+    /// A volume of LVM.
+    public struct LogicalVolume: Codable, Equatable, Sendable {
+        /// `group/name`.
+        public var name: String
+        /// The number of the partition that its group is on.
+        public var partition: Int
+
+        /// Names a volume.
+        public init(name: String, partition: Int) {
+            self.name = name
+            self.partition = partition
+        }
+    }
+
+    /// Its number in the table, from 1; a logical volume has one of our own, beyond those of all partitions.
     public var number: Int
-    /// Where it lies on the disk, in bytes.
+    /// Where it lies on the disk, in bytes; for a logical volume, the partition that its group is on.
     public var range: ByteRange
+    /// What it is in its group, where it is a logical volume.
+    public var logicalVolume: LogicalVolume?
     /// What it is for.
     public var typeGUID: GUID
     /// The GUID of this very partition (PARTUUID).
@@ -28,10 +44,12 @@ public struct BootVolume: Codable, Equatable, Sendable {
     /// Describes a partition.
     public init(
         number: Int, range: ByteRange, typeGUID: GUID, guid: GUID, partUUID: String? = nil, name: String = "",
-        kind: FilesystemInfo.Kind, kindName: String, uuid: String? = nil, label: String? = nil
+        kind: FilesystemInfo.Kind, kindName: String, uuid: String? = nil, label: String? = nil,
+        logicalVolume: LogicalVolume? = nil
     ) {
         self.number = number
         self.range = range
+        self.logicalVolume = logicalVolume
         self.typeGUID = typeGUID
         self.guid = guid
         self.partUUID = partUUID ?? guid.description
@@ -50,6 +68,48 @@ public struct BootVolume: Codable, Equatable, Sendable {
             partUUID: table.partUUID(of: partition), name: partition.name, kind: volume.filesystem.kind,
             kindName: volume.filesystem.kindName,
             uuid: volume.filesystem.uuid, label: volume.filesystem.label)
+    }
+
+    /// The partitions of a disk, and the logical volumes of groups that lie on it alone.
+    public static func all(of survey: DiskSurvey) -> [BootVolume] {
+        var volumes = survey.volumes.compactMap { BootVolume($0, of: survey.table) }
+        let partitions = volumes.count
+        var number = volumes.map(\.number).max() ?? 0
+        for (volume, surveyed) in zip(volumes[..<partitions], survey.volumes.filter { $0.partition != nil })
+        where volume.kind == .lvm {
+            for inner in surveyed.filesystem.inner ?? []
+            where inner.filesystem.kind != .unknown && isPlainName(inner.name) {
+                number += 1
+                volumes.append(
+                    BootVolume(
+                        number: number, range: volume.range, typeGUID: .zero, guid: .zero, partUUID: "",
+                        kind: inner.filesystem.kind, kindName: inner.filesystem.kindName,
+                        uuid: inner.filesystem.uuid, label: inner.filesystem.label,
+                        logicalVolume: LogicalVolume(name: inner.name, partition: volume.number)))
+            }
+        }
+        return volumes
+    }
+
+    /// Whether it is `group/name` as lvm(8) allows them: what comes from a disk becomes an argument and a path.
+    private static func isPlainName(_ name: String) -> Bool {
+        let parts = name.split(separator: "/", omittingEmptySubsequences: false)
+        return parts.count == 2
+            && parts.allSatisfy { part in
+                !part.isEmpty && !part.hasPrefix("-") && part != "." && part != ".." && part.utf8.count < 128
+                    && part.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "+_.-".contains($0)) }
+            }
+    }
+
+    /// What a person calls it.
+    public var place: String { logicalVolume.map { "logical volume \($0.name)" } ?? "partition \(number)" }
+    /// Its names below /dev, where it is a logical volume: dmsetup(8) doubles the dashes of group and name.
+    var mapperPaths: [String] {
+        guard let parts = logicalVolume?.name.split(separator: "/"), parts.count == 2 else { return [] }
+        func doubled(_ text: Substring) -> String {
+            text.split(separator: "-", omittingEmptySubsequences: false).joined(separator: "--")
+        }
+        return ["/dev/mapper/\(doubled(parts[0]))-\(doubled(parts[1]))", "/dev/\(parts[0])/\(parts[1])"]
     }
 
     /// Whether it is one of the FATs.

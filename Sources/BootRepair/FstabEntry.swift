@@ -48,6 +48,14 @@ public struct FstabEntry: Codable, Equatable, Sendable {
         }
     }
 
+    /// The subvolume of Btrfs that it mounts, without the slash that may stand before it; `nil` for the default one.
+    public var subvolume: String? {
+        guard type == "btrfs" || type == "auto",
+            let option = options.last(where: { $0.hasPrefix("subvol=") })?.dropFirst("subvol=".count)
+        else { return nil }
+        return String(option.drop { $0 == "/" })
+    }
+
     /// Whether the system starts without it.
     public var isOptional: Bool { options.contains("noauto") || options.contains("nofail") }
 }

@@ -35,6 +35,10 @@ public struct FstabResolver: Sendable {
             return partition(tag, value).map { .here(partition: $0) } ?? .elsewhere
         }
         guard entry.device.hasPrefix("/dev/") else { return .noDevice }
+        // Groups and logical volumes keep their names.
+        if let volume = volumes.first(where: { $0.mapperPaths.contains(entry.device) }) {
+            return .here(partition: volume.number)
+        }
         guard let name = DevicePartitionName(entry.device), trusted.contains(name.disk), fits(entry, name.number) else {
             return .elsewhere
         }

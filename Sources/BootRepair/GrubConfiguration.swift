@@ -109,7 +109,8 @@ public struct GrubConfiguration: Sendable {
         case .filesystem(let uuid): volume.uuid?.lowercased() == uuid
         case .partition(let guid): volume.partUUID == guid
         case .label(let label): volume.label == label || volume.name == label
-        case .device, nil: false
+        case .device(let path): volume.mapperPaths.contains(path)
+        case nil: false
         }
     }
 }

@@ -16,8 +16,10 @@ public struct InstalledSystem: Codable, Equatable, Sendable {
         }
     }
 
-    /// The number of the partition that holds its root.
+    /// The number of the partition or volume that holds its root.
     public var rootPartition: Int
+    /// The subvolume of Btrfs that its root is; `nil` for the filesystem's default.
+    public var rootSubvolume: String?
     /// os-release's PRETTY_NAME.
     public var name: String
     /// os-release's ID: `debian`, `ubuntu`, …
@@ -38,6 +40,8 @@ public struct InstalledSystem: Codable, Equatable, Sendable {
     public var grubPlatforms: [String]
     /// The folder of its loader's configuration: `/boot/grub` or `/boot/grub2`.
     public var grubFolder: String
+    /// The path of that folder in the filesystem that holds it, as GRUB sees it.
+    public var grubPath: String
     /// What is wrong with its grub.cfg, a sentence part each; `nil` where there is none.
     public var grubConfigurationProblems: [String]?
     /// A core.img for BIOS that grub-install left in its grub folder.
@@ -51,13 +55,16 @@ public struct InstalledSystem: Codable, Equatable, Sendable {
 
     /// Describes an installed system.
     public init(
-        rootPartition: Int, name: String, identifier: String, fstab: [FstabEntry] = [], kernels: [Kernel] = [],
+        rootPartition: Int, rootSubvolume: String? = nil, name: String, identifier: String, fstab: [FstabEntry] = [],
+        kernels: [Kernel] = [],
         initramfsIsForOneMachine: Bool = false, lostResume: [String] = [], grubInstall: String? = nil,
         updateGrub: [String]? = nil,
-        grubPlatforms: [String] = [], grubFolder: String = "/boot/grub", grubConfigurationProblems: [String]? = nil,
+        grubPlatforms: [String] = [], grubFolder: String = "/boot/grub", grubPath: String? = nil,
+        grubConfigurationProblems: [String]? = nil,
         hasCoreImage: Bool = false, bootImage: String? = nil, hasSignedShim: Bool = false, programsRunHere: Bool = true
     ) {
         self.rootPartition = rootPartition
+        self.rootSubvolume = rootSubvolume
         self.name = name
         self.identifier = identifier
         self.fstab = fstab
@@ -68,6 +75,7 @@ public struct InstalledSystem: Codable, Equatable, Sendable {
         self.updateGrub = updateGrub
         self.grubPlatforms = grubPlatforms
         self.grubFolder = grubFolder
+        self.grubPath = grubPath ?? grubFolder
         self.grubConfigurationProblems = grubConfigurationProblems
         self.hasCoreImage = hasCoreImage
         self.bootImage = bootImage
@@ -78,6 +86,20 @@ public struct InstalledSystem: Codable, Equatable, Sendable {
     /// The partition that /boot is on.
     public var bootPartition: Int {
         fstab.first { $0.mountPoint == "/boot" }?.partition ?? rootPartition
+    }
+
+    /// What its fstab mounts at /boot and below it, but for the ESP: parts of the folder that loaders and kernels are in,
+    /// which subvolumes of the root's own filesystem may be. Outer ones first.
+    public var bootMounts: [BootRepairPlan.MountPoint] {
+        fstab.filter { entry in
+            let isBoot = entry.mountPoint == "/boot"
+            guard isBoot || entry.mountPoint.hasPrefix("/boot/") && entry.type != "vfat" && !entry.isOptional,
+                let partition = entry.partition
+            else { return false }
+            return partition != rootPartition || entry.subvolume != nil
+        }
+        .map { .init(partition: $0.partition ?? rootPartition, path: $0.mountPoint, subvolume: $0.subvolume) }
+        .sorted { $0.path.count < $1.path.count }
     }
 
     /// Where its fstab mounts a partition.

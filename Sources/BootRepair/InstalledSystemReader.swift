@@ -16,27 +16,33 @@ struct InstalledSystemReader {
         self.options = options
     }
 
-    /// What is installed on `volume`, which is the tree's root; `nil` where that is no system. A /boot of its own is
-    /// mounted on the way.
-    func read(_ volume: BootVolume) throws(SystemCallError) -> InstalledSystem? {
+    /// What is installed on `volume` or a subvolume of it, which is the tree's root; `nil` where that is no system. A /boot of
+    /// its own is mounted on the way.
+    func read(_ volume: BootVolume, subvolume: String?) throws(SystemCallError) -> InstalledSystem? {
         let anchor = try tree.anchored()
         let fstab = anchor.text("/etc/fstab")
-        let release = anchor.text("/etc/os-release") ?? anchor.text("/usr/lib/os-release")
+        let release = Self.releaseText(anchor, below: "")
         guard fstab != nil || release != nil else { return nil }
         let facts = Self.variables(release ?? "")
         let resolver = FstabResolver(
             volumes: volumes, rootPartition: volume.number, capturedDiskName: options.capturedDiskName)
         var system = InstalledSystem(
-            rootPartition: volume.number, name: facts["PRETTY_NAME"] ?? facts["NAME"] ?? "a Linux system",
+            rootPartition: volume.number, rootSubvolume: subvolume,
+            name: facts["PRETTY_NAME"] ?? facts["NAME"] ?? "a Linux system",
             identifier: facts["ID"] ?? "linux", fstab: resolver.resolve(Fstab(fstab ?? "").entries))
-        if system.bootPartition != volume.number, let boot = volumes.first(where: { $0.number == system.bootPartition })
-        {
-            try tree.mount(boot, at: "/boot")
+        for mount in system.bootMounts {
+            guard let boot = volumes.first(where: { $0.number == mount.partition }) else { continue }
+            try tree.mount(boot, subvolume: mount.subvolume, at: mount.path)
         }
         // A descriptor opened before the mount still shows the folder below it.
         readLoader(try tree.anchored(), &system)
         readKernels(try tree.anchored(), &system)
         return system
+    }
+
+    /// os-release(5) of the system in a folder.
+    static func releaseText(_ anchor: borrowing AnchoredFolder, below folder: String) -> String? {
+        anchor.text("\(folder)/etc/os-release") ?? anchor.text("\(folder)/usr/lib/os-release")
     }
 
     private func readLoader(_ anchor: borrowing AnchoredFolder, _ system: inout InstalledSystem) {
@@ -46,6 +52,7 @@ struct InstalledSystemReader {
         system.grubFolder =
             anchor.exists("/boot/grub2/grub.cfg") && !anchor.exists("/boot/grub/grub.cfg")
             ? "/boot/grub2" : "/boot/grub"
+        system.grubPath = tree.pathInFilesystem(system.grubFolder) ?? system.grubFolder
         let install = ["grub-install", "grub2-install"].first { program($0) != nil }
         system.grubInstall = install
         if program("update-grub") != nil {

@@ -17,17 +17,20 @@ final class SystemTree {
     private let folder: FilePath
     /// Mount points, in the order in which they were made.
     private var mounts: [FilePath] = []
-    private var nodes: [VolumeNode] = []
+    /// One a volume, however many of its subvolumes are mounted: Btrfs does not take a second node for the same.
+    private var nodes: [(volume: BootVolume, node: VolumeNode)] = []
 
     /// Mounts a system's root.
-    init(_ volume: BootVolume, of disk: BlockDevice, readOnly: Bool) throws(SystemCallError) {
+    init(
+        _ volume: BootVolume, subvolume: String? = nil, of disk: BlockDevice, readOnly: Bool
+    ) throws(SystemCallError) {
         self.disk = disk
         self.readOnly = readOnly
         folder = try Files.makeTemporaryFolder("reforge-boot", in: Files.exists("/run") ? "/run" : "/tmp")
         root = folder.appending("root")
         do {
             try Files.makeFolders(root)
-            try mount(volume, onto: root)
+            try mount(volume, subvolume, onto: root)
         } catch {
             try? Files.removeFolder(root)
             try? Files.removeFolder(folder)
@@ -40,26 +43,42 @@ final class SystemTree {
     /// The tree, as a folder that no link leads out of.
     func anchored() throws(SystemCallError) -> AnchoredFolder { try AnchoredFolder(root) }
 
-    /// Mounts a partition on a folder inside, which is made where it is missing.
-    func mount(_ volume: BootVolume, at inner: String) throws(SystemCallError) {
+    /// Mounts a partition or volume on a folder inside, which is made where it is missing.
+    func mount(_ volume: BootVolume, subvolume: String? = nil, at inner: String) throws(SystemCallError) {
         let anchor = try anchored()
         if !readOnly, !anchor.exists(inner) { try anchor.makeFolders(inner) }
-        try mount(volume, onto: try place(inner))
+        try mount(volume, subvolume, onto: try place(inner))
     }
 
-    private func mount(_ volume: BootVolume, onto place: FilePath) throws(SystemCallError) {
-        let node = try VolumeNode.make(volume, of: disk, readOnly: readOnly)
+    private func mount(
+        _ volume: BootVolume, _ subvolume: String?, onto place: FilePath
+    ) throws(SystemCallError) {
+        let node: VolumeNode
+        if let known = nodes.first(where: { $0.volume == volume }) {
+            node = known.node
+        } else {
+            node = try VolumeNode.make(volume, of: disk, readOnly: readOnly)
+        }
         var options: Mount.Options = []
         var data = ""
         if readOnly {
             options.insert(.readOnly)
             // A read-only mount replays the journal without these.
-            if volume.isExt { data = "noload" } else if volume.kindName == "xfs" { data = "norecovery" }
+            if volume.isExt { data = "noload" }
+            if volume.kindName == "xfs" { data = "norecovery" }
+            if volume.kindName == "btrfs" { data = "rescue=nologreplay" }
+        }
+        if let subvolume {
+            // A comma would begin an option of its own.
+            guard volume.kindName == "btrfs", !subvolume.contains(",") else {
+                throw SystemCallError("mount", "the subvolume \(subvolume) of \(volume.place)", .invalidArgument)
+            }
+            data += (data.isEmpty ? "" : ",") + "subvol=/\(subvolume)"
         }
         let type = volume.isFAT ? "vfat" : volume.isExt ? "ext4" : volume.kindName
         try Mount.permanent(node.path.string, on: place, type: type, options: options, data: data)
         mounts.append(place)
-        nodes.append(node)
+        nodes.append((volume, node))
         if !node.isPartition { hasPartitionNodes = false }
     }
 
@@ -84,17 +103,39 @@ final class SystemTree {
         for folder in ["pts", "shm", "disk/by-uuid", "disk/by-partuuid", "disk/by-label", "disk/by-partlabel"] {
             try Files.makeFolders(dev.appending(folder))
         }
+        try showLogicalVolumes(in: dev)
         try Files.makeDeviceNode(dev.appending(kernelName), like: FilePath("/dev/\(kernelName)"))
         for node in DiskDirectory().partitionNodes(of: kernelName) {
             try Files.makeDeviceNode(dev.appending(node.name), like: FilePath("/dev/\(node.name)"))
             guard let volume = volumes.first(where: { $0.number == node.number }) else { continue }
-            let links = [
-                ("by-uuid", volume.uuid), ("by-partuuid", volume.partUUID), ("by-label", volume.label),
-                ("by-partlabel", volume.name),
-            ]
-            for case (let folder, let name?) in links where !name.isEmpty && !name.contains("/") {
-                try Files.makeLink(dev.appending("disk/\(folder)/\(Self.linkName(name))"), to: "../../\(node.name)")
+            try makeLinks(to: node.name, for: volume, in: dev)
+        }
+    }
+
+    private func makeLinks(to node: String, for volume: BootVolume, in dev: FilePath) throws(SystemCallError) {
+        let links = [
+            ("by-uuid", volume.uuid), ("by-partuuid", volume.partUUID), ("by-label", volume.label),
+            ("by-partlabel", volume.name),
+        ]
+        for case (let folder, let name?) in links where !name.isEmpty && !name.contains("/") {
+            try Files.makeLink(dev.appending("disk/\(folder)/\(Self.linkName(name))"), to: "../../\(node)")
+        }
+    }
+
+    /// The volumes of LVM that are mounted, by the names that LVM gives them, and what libdevmapper asks about them.
+    private func showLogicalVolumes(in dev: FilePath) throws(SystemCallError) {
+        let shown = nodes.filter { $0.volume.logicalVolume != nil }
+        guard !shown.isEmpty else { return }
+        try Files.makeFolders(dev.appending("mapper"))
+        try Files.makeDeviceNode(dev.appending("mapper/control"), like: "/dev/mapper/control")
+        for (volume, node) in shown {
+            let name = "mapper/\(node.path.lastComponent?.string ?? "")"
+            try Files.makeDeviceNode(dev.appending(name), like: node.path)
+            if let group = volume.logicalVolume?.name.split(separator: "/") {
+                try Files.makeFolders(dev.appending(String(group[0])))
+                try Files.makeLink(dev.appending(group.joined(separator: "/")), to: "../\(name)")
             }
+            try makeLinks(to: name, for: volume, in: dev)
         }
     }
 
@@ -124,6 +165,15 @@ final class SystemTree {
             path.hasPrefix(root.string)
         else { throw SystemCallError("find", "\(inner) below \(root)", .noSuchFileOrDirectory) }
         return FilePath(path)
+    }
+
+    /// The path of a folder inside in the filesystem that it is on: the subvolume that is mounted comes before it.
+    func pathInFilesystem(_ inner: String) -> String? {
+        guard let real = try? place(inner).string else { return nil }
+        let mount = MountEntry.current().filter { real == $0.mountPoint || real.hasPrefix($0.mountPoint + "/") }
+            .max { $0.mountPoint.count < $1.mountPoint.count }
+        guard let mount else { return nil }
+        return (mount.root == "/" ? "" : mount.root) + real.dropFirst(mount.mountPoint.count)
     }
 
     /// Runs a program of the tree.

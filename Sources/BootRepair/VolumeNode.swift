@@ -11,12 +11,23 @@ final class VolumeNode {
     let isPartition: Bool
     private let loop: LoopDevice?
     private let added: (disk: BlockDevice, number: Int)?
+    /// A logical volume, and the node of what it is on.
+    private let logicalVolume: (active: ActiveLogicalVolume, under: VolumeNode)?
 
     private init(partition path: FilePath, added: (disk: BlockDevice, number: Int)?) {
         self.path = path
         self.added = added
         isPartition = true
         loop = nil
+        logicalVolume = nil
+    }
+
+    private init(_ active: ActiveLogicalVolume, under: VolumeNode) {
+        path = active.path
+        isPartition = under.isPartition
+        loop = nil
+        added = nil
+        logicalVolume = (active, under)
     }
 
     private init(loop: consuming LoopDevice) {
@@ -24,15 +35,30 @@ final class VolumeNode {
         self.loop = consume loop
         isPartition = false
         added = nil
+        logicalVolume = nil
     }
 
     deinit {
+        // Before the node below it goes.
+        try? logicalVolume?.active.close()
         if let added { try? added.disk.deletePartitionNode(added.number) }
     }
 
     /// Finds or makes a node for `volume`: the kernel's own; else one added to the kernel's list (`BLKPG_ADD_PARTITION`);
-    /// else a loop device at its place.
+    /// else a loop device at its place. A logical volume is activated on such a node of its partition.
     static func make(_ volume: BootVolume, of disk: BlockDevice, readOnly: Bool) throws(SystemCallError) -> VolumeNode {
+        if let logical = volume.logicalVolume {
+            var partition = volume
+            partition.number = logical.partition
+            partition.logicalVolume = nil
+            let under = try make(partition, of: disk, readOnly: readOnly)
+            guard let path = volume.mapperPaths.first else {
+                throw SystemCallError("activate", logical.name, .invalidArgument)
+            }
+            return VolumeNode(
+                try ActiveLogicalVolume(logical.name, at: FilePath(path), on: under.path, readOnly: readOnly),
+                under: under)
+        }
         if let name = kernelName(of: disk) {
             if let node = existing(volume, of: name) {
                 return VolumeNode(partition: node, added: nil)

@@ -8,14 +8,8 @@ struct VolumeGroupWork {
     let job: ResizeJob
     let group: FilesystemInfo.VolumeGroup
 
-    /// What settings of this machine must not matter, and what there is nobody for in the recovery environment: udev,
-    /// dmeventd, lvmpolld (lvm.conf(5)). Copies of the metadata would go into this machine's /etc.
-    private static let configuration =
-        "devices{use_devicesfile=0 hints=\"none\"} global{use_lvmpolld=0 use_lvmlockd=0 event_activation=0} "
-        + "activation{udev_sync=0 udev_rules=0 monitoring=0} backup{backup=0 archive=0}"
-
     private func command(_ name: String, _ arguments: [String]) -> [String] {
-        ["lvm", name, "--devices", job.node, "--config", Self.configuration] + arguments
+        ConfinedLVM.command(name, on: job.node, arguments)
     }
 
     /// Runs a command that only looks.

@@ -23,19 +23,11 @@ public final class CompositeDevice {
 
     /// Why no composite can be made here, as a sentence part; `nil` where it can.
     public static func obstacle() -> String? {
-        if let obstacle = kernelObstacle() { return obstacle }
+        if let obstacle = DeviceMapper.obstacle() { return obstacle }
         guard let output = try? ChildProcess.run(["dmsetup", "version"]) else {
             return "`dmsetup` is not installed (Debian package dmsetup)"
         }
         return output.succeeded ? nil : "device-mapper does not answer: \(output.lastWords)"
-    }
-
-    /// Why the kernel makes no device-mapper nodes here; `nil` where it does. The node of its control proves nothing: it
-    /// may be there to have the module loaded.
-    static func kernelObstacle() -> String? {
-        let control: FilePath = "/sys/class/misc/device-mapper"
-        if !Files.exists(control) { _ = try? ChildProcess.run(["modprobe", "-q", "dm-mod"]) }
-        return Files.exists(control) ? nil : "this kernel has no device-mapper"
     }
 
     /// Joins `front` of a disk and `rest` of a scratch file. Both lengths are multiples of 512.

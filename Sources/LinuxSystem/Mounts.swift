@@ -6,6 +6,8 @@ public import SystemPackage
 public struct MountEntry: Equatable, Sendable {
     /// The device number, `major:minor`.
     public var device: String
+    /// Which folder of the filesystem is mounted: another than `/` for a subvolume of Btrfs or a part of a tree.
+    public var root: String
     /// Where it is mounted.
     public var mountPoint: String
     /// The filesystem's type.
@@ -23,7 +25,8 @@ public struct MountEntry: Equatable, Sendable {
                 return nil
             }
             return MountEntry(
-                device: fields[2], mountPoint: unescape(fields[4]), type: fields[separator + 1],
+                device: fields[2], root: unescape(fields[3]), mountPoint: unescape(fields[4]),
+                type: fields[separator + 1],
                 source: unescape(fields[separator + 2]),
                 isReadOnly: fields[separator + 3].split(separator: ",").contains("ro"))
         }

@@ -48,7 +48,7 @@ public final class OpenedLUKS: BlockReader {
         guard ChildProcess.canFind("cryptsetup") else {
             return "`cryptsetup` is not installed (Debian package cryptsetup-bin)"
         }
-        if let obstacle = CompositeDevice.kernelObstacle() { return obstacle }
+        if let obstacle = DeviceMapper.obstacle() { return obstacle }
         return Files.mayWrite("/dev/loop-control") ? nil : "loop devices, which that needs, cannot be made here"
     }
 
@@ -136,25 +136,19 @@ public final class OpenedLUKS: BlockReader {
 
     private func waitUntilGone() -> Bool {
         let deadline = SystemFacts.monotonicSeconds() + 20
-        while Self.names().contains(where: { $0.value == node }) {
+        while MappedDevice.all().contains(where: { $0.name == node }) {
             guard SystemFacts.monotonicSeconds() < deadline else { return false }
             SystemFacts.sleep(seconds: 0.05)
         }
         return true
     }
 
-    /// The mappings' names by those of their nodes: without udev there is no link from one to the other.
-    private static func names() -> [String: String] {
-        Files.names(in: "/sys/block").filter { $0.hasPrefix("dm-") }.reduce(into: [:]) { names, node in
-            names[node] = Files.text(FilePath("/sys/block/\(node)/dm/name"))
-        }
-    }
-
     private static func path(of node: String) throws(LUKSOpenError) -> FilePath {
-        guard let name = names().first(where: { $0.value == node })?.key else {
+        // Without udev there is no link from its name to it.
+        guard let device = MappedDevice.all().first(where: { $0.name == node }) else {
             throw .impossible("the kernel does not show the node that cryptsetup has made")
         }
-        return FilePath("/dev/\(name)")
+        return device.path
     }
 
     /// From the output of `cryptsetup status`: `  offset:  32768 sectors` of 512 bytes, whatever the encrypted sector is.

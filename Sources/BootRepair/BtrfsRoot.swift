@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
+
+/// A subvolume of Btrfs that holds a system.
+struct BtrfsRoot: Equatable {
+    /// Its path from the top level, without a slash in front; empty for the top level itself.
+    var path: String
+    /// Whether a mount without options shows it.
+    var isDefault: Bool
+    /// The subvolume that its own fstab mounts as the root; `nil` where that names none.
+    var named: String?
+
+    /// How many folders of the top level are looked into.
+    private static let mostFolders = 256
+
+    /// The one that the system is started from. Snapshots hold a system too, whose fstab names what they were taken of.
+    /// - Returns: `nil` where it is not clear which.
+    static func choose(_ roots: [BtrfsRoot]) -> BtrfsRoot? {
+        let selfNamed = roots.filter { $0.named == $0.path }
+        if !selfNamed.isEmpty { return selfNamed.count == 1 ? selfNamed.first : nil }
+        if let standard = roots.first(where: { $0.isDefault && $0.named == nil }) { return standard }
+        return roots.count == 1 ? roots.first : nil
+    }
+
+    /// The subvolumes with a system on a Btrfs: the default one, the top level, and what lies right in that.
+    static func find(on volume: BootVolume, of disk: BlockDevice) throws(SystemCallError) -> [BtrfsRoot] {
+        var standard: String
+        do {
+            let tree = try SystemTree(volume, of: disk, readOnly: true)
+            defer { try? tree.close() }
+            standard = tree.pathInFilesystem("/") ?? "/"
+        }
+        standard = String(standard.drop { $0 == "/" })
+        let top = try SystemTree(volume, subvolume: "", of: disk, readOnly: true)
+        defer { try? top.close() }
+        let anchor = try top.anchored()
+        var paths = [standard]
+        for path in [""] + anchor.names(in: "/").prefix(mostFolders) where !paths.contains(path) { paths.append(path) }
+        return paths.compactMap { path in
+            let fstab = anchor.text("\(path)/etc/fstab")
+            guard fstab != nil || InstalledSystemReader.releaseText(anchor, below: path) != nil else { return nil }
+            let root = Fstab(fstab ?? "").entries.first { $0.mountPoint == "/" }
+            return BtrfsRoot(path: path, isDefault: path == standard, named: root?.subvolume)
+        }
+    }
+}
