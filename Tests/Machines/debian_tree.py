@@ -41,6 +41,9 @@ PACKAGES = [
     "attr",  # the proof looks at extended attributes
 ]
 
+# What the layouts need that have more than partitions with ext4: a tree of its own, for it makes every boot slower.
+MORE_PACKAGES = [*PACKAGES, "btrfs-progs", "lvm2", "cryptsetup-initramfs"]
+
 # Kernel modules that no test machine can use, and documentation: 450 MB less to capture and to restore each time.
 # dpkg is told, so the system's own upgrades keep to it.
 EXCLUDED = [
@@ -154,9 +157,9 @@ def locked(path: Path, *, shared: bool) -> Iterator[None]:
         yield
 
 
-def base_key() -> str:
+def base_key(packages: list[str]) -> str:
     """What the base is made from: the same key, the same directory."""
-    return hashlib.sha256("\n".join([SUITE, *PACKAGES, *EXCLUDED]).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join([SUITE, *packages, *EXCLUDED]).encode()).hexdigest()[:12]
 
 
 def configuration_key() -> str:
@@ -168,16 +171,16 @@ def configuration_key() -> str:
 
 
 @contextlib.contextmanager
-def debian_tree() -> Iterator[Path]:
+def debian_tree(packages: list[str] = PACKAGES) -> Iterator[Path]:
     """The finished root directory, built where it is missing; nobody changes it while the block runs."""
     if os.geteuid() != 0:
         raise RuntimeError("making a Debian tree needs root (debootstrap, chroot)")
-    tree = scratch_directory() / f"debian-tree-{base_key()}"
+    tree = scratch_directory() / f"debian-tree-{base_key(packages)}"
     stamp = tree.with_suffix(".configured")
     lock = tree.with_suffix(".lock")
     with locked(lock, shared=False):
         if not tree.is_dir():
-            build_base(tree)
+            build_base(tree, packages)
         if not stamp.is_file() or stamp.read_text() != configuration_key():
             stamp.unlink(missing_ok=True)
             configure(tree)
@@ -186,7 +189,7 @@ def debian_tree() -> Iterator[Path]:
         yield tree
 
 
-def build_base(tree: Path) -> None:
+def build_base(tree: Path, packages: list[str]) -> None:
     """debootstrap, from the host's own mirror, into a directory that gets its name only when it is whole."""
     started = time.monotonic()
     mirror = host_mirror()
@@ -196,7 +199,7 @@ def build_base(tree: Path) -> None:
     # Its own mount namespace: whatever debootstrap mounts inside is gone with it, even when it is killed.
     run(
         "unshare", "--mount", "--propagation", "private",
-        "debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, partial, mirror,
+        "debootstrap", "--variant=minbase", f"--include={','.join(packages)}", SUITE, partial, mirror,
         env=proxy_environment(), timeout=900,
     )  # fmt: skip
     for cache in ("var/cache/apt/archives", "var/lib/apt/lists"):
@@ -291,10 +294,13 @@ def configure(tree: Path) -> None:
         update-initramfs -u
     """)
     shutil.rmtree(tree / "srv/proof", ignore_errors=True)
+    shutil.rmtree(tree / "home/proof", ignore_errors=True)
     make_grub_configuration(tree)
 
     log("files to prove")
     make_proof_files(tree / "srv/proof")
+    # Some where layouts have a filesystem of its own.
+    shutil.copytree(tree / "srv/proof/tree", tree / "home/proof", symlinks=True)
     write_manifests(tree)
     log(f"configuration took {time.monotonic() - started:.0f} s")
 
@@ -403,7 +409,7 @@ def write_manifests(tree: Path) -> None:
     """What the proof compares with: written by the same commands that will run on the restored system."""
     in_chroot(tree, """
         cd /
-        find srv/proof usr/bin usr/sbin boot/vmlinuz-* -xdev -type f -print0 | LC_ALL=C sort -z |
+        find srv/proof home/proof usr/bin usr/sbin boot/vmlinuz-* -xdev -type f -print0 | LC_ALL=C sort -z |
             xargs -0 sha256sum >/root/proof.sha256
         /usr/local/sbin/proof-metadata >/root/proof.metadata
         /usr/local/sbin/proof-xattrs >/root/proof.xattrs

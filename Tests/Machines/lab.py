@@ -200,11 +200,13 @@ class Context:
         """A machine whose logs lie in this test's folder of logs."""
         return Machine(name, self.logs, **options)
 
-    def boot_and_prove(self, name: str, disk: Path, bus: str, firmware: str, nvram: Path | None = None) -> Proof:
-        """Boots a Debian disk (writes to it are dropped) and gives its proof."""
+    def boot_and_prove(
+        self, name: str, disk: Path, bus: str, firmware: str, nvram: Path | None = None, timeout: float = 300
+    ) -> Proof:
+        """Boots a Debian disk (writes to it are dropped) and gives its proof, which it has `timeout` seconds for."""
         disks = [Disk(disk, bus, "BOOTED", snapshot=True)]
-        with self.machine(name, firmware=firmware, disks=disks, nvram=nvram) as machine:
-            return wait_for_proof(machine)
+        with self.machine(name, firmware=firmware, disks=disks, nvram=nvram, time_limit=timeout + 300) as machine:
+            return wait_for_proof(machine, timeout)
 
 
 def run(*command: str | Path, codes: tuple[int, ...] = (0,), timeout: float = 300) -> str:

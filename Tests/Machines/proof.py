@@ -41,8 +41,9 @@ class Proof:
         match = re.match(r"-?\d+", self[name])
         return int(match[0]) if match else -1
 
-    def complaints(self, *, firmware: str, bus: str | None = None, root_over: int = 0) -> list[str]:
-        """What is wrong with the system; empty when it is whole. `root_over`: bytes that the root exceeds."""
+    def complaints(self, *, firmware: str, bus: str | None = None, root_over: int = 0, esp: bool = True) -> list[str]:
+        """What is wrong with the system; empty when it is whole. `root_over`: bytes that the root exceeds; `esp`: whether
+        it has one."""
         device = {"virtio": "vd", "nvme": "nvme", "sata": "sd", "usb": "sd", "scsi": "sd", None: ""}[bus]
         swap = self["swap"].split()
         checks = {
@@ -55,7 +56,7 @@ class Proof:
             f"metadata: {self['metadata']}": self["metadata"].startswith("ok "),
             f"extended attributes: {self['xattrs']}": self["xattrs"].startswith("ok "),
             f"swap: {self['swap']!r}": len(swap) == 2 and int(swap[1]) > 200 << 20,
-            f"the ESP is not mounted: {self['esp']!r}": self["esp"].endswith(" vfat"),
+            f"the ESP is not mounted: {self['esp']!r}": self["esp"].endswith(" vfat") or not esp,
             f"the root has {self.number('root-size')} bytes, wanted over {root_over}":
                 self.number("root-size") > root_over,
             "the root filesystem is smaller than its partition by over 1 MiB":
