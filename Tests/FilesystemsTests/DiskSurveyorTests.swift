@@ -28,7 +28,7 @@ struct DiskSurveyorTests {
 
             """
         try Tool.run(["sfdisk", "-q", image.string], input: script)
-        let esp = try FATFilesystemTests.systemPartition(bench, bits: 16)
+        let esp = try bench.systemPartition(bits: 16)
         try splice(esp, into: image, at: 1)
         let root = try bench.sparseFile("root", byteCount: 64 << 20)
         try Tool.run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", root.string])
@@ -115,7 +115,7 @@ struct DiskSurveyorTests {
 
     @Test func filesystemsOnTheBareDisk() throws {
         let bench = try Workbench()
-        let esp = try FATFilesystemTests.systemPartition(bench, bits: 16)
+        let esp = try bench.systemPartition(bits: 16)
         let stick = try survey(try BlockDevice(opening: esp))
         #expect(stick.table.kind == .none && stick.volumes.map(\.filesystem.kind) == [.fat16])
         #expect(stick.boot.efiLoaders.count == 2)

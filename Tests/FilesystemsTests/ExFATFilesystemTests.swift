@@ -81,14 +81,6 @@ import Testing
         return try BlockDevice(opening: image).readBytes(at: 0, count: Int(byteCount))
     }
 
-    /// Puts the checksum of the boot region right.
-    static func mend(_ bytes: inout [UInt8]) {
-        let sum = ExFATBootSector.checksum(bytes[..<(11 * 512)])
-        for offset in stride(from: 11 * 512, to: 12 * 512, by: 4) {
-            withUnsafeBytes(of: sum.littleEndian) { bytes.replaceSubrange(offset..<offset + 4, with: Array($0)) }
-        }
-    }
-
     @Test func whatSpeaksAgainstAMapIsSaid() throws {
         let bench = try Workbench()
         let bytes = try Self.sound(bench)
@@ -106,12 +98,12 @@ import Testing
         #expect(
             try reason {
                 $0[110] = 2
-                Self.mend(&$0)
+                HostileFixture.mendExFAT(&$0)
             } == "it has two FATs")
         #expect(
             try reason {
                 $0[105] = 2
-                Self.mend(&$0)
+                HostileFixture.mendExFAT(&$0)
             } == "its revision 2 is not known")
         let root = Int(boot.offset(ofCluster: UInt64(boot.rootCluster)))
         let entry = try #require((0..<16).map { root + 32 * $0 }.first { bytes[$0] == 0x81 })

@@ -106,7 +106,7 @@ struct FATFilesystemTests {
 
     @Test(arguments: [12, 16, 32]) func filesAreReadByPath(bits: Int) throws {
         let bench = try Workbench()
-        let image = try Self.systemPartition(bench, bits: bits)
+        let image = try bench.systemPartition(bits: bits)
         let volume = try FATVolume(try BlockDevice(opening: image))
         #expect(try volume.entries(in: "").map(\.name) == ["EFI"])
         #expect(try volume.entries(in: "/efi/").map(\.name).sorted() == ["BOOT", "debian"])
@@ -119,24 +119,10 @@ struct FATFilesystemTests {
         #expect(throws: FilesystemError.self) { try FATVolume(MemoryDisk(byteCount: 4096)) }
     }
 
-    static func systemPartition(
-        _ bench: Workbench, bits: Int, byteCount: UInt64? = nil, sectorsPerCluster: Int? = nil
-    ) throws -> FilePath {
-        let image = try bench.sparseFile("esp", byteCount: byteCount ?? (bits == 12 ? 2 << 20 : 40 << 20))
-        let cluster = sectorsPerCluster.map { ["-s", "\($0)"] } ?? []
-        try Tool.run(["mkfs.fat", "-F", "\(bits)", "-n", "ESP"] + cluster + [image.string])
-        try Tool.run(["mmd", "-i", image.string, "::/EFI", "::/EFI/BOOT", "::/EFI/debian"])
-        try bench.write(Array("hello".utf8), to: bench.path("text"))
-        for name in ["EFI/BOOT/BOOTX64.EFI", "EFI/debian/shimx64.efi", "EFI/debian/grub with a long name.cfg"] {
-            try Tool.run(["mcopy", "-i", image.string, bench.path("text").string, "::/\(name)"])
-        }
-        return image
-    }
-
     @Test(arguments: [(16, 0x8000 as UInt32), (16, 0x4000), (32, 0x0800_0000), (32, 0x0400_0000)])
     func oneThatWasNotUnmountedIsTakenWhole(bits: Int, bit: UInt32) throws {
         let bench = try Workbench()
-        let image = try Self.systemPartition(bench, bits: bits)
+        let image = try bench.systemPartition(bits: bits)
         var bytes = try BlockDevice(opening: image).readBytes(at: 0, count: 40 << 20)
         let boot = try #require(try FATBootSector(bytes))
         let place = Int(boot.offset(ofFAT: 0)) + bits / 8
@@ -155,7 +141,7 @@ struct FATFilesystemTests {
     @Test func theBitThatLinuxSetsCounts() throws {
         let bench = try Workbench()
         for (bits, place) in [(12, 37), (16, 37), (32, 65)] {
-            let image = try Self.systemPartition(bench, bits: bits)
+            let image = try bench.systemPartition(bits: bits)
             let disk = try BlockDevice(opening: image)
             var bytes = try disk.readBytes(at: 0, count: Int(disk.byteCount))
             bytes[place] |= 1
@@ -165,7 +151,7 @@ struct FATFilesystemTests {
 
     @Test func whatComesAfterTheFilesystemIsUsed() throws {
         let bench = try Workbench()
-        let image = try Self.systemPartition(bench, bits: 16)
+        let image = try bench.systemPartition(bits: 16)
         let bytes = try BlockDevice(opening: image).readBytes(at: 0, count: 40 << 20)
         let (_, map) = try VolumeIdentifier.survey(MemoryDisk(bytes + [UInt8](repeating: 7, count: 5000)))
         #expect(map.covers(40 << 20..<(40 << 20) + 5000))

@@ -9,20 +9,9 @@ import Testing
 
 @Suite(.enabled(if: Tool.have("cryptsetup"), "needs cryptsetup"))
 struct LUKSTests {
-    static func format(_ bench: Workbench, _ version: Int, _ others: [String] = []) throws {
-        let image = try bench.sparseFile("image", byteCount: 32 << 20)
-        try bench.write(Array("secret".utf8), to: bench.path("key"))
-        try Tool.run(
-            [
-                "cryptsetup", "luksFormat", "-q", "--type", "luks\(version)", "--pbkdf", "pbkdf2",
-                "--pbkdf-force-iterations", "1000", "--cipher", "aes-xts-plain64", "--key-file",
-                bench.path("key").string,
-            ] + others + [image.string])
-    }
-
     @Test(arguments: [1, 2]) func everythingCounts(version: Int) throws {
         let bench = try Workbench()
-        try Self.format(bench, version, version == 2 ? ["--label", "secrets"] : [])
+        try bench.formatLUKS(version, version == 2 ? ["--label", "secrets"] : [])
         let (info, map) = try bench.survey("image")
         #expect(info.kind == .luks && info.kindName == "crypto_LUKS" && info.inner == nil)
         #expect(
@@ -37,7 +26,7 @@ struct LUKSTests {
     /// The second header of LUKS2 is enough for cryptsetup, and for libblkid.
     @Test func theSecondHeaderIsSeen() throws {
         let bench = try Workbench()
-        try Self.format(bench, 2)
+        try bench.formatLUKS(2)
         let file = try FileDescriptor.open(bench.path("image"), .readWrite)
         _ = try file.writeAll(toAbsoluteOffset: 0, [UInt8](repeating: 0, count: 4096))
         try file.close()

@@ -53,32 +53,6 @@ import Testing
         try VolumeIdentifier.survey(MemoryDisk(bytes), skipPageFiles: skipPageFiles)
     }
 
-    /// Two restart pages as Windows writes them.
-    static func restartPages(
-        major: UInt16 = 1, minor: UInt16 = 1, inUse: UInt16 = 0, flags: UInt16 = 2,
-        sequenceNumbers: [UInt64] = [77, 77]
-    ) -> [UInt8] {
-        sequenceNumbers.flatMap { sequenceNumber in
-            var page = [UInt8](repeating: 0, count: 4096)
-            page.replaceSubrange(0..<4, with: Array("RSTR".utf8))
-            page.setLittleEndian(UInt16(30), at: 4)  // usa_ofs
-            page.setLittleEndian(UInt16(9), at: 6)  // usa_count
-            page.setLittleEndian(UInt32(4096), at: 16)
-            page.setLittleEndian(UInt32(4096), at: 20)
-            page.setLittleEndian(UInt16(48), at: 24)  // restart_area_offset
-            page.setLittleEndian(minor, at: 26)
-            page.setLittleEndian(major, at: 28)
-            page.setLittleEndian(sequenceNumber, at: 48)
-            page.setLittleEndian(UInt16(1), at: 48 + 8)  // log_clients
-            page.setLittleEndian(UInt16.max, at: 48 + 10)
-            page.setLittleEndian(inUse, at: 48 + 12)
-            page.setLittleEndian(flags, at: 48 + 14)
-            page.setLittleEndian(UInt16(5), at: 30)
-            for place in stride(from: 510, to: 4096, by: 512) { page.setLittleEndian(UInt16(5), at: place) }
-            return page
-        }
-    }
-
     @Test func whatSpeaksAgainstAMapIsSaid() throws {
         let bench = try Workbench()
         let bytes = try Self.sound(bench)
@@ -190,27 +164,28 @@ import Testing
             return try survey(changed).0.wholeReason
         }
         #expect(bytes[log] == 0xFF)
-        #expect(try reason(Self.restartPages()) == nil)
+        #expect(try reason(HostileFixture.restartPages()) == nil)
         // Windows 2000: closed, no flag.
-        #expect(try reason(Self.restartPages(inUse: .max, flags: 0)) == nil)
+        #expect(try reason(HostileFixture.restartPages(inUse: .max, flags: 0)) == nil)
         let open = "its log holds changes not yet in place"
-        #expect(try reason(Self.restartPages(flags: 0)) == open)
-        #expect(try reason(Self.restartPages(flags: 1)) == open)
-        let clean = Self.restartPages(sequenceNumbers: [77])
+        #expect(try reason(HostileFixture.restartPages(flags: 0)) == open)
+        #expect(try reason(HostileFixture.restartPages(flags: 1)) == open)
+        let clean = HostileFixture.restartPages(sequenceNumbers: [77])
         // The later page counts, and both where they are of one time.
-        #expect(try reason(clean + Self.restartPages(flags: 0, sequenceNumbers: [78])) == open)
-        #expect(try reason(clean + Self.restartPages(flags: 0, sequenceNumbers: [77])) == open)
-        #expect(try reason(clean + Self.restartPages(flags: 0, sequenceNumbers: [76])) == nil)
+        #expect(try reason(clean + HostileFixture.restartPages(flags: 0, sequenceNumbers: [78])) == open)
+        #expect(try reason(clean + HostileFixture.restartPages(flags: 0, sequenceNumbers: [77])) == open)
+        #expect(try reason(clean + HostileFixture.restartPages(flags: 0, sequenceNumbers: [76])) == nil)
         #expect(
-            try reason(Self.restartPages(major: 2, minor: 0))
+            try reason(HostileFixture.restartPages(major: 2, minor: 0))
                 == "Windows did not dismount it: fast startup, hibernation, or it was pulled out")
-        #expect(try reason(Self.restartPages(major: 1, minor: 2)) == "the version 1.2 of its log is not known")
+        #expect(
+            try reason(HostileFixture.restartPages(major: 1, minor: 2)) == "the version 1.2 of its log is not known")
         // One page torn or missing, zeros, anything else.
-        var torn = Self.restartPages()
+        var torn = HostileFixture.restartPages()
         torn[4096 + 1022] ^= 1
         let others: [[UInt8]] = [
             torn, clean, [UInt8](repeating: 0, count: 8192), Array("RCRD".utf8), [0xFE],
-            Array("CHKD".utf8) + Self.restartPages()[4...],
+            Array("CHKD".utf8) + HostileFixture.restartPages()[4...],
         ]
         for pages in others { #expect(try reason(pages)?.hasPrefix("its log has no ") == true) }
     }
