@@ -19,7 +19,17 @@ let cryptoExtras: Target.Dependency = .product(name: "CryptoExtras", package: "s
 
 let package = Package(
     name: "reforge",
-    products: [.executable(name: "reforge", targets: ["reforge"])],
+    products: [
+        .executable(name: "reforge", targets: ["reforge"]),
+        // What Tests/Fuzz, a package of its own, reaches.
+        .library(
+            name: "FuzzedParsers",
+            targets: [
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs", "ImageStore",
+                "Imaging",
+                "BootRepair", "TestSupport",
+            ]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
@@ -104,5 +114,12 @@ let package = Package(
             name: "BootRepairTests",
             dependencies: ["BootRepair", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system]),
         .testTarget(name: "RecoveryInitTests", dependencies: ["RecoveryInit", "TestSupport"]),
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: [
+                "BootRepair", "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "Filesystems", "ImageStore",
+                "Imaging",
+                "LinuxSystem", "TestSupport", system,
+            ], exclude: ["Inputs"]),
     ]
 )

@@ -1,0 +1,1 @@
+../../../ImageStoreTests/MadeUpDiskCapture.swift

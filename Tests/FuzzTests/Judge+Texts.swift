@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import BootRepair
+import ByteParsing
+import DiskModel
+
+extension Judge {
+    static let anyGUID = GUID("01234567-89ab-cdef-0123-456789abcdef")
+
+    /// The text that a reader's bytes are.
+    private static func text(_ reader: any BlockReader) throws -> String {
+        String(
+            decoding: try reader.readBytes(at: 0, count: Int(clamping: min(reader.byteCount, 1 << 20))), as: UTF8.self)
+    }
+
+    private static func volumes() -> [BootVolume] {
+        guard let guid = anyGUID else { return [] }
+        return [
+            BootVolume(
+                number: 1, range: 1 << 20..<2 << 20, typeGUID: guid, guid: guid, name: "root", kind: .ext4,
+                kindName: "ext4", uuid: "0d9a3c5e-0000-4000-8000-000000000001", label: "debian"),
+            BootVolume(
+                number: 2, range: 2 << 20..<3 << 20, typeGUID: guid, guid: guid, kind: .swap, kindName: "swap",
+                uuid: "0d9a3c5e-0000-4000-8000-000000000002"),
+        ]
+    }
+
+    /// Every first field that changes is replaced where it stands, and nothing else.
+    static func fstab(_ reader: any BlockReader) throws {
+        let text = try text(reader)
+        let table = Fstab(text)
+        let resolved = FstabResolver(volumes: volumes(), rootPartition: 1, capturedDiskName: "sda").resolve(
+            table.entries)
+        try demand(resolved.count == table.entries.count, "entries come or go")
+        try demand(table.replacing([]) == text, "nothing is replaced, and the text changes")
+        let changes = resolved.map {
+            FstabChange(
+                line: $0.line, from: $0.device, to: "UUID=0d9a3c5e-0000-4000-8000-000000000001",
+                mountPoint: $0.mountPoint)
+        }
+        let changed = Fstab(table.replacing(changes))
+        try demand(changed.entries.count == table.entries.count, "entries come or go with their names")
+        try demand(
+            zip(changed.entries, table.entries).allSatisfy {
+                $0.device == "UUID=0d9a3c5e-0000-4000-8000-000000000001" && $0.mountPoint == $1.mountPoint
+                    && $0.type == $1.type && $0.options == $1.options && $0.line == $1.line
+            }, "more than the name changes")
+    }
+
+    static func grubConfiguration(_ reader: any BlockReader) throws {
+        let configuration = GrubConfiguration(try text(reader))
+        _ = configuration.problems(volumes: volumes(), rootPartition: 1)
+        _ = configuration.lostResume(volumes: volumes())
+    }
+
+    /// What `efibootmgr -v` prints: labels and paths in it are the firmware's.
+    static func bootEntries(_ reader: any BlockReader) throws {
+        let survey = NVRAMSurvey(efibootmgr: try text(reader))
+        if let anyGUID { _ = survey.entry(for: "\\EFI\\debian\\shimx64.efi", on: anyGUID) }
+    }
+}
