@@ -13,7 +13,7 @@ extension Judge {
         try reader.readBytes(at: 0, count: Int(clamping: min(reader.byteCount, 8 << 20)))
     }
 
-    /// The payload of an image's header. A file says so in 24 bytes: mark, version, lengths.
+    /// The payload of an image's header.
     static func manifest(_ reader: any BlockReader) throws {
         guard let header = try? ImageHeader(payload: try bytes(reader), name: "hostile") else { return }
         try checkPlans(of: header, "this header")
@@ -59,7 +59,7 @@ extension Judge {
         if ended != nil { try demand(file != nil, "the stream is confirmed, the file is not") }
     }
 
-    /// A master password of fixtures, and their cost.
+    /// What opens encrypted fixtures, and what a guess at it costs.
     static let password = Array("fuzz".utf8)
     static let cost = PasswordCost(rounds: 2, blockSize: 1, parallelism: 1)
 

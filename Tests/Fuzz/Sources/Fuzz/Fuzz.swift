@@ -86,13 +86,10 @@ final class Session {
             bytes = []
             fixtures.append((fixture, fixture.areas))
         }
-        if let text = target.text {
-            let corpus = folder.appending("corpus")
-            try Files.makeFolders(corpus)
-            for (index, seed) in try text.seeds().enumerated() {
-                try Files.write(seed, to: corpus.appending("seed-\(index)"))
-            }
-        }
+        let corpus = folder.appending("corpus")
+        try Files.makeFolders(corpus)
+        let seeds = try target.text?.seeds() ?? fixtures.indices.map(PatchInput.seed)
+        for (index, seed) in seeds.enumerated() { try Files.write(seed, to: corpus.appending("seed-\(index)")) }
     }
 
     var summary: String {

@@ -12,6 +12,14 @@ struct PatchInput {
     private static let mostPatches = 64
     let bytes: [UInt8]
 
+    /// Some small changes of one fixture: mutation of nothing takes long to become a patch.
+    static func seed(fixture: Int) -> [UInt8] {
+        let patches = (0..<6 as Range<UInt8>).flatMap { index -> [UInt8] in
+            [index * 7, 0, index * 11, 0, 4 + index % 4, 1] + [UInt8](repeating: 0, count: 7)
+        }
+        return [UInt8(truncatingIfNeeded: fixture), 0] + patches
+    }
+
     /// The damaged disk.
     /// - Parameter places: what the parser read of the sound one.
     func reader(_ fixture: HostileFixture, _ places: [Range<Int>]) throws -> PatchedReader {
