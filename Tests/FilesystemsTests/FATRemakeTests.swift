@@ -132,7 +132,7 @@ struct FATRemakeTests {
     /// What does not fit, or makes no sense, is said before anything is written.
     @Test func whatCannotBeMadeIsAnError() throws {
         let bench = try Workbench()
-        let image = try FATFilesystemTests.systemPartition(bench, bits: 16)
+        let image = try bench.systemPartition(bits: 16)
         var bytes = try BlockDevice(opening: image).readBytes(at: 0, count: 40 << 20)
         let volume = try FATVolume(MemoryDisk(bytes))
         // 16 clusters for a tree of 7 and more.
@@ -155,8 +155,8 @@ struct FATRemakeTests {
     @Test(arguments: [12, 16, 32]) func hostileBytesAreAnErrorAtMost(bits: Int) throws {
         var random = Sample.generator(78_000 + bits)
         let bench = try Workbench()
-        let image = try FATFilesystemTests.systemPartition(
-            bench, bits: bits, byteCount: bits == 12 ? 1 << 20 : 36 << 20)
+        let image = try bench.systemPartition(
+            bits: bits, byteCount: bits == 12 ? 1 << 20 : 36 << 20)
         let disk = try BlockDevice(opening: image)
         let front = try disk.readBytes(at: 0, count: min(2 << 20, Int(disk.byteCount)))
         let boot = try #require(try FATBootSector(front))

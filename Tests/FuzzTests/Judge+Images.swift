@@ -31,8 +31,8 @@ extension Judge {
         try demand(again == header, "\(what) is another one when it is read again")
         let source = header.manifest.geometry
         for byteCount in [source.byteCount, source.byteCount / 4 * 5, source.byteCount / 3 * 2] {
-            let target = DiskGeometry(byteCount: byteCount / 4096 * 4096, logicalSectorSize: source.logicalSectorSize)
-            for policy in [LayoutPolicy.keep, .grow, .proportional] {
+            for (policy, sectorSize) in [(LayoutPolicy.keep, 512), (.grow, 512), (.proportional, 512), (.grow, 4096)] {
+                let target = DiskGeometry(byteCount: byteCount / 4096 * 4096, logicalSectorSize: sectorSize)
                 _ = try? RestorePlanner.plan(
                     header, onto: DiskIdentity(path: "target"), geometry: target, request: LayoutRequest(policy: policy)
                 )

@@ -107,6 +107,25 @@ struct Judge: Sendable {
             reader,
             volume: BootVolume(
                 number: 1, range: 0..<reader.byteCount, typeGUID: guid, guid: guid, kind: .fat32, kindName: "vfat"))
+        try remake(reader)
+    }
+
+    /// What is made anew for another sector size holds the same files.
+    private static func remake(_ reader: any BlockReader) throws {
+        let byteCount = 8 << 20
+        guard let volume = try? FATVolume(reader),
+            let layout = FATLayout(volumeByteCount: UInt64(byteCount), sectorSize: 4096, preferring: .fat16),
+            let remake = try? FATRemake(of: volume, layout: layout, hiddenSectors: 0)
+        else { return }
+        let target = MemoryDisk(byteCount: byteCount, logicalSectorSize: 4096)
+        do {
+            try remake.run {
+                try target.writeBytes($0, at: $1)
+            } zero: {
+                try target.writeZeros($0)
+            }
+            try demand(try remake.isThere(try FATVolume(target)), "a FAT made anew holds something else")
+        } catch is FilesystemError { return }
     }
 
     /// The journal of a restore, in the first MiB of a target.
