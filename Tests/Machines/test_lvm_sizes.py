@@ -75,9 +75,10 @@ settle() { for i in 1 2 3 4 5 6 7 8 9 10; do [ -b "$1" ] && return; sleep 0.5; d
 fail() { echo "GUEST-FAILED $*"; exit 1; }
 mkdir -p /mnt/images /mnt/scratch; mount -o ro /dev/vda /mnt/images
 /usr/sbin/mke2fs -q -t ext4 /dev/vdd; mount /dev/vdd /mnt/scratch
-shrink() { reforge restore /mnt/images/lvm.img.zst /dev/vdb --yes --partition 1=557MiB --scratch /mnt/scratch --no-boot-repair; }
+# Not a function: in the background, that would be a shell in front of it that takes the signal.
+shrink="reforge restore /mnt/images/lvm.img.zst /dev/vdb --yes --partition 1=557MiB --scratch /mnt/scratch --no-boot-repair"
 refused() {
-    status=0; shrink >/tmp/log 2>&1 || status=$?
+    status=0; $shrink >/tmp/log 2>&1 || status=$?
     [ $status = 77 ] && grep -q "$1" /tmp/log || { cat /tmp/log; fail "exit status $status, and not a word of $1"; }
 }
 reforge restore /mnt/images/lvm.img.zst /dev/vdc --yes --layout keep --no-boot-repair
@@ -89,7 +90,7 @@ refused "holds a copy of the same LVM2_member"
 dd if=/dev/zero of=/dev/vdc bs=1M count=4 conv=fsync 2>/dev/null; blockdev --flushbufs /dev/vdc
 blockdev --rereadpt /dev/vdc
 
-shrink >/tmp/log 2>&1 &
+$shrink >/tmp/log 2>&1 &
 pid=$!
 for i in $(seq 1 1500); do
     [ -e /dev/mapper/vg--0-root ] && break
@@ -103,7 +104,7 @@ ls /sys/block | grep '^dm-' && fail "devices are left"
 cat /sys/block/loop*/loop/backing_file 2>/dev/null && fail "loop devices are left"
 [ -z "$(ls -A /mnt/scratch | grep -v lost+found)" ] || fail "the scratch is left"
 sfdisk -d /dev/vdb 2>/dev/null && fail "it looks whole"
-shrink || fail "the second run ended with $?"
+$shrink || fail "the second run ended with $?"
 ls /sys/block | grep '^dm-' && fail "devices are left"
 blockdev --rereadpt /dev/vdb 2>/dev/null || true; settle /dev/vdb1
 """
