@@ -70,7 +70,7 @@ struct LUKSMetadataTests {
 
     @Test func whatIsSpecialIsNotLookedInto() throws {
         let bench = try Workbench()
-        try LUKSTests.format(bench, 2)
+        try LUKSTests.format(bench, 2, ["--sector-size", "512"])
         let sector = "\"sector_size\":512"
         for (old, new, reason) in [
             (
