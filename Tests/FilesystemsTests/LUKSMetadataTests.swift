@@ -30,13 +30,13 @@ struct LUKSMetadataTests {
 
     @Test func plainOnes() throws {
         let bench = try Workbench()
-        try LUKSTests.format(bench, 1)
+        try bench.formatLUKS(1)
         var container = try header(bench)
         #expect(container.locked?.sectorSize == 512 && container.locked?.byteCount == nil)
         #expect(container.filesystem.byteCount == 32 << 20 && container.filesystem.resizeAbility.canGrow)
         #expect(container.filesystem.resizeAbility.shrinkObstacle?.hasPrefix("LUKS is not made smaller") == true)
         for sectorSize in [512, 4096] {
-            try LUKSTests.format(bench, 2, ["--sector-size", "\(sectorSize)"])
+            try bench.formatLUKS(2, ["--sector-size", "\(sectorSize)"])
             container = try header(bench)
             #expect(container.locked?.start == 16 << 20 && container.locked?.sectorSize == sectorSize)
             #expect(container.filesystem.sectorSize == sectorSize && container.filesystem.byteCount == 32 << 20)
@@ -48,7 +48,7 @@ struct LUKSMetadataTests {
     /// cryptsetup's own, half-way: LUKS2 says so in its requirements, LUKS1 has another magic.
     @Test func aReencryptionIsNotLookedInto() throws {
         let bench = try Workbench()
-        try LUKSTests.format(bench, 2)
+        try bench.formatLUKS(2)
         try Tool.run(
             [
                 "cryptsetup", "reencrypt", "-q", "--init-only", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
@@ -58,7 +58,7 @@ struct LUKSMetadataTests {
         #expect(container.locked == nil && container.filesystem.byteCount == nil)
         #expect(container.filesystem.wholeReason == "it is encrypted (LUKS2), and it is being encrypted anew")
         #expect(!container.filesystem.resizeAbility.canGrow)
-        try LUKSTests.format(bench, 1)
+        try bench.formatLUKS(1)
         let file = try FileDescriptor.open(bench.path("image"), .readWrite)
         _ = try file.writeAll(toAbsoluteOffset: 4, [0xDE, 0xAD])
         try file.close()
@@ -70,7 +70,7 @@ struct LUKSMetadataTests {
 
     @Test func whatIsSpecialIsNotLookedInto() throws {
         let bench = try Workbench()
-        try LUKSTests.format(bench, 2, ["--sector-size", "512"])
+        try bench.formatLUKS(2, ["--sector-size", "512"])
         let sector = "\"sector_size\":512"
         for (old, new, reason) in [
             (
@@ -112,7 +112,7 @@ struct LUKSMetadataTests {
     /// stands before and behind them.
     @Test(arguments: [512, 4096]) func theMapOfWhatIsInside(sectorSize: Int) throws {
         let bench = try Workbench()
-        try LUKSTests.format(bench, 2, ["--sector-size", "\(sectorSize)"])
+        try bench.formatLUKS(2, ["--sector-size", "\(sectorSize)"])
         let length: UInt64 = 12 << 20
         try bench.sparseFile("plain", byteCount: length)
         try Tool.run(["mke2fs", "-q", "-t", "ext4", "-b", "1024", bench.path("plain").string])
@@ -144,7 +144,7 @@ struct LUKSMetadataTests {
     /// inside of it.
     @Test func hostileHeaders() throws {
         let bench = try Workbench()
-        try LUKSTests.format(bench, 2, ["--sector-size", "4096"])
+        try bench.formatLUKS(2, ["--sector-size", "4096"])
         let volume = try BlockDevice(opening: bench.path("image"))
         let bytes = try volume.readBytes(at: 0, count: 16 << 10)
         let seed = UInt64.random(in: .min ... .max)
@@ -186,7 +186,7 @@ struct LUKSMetadataTests {
     @Test(.enabled(if: OpenedLUKS.obstacle() != nil, "needs a machine that opens no LUKS"))
     func withoutDeviceMapper() throws {
         let bench = try Workbench()
-        try LUKSTests.format(bench, 2)
+        try bench.formatLUKS(2)
         let disk = try BlockDevice(opening: bench.path("image"))
         let unlocker = LUKSUnlocker(keyFiles: [bench.path("key")])
         let (info, map) = try VolumeIdentifier.survey(
