@@ -58,8 +58,8 @@ class System:
 
 MBR = System("mbr", "bios", 3072, smaller=2400, larger=5120, esp=False, settings={"layout": "proportional"})
 BTRFS = System("btrfs", "uefi", 3072, smaller=2300, larger=5120)
-# A physical volume and a LUKS container keep their sizes, so only larger disks take them.
-LVM = System("lvm", "bios", 3072, smaller=None, larger=4096)
+LVM = System("lvm", "bios", 3072, smaller=2100, larger=4096)
+# Without its key a LUKS container does not shrink, and the group inside keeps its size.
 LUKS = System("luks", "uefi", 2700, smaller=None, larger=3500)
 
 
@@ -155,18 +155,28 @@ def test_btrfs_subvolumes_larger(ctx: Context) -> None:
     expect_subvolumes(expect_another_size(ctx, BTRFS, BTRFS.larger))
 
 
-def expect_volumes(proof: Any) -> None:
-    """Root and /home are logical volumes, as large as they were."""
+VOLUME_MIB = 1600
+
+
+def expect_volumes(proof: Any) -> int:
+    """Root and /home are logical volumes. Gives the length of the root in MiB."""
     expect(proof["root-device"] == "/dev/mapper/vg0-root", f"the root is {proof['root-device']}")
     expect(proof["home"] == "/dev/mapper/vg0-home", f"/home is on {proof['home']}")
-    expect(proof.number("root-size") == 1600 * MIB, f"the root has {proof.number('root-size')} bytes")
+    return proof.number("root-size") // MIB
 
 
 @full_only
 @time_limit(1800)
 def test_lvm_larger(ctx: Context) -> None:
-    """Root, /home and swap are logical volumes; the group moves to another disk, and BIOS starts it."""
-    expect_volumes(expect_boots(ctx, LVM, LVM.larger))
+    """Root, /home and swap are logical volumes; the root grows with the group, and BIOS starts it."""
+    expect(expect_volumes(expect_boots(ctx, LVM, LVM.larger)) > VOLUME_MIB, "the root has not grown")
+
+
+@full_only
+@time_limit(1800)
+def test_lvm_smaller(ctx: Context) -> None:
+    """The group has no room for all of its volumes: the root shrinks."""
+    expect(expect_volumes(expect_boots(ctx, LVM, LVM.smaller or 0)) < VOLUME_MIB, "the root has not shrunk")
 
 
 @full_only
@@ -174,7 +184,7 @@ def test_lvm_larger(ctx: Context) -> None:
 def test_luks_with_lvm_larger(ctx: Context) -> None:
     """The same inside of LUKS, which nothing here can look into; /boot beside it. UEFI starts it."""
     proof = expect_boots(ctx, LUKS, LUKS.larger)
-    expect_volumes(proof)
+    expect(expect_volumes(proof) == VOLUME_MIB, "the root inside of LUKS has another size")
     expect(proof["boot"].endswith("p3 ext4"), f"/boot is on {proof['boot']}")
 
 
