@@ -297,9 +297,9 @@ def expect_windows(ctx: Context, target: Path) -> None:
         hidden = int.from_bytes(first[0x1C:0x20], "little")
         expect(hidden == start, f"partition {number} at sector {start} says that {hidden} lie in front")
         if number > 1:
-            last = int.from_bytes(first[0x28:0x30], "little") * 512
+            # Where Windows looks for it: the partition's last sector, behind those that the volume counts.
             with open(part, "rb") as handle:
-                handle.seek(last)
+                handle.seek(-512, 2)
                 expect(handle.read(512) == first, f"the backup boot sector of partition {number} is another")
             # A resized NTFS is marked for a check by Windows: that mark alone is no damage (--force).
             run("ntfsresize", "--info", "--force", "--no-progress-bar", part)
