@@ -130,7 +130,10 @@ final class Session {
         let reader = TracingReader(damaged)
         let trace = reader.trace
         func write() throws {
-            let ranges = target.isTraced && target.text == nil ? trace.ranges : .whole(byteCount: damaged.byteCount)
+            // A disk that is called huge has zeros behind its bytes.
+            var ranges = AllocationMap(byteCount: damaged.byteCount)
+            ranges.insert(0..<UInt64(damaged.base.count))
+            if target.isTraced, target.text == nil { ranges = trace.ranges }
             try Files.write(try SparseDisk(damaged, ranges: ranges).file, to: output)
         }
         trace.note = { try? write() }
