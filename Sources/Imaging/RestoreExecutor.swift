@@ -465,7 +465,7 @@ public final class RestoreExecutor {
             let overhang = plan.overhangs.dropFirst(plan.shrinks.count)
                 .first(where: { $0.place.lowerBound == remake.range.lowerBound })
         else { throw ImagingError.failed("there is no scratch for the FAT of partition \(remake.number)") }
-        progress.begin("FAT", total: 0)
+        progress.begin("make the FAT of partition \(remake.number)", total: 0)
         do {
             try FATRemaker(remake, writer: writer, scratch: scratch.writer, scratchOffset: overhang.scratchOffset).run {
                 try settle()

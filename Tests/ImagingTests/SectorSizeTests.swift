@@ -117,20 +117,25 @@ struct SectorSizeTests {
             mustBoot: mustBoot, trustsUnknown: trustsUnknown)
     }
 
+    private func capture(_ sample: Sample, _ scratch: ScratchFolder) throws -> FilePath {
+        let image = scratch.path.appending("image")
+        let output = try ImageOutput(image, overwrite: true)
+        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: sample.header)
+        _ = try CaptureExecutor(
+            source: try BlockDevice(opening: sample.path, sectorSize: sample.sectorSize),
+            plan: CapturePlan(header: sample.header), progress: Progress(), workers: 2
+        ).run(writer)
+        try output.commit()
+        return image
+    }
+
     /// Captured on one kind of disk, restored on the other: the table, the files of the ESP and the root are all there.
     @Test(arguments: [(512, 128), (512, 512), (4096, 128)] as [(Int, UInt64)])
     func aSystemComesBackOntoTheOtherKind(from: Int, mebibytes: UInt64) throws {
         let scratch = try ScratchFolder()
         let sample = try makeDisk(scratch, sectorSize: from)
         let to = 4608 - from
-        let image = scratch.path.appending("image")
-        let output = try ImageOutput(image, overwrite: true)
-        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: sample.header)
-        _ = try CaptureExecutor(
-            source: try BlockDevice(opening: sample.path, sectorSize: from), plan: CapturePlan(header: sample.header),
-            progress: Progress(), workers: 2
-        ).run(writer)
-        try output.commit()
+        let image = try capture(sample, scratch)
 
         let targetByteCount = mebibytes * Self.mebibyte
         let made = try plan(sample.header, byteCount: targetByteCount, sectorSize: to)
@@ -187,6 +192,50 @@ struct SectorSizeTests {
             mount: "mount -t ext4 -o ro \"$node\" \"$place\"", root.path.string, on: scratch.path.appending("mnt"),
             "cmp file \"$1\"", arguments: [scratch.path.appending("text").string])
         #expect(mounted.succeeded, "\(mounted.lastWords)")
+    }
+
+    /// Stopped anywhere, the target shows no table, and the same restore ends with the same bytes as one that was never
+    /// stopped.
+    @Test func whatWasInterruptedGoesOn() throws {
+        let seed = UInt64.random(in: .min ... .max)
+        var random = SeededGenerator(seed: seed)
+        let scratch = try ScratchFolder()
+        let sample = try makeDisk(scratch, sectorSize: 512)
+        let image = try capture(sample, scratch)
+        let made = try plan(sample.header, byteCount: Sample.byteCount, sectorSize: 4096)
+        func run(_ target: MemoryDisk) throws -> RestoreExecutor {
+            let source = try OwnedDescriptor.open(image, .readOnly)
+            let executor = RestoreExecutor(
+                made, target: target, targetPath: nil, progress: Progress(),
+                scratch: try RestoreScratch(in: scratch.path, for: made))
+            do { _ = try executor.run(try ImageStreamReader(source.raw, name: image.string)) } catch {
+                #expect(executor.state == .partial, "seed \(seed): \(error)")
+            }
+            return executor
+        }
+        let whole = MemoryDisk(byteCount: Int(Sample.byteCount), logicalSectorSize: 4096)
+        #expect(try run(whole).state == .complete)
+        // The journal is written more often where the machine is slow.
+        let journals = whole.log.filter { effect in
+            if case .write(let offset, let bytes) = effect {
+                return RestoreJournal.slotOffsets.contains(offset) && bytes.count == RestoreJournal.slotByteCount
+            }
+            return false
+        }
+        let count = whole.log.count - 2 * (journals.count - 2)
+        for part in 0..<4 {
+            let target = MemoryDisk(byteCount: Int(Sample.byteCount), logicalSectorSize: 4096)
+            // The last ones are the new FAT and the commit.
+            let stop =
+                part == 0
+                ? count - Int.random(in: 3...12, using: &random) : Int.random(in: 1..<count - 2, using: &random)
+            target.fail(after: stop)
+            #expect(try run(target).state == .partial, "seed \(seed), stopped at \(stop) of \(count)")
+            let cut = MemoryDisk(target.bytes, logicalSectorSize: 4096)
+            #expect(try GPTReader.read(cut) == nil, "seed \(seed), stopped at \(stop) of \(count)")
+            #expect(try run(cut).state == .complete, "seed \(seed), stopped at \(stop) of \(count)")
+            #expect((cut.bytes == whole.bytes) == true, "seed \(seed), stopped at \(stop) of \(count)")
+        }
     }
 
     private func refusal(
