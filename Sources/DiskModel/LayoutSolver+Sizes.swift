@@ -5,7 +5,7 @@ import ByteParsing
 extension LayoutSolver {
     /// The layout where everything fits as captured or wished, and something may grow.
     /// - Parameters:
-    ///   - row: settled where everything fits.
+    ///   - row: settled where everything fits, unless one takes the rest.
     ///   - starts: where that is.
     func grown(_ parts: [Part], _ row: PartitionRow, _ starts: [UInt64], _ bases: [UInt64]) -> DiskLayout {
         var lengths = bases

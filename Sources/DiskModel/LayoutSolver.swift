@@ -112,7 +112,8 @@ struct LayoutSolver {
             let isUnchanged = zip(starts, parts).allSatisfy { $0 == $1.partition.range.lowerBound }
             // An extended partition laid out in an unusual way (its EBRs elsewhere) stays as it is.
             guard isUnchanged || !isCapturedFitting else { return asCaptured([unusual]) }
-            return grown(parts, row.settled(at: starts), starts, bases)
+            // Nothing moves for nothing, but for one that is to have all there is.
+            return grown(parts, parts.contains(where: \.isRest) ? row : row.settled(at: starts), starts, bases)
         }
         if isCapturedFitting { return asCaptured([unusual]) }
         let shrinkingRow = makeRow(parts, mayShrink: true)

@@ -133,6 +133,7 @@ import Testing
                 5, 1200..<1300, PartitionType.linuxFilesystem, .ext4, "ext4", "5eed0005-0000-4000-8000-000000000005"))
         survey.system?.fstab.append(
             FstabEntry(line: 9, device: "x", mountPoint: "/boot", type: "ext4", resolution: .here(partition: 5)))
+        survey.system?.grubPath = "/grub"
         survey.bios.chain = .noCoreImage
         survey.system?.hasCoreImage = false
         survey.access = .loopDevices

@@ -85,6 +85,10 @@ struct LayoutJudge {
             case .size(let wished): if length != rounded(wished) { failures.append("\(number) was wished otherwise") }
             case .rest:
                 if gap(behind: placement) >= alignment + unit { failures.append("\(number) has not all the rest") }
+                // An EBR, and the extended partition's first one, may each take a boundary in front of it.
+                if gap(inFrontOf: placement) >= 2 * alignment + 2 * unit {
+                    failures.append("\(number) leaves room in front of it")
+                }
             case nil:
                 let base = max(captured, least)
                 if isKeep, length != base { failures.append("\(number) was to keep its size by policy") }
@@ -98,6 +102,15 @@ struct LayoutJudge {
     private func gap(behind placement: DiskLayout.Placement) -> UInt64 {
         let next = layout.placements.map(\.to.lowerBound).filter { $0 >= placement.to.upperBound }.min() ?? limit
         return min(next, limit) - placement.to.upperBound
+    }
+
+    /// The free bytes between what stands in front of a partition, or the first one's place, and the partition.
+    private func gap(inFrontOf placement: DiskLayout.Placement) -> UInt64 {
+        let start = placement.to.lowerBound
+        let ends = layout.placements.filter { role($0) != .extended }.map(\.to.upperBound).filter { $0 <= start }
+        let front = question.table.partitions.map(\.range.lowerBound).min() ?? 0
+        // The first MiB is left alone by what is resized.
+        return start - min(start, max(ends.max() ?? 0, front, 1 << 20))
     }
 
     /// Where something was made smaller, that is not more than needed: what is left is less than the alignment takes.

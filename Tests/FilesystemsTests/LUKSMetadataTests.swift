@@ -22,7 +22,8 @@ struct LUKSMetadataTests {
         let text = String(decoding: bytes[4096...].prefix { $0 != 0 }, as: UTF8.self)
         let parts = text.split(separator: old, maxSplits: 1, omittingEmptySubsequences: false)
         try #require(parts.count == 2, "\(old) is not in \(text)")
-        var reader = PatchedReader(Array(bytes[..<4096]))
+        // Behind the text: zeros.
+        var reader = PatchedReader(Array(bytes[..<4096]) + [UInt8](repeating: 0, count: bytes.count - 4096))
         reader.patches = [(4096, Array((parts[0] + new + parts[1]).utf8))]
         reader.byteCount = volume.byteCount
         return try #require(try LUKSHeader.open(reader))
@@ -173,7 +174,8 @@ struct LUKSMetadataTests {
         // A text that never ends, and one that is nested without end.
         for text in ["{\"segments\":" + String(repeating: "[", count: 200_000), String(repeating: " ", count: 1 << 20)]
         {
-            var reader = PatchedReader(Array(bytes[..<4096]))
+            // Behind the text: zeros.
+            var reader = PatchedReader(Array(bytes[..<4096]) + [UInt8](repeating: 0, count: bytes.count - 4096))
             reader.patches = [(8, [0, 0, 0, 0, 0, 0x40, 0, 0]), (4096, Array(text.utf8))]
             reader.byteCount = 32 << 20
             #expect(
