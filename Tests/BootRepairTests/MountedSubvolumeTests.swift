@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
 import DiskModel
 import LinuxSystem
 import SystemPackage
@@ -18,7 +19,11 @@ struct MountedSubvolumeTests {
     static let fstab = "/dev/sda1 / btrfs subvol=@ 0 0\n/dev/sda1 /boot btrfs subvol=@boot 0 0\n"
 
     /// A disk with one Btrfs of the subvolumes `@` and `@boot`, and those that are named, each with a system of its own name.
-    static func withDisk(systems: [String], _ body: (FilePath) throws -> Void) throws {
+    static func withDisk(
+        systems: [String], _ body: (_ image: FilePath, _ uuid: String) throws -> Void
+    ) throws {
+        // Neither the kernel nor mkfs takes a second Btrfs of the same UUID, and others may be attached.
+        let uuid = GUID.random().description.lowercased()
         let folder = try Files.makeTemporaryFolder("reforge-boot-test")
         defer { _ = try? ChildProcess.run(["rm", "-rf", "--one-file-system", folder.string]) }
         func run(_ command: [String], input: String = "") throws {
@@ -37,13 +42,13 @@ struct MountedSubvolumeTests {
         try Files.makeFolders(mounted)
         do {
             let loop = try LoopDevice(over: image, range: place)
-            try run(["mkfs.btrfs", "-q", "-U", Fixture.rootUUID, loop.path.string])
+            try run(["mkfs.btrfs", "-q", "-U", uuid, loop.path.string])
             try Mount.permanent(loop.path.string, on: mounted, type: "btrfs")
             defer { try? Mount.unmount(mounted) }
             try run(["btrfs", "-q", "subvolume", "create", mounted.appending("@boot").string])
             try Files.makeFolders(mounted.appending("@boot/grub"))
             try Files.write(
-                Array("linux /v root=UUID=\(Fixture.rootUUID) rootflags=subvol=@\n".utf8),
+                Array("linux /v root=UUID=\(uuid) rootflags=subvol=@\n".utf8),
                 to: mounted.appending("@boot/grub/grub.cfg"))
             for name in systems {
                 let system = mounted.appending(name)
@@ -55,13 +60,13 @@ struct MountedSubvolumeTests {
                     Array("ID=debian\nPRETTY_NAME=\"\(name)\"\n".utf8), to: system.appending("etc/os-release"))
             }
         }
-        try body(image)
+        try body(image, uuid)
     }
 
     static let options = BootRepairOptions(firmware: .bios, inRecoveryEnvironment: false)
 
     @Test func aSystemInASubvolumeIsFoundAndMended() throws {
-        try Self.withDisk(systems: ["@", "@-snapshot"]) { image in
+        try Self.withDisk(systems: ["@", "@-snapshot"]) { image, uuid in
             let disk = try BlockDevice(opening: image)
             let before = try disk.readBytes(at: 0, count: Int(disk.byteCount))
             let survey = try BootRepair.survey(disk: disk, options: Self.options)
@@ -82,7 +87,7 @@ struct MountedSubvolumeTests {
             #expect(outcome.pending == nil, "\(outcome)")
             // The snapshot is what it was.
             let volume = try #require(survey.volume(1))
-            for (name, wanted) in [("@", "UUID=\(Fixture.rootUUID) /"), ("@-snapshot", "/dev/sda1 /")] {
+            for (name, wanted) in [("@", "UUID=\(uuid) /"), ("@-snapshot", "/dev/sda1 /")] {
                 let tree = try SystemTree(volume, subvolume: name, of: disk, readOnly: true)
                 defer { try? tree.close() }
                 #expect(try tree.anchored().text("/etc/fstab")?.hasPrefix(wanted) == true)
@@ -95,7 +100,7 @@ struct MountedSubvolumeTests {
     }
 
     @Test func ofTwoSystemsNoneIsTouched() throws {
-        try Self.withDisk(systems: ["@-one", "@-two"]) { image in
+        try Self.withDisk(systems: ["@-one", "@-two"]) { image, _ in
             let disk = try BlockDevice(opening: image)
             let survey = try BootRepair.survey(disk: disk, options: Self.options)
             #expect(survey.system == nil)
@@ -107,7 +112,7 @@ struct MountedSubvolumeTests {
 
     /// What comes from an fstab becomes an option of mount(2).
     @Test func aSubvolumeIsNoSecondOption() throws {
-        try Self.withDisk(systems: ["@"]) { image in
+        try Self.withDisk(systems: ["@"]) { image, _ in
             let disk = try BlockDevice(opening: image)
             let volume = try #require(try BootRepair.survey(disk: disk, options: Self.options).volume(1))
             #expect(throws: SystemCallError.self) {
