@@ -89,7 +89,7 @@ extension BootRepairPlanner {
 
     /// Where a core.img could come from, for a system that has a grub.cfg that it can start.
     private func newCore() -> BIOSBootWrite.Core? {
-        guard let system else { return nil }
+        guard let system, system.missingBoot == nil else { return nil }
         if system.hasCoreImage { return .file(path: "\(system.grubFolder)/i386-pc/core.img") }
         guard survey.ownTools.contains("grub-mkimage"), system.grubConfigurationProblems != nil,
             let boot = survey.volume(system.bootPartition), boot.logicalVolume == nil,

@@ -129,6 +129,9 @@ struct BootRepairPlanner {
         guard system.programsRunHere else {
             return Obstacle(reason: "its programs are for another processor", onlyHere: false)
         }
+        if let boot = system.missingBoot {
+            return Obstacle(reason: "its /boot (\(boot)) cannot be mounted here", onlyHere: false)
+        }
         guard survey.access == .partitionNodes else {
             return Obstacle(
                 reason: survey.accessProblem ?? "this kernel has no nodes for the disk's partitions", onlyHere: true)

@@ -74,7 +74,7 @@ public struct BootVolume: Codable, Equatable, Sendable {
     public static func all(of survey: DiskSurvey) -> [BootVolume] {
         var volumes = survey.volumes.compactMap { BootVolume($0, of: survey.table) }
         let partitions = volumes.count
-        var number = volumes.map(\.number).max() ?? 0
+        var number = survey.table.partitions.map(\.number).max() ?? 0
         for (volume, surveyed) in zip(volumes[..<partitions], survey.volumes.filter { $0.partition != nil })
         where volume.kind == .lvm {
             for inner in surveyed.filesystem.inner ?? []

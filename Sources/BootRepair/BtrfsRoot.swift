@@ -19,7 +19,9 @@ struct BtrfsRoot: Equatable {
         let selfNamed = roots.filter { $0.named == $0.path }
         if !selfNamed.isEmpty { return selfNamed.count == 1 ? selfNamed.first : nil }
         if let standard = roots.first(where: { $0.isDefault && $0.named == nil }) { return standard }
-        return roots.count == 1 ? roots.first : nil
+        // A lone snapshot names what it was taken of, which is somewhere else.
+        guard roots.count == 1, let only = roots.first, only.named == nil || only.named == only.path else { return nil }
+        return only
     }
 
     /// The subvolumes with a system on a Btrfs: the default one, the top level, and what lies right in that.

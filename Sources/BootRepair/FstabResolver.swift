@@ -62,7 +62,9 @@ public struct FstabResolver: Sendable {
     }
 
     private func fits(_ entry: FstabEntry, _ number: Int) -> Bool {
-        guard let volume = volumes.first(where: { $0.number == number }), volume.uuid != nil else { return false }
+        // A volume of LVM has a number of ours: no name of a partition means it.
+        let volume = volumes.first { $0.number == number && $0.logicalVolume == nil }
+        guard let volume, volume.uuid != nil else { return false }
         return volume.matches(fstabType: entry.type) && (entry.mountPoint != "/" || number == rootPartition)
     }
 

@@ -102,6 +102,16 @@ public struct InstalledSystem: Codable, Equatable, Sendable {
         .sorted { $0.path.count < $1.path.count }
     }
 
+    /// The device of a /boot that its fstab names, and that cannot be mounted here: another disk's, or a subvolume that only
+    /// a number names. The folder below it is not the one that the system starts from.
+    public var missingBoot: String? {
+        guard let boot = fstab.first(where: { $0.mountPoint == "/boot" }),
+            !bootMounts.contains(where: { $0.path == "/boot" })
+        else { return nil }
+        let isMissing = boot.resolution == .elsewhere || boot.options.contains { $0.hasPrefix("subvolid=") }
+        return isMissing ? boot.device : nil
+    }
+
     /// Where its fstab mounts a partition.
     public func mountPoint(ofPartition number: Int) -> String? {
         fstab.first { $0.partition == number && $0.mountPoint.hasPrefix("/") }?.mountPoint

@@ -78,7 +78,8 @@ final class SystemTree {
         let type = volume.isFAT ? "vfat" : volume.isExt ? "ext4" : volume.kindName
         try Mount.permanent(node.path.string, on: place, type: type, options: options, data: data)
         mounts.append(place)
-        nodes.append((volume, node))
+        // Of one filesystem several subvolumes may be mounted.
+        if !nodes.contains(where: { $0.volume == volume }) { nodes.append((volume, node)) }
         if !node.isPartition { hasPartitionNodes = false }
     }
 
@@ -107,7 +108,8 @@ final class SystemTree {
         try Files.makeDeviceNode(dev.appending(kernelName), like: FilePath("/dev/\(kernelName)"))
         for node in DiskDirectory().partitionNodes(of: kernelName) {
             try Files.makeDeviceNode(dev.appending(node.name), like: FilePath("/dev/\(node.name)"))
-            guard let volume = volumes.first(where: { $0.number == node.number }) else { continue }
+            guard let volume = volumes.first(where: { $0.number == node.number && $0.logicalVolume == nil })
+            else { continue }
             try makeLinks(to: node.name, for: volume, in: dev)
         }
     }

@@ -33,8 +33,12 @@ public struct AnchoredFolder: ~Copyable, Sendable {
 
     /// All bytes of a (small) file below; at most `limit`.
     public func read(_ inner: String, limit: Int = 1 << 24) throws(SystemCallError) -> [UInt8] {
-        // Bound to a name: a temporary would be closed before it is read.
-        let file = try open(inner, .readOnly)
+        // Bound to a name: a temporary would be closed before it is read. A pipe with that name would never open.
+        let file = try open(inner, .readOnly, options: [.nonBlocking, .init(rawValue: O_NOCTTY)])
+        var status = stat()
+        guard fstat(file.raw.rawValue, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            throw SystemCallError("read", "\(inner) below \(path)", .invalidArgument)
+        }
         return try Files.readAll(file.raw, inner, limit: limit)
     }
 
