@@ -23,6 +23,8 @@ public struct VolumeGroupLayout: Sendable {
 
     let group: FilesystemInfo.VolumeGroup
     let volumes: [Volume]
+    /// The length that the physical volume had, in bytes.
+    let capturedByteCount: UInt64
 
     /// What is known of a physical volume; `nil` where it must keep its size, or what it says of itself cannot be.
     public init?(_ filesystem: FilesystemInfo) {
@@ -42,13 +44,17 @@ public struct VolumeGroupLayout: Sendable {
         }
         self.group = group
         self.volumes = volumes
+        capturedByteCount = filesystem.byteCount ?? .max
     }
 
     private static func volume(_ volume: FilesystemInfo.InnerVolume, unit: UInt64) -> Volume {
         let filesystem = volume.filesystem
         let count = volume.byteCount / unit
-        // What stands behind a filesystem's end would be lost, or be in its way.
-        let isFollowing = filesystem.kind != .swap && LayoutPlanner.fills(filesystem, 0..<volume.byteCount)
+        // What stands behind a filesystem's end would be lost, or be in its way; and of containers inside of a volume,
+        // nobody resizes what is in them.
+        let isFollowing =
+            ![.swap, .luks, .lvm, .raid].contains(filesystem.kind)
+            && LayoutPlanner.fills(filesystem, 0..<volume.byteCount)
         let ability = filesystem.resizeAbility
         var least = count
         if isFollowing, ability.canShrink, let bytes = filesystem.leastByteCount {
@@ -66,7 +72,9 @@ public struct VolumeGroupLayout: Sendable {
     /// The lengths of the logical volumes in bytes, in the order of `FilesystemInfo.inner`, on a physical volume of so many
     /// bytes; `nil` where they do not fit.
     public func byteCounts(on byteCount: UInt64, policy: LayoutPolicy) -> [UInt64]? {
-        let available = group.extentCount(in: byteCount)
+        // What LVM reserves is estimated: a place that is no shorter has no fewer extents.
+        let available = max(
+            group.extentCount(in: byteCount), byteCount >= capturedByteCount ? group.extentCount : 0)
         let taken = volumes.reduce(0) { $0 + $1.count }
         var counts = volumes.map(\.count)
         if available < taken {

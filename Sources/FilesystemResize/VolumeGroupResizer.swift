@@ -94,13 +94,16 @@ public enum VolumeGroupResizer {
         var outcome = FilesystemResizer.Outcome(byteCount: byteCount, remarks: [])
         try working(on: place, filesystem, group, log) { work throws(ResizeError) in
             try work.checkIsCaptured(volumes.map(\.volume))
+            // From 2.03.17 on lvreduce looks at the filesystem, which its own tool has just made smaller, and refuses some.
+            let help = try work.job.run(["lvm", "lvreduce", "--help"])
+            let ignoring = help.text.contains("--fs ") ? ["--fs", "ignore"] : []
             try work.active { () throws(ResizeError) in
                 for (volume, byteCount) in volumes where byteCount < volume.byteCount {
                     try goOn()
                     let made = try FilesystemResizer.shrink(
                         volume.filesystem, to: byteCount, on: work.place(of: ownName(volume)), log: log)
                     let extents = byteCount / group.extentByteCount
-                    try work.change("lvreduce", ["-y", "-f", "-l", "\(extents)", volume.name])
+                    try work.change("lvreduce", ["-y", "-f"] + ignoring + ["-l", "\(extents)", volume.name])
                     log("\(volume.name) has shrunk to \(ByteText.rounded(made.byteCount))")
                     outcome.remarks += made.remarks.map { "\(volume.name): \($0)" }
                 }
@@ -198,6 +201,7 @@ public enum VolumeGroupResizer {
         _ log: @escaping (String) -> Void, _ body: (VolumeGroupWork) throws(ResizeError) -> Void
     ) throws(ResizeError) {
         try place.checkIsFree()
+        if let twin = activeTwin(of: group) { throw ResizeError(.unsupported(reason: twin)) }
         try place.synchronise()
         try FilesystemResizer.withNode(of: place) { node throws(ResizeError) in
             let job = ResizeJob(

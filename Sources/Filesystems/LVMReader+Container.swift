@@ -39,7 +39,7 @@ extension LVMReader {
             throw .damaged("its extents overlap its metadata")
         }
         var container = Container(filesystem: info, alwaysUsed: [0..<place, end..<volumeByteCount] + areas)
-        container.filesystem.byteCount = label.deviceByteCount == 0 ? nil : label.deviceByteCount
+        container.filesystem.byteCount = deviceByteCount(endOfExtents: end, volumeByteCount: volumeByteCount)
         container.filesystem.blockSize = Int(exactly: group.extentByteCount)
         // The largest sector on whose boundaries all extents lie.
         container.filesystem.sectorSize = 1 << min(12, (place | group.extentByteCount).trailingZeroBitCount)
@@ -60,6 +60,22 @@ extension LVMReader {
         try checkDisjoint(taken)
         container.filesystem.volumeGroup = facts(endOfExtents: end, resizeObstacle: obstacle(to: container.inner))
         return container
+    }
+
+    /// The length of the device that the physical volume was made for, or got since; `nil` where its label says nothing.
+    ///
+    /// pvresize leaves the label as it was, and takes the start of the extents and a metadata area at the end off the
+    /// length in the text (LVM2's `lib/metadata/pv_manip.c`, pv_resize_single, and `_text_pv_resize`).
+    private func deviceByteCount(endOfExtents: UInt64, volumeByteCount: UInt64) -> UInt64? {
+        let tail = label.metadataAreas.filter { $0.lowerBound >= endOfExtents }.map(\.byteCount).max() ?? 0
+        let named = [label.deviceByteCount, physicalVolume.deviceByteCount ?? 0].filter { $0 > 0 }
+        let resized = named.compactMap { length -> UInt64? in
+            let (shorter, overflow) = length.addingReportingOverflow(physicalVolume.extentStart)
+            let (whole, tooLong) = shorter.addingReportingOverflow(tail)
+            return overflow || tooLong ? nil : whole
+        }
+        let possible = (named + resized).filter { $0 >= endOfExtents && $0 <= volumeByteCount }
+        return possible.max() ?? (label.deviceByteCount == 0 ? nil : label.deviceByteCount)
     }
 
     private func checkGroup() throws(FilesystemError) {

@@ -8,7 +8,7 @@ public final class ActiveLogicalVolume {
     public let path: FilePath
     private let name: String
     private let device: FilePath
-    private var isActive = true
+    private var isActive = false
 
     /// Activates a volume.
     /// - Parameters:
@@ -24,7 +24,11 @@ public final class ActiveLogicalVolume {
         if let obstacle = DeviceMapper.obstacle() {
             throw SystemCallError("activate", "the volume \(name): \(obstacle)", .operationNotSupportedByDevice)
         }
-        guard !Files.exists(path) else { throw SystemCallError("activate", "the volume \(name): \(path)", .fileExists) }
+        // A failure up to here must not deactivate what somebody else has activated.
+        guard !Files.exists(path), !MappedDevice.all().contains(where: { $0.name == path.lastComponent?.string }) else {
+            throw SystemCallError("activate", "the volume \(name): \(path)", .fileExists)
+        }
+        isActive = true
         let group = String(name.prefix { $0 != "/" })
         try Self.change(
             name, ["--activate", "y", "--ignoreactivationskip"], on: device, readOnlyGroup: readOnly ? group : nil)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 internal import CLinuxShims
 public import DiskModel
+import Glibc
 public import SystemPackage
 
 /// A loop device over (a part of) a file or device: how a filesystem's own tool reaches a volume without a partition
@@ -24,6 +25,16 @@ public struct LoopDevice: ~Copyable, Sendable {
             let number = try check(rf_loop_get_free(control.raw.rawValue), "find", "a free loop device")
             let path = FilePath("/dev/loop\(number)")
             let node = try OwnedDescriptor.open(path, mode)
+            // udev looks at no device that somebody has locked (systemd, "Locking Block Device Access"): it would activate a
+            // volume group that is found there. Locked already: somebody else is about to take it.
+            guard flock(node.raw.rawValue, LOCK_EX | LOCK_NB) == 0 else {
+                attempts += 1
+                guard attempts < 64 else {
+                    throw SystemCallError("attach \(path) to", backing.string, .resourceBusy)
+                }
+                SystemFacts.sleep(seconds: 0.05)
+                continue
+            }
             let result = rf_loop_configure(
                 node.raw.rawValue, backingDescriptor.raw.rawValue, range.lowerBound, range.byteCount,
                 UInt32(clamping: sectorSize), readOnly ? 1 : 0)
@@ -34,7 +45,7 @@ public struct LoopDevice: ~Copyable, Sendable {
             }
             attempts += 1
             // EBUSY: somebody else took the same free number in between.
-            guard result == -Errno.resourceBusy.rawValue, attempts < 16 else {
+            guard result == -Errno.resourceBusy.rawValue, attempts < 64 else {
                 throw SystemCallError("attach \(path) to", backing.string, Errno(rawValue: -result))
             }
         }
