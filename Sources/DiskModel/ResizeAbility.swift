@@ -24,6 +24,10 @@ extension FilesystemInfo {
             shrinkObstacle: kindObstacle ?? shrinkKindObstacle ?? stateObstacle)
     }
 
+    /// Whether its tool makes it larger right on sectors of `size` bytes: resize.f2fs counts the disk's sectors, and takes
+    /// them for those that the filesystem was made with (f2fs-tools 1.15, `fsck/resize.c`, get_new_sb).
+    public func growsOnSectors(of size: Int) -> Bool { kind != .f2fs || sectorSize == size }
+
     /// What holds in both directions.
     private var kindObstacle: String? {
         switch kind {

@@ -9,9 +9,17 @@ struct F2FSResizeTool: ResizeTool {
     let checkCommand = "fsck.f2fs --dry-run"
 
     func grow(_ job: ResizeJob) throws(ResizeError) {
+        // struct f2fs_super_block: log_sectorsize at 8.
+        let made = try job.superblock { volume throws(BlockIOError) in
+            let fields = SuperblockFields(bytes: try volume.readBytes(at: 1024, count: 512))
+            return (sectorSize: fields.little(8, byteCount: 4), diskSectorSize: volume.logicalSectorSize)
+        }
+        guard (9...12).contains(made.sectorSize), 1 << made.sectorSize == UInt64(made.diskSectorSize) else {
+            throw ResizeError(.unsupported(reason: "this F2FS was made for sectors of another size"))
+        }
         // Its exit status says nothing about damage in every version, but a tool that stops half-way is noticed.
         try job.check(["fsck.f2fs", "--dry-run", job.node])
-        // Without -t it fills the device, in whatever sectors that has.
+        // Without -t it fills the device: it counts its sectors as those that the filesystem was made with.
         try job.change(["resize.f2fs", job.node])
     }
 

@@ -35,7 +35,10 @@ public struct FATLayout: Equatable, Sendable {
     /// - Parameters:
     ///   - sectorSize: of the disk, 512 to 4096 bytes.
     ///   - kind: the one to have where the volume allows it.
-    public init?(volumeByteCount: UInt64, sectorSize: Int, preferring kind: FilesystemInfo.Kind) {
+    ///   - rootByteCount: what the root folder holds, in bytes.
+    public init?(
+        volumeByteCount: UInt64, sectorSize: Int, preferring kind: FilesystemInfo.Kind, rootByteCount: UInt64 = 0
+    ) {
         guard [512, 1024, 2048, 4096].contains(sectorSize) else { return nil }
         let sector = UInt64(sectorSize)
         let order: [FilesystemInfo.Kind] =
@@ -46,7 +49,9 @@ public struct FATLayout: Equatable, Sendable {
             }
         let made = order.lazy.compactMap { kind in
             Self.clusterSizes(kind, volumeByteCount, sector).lazy.compactMap { clusterSize in
-                Self(kind, volumeByteCount, sector, sectorsPerCluster: clusterSize / sector)
+                Self(
+                    kind, volumeByteCount, sector, sectorsPerCluster: clusterSize / sector, rootByteCount: rootByteCount
+                )
             }.first
         }.first
         guard let made else { return nil }
@@ -71,16 +76,18 @@ public struct FATLayout: Equatable, Sendable {
     }
 
     private init?(
-        _ kind: FilesystemInfo.Kind, _ volumeByteCount: UInt64, _ sector: UInt64, sectorsPerCluster: UInt64
+        _ kind: FilesystemInfo.Kind, _ volumeByteCount: UInt64, _ sector: UInt64, sectorsPerCluster: UInt64,
+        rootByteCount: UInt64
     ) {
         self.kind = kind
         sectorSize = sector
         self.sectorsPerCluster = sectorsPerCluster
         sectorCount = min(volumeByteCount / sector, UInt64(UInt32.max))
-        // 32 and 1 are what the specification has; the root of FAT12 and FAT16 gets four times the usual 512 entries,
-        // for that of a FAT32 may have grown.
+        // 32 and 1 are what the specification has; the root of FAT12 and FAT16 gets four times the usual 512 entries, and
+        // more where that of a FAT32 has grown, up to what BPB_RootEntCnt can say.
+        let rootEntries = (rootByteCount / sector + 1) * sector / 32
         reservedSectorCount = kind == .fat32 ? 32 : 1
-        rootEntryCount = kind == .fat32 ? 0 : 2048
+        rootEntryCount = kind == .fat32 ? 0 : min(max(2048, rootEntries), 65_536 - 4096 / 32)
         let bits: UInt64 = kind == .fat12 ? 12 : kind == .fat16 ? 16 : 32
         let fixed = reservedSectorCount + rootEntryCount * 32 / sector
         guard sectorCount > fixed else { return nil }

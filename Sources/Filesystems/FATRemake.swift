@@ -44,6 +44,11 @@ public struct FATRemake {
         }
     }
 
+    /// How much the root folder of a FAT holds, in bytes.
+    public static func rootByteCount(of source: FATVolume) throws(FilesystemError) -> UInt64 {
+        UInt64(try FATTree(source).folders.first?.bytes.count ?? 0)
+    }
+
     private mutating func allocate(_ byteCount: UInt64) throws(FilesystemError) -> UInt32 {
         let first = nextCluster
         let end = first + (byteCount + layout.clusterSize - 1) / layout.clusterSize

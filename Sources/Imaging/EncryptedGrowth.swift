@@ -23,19 +23,32 @@ struct EncryptedGrowth {
         let (inner, _) = try VolumeIdentifier.survey(
             opened, secondOpinion: SecondOpinion(descriptor: opened.fileDescriptor.rawValue))
         let name = "what is inside of it (\(inner.kindName))"
-        guard inner.kind != .lvm else {
-            return ["\(name) keeps its size; once it is open: \(Self.command(toGrow: inner))"]
+        func left(_ remark: String) throws -> [String] {
+            guard opened.close() else { throw Self.stillOpen(opened) }
+            return ["\(name) keeps its size\(remark)"]
         }
-        if let obstacle = inner.resizeAbility.growObstacle { return ["\(name) keeps its size: \(obstacle)"] }
+        guard inner.kind != .lvm else {
+            return try left("; once it is open: \(Self.command(toGrow: inner))")
+        }
+        if let obstacle = inner.resizeAbility.growObstacle { return try left(": \(obstacle)") }
+        guard inner.growsOnSectors(of: opened.logicalSectorSize) else {
+            return try left(": it was made for sectors of another size")
+        }
         // What stands behind the end of a filesystem must stay there.
         let (captured, overflow) = capturedByteCount.subtractingReportingOverflow(opened.geometry.dataStart)
         guard !overflow, LayoutPlanner.fills(inner, 0..<captured) else {
-            return ["\(name) keeps its size: something may stand behind the end of it"]
+            return try left(": something may stand behind the end of it")
         }
         let grown = try FilesystemResizer.grow(inner, on: .device(opened.path), log: log)
         log("\(name) has grown to \(ByteText.rounded(grown.byteCount))")
-        guard opened.close() else { throw ImagingError.failed("the opened LUKS volume could not be closed again") }
+        guard opened.close() else { throw Self.stillOpen(opened) }
         return grown.remarks
+    }
+
+    private static func stillOpen(_ opened: OpenedLUKS) -> ImagingError {
+        .failed(
+            "the opened LUKS volume (\(opened.path)) could not be closed again: something on this machine uses it (`lsblk` shows what)"
+        )
     }
 
     private func open(_ target: FilePath, _ sectorSize: Int) throws -> OpenedLUKS {

@@ -23,14 +23,18 @@ struct FATRemaker {
     /// - Parameter settle: makes sure that what is read comes from the medium.
     func run(settle: () throws -> Void) throws {
         let sector = writer.logicalSectorSize
+        let noRoom = ImagingError.failed("there is no room for the FAT of partition \(remake.number)")
         guard let range = ByteRange(offset: scratchOffset, byteCount: remake.fromByteCount),
-            let old = BlockSlice(scratch, range: range), let new = BlockSlice(writer, range: remake.range),
-            let layout = FATLayout(
-                volumeByteCount: remake.range.byteCount, sectorSize: sector, preferring: remake.filesystem.kind)
-        else { throw ImagingError.failed("there is no room for the FAT of partition \(remake.number)") }
+            let old = BlockSlice(scratch, range: range), let new = BlockSlice(writer, range: remake.range)
+        else { throw noRoom }
+        let volume = try FATVolume(old)
+        let layout = FATLayout(
+            volumeByteCount: remake.range.byteCount, sectorSize: sector, preferring: remake.filesystem.kind,
+            rootByteCount: try FATRemake.rootByteCount(of: volume))
+        guard let layout else { throw noRoom }
         // As HiddenSectors has it: 0 where the field cannot hold it.
         let hidden = UInt32(exactly: remake.range.lowerBound / UInt64(sector)) ?? 0
-        let maker = try FATRemake(of: try FATVolume(old), layout: layout, hiddenSectors: hidden)
+        let maker = try FATRemake(of: volume, layout: layout, hiddenSectors: hidden)
         try maker.run { bytes, offset in
             if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
             try bytes.withUnsafeBytes { try writer.write($0, at: remake.range.lowerBound + offset) }

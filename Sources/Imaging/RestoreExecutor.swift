@@ -494,7 +494,7 @@ public final class RestoreExecutor {
                 }
                 let rest =
                     overhang.scratchOffset..<overhang.scratchOffset
-                    + (shrink.fromByteCount - shrink.range.byteCount)
+                    + plan.restByteCount(of: shrink.fromByteCount, behind: shrink.range)
                 let composite = try CompositeDevice(
                     disk: targetPath, front: shrink.range, scratch: scratch.path, rest: rest, sectorSize: sectorSize)
                 let whole = ResizePlace.device(composite.path)
@@ -525,7 +525,9 @@ public final class RestoreExecutor {
             if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
             // What it says of the filesystem's state is not the whole truth here: the rest was on the scratch.
             switch error.problem {
-            case .unsupported, .tooSmall, .checkFailed: goesOn = false
+            case .tooSmall: goesOn = false
+            // Of a volume group that may be somebody who looks at it: the next time it may work.
+            case .unsupported, .checkFailed: goesOn = shrink.volumeByteCounts != nil
             default: break
             }
             throw ImagingError.failed(

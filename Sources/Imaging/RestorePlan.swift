@@ -184,12 +184,23 @@ public enum RestorePlanner {
             ? try planTable(header, target, geometry, request, shrinkObstacle, groupObstacle)
             : try planBare(header, target, geometry, request, groupObstacle)
         plan.warnings += remarks
+        if request.policy != .keep, geometry.byteCount > manifest.geometry.byteCount {
+            for region in manifest.regions {
+                guard let filesystem = region.filesystem, filesystem.resizeAbility.canGrow,
+                    LayoutPlanner.fills(filesystem, region.range),
+                    let obstacle = filesystem.volumeGroup.flatMap(groupObstacle)
+                else { continue }
+                let name = region.partition.map { "partition \($0)" } ?? "the disk"
+                plan.warnings.append("\(name): its volume group keeps its size: \(obstacle)")
+            }
+        }
         return plan
     }
 
     /// What the contents of partitions allow, by number.
+    /// - Parameter sectorSize: the target's, in bytes.
     static func abilities(
-        _ manifest: Manifest, _ maps: [AllocationMap], shrinkObstacle: String?,
+        _ manifest: Manifest, _ maps: [AllocationMap], sectorSize: Int, shrinkObstacle: String?,
         volumeGroupObstacle: (FilesystemInfo.VolumeGroup) -> String?
     ) -> [Int: PartitionAbility] {
         var abilities: [Int: PartitionAbility] = [:]
@@ -206,7 +217,8 @@ public enum RestorePlanner {
             } else {
                 // Inside of a group, filesystems are reached through device-mapper in both directions.
                 let groupObstacle = filesystem.volumeGroup.flatMap(volumeGroupObstacle)
-                ability.canGrow = resize.canGrow && groupObstacle == nil
+                ability.canGrow =
+                    resize.canGrow && groupObstacle == nil && filesystem.growsOnSectors(of: sectorSize)
                 let isRemade = filesystem.kind == .swap
                 if let obstacle = resize.shrinkObstacle ?? groupObstacle ?? (isRemade ? nil : shrinkObstacle) {
                     ability.reason = obstacle
@@ -230,7 +242,8 @@ public enum RestorePlanner {
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
         let abilities = abilities(
-            manifest, header.maps, shrinkObstacle: shrinkObstacle, volumeGroupObstacle: volumeGroupObstacle)
+            manifest, header.maps, sectorSize: geometry.logicalSectorSize, shrinkObstacle: shrinkObstacle,
+            volumeGroupObstacle: volumeGroupObstacle)
         let layout: DiskLayout
         do { layout = try self.layout(header, geometry, request, abilities) } catch { throw .refused("\(error)") }
         let byNumber = Dictionary(layout.placements.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
@@ -307,7 +320,9 @@ public enum RestorePlanner {
             } else {
                 plan.regionTargets.append(placement.to.lowerBound)
             }
-            if placement.isGrown, let filesystem = region.filesystem, abilities[number]?.canGrow == true {
+            // A length that was only rounded up to the target's sectors is nothing to grow for.
+            let whole = placement.from.byteCount.roundedUp(toMultipleOf: UInt64(geometry.logicalSectorSize)) ?? .max
+            if placement.to.byteCount > whole, let filesystem = region.filesystem, abilities[number]?.canGrow == true {
                 action += ", grow"
                 volumeByteCounts = try volumeLengths(filesystem, on: placement.to, request.policy)
                 plan.growths.append(
@@ -355,15 +370,19 @@ public enum RestorePlanner {
             var action = "restore"
             var volumeByteCounts: [UInt64]?
             let isWhole = region.kind == .disk && region.range == 0..<manifest.geometry.byteCount
+            // It fills the disk whatever the policy.
+            if isWhole, manifest.table.kind == .none, geometry.byteCount > manifest.geometry.byteCount,
+                region.filesystem?.byteCount != nil, let obstacle = obstacle(region.filesystem, in: geometry.byteCount)
+            {
+                throw .refused("\(target.path) has \(geometry.byteCount) bytes: \(obstacle)")
+            }
             if isWhole, manifest.table.kind == .none, request.policy != .keep, let filesystem = region.filesystem,
                 filesystem.resizeAbility.canGrow, LayoutPlanner.fills(filesystem, region.range),
                 filesystem.volumeGroup.flatMap(volumeGroupObstacle) == nil,
+                filesystem.growsOnSectors(of: geometry.logicalSectorSize),
                 geometry.byteCount > manifest.geometry.byteCount
             {
                 to = 0..<geometry.byteCount - geometry.byteCount % UInt64(geometry.logicalSectorSize)
-                if let obstacle = obstacle(filesystem, in: geometry.byteCount) {
-                    throw .refused("\(target.path) has \(geometry.byteCount) bytes: \(obstacle)")
-                }
                 action += ", grow"
                 volumeByteCounts = try volumeLengths(filesystem, on: to, request.policy)
                 plan.growths.append(

@@ -32,7 +32,8 @@ extension RestorePlanner {
         }
         let region = manifest.regions[index]
         let ability = abilities(
-            manifest, header.maps, shrinkObstacle: "one partition alone is not made smaller",
+            manifest, header.maps, sectorSize: geometry.logicalSectorSize,
+            shrinkObstacle: "one partition alone is not made smaller",
             volumeGroupObstacle: volumeGroupObstacle)[number]
         let layout: OnlyLayout
         do {

@@ -56,6 +56,12 @@ extension RestorePlanner {
             guard region.kind == .partition || manifest.table.kind == .none, !isOnlyRoom(region, manifest) else {
                 continue
             }
+            if let filesystem = region.filesystem, isRemade(filesystem, manifest, geometry), filesystem.isClean == false
+            {
+                remarks.append(
+                    "\(region.partition.map { "partition \($0)" } ?? "the disk"): its FAT was in use when it was captured; whether its files "
+                        + "can all be put into a new one shows only once they are restored")
+            }
             guard let obstacle = obstacle(region, manifest, geometry) else { continue }
             let name = region.partition.map { "partition \($0)" } ?? "the disk"
             let text = "\(name) (\(region.filesystem?.kindName ?? "unknown")): \(obstacle.reason)"
@@ -153,11 +159,25 @@ extension RestorePlanner {
         }
         // FAT32 where it costs nobody anything, else FAT16: UEFI reads both.
         let least = Result { () throws(LayoutError) in try attempt(plain) }
+        var layout = try? least.get()
         if let generous = try? attempt(roomy) {
-            let shrunk = Set((try? least.get())?.placements.filter(\.isShrunk).map(\.number) ?? [])
-            if generous.placements.allSatisfy({ !$0.isShrunk || shrunk.contains($0.number) }) { return generous }
+            let shrunk = Set(layout?.placements.filter(\.isShrunk).map(\.number) ?? [])
+            if generous.placements.allSatisfy({ !$0.isShrunk || shrunk.contains($0.number) }) { layout = generous }
         }
-        return try least.get()
+        guard let layout else { return try least.get() }
+        // A larger place may have larger clusters, and so hold fewer files.
+        for region in fats {
+            guard let filesystem = region.filesystem,
+                let placement = layout.placements.first(where: { $0.number == region.partition })
+            else { continue }
+            let demand = FATDemand(region, filesystem, sectorSize: geometry.logicalSectorSize)
+            guard demand.isMet(by: placement.to.byteCount) else {
+                throw .wish(
+                    "partition \(placement.number): a new FAT of \(ByteText.rounded(placement.to.byteCount)) has clusters so large that "
+                        + "what it may hold does not fit; ask for another size")
+            }
+        }
+        return layout
     }
 }
 
@@ -184,18 +204,23 @@ private struct FATDemand {
     /// The same for a FAT32.
     var leastByteCountOfFAT32: UInt64 { least { $0.kind == .fat32 } }
 
+    /// Whether a place of `byteCount` bytes holds everything, however it is spread over files.
+    func isMet(by byteCount: UInt64) -> Bool { isMet(by: byteCount) { _ in true } }
+
+    private func isMet(by byteCount: UInt64, _ isWanted: (FATLayout) -> Bool) -> Bool {
+        guard let layout = FATLayout(volumeByteCount: byteCount, sectorSize: sectorSize, preferring: kind),
+            isWanted(layout)
+        else { return false }
+        return layout.clusterCount
+            >= FATLayout.mostClusters(
+                of: layout.clusterSize, usedByteCount: usedByteCount, oldClusterSize: oldClusterSize)
+    }
+
     private func least(_ isWanted: (FATLayout) -> Bool) -> UInt64 {
         var length = capturedByteCount
         // Steps of a 64th: at most 400 to the 500-fold, and no file becomes longer than that.
         for _ in 0..<400 {
-            if let layout = FATLayout(volumeByteCount: length, sectorSize: sectorSize, preferring: kind),
-                isWanted(layout),
-                layout.clusterCount
-                    >= FATLayout.mostClusters(
-                        of: layout.clusterSize, usedByteCount: usedByteCount, oldClusterSize: oldClusterSize)
-            {
-                return length
-            }
+            if isMet(by: length, isWanted) { return length }
             let step = max(1 << 20, length / 64 / (1 << 20) * (1 << 20))
             length = (length / (1 << 20) * (1 << 20)).addingReportingOverflow(step).partialValue
         }

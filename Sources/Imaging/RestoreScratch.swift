@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
 import DiskModel
 import LinuxSystem
 public import SystemPackage
@@ -16,7 +17,7 @@ public final class RestoreScratch {
     public init?(in folder: FilePath, for plan: RestorePlan) throws {
         let overhangs = plan.overhangs
         guard let last = overhangs.last else { return nil }
-        let byteCount = last.scratchOffset + (last.byteCount - last.place.byteCount)
+        let byteCount = last.scratchOffset + plan.restByteCount(of: last.byteCount, behind: last.place)
         // Some MiB for what the tools write on the way, and for the filesystem that holds the file.
         let needed = plan.scratchByteCount + plan.scratchByteCount / 16 + (32 << 20)
         if let free = Files.freeByteCount(folder), free < needed {
@@ -49,6 +50,13 @@ public final class RestoreScratch {
 }
 
 extension RestorePlan {
+    /// How much room the scratch has for what of `byteCount` bytes lies behind its place, in whole sectors of the target:
+    /// device-mapper joins nothing else.
+    func restByteCount(of byteCount: UInt64, behind place: ByteRange) -> UInt64 {
+        let rest = byteCount - min(byteCount, place.byteCount)
+        return rest.roundedUp(toMultipleOf: UInt64(geometry.logicalSectorSize)) ?? rest
+    }
+
     /// Where the filesystems go that are longer than their places, or have none there because they are made anew, in the
     /// order of the addresses that `regionTargets` has for them.
     var overhangs: [TargetWriter.Overhang] {
@@ -60,7 +68,7 @@ extension RestorePlan {
         return volumes.map { byteCount, place in
             defer {
                 base += byteCount
-                scratchOffset += byteCount - place.byteCount
+                scratchOffset += restByteCount(of: byteCount, behind: place)
             }
             return .init(base: base, byteCount: byteCount, place: place, scratchOffset: scratchOffset)
         }
