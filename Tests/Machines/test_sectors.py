@@ -137,3 +137,41 @@ def test_a_debian_starts_from_4096(ctx: Context) -> None:
             proof = wait_for_proof(machine)
         expect_whole(proof, firmware="uefi", bus="nvme", root_over=GROWN_ROOT)
         note(f"booted ({name}) in {proof.seconds:.0f} s: root of {proof.number('root-size') / GIB:.2f} GiB")
+
+
+@time_limit(600)
+def test_a_smaller_disk_of_4096(ctx: Context) -> None:
+    """A partition of an odd number of sectors shrinks onto sectors of 4096 bytes: its scratch has whole ones."""
+    tree = ctx.folder / "tree"
+    tree.mkdir()
+    hashes = {}
+    for number in range(20):
+        content = ctx.random.randbytes((number % 6 + 1) * MIB // 2 + number * 777)
+        (tree / f"file{number}").write_bytes(content)
+        hashes[f"file{number}"] = hashlib.sha256(content).hexdigest()
+    source = ctx.blank_disk("source.raw", 600 * MIB)
+    # The length of a disk's last partition is seldom a multiple of 8 sectors.
+    sectors = 598 * 2048 - 1
+    done = subprocess.run(
+        ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", source], input=f"label: gpt\nstart=2048, size={sectors}\n", text=True,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    expect(done.returncode == 0, f"sfdisk: {done.stderr}")
+    run("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-E", f"offset={MIB}", "-d", tree, source, str(sectors // 8))
+    image = ctx.folder / "odd.img.zst"
+    ctx.reforge("capture", source, image)
+    target = ctx.blank_disk("target.raw", 300 * MIB)
+    images = ctx.images_disk(odd=image)
+    disks = [Disk(target, "nvme", TARGET_SERIAL, sector_size=4096), Disk(images, "virtio", "IMAGES")]
+    settings = {"restore": "LABEL=IMAGES:/odd.img.zst", "target": f"serial={TARGET_SERIAL}", "finish": "poweroff"}
+    with medium(ctx, "restore", settings, disks) as machine:
+        machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
+        said = machine.text()
+    expect("REFORGE-RESULT exit=0" in said, f"the restore ended otherwise\n{said[-2500:]}")
+    table = partitions(target, 4096)
+    expect(table[0]["size"] < 300 * MIB, f"{table}")
+    root = table[0]["start"]
+    run("e2fsck", "-f", "-n", f"{target}?offset={root}")
+    for name, wanted in hashes.items():
+        found = sha256_of(["debugfs", "-R", f"cat {name}", f"{target}?offset={root}"])
+        expect(found == wanted, f"{name} is another")
