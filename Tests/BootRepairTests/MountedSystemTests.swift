@@ -68,9 +68,17 @@ struct MountedSystemTests {
     static let options = BootRepairOptions(firmware: .bios, inRecoveryEnvironment: false)
 
     /// Loop devices that still stand on `image`: each mount of ours holds one.
+    ///
+    /// One that somebody else looks at when it is released (another test asks all of them for their UUIDs) goes when that
+    /// one is done: it is waited for.
     static func leftovers(_ image: FilePath) -> [String] {
-        Files.names(in: "/sys/block").filter {
-            Files.text(FilePath("/sys/block/\($0)/loop/backing_file")) == image.string
+        let deadline = SystemFacts.monotonicSeconds() + 10
+        while true {
+            let found = Files.names(in: "/sys/block").filter {
+                Files.text(FilePath("/sys/block/\($0)/loop/backing_file")) == image.string
+            }
+            if found.isEmpty || SystemFacts.monotonicSeconds() > deadline { return found }
+            SystemFacts.sleep(seconds: 0.1)
         }
     }
 

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 
 from http_server import FileServer
-from lab import GIB, MIB, Context, copy_sparse, expect, expect_whole, first_nonzero, note, run, time_limit
+from lab import GIB, MIB, Context, copy_sparse, expect, expect_whole, first_nonzero, full_only, note, run, time_limit
 from machine import Disk, Machine, MachineError
 
 ESP_OFFSET = 2 * MIB
@@ -97,6 +97,7 @@ def test_debian_boots_by_bios(ctx: Context) -> None:
         note(f"on {bus}: {again.seconds:.0f} s")
 
 
+@full_only
 @time_limit(420)
 def test_debian_boots_by_uefi(ctx: Context) -> None:
     """From an ESP with a fallback loader put there by mtools: a blank NVRAM knows no other."""

@@ -152,6 +152,7 @@ image=/mnt/images/repo@latest
     )  # fmt: skip
 
 
+@full_only
 @time_limit(500)
 def test_no_snapshot_outlives_its_capture(ctx: Context) -> None:
     """Killed, killed together with its guard, interrupted, out of room, refused."""

@@ -176,6 +176,7 @@ def lengths(said: str) -> tuple[dict[str, int], int]:
     return volumes, int(extents[1]) - int(extents[2])
 
 
+@full_only
 @time_limit(900)
 def test_a_larger_disk(ctx: Context) -> None:
     """The physical volume, the volumes and their filesystems grow, each by its share; swap does not."""

@@ -322,6 +322,7 @@ def test_capture_by_the_medium(ctx: Context) -> None:
 # MARK: over HTTP
 
 
+@full_only
 @time_limit(900)
 def test_restore_over_http(ctx: Context) -> None:
     """The image streams from a web server; no disk holds it."""
