@@ -44,7 +44,14 @@ struct MountedSubvolumeTests {
             let loop = try LoopDevice(over: image, range: place)
             try run(["mkfs.btrfs", "-q", "-U", uuid, loop.path.string])
             try Mount.permanent(loop.path.string, on: mounted, type: "btrfs")
-            defer { try? Mount.unmount(mounted) }
+            defer {
+                // Somebody may look at it this very moment.
+                var tries = 50
+                while (try? Mount.unmount(mounted)) == nil, tries > 0 {
+                    tries -= 1
+                    SystemFacts.sleep(seconds: 0.1)
+                }
+            }
             try run(["btrfs", "-q", "subvolume", "create", mounted.appending("@boot").string])
             try Files.makeFolders(mounted.appending("@boot/grub"))
             try Files.write(
