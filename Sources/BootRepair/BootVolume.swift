@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 public import ByteParsing
 public import DiskModel
+import LinuxSystem
 
 /// A partition as far as booting is concerned, or a logical volume on one.
 public struct BootVolume: Codable, Equatable, Sendable {
@@ -91,25 +92,19 @@ public struct BootVolume: Codable, Equatable, Sendable {
         return volumes
     }
 
-    /// Whether it is `group/name` as lvm(8) allows them: what comes from a disk becomes an argument and a path.
+    /// Whether it is `group/name` as LVM allows them.
     private static func isPlainName(_ name: String) -> Bool {
         let parts = name.split(separator: "/", omittingEmptySubsequences: false)
-        return parts.count == 2
-            && parts.allSatisfy { part in
-                !part.isEmpty && !part.hasPrefix("-") && part != "." && part != ".." && part.utf8.count < 128
-                    && part.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "+_.-".contains($0)) }
-            }
+        return parts.count == 2 && parts.allSatisfy { ConfinedLVM.isName($0) }
     }
 
     /// What a person calls it.
     public var place: String { logicalVolume.map { "logical volume \($0.name)" } ?? "partition \(number)" }
-    /// Its names below /dev, where it is a logical volume: dmsetup(8) doubles the dashes of group and name.
+    /// Its names below /dev, where it is a logical volume.
     var mapperPaths: [String] {
         guard let parts = logicalVolume?.name.split(separator: "/"), parts.count == 2 else { return [] }
-        func doubled(_ text: Substring) -> String {
-            text.split(separator: "-", omittingEmptySubsequences: false).joined(separator: "--")
-        }
-        return ["/dev/mapper/\(doubled(parts[0]))-\(doubled(parts[1]))", "/dev/\(parts[0])/\(parts[1])"]
+        let (group, volume) = (String(parts[0]), String(parts[1]))
+        return ["/dev/mapper/\(MappedDevice.name(group: group, volume: volume))", "/dev/\(group)/\(volume)"]
     }
 
     /// Whether it is one of the FATs.

@@ -178,8 +178,8 @@ public enum VolumeGroupResizer {
     ) throws(ResizeError) -> (FilesystemInfo.VolumeGroup, Volumes) {
         if let obstacle = filesystem.resizeAbility.growObstacle { throw ResizeError(.unsupported(reason: obstacle)) }
         guard filesystem.kind == .lvm, let group = filesystem.volumeGroup, let volumes = filesystem.inner,
-            volumes.count == byteCounts.count, isName(group.name),
-            volumes.allSatisfy({ $0.name == "\(group.name)/\(ownName($0))" && isName(ownName($0)) }),
+            volumes.count == byteCounts.count, ConfinedLVM.isName(group.name),
+            volumes.allSatisfy({ $0.name == "\(group.name)/\(ownName($0))" && ConfinedLVM.isName(ownName($0)) }),
             byteCounts.allSatisfy({ $0 > 0 && group.extentByteCount > 0 && $0 % group.extentByteCount == 0 })
         else { throw ResizeError(.unsupported(reason: "what was captured of the volume group makes no sense")) }
         return (group, Array(zip(volumes, byteCounts)).map { (volume: $0.0, byteCount: $0.1) })
@@ -188,12 +188,6 @@ public enum VolumeGroupResizer {
     /// Without the group.
     private static func ownName(_ volume: FilesystemInfo.InnerVolume) -> String {
         String(volume.name.drop { $0 != "/" }.dropFirst())
-    }
-
-    /// lvm(8), "VALID NAMES".
-    private static func isName(_ name: String) -> Bool {
-        !name.isEmpty && !name.hasPrefix("-") && name != "." && name != ".." && name.utf8.count <= 127
-            && name.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "+_.-".contains($0)) }
     }
 
     private static func working(

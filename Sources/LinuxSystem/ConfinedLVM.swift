@@ -9,6 +9,13 @@ public enum ConfinedLVM {
     private static let services = "global{use_lvmpolld=0 use_lvmlockd=0 event_activation=0} backup{backup=0 archive=0}"
     private static let activation = "udev_sync=0 udev_rules=0 monitoring=0"
 
+    /// Whether it is a name that lvm(8), "VALID NAMES", allows a group or a volume: what comes from a disk becomes an argument
+    /// and a path.
+    public static func isName(_ name: some StringProtocol) -> Bool {
+        !name.isEmpty && !name.hasPrefix("-") && name != "." && name != ".." && name.utf8.count <= 127
+            && name.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "+_.-".contains($0)) }
+    }
+
     /// The command line of one of its commands.
     /// - Parameters:
     ///   - name: `lvchange`, …

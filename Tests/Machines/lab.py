@@ -154,10 +154,7 @@ class Context:
             with open(path, "wb") as disk:
                 disk.truncate(768 * MIB)
             table = "label: gpt\nstart=2048, size=1228800, type=L\nsize=131072, type=U\nsize=65536, type=S\n"
-            done = subprocess.run(
-                ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", path], input=table, text=True, capture_output=True, check=False
-            )
-            expect(done.returncode == 0, f"sfdisk: {done.stderr}")
+            partition(path, table)
             run("mke2fs", "-q", "-t", "ext4", "-E", f"offset={MIB}", "-d", tree, path, "600M")
             part = self.workdir / "data.fat"
             part.unlink(missing_ok=True)
@@ -231,6 +228,14 @@ def sha256(path: Path) -> str:
     """A file's SHA-256."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def partition(disk: Path, table: str) -> None:
+    """Writes a partition table, as sfdisk(8) reads it, onto a disk file."""
+    done = subprocess.run(
+        ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", disk], input=table, text=True, capture_output=True, check=False
+    )
+    expect(done.returncode == 0, f"sfdisk: {done.stderr}")
 
 
 def first_nonzero(path: Path, start: int = 0, length: int | None = None) -> int | None:

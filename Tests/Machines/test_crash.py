@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 from debian_tree import scratch_directory
-from lab import MIB, Context, expect, note, run, time_limit
+from lab import MIB, Context, expect, note, partition, run, time_limit
 from lvm_guest import LVMGuest
 from machine import Disk
 from test_recovery import restored_on_the_host
@@ -81,10 +80,7 @@ def crash_disk(ctx: Context) -> Path:
     with open(disk, "wb") as handle:
         handle.truncate(total * MIB)
     table = "label: gpt\n" + "".join(f"size={length}MiB\n" for length, _, _ in KINDS.values())
-    done = subprocess.run(
-        ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", disk], input=table, text=True, capture_output=True, check=False
-    )
-    expect(done.returncode == 0, f"sfdisk: {done.stderr}")
+    partition(disk, table)
     start = 1
     for length, command, _ in KINDS.values():
         part = ctx.folder / "part"

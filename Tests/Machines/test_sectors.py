@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lab import GIB, MIB, Context, Skip, expect, expect_whole, first_nonzero, full_only, note, run, time_limit
+from lab import GIB, MIB, Context, Skip, expect, expect_whole, first_nonzero, full_only, note, partition, run, time_limit
 from machine import Disk
 from proof import wait_for_proof
 from test_restore import (
@@ -152,11 +152,7 @@ def test_a_smaller_disk_of_4096(ctx: Context) -> None:
     source = ctx.blank_disk("source.raw", 600 * MIB)
     # The length of a disk's last partition is seldom a multiple of 8 sectors.
     sectors = 598 * 2048 - 1
-    done = subprocess.run(
-        ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", source], input=f"label: gpt\nstart=2048, size={sectors}\n", text=True,
-        capture_output=True, check=False,
-    )  # fmt: skip
-    expect(done.returncode == 0, f"sfdisk: {done.stderr}")
+    partition(source, f"label: gpt\nstart=2048, size={sectors}\n")
     run("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-E", f"offset={MIB}", "-d", tree, source, str(sectors // 8))
     image = ctx.folder / "odd.img.zst"
     ctx.reforge("capture", source, image)

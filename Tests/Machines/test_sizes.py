@@ -12,7 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from lab import MIB, Context, expect, first_nonzero, full_only, note, run, time_limit
+from lab import MIB, Context, expect, first_nonzero, full_only, note, partition, run, time_limit
 from machine import Disk
 from test_restore import PANIC, RESTORE_FAILED, RESTORE_TIMEOUT, TARGET_SERIAL, expect_no_table, medium
 
@@ -58,11 +58,7 @@ def source_disk(ctx: Context) -> tuple[Path, dict[str, str]]:
             if number == 5:
                 lines.append(f"start={502 * 2048}, size={(SOURCE_MIB - 503) * 2048}, type=f")
             lines.append(f"start={start * 2048}, size={length * 2048}, type={kind}")
-        done = subprocess.run(
-            ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", disk], input="\n".join(lines) + "\n", text=True,
-            capture_output=True, check=False,
-        )  # fmt: skip
-        expect(done.returncode == 0, f"sfdisk: {done.stderr}")
+        partition(disk, "\n".join(lines) + "\n")
         for number, (start, length, _) in SOURCE.items():
             part = folder / "part"
             with open(part, "wb") as handle:

@@ -7,13 +7,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab import HERE, MIB, Context, expect, expect_whole, full_only, note, run, time_limit
+from lab import HERE, MIB, Context, expect, expect_whole, full_only, note, partition, run, time_limit
 from machine import Disk
 from test_restore import PANIC, RESTORE_TIMEOUT, TARGET_SERIAL, medium, restore_settings
 from test_sizes import hash_of, partition_file
@@ -217,11 +216,7 @@ def windows_disk(ctx: Context) -> tuple[Path, dict[str, str]]:
             line = f"start={start * 2048}, size={length * 2048}, type={kind}, uuid={uuid.UUID(int=ctx.random.getrandbits(128))}"
             line += f', name="{name}"' if name else ""
             lines.append(line + (f', attrs="{attributes}"' if attributes else ""))
-        done = subprocess.run(
-            ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", disk], input="\n".join(lines) + "\n", text=True,
-            capture_output=True, check=False,
-        )  # fmt: skip
-        expect(done.returncode == 0, f"sfdisk: {done.stderr}")
+        partition(disk, "\n".join(lines) + "\n")
         hashes: dict[str, str] = {}
 
         def write_content(number: int, name: str, length: int) -> None:
