@@ -60,12 +60,21 @@ extension FilesystemInfo {
         switch kind {
         case .xfs: "XFS cannot be made smaller"
         case .f2fs: "F2FS cannot be made smaller"
-        case .luks: "LUKS is not made smaller: what is inside of it would have to be, first"
+        case .luks: luksShrinkObstacle
         case .ext2, .ext3, .ext4:
             // Their files are encrypted with inode numbers, which shrinking changes.
             features.contains("stable_inodes") ? "ext4 with stable_inodes cannot be made smaller" : nil
         default: nil
         }
+    }
+
+    private var luksShrinkObstacle: String? {
+        guard let contents = EncryptedContents(self) else {
+            return
+                "what is inside of LUKS would have to be made smaller first, and is not known: it was captured without its "
+                + "key (capture --luks-key-file)"
+        }
+        return contents.shrinkObstacle
     }
 
     /// A log to replay, damage, an unknown feature: its tool would work on something that nobody has understood. An ext

@@ -48,7 +48,7 @@ extension VolumeIdentifier {
                 FilesystemInfo.InnerVolume(name: place.name, byteCount: place.byteCount, filesystem: filesystem))
         }
         info.inner = inner
-        info.leastByteCount = VolumeGroupLayout(info)?.leastByteCount
+        info.leastByteCount = VolumeGroupLayout(info)?.leastByteCount ?? EncryptedContents(info)?.leastByteCount
         return (info, used.map())
     }
 

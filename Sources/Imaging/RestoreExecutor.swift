@@ -97,6 +97,8 @@ public final class RestoreExecutor {
     private let expectedImageID: String?
     private let scratch: RestoreScratch?
     private let log: (String) -> Void
+    /// What changes lengths; `nil` in tests on memory.
+    private var resizer: RestoreResizer?
     /// What state the target is in now.
     public private(set) var state = DiskState.untouched
     /// Whether the same restore could go on where it stopped; not where a filesystem cannot be made as small as planned.
@@ -144,6 +146,11 @@ public final class RestoreExecutor {
             }
             guard plan.remakes.isEmpty || scratch != nil else {
                 throw ImagingError.failed("there is no scratch for the FATs that are made anew")
+            }
+            resizer = targetPath.map { path in
+                RestoreResizer(
+                    plan: plan, target: path, capturedSectorSize: manifest.geometry.logicalSectorSize,
+                    scratch: scratch, keyFiles: options.luksKeyFiles, log: log)
             }
             // The table is made before anything is written: where that fails, nothing is lost.
             let table = try makeTable(manifest)
@@ -484,40 +491,9 @@ public final class RestoreExecutor {
     private func shrink(_ shrink: RestorePlan.Shrink, _ outcome: inout Outcome) throws {
         let name = "the filesystem of partition \(shrink.number)"
         progress.begin("shrink partition \(shrink.number)", total: 0)
-        guard let targetPath else { throw ImagingError.failed("\(name) cannot be made smaller in memory") }
-        let sectorSize = plan.geometry.logicalSectorSize
+        guard let resizer else { throw ImagingError.failed("\(name) cannot be made smaller in memory") }
         do {
-            let made: FilesystemResizer.Outcome
-            if shrink.needsComposite {
-                guard let scratch, let overhang = plan.overhangs.first(where: { $0.place == shrink.range }) else {
-                    throw ImagingError.failed("there is no scratch for \(name)")
-                }
-                let rest =
-                    overhang.scratchOffset..<overhang.scratchOffset
-                    + plan.restByteCount(of: shrink.fromByteCount, behind: shrink.range)
-                let composite = try CompositeDevice(
-                    disk: targetPath, front: shrink.range, scratch: scratch.path, rest: rest, sectorSize: sectorSize)
-                let whole = ResizePlace.device(composite.path)
-                if let volumes = shrink.volumeByteCounts {
-                    made = try VolumeGroupResizer.shrink(
-                        shrink.filesystem, to: volumes, byteCount: shrink.range.byteCount, on: whole, log: log)
-                } else {
-                    made = try FilesystemResizer.shrink(
-                        shrink.filesystem, to: shrink.range.byteCount, on: whole, log: log)
-                }
-                try composite.close()
-            } else {
-                made = try FilesystemResizer.shrink(
-                    shrink.filesystem, to: shrink.range.byteCount,
-                    on: .part(of: targetPath, range: shrink.range, sectorSize: sectorSize), log: log)
-            }
-            if let volumes = shrink.volumeByteCounts {
-                try settle()
-                // By itself, without the scratch.
-                try VolumeGroupResizer.check(
-                    shrink.filesystem, has: volumes,
-                    on: .part(of: targetPath, range: shrink.range, sectorSize: sectorSize), log: log)
-            }
+            let made = try resizer.shrink(shrink) { try settle() }
             log("\(name) has shrunk to \(ByteText.rounded(made.byteCount))")
             outcome.warnings += made.remarks.map { "\(name): \($0)" }
         } catch let error as ResizeError {
@@ -540,47 +516,18 @@ public final class RestoreExecutor {
     }
 
     private func grow(_ growth: RestorePlan.Growth, _ outcome: inout Outcome) throws {
-        guard let targetPath else { return }
-        if growth.filesystem.kind == .luks { return try growEncrypted(growth, targetPath, &outcome) }
+        guard let resizer else { return }
         let name = growth.number.map { "the filesystem of partition \($0)" } ?? "the filesystem"
         progress.begin("grow" + (growth.number.map { " partition \($0)" } ?? ""), total: 0)
         do {
-            let place = ResizePlace.part(
-                of: targetPath, range: growth.range, sectorSize: plan.geometry.logicalSectorSize)
-            let grown: FilesystemResizer.Outcome
-            if let volumes = growth.volumeByteCounts {
-                let (made, failures) = try VolumeGroupResizer.grow(growth.filesystem, to: volumes, on: place, log: log)
-                outcome.failedGrowths += failures
-                grown = made
-            } else {
-                grown = try FilesystemResizer.grow(growth.filesystem, on: place, log: log)
-            }
-            log("\(name) has grown to \(ByteText.rounded(grown.byteCount))")
-            for remark in grown.remarks { log("\(name): \(remark)") }
+            let grown = try resizer.grow(growth)
+            if let byteCount = grown.byteCount { log("\(name) has grown to \(ByteText.rounded(byteCount))") }
+            outcome.failedGrowths += grown.failures
+            outcome.warnings += grown.remarks.map { "\(name): \($0)" }
         } catch {
             outcome.failedGrowths.append("\(name) was not grown: \(error)")
         }
         // The tool wrote through another node: nothing of it may be missing, or hidden by what we cached.
-        try settle()
-    }
-
-    /// Without a key there is nothing to do: the plan says what is to be done later.
-    private func growEncrypted(
-        _ growth: RestorePlan.Growth, _ targetPath: FilePath, _ outcome: inout Outcome
-    ) throws {
-        guard !options.luksKeyFiles.isEmpty,
-            let captured = plan.items.first(where: { $0.number == growth.number })?.from.byteCount
-        else { return }
-        let name = growth.number.map { "partition \($0)" } ?? "the disk"
-        progress.begin("grow", total: 0)
-        let encrypted = EncryptedGrowth(
-            growth: growth, capturedByteCount: captured, keyFiles: options.luksKeyFiles, log: log)
-        do {
-            let remarks = try encrypted.run(on: targetPath, sectorSize: plan.geometry.logicalSectorSize)
-            outcome.warnings += remarks.map { "the LUKS volume of \(name): \($0)" }
-        } catch {
-            outcome.failedGrowths.append("what is inside of the LUKS volume of \(name) was not grown: \(error)")
-        }
         try settle()
     }
 

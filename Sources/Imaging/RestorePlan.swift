@@ -90,7 +90,8 @@ public struct RestorePlan: Codable, Equatable, Sendable {
         public var range: ByteRange
         /// What it is.
         public var filesystem: FilesystemInfo
-        /// Of a physical volume of LVM: the lengths that its volumes get, in the order of `filesystem.inner`, in bytes.
+        /// Of a physical volume of LVM, itself or inside of LUKS: the lengths that its volumes get, in the order of
+        /// `filesystem.physicalVolume.inner`, in bytes.
         public var volumeByteCounts: [UInt64]?
     }
 
@@ -106,13 +107,15 @@ public struct RestorePlan: Codable, Equatable, Sendable {
         public var scratchByteCount: UInt64
         /// What it is.
         public var filesystem: FilesystemInfo
-        /// Of a physical volume of LVM: the lengths that its volumes get, in the order of `filesystem.inner`, in bytes.
+        /// Of a physical volume of LVM, itself or inside of LUKS: the lengths that its volumes get, in the order of
+        /// `filesystem.physicalVolume.inner`, in bytes.
         public var volumeByteCounts: [UInt64]?
 
         /// The filesystems whose own tools have to make them smaller.
         public var shrinking: [FilesystemInfo] {
-            guard let volumeByteCounts else { return [filesystem] }
-            return zip(filesystem.inner ?? [], volumeByteCounts).filter { $1 < $0.byteCount }.map(\.0.filesystem)
+            guard let volumeByteCounts else { return [EncryptedContents(filesystem)?.inner ?? filesystem] }
+            let volumes = filesystem.physicalVolume?.inner ?? []
+            return zip(volumes, volumeByteCounts).filter { $1 < $0.byteCount }.map(\.0.filesystem)
         }
 
         /// Whether its tool needs to see all of it; swap is only made anew.
@@ -155,16 +158,13 @@ public struct RestorePlan: Codable, Equatable, Sendable {
 public enum RestorePlanner {
     /// A plan for restoring `header` onto a target.
     /// - Parameters:
-    ///   - shrinkObstacle: why no filesystem can be made smaller here, as a sentence part; `nil` where one can.
-    ///   - volumeGroupObstacle: why a physical volume of that group cannot get another size here, the same way.
+    ///   - obstacles: what of resizing cannot be done here.
     ///   - mustBoot: whether a disk that will not start from the target is refused.
     ///   - trustsUnknown: whether contents that nobody knows to work with sectors of another size are restored all the same.
     /// - Throws: `ImagingError.refused` with the reason and the way out.
     public static func plan(
         _ header: ImageHeader, onto target: DiskIdentity, geometry: DiskGeometry, request: LayoutRequest,
-        shrinkObstacle: String? = nil,
-        volumeGroupObstacle: (FilesystemInfo.VolumeGroup) -> String? = { _ in nil }, mustBoot: Bool = true,
-        trustsUnknown: Bool = false
+        obstacles: ResizeObstacles = ResizeObstacles(), mustBoot: Bool = true, trustsUnknown: Bool = false
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
         let remarks = try sectorRemarks(
@@ -174,21 +174,21 @@ public enum RestorePlanner {
                 "\(target.path) has \(geometry.byteCount) bytes: the least that a restore needs for its journal is 256 KiB"
             )
         }
-        // LVM's programs were not tried on a physical volume made for other sectors.
         let isSameSector = manifest.geometry.logicalSectorSize == geometry.logicalSectorSize
-        func groupObstacle(_ group: FilesystemInfo.VolumeGroup) -> String? {
-            isSameSector ? volumeGroupObstacle(group) : "LVM on sectors of another size keeps its size"
-        }
+        var obstacles = obstacles
+        if !isSameSector { obstacles.volumeGroup = { _ in ResizeObstacles.otherSectors } }
         var plan =
             manifest.table.kind == .gpt || manifest.table.kind == .mbr
-            ? try planTable(header, target, geometry, request, shrinkObstacle, groupObstacle)
-            : try planBare(header, target, geometry, request, groupObstacle)
+            ? try planTable(header, target, geometry, request, obstacles)
+            : try planBare(header, target, geometry, request, obstacles)
         plan.warnings += remarks
         if request.policy != .keep, geometry.byteCount > manifest.geometry.byteCount {
             for region in manifest.regions {
+                // Of LUKS without its key it is said elsewhere, with what is to be done later.
                 guard let filesystem = region.filesystem, filesystem.resizeAbility.canGrow,
                     LayoutPlanner.fills(filesystem, region.range),
-                    let obstacle = filesystem.volumeGroup.flatMap(groupObstacle)
+                    filesystem.kind != .luks || obstacles.encrypted == nil,
+                    let obstacle = filesystem.physicalVolume?.volumeGroup.flatMap(obstacles.volumeGroup)
                 else { continue }
                 let name = region.partition.map { "partition \($0)" } ?? "the disk"
                 plan.warnings.append("\(name): its volume group keeps its size: \(obstacle)")
@@ -200,8 +200,7 @@ public enum RestorePlanner {
     /// What the contents of partitions allow, by number.
     /// - Parameter sectorSize: the target's, in bytes.
     static func abilities(
-        _ manifest: Manifest, _ maps: [AllocationMap], sectorSize: Int, shrinkObstacle: String?,
-        volumeGroupObstacle: (FilesystemInfo.VolumeGroup) -> String?
+        _ manifest: Manifest, _ maps: [AllocationMap], sectorSize: Int, obstacles: ResizeObstacles
     ) -> [Int: PartitionAbility] {
         var abilities: [Int: PartitionAbility] = [:]
         for (region, map) in zip(manifest.regions, maps) {
@@ -215,14 +214,13 @@ public enum RestorePlanner {
                     filesystem.byteCount == nil
                     ? resize.shrinkObstacle : "something may stand behind the end of its filesystem"
             } else {
-                // Inside of a group, filesystems are reached through device-mapper in both directions.
-                let groupObstacle = filesystem.volumeGroup.flatMap(volumeGroupObstacle)
+                // LUKS fills a larger place whoever has its key.
                 ability.canGrow =
-                    resize.canGrow && groupObstacle == nil && filesystem.growsOnSectors(of: sectorSize)
-                let isRemade = filesystem.kind == .swap
-                if let obstacle = resize.shrinkObstacle ?? groupObstacle ?? (isRemade ? nil : shrinkObstacle) {
+                    resize.canGrow && (filesystem.kind == .luks || obstacles.toGrow(filesystem) == nil)
+                    && filesystem.growsOnSectors(of: sectorSize)
+                if let obstacle = resize.shrinkObstacle ?? obstacles.toShrink(filesystem) {
                     ability.reason = obstacle
-                } else if isRemade {
+                } else if filesystem.kind == .swap {
                     ability.canShrink = true
                     ability.leastByteCount = min(length, LeastSize.swap)
                 } else if let least = filesystem.leastByteCount, least < length {
@@ -238,12 +236,11 @@ public enum RestorePlanner {
 
     private static func planTable(
         _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
-        _ shrinkObstacle: String?, _ volumeGroupObstacle: (FilesystemInfo.VolumeGroup) -> String?
+        _ obstacles: ResizeObstacles
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
         let abilities = abilities(
-            manifest, header.maps, sectorSize: geometry.logicalSectorSize, shrinkObstacle: shrinkObstacle,
-            volumeGroupObstacle: volumeGroupObstacle)
+            manifest, header.maps, sectorSize: geometry.logicalSectorSize, obstacles: obstacles)
         let layout: DiskLayout
         do { layout = try self.layout(header, geometry, request, abilities) } catch { throw .refused("\(error)") }
         let byNumber = Dictionary(layout.placements.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
@@ -324,7 +321,7 @@ public enum RestorePlanner {
             let whole = placement.from.byteCount.roundedUp(toMultipleOf: UInt64(geometry.logicalSectorSize)) ?? .max
             if placement.to.byteCount > whole, let filesystem = region.filesystem, abilities[number]?.canGrow == true {
                 action += ", grow"
-                volumeByteCounts = try volumeLengths(filesystem, on: placement.to, request.policy)
+                volumeByteCounts = try grownLengths(filesystem, on: placement.to, request.policy, obstacles)
                 plan.growths.append(
                     .init(
                         number: number, isLate: false, range: placement.to, filesystem: filesystem,
@@ -348,7 +345,7 @@ public enum RestorePlanner {
 
     private static func planBare(
         _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
-        _ volumeGroupObstacle: (FilesystemInfo.VolumeGroup) -> String?
+        _ obstacles: ResizeObstacles
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
         guard request.wishes.isEmpty else {
@@ -378,13 +375,13 @@ public enum RestorePlanner {
             }
             if isWhole, manifest.table.kind == .none, request.policy != .keep, let filesystem = region.filesystem,
                 filesystem.resizeAbility.canGrow, LayoutPlanner.fills(filesystem, region.range),
-                filesystem.volumeGroup.flatMap(volumeGroupObstacle) == nil,
+                filesystem.kind == .luks || obstacles.toGrow(filesystem) == nil,
                 filesystem.growsOnSectors(of: geometry.logicalSectorSize),
                 geometry.byteCount > manifest.geometry.byteCount
             {
                 to = 0..<geometry.byteCount - geometry.byteCount % UInt64(geometry.logicalSectorSize)
                 action += ", grow"
-                volumeByteCounts = try volumeLengths(filesystem, on: to, request.policy)
+                volumeByteCounts = try grownLengths(filesystem, on: to, request.policy, obstacles)
                 plan.growths.append(
                     .init(
                         number: nil, isLate: true, range: to, filesystem: filesystem,

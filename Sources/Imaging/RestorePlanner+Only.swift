@@ -11,12 +11,12 @@ extension RestorePlanner {
     ///   - existingNumber: the partition of the target; `nil` for the same number.
     ///   - existing: the target's table, as it is.
     ///   - policy: whether the filesystem grows to fill a larger partition.
-    ///   - volumeGroupObstacle: why a physical volume of that group cannot get another size here; `nil` where it can.
+    ///   - obstacles: what of resizing cannot be done here.
     /// - Throws: `ImagingError.refused` with the reason and the way out.
     public static func plan(
         only number: Int, into existingNumber: Int?, of header: ImageHeader, onto target: DiskIdentity,
         geometry: DiskGeometry, existing: PartitionTable, policy: LayoutPolicy,
-        volumeGroupObstacle: (FilesystemInfo.VolumeGroup) -> String? = { _ in nil }
+        obstacles: ResizeObstacles = ResizeObstacles()
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
         guard manifest.geometry.logicalSectorSize == geometry.logicalSectorSize else {
@@ -31,10 +31,10 @@ extension RestorePlanner {
             throw .refused("the image has no partition \(number)")
         }
         let region = manifest.regions[index]
+        var obstacles = obstacles
+        obstacles.shrink = "one partition alone is not made smaller"
         let ability = abilities(
-            manifest, header.maps, sectorSize: geometry.logicalSectorSize,
-            shrinkObstacle: "one partition alone is not made smaller",
-            volumeGroupObstacle: volumeGroupObstacle)[number]
+            manifest, header.maps, sectorSize: geometry.logicalSectorSize, obstacles: obstacles)[number]
         let layout: OnlyLayout
         do {
             layout = try LayoutPlanner.planOnly(
@@ -60,7 +60,7 @@ extension RestorePlanner {
         var action = "restore into partition \(layout.placement.number)"
         if layout.growsToFill, let filesystem = region.filesystem {
             action += ", grow"
-            volumeByteCounts = try volumeLengths(filesystem, on: range, policy)
+            volumeByteCounts = try grownLengths(filesystem, on: range, policy, obstacles)
             plan.growths.append(
                 .init(
                     number: number, isLate: true, range: range, filesystem: filesystem,

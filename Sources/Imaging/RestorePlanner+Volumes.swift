@@ -1,19 +1,31 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-// Physical volumes of LVM: what is inside gets another size with them.
+// Physical volumes of LVM, also inside of LUKS: what is inside gets another size with them.
 extension RestorePlanner {
     /// The lengths that the volumes inside get, where their place gets another length; `nil` of everything but LVM.
     static func volumeLengths(
         _ filesystem: FilesystemInfo, on place: ByteRange, _ policy: LayoutPolicy
     ) throws(ImagingError) -> [UInt64]? {
-        guard filesystem.kind == .lvm else { return nil }
-        guard let lengths = VolumeGroupLayout(filesystem)?.byteCounts(on: place.byteCount, policy: policy) else {
+        guard let volume = filesystem.physicalVolume else { return nil }
+        let contents = EncryptedContents(filesystem)
+        let room = contents.map { $0.byteCount(in: place.byteCount) } ?? place.byteCount
+        guard let room, let lengths = VolumeGroupLayout(volume)?.byteCounts(on: room, policy: policy) else {
             throw .refused(
-                "the volume group \(filesystem.volumeGroup?.name ?? "") cannot be made to fit "
+                "the volume group \(volume.volumeGroup?.name ?? "") cannot be made to fit "
                     + "\(ByteText.rounded(place.byteCount)): its logical volumes do not add up")
         }
         return lengths
+    }
+
+    /// The same for a larger place, in which a group that cannot get another size here keeps it.
+    static func grownLengths(
+        _ filesystem: FilesystemInfo, on place: ByteRange, _ policy: LayoutPolicy, _ obstacles: ResizeObstacles
+    ) throws(ImagingError) -> [UInt64]? {
+        guard obstacles.toGrow(filesystem) == nil, filesystem.physicalVolume?.resizeAbility.canGrow == true else {
+            return nil
+        }
+        return try volumeLengths(filesystem, on: place, policy)
     }
 
     /// How much the scratch has to hold.
@@ -24,7 +36,8 @@ extension RestorePlanner {
         _ filesystem: FilesystemInfo, _ byteCounts: [UInt64]?, behind: UInt64, most: UInt64
     ) -> UInt64 {
         var length = behind
-        for (volume, byteCount) in zip(filesystem.inner ?? [], byteCounts ?? []) where byteCount < volume.byteCount {
+        let volumes = filesystem.physicalVolume?.inner ?? []
+        for (volume, byteCount) in zip(volumes, byteCounts ?? []) where byteCount < volume.byteCount {
             // What its tool moves to the front of a volume, no more than is in use, may lie on the scratch until the extents
             // move.
             let moved = min(byteCount, volume.filesystem.leastByteCount ?? byteCount)
@@ -37,7 +50,7 @@ extension RestorePlanner {
     /// The volumes inside, for whoever looks at the plan.
     static func volumeSizes(_ filesystem: FilesystemInfo?, _ byteCounts: [UInt64]?) -> [RestorePlan.Volume]? {
         byteCounts.map { byteCounts in
-            zip(filesystem?.inner ?? [], byteCounts).map { volume, byteCount in
+            zip(filesystem?.physicalVolume?.inner ?? [], byteCounts).map { volume, byteCount in
                 RestorePlan.Volume(
                     name: volume.name, filesystem: volume.filesystem.kindName, fromByteCount: volume.byteCount,
                     toByteCount: byteCount)

@@ -253,9 +253,7 @@ struct RestoreCommand: ParsableCommand {
             return try RestorePlanner.plan(
                 header, onto: target.identity, geometry: target.device.geometry,
                 request: try LayoutRequest(policy: layout, parsing: partition),
-                shrinkObstacle: CompositeDevice.obstacle(),
-                volumeGroupObstacle: VolumeGroupResizer.obstacle(to:), mustBoot: !noBootRepair,
-                trustsUnknown: trustUnknown)
+                obstacles: obstacles(), mustBoot: !noBootRepair, trustsUnknown: trustUnknown)
         }
         let table = try PartitionTableReader.read(
             target.device, secondOpinion: SecondOpinion(descriptor: target.device.fileDescriptor.rawValue))
@@ -265,7 +263,16 @@ struct RestoreCommand: ParsableCommand {
         }
         return try RestorePlanner.plan(
             only: only, into: into, of: header, onto: target.identity, geometry: target.device.geometry,
-            existing: table, policy: layout, volumeGroupObstacle: VolumeGroupResizer.obstacle(to:))
+            existing: table, policy: layout, obstacles: obstacles())
+    }
+
+    /// What of resizing cannot be done on this machine, and with what was given.
+    private func obstacles() -> ResizeObstacles {
+        ResizeObstacles(
+            shrink: CompositeDevice.obstacle(),
+            encrypted: luksOptions.luksKeyFile.isEmpty
+                ? "LUKS is made smaller only with its key (--luks-key-file)" : OpenedLUKS.obstacle(),
+            volumeGroup: VolumeGroupResizer.obstacle(to:))
     }
 
     /// What stands in the way of making filesystems smaller on this machine.

@@ -6,8 +6,8 @@ import Testing
 
 @testable import Imaging
 
-/// LUKS in a larger place: how long the place may be, and what is to be done later.
-@Suite struct EncryptedGrowthTests {
+/// LUKS in a larger or smaller place: how long the place may be, what happens inside, and what is to be done later.
+@Suite struct EncryptedPlacesTests {
     private func disk(_ luks: FilesystemInfo) throws -> MadeUpDisk {
         var made = try MadeUpDisk(seed: 1)
         let index = try #require(made.header.manifest.regions.firstIndex { $0.partition == 1 })
@@ -66,6 +66,95 @@ import Testing
     @Test func aSmallerDiskIsRefusedWithTheReason() throws {
         let made = try disk(luks())
         let error = #expect(throws: ImagingError.self) { try made.plan(targetByteCount: 5 << 20, policy: .grow) }
-        #expect("\(try #require(error))".contains("LUKS is not made smaller"), "\(String(describing: error))")
+        #expect("\(try #require(error))".contains("captured without its key"), "\(String(describing: error))")
+    }
+
+    // MARK: with the key
+
+    private static let unit: UInt64 = 64 << 10
+
+    /// A header of 256 KiB, and behind it a group with 20 of 40 extents in use by an ext4 that can do with 8.
+    private func group() -> FilesystemInfo {
+        let ext4 = FilesystemInfo(
+            kind: .ext4, kindName: "ext4", byteCount: 20 * Self.unit, mapSource: .allocationStructures,
+            leastByteCount: 8 * Self.unit)
+        let inside = (3 << 20) - 256 << 10 as UInt64
+        return FilesystemInfo(
+            kind: .lvm, kindName: "LVM2_member", byteCount: inside, mapSource: .allocationStructures,
+            leastByteCount: 640 << 10,
+            inner: [.init(name: "vg/root", byteCount: 20 * Self.unit, filesystem: ext4)],
+            volumeGroup: .init(
+                name: "vg", id: "id", extentStart: 128 << 10, extentByteCount: Self.unit,
+                extentCount: (inside - 128 << 10) / Self.unit))
+    }
+
+    private func opened(_ inner: FilesystemInfo) -> FilesystemInfo {
+        FilesystemInfo(
+            kind: .luks, kindName: "crypto_LUKS", byteCount: 3 << 20, sectorSize: 4096,
+            mapSource: .allocationStructures,
+            inner: [.init(name: "luks", byteCount: (3 << 20) - 256 << 10, filesystem: inner)])
+    }
+
+    private func plan(
+        _ filesystem: FilesystemInfo, _ wished: UInt64, obstacles: ResizeObstacles = ResizeObstacles()
+    ) throws -> RestorePlan {
+        var filesystem = filesystem
+        filesystem.leastByteCount = EncryptedContents(filesystem)?.leastByteCount
+        return try RestorePlanner.plan(
+            try disk(filesystem).header, onto: DiskIdentity(path: "target"),
+            geometry: DiskGeometry(byteCount: 24 << 20),
+            request: LayoutRequest(policy: .grow, wishes: [1: .size(wished)]), obstacles: obstacles)
+    }
+
+    @Test func whatIsInsideBecomesSmallerWithItsKey() throws {
+        let ext4 = FilesystemInfo(
+            kind: .ext4, kindName: "ext4", byteCount: (3 << 20) - 256 << 10, mapSource: .allocationStructures,
+            leastByteCount: (1 << 20) + 512)
+        #expect(EncryptedContents(opened(ext4))?.leastByteCount == (1 << 20) + 4096 + 256 << 10)
+        let smaller = try plan(opened(ext4), 2 << 20)
+        let shrink = try #require(smaller.shrinks.first)
+        #expect(shrink.filesystem.kind == .luks && shrink.shrinking.map(\.kind) == [.ext4])
+        #expect(shrink.needsComposite && shrink.range.byteCount == 2 << 20 && shrink.volumeByteCounts == nil)
+        // Ends in whole sectors of its own.
+        #expect(try plan(opened(ext4), (2 << 20) + 1536).shrinks.first?.range.byteCount == 2 << 20)
+        let tooSmall = #expect(throws: ImagingError.self) { try plan(opened(ext4), 1 << 20) }
+        #expect("\(try #require(tooSmall))".contains("are in use"), "\(String(describing: tooSmall))")
+        let locked = #expect(throws: ImagingError.self) {
+            try plan(opened(ext4), 2 << 20, obstacles: .init(encrypted: "its key was not given"))
+        }
+        #expect("\(try #require(locked))".contains("its key was not given"))
+        // What cannot become smaller itself, and what stops before the end.
+        var (xfs, short) = (ext4, ext4)
+        (xfs.kind, short.byteCount) = (.xfs, 1 << 20)
+        for (inner, reason) in [
+            (xfs, "inside of LUKS, XFS cannot be made smaller"), (short, "something may stand behind"),
+        ] {
+            let refusal = #expect(throws: ImagingError.self) { try plan(opened(inner), 2 << 20) }
+            #expect("\(try #require(refusal))".contains(reason))
+        }
+    }
+
+    @Test func aGroupInsideFollowsItsPlace() throws {
+        let larger = try plan(opened(group()), 5 << 20)
+        #expect(larger.growths.first?.volumeByteCounts == [52 * Self.unit])
+        #expect(larger.items.first { $0.number == 1 }?.volumes?.map(\.name) == ["vg/root"])
+        // 1 MiB less 384 KiB: 10 extents.
+        let smaller = try plan(opened(group()), 1 << 20)
+        #expect(smaller.shrinks.first?.volumeByteCounts == [10 * Self.unit])
+        #expect(smaller.shrinks.first?.shrinking.map(\.kind) == [.ext4])
+        #expect(smaller.items.first { $0.number == 1 }?.volumes?.first?.toByteCount == 10 * Self.unit)
+        // Without the key, or where LVM cannot be run, LUKS grows all the same and the group keeps its size.
+        for obstacles in [
+            ResizeObstacles(encrypted: "no key"), ResizeObstacles(volumeGroup: { "\($0.name) is active" }),
+        ] {
+            let kept = try plan(opened(group()), 5 << 20, obstacles: obstacles)
+            #expect(kept.growths.count == 1 && kept.growths.first?.volumeByteCounts == nil)
+            #expect(throws: ImagingError.self) { try plan(opened(group()), 1 << 20, obstacles: obstacles) }
+        }
+        var striped = group()
+        striped.volumeGroup?.resizeObstacle = "it is striped"
+        #expect(try plan(opened(striped), 5 << 20).growths.first?.volumeByteCounts == nil)
+        let refusal = #expect(throws: ImagingError.self) { try plan(opened(striped), 1 << 20) }
+        #expect("\(try #require(refusal))".contains("it is striped"))
     }
 }

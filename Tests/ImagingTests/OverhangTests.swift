@@ -89,7 +89,7 @@ import Testing
         let refusal = #expect(throws: ImagingError.self) {
             try RestorePlanner.plan(
                 header, onto: identity, geometry: DiskGeometry(byteCount: 12 << 20), request: request,
-                shrinkObstacle: "this kernel has no device-mapper")
+                obstacles: .init(shrink: "this kernel has no device-mapper"))
         }
         #expect("\(try #require(refusal))".contains("no device-mapper"))
     }

@@ -113,7 +113,7 @@ struct SectorSizeTests {
         try RestorePlanner.plan(
             header, onto: DiskIdentity(path: "target"),
             geometry: DiskGeometry(byteCount: byteCount, logicalSectorSize: sectorSize, physicalSectorSize: sectorSize),
-            request: LayoutRequest(policy: policy, wishes: wishes), shrinkObstacle: "nothing shrinks here",
+            request: LayoutRequest(policy: policy, wishes: wishes), obstacles: .init(shrink: "nothing shrinks here"),
             mustBoot: mustBoot, trustsUnknown: trustsUnknown)
     }
 

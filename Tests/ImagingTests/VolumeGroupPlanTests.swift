@@ -37,7 +37,8 @@ import Testing
     ) throws -> RestorePlan {
         try RestorePlanner.plan(
             header, onto: DiskIdentity(path: "target"), geometry: DiskGeometry(byteCount: 32 << 20),
-            request: LayoutRequest(policy: policy, wishes: [1: .size(wish)]), volumeGroupObstacle: { _ in obstacle })
+            request: LayoutRequest(policy: policy, wishes: [1: .size(wish)]),
+            obstacles: .init(volumeGroup: { _ in obstacle }))
     }
 
     @Test func volumesGrowWithTheirPartition() throws {

@@ -1,4 +1,5 @@
-"""LUKS with the key at hand: only sectors in use are captured, as ciphertext, and what is inside grows with its partition.
+"""LUKS with the key at hand: only sectors in use are captured, as ciphertext, and what is inside grows and shrinks with its
+partition: a filesystem, and a volume group with one.
 
 All of it happens in a guest: the build machine has no device-mapper. The unused sectors of the source and all of the
 targets hold noise, so that a used sector that was taken for an unused one is found out.
@@ -69,7 +70,7 @@ for name in one both file; do echo "GUEST-IMAGE $name $(stat -c %s /mnt/images/$
 # $1 the disk, and what `restore` is told.
 RESTORE = """
 restored() {
-    disk=$1; shift
+    name=$1; disk=$2; shift 2
     dd if=/dev/urandom of="$disk" bs=1M 2>/dev/null || true
     quietly reforge restore /mnt/images/both.img.zst "$disk" --yes --no-boot-repair "$@"
     cp /tmp/said.log /tmp/restore.log
@@ -83,29 +84,53 @@ restored() {
     /usr/sbin/e2fsck -f -n /dev/mapper/vg0-root || fail "e2fsck root: $?"
     mount /dev/mapper/two /mnt/a; mount -o ro /dev/mapper/vg0-root /mnt/b
     (cd /mnt && sha256sum -c /tmp/sums) || fail "files differ"
-    echo "GUEST-SIZES $disk $(blockdev --getsize64 "${disk}2") $(blockdev --getsize64 /dev/mapper/two) $(stat -f -c %b /mnt/a)"
+    echo "GUEST-SIZES $name $(blockdev --getsize64 "${disk}2") $(blockdev --getsize64 /dev/mapper/two) $(stat -f -c %b /mnt/a)" \
+        $(blockdev --getsize64 "${disk}3") $(blockdev --getsize64 /dev/mapper/vg0-root) $(stat -f -c %b /mnt/b)
     umount /mnt/a /mnt/b
 }
-gone() { vgchange -q -an vg0; cryptsetup close two; cryptsetup close three; }
-restored /dev/vdc --partition 2=rest --luks-key-file /tmp/key1
-gone
-# The same partitions, the same ids: it must be out of the way.
-dd if=/dev/zero of=/dev/vdc bs=1M count=2 conv=fsync 2>/dev/null; blockdev --rereadpt /dev/vdc 2>/dev/null || true
-restored /dev/vdd --partition 2=rest
+# The same partitions, the same ids: the disk must be out of the way of the next.
+gone() {
+    vgchange -q -an vg0; cryptsetup close two; cryptsetup close three
+    dd if=/dev/zero of="$1" bs=1M count=2 conv=fsync 2>/dev/null; blockdev --rereadpt "$1" 2>/dev/null || true
+}
+restored grown /dev/vdc --partition 2=rest --luks-key-file /tmp/key1
+grep -q "keeps its size" /tmp/restore.log && fail "something was left out"
+gone /dev/vdc
+both="--luks-key-file /tmp/key1 --luks-key-file /tmp/key2"
+# Half of what is added for each; the second is a group, in which the volume grows.
+restored proportional /dev/vdc --layout proportional $both
+grep -q "vg0/root.*16 MiB.*grow" /tmp/restore.log || fail "the plan does not show the volume"
+gone /dev/vdc
+restored locked /dev/vdd --partition 2=rest
 grep -q "resize2fs /dev/mapper/NAME" /tmp/restore.log || fail "no command for later"
 mount /dev/mapper/two /mnt/a; /usr/sbin/resize2fs /dev/mapper/two || fail "resize2fs: $?"; umount /mnt/a
 /usr/sbin/e2fsck -f -n /dev/mapper/two || fail "e2fsck behind resize2fs: $?"
-gone
+gone /dev/vdd
+# A copy that is attached holds the same volumes: nothing shrinks beside it.
+reforge restore /mnt/images/both.img.zst /dev/vde --yes --no-boot-repair $both >/tmp/small.log 2>&1 && fail "restored beside a twin" || status=$?
+[ $status = 77 ] || { cat /tmp/small.log; fail "beside a twin: $status"; }
+cat /tmp/small.log; grep -q "holds a copy of the same crypto_LUKS" /tmp/small.log || fail "no word of the twin"
 reforge restore /mnt/images/both.img.zst /dev/vde --yes --no-boot-repair >/tmp/small.log 2>&1 && fail "restored onto less" || status=$?
 [ $status = 77 ] || { cat /tmp/small.log; fail "less than it was: $status"; }
-cat /tmp/small.log; grep -q "LUKS is not made smaller" /tmp/small.log || fail "no reason"
+cat /tmp/small.log; grep -q "LUKS is made smaller only with its key" /tmp/small.log || fail "no reason"
+# The source's own copy goes: its image is all that is left of it.
+cp /tmp/sums /tmp/sums.kept; dd if=/dev/zero of=/dev/vda bs=1M count=2 conv=fsync 2>/dev/null; blockdev --rereadpt /dev/vda 2>/dev/null || true
+sha256sum </mnt/images/both.img.zst >/tmp/image.sum
+# The wrong key shows only once the data is there; the right one goes on.
+reforge restore /mnt/images/both.img.zst /dev/vde --yes --no-boot-repair --luks-key-file /tmp/key3 >/tmp/wrong.log 2>&1 && fail "shrunk by a wrong key" || status=$?
+[ $status = 74 ] || { cat /tmp/wrong.log; fail "a wrong key: $status"; }
+cat /tmp/wrong.log; grep -q "none of the given keys opens it" /tmp/wrong.log || fail "no word of the key"
+blkid -p /dev/vde | grep -q PTTYPE && fail "a table before the end"
+restored shrunk /dev/vde $both
+gone /dev/vde
+sha256sum </mnt/images/both.img.zst | cmp - /tmp/image.sum || fail "the image was written"
 """
 
 
 @time_limit(500)
-def test_only_used_sectors_and_growth(ctx: Context) -> None:
-    """Captured with a wrong key, one of two keys, and both; restored onto larger disks with and without a key."""
-    lab = LVMGuest(scratch_directory(), ctx.binary, programs=["cryptsetup", "resize2fs"], modules=MODULES)
+def test_used_sectors_and_sizes(ctx: Context) -> None:
+    """Captured with a wrong key, one of two keys, and both; restored onto larger and smaller disks with and without keys."""
+    lab = LVMGuest(scratch_directory(), ctx.binary, programs=["cryptsetup", "resize2fs", "blkid"], modules=MODULES)
     initrd = lab.initramfs(ctx.folder, SETUP + CAPTURE + RESTORE)
     sizes = {"source": 96, "images": 256, "larger": 128, "another": 128, "smaller": 72}
     disks = [Disk(ctx.blank_disk(f"{name}.raw", size * MIB), "virtio", name) for name, size in sizes.items()]
@@ -122,13 +147,20 @@ def test_only_used_sectors_and_growth(ctx: Context) -> None:
     # 64 and 24 MiB of ciphertext do not compress. In use are some MiB of files, journals and key slots.
     expect(24 * MIB < images["one"] < 44 * MIB, "with one key")
     expect(images["both"] < 24 * MIB and abs(images["file"] - images["both"]) < MIB, "with both keys")
-    grown = {
-        disk: [int(number) for number in numbers.split()]
-        for disk, numbers in re.findall(r"^GUEST-SIZES (\S+) ([\d ]+)", said, re.MULTILINE)
+    places = {
+        name: [int(number) for number in numbers.split()]
+        for name, numbers in re.findall(r"^GUEST-SIZES (\w+) ([\d ]+)", said, re.MULTILINE)
     }
-    note(f"sizes: {grown}")
-    with_key, without = grown["/dev/vdc"], grown["/dev/vdd"]
+    note(f"sizes of partition 2, what it shows, its blocks, and of partition 3, its volume, its blocks: {places}")
+    with_key, without = places["grown"], places["locked"]
     expect(with_key[:2] == without[:2] and with_key[0] > 90 * MIB, "the partition has not grown")
     expect(with_key[0] - with_key[1] < 4 * MIB, "LUKS has not grown")
     # 31 MiB more in blocks of 4 KiB, but for metadata.
     expect(with_key[2] > without[2] + 24 * 256, "the filesystem has not grown")
+    # The group in partition 3 had a volume of 16 MiB in 24.
+    expect(with_key[4] == 16 * MIB, "the volume has grown although its partition has not")
+    shared, shrunk = places["proportional"], places["shrunk"]
+    expect(shared[0] > 80 * MIB and shared[3] > 30 * MIB, "the partitions have not shared what was added")
+    expect(shared[4] > 16 * MIB and shared[5] > with_key[5], "the volume and its filesystem have not grown")
+    expect(shrunk[0] < 64 * MIB and shrunk[2] < without[2], "the filesystem has not shrunk")
+    expect(shrunk[3] < 24 * MIB and shrunk[4] < 16 * MIB and shrunk[5] < with_key[5], "the volume has not shrunk")
