@@ -6,7 +6,8 @@ internal import ByteParsing
 ///
 /// It follows the estimate of `resize2fs -P` (e2fsprogs, resize2fs.c, calculate_minimum_resize_size), below which the
 /// tool refuses to go, and adds a little: files must fit in the room that so many groups leave beside their metadata, the
-/// inodes in use must find so many inode tables, and with flex_bg a whole flex group of tables may stay.
+/// inodes in use must find so many inode tables, and with flex_bg a whole flex group of tables may stay. Where the metadata
+/// of a flex group is more than its first group, as of very small groups, the tool forgets the rest: here it counts.
 struct ExtLeastSize {
     /// What the tool leaves in a last group besides its metadata.
     private static let leastLastGroup: UInt64 = 50

@@ -19,9 +19,10 @@ extension RestorePlan {
     /// The LUKS volumes that get a larger place, whose insides only a key makes larger.
     public var encryptedGrowths: [Growth] { growths.filter { $0.filesystem.kind == .luks } }
 
-    /// What a person who gives no key is to do later, for each of them.
-    public var encryptedGrowthNotes: [String] {
-        encryptedGrowths.compactMap { growth in
+    /// What a person is to do later for each of them whose key was not given.
+    /// - Parameter locked: their partitions (`nil` for a bare disk).
+    public func encryptedGrowthNotes(_ locked: [Int?]) -> [String] {
+        encryptedGrowths.filter { locked.contains($0.number) }.compactMap { growth in
             let inner = growth.filesystem.inner?.first?.filesystem
             // What never grows needs no command.
             if let inner, inner.kind != .lvm, inner.resizeAbility.growObstacle != nil, inner.kind != .unknown {

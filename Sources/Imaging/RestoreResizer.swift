@@ -103,7 +103,12 @@ struct RestoreResizer {
     func grow(_ growth: RestorePlan.Growth) throws -> Growth {
         if growth.filesystem.kind == .luks {
             // Without a key there is nothing to do: the plan says what is to be done later.
-            return keyFiles.isEmpty ? Growth() : try opened(target, growth.range) { try growInside($0, growth) }
+            guard !keyFiles.isEmpty else { return Growth() }
+            do { return try opened(target, growth.range) { try growInside($0, growth) } } catch LUKSOpenError.wrongKey {
+                return Growth(remarks: [
+                    "none of the given keys opens it (--luks-key-file): what is inside keeps its size"
+                ])
+            }
         }
         return try grow(growth.filesystem, to: growth.volumeByteCounts, on: place(growth.range))
     }
@@ -184,6 +189,6 @@ struct RestoreResizer {
                 guard error == .wrongKey else { throw ImagingError.failed("it could not be opened: \(error)") }
             }
         }
-        throw ImagingError.failed("none of the given keys opens it (--luks-key-file)")
+        throw LUKSOpenError.wrongKey
     }
 }

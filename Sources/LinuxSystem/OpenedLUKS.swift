@@ -52,6 +52,28 @@ public final class OpenedLUKS: BlockReader {
         return Files.mayWrite("/dev/loop-control") ? nil : "loop devices, which that needs, cannot be made here"
     }
 
+    /// Whether a key opens a LUKS volume of which a file holds the header and the key slots, and perhaps nothing else. Needs
+    /// no device-mapper.
+    public static func key(_ keyFile: FilePath, opens volume: FilePath) throws(LUKSOpenError) -> Bool {
+        let output = try run([
+            "open", "--type", "luks", "--batch-mode", "--disable-locks", "--test-passphrase", "--key-file=\(keyFile)",
+            volume.string,
+        ])
+        if output.succeeded { return true }
+        guard output.ending == .exited(wrongKeyStatus) else { throw failure(output) }
+        return false
+    }
+
+    /// cryptsetup(8), "RETURN CODES": no permission (bad passphrase).
+    private static let wrongKeyStatus: Int32 = 2
+
+    private static func failure(_ output: ChildProcess.Output) -> LUKSOpenError {
+        // Its last words end their own sentences.
+        var words = output.lastWords
+        while words.hasSuffix(".") { words.removeLast() }
+        return .impossible("cryptsetup could not open it (\(output.ending)): \(words)")
+    }
+
     /// Opens the LUKS volume in `range` of a disk or a raw image file.
     /// - Parameters:
     ///   - sectorSize: the disk's logical sector size in bytes.
@@ -75,12 +97,7 @@ public final class OpenedLUKS: BlockReader {
         guard output.succeeded else {
             // It may have been stopped behind its last step.
             _ = try? Self.run(["close", node])
-            // cryptsetup(8), "RETURN CODES": 2 no permission (bad passphrase).
-            guard output.ending != .exited(2) else { throw .wrongKey }
-            // Its last words end their own sentences.
-            var words = output.lastWords
-            while words.hasSuffix(".") { words.removeLast() }
-            throw .impossible("cryptsetup could not open it (\(output.ending)): \(words)")
+            throw output.ending == .exited(Self.wrongKeyStatus) ? .wrongKey : Self.failure(output)
         }
         let device: BlockDevice
         do throws(LUKSOpenError) {

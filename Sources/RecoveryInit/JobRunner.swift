@@ -140,6 +140,7 @@ struct JobRunner {
         for partition in job.partitions { command += ["--partition", partition] }
         if job.verify { command.append("--verify") }
         if !job.repairsBoot { command.append("--no-boot-repair") }
+        if job.trustsUnknown { command.append("--trust-unknown") }
         if let password { command += ["--password-file", password.string] }
         if let luksKey { command += ["--luks-key-file", luksKey.string] }
         // A stream can be looked at only once: there the restore itself compares before its first write.

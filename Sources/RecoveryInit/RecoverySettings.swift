@@ -27,13 +27,13 @@ public struct RecoverySettings: Equatable, Sendable {
         public var verify: Bool
         /// Whether the restored system is made to boot where that takes changes.
         public var repairsBoot: Bool
+        /// Whether what nobody knows to work with sectors of another size is restored all the same.
+        public var trustsUnknown: Bool
 
         /// Describes a restore.
         public init(
             image: Location, target: DiskSelector, layout: LayoutPolicy? = nil, partitions: [String] = [],
-            imageID: String? = nil,
-            verify: Bool = false,
-            repairsBoot: Bool = true
+            imageID: String? = nil, verify: Bool = false, repairsBoot: Bool = true, trustsUnknown: Bool = false
         ) {
             self.image = image
             self.target = target
@@ -42,6 +42,7 @@ public struct RecoverySettings: Equatable, Sendable {
             self.imageID = imageID
             self.verify = verify
             self.repairsBoot = repairsBoot
+            self.trustsUnknown = trustsUnknown
         }
     }
 
@@ -80,7 +81,7 @@ public struct RecoverySettings: Equatable, Sendable {
             guard let name = parameter.key.valueAfter(prefix) else { continue }
             // The kernel takes `-` and `_` in names for the same.
             let key = name.map { $0 == "_" ? "-" : $0 }.reduce(into: "") { $0.append($1) }
-            let value = parameter.value ?? (key == "verify" ? "yes" : "")
+            let value = parameter.value ?? (["verify", "trust-unknown"].contains(key) ? "yes" : "")
             guard values[key] == nil || values[key] == value else {
                 throw RecoveryError(
                     ExitStatus.usage, "the kernel command line has \(prefix)\(key) twice, with different values")
@@ -93,7 +94,7 @@ public struct RecoverySettings: Equatable, Sendable {
     private static let prefix = "reforge."
     static let keys = [
         "restore", "target", "layout", "partition", "image-id", "verify", "finish", "capture", "to", "key",
-        "boot-repair", "luks-key",
+        "boot-repair", "luks-key", "trust-unknown",
     ]
 
     /// From keys and values.
@@ -127,7 +128,7 @@ public struct RecoverySettings: Equatable, Sendable {
         for (key, other) in [
             ("target", "restore"), ("layout", "restore"), ("partition", "restore"), ("image-id", "restore"),
             ("verify", "restore"),
-            ("boot-repair", "restore"), ("to", "capture"),
+            ("boot-repair", "restore"), ("trust-unknown", "restore"), ("to", "capture"),
         ] where values[key] != nil && values[other] == nil {
             throw refuse("\(prefix)\(key) makes sense with \(prefix)\(other) only")
         }
@@ -137,6 +138,9 @@ public struct RecoverySettings: Equatable, Sendable {
                 throw refuse("\(prefix)\(key) makes sense with \(prefix)restore or \(prefix)capture only")
             }
             return try detail(key, text, Location.parse)
+        }
+        func flag(_ key: String, otherwise value: Bool) throws(RecoveryError) -> Bool {
+            try values[key].map { text throws(RecoveryError) in try detail(key, text, checkedBool) } ?? value
         }
         let key = try keyFile("key")
         let luksKey = try keyFile("luks-key")
@@ -155,12 +159,9 @@ public struct RecoverySettings: Equatable, Sendable {
                 imageID: try values["image-id"].map { text throws(RecoveryError) in
                     try detail("image-id", text, checkedImageID)
                 },
-                verify: try values["verify"].map { text throws(RecoveryError) in
-                    try detail("verify", text, checkedBool)
-                } ?? false,
-                repairsBoot: try values["boot-repair"].map { text throws(RecoveryError) in
-                    try detail("boot-repair", text, checkedBool)
-                } ?? true)
+                verify: try flag("verify", otherwise: false),
+                repairsBoot: try flag("boot-repair", otherwise: true),
+                trustsUnknown: try flag("trust-unknown", otherwise: false))
             return RecoverySettings(job: .restore(restore), finish: finish, key: key, luksKey: luksKey)
         }
         if let disk = values["capture"] {

@@ -196,8 +196,8 @@ struct RestoreCommand: ParsableCommand {
         var plan = try makePlan(stream.header, target)
         plan.warnings += stream.header.manifest.unreadableTexts(input.ending?.lateFacts.unreadable ?? [])
         let luksKeyFiles = try luksOptions.keyFiles()
-        if luksKeyFiles.isEmpty { plan.warnings += plan.encryptedGrowthNotes }
         try refuseObstacles(to: plan)
+        try tryKeys(luksKeyFiles, on: &plan, input, keys)
         let unfinished = plan.only == nil ? try RestoreExecutor.unfinished(on: target.device, plan) : nil
         if dryRun {
             let report = Report(
@@ -297,6 +297,31 @@ struct RestoreCommand: ParsableCommand {
                 "LUKS cannot be opened here: \(obstacle). Without --luks-key-file it is restored all the same, and what is inside keeps its size"
             )
         }
+    }
+
+    /// Tries the keys of LUKS volumes on what was captured, where that can be read twice: a wrong one must not show only
+    /// when the target is overwritten.
+    private func tryKeys(_ keyFiles: [FilePath], on plan: inout RestorePlan, _ input: CaptureInput, _ keys: KeyRing)
+        throws
+    {
+        var locked = keyFiles.isEmpty ? plan.encryptedNumbers : []
+        if !keyFiles.isEmpty, !plan.encryptedNumbers.isEmpty, image != "-" {
+            locked = try KeyTrial.locked(plan, in: try again(input, keys, .restore).reader, keyFiles: keyFiles)
+            let needed = plan.shrinks.first { $0.filesystem.kind == .luks && locked.contains($0.number) }?.number
+            if let needed {
+                throw CommandFailure(
+                    .refused,
+                    "none of the given keys (--luks-key-file) opens the LUKS volume of partition \(needed), which is to be made smaller"
+                )
+            }
+            guard locked.count < plan.encryptedNumbers.count else {
+                throw CommandFailure(
+                    .refused,
+                    "none of the given keys (--luks-key-file) opens a LUKS volume of the image: with the right one what is inside "
+                        + "grows, without any it keeps its size")
+            }
+        }
+        plan.warnings += plan.encryptedGrowthNotes(locked)
     }
 
     /// Where a scratch goes: as asked for, else beside the image, else with the temporary files.

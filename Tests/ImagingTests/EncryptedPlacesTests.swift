@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import ImageStore
+import LinuxSystem
+import SystemPackage
 import TestSupport
 import Testing
 
@@ -55,12 +57,13 @@ import Testing
             (.lvm, "pvresize /dev/mapper/NAME"), (nil, "whatever makes larger what is inside"),
         ] as [(FilesystemInfo.Kind?, String)] {
             let plan = try disk(luks(inner: kind)).plan(targetByteCount: 24 << 20, policy: .grow)
-            let notes = plan.encryptedGrowthNotes
+            let notes = plan.encryptedGrowthNotes(plan.encryptedNumbers)
             #expect(notes.count == 1 && notes.allSatisfy { $0.contains(command) }, "\(notes)")
+            #expect(plan.encryptedNumbers == [1] && plan.encryptedGrowthNotes([]).isEmpty)
         }
-        #expect(
-            try disk(luks(inner: .fat32)).plan(targetByteCount: 24 << 20, policy: .grow).encryptedGrowthNotes.isEmpty)
-        #expect(try disk(luks()).plan(targetByteCount: 12 << 20, policy: .grow).encryptedGrowthNotes.isEmpty)
+        let fat = try disk(luks(inner: .fat32)).plan(targetByteCount: 24 << 20, policy: .grow)
+        #expect(fat.encryptedGrowthNotes([1]).isEmpty)
+        #expect(try disk(luks()).plan(targetByteCount: 12 << 20, policy: .grow).encryptedNumbers.isEmpty)
     }
 
     @Test func aSmallerDiskIsRefusedWithTheReason() throws {
@@ -70,6 +73,45 @@ import Testing
     }
 
     // MARK: with the key
+
+    /// Keys are tried on what the image holds of the volume, whatever lies in front of it and behind it.
+    @Test(.enabled(if: ChildProcess.canFind("cryptsetup"), "needs cryptsetup"), arguments: ["luks1", "luks2"])
+    func keysAreTriedOnTheImage(type: String) throws {
+        let scratch = try ScratchFolder()
+        var paths: [String: FilePath] = [:]
+        for (name, text) in [("right", "a key\n"), ("wrong", "a key"), ("volume", "")] {
+            let path = scratch.path.appending(name)
+            try Files.write(Array(text.utf8), to: path)
+            paths[name] = path
+        }
+        let volume = try #require(paths["volume"]), right = try #require(paths["right"])
+        let wrong = try #require(paths["wrong"])
+        let file = try OwnedDescriptor.open(volume, .readWrite)
+        try Files.resize(file.raw, volume.string, to: 3 << 20)
+        let smallest = type == "luks2" ? ["--luks2-metadata-size", "16k", "--luks2-keyslots-size", "1m"] : []
+        let made = try ChildProcess.run(
+            ["cryptsetup", "luksFormat", "-q", "--type", type, "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"]
+                + smallest + ["--key-file", right.string, volume.string])
+        try #require(made.succeeded, "\(made.lastWords)")
+        var source = try disk(luks(sectorSize: 512))
+        let region = try #require(source.header.manifest.regions.firstIndex { $0.partition == 1 })
+        let start = Int(source.header.manifest.regions[region].range.lowerBound)
+        source.header.maps[region] = .whole(byteCount: 3 << 20)
+        source.header.manifest.regions[region].usedByteCount = 3 << 20
+        var bytes = source.bytes
+        bytes.replaceSubrange(
+            start..<start + 3 << 20, with: try BlockDevice(opening: volume).readBytes(at: 0, count: 3 << 20))
+        let image = scratch.path.appending("image")
+        _ = try source.capture(to: image, source: MemoryDisk(bytes))
+        let plan = try source.plan(targetByteCount: 24 << 20, policy: .grow)
+        #expect(plan.encryptedNumbers == [1])
+        for (keys, locked) in [([right], []), ([wrong], [1]), ([wrong, right], []), ([], [1])] as [([FilePath], [Int?])]
+        {
+            let file = try OwnedDescriptor.open(image, .readOnly)
+            let reader = try ImageStreamReader(file.raw, name: image.string)
+            #expect(try KeyTrial.locked(plan, in: reader, keyFiles: keys) == locked)
+        }
+    }
 
     private static let unit: UInt64 = 64 << 10
 

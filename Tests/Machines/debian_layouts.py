@@ -227,13 +227,14 @@ BOOT_BYTES = 160 * MIB
 LUKS_UUID = "5eed0008-0000-4000-8000-000000000008"
 LUKS_DATA_START = 16 * MIB
 LUKS_SECTOR = 4096
+LUKS_KEY_BYTES = hashlib.sha256(b"the key of a test").digest()
 
 
-def write_luks(place: Path, content: Path, work: Path) -> Path:
-    """Encrypts a file into LUKS2. The path of its key, which is the same on every run."""
+def write_luks(place: Path, content: Path, work: Path) -> None:
+    """Encrypts a file into LUKS2."""
     volume_key, key_file, key = work / "volume-key", work / "key", hashlib.sha512(b"the volume key of a test").digest()
     volume_key.write_bytes(key)
-    key_file.write_bytes(hashlib.sha256(b"the key of a test").digest())
+    key_file.write_bytes(LUKS_KEY_BYTES)
     run(
         "cryptsetup", "luksFormat", "-q", "--type", "luks2", "--uuid", LUKS_UUID, "--cipher", "aes-xts-plain64",
         "--key-size", "512", "--sector-size", str(LUKS_SECTOR), "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
@@ -247,7 +248,6 @@ def write_luks(place: Path, content: Path, work: Path) -> Path:
             tweak = sector.to_bytes(16, "little")
             out.write(Cipher(algorithms.AES(key), modes.XTS(tweak)).encryptor().update(piece))
             sector += LUKS_SECTOR // 512
-    return key_file
 
 
 def add_to_initramfs(folder: Path, files: dict[str, bytes], work: Path) -> None:
@@ -294,12 +294,12 @@ def luks(disk: Path, length: int, tree: Path, work: Path) -> None:
             handle.truncate(size)
     boot = take_out(tree, "boot", work / "boot")
     write_volumes(group, tree, work)
-    key = write_luks(place, group, work).read_bytes()
+    write_luks(place, group, work)
     put(place, disk, luks_start)
     group.unlink()
     # As cryptsetup-initramfs' hook leaves it, which cannot look at the devices of a disk that is not there yet.
     crypttab = f"vg0_crypt UUID={LUKS_UUID} /cryptroot/keyfiles/vg0_crypt.key luks,initramfs\n"
-    keys = {"cryptroot/crypttab": crypttab.encode(), "cryptroot/keyfiles/vg0_crypt.key": key}
+    keys = {"cryptroot/crypttab": crypttab.encode(), "cryptroot/keyfiles/vg0_crypt.key": LUKS_KEY_BYTES}
     add_to_initramfs(boot, keys, work)
     write_ext4(disk, boot, boot_start, BOOT_BYTES, BOOT_UUID)
 

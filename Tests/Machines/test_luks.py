@@ -93,6 +93,8 @@ gone() {
     vgchange -q -an vg0; cryptsetup close two; cryptsetup close three
     dd if=/dev/zero of="$1" bs=1M count=2 conv=fsync 2>/dev/null; blockdev --rereadpt "$1" 2>/dev/null || true
 }
+reforge restore /mnt/images/both.img.zst /dev/vdc --yes --partition 2=rest --luks-key-file /tmp/key3 && fail "grown by a wrong key" || status=$?
+[ $status = 77 ] || fail "a wrong key: $status"
 restored grown /dev/vdc --partition 2=rest --luks-key-file /tmp/key1
 grep -q "keeps its size" /tmp/restore.log && fail "something was left out"
 gone /dev/vdc
@@ -116,10 +118,18 @@ cat /tmp/small.log; grep -q "LUKS is made smaller only with its key" /tmp/small.
 # The source's own copy goes: its image is all that is left of it.
 cp /tmp/sums /tmp/sums.kept; dd if=/dev/zero of=/dev/vda bs=1M count=2 conv=fsync 2>/dev/null; blockdev --rereadpt /dev/vda 2>/dev/null || true
 sha256sum </mnt/images/both.img.zst >/tmp/image.sum
-# The wrong key shows only once the data is there; the right one goes on.
-reforge restore /mnt/images/both.img.zst /dev/vde --yes --no-boot-repair --luks-key-file /tmp/key3 >/tmp/wrong.log 2>&1 && fail "shrunk by a wrong key" || status=$?
+# A wrong key is refused before anything is written.
+sha256sum </dev/vde >/tmp/target.sum
+for keys in "--luks-key-file /tmp/key3" "--luks-key-file /tmp/key1"; do
+    reforge restore /mnt/images/both.img.zst /dev/vde --yes --no-boot-repair $keys >/tmp/wrong.log 2>&1 && fail "shrunk by $keys" || status=$?
+    [ $status = 77 ] || { cat /tmp/wrong.log; fail "a wrong key: $status"; }
+    cat /tmp/wrong.log; grep -q "none of the given keys.* opens the LUKS volume" /tmp/wrong.log || fail "no word of the key"
+done
+sha256sum </dev/vde | cmp - /tmp/target.sum || fail "written with a wrong key"
+# Of a stream it shows only once the data is there; the right one goes on.
+reforge restore - /dev/vde --yes --no-boot-repair --luks-key-file /tmp/key3 </mnt/images/both.img.zst >/tmp/wrong.log 2>&1 && fail "shrunk by a wrong key" || status=$?
 [ $status = 74 ] || { cat /tmp/wrong.log; fail "a wrong key: $status"; }
-cat /tmp/wrong.log; grep -q "none of the given keys opens it" /tmp/wrong.log || fail "no word of the key"
+cat /tmp/wrong.log; grep -q "the key does not open it" /tmp/wrong.log || fail "no word of the key"
 blkid -p /dev/vde | grep -q PTTYPE && fail "a table before the end"
 restored shrunk /dev/vde $both
 gone /dev/vde

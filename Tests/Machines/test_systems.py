@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab import HERE, MIB, Context, expect, expect_whole, full_only, note, partition, run, time_limit
+from debian_layouts import LUKS_KEY_BYTES
+from lab import HERE, MIB, Context, expect, expect_whole, full_only, note, partition, run, sha256, time_limit
 from machine import Disk
 from test_restore import PANIC, RESTORE_TIMEOUT, TARGET_SERIAL, medium, restore_settings
 from test_sizes import hash_of, partition_file
@@ -59,13 +60,14 @@ MBR = System("mbr", "bios", 3072, smaller=2400, larger=5120, esp=False, settings
 BTRFS = System("btrfs", "uefi", 3072, smaller=2300, larger=5120)
 LVM = System("lvm", "bios", 3072, smaller=2100, larger=4096)
 # Without its key a LUKS container does not shrink, and the group inside keeps its size.
-LUKS = System("luks", "uefi", 2700, smaller=None, larger=3500)
+LUKS = System("luks", "uefi", 2700, smaller=2100, larger=3500)
+LUKS_KEY = {"luks-key": "LABEL=IMAGES:/key"}
 
 
-def restored(ctx: Context, image: Path, mebibytes: int, *, firmware: str, settings: dict[str, str]) -> tuple[Path, str, Path]:
-    """An unattended restore by the medium: the disk, what the console said, and the firmware's variables."""
+def restored(ctx: Context, images: Path, mebibytes: int, *, firmware: str, settings: dict[str, str]) -> tuple[Path, str, Path]:
+    """An unattended restore by the medium, from a disk with system.img.zst, which goes: the disk, what the console said, and
+    the firmware's variables."""
     target = ctx.blank_disk(f"target-{mebibytes}.raw", mebibytes * MIB)
-    images = ctx.images_disk(system=image)
     nvram = ctx.folder / f"nvram-{mebibytes}.fd"
     disks = [Disk(target, "nvme", TARGET_SERIAL), Disk(images, "virtio", "IMAGES")]
     wanted = restore_settings("LABEL=IMAGES:/system.img.zst", **settings)
@@ -78,11 +80,12 @@ def restored(ctx: Context, image: Path, mebibytes: int, *, firmware: str, settin
     return target, said, nvram
 
 
-def expect_boots(ctx: Context, system: System, mebibytes: int) -> Any:
+def expect_boots(ctx: Context, system: System, mebibytes: int, images: Path | None = None, **settings: str) -> Any:
     """Restores a system onto a disk of that length and boots it there. Gives its proof."""
     target, _, nvram = restored(
-        ctx, system.image(ctx), mebibytes, firmware=system.firmware, settings=system.settings
-    )
+        ctx, images or ctx.images_disk(system=system.image(ctx)), mebibytes, firmware=system.firmware,
+        settings=system.settings | settings,
+    )  # fmt: skip
     used = nvram if system.firmware == "uefi" else None
     proof = ctx.boot_and_prove(f"boot-{mebibytes}", target, "nvme", system.firmware, nvram=used, timeout=BOOT_TIMEOUT)
     expect_whole(proof, firmware=system.firmware, bus="nvme", esp=system.esp)
@@ -181,10 +184,56 @@ def test_lvm_smaller(ctx: Context) -> None:
 @full_only
 @time_limit(1800)
 def test_luks_with_lvm_larger(ctx: Context) -> None:
-    """The same inside of LUKS, which nothing here can look into; /boot beside it. UEFI starts it."""
+    """The same inside of LUKS, which nobody looks into without its key; /boot beside it. UEFI starts it."""
     proof = expect_boots(ctx, LUKS, LUKS.larger)
     expect(expect_volumes(proof) == VOLUME_MIB, "the root inside of LUKS has another size")
     expect(proof["boot"].endswith("p3 ext4"), f"/boot is on {proof['boot']}")
+
+
+def luks_images(ctx: Context) -> Path:
+    """A disk labelled IMAGES with the key, and with what the medium captures by that key: what is in use, as ciphertext."""
+
+    def make() -> Path:
+        folder = ctx.workdir / "luks-key"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        (folder / "key").write_bytes(LUKS_KEY_BYTES)
+        images = ctx.workdir / "luks-images.raw"
+        run("mke2fs", "-q", "-F", "-t", "ext4", "-L", "IMAGES", "-d", folder, images, f"{LUKS.mebibytes}M")
+        shutil.rmtree(folder)
+        disks = [Disk(LUKS.disk(ctx), "virtio", "SOURCE"), Disk(images, "virtio", "IMAGES")]
+        wanted = {"capture": "serial=SOURCE", "to": "LABEL=IMAGES:/system.img.zst", "finish": "poweroff", **LUKS_KEY}
+        before = sha256(LUKS.disk(ctx))
+        with medium(ctx, "capture-luks", wanted, disks) as machine:
+            seconds = machine.wait_for_exit(RESTORE_TIMEOUT, unless=PANIC)
+            said = machine.text()
+        expect("REFORGE-RESULT exit=0" in said, f"the capture ended otherwise\n{said[-3000:]}")
+        expect(sha256(LUKS.disk(ctx)) == before, "the source was written")
+        length = int(run("debugfs", "-R", "stat /system.img.zst", images).split("Size: ")[1].split()[0])
+        note(f"captured with the key in {seconds:.0f} s from power-on: {length // MIB} MiB of {LUKS.mebibytes}")
+        # Of some 2 GiB of ciphertext, which does not compress.
+        expect(length < 1400 * MIB, "more was captured than is in use")
+        return images
+
+    images = ctx.folder / "images.raw"
+    run("cp", "--sparse=always", ctx.shared.once("luks images", make), images)
+    return images
+
+
+@full_only
+@time_limit(2400)
+def test_luks_with_lvm_and_its_key_smaller(ctx: Context) -> None:
+    """Captured and restored with the key: the root inside of the group inside of LUKS shrinks, and UEFI starts it."""
+    root = expect_volumes(expect_boots(ctx, LUKS, LUKS.smaller or 0, luks_images(ctx), **LUKS_KEY))
+    expect(root < VOLUME_MIB, "the root has not shrunk")
+
+
+@full_only
+@time_limit(2400)
+def test_luks_with_lvm_and_its_key_larger(ctx: Context) -> None:
+    """The same on a larger disk: the root grows."""
+    root = expect_volumes(expect_boots(ctx, LUKS, LUKS.larger, luks_images(ctx), **LUKS_KEY))
+    expect(root > VOLUME_MIB, "the root has not grown")
 
 
 # MARK: Windows
@@ -312,7 +361,7 @@ def expect_windows(ctx: Context, target: Path) -> None:
 @time_limit(900)
 def test_windows_smaller(ctx: Context) -> None:
     """The system's NTFS shrinks, the recovery partition behind it moves."""
-    target, said, _ = restored(ctx, windows_image(ctx), 1100, firmware="uefi", settings={})
+    target, said, _ = restored(ctx, ctx.images_disk(system=windows_image(ctx)), 1100, firmware="uefi", settings={})
     expect_windows(ctx, target)
     expect("\\EFI\\BOOT\\BOOTX64.EFI" in said, f"boot repair says nothing of the fallback loader\n{said[-2000:]}")
 
@@ -321,5 +370,5 @@ def test_windows_smaller(ctx: Context) -> None:
 @time_limit(900)
 def test_windows_larger(ctx: Context) -> None:
     """The system's NTFS grows, the recovery partition behind it moves."""
-    target, _, _ = restored(ctx, windows_image(ctx), 2600, firmware="uefi", settings={"partition": "3=rest"})
+    target, _, _ = restored(ctx, ctx.images_disk(system=windows_image(ctx)), 2600, firmware="uefi", settings={"partition": "3=rest"})
     expect_windows(ctx, target)

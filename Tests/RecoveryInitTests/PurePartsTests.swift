@@ -235,10 +235,15 @@ import Testing
                     "restore", "-", "/dev/nvme0n1", "--yes", "--layout", "grow", "--verify", "--expect-image-id",
                     "0011aabb",
                 ])
-        let plain = RecoverySettings.Restore(image: .http("http://h/x"), target: .only)
+        var plain = RecoverySettings.Restore(image: .http("http://h/x"), target: .only)
         #expect(
             JobRunner.restoreCommand("/i", plain, Self.disk, confirmed: false, streamed: false).dropFirst() == [
                 "restore", "/i", "/dev/nvme0n1", "--dry-run",
+            ])
+        plain.trustsUnknown = true
+        #expect(
+            JobRunner.restoreCommand("/i", plain, Self.disk, confirmed: true, streamed: false).dropFirst() == [
+                "restore", "/i", "/dev/nvme0n1", "--yes", "--trust-unknown",
             ])
     }
 

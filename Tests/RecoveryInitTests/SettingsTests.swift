@@ -79,6 +79,16 @@ import Testing
                     key: .file(.label("REFORGE"), path: "/key")))
     }
 
+    @Test func readsThatTheUnknownIsTrusted() throws {
+        func trusts(_ word: String) throws -> Bool? {
+            let line = "reforge.restore=LABEL=A:/b reforge.target=only \(word)"
+            guard case .restore(let job)? = try RecoverySettings.parse(commandLine: line)?.job else { return nil }
+            return job.trustsUnknown
+        }
+        #expect(try trusts("") == false && trusts("reforge.trust-unknown") == true)
+        #expect(try trusts("reforge.trust_unknown=no") == false)
+    }
+
     @Test func noneIsNotEmpty() throws {
         #expect(try RecoverySettings.parse(commandLine: "quiet root=/dev/sda1 reforgex.a=1") == nil)
         #expect(try RecoverySettings.parse(json: Array("{}".utf8)) == RecoverySettings())
@@ -103,6 +113,7 @@ import Testing
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.key=k", "reforge.key"),
         ("reforge.luks-key=LABEL=A:/k", "makes sense with reforge.restore or reforge.capture only"),
         ("reforge.boot-repair=no", "makes sense with reforge.restore only"),
+        ("reforge.trust-unknown", "makes sense with reforge.restore only"),
         ("reforge.finish=halt", "none of reboot, poweroff, shell"),
         ("reforge.restore=ftp://x/y reforge.target=only", "does not name a volume"),
         ("reforge.restore=x reforge.target=only", "not a location"),
