@@ -9,6 +9,9 @@ import SystemPackage
 /// Makes a captured MBR fit another disk: libparted lays out a new one (the chain of extended boot records, the CHS
 /// addresses), and what it would not keep comes back from the captured bytes: boot code, disk signature, types, flags.
 enum MBREditor {
+    /// libparted numbers no partition higher than 64 (3.5, `libparted/labels/dos.c`, next_logical).
+    private static let mostLogicals = 60
+
     static func relocate(
         _ captured: CapturedTable, to geometry: DiskGeometry, partitions: [Int: ByteRange], workFolder: FilePath?
     ) throws(TableEditError) -> CapturedTable {
@@ -36,6 +39,12 @@ enum MBREditor {
             throw TableEditError("the captured table has no partition \(number)")
         }
         let kept = old.partitions.filter { partitions[$0.number] != nil }
+        let logicalCount = kept.filter { $0.mbr?.role == .logical }.count
+        guard logicalCount <= mostLogicals else {
+            throw TableEditError(
+                "libparted makes no more than \(mostLogicals) logical partitions, and there are \(logicalCount): restore them "
+                    + "where they were (a target that is large enough, `--layout keep`), or leave some out (--partition N=drop)")
+        }
         // libparted numbers logical partitions by their place: another order would give them other numbers.
         let starts = kept.filter { $0.mbr?.role == .logical }.map { partitions[$0.number]?.lowerBound ?? 0 }
         guard zip(starts, starts.dropFirst()).allSatisfy({ $0 < $1 }) else {

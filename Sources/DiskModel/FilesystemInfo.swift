@@ -90,12 +90,15 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
         public var byteCount: UInt64
         /// What it holds.
         public var filesystem: FilesystemInfo
+        /// How much of it is in use, in bytes; `nil` where nobody looked, or an earlier version did.
+        public var usedByteCount: UInt64?
 
         /// Names a volume and what it holds.
-        public init(name: String, byteCount: UInt64, filesystem: FilesystemInfo) {
+        public init(name: String, byteCount: UInt64, filesystem: FilesystemInfo, usedByteCount: UInt64? = nil) {
             self.name = name
             self.byteCount = byteCount
             self.filesystem = filesystem
+            self.usedByteCount = usedByteCount
         }
     }
 

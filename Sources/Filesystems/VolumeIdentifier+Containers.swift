@@ -45,7 +45,9 @@ extension VolumeIdentifier {
                 depth, &volumesLeft, unlocker)
             segments.forEachPlace(of: map.widened(toMultiplesOf: place.unit).ranges) { used.add($0) }
             inner.append(
-                FilesystemInfo.InnerVolume(name: place.name, byteCount: place.byteCount, filesystem: filesystem))
+                FilesystemInfo.InnerVolume(
+                    name: place.name, byteCount: place.byteCount, filesystem: filesystem,
+                    usedByteCount: map.usedByteCount))
         }
         info.inner = inner
         info.leastByteCount = VolumeGroupLayout(info)?.leastByteCount ?? EncryptedContents(info)?.leastByteCount

@@ -153,7 +153,7 @@ public final class RestoreExecutor {
                     scratch: scratch, keyFiles: options.luksKeyFiles, log: log)
             }
             // The table is made before anything is written: where that fails, nothing is lost.
-            let table = try makeTable(manifest)
+            let table = try plan.makeTable(manifest)
             var outcome = Outcome(writtenByteCount: 0, warnings: plan.warnings, failedGrowths: [], resumedFrom: nil)
             var journal = RestoreJournal(
                 sequence: 0, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: 0)
@@ -198,19 +198,6 @@ public final class RestoreExecutor {
         } catch {
             throw ImagingError(error)
         }
-    }
-
-    private func makeTable(_ manifest: Manifest) throws -> CapturedTable? {
-        guard let placements = plan.placements, plan.only == nil else { return nil }
-        let captured = CapturedTable(
-            head: Array(manifest.tableHead), tail: Array(manifest.tableTail),
-            records: (manifest.tableRecords ?? []).map { .init(offset: $0.offset, bytes: Array($0.bytes)) },
-            byteCount: manifest.geometry.byteCount, sectorSize: manifest.geometry.logicalSectorSize)
-        // The same places: the captured bytes are the table, a hybrid MBR and all.
-        if plan.tableIsUnchanged { return captured }
-        let places = Dictionary(placements.map { ($0.number, $0.to) }, uniquingKeysWith: { first, _ in first })
-        return try TableEditor.relocate(
-            captured, kind: manifest.table.kind, to: plan.geometry, partitions: places)
     }
 
     /// Block 0 first, then the old backup table: from here on the disk boots nothing, and firmware that repairs tables

@@ -197,6 +197,7 @@ struct RestoreCommand: ParsableCommand {
         plan.warnings += stream.header.manifest.unreadableTexts(input.ending?.lateFacts.unreadable ?? [])
         let luksKeyFiles = try luksOptions.keyFiles()
         try refuseObstacles(to: plan)
+        try plan.checkTable(stream.header)
         try tryKeys(luksKeyFiles, on: &plan, input, keys)
         let unfinished = plan.only == nil ? try RestoreExecutor.unfinished(on: target.device, plan) : nil
         if dryRun {

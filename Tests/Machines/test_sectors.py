@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from debian_layouts import LVM_CONFIG, write_volume_group
 from lab import GIB, MIB, Context, Skip, expect, expect_whole, first_nonzero, full_only, note, partition, run, time_limit
 from machine import Disk
 from proof import wait_for_proof
@@ -32,11 +33,11 @@ Table = list[dict[str, Any]]
 
 
 @contextmanager
-def loop(disk: Path, sector_size: int) -> Iterator[str]:
-    """A loop device with sectors of that size over a disk file."""
+def loop(disk: Path, sector_size: int, start: int = 0, length: int = 0) -> Iterator[str]:
+    """A loop device with sectors of that size over a disk file, or over a part of it."""
     done = subprocess.run(
-        ["losetup", "--find", "--show", "--sector-size", str(sector_size), str(disk)], capture_output=True, text=True,
-        check=False,
+        ["losetup", "--find", "--show", "--sector-size", str(sector_size), "--offset", str(start), "--sizelimit", str(length),
+         str(disk)], capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         raise Skip(f"no loop devices here: {done.stderr.strip()}")
@@ -113,6 +114,61 @@ def test_there_and_back_on_the_host(ctx: Context) -> None:
     final, found = expect_data(back, 512, table)
     expect(found == hashes, "other files on sectors of 512 bytes")
     expect([part["size"] for part in final] == [part["size"] for part in table], f"other sizes: {final}")
+
+
+MOUNTED = 'mkdir -p "$2"; mount "$1" "$2"; cd "$2"; shift 2; "$@"; cd /; sync'
+KINDS_MIB = {"xfs": 320, "btrfs": 320, "lvm": 64}
+LVM_CHECK = ["--driverloaded", "n", "--config", LVM_CONFIG]
+
+
+def mounted(ctx: Context, node: str, *command: str) -> str:
+    """What a command prints in the filesystem of a node. In a mount namespace of its own, so that nothing stays mounted."""
+    place = str(ctx.folder / "mounted")
+    return run("unshare", "--mount", "--propagation", "private", "sh", "-euc", MOUNTED, "sh", node, place, *command, timeout=120)
+
+
+@time_limit(300)
+def test_other_kinds_on_the_host(ctx: Context) -> None:
+    """XFS, Btrfs and LVM go onto sectors of 4096 bytes as they are: their own checks and the kernel say so."""
+    tree, disk, part = ctx.folder / "tree", ctx.blank_disk("kinds.raw", 720 * MIB), ctx.folder / "part"
+    tree.mkdir()
+    for number in range(24):
+        (tree / f"file{number}").write_bytes(ctx.random.randbytes((number % 5 + 1) * MIB // 3 + number * 777))
+    partition(disk, "label: gpt\n" + "".join(f"size={length}MiB\n" for length in KINDS_MIB.values()))
+    start = MIB
+    sums = "sha256sum file* | sort"
+    wanted = run("sh", "-c", f"cd {tree} && {sums}")
+    extent = 0
+    for kind, length in KINDS_MIB.items():
+        part.unlink(missing_ok=True)
+        with open(part, "wb") as handle:
+            handle.truncate(length * MIB)
+        if kind == "lvm":
+            extent = write_volume_group(part, [("data", 48 * MIB)])["data"]
+            run("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-E", f"offset={extent}", "-d", tree, part, "48M")
+        else:
+            run(*{"xfs": ["mkfs.xfs", "-q", "-s", "size=4096"], "btrfs": ["mkfs.btrfs", "-q"]}[kind], part)
+            with loop(part, 512) as node:
+                mounted(ctx, node, "cp", "-r", f"{tree}/.", ".")
+        run("dd", f"if={part}", f"of={disk}", "bs=1M", f"seek={start // MIB}", "conv=notrunc,sparse", "status=none")
+        start += length * MIB
+    image, target = ctx.folder / "kinds.img.zst", ctx.blank_disk("target.raw", 800 * MIB)
+    ctx.reforge("capture", disk, image)
+    ctx.reforge("restore", image, target, "--yes", "--sector-size", "4096", "--layout", "keep", "--verify")
+    for kind, entry in zip(KINDS_MIB, partitions(target, 4096), strict=True):
+        with loop(target, 4096, entry["start"], entry["size"]) as node:
+            if kind == "xfs":
+                run("xfs_repair", "-n", node)
+            elif kind == "btrfs":
+                run("btrfs", "check", "--readonly", node)
+            else:
+                for command in (["pvck", node], ["vgck", "vg0"]):
+                    run("lvm", command[0], "--devices", node, *LVM_CHECK, command[1])
+        inside = extent if kind == "lvm" else 0
+        with loop(target, 4096, entry["start"] + inside, entry["size"] - inside) as node:
+            if kind == "lvm":
+                run("e2fsck", "-f", "-n", node)
+            expect(mounted(ctx, node, "sh", "-c", sums) == wanted, f"{kind}: other files on sectors of 4096 bytes")
 
 
 @full_only

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskEditing
+import DiskModel
+public import ImageStore
+
+extension RestorePlan {
+    /// Fails where the planned table cannot be made: so that the plan says it, and not the restore.
+    /// - Throws: `ImagingError.refused` with the reason and the way out.
+    public func checkTable(_ header: ImageHeader) throws(ImagingError) {
+        do { _ = try makeTable(header.manifest) } catch {
+            throw .refused("the partition table cannot be made for \(self.target.path): \(error)")
+        }
+    }
+
+    /// The table that is written at last, made on a stand-in; `nil` where the disk gets none of ours.
+    func makeTable(_ manifest: Manifest) throws(TableEditError) -> CapturedTable? {
+        guard let placements, only == nil else { return nil }
+        let captured = CapturedTable(
+            head: Array(manifest.tableHead), tail: Array(manifest.tableTail),
+            records: (manifest.tableRecords ?? []).map { .init(offset: $0.offset, bytes: Array($0.bytes)) },
+            byteCount: manifest.geometry.byteCount, sectorSize: manifest.geometry.logicalSectorSize)
+        // The same places: the captured bytes are the table, a hybrid MBR and all.
+        if tableIsUnchanged { return captured }
+        let places = Dictionary(placements.map { ($0.number, $0.to) }, uniquingKeysWith: { first, _ in first })
+        return try TableEditor.relocate(
+            captured, kind: manifest.table.kind, to: geometry, partitions: places)
+    }
+}
