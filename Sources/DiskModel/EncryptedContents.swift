@@ -39,6 +39,11 @@ public struct EncryptedContents: Sendable {
         return overflow ? nil : sum.roundedUp(toMultipleOf: unit)
     }
 
+    /// Why what is inside keeps its size in a larger place, as a sentence part; `nil` where it can follow.
+    public var growObstacle: String? { inner.resizeAbility.growObstacle ?? (fills ? nil : Self.notFilling) }
+
+    private static let notFilling = "something may stand behind the end of what is inside of LUKS"
+
     /// Why what is inside keeps its size in a smaller place, as a sentence part.
     var shrinkObstacle: String? {
         switch inner.kind {
@@ -47,7 +52,7 @@ public struct EncryptedContents: Sendable {
         default: break
         }
         if let obstacle = inner.resizeAbility.shrinkObstacle { return "inside of LUKS, \(obstacle)" }
-        return fills ? nil : "something may stand behind the end of what is inside of LUKS"
+        return fills ? nil : Self.notFilling
     }
 
     /// Whether what is inside takes all of its room.

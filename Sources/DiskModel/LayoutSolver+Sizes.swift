@@ -82,6 +82,13 @@ extension LayoutSolver {
 
     /// Lengths for a target with too little room; `nil` where the least lengths do not fit either.
     func shrunk(_ parts: [Part], _ row: PartitionRow) -> [UInt64]? {
+        guard var lengths = fitting(parts, row) else { return nil }
+        // What the others leave is its own, also where it could not give anything.
+        if let rest = parts.firstIndex(where: \.isRest) { lengths[rest] = longest(rest, parts, row, lengths) }
+        return lengths
+    }
+
+    private func fitting(_ parts: [Part], _ row: PartitionRow) -> [UInt64]? {
         let shrinkable = parts.indices.filter { parts[$0].least < parts[$0].base }
         let rest = shrinkable.filter { parts[$0].isRest }
         let last = shrinkable.last { parts[$0].growsByPolicy }.map { [$0] } ?? []

@@ -50,7 +50,7 @@ extension VolumeIdentifier {
                     usedByteCount: map.usedByteCount))
         }
         info.inner = inner
-        info.leastByteCount = VolumeGroupLayout(info)?.leastByteCount ?? EncryptedContents(info)?.leastByteCount
+        info.leastByteCount = VolumeGroupLayout(info)?.leastByteCount
         return (info, used.map())
     }
 

@@ -2,6 +2,11 @@
 import DiskModel
 
 extension RestorePlan {
+    /// The partitions (`nil` for a bare disk) whose LUKS volumes get another length.
+    public var encryptedNumbers: [Int?] {
+        encryptedGrowths.map(\.number) + shrinks.filter { $0.filesystem.kind == .luks }.map(\.number)
+    }
+
     /// The command that makes what is inside fill the opened volume.
     private static func command(toGrow inner: FilesystemInfo?) -> String {
         let node = "/dev/mapper/NAME"
@@ -19,9 +24,15 @@ extension RestorePlan {
     /// The LUKS volumes that get a larger place, whose insides only a key makes larger.
     public var encryptedGrowths: [Growth] { growths.filter { $0.filesystem.kind == .luks } }
 
-    /// What a person is to do later for each of them whose key was not given.
+    /// Has what is inside of LUKS volumes without a key keep its size, and says what a person is to do later.
     /// - Parameter locked: their partitions (`nil` for a bare disk).
-    public func encryptedGrowthNotes(_ locked: [Int?]) -> [String] {
+    public mutating func leaveLocked(_ locked: [Int?]) {
+        warnings += notes(locked)
+        growths.removeAll { $0.filesystem.kind == .luks && locked.contains($0.number) }
+        for index in items.indices where locked.contains(items[index].number) { items[index].volumes = nil }
+    }
+
+    private func notes(_ locked: [Int?]) -> [String] {
         encryptedGrowths.filter { locked.contains($0.number) }.compactMap { growth in
             let inner = growth.filesystem.inner?.first?.filesystem
             // What never grows needs no command.
@@ -30,7 +41,9 @@ extension RestorePlan {
             }
             let place = growth.number.map { "partition \($0)" } ?? "the disk"
             return "\(place): LUKS fills its larger place when it is opened; what is inside keeps its size. Once it is "
-                + "open: \(Self.command(toGrow: inner)) (--luks-key-file has that done by the restore)"
+                + "open: \(Self.command(toGrow: inner))"
+                + (EncryptedContents(growth.filesystem)?.growObstacle == nil
+                    ? " (--luks-key-file has that done by the restore)" : "")
         }
     }
 }

@@ -1,87 +1,119 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
 import Codecs
 import DiskModel
+import Filesystems
 public import ImageStore
 import LinuxSystem
 public import SystemPackage
 
-/// Tries keys on the LUKS volumes of a capture before anything is written: without the right one, a restore that makes one
-/// smaller would end in the middle.
+/// Tries keys on the LUKS volumes of a capture before anything is written: without the right one, or where such a volume
+/// cannot be opened here, a restore that makes it smaller would end in the middle.
 public enum KeyTrial {
-    /// Key slots end before that: what cryptsetup makes has 2 MiB (LUKS1) or 16 MiB of header.
-    private static let mostHeaderByteCount: UInt64 = 256 << 20
+    /// Header and key slots end before that (LUKS2 has at most 4 MiB and 128 MiB), and the file with them is no longer.
+    private static let limit: UInt64 = 256 << 20
 
     /// The partitions (`nil` for a bare disk) of `plan` whose LUKS volumes none of the keys opens, of those that get another
     /// length.
-    /// - Parameter image: read from its first record to the last header.
-    /// - Throws: `ImagingError` where the capture cannot be read, or keys cannot be tried here.
+    /// - Parameter image: is read from its first record to the last of the headers.
+    /// - Throws: `ImagingError` where the capture cannot be read, or a volume whose key is there cannot be opened here.
     public static func locked(
         _ plan: RestorePlan, in image: any CaptureReader, keyFiles: [FilePath]
     ) throws(ImagingError) -> [Int?] {
         do {
-            let numbers = plan.encryptedNumbers
+            let (regions, numbers) = (image.header.manifest.regions, plan.encryptedNumbers)
             var waiting = Set(
-                image.header.manifest.regions.indices.filter { index in
-                    let region = image.header.manifest.regions[index]
-                    return region.filesystem?.kind == .luks && numbers.contains(region.partition)
+                regions.indices.filter {
+                    regions[$0].filesystem?.kind == .luks && numbers.contains(regions[$0].partition)
                 })
             guard !waiting.isEmpty else { return [] }
             let folder = try Files.makeTemporaryFolder("reforge-luks")
-            let path = folder.appending("header")
-            defer {
-                try? Files.remove(path)
-                try? Files.removeFolder(folder)
-            }
+            defer { try? Files.removeFolder(folder) }
             var locked: [Int?] = []
+            let reader = try RecordReader(image)
             var header: Header?
-            func tryKeys(_ region: Int) throws {
-                guard let made = header, made.region == region else { return }
+            func judge(_ made: Header) throws {
                 header = nil
-                waiting.remove(region)
-                let fits = try keyFiles.contains { try OpenedLUKS.key($0, opens: path) }
-                if !fits { locked.append(image.header.manifest.regions[region].partition) }
+                waiting.remove(made.region)
+                let partition = regions[made.region].partition
+                do {
+                    let sectorSize = plan.geometry.logicalSectorSize
+                    if !(try made.isOpened(by: keyFiles, sectorSize: sectorSize)) { locked.append(partition) }
+                } catch {
+                    throw ImagingError.refused(
+                        "the LUKS volume of \(partition.map { "partition \($0)" } ?? "the disk") cannot be opened here: \(error)"
+                    )
+                }
             }
-            let reader = try HeaderReader(image)
             while !waiting.isEmpty, let record = try image.nextRecord() {
                 if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
-                if let region = header?.region, region != record.region { try tryKeys(region) }
+                if let made = header, made.region != record.region { try judge(made) }
                 guard waiting.contains(record.region) else { continue }
-                let region = image.header.manifest.regions[record.region]
-                if header == nil {
-                    let contents = region.filesystem.flatMap(EncryptedContents.init)
-                    let length = contents?.headerByteCount ?? mostHeaderByteCount
-                    header = try Header(record.region, path, region.range.byteCount, min(length, mostHeaderByteCount))
+                let region = regions[record.region].range
+                let made = try header ?? Header(record.region, in: folder, min(region.byteCount, limit))
+                header = made
+                if record.kind == .data {
+                    try made.write(try reader.content(record), at: record.range.lowerBound - region.lowerBound)
                 }
-                let start = record.range.lowerBound - region.range.lowerBound
-                guard let made = header, start < made.byteCount else {
-                    try tryKeys(record.region)
-                    continue
-                }
-                if record.kind == .data { try made.device.writeBytes(try reader.content(record), at: start) }
+                if try made.isWhole(upTo: record.range.upperBound - region.lowerBound) { try judge(made) }
             }
-            if let region = header?.region { try tryKeys(region) }
+            if let made = header { try judge(made) }
             return locked
         } catch { throw ImagingError(error) }
     }
 
-    /// A sparse file as long as the volume, with its front.
-    private struct Header {
+    /// The front of a volume, in a sparse file that goes with the object.
+    private final class Header {
         let region: Int
-        let byteCount: UInt64
-        let device: BlockDevice
+        private let path: FilePath
+        private let device: BlockDevice
 
-        init(_ region: Int, _ path: FilePath, _ volumeByteCount: UInt64, _ byteCount: UInt64) throws {
+        init(_ region: Int, in folder: FilePath, _ byteCount: UInt64) throws {
             self.region = region
-            self.byteCount = byteCount
+            path = folder.appending("header-\(region)")
             let file = try OwnedDescriptor.open(
-                path, .readWrite, options: [.create, .truncate], permissions: .ownerReadWrite)
-            try Files.resize(file.raw, path.string, to: volumeByteCount)
-            device = try BlockDevice(opening: path, .exclusiveWrite)
+                path, .readWrite, options: [.create, .exclusiveCreate], permissions: .ownerReadWrite)
+            do {
+                try Files.resize(file.raw, path.string, to: byteCount)
+                device = try BlockDevice(opening: path, .exclusiveWrite)
+            } catch {
+                try? Files.remove(path)
+                throw error
+            }
+        }
+
+        deinit { try? Files.remove(path) }
+
+        func write(_ bytes: [UInt8], at offset: UInt64) throws {
+            let room = device.byteCount - min(offset, device.byteCount)
+            try device.writeBytes(Array(bytes.prefix(Int(clamping: room))), at: offset)
+        }
+
+        /// Whether all is there with what ends at `offset`: the key slots lie in front of the encrypted sectors.
+        func isWhole(upTo offset: UInt64) throws -> Bool {
+            if offset >= device.byteCount { return true }
+            return try LUKSHeader.dataStart(of: device).map { $0 <= offset } ?? false
+        }
+
+        /// Whether one of the keys fits. Where devices can be made, the volume is opened for a moment, too: a cipher may be
+        /// missing.
+        func isOpened(by keyFiles: [FilePath], sectorSize: Int) throws -> Bool {
+            try device.flush()
+            let key = try keyFiles.first { try OpenedLUKS.key($0, opens: path) }
+            guard let key, OpenedLUKS.obstacle() == nil, let start = try LUKSHeader.dataStart(of: device) else {
+                return key != nil
+            }
+            let end = min(start + 1 << 20, device.byteCount).roundedDown(toMultipleOf: 4096)
+            guard end > start else { return true }
+            try OpenedLUKS(
+                disk: path, range: 0..<end, sectorSize: sectorSize, keyFile: key, readOnly: true
+            ).close()
+            return true
         }
     }
 
     /// Decodes one record after the other.
-    private struct HeaderReader {
+    private struct RecordReader {
         let image: any CaptureReader
         let buffer: ChunkBuffer
         let decoder: ChunkDecoder
@@ -99,12 +131,5 @@ public enum KeyTrial {
             return Array(
                 try record.content(in: buffer, decoder) { image.damageReporter($0, position, record.range) })
         }
-    }
-}
-
-extension RestorePlan {
-    /// The partitions (`nil` for a bare disk) whose LUKS volumes get another length.
-    public var encryptedNumbers: [Int?] {
-        encryptedGrowths.map(\.number) + shrinks.filter { $0.filesystem.kind == .luks }.map(\.number)
     }
 }

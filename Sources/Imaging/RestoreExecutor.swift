@@ -496,6 +496,10 @@ public final class RestoreExecutor {
             throw ImagingError.failed(
                 "\(name) could not be made to fit its smaller partition: \(error.problem). The partition holds only a part of it"
             )
+        } catch LUKSOpenError.wrongKey {
+            throw ImagingError.failed(
+                "\(name) could not be made to fit its smaller partition: none of the given keys opens its LUKS volume. Give the "
+                    + "right one (--luks-key-file)")
         } catch {
             throw ImagingError.failed("\(name) could not be made to fit its smaller partition: \(error)")
         }

@@ -183,18 +183,26 @@ public enum RestorePlanner {
             : try planBare(header, target, geometry, request, obstacles)
         plan.warnings += remarks
         if request.policy != .keep, geometry.byteCount > manifest.geometry.byteCount {
-            for region in manifest.regions {
-                // Of LUKS without its key it is said elsewhere, with what is to be done later.
-                guard let filesystem = region.filesystem, filesystem.resizeAbility.canGrow,
-                    LayoutPlanner.fills(filesystem, region.range),
-                    filesystem.kind != .luks || obstacles.encrypted == nil,
-                    let obstacle = filesystem.physicalVolume?.volumeGroup.flatMap(obstacles.volumeGroup)
-                else { continue }
-                let name = region.partition.map { "partition \($0)" } ?? "the disk"
-                plan.warnings.append("\(name): its volume group keeps its size: \(obstacle)")
-            }
+            plan.warnings += manifest.regions.compactMap { keptSize($0, obstacles) }
         }
         return plan
+    }
+
+    /// That what is inside of a container keeps its size on a larger disk, and why.
+    private static func keptSize(_ region: Manifest.Region, _ obstacles: ResizeObstacles) -> String? {
+        guard let filesystem = region.filesystem, filesystem.resizeAbility.canGrow,
+            LayoutPlanner.fills(filesystem, region.range)
+        else { return nil }
+        let name = region.partition.map { "partition \($0)" } ?? "the disk"
+        if filesystem.kind == .luks {
+            // Without its key it is said elsewhere, with what is to be done later.
+            if obstacles.encrypted != nil { return nil }
+            if let obstacle = EncryptedContents(filesystem)?.growObstacle {
+                return "\(name): what is inside of LUKS keeps its size: \(obstacle)"
+            }
+        }
+        guard let obstacle = filesystem.physicalVolume?.volumeGroup.flatMap(obstacles.volumeGroup) else { return nil }
+        return "\(name): its volume group keeps its size: \(obstacle)"
     }
 
     /// What the contents of partitions allow, by number.
@@ -223,7 +231,9 @@ public enum RestorePlanner {
                 } else if filesystem.kind == .swap {
                     ability.canShrink = true
                     ability.leastByteCount = min(length, LeastSize.swap)
-                } else if let least = filesystem.leastByteCount, least < length {
+                } else if let least = EncryptedContents(filesystem).map(\.leastByteCount) ?? filesystem.leastByteCount,
+                    least < length
+                {
                     ability.canShrink = true
                     ability.leastByteCount = least
                     ability.reason = "\(ByteText.rounded(map.usedByteCount)) are in use"

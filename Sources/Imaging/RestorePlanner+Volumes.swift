@@ -22,9 +22,9 @@ extension RestorePlanner {
     static func grownLengths(
         _ filesystem: FilesystemInfo, on place: ByteRange, _ policy: LayoutPolicy, _ obstacles: ResizeObstacles
     ) throws(ImagingError) -> [UInt64]? {
-        guard obstacles.toGrow(filesystem) == nil, filesystem.physicalVolume?.resizeAbility.canGrow == true else {
-            return nil
-        }
+        guard obstacles.toGrow(filesystem) == nil, filesystem.physicalVolume?.resizeAbility.canGrow == true,
+            EncryptedContents(filesystem)?.growObstacle == nil
+        else { return nil }
         return try volumeLengths(filesystem, on: place, policy)
     }
 

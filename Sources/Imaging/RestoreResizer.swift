@@ -54,8 +54,16 @@ struct RestoreResizer {
                 }
                 return try VolumeGroupResizer.shrink(filesystem, to: volumes, byteCount: room, on: place, log: log)
             }
-            guard contents != nil else { return try change(.device(composite)) }
-            return try opened(composite, whole) { try change(.device($0.path)) }
+            guard let contents else { return try change(.device(composite)) }
+            do { return try opened(composite, whole) { try change(.device($0.path)) } } catch let error as ResizeError {
+                guard case .tooSmall(let wished, let least) = error.problem else { throw error }
+                // What a person can ask for is the length of the place.
+                let (whole, overflow) = least.addingReportingOverflow(contents.headerByteCount)
+                throw ResizeError(
+                    .tooSmall(
+                        wished: wished + contents.headerByteCount, leastByteCount: overflow ? .max : whole),
+                    state: error.state)
+            }
         }
         try settle()
         // By itself, without the scratch.
@@ -89,7 +97,7 @@ struct RestoreResizer {
         if let volumes {
             return try VolumeGroupResizer.check(filesystem, has: volumes, on: .device(opened.path), log: log)
         }
-        let found = try survey(opened)
+        let found = try survey(opened, opened)
         guard opened.byteCount == room, found.kind == filesystem.kind, let length = found.byteCount, length <= room
         else {
             throw ImagingError.failed("what is inside of its LUKS volume does not end where it should")
@@ -102,13 +110,11 @@ struct RestoreResizer {
     /// - Throws: `ResizeError` or `ImagingError` where it was not grown.
     func grow(_ growth: RestorePlan.Growth) throws -> Growth {
         if growth.filesystem.kind == .luks {
-            // Without a key there is nothing to do: the plan says what is to be done later.
-            guard !keyFiles.isEmpty else { return Growth() }
-            do { return try opened(target, growth.range) { try growInside($0, growth) } } catch LUKSOpenError.wrongKey {
-                return Growth(remarks: [
-                    "none of the given keys opens it (--luks-key-file): what is inside keeps its size"
-                ])
-            }
+            let opened = try open(target, growth.range)
+            defer { opened.close() }
+            var grown = try growInside(opened, growth)
+            if !opened.close() { grown.failures.append(Self.stillOpen(opened)) }
+            return grown
         }
         return try grow(growth.filesystem, to: growth.volumeByteCounts, on: place(growth.range))
     }
@@ -126,8 +132,15 @@ struct RestoreResizer {
 
     /// What is inside of a LUKS volume is seen only now, where it was captured without its key.
     private func growInside(_ opened: OpenedLUKS, _ growth: RestorePlan.Growth) throws -> Growth {
-        let inner = try survey(opened)
-        if let obstacle = obstacle(toGrow: inner, in: opened, growth) {
+        // As long as it was: what says where a physical volume ends may mean more of a longer one.
+        let captured = plan.items.first { $0.number == growth.number }?.from.byteCount ?? 0
+        guard captured > opened.geometry.dataStart,
+            let before = BlockSlice(opened, range: 0..<captured - opened.geometry.dataStart)
+        else { throw ImagingError.failed("what is inside of it is not where it was captured") }
+        let inner = try survey(before, opened)
+        if let obstacle = obstacle(toGrow: inner, of: before.byteCount, in: opened) {
+            // Planned, and not possible now (a twin that was attached meanwhile).
+            guard growth.volumeByteCounts == nil else { throw ImagingError.failed(obstacle) }
             return Growth(remarks: ["what is inside of it (\(inner.kindName)) keeps its size: \(obstacle)"])
         }
         var volumes = growth.volumeByteCounts
@@ -138,30 +151,24 @@ struct RestoreResizer {
         return try grow(inner, to: volumes, on: .device(opened.path))
     }
 
-    private func obstacle(
-        toGrow inner: FilesystemInfo, in opened: OpenedLUKS, _ growth: RestorePlan.Growth
-    ) -> String? {
+    private func obstacle(toGrow inner: FilesystemInfo, of byteCount: UInt64, in opened: OpenedLUKS) -> String? {
         if let obstacle = inner.resizeAbility.growObstacle { return obstacle }
-        if let group = inner.volumeGroup {
-            guard capturedSectorSize == sectorSize else { return ResizeObstacles.otherSectors }
-            return VolumeGroupResizer.obstacle(to: group)
-        }
         guard inner.growsOnSectors(of: opened.logicalSectorSize) else {
             return "it was made for sectors of another size"
         }
         // What stands behind the end of a filesystem must stay there.
-        let captured = plan.items.first { $0.number == growth.number }?.from.byteCount ?? 0
-        guard captured > opened.geometry.dataStart,
-            LayoutPlanner.fills(inner, 0..<captured - opened.geometry.dataStart)
-        else { return "something may stand behind the end of it" }
-        return nil
+        guard LayoutPlanner.fills(inner, 0..<byteCount) else { return "something may stand behind the end of it" }
+        guard let group = inner.volumeGroup else { return nil }
+        return capturedSectorSize == sectorSize
+            ? VolumeGroupResizer.obstacle(to: group) : ResizeObstacles.otherSectors
     }
 
     // MARK: LUKS
 
-    private func survey(_ opened: OpenedLUKS) throws -> FilesystemInfo {
+    /// What an opened volume, or the front of it, holds.
+    private func survey(_ volume: any BlockReader, _ opened: OpenedLUKS) throws -> FilesystemInfo {
         try VolumeIdentifier.survey(
-            opened, secondOpinion: SecondOpinion(descriptor: opened.fileDescriptor.rawValue)
+            volume, secondOpinion: SecondOpinion(descriptor: opened.fileDescriptor.rawValue)
         ).0
     }
 
@@ -172,12 +179,12 @@ struct RestoreResizer {
         let opened = try open(disk, range)
         defer { opened.close() }
         let value = try body(opened)
-        guard opened.close() else {
-            throw ImagingError.failed(
-                "the opened LUKS volume (\(opened.path)) could not be closed again: something on this machine uses it (`lsblk` shows what)"
-            )
-        }
+        guard opened.close() else { throw ImagingError.failed(Self.stillOpen(opened)) }
         return value
+    }
+
+    private static func stillOpen(_ opened: OpenedLUKS) -> String {
+        "the opened LUKS volume (\(opened.path)) could not be closed again: something on this machine uses it (`lsblk` shows what)"
     }
 
     private func open(_ disk: FilePath, _ range: ByteRange) throws -> OpenedLUKS {

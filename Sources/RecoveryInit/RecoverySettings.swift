@@ -149,7 +149,8 @@ public struct RecoverySettings: Equatable, Sendable {
                 throw refuse("\(prefix)restore needs \(prefix)target: which disk may be overwritten")
             }
             // One text for all of them: a key stands once on a command line.
-            let partitions = values["partition"]?.split(separator: ",").map(String.init) ?? []
+            let partitions =
+                values["partition"]?.split(separator: ",", omittingEmptySubsequences: false).map(String.init) ?? []
             do { _ = try LayoutRequest(parsing: partitions) } catch {
                 throw refuse("\(prefix)partition: \(error.description.printable)")
             }

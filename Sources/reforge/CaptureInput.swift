@@ -29,6 +29,11 @@ struct CaptureInput {
         init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
     }
 
+    /// Has the reader used for as long as what it reads from is held: a reader knows no more than the descriptor's number.
+    func reading<Value>(_ body: (any CaptureReader) throws -> Value) rethrows -> Value {
+        try withExtendedLifetime(self) { try body(reader) }
+    }
+
     /// Opens an image or a snapshot, and checks what can be checked without reading all of it.
     static func open(_ text: String, _ keys: KeyRing, operation: RepositoryOperation = .restore) throws -> CaptureInput
     {

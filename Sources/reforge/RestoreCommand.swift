@@ -153,9 +153,10 @@ struct RestoreCommand: ParsableCommand {
         try keys.refuseUnused(image)
         // All of a snapshot's lists must be readable and all of its chunks known before a disk is given up for it.
         if input.snapshot != nil {
-            let lists = try again(input, keys, .restore).reader
-            while try lists.nextRecord() != nil {
-                if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            try again(input, keys, .restore).reading { lists in
+                while try lists.nextRecord() != nil {
+                    if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                }
             }
         }
         if let expectImageID, let id = input.ending?.id.description, !id.hasPrefix(expectImageID.lowercased()) {
@@ -302,12 +303,15 @@ struct RestoreCommand: ParsableCommand {
 
     /// Tries the keys of LUKS volumes on what was captured, where that can be read twice: a wrong one must not show only
     /// when the target is overwritten.
-    private func tryKeys(_ keyFiles: [FilePath], on plan: inout RestorePlan, _ input: CaptureInput, _ keys: KeyRing)
-        throws
-    {
-        var locked = keyFiles.isEmpty ? plan.encryptedNumbers : []
-        if !keyFiles.isEmpty, !plan.encryptedNumbers.isEmpty, image != "-" {
-            locked = try KeyTrial.locked(plan, in: try again(input, keys, .restore).reader, keyFiles: keyFiles)
+    private func tryKeys(
+        _ keyFiles: [FilePath], on plan: inout RestorePlan, _ input: CaptureInput, _ keys: KeyRing
+    ) throws {
+        let numbers = plan.encryptedNumbers
+        var locked = keyFiles.isEmpty ? numbers : []
+        if !keyFiles.isEmpty, !numbers.isEmpty, image != "-" {
+            locked = try again(input, keys, .restore).reading { [plan] reader in
+                try KeyTrial.locked(plan, in: reader, keyFiles: keyFiles)
+            }
             let needed = plan.shrinks.first { $0.filesystem.kind == .luks && locked.contains($0.number) }?.number
             if let needed {
                 throw CommandFailure(
@@ -315,14 +319,14 @@ struct RestoreCommand: ParsableCommand {
                     "none of the given keys (--luks-key-file) opens the LUKS volume of partition \(needed), which is to be made smaller"
                 )
             }
-            guard locked.count < plan.encryptedNumbers.count else {
+            guard locked.count < numbers.count else {
                 throw CommandFailure(
                     .refused,
-                    "none of the given keys (--luks-key-file) opens a LUKS volume of the image: with the right one what is inside "
-                        + "grows, without any it keeps its size")
+                    "none of the given keys (--luks-key-file) opens a LUKS volume that gets a larger place: with the right one what is "
+                        + "inside grows, without any it keeps its size")
             }
         }
-        plan.warnings += plan.encryptedGrowthNotes(locked)
+        plan.leaveLocked(locked)
     }
 
     /// Where a scratch goes: as asked for, else beside the image, else with the temporary files.

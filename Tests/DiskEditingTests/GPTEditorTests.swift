@@ -213,12 +213,14 @@ import Testing
         let file = try OwnedDescriptor.open(path, .readWrite, options: [.create], permissions: .ownerReadWrite)
         try Files.resize(file.raw, path.string, to: 64 << 20)
         for arguments in [
-            ["-n", "1:2048:+8M", "-n", "2:0:+8M", "-n", "3:0:+8M"], ["--hybrid=2:3"],
+            ["-n", "1:2048:+8M", "-n", "2:0:+8M", "-n", "3:0:+8M", "-t", "2:0700", "-t", "3:af00"], ["--hybrid=2:3"],
         ] {
             let output = try ChildProcess.run(["sgdisk"] + arguments + [path.string])
             try #require(output.succeeded, "\(output.text)\(output.errorText)")
         }
-        let disk = try BlockDevice(opening: path)
+        let disk = try BlockDevice(opening: path, .exclusiveWrite)
+        // The second of the four entries is the one to boot, as another tool would mark it.
+        try disk.writeBytes([0x80], at: 446 + 16)
         let table = try #require(try GPTReader.read(disk))
         let captured = try CapturedTable(reading: disk, table: table)
         try #require(HybridMBR.isHybrid(captured.head))
@@ -237,10 +239,74 @@ import Testing
         try copy.raw.writeAll(toAbsoluteOffset: 0, target.bytes)
         let check = try ChildProcess.run(["sgdisk", "-v", result.string])
         #expect(check.text.contains("No problems found"), "\(check.text)")
-        let entries = stride(from: 446, to: 510, by: 16).map { at in
-            (made.head[at + 4], (try? made.head.littleEndian(UInt32.self, at: at + 8)) ?? 0)
+        let entries = try stride(from: 446, to: 510, by: 16).map { at in
+            HybridEntry(
+                indicator: made.head[at], type: made.head[at + 4],
+                start: try made.head.littleEndian(at: at + 8), count: try made.head.littleEndian(at: at + 12))
         }
-        let named = entries.filter { $0.0 != 0xEE && $0.0 != 0 }.map { UInt64($0.1) * 512 }
-        #expect(named == [30 * mebibyte, 40 * mebibyte])
+        let sectors = UInt32(mebibyte / 512)
+        #expect(
+            entries == [
+                // What protects the table ends where the first partition begins that is named beside it.
+                HybridEntry(indicator: 0, type: 0xEE, start: 1, count: 30 * sectors - 1),
+                HybridEntry(indicator: 0x80, type: 0x07, start: 30 * sectors, count: 8 * sectors),
+                HybridEntry(indicator: 0, type: 0xAF, start: 40 * sectors, count: 50 * sectors),
+                HybridEntry(indicator: 0, type: 0, start: 0, count: 0),
+            ])
+        #expect(try made.head.littleEndian(UInt16.self, at: 510) == 0xAA55)
+    }
+
+    /// An entry of an MBR (UEFI 2.10 §5.2.1, table 5-2), in sectors.
+    private struct HybridEntry: Equatable {
+        var indicator: UInt8
+        var type: UInt8
+        var start: UInt32
+        var count: UInt32
+    }
+
+    /// More entries than the usual 128, and a number among the further ones.
+    @Test func aHighNumberInALongTableStays() throws {
+        let scratch = try ScratchFolder()
+        let path = scratch.path.appending("disk")
+        let file = try OwnedDescriptor.open(path, .readWrite, options: [.create], permissions: .ownerReadWrite)
+        try Files.resize(file.raw, path.string, to: 64 << 20)
+        let output = try ChildProcess.run([
+            "sgdisk", "--resize-table=256", "-n", "1:4096:+8M", "-t", "1:ef00", "-c", "1:EFI", "-A", "1:set:0",
+            "-n", "200:0:+8M", "-t", "200:8300", "-c", "200:far away", "-A", "200:set:63", "-A", "200:set:2",
+            "-u", "200:AAAAAAAA-0000-0000-0000-0000000000C8", path.string,
+        ])
+        try #require(output.succeeded, "\(output.text)\(output.errorText)")
+        let disk = try BlockDevice(opening: path)
+        let table = try #require(try GPTReader.read(disk))
+        try #require(table.entryCount == 256 && table.partitions.map(\.number) == [1, 200])
+        let mebibyte: UInt64 = 1 << 20
+        let places = [1: 3 * mebibyte..<11 * mebibyte, 200: 50 * mebibyte..<90 * mebibyte]
+        let made = try TableEditor.relocate(
+            try CapturedTable(reading: disk, table: table), kind: .gpt, to: DiskGeometry(byteCount: 100 * mebibyte),
+            partitions: places, workFolder: scratch.path)
+        let result = scratch.path.appending("result")
+        do {
+            let copy = try OwnedDescriptor.open(result, .readWrite, options: [.create], permissions: .ownerReadWrite)
+            try Files.resize(copy.raw, result.string, to: made.byteCount)
+            try copy.raw.writeAll(toAbsoluteOffset: 0, made.head)
+            try copy.raw.writeAll(toAbsoluteOffset: Int64(made.tailOffset), made.tail)
+        }
+        let again = try #require(try GPTReader.read(try BlockDevice(opening: result)))
+        #expect(again.condition == .intact && again.entryCount == 256 && again.diskGUID == table.diskGUID)
+        let moved = table.partitions.map { old in
+            var new = old
+            new.range = places[old.number] ?? 0..<0
+            return new
+        }
+        #expect(again.partitions == moved)
+        // By others' reading.
+        let check = try ChildProcess.run(["sgdisk", "-v", "-i", "200", result.string]).text
+        for line in [
+            "No problems found", "Partition unique GUID: AAAAAAAA-0000-0000-0000-0000000000C8",
+            "First sector: 102400 ", "Last sector: 184319 ", "Attribute flags: 8000000000000004",
+            "Partition name: 'far away'",
+        ] { #expect(check.contains(line), "\(check)") }
+        let dump = try ChildProcess.run(["sfdisk", "-d", result.string]).text
+        #expect(dump.contains("table-length: 256") && dump.contains("attrs=\"LegacyBIOSBootable GUID:63\""), "\(dump)")
     }
 }

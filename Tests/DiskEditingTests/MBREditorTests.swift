@@ -95,6 +95,40 @@ import Testing
         }
     }
 
+    /// All that libparted numbers: 5 to 64, each at another place and of another length.
+    @Test func sixtyLogicalPartitionsKeepTypesAndFlags() throws {
+        let scratch = try ScratchFolder()
+        let disk = MemoryDisk(LogicalChain.disk(60))
+        let table = try #require(try MBRReader.read(disk))
+        try #require(table.partitions.map(\.number) == [1, 2] + Array(5...64))
+        let mebibyte: UInt64 = 1 << 20
+        var places: [Int: ByteRange] = [1: mebibyte..<8 * mebibyte, 2: 8 * mebibyte..<40 * mebibyte]
+        for partition in table.partitions where partition.mbr?.role == .logical {
+            let start = 8 * mebibyte + UInt64(partition.number - 5) * 500 * 1024
+            places[partition.number] = start + 64 * 512..<start + 64 * 512 + partition.range.byteCount * 3
+        }
+        let made = try TableEditor.relocate(
+            try CapturedTable(reading: disk, table: table), kind: .mbr, to: DiskGeometry(byteCount: 64 * mebibyte),
+            partitions: places, workFolder: scratch.path)
+        let path = try write(made, scratch)
+        let again = try #require(try MBRReader.read(try BlockDevice(opening: path)))
+        #expect(again.diskSignature == table.diskSignature && again.bootRecords?.count == 60)
+        #expect(again.partitions.map(\.number) == table.partitions.map(\.number))
+        #expect(again.partitions.map(\.range) == table.partitions.map { places[$0.number] })
+        #expect(again.partitions.map(\.mbr?.role) == table.partitions.map(\.mbr?.role))
+        #expect(again.partitions.map(\.mbr?.type) == table.partitions.map(\.mbr?.type))
+        #expect(again.partitions.map(\.mbr?.isActive) == table.partitions.map(\.mbr?.isActive))
+        // A second opinion: libblkid follows more of them than sfdisk does.
+        let output = try ChildProcess.run(["partx", "-g", "-o", "NR,START,SECTORS,TYPE", path.string])
+        try #require(output.succeeded, "\(output.lastWords)")
+        let theirs = output.text.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
+        let ours = again.partitions.map { partition in
+            "\(partition.number) \(partition.range.lowerBound / 512) \(partition.range.byteCount / 512) "
+                + "0x\(String(partition.mbr?.type ?? 0, radix: 16))"
+        }
+        #expect(theirs == ours)
+    }
+
     @Test func randomTablesMoveAndComeOutRight() throws {
         let seed = UInt64.random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)

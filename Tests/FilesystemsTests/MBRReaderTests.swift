@@ -101,6 +101,30 @@ import Testing
         }
     }
 
+    /// As many as libparted numbers, and more: sfdisk stops at number 60, libblkid goes on.
+    @Test(.enabled(if: Tool.have("partx"), "needs partx"), arguments: [60, 70])
+    func longChainsAreFollowed(count: Int) throws {
+        let bench = try Workbench()
+        let image = bench.path("image")
+        try bench.write(LogicalChain.disk(count), to: image)
+        let table = try PartitionTableReader.read(try BlockDevice(opening: image))
+        #expect(table.kind == .mbr && table.bootRecords?.count == count)
+        #expect(table.partitions.map(\.number) == [1, 2] + Array(5...count + 4))
+        let logicals = table.partitions.filter { $0.mbr?.role == .logical }
+        let rows = LogicalChain.rows(count)
+        #expect(logicals.map(\.range) == rows.map(\.range))
+        #expect(logicals.compactMap(\.mbr?.type) == rows.map(\.type))
+        #expect(logicals.compactMap(\.mbr?.isActive) == rows.map(\.isActive))
+        let theirs = try Tool.run(["partx", "-g", "-o", "NR,START,SECTORS,TYPE,FLAGS", image.string])
+            .split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
+        let ours = table.partitions.map { partition in
+            "\(partition.number) \(partition.range.lowerBound / 512) \(partition.range.byteCount / 512) "
+                + "0x\(String(partition.mbr?.type ?? 0, radix: 16)) \(partition.mbr?.isActive == true ? "0x80" : "0x0")"
+        }
+        #expect(ours == theirs)
+        withExtendedLifetime(bench) {}
+    }
+
     /// What no tool makes: each is taken whole.
     @Test func whatMakesNoSenseIsNotFollowed() throws {
         let (bench, image) = try disk()

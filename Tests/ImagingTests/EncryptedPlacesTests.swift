@@ -56,13 +56,20 @@ import Testing
             (FilesystemInfo.Kind.ext4, "resize2fs /dev/mapper/NAME"), (.xfs, "xfs_growfs MOUNTPOINT"),
             (.lvm, "pvresize /dev/mapper/NAME"), (nil, "whatever makes larger what is inside"),
         ] as [(FilesystemInfo.Kind?, String)] {
-            let plan = try disk(luks(inner: kind)).plan(targetByteCount: 24 << 20, policy: .grow)
-            let notes = plan.encryptedGrowthNotes(plan.encryptedNumbers)
+            var plan = try disk(luks(inner: kind)).plan(targetByteCount: 24 << 20, policy: .grow)
+            #expect(plan.encryptedNumbers == [1])
+            let before = plan.warnings.count
+            plan.leaveLocked([])
+            #expect(plan.encryptedNumbers == [1] && plan.warnings.count == before)
+            plan.leaveLocked([1])
+            #expect(plan.encryptedNumbers.isEmpty && plan.items.allSatisfy { $0.volumes == nil })
+            let notes = plan.warnings[before...]
             #expect(notes.count == 1 && notes.allSatisfy { $0.contains(command) }, "\(notes)")
-            #expect(plan.encryptedNumbers == [1] && plan.encryptedGrowthNotes([]).isEmpty)
         }
-        let fat = try disk(luks(inner: .fat32)).plan(targetByteCount: 24 << 20, policy: .grow)
-        #expect(fat.encryptedGrowthNotes([1]).isEmpty)
+        var fat = try disk(luks(inner: .fat32)).plan(targetByteCount: 24 << 20, policy: .grow)
+        let before = fat.warnings
+        fat.leaveLocked([1])
+        #expect(fat.warnings == before)
         #expect(try disk(luks()).plan(targetByteCount: 12 << 20, policy: .grow).encryptedNumbers.isEmpty)
     }
 
@@ -140,9 +147,7 @@ import Testing
     private func plan(
         _ filesystem: FilesystemInfo, _ wished: UInt64, obstacles: ResizeObstacles = ResizeObstacles()
     ) throws -> RestorePlan {
-        var filesystem = filesystem
-        filesystem.leastByteCount = EncryptedContents(filesystem)?.leastByteCount
-        return try RestorePlanner.plan(
+        try RestorePlanner.plan(
             try disk(filesystem).header, onto: DiskIdentity(path: "target"),
             geometry: DiskGeometry(byteCount: 24 << 20),
             request: LayoutRequest(policy: .grow, wishes: [1: .size(wished)]), obstacles: obstacles)
@@ -193,9 +198,16 @@ import Testing
             #expect(kept.growths.count == 1 && kept.growths.first?.volumeByteCounts == nil)
             #expect(throws: ImagingError.self) { try plan(opened(group()), 1 << 20, obstacles: obstacles) }
         }
+        // What may stand behind the end of the physical volume stays.
+        var short = group()
+        short.byteCount = 2 << 20
+        let left = try plan(opened(short), 5 << 20)
+        #expect(left.growths.first?.volumeByteCounts == nil && left.items.first { $0.number == 1 }?.volumes == nil)
+        #expect(left.warnings.contains { $0.contains("something may stand behind the end") }, "\(left.warnings)")
         var striped = group()
         striped.volumeGroup?.resizeObstacle = "it is striped"
-        #expect(try plan(opened(striped), 5 << 20).growths.first?.volumeByteCounts == nil)
+        let kept = try plan(opened(striped), 5 << 20)
+        #expect(kept.growths.first?.volumeByteCounts == nil && kept.warnings.contains { $0.contains("it is striped") })
         let refusal = #expect(throws: ImagingError.self) { try plan(opened(striped), 1 << 20) }
         #expect("\(try #require(refusal))".contains("it is striped"))
     }

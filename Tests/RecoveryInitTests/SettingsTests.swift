@@ -89,6 +89,29 @@ import Testing
         #expect(try trusts("reforge.trust_unknown=no") == false)
     }
 
+    /// Several wishes stand in one text: a key stands once on a command line.
+    @Test func readsWishesForPartitions() throws {
+        let expected = RecoverySettings(
+            job: .restore(
+                .init(
+                    image: .file(.label("A"), path: "/b"), target: .only, layout: .keep,
+                    partitions: ["3=40GiB", "4=rest", "5=drop"])))
+        let line =
+            "reforge.restore=LABEL=A:/b reforge.target=only reforge.layout=keep reforge.partition=3=40GiB,4=rest,5=drop"
+        #expect(try RecoverySettings.parse(commandLine: line) == expected)
+        let json = """
+            {"restore": "LABEL=A:/b", "target": "only", "partition": "3=40GiB,4=rest"}
+            """
+        guard case .restore(let job)? = try RecoverySettings.parse(json: Array(json.utf8)).job else {
+            Issue.record("no restore")
+            return
+        }
+        #expect(job.partitions == ["3=40GiB", "4=rest"] && job.layout == nil)
+        // The same wish twice is one, as on the command line of `reforge restore`.
+        let twice = "reforge.restore=LABEL=A:/b reforge.target=only reforge.partition=2=keep,2=keep"
+        #expect(try RecoverySettings.parse(commandLine: twice) != nil)
+    }
+
     @Test func noneIsNotEmpty() throws {
         #expect(try RecoverySettings.parse(commandLine: "quiet root=/dev/sda1 reforgex.a=1") == nil)
         #expect(try RecoverySettings.parse(json: Array("{}".utf8)) == RecoverySettings())
@@ -113,7 +136,18 @@ import Testing
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.key=k", "reforge.key"),
         ("reforge.luks-key=LABEL=A:/k", "makes sense with reforge.restore or reforge.capture only"),
         ("reforge.boot-repair=no", "makes sense with reforge.restore only"),
+        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.partition=", "reforge.partition"),
+        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.partition=3=1G,,4=rest", "reforge.partition"),
         ("reforge.trust-unknown", "makes sense with reforge.restore only"),
+        ("reforge.partition=3=rest", "makes sense with reforge.restore only"),
+        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.partition=3=huge", "neither a size such as 40GiB"),
+        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.partition=2=keep,3=0", "cannot have 0 bytes"),
+        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.partition=rest", "is not a partition's number"),
+        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.partition=0=rest", "is not a partition's number"),
+        (
+            "reforge.restore=LABEL=A:/b reforge.target=only reforge.partition=3=rest,3=drop",
+            "reforge.partition: partition 3 cannot be both rest and drop"
+        ),
         ("reforge.finish=halt", "none of reboot, poweroff, shell"),
         ("reforge.restore=ftp://x/y reforge.target=only", "does not name a volume"),
         ("reforge.restore=x reforge.target=only", "not a location"),
@@ -131,6 +165,11 @@ import Testing
         ("{\"restore\": {\"a\": 1}}", "\"restore\" is not a text"),
         ("{\"reforge.restore\": \"x\"}", "reforge.restore is not a setting"),
         ("{\"restore\": null}", "not one JSON object"), ("{\"finish\": true}", "finish=yes is none of"),
+        ("{\"partition\": [\"3=rest\"]}", "\"partition\" is not a text"),
+        (
+            "{\"restore\": \"LABEL=A:/b\", \"target\": \"only\", \"partition\": \"3=huge\"}",
+            "partition: \"huge\" is neither a size"
+        ),
     ]) func refusesJSON(text: String, reason: String) {
         let error = refusal { () throws(RecoveryError) in try RecoverySettings.parse(json: Array(text.utf8)) }
         #expect(error?.status == 64)
@@ -142,7 +181,7 @@ import Testing
         let pieces = [
             "reforge.restore=", "reforge.target=", "reforge.capture=", "reforge.to=", "reforge.verify", "\"", " ", "=",
             "LABEL=", "UUID=", "/dev/", ":/", "http://", "[", "]", ":99999", "size>=", "serial=", "only", "..", "{",
-            "}",
+            "}", "reforge.partition=", "3=", "40G", "rest",
             "{\"restore\":", ",", "[[[[", "\\u0000", "true",
         ]
         for _ in 0..<3000 {
