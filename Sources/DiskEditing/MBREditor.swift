@@ -43,7 +43,8 @@ enum MBREditor {
         guard logicalCount <= mostLogicals else {
             throw TableEditError(
                 "libparted makes no more than \(mostLogicals) logical partitions, and there are \(logicalCount): restore them "
-                    + "where they were (a target that is large enough, `--layout keep`), or leave some out (--partition N=drop)")
+                    + "where they were (a target that is large enough, `--layout keep`), or leave some out (--partition N=drop)"
+            )
         }
         // libparted numbers logical partitions by their place: another order would give them other numbers.
         let starts = kept.filter { $0.mbr?.role == .logical }.map { partitions[$0.number]?.lowerBound ?? 0 }

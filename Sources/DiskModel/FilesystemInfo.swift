@@ -92,9 +92,16 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
         public var filesystem: FilesystemInfo
         /// How much of it is in use, in bytes; `nil` where nobody looked, or an earlier version did.
         public var usedByteCount: UInt64?
+        /// Where its bytes lie in the container, in bytes, in the order of the volume; `nil` where that is not known, or in too
+        /// many pieces.
+        public var places: [ByteRange]?
 
         /// Names a volume and what it holds.
-        public init(name: String, byteCount: UInt64, filesystem: FilesystemInfo, usedByteCount: UInt64? = nil) {
+        public init(
+            name: String, byteCount: UInt64, filesystem: FilesystemInfo, usedByteCount: UInt64? = nil,
+            places: [ByteRange]? = nil
+        ) {
+            self.places = places
             self.name = name
             self.byteCount = byteCount
             self.filesystem = filesystem

@@ -4,6 +4,8 @@ import DiskModel
 extension VolumeIdentifier {
     /// How deep containers inside containers are followed: md, LUKS, LVM, and one more.
     static let deepest = 4
+    /// In how many pieces a volume's places are noted.
+    private static let mostNotedPlaces = 64
     /// How many volumes inside containers are looked into, all together.
     static let mostInnerVolumes = 4096
 
@@ -47,7 +49,8 @@ extension VolumeIdentifier {
             inner.append(
                 FilesystemInfo.InnerVolume(
                     name: place.name, byteCount: place.byteCount, filesystem: filesystem,
-                    usedByteCount: map.usedByteCount))
+                    usedByteCount: map.usedByteCount,
+                    places: segments.count <= mostNotedPlaces ? segments.map(\.place) : nil))
         }
         info.inner = inner
         info.leastByteCount = VolumeGroupLayout(info)?.leastByteCount

@@ -322,7 +322,8 @@ public enum RestorePlanner {
                     .init(
                         number: number, range: placement.to, fromByteCount: region.range.byteCount,
                         scratchByteCount: scratchLength(
-                            filesystem, volumeByteCounts, behind: behind, most: region.range.byteCount - length),
+                            filesystem, volumeByteCounts, in: length, behind: behind,
+                            most: region.range.byteCount - length),
                         filesystem: filesystem, volumeByteCounts: volumeByteCounts))
             } else {
                 plan.regionTargets.append(placement.to.lowerBound)

@@ -30,17 +30,23 @@ extension RestorePlanner {
 
     /// How much the scratch has to hold.
     /// - Parameters:
+    ///   - place: the length that it gets, in bytes.
     ///   - behind: what is in use behind the place, in bytes.
     ///   - most: the length of all that lies behind it.
     static func scratchLength(
-        _ filesystem: FilesystemInfo, _ byteCounts: [UInt64]?, behind: UInt64, most: UInt64
+        _ filesystem: FilesystemInfo, _ byteCounts: [UInt64]?, in place: UInt64, behind: UInt64, most: UInt64
     ) -> UInt64 {
+        let end = EncryptedContents(filesystem).map { $0.byteCount(in: place) ?? 0 } ?? place
         var length = behind
         let volumes = filesystem.physicalVolume?.inner ?? []
         for (volume, byteCount) in zip(volumes, byteCounts ?? []) where byteCount < volume.byteCount {
             // What its tool moves to the front of a volume, no more than is in use, may lie on the scratch until the extents
-            // move.
-            let moved = min(byteCount, volume.filesystem.leastByteCount ?? byteCount)
+            // move; of those that it has there.
+            let onScratch = volume.places?.reduce(UInt64(0)) { sum, part in
+                let rest = part.upperBound > end ? part.upperBound - max(part.lowerBound, end) : 0
+                return sum.addingReportingOverflow(rest).partialValue
+            }
+            let moved = min(byteCount, volume.filesystem.leastByteCount ?? byteCount, onScratch ?? .max)
             let (sum, overflow) = length.addingReportingOverflow(moved)
             length = overflow ? .max : sum
         }

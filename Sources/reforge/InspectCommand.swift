@@ -21,7 +21,7 @@ struct InspectCommand: ParsableCommand {
             diskSequence, pathByPlace}, geometry {byteCount, logicalSectorSize, physicalSectorSize, alignmentOffset, \
             optimalIOSize}, table {kind, unknownKindName, condition, diskGUID}, volumes [{partition, name, typeGUID, type, \
             guid, attributes, offset, byteCount, filesystem {kind, kindName, uuid, label, byteCount, blockSize, isClean, \
-            features, mapSource, wholeReason, remarks, inner [{name, byteCount, filesystem, usedByteCount}]}, usedByteCount}], boot \
+            features, mapSource, wholeReason, remarks, inner [{name, byteCount, filesystem, usedByteCount, places}]}, usedByteCount}], boot \
             {biosBootCode, biosCoreImageFound, efiLoaders}, warnings; for an image also imageID, imageUUID, started, \
             ended, toolVersion, level, chunkByteCount, allSectors, mountedReadWrite, note, tags, host, unreadable, \
             imageByteCount (not of a snapshot).

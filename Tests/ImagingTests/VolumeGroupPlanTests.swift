@@ -67,6 +67,15 @@ import Testing
         #expect(shrink.scratchByteCount == 1 << 20)
         #expect(shrunk.items.first { $0.number == 1 }?.volumes?.first?.toByteCount == 8 * Self.unit)
         #expect(throws: ImagingError.self) { try plan(try header(), 1 << 20) }
+        // Where the volume that shrinks is known to lie in front, what its tool moves never comes to the scratch.
+        for (start, held) in [(0, 0), (12, 4 * Self.unit)] as [(UInt64, UInt64)] {
+            var known = try header()
+            let index = try #require(known.manifest.regions.firstIndex { $0.partition == 1 })
+            let lower = (256 << 10) + start * Self.unit
+            known.manifest.regions[index].filesystem?.inner?[0].places = [lower..<lower + 10 * Self.unit]
+            known.maps[index] = AllocationMap(byteCount: 3 << 20)
+            #expect(try plan(known, 2 << 20).shrinks.first?.scratchByteCount == held)
+        }
     }
 
     @Test func anObstacleIsNamed() throws {

@@ -129,7 +129,7 @@ sha256sum </dev/vde | cmp - /tmp/target.sum || fail "written with a wrong key"
 # Of a stream it shows only once the data is there; the right one goes on.
 reforge restore - /dev/vde --yes --no-boot-repair --luks-key-file /tmp/key3 </mnt/images/both.img.zst >/tmp/wrong.log 2>&1 && fail "shrunk by a wrong key" || status=$?
 [ $status = 74 ] || { cat /tmp/wrong.log; fail "a wrong key: $status"; }
-cat /tmp/wrong.log; grep -q "the key does not open it" /tmp/wrong.log || fail "no word of the key"
+cat /tmp/wrong.log; grep -q "none of the given keys opens its LUKS volume" /tmp/wrong.log || fail "no word of the key"
 blkid -p /dev/vde | grep -q PTTYPE && fail "a table before the end"
 restored shrunk /dev/vde $both
 gone /dev/vde
