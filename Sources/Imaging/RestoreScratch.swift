@@ -18,8 +18,7 @@ public final class RestoreScratch {
         let overhangs = plan.overhangs
         guard let last = overhangs.last else { return nil }
         let byteCount = last.scratchOffset + plan.restByteCount(of: last.byteCount, behind: last.place)
-        // Some MiB for what the tools write on the way, and for the filesystem that holds the file.
-        let needed = plan.scratchByteCount + plan.scratchByteCount / 16 + (32 << 20)
+        let needed = plan.scratchRoom ?? 0
         if let free = Files.freeByteCount(folder), free < needed {
             throw ImagingError.refused(
                 "making filesystems fit needs \(ByteText.rounded(needed)) for a while, and \(folder) has "
@@ -50,6 +49,14 @@ public final class RestoreScratch {
 }
 
 extension RestorePlan {
+    /// How much room a folder for the scratch must have, in bytes; `nil` where there is no scratch.
+    public var scratchRoom: UInt64? {
+        guard !overhangs.isEmpty else { return nil }
+        // Some MiB for what the tools write on the way, and for the filesystem that holds the file.
+        let (room, overflow) = scratchByteCount.addingReportingOverflow(scratchByteCount / 16 + (32 << 20))
+        return overflow ? .max : room
+    }
+
     /// How much room the scratch has for what of `byteCount` bytes lies behind its place, in whole sectors of the target:
     /// device-mapper joins nothing else.
     func restByteCount(of byteCount: UInt64, behind place: ByteRange) -> UInt64 {

@@ -422,6 +422,10 @@ struct RestoreCommand: ParsableCommand {
         }
         lines += TextTable.lines(
             ["#", "NAME", "TYPE", "HOLDS", "FROM", "TO", "SIZE THEN", "SIZE NOW", "WRITTEN", "WHAT HAPPENS"], rows)
+        if let room = plan.scratchRoom {
+            lines.append(
+                "making filesystems fit takes a scratch of up to \(ByteText.rounded(room)) for a while (--scratch)")
+        }
         lines += plan.warnings.map { "note: \($0)" }
         if repairsBoot {
             lines.append(
