@@ -54,7 +54,7 @@ enum Console {
     }
 }
 
-/// Shows how far a work is: a line that changes on a terminal, a line every 10 s elsewhere.
+/// Shows how far a work is: a line that changes on a terminal; elsewhere one soon after it began, and one every 10 s.
 final class ProgressDisplay {
     private let progress: Progress
     private let isEnded = Monitor(false)
@@ -89,8 +89,8 @@ final class ProgressDisplay {
                 phaseStart = now
                 isSaid = false
             }
-            // A program at work tells nothing until it ends: that it began is news.
-            let isNews = !isSaid && progress.total == 0 && now - phaseStart >= 0.5
+            // That it began is news, and earlier of a program at work, which tells nothing until it ends.
+            let isNews = !isSaid && now - phaseStart >= (progress.total == 0 ? 0.5 : 2)
             guard now - lastShown >= interval || isNews, !phase.isEmpty else { continue }
             lastShown = now
             isSaid = true
