@@ -6,6 +6,7 @@
 #include <linux/blkpg.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <linux/close_range.h>
 #include <sched.h>
@@ -19,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -86,6 +88,11 @@ int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint
 }
 uint64_t rf_resolve_in_root(void) { return RESOLVE_IN_ROOT; }
 uint64_t rf_resolve_no_magiclinks(void) { return RESOLVE_NO_MAGICLINKS; }
+
+int rf_is_in_memory(const char *path) {
+    struct statfs status;
+    return statfs(path, &status) == 0 && (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
+}
 
 int rf_memfd_create(const char *name) {
     int fd = memfd_create(name, MFD_CLOEXEC);

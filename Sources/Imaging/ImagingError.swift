@@ -18,6 +18,8 @@ public enum ImagingError: Error, CustomStringConvertible {
     case output(SystemCallError)
     /// It would be dangerous: the reason and the way out.
     case refused(String)
+    /// What is needed for a while cannot be kept anywhere: how much, and the way out. Nothing was written.
+    case noRoom(String)
     /// Something else that should have worked.
     case failed(String)
 
@@ -29,6 +31,7 @@ public enum ImagingError: Error, CustomStringConvertible {
         case .image(let error): error.description
         case .output(let error): error.description
         case .refused(let why): why
+        case .noRoom(let why): why
         case .failed(let why): why
         }
     }

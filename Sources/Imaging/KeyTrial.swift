@@ -27,8 +27,6 @@ public enum KeyTrial {
                     regions[$0].filesystem?.kind == .luks && numbers.contains(regions[$0].partition)
                 })
             guard !waiting.isEmpty else { return [] }
-            let folder = try Files.makeTemporaryFolder("reforge-luks")
-            defer { try? Files.removeFolder(folder) }
             var locked: [Int?] = []
             let reader = try RecordReader(image)
             var header: Header?
@@ -50,7 +48,7 @@ public enum KeyTrial {
                 if let made = header, made.region != record.region { try judge(made) }
                 guard waiting.contains(record.region) else { continue }
                 let region = regions[record.region].range
-                let made = try header ?? Header(record.region, in: folder, min(region.byteCount, limit))
+                let made = try header ?? Header(record.region, min(region.byteCount, limit))
                 header = made
                 if record.kind == .data {
                     try made.write(try reader.content(record), at: record.range.lowerBound - region.lowerBound)
@@ -65,24 +63,30 @@ public enum KeyTrial {
     /// The front of a volume, in a sparse file that goes with the object.
     private final class Header {
         let region: Int
+        private let folder: FilePath
         private let path: FilePath
         private let device: BlockDevice
 
-        init(_ region: Int, in folder: FilePath, _ byteCount: UInt64) throws {
+        init(_ region: Int, _ byteCount: UInt64) throws {
             self.region = region
-            path = folder.appending("header-\(region)")
-            let file = try OwnedDescriptor.open(
-                path, .readWrite, options: [.create, .exclusiveCreate], permissions: .ownerReadWrite)
+            folder = try Files.makeTemporaryFolder("reforge-luks")
+            path = folder.appending("header")
             do {
+                let file = try OwnedDescriptor.open(
+                    path, .readWrite, options: [.create, .exclusiveCreate], permissions: .ownerReadWrite)
                 try Files.resize(file.raw, path.string, to: byteCount)
                 device = try BlockDevice(opening: path, .exclusiveWrite)
             } catch {
                 try? Files.remove(path)
+                try? Files.removeFolder(folder)
                 throw error
             }
         }
 
-        deinit { try? Files.remove(path) }
+        deinit {
+            try? Files.remove(path)
+            try? Files.removeFolder(folder)
+        }
 
         func write(_ bytes: [UInt8], at offset: UInt64) throws {
             let room = device.byteCount - min(offset, device.byteCount)

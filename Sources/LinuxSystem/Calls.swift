@@ -223,6 +223,11 @@ public enum Files {
         guard statvfs(path.string, &status) == 0 else { return nil }
         return UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue
     }
+
+    /// Whether files at `path` lie in memory: on a tmpfs or ramfs.
+    ///
+    /// The corresponding C function is `statfs`.
+    public static func isInMemory(_ path: FilePath) -> Bool { rf_is_in_memory(path.string) != 0 }
 }
 
 /// Time and process facts.
@@ -232,6 +237,13 @@ public enum SystemFacts {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+
+    /// How much memory programs can have without swapping, in bytes; `nil` where the kernel does not say.
+    public static func availableMemory() -> UInt64? {
+        let line = Files.text("/proc/meminfo")?.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
+        let kibibytes = line?.split(separator: " ").dropFirst().first.flatMap { UInt64($0) }
+        return kibibytes.map { $0.multipliedReportingOverflow(by: 1024).partialValue }
     }
 
     /// Seconds since 1970 in UTC.

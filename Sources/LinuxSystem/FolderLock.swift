@@ -19,6 +19,14 @@ public final class FolderLock: Sendable {
         }
     }
 
+    /// Takes it; `nil` where somebody else has it, or where it cannot be locked.
+    public init?(ifFree folder: FilePath) {
+        guard let opened = try? OwnedDescriptor.open(folder, .readOnly, options: [.directory]),
+            flock(opened.raw.rawValue, LOCK_EX | LOCK_NB) == 0
+        else { return nil }
+        descriptor = opened
+    }
+
     /// Lets others in. (Also when the last reference goes.)
     public func release() { _ = flock(descriptor.raw.rawValue, LOCK_UN) }
 }

@@ -9,12 +9,15 @@ public struct DiskCandidate: Equatable, Sendable {
         case medium
         /// The image to restore from is on it, or the one to write.
         case image
+        /// What does not fit for a while is kept on it.
+        case scratch
 
         /// A sentence part.
         public var description: String {
             switch self {
             case .medium: "the recovery medium is on it"
             case .image: "the image is on it"
+            case .scratch: "the scratch is on it"
             }
         }
     }

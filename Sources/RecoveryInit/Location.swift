@@ -27,7 +27,18 @@ public enum Location: Equatable, Sendable, CustomStringConvertible {
     }
 
     /// Parses `LABEL=NAME:/path`, `UUID=…:/path`, `/dev/…:/path` or `http://host[:port]/path`.
-    public static func parse(_ text: String) throws(RecoveryError) -> Location {
+    public static func parse(_ text: String) throws(RecoveryError) -> Location { try location(text, isFolder: false) }
+
+    /// Parses the same for a folder on a volume: `LABEL=NAME:/` is its root.
+    static func parseFolder(_ text: String) throws(RecoveryError) -> Location {
+        let location = try Self.location(text, isFolder: true)
+        guard !location.needsNetwork else {
+            throw RecoveryError(ExitStatus.usage, "\(text): not a folder on a volume of this machine")
+        }
+        return location
+    }
+
+    private static func location(_ text: String, isFolder: Bool) throws(RecoveryError) -> Location {
         guard text.utf8.count <= 4096, !text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else {
             throw RecoveryError(ExitStatus.usage, "a location is longer than 4096 bytes or holds control characters")
         }
@@ -47,7 +58,8 @@ public enum Location: Equatable, Sendable, CustomStringConvertible {
         }
         let name = String(text[..<split])
         return .file(
-            try volumeName(name, in: text), path: try checkedPath(String(text[text.index(after: split)...]), text))
+            try volumeName(name, in: text),
+            path: try checkedPath(String(text[text.index(after: split)...]), text, isFolder: isFolder))
     }
 
     /// Whether it takes the network to reach it.
@@ -77,9 +89,11 @@ public enum Location: Equatable, Sendable, CustomStringConvertible {
             ExitStatus.usage, "\(text): \"\(name)\" does not name a volume. Use LABEL=NAME, UUID=... or /dev/....")
     }
 
-    private static func checkedPath(_ path: String, _ text: String) throws(RecoveryError) -> String {
+    private static func checkedPath(
+        _ path: String, _ text: String, isFolder: Bool
+    ) throws(RecoveryError) -> String {
         let parts = components(path)
-        guard !parts.isEmpty, !path.hasSuffix("/") else {
+        guard isFolder || !parts.isEmpty && !path.hasSuffix("/") else {
             throw RecoveryError(ExitStatus.usage, "\(text): the path names no file")
         }
         guard !parts.contains("..") else {

@@ -32,15 +32,18 @@ final class MachineView {
     /// The disks that `volume` lies on.
     func disksBelow(_ volume: BlockVolume) -> [String] { directory.disksBelow(volume.node) }
 
-    /// All disks, the medium's and the image's marked.
-    func disks(imageDisks: [String] = []) -> [DiskCandidate] {
-        directory.diskNames().map { name in
+    /// All disks; the medium's, the image's and those of the scratch are marked.
+    func disks(imageDisks: [String] = [], scratchDisks: [String] = []) -> [DiskCandidate] {
+        let exclusions: [(disks: [String], reason: DiskCandidate.Exclusion)] = [
+            (medium.disks, .medium), (imageDisks, .image), (scratchDisks, .scratch),
+        ]
+        return directory.diskNames().map { name in
             let path = FilePath("/dev/\(name)")
             let sequence = Files.text(FilePath("/sys/block/\(name)/diskseq")).flatMap { UInt64($0) }
             return DiskCandidate(
                 identity: directory.identity(path: path, kernelName: name, diskSequence: sequence),
                 byteCount: directory.byteCount(of: name) ?? 0,
-                exclusion: medium.disks.contains(name) ? .medium : imageDisks.contains(name) ? .image : nil)
+                exclusion: exclusions.first { $0.disks.contains(name) }?.reason)
         }
     }
 
@@ -79,9 +82,9 @@ final class MachineView {
     /// The disk that a selector chooses, waited for where it is not there.
     /// - Parameter reading: whether it is only read: for a capture.
     func waitForDisk(
-        _ selector: DiskSelector, imageDisks: [String], reading: Bool = false
+        _ selector: DiskSelector, imageDisks: [String], scratchDisks: [String] = [], reading: Bool = false
     ) throws(RecoveryError) -> DiskCandidate {
-        func candidates() -> [DiskCandidate] { disks(imageDisks: imageDisks) }
+        func candidates() -> [DiskCandidate] { disks(imageDisks: imageDisks, scratchDisks: scratchDisks) }
         if !candidates().contains(where: selector.matches) {
             say("Waiting for a disk with \(selector.description.printable) ...")
             waitForDevices(SettleRule()) { candidates().contains(where: selector.matches) }

@@ -86,18 +86,19 @@ struct MountedVolume: ~Copyable {
         }
     }
 
+    /// The real path of a folder, which is made where it is not there.
+    func madeFolder(_ path: String) throws(RecoveryError) -> FilePath {
+        // Links in what is there already are followed inside the volume only.
+        do { try AnchoredFolder(folder).makeFolders(path) } catch {
+            throw RecoveryError(ExitStatus.cannotCreate, "\(error)")
+        }
+        return try resolve(path)
+    }
+
     /// The real path for a file that is to be made on the volume.
     func resolveForCreation(_ path: String) throws(RecoveryError) -> FilePath {
         let whole = FilePath(path)
         guard let name = whole.lastComponent else { throw RecoveryError(ExitStatus.usage, "\(path) names no file") }
-        let parent = whole.removingLastComponent()
-        do {
-            let root = try AnchoredFolder(folder)
-            // Links in what is there already are followed inside the volume only.
-            try root.makeFolders(parent.string)
-        } catch {
-            throw RecoveryError(ExitStatus.cannotCreate, "\(error)")
-        }
-        return try resolve(parent.string).appending(name)
+        return try madeFolder(whole.removingLastComponent().string).appending(name)
     }
 }

@@ -29,11 +29,14 @@ public struct RecoverySettings: Equatable, Sendable {
         public var repairsBoot: Bool
         /// Whether what nobody knows to work with sectors of another size is restored all the same.
         public var trustsUnknown: Bool
+        /// The folder for what does not fit while filesystems are made smaller; `nil` leaves the choice to the session.
+        public var scratch: Location?
 
         /// Describes a restore.
         public init(
             image: Location, target: DiskSelector, layout: LayoutPolicy? = nil, partitions: [String] = [],
-            imageID: String? = nil, verify: Bool = false, repairsBoot: Bool = true, trustsUnknown: Bool = false
+            imageID: String? = nil, verify: Bool = false, repairsBoot: Bool = true, trustsUnknown: Bool = false,
+            scratch: Location? = nil
         ) {
             self.image = image
             self.target = target
@@ -43,6 +46,7 @@ public struct RecoverySettings: Equatable, Sendable {
             self.verify = verify
             self.repairsBoot = repairsBoot
             self.trustsUnknown = trustsUnknown
+            self.scratch = scratch
         }
     }
 
@@ -94,7 +98,7 @@ public struct RecoverySettings: Equatable, Sendable {
     private static let prefix = "reforge."
     static let keys = [
         "restore", "target", "layout", "partition", "image-id", "verify", "finish", "capture", "to", "key",
-        "boot-repair", "luks-key", "trust-unknown",
+        "boot-repair", "luks-key", "trust-unknown", "scratch",
     ]
 
     /// From keys and values.
@@ -127,8 +131,8 @@ public struct RecoverySettings: Equatable, Sendable {
         }
         for (key, other) in [
             ("target", "restore"), ("layout", "restore"), ("partition", "restore"), ("image-id", "restore"),
-            ("verify", "restore"),
-            ("boot-repair", "restore"), ("trust-unknown", "restore"), ("to", "capture"),
+            ("verify", "restore"), ("boot-repair", "restore"), ("trust-unknown", "restore"), ("scratch", "restore"),
+            ("to", "capture"),
         ] where values[key] != nil && values[other] == nil {
             throw refuse("\(prefix)\(key) makes sense with \(prefix)\(other) only")
         }
@@ -162,7 +166,10 @@ public struct RecoverySettings: Equatable, Sendable {
                 },
                 verify: try flag("verify", otherwise: false),
                 repairsBoot: try flag("boot-repair", otherwise: true),
-                trustsUnknown: try flag("trust-unknown", otherwise: false))
+                trustsUnknown: try flag("trust-unknown", otherwise: false),
+                scratch: try values["scratch"].map { text throws(RecoveryError) in
+                    try detail("scratch", text, Location.parseFolder)
+                })
             return RecoverySettings(job: .restore(restore), finish: finish, key: key, luksKey: luksKey)
         }
         if let disk = values["capture"] {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+internal import LinuxSystem
+internal import SystemPackage
 
 /// A path on a volume that names a snapshot of a repository: `/folder@latest`, `/folder@HOST/DISK/latest`, or the
 /// repository itself: `/folder@`.
@@ -14,5 +16,28 @@ enum SnapshotPath {
         path.indices.filter { path[$0] == "@" }.reversed().map { mark in
             (String(path[..<mark]), String(path[path.index(after: mark)...]))
         }
+    }
+}
+
+extension MountedVolume {
+    /// What the commands call an image: its path, the one of its first part where it was split (`NAME.000`), or the folder
+    /// of a repository and the snapshot behind it.
+    func resolveImage(_ path: String) throws(RecoveryError) -> String {
+        do { return try resolve(path).string } catch {
+            if let first = try? resolve(path + ".000") { return first.string }
+            guard let snapshot = try resolveSnapshot(path) else { throw error }
+            return snapshot
+        }
+    }
+
+    /// `FOLDER@SELECTOR` with the folder's real path; `nil` where the path is not of that form, or there is no such folder.
+    func resolveSnapshot(_ path: String) throws(RecoveryError) -> String? {
+        for (folder, selector) in SnapshotPath.splits(path) {
+            guard let real = try? resolve(folder),
+                Files.exists(real.appending(SnapshotPath.configurationFile))
+            else { continue }
+            return "\(real)@\(selector)"
+        }
+        return nil
     }
 }

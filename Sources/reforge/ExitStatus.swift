@@ -41,6 +41,7 @@ struct CommandFailure: Error {
             case .image(let error): self.init(error)
             case .output(let error): self.init(.ioError, "\(error)")
             case .refused(let why): self.init(.refused, why)
+            case .noRoom(let why): self.init(.cannotCreate, why)
             case .failed(let why): self.init(.ioError, why)
             }
         case let error as ImageError:

@@ -129,6 +129,30 @@ struct SectorSizeTests {
         return image
     }
 
+    /// What a restore that was killed left goes, and not what one at work has.
+    @Test func scratchesOfKilledRestoresGo() throws {
+        let folder = try ScratchFolder()
+        let sample = try makeDisk(folder, sectorSize: 512)
+        let made = try plan(sample.header, byteCount: 128 * Self.mebibyte, sectorSize: 4096)
+        func leave(_ name: String) throws -> FilePath {
+            let left = folder.path.appending("reforge-scratch.\(name)")
+            try Files.makeFolders(left)
+            try Files.write([1], to: left.appending("scratch"))
+            return left
+        }
+        let (dead, alive) = (try leave("aaaaaa"), try leave("bbbbbb"))
+        let lock = try FolderLock(alive)
+        var scratch = try RestoreScratch(in: folder.path, for: made)
+        let own = try #require(scratch?.path.removingLastComponent())
+        #expect(!Files.exists(dead) && Files.exists(alive.appending("scratch")) && Files.exists(own))
+        // Another one beside it leaves it alone, too.
+        _ = try RestoreScratch(in: folder.path, for: made)
+        #expect(Files.exists(own.appending("scratch")))
+        scratch = nil
+        #expect(!Files.exists(own))
+        lock.release()
+    }
+
     /// Captured on one kind of disk, restored on the other: the table, the files of the ESP and the root are all there.
     @Test(arguments: [(512, 128), (512, 512), (4096, 128)] as [(Int, UInt64)])
     func aSystemComesBackOntoTheOtherKind(from: Int, mebibytes: UInt64) throws {

@@ -45,7 +45,7 @@ REFUSED = r"REFORGE-RESULT exit=78"
 DAMAGED = r"REFORGE-RESULT exit=65"
 HTTP_MISSING = r"(?s)error: .*\b404\b.*REFORGE-RESULT exit=66"
 PANIC = r"Kernel panic|Fatal error"
-RESTORE_FAILED = PANIC + r"|^(?:reforge: )?error: "
+RESTORE_FAILED = PANIC + r"|^(?:reforge: )?error: |^REFORGE-RESULT exit=[1-9]"
 
 RESTORE_TIMEOUT = 480
 

@@ -80,6 +80,34 @@ def source_disk(ctx: Context) -> tuple[Path, dict[str, str]]:
     return ctx.shared.once("disk of sizes", make)
 
 
+def image_of_an_end(ctx: Context) -> tuple[Path, dict[str, str]]:
+    """An image of a disk whose ext4 has its files at its end, and their hashes: shrinking it takes a scratch of some size."""
+
+    def make() -> tuple[Path, dict[str, str]]:
+        folder = ctx.workdir / "end"
+        tree = folder / "tree"
+        tree.mkdir(parents=True)
+        hashes = {}
+        for number in range(9):
+            content = ctx.random.randbytes(70 * MIB)
+            (tree / f"file{number}").write_bytes(content)
+            hashes[f"file{number}"] = hashlib.sha256(content).hexdigest()
+        disk, part, image = folder / "end.raw", folder / "part", ctx.workdir / "end.img.zst"
+        with open(disk, "wb") as handle:
+            handle.truncate(705 * MIB)
+        partition(disk, "label: gpt\nstart=2048, size=1433600\n")
+        run("mke2fs", "-q", "-t", "ext4", "-m", "0", "-d", tree, part, "700M")
+        for number in range(6):
+            run("debugfs", "-w", "-R", f"rm file{number}", part)
+            del hashes[f"file{number}"]
+        run("e2fsck", "-f", "-n", part)
+        run("dd", f"if={part}", f"of={disk}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none")
+        ctx.reforge("capture", disk, image)
+        return image, hashes
+
+    return ctx.shared.once("image of an end", make)
+
+
 def image_of_sizes(ctx: Context) -> Path:
     """Its image."""
 
@@ -149,6 +177,45 @@ def test_a_smaller_disk(ctx: Context) -> None:
     note(f"partitions on 1150 MiB, in MiB: {found}")
     expect(sum(found[number] < SOURCE[number][1] for number in (1, 5, 6)) >= 1, "no filesystem had to shrink")
     expect_contents(ctx, target, hashes)
+
+
+@time_limit(900)
+def test_more_than_fits_into_memory(ctx: Context) -> None:
+    """The scratch goes beside the image where memory is too small; with `--full`, also onto an exFAT that the settings name."""
+    image, hashes = image_of_an_end(ctx)
+    images = ctx.images_disk(end=image)
+    run("truncate", "-s", "+512M", images)
+    run("resize2fs", images)
+    other = ctx.blank_disk("other.raw", 400 * MIB)
+    run("mkfs.exfat", "-L", "SCRATCH", other)
+    for name in ("beside", "named") if ctx.full else ("beside",):
+        target = ctx.blank_disk(f"{name}.raw", 445 * MIB)
+        settings = {
+            "restore": "LABEL=IMAGES:/end.img.zst", "target": f"serial={TARGET_SERIAL}", "finish": "poweroff",
+            **({"scratch": "LABEL=SCRATCH:/folder"} if name == "named" else {}),
+        }  # fmt: skip
+        disks = [Disk(target, "nvme", TARGET_SERIAL), Disk(images, "virtio", "IMAGES"), Disk(other, "virtio", "OTHER")]
+        with medium(ctx, name, settings, disks) as machine:
+            machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
+            said = machine.text()
+        expect("REFORGE-RESULT exit=0" in said, f"the restore ended otherwise\n{said[-2500:]}")
+        again = "Once more, with a scratch on /dev/vda" in said
+        expect(again == (name == "beside"), f"a scratch in memory was tried, or not\n{said[-2500:]}")
+        part = ctx.folder / f"{name}-1"
+        entry = json.loads(run("sfdisk", "-J", target))["partitiontable"]["partitions"][0]
+        run("dd", f"if={target}", f"of={part}", "bs=1M", "skip=1", f"count={entry['size'] // 2048}", "conv=sparse", "status=none")
+        run("e2fsck", "-f", "-n", part)
+        for file, wanted in hashes.items():
+            expect(hash_of(["debugfs", "-R", f"cat {file}", part]) == wanted, f"{file} is another")
+        # Nothing of it is left.
+        run("e2fsck", "-f", "-n", images)
+        expect("reforge-scratch" not in run("debugfs", "-R", "ls -p /", images), "the scratch is still beside the image")
+        note(f"{name}: {machine_words(said)}")
+
+
+def machine_words(said: str) -> str:
+    """What was said of the scratch's size."""
+    return next((line for line in said.splitlines() if "takes a scratch of" in line), "no scratch")
 
 
 @time_limit(1500)

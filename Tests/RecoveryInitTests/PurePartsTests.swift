@@ -230,33 +230,48 @@ import Testing
         let job = RecoverySettings.Restore(
             image: .http("http://h/x"), target: .only, layout: .grow, imageID: "0011aabb", verify: true)
         #expect(
-            JobRunner.restoreCommand("-", job, Self.disk, confirmed: true, streamed: true).dropFirst()
+            RestoreJob.command("-", job, Self.disk, confirmed: true, streamed: true).dropFirst()
                 == [
                     "restore", "-", "/dev/nvme0n1", "--yes", "--layout", "grow", "--verify", "--expect-image-id",
                     "0011aabb",
                 ])
         var plain = RecoverySettings.Restore(image: .http("http://h/x"), target: .only)
         #expect(
-            JobRunner.restoreCommand("/i", plain, Self.disk, confirmed: false, streamed: false).dropFirst() == [
+            RestoreJob.command("/i", plain, Self.disk, confirmed: false, streamed: false).dropFirst() == [
                 "restore", "/i", "/dev/nvme0n1", "--dry-run",
             ])
         plain.trustsUnknown = true
         #expect(
-            JobRunner.restoreCommand("/i", plain, Self.disk, confirmed: true, streamed: false).dropFirst() == [
+            RestoreJob.command("/i", plain, Self.disk, confirmed: true, streamed: false).dropFirst() == [
                 "restore", "/i", "/dev/nvme0n1", "--yes", "--trust-unknown",
             ])
+    }
+
+    /// First what keeps sparse files, and nothing that is only read.
+    @Test func volumesForAScratch() {
+        func volume(_ node: String, _ type: String) -> BlockVolume {
+            BlockVolume(node: node, disk: node, type: type, byteCount: 1)
+        }
+        let volumes = [
+            volume("a", "exfat"), volume("b", "iso9660"), volume("c", "ext4"), volume("a", "exfat"),
+            volume("d", "crypto_LUKS"), volume("e", "btrfs"),
+        ]
+        #expect(RestoreJob.scratchVolumes(volumes).map(\.node) == ["c", "e", "a"])
     }
 
     @Test func commandsWithAPassword() {
         let job = RecoverySettings.Restore(image: .http("http://h/x"), target: .only, repairsBoot: false)
         #expect(
-            JobRunner.restoreCommand("r@x", job, Self.disk, password: "/run/p", confirmed: true, streamed: false)
+            RestoreJob.command("r@x", job, Self.disk, password: "/run/p", confirmed: true, streamed: false)
                 .dropFirst() == [
                     "restore", "r@x", "/dev/nvme0n1", "--yes", "--no-boot-repair", "--password-file", "/run/p",
                 ])
         #expect(
-            JobRunner.restoreCommand("r@x", job, Self.disk, luksKey: "/run/l", confirmed: true, streamed: false)
+            RestoreJob.command("r@x", job, Self.disk, luksKey: "/run/l", confirmed: true, streamed: false)
                 .suffix(2) == ["--luks-key-file", "/run/l"])
+        #expect(
+            RestoreJob.command("r@x", job, Self.disk, scratch: "/v/s", confirmed: true, streamed: false)
+                .suffix(2) == ["--scratch", "/v/s"])
         #expect(
             JobRunner.captureCommand(Self.disk, "/v/r@", password: nil, luksKey: "/run/l").dropFirst()
                 == ["capture", "/dev/nvme0n1", "/v/r@", "--luks-key-file", "/run/l"])

@@ -89,6 +89,17 @@ import Testing
         #expect(try trusts("reforge.trust_unknown=no") == false)
     }
 
+    @Test func readsWhereTheScratchIs() throws {
+        func place(_ word: String) throws -> Location? {
+            let line = "reforge.restore=LABEL=A:/b reforge.target=only \(word)"
+            guard case .restore(let job)? = try RecoverySettings.parse(commandLine: line)?.job else { return nil }
+            return job.scratch
+        }
+        #expect(try place("") == nil)
+        #expect(try place("reforge.scratch=LABEL=A:/") == .file(.label("A"), path: "/"))
+        #expect(try place("reforge.scratch=/dev/sdb1:/a/b/") == .file(.device("/dev/sdb1"), path: "/a/b/"))
+    }
+
     /// Several wishes stand in one text: a key stands once on a command line.
     @Test func readsWishesForPartitions() throws {
         let expected = RecoverySettings(
@@ -138,6 +149,9 @@ import Testing
         ("reforge.boot-repair=no", "makes sense with reforge.restore only"),
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.partition=", "reforge.partition"),
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.partition=3=1G,,4=rest", "reforge.partition"),
+        ("reforge.scratch=LABEL=A:/", "makes sense with reforge.restore only"),
+        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.scratch=LABEL=A:/../x", "reforge.scratch"),
+        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.scratch=http://h/x", "not a folder on a volume"),
         ("reforge.trust-unknown", "makes sense with reforge.restore only"),
         ("reforge.partition=3=rest", "makes sense with reforge.restore only"),
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.partition=3=huge", "neither a size such as 40GiB"),

@@ -34,6 +34,9 @@ int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint
 uint64_t rf_resolve_in_root(void);
 uint64_t rf_resolve_no_magiclinks(void);
 
+// Whether `path` is on a tmpfs or ramfs.
+int rf_is_in_memory(const char *path);
+
 int rf_memfd_create(const char *name);
 
 int rf_rename_new(const char *old_path, const char *new_path);

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import DiskModel
+internal import LinuxSystem
+internal import SystemPackage
+
+/// A restore by `reforge restore`: mounts what it reads from, and what it may keep a scratch on.
+struct RestoreJob {
+    let runner: JobRunner
+    let settings: RecoverySettings.Restore
+    /// Where the password is, where one is needed.
+    let password: FilePath?
+    /// Where the key of LUKS volumes is.
+    let luksKey: FilePath?
+    /// Whether it may write; otherwise it shows its plan.
+    let confirmed: Bool
+
+    /// Where the image comes from.
+    private enum Source {
+        case address(String)
+        case file(BlockVolume, path: String)
+
+        var volume: BlockVolume? {
+            if case .file(let volume, _) = self { volume } else { nil }
+        }
+    }
+
+    /// A folder on a volume, for what does not fit while filesystems are made smaller.
+    private struct Scratch {
+        var volume: BlockVolume
+        var path: String
+    }
+
+    /// - Returns: the exit status of `reforge restore`, or of what kept it from starting.
+    func run() throws(RecoveryError) -> Int32 {
+        let machine = runner.machine
+        let source: Source
+        switch settings.image {
+        case .http(let address):
+            try runner.bringUpNetwork()
+            source = .address(address)
+        case .file(let name, let path): source = .file(try machine.waitForVolume(name), path: path)
+        }
+        var scratch: Scratch?
+        if case .file(let name, let path) = settings.scratch {
+            scratch = Scratch(volume: try machine.waitForVolume(name), path: path)
+        }
+        let disk = try machine.waitForDisk(
+            settings.target, imageDisks: source.volume.map(machine.disksBelow) ?? [],
+            scratchDisks: scratch.map { machine.disksBelow($0.volume) } ?? [])
+        var status = try attempt(source, onto: disk, scratch)
+        guard scratch == nil else { return status }
+        // Memory had too little room, and nothing was written.
+        for volume in Self.scratchVolumes([source.volume, machine.medium.volume].compactMap(\.self))
+        where status == ExitStatus.cannotCreate {
+            guard !machine.disksBelow(volume).contains(disk.identity.kernelName ?? "") else { continue }
+            runner.say("Once more, with a scratch on \(volume.line)")
+            do { status = try attempt(source, onto: disk, Scratch(volume: volume, path: "/")) } catch {
+                runner.say("error: \(error.message)")
+            }
+        }
+        if status == ExitStatus.cannotCreate {
+            runner.say("The settings can name a folder with more room: scratch=LABEL=NAME:/folder.")
+        }
+        return status
+    }
+
+    /// Where a scratch can lie, in the order to try: first where it takes only the room that is in use.
+    static func scratchVolumes(_ volumes: [BlockVolume]) -> [BlockVolume] {
+        var places: [BlockVolume] = []
+        for volume in volumes
+        where MountedVolume.manner(of: volume.type, writable: true) != nil
+            && !places.contains(where: { $0.node == volume.node })
+        {
+            places.append(volume)
+        }
+        func hasSparseFiles(_ volume: BlockVolume) -> Bool { !["vfat", "exfat"].contains(volume.type) }
+        return places.filter(hasSparseFiles) + places.filter { !hasSparseFiles($0) }
+    }
+
+    private func attempt(
+        _ source: Source, onto disk: DiskCandidate, _ scratch: Scratch?
+    ) throws(RecoveryError) -> Int32 {
+        switch source {
+        case .address(let address):
+            guard let scratch else { return try restore(address: address, onto: disk, scratch: nil) }
+            let mounted = try MountedVolume(scratch.volume, writable: true)
+            return try restore(address: address, onto: disk, scratch: try mounted.madeFolder(scratch.path))
+        case .file(let volume, let path):
+            // A device is mounted once: for reading only, or for writing.
+            let isShared = scratch?.volume.node == volume.node
+            let mounted = try MountedVolume(volume, writable: isShared)
+            let image = try mounted.resolveImage(path)
+            guard let scratch else { return try restore(image, onto: disk, scratch: nil) }
+            if isShared { return try restore(image, onto: disk, scratch: try mounted.madeFolder(scratch.path)) }
+            let other = try MountedVolume(scratch.volume, writable: true)
+            return try restore(image, onto: disk, scratch: try other.madeFolder(scratch.path))
+        }
+    }
+
+    private func restore(
+        _ image: String, onto disk: DiskCandidate, scratch: FilePath?
+    ) throws(RecoveryError) -> Int32 {
+        if let wanted = settings.imageID { try checkImageID(of: image, is: wanted) }
+        announce(disk)
+        let status = JobRunner.status(runner.run(command(image, disk, scratch: scratch, streamed: false)))
+        sayOutcome(status, disk)
+        return status
+    }
+
+    private func restore(
+        address: String, onto disk: DiskCandidate, scratch: FilePath?
+    ) throws(RecoveryError) -> Int32 {
+        announce(disk)
+        let outcome = try HTTPStream.run(
+            address, into: command("-", disk, scratch: scratch, streamed: true), waitingAt: runner.console)
+        let status = JobRunner.status(outcome.reader)
+        // The reader is right about success: it commits only after a footer that matches. And about what it did not begin.
+        let isReaders = [ExitStatus.done, ExitStatus.repairPending, ExitStatus.cannotCreate].contains(status)
+        guard !isReaders, let failure = outcome.failure else {
+            sayOutcome(status, disk)
+            return status
+        }
+        runner.say("error: \(failure.message)")
+        runner.say(
+            "\(disk.identity.path) is \(failure.status == ExitStatus.inputOutput ? "partial if anything was written; the same restore goes on where it was" : "untouched")."
+        )
+        return failure.status
+    }
+
+    private func announce(_ disk: DiskCandidate) {
+        runner.say("\(confirmed ? "Restoring" : "The plan for") \(settings.image) onto \(disk.line)")
+    }
+
+    private func sayOutcome(_ status: Int32, _ disk: DiskCandidate) {
+        if confirmed { runner.say(ExitStatus.restoreOutcome(status, disk: disk.identity.path)) }
+    }
+
+    private func command(_ image: String, _ disk: DiskCandidate, scratch: FilePath?, streamed: Bool) -> [String] {
+        Self.command(
+            image, settings, disk, password: password, luksKey: luksKey, scratch: scratch, confirmed: confirmed,
+            streamed: streamed)
+    }
+
+    /// The command line of a restore.
+    static func command(
+        _ image: String, _ job: RecoverySettings.Restore, _ disk: DiskCandidate, password: FilePath? = nil,
+        luksKey: FilePath? = nil, scratch: FilePath? = nil, confirmed: Bool, streamed: Bool
+    ) -> [String] {
+        var command = [RecoveryPaths.program, "restore", image, disk.identity.path, confirmed ? "--yes" : "--dry-run"]
+        if let layout = job.layout { command += ["--layout", layout.rawValue] }
+        for partition in job.partitions { command += ["--partition", partition] }
+        if job.verify { command.append("--verify") }
+        if !job.repairsBoot { command.append("--no-boot-repair") }
+        if job.trustsUnknown { command.append("--trust-unknown") }
+        if let password { command += ["--password-file", password.string] }
+        if let luksKey { command += ["--luks-key-file", luksKey.string] }
+        if let scratch { command += ["--scratch", scratch.string] }
+        // A stream can be looked at only once: there the restore itself compares before its first write.
+        if streamed, let id = job.imageID { command += ["--expect-image-id", id] }
+        return command
+    }
+
+    private func checkImageID(of image: String, is wanted: String) throws(RecoveryError) {
+        guard
+            let output = try? ChildProcess.run(
+                [RecoveryPaths.program, "inspect", image, "--json"]
+                    + (password.map { ["--password-file", $0.string] } ?? []), timeoutSeconds: 600)
+        else { throw RecoveryError(ExitStatus.inputOutput, "`reforge inspect` did not start. Nothing was written.") }
+        guard output.succeeded else {
+            throw RecoveryError(
+                JobRunner.status(output.ending),
+                "\(settings.image) could not be inspected: \(output.lastWords.printable). Nothing was written.")
+        }
+        guard let inspected = InspectedImage(json: output.standardOutput), let found = inspected.imageID else {
+            throw RecoveryError(ExitStatus.damagedImage, "\(settings.image) shows no image id. Nothing was written.")
+        }
+        guard inspected.hasID(wanted) else {
+            throw RecoveryError(
+                ExitStatus.damagedImage,
+                "\(settings.image) is another image than the settings ask for: its id is \(found.printable), not \(wanted). Nothing was written."
+            )
+        }
+    }
+}
