@@ -53,6 +53,7 @@ struct F2FSMapper {
         var used = RangeAccumulator()
         used.append(0..<superblock.main * blockSize)
         var validBlockCount: UInt64 = 0
+        var nodes: [Range<UInt64>] = []
         var loaded: [UInt8] = []
         for segment in 0..<superblock.mainSegmentCount {
             let (index, place) = segment.quotientAndRemainder(dividingBy: Self.entriesPerBlock)
@@ -67,7 +68,11 @@ struct F2FSMapper {
             let start = Int(place) * Self.entryByteCount
             let entry = newer[segment] ?? Array(loaded[start..<start + Self.entryByteCount])
             let first = superblock.main + segment * F2FSSuperblock.segmentBlockCount
-            validBlockCount += try append(entry, firstBlock: first, to: &used)
+            validBlockCount += try append(entry, firstBlock: first, to: &used, nodes: &nodes)
+        }
+        // The checkpoint counts blocks that are reserved and were never written, too; they have no place yet.
+        if validBlockCount < checkpoint.validBlockCount {
+            validBlockCount += try F2FSReservations.count(in: nodes, of: volume, superblock)
         }
         guard validBlockCount == checkpoint.validBlockCount else {
             throw .damaged("its SIT does not count as many blocks as its checkpoint")
@@ -77,18 +82,21 @@ struct F2FSMapper {
         return used.map(byteCount: volume.byteCount)
     }
 
-    /// vblocks: the number of valid blocks in its low ten bits; valid_map: the highest bit of each byte first.
+    /// vblocks: the number of valid blocks in its low ten bits, above them the log that the segment belongs to, the last
+    /// three of six being those of nodes; valid_map: the highest bit of each byte first.
     private func append(
-        _ entry: [UInt8], firstBlock: UInt64, to used: inout RangeAccumulator
+        _ entry: [UInt8], firstBlock: UInt64, to used: inout RangeAccumulator, nodes: inout [Range<UInt64>]
     ) throws(FilesystemError) -> UInt64 {
-        let count = try FilesystemError.parsing { () throws(ParsingError) in
-            Int(try entry.littleEndian(UInt16.self, at: 0)) & 0x3FF
+        let blocks = try FilesystemError.parsing { () throws(ParsingError) in
+            try entry.littleEndian(UInt16.self, at: 0)
         }
+        let (count, isOfNodes) = (Int(blocks & 0x3FF), blocks >> 10 >= 3)
         let bitmap = entry[2..<66].map { Self.reversed($0) }
         let size = F2FSSuperblock.blockSize
         let found = Bitmap.forEachRun(in: bitmap, at: 0, bitCount: 512) { run in
-            used.append(
-                (firstBlock + UInt64(run.lowerBound)) * size..<(firstBlock + UInt64(run.upperBound)) * size)
+            let run = firstBlock + UInt64(run.lowerBound)..<firstBlock + UInt64(run.upperBound)
+            used.append(run.lowerBound * size..<run.upperBound * size)
+            if isOfNodes { nodes.append(run) }
         }
         guard found == count else { throw .damaged("an entry of its SIT does not count its own blocks") }
         return UInt64(count)

@@ -22,7 +22,6 @@ from test_recovery import restored_on_the_host
 # Holes and attributes; blocks that are reserved and not written; ranges that are cut out of a file and put into it.
 EXT = "unix,attr"
 FULL = "unix,attr,reserve,collapse"
-# Not reserved blocks in F2FS: its checkpoint counts them, its SIT does not, and so it would be taken whole.
 
 # Name: length in MiB, what makes it on a file, how it is mounted, what it has, what checks it without a change.
 KINDS: dict[str, tuple[int, list[str], str, str, str]] = {
@@ -32,7 +31,7 @@ KINDS: dict[str, tuple[int, list[str], str, str, str]] = {
     "xfs": (300, ["mkfs.xfs", "-q", "-K"], "xfs", f"{FULL},reflink,bigattr", "xfs_repair -n"),
     "xfs4": (300, ["mkfs.xfs", "-q", "-K", "-m", "crc=0"], "xfs", f"{FULL},bigattr", "xfs_repair -n"),
     "btrfs": (256, ["mkfs.btrfs", "-q", "-K"], "btrfs", f"{EXT},reserve,reflink,subvolumes", "btrfs check --readonly"),
-    "f2fs": (128, ["mkfs.f2fs", "-q", "-t", "0"], "f2fs", f"{EXT},collapse", "fsck.f2fs -f --dry-run"),
+    "f2fs": (128, ["mkfs.f2fs", "-q", "-t", "0"], "f2fs", FULL, "fsck.f2fs -f --dry-run"),
     "vfat": (48, ["mkfs.fat", "-F", "32"], "vfat", "", "fsck.fat -n"),
     "exfat": (48, ["mkfs.exfat"], "exfat", "noroot", "fsck.exfat -n"),
 }  # fmt: skip
