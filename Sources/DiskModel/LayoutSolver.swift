@@ -283,6 +283,13 @@ struct LayoutSolver {
         _ parts: [Part], _ row: PartitionRow, _ lengths: [UInt64], _ starts: [UInt64], remarks: [String]
     ) -> DiskLayout {
         var places: [Int: ByteRange] = [:]
+        // Where nothing changes, an extended partition that ends behind what an MBR reaches goes back as it was, too.
+        let isUnchanged = parts.indices.allSatisfy { index in
+            let (part, start) = (parts[index], starts[index])
+            return part.isHead
+                ? start == part.partition.range.lowerBound : start..<start + lengths[index] == part.partition.range
+        }
+        let farthest = isUnchanged ? targetEnd : row.limit
         for (index, part) in parts.enumerated() {
             var end = starts[index] + lengths[index]
             if part.isHead {
@@ -291,7 +298,7 @@ struct LayoutSolver {
                 end = starts[last] + lengths[last]
                 let range = part.partition.range
                 if range.lowerBound == starts[index] {
-                    let most = last + 1 < parts.count ? starts[last + 1] : row.limit
+                    let most = last + 1 < parts.count ? starts[last + 1] : farthest
                     end = max(end, min(range.upperBound, most).roundedDown(toMultipleOf: unit))
                 }
             }

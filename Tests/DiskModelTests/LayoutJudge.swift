@@ -84,9 +84,11 @@ struct LayoutJudge {
             case .keep: if length != captured { failures.append("\(number) was to keep its size") }
             case .size(let wished): if length != rounded(wished) { failures.append("\(number) was wished otherwise") }
             case .rest:
-                if gap(behind: placement) >= alignment + unit { failures.append("\(number) has not all the rest") }
-                // An EBR, and the extended partition's first one, may each take a boundary in front of it.
-                if gap(inFrontOf: placement) >= 2 * alignment + 2 * unit {
+                let behind = gap(behind: placement)
+                if behind >= alignment + unit { failures.append("\(number) has not all the rest") }
+                // An EBR, and the extended partition's first one, may each take a boundary in front of it, and where it
+                // stays at a home off the boundaries, what it does not need behind it lies in front of it.
+                if gap(inFrontOf: placement) + behind >= 3 * alignment + 3 * unit {
                     failures.append("\(number) leaves room in front of it")
                 }
             case nil:
