@@ -286,8 +286,9 @@ struct LayoutSolver {
         // Where nothing changes, an extended partition that ends behind what an MBR reaches goes back as it was, too.
         let isUnchanged = parts.indices.allSatisfy { index in
             let (part, start) = (parts[index], starts[index])
+            let range = part.partition.range
             return part.isHead
-                ? start == part.partition.range.lowerBound : start..<start + lengths[index] == part.partition.range
+                ? start == range.lowerBound && range.upperBound <= targetEnd : start..<start + lengths[index] == range
         }
         let farthest = isUnchanged ? targetEnd : row.limit
         for (index, part) in parts.enumerated() {

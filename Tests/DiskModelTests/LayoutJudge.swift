@@ -132,18 +132,23 @@ struct LayoutJudge {
         guard isLarger, !isUnusual, question.request.policy != .keep, !layout.placements.contains(where: \.isShrunk),
             !question.request.wishes.values.contains(.rest)
         else { return [] }
-        let growing = layout.placements.filter { placement in
+        let growing = growing
+        guard let last = growing.last else { return [] }
+        if question.request.policy == .grow, growing.contains(where: { $0.number != last.number && grew($0) }) {
+            return ["another than the last one grew"]
+        }
+        return gap(behind: last) < alignment + unit ? [] : ["\(last.number) did not take what there is"]
+    }
+
+    /// Those that the policy may make larger, in their order.
+    private var growing: [DiskLayout.Placement] {
+        layout.placements.filter { placement in
             guard let partition = partitions[placement.number], question.request.wishes[placement.number] == nil else {
                 return false
             }
             return question.abilities[placement.number]?.canGrow == true && placement.from.lowerBound >= 1 << 20
                 && !LayoutPlanner.isSpecial(partition, question.filesystems[placement.number])
-        }
-        guard let last = growing.max(by: { $0.to.lowerBound < $1.to.lowerBound }) else { return [] }
-        if question.request.policy == .grow, growing.contains(where: { $0.number != last.number && grew($0) }) {
-            return ["another than the last one grew"]
-        }
-        return gap(behind: last) < alignment + unit ? [] : ["\(last.number) did not take what there is"]
+        }.sorted { $0.to.lowerBound < $1.to.lowerBound }
     }
 
     /// Whether it has more than it had and than the target asks for.
@@ -157,7 +162,8 @@ struct LayoutJudge {
         let grown = layout.placements.filter {
             role($0) != .extended && question.request.wishes[$0.number] == nil && grew($0)
         }.sorted { $0.to.lowerBound < $1.to.lowerBound }
-        guard let last = grown.last else { return [] }
+        // The last that may grow takes what there is; one in front of it has its share, also where that one has no room.
+        guard !grown.isEmpty, let last = growing.last else { return [] }
         if question.request.wishes.values.contains(.rest) { failures.append("grew beside one that takes the rest") }
         if question.request.policy == .grow, grown.count > 1 { failures.append("several grown") }
         if gap(behind: last) >= alignment + unit,
