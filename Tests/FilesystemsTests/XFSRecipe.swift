@@ -44,9 +44,9 @@ struct XFSRecipe: CustomStringConvertible {
         if !options.contains(where: { $0.hasPrefix("version=1") }), chance(30) {
             options += ["-l", "su=\([32, 64, 256].randomElement(using: &random) ?? 32)k"]
         }
-        // Inside one group.
-        let logLimit = byteCount >> 20 > 100 * groupCount ? 64 : 24
-        options += ["-l", "size=\(Int.random(in: 24...logLimit, using: &random))m"]
+        // Inside one group; with reflinks and a stripe of 256 KiB a log has 6336 blocks at least.
+        let logLimit = byteCount >> 20 > 100 * groupCount ? 64 : 25
+        options += ["-l", "size=\(Int.random(in: 25...logLimit, using: &random))m"]
         if chance(30) { options += ["-d", "su=64k,sw=2"] }
         return XFSRecipe(
             version: version, byteCount: byteCount, blockSize: blockSize, hasReflink: hasReflink, options: options)
