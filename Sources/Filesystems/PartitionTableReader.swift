@@ -9,9 +9,11 @@ public enum PartitionTableReader {
     public static func read(
         _ disk: any BlockReader, secondOpinion: SecondOpinion? = nil
     ) throws(BlockIOError) -> PartitionTable {
-        if let table = try GPTReader.read(disk) { return table }
         func unknown(_ name: String?) -> PartitionTable {
             PartitionTable(kind: .unknown, unknownKindName: name, usable: 0..<disk.byteCount)
+        }
+        if let table = try GPTReader.read(disk) {
+            return try isHybridISO(disk, table) ? unknown("GPT and iso9660 at the same time") : table
         }
         if let name = try unknownTableName(disk) { return unknown(name) }
         let record = try MBRReader.finding(on: disk)
@@ -34,6 +36,16 @@ public enum PartitionTableReader {
         guard volume.byteCount >= 512 else { return nil }
         let record = MasterBootRecord(try volume.readBytes(at: 0, count: 512))
         return record?.isPlausibleTable == true ? "MBR" : nil
+    }
+
+    /// Whether a GPT stands in an ISO image that is made to boot from a stick: one of its partitions holds the volume
+    /// descriptors of the whole disk (ECMA-119, 8.1: in sector 16 of 2048 bytes). What a disk has from an older life as such
+    /// a stick lies in front of its first partition.
+    private static func isHybridISO(_ disk: any BlockReader, _ table: PartitionTable) throws(BlockIOError) -> Bool {
+        let descriptors: ByteRange = 16 * 2048..<17 * 2048
+        guard table.partitions.contains(where: { $0.range.covers(descriptors) }) else { return false }
+        let descriptor = try disk.readBytes(at: descriptors.lowerBound, count: 6)
+        return Array(descriptor[1...]) == Array("CD001".utf8)
     }
 
     /// What a table that we do not follow looks like; `nil` where nothing looks like one.

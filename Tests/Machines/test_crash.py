@@ -15,6 +15,7 @@ from test_recovery import restored_on_the_host
 # Name: length in MiB, what makes it on a file, how it is mounted.
 KINDS: dict[str, tuple[int, list[str], str]] = {
     "ext4": (128, ["mke2fs", "-q", "-t", "ext4"], "-t ext4"),
+    "ext3": (64, ["mke2fs", "-q", "-t", "ext3"], "-t ext3"),
     "ext2": (64, ["mke2fs", "-q", "-t", "ext2"], "-t ext2"),
     "xfs": (320, ["mkfs.xfs", "-q"], "-t xfs"),
     "btrfs": (160, ["mkfs.btrfs", "-q"], "-t btrfs"),
