@@ -162,6 +162,25 @@ struct BtrfsFilesystemTests {
         #expect(try VolumeIdentifier.survey(PatchedReader(gone.bytes)).0.kind == .unknown)
     }
 
+    /// The second mirror, of a filesystem that reaches so far: damaged ones before it are passed over.
+    @Test func theMirrorAt256GiB() throws {
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 257 << 30)
+        try Tool.run(["mkfs.btrfs", "-q", "-K", image.string])
+        let (sound, map) = try bench.survey("image")
+        #expect(sound.mapSource == .allocationStructures && sound.remarks == [])
+        #expect(map == (try BtrfsDump(image, volumeByteCount: 257 << 30)).used)
+        #expect(map.covers(256 << 30..<(256 << 30) + 65536))
+        do {
+            let disk = try BlockDevice(opening: image, .exclusiveWrite)
+            // The labels.
+            for offset in [64 << 10, 64 << 20] as [UInt64] { try disk.writeBytes([1, 2, 3], at: offset + 299) }
+        }
+        let (mended, same) = try bench.survey("image")
+        #expect(mended.wholeReason == nil && same == map)
+        #expect(mended.remarks.contains { $0.hasPrefix("its superblock is damaged, and the copy at 256 GiB was used") })
+    }
+
     @Test func theOtherCopyOfADamagedBlockServes() throws {
         let fixture = try BtrfsFixture.make(["-m", "dup", "-d", "single"], byteCount: 160 << 20)
         let (sound, map) = try VolumeIdentifier.survey(PatchedReader(fixture.bytes))
