@@ -19,6 +19,17 @@ struct PartcloneTests {
         "seed \(Sample.seed), partclone.\(kind) \(index): \(recipe)"
     }
 
+    /// Compares our map of `image` with partclone's; what both say of the filesystem's length.
+    private func expectHeld(
+        _ program: String, _ bench: Workbench, _ image: FilePath, others: [ByteRange] = [], _ comment: Comment
+    ) throws -> (ours: FilesystemInfo, theirs: PartcloneMap) {
+        let (info, map) = try bench.survey("image")
+        #expect(info.mapSource == .allocationStructures, comment)
+        let theirs = try PartcloneMap(program, bench, image, volumeByteCount: map.byteCount)
+        theirs.expectHeld(by: map, others: others, comment)
+        return (info, theirs)
+    }
+
     /// Without bigalloc: partclone 0.3.23 takes its bitmap of clusters for one of blocks.
     private static let extCases = indices(9, 60).filter { index in
         var random = Sample.generator(12_000 + index)
@@ -34,11 +45,8 @@ struct PartcloneTests {
         let bench = try Workbench()
         let image = try bench.makeExt(&recipe, using: &random)
         let comment = Self.comment("extfs", index, "\(recipe)")
-        let (info, map) = try bench.survey("image")
-        #expect(info.mapSource == .allocationStructures, comment)
-        let theirs = try PartcloneMap("extfs", bench, image, volumeByteCount: map.byteCount)
-        #expect(info.byteCount == theirs.byteCount, comment)
-        theirs.expectHeld(by: map, comment)
+        let (ours, theirs) = try expectHeld("extfs", bench, image, comment)
+        #expect(ours.byteCount == theirs.byteCount, comment)
     }
 
     /// partclone leaves out the blocks of the free lists, which groups keep for their trees to grow into: few enough
@@ -64,11 +72,8 @@ struct PartcloneTests {
                     + XFSFixture.punchedFile("holes", holes: 200) + "sync -f \"$place\"\n" + removals)
         }
         let comment = Self.comment("xfs", index, "\(recipe)\(isAged ? ", aged" : "")")
-        let (info, map) = try bench.survey("image")
-        #expect(info.mapSource == .allocationStructures, comment)
-        let theirs = try PartcloneMap("xfs", bench, image, volumeByteCount: map.byteCount)
-        #expect(info.byteCount == theirs.byteCount, comment)
-        theirs.expectHeld(by: map, comment)
+        let (ours, theirs) = try expectHeld("xfs", bench, image, comment)
+        #expect(ours.byteCount == theirs.byteCount, comment)
     }
 
     /// What partclone 0.3.23 does to Btrfs is in `PartcloneBtrfs`; for that, all chunks are DUP.
@@ -112,10 +117,8 @@ struct PartcloneTests {
         let bench = try Workbench()
         let image = try bench.agedNTFS(recipe, using: &random)
         let comment = Self.comment("ntfs", index, "\(recipe)")
-        let (info, map) = try bench.survey("image")
-        #expect(info.mapSource == .allocationStructures, comment)
         // The last sector, with the copy of the boot sector, lies behind the last cluster: partclone leaves it out.
-        try PartcloneMap("ntfs", bench, image, volumeByteCount: map.byteCount).expectHeld(by: map, comment)
+        _ = try expectHeld("ntfs", bench, image, comment)
     }
 
     /// Not of 12 bits: partclone 0.3.23 reads those entries as if each had 16. What is too short for a cluster at the
@@ -142,11 +145,8 @@ struct PartcloneTests {
         let doomed = files.keys.sorted().filter { _ in Bool.random(using: &random) }.map { "::/\($0)" }
         if !doomed.isEmpty { try Tool.run(["mdel", "-i", image.string] + doomed) }
         let comment = Self.comment("fat", index, arguments.joined(separator: " ") + ", \(sectors) sectors")
-        let (info, map) = try bench.survey("image")
-        #expect(info.mapSource == .allocationStructures, comment)
-        let theirs = try PartcloneMap("fat", bench, image, volumeByteCount: map.byteCount)
-        #expect(info.byteCount == theirs.byteCount, comment)
-        theirs.expectHeld(by: map, comment)
+        let (ours, theirs) = try expectHeld("fat", bench, image, comment)
+        #expect(ours.byteCount == theirs.byteCount, comment)
     }
 
     /// What is too short for a cluster at the end counts as used here, and partclone leaves it out.
@@ -172,13 +172,11 @@ struct PartcloneTests {
                 mount: "mount.exfat-fuse \"$node\" \"$place\" >&2", loop, on: bench.path("mounted"), script), script)
         try Tool.run(["blockdev", "--flushbufs", loop])
         let comment = Self.comment("exfat", index, "\(byteCount) bytes, clusters of \(clusterSize)")
-        let (info, map) = try bench.survey("image")
-        #expect(info.mapSource == .allocationStructures, comment)
         let boot = try #require(
             try ExFATBootSector(try BlockDevice(opening: image).readBytes(at: 0, count: 512)), comment)
-        let theirs = try PartcloneMap("exfat", bench, image, volumeByteCount: byteCount)
-        #expect(info.byteCount == theirs.byteCount, comment)
-        theirs.expectHeld(by: map, others: [boot.offset(ofCluster: boot.clusterEnd)..<byteCount], comment)
+        let (ours, theirs) = try expectHeld(
+            "exfat", bench, image, others: [boot.offset(ofCluster: boot.clusterEnd)..<byteCount], comment)
+        #expect(ours.byteCount == theirs.byteCount, comment)
     }
 
     /// What is too short for a segment at the end counts as used here; partclone looks those blocks up behind the end
@@ -199,13 +197,10 @@ struct PartcloneTests {
         try bench.randomTree("tree", files: 80, maximumByteCount: 60_000, using: &random)
         try Tool.run(["sload.f2fs", "-f", bench.path("tree").string, image.string])
         let comment = Self.comment("f2fs", index, "\(options[index % options.count]) \(ByteText.rounded(byteCount))")
-        let (info, map) = try bench.survey("image")
-        #expect(info.mapSource == .allocationStructures, comment)
         let bytes = try BlockDevice(opening: image).readBytes(at: 1024, count: 3072)
         let mainStart = UInt64(try bytes.littleEndian(UInt32.self, at: 92)) * 4096
         let mainEnd = mainStart + UInt64(try bytes.littleEndian(UInt32.self, at: 68)) * (2 << 20)
-        try PartcloneMap("f2fs", bench, image, volumeByteCount: byteCount).expectHeld(
-            by: map, others: [mainEnd..<byteCount], comment)
+        _ = try expectHeld("f2fs", bench, image, others: [mainEnd..<byteCount], comment)
     }
 }
 
