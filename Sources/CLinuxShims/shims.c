@@ -89,9 +89,25 @@ int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint
 uint64_t rf_resolve_in_root(void) { return RESOLVE_IN_ROOT; }
 uint64_t rf_resolve_no_magiclinks(void) { return RESOLVE_NO_MAGICLINKS; }
 
-int rf_is_in_memory(const char *path) {
+int rf_storage(const char *path) {
     struct statfs status;
-    return statfs(path, &status) == 0 && (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
+    if (statfs(path, &status) != 0) {
+        return 0;
+    }
+    switch ((uint32_t)status.f_type) {
+        case TMPFS_MAGIC:
+        case RAMFS_MAGIC:
+            return 1;
+        case EXT4_SUPER_MAGIC:
+        case XFS_SUPER_MAGIC:
+        case BTRFS_SUPER_MAGIC:
+        case F2FS_SUPER_MAGIC:
+        case MSDOS_SUPER_MAGIC:
+        case 0x2011BAB0:  // exFAT; not in the headers of older kernels
+            return 2;
+        default:
+            return 0;
+    }
 }
 
 int rf_memfd_create(const char *name) {

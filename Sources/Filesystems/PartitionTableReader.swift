@@ -38,12 +38,16 @@ public enum PartitionTableReader {
         return record?.isPlausibleTable == true ? "MBR" : nil
     }
 
-    /// Whether a GPT stands in an ISO image that is made to boot from a stick: one of its partitions holds the volume
-    /// descriptors of the whole disk (ECMA-119, 8.1: in sector 16 of 2048 bytes). What a disk has from an older life as such
-    /// a stick lies in front of its first partition.
+    /// Whether a GPT stands in an ISO image that is made to boot from a stick: one of its partitions begins with the volume
+    /// descriptors of the whole disk (ECMA-119, 8.1: in sector 16 of 2048 bytes), as xorriso and grub-mkrescue lay them out.
+    /// What a disk has from an older life as such a stick lies in front of its first partition, or somewhere inside it.
     private static func isHybridISO(_ disk: any BlockReader, _ table: PartitionTable) throws(BlockIOError) -> Bool {
         let descriptors: ByteRange = 16 * 2048..<17 * 2048
-        guard table.partitions.contains(where: { $0.range.covers(descriptors) }) else { return false }
+        guard
+            table.partitions.contains(where: {
+                $0.range.lowerBound == descriptors.lowerBound && $0.range.covers(descriptors)
+            })
+        else { return false }
         let descriptor = try disk.readBytes(at: descriptors.lowerBound, count: 6)
         return Array(descriptor[1...]) == Array("CD001".utf8)
     }

@@ -15,27 +15,32 @@ public final class RestoreScratch {
     private static let folderName = "reforge-scratch"
     private static let fileName = "scratch"
 
-    /// Makes a scratch in `folder` for a plan; `nil` where the plan needs none. What a restore that was killed left there
-    /// goes.
-    /// - Throws: `ImagingError.noRoom` where the folder has too little room.
-    public init?(in folder: FilePath, for plan: RestorePlan) throws {
+    /// Makes a scratch in `folder` for a plan; `nil` where the plan needs none. What a restore of this machine that was
+    /// killed left there goes.
+    /// - Parameter chunkByteCount: the image's, which tells how much memory a restore takes.
+    /// - Throws: `ImagingError.noRoom` where the folder has too little room, or can hold none.
+    public init?(in folder: FilePath, for plan: RestorePlan, chunkByteCount: Int) throws {
         let overhangs = plan.overhangs
         guard let last = overhangs.last else { return nil }
         let byteCount = last.scratchOffset + plan.restByteCount(of: last.byteCount, behind: last.place)
         let needed = plan.scratchRoom ?? 0
         Self.removeLeftovers(in: folder)
-        if let free = Self.room(in: folder), free < needed {
+        if let free = Self.room(in: folder, plan, chunkByteCount), free < needed {
             throw ImagingError.noRoom(
                 "making filesystems fit needs \(ByteText.rounded(needed)) for a while, and \(folder) has "
                     + "\(ByteText.rounded(free)): name another folder with --scratch")
         }
-        own = try Files.makeTemporaryFolder(Self.folderName, in: folder)
+        do { own = try Files.makeTemporaryFolder(Self.folderName, in: folder) } catch {
+            throw ImagingError.noRoom("\(folder) cannot hold a scratch (\(error)): name another folder with --scratch")
+        }
         path = own.appending(Self.fileName)
         lock = FolderLock(ifFree: own)
         do {
-            let file = try OwnedDescriptor.open(
-                path, .readWrite, options: [.create, .exclusiveCreate], permissions: .ownerReadWrite)
-            do { try Files.resize(file.raw, path.string, to: byteCount) } catch {
+            do {
+                let file = try OwnedDescriptor.open(
+                    path, .readWrite, options: [.create, .exclusiveCreate], permissions: .ownerReadWrite)
+                try Files.resize(file.raw, path.string, to: byteCount)
+            } catch {
                 throw ImagingError.noRoom(
                     "\(folder) cannot hold a sparse file of \(ByteText.rounded(byteCount)) (\(error)): name another folder with "
                         + "--scratch")
@@ -55,23 +60,30 @@ public final class RestoreScratch {
 
     /// What a folder has room for, in bytes. A tmpfs counts memory as its own that this program and the filesystems' tools
     /// need: behind that, the kernel would kill one of them in the middle.
-    private static func room(in folder: FilePath) -> UInt64? {
+    private static func room(in folder: FilePath, _ plan: RestorePlan, _ chunkByteCount: Int) -> UInt64? {
         let free = Files.freeByteCount(folder)
         guard Files.isInMemory(folder), let memory = SystemFacts.availableMemory() else { return free }
-        return min(free ?? .max, memory - min(memory, memoryReserve))
+        // The program without its buffers, `e2fsck`, `resize2fs` and the like: some ten MiB each.
+        let buffers = ChunkBufferPool.count(workers: SystemFacts.processorCount(), chunkByteCount: chunkByteCount)
+        var reserve = 100 << 20 + UInt64(buffers) * 2 * UInt64(chunkByteCount)
+        // A key slot of LUKS2 asks for up to 1 GiB (cryptsetup's limit for Argon2).
+        if !plan.encryptedNumbers.isEmpty { reserve += 1 << 30 }
+        return min(free ?? .max, memory - min(memory, reserve))
     }
 
-    /// A restore was measured with 99 MiB; `e2fsck` and `resize2fs` take some ten MiB a TiB.
-    private static let memoryReserve: UInt64 = 192 << 20
-
-    /// Removes the scratches of restores that ended without a chance to: no process has them locked.
+    /// Removes the scratches of restores that ended without a chance to: no process has them locked. Only where a lock
+    /// holds for all who could have one, and only what is one beyond doubt.
     private static func removeLeftovers(in folder: FilePath) {
+        guard Files.isOfThisMachine(folder) else { return }
         for name in Files.names(in: folder) where name.hasPrefix("\(folderName).") {
-            let left = folder.appending(name)
-            // One that has no file yet is just being made.
-            guard Files.exists(left.appending(fileName)), let lock = FolderLock(ifFree: left) else { continue }
-            try? Files.remove(left.appending(fileName))
-            try? Files.removeFolder(left)
+            guard name.utf8.count == folderName.utf8.count + 7, let lock = FolderLock(ifFree: folder.appending(name)),
+                // One that has no file yet is just being made.
+                Files.names(in: lock.path) == [fileName],
+                let file = try? Stat(lock.path.appending(fileName), followTargetSymlink: false),
+                file.type == .regular, file.userID.rawValue == SystemFacts.userID
+            else { continue }
+            try? Files.remove(lock.path.appending(fileName))
+            try? Files.removeFolder(folder.appending(name))
             lock.release()
         }
     }

@@ -227,7 +227,10 @@ public enum Files {
     /// Whether files at `path` lie in memory: on a tmpfs or ramfs.
     ///
     /// The corresponding C function is `statfs`.
-    public static func isInMemory(_ path: FilePath) -> Bool { rf_is_in_memory(path.string) != 0 }
+    public static func isInMemory(_ path: FilePath) -> Bool { rf_storage(path.string) == 1 }
+
+    /// Whether no other machine can have files at `path` open: they lie in memory, or on a filesystem of a disk.
+    public static func isOfThisMachine(_ path: FilePath) -> Bool { rf_storage(path.string) != 0 }
 }
 
 /// Time and process facts.
@@ -280,7 +283,9 @@ public enum SystemFacts {
     }
 
     /// Whether this process may do what root may.
-    public static var isRoot: Bool { geteuid() == 0 }
+    public static var isRoot: Bool { userID == 0 }
+    /// Whose rights this process has.
+    public static var userID: UInt32 { geteuid() }
 
     /// This process.
     public static var processID: Int32 { getpid() }

@@ -19,13 +19,16 @@ public final class FolderLock: Sendable {
         }
     }
 
-    /// Takes it; `nil` where somebody else has it, or where it cannot be locked.
+    /// Takes it; `nil` where somebody else has it, where it cannot be locked, and where the name is that of a link.
     public init?(ifFree folder: FilePath) {
-        guard let opened = try? OwnedDescriptor.open(folder, .readOnly, options: [.directory]),
+        guard let opened = try? OwnedDescriptor.open(folder, .readOnly, options: [.directory, .noFollow]),
             flock(opened.raw.rawValue, LOCK_EX | LOCK_NB) == 0
         else { return nil }
         descriptor = opened
     }
+
+    /// A path to the folder that was opened, whatever its name means by now.
+    public var path: FilePath { FilePath("/proc/self/fd/\(descriptor.raw.rawValue)") }
 
     /// Lets others in. (Also when the last reference goes.)
     public func release() { _ = flock(descriptor.raw.rawValue, LOCK_UN) }

@@ -34,7 +34,7 @@ public enum ExitStatus {
         case repairPending:
             "The data on \(disk) is complete, but growing or boot repair failed or is pending (70). `reforge boot-repair \(disk)` finishes it."
         case cannotCreate:
-            "There is no room for what does not fit while filesystems are made smaller (73). \(disk) is untouched."
+            "There is no room for what does not fit while filesystems are made smaller or anew (73). \(disk) is untouched."
         case inputOutput:
             "Reading or writing failed (74). \(disk) is partial unless nothing was written yet; the same restore goes on where it was."
         case interrupted: "The restore was interrupted (75). \(disk) is partial; the same restore goes on where it was."

@@ -49,8 +49,9 @@ struct RestoreJob {
             scratchDisks: scratch.map { machine.disksBelow($0.volume) } ?? [])
         var status = try attempt(source, onto: disk, scratch)
         guard scratch == nil else { return status }
-        // Memory had too little room, and nothing was written.
-        for volume in Self.scratchVolumes([source.volume, machine.medium.volume].compactMap(\.self))
+        // Memory had too little room, and nothing was written. What was encrypted goes to no volume without being asked for.
+        let places = password == nil ? [source.volume, machine.medium.volume].compactMap(\.self) : []
+        for volume in Self.scratchVolumes(places)
         where status == ExitStatus.cannotCreate {
             guard !machine.disksBelow(volume).contains(disk.identity.kernelName ?? "") else { continue }
             runner.say("Once more, with a scratch on \(volume.line)")
@@ -84,17 +85,27 @@ struct RestoreJob {
         case .address(let address):
             guard let scratch else { return try restore(address: address, onto: disk, scratch: nil) }
             let mounted = try MountedVolume(scratch.volume, writable: true)
-            return try restore(address: address, onto: disk, scratch: try mounted.madeFolder(scratch.path))
+            let folder = try mounted.madeFolder(scratch.path)
+            return ended(try restore(address: address, onto: disk, scratch: folder), mounted)
         case .file(let volume, let path):
             // A device is mounted once: for reading only, or for writing.
             let isShared = scratch?.volume.node == volume.node
             let mounted = try MountedVolume(volume, writable: isShared)
             let image = try mounted.resolveImage(path)
-            guard let scratch else { return try restore(image, onto: disk, scratch: nil) }
-            if isShared { return try restore(image, onto: disk, scratch: try mounted.madeFolder(scratch.path)) }
+            guard let scratch, !isShared else {
+                let folder = try scratch.map { scratch throws(RecoveryError) in try mounted.madeFolder(scratch.path) }
+                return ended(try restore(image, onto: disk, scratch: folder), mounted)
+            }
             let other = try MountedVolume(scratch.volume, writable: true)
-            return try restore(image, onto: disk, scratch: try other.madeFolder(scratch.path))
+            let folder = try other.madeFolder(scratch.path)
+            return ended(ended(try restore(image, onto: disk, scratch: folder), other), mounted)
         }
+    }
+
+    /// Unmounts what a command that has ended with `status` used.
+    private func ended(_ status: Int32, _ mounted: consuming MountedVolume) -> Int32 {
+        do { try mounted.unmount() } catch { runner.say("warning: \(error.message)") }
+        return status
     }
 
     private func restore(

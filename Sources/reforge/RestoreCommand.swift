@@ -226,8 +226,10 @@ struct RestoreCommand: ParsableCommand {
             let outcome = try VerifyCommand.verify(try again(input, keys, .verify))
             Console.message("\(image) is whole: \(outcome.chunkCount) chunks")
         }
-        let room = try scratchFolder(image: input.path).flatMap { try RestoreScratch(in: $0, for: plan) }
         try confirm(target, plan)
+        let room = try scratchFolder(image: input.path).flatMap {
+            try RestoreScratch(in: $0, for: plan, chunkByteCount: stream.header.manifest.chunkByteCount)
+        }
         try TargetSafety.checkIdentity(target)
         let progress = Progress()
         let display = ProgressDisplay(progress)

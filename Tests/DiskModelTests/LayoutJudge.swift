@@ -88,7 +88,9 @@ struct LayoutJudge {
                 if behind >= alignment + unit { failures.append("\(number) has not all the rest") }
                 // An EBR, and the extended partition's first one, may each take a boundary in front of it, and where it
                 // stays at a home off the boundaries, what it does not need behind it lies in front of it.
-                if gap(inFrontOf: placement) + behind >= 3 * alignment + 3 * unit {
+                let isAtHome = placement.to.lowerBound % alignment != 0
+                let most = isAtHome ? 3 * alignment + 3 * unit - behind : 2 * alignment + 2 * unit
+                if gap(inFrontOf: placement) >= most {
                     failures.append("\(number) leaves room in front of it")
                 }
             case nil:
@@ -163,7 +165,13 @@ struct LayoutJudge {
             role($0) != .extended && question.request.wishes[$0.number] == nil && grew($0)
         }.sorted { $0.to.lowerBound < $1.to.lowerBound }
         // The last that may grow takes what there is; one in front of it has its share, also where that one has no room.
-        guard !grown.isEmpty, let last = growing.last else { return [] }
+        guard !grown.isEmpty else { return [] }
+        guard let last = growing.last, grown.allSatisfy({ one in growing.contains { $0.number == one.number } }) else {
+            return ["one grew that may not"]
+        }
+        if question.request.policy == .grow, grown.last?.number != last.number {
+            failures.append("another than the last one grew")
+        }
         if question.request.wishes.values.contains(.rest) { failures.append("grew beside one that takes the rest") }
         if question.request.policy == .grow, grown.count > 1 { failures.append("several grown") }
         if gap(behind: last) >= alignment + unit,

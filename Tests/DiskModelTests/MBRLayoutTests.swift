@@ -38,6 +38,26 @@ import Testing
         }
     }
 
+    /// Starts and lengths have 32 bits, ends more: such a table goes back as it was, and what is made anew stays within 2 TiB.
+    @Test func anExtendedPartitionBehindTheReachStays() throws {
+        var disk = MadeUpLayout(
+            mbr: [
+                (1, .primary, 2048, 100_000), (2, .extended, 1_000_000_000, 4_000_000_000),
+                (5, .logical, 1_000_002_048, 300_000),
+            ],
+            sectors: 5_100_000_000)
+        for policy in [.grow, .keep, .proportional] as [LayoutPolicy] {
+            let ranges = try disk.plan(target(5_100_000_000), policy, unit: 512).ranges
+            #expect(ranges[2] == 1_000_000_000..<5_000_000_000 && ranges[5] == 1_000_002_048..<1_000_302_048)
+        }
+        let smaller = try disk.plan(target(4_900_000_000), .grow, unit: 512).ranges
+        #expect(smaller[2] == 1_000_000_000..<UInt64(UInt32.max) && smaller[5] == 1_000_002_048..<1_000_302_048)
+        disk.abilities[5] = grows
+        let larger = try disk.plan(target(5_200_000_000), .grow, unit: 512).ranges
+        #expect(try #require(larger[2]).upperBound <= UInt64(UInt32.max))
+        #expect(try #require(larger[5]).upperBound > 4_000_000_000)
+    }
+
     @Test func theExtendedPartitionGrowsWithTheLogicalOne() throws {
         let last = try oldDisk(growing: 6).plan(target(1_000_000), .grow, unit: 512).ranges
         // The primary behind it moves to the end: the last whole MiB that leaves its 90,000 sectors.

@@ -141,12 +141,19 @@ struct SectorSizeTests {
             return left
         }
         let (dead, alive) = (try leave("aaaaaa"), try leave("bbbbbb"))
+        // Not one of ours: somebody's copy, one with something else in it, and a link to a folder elsewhere.
+        let others = [try leave("old"), try leave("cccccc"), folder.path.appending("elsewhere")]
+        try Files.write([1], to: others[1].appending("more"))
+        try Files.makeFolders(others[2])
+        try Files.write([1], to: others[2].appending("scratch"))
+        try Files.makeLink(folder.path.appending("reforge-scratch.dddddd"), to: others[2].string)
         let lock = try FolderLock(alive)
-        var scratch = try RestoreScratch(in: folder.path, for: made)
+        var scratch = try RestoreScratch(in: folder.path, for: made, chunkByteCount: 1 << 20)
         let own = try #require(scratch?.path.removingLastComponent())
         #expect(!Files.exists(dead) && Files.exists(alive.appending("scratch")) && Files.exists(own))
+        #expect(others.allSatisfy { Files.exists($0.appending("scratch")) })
         // Another one beside it leaves it alone, too.
-        _ = try RestoreScratch(in: folder.path, for: made)
+        _ = try RestoreScratch(in: folder.path, for: made, chunkByteCount: 1 << 20)
         #expect(Files.exists(own.appending("scratch")))
         scratch = nil
         #expect(!Files.exists(own))
@@ -177,7 +184,7 @@ struct SectorSizeTests {
             let source = try OwnedDescriptor.open(image, .readOnly)
             let executor = RestoreExecutor(
                 made, target: target, targetPath: loop.path, options: .init(verify: true), progress: Progress(),
-                scratch: try RestoreScratch(in: scratch.path, for: made))
+                scratch: try RestoreScratch(in: scratch.path, for: made, chunkByteCount: 1 << 20))
             let outcome = try executor.run(try ImageStreamReader(source.raw, name: image.string))
             #expect(executor.state == .complete && outcome.failedGrowths == [])
         }
@@ -231,7 +238,7 @@ struct SectorSizeTests {
             let source = try OwnedDescriptor.open(image, .readOnly)
             let executor = RestoreExecutor(
                 made, target: target, targetPath: nil, progress: Progress(),
-                scratch: try RestoreScratch(in: scratch.path, for: made))
+                scratch: try RestoreScratch(in: scratch.path, for: made, chunkByteCount: 1 << 20))
             do { _ = try executor.run(try ImageStreamReader(source.raw, name: image.string)) } catch {
                 #expect(executor.state == .partial, "seed \(seed): \(error)")
             }

@@ -34,8 +34,8 @@ int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint
 uint64_t rf_resolve_in_root(void);
 uint64_t rf_resolve_no_magiclinks(void);
 
-// Whether `path` is on a tmpfs or ramfs.
-int rf_is_in_memory(const char *path);
+// What keeps `path`: 1 memory (tmpfs, ramfs), 2 a filesystem of this machine's disks, 0 anything else.
+int rf_storage(const char *path);
 
 int rf_memfd_create(const char *name);
 
