@@ -159,18 +159,27 @@ extension HostileFixture {
         return try disk.readBytes(at: 0, count: Int(superblock.main + 4096) * 4096)
     }
 
+    /// Its root reserves two blocks, so that nodes are read as well.
     static func f2fs(_ bytes: [UInt8]) throws -> HostileFixture {
+        var bytes = bytes
         var disk = PatchedReader(bytes)
         disk.byteCount = 64 << 20
         let superblock = try some(try F2FSSuperblock(try disk.readBytes(at: 1024, count: 3072)), "F2FS")
         let live = try F2FSCheckpoint.live(disk, superblock)
         let heads = [Int(live.start) * 4096, Int(live.start + live.blockCount - 1) * 4096]
         let summary = Int(live.start + live.summaryStart) * 4096
+        let root = Int(superblock.main + live.nodeLogs[0].segment * F2FSSuperblock.segmentBlockCount) * 4096
+        bytes.setLittleEndian(UInt64.max, at: root + 360 + 5 * 4)
+        for head in heads {
+            bytes.setLittleEndian(live.validBlockCount + 2, at: head + 16)
+            bytes.setLittleEndian(F2FSCheckpoint.checksum(Array(bytes[head..<head + 4092])), at: head + 4092)
+        }
         var fixture = HostileFixture(
             bytes, byteCount: disk.byteCount,
             areas: [
                 1024..<1132, heads[0]..<heads[0] + 200, summary + 507..<summary + 1014,
-                Int(superblock.areas[1]) * 4096..<Int(superblock.areas[1]) * 4096 + 400,
+                Int(superblock.areas[1]) * 4096..<Int(superblock.areas[1]) * 4096 + 400, root..<root + 400,
+                root + 4052..<root + 4096,
             ])
         fixture.mend = { reader in
             // The second superblock as the first, and both blocks of the pack as its head.
