@@ -26,8 +26,9 @@ public final class RestoreScratch {
         let needed = plan.scratchRoom ?? 0
         Self.removeLeftovers(in: folder)
         if let free = Self.room(in: folder, plan, chunkByteCount), free < needed {
+            let has = Files.isInMemory(folder) ? "lies in memory, which can spare" : "has"
             throw ImagingError.noRoom(
-                "making filesystems fit needs \(ByteText.rounded(needed)) for a while, and \(folder) has "
+                "making filesystems fit needs \(ByteText.rounded(needed)) for a while, and \(folder) \(has) "
                     + "\(ByteText.rounded(free)): name another folder with --scratch")
         }
         do { own = try Files.makeTemporaryFolder(Self.folderName, in: folder) } catch {
