@@ -41,7 +41,7 @@ import Testing
         defer { _ = try? Tool.run(["losetup", "-d", loop]) }
         try Tool.run(["mount.exfat-fuse", loop, place.string])
         var isMounted = true
-        defer { if isMounted { _ = try? Tool.run(["umount", place.string]) } }
+        defer { if isMounted { _ = try? Tool.run(["umount", "-l", place.string]) } }
         var files = try bench.randomTree("mounted", files: 60, maximumByteCount: 60_000, using: &random)
         for name in files.keys.sorted() where Bool.random(using: &random) {
             try Files.remove(place.appending(name))

@@ -30,7 +30,7 @@ struct MountedExtTests {
         try Files.makeFolders(place)
         try Tool.run(["mount", "-o", "loop", image.string, place.string])
         var isMounted = true
-        defer { if isMounted { _ = try? Tool.run(["umount", place.string]) } }
+        defer { if isMounted { _ = try? Tool.run(["umount", "-l", place.string]) } }
         let files = try bench.randomTree("mounted", files: 150, maximumByteCount: 400_000, using: &random)
         for name in files.keys.sorted() where Bool.random(using: &random) { try Files.remove(place.appending(name)) }
 

@@ -443,7 +443,7 @@ final class PruneFixture {
         let small = fixture.folder.path.appending("small")
         try Files.makeFolders(small)
         _ = try ChildProcess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", small.string])
-        defer { _ = try? ChildProcess.run(["umount", small.string]) }
+        defer { _ = try? ChildProcess.run(["umount", "-l", small.string]) }
         try #require(try Files.status(small)?.isFolder == true && Files.freeByteCount(small) == 8 << 20)
         let path = small.appending("repo")
         let repository = try Repository.create(

@@ -300,7 +300,7 @@ import Testing
             try ChildProcess.run(["mount", "--bind", "-o", "ro", repository.path.string, place.string]).ending
                 == .exited(0)
         else { return }
-        defer { _ = try? ChildProcess.run(["umount", place.string]) }
+        defer { _ = try? ChildProcess.run(["umount", "-l", place.string]) }
         #expect(throws: (any Error).self) { try overwrite(place.appending("x"), [1]) }
         #expect(try Repository.restore(id, at: place, keys: nil) == capture.bytes)
         let mounted = try Repository.open(at: place, keys: nil)

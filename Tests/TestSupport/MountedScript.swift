@@ -7,7 +7,8 @@ public import SystemPackage
 /// It is mounted for all to see, and not in a mount namespace of its own: a new namespace has a copy of every mount there
 /// is, and until that goes too, what other tests unmount meanwhile stays in use, and not cleanly unmounted.
 public enum MountedScript {
-    /// Mounts, runs `script` in the root folder of the filesystem, and unmounts whatever happens.
+    /// Mounts, runs `script` in the root folder of the filesystem, and unmounts whatever happens (where somebody else has
+    /// something open there: lazily, and that is a failure).
     /// - Parameters:
     ///   - mount: the shell command that mounts `$node` on `$place`.
     ///   - node: a block device, or an image that `mount` can make a loop device of.
@@ -22,7 +23,7 @@ public enum MountedScript {
         let whole = """
             place=$1 node=$2; shift 2
             \(mount)
-            trap 'status=$?; cd /; umount "$place" || status=1; exit $status' EXIT
+            trap 'status=$?; cd /; umount "$place" || { umount -l "$place"; status=1; }; exit $status' EXIT
             cd "$place"
             \(mayFail ? "set +e" : "")
             \(script)
