@@ -25,7 +25,7 @@ public final class RestoreScratch {
         let byteCount = last.scratchOffset + plan.restByteCount(of: last.byteCount, behind: last.place)
         let needed = plan.scratchRoom ?? 0
         Self.removeLeftovers(in: folder)
-        if let free = Self.room(in: folder, plan, chunkByteCount), free < needed {
+        if let free = Self.room(in: folder, chunkByteCount), free < needed {
             let has = Files.isInMemory(folder) ? "lies in memory, which can spare" : "has"
             throw ImagingError.noRoom(
                 "making filesystems fit needs \(ByteText.rounded(needed)) for a while, and \(folder) \(has) "
@@ -61,14 +61,12 @@ public final class RestoreScratch {
 
     /// What a folder has room for, in bytes. A tmpfs counts memory as its own that this program and the filesystems' tools
     /// need: behind that, the kernel would kill one of them in the middle.
-    private static func room(in folder: FilePath, _ plan: RestorePlan, _ chunkByteCount: Int) -> UInt64? {
+    private static func room(in folder: FilePath, _ chunkByteCount: Int) -> UInt64? {
         let free = Files.freeByteCount(folder)
         guard Files.isInMemory(folder), let memory = SystemFacts.availableMemory() else { return free }
         // The program without its buffers, `e2fsck`, `resize2fs` and the like: some ten MiB each.
         let buffers = ChunkBufferPool.count(workers: SystemFacts.processorCount(), chunkByteCount: chunkByteCount)
-        var reserve = 100 << 20 + UInt64(buffers) * 2 * UInt64(chunkByteCount)
-        // A key slot of LUKS2 asks for up to 1 GiB (cryptsetup's limit for Argon2).
-        if !plan.encryptedNumbers.isEmpty { reserve += 1 << 30 }
+        let reserve = 100 << 20 + UInt64(buffers) * 2 * UInt64(chunkByteCount)
         return min(free ?? .max, memory - min(memory, reserve))
     }
 
