@@ -89,8 +89,8 @@ struct LayoutJudge {
                 // An EBR, and the extended partition's first one, may each take a boundary in front of it, and where it
                 // stays at a home off the boundaries, what it does not need behind it lies in front of it.
                 let isAtHome = placement.to.lowerBound % alignment != 0
-                let most = isAtHome ? 3 * alignment + 3 * unit - behind : 2 * alignment + 2 * unit
-                if gap(inFrontOf: placement) >= most {
+                let front = gap(inFrontOf: placement)
+                if isAtHome ? front + behind >= 3 * alignment + 3 * unit : front >= 2 * alignment + 2 * unit {
                     failures.append("\(number) leaves room in front of it")
                 }
             case nil:

@@ -38,18 +38,24 @@ def partition_file(ctx: Context, disk: Path, number: int) -> Path:
     return part
 
 
+def random_files(ctx: Context, tree: Path, lengths: list[int]) -> dict[str, str]:
+    """Makes a folder with files of these lengths in bytes; their hashes by name."""
+    tree.mkdir(parents=True)
+    hashes = {}
+    for number, length in enumerate(lengths):
+        content = ctx.random.randbytes(length)
+        (tree / f"file{number}").write_bytes(content)
+        hashes[f"file{number}"] = hashlib.sha256(content).hexdigest()
+    return hashes
+
+
 def source_disk(ctx: Context) -> tuple[Path, dict[str, str]]:
     """The disk, and the hashes of the files that are on each of its filesystems."""
 
     def make() -> tuple[Path, dict[str, str]]:
         folder = ctx.workdir / "sizes"
         tree = folder / "tree"
-        tree.mkdir(parents=True)
-        hashes = {}
-        for number in range(24):
-            content = ctx.random.randbytes((number % 8 + 1) * MIB // 2 + number * 777)
-            (tree / f"file{number}").write_bytes(content)
-            hashes[f"file{number}"] = hashlib.sha256(content).hexdigest()
+        hashes = random_files(ctx, tree, [(number % 8 + 1) * MIB // 2 + number * 777 for number in range(24)])
         disk = folder / "sizes.raw"
         with open(disk, "wb") as handle:
             handle.truncate(SOURCE_MIB * MIB)
@@ -86,12 +92,7 @@ def image_of_an_end(ctx: Context) -> tuple[Path, dict[str, str]]:
     def make() -> tuple[Path, dict[str, str]]:
         folder = ctx.workdir / "end"
         tree = folder / "tree"
-        tree.mkdir(parents=True)
-        hashes = {}
-        for number in range(9):
-            content = ctx.random.randbytes(70 * MIB)
-            (tree / f"file{number}").write_bytes(content)
-            hashes[f"file{number}"] = hashlib.sha256(content).hexdigest()
+        hashes = random_files(ctx, tree, [70 * MIB] * 9)
         disk, part, image = folder / "end.raw", folder / "part", ctx.workdir / "end.img.zst"
         with open(disk, "wb") as handle:
             handle.truncate(705 * MIB)
@@ -201,9 +202,7 @@ def test_more_than_fits_into_memory(ctx: Context) -> None:
         expect("REFORGE-RESULT exit=0" in said, f"the restore ended otherwise\n{said[-2500:]}")
         again = "Once more, with a scratch on /dev/vda" in said
         expect(again == (name == "beside"), f"a scratch in memory was tried, or not\n{said[-2500:]}")
-        part = ctx.folder / f"{name}-1"
-        entry = json.loads(run("sfdisk", "-J", target))["partitiontable"]["partitions"][0]
-        run("dd", f"if={target}", f"of={part}", "bs=1M", "skip=1", f"count={entry['size'] // 2048}", "conv=sparse", "status=none")
+        part = partition_file(ctx, target, 1)
         run("e2fsck", "-f", "-n", part)
         for file, wanted in hashes.items():
             expect(hash_of(["debugfs", "-R", f"cat {file}", part]) == wanted, f"{file} is another")
