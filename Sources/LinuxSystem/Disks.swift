@@ -121,6 +121,33 @@ public struct DiskDirectory: Sendable {
         return name.hasPrefix("sd") ? "scsi" : "unknown"
     }
 
+    /// Whether a disk is made to be taken out: the kernel calls it removable, it is attached by USB, or it is an SD card. eMMC
+    /// (type `MMC`) is soldered in and counts as internal.
+    public func isRemovable(_ name: String) -> Bool {
+        if Files.text(sys.appending("block/\(name)/removable"))?.trimmed == "1" { return true }
+        switch transport(of: name) {
+        case "usb": return true
+        case "mmc": return Files.text(sys.appending("block/\(name)/device/type"))?.trimmed != "MMC"
+        default: return false
+        }
+    }
+
+    /// Whether a driver is still bringing up disks: a module that initialises, an NVMe controller that is not live yet.
+    public var isProbing: Bool {
+        let modules = sys.appending("module")
+        if Files.names(in: modules).contains(where: {
+            Files.text(modules.appending("\($0)/initstate"))?.trimmed == "coming"
+        }) {
+            return true
+        }
+        let controllers = sys.appending("class/nvme")
+        return Files.names(in: controllers).contains { name in
+            // Documentation/ABI and drivers/nvme/host/core.c: new, connecting, resetting lead to live.
+            ["new", "connecting", "resetting"].contains(
+                Files.text(controllers.appending("\(name)/state"))?.trimmed ?? "")
+        }
+    }
+
     /// The place of a disk in the machine in the form of /dev/disk/by-path (udev's path_id), computed from sysfs since
     /// the recovery environment has no udev. Parts: the PCI address, then what lies below it.
     public func pathByPlace(of name: String) -> String? {

@@ -26,13 +26,18 @@ public struct DiskCandidate: Equatable, Sendable {
     public var identity: DiskIdentity
     /// Its size in bytes.
     public var byteCount: UInt64
+    /// Whether it is made to be taken out: USB, an SD card, or what the kernel calls removable.
+    public var isRemovable: Bool
     /// Why it is never chosen; `nil` where it may be.
     public var exclusion: Exclusion?
 
     /// Describes a disk.
-    public init(identity: DiskIdentity, byteCount: UInt64, exclusion: Exclusion? = nil) {
+    public init(
+        identity: DiskIdentity, byteCount: UInt64, isRemovable: Bool = false, exclusion: Exclusion? = nil
+    ) {
         self.identity = identity
         self.byteCount = byteCount
+        self.isRemovable = isRemovable
         self.exclusion = exclusion
     }
 
@@ -43,6 +48,7 @@ public struct DiskCandidate: Equatable, Sendable {
         if let serial = identity.serial { parts.append("serial=\(serial.printable)") }
         if let wwn = identity.wwn { parts.append("wwn=\(wwn.printable)") }
         if let place = identity.pathByPlace { parts.append("path=\(place)") }
+        if isRemovable { parts.append("removable") }
         if let exclusion { parts.append("(\(exclusion))") }
         return parts.joined(separator: "  ")
     }
@@ -56,22 +62,25 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
     case wwn(String)
     /// The place in the machine, as /dev/disk/by-path names it.
     case path(String)
-    /// At least so many bytes.
+    /// An internal disk of at least so many bytes.
     case atLeast(UInt64)
-    /// The only disk that is neither the medium's nor the image's.
+    /// The only internal disk that is neither the medium's nor the image's.
     case only
+    /// The only removable disk (USB, SD) that is neither the medium's nor the image's.
+    case onlyRemovable
     /// The disk at a path such as `/dev/sda`. Not for settings, where such a name means another disk at the next boot.
     case node(String)
 
-    /// Parses `serial=…`, `wwn=…`, `path=…`, `size>=…` or `only`.
+    /// Parses `serial=…`, `wwn=…`, `path=…`, `size>=…`, `only` or `only-removable`.
     public static func parse(_ text: String) throws(RecoveryError) -> DiskSelector {
         func refuse(_ why: String) -> RecoveryError {
             RecoveryError(
                 ExitStatus.usage,
-                "\(text.printable): \(why). Selectors are serial=..., wwn=..., path=... (as in /dev/disk/by-path), size>=... (K, M, G, T) and only."
+                "\(text.printable): \(why). Selectors are serial=..., wwn=..., path=... (as in /dev/disk/by-path), size>=... (K, M, G, T), only and only-removable."
             )
         }
         if text == "only" { return .only }
+        if text == "only-removable" { return .onlyRemovable }
         if let value = text.valueAfter("serial=") {
             guard !value.isBlank else { throw refuse("the serial number is empty") }
             return .serial(value.strippedSpaces)
@@ -100,6 +109,7 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
         case .path(let place): "path=\(place)"
         case .atLeast(let byteCount): "size>=\(byteCount)"
         case .only: "only"
+        case .onlyRemovable: "only-removable"
         case .node(let path): path
         }
     }
@@ -111,8 +121,10 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
         case .wwn(let name):
             disk.identity.wwn.map { Self.normalizedName($0) == Self.normalizedName(name) } ?? false
         case .path(let place): disk.identity.pathByPlace == place
-        case .atLeast(let byteCount): disk.byteCount >= byteCount
-        case .only: true
+        // A stick or a backup disk must not be taken because the internal disk is missing, or late.
+        case .atLeast(let byteCount): disk.byteCount >= byteCount && !disk.isRemovable
+        case .only: !disk.isRemovable
+        case .onlyRemovable: disk.isRemovable
         case .node(let path): disk.identity.path == path
         }
     }
@@ -121,7 +133,7 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
     private var isExplicit: Bool {
         switch self {
         case .serial, .wwn, .path, .node: true
-        case .atLeast, .only: false
+        case .atLeast, .only, .onlyRemovable: false
         }
     }
 
@@ -131,7 +143,7 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
     ///   message lists the disks.
     public func choose(from disks: [DiskCandidate], reading: Bool = false) throws(RecoveryError) -> DiskCandidate {
         let matching = disks.filter(matches)
-        let allowed = matching.filter { $0.exclusion == nil }
+        let allowed = allowed(from: disks)
         if allowed.count == 1, let disk = allowed.first, !isExplicit || matching.count == 1 { return disk }
         if isExplicit, matching.count == 1, let disk = matching.first, let exclusion = disk.exclusion {
             if reading, exclusion == .medium { return disk }
@@ -141,9 +153,17 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
             )
         }
         let count = isExplicit ? matching.count : allowed.count
-        let problem = count == 0 ? "no disk matches" : "\(count) disks match, and only one may"
+        var problem = count == 0 ? "no disk matches" : "\(count) disks match, and only one may"
+        if count == 0, self != .onlyRemovable, disks.contains(where: { $0.isRemovable && $0.exclusion == nil }) {
+            problem += " (removable disks are taken by only-removable, or by their serial number)"
+        }
         throw RecoveryError(
             ExitStatus.noSingleDisk, "\(printed): \(problem). Nothing was written.\n" + Self.list(disks))
+    }
+
+    /// The disks that it matches and that nothing speaks against.
+    func allowed(from disks: [DiskCandidate]) -> [DiskCandidate] {
+        disks.filter { matches($0) && $0.exclusion == nil }
     }
 
     /// Whether it could fit more disks than are there yet: then waiting longer is worth it.

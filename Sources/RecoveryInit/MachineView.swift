@@ -42,18 +42,20 @@ final class MachineView {
             let sequence = Files.text(FilePath("/sys/block/\(name)/diskseq")).flatMap { UInt64($0) }
             return DiskCandidate(
                 identity: directory.identity(path: path, kernelName: name, diskSequence: sequence),
-                byteCount: directory.byteCount(of: name) ?? 0,
+                byteCount: directory.byteCount(of: name) ?? 0, isRemovable: directory.isRemovable(name),
                 exclusion: exclusions.first { $0.disks.contains(name) }?.reason)
         }
     }
 
     /// Waits until disks have come and no more come.
-    /// - Parameter wanted: whether what is needed is there, asked after each change; `nil` for nothing in particular.
+    /// - Parameter wanted: whether what is needed is there, asked after each change and once a second; `nil` for nothing in
+    ///   particular.
     func waitForDevices(_ rule: SettleRule, until wanted: (() -> Bool)? = nil) {
         let start = SystemFacts.monotonicSeconds()
         var lastNews = start
         var known: [String: UInt64]?
         var isThere: Bool?
+        var lastAsked = start
         while true {
             if modules.loadForNewDevices() { lastNews = SystemFacts.monotonicSeconds() }
             let nodes = BlockVolume.nodes()
@@ -61,8 +63,13 @@ final class MachineView {
                 known = nodes
                 lastNews = SystemFacts.monotonicSeconds()
                 isThere = wanted.map { $0() }
+                lastAsked = lastNews
             }
             let now = SystemFacts.monotonicSeconds()
+            if isThere == false, now - lastAsked >= 1 {
+                isThere = wanted.map { $0() }
+                lastAsked = SystemFacts.monotonicSeconds()
+            }
             let isOver = rule.isOver(
                 elapsed: now - start, sinceNews: now - lastNews, diskCount: directory.diskNames().count,
                 wantedIsThere: isThere)
@@ -89,6 +96,26 @@ final class MachineView {
             say("Waiting for a disk with \(selector.description.printable) ...")
             waitForDevices(SettleRule()) { candidates().contains(where: selector.matches) }
         }
-        return try selector.choose(from: candidates(), reading: reading)
+        guard selector.isOpen else { return try selector.choose(from: candidates(), reading: reading) }
+        if directory.isProbing {
+            say("Waiting for drivers that still look for disks ...")
+            waitForDevices(SettleRule()) { !self.directory.isProbing }
+        }
+        let first = try selector.choose(from: candidates(), reading: reading)
+        say(
+            "\(first.identity.path) fits; watching for \(Int(SteadyDisk.watchSeconds)) s whether another disk appears ..."
+        )
+        var steady = SteadyDisk(selector, reading: reading)
+        let start = SystemFacts.monotonicSeconds()
+        repeat {
+            _ = modules.loadForNewDevices()
+            steady.look(at: candidates())
+            SystemFacts.sleep(seconds: 0.5)
+        } while SystemFacts.monotonicSeconds() - start < SteadyDisk.watchSeconds
+            || directory.isProbing
+                && SystemFacts.monotonicSeconds() - start < SettleRule().limit
+        let last = candidates()
+        steady.look(at: last)
+        return try steady.choose(from: last)
     }
 }

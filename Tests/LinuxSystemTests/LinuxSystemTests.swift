@@ -143,6 +143,37 @@ import Testing
         #expect(holders(["tdm1", "tdm2"]).isEmpty)
     }
 
+    @Test func removableDisksAndDriversAtWork() throws {
+        let scratch = try ScratchFolder()
+        let sys = scratch.path.appending("sys")
+        func write(_ text: String, to file: String) throws {
+            let path = sys.appending(file)
+            try Files.makeFolders(path.removingLastComponent())
+            try Files.write([UInt8](text.utf8), to: path)
+        }
+        try write("0\n", to: "block/sda/removable")
+        try write("1\n", to: "block/sdb/removable")
+        try write("MMC\n", to: "block/mmcblk0/device/type")
+        try write("SD\n", to: "block/mmcblk1/device/type")
+        try write("0\n", to: "devices/pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host6/block/sdc/removable")
+        try Files.makeLink(
+            sys.appending("block/sdc"), to: "../devices/pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host6/block/sdc")
+        let directory = DiskDirectory(sys: sys)
+        let removable = ["sda", "sdb", "sdc", "mmcblk0", "mmcblk1", "nvme0n1"].filter(directory.isRemovable)
+        #expect(removable == ["sdb", "sdc", "mmcblk1"])
+
+        #expect(!directory.isProbing)
+        try write("live\n", to: "class/nvme/nvme0/state")
+        try write("live\n", to: "module/ahci/initstate")
+        #expect(!directory.isProbing)
+        try write("connecting\n", to: "class/nvme/nvme1/state")
+        #expect(directory.isProbing)
+        try write("dead\n", to: "class/nvme/nvme1/state")
+        #expect(!directory.isProbing)
+        try write("coming\n", to: "module/megaraid_sas/initstate")
+        #expect(directory.isProbing)
+    }
+
     /// Btrfs has device numbers of its own, and a mount names one member only, by any name.
     @Test func membersOfMountedBtrfsAreInUse() throws {
         let scratch = try ScratchFolder()

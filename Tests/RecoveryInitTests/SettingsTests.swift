@@ -259,12 +259,12 @@ import Testing
 @Suite struct DiskSelectorTests {
     private static func disk(
         _ name: String, _ gibibytes: UInt64, serial: String? = nil, wwn: String? = nil, place: String? = nil,
-        _ exclusion: DiskCandidate.Exclusion? = nil
+        removable: Bool = false, _ exclusion: DiskCandidate.Exclusion? = nil
     ) -> DiskCandidate {
         DiskCandidate(
             identity: DiskIdentity(
                 path: "/dev/\(name)", kernelName: name, serial: serial, wwn: wwn, pathByPlace: place),
-            byteCount: gibibytes << 30, exclusion: exclusion)
+            byteCount: gibibytes << 30, isRemovable: removable, exclusion: exclusion)
     }
     private static let disks = [
         disk("sda", 100, serial: " ABC 1 ", wwn: "naa.50014EE2", place: "pci-0000:00:1f.2-ata-1"),
@@ -298,6 +298,44 @@ import Testing
         #expect(
             refusal { () throws(RecoveryError) in try DiskSelector.only.choose(from: [Self.disks[1]]) }?.status == 78)
         #expect(refusal { () throws(RecoveryError) in try DiskSelector.only.choose(from: []) }?.status == 78)
+    }
+
+    /// A stick or a backup disk is not the internal disk that is missing, or late.
+    @Test(arguments: ["only", "size>=30G"]) func aRemovableDiskIsNotTakenUnasked(text: String) throws {
+        let backup = Self.disk("sdc", 4000, serial: "BACKUP", removable: true)
+        let selector = try DiskSelector.parse(text)
+        for reading in [false, true] {
+            let error = refusal { () throws(RecoveryError) in
+                try selector.choose(from: [backup, Self.disks[1]], reading: reading)
+            }
+            #expect(error?.status == 78 && error?.message.contains("only-removable") == true)
+        }
+        #expect(try selector.choose(from: [Self.disks[0], backup]).identity.path == "/dev/sda")
+        #expect(try DiskSelector.parse("only-removable").choose(from: Self.disks + [backup]) == backup)
+        #expect(try DiskSelector.parse("serial=BACKUP").choose(from: Self.disks + [backup]) == backup)
+    }
+
+    @Test func anOpenAnswerMustStayTheSame() throws {
+        let (early, late) = (Self.disks[0], Self.disks[2])
+        func answer(_ looks: [[DiskCandidate]], _ selector: DiskSelector = .only) -> (String?, Int32?) {
+            var steady = SteadyDisk(selector, reading: false)
+            for disks in looks { steady.look(at: disks) }
+            do { return (try steady.choose(from: looks.last ?? []).identity.path, nil) } catch {
+                return (nil, error.status)
+            }
+        }
+        #expect(answer([[early], [early]]) == ("/dev/sda", nil))
+        #expect(answer([[early], [early], [early, late]]) == (nil, 78))
+        // One that came and went, and one that took the place of the other.
+        #expect(answer([[early], [early, late], [early]]) == (nil, 78))
+        #expect(answer([[early], [late]]) == (nil, 78))
+        #expect(answer([[early], []]) == (nil, 78))
+        // What does not match does not count.
+        #expect(answer([[late], [early, late]], .atLeast(200 << 30)) == ("/dev/nvme0n1", nil))
+        // The same name, another disk: the kernel's number tells.
+        var again = early
+        again.identity.diskSequence = 7
+        #expect(answer([[early], [again]]) == (nil, 78))
     }
 
     @Test func theMediumMayBeReadWhereItIsNamed() throws {
