@@ -71,7 +71,7 @@ let package = Package(
             dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", system],
             swiftSettings: common),
         .target(
-            name: "RecoveryInit", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", system],
+            name: "RecoveryInit", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", system],
             swiftSettings: common),
         .executableTarget(
             name: "reforge",

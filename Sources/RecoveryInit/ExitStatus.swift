@@ -45,6 +45,16 @@ public enum ExitStatus {
         }
     }
 
+    /// What the status of a boot repair means, as a sentence.
+    public static func bootRepairOutcome(_ status: Int32, disk: String) -> String {
+        switch status {
+        case done: "Boot repair is done: \(disk) should start on this machine."
+        case repairPending: "Boot repair of \(disk) is not finished (70): the lines above say what is left."
+        case refused: "Boot repair was refused for safety (77). \(disk) is as it was."
+        default: "Boot repair failed with status \(status): the lines above say why. The data on \(disk) is as it was."
+        }
+    }
+
     /// What a capture's status means, as a sentence.
     public static func captureOutcome(_ status: Int32, disk: String) -> String {
         switch status {

@@ -30,15 +30,24 @@ struct JobRunner {
     /// Brings the network up, for a person who asks for it.
     func bringUpNetwork() throws(RecoveryError) { try Network(say: say).bringUp() }
 
+    /// The job of the settings.
+    func run(_ job: RecoverySettings.Job, _ settings: RecoverySettings) throws(RecoveryError) -> JobOutcome {
+        switch job {
+        case .restore(let restore): try self.restore(restore, key: settings.key, luksKey: settings.luksKey)
+        case .capture(let disk, let location):
+            try capture(disk, to: location, key: settings.key, luksKey: settings.luksKey)
+        }
+    }
+
     /// A restore.
     /// - Parameters:
     ///   - key: where the password is, where one is needed.
     ///   - luksKey: where the key of LUKS volumes is, whose insides are to grow with them.
     ///   - confirmed: whether it may write; otherwise it shows its plan.
-    /// - Returns: the exit status of `reforge restore`, or of what kept it from starting.
+    /// - Returns: how `reforge restore` ended, or what kept it from starting.
     func restore(
         _ job: RecoverySettings.Restore, key: Location? = nil, luksKey: Location? = nil, confirmed: Bool = true
-    ) throws(RecoveryError) -> Int32 {
+    ) throws(RecoveryError) -> JobOutcome {
         let password = try key.map { key throws(RecoveryError) in try PasswordFile(key, machine, say) }
         let luks = try luksKey.map { key throws(RecoveryError) in try PasswordFile(key, as: "luks-key", machine, say) }
         // The files go with their owners: not before the command has ended.
@@ -49,7 +58,7 @@ struct JobRunner {
     /// The same with the password in a file.
     func restore(
         _ job: RecoverySettings.Restore, password: FilePath?, luksKey: FilePath? = nil, confirmed: Bool = true
-    ) throws(RecoveryError) -> Int32 {
+    ) throws(RecoveryError) -> JobOutcome {
         try RestoreJob(
             runner: self, settings: job, password: password, luksKey: luksKey, confirmed: confirmed
         ).run()
@@ -83,7 +92,7 @@ struct JobRunner {
     ///   - luksKey: where the key of the disk's LUKS volumes is.
     func capture(
         _ selector: DiskSelector, to location: Location, key: Location? = nil, luksKey: Location? = nil
-    ) throws(RecoveryError) -> Int32 {
+    ) throws(RecoveryError) -> JobOutcome {
         let password = try key.map { key throws(RecoveryError) in try PasswordFile(key, machine, say) }
         let luks = try luksKey.map { key throws(RecoveryError) in try PasswordFile(key, as: "luks-key", machine, say) }
         defer { withExtendedLifetime((password, luks)) {} }
@@ -93,7 +102,7 @@ struct JobRunner {
     /// The same with the password in a file.
     func capture(
         _ selector: DiskSelector, to location: Location, password: FilePath?, luksKey: FilePath? = nil
-    ) throws(RecoveryError) -> Int32 {
+    ) throws(RecoveryError) -> JobOutcome {
         guard case .file(let name, let path) = location else {
             throw RecoveryError(
                 ExitStatus.usage, "An image cannot be sent to \(location) yet; name a file on a volume.")
@@ -117,10 +126,14 @@ struct JobRunner {
             run(Self.captureCommand(disk, destination, password: password, luksKey: luksKey)))
         do { try mounted.unmount() } catch {
             say("error: \(error.message). The image may not be whole.")
-            return status == ExitStatus.done ? ExitStatus.inputOutput : status
+            if status == ExitStatus.done {
+                return JobOutcome(
+                    ExitStatus.inputOutput,
+                    "The volume with the image could not be unmounted (74): the image may not be whole. Verify it.",
+                    disk: disk)
+            }
         }
-        say(ExitStatus.captureOutcome(status, disk: disk.identity.path))
-        return status
+        return JobOutcome(status, ExitStatus.captureOutcome(status, disk: disk.identity.path), disk: disk)
     }
 
     /// The command line of a capture. A password means an encrypted image, too.
@@ -136,8 +149,11 @@ struct JobRunner {
     }
 
     /// Boot repair of a disk, or its plan.
-    func repairBoot(of disk: DiskCandidate, confirmed: Bool) -> Int32 {
-        Self.status(run([RecoveryPaths.program, "boot-repair", disk.identity.path] + (confirmed ? [] : ["--dry-run"])))
+    func repairBoot(of disk: DiskCandidate, confirmed: Bool) -> JobOutcome {
+        let path = disk.identity.path
+        let status = Self.status(
+            run([RecoveryPaths.program, "boot-repair", path] + (confirmed ? [] : ["--dry-run"])))
+        return JobOutcome(status, ExitStatus.bootRepairOutcome(status, disk: path), disk: disk)
     }
 
     /// Runs a command whose messages go where ours go.

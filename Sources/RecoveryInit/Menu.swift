@@ -6,6 +6,8 @@ enum Menu {
     /// What it offers, in its order.
     enum Choice: CaseIterable {
         case restore, capture, bootRepair, network, shell, lookAgain, reboot, powerOff
+        /// Only where the settings had a job that was done.
+        case repeatJob
 
         /// What the menu says.
         var title: String {
@@ -18,6 +20,7 @@ enum Menu {
             case .lookAgain: "Look again for disks and images"
             case .reboot: "Restart the machine"
             case .powerOff: "Switch the machine off"
+            case .repeatJob: "Do the job of \(Medium.settingsFile) again"
             }
         }
 
@@ -32,14 +35,19 @@ enum Menu {
             case .lookAgain: "again"
             case .reboot: "reboot"
             case .powerOff: "poweroff"
+            case .repeatJob: "job"
             }
         }
     }
 
+    /// What is offered, in its order.
+    static func choices(hasDoneJob: Bool) -> [Choice] { Choice.allCases.filter { $0 != .repeatJob || hasDoneJob } }
+
     /// The choice that a typed line means; `nil` for none.
-    static func choice(_ line: String) -> Choice? {
-        if let number = number(line, of: Choice.allCases.count) { return Choice.allCases[number] }
-        return Choice.allCases.first { $0.word == line.lowercased() }
+    static func choice(_ line: String, hasDoneJob: Bool = false) -> Choice? {
+        let choices = choices(hasDoneJob: hasDoneJob)
+        if let number = number(line, of: choices.count) { return choices[number] }
+        return choices.first { $0.word == line.lowercased() }
     }
 
     /// The place in a list of `count` things, from 0, that a typed number from 1 means; `nil` for anything else.
@@ -55,14 +63,16 @@ enum Menu {
     }
 
     /// The whole screen: what there is, and what can be done.
-    static func text(images: [FoundImage], disks: [DiskCandidate]) -> String {
+    /// - Parameter doneJob: what the mark of a job that is not done again says.
+    static func text(images: [FoundImage], disks: [DiskCandidate], doneJob: String? = nil) -> String {
         var parts = ["", DiskSelector.list(disks)]
         parts.append(
             images.isEmpty
                 ? "No images were found on this machine's disks."
                 : "The images:\n" + images.map { "  \($0.line)" }.joined(separator: "\n"))
+        if let doneJob { parts.append("The job of \(Medium.settingsFile) was done before:\n  \(doneJob)") }
         parts.append("")
-        parts.append("What is to be done?\n" + numbered(Choice.allCases.map(\.title)))
+        parts.append("What is to be done?\n" + numbered(choices(hasDoneJob: doneJob != nil).map(\.title)))
         return parts.joined(separator: "\n")
     }
 

@@ -9,12 +9,24 @@ final class MenuSession {
     private let machine: MachineView
     private let runner: JobRunner
     private let log: SavedLog
+    /// The job of the settings that was done before, and what its mark says.
+    private let doneJob: DoneJob?
     private var images: [FoundImage] = []
     private var disks: [DiskCandidate] = []
     /// Whether the lists are to be made anew before they are shown.
     private var isStale = true
 
-    init(console: SessionConsole, machine: MachineView, runner: JobRunner, log: SavedLog) {
+    /// A job that is not done again unasked.
+    struct DoneJob {
+        var mark: String
+        var settings: RecoverySettings
+        var job: RecoverySettings.Job
+    }
+
+    init(
+        console: SessionConsole, machine: MachineView, runner: JobRunner, log: SavedLog, doneJob: DoneJob? = nil
+    ) {
+        self.doneJob = doneJob
         self.console = console
         self.machine = machine
         self.runner = runner
@@ -31,13 +43,13 @@ final class MenuSession {
         while !console.isDeserted {
             if isStale { lookAround() }
             if !isShown {
-                console.say(Menu.text(images: images, disks: disks))
+                console.say(Menu.text(images: images, disks: disks, doneJob: doneJob?.mark))
                 console.dropTyped()
                 console.prompt("Number: ")
             }
             isShown = false
             guard let reply = console.nextReply() else { continue }
-            guard let choice = Menu.choice(reply.text) else {
+            guard let choice = Menu.choice(reply.text, hasDoneJob: doneJob != nil) else {
                 if !reply.text.isEmpty {
                     console.say("\"\(reply.text.prefix(40).description.printable)\" is none of the numbers.")
                 }
@@ -73,11 +85,12 @@ final class MenuSession {
             case .capture: try capture(name)
             case .bootRepair: try repairBoot(name)
             case .network: try runner.bringUpNetwork()
+            case .repeatJob: try repeatJob(name)
             default: break
             }
         } catch let error as RecoveryError {
             console.say("error: \(error.message)")
-            log.saveQuietly(on: machine.medium, console)
+            finished(JobOutcome(error))
         } catch {
             console.say("Back to the menu.")
         }
@@ -99,17 +112,16 @@ final class MenuSession {
         // Named by its path in the kernel: chosen by a person from a list of disks that are there now.
         let job = RecoverySettings.Restore(image: image, target: .node(target.identity.path))
         let plan = try runner.restore(job, password: password?.path, confirmed: false)
-        guard plan == ExitStatus.done else {
-            console.say("There is no plan that works (status \(plan)); nothing was written.")
-            return
+        guard plan.status == ExitStatus.done else {
+            return finished(
+                JobOutcome(plan.status, "There is no plan that works (\(plan.status)); nothing was written."))
         }
         let wanted = target.identity.confirmationText.strippedSpaces
         console.say(
             "To restore, type \(wanted.printable) (the disk's \(target.identity.serial == nil ? "name" : "serial number"), or \(target.identity.kernelName ?? "its name"))."
         )
         try confirm(target.identity, name)
-        _ = try runner.restore(job, password: password?.path)
-        finished()
+        finished(try runner.restore(job, password: password?.path))
     }
 
     private func capture(_ name: String) throws {
@@ -132,8 +144,7 @@ final class MenuSession {
         }
         let password = place.description.hasSuffix("@") ? try askPassword(place, name) : nil
         defer { withExtendedLifetime(password) {} }
-        _ = try runner.capture(.node(disk.identity.path), to: place, password: password?.path)
-        finished()
+        finished(try runner.capture(.node(disk.identity.path), to: place, password: password?.path))
     }
 
     /// The password of an encrypted image or repository; `nil` where none is needed.
@@ -155,17 +166,29 @@ final class MenuSession {
 
     private func repairBoot(_ name: String) throws {
         let disk = try askDisk("Which disk?", name, reading: false)
-        guard runner.repairBoot(of: disk, confirmed: false) == ExitStatus.done else { return }
+        let plan = runner.repairBoot(of: disk, confirmed: false)
+        guard plan.status == ExitStatus.done else { return finished(plan) }
         _ = try ask("Type yes to do this, or nothing to leave it: ", name) { text in
             guard text.lowercased() == "yes" else { throw RecoveryError(ExitStatus.usage, "Only yes counts.") }
         }
-        console.say("Boot repair ended with status \(runner.repairBoot(of: disk, confirmed: true)).")
-        finished()
+        finished(runner.repairBoot(of: disk, confirmed: true))
     }
 
-    private func finished() {
+    private func repeatJob(_ name: String) throws {
+        guard let doneJob else { return }
+        console.say("The job: \(doneJob.job.description.printable)")
+        _ = try ask("Type yes to do it again, or nothing to leave it: ", name) { text in
+            guard text.lowercased() == "yes" else { throw RecoveryError(ExitStatus.usage, "Only yes counts.") }
+        }
+        finished(try runner.run(doneJob.job, doneJob.settings))
+    }
+
+    /// The outcome stays on the screen until somebody presses Enter: what would follow scrolls it away on 24 rows.
+    private func finished(_ outcome: JobOutcome) {
         isStale = true
         log.saveQuietly(on: machine.medium, console)
+        console.present(outcome, waits: true)
+        console.waitForEnter()
     }
 
     private func askDisk(_ question: String, _ name: String, reading: Bool) throws -> DiskCandidate {

@@ -5,8 +5,8 @@ extension RecoverySettings {
     /// More than this is not a settings file.
     static let jsonLimit = 1 << 16
 
-    /// The settings in a `reforge.json`: one object with the command line's keys without `reforge.`, its values texts,
-    /// and `verify` a truth value or a text.
+    /// The settings in a `reforge.json`: one object with the command line's keys without `reforge.` and `repeat`, its values
+    /// texts, and flags truth values or texts.
     /// - Parameter name: what to call the file in messages.
     /// - Throws: status 64, naming what is unknown, wrong or missing.
     public static func parse(json bytes: [UInt8], name: String = "reforge.json") throws(RecoveryError)
@@ -58,7 +58,4 @@ struct InspectedImage: Decodable {
         guard let decoded = try? JSONDecoder().decode(InspectedImage.self, from: Data(bytes)) else { return nil }
         self = decoded
     }
-
-    /// Whether `wanted`, an id or the start of one, names this image.
-    func hasID(_ wanted: String) -> Bool { imageID?.lowercased().hasPrefix(wanted.lowercased()) ?? false }
 }

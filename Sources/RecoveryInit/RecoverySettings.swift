@@ -64,13 +64,18 @@ public struct RecoverySettings: Equatable, Sendable {
     public var job: Job?
     /// What follows a success; `nil` for the menu.
     public var finish: Finish?
+    /// Whether the job of a `reforge.json` is done at each start of the medium, not only once.
+    public var repeats: Bool
     /// Where the file is that holds the password of an encrypted image or repository.
     public var key: Location?
     /// Where the file is that holds the key of the disk's LUKS volumes.
     public var luksKey: Location?
 
     /// Describes settings.
-    public init(job: Job? = nil, finish: Finish? = nil, key: Location? = nil, luksKey: Location? = nil) {
+    public init(
+        job: Job? = nil, finish: Finish? = nil, key: Location? = nil, luksKey: Location? = nil, repeats: Bool = false
+    ) {
+        self.repeats = repeats
         self.luksKey = luksKey
         self.job = job
         self.finish = finish
@@ -85,7 +90,7 @@ public struct RecoverySettings: Equatable, Sendable {
             guard let name = parameter.key.valueAfter(prefix) else { continue }
             // The kernel takes `-` and `_` in names for the same.
             let key = name.map { $0 == "_" ? "-" : $0 }.reduce(into: "") { $0.append($1) }
-            let value = parameter.value ?? (["verify", "trust-unknown"].contains(key) ? "yes" : "")
+            let value = parameter.value ?? (["verify", "trust-unknown", "repeat"].contains(key) ? "yes" : "")
             guard values[key] == nil || values[key] == value else {
                 throw RecoveryError(
                     ExitStatus.usage, "the kernel command line has \(prefix)\(key) twice, with different values")
@@ -98,7 +103,7 @@ public struct RecoverySettings: Equatable, Sendable {
     private static let prefix = "reforge."
     static let keys = [
         "restore", "target", "layout", "partition", "image-id", "verify", "finish", "capture", "to", "key",
-        "boot-repair", "luks-key", "trust-unknown", "scratch",
+        "boot-repair", "luks-key", "trust-unknown", "scratch", "repeat",
     ]
 
     /// From keys and values.
@@ -146,6 +151,10 @@ public struct RecoverySettings: Equatable, Sendable {
         func flag(_ key: String, otherwise value: Bool) throws(RecoveryError) -> Bool {
             try values[key].map { text throws(RecoveryError) in try detail(key, text, checkedBool) } ?? value
         }
+        let repeats = try flag("repeat", otherwise: false)
+        if values["repeat"] != nil, values["restore"] == nil, values["capture"] == nil {
+            throw refuse("\(prefix)repeat makes sense with \(prefix)restore or \(prefix)capture only")
+        }
         let key = try keyFile("key")
         let luksKey = try keyFile("luks-key")
         if let image = values["restore"] {
@@ -170,7 +179,8 @@ public struct RecoverySettings: Equatable, Sendable {
                 scratch: try values["scratch"].map { text throws(RecoveryError) in
                     try detail("scratch", text, Location.parseFolder)
                 })
-            return RecoverySettings(job: .restore(restore), finish: finish, key: key, luksKey: luksKey)
+            return RecoverySettings(
+                job: .restore(restore), finish: finish, key: key, luksKey: luksKey, repeats: repeats)
         }
         if let disk = values["capture"] {
             guard let place = values["to"] else {
@@ -182,7 +192,7 @@ public struct RecoverySettings: Equatable, Sendable {
             }
             return RecoverySettings(
                 job: .capture(try detail("capture", disk, DiskSelector.parse), to: location), finish: finish, key: key,
-                luksKey: luksKey)
+                luksKey: luksKey, repeats: repeats)
         }
         return RecoverySettings(job: nil, finish: finish)
     }

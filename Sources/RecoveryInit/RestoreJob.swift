@@ -30,8 +30,8 @@ struct RestoreJob {
         var path: String
     }
 
-    /// - Returns: the exit status of `reforge restore`, or of what kept it from starting.
-    func run() throws(RecoveryError) -> Int32 {
+    /// - Returns: how `reforge restore` ended, or what kept it from starting.
+    func run() throws(RecoveryError) -> JobOutcome {
         let machine = runner.machine
         let source: Source
         switch settings.image {
@@ -47,22 +47,22 @@ struct RestoreJob {
         let disk = try machine.waitForDisk(
             settings.target, imageDisks: source.volume.map(machine.disksBelow) ?? [],
             scratchDisks: scratch.map { machine.disksBelow($0.volume) } ?? [])
-        var status = try attempt(source, onto: disk, scratch)
-        guard scratch == nil else { return status }
+        var outcome = try attempt(source, onto: disk, scratch)
+        guard scratch == nil else { return outcome }
         // Memory had too little room, and nothing was written. What was encrypted goes to no volume without being asked for.
         let places = password == nil ? [source.volume, machine.medium.volume].compactMap(\.self) : []
         for volume in Self.scratchVolumes(places)
-        where status == ExitStatus.cannotCreate {
+        where outcome.status == ExitStatus.cannotCreate {
             guard !machine.disksBelow(volume).contains(disk.identity.kernelName ?? "") else { continue }
             runner.say("Once more, with a scratch on \(volume.line)")
-            do { status = try attempt(source, onto: disk, Scratch(volume: volume, path: "/")) } catch {
+            do { outcome = try attempt(source, onto: disk, Scratch(volume: volume, path: "/")) } catch {
                 runner.say("error: \(error.message)")
             }
         }
-        if status == ExitStatus.cannotCreate {
-            runner.say("The settings can name a folder with more room: scratch=LABEL=NAME:/folder.")
+        if outcome.status == ExitStatus.cannotCreate {
+            outcome.text += " The settings can name a folder with more room: scratch=LABEL=NAME:/folder."
         }
-        return status
+        return outcome
     }
 
     /// Where a scratch can lie, in the order to try: first where it takes only the room that is in use.
@@ -80,7 +80,7 @@ struct RestoreJob {
 
     private func attempt(
         _ source: Source, onto disk: DiskCandidate, _ scratch: Scratch?
-    ) throws(RecoveryError) -> Int32 {
+    ) throws(RecoveryError) -> JobOutcome {
         switch source {
         case .address(let address):
             guard let scratch else { return try restore(address: address, onto: disk, scratch: nil) }
@@ -102,48 +102,52 @@ struct RestoreJob {
         }
     }
 
-    /// Unmounts what a command that has ended with `status` used.
-    private func ended(_ status: Int32, _ mounted: consuming MountedVolume) -> Int32 {
+    /// Unmounts what a command that has ended used.
+    private func ended(_ outcome: JobOutcome, _ mounted: consuming MountedVolume) -> JobOutcome {
         do { try mounted.unmount() } catch { runner.say("warning: \(error.message)") }
-        return status
+        return outcome
     }
 
     private func restore(
         _ image: String, onto disk: DiskCandidate, scratch: FilePath?
-    ) throws(RecoveryError) -> Int32 {
-        if let wanted = settings.imageID { try checkImageID(of: image, is: wanted) }
+    ) throws(RecoveryError) -> JobOutcome {
+        var imageID: String?
+        if let wanted = settings.imageID {
+            imageID = try checkedImageID(of: image, is: wanted)
+        } else if confirmed {
+            // For the record only: what is wrong with the image is the restore's to say.
+            imageID = try? self.imageID(of: image)
+        }
         announce(disk)
         let status = JobRunner.status(runner.run(command(image, disk, scratch: scratch, streamed: false)))
-        sayOutcome(status, disk)
-        return status
+        return outcome(status, disk, imageID)
     }
 
     private func restore(
         address: String, onto disk: DiskCandidate, scratch: FilePath?
-    ) throws(RecoveryError) -> Int32 {
+    ) throws(RecoveryError) -> JobOutcome {
         announce(disk)
-        let outcome = try HTTPStream.run(
+        let streamed = try HTTPStream.run(
             address, into: command("-", disk, scratch: scratch, streamed: true), waitingAt: runner.console)
-        let status = JobRunner.status(outcome.reader)
+        let status = JobRunner.status(streamed.reader)
         // The reader is right about success: it commits only after a footer that matches. And about what it did not begin.
         let isReaders = [ExitStatus.done, ExitStatus.repairPending, ExitStatus.cannotCreate].contains(status)
-        guard !isReaders, let failure = outcome.failure else {
-            sayOutcome(status, disk)
-            return status
-        }
+        guard !isReaders, let failure = streamed.failure else { return outcome(status, disk, settings.imageID) }
         runner.say("error: \(failure.message)")
-        runner.say(
-            "\(disk.identity.path) is \(failure.status == ExitStatus.inputOutput ? "partial if anything was written; the same restore goes on where it was" : "untouched")."
-        )
-        return failure.status
+        let state =
+            failure.status == ExitStatus.inputOutput
+            ? "partial if anything was written; the same restore continues where it was" : "untouched"
+        return JobOutcome(
+            failure.status, "\(JobOutcome(failure).text) \(disk.identity.path) is \(state).", disk: disk)
     }
 
     private func announce(_ disk: DiskCandidate) {
         runner.say("\(confirmed ? "Restoring" : "The plan for") \(settings.image) onto \(disk.line)")
     }
 
-    private func sayOutcome(_ status: Int32, _ disk: DiskCandidate) {
-        if confirmed { runner.say(ExitStatus.restoreOutcome(status, disk: disk.identity.path)) }
+    private func outcome(_ status: Int32, _ disk: DiskCandidate, _ imageID: String?) -> JobOutcome {
+        JobOutcome(
+            status, ExitStatus.restoreOutcome(status, disk: disk.identity.path), disk: disk, imageID: imageID)
     }
 
     private func command(_ image: String, _ disk: DiskCandidate, scratch: FilePath?, streamed: Bool) -> [String] {
@@ -171,7 +175,24 @@ struct RestoreJob {
         return command
     }
 
-    private func checkImageID(of image: String, is wanted: String) throws(RecoveryError) {
+    /// Whether `wanted`, an id or the start of one, names the image with the id `found`.
+    static func isID(_ found: String, named wanted: String) -> Bool {
+        found.lowercased().hasPrefix(wanted.lowercased())
+    }
+
+    private func checkedImageID(of image: String, is wanted: String) throws(RecoveryError) -> String {
+        let found = try imageID(of: image)
+        guard Self.isID(found, named: wanted) else {
+            throw RecoveryError(
+                ExitStatus.damagedImage,
+                "\(settings.image) is another image than the settings ask for: its id is \(found.printable), not \(wanted). Nothing was written."
+            )
+        }
+        return found
+    }
+
+    /// The image id as `reforge inspect` shows it.
+    private func imageID(of image: String) throws(RecoveryError) -> String {
         guard
             let output = try? ChildProcess.run(
                 [RecoveryPaths.program, "inspect", image, "--json"]
@@ -182,14 +203,9 @@ struct RestoreJob {
                 JobRunner.status(output.ending),
                 "\(settings.image) could not be inspected: \(output.lastWords.printable). Nothing was written.")
         }
-        guard let inspected = InspectedImage(json: output.standardOutput), let found = inspected.imageID else {
+        guard let found = InspectedImage(json: output.standardOutput)?.imageID else {
             throw RecoveryError(ExitStatus.damagedImage, "\(settings.image) shows no image id. Nothing was written.")
         }
-        guard inspected.hasID(wanted) else {
-            throw RecoveryError(
-                ExitStatus.damagedImage,
-                "\(settings.image) is another image than the settings ask for: its id is \(found.printable), not \(wanted). Nothing was written."
-            )
-        }
+        return found
     }
 }

@@ -23,14 +23,20 @@ final class Session {
         console.say("Loading drivers ...")
         machine.loadModules()
         var end: MachineEnd?
+        var doneJob: MenuSession.DoneJob?
         do {
-            let settings = try prepare()
-            if let settings, settings.job != nil, !jobWasBegun() { end = runJob(settings) }
+            let (settings, file) = try prepare()
+            if let settings, let job = settings.job, !jobWasBegun() {
+                doneJob = self.doneJob(job, settings, file)
+                if doneJob == nil { end = run(job, settings, file) }
+            }
             if settings?.finish == .shell, settings?.job == nil { console.openShell(on: nil) }
         } catch {
             report(error)
         }
-        end = end ?? MenuSession(console: console, machine: machine, runner: runner, log: log).run()
+        end =
+            end
+            ?? MenuSession(console: console, machine: machine, runner: runner, log: log, doneJob: doneJob).run()
         guard let end else { return ExitStatus.interrupted }
         log.saveQuietly(on: machine.medium, console)
         do { try Files.write(Array(end.rawValue.utf8), to: RecoveryPaths.finish) } catch {
@@ -48,7 +54,8 @@ final class Session {
     }
 
     /// Waits for disks, finds and grows the medium, and reads the settings.
-    private func prepare() throws(RecoveryError) -> RecoverySettings? {
+    /// - Returns: the settings, and the bytes of the medium's settings file where they come from there.
+    private func prepare() throws(RecoveryError) -> (RecoverySettings?, file: [UInt8]?) {
         var settings: RecoverySettings?
         var problem: RecoveryError?
         do { settings = try RecoverySettings.parse(commandLine: Files.text("/proc/cmdline") ?? "") } catch {
@@ -68,9 +75,9 @@ final class Session {
 
         // The command line wins as a whole: half of one and half of the other would be nobody's intention.
         if let problem { throw problem }
-        if settings != nil { return settings }
-        guard let bytes = machine.medium.settingsFileBytes() else { return nil }
-        return try RecoverySettings.parse(json: bytes, name: "\(Medium.settingsFile) of the medium")
+        if settings != nil { return (settings, nil) }
+        guard let bytes = machine.medium.settingsFileBytes() else { return (nil, nil) }
+        return (try RecoverySettings.parse(json: bytes, name: "\(Medium.settingsFile) of the medium"), bytes)
     }
 
     private func waitForDisks(_ settings: RecoverySettings?, isAwaitingMedium: Bool) {
@@ -95,57 +102,81 @@ final class Session {
         return true
     }
 
+    /// What is known of a job that was done at an earlier start; `nil` where it is to be done now.
+    private func doneJob(
+        _ job: RecoverySettings.Job, _ settings: RecoverySettings, _ file: [UInt8]?
+    ) -> MenuSession.DoneJob? {
+        guard let file, !settings.repeats else { return nil }
+        let mark: String
+        switch JobMark.find(on: machine.medium, settings: file) {
+        case .none: return nil
+        case .done(let found): mark = found.line
+        case .unreadable: mark = "its mark, \(JobMark.fileName), cannot be read"
+        }
+        console.say(
+            "The job of \(Medium.settingsFile) was done before, and is not repeated (\"repeat\": true repeats it; \(JobMark.fileName) "
+                + "is its mark).")
+        return .init(mark: mark, settings: settings, job: job)
+    }
+
     /// - Returns: how the machine ends; `nil` where it stays on.
-    private func runJob(_ settings: RecoverySettings) -> MachineEnd? {
-        guard let job = settings.job else { return nil }
+    private func run(
+        _ job: RecoverySettings.Job, _ settings: RecoverySettings, _ file: [UInt8]?
+    ) -> MachineEnd? {
         JobMarker.set(JobMarker.running)
-        let status: Int32
-        do {
-            status =
-                switch job {
-                case .restore(let restore): try runner.restore(restore, key: settings.key, luksKey: settings.luksKey)
-                case .capture(let disk, let location):
-                    try runner.capture(disk, to: location, key: settings.key, luksKey: settings.luksKey)
-                }
-        } catch {
+        var outcome: JobOutcome
+        do { outcome = try runner.run(job, settings) } catch {
             report(error)
             return nil
         }
         JobMarker.set(JobMarker.ended)
-        console.say(ResultLine.text(status))
-        guard status == ExitStatus.done else {
-            stayOn()
-            return nil
+        var finish = settings.finish
+        if let file, !settings.repeats, outcome.isDataComplete,
+            let problem = JobMark(settings: file, job: job, outcome: outcome).save(on: machine.medium)
+        {
+            console.say("warning: that the job is done could not be noted on the medium: \(problem)")
+            if finish == .reboot {
+                finish = nil
+                outcome.text +=
+                    " The machine stays on: it could not be noted on the medium that the job is done, and a restart would do it again. "
+                    + "Remove the medium before the next start."
+            }
         }
-        switch settings.finish {
-        case .reboot: return .reboot
-        case .poweroff: return .poweroff
-        case .shell:
-            log.saveQuietly(on: machine.medium, console)
-            console.openShell(on: nil)
-            return nil
-        case nil:
-            log.saveQuietly(on: machine.medium, console)
-            return nil
-        }
+        console.say(ResultLine.text(outcome.status))
+        let end: MachineEnd? =
+            switch (outcome.status, finish) {
+            case (ExitStatus.done, .reboot): .reboot
+            case (ExitStatus.done, .poweroff): .poweroff
+            default: nil
+            }
+        if end == nil { log.saveQuietly(on: machine.medium, console) }
+        let opensShell = outcome.status == ExitStatus.done && finish == .shell
+        console.present(outcome, waits: end == nil && !opensShell)
+        if opensShell { console.openShell(on: nil) }
+        if end == nil { console.waitForEnter() }
+        return end
     }
 
-    /// Says why an unattended run came to nothing.
+    /// Says why an unattended run came to nothing. The machine stays on: it would fail for ever otherwise, and the reason would
+    /// scroll away.
     private func report(_ error: RecoveryError) {
         console.say("error: \(error.message)")
         JobMarker.set(JobMarker.ended)
         console.say(ResultLine.text(error.status))
-        stayOn()
-    }
-
-    /// A failure never restarts or switches off by itself: it would do so for ever, and nobody would see why.
-    private func stayOn() {
-        console.say("The machine stays on. The menu below is on every console; \"shell\" opens a rescue shell.")
         log.saveQuietly(on: machine.medium, console)
+        console.present(JobOutcome(error), waits: true)
+        console.waitForEnter()
     }
 }
 
 extension RecoverySettings.Job {
+    /// For a person.
+    var description: String {
+        switch self {
+        case .restore(let restore): "restore of \(restore.image)"
+        case .capture(_, let location): "capture to \(location)"
+        }
+    }
     /// Whether a disk that appears late could change which one is meant.
     var mayFitLateDisks: Bool {
         switch self {

@@ -26,6 +26,22 @@ final class SessionConsole {
         _ = try? FileDescriptor.standardOutput.writeAll(Array(text.utf8))
     }
 
+    /// Shows how a job ended, as the last thing on every screen, and how the menu comes back.
+    func present(_ outcome: JobOutcome, waits: Bool) {
+        say("\n" + outcome.banner)
+        if waits { prompt("Press Enter for the menu. ") }
+    }
+
+    /// Waits until somebody presses Enter at any console, and meanwhile opens shells.
+    func waitForEnter() {
+        dropTyped()
+        while !isDeserted {
+            guard let reply = nextReply() else { continue }
+            guard ["shell", "sh"].contains(reply.text.lowercased()) else { return }
+            openShell(on: reply.console)
+        }
+    }
+
     /// Drops what was typed before: an answer belongs to a question that could be read.
     func dropTyped() {
         while receive(seconds: 0) {}

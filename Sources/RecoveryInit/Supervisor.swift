@@ -33,6 +33,8 @@ final class Supervisor {
     private struct Log {
         let descriptor: FileDescriptor
         var room = 8 << 20
+        /// Colours are for screens.
+        var filter = EscapeFilter()
     }
 
     func run() -> Never {
@@ -327,8 +329,9 @@ final class Supervisor {
 
     private func record(_ bytes: [UInt8]) {
         guard var log, log.room > 0 else { return }
-        log.room -= bytes.count
+        let text = log.filter.plain(bytes)
+        log.room -= text.count
         self.log = log
-        _ = try? log.descriptor.writeAll(bytes)
+        _ = try? log.descriptor.writeAll(text)
     }
 }

@@ -265,9 +265,9 @@ def test_restore_from_iso(ctx: Context) -> None:
     expect_grown(ctx.boot_and_prove("restored", target, "nvme", "bios"), "bios")
 
 
-@time_limit(1100)
+@time_limit(1500)
 def test_restore_from_stick(ctx: Context) -> None:
-    """reforge.img on a USB stick, by UEFI, with settings and image on its REFORGE volume."""
+    """reforge.img on a USB stick, by UEFI, with settings and image on its REFORGE volume; once, also where it stays there."""
     settings = ctx.folder / "reforge.json"
     settings.write_text(json.dumps(restore_settings("LABEL=REFORGE:/debian.img.zst")) + "\n")
     stick = stick_with(ctx, {"reforge.json": settings, "debian.img.zst": ctx.debian_image()})
@@ -277,6 +277,14 @@ def test_restore_from_stick(ctx: Context) -> None:
     with ctx.machine("stick", firmware="uefi", disks=disks, nvram=nvram, time_limit=RESTORE_TIMEOUT) as machine:
         finish_restore(machine)
     expect_grown(ctx.boot_and_prove("restored", target, "nvme", "uefi", nvram=nvram), "uefi")
+
+    # The stick stays in the machine, and is started again: its job was done, and is offered only.
+    before = sha256(target)
+    with ctx.machine("again", disks=disks, boot_from="STICK", time_limit=RESTORE_TIMEOUT) as machine:
+        machine.wait_for(r"The job of reforge\.json was done before, and is not repeated", 240, unless=PANIC + r"|^Restoring")
+        machine.wait_for(r"restore of LABEL=REFORGE:/debian\.img\.zst \(id [0-9a-f]{16}\.\.\.\), disk /dev/nvme", 60)
+        machine.wait_for(r"9  Do the job of reforge\.json again", 60, unless=r"REFORGE-RESULT")
+    expect(sha256(target) == before, "the second start writes nothing")
 
 
 @full_only

@@ -178,7 +178,11 @@ import Testing
 
     @Test func everyChoiceIsOnTheScreen() {
         let text = Menu.text(images: [], disks: [])
-        for choice in Menu.Choice.allCases { #expect(text.contains(choice.title)) }
+        for choice in Menu.choices(hasDoneJob: false) { #expect(text.contains(choice.title)) }
+        #expect(!text.contains(Menu.Choice.repeatJob.title) && Menu.choice("9") == nil && Menu.choice("job") == nil)
+        let again = Menu.text(images: [], disks: [], doneJob: "restore of A")
+        #expect(again.contains("9  \(Menu.Choice.repeatJob.title)") && again.contains("restore of A"))
+        #expect(Menu.choice("9", hasDoneJob: true) == .repeatJob)
         #expect(text.contains("There are no disks.") && text.contains("No images"))
     }
 
@@ -307,10 +311,11 @@ import Testing
         #expect(refusal { () throws(RecoveryError) in try PasswordFile([], in: secrets) }?.status == 64)
     }
 
-    @Test func imageIDs() {
+    @Test func imageIDs() throws {
         let image = InspectedImage(json: Array("{\"schema\":1,\"imageID\":\"00AAbbccdd\",\"more\":[1,{}]}".utf8))
-        #expect(image?.hasID("00aabbcc") == true && image?.hasID("01") == false)
-        #expect(InspectedImage(json: Array("{}".utf8))?.hasID("00") == false)
+        let id = try #require(image?.imageID)
+        #expect(RestoreJob.isID(id, named: "00aabbcc") && !RestoreJob.isID(id, named: "01"))
+        #expect(InspectedImage(json: Array("{}".utf8))?.imageID == nil)
         #expect(InspectedImage(json: []) == nil)
     }
 
@@ -346,5 +351,61 @@ import Testing
             #expect(
                 ["untouched", "partial", "complete", "Nothing was written"].contains { text.contains($0) }, "\(text)")
         }
+    }
+}
+
+@Suite struct OutcomeTests {
+    private static let disk = DiskCandidate(
+        identity: DiskIdentity(path: "/dev/sda", kernelName: "sda", serial: "S1"), byteCount: 1 << 30)
+    private static let settings = Array(#"{"restore": "LABEL=A:/b", "target": "only"}"#.utf8)
+
+    /// 80 columns, the verdict in a word, and the sentence last.
+    @Test(
+        arguments: [(0, "DONE: ok"), (70, "NOT FINISHED: ok"), (74, "NOT DONE: ok"), (139, "NOT DONE: ok")]
+            as [(Int32, String)])
+    func bannerSaysHowItEnded(status: Int32, words: String) {
+        let banner = JobOutcome(status, "ok").banner
+        var filter = EscapeFilter()
+        let plain = String(decoding: filter.plain(Array(banner.utf8)), as: UTF8.self)
+        #expect(banner != plain)
+        let lines = plain.split(separator: "\n")
+        #expect(lines.count == 3 && lines[1] == words && lines.allSatisfy { $0.count <= 80 })
+    }
+
+    @Test func sequencesInPiecesStayOutOfTheLog() {
+        let text = Array("a\u{1B}[1;31mNOT DONE\u{1B}[0m: \u{1B}[31\nb\u{1B}".utf8)
+        for cut in 0...text.count {
+            var filter = EscapeFilter()
+            #expect(
+                filter.plain(Array(text[..<cut])) + filter.plain(Array(text[cut...])) == Array("aNOT DONE: \nb".utf8))
+        }
+    }
+
+    @Test func aMarkIsOfTheseSettingsOnly() throws {
+        let job = try #require(try RecoverySettings.parse(json: Self.settings).job)
+        let mark = JobMark(
+            settings: Self.settings, job: job,
+            outcome: JobOutcome(0, "", disk: Self.disk, imageID: "00aabbccddeeff001122"))
+        #expect(mark.line.contains("restore of LABEL=A:/b (id 00aabbccddeeff00...), disk /dev/sda"))
+        #expect(mark.line.contains("serial=S1") && mark.line.hasSuffix("with status 0"))
+        let bytes = try mark.bytes()
+        #expect(JobMark.find(bytes, settings: Self.settings) == .done(mark))
+        #expect(JobMark.find(bytes, settings: Self.settings + [10]) == .none)
+        // Cut off by a power cut: it may be of this job.
+        #expect(JobMark.find(Array(bytes.dropLast(3)), settings: Self.settings) == .unreadable)
+        #expect(JobMark.find([], settings: Self.settings) == .unreadable)
+    }
+
+    @Test func onlyWhatIsCompleteIsMarked() {
+        let complete = [0, 64, 65, 66, 70, 73, 74, 75, 77, 78, 139].filter { JobOutcome($0, "").isDataComplete }
+        #expect(complete == [0, 70])
+    }
+
+    @Test func repeatIsASetting() throws {
+        let text = #"{"restore": "LABEL=A:/b", "target": "only", "repeat": true}"#
+        #expect(try RecoverySettings.parse(json: Array(text.utf8)).repeats)
+        #expect(try !RecoverySettings.parse(json: Self.settings).repeats)
+        let alone = Array(#"{"repeat": true}"#.utf8)
+        #expect(refusal { () throws(RecoveryError) in try RecoverySettings.parse(json: alone) }?.status == 64)
     }
 }

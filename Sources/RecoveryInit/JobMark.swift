@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import Codecs
+internal import FoundationEssentials
+internal import LinuxSystem
+internal import SystemPackage
+
+/// What stands beside `reforge.json` once its job is done, so that a stick left in the machine does not do it again at each start.
+struct JobMark: Codable, Equatable {
+    var schema = 1
+    /// SHA-256 of the settings file, in hexadecimal digits: other settings are another job.
+    var settings: String
+    /// What was done: `restore of LOCATION` or `capture to LOCATION`.
+    var job: String
+    /// The image id, where it is known.
+    var imageID: String?
+    /// The disk, as the lists show it.
+    var disk: String?
+    /// The exit status.
+    var status: Int32
+    /// When it ended, by this machine's clock, in UTC.
+    var ended: String
+
+    /// Its name on the REFORGE volume.
+    static let fileName = "reforge-done.json"
+
+    /// What the REFORGE volume says of the job of its settings.
+    enum Finding: Equatable {
+        /// It was not done yet.
+        case none
+        /// It was done.
+        case done(JobMark)
+        /// There is a mark that cannot be read. It may be of this very job, cut off by a power cut.
+        case unreadable
+    }
+
+    init(settings: [UInt8], job: RecoverySettings.Job, outcome: JobOutcome) {
+        self.settings = Self.digest(settings)
+        self.job = job.description
+        imageID = outcome.imageID
+        disk = outcome.disk
+        status = outcome.status
+        ended = SystemFacts.utcText(SystemFacts.unixSeconds())
+    }
+
+    static func digest(_ settings: [UInt8]) -> String { ContentHash(of: settings).description }
+
+    /// For a person.
+    var line: String {
+        let id = imageID.map { " (id \($0.printable.prefix(16))...)" } ?? ""
+        let place = disk.map { ", disk \($0.printable)" } ?? ""
+        return "\(job.printable)\(id)\(place): ended \(ended.printable) with status \(status)"
+    }
+
+    /// The file.
+    func bytes() throws -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        return [UInt8](try encoder.encode(self)) + [10]
+    }
+
+    /// What the bytes of a mark say of the job of these settings.
+    static func find(_ bytes: [UInt8], settings: [UInt8]) -> Finding {
+        guard let mark = try? JSONDecoder().decode(JobMark.self, from: Data(bytes)) else { return .unreadable }
+        return mark.settings == digest(settings) ? .done(mark) : .none
+    }
+
+    /// What the REFORGE volume says of the job of its settings.
+    static func find(on medium: Medium, settings: [UInt8]) -> Finding {
+        guard let volume = medium.volume, let mounted = try? MountedVolume(volume),
+            let root = try? AnchoredFolder(mounted.folder), root.exists(fileName)
+        else { return .none }
+        guard let bytes = try? root.read(fileName, limit: RecoverySettings.jsonLimit) else { return .unreadable }
+        return find(bytes, settings: settings)
+    }
+
+    /// Writes it; what keeps it from that, as a sentence.
+    func save(on medium: Medium) -> String? {
+        guard let volume = medium.volume else { return "the REFORGE volume is gone" }
+        guard MountedVolume.manner(of: volume.type, writable: true) != nil else {
+            return "\(volume.path) (\(volume.type.printable)) cannot be written to"
+        }
+        do {
+            let bytes = try bytes()
+            let mounted = try MountedVolume(volume, writable: true)
+            try Files.write(bytes, to: mounted.folder.appending(Self.fileName))
+            try mounted.unmount()
+            return nil
+        } catch { return "\(error)" }
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import DiskModel
+
+/// How a job of the session ended.
+struct JobOutcome: Equatable {
+    /// The exit status (`ExitStatus`).
+    var status: Int32
+    /// What that means for the disk, and what to do next, as sentences.
+    var text: String
+    /// The disk that was written or read, as a line of a list; `nil` where none was chosen.
+    var disk: String?
+    /// The image id in hexadecimal digits, where it is known.
+    var imageID: String?
+
+    init(_ status: Int32, _ text: String, disk: DiskCandidate? = nil, imageID: String? = nil) {
+        self.status = status
+        self.text = text
+        self.disk = disk?.line
+        self.imageID = imageID
+    }
+
+    /// A job that did not start. The whole message was shown before: its first line is enough here.
+    init(_ error: RecoveryError) {
+        status = error.status
+        text = error.message.split(separator: "\n").first.map(String.init) ?? error.message
+    }
+
+    /// Whether the data is where it should be: done, or done but for growing or boot repair.
+    var isDataComplete: Bool { [ExitStatus.done, ExitStatus.repairPending].contains(status) }
+
+    private enum Color: String {
+        case green = "32"
+        case yellow = "33"
+        case red = "31"
+    }
+
+    private var verdict: (word: String, color: Color) {
+        switch status {
+        case ExitStatus.done: ("DONE", .green)
+        case ExitStatus.repairPending: ("NOT FINISHED", .yellow)
+        default: ("NOT DONE", .red)
+        }
+    }
+
+    /// The last thing on the screen: the verdict in a word and in colour, and the sentence, between two rules of 78 columns.
+    var banner: String {
+        let rule = String(repeating: "=", count: 78)
+        return "\(rule)\n\u{1B}[1;\(verdict.color.rawValue)m\(verdict.word)\u{1B}[0m: \(text)\n\(rule)"
+    }
+}
+
+/// Takes the escape sequences of terminals (ECMA-48: ESC [ … final byte) out of what goes into the log.
+struct EscapeFilter {
+    private enum State {
+        case text, escape, sequence
+    }
+    private var state = State.text
+
+    /// The bytes without sequences; one that is not whole yet continues with the next call.
+    mutating func plain(_ bytes: [UInt8]) -> [UInt8] {
+        bytes.filter { byte in
+            switch state {
+            case .text:
+                if byte == 0x1B { state = .escape }
+                return byte != 0x1B
+            case .escape:
+                state = byte == UInt8(ascii: "[") ? .sequence : .text
+                return false
+            case .sequence:
+                // Parameters and intermediates lie below 0x40. A line's end is never part of one.
+                if byte == 10 || byte == 13 {
+                    state = .text
+                    return true
+                }
+                if (0x40...0x7E).contains(byte) { state = .text }
+                return false
+            }
+        }
+    }
+}
