@@ -16,6 +16,7 @@ struct ExtInode {
     private let mode: UInt16
     private let byteCount: UInt64
     private let sectorCount: UInt32
+    private let mayShareAttributes: Bool
     private let raw: [UInt8]
 
     /// Whether the inode at `place` belongs to a file: a deleted one has no links, one that was never used no mode.
@@ -32,6 +33,7 @@ struct ExtInode {
         let high = try raw.littleEndian(UInt32.self, at: 0x6C)  // i_size_high
         byteCount = UInt64(high) << 32 | UInt64(low)
         sectorCount = try raw.littleEndian(at: 0x1C)  // i_blocks_lo
+        mayShareAttributes = superblock.has(incompatible: ExtFeature.attributeInodes)
         flags = try raw.littleEndian(at: 0x20)  // i_flags
         blockBytes = try raw.bytes(at: 0x28, count: 60)  // i_block
         // i_file_acl_lo; l_i_file_acl_high counts only with 64 bits.
@@ -48,16 +50,18 @@ struct ExtInode {
     /// Whether it holds an extended attribute of another inode: no name leads to it.
     var holdsAttribute: Bool { flags & Self.extendedAttribute != 0 }
 
-    /// Whether i_block says where blocks lie. A symbolic link of less than 60 bytes stands in it
-    /// (ext4_inode_is_fast_symlink), but for those of other systems that took a block for it.
+    /// Whether i_block says where blocks lie. A symbolic link of less than 60 bytes stands in it, but where it has blocks that
+    /// cannot be those of attributes (ext4_inode_is_fast_symlink).
     var ownsBlocks: Bool {
         guard !isInline else { return false }
         switch mode & 0xF000 {
         case 0x8000, 0x4000: return true
-        case 0xA000: return usesExtents || byteCount >= 60 || (sectorCount != 0 && attributeBlock == 0)
+        case 0xA000: return usesExtents || byteCount >= 60 || hasOwnSectors
         default: return false
         }
     }
+
+    private var hasOwnSectors: Bool { sectorCount != 0 && attributeBlock == 0 && !mayShareAttributes }
 
     /// Whether its checksum is right, where the filesystem has any ("Checksums" §2.7: UUID, number, generation, inode).
     func checksumIsRight(of superblock: ExtSuperblock) -> Bool {
