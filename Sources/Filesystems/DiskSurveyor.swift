@@ -8,6 +8,7 @@ public enum DiskSurveyor {
     ///   - mountedReadWrite: the parts of the disk (bytes) that are mounted read-write now: their maps change under us.
     ///   - allUsed: whether every byte of every volume is to count as used.
     ///   - skipPageFiles: whether the contents of Windows' page and hibernation files count as unused.
+    ///   - trustMaps: whether allocation structures are believed without looking at what owns the blocks.
     ///   - unlocker: opens LUKS volumes that are not mounted, so that only their sectors in use count.
     ///   - descriptor: an open descriptor of the same disk, for libblkid's second opinion.
     /// - Throws: `BlockIOError` where the partition table cannot be read. A volume that cannot be read counts as
@@ -15,7 +16,8 @@ public enum DiskSurveyor {
     ///   used, and a warning says so.
     public static func survey(
         _ disk: any BlockReader, identity: DiskIdentity, geometry: DiskGeometry, mountedReadWrite: [ByteRange] = [],
-        allUsed: Bool = false, skipPageFiles: Bool = false, unlocker: LUKSUnlocker? = nil, descriptor: Int32? = nil
+        allUsed: Bool = false, skipPageFiles: Bool = false, trustMaps: Bool = false, unlocker: LUKSUnlocker? = nil,
+        descriptor: Int32? = nil
     ) throws(BlockIOError) -> DiskSurvey {
         let opinion = descriptor.map { SecondOpinion(descriptor: $0) }
         let table = try PartitionTableReader.read(disk, secondOpinion: opinion)
@@ -25,7 +27,7 @@ public enum DiskSurveyor {
             let isMounted = mountedReadWrite.contains { $0.overlaps(range) }
             var (info, map) = contents(
                 of: range, disk, table, opinion, partition,
-                skipPageFiles: skipPageFiles && !isMounted && !allUsed,
+                skipPageFiles: skipPageFiles && !isMounted && !allUsed, trustMaps: trustMaps || isMounted || allUsed,
                 unlocker: isMounted || allUsed ? nil : unlocker, &warnings)
             let name = partition.map { "partition \($0.number)" } ?? "the disk"
             if let reason = info.wholeReason, info.kind != .other, info.kind != .unknown {
@@ -67,7 +69,8 @@ public enum DiskSurveyor {
 
     private static func contents(
         of range: ByteRange, _ disk: any BlockReader, _ table: PartitionTable, _ opinion: SecondOpinion?,
-        _ partition: Partition?, skipPageFiles: Bool, unlocker: LUKSUnlocker?, _ warnings: inout [String]
+        _ partition: Partition?, skipPageFiles: Bool, trustMaps: Bool, unlocker: LUKSUnlocker?,
+        _ warnings: inout [String]
     ) -> (FilesystemInfo, AllocationMap) {
         let whole = AllocationMap.whole(byteCount: range.byteCount)
         func unknown(_ reason: String) -> FilesystemInfo {
@@ -83,7 +86,7 @@ public enum DiskSurveyor {
         do throws(BlockIOError) {
             return try VolumeIdentifier.survey(
                 volume, secondOpinion: opinion?.shifted(up: range.lowerBound), skipPageFiles: skipPageFiles,
-                unlocker: unlocker)
+                trustMaps: trustMaps, unlocker: unlocker)
         } catch {
             let name = partition.map { "partition \($0.number)" } ?? "the disk"
             warnings.append("\(name) is taken whole: \(error)")

@@ -5,7 +5,7 @@ import DiskModel
 /// exFAT: what is in use, by its allocation bitmap. Section numbers are those of Microsoft's "exFAT file system
 /// specification".
 enum ExFATFilesystem {
-    static let format = FilesystemFormat(kindNames: ["exfat"], survey: survey)
+    static let format = FilesystemFormat(kindNames: ["exfat"], survey: survey, prove: prove)
 
     static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
         guard volume.byteCount >= 512 else { return nil }
@@ -31,6 +31,18 @@ enum ExFATFilesystem {
             return (info, map)
         } catch {
             return (info.takenWhole(because: try error.reasonForWhole()), whole)
+        }
+    }
+
+    /// The first file or folder with a cluster that the map does not have.
+    private static func prove(_ volume: any BlockReader, _ contents: VolumeContents) throws(BlockIOError) -> String? {
+        guard let boot = (try? ExFATBootSector(try volume.readBytes(at: 0, count: 512))) ?? nil else { return nil }
+        var proof = ExFATOwnerProof(volume, boot, contents.allocation)
+        do throws(FilesystemError) {
+            try proof.run()
+            return nil
+        } catch {
+            return try error.reasonForWhole()
         }
     }
 
@@ -193,7 +205,8 @@ struct ExFATTable {
         return clusters
     }
 
-    private mutating func entry(_ cluster: UInt64) throws(FilesystemError) -> UInt64 {
+    /// What the FAT says of a cluster between 2 and `clusterEnd`.
+    mutating func entry(_ cluster: UInt64) throws(FilesystemError) -> UInt64 {
         let offset = cluster * 4
         if part.isEmpty || offset < partStart || offset + 4 > partStart + UInt64(part.count) {
             partStart = offset - offset % Self.partByteCount

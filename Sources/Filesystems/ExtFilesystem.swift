@@ -4,7 +4,8 @@ import DiskModel
 
 /// ext2, ext3 and ext4.
 enum ExtFilesystem {
-    static let format = FilesystemFormat(kindNames: ["ext2", "ext3", "ext4", "ext4dev", "jbd"], survey: survey)
+    static let format = FilesystemFormat(
+        kindNames: ["ext2", "ext3", "ext4", "ext4dev", "jbd"], survey: survey, prove: prove)
 
     /// What an ext filesystem on `volume` is and uses; `nil` where there is none.
     static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
@@ -24,6 +25,19 @@ enum ExtFilesystem {
             return (info, map)
         } catch {
             return (info.takenWhole(because: try error.reasonForWhole()), whole)
+        }
+    }
+
+    /// The first inode with a block that the map does not have.
+    private static func prove(_ volume: any BlockReader, _ contents: VolumeContents) throws(BlockIOError) -> String? {
+        let bytes = try volume.readBytes(at: ExtSuperblock.offset, count: ExtSuperblock.byteCount)
+        guard let superblock = (try? ExtSuperblock(bytes)) ?? nil else { return nil }
+        var proof = ExtOwnerProof(volume, superblock, contents.allocation)
+        do throws(FilesystemError) {
+            try proof.run()
+            return nil
+        } catch {
+            return try error.reasonForWhole()
         }
     }
 

@@ -9,12 +9,17 @@ struct ExtGroupDescriptor {
     let freeClusterCount: UInt32
     let freeInodeCount: UInt32
     let flags: UInt16
+    /// How many inodes at the end of its table are said never to have been used.
+    let unusedInodeCount: UInt32
     /// The low 16 bits where the descriptor has only 32 bytes.
     let blockBitmapChecksum: UInt32
     let checksumIsRight: Bool
 
     /// Whether its block bitmap was never written (EXT4_BG_BLOCK_UNINIT).
     var blockBitmapIsUninitialised: Bool { flags & 2 != 0 }
+
+    /// Whether no inode of its table was ever used, as it says (EXT4_BG_INODE_UNINIT).
+    var inodeTableIsUninitialised: Bool { flags & 1 != 0 }
 
     /// Reads the descriptor of `group` at `offset` of `bytes`.
     init(
@@ -37,6 +42,8 @@ struct ExtGroupDescriptor {
         freeInodeCount = try joinedHalves(0xE, 0x2E)  // bg_free_inodes_count_lo, _hi
         // Without a checksum feature the flags mean nothing.
         flags = superblock.hasDescriptorChecksums ? try raw.littleEndian(at: 0x12) : 0  // bg_flags
+        // bg_itable_unused_lo, _hi
+        unusedInodeCount = superblock.hasDescriptorChecksums ? try joinedHalves(0x1C, 0x32) : 0
         blockBitmapChecksum = try joinedHalves(0x18, 0x38)  // bg_block_bitmap_csum_lo, _hi
         let stored: UInt16 = try raw.littleEndian(at: 0x1E)  // bg_checksum
         checksumIsRight = try Self.checksum(raw, group, superblock).map { $0 == stored } ?? true

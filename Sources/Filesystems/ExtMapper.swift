@@ -11,6 +11,7 @@ struct ExtMapper {
 
     private let volume: any BlockReader
     private let superblock: ExtSuperblock
+    private let groups: ExtGroupReader
     private let blockSize: UInt64
     private let seed: UInt32
     /// From the bitmaps, ascending.
@@ -23,6 +24,7 @@ struct ExtMapper {
     init(_ volume: any BlockReader, _ superblock: ExtSuperblock) {
         self.volume = volume
         self.superblock = superblock
+        groups = ExtGroupReader(volume, superblock)
         blockSize = UInt64(superblock.blockSize)
         seed = superblock.checksumSeed
         leastSize = ExtLeastSize(superblock)
@@ -34,7 +36,7 @@ struct ExtMapper {
         used.append(0..<max(ExtSuperblock.offset, UInt64(superblock.firstDataBlock) * blockSize))
         var group: UInt64 = 0
         while group < superblock.groupCount {
-            let batch = try descriptors(from: group)
+            let batch = try groups.descriptors(from: group)
             try mapGroups(batch, from: group)
             if group == 0, let first = batch.first { try checkJournal(first) }
             group += UInt64(batch.count)
@@ -42,51 +44,6 @@ struct ExtMapper {
         // What lies behind the filesystem is not its to call free: verity trees, md superblocks.
         used.append(superblock.blockCount * blockSize..<volume.byteCount)
         return used.map(byteCount: volume.byteCount, others: metadata.ranges)
-    }
-
-    // MARK: Group descriptors
-
-    /// The descriptors of `group` and of what follows it in the same block, or in the blocks right behind.
-    private func descriptors(from group: UInt64) throws(FilesystemError) -> [ExtGroupDescriptor] {
-        let perBlock = UInt64(superblock.descriptorsPerBlock)
-        let firstBlock = group / perBlock
-        let isMeta = superblock.has(incompatible: ExtFeature.metaGroups) && firstBlock >= superblock.firstMetaGroup
-        let plainEnd =
-            superblock.has(incompatible: ExtFeature.metaGroups)
-            ? UInt64(superblock.firstMetaGroup) * perBlock : superblock.groupCount
-        let atMost = max(1, 65536 / blockSize) * perBlock
-        let end = min(superblock.groupCount, isMeta ? group + perBlock : min(plainEnd, group + atMost))
-        guard end > group else { throw .damaged("the place of its group descriptors is not valid") }
-        let block = descriptorBlock(firstBlock, isMeta)
-        let byteCount = Int(end - group) * superblock.descriptorSize
-        let bytes = try read(block, byteCount: byteCount, "a group descriptor")
-        var result: [ExtGroupDescriptor] = []
-        result.reserveCapacity(Int(end - group))
-        for index in 0..<Int(end - group) {
-            let number = group + UInt64(index)
-            let descriptor = try FilesystemError.parsing { () throws(ParsingError) in
-                try ExtGroupDescriptor(
-                    bytes, at: index * superblock.descriptorSize, group: UInt32(number), of: superblock)
-            }
-            guard descriptor.checksumIsRight else {
-                throw .damaged("the checksum of its group descriptor \(number) is wrong")
-            }
-            result.append(descriptor)
-        }
-        return result
-    }
-
-    /// Where a block of descriptors lies ("Meta Block Groups" §2.6; `descriptor_loc` in the kernel's ext4/super.c).
-    private func descriptorBlock(_ index: UInt64, _ isMeta: Bool) -> UInt64 {
-        guard isMeta else { return superblock.superblockBlock + 1 + index }
-        let group = index * UInt64(superblock.descriptorsPerBlock)
-        // With 1 KiB blocks that count from 0 (bigalloc), the superblock of group 0 is in block 1.
-        let correction: UInt64 = group == 0 && superblock.blockSize == 1024 && superblock.firstDataBlock == 0 ? 1 : 0
-        return firstBlock(of: group) + (superblock.hasBackup(group) ? 1 : 0) + correction
-    }
-
-    private func firstBlock(of group: UInt64) -> UInt64 {
-        UInt64(superblock.firstDataBlock) + group * UInt64(superblock.blocksPerGroup)
     }
 
     // MARK: Bitmaps
@@ -97,7 +54,7 @@ struct ExtMapper {
         for (index, descriptor) in batch.enumerated() {
             let number = group + UInt64(index)
             try insertMetadata(of: descriptor, number)
-            leastSize.add(descriptor, backupBlockCount: backupBlockCount(number))
+            leastSize.add(descriptor, backupBlockCount: groups.backupBlockCount(number))
         }
         var index = 0
         while index < batch.count {
@@ -112,7 +69,7 @@ struct ExtMapper {
             {
                 end += 1
             }
-            let bitmaps = try read(
+            let bitmaps = try groups.read(
                 batch[index].blockBitmap, byteCount: (end - index) * Int(blockSize), "a block bitmap")
             for place in index..<end {
                 try mapGroup(batch[place], group + UInt64(place), bitmaps, at: (place - index) * Int(blockSize))
@@ -134,7 +91,7 @@ struct ExtMapper {
                 throw .damaged("the checksum of its block bitmap \(group) is wrong")
             }
         }
-        let first = firstBlock(of: group)
+        let first = groups.firstBlock(of: group)
         let ratio = superblock.clusterRatio
         let blocks = min(UInt64(superblock.blocksPerGroup), superblock.blockCount - first)
         let clusters = Int((blocks + ratio - 1) / ratio)
@@ -153,8 +110,8 @@ struct ExtMapper {
     private mutating func insertMetadata(
         of descriptor: ExtGroupDescriptor, _ group: UInt64
     ) throws(FilesystemError) {
-        let first = firstBlock(of: group)
-        try insertMetadata(first, count: backupBlockCount(group), isClipped: true)
+        let first = groups.firstBlock(of: group)
+        try insertMetadata(first, count: groups.backupBlockCount(group), isClipped: true)
         try insertMetadata(descriptor.blockBitmap, count: 1)
         try insertMetadata(descriptor.inodeBitmap, count: 1)
         try insertMetadata(descriptor.inodeTable, count: superblock.inodeTableBlockCount)
@@ -179,28 +136,12 @@ struct ExtMapper {
         metadata.insert(start * blockSize..<end * blockSize)
     }
 
-    private func backupBlockCount(_ group: UInt64) -> UInt64 {
-        let hasBackup = superblock.hasBackup(group)
-        let perBlock = UInt64(superblock.descriptorsPerBlock)
-        let allBlocks = (superblock.groupCount + perBlock - 1) / perBlock
-        let usesMeta = superblock.has(incompatible: ExtFeature.metaGroups)
-        let plainBlocks = usesMeta ? min(UInt64(superblock.firstMetaGroup), allBlocks) : allBlocks
-        // With 1 KiB blocks that count from 0 (bigalloc), block 0 is the boot block and not part of the layout.
-        let correction: UInt64 = group == 0 && superblock.blockSize == 1024 && superblock.firstDataBlock == 0 ? 1 : 0
-        guard usesMeta, group / perBlock >= superblock.firstMetaGroup else {
-            return hasBackup ? 1 + plainBlocks + UInt64(superblock.reservedGDTBlocks) + correction : 0
-        }
-        // A meta group keeps its block of descriptors in its first, second and last group.
-        let keepsDescriptors = [0, 1, perBlock - 1].contains(group % perBlock)
-        return (hasBackup ? 1 : 0) + (keepsDescriptors ? 1 : 0) + correction
-    }
-
     // MARK: Who else may be writing
 
     /// MMP ("Multiple Mount Protection" §4.5): a sequence number other than "clean" means that somebody has it open.
     private func checkMultiMountProtection() throws(FilesystemError) {
         guard superblock.has(incompatible: ExtFeature.multiMountProtection) else { return }
-        let bytes = try read(superblock.mmpBlock, byteCount: 1024, "the multiple-mount protection")
+        let bytes = try groups.read(superblock.mmpBlock, byteCount: 1024, "the multiple-mount protection")
         let (magic, sequence) = try FilesystemError.parsing { () throws(ParsingError) in
             (try bytes.littleEndian(UInt32.self, at: 0), try bytes.littleEndian(UInt32.self, at: 4))
         }
@@ -220,10 +161,10 @@ struct ExtMapper {
             throw .damaged("its journal is not where it should be")
         }
         let place = (number - 1) * UInt64(superblock.inodeSize)
-        let inodeBytes = try read(
+        let inodeBytes = try groups.read(
             firstGroup.inodeTable + place / blockSize, byteCount: superblock.blockSize, "the inode of its journal")
         let start = Int(place % blockSize)
-        let journal = try read(firstBlock(ofInode: inodeBytes, at: start), byteCount: 1024, "its journal")
+        let journal = try groups.read(firstBlock(ofInode: inodeBytes, at: start), byteCount: 1024, "its journal")
         // h_magic, s_start
         let (magic, firstTransaction) = try FilesystemError.parsing { () throws(ParsingError) in
             (try journal.bigEndian(UInt32.self, at: 0), try journal.bigEndian(UInt32.self, at: 0x1C))
@@ -247,20 +188,10 @@ struct ExtMapper {
         for _ in 0...5 {
             let entry = try FilesystemError.parsing { () throws(ParsingError) in try ExtentHead(node, at: place) }
             if entry.isLeaf { return entry.block }
-            node = try read(entry.block, byteCount: superblock.blockSize, "the extent tree of its journal")
+            node = try groups.read(entry.block, byteCount: superblock.blockSize, "the extent tree of its journal")
             place = 0
         }
         throw .damaged("the extent tree of its journal is too deep")
-    }
-
-    private func read(_ block: UInt64, byteCount: Int, _ what: String) throws(FilesystemError) -> [UInt8] {
-        let blocks = (UInt64(byteCount) + blockSize - 1) / blockSize
-        guard block > 0 || superblock.firstDataBlock == 0, block < superblock.blockCount,
-            blocks <= superblock.blockCount - block
-        else { throw .damaged("\(what) lies outside the filesystem") }
-        return try FilesystemError.reading { () throws(BlockIOError) in
-            try volume.readBytes(at: block * blockSize, count: byteCount)
-        }
     }
 }
 

@@ -118,6 +118,7 @@ enum ExtFeature {
     static let bit64: UInt32 = 0x80
     static let multiMountProtection: UInt32 = 0x100
     static let flexGroups: UInt32 = 0x200
+    static let attributeInodes: UInt32 = 0x400
     static let checksumSeed: UInt32 = 0x2000
 
     static let sparseSuper: UInt32 = 0x1

@@ -4,7 +4,7 @@ import DiskModel
 
 /// FAT12, FAT16 and FAT32: what is in use.
 enum FATFilesystem {
-    static let format = FilesystemFormat(kindNames: ["vfat"], survey: survey)
+    static let format = FilesystemFormat(kindNames: ["vfat"], survey: survey, prove: prove)
 
     /// How much of each FAT is read at once.
     private static let batchByteCount: UInt64 = 3 << 18
@@ -33,6 +33,17 @@ enum FATFilesystem {
             return (info, map)
         } catch {
             return (info.takenWhole(because: try error.reasonForWhole()), whole)
+        }
+    }
+
+    /// The first file or folder whose chain leads to a cluster that the map does not have.
+    private static func prove(_ volume: any BlockReader, _ contents: VolumeContents) throws(BlockIOError) -> String? {
+        do throws(FilesystemError) {
+            var proof = FATOwnerProof(try FATVolume(volume), contents.allocation)
+            try proof.run()
+            return nil
+        } catch {
+            return try error.reasonForWhole()
         }
     }
 

@@ -18,7 +18,7 @@ public enum PartitionTableReader {
         if let name = try unknownTableName(disk) { return unknown(name) }
         let record = try MBRReader.finding(on: disk)
         if case .unclear(let name) = record { return unknown(name) }
-        let whole = try VolumeIdentifier.survey(disk, secondOpinion: secondOpinion).0
+        let whole = try VolumeIdentifier.survey(disk, secondOpinion: secondOpinion, trustMaps: true).0
         let holdsFilesystem = whole.kind != .unknown
         if case .table(let table) = record {
             // A stick with a hybrid ISO is both, and is what it is only to the bit.

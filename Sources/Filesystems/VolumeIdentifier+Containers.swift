@@ -12,7 +12,7 @@ extension VolumeIdentifier {
     /// The map of a container: what it always uses, and what its volumes use, each at its place.
     static func contents(
         of container: Container, _ volume: any BlockReader, _ opinion: SecondOpinion?, depth: Int,
-        volumesLeft: inout Int, _ unlocker: LUKSUnlocker?
+        volumesLeft: inout Int, trustMaps: Bool = false, _ unlocker: LUKSUnlocker?
     ) -> VolumeContents {
         var info = container.filesystem
         guard container.inner.count <= volumesLeft else {
@@ -44,7 +44,7 @@ extension VolumeIdentifier {
             let own = segments.count == 1 && place.reader == nil ? segments.first?.place.lowerBound : nil
             let (filesystem, map) = innerContents(
                 of: place.reader ?? joined, place.opinion ?? own.flatMap { start in opinion?.shifted(up: start) },
-                depth, &volumesLeft, unlocker)
+                depth, &volumesLeft, trustMaps, unlocker)
             segments.forEachPlace(of: map.widened(toMultiplesOf: place.unit).ranges) { used.add($0) }
             inner.append(
                 FilesystemInfo.InnerVolume(
@@ -60,7 +60,7 @@ extension VolumeIdentifier {
     /// A volume that cannot be read counts as used; what it lies beside does not suffer from that.
     private static func innerContents(
         of inner: any BlockReader, _ opinion: SecondOpinion?, _ depth: Int, _ volumesLeft: inout Int,
-        _ unlocker: LUKSUnlocker?
+        _ trustMaps: Bool, _ unlocker: LUKSUnlocker?
     ) -> VolumeContents {
         let whole = AllocationMap.whole(byteCount: inner.byteCount)
         func unknown(_ reason: String) -> VolumeContents {
@@ -72,7 +72,8 @@ extension VolumeIdentifier {
                 return unknown("it holds a partition table (\(table))")
             }
             let (info, map) = try survey(
-                inner, secondOpinion: opinion, depth: depth + 1, volumesLeft: &volumesLeft, unlocker)
+                inner, secondOpinion: opinion, depth: depth + 1, volumesLeft: &volumesLeft, trustMaps: trustMaps,
+                unlocker)
             guard info.kind == .swap, !info.remarks.isEmpty else { return (info, map) }
             // The header that resumes a hibernated system is made plain only where swap has a partition of its own; with
             // the header alone, the restored system would resume from pages that are not there.

@@ -21,14 +21,16 @@ public enum VolumeIdentifier {
     ///   - secondOpinion: libblkid's view of the same volume; `nil` where there is no descriptor for it.
     ///   - skipPageFiles: whether the contents of Windows' page and hibernation files count as unused. A remark then
     ///     says how much that is.
+    ///   - trustMaps: whether allocation structures are believed without looking at what owns the blocks.
     ///   - unlocker: opens LUKS volumes, so that only their sectors in use count.
     /// - Throws: `BlockIOError` where the volume's structures cannot be read. Damage is no error.
     public static func survey(
         _ volume: any BlockReader, secondOpinion: SecondOpinion? = nil, skipPageFiles: Bool = false,
-        unlocker: LUKSUnlocker? = nil
+        trustMaps: Bool = false, unlocker: LUKSUnlocker? = nil
     ) throws(BlockIOError) -> (FilesystemInfo, AllocationMap) {
         var volumesLeft = mostInnerVolumes
-        let contents = try survey(volume, secondOpinion: secondOpinion, depth: 0, volumesLeft: &volumesLeft, unlocker)
+        let contents = try survey(
+            volume, secondOpinion: secondOpinion, depth: 0, volumesLeft: &volumesLeft, trustMaps: trustMaps, unlocker)
         guard skipPageFiles, contents.filesystem.kind == .ntfs, contents.filesystem.mapSource == .allocationStructures
         else { return contents }
         return try NTFSFilesystem.withoutPageFiles(volume, contents)
@@ -36,7 +38,7 @@ public enum VolumeIdentifier {
 
     /// The same for a volume that lies inside `depth` containers, of all of whose volumes so many may yet be looked into.
     static func survey(
-        _ volume: any BlockReader, secondOpinion: SecondOpinion?, depth: Int, volumesLeft: inout Int,
+        _ volume: any BlockReader, secondOpinion: SecondOpinion?, depth: Int, volumesLeft: inout Int, trustMaps: Bool,
         _ unlocker: LUKSUnlocker?
     ) throws(BlockIOError) -> VolumeContents {
         let whole = AllocationMap.whole(byteCount: volume.byteCount)
@@ -45,15 +47,15 @@ public enum VolumeIdentifier {
         for format in containers {
             if let container = try format.open(volume) { held.append(container) }
         }
-        var found: [VolumeContents] = []
+        var found: [(format: FilesystemFormat, contents: VolumeContents)] = []
         // What a container holds at its start also shows at the start of the container.
         if held.count != 1 || !held[0].startsWithInnerVolume {
             for format in formats {
-                if let contents = try format.survey(volume) { found.append(contents) }
+                if let contents = try format.survey(volume) { found.append((format, contents)) }
             }
         }
         let finding = secondOpinion?.finding(byteCount: volume.byteCount)
-        let names = held.map(\.filesystem.kindName) + found.map(\.filesystem.kindName)
+        let names = held.map(\.filesystem.kindName) + found.map(\.contents.filesystem.kindName)
         guard names.count <= 1 else {
             return (unknown("it looks like \(names.joined(separator: " and ")) at the same time"), whole)
         }
@@ -68,10 +70,15 @@ public enum VolumeIdentifier {
             }
             if let rival = rival(of: container, secondOpinion, byteCount: volume.byteCount) { return (rival, whole) }
             return contents(
-                of: container, volume, secondOpinion, depth: depth, volumesLeft: &volumesLeft, unlocker)
+                of: container, volume, secondOpinion, depth: depth, volumesLeft: &volumesLeft, trustMaps: trustMaps,
+                unlocker)
         }
         guard let ours = found.first else { return (foreign(finding ?? .failed), whole) }
-        return judge(ours, finding)
+        let judged = judge(ours.contents, finding)
+        guard !trustMaps, judged.filesystem.mapSource == .allocationStructures,
+            let contradiction = try ours.format.prove(volume, judged)
+        else { return judged }
+        return (judged.filesystem.takenWhole(because: contradiction), whole)
     }
 
     /// What libblkid finds besides a container: it ends its search at the first sign of RAID or encryption, which may be left

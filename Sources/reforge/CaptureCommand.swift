@@ -44,6 +44,8 @@ struct CaptureCommand: ParsableCommand {
     @Flag(
         help: "Leave out what Windows' pagefile.sys, swapfile.sys and hiberfil.sys hold (all but their first 64 KiB).")
     var skipPageFiles = false
+    @Flag(help: "Believe allocation maps without comparing them with what files use: faster, and no safeguard.")
+    var trustMaps = false
     @Option(
         help:
             "The length of a chunk of an image: a power of two from 64K to 64M (default 8M). A repository has its own."
@@ -139,7 +141,8 @@ struct CaptureCommand: ParsableCommand {
             let source = try CaptureSource(disk, usesSnapshots: snapshot, rescues: rescue, allowMounted: allowMounted)
             defer { source.end() }
             try refuseDanger(disk, destination)
-            let survey = try source.survey(allUsed: allSectors, skipPageFiles: skipPageFiles, unlocker: unlocker)
+            let survey = try source.survey(
+                allUsed: allSectors, skipPageFiles: skipPageFiles, trustMaps: trustMaps, unlocker: unlocker)
             try unlocker?.check(self.disk)
             let keys = KeyRing(keyOptions)
             var chunkByteCount = chunkSize.map { Int($0.byteCount) } ?? codec.defaultChunkByteCount

@@ -67,11 +67,11 @@ final class CaptureSource {
     }
 
     /// Reads the table, the volumes, and how the disk boots.
-    func survey(allUsed: Bool, skipPageFiles: Bool, unlocker: LUKSUnlocker?) throws -> DiskSurvey {
+    func survey(allUsed: Bool, skipPageFiles: Bool, trustMaps: Bool, unlocker: LUKSUnlocker?) throws -> DiskSurvey {
         let survey = try DiskSurveyor.survey(
             reader, identity: disk.identity, geometry: disk.device.geometry,
             mountedReadWrite: mountedReadWrite.isEmpty && snapshots != nil ? [] : disk.mountedReadWriteRanges,
-            allUsed: allUsed, skipPageFiles: skipPageFiles, unlocker: unlocker,
+            allUsed: allUsed, skipPageFiles: skipPageFiles, trustMaps: trustMaps, unlocker: unlocker,
             descriptor: disk.device.fileDescriptor.rawValue)
         guard let rescue = reader as? RescueReader else { return survey }
         return survey.takingWhole(unreadable: rescue.unreadable)

@@ -112,9 +112,9 @@ struct OpenedDisk {
     }
 
     /// Reads the disk: table, volumes, how it boots.
-    func survey(allUsed: Bool = false, unlocker: LUKSUnlocker? = nil) throws -> DiskSurvey {
+    func survey(allUsed: Bool = false, trustMaps: Bool = false, unlocker: LUKSUnlocker? = nil) throws -> DiskSurvey {
         try DiskSurveyor.survey(
             device, identity: identity, geometry: device.geometry, mountedReadWrite: mountedReadWriteRanges,
-            allUsed: allUsed, unlocker: unlocker, descriptor: device.fileDescriptor.rawValue)
+            allUsed: allUsed, trustMaps: trustMaps, unlocker: unlocker, descriptor: device.fileDescriptor.rawValue)
     }
 }

@@ -29,6 +29,7 @@ struct InspectCommand: ParsableCommand {
 
     @Argument(help: "A block device, a raw image file, a Reforge image, or a snapshot.") var disk: String
     @Flag(help: "Print one JSON object.") var json = false
+    @Flag(help: "Believe allocation maps without comparing them with what files use.") var trustMaps = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
     @OptionGroup var keyOptions: KeyOptions
     @OptionGroup var luksOptions: LUKSOptions
@@ -44,7 +45,7 @@ struct InspectCommand: ParsableCommand {
             } else {
                 let unlocker = try luksOptions.unlocker()
                 let opened = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
-                report = InspectReport(try opened.survey(unlocker: unlocker))
+                report = InspectReport(try opened.survey(trustMaps: trustMaps, unlocker: unlocker))
                 try unlocker?.check(disk)
             }
             if json { try Console.json(report) } else { try Console.result(report.text) }

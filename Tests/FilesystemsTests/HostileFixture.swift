@@ -41,14 +41,24 @@ extension HostileFixture {
         let byteCount = 4 << 20
         let image = try bench.sparseFile("image", byteCount: UInt64(byteCount))
         try Tool.run(["mkfs.exfat", "-c", "4096", "-b", "64K", image.string])
-        return try BlockDevice(opening: image).readBytes(at: 0, count: byteCount)
+        var fixture = try ExFATFixture(try BlockDevice(opening: image).readBytes(at: 0, count: byteCount))
+        try fixture.addTree()
+        return fixture.bytes
     }
 
     static func exfat(_ bytes: [UInt8]) throws -> HostileFixture {
         let boot = try some(try ExFATBootSector(Array(bytes[..<512])), "exFAT")
         let root = Int(boot.offset(ofCluster: UInt64(boot.rootCluster)))
         let fat = Int(boot.fatByteOffset)
-        var fixture = HostileFixture(bytes, areas: [64..<128, fat..<fat + 64, root..<root + 128])
+        let tree = try ExFATFixture(bytes)
+        let folder = tree.offset(ofCluster: ExFATFixture.folder)
+        var fixture = HostileFixture(
+            bytes,
+            areas: [
+                64..<128, fat..<fat + 64, root..<root + 128, root..<root + 512, folder..<folder + 128,
+                fat + 4 * ExFATFixture.folder..<fat + 4 * ExFATFixture.folder + 64,
+                tree.bitmap..<tree.bitmap + 64,
+            ])
         fixture.mend = { reader in
             var region = try reader.readBytes(at: 0, count: 12 * 512)
             mendExFAT(&region)
@@ -67,9 +77,11 @@ extension HostileFixture {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 12 << 20)
         let groups = features.contains("bigalloc") ? [] : ["-g", "1024"]
+        var random = SeededGenerator(seed: 12)
+        try bench.randomTree("tree", files: 20, maximumByteCount: 30_000, using: &random)
         try Tool.run(
-            ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-J", "size=1", "-O", features] + groups + [image.string]
-        )
+            ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-J", "size=1", "-O", features] + groups
+                + ["-d", bench.path("tree").string, image.string])
         return try BlockDevice(opening: image).readBytes(at: 0, count: 12 << 20)
     }
 
@@ -80,7 +92,10 @@ extension HostileFixture {
         let journal = inodeTable + 7 * inodeSize
         var fixture = HostileFixture(
             bytes,
-            areas: [1024..<1024 + 0x80, 1024..<2048, 2048..<3072, 2048..<2048 + 128, journal..<journal + 128])
+            areas: [
+                1024..<1024 + 0x80, 1024..<2048, 2048..<3072, 2048..<2048 + 128, journal..<journal + 128,
+                inodeTable..<inodeTable + 20 * inodeSize, journal + 3 * inodeSize..<journal + 8 * inodeSize,
+            ])
         fixture.mend = { reader in
             var superblock = try reader.current(1024..<2048)
             superblock.setLittleEndian(ExtChecksum.crc32c(.max, Array(superblock[..<0x3FC])), at: 0x3FC)
