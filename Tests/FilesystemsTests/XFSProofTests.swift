@@ -22,7 +22,8 @@ struct XFSProofTests {
             "image", byteCount: UInt64(XFSFixture.byteCount),
             ["-d", "agcount=2", "-b", "size=1024", "-m", "rmapbt=\(rmapbt)", "-l", "size=6m"])
         try bench.runShell(
-            "image", "mount -o loop \"$image\" \"$place\"\n" + XFSFixture.punchedFile("holes", holes: 400)
+            "image",
+            "mount -o loop \"$image\" \"$place\"\n" + XFSFixture.punchedFile("holes", holes: 400)
                 // Behind it lie blocks of the free list, where there are reverse mappings.
                 + (rmapbt == 1 ? "xfs_io -f -c 'pwrite -q 0 64k' -c fsync \"$place/after\"\n" : ""))
         try expectContradiction(
