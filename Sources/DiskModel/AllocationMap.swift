@@ -99,6 +99,14 @@ public struct AllocationMap: Equatable, Sendable {
         return index < ranges.count ? max(offset, ranges[index].lowerBound) : nil
     }
 
+    /// The first byte of `range` that is not in use; `nil` where all of them are.
+    public func firstUnused(in range: ByteRange) -> UInt64? {
+        guard !range.isEmpty else { return nil }
+        let index = partitioningIndex { $0.upperBound > range.lowerBound }
+        guard index < ranges.count, ranges[index].lowerBound <= range.lowerBound else { return range.lowerBound }
+        return ranges[index].upperBound >= range.upperBound ? nil : ranges[index].upperBound
+    }
+
     /// The same map with every range widened to whole units of `unit` bytes (not 0), counted from byte 0.
     public func widened(toMultiplesOf unit: UInt64) -> AllocationMap {
         guard unit > 1 else { return self }

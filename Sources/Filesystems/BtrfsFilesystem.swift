@@ -4,7 +4,7 @@ import DiskModel
 
 /// Btrfs on one device.
 enum BtrfsFilesystem {
-    static let format = FilesystemFormat(kindNames: ["btrfs"], survey: survey)
+    static let format = FilesystemFormat(kindNames: ["btrfs"], survey: survey, prove: contradiction)
 
     /// What a Btrfs on `volume` is and uses; `nil` where there is none.
     static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
@@ -31,6 +31,26 @@ enum BtrfsFilesystem {
             return (info, map)
         } catch {
             return (info.takenWhole(because: try error.reasonForWhole()), whole)
+        }
+    }
+
+    /// The first owner whose blocks the map calls free, as a sentence part; `nil` where there is none.
+    static func contradiction(
+        _ volume: any BlockReader, _ contents: VolumeContents
+    ) throws(BlockIOError) -> String? {
+        guard let primary = try superblock(volume, at: BtrfsSuperblock.offsets[0]) else {
+            return "its superblock has changed since"
+        }
+        let (superblock, _, doubt) = try chosen(primary, volume)
+        if let problem = doubt ?? superblock.problem(volumeByteCount: volume.byteCount) { return problem }
+        guard let checksum = BtrfsChecksum(rawValue: superblock.checksumType) else { return nil }
+        do throws(FilesystemError) {
+            var mapper = try BtrfsMapper(volume, superblock, checksum)
+            var proof = BtrfsProof(try mapper.blockReader(), contents.allocation)
+            try proof.run()
+            return nil
+        } catch {
+            return try error.reasonForWhole()
         }
     }
 

@@ -49,6 +49,12 @@ struct BtrfsMapper {
         return (map, BtrfsLeastSize.byteCount(of: superblock, deviceExtents: extents))
     }
 
+    /// What reads tree blocks at all addresses.
+    mutating func blockReader() throws(FilesystemError) -> BtrfsBlockReader {
+        try readChunkTree()
+        return reader
+    }
+
     // MARK: Chunk tree
 
     private mutating func readChunkTree() throws(FilesystemError) {

@@ -22,6 +22,7 @@ struct BtrfsKey: Comparable {
 
 /// Types of items (BTRFS_*_KEY in include/uapi/linux/btrfs_tree.h) that matter here.
 enum BtrfsItemType {
+    static let extentData: UInt8 = 108
     static let rootItem: UInt8 = 132
     static let extentItem: UInt8 = 168
     static let metadataItem: UInt8 = 169
@@ -62,9 +63,11 @@ struct BtrfsTreeBlock {
     /// What a pointer promises of a block.
     struct Expectation {
         let byteNumber: UInt64
-        let generation: UInt64
+        /// `nil` where the pointer is not at hand.
+        let generation: UInt64?
         let level: UInt8
-        let owner: UInt64
+        /// `nil` for a block of a subvolume: snapshots share them.
+        let owner: UInt64?
     }
 
     /// An entry of a node.
@@ -83,6 +86,8 @@ struct BtrfsTreeBlock {
 
     let bytes: [UInt8]
     let level: UInt8
+    /// The tree that it was written for.
+    let owner: UInt64
     let chunkTreeUUID: [UInt8]
     /// Of a node: level > 0.
     private(set) var pointers: [Pointer] = []
@@ -99,8 +104,10 @@ struct BtrfsTreeBlock {
         try check(try bytes.littleEndian(UInt64.self, at: 48) == expected.byteNumber, "the address")  // bytenr
         chunkTreeUUID = try bytes.bytes(at: 64, count: 16)  // chunk_tree_uuid
         // A pointer names the transaction that wrote the block: an older or newer one is another block.
-        try check(try bytes.littleEndian(UInt64.self, at: 80) == expected.generation, "the generation")  // generation
-        try check(try bytes.littleEndian(UInt64.self, at: 88) == expected.owner, "the owner")  // owner
+        let generation = try bytes.littleEndian(UInt64.self, at: 80)  // generation
+        try check(generation == expected.generation ?? generation, "the generation")
+        owner = try bytes.littleEndian(at: 88)  // owner
+        try check(owner == expected.owner ?? owner, "the owner")
         let count = Int(try bytes.littleEndian(UInt32.self, at: 96))  // nritems
         level = try bytes.littleEndian(at: 100)  // level
         try check(level == expected.level, "the level")

@@ -100,7 +100,7 @@ struct BtrfsTreeWalk {
     }
 
     private mutating func read(_ expected: BtrfsTreeBlock.Expectation) throws(FilesystemError) -> BtrfsTreeBlock {
-        guard budget > 0, expected.generation <= reader.superblock.generation else {
+        guard budget > 0, expected.generation ?? 0 <= reader.superblock.generation else {
             throw .damaged("its trees are larger or newer than they can be")
         }
         budget -= 1

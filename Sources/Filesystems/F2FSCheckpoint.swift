@@ -20,11 +20,16 @@ struct F2FSCheckpoint: Sendable {
     let blockCount: UInt64
     let flags: UInt32
     let validBlockCount: UInt64
+    /// Nodes, and those of them that are inodes.
+    let validNodeCount: UInt64
+    let validInodeCount: UInt64
     let summaryStart: UInt64
     /// Of the three node logs: the segment that is written now, and the next block in it.
     let nodeLogs: [(segment: UInt64, block: UInt64)]
     /// Which of the two copies of each block of the SIT is live; the first block's bit is the highest of byte 0.
     let sitVersions: [UInt8]
+    /// The same for the NAT.
+    let natVersions: [UInt8]
 
     /// CRC-32 with the magic number as its seed, without inversion (f2fs_crc32).
     static func checksum(_ bytes: [UInt8]) -> UInt32 { CRC32.iso.update(F2FSSuperblock.magic, bytes) }
@@ -67,11 +72,14 @@ struct F2FSCheckpoint: Sendable {
         guard superblock.payloadBlockCount < total else { throw .damaged("its checkpoint has no room for its payload") }
         for index in 0..<superblock.payloadBlockCount { payload += try block(start + 1 + index) }
         let sitBlocks = superblock.segmentCounts[1] / 2 * F2FSSuperblock.segmentBlockCount
+        let natBlocks = superblock.segmentCounts[2] / 2 * F2FSSuperblock.segmentBlockCount
         let bitmaps = payload.isEmpty ? Array(head[192..<4092]) : payload
         do throws(ParsingError) {
             version = try head.littleEndian(UInt64.self, at: 0)  // checkpoint_ver
             validBlockCount = try head.littleEndian(UInt64.self, at: 16)  // valid_block_count
             flags = try head.littleEndian(UInt32.self, at: 132)  // ckpt_flags
+            validNodeCount = UInt64(try head.littleEndian(UInt32.self, at: 144))  // valid_node_count
+            validInodeCount = UInt64(try head.littleEndian(UInt32.self, at: 148))  // valid_inode_count
             summaryStart = UInt64(try head.littleEndian(UInt32.self, at: 140))  // cp_pack_start_sum
             var logs: [(UInt64, UInt64)] = []
             for index in 0..<3 {
@@ -87,6 +95,12 @@ struct F2FSCheckpoint: Sendable {
                 throw .invalid(what: "the size of its SIT version bitmap")
             }
             sitVersions = Array(bitmaps[..<Int(size)])
+            let natSize = UInt64(try head.littleEndian(UInt32.self, at: 160))  // nat_ver_bitmap_bytesize
+            let natStart = 192 + (payload.isEmpty ? Int(size) : 0)
+            guard natSize == natBlocks / 8, natSize <= UInt64(4092 - natStart) else {
+                throw .invalid(what: "the size of its NAT version bitmap")
+            }
+            natVersions = Array(head[natStart..<natStart + Int(natSize)])
         } catch { throw .damaged(error.description) }
     }
 

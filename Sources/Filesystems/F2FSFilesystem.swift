@@ -4,7 +4,8 @@ import DiskModel
 
 /// F2FS: what is in use, by the segment information table of a clean checkpoint.
 enum F2FSFilesystem {
-    static let format = FilesystemFormat(kindNames: ["f2fs"], survey: survey)
+    static let format = FilesystemFormat(
+        kindNames: ["f2fs"], survey: survey, prove: F2FSProof.contradiction)
 
     static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
         let end = F2FSSuperblock.offset + UInt64(F2FSSuperblock.byteCount)

@@ -12,9 +12,6 @@ struct F2FSMapper {
     /// SIT_ENTRY_PER_BLOCK: entries of 74 bytes.
     private static let entriesPerBlock: UInt64 = 55
     private static let entryByteCount = 74
-    /// SUM_JOURNAL_SIZE: what a summary block has between its 512 entries of 7 bytes and its footer of 5.
-    private static let journalByteCount = 507
-    private static let summaryByteCount = 3584
 
     init(_ volume: any BlockReader, _ superblock: F2FSSuperblock, _ checkpoint: F2FSCheckpoint) {
         self.volume = volume
@@ -111,28 +108,15 @@ struct F2FSMapper {
         return result
     }
 
-    /// Entries that are newer than the SIT: in the summary of the cold data log, which a checkpoint of a clean unmount
-    /// holds (`segment.c`, read_compacted_summaries, read_normal_summaries).
+    /// Entries that are newer than the SIT.
     private func journal() throws(FilesystemError) -> [UInt64: [UInt8]] {
-        let journal: ArraySlice<UInt8>
-        if checkpoint.flags & F2FSCheckpoint.Flag.compactSummary != 0 {
-            guard checkpoint.summaryStart < checkpoint.blockCount else { throw .damaged("its summary lies elsewhere") }
-            // Behind the journal of the NAT.
-            journal = try block(checkpoint.start + checkpoint.summaryStart)[
-                Self.journalByteCount..<2 * Self.journalByteCount]
-        } else {
-            // sum_blk_addr: six summaries and a block stand at the end of the pack; that of the cold data is the third.
-            guard checkpoint.blockCount > 7 else { throw .damaged("its checkpoint has no summaries") }
-            journal = try block(checkpoint.start + checkpoint.blockCount - 7 + 2)[
-                Self.summaryByteCount..<Self.summaryByteCount + Self.journalByteCount]
-        }
-        let bytes = Array(journal)
+        let bytes = try checkpoint.journal(.segments, volume)
         var entries: [UInt64: [UInt8]] = [:]
         let count = try FilesystemError.parsing { () throws(ParsingError) in
             Int(try bytes.littleEndian(UInt16.self, at: 0))  // n_sits
         }
         // SIT_JOURNAL_ENTRIES, each behind the number of its segment.
-        guard count <= (Self.journalByteCount - 2) / (Self.entryByteCount + 4) else {
+        guard count <= (bytes.count - 2) / (Self.entryByteCount + 4) else {
             throw .damaged("its SIT journal is longer than its room")
         }
         for index in 0..<count {

@@ -14,7 +14,7 @@ enum F2FSReservations {
     private static let (inlineXattr, inlineData, inlineDentry, extraAttributes) = (
         0x01 as UInt8, 0x02 as UInt8, 0x04 as UInt8, 0x20 as UInt8
     )
-    private static let flexibleInlineXattr: UInt32 = 0x40
+    static let flexibleInlineXattr: UInt32 = 0x40
 
     /// - Parameter nodes: the valid blocks of the segments of nodes.
     static func count(
@@ -44,7 +44,7 @@ enum F2FSReservations {
     }
 
     /// Where a node has addresses of data, in bytes; empty for nodes that have other things.
-    private static func addresses(of node: [UInt8], isFlexible: Bool) throws(ParsingError) -> Range<Int> {
+    static func addresses(of node: [UInt8], isFlexible: Bool) throws(ParsingError) -> Range<Int> {
         let isInode = try node.littleEndian(UInt32.self, at: footer) == node.littleEndian(UInt32.self, at: footer + 4)
         guard isInode else {
             // ofs_of_node, behind the bits for cold, fsync and dentry.

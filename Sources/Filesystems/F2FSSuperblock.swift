@@ -35,6 +35,8 @@ struct F2FSSuperblock: Sendable {
     let segment0: UInt64
     let segmentCount: UInt64
     let payloadBlockCount: UInt64
+    /// Numbers of nodes that lie nowhere: they stand for the nodes and the metadata as a whole.
+    let virtualNodes: [UInt64]
     let feature: UInt32
     let uuid: [UInt8]
     let label: String
@@ -71,6 +73,7 @@ struct F2FSSuperblock: Sendable {
         segment0 = try word(72)  // segment0_blkaddr
         // cp_blkaddr, sit_blkaddr, nat_blkaddr, ssa_blkaddr, main_blkaddr
         areas = [try word(76), try word(80), try word(84), try word(88), try word(92)]
+        virtualNodes = [try word(100), try word(104)]  // node_ino, meta_ino
         uuid = try bytes.bytes(at: 108, count: 16)
         var units: [UInt16] = []
         for index in 0..<512 {  // volume_name

@@ -34,6 +34,7 @@ struct LVMReader: Sendable {
     init(_ volume: any BlockReader, _ label: LVMLabel) throws(FilesystemError) {
         guard !label.metadataAreas.isEmpty else { throw .damaged("its volume group is described on other disks only") }
         var best: LVMVolumeGroup?
+        var bestText: [UInt8] = []
         var problem: FilesystemError?
         var isIgnored = false
         for place in label.metadataAreas {
@@ -46,7 +47,13 @@ struct LVMReader: Sendable {
                 case .text(let text):
                     let found = try LVMVolumeGroup(text: text)
                     if let best, best.id != found.id { throw .damaged("its metadata areas are of different groups") }
-                    if best.map({ found.sequenceNumber > $0.sequenceNumber }) ?? true { best = found }
+                    // One commit writes one text into all areas.
+                    if let best, best.sequenceNumber == found.sequenceNumber, bestText != text {
+                        throw .damaged("its metadata areas contradict each other")
+                    }
+                    if best.map({ found.sequenceNumber > $0.sequenceNumber }) ?? true {
+                        (best, bestText) = (found, text)
+                    }
                 }
             } catch {
                 if case .io = error { throw error }

@@ -4,7 +4,7 @@ import DiskModel
 
 /// NTFS: what is in use, by its $Bitmap.
 enum NTFSFilesystem {
-    static let format = FilesystemFormat(kindNames: ["ntfs"], survey: survey)
+    static let format = FilesystemFormat(kindNames: ["ntfs"], survey: survey, prove: contradiction)
 
     static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
         guard let boot = try bootSector(volume) else { return nil }
@@ -43,12 +43,26 @@ enum NTFSFilesystem {
         }
     }
 
+    /// The first file record whose clusters the map calls free, as a sentence part; `nil` where there is none.
+    static func contradiction(
+        _ volume: any BlockReader, _ contents: VolumeContents
+    ) throws(BlockIOError) -> String? {
+        guard let boot = try bootSector(volume) else { return "its boot sector has changed since" }
+        if let problem = boot.problem(volumeByteCount: volume.byteCount) { return problem }
+        do throws(FilesystemError) {
+            try NTFSMapper(volume, boot).checkFiles(contents.allocation)
+            return nil
+        } catch {
+            return try error.reasonForWhole()
+        }
+    }
+
     /// Where the contents of `pagefile.sys`, `swapfile.sys` and `hiberfil.sys` in the root folder lie (bytes of the
     /// volume, ascending). Windows makes them anew when it starts; the beginning of each is left out, because Windows
     /// looks there for a hibernation image or a crash dump: it must not find what the target disk held before.
     ///
     /// Empty where the volume is not clean, or anything about it or a file is in doubt.
-    /// - Parameter map: the volume's map, where it is known: making it reads the whole master file table.
+    /// - Parameter map: the volume's map, where it is known.
     static func pageFileRanges(
         _ volume: any BlockReader, in map: AllocationMap? = nil
     ) throws(BlockIOError) -> [ByteRange] {

@@ -6,7 +6,8 @@ extension NTFSMapper {
     /// How much of the master file table is read at once; a multiple of every record size.
     private static let batch: UInt64 = 1 << 20
 
-    /// Looks whether all clusters of all files are in `map`.
+    /// Looks whether all clusters of all file records in use are in `map`: base records and those that extend them, by their own
+    /// flags and not by the bitmap of the master file table.
     ///
     /// ntfs-3g does not mark a volume as dirty while it is mounted, keeps no log, and leaves one that Windows closed as it
     /// is: after a crash, nothing but the files themselves says that the bitmap on the disk is older than they are.
@@ -43,8 +44,10 @@ extension NTFSMapper {
         }
         for run in runs {
             guard let place = run.place else { continue }
-            guard map.covers(place * boot.clusterSize..<(place + run.count) * boot.clusterSize) else {
-                throw .damaged("its allocation bitmap calls free what file record \(record.number) uses")
+            if let free = map.firstUnused(in: place * boot.clusterSize..<(place + run.count) * boot.clusterSize) {
+                throw .damaged(
+                    "file record \(record.number) uses cluster \(free / boot.clusterSize), which its allocation bitmap "
+                        + "calls free")
             }
         }
     }

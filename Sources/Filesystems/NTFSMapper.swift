@@ -99,7 +99,6 @@ struct NTFSMapper {
         guard try systemRanges().allSatisfy({ map.covers($0) }) else {
             throw .damaged("its allocation bitmap calls free what it uses itself")
         }
-        try checkFiles(map)
         return map
     }
 

@@ -45,6 +45,17 @@ extension VolumeIdentifier {
             let (filesystem, map) = innerContents(
                 of: place.reader ?? joined, place.opinion ?? own.flatMap { start in opinion?.shifted(up: start) },
                 depth, &volumesLeft, trustMaps, unlocker)
+            // A volume that was made shorter than what it holds: the rest may still lie where it was.
+            if !trustMaps, let length = filesystem.byteCount, length > place.byteCount,
+                !containers.contains(where: { $0.kindNames.contains(filesystem.kindName) })
+            {
+                info.inner = container.inner.map(Self.closed)
+                return (
+                    info.takenWhole(
+                        because: "\(place.name) is shorter than the \(filesystem.kindName) on it, whose end may lie in "
+                            + "what counts as free"), .whole(byteCount: volume.byteCount)
+                )
+            }
             segments.forEachPlace(of: map.widened(toMultiplesOf: place.unit).ranges) { used.add($0) }
             inner.append(
                 FilesystemInfo.InnerVolume(

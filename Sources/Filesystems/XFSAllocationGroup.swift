@@ -4,9 +4,6 @@ import DiskModel
 
 /// The header of an allocation group's free space (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_agf), found sound.
 struct XFSAllocationGroup {
-    /// More levels than a tree of free space can have (XFS_BTREE_MAXLEVELS).
-    static let levelLimit: UInt32 = 9
-
     /// A tree's root block, inside the group, and its height.
     typealias Root = (block: UInt32, levelCount: UInt32)
 
@@ -16,8 +13,9 @@ struct XFSAllocationGroup {
     /// Free space by place, and by size.
     let byPlace: Root
     let bySize: Root
-    /// Roots of the reverse mappings and of the reference counts, where there are such trees.
-    let otherRoots: [UInt32]
+    /// Reverse mappings, and reference counts, where there are such trees.
+    let owners: Root?
+    let references: Root?
     let freeBlockCount: UInt32
     /// The first and the last entry in use of the free list, and how many there are.
     let freeListFirst: UInt32
@@ -40,16 +38,17 @@ struct XFSAllocationGroup {
         blockCount = fields.blockCount
         byPlace = fields.byPlace
         bySize = fields.bySize
-        otherRoots =
-            (superblock.has(readOnlyCompatible: XFSFeature.reverseMappings) ? [fields.reverseMappingRoot] : [])
-            + (superblock.has(readOnlyCompatible: XFSFeature.reflink) ? [fields.referenceCountRoot] : [])
+        owners = superblock.has(readOnlyCompatible: XFSFeature.reverseMappings) ? fields.owners : nil
+        references = superblock.has(readOnlyCompatible: XFSFeature.reflink) ? fields.references : nil
         freeBlockCount = fields.freeBlockCount
         freeListFirst = fields.freeListFirst
         freeListLast = fields.freeListLast
         freeListCount = fields.freeListCount
         lsn = superblock.hasChecksums ? fields.lsn : 0
         guard freeBlockCount <= blockCount,
-            [byPlace, bySize].allSatisfy({ $0.levelCount >= 1 && $0.levelCount <= Self.levelLimit })
+            [byPlace, bySize, owners, references].compactMap({ $0 }).allSatisfy({
+                $0.levelCount >= 1 && $0.levelCount <= XFSTree.levelLimit
+            })
         else { throw .damaged("\(what) is not valid") }
     }
 
@@ -96,8 +95,7 @@ struct XFSAllocationGroup {
     /// As on the disk.
     private struct Fields {
         let magic, version, number, blockCount: UInt32
-        let byPlace, bySize: Root
-        let reverseMappingRoot, referenceCountRoot: UInt32
+        let byPlace, bySize, owners, references: Root
         let freeListFirst, freeListLast, freeListCount, freeBlockCount: UInt32
         let uuid: [UInt8]
         let lsn: UInt64
@@ -110,13 +108,15 @@ struct XFSAllocationGroup {
             // agf_bno_root, agf_bno_level, agf_cnt_root, agf_cnt_level
             byPlace = (try bytes.bigEndian(at: 16), try bytes.bigEndian(at: 28))
             bySize = (try bytes.bigEndian(at: 20), try bytes.bigEndian(at: 32))
-            reverseMappingRoot = try bytes.bigEndian(at: 24)  // agf_rmap_root
+            // agf_rmap_root, agf_rmap_level
+            owners = (try bytes.bigEndian(at: 24), try bytes.bigEndian(at: 36))
             freeListFirst = try bytes.bigEndian(at: 40)  // agf_flfirst
             freeListLast = try bytes.bigEndian(at: 44)  // agf_fllast
             freeListCount = try bytes.bigEndian(at: 48)  // agf_flcount
             freeBlockCount = try bytes.bigEndian(at: 52)  // agf_freeblks
             uuid = try bytes.bytes(at: 64, count: 16)  // agf_uuid
-            referenceCountRoot = try bytes.bigEndian(at: 88)  // agf_refcount_root
+            // agf_refcount_root, agf_refcount_level
+            references = (try bytes.bigEndian(at: 88), try bytes.bigEndian(at: 92))
             lsn = try bytes.bigEndian(at: 208)  // agf_lsn
         }
     }

@@ -4,7 +4,8 @@ import DiskModel
 
 /// XFS, versions 4 and 5.
 enum XFSFilesystem {
-    static let format = FilesystemFormat(kindNames: ["xfs"], survey: survey)
+    static let format = FilesystemFormat(
+        kindNames: ["xfs"], survey: survey, prove: XFSProof.contradiction)
 
     /// What an XFS on `volume` is and uses; `nil` where there is none.
     static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {

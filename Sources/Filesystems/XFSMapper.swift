@@ -56,13 +56,14 @@ struct XFSMapper {
         // Superblock, free space, inodes, free list: a sector each.
         try expectUse(
             start..<start + 4 * UInt64(superblock.sectorSize), "the headers of its allocation group \(number)")
-        for block in byPlace.blocks + bySize.blocks + group.otherRoots + freeList {
-            guard block < group.blockCount else {
+        var places = byPlace.places + bySize.places
+        for block in [group.owners, group.references].compactMap({ $0?.block }) + freeList {
+            guard let place = superblock.range(ofBlocks: UInt64(block), count: 1, inGroup: UInt64(number)) else {
                 throw .damaged("the header of its allocation group \(number) points outside of it")
             }
-            let place = start + UInt64(block) * blockSize
-            try expectUse(place..<place + blockSize, "metadata of its allocation group \(number)")
+            places.append(place)
         }
+        for place in places { try expectUse(place, "metadata of its allocation group \(number)") }
     }
 
     private func sector(_ index: UInt64, ofGroup number: UInt32) throws(FilesystemError) -> [UInt8] {

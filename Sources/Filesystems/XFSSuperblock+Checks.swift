@@ -48,6 +48,11 @@ extension XFSSuperblock {
         guard hasValidSectorSize, logOfBlockSize >= 9, logOfBlockSize <= 16, blockSize == 1 << UInt32(logOfBlockSize),
             blockSize >= (hasChecksums ? 1024 : 512), UInt32(sectorSize) <= blockSize
         else { return "its block or sector size is not valid" }
+        // XFS_DINODE_MIN_SIZE (512 with checksums), XFS_DINODE_MAX_SIZE
+        guard inodeSize >= (hasChecksums ? 512 : 256), inodeSize <= 2048, logOfInodesPerBlock < 16,
+            UInt32(inodesPerBlock) == 1 << UInt32(logOfInodesPerBlock),
+            UInt32(inodesPerBlock) * UInt32(inodeSize) == blockSize
+        else { return "the size of its inodes is not valid" }
         let groupBlocks = UInt64(groupBlockCount)
         // XFS_MIN_AG_BYTES, XFS_MAX_AG_BYTES
         guard groupBlocks * UInt64(blockSize) >= 16 << 20, groupBlocks * UInt64(blockSize) <= 1 << 40,
@@ -86,9 +91,11 @@ enum XFSFeature {
     /// lazy-count, attr2, projid32bit, ftype (XFS_SB_VERSION2_OKBITS).
     static let known2: UInt32 = 0x2 | 0x8 | 0x80 | 0x200
 
+    static let freeInodes: UInt32 = 0x1
     static let reverseMappings: UInt32 = 0x2
     static let reflink: UInt32 = 0x4
 
+    static let sparseInodes: UInt32 = 0x2
     static let metadataUUID: UInt32 = 0x4
     static let needsRepair: UInt32 = 0x10
     /// ftype, sparse, meta_uuid, bigtime, needsrepair, nrext64, exchange, parent. metadir and what builds on it (zoned,

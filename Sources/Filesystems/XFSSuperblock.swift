@@ -21,9 +21,12 @@ struct XFSSuperblock {
     let logBlockCount: UInt32
     let versionField: UInt16
     let sectorSize: UInt16
+    let inodeSize: UInt16
+    let inodesPerBlock: UInt16
     let label: String
     let logOfBlockSize: UInt8
     let logOfSectorSize: UInt8
+    let logOfInodesPerBlock: UInt8
     let logOfGroupBlockCount: UInt8
     let isInProgress: Bool
     let features2: UInt32
@@ -49,9 +52,12 @@ struct XFSSuperblock {
         logBlockCount = try bytes.bigEndian(at: 96)  // sb_logblocks
         versionField = try bytes.bigEndian(at: 100)  // sb_versionnum
         sectorSize = try bytes.bigEndian(at: 102)  // sb_sectsize
+        inodeSize = try bytes.bigEndian(at: 104)  // sb_inodesize
+        inodesPerBlock = try bytes.bigEndian(at: 106)  // sb_inopblock
         label = try bytes.text(at: 108, count: 12)  // sb_fname
         logOfBlockSize = try bytes.bigEndian(at: 120)  // sb_blocklog
         logOfSectorSize = try bytes.bigEndian(at: 121)  // sb_sectlog
+        logOfInodesPerBlock = try bytes.bigEndian(at: 123)  // sb_inopblog
         logOfGroupBlockCount = try bytes.bigEndian(at: 124)  // sb_agblklog
         isInProgress = try bytes.bigEndian(UInt8.self, at: 126) != 0  // sb_inprogress
         // sb_features2, sb_bad_features2: old kernels put the flags into the second place.
@@ -103,6 +109,21 @@ struct XFSSuperblock {
         return (block >> shift, block & ((1 << shift) - 1))
     }
 
+    /// The bytes of blocks of one group; `nil` where there are none, or not all are inside.
+    func range(ofBlocks block: UInt64, count: UInt64, inGroup group: UInt64) -> ByteRange? {
+        guard group < UInt64(groupCount) else { return nil }
+        let limit = blockCount(ofGroup: group)
+        guard count > 0, block < limit, count <= limit - block else { return nil }
+        let start = offset(ofGroup: group) + block * UInt64(blockSize)
+        return start..<start + count * UInt64(blockSize)
+    }
+
+    /// The bytes of file system blocks, which lie in one group; `nil` where they do not.
+    func range(ofBlocks block: UInt64, count: UInt64) -> ByteRange? {
+        let place = place(ofBlock: block)
+        return range(ofBlocks: place.block, count: count, inGroup: place.group)
+    }
+
     /// The log, in bytes.
     var logRange: ByteRange {
         let (group, block) = place(ofBlock: logStart)
@@ -114,11 +135,15 @@ struct XFSSuperblock {
 /// The checksums of XFS version 5: CRC-32C over the structure with its own field taken as zero, kept little-endian
 /// (kernel, `fs/xfs/libxfs/xfs_cksum.h`).
 enum XFSChecksum {
-    /// Where the field is (XFS_SB_CRC_OFF, XFS_AGF_CRC_OFF, XFS_AGFL_CRC_OFF, XFS_BTREE_SBLOCK_CRC_OFF).
+    /// Where the field is (XFS_SB_CRC_OFF, XFS_AGF_CRC_OFF, XFS_AGFL_CRC_OFF, XFS_AGI_CRC_OFF, XFS_BTREE_SBLOCK_CRC_OFF,
+    /// XFS_BTREE_LBLOCK_CRC_OFF, XFS_DINODE_CRC_OFF).
     static let superblockOffset = 224
     static let groupHeaderOffset = 216
     static let freeListOffset = 32
+    static let inodeHeaderOffset = 312
     static let treeBlockOffset = 52
+    static let longTreeBlockOffset = 64
+    static let inodeOffset = 100
 
     /// The checksum that belongs into the four bytes at `offset`; `nil` where they are not inside.
     static func compute(_ bytes: [UInt8], fieldAt offset: Int) -> UInt32? {

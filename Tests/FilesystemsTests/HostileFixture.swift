@@ -189,7 +189,7 @@ extension HostileFixture {
         var areas = [32..<299, 811..<811 + 129, 56..<212].map {
             superblock + $0.lowerBound..<superblock + $0.upperBound
         }
-        for owner in [1, 2, 2, 3, 4] as [UInt64] {
+        for owner in [1, 2, 2, 3, 4, 5] as [UInt64] {
             // Header and first entries; and the last data, which are those of the first items.
             for block in try sound.blocks(owner: owner).suffix(8) {
                 areas += [block + 32..<block + 101, block + 101..<block + 400, block + 3500..<block + 4096]

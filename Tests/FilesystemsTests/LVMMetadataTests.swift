@@ -110,6 +110,49 @@ struct LVMMetadataTests {
         #expect(whole.ranges == [0..<1 << 20, extents(1..<9)])
     }
 
+    /// Two areas of one commit say the same; where one calls extents free that the other gives to a volume, nothing is.
+    @Test func metadataAreasThatDifferAreNotBelieved() throws {
+        func reason(_ second: String) throws -> String? {
+            var bytes = Fixture.bytes(
+                Fixture.text([Fixture.volume("root", Fixture.linear([(3, 2)]))], extentCount: 14))
+            let area = 15 << 20
+            bytes.setLittleEndian(UInt64(area), at: 632)
+            bytes.setLittleEndian(UInt64(Fixture.area.count), at: 640)
+            bytes.setLittleEndian(0 as UInt64, at: 648)
+            var copy = Array(Fixture.bytes(second)[Fixture.area])
+            copy.setLittleEndian(UInt64(area), at: 24)
+            copy.setLittleEndian(LVMLabel.checksum(Array(copy[4..<512])), at: 0)
+            bytes.replaceSubrange(area..<area + copy.count, with: copy)
+            Fixture.mend(&bytes)
+            return try VolumeIdentifier.survey(MemoryDisk(bytes)).0.wholeReason
+        }
+        func text(_ count: Int) -> String {
+            Fixture.text([Fixture.volume("root", Fixture.linear([(3, count)]))], extentCount: 14)
+        }
+        #expect(try reason(text(2)) == nil)
+        #expect(try reason(text(4)) == "its metadata areas contradict each other")
+    }
+
+    /// A volume that ends before the filesystem on it does.
+    @Test(.enabled(if: Tool.have("mke2fs", "debugfs"), "needs e2fsprogs"))
+    func aVolumeThatIsShorterThanItsFilesystemIsNotBelieved() throws {
+        var random = Sample.generator(5110)
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 8 << 20)
+        try bench.fillExt(image, byteCount: 8 << 20, using: &random)
+        let inside = try BlockDevice(opening: image).readBytes(at: 0, count: 8 << 20)
+        for (count, expected) in [
+            (8, nil), (7, "vg/data is shorter than the ext4 on it, whose end may lie in what counts as free"),
+        ] {
+            var bytes = Fixture.bytes(Fixture.text([Fixture.volume("data", Fixture.linear([(1, count)]))]))
+            let start = Int(extents(1..<2).lowerBound)
+            bytes.replaceSubrange(start..<start + inside.count, with: inside)
+            let (info, map) = try VolumeIdentifier.survey(MemoryDisk(bytes))
+            #expect(info.wholeReason == expected && info.inner?.count == 1)
+            #expect((map == .whole(byteCount: UInt64(bytes.count))) == (expected != nil))
+        }
+    }
+
     @Test func whatServesOthersIsNotLookedInto() throws {
         let hidden = ["READ", "WRITE"]
         let text = Fixture.text([
