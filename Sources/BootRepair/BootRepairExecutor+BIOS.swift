@@ -30,7 +30,9 @@ extension BootRepairExecutor {
             }
             guard let tree else { throw SystemCallError("read", folder, .noSuchFileOrDirectory) }
             let copy = try GrubModulesCopy(of: folder, in: try tree.anchored())
-            core = try makeCore(copy.path, prefix, modules)
+            core = try withExtendedLifetime(copy) { () throws(SystemCallError) in
+                try makeCore(copy.path, prefix, modules)
+            }
         }
         let bootImage: [UInt8]?
         switch write.bootImage {

@@ -215,8 +215,9 @@ static _Noreturn void run_confined(const char *const argv[], const char *const e
     unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
     STEP("show its devices in", syscall(SYS_move_mount, devices, "", AT_FDCWD, "/dev", MOVE_MOUNT_F_EMPTY_PATH));
     close(devices);
-    // Read-only as a whole: with it /proc/sys, sysrq-trigger and the memory of others.
-    STEP("mount /proc in", mount_system("proc", "/proc", plain | MS_RDONLY, NULL));
+    // Read-only as a whole: with it /proc/sys and sysrq-trigger. Without this process, whose memory is the parent's: newer
+    // kernels show parts of it to CAP_SYS_ADMIN, dumpable or not.
+    STEP("mount /proc in", mount_system("proc", "/proc", plain | MS_RDONLY, "hidepid=4"));
     STEP("mount /sys in", mount_system("sysfs", "/sys", plain | MS_RDONLY, NULL));
     STEP("mount /run in", mount_system("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755,size=16m"));
     // core(5): of all limits only 1 keeps the machine's handler from being started.
@@ -232,7 +233,9 @@ static _Noreturn void run_confined(const char *const argv[], const char *const e
     STEP("start", program);
     if (program == 0) {
         step = "start";
-        execvpe(argv[0], (char *const *)argv, (char *const *)envp);
+        // It is looked for where its own environment says, in its own root.
+        environ = (char **)envp;
+        execvp(argv[0], (char *const *)argv);
         goto failed;
     }
     // The first process of its namespace: with it all others end.

@@ -24,6 +24,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char text[4096];
@@ -55,11 +56,17 @@ static long put(const char *path, const char *words) {
 
 // A chroot inside the chroot, with the current folder outside of it, and up from there.
 static void leave_root(void) {
-    mkdir("/inner", 0700);
-    int top = open("/", O_RDONLY | O_DIRECTORY);
-    if (chroot("/inner") < 0 || fchdir(top) < 0) return;
-    for (int i = 0; i < 64; i++) (void)!chdir("..");
-    (void)!chroot(".");
+    if (fork() == 0) {
+        mkdir("/inner", 0700);
+        int top = open("/", O_RDONLY | O_DIRECTORY);
+        if (chroot("/inner") == 0 && fchdir(top) == 0) {
+            for (int i = 0; i < 64; i++) (void)!chdir("..");
+            (void)!chroot(".");
+        }
+        say("chroot", put(setting("victim-file"), "written by a chroot in the chroot"));
+        _exit(0);
+    }
+    wait(NULL);
 }
 
 static void others_roots(void) {
@@ -221,12 +228,11 @@ int main(int argc, char **argv) {
     printf("\033]0;title\007\n");
     device_mapper();
     devices();
+    others_roots();
+    leave_root();
     mounts();
     kernel();
     processes();
     other_devices();
-    others_roots();
-    leave_root();
-    say("chroot", put(setting("victim-file"), "written by a chroot in the chroot"));
     return 0;
 }
