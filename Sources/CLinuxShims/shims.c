@@ -83,7 +83,10 @@ int rf_loop_clear(int loop_fd) { return RESULT(ioctl(loop_fd, LOOP_CLR_FD, 0)); 
 
 int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
     struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
-    long fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof how);
+    long fd;
+    // openat2(2): a mount or rename anywhere on the machine, while it goes through "..", ends it with EAGAIN.
+    for (int attempt = 0; attempt < 1000; attempt++)
+        if ((fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof how)) >= 0 || errno != EAGAIN) break;
     return fd < 0 ? -errno : (int)fd;
 }
 uint64_t rf_resolve_in_root(void) { return RESOLVE_IN_ROOT; }

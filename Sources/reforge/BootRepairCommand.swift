@@ -11,8 +11,7 @@ struct BootRepairCommand: ParsableCommand {
         discussion: """
             Looks at how the disk boots, plans what is missing, shows that, and does it: with the installed system's own \
             tools where it has them. Those run confined: they reach this disk and nothing else of the machine. Running it \
-            again changes nothing. Firmware boot entries are changed in the recovery \
-            environment only.
+            again changes nothing. Firmware boot entries are changed in the recovery environment only.
 
             Examples:
 
