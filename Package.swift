@@ -112,7 +112,8 @@ let package = Package(
             dependencies: ["FilesystemResize", "TestSupport", "DiskModel", "LinuxSystem", system]),
         .testTarget(
             name: "BootRepairTests",
-            dependencies: ["BootRepair", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system]),
+            dependencies: ["BootRepair", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system],
+            exclude: ["hostile.c"]),
         .testTarget(name: "RecoveryInitTests", dependencies: ["RecoveryInit", "TestSupport"]),
         .testTarget(
             name: "FuzzTests",

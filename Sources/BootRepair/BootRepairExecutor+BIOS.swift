@@ -24,12 +24,15 @@ extension BootRepairExecutor {
         case .onDisk: core = nil
         case .file(let path): core = try file(path)
         case .made(let folder, let prefix, let modules):
-            var source = FilePath(OwnGrub.folder)
-            if let folder {
-                guard let tree else { throw SystemCallError("read", folder, .noSuchFileOrDirectory) }
-                source = try tree.place(folder)
+            guard let folder else {
+                core = try makeCore(FilePath(OwnGrub.folder), prefix, modules)
+                break
             }
-            core = try makeCore(source, prefix, modules)
+            guard let tree else { throw SystemCallError("read", folder, .noSuchFileOrDirectory) }
+            let copy = try GrubModulesCopy(of: folder, in: try tree.anchored())
+            core = try withExtendedLifetime(copy) { () throws(SystemCallError) in
+                try makeCore(copy.path, prefix, modules)
+            }
         }
         let bootImage: [UInt8]?
         switch write.bootImage {

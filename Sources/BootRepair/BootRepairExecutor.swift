@@ -136,12 +136,32 @@ struct BootRepairExecutor {
             return GrubConfiguration(String(decoding: bytes, as: UTF8.self))
                 .problems(volumes: plan.volumes, rootPartition: root)
         }
+        func others(_ bytes: [UInt8]?) -> [GrubConfiguration.OtherSystem] {
+            GrubConfiguration(String(decoding: bytes ?? [], as: UTF8.self))
+                .otherSystems(volumes: plan.volumes, rootPartition: root)
+        }
         let old = try? anchor.read(path)
         let output = try tree.run(command)
         for line in (output.text + output.errorText).split(separator: "\n") { log("  \(line)") }
         let new = try? anchor.read(path)
         let newProblems = problems(new)
         if output.succeeded, newProblems.isEmpty {
+            // os-prober cannot look at other disks from where it runs.
+            let kept = Set(others(new).map(\.place))
+            let lost = others(old).filter { !kept.contains($0.place) }.map { "\"\($0.title)\"" }.joined(separator: ", ")
+            if !lost.isEmpty, let old, problems(old).isEmpty {
+                try anchor.write(old, to: path)
+                outcome.warnings.append(
+                    "the \(path) that `\(command.joined(separator: " "))` wrote lacks entries of other systems (\(lost)): "
+                        + "the one that was there is kept")
+                return
+            }
+            if !lost.isEmpty {
+                outcome.warnings.append(
+                    "the new \(path) lacks entries of the old one (\(lost)), which did not start this system. If they "
+                        + "are other systems, run `\(command.joined(separator: " "))` in the started system to find them again"
+                )
+            }
             if new != old { outcome.changed.append("wrote \(path) anew") }
             return
         }

@@ -5,10 +5,10 @@ public import ByteParsing
 public enum BootRepairStep: Codable, Equatable, Sendable, CustomStringConvertible {
     /// First fields of /etc/fstab are replaced; everything else of it stays.
     case fixFstab(changes: [FstabChange])
-    /// The installed system's own grub-install, in a chroot. `again`: the loader that is there would do too.
+    /// The installed system's own grub-install, confined. `again`: the loader that is there would do too.
     /// `otherwise`: what our own hand does where that fails.
     case runGrubInstall(platform: String, command: [String], again: Bool, otherwise: BIOSBootWrite?)
-    /// The installed system's own update-grub, in a chroot; the old grub.cfg comes back where the new one is worse.
+    /// The installed system's own update-grub, confined; the old grub.cfg comes back where the new one is worse.
     case updateGrub(command: [String])
     /// Boot code and block lists, by our own hand.
     case writeBIOSBoot(BIOSBootWrite)

@@ -4,7 +4,7 @@ import ByteParsing
 /// What a grub.cfg says about where things are.
 public struct GrubConfiguration: Sendable {
     /// A place that it names.
-    enum Reference: Hashable {
+    enum Reference: Hashable, Sendable {
         /// A filesystem by UUID.
         case filesystem(String)
         /// A partition by GUID.
@@ -25,37 +25,72 @@ public struct GrubConfiguration: Sendable {
         var resume: Reference?
     }
 
+    /// Something that a menu entry starts.
+    struct OtherSystem: Equatable {
+        /// What is started, and where it lies.
+        enum Place: Hashable {
+            /// A kernel with this root.
+            case kernel(root: Reference)
+            /// A loader, on the filesystem that the entry looks for.
+            case loader(String, on: Reference?)
+        }
+
+        /// The words in the menu.
+        var title: String
+        /// What tells it from others.
+        var place: Place
+    }
+
     /// The kernels that it starts, in order.
     let entries: [Entry]
+    /// What its menu entries start, in order.
+    let started: [OtherSystem]
     /// Whether entries come from /boot/loader/entries (Boot Loader Specification).
     let usesLoaderEntries: Bool
 
     /// Parses the text.
     public init(_ text: String) {
         var entries: [Entry] = []
+        var started: [OtherSystem] = []
+        var title = ""
         var search: Reference?
         var usesLoaderEntries = false
         for line in text.split(separator: "\n") {
             let words = line.split { $0 == " " || $0 == "\t" }.map { $0.filter { $0 != "\"" && $0 != "'" } }
             guard let command = words.first, !command.hasPrefix("#") else { continue }
             switch command {
-            case "menuentry", "submenu": search = nil
+            case "menuentry", "submenu":
+                search = nil
+                title = Self.title(line)
             case "search" where words.contains("--fs-uuid"), "search.fs_uuid":
                 // The UUID is the last word as a rule, but GRUB takes it anywhere.
                 if let uuid = words.dropFirst().last(where: { ESPReader.looksLikeUUID($0[...]) }) {
                     search = .filesystem(uuid.lowercased())
                 }
             case "linux", "linuxefi", "linux16":
+                let root = words.lazy.compactMap { Self.value(of: "root=", $0) }.first
                 entries.append(
                     Entry(
-                        search: search, root: words.lazy.compactMap { Self.value(of: "root=", $0) }.first,
+                        search: search, root: root,
                         resume: words.lazy.compactMap { Self.value(of: "resume=", $0) }.first))
+                if let root { started.append(OtherSystem(title: title, place: .kernel(root: root))) }
+            case "chainloader":
+                if let path = words.dropFirst().last {
+                    started.append(OtherSystem(title: title, place: .loader(path.lowercased(), on: search)))
+                }
             case "blscfg": usesLoaderEntries = true
             default: break
             }
         }
         self.entries = entries
+        self.started = started
         self.usesLoaderEntries = usesLoaderEntries
+    }
+
+    /// The quoted words behind `menuentry`.
+    private static func title(_ line: Substring) -> String {
+        guard let start = line.firstIndex(where: { $0 == "'" || $0 == "\"" }) else { return "" }
+        return String(line[line.index(after: start)...].prefix { $0 != line[start] })
     }
 
     private static func value(of key: String, _ word: String) -> Reference? {
@@ -90,6 +125,15 @@ public struct GrubConfiguration: Sendable {
             problems.append("none of its kernels gets this system's root by UUID")
         }
         return problems
+    }
+
+    /// What its menu starts besides the system on `rootPartition`: kernels with another root, and other loaders.
+    func otherSystems(volumes: [BootVolume], rootPartition: Int) -> [OtherSystem] {
+        let own = volumes.first { $0.number == rootPartition }
+        return started.reduce(into: []) { others, other in
+            if case .kernel(let root) = other.place, let own, Self.names(root, own) { return }
+            if !others.contains(where: { $0.place == other.place }) { others.append(other) }
+        }
     }
 
     /// Where a system resumes from, where that is not on a disk with these volumes: it waits for that at each start.

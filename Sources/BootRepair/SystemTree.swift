@@ -6,7 +6,8 @@ import SystemPackage
 
 /// An installed system, mounted at a private place. Everything is unmounted in reverse when it is closed or goes.
 ///
-/// Every path below is resolved inside it: its links were written by somebody else.
+/// Every path below is resolved inside it: its links are foreign. It is mounted without devices, and its programs run
+/// confined.
 final class SystemTree {
     /// Where its root is mounted.
     let root: FilePath
@@ -19,6 +20,8 @@ final class SystemTree {
     private var mounts: [FilePath] = []
     /// One a volume, however many of its subvolumes are mounted: Btrfs does not take a second node for the same.
     private var nodes: [(volume: BootVolume, node: VolumeNode)] = []
+    /// What its programs can reach; `nil` until `prepareForPrograms`.
+    private(set) var confinement: Confinement?
 
     /// Mounts a system's root.
     init(
@@ -59,7 +62,8 @@ final class SystemTree {
         } else {
             node = try VolumeNode.make(volume, of: disk, readOnly: readOnly)
         }
-        var options: Mount.Options = []
+        // A device node that lies in it would reach any disk of this machine.
+        var options: Mount.Options = .noDevices
         var data = ""
         if readOnly {
             options.insert(.readOnly)
@@ -83,17 +87,18 @@ final class SystemTree {
         if !node.isPartition { hasPartitionNodes = false }
     }
 
-    /// Gives the tree what programs need: /proc, /sys, an empty /run, and a /dev of its own that shows the disk, its
-    /// partitions and the links of /dev/disk that udev would make.
+    /// Makes what programs of the tree need: folders for /proc, /sys and /run, and a /dev of their own that shows the disk,
+    /// its partitions and the links of /dev/disk that udev would make.
     ///
     /// A /dev of its own, since the recovery environment has no udev: GRUB's 10_linux writes `root=UUID=…` only where
-    /// /dev/disk/by-uuid has that name. sysfs is mounted anew, without efivarfs: nothing in here touches the NVRAM.
+    /// /dev/disk/by-uuid has that name. It lies beside the tree until a program runs: no link of the tree leads into it.
     func prepareForPrograms(_ volumes: [BootVolume], kernelName: String) throws(SystemCallError) {
-        try mountSystem("proc", "proc", at: "proc")
-        try mountSystem("sysfs", "sysfs", at: "sys", options: .readOnly)
-        try mountSystem("tmpfs", "tmpfs", at: "run", data: "mode=755,size=16m")
-        try mountSystem("tmpfs", "tmpfs", at: "dev", data: "mode=755,size=4m")
-        let dev = try place("dev")
+        let anchor = try anchored()
+        for folder in ["proc", "sys", "run", "dev"] where !anchor.exists(folder) { try anchor.makeFolders(folder) }
+        let dev = folder.appending("dev")
+        try Files.makeFolders(dev)
+        try Mount.permanent("tmpfs", on: dev, type: "tmpfs", data: "mode=755,size=4m")
+        mounts.append(dev)
         let everybody = FilePermissions(rawValue: 0o666)
         for name in ["null", "zero", "full", "random", "urandom", "tty"] where Files.exists(FilePath("/dev/\(name)")) {
             try Files.makeDeviceNode(dev.appending(name), like: FilePath("/dev/\(name)"), permissions: everybody)
@@ -104,7 +109,7 @@ final class SystemTree {
         for folder in ["pts", "shm", "disk/by-uuid", "disk/by-partuuid", "disk/by-label", "disk/by-partlabel"] {
             try Files.makeFolders(dev.appending(folder))
         }
-        try showLogicalVolumes(in: dev)
+        let asksDeviceMapper = try showLogicalVolumes(in: dev)
         try Files.makeDeviceNode(dev.appending(kernelName), like: FilePath("/dev/\(kernelName)"))
         for node in DiskDirectory().partitionNodes(of: kernelName) {
             try Files.makeDeviceNode(dev.appending(node.name), like: FilePath("/dev/\(node.name)"))
@@ -112,6 +117,8 @@ final class SystemTree {
             else { continue }
             try makeLinks(to: node.name, for: volume, in: dev)
         }
+        confinement = Confinement(
+            root: root, devices: dev, capabilities: asksDeviceMapper ? [.files, .queryDeviceMapper] : .files)
     }
 
     private func makeLinks(to node: String, for volume: BootVolume, in dev: FilePath) throws(SystemCallError) {
@@ -125,9 +132,10 @@ final class SystemTree {
     }
 
     /// The volumes of LVM that are mounted, by the names that LVM gives them, and what libdevmapper asks about them.
-    private func showLogicalVolumes(in dev: FilePath) throws(SystemCallError) {
+    /// - Returns: whether there are any.
+    private func showLogicalVolumes(in dev: FilePath) throws(SystemCallError) -> Bool {
         let shown = nodes.filter { $0.volume.logicalVolume != nil }
-        guard !shown.isEmpty else { return }
+        guard !shown.isEmpty else { return false }
         try Files.makeFolders(dev.appending("mapper"))
         try Files.makeDeviceNode(dev.appending("mapper/control"), like: "/dev/mapper/control")
         for (volume, node) in shown {
@@ -139,6 +147,7 @@ final class SystemTree {
             }
             try makeLinks(to: name, for: volume, in: dev)
         }
+        return true
     }
 
     /// A label as udev spells it in a link's name: what is not plain becomes `\x20` and the like.
@@ -148,16 +157,6 @@ final class SystemTree {
             let isPlain = byte >= 0x80 || character.isLetter || character.isNumber || "#+-.:=@_".contains(character)
             return isPlain ? String(character) : "\\x" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
         }.joined()
-    }
-
-    private func mountSystem(
-        _ source: String, _ type: String, at inner: String, options: Mount.Options = [], data: String = ""
-    ) throws(SystemCallError) {
-        let anchor = try anchored()
-        if !anchor.exists(inner) { try anchor.makeFolders(inner) }
-        let place = try place(inner)
-        try Mount.permanent(source, on: place, type: type, options: options, data: data)
-        mounts.append(place)
     }
 
     /// The real path of a folder or file inside, resolved in the tree.
@@ -178,9 +177,27 @@ final class SystemTree {
         return (mount.root == "/" ? "" : mount.root) + real.dropFirst(mount.mountPoint.count)
     }
 
-    /// Runs a program of the tree.
+    /// Runs a program of the tree, confined. What it says is made printable.
     func run(_ command: [String]) throws(SystemCallError) -> ChildProcess.Output {
-        try ChildProcess.run(command, root: root, timeoutSeconds: 1800)
+        guard let confinement else { throw SystemCallError("run", command.first ?? "nothing", .invalidArgument) }
+        var output = try ChildProcess.run(
+            // dracut makes device nodes without it, which is refused.
+            command, environment: ChildProcess.plainEnvironment + ["DRACUT_NO_MKNOD=1"], confinement: confinement,
+            timeoutSeconds: 1800)
+        output.standardOutput = Self.printable(output.standardOutput)
+        output.standardError = Self.printable(output.standardError)
+        return output
+    }
+
+    /// Text without what a terminal takes for commands.
+    private static func printable(_ bytes: [UInt8]) -> [UInt8] {
+        let scalars = String(decoding: bytes, as: UTF8.self).unicodeScalars.map { scalar in
+            let isPlain = scalar == "\n" || scalar == "\t" || scalar.properties.generalCategory != .control
+            return isPlain ? scalar : "?"
+        }
+        var text = String.UnicodeScalarView()
+        text.append(contentsOf: scalars)
+        return Array(String(text).utf8)
     }
 
     /// Unmounts everything, in reverse, and removes the folder.
@@ -189,10 +206,29 @@ final class SystemTree {
         while let place = mounts.popLast() {
             do { try Self.unmount(place) } catch { failure = failure ?? error }
         }
+        if confinement != nil, failure == nil {
+            for (_, node) in nodes {
+                do { try Self.awaitRelease(of: node.path) } catch { failure = failure ?? error }
+            }
+        }
+        confinement = nil
         while nodes.popLast() != nil {}
-        try? Files.removeFolder(root)
-        try? Files.removeFolder(folder)
+        for place in [folder.appending("dev"), root, folder] { try? Files.removeFolder(place) }
         if let failure { throw failure }
+    }
+
+    /// Waits until the kernel has let go of a volume, and all of it is on the disk: the mounts of a program's namespace
+    /// end a moment after the program.
+    private static func awaitRelease(of node: FilePath) throws(SystemCallError) {
+        let deadline = SystemFacts.monotonicSeconds() + 30
+        while true {
+            do {
+                _ = try OwnedDescriptor.open(node, .readOnly, options: [.exclusiveCreate, .nonBlocking])
+                return
+            } catch  where error.errno == .resourceBusy && SystemFacts.monotonicSeconds() < deadline {
+                SystemFacts.sleep(seconds: 0.02)
+            }
+        }
     }
 
     /// Unmounts, with patience: a child that another thread has just forked holds our descriptors until it runs its

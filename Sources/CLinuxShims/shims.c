@@ -83,7 +83,10 @@ int rf_loop_clear(int loop_fd) { return RESULT(ioctl(loop_fd, LOOP_CLR_FD, 0)); 
 
 int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
     struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
-    long fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof how);
+    long fd;
+    // openat2(2): a mount or rename anywhere on the machine, while it goes through "..", ends it with EAGAIN.
+    for (int attempt = 0; attempt < 1000; attempt++)
+        if ((fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof how)) >= 0 || errno != EAGAIN) break;
     return fd < 0 ? -errno : (int)fd;
 }
 uint64_t rf_resolve_in_root(void) { return RESOLVE_IN_ROOT; }
@@ -137,7 +140,7 @@ int rf_reboot_disable_ctrl_alt_del(void) { return RESULT(reboot(RB_DISABLE_CAD))
 // The child's part. It shares the parent's memory (vfork) and so changes nothing of it; only calls that are
 // async-signal-safe, as the parent has threads.
 static _Noreturn void run_child(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd,
-                                const char *root, int new_session, int controlling_tty, int report) {
+                                int new_session, int controlling_tty, int report) {
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     int wanted[3] = {in_fd < 0 ? null_fd : in_fd, out_fd < 0 ? null_fd : out_fd, err_fd < 0 ? null_fd : err_fd};
     // Lift all three above 2 first, so that one dup2 cannot overwrite the source of another.
@@ -152,7 +155,6 @@ static _Noreturn void run_child(const char *const argv[], const char *const envp
     syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
     if (new_session && setsid() < 0) goto failed;
     if (controlling_tty && ioctl(0, TIOCSCTTY, 1) < 0) goto failed;
-    if (root && (chroot(root) < 0 || chdir("/") < 0)) goto failed;
     for (int signal_number = 1; signal_number < NSIG; signal_number++) signal(signal_number, SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
@@ -165,8 +167,8 @@ failed:;
     _exit(127);
 }
 
-int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, const char *root,
-             int new_session, int controlling_tty) {
+int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, int new_session,
+             int controlling_tty) {
     int report[2];
     if (pipe2(report, O_CLOEXEC) < 0) return -errno;
     sigset_t all, old;
@@ -176,7 +178,7 @@ int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int 
     // Not fork: it copies the tables of all our memory, which took longer than the children's work in a large process.
     pid_t pid = vfork();
     if (pid == 0)
-        run_child(argv, envp, in_fd, out_fd, err_fd, root, new_session, controlling_tty, report[1]);
+        run_child(argv, envp, in_fd, out_fd, err_fd, new_session, controlling_tty, report[1]);
     int fork_error = errno;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     close(report[1]);

@@ -57,26 +57,41 @@ public struct ChildProcess: ~Copyable, Sendable {
     ///   - arguments: the program (looked up on PATH where it has no slash) and its arguments.
     ///   - environment: all of the child's environment; a small fixed one by default.
     ///   - input, output, error: descriptors for the child; `nil` is /dev/null.
-    ///   - root: the folder that becomes the child's `/` (chroot).
+    ///   - confinement: what it can reach, for a program of a foreign system. It is killed with the thread that starts it.
     ///   - newSession: whether it gets a session of its own (with `input` as its terminal where `terminal` is set).
     public init(
         _ arguments: [String], environment: [String] = ChildProcess.plainEnvironment, input: FileDescriptor? = nil,
-        output: FileDescriptor? = nil, error: FileDescriptor? = nil, root: FilePath? = nil, newSession: Bool = false,
-        terminal: Bool = false
+        output: FileDescriptor? = nil, error: FileDescriptor? = nil, confinement: Confinement? = nil,
+        newSession: Bool = false, terminal: Bool = false
     ) throws(SystemCallError) {
         let argv = arguments.map { strdup($0) }
         let envp = environment.map { strdup($0) }
         defer { for string in argv + envp { free(string) } }
         let argumentPointers = argv.map { $0.map { UnsafePointer($0) } } + [nil]
         let environmentPointers = envp.map { $0.map { UnsafePointer($0) } } + [nil]
+        var step = "start"
         let result = argumentPointers.withUnsafeBufferPointer { argv in
             environmentPointers.withUnsafeBufferPointer { envp in
-                rf_spawn(
-                    argv.baseAddress, envp.baseAddress, input?.rawValue ?? -1, output?.rawValue ?? -1,
-                    error?.rawValue ?? -1, root?.string, newSession ? 1 : 0, terminal ? 1 : 0)
+                guard let confinement else {
+                    return rf_spawn(
+                        argv.baseAddress, envp.baseAddress, input?.rawValue ?? -1, output?.rawValue ?? -1,
+                        error?.rawValue ?? -1, newSession ? 1 : 0, terminal ? 1 : 0)
+                }
+                return confinement.root.string.withCString { root in
+                    confinement.devices.string.withCString { devices in
+                        var given = rf_confinement(
+                            root: root, devices: devices, capabilities: confinement.capabilities.rawValue)
+                        var failed: UnsafePointer<CChar>?
+                        let result = rf_spawn_confined(
+                            argv.baseAddress, envp.baseAddress, input?.rawValue ?? -1, output?.rawValue ?? -1,
+                            error?.rawValue ?? -1, &given, &failed)
+                        if let failed { step = String(cString: failed) }
+                        return result
+                    }
+                }
             }
         }
-        processID = try check(result, "start", arguments.first ?? "nothing")
+        processID = try check(result, step, arguments.first ?? "nothing")
     }
 
     /// No locale, no pager, no terminal games: what parsers of tool output need.
@@ -109,17 +124,18 @@ public struct ChildProcess: ~Copyable, Sendable {
     /// Runs a program to its end and keeps what it wrote.
     /// - Parameters:
     ///   - input: bytes for its standard input.
+    ///   - confinement: what it can reach, for a program of a foreign system.
     ///   - timeoutSeconds: how long it may take; then it is killed, and its ending says so.
     public static func run(
-        _ arguments: [String], input: [UInt8] = [], environment: [String] = plainEnvironment, root: FilePath? = nil,
-        timeoutSeconds: Double = 3600
+        _ arguments: [String], input: [UInt8] = [], environment: [String] = plainEnvironment,
+        confinement: Confinement? = nil, timeoutSeconds: Double = 3600
     ) throws(SystemCallError) -> Output {
         let inputPipe = try OwnedDescriptor.pipe()
         let outputPipe = try OwnedDescriptor.pipe()
         let errorPipe = try OwnedDescriptor.pipe()
         let child = try ChildProcess(
             arguments, environment: environment, input: inputPipe.readEnd.raw, output: outputPipe.writeEnd.raw,
-            error: errorPipe.writeEnd.raw, root: root, newSession: true)
+            error: errorPipe.writeEnd.raw, confinement: confinement, newSession: true)
         try Self.close(inputPipe.readEnd)
         try Self.close(outputPipe.writeEnd)
         try Self.close(errorPipe.writeEnd)

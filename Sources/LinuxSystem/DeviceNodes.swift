@@ -2,7 +2,7 @@
 import Glibc
 public import SystemPackage
 
-// What a small /dev of one's own is made of: programs in a chroot see the devices that they are meant to see.
+// What a small /dev is made of: confined programs see the devices that they are meant to see.
 extension Files {
     /// Makes a device node of the same type and number as the device at `model`.
     ///

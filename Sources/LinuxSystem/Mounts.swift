@@ -67,6 +67,8 @@ public struct Mount: ~Copyable, Sendable {
         public static let bind = Options(rawValue: 2)
         /// No devices, programs or set-user-id files count.
         public static let untrusted = Options(rawValue: 4)
+        /// No devices or set-user-id files count.
+        public static let noDevices = Options(rawValue: 8)
     }
 
     /// Where it is mounted.
@@ -90,6 +92,7 @@ public struct Mount: ~Copyable, Sendable {
         var flags: UInt64 = 0
         if options.contains(.readOnly) { flags |= rf_ms_rdonly() }
         if options.contains(.bind) { flags |= rf_ms_bind() | rf_ms_rec() }
+        if options.contains(.noDevices) { flags |= rf_ms_nosuid() | rf_ms_nodev() }
         if options.contains(.untrusted) { flags |= rf_ms_nosuid() | rf_ms_nodev() | rf_ms_noexec() }
         try check(
             rf_mount(source, mountPoint.string, type, flags, data), "mount \(source) on", mountPoint.string)

@@ -10,8 +10,8 @@ struct BootRepairCommand: ParsableCommand {
         commandName: "boot-repair", abstract: "Makes the system on a disk start on this machine (GRUB, BIOS and UEFI).",
         discussion: """
             Looks at how the disk boots, plans what is missing, shows that, and does it: with the installed system's own \
-            tools where it has them. Running it again changes nothing. Firmware boot entries are changed in the recovery \
-            environment only.
+            tools where it has them. Those run confined: they reach this disk and nothing else of the machine. Running it \
+            again changes nothing. Firmware boot entries are changed in the recovery environment only.
 
             Examples:
 

@@ -65,7 +65,12 @@ struct RestoreCommand: ParsableCommand {
     @Flag(help: "Read and check the whole image before the first write.") var verifyFirst = false
     @Flag(help: "Trim the target first.") var discard = false
     @Flag(help: "Read what the target holds, and write only the chunks that differ: for a rollback.") var delta = false
-    @Flag(help: "Leave loaders, boot entries and fstab as they were captured.") var noBootRepair = false
+    @Flag(
+        inversion: .prefixedNo,
+        help:
+            "Make the restored system start, by its own programs where it has them. Without either: in the recovery environment yes, elsewhere no."
+    )
+    var bootRepair: Bool?
     @Flag(
         help:
             "Onto a disk with sectors of another size: restore also what nobody knows to work there (raw contents, locked LUKS)."
@@ -85,6 +90,7 @@ struct RestoreCommand: ParsableCommand {
         if only != nil, !partition.isEmpty || discard {
             throw ValidationError("--only goes neither with --partition nor with --discard")
         }
+        if only != nil, bootRepair == true { throw ValidationError("--only leaves boot repair out") }
         if into != nil, only == nil { throw ValidationError("--into goes with --only") }
         if image == "-", verifyFirst {
             throw ValidationError("--verify-first needs an image that can be read twice, not -")
@@ -165,8 +171,14 @@ struct RestoreCommand: ParsableCommand {
         }
         let stream = input.reader
         guard var report = try write(input, keys, &state, &goesOn) else { return .done }
-        if repairsBoot(stream.header.manifest) {
+        switch bootRepairChoice(stream.header.manifest) {
+        case .done:
             repairBoot(&report, identity: report.plan.target, capturedDiskName: stream.header.manifest.disk.kernelName)
+        case .leftOut:
+            Console.message(
+                "boot repair was left out. Where \(disk) does not start: `reforge boot-repair \(disk)`, best on the machine that "
+                    + "it is for, from the Reforge medium")
+        case .notNeeded: break
         }
         report.seconds = SystemFacts.monotonicSeconds() - start
         return try show(report)
@@ -212,7 +224,7 @@ struct RestoreCommand: ParsableCommand {
                 try Console.result(
                     Self.text(
                         plan, stream.header.manifest, isSnapshot: input.snapshot != nil,
-                        repairsBoot: repairsBoot(stream.header.manifest)))
+                        bootRepair: bootRepairChoice(stream.header.manifest)))
                 if let unfinished { Console.message(unfinished.description) }
             }
             return nil
@@ -220,7 +232,7 @@ struct RestoreCommand: ParsableCommand {
         Console.message(
             Self.text(
                 plan, stream.header.manifest, isSnapshot: input.snapshot != nil,
-                repairsBoot: repairsBoot(stream.header.manifest)))
+                bootRepair: bootRepairChoice(stream.header.manifest)))
         if let unfinished { Console.message(unfinished.description) }
         if verifyFirst {
             let outcome = try VerifyCommand.verify(try again(input, keys, .verify))
@@ -257,7 +269,7 @@ struct RestoreCommand: ParsableCommand {
             return try RestorePlanner.plan(
                 header, onto: target.identity, geometry: target.device.geometry,
                 request: try LayoutRequest(policy: layout, parsing: partition),
-                obstacles: obstacles(), mustBoot: !noBootRepair, trustsUnknown: trustUnknown)
+                obstacles: obstacles(), mustBoot: bootRepair != false, trustsUnknown: trustUnknown)
         }
         let table = try PartitionTableReader.read(
             target.device, secondOpinion: SecondOpinion(descriptor: target.device.fileDescriptor.rawValue))
@@ -340,9 +352,21 @@ struct RestoreCommand: ParsableCommand {
         return Files.mayWrite(beside) ? beside : Files.temporaryFolder
     }
 
+    /// What becomes of the restored system's boot chain.
+    enum BootRepairChoice {
+        case done
+        /// Outside the recovery environment programs of a restored system run only where that was asked for.
+        case leftOut
+        /// Not wanted, or nothing there that started a machine.
+        case notNeeded
+    }
+
     /// What did not boot before is not expected to boot now: a data disk has nothing to repair.
-    private func repairsBoot(_ manifest: Manifest) -> Bool {
-        !noBootRepair && only == nil && (manifest.boot.biosBootCode != nil || !manifest.boot.efiLoaders.isEmpty)
+    private func bootRepairChoice(_ manifest: Manifest) -> BootRepairChoice {
+        guard bootRepair != false, only == nil,
+            manifest.boot.biosBootCode != nil || !manifest.boot.efiLoaders.isEmpty
+        else { return .notNeeded }
+        return bootRepair ?? SystemFacts.isRecoveryEnvironment ? .done : .leftOut
     }
 
     /// Makes the restored system start here. A failure leaves the data complete: it is reported, with how to finish.
@@ -405,7 +429,9 @@ struct RestoreCommand: ParsableCommand {
     }
 
     /// The plan for a person.
-    static func text(_ plan: RestorePlan, _ manifest: Manifest, isSnapshot: Bool, repairsBoot: Bool) -> String {
+    static func text(
+        _ plan: RestorePlan, _ manifest: Manifest, isSnapshot: Bool, bootRepair: BootRepairChoice
+    ) -> String {
         let target = plan.target
         var lines = [
             "\(isSnapshot ? "Snapshot" : "Image") of \(manifest.disk.path) (\(manifest.disk.model ?? "no model"), \(ByteText.rounded(manifest.geometry.byteCount))), "
@@ -429,10 +455,15 @@ struct RestoreCommand: ParsableCommand {
                 "making filesystems fit takes a scratch of up to \(ByteText.rounded(room)) for a while (--scratch)")
         }
         lines += plan.warnings.map { "note: \($0)" }
-        if repairsBoot {
+        switch bootRepair {
+        case .done:
             lines.append(
                 "then: boot repair for this machine; its own plan is shown once the system is there (--no-boot-repair leaves it)"
             )
+        case .leftOut:
+            lines.append(
+                "then: no boot repair, which would run programs of the restored system here (--boot-repair does)")
+        case .notNeeded: break
         }
         return lines.joined(separator: "\n")
     }

@@ -31,6 +31,27 @@ import Testing
         #expect(problems(entry(search: Fixture.rootUUID, root: "LABEL=root")) == [])
     }
 
+    @Test func otherSystemsByWhatTheyStart() {
+        let own = entry(search: Fixture.rootUUID, root: "UUID=\(Fixture.rootUUID)")
+        let text = """
+            \(own)submenu 'Advanced options' {
+            \(entry(search: other, root: "UUID=\(other)"))\(entry(search: other, root: "UUID=\(other)", more: "single"))}
+            menuentry "Windows Boot Manager" {
+            search --fs-uuid --set=root 1234-ABCD
+            chainloader /EFI/Microsoft/Boot/bootmgfw.efi
+            }
+            menuentry 'UEFI Firmware Settings' { fwsetup }
+            """
+        let others = GrubConfiguration(text).otherSystems(volumes: Fixture.volumes, rootPartition: 3)
+        #expect(others.map(\.title) == ["Debian GNU/Linux", "Windows Boot Manager"])
+        #expect(
+            others.map(\.place) == [
+                .kernel(root: .filesystem(other)),
+                .loader("/efi/microsoft/boot/bootmgfw.efi", on: .filesystem("1234-abcd")),
+            ])
+        #expect(GrubConfiguration(own).otherSystems(volumes: Fixture.volumes, rootPartition: 3) == [])
+    }
+
     @Test func entriesOfOtherDisksDoNotCount() {
         let text =
             entry(search: Fixture.rootUUID, root: "UUID=\(Fixture.rootUUID)")

@@ -54,10 +54,23 @@ int rf_reboot_restart(void);
 int rf_reboot_poweroff(void);
 int rf_reboot_disable_ctrl_alt_del(void);
 
-// Starts argv in a new session or not, with the three descriptors given (-1: /dev/null), in `root` (NULL: unchanged)
-// and the environment `envp`. All other descriptors are closed. Returns the process id or -errno (of exec too).
-int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, const char *root,
-             int new_session, int controlling_tty);
+// Starts argv in a new session or not, with the three descriptors given (-1: /dev/null) and the environment `envp`. All
+// other descriptors are closed. Returns the process id or -errno (of exec too).
+int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, int new_session,
+             int controlling_tty);
+
+// What a confined program gets: the mount that becomes its root, the mount that becomes its /dev, and the numbers of the
+// capabilities that it keeps, a bit each.
+struct rf_confinement {
+    const char *root;
+    const char *devices;
+    uint64_t capabilities;
+};
+// Starts argv in namespaces of its own. The process is their first one: all others in them end with it, and it ends with
+// the thread that called. It exits with the program's status, or 128 and the signal that ended the program. Where
+// that fails, `step` is what failed.
+int rf_spawn_confined(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd,
+                      const struct rf_confinement *confinement, const char **step);
 
 int rf_processor_count(void);
 unsigned rf_major(uint64_t device);
