@@ -55,6 +55,10 @@ struct CaptureCommand: ParsableCommand {
     @Option(help: "A remark to keep in the image.") var note = ""
     @Option(help: "The captured machine's name in a repository (default: the captured system's own name).") var host:
         String?
+    @Option(
+        name: .customLong("disk"),
+        help: "The disk's name in a repository (default: its serial number, else what is on it tells).")
+    var diskName: String?
     @Option(help: "A tag; may be repeated.") var tag: [String] = []
     @Flag(help: "Go on where sectors cannot be read: retry, read around them, and record the holes.") var rescue = false
     @Flag(help: "Read mounted LVM volumes from snapshots that are made for it and removed again.") var snapshot = false
@@ -135,6 +139,8 @@ struct CaptureCommand: ParsableCommand {
     func run() throws {
         try CommandRun.run(json: json) {
             let start = SystemFacts.monotonicSeconds()
+            try CapturedHost.check(host, "--host")
+            try CapturedHost.check(diskName, "--disk")
             let destination = try CaptureDestination(image)
             let options = CaptureDestination.ImageOptions(
                 isEncrypted: encrypt, isXZ: codec == .xz, overwrite: overwrite)
@@ -166,7 +172,8 @@ struct CaptureCommand: ParsableCommand {
                 try repository.map { try $0.0.captureMoment(lock: $0.1, trustsClock: trustClock) }
                 ?? CaptureMoment(unixSeconds: SystemFacts.unixSeconds())
             if let note = moment.note { Console.message("warning: \(note)") }
-            let hostName = host.flatMap(CapturedHost.clean) ?? CapturedHost.name(survey, disk)
+            let names = CapturedHost(survey, disk)
+            let hostName = host ?? names.name
             var plan = CapturePlanner.plan(
                 survey, tableBytes: try CapturedTable(reading: source.reader, table: survey.table),
                 options: CaptureOptions(
@@ -191,7 +198,7 @@ struct CaptureCommand: ParsableCommand {
                 guard let repository else { throw CommandFailure(.cannotCreate, "no repository") }
                 opened = try .snapshot(
                     repository.0, lock: repository.1, plan.header, host: hostName,
-                    disk: CapturedHost.disk(disk.identity), tags: manifest.tags, level: manifest.level)
+                    disk: diskName ?? names.disk, tags: manifest.tags, level: manifest.level)
             }
             let begun = SystemFacts.monotonicSeconds()
             let outcome = try capture(source, plan, opened) {
