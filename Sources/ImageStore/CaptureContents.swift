@@ -229,13 +229,21 @@ public final class CaptureContents: BlockReader {
         // The last one keeps its room for the next one.
         if stored.count < record.storedByteCount { stored = [UInt8](repeating: 0, count: record.storedByteCount) }
         let count = record.storedByteCount
+        var content = [UInt8](repeating: 0, count: Int(clamping: record.range.byteCount))
+        /// Instead of what is damaged, where there is another copy.
+        func otherCopy() -> Bool {
+            guard let other = unsafe reader.otherCopies() else { return false }
+            return unsafe content.withUnsafeMutableBytes { unsafe other($0) }
+        }
         let read = unsafe stored.withUnsafeMutableBytes { stored in
             Result { () throws(ImageError) in
                 unsafe try reader.readStored(into: UnsafeMutableRawBufferPointer(rebasing: stored[..<count]))
             }
         }
-        try read.get()
-        var content = [UInt8](repeating: 0, count: Int(clamping: record.range.byteCount))
+        do { try read.get() } catch {
+            guard otherCopy() else { throw error }
+            return content
+        }
         let decoded = unsafe content.withUnsafeMutableBytes { content in
             unsafe stored.withUnsafeBytes { stored in
                 Result { () throws(CodecError) in
@@ -244,7 +252,9 @@ public final class CaptureContents: BlockReader {
                 }
             }
         }
-        do { try decoded.get() } catch { throw reader.damageReporter("\(error)", place, record.range) }
+        do { try decoded.get() } catch {
+            guard otherCopy() else { throw reader.damageReporter("\(error)", place, record.range) }
+        }
         return content
     }
 }

@@ -28,11 +28,18 @@ public protocol CaptureReader: AnyObject {
     /// How to read what is stored for the last record later, and on any thread; `nil` where it passes by only once.
     func storedFetch() -> StoredFetch?
 
+    /// Where else the content of the last record is stored, for where what `storedFetch` reads is damaged or cannot be read;
+    /// `nil` where it is stored once.
+    func otherCopies() -> OtherCopies?
+
     /// Makes errors about bytes of the disk, on any thread: what is wrong, where in the file, which bytes of the disk.
     var damageReporter: @Sendable (String, UInt64, ByteRange?) -> ImageError { get }
 }
 
 extension CaptureReader {
+    /// Only a repository stores a content more than once.
+    public func otherCopies() -> OtherCopies? { nil }
+
     /// Errors that name the partition of the manifest's regions in which the bytes lie.
     public var damageReporter: @Sendable (String, UInt64, ByteRange?) -> ImageError {
         { [name, regions = header.manifest.regions] what, fileOffset, range in
@@ -45,6 +52,10 @@ extension CaptureReader {
 
 /// Reads what is stored for one record into a buffer of its `storedByteCount`.
 public typealias StoredFetch = @Sendable (UnsafeMutableRawBufferPointer) throws(ImageError) -> Void
+
+/// Fills a buffer of a record's length with its content, from the first of its other copies that is whole, on any thread.
+/// Returns whether there was one; the buffer holds anything where there was none.
+public typealias OtherCopies = @Sendable (UnsafeMutableRawBufferPointer) -> Bool
 
 /// How a capture ended.
 public struct CaptureEnding: Equatable, Sendable {

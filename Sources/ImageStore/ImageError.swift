@@ -20,6 +20,8 @@ public enum ImageError: Error, Sendable, CustomStringConvertible {
     case key(String)
     /// Somebody else is at work in the repository: a sentence.
     case busy(String)
+    /// It is not done, as data could be lost: a sentence with what to do.
+    case refused(String)
     /// The system failed to read or write it.
     case system(SystemCallError)
 
@@ -34,7 +36,7 @@ public enum ImageError: Error, Sendable, CustomStringConvertible {
                 + (partition.map { ", partition \($0)" } ?? (disk == nil ? "" : ", outside every partition"))
         case .truncated(let name, let position):
             "\(name) ends too early, at byte \(position): it was not written to its end, or was cut off since"
-        case .missing(let what), .ambiguous(let what), .key(let what), .busy(let what): what
+        case .missing(let what), .ambiguous(let what), .key(let what), .busy(let what), .refused(let what): what
         case .system(let error): error.description
         }
     }

@@ -31,11 +31,15 @@ public struct CaptureExecutor: Sendable {
     private let plan: CapturePlan
     private let progress: Progress
     private let workers: Int
+    private let clock: @Sendable () -> Int64
 
     /// Prepares a capture.
+    /// - Parameter clock: seconds since 1970, for the end of the capture.
     public init(
-        source: any BlockReader, plan: CapturePlan, progress: Progress, workers: Int = SystemFacts.processorCount()
+        source: any BlockReader, plan: CapturePlan, progress: Progress, workers: Int = SystemFacts.processorCount(),
+        clock: @escaping @Sendable () -> Int64 = SystemFacts.unixSeconds
     ) {
+        self.clock = clock
         self.source = source
         self.plan = plan
         self.progress = progress
@@ -80,7 +84,7 @@ public struct CaptureExecutor: Sendable {
             try beforeEnd()
             let unreadable = (source as? RescueReader)?.unreadable.ranges ?? []
             let ending =
-                facts?() ?? LateFacts(ended: SystemFacts.utcText(SystemFacts.unixSeconds()), unreadable: unreadable)
+                facts?() ?? LateFacts(ended: SystemFacts.utcText(clock()), unreadable: unreadable)
             let summary = try sink.finish(ending)
             return Outcome(readByteCount: plan.usedByteCount, summary: summary, unreadable: unreadable)
         } catch {

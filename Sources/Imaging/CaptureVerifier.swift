@@ -21,6 +21,10 @@ public enum CaptureVerifier {
         var fileOffset: UInt64
         var used: [Range<Int>]
         var buffer: ChunkBuffer
+        /// Reads what is stored; `nil` where the buffer holds it already.
+        var fetch: StoredFetch?
+        /// Where else the content is.
+        var otherCopies: OtherCopies?
     }
 
     /// Verifies a capture from its first record to its end.
@@ -80,14 +84,18 @@ public enum CaptureVerifier {
                     }
                     guard let buffer = pool.take() else { break }
                     let fileOffset = image.position
-                    try image.readStored(
-                        into: UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<record.storedByteCount]))
+                    let fetch = image.storedFetch()
+                    if fetch == nil {
+                        try image.readStored(
+                            into: UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<record.storedByteCount]))
+                    }
                     chunkCount += 1
                     dataByteCount += record.range.byteCount
                     jobs.push(
                         Job(
                             record: record, fileOffset: fileOffset,
-                            used: used.map { Int($0.lowerBound - start)..<Int($0.upperBound - start) }, buffer: buffer))
+                            used: used.map { Int($0.lowerBound - start)..<Int($0.upperBound - start) }, buffer: buffer,
+                            fetch: fetch, otherCopies: image.otherCopies()))
                 }
             } catch { ending = error }
             jobs.close()
@@ -105,9 +113,9 @@ public enum CaptureVerifier {
     private static func check(
         _ job: Job, _ decoder: ChunkDecoder, _ damaged: (String, UInt64, ByteRange?) -> ImageError
     ) throws {
-        let content = try job.record.content(in: job.buffer, decoder) {
-            damaged($0, job.fileOffset, job.record.range)
-        }
+        let content = try job.record.content(
+            in: job.buffer, decoder, fetch: job.fetch, otherCopies: job.otherCopies
+        ) { damaged($0, job.fileOffset, job.record.range) }
         // Bytes that are not in use were zeroed before they were hashed: anything else was not made by a capture.
         var position = 0
         for range in job.used + [content.count..<content.count] {

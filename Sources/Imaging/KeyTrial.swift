@@ -130,10 +130,15 @@ public enum KeyTrial {
 
         func content(_ record: ChunkRecord) throws -> [UInt8] {
             let position = image.position
-            try image.readStored(
-                into: UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<record.storedByteCount]))
+            let fetch = image.storedFetch()
+            if fetch == nil {
+                try image.readStored(
+                    into: UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<record.storedByteCount]))
+            }
             return Array(
-                try record.content(in: buffer, decoder) { image.damageReporter($0, position, record.range) })
+                try record.content(in: buffer, decoder, fetch: fetch, otherCopies: image.otherCopies()) {
+                    image.damageReporter($0, position, record.range)
+                })
         }
     }
 }

@@ -293,6 +293,7 @@ public final class RestoreExecutor {
                 guard let buffer = pool.take() else { break }
                 job.buffer = buffer
                 job.fetch = image.storedFetch()
+                job.otherCopies = image.otherCopies()
                 if job.fetch == nil {
                     try image.readStored(
                         into: UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<record.storedByteCount]))

@@ -14,6 +14,8 @@ struct RestoreWorker: Sendable {
         var buffer: ChunkBuffer?
         /// Reads what is stored; `nil` where the buffer holds it already.
         var fetch: StoredFetch?
+        /// Where else the content is.
+        var otherCopies: OtherCopies?
         /// Where the chunk's first byte goes.
         var target: UInt64
         /// The bytes in use, relative to the chunk's start.
@@ -50,12 +52,9 @@ struct RestoreWorker: Sendable {
                 pool.give(buffer)
                 writtenByteCount = 0
             } else if let buffer = job.buffer {
-                if let fetch = job.fetch {
-                    try fetch(UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<job.record.storedByteCount]))
-                }
-                let content = try job.record.content(in: buffer, decoder) {
-                    damaged($0, job.fileOffset, job.record.range)
-                }
+                let content = try job.record.content(
+                    in: buffer, decoder, fetch: job.fetch, otherCopies: job.otherCopies
+                ) { damaged($0, job.fileOffset, job.record.range) }
                 for range in job.used {
                     let part = UnsafeRawBufferPointer(rebasing: content[Int(range.lowerBound)..<Int(range.upperBound)])
                     try writer.write(part, at: job.target + range.lowerBound)
@@ -109,16 +108,24 @@ struct RestoreWorker: Sendable {
 }
 
 extension ChunkRecord {
-    /// The content of a data record whose stored bytes are in `buffer.stored`, checked against its hash.
+    /// The content of a data record, checked against its hash: from the next copy where one is damaged or cannot be read.
+    /// - Parameters:
+    ///   - fetch: reads what is stored; `nil` where `buffer.stored` holds it already.
+    ///   - otherCopies: where else the content is.
     func content(
-        in buffer: ChunkBuffer, _ decoder: ChunkDecoder, error: (String) -> ImageError
+        in buffer: ChunkBuffer, _ decoder: ChunkDecoder, fetch: StoredFetch?, otherCopies: OtherCopies?,
+        error: (String) -> ImageError
     ) throws -> UnsafeRawBufferPointer {
         let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(range.byteCount)])
+        let stored = UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<storedByteCount])
         do {
-            try decoder.decode(
-                UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer.stored)[..<storedByteCount]), id: hash,
-                into: content)
-        } catch let failure { throw error(failure.description) }
+            try fetch?(stored)
+            do { try decoder.decode(UnsafeRawBufferPointer(stored), id: hash, into: content) } catch let failure {
+                throw error(failure.description)
+            }
+        } catch {
+            guard let otherCopies, otherCopies(content) else { throw error }
+        }
         return UnsafeRawBufferPointer(content)
     }
 }

@@ -57,6 +57,10 @@ struct CaptureCommand: ParsableCommand {
     @Option(help: "A remark to keep in the image.") var note = ""
     @Option(help: "The captured machine's name in a repository (default: the captured system's own name).") var host:
         String?
+    @Option(
+        name: .customLong("disk"),
+        help: "The disk's name in a repository (default: its serial number, else what is on it tells).")
+    var diskName: String?
     @Option(help: "A tag; may be repeated.") var tag: [String] = []
     @Flag(help: "Go on where sectors cannot be read: retry, read around them, and record the holes.") var rescue = false
     @Flag(help: "Read mounted LVM volumes from snapshots that are made for it and removed again.") var snapshot = false
@@ -65,6 +69,11 @@ struct CaptureCommand: ParsableCommand {
             "Capture although a partition is mounted read-write; such partitions are copied whole, and may not be consistent."
     )
     var allowMounted = false
+    @Flag(
+        help: ArgumentHelp(
+            "Date a snapshot by this machine's clock, although the repository's clock or newest snapshot says otherwise."
+        ))
+    var trustClock = false
     @Flag(help: "Replace an image that exists.") var overwrite = false
     @Flag(help: "Print one JSON object (on standard error where the image goes to standard output).") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
@@ -132,6 +141,8 @@ struct CaptureCommand: ParsableCommand {
     func run() throws {
         try CommandRun.run(json: json) {
             let start = SystemFacts.monotonicSeconds()
+            try CapturedHost.check(host, "--host")
+            try CapturedHost.check(diskName, "--disk")
             let destination = try CaptureDestination(image)
             let options = CaptureDestination.ImageOptions(
                 isEncrypted: encrypt, isXZ: codec == .xz, overwrite: overwrite)
@@ -160,14 +171,19 @@ struct CaptureCommand: ParsableCommand {
             }
             defer { repository?.1.release() }
             if try !destination.isEncrypted(options) { try keys.refuseUnused(image) }
-            let hostName = host.flatMap(CapturedHost.clean) ?? CapturedHost.name(survey, disk)
+            let moment =
+                try repository.map { try $0.0.captureMoment(lock: $0.1, trustsClock: trustClock) }
+                ?? CaptureMoment(unixSeconds: SystemFacts.unixSeconds())
+            if let note = moment.note { Console.message("warning: \(note)") }
+            let names = CapturedHost(survey, disk)
+            let hostName = host ?? names.name
             var plan = CapturePlanner.plan(
                 survey, tableBytes: try CapturedTable(reading: source.reader, table: survey.table),
                 options: CaptureOptions(
                     level: level ?? codec.defaultLevel, allSectors: allSectors, chunkByteCount: chunkByteCount,
                     note: note),
                 machine: .current(), mounted: source.mountedReadWrite, toolVersion: ProgramVersion.text,
-                started: SystemFacts.utcText(SystemFacts.unixSeconds()),
+                started: SystemFacts.utcText(moment.unixSeconds),
                 localOffsetSeconds: SystemFacts.localOffsetSeconds(),
                 swapHeaders: try Self.swapHeaders(survey, source.reader))
             plan.header.manifest.machine.hostName = hostName
@@ -185,9 +201,12 @@ struct CaptureCommand: ParsableCommand {
                 guard let repository else { throw CommandFailure(.cannotCreate, "no repository") }
                 opened = try .snapshot(
                     repository.0, lock: repository.1, plan.header, host: hostName,
-                    disk: CapturedHost.disk(disk.identity), tags: manifest.tags, level: manifest.level)
+                    disk: diskName ?? names.disk, tags: manifest.tags, level: manifest.level)
             }
-            let outcome = try capture(source, plan, opened)
+            let begun = SystemFacts.monotonicSeconds()
+            let outcome = try capture(source, plan, opened) {
+                moment.unixSeconds + Int64(SystemFacts.monotonicSeconds() - begun)
+            }
             let report = Report(
                 image: image, imageID: outcome.summary.id.description, imageUUID: "\(manifest.imageUUID)",
                 diskByteCount: manifest.geometry.byteCount, usedByteCount: manifest.usedByteCount,
@@ -248,14 +267,15 @@ struct CaptureCommand: ParsableCommand {
     }
 
     private func capture(
-        _ source: CaptureSource, _ plan: CapturePlan, _ opened: OpenedDestination
+        _ source: CaptureSource, _ plan: CapturePlan, _ opened: OpenedDestination,
+        clock: @escaping @Sendable () -> Int64
     ) throws -> CaptureExecutor.Outcome {
         let progress = Progress()
         let display = ProgressDisplay(progress)
         defer { display.end() }
         do {
             return try opened.run(
-                CaptureExecutor(source: source.reader, plan: plan, progress: progress),
+                CaptureExecutor(source: source.reader, plan: plan, progress: progress, clock: clock),
                 beforeEnd: { try source.check() })
         } catch {
             let failure = CommandFailure(error)

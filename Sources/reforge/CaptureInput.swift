@@ -176,7 +176,7 @@ enum OpenedRepository {
 
     /// Opens a repository for a look at its lists, which needs no lock.
     static func open(_ path: FilePath, _ keys: KeyRing) throws -> Repository {
-        try Repository.open(at: path, keys: try keys.keys(path))
+        try Repository.open(at: path, keys: try keys.keys(path)) { Console.message("warning: \($0)") }
     }
 
     /// The snapshot that a person means. A damaged one may be the one that is meant by a time or `latest`: then nothing

@@ -1,29 +1,95 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+import ImageStore
 import LinuxSystem
 import SystemPackage
 
 /// What names a captured machine and its disk in a repository.
-enum CapturedHost {
-    /// The captured system's own name (its /etc/hostname), else the product and serial number of this machine.
-    static func name(_ survey: DiskSurvey, _ source: OpenedDisk) -> String {
+struct CapturedHost {
+    /// The machine.
+    let name: String
+    /// The disk.
+    let disk: String
+
+    /// Of a disk that is captured. A raw file (and a loop device over one) is no disk of the machine that captures it.
+    init(_ survey: DiskSurvey, _ source: OpenedDisk) {
+        let place = Self.place(source)
+        disk = SnapshotNames.disk(
+            survey.identity, table: survey.table, filesystems: survey.volumes.map(\.filesystem), place: place)
+        if let name = Self.systemName(survey, source) {
+            self.name = name
+        } else if source.device.isDevice, source.identity.transport != "loop" {
+            name = Self.machineName ?? "unknown-\(SnapshotNames.shortID(disk))"
+        } else {
+            name = "unknown-\(SnapshotNames.shortID("\(ProcessFacts.own().machine) \(place)"))"
+        }
+    }
+
+    /// Of an image that is copied into a repository.
+    /// - Parameter path: the image.
+    init(_ manifest: Manifest, path: FilePath?) {
+        let place = manifest.disk.path
+        disk = SnapshotNames.disk(
+            manifest.disk, table: manifest.table, filesystems: manifest.regions.compactMap(\.filesystem), place: place)
+        if let name = manifest.machine.hostName, SnapshotNames.isValid(name) {
+            self.name = name
+        } else if let product = SnapshotNames.plain(manifest.machine.product) {
+            name = product
+        } else {
+            let file = path.flatMap(Files.realPath)?.string
+            let origin = file.map { "\(ProcessFacts.own().machine) \($0)" } ?? "\(manifest.imageUUID)"
+            name = "unknown-\(SnapshotNames.shortID(origin))"
+        }
+    }
+
+    /// A name that a person gave for a machine or a disk: taken as it is, or refused.
+    static func check(_ name: String?, _ option: String) throws {
+        guard let name, !SnapshotNames.isValid(name) else { return }
+        throw CommandFailure(.usage, "\(option) takes \(SnapshotNames.rule)")
+    }
+
+    /// The captured system's own name.
+    private static func systemName(_ survey: DiskSurvey, _ source: OpenedDisk) -> String? {
         let mounts = source.uses.compactMap { use in
             if case .mounted(_, let place, _) = use { return place }
             return nil
         }
         // The system that runs is the one on the disk: its name needs no reading of the disk.
-        if mounts.contains("/"), let name = clean(Files.text("/etc/hostname")) { return name }
+        if mounts.contains("/"), let name = hostName(Files.text("/etc/hostname")) { return name }
         for volume in survey.volumes where volume.filesystem.isExt {
             if let name = hostName(of: volume, on: source.device.path) { return name }
         }
-        let dmi = FilePath("/sys/class/dmi/id")
-        let parts = [Files.text(dmi.appending("product_name")), Files.text(dmi.appending("product_serial"))]
-        return clean(parts.compactMap { clean($0) }.joined(separator: "-")) ?? "unknown"
+        return nil
     }
 
-    /// The disk: its serial number, else its World Wide Name, else the name it was opened by.
-    static func disk(_ identity: DiskIdentity) -> String {
-        clean(identity.serial) ?? clean(identity.wwn) ?? clean(FilePath(identity.path).lastComponent?.string) ?? "disk"
+    /// This machine's product and serial number; where it has no serial number, something else that tells it from
+    /// others of its product. `nil` where firmware says nothing.
+    private static var machineName: String? {
+        let firmware = FilePath("/sys/class/dmi/id")
+        func text(_ name: String) -> String? { SnapshotNames.plain(Files.text(firmware.appending(name))) }
+        if let serial = text("product_serial"), !placeholders.contains(serial.lowercased()) {
+            return [text("product_name"), serial].compactMap { $0 }.joined(separator: "-")
+        }
+        guard let uuid = text("product_uuid") else { return nil }
+        return "\(text("product_name") ?? "unknown")-\(SnapshotNames.shortID(uuid))"
+    }
+
+    /// What firmware calls a serial number that was never set.
+    private static let placeholders: Set<String> = [
+        "none", "not-specified", "not-applicable", "n", "na", "n-a", "0", "123456789", "0123456789", "default-string",
+        "system-serial-number", "to-be-filled-by-o.e.m.", "to-be-filled-by-o.e.m", "unknown", "empty",
+    ]
+
+    /// Where a disk is: the file for a loop device over all of it.
+    private static func place(_ source: OpenedDisk) -> String {
+        let path = Files.realPath(source.device.path)?.string ?? source.device.path.string
+        guard let kernelName = source.kernelName else { return path }
+        let loop = FilePath("/sys/block/\(kernelName)/loop")
+        if let backing = Files.text(loop.appending("backing_file")) {
+            let offset = Files.text(loop.appending("offset")) ?? "0"
+            return (Files.realPath(FilePath(backing))?.string ?? backing) + (offset == "0" ? "" : "+\(offset)")
+        }
+        return source.identity.pathByPlace ?? path
     }
 
     /// /etc/hostname of an ext filesystem, read by debugfs without mounting anything; `nil` where there is none.
@@ -35,19 +101,21 @@ enum CapturedHost {
             "debugfs", "-c", "-R", "cat /etc/hostname", "\(disk.string)?offset=\(volume.range.lowerBound)",
         ])
         guard let output, output.succeeded else { return nil }
-        return clean(output.text.split(separator: "\n").first.map(String.init))
+        return hostName(output.text)
     }
 
-    /// A name as people and selectors can use it: no slash, no white space, nothing that is not printable; `nil` where
-    /// nothing is left.
-    static func clean(_ text: String?) -> String? {
-        guard let text else { return nil }
-        let characters = text.prefix(64).map { character -> Character in
-            let isPlain =
-                character.isASCII && (character.isLetter || character.isNumber || "-_.:+".contains(character))
-            return isPlain ? character : "-"
-        }
-        let name = String(characters).split(separator: "-", omittingEmptySubsequences: true).joined(separator: "-")
-        return name.isEmpty ? nil : name
+    /// The name in an /etc/hostname (hostname(5): comments start with "#"); `nil` where it has none that can be one here.
+    private static func hostName(_ text: String?) -> String? {
+        let lines = text?.split(whereSeparator: \.isNewline).map { $0.trimmingSpaces() } ?? []
+        guard let name = lines.first(where: { !$0.isEmpty && !$0.hasPrefix("#") }) else { return nil }
+        return SnapshotNames.isValid(name) ? name : nil
+    }
+}
+
+extension Substring {
+    /// Without the white space at both ends.
+    fileprivate func trimmingSpaces() -> String {
+        let front = drop { $0.isWhitespace }
+        return String(front.reversed().drop { $0.isWhitespace }.reversed())
     }
 }

@@ -59,6 +59,7 @@ struct CopyCommand: ParsableCommand {
 
     func run() throws {
         try CommandRun.run(json: json) {
+            try CapturedHost.check(host, "--host")
             let start = SystemFacts.monotonicSeconds()
             let target = try CaptureDestination(destination)
             let options = CaptureDestination.ImageOptions(isEncrypted: encrypt, isXZ: false, overwrite: overwrite)
@@ -148,11 +149,10 @@ struct CopyCommand: ParsableCommand {
             let (repository, lock) = try OpenedRepository.open(path, targetKeys, .copy)
             held = lock
             header.manifest.chunkByteCount = repository.configuration.chunkByteCount
+            let names = CapturedHost(header.manifest, path: input.path)
             opened = try OpenedDestination.snapshot(
-                repository, lock: lock, header,
-                host: host ?? input.snapshot?.info.host ?? header.manifest.machine.hostName.flatMap(CapturedHost.clean)
-                    ?? CapturedHost.clean(header.manifest.machine.product) ?? "unknown",
-                disk: input.snapshot?.info.disk ?? CapturedHost.disk(header.manifest.disk),
+                repository, lock: lock, header, host: host ?? input.snapshot?.info.host ?? names.name,
+                disk: input.snapshot?.info.disk ?? names.disk,
                 tags: input.snapshot?.info.tags ?? header.manifest.tags, level: level)
         }
         let contents = try CaptureContents(input.reader)

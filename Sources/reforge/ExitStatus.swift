@@ -49,7 +49,7 @@ struct CommandFailure: Error {
             case .system(let error): self.init(error)
             case .missing: self.init(.notFound, "\(error)")
             case .ambiguous: self.init(.ambiguous, "\(error)")
-            case .key: self.init(.refused, "\(error)")
+            case .key, .refused: self.init(.refused, "\(error)")
             case .busy: self.init(.interrupted, "\(error)")
             case .foreign, .unsupported, .damaged, .truncated: self.init(.badImage, "\(error)")
             }

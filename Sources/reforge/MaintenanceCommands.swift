@@ -196,8 +196,9 @@ struct PruneCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "prune", abstract: "Frees the space of what no snapshot needs any more, in two steps.",
         discussion: """
-            What nobody needs is marked first, and deleted by a prune that runs at least the time of --grace later: a capture that \
-            runs meanwhile, or a reader that cannot lock, loses nothing.
+            What no snapshot needs is marked first, and deleted by a prune that runs at least the time of --grace later: a capture \
+            that runs meanwhile, or a reader that cannot lock, loses nothing. Snapshots that are missing without having been \
+            forgotten stop it: they may be on a disk that is not mounted.
 
             Examples:
 
@@ -212,6 +213,11 @@ struct PruneCommand: ParsableCommand {
     @Flag(help: "Say what would be freed, and change nothing.") var dryRun = false
     @Option(help: "How long what was marked stays: a number with s, m, h or d.") var grace = Duration(
         seconds: 24 * 3600)
+    @Option(
+        help: ArgumentHelp(
+            "Although so many snapshots are missing that were never forgotten (0: although there is none at all).",
+            valueName: "n"))
+    var confirmMissingSnapshots: Int?
     @Flag(help: "Print one JSON object.") var json = false
     @OptionGroup var keyOptions: KeyOptions
 
@@ -229,11 +235,18 @@ struct PruneCommand: ParsableCommand {
         var defaultValueDescription: String { "\(Int(seconds / 3600))h" }
     }
 
+    func validate() throws {
+        guard confirmMissingSnapshots ?? 0 >= 0 else {
+            throw ValidationError("--confirm-missing-snapshots takes a number, 0 or more")
+        }
+    }
+
     func run() throws {
         try CommandRun.run(json: json) {
             let opened = try OpenedRepository.open(try OpenedRepository.path(repository), KeyRing(keyOptions))
             let report = try opened.prune(
-                grace: grace.seconds, dryRun: dryRun, waiting: 30, note: Console.message)
+                grace: grace.seconds, confirmedMissing: confirmMissingSnapshots, dryRun: dryRun, waiting: 30,
+                note: Console.message)
             try show(report)
             // What a snapshot needs and nobody has is damage, whoever finds it.
             return report.missingCount == 0 ? .done : .badImage

@@ -335,8 +335,10 @@ class Context:
         return path
 
     def capture(self, disk: Path, repository: Path, host: str = "here", *more: str) -> str:
-        """Captures every sector; gives the snapshot's id."""
-        ended = self.done("capture", disk, f"{repository}@", "--host", host, "--all-sectors", "--json", *more)
+        """Captures every sector, under the file's name; gives the snapshot's id."""
+        ended = self.done(
+            "capture", disk, f"{repository}@", "--host", host, "--disk", disk.name, "--all-sectors", "--json", *more
+        )
         return str(ended.json()["imageID"])
 
     def snapshots(self, repository: Path, *more: str) -> list[str]:

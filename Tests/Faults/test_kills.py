@@ -242,7 +242,8 @@ def prunes(ctx: Context, count: int, grace: list[str]) -> None:
     base, held, size = maintained(ctx)
     kept = dict(list(held.items())[-2:])
     for snapshot in held.keys() - kept.keys():
-        (base / "snapshots" / snapshot).unlink()
+        # As forget leaves it.
+        (base / "snapshots" / snapshot).rename(base / "ledger" / f"{snapshot}.forgotten")
     repository = ctx.folder / "repo"
     words: list[str | Path] = ["prune", repository, *grace]
 

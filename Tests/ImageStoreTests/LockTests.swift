@@ -35,9 +35,14 @@ import Testing
         #expect(utimensat(AT_FDCWD, file.string, &times, 0) == 0)
     }
 
-    private func acquire(_ operation: RepositoryOperation, waiting: Double = 0) throws -> (RepositoryLock, [String]) {
+    private func acquire(
+        _ operation: RepositoryOperation, waiting: Double = 0, watchSeconds: Double = LockRecord.watchSeconds
+    ) throws -> (RepositoryLock, [String]) {
         var notes: [String] = []
-        let lock = try RepositoryLock.acquire(at: path, operation: operation, waiting: waiting) { notes.append($0) }
+        let lock = try RepositoryLock.acquire(
+            at: path, operation: operation, waiting: waiting, refreshSeconds: LockRecord.refreshSeconds,
+            watchSeconds: watchSeconds
+        ) { notes.append($0) }
         return (lock, notes)
     }
 
@@ -104,10 +109,79 @@ import Testing
         let unreadable = locks.appending("\(GUID.random()).json")
         try Files.write([1, 2, 3], to: unreadable)
         try age(unreadable, 31 * 60)
-        let (lock, notes) = try acquire(.prune)
-        #expect(notes.count == 5, "\(notes)")
-        for file in [dead, restarted, silent, future, unreadable] { #expect(!Files.exists(file)) }
+        // Whoever does not wait watches nothing: only what is proven goes.
+        let (capture, first) = try acquire(.capture)
+        #expect(first.count == 1 && first.allSatisfy { $0.contains("has ended") }, "\(first)")
+        #expect(!Files.exists(dead))
+        for file in [restarted, silent, future, unreadable] { #expect(Files.exists(file)) }
+        #expect(throws: ImageError.self) { try acquire(.prune) }
+        capture.release()
+        let (lock, notes) = try acquire(.prune, waiting: 0.1, watchSeconds: 2)
+        #expect(notes.filter { $0.contains("removed a stale lock") }.count == 4, "\(notes)")
+        for file in [restarted, silent, future, unreadable] { #expect(!Files.exists(file)) }
         #expect(lock.isStillHeld)
+    }
+
+    /// On SMB and SSH mounts, the times of files are those of the clocks of the machines that write: a live lock can look
+    /// as old, or as new, as anything.
+    @Test(arguments: [86_400, -86_400]) func aLiveLockOfAnotherClockStays(silence: Int) throws {
+        let other = try leave(.prune, silentFor: silence) {
+            $0.holder.host = "elsewhere"
+            $0.holder.boot = "other"
+        }
+        let isOver = Monitor(false)
+        let path = other
+        let holder = try WorkerThread {
+            // It renews its lock, by its own clock.
+            var step = 0
+            while !isOver.update({ $0 }) {
+                step += 1
+                var times = [timespec(), timespec()]
+                times[0].tv_sec = Int(SystemFacts.unixSeconds()) - silence + step
+                times[1] = times[0]
+                _ = utimensat(AT_FDCWD, path.string, &times, 0)
+                SystemFacts.sleep(seconds: 0.3)
+            }
+        }
+        defer {
+            isOver.update { $0 = true }
+            holder.join()
+        }
+        // It is waited for, and named; it is not removed, however long it is watched.
+        for _ in 0..<2 {
+            #expect(throws: ImageError.self) { try acquire(.prune, waiting: 1.5, watchSeconds: 1) }
+            #expect(Files.exists(other))
+        }
+        // It dies: now nothing renews it.
+        isOver.update { $0 = true }
+        holder.join()
+        let (lock, notes) = try acquire(.prune, waiting: 6, watchSeconds: 1)
+        #expect(lock.isStillHeld && !Files.exists(other), "\(notes)")
+    }
+
+    /// What a capture left that died elsewhere: prune watches it, as its marks would wait for it else.
+    @Test func aDeadCaptureOfAnotherMachine() throws {
+        let other = try leave(.capture, silentFor: 3600) {
+            $0.holder.host = "elsewhere"
+            $0.holder.boot = "other"
+        }
+        let (lock, notes) = try acquire(.prune, waiting: 0.1, watchSeconds: 1)
+        #expect(lock.isStillHeld && !Files.exists(other), "\(notes)")
+        #expect(notes.first?.contains("watching the lock of capture") == true, "\(notes)")
+    }
+
+    /// The time of a lock comes from a write, not from this machine's clock: a time that was set is not kept.
+    @Test func theStoreSetsTheTime() throws {
+        let lock = try acquire(.capture).0
+        let record = try #require(lock.record)
+        let file = locks.appending("\(record.uuid).json")
+        let before = try Files.read(file)
+        try age(file, 7200)
+        let now = try #require(lock.keeperSeconds())
+        #expect((now - SystemFacts.unixSeconds()).magnitude <= 2)
+        #expect(try Files.read(file) == before)
+        let started = try #require(TimeText(record.started)?.unixSeconds)
+        #expect((started - now).magnitude <= 5)
     }
 
     @Test func keepsLocksThatMayBeAlive() throws {

@@ -97,6 +97,12 @@ final class PruneFixture {
         }
         for file in files {
             let modified = try #require(try Files.status(file)).modified
+            if file.lastComponent?.string.hasPrefix(PruneBatch.prefix) == true {
+                var batch = try JSONText.decode(PruneBatch.self, try Files.read(file))
+                let marked = try #require(TimeText(batch.marked)?.unixSeconds)
+                batch.marked = SystemFacts.utcText(marked - Int64(seconds))
+                try overwrite(file, try JSONText.encode(batch))
+            }
             var times = [timespec(), timespec()]
             times[0].tv_sec = Int(modified) - seconds
             times[1] = times[0]
@@ -153,7 +159,8 @@ final class PruneFixture {
         let fixture = try PruneFixture()
         let disk = try fixture.disk()
         try fixture.forget(try fixture.capture(disk))
-        let report = try fixture.repository.prune(grace: 0)
+        #expect(throws: ImageError.self) { try fixture.repository.prune(grace: 0) }
+        let report = try fixture.repository.prune(grace: 0, confirmedMissing: 0)
         #expect(report.removed.packCount == 1 && fixture.packCount == 0)
         #expect(Files.names(in: fixture.path.appending("indexes")).isEmpty)
         try fixture.check()
@@ -161,8 +168,9 @@ final class PruneFixture {
         try fixture.check()
     }
 
-    /// Its leftovers were never part of a snapshot, so no reader can need them: their room comes back at once.
-    @Test func whatADeadCaptureLeftGoesAtOnce() throws {
+    /// The next capture may go on from its leftovers; and what no snapshot refers to now may be needed by one whose file
+    /// is away for a moment.
+    @Test func whatADeadCaptureLeftHasTheGraceTime() throws {
         let fixture = try PruneFixture()
         try fixture.capture(try fixture.disk())
         let before = fixture.packByteCount
@@ -172,8 +180,10 @@ final class PruneFixture {
         try disk.capture(into: writer, stoppingAfter: disk.chunks.count / 2)
         writer.abandon()
         #expect(fixture.packByteCount > before)
-        let report = try fixture.repository.prune()
-        #expect(report.removed.packCount == 1 && fixture.packByteCount == before)
+        let marking = try fixture.repository.prune()
+        #expect(marking.removed.packCount == 0 && marking.newlyMarked.packCount == 1)
+        try fixture.age(Int(Self.day) + 1)
+        #expect(try fixture.repository.prune().removed.packCount == 1 && fixture.packByteCount == before)
         try fixture.check()
     }
 
@@ -183,7 +193,7 @@ final class PruneFixture {
         let id = try fixture.capture(disk)
         let snapshot = try Files.read(fixture.repository.layout.snapshot(id))
         try fixture.forget(id)
-        #expect(try fixture.repository.prune().newlyMarked.packCount == 1)
+        #expect(try fixture.repository.prune(confirmedMissing: 0).newlyMarked.packCount == 1)
         // A capture that was there before the mark ends now.
         try Files.write(snapshot, to: fixture.repository.layout.snapshot(id))
         fixture.expected[id] = PruneFixture.used(disk)
@@ -197,7 +207,7 @@ final class PruneFixture {
         let fixture = try PruneFixture()
         let disk = try fixture.disk()
         try fixture.forget(try fixture.capture(disk))
-        #expect(try fixture.repository.prune().newlyMarked.packCount == 1)
+        #expect(try fixture.repository.prune(confirmedMissing: 0).newlyMarked.packCount == 1)
         try fixture.capture(disk)
         try fixture.age(2 * Int(Self.day))
         let report = try fixture.repository.prune()
@@ -215,10 +225,10 @@ final class PruneFixture {
         try fixture.forget(old)
         try fixture.age(2 * Int(Self.day))
         // It has looked up, and not finished: neither the mark nor the grace time lets its contents go.
-        let marking = try fixture.repository.prune(grace: 0)
+        let marking = try fixture.repository.prune(grace: 0, confirmedMissing: 0)
         #expect(marking.newlyMarked.packCount == 1 && marking.removed.packCount == 0)
         try fixture.age(2 * Int(Self.day))
-        #expect(try fixture.repository.prune(grace: 0).removed.packCount == 0)
+        #expect(try fixture.repository.prune(grace: 0, confirmedMissing: 0).removed.packCount == 0)
         let summary = try #require(try disk.capture(into: writer))
         #expect(summary.newByteCount == 0)
         fixture.expected[summary.id] = PruneFixture.used(disk)
@@ -234,8 +244,9 @@ final class PruneFixture {
         let disk = try fixture.disk()
         try fixture.forget(try fixture.capture(disk))
         try fixture.age(2 * Int(Self.day))
-        let report = try fixture.repository.prune(grace: 0, dryRun: false, waiting: 0, note: { _ in }) {
-            (step) throws(ImageError) in
+        let report = try fixture.repository.prune(
+            grace: 0, confirmedMissing: 0, dryRun: false, waiting: 0, note: { _ in }
+        ) { (step) throws(ImageError) in
             guard step == .referenced else { return }
             do { try fixture.capture(disk) } catch { Issue.record(error) }
         }
@@ -251,9 +262,9 @@ final class PruneFixture {
         let id = try fixture.capture(disk)
         let reader = try fixture.repository.reader(try fixture.repository.snapshot(id))
         try fixture.forget(id)
-        _ = try fixture.repository.prune()
+        _ = try fixture.repository.prune(confirmedMissing: 0)
         try fixture.age(Int(Self.day) - 60)
-        _ = try fixture.repository.prune()
+        _ = try fixture.repository.prune(confirmedMissing: 0)
         #expect(try MadeUpDiskCapture.read(reader) == PruneFixture.used(disk))
     }
 
@@ -350,7 +361,8 @@ final class PruneFixture {
             guard let repository = try? Repository.open(at: path, keys: nil) else { return }
             while !isOver.update({ $0 }) {
                 do {
-                    let report = try repository.prune(grace: 0, waiting: 10)
+                    // Now and then there is no snapshot, and no capture at work.
+                    let report = try repository.prune(grace: 0, confirmedMissing: 0, waiting: 10)
                     removed.update { $0 += report.removed.packCount + report.repacked.packCount }
                 } catch { Issue.record(error) }
             }
@@ -390,6 +402,23 @@ final class PruneFixture {
         _ = try fixture.repository.prune(grace: 0)
         _ = try fixture.repository.prune(grace: 0)
         try fixture.check()
+    }
+
+    /// The first capture is at work: there is nothing to prune, and nothing to refuse.
+    @Test func besideTheFirstCapture() throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        let lock = try RepositoryLock.acquire(at: fixture.path, operation: .capture)
+        let writer = try fixture.repository.writer(
+            header: disk.header, host: "host", disk: "disk", tags: [], level: 3)
+        try disk.capture(into: writer, stoppingAfter: disk.chunks.count / 2)
+        writer.abandon()
+        let before = try Repository.files(fixture.path)
+        let report = try fixture.repository.prune(grace: 0)
+        #expect(report.removed.packCount == 0 && report.waiting.packCount == 0)
+        #expect(try Repository.files(fixture.path) == before)
+        lock.release()
+        #expect(throws: ImageError.self) { try fixture.repository.prune(grace: 0) }
     }
 
     @Test func nothingGoesWhereASnapshotCannotBeRead() throws {
@@ -459,7 +488,7 @@ final class PruneFixture {
         let page = [UInt8](repeating: 1, count: 4096)
         while (try? filler.raw.writeAll(page)) != nil {}
         #expect(Files.freeByteCount(small) == 0)
-        let report = try repository.prune()
+        let report = try repository.prune(grace: 0)
         #expect(report.removed.packCount == 1)
         let free = try #require(Files.freeByteCount(small))
         #expect(free >= report.removed.byteCount)

@@ -35,13 +35,15 @@ extension MadeUpDiskCapture {
             }
             var stored = [UInt8](repeating: 0, count: record.storedByteCount)
             let fetch = try #require(reader.storedFetch())
-            try stored.withUnsafeMutableBytes { try fetch($0) }
+            let otherCopies = reader.otherCopies()
             try bytes.withUnsafeMutableBytes { bytes in
-                try stored.withUnsafeBytes { stored in
-                    try decoder.decode(
-                        stored, id: record.hash,
-                        into: UnsafeMutableRawBufferPointer(
-                            rebasing: bytes[Int(record.range.lowerBound)..<Int(record.range.upperBound)]))
+                let content = UnsafeMutableRawBufferPointer(
+                    rebasing: bytes[Int(record.range.lowerBound)..<Int(record.range.upperBound)])
+                do {
+                    try stored.withUnsafeMutableBytes { try fetch($0) }
+                    try stored.withUnsafeBytes { try decoder.decode($0, id: record.hash, into: content) }
+                } catch {
+                    guard let otherCopies, otherCopies(content) else { throw error }
                 }
             }
         }

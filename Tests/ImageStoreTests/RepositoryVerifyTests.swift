@@ -198,7 +198,7 @@ import Testing
     }
 
     /// Two captures at once both stored it; either copy may be damaged.
-    @Test(arguments: BlobKind.allCases.filter { $0 != .data }) func theOtherCopyIsRead(kind: BlobKind) throws {
+    @Test(arguments: BlobKind.allCases) func theOtherCopyIsRead(kind: BlobKind) throws {
         let fixture = try PruneFixture()
         let disk = try fixture.disk()
         let writers = try (0..<2).map { _ in
@@ -210,14 +210,81 @@ import Testing
         let key = try #require(try entries(fixture.repository, kind).first).key
         let places = try all(fixture.repository).filter { $0.key == key }
         #expect(places.count == 2)
+        var warningCount = 0
         for place in places {
             try damage(place, fixture.repository)
-            for (id, bytes) in fixture.expected {
-                #expect(try Repository.restore(id, at: fixture.path, keys: nil) == bytes)
+            let warnings = Monitor<[String]>([])
+            let repository = try Repository.open(at: fixture.path, keys: nil) { text in
+                warnings.update { $0.append(text) }
             }
+            for (id, bytes) in fixture.expected {
+                let snapshot = try repository.snapshot(id)
+                #expect(try MadeUpDiskCapture.read(try repository.reader(snapshot)) == bytes)
+                // What copy reads.
+                let contents = try CaptureContents(try repository.reader(snapshot))
+                var copied = [UInt8](repeating: 0, count: bytes.count)
+                try copied.withUnsafeMutableBytes { try contents.read(into: $0, at: 0) }
+                try contents.readToEnd()
+                #expect(copied == bytes)
+            }
+            // One of the two is read first: its damage is said, once.
+            let said = warnings.update { $0 }
+            #expect(said.count <= 1)
+            warningCount += said.count
+            #expect(said.allSatisfy { $0.contains("\(place.location.pack)") && $0.contains("--repair") }, "\(said)")
             // Once more: the bit is back.
             try damage(place, fixture.repository)
         }
+        #expect(warningCount == 1)
+        // Both are damaged: then it is an error.
+        for place in places { try damage(place, fixture.repository) }
+        for id in fixture.expected.keys {
+            #expect(throws: (any Error).self) { try Repository.restore(id, at: fixture.path, keys: nil) }
+        }
+    }
+
+    /// A pack whose contents are all in another one goes, but never as long as the copy that would be kept is damaged.
+    @Test(arguments: BlobKind.allCases) func theGoodCopyIsNotPruned(kind: BlobKind) throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        let writers = try (0..<2).map { _ in
+            try fixture.repository.writer(header: disk.header, host: "host", disk: "disk", tags: [], level: 3)
+        }
+        for writer in writers {
+            fixture.expected[try #require(try disk.capture(into: writer)).id] = PruneFixture.used(disk)
+        }
+        let key = try #require(try entries(fixture.repository, kind).first).key
+        let places = try all(fixture.repository).filter { $0.key == key }
+        // The pack with the smaller name is the one that is chosen.
+        let chosen = try #require(places.min { $0.location.pack < $1.location.pack })
+        try damage(chosen, fixture.repository)
+        for _ in 0..<2 {
+            let report = try fixture.repository.prune(grace: 0)
+            #expect(report.removed.packCount == 0 && report.waiting.packCount == 1 && fixture.packCount == 2)
+            #expect(report.notes.contains { $0.contains("--repair") }, "\(report.notes)")
+        }
+        for (id, bytes) in fixture.expected {
+            #expect(try Repository.restore(id, at: fixture.path, keys: nil) == bytes)
+        }
+        // Repair sets the damaged one aside: the good one is needed then.
+        _ = try fixture.repository.repair()
+        #expect(try fixture.repository.prune(grace: 0).unmarked.packCount == 1)
+        _ = try fixture.repository.prune(grace: 0)
+        try fixture.check("after repair and prune")
+    }
+
+    /// With nothing damaged, one of two equal packs goes.
+    @Test func aSecondCopyIsPruned() throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        let writers = try (0..<2).map { _ in
+            try fixture.repository.writer(header: disk.header, host: "host", disk: "disk", tags: [], level: 3)
+        }
+        for writer in writers {
+            fixture.expected[try #require(try disk.capture(into: writer)).id] = PruneFixture.used(disk)
+        }
+        #expect(try fixture.repository.prune(grace: 0).removed.packCount == 1 && fixture.packCount == 1)
+        try fixture.check()
     }
 
     /// What repair took out of the indexes does not come back by being in none.

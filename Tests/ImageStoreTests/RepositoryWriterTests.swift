@@ -2,6 +2,7 @@
 import ByteParsing
 import Codecs
 import DiskModel
+import Glibc
 import LinuxSystem
 import SystemPackage
 import TestSupport
@@ -82,10 +83,17 @@ import Testing
         ]
         let alive = ["x.\(TemporaryFiles.suffix)", "x.00000000-1-1-\(now)", "notes.txt", "x.00000000-1-1-\(Int64.min)"]
         for name in stale + alive { try overwrite(folder.appending(name), [1, 2, 3]) }
+        // Begun long ago by the clock of another machine, and written to a moment ago by the store's.
+        let foreign = "x.00000000-1-1-2000"
+        try overwrite(folder.appending(foreign), [1, 2, 3])
+        var times = [timespec(), timespec()]
+        times[0].tv_sec = Int(now) - 25 * 3600
+        times[1] = times[0]
+        #expect(utimensat(AT_FDCWD, folder.appending("x.00000000-1-1-1000").string, &times, 0) == 0)
         #expect(TemporaryFiles.removeStale(repository.layout) == UInt64(3 * stale.count))
-        #expect(Set(Files.names(in: folder)) == Set(alive))
+        #expect(Set(Files.names(in: folder)) == Set(alive + [foreign]))
         _ = try capture.capture(into: repository)
-        #expect(Set(Files.names(in: folder)) == Set(alive))
+        #expect(Set(Files.names(in: folder)) == Set(alive + [foreign]))
     }
 
     @Test func aLongCaptureKeepsFewIndexFiles() throws {

@@ -19,16 +19,14 @@ final class BlobSource {
     }
 
     /// A content's place, and the open pack.
-    struct Found {
+    struct Found: Sendable {
         var pack: PackFile
         var location: BlobLocation
     }
 
-    /// Finds a content; `nil` where no index knows a place of it in a pack that is there.
-    func find(_ id: ContentHash, _ kind: BlobKind) throws(ImageError) -> Found? { try places(id, kind).first }
-
-    /// All places of a content that can be opened, those in whole packs first.
-    private func places(_ id: ContentHash, _ kind: BlobKind) throws(ImageError) -> [Found] {
+    /// All places of a content that can be opened, those in whole packs first; none where no index knows one in a pack
+    /// that is there.
+    func places(_ id: ContentHash, _ kind: BlobKind) throws(ImageError) -> [Found] {
         let key = BlobKey(id, kind)
         var (locations, damage) = indexes.locations(key)
         let found = try open(locations)
@@ -73,8 +71,13 @@ final class BlobSource {
     /// Reads and checks a content of at most `limit` bytes that is no data; at the next place where it is damaged.
     func content(_ id: ContentHash, _ kind: BlobKind, limit: Int) throws(ImageError) -> [UInt8] {
         var first: ImageError?
-        for found in try places(id, kind) {
-            do { return try content(id, kind, at: found, limit: limit) } catch { first = first ?? error }
+        let places = try places(id, kind)
+        for found in places {
+            do {
+                let content = try content(id, kind, at: found, limit: limit)
+                if first != nil { repository.noteDamagedCopy(places[0], insteadUsing: found) }
+                return content
+            } catch { first = first ?? error }
         }
         throw first
             ?? .damaged(

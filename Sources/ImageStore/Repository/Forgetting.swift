@@ -26,20 +26,15 @@ extension Repository {
         return report
     }
 
-    /// Removes snapshots. One that is gone already is no error.
+    /// Moves snapshots to the ledger, which records that they went on purpose. One that is gone already is no error.
     func forget(_ ids: [ContentHash]) throws(ImageError) {
         guard !ids.isEmpty else { return }
         try noteForgetting()
-        for id in ids {
-            do { try Files.remove(layout.snapshot(id)) } catch {
-                if error.errno != .noSuchFileOrDirectory { throw .system(error) }
-            }
-        }
-        do { try Files.syncFolder(of: layout.snapshots.appending("x")) } catch { throw .system(error) }
+        try SnapshotLedger.forget(ids, layout)
         try noteForgetting()
     }
 
-    /// Readers without a lock may be reading what is forgotten now: prune counts their grace time from here.
+    /// The prune of an earlier version counts the grace time of readers without a lock from here.
     private func noteForgetting() throws(ImageError) {
         let path = layout.marks.appending(PruneMarks.forgottenName)
         do {

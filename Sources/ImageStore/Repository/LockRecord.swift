@@ -32,8 +32,7 @@ public enum RepositoryOperation: String, Codable, Sendable, CaseIterable {
     public var reliesOnContents: Bool { [.capture, .copy, .restore, .verify].contains(self) }
 }
 
-/// The file of a lock, `locks/UUID.json`: who holds it. Its modification time says when its holder was last seen, by the
-/// clock of whoever keeps the folder, so that no two clocks need to agree.
+/// The file of a lock, `locks/UUID.json`: who holds it. Its modification time changes as long as its holder is there.
 public struct LockRecord: Codable, Equatable, Sendable {
     /// What it is.
     public var format: String
@@ -43,7 +42,7 @@ public struct LockRecord: Codable, Equatable, Sendable {
     public var operation: String
     /// By whom.
     public var holder: ProcessFacts
-    /// Since when: RFC 3339 in UTC, for people.
+    /// Since when, by the clock of whoever keeps the folder: RFC 3339 in UTC.
     public var started: String
 
     static let format = "reforge lock 1"
@@ -68,25 +67,39 @@ public struct LockRecord: Codable, Equatable, Sendable {
 
     /// How often a holder says that it is there, in seconds.
     static let refreshSeconds = 60.0
-    /// How long a holder that cannot be asked may be silent, in seconds.
+    /// How long a holder that cannot be asked may be silent before it is watched, in seconds.
     static let longestSilence: Int64 = 30 * 60
     /// The same for a holder in another boot of this very machine. Clones of one image can share all their names, so the
     /// other boot alone does not prove that the holder is gone; three missed refreshes do.
     static let longestSilenceOfOtherBoot: Int64 = 3 * 60
+    /// How long a lock must not change while this process watches it, in seconds: three refreshes are missing then.
+    static let watchSeconds = 190.0
 
-    /// Why its holder is gone for good; `nil` where it may be there.
+    /// Why its holder may be gone.
+    enum Absence: Equatable {
+        /// It is.
+        case proven(String)
+        /// As far as clocks tell, and those of two machines may be the reason: only watching it tells.
+        case suspected(String)
+    }
+
+    /// Why its holder may be gone; `nil` where nothing says so.
     /// - Parameters:
-    ///   - silence: the seconds since its holder was last seen; below zero where a clock was turned back since.
+    ///   - silence: the seconds since its holder was last seen, by file times; below zero where clocks disagree.
     ///   - own: this process.
-    func staleness(silence: Int64, seenBy own: ProcessFacts) -> String? {
+    func absence(silence: Int64, seenBy own: ProcessFacts) -> Absence? {
         if let isAlive = holder.isAlive(seenBy: own) {
-            return isAlive ? nil : "process \(holder.process) has ended"
+            return isAlive ? nil : .proven("process \(holder.process) has ended")
         }
         if holder.isOtherBoot(ofHostOf: own), silence.magnitude > UInt64(Self.longestSilenceOfOtherBoot) {
-            return "\(holder.host) was restarted since"
+            return .suspected("\(holder.host) was restarted since")
         }
-        // A file from the future was left by a clock that was turned back since: a live holder would have touched it.
-        guard silence.magnitude > UInt64(Self.longestSilence) else { return nil }
-        return "its holder was last seen \(silence.magnitude / 60) minutes ago"
+        return Self.absence(silence: silence).map { .suspected("its holder \($0)") }
+    }
+
+    /// What a silence alone says.
+    static func absence(silence: Int64) -> String? {
+        guard silence.magnitude > UInt64(longestSilence) else { return nil }
+        return silence < 0 ? "left a time that is yet to come" : "was last seen \(silence / 60) minutes ago"
     }
 }

@@ -16,7 +16,8 @@ struct PruneMark: Codable {
 struct PruneBatch: Codable {
     var format: String
     var uuid: GUID
-    /// When, for people (RFC 3339 in UTC); what counts is the file's time, by the clock of whoever keeps it.
+    /// When, by the clock of the store (RFC 3339 in UTC). The later of this and the file's modification time counts: a copy
+    /// of the repository may have given the file any other.
     var marked: String
     /// The locks that were held when the marks could be seen, of those who may rely on what was marked before.
     var holders: [GUID]
@@ -32,8 +33,6 @@ struct PruneMarks {
     var packs: [StoreName: GUID?] = [:]
     /// The batches that are complete.
     var batches: [GUID: Batch] = [:]
-    /// When a snapshot was last forgotten; `nil` where none ever was.
-    var lastForgotten: Int64?
 
     /// A complete batch.
     struct Batch {
@@ -42,7 +41,7 @@ struct PruneMarks {
         var holders: Set<GUID>
     }
 
-    /// The file whose time is that of the last forget.
+    /// The file whose time is that of the last forget: for earlier versions, whose prune counts from it.
     static let forgottenName = "forgotten"
 
     /// Reads all marks.
@@ -52,14 +51,15 @@ struct PruneMarks {
             if let pack = StoreName(name) {
                 packs[pack] = Self.decode(PruneMark.self, path)?.batch
                 if packs[pack] == nil { packs[pack] = .some(nil) }
-            } else if name == Self.forgottenName {
-                do { lastForgotten = try Files.status(path)?.modified } catch { throw .system(error) }
             } else if name.hasPrefix(PruneBatch.prefix), let batch = Self.decode(PruneBatch.self, path),
                 batch.format == PruneBatch.format, name == PruneBatch.fileName(batch.uuid)
             {
                 let status: Files.Status?
                 do { status = try Files.status(path) } catch { throw .system(error) }
-                if let status { batches[batch.uuid] = Batch(time: status.modified, holders: Set(batch.holders)) }
+                if let status {
+                    let time = max(status.modified, TimeText(batch.marked)?.unixSeconds ?? .min)
+                    batches[batch.uuid] = Batch(time: time, holders: Set(batch.holders))
+                }
             }
         }
     }

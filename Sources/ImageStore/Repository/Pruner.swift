@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import Codecs
+import DiskModel
 import LinuxSystem
 import SystemPackage
 
@@ -35,23 +36,27 @@ extension Repository {
     /// phases.
     /// - Parameters:
     ///   - grace: how long readers without a lock may need what is unneeded now, in seconds.
+    ///   - confirmedMissing: how many snapshots may be missing without having been forgotten; `nil` for none.
     ///   - dryRun: nothing is changed; the report says what would be.
     ///   - waiting: how long to wait for other maintenance, in seconds.
     ///   - note: is told what a person should know at once: whom it waits for, stale locks.
     ///   - progress: is told how far it is.
-    /// - Throws: where something is damaged so that nobody knows what is needed: then nothing is removed.
+    /// - Throws: `ImageError.refused` where snapshots are missing that were not forgotten, or all are; and where something
+    ///   is damaged so that what is needed cannot be told. Then nothing is removed.
     public func prune(
-        grace: Double = Repository.usualGrace, dryRun: Bool = false, waiting: Double = 0,
+        grace: Double = Repository.usualGrace, confirmedMissing: Int? = nil, dryRun: Bool = false, waiting: Double = 0,
         note: (String) -> Void = { _ in }, progress: (PruneStep) -> Void = { _ in }
     ) throws(ImageError) -> PruneReport {
-        try prune(grace: grace, dryRun: dryRun, waiting: waiting, note: note) { (step) throws(ImageError) in
+        try prune(
+            grace: grace, confirmedMissing: confirmedMissing, dryRun: dryRun, waiting: waiting, note: note
+        ) { (step) throws(ImageError) in
             progress(step)
         }
     }
 
     /// - Parameter reached: is called at each step, and may end it there: for tests of crashes.
     func prune(
-        grace: Double, dryRun: Bool, waiting: Double, note: (String) -> Void,
+        grace: Double, confirmedMissing: Int? = nil, dryRun: Bool, waiting: Double, note: (String) -> Void,
         reached: (PruneStep) throws(ImageError) -> Void
     ) throws(ImageError) -> PruneReport {
         // A dry run writes nothing, and can do without a lock where none can be had.
@@ -62,7 +67,7 @@ extension Repository {
                 removesStale: false, note: note)
             : try RepositoryLock.acquire(at: path, operation: .prune, waiting: waiting, note: note)
         defer { lock?.release() }
-        let pruner = Pruner(self, lock: lock, grace: grace, dryRun: dryRun)
+        let pruner = Pruner(self, lock: lock, grace: grace, confirmedMissing: confirmedMissing, dryRun: dryRun)
         try pruner.run(reached)
         return pruner.report
     }
@@ -72,20 +77,24 @@ extension Repository {
 final class Pruner {
     var report = PruneReport()
     let repository: Repository
-    private let lock: RepositoryLock?
+    let lock: RepositoryLock?
     private let grace: Double
-    private let dryRun: Bool
-    private var layout: RepositoryLayout { repository.layout }
+    private let confirmedMissing: Int?
+    let dryRun: Bool
+    var layout: RepositoryLayout { repository.layout }
 
     /// A pack is copied where at least this share of it is unneeded.
-    private static let repackShare = 0.25
+    static let repackShare = 0.25
     /// The most entries of new packs that are held before an index is written.
-    private static let entriesAtOnce = 100_000
+    static let entriesAtOnce = 100_000
 
-    init(_ repository: Repository, lock: RepositoryLock?, grace: Double, dryRun: Bool) {
+    init(
+        _ repository: Repository, lock: RepositoryLock?, grace: Double, confirmedMissing: Int? = nil, dryRun: Bool
+    ) {
         self.repository = repository
         self.lock = lock
         self.grace = max(0, grace)
+        self.confirmedMissing = confirmedMissing
         self.dryRun = dryRun
         report.isDryRun = dryRun
     }
@@ -101,7 +110,7 @@ final class Pruner {
         var knownByteCount: UInt64 = 0
         /// Whether any index knows it.
         var isIndexed = false
-        /// Whether it has a content that is needed, but chosen in another pack: an older reader may look for it here.
+        /// Whether it has a content that is needed, but chosen in another pack.
         var hasCopies = false
         /// Whether what was needed of it was copied by this run.
         var isRepacked = false
@@ -117,7 +126,11 @@ final class Pruner {
         let writers = others.filter { $0.mayWrite }
         var marks = try PruneMarks(layout)
         let ids = try repository.snapshotIDs()
+        let ledger = try SnapshotLedger(layout)
         var packs = try listPacks()
+        let missing = try ledger.missing(besides: ids)
+        guard try isConfirmed(missing: missing, present: ids.count, isBusy: !writers.isEmpty) else { return }
+        if !dryRun { try ledger.add(ids) }
         // Packs that came since the first capture began that is still at work may be its own.
         let firstWriter = writers.map { $0.record.flatMap { TimeText($0.started)?.unixSeconds } ?? .min }.min()
         func isYoung(_ pack: PackUse) -> Bool { firstWriter.map { pack.modified >= $0 - 60 } ?? false }
@@ -152,22 +165,12 @@ final class Pruner {
         // A mark whose batch was not finished, or comes from the future (a clock was turned back), counts from now.
         let fresh = unneeded.filter { use in marks.batch(of: use.name).map { $0.time > now + 3600 } ?? true }
         var going: [PackUse] = []
-        /// Whether it was unneeded for long enough.
-        func isDue(_ use: PackUse, markedAt time: Int64) -> Bool {
-            var age = Double(now - time)
-            // What no snapshot needed that was there within the grace time, no reader can be reading either.
-            if !use.hasCopies, !use.isRepacked {
-                if let last = marks.lastForgotten, use.modified <= last {
-                    age = max(age, Double(now - last))
-                } else {
-                    age = .infinity
-                }
-            }
-            return age >= grace
-        }
+        /// Whether its mark is old enough. Only the mark tells since when it is unneeded: what no snapshot refers to now may
+        /// be what a snapshot needs whose file is away for a moment.
+        func isDue(markedAt time: Int64) -> Bool { Double(now - time) >= grace }
         for use in unneeded {
             guard let batch = marks.batch(of: use.name), batch.time <= now + 3600 else { continue }
-            if !isLacking, isDue(use, markedAt: batch.time), batch.holders.isDisjoint(with: alive) {
+            if !isLacking, isDue(markedAt: batch.time), batch.holders.isDisjoint(with: alive) {
                 going.append(use)
             } else {
                 report.waiting.add(use.byteCount)
@@ -178,17 +181,53 @@ final class Pruner {
         // One who came and finished meanwhile has left a snapshot.
         let isAlone = Set(try repository.snapshotIDs()).isSubset(of: ids) && holders.isEmpty
         for use in fresh {
-            if !isLacking, isAlone, isDue(use, markedAt: now) {
+            if !isLacking, isAlone, isDue(markedAt: now) {
                 going.append(use)
             } else {
                 report.waiting.add(use.byteCount)
                 report.newlyMarked.add(use.byteCount)
             }
         }
+        try keepOnlyCopies(&going, references)
         for use in going { report.removed.add(use.byteCount) }
         let gone = marks.packs.keys.filter { packs[$0] == nil }
         try removePacks(going.map(\.name), marksOfMissing: isLacking ? [] : Array(gone), reached)
-        try cleanUp(keeping: Set(unneeded.map(\.name)).subtracting(going.map(\.name)))
+        try cleanUp()
+        if !dryRun { try ledger.settle(gone: missing) }
+    }
+
+    /// Snapshots that are missing without having been forgotten are more likely on a disk that is not mounted, or in a
+    /// copy that is not complete, than gone for good.
+    /// - Returns: whether there is anything to do.
+    private func isConfirmed(
+        missing: [ContentHash], present: Int, isBusy: Bool
+    ) throws(ImageError) -> Bool {
+        guard report.present.packCount > 0, !missing.isEmpty || present == 0 || confirmedMissing ?? 0 > 0 else {
+            return true
+        }
+        if let confirmedMissing, confirmedMissing == missing.count {
+            if !missing.isEmpty {
+                let count = "\(missing.count) snapshot\(missing.count == 1 ? "" : "s")"
+                report.notes.append("\(count) missing, as confirmed: what no other snapshot needs goes")
+            }
+            return true
+        }
+        if isBusy, present == 0, missing.isEmpty, confirmedMissing == nil {
+            report.notes.append("the first capture is at work: nothing can be removed yet")
+            return false
+        }
+        let names = missing.prefix(10).map { String($0.description.prefix(12)) }.joined(separator: ", ")
+        let what =
+            missing.isEmpty
+            ? present == 0
+                ? "\(layout.snapshots) holds no snapshot, and \(layout.packs) holds \(ByteText.rounded(report.present.byteCount))"
+                : "no snapshot of \(repository.path) is missing"
+            : "\(missing.count) snapshot\(missing.count == 1 ? " is" : "s are") missing from \(layout.snapshots) and "
+                + "\(missing.count == 1 ? "was" : "were") never forgotten: \(names)\(missing.count > 10 ? ", …" : "")"
+                + (present == 0 ? "; none is left" : "")
+        throw .refused(
+            "\(what). Nothing was changed. A mount or a copy may be incomplete: bring the files back. Only if they are gone "
+                + "for good, prune with --confirm-missing-snapshots \(missing.count)")
     }
 
     func confirm() throws(ImageError) { try lock?.confirm() }
@@ -296,7 +335,7 @@ final class Pruner {
         return result
     }
 
-    private func writeIndex(_ entries: [IndexEntry]) throws(ImageError) -> IndexFile {
+    func writeIndex(_ entries: [IndexEntry]) throws(ImageError) -> IndexFile {
         let writer = try IndexWriter(
             layout, repository.secrets, expectedEntryCount: UInt64(entries.count))
         for entry in entries.sorted(by: { $0.key < $1.key }) { try writer.add(entry) }
@@ -315,7 +354,8 @@ final class Pruner {
                 throw .damaged(
                     name: repository.name(of: id),
                     what: "\(what). What it needs cannot be told, so nothing is removed. If no copy of it is "
-                        + "left, remove the file \(layout.snapshot(id)), then prune again",
+                        + "left, remove the file \(layout.snapshot(id)), then prune with "
+                        + "--confirm-missing-snapshots 1",
                     fileOffset: offset, disk: disk, partition: partition)
             }
         }
@@ -357,209 +397,6 @@ final class Pruner {
                     packs[place.location.pack]?.hasCopies = true
                 }
             }
-        }
-    }
-
-    // MARK: Repack
-
-    /// Copies what is needed of packs that are mostly unneeded to new packs, and checks it on the way.
-    /// - Returns: the packs that nothing is needed of any more.
-    private func repack(
-        _ packs: [PackUse], _ references: PruneReferences, _ indexes: IndexSet
-    ) throws(ImageError) -> [StoreName] {
-        func wasted(_ use: PackUse) -> Double { 1 - Double(use.neededByteCount) / Double(max(1, use.knownByteCount)) }
-        let candidates = packs.filter { $0.neededByteCount > 0 && wasted($0) >= Self.repackShare }
-            .sorted { (wasted($0), $1.name) > (wasted($1), $0.name) }
-        let check = ContentCheck(repository)
-        var output: PackWriter?
-        var entries: [IndexEntry] = []
-        /// Copied, but not indexed yet.
-        var copied: [PackUse] = []
-        var result: [StoreName] = []
-        func commit() throws(ImageError) {
-            guard let pack = output else { return }
-            output = nil
-            try pack.finish()
-            try confirm()
-            try pack.commit()
-            entries += pack.entries
-        }
-        func publish() throws(ImageError) {
-            try commit()
-            if !entries.isEmpty { _ = try writeIndex(entries) }
-            entries = []
-            for use in copied {
-                result.append(use.name)
-                report.repacked.add(use.byteCount)
-                report.copiedByteCount += use.neededByteCount
-            }
-            copied = []
-        }
-        for use in candidates {
-            if dryRun {
-                copied.append(use)
-                continue
-            }
-            // The copy and the original are both there for the grace time.
-            if let free = Files.freeByteCount(repository.path), free < use.neededByteCount * 2 + (64 << 20) {
-                report.notes.append("packs that are mostly unneeded were not copied: there is too little space")
-                break
-            }
-            do {
-                let pack = try PackFile(use.name, layout, repository.secrets)
-                for entry in try pack.table() where try references.isNeeded(entry) {
-                    let stored = try check.stored(entry, in: pack)
-                    let target: PackWriter
-                    if let open = output {
-                        target = open
-                    } else {
-                        target = try PackWriter(layout, repository.secrets)
-                        output = target
-                    }
-                    let outcome = unsafe stored.withUnsafeBytes { stored in
-                        Result { () throws(ImageError) in
-                            unsafe try target.append(
-                                entry.key, contentByteCount: Int(entry.location.contentByteCount), stored: stored)
-                        }
-                    }
-                    _ = try outcome.get()
-                    if target.isFull { try commit() }
-                }
-            } catch {
-                // Damage stays where it is: verify says whose it is.
-                guard case .damaged = error else {
-                    output?.discard()
-                    throw error
-                }
-                report.notes.append("a pack was not copied: \(error)")
-                continue
-            }
-            copied.append(use)
-            if entries.count >= Self.entriesAtOnce { try publish() }
-        }
-        try publish()
-        return result
-    }
-
-    // MARK: Marks
-
-    /// Marks packs, and then notes who holds a lock that is older than the marks.
-    /// - Returns: those.
-    private func mark(
-        _ names: [StoreName], _ reached: (PruneStep) throws(ImageError) -> Void
-    ) throws(ImageError) -> [GUID] {
-        func holders() throws(ImageError) -> [GUID] {
-            try RepositoryLock.held(
-                at: repository.path, besides: lock?.record?.uuid,
-                now: lock?.keeperSeconds() ?? SystemFacts.unixSeconds(), removesStale: !dryRun
-            )
-            .filter { $0.record?.reliesOnContents ?? true }.map(\.uuid)
-        }
-        guard !dryRun, !names.isEmpty else { return try holders() }
-        try confirm()
-        let uuid = GUID.random()
-        do {
-            let bytes = try JSONText.encode(PruneMark(batch: uuid))
-            for name in names { try writeMark(bytes, name.description) }
-            try reached(.marked)
-            // A capture whose lock is not seen now sees the marks.
-            let holders = try holders()
-            let batch = PruneBatch(
-                format: PruneBatch.format, uuid: uuid, marked: SystemFacts.utcText(SystemFacts.unixSeconds()),
-                holders: holders)
-            try writeMark(try JSONText.encode(batch, pretty: true), PruneBatch.fileName(uuid))
-            try reached(.batched)
-            return holders
-        } catch { throw .about(layout.marks, error) }
-    }
-
-    /// Not by way of the medium: a mark that is lost in a power cut is made again. On a full disk, an empty file has to
-    /// do: captures go by its name, and a batch that cannot be read is not complete.
-    private func writeMark(_ bytes: [UInt8], _ name: String) throws(ImageError) {
-        let path = layout.marks.appending(name)
-        let temporary = layout.temporary.appending("\(name).\(TemporaryFiles.suffix)")
-        do {
-            let file = try OwnedDescriptor.open(
-                temporary, .writeOnly, options: [.create, .truncate, .noFollow],
-                permissions: [.ownerReadWrite, .groupRead, .otherRead])
-            do { _ = try file.raw.writeAll(bytes) } catch {
-                let reason = error as? Errno ?? .ioError
-                guard reason == .noSpace else {
-                    try? Files.remove(temporary)
-                    throw SystemCallError("write", temporary.string, reason)
-                }
-                try Files.resize(file.raw, temporary.string, to: 0)
-            }
-            try Files.rename(temporary, to: path)
-        } catch { throw .about(path, error) }
-    }
-
-    // MARK: Removal
-
-    /// Takes packs out of the indexes, then removes them, then their marks.
-    private func removePacks(
-        _ names: [StoreName], marksOfMissing: [StoreName], _ reached: (PruneStep) throws(ImageError) -> Void
-    ) throws(ImageError) {
-        guard !dryRun, !names.isEmpty || !marksOfMissing.isEmpty else { return }
-        let going = Set(names).union(marksOfMissing)
-        var isRemoved = false
-        do { try removeFromIndexes(going, reached) } catch {
-            // A full disk has no room for the new index. Marked packs are not relied on by anybody: they may go first,
-            // as long as their marks stay until the indexes are done.
-            guard case .system(let reason) = error, reason.errno == .noSpace, !names.isEmpty else { throw error }
-            try makeMarksDurable(names)
-            try removeFiles(names)
-            isRemoved = true
-            try removeFromIndexes(going, reached)
-        }
-        if !isRemoved { try removeFiles(names) }
-        try reached(.removed)
-        for name in going { try remove(layout.marks.appending(name.description)) }
-        try reached(.unmarked)
-    }
-
-    private func removeFiles(_ names: [StoreName]) throws(ImageError) {
-        for (number, name) in names.enumerated() {
-            if number % 100 == 0 { try confirm() }
-            try remove(layout.pack(name))
-        }
-    }
-
-    /// Writes the indexes that know these packs anew, without them.
-    private func removeFromIndexes(
-        _ going: Set<StoreName>, _ reached: (PruneStep) throws(ImageError) -> Void
-    ) throws(ImageError) {
-        let old = try repository.writeIndexes(without: { going.contains($0.location.pack) }, of: going, confirm)
-        try reached(.indexed)
-        try repository.removeIndexes(old)
-        try reached(.unindexed)
-    }
-
-    private func makeMarksDurable(_ names: [StoreName]) throws(ImageError) {
-        do {
-            for name in names {
-                let path = layout.marks.appending(name.description)
-                let file = try OwnedDescriptor.open(path, .readOnly)
-                try Files.sync(file.raw, path.string)
-            }
-            try Files.syncFolder(of: layout.marks.appending("x"))
-        } catch { throw .system(error) }
-    }
-
-    private func remove(_ path: FilePath) throws(ImageError) {
-        do { try Files.remove(path) } catch {
-            if error.errno != .noSuchFileOrDirectory { throw .system(error) }
-        }
-    }
-
-    /// Removes batches that no mark refers to, and what killed processes left.
-    private func cleanUp(keeping packs: Set<StoreName>) throws(ImageError) {
-        if dryRun { return }
-        report.temporaryByteCount = TemporaryFiles.removeStale(layout)
-        let marks = try PruneMarks(layout)
-        let used = Set(marks.packs.values.compactMap { $0 })
-        for uuid in marks.batches.keys where !used.contains(uuid) {
-            try remove(layout.marks.appending(PruneBatch.fileName(uuid)))
         }
     }
 }

@@ -17,8 +17,16 @@ public final class Repository: Sendable {
     let secrets: RepositorySecrets
     /// The indexes as they were read last.
     private let indexCache = Monitor(IndexSet.none)
+    /// Is told, from any thread, what a person should know of what is read.
+    private let warn: @Sendable (String) -> Void
+    /// The damaged copies that were told of.
+    private let damagedCopies = Monitor(Set<String>())
 
-    private init(_ path: FilePath, _ configuration: RepositoryConfiguration, _ keys: MasterKeys?) {
+    private init(
+        _ path: FilePath, _ configuration: RepositoryConfiguration, _ keys: MasterKeys?,
+        warn: @escaping @Sendable (String) -> Void = { _ in }
+    ) {
+        self.warn = warn
         self.path = path
         self.configuration = configuration
         self.keys = keys
@@ -68,13 +76,32 @@ public final class Repository: Sendable {
     }
 
     /// Opens a repository; nothing is written.
-    /// - Parameter keys: what `KeyStore` unwrapped where it is encrypted.
-    public static func open(at path: FilePath, keys: MasterKeys?) throws(ImageError) -> Repository {
+    /// - Parameters:
+    ///   - keys: what `KeyStore` unwrapped where it is encrypted.
+    ///   - warn: is told, from any thread, of damage that another copy made up for.
+    public static func open(
+        at path: FilePath, keys: MasterKeys?, warn: @escaping @Sendable (String) -> Void = { _ in }
+    ) throws(ImageError) -> Repository {
         let configuration = try RepositoryConfiguration.read(in: path)
         guard configuration.isEncrypted == (keys != nil) else {
             throw .key(configuration.isEncrypted ? "\(path) is encrypted: it needs a password" : "\(path) has no keys")
         }
-        return Repository(path, configuration, keys)
+        return Repository(path, configuration, keys, warn: warn)
+    }
+
+    /// The most damaged copies that are told of one by one.
+    private static let largestWarningCount = 20
+
+    /// Warns, once for each place, that a copy of a content could not be used and another one was.
+    func noteDamagedCopy(_ damaged: BlobSource.Found, insteadUsing whole: BlobSource.Found) {
+        let place = "\(damaged.pack.path), byte \(damaged.location.offset)"
+        let count = damagedCopies.update { $0.insert(place).inserted ? $0.count : nil }
+        guard let count, count <= Self.largestWarningCount else { return }
+        let isLast = count == Self.largestWarningCount
+        warn(
+            "a damaged copy was passed over (\(place)); the one in \(whole.pack.name) is whole. "
+                + "reforge verify \(path) --repair sets damaged copies aside"
+                + (isLast ? ". More of them are not listed" : ""))
     }
 
     /// How contents of a kind are named, compressed and sealed.
@@ -110,17 +137,13 @@ public final class Repository: Sendable {
     /// A folder that cannot be read counts as damaged.
     public func snapshots() -> (whole: [Snapshot], damaged: [(name: String, error: ImageError)]) {
         let (all, damaged) = eachSnapshot { $0 }
-        return (all.sorted { Self.isOlder($0.info, $1.info) }, damaged)
+        return (all.sorted { SnapshotInfo.isOlder($0.info, than: $1.info) }, damaged)
     }
 
     /// What lists show of all snapshots, oldest first, and those that cannot be read. Holds one snapshot at a time.
     public func snapshotInfos() -> (whole: [SnapshotInfo], damaged: [(name: String, error: ImageError)]) {
         let (all, damaged) = eachSnapshot(\.info)
-        return (all.sorted(by: Self.isOlder), damaged)
-    }
-
-    private static func isOlder(_ a: SnapshotInfo, _ b: SnapshotInfo) -> Bool {
-        (a.started, a.id.description) < (b.started, b.id.description)
+        return (all.sorted(by: SnapshotInfo.isOlder), damaged)
     }
 
     private func eachSnapshot<Value>(

@@ -16,9 +16,10 @@ struct RepositoryLayout: Sendable {
     var snapshots: FilePath { root.appending("snapshots") }
     var locks: FilePath { root.appending("locks") }
     var marks: FilePath { root.appending("marks") }
+    var ledger: FilePath { root.appending("ledger") }
     var temporary: FilePath { root.appending("tmp") }
 
-    static let folderNames = ["keys", "packs", "indexes", "snapshots", "locks", "marks", "tmp"]
+    static let folderNames = ["keys", "packs", "indexes", "snapshots", "ledger", "locks", "marks", "tmp"]
 
     func pack(_ name: StoreName) -> FilePath {
         let text = name.description

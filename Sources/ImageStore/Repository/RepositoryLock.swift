@@ -39,52 +39,69 @@ public final class RepositoryLock: Sendable {
 
     static func acquire(
         at path: FilePath, operation: RepositoryOperation, waiting: Double, refreshSeconds: Double,
-        removesStale: Bool = true, note: (String) -> Void
+        removesStale: Bool = true, watchSeconds: Double = LockRecord.watchSeconds, note: (String) -> Void
     ) throws(ImageError) -> RepositoryLock {
         let deadline = SystemFacts.monotonicSeconds() + waiting
+        // Whoever does not wait leaves it to others to find out.
+        let watches = operation.isMaintenance && waiting > 0 && removesStale
         var attempts = 0
         var announced: Set<GUID> = []
+        func announce(_ other: Held) {
+            guard announced.insert(other.uuid).inserted else { return }
+            let summary = other.record?.summary ?? "a process whose lock cannot be read"
+            note(
+                other.isSuspected
+                    ? "watching the lock of \(summary) for \(Int(watchSeconds)) s: it goes unless its holder renews it"
+                    : "waiting for \(summary)")
+        }
         while true {
-            let record = LockRecord(operation)
             let file: LockFile
-            do { file = try LockFile(record, at: path) } catch {
+            do { file = try LockFile(operation, at: path) } catch {
                 let isReadOnly = [Errno.readOnlyFileSystem, .permissionDenied, .notPermitted].contains(error.errno)
                 if isReadOnly, operation == .restore || operation == .verify {
                     return RepositoryLock(nil, nil, nil)
                 }
                 throw .system(error)
             }
-            // Written first, then looked: of two that come at once, one at least sees the other.
-            let others: [Held]
+            var found: Held?
             do {
-                others = try held(
-                    at: path, besides: record.uuid, now: try file.touched(), removesStale: removesStale, note: note)
+                // Written first, then looked: of two that come at once, one at least sees the other.
+                let refresher = try PeriodicThread(every: refreshSeconds) { _ = try? file.touched() }
+                while true {
+                    let others = try held(
+                        at: path, besides: file.record.uuid, now: try file.touched(), removesStale: removesStale,
+                        watchSeconds: watchSeconds, note: note)
+                    let other = operation.isMaintenance ? others.first { $0.record?.isMaintenance ?? true } : nil
+                    // What a capture left that died elsewhere holds up no prune, but the space that it frees.
+                    if other == nil, watches, let suspect = others.first(where: \.isSuspected),
+                        !Interruption.isRequested
+                    {
+                        announce(suspect)
+                        SystemFacts.sleep(seconds: min(1, watchSeconds / 10))
+                        continue
+                    }
+                    found = other
+                    break
+                }
+                if found == nil { return RepositoryLock(file.record, file, refresher) }
+                refresher.stop()
             } catch {
                 file.remove()
                 throw .system(error)
             }
-            let conflict = operation.isMaintenance ? others.first { $0.record?.isMaintenance ?? true } : nil
-            guard let conflict else {
-                do {
-                    let refresher = try PeriodicThread(every: refreshSeconds) { _ = try? file.touched() }
-                    return RepositoryLock(record, file, refresher)
-                } catch {
-                    file.remove()
-                    throw .system(error)
-                }
-            }
+            guard let conflict = found else { continue }
             // Two that saw each other both step back, and come again at different times.
             file.remove()
             attempts += 1
-            let summary = conflict.record?.summary ?? "somebody whose lock cannot be read"
-            guard attempts < 4 || SystemFacts.monotonicSeconds() < deadline, !Interruption.isRequested else {
+            let summary = conflict.record?.summary ?? "a process whose lock cannot be read"
+            let isWorthWaiting = SystemFacts.monotonicSeconds() < deadline || watches && conflict.isSuspected
+            guard attempts < 4 || isWorthWaiting, !Interruption.isRequested else {
                 throw .busy(
                     "\(path) is in use: \(summary). \(operation.rawValue) has to wait until that has ended "
-                        + "(a lock that was left behind goes by itself, after 30 minutes at most)")
+                        + "(a lock that was left behind goes by itself: after 30 minutes, prune watches it for 3 and takes it away)"
+                )
             }
-            if attempts >= 4, announced.insert(conflict.record?.uuid ?? .zero).inserted {
-                note("waiting for \(summary)")
-            }
+            if attempts >= 4 { announce(conflict) }
             SystemFacts.sleep(seconds: attempts < 4 ? Double.random(in: 0.02...0.2) : Double.random(in: 0.5...1.5))
         }
     }
@@ -118,6 +135,8 @@ public final class RepositoryLock: Sendable {
         var uuid: GUID
         /// `nil` where it cannot be read.
         var record: LockRecord?
+        /// Whether clocks say that its holder is gone, and watching it has not yet told.
+        var isSuspected = false
 
         /// Whether its holder may be storing something.
         var mayWrite: Bool {
@@ -133,13 +152,16 @@ public final class RepositoryLock: Sendable {
     static func held(
         at path: FilePath, besides own: GUID?, now: Int64, removesStale: Bool
     ) throws(ImageError) -> [Held] {
-        do { return try held(at: path, besides: own, now: now, removesStale: removesStale) { _ in } } catch {
-            throw .system(error)
-        }
+        do {
+            return try held(
+                at: path, besides: own, now: now, removesStale: removesStale, watchSeconds: LockRecord.watchSeconds
+            ) { _ in }
+        } catch { throw .system(error) }
     }
 
     private static func held(
-        at path: FilePath, besides own: GUID?, now: Int64, removesStale: Bool, note: (String) -> Void
+        at path: FilePath, besides own: GUID?, now: Int64, removesStale: Bool, watchSeconds: Double,
+        note: (String) -> Void
     ) throws(SystemCallError) -> [Held] {
         let folder = path.appending(LockFile.folder)
         let me = ProcessFacts.own()
@@ -150,16 +172,26 @@ public final class RepositoryLock: Sendable {
             let file = folder.appending(name)
             guard let status = try Files.status(file) else { continue }
             let record = (try? Files.read(file, limit: 1 << 16)).flatMap { try? JSONText.decode(LockRecord.self, $0) }
-            let silence = now - status.modified
-            let reason =
+            let silence = now.subtractingReportingOverflow(status.modified).partialValue
+            let absence =
                 if let record {
-                    record.staleness(silence: silence, seenBy: me)
-                } else if silence.magnitude > UInt64(LockRecord.longestSilence) {
-                    "it cannot be read, and was last touched \(silence.magnitude / 60) minutes ago"
+                    record.absence(silence: silence, seenBy: me)
                 } else {
-                    String?.none
+                    LockRecord.absence(silence: silence).map {
+                        LockRecord.Absence.suspected("it cannot be read, and \($0)")
+                    }
                 }
-            guard let reason else {
+            let reason: String
+            switch absence {
+            case .proven(let why): reason = why
+            case .suspected(let why):
+                let (unchangedSeconds, hasChanged) = LockWatch.shared.observe(uuid, status)
+                guard unchangedSeconds >= watchSeconds else {
+                    result.append(Held(uuid: uuid, record: record, isSuspected: !hasChanged))
+                    continue
+                }
+                reason = "\(why), and nothing renewed it for \(Int(unchangedSeconds)) s"
+            case nil:
                 result.append(Held(uuid: uuid, record: record))
                 continue
             }

@@ -29,12 +29,15 @@ public final class SnapshotReader: CaptureReader {
     private var nextEntry = 0
     /// An error that waits until what comes before it was given out.
     private var held: ImageError?
-    private var pending: (found: BlobSource.Found, record: ChunkRecord)?
+    /// The last record, where it is data, and the places of its content.
+    private var pending: (places: [BlobSource.Found], record: ChunkRecord)?
+    private let repository: Repository
 
     init(_ repository: Repository, _ snapshot: Snapshot) throws(ImageError) {
         let name = repository.name(of: snapshot.info.id)
         self.name = name
         self.snapshot = snapshot
+        self.repository = repository
         coding = repository.coding(level: snapshot.manifest.level, kind: .data)
         let blobs = try BlobSource(repository)
         self.blobs = blobs
@@ -148,23 +151,24 @@ public final class SnapshotReader: CaptureReader {
     }
 
     private func dataRecord(_ id: ContentHash, _ range: ByteRange) throws(ImageError) -> ChunkRecord {
-        let found: BlobSource.Found?
-        do { found = try blobs.find(id, .data) } catch {
+        let all: [BlobSource.Found]
+        do { all = try blobs.places(id, .data) } catch {
             if case .system = error { throw error }
             throw damageReporter("\(error)", position, range)
         }
-        guard let found else { throw damageReporter("no pack has the chunk \(id)", position, range) }
-        guard UInt64(found.location.contentByteCount) == range.byteCount, found.location.storedByteCount > 0,
-            Int(found.location.storedByteCount) <= ChunkCoding.bound(Int(range.byteCount))
-        else {
-            throw damageReporter(
-                "a chunk's length in \(found.pack.path)", UInt64(found.location.offset), range)
+        guard let first = all.first else { throw damageReporter("no pack has the chunk \(id)", position, range) }
+        let places = all.filter {
+            UInt64($0.location.contentByteCount) == range.byteCount && $0.location.storedByteCount > 0
+                && Int($0.location.storedByteCount) <= ChunkCoding.bound(Int(range.byteCount))
+        }
+        guard let found = places.first else {
+            throw damageReporter("a chunk's length in \(first.pack.path)", UInt64(first.location.offset), range)
         }
         let record = ChunkRecord(
             kind: .data, region: regionIndex, range: range, storedByteCount: Int(found.location.storedByteCount),
             hash: id)
         position += UInt64(record.storedByteCount)
-        pending = (found, record)
+        pending = (places, record)
         return record
     }
 
@@ -176,13 +180,32 @@ public final class SnapshotReader: CaptureReader {
 
     /// How to read what is stored for the last record, later and on any thread; `nil` only where it is no data.
     public func storedFetch() -> StoredFetch? {
-        guard let pending else { return nil }
-        let (pack, location, range) = (pending.found.pack, pending.found.location, pending.record.range)
+        guard let pending, let found = pending.places.first else { return nil }
+        let (pack, location, range) = (found.pack, found.location, pending.record.range)
         let report = damageReporter
         return { (buffer) throws(ImageError) in
             do { unsafe try pack.read(location, into: buffer) } catch {
                 throw report("\(error)", UInt64(location.offset), range)
             }
+        }
+    }
+
+    /// The content of the last record from its other places.
+    public func otherCopies() -> OtherCopies? {
+        guard let pending, let id = pending.record.hash, pending.places.count > 1 else { return nil }
+        let (repository, coding, places) = (repository, coding, pending.places)
+        return { content in
+            guard let decoder = try? ChunkDecoder(coding) else { return false }
+            for place in places.dropFirst() {
+                guard let stored = try? place.pack.stored(place.location) else { continue }
+                let isWhole = unsafe stored.withUnsafeBytes {
+                    unsafe (try? decoder.decode($0, id: id, into: content)) != nil
+                }
+                guard isWhole else { continue }
+                repository.noteDamagedCopy(places[0], insteadUsing: place)
+                return true
+            }
+            return false
         }
     }
 }

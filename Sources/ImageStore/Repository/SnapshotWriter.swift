@@ -132,6 +132,7 @@ public final class SnapshotWriter: CaptureSink {
                 try? Files.remove(repository.layout.snapshot(id))
                 throw error
             }
+            SnapshotLedger.add(id, repository.layout)
             state.isEnded = true
             return CaptureSummary(
                 id: id, storedByteCount: state.statistics.storedByteCount + UInt64(bytes.count),

@@ -33,10 +33,17 @@ enum TemporaryFiles {
     @discardableResult
     static func removeStale(_ layout: RepositoryLayout) -> UInt64 {
         var freed: UInt64 = 0
+        // Asked for once, and only where something depends on it.
+        var known: Int64??
+        func keeper() -> Int64? {
+            let now = known ?? keeperSeconds(layout)
+            known = .some(now)
+            return now
+        }
         for name in Files.names(in: layout.temporary) {
             let path = layout.temporary.appending(name)
             guard let status = try? Stat(path, followTargetSymlink: false), status.type == .regular,
-                isStale(name)
+                let times = (try? Files.status(path)) ?? nil, isStale(name, modified: times.modified, keeper)
             else { continue }
             if (try? Files.remove(path)) != nil { freed += UInt64(max(0, status.size)) }
         }
@@ -45,18 +52,36 @@ enum TemporaryFiles {
         for name in Files.names(in: locks) where name.hasPrefix(".") && name.hasSuffix(".new") {
             let path = locks.appending(name)
             guard let status = (try? Files.status(path)) ?? nil else { continue }
-            let (age, isAbsurd) = SystemFacts.unixSeconds().subtractingReportingOverflow(status.modified)
-            if !isAbsurd, age > foreignAgeSeconds { try? Files.remove(path) }
+            if isOld(status.modified, keeper) { try? Files.remove(path) }
         }
         return freed
     }
 
-    private static func isStale(_ name: String) -> Bool {
+    /// The time by the clock of whoever keeps the folder: that of a file just written there; `nil` where none can be.
+    static func keeperSeconds(_ layout: RepositoryLayout) -> Int64? {
+        let path = layout.temporary.appending("\(StoreName.random()).\(suffix)")
+        guard
+            let file = try? OwnedDescriptor.open(
+                path, .writeOnly, options: [.create, .exclusiveCreate, .noFollow], permissions: [.ownerReadWrite])
+        else { return nil }
+        defer { try? Files.remove(path) }
+        // On a full disk, the time of its creation has to do.
+        _ = try? file.raw.writeAll([0])
+        return ((try? Files.status(path)) ?? nil)?.modified
+    }
+
+    private static func isOld(_ modified: Int64, _ keeper: () -> Int64?) -> Bool {
+        guard let now = keeper() else { return false }
+        let (age, isAbsurd) = now.subtractingReportingOverflow(modified)
+        return !isAbsurd && age > foreignAgeSeconds
+    }
+
+    private static func isStale(_ name: String, modified: Int64, _ keeper: () -> Int64?) -> Bool {
         let parts = name.split(separator: ".").last?.split(separator: "-") ?? []
-        guard parts.count == 4, let process = Int32(parts[1]), let ticks = UInt64(parts[2]), let began = Int64(parts[3])
+        guard parts.count == 4, let process = Int32(parts[1]), let ticks = UInt64(parts[2]), Int64(parts[3]) != nil
         else { return false }
         if parts[0] == bootToken, let isAlive = ProcessFacts.isAlive(process, startTicks: ticks) { return !isAlive }
-        let (age, isAbsurd) = SystemFacts.unixSeconds().subtractingReportingOverflow(began)
-        return !isAbsurd && age > foreignAgeSeconds
+        // When it was begun is by the clock of its writer.
+        return isOld(modified, keeper)
     }
 }

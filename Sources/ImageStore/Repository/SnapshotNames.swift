@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import Codecs
+import DiskModel
+
+/// What captured machines and their disks are called in a repository. What is called the same counts as the same: `latest`
+/// chooses among it, and `forget` keeps the newest of it.
+public enum SnapshotNames {
+    /// The longest name, in bytes.
+    static let largest = 255
+
+    /// Whether a machine or a disk can be called so: printable characters of any script, with single spaces between them,
+    /// and no slash, which separates names in a selector.
+    public static func isValid(_ name: String) -> Bool {
+        guard !name.isEmpty, name.utf8.count <= largest, !name.hasPrefix(" "), !name.hasSuffix(" "),
+            !name.contains("  ")
+        else { return false }
+        return name.unicodeScalars.allSatisfy { scalar in
+            switch scalar.properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: false
+            case .spaceSeparator: scalar == " "
+            default: scalar != "/" && scalar != "\u{FFFD}"
+            }
+        }
+    }
+
+    /// What a name must be, for messages.
+    public static let rule = "printable characters, no slash, and at most \(largest) bytes"
+
+    /// Text of firmware or a device (a product, a serial number) as a name: what is not plain ASCII becomes a hyphen; `nil`
+    /// where nothing is left.
+    public static func plain(_ text: String?) -> String? {
+        guard let text else { return nil }
+        let characters = text.prefix(64).map { character -> Character in
+            let isPlain =
+                character.isASCII && (character.isLetter || character.isNumber || "-_.:+".contains(character))
+            return isPlain ? character : "-"
+        }
+        let name = String(characters).split(separator: "-", omittingEmptySubsequences: true).joined(separator: "-")
+        return name.isEmpty ? nil : name
+    }
+
+    /// Eight hexadecimal digits that stand for a text.
+    public static func shortID(_ text: String) -> String {
+        String(ContentHash(of: Array(text.utf8)).description.prefix(8))
+    }
+
+    /// What a disk is called: its serial number, else its World Wide Name, else by what is on it: the GUID of its GPT, the
+    /// signature of its MBR with the UUIDs of its filesystems, or the UUID of the filesystem that it is. A file's name is no
+    /// identity: where nothing else is known, its whole path counts.
+    /// - Parameter place: where it is, for that case: the absolute path of the file or node.
+    public static func disk(
+        _ identity: DiskIdentity, table: PartitionTable, filesystems: [FilesystemInfo], place: String
+    ) -> String {
+        if let name = plain(identity.serial) ?? plain(identity.wwn) { return name }
+        let uuids = filesystems.compactMap(\.uuid).filter { !$0.isEmpty }.sorted()
+        switch table.kind {
+        case .gpt:
+            if let guid = table.diskGUID, guid != .zero { return "gpt-\(guid)" }
+        case .mbr:
+            let signature = table.diskSignature ?? 0
+            let digits = String(signature, radix: 16)
+            let name = "mbr-\(String(repeating: "0", count: 8 - digits.count))\(digits)"
+            if !uuids.isEmpty { return "\(name)-\(shortID(uuids.joined(separator: " ")))" }
+            if signature != 0 { return name }
+        case .none:
+            if uuids.count == 1, let uuid = plain(uuids.first) { return "fs-\(uuid)" }
+        case .unknown: break
+        }
+        let file = place.split(separator: "/").last.map(String.init)
+        return "\(plain(file) ?? "disk")-\(shortID(place))"
+    }
+}
