@@ -63,7 +63,9 @@ struct CaptureCommand: ParsableCommand {
             "Capture although a partition is mounted read-write; such partitions are copied whole, and may not be consistent."
     )
     var allowMounted = false
-    @Flag(help: "Replace an image that exists.") var overwrite = false
+    @Flag(help: "Replace an image that exists. Files that are neither images nor empty stay.") var overwrite = false
+    @Flag(help: "Capture DISK also where it is an image file itself (of Reforge or another tool), as the bytes it has.")
+    var asDisk = false
     @Flag(help: "Print one JSON object (on standard error where the image goes to standard output).") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
     @OptionGroup var keyOptions: KeyOptions
@@ -130,12 +132,13 @@ struct CaptureCommand: ParsableCommand {
     func run() throws {
         try CommandRun.run(json: json) {
             let start = SystemFacts.monotonicSeconds()
+            let disk = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
+            try refuseImage(disk)
             let destination = try CaptureDestination(image)
             let options = CaptureDestination.ImageOptions(
                 isEncrypted: encrypt, isXZ: codec == .xz, overwrite: overwrite)
             try destination.refuse(options)
             let unlocker = try luksOptions.unlocker()
-            let disk = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
             let source = try CaptureSource(disk, usesSnapshots: snapshot, rescues: rescue, allowMounted: allowMounted)
             defer { source.end() }
             try refuseDanger(disk, destination)
@@ -227,6 +230,21 @@ struct CaptureCommand: ParsableCommand {
             + "\(ByteText.rounded(report.imageByteCount)) in \(ProgressDisplay.duration(Int(report.seconds.rounded()))) "
             + "(\(ByteText.rounded(UInt64(rate)))/s), image id \(report.imageID.prefix(16))…"
         toError ? Console.message(line) : try Console.result(line)
+    }
+
+    /// An image in the place of the disk is a swapped command line, or another tool's container: its bytes are no disk's.
+    private func refuseImage(_ source: OpenedDisk) throws {
+        guard !asDisk, let known = try source.knownImage else { return }
+        let instead =
+            switch known.kind {
+            case .image: "reforge copy copies an image"
+            case .repositoryFile: "reforge copy copies a snapshot"
+            case .foreign: "its own tool makes a raw disk of it (qemu-img convert -O raw)"
+            }
+        throw CommandFailure(
+            .refused,
+            "\(disk) is \(known.name), not a disk: are DISK and IMAGE swapped? \(instead); --as-disk captures it as the "
+                + "bytes it has")
     }
 
     private func refuseDanger(_ source: OpenedDisk, _ destination: CaptureDestination) throws {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import Filesystems
+import ImageStore
 import LinuxSystem
 import SystemPackage
 
@@ -32,6 +33,11 @@ struct OpenedDisk {
         let directory = DiskDirectory()
         kernelName = device.isDevice ? directory.kernelName(ofDevice: device.deviceNumber) : nil
         identity = directory.identity(path: FilePath(path), kernelName: kernelName, diskSequence: device.diskSequence)
+    }
+
+    /// The image, or part of a repository, that is in the disk's place; `nil` for what may be a disk.
+    var knownImage: KnownImage? {
+        get throws { try KnownImage.identify(device, at: device.path, isFile: !device.isDevice) }
     }
 
     /// Why it may not be changed, or changes by itself: mounts, swap, holders; also of loop devices over a file.

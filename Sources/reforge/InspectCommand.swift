@@ -44,7 +44,12 @@ struct InspectCommand: ParsableCommand {
             } else {
                 let unlocker = try luksOptions.unlocker()
                 let opened = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
-                report = InspectReport(try opened.survey(unlocker: unlocker))
+                var found = InspectReport(try opened.survey(unlocker: unlocker))
+                if let known = try opened.knownImage {
+                    found.warnings.append(
+                        "\(disk) is \(known.name), not a disk: what is shown is how its bytes look as one")
+                }
+                report = found
                 try unlocker?.check(disk)
             }
             if json { try Console.json(report) } else { try Console.result(report.text) }

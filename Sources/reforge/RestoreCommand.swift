@@ -148,6 +148,8 @@ struct RestoreCommand: ParsableCommand {
 
     private func restore(_ state: inout RestoreExecutor.DiskState, _ goesOn: inout Bool) throws -> ExitStatus {
         let start = SystemFacts.monotonicSeconds()
+        // Before what IMAGE is: of a swapped command line, this says what is wrong.
+        try TargetSafety.refuse(try? KnownImage.identify(fileAt: FilePath(disk)), at: disk)
         let keys = KeyRing(keyOptions)
         let input = try CaptureInput.open(image, keys)
         try keys.refuseUnused(image)
@@ -460,6 +462,7 @@ enum TargetSafety {
     /// Refuses a target that is in use, that holds the image, or that is the boot medium.
     static func refuseDanger(_ target: OpenedDisk, image: FilePath?) throws {
         let path = target.identity.path
+        try refuse(target.knownImage, at: path)
         let uses = target.uses
         guard uses.isEmpty else {
             throw CommandFailure(
@@ -477,6 +480,16 @@ enum TargetSafety {
                 throw CommandFailure(.refused, "\(path) is the medium that this system was booted from")
             }
         }
+    }
+
+    /// Refuses what is no disk, but an image or a part of a repository, most likely because of a swapped command line.
+    static func refuse(_ known: KnownImage?, at path: String) throws {
+        guard let known else { return }
+        throw CommandFailure(
+            .refused,
+            "\(path) is \(known.name), not a disk: are IMAGE and DISK swapped? To lose it all the same, remove the file and make "
+                + "a new one (truncate -s SIZE); on a device, clear its first MiB (dd if=/dev/zero of=DEVICE bs=1M count=1)"
+        )
     }
 
     /// The same disk as was surveyed, right before the first write: names can be given to another disk in between.
