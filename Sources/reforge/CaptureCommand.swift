@@ -63,6 +63,8 @@ struct CaptureCommand: ParsableCommand {
             "Capture although a partition is mounted read-write; such partitions are copied whole, and may not be consistent."
     )
     var allowMounted = false
+    @Flag(help: "Capture a disk also where a restore onto it was interrupted: what it holds is not whole.")
+    var allowPartial = false
     @Flag(help: "Replace an image that exists. Files that are neither images nor empty stay.") var overwrite = false
     @Flag(help: "Capture DISK also where it is an image file itself (of Reforge or another tool), as the bytes it has.")
     var asDisk = false
@@ -142,6 +144,12 @@ struct CaptureCommand: ParsableCommand {
             let source = try CaptureSource(disk, usesSnapshots: snapshot, rescues: rescue, allowMounted: allowMounted)
             defer { source.end() }
             try refuseDanger(disk, destination)
+            if !allowPartial, let found = try InterruptedRestore(on: source.reader) {
+                throw CommandFailure(
+                    .refused,
+                    "\(self.disk) holds \(found), and boots nothing: finish that restore first, or capture what is there with "
+                        + "--allow-partial")
+            }
             let survey = try source.survey(allUsed: allSectors, skipPageFiles: skipPageFiles, unlocker: unlocker)
             try unlocker?.check(self.disk)
             let keys = KeyRing(keyOptions)

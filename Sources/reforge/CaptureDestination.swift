@@ -26,6 +26,7 @@ enum CaptureDestination {
             }
             self = .repository(selector.repository)
         } else {
+            SnapshotSelector.noteHidden(by: text)
             self = .file(FilePath(text))
         }
     }

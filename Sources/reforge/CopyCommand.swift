@@ -165,7 +165,11 @@ struct CopyCommand: ParsableCommand {
         let outcome: CaptureExecutor.Outcome
         do {
             outcome = try opened.run(
-                executor, beforeEnd: { try contents.readToEnd() },
+                executor,
+                beforeEnd: {
+                    try contents.readToEnd()
+                    try input.checkHeldStill()
+                },
                 facts: { contents.ending?.lateFacts ?? LateFacts(ended: header.manifest.started) })
         } catch {
             // What is wrong with the source is damage, and no failing disk.

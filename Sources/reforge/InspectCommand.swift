@@ -22,7 +22,7 @@ struct InspectCommand: ParsableCommand {
             optimalIOSize}, table {kind, unknownKindName, condition, diskGUID}, volumes [{partition, name, typeGUID, type, \
             guid, attributes, offset, byteCount, filesystem {kind, kindName, uuid, label, byteCount, blockSize, isClean, \
             features, mapSource, wholeReason, remarks, inner [{name, byteCount, filesystem, usedByteCount, places}]}, usedByteCount}], boot \
-            {biosBootCode, biosCoreImageFound, efiLoaders}, warnings; for an image also imageID, imageUUID, started, \
+            {biosBootCode, biosCoreImageFound, efiLoaders}, warnings, interruptedRestore {imageUUID, position, byteCount}; for an image also imageID, imageUUID, started, \
             ended, toolVersion, level, chunkByteCount, allSectors, mountedReadWrite, note, tags, host, unreadable, \
             imageByteCount (not of a snapshot).
             """)
@@ -49,6 +49,7 @@ struct InspectCommand: ParsableCommand {
                     found.warnings.append(
                         "\(disk) is \(known.name), not a disk: what is shown is how its bytes look as one")
                 }
+                found.interruptedRestore = try InterruptedRestore(on: opened.device)
                 report = found
                 try unlocker?.check(disk)
             }
@@ -114,6 +115,8 @@ struct InspectReport: Encodable {
     var imageByteCount: UInt64?
     var host: String?
     var unreadable: [ByteRange]?
+    /// Of a disk onto which a restore did not come to its end.
+    var interruptedRestore: InterruptedRestore?
 
     private static func volume(
         _ range: ByteRange, _ partition: Partition?, _ filesystem: FilesystemInfo, _ used: UInt64
@@ -197,6 +200,8 @@ struct InspectReport: Encodable {
         case .gpt:
             lines.append("  partition table: GPT\(table.condition == .intact ? "" : " (\(table.condition.rawValue))")")
         case .mbr: lines.append("  partition table: MBR")
+        case .none where interruptedRestore != nil:
+            lines.append("  \(interruptedRestore?.description ?? ""): it boots nothing; the same restore goes on")
         case .none: lines.append("  no partition table")
         case .unknown:
             lines.append("  partition table: \(table.unknownKindName ?? "unknown"), treated as one raw region")
