@@ -23,7 +23,10 @@ public final class ImageOutput {
 
     /// A file that appears under `path` when it is committed.
     public init(_ path: FilePath, overwrite: Bool) throws(SystemCallError) {
-        if !overwrite, Files.exists(path) { throw SystemCallError("create", path.string, .fileExists) }
+        // A link to nowhere has the name as well: linkat would say so only when the image is whole.
+        if !overwrite, (try? Stat(path, followTargetSymlink: false)) != nil {
+            throw SystemCallError("create", path.string, .fileExists)
+        }
         do throws(SystemCallError) {
             let file = try UnfinishedFile(of: path)
             descriptor = file.descriptor

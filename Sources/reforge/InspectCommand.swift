@@ -196,12 +196,13 @@ struct InspectReport: Encodable {
             )
             if let note, !note.isEmpty { lines.append("  note: \(note)") }
         }
+        if let interruptedRestore {
+            lines.append("  \(interruptedRestore): it boots nothing; the same restore goes on")
+        }
         switch table.kind {
         case .gpt:
             lines.append("  partition table: GPT\(table.condition == .intact ? "" : " (\(table.condition.rawValue))")")
         case .mbr: lines.append("  partition table: MBR")
-        case .none where interruptedRestore != nil:
-            lines.append("  \(interruptedRestore?.description ?? ""): it boots nothing; the same restore goes on")
         case .none: lines.append("  no partition table")
         case .unknown:
             lines.append("  partition table: \(table.unknownKindName ?? "unknown"), treated as one raw region")

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from faults import CANNOT_CREATE, DAMAGED, DONE, IO_ERROR, MIB, REFUSED, Context, Ended, tool
@@ -43,7 +43,7 @@ def is_locked(path: Path) -> bool:
 @contextmanager
 def loop_over(path: Path) -> Iterator[Path]:
     """A loop device over a file."""
-    node = Path(tool("losetup", "--find", "--show", "--partscan", path).strip())
+    node = Path(tool("losetup", "--find", "--show", path).strip())
     try:
         yield node
     finally:
@@ -67,6 +67,14 @@ def machine_with(disk: Path) -> Iterator[None]:
         machine.wait()
 
 
+def writes_unnamed(process: int) -> bool:
+    """Whether a process has a file open that has no name."""
+    with suppress(OSError):
+        folder = Path(f"/proc/{process}/fd")
+        return any(str(link.readlink()).endswith("(deleted)") for link in folder.iterdir())
+    return False
+
+
 @contextmanager
 def at_work(ctx: Context, disk: Path, *words: str | Path) -> Iterator[list[Ended]]:
     """A command that has locked its disk, and stands still inside; its end is in the list afterwards."""
@@ -75,9 +83,9 @@ def at_work(ctx: Context, disk: Path, *words: str | Path) -> Iterator[list[Ended
     try:
         if not until(lambda: is_locked(disk) or child.poll() is not None):
             raise AssertionError(f"{words} does not lock {disk}")
-        # A capture reads the counters a moment later, and goes on for seconds; a restore may soon be done.
-        if words[0] == "capture":
-            time.sleep(0.5)
+        # A capture that writes (a file without a name yet) has read the counters; a restore may soon be done.
+        if words[0] == "capture" and not until(lambda: writes_unnamed(child.pid)):
+            raise AssertionError(f"{words} writes nothing")
         child.send_signal(signal.SIGSTOP)
         yield ended
     finally:
@@ -88,10 +96,10 @@ def at_work(ctx: Context, disk: Path, *words: str | Path) -> Iterator[list[Ended
 def test_two_restores(ctx: Context) -> None:
     """A file that is being restored into is no target and no source of another command."""
     disk = ctx.folder / "disk.raw"
-    disk.write_bytes(ctx.random.randbytes(200 * MIB))
+    disk.write_bytes(ctx.random.randbytes(96 * MIB))
     image = ctx.folder / "disk.img.zst"
     ctx.done("capture", disk, image, "--level", "1")
-    target = sparse(ctx.folder / "target.raw", 200)
+    target = sparse(ctx.folder / "target.raw", 96)
     words = ["restore", image, target, "--yes", "--verify"]
     with at_work(ctx, target, *words) as first:
         second = ctx.reforge(*words)
@@ -101,7 +109,7 @@ def test_two_restores(ctx: Context) -> None:
         for name, ended in ("restore", second), ("plan", plan), ("capture", captured), ("copy", copied):
             ctx.that(f"a second {name} is refused (77)", ended.status == REFUSED and "in use" in ended.said, ended)
     ctx.that("the first one ends well", first[0].status == DONE and target.read_bytes() == disk.read_bytes(), first)
-    with at_work(ctx, disk, "capture", disk, ctx.folder / "again.img.zst", "--level", "19") as first:
+    with at_work(ctx, disk, "capture", disk, ctx.folder / "again.img.zst", "--level", "9") as first:
         ended = ctx.reforge("restore", image, disk, "--yes")
         other = ctx.reforge("capture", disk, ctx.folder / "other.img.zst", "--level", "1")
     ctx.that("a disk that is captured is no target (77)", ended.status == REFUSED and "in use" in ended.said, ended)
@@ -141,7 +149,7 @@ def test_running_machine(ctx: Context) -> None:
         ctx.that("as an IMAGE it is refused, too (77)", copied.status == REFUSED and "QEMU" in copied.said, copied)
     large = ctx.folder / "large.raw"
     large.write_bytes(ctx.random.randbytes(64 * MIB))
-    with at_work(ctx, large, "capture", large, ctx.folder / "large.img.zst", "--level", "19") as first:
+    with at_work(ctx, large, "capture", large, ctx.folder / "large.img.zst", "--level", "9") as first:
         said = subprocess.run(
             ["qemu-io", "-f", "raw", "-c", "write 0 512", str(large)], capture_output=True, text=True, check=False,
             timeout=60,
@@ -152,7 +160,8 @@ def test_running_machine(ctx: Context) -> None:
 
 def test_mounted_elsewhere(ctx: Context) -> None:
     """What is mounted in another mount namespace is found: a disk, and a file that a loop device stands on."""
-    disk = ctx.make_disk("disk.raw", 16)
+    disk = sparse(ctx.folder / "disk.raw", 16)
+    tool("mke2fs", "-q", "-F", "-t", "ext4", disk)
     image = ctx.folder / "other.img.zst"
     ctx.done("capture", ctx.make_disk("other.raw", 16), image)
     with loop_over(disk) as node:
@@ -160,7 +169,7 @@ def test_mounted_elsewhere(ctx: Context) -> None:
         place.mkdir()
         holder = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "sh", "-c",
-             'mount "$1" "$2" && echo mounted && exec sleep 300', "sh", f"{node}p1", str(place)],
+             'mount "$1" "$2" && echo mounted && exec sleep 300', "sh", str(node), str(place)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
@@ -188,7 +197,7 @@ def test_mounted_elsewhere(ctx: Context) -> None:
 def test_written_meanwhile(ctx: Context) -> None:
     """A source that is written while it is captured gives no image."""
     disk = ctx.folder / "disk.raw"
-    disk.write_bytes(ctx.random.randbytes(64 * MIB))
+    disk.write_bytes(ctx.random.randbytes(32 * MIB))
     image = ctx.folder / "images" / "disk.img.zst"
     image.parent.mkdir()
 
@@ -199,7 +208,7 @@ def test_written_meanwhile(ctx: Context) -> None:
 
     with loop_over(disk) as node:
         for place in disk, node:
-            words = ["capture", place, image, "--level", "19"]
+            words = ["capture", place, image, "--level", "9"]
             with at_work(ctx, place, *words) as first:
                 scribble(place)
             ctx.that(
@@ -290,13 +299,13 @@ def test_killed_capture(ctx: Context) -> None:
     folder = ctx.folder / "images"
     folder.mkdir()
     image, archive = folder / "disk.img.zst", folder / "disk.img.xz"
-    for words in (["capture", disk, image, "--level", "19"], ["capture", disk, archive, "--codec", "xz"]):
+    for words in (["capture", disk, image, "--level", "9"], ["capture", disk, archive, "--codec", "xz"]):
         kill = ctx.kill(words, lambda seconds: seconds > 0.2 and is_locked(disk))
         left = [path.name for path in folder.iterdir()]
         ctx.that(f"killed at work, {words[2]} leaves nothing", kill.was_killed and not left, f"{left}\n{kill.ended}")
     # As in a container: each is the first process of its namespace.
     command = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", str(ctx.binary), "capture", str(disk)]
-    first = subprocess.Popen([*command, str(image), "--level", "19"], stderr=subprocess.DEVNULL)
+    first = subprocess.Popen([*command, str(image), "--level", "9"], stderr=subprocess.DEVNULL)
     until(lambda: is_locked(disk))
     time.sleep(0.3)
     first.kill()
