@@ -81,6 +81,30 @@ int rf_loop_configure(int loop_fd, int backing_fd, uint64_t offset, uint64_t siz
 }
 int rf_loop_clear(int loop_fd) { return RESULT(ioctl(loop_fd, LOOP_CLR_FD, 0)); }
 
+int rf_loop_backing(int loop_fd, uint64_t *device, uint64_t *inode, uint64_t *special) {
+    struct loop_info64 info;
+    if (ioctl(loop_fd, LOOP_GET_STATUS64, &info) < 0) return -errno;
+    *device = info.lo_device;
+    *inode = info.lo_inode;
+    *special = info.lo_rdevice;
+    return 0;
+}
+
+int rf_lock(int fd, int exclusive, uint64_t start, uint64_t length) {
+    struct flock lock = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = (off_t)start,
+                         .l_len = (off_t)length};
+    return RESULT(fcntl(fd, F_OFD_SETLK, &lock));
+}
+int rf_lock_holder(int fd, int exclusive, uint64_t *start, uint64_t *length) {
+    struct flock lock = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = (off_t)*start,
+                         .l_len = (off_t)*length};
+    if (fcntl(fd, F_OFD_GETLK, &lock) < 0) return -errno;
+    if (lock.l_type == F_UNLCK) return 0;
+    *start = (uint64_t)lock.l_start;
+    *length = (uint64_t)lock.l_len;
+    return 1;
+}
+
 int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
     struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
     long fd;
@@ -116,6 +140,17 @@ int rf_storage(const char *path) {
 int rf_memfd_create(const char *name) {
     int fd = memfd_create(name, MFD_CLOEXEC);
     return fd < 0 ? -errno : fd;
+}
+
+int rf_open_unnamed(const char *folder, unsigned mode) {
+    int fd = open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, (mode_t)mode);
+    return fd < 0 ? -errno : fd;
+}
+int rf_link_unnamed(int fd, const char *path) {
+    // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH.
+    char link[40];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    return RESULT(linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW));
 }
 
 int rf_rename_new(const char *old_path, const char *new_path) {

@@ -2,12 +2,10 @@
 import LinuxSystem
 import SystemPackage
 
-/// The file that an image is written to: under a temporary name until it is whole.
+/// The file that an image is written to: it has no name until it is whole.
 public final class ImageOutput {
     private let finalPath: FilePath?
-    private let temporaryPath: FilePath?
-    private var file: OwnedDescriptor?
-    private var isCommitted = false
+    private var file: UnfinishedFile?
     private let overwrite: Bool
 
     /// Where the bytes go.
@@ -18,7 +16,6 @@ public final class ImageOutput {
     /// Standard output.
     public init() {
         finalPath = nil
-        temporaryPath = nil
         overwrite = false
         descriptor = .standardOutput
         name = "standard output"
@@ -26,36 +23,26 @@ public final class ImageOutput {
 
     /// A file that appears under `path` when it is committed.
     public init(_ path: FilePath, overwrite: Bool) throws(SystemCallError) {
-        if !overwrite, Files.exists(path) { throw SystemCallError("create", path.string, .fileExists) }
-        var temporary = path.removingLastComponent()
-        temporary.append(".\(path.lastComponent?.string ?? "image").partial-\(SystemFacts.processID)")
-        let file = try OwnedDescriptor.open(
-            temporary, .writeOnly, options: [.create, .exclusiveCreate, .noFollow],
-            permissions: [.ownerReadWrite, .groupRead])
-        descriptor = file.raw
-        self.file = consume file
+        // A link to nowhere has the name as well: linkat would say so only when the image is whole.
+        if !overwrite, (try? Stat(path, followTargetSymlink: false)) != nil {
+            throw SystemCallError("create", path.string, .fileExists)
+        }
+        do throws(SystemCallError) {
+            let file = try UnfinishedFile(of: path)
+            descriptor = file.descriptor
+            self.file = file
+        } catch { throw SystemCallError("create", path.string, error.errno) }
         finalPath = path
-        temporaryPath = temporary
         self.overwrite = overwrite
         name = path.string
     }
 
-    /// Makes the file durable and gives it its name: fsync, rename, fsync of the folder.
+    /// Makes the file durable and gives it its name: fsync, link or rename, fsync of the folder.
     public func commit() throws(SystemCallError) {
-        guard let finalPath, let temporaryPath else { return }
+        guard let finalPath, let file else { return }
         try Files.sync(descriptor, name)
-        if let file = file.take() { try file.close() }
-        if overwrite {
-            try Files.rename(temporaryPath, to: finalPath)
-        } else {
-            try Files.renameNew(temporaryPath, to: finalPath)
-        }
-        isCommitted = true
+        try file.publish(replacing: overwrite)
+        self.file = nil
         try Files.syncFolder(of: finalPath)
-    }
-
-    deinit {
-        // Nothing is left of an image that was not finished.
-        if !isCommitted, let temporaryPath { try? Files.remove(temporaryPath) }
     }
 }

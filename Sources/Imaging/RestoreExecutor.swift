@@ -59,18 +59,16 @@ public final class RestoreExecutor {
     public struct Unfinished: Sendable, CustomStringConvertible {
         /// Whether it is the same plan, so that this restore goes on where that one was.
         public var isSame: Bool
-        /// The image that it was of.
-        public var imageUUID: GUID
-        /// How far it was, in bytes of the captured disk.
-        public var position: UInt64
+        /// What it was of, and how far.
+        public var restore: InterruptedRestore
 
         /// For a person.
         public var description: String {
             isSame
-                ? "The target holds an interrupted restore of this image, \(ByteText.rounded(position)) far: it goes on, and what is there "
+                ? "The target holds an interrupted restore of this image, \(restore.progress): it goes on, and what is there "
                     + "already is read and compared, not believed"
-                : "The target holds an interrupted restore of another image or plan (image \(imageUUID), \(ByteText.rounded(position)) far): "
-                    + "that one is given up, and this one starts at the front"
+                : "The target holds an interrupted restore of another image or plan (image \(restore.imageUUID), "
+                    + "\(restore.progress)): that one is given up, and this one starts at the front"
         }
     }
 
@@ -78,7 +76,7 @@ public final class RestoreExecutor {
     public static func unfinished(on target: any BlockReader, _ plan: RestorePlan) throws -> Unfinished? {
         guard let found = RestoreJournal.read(target) else { return nil }
         let isSame = try found.imageUUID == plan.imageUUID && found.planDigest == plan.digest()
-        return Unfinished(isSame: isSame, imageUUID: found.imageUUID, position: found.position)
+        return Unfinished(isSame: isSame, restore: InterruptedRestore(found))
     }
 
     private struct WrittenChunk {
@@ -156,7 +154,8 @@ public final class RestoreExecutor {
             let table = try plan.makeTable(manifest)
             var outcome = Outcome(writtenByteCount: 0, warnings: plan.warnings, failedGrowths: [], resumedFrom: nil)
             var journal = RestoreJournal(
-                sequence: 0, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: 0)
+                sequence: 0, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: 0,
+                diskByteCount: manifest.geometry.byteCount)
             // What is compared with must be the medium: a page that somebody cached before may be older than it.
             try (target as? BlockDevice)?.dropCache()
             if plan.only == nil, let found = RestoreJournal.read(target) {
@@ -251,6 +250,9 @@ public final class RestoreExecutor {
         let failure = Failure()
         progress.begin("restore", total: manifest.usedByteCount)
         var threads: [WorkerThread] = []
+        var isDone = false
+        // Where it fails, the journal says how far it really was: the threads have ended by then.
+        defer { if !isDone { try? advance(&journal, completion) } }
         defer {
             jobs.cancel()
             pool.cancel()
@@ -318,6 +320,7 @@ public final class RestoreExecutor {
         outcome.warnings += manifest.unreadableTexts(ending.lateFacts.unreadable)
         journal.position = manifest.geometry.byteCount
         outcome.writtenByteCount = completion.update { $0.written }
+        isDone = true
         return chunks
     }
 

@@ -11,7 +11,7 @@ struct RestoreJournal: Equatable {
     static let slotOffsets: [UInt64] = [64 << 10, 128 << 10]
     static let slotByteCount = 4096
     private static let tag = Array("RFJOURNL".utf8)
-    private static let version: UInt32 = 1
+    private static let version: UInt32 = 2
 
     /// Counts the writes of the journal: the larger one is the newer.
     var sequence: UInt64
@@ -20,6 +20,8 @@ struct RestoreJournal: Equatable {
     var planDigest: ContentHash
     /// Everything before this place of the captured disk is written and flushed, in bytes.
     var position: UInt64
+    /// The length of the captured disk in bytes.
+    var diskByteCount: UInt64
 
     /// The bytes of a slot.
     var slot: [UInt8] {
@@ -30,28 +32,33 @@ struct RestoreJournal: Equatable {
         bytes += imageUUID.textOrderBytes
         bytes += planDigest.bytes
         bytes.appendLittleEndian(position)
+        bytes.appendLittleEndian(diskByteCount)
         bytes.appendLittleEndian(CRC32.iso.checksum(bytes))
         return bytes + [UInt8](repeating: 0, count: Self.slotByteCount - bytes.count)
     }
 
-    init(sequence: UInt64, imageUUID: GUID, planDigest: ContentHash, position: UInt64) {
+    init(sequence: UInt64, imageUUID: GUID, planDigest: ContentHash, position: UInt64, diskByteCount: UInt64 = 0) {
         self.sequence = sequence
         self.imageUUID = imageUUID
         self.planDigest = planDigest
         self.position = position
+        self.diskByteCount = diskByteCount
     }
 
     /// From a slot; `nil` where there is no journal, or a torn one.
     init?(slot bytes: [UInt8]) {
         guard bytes.count == Self.slotByteCount, Array(bytes[0..<8]) == Self.tag,
             (try? bytes.littleEndian(UInt32.self, at: 8)) == Self.version,
-            (try? bytes.littleEndian(UInt32.self, at: 80)) == CRC32.iso.checksum(bytes[0..<80]),
+            (try? bytes.littleEndian(UInt32.self, at: 88)) == CRC32.iso.checksum(bytes[0..<88]),
             let sequence = try? bytes.littleEndian(UInt64.self, at: 16),
             let imageUUID = try? GUID(bigEndianBytes: Array(bytes[24..<40])),
             let planDigest = ContentHash(bytes: bytes[40..<72]),
-            let position = try? bytes.littleEndian(UInt64.self, at: 72)
+            let position = try? bytes.littleEndian(UInt64.self, at: 72),
+            let diskByteCount = try? bytes.littleEndian(UInt64.self, at: 80)
         else { return nil }
-        self.init(sequence: sequence, imageUUID: imageUUID, planDigest: planDigest, position: position)
+        self.init(
+            sequence: sequence, imageUUID: imageUUID, planDigest: planDigest, position: position,
+            diskByteCount: diskByteCount)
     }
 
     /// The newest journal on a target; `nil` where there is none. A slot that cannot be read has none.

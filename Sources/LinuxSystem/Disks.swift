@@ -5,8 +5,8 @@ public import SystemPackage
 
 /// What sysfs and procfs say of the machine's disks.
 public struct DiskDirectory: Sendable {
-    private let sys: FilePath
-    private let proc: FilePath
+    let sys: FilePath
+    let proc: FilePath
 
     /// Reads below `sys` and `proc` (made-up trees in tests).
     public init(sys: FilePath = "/sys", proc: FilePath = "/proc") {
@@ -184,84 +184,6 @@ public struct DiskDirectory: Sendable {
         return result
     }
 
-    /// Why a disk may not be overwritten: what is mounted from it, swaps on it, or holds it. Empty where nothing does.
-    public func uses(of disk: String) -> [DiskUse] { uses(of: disk, notThrough: []) }
-
-    /// The same without what is reached through some holders only.
-    /// - Parameter stopped: the kernel's names of these holders.
-    public func uses(of disk: String, notThrough stopped: Set<String>) -> [DiskUse] {
-        var uses: [DiskUse] = []
-        let nodes = [disk] + partitionNodes(of: disk).map(\.name)
-        let mounts = mounts
-        let pools = btrfsPools
-        let swaps = (Files.text(proc.appending("swaps")) ?? "").split(separator: "\n").dropFirst()
-            .compactMap { $0.split(separator: " ").first.map(String.init) }
-        for node in nodes {
-            let folder = sys.appending("class/block/\(node)")
-            let number = Files.text(folder.appending("dev")) ?? ""
-            let pool = pools.first { $0.contains(node) } ?? [node]
-            var isMounted = false
-            for mount in mounts
-            where mount.device == number || self.node(mount.source).map(pool.contains) ?? false {
-                uses.append(.mounted(node: node, at: mount.mountPoint, readOnly: mount.isReadOnly))
-                isMounted = true
-            }
-            // Mounted where this process does not see it: in another mount namespace.
-            if !isMounted, pools.contains(pool) {
-                uses.append(.mounted(node: node, at: "a place unknown", readOnly: false))
-            }
-            if swaps.contains("/dev/\(node)") { uses.append(.swap(node: node)) }
-            for holder in Files.names(in: folder.appending("holders")) where !stopped.contains(holder) {
-                let name = Files.text(sys.appending("class/block/\(holder)/dm/name")) ?? holder
-                uses.append(.held(node: node, by: name, kernelName: holder))
-                // What stands on the holder counts too: an LV that is mounted.
-                for use in self.uses(of: holder, notThrough: stopped) { uses.append(use) }
-            }
-        }
-        var unique: [DiskUse] = []
-        for use in uses where !unique.contains(use) { unique.append(use) }
-        return unique
-    }
-
-    private var mounts: [MountEntry] { MountEntry.parse(Files.text(proc.appending("self/mountinfo")) ?? "") }
-
-    /// The members of each Btrfs filesystem that is mounted anywhere (sysfs shows no other; Btrfs has device numbers of
-    /// its own, so that mounts do not tell them).
-    private var btrfsPools: [Set<String>] {
-        let folder = sys.appending("fs/btrfs")
-        return Files.names(in: folder).map { Set(Files.names(in: folder.appending("\($0)/devices"))) }
-            .filter { !$0.isEmpty }
-    }
-
-    /// The kernel's name of a device as mounters name it: `/dev/sda2`, `/dev/mapper/NAME`, or a link below `/dev`.
-    private func node(_ source: String) -> String? {
-        guard source.hasPrefix("/dev/") else { return nil }
-        if let name = Files.realPath(FilePath(source))?.lastComponent?.string { return name }
-        // Without udev there may be no such node, or it has gone since.
-        let name = String(source.dropFirst(source.hasPrefix("/dev/mapper/") ? 12 : 5))
-        let block = sys.appending("class/block")
-        return Files.names(in: block).first { Files.text(block.appending("\($0)/dm/name")) == name } ?? name
-    }
-
-    /// The loop devices over (a part of) a file or a disk, by the kernel's names.
-    public func loopDevices(over file: BlockDevice) -> [String] {
-        // Loop does not claim a device that it stands on: O_EXCL would not notice.
-        let name = file.isDevice ? kernelName(ofDevice: file.deviceNumber) : nil
-        let numbers = ([name].compactMap { $0 } + (name.map(partitionNodes) ?? []).map(\.name))
-            .compactMap { Files.text(sys.appending("class/block/\($0)/dev")) }
-        return Files.names(in: sys.appending("block")).filter { name in
-            guard name.hasPrefix("loop"), let backing = Files.text(sys.appending("block/\(name)/loop/backing_file")),
-                let status = try? Stat(FilePath(backing))
-            else { return false }
-            if file.isDevice {
-                let number = UInt64(status.specialDeviceID.rawValue)
-                return status.type == .blockSpecial && numbers.contains("\(rf_major(number)):\(rf_minor(number))")
-            }
-            return UInt64(status.deviceID.rawValue) == file.deviceNumber
-                && UInt64(status.inode.rawValue) == file.inodeNumber
-        }
-    }
-
     /// The block devices that hold the filesystem in which `path` lies.
     public func nodes(holding path: FilePath) -> [String] {
         guard let status = try? Stat(path), let real = Files.realPath(path) else { return [] }
@@ -292,26 +214,6 @@ public struct DiskDirectory: Sendable {
             return [name] + below.flatMap(disksBelow)
         }
         return [name]
-    }
-}
-
-/// One reason why a disk is in use.
-public enum DiskUse: Equatable, Sendable, CustomStringConvertible {
-    /// A filesystem on it is mounted.
-    case mounted(node: String, at: String, readOnly: Bool)
-    /// Swap on it is on.
-    case swap(node: String)
-    /// A device-mapper or md device holds it.
-    case held(node: String, by: String, kernelName: String)
-
-    /// A sentence part for a person.
-    public var description: String {
-        switch self {
-        case .mounted(let node, let place, let readOnly):
-            "/dev/\(node) is mounted on \(place)\(readOnly ? " (read-only)" : "")"
-        case .swap(let node): "/dev/\(node) is in use as swap"
-        case .held(let node, let holder, _): "/dev/\(node) is held by \(holder)"
-        }
     }
 }
 

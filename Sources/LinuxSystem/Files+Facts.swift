@@ -31,6 +31,18 @@ extension Files {
             isFolder: type == S_IFDIR, isFile: type == S_IFREG)
     }
 
+    /// The length of an opened file, and when its bytes and its inode were last changed, in seconds and nanoseconds.
+    ///
+    /// The corresponding C function is `fstat`.
+    static func changeTimes(_ descriptor: FileDescriptor) -> (byteCount: UInt64, times: [Int])? {
+        var result = stat()
+        guard fstat(descriptor.rawValue, &result) == 0 else { return nil }
+        return (
+            UInt64(max(0, result.st_size)),
+            [result.st_mtim.tv_sec, result.st_mtim.tv_nsec, result.st_ctim.tv_sec, result.st_ctim.tv_nsec]
+        )
+    }
+
     /// Says that a file is still in use: sets its times to now, by the clock of whoever keeps it.
     ///
     /// The corresponding C function is `futimens`.

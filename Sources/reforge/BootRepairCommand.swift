@@ -38,8 +38,13 @@ struct BootRepairCommand: ParsableCommand {
 
     func run() throws {
         try CommandRun.run(json: json) {
-            let opened = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
-            if !dryRun { try TargetSafety.refuseDanger(opened, image: nil) }
+            // A file is locked for writing; a device must let its partitions be mounted.
+            let isLocked = try !dryRun && Files.status(FilePath(disk))?.isFile == true
+            let opened = try OpenedDisk(disk, isLocked ? .exclusiveWrite : .readOnly, sectorSize: sectorSize)
+            if !dryRun {
+                try TargetSafety.refuseDanger(opened, image: nil)
+                try opened.claimTarget()
+            }
             let options = BootRepairOptions(touchNVRAM: !noNvram)
             let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
             if !json { dryRun ? try Console.result(plan.description) : Console.message(plan.description) }

@@ -74,7 +74,11 @@ struct CaptureCommand: ParsableCommand {
             "Date a snapshot by this machine's clock, although the repository's clock or newest snapshot says otherwise."
         ))
     var trustClock = false
-    @Flag(help: "Replace an image that exists.") var overwrite = false
+    @Flag(help: "Capture a disk also where a restore onto it was interrupted: what it holds is not whole.")
+    var allowPartial = false
+    @Flag(help: "Replace an image that exists. Files that are neither images nor empty stay.") var overwrite = false
+    @Flag(help: "Capture DISK also where it is an image file itself (of Reforge or another tool), as the bytes it has.")
+    var asDisk = false
     @Flag(help: "Print one JSON object (on standard error where the image goes to standard output).") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
     @OptionGroup var keyOptions: KeyOptions
@@ -143,15 +147,22 @@ struct CaptureCommand: ParsableCommand {
             let start = SystemFacts.monotonicSeconds()
             try CapturedHost.check(host, "--host")
             try CapturedHost.check(diskName, "--disk")
+            let disk = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
+            try refuseImage(disk)
             let destination = try CaptureDestination(image)
             let options = CaptureDestination.ImageOptions(
                 isEncrypted: encrypt, isXZ: codec == .xz, overwrite: overwrite)
             try destination.refuse(options)
             let unlocker = try luksOptions.unlocker()
-            let disk = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
             let source = try CaptureSource(disk, usesSnapshots: snapshot, rescues: rescue, allowMounted: allowMounted)
             defer { source.end() }
             try refuseDanger(disk, destination)
+            if !allowPartial, let found = try InterruptedRestore(on: source.reader) {
+                throw CommandFailure(
+                    .refused,
+                    "\(self.disk) holds \(found), and boots nothing: finish that restore first, or capture what is there with "
+                        + "--allow-partial")
+            }
             let survey = try source.survey(
                 allUsed: allSectors, skipPageFiles: skipPageFiles, trustMaps: trustMaps, unlocker: unlocker)
             try unlocker?.check(self.disk)
@@ -249,6 +260,21 @@ struct CaptureCommand: ParsableCommand {
             + "\(ByteText.rounded(report.imageByteCount)) in \(ProgressDisplay.duration(Int(report.seconds.rounded()))) "
             + "(\(ByteText.rounded(UInt64(rate)))/s), image id \(report.imageID.prefix(16))…"
         toError ? Console.message(line) : try Console.result(line)
+    }
+
+    /// An image in the place of the disk is a swapped command line, or another tool's container: its bytes are no disk's.
+    private func refuseImage(_ source: OpenedDisk) throws {
+        guard !asDisk, let known = try source.knownImage else { return }
+        let instead =
+            switch known.kind {
+            case .image: "reforge copy copies an image"
+            case .repositoryFile: "reforge copy copies a snapshot"
+            case .foreign: "its own tool makes a raw disk of it (qemu-img convert -O raw)"
+            }
+        throw CommandFailure(
+            .refused,
+            "\(disk) is \(known.name), not a disk: are DISK and IMAGE swapped? \(instead); --as-disk captures it as the "
+                + "bytes it has")
     }
 
     private func refuseDanger(_ source: OpenedDisk, _ destination: CaptureDestination) throws {

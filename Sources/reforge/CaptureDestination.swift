@@ -26,6 +26,7 @@ enum CaptureDestination {
             }
             self = .repository(selector.repository)
         } else {
+            SnapshotSelector.noteHidden(by: text)
             self = .file(FilePath(text))
         }
     }
@@ -72,9 +73,9 @@ enum CaptureDestination {
                 throw CommandFailure(
                     .usage, "\(path) would be encrypted, which is no .zst: let its name end in .img.enc")
             }
-            if Files.exists(path), !options.overwrite {
-                throw CommandFailure(
-                    .cannotCreate, "\(path) exists: choose another name, or replace it with --overwrite")
+            try Self.refuseExisting(path, overwrite: options.overwrite)
+            if options.isXZ {
+                try Self.refuseExisting(XZImageReader.metadataPath(of: path), overwrite: options.overwrite)
             }
         case .repository(let path):
             if options.isXZ || options.isEncrypted {
@@ -88,6 +89,23 @@ enum CaptureDestination {
 }
 
 extension CaptureDestination {
+    /// Refuses to replace a file: without `--overwrite` any, with it what is neither an image nor empty. What else lies under
+    /// such a name is most likely the disk of a swapped command line.
+    private static func refuseExisting(_ path: FilePath, overwrite: Bool) throws {
+        guard let status = try Files.status(path) else { return }
+        let isReplaceable = try status.byteCount == 0 || KnownImage.identify(fileAt: path)?.kind == .image
+        guard isReplaceable else {
+            throw CommandFailure(
+                overwrite ? .refused : .cannotCreate,
+                "\(path) exists and is no image, so --overwrite does not replace it: are DISK and IMAGE swapped? Choose another "
+                    + "name, or remove the file first")
+        }
+        guard overwrite else {
+            throw CommandFailure(
+                .cannotCreate, "\(path) exists: choose another name, or replace it with --overwrite")
+        }
+    }
+
     /// Whether what is written there is encrypted.
     func isEncrypted(_ options: ImageOptions) throws -> Bool {
         guard case .repository(let path) = self else { return options.isEncrypted }

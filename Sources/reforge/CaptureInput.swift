@@ -3,6 +3,7 @@ import Codecs
 import DiskModel
 import Filesystems
 import ImageStore
+import Imaging
 import LinuxSystem
 import SystemPackage
 
@@ -22,11 +23,35 @@ struct CaptureInput {
     let byteCount: UInt64?
     /// Descriptors and locks that must stay as long as the reader is used.
     private let held: [AnyObject]
+    /// What tells that a raw image held still.
+    private var claim: Claim?
 
     /// A descriptor that lives as long as somebody refers to it.
     private final class HeldFile {
         let descriptor: OwnedDescriptor
         init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
+    }
+
+    /// Claims a raw image as the disk that it is.
+    private static func claimed(_ text: String) throws -> Claim {
+        let disk = try OpenedDisk(text, .readOnly)
+        let places = disk.mountPointsReadWrite
+        guard places.isEmpty else {
+            throw CommandFailure(
+                .refused,
+                "\(text) has filesystems that are mounted read-write: \(places.joined(separator: ", ")). Unmount them first"
+            )
+        }
+        if let found = try InterruptedRestore(on: disk.device) {
+            throw CommandFailure(.refused, "\(text) holds \(found), and is no image: finish that restore first")
+        }
+        return try disk.claimSource()
+    }
+
+    /// Fails where a raw image was written while it was read.
+    func checkHeldStill() throws(ImagingError) {
+        guard let change = claim?.change() else { return }
+        throw .failed("\(text) did not hold still: \(change) while it was read. Stop what writes it, and copy it again")
     }
 
     /// Has the reader used for as long as what it reads from is held: a reader knows no more than the descriptor's number.
@@ -62,6 +87,7 @@ struct CaptureInput {
 
     private init(file text: String, _ keys: KeyRing) throws {
         self.text = text
+        SnapshotSelector.noteHidden(by: text)
         let path = FilePath(text)
         self.path = path
         snapshot = nil
@@ -85,6 +111,8 @@ struct CaptureInput {
             let archive = try XZImageReader(path)
             (reader, ending, held) = (archive, archive.knownEnding, [])
         case .foreignRaw, .foreignXZ, .foreignZstd:
+            // A raw image may be the disk of a virtual machine.
+            if kind == .foreignRaw { claim = try Self.claimed(text) }
             (reader, ending, held) = (
                 try ForeignImageReader(
                     path, kind: kind, log: Console.message, table: { try? PartitionTableReader.read($0) }), nil, []
@@ -209,5 +237,16 @@ enum OpenedRepository {
             return selector.repository
         }
         return FilePath(text)
+    }
+}
+
+extension SnapshotSelector {
+    /// Says where a path that exists was taken in place of a snapshot.
+    static func noteHidden(by text: String) {
+        guard let hidden = hidden(by: text) else { return }
+        let behind = text.dropFirst(hidden.repository.string.count)
+        Console.message(
+            "note: \(text) is taken as the path that exists, not as a snapshot; that one is \(hidden.repository)/\(behind)"
+        )
     }
 }

@@ -14,6 +14,8 @@ final class CaptureSource {
     let mountedReadWrite: [String]
     private let disk: OpenedDisk
     private let snapshots: SnapshotSource?
+    /// What tells that the disk held still; `nil` where it need not.
+    private let claim: Claim?
 
     /// Refuses a disk that does not hold still, or makes it hold still.
     init(_ disk: OpenedDisk, usesSnapshots: Bool, rescues: Bool, allowMounted: Bool) throws {
@@ -26,12 +28,18 @@ final class CaptureSource {
         }
         if !left.isEmpty, !allowMounted { throw Self.refusal(disk.identity.path, left, usesSnapshots) }
         // What the mount table does not name (a member of a larger filesystem, another mount namespace) the kernel knows.
-        if !allowMounted, !usesSnapshots, disk.uses.isEmpty, disk.isHeld {
+        if !allowMounted, !usesSnapshots, disk.isHeldByUnknown {
             throw CommandFailure(
                 .refused,
                 "\(disk.identity.path) is in use, and its contents may change: stop what uses it, or capture it all the same "
                     + "with --allow-mounted")
         }
+        var claim: Claim?
+        do { claim = try disk.claimSource(otherwise: "; --allow-mounted captures all the same") } catch {
+            guard allowMounted else { throw error }
+            Console.message("warning: \(CommandFailure(error).message)")
+        }
+        self.claim = allowMounted || usesSnapshots ? nil : claim
         var uncovered: [String] = []
         snapshots =
             usesSnapshots
@@ -77,8 +85,14 @@ final class CaptureSource {
         return survey.takingWhole(unreadable: rescue.unreadable)
     }
 
-    /// Whether what was read is what the snapshots held: one that overflowed no longer is.
-    func check() throws { try snapshots?.check() }
+    /// Whether what was read is of one moment: a snapshot that overflowed is none, nor is a disk that was written meanwhile.
+    func check() throws {
+        try snapshots?.check()
+        guard let change = claim?.change() else { return }
+        throw ImagingError.failed(
+            "\(disk.identity.path) did not hold still: \(change) while it was captured, and the image would mix two states. Stop what "
+                + "writes it and capture it again (--allow-mounted takes it all the same)")
+    }
 
     /// Removes the snapshots.
     func end() {

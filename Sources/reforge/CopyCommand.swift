@@ -30,7 +30,7 @@ struct CopyCommand: ParsableCommand {
     @Argument(help: "REPO@, an image file, or - for standard output.") var destination: String
     @Option(help: "The zstd compression level (1 to 22) in the destination.") var level = 3
     @Flag(help: "Encrypt the image file that is written (.img.enc).") var encrypt = false
-    @Flag(help: "Replace an image that exists.") var overwrite = false
+    @Flag(help: "Replace an image that exists. Files that are neither images nor empty stay.") var overwrite = false
     @Option(help: "The host, where the source does not say one.") var host: String?
     @Flag(help: "Print one JSON object.") var json = false
     @Flag(help: "Let a repository that is not encrypted take what is encrypted in the source.") var toPlain = false
@@ -165,7 +165,11 @@ struct CopyCommand: ParsableCommand {
         let outcome: CaptureExecutor.Outcome
         do {
             outcome = try opened.run(
-                executor, beforeEnd: { try contents.readToEnd() },
+                executor,
+                beforeEnd: {
+                    try contents.readToEnd()
+                    try input.checkHeldStill()
+                },
                 facts: { contents.ending?.lateFacts ?? LateFacts(ended: header.manifest.started) })
         } catch {
             // What is wrong with the source is damage, and no failing disk.

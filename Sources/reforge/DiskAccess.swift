@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import Filesystems
+import ImageStore
 import LinuxSystem
 import SystemPackage
 
@@ -34,24 +35,53 @@ struct OpenedDisk {
         identity = directory.identity(path: FilePath(path), kernelName: kernelName, diskSequence: device.diskSequence)
     }
 
-    /// Why it may not be changed, or changes by itself: mounts, swap, holders; also of loop devices over a file.
-    var uses: [DiskUse] {
-        let directory = DiskDirectory()
-        let node = kernelName ?? device.path.string
-        return (kernelName.map(directory.uses) ?? [])
-            + directory.loopDevices(over: device).flatMap { name in
-                let uses = directory.uses(of: name)
-                return uses.isEmpty ? [.held(node: node, by: "/dev/\(name)", kernelName: name)] : uses
-            }
+    /// The image, or part of a repository, that is in the disk's place; `nil` for what may be a disk.
+    var knownImage: KnownImage? {
+        get throws { try KnownImage.identify(device, at: device.path, isFile: !device.isDevice) }
     }
 
-    /// Whether the kernel refuses to give the device to one user alone.
-    var isHeld: Bool {
-        guard device.isDevice else { return false }
-        do {
-            _ = try BlockDevice(opening: device.path, .exclusiveRead)
-            return false
-        } catch { return error.errno == .resourceBusy }
+    /// Why it may not be changed, or changes by itself: mounts, swap, holders; also of loop devices over it.
+    var uses: [DiskUse] { DiskDirectory().uses(of: device) }
+
+    /// Whether the kernel refuses to give the device, or a loop device over it, to one user alone, and no use of it is known.
+    var isHeldByUnknown: Bool {
+        let directory = DiskDirectory()
+        let nodes = [kernelName].compactMap { $0 } + directory.loopDevices(over: device)
+        for name in nodes where directory.uses(of: name).isEmpty {
+            do throws(SystemCallError) {
+                _ = try BlockDevice(opening: FilePath("/dev/\(name)"), .exclusiveRead)
+            } catch {
+                if error.errno == .resourceBusy { return true }
+            }
+        }
+        return false
+    }
+
+    /// Claims it for writing, until the device is closed.
+    /// - Parameter isTrial: whether only to look, for a plan.
+    func claimTarget(isTrial: Bool = false) throws {
+        do throws(Claim.Problem) { _ = try Claim.target(device, isTrial: isTrial) } catch {
+            let wayOut =
+                error == .withoutLocks
+                ? "Take a file on another filesystem, or a loop device over this one (losetup --find --show \(identity.path))"
+                : "Stop it (shut the virtual machine down), and try again"
+            throw CommandFailure(.refused, "\(identity.path) \(error). \(wayOut)")
+        }
+    }
+
+    /// Claims it for reading, until the device is closed.
+    /// - Parameter otherwise: the end of a refusal's sentence: what else can be done.
+    func claimSource(otherwise: String = "") throws -> Claim {
+        do throws(Claim.Problem) {
+            let claim = try Claim.source(device)
+            if !claim.isLocked { Console.message("warning: \(identity.path) \(Claim.Problem.withoutLocks)") }
+            return claim
+        } catch {
+            throw CommandFailure(
+                .refused,
+                "\(identity.path) \(error). Its contents may change while they are read: stop what writes it (shut the virtual machine "
+                    + "down), or take a snapshot of it\(otherwise)")
+        }
     }
 
     /// The ranges of the disk that are mounted read-write.

@@ -22,7 +22,7 @@ struct InspectCommand: ParsableCommand {
             optimalIOSize}, table {kind, unknownKindName, condition, diskGUID}, volumes [{partition, name, typeGUID, type, \
             guid, attributes, offset, byteCount, filesystem {kind, kindName, uuid, label, byteCount, blockSize, isClean, \
             features, mapSource, wholeReason, remarks, inner [{name, byteCount, filesystem, usedByteCount, places}]}, usedByteCount}], boot \
-            {biosBootCode, biosCoreImageFound, efiLoaders}, warnings; for an image also imageID, imageUUID, started, \
+            {biosBootCode, biosCoreImageFound, efiLoaders}, warnings, interruptedRestore {imageUUID, position, byteCount}; for an image also imageID, imageUUID, started, \
             ended, toolVersion, level, chunkByteCount, allSectors, mountedReadWrite, note, tags, host, unreadable, \
             imageByteCount (not of a snapshot).
             """)
@@ -45,7 +45,13 @@ struct InspectCommand: ParsableCommand {
             } else {
                 let unlocker = try luksOptions.unlocker()
                 let opened = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
-                report = InspectReport(try opened.survey(trustMaps: trustMaps, unlocker: unlocker))
+                var found = InspectReport(try opened.survey(trustMaps: trustMaps, unlocker: unlocker))
+                if let known = try opened.knownImage {
+                    found.warnings.append(
+                        "\(disk) is \(known.name), not a disk: what is shown is how its bytes look as one")
+                }
+                found.interruptedRestore = try InterruptedRestore(on: opened.device)
+                report = found
                 try unlocker?.check(disk)
             }
             if json { try Console.json(report) } else { try Console.result(report.text) }
@@ -110,6 +116,8 @@ struct InspectReport: Encodable {
     var imageByteCount: UInt64?
     var host: String?
     var unreadable: [ByteRange]?
+    /// Of a disk onto which a restore did not come to its end.
+    var interruptedRestore: InterruptedRestore?
 
     private static func volume(
         _ range: ByteRange, _ partition: Partition?, _ filesystem: FilesystemInfo, _ used: UInt64
@@ -188,6 +196,9 @@ struct InspectReport: Encodable {
                 "  \(kind) id \(imageID.prefix(16))…\(imageByteCount.map { ", \(ByteText.rounded($0))" } ?? "")\(host.map { ", host \($0)" } ?? ""), made \(started ?? "?") by reforge \(toolVersion ?? "?")"
             )
             if let note, !note.isEmpty { lines.append("  note: \(note)") }
+        }
+        if let interruptedRestore {
+            lines.append("  \(interruptedRestore): it boots nothing; the same restore goes on")
         }
         switch table.kind {
         case .gpt:

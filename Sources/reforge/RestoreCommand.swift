@@ -154,6 +154,8 @@ struct RestoreCommand: ParsableCommand {
 
     private func restore(_ state: inout RestoreExecutor.DiskState, _ goesOn: inout Bool) throws -> ExitStatus {
         let start = SystemFacts.monotonicSeconds()
+        // Before what IMAGE is: of a swapped command line, this says what is wrong.
+        try TargetSafety.refuse(try? KnownImage.identify(fileAt: FilePath(disk)), at: disk)
         let keys = KeyRing(keyOptions)
         let input = try CaptureInput.open(image, keys)
         try keys.refuseUnused(image)
@@ -170,10 +172,11 @@ struct RestoreCommand: ParsableCommand {
                 .badImage, "\(image) has the id \(id), not \(expectImageID): it is another image than asked for")
         }
         let stream = input.reader
-        guard var report = try write(input, keys, &state, &goesOn) else { return .done }
+        guard let (written, target) = try write(input, keys, &state, &goesOn) else { return .done }
+        var report = written
         switch bootRepairChoice(stream.header.manifest) {
         case .done:
-            repairBoot(&report, identity: report.plan.target, capturedDiskName: stream.header.manifest.disk.kernelName)
+            repairBoot(&report, target, capturedDiskName: stream.header.manifest.disk.kernelName)
         case .leftOut:
             Console.message(
                 "boot repair was left out. Where \(disk) does not start: `reforge boot-repair \(disk)`, best on the machine that "
@@ -197,15 +200,16 @@ struct RestoreCommand: ParsableCommand {
         return again
     }
 
-    /// Plans, asks, and writes. The target is held from the survey to the last write, and let go at the end: boot repair
-    /// mounts what was restored.
+    /// Plans, asks, and writes. The target is held from the survey to the last write. A device is let go at the end, as boot repair
+    /// mounts what was restored; a file is returned, still claimed.
     /// - Returns: `nil` where only the plan was asked for.
     private func write(
         _ input: CaptureInput, _ keys: KeyRing, _ state: inout RestoreExecutor.DiskState, _ goesOn: inout Bool
-    ) throws -> Report? {
+    ) throws -> (Report, OpenedDisk?)? {
         let stream = input.reader
         let target = try OpenedDisk(disk, dryRun ? .readOnly : .exclusiveWrite, sectorSize: sectorSize)
         try TargetSafety.refuseDanger(target, image: input.path)
+        try target.claimTarget(isTrial: dryRun)
         var plan = try makePlan(stream.header, target)
         plan.warnings += stream.header.manifest.unreadableTexts(input.ending?.lateFacts.unreadable ?? [])
         let luksKeyFiles = try luksOptions.keyFiles()
@@ -257,11 +261,12 @@ struct RestoreCommand: ParsableCommand {
         let outcome = try executor.run(stream)
         // Not an error where the kernel does not take the new table: boot repair reaches volumes by their place.
         _ = target.device.rereadPartitionTable()
-        return Report(
+        let report = Report(
             dryRun: false, image: image, imageID: stream.ending?.id.description, plan: plan,
             diskState: executor.state,
             writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom, warnings: outcome.warnings,
             incomplete: outcome.failedGrowths)
+        return (report, target.device.isDevice ? nil : target)
     }
 
     private func makePlan(_ header: ImageHeader, _ target: OpenedDisk) throws -> RestorePlan {
@@ -370,11 +375,11 @@ struct RestoreCommand: ParsableCommand {
     }
 
     /// Makes the restored system start here. A failure leaves the data complete: it is reported, with how to finish.
-    private func repairBoot(_ report: inout Report, identity: DiskIdentity, capturedDiskName: String?) {
+    private func repairBoot(_ report: inout Report, _ target: OpenedDisk?, capturedDiskName: String?) {
         do {
-            let opened = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
-            // It was let go for a moment: it must be the same one, and nobody else's by now.
-            guard opened.identity == identity else {
+            let opened = try target ?? OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
+            // A device was let go for a moment: it must be the same one, and nobody else's by now.
+            guard opened.identity == report.plan.target else {
                 throw CommandFailure(.refused, "\(disk) is another disk than the one that was restored")
             }
             try TargetSafety.refuseDanger(opened, image: nil)
@@ -491,6 +496,7 @@ enum TargetSafety {
     /// Refuses a target that is in use, that holds the image, or that is the boot medium.
     static func refuseDanger(_ target: OpenedDisk, image: FilePath?) throws {
         let path = target.identity.path
+        try refuse(target.knownImage, at: path)
         let uses = target.uses
         guard uses.isEmpty else {
             throw CommandFailure(
@@ -508,6 +514,16 @@ enum TargetSafety {
                 throw CommandFailure(.refused, "\(path) is the medium that this system was booted from")
             }
         }
+    }
+
+    /// Refuses what is no disk, but an image or a part of a repository, most likely because of a swapped command line.
+    static func refuse(_ known: KnownImage?, at path: String) throws {
+        guard let known else { return }
+        throw CommandFailure(
+            .refused,
+            "\(path) is \(known.name), not a disk: are IMAGE and DISK swapped? To lose it all the same, remove the file and make "
+                + "a new one (truncate -s SIZE); on a device, clear its first MiB (dd if=/dev/zero of=DEVICE bs=1M count=1)"
+        )
     }
 
     /// The same disk as was surveyed, right before the first write: names can be given to another disk in between.

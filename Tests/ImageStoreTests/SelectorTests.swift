@@ -23,7 +23,7 @@ extension SnapshotInfo {
     static let noon: Int64 = 1_795_348_800
 
     private func parse(_ text: String, folders: Set<String> = ["repo"]) throws -> SnapshotSelector? {
-        try SnapshotSelector.parse(text) { folders.contains($0.string) }
+        try SnapshotSelector.parse(text) { folders.contains($0.string) ? .repository : .nothing }
     }
 
     @Test func parsesEveryForm() throws {
@@ -60,6 +60,28 @@ extension SnapshotInfo {
             #expect(throws: ImageError.self, "\(text)") { try parse(text) }
         }
         #expect(throws: ImageError.self) { try parse("repo@" + String(repeating: "a", count: 65)) }
+    }
+
+    @Test func aPathThatExistsWins() throws {
+        let places: [String: SnapshotSelector.Place] = [
+            "web": .folder, "web@home.img.zst": .file, "repo": .repository, "repo@latest": .file, "repo@": .folder,
+        ]
+        func parse(_ text: String) throws -> SnapshotSelector? {
+            try SnapshotSelector.parse(text) { places[$0.string] ?? .nothing }
+        }
+        func hidden(_ text: String) -> SnapshotSelector? {
+            SnapshotSelector.hidden(by: text) { places[$0.string] ?? .nothing }
+        }
+        #expect(try parse("web@home.img.zst") == nil && hidden("web@home.img.zst") == nil)
+        // One that is to be made, beside a folder that is no repository.
+        #expect(try parse("web@work.img.zst") == nil)
+        // What could be both is said.
+        #expect(try parse("repo@latest") == nil && hidden("repo@latest")?.choice == .latest)
+        #expect(try parse("repo@") == nil && hidden("repo@")?.choice == .repository)
+        #expect(try parse("repo@web/latest")?.host == "web" && hidden("repo@web/latest") == nil)
+        // A folder that is none gets its error later, where what stands behind it is a snapshot's name.
+        #expect(try parse("web@latest")?.repository == "web")
+        #expect(throws: ImageError.self) { try parse("repo@home.img.zst") }
     }
 
     private func resolve(_ text: String, _ snapshots: [SnapshotInfo]) throws -> SnapshotInfo {

@@ -29,6 +29,13 @@ int rf_loop_get_free(int control_fd);
 int rf_loop_configure(int loop_fd, int backing_fd, uint64_t offset, uint64_t size_limit, unsigned block_size,
                       int read_only);
 int rf_loop_clear(int loop_fd);
+// What a loop device stands on: a file (its filesystem's device and its inode), or a device (then `special` is not 0).
+int rf_loop_backing(int loop_fd, uint64_t *device, uint64_t *inode, uint64_t *special);
+
+// Locks of an open file description; `length` 0 to the end of the file.
+int rf_lock(int fd, int exclusive, uint64_t start, uint64_t length);
+// 1 where another's lock stands in the way, and where it begins and how long it is; else 0.
+int rf_lock_holder(int fd, int exclusive, uint64_t *start, uint64_t *length);
 
 int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 uint64_t rf_resolve_in_root(void);
@@ -38,6 +45,10 @@ uint64_t rf_resolve_no_magiclinks(void);
 int rf_storage(const char *path);
 
 int rf_memfd_create(const char *name);
+
+// A file without a name in `folder`, for writing; and a name for it that is not taken.
+int rf_open_unnamed(const char *folder, unsigned mode);
+int rf_link_unnamed(int fd, const char *path);
 
 int rf_rename_new(const char *old_path, const char *new_path);
 

@@ -17,6 +17,23 @@ public struct SnapshotSelector: Equatable, Sendable {
         /// The newest that began at or before this moment, in seconds since 1970 in UTC.
         case time(Int64)
     }
+    /// What a path is.
+    public enum Place: Sendable {
+        /// Nothing that exists.
+        case nothing
+        /// A file, a device.
+        case file
+        /// A folder that is no repository.
+        case folder
+        /// A repository.
+        case repository
+
+        /// Looks. What cannot be looked at counts as nothing.
+        public static func of(_ path: FilePath) -> Place {
+            guard let status = (try? Files.status(path)) ?? nil else { return .nothing }
+            return !status.isFolder ? .file : Repository.isRepository(path) ? .repository : .folder
+        }
+    }
     /// The folder.
     public var repository: FilePath
     /// The machine, where one is named.
@@ -35,24 +52,39 @@ public struct SnapshotSelector: Equatable, Sendable {
         "an id's first \(shortestPrefix) or more digits, latest, HOST/latest, HOST/DISK/latest, or a time such as "
         + "2026-11-22T15:00 (local, unless it ends in Z or an offset) in place of latest"
 
-    /// Reads `REPO@…`. The "@" that counts is the last one with a folder before it, as folders and hosts may have one in
-    /// their names.
-    /// - Parameter isFolder: whether a path is a folder; the default looks.
+    /// Reads `REPO@…`. A file or folder that has all of the text as its name is meant as such. Else the "@" that counts is the last
+    /// one with a folder before it, as folders and hosts may have one in their names.
+    /// - Parameter lookUp: what a path is; the default looks.
     /// - Returns: `nil` where this is no such text: the path of an image, say.
-    /// - Throws: `ImageError.missing` where a folder stands before the "@" and nothing sensible behind it.
+    /// - Throws: `ImageError.missing` where a repository stands before the "@" and nothing sensible behind it.
     public static func parse(
-        _ text: String, isFolder: (FilePath) -> Bool = { (try? Files.status($0))?.isFolder == true }
+        _ text: String, lookUp: (FilePath) -> Place = Place.of
     ) throws(ImageError) -> SnapshotSelector? {
+        guard lookUp(FilePath(text)) == .nothing else { return nil }
+        return try split(text, lookUp)
+    }
+
+    /// The snapshot that a text names as well, where a file or folder has that name; for a notice, as `parse` takes the file.
+    public static func hidden(by text: String, lookUp: (FilePath) -> Place = Place.of) -> SnapshotSelector? {
+        guard lookUp(FilePath(text)) != .nothing, let selector = try? split(text, lookUp),
+            lookUp(selector.repository) == .repository
+        else { return nil }
+        return selector
+    }
+
+    private static func split(_ text: String, _ lookUp: (FilePath) -> Place) throws(ImageError) -> SnapshotSelector? {
         let marks = text.indices.filter { text[$0] == "@" && $0 != text.startIndex }
         for mark in marks.reversed() {
             let folder = FilePath(String(text[..<mark]))
-            guard isFolder(folder) else { continue }
-            guard let selector = SnapshotSelector(folder, behindMark: text[text.index(after: mark)...], text) else {
-                throw .missing(
-                    "\(text): \"\(text[text.index(after: mark)...])\" names no snapshot; behind the \"@\" stands \(forms)"
-                )
+            let place = lookUp(folder)
+            guard place == .folder || place == .repository else { continue }
+            if let selector = SnapshotSelector(folder, behindMark: text[text.index(after: mark)...], text) {
+                return selector
             }
-            return selector
+            // A folder that is no repository may well have a namesake: an image that is to be made.
+            guard place == .repository else { continue }
+            throw .missing(
+                "\(text): \"\(text[text.index(after: mark)...])\" names no snapshot; behind the \"@\" stands \(forms)")
         }
         // No such folder. What looks like a snapshot in spite of it deserves an error about the repository.
         guard let mark = marks.last else { return nil }

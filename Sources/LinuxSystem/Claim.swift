@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import SystemPackage
+
+/// The right to read or write a disk from the survey to the end: whoever else uses it, as a person or a program would say it, is
+/// known before anything is done, and is kept out where programs ask.
+///
+/// Devices that are written are opened with O_EXCL (`BlockDevice.Access`), which mounts and holders respect. Virtual machines do
+/// not, on devices as little as on files: they take locks of single bytes, and so does a claim. The locks go with the device.
+public struct Claim: Sendable {
+    /// Why there is no claim.
+    public enum Problem: Error, Equatable, CustomStringConvertible {
+        /// Another program has a lock, or one that excludes ours.
+        case held(String, FileLock.Holder?)
+        /// The file is on a filesystem without locks.
+        case withoutLocks
+        /// The system refused for another reason.
+        case failed(String)
+
+        /// The end of a sentence that begins with the name of the disk.
+        public var description: String {
+            switch self {
+            case .held(let node, let holder): "is in use: another program has \(node) locked\(Self.likeness(holder))"
+            case .withoutLocks:
+                "lies on a filesystem without locks, so that nothing tells whether another program uses it"
+            case .failed(let reason): "cannot be locked: \(reason)"
+            }
+        }
+
+        private static func likeness(_ holder: FileLock.Holder?) -> String {
+            guard let holder else { return "" }
+            return holder.isQEMU
+                ? ", as a running virtual machine (QEMU) or another capture does" : ", as another restore does"
+        }
+    }
+
+    /// QEMU's bytes (block/file-posix.c): it reads; it writes; it resizes; nobody else may write.
+    private static let (reads, writes, resizes, keepsFromWriting): (UInt64, UInt64, UInt64, UInt64) = (
+        100, 101, 103, 201
+    )
+
+    /// Whether locks keep others out. Without, a claim of a source rests on what is written until its end.
+    public let isLocked: Bool
+    private let device: BlockDevice
+    private let directory: DiskDirectory
+    private let mark: WriteMark
+    /// The swap areas of a source: what is written to them is no content.
+    private let swap: Set<String>
+
+    /// Claims what is to be written.
+    /// - Parameter isTrial: whether to look only, as for a plan: `device` may be open for reading.
+    public static func target(
+        _ device: BlockDevice, isTrial: Bool = false, directory: DiskDirectory = DiskDirectory()
+    ) throws(Problem) -> Claim {
+        for node in directory.openedNodes(on: device) {
+            if let holder = FileLock.holder(node.fileDescriptor, forWriting: true) { throw .held(node.name, holder) }
+        }
+        // A tool that works on a device later may lock it as well (ntfsresize does); there O_EXCL is the claim.
+        guard !isTrial, !device.isDevice else { return Claim(device, directory, isLocked: true) }
+        switch try answer(device, forWriting: true, 0, 0) {
+        case .granted: return Claim(device, directory, isLocked: true)
+        case .held: throw .held(device.name, FileLock.holder(device.fileDescriptor, forWriting: true))
+        case .unsupported: throw .withoutLocks
+        }
+    }
+
+    /// Claims what is to be read and must hold still, as QEMU claims an image that it only reads.
+    public static func source(
+        _ device: BlockDevice, directory: DiskDirectory = DiskDirectory()
+    ) throws(Problem) -> Claim {
+        var isLocked = true
+        for byte in [reads, keepsFromWriting] {
+            switch try answer(device, forWriting: false, byte, 1) {
+            case .granted: break
+            case .held: throw .held(device.name, FileLock.holder(device.fileDescriptor, forWriting: false))
+            case .unsupported: isLocked = false
+            }
+        }
+        for node in directory.openedNodes(on: device) {
+            for byte in [writes, resizes] {
+                let holder = FileLock.holder(node.fileDescriptor, forWriting: true, start: byte, byteCount: 1)
+                if let holder { throw .held(node.name, holder) }
+            }
+        }
+        return Claim(device, directory, isLocked: isLocked)
+    }
+
+    private static func answer(
+        _ device: BlockDevice, forWriting: Bool, _ start: UInt64, _ byteCount: UInt64
+    ) throws(Problem) -> FileLock.Answer {
+        do {
+            return try FileLock.take(device.fileDescriptor, forWriting: forWriting, start: start, byteCount: byteCount)
+        } catch { throw .failed(error.errno.sentence) }
+    }
+
+    private init(_ device: BlockDevice, _ directory: DiskDirectory, isLocked: Bool) {
+        self.device = device
+        self.directory = directory
+        self.isLocked = isLocked
+        // What was written before, and is on its way to the medium, is no change.
+        if device.isDevice { try? device.flush() }
+        swap = Set(
+            directory.uses(of: device).compactMap { use in
+                if case .swap(let node) = use { return node }
+                return nil
+            })
+        mark = WriteMark(device, directory, besides: swap)
+    }
+
+    /// What was written to a source since it was claimed, as a sentence; `nil` where nothing was.
+    public func change() -> String? { mark.change(to: WriteMark(device, directory, besides: swap)) }
+}
+
+/// What tells that something was written: a device's counters, a file's times.
+struct WriteMark: Equatable {
+    /// What was written and discarded, in units of 512 bytes.
+    var sectorCount: UInt64?
+    /// The attachment of the disk.
+    var diskSequence: String?
+    var byteCount: UInt64
+    /// Of a file: when its bytes and its inode were last changed, in seconds and nanoseconds.
+    var times: [Int] = []
+
+    /// - Parameter nodes: of which nothing counts.
+    init(_ device: BlockDevice, _ directory: DiskDirectory, besides nodes: Set<String>) {
+        byteCount = device.byteCount
+        guard device.isDevice else {
+            if let now = Files.changeTimes(device.fileDescriptor) { (byteCount, times) = now }
+            return
+        }
+        guard let name = directory.kernelName(ofDevice: device.deviceNumber) else { return }
+        diskSequence = directory.diskSequence(of: name)
+        sectorCount = directory.sectorsWritten(to: name)
+        for node in nodes where node != name {
+            guard let count = sectorCount, let part = directory.sectorsWritten(to: node) else { continue }
+            sectorCount = count &- part
+        }
+    }
+
+    func change(to now: WriteMark) -> String? {
+        if now.diskSequence != diskSequence { return "another disk has its name by now" }
+        if let before = sectorCount, let after = now.sectorCount, before != after {
+            let (written, overflow) = (after &- before).multipliedReportingOverflow(by: 512)
+            return "something else wrote \(overflow ? "" : ByteText.rounded(written) + " ")to it"
+        }
+        if now.byteCount != byteCount { return "its length changed" }
+        return now.times != times ? "something else changed it" : nil
+    }
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CLinuxShims
+import DiskModel
+import SystemPackage
+
+/// Who uses a disk: what is mounted from it in any mount namespace, swaps on it, holds it, or is attached over it. Asked here and
+/// nowhere else.
+extension DiskDirectory {
+    /// Why a disk may not be overwritten, or does not hold still. Empty where nothing uses it.
+    public func uses(of disk: String) -> [DiskUse] { uses(of: disk, notThrough: []) }
+
+    /// The same without what is reached through some holders only.
+    /// - Parameter stopped: the kernel's names of these holders.
+    public func uses(of disk: String, notThrough stopped: Set<String>) -> [DiskUse] {
+        UseSearch(self, stopped).uses(of: disk)
+    }
+
+    /// Why an opened disk or a file may not be overwritten, or does not hold still; also through loop devices over it.
+    public func uses(of device: BlockDevice) -> [DiskUse] {
+        let name = device.isDevice ? kernelName(ofDevice: device.deviceNumber) : nil
+        let search = UseSearch(self, [])
+        return (name.map(search.uses) ?? [])
+            + loopDevices(over: device).flatMap { loop in
+                let uses = search.uses(of: loop)
+                return uses.isEmpty
+                    ? [.held(node: name ?? device.path.string, by: "/dev/\(loop)", kernelName: loop)] : uses
+            }
+    }
+
+    /// What can be opened of a disk, itself first: its partitions, what stands on them, and loop devices over it.
+    func openedNodes(on device: BlockDevice) -> [BlockDevice] {
+        let name = device.isDevice ? kernelName(ofDevice: device.deviceNumber) : nil
+        let names = ([name].compactMap { $0 } + loopDevices(over: device)).flatMap { nodes(on: $0, depth: 8) }
+        return [device]
+            + names.filter { $0 != name }.compactMap { try? BlockDevice(opening: FilePath("/dev/\($0)")) }
+    }
+
+    private func nodes(on disk: String, depth: Int) -> [String] {
+        guard depth > 0 else { return [] }
+        let nodes = [disk] + partitionNodes(of: disk).map(\.name)
+        return nodes
+            + nodes.flatMap { Files.names(in: sys.appending("class/block/\($0)/holders")) }
+            .flatMap { self.nodes(on: $0, depth: depth - 1) }
+    }
+
+    /// What was written to a device and discarded on it since it appeared, in units of 512 bytes (Documentation/block/stat.rst:
+    /// the fields 7 and 14).
+    func sectorsWritten(to name: String) -> UInt64? {
+        let fields = (Files.text(sys.appending("class/block/\(name)/stat")) ?? "").split { $0.isWhitespace }
+        guard fields.count > 6, let written = UInt64(fields[6]) else { return nil }
+        let discarded = fields.count > 13 ? UInt64(fields[13]) ?? 0 : 0
+        return written &+ discarded
+    }
+
+    /// The attachment of a disk; `nil` for partitions and old kernels.
+    func diskSequence(of name: String) -> String? { Files.text(sys.appending("class/block/\(name)/diskseq")) }
+
+    /// What this process sees mounted.
+    var mounts: [MountEntry] { MountEntry.parse(Files.text(proc.appending("self/mountinfo")) ?? "") }
+
+    /// The members of each Btrfs filesystem that is mounted anywhere (sysfs shows no other; Btrfs has device numbers of
+    /// its own, so that mounts do not tell them).
+    var btrfsPools: [Set<String>] {
+        let folder = sys.appending("fs/btrfs")
+        return Files.names(in: folder).map { Set(Files.names(in: folder.appending("\($0)/devices"))) }
+            .filter { !$0.isEmpty }
+    }
+
+    /// The kernel's name of a device as mounters name it: `/dev/sda2`, `/dev/mapper/NAME`, or a link below `/dev`.
+    func node(_ source: String) -> String? {
+        guard source.hasPrefix("/dev/") else { return nil }
+        if let name = Files.realPath(FilePath(source))?.lastComponent?.string { return name }
+        // Without udev there may be no such node, or it has gone since.
+        let name = String(source.dropFirst(source.hasPrefix("/dev/mapper/") ? 12 : 5))
+        let block = sys.appending("class/block")
+        return Files.names(in: block).first { Files.text(block.appending("\($0)/dm/name")) == name } ?? name
+    }
+
+    /// The loop devices over (a part of) a file or a disk, by the kernel's names.
+    public func loopDevices(over file: BlockDevice) -> [String] {
+        // Loop does not claim a device that it stands on: O_EXCL would not notice.
+        let name = file.isDevice ? kernelName(ofDevice: file.deviceNumber) : nil
+        let numbers = ([name].compactMap { $0 } + (name.map(partitionNodes) ?? []).map(\.name))
+            .compactMap { Files.text(sys.appending("class/block/\($0)/dev")) }
+        return Files.names(in: sys.appending("block")).filter { loop in
+            guard loop.hasPrefix("loop"), let path = Files.text(sys.appending("block/\(loop)/loop/backing_file")),
+                let backing = backing(ofLoop: loop, path)
+            else { return false }
+            if file.isDevice {
+                return numbers.contains("\(rf_major(backing.device)):\(rf_minor(backing.device))") && backing.isDevice
+            }
+            return !backing.isDevice && backing.device == file.deviceNumber && backing.inode == file.inodeNumber
+        }
+    }
+
+    private struct Backing {
+        var isDevice: Bool
+        var device: UInt64
+        var inode: UInt64
+    }
+
+    /// What a loop device stands on. The path in sysfs means something only in the mount namespace where it was attached, and
+    /// only until the file is renamed: the device itself is asked first.
+    private func backing(ofLoop name: String, _ path: String) -> Backing? {
+        if let node = try? OwnedDescriptor.open(FilePath("/dev/\(name)"), .readOnly) {
+            var (device, inode, special): (UInt64, UInt64, UInt64) = (0, 0, 0)
+            if rf_loop_backing(node.raw.rawValue, &device, &inode, &special) == 0 {
+                return special != 0
+                    ? Backing(isDevice: true, device: special, inode: 0)
+                    : Backing(isDevice: false, device: device, inode: inode)
+            }
+        }
+        guard let status = try? Stat(FilePath(path)) else { return nil }
+        return status.type == .blockSpecial
+            ? Backing(isDevice: true, device: UInt64(status.specialDeviceID.rawValue), inode: 0)
+            : Backing(
+                isDevice: false, device: UInt64(status.deviceID.rawValue), inode: UInt64(status.inode.rawValue))
+    }
+}
+
+/// One look at who uses what: the tables of mounts are read once for it.
+private final class UseSearch {
+    private let directory: DiskDirectory
+    private let stopped: Set<String>
+    private let pools: [Set<String>]
+    private let swaps: [String]
+    private let own: [MountEntry]
+    /// Those of other namespaces: there may be hundreds of processes to ask.
+    private lazy var foreign: [MountEntry] = MountEntry.inOtherNamespaces(proc: directory.proc)
+
+    init(_ directory: DiskDirectory, _ stopped: Set<String>) {
+        self.directory = directory
+        self.stopped = stopped
+        pools = directory.btrfsPools
+        own = directory.mounts
+        swaps = (Files.text(directory.proc.appending("swaps")) ?? "").split(separator: "\n").dropFirst()
+            .compactMap { $0.split(separator: " ").first.map(String.init) }
+    }
+
+    func uses(of disk: String) -> [DiskUse] {
+        var uses: [DiskUse] = []
+        for node in [disk] + directory.partitionNodes(of: disk).map(\.name) {
+            let folder = directory.sys.appending("class/block/\(node)")
+            let pool = pools.first { $0.contains(node) } ?? [node]
+            let number = Files.text(folder.appending("dev")) ?? ""
+            func isNamed(_ mount: MountEntry) -> Bool { directory.node(mount.source).map(pool.contains) ?? false }
+            var found = own.filter { $0.device == number || isNamed($0) }
+            // The same filesystem: where this process sees it, others need not be named. Names of devices elsewhere count only
+            // where nothing else tells (Btrfs).
+            if found.isEmpty {
+                found = foreign.filter { $0.device == number || $0.device.hasPrefix("0:") && isNamed($0) }
+                found = Array(found.prefix(1))
+            }
+            uses += found.map { .mounted(node: node, at: $0.mountPoint, readOnly: $0.isReadOnly) }
+            // Mounted where no process tells of it.
+            if found.isEmpty, pools.contains(pool) {
+                uses.append(.mounted(node: node, at: "a place unknown", readOnly: false))
+            }
+            if swaps.contains("/dev/\(node)") { uses.append(.swap(node: node)) }
+            for holder in Files.names(in: folder.appending("holders")) where !stopped.contains(holder) {
+                let name = Files.text(directory.sys.appending("class/block/\(holder)/dm/name")) ?? holder
+                uses.append(.held(node: node, by: name, kernelName: holder))
+                // What stands on the holder counts too: an LV that is mounted.
+                uses += self.uses(of: holder)
+            }
+        }
+        var unique: [DiskUse] = []
+        for use in uses where !unique.contains(use) { unique.append(use) }
+        return unique
+    }
+}
+
+extension MountEntry {
+    /// What is mounted in mount namespaces other than this process's, as far as processes of them can be asked; each mount point
+    /// says where it is.
+    static func inOtherNamespaces(proc: FilePath) -> [MountEntry] {
+        var seen: Set<String> = []
+        if let own = Files.linkTarget(proc.appending("self/ns/mnt")) { seen.insert(own) }
+        var entries: [MountEntry] = []
+        for name in Files.names(in: proc) where Int32(name) != nil {
+            let folder = proc.appending(name)
+            guard let namespace = Files.linkTarget(folder.appending("ns/mnt")), seen.insert(namespace).inserted else {
+                continue
+            }
+            let program = Files.text(folder.appending("comm")).map { ", \($0)" } ?? ""
+            entries += parse(Files.text(folder.appending("mountinfo")) ?? "").map { entry in
+                var entry = entry
+                entry.mountPoint += " (in the mount namespace of process \(name)\(program))"
+                return entry
+            }
+        }
+        return entries
+    }
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// One reason why a disk is in use.
+public enum DiskUse: Equatable, Sendable, CustomStringConvertible {
+    /// A filesystem on it is mounted.
+    case mounted(node: String, at: String, readOnly: Bool)
+    /// Swap on it is on.
+    case swap(node: String)
+    /// A device-mapper or md device holds it.
+    case held(node: String, by: String, kernelName: String)
+
+    /// A sentence part for a person.
+    public var description: String {
+        switch self {
+        case .mounted(let node, let place, let readOnly):
+            "/dev/\(node) is mounted on \(place)\(readOnly ? " (read-only)" : "")"
+        case .swap(let node): "/dev/\(node) is in use as swap"
+        case .held(let node, let holder, _): "/dev/\(node) is held by \(holder)"
+        }
+    }
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CLinuxShims
+public import SystemPackage
+
+extension Files {
+    /// A new file in a folder that has no name, and vanishes with its last descriptor unless it is given one; `nil` where the
+    /// filesystem has no such files, or nothing could give it a name later.
+    ///
+    /// The corresponding C function is `open(O_TMPFILE)`.
+    public static func openUnnamed(in folder: FilePath, _ permissions: FilePermissions) -> OwnedDescriptor? {
+        let raw = rf_open_unnamed(folder.string, UInt32(permissions.rawValue))
+        guard raw >= 0 else { return nil }
+        let file = OwnedDescriptor(owning: FileDescriptor(rawValue: raw))
+        guard exists(FilePath("/proc/self/fd/\(raw)")) else { return nil }
+        return file
+    }
+
+    /// Gives a file without a name one that is not taken.
+    ///
+    /// The corresponding C function is `linkat`.
+    public static func link(_ descriptor: FileDescriptor, as path: FilePath) throws(SystemCallError) {
+        try check(rf_link_unnamed(descriptor.rawValue, path.string), "create", path.string)
+    }
+
+    /// Whether a name (no link is followed) is that of an opened file.
+    public static func isSame(_ descriptor: FileDescriptor, _ path: FilePath) -> Bool {
+        guard let opened = try? Stat(descriptor), let named = try? Stat(path, followTargetSymlink: false) else {
+            return false
+        }
+        return opened.deviceID == named.deviceID && opened.inode == named.inode
+    }
+}
