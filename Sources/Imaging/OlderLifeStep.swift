@@ -30,7 +30,9 @@ struct OlderLifeStep: Equatable {
                 continue
             }
             let name = region.partition.map { "partition \($0)" } ?? "the disk"
-            add(filesystem, name, OlderLifeStep(region: index, name: name, cure: .clear, pieces: []), [0..<map.byteCount],
+            add(
+                filesystem, name, OlderLifeStep(region: index, name: name, cure: .clear, pieces: []),
+                [0..<map.byteCount],
                 map, isPlain: true, &steps)
         }
         return steps

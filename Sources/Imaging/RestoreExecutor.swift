@@ -548,7 +548,8 @@ public final class RestoreExecutor {
                     let keep = growth.number.map { "--partition \($0)=keep" } ?? "--layout keep"
                     throw ImagingError.failed(
                         "\(name) was to grow, and what that left is not proved to be whole: \(error.problem). If it "
-                            + "ends the same again, restore it with the size that it had (\(plan.only == nil ? keep : "--layout keep"))")
+                            + "ends the same again, restore it with the size that it had (\(plan.only == nil ? keep : "--layout keep"))"
+                    )
                 }
                 outcome.failedGrowths.append("\(name) was not grown: \(error)")
             } catch {
