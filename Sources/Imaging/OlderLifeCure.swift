@@ -83,7 +83,7 @@ struct OlderLifeCure {
     /// The cycle for a new log: newer than the image's, than that of the life that ends now, and than that of any life that
     /// a restore has started before. A filesystem needs far more than a second for a cycle.
     static func cycle(image: UInt32, older: UInt32?, unixSeconds: Int64) -> UInt32 {
-        let seconds = UInt32(clamping: unixSeconds - startOf2020)
+        let seconds = UInt32(clamping: max(unixSeconds, startOf2020) - startOf2020)
         return max(image.next, older?.next ?? 0, seconds)
     }
 
