@@ -37,10 +37,10 @@ struct BtrfsResizeTool: ResizeTool {
 
     /// The kernel gives a device its old length back where a resize fails; what was moved until then stays moved.
     private func resize(_ job: ResizeJob, _ size: String, _ mountPoint: String) throws(ResizeError) {
-        do throws(ResizeError) { try job.change(["btrfs", "filesystem", "resize", size, mountPoint]) } catch {
-            throw ResizeError(error.problem, state: .asBefore)
-        }
+        try job.change(["btrfs", "filesystem", "resize", size, mountPoint])
     }
+
+    func isWhole(_ job: ResizeJob) -> Bool { job.isSurveyedWhole() }
 
     private func mounted(
         _ job: ResizeJob, _ body: (_ mountPoint: String, _ device: String) throws(ResizeError) -> Void

@@ -23,6 +23,10 @@ struct F2FSResizeTool: ResizeTool {
         try job.change(["resize.f2fs", job.node])
     }
 
+    func isWhole(_ job: ResizeJob) -> Bool {
+        (try? job.check(["fsck.f2fs", "--dry-run", job.node])) != nil && job.isSurveyedWhole()
+    }
+
     /// Kernel, `include/linux/f2fs_fs.h`, struct f2fs_super_block at 1024: magic at 0, log_blocksize at 16, block_count at
     /// 36.
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {

@@ -86,6 +86,14 @@ public enum FilesystemResizer {
             do throws(ResizeError) { try body(tool, job, before) } catch {
                 throw afterFailure(error, tool, job, place, before)
             }
+            // No tool is taken at its word. Of one that had nothing to do, the state is that of the capture.
+            guard !job.begun.isTrue || tool.isWhole(job) else {
+                throw ResizeError(
+                    .resizeFailed(
+                        tool: tool.programs.last ?? tool.package, ending: "it said that it succeeded",
+                        lastWords: "`\(tool.checkCommand)` finds damage"),
+                    state: job.inDoubt)
+            }
         }
         let after: UInt64?
         do throws(ResizeError) {
@@ -104,14 +112,17 @@ public enum FilesystemResizer {
         return Outcome(byteCount: after, remarks: after == before ? [] : tool.remarks)
     }
 
-    /// A change that failed may have left everything as it was: its check says so, and then the superblock its length.
+    /// A change that failed may have left everything as it was: where it had not begun, or where its check says so, and the
+    /// superblock its length.
     private static func afterFailure(
         _ error: ResizeError, _ tool: any ResizeTool, _ job: ResizeJob, _ place: ResizePlace, _ before: UInt64
     ) -> ResizeError {
-        guard case .inDoubt = error.state, tool.isWholeAfterFailure(job) else { return error }
+        guard job.begun.isTrue else { return ResizeError(error.problem) }
+        let inDoubt = ResizeError(error.problem, state: job.inDoubt)
+        guard tool.isWhole(job) else { return inDoubt }
         // The programs wrote through another node than the one that is read here.
         try? place.synchronise()
-        guard let now = (try? length(tool, place)) ?? nil else { return error }
+        guard let now = (try? length(tool, place)) ?? nil else { return inDoubt }
         return ResizeError(error.problem, state: now == before ? .asBefore : .whole(byteCount: now))
     }
 

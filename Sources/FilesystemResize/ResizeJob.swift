@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+import Filesystems
 import LinuxSystem
 import SystemPackage
 
@@ -15,6 +16,13 @@ struct ResizeJob {
     let checkCommand: String
     /// Is told what runs and what it said.
     let log: (String) -> Void
+
+    /// Whether anything was started that may write to the filesystem.
+    let begun = Begun()
+
+    final class Begun {
+        var isTrue = false
+    }
 
     /// The kernel's name of the node.
     var nodeName: String { FilePath(node).lastComponent?.string ?? node }
@@ -34,7 +42,7 @@ struct ResizeJob {
         }
     }
 
-    /// Runs a program that only looks, or repairs what needs no person: the filesystem is whole whatever it says.
+    /// Runs a program that only looks, or repairs what needs no person.
     @discardableResult
     func check(_ arguments: [String], passes: ClosedRange<Int32> = 0...0) throws(ResizeError) -> ChildProcess.Output {
         let output = try run(arguments)
@@ -46,6 +54,7 @@ struct ResizeJob {
 
     /// Runs a program that changes the filesystem's length.
     func change(_ arguments: [String]) throws(ResizeError) {
+        begun.isTrue = true
         let output = try run(arguments)
         guard output.succeeded else {
             throw ResizeError(
@@ -66,6 +75,14 @@ struct ResizeJob {
         do { return try body(device) } catch { throw ResizeError(.inputOutput(error)) }
     }
 
+    /// Whether our own reader finds the filesystem cleanly unmounted, and its allocation structures without contradiction.
+    func isSurveyedWhole() -> Bool {
+        guard let device = try? BlockDevice(opening: FilePath(node)), (try? device.dropCache()) != nil,
+            let found = try? VolumeIdentifier.survey(device).0
+        else { return false }
+        return found.kind == filesystem.kind && found.mapSource == .allocationStructures && found.isClean != false
+    }
+
     /// Mounts the filesystem on a folder of its own for as long as `body` runs. Nothing in it can be run or opened as a
     /// device meanwhile.
     func mounted(
@@ -75,10 +92,13 @@ struct ResizeJob {
         do { folder = try Files.makeTemporaryFolder("reforge-resize") } catch { throw ResizeError(.unreachable(error)) }
         defer { try? Files.removeFolder(folder) }
         log("mount -t \(type) -o \(data) \(node) \(folder)")
+        // A mount that fails half-way through a replay has written.
+        if filesystem.isClean == false { begun.isTrue = true }
         let mount: Mount
         do { mount = try Mount(node, on: folder, type: type, options: .untrusted, data: data) } catch {
             throw ResizeError(.mountFailed(error))
         }
+        begun.isTrue = true
         let result = Result { () throws(ResizeError) in try body(folder.string) }
         log("umount \(folder)")
         do throws(SystemCallError) {

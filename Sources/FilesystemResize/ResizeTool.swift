@@ -17,15 +17,15 @@ protocol ResizeTool: Sendable {
     func grow(_ job: ResizeJob) throws(ResizeError)
     /// Makes it end at `byteCount` or before.
     func shrink(_ job: ResizeJob, to byteCount: UInt64) throws(ResizeError)
-    /// Whether a change that failed has left it whole, by a check that writes nothing; `false` where nobody knows.
-    func isWholeAfterFailure(_ job: ResizeJob) -> Bool
+    /// Whether a change, done or failed, has left it whole, by a check that writes nothing; `false` where that is not
+    /// known.
+    func isWhole(_ job: ResizeJob) -> Bool
     /// What a person should know after a resize.
     var remarks: [String] { get }
 }
 
 extension ResizeTool {
     var remarks: [String] { [] }
-    func isWholeAfterFailure(_ job: ResizeJob) -> Bool { false }
     func shrink(_ job: ResizeJob, to byteCount: UInt64) throws(ResizeError) {
         throw ResizeError(.unsupported(reason: "\(job.filesystem.kindName) cannot be made smaller"))
     }

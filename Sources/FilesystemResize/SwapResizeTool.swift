@@ -41,6 +41,10 @@ struct SwapResizeTool: ResizeTool {
         }
     }
 
+    func isWhole(_ job: ResizeJob) -> Bool {
+        ((try? job.superblock { volume throws(BlockIOError) in try self.header(on: volume) }) ?? nil) != nil
+    }
+
     /// sws_uuid and sws_volume.
     private static func names(_ header: SuperblockFields) -> [UInt8] { Array(header.bytes[1036..<1068]) }
 

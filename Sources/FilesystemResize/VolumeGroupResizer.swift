@@ -49,31 +49,52 @@ public enum VolumeGroupResizer {
         var growth: Growth = (.init(byteCount: try place.slice().byteCount, remarks: []), [])
         try working(on: place, filesystem, group, log) { work throws(ResizeError) in
             try work.checkIsCaptured(volumes.map(\.volume))
-            try work.change("pvresize", ["-y", work.job.node])
-            let growing = volumes.filter { $0.byteCount > $0.volume.byteCount }
-            for (volume, byteCount) in growing {
-                let extents = byteCount / group.extentByteCount
-                try work.change("lvextend", ["--alloc", "anywhere", "-l", "\(extents)", volume.name])
-            }
-            if !growing.isEmpty {
-                try work.active { () throws(ResizeError) in
-                    for (volume, _) in growing { grow(volume, work, log, &growth) }
+            var inDoubt: ResizeError?
+            do throws(ResizeError) {
+                try work.change("pvresize", ["-y", work.job.node])
+                let growing = volumes.filter { $0.byteCount > $0.volume.byteCount }
+                for (volume, byteCount) in growing {
+                    let extents = byteCount / group.extentByteCount
+                    try work.change("lvextend", ["--alloc", "anywhere", "-l", "\(extents)", volume.name])
                 }
+                if !growing.isEmpty {
+                    try work.active { () throws(ResizeError) in
+                        for (volume, _) in growing { try grow(volume, work, log, &growth, &inDoubt) }
+                    }
+                }
+                try checkResult(work, volumes)
+            } catch {
+                throw inDoubt ?? afterFailure(error, work, volumes)
             }
-            try checkResult(work, volumes)
         }
         return growth
     }
 
+    /// A growth that stopped between two of LVM's commits has left whole volumes, each at least as long as it was: where
+    /// LVM's own checks say so, and no device is left over.
+    private static func afterFailure(_ error: ResizeError, _ work: VolumeGroupWork, _ volumes: Volumes) -> ResizeError {
+        guard work.devices.isEmpty, (try? work.checkIsWhole()) != nil, let facts = try? work.facts(),
+            let lengths = try? work.lengths(), lengths.count == volumes.count,
+            volumes.allSatisfy({ lengths[$0.volume.name] ?? 0 >= $0.volume.byteCount })
+        else { return ResizeError(error.problem, state: work.job.inDoubt) }
+        let isAsBefore = facts.extentCount == work.group.extentCount
+        let (byteCount, _) = facts.extentCount.multipliedReportingOverflow(by: facts.extentByteCount)
+        return ResizeError(error.problem, state: isAsBefore ? .asBefore : .whole(byteCount: byteCount))
+    }
+
     private static func grow(
         _ volume: FilesystemInfo.InnerVolume, _ work: VolumeGroupWork, _ log: @escaping (String) -> Void,
-        _ growth: inout Growth
-    ) {
+        _ growth: inout Growth, _ inDoubt: inout ResizeError?
+    ) throws(ResizeError) {
         do throws(ResizeError) {
             let grown = try FilesystemResizer.grow(volume.filesystem, on: work.place(of: ownName(volume)), log: log)
             log("\(volume.name) has grown to \(ByteText.rounded(grown.byteCount))")
             growth.outcome.remarks += grown.remarks.map { "\(volume.name): \($0)" }
         } catch {
+            if case .inDoubt = error.state {
+                inDoubt = error
+                throw error
+            }
             growth.failures.append("\(volume.name) was not grown: \(error)")
         }
     }

@@ -88,7 +88,7 @@ struct VolumeGroupWork {
     // MARK: the kernel's devices
 
     /// Those of this group, whoever made them.
-    private var devices: [MappedDevice] { MappedDevice.all().filter { $0.uuid.hasPrefix("LVM-\(group.id)") } }
+    var devices: [MappedDevice] { MappedDevice.all().filter { $0.uuid.hasPrefix("LVM-\(group.id)") } }
 
     /// The place of an active volume.
     func place(of volume: String) throws(ResizeError) -> ResizePlace {

@@ -10,12 +10,12 @@ struct XFSResizeTool: ResizeTool {
     func grow(_ job: ResizeJob) throws(ResizeError) {
         // nouuid: the disk that it was captured from may be mounted here too.
         try job.mounted(type: "xfs", data: "nouuid") { mountPoint throws(ResizeError) in
-            // It did all of it or nothing.
-            do throws(ResizeError) { try job.change(["xfs_growfs", "-d", mountPoint]) } catch {
-                throw ResizeError(error.problem, state: .asBefore)
-            }
+            try job.change(["xfs_growfs", "-d", mountPoint])
         }
     }
+
+    /// The log is clean, and the free space of each group adds up: xfs_repair would need memory for all of its files.
+    func isWhole(_ job: ResizeJob) -> Bool { job.isSurveyedWhole() }
 
     /// "XFS Algorithms & Data Structures", superblock: sb_magicnum at 0, sb_blocksize at 4, sb_dblocks at 8, big-endian.
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {

@@ -41,6 +41,9 @@ struct XFSLog {
         blockCount = range.byteCount / Self.blockSize
     }
 
+    /// The cycle of the first block: that of the newest records, in whatever state the ring is.
+    func firstCycle() throws(FilesystemError) -> UInt32 { try cycle(of: 0) }
+
     func state() throws(FilesystemError) -> State {
         guard blockCount >= 2 else { return Self.odd }
         let first = try cycle(of: 0)

@@ -28,6 +28,8 @@ struct XFSSuperblock {
     let logOfSectorSize: UInt8
     let logOfInodesPerBlock: UInt8
     let logOfGroupBlockCount: UInt8
+    /// In bytes; 0 and 1 mean none.
+    let logStripeUnit: UInt32
     let isInProgress: Bool
     let features2: UInt32
     let readOnlyCompatible: UInt32
@@ -59,6 +61,7 @@ struct XFSSuperblock {
         logOfSectorSize = try bytes.bigEndian(at: 121)  // sb_sectlog
         logOfInodesPerBlock = try bytes.bigEndian(at: 123)  // sb_inopblog
         logOfGroupBlockCount = try bytes.bigEndian(at: 124)  // sb_agblklog
+        logStripeUnit = try bytes.bigEndian(at: 196)  // sb_logsunit
         isInProgress = try bytes.bigEndian(UInt8.self, at: 126) != 0  // sb_inprogress
         // sb_features2, sb_bad_features2: old kernels put the flags into the second place.
         features2 = try bytes.bigEndian(UInt32.self, at: 200) | bytes.bigEndian(UInt32.self, at: 204)

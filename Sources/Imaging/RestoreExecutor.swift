@@ -167,6 +167,8 @@ public final class RestoreExecutor {
                 }
             }
             if options.delta || outcome.resumedFrom != nil { writer.keepOriginals() }
+            let olderLives = OlderLifeCure(image.header, plan, writer, progress, log: log)
+            var changes = TargetChanges()
             // Whoever stopped it while it was prepared must not lose the disk.
             if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
             state = .partial
@@ -183,16 +185,37 @@ public final class RestoreExecutor {
             try settle()
             if options.verify { try verify(chunks, image.header, image.coding.identity) }
             try moveHiddenSectors(manifest)
+            try olderLives.run(
+                unixSeconds: SystemFacts.unixSeconds(), checksFirst: options.delta, &changes, &outcome.warnings)
+            try settle()
             // All data is there. Also a run that is stopped behind this goes on: what a growth changed in the restored
             // chunks differs from them, and is written anew.
             try write(&journal)
-            for remake in plan.remakes { try make(remake) }
-            for shrink in plan.shrinks { try self.shrink(shrink, &outcome) }
-            for growth in plan.growths where !growth.isLate { try grow(growth, &outcome) }
-            try commit(table)
+            for remake in plan.remakes {
+                try changes.change("the FAT of partition \(remake.number)") {
+                    try make(remake)
+                    return .passed
+                }
+            }
+            for shrink in plan.shrinks {
+                try changes.change("the filesystem of partition \(shrink.number)") {
+                    try self.shrink(shrink, &outcome)
+                    return .passed
+                }
+            }
+            for growth in plan.growths where !growth.isLate { try grow(growth, &changes, &outcome) }
+            try commit(table, try changes.proved())
             state = .complete
             if options.verify { try verifyEnds() }
-            for growth in plan.growths where growth.isLate { try grow(growth, &outcome) }
+            for growth in plan.growths where growth.isLate {
+                do { try grow(growth, &changes, &outcome) } catch {
+                    // It must not look whole; what is there is compared and mended by the same command.
+                    state = .partial
+                    try invalidate()
+                    try write(&journal)
+                    throw error
+                }
+            }
             return outcome
         } catch {
             throw ImagingError(error)
@@ -510,25 +533,41 @@ public final class RestoreExecutor {
         try settle()
     }
 
-    private func grow(_ growth: RestorePlan.Growth, _ outcome: inout Outcome) throws {
+    /// Makes a filesystem fill its place. What cannot be grown and is whole keeps its size; what is in doubt ends the
+    /// restore.
+    private func grow(
+        _ growth: RestorePlan.Growth, _ changes: inout TargetChanges, _ outcome: inout Outcome
+    ) throws {
         guard let resizer else { return }
         let name = growth.number.map { "the filesystem of partition \($0)" } ?? "the filesystem"
         progress.begin("grow" + (growth.number.map { " partition \($0)" } ?? ""), total: 0)
-        do {
-            let grown = try resizer.grow(growth)
-            if let byteCount = grown.byteCount { log("\(name) has grown to \(ByteText.rounded(byteCount))") }
-            outcome.failedGrowths += grown.failures
-            outcome.warnings += grown.remarks.map { "\(name): \($0)" }
-        } catch {
-            outcome.failedGrowths.append("\(name) was not grown: \(error)")
+        try changes.change(name) {
+            do {
+                let grown = try resizer.grow(growth)
+                if let byteCount = grown.byteCount { log("\(name) has grown to \(ByteText.rounded(byteCount))") }
+                outcome.failedGrowths += grown.failures
+                outcome.warnings += grown.remarks.map { "\(name): \($0)" }
+            } catch let error as ResizeError {
+                if case .inDoubt = error.state {
+                    let keep = growth.number.map { "--partition \($0)=keep" } ?? "--layout keep"
+                    throw ImagingError.failed(
+                        "\(name) was to grow, and what that left is not proved to be whole: \(error.problem). If it "
+                            + "ends the same again, restore it with the size that it had (\(plan.only == nil ? keep : "--layout keep"))"
+                    )
+                }
+                outcome.failedGrowths.append("\(name) was not grown: \(error)")
+            } catch {
+                outcome.failedGrowths.append("\(name) was not grown: \(error)")
+            }
+            return .passed
         }
         // The tool wrote through another node: nothing of it may be missing, or hidden by what we cached.
         try settle()
     }
 
     /// The commit: everything of the first MiB but block 0, and the end with the backup table, flush; then block 0 in one
-    /// write. Of one partition alone the same of that.
-    private func commit(_ table: CapturedTable?) throws(BlockIOError) {
+    /// write. With `only`, the same order within that partition.
+    private func commit(_ table: CapturedTable?, _: consuming ProvedTarget) throws(BlockIOError) {
         progress.begin("commit", total: 0)
         var parts: [(bytes: [UInt8], offset: UInt64)] = []
         if let table {

@@ -154,6 +154,18 @@ public struct RestorePlan: Codable, Equatable, Sendable {
     }
 }
 
+extension RestorePlan {
+    /// Says of the items what is done about older lives of their places.
+    mutating func noteOlderLives(_ header: ImageHeader) {
+        for step in OlderLifeStep.steps(header, isRestored: { regionTargets[$0] != nil }) {
+            let number = header.manifest.regions[step.region].partition
+            guard let index = items.firstIndex(where: { $0.number == number }) else { continue }
+            let word = step.cure == .newerLog ? ", new log" : ", clear what is unused"
+            if !items[index].action.contains(word) { items[index].action += word }
+        }
+    }
+}
+
 /// Decides what a restore does. Pure.
 public enum RestorePlanner {
     /// A plan for restoring `header` onto a target.
@@ -182,6 +194,7 @@ public enum RestorePlanner {
             ? try planTable(header, target, geometry, request, obstacles)
             : try planBare(header, target, geometry, request, obstacles)
         plan.warnings += remarks
+        plan.noteOlderLives(header)
         if request.policy != .keep, geometry.byteCount > manifest.geometry.byteCount {
             plan.warnings += manifest.regions.compactMap { keptSize($0, obstacles) }
         }

@@ -73,6 +73,7 @@ extension RestorePlanner {
                 filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
                 from: region.range, to: range, usedByteCount: region.usedByteCount, action: action,
                 volumes: volumeSizes(region.filesystem, volumeByteCounts)))
+        plan.noteOlderLives(header)
         return plan
     }
 }

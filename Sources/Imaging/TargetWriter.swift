@@ -194,6 +194,12 @@ final class TargetWriter: Sendable {
         }
     }
 
+    /// Makes a range of the target zero, now or at the commit. What of it is on the scratch, which is new, is zero where
+    /// nothing was restored.
+    func clear(_ range: ByteRange) throws(BlockIOError) {
+        for part in try parts(range) where !part.isScratch { try writeTargetZeros(part.range) }
+    }
+
     private func writeTargetZeros(_ range: ByteRange) throws(BlockIOError) {
         windows.update { windows in
             for index in windows.indices {

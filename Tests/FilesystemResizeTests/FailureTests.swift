@@ -16,6 +16,8 @@ private struct FakeTool: ResizeTool {
     var writes: UInt64?
     var failure: ResizeError?
     var isWhole = false
+    /// Whether it starts anything that may write.
+    var begins = true
 
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         let fields = SuperblockFields(bytes: try volume.readBytes(at: 0, count: 16))
@@ -23,9 +25,10 @@ private struct FakeTool: ResizeTool {
     }
     func grow(_ job: ResizeJob) throws(ResizeError) {
         if let writes { write(writes, job.node) }
+        job.begun.isTrue = begins
         if let failure { throw failure }
     }
-    func isWholeAfterFailure(_ job: ResizeJob) -> Bool { isWhole }
+    func isWhole(_ job: ResizeJob) -> Bool { isWhole }
 
     func write(_ byteCount: UInt64, _ path: String) {
         let bytes = (0..<8).map { UInt8(truncatingIfNeeded: byteCount >> (8 * $0)) }
@@ -70,16 +73,19 @@ struct FailureTests {
         #expect(
             try Self.state(after: FakeTool(writes: 2000, failure: failure, isWhole: true)).0 == .whole(byteCount: 2000))
         #expect(try Self.state(after: FakeTool(writes: 2000, failure: failure)).0 == Self.doubt)
-        // What failed before anything was written stays what it is.
+        // What failed before anything was written stays what it is; whoever says so while it writes is not believed.
         let early = ResizeError(.checkFailed(tool: "fsck.fake", ending: "exit status 4", lastWords: ""))
-        #expect(try Self.state(after: FakeTool(failure: early)).0 == .asBefore)
+        #expect(try Self.state(after: FakeTool(failure: early, begins: false)).0 == .asBefore)
+        #expect(try Self.state(after: FakeTool(failure: early)).0 == Self.doubt)
     }
 
     @Test func aToolIsNotTakenAtItsWord() throws {
         // Longer than its place, or than was wished.
-        #expect(try Self.state(after: FakeTool(writes: 1 << 21)).0 == Self.doubt)
-        #expect(try Self.state(after: FakeTool(writes: 600), atMost: 500).0 == Self.doubt)
-        #expect(try Self.state(after: FakeTool(writes: 500), atMost: 500).1?.byteCount == 500)
-        #expect(try Self.state(after: FakeTool(writes: 1 << 20)).1?.byteCount == 1 << 20)
+        #expect(try Self.state(after: FakeTool(writes: 1 << 21, isWhole: true)).0 == Self.doubt)
+        #expect(try Self.state(after: FakeTool(writes: 600, isWhole: true), atMost: 500).0 == Self.doubt)
+        #expect(try Self.state(after: FakeTool(writes: 500, isWhole: true), atMost: 500).1?.byteCount == 500)
+        #expect(try Self.state(after: FakeTool(writes: 1 << 20, isWhole: true)).1?.byteCount == 1 << 20)
+        // Its check finds damage, though it said that it succeeded.
+        #expect(try Self.state(after: FakeTool(writes: 1 << 20)).0 == Self.doubt)
     }
 }

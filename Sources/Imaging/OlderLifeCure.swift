@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import Filesystems
+import ImageStore
+import LinuxSystem
+
+/// Makes restored volumes independent of what older lives of the same filesystems left in their unused blocks.
+struct OlderLifeCure {
+    private let steps: [OlderLifeStep]
+    private let plan: RestorePlan
+    private let header: ImageHeader
+    private let writer: TargetWriter
+    private let progress: Progress
+    private let log: (String) -> Void
+    /// For each step, the cycle of the log of an XFS that the target holds at the same place.
+    private let cycles: [UInt32?]
+
+    /// Looks at what the target holds: before anything is written to it.
+    init(
+        _ header: ImageHeader, _ plan: RestorePlan, _ writer: TargetWriter, _ progress: Progress,
+        log: @escaping (String) -> Void = { _ in }
+    ) {
+        self.header = header
+        self.plan = plan
+        self.writer = writer
+        self.progress = progress
+        self.log = log
+        steps = OlderLifeStep.steps(header) { plan.regionTargets[$0] != nil }
+        cycles = steps.map { step in
+            guard step.cure == .newerLog, let start = plan.regionTargets[step.region] else { return nil }
+            return PlacedVolume(writer.target, start: start, pieces: step.pieces).flatMap(XFSRestoredLog.cycle(on:))
+        }
+    }
+
+    /// Does the steps, all data being in its place.
+    /// - Parameters:
+    ///   - unixSeconds: what the clock says.
+    ///   - checksFirst: whether what is to be cleared is read first, and written only where it is not zero.
+    func run(
+        unixSeconds: Int64, checksFirst: Bool, _ changes: inout TargetChanges, _ warnings: inout [String]
+    ) throws {
+        for (step, older) in zip(steps, cycles) {
+            if step.cure == .newerLog, try renewLog(step, older: older, unixSeconds, &changes, &warnings) { continue }
+            try clear(step, checksFirst: checksFirst)
+        }
+    }
+
+    // MARK: a newer log
+
+    /// - Returns: whether that is all that this volume needs.
+    private func renewLog(
+        _ step: OlderLifeStep, older: UInt32?, _ unixSeconds: Int64, _ changes: inout TargetChanges,
+        _ warnings: inout [String]
+    ) throws -> Bool {
+        guard let start = plan.regionTargets[step.region],
+            let volume = PlacedVolume(writer, start: start, pieces: step.pieces)
+        else { return false }
+        if try XFSRestoredLog.isVersion4(volume) { return true }
+        guard let log = try XFSRestoredLog(volume) else { return false }
+        let captured = TimeText(header.manifest.started)?.unixSeconds ?? 0
+        let cycle = Self.cycle(image: log.cycle, older: older, unixSeconds: unixSeconds)
+        guard cycle <= XFSRestoredLog.cycleLimit else { return false }
+        progress.begin("new log of \(step.name)", total: log.range.byteCount)
+        try changes.change("the log of \(step.name)") {
+            try log.format(cycle: cycle) { bytes, offset in
+                if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                try volume.write(bytes, at: offset, to: writer)
+                progress.advance(UInt64(bytes.count))
+            }
+            return try XFSRestoredLog.isClean(volume, cycle: cycle) ? .passed : .failed("it is not what was written")
+        }
+        self.log("the log of \(step.name) starts again in cycle \(cycle)")
+        // A clock that stands before the capture says nothing of the lives since.
+        guard unixSeconds >= captured else {
+            warnings.append(
+                "the clock of this machine is behind the image's (\(header.manifest.started)): all that is unused of "
+                    + "\(step.name) was made zero")
+            return false
+        }
+        return true
+    }
+
+    /// The cycle for a new log: newer than the image's, than that of the life that ends now, and than that of any life that
+    /// a restore has started before. A filesystem needs far more than a second for a cycle.
+    static func cycle(image: UInt32, older: UInt32?, unixSeconds: Int64) -> UInt32 {
+        let seconds = UInt32(clamping: max(unixSeconds, startOf2020) - startOf2020)
+        return max(image.next, older?.next ?? 0, seconds)
+    }
+
+    private static let startOf2020: Int64 = 1_577_836_800
+
+    // MARK: zeros
+
+    private func clear(_ step: OlderLifeStep, checksFirst: Bool) throws {
+        guard let start = plan.regionTargets[step.region] else { return }
+        let map = header.maps[step.region]
+        var pieces = step.pieces
+        var behind: ByteRange?
+        if let growth = plan.growths.first(where: { $0.range.lowerBound == start }) {
+            // It may grow into any of the rest.
+            pieces = [0..<map.byteCount]
+            behind = min(start + map.byteCount, growth.range.upperBound)..<growth.range.upperBound
+        }
+        let unused = map.complement
+        let ranges =
+            pieces.flatMap { unused.ranges(in: $0) }.compactMap { $0.shifted(up: start) } + (behind.map { [$0] } ?? [])
+        progress.begin("clear what is unused of \(step.name)", total: ranges.reduce(0) { $0 + $1.byteCount })
+        // In steps: an end must be possible in between.
+        let length: UInt64 = checksFirst ? 1 << 20 : 256 << 20
+        for range in ranges {
+            var position = range.lowerBound
+            while position < range.upperBound {
+                if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                let part = position..<min(range.upperBound, position + length)
+                if !checksFirst || !writer.isZero(part) { try writer.clear(part) }
+                progress.advance(part.byteCount)
+                position = part.upperBound
+            }
+        }
+    }
+}
+
+extension UInt32 {
+    /// One more, or the largest.
+    fileprivate var next: UInt32 { self == .max ? .max : self + 1 }
+}
