@@ -62,6 +62,10 @@ public struct ContentHash: Hashable, Sendable, CustomStringConvertible {
         public mutating func update(_ bytes: [UInt8]) {
             bytes.withUnsafeBytes { hasher.update(bufferPointer: $0) }
         }
+        /// Adds the 32 bytes of a hash.
+        public mutating func update(_ hash: ContentHash) {
+            withUnsafeBytes(of: hash.words) { hasher.update(bufferPointer: $0) }
+        }
         /// The hash of all bytes added.
         public func finish() -> ContentHash { ContentHash(hasher.finalize()) }
     }

@@ -16,7 +16,7 @@ public enum TableEditor {
     ) throws(TableEditError) -> CapturedTable {
         switch kind {
         case .gpt: try GPTEditor.relocate(captured, to: geometry, partitions: partitions, workFolder: workFolder)
-        case .mbr: try MBREditor.relocate(captured, to: geometry, partitions: partitions, workFolder: workFolder)
+        case .mbr: try MBREditor.relocate(captured, to: geometry, partitions: partitions)
         case .none, .unknown: throw TableEditError("the captured disk has no partition table that is understood")
         }
     }

@@ -17,8 +17,9 @@ import ByteParsing
 ///    partition that grows moves up. With `proportional` each share is rounded down to the alignment; the last
 ///    partition takes what the rounding leaves.
 ///
-/// The gap before the first partition (GRUB's core image, firmware of small boards) stays as large as it was. A partition that starts in the first MiB is not resized there, because that MiB is written last: it moves
-/// behind it where a wish or a small target resizes it, and does not grow by policy.
+/// The gap before the first partition (GRUB's core image, firmware of small boards) stays as large as it was. A partition
+/// that starts in the first MiB (sector 63) is not resized there, because that MiB is written last: it moves behind it
+/// where a wish, a small target or the policy resizes it.
 ///
 /// In an MBR, the extended partition begins with the first extended boot record (EBR), and holds all logical
 /// partitions, each with at least a sector in front of it for its own; it ends where it ended if that still fits.

@@ -8,20 +8,20 @@ extension LayoutSolver {
     ///   - row: settled where everything fits, unless one takes the rest.
     ///   - starts: where that is.
     func grown(_ parts: [Part], _ row: PartitionRow, _ starts: [UInt64], _ bases: [UInt64]) -> DiskLayout {
+        var row = row
         var lengths = bases
         var remarks: [String] = []
         let added = targetEnd > source.byteCount ? targetEnd - source.byteCount : 0
         let hasFreed =
             request.wishes.values.contains(.drop) || parts.contains { !$0.isRest && $0.base < $0.captured }
-        let growing = parts.indices.filter { parts[$0].growsByPolicy }
         if let rest = parts.firstIndex(where: \.isRest) {
             lengths[rest] = longest(rest, parts, row, lengths)
         } else if request.policy != .keep, added > 0 || hasFreed {
-            if let last = growing.last {
-                if request.policy == .proportional { share(among: growing, row, &lengths) }
-                lengths[last] = longest(last, parts, row, lengths)
-            } else if added > 0 {
-                remarks.append("no partition can grow: \(ByteText.rounded(added)) of the target stay free")
+            let growing = parts.indices.filter { parts[$0].growsByPolicy }
+            if let found = grownByPolicy(growing, parts, row, starts, bases) {
+                (row, lengths) = found
+            } else if growing.isEmpty, added > 0 {
+                remarks.append(nothingGrows(parts, added))
             }
         }
         if added > 0, targetEnd > row.limit, row.limit == reach.roundedDown(toMultipleOf: unit) {
@@ -33,6 +33,44 @@ extension LayoutSolver {
             return layout(parts, row, bases, starts, remarks: remarks)
         }
         return layout(parts, row, lengths, grownStarts, remarks: remarks)
+    }
+
+    /// The row and the lengths where the policy makes partitions larger; `nil` where none gets more.
+    ///
+    /// What lies in the first MiB is written last (the commit point), so it cannot be resized there: such a partition moves behind
+    /// it, where it gets more than that costs.
+    private func grownByPolicy(
+        _ growing: [Int], _ parts: [Part], _ row: PartitionRow, _ starts: [UInt64], _ bases: [UInt64]
+    ) -> (PartitionRow, [UInt64])? {
+        func lengths(_ growing: [Int], _ row: PartitionRow) -> [UInt64]? {
+            guard let last = growing.last, row.fits(bases) else { return nil }
+            var lengths = bases
+            if request.policy == .proportional { share(among: growing, row, &lengths) }
+            lengths[last] = longest(last, parts, row, lengths)
+            return lengths
+        }
+        let inFront = growing.filter { starts[$0] < Self.mebibyte }
+        if !inFront.isEmpty, request.policy == .proportional || growing == inFront {
+            var moved = row
+            for index in request.policy == .proportional ? inFront : inFront.suffix(1) {
+                moved.items[index].floor = Self.mebibyte
+            }
+            if let found = lengths(growing, moved), inFront.contains(where: { found[$0] > bases[$0] }) {
+                return (moved, found)
+            }
+        }
+        return lengths(growing.filter { !inFront.contains($0) }, row).map { (row, $0) }
+    }
+
+    /// What the policy decided, and what makes one larger in spite of it.
+    private func nothingGrows(_ parts: [Part], _ added: UInt64) -> String {
+        let text =
+            "the layout \(request.policy.rawValue) makes no partition larger: \(ByteText.rounded(added)) of the target stay free"
+        guard let part = parts.last(where: { $0.canGrow && request.wishes[$0.partition.number] == nil }) else {
+            return text + ", for no partition holds what can follow"
+        }
+        return text
+            + "; --partition \(part.partition.number)=rest gives them to partition \(part.partition.number) (\(name(part)))"
     }
 
     /// The largest length that a partition can have with the others as they are: up to a boundary of the alignment.

@@ -230,8 +230,7 @@ struct LayoutSolver {
             part.requestReason = "it was asked to keep its size"
         case .rest: part.isRest = true
         case .drop, nil:
-            // What lies in the first MiB is written last (the commit point), so it cannot be resized before.
-            part.growsByPolicy = part.canGrow && !isSpecial && partition.range.lowerBound >= Self.mebibyte
+            part.growsByPolicy = part.canGrow && !isSpecial
             guard request.policy == .keep else { break }
             part.growsByPolicy = false
             if part.least < part.base { part.requestReason = "the layout keeps sizes as captured" }

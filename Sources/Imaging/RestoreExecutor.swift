@@ -79,11 +79,6 @@ public final class RestoreExecutor {
         return Unfinished(isSame: isSame, restore: InterruptedRestore(found))
     }
 
-    private struct WrittenChunk {
-        var record: ChunkRecord
-        var target: UInt64
-    }
-
     private let plan: RestorePlan
     private let writer: TargetWriter
     private let target: any BlockWriter
@@ -179,11 +174,11 @@ public final class RestoreExecutor {
                 try trim(&outcome)
                 try write(&journal)
             }
-            let chunks = try writeData(image, &journal, &outcome)
+            let written = try writeData(image, &journal, &outcome)
             try zeroEdges(image.header)
             if plan.only == nil { try zeroUncoveredEnd(image.header) }
             try settle()
-            if options.verify { try verify(chunks, image.header, image.coding.identity) }
+            try written?.compare(with: writer, progress: progress)
             try moveHiddenSectors(manifest)
             try olderLives.run(
                 unixSeconds: SystemFacts.unixSeconds(), checksFirst: options.delta, &changes, &outcome.warnings)
@@ -262,7 +257,7 @@ public final class RestoreExecutor {
 
     private func writeData(
         _ image: any CaptureReader, _ journal: inout RestoreJournal, _ outcome: inout Outcome
-    ) throws -> [WrittenChunk] {
+    ) throws -> WrittenChunks? {
         let manifest = image.header.manifest
         let chunkByteCount = manifest.chunkByteCount
         let pool = ChunkBufferPool(
@@ -294,7 +289,9 @@ public final class RestoreExecutor {
                     }
                 })
         }
-        var chunks: [WrittenChunk] = []
+        var written =
+            options.verify
+            ? WrittenChunks(image.header, targets: plan.regionTargets, identity: image.coding.identity) : nil
         var ordinal = 0
         var lastJournal = SystemFacts.monotonicSeconds()
         while let record = try image.nextRecord() {
@@ -306,7 +303,7 @@ public final class RestoreExecutor {
             let used = image.header.maps[record.region].ranges(in: start..<start + record.range.byteCount)
                 .map { $0.lowerBound - start..<$0.upperBound - start }
             let chunkTarget = regionTarget + start
-            if options.verify { chunks.append(.init(record: record, target: chunkTarget)) }
+            written?.add(record, used: used)
             // What an interrupted run of the same plan wrote should be there, but for what it held back. The journal is not
             // believed: somebody may have used the disk since.
             let isExpected =
@@ -344,7 +341,8 @@ public final class RestoreExecutor {
         journal.position = manifest.geometry.byteCount
         outcome.writtenByteCount = completion.update { $0.written }
         isDone = true
-        return chunks
+        written?.finish()
+        return written
     }
 
     /// Notes in the journal what is certainly on the medium: first the position, then the flush, then the note.
@@ -438,44 +436,6 @@ public final class RestoreExecutor {
         progress.begin("flush", total: 0)
         try target.flush()
         try (target as? BlockDevice)?.dropCache()
-    }
-
-    /// Reads back every chunk and compares its hash.
-    private func verify(_ chunks: [WrittenChunk], _ header: ImageHeader, _ identity: ChunkIdentity) throws {
-        let manifest = header.manifest
-        progress.begin("verify", total: chunks.reduce(0) { $0 + $1.record.range.byteCount })
-        let buffer = ChunkBuffer(chunkByteCount: manifest.chunkByteCount)
-        for chunk in chunks {
-            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
-            let region = manifest.regions[chunk.record.region]
-            // A run can be longer than a buffer.
-            var position = chunk.record.range.lowerBound
-            while position < chunk.record.range.upperBound {
-                let end = min(position + UInt64(manifest.chunkByteCount), chunk.record.range.upperBound)
-                let start = position - region.range.lowerBound
-                let used = header.maps[chunk.record.region].ranges(in: start..<start + (end - position))
-                    .map { Int($0.lowerBound - start)..<Int($0.upperBound - start) }
-                let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(end - position)])
-                let place = chunk.target + (position - chunk.record.range.lowerBound)
-                for range in used {
-                    try writer.read(
-                        into: UnsafeMutableRawBufferPointer(rebasing: content[range]),
-                        at: place + UInt64(range.lowerBound))
-                }
-                ChunkMask.zeroUnused(content, used: used)
-                let raw = UnsafeRawBufferPointer(content)
-                let isRight = chunk.record.hash.map { $0 == identity.id(of: raw) } ?? ZeroTest.isZero(raw)
-                guard isRight else {
-                    throw ImagingError.block(
-                        BlockIOError(
-                            .read, name: target.name, offset: place, byteCount: end - position, errorNumber: 5,
-                            reason:
-                                "the disk gave back other bytes than were written: it is failing, or not what it says"))
-                }
-                progress.advance(end - position)
-                position = end
-            }
-        }
     }
 
     // MARK: resize and commit

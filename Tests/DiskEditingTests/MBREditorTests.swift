@@ -78,31 +78,68 @@ import Testing
         #expect(check.text.contains("No errors detected"), "\(check.text)\(check.errorText)")
     }
 
-    @Test func aNumberIsNeverChangedSilently() throws {
-        let scratch = try ScratchFolder()
-        // The second logical partition lies in front of the first.
-        let (captured, table) = try makeDisk(
-            scratch,
-            "label: dos\nstart=2048, size=65536, type=5\nstart=40960, size=2048, type=83\nstart=4096, size=2048, type=83\n"
-        )
-        try #require(table.partitions.map(\.number) == [1, 5, 6])
-        try #require(table.partitions[1].range.lowerBound > table.partitions[2].range.lowerBound)
-        let places = Dictionary(uniqueKeysWithValues: table.partitions.map { ($0.number, $0.range) })
-        #expect(throws: TableEditError.self) {
-            try TableEditor.relocate(
-                captured, kind: .mbr, to: DiskGeometry(byteCount: 128 << 20), partitions: places,
-                workFolder: scratch.path)
+    /// `sfdisk -d` of a table, one line a partition: number, start, size and type in sectors.
+    private func dump(_ path: FilePath) throws -> [String] {
+        let output = try ChildProcess.run(["sfdisk", "-d", path.string])
+        try #require(output.succeeded, "\(output.lastWords)")
+        return output.text.split(separator: "\n").filter { $0.hasPrefix(path.string) }.map { line in
+            line.dropFirst(path.string.count).split { " ,:".contains($0) }
+                .map { $0.drop { !$0.isNumber && !$0.isLetter } }.joined(separator: " ")
         }
     }
 
-    /// All that libparted numbers: 5 to 64, each at another place and of another length.
-    @Test func sixtyLogicalPartitionsKeepTypesAndFlags() throws {
+    /// Logical partitions that are numbered in another order than they lie, as fdisk leaves them after one was deleted and
+    /// made again: `sfdisk -d` finds the same numbers at the new places.
+    @Test(arguments: [false, true]) func numbersStayWhereTheyAreNotInOrder(_ isSmaller: Bool) throws {
         let scratch = try ScratchFolder()
-        let disk = MemoryDisk(LogicalChain.disk(60))
-        let table = try #require(try MBRReader.read(disk))
-        try #require(table.partitions.map(\.number) == [1, 2] + Array(5...64))
+        let (captured, table) = try makeDisk(
+            scratch,
+            """
+            label: dos
+            start=2048, size=65536, type=5
+            start=40960, size=4096, type=83
+            start=4096, size=2048, type=82
+            start=20480, size=6144, type=7, bootable
+
+            """)
+        try #require(table.partitions.map(\.number) == [1, 5, 6, 7])
+        try #require(table.partitions[1].range.lowerBound > table.partitions[2].range.lowerBound)
         let mebibyte: UInt64 = 1 << 20
-        var places: [Int: ByteRange] = [1: mebibyte..<8 * mebibyte, 2: 8 * mebibyte..<40 * mebibyte]
+        let byteCount = isSmaller ? 20 * mebibyte : 128 * mebibyte
+        let plan = try LayoutPlanner.plan(
+            table, source: DiskGeometry(byteCount: 64 << 20), filesystems: [:],
+            abilities: [5: PartitionAbility(leastByteCount: mebibyte, canGrow: true, canShrink: true)],
+            target: DiskGeometry(byteCount: byteCount), request: LayoutRequest(policy: .grow))
+        let places = Dictionary(uniqueKeysWithValues: plan.placements.map { ($0.number, $0.to) })
+        try #require(places[5] != table.partitions[1].range)
+        let made = try TableEditor.relocate(
+            captured, kind: .mbr, to: DiskGeometry(byteCount: byteCount), partitions: places, workFolder: scratch.path)
+        let path = try write(made, scratch)
+        let expected = table.partitions.map { partition -> String in
+            let place = places[partition.number] ?? 0..<0
+            return
+                "\(partition.number) start \(place.lowerBound / 512) size \(place.byteCount / 512) "
+                + "type \(String(partition.mbr?.type ?? 0, radix: 16))"
+                + (partition.mbr?.isActive == true ? " bootable" : "")
+        }
+        #expect(
+            try dump(path).map { $0.split(separator: " ").joined(separator: " ") }
+                == expected.map { line in
+                    line.replacing("start ", with: "start= ").replacing("size ", with: "size= ").replacing(
+                        "type ", with: "type=")
+                })
+        let check = try ChildProcess.run(["sfdisk", "-V", path.string])
+        #expect(check.text.contains("No errors detected"), "\(check.text)\(check.errorText)")
+    }
+
+    /// As many as libparted numbers, and more than it does: each at another place and of another length.
+    @Test(arguments: [60, 90]) func manyLogicalPartitionsKeepTypesAndFlags(_ count: Int) throws {
+        let scratch = try ScratchFolder()
+        let disk = MemoryDisk(LogicalChain.disk(count))
+        let table = try #require(try MBRReader.read(disk))
+        try #require(table.partitions.map(\.number) == [1, 2] + Array(5...4 + count))
+        let mebibyte: UInt64 = 1 << 20
+        var places: [Int: ByteRange] = [1: mebibyte..<8 * mebibyte, 2: 8 * mebibyte..<60 * mebibyte]
         for partition in table.partitions where partition.mbr?.role == .logical {
             let start = 8 * mebibyte + UInt64(partition.number - 5) * 500 * 1024
             places[partition.number] = start + 64 * 512..<start + 64 * 512 + partition.range.byteCount * 3
@@ -112,7 +149,7 @@ import Testing
             partitions: places, workFolder: scratch.path)
         let path = try write(made, scratch)
         let again = try #require(try MBRReader.read(try BlockDevice(opening: path)))
-        #expect(again.diskSignature == table.diskSignature && again.bootRecords?.count == 60)
+        #expect(again.diskSignature == table.diskSignature && again.bootRecords?.count == count)
         #expect(again.partitions.map(\.number) == table.partitions.map(\.number))
         #expect(again.partitions.map(\.range) == table.partitions.map { places[$0.number] })
         #expect(again.partitions.map(\.mbr?.role) == table.partitions.map(\.mbr?.role))

@@ -139,7 +139,11 @@ struct LayoutJudge {
         if question.request.policy == .grow, growing.contains(where: { $0.number != last.number && grew($0) }) {
             return ["another than the last one grew"]
         }
-        return gap(behind: last) < alignment + unit ? [] : ["\(last.number) did not take what there is"]
+        // What starts in the first MiB stays where it gets no more than leaving it costs: that MiB, and a boundary for each
+        // that moves up with it.
+        let cost =
+            last.to.lowerBound < 1 << 20 ? (1 << 20) + alignment * UInt64(layout.placements.count) : 0
+        return gap(behind: last) < alignment + unit + cost ? [] : ["\(last.number) did not take what there is"]
     }
 
     /// Those that the policy may make larger, in their order.
@@ -148,7 +152,7 @@ struct LayoutJudge {
             guard let partition = partitions[placement.number], question.request.wishes[placement.number] == nil else {
                 return false
             }
-            return question.abilities[placement.number]?.canGrow == true && placement.from.lowerBound >= 1 << 20
+            return question.abilities[placement.number]?.canGrow == true
                 && !LayoutPlanner.isSpecial(partition, question.filesystems[placement.number])
         }.sorted { $0.to.lowerBound < $1.to.lowerBound }
     }

@@ -18,9 +18,9 @@ import Testing
             ], sectors: 600_063)
     }
 
-    private func oldDisk(growing number: Int) -> MadeUpLayout {
+    private func oldDisk(growing numbers: Int...) -> MadeUpLayout {
         var disk = oldDisk()
-        disk.abilities[number] = grows
+        for number in numbers { disk.abilities[number] = grows }
         return disk
     }
 
@@ -32,10 +32,42 @@ import Testing
             })
         for sectors in [600_000, 600_063, 700_000, 9_000_000] as [UInt64] {
             #expect(try disk.plan(target(sectors), .keep, unit: 512).ranges == captured)
-            // The first starts in the first MiB: it does not grow there.
-            let first = oldDisk(growing: 1)
-            #expect(try first.plan(target(sectors), .grow, unit: 512).ranges == captured)
         }
+        // The first starts in the first MiB, where it cannot grow: without room to leave it, it stays.
+        for sectors in [600_000, 600_063] as [UInt64] {
+            #expect(try oldDisk(growing: 1).plan(target(sectors), .grow, unit: 512).ranges == captured)
+        }
+    }
+
+    /// A disk laid out in tracks, as all were before 2007: its one partition starts in sector 63, and is what grows.
+    @Test(arguments: [LayoutPolicy.grow, .proportional]) func whatStartsInTheFirstMebibyteGrows(policy: LayoutPolicy)
+        throws
+    {
+        var disk = MadeUpLayout(mbr: [(1, .primary, 63, 204_737)], sectors: 204_800)
+        disk.abilities[1] = grows
+        let grown = try disk.plan(target(1_000_000), policy, unit: 512)
+        #expect(grown.ranges == [1: 2048..<999_424] && grown.remarks.isEmpty, "\(grown.remarks)")
+        // Less than leaving it costs: then it stays where it is.
+        #expect(try disk.plan(target(206_000), policy, unit: 512).ranges == [1: 63..<204_800])
+        // With another behind it that can grow, that one does, and this one only where all do.
+        let two = try oldDisk(growing: 1, 6).plan(target(1_000_000), policy, unit: 512).ranges
+        #expect(try #require(two[6]).count > 150_000)
+        #expect(policy == .grow ? two[1] == 63..<200_063 : try #require(two[1]).count > 200_000)
+        // What stands behind it moves up.
+        let first = try oldDisk(growing: 1).plan(target(1_000_000), .grow, unit: 512).ranges
+        #expect(first[1] == 2048..<655_360 && first[3] == 909_312..<999_312)
+    }
+
+    /// The note says what the layout does, and not that it could not be otherwise.
+    @Test func theNoteSaysWhatThePolicyDecided() throws {
+        var disk = MadeUpLayout(mbr: [(1, .primary, 2048, 200_000)], sectors: 204_800)
+        let none = try disk.plan(target(1_000_000), .grow, unit: 512).remarks.joined()
+        #expect(none.contains("the layout grow makes no partition larger") && !none.contains("--partition"), "\(none)")
+        disk.abilities[1] = grows
+        disk.filesystems[1] = FilesystemInfo(
+            kind: .ext4, kindName: "ext4", mapSource: .allocationStructures, lastMountPoint: "/boot")
+        let special = try disk.plan(target(1_000_000), .grow, unit: 512).remarks.joined()
+        #expect(special.contains("makes no partition larger") && special.contains("--partition 1=rest"), "\(special)")
     }
 
     /// Starts and lengths have 32 bits, ends more: such a table goes back as it was, and what is made anew stays within 2 TiB.

@@ -44,7 +44,7 @@ import Testing
         let path =
             SystemFacts.environment("REFORGE_LARGE_REPOSITORY").map { FilePath($0) } ?? scratch.path.appending("r")
         let repository = try Repository.create(at: path, chunkByteCount: Self.chunkByteCount, keys: nil)
-        let before = RepositoryIndexTests.residentByteCount()
+        let before = ProcessMemory.residentByteCount()
         let writer = try repository.writer(
             header: Self.header(count), host: "host", disk: "disk", tags: [], level: 3)
         for number in 0..<count {
@@ -58,7 +58,7 @@ import Testing
                         storedByteCount: stored.count, hash: Self.id(number)), stored: stored)
             }
         }
-        let written = RepositoryIndexTests.residentByteCount()
+        let written = ProcessMemory.residentByteCount()
         let snapshot = try writer.finish(LateFacts(ended: "2026-01-02T03:04:06Z"))
         #expect(snapshot.newByteCount == count * UInt64(Self.chunkByteCount))
 
@@ -73,10 +73,10 @@ import Testing
                     .isEmpty
             )
         }
-        let lookedUp = RepositoryIndexTests.residentByteCount()
+        let lookedUp = ProcessMemory.residentByteCount()
         let report = try reopened.verify()
         #expect(report.isWhole, "\(report.problems)")
-        let verified = RepositoryIndexTests.residentByteCount()
+        let verified = ProcessMemory.residentByteCount()
         print(
             "repository of \(count) chunks: resident \(before >> 20) MiB before, \(written >> 20) MiB when written, "
                 + "\(lookedUp >> 20) MiB when asked, \(verified >> 20) MiB when verified")

@@ -200,7 +200,7 @@ import Testing
         let count: UInt64 = isFull ? 16_000_000 : 500_000
         let scratch = try ScratchFolder()
         let repository = try Self.repository(scratch, isEncrypted: false)
-        let before = Self.residentByteCount()
+        let before = ProcessMemory.residentByteCount()
         let began = SystemFacts.monotonicSeconds()
         let writer = try IndexWriter(repository.layout, repository.secrets, expectedEntryCount: count)
         // Sorted by making: the first word counts up, the others follow from it.
@@ -229,16 +229,10 @@ import Testing
             #expect(try indexes.hits(absent).isEmpty)
         }
         let lookedUp = SystemFacts.monotonicSeconds()
-        let after = Self.residentByteCount()
+        let after = ProcessMemory.residentByteCount()
         print(
             "index of \(count) entries: \(byteCount >> 20) MiB, built in \(Int(built - began)) s, 4000 lookups in "
                 + "\(Int((lookedUp - built) * 1000)) ms; resident \(before >> 20) MiB before, \(after >> 20) MiB after")
         #expect(after - before < 256 << 20)
-    }
-
-    /// What this process holds in memory (proc(5), `statm`, second field, pages of 4 KiB).
-    static func residentByteCount() -> Int {
-        let fields = (Files.text("/proc/self/statm") ?? "").split(separator: " ")
-        return fields.count > 1 ? (Int(fields[1]) ?? 0) * 4096 : 0
     }
 }

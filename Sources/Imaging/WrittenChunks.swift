@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import DiskModel
+import ImageStore
+import LinuxSystem
+
+/// What a restore wrote, in bounded memory, to be compared with what the target gives back.
+///
+/// The chunk grid is known from the manifest, and which chunks hold bytes in use from the maps. So only ids are noted:
+/// those of neighbouring chunks are hashed together, in as many groups as `mostGroups` allows (8 MiB of hashes). A disk
+/// with no more chunks than that has a group for each, and an error names the very chunk.
+struct WrittenChunks {
+    /// With 1 MiB a chunk, disks up to 256 GiB have a group for every chunk.
+    static let mostGroups: UInt64 = 1 << 18
+
+    private let header: ImageHeader
+    /// Where each region goes on the target, in bytes; `nil` for one that is left out.
+    private let targets: [UInt64?]
+    private let identity: ChunkIdentity
+    private let chunkByteCount: UInt64
+    /// The number of chunks in front of each region.
+    private let firstChunks: [UInt64]
+    /// How many chunks of the grid a group has.
+    let groupChunkCount: UInt64
+    private let zeroChunkID: ContentHash
+    private var groups: GroupHashes
+
+    init(
+        _ header: ImageHeader, targets: [UInt64?], identity: ChunkIdentity, mostGroups: UInt64 = Self.mostGroups
+    ) {
+        self.header = header
+        self.targets = targets
+        self.identity = identity
+        chunkByteCount = UInt64(header.manifest.chunkByteCount)
+        var count: UInt64 = 0
+        var firstChunks: [UInt64] = []
+        for region in header.manifest.regions {
+            firstChunks.append(count)
+            // No overflow: a disk has 2^60 bytes at most, and a region a byte at least.
+            count += (region.range.byteCount + chunkByteCount - 1) / chunkByteCount
+        }
+        self.firstChunks = firstChunks
+        groupChunkCount = max(1, (count + mostGroups - 1) / max(1, mostGroups))
+        zeroChunkID = Self.zeroID(header.manifest.chunkByteCount, identity)
+        groups = GroupHashes(groupChunkCount: groupChunkCount)
+    }
+
+    /// How many hashes are held.
+    var groupCount: Int { groups.hashes.count }
+
+    /// Notes a record of which bytes in use were written. Records come in their order.
+    /// - Parameter used: the bytes in use, relative to the record's start, ascending.
+    mutating func add(_ record: ChunkRecord, used: [ByteRange]) {
+        let region = header.manifest.regions[record.region].range
+        let start = record.range.lowerBound - region.lowerBound
+        Self.forEachChunk(used, from: start, chunkByteCount) { chunk in
+            groups.add(
+                record.hash ?? zeroID(of: chunkRange(chunk, in: region)), chunk: firstChunks[record.region] + chunk)
+        }
+    }
+
+    /// Ends the notes.
+    mutating func finish() { groups.finish() }
+
+    /// Reads every chunk with bytes in use back, and compares.
+    func compare(with target: TargetWriter, progress: Progress) throws {
+        let regions = header.manifest.regions.indices.filter { targets[$0] != nil }
+        progress.begin("verify", total: regions.reduce(0) { $0 + header.maps[$1].usedByteCount })
+        let buffer = ChunkBuffer(chunkByteCount: header.manifest.chunkByteCount)
+        var read = GroupHashes(groupChunkCount: groupChunkCount)
+        /// What of the target the group that is being read covers.
+        var place: ByteRange?
+        func check(_ isRight: Bool) throws {
+            guard !isRight, let place else { return }
+            throw ImagingError.block(
+                BlockIOError(
+                    .read, name: target.name, offset: place.lowerBound, byteCount: place.byteCount, errorNumber: 5,
+                    reason: "the disk gave back other bytes than were written"
+                        + (groupChunkCount > 1 ? " somewhere in this range" : "")
+                        + ": it is failing, or not what it says"))
+        }
+        for index in regions {
+            guard let start = targets[index] else { continue }
+            let region = header.manifest.regions[index].range
+            try Self.forEachChunk(header.maps[index].ranges, from: 0, chunkByteCount) { chunk in
+                if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                let range = chunkRange(chunk, in: region)
+                let id = try id(ofChunkAt: range, in: index, start: start, target, buffer)
+                if read.begins(chunk: firstChunks[index] + chunk) {
+                    read.finish()
+                    try check(read.agreesSoFar(with: groups))
+                    place = nil
+                }
+                read.add(id, chunk: firstChunks[index] + chunk)
+                let here = start + range.lowerBound..<start + range.upperBound
+                // Partitions may be in another order on the target.
+                place =
+                    place.map {
+                        min($0.lowerBound, here.lowerBound)..<max($0.upperBound, here.upperBound)
+                    } ?? here
+                progress.advance(header.maps[index].ranges(in: range).reduce(0) { $0 + $1.byteCount })
+            }
+        }
+        read.finish()
+        try check(read.agreesSoFar(with: groups) && read.hashes.count == groups.hashes.count)
+    }
+
+    /// The id of what the target gives back for a chunk, with what is not in use as zeros.
+    /// - Parameter range: the chunk, relative to its region's start.
+    private func id(
+        ofChunkAt range: ByteRange, in region: Int, start: UInt64, _ target: TargetWriter, _ buffer: ChunkBuffer
+    ) throws(BlockIOError) -> ContentHash {
+        let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(range.byteCount)])
+        let used = header.maps[region].ranges(in: range)
+            .map { Int($0.lowerBound - range.lowerBound)..<Int($0.upperBound - range.lowerBound) }
+        for part in used {
+            try target.read(
+                into: UnsafeMutableRawBufferPointer(rebasing: content[part]),
+                at: start + range.lowerBound + UInt64(part.lowerBound))
+        }
+        ChunkMask.zeroUnused(content, used: used)
+        let bytes = UnsafeRawBufferPointer(content)
+        return ZeroTest.isZero(bytes) ? zeroID(of: range) : identity.id(of: bytes)
+    }
+
+    private func chunkRange(_ chunk: UInt64, in region: ByteRange) -> ByteRange {
+        chunk * chunkByteCount..<min((chunk + 1) * chunkByteCount, region.byteCount)
+    }
+
+    private func zeroID(of range: ByteRange) -> ContentHash {
+        range.byteCount == chunkByteCount ? zeroChunkID : Self.zeroID(Int(range.byteCount), identity)
+    }
+
+    private static func zeroID(_ byteCount: Int, _ identity: ChunkIdentity) -> ContentHash {
+        [UInt8](repeating: 0, count: byteCount).withUnsafeBytes { identity.id(of: $0) }
+    }
+
+    /// The chunks of a region that ascending ranges touch, each once. The ranges count from `start`, which is a chunk's.
+    private static func forEachChunk(
+        _ ranges: [ByteRange], from start: UInt64, _ chunkByteCount: UInt64, _ body: (UInt64) throws -> Void
+    ) rethrows {
+        var next: UInt64 = 0
+        for range in ranges where !range.isEmpty {
+            let first = max(next, (start + range.lowerBound) / chunkByteCount)
+            next = max(next, (start + range.upperBound - 1) / chunkByteCount + 1)
+            guard first < next else { continue }
+            for chunk in first..<next { try body(chunk) }
+        }
+    }
+}
+
+/// The hashes over the ids of neighbouring chunks, group by group, in the order of the chunks.
+private struct GroupHashes {
+    let groupChunkCount: UInt64
+    private(set) var hashes: [ContentHash] = []
+    /// The group that is being hashed; `nil` where none has begun.
+    private var group: UInt64?
+    private var running = ContentHash.Running()
+
+    init(groupChunkCount: UInt64) { self.groupChunkCount = groupChunkCount }
+
+    /// Whether a chunk is the first that comes of another group than the ones before.
+    func begins(chunk: UInt64) -> Bool { group.map { $0 != chunk / groupChunkCount } ?? false }
+
+    mutating func add(_ id: ContentHash, chunk: UInt64) {
+        if begins(chunk: chunk) { finish() }
+        group = chunk / groupChunkCount
+        running.update(id)
+    }
+
+    mutating func finish() {
+        guard group != nil else { return }
+        hashes.append(running.finish())
+        running = ContentHash.Running()
+        group = nil
+    }
+
+    /// Whether the last group is the same one in `other`.
+    func agreesSoFar(with other: GroupHashes) -> Bool {
+        guard let last = hashes.last else { return true }
+        return hashes.count <= other.hashes.count && other.hashes[hashes.count - 1] == last
+    }
+}
