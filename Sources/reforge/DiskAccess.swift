@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import Filesystems
+import Imaging
 import LinuxSystem
 import SystemPackage
 
@@ -21,7 +22,7 @@ struct OpenedDisk {
                 let uses = DiskDirectory().uses(of: name).map(\.description)
                 throw CommandFailure(
                     .refused,
-                    "\(path) is in use\(uses.isEmpty ? "" : ": " + uses.joined(separator: "; ")). Unmount it, or stop what holds it, and try again."
+                    "\(path) is in use\(uses.isEmpty ? "" : ": " + uses.joined(separator: "; ")). Unmount it, or stop what holds it, and try again"
                 )
             }
             throw error
@@ -43,6 +44,22 @@ struct OpenedDisk {
                 let uses = directory.uses(of: name)
                 return uses.isEmpty ? [.held(node: node, by: "/dev/\(name)", kernelName: name)] : uses
             }
+    }
+
+    /// Waits while a program is at work on it that an earlier restore started, which was killed: the program must end its
+    /// work, and until then the disk is in use.
+    func waitForAbandonedWork() throws {
+        var said: [String] = []
+        while case let programs = AbandonedWork.programs(on: device), !programs.isEmpty {
+            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            if programs != said {
+                Console.message(
+                    "waiting for \(programs.joined(separator: ", ")): an interrupted restore left it at work on \(device.path)"
+                )
+                said = programs
+            }
+            SystemFacts.sleep(seconds: 0.2)
+        }
     }
 
     /// Whether the kernel refuses to give the device to one user alone.

@@ -27,7 +27,9 @@ int rf_drop_cache(int fd, uint64_t offset, uint64_t length);
 
 int rf_loop_get_free(int control_fd);
 int rf_loop_configure(int loop_fd, int backing_fd, uint64_t offset, uint64_t size_limit, unsigned block_size,
-                      int read_only);
+                      int read_only, const char *owner);
+// What `owner` of rf_loop_configure was, or the name that another program gave the device.
+int rf_loop_owner(int loop_fd, char owner[64]);
 int rf_loop_clear(int loop_fd);
 
 int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
@@ -49,6 +51,13 @@ uint64_t rf_ms_nodev(void);
 uint64_t rf_ms_noexec(void);
 uint64_t rf_ms_bind(void);
 uint64_t rf_ms_rec(void);
+
+// A mount namespace of its own for the calling process, which has no other threads; what others mount and unmount is seen.
+int rf_unshare_mounts(void);
+// No core dumps of this process, and no reading of its memory by others of the same user.
+void rf_forbid_dumps(void);
+// Whether everything printed through stdio so far has been taken by standard output.
+int rf_is_output_whole(void);
 
 int rf_reboot_restart(void);
 int rf_reboot_poweroff(void);
