@@ -152,6 +152,7 @@ public final class RestoreExecutor {
                     plan: plan, target: path, capturedSectorSize: manifest.geometry.logicalSectorSize,
                     scratch: scratch, keyFiles: options.luksKeyFiles, log: log)
             }
+            try ChunkBufferPool.requireMemory(workers: workers, chunkByteCount: manifest.chunkByteCount)
             // The table is made before anything is written: where that fails, nothing is lost.
             let table = try plan.makeTable(manifest)
             var outcome = Outcome(writtenByteCount: 0, warnings: plan.warnings, failedGrowths: [], resumedFrom: nil)
@@ -243,9 +244,7 @@ public final class RestoreExecutor {
     ) throws -> [WrittenChunk] {
         let manifest = image.header.manifest
         let chunkByteCount = manifest.chunkByteCount
-        let pool = ChunkBufferPool(
-            count: ChunkBufferPool.count(workers: workers, chunkByteCount: chunkByteCount),
-            chunkByteCount: chunkByteCount)
+        let pool = try ChunkBufferPool(workers: workers, chunkByteCount: chunkByteCount)
         let jobs = BoundedQueue<RestoreWorker.Job>(capacity: workers + 1)
         let completion = Monitor(RestoreWorker.Completion())
         let failure = Failure()
@@ -417,7 +416,7 @@ public final class RestoreExecutor {
     private func verify(_ chunks: [WrittenChunk], _ header: ImageHeader, _ identity: ChunkIdentity) throws {
         let manifest = header.manifest
         progress.begin("verify", total: chunks.reduce(0) { $0 + $1.record.range.byteCount })
-        let buffer = ChunkBuffer(chunkByteCount: manifest.chunkByteCount)
+        let buffer = try ChunkBuffer(chunkByteCount: manifest.chunkByteCount)
         for chunk in chunks {
             if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
             let region = manifest.regions[chunk.record.region]
