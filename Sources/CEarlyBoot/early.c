@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What must be true before the Swift runtime and libparted initialise themselves.
+#define _GNU_SOURCE
 #include "CEarlyBoot.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -12,6 +15,18 @@ __attribute__((constructor(101))) static void mount_proc(void) {
     if (getpid() != 1) return;
     mkdir("/proc", 0555);
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
+}
+
+// A descriptor that was closed would be the number of the next file that is opened: progress text in an image, a plan in
+// block 0 of a target. Standard output cannot be written to then: what was asked for must not vanish without an error.
+// Without a /dev/null (PID 1, an empty chroot) the numbers are taken all the same; every use of them fails.
+__attribute__((constructor(102))) static void open_standard_descriptors(void) {
+    static const int modes[3] = {O_RDONLY, O_RDONLY, O_WRONLY};
+    for (int number = 0; number < 3; number++) {
+        if (fcntl(number, F_GETFD) >= 0 || errno != EBADF) continue;
+        // The lowest free number is this one: those below it are open.
+        if (open("/dev/null", modes[number]) < 0) (void)open("/", O_PATH | O_DIRECTORY);
+    }
 }
 
 // Debian's libparted runs popen("dmidecode ...") from a load-time constructor and uses the result unchecked: without

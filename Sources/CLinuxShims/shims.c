@@ -16,7 +16,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -72,12 +74,20 @@ int rf_loop_get_free(int control_fd) {
     return number < 0 ? -errno : number;
 }
 int rf_loop_configure(int loop_fd, int backing_fd, uint64_t offset, uint64_t size_limit, unsigned block_size,
-                      int read_only) {
+                      int read_only, const char *owner) {
     struct loop_config config = {.fd = (unsigned)backing_fd, .block_size = block_size};
+    strncpy((char *)config.info.lo_file_name, owner, LO_NAME_SIZE - 1);
     config.info.lo_offset = offset;
     config.info.lo_sizelimit = size_limit;
     config.info.lo_flags = LO_FLAGS_AUTOCLEAR | (read_only ? LO_FLAGS_READ_ONLY : 0);
     return RESULT(ioctl(loop_fd, LOOP_CONFIGURE, &config));
+}
+int rf_loop_owner(int loop_fd, char owner[64]) {
+    struct loop_info64 info;
+    if (ioctl(loop_fd, LOOP_GET_STATUS64, &info) < 0) return -errno;
+    memcpy(owner, info.lo_file_name, LO_NAME_SIZE);
+    owner[LO_NAME_SIZE - 1] = 0;
+    return 0;
 }
 int rf_loop_clear(int loop_fd) { return RESULT(ioctl(loop_fd, LOOP_CLR_FD, 0)); }
 
@@ -167,6 +177,18 @@ uint64_t rf_ms_nodev(void) { return MS_NODEV; }
 uint64_t rf_ms_noexec(void) { return MS_NOEXEC; }
 uint64_t rf_ms_bind(void) { return MS_BIND; }
 uint64_t rf_ms_rec(void) { return MS_REC; }
+
+int rf_unshare_mounts(void) {
+    if (unshare(CLONE_NEWNS) < 0) return -errno;
+    return RESULT(mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL));
+}
+void rf_forbid_dumps(void) {
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    // The limit alone does not stop a dump into a program (core(5), core_pattern with a pipe).
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+int rf_is_output_whole(void) { return fflush(stdout) == 0 && !ferror(stdout); }
 
 int rf_reboot_restart(void) { return RESULT(reboot(RB_AUTOBOOT)); }
 int rf_reboot_poweroff(void) { return RESULT(reboot(RB_POWER_OFF)); }

@@ -160,6 +160,11 @@ public enum ByteText {
             ? "\(tenths / 10) \(units[unit])" : "\(tenths / 10).\(tenths % 10) \(units[unit])"
     }
 
+    /// "3.2 GiB/s"; any numbers will do.
+    public static func rate(_ byteCount: UInt64, seconds: Double) -> String {
+        "\(rounded(UInt64(exactly: (Double(byteCount) / max(seconds, 0.001)).rounded(.down)) ?? .max))/s"
+    }
+
     /// "4 MiB" where that is exact, else the number of bytes.
     public static func exact(_ byteCount: UInt64) -> String {
         for (unit, name) in [(1 << 40 as UInt64, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]

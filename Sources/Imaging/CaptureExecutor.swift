@@ -54,9 +54,10 @@ public struct CaptureExecutor: Sendable {
         _ sink: any CaptureSink, beforeEnd: () throws -> Void = {}, facts: (() -> LateFacts)? = nil
     ) throws(ImagingError) -> Outcome {
         let chunkByteCount = plan.header.manifest.chunkByteCount
-        let pool = ChunkBufferPool(
-            count: ChunkBufferPool.count(workers: workers, chunkByteCount: chunkByteCount),
-            chunkByteCount: chunkByteCount)
+        let pool: ChunkBufferPool
+        do { pool = try ChunkBufferPool(workers: workers, chunkByteCount: chunkByteCount) } catch {
+            throw ImagingError(error)
+        }
         let walk = Monitor(ChunkWalk(plan.header))
         let results = Monitor(Results())
         let failure = Failure()

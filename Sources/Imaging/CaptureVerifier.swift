@@ -34,9 +34,10 @@ public enum CaptureVerifier {
     ) throws(ImagingError) -> Outcome {
         let manifest = image.header.manifest
         let chunkByteCount = manifest.chunkByteCount
-        let pool = ChunkBufferPool(
-            count: ChunkBufferPool.count(workers: workers, chunkByteCount: chunkByteCount),
-            chunkByteCount: chunkByteCount)
+        let pool: ChunkBufferPool
+        do { pool = try ChunkBufferPool(workers: workers, chunkByteCount: chunkByteCount) } catch {
+            throw ImagingError(error)
+        }
         let jobs = BoundedQueue<Job>(capacity: workers + 1)
         // Workers finish out of order: of several bad chunks, the first in order of place counts.
         let failures = Monitor<[(offset: UInt64, error: any Error)]>([])

@@ -14,24 +14,37 @@ final class ChunkBuffer: @unchecked Sendable {
 
     private let memory: UnsafeMutableRawBufferPointer
 
-    init(chunkByteCount: Int) {
+    init(chunkByteCount: Int) throws(SystemCallError) {
         // One piece for both: two that are shorter than a huge page would get none.
         let storedOffset = (chunkByteCount + 4095) & ~4095
-        memory = LargeMemory.allocate(byteCount: storedOffset + ChunkCoding.bound(chunkByteCount))
+        memory = try LargeMemory.allocate(byteCount: storedOffset + ChunkCoding.bound(chunkByteCount))
         content = UnsafeMutableRawBufferPointer(rebasing: memory[..<chunkByteCount])
         stored = UnsafeMutableRawBufferPointer(rebasing: memory[storedOffset...])
     }
 
-    deinit { memory.deallocate() }
+    deinit { LargeMemory.release(memory) }
 }
 
 /// A fixed number of buffers: it bounds the memory of a pipeline, and with it how far its front can run ahead.
 final class ChunkBufferPool: Sendable {
     private let free: BoundedQueue<ChunkBuffer>
 
-    init(count: Int, chunkByteCount: Int) {
+    /// What each worker needs beside: its stack, and the context of its codec.
+    private static let workerByteCount = 16 << 20
+    /// What everything else may need.
+    private static let reserveByteCount = 16 << 20
+
+    init(workers: Int, chunkByteCount: Int) throws(SystemCallError) {
+        try Self.requireMemory(workers: workers, chunkByteCount: chunkByteCount)
+        let count = Self.count(workers: workers, chunkByteCount: chunkByteCount)
         free = BoundedQueue(capacity: count)
-        for _ in 0..<count { free.push(ChunkBuffer(chunkByteCount: chunkByteCount)) }
+        for _ in 0..<count { free.push(try ChunkBuffer(chunkByteCount: chunkByteCount)) }
+    }
+
+    /// Fails where a limit of this process leaves too little memory for a pipeline.
+    static func requireMemory(workers: Int, chunkByteCount: Int) throws(SystemCallError) {
+        let buffers = count(workers: workers, chunkByteCount: chunkByteCount) * 2 * chunkByteCount
+        try LargeMemory.require(byteCount: buffers + workers * workerByteCount + reserveByteCount)
     }
 
     /// The number of buffers for so many workers: one each, one being read, one being written, one waiting; less where

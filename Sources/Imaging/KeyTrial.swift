@@ -124,7 +124,7 @@ public enum KeyTrial {
 
         init(_ image: any CaptureReader) throws {
             self.image = image
-            buffer = ChunkBuffer(chunkByteCount: image.header.manifest.chunkByteCount)
+            buffer = try ChunkBuffer(chunkByteCount: image.header.manifest.chunkByteCount)
             decoder = try ChunkDecoder(image.coding)
         }
 

@@ -145,6 +145,7 @@ public final class RestoreExecutor {
                     plan: plan, target: path, capturedSectorSize: manifest.geometry.logicalSectorSize,
                     scratch: scratch, keyFiles: options.luksKeyFiles, log: log)
             }
+            try ChunkBufferPool.requireMemory(workers: workers, chunkByteCount: manifest.chunkByteCount)
             // The table is made before anything is written: where that fails, nothing is lost.
             let table = try plan.makeTable(manifest)
             var outcome = Outcome(writtenByteCount: 0, warnings: plan.warnings, failedGrowths: [], resumedFrom: nil)
@@ -260,9 +261,7 @@ public final class RestoreExecutor {
     ) throws -> WrittenChunks? {
         let manifest = image.header.manifest
         let chunkByteCount = manifest.chunkByteCount
-        let pool = ChunkBufferPool(
-            count: ChunkBufferPool.count(workers: workers, chunkByteCount: chunkByteCount),
-            chunkByteCount: chunkByteCount)
+        let pool = try ChunkBufferPool(workers: workers, chunkByteCount: chunkByteCount)
         let jobs = BoundedQueue<RestoreWorker.Job>(capacity: workers + 1)
         let completion = Monitor(RestoreWorker.Completion())
         let failure = Failure()

@@ -66,7 +66,7 @@ struct WrittenChunks {
     func compare(with target: TargetWriter, progress: Progress) throws {
         let regions = header.manifest.regions.indices.filter { targets[$0] != nil }
         progress.begin("verify", total: regions.reduce(0) { $0 + header.maps[$1].usedByteCount })
-        let buffer = ChunkBuffer(chunkByteCount: header.manifest.chunkByteCount)
+        let buffer = try ChunkBuffer(chunkByteCount: header.manifest.chunkByteCount)
         var read = GroupHashes(groupChunkCount: groupChunkCount)
         /// What of the target the group that is being read covers.
         var place: ByteRange?

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Glibc
+import SystemPackage
 
 /// Memory for long contents that are read in no order.
 public enum LargeMemory {
@@ -8,12 +9,41 @@ public enum LargeMemory {
     /// Memory aligned to pages (as O_DIRECT wants it), in huge pages where the kernel has some to give: a match finder that
     /// jumps about in 8 MiB should miss fewer address translations. Measured only with the whole heap in huge pages
     /// (glibc.malloc.hugetlb=1): 5 % less processor time for a capture, the median of eight noisy pairs (-8 to +8 %).
-    /// Give it back with `deallocate()`.
-    public static func allocate(byteCount: Int) -> UnsafeMutableRawBufferPointer {
-        guard byteCount >= hugePageByteCount else { return .allocate(byteCount: byteCount, alignment: 4096) }
-        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCount, alignment: hugePageByteCount)
+    /// Give it back with `release`.
+    ///
+    /// The corresponding C function is `posix_memalign`.
+    public static func allocate(byteCount: Int) throws(SystemCallError) -> UnsafeMutableRawBufferPointer {
+        let isHuge = byteCount >= hugePageByteCount
+        var memory: UnsafeMutableRawPointer?
+        let result = posix_memalign(&memory, isHuge ? hugePageByteCount : 4096, byteCount)
+        guard result == 0, let memory else { throw lack(of: byteCount) }
         // Advice: a kernel without huge pages says no, and nothing is lost.
-        madvise(memory.baseAddress, byteCount & ~4095, MADV_HUGEPAGE)
-        return memory
+        if isHuge { madvise(memory, byteCount & ~4095, MADV_HUGEPAGE) }
+        return UnsafeMutableRawBufferPointer(start: memory, count: byteCount)
+    }
+
+    /// Gives memory back.
+    public static func release(_ memory: UnsafeMutableRawBufferPointer) { free(memory.baseAddress) }
+
+    /// Fails where a limit of this process leaves less than `byteCount` bytes. Swift ends the process where a small piece of
+    /// memory is refused, so the large ones must leave room for those.
+    ///
+    /// The corresponding C function is `getrlimit` (RLIMIT_AS and RLIMIT_DATA).
+    public static func require(byteCount: Int) throws(SystemCallError) {
+        let pages = (Files.text("/proc/self/statm") ?? "").split(separator: " ").compactMap { UInt64($0) }
+        // statm(5): all of the address space first, data and stack sixth.
+        for (limit, field) in [(RLIMIT_AS, 0), (RLIMIT_DATA, 5)] where pages.count > field {
+            var value = rlimit()
+            guard getrlimit(Int32(limit.rawValue), &value) == 0, value.rlim_cur != rlim_t.max else { continue }
+            let most = UInt64(value.rlim_cur)
+            let (used, overflow) = pages[field].multipliedReportingOverflow(by: UInt64(sysconf(Int32(_SC_PAGESIZE))))
+            guard !overflow, most > used, most - used >= UInt64(byteCount) else {
+                throw lack(of: byteCount)
+            }
+        }
+    }
+
+    private static func lack(of byteCount: Int) -> SystemCallError {
+        SystemCallError("get", "\((byteCount + (1 << 20) - 1) >> 20) MiB of memory", .noMemory)
     }
 }

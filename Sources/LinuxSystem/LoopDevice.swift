@@ -37,7 +37,7 @@ public struct LoopDevice: ~Copyable, Sendable {
             }
             let result = rf_loop_configure(
                 node.raw.rawValue, backingDescriptor.raw.rawValue, range.lowerBound, range.byteCount,
-                UInt32(clamping: sectorSize), readOnly ? 1 : 0)
+                UInt32(clamping: sectorSize), readOnly ? 1 : 0, Self.ownTag)
             if result == 0 {
                 self.path = path
                 self.node = node
@@ -49,6 +49,28 @@ public struct LoopDevice: ~Copyable, Sendable {
                 throw SystemCallError("attach \(path) to", backing.string, Errno(rawValue: -result))
             }
         }
+    }
+
+    /// In the name field of each loop device of ours, in front of the process and when it was started.
+    private static let tagPrefix = "reforge-"
+
+    private static var ownTag: String {
+        let process = SystemFacts.processID
+        return "\(tagPrefix)\(process)-\(ProcessFacts.startTicks(of: process) ?? 0)"
+    }
+
+    /// Whether a loop device was made here by a process that is gone: a program that it started still uses it.
+    ///
+    /// The corresponding C function is `ioctl(LOOP_GET_STATUS64)`.
+    static func isAbandoned(_ node: FilePath) -> Bool {
+        guard let opened = try? OwnedDescriptor.open(node, .readOnly) else { return false }
+        var bytes = [CChar](repeating: 0, count: 64)
+        guard rf_loop_owner(opened.raw.rawValue, &bytes) == 0 else { return false }
+        let name = String(decoding: bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let parts = name.dropFirst(tagPrefix.count).split(separator: "-")
+        guard name.hasPrefix(tagPrefix), parts.count == 2, let process = Int32(parts[0]), let ticks = UInt64(parts[1])
+        else { return false }
+        return ProcessFacts.isAlive(process, startTicks: ticks) == false
     }
 
     deinit {

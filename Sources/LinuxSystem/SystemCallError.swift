@@ -33,7 +33,11 @@ extension Errno {
         case .readOnlyFileSystem: "it is read-only (EROFS)"
         case .noSuchAddressOrDevice, .operationNotSupportedByDevice:
             "the device is gone (\(rawValue == 6 ? "ENXIO" : "ENODEV"))"
-        case .fileTooLarge: "the file would be larger than this filesystem allows (EFBIG)"
+        case .noMemory: "there is not enough memory, or a limit of this process (`ulimit -v`) is too low (ENOMEM)"
+        case .resourceTemporarilyUnavailable: "a limit of memory or of processes is reached (EAGAIN)"
+        case .badFileDescriptor: "it is closed (EBADF)"
+        case .fileTooLarge:
+            "the file would be larger than its filesystem or a limit of this process (`ulimit -f`) allows (EFBIG)"
         default: "\(self) (errno \(rawValue))"
         }
     }

@@ -5,7 +5,7 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-struct BootRepairCommand: ParsableCommand {
+struct BootRepairCommand: MountingCommand {
     static let configuration = CommandConfiguration(
         commandName: "boot-repair", abstract: "Makes the system on a disk start on this machine (GRUB, BIOS and UEFI).",
         discussion: """

@@ -248,17 +248,17 @@ struct CaptureCommand: ParsableCommand {
             return
         }
         for warning in report.warnings { Console.message("warning: \(warning)") }
-        let rate = Double(report.usedByteCount) / max(report.seconds, 0.001)
+        let rate = ByteText.rate(report.usedByteCount, seconds: report.seconds)
         let repositoryLine =
             "captured \(ByteText.rounded(report.readByteCount)) read: \(ByteText.rounded(report.newByteCount)) new, "
             + "\(ByteText.rounded(report.deduplicatedByteCount)) deduplicated, \(ByteText.rounded(report.storedByteCount)) stored, in "
-            + "\(ProgressDisplay.duration(Int(report.seconds.rounded()))) (\(ByteText.rounded(UInt64(rate)))/s); snapshot "
+            + "\(ProgressDisplay.duration(Int(report.seconds.rounded()))) (\(rate)); snapshot "
             + "\(report.imageID.prefix(12)) of \(report.host ?? "")"
         if report.host != nil { return try Console.result(repositoryLine) }
         let line =
             "captured \(ByteText.rounded(report.usedByteCount)) in use of \(ByteText.rounded(report.diskByteCount)) into "
             + "\(ByteText.rounded(report.imageByteCount)) in \(ProgressDisplay.duration(Int(report.seconds.rounded()))) "
-            + "(\(ByteText.rounded(UInt64(rate)))/s), image id \(report.imageID.prefix(16))…"
+            + "(\(rate)), image id \(report.imageID.prefix(16))…"
         toError ? Console.message(line) : try Console.result(line)
     }
 
@@ -304,13 +304,12 @@ struct CaptureCommand: ParsableCommand {
                 CaptureExecutor(source: source.reader, plan: plan, progress: progress, clock: clock),
                 beforeEnd: { try source.check() })
         } catch {
-            let failure = CommandFailure(error)
-            var message = failure.message
+            var failure = CommandFailure(error)
             // Without an error number it is no bad sector: a snapshot without room, a disk that is shorter than it was.
             if case .block(let block)? = error as? ImagingError, block.operation == .read, block.errorNumber != 0,
                 !rescue
             {
-                message += "; --rescue retries, reads around what cannot be read, and records the holes"
+                failure.message += "; --rescue retries, reads around what cannot be read, and records the holes"
             }
             let left: String
             switch try CaptureDestination(image) {
@@ -318,7 +317,7 @@ struct CaptureCommand: ParsableCommand {
             case .file: left = "Nothing was left at \(image)"
             case .repository: left = "No snapshot was made; the same command goes on from what is stored already"
             }
-            throw CommandFailure(failure.status, "\(message). \(left); the disk was only read.")
+            throw failure.followed(by: "\(left); the disk was only read.")
         }
     }
 

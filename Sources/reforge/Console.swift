@@ -12,16 +12,25 @@ enum Console {
     /// A line for a person.
     static func message(_ text: String) { write(text + "\n", to: .standardError) }
 
-    /// A result. One that nobody gets is a failure.
+    /// A result. One that is lost is a failure, but for a standard output that was closed: that asks for silence.
     static func result(_ text: String) throws {
+        do { try print(text) } catch  where error == .badFileDescriptor {} catch { throw lost(error) }
+    }
+
+    /// A result as one JSON object, which was asked for.
+    static func json(_ value: some Encodable) throws {
+        let text = String(decoding: try JSONText.encode(value, pretty: true), as: UTF8.self)
+        do { try print(text) } catch { throw lost(error) }
+    }
+
+    private static func print(_ text: String) throws(Errno) {
         do { _ = try FileDescriptor.standardOutput.writeAll(Array((text + "\n").utf8)) } catch {
-            throw CommandFailure(.ioError, "could not write the result to standard output: \(error)")
+            throw error as? Errno ?? .ioError
         }
     }
 
-    /// A result as one JSON object.
-    static func json(_ value: some Encodable) throws {
-        try result(String(decoding: try JSONText.encode(value, pretty: true), as: UTF8.self))
+    private static func lost(_ reason: Errno) -> CommandFailure {
+        CommandFailure(.ioError, "could not write the result to standard output: \(reason.sentence)")
     }
 
     static func write(_ text: String, to descriptor: FileDescriptor) {
@@ -103,15 +112,20 @@ final class ProgressDisplay {
     static func text(_ progress: Progress, _ phase: String, _ seconds: Double) -> String {
         let (done, total) = (progress.done, progress.total)
         guard total > 0 else { return seconds < 1 ? phase : "\(phase), \(duration(Int(seconds)))" }
-        var line = "\(phase): \(ByteText.rounded(done)) of \(ByteText.rounded(total)) (\(done * 100 / total) %)"
+        var line = "\(phase): \(ByteText.rounded(done)) of \(ByteText.rounded(total)) (\(percent(done, of: total)) %)"
         guard seconds > 0.5, done > 0 else { return line }
         let rate = Double(done) / seconds
-        line += ", \(ByteText.rounded(UInt64(rate)))/s"
-        if done < total {
-            let left = Int(Double(total - done) / rate) + 1
-            line += ", \(duration(left)) left"
+        line += ", \(ByteText.rate(done, seconds: seconds))"
+        // More than a year is no forecast.
+        if done < total, case let left = Double(total - done) / rate, left < 365 * 86400 {
+            line += ", \(duration(Int(left) + 1)) left"
         }
         return line
+    }
+
+    /// Also of numbers so large that a hundred times as much has no place in 64 bits.
+    private static func percent(_ done: UInt64, of total: UInt64) -> UInt64 {
+        total.dividingFullWidth(min(done, total).multipliedFullWidth(by: 100)).quotient
     }
 
     static func duration(_ seconds: Int) -> String {
@@ -142,8 +156,10 @@ enum CommandRun {
             let failure = CommandFailure(error)
             Console.message("reforge: \(failure.message)")
             if json {
-                try Console.json(
-                    FailureReport(error: failure.message, exitCode: failure.status.rawValue, diskState: diskState()))
+                let report = FailureReport(
+                    error: failure.message, exitCode: failure.status.rawValue, diskState: diskState())
+                // The first failure is the one to tell; it has been said on standard error.
+                try? Console.json(report)
             }
             throw ExitCode(failure.status.rawValue)
         }

@@ -2,6 +2,7 @@
 import DiskModel
 import Filesystems
 import ImageStore
+import Imaging
 import LinuxSystem
 import SystemPackage
 
@@ -22,7 +23,7 @@ struct OpenedDisk {
                 let uses = DiskDirectory().uses(of: name).map(\.description)
                 throw CommandFailure(
                     .refused,
-                    "\(path) is in use\(uses.isEmpty ? "" : ": " + uses.joined(separator: "; ")). Unmount it, or stop what holds it, and try again."
+                    "\(path) is in use\(uses.isEmpty ? "" : ": " + uses.joined(separator: "; ")). Unmount it, or stop what holds it, and try again"
                 )
             }
             throw error
@@ -38,6 +39,22 @@ struct OpenedDisk {
     /// The image, or part of a repository, that is in the disk's place; `nil` for what may be a disk.
     var knownImage: KnownImage? {
         get throws { try KnownImage.identify(device, at: device.path, isFile: !device.isDevice) }
+    }
+
+    /// Waits while a program is at work on it that an earlier restore started, which was killed: the program must end its
+    /// work, and until then the disk is in use.
+    func waitForAbandonedWork() throws {
+        var said: [String] = []
+        while case let programs = AbandonedWork.programs(on: device), !programs.isEmpty {
+            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            if programs != said {
+                Console.message(
+                    "waiting for \(programs.joined(separator: ", ")): an interrupted restore left it at work on \(device.path)"
+                )
+                said = programs
+            }
+            SystemFacts.sleep(seconds: 0.2)
+        }
     }
 
     /// Why it may not be changed, or changes by itself: mounts, swap, holders; also of loop devices over it.

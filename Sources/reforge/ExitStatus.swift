@@ -30,6 +30,13 @@ struct CommandFailure: Error {
         self.message = message
     }
 
+    /// Its message with more sentences behind it.
+    func followed(by sentences: String) -> CommandFailure {
+        var message = message
+        while message.hasSuffix(".") { message.removeLast() }
+        return CommandFailure(status, "\(message). \(sentences)")
+    }
+
     /// From any error of the modules below.
     init(_ error: any Error) {
         switch error {

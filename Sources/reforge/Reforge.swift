@@ -10,9 +10,17 @@ import RecoveryInit
 enum Entry {
     static func main() {
         if RecoveryInit.isFirstProcessOfMedium(arguments: CommandLine.arguments) { RecoveryInit.runAsFirstProcess() }
-        Reforge.main()
+        Process.enter()
+        do {
+            var command = try Reforge.parseAsRoot()
+            if command is any MountingCommand { Process.ownMounts() }
+            try command.run()
+        } catch { Reforge.exit(withError: error) }
     }
 }
+
+/// A command that mounts filesystems for a while, which nobody else needs to see.
+protocol MountingCommand: ParsableCommand {}
 
 /// The command with all its subcommands.
 struct Reforge: ParsableCommand {

@@ -11,7 +11,7 @@ import Imaging
 import LinuxSystem
 import SystemPackage
 
-struct RestoreCommand: ParsableCommand {
+struct RestoreCommand: MountingCommand {
     static let configuration = CommandConfiguration(
         commandName: "restore",
         abstract: "Restores an image or a snapshot onto a disk. Everything on that disk is lost.",
@@ -129,8 +129,7 @@ struct RestoreCommand: ParsableCommand {
             do { return try restore(&state, &goesOn) } catch {
                 let failure = CommandFailure(error)
                 guard !dryRun else { throw failure }
-                throw CommandFailure(
-                    failure.status, "\(failure.message). \(sentence(state, failure.status, goesOn: goesOn))")
+                throw failure.followed(by: sentence(state, failure.status, goesOn: goesOn))
             }
         }
     }
@@ -424,10 +423,9 @@ struct RestoreCommand: ParsableCommand {
             for warning in report.warnings { Console.message("warning: \(warning)") }
             for problem in report.incomplete { Console.message("not finished: \(problem)") }
             for change in report.bootRepair?.changed ?? [] { Console.message("boot repair: \(change)") }
-            let rate = Double(report.writtenByteCount) / max(report.seconds, 0.001)
             try Console.result(
                 "\(delta ? "wrote the \(ByteText.rounded(report.writtenByteCount)) that differed" : "restored \(ByteText.rounded(report.writtenByteCount))") onto \(disk) in "
-                    + "\(ProgressDisplay.duration(Int(report.seconds.rounded()))) (\(ByteText.rounded(UInt64(rate)))/s)\(verify ? ", read back and compared" : "")"
+                    + "\(ProgressDisplay.duration(Int(report.seconds.rounded()))) (\(ByteText.rate(report.writtenByteCount, seconds: report.seconds)))\(verify ? ", read back and compared" : "")"
             )
         }
         return report.incomplete.isEmpty ? .done : .incomplete
@@ -497,6 +495,7 @@ enum TargetSafety {
     static func refuseDanger(_ target: OpenedDisk, image: FilePath?) throws {
         let path = target.identity.path
         try refuse(target.knownImage, at: path)
+        try target.waitForAbandonedWork()
         let uses = target.uses
         guard uses.isEmpty else {
             throw CommandFailure(

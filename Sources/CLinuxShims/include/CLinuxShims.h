@@ -27,7 +27,9 @@ int rf_drop_cache(int fd, uint64_t offset, uint64_t length);
 
 int rf_loop_get_free(int control_fd);
 int rf_loop_configure(int loop_fd, int backing_fd, uint64_t offset, uint64_t size_limit, unsigned block_size,
-                      int read_only);
+                      int read_only, const char *owner);
+// What `owner` of rf_loop_configure was, or the name that another program gave the device.
+int rf_loop_owner(int loop_fd, char owner[64]);
 int rf_loop_clear(int loop_fd);
 // What a loop device stands on: a file (its filesystem's device and its inode), or a device (then `special` is not 0).
 int rf_loop_backing(int loop_fd, uint64_t *device, uint64_t *inode, uint64_t *special);
@@ -60,6 +62,13 @@ uint64_t rf_ms_nodev(void);
 uint64_t rf_ms_noexec(void);
 uint64_t rf_ms_bind(void);
 uint64_t rf_ms_rec(void);
+
+// A mount namespace of its own for the calling process, which has no other threads; what others mount and unmount is seen.
+int rf_unshare_mounts(void);
+// No core dumps of this process, and no reading of its memory by others of the same user.
+void rf_forbid_dumps(void);
+// Whether everything printed through stdio so far has been taken by standard output.
+int rf_is_output_whole(void);
 
 int rf_reboot_restart(void);
 int rf_reboot_poweroff(void);

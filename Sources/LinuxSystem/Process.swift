@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CLinuxShims
+import Glibc
+import SystemPackage
+
+/// This process: what must hold before it runs a command. Descriptors 0 to 2 are open by then (`CEarlyBoot`).
+public enum Process {
+    /// Prepares for any command: no core dumps (they would hold keys and passwords), file size limits as errors instead of a
+    /// signal, and no success where standard output did not take what the command line parser printed.
+    ///
+    /// The corresponding C functions are `setrlimit(RLIMIT_CORE)`, `prctl(PR_SET_DUMPABLE)` and `signal(SIGXFSZ)`.
+    public static func enter() {
+        rf_forbid_dumps()
+        // A write past the limit returns EFBIG then. Children start with the default again.
+        signal(SIGXFSZ, SIG_IGN)
+        atexit {
+            guard rf_is_output_whole() == 0 else { return }
+            _ = try? FileDescriptor.standardError.writeAll(
+                Array("reforge: could not write the result to standard output\n".utf8))
+            _exit(74)
+        }
+    }
+
+    /// Gives the process its own mount namespace, so that its mounts go with it and with the programs that it started,
+    /// however they end. Mounts and unmounts of others still arrive (`MS_SLAVE`): a disk that they unmount is free. Where
+    /// that is not permitted, nothing changes. To be called before the first thread.
+    ///
+    /// The corresponding C functions are `unshare(CLONE_NEWNS)` and `mount(MS_REC | MS_SLAVE)`.
+    public static func ownMounts() { _ = rf_unshare_mounts() }
+}
