@@ -242,8 +242,10 @@ public final class RestoreExecutor {
         try target.flush()
     }
 
+    private var hasJournal: Bool { plan.only == nil && target.byteCount >= RestoreJournal.leastTargetByteCount }
+
     private func write(_ journal: inout RestoreJournal) throws(BlockIOError) {
-        if plan.only == nil { try journal.write(to: target) }
+        if hasJournal { try journal.write(to: target) }
     }
 
     private func trim(_ outcome: inout Outcome) throws {
@@ -348,7 +350,7 @@ public final class RestoreExecutor {
     private func advance(_ journal: inout RestoreJournal, _ completion: Monitor<RestoreWorker.Completion>)
         throws(BlockIOError)
     {
-        guard plan.only == nil else { return }
+        guard hasJournal else { return }
         let position = completion.update { $0.position }
         guard position > journal.position else { return }
         try target.flush()

@@ -10,6 +10,9 @@ struct RestoreJournal: Equatable {
     /// Where the slots lie on the target, in bytes.
     static let slotOffsets: [UInt64] = [64 << 10, 128 << 10]
     static let slotByteCount = 4096
+    /// A smaller target has no journal: a restore of it starts at the front each time. All of it is held back until the
+    /// commit in any case.
+    static let leastTargetByteCount: UInt64 = 256 << 10
     private static let tag = Array("RFJOURNL".utf8)
     private static let version: UInt32 = 2
 
@@ -63,6 +66,7 @@ struct RestoreJournal: Equatable {
 
     /// The newest journal on a target; `nil` where there is none. A slot that cannot be read has none.
     static func read(_ target: any BlockReader) -> RestoreJournal? {
+        guard target.byteCount >= leastTargetByteCount else { return nil }
         var newest: RestoreJournal?
         for offset in slotOffsets where offset + UInt64(slotByteCount) <= target.byteCount {
             guard let slot = try? target.readBytes(at: offset, count: slotByteCount),

@@ -181,11 +181,6 @@ public enum RestorePlanner {
         let manifest = header.manifest
         let remarks = try sectorRemarks(
             manifest, target, geometry, request, mustBoot: mustBoot, trustsUnknown: trustsUnknown)
-        guard geometry.byteCount >= 256 << 10 else {
-            throw .refused(
-                "\(target.path) has \(geometry.byteCount) bytes: the least that a restore needs for its journal is 256 KiB"
-            )
-        }
         let isSameSector = manifest.geometry.logicalSectorSize == geometry.logicalSectorSize
         var obstacles = obstacles
         if !isSameSector { obstacles.volumeGroup = { _ in ResizeObstacles.otherSectors } }
