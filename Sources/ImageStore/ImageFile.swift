@@ -36,12 +36,22 @@ public struct ImageFile: Sendable {
         let footerByteCount = UInt64(stream.framing.frameByteCount(ImageFormat.footerByteCount))
         guard byteCount > footerByteCount else { throw .truncated(name: name, at: byteCount) }
         let reader = PositionedReader(file: file.raw, name: name, at: byteCount - footerByteCount)
-        // No footer at the end: the usual cause is a copy that was cut off.
-        guard
-            let payload = try reader.unlessDamaged({ reader throws(ImageError) in
+        func footerFound(at offset: UInt64) throws(ImageError) -> ImageFooter? {
+            reader.position = offset
+            let payload = try reader.unlessDamaged { reader throws(ImageError) in
                 try stream.framing.payload(.footer, limit: ImageFormat.footerByteCount, from: reader)
-            }), let found = try? ImageFooter(payload: payload)
-        else { throw .truncated(name: name, at: byteCount) }
+            }
+            return payload.flatMap { try? ImageFooter(payload: $0) }
+        }
+        guard let found = try footerFound(at: byteCount - footerByteCount) else {
+            throw try StrayBytes.error(
+                name: name, byteCount: byteCount, frameHead: stream.framing.footerFrameHead,
+                frameByteCount: Int(footerByteCount),
+                bytes: { offset, count throws(ImageError) in
+                    reader.position = offset
+                    return try reader.bytes(count)
+                }, footer: footerFound)
+        }
         guard found.fileByteCount == byteCount, found.indexOffset < byteCount else {
             throw .damaged(
                 name: name, what: "the footer's length", fileOffset: byteCount - footerByteCount, disk: nil,

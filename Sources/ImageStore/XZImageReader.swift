@@ -44,7 +44,8 @@ public final class XZImageReader: CaptureReader {
     /// - Parameter path: the archive's.
     public init(_ path: FilePath) throws(ImageError) {
         name = path.string
-        metadata = try FileBytes(XZImageFormat.metadataPath(of: path))
+        let metadata = try FileBytes(XZImageFormat.metadataPath(of: path))
+        self.metadata = metadata
         let name = metadata.name
         func damaged(_ what: String, _ offset: UInt64) -> ImageError {
             .damaged(name: name, what: what, fileOffset: offset, disk: nil, partition: nil)
@@ -54,10 +55,17 @@ public final class XZImageReader: CaptureReader {
         let footerFrame = UInt64(8 + ImageFormat.footerByteCount)
         guard metadata.byteCount > footerFrame else { throw .truncated(name: name, at: metadata.byteCount) }
         let footerOffset = metadata.byteCount - footerFrame
-        // No footer at the end: the usual cause is a copy that was cut off.
-        guard let end = try? metadata.frame(at: footerOffset, limit: ImageFormat.footerByteCount),
-            let footer = try? ImageFooter(payload: end.payload)
-        else { throw .truncated(name: name, at: metadata.byteCount) }
+        func footerFound(at offset: UInt64) -> ImageFooter? {
+            (try? metadata.frame(at: offset, limit: ImageFormat.footerByteCount))
+                .flatMap { try? ImageFooter(payload: $0.payload) }
+        }
+        guard let footer = footerFound(at: footerOffset) else {
+            throw try StrayBytes.error(
+                name: name, byteCount: metadata.byteCount, frameHead: ImageFraming.plain.footerFrameHead,
+                frameByteCount: Int(footerFrame),
+                bytes: { offset, count throws(ImageError) in try metadata.bytes(at: offset, count: count) },
+                footer: { offset throws(ImageError) in footerFound(at: offset) })
+        }
         guard footer.fileByteCount == metadata.byteCount, footer.indexOffset == indexOffset else {
             throw damaged("the footer does not fit the rest", footerOffset)
         }
@@ -102,7 +110,7 @@ public final class XZImageReader: CaptureReader {
         }
         let tailByteCount = tie.archiveByteCount - tie.indexOffset
         // 18 bytes a block at most (xz 1.2.0, section 4), and the disk bounds the number of blocks.
-        guard archive.byteCount == tie.archiveByteCount, tailByteCount <= 1 << 30,
+        guard tailByteCount <= 1 << 30,
             case let head = try archive.bytes(at: 0, count: 12),
             case let tail = try archive.bytes(at: tie.indexOffset, count: Int(tailByteCount)),
             ContentHash(of: head + tail) == tie.framingHash
@@ -112,6 +120,9 @@ public final class XZImageReader: CaptureReader {
                 what: "it does not match \(metadata): either is damaged, or belongs to another capture (without its "
                     + "metadata, an .xz file is read as a raw image)", fileOffset: tie.indexOffset, disk: nil,
                 partition: nil)
+        }
+        guard archive.byteCount == tie.archiveByteCount else {
+            throw StrayBytes.following(name: archive.name, byteCount: archive.byteCount, end: tie.archiveByteCount)
         }
     }
 

@@ -176,7 +176,7 @@ import Testing
         }
     }
 
-    private static func seal() throws -> ImageSeal { try ImageSeal(password: password, cost: cheap) }
+    static func seal() throws -> ImageSeal { try ImageSeal(password: password, cost: cheap) }
 
     @Test func whatIsWrittenIsRead() throws {
         let written = try Self.write(try Self.seal())

@@ -35,6 +35,15 @@ struct ImageFraming: Sendable {
         payloadByteCount + (sealer == nil ? 8 : 4 + Sealer.overheadByteCount)
     }
 
+    /// What the frame of a footer starts with.
+    var footerFrameHead: [UInt8] {
+        var head: [UInt8] = []
+        if sealer == nil { head.appendLittleEndian(ImageFormat.skippableMagic) }
+        head.appendLittleEndian(
+            UInt32(ImageFormat.footerByteCount + (sealer == nil ? 0 : Sealer.overheadByteCount)))
+        return head
+    }
+
     /// A frame.
     /// - Parameter number: which one of its kind: none can be left out, doubled or moved unseen.
     func frame(_ payload: [UInt8], _ part: Part, number: UInt64 = 0) throws(CodecError) -> [UInt8] {
