@@ -59,7 +59,8 @@ let package = Package(
             name: "ImageStore", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", system],
             exclude: ["ImageFormat.md", "RepositoryFormat.md", "EncryptedImageFormat.md"], swiftSettings: hostile),
         .target(
-            name: "FilesystemResize", dependencies: ["DiskModel", "LinuxSystem", "Filesystems", system], swiftSettings: common),
+            name: "FilesystemResize", dependencies: ["DiskModel", "LinuxSystem", "Filesystems", system],
+            swiftSettings: common),
         .target(
             name: "Imaging",
             dependencies: [

@@ -213,6 +213,47 @@ import Testing
         #expect(try survey(torn).0.wholeReason == "a FILE record that was written in part is not valid")
     }
 
+    /// A file in so many pieces that further records say where they are, and the list of these lies in clusters: each
+    /// cluster of it has its owner, also where the table's own bitmap calls all records free.
+    @Test(.enabled(if: SystemFacts.isRoot && Tool.have("ntfs-3g", "losetup"), "needs root, loop devices and ntfs-3g"))
+    func recordsThatExtendAFileAreOwners() throws {
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 40 << 20)
+        try Tool.run(["mkntfs", "-F", "-f", "-Q", "-q", "-c", "4096", image.string])
+        let piece = [UInt8](repeating: 0x33, count: 4096) + [UInt8](repeating: 0, count: 4096)
+        try bench.write((0..<1200).flatMap { _ in piece }, to: bench.path("pieces"))
+        try LoopedNTFS(bench, image).mounted("rw", "dd if=../pieces of=pieces bs=4096 conv=sparse status=none")
+        let sound = try BlockDevice(opening: image).readBytes(at: 0, count: 40 << 20)
+        #expect(try survey(sound).0.wholeReason == nil)
+        let table = try NTFSMasterFileTable(MemoryDisk(sound), try Self.boot(sound))
+        var (extending, lists) = ([] as [(record: UInt64, cluster: UInt64)], [] as [(record: UInt64, cluster: UInt64)])
+        for number in 64..<200 as Range<UInt64> {
+            guard let record = try? table.record(number) else { continue }
+            for attribute in record.attributes {
+                guard case .clusters(let part) = attribute.content else { continue }
+                let runs = try NTFSRunList(only: part, clusterCount: try Self.boot(sound).clusterCount).runs
+                guard let place = runs.compactMap(\.place).last else { continue }
+                if attribute.type == 0x20 { lists.append((number, place)) }
+                if record.baseNumber != 0 { extending.append((number, place)) }
+            }
+        }
+        let bitmap = try Self.firstByte(ofFile: 6, sound)
+        for owner in try [#require(extending.last), #require(lists.first)] {
+            var bytes = sound
+            bytes[bitmap + Int(owner.cluster) / 8] &= ~(1 << UInt8(owner.cluster % 8))
+            // $MFT:$BITMAP, of which the first cluster has the bits of all these records.
+            if case .clusters(let part)? = try table.record(0).attribute(.bitmap)?.content {
+                let runs = try NTFSRunList(only: part, clusterCount: try Self.boot(sound).clusterCount).runs
+                let place = Int(try #require(runs.first?.place)) * 4096
+                bytes.replaceSubrange(place + 8..<place + 64, with: [UInt8](repeating: 0, count: 56))
+            }
+            #expect(
+                try survey(bytes).0.wholeReason
+                    == "file record \(owner.record) uses cluster \(owner.cluster), which its allocation bitmap calls free"
+            )
+        }
+    }
+
     @Test func shadowCopiesAreMentioned() throws {
         let bench = try Workbench()
         var bytes = try Self.sound(bench)

@@ -68,14 +68,18 @@ struct MadeUpDisk {
         // Boot code, and something between the table and the first partition.
         if table.kind == .gpt { bytes[0] = 0xEB }
         bytes[700_000] = 0x42
+        try self.init(bytes, table, volumes)
+    }
+
+    /// A disk of these bytes with these volumes.
+    init(_ bytes: [UInt8], _ table: PartitionTable, _ volumes: [VolumeSurvey]) throws {
         self.bytes = bytes
-        let disk = MemoryDisk(bytes)
         let survey = DiskSurvey(
-            identity: DiskIdentity(path: "made-up"), geometry: DiskGeometry(byteCount: UInt64(Self.byteCount)),
+            identity: DiskIdentity(path: "made-up"), geometry: DiskGeometry(byteCount: UInt64(bytes.count)),
             table: table, volumes: volumes.sorted { $0.range.lowerBound < $1.range.lowerBound })
         header =
             CapturePlanner.plan(
-                survey, tableBytes: try CapturedTable(reading: disk, table: table),
+                survey, tableBytes: try CapturedTable(reading: MemoryDisk(bytes), table: table),
                 options: CaptureOptions(chunkByteCount: 64 << 10),
                 machine: MachineFacts(architecture: "x86_64", firmware: "bios"),
                 mounted: [], toolVersion: "test", started: "2026-01-01T00:00:00Z", localOffsetSeconds: 0
