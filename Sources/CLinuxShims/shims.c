@@ -183,9 +183,9 @@ int rf_unshare_mounts(void) {
     return RESULT(mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL));
 }
 void rf_forbid_dumps(void) {
-    struct rlimit none = {0, 0};
+    // No file has a core of one byte; and of all limits only 1 keeps a dump from a program (core(5), core_pattern with a pipe).
+    struct rlimit none = {1, 1};
     setrlimit(RLIMIT_CORE, &none);
-    // The limit alone does not stop a dump into a program (core(5), core_pattern with a pipe).
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 int rf_is_output_whole(void) { return fflush(stdout) == 0 && !ferror(stdout); }

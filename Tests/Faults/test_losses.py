@@ -54,10 +54,11 @@ def test_missing_snapshots(ctx: Context) -> None:
     # What a dead capture leaves is no exception.
     latest = ctx.change_disk(disk, "latest", 8)
     packs = len(files_under(repository / "packs"))
-    ctx.kill(
-        ["capture", latest, f"{repository}@", "--all-sectors"],
+    killed = ctx.kill(
+        ["capture", latest, f"{repository}@", "--all-sectors", "--level", "19"],
         lambda _: len(files_under(repository / "packs")) > packs or len(files_under(repository / "tmp")) > 0,
     )
+    ctx.that("a capture was killed in the middle", killed.was_killed, killed.ended)
     ended = ctx.done("prune", repository, "--json")
     ctx.that("what a dead capture left waits as well", ended.json()["removed"]["packs"] == 0, ended)
     ended = ctx.done("prune", repository, "--grace", "0s")
