@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 import LinuxSystem
 import SystemPackage
 import TestSupport
@@ -35,7 +36,7 @@ import Testing
         try Files.write(bytes + Self.strays[stray], to: path)
         let text = message { _ = try ImageFile(path, unlock: unlock) }
         #expect(
-            text.contains("at byte \(bytes.count): the image ends there, and \(count) byte")
+            text.contains("at byte \(bytes.count): the image ends there, and \(ByteText.exact(UInt64(count)))")
                 && text.contains("truncate -s \(bytes.count)"), "\(text)")
         // Cut off, it is what it was; cut further, it ends too early.
         try Files.write(Array(bytes.dropLast(5)), to: path)
