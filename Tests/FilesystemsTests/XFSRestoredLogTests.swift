@@ -13,7 +13,7 @@ struct XFSRestoredLogTests {
     /// Stripe units, sectors and block sizes: how long records are, how many headers they have, and how the last one ends.
     static let options: [[String]] = [
         [], ["-l", "su=32k"], ["-l", "su=256k"], ["-s", "size=4096"], ["-b", "size=1024", "-l", "su=7k"],
-        ["-b", "size=1024", "-l", "su=65k"], ["-m", "rmapbt=1", "-l", "size=65m,su=96k"],
+        ["-b", "size=1024", "-l", "su=65k"], ["-m", "rmapbt=1", "-l", "size=66m,su=96k"],
     ]
 
     /// To the byte what xfs_db makes of it.
