@@ -20,6 +20,9 @@ public struct ChunkCoding: Sendable {
     /// What sealed contents belong to: put in front of a chunk's id in the context of its seal.
     public var sealContext: [UInt8]
 
+    /// Whether contents are encrypted.
+    public var isEncrypted: Bool { sealer != nil }
+
     /// How contents are treated.
     public init(
         codec: Codec, identity: ChunkIdentity = .plain, sealer: Sealer? = nil, sealContext: [UInt8] = []

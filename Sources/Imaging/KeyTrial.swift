@@ -48,7 +48,10 @@ public enum KeyTrial {
                 if let made = header, made.region != record.region { try judge(made) }
                 guard waiting.contains(record.region) else { continue }
                 let region = regions[record.region].range
-                let made = try header ?? Header(record.region, min(region.byteCount, limit))
+                let made =
+                    try header
+                    ?? Header(
+                        record.region, min(region.byteCount, limit), isEncrypted: image.coding.isEncrypted)
                 header = made
                 if record.kind == .data {
                     try made.write(try reader.content(record), at: record.range.lowerBound - region.lowerBound)
@@ -67,9 +70,15 @@ public enum KeyTrial {
         private let path: FilePath
         private let device: BlockDevice
 
-        init(_ region: Int, _ byteCount: UInt64) throws {
+        init(_ region: Int, _ byteCount: UInt64, isEncrypted: Bool) throws {
             self.region = region
-            folder = try Files.makeTemporaryFolder("reforge-luks")
+            // In memory where there is some: what an encrypted image holds must not reach a disk unasked.
+            guard let parent = Files.memoryFolder ?? (isEncrypted ? nil : Files.temporaryFolder) else {
+                throw ImagingError.refused(
+                    "the image is encrypted, and this machine has no folder in memory (tmpfs) in which to try the key of its LUKS volume"
+                )
+            }
+            folder = try Files.makeTemporaryFolder("reforge-luks", in: parent)
             path = folder.appending("header")
             do {
                 let file = try OwnedDescriptor.open(

@@ -29,7 +29,8 @@ public final class RestoreScratch {
             let has = Files.isInMemory(folder) ? "lies in memory, which can spare" : "has"
             throw ImagingError.noRoom(
                 "making filesystems fit needs \(ByteText.rounded(needed)) for a while, and \(folder) \(has) "
-                    + "\(ByteText.rounded(free)): name another folder with --scratch")
+                    + "\(ByteText.rounded(free)): name another folder with --scratch (what lies there for that while is not encrypted)"
+            )
         }
         do { own = try Files.makeTemporaryFolder(Self.folderName, in: folder) } catch {
             throw ImagingError.noRoom("\(folder) cannot hold a scratch (\(error)): name another folder with --scratch")

@@ -146,6 +146,11 @@ public enum Files {
         FilePath(getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp")
     }
 
+    /// A folder in memory (tmpfs) in which we may make files; `nil` where this machine has none.
+    public static var memoryFolder: FilePath? {
+        ([temporaryFolder, "/dev/shm", "/run", "/tmp"] as [FilePath]).first { isInMemory($0) && mayWrite($0) }
+    }
+
     /// Whether we may write to a file or device that exists, or make files in a folder.
     ///
     /// The corresponding C function is `access`.

@@ -58,7 +58,10 @@ struct RestoreCommand: MountingCommand {
             valueName: "N"))
     var only: Int?
     @Option(help: ArgumentHelp("With --only: into this partition of the target.", valueName: "N")) var into: Int?
-    @Option(help: "A folder with room for what does not fit while filesystems are made smaller.") var scratch: String?
+    @Option(
+        help:
+            "A folder with room for what does not fit while filesystems are made smaller (default: beside the image; of an encrypted image: memory)."
+    ) var scratch: String?
     @Flag(help: "Print the plan and write nothing.") var dryRun = false
     @Flag(help: "Do not ask.") var yes = false
     @Flag(help: "Read everything back from the medium and compare, before filesystems are resized.") var verify = false
@@ -242,8 +245,11 @@ struct RestoreCommand: MountingCommand {
             Console.message("\(image) is whole: \(outcome.chunkCount) chunks")
         }
         try confirm(target, plan)
-        let room = try scratchFolder(image: input.path).flatMap {
-            try RestoreScratch(in: $0, for: plan, chunkByteCount: stream.header.manifest.chunkByteCount)
+        var room: RestoreScratch?
+        if plan.scratchRoom != nil {
+            let folder = try RestoreScratch.folder(
+                scratch.map { FilePath($0) }, image: input.path, isEncrypted: stream.coding.isEncrypted)
+            room = try RestoreScratch(in: folder, for: plan, chunkByteCount: stream.header.manifest.chunkByteCount)
         }
         try TargetSafety.checkIdentity(target)
         let progress = Progress()
@@ -345,15 +351,6 @@ struct RestoreCommand: MountingCommand {
             }
         }
         plan.leaveLocked(locked)
-    }
-
-    /// Where a scratch goes: as asked for, else beside the image, else with the temporary files.
-    private func scratchFolder(image: FilePath?) -> FilePath? {
-        if let scratch { return FilePath(scratch) }
-        guard let image else { return Files.temporaryFolder }
-        let folder = image.removingLastComponent()
-        let beside = folder.isEmpty ? "." : folder
-        return Files.mayWrite(beside) ? beside : Files.temporaryFolder
     }
 
     /// What becomes of the restored system's boot chain.
