@@ -197,8 +197,8 @@ import Testing
         try fixture.check("after prune")
     }
 
-    /// Two captures at once both stored it; either copy may be damaged.
-    @Test(arguments: BlobKind.allCases) func theOtherCopyIsRead(kind: BlobKind) throws {
+    /// A repository into which two captures at once both stored one disk.
+    private func everythingStoredTwice() throws -> PruneFixture {
         let fixture = try PruneFixture()
         let disk = try fixture.disk()
         let writers = try (0..<2).map { _ in
@@ -207,6 +207,12 @@ import Testing
         for writer in writers {
             fixture.expected[try #require(try disk.capture(into: writer)).id] = PruneFixture.used(disk)
         }
+        return fixture
+    }
+
+    /// Two captures at once both stored it; either copy may be damaged.
+    @Test(arguments: BlobKind.allCases) func theOtherCopyIsRead(kind: BlobKind) throws {
+        let fixture = try everythingStoredTwice()
         let key = try #require(try entries(fixture.repository, kind).first).key
         let places = try all(fixture.repository).filter { $0.key == key }
         #expect(places.count == 2)
@@ -245,14 +251,7 @@ import Testing
 
     /// A pack whose contents are all in another one goes, but never as long as the copy that would be kept is damaged.
     @Test(arguments: BlobKind.allCases) func theGoodCopyIsNotPruned(kind: BlobKind) throws {
-        let fixture = try PruneFixture()
-        let disk = try fixture.disk()
-        let writers = try (0..<2).map { _ in
-            try fixture.repository.writer(header: disk.header, host: "host", disk: "disk", tags: [], level: 3)
-        }
-        for writer in writers {
-            fixture.expected[try #require(try disk.capture(into: writer)).id] = PruneFixture.used(disk)
-        }
+        let fixture = try everythingStoredTwice()
         let key = try #require(try entries(fixture.repository, kind).first).key
         let places = try all(fixture.repository).filter { $0.key == key }
         // The pack with the smaller name is the one that is chosen.
@@ -275,14 +274,7 @@ import Testing
 
     /// With nothing damaged, one of two equal packs goes.
     @Test func aSecondCopyIsPruned() throws {
-        let fixture = try PruneFixture()
-        let disk = try fixture.disk()
-        let writers = try (0..<2).map { _ in
-            try fixture.repository.writer(header: disk.header, host: "host", disk: "disk", tags: [], level: 3)
-        }
-        for writer in writers {
-            fixture.expected[try #require(try disk.capture(into: writer)).id] = PruneFixture.used(disk)
-        }
+        let fixture = try everythingStoredTwice()
         #expect(try fixture.repository.prune(grace: 0).removed.packCount == 1 && fixture.packCount == 1)
         try fixture.check()
     }
