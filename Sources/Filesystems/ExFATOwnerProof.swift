@@ -58,7 +58,7 @@ struct ExFATOwnerProof {
     // MARK: Entries
 
     /// Takes the entries of a cluster of a folder; `set` is what came last, and may go on in the next cluster.
-    /// - Returns: whether the folder goes on.
+    /// - Returns: whether more entries of the folder follow.
     private mutating func look(
         at cluster: UInt64, folder: Int, _ set: inout [[UInt8]]
     ) throws(FilesystemError) -> Bool {

@@ -14,7 +14,7 @@ struct ExtOwnerProof {
     private static let mostSuspects = 1 << 16
     /// Parts of inode tables that are said to be unused are read whole up to this sum, or a sixteenth of what is in use.
     private static let leastUnusedByteCount: UInt64 = 64 << 20
-    /// The inode of bad blocks, whose contents nobody can read, and that of what is reserved for growing, which the map has
+    /// The inode of bad blocks, whose contents cannot be read, and that of what is reserved for growing, which the map has
     /// from the descriptors.
     private static let skippedInodes: Set<UInt32> = [1, 7]
     /// Reserved inodes are in use whatever bitmaps say.

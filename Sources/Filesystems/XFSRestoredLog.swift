@@ -2,7 +2,7 @@
 internal import ByteParsing
 public import DiskModel
 
-/// The log of an XFS of version 5 with nothing to replay, to be laid out anew in a later cycle.
+/// The log of an XFS of version 5 with nothing to replay, to be rewritten in a later cycle.
 ///
 /// The layout is that of `xfs_db -x -c 'logformat -c N'` to the byte (xfsprogs, `libxfs/rdwr.c`, libxfs_log_clear): the
 /// record of an unmount in the new cycle at the start of the ring, and records of unmounts of the cycle before in the

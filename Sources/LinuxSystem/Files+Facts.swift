@@ -7,7 +7,7 @@ extension Files {
     public struct Status: Equatable, Sendable {
         /// Its length in bytes.
         public var byteCount: UInt64
-        /// When its bytes or its times were last set, by the clock of whoever keeps the file; seconds since 1970.
+        /// When its bytes or its times were last set, by the clock of the filesystem's server; seconds since 1970.
         public var modified: Int64
         /// Whether it is a folder.
         public var isFolder: Bool
@@ -43,7 +43,7 @@ extension Files {
         )
     }
 
-    /// Says that a file is still in use: sets its times to now, by the clock of whoever keeps it.
+    /// Says that a file is still in use: sets its times to now, by the clock of the filesystem's server.
     ///
     /// The corresponding C function is `futimens`.
     public static func touch(_ descriptor: FileDescriptor, _ name: String) throws(SystemCallError) {

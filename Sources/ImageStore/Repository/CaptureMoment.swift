@@ -3,7 +3,7 @@ import Codecs
 import LinuxSystem
 import SystemPackage
 
-/// When a capture into a repository begins, by the clock that orders its snapshots: that of whoever keeps the folder. The
+/// When a capture into a repository begins, by the clock that orders its snapshots: the store's clock. The
 /// clock of a recovery machine may have lost its battery.
 public struct CaptureMoment: Equatable, Sendable {
     /// In seconds since 1970.
@@ -25,7 +25,7 @@ public struct CaptureMoment: Equatable, Sendable {
     /// Decides by which clock.
     /// - Parameters:
     ///   - local: this machine's clock.
-    ///   - store: that of whoever keeps the repository; `nil` where it is not known.
+    ///   - store: the store's clock; `nil` where it is not known.
     ///   - newest: the newest snapshot.
     ///   - trustsClock: this machine's clock counts, whatever else says.
     static func decide(

@@ -2,8 +2,7 @@
 import LinuxSystem
 import SystemPackage
 
-/// The file of a lock while its process holds it. Its bytes never change; its modification time does, which whoever keeps
-/// the folder sets.
+/// The file of a lock while its process holds it. Its bytes never change; its modification time, which the store sets, does.
 final class LockFile: Sendable {
     static let folder = "locks"
     private let path: FilePath

@@ -42,7 +42,7 @@ public struct LockRecord: Codable, Equatable, Sendable {
     public var operation: String
     /// By whom.
     public var holder: ProcessFacts
-    /// Since when, by the clock of whoever keeps the folder: RFC 3339 in UTC.
+    /// Since when, by the store's clock: RFC 3339 in UTC.
     public var started: String
 
     static let format = "reforge lock 1"

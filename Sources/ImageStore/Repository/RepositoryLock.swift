@@ -121,7 +121,7 @@ public final class RepositoryLock: Sendable {
                 + "was published, run it again")
     }
 
-    /// The time by the clock of whoever keeps the folder: file times are compared with it; `nil` without a lock.
+    /// The time by the store's clock: file times are compared with it; `nil` without a lock.
     func keeperSeconds() -> Int64? { try? file?.touched() }
 
     /// Ends it. It also ends with its last reference.
@@ -147,7 +147,7 @@ public final class RepositoryLock: Sendable {
 
     /// The locks of others whose holders may be alive.
     /// - Parameters:
-    ///   - now: the time by the clock of whoever keeps the folder.
+    ///   - now: the time by the store's clock.
     ///   - removesStale: whether those of others are removed.
     static func held(
         at path: FilePath, besides own: GUID?, now: Int64, removesStale: Bool

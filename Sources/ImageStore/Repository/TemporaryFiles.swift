@@ -57,7 +57,7 @@ enum TemporaryFiles {
         return freed
     }
 
-    /// The time by the clock of whoever keeps the folder: that of a file just written there; `nil` where none can be.
+    /// The time by the store's clock: that of a file just written there; `nil` where none can be.
     static func keeperSeconds(_ layout: RepositoryLayout) -> Int64? {
         let path = layout.temporary.appending("\(StoreName.random()).\(suffix)")
         guard
