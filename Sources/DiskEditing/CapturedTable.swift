@@ -40,10 +40,11 @@ public struct CapturedTable: Codable, Equatable, Sendable {
     }
 
     /// Reads the table's bytes at either end: up to the end of the entries (UEFI 2.10 §5.3.2: where the header says they
-    /// are), and behind what partitions may use, at most 1 MiB each; of an MBR its sector and all records. Nothing where no
+    /// are), and behind what partitions may use, at most 1 MiB of entries each; of an MBR its sector and all records. Nothing where no
     /// table is understood.
     public init(reading disk: any BlockReader, table: PartitionTable) throws(BlockIOError) {
-        let limit: UInt64 = 1 << 20
+        // The most entries that are followed take 1 MiB; then block 0 and the header, in sectors of up to 4 KiB.
+        let limit: UInt64 = 1 << 20 + 64 << 10
         if table.kind == .mbr {
             var records: [Record] = []
             for offset in table.bootRecords ?? [] {

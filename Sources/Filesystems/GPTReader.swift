@@ -4,10 +4,20 @@ public import DiskModel
 
 /// Reads GUID partition tables (UEFI 2.10 §5.3), with the rules of firmware (EDK2) and the Linux kernel.
 public enum GPTReader {
-    /// No more entries than this are read; tables have 128 as a rule.
-    static let entryCountLimit = 1024
+    /// No more entries than this are followed; tables have 128 as a rule.
+    static let entryCountLimit = 8192
     /// No more bytes of entries than this are read.
     static let entryBytesLimit = 1 << 20
+
+    /// What stands where a copy of the table may be.
+    private enum Finding {
+        /// A copy that is whole.
+        case whole(GPTCopy)
+        /// A copy that firmware and kernel would use, but that is better not followed; what it is, as in "GPT whose …".
+        case unclear(String)
+        /// No copy that anything would use; with what is wrong where that is more than a checksum.
+        case none(String?)
+    }
 
     /// The table on a disk; `nil` where there is none that firmware and kernel would use: a protective MBR must stand
     /// in LBA 0, and the primary copy (LBA 1) or the backup (the last LBA) must be whole.
@@ -16,17 +26,35 @@ public enum GPTReader {
         let lastLBA = disk.byteCount / unit - 1
         let primary = try copy(on: disk, at: 1, unit: unit)
         let backup = try copy(on: disk, at: lastLBA, unit: unit)
-        if let primary {
-            let agrees = backup.map { $0.saysTheSame(as: primary) } ?? false
-            return primary.table(agrees && primary.alternateLBA == lastLBA ? .intact : .backupDamaged)
+        switch (primary, backup) {
+        case (.whole(let primary), .whole(let backup)):
+            let agrees = backup.saysTheSame(as: primary) && primary.alternateLBA == lastLBA
+            return primary.table(agrees ? .intact : .backupDamaged)
+        case (.whole(let primary), _): return primary.table(.backupDamaged)
+        case (.none, .whole(let backup)): return backup.table(.primaryDamaged)
+        // A primary that firmware goes by is not replaced by what a backup says.
+        case (.unclear, _), (.none, _): return nil
         }
-        return backup.map { $0.table(.primaryDamaged) }
     }
 
-    /// Whether a copy that is whole stands in LBA 1, whatever LBA 0 says.
+    /// What speaks against a table that `read` does not follow, as in "GPT whose …".
+    static func problem(on disk: any BlockReader) throws(BlockIOError) -> String {
+        guard let unit = sectorSize(of: disk) else { return "on a disk too short for it" }
+        let primary = try copy(on: disk, at: 1, unit: unit)
+        if case .unclear(let what) = primary { return what }
+        let backup = try copy(on: disk, at: disk.byteCount / unit - 1, unit: unit)
+        if case .unclear(let what) = backup { return what }
+        if case .none(let what?) = primary { return what }
+        if case .none(let what?) = backup { return what }
+        return "with both copies damaged"
+    }
+
+    /// Whether a copy that is whole stands in LBA 1, whatever LBA 0 says. Hybrid ISOs have an unclear one without a protective
+    /// MBR: nothing reads that.
     static func hasPrimaryCopy(_ disk: any BlockReader) throws(BlockIOError) -> Bool {
         guard let unit = sectorSize(of: disk) else { return false }
-        return try copy(on: disk, at: 1, unit: unit) != nil
+        if case .whole = try copy(on: disk, at: 1, unit: unit) { return true }
+        return false
     }
 
     /// Whether LBA 0 holds a protective MBR: an entry of type 0xEE that starts at LBA 1 (UEFI 2.10 §5.2.3). A hybrid
@@ -44,17 +72,40 @@ public enum GPTReader {
         return unit
     }
 
-    private static func copy(
-        on disk: any BlockReader, at lba: UInt64, unit: UInt64
-    ) throws(BlockIOError) -> GPTCopy? {
+    private static func copy(on disk: any BlockReader, at lba: UInt64, unit: UInt64) throws(BlockIOError) -> Finding {
         let sector = try disk.readBytes(at: lba * unit, count: Int(unit))
-        let diskRange = 0..<disk.byteCount / unit
-        guard let header = try? GPTHeader(sector, at: lba, sectorCount: diskRange.upperBound, unit: unit) else {
-            return nil
+        do throws(GPTProblem) {
+            let header = try GPTHeader(sector, at: lba, sectorCount: disk.byteCount / unit, unit: unit)
+            let entries: [UInt8]
+            do { entries = try disk.readBytes(at: header.entriesLBA * unit, count: header.entryByteCount) } catch {
+                throw .io(error)
+            }
+            guard CRC32.iso.checksum(entries) == header.entriesChecksum else { throw .damaged }
+            return .whole(try GPTCopy(header, entries, unit: unit))
+        } catch {
+            switch error {
+            case .damaged: return .none(nil)
+            case .unusable(let what): return .none(what)
+            case .unclear(let what): return .unclear(what)
+            case .io(let error): throw error
+            }
         }
-        let entries = try disk.readBytes(at: header.entriesLBA * unit, count: header.entryByteCount)
-        guard CRC32.iso.checksum(entries) == header.entriesChecksum else { return nil }
-        return try? GPTCopy(header, entries, unit: unit)
+    }
+}
+
+/// Why a copy of a table is not followed.
+private enum GPTProblem: Error {
+    /// There is none, or its checksums are wrong.
+    case damaged
+    /// Its checksums are right, but neither firmware nor kernel would use it.
+    case unusable(String)
+    /// Firmware or kernel would use it.
+    case unclear(String)
+    case io(BlockIOError)
+
+    /// What `read` gives; a field that is not there is damage.
+    static func reading<Value>(_ read: () throws(ParsingError) -> Value) throws(GPTProblem) -> Value {
+        do { return try read() } catch { throw .damaged }
     }
 }
 
@@ -71,7 +122,38 @@ private struct GPTHeader: Equatable {
 
     var entryByteCount: Int { entryCount * entrySize }
 
-    init(_ sector: [UInt8], at lba: UInt64, sectorCount: UInt64, unit: UInt64) throws(ParsingError) {
+    init(_ sector: [UInt8], at lba: UInt64, sectorCount: UInt64, unit: UInt64) throws(GPTProblem) {
+        self = try GPTProblem.reading { () throws(ParsingError) in try GPTHeader(fields: sector, at: lba) }
+        // "This value shall be set to a value of 128 x 2^n."
+        guard entrySize >= 128, entrySize <= 4096, entrySize & (entrySize - 1) == 0 else {
+            throw .unusable("with entries of \(entrySize) bytes")
+        }
+        guard firstUsableLBA >= 2, firstUsableLBA <= lastUsableLBA else {
+            throw .unusable("with an impossible range for its partitions")
+        }
+        guard lastUsableLBA < sectorCount - 1 else {
+            throw .unusable(
+                "of a longer disk: its partitions may go up to sector \(lastUsableLBA), and this disk has \(sectorCount)"
+            )
+        }
+        guard entryCount >= 1 else { throw .unusable("without entries") }
+        guard entryCount <= GPTReader.entryCountLimit, entryByteCount <= GPTReader.entryBytesLimit else {
+            throw .unclear(
+                "with \(entryCount) entries of \(entrySize) bytes: no more than \(GPTReader.entryCountLimit), or 1 MiB, are followed"
+            )
+        }
+        // The entries lie between a header and the usable range: before it for the primary, after it for the backup.
+        let entrySectors = (UInt64(entryByteCount) + unit - 1) / unit
+        let (entriesEnd, overflow) = entriesLBA.addingReportingOverflow(entrySectors)
+        let isPrimary = lba == 1
+        guard !overflow, entriesEnd < sectorCount else { throw .unusable("whose entries lie behind the disk's end") }
+        guard
+            isPrimary
+                ? entriesLBA >= 2 && entriesEnd <= firstUsableLBA : entriesLBA > lastUsableLBA && entriesEnd <= lba
+        else { throw .unclear("whose entries lie among its partitions") }
+    }
+
+    private init(fields sector: [UInt8], at lba: UInt64) throws(ParsingError) {
         guard try sector.bytes(at: 0, count: 8) == Array("EFI PART".utf8) else { throw .invalid(what: "signature") }
         guard try sector.littleEndian(UInt32.self, at: 8) == 0x0001_0000 else { throw .invalid(what: "revision") }
         let headerSize = Int(try sector.littleEndian(UInt32.self, at: 12))
@@ -87,29 +169,9 @@ private struct GPTHeader: Equatable {
         lastUsableLBA = try sector.littleEndian(UInt64.self, at: 48)
         diskGUID = try GUID(mixedEndianBytes: try sector.bytes(at: 56, count: 16))
         entriesLBA = try sector.littleEndian(UInt64.self, at: 72)
-        let entryCount = try sector.littleEndian(UInt32.self, at: 80)
-        let entrySize = try sector.littleEndian(UInt32.self, at: 84)
+        entryCount = Int(try sector.littleEndian(UInt32.self, at: 80))
+        entrySize = Int(try sector.littleEndian(UInt32.self, at: 84))
         entriesChecksum = try sector.littleEndian(UInt32.self, at: 88)
-        // "This value shall be set to a value of 128 x 2^n."
-        guard entrySize >= 128, entrySize <= 4096, entrySize & (entrySize - 1) == 0 else {
-            throw .invalid(what: "entry size")
-        }
-        guard entryCount >= 1, entryCount <= GPTReader.entryCountLimit,
-            Int(entryCount) * Int(entrySize) <= GPTReader.entryBytesLimit
-        else { throw .invalid(what: "entry count") }
-        self.entryCount = Int(entryCount)
-        self.entrySize = Int(entrySize)
-        guard firstUsableLBA >= 2, firstUsableLBA <= lastUsableLBA, lastUsableLBA < sectorCount - 1 else {
-            throw .invalid(what: "usable range")
-        }
-        // The entries lie between a header and the usable range: before it for the primary, after it for the backup.
-        let entrySectors = try UInt64(entryByteCount).dividedRoundingUp(by: unit, "entry sectors")
-        let entriesEnd = try entriesLBA.adding(entrySectors, "end of the entries")
-        let isPrimary = lba == 1
-        guard
-            isPrimary
-                ? entriesLBA >= 2 && entriesEnd <= firstUsableLBA : entriesLBA > lastUsableLBA && entriesEnd <= lba
-        else { throw .invalid(what: "place of the entries") }
     }
 }
 
@@ -122,31 +184,45 @@ private struct GPTCopy {
     var alternateLBA: UInt64 { header.alternateLBA }
 
     /// Entries as in UEFI 2.10 §5.3.3, table 5-6.
-    init(_ header: GPTHeader, _ entries: [UInt8], unit: UInt64) throws(ParsingError) {
+    init(_ header: GPTHeader, _ entries: [UInt8], unit: UInt64) throws(GPTProblem) {
         var partitions: [Partition] = []
         for index in 0..<header.entryCount {
-            let place = index * header.entrySize
-            let type = try GUID(mixedEndianBytes: try entries.bytes(at: place, count: 16))
-            guard type != .zero else { continue }
-            let first = try entries.littleEndian(UInt64.self, at: place + 32)
-            let last = try entries.littleEndian(UInt64.self, at: place + 40)
-            guard first >= header.firstUsableLBA, first <= last, last <= header.lastUsableLBA else {
-                throw .invalid(what: "place of partition \(index + 1)")
+            let entry = try GPTProblem.reading { () throws(ParsingError) in
+                try Self.entry(entries, at: index * header.entrySize)
             }
-            partitions.append(
-                Partition(
-                    number: index + 1, range: first * unit..<(last + 1) * unit, typeGUID: type,
-                    guid: try GUID(mixedEndianBytes: try entries.bytes(at: place + 16, count: 16)),
-                    name: try Self.name(entries, at: place + 56),
-                    attributes: try entries.littleEndian(UInt64.self, at: place + 48)))
+            guard let entry else { continue }
+            guard entry.first >= header.firstUsableLBA, entry.first <= entry.last, entry.last <= header.lastUsableLBA
+            else { throw .unclear("whose partition \(index + 1) lies outside of the range for partitions") }
+            var partition = entry.partition
+            partition.number = index + 1
+            partition.range = entry.first * unit..<(entry.last + 1) * unit
+            partitions.append(partition)
         }
-        let ranges = partitions.map(\.range).sorted { $0.lowerBound < $1.lowerBound }
-        guard zip(ranges, ranges.dropFirst()).allSatisfy({ $0.upperBound <= $1.lowerBound }) else {
-            throw .invalid(what: "overlapping partitions")
+        let sorted = partitions.sorted { ($0.range.lowerBound, $0.number) < ($1.range.lowerBound, $1.number) }
+        for (first, second) in zip(sorted, sorted.dropFirst())
+        where first.range.upperBound > second.range.lowerBound {
+            throw .unclear(
+                "whose partitions \(min(first.number, second.number)) and \(max(first.number, second.number)) overlap")
         }
         self.header = header
         self.unit = unit
         self.partitions = partitions
+    }
+
+    /// One entry, without its number and place; `nil` for one that is not in use.
+    private static func entry(
+        _ entries: [UInt8], at place: Int
+    ) throws(ParsingError) -> (partition: Partition, first: UInt64, last: UInt64)? {
+        let type = try GUID(mixedEndianBytes: try entries.bytes(at: place, count: 16))
+        guard type != .zero else { return nil }
+        let partition = Partition(
+            number: 0, range: 0..<0, typeGUID: type,
+            guid: try GUID(mixedEndianBytes: try entries.bytes(at: place + 16, count: 16)),
+            name: try name(entries, at: place + 56), attributes: try entries.littleEndian(UInt64.self, at: place + 48))
+        return (
+            partition, try entries.littleEndian(UInt64.self, at: place + 32),
+            try entries.littleEndian(UInt64.self, at: place + 40)
+        )
     }
 
     /// "Null-terminated string containing a human-readable name": 36 units of UTF-16.

@@ -24,6 +24,12 @@ public enum MBRReader {
         return table
     }
 
+    /// Whether every entry of block 0 is about the volume that starts there: mtools writes such a one onto a floppy disk.
+    static func namesOnlyItself(_ disk: any BlockReader) throws(BlockIOError) -> Bool {
+        let record = MasterBootRecord(try disk.readBytes(at: 0, count: 512))
+        return record?.entries.filter { !$0.isEmpty }.allSatisfy { $0.startLBA == 0 } ?? false
+    }
+
     /// What stands in block 0; `nil` where that does not look like an MBR with partitions.
     static func finding(on disk: any BlockReader) throws(BlockIOError) -> Finding? {
         let unit = UInt64(clamping: disk.logicalSectorSize)

@@ -17,8 +17,9 @@ public enum PartitionTableReader {
         }
         if let name = try unknownTableName(disk) { return unknown(name) }
         let record = try MBRReader.finding(on: disk)
-        if case .unclear(let name) = record { return unknown(name) }
+        if case .unclear(let name) = record, try !MBRReader.namesOnlyItself(disk) { return unknown(name) }
         let whole = try VolumeIdentifier.survey(disk, secondOpinion: secondOpinion, trustMaps: true).0
+        if case .unclear(let name) = record, !whole.isFAT { return unknown(name) }
         let holdsFilesystem = whole.kind != .unknown
         if case .table(let table) = record {
             // A stick with a hybrid ISO is both, and is what it is only to the bit.
@@ -61,7 +62,7 @@ public enum PartitionTableReader {
                     return "GPT of a disk with \(sectorSize)-byte sectors"
                 }
             }
-            return "GPT with both copies damaged"
+            return "GPT " + (try GPTReader.problem(on: disk))
         }
         // Without the protective MBR firmware and kernel see no GPT. Nor may we call the disk a plain filesystem.
         return try GPTReader.hasPrimaryCopy(disk) ? "GPT without its protective MBR" : nil

@@ -73,7 +73,10 @@ public enum VolumeIdentifier {
                 of: container, volume, secondOpinion, depth: depth, volumesLeft: &volumesLeft, trustMaps: trustMaps,
                 unlocker)
         }
-        guard let ours = found.first else { return (foreign(finding ?? .failed), whole) }
+        guard let ours = found.first else {
+            let named = try NamedVolume.find(on: volume)
+            return (foreign(finding ?? .failed, named: named), whole)
+        }
         let judged = judge(ours.contents, finding)
         guard !trustMaps, judged.filesystem.mapSource == .allocationStructures,
             let contradiction = try ours.format.prove(volume, judged)
@@ -126,9 +129,21 @@ public enum VolumeIdentifier {
     /// libblkid's names of filesystems that are written once, without a hole.
     private static let readOnlyKinds: Set<String> = ["iso9660", "squashfs", "squashfs3", "erofs", "cramfs", "romfs"]
 
+    /// What filesystems and containers are called whose bytes in use are known: for a person, in the order of the tables.
+    public static var mappedNames: [String] {
+        let names = formats.map(\.kindNames) + containers.map(\.kindNames)
+        return names.flatMap { $0.sorted() }.filter { !["BitLocker", "ext4dev", "jbd", "swsuspend"].contains($0) }
+    }
+
     /// A volume that none of our readers knows.
-    private static func foreign(_ finding: SecondOpinion.Finding) -> FilesystemInfo {
+    /// - Parameter named: what it is, where only its signature is known here.
+    private static func foreign(_ finding: SecondOpinion.Finding, named: NamedVolume?) -> FilesystemInfo {
         switch finding {
+        case .found(named?.kindName, let uuid, let label):
+            return named?.info(uuid: uuid, label: label) ?? unknown("nothing is recognised on it")
+        // libblkid learns names with each release; ours may be older than the disk.
+        case .nothing where named != nil, .failed where named != nil:
+            return named?.info() ?? unknown("nothing is recognised on it")
         case .found(let kindName, let uuid, let label):
             let ours = formats.map(\.kindNames) + containers.map(\.kindNames)
             if ours.contains(where: { $0.contains(kindName) }) {

@@ -13,7 +13,8 @@ struct CaptureCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "capture", abstract: "Captures a whole disk into an image or a repository. The disk is only read.",
         discussion: """
-            Filesystems that are understood (ext2/3/4, FAT, swap) are captured by their used sectors, everything else whole.
+            What is understood (\(VolumeIdentifier.mappedNames.joined(separator: ", "))) is captured by its used sectors, \
+            everything else whole; LUKS only with its key.
             The image or snapshot appears only when it is finished. Into a repository, only what is not stored there already is
             written; after an interruption the same command goes on from what is stored.
 

@@ -44,6 +44,27 @@ import Testing
         return path
     }
 
+    /// As many entries as are followed: the table is longer than the MiB that a restore writes last.
+    @Test func aTableOfManyEntriesMoves() throws {
+        let scratch = try ScratchFolder()
+        let path = scratch.path.appending("disk")
+        let file = try OwnedDescriptor.open(path, .readWrite, options: [.create], permissions: .ownerReadWrite)
+        try Files.resize(file.raw, path.string, to: 64 << 20)
+        let script =
+            "label: gpt\ntable-length: 8192\nstart=6144, size=2048, type=U\nstart=8192, size=4096, type=L, name=far\n"
+        let output = try ChildProcess.run(["sfdisk", "-q", path.string], input: Array(script.utf8))
+        try #require(output.succeeded, "\(output.lastWords)")
+        let (captured, table) = try capture(path)
+        #expect(table.entryCount == 8192 && captured.head.count > 1 << 20 && captured.tail.count > 1 << 20)
+        let places: [Int: ByteRange] = [1: table.partitions[0].range, 2: 100 << 20..<120 << 20]
+        let made = try TableEditor.relocate(
+            captured, kind: .gpt, to: DiskGeometry(byteCount: 128 << 20), partitions: places, workFolder: scratch.path)
+        let again = try #require(try GPTReader.read(try BlockDevice(opening: try write(made, scratch))))
+        #expect(again.condition == .intact && again.entryCount == 8192 && again.diskGUID == table.diskGUID)
+        #expect(again.partitions.map(\.range) == [table.partitions[0].range, 100 << 20..<120 << 20])
+        #expect(again.partitions.map(\.name) == table.partitions.map(\.name))
+    }
+
     @Test func aLargerDiskKeepsNamesGUIDsAndAttributes() throws {
         let scratch = try ScratchFolder()
         let (captured, table) = try capture(try makeDisk(scratch))

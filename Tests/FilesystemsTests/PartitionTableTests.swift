@@ -45,7 +45,37 @@ import Testing
         #expect(try PartitionTableReader.read(MemoryDisk(bytes)).condition == .backupDamaged)
         // Cut off: what it says about its usable range is no longer true, and the backup is gone.
         let cut = Array(try GPTFixture().bytes().dropLast(1 << 20))
-        #expect(try PartitionTableReader.read(MemoryDisk(cut)).unknownKindName == "GPT with both copies damaged")
+        #expect(
+            try PartitionTableReader.read(MemoryDisk(cut)).unknownKindName
+                == "GPT of a longer disk: its partitions may go up to sector 4062, and this disk has 2048")
+    }
+
+    /// A table that is whole by its checksums is not called damaged.
+    @Test func whatIsNotFollowedIsNamed() throws {
+        func name(_ change: (inout GPTFixture) -> Void) throws -> String? {
+            var fixture = GPTFixture(sectorCount: 16384)
+            fixture.partitions = [(3000, 3099), (3100, 3999)]
+            change(&fixture)
+            let table = try PartitionTableReader.read(try fixture.disk())
+            return table.kind == .unknown ? table.unknownKindName : "\(table.kind)"
+        }
+        #expect(try name { _ in } == "gpt")
+        #expect(
+            try name { $0.partitions = [(3000, 3099), (4000, 4999), (4500, 5000)] }
+                == "GPT whose partitions 2 and 3 overlap")
+        #expect(
+            try name { $0.partitions = [(3000, 3099), (16000, 16380)] }
+                == "GPT whose partition 2 lies outside of the range for partitions")
+        // As many as fit 1 MiB are followed, at either end of the disk.
+        #expect(try name { $0.entryCount = 8192 } == "gpt")
+        let more = try name { ($0.entryCount, $0.partitions) = (8193, [(3000, 3099)]) }
+        #expect(more?.hasPrefix("GPT with 8193 entries of 128 bytes") == true, "\(more ?? "none")")
+        // The backup is another table: firmware goes by the primary, so nothing goes by the backup.
+        var bytes = try GPTFixture().bytes()
+        bytes.setLittleEndian(UInt64(100), at: 2 * 512 + 128 + 32)
+        GPTFixture().fixCopy(&bytes, at: 512)
+        #expect(
+            try PartitionTableReader.read(MemoryDisk(bytes)).unknownKindName == "GPT whose partitions 1 and 2 overlap")
     }
 
     @Test func withoutTheProtectiveMBRThereIsNoGPT() throws {
