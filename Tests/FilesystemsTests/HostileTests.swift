@@ -10,9 +10,12 @@ import Testing
 
 /// Changed bytes in the metadata of sound filesystems and tables. A trap ends the whole run; what counts beside that
 /// is that every answer is a map inside the volume, and that what is not understood is taken whole.
-@Suite(.timeLimit(.minutes(Sample.isFull ? 60 : 5))) struct HostileTests {
+@Suite struct HostileTests {
     /// A format's share: times its variants, 2,000 or more.
     private static func count(_ sample: Int) -> Int { Sample.isFull ? 10_000 : sample }
+
+    /// Seconds of a processor's time after which a format's share counts as one that hangs.
+    private static var limit: Int { Sample.isFull ? 3600 : 300 }
 
     /// What became of the mutations.
     private struct Tally: CustomStringConvertible {
@@ -33,29 +36,31 @@ import Testing
     ) throws {
         var random = Sample.generator(number)
         var tally = Tally()
-        for index in 0..<Self.count(count) {
-            var reader = fixture.reader
-            // Most of the time on a volume where sizes are checked; now and then on one where any size fits.
-            if index % 4 == 3 { reader.byteCount = 1 << 60 }
-            for _ in 0..<Int.random(in: 1...3, using: &random) {
-                reader.addRandomPatch(in: fixture.areas, using: &random)
+        try ProcessorTime.limited(to: Self.limit, name) {
+            for index in 0..<Self.count(count) {
+                var reader = fixture.reader
+                // Most of the time on a volume where sizes are checked; now and then on one where any size fits.
+                if index % 4 == 3 { reader.byteCount = 1 << 60 }
+                for _ in 0..<Int.random(in: 1...3, using: &random) {
+                    reader.addRandomPatch(in: fixture.areas, using: &random)
+                }
+                try change(&reader, &random)
+                if isMended(&random) { try fixture.mend(&reader) }
+                let (info, map) = try VolumeIdentifier.survey(reader)
+                let comment: Comment = "seed \(Sample.seed), \(name) \(index): \(reader.patches)"
+                #expect(map.byteCount == reader.byteCount, comment)
+                #expect((map.ranges.last?.upperBound ?? 0) <= reader.byteCount, comment)
+                if info.mapSource == .whole {
+                    #expect(map.usedByteCount == reader.byteCount && info.wholeReason != nil, comment)
+                } else {
+                    #expect(info.wholeReason == nil, comment)
+                }
+                tally.sources[info.mapSource, default: 0] += 1
+                if let reason = info.wholeReason { tally.reasons.insert(String(reason.filter { !$0.isNumber })) }
+                try also(
+                    reader,
+                    VolumeSurvey(range: 0..<reader.byteCount, partition: nil, filesystem: info, allocation: map))
             }
-            try change(&reader, &random)
-            if isMended(&random) { try fixture.mend(&reader) }
-            let (info, map) = try VolumeIdentifier.survey(reader)
-            let comment: Comment = "seed \(Sample.seed), \(name) \(index): \(reader.patches)"
-            #expect(map.byteCount == reader.byteCount, comment)
-            #expect((map.ranges.last?.upperBound ?? 0) <= reader.byteCount, comment)
-            if info.mapSource == .whole {
-                #expect(map.usedByteCount == reader.byteCount && info.wholeReason != nil, comment)
-            } else {
-                #expect(info.wholeReason == nil, comment)
-            }
-            tally.sources[info.mapSource, default: 0] += 1
-            if let reason = info.wholeReason { tally.reasons.insert(String(reason.filter { !$0.isNumber })) }
-            try also(
-                reader,
-                VolumeSurvey(range: 0..<reader.byteCount, partition: nil, filesystem: info, allocation: map))
         }
         print("seed \(Sample.seed), hostile \(name): \(tally)")
     }
@@ -145,23 +150,26 @@ import Testing
         let fixtures = try [true, false].map { try HostileFixture.gpt(sectorSize: sectorSize, last: $0) }
         var random = Sample.generator(3300 + sectorSize)
         var conditions: [String: Int] = [:]
-        for index in 0..<Self.count(1200) {
-            let fixture = fixtures[index % 2 == 0 ? 1 : 0]
-            var reader = fixture.reader
-            for _ in 0..<Int.random(in: 1...3, using: &random) {
-                reader.addRandomPatch(in: fixture.areas, using: &random)
+        try ProcessorTime.limited(to: Self.limit, "GPT") {
+            for index in 0..<Self.count(1200) {
+                let fixture = fixtures[index % 2 == 0 ? 1 : 0]
+                var reader = fixture.reader
+                for _ in 0..<Int.random(in: 1...3, using: &random) {
+                    reader.addRandomPatch(in: fixture.areas, using: &random)
+                }
+                if index % 4 != 0 { try fixture.mend(&reader) }
+                let survey = try DiskSurveyor.survey(
+                    reader, identity: DiskIdentity(path: "hostile"), geometry: DiskGeometry(byteCount: reader.byteCount)
+                )
+                let comment: Comment = "seed \(Sample.seed), GPT \(index): \(reader.patches)"
+                var position: UInt64 = 0
+                for volume in survey.volumes {
+                    #expect(volume.range.lowerBound >= position && volume.range.upperBound <= reader.byteCount, comment)
+                    #expect(volume.allocation.byteCount == volume.range.byteCount, comment)
+                    position = volume.range.upperBound
+                }
+                conditions["\(survey.table.kind) \(survey.table.condition)", default: 0] += 1
             }
-            if index % 4 != 0 { try fixture.mend(&reader) }
-            let survey = try DiskSurveyor.survey(
-                reader, identity: DiskIdentity(path: "hostile"), geometry: DiskGeometry(byteCount: reader.byteCount))
-            let comment: Comment = "seed \(Sample.seed), GPT \(index): \(reader.patches)"
-            var position: UInt64 = 0
-            for volume in survey.volumes {
-                #expect(volume.range.lowerBound >= position && volume.range.upperBound <= reader.byteCount, comment)
-                #expect(volume.allocation.byteCount == volume.range.byteCount, comment)
-                position = volume.range.upperBound
-            }
-            conditions["\(survey.table.kind) \(survey.table.condition)", default: 0] += 1
         }
         print(
             "seed \(Sample.seed), hostile GPT of \(sectorSize)-byte sectors: \(conditions.sorted { $0.key < $1.key })")

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Glibc
+import LinuxSystem
+
+/// An end for work that hangs. Swift Testing's own time limit counts a test's wait for a thread, too: beside a thousand other
+/// tests that is many minutes. This counts what the work itself takes of a processor, however busy the machine is.
+public enum ProcessorTime {
+    /// Runs `body` on this thread. Where it takes more than `seconds` of a processor, the whole run ends with a message, as it
+    /// does at a trap: a thread cannot be ended from outside.
+    public static func limited<Result>(
+        to seconds: Int, _ name: String, _ body: () throws -> Result
+    ) throws -> Result {
+        var clock = clockid_t()
+        guard pthread_getcpuclockid(pthread_self(), &clock) == 0 else { return try body() }
+        let (own, start) = (clock, taken(clock))
+        let watch = try PeriodicThread(every: 1) {
+            guard taken(own) - start > seconds else { return }
+            fatalError("\(name) has not ended after \(seconds) s of a processor's time")
+        }
+        defer { watch.stop() }
+        return try body()
+    }
+
+    private static func taken(_ clock: clockid_t) -> Int {
+        var time = timespec()
+        clock_gettime(clock, &time)
+        return time.tv_sec
+    }
+}
