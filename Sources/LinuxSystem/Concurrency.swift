@@ -10,6 +10,7 @@ public final class WorkerThread: Sendable {
         init(_ run: @escaping @Sendable () -> Void) { self.run = run }
     }
     private let thread: pthread_t
+    private let isJoined = Atomic(false)
 
     /// Starts `body` on a new thread.
     public init(_ body: @escaping @Sendable () -> Void) throws(SystemCallError) {
@@ -29,8 +30,12 @@ public final class WorkerThread: Sendable {
         self.thread = thread
     }
 
-    /// Waits until the body has returned. To be called exactly once.
-    public func join() { pthread_join(thread, nil) }
+    /// Waits until the body has returned. To be called exactly once: a second wait would be for another thread that has got the
+    /// same memory by then, or for ever.
+    public func join() {
+        precondition(!isJoined.exchange(true, ordering: .relaxed), "a thread is waited for twice")
+        pthread_join(thread, nil)
+    }
 }
 
 /// A lock and the condition that somebody waits for, with the state that they guard.

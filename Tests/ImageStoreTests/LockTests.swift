@@ -129,9 +129,10 @@ import Testing
             $0.holder.host = "elsewhere"
             $0.holder.boot = "other"
         }
-        let isOver = Monitor(false)
+        let (isOver, isDead) = (Monitor(false), Monitor(false))
         let path = other
         let holder = try WorkerThread {
+            defer { isDead.update { $0 = true } }
             // It renews its lock, by its own clock.
             var step = 0
             while !isOver.update({ $0 }) {
@@ -154,7 +155,7 @@ import Testing
         }
         // It dies: now nothing renews it.
         isOver.update { $0 = true }
-        holder.join()
+        isDead.wait { $0 ? () : nil }
         let (lock, notes) = try acquire(.prune, waiting: 6, watchSeconds: 1)
         #expect(lock.isStillHeld && !Files.exists(other), "\(notes)")
     }
