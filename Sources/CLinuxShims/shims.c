@@ -24,6 +24,7 @@
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef BLKGETDISKSEQ // linux/fs.h since 5.15
@@ -119,8 +120,12 @@ int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint
     struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
     long fd;
     // openat2(2): a mount or rename anywhere on the machine, while it goes through "..", ends it with EAGAIN.
-    for (int attempt = 0; attempt < 1000; attempt++)
+    // Where they come all the time it waits for a gap between two, a second at most.
+    const struct timespec nap = {.tv_nsec = 100 * 1000};
+    for (int attempt = 0; attempt < 10000; attempt++) {
         if ((fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof how)) >= 0 || errno != EAGAIN) break;
+        if (attempt > 1000) nanosleep(&nap, NULL);
+    }
     return fd < 0 ? -errno : (int)fd;
 }
 uint64_t rf_resolve_in_root(void) { return RESOLVE_IN_ROOT; }
