@@ -21,11 +21,15 @@ public final class RestoreExecutor {
         public var delta: Bool
         /// Files with keys of LUKS volumes, whose insides are to grow with them.
         public var luksKeyFiles: [FilePath]
+        /// The job whose end is noted on the target; `nil` notes nothing.
+        public var jobID: String?
 
         /// The usual ones: none.
         public init(
-            verify: Bool = false, discard: Bool = false, delta: Bool = false, luksKeyFiles: [FilePath] = []
+            verify: Bool = false, discard: Bool = false, delta: Bool = false, luksKeyFiles: [FilePath] = [],
+            jobID: String? = nil
         ) {
+            self.jobID = jobID
             self.luksKeyFiles = luksKeyFiles
             self.verify = verify
             self.discard = discard
@@ -200,7 +204,7 @@ public final class RestoreExecutor {
                 }
             }
             for growth in plan.growths where !growth.isLate { try grow(growth, &changes, &outcome) }
-            try commit(table, try changes.proved())
+            try commit(table, try changes.proved(), &outcome)
             state = .complete
             if options.verify { try verifyEnds() }
             for growth in plan.growths where growth.isLate {
@@ -528,7 +532,9 @@ public final class RestoreExecutor {
 
     /// The commit: everything of the first MiB but block 0, and the end with the backup table, flush; then block 0 in one
     /// write. With `only`, the same order within that partition.
-    private func commit(_ table: CapturedTable?, _: consuming ProvedTarget) throws(BlockIOError) {
+    private func commit(
+        _ table: CapturedTable?, _: consuming ProvedTarget, _ outcome: inout Outcome
+    ) throws(BlockIOError) {
         progress.begin("commit", total: 0)
         var parts: [(bytes: [UInt8], offset: UInt64)] = []
         if let table {
@@ -544,6 +550,11 @@ public final class RestoreExecutor {
                 try target.writeBytes(Array(part.bytes[start..<start + Int(now.byteCount)]), at: now.lowerBound)
             }
         }
+        if let jobID = options.jobID, !noteEnd(of: jobID, table) {
+            outcome.warnings.append(
+                "that the job \(jobID) is done could not be noted on \(target.name): there is no room between its partition table and "
+                    + "its first partition")
+        }
         let head = writer.head
         let sector = min(target.logicalSectorSize, head.count)
         let start = writer.area.lowerBound
@@ -553,6 +564,18 @@ public final class RestoreExecutor {
         try target.writeBytes(Array(head[..<sector]), at: start)
         try target.flush()
         try (target as? BlockDevice)?.dropCache()
+    }
+
+    /// Lays the note that the job is done into what the commit writes; whether there is room.
+    private func noteEnd(of jobID: String, _ table: CapturedTable?) -> Bool {
+        guard let table, let first = plan.placements?.map(\.to.lowerBound).min(),
+            let place = RestoreNote.place(in: writer.head, tableEnd: table.head.count, firstPartition: first)
+        else { return false }
+        let note = RestoreNote(
+            jobID: jobID, imageUUID: plan.imageUUID.description, disk: plan.target, diskByteCount: target.byteCount,
+            unixSeconds: SystemFacts.unixSeconds())
+        writer.hold(note.bytes, at: UInt64(place))
+        return true
     }
 
     /// Reads back what the commit wrote.

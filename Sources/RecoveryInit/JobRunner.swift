@@ -64,6 +64,11 @@ struct JobRunner {
         ).run()
     }
 
+    /// The note that a restore with the same job id left on its disk.
+    func note(of job: RecoverySettings.Restore) -> RestoreNote? {
+        RestoreJob(runner: self, settings: job, password: nil, luksKey: nil, confirmed: false).note()
+    }
+
     /// Lists the snapshots of a repository.
     /// - Returns: the exit status of `reforge snapshots`.
     func listSnapshots(_ repository: Location, password: FilePath?) throws(RecoveryError) -> Int32 {

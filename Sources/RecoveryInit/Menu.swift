@@ -20,7 +20,7 @@ enum Menu {
             case .lookAgain: "Look again for disks and images"
             case .reboot: "Restart the machine"
             case .powerOff: "Switch the machine off"
-            case .repeatJob: "Do the job of \(Medium.settingsFile) again"
+            case .repeatJob: "Do the job again"
             }
         }
 
@@ -70,7 +70,7 @@ enum Menu {
             images.isEmpty
                 ? "No images were found on this machine's disks."
                 : "The images:\n" + images.map { "  \($0.line)" }.joined(separator: "\n"))
-        if let doneJob { parts.append("The job of \(Medium.settingsFile) was done before:\n  \(doneJob)") }
+        if let doneJob { parts.append("The job of this machine was done before:\n  \(doneJob)") }
         parts.append("")
         parts.append("What is to be done?\n" + numbered(choices(hasDoneJob: doneJob != nil).map(\.title)))
         return parts.joined(separator: "\n")

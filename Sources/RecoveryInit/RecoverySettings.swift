@@ -29,6 +29,8 @@ public struct RecoverySettings: Equatable, Sendable {
         public var repairsBoot: Bool
         /// Whether what nobody knows to work with sectors of another size is restored all the same.
         public var trustsUnknown: Bool
+        /// What the job is called, so that it is done once on its disk; `nil` keeps no count of it.
+        public var jobID: String?
         /// The folder for what does not fit while filesystems are made smaller; `nil` leaves the choice to the session.
         public var scratch: Location?
 
@@ -36,8 +38,9 @@ public struct RecoverySettings: Equatable, Sendable {
         public init(
             image: Location, target: DiskSelector, layout: LayoutPolicy? = nil, partitions: [String] = [],
             imageID: String? = nil, verify: Bool = false, repairsBoot: Bool = true, trustsUnknown: Bool = false,
-            scratch: Location? = nil
+            jobID: String? = nil, scratch: Location? = nil
         ) {
+            self.jobID = jobID
             self.image = image
             self.target = target
             self.layout = layout
@@ -64,7 +67,7 @@ public struct RecoverySettings: Equatable, Sendable {
     public var job: Job?
     /// What follows a success; `nil` for the menu.
     public var finish: Finish?
-    /// Whether the job of a `reforge.json` is done at each start of the medium, not only once.
+    /// Whether the job of a `reforge.json`, or one with a job id, is done at each start, not only once.
     public var repeats: Bool
     /// Where the file is that holds the password of an encrypted image or repository.
     public var key: Location?
@@ -103,7 +106,7 @@ public struct RecoverySettings: Equatable, Sendable {
     private static let prefix = "reforge."
     static let keys = [
         "restore", "target", "layout", "partition", "image-id", "verify", "finish", "capture", "to", "key",
-        "boot-repair", "luks-key", "trust-unknown", "scratch", "repeat",
+        "boot-repair", "luks-key", "trust-unknown", "scratch", "repeat", "job-id",
     ]
 
     /// From keys and values.
@@ -137,6 +140,7 @@ public struct RecoverySettings: Equatable, Sendable {
         for (key, other) in [
             ("target", "restore"), ("layout", "restore"), ("partition", "restore"), ("image-id", "restore"),
             ("verify", "restore"), ("boot-repair", "restore"), ("trust-unknown", "restore"), ("scratch", "restore"),
+            ("job-id", "restore"),
             ("to", "capture"),
         ] where values[key] != nil && values[other] == nil {
             throw refuse("\(prefix)\(key) makes sense with \(prefix)\(other) only")
@@ -176,6 +180,9 @@ public struct RecoverySettings: Equatable, Sendable {
                 verify: try flag("verify", otherwise: false),
                 repairsBoot: try flag("boot-repair", otherwise: true),
                 trustsUnknown: try flag("trust-unknown", otherwise: false),
+                jobID: try values["job-id"].map { text throws(RecoveryError) in
+                    try detail("job-id", text, checkedJobID)
+                },
                 scratch: try values["scratch"].map { text throws(RecoveryError) in
                     try detail("scratch", text, Location.parseFolder)
                 })
@@ -202,6 +209,14 @@ public struct RecoverySettings: Equatable, Sendable {
             throw RecoveryError(ExitStatus.usage, "an image id has 8 to 64 hexadecimal digits")
         }
         return text.lowercased()
+    }
+
+    private static func checkedJobID(_ text: String) throws(RecoveryError) -> String {
+        guard RestoreNote.isJobID(text) else {
+            throw RecoveryError(
+                ExitStatus.usage, "a job id has 1 to 64 letters, digits, dots, hyphens and underscores")
+        }
+        return text
     }
 
     private static func checkedBool(_ text: String) throws(RecoveryError) -> Bool {

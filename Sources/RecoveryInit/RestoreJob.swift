@@ -30,16 +30,21 @@ struct RestoreJob {
         var path: String
     }
 
-    /// - Returns: how `reforge restore` ended, or what kept it from starting.
-    func run() throws(RecoveryError) -> JobOutcome {
+    /// What a restore is about, once all of it is there.
+    private struct Places {
+        var source: Source
+        var scratch: Scratch?
+        var disk: DiskCandidate
+    }
+
+    /// Waits for what is needed of this machine.
+    private func places() throws(RecoveryError) -> Places {
         let machine = runner.machine
-        let source: Source
-        switch settings.image {
-        case .http(let address):
-            try runner.bringUpNetwork()
-            source = .address(address)
-        case .file(let name, let path): source = .file(try machine.waitForVolume(name), path: path)
-        }
+        let source: Source =
+            switch settings.image {
+            case .http(let address): .address(address)
+            case .file(let name, let path): .file(try machine.waitForVolume(name), path: path)
+            }
         var scratch: Scratch?
         if case .file(let name, let path) = settings.scratch {
             scratch = Scratch(volume: try machine.waitForVolume(name), path: path)
@@ -47,6 +52,25 @@ struct RestoreJob {
         let disk = try machine.waitForDisk(
             settings.target, imageDisks: source.volume.map(machine.disksBelow) ?? [],
             scratchDisks: scratch.map { machine.disksBelow($0.volume) } ?? [])
+        return Places(source: source, scratch: scratch, disk: disk)
+    }
+
+    /// The note that a restore with the same job id left on the disk that is meant; `nil` where there is none, or no such disk.
+    func note() -> RestoreNote? {
+        guard let jobID = settings.jobID, let disk = try? places().disk,
+            let device = try? BlockDevice(opening: FilePath(disk.identity.path)),
+            let note = try? RestoreNote.find(on: device), note.jobID == jobID,
+            note.isOf(disk.identity, byteCount: disk.byteCount)
+        else { return nil }
+        return note
+    }
+
+    /// - Returns: how `reforge restore` ended, or what kept it from starting.
+    func run() throws(RecoveryError) -> JobOutcome {
+        let places = try places()
+        let (source, scratch, disk) = (places.source, places.scratch, places.disk)
+        let machine = runner.machine
+        if case .address = source { try runner.bringUpNetwork() }
         var outcome = try attempt(source, onto: disk, scratch)
         guard scratch == nil else { return outcome }
         // Memory had too little room, and nothing was written. What was encrypted goes to no volume without being asked for.
@@ -167,6 +191,7 @@ struct RestoreJob {
         if job.verify { command.append("--verify") }
         if !job.repairsBoot { command.append("--no-boot-repair") }
         if job.trustsUnknown { command.append("--trust-unknown") }
+        if let id = job.jobID { command += ["--job-id", id] }
         if let password { command += ["--password-file", password.string] }
         if let luksKey { command += ["--luks-key-file", luksKey.string] }
         if let scratch { command += ["--scratch", scratch.string] }

@@ -106,17 +106,41 @@ final class Session {
     private func doneJob(
         _ job: RecoverySettings.Job, _ settings: RecoverySettings, _ file: [UInt8]?
     ) -> MenuSession.DoneJob? {
-        guard let file, !settings.repeats else { return nil }
-        let mark: String
-        switch JobMark.find(on: machine.medium, settings: file) {
-        case .none: return nil
-        case .done(let found): mark = found.line
-        case .unreadable: mark = "its mark, \(JobMark.fileName), cannot be read"
+        guard !settings.repeats else { return nil }
+        if let file, let mark = markOnMedium(file) {
+            console.say(
+                "The job of \(Medium.settingsFile) was done before, and is not repeated (\"repeat\": true repeats it; "
+                    + "\(JobMark.fileName) is its mark).")
+            return .init(mark: mark, settings: settings, job: job)
         }
+        guard case .restore(let restore) = job, let note = runner.note(of: restore) else { return nil }
+        let mark = "\(job.description), job id \(note.jobID): ended \(SystemFacts.utcText(note.unixSeconds))"
         console.say(
-            "The job of \(Medium.settingsFile) was done before, and is not repeated (\"repeat\": true repeats it; \(JobMark.fileName) "
-                + "is its mark).")
-        return .init(mark: mark, settings: settings, job: job)
+            "The job with the id \(note.jobID) was done before on this disk, and is not repeated (another id, or repeat, does it "
+                + "again).")
+        return .init(mark: mark.printable, settings: settings, job: job)
+    }
+
+    /// What the REFORGE volume says of a job that was done; `nil` where it is to be done.
+    private func markOnMedium(_ file: [UInt8]) -> String? {
+        switch JobMark.find(on: machine.medium, settings: file) {
+        case .none: nil
+        case .done(let found): found.line
+        case .unreadable: "its mark, \(JobMark.fileName), cannot be read"
+        }
+    }
+
+    /// Notes that the job is done where the next start looks; what keeps it from that, as a sentence.
+    private func noteDone(
+        _ job: RecoverySettings.Job, _ settings: RecoverySettings, _ file: [UInt8]?, _ outcome: JobOutcome
+    ) -> String? {
+        guard !settings.repeats, outcome.isDataComplete else { return nil }
+        if let file { return JobMark(settings: file, job: job, outcome: outcome).save(on: machine.medium) }
+        // `reforge restore` has written it, where there was room.
+        guard case .restore(let restore) = job, restore.jobID != nil, runner.note(of: restore) == nil else {
+            return nil
+        }
+        return "the disk has no room for it in front of its first partition"
     }
 
     /// - Returns: how the machine ends; `nil` where it stays on.
@@ -131,15 +155,15 @@ final class Session {
         }
         JobMarker.set(JobMarker.ended)
         var finish = settings.finish
-        if let file, !settings.repeats, outcome.isDataComplete,
-            let problem = JobMark(settings: file, job: job, outcome: outcome).save(on: machine.medium)
-        {
-            console.say("warning: that the job is done could not be noted on the medium: \(problem)")
+        if let problem = noteDone(job, settings, file, outcome) {
+            console.say("warning: that the job is done could not be noted: \(problem)")
             if finish == .reboot {
                 finish = nil
                 outcome.text +=
-                    " The machine stays on: it could not be noted on the medium that the job is done, and a restart would do it again. "
-                    + "Remove the medium before the next start."
+                    " The machine stays on: it could not be noted that the job is done, and a restart would do it again. "
+                    + (file == nil
+                        ? "Take it off the network's list before the next start."
+                        : "Remove the medium before the next start.")
             }
         }
         console.say(ResultLine.text(outcome.status))

@@ -82,6 +82,10 @@ struct RestoreCommand: MountingCommand {
     @Flag(help: "Print one JSON object.") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
     @Option(help: "Restore only the image with this id (or start of one).") var expectImageID: String?
+    @Option(
+        help: ArgumentHelp(
+            "Note on the restored disk that this job is done, in front of its first partition: what reforge.job-id goes by.",
+            valueName: "ID")) var jobID: String?
     @OptionGroup var keyOptions: KeyOptions
     @OptionGroup var luksOptions: LUKSOptions
 
@@ -101,6 +105,10 @@ struct RestoreCommand: MountingCommand {
         do { _ = try LayoutRequest(policy: layout, parsing: partition) } catch {
             throw ValidationError("--partition: \(error)")
         }
+        if let jobID, !RestoreNote.isJobID(jobID) {
+            throw ValidationError("--job-id takes 1 to 64 letters, digits, dots, hyphens and underscores")
+        }
+        if only != nil, jobID != nil { throw ValidationError("--only goes not with --job-id") }
         if let id = expectImageID, id.isEmpty || !id.allSatisfy(\.isHexDigit) {
             throw ValidationError("--expect-image-id takes hexadecimal digits")
         }
@@ -256,7 +264,7 @@ struct RestoreCommand: MountingCommand {
         let display = ProgressDisplay(progress)
         let executor = RestoreExecutor(
             plan, target: target.device, targetPath: target.device.path,
-            options: .init(verify: verify, discard: discard, delta: delta, luksKeyFiles: luksKeyFiles),
+            options: .init(verify: verify, discard: discard, delta: delta, luksKeyFiles: luksKeyFiles, jobID: jobID),
             progress: progress, expectedImageID: expectImageID, scratch: room)
         defer {
             display.end()

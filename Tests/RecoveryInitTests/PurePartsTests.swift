@@ -401,6 +401,20 @@ import Testing
         #expect(complete == [0, 70])
     }
 
+    @Test func jobIDIsASettingOfRestores() throws {
+        let line = "reforge.restore=http://a/b reforge.target=only reforge.job-id=lab-1"
+        let settings = try #require(try RecoverySettings.parse(commandLine: line))
+        guard case .restore(let restore)? = settings.job else { throw RecoveryError(ExitStatus.usage, "no restore") }
+        #expect(restore.jobID == "lab-1")
+        let disk = DiskCandidate(identity: DiskIdentity(path: "/dev/sda"), byteCount: 1)
+        let command = RestoreJob.command("-", restore, disk, confirmed: true, streamed: true)
+        #expect(command.suffix(2) == ["--job-id", "lab-1"])
+        #expect(throws: RecoveryError.self) { try RecoverySettings.parse(commandLine: line + "/..") }
+        #expect(throws: RecoveryError.self) {
+            try RecoverySettings.parse(commandLine: "reforge.capture=only reforge.to=LABEL=A:/b reforge.job-id=x")
+        }
+    }
+
     @Test func repeatIsASetting() throws {
         let text = #"{"restore": "LABEL=A:/b", "target": "only", "repeat": true}"#
         #expect(try RecoverySettings.parse(json: Array(text.utf8)).repeats)

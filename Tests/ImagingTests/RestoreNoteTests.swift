@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import Filesystems
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import Imaging
+
+/// What a restore with a job id leaves on its disk, so that the machine does not do the job again.
+@Suite struct RestoreNoteTests {
+    private let target = DiskIdentity(path: "target")
+
+    /// What is on a disk that was restored with a job id, and what was expected there without.
+    private func restored(_ made: MadeUpDisk, jobID: String?) throws -> (MemoryDisk, [String]) {
+        let scratch = try ScratchFolder()
+        let image = scratch.path.appending("image")
+        _ = try made.capture(to: image)
+        let disk = MemoryDisk([UInt8](repeating: 0xA5, count: MadeUpDisk.byteCount))
+        let plan = try made.plan(targetByteCount: MadeUpDisk.byteCount)
+        let (_, outcome) = try restore(image, onto: disk, plan: plan, options: .init(verify: true, jobID: jobID))
+        return (disk, outcome.warnings)
+    }
+
+    @Test(arguments: [MadeUpDisk.gpt, MadeUpDisk.mbr]) func aJobIsNotedBesideEverythingElse(table: String) throws {
+        let made = try MadeUpDisk(seed: 5, table: table)
+        let (plain, _) = try restored(made, jobID: nil)
+        #expect(try RestoreNote.find(on: plain) == nil)
+        let (disk, warnings) = try restored(made, jobID: "lab-1")
+        #expect(!warnings.contains { $0.contains("lab-1") })
+        let note = try #require(try RestoreNote.find(on: disk))
+        #expect(note.jobID == "lab-1" && note.imageUUID == made.header.manifest.imageUUID.description)
+        #expect(note.isOf(target, byteCount: disk.byteCount))
+        #expect(!note.isOf(target, byteCount: disk.byteCount + 512))
+        #expect(!note.isOf(DiskIdentity(path: "target", serial: "X"), byteCount: disk.byteCount))
+        let place = (1 << 20) - RestoreNote.byteCount
+        var without = disk.bytes
+        #expect(Array(without[place..<1 << 20]) == note.bytes)
+        without.replaceSubrange(place..<1 << 20, with: repeatElement(0, count: RestoreNote.byteCount))
+        let isTheRest = without == plain.bytes
+        #expect(isTheRest)
+    }
+
+    /// A disk that boots nothing is in the middle of another restore.
+    @Test func whatIsInterruptedHasNoNote() throws {
+        let (disk, _) = try restored(try MadeUpDisk(seed: 6), jobID: "lab-1")
+        try disk.writeZeros(0..<512)
+        #expect(try RestoreNote.find(on: disk) == nil)
+    }
+
+    /// Boot code in front of the first partition is not written over; that there is no note is said.
+    @Test func whereSomethingElseIsThereIsNoNote() throws {
+        let made = try MadeUpDisk(seed: 7)
+        var bytes = made.bytes
+        bytes[(1 << 20) - 1] = 1
+        let device = MemoryDisk(bytes)
+        let full = try MadeUpDisk(bytes, try PartitionTableReader.read(device), [])
+        let (disk, warnings) = try restored(full, jobID: "lab-1")
+        #expect(try RestoreNote.find(on: disk) == nil)
+        #expect(disk.bytes[(1 << 20) - 1] == 1)
+        #expect(warnings.contains { $0.contains("lab-1") && $0.contains("no room") })
+    }
+
+    @Test func placesAreBehindTheTableAndInFrontOfTheFirstPartition() {
+        let head = [UInt8](repeating: 0, count: 1 << 20)
+        #expect(RestoreNote.place(in: head, tableEnd: 17408, firstPartition: 1 << 20) == 1_044_480)
+        #expect(RestoreNote.place(in: head, tableEnd: 17408, firstPartition: 1 << 40) == 1_044_480)
+        #expect(RestoreNote.place(in: head, tableEnd: 512, firstPartition: 63 * 512) == nil)
+        #expect(RestoreNote.place(in: head, tableEnd: 1 << 20, firstPartition: 1 << 20) == nil)
+        #expect(RestoreNote.place(in: head, tableEnd: 512, firstPartition: 40960) == 36864)
+        #expect(RestoreNote.place(in: Array(head[..<4096]), tableEnd: 512, firstPartition: 1 << 20) == nil)
+    }
+
+    @Test func bytesThatAreNoNoteAreNone() {
+        let note = RestoreNote(
+            jobID: "a", imageUUID: "b", disk: DiskIdentity(path: "p", serial: "Ü", wwn: "w"), diskByteCount: 1,
+            unixSeconds: -1)
+        #expect(RestoreNote(bytes: note.bytes) == note)
+        for place in [0, 8, 12, 28, 30, 200, 4095] {
+            var bytes = note.bytes
+            bytes[place] ^= 1
+            #expect(RestoreNote(bytes: bytes) == nil)
+        }
+        #expect(RestoreNote(bytes: Array(note.bytes.dropLast())) == nil)
+    }
+
+    @Test func jobIDsAreShortAndPlain() {
+        #expect(RestoreNote.isJobID("lab-2026.11_a"))
+        for text in ["", "a b", "ä", "a\n", String(repeating: "a", count: 65), "../x"] {
+            #expect(!RestoreNote.isJobID(text))
+        }
+    }
+}
