@@ -67,8 +67,8 @@ struct RestoreJob {
 
     /// - Returns: how `reforge restore` ended, or what kept it from starting.
     func run() throws(RecoveryError) -> JobOutcome {
-        let places = try places()
-        let (source, scratch, disk) = (places.source, places.scratch, places.disk)
+        let job = try places()
+        let (source, scratch, disk) = (job.source, job.scratch, job.disk)
         let machine = runner.machine
         if case .address = source { try runner.bringUpNetwork() }
         var outcome = try attempt(source, onto: disk, scratch)
