@@ -16,6 +16,8 @@ public struct MountEntry: Equatable, Sendable {
     public var source: String
     /// Whether the filesystem itself (not only this view of it) is read-only.
     public var isReadOnly: Bool
+    /// Whether mounts and unmounts below go on to other mount namespaces, or come from one (mount_namespaces(7)).
+    public var isPropagated = false
 
     /// Parses the text of mountinfo (proc(5)): malformed lines are passed over.
     public static func parse(_ text: String) -> [MountEntry] {
@@ -28,12 +30,20 @@ public struct MountEntry: Equatable, Sendable {
                 device: fields[2], root: unescape(fields[3]), mountPoint: unescape(fields[4]),
                 type: fields[separator + 1],
                 source: unescape(fields[separator + 2]),
-                isReadOnly: fields[separator + 3].split(separator: ",").contains("ro"))
+                isReadOnly: fields[separator + 3].split(separator: ",").contains("ro"),
+                isPropagated: fields[6..<separator].contains { $0.hasPrefix("shared:") || $0.hasPrefix("master:") })
         }
     }
 
     /// What is mounted now.
     public static func current() -> [MountEntry] { parse(Files.text("/proc/self/mountinfo") ?? "") }
+
+    /// Whether a copy of this table of mounts keeps a disk in use that somebody unmounts. The disk with the root is in use
+    /// anyway.
+    static func holdsDisks(_ mounts: [MountEntry]) -> Bool {
+        let root = mounts.last { $0.mountPoint == "/" }?.device
+        return mounts.contains { $0.source.hasPrefix("/dev/") && !$0.isPropagated && $0.device != root }
+    }
 
     /// Undoes the octal escapes of space, tab, newline and backslash (`\\040`; proc(5), fstab(5)).
     public static func unescape(_ text: String) -> String {

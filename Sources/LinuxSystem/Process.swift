@@ -23,8 +23,14 @@ public enum Process {
 
     /// Gives the process its own mount namespace, so that its mounts go with it and with the programs that it started,
     /// however they end. Mounts and unmounts of others still arrive (`MS_SLAVE`): a disk that they unmount is free. Where
-    /// that is not permitted, nothing changes. To be called before the first thread.
+    /// that is not permitted, nothing changes; nor where unmounts of a disk would not arrive, as it would stay in use until
+    /// this process ends. To be called before the first thread.
     ///
-    /// The corresponding C functions are `unshare(CLONE_NEWNS)` and `mount(MS_REC | MS_SLAVE)`.
-    public static func ownMounts() { _ = rf_unshare_mounts() }
+    /// The corresponding C functions are `unshare(CLONE_NEWNS)`, `mount(MS_REC | MS_SLAVE)` and `setns`.
+    public static func ownMounts() {
+        guard let before = try? OwnedDescriptor.open("/proc/self/ns/mnt", .readOnly), rf_unshare_mounts() == 0 else {
+            return
+        }
+        if MountEntry.holdsDisks(MountEntry.current()) { _ = rf_enter_mounts(before.raw.rawValue) }
+    }
 }

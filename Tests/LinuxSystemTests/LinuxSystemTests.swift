@@ -20,6 +20,19 @@ import Testing
         #expect(entries[1].isReadOnly && entries[1].type == "devtmpfs")
     }
 
+    /// A copy of the table must not keep a disk in use that its owner unmounts.
+    @Test func mountsThatWouldOutliveAnUnmountAreKnown() {
+        func holds(_ lines: String...) -> Bool {
+            MountEntry.holdsDisks(MountEntry.parse(lines.joined(separator: "\n")))
+        }
+        let root = "20 1 8:1 / / rw - ext4 /dev/sda1 rw"
+        #expect(!holds(root, "21 20 8:1 /var /srv rw - ext4 /dev/sda1 rw", "22 20 0:5 / /dev rw - devtmpfs udev rw"))
+        #expect(!holds(root, "23 20 8:17 / /mnt rw master:3 - ext4 /dev/sdb1 rw"))
+        #expect(!holds(root, "23 20 8:17 / /mnt rw shared:3 - ext4 /dev/sdb1 rw"))
+        #expect(holds(root, "23 20 8:17 / /mnt rw - ext4 /dev/sdb1 rw"))
+        #expect(holds(root, "23 20 0:50 /@ /mnt rw - btrfs /dev/sdb1 rw"))
+    }
+
     @Test func childrenAreFedAndDrained() throws {
         // More than a pipe holds, both ways at once.
         let input = [UInt8](repeating: 65, count: 1 << 20)
