@@ -18,7 +18,11 @@ public final class ImageWriter: CaptureSink, @unchecked Sendable {
     /// How much has been written, in bytes.
     public private(set) var byteCount: UInt64 = 0
     private var identity = ContentHash.Running()
-    private var index: [UInt8] = []
+    /// Entries of the index frame that is not full yet.
+    private var entries: [UInt8] = []
+    /// Index frames, as they are going to stand behind the chunks.
+    private var frames: SpilledBytes
+    private var frameCount: UInt64 = 0
     private var recordCount: UInt64 = 0
 
     /// Writes the header.
@@ -26,7 +30,12 @@ public final class ImageWriter: CaptureSink, @unchecked Sendable {
     ///   - output: where the image goes; stays open.
     ///   - name: how messages call it.
     ///   - seal: encrypts it.
-    public init(to output: FileDescriptor, name: String, header: ImageHeader, seal: ImageSeal? = nil) throws {
+    ///   - scratch: where the index of a large image waits for its end, as it is in the image: sealed, where that is.
+    public init(
+        to output: FileDescriptor, name: String, header: ImageHeader, seal: ImageSeal? = nil,
+        scratch: FilePath = Files.temporaryFolder
+    ) throws {
+        frames = SpilledBytes(in: scratch)
         self.output = output
         self.name = name
         framing = seal.map { .sealed($0.keys) } ?? .plain
@@ -64,14 +73,8 @@ public final class ImageWriter: CaptureSink, @unchecked Sendable {
     /// Writes index, late facts and footer.
     public func finish(_ facts: LateFacts) throws -> CaptureSummary {
         let indexOffset = byteCount
-        var first = 0
-        var frameCount: UInt64 = 0
-        while first < index.count {
-            let end = min(index.count, first + ImageFormat.indexEntriesPerFrame * ImageFormat.indexEntryByteCount)
-            try write(try framing.frame(ImageFormat.indexTag + index[first..<end], .index, number: frameCount))
-            first = end
-            frameCount += 1
-        }
+        if !entries.isEmpty { try endIndexFrame() }
+        try frames.drain { try write($0) }
         let lateFactsOffset = byteCount
         let json = try JSONText.encode(facts)
         try write(try framing.frame(ImageFormat.lateFactsTag + json, .lateFacts))
@@ -89,9 +92,16 @@ public final class ImageWriter: CaptureSink, @unchecked Sendable {
         var entry = payload
         entry.appendLittleEndian(byteCount)
         identity.update(entry)
-        index += entry
+        entries += entry
         recordCount += 1
+        if entries.count == ImageFormat.indexEntriesPerFrame * ImageFormat.indexEntryByteCount { try endIndexFrame() }
         try write(try framing.frame(payload, .record, number: number))
+    }
+
+    private func endIndexFrame() throws {
+        try frames.append(try framing.frame(ImageFormat.indexTag + entries, .index, number: frameCount))
+        frameCount += 1
+        entries.removeAll(keepingCapacity: true)
     }
 
     private func write(_ bytes: [UInt8]) throws(SystemCallError) {

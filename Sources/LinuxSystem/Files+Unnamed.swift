@@ -15,6 +15,18 @@ extension Files {
         return file
     }
 
+    /// A new file in a folder that vanishes with its last descriptor, on any filesystem.
+    ///
+    /// The corresponding C functions are `open(O_TMPFILE)` and `unlink`.
+    public static func openNameless(in folder: FilePath) throws(SystemCallError) -> OwnedDescriptor {
+        if let file = openUnnamed(in: folder, .ownerReadWrite) { return file }
+        let path = folder.appending(".reforge-\(SystemFacts.processID)-\(UInt64.random(in: 0...UInt64.max))")
+        let file = try OwnedDescriptor.open(
+            path, .readWrite, options: [.create, .exclusiveCreate, .noFollow], permissions: .ownerReadWrite)
+        try remove(path)
+        return file
+    }
+
     /// Gives a file without a name one that is not taken.
     ///
     /// The corresponding C function is `linkat`.

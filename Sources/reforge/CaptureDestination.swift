@@ -148,7 +148,11 @@ final class OpenedDestination {
         let seal =
             try options.isEncrypted
             ? ImageSeal(password: keys.newPassword("the new image \(path?.string ?? "on standard output")")) : nil
-        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: header, seal: seal)
+        // Beside the image there is room for it, and elsewhere may be none.
+        let folder = path.map { $0.removingLastComponent() } ?? Files.temporaryFolder
+        let writer = try ImageWriter(
+            to: output.descriptor, name: output.name, header: header, seal: seal, scratch: folder.isEmpty ? "." : folder
+        )
         return OpenedDestination(writer, commit: { try output.commit() })
     }
 
