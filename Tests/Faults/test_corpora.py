@@ -20,6 +20,10 @@ from faults import MIB, Context, Ended, Skip, tool
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # The exit codes of a capture that could not be, each with a sentence: the rest is a crash or a surprise.
 HONEST = {65, 74, 77}
+# How a dump of btrfs-image starts (image/metadump.h of btrfs-progs).
+METADUMP = bytes.fromhex("8b669572e2255cbd")
+# A target full of a pattern takes its length in memory.
+MOST = 256 * MIB
 # In use beside those for files; the others of the first ten are not files.
 ROOT, JOURNAL, FIRST = 2, 8, 11
 
@@ -112,6 +116,15 @@ def lost(raw: Path, target: Path) -> str:
     return ""
 
 
+def btrfs_trees(raw: Path) -> tuple[int, str]:
+    """What all trees of a Btrfs hold, by its own tool; the same for the same filesystem, a damaged one too."""
+    ended = subprocess.run(
+        ["btrfs", "inspect-internal", "dump-tree", str(raw)], capture_output=True, text=True, errors="replace",
+        check=False, timeout=600,
+    )  # fmt: skip
+    return ended.returncode, ended.stdout
+
+
 def judge(ctx: Context, name: str, raw: Path, tally: Counter[str]) -> str:
     """What is wrong with the way of one image; empty where nothing is."""
     target = ctx.folder / "target"
@@ -130,6 +143,9 @@ def judge(ctx: Context, name: str, raw: Path, tally: Counter[str]) -> str:
     if any(volume["filesystem"]["kindName"].startswith("ext") for volume in ended.json()["volumes"]):
         if why := lost(raw, target):
             return f"{name}: lost {why}; {reasons}"
+    if any(volume["filesystem"]["kindName"] == "btrfs" for volume in ended.json()["volumes"]):
+        if btrfs_trees(raw) != btrfs_trees(target):
+            return f"{name}: its trees are others; {reasons}"
     one, other = (
         subprocess.run(["blkid", "-p", "-o", "export", str(path)], capture_output=True, text=True, check=False).stdout
         for path in (raw, target)
@@ -139,15 +155,36 @@ def judge(ctx: Context, name: str, raw: Path, tally: Counter[str]) -> str:
     return ""
 
 
+def unpack(packed: Path, raw: Path) -> bool:
+    """Makes a disk of an image; whether there is one, of a length that is worth it."""
+    data = packed.read_bytes()
+    unpacked = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(packed.suffix, bytes)(data)
+    if packed.name.removesuffix(".xz").endswith(".img") and unpacked[:8] == METADUMP:
+        dump = raw.with_name("dump")
+        dump.write_bytes(unpacked)
+        raw.unlink(missing_ok=True)
+        ended = subprocess.run(["btrfs-image", "-r", str(dump), str(raw)], capture_output=True, check=False)
+        if ended.returncode or not raw.exists():
+            return False
+    else:
+        raw.write_bytes(unpacked)
+    # A disk is whole sectors, and long enough for a restore.
+    length = raw.stat().st_size
+    if length > MOST:
+        return False
+    os.truncate(raw, max(MIB, length + -length % 512))
+    return True
+
+
 def run_through(ctx: Context, package: str, images: list[Path]) -> None:
     """Judges all images of a package."""
     wrong: list[str] = []
     tally: Counter[str] = Counter()
     raw = ctx.folder / "raw"
     for packed in images:
-        data = gzip.decompress(packed.read_bytes()) if packed.suffix == ".gz" else lzma.decompress(packed.read_bytes())
-        # A disk is whole sectors, and long enough for a restore.
-        raw.write_bytes(data + bytes(max(MIB - len(data), -len(data) % 512)))
+        if not unpack(packed, raw):
+            tally["no disk of 256 MiB at most"] += 1
+            continue
         try:
             why = judge(ctx, f"{packed.parent.name}/{packed.name}", raw, tally)
         except AssertionError as error:
@@ -161,6 +198,12 @@ def run_through(ctx: Context, package: str, images: list[Path]) -> None:
 def test_e2fsprogs(ctx: Context) -> None:
     """The damaged filesystems of e2fsck's own tests."""
     run_through(ctx, "e2fsprogs", sorted(sources(ctx, "e2fsprogs").glob("tests/*/image.gz")))
+
+
+def test_btrfs_progs(ctx: Context) -> None:
+    """The damaged filesystems of btrfs check's own tests: dumps of metadata, which btrfs-image makes disks of, and raw ones."""
+    folder = sources(ctx, "btrfs-progs") / "tests"
+    run_through(ctx, "btrfs-progs", sorted(path for end in ("img", "img.xz", "raw.xz") for path in folder.glob(f"*/*/*.{end}")))
 
 
 def test_util_linux(ctx: Context) -> None:
