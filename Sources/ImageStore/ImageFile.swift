@@ -81,19 +81,20 @@ public struct ImageFile: Sendable {
 /// Bytes at known places of a file.
 final class PositionedReader: FrameSource {
     private let file: FileDescriptor
-    let name: String
+    private let calls: PendingCalls
+    var name: String { calls.name }
     var position: UInt64
 
     init(file: FileDescriptor, name: String, at position: UInt64) {
         self.file = file
-        self.name = name
+        calls = PendingCalls(name, on: file)
         self.position = position
     }
 
     func bytes(_ byteCount: Int) throws(ImageError) -> [UInt8] {
         var result = [UInt8](repeating: 0, count: byteCount)
         let outcome = unsafe result.withUnsafeMutableBytes { buffer in
-            Result { () throws(ImageError) in unsafe try Self.fill(buffer, file, at: position, name: name) }
+            Result { () throws(ImageError) in unsafe try Self.fill(buffer, file, at: position, calls) }
         }
         try outcome.get()
         position += UInt64(byteCount)
@@ -109,22 +110,24 @@ final class PositionedReader: FrameSource {
 
     /// Fills all of `target` from a place of a file.
     static func fill(
-        _ target: UnsafeMutableRawBufferPointer, _ file: FileDescriptor, at offset: UInt64, name: String
+        _ target: UnsafeMutableRawBufferPointer, _ file: FileDescriptor, at offset: UInt64, _ calls: PendingCalls
     ) throws(ImageError) {
         guard let start = Int64(exactly: offset), start <= Int64.max - Int64(target.count) else {
-            throw .truncated(name: name, at: offset)
+            throw .truncated(name: calls.name, at: offset)
         }
         var done = 0
         while done < target.count {
             let part: Int
             do {
-                part = unsafe try file.read(
-                    fromAbsoluteOffset: start + Int64(done),
-                    into: UnsafeMutableRawBufferPointer(rebasing: target[done...]))
+                part = try calls.during(.read) {
+                    unsafe try file.read(
+                        fromAbsoluteOffset: start + Int64(done),
+                        into: UnsafeMutableRawBufferPointer(rebasing: target[done...]))
+                }
             } catch {
-                throw .system(SystemCallError("read", name, error as? Errno ?? .ioError))
+                throw .system(SystemCallError("read", calls.name, error as? Errno ?? .ioError))
             }
-            guard part > 0 else { throw .truncated(name: name, at: offset + UInt64(done)) }
+            guard part > 0 else { throw .truncated(name: calls.name, at: offset + UInt64(done)) }
             done += part
         }
     }

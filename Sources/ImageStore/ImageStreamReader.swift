@@ -92,9 +92,9 @@ public final class ImageStreamReader: CaptureReader {
     /// How to read what is stored for the last record at any time; `nil` for a pipe.
     public func storedFetch() -> StoredFetch? {
         guard source.isSeekable, let (record, unread) = pending, unread == record.storedByteCount else { return nil }
-        let (descriptor, name, offset) = (source.descriptor, name, source.position)
+        let (descriptor, calls, offset) = (source.descriptor, source.calls, source.position)
         return { target throws(ImageError) in
-            unsafe try PositionedReader.fill(target, descriptor, at: offset, name: name)
+            unsafe try PositionedReader.fill(target, descriptor, at: offset, calls)
         }
     }
 
@@ -154,6 +154,7 @@ final class ByteSource: FrameSource {
     /// Whether it is a file, in which any place can be read at any time.
     let isSeekable: Bool
     let name: String
+    let calls: PendingCalls
     private var buffer: [UInt8] = []
     private var start = 0
     private(set) var position: UInt64 = 0
@@ -161,6 +162,7 @@ final class ByteSource: FrameSource {
     init(_ descriptor: FileDescriptor, name: String) {
         self.descriptor = descriptor
         self.name = name
+        calls = PendingCalls(name, on: descriptor)
         isSeekable = (try? Stat(descriptor))?.type == .regular
     }
 
@@ -231,7 +233,9 @@ final class ByteSource: FrameSource {
 
     private func readOnce(_ target: UnsafeMutableRawBufferPointer) throws(ImageError) -> Int {
         while true {
-            do { return unsafe try descriptor.read(into: target, retryOnInterrupt: false) } catch {
+            do {
+                return try calls.during(.read) { unsafe try descriptor.read(into: target, retryOnInterrupt: false) }
+            } catch {
                 let errno = error as? Errno ?? .ioError
                 // A pipe may have nothing for a long time: a signal must get through.
                 if errno == .interrupted, !Interruption.isRequested { continue }

@@ -10,6 +10,7 @@ public final class ImageWriter: CaptureSink, @unchecked Sendable {
     // @unchecked: what changes is touched only by the one thread that appends.
     private let output: FileDescriptor
     private let name: String
+    private let calls: PendingCalls
     private let framing: ImageFraming
     /// zstd frames, named by SHA-256, sealed in an encrypted image.
     public let coding: ChunkCoding
@@ -38,6 +39,7 @@ public final class ImageWriter: CaptureSink, @unchecked Sendable {
         frames = SpilledBytes(in: scratch)
         self.output = output
         self.name = name
+        calls = PendingCalls(name, on: output)
         framing = seal.map { .sealed($0.keys) } ?? .plain
         self.header = header
         coding = framing.coding(level: header.manifest.level)
@@ -112,7 +114,7 @@ public final class ImageWriter: CaptureSink, @unchecked Sendable {
     }
 
     private func write(_ bytes: UnsafeRawBufferPointer) throws(SystemCallError) {
-        do { _ = unsafe try output.writeAll(bytes) } catch {
+        do { _ = try calls.during(.write) { unsafe try output.writeAll(bytes) } } catch {
             throw SystemCallError(
                 "write \(ByteText.exact(UInt64(bytes.count))) at byte \(byteCount) of", name,
                 error as? Errno ?? .ioError)

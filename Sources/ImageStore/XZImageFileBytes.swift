@@ -8,6 +8,7 @@ import SystemPackage
 /// The bytes of an open file, at any place and from any thread.
 final class FileBytes: Sendable {
     private let file: OwnedDescriptor
+    private let calls: PendingCalls
     /// How messages call it.
     let name: String
     /// Its length when it was opened, in bytes.
@@ -19,6 +20,7 @@ final class FileBytes: Sendable {
     init(_ path: FilePath) throws(ImageError) {
         name = path.string
         do { file = try OwnedDescriptor.open(path, .readOnly) } catch { throw .system(error) }
+        calls = PendingCalls(path.string, on: file.raw)
         let status: Stat
         do { status = try Stat(file.raw) } catch { throw .system(SystemCallError("inspect", path.string, error)) }
         guard status.type == .regular else {
@@ -38,9 +40,11 @@ final class FileBytes: Sendable {
         while done < target.count {
             let count: Int
             do {
-                count = unsafe try file.raw.read(
-                    fromAbsoluteOffset: start + Int64(done),
-                    into: UnsafeMutableRawBufferPointer(rebasing: target[done...]))
+                count = try calls.during(.read) {
+                    unsafe try file.raw.read(
+                        fromAbsoluteOffset: start + Int64(done),
+                        into: UnsafeMutableRawBufferPointer(rebasing: target[done...]))
+                }
             } catch {
                 throw .system(SystemCallError("read", name, error as? Errno ?? .ioError))
             }

@@ -17,6 +17,8 @@ public final class XZImageWriter: CaptureSink, @unchecked Sendable {
     private let overwrite: Bool
     private let archive: ImageOutput
     private let metadata: ImageOutput
+    private let archiveCalls: PendingCalls
+    private let metadataCalls: PendingCalls
     private let framing: XZStreamFraming
     private let zeroBlock: [UInt8]
     private let streamHeader: [UInt8]
@@ -51,6 +53,8 @@ public final class XZImageWriter: CaptureSink, @unchecked Sendable {
         streamHeader = try XZStreamFraming.header()
         archive = try ImageOutput(path, overwrite: overwrite)
         metadata = try ImageOutput(XZImageFormat.metadataPath(of: path), overwrite: overwrite)
+        archiveCalls = PendingCalls(archive.name, on: archive.descriptor)
+        metadataCalls = PendingCalls(metadata.name, on: metadata.descriptor)
         let payload = try header.payload()
         identity.update(payload)
         try writeMetadata(ImageFormat.frame(payload))
@@ -151,7 +155,7 @@ public final class XZImageWriter: CaptureSink, @unchecked Sendable {
     }
 
     private func writeMetadata(_ bytes: [UInt8]) throws(SystemCallError) {
-        do { _ = try metadata.descriptor.writeAll(bytes) } catch {
+        do { _ = try metadataCalls.during(.write) { try metadata.descriptor.writeAll(bytes) } } catch {
             throw SystemCallError("write to", metadata.name, error as? Errno ?? .ioError)
         }
         metadataByteCount += UInt64(bytes.count)
@@ -165,7 +169,7 @@ public final class XZImageWriter: CaptureSink, @unchecked Sendable {
     }
 
     private func writeArchive(_ bytes: UnsafeRawBufferPointer) throws(SystemCallError) {
-        do { _ = unsafe try archive.descriptor.writeAll(bytes) } catch {
+        do { _ = try archiveCalls.during(.write) { unsafe try archive.descriptor.writeAll(bytes) } } catch {
             throw SystemCallError(
                 "write \(ByteText.exact(UInt64(bytes.count))) at byte \(archiveByteCount) of", archive.name,
                 error as? Errno ?? .ioError)

@@ -131,11 +131,7 @@ public final class RescueReader: BlockReader {
     /// Halves a range, on boundaries of sectors, until what is left can be read or is one sector.
     private func narrow(_ range: ByteRange, _ read: inout Reading) throws(BlockIOError) {
         guard !range.isEmpty else { return }
-        if Interruption.isRequested {
-            throw BlockIOError(
-                .read, name: name, offset: range.lowerBound, byteCount: range.byteCount,
-                errorNumber: Errno.interrupted.rawValue, reason: Interruption.name)
-        }
+        try checkInterruption(range)
         let size = UInt64(max(1, logicalSectorSize))
         let first = range.lowerBound / size
         let end = (range.upperBound - 1) / size + 1
@@ -149,6 +145,13 @@ public final class RescueReader: BlockReader {
         try narrow(middle..<range.upperBound, &read)
     }
 
+    private func checkInterruption(_ range: ByteRange) throws(BlockIOError) {
+        guard Interruption.isRequested else { return }
+        throw BlockIOError(
+            .read, name: name, offset: range.lowerBound, byteCount: range.byteCount,
+            errorNumber: Errno.interrupted.rawValue, reason: Interruption.name)
+    }
+
     /// Tries one sector some times, the last time through the cache, where another read may have left it.
     private func readSector(_ range: ByteRange, _ sector: ByteRange, _ read: inout Reading) throws(BlockIOError) {
         for attempt in 0...retryCount {
@@ -159,6 +162,8 @@ public final class RescueReader: BlockReader {
                 return
             } catch {
                 guard Self.isDamage(error) else { throw error }
+                // No sector of a disk that is gone is damaged.
+                try checkInterruption(range)
                 guard attempt == retryCount else { continue }
                 if read.missing.isEmpty { try checkPresence(error) }
                 read.giveUp(range, of: sector, error)

@@ -26,6 +26,7 @@ public final class BlockDevice: BlockWriter {
     /// The inode number of a file; 0 for a device.
     public let inodeNumber: UInt64
     private let descriptor: OwnedDescriptor
+    private let pending: PendingCalls
 
     /// Opens a disk.
     /// - Parameter sectorSize: for files, the logical sector size to assume (512 or 4096).
@@ -44,6 +45,7 @@ public final class BlockDevice: BlockWriter {
         let opened: Stat
         do { opened = try Stat(descriptor.raw) } catch { throw SystemCallError("inspect", path.string, error) }
         let fd = descriptor.raw.rawValue
+        pending = PendingCalls(path.string, on: descriptor.raw)
         switch opened.type {
         case .blockSpecial:
             isDevice = true
@@ -101,9 +103,11 @@ public final class BlockDevice: BlockWriter {
         var done = 0
         while done < buffer.count {
             do {
-                let count = try descriptor.raw.read(
-                    fromAbsoluteOffset: Int64(offset) + Int64(done),
-                    into: UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
+                let count = try pending.during(.read) {
+                    try descriptor.raw.read(
+                        fromAbsoluteOffset: Int64(offset) + Int64(done),
+                        into: UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
+                }
                 guard count > 0 else {
                     throw failure(.read, offset + UInt64(done), buffer.count - done, nil, "it ended early")
                 }
@@ -124,8 +128,11 @@ public final class BlockDevice: BlockWriter {
         var done = 0
         while done < buffer.count {
             do {
-                let count = try descriptor.raw.write(
-                    toAbsoluteOffset: Int64(offset) + Int64(done), UnsafeRawBufferPointer(rebasing: buffer[done...]))
+                let count = try pending.during(.write) {
+                    try descriptor.raw.write(
+                        toAbsoluteOffset: Int64(offset) + Int64(done),
+                        UnsafeRawBufferPointer(rebasing: buffer[done...]))
+                }
                 guard count > 0 else {
                     throw failure(.write, offset + UInt64(done), buffer.count - done, nil, "nothing was taken")
                 }
@@ -148,7 +155,7 @@ public final class BlockDevice: BlockWriter {
         }
         let fd = descriptor.raw.rawValue
         if !isDevice {
-            if rf_fallocate_punch(fd, range.lowerBound, range.byteCount) == 0 { return }
+            if pending.during(.write, { rf_fallocate_punch(fd, range.lowerBound, range.byteCount) }) == 0 { return }
             return try writeZeroBytes(range)
         }
         // BLKZEROOUT goes past the page cache: only for whole pages, or a neighbour's write into the same page, on its way
@@ -156,7 +163,9 @@ public final class BlockDevice: BlockWriter {
         let page: UInt64 = 4096
         let start = min(range.upperBound, (range.lowerBound + page - 1) / page * page)
         let end = max(start, range.upperBound / page * page)
-        guard start < end, rf_block_zero_out(fd, start, end - start) == 0 else { return try writeZeroBytes(range) }
+        guard start < end, pending.during(.write, { rf_block_zero_out(fd, start, end - start) }) == 0 else {
+            return try writeZeroBytes(range)
+        }
         try writeZeroBytes(range.lowerBound..<start)
         try writeZeroBytes(end..<range.upperBound)
     }
@@ -182,13 +191,15 @@ public final class BlockDevice: BlockWriter {
     /// The corresponding C functions are `ioctl(BLKDISCARD)` for a device and `fallocate(FALLOC_FL_PUNCH_HOLE)` for a file.
     public func discard(_ range: ByteRange) throws(BlockIOError) {
         let fd = descriptor.raw.rawValue
-        let result =
-            isDevice
-            ? rf_block_discard(fd, range.lowerBound, range.byteCount)
-            : rf_fallocate_punch(fd, range.lowerBound, range.byteCount)
-        guard result == 0 else {
-            throw failure(
-                .discard, range.lowerBound, Int(clamping: range.byteCount), Errno(rawValue: -result))
+        try pending.during(.discard) { () throws(BlockIOError) in
+            let result =
+                isDevice
+                ? rf_block_discard(fd, range.lowerBound, range.byteCount)
+                : rf_fallocate_punch(fd, range.lowerBound, range.byteCount)
+            guard result == 0 else {
+                throw failure(
+                    .discard, range.lowerBound, Int(clamping: range.byteCount), Errno(rawValue: -result))
+            }
         }
     }
 
@@ -196,15 +207,19 @@ public final class BlockDevice: BlockWriter {
     ///
     /// The corresponding C function is `fsync`.
     public func flush() throws(BlockIOError) {
-        guard fsync(descriptor.raw.rawValue) == 0 else { throw failure(.flush, 0, 0, Errno(rawValue: errnoNow())) }
+        try pending.during(.flush) { () throws(BlockIOError) in
+            guard fsync(descriptor.raw.rawValue) == 0 else { throw failure(.flush, 0, 0, Errno(rawValue: errnoNow())) }
+        }
     }
 
     /// Drops what the kernel caches of the device, so that another node of the same disk, or a read-back, sees the medium.
     public func dropCache() throws(BlockIOError) {
         try flush()
         let fd = descriptor.raw.rawValue
-        if isDevice { _ = rf_block_flush_buffers(fd) }
-        _ = rf_drop_cache(fd, 0, 0)
+        pending.during(.flush) {
+            if isDevice { _ = rf_block_flush_buffers(fd) }
+            _ = rf_drop_cache(fd, 0, 0)
+        }
     }
 
     /// Drops cached pages of `range`: so that a large sequential pass does not push everything else out of memory.

@@ -60,9 +60,7 @@ public enum Files {
         do { _ = try descriptor.raw.writeAll(bytes) } catch {
             throw SystemCallError("write", temporary.string, error as? Errno ?? .ioError)
         }
-        guard fsync(descriptor.raw.rawValue) == 0 else {
-            throw SystemCallError("write", temporary.string, Errno(rawValue: errno))
-        }
+        try sync(descriptor.raw, temporary.string)
         try descriptor.close()
         try rename(temporary, to: path)
         try syncFolder(of: path)
@@ -70,8 +68,10 @@ public enum Files {
 
     /// The corresponding C function is `rename`.
     public static func rename(_ old: FilePath, to new: FilePath) throws(SystemCallError) {
-        guard Glibc.rename(old.string, new.string) == 0 else {
-            throw SystemCallError("rename \(old) to", new.string, Errno(rawValue: errno))
+        try changing(new) { () throws(SystemCallError) in
+            guard Glibc.rename(old.string, new.string) == 0 else {
+                throw SystemCallError("rename \(old) to", new.string, Errno(rawValue: errno))
+            }
         }
     }
 
@@ -79,7 +79,7 @@ public enum Files {
     ///
     /// The corresponding C function is `renameat2(RENAME_NOREPLACE)`; a filesystem without it (exFAT) gets a look and a plain `rename`.
     public static func renameNew(_ old: FilePath, to new: FilePath) throws(SystemCallError) {
-        let result = rf_rename_new(old.string, new.string)
+        let result = changing(new) { rf_rename_new(old.string, new.string) }
         if result == 0 { return }
         if result == -EINVAL || result == -ENOSYS, !exists(new) { return try rename(old, to: new) }
         throw SystemCallError("rename \(old) to", new.string, Errno(rawValue: -result))
@@ -90,21 +90,30 @@ public enum Files {
         let folder = path.removingLastComponent()
         let descriptor = try OwnedDescriptor.open(
             folder.isEmpty ? "." : folder, .readOnly, options: [.directory])
-        guard fsync(descriptor.raw.rawValue) == 0 else {
-            throw SystemCallError("write", folder.string, Errno(rawValue: errno))
-        }
+        try sync(descriptor.raw, folder.string)
     }
 
     /// Waits until a file is on the medium.
     ///
     /// The corresponding C function is `fsync`.
     public static func sync(_ descriptor: FileDescriptor, _ name: String) throws(SystemCallError) {
-        guard fsync(descriptor.rawValue) == 0 else { throw SystemCallError("write", name, Errno(rawValue: errno)) }
+        try PendingCalls(name, on: descriptor).during(.flush) { () throws(SystemCallError) in
+            guard fsync(descriptor.rawValue) == 0 else {
+                throw SystemCallError("write", name, Errno(rawValue: errno))
+            }
+        }
     }
+
+    /// Makes a call that changes a name, noted while it lasts.
+    static func changing<Result, Failure: Error>(
+        _ path: FilePath, _ call: () throws(Failure) -> Result
+    ) throws(Failure) -> Result { try PendingCalls(path: path.string).during(.change, call) }
 
     /// The corresponding C function is `unlink`.
     public static func remove(_ path: FilePath) throws(SystemCallError) {
-        guard unlink(path.string) == 0 else { throw SystemCallError("remove", path.string, Errno(rawValue: errno)) }
+        try changing(path) { () throws(SystemCallError) in
+            guard unlink(path.string) == 0 else { throw SystemCallError("remove", path.string, Errno(rawValue: errno)) }
+        }
     }
 
     /// The corresponding C function is `rmdir`.
@@ -247,6 +256,13 @@ public enum SystemFacts {
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 
+    /// The same clock in whole milliseconds.
+    static func monotonicMilliseconds() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return UInt64(time.tv_sec) * 1000 + UInt64(time.tv_nsec) / 1_000_000
+    }
+
     /// How much memory programs can have without swapping, in bytes; `nil` where the kernel does not say.
     public static func availableMemory() -> UInt64? {
         let line = Files.text("/proc/meminfo")?.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
@@ -303,6 +319,13 @@ public enum SystemFacts {
     public static var isRecoveryEnvironment: Bool {
         Files.exists("/etc/reforge/build-id")
             && MountEntry.current().contains { $0.mountPoint == "/" && ["rootfs", "tmpfs", "ramfs"].contains($0.type) }
+    }
+
+    /// Waits, also in a process that was interrupted.
+    public static func nap(seconds: Double) {
+        var time = timespec(tv_sec: Int(seconds), tv_nsec: Int((seconds - seconds.rounded(.down)) * 1e9))
+        var rest = timespec()
+        while nanosleep(&time, &rest) != 0, errno == EINTR { time = rest }
     }
 
     /// Waits; less where the process is interrupted.

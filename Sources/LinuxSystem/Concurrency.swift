@@ -128,34 +128,3 @@ public final class BoundedQueue<Element: Sendable>: Sendable {
         }
     }
 }
-
-/// SIGINT, SIGTERM, SIGHUP and SIGXCPU, noted instead of obeyed at once, so that work can end in order.
-public enum Interruption {
-    private static let signalNumber = Atomic<Int32>(0)
-
-    /// Notes SIGINT, SIGTERM, SIGHUP and SIGXCPU from now on, and ignores SIGPIPE (writes report EPIPE instead).
-    public static func install() {
-        for number in [SIGINT, SIGTERM, SIGHUP, SIGXCPU] {
-            var action = sigaction()
-            action.__sigaction_handler.sa_handler = { Interruption.signalNumber.store($0, ordering: .relaxed) }
-            sigemptyset(&action.sa_mask)
-            // No SA_RESTART: a blocking read of a terminal must return.
-            sigaction(number, &action, nil)
-        }
-        signal(SIGPIPE, SIG_IGN)
-    }
-
-    /// Whether one of them has come.
-    public static var isRequested: Bool { signalNumber.load(ordering: .relaxed) != 0 }
-
-    /// Its name for messages.
-    public static var name: String {
-        switch signalNumber.load(ordering: .relaxed) {
-        case SIGINT: "interrupted (SIGINT)"
-        case SIGTERM: "asked to stop (SIGTERM)"
-        case SIGXCPU: "the limit of processor time was reached (SIGXCPU)"
-        case SIGHUP: "the terminal went away (SIGHUP)"
-        default: "interrupted"
-        }
-    }
-}

@@ -14,6 +14,7 @@ public final class DirectReader: BlockReader {
     /// The path.
     public let name: String
     private let descriptor: OwnedDescriptor
+    private let pending: PendingCalls
 
     /// Opens the device that `device` has open a second time; `nil` where that cannot be read past the cache.
     public init?(_ device: BlockDevice) {
@@ -23,6 +24,7 @@ public final class DirectReader: BlockReader {
             let descriptor = try? OwnedDescriptor.open(
                 path, .readOnly, options: FileDescriptor.OpenOptions(rawValue: rf_o_direct()))
         else { return nil }
+        pending = PendingCalls(device.name, on: descriptor.raw)
         self.descriptor = descriptor
         byteCount = device.byteCount
         logicalSectorSize = device.logicalSectorSize
@@ -47,9 +49,11 @@ public final class DirectReader: BlockReader {
         while done < whole.count {
             let part: Int
             do {
-                part = try descriptor.raw.read(
-                    fromAbsoluteOffset: Int64(start) + Int64(done),
-                    into: UnsafeMutableRawBufferPointer(rebasing: whole[done...]))
+                part = try pending.during(.read) {
+                    try descriptor.raw.read(
+                        fromAbsoluteOffset: Int64(start) + Int64(done),
+                        into: UnsafeMutableRawBufferPointer(rebasing: whole[done...]))
+                }
             } catch {
                 let errno = error as? Errno ?? .ioError
                 throw failure(start + UInt64(done), whole.count - done, errno.rawValue, errno.sentence)

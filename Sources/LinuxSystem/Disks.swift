@@ -205,16 +205,20 @@ public struct DiskDirectory: Sendable {
         // A partition of an md or loop device: what that stands on.
         let whole = wholeDisk(of: name)
         guard whole == name else { return disksBelow(whole) }
+        return [name] + nodesBelow(name).flatMap(disksBelow)
+    }
+
+    /// The block devices that a whole disk stands on: its slaves, or those that hold a loop device's file.
+    func nodesBelow(_ name: String) -> [String] {
         let folder = sys.appending("class/block/\(name)")
         let slaves = Files.names(in: folder.appending("slaves"))
-        if !slaves.isEmpty { return [name] + slaves.flatMap(disksBelow) }
-        if name.hasPrefix("loop"), let backing = Files.text(folder.appending("loop/backing_file")),
-            case let below = nodes(holding: FilePath(backing)), !below.isEmpty
-        {
-            return [name] + below.flatMap(disksBelow)
-        }
-        return [name]
+        guard slaves.isEmpty, name.hasPrefix("loop"), let backing = Files.text(folder.appending("loop/backing_file"))
+        else { return slaves }
+        return nodes(holding: FilePath(backing))
     }
+
+    /// The kernel's number for this attachment of a whole disk; `nil` before Linux 5.15.
+    func sequence(of name: String) -> String? { Files.text(sys.appending("block/\(name)/diskseq")) }
 }
 
 extension String {

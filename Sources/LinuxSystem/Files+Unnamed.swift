@@ -8,7 +8,9 @@ extension Files {
     ///
     /// The corresponding C function is `open(O_TMPFILE)`.
     public static func openUnnamed(in folder: FilePath, _ permissions: FilePermissions) -> OwnedDescriptor? {
-        let raw = rf_open_unnamed(folder.string, UInt32(permissions.rawValue))
+        let raw = PendingCalls(path: folder.string).during(.open) {
+            rf_open_unnamed(folder.string, UInt32(permissions.rawValue))
+        }
         guard raw >= 0 else { return nil }
         let file = OwnedDescriptor(owning: FileDescriptor(rawValue: raw))
         guard exists(FilePath("/proc/self/fd/\(raw)")) else { return nil }
@@ -31,7 +33,7 @@ extension Files {
     ///
     /// The corresponding C function is `linkat`.
     public static func link(_ descriptor: FileDescriptor, as path: FilePath) throws(SystemCallError) {
-        try check(rf_link_unnamed(descriptor.rawValue, path.string), "create", path.string)
+        try check(changing(path) { rf_link_unnamed(descriptor.rawValue, path.string) }, "create", path.string)
     }
 
     /// Whether a name (no link is followed) is that of an opened file.

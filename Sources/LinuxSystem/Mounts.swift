@@ -110,8 +110,25 @@ public struct Mount: ~Copyable, Sendable {
 
     /// Unmounts and reports what the system says.
     public consuming func unmount() throws(SystemCallError) {
-        try check(rf_umount(mountPoint.string, 0), "unmount", mountPoint.string)
+        try check(Files.changing(mountPoint) { rf_umount(mountPoint.string, 0) }, "unmount", mountPoint.string)
         isMounted = false
+    }
+
+    /// Unmounts by another process, and waits for that no longer than so many seconds: on a disk that does not answer it
+    /// would never end.
+    public consuming func unmount(withinSeconds seconds: Double) throws(SystemCallError) {
+        let child = try ChildProcess(["umount", mountPoint.string])
+        let deadline = SystemFacts.monotonicSeconds() + seconds
+        while SystemFacts.monotonicSeconds() < deadline {
+            if let ending = child.poll() {
+                isMounted = ending != .exited(0)
+                if isMounted { throw SystemCallError("unmount", mountPoint.string, .resourceBusy) }
+                return
+            }
+            SystemFacts.nap(seconds: 0.02)
+        }
+        isMounted = false
+        throw SystemCallError("unmount", mountPoint.string, .timedOut)
     }
 
     deinit {

@@ -17,12 +17,17 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
         _ path: FilePath, _ mode: FileDescriptor.AccessMode, options: FileDescriptor.OpenOptions = [],
         permissions: FilePermissions? = nil
     ) throws(SystemCallError) -> OwnedDescriptor {
-        do {
-            return OwnedDescriptor(
-                owning: try .open(path, mode, options: options.union(.closeOnExec), permissions: permissions))
-        } catch {
-            throw SystemCallError("open", path.string, error as? Errno ?? .ioError)
+        func opened() throws(SystemCallError) -> OwnedDescriptor {
+            do {
+                return OwnedDescriptor(
+                    owning: try .open(path, mode, options: options.union(.closeOnExec), permissions: permissions))
+            } catch {
+                throw SystemCallError("open", path.string, error as? Errno ?? .ioError)
+            }
         }
+        // What is only read, and is no device, is there at once: sysfs and procfs are read by the thousand.
+        guard mode != .readOnly || path.starts(with: "/dev") else { return try opened() }
+        return try PendingCalls(path: path.string).during(.open, opened)
     }
 
     /// An empty file of `byteCount` zeros in memory; `name` is for /proc only.
@@ -63,7 +68,9 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
     public consuming func close() throws(SystemCallError) {
         let raw = self.raw
         discard self
-        do { try raw.close() } catch { throw SystemCallError("close", "a file", error as? Errno ?? .ioError) }
+        do { try PendingCalls.closing.during(.change) { try raw.close() } } catch {
+            throw SystemCallError("close", "a file", error as? Errno ?? .ioError)
+        }
     }
 
     /// Hands the descriptor to somebody else, who closes it.
@@ -73,5 +80,5 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
         return raw
     }
 
-    deinit { try? raw.close() }
+    deinit { PendingCalls.closing.during(.change) { try? raw.close() } }
 }

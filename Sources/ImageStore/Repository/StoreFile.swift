@@ -7,6 +7,7 @@ final class StoreFile: Sendable {
     let path: FilePath
     let byteCount: UInt64
     private let file: OwnedDescriptor
+    private let pending: PendingCalls
 
     init(_ path: FilePath) throws(ImageError) {
         self.path = path
@@ -15,6 +16,7 @@ final class StoreFile: Sendable {
         do { byteCount = UInt64(max(0, try Stat(file.raw).size)) } catch {
             throw .system(SystemCallError("inspect", path.string, error))
         }
+        pending = PendingCalls(path.string, on: file.raw)
         self.file = file
     }
 
@@ -41,9 +43,11 @@ final class StoreFile: Sendable {
         while done < buffer.count {
             let part: Int
             do {
-                part = unsafe try file.raw.read(
-                    fromAbsoluteOffset: start + Int64(done),
-                    into: UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
+                part = try pending.during(.read) {
+                    unsafe try file.raw.read(
+                        fromAbsoluteOffset: start + Int64(done),
+                        into: UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
+                }
             } catch {
                 throw .system(
                     SystemCallError(

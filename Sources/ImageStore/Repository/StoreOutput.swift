@@ -7,6 +7,7 @@ final class StoreOutput {
     let finalPath: FilePath
     private let temporaryPath: FilePath
     private var file: OwnedDescriptor?
+    private let pending: PendingCalls
     private(set) var byteCount: UInt64 = 0
     /// The first write that failed: what is there then is not what was to be written.
     private var failure: ImageError?
@@ -16,9 +17,11 @@ final class StoreOutput {
         // Its own random name: two threads may write the same snapshot.
         temporaryPath = layout.temporary.appending("\(StoreName.random()).\(TemporaryFiles.suffix)")
         do {
-            file = try OwnedDescriptor.open(
+            let opened = try OwnedDescriptor.open(
                 temporaryPath, .writeOnly, options: [.create, .exclusiveCreate, .noFollow],
                 permissions: [.ownerReadWrite, .groupRead])
+            pending = PendingCalls(temporaryPath.string, on: opened.raw)
+            file = consume opened
         } catch { throw .system(error) }
     }
 
@@ -32,7 +35,7 @@ final class StoreOutput {
     func write(_ bytes: UnsafeRawBufferPointer) throws(ImageError) {
         if let failure { throw failure }
         guard let raw = file?.raw else { return }
-        do { _ = unsafe try raw.writeAll(bytes) } catch {
+        do { _ = try pending.during(.write) { unsafe try raw.writeAll(bytes) } } catch {
             let reason = ImageError.system(
                 SystemCallError("write", temporaryPath.string, error as? Errno ?? .ioError))
             failure = reason

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Glibc
+import Synchronization
+
+/// SIGINT, SIGTERM, SIGHUP and SIGXCPU, and the loss of a disk, noted instead of obeyed at once, so that work can end in
+/// order. The first counts.
+public enum Interruption {
+    private static let signalNumber = Atomic<Int32>(0)
+    /// In place of a signal's number.
+    private static let lossNumber: Int32 = -1
+    private static let loss = Mutex("a disk is gone")
+    private static let milliseconds = Atomic<UInt64>(0)
+
+    /// Notes SIGINT, SIGTERM, SIGHUP and SIGXCPU from now on, and ignores SIGPIPE (writes report EPIPE instead).
+    public static func install() {
+        for number in [SIGINT, SIGTERM, SIGHUP, SIGXCPU] {
+            var action = sigaction()
+            action.__sigaction_handler.sa_handler = { Interruption.note($0) }
+            sigemptyset(&action.sa_mask)
+            // No SA_RESTART: a blocking read of a terminal must return.
+            sigaction(number, &action, nil)
+        }
+        signal(SIGPIPE, SIG_IGN)
+    }
+
+    /// Only what a signal handler may do.
+    private static func note(_ number: Int32) {
+        let now = SystemFacts.monotonicMilliseconds()
+        guard signalNumber.compareExchange(expected: 0, desired: number, ordering: .relaxed).exchanged else { return }
+        milliseconds.store(now, ordering: .relaxed)
+    }
+
+    /// Notes that a disk is gone that the work needs: it ends as if it was interrupted, but with a failure.
+    static func noteLoss(_ sentence: String) {
+        guard !isRequested else { return }
+        loss.withLock { $0 = sentence }
+        note(lossNumber)
+    }
+
+    /// Whether one of them has come.
+    public static var isRequested: Bool { signalNumber.load(ordering: .relaxed) != 0 }
+
+    /// Whether it is the loss of a disk, which is no wish but a failure.
+    public static var isLoss: Bool { signalNumber.load(ordering: .relaxed) == lossNumber }
+
+    /// When it came, in milliseconds of the monotonic clock; `nil` where none has come.
+    static var start: UInt64? {
+        let start = milliseconds.load(ordering: .relaxed)
+        return start == 0 ? nil : start
+    }
+
+    /// Its name for messages.
+    public static var name: String {
+        switch signalNumber.load(ordering: .relaxed) {
+        case SIGINT: "interrupted (SIGINT)"
+        case SIGTERM: "asked to stop (SIGTERM)"
+        case SIGXCPU: "the limit of processor time was reached (SIGXCPU)"
+        case SIGHUP: "the terminal went away (SIGHUP)"
+        case lossNumber: loss.withLock { $0 }
+        default: "interrupted"
+        }
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+internal import CLinuxShims
+import Glibc
+import Synchronization
+public import SystemPackage
+
+/// The calls that wait for one device, file or pipe, noted while they last: what a `StallWatch` looks at.
+///
+/// Noting one takes no lock: a clock that the kernel maps into the process, and two atomic stores.
+public final class PendingCalls: @unchecked Sendable {
+    // @unchecked: the pointer never changes, and what it points to is atomic.
+
+    /// What is asked of it.
+    public enum Kind: UInt64, Sendable {
+        /// Bytes.
+        case read = 1
+        /// To take bytes.
+        case write
+        /// To have everything on the medium.
+        case flush
+        /// To trim.
+        case discard
+        /// To be opened or created.
+        case open
+        /// To be closed, renamed, linked or removed.
+        case change
+    }
+
+    /// A call that has not returned.
+    struct Call: Hashable {
+        var name: String
+        var kind: Kind
+        /// When it began, in milliseconds of the monotonic clock.
+        var start: UInt64
+    }
+
+    /// How messages call it.
+    public let name: String
+    /// The filesystem or device.
+    private let deviceNumber: UInt64?
+    /// What it cannot be without.
+    private let disks: [DiskPresence]
+    /// Times of begin in milliseconds, each shifted by the bits of the kind; 0 where there is no call.
+    private let slots = UnsafeMutablePointer<Atomic<UInt64>>.allocate(capacity: PendingCalls.slotCount)
+    /// More calls at the same time are not noted: those that are stand for them.
+    private static let slotCount = 16
+
+    private struct Registered {
+        weak var calls: PendingCalls?
+    }
+    private static let all = Mutex<[ObjectIdentifier: Registered]>([:])
+    /// Closing, which has no name any more.
+    static let closing = PendingCalls("a file or disk that is closed", deviceNumber: nil, disks: [])
+
+    /// Calls on an opened device, file or pipe.
+    public convenience init(_ name: String, on descriptor: FileDescriptor) {
+        let status = try? Stat(descriptor)
+        let isDevice = status?.type == .blockSpecial
+        guard let status, isDevice || status.type == .regular || status.type == .directory else {
+            // Nothing of a pipe or terminal is on a disk.
+            self.init(name, deviceNumber: nil, disks: [])
+            return
+        }
+        let number = UInt64((isDevice ? status.specialDeviceID : status.deviceID).rawValue)
+        // Another file of the same filesystem knows its disk.
+        let known = isDevice ? nil : Self.living().first { $0.deviceNumber == number }?.disks
+        self.init(name, deviceNumber: number, disks: known ?? DiskPresence.disks(below: number))
+    }
+
+    /// Calls on what is not open yet.
+    convenience init(path: String) { self.init(path, deviceNumber: nil, disks: []) }
+
+    private init(_ name: String, deviceNumber: UInt64?, disks: [DiskPresence]) {
+        self.name = name
+        self.deviceNumber = deviceNumber
+        self.disks = disks
+        for index in 0..<Self.slotCount { (slots + index).initialize(to: Atomic(0)) }
+        Self.all.withLock { $0[ObjectIdentifier(self)] = Registered(calls: self) }
+    }
+
+    deinit {
+        Self.all.withLock { _ = $0.removeValue(forKey: ObjectIdentifier(self)) }
+        slots.deinitialize(count: Self.slotCount)
+        slots.deallocate()
+    }
+
+    /// Makes a call, noted while it lasts. Where it fails, a disk that is gone is noted (`Interruption.noteLoss`).
+    public func during<Result: ~Copyable, Failure: Error>(
+        _ kind: Kind, _ call: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let slot = begin(kind)
+        defer { if let slot { slots[slot].store(0, ordering: .relaxed) } }
+        do throws(Failure) { return try call() } catch {
+            noteLoss()
+            throw error
+        }
+    }
+
+    private func begin(_ kind: Kind) -> Int? {
+        let value = SystemFacts.monotonicMilliseconds() << 3 | kind.rawValue
+        for index in 0..<Self.slotCount
+        where slots[index].compareExchange(expected: 0, desired: value, ordering: .relaxed).exchanged {
+            return index
+        }
+        return nil
+    }
+
+    /// Looks whether its disk is gone, and says so to all who ask `Interruption`.
+    func noteLoss() {
+        guard let lost = disks.first(where: \.isGone) else { return }
+        let node = "/dev/\(lost.name)"
+        Interruption.noteLoss(name.hasPrefix(node) ? "\(name) is gone" : "\(node) is gone, on which \(name) lies")
+    }
+
+    /// Those of this process that exist. They go outside of the lock, which their end takes.
+    static func living() -> [PendingCalls] { all.withLock { $0.values.compactMap(\.calls) } }
+
+    /// The calls that have not returned.
+    var now: [Call] {
+        (0..<Self.slotCount).compactMap { index in
+            let value = slots[index].load(ordering: .relaxed)
+            return Kind(rawValue: value & 7).map { Call(name: name, kind: $0, start: value >> 3) }
+        }
+    }
+}

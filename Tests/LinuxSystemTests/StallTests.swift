@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Synchronization
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import LinuxSystem
+
+/// Calls that do not return, and disks that are gone.
+@Suite struct StallTests {
+    private static func call(_ name: String, start: UInt64, _ kind: PendingCalls.Kind = .write) -> PendingCalls.Call {
+        PendingCalls.Call(name: name, kind: kind, start: start)
+    }
+
+    @Test func aCallIsPendingWhileItLasts() throws {
+        let pipe = try OwnedDescriptor.pipe()
+        let input = pipe.readEnd.raw
+        let calls = PendingCalls("a pipe", on: input)
+        let before = SystemFacts.monotonicMilliseconds()
+        let reader = try WorkerThread {
+            var byte: UInt8 = 0
+            _ = calls.during(.read) { withUnsafeMutableBytes(of: &byte) { try? input.read(into: $0) } }
+        }
+        while calls.now.isEmpty { SystemFacts.nap(seconds: 0.001) }
+        #expect(calls.now.map(\.kind) == [.read] && calls.now.map(\.name) == ["a pipe"])
+        #expect(calls.now.allSatisfy { $0.start >= before && $0.start <= SystemFacts.monotonicMilliseconds() })
+        #expect(PendingCalls.living().contains { $0 === calls })
+        _ = try pipe.writeEnd.raw.writeAll([1])
+        reader.join()
+        #expect(calls.now.isEmpty)
+        withExtendedLifetime(pipe) {}
+    }
+
+    @Test func aCallThatFailsIsOver() throws {
+        let calls = PendingCalls(path: "nothing")
+        #expect(throws: Errno.badFileDescriptor) {
+            try calls.during(.read) { () throws(Errno) in throw Errno.badFileDescriptor }
+        }
+        #expect(calls.now.isEmpty)
+    }
+
+    @Test func moreCallsThanAreNotedAreMade() throws {
+        let calls = PendingCalls(path: "busy")
+        func nested(_ depth: Int) -> Int { calls.during(.read) { depth == 0 ? calls.now.count : nested(depth - 1) } }
+        #expect(nested(2) == 3)
+        #expect(nested(40) == 16)
+        #expect(calls.now.isEmpty)
+    }
+
+    @Test func theOldestCallIsSaidAfter30SecondsAndThenSeldom() {
+        var judge = StallWatch.Judge()
+        func said(_ calls: [PendingCalls.Call], now: UInt64) -> [String] { judge.messages(calls, now: now) }
+        let calls = [Self.call("/dev/sdx", start: 1_000), Self.call("/dev/sdx", start: 500, .read)]
+        #expect(said(calls, now: 30_499).isEmpty)
+        let first = said(calls, now: 30_500)
+        #expect(first.count == 1 && first[0].hasPrefix("waiting for 30 s for /dev/sdx (read)"), "\(first)")
+        #expect(said(calls, now: 31_000).isEmpty && said(calls, now: 60_000).isEmpty)
+        #expect(said(calls, now: 62_000).map { $0.hasPrefix("waiting for 61 s") } == [true])
+        // What has returned is forgotten; another call is news.
+        #expect(said([], now: 63_000).isEmpty)
+        #expect(said([Self.call("/dev/sdx", start: 62_500)], now: 70_000).isEmpty)
+        #expect(said([Self.call("/dev/sdx", start: 62_500)], now: 93_000).count == 1)
+    }
+
+    @Test func aProcessThatWasStoppedWaitedForNoDisk() {
+        var judge = StallWatch.Judge()
+        let looks = [1_000, 1_500, 3_500, 90_000, 90_500].map { judge.looks(now: $0) }
+        #expect(looks == [true, true, true, false, true])
+    }
+
+    @Test func aCallThatOutlastsAnInterruptionIsGivenUp() {
+        let calls = [Self.call("new", start: 9_000), Self.call("old", start: 2_000)]
+        func hopeless(at now: UInt64, interruption: UInt64?) -> String? {
+            StallWatch.Judge.hopeless(calls, now: now, interruption: interruption)?.name
+        }
+        #expect(hopeless(at: 1_000_000, interruption: nil) == nil)
+        #expect(hopeless(at: 13_400, interruption: 10_000) == nil)
+        #expect(hopeless(at: 13_500, interruption: 10_000) == "old")
+        // Slow is not still: a call that began a moment ago may return.
+        let young = [Self.call("young", start: 13_000)]
+        #expect(StallWatch.Judge.hopeless(young, now: 14_000, interruption: 10_000) == nil)
+        #expect(StallWatch.Judge.hopeless(young, now: 16_500, interruption: 10_000)?.name == "young")
+    }
+
+    /// A sysfs with `/dev/sda`, two disks below an array, and a mapped device over one partition.
+    private static func madeUpDisks() throws -> (ScratchFolder, DiskDirectory) {
+        let root = try ScratchFolder()
+        func write(_ text: String, to file: String) throws {
+            let path = root.path.appending(file)
+            try Files.makeFolders(path.removingLastComponent())
+            try Files.write(Array(text.utf8), to: path)
+        }
+        for (index, name) in ["sda", "sdb", "md0", "dm-0"].enumerated() {
+            try write("2048\n", to: "block/\(name)/size")
+            try write("\(index + 10)\n", to: "block/\(name)/diskseq")
+            try Files.makeFolders(root.path.appending("dev/block"))
+            try Files.makeLink(root.path.appending("dev/block/8:\(index)"), to: "../../block/\(name)")
+            try Files.makeFolders(root.path.appending("class/block"))
+            try Files.makeLink(root.path.appending("class/block/\(name)"), to: "../../block/\(name)")
+        }
+        for (name, below) in [("md0", "sda"), ("md0", "sdb"), ("dm-0", "sda")] {
+            try Files.makeFolders(root.path.appending("block/\(name)/slaves/\(below)"))
+        }
+        return (root, DiskDirectory(sys: root.path, proc: root.path))
+    }
+
+    @Test func aDiskIsGoneWithItsFolderItsSizeOrItsSequenceNumber() throws {
+        let (root, directory) = try Self.madeUpDisks()
+        let disk = try #require(DiskPresence("sda", in: directory))
+        #expect(!disk.isGone)
+        try Files.write(Array("99\n".utf8), to: root.path.appending("block/sda/diskseq"))
+        #expect(disk.isGone)
+        try Files.write(Array("10\n".utf8), to: root.path.appending("block/sda/diskseq"))
+        #expect(!disk.isGone)
+        try Files.write(Array("0\n".utf8), to: root.path.appending("block/sda/size"))
+        #expect(disk.isGone)
+        #expect(DiskPresence("sda", in: directory) == nil)
+        let other = try #require(DiskPresence("sdb", in: directory))
+        try Files.rename(root.path.appending("block/sdb"), to: root.path.appending("elsewhere"))
+        #expect(other.isGone)
+    }
+
+    @Test func aDiskBelowAMappedDeviceCountsAndAMemberOfAnArrayDoesNot() throws {
+        let (root, directory) = try Self.madeUpDisks()
+        func names(_ minor: UInt64) -> [String] {
+            DiskPresence.disks(below: 8 << 8 | minor, in: directory).map(\.name)
+        }
+        #expect(names(0) == ["sda"])
+        #expect(names(2) == ["md0"])
+        #expect(names(3) == ["dm-0", "sda"])
+        #expect(names(9) == [])
+        withExtendedLifetime(root) {}
+    }
+}
