@@ -33,4 +33,16 @@ public enum Process {
         }
         if MountEntry.holdsDisks(MountEntry.current()) { _ = rf_enter_mounts(before.raw.rawValue) }
     }
+
+    /// Goes on in a child process. This one passes signals on, ends as the child does, and also where the child gives up
+    /// (`giveUp`) and the kernel keeps it: a thread that waits uninterruptibly for a disk outlives even SIGKILL. To be called
+    /// before the first thread. Where there can be no child, nothing changes.
+    ///
+    /// The corresponding C functions are `fork`, `sigwaitinfo` and `waitpid`.
+    public static func continueInChild() { _ = rf_continue_in_child() }
+
+    /// Ends the process without waiting for anything, not even for its own calls that do not return.
+    ///
+    /// The corresponding C functions are `sigqueue` and `_exit`.
+    public static func giveUp(_ status: Int32) -> Never { rf_give_up(status) }
 }

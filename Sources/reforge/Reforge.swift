@@ -13,6 +13,7 @@ enum Entry {
         Process.enter()
         do {
             var command = try Reforge.parseAsRoot()
+            if !(command is any ServantCommand) { Process.continueInChild() }
             if command is any MountingCommand { Process.ownMounts() }
             try command.run()
         } catch { Reforge.exit(withError: error) }
@@ -21,6 +22,9 @@ enum Entry {
 
 /// A command that mounts filesystems for a while, which nobody else needs to see.
 protocol MountingCommand: ParsableCommand {}
+
+/// A command that other processes of this program start, and wait for in their own way.
+protocol ServantCommand: ParsableCommand {}
 
 /// The command with all its subcommands.
 struct Reforge: ParsableCommand {
@@ -58,7 +62,7 @@ struct Reforge: ParsableCommand {
             REPO@HOST/DISK/latest, REPO@2026-11-22T15:00), or a raw .img, .img.xz or .img.zst that somebody else made.
 
             Exit codes: 0 done; 64 usage; 65 damaged or foreign image; 66 no such disk, image or snapshot; 70 the data is complete, but growing or boot repair failed or is pending; \
-            73 cannot create the output; 74 read or write error; 75 interrupted, the same command goes on; \
+            73 cannot create the output; 74 read or write error, or a disk that is gone; 75 interrupted, the same command goes on; \
             77 refused for safety, or a wrong password; 78 settings match no or several disks or snapshots.
             """,
         version: ProgramVersion.text,
@@ -77,7 +81,7 @@ enum ProgramVersion {
 }
 
 /// What the first process starts for the work; not for people.
-struct RecoverySessionCommand: ParsableCommand {
+struct RecoverySessionCommand: ServantCommand {
     static let configuration = CommandConfiguration(
         commandName: "recovery-session", abstract: "Runs the recovery environment's session.", shouldDisplay: false)
 
@@ -87,7 +91,7 @@ struct RecoverySessionCommand: ParsableCommand {
 }
 
 /// The process that removes LVM snapshots if the capture that made them dies; not for people.
-struct SnapshotGuardCommand: ParsableCommand {
+struct SnapshotGuardCommand: ServantCommand {
     static let configuration = CommandConfiguration(commandName: "snapshot-guard", shouldDisplay: false)
     @Argument var tag: String
 

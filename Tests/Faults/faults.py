@@ -21,6 +21,7 @@ MIB = 1 << 20
 
 # The exit codes of the contract.
 DONE, USAGE, DAMAGED, NOT_FOUND, CANNOT_CREATE, IO_ERROR, BUSY, REFUSED, AMBIGUOUS = 0, 64, 65, 66, 73, 74, 75, 77, 78
+INTERRUPTED = BUSY
 
 
 class Skip(Exception):
@@ -107,6 +108,41 @@ def same(one: Path, other: Path) -> bool:
     """Whether two files hold the same bytes."""
     ended = subprocess.run(["cmp", "-s", str(one), str(other)], check=False, timeout=300)
     return ended.returncode == 0
+
+
+def until(holds: Callable[[], object], seconds: float = 20) -> bool:
+    """Waits for something."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if holds():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def worker_of(process: int) -> int:
+    """The process that does a command's work: a child of the one that was started, once it is there."""
+    with suppress(OSError, IndexError):
+        return int(Path(f"/proc/{process}/task/{process}/children").read_text().split()[0])
+    return process
+
+
+def writes_unnamed(process: int) -> bool:
+    """Whether a process has a file open that has no name."""
+    with suppress(OSError):
+        folder = Path(f"/proc/{process}/fd")
+        return any(str(link.readlink()).endswith("(deleted)") for link in folder.iterdir())
+    return False
+
+
+def halt(child: subprocess.Popen[str]) -> None:
+    """Halts a command with all its processes."""
+    os.killpg(child.pid, signal.SIGSTOP)
+
+
+def go_on(child: subprocess.Popen[str]) -> None:
+    """Lets it go on."""
+    os.killpg(child.pid, signal.SIGCONT)
 
 
 def files_under(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from faults import DONE, MIB, Context, Kill, same
+from faults import DONE, MIB, Context, Kill, go_on, halt, same
 
 EXACT = ["--yes", "--layout", "keep", "--no-boot-repair"]
 
@@ -107,9 +107,9 @@ def test_goes_on_in_the_middle(ctx: Context) -> None:
         child = ctx.start("restore", image, target, *EXACT)
         time.sleep(duration * ctx.random.uniform(0.4, 0.7))
         # The journal is advanced every five seconds: stopped for that long, it is due at the next chunk.
-        child.send_signal(signal.SIGSTOP)
+        halt(child)
         time.sleep(5.2)
-        child.send_signal(signal.SIGCONT)
+        go_on(child)
         while child.poll() is None and position(target) == 0:
             time.sleep(0.0005)
         time.sleep(duration * ctx.random.uniform(0, 0.1))

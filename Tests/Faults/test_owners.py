@@ -6,14 +6,28 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from faults import CANNOT_CREATE, DAMAGED, DONE, IO_ERROR, MIB, REFUSED, Context, Ended, tool
+from faults import (
+    CANNOT_CREATE,
+    DAMAGED,
+    DONE,
+    IO_ERROR,
+    MIB,
+    REFUSED,
+    Context,
+    Ended,
+    go_on,
+    halt,
+    tool,
+    until,
+    worker_of,
+    writes_unnamed,
+)
 
 
 def sparse(path: Path, mebibytes: int) -> Path:
@@ -21,16 +35,6 @@ def sparse(path: Path, mebibytes: int) -> Path:
     with path.open("wb") as made:
         made.truncate(mebibytes * MIB)
     return path
-
-
-def until(holds: Callable[[], object], seconds: float = 20) -> bool:
-    """Waits for something."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if holds():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def is_locked(path: Path) -> bool:
@@ -78,14 +82,6 @@ def machine_with(disk: Path) -> Iterator[None]:
         machine.wait()
 
 
-def writes_unnamed(process: int) -> bool:
-    """Whether a process has a file open that has no name."""
-    with suppress(OSError):
-        folder = Path(f"/proc/{process}/fd")
-        return any(str(link.readlink()).endswith("(deleted)") for link in folder.iterdir())
-    return False
-
-
 @contextmanager
 def at_work(ctx: Context, disk: Path, *words: str | Path) -> Iterator[list[Ended]]:
     """A command that has locked its disk, and stands still inside; its end is in the list afterwards."""
@@ -95,12 +91,12 @@ def at_work(ctx: Context, disk: Path, *words: str | Path) -> Iterator[list[Ended
         if not until(lambda: is_locked(disk) or child.poll() is not None):
             raise AssertionError(f"{words} does not lock {disk}")
         # A capture that writes (a file without a name yet) has read the counters; a restore may soon be done.
-        if words[0] == "capture" and not until(lambda: writes_unnamed(child.pid)):
+        if words[0] == "capture" and not until(lambda: writes_unnamed(worker_of(child.pid))):
             raise AssertionError(f"{words} writes nothing")
-        child.send_signal(signal.SIGSTOP)
+        halt(child)
         yield ended
     finally:
-        child.send_signal(signal.SIGCONT)
+        go_on(child)
         ended.append(ctx.wait(child))
 
 

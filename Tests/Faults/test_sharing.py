@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from faults import BUSY, DAMAGED, DONE, REFUSED, Context, files_under, state_of, tool
+from faults import BUSY, DAMAGED, DONE, REFUSED, Context, files_under, halt, state_of, tool
 
 
 def test_two_writers(ctx: Context) -> None:
@@ -75,7 +75,7 @@ def a_lock(ctx: Context, repository: Path, disk: Path) -> dict[str, Any]:
     while not (locks := list((repository / "locks").glob("[0-9a-f]*.json"))):
         if child.poll() is not None or time.monotonic() > deadline:
             raise AssertionError(f"no lock was seen: {ctx.wait(child)}")
-    child.send_signal(signal.SIGSTOP)
+    halt(child)
     text = locks[0].read_text()
     child.send_signal(signal.SIGKILL)
     ctx.wait(child)

@@ -39,6 +39,8 @@ sync
 sha256sum </dev/mapper/vg0-idle >/tmp/idle.sum
 /usr/sbin/mke2fs -q -t ext4 /dev/vdb; mount /dev/vdb /mnt/images
 
+# The process that does the work of $pid.
+worker() { cat /proc/$pid/task/$pid/children; }
 # Starts a capture, stops it as soon as both snapshots are there, and leaves its number in $pid.
 capture_and_stop() {
     reforge capture /dev/vda "$1" --snapshot >/tmp/capture.log 2>&1 &
@@ -50,7 +52,7 @@ capture_and_stop() {
     done
     # Until it reads.
     sleep 3
-    kill -STOP $pid
+    kill -STOP $(worker)
     echo "CAPTURE-STOPPED with $(snapshots) snapshots"
     [ "$(snapshots)" = 2 ] || fail "$(snapshots) snapshots"
 }
@@ -119,7 +121,7 @@ def test_snapshots_hold_a_running_machine_still(ctx: Context) -> None:
 image=/mnt/images/a.img.zst
 capture_and_stop "$image"
 overwrite
-kill -CONT $pid
+kill -CONT $(worker)
 wait $pid || { cat /tmp/capture.log; fail "the capture ended with $?"; }
 cat /tmp/capture.log
 nothing_left
@@ -143,7 +145,7 @@ reforge capture /dev/vda /mnt/images/repo@ --snapshot || fail "the first capture
 nothing_left
 capture_and_stop /mnt/images/repo@
 overwrite
-kill -CONT $pid
+kill -CONT $(worker)
 wait $pid || { cat /tmp/capture.log; fail "the capture ended with $?"; }
 cat /tmp/capture.log
 nothing_left
@@ -180,7 +182,7 @@ rm /mnt/images/c.img.zst
 
 echo "--- SIGTERM"
 capture_and_stop /mnt/images/b.img.zst
-kill -TERM $pid; kill -CONT $pid
+kill -TERM $pid; kill -CONT $(worker)
 status=0; wait $pid || status=$?
 cat /tmp/capture.log
 [ $status = 75 ] || fail "interrupted: $status"
@@ -192,14 +194,14 @@ status=0; reforge capture /dev/vda /mnt/images/d.img.zst --snapshot 2>/tmp/refus
 cat /tmp/refused
 [ $status = 77 ] || fail "two at once: $status"
 [ "$(snapshots)" = 2 ] || fail "it removed another's: $(snapshots)"
-kill -TERM $pid; kill -CONT $pid; wait $pid || true
+kill -TERM $pid; kill -CONT $(worker); wait $pid || true
 nothing_left
 
 echo "--- out of room"
 lvcreate -q -y -Wn -Zn -l $(($(vgs --noheadings -o vg_free_count vg0) - 8)) -n filler vg0
 capture_and_stop /mnt/images/b.img.zst
 overwrite
-kill -CONT $pid
+kill -CONT $(worker)
 status=0; wait $pid || status=$?
 cat /tmp/capture.log
 [ $status = 74 ] || fail "out of room: $status"

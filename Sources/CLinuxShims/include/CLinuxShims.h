@@ -69,6 +69,13 @@ int rf_unshare_mounts(void);
 int rf_enter_mounts(int ns_fd);
 // No core dumps of this process, and no reading of its memory by others of the same user.
 void rf_forbid_dumps(void);
+// Forks a process without other threads. The child gets 0, and is killed when the parent is. The parent passes signals on and
+// ends as the child does; where the child gives up (rf_give_up) and the kernel keeps it, it ends without it. -errno where
+// there is no child.
+int rf_continue_in_child(void);
+// Ends the process with `status`. One whose thread waits uninterruptibly in the kernel stays: its parent, made by
+// rf_continue_in_child, ends all the same.
+_Noreturn void rf_give_up(int status);
 // Whether everything printed through stdio so far has been taken by standard output.
 int rf_is_output_whole(void);
 
