@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
+import Synchronization
 import SystemPackage
 
 /// A file that is being written and must vanish with its process until it is whole: without a name where the filesystem has such
@@ -8,7 +9,9 @@ final class UnfinishedFile {
     let descriptor: FileDescriptor
     private let file: OwnedDescriptor
     /// Its temporary name; `nil` where it has none.
-    private var name: FilePath?
+    private var name: FilePath? {
+        didSet { UnfinishedFiles.replace(oldValue, by: name) }
+    }
     private let finalPath: FilePath
 
     /// Begins a file that is to have the name `path`.
@@ -23,6 +26,7 @@ final class UnfinishedFile {
             file = try Self.openNamed(for: path, &name)
             descriptor = file.raw
             self.name = name
+            UnfinishedFiles.replace(nil, by: name)
         }
         Self.removeLeftovers(in: folder, now: name.flatMap { try? Files.status($0) }?.modified)
     }
@@ -56,7 +60,9 @@ final class UnfinishedFile {
     }
 
     deinit {
-        if let name { try? Files.remove(name) }
+        guard let name else { return }
+        try? Files.remove(name)
+        UnfinishedFiles.replace(name, by: nil)
     }
 
     // MARK: names
@@ -131,5 +137,22 @@ final class UnfinishedFile {
             isAlive =
                 parts[0] == TemporaryFiles.bootToken ? ProcessFacts.isAlive(process, startTicks: ticks) : nil
         }
+    }
+}
+
+/// The temporary names of what this process writes.
+public enum UnfinishedFiles {
+    private static let names = Mutex<Set<FilePath>>([])
+
+    static func replace(_ old: FilePath?, by new: FilePath?) {
+        names.withLock { names in
+            if let old { names.remove(old) }
+            if let new { names.insert(new) }
+        }
+    }
+
+    /// Removes them, for a process that gives up. That may block: what stays is removed by the next writer in that folder.
+    public static func remove() {
+        for name in names.withLock({ $0 }) { try? Files.remove(name) }
     }
 }

@@ -96,8 +96,13 @@ public final class RestoreExecutor {
     private let log: (String) -> Void
     /// What changes lengths; `nil` in tests on memory.
     private var resizer: RestoreResizer?
+    /// What state the target is in now, for any thread.
+    public let stateNow = TargetState()
     /// What state the target is in now.
-    public private(set) var state = DiskState.untouched
+    public private(set) var state: DiskState {
+        get { stateNow.value }
+        set { stateNow.value = newValue }
+    }
     /// Whether the same restore could go on where it stopped; not where a filesystem cannot be made as small as planned.
     public private(set) var goesOn = true
 

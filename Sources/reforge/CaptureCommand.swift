@@ -151,6 +151,8 @@ struct CaptureCommand: ParsableCommand {
             let disk = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
             try refuseImage(disk)
             let destination = try CaptureDestination(image)
+            let left = Self.sentences(destination)
+            CommandRun.leaves(.init { _ in left })
             let options = CaptureDestination.ImageOptions(
                 isEncrypted: encrypt, isXZ: codec == .xz, overwrite: overwrite)
             try destination.refuse(options)
@@ -300,6 +302,7 @@ struct CaptureCommand: ParsableCommand {
         let progress = Progress()
         let display = ProgressDisplay(progress)
         defer { display.end() }
+        let left = Self.sentences(try CaptureDestination(image))
         do {
             return try opened.run(
                 CaptureExecutor(source: source.reader, plan: plan, progress: progress, clock: clock),
@@ -312,14 +315,19 @@ struct CaptureCommand: ParsableCommand {
             {
                 failure.message += "; --rescue retries, reads around what cannot be read, and records the holes"
             }
-            let left: String
-            switch try CaptureDestination(image) {
-            case .stream: left = "The stream is not an image"
-            case .file: left = "Nothing was left at \(image)"
-            case .repository: left = "No snapshot was made; the same command goes on from what is stored already"
-            }
-            throw failure.followed(by: "\(left); the disk was only read.")
+            throw failure.followed(by: left)
         }
+    }
+
+    /// What a capture leaves behind that does not come to its end.
+    private static func sentences(_ destination: CaptureDestination) -> String {
+        let left =
+            switch destination {
+            case .stream: "The stream is not an image"
+            case .file(let path): "Nothing was left at \(path)"
+            case .repository: "No snapshot was made; the same command goes on from what is stored already"
+            }
+        return "\(left); the disk was only read."
     }
 
     /// The headers of swap areas that hold a hibernation image, as plain swap.

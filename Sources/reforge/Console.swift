@@ -4,7 +4,6 @@ import DiskModel
 import ImageStore
 import Imaging
 import LinuxSystem
-import Synchronization
 import SystemPackage
 
 /// Results go to standard output, everything else to standard error.
@@ -89,6 +88,7 @@ final class ProgressDisplay {
         var phaseStart = SystemFacts.monotonicSeconds()
         var lastShown = phaseStart
         var isSaid = false
+        var (lastDone, lastMove) = (UInt64(0), phaseStart)
         while !isEnded.update({ $0 }) {
             // Short naps: the end must not wait for the interval.
             SystemFacts.sleep(seconds: 0.05)
@@ -97,25 +97,30 @@ final class ProgressDisplay {
                 phase = progress.phase
                 phaseStart = now
                 isSaid = false
+                lastMove = now
             }
+            if progress.done != lastDone { (lastDone, lastMove) = (progress.done, now) }
             // That it began is news, and earlier of a program at work, which tells nothing until it ends.
             let isNews = !isSaid && now - phaseStart >= (progress.total == 0 ? 0.5 : 2)
             guard now - lastShown >= interval || isNews, !phase.isEmpty else { continue }
             lastShown = now
             isSaid = true
-            let line = text(progress, phase, now - phaseStart)
+            let line = text(progress, phase, now - phaseStart, still: now - lastMove)
             Console.write(isTerminal ? "\r\u{1B}[K\(line)" : "\(line)\n", to: .standardError)
         }
         if isTerminal { Console.write("\r\u{1B}[K", to: .standardError) }
     }
 
-    static func text(_ progress: Progress, _ phase: String, _ seconds: Double) -> String {
+    /// - Parameter still: seconds since the last byte.
+    static func text(_ progress: Progress, _ phase: String, _ seconds: Double, still: Double) -> String {
         let (done, total) = (progress.done, progress.total)
         guard total > 0 else { return seconds < 1 ? phase : "\(phase), \(duration(Int(seconds)))" }
         var line = "\(phase): \(ByteText.rounded(done)) of \(ByteText.rounded(total)) (\(percent(done, of: total)) %)"
-        guard seconds > 0.5, done > 0 else { return line }
+        guard seconds > 0.5, done > 0 else { return still < 10 ? line : line + ", no byte for \(Int(still)) s" }
         let rate = Double(done) / seconds
         line += ", \(ByteText.rate(done, seconds: seconds))"
+        // Of what stands still, a forecast would grow and grow.
+        if done < total, still >= 10 { return line + ", no byte for \(Int(still)) s" }
         // More than a year is no forecast.
         if done < total, case let left = Double(total - done) / rate, left < 365 * 86400 {
             line += ", \(duration(Int(left) + 1)) left"
@@ -132,36 +137,5 @@ final class ProgressDisplay {
         func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
         let text = "\(two(seconds % 3600 / 60)):\(two(seconds % 60))"
         return seconds >= 3600 ? "\(seconds / 3600):\(text)" : text
-    }
-}
-
-/// Runs the body of a command: signals are noted, a failure becomes a message, an exit code and, with `--json`, an object.
-enum CommandRun {
-    private struct FailureReport: Encodable {
-        var schema = 1
-        var error: String
-        var exitCode: Int32
-        var diskState: String?
-    }
-
-    /// - Parameter diskState: what a failed restore left behind.
-    static func run(json: Bool, diskState: () -> String? = { nil }, _ body: () throws -> ExitStatus) throws {
-        Interruption.install()
-        do {
-            let status = try body()
-            if status != .done { throw ExitCode(status.rawValue) }
-        } catch let code as ExitCode {
-            throw code
-        } catch {
-            let failure = CommandFailure(error)
-            Console.message("reforge: \(failure.message)")
-            if json {
-                let report = FailureReport(
-                    error: failure.message, exitCode: failure.status.rawValue, diskState: diskState())
-                // The first failure is the one to tell; it has been said on standard error.
-                try? Console.json(report)
-            }
-            throw ExitCode(failure.status.rawValue)
-        }
     }
 }

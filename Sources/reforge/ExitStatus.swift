@@ -30,6 +30,9 @@ struct CommandFailure: Error {
         self.message = message
     }
 
+    /// What an interruption comes to: a disk that is gone is no wish.
+    static var interruption: ExitStatus { Interruption.isLoss ? .ioError : .interrupted }
+
     /// Its message with more sentences behind it.
     func followed(by sentences: String) -> CommandFailure {
         var message = message
@@ -43,7 +46,7 @@ struct CommandFailure: Error {
         case let failure as CommandFailure: self = failure
         case let error as ImagingError:
             switch error {
-            case .interrupted(let why): self.init(.interrupted, why)
+            case .interrupted(let why): self.init(Self.interruption, why)
             case .block(let error): self.init(.ioError, "\(error)")
             case .image(let error): self.init(error)
             case .output(let error): self.init(.ioError, "\(error)")
@@ -62,10 +65,10 @@ struct CommandFailure: Error {
             }
         case let error as BlockIOError:
             let isInterrupted = error.errorNumber == Errno.interrupted.rawValue && Interruption.isRequested
-            self.init(isInterrupted ? .interrupted : .ioError, isInterrupted ? Interruption.name : "\(error)")
+            self.init(isInterrupted ? Self.interruption : .ioError, isInterrupted ? Interruption.name : "\(error)")
         case let error as SystemCallError:
             if error.errno == .interrupted, Interruption.isRequested {
-                self.init(.interrupted, Interruption.name)
+                self.init(Self.interruption, Interruption.name)
                 return
             }
             let isMissing = [

@@ -136,6 +136,8 @@ struct RestoreCommand: MountingCommand {
     func run() throws {
         var state = RestoreExecutor.DiskState.untouched
         var goesOn = true
+        let untouched = TargetState()
+        if !dryRun { leave(untouched) }
         try CommandRun.run(json: json, diskState: { state.rawValue }) {
             do { return try restore(&state, &goesOn) } catch {
                 let failure = CommandFailure(error)
@@ -143,6 +145,14 @@ struct RestoreCommand: MountingCommand {
                 throw failure.followed(by: sentence(state, failure.status, goesOn: goesOn))
             }
         }
+    }
+
+    /// Says what is left behind where the command gives up on a call.
+    private func leave(_ state: TargetState) {
+        CommandRun.leaves(
+            .init(
+                sentences: { [self] in sentence(state.value, $0, goesOn: true) },
+                diskState: { state.value.rawValue }))
     }
 
     /// What state the disk is in, and how to go on.
@@ -266,6 +276,7 @@ struct RestoreCommand: MountingCommand {
             plan, target: target.device, targetPath: target.device.path,
             options: .init(verify: verify, discard: discard, delta: delta, luksKeyFiles: luksKeyFiles, jobID: jobID),
             progress: progress, expectedImageID: expectImageID, scratch: room)
+        leave(executor.stateNow)
         defer {
             display.end()
             state = executor.state

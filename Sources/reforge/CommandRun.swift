@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import ImageStore
+import LinuxSystem
+import Synchronization
+import SystemPackage
+
+/// Runs the body of a command: signals are noted, a failure becomes a message, an exit code and, with `--json`, an object.
+/// Where a call outlasts an interruption, the command gives up on it.
+enum CommandRun {
+    private struct FailureReport: Encodable {
+        var schema = 1
+        var error: String
+        var exitCode: Int32
+        var diskState: String?
+    }
+
+    /// What a command leaves behind where it ends now.
+    struct Leaving: Sendable {
+        /// Sentences for a person.
+        var sentences: @Sendable (ExitStatus) -> String
+        /// The state of a restore's target.
+        var diskState: @Sendable () -> String? = { nil }
+    }
+
+    /// Of the work that is being done.
+    private static let leaving = Mutex<Leaving?>(nil)
+    /// Whether the end of the command has been decided: by its body, or by giving up.
+    private static let isDecided = Atomic(false)
+
+    /// Says what is left behind where the command ends from now on.
+    static func leaves(_ value: Leaving) { leaving.withLock { $0 = value } }
+
+    /// - Parameter diskState: what a failed restore left behind.
+    static func run(json: Bool, diskState: () -> String? = { nil }, _ body: () throws -> ExitStatus) throws {
+        Interruption.install()
+        let watch = try? StallWatch(say: { say($0) }, giveUp: { giveUp(on: $0, json: json) })
+        defer { watch?.stop() }
+        do {
+            let status = try body()
+            decide()
+            if status != .done { throw ExitCode(status.rawValue) }
+        } catch let code as ExitCode {
+            throw code
+        } catch {
+            decide()
+            let failure = CommandFailure(error).namingLoss
+            report(failure, json: json, diskState: diskState())
+            throw ExitCode(failure.status.rawValue)
+        }
+    }
+
+    private static func report(_ failure: CommandFailure, json: Bool, diskState: String?) {
+        Console.message("reforge: \(failure.message)")
+        guard json else { return }
+        let report = FailureReport(error: failure.message, exitCode: failure.status.rawValue, diskState: diskState)
+        // The first failure is the one to tell; it has been said on standard error.
+        try? Console.json(report)
+    }
+
+    /// Only one of two may end the command: the other one waits for that.
+    private static func decide() {
+        guard isDecided.exchange(true, ordering: .relaxed) else { return }
+        while true { SystemFacts.sleep(seconds: 1) }
+    }
+
+    /// A message while work is at hand: on a terminal, over the line that shows how far it is.
+    private static func say(_ text: String) {
+        Console.message((SystemFacts.isTerminal(.standardError) ? "\r\u{1B}[K" : "") + text)
+    }
+
+    /// Ends the process although a call does not return.
+    private static func giveUp(on call: String, json: Bool) {
+        guard !isDecided.exchange(true, ordering: .relaxed) else { return }
+        let leaving = leaving.withLock { $0 }
+        var failure = CommandFailure(
+            CommandFailure.interruption, "\(Interruption.name): gave up on \(call), which does not answer")
+        if let leaving { failure = failure.followed(by: leaving.sentences(failure.status)) }
+        // Each of these may be what does not answer.
+        let isDone = Monitor(false)
+        let reported = failure
+        _ = try? WorkerThread {
+            report(reported, json: json, diskState: leaving?.diskState())
+            UnfinishedFiles.remove()
+            isDone.update { $0 = true }
+        }
+        for _ in 0..<20 where !isDone.update({ $0 }) { SystemFacts.nap(seconds: 0.02) }
+        Process.giveUp(failure.status.rawValue)
+    }
+}
+
+extension CommandFailure {
+    /// A failed read or write of a disk that is gone, with that as the reason.
+    var namingLoss: CommandFailure {
+        guard status == .ioError, Interruption.isLoss, !message.contains(Interruption.name) else { return self }
+        return CommandFailure(status, "\(Interruption.name): \(message)")
+    }
+}
