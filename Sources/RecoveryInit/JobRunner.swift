@@ -127,9 +127,10 @@ struct JobRunner {
             destination = try mounted.resolveForCreation(path).string
         }
         say("Capturing \(disk.line) to \(location)")
+        sayHowToEnd()
         let status = Self.status(
             run(Self.captureCommand(disk, destination, password: password, luksKey: luksKey)))
-        do { try mounted.unmount() } catch {
+        do { try mounted.unmount(after: status) } catch {
             say("error: \(error.message). The image may not be whole.")
             if status == ExitStatus.done {
                 return JobOutcome(
@@ -160,6 +161,9 @@ struct JobRunner {
             run([RecoveryPaths.program, "boot-repair", path] + (confirmed ? [] : ["--dry-run"])))
         return JobOutcome(status, ExitStatus.bootRepairOutcome(status, disk: path), disk: disk)
     }
+
+    /// Before a job that may take long.
+    func sayHowToEnd() { say("Type c and press Enter to end it before it is done.") }
 
     /// Runs a command whose messages go where ours go.
     func run(_ arguments: [String]) -> ChildProcess.Ending {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 internal import LinuxSystem
+import Synchronization
 internal import SystemPackage
 
 /// A volume that is mounted below /run/reforge/volumes as long as this lives.
@@ -67,6 +68,23 @@ struct MountedVolume: ~Copyable {
     /// Unmounts it, and says where that failed: until then not everything is on the disk.
     consuming func unmount() throws(RecoveryError) {
         do { try mount.unmount() } catch { throw RecoveryError(ExitStatus.inputOutput, "\(error)") }
+    }
+
+    /// The nodes of volumes that could not be unmounted after a job that failed.
+    private static let abandoned = Mutex<Set<String>>([])
+
+    /// Whether a volume's disk may not answer any more: whoever uses it may wait for ever.
+    static func isAbandoned(_ volume: BlockVolume) -> Bool { abandoned.withLock { $0.contains(volume.node) } }
+
+    /// Unmounts it after a job.
+    /// - Parameter status: how that ended. Where a disk may not answer any more, only a moment is waited for it.
+    consuming func unmount(after status: Int32) throws(RecoveryError) {
+        guard [ExitStatus.inputOutput, ExitStatus.interrupted].contains(status) else { return try unmount() }
+        let node = volume.node
+        do { try mount.unmount(withinSeconds: 2) } catch {
+            Self.abandoned.withLock { _ = $0.insert(node) }
+            throw RecoveryError(ExitStatus.inputOutput, "\(error)")
+        }
     }
 
     /// The real path of a file on the volume. Links in the path are resolved inside the volume, so that none leads out.

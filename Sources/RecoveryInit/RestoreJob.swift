@@ -128,7 +128,7 @@ struct RestoreJob {
 
     /// Unmounts what a command that has ended used.
     private func ended(_ outcome: JobOutcome, _ mounted: consuming MountedVolume) -> JobOutcome {
-        do { try mounted.unmount() } catch { runner.say("warning: \(error.message)") }
+        do { try mounted.unmount(after: outcome.status) } catch { runner.say("warning: \(error.message)") }
         return outcome
     }
 
@@ -167,6 +167,7 @@ struct RestoreJob {
 
     private func announce(_ disk: DiskCandidate) {
         runner.say("\(confirmed ? "Restoring" : "The plan for") \(settings.image) onto \(disk.line)")
+        if confirmed { runner.sayHowToEnd() }
     }
 
     private func outcome(_ status: Int32, _ disk: DiskCandidate, _ imageID: String?) -> JobOutcome {

@@ -24,6 +24,9 @@ struct SavedLog {
         guard let volume = medium.volume, MountedVolume.manner(of: volume.type, writable: true) != nil else {
             return nil
         }
+        guard !MountedVolume.isAbandoned(volume) else {
+            return "The log was not saved on \(volume.path), which could not be unmounted."
+        }
         do {
             let bytes = try Files.read(RecoveryPaths.log)
             let mounted = try MountedVolume(volume, writable: true)

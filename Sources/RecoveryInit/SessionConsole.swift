@@ -67,16 +67,31 @@ final class SessionConsole {
     /// Whether PID 1 no longer listens: nobody can answer any more.
     var isDeserted: Bool { inputEnded && messages.isEmpty }
 
-    /// Waits until a child has ended, and meanwhile hears those who ask for a shell: a job may take hours, or hang.
+    /// How long a job that is to end is waited for. Commands of ours end within 5 s, whatever their disks do.
+    private static let patience = 8.0
+
+    /// Waits until a child has ended, and meanwhile hears those who ask for its end or for a shell: a job may take hours, or
+    /// hang.
     func wait(for child: borrowing ChildProcess) -> ChildProcess.Ending {
+        var deadline: Double?
         while true {
             if let ending = child.poll() { return ending }
+            if let deadline, SystemFacts.monotonicSeconds() > deadline {
+                say("The job does not end: a disk does not answer. Its process still waits for it.")
+                return .exited(ExitStatus.interrupted)
+            }
             if !receive(seconds: 0.2), inputEnded { SystemFacts.sleep(seconds: 0.2) }
             for case .line(let console, let text) in messages {
-                if ["shell", "sh"].contains(text.strippedSpaces.lowercased()) {
-                    openShell(on: console)
-                } else {
-                    say("A job is at work. Type shell for a rescue shell; wait for its end for anything else.")
+                switch text.strippedSpaces.lowercased() {
+                case "shell", "sh": openShell(on: console)
+                case "c":
+                    say("The job is asked to end.")
+                    Processes.send(.interrupt, to: child.processID)
+                    deadline = deadline ?? SystemFacts.monotonicSeconds() + Self.patience
+                default:
+                    say(
+                        "A job is at work. Type c to end it, or shell for a rescue shell; wait for its end for anything else."
+                    )
                 }
             }
             messages = []
