@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Disks that stop answering, and disks that go: said, and ended within seconds, whatever the kernel still waits for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from faults import (
+    DONE,
+    INTERRUPTED,
+    IO_ERROR,
+    MIB,
+    Context,
+    Ended,
+    Skip,
+    go_on,
+    halt,
+    same,
+    tool,
+    until,
+    worker_of,
+    writes_unnamed,
+)
+
+# What a command may take to end once it was asked to: 5 s, and a moment for a machine that is busy.
+LIMIT = 6.0
+
+
+def raw_disk(ctx: Context, name: str, mebibytes: int) -> Path:
+    """A disk of random bytes, which take their time to be written."""
+    path = ctx.folder / name
+    with path.open("wb") as file:
+        for _ in range(mebibytes // 8):
+            file.write(ctx.random.randbytes(8 * MIB))
+    return path
+
+
+@contextmanager
+def filesystem(ctx: Context, mebibytes: int) -> Iterator[tuple[Path, Callable[[], None], Callable[[], None]]]:
+    """An ext4 on a loop device, and what freezes and thaws it: whoever writes to it meanwhile waits uninterruptibly."""
+    if shutil.which("fsfreeze") is None:
+        raise Skip("no fsfreeze")
+    backing = ctx.folder / "backing"
+    with backing.open("wb") as file:
+        file.truncate(mebibytes * MIB)
+    tool("mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", backing)
+    place = ctx.folder / "place"
+    ctx.mount("-o", "loop", backing, place)
+    frozen = False
+
+    def freeze() -> None:
+        nonlocal frozen
+        tool("fsfreeze", "--freeze", place)
+        frozen = True
+
+    def thaw() -> None:
+        nonlocal frozen
+        if frozen:
+            tool("fsfreeze", "--unfreeze", place)
+        frozen = False
+
+    try:
+        yield place, freeze, thaw
+    finally:
+        thaw()
+
+
+@contextmanager
+def loop_device(ctx: Context, name: str, mebibytes: int) -> Iterator[tuple[str, Callable[[], None]]]:
+    """A loop device, and what makes it go: its medium is taken out."""
+    backing = ctx.folder / name
+    if not backing.exists():
+        with backing.open("wb") as file:
+            file.truncate(mebibytes * MIB)
+    device = tool("losetup", "--find", "--show", backing).strip()
+
+    def take_out() -> None:
+        os.truncate(backing, 0)
+        tool("losetup", "--set-capacity", device)
+
+    try:
+        yield device, take_out
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=False, capture_output=True)
+
+
+def halted_at(ctx: Context, moment: Callable[[int], bool], *words: str | Path) -> subprocess.Popen[str]:
+    """A command that was halted at a moment of its working process."""
+    child = ctx.start(*words)
+    if not until(lambda: child.poll() is not None or moment(worker_of(child.pid))) or child.poll() is not None:
+        child.kill()
+        raise AssertionError(f"it does not come to the moment: {ctx.wait(child)}")
+    halt(child)
+    return child
+
+
+def interrupted(ctx: Context, child: subprocess.Popen[str], number: int = signal.SIGINT) -> tuple[Ended, float]:
+    """How it ends when it is asked to, and in how many seconds."""
+    started = time.monotonic()
+    child.send_signal(number)
+    ended = ctx.wait(child, timeout=30)
+    return ended, time.monotonic() - started
+
+
+def is_waiting(process: int) -> bool:
+    """Whether a thread of a process waits uninterruptibly."""
+    states = [
+        path.read_text().rsplit(")", 1)[1].split()[0] for path in Path(f"/proc/{process}/task").glob("*/stat")
+    ]
+    return "D" in states
+
+
+def no_longer(process: int) -> bool:
+    """Whether a process has ended, also one that nobody has waited for."""
+    return until(lambda: not Path(f"/proc/{process}").exists(), 20)
+
+
+def test_stalled_destination(ctx: Context) -> None:
+    """A capture whose destination stops answering says so after 30 s, and ends within 5 s of Ctrl-C."""
+    disk = raw_disk(ctx, "disk", 96)
+    with filesystem(ctx, 160) as (place, freeze, thaw):
+        image = place / "x.img.zst"
+        child = halted_at(ctx, writes_unnamed, "capture", disk, image, "--json")
+        worker = worker_of(child.pid)
+        freeze()
+        go_on(child)
+        ctx.that("its thread waits uninterruptibly", until(lambda: is_waiting(worker), 20))
+        time.sleep(32)
+        ended, seconds = interrupted(ctx, child)
+        ctx.note(f"ended after {seconds:.1f} s: {ended.err.splitlines()[-1]}")
+        ctx.that("it ends within 5 s of SIGINT", seconds < LIMIT, seconds)
+        ctx.that("with 75", ended.status == INTERRUPTED, ended)
+        ctx.that("the wait was said after 30 s", f"waiting for 30 s for {image} (write)" in ended.err, ended)
+        ctx.that("not one byte for so long is said in place of the time left", ", no byte for " in ended.err, ended)
+        ctx.that("what it gave up on is said", f"gave up on {image} (write)" in ended.err, ended)
+        ctx.that("and what is left", f"Nothing was left at {image}; the disk was only read." in ended.err, ended)
+        ctx.that("--json says it, too", ended.json()["exitCode"] == INTERRUPTED, ended)
+        ctx.that("the kernel keeps the process that waits", Path(f"/proc/{worker}").exists())
+        thaw()
+        ctx.that("which goes when the disk answers again", no_longer(worker))
+        ctx.that("nothing is left there", not [path for path in place.iterdir() if path.is_file()])
+        ended = ctx.reforge("capture", disk, image)
+        ctx.that("the same command works then", ended.status == DONE, ended)
+        image.unlink()
+        freeze()
+        child = ctx.start("capture", disk, image)
+        ctx.that("also one that cannot even make its file", until(lambda: is_waiting(worker_of(child.pid)), 20))
+        ended, seconds = interrupted(ctx, child, signal.SIGTERM)
+        ctx.that("ends within 5 s (75)", ended.status == INTERRUPTED and seconds < LIMIT, f"{seconds} s, {ended}")
+        thaw()
+
+
+def test_stalled_repository(ctx: Context) -> None:
+    """A repository whose disk stops answering: the command ends, and the next one finds nothing in its way."""
+    disk = raw_disk(ctx, "disk", 96)
+    with filesystem(ctx, 256) as (place, freeze, thaw):
+        repository = place / "repository"
+        ctx.done("init-repo", repository)
+        child = halted_at(ctx, lambda _: any((repository / "tmp").iterdir()), "capture", disk, f"{repository}@")
+        worker = worker_of(child.pid)
+        freeze()
+        go_on(child)
+        ctx.that("its thread waits uninterruptibly", until(lambda: is_waiting(worker), 20))
+        ended, seconds = interrupted(ctx, child)
+        ctx.that("it ends within 5 s (75)", ended.status == INTERRUPTED and seconds < LIMIT, f"{seconds} s, {ended}")
+        ctx.that("and says what is left", "No snapshot was made" in ended.err, ended)
+        thaw()
+        ctx.that("the process goes when the disk answers again", no_longer(worker))
+        ended = ctx.reforge("capture", disk, f"{repository}@")
+        ctx.that("the same command works then", ended.status == DONE, ended)
+        why = ctx.litter(repository)
+        ctx.that("and sweeps what was left", not why, why)
+
+
+@contextmanager
+def exported(ctx: Context, disk: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    """A file whose bytes come from a program, which can be halted; and that program."""
+    if shutil.which("qemu-storage-daemon") is None or not Path("/dev/fuse").exists():
+        raise Skip("no qemu-storage-daemon, or no FUSE")
+    place = ctx.folder / "exported"
+    place.touch()
+    server = subprocess.Popen(
+        ["qemu-storage-daemon", "--blockdev", f"driver=file,node-name=disk,filename={disk}",
+         "--export", f"fuse,id=e,node-name=disk,mountpoint={place},writable=on,allow-other=off"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        if not until(lambda: server.poll() is not None or os.path.ismount(place), 20) or server.poll() is not None:
+            raise Skip("qemu-storage-daemon cannot export through FUSE here")
+        yield place, server
+    finally:
+        server.send_signal(signal.SIGCONT)
+        server.terminate()
+        server.wait(20)
+        subprocess.run(["umount", "-l", str(place)], check=False, capture_output=True)
+
+
+def test_stalled_source(ctx: Context) -> None:
+    """A capture of a disk that stops answering ends within 5 s of Ctrl-C, and leaves nothing."""
+    disk = raw_disk(ctx, "disk", 96)
+    out = ctx.folder / "out"
+    out.mkdir()
+    with exported(ctx, disk) as (place, server):
+        device = tool("losetup", "--find", "--show", "--direct-io=off", place).strip()
+        try:
+            child = halted_at(ctx, writes_unnamed, "capture", device, out / "x.img.zst")
+            server.send_signal(signal.SIGSTOP)
+            go_on(child)
+            ctx.that("its thread waits uninterruptibly", until(lambda: is_waiting(worker_of(child.pid)), 20))
+            ended, seconds = interrupted(ctx, child)
+            ctx.that("it ends within 5 s (75)", ended.status == INTERRUPTED and seconds < LIMIT, f"{seconds} s, {ended}")
+            ctx.that("and says what it gave up on", f"gave up on {device} (read)" in ended.err, ended)
+            ctx.that("nothing is left", not list(out.iterdir()), list(out.iterdir()))
+        finally:
+            server.send_signal(signal.SIGCONT)
+            until(lambda: subprocess.run(["losetup", "--detach", device], check=False).returncode == 0, 10)
+
+
+def test_stalled_target(ctx: Context) -> None:
+    """A restore onto a disk that stops answering ends within 5 s of Ctrl-C, says that it is partial, and goes on later."""
+    disk = raw_disk(ctx, "disk", 96)
+    image = ctx.folder / "x.img.zst"
+    ctx.done("capture", disk, image)
+    with filesystem(ctx, 256) as (place, freeze, thaw):
+        target = place / "target"
+        with target.open("wb") as file:
+            file.truncate(96 * MIB)
+        device = tool("losetup", "--find", "--show", target).strip()
+        try:
+            child = halted_at(ctx, lambda worker: has_written(worker, 16 * MIB), "restore", image, device, "--yes", "--json")
+            freeze()
+            go_on(child)
+            ctx.that("its thread waits uninterruptibly", until(lambda: is_waiting(worker_of(child.pid)), 20))
+            ended, seconds = interrupted(ctx, child)
+            ctx.that("it ends within 5 s (75)", ended.status == INTERRUPTED and seconds < LIMIT, f"{seconds} s, {ended}")
+            ctx.that("and says how the disk is", f"{device} is partly written" in ended.err, ended)
+            ctx.that("--json says it, too", ended.json()["diskState"] == "partial", ended)
+            thaw()
+            again: list[Ended] = []
+
+            def is_done() -> bool:
+                again.append(ctx.reforge("restore", image, device, "--yes", "--no-boot-repair"))
+                return again[-1].status == DONE
+
+            # Until the process that waited is gone, the disk is its.
+            ctx.that("the same command goes on once the disk answers", until(is_done, 20), again[-1])
+            tool("sync", "--file-system", target)
+            ctx.that("and ends with the right bytes", same(disk, target))
+        finally:
+            thaw()
+            subprocess.run(["losetup", "--detach", device], check=False, capture_output=True)
+
+
+def has_written(process: int, byte_count: int) -> bool:
+    """Whether a process has written that much."""
+    lines = Path(f"/proc/{process}/io").read_text().splitlines()
+    return any(line.startswith("wchar:") and int(line.split()[1]) > byte_count for line in lines)
+
+
+def test_stalled_pipe(ctx: Context) -> None:
+    """A capture into a pipe that nobody reads ends within 5 s of Ctrl-C, and so does a restore from one that is silent."""
+    disk = raw_disk(ctx, "disk", 16)
+    child = ctx.start("capture", disk, "-")
+    if not until(lambda: has_written(worker_of(child.pid), 60_000), 20):
+        raise AssertionError("it writes nothing")
+    started = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    status = child.wait(20)
+    seconds = time.monotonic() - started
+    ctx.that("the capture ends (75)", status == INTERRUPTED and seconds < LIMIT, f"{status} after {seconds} s")
+    ctx.wait(child)
+
+
+def test_destination_that_goes(ctx: Context) -> None:
+    """The disk of a destination goes: the capture fails at once, and says why."""
+    disk = raw_disk(ctx, "disk", 96)
+    with loop_device(ctx, "stick", 160) as (device, take_out):
+        tool("mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", device)
+        place = ctx.folder / "place"
+        ctx.mount(device, place)
+        child = halted_at(ctx, writes_unnamed, "capture", disk, place / "x.img.zst", "--json")
+        take_out()
+        started = time.monotonic()
+        go_on(child)
+        ended = ctx.wait(child, timeout=30)
+        seconds = time.monotonic() - started
+        ctx.note(f"ended after {seconds:.1f} s: {ended.err.splitlines()[-1]}")
+        ctx.that("it fails within 5 s (74)", ended.status == IO_ERROR and seconds < LIMIT, f"{seconds} s, {ended}")
+        ctx.that("and says which disk is gone", f"{device} is gone" in ended.err, ended)
+        ctx.that("and what is left", "the disk was only read" in ended.err, ended)
+        ctx.that("--json says it, too", ended.json()["exitCode"] == IO_ERROR, ended)
+        subprocess.run(["umount", "-l", str(place)], check=False, capture_output=True)
+
+
+def test_source_that_goes(ctx: Context) -> None:
+    """A source that goes is no disk with unreadable sectors, not even for --rescue."""
+    raw_disk(ctx, "source", 96)
+    out = ctx.folder / "out"
+    for rescue in ([], ["--rescue"]):
+        kind = "with --rescue" if rescue else "plainly"
+        if not (ctx.folder / "source").stat().st_size:
+            raw_disk(ctx, "source", 96)
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        with loop_device(ctx, "source", 96) as (device, take_out):
+            child = halted_at(ctx, writes_unnamed, "capture", device, out / "x.img.zst", *rescue)
+            take_out()
+            started = time.monotonic()
+            go_on(child)
+            ended = ctx.wait(child, timeout=60)
+            seconds = time.monotonic() - started
+            ctx.note(f"ended after {seconds:.1f} s: {ended.err.splitlines()[-1]}")
+            ctx.that(f"{kind}: it fails (74)", ended.status == IO_ERROR and seconds < LIMIT, f"{seconds} s, {ended}")
+            ctx.that(f"{kind}: and says which disk is gone", f"{device} is gone" in ended.err, ended)
+            ctx.that(f"{kind}: no sector counts as damaged", "They become zeros" not in ended.err, ended)
+            ctx.that(f"{kind}: nothing is left", not list(out.iterdir()), list(out.iterdir()))
+
+
+def test_target_that_goes(ctx: Context) -> None:
+    """A target that goes: the restore fails, and says that the disk is partial."""
+    disk = raw_disk(ctx, "disk", 96)
+    image = ctx.folder / "x.img.zst"
+    ctx.done("capture", disk, image)
+    with loop_device(ctx, "target", 96) as (device, take_out):
+        child = halted_at(ctx, lambda worker: has_written(worker, 8 * MIB), "restore", image, device, "--yes", "--json")
+        take_out()
+        started = time.monotonic()
+        go_on(child)
+        ended = ctx.wait(child, timeout=60)
+        seconds = time.monotonic() - started
+        ctx.that("it fails (74)", ended.status == IO_ERROR and seconds < LIMIT, f"{seconds} s, {ended}")
+        ctx.that("and says which disk is gone", f"{device} is gone" in ended.err, ended)
+        ctx.that("and how it is", f"{device} is partly written" in ended.err, ended)
+        ctx.that("--json says it, too", json.loads(ended.out)["diskState"] == "partial", ended)
+
+
+def test_attendant(ctx: Context) -> None:
+    """The process that a shell waits for ends as the one that works does, and takes it along when it is killed."""
+    fifo = ctx.folder / "image"
+    os.mkfifo(fifo)
+    for number in (signal.SIGKILL, signal.SIGQUIT):
+        child = ctx.start("verify", fifo)
+        found: list[int] = []
+        until(lambda: found.append(worker_of(child.pid)) or found[-1] != child.pid, 20)
+        worker = found[-1]
+        ctx.that("a child does the work", worker != child.pid)
+        os.kill(worker, number)
+        ended = ctx.wait(child)
+        ctx.that(f"the end of the child by {number.name} is passed on", ended.status == -number, ended)
+    child = ctx.start("verify", fifo)
+    until(lambda: worker_of(child.pid) != child.pid, 20)
+    worker = worker_of(child.pid)
+    child.kill()
+    ctx.wait(child)
+    ctx.that("SIGKILL takes the child along", no_longer(worker))
