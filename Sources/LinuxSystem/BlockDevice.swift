@@ -109,6 +109,8 @@ public final class BlockDevice: BlockWriter {
                         into: UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
                 }
                 guard count > 0 else {
+                    // So ends a disk whose medium was taken out.
+                    pending.noteLoss()
                     throw failure(.read, offset + UInt64(done), buffer.count - done, nil, "it ended early")
                 }
                 done += count

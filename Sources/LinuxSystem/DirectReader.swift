@@ -60,6 +60,7 @@ public final class DirectReader: BlockReader {
             }
             // What a short read leaves must start on a sector for the next one.
             guard part > 0, part % logicalSectorSize == 0 else {
+                pending.noteLoss()
                 throw failure(start + UInt64(done), whole.count - done, Errno.ioError.rawValue, "it ended early")
             }
             done += part
