@@ -45,8 +45,13 @@ public struct SecondOpinion: Sendable {
         guard let own = try? OwnedDescriptor.open(FilePath("/proc/self/fd/\(descriptor)"), .readOnly) else {
             return .failed
         }
-        let finding = Self.finding(own, offset: offset, byteCount: byteCount, besides: known)
-        guard finding == .failed, let ends = endsInMemory(byteCount: byteCount) else { return finding }
+        let calls = PendingCalls(
+            Files.linkTarget(FilePath("/proc/self/fd/\(descriptor)")) ?? "a disk",
+            on: FileDescriptor(rawValue: descriptor))
+        let finding = calls.during(.read) { Self.finding(own, offset: offset, byteCount: byteCount, besides: known) }
+        guard finding == .failed, let ends = calls.during(.read, { endsInMemory(byteCount: byteCount) }) else {
+            return finding
+        }
         return Self.finding(ends, offset: 0, byteCount: byteCount, besides: known)
     }
 

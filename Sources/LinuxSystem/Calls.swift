@@ -118,16 +118,19 @@ public enum Files {
 
     /// The corresponding C function is `rmdir`.
     public static func removeFolder(_ path: FilePath) throws(SystemCallError) {
-        guard rmdir(path.string) == 0 else { throw SystemCallError("remove", path.string, Errno(rawValue: errno)) }
+        try changing(path) { () throws(SystemCallError) in
+            guard rmdir(path.string) == 0 else { throw SystemCallError("remove", path.string, Errno(rawValue: errno)) }
+        }
     }
 
     /// Makes a folder and those above it that are missing.
     ///
     /// The corresponding C function is `mkdir`.
     public static func makeFolders(_ path: FilePath) throws(SystemCallError) {
-        if mkdir(path.string, 0o755) == 0 || errno == EEXIST { return }
-        guard errno == ENOENT, path.components.count > 1 else {
-            throw SystemCallError("create", path.string, Errno(rawValue: errno))
+        let reason = changing(path) { mkdir(path.string, 0o755) == 0 ? 0 : errno }
+        if reason == 0 || reason == EEXIST { return }
+        guard reason == ENOENT, path.components.count > 1 else {
+            throw SystemCallError("create", path.string, Errno(rawValue: reason))
         }
         try makeFolders(path.removingLastComponent())
         guard mkdir(path.string, 0o755) == 0 || errno == EEXIST else {
@@ -224,8 +227,10 @@ public enum Files {
     public static func resize(_ descriptor: FileDescriptor, _ name: String, to byteCount: UInt64)
         throws(SystemCallError)
     {
-        guard ftruncate(descriptor.rawValue, off_t(clamping: byteCount)) == 0 else {
-            throw SystemCallError("resize", name, Errno(rawValue: errno))
+        try changing(FilePath(name)) { () throws(SystemCallError) in
+            guard ftruncate(descriptor.rawValue, off_t(clamping: byteCount)) == 0 else {
+                throw SystemCallError("resize", name, Errno(rawValue: errno))
+            }
         }
     }
 

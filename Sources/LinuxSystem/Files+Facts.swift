@@ -47,8 +47,10 @@ extension Files {
     ///
     /// The corresponding C function is `futimens`.
     public static func touch(_ descriptor: FileDescriptor, _ name: String) throws(SystemCallError) {
-        guard futimens(descriptor.rawValue, nil) == 0 else {
-            throw SystemCallError("set the time of", name, Errno(rawValue: errno))
+        try changing(FilePath(name)) { () throws(SystemCallError) in
+            guard futimens(descriptor.rawValue, nil) == 0 else {
+                throw SystemCallError("set the time of", name, Errno(rawValue: errno))
+            }
         }
     }
 }

@@ -425,7 +425,7 @@ struct RestoreCommand: MountingCommand {
             [wanted, target.identity.kernelName, disk].contains(answer)
         else {
             throw CommandFailure(
-                Interruption.isRequested ? .interrupted : .refused, "not confirmed: the answer was not \(wanted)")
+                Interruption.isRequested ? CommandFailure.interruption : .refused, "not confirmed: the answer was not \(wanted)")
         }
     }
 
