@@ -13,6 +13,8 @@ public enum Interruption {
 
     /// Notes SIGINT, SIGTERM, SIGHUP and SIGXCPU from now on, and ignores SIGPIPE (writes report EPIPE instead).
     public static func install() {
+        // Made before a handler needs them: making them is nothing that a handler may do.
+        _ = (isRequested, start)
         for number in [SIGINT, SIGTERM, SIGHUP, SIGXCPU] {
             var action = sigaction()
             action.__sigaction_handler.sa_handler = { Interruption.note($0) }
