@@ -5,6 +5,7 @@ import Synchronization
 /// SIGINT, SIGTERM, SIGHUP and SIGXCPU, and the loss of a disk, noted instead of obeyed at once, so that work can end in
 /// order. The first counts.
 public enum Interruption {
+    private static let signals = [SIGINT, SIGTERM, SIGHUP, SIGXCPU]
     private static let signalNumber = Atomic<Int32>(0)
     /// In place of a signal's number.
     private static let lossNumber: Int32 = -1
@@ -15,7 +16,7 @@ public enum Interruption {
     public static func install() {
         // Made before a handler needs them: making them is nothing that a handler may do.
         _ = (isRequested, start)
-        for number in [SIGINT, SIGTERM, SIGHUP, SIGXCPU] {
+        for number in signals {
             var action = sigaction()
             action.__sigaction_handler.sa_handler = { Interruption.note($0) }
             sigemptyset(&action.sa_mask)
@@ -30,6 +31,20 @@ public enum Interruption {
         let now = SystemFacts.monotonicMilliseconds()
         guard signalNumber.compareExchange(expected: 0, desired: number, ordering: .relaxed).exchanged else { return }
         milliseconds.store(now, ordering: .relaxed)
+    }
+
+    /// Notes a signal that no thread has taken: the kernel gives it to the first one, which may wait uninterruptibly. The
+    /// calling thread takes none from now on.
+    ///
+    /// The corresponding C functions are `pthread_sigmask` and `sigpending`.
+    static func notePending() {
+        var all = sigset_t()
+        sigemptyset(&all)
+        for number in signals { sigaddset(&all, number) }
+        pthread_sigmask(SIG_BLOCK, &all, nil)
+        var pending = sigset_t()
+        guard sigpending(&pending) == 0 else { return }
+        if let number = signals.first(where: { sigismember(&pending, $0) == 1 }) { note(number) }
     }
 
     /// Notes that a disk is gone that the work needs: it ends as if it was interrupted, but with a failure.

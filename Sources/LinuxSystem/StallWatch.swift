@@ -9,7 +9,7 @@ public final class StallWatch: Sendable {
         static let worthSaying: UInt64 = 30_000
         /// How long a call may take once the work is to end: with the interval of the watch and what there is to do then, this
         /// stays below 5 s.
-        static let patience: UInt64 = 3_500
+        static let patience: UInt64 = 3_000
 
         /// What was longer between two looks was no wait for a disk: the process was stopped.
         static let longestInterval: UInt64 = 2_000
@@ -63,6 +63,7 @@ public final class StallWatch: Sendable {
             let calls = living.flatMap(\.now)
             let now = SystemFacts.monotonicMilliseconds()
             guard judge.update({ $0.looks(now: now) }) else { return }
+            Interruption.notePending()
             if !Interruption.isRequested { for place in living { place.noteLoss() } }
             if let call = Judge.hopeless(calls, now: now, interruption: Interruption.start) {
                 return giveUp(call.description)
