@@ -119,7 +119,12 @@ def interrupted(ctx: Context, child: subprocess.Popen[str], number: int = signal
     """How it ends when it is asked to, and in how many seconds."""
     started = time.monotonic()
     child.send_signal(number)
-    ended = ctx.wait(child, timeout=30)
+    try:
+        child.wait(30)
+    except subprocess.TimeoutExpired:
+        # Its pipes stay open as long as it does.
+        raise AssertionError("it does not end within 30 s") from None
+    ended = ctx.wait(child, timeout=10)
     return ended, time.monotonic() - started
 
 

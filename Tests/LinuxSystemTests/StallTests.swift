@@ -74,12 +74,12 @@ import Testing
             StallWatch.Judge.hopeless(calls, now: now, interruption: interruption)?.name
         }
         #expect(hopeless(at: 1_000_000, interruption: nil) == nil)
-        #expect(hopeless(at: 13_400, interruption: 10_000) == nil)
-        #expect(hopeless(at: 13_500, interruption: 10_000) == "old")
+        #expect(hopeless(at: 12_900, interruption: 10_000) == nil)
+        #expect(hopeless(at: 13_000, interruption: 10_000) == "old")
         // Slow is not still: a call that began a moment ago may return.
         let young = [Self.call("young", start: 13_000)]
-        #expect(StallWatch.Judge.hopeless(young, now: 14_000, interruption: 10_000) == nil)
-        #expect(StallWatch.Judge.hopeless(young, now: 16_500, interruption: 10_000)?.name == "young")
+        #expect(StallWatch.Judge.hopeless(young, now: 15_900, interruption: 10_000) == nil)
+        #expect(StallWatch.Judge.hopeless(young, now: 16_000, interruption: 10_000)?.name == "young")
     }
 
     /// A sysfs with `/dev/sda`, two disks below an array, and a mapped device over one partition.
