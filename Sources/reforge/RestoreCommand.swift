@@ -425,7 +425,8 @@ struct RestoreCommand: MountingCommand {
             [wanted, target.identity.kernelName, disk].contains(answer)
         else {
             throw CommandFailure(
-                Interruption.isRequested ? CommandFailure.interruption : .refused, "not confirmed: the answer was not \(wanted)")
+                Interruption.isRequested ? CommandFailure.interruption : .refused,
+                "not confirmed: the answer was not \(wanted)")
         }
     }
 
