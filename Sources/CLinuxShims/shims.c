@@ -158,7 +158,7 @@ int rf_memfd_create(const char *name) {
 }
 
 int rf_open_unnamed(const char *folder, unsigned mode) {
-    int fd = open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, (mode_t)mode);
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)mode);
     return fd < 0 ? -errno : fd;
 }
 int rf_link_unnamed(int fd, const char *path) {

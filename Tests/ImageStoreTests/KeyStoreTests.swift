@@ -148,7 +148,11 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
                 }
             }
             if damaged == bytes { continue }
-            #expect(throws: ImageError.self, "seed \(seed)") { try WrappedKey(bytes: damaged, name: "key") }
+            do {
+                // White space more or less changes nothing of a key.
+                let same = try WrappedKey(bytes: damaged, name: "key").bytes()
+                #expect(same == bytes, "seed \(seed)")
+            } catch { #expect(error is ImageError, "seed \(seed)") }
         }
     }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
-import Filesystems
 import LinuxSystem
 import SystemPackage
 import TestSupport
@@ -49,21 +48,19 @@ import Testing
         #expect(try RestoreNote.find(on: disk) == nil)
     }
 
-    /// Boot code in front of the first partition is not written over; that there is no note is said.
+    /// Where a partition starts in sector 63 there is no room; that is said.
     @Test func whereSomethingElseIsThereIsNoNote() throws {
-        let made = try MadeUpDisk(seed: 7)
-        var bytes = made.bytes
-        bytes[(1 << 20) - 1] = 1
-        let device = MemoryDisk(bytes)
-        let full = try MadeUpDisk(bytes, try PartitionTableReader.read(device), [])
-        let (disk, warnings) = try restored(full, jobID: "lab-1")
+        let old = try MadeUpDisk(seed: 7, table: "label: dos\nstart=63, size=12000, type=83\n")
+        let (disk, warnings) = try restored(old, jobID: "lab-1")
         #expect(try RestoreNote.find(on: disk) == nil)
-        #expect(disk.bytes[(1 << 20) - 1] == 1)
         #expect(warnings.contains { $0.contains("lab-1") && $0.contains("no room") })
     }
 
     @Test func placesAreBehindTheTableAndInFrontOfTheFirstPartition() {
         let head = [UInt8](repeating: 0, count: 1 << 20)
+        var full = head
+        full[1_044_480] = 1
+        #expect(RestoreNote.place(in: full, tableEnd: 17408, firstPartition: 1 << 20) == nil)
         #expect(RestoreNote.place(in: head, tableEnd: 17408, firstPartition: 1 << 20) == 1_044_480)
         #expect(RestoreNote.place(in: head, tableEnd: 17408, firstPartition: 1 << 40) == 1_044_480)
         #expect(RestoreNote.place(in: head, tableEnd: 512, firstPartition: 63 * 512) == nil)
