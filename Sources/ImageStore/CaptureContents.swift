@@ -14,7 +14,7 @@ public final class CaptureContents: BlockReader {
     private enum Item: Sendable {
         /// A range of the disk; `nil` where it is zeros.
         case record(ByteRange, [UInt8]?)
-        case end(CaptureEnding)
+        case end(CaptureEnding?)
         case failure(ImageError)
     }
     /// A chunk that was reached.
@@ -31,6 +31,7 @@ public final class CaptureContents: BlockReader {
         var held: [Held] = []
         /// Those without, ascending; neighbours as one.
         var zeros: [ByteRange] = []
+        var isEnded = false
         var ending: CaptureEnding?
         var failure: ImageError?
     }
@@ -54,7 +55,8 @@ public final class CaptureContents: BlockReader {
     private let thread: WorkerThread
     private let state = Mutex(State())
 
-    /// Presents a capture from its first record on. The reader belongs to it from now on: nobody else may use it.
+    /// Presents a capture from its first record on. The reader belongs to it from now on: nobody else may use it. Zeros stand for
+    /// what a reader with a `salvage` has lost.
     public init(_ reader: any CaptureReader) throws {
         let manifest = reader.header.manifest
         byteCount = manifest.geometry.byteCount
@@ -157,17 +159,16 @@ public final class CaptureContents: BlockReader {
 
     /// Passes over what was not read, to the confirmed end. Nothing made of the capture counts before this has returned.
     @discardableResult
-    public func readToEnd() throws(ImageError) -> CaptureEnding {
+    public func readToEnd() throws(ImageError) -> CaptureEnding? {
         let state = state.withLock { state in
-            while state.ending == nil, state.failure == nil { advance(&state) }
+            while !state.isEnded, state.failure == nil { advance(&state) }
             return state
         }
         if let failure = state.failure { throw failure }
-        guard let ending = state.ending else { throw .truncated(name: name, at: byteCount) }
-        return ending
+        return state.ending
     }
 
-    /// How the capture ended; `nil` before `readToEnd`.
+    /// How the capture ended; `nil` before `readToEnd`, and where its end is lost.
     public var ending: CaptureEnding? { state.withLock { $0.ending } }
     /// What was wrong with the capture, where a read has failed for that.
     public var failure: ImageError? { state.withLock { $0.failure } }
@@ -189,6 +190,7 @@ public final class CaptureContents: BlockReader {
             }
         case .end(let ending):
             state.ending = ending
+            state.isEnded = true
             state.reached = byteCount
         case .failure(let error): state.failure = error
         // Past the end, or past a failure.
@@ -211,10 +213,10 @@ public final class CaptureContents: BlockReader {
                 // Closed: nobody reads on.
                 guard items.push(.record(record.range, content)) else { return }
             }
-            guard let ending = reader.ending else {
+            guard reader.salvage != nil || reader.ending != nil else {
                 throw ImageError.truncated(name: reader.name, at: reader.position)
             }
-            items.push(.end(ending))
+            items.push(.end(reader.ending))
         } catch let error as ImageError {
             items.push(.failure(error))
         } catch {
@@ -240,9 +242,14 @@ public final class CaptureContents: BlockReader {
                 unsafe try reader.readStored(into: UnsafeMutableRawBufferPointer(rebasing: stored[..<count]))
             }
         }
+        /// Zeros, where a salvage takes the chunk for lost.
+        func lose(because error: ImageError) throws(ImageError) -> [UInt8] {
+            guard let salvage = reader.salvage else { throw error }
+            try salvage.lose(record.range, hash: record.hash, because: error)
+            return [UInt8](repeating: 0, count: content.count)
+        }
         do { try read.get() } catch {
-            guard otherCopy() else { throw error }
-            return content
+            return try otherCopy() ? content : lose(because: error)
         }
         let decoded = unsafe content.withUnsafeMutableBytes { content in
             unsafe stored.withUnsafeBytes { stored in
@@ -253,7 +260,7 @@ public final class CaptureContents: BlockReader {
             }
         }
         do { try decoded.get() } catch {
-            guard otherCopy() else { throw reader.damageReporter("\(error)", place, record.range) }
+            return try otherCopy() ? content : lose(because: reader.damageReporter("\(error)", place, record.range))
         }
         return content
     }

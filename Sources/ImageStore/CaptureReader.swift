@@ -22,6 +22,13 @@ public protocol CaptureReader: AnyObject {
     /// passed over.
     func nextRecord() throws(ImageError) -> ChunkRecord?
 
+    /// Takes what cannot be had of the capture for lost; `nil` where that ends the work.
+    var salvage: Salvage? { get }
+
+    /// Passes over what the last call of `nextRecord` failed on, so that the next call gives a record behind it.
+    /// Returns whether there may be one; `false` where what follows cannot be found.
+    func passDamage() -> Bool
+
     /// Reads what is stored for the last record, `storedByteCount` bytes, into `buffer`.
     func readStored(into buffer: UnsafeMutableRawBufferPointer) throws(ImageError)
 
@@ -37,6 +44,12 @@ public protocol CaptureReader: AnyObject {
 }
 
 extension CaptureReader {
+    /// Damage ends the work, but for a `SalvageReader`.
+    public var salvage: Salvage? { nil }
+
+    /// What comes behind damage is found only where something else tells where it lies.
+    public func passDamage() -> Bool { false }
+
     /// Only a repository stores a content more than once.
     public func otherCopies() -> OtherCopies? { nil }
 

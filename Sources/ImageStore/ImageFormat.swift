@@ -149,6 +149,19 @@ public struct ImageHeader: Equatable, Sendable {
         return bytes
     }
 
+    /// What of ranges of the disk is in use by the maps, ascending.
+    public func used(_ ranges: [ByteRange]) -> [ByteRange] {
+        manifest.regions.indices.flatMap { index in
+            let region = manifest.regions[index].range
+            let parts = ranges.map { $0.clamped(to: region) }.filter { !$0.isEmpty }.map {
+                $0.lowerBound - region.lowerBound..<$0.upperBound - region.lowerBound
+            }
+            return AllocationMap(byteCount: region.byteCount, unsorted: parts).ranges.flatMap {
+                maps[index].ranges(in: $0)
+            }.compactMap { $0.shifted(up: region.lowerBound) }
+        }
+    }
+
     /// How many bytes of a record's range are in use by the map.
     func usedByteCount(of record: ChunkRecord) -> UInt64 {
         guard record.region < maps.count, record.region < manifest.regions.count,

@@ -35,6 +35,18 @@ public final class ImageStreamReader: CaptureReader {
     private var sequence: RecordSequence
     private var recordCount: UInt64 = 0
     private var pending: (record: ChunkRecord, unread: Int)?
+    /// Where the frame of the next record starts.
+    private var nextFrame: UInt64
+    /// What `nextRecord` reads, or failed on.
+    private enum Step { case run, record, end }
+    private var step = Step.record
+    /// What was read of a record that is damaged.
+    private var damagedPayload: [UInt8]?
+    /// The payload of the next record, where its frame is damaged.
+    private var recoveredPayload: [UInt8]?
+    /// The number of the last record whose payload was recovered.
+    private var recoveredNumber: UInt64?
+    private var index: ImageIndex?
 
     /// Reads the header.
     /// - Parameter unlock: asked for the keys of an encrypted image.
@@ -49,6 +61,15 @@ public final class ImageStreamReader: CaptureReader {
         identity.update(front.headerPayload)
         headerIdentity = identity
         sequence = RecordSequence(header)
+        nextFrame = source.position
+    }
+
+    /// Takes records whose frames are damaged from the index at the end of the file.
+    /// - Parameter image: the same file, whose end was checked.
+    public func useIndex(of image: ImageFile) {
+        guard source.isSeekable else { return }
+        index = ImageIndex(
+            PositionedReader(file: source.descriptor, name: name, at: image.footer.indexOffset), framing)
     }
 
     /// The next record, or `nil` once the end was reached and everything was confirmed.
@@ -56,14 +77,24 @@ public final class ImageStreamReader: CaptureReader {
     /// What is stored behind the record before must have been read (`readStored`) or is passed over.
     public func nextRecord() throws(ImageError) -> ChunkRecord? {
         if footer != nil { return nil }
+        step = .run
         try passOver()
-        let frameOffset = source.position
+        let frameOffset = nextFrame
         guard !sequence.isAtEnd else {
+            step = .end
             try readEnd()
             return nil
         }
-        let payload = try framing.payload(
-            .record, number: recordCount, limit: ImageFormat.recordByteCount, from: source)
+        step = .record
+        damagedPayload = nil
+        let payload: [UInt8]
+        if let recoveredPayload {
+            payload = recoveredPayload
+            self.recoveredPayload = nil
+        } else {
+            payload = try framing.payload(
+                .record, number: recordCount, limit: ImageFormat.recordByteCount, from: source)
+        }
         let record: ChunkRecord
         do {
             record = try ChunkRecord(payload: payload)
@@ -71,6 +102,7 @@ public final class ImageStreamReader: CaptureReader {
             try checkStored(record)
         } catch {
             // Nothing of the record can be believed; but it must have been about what comes next.
+            damagedPayload = payload
             throw damaged("\(error)", at: frameOffset, sequence.nextChunk)
         }
         var entry = payload
@@ -79,7 +111,56 @@ public final class ImageStreamReader: CaptureReader {
         recordCount += 1
         sequence.advance(over: record)
         pending = (record, record.storedByteCount)
+        nextFrame = source.position + UInt64(record.storedByteCount)
         return record
+    }
+
+    /// Passes over a run's frames, which hold nothing that its record does not say; takes a damaged record from the index;
+    /// where there is none, passes over its chunk by the length that it tells.
+    public func passDamage() -> Bool {
+        do throws(ImageError) {
+            switch step {
+            case .run:
+                try source.move(to: nextFrame)
+                return true
+            case .record: return try passRecord()
+            case .end: return false
+            }
+        } catch { return false }
+    }
+
+    private func passRecord() throws(ImageError) -> Bool {
+        // A payload that was recovered, and is refused all the same.
+        guard recoveredNumber != recordCount else { return false }
+        if let index {
+            let (payload, frameOffset) = try index.entry(recordCount)
+            guard frameOffset == nextFrame else { return false }
+            try source.move(to: frameOffset + UInt64(framing.frameByteCount(ImageFormat.recordByteCount)))
+            recover(payload)
+            return true
+        }
+        guard framing.sealer == nil else { return false }
+        var payload = damagedPayload ?? []
+        guard payload.count <= ImageFormat.recordByteCount else { return false }
+        payload += try source.bytes(ImageFormat.recordByteCount - payload.count)
+        // Only the frame's mark was damaged.
+        if (try? ChunkRecord(payload: payload)) != nil {
+            recover(payload)
+            return true
+        }
+        guard payload[4] == RangeKind.data.rawValue, let byteCount = try? payload.littleEndian(UInt32.self, at: 24)
+        else { return false }
+        // Where it leads to the record of the chunk behind, the length was right; any other record is refused there.
+        nextFrame = source.position + UInt64(byteCount)
+        try source.move(to: nextFrame)
+        sequence.passChunk()
+        recordCount += 1
+        return true
+    }
+
+    private func recover(_ payload: [UInt8]) {
+        recoveredPayload = payload
+        recoveredNumber = recordCount
     }
 
     /// Reads the frame that is stored behind the last record, all of it, into `buffer`.
@@ -211,6 +292,21 @@ final class ByteSource: FrameSource {
             _ = try bytes(part)
             rest -= part
         }
+    }
+
+    /// Goes to a place of the file; of a pipe, only forward.
+    func move(to place: UInt64) throws(ImageError) {
+        guard isSeekable else {
+            guard place >= position, let byteCount = Int(exactly: place - position) else {
+                throw .truncated(name: name, at: position)
+            }
+            return try skip(byteCount)
+        }
+        (buffer, start) = ([], 0)
+        do { try descriptor.seek(offset: Int64(clamping: place), from: .start) } catch {
+            throw .system(SystemCallError("seek in", name, error as? Errno ?? .ioError))
+        }
+        position = place
     }
 
     func isAtEnd() throws(ImageError) -> Bool {

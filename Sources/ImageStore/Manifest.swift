@@ -227,6 +227,15 @@ extension Manifest {
 
     /// What a person should know of what the capture could not read: a sentence a partition.
     public func unreadableTexts(_ ranges: [ByteRange]) -> [String] {
+        holeTexts(ranges, cause: "could not be read when it was captured or copied")
+    }
+
+    /// What a person should know of what an image has lost since: a sentence a partition.
+    public func lostTexts(_ ranges: [ByteRange]) -> [String] {
+        holeTexts(ranges, cause: "cannot be had from the image")
+    }
+
+    private func holeTexts(_ ranges: [ByteRange], cause: String) -> [String] {
         regions.compactMap { region in
             let parts = ranges.map { $0.clamped(to: region.range) }.filter { !$0.isEmpty }
             guard let first = parts.first else { return nil }
@@ -234,7 +243,7 @@ extension Manifest {
             let sum = parts.reduce(0) { $0 + $1.byteCount }
             return
                 "\(place) has holes: \(ByteText.exact(sum)) in \(parts.count) range\(parts.count == 1 ? "" : "s"), the first at byte "
-                + "\(first.lowerBound) of the disk, could not be read when it was captured, and \(parts.count == 1 ? "is" : "are") zeros here"
+                + "\(first.lowerBound) of the disk, \(cause), and \(parts.count == 1 ? "is" : "are") zeros here"
         }
     }
 

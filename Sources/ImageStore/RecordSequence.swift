@@ -45,8 +45,13 @@ struct RecordSequence {
     }
 
     /// Goes on behind a record that was checked.
-    mutating func advance(over record: ChunkRecord) {
-        position = record.range.upperBound
+    mutating func advance(over record: ChunkRecord) { advance(to: record.range.upperBound) }
+
+    /// Goes on behind the next chunk, whose record is lost.
+    mutating func passChunk() { advance(to: nextChunk.upperBound) }
+
+    private mutating func advance(to place: UInt64) {
+        position = place
         if position == header.manifest.regions[region].range.upperBound { region += 1 }
     }
 }

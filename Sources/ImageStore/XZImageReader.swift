@@ -24,6 +24,8 @@ public final class XZImageReader: CaptureReader {
     private let archive: FileBytes
     private let metadata: FileBytes
     private let tie: XZImageTie
+    /// What is wrong with the archive's ends.
+    private var misfit: ImageError?
     private let footer: ImageFooter
     private let lateFacts: LateFacts
 
@@ -41,8 +43,11 @@ public final class XZImageReader: CaptureReader {
     public static func metadataPath(of archive: FilePath) -> FilePath { XZImageFormat.metadataPath(of: archive) }
 
     /// Opens an archive and its metadata.
-    /// - Parameter path: the archive's.
-    public init(_ path: FilePath) throws(ImageError) {
+    /// - Parameters:
+    ///   - path: the archive's.
+    ///   - salvages: whether an archive is taken that its metadata do not fit: one that is cut off, or damaged at its ends. That is
+    ///     said at the end.
+    public init(_ path: FilePath, salvages: Bool = false) throws(ImageError) {
         name = path.string
         let metadata = try FileBytes(XZImageFormat.metadataPath(of: path))
         self.metadata = metadata
@@ -98,7 +103,10 @@ public final class XZImageReader: CaptureReader {
         self.tie = tie
 
         archive = try FileBytes(path)
-        try Self.check(archive, tie, metadata: name)
+        do throws(ImageError) { try Self.check(archive, tie, metadata: name) } catch {
+            guard salvages, Salvage.isDamage(error) else { throw error }
+            misfit = error
+        }
         nextOffset = 12
         metadataPosition = indexOffset
     }
@@ -150,6 +158,7 @@ public final class XZImageReader: CaptureReader {
                 nextOffset == tie.indexOffset
             else { throw damaged("the records do not fill the archive", nil) }
             ending = knownEnding
+            if let misfit { throw misfit }
             return nil
         }
         if entryOffset == entries.count {
@@ -176,6 +185,12 @@ public final class XZImageReader: CaptureReader {
         diskPosition = record.range.upperBound
         if diskPosition == header.manifest.regions[regionIndex].range.upperBound { regionIndex += 1 }
         return record
+    }
+
+    /// A run's blocks hold nothing that its record does not say.
+    public func passDamage() -> Bool {
+        defer { last = nil }
+        return last.map { $0.record.kind != .data } ?? false
     }
 
     /// Reads the blocks of the last record.

@@ -118,13 +118,19 @@ public final class SnapshotReader: CaptureReader {
         return nil
     }
 
+    /// Whatever could not be found was passed.
+    public func passDamage() -> Bool { true }
+
     /// Reads the next piece of a region's list.
     private func readPiece(_ region: Manifest.Region) throws(ImageError) {
         let index = nextPiece
         let span = Snapshot.span(ofPiece: index, region, header.manifest.chunkByteCount)
         let range = span.shifted(up: region.range.lowerBound) ?? region.range
         let pieces = snapshot.regions[regionIndex].lists
-        guard index < pieces.count else { throw damageReporter("a list that is too short", position, range) }
+        guard index < pieces.count else {
+            diskPosition = region.range.upperBound
+            throw damageReporter("a list that is too short", position, range)
+        }
         nextPiece += 1
         nextEntry = 0
         entries = []
