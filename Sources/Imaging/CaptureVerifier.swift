@@ -32,6 +32,23 @@ public enum CaptureVerifier {
     public static func verify(
         _ image: any CaptureReader, progress: Progress, workers: Int = SystemFacts.processorCount()
     ) throws(ImagingError) -> Outcome {
+        let (chunkCount, dataByteCount) = try readAll(image, progress, workers)
+        guard let ending = image.ending else { throw .failed("the image was not read to its end") }
+        return Outcome(chunkCount: chunkCount, dataByteCount: dataByteCount, ending: ending)
+    }
+
+    /// Reads a whole capture for what of it is lost.
+    public static func losses(
+        of image: any CaptureReader, progress: Progress, workers: Int = SystemFacts.processorCount()
+    ) throws(ImagingError) -> Salvage {
+        let salvage = Salvage()
+        _ = try readAll(SalvageReader(image, salvage), progress, workers)
+        return salvage
+    }
+
+    private static func readAll(
+        _ image: any CaptureReader, _ progress: Progress, _ workers: Int
+    ) throws(ImagingError) -> (chunkCount: Int, dataByteCount: UInt64) {
         let manifest = image.header.manifest
         let chunkByteCount = manifest.chunkByteCount
         let pool: ChunkBufferPool
@@ -52,14 +69,14 @@ public enum CaptureVerifier {
                 jobs.cancel()
                 for thread in threads { thread.join() }
             }
-            let describe = image.damageReporter
+            let (describe, salvage) = (image.damageReporter, image.salvage)
             for _ in 0..<workers {
                 threads.append(
                     try WorkerThread {
                         do {
                             let decoder = try ChunkDecoder(coding)
                             while let job = jobs.pop() {
-                                do { try check(job, decoder, describe) } catch {
+                                do { try check(job, decoder, salvage, describe) } catch {
                                     failures.update { $0.append((job.fileOffset, error)) }
                                 }
                                 progress.advance(job.used.reduce(0) { $0 + UInt64($1.count) })
@@ -104,18 +121,18 @@ public enum CaptureVerifier {
             threads = []
             if let first = failures.update({ $0.min { $0.offset < $1.offset } }) { throw first.error }
             if let ending { throw ending }
-            guard let ending = image.ending else { throw ImagingError.failed("the image was not read to its end") }
-            return Outcome(chunkCount: chunkCount, dataByteCount: dataByteCount, ending: ending)
+            return (chunkCount, dataByteCount)
         } catch {
             throw ImagingError(error)
         }
     }
 
     private static func check(
-        _ job: Job, _ decoder: ChunkDecoder, _ damaged: (String, UInt64, ByteRange?) -> ImageError
+        _ job: Job, _ decoder: ChunkDecoder, _ salvage: Salvage?,
+        _ damaged: (String, UInt64, ByteRange?) -> ImageError
     ) throws {
         let content = try job.record.content(
-            in: job.buffer, decoder, fetch: job.fetch, otherCopies: job.otherCopies
+            in: job.buffer, decoder, fetch: job.fetch, otherCopies: job.otherCopies, salvage: salvage
         ) { damaged($0, job.fileOffset, job.record.range) }
         // Bytes that are not in use were zeroed before they were hashed: anything else was not made by a capture.
         var position = 0
@@ -123,7 +140,10 @@ public enum CaptureVerifier {
             if position < range.lowerBound,
                 !ZeroTest.isZero(UnsafeRawBufferPointer(rebasing: content[position..<range.lowerBound]))
             {
-                throw damaged("a chunk holds bytes where its map has none", job.fileOffset, job.record.range)
+                let error = damaged("a chunk holds bytes where its map has none", job.fileOffset, job.record.range)
+                guard let salvage else { throw error }
+                // What is in use is right: nothing is lost by it.
+                salvage.note(error)
             }
             position = range.upperBound
         }

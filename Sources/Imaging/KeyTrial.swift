@@ -145,7 +145,9 @@ public enum KeyTrial {
                     into: UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<record.storedByteCount]))
             }
             return Array(
-                try record.content(in: buffer, decoder, fetch: fetch, otherCopies: image.otherCopies()) {
+                try record.content(
+                    in: buffer, decoder, fetch: fetch, otherCopies: image.otherCopies(), salvage: image.salvage
+                ) {
                     image.damageReporter($0, position, record.range)
                 })
         }

@@ -36,11 +36,17 @@ struct OlderLifeCure {
     /// - Parameters:
     ///   - unixSeconds: what the clock says.
     ///   - checksFirst: whether what is to be cleared is read first, and written only where it is not zero.
+    ///   - holed: regions of which a part is lost: nothing in them is changed, only what is unused is cleared.
     func run(
-        unixSeconds: Int64, checksFirst: Bool, _ changes: inout TargetChanges, _ warnings: inout [String]
+        unixSeconds: Int64, checksFirst: Bool, holed: Set<Int> = [], _ changes: inout TargetChanges,
+        _ warnings: inout [String]
     ) throws {
         for (step, older) in zip(steps, cycles) {
-            if step.cure == .newerLog, try renewLog(step, older: older, unixSeconds, &changes, &warnings) { continue }
+            if step.cure == .newerLog, !holed.contains(step.region),
+                try renewLog(step, older: older, unixSeconds, &changes, &warnings)
+            {
+                continue
+            }
             try clear(step, checksFirst: checksFirst)
         }
     }

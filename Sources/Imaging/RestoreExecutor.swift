@@ -45,6 +45,8 @@ public final class RestoreExecutor {
         case partial
         /// All data and the table are there.
         case complete
+        /// The table is there, and all data that the damaged image still has; zeros stand for the rest.
+        case salvaged
     }
 
     /// What a restore did.
@@ -55,6 +57,8 @@ public final class RestoreExecutor {
         public var warnings: [String]
         /// Filesystems that could not be grown: why.
         public var failedGrowths: [String]
+        /// What the image has lost, and is zeros on the target.
+        public var lost: [LostRange] = []
         /// Where it went on from; `nil` where it started from the front.
         public var resumedFrom: UInt64?
     }
@@ -96,6 +100,8 @@ public final class RestoreExecutor {
     private let log: (String) -> Void
     /// What changes lengths; `nil` in tests on memory.
     private var resizer: RestoreResizer?
+    /// Partitions of which a part is lost; `nil` stands for the bare disk.
+    private var holed: Set<Int?> = []
     /// What state the target is in now, for any thread.
     public let stateNow = TargetState()
     /// What state the target is in now.
@@ -136,7 +142,7 @@ public final class RestoreExecutor {
         self.log = log
     }
 
-    /// Restores what `image` holds, from its first record to its end.
+    /// Restores what `image` holds, from its first record to its end. What one with a `salvage` has lost becomes zeros.
     public func run(_ image: any CaptureReader) throws(ImagingError) -> Outcome {
         do {
             let manifest = image.header.manifest
@@ -185,20 +191,27 @@ public final class RestoreExecutor {
                 try write(&journal)
             }
             let written = try writeData(image, &journal, &outcome)
+            let losses = image.salvage?.losses ?? []
+            outcome.lost = plan.lostRanges(losses, image.header)
+            holed = Set(outcome.lost.map(\.partition))
+            let holedRegions = manifest.regions.indices.filter { index in
+                losses.contains { $0.range.overlaps(manifest.regions[index].range) }
+            }
             try zeroEdges(image.header)
             if plan.only == nil { try zeroUncoveredEnd(image.header) }
             try settle()
-            try written?.compare(with: writer, progress: progress)
+            try written?.compare(with: writer, losses: losses, progress: progress)
             try moveHiddenSectors(manifest)
             try olderLives.run(
-                unixSeconds: SystemFacts.unixSeconds(), checksFirst: options.delta, &changes, &outcome.warnings)
+                unixSeconds: SystemFacts.unixSeconds(), checksFirst: options.delta, holed: Set(holedRegions), &changes,
+                &outcome.warnings)
             try settle()
             // All data is there. Also a run that is stopped behind this goes on: what a growth changed in the restored
             // chunks differs from them, and is written anew.
             try write(&journal)
             for remake in plan.remakes {
                 try changes.change("the FAT of partition \(remake.number)") {
-                    try make(remake)
+                    try make(remake, &outcome)
                     return .passed
                 }
             }
@@ -210,7 +223,7 @@ public final class RestoreExecutor {
             }
             for growth in plan.growths where !growth.isLate { try grow(growth, &changes, &outcome) }
             try commit(table, try changes.proved(), &outcome)
-            state = .complete
+            state = image.salvage?.isWhole ?? true ? .complete : .salvaged
             if options.verify { try verifyEnds() }
             for growth in plan.growths where growth.isLate {
                 do { try grow(growth, &changes, &outcome) } catch {
@@ -288,7 +301,8 @@ public final class RestoreExecutor {
         }
         let worker = RestoreWorker(
             jobs: jobs, pool: pool, completion: completion, writer: writer, progress: progress,
-            damaged: image.damageReporter, coding: image.coding, chunkByteCount: UInt64(chunkByteCount))
+            damaged: image.damageReporter, coding: image.coding, chunkByteCount: UInt64(chunkByteCount),
+            salvage: image.salvage)
         for _ in 0..<workers {
             threads.append(
                 try WorkerThread {
@@ -342,12 +356,24 @@ public final class RestoreExecutor {
         for thread in threads { thread.join() }
         threads = []
         if let error = failure.first { throw error }
-        guard let ending = image.ending else { throw ImagingError.failed("the image was not read to its end") }
+        guard image.ending != nil || image.salvage != nil else {
+            throw ImagingError.failed("the image was not read to its end")
+        }
         // A stream tells its id only at the end; nothing was committed yet.
-        if let expectedImageID, !ending.id.description.hasPrefix(expectedImageID.lowercased()) {
+        if let expectedImageID, image.ending == nil {
+            throw image.damageReporter(
+                "its end is lost, and with it the id that should be \(expectedImageID)", image.position, nil)
+        }
+        if let expectedImageID, let ending = image.ending,
+            !ending.id.description.hasPrefix(expectedImageID.lowercased())
+        {
             throw image.damageReporter("it has the id \(ending.id), not \(expectedImageID)", image.position, nil)
         }
-        outcome.warnings += manifest.unreadableTexts(ending.lateFacts.unreadable)
+        outcome.warnings += manifest.unreadableTexts(image.ending?.lateFacts.unreadable ?? [])
+        if image.ending == nil {
+            outcome.warnings.append(
+                "the end of the image is lost: it would list ranges that could not be read when it was captured")
+        }
         journal.position = manifest.geometry.byteCount
         outcome.writtenByteCount = completion.update { $0.written }
         isDone = true
@@ -451,7 +477,7 @@ public final class RestoreExecutor {
     // MARK: resize and commit
 
     /// Makes a FAT anew from the one on the scratch. There is no table yet: where this fails, the disk boots nothing.
-    private func make(_ remake: RestorePlan.Remake) throws {
+    private func make(_ remake: RestorePlan.Remake, _ outcome: inout Outcome) throws {
         guard let scratch,
             let overhang = plan.overhangs.dropFirst(plan.shrinks.count)
                 .first(where: { $0.place.lowerBound == remake.range.lowerBound })
@@ -467,6 +493,10 @@ public final class RestoreExecutor {
                 "the FAT of partition \(remake.number) could not be made anew: \(error). Check it where it comes from and capture "
                     + "it again, or leave it out (--partition \(remake.number)=drop)")
         }
+        if holed.contains(remake.number) {
+            outcome.warnings.append(
+                "the FAT of partition \(remake.number) was made anew from what is left of it")
+        }
         log("the FAT of partition \(remake.number) was made anew, and all of its files are there")
     }
 
@@ -474,6 +504,10 @@ public final class RestoreExecutor {
     /// restore writes the filesystem anew.
     private func shrink(_ shrink: RestorePlan.Shrink, _ outcome: inout Outcome) throws {
         let name = "the filesystem of partition \(shrink.number)"
+        if holed.contains(shrink.number), let obstacle = shrink.obstacleWithLosses {
+            goesOn = false
+            throw ImagingError.failed(obstacle)
+        }
         progress.begin("shrink partition \(shrink.number)", total: 0)
         guard let resizer else { throw ImagingError.failed("\(name) cannot be made smaller in memory") }
         do {
@@ -510,6 +544,10 @@ public final class RestoreExecutor {
     ) throws {
         guard let resizer else { return }
         let name = growth.number.map { "the filesystem of partition \($0)" } ?? "the filesystem"
+        guard !holed.contains(growth.number) else {
+            outcome.failedGrowths.append("\(name) was not grown: parts of it are lost. Check it first, then grow it")
+            return
+        }
         progress.begin("grow" + (growth.number.map { " partition \($0)" } ?? ""), total: 0)
         try changes.change(name) {
             do {

@@ -41,6 +41,8 @@ struct RestoreWorker: Sendable {
     let damaged: @Sendable (String, UInt64, ByteRange?) -> ImageError
     let coding: ChunkCoding
     let chunkByteCount: UInt64
+    /// Takes chunks that cannot be had: zeros are written in their place.
+    let salvage: Salvage?
 
     /// Works until there are no more jobs.
     func run() throws {
@@ -53,7 +55,7 @@ struct RestoreWorker: Sendable {
                 writtenByteCount = 0
             } else if let buffer = job.buffer {
                 let content = try job.record.content(
-                    in: buffer, decoder, fetch: job.fetch, otherCopies: job.otherCopies
+                    in: buffer, decoder, fetch: job.fetch, otherCopies: job.otherCopies, salvage: salvage
                 ) { damaged($0, job.fileOffset, job.record.range) }
                 for range in job.used {
                     let part = UnsafeRawBufferPointer(rebasing: content[Int(range.lowerBound)..<Int(range.upperBound)])
@@ -112,9 +114,10 @@ extension ChunkRecord {
     /// - Parameters:
     ///   - fetch: reads what is stored; `nil` where `buffer.stored` holds it already.
     ///   - otherCopies: where else the content is.
+    ///   - salvage: takes a content that cannot be had, which is zeros then.
     func content(
         in buffer: ChunkBuffer, _ decoder: ChunkDecoder, fetch: StoredFetch?, otherCopies: OtherCopies?,
-        error: (String) -> ImageError
+        salvage: Salvage?, error: (String) -> ImageError
     ) throws -> UnsafeRawBufferPointer {
         let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(range.byteCount)])
         let stored = UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<storedByteCount])
@@ -124,7 +127,10 @@ extension ChunkRecord {
                 throw error(failure.description)
             }
         } catch {
-            guard let otherCopies, otherCopies(content) else { throw error }
+            if let otherCopies, otherCopies(content) { return UnsafeRawBufferPointer(content) }
+            guard let salvage else { throw error }
+            try salvage.lose(range, hash: hash, because: error)
+            content.initializeMemory(as: UInt8.self, repeating: 0)
         }
         return UnsafeRawBufferPointer(content)
     }

@@ -63,7 +63,10 @@ struct WrittenChunks {
     mutating func finish() { groups.finish() }
 
     /// Reads every chunk with bytes in use back, and compares.
-    func compare(with target: TargetWriter, progress: Progress) throws {
+    /// - Parameter losses: chunks that zeros were written for.
+    func compare(with target: TargetWriter, losses: [Salvage.Loss] = [], progress: Progress) throws {
+        var lost: [UInt64: ContentHash] = [:]
+        for loss in losses { lost[loss.range.lowerBound] = loss.hash }
         let regions = header.manifest.regions.indices.filter { targets[$0] != nil }
         progress.begin("verify", total: regions.reduce(0) { $0 + header.maps[$1].usedByteCount })
         let buffer = try ChunkBuffer(chunkByteCount: header.manifest.chunkByteCount)
@@ -85,7 +88,9 @@ struct WrittenChunks {
             try Self.forEachChunk(header.maps[index].ranges, from: 0, chunkByteCount) { chunk in
                 if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
                 let range = chunkRange(chunk, in: region)
-                let id = try id(ofChunkAt: range, in: index, start: start, target, buffer)
+                var id = try id(ofChunkAt: range, in: index, start: start, target, buffer)
+                // Its group was hashed with the id that its record has.
+                if let hash = lost[region.lowerBound + range.lowerBound], id == zeroID(of: range) { id = hash }
                 if read.begins(chunk: firstChunks[index] + chunk) {
                     read.finish()
                     try check(read.agreesSoFar(with: groups))

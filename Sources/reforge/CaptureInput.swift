@@ -60,13 +60,15 @@ struct CaptureInput {
     }
 
     /// Opens an image or a snapshot, and checks what can be checked without reading all of it.
-    static func open(_ text: String, _ keys: KeyRing, operation: RepositoryOperation = .restore) throws -> CaptureInput
-    {
+    /// - Parameter salvages: takes an image with a damaged or missing end, for a `SalvageReader`.
+    static func open(
+        _ text: String, _ keys: KeyRing, operation: RepositoryOperation = .restore, salvages: Bool = false
+    ) throws -> CaptureInput {
         if text == "-" { return try CaptureInput(pipe: keys) }
         if let selector = try SnapshotSelector.parse(text) {
             return try CaptureInput(selector, keys, operation)
         }
-        return try CaptureInput(file: text, keys)
+        return try CaptureInput(file: text, keys, salvages: salvages)
     }
 
     private init(pipe keys: KeyRing) throws {
@@ -85,7 +87,7 @@ struct CaptureInput {
         (path, snapshot, byteCount, held) = (selector.repository, found, nil, [repository, lock])
     }
 
-    private init(file text: String, _ keys: KeyRing) throws {
+    private init(file text: String, _ keys: KeyRing, salvages: Bool) throws {
         self.text = text
         SnapshotSelector.noteHidden(by: text)
         let path = FilePath(text)
@@ -98,19 +100,26 @@ struct CaptureInput {
         switch kind {
         case .image, .encryptedImage:
             let file = HeldFile(try ImageFile.openForStreaming(text))
-            let image = try ImageFile(path, unlock: keys.imageKeys)
+            let image = try Self.image(path, keys, salvages: salvages)
             let stream = try ImageStreamReader(file.descriptor.raw, name: text, unlock: keys.imageKeys)
             // What is restored is what is read from here on: the file may have been replaced since it was checked.
-            guard image.header == stream.header else {
+            guard image.map({ $0.header == stream.header }) ?? true else {
                 throw CommandFailure(.badImage, "\(text) changed while it was looked at")
             }
+            if salvages, let image { stream.useIndex(of: image) }
             reader = stream
-            ending = CaptureEnding(id: image.footer.imageID, lateFacts: image.lateFacts)
+            ending = image.map { CaptureEnding(id: $0.footer.imageID, lateFacts: $0.lateFacts) }
             held = [file]
         case .xzImage:
-            let archive = try XZImageReader(path)
+            let archive = try XZImageReader(path, salvages: salvages)
             (reader, ending, held) = (archive, archive.knownEnding, [])
         case .foreignRaw, .foreignXZ, .foreignZstd:
+            guard !salvages else {
+                throw CommandFailure(
+                    .usage,
+                    "\(text) is no image of Reforge: --salvage needs its records of what each part of the disk should hold"
+                )
+            }
             // A raw image may be the disk of a virtual machine.
             if kind == .foreignRaw { claim = try Self.claimed(text) }
             (reader, ending, held) = (
@@ -119,6 +128,14 @@ struct CaptureInput {
             )
         case .unknown(let why):
             throw ImageError.foreign(name: text, why: why)
+        }
+    }
+
+    /// The ends of an image; `nil` where its end is damaged or missing and may be.
+    private static func image(_ path: FilePath, _ keys: KeyRing, salvages: Bool) throws -> ImageFile? {
+        do { return try ImageFile(path, unlock: keys.imageKeys) } catch {
+            guard salvages, Salvage.isDamage(error) else { throw error }
+            return nil
         }
     }
 }

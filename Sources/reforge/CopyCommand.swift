@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
+import ByteParsing
 import Codecs
 import DiskModel
 import ImageStore
@@ -19,10 +20,11 @@ struct CopyCommand: ParsableCommand {
               reforge copy repo@latest /media/stick/laptop.img.zst
               reforge copy laptop.img.zst repo@
               reforge copy repo@ /mnt/offsite/repo@ --to-password-file offsite-password
+              reforge copy damaged.img.zst rest.img.zst --salvage
 
             The source REPO@ copies every snapshot that the destination does not have yet.
 
-            JSON fields: schema (1), copies [{source, id, readByteCount, newByteCount, deduplicatedByteCount, storedByteCount}], \
+            JSON fields: schema (1), copies [{source, id, readByteCount, newByteCount, deduplicatedByteCount, storedByteCount, lost}], \
             skipped, seconds.
             """)
 
@@ -34,6 +36,11 @@ struct CopyCommand: ParsableCommand {
     @Option(help: "The host, where the source does not say one.") var host: String?
     @Flag(help: "Print one JSON object.") var json = false
     @Flag(help: "Let a repository that is not encrypted take what is encrypted in the source.") var toPlain = false
+    @Flag(
+        help:
+            "Of a damaged source: copy all that is left, with zeros in place of what is lost, which the copy records as unreadable. Exit code 65 where anything is lost."
+    )
+    var salvage = false
     @OptionGroup var keyOptions: KeyOptions
     @Option(help: ArgumentHelp("A file with the password of the destination.", valueName: "file"))
     var toPasswordFile: String?
@@ -46,6 +53,8 @@ struct CopyCommand: ParsableCommand {
             var newByteCount: UInt64
             var deduplicatedByteCount: UInt64
             var storedByteCount: UInt64
+            /// What the copy has zeros for, in bytes of the captured disk; `nil` of a whole source.
+            var lost: [ByteRange]?
         }
         var schema = 1
         var copies: [Copy] = []
@@ -65,33 +74,45 @@ struct CopyCommand: ParsableCommand {
             let options = CaptureDestination.ImageOptions(isEncrypted: encrypt, isXZ: false, overwrite: overwrite)
             try target.refuse(options)
             let keys = KeyRing(keyOptions)
-            var toOptions = keyOptions
-            if let toPasswordFile { toOptions.passwordFile = toPasswordFile }
-            let targetKeys = KeyRing(toOptions)
-            let isEncrypted = try target.isEncrypted(options)
-            if toPasswordFile != nil, !isEncrypted { try targetKeys.refuseUnused(destination) }
-            // One password for both is for one of them at least.
-            let mayBeUnused = toPasswordFile == nil && isEncrypted
-            var report = Report()
-            if let selector = try SnapshotSelector.parse(source), selector.choice == .repository {
-                guard case .repository(let path) = target else {
-                    throw CommandFailure(
-                        .usage, "an image holds one snapshot: say which one of \(source), as in \(source)latest")
-                }
-                _ = try OpenedRepository.open(selector.repository, keys)
-                if !mayBeUnused { try keys.refuseUnused(source) }
-                try refusePlain(target, keys, isEncrypted)
-                try copyAll(selector.repository, to: path, keys, targetKeys, &report)
-            } else {
-                let input = try CaptureInput.open(source, keys)
-                if !mayBeUnused { try keys.refuseUnused(source) }
-                try refusePlain(target, keys, isEncrypted)
-                report.copies.append(try copy(input, to: target, options, targetKeys))
+            do { return try run(target, options, keys, start) } catch {
+                guard !salvage else { throw error }
+                throw SalvageAdvice.followed(
+                    error, by: "`reforge copy --salvage` copies the rest, with zeros in place of what is lost.",
+                    image: source,
+                    keys)
             }
-            report.seconds = SystemFacts.monotonicSeconds() - start
-            try show(report)
-            return .done
         }
+    }
+
+    private func run(
+        _ target: CaptureDestination, _ options: CaptureDestination.ImageOptions, _ keys: KeyRing, _ start: Double
+    ) throws -> ExitStatus {
+        var toOptions = keyOptions
+        if let toPasswordFile { toOptions.passwordFile = toPasswordFile }
+        let targetKeys = KeyRing(toOptions)
+        let isEncrypted = try target.isEncrypted(options)
+        if toPasswordFile != nil, !isEncrypted { try targetKeys.refuseUnused(destination) }
+        // One password for both is for one of them at least.
+        let mayBeUnused = toPasswordFile == nil && isEncrypted
+        var report = Report()
+        if let selector = try SnapshotSelector.parse(source), selector.choice == .repository {
+            guard case .repository(let path) = target else {
+                throw CommandFailure(
+                    .usage, "an image holds one snapshot: say which one of \(source), as in \(source)latest")
+            }
+            _ = try OpenedRepository.open(selector.repository, keys)
+            if !mayBeUnused { try keys.refuseUnused(source) }
+            try refusePlain(target, keys, isEncrypted)
+            try copyAll(selector.repository, to: path, keys, targetKeys, &report)
+        } else {
+            let input = try CaptureInput.open(source, keys, salvages: salvage)
+            if !mayBeUnused { try keys.refuseUnused(source) }
+            try refusePlain(target, keys, isEncrypted)
+            report.copies.append(try copy(input, try salvaging(input, keys), to: target, options, targetKeys))
+        }
+        report.seconds = SystemFacts.monotonicSeconds() - start
+        try show(report)
+        return report.copies.contains { $0.lost != nil } ? .badImage : .done
     }
 
     /// A repository without encryption may have been put in the place of one that had it: what was secret is not stored
@@ -115,14 +136,21 @@ struct CopyCommand: ParsableCommand {
         // The same capture has the same UUID wherever it is stored.
         let known = Set(try there.snapshotIDs().compactMap { try? there.snapshot($0).manifest.imageUUID })
         for info in whole {
-            if known.contains(try repository.snapshot(info.id).manifest.imageUUID) {
+            let uuid = try repository.snapshot(info.id).manifest.imageUUID
+            if known.contains(uuid) {
                 report.skipped += 1
                 continue
             }
-            let input = try CaptureInput.open("\(from)@\(info.id)", keys)
+            let input = try CaptureInput.open("\(from)@\(info.id)", keys, salvages: salvage)
+            let source = try salvaging(input, keys)
+            if source.salvage != nil, known.contains(Self.salvagedUUID(uuid)) {
+                report.skipped += 1
+                continue
+            }
             report.copies.append(
                 try copy(
-                    input, to: .repository(to), .init(isEncrypted: false, isXZ: false, overwrite: false), targetKeys))
+                    input, source, to: .repository(to), .init(isEncrypted: false, isXZ: false, overwrite: false),
+                    targetKeys))
         }
         guard damaged.isEmpty else {
             throw CommandFailure(
@@ -133,10 +161,16 @@ struct CopyCommand: ParsableCommand {
     }
 
     private func copy(
-        _ input: CaptureInput, to target: CaptureDestination, _ options: CaptureDestination.ImageOptions,
-        _ targetKeys: KeyRing
+        _ input: CaptureInput, _ source: any CaptureReader, to target: CaptureDestination,
+        _ options: CaptureDestination.ImageOptions, _ targetKeys: KeyRing
     ) throws -> Report.Copy {
-        var header = input.reader.header
+        var header = source.header
+        if source.salvage != nil {
+            header.manifest.imageUUID = Self.salvagedUUID(header.manifest.imageUUID)
+            if !header.manifest.incompatibleFeatures.contains(Manifest.unreadableFeature) {
+                header.manifest.incompatibleFeatures.append(Manifest.unreadableFeature)
+            }
+        }
         header.manifest.level = level
         header.manifest.codec = "zstd"
         let opened: OpenedDestination
@@ -155,7 +189,7 @@ struct CopyCommand: ParsableCommand {
                 disk: input.snapshot?.info.disk ?? names.disk,
                 tags: input.snapshot?.info.tags ?? header.manifest.tags, level: level)
         }
-        let contents = try CaptureContents(input.reader)
+        let contents = try CaptureContents(source)
         let progress = Progress()
         let display = ProgressDisplay(progress)
         defer { display.end() }
@@ -170,7 +204,22 @@ struct CopyCommand: ParsableCommand {
                     try contents.readToEnd()
                     try input.checkHeldStill()
                 },
-                facts: { contents.ending?.lateFacts ?? LateFacts(ended: header.manifest.started) })
+                facts: {
+                    var facts = contents.ending?.lateFacts ?? LateFacts(ended: header.manifest.started)
+                    guard let salvage = source.salvage, !salvage.isWhole else { return facts }
+                    let lost = header.used(salvage.losses.map(\.range))
+                    // Whole sectors, and no more ranges than the late facts have room for.
+                    facts.unreadable =
+                        AllocationMap(
+                            byteCount: header.manifest.geometry.byteCount, unsorted: facts.unreadable + lost
+                        )
+                        .widened(toMultiplesOf: UInt64(header.manifest.geometry.logicalSectorSize))
+                        .coalesced(toAtMost: 1 << 16).ranges
+                    facts.warnings.append(
+                        "copied from a damaged image: \(ByteText.exact(lost.reduce(0) { $0 + $1.byteCount })) were lost there"
+                    )
+                    return facts
+                })
         } catch {
             // What is wrong with the source is damage, and no failing disk.
             throw contents.failure ?? error
@@ -179,7 +228,35 @@ struct CopyCommand: ParsableCommand {
             source: input.text, id: outcome.summary.id.description, readByteCount: outcome.readByteCount,
             newByteCount: outcome.summary.newByteCount,
             deduplicatedByteCount: outcome.summary.deduplicatedByteCount,
-            storedByteCount: outcome.summary.storedByteCount)
+            storedByteCount: outcome.summary.storedByteCount, lost: lost(source))
+    }
+
+    /// What a copy has zeros for; `nil` of a whole source.
+    private func lost(_ source: any CaptureReader) -> [ByteRange]? {
+        guard let salvage = source.salvage, !salvage.isWhole else { return nil }
+        for finding in salvage.findings { Console.message("damage: \(finding)") }
+        let lost = source.header.used(salvage.losses.map(\.range))
+        for text in source.header.manifest.lostTexts(lost) { Console.message("lost: \(text)") }
+        return lost
+    }
+
+    /// With `--salvage`, a reader that passes damage, where there is any or that cannot be known before.
+    private func salvaging(_ input: CaptureInput, _ keys: KeyRing) throws -> any CaptureReader {
+        guard salvage else { return input.reader }
+        guard let path = input.path else { return SalvageReader(input.reader, Salvage()) }
+        // The very snapshot that is copied: what `latest` means may change meanwhile.
+        let exact = input.snapshot.map { "\(path)@\($0.info.id)" } ?? input.text
+        let survey = try CaptureInput.open(exact, keys, operation: .verify, salvages: true).losses()
+        guard !survey.isWhole else { return input.reader }
+        let allowed = Salvage(only: survey, byteCount: input.reader.header.manifest.geometry.byteCount)
+        return SalvageReader(input.reader, allowed)
+    }
+
+    /// The identity of what is left of a capture: the whole one must not count as stored where that is. Always the same, so that it is
+    /// copied once.
+    private static func salvagedUUID(_ uuid: GUID) -> GUID {
+        let hash = ContentHash(of: Array("salvaged \(uuid)".utf8))
+        return (try? GUID(bigEndianBytes: Array(hash.bytes.prefix(16)))) ?? uuid
     }
 
     private func show(_ report: Report) throws {
@@ -194,6 +271,11 @@ struct CopyCommand: ParsableCommand {
                 + "\(ByteText.rounded(copy.deduplicatedByteCount)) there already, \(ByteText.rounded(copy.storedByteCount)) stored; "
                 + "id \(copy.id.prefix(16))…"
             destination == "-" ? Console.message(line) : try Console.result(line)
+        }
+        if report.copies.contains(where: { $0.lost != nil }) {
+            Console.message(
+                "reforge: the source is damaged, and was left as it is: the copy has all that is left of it, and records what is lost"
+            )
         }
         if report.skipped > 0 { Console.message("\(report.skipped) snapshots were there already") }
     }

@@ -28,14 +28,15 @@ struct RestoreCommand: MountingCommand {
               reforge restore laptop.img.zst /dev/nvme0n1 --only 3
               reforge restore /mnt/backup/repo@web1/latest /dev/nvme0n1
               reforge restore /mnt/backup/repo@2026-11-01 /dev/sda --delta
+              reforge restore damaged.img.zst /dev/nvme0n1 --salvage
               ssh store cat laptop.img.zst | reforge restore - /dev/nvme0n1 --yes
               truncate -s 64G disk.raw && reforge restore laptop.img.zst disk.raw --yes
 
             JSON fields: schema (1), dryRun, image, imageID, plan {imageUUID, target, geometry, request {policy, wishes}, items [{number, name, \
             type, filesystem, label, from, to, usedByteCount, action, volumes \
             [{name, filesystem, fromByteCount, toByteCount}]}], regionTargets, placements, only, tableIsUnchanged, growths, \
-            shrinks, remakes, warnings}, diskState (untouched, partial, complete), writtenByteCount, resumedFrom, bootRepair {changed, pending}, \
-            warnings, incomplete, seconds.
+            shrinks, remakes, warnings}, diskState (untouched, partial, complete, salvaged), writtenByteCount, resumedFrom, bootRepair {changed, pending}, \
+            warnings, incomplete, damage, lost [{partition, captured, target}], lostFiles [{partition, files, moreFiles, notes}], seconds.
             """)
 
     @Argument(
@@ -66,6 +67,16 @@ struct RestoreCommand: MountingCommand {
     @Flag(help: "Do not ask.") var yes = false
     @Flag(help: "Read everything back from the medium and compare, before filesystems are resized.") var verify = false
     @Flag(help: "Read and check the whole image before the first write.") var verifyFirst = false
+    @Flag(
+        help:
+            "Of a damaged image: restore all that is left, with zeros in place of what is lost, and list that. Exit code 65 where anything is lost."
+    )
+    var salvage = false
+    @Option(
+        help: ArgumentHelp(
+            "With --salvage where no terminal can be asked: take the losses of the image with this UUID, which a run without it names.",
+            valueName: "UUID"))
+    var confirmSalvage: String?
     @Flag(help: "Trim the target first.") var discard = false
     @Flag(help: "Read what the target holds, and write only the chunks that differ: for a rollback.") var delta = false
     @Flag(
@@ -96,6 +107,10 @@ struct RestoreCommand: MountingCommand {
         }
         if only != nil, !partition.isEmpty || discard {
             throw ValidationError("--only goes neither with --partition nor with --discard")
+        }
+        if confirmSalvage != nil, !salvage { throw ValidationError("--confirm-salvage goes with --salvage") }
+        if salvage, verifyFirst {
+            throw ValidationError("--salvage reads the whole image first by itself: leave out --verify-first")
         }
         if only != nil, bootRepair == true { throw ValidationError("--only leaves boot repair out") }
         if into != nil, only == nil { throw ValidationError("--into goes with --only") }
@@ -130,6 +145,9 @@ struct RestoreCommand: MountingCommand {
         var bootRepair: Repair?
         var warnings: [String]
         var incomplete: [String] = []
+        var damage: [String] = []
+        var lost: [LostRange] = []
+        var lostFiles: [LostFiles] = []
         var seconds: Double = 0
     }
 
@@ -138,11 +156,12 @@ struct RestoreCommand: MountingCommand {
         var goesOn = true
         let untouched = TargetState()
         if !dryRun { leave(untouched) }
+        let keys = KeyRing(keyOptions)
         try CommandRun.run(json: json, diskState: { state.rawValue }) {
-            do { return try restore(&state, &goesOn) } catch {
-                let failure = CommandFailure(error)
-                guard !dryRun else { throw failure }
-                throw failure.followed(by: sentence(state, failure.status, goesOn: goesOn))
+            do { return try restore(keys, &state, &goesOn) } catch {
+                var failure = CommandFailure(error)
+                if !dryRun { failure = failure.followed(by: sentence(state, failure.status, goesOn: goesOn)) }
+                throw advised(failure, error, keys)
             }
         }
     }
@@ -153,6 +172,22 @@ struct RestoreCommand: MountingCommand {
             .init(
                 sentences: { [self] in sentence(state.value, $0, goesOn: true) },
                 diskState: { state.value.rawValue }))
+    }
+
+    /// Says what `--salvage` could do, or could not.
+    private func advised(_ failure: CommandFailure, _ error: any Error, _ keys: KeyRing) -> CommandFailure {
+        // Of another image than the one that was asked for, nothing is wanted.
+        guard expectImageID == nil, SalvageAdvice.isDamage(error) else { return failure }
+        guard !SalvageAdvice.isUseful(error, image: image, keys) else {
+            return salvage
+                ? failure
+                : failure.followed(
+                    by: "`reforge restore --salvage` brings back the rest, with zeros in place of what is lost.")
+        }
+        return salvage
+            ? failure.followed(
+                by: "--salvage needs the header and the maps of an image, or the manifest of a snapshot.")
+            : failure
     }
 
     /// What state the disk is in, and how to go on.
@@ -169,18 +204,20 @@ struct RestoreCommand: MountingCommand {
             "\(disk) is partly written and boots nothing. The same command would end the same: restore with other sizes (--partition N=SIZE) or onto a larger disk."
         case .partial: "\(disk) is partly written and boots nothing; run the same command to go on."
         case .complete: "All data on \(disk) is complete."
+        case .salvaged: "\(disk) has its partition table, and all data that the image still holds."
         }
     }
 
-    private func restore(_ state: inout RestoreExecutor.DiskState, _ goesOn: inout Bool) throws -> ExitStatus {
+    private func restore(
+        _ keys: KeyRing, _ state: inout RestoreExecutor.DiskState, _ goesOn: inout Bool
+    ) throws -> ExitStatus {
         let start = SystemFacts.monotonicSeconds()
         // Before what IMAGE is: of a swapped command line, this says what is wrong.
         try TargetSafety.refuse(try? KnownImage.identify(fileAt: FilePath(disk)), at: disk)
-        let keys = KeyRing(keyOptions)
-        let input = try CaptureInput.open(image, keys)
+        let input = try CaptureInput.open(image, keys, salvages: salvage)
         try keys.refuseUnused(image)
         // All of a snapshot's lists must be readable and all of its chunks known before a disk is given up for it.
-        if input.snapshot != nil {
+        if input.snapshot != nil, !salvage {
             try again(input, keys, .restore).reading { lists in
                 while try lists.nextRecord() != nil {
                     if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
@@ -213,7 +250,7 @@ struct RestoreCommand: MountingCommand {
     ) throws -> CaptureInput {
         // The very snapshot that is restored: what `latest` means may change meanwhile.
         let exact = input.snapshot.flatMap { snapshot in input.path.map { "\($0)@\(snapshot.info.id)" } } ?? image
-        let again = try CaptureInput.open(exact, keys, operation: operation)
+        let again = try CaptureInput.open(exact, keys, operation: operation, salvages: salvage)
         guard again.reader.header == input.reader.header else {
             throw CommandFailure(.badImage, "\(image) changed while it was looked at")
         }
@@ -226,48 +263,51 @@ struct RestoreCommand: MountingCommand {
     private func write(
         _ input: CaptureInput, _ keys: KeyRing, _ state: inout RestoreExecutor.DiskState, _ goesOn: inout Bool
     ) throws -> (Report, OpenedDisk?)? {
-        let stream = input.reader
         let target = try OpenedDisk(disk, dryRun ? .readOnly : .exclusiveWrite, sectorSize: sectorSize)
         try TargetSafety.refuseDanger(target, image: input.path)
         try target.claimTarget(isTrial: dryRun)
-        var plan = try makePlan(stream.header, target)
-        plan.warnings += stream.header.manifest.unreadableTexts(input.ending?.lateFacts.unreadable ?? [])
+        let header = input.reader.header
+        var plan = try makePlan(header, target)
+        plan.warnings += header.manifest.unreadableTexts(input.ending?.lateFacts.unreadable ?? [])
         let luksKeyFiles = try luksOptions.keyFiles()
         try refuseObstacles(to: plan)
-        try plan.checkTable(stream.header)
+        try plan.checkTable(header)
         try tryKeys(luksKeyFiles, on: &plan, input, keys)
         let unfinished = plan.only == nil ? try RestoreExecutor.unfinished(on: target.device, plan) : nil
+        let (stream, survey) = try salvaging(input, keys)
+        let foreseen = plan.lostRanges(survey?.losses ?? [], header)
+        let text = Self.text(
+            plan, header.manifest, isSnapshot: input.snapshot != nil, bootRepair: bootRepairChoice(header.manifest),
+            lost: foreseen)
+        let obstacle = plan.shrinks.lazy.filter { shrink in foreseen.contains { $0.partition == shrink.number } }
+            .compactMap(\.obstacleWithLosses).first
+        if let obstacle { throw CommandFailure(.refused, obstacle) }
         if dryRun {
             let report = Report(
                 dryRun: true, image: image, imageID: input.ending?.id.description, plan: plan,
                 diskState: .untouched,
-                warnings: plan.warnings)
+                warnings: plan.warnings, damage: survey?.findings ?? [], lost: foreseen)
             if json {
                 try Console.json(report)
             } else {
-                try Console.result(
-                    Self.text(
-                        plan, stream.header.manifest, isSnapshot: input.snapshot != nil,
-                        bootRepair: bootRepairChoice(stream.header.manifest)))
+                try Console.result(text)
                 if let unfinished { Console.message(unfinished.description) }
             }
             return nil
         }
-        Console.message(
-            Self.text(
-                plan, stream.header.manifest, isSnapshot: input.snapshot != nil,
-                bootRepair: bootRepairChoice(stream.header.manifest)))
+        Console.message(text)
         if let unfinished { Console.message(unfinished.description) }
         if verifyFirst {
             let outcome = try VerifyCommand.verify(try again(input, keys, .verify))
             Console.message("\(image) is whole: \(outcome.chunkCount) chunks")
         }
+        if stream.salvage != nil { try confirmLosses(header.manifest, foreseen) }
         try confirm(target, plan)
         var room: RestoreScratch?
         if plan.scratchRoom != nil {
             let folder = try RestoreScratch.folder(
                 scratch.map { FilePath($0) }, image: input.path, isEncrypted: stream.coding.isEncrypted)
-            room = try RestoreScratch(in: folder, for: plan, chunkByteCount: stream.header.manifest.chunkByteCount)
+            room = try RestoreScratch(in: folder, for: plan, chunkByteCount: header.manifest.chunkByteCount)
         }
         try TargetSafety.checkIdentity(target)
         let progress = Progress()
@@ -285,12 +325,54 @@ struct RestoreCommand: MountingCommand {
         let outcome = try executor.run(stream)
         // Not an error where the kernel does not take the new table: boot repair reaches volumes by their place.
         _ = target.device.rereadPartitionTable()
+        if !outcome.lost.isEmpty { progress.show("look for the files that lost contents", done: 0, total: 0) }
         let report = Report(
             dryRun: false, image: image, imageID: stream.ending?.id.description, plan: plan,
             diskState: executor.state,
             writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom, warnings: outcome.warnings,
-            incomplete: outcome.failedGrowths)
+            incomplete: outcome.failedGrowths, damage: stream.salvage?.findings ?? [], lost: outcome.lost,
+            lostFiles: LostFiles.find(outcome.lost, plan, header, on: target.device.path))
         return (report, target.device.isDevice ? nil : target)
+    }
+
+    /// With `--salvage`, reads the whole image for what is lost, so that the plan can say it, where it can be read twice.
+    /// - Returns: what is restored from, and what was found lost.
+    private func salvaging(_ input: CaptureInput, _ keys: KeyRing) throws -> (any CaptureReader, Salvage?) {
+        guard salvage else { return (input.reader, nil) }
+        guard image != "-" else {
+            Console.message("note: standard input is read only once: what is lost of it is known only at the end")
+            return (SalvageReader(input.reader, Salvage()), nil)
+        }
+        let survey = try again(input, keys, .verify).losses()
+        guard !survey.isWhole else {
+            Console.message("\(image) is whole: there is nothing to salvage, and it is restored as usual")
+            return (input.reader, survey)
+        }
+        // What could be read a moment ago must not be lost now: an unplugged drive is no damaged image.
+        let allowed = Salvage(only: survey, byteCount: input.reader.header.manifest.geometry.byteCount)
+        return (SalvageReader(input.reader, allowed), survey)
+    }
+
+    /// Has the losses confirmed, by a person even with `--yes`.
+    private func confirmLosses(_ manifest: Manifest, _ lost: [LostRange]) throws {
+        let uuid = "\(manifest.imageUUID)"
+        if let confirmSalvage {
+            guard confirmSalvage.lowercased() == uuid.lowercased() else {
+                throw CommandFailure(
+                    .refused, "--confirm-salvage names the image \(confirmSalvage), and \(image) has the UUID \(uuid)")
+            }
+            return
+        }
+        let amount =
+            image == "-" ? "What is lost of it" : ByteText.exact(lost.reduce(0) { $0 + $1.captured.byteCount })
+        let question =
+            "\(image) is damaged: \(amount) will be zeros on \(disk).\nType salvage to restore the rest: "
+        let canAsk = image == "-" || SystemFacts.isTerminal(.standardInput)
+        guard canAsk, Console.ask(question, useTerminal: image == "-") == "salvage" else {
+            throw CommandFailure(
+                Interruption.isRequested ? .interrupted : .refused,
+                "the losses were not confirmed: type salvage on a terminal, or add --confirm-salvage \(uuid)")
+        }
     }
 
     private func makePlan(_ header: ImageHeader, _ target: OpenedDisk) throws -> RestorePlan {
@@ -353,7 +435,8 @@ struct RestoreCommand: MountingCommand {
         var locked = keyFiles.isEmpty ? numbers : []
         if !keyFiles.isEmpty, !numbers.isEmpty, image != "-" {
             locked = try again(input, keys, .restore).reading { [plan] reader in
-                try KeyTrial.locked(plan, in: reader, keyFiles: keyFiles)
+                try KeyTrial.locked(
+                    plan, in: salvage ? SalvageReader(reader, Salvage()) : reader, keyFiles: keyFiles)
             }
             let needed = plan.shrinks.first { $0.filesystem.kind == .luks && locked.contains($0.number) }?.number
             if let needed {
@@ -439,18 +522,56 @@ struct RestoreCommand: MountingCommand {
         } else {
             for warning in report.warnings { Console.message("warning: \(warning)") }
             for problem in report.incomplete { Console.message("not finished: \(problem)") }
+            for finding in report.damage { Console.message("damage: \(finding)") }
+            for line in lossLines(report) { Console.message(line) }
             for change in report.bootRepair?.changed ?? [] { Console.message("boot repair: \(change)") }
             try Console.result(
                 "\(delta ? "wrote the \(ByteText.rounded(report.writtenByteCount)) that differed" : "restored \(ByteText.rounded(report.writtenByteCount))") onto \(disk) in "
                     + "\(ProgressDisplay.duration(Int(report.seconds.rounded()))) (\(ByteText.rate(report.writtenByteCount, seconds: report.seconds)))\(verify ? ", read back and compared" : "")"
             )
         }
+        if report.diskState == .salvaged {
+            let amount = ByteText.exact(report.lost.reduce(0) { $0 + $1.captured.byteCount })
+            let place =
+                only.map { "partition \(into ?? $0) of \(disk) has" } ?? "\(disk) has its partition table and"
+            Console.message(
+                "reforge: \(image) is damaged: \(place) all data that the image still holds; "
+                    + "\(amount) are lost, and are zeros. Check its filesystems before they are used")
+            return .badImage
+        }
         return report.incomplete.isEmpty ? .done : .incomplete
+    }
+
+    /// What is lost: sums, ranges, and files.
+    private func lossLines(_ report: Report) -> [String] {
+        var lines: [String] = []
+        let mostRanges = 10
+        for number in report.lost.reduce(into: [Int?](), { if $0.last != $1.partition { $0.append($1.partition) } }) {
+            let lost = report.lost.filter { $0.partition == number }
+            let name = number.map { "partition \($0)" } ?? "outside every partition"
+            let sum = lost.reduce(0) { $0 + $1.captured.byteCount }
+            lines.append("lost: \(name): \(ByteText.exact(sum)) in \(lost.count) range\(lost.count == 1 ? "" : "s")")
+            for range in lost.prefix(mostRanges) {
+                lines.append(
+                    range.target.map { "  bytes \($0.lowerBound) to \($0.upperBound) of \(disk)" }
+                        ?? "  bytes \(range.captured.lowerBound) to \(range.captured.upperBound) of the captured disk")
+            }
+            if lost.count > mostRanges { lines.append("  and \(lost.count - mostRanges) more") }
+        }
+        for found in report.lostFiles {
+            let name = found.partition.map { "partition \($0)" } ?? disk
+            if !found.files.isEmpty { lines.append("files of \(name) that lost contents:") }
+            lines += found.files.map { "  \($0)" }
+            if found.moreFiles > 0 { lines.append("  and \(found.moreFiles) more") }
+            lines += found.notes.map { "files of \(name): \($0)" }
+        }
+        return lines
     }
 
     /// The plan for a person.
     static func text(
-        _ plan: RestorePlan, _ manifest: Manifest, isSnapshot: Bool, bootRepair: BootRepairChoice
+        _ plan: RestorePlan, _ manifest: Manifest, isSnapshot: Bool, bootRepair: BootRepairChoice,
+        lost: [LostRange] = []
     ) -> String {
         let target = plan.target
         var lines = [
@@ -475,6 +596,12 @@ struct RestoreCommand: MountingCommand {
                 "making filesystems fit takes a scratch of up to \(ByteText.rounded(room)) for a while (--scratch)")
         }
         lines += plan.warnings.map { "note: \($0)" }
+        lines += manifest.lostTexts(lost.map(\.captured)).map { "lost: \($0)" }
+        for growth in plan.growths where lost.contains(where: { $0.partition == growth.number }) {
+            lines.append(
+                "note: \(growth.number.map { "partition \($0)" } ?? "the filesystem") is not grown, as parts of it are lost"
+            )
+        }
         switch bootRepair {
         case .done:
             lines.append(

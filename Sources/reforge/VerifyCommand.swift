@@ -90,9 +90,16 @@ struct VerifyCommand: ParsableCommand {
 
     private func verifyImage(_ keys: KeyRing) throws -> ExitStatus {
         let start = SystemFacts.monotonicSeconds()
-        let input = try CaptureInput.open(image, keys, operation: .verify)
-        try keys.refuseUnused(image)
-        let outcome = try Self.verify(input)
+        let input: CaptureInput
+        let outcome: CaptureVerifier.Outcome
+        do {
+            input = try CaptureInput.open(image, keys, operation: .verify)
+            try keys.refuseUnused(image)
+            outcome = try Self.verify(input)
+        } catch {
+            throw SalvageAdvice.followed(
+                error, by: "`reforge restore --salvage` brings back the rest.", image: image, keys)
+        }
         let seconds = SystemFacts.monotonicSeconds() - start
         let holes = outcome.ending.lateFacts.unreadable
         if json {
@@ -206,7 +213,8 @@ struct VerifyCommand: ParsableCommand {
                 .badImage,
                 "\(path) is damaged, \(report.problemCount) problem\(report.problemCount == 1 ? "" : "s") (\(seen)):\n"
                     + report.problems.map { "  \($0)" }.joined(separator: "\n")
-                    + (more > 0 ? "\n  and \(more) more" : ""))
+                    + (more > 0 ? "\n  and \(more) more" : "")
+                    + "\n`reforge restore --salvage` brings back what is left of a snapshot")
         }
         try Console.result("\(image) is whole: \(seen)")
     }

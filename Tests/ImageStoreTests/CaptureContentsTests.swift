@@ -31,7 +31,7 @@ import Testing
             #expect(bytes == Array(disk.content[position..<position + count]), "at \(position)")
             position += count
         }
-        let ending = try contents.readToEnd()
+        let ending = try #require(try contents.readToEnd())
         #expect(ending.lateFacts.ended == "2026-01-02T03:05:05Z")
         #expect(throws: BlockIOError.self) { try contents.readBytes(at: contents.byteCount, count: 1) }
     }

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+public import DiskModel
+public import ImageStore
+
+/// A range in use that the image has lost: the target gets zeros.
+public struct LostRange: Encodable, Equatable, Sendable {
+    /// The partition that it lies in; `nil` outside of all.
+    public var partition: Int?
+    /// Where it lay on the captured disk, in bytes.
+    public var captured: ByteRange
+    /// Where it lies on the target, in bytes; `nil` where its filesystem is made smaller, or anew.
+    public var target: ByteRange?
+}
+
+extension RestorePlan {
+    /// What of a damaged image's losses the target misses, in the order of the captured disk.
+    public func lostRanges(_ losses: [Salvage.Loss], _ header: ImageHeader) -> [LostRange] {
+        var result: [LostRange] = []
+        for range in header.used(losses.map(\.range)) {
+            guard let index = header.manifest.regions.firstIndex(where: { $0.range.covers(range) }),
+                let target = regionTargets[index]
+            else { continue }
+            let region = header.manifest.regions[index]
+            let length = range.byteCount
+            let place = target + (range.lowerBound - region.range.lowerBound)
+            // Behind the base lies the scratch.
+            result.append(
+                LostRange(
+                    partition: region.partition, captured: range,
+                    target: target < TargetWriter.overhangBase ? place..<place + length : nil))
+        }
+        return result
+    }
+}
+
+extension RestorePlan.Shrink {
+    /// Why it cannot be done where parts of the filesystem are lost, as a sentence; `nil` where its tool checks everything
+    /// before it changes anything, and ends where that is not clean.
+    public var obstacleWithLosses: String? {
+        let isChecked =
+            switch filesystem.kind {
+            // What was not clean when it was captured is repaired, not checked.
+            case .ext2, .ext3, .ext4: filesystem.isClean != false
+            case .ntfs, .swap: true
+            default: false
+            }
+        guard !isChecked else { return nil }
+        return
+            "the filesystem of partition \(number) (\(filesystem.kindName)) cannot be made smaller, as parts of it are lost: restore onto a "
+            + "larger disk, or leave it out (--partition \(number)=drop)"
+    }
+}
