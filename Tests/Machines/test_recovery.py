@@ -11,7 +11,7 @@ from pathlib import Path
 
 from debian_tree import scratch_directory
 from http_server import FileServer
-from lab import GIB, MIB, Context, expect, first_nonzero, note, run, time_limit
+from lab import GIB, MIB, Context, expect, first_nonzero, full_only, note, run, time_limit
 from lvm_guest import LVMGuest
 from machine import Disk
 from test_restore import PANIC, RESTORE_FAILED, RESTORE_TIMEOUT, TARGET_SERIAL, expect_no_table, medium
@@ -125,6 +125,31 @@ def test_power_cuts_at_any_moment(ctx: Context) -> None:
     note(f"{cuts} cuts in time; {resumed} of the cut restores, and {'' if journal else 'not '}the last, had gone on where one was")
     expect(cuts == wanted, f"only {cuts} of {wanted} cuts came in time")
     expect_same(target, expected)
+
+
+@full_only
+@time_limit(900)
+def test_c_ends_a_job(ctx: Context) -> None:
+    """Who types c gets the job's end, its outcome and the menu; the next boot goes on."""
+    image = data_image(ctx)
+    images = ctx.images_disk(data=image)
+    target = junk_disk(ctx, "target.raw")
+    disks = [Disk(target, "nvme", TARGET_SERIAL), Disk(images, "virtio", "IMAGES")]
+    settings = {"restore": "LABEL=IMAGES:/data.img.zst", **PLAIN}
+    with medium(ctx, "ended", settings, disks) as machine:
+        machine.wait_for(PLAN, RESTORE_TIMEOUT, unless=PANIC)
+        asked = time.monotonic()
+        machine.send("c\n")
+        machine.wait_for(r"The job is asked to end", 60, unless=PANIC + r"|REFORGE-RESULT exit=0")
+        machine.wait_for(r"REFORGE-RESULT exit=75", 60, unless=PANIC + r"|REFORGE-RESULT exit=0")
+        note(f"ended {time.monotonic() - asked:.1f} s after c")
+        machine.wait_for(r"The restore was interrupted \(75\)", 30, unless=PANIC)
+        machine.send("\n")
+        machine.wait_for(r"What is to be done\?", 60, unless=PANIC)
+    expect(first_nonzero(target, 0, 512) is None or is_junk(target), "the disk has no table")
+    with medium(ctx, "last", settings, disks) as machine:
+        machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
+    expect_same(target, restored_on_the_host(ctx, image, junk_disk(ctx, "expected.raw")))
 
 
 def holds_journal(target: Path) -> bool:
