@@ -187,7 +187,6 @@ int rf_unshare_mounts(void) {
     if (unshare(CLONE_NEWNS) < 0) return -errno;
     return RESULT(mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL));
 }
-int rf_enter_mounts(int ns_fd) { return RESULT(setns(ns_fd, CLONE_NEWNS)); }
 void rf_forbid_dumps(void) {
     // No file has a core of one byte; and of all limits only 1 keeps a dump from a program (core(5), core_pattern with a pipe).
     struct rlimit none = {1, 1};

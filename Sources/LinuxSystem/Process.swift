@@ -26,12 +26,10 @@ public enum Process {
     /// that is not permitted, nothing changes; nor where unmounts of a disk would not arrive, as it would stay in use until
     /// this process ends. To be called before the first thread.
     ///
-    /// The corresponding C functions are `unshare(CLONE_NEWNS)`, `mount(MS_REC | MS_SLAVE)` and `setns`.
+    /// The corresponding C functions are `unshare(CLONE_NEWNS)` and `mount(MS_REC | MS_SLAVE)`.
     public static func ownMounts() {
-        guard let before = try? OwnedDescriptor.open("/proc/self/ns/mnt", .readOnly), rf_unshare_mounts() == 0 else {
-            return
-        }
-        if MountEntry.holdsDisks(MountEntry.current()) { _ = rf_enter_mounts(before.raw.rawValue) }
+        // Asked before: there is no way back that keeps the working folder and the root (setns).
+        if !MountEntry.holdsDisks(MountEntry.current()) { _ = rf_unshare_mounts() }
     }
 
     /// Goes on in a child process. This one passes signals on, ends as the child does, and also where the child gives up

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from faults import DONE, IO_ERROR, MIB, NOT_FOUND, Context, Skip, same, tool
+from faults import DONE, IO_ERROR, MIB, NOT_FOUND, Context, Skip, go_on, halt, same, tool, until, worker_of
 
 EXACT = ["--yes", "--layout", "keep", "--no-boot-repair"]
 
@@ -237,3 +237,36 @@ def test_signal_of_time_limit(ctx: Context) -> None:
     finally:
         reader.kill()
     ctx.that("SIGXCPU is said (75)", reader.returncode == 75 and "SIGXCPU" in err, f"{reader.returncode} {err}")
+
+
+def test_mounts_of_others(ctx: Context) -> None:
+    """Where mounts do not propagate, a restore keeps no disk in use that its owner unmounts; and relative paths stay what they are."""
+    other = ctx.folder / "other"
+    with other.open("wb") as file:
+        file.truncate(32 * MIB)
+    tool("mke2fs", "-q", "-F", "-t", "ext4", other)
+    disk, target = ctx.make_disk("disk", 48), ctx.folder / "target"
+    ctx.done("capture", disk, "image.img.zst")
+    with target.open("wb") as file:
+        file.truncate(disk.stat().st_size)
+    place = ctx.folder / "place"
+    ctx.mount("-o", "loop", other, place)
+    child = ctx.start("restore", "image.img.zst", "target", *EXACT)
+    # Its worker has opened the target: what it does with its mounts is done.
+    opened = until(lambda: child.poll() is not None or has_open(worker_of(child.pid), target))
+    ctx.that("the restore is at work", opened and child.poll() is None, child.poll())
+    halt(child)
+    ctx.unmount(place)
+    free = until(lambda: not tool("losetup", "--associated", other).strip(), 10)
+    go_on(child)
+    ended = ctx.wait(child)
+    ctx.that("the other disk is free at once", free)
+    ctx.that("the restore is done", ended.status == DONE and same(disk, target), ended)
+
+
+def has_open(process: int, path: Path) -> bool:
+    """Whether a process has a file open."""
+    try:
+        return any(link.readlink() == path for link in Path(f"/proc/{process}/fd").iterdir())
+    except OSError:
+        return False

@@ -65,8 +65,6 @@ uint64_t rf_ms_rec(void);
 
 // A mount namespace of its own for the calling process, which has no other threads; what others mount and unmount is seen.
 int rf_unshare_mounts(void);
-// Back to the mount namespace that the descriptor is of.
-int rf_enter_mounts(int ns_fd);
 // No core dumps of this process, and no reading of its memory by others of the same user.
 void rf_forbid_dumps(void);
 // Forks a process without other threads. The child gets 0, and is killed when the parent is. The parent passes signals on and
