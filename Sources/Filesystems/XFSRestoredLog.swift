@@ -11,7 +11,7 @@ public import DiskModel
 public struct XFSRestoredLog: Sendable {
     /// The largest cycle that is written. The kernel keeps it in an `int` (struct xlog, l_curr_cycle), and it must have
     /// room to count on.
-    public static let cycleLimit: UInt32 = 1 << 30
+    public static let cycleLimit: UInt32 = 1 << 31 - 1 << 27
 
     /// Where the log lies in the volume, in bytes.
     public let range: ByteRange

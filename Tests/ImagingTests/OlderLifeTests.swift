@@ -135,7 +135,7 @@ import Testing
     @Test func theCycleIsNewerThanAllThatIsKnown() {
         #expect(OlderLifeCure.cycle(image: 3, older: nil, unixSeconds: 0) == 4)
         #expect(OlderLifeCure.cycle(image: 3, older: 8, unixSeconds: 0) == 9)
-        #expect(OlderLifeCure.cycle(image: 3, older: 8, unixSeconds: 1_577_836_800 + 100) == 100)
+        #expect(OlderLifeCure.cycle(image: 3, older: 8, unixSeconds: 1_577_836_800 + 100) == 400)
         #expect(OlderLifeCure.cycle(image: .max, older: nil, unixSeconds: 0) == .max)
         #expect(OlderLifeCure.cycle(image: 1, older: .max, unixSeconds: .max) == .max)
         #expect(OlderLifeCure.cycle(image: 1, older: 1, unixSeconds: .min) == 2)
