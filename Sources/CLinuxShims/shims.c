@@ -229,8 +229,8 @@ static _Noreturn void attend(pid_t child, const sigset_t *awaited) {
             sigtimedwait(&ended, NULL, &patience);
             _exit(info.si_value.sival_int);
         }
-        // The kernel sends a terminal's signals to both.
-        if (info.si_code != SI_KERNEL) kill(child, number);
+        // The kernel sends a terminal's signals to both, but for its end: that only to the session's leader (tty_ioctl(4)).
+        if (info.si_code != SI_KERNEL || number == SIGHUP) kill(child, number);
     }
 }
 
@@ -249,7 +249,9 @@ int rf_continue_in_child(void) {
     sigprocmask(SIG_SETMASK, &old, NULL);
     if (child < 0) return -error;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(128 + SIGKILL);
+    // 0: it is the first of a new PID namespace, and its parent is outside.
+    pid_t now = getppid();
+    if (now != parent && now != 0) _exit(128 + SIGKILL);
     attendant = parent;
     return 0;
 }

@@ -221,18 +221,22 @@ public final class RestoreExecutor {
                     return .passed
                 }
             }
-            for growth in plan.growths where !growth.isLate { try grow(growth, &changes, &outcome) }
+            for growth in plan.growths where !growth.isLate {
+                if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                try grow(growth, &changes, &outcome)
+            }
+            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
             try commit(table, try changes.proved(), &outcome)
             state = image.salvage?.isWhole ?? true ? .complete : .salvaged
-            if options.verify { try verifyEnds() }
-            for growth in plan.growths where growth.isLate {
-                do { try grow(growth, &changes, &outcome) } catch {
-                    // It must not look whole; what is there is compared and mended by the same command.
-                    state = .partial
-                    try invalidate()
-                    try write(&journal)
-                    throw error
-                }
+            do {
+                if options.verify { try verifyEnds() }
+                for growth in plan.growths where growth.isLate { try grow(growth, &changes, &outcome) }
+            } catch {
+                // It must not look whole; what is there is compared and mended by the same command.
+                state = .partial
+                try invalidate()
+                try write(&journal)
+                throw error
             }
             return outcome
         } catch {

@@ -191,7 +191,7 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
 
 extension String {
     /// Without control characters, for consoles: a disk may report anything as its name.
-    var printable: String {
+    package var printable: String {
         String(
             String.UnicodeScalarView(
                 unicodeScalars.map { scalar in

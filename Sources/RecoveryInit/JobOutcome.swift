@@ -11,6 +11,8 @@ struct JobOutcome: Equatable {
     var disk: String?
     /// The image id in hexadecimal digits, where it is known.
     var imageID: String?
+    /// Whether a restore with a job id found no room to note it on its disk.
+    var lacksNote = false
 
     init(_ status: Int32, _ text: String, disk: DiskCandidate? = nil, imageID: String? = nil) {
         self.status = status

@@ -57,7 +57,11 @@ struct RestoreJob {
 
     /// The note that a restore with the same job id left on the disk that is meant; `nil` where there is none, or no such disk.
     func note() -> RestoreNote? {
-        guard let jobID = settings.jobID, let disk = try? places().disk,
+        settings.jobID == nil ? nil : (try? places().disk).flatMap(note(on:))
+    }
+
+    private func note(on disk: DiskCandidate) -> RestoreNote? {
+        guard let jobID = settings.jobID,
             let device = try? BlockDevice(opening: FilePath(disk.identity.path)),
             let note = try? RestoreNote.find(on: device), note.jobID == jobID,
             note.isOf(disk.identity, byteCount: disk.byteCount)
@@ -68,6 +72,12 @@ struct RestoreJob {
     /// - Returns: how `reforge restore` ended, or what kept it from starting.
     func run() throws(RecoveryError) -> JobOutcome {
         let job = try places()
+        var outcome = try attempts(job)
+        if settings.jobID != nil, confirmed, outcome.isDataComplete { outcome.lacksNote = note(on: job.disk) == nil }
+        return outcome
+    }
+
+    private func attempts(_ job: Places) throws(RecoveryError) -> JobOutcome {
         let (source, scratch, disk) = (job.source, job.scratch, job.disk)
         let machine = runner.machine
         if case .address = source { try runner.bringUpNetwork() }

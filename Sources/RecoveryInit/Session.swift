@@ -138,10 +138,7 @@ final class Session {
         guard !settings.repeats, outcome.isDataComplete else { return nil }
         if let file { return JobMark(settings: file, job: job, outcome: outcome).save(on: machine.medium) }
         // `reforge restore` has written it, where there was room.
-        guard case .restore(let restore) = job, restore.jobID != nil, runner.note(of: restore) == nil else {
-            return nil
-        }
-        return "the disk has no room for it in front of its first partition"
+        return outcome.lacksNote ? "the disk has no room for it in front of its first partition" : nil
     }
 
     /// - Returns: how the machine ends; `nil` where it stays on.

@@ -67,7 +67,8 @@ final class SessionConsole {
     /// Whether PID 1 no longer listens: nobody can answer any more.
     var isDeserted: Bool { inputEnded && messages.isEmpty }
 
-    /// How long a job that is to end is waited for. Commands of ours end within 5 s, whatever their disks do.
+    /// After how many seconds it is said that a job that was asked to end has not. Commands of ours end within 5 s, whatever
+    /// their disks do, unless a program at work on a filesystem or a loader must end its work first.
     private static let patience = 8.0
 
     /// Waits until a child has ended, and meanwhile hears those who ask for its end or for a shell: a job may take hours, or
@@ -76,9 +77,11 @@ final class SessionConsole {
         var deadline: Double?
         while true {
             if let ending = child.poll() { return ending }
-            if let deadline, SystemFacts.monotonicSeconds() > deadline {
-                say("The job does not end: a disk does not answer. Its process still waits for it.")
-                return .exited(ExitStatus.interrupted)
+            if let late = deadline, SystemFacts.monotonicSeconds() > late {
+                say(
+                    "The job has not ended yet: a program that changes a filesystem or a loader ends its work first. Do not switch off."
+                )
+                deadline = .infinity
             }
             if !receive(seconds: 0.2), inputEnded { SystemFacts.sleep(seconds: 0.2) }
             for case .line(let console, let text) in messages {

@@ -25,7 +25,7 @@ struct CopyCommand: ParsableCommand {
             The source REPO@ copies every snapshot that the destination does not have yet.
 
             JSON fields: schema (1), copies [{source, id, readByteCount, newByteCount, deduplicatedByteCount, storedByteCount, lost}], \
-            skipped, seconds.
+            skipped, damagedSkipped, seconds.
             """)
 
     @Argument(help: "A snapshot, an image, - for standard input, or REPO@ for all its snapshots.") var source: String
@@ -59,6 +59,8 @@ struct CopyCommand: ParsableCommand {
         var schema = 1
         var copies: [Copy] = []
         var skipped = 0
+        /// Of these, damaged ones of which what is left was copied before.
+        var damagedSkipped = 0
         var seconds: Double = 0
     }
 
@@ -112,7 +114,7 @@ struct CopyCommand: ParsableCommand {
         }
         report.seconds = SystemFacts.monotonicSeconds() - start
         try show(report)
-        return report.copies.contains { $0.lost != nil } ? .badImage : .done
+        return report.damagedSkipped > 0 || report.copies.contains { $0.lost != nil } ? .badImage : .done
     }
 
     /// A repository without encryption may have been put in the place of one that had it: what was secret is not stored
@@ -145,6 +147,8 @@ struct CopyCommand: ParsableCommand {
             let source = try salvaging(input, keys)
             if source.salvage != nil, known.contains(Self.salvagedUUID(uuid)) {
                 report.skipped += 1
+                report.damagedSkipped += 1
+                Console.message("warning: \(from)@\(info.id) is damaged; what is left of it was copied before")
                 continue
             }
             report.copies.append(
@@ -205,7 +209,13 @@ struct CopyCommand: ParsableCommand {
                     try input.checkHeldStill()
                 },
                 facts: {
-                    var facts = contents.ending?.lateFacts ?? LateFacts(ended: header.manifest.started)
+                    var facts =
+                        contents.ending?.lateFacts
+                        ?? LateFacts(
+                            ended: header.manifest.started,
+                            warnings: [
+                                "the end of what this is a copy of is lost: it would list ranges that could not be read when it was captured"
+                            ])
                     guard let salvage = source.salvage, !salvage.isWhole else { return facts }
                     let lost = header.used(salvage.losses.map(\.range))
                     // Whole sectors, and no more ranges than the late facts have room for.

@@ -9,6 +9,7 @@ import Filesystems
 import ImageStore
 import Imaging
 import LinuxSystem
+import RecoveryInit
 import SystemPackage
 
 struct RestoreCommand: MountingCommand {
@@ -561,9 +562,10 @@ struct RestoreCommand: MountingCommand {
         for found in report.lostFiles {
             let name = found.partition.map { "partition \($0)" } ?? disk
             if !found.files.isEmpty { lines.append("files of \(name) that lost contents:") }
-            lines += found.files.map { "  \($0)" }
+            // Names of a disk that anybody may have written.
+            lines += found.files.map { "  \($0.printable)" }
             if found.moreFiles > 0 { lines.append("  and \(found.moreFiles) more") }
-            lines += found.notes.map { "files of \(name): \($0)" }
+            lines += found.notes.map { "files of \(name): \($0.printable)" }
         }
         return lines
     }
