@@ -318,5 +318,6 @@ def test_repository(ctx: Context) -> None:
     ctx.that("copy --salvage copies what is left (65)", ended.status == DAMAGED, ended)
     ended = ctx.reforge("copy", f"{repository}@", f"{other}@", "--salvage")
     ctx.that("once", "were there already" in ended.said and len(ctx.snapshots(other)) == 1, ended)
+    ctx.that("which is no success the second time, either (65)", ended.status == DAMAGED, ended)
     ended = ctx.restore(f"{other}@latest", target, made.byte_count)
     ctx.that("the copy restores, with a warning", ended.status == DONE and "has holes" in ended.said, ended)
