@@ -184,6 +184,29 @@ def test_lost_connections_are_resumed(ctx: Context) -> None:
     expect_same(target, restored_on_the_host(ctx, image, junk_disk(ctx, "expected.raw")))
 
 
+@full_only
+@time_limit(900)
+def test_a_job_over_http_is_done_once(ctx: Context) -> None:
+    """A machine that starts from the network again and again: the disk says that the job with this id was done."""
+    image = data_image(ctx)
+    target = junk_disk(ctx, "target.raw")
+    with FileServer(image.parent) as server:
+        settings = {"restore": server.guest_url(image.name), **PLAIN, "finish": "reboot", "job-id": "lab-1"}
+        disks = [Disk(target, "nvme", TARGET_SERIAL)]
+        with medium(ctx, "restore", settings, disks, network=True) as machine:
+            machine.wait_for(r"REFORGE-RESULT exit=0", RESTORE_TIMEOUT, unless=RESTORE_FAILED)
+            machine.wait_for_exit(60)
+        before, count = target.read_bytes(), len(server.requests)
+        with medium(ctx, "again", settings, disks, network=True) as machine:
+            machine.wait_for(r"The job with the id lab-1 was done before on this disk", 240, unless=PANIC + r"|^Restoring")
+            machine.wait_for(r"9  Do the job again", 60, unless=r"REFORGE-RESULT")
+        expect(target.read_bytes() == before, "the second start writes nothing")
+        expect(len(server.requests) == count, "the second start asks for nothing")
+        with medium(ctx, "another", {**settings, "job-id": "lab-2", "finish": "poweroff"}, disks, network=True) as machine:
+            machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
+        expect(target.read_bytes() != before, "another id is another job, and its note another one")
+
+
 @time_limit(600)
 def test_a_server_without_ranges_is_said(ctx: Context) -> None:
     """It sends a short body, and then cannot send the rest alone: a clear error, and no table."""
