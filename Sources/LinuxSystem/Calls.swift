@@ -326,17 +326,16 @@ public enum SystemFacts {
             && MountEntry.current().contains { $0.mountPoint == "/" && ["rootfs", "tmpfs", "ramfs"].contains($0.type) }
     }
 
-    /// Waits, also in a process that was interrupted.
-    public static func nap(seconds: Double) {
-        var time = timespec(tv_sec: Int(seconds), tv_nsec: Int((seconds - seconds.rounded(.down)) * 1e9))
-        var rest = timespec()
-        while nanosleep(&time, &rest) != 0, errno == EINTR { time = rest }
-    }
-
     /// Waits; less where the process is interrupted.
-    public static func sleep(seconds: Double) {
+    public static func sleep(seconds: Double) { sleep(seconds) { !Interruption.isRequested } }
+
+    /// Waits, also in a process that was interrupted.
+    public static func nap(seconds: Double) { sleep(seconds) { true } }
+
+    /// - Parameter goesOn: asked after each signal.
+    private static func sleep(_ seconds: Double, goesOn: () -> Bool) {
         var time = timespec(tv_sec: Int(seconds), tv_nsec: Int((seconds - seconds.rounded(.down)) * 1e9))
         var rest = timespec()
-        while nanosleep(&time, &rest) != 0, errno == EINTR, !Interruption.isRequested { time = rest }
+        while nanosleep(&time, &rest) != 0, errno == EINTR, goesOn() { time = rest }
     }
 }

@@ -14,14 +14,14 @@ struct DiskPresence: Sendable {
         guard (directory.byteCount(of: name) ?? 0) > 0 else { return nil }
         self.name = name
         self.directory = directory
-        sequence = directory.sequence(of: name)
+        sequence = directory.diskSequence(of: name)
     }
 
     /// Whether it was detached, its medium was taken out, or another disk has its name by now. What cannot be read (no
     /// descriptor is left) proves nothing.
     var isGone: Bool {
         if !Files.exists(directory.sys.appending("block/\(name)")) || directory.byteCount(of: name) == 0 { return true }
-        guard let sequence, let now = directory.sequence(of: name) else { return false }
+        guard let sequence, let now = directory.diskSequence(of: name) else { return false }
         return now != sequence
     }
 

@@ -216,9 +216,6 @@ public struct DiskDirectory: Sendable {
         else { return slaves }
         return nodes(holding: FilePath(backing))
     }
-
-    /// The kernel's number for this attachment of a whole disk; `nil` before Linux 5.15.
-    func sequence(of name: String) -> String? { Files.text(sys.appending("block/\(name)/diskseq")) }
 }
 
 extension String {

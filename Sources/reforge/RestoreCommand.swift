@@ -179,16 +179,15 @@ struct RestoreCommand: MountingCommand {
     private func advised(_ failure: CommandFailure, _ error: any Error, _ keys: KeyRing) -> CommandFailure {
         // Of another image than the one that was asked for, nothing is wanted.
         guard expectImageID == nil, SalvageAdvice.isDamage(error) else { return failure }
-        guard !SalvageAdvice.isUseful(error, image: image, keys) else {
-            return salvage
-                ? failure
-                : failure.followed(
-                    by: "`reforge restore --salvage` brings back the rest, with zeros in place of what is lost.")
-        }
-        return salvage
-            ? failure.followed(
+        switch (salvage, SalvageAdvice.isUseful(error, image: image, keys)) {
+        case (false, true):
+            return failure.followed(
+                by: "`reforge restore --salvage` brings back the rest, with zeros in place of what is lost.")
+        case (true, false):
+            return failure.followed(
                 by: "--salvage needs the header and the maps of an image, or the manifest of a snapshot.")
-            : failure
+        default: return failure
+        }
     }
 
     /// What state the disk is in, and how to go on.

@@ -115,6 +115,16 @@ def writes_in(folder: Path) -> Callable[[int], bool]:
     return holds
 
 
+def gone_on(ctx: Context, child: subprocess.Popen[str]) -> tuple[Ended, float]:
+    """How a halted command ends that goes on, and in how many seconds."""
+    started = time.monotonic()
+    go_on(child)
+    ended = ctx.wait(child, timeout=60)
+    seconds = time.monotonic() - started
+    ctx.note(f"ended after {seconds:.1f} s: {ended.err.splitlines()[-1]}")
+    return ended, seconds
+
+
 def interrupted(ctx: Context, child: subprocess.Popen[str], number: int = signal.SIGINT) -> tuple[Ended, float]:
     """How it ends when it is asked to, and in how many seconds."""
     started = time.monotonic()
@@ -312,11 +322,7 @@ def test_destination_that_goes(ctx: Context) -> None:
         ctx.mount(device, place)
         child = halted_at(ctx, writes_in(place), "capture", disk, place / "x.img.zst", "--json")
         take_out()
-        started = time.monotonic()
-        go_on(child)
-        ended = ctx.wait(child, timeout=30)
-        seconds = time.monotonic() - started
-        ctx.note(f"ended after {seconds:.1f} s: {ended.err.splitlines()[-1]}")
+        ended, seconds = gone_on(ctx, child)
         ctx.that("it fails within 5 s (74)", ended.status == IO_ERROR and seconds < LIMIT, f"{seconds} s, {ended}")
         ctx.that("and says which disk is gone", f"{device} is gone" in ended.err, ended)
         ctx.that("and what is left", "the disk was only read" in ended.err, ended)
@@ -337,11 +343,7 @@ def test_source_that_goes(ctx: Context) -> None:
         with loop_device(ctx, "source", 96) as (device, take_out):
             child = halted_at(ctx, writes_in(out), "capture", device, out / "x.img.zst", *rescue)
             take_out()
-            started = time.monotonic()
-            go_on(child)
-            ended = ctx.wait(child, timeout=60)
-            seconds = time.monotonic() - started
-            ctx.note(f"ended after {seconds:.1f} s: {ended.err.splitlines()[-1]}")
+            ended, seconds = gone_on(ctx, child)
             ctx.that(f"{kind}: it fails (74)", ended.status == IO_ERROR and seconds < LIMIT, f"{seconds} s, {ended}")
             ctx.that(f"{kind}: and says which disk is gone", f"{device} is gone" in ended.err, ended)
             ctx.that(f"{kind}: no sector counts as damaged", "They become zeros" not in ended.err, ended)
