@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+public import ByteParsing
 public import Codecs
 public import DiskModel
 import LinuxSystem
@@ -68,6 +69,13 @@ public final class Salvage: Sendable {
             $0.losses.append(Loss(range: range, hash: hash))
             $0.note(error)
         }
+    }
+
+    /// What names exactly these losses of this image, for whoever confirms them without a terminal: the start of a SHA-256 of both,
+    /// in hexadecimal.
+    public func code(imageUUID: GUID) -> String {
+        let text = losses.reduce("\(imageUUID)") { "\($0)\n\($1.range.lowerBound)-\($1.range.upperBound)" }
+        return String(ContentHash(of: Array(text.utf8)).description.prefix(12))
     }
 
     /// Notes damage that by itself costs no byte of the disk: of a record, of the end.

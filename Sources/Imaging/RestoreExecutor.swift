@@ -583,6 +583,8 @@ public final class RestoreExecutor {
         _ table: CapturedTable?, _: consuming ProvedTarget, _ outcome: inout Outcome
     ) throws(BlockIOError) {
         progress.begin("commit", total: 0)
+        stateNow.isCommitting = true
+        defer { stateNow.isCommitting = false }
         var parts: [(bytes: [UInt8], offset: UInt64)] = []
         if let table {
             parts = [(table.head, 0), (table.tail, table.tailOffset)] + table.records.map { ($0.bytes, $0.offset) }

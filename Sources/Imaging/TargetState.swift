@@ -13,4 +13,12 @@ public final class TargetState: Sendable {
         get { state.withLock { $0 } }
         set { state.withLock { $0 = newValue } }
     }
+
+    private let committing = Mutex(false)
+
+    /// Whether the commit is under way: what is partial so far may be whole the next moment.
+    public internal(set) var isCommitting: Bool {
+        get { committing.withLock { $0 } }
+        set { committing.withLock { $0 = newValue } }
+    }
 }

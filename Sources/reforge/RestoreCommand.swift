@@ -75,8 +75,8 @@ struct RestoreCommand: MountingCommand {
     var salvage = false
     @Option(
         help: ArgumentHelp(
-            "With --salvage where no terminal can be asked: take the losses of the image with this UUID, which a run without it names.",
-            valueName: "UUID"))
+            "With --salvage where no terminal can be asked: take exactly the losses that a run without it names by this code.",
+            valueName: "CODE"))
     var confirmSalvage: String?
     @Flag(help: "Trim the target first.") var discard = false
     @Flag(help: "Read what the target holds, and write only the chunks that differ: for a rollback.") var delta = false
@@ -171,7 +171,12 @@ struct RestoreCommand: MountingCommand {
     private func leave(_ state: TargetState) {
         CommandRun.leaves(
             .init(
-                sentences: { [self] in sentence(state.value, $0, goesOn: true) },
+                sentences: { [self] in
+                    guard state.isCommitting else { return sentence(state.value, $0, goesOn: true) }
+                    return
+                        "\(disk) has all data, and its partition table was being written: it may be whole, or boot nothing. The same "
+                        + "command makes sure (faster with --delta)."
+                },
                 diskState: { state.value.rawValue }))
     }
 
@@ -293,6 +298,11 @@ struct RestoreCommand: MountingCommand {
                 try Console.result(text)
                 if let unfinished { Console.message(unfinished.description) }
             }
+            if stream.salvage != nil, let survey {
+                Console.message(
+                    "note: --confirm-salvage \(survey.code(imageUUID: header.manifest.imageUUID)) confirms these losses where no "
+                        + "terminal can be asked")
+            }
             return nil
         }
         Console.message(text)
@@ -301,7 +311,9 @@ struct RestoreCommand: MountingCommand {
             let outcome = try VerifyCommand.verify(try again(input, keys, .verify))
             Console.message("\(image) is whole: \(outcome.chunkCount) chunks")
         }
-        if stream.salvage != nil { try confirmLosses(header.manifest, foreseen) }
+        if let salvage = stream.salvage {
+            try confirmLosses((survey ?? salvage).code(imageUUID: header.manifest.imageUUID), foreseen)
+        }
         try confirm(target, plan)
         var room: RestoreScratch?
         if plan.scratchRoom != nil {
@@ -354,12 +366,14 @@ struct RestoreCommand: MountingCommand {
     }
 
     /// Has the losses confirmed, by a person even with `--yes`.
-    private func confirmLosses(_ manifest: Manifest, _ lost: [LostRange]) throws {
-        let uuid = "\(manifest.imageUUID)"
+    /// - Parameter code: what names them; of standard input, which is read only once, the image alone.
+    private func confirmLosses(_ code: String, _ lost: [LostRange]) throws {
         if let confirmSalvage {
-            guard confirmSalvage.lowercased() == uuid.lowercased() else {
+            guard confirmSalvage.lowercased() == code else {
                 throw CommandFailure(
-                    .refused, "--confirm-salvage names the image \(confirmSalvage), and \(image) has the UUID \(uuid)")
+                    .refused,
+                    "--confirm-salvage \(confirmSalvage) names other losses, or those of another image. Where what is lost of \(image) "
+                        + "now is to be taken, as said above: --confirm-salvage \(code)")
             }
             return
         }
@@ -371,7 +385,7 @@ struct RestoreCommand: MountingCommand {
         guard canAsk, Console.ask(question, useTerminal: image == "-") == "salvage" else {
             throw CommandFailure(
                 Interruption.isRequested ? .interrupted : .refused,
-                "the losses were not confirmed: type salvage on a terminal, or add --confirm-salvage \(uuid)")
+                "the losses were not confirmed: type salvage on a terminal, or add --confirm-salvage \(code)")
         }
     }
 

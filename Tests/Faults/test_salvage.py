@@ -11,6 +11,7 @@ import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from faults import DAMAGED, DONE, MIB, REFUSED, USAGE, Context, Ended, Skip, files_under, same, tool
 
@@ -87,12 +88,16 @@ def chunk_of(image: Path, place: int) -> tuple[int, int, int, int]:
     raise AssertionError(f"no chunk holds byte {place}")
 
 
-def uuid_of(ctx: Context, made: Sample) -> str:
-    """The UUID that confirms its losses."""
+def code_of(ctx: Context, made: Sample) -> str:
+    """The code that confirms its losses."""
     target = ctx.folder / "target"
     pattern(target, made.byte_count)
-    ended = ctx.done("restore", made.image, target, "--dry-run", "--json", "--layout", "keep")
-    return str(ended.json()["plan"]["imageUUID"])
+    return named_code(ctx.done("restore", made.image, target, "--dry-run", "--salvage", "--layout", "keep"))
+
+
+def named_code(ended: Ended) -> str:
+    """The code that a command names."""
+    return ended.said.rsplit("--confirm-salvage ", 1)[1].split()[0].rstrip(".")
 
 
 def flip(path: Path, offset: int) -> None:
@@ -154,7 +159,6 @@ def test_one_bad_byte(ctx: Context) -> None:
     """A chunk that holds data of one file: that file has a hole and is named, all others are right."""
     made = sample(ctx)
     target = ctx.folder / "target"
-    uuid = uuid_of(ctx, made)
     options = ["--layout", "keep", "--no-boot-repair"]
 
     # A whole image needs none.
@@ -175,12 +179,20 @@ def test_one_bad_byte(ctx: Context) -> None:
 
     pattern(target, made.byte_count)
     ended = ctx.reforge("restore", made.image, target, "--yes", "--salvage", *options)
-    ctx.that("--yes is not enough (77)", ended.status == REFUSED and f"--confirm-salvage {uuid}" in ended.said, ended)
-    wrong = uuid[:-1] + ("0" if uuid[-1] != "0" else "1")
+    ctx.that("--yes is not enough (77)", ended.status == REFUSED and "--confirm-salvage" in ended.said, ended)
+    code = named_code(ended)
+    wrong = code[:-1] + ("0" if code[-1] != "0" else "1")
     ended = ctx.reforge("restore", made.image, target, "--yes", "--salvage", "--confirm-salvage", wrong, *options)
-    ctx.that("nor is the UUID of another image (77)", ended.status == REFUSED, ended)
+    ctx.that("nor is another code (77)", ended.status == REFUSED, ended)
     ended = ctx.reforge("restore", made.image, target, "--dry-run", "--salvage", *options)
     ctx.that("the plan says what would be lost", ended.status == DONE and "lost: partition 1" in ended.said, ended)
+    ctx.that("and names the same code", named_code(ended) == code, ended)
+    more = ctx.folder / "more.img.zst"
+    shutil.copyfile(made.image, more)
+    frame, stored, *_ = chunk_of(more, made.start + (32 << 10))
+    flip(more, frame + 72 + stored // 2)
+    ended = ctx.reforge("restore", more, target, "--yes", "--salvage", "--confirm-salvage", code, *options)
+    ctx.that("where more is lost by now, it confirms nothing (77)", ended.status == REFUSED and "other losses" in ended.said, ended)
     for answers in (["yes"], [""], ["salvage", "no"]):
         ended = on_terminal(ctx, answers, "restore", made.image, target, "--salvage", *options)
         ctx.that(f"the answers {answers} are refused (77)", ended.status == REFUSED, ended)
@@ -191,9 +203,9 @@ def test_one_bad_byte(ctx: Context) -> None:
     shown = ended.said
     pattern(target, made.byte_count)
     ended = ctx.reforge(
-        "restore", made.image, target, "--yes", "--salvage", "--confirm-salvage", uuid, "--verify", "--json", *options
+        "restore", made.image, target, "--yes", "--salvage", "--confirm-salvage", code, "--verify", "--json", *options
     )
-    ctx.that("so does the UUID (65)", ended.status == DAMAGED, ended)
+    ctx.that("so does the code (65)", ended.status == DAMAGED, ended)
     report = ended.json()
     lost = [tuple(entry["captured"]) for entry in report["lost"]]
     ctx.that(
@@ -231,30 +243,39 @@ def test_one_bad_byte(ctx: Context) -> None:
     ctx.that("and gives what the salvage gave", same(restored, target))
 
 
+def from_pipe(ctx: Context, image: IO[bytes], *words: str | Path) -> Ended:
+    """A restore from a pipe."""
+    feeder = subprocess.Popen(["cat"], stdin=image, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    child = subprocess.run(
+        [str(ctx.binary), "restore", "-", *map(str, words)], stdin=feeder.stdout, capture_output=True, text=True, check=False,
+        timeout=120,
+    )  # fmt: skip
+    feeder.stdout.close()
+    feeder.wait()
+    return Ended(["restore", "-"], child.returncode, child.stdout, child.stderr)
+
+
 def test_cut_off(ctx: Context) -> None:
     """A truncated image, as a file and through a pipe; a header is needed."""
     made = sample(ctx)
-    uuid = uuid_of(ctx, made)
     frame, stored, start, _ = chunk_of(made.image, made.place_of_victim())
     os.truncate(made.image, frame + 72 + stored // 2)
     target = ctx.folder / "target"
     ended = ctx.restore(made.image, target, made.byte_count)
     ctx.that("without --salvage it is refused, and names it (65)", ended.status == DAMAGED and "--salvage" in ended.said, ended)
-    words = ["--yes", "--salvage", "--confirm-salvage", uuid, "--layout", "keep", "--no-boot-repair"]
+    words = ["--yes", "--salvage", "--layout", "keep", "--no-boot-repair", "--confirm-salvage"]
+    code = code_of(ctx, made)
     whole = made.disk.read_bytes()
     for is_pipe in (False, True):
         pattern(target, made.byte_count)
         if is_pipe:
             with made.image.open("rb") as image:
-                feeder = subprocess.Popen(["cat"], stdin=image, stdout=subprocess.PIPE)
-                child = subprocess.run(
-                    [str(ctx.binary), "restore", "-", str(target), *words], stdin=feeder.stdout, capture_output=True,
-                    text=True, check=False, timeout=120,
-                )  # fmt: skip
-                feeder.wait()
-            ended = Ended(["restore", "-"], child.returncode, child.stdout, child.stderr)
+                ended = from_pipe(ctx, image, target, *words, code)
+            ctx.that("a pipe is read once: nobody knows its losses before (77)", ended.status == REFUSED, ended)
+            with made.image.open("rb") as image:
+                ended = from_pipe(ctx, image, target, *words, named_code(ended))
         else:
-            ended = ctx.reforge("restore", made.image, target, *words)
+            ended = ctx.reforge("restore", made.image, target, *words, code)
         ctx.that(f"the rest comes back (65){', from a pipe' * is_pipe}", ended.status == DAMAGED, ended)
         got = target.read_bytes()
         used = whole[made.start : start]
@@ -263,7 +284,7 @@ def test_cut_off(ctx: Context) -> None:
         ctx.that("the table is there", b"EFI PART" == got[512:520])
     flip(made.image, 100)
     pattern(target, made.byte_count)
-    ended = ctx.reforge("restore", made.image, target, *words)
+    ended = ctx.reforge("restore", made.image, target, *words, code)
     ctx.that("a damaged header is refused (65), and said", ended.status == DAMAGED and "needs the header" in ended.said, ended)
     ctx.that("and nothing was written", is_pattern(target))
     ended = ctx.reforge("restore", made.disk, target, "--yes", "--salvage")
@@ -273,11 +294,11 @@ def test_cut_off(ctx: Context) -> None:
 def named_by(ctx: Context, kind: str) -> None:
     """The tool of a filesystem names the victim."""
     made = sample(ctx, kind)
-    uuid = uuid_of(ctx, made)
     frame, stored, *_ = chunk_of(made.image, made.place_of_victim())
     flip(made.image, frame + 72 + stored // 2)
     target = ctx.folder / "target"
-    ended = ctx.restore(made.image, target, made.byte_count, "--salvage", "--confirm-salvage", uuid)
+    code = code_of(ctx, made)
+    ended = ctx.restore(made.image, target, made.byte_count, "--salvage", "--confirm-salvage", code)
     ctx.that(f"{kind}: the victim is named (65)", ended.status == DAMAGED and f"/{made.victim}\n" in ended.said, ended)
     ctx.that("and files that were not hit are not", f"/{'dir/file7'}\n" not in ended.said, ended)
 
@@ -306,8 +327,8 @@ def test_repository(ctx: Context) -> None:
     ctx.that("without --salvage it ends, and names it (65)", ended.status == DAMAGED and "--salvage" in ended.said, ended)
     ended = ctx.restore(f"{repository}@latest", target, made.byte_count, "--salvage")
     ctx.that("it must be confirmed (77)", ended.status == REFUSED and "--confirm-salvage" in ended.said, ended)
-    uuid = ended.said.split("--confirm-salvage ", 1)[1].split()[0].rstrip(".")
-    ended = ctx.restore(f"{repository}@latest", target, made.byte_count, "--salvage", "--confirm-salvage", uuid, "--json")
+    code = named_code(ended)
+    ended = ctx.restore(f"{repository}@latest", target, made.byte_count, "--salvage", "--confirm-salvage", code, "--json")
     ctx.that("confirmed, the rest comes back (65)", ended.status == DAMAGED, ended)
     got, whole = bytearray(target.read_bytes()), made.disk.read_bytes()
     lost = [entry["captured"] for entry in ended.json()["lost"]]
