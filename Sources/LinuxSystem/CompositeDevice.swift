@@ -3,13 +3,15 @@ public import DiskModel
 public import SystemPackage
 
 /// A block device made of a part of a disk and, behind it, a scratch: for a filesystem that is longer than its place, so
-/// that its own tool can make it fit. Needs device-mapper. It goes with the object.
+/// that its own tool can make it fit. Needs device-mapper. It goes with the object, also where the process dies: it is removed
+/// right after it was made, and the kernel carries that out when nobody has it open any more.
 public final class CompositeDevice {
     /// The node, `/dev/dm-N`.
     public let path: FilePath
     private let name: String
-    private var isMade = true
     private let parts: Parts
+    /// What keeps it there; `nil` once it was closed.
+    private var node: BlockDevice?
 
     /// Released after the device that stands on them.
     private final class Parts {
@@ -45,24 +47,29 @@ public final class CompositeDevice {
             + "\(front.byteCount / 512) \(rest.byteCount / 512) linear \(parts.rest.path) 0\n"
         // There is no udev in the recovery environment, which dmsetup would wait for.
         try Self.run(["create", name, "--noudevrules", "--noudevsync"], input: table)
-        var minor = ""
         do throws(SystemCallError) {
-            minor = try Self.run(["info", "-c", "--noheadings", "-o", "minor", name]).trimmed
+            let minor = try Self.run(["info", "-c", "--noheadings", "-o", "minor", name]).trimmed
+            path = FilePath("/dev/dm-\(minor)")
+            node = try BlockDevice(opening: path)
+            try Self.run(["remove", "--deferred", "--noudevrules", "--noudevsync", name])
         } catch {
-            _ = try? Self.run(["remove", "--noudevrules", "--noudevsync", name])
+            _ = try? Self.run(["remove", "--deferred", "--noudevrules", "--noudevsync", name])
             throw error
         }
-        path = FilePath("/dev/dm-\(minor)")
     }
 
     deinit { try? close() }
 
     /// Takes the device away; what was written to it is on the disk and the scratch then.
     public func close() throws(SystemCallError) {
-        guard isMade else { return }
-        // Somebody (udev, a probe) may look at it this very moment.
-        try Self.run(["remove", "--retry", "--noudevrules", "--noudevsync", name])
-        isMade = false
+        guard let node else { return }
+        var failure: SystemCallError?
+        do { try node.dropCache() } catch { failure = SystemCallError("flush", path.string, Errno(rawValue: error.errorNumber)) }
+        self.node = nil
+        guard MappedDevice.waitUntilGone(name) else {
+            throw failure ?? SystemCallError("remove", "\(path): something has it open", .resourceBusy)
+        }
+        if let failure { throw failure }
     }
 
     @discardableResult

@@ -52,6 +52,16 @@ extension DiskDirectory {
         return written &+ discarded
     }
 
+    /// How much a disk has read, written, discarded and flushed since it appeared, as a number that grows with each request that
+    /// it answers (Documentation/block/stat.rst: the fields 1, 5, 12 and 16).
+    func activity(of name: String) -> UInt64? {
+        let fields = (Files.text(sys.appending("class/block/\(name)/stat")) ?? "").split { $0.isWhitespace }
+        guard fields.count > 4 else { return nil }
+        return [0, 4, 11, 15].reduce(0) { sum, field in
+            sum &+ (field < fields.count ? UInt64(fields[field]) ?? 0 : 0)
+        }
+    }
+
     /// The attachment of a disk; `nil` for partitions and old kernels.
     func diskSequence(of name: String) -> String? { Files.text(sys.appending("class/block/\(name)/diskseq")) }
 

@@ -25,6 +25,9 @@ struct DiskPresence: Sendable {
         return now != sequence
     }
 
+    /// What it has done since it appeared; `nil` where the kernel does not tell.
+    var activity: UInt64? { directory.activity(of: name) }
+
     /// The disks without which a device or filesystem cannot be: the first, and what that stands on. Of several that it stands
     /// on, one may be spare (RAID): they end the list.
     static func disks(below deviceNumber: UInt64, in directory: DiskDirectory = DiskDirectory()) -> [DiskPresence] {

@@ -24,6 +24,17 @@ public struct MappedDevice: Equatable, Sendable {
         }
     }
 
+    /// Waits until the kernel shows no device of that name any more, for 20 s: somebody else (udev, a probe) may look at it.
+    /// - Returns: whether it is gone.
+    static func waitUntilGone(_ name: String) -> Bool {
+        let deadline = SystemFacts.monotonicSeconds() + 20
+        while all().contains(where: { $0.name == name }) {
+            guard SystemFacts.monotonicSeconds() < deadline else { return false }
+            SystemFacts.sleep(seconds: 0.05)
+        }
+        return true
+    }
+
     /// The name of a logical volume's device (LVM2's `libdm/libdm-string.c`, `dm_build_dm_name`: hyphens are doubled).
     public static func name(group: String, volume: String) -> String {
         "\(escaped(group))-\(escaped(volume))"

@@ -146,18 +146,9 @@ public final class OpenedLUKS: BlockReader {
         try? parts.device?.dropCache()
         // The last descriptor: the kernel takes the node away now, and the loop device below must not go before.
         parts.device = nil
-        let isGone = waitUntilGone()
+        let isGone = MappedDevice.waitUntilGone(node)
         parts.loop = nil
         return isGone
-    }
-
-    private func waitUntilGone() -> Bool {
-        let deadline = SystemFacts.monotonicSeconds() + 20
-        while MappedDevice.all().contains(where: { $0.name == node }) {
-            guard SystemFacts.monotonicSeconds() < deadline else { return false }
-            SystemFacts.sleep(seconds: 0.05)
-        }
-        return true
     }
 
     private static func path(of node: String) throws(LUKSOpenError) -> FilePath {

@@ -112,6 +112,11 @@ public final class PendingCalls: @unchecked Sendable {
         Interruption.noteLoss(name.hasPrefix(node) ? "\(name) is gone" : "\(node) is gone, on which \(name) lies")
     }
 
+    /// The disks below that are there, and what each has done since it appeared (`DiskDirectory.activity`).
+    var activity: [String: UInt64] {
+        Dictionary(disks.compactMap { disk in disk.activity.map { (disk.name, $0) } }) { first, _ in first }
+    }
+
     /// Those of this process that exist. They go outside of the lock, which their end takes.
     static func living() -> [PendingCalls] { all.withLock { $0.values.compactMap(\.calls) } }
 

@@ -18,6 +18,24 @@ public final class StallWatch: Sendable {
         /// When each call is spoken of next, as an age.
         private var nextAge: [PendingCalls.Call: UInt64] = [:]
 
+        /// What a disk has done, when it was seen last that it had done more, and when it was asked last.
+        private var activities: [String: (count: UInt64, moved: UInt64?, asked: UInt64)] = [:]
+        /// A disk that answered no request for so long does not answer.
+        static let silence: UInt64 = 2_500
+
+        /// Whether one of the disks below a place has answered requests a moment ago: what is waited for takes long then, but goes
+        /// on. Unknown at the first time.
+        mutating func isAtWork(_ activity: [String: UInt64], now: UInt64) -> Bool {
+            var isAtWork = false
+            for (disk, count) in activity {
+                let known = activities[disk].flatMap { now - min(now, $0.asked) <= Self.longestInterval ? $0 : nil }
+                let moved = known.flatMap { $0.count != count ? now : $0.moved }
+                activities[disk] = (count, moved, now)
+                if let moved, now - moved <= Self.silence { isAtWork = true }
+            }
+            return isAtWork
+        }
+
         /// Whether what is seen counts: calls that were under way while the process was stopped have a look more to return.
         mutating func looks(now: UInt64) -> Bool {
             defer { lastLook = now }
@@ -25,7 +43,8 @@ public final class StallWatch: Sendable {
         }
 
         /// Messages for a person.
-        mutating func messages(_ calls: [PendingCalls.Call], now: UInt64) -> [String] {
+        /// - Parameter busy: the names of places whose disks are at work.
+        mutating func messages(_ calls: [PendingCalls.Call], busy: Set<String> = [], now: UInt64) -> [String] {
             nextAge = nextAge.filter { calls.contains($0.key) }
             var oldest: [String: PendingCalls.Call] = [:]
             for call in calls where call.start < oldest[call.name]?.start ?? .max { oldest[call.name] = call }
@@ -33,8 +52,8 @@ public final class StallWatch: Sendable {
                 let age = now - min(now, call.start)
                 guard age >= nextAge[call] ?? Self.worthSaying else { return nil }
                 nextAge[call] = age * 2
-                return
-                    "waiting for \(age / 1000) s for \(call.description), which does not answer; Ctrl-C gives up on it"
+                let why = busy.contains(call.name) ? "whose disk is slow, but works" : "which does not answer"
+                return "waiting for \(age / 1000) s for \(call.description), \(why); Ctrl-C gives up on it"
             }
         }
 
@@ -53,22 +72,28 @@ public final class StallWatch: Sendable {
     /// Watches until it is released.
     /// - Parameters:
     ///   - say: takes a message for a person.
-    ///   - giveUp: ends the process; takes what does not return.
+    ///   - giveUp: ends the process; takes what does not return, and whether its disk is at work all the same.
     public init(
-        say: @escaping @Sendable (String) -> Void, giveUp: @escaping @Sendable (String) -> Void
+        say: @escaping @Sendable (String) -> Void, giveUp: @escaping @Sendable (String, Bool) -> Void
     ) throws(SystemCallError) {
         let judge = Monitor(Judge())
         thread = try PeriodicThread(every: 0.5) {
             let living = PendingCalls.living()
             let calls = living.flatMap(\.now)
+            let slow = living.filter { !$0.now.isEmpty }
+            let busy = Set(
+                slow.filter { place in
+                    let activity = place.activity
+                    return judge.update { $0.isAtWork(activity, now: SystemFacts.monotonicMilliseconds()) }
+                }.map(\.name))
             let now = SystemFacts.monotonicMilliseconds()
             guard judge.update({ $0.looks(now: now) }) else { return }
             Interruption.notePending()
             if !Interruption.isRequested { for place in living { place.noteLoss() } }
             if let call = Judge.hopeless(calls, now: now, interruption: Interruption.start) {
-                return giveUp(call.description)
+                return giveUp(call.description, busy.contains(call.name))
             }
-            for message in judge.update({ $0.messages(calls, now: now) }) { say(message) }
+            for message in judge.update({ $0.messages(calls, busy: busy, now: now) }) { say(message) }
         }
     }
 

@@ -34,7 +34,7 @@ enum CommandRun {
     /// - Parameter diskState: what a failed restore left behind.
     static func run(json: Bool, diskState: () -> String? = { nil }, _ body: () throws -> ExitStatus) throws {
         Interruption.install()
-        let watch = try? StallWatch(say: { say($0) }, giveUp: { giveUp(on: $0, json: json) })
+        let watch = try? StallWatch(say: { say($0) }, giveUp: { giveUp(on: $0, isAtWork: $1, json: json) })
         defer { watch?.stop() }
         do {
             let status = try body()
@@ -70,12 +70,16 @@ enum CommandRun {
     }
 
     /// Ends the process although a call does not return.
-    private static func giveUp(on call: String, json: Bool) {
+    /// - Parameter isAtWork: whether its disk answers, and has only more to do than anybody wants to wait for.
+    private static func giveUp(on call: String, isAtWork: Bool, json: Bool) {
         guard !isDecided.exchange(true, ordering: .relaxed) else { return }
         let leaving = leaving.withLock { $0 }
         var failure = CommandFailure(
-            CommandFailure.interruption, "\(Interruption.name): gave up on \(call), which does not answer")
+            CommandFailure.interruption,
+            "\(Interruption.name): gave up on \(call), "
+                + (isAtWork ? "whose disk is slow, and goes on with what it was given" : "which does not answer"))
         if let leaving { failure = failure.followed(by: leaving.sentences(failure.status)) }
+        if isAtWork { failure = failure.followed(by: "Until the disk is done, it may be called in use.") }
         // Each of these may be what does not answer.
         let isDone = Monitor(false)
         let reported = failure

@@ -104,12 +104,15 @@ def halted_at(ctx: Context, moment: Callable[[int], bool], *words: str | Path) -
     return child
 
 
-def writes_in(folder: Path) -> Callable[[int], bool]:
-    """Whether a process has a file in a folder open."""
+def writes_in(folder: Path, at_least: int = 0) -> Callable[[int], bool]:
+    """Whether a process has a file in a folder open, which has so many bytes."""
 
     def holds(process: int) -> bool:
         with suppress(OSError):
-            return any(str(link.readlink()).startswith(f"{folder}/") for link in Path(f"/proc/{process}/fd").iterdir())
+            return any(
+                str(link.readlink()).startswith(f"{folder}/") and link.stat().st_size >= at_least
+                for link in Path(f"/proc/{process}/fd").iterdir()
+            )
         return False
 
     return holds
@@ -153,10 +156,11 @@ def no_longer(process: int) -> bool:
 
 def test_stalled_destination(ctx: Context) -> None:
     """A capture whose destination stops answering says so after 30 s, and ends within 5 s of Ctrl-C."""
-    disk = raw_disk(ctx, "disk", 96)
-    with filesystem(ctx, 160) as (place, freeze, thaw):
+    disk = raw_disk(ctx, "disk", 384)
+    with filesystem(ctx, 512) as (place, freeze, thaw):
         image = place / "x.img.zst"
-        child = halted_at(ctx, writes_in(place), "capture", disk, image, "--json")
+        # Behind its first chunks: in front of them there is no progress to show.
+        child = halted_at(ctx, writes_in(place, 4 << 20), "capture", disk, image, "--json")
         worker = worker_of(child.pid)
         freeze()
         go_on(child)
@@ -209,15 +213,17 @@ def test_stalled_repository(ctx: Context) -> None:
 
 
 @contextmanager
-def exported(ctx: Context, disk: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
-    """A file whose bytes come from a program, which can be halted; and that program."""
+def exported(ctx: Context, disk: Path, bytes_a_second: int = 0) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    """A file whose bytes come from a program, which can be halted and takes only so many (0: all); and that program."""
     if shutil.which("qemu-storage-daemon") is None or not Path("/dev/fuse").exists():
         raise Skip("no qemu-storage-daemon, or no FUSE")
     place = ctx.folder / "exported"
     place.touch()
     server = subprocess.Popen(
         ["qemu-storage-daemon", "--blockdev", f"driver=file,node-name=disk,filename={disk}",
-         "--export", f"fuse,id=e,node-name=disk,mountpoint={place},writable=on,allow-other=off"],
+         "--object", f"throttle-group,id=slow,x-bps-write={bytes_a_second}",
+         "--blockdev", "driver=throttle,node-name=slowly,file=disk,throttle-group=slow",
+         "--export", f"fuse,id=e,node-name=slowly,mountpoint={place},writable=on,allow-other=off"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -285,6 +291,37 @@ def test_stalled_target(ctx: Context) -> None:
         finally:
             thaw()
             subprocess.run(["losetup", "--detach", device], check=False, capture_output=True)
+
+
+def test_slow_target(ctx: Context) -> None:
+    """A disk that is slow, and not still: Ctrl-C ends the command all the same, and does not call the disk dead."""
+    disk = raw_disk(ctx, "disk", 32)
+    image = ctx.folder / "x.img.zst"
+    ctx.done("capture", disk, image)
+    held = ctx.folder / "held"
+    with held.open("wb") as file:
+        file.truncate(32 * MIB)
+    with exported(ctx, held, 3 * MIB) as (place, _):
+        device = tool("losetup", "--find", "--show", "--direct-io=off", place).strip()
+        try:
+            child = ctx.start("restore", image, device, "--yes", "--json", "--no-boot-repair")
+            if not until(lambda: has_written(worker_of(child.pid), 24 * MIB) and is_waiting(worker_of(child.pid)), 60):
+                raise AssertionError(f"it does not come to wait for its disk: {ctx.wait(child)}")
+            ended, seconds = interrupted(ctx, child)
+            ctx.note(f"ended after {seconds:.1f} s: {ended.err.splitlines()[-1]}")
+            ctx.that("it ends within 5 s (75)", ended.status == INTERRUPTED and seconds < LIMIT, f"{seconds} s, {ended}")
+            ctx.that("and calls the disk slow", "whose disk is slow" in ended.err, ended)
+            ctx.that("and says how it is", f"{device} is partly written" in ended.err and "in use" in ended.err, ended)
+            again: list[Ended] = []
+
+            def is_done() -> bool:
+                again.append(ctx.reforge("restore", image, device, "--yes", "--no-boot-repair"))
+                return again[-1].status == DONE
+
+            ctx.that("the same command works once the disk is done", until(is_done, 120), again[-1])
+        finally:
+            until(lambda: subprocess.run(["losetup", "--detach", device], check=False).returncode == 0, 10)
+    ctx.that("and ends with the right bytes", same(disk, held))
 
 
 def has_written(process: int, byte_count: int) -> bool:

@@ -68,6 +68,33 @@ import Testing
         #expect(looks == [true, true, true, false, true])
     }
 
+    @Test func aDiskThatAnswersRequestsIsSlowAndNotStill() {
+        var judge = StallWatch.Judge()
+        func isAtWork(_ count: UInt64, at now: UInt64) -> Bool { judge.isAtWork(["sdx": count], now: now) }
+        #expect(!isAtWork(100, at: 1_000) && !isAtWork(100, at: 1_500))
+        #expect(isAtWork(101, at: 2_000) && isAtWork(101, at: 2_500) && isAtWork(101, at: 4_500))
+        #expect(!isAtWork(101, at: 5_000))
+        // What it did while nobody looked was not for the call that is waited for.
+        #expect(!isAtWork(900, at: 8_000) && isAtWork(901, at: 8_500))
+        let nothing = judge.isAtWork([:], now: 9_000)
+        #expect(!nothing)
+        let calls = [Self.call("/dev/sdx", start: 0, .flush)]
+        let said = judge.messages(calls, busy: ["/dev/sdx"], now: 40_000)
+        #expect(said == ["waiting for 40 s for /dev/sdx (flush), whose disk is slow, but works; Ctrl-C gives up on it"])
+    }
+
+    @Test func aDiskTellsWhatItHasDone() throws {
+        let (root, directory) = try Self.madeUpDisks()
+        #expect(directory.activity(of: "sda") == nil)
+        let fields = "5 0 40 1 7 0 56 2 0 3 3 11 0 88 1 13 1"
+        try Files.write(Array("   \(fields)\n".utf8), to: root.path.appending("block/sda/stat"))
+        #expect(directory.activity(of: "sda") == 5 + 7 + 11 + 13)
+        // Kernels before 4.18 count no discards, those before 5.5 no flushes.
+        try Files.write(Array("5 0 40 1 7 0 56 2 0 3 3\n".utf8), to: root.path.appending("block/sda/stat"))
+        #expect(directory.activity(of: "sda") == 5 + 7)
+        withExtendedLifetime(root) {}
+    }
+
     @Test func aCallThatOutlastsAnInterruptionIsGivenUp() {
         let calls = [Self.call("new", start: 9_000), Self.call("old", start: 2_000)]
         func hopeless(at now: UInt64, interruption: UInt64?) -> String? {
