@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import pickle
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,27 +50,41 @@ def full_only(test: Test) -> Test:
 
 @dataclass
 class Shared:
-    """What lasts for the whole run."""
+    """What lasts for the whole run, in all of its processes."""
 
     workdir: Path
     media: Path | None
     binary: Path
     full: bool
     seed: int
-    made: dict[str, Any] = field(default_factory=dict)
-    failed: dict[str, BaseException] = field(default_factory=dict)
 
     def once(self, name: str, make: Callable[[], Result]) -> Result:
-        """Makes a thing at the first call; a failure (or a skip) is remembered too, not tried again."""
-        if name in self.failed:
-            raise self.failed[name]
-        if name not in self.made:
-            try:
-                self.made[name] = make()
-            except Exception as error:
-                self.failed[name] = error
-                raise
-        return self.made[name]
+        """Makes a thing at the first call, while other tests that need it wait; a failure (or a skip) is remembered, too.
+
+        What is made outlasts the test that makes it, and its process: files in the run's folder, not in the test's.
+        """
+        place = self.workdir / "made" / name
+        place.parent.mkdir(exist_ok=True)
+        with open(place, "a+b") as file:
+            # The wait for another test is no part of this one's time.
+            left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            signal.setitimer(signal.ITIMER_REAL, left)
+            file.seek(0)
+            if known := file.read():
+                made, error = pickle.loads(known)
+            else:
+                made, error = None, None
+                try:
+                    made = make()
+                except Skip as reason:
+                    error = reason
+                except Exception as failure:  # some kinds cannot be pickled
+                    error = AssertionError(f"{type(failure).__name__}: {failure}")
+                file.write(pickle.dumps((made, error)))
+        if error is not None:
+            raise error
+        return made
 
 
 class Context:
