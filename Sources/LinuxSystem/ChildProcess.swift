@@ -104,10 +104,12 @@ public struct ChildProcess: ~Copyable, Sendable {
     /// Waits until it has ended.
     ///
     /// The corresponding C function is `waitpid`.
-    public consuming func wait() -> Ending {
+    public consuming func wait() -> Ending { Self.waitForEnd(of: processID) }
+
+    private static func waitForEnd(of processID: Int32) -> Ending {
         var status: Int32 = 0
         while waitpid(processID, &status, 0) < 0, errno == EINTR {}
-        return Self.ending(status)
+        return ending(status)
     }
 
     /// How it ended, or `nil` while it runs.
@@ -140,11 +142,15 @@ public struct ChildProcess: ~Copyable, Sendable {
         try Self.close(outputPipe.writeEnd)
         try Self.close(errorPipe.writeEnd)
         let pump = Pump(input: input, timeoutSeconds: timeoutSeconds)
-        let (standardOutput, standardError, timedOut) = pump.run(
-            inputPipe.writeEnd.release(), outputPipe.readEnd.raw, errorPipe.readEnd.raw)
-        if timedOut { kill(-child.processID, SIGKILL) }
-        let ending = child.wait()
-        return Output(ending: ending, standardOutput: standardOutput, standardError: standardError)
+        let inputEnd = inputPipe.writeEnd.release()
+        let (processID, outputEnd, errorEnd) = (child.processID, outputPipe.readEnd.raw, errorPipe.readEnd.raw)
+        let name = arguments.first?.split(separator: "/").last.map(String.init) ?? ""
+        return RunningPrograms.during(.init(name: name, processID: processID)) {
+            let (standardOutput, standardError, timedOut) = pump.run(inputEnd, outputEnd, errorEnd)
+            if timedOut { kill(-processID, SIGKILL) }
+            return Output(
+                ending: waitForEnd(of: processID), standardOutput: standardOutput, standardError: standardError)
+        }
     }
 
     private static func close(_ descriptor: consuming OwnedDescriptor) throws(SystemCallError) {

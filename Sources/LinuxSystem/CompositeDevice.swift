@@ -64,7 +64,9 @@ public final class CompositeDevice {
     public func close() throws(SystemCallError) {
         guard let node else { return }
         var failure: SystemCallError?
-        do { try node.dropCache() } catch { failure = SystemCallError("flush", path.string, Errno(rawValue: error.errorNumber)) }
+        do { try node.dropCache() } catch {
+            failure = SystemCallError("flush", path.string, Errno(rawValue: error.errorNumber))
+        }
         self.node = nil
         guard MappedDevice.waitUntilGone(name) else {
             throw failure ?? SystemCallError("remove", "\(path): something has it open", .resourceBusy)

@@ -36,6 +36,48 @@ public final class StallWatch: Sendable {
             return isAtWork
         }
 
+        /// A program that the work waits for since it is to end.
+        private struct Awaited {
+            var activity: RunningPrograms.Activity
+            /// Since when it does nothing but wait for a disk; `nil` where it does something.
+            var stillSince: UInt64?
+        }
+        private var awaited: [RunningPrograms.Program: Awaited] = [:]
+
+        /// What is to be told of programs at work once the work is to end.
+        struct OfPrograms: Equatable {
+            /// Of each that was not told of before: it must end its work.
+            var messages: [String] = []
+            /// The one to give up on: its disk does not answer.
+            var hopeless: RunningPrograms.Program?
+        }
+
+        /// Looks at programs that are at work although the work is to end. They are not stopped: half a change of a filesystem is
+        /// damage. But one that waits for a disk that does not answer is not waited for; it goes on when the disk does.
+        mutating func look(
+            at programs: [RunningPrograms.Program: RunningPrograms.Activity], now: UInt64, interruption: UInt64
+        ) -> OfPrograms {
+            var result = OfPrograms()
+            awaited = awaited.filter { programs[$0.key] != nil }
+            for (program, activity) in programs {
+                guard let known = awaited[program] else {
+                    awaited[program] = Awaited(activity: activity, stillSince: activity.isWaiting ? now : nil)
+                    continue
+                }
+                let isStill = activity == known.activity && activity.isWaiting
+                let since = isStill ? known.stillSince ?? now : nil
+                awaited[program] = Awaited(activity: activity, stillSince: since)
+                if let since, now - since >= Self.silence { result.hopeless = program }
+                // Most end at once: that is not worth a word.
+                if since == nil, now >= interruption + 1_000, told.insert(program).inserted {
+                    result.messages.append(
+                        "waiting for `\(program.name)`, which must end its work first; do not switch off")
+                }
+            }
+            return result
+        }
+        private var told: Set<RunningPrograms.Program> = []
+
         /// Whether what is seen counts: calls that were under way while the process was stopped have a look more to return.
         mutating func looks(now: UInt64) -> Bool {
             defer { lastLook = now }
@@ -92,6 +134,15 @@ public final class StallWatch: Sendable {
             if !Interruption.isRequested { for place in living { place.noteLoss() } }
             if let call = Judge.hopeless(calls, now: now, interruption: Interruption.start) {
                 return giveUp(call.description, busy.contains(call.name))
+            }
+            if let interruption = Interruption.start {
+                let programs = Dictionary(
+                    RunningPrograms.now.map { ($0, RunningPrograms.activity(of: $0)) }, uniquingKeysWith: { $1 })
+                let found = judge.update { $0.look(at: programs, now: now, interruption: interruption) }
+                for message in found.messages { say(message) }
+                if let program = found.hopeless {
+                    return giveUp("the disk that `\(program.name)` waits for", false)
+                }
             }
             for message in judge.update({ $0.messages(calls, busy: busy, now: now) }) { say(message) }
         }

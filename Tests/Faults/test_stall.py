@@ -324,6 +324,70 @@ def test_slow_target(ctx: Context) -> None:
     ctx.that("and ends with the right bytes", same(disk, held))
 
 
+def test_program_at_work(ctx: Context) -> None:
+    """A program that changes a filesystem ends its work first, which is said; where its disk does not answer, it is left alone."""
+    disk = ctx.folder / "disk"
+    with disk.open("wb") as file:
+        file.truncate(66 * MIB)
+    tool("sfdisk", "-q", disk, input="label: gpt\nstart=1M, size=64M, type=L\n")
+    tool("mke2fs", "-q", "-t", "ext4", "-E", f"offset={MIB}", disk, "64M")
+    image = ctx.folder / "x.img.zst"
+    ctx.done("capture", disk, image)
+    begun, go, programs = ctx.folder / "begun", ctx.folder / "go", ctx.folder / "programs"
+    programs.mkdir()
+    wrapper = programs / "resize2fs"
+    wrapper.write_text(f"#!/bin/sh\n: >{begun}\nwhile [ ! -e {go} ]; do sleep 0.1; done\nexec /sbin/resize2fs \"$@\"\n")
+    wrapper.chmod(0o755)
+    # In front of the others on the search path, and for this test alone.
+    ctx.mount("--bind", programs, Path("/usr/local/sbin"))
+    with filesystem(ctx, 256) as (place, freeze, thaw):
+        target = place / "target"
+        with target.open("wb") as file:
+            file.truncate(200 * MIB)
+        device = tool("losetup", "--find", "--show", target).strip()
+        words = ["restore", image, device, "--yes", "--layout", "grow", "--no-boot-repair"]
+        try:
+            child = ctx.start(*words)
+            if not until(begun.exists, 60):
+                raise AssertionError(f"resize2fs is not started: {ctx.wait(child)}")
+            child.send_signal(signal.SIGINT)
+            time.sleep(5)
+            ctx.that("it is waited for", child.poll() is None)
+            go.touch()
+            ended = ctx.wait(child)
+            ctx.that("which is said", "waiting for `resize2fs`, which must end its work first" in ended.err, ended)
+            ctx.that("and then the restore ends (75)", ended.status == INTERRUPTED and "partly written" in ended.err, ended)
+            begun.unlink()
+            go.unlink()
+            child = ctx.start(*words)
+            if not until(begun.exists, 60):
+                raise AssertionError(f"resize2fs is not started: {ctx.wait(child)}")
+            freeze()
+            go.touch()
+            stuck = [process for process in children_of(worker_of(child.pid)) if until(lambda: is_waiting(process), 20)]
+            ctx.that("resize2fs waits for its disk", stuck)
+            ended, seconds = interrupted(ctx, child)
+            ctx.note(f"ended after {seconds:.1f} s: {ended.err.splitlines()[-1]}")
+            ctx.that("it ends within 5 s (75)", ended.status == INTERRUPTED and seconds < LIMIT, f"{seconds} s, {ended}")
+            ctx.that("and says what it gave up on", "gave up on the disk that `resize2fs` waits for" in ended.err, ended)
+            ctx.that("and how the target is", f"{device} is partly written" in ended.err, ended)
+            thaw()
+            ctx.that("the program ends when its disk answers", all(no_longer(process) for process in stuck))
+            ended = ctx.reforge(*words)
+            ctx.that("and the same command goes on", ended.status == DONE, ended)
+            tool("e2fsck", "-fn", f"{target}?offset={MIB}")
+        finally:
+            thaw()
+            subprocess.run(["losetup", "--detach", device], check=False, capture_output=True)
+            ctx.unmount(Path("/usr/local/sbin"))
+
+
+def children_of(process: int) -> list[int]:
+    """Its child processes."""
+    lists = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for path in lists for child in path.read_text().split()]
+
+
 def has_written(process: int, byte_count: int) -> bool:
     """Whether a process has written that much."""
     lines = Path(f"/proc/{process}/io").read_text().splitlines()

@@ -83,6 +83,64 @@ import Testing
         #expect(said == ["waiting for 40 s for /dev/sdx (flush), whose disk is slow, but works; Ctrl-C gives up on it"])
     }
 
+    @Test func aProgramMustEndItsWorkUnlessItsDiskDoesNotAnswer() {
+        typealias Activity = RunningPrograms.Activity
+        let program = RunningPrograms.Program(name: "resize2fs", processID: 77)
+        var judge = StallWatch.Judge()
+        func look(_ activity: Activity?, at now: UInt64) -> StallWatch.Judge.OfPrograms {
+            judge.look(
+                at: activity.map { [program: $0] } ?? [:], now: now, interruption: 10_000)
+        }
+        func waits(_ amount: UInt64, disk: UInt64 = 0) -> Activity {
+            Activity(amount: amount, isWaiting: true, disks: ["sdx": disk])
+        }
+        // It works: one word of that, and no end.
+        #expect(look(waits(1), at: 10_500) == .init())
+        let second = look(waits(2), at: 11_000)
+        #expect(second.hopeless == nil && second.messages.map { $0.contains("`resize2fs`, which must end") } == [true])
+        #expect(look(waits(3), at: 11_500) == .init())
+        // It waits, and its disk works.
+        for step in UInt64(0)..<20 {
+            let found = look(waits(3, disk: step), at: 12_000 + step * 500)
+            #expect(found == .init())
+        }
+        // Its disk does not answer.
+        let still = stride(from: UInt64(22_000), through: 24_500, by: 500).map {
+            look(waits(3, disk: 19), at: $0).hopeless
+        }
+        #expect(still.dropLast().allSatisfy { $0 == nil } && still.last == program)
+        // What only sleeps (for another process, for a lock) is not given up.
+        let asleep = [25_000, 40_000, 60_000].map { look(Activity(amount: 3), at: $0).hopeless }
+        #expect(asleep == [nil, nil, nil])
+        #expect(look(nil, at: 61_000) == .init())
+    }
+
+    @Test func aProgramIsKnownWhileItRuns() throws {
+        // Under a name that no other test's programs have.
+        let folder = try ScratchFolder()
+        let shell = folder.path.appending("a-shell-of-this-test")
+        try Files.makeLink(shell, to: "/bin/sh")
+        let go = folder.path.appending("go")
+        let runner = try WorkerThread {
+            _ = try? ChildProcess.run([shell.string, "-c", "while [ ! -e '\(go)' ]; do sleep 0.01; done"])
+        }
+        func found() -> RunningPrograms.Program? {
+            RunningPrograms.now.first { $0.name == "a-shell-of-this-test" }
+        }
+        while found() == nil { SystemFacts.nap(seconds: 0.001) }
+        let program = try #require(found())
+        let before = RunningPrograms.activity(of: program)
+        #expect(before.disks.isEmpty)
+        var grows = false
+        while !grows {
+            SystemFacts.nap(seconds: 0.01)
+            grows = RunningPrograms.activity(of: program).amount > before.amount
+        }
+        try Files.write([], to: go)
+        runner.join()
+        #expect(!RunningPrograms.now.contains(program))
+    }
+
     @Test func aDiskTellsWhatItHasDone() throws {
         let (root, directory) = try Self.madeUpDisks()
         #expect(directory.activity(of: "sda") == nil)

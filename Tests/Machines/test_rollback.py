@@ -96,3 +96,67 @@ def test_power_cut_after_a_rollback(ctx: Context) -> None:
         found = dict(re.findall(rf"^FILE {kind} (\w+) (\d+)", said, re.MULTILINE))
         wanted = {f"old{number}": "20000" for number in range(30)} | {f"mine{number}": "3000" for number in range(3)}
         expect(found == wanted, f"{kind}: {sorted(set(found.items()) ^ set(wanted.items()))}")
+
+
+# An XFS inside of LUKS, and one on a logical volume. Their kernel stops them as a power cut would.
+CONTAINERS = r"""
+fail() { echo "GUEST-FAILED $*"; exit 1; }
+settle() { for i in 1 2 3 4 5 6 7 8 9 10; do [ -b "$1" ] && return; sleep 0.5; done; fail "no $1"; }
+quietly() { "$@" >/tmp/said.log 2>&1 || { status=$?; cat /tmp/said.log; fail "$1 $2 ended with $status"; }; }
+start() {
+    cryptsetup open --key-file /tmp/key /dev/vda1 inner || fail "open: $?"
+    vgchange -q -ay vg0 >/dev/null; settle /dev/mapper/vg0-data
+    mount -t xfs /dev/mapper/inner /mnt/luks || fail "luks does not mount $1"
+    mount -t xfs /dev/mapper/vg0-data /mnt/lvm || fail "lvm does not mount $1"
+}
+stop() { umount /mnt/luks /mnt/lvm; vgchange -q -an vg0 >/dev/null; cryptsetup close inner; }
+files() { i=0; while [ $i -lt "$3" ]; do echo "$2 $i" >"/mnt/$1/$2 a rather long name, so that folders take blocks $i"; i=$((i + 1)); done; }
+mkdir -p /mnt/luks /mnt/lvm /mnt/images /run/cryptsetup; printf key >/tmp/key
+/usr/sbin/mke2fs -q -t ext4 /dev/vdb; mount /dev/vdb /mnt/images
+printf 'label: gpt\n,200M\n,212M\n' | sfdisk -q /dev/vda; settle /dev/vda2
+cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --cipher aes-xts-plain64 --type luks2 --luks2-metadata-size 16k \
+    --luks2-keyslots-size 1m --key-file /tmp/key /dev/vda1
+cryptsetup open --key-file /tmp/key /dev/vda1 inner
+pvcreate -q /dev/vda2; vgcreate -q vg0 /dev/vda2; lvcreate -q -y -Wn -Zn -L 196M -n data vg0; settle /dev/mapper/vg0-data
+for node in inner vg0-data; do mkfs.xfs -q -f -K --unsupported -l size=6m /dev/mapper/$node; done
+vgchange -q -an vg0; cryptsetup close inner
+start first; for kind in luks lvm; do files $kind old 30; done; stop
+quietly reforge capture /dev/vda /mnt/images/disk.img.zst --luks-key-file /tmp/key
+[ "$(stat -c %s /mnt/images/disk.img.zst)" -lt 150000000 ] || fail "all of it was captured"
+start later
+for kind in luks lvm; do
+    for life in 1 2 3; do files $kind "life$life" 700; sync; rm /mnt/$kind/life$life*; sync; done
+done
+stop
+quietly reforge restore /mnt/images/disk.img.zst /dev/vda --yes --no-boot-repair --layout keep --luks-key-file /tmp/key
+cat /tmp/said.log; blockdev --rereadpt /dev/vda 2>/dev/null || true; settle /dev/vda2
+start "behind the restore"
+for kind in luks lvm; do files $kind mine 400; sync; xfs_io -x -c "shutdown -f" /mnt/$kind; done
+stop
+start "behind the power cut"
+for kind in luks lvm; do
+    [ "$(ls /mnt/$kind | wc -l)" = 430 ] || fail "$kind has $(ls /mnt/$kind | wc -l) files"
+    i=0; while [ $i -lt 400 ]; do
+        [ "$(cat "/mnt/$kind/mine a rather long name, so that folders take blocks $i")" = "mine $i" ] || fail "$kind lost $i"; i=$((i + 1))
+    done
+done
+umount /mnt/luks /mnt/lvm
+for node in inner vg0-data; do xfs_repair -n /dev/mapper/$node >/dev/null 2>&1 || fail "xfs_repair finds damage in $node"; done
+"""
+CRYPT_MODULES = ["dm-crypt", "ecb", "xts", "aes_generic", "aesni-intel", "sha256_generic", "af_alg", "algif_skcipher", "algif_hash"]
+
+
+@full_only
+@time_limit(2400)
+def test_an_older_life_inside_of_containers(ctx: Context) -> None:
+    """The same inside of LUKS, where the log cannot be renewed from outside, and on a logical volume."""
+    lab = LVMGuest(
+        scratch_directory(), ctx.binary, programs=["cryptsetup", "blkid", "xfs_io", "xfs_db"], modules=[*MODULES, *CRYPT_MODULES]
+    )
+    disks = [Disk(ctx.blank_disk(f"{name}.raw", size * MIB), "virtio", name) for name, size in (("disk", 420), ("images", 512))]
+    with ctx.machine(
+        "containers", kernel=lab.kernel, initrd=lab.initramfs(ctx.folder, CONTAINERS), append=CONSOLE, disks=disks, memory=768,
+        time_limit=2000,
+    ) as machine:  # fmt: skip
+        end = machine.wait_for(r"^GUEST-END (\d+)", 2000, unless=r"GUEST-FAILED.*|Kernel panic")
+        expect(end[1] == "0", f"the script ended with {end[1]}\n{machine.tail(60)}")
