@@ -6,6 +6,8 @@ import DiskModel
 /// ends the work as `FilesystemError.damaged`. Section numbers are those of Microsoft's "exFAT file system specification".
 struct ExFATOwnerProof {
     private static let mostFolders = 1 << 20
+    /// §6.3.2: the first entry, and SecondaryCount of others.
+    private static let largestSet = 256
     /// §7: 256 MiB.
     private static let largestFolder: UInt64 = 256 << 20
 
@@ -71,7 +73,7 @@ struct ExFATOwnerProof {
             if kind == 0 { return false }  // §6.2.1: the end of the folder
             // §6.2.1.4, §6.2.1.3: in use; secondary
             if kind & 0xC0 == 0xC0 {
-                if !set.isEmpty { set.append(Array(bytes[offset..<offset + 32])) }
+                if !set.isEmpty, set.count < Self.largestSet { set.append(Array(bytes[offset..<offset + 32])) }
             } else {
                 try take(set, folder: folder)
                 set = kind == 0x85 ? [Array(bytes[offset..<offset + 32])] : []  // §7.4

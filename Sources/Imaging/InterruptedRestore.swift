@@ -10,6 +10,8 @@ public struct InterruptedRestore: Encodable, Equatable, Sendable, CustomStringCo
     public let position: UInt64
     /// The length of the captured disk in bytes.
     public let byteCount: UInt64
+    /// The one partition that it was onto, or that was its target for itself; `nil` for all of the disk.
+    public private(set) var partition: Int?
 
     init(_ journal: RestoreJournal) {
         imageUUID = journal.imageUUID
@@ -26,8 +28,28 @@ public struct InterruptedRestore: Encodable, Equatable, Sendable, CustomStringCo
         self.init(journal)
     }
 
-    /// "an interrupted restore of image …, 1 GiB of 4 GiB far".
-    public var description: String { "an interrupted restore of image \(imageUUID), \(progress)" }
+    /// What a disk, or one of its partitions, holds in place of a system or a filesystem.
+    /// - Parameter volumes: the disk as surveyed.
+    public init?(on disk: any BlockReader, _ volumes: [VolumeSurvey]) throws(BlockIOError) {
+        if let found = try InterruptedRestore(on: disk) {
+            self = found
+            return
+        }
+        for volume in volumes where volume.filesystem.kind == .unknown {
+            guard let number = volume.partition?.number, let slice = BlockSlice(disk, range: volume.range),
+                let found = try InterruptedRestore(on: slice)
+            else { continue }
+            self = found
+            partition = number
+            return
+        }
+        return nil
+    }
+
+    /// "an interrupted restore of image …, 1 GiB of 4 GiB far"; "in partition 2 an interrupted restore of …".
+    public var description: String {
+        "\(partition.map { "in partition \($0) " } ?? "")an interrupted restore of image \(imageUUID), \(progress)"
+    }
 
     /// How far it was, for a person.
     var progress: String {

@@ -248,13 +248,13 @@ public final class RestoreExecutor {
     /// (EDK2 rewrites a bad primary from a valid backup) finds nothing to repair with.
     ///
     /// Of one partition alone: its front and its end, where the superblocks are. Boot code of the disk may lie where the
-    /// journal would, so there is none.
+    /// journal would, so there is none; a mark in the partition tells what it holds.
     private func invalidate() throws(BlockIOError) {
         if plan.only != nil {
             try target.writeZeros(writer.area.lowerBound..<writer.direct.lowerBound)
             try target.writeZeros(writer.direct.upperBound..<writer.area.upperBound)
             try target.flush()
-            return
+            return try markPartition()
         }
         let sector = UInt64(target.logicalSectorSize)
         try target.writeZeros(0..<min(sector, target.byteCount))
@@ -265,6 +265,20 @@ public final class RestoreExecutor {
         let end = target.byteCount - target.byteCount % sector
         let backup = min(end, 128 * 128 + sector)
         try target.writeZeros(end - backup..<end)
+        try target.flush()
+    }
+
+    /// Notes in the part of the partition that the commit writes that it is being restored.
+    private func markPartition() throws(BlockIOError) {
+        let offset = RestoreJournal.slotOffsets[0]
+        guard writer.area.byteCount >= RestoreJournal.leastTargetByteCount,
+            writer.direct.lowerBound - writer.area.lowerBound >= offset + UInt64(RestoreJournal.slotByteCount),
+            let digest = try? plan.digest()
+        else { return }
+        let mark = RestoreJournal(
+            sequence: 1, imageUUID: plan.imageUUID, planDigest: digest, position: 0,
+            diskByteCount: writer.area.byteCount)
+        try target.writeBytes(mark.slot, at: writer.area.lowerBound + offset)
         try target.flush()
     }
 

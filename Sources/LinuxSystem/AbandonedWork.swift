@@ -3,11 +3,14 @@ import SystemPackage
 
 /// Programs that outlived the restore that started them: a resize ends its work also where the restore was killed.
 public enum AbandonedWork {
-    /// The programs at work on (a part of) a file or disk, through a loop device whose process is gone.
+    /// The programs at work on (a part of) a file or disk, through a loop device whose process is gone, or through what
+    /// device-mapper made on one.
     public static func programs(on disk: BlockDevice) -> [String] {
-        let nodes = DiskDirectory().loopDevices(over: disk).map { "/dev/\($0)" }
-            .filter { LoopDevice.isAbandoned(FilePath($0)) }
-        guard !nodes.isEmpty else { return [] }
+        let directory = DiskDirectory()
+        let names = nodes(on: disk, directory)
+        guard !names.isEmpty else { return [] }
+        let mapped = names.compactMap { Files.text(directory.sys.appending("block/\($0)/dm/name")) }
+        let nodes = names.map { "/dev/\($0)" } + mapped.map { "/dev/mapper/\($0)" }
         // Mounted also here: not by a process with its own mount namespace, and then every process would count.
         let isMountedHere = uses(nodes, "self")
         return Files.names(in: "/proc").compactMap { name in
@@ -15,6 +18,27 @@ public enum AbandonedWork {
                 !isMountedHere && uses(nodes, name) || holds(nodes, name)
             else { return nil }
             return "\(Files.text(FilePath("/proc/\(name)/comm")) ?? "a program") (process \(name))"
+        }
+    }
+
+    /// Loop devices whose process is gone, and what stands on them, by the kernel's names, the lowest first.
+    private static func nodes(on disk: BlockDevice, _ directory: DiskDirectory) -> [String] {
+        var nodes = directory.loopDevices(over: disk).filter { LoopDevice.isAbandoned(FilePath("/dev/\($0)")) }
+        var index = 0
+        while index < nodes.count, nodes.count < 256 {
+            let holders = Files.names(in: directory.sys.appending("block/\(nodes[index])/holders"))
+            nodes += holders.filter { $0.hasPrefix("dm-") && !nodes.contains($0) }
+            index += 1
+        }
+        return nodes
+    }
+
+    /// Takes away what device-mapper made for a work that is over, logical volumes above all: whatever uses one keeps it.
+    public static func release(on disk: BlockDevice) {
+        let directory = DiskDirectory()
+        for node in nodes(on: disk, directory).reversed() where node.hasPrefix("dm-") {
+            guard let name = Files.text(directory.sys.appending("block/\(node)/dm/name")) else { continue }
+            _ = try? ChildProcess.run(["dmsetup", "remove", "--noudevrules", "--noudevsync", name], timeoutSeconds: 60)
         }
     }
 

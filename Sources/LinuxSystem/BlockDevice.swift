@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 internal import CLinuxShims
 public import DiskModel
+import Synchronization
 public import SystemPackage
 
 /// A block device or a raw image file, opened. It closes when the last reference goes.
@@ -27,6 +28,7 @@ public final class BlockDevice: BlockWriter {
     public let inodeNumber: UInt64
     private let descriptor: OwnedDescriptor
     private let pending: PendingCalls
+    private let kept = Mutex<[BlockDevice]>([])
 
     /// Opens a disk.
     /// - Parameter sectorSize: for files, the logical sector size to assume (512 or 4096).
@@ -88,6 +90,9 @@ public final class BlockDevice: BlockWriter {
     public var name: String { path.string }
     /// The descriptor, for calls that this class does not make. It stays open as long as this object lives.
     public var fileDescriptor: FileDescriptor { descriptor.raw }
+
+    /// Keeps another open, with its locks, as long as this one is.
+    func keep(_ other: BlockDevice) { kept.withLock { $0.append(other) } }
 
     /// The kernel's number for this attachment of the disk; `nil` for files and old kernels.
     public var diskSequence: UInt64? {

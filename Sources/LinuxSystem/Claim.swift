@@ -6,7 +6,8 @@ import SystemPackage
 /// known before anything is done, and is kept out where programs ask.
 ///
 /// Devices that are written are opened with O_EXCL (`BlockDevice.Access`), which mounts and holders respect. Virtual machines do
-/// not, on devices as little as on files: they take locks of single bytes, and so does a claim. The locks go with the device.
+/// not, on devices as little as on files: they take locks of single bytes, and so does a claim. Of a loop device, what it stands on
+/// is claimed as well. The locks go with the device.
 public struct Claim: Sendable {
     /// Why there is no claim.
     public enum Problem: Error, Equatable, CustomStringConvertible {
@@ -55,6 +56,16 @@ public struct Claim: Sendable {
         for node in directory.openedNodes(on: device) {
             if let holder = FileLock.holder(node.fileDescriptor, forWriting: true) { throw .held(node.name, holder) }
         }
+        for base in directory.loopBases(of: device) {
+            guard let below = base.opened(.readOnly) else { continue }
+            if let holder = FileLock.holder(below.fileDescriptor, forWriting: true) { throw .held(below.name, holder) }
+            guard !isTrial, !below.isDevice, let file = base.opened(.exclusiveWrite) else { continue }
+            // Without locks on its filesystem the loop device is as good as it gets.
+            if try answer(file, forWriting: true, 0, 0) == .held {
+                throw .held(file.name, FileLock.holder(file.fileDescriptor, forWriting: true))
+            }
+            device.keep(file)
+        }
         // A tool that works on a device later may lock it as well (ntfsresize does); there O_EXCL is the claim.
         guard !isTrial, !device.isDevice else { return Claim(device, directory, isLocked: true) }
         switch try answer(device, forWriting: true, 0, 0) {
@@ -81,6 +92,17 @@ public struct Claim: Sendable {
                 let holder = FileLock.holder(node.fileDescriptor, forWriting: true, start: byte, byteCount: 1)
                 if let holder { throw .held(node.name, holder) }
             }
+        }
+        for base in directory.loopBases(of: device) {
+            guard let below = base.opened(.readOnly) else { continue }
+            for byte in [writes, resizes] {
+                let holder = FileLock.holder(below.fileDescriptor, forWriting: true, start: byte, byteCount: 1)
+                if let holder { throw .held(below.name, holder) }
+            }
+            for byte in [reads, keepsFromWriting] where try answer(below, forWriting: false, byte, 1) == .held {
+                throw .held(below.name, FileLock.holder(below.fileDescriptor, forWriting: false))
+            }
+            device.keep(below)
         }
         return Claim(device, directory, isLocked: isLocked)
     }
@@ -118,7 +140,7 @@ struct WriteMark: Equatable {
     /// The attachment of the disk.
     var diskSequence: String?
     var byteCount: UInt64
-    /// Of a file: when its bytes and its inode were last changed, in seconds and nanoseconds.
+    /// Of a file, and of those below a loop device: when its bytes and its inode were last changed, in seconds and nanoseconds.
     var times: [Int] = []
 
     /// - Parameter nodes: of which nothing counts.
@@ -127,6 +149,10 @@ struct WriteMark: Equatable {
         guard device.isDevice else {
             if let now = Files.changeTimes(device.fileDescriptor) { (byteCount, times) = now }
             return
+        }
+        for base in directory.loopBases(of: device) where base.kernelName == nil {
+            guard let file = base.opened(.readOnly) else { continue }
+            times += Files.changeTimes(file.fileDescriptor)?.times ?? []
         }
         guard let name = directory.kernelName(ofDevice: device.deviceNumber) else { return }
         diskSequence = directory.diskSequence(of: name)

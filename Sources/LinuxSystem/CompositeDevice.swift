@@ -62,12 +62,13 @@ public final class CompositeDevice {
 
     /// Takes the device away; what was written to it is on the disk and the scratch then.
     public func close() throws(SystemCallError) {
-        guard let node else { return }
+        guard node != nil else { return }
         var failure: SystemCallError?
-        do { try node.dropCache() } catch {
+        // No copy of the reference may be left: the last one keeps the device.
+        do { try node?.dropCache() } catch {
             failure = SystemCallError("flush", path.string, Errno(rawValue: error.errorNumber))
         }
-        self.node = nil
+        node = nil
         guard MappedDevice.waitUntilGone(name) else {
             throw failure ?? SystemCallError("remove", "\(path): something has it open", .resourceBusy)
         }

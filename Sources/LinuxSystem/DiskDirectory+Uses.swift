@@ -15,16 +15,23 @@ extension DiskDirectory {
         UseSearch(self, stopped).uses(of: disk)
     }
 
-    /// Why an opened disk or a file may not be overwritten, or does not hold still; also through loop devices over it.
+    /// Why an opened disk or a file may not be overwritten, or does not hold still; also through loop devices over it, and, of
+    /// a loop device, through others over the same bytes and through the disk that it stands on.
     public func uses(of device: BlockDevice) -> [DiskUse] {
         let name = device.isDevice ? kernelName(ofDevice: device.deviceNumber) : nil
         let search = UseSearch(self, [])
-        return (name.map(search.uses) ?? [])
-            + loopDevices(over: device).flatMap { loop in
+        func uses(over node: String, _ loops: [String]) -> [DiskUse] {
+            loops.flatMap { loop in
                 let uses = search.uses(of: loop)
-                return uses.isEmpty
-                    ? [.held(node: name ?? device.path.string, by: "/dev/\(loop)", kernelName: loop)] : uses
+                return uses.isEmpty ? [.held(node: node, by: "/dev/\(loop)", kernelName: loop)] : uses
             }
+        }
+        var found = (name.map(search.uses) ?? []) + uses(over: name ?? device.path.string, loopDevices(over: device))
+        for base in loopBases(of: device) {
+            found += uses(over: base.path.string, base.otherLoops)
+            if let node = base.kernelName { found += search.uses(of: node) }
+        }
+        return found
     }
 
     /// What can be opened of a disk, itself first: its partitions, what stands on them, and loop devices over it.
@@ -92,10 +99,8 @@ extension DiskDirectory {
         let name = file.isDevice ? kernelName(ofDevice: file.deviceNumber) : nil
         let numbers = ([name].compactMap { $0 } + (name.map(partitionNodes) ?? []).map(\.name))
             .compactMap { Files.text(sys.appending("class/block/\($0)/dev")) }
-        return Files.names(in: sys.appending("block")).filter { loop in
-            guard loop.hasPrefix("loop"), let path = Files.text(sys.appending("block/\(loop)/loop/backing_file")),
-                let backing = backing(ofLoop: loop, path)
-            else { return false }
+        return loops().filter { loop in
+            guard let backing = backing(ofLoop: loop) else { return false }
             if file.isDevice {
                 return numbers.contains("\(rf_major(backing.device)):\(rf_minor(backing.device))") && backing.isDevice
             }
@@ -103,7 +108,15 @@ extension DiskDirectory {
         }
     }
 
-    private struct Backing {
+    /// The loop devices that are attached, by the kernel's names.
+    func loops() -> [String] {
+        Files.names(in: sys.appending("block")).filter {
+            $0.hasPrefix("loop") && Files.exists(sys.appending("block/\($0)/loop/backing_file"))
+        }
+    }
+
+    /// A file or a device below a loop device.
+    struct Backing: Equatable {
         var isDevice: Bool
         var device: UInt64
         var inode: UInt64
@@ -111,7 +124,7 @@ extension DiskDirectory {
 
     /// What a loop device stands on. The path in sysfs means something only in the mount namespace where it was attached, and
     /// only until the file is renamed: the device itself is asked first.
-    private func backing(ofLoop name: String, _ path: String) -> Backing? {
+    func backing(ofLoop name: String) -> Backing? {
         if let node = try? OwnedDescriptor.open(FilePath("/dev/\(name)"), .readOnly) {
             var (device, inode, special): (UInt64, UInt64, UInt64) = (0, 0, 0)
             if rf_loop_backing(node.raw.rawValue, &device, &inode, &special) == 0 {
@@ -120,7 +133,9 @@ extension DiskDirectory {
                     : Backing(isDevice: false, device: device, inode: inode)
             }
         }
-        guard let status = try? Stat(FilePath(path)) else { return nil }
+        guard let path = Files.text(sys.appending("block/\(name)/loop/backing_file")),
+            let status = try? Stat(FilePath(path))
+        else { return nil }
         return status.type == .blockSpecial
             ? Backing(isDevice: true, device: UInt64(status.specialDeviceID.rawValue), inode: 0)
             : Backing(

@@ -121,15 +121,28 @@ public struct DiskDirectory: Sendable {
         return name.hasPrefix("sd") ? "scsi" : "unknown"
     }
 
-    /// Whether a disk is made to be taken out: the kernel calls it removable, it is attached by USB, or it is an SD card. eMMC
+    /// Whether a disk is made to be taken out: the kernel or firmware calls it removable, it is attached by USB or FireWire, or it is
+    /// an SD card. eMMC
     /// (type `MMC`) is soldered in and counts as internal.
     public func isRemovable(_ name: String) -> Bool {
         if Files.text(sys.appending("block/\(name)/removable"))?.trimmed == "1" { return true }
+        if isInRemovablePlace(name) { return true }
         switch transport(of: name) {
         case "usb": return true
         case "mmc": return Files.text(sys.appending("block/\(name)/device/type"))?.trimmed != "MMC"
         default: return false
         }
+    }
+
+    /// Whether a device above a disk can be taken out while the machine runs, as firmware says it of ports: a Thunderbolt enclosure is
+    /// PCI like what is soldered in (Documentation/ABI/testing/sysfs-devices-removable, Linux 5.14).
+    private func isInRemovablePlace(_ name: String) -> Bool {
+        guard var place = Files.realPath(sys.appending("block/\(name)/device")) else { return false }
+        while place.components.count > sys.components.count + 1 {
+            if Files.text(place.appending("removable"))?.trimmed == "removable" { return true }
+            place.removeLastComponent()
+        }
+        return false
     }
 
     /// Whether a driver is still bringing up disks: a module that initialises, an NVMe controller that is not live yet.

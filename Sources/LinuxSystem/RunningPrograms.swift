@@ -38,8 +38,10 @@ enum RunningPrograms {
     static func activity(of program: Program) -> Activity {
         var activity = Activity()
         var runs = false
-        for process in Files.names(in: "/proc") where process.utf8.first.map({ $0 >= 0x30 && $0 <= 0x39 }) ?? false {
-            guard let text = Files.text(FilePath("/proc/\(process)/stat")), let end = text.lastIndex(of: ")") else { continue }
+        for process in Files.names(in: "/proc") where Int32(process) != nil {
+            guard let text = Files.text(FilePath("/proc/\(process)/stat")), let end = text.lastIndex(of: ")") else {
+                continue
+            }
             let fields = text[text.index(after: end)...].split(separator: " ")
             // Fields 3 (state), 6 (session), 14 and 15 (time in user and kernel mode).
             guard fields.count > 12, fields[3] == "\(program.processID)" else { continue }

@@ -202,6 +202,8 @@ struct RestoreJob {
         if job.verify { command.append("--verify") }
         if !job.repairsBoot { command.append("--no-boot-repair") }
         if job.trustsUnknown { command.append("--trust-unknown") }
+        // Minutes may have passed since the disk was chosen: its name can be another one's by now.
+        if let sequence = disk.identity.diskSequence { command += ["--expect-disk-sequence", "\(sequence)"] }
         if let id = job.jobID { command += ["--job-id", id] }
         if let password { command += ["--password-file", password.string] }
         if let luksKey { command += ["--luks-key-file", luksKey.string] }

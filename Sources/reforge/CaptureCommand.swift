@@ -160,15 +160,16 @@ struct CaptureCommand: ParsableCommand {
             let source = try CaptureSource(disk, usesSnapshots: snapshot, rescues: rescue, allowMounted: allowMounted)
             defer { source.end() }
             try refuseDanger(disk, destination)
-            if !allowPartial, let found = try InterruptedRestore(on: source.reader) {
-                throw CommandFailure(
-                    .refused,
-                    "\(self.disk) holds \(found), and boots nothing: finish that restore first, or capture what is there with "
-                        + "--allow-partial")
-            }
             let survey = try source.survey(
                 allUsed: allSectors, skipPageFiles: skipPageFiles, trustMaps: trustMaps, unlocker: unlocker)
             try unlocker?.check(self.disk)
+            if !allowPartial, let found = try InterruptedRestore(on: source.reader, survey.volumes) {
+                let state = found.partition == nil ? "boots nothing" : "no filesystem there"
+                throw CommandFailure(
+                    .refused,
+                    "\(self.disk) holds \(found), and \(state): finish that restore first, or capture what is there with "
+                        + "--allow-partial")
+            }
             let keys = KeyRing(keyOptions)
             var chunkByteCount = chunkSize.map { Int($0.byteCount) } ?? codec.defaultChunkByteCount
             var repository: (Repository, RepositoryLock)?
@@ -217,6 +218,7 @@ struct CaptureCommand: ParsableCommand {
                     repository.0, lock: repository.1, plan.header, host: hostName,
                     disk: diskName ?? names.disk, tags: manifest.tags, level: manifest.level)
             }
+            if let repository { noteOtherPlace(repository.0, hostName, diskName ?? names.disk, disk) }
             let begun = SystemFacts.monotonicSeconds()
             let outcome = try capture(source, plan, opened) {
                 moment.unixSeconds + Int64(SystemFacts.monotonicSeconds() - begun)
@@ -238,6 +240,19 @@ struct CaptureCommand: ParsableCommand {
             try show(report)
             return .done
         }
+    }
+
+    /// A machine that is cloned has the names of its template, and so have its files: the two would count as one.
+    private func noteOtherPlace(_ repository: Repository, _ host: String, _ disk: String, _ source: OpenedDisk) {
+        guard ["file", "loop"].contains(source.identity.transport),
+            let last = repository.snapshotInfos().whole.filter({ $0.host == host && $0.disk == disk })
+                .max(by: { $0.startedSeconds ?? 0 < $1.startedSeconds ?? 0 }),
+            let before = try? repository.snapshot(last.id).manifest.disk.path, before != source.identity.path
+        else { return }
+        Console.message(
+            "warning: the last snapshot of \(host)/\(disk) is of \(before), this one is of \(source.identity.path). Where these are two "
+                + "machines (clones have the names of their template), tell them apart with --host, or one counts as the other's past"
+        )
     }
 
     private func show(_ report: Report) throws {

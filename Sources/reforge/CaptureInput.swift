@@ -42,7 +42,7 @@ struct CaptureInput {
                 "\(text) has filesystems that are mounted read-write: \(places.joined(separator: ", ")). Unmount them first"
             )
         }
-        if let found = try InterruptedRestore(on: disk.device) {
+        if let found = try InterruptedRestore(on: disk.device, disk.survey(allUsed: true).volumes) {
             throw CommandFailure(.refused, "\(text) holds \(found), and is no image: finish that restore first")
         }
         return try disk.claimSource()

@@ -33,7 +33,9 @@ struct OpenedDisk {
         }
         let directory = DiskDirectory()
         kernelName = device.isDevice ? directory.kernelName(ofDevice: device.deviceNumber) : nil
-        identity = directory.identity(path: FilePath(path), kernelName: kernelName, diskSequence: device.diskSequence)
+        // A file's whole path: of two machines' files only that may differ.
+        let place = device.isDevice ? FilePath(path) : Files.realPath(FilePath(path)) ?? FilePath(path)
+        identity = directory.identity(path: place, kernelName: kernelName, diskSequence: device.diskSequence)
     }
 
     /// The image, or part of a repository, that is in the disk's place; `nil` for what may be a disk.
@@ -55,6 +57,7 @@ struct OpenedDisk {
             }
             SystemFacts.sleep(seconds: 0.2)
         }
+        AbandonedWork.release(on: device)
     }
 
     /// Why it may not be changed, or changes by itself: mounts, swap, holders; also of loop devices over it.
@@ -111,10 +114,10 @@ struct OpenedDisk {
             switch use {
             case .mounted(let node, _, false), .swap(let node), .held(let node, _, _):
                 // What stands on a holder (an LV) is not one of our partitions: the partition that is held counts. A
-                // loop device can stand anywhere on the disk.
+                // loop device can stand anywhere on the disk, and so can what is below this one.
                 if let range = nodes.first(where: { $0.name == node })?.range {
                     ranges.append(range)
-                } else if node == kernelName || node.hasPrefix("loop") {
+                } else if node == kernelName || !["dm-", "md"].contains(where: node.hasPrefix) {
                     ranges.append(0..<device.byteCount)
                 }
             case .mounted: break

@@ -22,7 +22,7 @@ struct InspectCommand: ParsableCommand {
             optimalIOSize}, table {kind, unknownKindName, condition, diskGUID}, volumes [{partition, name, typeGUID, type, \
             guid, attributes, offset, byteCount, filesystem {kind, kindName, uuid, label, byteCount, blockSize, isClean, \
             features, mapSource, wholeReason, remarks, inner [{name, byteCount, filesystem, usedByteCount, places}]}, usedByteCount}], boot \
-            {biosBootCode, biosCoreImageFound, efiLoaders}, warnings, interruptedRestore {imageUUID, position, byteCount}; for an image also imageID, imageUUID, started, \
+            {biosBootCode, biosCoreImageFound, efiLoaders}, warnings, interruptedRestore {imageUUID, position, byteCount, partition}; for an image also imageID, imageUUID, started, \
             ended, toolVersion, level, chunkByteCount, allSectors, mountedReadWrite, note, tags, host, unreadable, \
             imageByteCount (not of a snapshot).
             """)
@@ -45,12 +45,13 @@ struct InspectCommand: ParsableCommand {
             } else {
                 let unlocker = try luksOptions.unlocker()
                 let opened = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
-                var found = InspectReport(try opened.survey(trustMaps: trustMaps, unlocker: unlocker))
+                let survey = try opened.survey(trustMaps: trustMaps, unlocker: unlocker)
+                var found = InspectReport(survey)
                 if let known = try opened.knownImage {
                     found.warnings.append(
                         "\(disk) is \(known.name), not a disk: what is shown is how its bytes look as one")
                 }
-                found.interruptedRestore = try InterruptedRestore(on: opened.device)
+                found.interruptedRestore = try InterruptedRestore(on: opened.device, survey.volumes)
                 report = found
                 try unlocker?.check(disk)
             }
@@ -198,7 +199,10 @@ struct InspectReport: Encodable {
             if let note, !note.isEmpty { lines.append("  note: \(note)") }
         }
         if let interruptedRestore {
-            lines.append("  \(interruptedRestore): it boots nothing; the same restore goes on")
+            lines.append(
+                interruptedRestore.partition == nil
+                    ? "  \(interruptedRestore): it boots nothing; the same restore goes on"
+                    : "  \(interruptedRestore): it holds no filesystem; the same restore does it anew")
         }
         switch table.kind {
         case .gpt:

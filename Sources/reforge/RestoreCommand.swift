@@ -96,6 +96,10 @@ struct RestoreCommand: MountingCommand {
     @Option(help: "Restore only the image with this id (or start of one).") var expectImageID: String?
     @Option(
         help: ArgumentHelp(
+            "Restore only onto this attachment of a disk (diskseq in sysfs): a name can be another disk's by now.",
+            valueName: "N")) var expectDiskSequence: UInt64?
+    @Option(
+        help: ArgumentHelp(
             "Note on the restored disk that this job is done, in front of its first partition: what reforge.job-id goes by.",
             valueName: "ID")) var jobID: String?
     @OptionGroup var keyOptions: KeyOptions
@@ -269,6 +273,12 @@ struct RestoreCommand: MountingCommand {
         _ input: CaptureInput, _ keys: KeyRing, _ state: inout RestoreExecutor.DiskState, _ goesOn: inout Bool
     ) throws -> (Report, OpenedDisk?)? {
         let target = try OpenedDisk(disk, dryRun ? .readOnly : .exclusiveWrite, sectorSize: sectorSize)
+        if let expectDiskSequence, target.device.diskSequence != expectDiskSequence {
+            throw CommandFailure(
+                .refused,
+                "\(disk) is another disk than the one that was chosen (sequence number "
+                    + "\(target.device.diskSequence.map(String.init) ?? "unknown"), not \(expectDiskSequence))")
+        }
         try TargetSafety.refuseDanger(target, image: input.path)
         try target.claimTarget(isTrial: dryRun)
         let header = input.reader.header
@@ -656,12 +666,7 @@ enum TargetSafety {
         try refuse(target.knownImage, at: path)
         try target.waitForAbandonedWork()
         let uses = target.uses
-        guard uses.isEmpty else {
-            throw CommandFailure(
-                .refused,
-                "\(path) is in use: \(uses.map(\.description).joined(separator: "; ")). Unmount it, or stop what holds it, and try again"
-            )
-        }
+        guard uses.isEmpty else { throw inUse(target, uses) }
         if let image, target.holds(image) {
             throw CommandFailure(.refused, "\(path) holds the image that is to be restored")
         }
@@ -672,6 +677,13 @@ enum TargetSafety {
                 throw CommandFailure(.refused, "\(path) is the medium that this system was booted from")
             }
         }
+    }
+
+    private static func inUse(_ target: OpenedDisk, _ uses: [DiskUse]) -> CommandFailure {
+        CommandFailure(
+            .refused,
+            "\(target.identity.path) is in use: \(uses.map(\.description).joined(separator: "; ")). Unmount it, or stop what holds it, "
+                + "and try again")
     }
 
     /// Refuses what is no disk, but an image or a part of a repository, most likely because of a swapped command line.
@@ -686,7 +698,12 @@ enum TargetSafety {
 
     /// The same disk as was surveyed, right before the first write: names can be given to another disk in between.
     static func checkIdentity(_ target: OpenedDisk) throws {
-        guard let kernelName = target.kernelName else { return }
+        guard let kernelName = target.kernelName else {
+            // A file has no O_EXCL: it may be attached and mounted while a person is asked.
+            let uses = target.uses
+            guard uses.isEmpty else { throw inUse(target, uses) }
+            return
+        }
         let now = DiskDirectory().identity(
             path: FilePath(target.identity.path), kernelName: kernelName, diskSequence: target.device.diskSequence)
         guard now == target.identity else {

@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -151,6 +152,12 @@ static void kernel(void) {
     (void)!read(file, old, sizeof old - 1);
     // The pattern that is there, so that nothing changes where it works.
     say("core-pattern", put("/proc/sys/kernel/core_pattern", old));
+    struct rlimit none = {0, 1}, now = {0};
+    say("core-limit", setrlimit(RLIMIT_CORE, &none));
+    say("core-limit-64", syscall(SYS_prlimit64, 0, RLIMIT_CORE, &none, NULL));
+    say("core-limit-raw", syscall(SYS_setrlimit, RLIMIT_CORE, &none));
+    say("read-core-limit", syscall(SYS_prlimit64, 0, RLIMIT_CORE, NULL, &now));
+    say("other-limit", getrlimit(RLIMIT_NOFILE, &now) < 0 ? -1 : setrlimit(RLIMIT_NOFILE, &now));
     say("sysrq", put("/proc/sysrq-trigger", "h"));
     say("sysfs", put(setting("victim-attribute"), "76"));
     say("efivars", open("/sys/firmware/efi/efivars/Hostile-8be4df61-93ca-11d2-aa0d-00e098032b8c", O_CREAT | O_RDWR, 0600));

@@ -14,7 +14,7 @@ def test_missing_snapshots(ctx: Context) -> None:
     """A folder of snapshots that is empty for a moment costs nothing; what was forgotten goes after the grace time."""
     ctx.needs("forget", "prune")
     disk = ctx.make_disk("disk", 16)
-    other = ctx.change_disk(disk, "other", 6)
+    other = ctx.change_disk(disk, "other", 14)
     repository = ctx.folder / "repo"
     ctx.done("init-repo", repository, "--chunk-size", "64K")
     held = {ctx.capture(disk, repository, "one"): disk, ctx.capture(other, repository, "two"): other}
@@ -29,6 +29,17 @@ def test_missing_snapshots(ctx: Context) -> None:
             ended.status == REFUSED and "--confirm-missing-snapshots 2" in ended.said, ended,
         )  # fmt: skip
     ctx.that("and nothing was touched", state_of(repository) == before, set(state_of(repository)) ^ set(before))
+    # The packs are away as well: nothing could be lost now, but what the ledger knows.
+    packs = repository / "packs"
+    packs.rename(ctx.folder / "packs aside")
+    packs.mkdir()
+    before = state_of(repository)
+    for words in ([], ["--grace", "0s"]):
+        ended = ctx.reforge("prune", repository, *words)
+        ctx.that(f"without packs, prune {' '.join(words)} is refused, too (77)", ended.status == REFUSED, ended)
+    ctx.that("and the ledger knows them all", state_of(repository) == before, set(state_of(repository)) ^ set(before))
+    packs.rmdir()
+    (ctx.folder / "packs aside").rename(packs)
     snapshots.rmdir()
     aside.rename(snapshots)
     first = next(iter(held))
@@ -153,6 +164,12 @@ def test_identities(ctx: Context) -> None:
     names = {name: snapshots()[snapshot]["disk"] for name, snapshot in made_up.items()}
     ctx.that("an MBR's signature", names["mbr"].startswith("mbr-1234abcd"), names)
     ctx.that("with nothing on it, its name and place", names["blank"].startswith("blank-"), names)
+    # A clone that has even the host name of its template: that cannot be told, but is said.
+    ctx.done("capture", one, f"{repository}@", "--host", "template")
+    ended = ctx.done("capture", one, f"{repository}@", "--host", "template")
+    ctx.that("the same file again needs no word", "--host" not in ended.err, ended)
+    ended = ctx.done("capture", other, f"{repository}@", "--host", "template")
+    ctx.that("another file of the same names is said", f"is of {one}" in ended.err and "--host" in ended.err, ended)
     for host in ("Büro Süd", "主机", "web.example.org"):
         snapshot = capture(one, "--host", host, "--disk", "Daten")
         named = snapshots()[snapshot]

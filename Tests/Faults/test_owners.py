@@ -165,6 +165,69 @@ def test_running_machine(ctx: Context) -> None:
     ctx.that("and the capture ends well", first[0].status == DONE, first)
 
 
+def test_below_a_loop_device(ctx: Context) -> None:
+    """A loop device is no way past the owner of what it stands on, and two over one file are one disk."""
+    disk = ctx.make_disk("disk.raw", 16)
+    image = ctx.folder / "other.img.zst"
+    ctx.done("capture", ctx.make_disk("other.raw", 16), image)
+    before = disk.read_bytes()
+
+    def refused(node: Path, why: str, *words: str) -> None:
+        for name, ended in (
+            ("restore", ctx.reforge("restore", image, node, "--yes", "--no-boot-repair")),
+            ("its plan", ctx.reforge("restore", image, node, "--dry-run")),
+            ("capture", ctx.reforge("capture", node, ctx.folder / "live.img.zst")),
+        ):
+            ctx.that(
+                f"{why}: {name} of {node} is refused (77), and says it",
+                ended.status == REFUSED and all(word in ended.said for word in words), ended,
+            )  # fmt: skip
+
+    with loop_over(disk) as node, machine_with(disk):
+        refused(node, "a machine runs on the file", "QEMU", str(disk))
+        with loop_over(node) as upper:
+            refused(upper, "a machine runs on the file", "QEMU", str(disk))
+    place = ctx.folder / "mounted"
+    volume = sparse(ctx.folder / "volume.raw", 16)
+    tool("mke2fs", "-q", "-F", "-t", "ext4", volume)
+    with loop_over(volume) as first, loop_over(volume) as second, loop_over(second) as upper:
+        ctx.mount(first, place)
+        try:
+            for node in second, upper:
+                refused(node, "another loop device over the file is mounted", str(place))
+        finally:
+            ctx.unmount(place)
+    # Loop devices over other parts of the file are other disks.
+    parts = sparse(ctx.folder / "parts.raw", 40)
+    halves = [
+        tool("losetup", "--find", "--show", "--offset", str(offset * MIB), "--sizelimit", str(18 * MIB), parts).strip()
+        for offset in (0, 20)
+    ]
+    try:
+        tool("mke2fs", "-q", "-F", "-t", "ext4", halves[0])
+        ctx.mount(halves[0], place)
+        ended = ctx.reforge("restore", image, halves[1], "--yes", "--no-boot-repair")
+        ctx.that("another part of the file is free", ended.status == DONE, ended)
+        ctx.unmount(place)
+    finally:
+        for half in halves:
+            tool("losetup", "--detach", half)
+    # Two restores, one by the file and one by a loop device.
+    large = ctx.folder / "large.raw"
+    large.write_bytes(ctx.random.randbytes(96 * MIB))
+    ctx.done("capture", large, ctx.folder / "large.img.zst", "--level", "1")
+    target = sparse(ctx.folder / "target.raw", 96)
+    words = ["restore", ctx.folder / "large.img.zst"]
+    with loop_over(target) as node:
+        with at_work(ctx, target, *words, node, "--yes", "--verify") as first_restore:
+            for other in target, node:
+                ended = ctx.reforge(*words, other, "--yes")
+                ctx.that(f"a second restore, into {other}, is refused (77)", ended.status == REFUSED, ended)
+        ctx.that("the first one ends well", first_restore[0].status == DONE, first_restore)
+    ctx.that("and right", target.read_bytes() == large.read_bytes())
+    ctx.that("the disk is as it was", disk.read_bytes() == before)
+
+
 def test_mounted_elsewhere(ctx: Context) -> None:
     """What is mounted in another mount namespace is found: a disk, and a file that a loop device stands on."""
     disk = sparse(ctx.folder / "disk.raw", 16)
@@ -369,6 +432,59 @@ def test_half_restored(ctx: Context) -> None:
     new.unlink()
     ended = ctx.reforge("capture", target, new)
     ctx.that("a table that was made since is no interrupted restore", ended.status == DONE, ended)
+
+
+def test_half_restored_partition(ctx: Context) -> None:
+    """The same of one partition: with --only, or as a target of its own."""
+    disk = sparse(ctx.folder / "disk.raw", 50)
+    tool("sfdisk", "-q", disk, input="label: gpt\nstart=1M, size=24M\nstart=25M, size=24M\n")
+    with disk.open("r+b") as file:
+        for start in (1, 25):
+            file.seek(start * MIB)
+            file.write(ctx.random.randbytes(24 * MIB))
+    image, damaged, new = (ctx.folder / name for name in ("disk.img.zst", "damaged.img.zst", "new.img.zst"))
+    ctx.done("capture", disk, image, "--chunk-size", "1M", "--level", "1")
+    contents = bytearray(image.read_bytes())
+    contents[len(contents) * 3 // 4] ^= 1
+    damaged.write_bytes(contents)
+
+    def known(target: Path, partition: int) -> None:
+        seen = ctx.done("inspect", target)
+        ctx.that("inspect says it", f"in partition {partition} an interrupted restore of image" in seen.out, seen)
+        found = ctx.done("inspect", target, "--json").json().get("interruptedRestore") or {}
+        ctx.that("also as JSON", found.get("partition") == partition, json.dumps(found))
+        for words in (["capture", target, new], ["copy", target, new]):
+            ended = ctx.reforge(*words)
+            ctx.that(
+                f"{words[0]} refuses it (77)",
+                ended.status == REFUSED and "interrupted restore" in ended.said and not new.exists(), ended,
+            )  # fmt: skip
+        ctx.done("capture", target, new, "--allow-partial")
+        new.unlink()
+
+    target = sparse(ctx.folder / "target.raw", 50)
+    ended = ctx.restore_again(image, target)
+    ctx.that("a disk is there", ended.status == DONE, ended)
+    ended = ctx.reforge("restore", damaged, target, "--only", "2", "--yes")
+    ctx.that("a damaged image ends a restore of one partition (65)", ended.status == DAMAGED, ended)
+    known(target, 2)
+    ended = ctx.reforge("restore", image, target, "--only", "2", "--yes")
+    ctx.that("the whole one does it anew", ended.status == DONE and target.read_bytes() == disk.read_bytes(), ended)
+    ctx.that("and nothing is said of it any more", "interrupted" not in ctx.done("inspect", target).out)
+    # A partition's own node as the target.
+    inner = ctx.folder / "inner.raw"
+    inner.write_bytes(ctx.random.randbytes(20 * MIB))
+    ctx.done("capture", inner, image, "--chunk-size", "1M", "--level", "1", "--overwrite")
+    contents = bytearray(image.read_bytes())
+    contents[len(contents) // 2] ^= 1
+    damaged.write_bytes(contents)
+    node = tool("losetup", "--find", "--show", "--offset", str(MIB), "--sizelimit", str(24 * MIB), target).strip()
+    try:
+        ended = ctx.reforge("restore", damaged, node, "--yes", "--no-boot-repair")
+    finally:
+        tool("losetup", "--detach", node)
+    ctx.that("a damaged image ends a restore onto its node (65)", ended.status == DAMAGED, ended)
+    known(target, 1)
 
 
 def test_path_or_snapshot(ctx: Context) -> None:

@@ -21,17 +21,25 @@ import Testing
 
     private func name(
         _ table: PartitionTable, _ uuids: [String?] = [], serial: String? = nil, wwn: String? = nil,
-        place: String = "/vm/a/disk.raw"
+        transport: String = "sata", place: String = "/vm/a/disk.raw"
     ) -> String {
         SnapshotNames.disk(
-            DiskIdentity(path: "disk.raw", serial: serial, wwn: wwn), table: table, filesystems: uuids.map(filesystem),
-            place: place)
+            DiskIdentity(path: "disk.raw", serial: serial, wwn: wwn, transport: transport), table: table,
+            filesystems: uuids.map(filesystem), place: place)
     }
 
     @Test func disksGoByWhatTellsThemApart() throws {
         let guid = GUID.random()
         #expect(name(table(.gpt, guid: guid), serial: "S3 X/1", wwn: "naa.5") == "S3-X-1")
         #expect(name(table(.gpt, guid: guid), wwn: "naa.5") == "naa.5")
+        // By USB the number may be that of a dock, the same for every disk in it.
+        let docked = name(table(.gpt, guid: guid), serial: "DOCK1", transport: "usb")
+        #expect(docked.hasPrefix("DOCK1-"))
+        #expect(docked != name(table(.gpt, guid: .random()), serial: "DOCK1", transport: "usb"))
+        #expect(name(table(.none), serial: "STICK1", transport: "usb") == "STICK1")
+        // What QEMU gives to every disk.
+        #expect(name(table(.gpt, guid: guid), serial: "QM00001") == "gpt-\(guid)")
+        #expect(name(table(.gpt, guid: guid), serial: "QM00XY1") == "QM00XY1")
         #expect(name(table(.gpt, guid: guid)) == "gpt-\(guid)")
         #expect(name(table(.gpt, guid: guid), place: "/elsewhere") == "gpt-\(guid)")
         // A signature is 32 bits, and copied by many tools: filesystems count with it, in any order.

@@ -171,9 +171,19 @@ import Testing
         try write("0\n", to: "devices/pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host6/block/sdc/removable")
         try Files.makeLink(
             sys.appending("block/sdc"), to: "../devices/pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host6/block/sdc")
+        // A PCI device in a Thunderbolt enclosure, and one that is soldered in.
+        for (name, bridge, place) in [("nvme0n1", "1d", "fixed"), ("nvme1n1", "1c", "removable")] {
+            let controller = "devices/pci0000:00/0000:00:\(bridge).0/0000:04:00.0"
+            try write("\(place)\n", to: "\(controller)/removable")
+            try write("0\n", to: "\(controller)/nvme/\(name.prefix(5))/\(name)/removable")
+            try Files.makeLink(
+                sys.appending("\(controller)/nvme/\(name.prefix(5))/\(name)/device"), to: "../../\(name.prefix(5))")
+            try Files.makeLink(
+                sys.appending("block/\(name)"), to: "../\(controller)/nvme/\(name.prefix(5))/\(name)")
+        }
         let directory = DiskDirectory(sys: sys)
-        let removable = ["sda", "sdb", "sdc", "mmcblk0", "mmcblk1", "nvme0n1"].filter(directory.isRemovable)
-        #expect(removable == ["sdb", "sdc", "mmcblk1"])
+        let removable = ["sda", "sdb", "sdc", "mmcblk0", "mmcblk1", "nvme0n1", "nvme1n1"].filter(directory.isRemovable)
+        #expect(removable == ["sdb", "sdc", "mmcblk1", "nvme1n1"])
 
         #expect(!directory.isProbing)
         try write("live\n", to: "class/nvme/nvme0/state")

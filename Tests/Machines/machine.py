@@ -28,6 +28,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+# A busy machine is several times slower: every limit is so much longer than what is written at its test.
+PATIENCE = 3
+
 OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 
@@ -89,7 +92,7 @@ class Machine:
         self._disks = list(disks)
         self._cdrom, self._kernel, self._initrd, self._append = cdrom, kernel, initrd, append
         self._memory, self._network, self._nvram, self._reboots = memory, network, nvram, reboots
-        self._time_limit, self._boot_from, self._cpu = time_limit, boot_from, cpu
+        self._time_limit, self._boot_from, self._cpu = PATIENCE * time_limit, boot_from, cpu
         self._process: subprocess.Popen[bytes] | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._raw = bytearray()
@@ -179,6 +182,7 @@ class Machine:
         """
         wanted = re.compile(pattern, re.MULTILINE)
         unwanted = re.compile(unless, re.MULTILINE) if unless else None
+        timeout *= PATIENCE
         deadline = time.monotonic() + timeout
         seen_length = -1
         while True:
@@ -223,7 +227,7 @@ class Machine:
         """
         assert self._process is not None
         unwanted = re.compile(unless, re.MULTILINE) if unless else None
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + PATIENCE * timeout
         while (code := self._process.poll()) is None:
             if time.monotonic() >= deadline:
                 raise self._error(f"did not power off within {timeout:.0f} s")

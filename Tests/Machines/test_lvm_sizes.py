@@ -106,6 +106,27 @@ cat /sys/block/loop*/loop/backing_file 2>/dev/null && fail "loop devices are lef
 sfdisk -d /dev/vdb 2>/dev/null && fail "it looks whole"
 $shrink || fail "the second run ended with $?"
 ls /sys/block | grep '^dm-' && fail "devices are left"
+# Killed while a program is at work on a volume: it goes on, and the volumes keep their devices.
+mkdir -p /usr/local/sbin
+cat >/usr/local/sbin/resize2fs <<'WRAPPER'
+#!/bin/sh
+for word; do case "$word" in /dev/*) exec 9<"$word" ;; esac; done
+touch /tmp/begun; sleep 8; exec /usr/sbin/resize2fs "$@"
+WRAPPER
+chmod 755 /usr/local/sbin/resize2fs
+$shrink >/tmp/log 2>&1 &
+pid=$!
+for i in $(seq 1 1500); do
+    [ -e /tmp/begun ] && break
+    kill -0 $pid 2>/dev/null || { cat /tmp/log; fail "it ended before resize2fs began"; }
+    sleep 0.1
+done
+kill -KILL $pid; wait $pid || true
+rm /usr/local/sbin/resize2fs
+ls /sys/block | grep -q '^dm-' || fail "no device outlives it"
+$shrink >/tmp/log 2>&1 || { cat /tmp/log; fail "killed, the next run ended with $?"; }
+grep -q "an interrupted restore left it at work" /tmp/log || { cat /tmp/log; fail "nobody waited for resize2fs"; }
+ls /sys/block | grep '^dm-' && fail "devices are left"
 blockdev --rereadpt /dev/vdb 2>/dev/null || true; settle /dev/vdb1
 """
 
@@ -205,7 +226,7 @@ def test_a_smaller_disk(ctx: Context) -> None:
 @time_limit(1200)
 def test_a_stop_leaves_nothing_behind(ctx: Context) -> None:
     """Refused beside a copy that is active or attached; stopped while its volumes have devices, it releases them, the disk
-    does not look whole, and the same command goes on."""
+    does not look whole, and the same command goes on. So it does where it was killed."""
     images, wanted = source(ctx)
     copy = copy_sparse(images, ctx.folder / "images.raw")
     disks = [

@@ -408,7 +408,11 @@ import Testing
         #expect(restore.jobID == "lab-1")
         let disk = DiskCandidate(identity: DiskIdentity(path: "/dev/sda"), byteCount: 1)
         let command = RestoreJob.command("-", restore, disk, confirmed: true, streamed: true)
-        #expect(command.suffix(2) == ["--job-id", "lab-1"])
+        #expect(command.suffix(2) == ["--job-id", "lab-1"] && !command.contains("--expect-disk-sequence"))
+        // By the time of the restore the name may be another disk's.
+        let known = DiskCandidate(identity: DiskIdentity(path: "/dev/sda", diskSequence: 7), byteCount: 1)
+        let named = RestoreJob.command("-", restore, known, confirmed: true, streamed: true)
+        #expect(named.suffix(4).prefix(2) == ["--expect-disk-sequence", "7"])
         #expect(throws: RecoveryError.self) { try RecoverySettings.parse(commandLine: line + "/..") }
         #expect(throws: RecoveryError.self) {
             try RecoverySettings.parse(commandLine: "reforge.capture=only reforge.to=LABEL=A:/b reforge.job-id=x")

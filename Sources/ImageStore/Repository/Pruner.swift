@@ -141,7 +141,7 @@ final class Pruner {
         let marked = Set(marks.packs.keys)
         let references = try PruneReferences(
             repository, indexes, present: Set(packs.keys), marked: marked)
-        try addReferences(ids, references)
+        try addReferences(ids, ledger, references)
         report.snapshotCount = ids.count
         try account(references, indexes, &packs)
         try reached(.referenced)
@@ -202,9 +202,8 @@ final class Pruner {
     private func isConfirmed(
         missing: [ContentHash], present: Int, isBusy: Bool
     ) throws(ImageError) -> Bool {
-        guard report.present.packCount > 0, !missing.isEmpty || present == 0 || confirmedMissing ?? 0 > 0 else {
-            return true
-        }
+        let isEmpty = present == 0 && report.present.packCount > 0
+        guard !missing.isEmpty || isEmpty || confirmedMissing ?? 0 > 0 else { return true }
         if let confirmedMissing, confirmedMissing == missing.count {
             if !missing.isEmpty {
                 let count = "\(missing.count) snapshot\(missing.count == 1 ? "" : "s")"
@@ -345,11 +344,17 @@ final class Pruner {
     }
 
     /// All that snapshots need. One that cannot be read needs nobody knows what.
-    private func addReferences(_ ids: [ContentHash], _ references: PruneReferences) throws(ImageError) {
+    private func addReferences(
+        _ ids: [ContentHash], _ ledger: SnapshotLedger, _ references: PruneReferences
+    ) throws(ImageError) {
         for id in ids {
             do { try references.add(try repository.snapshot(id)) } catch {
-                // Forgotten since the listing.
-                if case .missing = error { continue }
+                if case .missing = error {
+                    if try ledger.isForgotten(id) { continue }
+                    throw .refused(
+                        "the snapshot \(repository.name(of: id)) was there a moment ago and was never forgotten: the mount of "
+                            + "\(repository.path), or a copy into it, may be incomplete. Nothing was removed")
+                }
                 guard case .damaged(_, let what, let offset, let disk, let partition) = error else { throw error }
                 throw .damaged(
                     name: repository.name(of: id),

@@ -55,6 +55,16 @@ struct SnapshotLedger {
         return result.sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }
     }
 
+    /// Whether a snapshot whose file went away has been forgotten since the list of snapshots: the ledger's own state now counts.
+    func isForgotten(_ id: ContentHash) throws(ImageError) -> Bool {
+        do throws(SystemCallError) {
+            if try Files.status(Self.forgottenEntry(id, layout)) != nil { return true }
+            // On a full disk its entry goes in place of a record. One from before the ledger has none.
+            guard known.contains(id) else { return false }
+            return try Files.status(Self.entry(id, layout)) == nil
+        } catch { throw .system(error) }
+    }
+
     /// Records that these are there.
     func add(_ ids: [ContentHash]) throws(ImageError) {
         let fresh = ids.filter { !known.contains($0) }

@@ -45,14 +45,30 @@ public enum SnapshotNames {
         String(ContentHash(of: Array(text.utf8)).description.prefix(8))
     }
 
-    /// What a disk is called: its serial number, else its World Wide Name, else by what is on it: the GUID of its GPT, the
+    /// Whether a serial number is the one that an emulated disk has unless it is given one (QEMU, `hw/ide/core.c`, ide_init_drive):
+    /// all such machines share it.
+    private static func isPlaceholder(_ serial: String) -> Bool {
+        serial.count == 7 && serial.hasPrefix("QM000") && serial.dropFirst(5).allSatisfy(\.isNumber)
+    }
+
+    /// What a disk is called: its serial number (with what is on it where that may be the number of a dock, by USB), else its World
+    /// Wide Name, else by what is on it: the GUID of its GPT, the
     /// signature of its MBR with the UUIDs of its filesystems, or the UUID of the filesystem that it is. A file's name is no
     /// identity: where nothing else is known, its whole path counts.
     /// - Parameter place: where it is, for that case: the absolute path of the file or node.
     public static func disk(
         _ identity: DiskIdentity, table: PartitionTable, filesystems: [FilesystemInfo], place: String
     ) -> String {
-        if let name = plain(identity.serial) ?? plain(identity.wwn) { return name }
+        let serial = plain(identity.serial).flatMap { isPlaceholder($0) ? nil : $0 }
+        let content = contentName(table, filesystems)
+        if let serial, identity.transport == "usb", let content { return "\(serial)-\(shortID(content))" }
+        if let name = serial ?? plain(identity.wwn) ?? content { return name }
+        let file = place.split(separator: "/").last.map(String.init)
+        return "\(plain(file) ?? "disk")-\(shortID(place))"
+    }
+
+    /// What tells a disk by what is on it; `nil` where nothing does.
+    private static func contentName(_ table: PartitionTable, _ filesystems: [FilesystemInfo]) -> String? {
         let uuids = filesystems.compactMap(\.uuid).filter { !$0.isEmpty }.sorted()
         switch table.kind {
         case .gpt:
@@ -67,7 +83,6 @@ public enum SnapshotNames {
             if uuids.count == 1, let uuid = plain(uuids.first) { return "fs-\(uuid)" }
         case .unknown: break
         }
-        let file = place.split(separator: "/").last.map(String.init)
-        return "\(plain(file) ?? "disk")-\(shortID(place))"
+        return nil
     }
 }
