@@ -340,6 +340,7 @@ def test_program_at_work(ctx: Context) -> None:
     wrapper.chmod(0o755)
     # In front of the others on the search path, and for this test alone.
     ctx.mount("--bind", programs, Path("/usr/local/sbin"))
+    os.environ["PATH"] = f"/usr/local/sbin:{os.environ['PATH']}"
     with filesystem(ctx, 256) as (place, freeze, thaw):
         target = place / "target"
         with target.open("wb") as file:
