@@ -53,7 +53,9 @@ def sources(ctx: Context, package: str) -> Path:
         except (AssertionError, subprocess.TimeoutExpired) as why:
             raise Skip(f"no sources of {package}: {str(why)[-300:]}") from None
         for archive in folder.glob(f"{package}_*.orig.tar.*"):
-            tool("tar", "-xf", archive, "-C", folder)
+            # A signature may lie beside it.
+            if archive.suffix != ".asc":
+                tool("tar", "-xf", archive, "-C", folder)
         found = sorted(folder.glob(f"{package}-*/"))
     if not found:
         raise Skip(f"no sources of {package}")
