@@ -47,7 +47,10 @@ import Testing
             try Files.remove(place.appending(name))
             files[name] = nil
         }
-        // Free blocks, and their size, by the driver.
+        // Free blocks, and their size, by the driver: mounted once more, as FUSE closes files, of which some were removed by
+        // then, when it likes.
+        try Tool.run(["umount", place.string])
+        try Tool.run(["mount.exfat-fuse", "-o", "ro", loop, place.string])
         let numbers = try Tool.run(["stat", "-f", "-c", "%f %S", place.string]).split { $0 == " " || $0 == "\n" }
             .compactMap { UInt64($0) }
         try Tool.run(["umount", place.string])
