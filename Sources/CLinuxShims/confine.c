@@ -66,6 +66,7 @@ static void match(struct filter *filter, unsigned value, unsigned answer) {
 #define ARGUMENT(number) (offsetof(struct seccomp_data, args) + (number) * 8)
 #define REFUSED (SECCOMP_RET_ERRNO | EPERM)
 #define UNKNOWN (SECCOMP_RET_ERRNO | ENOSYS)
+#define PRETENDED (SECCOMP_RET_ERRNO | 0)
 
 // Mounts, namespaces, the kernel's code, other processes, keys, swap, power: whatever the capabilities.
 static const int refused_calls[] = {
@@ -121,11 +122,12 @@ static int install_filter(void) {
     emit(&filter, BPF_JMP | BPF_JEQ | BPF_K, AF_VSOCK, 0, 1);
     give(&filter, SECCOMP_RET_ERRNO | EAFNOSUPPORT);
     give(&filter, SECCOMP_RET_ALLOW);
-    // The limit of core dumps stays: at 0 the machine's handler, a root outside of here, is started again. Reading it is allowed.
+    // The limit of core dumps stays: at 0 the machine's handler, a root outside of here, is started again. Programs that set it
+    // are told that they did: gpg ends where it cannot. Reading it is allowed.
     emit(&filter, BPF_JMP | BPF_JEQ | BPF_K, SYS_setrlimit, 0, 4);
     load(&filter, ARGUMENT(0));
     emit(&filter, BPF_JMP | BPF_JEQ | BPF_K, RLIMIT_CORE, 0, 1);
-    give(&filter, REFUSED);
+    give(&filter, PRETENDED);
     give(&filter, SECCOMP_RET_ALLOW);
     emit(&filter, BPF_JMP | BPF_JEQ | BPF_K, SYS_prlimit64, 0, 8);
     load(&filter, ARGUMENT(1));
@@ -134,7 +136,7 @@ static int install_filter(void) {
     emit(&filter, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2);
     load(&filter, ARGUMENT(2) + 4);
     emit(&filter, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0);
-    give(&filter, REFUSED);
+    give(&filter, PRETENDED);
     give(&filter, SECCOMP_RET_ALLOW);
     emit(&filter, BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 1, 0);
     give(&filter, SECCOMP_RET_ALLOW);

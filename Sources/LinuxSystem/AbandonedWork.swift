@@ -15,7 +15,7 @@ public enum AbandonedWork {
         let isMountedHere = uses(nodes, "self")
         return Files.names(in: "/proc").compactMap { name in
             guard let process = Int32(name), process != SystemFacts.processID,
-                !isMountedHere && uses(nodes, name) || holds(nodes, name)
+                !isMountedHere && uses(nodes, name) || holds(nodes, name) || isLVM(at: nodes, name)
             else { return nil }
             return "\(Files.text(FilePath("/proc/\(name)/comm")) ?? "a program") (process \(name))"
         }
@@ -36,10 +36,26 @@ public enum AbandonedWork {
     /// Takes away what device-mapper made for a work that is over, logical volumes above all: whatever uses one keeps it.
     public static func release(on disk: BlockDevice) {
         let directory = DiskDirectory()
-        for node in nodes(on: disk, directory).reversed() where node.hasPrefix("dm-") {
-            guard let name = Files.text(directory.sys.appending("block/\(node)/dm/name")) else { continue }
-            _ = try? ChildProcess.run(["dmsetup", "remove", "--noudevrules", "--noudevsync", name], timeoutSeconds: 60)
+        var left: [String] = []
+        // One may stand on another: in turns, as long as that helps.
+        while case let mapped = nodes(on: disk, directory).filter({ $0.hasPrefix("dm-") }), mapped != left {
+            left = mapped
+            for node in mapped.reversed() {
+                guard let name = Files.text(directory.sys.appending("block/\(node)/dm/name")) else { continue }
+                _ = try? ChildProcess.run(
+                    ["dmsetup", "remove", "--noudevrules", "--noudevsync", name], timeoutSeconds: 60)
+            }
         }
+    }
+
+    /// Whether a process is a command of LVM that was told to work on a node: `pvmove` has nothing open between two looks.
+    private static func isLVM(at nodes: [String], _ process: String) -> Bool {
+        let names = ["lvm", "pvmove", "pvresize", "lvextend", "lvreduce", "lvresize", "vgchange"]
+        guard names.contains(Files.text(FilePath("/proc/\(process)/comm"))?.trimmed ?? ""),
+            let bytes = try? Files.read(FilePath("/proc/\(process)/cmdline"))
+        else { return false }
+        let words = String(decoding: bytes, as: UTF8.self).split { !($0.isLetter || $0.isNumber || "/-_".contains($0)) }
+        return words.contains { nodes.contains(String($0)) }
     }
 
     /// Whether a node is mounted in a process's mount namespace.

@@ -145,7 +145,7 @@ public struct ChildProcess: ~Copyable, Sendable {
         let inputEnd = inputPipe.writeEnd.release()
         let (processID, outputEnd, errorEnd) = (child.processID, outputPipe.readEnd.raw, errorPipe.readEnd.raw)
         let name = arguments.first?.split(separator: "/").last.map(String.init) ?? ""
-        return RunningPrograms.during(.init(name: name, processID: processID)) {
+        return RunningPrograms.during(.init(name: name, processID: processID, isConfined: confinement != nil)) {
             let (standardOutput, standardError, timedOut) = pump.run(inputEnd, outputEnd, errorEnd)
             if timedOut { kill(-processID, SIGKILL) }
             return Output(

@@ -26,10 +26,10 @@ extension DiskDirectory {
                 return uses.isEmpty ? [.held(node: node, by: "/dev/\(loop)", kernelName: loop)] : uses
             }
         }
-        var found = (name.map(search.uses) ?? []) + uses(over: name ?? device.path.string, loopDevices(over: device))
+        var found = (name.map { search.uses(of: $0) } ?? []) + uses(over: name ?? device.path.string, loopDevices(over: device))
         for base in loopBases(of: device) {
             found += uses(over: base.path.string, base.otherLoops)
-            if let node = base.kernelName { found += search.uses(of: node) }
+            if let node = base.kernelName { found += search.uses(of: node, within: base.range) }
         }
         return found
     }
@@ -162,9 +162,11 @@ private final class UseSearch {
             .compactMap { $0.split(separator: " ").first.map(String.init) }
     }
 
-    func uses(of disk: String) -> [DiskUse] {
+    /// - Parameter range: of a disk, which of its partitions count; `nil` for all.
+    func uses(of disk: String, within range: ByteRange? = nil) -> [DiskUse] {
         var uses: [DiskUse] = []
-        for node in [disk] + directory.partitionNodes(of: disk).map(\.name) {
+        let partitions = directory.partitionNodes(of: disk).filter { range?.overlaps($0.range) ?? true }
+        for node in [disk] + partitions.map(\.name) {
             let folder = directory.sys.appending("class/block/\(node)")
             let pool = pools.first { $0.contains(node) } ?? [node]
             let number = Files.text(folder.appending("dev")) ?? ""

@@ -227,6 +227,10 @@ public struct DiskDirectory: Sendable {
         let slaves = Files.names(in: folder.appending("slaves"))
         guard slaves.isEmpty, name.hasPrefix("loop"), let backing = Files.text(folder.appending("loop/backing_file"))
         else { return slaves }
+        // Of a node below /dev, the filesystem that holds it says nothing.
+        if let base = self.backing(ofLoop: name), base.isDevice {
+            return [kernelName(ofDevice: base.device)].compactMap { $0 }
+        }
         return nodes(holding: FilePath(backing))
     }
 }

@@ -9,6 +9,8 @@ struct LoopBase {
     var path: FilePath
     /// The kernel's name of a device; `nil` for a file.
     var kernelName: String?
+    /// Which of its bytes the loop device shows.
+    var range: ByteRange
     /// Other loop devices over (some of) the same bytes, by the kernel's names.
     var otherLoops: [String]
     fileprivate var backing: DiskDirectory.Backing
@@ -45,7 +47,7 @@ extension DiskDirectory {
         }
         return LoopBase(
             path: FilePath(path), kernelName: backing.isDevice ? kernelName(ofDevice: backing.device) : nil,
-            otherLoops: others, backing: backing)
+            range: range, otherLoops: others, backing: backing)
     }
 
     /// Which bytes of its base a loop device shows.

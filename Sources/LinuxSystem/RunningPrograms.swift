@@ -10,6 +10,8 @@ enum RunningPrograms {
         var name: String
         /// Its process, which leads a session of its own.
         var processID: Int32
+        /// Whether it ends with this process, and all that it has half done with it.
+        var isConfined = false
     }
 
     /// What the processes of a program do at one moment.

@@ -53,7 +53,8 @@ public final class StallWatch: Sendable {
         }
 
         /// Looks at programs that are at work although the work is to end. They are not stopped: half a change of a filesystem is
-        /// damage. But one that waits for a disk that does not answer is not waited for; it goes on when the disk does.
+        /// damage. But one that waits for a disk that does not answer is not waited for; it goes on by itself when the disk does.
+        /// Of one that has no disk open (it works through a mount) nobody knows.
         mutating func look(
             at programs: [RunningPrograms.Program: RunningPrograms.Activity], now: UInt64, interruption: UInt64
         ) -> OfPrograms {
@@ -64,7 +65,8 @@ public final class StallWatch: Sendable {
                     awaited[program] = Awaited(activity: activity, stillSince: activity.isWaiting ? now : nil)
                     continue
                 }
-                let isStill = activity == known.activity && activity.isWaiting
+                let mayBeLeft = !program.isConfined && !activity.disks.isEmpty
+                let isStill = activity == known.activity && activity.isWaiting && mayBeLeft
                 let since = isStill ? known.stillSince ?? now : nil
                 awaited[program] = Awaited(activity: activity, stillSince: since)
                 if let since, now - since >= Self.silence { result.hopeless = program }

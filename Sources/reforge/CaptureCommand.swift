@@ -218,7 +218,9 @@ struct CaptureCommand: ParsableCommand {
                     repository.0, lock: repository.1, plan.header, host: hostName,
                     disk: diskName ?? names.disk, tags: manifest.tags, level: manifest.level)
             }
-            if let repository { noteOtherPlace(repository.0, hostName, diskName ?? names.disk, disk) }
+            if let repository, host == nil, diskName == nil {
+                noteOtherPlace(repository.0, hostName, names.disk, disk)
+            }
             let begun = SystemFacts.monotonicSeconds()
             let outcome = try capture(source, plan, opened) {
                 moment.unixSeconds + Int64(SystemFacts.monotonicSeconds() - begun)
@@ -242,16 +244,18 @@ struct CaptureCommand: ParsableCommand {
         }
     }
 
-    /// A machine that is cloned has the names of its template, and so have its files: the two would count as one.
+    /// A machine that is cloned has the names of its template, and so have its files: the two would count as one. They take turns;
+    /// a file that is another one each time (of snapshots with a date) does not come again.
     private func noteOtherPlace(_ repository: Repository, _ host: String, _ disk: String, _ source: OpenedDisk) {
-        guard ["file", "loop"].contains(source.identity.transport),
-            let last = repository.snapshotInfos().whole.filter({ $0.host == host && $0.disk == disk })
-                .max(by: { $0.startedSeconds ?? 0 < $1.startedSeconds ?? 0 }),
-            let before = try? repository.snapshot(last.id).manifest.disk.path, before != source.identity.path
-        else { return }
+        guard source.identity.transport == "file" else { return }
+        let paths = repository.snapshotInfos().whole.filter { $0.host == host && $0.disk == disk }
+            .sorted { $0.startedSeconds ?? 0 < $1.startedSeconds ?? 0 }.suffix(16)
+            .compactMap { try? repository.snapshot($0.id).manifest.disk.path }
+        let own = source.identity.path
+        guard let before = paths.last, before != own, paths.contains(own) else { return }
         Console.message(
-            "warning: the last snapshot of \(host)/\(disk) is of \(before), this one is of \(source.identity.path). Where these are two "
-                + "machines (clones have the names of their template), tell them apart with --host, or one counts as the other's past"
+            "warning: snapshots of \(host)/\(disk) are of \(before) and of \(own) in turn. Where these are two machines (clones have the "
+                + "names of their template), tell them apart with --host, or one counts as the other's past"
         )
     }
 

@@ -42,10 +42,15 @@ struct CaptureInput {
                 "\(text) has filesystems that are mounted read-write: \(places.joined(separator: ", ")). Unmount them first"
             )
         }
-        if let found = try InterruptedRestore(on: disk.device, disk.survey(allUsed: true).volumes) {
+        if let found = try InterruptedRestore(on: disk.device) {
             throw CommandFailure(.refused, "\(text) holds \(found), and is no image: finish that restore first")
         }
-        return try disk.claimSource()
+        let claim = try disk.claimSource()
+        // What else it holds may be all that is left of it.
+        if let found = try InterruptedRestore(on: disk.device, disk.survey(allUsed: true).volumes) {
+            Console.message("warning: \(text) holds \(found): no filesystem is there")
+        }
+        return claim
     }
 
     /// Fails where a raw image was written while it was read.

@@ -44,8 +44,9 @@ struct OpenedDisk {
     }
 
     /// Waits while a program is at work on it that an earlier restore started, which was killed: the program must end its
-    /// work, and until then the disk is in use.
-    func waitForAbandonedWork() throws {
+    /// work, and until then the disk is in use. What is left of it is taken away.
+    /// - Parameter isTrial: whether nothing may change, for a plan.
+    func waitForAbandonedWork(isTrial: Bool) throws {
         var said: [String] = []
         while case let programs = AbandonedWork.programs(on: device), !programs.isEmpty {
             if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
@@ -57,7 +58,7 @@ struct OpenedDisk {
             }
             SystemFacts.sleep(seconds: 0.2)
         }
-        AbandonedWork.release(on: device)
+        if !isTrial { AbandonedWork.release(on: device) }
     }
 
     /// Why it may not be changed, or changes by itself: mounts, swap, holders; also of loop devices over it.

@@ -279,7 +279,7 @@ struct RestoreCommand: MountingCommand {
                 "\(disk) is another disk than the one that was chosen (sequence number "
                     + "\(target.device.diskSequence.map(String.init) ?? "unknown"), not \(expectDiskSequence))")
         }
-        try TargetSafety.refuseDanger(target, image: input.path)
+        try TargetSafety.refuseDanger(target, image: input.path, isTrial: dryRun)
         try target.claimTarget(isTrial: dryRun)
         let header = input.reader.header
         var plan = try makePlan(header, target)
@@ -661,10 +661,10 @@ enum TargetSafety {
     static let mediumPath: FilePath = "/run/reforge/medium"
 
     /// Refuses a target that is in use, that holds the image, or that is the boot medium.
-    static func refuseDanger(_ target: OpenedDisk, image: FilePath?) throws {
+    static func refuseDanger(_ target: OpenedDisk, image: FilePath?, isTrial: Bool = false) throws {
         let path = target.identity.path
         try refuse(target.knownImage, at: path)
-        try target.waitForAbandonedWork()
+        try target.waitForAbandonedWork(isTrial: isTrial)
         let uses = target.uses
         guard uses.isEmpty else { throw inUse(target, uses) }
         if let image, target.holds(image) {

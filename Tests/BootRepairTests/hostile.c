@@ -157,6 +157,7 @@ static void kernel(void) {
     say("core-limit-64", syscall(SYS_prlimit64, 0, RLIMIT_CORE, &none, NULL));
     say("core-limit-raw", syscall(SYS_setrlimit, RLIMIT_CORE, &none));
     say("read-core-limit", syscall(SYS_prlimit64, 0, RLIMIT_CORE, NULL, &now));
+    say("core-limit-is-1", now.rlim_cur == 1 && now.rlim_max == 1 ? 0 : -1);
     say("other-limit", getrlimit(RLIMIT_NOFILE, &now) < 0 ? -1 : setrlimit(RLIMIT_NOFILE, &now));
     say("sysrq", put("/proc/sysrq-trigger", "h"));
     say("sysfs", put(setting("victim-attribute"), "76"));

@@ -112,7 +112,15 @@ import Testing
         // What only sleeps (for another process, for a lock) is not given up.
         let asleep = [25_000, 40_000, 60_000].map { look(Activity(amount: 3), at: $0).hopeless }
         #expect(asleep == [nil, nil, nil])
-        #expect(look(nil, at: 61_000) == .init())
+        // Nor is what has no disk open, and what would end half-way with this process.
+        let confined = RunningPrograms.Program(name: "grub-install", processID: 78, isConfined: true)
+        for now in stride(from: UInt64(70_000), through: 90_000, by: 500) {
+            let mounted = Activity(amount: 3, isWaiting: true)
+            #expect(look(mounted, at: now).hopeless == nil)
+            let found = judge.look(at: [confined: waits(3)], now: now, interruption: 10_000)
+            #expect(found.hopeless == nil)
+        }
+        #expect(look(nil, at: 91_000) == .init())
     }
 
     @Test func aProgramIsKnownWhileItRuns() throws {

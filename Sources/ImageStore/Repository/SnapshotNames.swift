@@ -61,10 +61,21 @@ public enum SnapshotNames {
     ) -> String {
         let serial = plain(identity.serial).flatMap { isPlaceholder($0) ? nil : $0 }
         let content = contentName(table, filesystems)
-        if let serial, identity.transport == "usb", let content { return "\(serial)-\(shortID(content))" }
+        if let serial, identity.transport == "usb", let table = tableName(table) ?? content {
+            return "\(serial)-\(shortID(table))"
+        }
         if let name = serial ?? plain(identity.wwn) ?? content { return name }
         let file = place.split(separator: "/").last.map(String.init)
         return "\(plain(file) ?? "disk")-\(shortID(place))"
+    }
+
+    /// What tells a disk by its table alone, whatever becomes of its filesystems; `nil` where that does not.
+    private static func tableName(_ table: PartitionTable) -> String? {
+        switch table.kind {
+        case .gpt: table.diskGUID.flatMap { $0 == .zero ? nil : "gpt-\($0)" }
+        case .mbr: table.diskSignature.flatMap { $0 == 0 ? nil : "mbr-\($0)" }
+        default: nil
+        }
     }
 
     /// What tells a disk by what is on it; `nil` where nothing does.
