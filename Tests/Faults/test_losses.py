@@ -15,7 +15,7 @@ def test_missing_snapshots(ctx: Context) -> None:
     """A folder of snapshots that is empty for a moment costs nothing; what was forgotten goes after the grace time."""
     ctx.needs("forget", "prune")
     disk = ctx.make_disk("disk", 16)
-    other = ctx.change_disk(disk, "other", 14)
+    other = ctx.change_disk(disk, "other", 6)
     repository = ctx.folder / "repo"
     ctx.done("init-repo", repository, "--chunk-size", "64K")
     held = {ctx.capture(disk, repository, "one"): disk, ctx.capture(other, repository, "two"): other}
@@ -43,7 +43,8 @@ def test_missing_snapshots(ctx: Context) -> None:
     (ctx.folder / "packs aside").rename(packs)
     snapshots.rmdir()
     aside.rename(snapshots)
-    first = next(iter(held))
+    # Nothing that the other one needs is in its packs.
+    first = list(held)[-1]
     moved = ctx.folder / first
     (snapshots / first).rename(moved)
     ended = ctx.reforge("prune", repository)
