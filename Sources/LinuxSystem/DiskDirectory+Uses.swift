@@ -26,7 +26,8 @@ extension DiskDirectory {
                 return uses.isEmpty ? [.held(node: node, by: "/dev/\(loop)", kernelName: loop)] : uses
             }
         }
-        var found = (name.map { search.uses(of: $0) } ?? []) + uses(over: name ?? device.path.string, loopDevices(over: device))
+        var found =
+            (name.map { search.uses(of: $0) } ?? []) + uses(over: name ?? device.path.string, loopDevices(over: device))
         for base in loopBases(of: device) {
             found += uses(over: base.path.string, base.otherLoops)
             if let node = base.kernelName { found += search.uses(of: node, within: base.range) }
