@@ -36,8 +36,11 @@ final class PruneFixture {
     /// A disk that nobody has captured yet.
     func disk(started: String = "2026-01-02T03:04:05Z", byteCount: Int = 1_200_128) throws -> MadeUpDiskCapture {
         var disk = try MadeUpDiskCapture(&random, partitionByteCount: byteCount)
-        // Its first chunk is like no other.
-        for index in 0..<64 { disk.bytes[index] = UInt8.random(in: 0...255, using: &random) }
+        // Its first chunk is like no other, and does not get smaller: what a pack shares with others (pieces of lists
+        // and maps) is little of it, whatever the rest of the disk is.
+        for index in 0..<MadeUpDiskCapture.chunkByteCount {
+            disk.bytes[index] = UInt8.random(in: 0...255, using: &random)
+        }
         disk.header.manifest.started = started
         return disk
     }
