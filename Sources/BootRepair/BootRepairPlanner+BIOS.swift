@@ -93,7 +93,7 @@ extension BootRepairPlanner {
         if system.hasCoreImage { return .file(path: "\(system.grubFolder)/i386-pc/core.img") }
         guard survey.ownTools.contains("grub-mkimage"), system.grubConfigurationProblems != nil,
             let boot = survey.volume(system.bootPartition), boot.logicalVolume == nil,
-            let driver = Self.grubModule(of: boot)
+            let driver = boot.traits.grubModule
         else { return nil }
         let table = survey.tableKind == .mbr ? "msdos" : "gpt"
         let prefix = "(,\(table)\(boot.number))\(system.grubPath)"
@@ -112,9 +112,4 @@ extension BootRepairPlanner {
             ])
     }
 
-    private static func grubModule(of volume: BootVolume) -> String? {
-        if volume.isExt { return "ext2" }
-        if volume.isFAT { return "fat" }
-        return ["xfs", "btrfs", "f2fs", "jfs"].first { $0 == volume.kindName }
-    }
 }

@@ -115,16 +115,13 @@ public struct BootVolume: Codable, Equatable, Sendable {
     public var isESP: Bool { typeGUID.description == PartitionType.efiSystem }
     /// Whether it is a BIOS boot partition.
     public var isBIOSBoot: Bool { typeGUID.description == PartitionType.biosBoot }
+    /// What can be done with what it holds.
+    var traits: FilesystemTraits { FilesystemTraits.of(kind, name: kindName) }
     /// Whether an installed Linux system could have its root there.
-    public var mayHoldSystem: Bool { isExt || ["xfs", "btrfs", "f2fs", "jfs"].contains(kindName) }
+    public var mayHoldSystem: Bool { traits.mayHoldSystem }
 
     /// Whether fstab's third field may mean what is here.
     func matches(fstabType type: String) -> Bool {
-        switch type {
-        case "auto": kind != .unknown
-        case "vfat", "msdos", "fat": isFAT
-        case "ext2", "ext3", "ext4": isExt
-        default: type == kindName
-        }
+        type == "auto" ? kind != .unknown : type == kindName || traits.fstabTypes.contains(type)
     }
 }

@@ -64,13 +64,12 @@ final class SystemTree {
         }
         // A device node that lies in it would reach any disk of this machine.
         var options: Mount.Options = .noDevices
+        // What nothing here mounts, the kernel may: as root it says itself why not.
+        let manner = volume.traits.mount ?? FilesystemTraits.MountManner(volume.kindName)
         var data = ""
         if readOnly {
             options.insert(.readOnly)
-            // A read-only mount replays the journal without these.
-            if volume.isExt { data = "noload" }
-            if volume.kindName == "xfs" { data = "norecovery" }
-            if volume.kindName == "btrfs" { data = "rescue=nologreplay" }
+            data = manner.readOnlyOptions
         }
         if let subvolume {
             // A comma would begin an option of its own.
@@ -79,8 +78,7 @@ final class SystemTree {
             }
             data += (data.isEmpty ? "" : ",") + "subvol=/\(subvolume)"
         }
-        let type = volume.isFAT ? "vfat" : volume.isExt ? "ext4" : volume.kindName
-        try Mount.permanent(node.path.string, on: place, type: type, options: options, data: data)
+        try Mount.permanent(node.path.string, on: place, type: manner.type, options: options, data: data)
         mounts.append(place)
         // Of one filesystem several subvolumes may be mounted.
         if !nodes.contains(where: { $0.volume == volume }) { nodes.append((volume, node)) }

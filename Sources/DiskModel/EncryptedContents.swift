@@ -46,10 +46,10 @@ public struct EncryptedContents: Sendable {
 
     /// Why what is inside keeps its size in a smaller place, as a sentence part.
     var shrinkObstacle: String? {
-        switch inner.kind {
-        // mkswap would make it anew; nobody keeps swap alone behind a key that can be given.
-        case .swap, .luks, .raid: return "\(inner.kindName) inside of LUKS is not made smaller"
-        default: break
+        // mkswap would make swap again; nobody keeps it alone behind a key that can be given.
+        let isTooDeep = inner.kind == .luks || inner.kind == .raid
+        guard inner.traits.shrink != .madeAgain, !isTooDeep else {
+            return "\(inner.kindName) inside of LUKS is not made smaller"
         }
         if let obstacle = inner.resizeAbility.shrinkObstacle { return "inside of LUKS, \(obstacle)" }
         return fills ? nil : Self.notFilling

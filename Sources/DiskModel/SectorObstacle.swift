@@ -39,32 +39,27 @@ extension FilesystemInfo {
             }
             return size >= sector ? nil : SectorObstacle("its \(what) of \(size) bytes are smaller than \(onto)")
         }
-        switch kind {
-        // sb_set_blocksize() refuses blocks below the logical sector size.
-        case .ext2, .ext3, .ext4: return least(blockSize, "blocks")
-        // fs/xfs/xfs_super.c, xfs_setup_devices: the buffer target's sector is sb_sectsize.
-        case .xfs: return least(sectorSize, "sectors")
-        case .btrfs: return least(sectorSize, "sectors")
-        case .f2fs: return least(blockSize, "blocks")
-        case .swap: return least(blockSize, "pages")
-        case .fat12, .fat16, .fat32:
+        switch traits.sectors {
+        case .blocks(let what): return least(blockSize, what)
+        case .ownSectors: return least(sectorSize, "sectors")
+        case .recreated:
             guard mustBeRemade(forSectorsOf: sector, captured: captured) else { return nil }
             return SectorObstacle("its FAT has sectors of \(sectorSize ?? captured) bytes, and \(onto) need others")
-        case .exfat, .ntfs:
+        case .sameSectors:
             let own = sectorSize ?? captured
             return own == sector
                 ? nil : SectorObstacle("\(kindName) made for sectors of \(own) bytes does not work with \(onto)")
-        case .lvm:
+        case .extentsAndContents:
             guard sectorSize ?? 0 >= sector else {
                 return SectorObstacle(
                     "its extents are not known to lie on boundaries of \(onto)", isCertain: sectorSize != nil)
             }
             return innerObstacle(onto: sector, captured: captured)
-        case .luks:
+        case .contents:
             // dm-crypt passes the disk's sectors on; whatever worked with larger ones works with smaller ones.
             guard sector > captured || inner != nil else { return nil }
             return innerObstacle(onto: sector, captured: captured)
-        case .raid, .other, .unknown:
+        case .unknown:
             return SectorObstacle(
                 "nobody knows whether what it holds (\(kindName)) works with \(onto)", isCertain: false)
         }

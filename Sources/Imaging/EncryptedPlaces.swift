@@ -10,15 +10,8 @@ extension RestorePlan {
     /// The command that makes what is inside fill the opened volume.
     private static func command(toGrow inner: FilesystemInfo?) -> String {
         let node = "/dev/mapper/NAME"
-        return switch inner?.kind {
-        case .ext2, .ext3, .ext4: "resize2fs \(node)"
-        case .xfs: "xfs_growfs MOUNTPOINT"
-        case .btrfs: "btrfs filesystem resize max MOUNTPOINT"
-        case .ntfs: "ntfsresize \(node)"
-        case .f2fs: "resize.f2fs \(node)"
-        case .lvm: "pvresize \(node), then lvextend --resizefs --extents +100%FREE GROUP/VOLUME"
-        default: "resize2fs \(node), pvresize \(node), or whatever makes larger what is inside"
-        }
+        return inner?.traits.growCommand?.replacing("NODE", with: node)
+            ?? "resize2fs \(node), pvresize \(node), or whatever makes larger what is inside"
     }
 
     /// The LUKS volumes that get a larger place, whose insides only a key makes larger.

@@ -45,14 +45,14 @@ struct OlderLifeStep: Equatable {
         _ map: AllocationMap, isPlain: Bool, _ steps: inout [OlderLifeStep]
     ) {
         let places = pieces ?? [0..<map.byteCount]
-        switch filesystem.kind.olderLife {
+        switch filesystem.traits.olderLife {
         case .harmless: break
         case .newerLog, .cleared:
             guard !places.allSatisfy(map.covers) else { return }
             var step = step
             step.name = name
             step.pieces = places
-            step.cure = filesystem.kind.olderLife == .newerLog && isPlain && pieces != nil ? .newerLog : .clear
+            step.cure = filesystem.traits.olderLife == .newerLog && isPlain && pieces != nil ? .newerLog : .clear
             steps.append(step)
         }
         for volume in filesystem.inner ?? [] {

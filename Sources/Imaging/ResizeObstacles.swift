@@ -31,6 +31,6 @@ public struct ResizeObstacles {
 
     /// Why what a volume holds cannot be made smaller here; swap is only made anew.
     func toShrink(_ filesystem: FilesystemInfo) -> String? {
-        (filesystem.kind == .swap ? nil : shrink) ?? toGrow(filesystem)
+        (filesystem.traits.shrink == .madeAgain ? nil : shrink) ?? toGrow(filesystem)
     }
 }

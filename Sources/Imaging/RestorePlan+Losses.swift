@@ -37,14 +37,7 @@ extension RestorePlan.Shrink {
     /// Why it cannot be done where parts of the filesystem are lost, as a sentence; `nil` where its tool checks everything
     /// before it changes anything, and ends where that is not clean.
     public var obstacleWithLosses: String? {
-        let isChecked =
-            switch filesystem.kind {
-            // What was not clean when it was captured is repaired, not checked.
-            case .ext2, .ext3, .ext4: filesystem.isClean != false
-            case .ntfs, .swap: true
-            default: false
-            }
-        guard !isChecked else { return nil }
+        guard !filesystem.traits.checksLossesFirst(filesystem) else { return nil }
         return
             "the filesystem of partition \(number) (\(filesystem.kindName)) cannot be made smaller, as parts of it are lost: restore onto a "
             + "larger disk, or leave it out (--partition \(number)=drop)"

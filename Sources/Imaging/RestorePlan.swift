@@ -119,7 +119,7 @@ public struct RestorePlan: Codable, Equatable, Sendable {
         }
 
         /// Whether its tool needs to see all of it; swap is only made anew.
-        public var needsComposite: Bool { filesystem.kind != .swap }
+        public var needsComposite: Bool { filesystem.traits.shrink != .madeAgain }
     }
 
     /// A FAT to make anew: all of the captured one goes to a scratch, and its files from there into a new one.
@@ -236,7 +236,7 @@ public enum RestorePlanner {
                     && filesystem.growsOnSectors(of: sectorSize)
                 if let obstacle = resize.shrinkObstacle ?? obstacles.toShrink(filesystem) {
                     ability.reason = obstacle
-                } else if filesystem.kind == .swap {
+                } else if filesystem.traits.shrink == .madeAgain {
                     ability.canShrink = true
                     ability.leastByteCount = min(length, LeastSize.swap)
                 } else if let least = EncryptedContents(filesystem).map(\.leastByteCount) ?? filesystem.leastByteCount,

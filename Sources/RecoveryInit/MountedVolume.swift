@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+internal import DiskModel
 internal import LinuxSystem
 import Synchronization
 internal import SystemPackage
@@ -11,28 +12,9 @@ struct MountedVolume: ~Copyable {
     let folder: FilePath
     private let mount: Mount
 
-    /// How a filesystem is mounted.
-    struct Manner: Equatable {
-        /// The type for the kernel.
-        var type: String
-        /// Its options.
-        var data = ""
-    }
-
-    /// How to mount a filesystem without a byte of it being written, or for writing; `nil` where this cannot be done.
-    /// Plain `ro` is not enough: it replays journals (Documentation/filesystems/ext4, xfs, btrfs, f2fs).
-    static func manner(of type: String, writable: Bool) -> Manner? {
-        switch type {
-        // ext4's driver refuses `noload` for ext2, which has no journal to load.
-        case "ext2": Manner(type: "ext4")
-        case "ext3", "ext4": Manner(type: "ext4", data: writable ? "" : "noload")
-        case "xfs": Manner(type: "xfs", data: writable ? "" : "norecovery,nouuid")
-        case "btrfs": Manner(type: "btrfs", data: writable ? "" : "rescue=nologreplay")
-        case "f2fs": Manner(type: "f2fs", data: writable ? "" : "norecovery")
-        case "vfat", "exfat": Manner(type: type)
-        case "iso9660", "udf", "hfsplus": writable ? nil : Manner(type: type)
-        default: nil
-        }
+    /// How the kernel mounts what libblkid calls so; `nil` where it is not mounted here, or not for writing.
+    static func manner(of type: String, writable: Bool) -> FilesystemTraits.MountManner? {
+        FilesystemTraits.named(type)?.mount.flatMap { !writable || $0.isWritable ? $0 : nil }
     }
 
     /// Mounts a volume.
@@ -49,7 +31,7 @@ struct MountedVolume: ~Copyable {
             try Files.makeFolders(folder)
             mount = try Mount(
                 volume.path, on: folder, type: manner.type, options: writable ? [.untrusted] : [.untrusted, .readOnly],
-                data: manner.data)
+                data: writable ? "" : manner.readOnlyOptions)
         } catch {
             throw RecoveryError(ExitStatus.inputOutput, "\(error)")
         }

@@ -128,8 +128,8 @@ import Testing
     }
 
     @Test func everyKindSaysWhatItNeeds() {
-        #expect(FilesystemInfo.Kind.xfs.olderLife == .newerLog)
-        #expect(FilesystemInfo.Kind.f2fs.olderLife == .cleared)
+        #expect(FilesystemTraits.of(.xfs, name: "xfs").olderLife == .newerLog)
+        #expect(FilesystemTraits.of(.f2fs, name: "f2fs").olderLife == .cleared)
     }
 
     @Test func theCycleIsNewerThanAllThatIsKnown() {

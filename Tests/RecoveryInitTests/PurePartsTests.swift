@@ -57,9 +57,9 @@ import Testing
     }
 
     @Test func mountsForReadingReplayNothing() {
-        #expect(MountedVolume.manner(of: "ext4", writable: false)?.data == "noload")
-        #expect(MountedVolume.manner(of: "xfs", writable: false)?.data.contains("norecovery") == true)
-        #expect(MountedVolume.manner(of: "btrfs", writable: false)?.data == "rescue=nologreplay")
+        #expect(MountedVolume.manner(of: "ext4", writable: false)?.readOnlyOptions == "noload")
+        #expect(MountedVolume.manner(of: "xfs", writable: false)?.readOnlyOptions.contains("norecovery") == true)
+        #expect(MountedVolume.manner(of: "btrfs", writable: false)?.readOnlyOptions == "rescue=nologreplay")
         #expect(MountedVolume.manner(of: "iso9660", writable: true) == nil)
         #expect(MountedVolume.manner(of: "crypto_LUKS", writable: false) == nil)
         #expect(MountedVolume.manner(of: "", writable: false) == nil)

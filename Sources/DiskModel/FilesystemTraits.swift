@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Synchronization
+
+/// What Reforge can do with filesystems of one kind, apart from reading them: a row of `FilesystemTraits.table`. Everything that
+/// depends on the kind of a filesystem reads it; its reader is a row of `VolumeIdentifier.formats`, its tool one of `ResizeTools`.
+public struct FilesystemTraits: Sendable {
+    /// The kinds that this row is of.
+    public var kinds: Set<FilesystemInfo.Kind>
+    /// Of kinds that Reforge only knows by name (`Kind.other`): libblkid's names (TYPE). Of all others, the names that differ from
+    /// the kind's own.
+    public var names: Set<String> = []
+
+    /// How the kernel mounts it; `nil` where nothing here mounts it.
+    public var mount: MountManner?
+    /// The types in the third field of fstab(5) that may mean it, beside libblkid's name.
+    public var fstabTypes: Set<String> = []
+    /// Whether an installed Linux system could have its root there.
+    public var mayHoldSystem = false
+    /// GRUB's module that reads it; `nil` where GRUB starts nothing from it.
+    public var grubModule: String?
+
+    /// Why one keeps its size, larger or smaller, as a sentence; `nil` where nothing is known to be in the way.
+    public var resizeObstacle: @Sendable (FilesystemInfo) -> String? = { _ in nil }
+    /// Why one cannot be made smaller, as a sentence.
+    public var shrinkObstacle: @Sendable (FilesystemInfo) -> String? = { _ in nil }
+    /// Whether one that was not clean when it was captured may grow all the same: its tool replays the log in the restored copy.
+    public var growsUnclean = false
+    /// Whether its tool makes it larger on sectors of another size than it was made with.
+    public var growsOnOtherSectors = true
+    /// How it is made smaller.
+    public var shrink = ShrinkManner.never
+    /// Whether its tool, before it changes anything, checks all of one of which parts are lost, and ends where that is not clean.
+    public var checksLossesFirst: @Sendable (FilesystemInfo) -> Bool = { _ in false }
+    /// The command for a person that makes it fill its place, with `NODE` or `MOUNTPOINT` for what it is on.
+    public var growCommand: String?
+
+    /// What decides whether it works on sectors of another size.
+    public var sectors = SectorRule.unknown
+    /// What one that was restored by its map needs done before the commit.
+    public var olderLife = OlderLife.harmless
+
+    /// How the kernel mounts a filesystem.
+    public struct MountManner: Equatable, Sendable {
+        /// The type for the kernel.
+        public var type: String
+        /// The options for a mount that writes nothing. Plain `ro` is not enough: it replays journals
+        /// (Documentation/filesystems/ext4, xfs, btrfs, f2fs).
+        public var readOnlyOptions = ""
+        /// Whether it can be mounted for writing.
+        public var isWritable = true
+
+        /// Names a type.
+        public init(_ type: String, readOnlyOptions: String = "", isWritable: Bool = true) {
+            self.type = type
+            self.readOnlyOptions = readOnlyOptions
+            self.isWritable = isWritable
+        }
+    }
+
+    /// How a filesystem is made smaller.
+    public enum ShrinkManner: Sendable {
+        /// It is not.
+        case never
+        /// By its own tool, which has to see all of it.
+        case byTool
+        /// By making it again, in its smaller place: nothing of its contents counts.
+        case madeAgain
+    }
+
+    /// What decides whether a volume works on a disk with larger sectors.
+    public enum SectorRule: Sendable {
+        /// The length of its blocks, which messages call so.
+        case blocks(String)
+        /// The sector size that it was made with must be no smaller.
+        case ownSectors
+        /// It works on sectors of the size that it was made for, and no others.
+        case sameSectors
+        /// The same, but Reforge recreates it for others.
+        case recreated
+        /// Extents on boundaries of the sectors, and what is inside.
+        case extentsAndContents
+        /// What is inside.
+        case contents
+        /// Nobody knows.
+        case unknown
+    }
+
+    /// Describes a kind.
+    public init(_ kinds: Set<FilesystemInfo.Kind>, names: Set<String> = []) {
+        self.kinds = kinds
+        self.names = names
+    }
+
+    // MARK: The table
+
+    private static let added = Mutex<[FilesystemTraits]>([])
+
+    /// Adds a row for a kind that Reforge knows by name only.
+    public static func register(_ row: FilesystemTraits) { added.withLock { $0.append(row) } }
+
+    /// The row of a filesystem of some kind.
+    /// - Parameter name: libblkid's name of it, which tells kinds apart that Reforge has no reader for.
+    public static func of(_ kind: FilesystemInfo.Kind, name: String) -> FilesystemTraits {
+        if kind != .other { return byKind[kind] ?? unread }
+        return named(name) ?? unread
+    }
+
+    /// The row of what libblkid calls so; `nil` where nothing is known of it.
+    public static func named(_ name: String) -> FilesystemTraits? {
+        byName[name] ?? added.withLock { $0.first { $0.names.contains(name) } }
+    }
+
+    private static let byKind = Dictionary(
+        table.flatMap { row in row.kinds.map { ($0, row) } }, uniquingKeysWith: { first, _ in first })
+    private static let byName = Dictionary(
+        table.flatMap { row in
+            (row.names.union(row.kinds.map(\.rawValue))).map { ($0, row) }
+        }, uniquingKeysWith: { first, _ in first })
+}
+
+extension FilesystemInfo {
+    /// What can be done with it.
+    public var traits: FilesystemTraits { FilesystemTraits.of(kind, name: kindName) }
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Testing
+
+@testable import DiskModel
+
+/// The one table of what can be done with each kind of filesystem.
+@Suite struct FilesystemTraitsTests {
+    @Test func everyKindHasOneRow() {
+        for kind in FilesystemInfo.Kind.allCases {
+            let rows = FilesystemTraits.table.filter { $0.kinds.contains(kind) }
+            #expect(rows.count == 1, "\(kind)")
+        }
+        let names = FilesystemTraits.table.flatMap { $0.names.union($0.kinds.map(\.rawValue)) }
+        #expect(names.count == Set(names).count, "\(names.sorted())")
+    }
+
+    /// Everything at once: whoever changes a row sees what depends on it.
+    @Test func theTable() {
+        func row(_ kind: FilesystemInfo.Kind) -> String {
+            let traits = FilesystemTraits.of(kind, name: kind.rawValue)
+            let mount = traits.mount.map { "\($0.type) \($0.readOnlyOptions)" } ?? "-"
+            let boot = "\(traits.grubModule ?? "-") \(traits.mayHoldSystem ? "root" : "-")"
+            let size = "\(traits.shrink) \(traits.growsUnclean) \(traits.growsOnOtherSectors)"
+            return "\(kind): \(mount) | \(boot) | \(size) | \(traits.sectors) | \(traits.olderLife)"
+        }
+        let expected = """
+            ext2: ext4  | ext2 root | byTool true true | blocks("blocks") | harmless
+            ext3: ext4 noload | ext2 root | byTool true true | blocks("blocks") | harmless
+            ext4: ext4 noload | ext2 root | byTool true true | blocks("blocks") | harmless
+            fat12: vfat  | fat - | never false true | recreated | harmless
+            fat16: vfat  | fat - | never false true | recreated | harmless
+            fat32: vfat  | fat - | never false true | recreated | harmless
+            exfat: exfat  | - - | never false true | sameSectors | harmless
+            ntfs: - | - - | byTool false true | sameSectors | harmless
+            xfs: xfs norecovery,nouuid | xfs root | never false true | ownSectors | newerLog
+            btrfs: btrfs rescue=nologreplay | btrfs root | byTool false true | ownSectors | harmless
+            f2fs: f2fs norecovery | f2fs root | never false false | blocks("blocks") | cleared
+            swap: - | - - | madeAgain false true | blocks("pages") | harmless
+            lvm: - | - - | byTool false true | extentsAndContents | harmless
+            luks: - | - - | byTool true true | contents | harmless
+            raid: - | - - | never false true | unknown | harmless
+            other: - | - - | never false true | unknown | harmless
+            unknown: - | - - | never false true | unknown | harmless
+            """
+        let rows = FilesystemInfo.Kind.allCases.map(row)
+        #expect(rows == expected.split(separator: "\n").map(String.init), "\(rows.joined(separator: "\n"))")
+    }
+
+    @Test func namesFindRows() {
+        #expect(FilesystemTraits.named("vfat")?.mount?.type == "vfat")
+        #expect(FilesystemTraits.named("LVM2_member")?.kinds == [.lvm])
+        #expect(FilesystemTraits.named("iso9660")?.mount?.isWritable == false)
+        #expect(FilesystemTraits.named("zfs_member") == nil)
+        #expect(FilesystemTraits.of(.other, name: "jfs").grubModule == "jfs")
+        #expect(FilesystemTraits.of(.other, name: "zfs_member").grubModule == nil)
+    }
+
+    @Test func aRowCanBeAdded() {
+        var row = FilesystemTraits([], names: ["toyfs"])
+        row.mount = FilesystemTraits.MountManner("toyfs", readOnlyOptions: "noreplay")
+        row.sectors = .blocks("blocks")
+        FilesystemTraits.register(row)
+        let toy = FilesystemInfo(kind: .other, kindName: "toyfs", blockSize: 4096, mapSource: .allocationStructures)
+        #expect(toy.traits.mount?.readOnlyOptions == "noreplay")
+        #expect(toy.resizeAbility.canGrow && toy.sectorObstacle(onto: 4096, captured: 512) == nil)
+    }
+}
