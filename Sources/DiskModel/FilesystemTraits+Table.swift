@@ -5,7 +5,8 @@ extension FilesystemTraits {
     static let table: [FilesystemTraits] = [
         // ext4's driver refuses `noload` for ext2, which has no journal to load.
         ext([.ext2], readOnlyOptions: ""), ext([.ext3, .ext4], readOnlyOptions: "noload"),
-        fat, exfat, ntfs, xfs, btrfs, f2fs, swap, lvm, luks, raid, unread,
+        fat([.fat12, .fat16], names: ["vfat"], bootSectors: .first), fat([.fat32], bootSectors: .firstAndNamed), exfat,
+        ntfs, xfs, btrfs, f2fs, swap, lvm, luks, raid, unread,
         written("iso9660"), written("udf"), written("hfsplus"), jfs,
     ]
 
@@ -30,6 +31,7 @@ extension FilesystemTraits {
         // What was not clean when it was captured is repaired, not checked.
         row.checksLossesFirst = { $0.isClean != false }
         row.growCommand = "resize2fs NODE"
+        row.fileLookup = .debugfs
         // sb_set_blocksize() refuses blocks below the logical sector size.
         row.sectors = .blocks("blocks")
         // The journal is in use as a whole, so it is the captured one; its blocks are copied into place whatever is there
@@ -38,15 +40,18 @@ extension FilesystemTraits {
         return row
     }
 
-    private static let fat: FilesystemTraits = {
-        var row = FilesystemTraits([.fat12, .fat16, .fat32], names: ["vfat"])
+    private static func fat(
+        _ kinds: Set<FilesystemInfo.Kind>, names: Set<String> = [], bootSectors: BootSectors
+    ) -> FilesystemTraits {
+        var row = FilesystemTraits(kinds, names: names)
+        row.bootSectors = bootSectors
         row.mount = MountManner("vfat")
         row.fstabTypes = ["vfat", "msdos", "fat"]
         row.grubModule = "fat"
         row.resizeObstacle = { _ in "FAT keeps its size" }
         row.sectors = .recreated
         return row
-    }()
+    }
 
     private static let exfat: FilesystemTraits = {
         var row = FilesystemTraits([.exfat])
@@ -61,6 +66,8 @@ extension FilesystemTraits {
         row.shrink = .byTool
         row.checksLossesFirst = { _ in true }
         row.growCommand = "ntfsresize NODE"
+        row.fileLookup = .ntfscluster
+        row.bootSectors = .firstAndBehindLast
         row.sectors = .sameSectors
         // $LogFile is in use as a whole, and so is $MFT. A new index block is logged as a whole before parts of it are.
         row.olderLife = .harmless
@@ -75,6 +82,7 @@ extension FilesystemTraits {
         row.grubModule = "xfs"
         row.shrinkObstacle = { _ in "XFS cannot be made smaller" }
         row.growCommand = "xfs_growfs MOUNTPOINT"
+        row.fileLookup = .xfsDebugger
         // fs/xfs/xfs_super.c, xfs_setup_devices: the buffer target's sector is sb_sectsize.
         row.sectors = .ownSectors
         // Metadata carries the sequence number of its last change in the log, and recovery leaves alone what looks newer

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import Synchronization
 
 /// What Reforge can do with filesystems of one kind, apart from reading them: a row of `FilesystemTraits.table`. Everything that
 /// depends on the kind of a filesystem reads it; its reader is a row of `VolumeIdentifier.formats`, its tool one of `ResizeTools`.
@@ -34,6 +33,11 @@ public struct FilesystemTraits: Sendable {
     /// The command for a person that makes it fill its place, with `NODE` or `MOUNTPOINT` for what it is on.
     public var growCommand: String?
 
+    /// The tool that names the files of blocks; `nil` where none does while it is not mounted.
+    public var fileLookup: FileLookup?
+    /// Which of its sectors say how many sectors lie in front of its partition; `nil` where none does.
+    public var bootSectors: BootSectors?
+
     /// What decides whether it works on sectors of another size.
     public var sectors = SectorRule.unknown
     /// What one that was restored by its map needs done before the commit.
@@ -67,6 +71,19 @@ public struct FilesystemTraits: Sendable {
         case madeAgain
     }
 
+    /// A tool that tells which files have certain blocks.
+    public enum FileLookup: Sendable { case debugfs, ntfscluster, xfsDebugger }
+
+    /// The boot sectors with a BIOS parameter block: the first one, and the backup that the format has.
+    public enum BootSectors: Sendable {
+        /// The first one only.
+        case first
+        /// And the one that it names itself (Microsoft FAT specification 1.03, §3.3: BPB_BkBootSec).
+        case firstAndNamed
+        /// And the one behind the last sector that the volume counts (NTFS, total sectors, at 40).
+        case firstAndBehindLast
+    }
+
     /// What decides whether a volume works on a disk with larger sectors.
     public enum SectorRule: Sendable {
         /// The length of its blocks, which messages call so.
@@ -93,10 +110,8 @@ public struct FilesystemTraits: Sendable {
 
     // MARK: The table
 
-    private static let added = Mutex<[FilesystemTraits]>([])
-
-    /// Adds a row for a kind that Reforge knows by name only.
-    public static func register(_ row: FilesystemTraits) { added.withLock { $0.append(row) } }
+    /// Rows for kinds that Reforge knows by name only, beside those of the table.
+    public static let added = Registry<FilesystemTraits>([])
 
     /// The row of a filesystem of some kind.
     /// - Parameter name: libblkid's name of it, which tells kinds apart that Reforge has no reader for.
@@ -107,7 +122,7 @@ public struct FilesystemTraits: Sendable {
 
     /// The row of what libblkid calls so; `nil` where nothing is known of it.
     public static func named(_ name: String) -> FilesystemTraits? {
-        byName[name] ?? added.withLock { $0.first { $0.names.contains(name) } }
+        byName[name] ?? added.rows.first { $0.names.contains(name) }
     }
 
     private static let byKind = Dictionary(

@@ -6,6 +6,7 @@ import SystemPackage
 /// Btrfs on one device, by `btrfs filesystem resize`: the kernel does it, in the mounted filesystem, and moves chunks out of
 /// the way transaction by transaction.
 struct BtrfsResizeTool: ResizeTool {
+    let kinds: Set<FilesystemInfo.Kind> = [.btrfs]
     let package = "btrfs-progs"
     let programs = ["btrfs"]
     let checkCommand = "btrfs check --readonly"

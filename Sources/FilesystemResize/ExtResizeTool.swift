@@ -4,6 +4,7 @@ import LinuxSystem
 
 /// ext2, ext3 and ext4, by e2fsprogs. resize2fs wants an `e2fsck -f` before it.
 struct ExtResizeTool: ResizeTool {
+    let kinds: Set<FilesystemInfo.Kind> = [.ext2, .ext3, .ext4]
     let package = "e2fsprogs"
     let programs = ["e2fsck", "resize2fs"]
     let checkCommand = "e2fsck -f"

@@ -4,6 +4,7 @@ import DiskModel
 /// F2FS, by resize.f2fs, which works on the unmounted filesystem. `-s` of later versions could make it smaller without its
 /// metadata following: not trusted here.
 struct F2FSResizeTool: ResizeTool {
+    let kinds: Set<FilesystemInfo.Kind> = [.f2fs]
     let package = "f2fs-tools"
     let programs = ["fsck.f2fs", "resize.f2fs"]
     let checkCommand = "fsck.f2fs --dry-run"

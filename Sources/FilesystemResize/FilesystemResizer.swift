@@ -55,7 +55,7 @@ public enum FilesystemResizer {
     /// Why a filesystem cannot be made smaller on this machine, as a sentence part: a program that is missing, no loop
     /// devices; `nil` where nothing is known to be in the way.
     public static func toolObstacle(toShrink filesystem: FilesystemInfo) -> String? {
-        guard let tool = ResizeTools.tool(for: filesystem.kind) else { return "no tool is known for it" }
+        guard let tool = ResizeTools.tool(for: filesystem) else { return "no tool is known for it" }
         if let missing = tool.programs.first(where: { !ChildProcess.canFind($0) }) {
             return "`\(missing)` is not installed (Debian package \(tool.package))"
         }
@@ -63,7 +63,7 @@ public enum FilesystemResizer {
     }
 
     private static func tool(for filesystem: FilesystemInfo) throws(ResizeError) -> any ResizeTool {
-        guard let tool = ResizeTools.tool(for: filesystem.kind) else {
+        guard let tool = ResizeTools.tool(for: filesystem) else {
             throw ResizeError(.unsupported(reason: "no tool is known for \(filesystem.kindName)"))
         }
         return tool

@@ -5,6 +5,7 @@ import SystemPackage
 
 /// NTFS, by ntfsresize. It checks the filesystem itself before it changes anything, and has no repair: that is chkdsk's.
 struct NTFSResizeTool: ResizeTool {
+    let kinds: Set<FilesystemInfo.Kind> = [.ntfs]
     let package = "ntfs-3g"
     let programs = ["ntfsresize"]
     let checkCommand = "ntfsresize --info --force"

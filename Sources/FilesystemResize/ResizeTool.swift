@@ -3,6 +3,10 @@ import DiskModel
 
 /// How one kind of filesystem is resized: by which programs, and how its superblock tells what came of it.
 protocol ResizeTool: Sendable {
+    /// The kinds that it resizes.
+    var kinds: Set<FilesystemInfo.Kind> { get }
+    /// Of kinds that Reforge only knows by name (`Kind.other`): libblkid's names of those that it resizes.
+    var otherNames: Set<String> { get }
     /// The Debian package of its programs.
     var package: String { get }
     /// Its programs, as they are started.
@@ -25,6 +29,7 @@ protocol ResizeTool: Sendable {
 }
 
 extension ResizeTool {
+    var otherNames: Set<String> { [] }
     var remarks: [String] { [] }
     func shrink(_ job: ResizeJob, to byteCount: UInt64) throws(ResizeError) {
         throw ResizeError(.unsupported(reason: "\(job.filesystem.kindName) cannot be made smaller"))
@@ -33,15 +38,14 @@ extension ResizeTool {
 
 /// The table of filesystems that can be resized.
 enum ResizeTools {
-    static func tool(for kind: FilesystemInfo.Kind) -> (any ResizeTool)? {
-        switch kind {
-        case .ext2, .ext3, .ext4: ExtResizeTool()
-        case .ntfs: NTFSResizeTool()
-        case .xfs: XFSResizeTool()
-        case .btrfs: BtrfsResizeTool()
-        case .f2fs: F2FSResizeTool()
-        case .swap: SwapResizeTool()
-        case .fat12, .fat16, .fat32, .exfat, .lvm, .luks, .raid, .other, .unknown: nil
+    static let table = Registry<any ResizeTool>([
+        ExtResizeTool(), NTFSResizeTool(), XFSResizeTool(), BtrfsResizeTool(), F2FSResizeTool(), SwapResizeTool(),
+    ])
+
+    static func tool(for filesystem: FilesystemInfo) -> (any ResizeTool)? {
+        table.rows.first {
+            filesystem.kind == .other
+                ? $0.otherNames.contains(filesystem.kindName) : $0.kinds.contains(filesystem.kind)
         }
     }
 }

@@ -3,6 +3,7 @@ import DiskModel
 
 /// Linux swap, by mkswap: nothing in it is worth keeping but its header, which is made anew with the same UUID and label.
 struct SwapResizeTool: ResizeTool {
+    let kinds: Set<FilesystemInfo.Kind> = [.swap]
     let package = "util-linux"
     let programs = ["mkswap"]
     let checkCommand = "blkid -p"

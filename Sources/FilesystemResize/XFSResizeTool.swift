@@ -3,6 +3,7 @@ import DiskModel
 
 /// XFS, by xfs_growfs: the kernel does it, in the mounted filesystem, as one transaction.
 struct XFSResizeTool: ResizeTool {
+    let kinds: Set<FilesystemInfo.Kind> = [.xfs]
     let package = "xfsprogs"
     let programs = ["xfs_growfs"]
     let checkCommand = "xfs_repair -n"

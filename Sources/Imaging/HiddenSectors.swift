@@ -14,21 +14,20 @@ enum HiddenSectors {
         guard first.count >= 512, let bytesPerSector: UInt16 = try? first.littleEndian(at: 11), bytesPerSector >= 512
         else { return [] }
         var places: [UInt64] = [0]
-        switch filesystem.kind {
-        case .fat32:
-            // §3.3: BPB_BkBootSec; 0 and 0xFFFF are none.
+        switch filesystem.traits.bootSectors {
+        case .firstAndNamed:
+            // 0 and 0xFFFF are none.
             if let sector: UInt16 = try? first.littleEndian(at: 50), sector != 0, sector != .max {
                 places.append(UInt64(sector) * UInt64(bytesPerSector))
             }
-        case .fat12, .fat16: break
-        case .ntfs:
-            // The sector behind the last one that the volume counts (total sectors, at 40).
+        case .first: break
+        case .firstAndBehindLast:
             if let sectors: UInt64 = try? first.littleEndian(at: 40),
                 case let (place, overflow) = sectors.multipliedReportingOverflow(by: UInt64(bytesPerSector)), !overflow
             {
                 places.append(place)
             }
-        default: return []
+        case nil: return []
         }
         return places.filter { volumeByteCount >= 512 && $0 <= volumeByteCount - 512 }
     }

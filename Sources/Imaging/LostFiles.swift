@@ -49,7 +49,7 @@ public struct LostFiles: Encodable, Equatable, Sendable {
                     over: disk, range: start..<start + region.range.byteCount, readOnly: true,
                     sectorSize: plan.geometry.logicalSectorSize)
                 let lookup = LostFileLookup(node: loop.path.string, blocks: blocks, deadline: deadline)
-                files.take(try lookup.run(filesystem.kind))
+                files.take(try lookup.run(filesystem.traits.fileLookup))
                 _ = consume loop
             } catch {
                 files.notes = ["its files cannot be named: \(error)"]
@@ -119,12 +119,12 @@ struct LostFileLookup {
     /// By the monotonic clock, in seconds.
     let deadline: Double
 
-    func run(_ kind: FilesystemInfo.Kind) throws(SystemCallError) -> Found {
-        switch kind {
-        case .ext2, .ext3, .ext4: try ext()
-        case .ntfs: try ntfs()
-        case .xfs: try xfs()
-        default: Found(notes: ["no tool names the files of a filesystem of this kind that is not mounted"])
+    func run(_ tool: FilesystemTraits.FileLookup?) throws(SystemCallError) -> Found {
+        switch tool {
+        case .debugfs: try ext()
+        case .ntfscluster: try ntfs()
+        case .xfsDebugger: try xfs()
+        case nil: Found(notes: ["no tool names the files of a filesystem of this kind that is not mounted"])
         }
     }
 

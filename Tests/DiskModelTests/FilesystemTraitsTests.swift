@@ -20,27 +20,28 @@ import Testing
             let traits = FilesystemTraits.of(kind, name: kind.rawValue)
             let mount = traits.mount.map { "\($0.type) \($0.readOnlyOptions)" } ?? "-"
             let boot = "\(traits.grubModule ?? "-") \(traits.mayHoldSystem ? "root" : "-")"
+            let places = "\(traits.bootSectors.map { "\($0)" } ?? "-") \(traits.fileLookup.map { "\($0)" } ?? "-")"
             let size = "\(traits.shrink) \(traits.growsUnclean) \(traits.growsOnOtherSectors)"
-            return "\(kind): \(mount) | \(boot) | \(size) | \(traits.sectors) | \(traits.olderLife)"
+            return "\(kind): \(mount) | \(boot) | \(size) | \(traits.sectors) | \(traits.olderLife) | \(places)"
         }
         let expected = """
-            ext2: ext4  | ext2 root | byTool true true | blocks("blocks") | harmless
-            ext3: ext4 noload | ext2 root | byTool true true | blocks("blocks") | harmless
-            ext4: ext4 noload | ext2 root | byTool true true | blocks("blocks") | harmless
-            fat12: vfat  | fat - | never false true | recreated | harmless
-            fat16: vfat  | fat - | never false true | recreated | harmless
-            fat32: vfat  | fat - | never false true | recreated | harmless
-            exfat: exfat  | - - | never false true | sameSectors | harmless
-            ntfs: - | - - | byTool false true | sameSectors | harmless
-            xfs: xfs norecovery,nouuid | xfs root | never false true | ownSectors | newerLog
-            btrfs: btrfs rescue=nologreplay | btrfs root | byTool false true | ownSectors | harmless
-            f2fs: f2fs norecovery | f2fs root | never false false | blocks("blocks") | cleared
-            swap: - | - - | madeAgain false true | blocks("pages") | harmless
-            lvm: - | - - | byTool false true | extentsAndContents | harmless
-            luks: - | - - | byTool true true | contents | harmless
-            raid: - | - - | never false true | unknown | harmless
-            other: - | - - | never false true | unknown | harmless
-            unknown: - | - - | never false true | unknown | harmless
+            ext2: ext4  | ext2 root | byTool true true | blocks("blocks") | harmless | - debugfs
+            ext3: ext4 noload | ext2 root | byTool true true | blocks("blocks") | harmless | - debugfs
+            ext4: ext4 noload | ext2 root | byTool true true | blocks("blocks") | harmless | - debugfs
+            fat12: vfat  | fat - | never false true | recreated | harmless | first -
+            fat16: vfat  | fat - | never false true | recreated | harmless | first -
+            fat32: vfat  | fat - | never false true | recreated | harmless | firstAndNamed -
+            exfat: exfat  | - - | never false true | sameSectors | harmless | - -
+            ntfs: - | - - | byTool false true | sameSectors | harmless | firstAndBehindLast ntfscluster
+            xfs: xfs norecovery,nouuid | xfs root | never false true | ownSectors | newerLog | - xfsDebugger
+            btrfs: btrfs rescue=nologreplay | btrfs root | byTool false true | ownSectors | harmless | - -
+            f2fs: f2fs norecovery | f2fs root | never false false | blocks("blocks") | cleared | - -
+            swap: - | - - | madeAgain false true | blocks("pages") | harmless | - -
+            lvm: - | - - | byTool false true | extentsAndContents | harmless | - -
+            luks: - | - - | byTool true true | contents | harmless | - -
+            raid: - | - - | never false true | unknown | harmless | - -
+            other: - | - - | never false true | unknown | harmless | - -
+            unknown: - | - - | never false true | unknown | harmless | - -
             """
         let rows = FilesystemInfo.Kind.allCases.map(row)
         #expect(rows == expected.split(separator: "\n").map(String.init), "\(rows.joined(separator: "\n"))")
@@ -59,7 +60,7 @@ import Testing
         var row = FilesystemTraits([], names: ["toyfs"])
         row.mount = FilesystemTraits.MountManner("toyfs", readOnlyOptions: "noreplay")
         row.sectors = .blocks("blocks")
-        FilesystemTraits.register(row)
+        FilesystemTraits.added.register(row)
         let toy = FilesystemInfo(kind: .other, kindName: "toyfs", blockSize: 4096, mapSource: .allocationStructures)
         #expect(toy.traits.mount?.readOnlyOptions == "noreplay")
         #expect(toy.resizeAbility.canGrow && toy.sectorObstacle(onto: 4096, captured: 512) == nil)

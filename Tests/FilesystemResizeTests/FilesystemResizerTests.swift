@@ -145,7 +145,7 @@ struct FilesystemResizerTests {
             }
         }
         try disk.flush()
-        let tool = try #require(ResizeTools.tool(for: recipe.kind))
+        let tool = try #require(ResizeTools.tool(for: recipe.info))
         let slice = try #require(BlockSlice(disk, range: bench.range(recipe.steps[0])))
         let before = try tool.byteCount(on: slice)
         do throws(ResizeError) {

@@ -5,10 +5,10 @@ internal import LinuxSystem
 /// Finds out what a volume holds and which of its bytes are in use.
 public enum VolumeIdentifier {
     /// The formats whose allocation structures are read. Everything else is copied whole.
-    static let formats = [
+    static let formats = Registry([
         ExtFilesystem.format, FATFilesystem.format, ExFATFilesystem.format, SwapArea.format, F2FSFilesystem.format,
         XFSFilesystem.format, BtrfsFilesystem.format, NTFSFilesystem.format, BitLockerVolume.format,
-    ]
+    ])
 
     /// The formats that hold other volumes.
     static let containers = [LVMReader.format, RAIDMember.format, LUKSHeader.format]
@@ -50,7 +50,7 @@ public enum VolumeIdentifier {
         var found: [(format: FilesystemFormat, contents: VolumeContents)] = []
         // What a container holds at its start also shows at the start of the container.
         if held.count != 1 || !held[0].startsWithInnerVolume {
-            for format in formats {
+            for format in formats.rows {
                 if let contents = try format.survey(volume) { found.append((format, contents)) }
             }
         }
@@ -131,7 +131,7 @@ public enum VolumeIdentifier {
 
     /// What filesystems and containers are called whose bytes in use are known: for a person, in the order of the tables.
     public static var mappedNames: [String] {
-        let names = formats.map(\.kindNames) + containers.map(\.kindNames)
+        let names = formats.rows.map(\.kindNames) + containers.map(\.kindNames)
         return names.flatMap { $0.sorted() }.filter { !["BitLocker", "ext4dev", "jbd", "swsuspend"].contains($0) }
     }
 
@@ -145,7 +145,7 @@ public enum VolumeIdentifier {
         case .nothing where named != nil, .failed where named != nil:
             return named?.info() ?? unknown("nothing is recognised on it")
         case .found(let kindName, let uuid, let label):
-            let ours = formats.map(\.kindNames) + containers.map(\.kindNames)
+            let ours = formats.rows.map(\.kindNames) + containers.map(\.kindNames)
             if ours.contains(where: { $0.contains(kindName) }) {
                 return unknown("libblkid takes it for \(kindName), we do not")
             }
