@@ -17,19 +17,23 @@ let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto"
 /// scrypt, for passwords.
 let cryptoExtras: Target.Dependency = .product(name: "CryptoExtras", package: "swift-crypto")
 
+/// The fuzzers, which need the runtime of libFuzzer: only where Scripts/fuzz asks for them.
+let fuzzers: [Target] =
+    Context.environment["REFORGE_FUZZERS"] == nil
+    ? []
+    : [
+        .target(name: "CFuzzer", path: "Tests/Fuzz/CFuzzer"),
+        .executableTarget(
+            name: "Fuzz",
+            dependencies: [
+                "CFuzzer", "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs",
+                "ImageModel", "ImageFiles", "Repository", "Imaging", "BootRepair", "TestSupport", system,
+            ], path: "Tests/Fuzz/Fuzz", swiftSettings: common),
+    ]
+
 let package = Package(
     name: "reforge",
-    products: [
-        .executable(name: "reforge", targets: ["reforge"]),
-        // What Tests/Fuzz, a package of its own, reaches.
-        .library(
-            name: "FuzzedParsers",
-            targets: [
-                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs", "ImageStore",
-                "Imaging",
-                "BootRepair", "TestSupport",
-            ]),
-    ],
+    products: [.executable(name: "reforge", targets: ["reforge"])],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
@@ -46,7 +50,9 @@ let package = Package(
 
         .target(name: "ByteParsing", swiftSettings: hostile),
         .target(name: "DiskModel", dependencies: ["ByteParsing"], swiftSettings: hostile),
-        .target(name: "LinuxSystem", dependencies: ["DiskModel", "CLinuxShims", system], swiftSettings: common),
+        .target(
+            name: "LinuxSystem", dependencies: ["ByteParsing", "DiskModel", "CLinuxShims", system],
+            swiftSettings: common),
         .target(
             name: "Filesystems", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "CBlkid", system],
             swiftSettings: hostile),
@@ -56,16 +62,24 @@ let package = Package(
             swiftSettings: common),
         .target(name: "Codecs", dependencies: ["CZstd", "CLZMA", crypto, cryptoExtras], swiftSettings: common),
         .target(
-            name: "ImageStore", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", system],
-            exclude: ["ImageFormat.md", "RepositoryFormat.md", "EncryptedImageFormat.md"], swiftSettings: hostile),
+            name: "ImageModel", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", system],
+            swiftSettings: hostile),
+        .target(
+            name: "ImageFiles",
+            dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", system],
+            exclude: ["ImageFormat.md", "EncryptedImageFormat.md"], swiftSettings: hostile),
+        .target(
+            name: "Repository",
+            dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", system],
+            exclude: ["RepositoryFormat.md"], swiftSettings: hostile),
         .target(
             name: "FilesystemResize", dependencies: ["DiskModel", "LinuxSystem", "Filesystems", system],
             swiftSettings: common),
         .target(
             name: "Imaging",
             dependencies: [
-                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs", "ImageStore",
-                "FilesystemResize", system,
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs", "ImageModel",
+                "ImageFiles", "Repository", "FilesystemResize", system,
             ], swiftSettings: common),
         .target(
             name: "BootRepair",
@@ -78,7 +92,7 @@ let package = Package(
             name: "reforge",
             dependencies: [
                 "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "LinuxSystem", "Filesystems", "FilesystemResize",
-                "ImageStore", "Imaging", "BootRepair", "RecoveryInit",
+                "ImageModel", "ImageFiles", "Repository", "Imaging", "BootRepair", "RecoveryInit",
                 "CEarlyBoot", system, .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),
 
@@ -100,12 +114,16 @@ let package = Package(
             ]),
         .testTarget(name: "CodecsTests", dependencies: ["Codecs"]),
         .testTarget(
-            name: "ImageStoreTests",
-            dependencies: ["ImageStore", "TestSupport", "ByteParsing", "Codecs", "DiskModel", "LinuxSystem", system]),
+            name: "ImagesTests",
+            dependencies: [
+                "ImageModel", "ImageFiles", "Repository", "TestSupport", "ByteParsing", "Codecs", "DiskModel",
+                "LinuxSystem", system,
+            ]),
         .testTarget(
             name: "ImagingTests",
             dependencies: [
-                "Imaging", "ImageStore", "Filesystems", "DiskEditing", "TestSupport", "ByteParsing", "Codecs",
+                "Imaging", "ImageModel", "ImageFiles", "Repository", "Filesystems", "DiskEditing", "TestSupport",
+                "ByteParsing", "Codecs",
                 "DiskModel", "LinuxSystem", system,
             ]),
         .testTarget(
@@ -119,9 +137,10 @@ let package = Package(
         .testTarget(
             name: "FuzzTests",
             dependencies: [
-                "BootRepair", "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "Filesystems", "ImageStore",
+                "BootRepair", "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "Filesystems", "ImageModel",
+                "ImageFiles", "Repository",
                 "Imaging",
                 "LinuxSystem", "TestSupport", system,
             ], exclude: ["Inputs"]),
-    ]
+    ] + fuzzers
 )

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
-public import DiskModel
+import DiskModel
 
 /// Follows the BIOS boot chain by our own reading: block 0, core.img, its block list.
-public enum BIOSBootReader {
+package enum BIOSBootReader {
     /// How much of a BIOS boot partition is searched for a core.img that does not lie at its start.
     private static let searchedByteCount: UInt64 = 8 << 20
 
     /// Reads the chain.
     /// - Parameter installedCore: the bytes of the installed system's /boot/grub/i386-pc/core.img, where it has one.
-    public static func read(
+    package static func read(
         _ disk: any BlockReader, volumes: [BootVolume], installedCore: [UInt8]? = nil
     ) throws(BlockIOError) -> BIOSBootSurvey {
         guard disk.byteCount >= 512, let block = GrubBootSector(try disk.readBytes(at: 0, count: 512)) else {

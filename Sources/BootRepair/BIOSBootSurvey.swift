@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// How a disk boots by BIOS, as far as its own bytes tell. Sectors are of 512 bytes, as GRUB counts them.
-public struct BIOSBootSurvey: Codable, Equatable, Sendable {
+package struct BIOSBootSurvey: Codable, Equatable, Sendable {
     /// How far the chain from block 0 to core.img holds.
-    public enum Chain: String, Codable, Sendable {
+    package enum Chain: String, Codable, Sendable {
         /// The boot code looks where core.img lies, and its block list is right.
         case right
         /// core.img is there, but the boot code or the block list looks elsewhere.
@@ -19,22 +19,22 @@ public struct BIOSBootSurvey: Codable, Equatable, Sendable {
     }
 
     /// How far the chain holds.
-    public var chain: Chain
+    package var chain: Chain
     /// What is wrong with it, as a sentence part.
-    public var problem: String?
+    package var problem: String?
     /// What the code of block 0 is.
-    public var bootCode: GrubBootSector.Kind
+    package var bootCode: GrubBootSector.Kind
     /// The number of the BIOS boot partition.
-    public var biosBootPartition: Int?
+    package var biosBootPartition: Int?
     /// Where core.img lies.
-    public var coreSector: UInt64?
+    package var coreSector: UInt64?
     /// How many sectors it has, the first included.
-    public var coreSectorCount: UInt64?
+    package var coreSectorCount: UInt64?
     /// Whether it is the one that the installed system's grub-install made; `nil` where that cannot be seen.
-    public var isInstalledCore: Bool?
+    package var isInstalledCore: Bool?
 
     /// Describes how a disk boots by BIOS.
-    public init(
+    package init(
         chain: Chain, problem: String? = nil, bootCode: GrubBootSector.Kind = .none, biosBootPartition: Int? = nil,
         coreSector: UInt64? = nil, coreSectorCount: UInt64? = nil, isInstalledCore: Bool? = nil
     ) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// What is put right of the BIOS boot chain without the installed system's tools.
-public struct BIOSBootWrite: Codable, Equatable, Sendable {
+package struct BIOSBootWrite: Codable, Equatable, Sendable {
     /// Where core.img comes from.
-    public enum Core: Codable, Equatable, Sendable {
+    package enum Core: Codable, Equatable, Sendable {
         /// It lies on the disk: only its block list is put right. The number of its sectors, the first included.
         case onDisk(sectorCount: UInt64)
         /// A file of the installed system.
@@ -14,7 +14,7 @@ public struct BIOSBootWrite: Codable, Equatable, Sendable {
     }
 
     /// Where boot.img comes from.
-    public enum BootImage: Codable, Equatable, Sendable {
+    package enum BootImage: Codable, Equatable, Sendable {
         /// The code that is there stays, and gets the new place.
         case kept
         /// A file of the installed system.
@@ -24,18 +24,18 @@ public struct BIOSBootWrite: Codable, Equatable, Sendable {
     }
 
     /// Where core.img comes from.
-    public var core: Core
+    package var core: Core
     /// The sector of 512 bytes at which core.img lies or will lie.
-    public var coreSector: UInt64
+    package var coreSector: UInt64
     /// The first sector behind the room for it.
-    public var endSector: UInt64
+    package var endSector: UInt64
     /// Where the boot code comes from.
-    public var bootImage: BootImage
+    package var bootImage: BootImage
     /// The number of the partition that holds core.img.
-    public var partition: Int?
+    package var partition: Int?
 
     /// Describes the work.
-    public init(
+    package init(
         core: Core, coreSector: UInt64, endSector: UInt64, bootImage: BootImage = .kept, partition: Int? = nil
     ) {
         self.core = core

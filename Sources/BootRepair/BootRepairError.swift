@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
-public import LinuxSystem
+import DiskModel
+import LinuxSystem
 
 /// Why boot repair could not be done at all. The captured data on the disk is not touched by any of these.
-public enum BootRepairError: Error, Sendable, CustomStringConvertible {
+package enum BootRepairError: Error, Sendable, CustomStringConvertible {
     /// The disk could not be read or written.
     case inputOutput(BlockIOError)
     /// A call to the system failed.
@@ -14,7 +14,7 @@ public enum BootRepairError: Error, Sendable, CustomStringConvertible {
     case diskChanged(String)
 
     /// What happened, and what state the disk is in.
-    public var description: String {
+    package var description: String {
         switch self {
         case .inputOutput(let error): "\(error). Boot repair is not finished; it can be run again"
         case .system(let error): "\(error). Boot repair is not finished; it can be run again"

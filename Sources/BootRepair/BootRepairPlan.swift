@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import ByteParsing
-public import DiskModel
+import ByteParsing
+import DiskModel
 
 /// What boot repair is going to do. Nothing else is changed.
-public struct BootRepairPlan: Codable, Equatable, Sendable, CustomStringConvertible {
+package struct BootRepairPlan: Codable, Equatable, Sendable, CustomStringConvertible {
     /// Where a partition is mounted inside the installed system while the steps run.
-    public struct MountPoint: Codable, Equatable, Sendable {
+    package struct MountPoint: Codable, Equatable, Sendable {
         /// The number of the partition.
-        public var partition: Int
+        package var partition: Int
         /// The folder inside the system, `/` for its root.
-        public var path: String
+        package var path: String
         /// The subvolume of Btrfs; `nil` for the filesystem's default.
-        public var subvolume: String?
+        package var subvolume: String?
 
         /// Describes a mount.
-        public init(partition: Int, path: String, subvolume: String? = nil) {
+        package init(partition: Int, path: String, subvolume: String? = nil) {
             self.partition = partition
             self.path = path
             self.subvolume = subvolume
@@ -22,32 +22,32 @@ public struct BootRepairPlan: Codable, Equatable, Sendable, CustomStringConverti
     }
 
     /// Which disk.
-    public var disk: DiskIdentity
+    package var disk: DiskIdentity
     /// The GUID of its table.
-    public var diskGUID: GUID?
+    package var diskGUID: GUID?
     /// The disk signature of its MBR.
-    public var diskSignature: UInt32?
+    package var diskSignature: UInt32?
     /// Its partitions when the plan was made.
-    public var volumes: [BootVolume]
+    package var volumes: [BootVolume]
     /// The firmware that it is made for.
-    public var firmware: Firmware
+    package var firmware: Firmware
     /// The name of the installed system.
-    public var systemName: String?
+    package var systemName: String?
     /// The installed system's folder of GRUB's configuration.
-    public var grubFolder: String
+    package var grubFolder: String
     /// What is mounted while the steps run, the root first. Empty where no step needs it.
-    public var mounts: [MountPoint]
+    package var mounts: [MountPoint]
     /// What is done, in order.
-    public var steps: [BootRepairStep]
+    package var steps: [BootRepairStep]
     /// What was looked at and is right as it is, a sentence each.
-    public var alreadyRight: [String]
+    package var alreadyRight: [String]
     /// What a person should know, a sentence each.
-    public var warnings: [String]
+    package var warnings: [String]
     /// What is needed but cannot be done here, and how to do it; `nil` where that is nothing.
-    public var pendingReason: String?
+    package var pendingReason: String?
 
     /// Describes a plan.
-    public init(
+    package init(
         disk: DiskIdentity, diskGUID: GUID? = nil, diskSignature: UInt32? = nil, volumes: [BootVolume] = [],
         firmware: Firmware,
         systemName: String? = nil, grubFolder: String = "/boot/grub", mounts: [MountPoint] = [],
@@ -68,10 +68,10 @@ public struct BootRepairPlan: Codable, Equatable, Sendable, CustomStringConverti
     }
 
     /// Whether everything is right as it is.
-    public var isEmpty: Bool { steps.isEmpty && pendingReason == nil }
+    package var isEmpty: Bool { steps.isEmpty && pendingReason == nil }
 
     /// The plan as text, a line each.
-    public var lines: [String] {
+    package var lines: [String] {
         var lines = [
             "Boot repair of \(disk.path): \(systemName ?? "no installed Linux system found"), \(firmware) firmware"
         ]
@@ -84,5 +84,5 @@ public struct BootRepairPlan: Codable, Equatable, Sendable, CustomStringConverti
     }
 
     /// The plan as text.
-    public var description: String { lines.joined(separator: "\n") }
+    package var description: String { lines.joined(separator: "\n") }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import ByteParsing
+import ByteParsing
 
 /// One thing that boot repair changes.
-public enum BootRepairStep: Codable, Equatable, Sendable, CustomStringConvertible {
+package enum BootRepairStep: Codable, Equatable, Sendable, CustomStringConvertible {
     /// First fields of /etc/fstab are replaced; everything else of it stays.
     case fixFstab(changes: [FstabChange])
     /// The installed system's own grub-install, confined. `again`: the loader that is there would do too.
@@ -23,7 +23,7 @@ public enum BootRepairStep: Codable, Equatable, Sendable, CustomStringConvertibl
     case removeNVRAMEntry(number: String, label: String, partitionGUID: GUID)
 
     /// A line for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .fixFstab(let changes):
             "rewrite /etc/fstab (\(changes.map(\.description).joined(separator: "; ")))"

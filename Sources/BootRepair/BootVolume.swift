@@ -1,49 +1,49 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import ByteParsing
-public import DiskModel
+import ByteParsing
+import DiskModel
 import LinuxSystem
 
 /// A partition as far as booting is concerned, or a logical volume on one.
-public struct BootVolume: Codable, Equatable, Sendable {
+package struct BootVolume: Codable, Equatable, Sendable {
     /// A volume of LVM.
-    public struct LogicalVolume: Codable, Equatable, Sendable {
+    package struct LogicalVolume: Codable, Equatable, Sendable {
         /// `group/name`.
-        public var name: String
+        package var name: String
         /// The number of the partition that its group is on.
-        public var partition: Int
+        package var partition: Int
 
         /// Names a volume.
-        public init(name: String, partition: Int) {
+        package init(name: String, partition: Int) {
             self.name = name
             self.partition = partition
         }
     }
 
     /// Its number in the table, from 1; a logical volume has one of our own, beyond those of all partitions.
-    public var number: Int
+    package var number: Int
     /// Where it lies on the disk, in bytes; for a logical volume, the partition that its group is on.
-    public var range: ByteRange
+    package var range: ByteRange
     /// What it is in its group, where it is a logical volume.
-    public var logicalVolume: LogicalVolume?
+    package var logicalVolume: LogicalVolume?
     /// What it is for.
-    public var typeGUID: GUID
+    package var typeGUID: GUID
     /// The GUID of this very partition (PARTUUID).
-    public var guid: GUID
+    package var guid: GUID
     /// What PARTUUID= names it by.
-    public var partUUID: String
+    package var partUUID: String
     /// Its name (PARTLABEL).
-    public var name: String
+    package var name: String
     /// What it holds.
-    public var kind: FilesystemInfo.Kind
+    package var kind: FilesystemInfo.Kind
     /// The name of what it holds, as libblkid has it: `ext4`, `vfat`, …
-    public var kindName: String
+    package var kindName: String
     /// The filesystem's UUID or volume id.
-    public var uuid: String?
+    package var uuid: String?
     /// The filesystem's label.
-    public var label: String?
+    package var label: String?
 
     /// Describes a partition.
-    public init(
+    package init(
         number: Int, range: ByteRange, typeGUID: GUID, guid: GUID, partUUID: String? = nil, name: String = "",
         kind: FilesystemInfo.Kind, kindName: String, uuid: String? = nil, label: String? = nil,
         logicalVolume: LogicalVolume? = nil
@@ -62,7 +62,7 @@ public struct BootVolume: Codable, Equatable, Sendable {
     }
 
     /// From a volume of a disk with that table, as surveyed; `nil` where it is no partition.
-    public init?(_ volume: VolumeSurvey, of table: PartitionTable) {
+    package init?(_ volume: VolumeSurvey, of table: PartitionTable) {
         guard let partition = volume.partition else { return nil }
         self.init(
             number: partition.number, range: partition.range, typeGUID: partition.typeGUID, guid: partition.guid,
@@ -72,7 +72,7 @@ public struct BootVolume: Codable, Equatable, Sendable {
     }
 
     /// The partitions of a disk, and the logical volumes of groups that lie on it alone.
-    public static func all(of survey: DiskSurvey) -> [BootVolume] {
+    package static func all(of survey: DiskSurvey) -> [BootVolume] {
         var volumes = survey.volumes.compactMap { BootVolume($0, of: survey.table) }
         let partitions = volumes.count
         var number = survey.table.partitions.map(\.number).max() ?? 0
@@ -99,7 +99,7 @@ public struct BootVolume: Codable, Equatable, Sendable {
     }
 
     /// What a person calls it.
-    public var place: String { logicalVolume.map { "logical volume \($0.name)" } ?? "partition \(number)" }
+    package var place: String { logicalVolume.map { "logical volume \($0.name)" } ?? "partition \(number)" }
     /// Its names below /dev, where it is a logical volume.
     var mapperPaths: [String] {
         guard let parts = logicalVolume?.name.split(separator: "/"), parts.count == 2 else { return [] }
@@ -108,17 +108,17 @@ public struct BootVolume: Codable, Equatable, Sendable {
     }
 
     /// Whether it is one of the FATs.
-    public var isFAT: Bool { [.fat12, .fat16, .fat32].contains(kind) }
+    package var isFAT: Bool { [.fat12, .fat16, .fat32].contains(kind) }
     /// Whether it is one of ext2, ext3, ext4.
-    public var isExt: Bool { [.ext2, .ext3, .ext4].contains(kind) }
+    package var isExt: Bool { [.ext2, .ext3, .ext4].contains(kind) }
     /// Whether it is the EFI system partition.
-    public var isESP: Bool { typeGUID.description == PartitionType.efiSystem }
+    package var isESP: Bool { typeGUID.description == PartitionType.efiSystem }
     /// Whether it is a BIOS boot partition.
-    public var isBIOSBoot: Bool { typeGUID.description == PartitionType.biosBoot }
+    package var isBIOSBoot: Bool { typeGUID.description == PartitionType.biosBoot }
     /// What can be done with what it holds.
     var traits: FilesystemTraits { FilesystemTraits.of(kind, name: kindName) }
     /// Whether an installed Linux system could have its root there.
-    public var mayHoldSystem: Bool { traits.mayHoldSystem }
+    package var mayHoldSystem: Bool { traits.mayHoldSystem }
 
     /// Whether fstab's third field may mean what is here.
     func matches(fstabType type: String) -> Bool {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 import Filesystems
 
 /// Looks into an EFI system partition with our own FAT reader: nothing is mounted.
-public enum ESPReader {
+package enum ESPReader {
     private static let largestLoader = 32 << 20
 
     /// Reads the loaders.
     /// - Parameter installed: files of the installed system that a loader may be a copy of.
-    public static func read(_ disk: any BlockReader, volume: BootVolume, installed: [[UInt8]] = []) -> ESPSurvey {
+    package static func read(_ disk: any BlockReader, volume: BootVolume, installed: [[UInt8]] = []) -> ESPSurvey {
         var survey = ESPSurvey(partition: volume.number)
         guard let slice = BlockSlice(disk, range: volume.range) else {
             survey.problem = "it does not lie on the disk"

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// A loader on the EFI system partition.
-public struct EFILoader: Codable, Equatable, Sendable {
+package struct EFILoader: Codable, Equatable, Sendable {
     /// Its path with backslashes: `\EFI\debian\grubx64.efi`.
-    public var path: String
+    package var path: String
     /// Its length in bytes.
-    public var byteCount: UInt64
+    package var byteCount: UInt64
     /// The filesystem UUIDs that it, or the grub.cfg beside it, looks for (GRUB's `search.fs_uuid`).
-    public var searchedUUIDs: [String]
+    package var searchedUUIDs: [String]
     /// Whether it is the file that the installed system's grub-install made, or its package brought.
-    public var isInstalled: Bool
+    package var isInstalled: Bool
 
     /// Describes a loader.
-    public init(path: String, byteCount: UInt64, searchedUUIDs: [String] = [], isInstalled: Bool = false) {
+    package init(path: String, byteCount: UInt64, searchedUUIDs: [String] = [], isInstalled: Bool = false) {
         self.path = path
         self.byteCount = byteCount
         self.searchedUUIDs = searchedUUIDs
@@ -20,18 +20,18 @@ public struct EFILoader: Codable, Equatable, Sendable {
     }
 
     /// The folder below `\EFI` that holds it, as it is spelt there.
-    public var folder: String {
+    package var folder: String {
         let parts = path.split(separator: "\\")
         return parts.count > 2 ? String(parts[1]) : ""
     }
     /// The file's name.
-    public var name: String { path.split(separator: "\\").last.map(String.init) ?? path }
+    package var name: String { path.split(separator: "\\").last.map(String.init) ?? path }
 }
 
 /// The EFI system partition of a disk.
-public struct ESPSurvey: Codable, Equatable, Sendable {
+package struct ESPSurvey: Codable, Equatable, Sendable {
     /// Whose `\EFI\BOOT\BOOTX64.EFI` is: what firmware starts where no entry in its NVRAM leads anywhere.
-    public enum Fallback: Codable, Equatable, Sendable {
+    package enum Fallback: Codable, Equatable, Sendable {
         /// There is none.
         case none
         /// The same file as this loader.
@@ -41,19 +41,19 @@ public struct ESPSurvey: Codable, Equatable, Sendable {
     }
 
     /// The number of the partition.
-    public var partition: Int
+    package var partition: Int
     /// The loaders in its vendors' folders, in the order of the folder.
-    public var loaders: [EFILoader]
+    package var loaders: [EFILoader]
     /// Whose the fallback loader is.
-    public var fallback: Fallback
+    package var fallback: Fallback
     /// Why it could not be read, where it could not.
-    public var problem: String?
+    package var problem: String?
 
     /// The path of the fallback loader (UEFI 2.10 §3.5.1.1).
-    public static let fallbackPath = "\\EFI\\BOOT\\BOOTX64.EFI"
+    package static let fallbackPath = "\\EFI\\BOOT\\BOOTX64.EFI"
 
     /// Describes an EFI system partition.
-    public init(partition: Int, loaders: [EFILoader] = [], fallback: Fallback = .none, problem: String? = nil) {
+    package init(partition: Int, loaders: [EFILoader] = [], fallback: Fallback = .none, problem: String? = nil) {
         self.partition = partition
         self.loaders = loaders
         self.fallback = fallback
@@ -62,7 +62,7 @@ public struct ESPSurvey: Codable, Equatable, Sendable {
 
     /// The loader to start for a system: in the folder that its distribution uses, else in the only folder of a loader
     /// for Linux. shim before GRUB: with Secure Boot, firmware takes nothing else.
-    public func loader(forDistribution identifier: String?) -> EFILoader? {
+    package func loader(forDistribution identifier: String?) -> EFILoader? {
         let linux = loaders.filter { Self.rank($0) != nil }
         let folders = Set(linux.map { $0.folder.lowercased() })
         let wanted = Self.folderNames(ofDistribution: identifier ?? "").first(where: folders.contains)

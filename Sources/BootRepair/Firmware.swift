@@ -3,17 +3,17 @@ import LinuxSystem
 import SystemPackage
 
 /// What starts the machine that we run on.
-public enum Firmware: String, Codable, Sendable, CustomStringConvertible {
+package enum Firmware: String, Codable, Sendable, CustomStringConvertible {
     /// Legacy BIOS, or UEFI's compatibility support module: block 0 is what runs.
     case bios
     /// UEFI: a file of the EFI system partition is what runs.
     case uefi
 
     /// How the running kernel was started.
-    public static var current: Firmware { Files.exists("/sys/firmware/efi") ? .uefi : .bios }
+    package static var current: Firmware { Files.exists("/sys/firmware/efi") ? .uefi : .bios }
 
     /// The name that people use.
-    public var description: String {
+    package var description: String {
         switch self {
         case .bios: "BIOS"
         case .uefi: "UEFI"

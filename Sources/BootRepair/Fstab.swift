@@ -2,13 +2,13 @@
 import LinuxSystem
 
 /// The text of an /etc/fstab: parsed, and rewritten with everything else left as it stands.
-public struct Fstab: Sendable {
+package struct Fstab: Sendable {
     private let lines: [Substring]
     /// The entries, not yet resolved.
-    public let entries: [FstabEntry]
+    package let entries: [FstabEntry]
 
     /// Parses the text. Lines with less than three fields are passed over.
-    public init(_ text: String) {
+    package init(_ text: String) {
         lines = text.split(separator: "\n", omittingEmptySubsequences: false)
         entries = lines.enumerated().compactMap { index, line in
             let fields = line.split(whereSeparator: Self.isBlank).map(String.init)
@@ -21,7 +21,7 @@ public struct Fstab: Sendable {
 
     /// The text with these first fields replaced. Blanks behind a longer name give way, down to one, so that the
     /// columns stay where they can.
-    public func replacing(_ changes: [FstabChange]) -> String {
+    package func replacing(_ changes: [FstabChange]) -> String {
         var lines = self.lines
         for change in changes where lines.indices.contains(change.line) {
             let line = lines[change.line]

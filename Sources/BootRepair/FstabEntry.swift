@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// What an entry's first field comes to on this disk.
-public enum FstabResolution: Codable, Equatable, Sendable {
+package enum FstabResolution: Codable, Equatable, Sendable {
     /// It names a partition of this disk by something that a restore keeps: UUID, label, …
     case here(partition: Int)
     /// It names a device that is this partition now, but may have another name on this machine.
@@ -13,22 +13,22 @@ public enum FstabResolution: Codable, Equatable, Sendable {
 }
 
 /// One line of /etc/fstab (fstab(5)) that is not a comment.
-public struct FstabEntry: Codable, Equatable, Sendable {
+package struct FstabEntry: Codable, Equatable, Sendable {
     /// Its line, from 0.
-    public var line: Int
+    package var line: Int
     /// The first field, as it stands there.
-    public var device: String
+    package var device: String
     /// Where it is mounted (escapes resolved); `none` for swap.
-    public var mountPoint: String
+    package var mountPoint: String
     /// The filesystem's type.
-    public var type: String
+    package var type: String
     /// The options.
-    public var options: [String]
+    package var options: [String]
     /// What the first field comes to.
-    public var resolution: FstabResolution
+    package var resolution: FstabResolution
 
     /// Describes an entry.
-    public init(
+    package init(
         line: Int, device: String, mountPoint: String, type: String, options: [String] = [],
         resolution: FstabResolution = .noDevice
     ) {
@@ -41,7 +41,7 @@ public struct FstabEntry: Codable, Equatable, Sendable {
     }
 
     /// The partition that it means, where that is on this disk.
-    public var partition: Int? {
+    package var partition: Int? {
         switch resolution {
         case .here(let number), .moved(let number): number
         case .elsewhere, .noDevice: nil
@@ -49,7 +49,7 @@ public struct FstabEntry: Codable, Equatable, Sendable {
     }
 
     /// The subvolume of Btrfs that it mounts, without the slash that may stand before it; `nil` for the default one.
-    public var subvolume: String? {
+    package var subvolume: String? {
         guard type == "btrfs" || type == "auto",
             let option = options.last(where: { $0.hasPrefix("subvol=") })?.dropFirst("subvol=".count)
         else { return nil }
@@ -57,22 +57,22 @@ public struct FstabEntry: Codable, Equatable, Sendable {
     }
 
     /// Whether the system starts without it.
-    public var isOptional: Bool { options.contains("noauto") || options.contains("nofail") }
+    package var isOptional: Bool { options.contains("noauto") || options.contains("nofail") }
 }
 
 /// A first field of /etc/fstab that is to be replaced.
-public struct FstabChange: Codable, Equatable, Sendable, CustomStringConvertible {
+package struct FstabChange: Codable, Equatable, Sendable, CustomStringConvertible {
     /// The line, from 0.
-    public var line: Int
+    package var line: Int
     /// What stands there.
-    public var from: String
+    package var from: String
     /// What will stand there.
-    public var to: String
+    package var to: String
     /// Where that entry is mounted.
-    public var mountPoint: String
+    package var mountPoint: String
 
     /// Describes a change.
-    public init(line: Int, from: String, to: String, mountPoint: String) {
+    package init(line: Int, from: String, to: String, mountPoint: String) {
         self.line = line
         self.from = from
         self.to = to
@@ -80,5 +80,5 @@ public struct FstabChange: Codable, Equatable, Sendable, CustomStringConvertible
     }
 
     /// A sentence part.
-    public var description: String { "\(mountPoint): \(from) → \(to)" }
+    package var description: String { "\(mountPoint): \(from) → \(to)" }
 }

@@ -6,7 +6,7 @@ import ByteParsing
 /// A device name (`/dev/sda3`) says nothing on another machine, and may mean a disk that is not this one. It counts as
 /// ours only where the disk that it names is plainly the captured one, and the partition of that number holds what the
 /// entry says.
-public struct FstabResolver: Sendable {
+package struct FstabResolver: Sendable {
     private let volumes: [BootVolume]
     private let rootPartition: Int?
     private let capturedDiskName: String?
@@ -14,14 +14,14 @@ public struct FstabResolver: Sendable {
     /// - Parameters:
     ///   - rootPartition: the number of the partition that this fstab was found on.
     ///   - capturedDiskName: the kernel's name of the disk when it was captured, where known.
-    public init(volumes: [BootVolume], rootPartition: Int?, capturedDiskName: String? = nil) {
+    package init(volumes: [BootVolume], rootPartition: Int?, capturedDiskName: String? = nil) {
         self.volumes = volumes
         self.rootPartition = rootPartition
         self.capturedDiskName = capturedDiskName
     }
 
     /// The entries with what they come to.
-    public func resolve(_ entries: [FstabEntry]) -> [FstabEntry] {
+    package func resolve(_ entries: [FstabEntry]) -> [FstabEntry] {
         let trusted = capturedDisks(entries)
         return entries.map { entry in
             var entry = entry

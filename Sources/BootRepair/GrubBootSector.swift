@@ -3,7 +3,7 @@ import ByteParsing
 
 /// GRUB's boot.img: the 440 bytes of code at the start of block 0 (grub 2.06, grub-core/boot/i386/pc/boot.S and
 /// include/grub/i386/pc/boot.h).
-public struct GrubBootSector: Equatable, Sendable {
+package struct GrubBootSector: Equatable, Sendable {
     /// The bytes that are code; after them stand the disk signature and the MBR's table.
     static let codeByteCount = 440
     /// GRUB_BOOT_MACHINE_BPB_START ..< BPB_END: room for a FAT's parameters, which grub-install keeps as they are.
@@ -16,7 +16,7 @@ public struct GrubBootSector: Equatable, Sendable {
     private static let driveCheckOffset = 0x66
 
     /// What the code of a block 0 is.
-    public enum Kind: String, Codable, Sendable {
+    package enum Kind: String, Codable, Sendable {
         /// All zeros: the disk does not start by BIOS.
         case none
         /// GRUB's boot.img.
@@ -26,28 +26,28 @@ public struct GrubBootSector: Equatable, Sendable {
     }
 
     /// The 512 bytes.
-    public let bytes: [UInt8]
+    package let bytes: [UInt8]
 
     /// From the first 512 bytes of a disk, or from a boot.img; `nil` where there are fewer.
-    public init?(_ bytes: [UInt8]) {
+    package init?(_ bytes: [UInt8]) {
         guard bytes.count >= 512 else { return nil }
         self.bytes = Array(bytes.prefix(512))
     }
 
     /// What the code is.
-    public var kind: Kind {
+    package var kind: Kind {
         let code = bytes.prefix(Self.codeByteCount)
         if code.allSatisfy({ $0 == 0 }) { return .none }
         return ["GRUB", "Geom", "Hard Disk"].allSatisfy { code.contains(Array($0.utf8)) } ? .grub : .other
     }
 
     /// The sector of 512 bytes at which the code looks for core.img; `nil` where it is not GRUB's.
-    public var coreSector: UInt64? {
+    package var coreSector: UInt64? {
         kind == .grub ? try? bytes.littleEndian(at: Self.coreSectorOffset) : nil
     }
 
     /// The same code, looking for core.img at `sector`.
-    public func lookingForCore(at sector: UInt64) -> GrubBootSector {
+    package func lookingForCore(at sector: UInt64) -> GrubBootSector {
         var bytes = self.bytes
         bytes.setLittleEndian(sector, at: Self.coreSectorOffset)
         return GrubBootSector(bytes) ?? self
@@ -55,7 +55,7 @@ public struct GrubBootSector: Equatable, Sendable {
 
     /// Block 0 with `bootImage`'s code put in, as grub-install does it: the table, the signature and the parameter
     /// block stay.
-    public func withCode(of bootImage: GrubBootSector, coreSector: UInt64) -> GrubBootSector {
+    package func withCode(of bootImage: GrubBootSector, coreSector: UInt64) -> GrubBootSector {
         var bytes = self.bytes
         for index in 0..<Self.codeByteCount where !Self.parameterBlock.contains(index) {
             bytes[index] = bootImage.bytes[index]

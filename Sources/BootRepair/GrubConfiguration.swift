@@ -2,7 +2,7 @@
 import ByteParsing
 
 /// What a grub.cfg says about where things are.
-public struct GrubConfiguration: Sendable {
+package struct GrubConfiguration: Sendable {
     /// A place that it names.
     enum Reference: Hashable, Sendable {
         /// A filesystem by UUID.
@@ -49,7 +49,7 @@ public struct GrubConfiguration: Sendable {
     let usesLoaderEntries: Bool
 
     /// Parses the text.
-    public init(_ text: String) {
+    package init(_ text: String) {
         var entries: [Entry] = []
         var started: [OtherSystem] = []
         var title = ""
@@ -105,7 +105,7 @@ public struct GrubConfiguration: Sendable {
 
     /// Why the system on `rootPartition` of a disk with these volumes does not start by it, a sentence part each; empty
     /// where it does. What other entries (of systems on other disks) say does not count.
-    public func problems(volumes: [BootVolume], rootPartition: Int) -> [String] {
+    package func problems(volumes: [BootVolume], rootPartition: Int) -> [String] {
         guard let first = entries.first else { return usesLoaderEntries ? [] : ["it starts no kernel"] }
         var problems: [String] = []
         if case .device(let path) = first.root, DevicePartitionName(path) != nil {
@@ -137,7 +137,7 @@ public struct GrubConfiguration: Sendable {
     }
 
     /// Where a system resumes from, where that is not on a disk with these volumes: it waits for that at each start.
-    public func lostResume(volumes: [BootVolume]) -> [String] {
+    package func lostResume(volumes: [BootVolume]) -> [String] {
         entries.compactMap(\.resume).reduce(into: []) { lost, reference in
             let text =
                 switch reference {

@@ -2,16 +2,16 @@
 import ByteParsing
 
 /// One run of a block list: where a part of core.img lies and where it is loaded to.
-public struct GrubBlock: Codable, Equatable, Sendable {
+package struct GrubBlock: Codable, Equatable, Sendable {
     /// The first sector, in units of 512 bytes.
-    public var sector: UInt64
+    package var sector: UInt64
     /// The number of sectors.
-    public var count: UInt16
+    package var count: UInt16
     /// The real-mode segment that it is loaded to.
-    public var segment: UInt16
+    package var segment: UInt16
 
     /// Describes a run.
-    public init(sector: UInt64, count: UInt16, segment: UInt16) {
+    package init(sector: UInt64, count: UInt16, segment: UInt16) {
         self.sector = sector
         self.count = count
         self.segment = segment
@@ -20,7 +20,7 @@ public struct GrubBlock: Codable, Equatable, Sendable {
 
 /// GRUB's core.img for BIOS. Its first sector (diskboot.img) loads the rest by the block list at its end (grub 2.06,
 /// include/grub/offsets.h: GRUB_BOOT_MACHINE_LIST_SIZE 12, GRUB_BOOT_MACHINE_KERNEL_SEG 0x800).
-public struct GrubCoreImage: Equatable, Sendable {
+package struct GrubCoreImage: Equatable, Sendable {
     /// The unit of block lists, whatever the disk's sector size.
     static let sectorByteCount = 512
     /// The first entry; the list grows downwards, and an entry of count 0 ends it.
@@ -34,13 +34,13 @@ public struct GrubCoreImage: Equatable, Sendable {
     private static let patchedByInstall = 512..<512 + 0x20
 
     /// Whether 512 bytes are the first sector of a core.img.
-    public static func isFirstSector(_ bytes: [UInt8]) -> Bool {
+    package static func isFirstSector(_ bytes: [UInt8]) -> Bool {
         bytes.count >= 512 && bytes.prefix(512).contains(Array("loading".utf8))
             && bytes.prefix(512).contains(Array("Geom".utf8)) && bytes.prefix(512).contains(Array("Read".utf8))
     }
 
     /// The block list in the first sector.
-    public static func blocks(inFirstSector bytes: [UInt8]) -> [GrubBlock] {
+    package static func blocks(inFirstSector bytes: [UInt8]) -> [GrubBlock] {
         var blocks: [GrubBlock] = []
         var offset = firstEntryOffset
         while offset >= lowestEntryOffset, bytes.count >= 512,
@@ -55,7 +55,7 @@ public struct GrubCoreImage: Equatable, Sendable {
     }
 
     /// Why a block list does not load a core image that lies in one piece from `start` on; `nil` where it does.
-    public static func problem(ofBlocks blocks: [GrubBlock], start: UInt64, end: UInt64) -> String? {
+    package static func problem(ofBlocks blocks: [GrubBlock], start: UInt64, end: UInt64) -> String? {
         guard !blocks.isEmpty else { return "its block list is empty" }
         var sector = start + 1
         var segment = firstSegment
@@ -76,7 +76,7 @@ public struct GrubCoreImage: Equatable, Sendable {
     /// - Parameters:
     ///   - start: where the first sector lies.
     ///   - count: how many sectors follow it.
-    public static func firstSector(_ bytes: [UInt8], movedTo start: UInt64, followedBy count: UInt16) -> [UInt8] {
+    package static func firstSector(_ bytes: [UInt8], movedTo start: UInt64, followedBy count: UInt16) -> [UInt8] {
         var bytes = Array(bytes.prefix(512))
         for block in 1..<max(blocks(inFirstSector: bytes).count, 1) + 1 {
             let offset = firstEntryOffset - block * entryByteCount
@@ -92,14 +92,14 @@ public struct GrubCoreImage: Equatable, Sendable {
 
     /// Whether what lies on the disk is the core.img of a file: the same but for what grub-install fills in, and
     /// possibly followed by redundancy.
-    public static func isSame(onDisk: [UInt8], asFile file: [UInt8]) -> Bool {
+    package static func isSame(onDisk: [UInt8], asFile file: [UInt8]) -> Bool {
         guard file.count > patchedByInstall.upperBound, onDisk.count >= file.count else { return false }
         return onDisk[patchedByInstall.upperBound..<file.count].elementsEqual(file[patchedByInstall.upperBound...])
     }
 
     /// A file's bytes made ready for the disk: whole sectors, and a block list for `start`. `nil` where it is no
     /// core.img, or too long for one run.
-    public static func readied(_ file: [UInt8], at start: UInt64) -> [UInt8]? {
+    package static func readied(_ file: [UInt8], at start: UInt64) -> [UInt8]? {
         guard isFirstSector(file), file.count > 512 else { return nil }
         let sectors = (file.count + sectorByteCount - 1) / sectorByteCount
         guard let following = UInt16(exactly: sectors - 1), start < .max else { return nil }

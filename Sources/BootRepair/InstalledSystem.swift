@@ -1,60 +1,60 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// The Linux system on a disk, as far as booting is concerned. Paths are inside the system.
-public struct InstalledSystem: Codable, Equatable, Sendable {
+package struct InstalledSystem: Codable, Equatable, Sendable {
     /// A kernel in /boot.
-    public struct Kernel: Codable, Equatable, Sendable {
+    package struct Kernel: Codable, Equatable, Sendable {
         /// The file's name: `vmlinuz-6.1.0-18-amd64`.
-        public var name: String
+        package var name: String
         /// The name of its initramfs; `nil` where there is none.
-        public var initramfs: String?
+        package var initramfs: String?
 
         /// Describes a kernel.
-        public init(name: String, initramfs: String?) {
+        package init(name: String, initramfs: String?) {
             self.name = name
             self.initramfs = initramfs
         }
     }
 
     /// The number of the partition or volume that holds its root.
-    public var rootPartition: Int
+    package var rootPartition: Int
     /// The subvolume of Btrfs that its root is; `nil` for the filesystem's default.
-    public var rootSubvolume: String?
+    package var rootSubvolume: String?
     /// os-release's PRETTY_NAME.
-    public var name: String
+    package var name: String
     /// os-release's ID: `debian`, `ubuntu`, …
-    public var identifier: String
+    package var identifier: String
     /// The entries of /etc/fstab, resolved on this disk.
-    public var fstab: [FstabEntry]
+    package var fstab: [FstabEntry]
     /// The kernels in /boot.
-    public var kernels: [Kernel]
+    package var kernels: [Kernel]
     /// Whether its initramfs is made for the hardware that it was made on only.
-    public var initramfsIsForOneMachine: Bool
+    package var initramfsIsForOneMachine: Bool
     /// Where it resumes from hibernation that is not on this disk, by UUID or device name.
-    public var lostResume: [String]
+    package var lostResume: [String]
     /// The command that installs its loader, `grub-install` or `grub2-install`; `nil` where it has none.
-    public var grubInstall: String?
+    package var grubInstall: String?
     /// The command that writes its loader's configuration.
-    public var updateGrub: [String]?
+    package var updateGrub: [String]?
     /// The platforms that it can install: `i386-pc`, `x86_64-efi`.
-    public var grubPlatforms: [String]
+    package var grubPlatforms: [String]
     /// The folder of its loader's configuration: `/boot/grub` or `/boot/grub2`.
-    public var grubFolder: String
+    package var grubFolder: String
     /// The path of that folder in the filesystem that holds it, as GRUB sees it.
-    public var grubPath: String
+    package var grubPath: String
     /// What is wrong with its grub.cfg, a sentence part each; `nil` where there is none.
-    public var grubConfigurationProblems: [String]?
+    package var grubConfigurationProblems: [String]?
     /// A core.img for BIOS that grub-install left in its grub folder.
-    public var hasCoreImage: Bool
+    package var hasCoreImage: Bool
     /// The path of a boot.img of its own.
-    public var bootImage: String?
+    package var bootImage: String?
     /// Whether it has the signed shim that Secure Boot needs.
-    public var hasSignedShim: Bool
+    package var hasSignedShim: Bool
     /// Whether its programs are for this processor.
-    public var programsRunHere: Bool
+    package var programsRunHere: Bool
 
     /// Describes an installed system.
-    public init(
+    package init(
         rootPartition: Int, rootSubvolume: String? = nil, name: String, identifier: String, fstab: [FstabEntry] = [],
         kernels: [Kernel] = [],
         initramfsIsForOneMachine: Bool = false, lostResume: [String] = [], grubInstall: String? = nil,
@@ -84,13 +84,13 @@ public struct InstalledSystem: Codable, Equatable, Sendable {
     }
 
     /// The partition that /boot is on.
-    public var bootPartition: Int {
+    package var bootPartition: Int {
         fstab.first { $0.mountPoint == "/boot" }?.partition ?? rootPartition
     }
 
     /// What its fstab mounts at /boot and below it, but for the ESP: parts of the folder that loaders and kernels are in,
     /// which subvolumes of the root's own filesystem may be. Outer ones first.
-    public var bootMounts: [BootRepairPlan.MountPoint] {
+    package var bootMounts: [BootRepairPlan.MountPoint] {
         fstab.filter { entry in
             let isBoot = entry.mountPoint == "/boot"
             guard isBoot || entry.mountPoint.hasPrefix("/boot/") && entry.type != "vfat" && !entry.isOptional,
@@ -104,7 +104,7 @@ public struct InstalledSystem: Codable, Equatable, Sendable {
 
     /// The device of a /boot that its fstab names, and that cannot be mounted here: another disk's, or a subvolume that only
     /// a number names. The folder below it is not the one that the system starts from.
-    public var missingBoot: String? {
+    package var missingBoot: String? {
         guard let boot = fstab.first(where: { $0.mountPoint == "/boot" }),
             !bootMounts.contains(where: { $0.path == "/boot" })
         else { return nil }
@@ -113,7 +113,7 @@ public struct InstalledSystem: Codable, Equatable, Sendable {
     }
 
     /// Where its fstab mounts a partition.
-    public func mountPoint(ofPartition number: Int) -> String? {
+    package func mountPoint(ofPartition number: Int) -> String? {
         fstab.first { $0.partition == number && $0.mountPoint.hasPrefix("/") }?.mountPoint
     }
 }

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import ByteParsing
+import ByteParsing
 
 /// One boot entry of the firmware.
-public struct NVRAMEntry: Codable, Equatable, Sendable {
+package struct NVRAMEntry: Codable, Equatable, Sendable {
     /// Its number, four hexadecimal digits.
-    public var number: String
+    package var number: String
     /// Whether firmware may use it.
-    public var isActive: Bool
+    package var isActive: Bool
     /// Its name in the firmware's menu.
-    public var label: String
+    package var label: String
     /// The partition that it points to (PARTUUID); `nil` where it is no file on a GPT disk.
-    public var partitionGUID: GUID?
+    package var partitionGUID: GUID?
     /// The file, with backslashes.
-    public var path: String?
+    package var path: String?
 
     /// Describes an entry.
-    public init(number: String, isActive: Bool = true, label: String, partitionGUID: GUID? = nil, path: String? = nil) {
+    package init(number: String, isActive: Bool = true, label: String, partitionGUID: GUID? = nil, path: String? = nil)
+    {
         self.number = number
         self.isActive = isActive
         self.label = label
@@ -25,18 +26,18 @@ public struct NVRAMEntry: Codable, Equatable, Sendable {
 }
 
 /// The firmware's boot entries, as efibootmgr prints them.
-public struct NVRAMSurvey: Codable, Equatable, Sendable {
+package struct NVRAMSurvey: Codable, Equatable, Sendable {
     /// The entries.
-    public var entries: [NVRAMEntry]
+    package var entries: [NVRAMEntry]
     /// The numbers in the order in which firmware tries them.
-    public var bootOrder: [String]
+    package var bootOrder: [String]
     /// GUIDs of the partitions of all disks that are attached.
-    public var attachedPartitions: [GUID]
+    package var attachedPartitions: [GUID]
     /// Why they could not be read, where they could not.
-    public var problem: String?
+    package var problem: String?
 
     /// Describes the firmware's boot entries.
-    public init(
+    package init(
         entries: [NVRAMEntry] = [], bootOrder: [String] = [], attachedPartitions: [GUID] = [], problem: String? = nil
     ) {
         self.entries = entries
@@ -47,7 +48,7 @@ public struct NVRAMSurvey: Codable, Equatable, Sendable {
 
     /// Parses what `efibootmgr -v` prints. Version 17 writes `HD(2,GPT,guid,0x1000,0x20000)/File(\EFI\…)`, version 18
     /// writes `…/\EFI\…`; optional data follows the path in both.
-    public init(efibootmgr text: String) {
+    package init(efibootmgr text: String) {
         self.init()
         for line in text.split(separator: "\n") {
             if line.hasPrefix("BootOrder:") {
@@ -85,7 +86,7 @@ public struct NVRAMSurvey: Codable, Equatable, Sendable {
     }
 
     /// The entry that starts `path` of the partition, whatever its case.
-    public func entry(for path: String, on partition: GUID) -> NVRAMEntry? {
+    package func entry(for path: String, on partition: GUID) -> NVRAMEntry? {
         entries.first { $0.partitionGUID == partition && $0.path?.lowercased() == path.lowercased() }
     }
 }

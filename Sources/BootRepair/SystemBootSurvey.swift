@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import ByteParsing
-public import DiskModel
+import ByteParsing
+import DiskModel
 
 /// How a disk boots, as observed: its own bytes, the system installed on it, and the machine that we run on.
-public struct SystemBootSurvey: Codable, Equatable, Sendable {
+package struct SystemBootSurvey: Codable, Equatable, Sendable {
     /// How the kernel lets us reach the disk's partitions.
-    public enum Access: String, Codable, Sendable {
+    package enum Access: String, Codable, Sendable {
         /// By nodes of their own: the installed system's tools find the disk behind them.
         case partitionNodes
         /// By loop devices only: files can be changed, but no tool sees that they are parts of a disk.
@@ -15,44 +15,44 @@ public struct SystemBootSurvey: Codable, Equatable, Sendable {
     }
 
     /// Which disk.
-    public var disk: DiskIdentity
+    package var disk: DiskIdentity
     /// Its length in bytes.
-    public var byteCount: UInt64
+    package var byteCount: UInt64
     /// The unit that it addresses, in bytes.
-    public var sectorSize: Int
+    package var sectorSize: Int
     /// Its partition table.
-    public var tableKind: PartitionTable.Kind
+    package var tableKind: PartitionTable.Kind
     /// The GUID of its table.
-    public var diskGUID: GUID?
+    package var diskGUID: GUID?
     /// The disk signature of its MBR.
-    public var diskSignature: UInt32?
+    package var diskSignature: UInt32?
     /// Where its first partition starts, in bytes: an extended one counts too, which begins with a boot record.
-    public var firstPartitionOffset: UInt64?
+    package var firstPartitionOffset: UInt64?
     /// Its partitions.
-    public var volumes: [BootVolume]
+    package var volumes: [BootVolume]
     /// The firmware that we run on.
-    public var firmware: Firmware
+    package var firmware: Firmware
     /// How its partitions can be reached.
-    public var access: Access
+    package var access: Access
     /// Why not better, as a sentence part.
-    public var accessProblem: String?
+    package var accessProblem: String?
     /// Whether the running kernel mounts FAT.
-    public var kernelMountsFAT: Bool
+    package var kernelMountsFAT: Bool
     /// How it boots by BIOS.
-    public var bios: BIOSBootSurvey
+    package var bios: BIOSBootSurvey
     /// Its EFI system partition.
-    public var esp: ESPSurvey?
+    package var esp: ESPSurvey?
     /// The system installed on it.
-    public var system: InstalledSystem?
+    package var system: InstalledSystem?
     /// Why no system could be looked into, or that several are there, as a sentence.
-    public var systemProblem: String?
+    package var systemProblem: String?
     /// The firmware's boot entries; `nil` where they are not ours to touch.
-    public var nvram: NVRAMSurvey?
+    package var nvram: NVRAMSurvey?
     /// Programs of the running system (or medium) that are there, of those that we may need.
-    public var ownTools: [String]
+    package var ownTools: [String]
 
     /// Describes how a disk boots.
-    public init(
+    package init(
         disk: DiskIdentity, byteCount: UInt64, sectorSize: Int = 512, tableKind: PartitionTable.Kind = .gpt,
         diskGUID: GUID? = nil, diskSignature: UInt32? = nil, firstPartitionOffset: UInt64? = nil,
         volumes: [BootVolume] = [], firmware: Firmware,
@@ -81,15 +81,15 @@ public struct SystemBootSurvey: Codable, Equatable, Sendable {
     }
 
     /// Whether it has a partition table that is understood.
-    public var hasTable: Bool { tableKind == .gpt || tableKind == .mbr }
+    package var hasTable: Bool { tableKind == .gpt || tableKind == .mbr }
 
     /// The room for core.img outside of any partition, in sectors of 512 bytes: behind an MBR, up to the first partition.
     /// Empty on a GPT, whose entries are there.
-    public var coreGap: Range<UInt64> {
+    package var coreGap: Range<UInt64> {
         guard tableKind == .mbr, let first = firstPartitionOffset, first >= 1024 else { return 1..<1 }
         return 1..<first / 512
     }
 
     /// A partition by its number.
-    public func volume(_ number: Int) -> BootVolume? { volumes.first { $0.number == number } }
+    package func volume(_ number: Int) -> BootVolume? { volumes.first { $0.number == number } }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// The two reflected 32-bit CRCs that on-disk formats use.
-public struct CRC32: Sendable {
+package struct CRC32: Sendable {
     /// CRC-32 of ISO 3309 (polynomial 0x04C11DB7): GPT, our journal.
-    public static let iso = CRC32(reflectedPolynomial: 0xEDB8_8320)
+    package static let iso = CRC32(reflectedPolynomial: 0xEDB8_8320)
     /// CRC-32C, Castagnoli (polynomial 0x1EDC6F41): ext4, Btrfs, XFS.
-    public static let castagnoli = CRC32(reflectedPolynomial: 0x82F6_3B78)
+    package static let castagnoli = CRC32(reflectedPolynomial: 0x82F6_3B78)
 
     private let table: [UInt32]
     /// `table`, and what each of its entries becomes after 1 to 7 zero bytes more: eight bytes are taken at once.
@@ -27,20 +27,20 @@ public struct CRC32: Sendable {
     }
 
     /// The checksum of `bytes`, with the usual inversion before and after.
-    public func checksum(_ bytes: some Sequence<UInt8>) -> UInt32 { ~update(.max, bytes) }
+    package func checksum(_ bytes: some Sequence<UInt8>) -> UInt32 { ~update(.max, bytes) }
 
     /// One step without any inversion: for formats that chain a seed (ext4).
-    public func update(_ value: UInt32, _ bytes: some Sequence<UInt8>) -> UInt32 {
+    package func update(_ value: UInt32, _ bytes: some Sequence<UInt8>) -> UInt32 {
         let table = self.table
         return bytes.reduce(value) { $0 >> 8 ^ table[Int(UInt8(truncatingIfNeeded: $0) ^ $1)] }
     }
 
     /// The checksum of an array: over a hundred times as fast as that of any sequence, which is not specialised across
     /// modules (measured: 9 MB/s).
-    public func checksum(_ bytes: [UInt8]) -> UInt32 { ~update(.max, bytes) }
+    package func checksum(_ bytes: [UInt8]) -> UInt32 { ~update(.max, bytes) }
 
     /// One step over an array, eight bytes at a time ("slicing by 8").
-    public func update(_ value: UInt32, _ bytes: [UInt8]) -> UInt32 {
+    package func update(_ value: UInt32, _ bytes: [UInt8]) -> UInt32 {
         let slices = self.slices
         var value = value
         let words = bytes.count / 8

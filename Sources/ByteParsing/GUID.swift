@@ -2,30 +2,30 @@
 
 /// A 128-bit identifier in the mixed-endian byte order of GPT (UEFI 2.10, appendix A): the first three fields are
 /// little-endian. A filesystem UUID is big-endian throughout: see `init(bigEndianBytes:)`.
-public struct GUID: Hashable, Sendable, CustomStringConvertible, Codable {
+package struct GUID: Hashable, Sendable, CustomStringConvertible, Codable {
     /// The 16 bytes in the order in which the text form shows them.
-    public let textOrderBytes: [UInt8]
+    package let textOrderBytes: [UInt8]
 
     /// The all-zero GUID: an unused GPT entry.
-    public static let zero = GUID(unchecked: [UInt8](repeating: 0, count: 16))
+    package static let zero = GUID(unchecked: [UInt8](repeating: 0, count: 16))
 
     private init(unchecked bytes: [UInt8]) { textOrderBytes = bytes }
 
     /// From 16 bytes as a GPT stores them.
     /// - Throws: `ParsingError` where there are not 16.
-    public init(mixedEndianBytes bytes: [UInt8]) throws(ParsingError) {
+    package init(mixedEndianBytes bytes: [UInt8]) throws(ParsingError) {
         self.init(unchecked: try Self.swapped(bytes))
     }
 
     /// From 16 bytes as filesystems store a UUID (RFC 9562: in text order).
     /// - Throws: `ParsingError` where there are not 16.
-    public init(bigEndianBytes bytes: [UInt8]) throws(ParsingError) {
+    package init(bigEndianBytes bytes: [UInt8]) throws(ParsingError) {
         guard bytes.count == 16 else { throw .invalid(what: "a UUID of \(bytes.count) bytes") }
         self.init(unchecked: bytes)
     }
 
     /// From `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`, either case; `nil` for anything else.
-    public init?(_ text: some StringProtocol) {
+    package init?(_ text: some StringProtocol) {
         let groups = text.split(separator: "-", omittingEmptySubsequences: false)
         guard groups.map({ $0.utf8.count }) == [8, 4, 4, 4, 12] else { return nil }
         var bytes: [UInt8] = []
@@ -39,7 +39,7 @@ public struct GUID: Hashable, Sendable, CustomStringConvertible, Codable {
     }
 
     /// A random version-4 UUID (RFC 9562 §5.4).
-    public static func random() -> GUID {
+    package static func random() -> GUID {
         var generator = SystemRandomNumberGenerator()
         var bytes = (0..<16).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
         bytes[6] = bytes[6] & 0x0F | 0x40
@@ -48,13 +48,13 @@ public struct GUID: Hashable, Sendable, CustomStringConvertible, Codable {
     }
 
     /// The bytes as a GPT stores them.
-    public var mixedEndianBytes: [UInt8] {
+    package var mixedEndianBytes: [UInt8] {
         let b = textOrderBytes
         return [b[3], b[2], b[1], b[0], b[5], b[4], b[7], b[6]] + b[8...]
     }
 
     /// The usual text form, lower case.
-    public var description: String {
+    package var description: String {
         var text = ""
         for (index, byte) in textOrderBytes.enumerated() {
             if [4, 6, 8, 10].contains(index) { text += "-" }
@@ -64,7 +64,7 @@ public struct GUID: Hashable, Sendable, CustomStringConvertible, Codable {
     }
 
     /// From the text form.
-    public init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         let text = try container.decode(String.self)
         guard let guid = GUID(text) else {
@@ -74,7 +74,7 @@ public struct GUID: Hashable, Sendable, CustomStringConvertible, Codable {
     }
 
     /// To the text form.
-    public func encode(to encoder: any Encoder) throws {
+    package func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         try container.encode(description)
     }

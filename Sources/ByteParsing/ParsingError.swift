@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// Why bytes from outside could not be read as what they claim to be.
-public enum ParsingError: Error, Equatable, Sendable, CustomStringConvertible {
+package enum ParsingError: Error, Equatable, Sendable, CustomStringConvertible {
     /// A field lies (partly) outside the bytes at hand. Offsets and counts in bytes.
     case outOfBounds(offset: Int, byteCount: Int, available: Int)
     /// A computed number does not fit its type: `what` names it.
@@ -10,7 +10,7 @@ public enum ParsingError: Error, Equatable, Sendable, CustomStringConvertible {
     case invalid(what: String)
 
     /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .outOfBounds(let offset, let byteCount, let available):
             "a field of \(byteCount) bytes at byte \(offset) lies outside the \(available) bytes that hold it"

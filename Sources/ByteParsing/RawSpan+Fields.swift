@@ -3,7 +3,7 @@
 extension RawSpan {
     /// The little-endian integer at `offset` (bytes).
     /// - Throws: `ParsingError.outOfBounds` where the field is not wholly inside the span.
-    public func littleEndian<T: FixedWidthInteger & BitwiseCopyable>(
+    package func littleEndian<T: FixedWidthInteger & BitwiseCopyable>(
         _ type: T.Type = T.self, at offset: Int
     ) throws(ParsingError) -> T {
         T(littleEndian: try load(type, at: offset))
@@ -11,7 +11,7 @@ extension RawSpan {
 
     /// The big-endian integer at `offset` (bytes).
     /// - Throws: `ParsingError.outOfBounds` where the field is not wholly inside the span.
-    public func bigEndian<T: FixedWidthInteger & BitwiseCopyable>(
+    package func bigEndian<T: FixedWidthInteger & BitwiseCopyable>(
         _ type: T.Type = T.self, at offset: Int
     ) throws(ParsingError) -> T {
         T(bigEndian: try load(type, at: offset))
@@ -19,7 +19,7 @@ extension RawSpan {
 
     /// `byteCount` bytes from `offset` on, copied.
     /// - Throws: `ParsingError.outOfBounds` where they are not wholly inside the span.
-    public func bytes(at offset: Int, count byteCount: Int) throws(ParsingError) -> [UInt8] {
+    package func bytes(at offset: Int, count byteCount: Int) throws(ParsingError) -> [UInt8] {
         try checkBounds(offset, byteCount)
         // Safety: bounds were checked above.
         return (offset..<offset + byteCount).map { unsafe unsafeLoad(fromByteOffset: $0, as: UInt8.self) }
@@ -27,7 +27,7 @@ extension RawSpan {
 
     /// The text before the first NUL of a fixed field, as UTF-8 (malformed parts replaced).
     /// - Throws: `ParsingError.outOfBounds` where the field is not wholly inside the span.
-    public func text(at offset: Int, count byteCount: Int) throws(ParsingError) -> String {
+    package func text(at offset: Int, count byteCount: Int) throws(ParsingError) -> String {
         String(decoding: try bytes(at: offset, count: byteCount).prefix { $0 != 0 }, as: UTF8.self)
     }
 
@@ -49,7 +49,7 @@ extension RawSpan {
 extension [UInt8] {
     /// The little-endian integer at `offset` (bytes).
     /// - Throws: `ParsingError.outOfBounds` where the field is not wholly inside the array.
-    public func littleEndian<T: FixedWidthInteger & BitwiseCopyable>(
+    package func littleEndian<T: FixedWidthInteger & BitwiseCopyable>(
         _ type: T.Type = T.self, at offset: Int
     ) throws(ParsingError) -> T {
         // Safety: the span does not outlive this call.
@@ -58,7 +58,7 @@ extension [UInt8] {
 
     /// The big-endian integer at `offset` (bytes).
     /// - Throws: `ParsingError.outOfBounds` where the field is not wholly inside the array.
-    public func bigEndian<T: FixedWidthInteger & BitwiseCopyable>(
+    package func bigEndian<T: FixedWidthInteger & BitwiseCopyable>(
         _ type: T.Type = T.self, at offset: Int
     ) throws(ParsingError) -> T {
         // Safety: the span does not outlive this call.
@@ -67,7 +67,7 @@ extension [UInt8] {
 
     /// `byteCount` bytes from `offset` on.
     /// - Throws: `ParsingError.outOfBounds` where they are not wholly inside the array.
-    public func bytes(at offset: Int, count byteCount: Int) throws(ParsingError) -> [UInt8] {
+    package func bytes(at offset: Int, count byteCount: Int) throws(ParsingError) -> [UInt8] {
         guard offset >= 0, byteCount >= 0, offset <= count, byteCount <= count - offset else {
             throw .outOfBounds(offset: offset, byteCount: byteCount, available: count)
         }
@@ -76,12 +76,12 @@ extension [UInt8] {
 
     /// The text before the first NUL of a fixed field, as UTF-8 (malformed parts replaced).
     /// - Throws: `ParsingError.outOfBounds` where the field is not wholly inside the array.
-    public func text(at offset: Int, count byteCount: Int) throws(ParsingError) -> String {
+    package func text(at offset: Int, count byteCount: Int) throws(ParsingError) -> String {
         String(decoding: try bytes(at: offset, count: byteCount).prefix { $0 != 0 }, as: UTF8.self)
     }
 
     /// Appends `value` in little-endian order.
-    public mutating func appendLittleEndian<T: FixedWidthInteger>(_ value: T) {
+    package mutating func appendLittleEndian<T: FixedWidthInteger>(_ value: T) {
         var rest = value
         for _ in 0..<MemoryLayout<T>.size {
             append(UInt8(truncatingIfNeeded: rest))
@@ -91,7 +91,7 @@ extension [UInt8] {
 
     /// Stores `value` in little-endian order at `offset`, which must lie inside (a programming error otherwise:
     /// for bytes that the program itself lays out).
-    public mutating func setLittleEndian<T: FixedWidthInteger>(_ value: T, at offset: Int) {
+    package mutating func setLittleEndian<T: FixedWidthInteger>(_ value: T, at offset: Int) {
         var encoded: [UInt8] = []
         encoded.appendLittleEndian(value)
         replaceSubrange(offset..<offset + encoded.count, with: encoded)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// How the contents of chunks are named, compressed and sealed. Each thread makes a coder of its own from it.
-public struct ChunkCoding: Sendable {
+package struct ChunkCoding: Sendable {
     /// How contents are compressed.
-    public enum Codec: Equatable, Sendable {
+    package enum Codec: Equatable, Sendable {
         /// One zstd frame (RFC 8878) of this level, with its length and a checksum.
         case zstd(level: Int)
         /// One block of an .xz file (xz 1.2.0, section 3) at this preset.
@@ -12,19 +12,19 @@ public struct ChunkCoding: Sendable {
         case stored
     }
     /// How contents are compressed. A decoder does not look at the level.
-    public var codec: Codec
+    package var codec: Codec
     /// How contents are named.
-    public var identity: ChunkIdentity
+    package var identity: ChunkIdentity
     /// What seals compressed contents; `nil` where nothing is encrypted.
-    public var sealer: Sealer?
+    package var sealer: Sealer?
     /// What sealed contents belong to: put in front of a chunk's id in the context of its seal.
-    public var sealContext: [UInt8]
+    package var sealContext: [UInt8]
 
     /// Whether contents are encrypted.
-    public var isEncrypted: Bool { sealer != nil }
+    package var isEncrypted: Bool { sealer != nil }
 
     /// How contents are treated.
-    public init(
+    package init(
         codec: Codec, identity: ChunkIdentity = .plain, sealer: Sealer? = nil, sealContext: [UInt8] = []
     ) {
         self.codec = codec
@@ -34,21 +34,21 @@ public struct ChunkCoding: Sendable {
     }
 
     /// The most bytes that a content of `byteCount` bytes can take when it is stored, whatever the coding.
-    public static func bound(_ byteCount: Int) -> Int {
+    package static func bound(_ byteCount: Int) -> Int {
         // liblzma's bound (lzma_block_buffer_bound) is larger than zstd's by its headers: 2 KiB cover them.
         max(ZstdCompressor.bound(byteCount), byteCount + byteCount / 2048 + 2048) + Sealer.overheadByteCount
     }
 }
 
 /// Turns contents into what is stored of them: one a thread.
-public final class ChunkEncoder {
+package final class ChunkEncoder {
     private let coding: ChunkCoding
     private let zstd: ZstdCompressor?
     /// Compressed bytes on their way to the seal.
     private var scratch: [UInt8] = []
 
     /// An encoder for one thread.
-    public init(_ coding: ChunkCoding) throws(CodecError) {
+    package init(_ coding: ChunkCoding) throws(CodecError) {
         self.coding = coding
         if case .zstd(let level) = coding.codec { zstd = try ZstdCompressor(level: level) } else { zstd = nil }
     }
@@ -58,7 +58,7 @@ public final class ChunkEncoder {
     ///   - id: the name of the content, by the coding's identity.
     ///   - target: has room for `ChunkCoding.bound` bytes.
     /// - Returns: how many bytes of `target` were filled.
-    public func encode(
+    package func encode(
         _ content: UnsafeRawBufferPointer, id: ContentHash, into target: UnsafeMutableRawBufferPointer
     ) throws(CodecError) -> Int {
         guard let sealer = coding.sealer else { return try compress(content, into: target) }
@@ -92,13 +92,13 @@ public final class ChunkEncoder {
 }
 
 /// Turns what is stored back into contents: one a thread.
-public final class ChunkDecoder {
+package final class ChunkDecoder {
     private let coding: ChunkCoding
     private let zstd: ZstdDecompressor?
     private var scratch: [UInt8] = []
 
     /// A decoder for one thread.
-    public init(_ coding: ChunkCoding) throws(CodecError) {
+    package init(_ coding: ChunkCoding) throws(CodecError) {
         self.coding = coding
         if case .zstd = coding.codec { zstd = try ZstdDecompressor() } else { zstd = nil }
     }
@@ -108,7 +108,7 @@ public final class ChunkDecoder {
     ///   - id: the name that the content must have; `nil` where nobody knows it (a raw image).
     ///   - content: where it goes; it must fill all of it.
     /// - Throws: `CodecError`, a sentence part about the chunk, where anything is wrong with it.
-    public func decode(
+    package func decode(
         _ stored: UnsafeRawBufferPointer, id: ContentHash?, into content: UnsafeMutableRawBufferPointer
     ) throws(CodecError) {
         if let sealer = coding.sealer {

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import Crypto
+import Crypto
 
 /// How contents are named: by SHA-256, or, where names must not tell what they name, by HMAC-SHA-256 (RFC 2104) under a
 /// key.
-public enum ChunkIdentity: Sendable {
+package enum ChunkIdentity: Sendable {
     /// SHA-256 (FIPS 180-4).
     case plain
     /// HMAC-SHA-256 under the id key of a repository.
     case keyed(SecretKey)
 
     /// The name of a content.
-    public func id(of content: UnsafeRawBufferPointer) -> ContentHash {
+    package func id(of content: UnsafeRawBufferPointer) -> ContentHash {
         switch self {
         case .plain: return ContentHash(of: content)
         case .keyed(let key):
@@ -21,5 +21,5 @@ public enum ChunkIdentity: Sendable {
     }
 
     /// The name of an array.
-    public func id(of content: [UInt8]) -> ContentHash { content.withUnsafeBytes { id(of: $0) } }
+    package func id(of content: [UInt8]) -> ContentHash { content.withUnsafeBytes { id(of: $0) } }
 }

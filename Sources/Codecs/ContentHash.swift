@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import Crypto
+import Crypto
 
 /// A SHA-256 (FIPS 180-4).
-public struct ContentHash: Hashable, Sendable, CustomStringConvertible {
+package struct ContentHash: Hashable, Sendable, CustomStringConvertible {
     /// Its length in bytes.
-    public static let byteCount = 32
+    package static let byteCount = 32
     private let words: (UInt64, UInt64, UInt64, UInt64)
 
     /// The hash of bytes.
-    public init(of bytes: UnsafeRawBufferPointer) {
+    package init(of bytes: UnsafeRawBufferPointer) {
         var hasher = SHA256()
         hasher.update(bufferPointer: bytes)
         self.init(hasher.finalize())
     }
 
     /// The hash of an array.
-    public init(of bytes: [UInt8]) {
+    package init(of bytes: [UInt8]) {
         self = bytes.withUnsafeBytes { ContentHash(of: $0) }
     }
 
     /// From 32 bytes; `nil` for another number.
-    public init?(bytes: some Collection<UInt8>) {
+    package init?(bytes: some Collection<UInt8>) {
         guard bytes.count == Self.byteCount else { return nil }
         var words: [UInt64] = [0, 0, 0, 0]
         for (index, byte) in bytes.enumerated() { words[index / 8] |= UInt64(byte) << (UInt64(index % 8) * 8) }
@@ -28,7 +28,7 @@ public struct ContentHash: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// From 64 hexadecimal digits; `nil` for anything else.
-    public init?(hexadecimal text: String) {
+    package init?(hexadecimal text: String) {
         let digits = Array(text.utf8)
         guard digits.count == 64 else { return nil }
         var bytes: [UInt8] = []
@@ -54,37 +54,37 @@ public struct ContentHash: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// The hash computed in pieces.
-    public struct Running: Sendable {
+    package struct Running: Sendable {
         private var hasher = SHA256()
         /// Of nothing yet.
-        public init() {}
+        package init() {}
         /// Adds bytes.
-        public mutating func update(_ bytes: [UInt8]) {
+        package mutating func update(_ bytes: [UInt8]) {
             bytes.withUnsafeBytes { hasher.update(bufferPointer: $0) }
         }
         /// Adds the 32 bytes of a hash.
-        public mutating func update(_ hash: ContentHash) {
+        package mutating func update(_ hash: ContentHash) {
             withUnsafeBytes(of: hash.words) { hasher.update(bufferPointer: $0) }
         }
         /// The hash of all bytes added.
-        public func finish() -> ContentHash { ContentHash(hasher.finalize()) }
+        package func finish() -> ContentHash { ContentHash(hasher.finalize()) }
     }
 
     /// The 32 bytes.
-    public var bytes: [UInt8] {
+    package var bytes: [UInt8] {
         [words.0, words.1, words.2, words.3].flatMap { word in
             (0..<8).map { UInt8(truncatingIfNeeded: word >> (UInt64($0) * 8)) }
         }
     }
 
     /// 64 hexadecimal digits.
-    public var description: String {
+    package var description: String {
         bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 
     /// Whether both are the same bytes.
-    public static func == (a: ContentHash, b: ContentHash) -> Bool { a.words == b.words }
+    package static func == (a: ContentHash, b: ContentHash) -> Bool { a.words == b.words }
 
     /// Feeds the first bytes: they are as good as random.
-    public func hash(into hasher: inout Hasher) { hasher.combine(words.0) }
+    package func hash(into hasher: inout Hasher) { hasher.combine(words.0) }
 }

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import Crypto
+import Crypto
 // FoundationEssentials: swift-crypto gives opened bytes as its Data.
-internal import FoundationEssentials
+import FoundationEssentials
 
 /// Seals bytes with AES-256-GCM (NIST SP 800-38D) under one key: nobody without it reads or changes them, or passes
 /// them off as something else.
 ///
 /// Sealed bytes are nonce (12 random bytes), ciphertext, tag (16 bytes). Random nonces are safe for 2^32 seals a key.
-public struct Sealer: Sendable {
+package struct Sealer: Sendable {
     /// How much longer sealed bytes are.
-    public static let overheadByteCount = 28
+    package static let overheadByteCount = 28
     private let key: SecretKey
 
     /// Seals under `key`.
-    public init(key: SecretKey) { self.key = key }
+    package init(key: SecretKey) { self.key = key }
 
     /// Seals all of `source` into `target`, which has room for `overheadByteCount` more.
     /// - Parameter context: what the bytes are (format, kind, id): not stored, and the same must be said to open them.
     /// - Returns: how many bytes of `target` were filled.
-    public func seal(
+    package func seal(
         _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer, context: [UInt8]
     ) throws(CodecError) -> Int {
         do {
@@ -38,7 +38,7 @@ public struct Sealer: Sendable {
     /// Opens `source` into `target`, which has room for `overheadByteCount` less.
     /// - Returns: how many bytes of `target` were filled.
     /// - Throws: `CodecError` where the key is another one, or a bit of the bytes or of the context.
-    public func open(
+    package func open(
         _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer, context: [UInt8]
     ) throws(CodecError) -> Int {
         do {
@@ -55,7 +55,7 @@ public struct Sealer: Sendable {
     }
 
     /// Seals an array.
-    public func seal(_ bytes: [UInt8], context: [UInt8]) throws(CodecError) -> [UInt8] {
+    package func seal(_ bytes: [UInt8], context: [UInt8]) throws(CodecError) -> [UInt8] {
         var target = [UInt8](repeating: 0, count: bytes.count + Self.overheadByteCount)
         let result = target.withUnsafeMutableBytes { target in
             bytes.withUnsafeBytes { source in
@@ -67,7 +67,7 @@ public struct Sealer: Sendable {
     }
 
     /// Opens an array.
-    public func open(_ bytes: [UInt8], context: [UInt8]) throws(CodecError) -> [UInt8] {
+    package func open(_ bytes: [UInt8], context: [UInt8]) throws(CodecError) -> [UInt8] {
         guard bytes.count >= Self.overheadByteCount else { throw CodecError("sealed bytes are cut off") }
         var target = [UInt8](repeating: 0, count: bytes.count - Self.overheadByteCount)
         let result = target.withUnsafeMutableBytes { target in

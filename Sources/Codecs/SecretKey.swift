@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import Crypto
-internal import CryptoExtras
+import Crypto
+import CryptoExtras
 
 /// A symmetric key of 256 bits. It prints as nothing, so that no log or error can show it.
-public struct SecretKey: Sendable, CustomStringConvertible, CustomReflectable {
+package struct SecretKey: Sendable, CustomStringConvertible, CustomReflectable {
     /// Its length in bytes.
-    public static let byteCount = 32
+    package static let byteCount = 32
     let key: SymmetricKey
 
     init(_ key: SymmetricKey) { self.key = key }
 
     /// A new random key.
-    public static func random() -> SecretKey { SecretKey(SymmetricKey(size: .bits256)) }
+    package static func random() -> SecretKey { SecretKey(SymmetricKey(size: .bits256)) }
 
     /// From 32 bytes; `nil` for another number.
-    public init?(bytes: [UInt8]) {
+    package init?(bytes: [UInt8]) {
         guard bytes.count == Self.byteCount else { return nil }
         key = SymmetricKey(data: bytes)
     }
 
     /// The 32 bytes, for wrapping.
-    public var bytes: [UInt8] { key.withUnsafeBytes { Array($0) } }
+    package var bytes: [UInt8] { key.withUnsafeBytes { Array($0) } }
 
     /// A key for one purpose alone (HKDF-SHA-256, RFC 5869).
-    public func derived(for purpose: String) -> SecretKey {
+    package func derived(for purpose: String) -> SecretKey {
         SecretKey(
             HKDF<SHA256>.deriveKey(
                 inputKeyMaterial: key, info: Array("reforge \(purpose)".utf8), outputByteCount: Self.byteCount))
     }
 
     /// A key from a password by scrypt (RFC 7914), which needs 128 · `blockSize` · `rounds` bytes of memory.
-    public static func derived(
+    package static func derived(
         fromPassword password: [UInt8], salt: [UInt8], rounds: Int, blockSize: Int, parallelism: Int
     ) throws(CodecError) -> SecretKey {
         do {
@@ -44,7 +44,7 @@ public struct SecretKey: Sendable, CustomStringConvertible, CustomReflectable {
     }
 
     /// Nothing of the key.
-    public var description: String { "a key" }
+    package var description: String { "a key" }
     /// Nothing of the key.
-    public var customMirror: Mirror { Mirror(self, children: [:]) }
+    package var customMirror: Mirror { Mirror(self, children: [:]) }
 }

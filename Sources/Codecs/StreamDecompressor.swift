@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// Decompresses a file that somebody else made, front to back, in pieces.
-public protocol StreamDecompressor: AnyObject {
+package protocol StreamDecompressor: AnyObject {
     /// Takes some of `source` and fills some of `target`, which is not empty.
     /// - Parameter isLast: whether nothing follows `source`.
     /// - Throws: `CodecError` where the stream is damaged, or cut off.
@@ -14,11 +14,11 @@ public protocol StreamDecompressor: AnyObject {
 }
 
 /// What one step of a decompressor did.
-public struct StreamProgress: Equatable, Sendable {
+package struct StreamProgress: Equatable, Sendable {
     /// How much it took, in bytes.
-    public var taken: Int
+    package var taken: Int
     /// How much it made, in bytes.
-    public var made: Int
+    package var made: Int
     /// Whether the stream has ended, in order.
-    public var isFinished: Bool
+    package var isFinished: Bool
 }

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLZMA
+import CLZMA
 
 /// One block of an .xz file (xz 1.2.0, section 3): header with both sizes, LZMA2 data, padding, CRC-64.
-public enum XZBlock {
+package enum XZBlock {
     /// The presets that liblzma takes.
-    public static let levels: ClosedRange<Int> = 0...9
+    package static let levels: ClosedRange<Int> = 0...9
     /// The longest header of a block in bytes (section 3.1.1).
-    public static let longestHeader = 1024
+    package static let longestHeader = 1024
     /// The most memory that the decoder of one block may take, in bytes: a dictionary of 64 MiB, as long as the longest
     /// chunk.
     static let memoryLimit: UInt64 = 66 << 20
 
     /// What a block says of itself.
-    public struct Sizes: Equatable, Sendable {
+    package struct Sizes: Equatable, Sendable {
         /// From the first byte of its header to the last of its padding and checksum, in bytes.
-        public var stored: Int
+        package var stored: Int
         /// The same without the padding: what the index lists.
-        public var unpadded: UInt64
+        package var unpadded: UInt64
         /// The length of the content in bytes.
-        public var content: UInt64
+        package var content: UInt64
     }
 
     /// The memory that compressing one chunk takes beside the chunk, in bytes.
-    public static func encoderMemoryByteCount(level: Int, chunkByteCount: Int) -> UInt64 {
+    package static func encoderMemoryByteCount(level: Int, chunkByteCount: Int) -> UInt64 {
         guard var options = try? options(level: level, byteCount: chunkByteCount) else { return .max }
         return withFilters(&options) { lzma_raw_encoder_memusage($0) }
     }
@@ -53,7 +53,7 @@ public enum XZBlock {
 
     /// What the header says at the start of `bytes`, which hold a whole header.
     /// - Throws: `CodecError` where it is damaged, or does not say both sizes.
-    public static func sizes(_ bytes: UnsafeRawBufferPointer) throws(CodecError) -> Sizes {
+    package static func sizes(_ bytes: UnsafeRawBufferPointer) throws(CodecError) -> Sizes {
         let sizes = try withHeader(of: bytes) { block -> Sizes? in
             let stored = lzma_block_total_size(block)
             let unpadded = lzma_block_unpadded_size(block)
@@ -68,7 +68,7 @@ public enum XZBlock {
     }
 
     /// A block of `byteCount` zeros (at most 64 MiB), as short as LZMA makes it.
-    public static func zeros(byteCount: Int) throws(CodecError) -> [UInt8] {
+    package static func zeros(byteCount: Int) throws(CodecError) -> [UInt8] {
         var options = try options(level: 0, byteCount: 64 << 10)
         // One match of the greatest length after the other: nothing needs to be searched.
         options.nice_len = 273
@@ -86,7 +86,7 @@ public enum XZBlock {
     }
 
     /// Whether the one block that `stored` is holds `byteCount` zeros: without room for all of them.
-    public static func isZeros(_ stored: UnsafeRawBufferPointer, byteCount: UInt64) throws(CodecError) -> Bool {
+    package static func isZeros(_ stored: UnsafeRawBufferPointer, byteCount: UInt64) throws(CodecError) -> Bool {
         var stream = lzma_stream()
         defer { lzma_end(&stream) }
         var content = [UInt8](repeating: 0, count: 128 << 10)

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLZMA
+import CLZMA
 
 /// Learns from the indexes of an .xz file what it holds, without decompressing it: it says where it wants to read, and
 /// takes what is there, until it wants no more.
-public final class XZFileSurveyor {
+package final class XZFileSurveyor {
     private let stream: UnsafeMutablePointer<lzma_stream>
     private let index: UnsafeMutablePointer<OpaquePointer?>
     private let fileByteCount: UInt64
     /// Where it wants bytes from; `nil` once it knows all.
-    public private(set) var wanted: UInt64? = 0
+    package private(set) var wanted: UInt64? = 0
     /// Indexes of more blocks than this much memory holds are refused: some four million.
     private static let memoryLimit: UInt64 = 64 << 20
 
     /// A surveyor of a file of this length.
-    public init(fileByteCount: UInt64) throws(CodecError) {
+    package init(fileByteCount: UInt64) throws(CodecError) {
         self.fileByteCount = fileByteCount
         stream = .allocate(capacity: 1)
         stream.initialize(to: lzma_stream())
@@ -31,7 +31,7 @@ public final class XZFileSurveyor {
     }
 
     /// Takes bytes from the place that it wanted; at least one, unless the file ends there.
-    public func take(_ bytes: UnsafeRawBufferPointer) throws(CodecError) {
+    package func take(_ bytes: UnsafeRawBufferPointer) throws(CodecError) {
         guard let position = wanted else { return }
         stream.pointee.next_in = bytes.bindMemory(to: UInt8.self).baseAddress
         stream.pointee.avail_in = bytes.count
@@ -46,9 +46,9 @@ public final class XZFileSurveyor {
     }
 
     /// The length of all contents in bytes; 0 before it knows.
-    public var contentByteCount: UInt64 { index.pointee.map { lzma_index_uncompressed_size($0) } ?? 0 }
+    package var contentByteCount: UInt64 { index.pointee.map { lzma_index_uncompressed_size($0) } ?? 0 }
     /// The number of blocks.
-    public var blockCount: UInt64 { index.pointee.map { lzma_index_block_count($0) } ?? 0 }
+    package var blockCount: UInt64 { index.pointee.map { lzma_index_block_count($0) } ?? 0 }
     /// The number of streams.
-    public var streamCount: UInt64 { index.pointee.map { lzma_index_stream_count($0) } ?? 0 }
+    package var streamCount: UInt64 { index.pointee.map { lzma_index_stream_count($0) } ?? 0 }
 }

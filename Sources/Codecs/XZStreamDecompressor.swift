@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLZMA
+import CLZMA
 
 /// Decompresses an .xz file: one stream or several, with the padding between them (xz 1.2.0, section 2).
-public final class XZStreamDecompressor: StreamDecompressor {
+package final class XZStreamDecompressor: StreamDecompressor {
     private let stream: UnsafeMutablePointer<lzma_stream>
     /// Whether a stream carries no checksum.
-    public private(set) var hasUncheckedParts = false
+    package private(set) var hasUncheckedParts = false
 
     /// The most memory that it may take, in bytes: a dictionary of 128 MiB, twice what the highest preset has.
     static let memoryLimit: UInt64 = 132 << 20
 
     /// A decompressor for one file.
-    public init() throws(CodecError) {
+    package init() throws(CodecError) {
         stream = .allocate(capacity: 1)
         stream.initialize(to: lzma_stream())
         // Macros that Swift does not see (lzma/container.h): LZMA_TELL_NO_CHECK, LZMA_TELL_UNSUPPORTED_CHECK,
@@ -27,7 +27,7 @@ public final class XZStreamDecompressor: StreamDecompressor {
     }
 
     /// Takes some of `source` and fills some of `target`.
-    public func decompress(
+    package func decompress(
         _ source: UnsafeRawBufferPointer, isLast: Bool, into target: UnsafeMutableRawBufferPointer
     ) throws(CodecError) -> StreamProgress {
         stream.pointee.next_in = source.bindMemory(to: UInt8.self).baseAddress

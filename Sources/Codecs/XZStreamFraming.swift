@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLZMA
+import CLZMA
 
 /// What stands around the blocks of an .xz file of one stream (xz 1.2.0, section 2): header, index, footer.
 ///
 /// It remembers the sizes of all blocks, some 16 bytes each.
-public final class XZStreamFraming {
+package final class XZStreamFraming {
     private let index: OpaquePointer
 
     /// The framing of a file without blocks yet.
-    public init() throws(CodecError) {
+    package init() throws(CodecError) {
         guard let index = lzma_index_init(nil) else { throw XZ.error(LZMA_MEM_ERROR) }
         self.index = index
     }
@@ -16,7 +16,7 @@ public final class XZStreamFraming {
     deinit { lzma_index_end(index, nil) }
 
     /// The stream header (section 2.1.1), with which every file of ours starts.
-    public static func header() throws(CodecError) -> [UInt8] {
+    package static func header() throws(CodecError) -> [UInt8] {
         var flags = lzma_stream_flags()
         flags.check = XZ.check
         var bytes = [UInt8](repeating: 0, count: Int(LZMA_STREAM_HEADER_SIZE))
@@ -26,16 +26,16 @@ public final class XZStreamFraming {
     }
 
     /// Notes the next block.
-    public func append(_ sizes: XZBlock.Sizes) throws(CodecError) {
+    package func append(_ sizes: XZBlock.Sizes) throws(CodecError) {
         let result = lzma_index_append(index, nil, sizes.unpadded, sizes.content)
         guard result == LZMA_OK else { throw XZ.error(result) }
     }
 
     /// The length of the file so far, with what `tail` will add, in bytes.
-    public var fileByteCount: UInt64 { lzma_index_file_size(index) }
+    package var fileByteCount: UInt64 { lzma_index_file_size(index) }
 
     /// The index (section 4) and the stream footer (section 2.1.2).
-    public func tail() throws(CodecError) -> [UInt8] {
+    package func tail() throws(CodecError) -> [UInt8] {
         let indexByteCount = Int(lzma_index_size(index))
         var bytes = [UInt8](repeating: 0, count: indexByteCount)
         var made = 0

@@ -3,14 +3,14 @@
 /// A zstd frame whose content is zeros: RLE blocks under a window of 128 KiB, 32 KiB of file a GiB.
 ///
 /// A single-segment frame of 1 GiB would be smaller, but decoders refuse it for its memory.
-public enum ZeroFrame {
+package enum ZeroFrame {
     /// The most zeros that one frame holds here, in bytes; longer runs take several frames.
-    public static let largestContent: UInt64 = 1 << 30
+    package static let largestContent: UInt64 = 1 << 30
     /// The largest block (RFC 8878 §3.1.1.2.4: at most 128 KiB, and at most the window).
     private static let blockByteCount: UInt64 = 128 << 10
 
     /// The frame of `byteCount` zeros (1 to `largestContent`).
-    public static func bytes(zeros byteCount: UInt64) -> [UInt8] {
+    package static func bytes(zeros byteCount: UInt64) -> [UInt8] {
         // Magic number, §3.1.1; frame header descriptor, §3.1.1.1.1: content size in 8 bytes (flag 3), no single
         // segment, no checksum, no dictionary; window descriptor, §3.1.1.1.2: exponent 7, mantissa 0: 2^17 bytes.
         var frame: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0b1100_0000, 7 << 3]
@@ -31,7 +31,7 @@ public enum ZeroFrame {
     }
 
     /// The length of that frame in bytes, without making it.
-    public static func frameByteCount(zeros byteCount: UInt64) -> Int {
+    package static func frameByteCount(zeros byteCount: UInt64) -> Int {
         14 + Int((max(byteCount, 1) + blockByteCount - 1) / blockByteCount) * 4
     }
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CZstd
+import CZstd
 
 /// Compresses one chunk into one zstd frame (RFC 8878), with its length and a content checksum in it.
 ///
 /// Holds a context of some MiB: one a thread, used again for every chunk.
-public final class ZstdCompressor {
+package final class ZstdCompressor {
     private let context: OpaquePointer
     private let level: Int
     /// Whether the tables are those for long contents.
@@ -16,10 +16,10 @@ public final class ZstdCompressor {
     private static let levelsOfSmallerWindows = 1...19
 
     /// The levels that libzstd takes.
-    public static var levels: ClosedRange<Int> { 1...Int(ZSTD_maxCLevel()) }
+    package static var levels: ClosedRange<Int> { 1...Int(ZSTD_maxCLevel()) }
 
     /// A compressor of this level.
-    public init(level: Int) throws(CodecError) {
+    package init(level: Int) throws(CodecError) {
         guard Self.levels.contains(level) else {
             throw CodecError("zstd has levels \(Self.levels.lowerBound) to \(Self.levels.upperBound), not \(level)")
         }
@@ -52,11 +52,11 @@ public final class ZstdCompressor {
     deinit { ZSTD_freeCCtx(context) }
 
     /// The most bytes that a frame of `byteCount` bytes of content can take.
-    public static func bound(_ byteCount: Int) -> Int { ZSTD_compressBound(byteCount) }
+    package static func bound(_ byteCount: Int) -> Int { ZSTD_compressBound(byteCount) }
 
     /// Compresses all of `source` into `target`, which has room for `bound` bytes.
     /// - Returns: the length of the frame.
-    public func compress(
+    package func compress(
         _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
     ) throws(CodecError) -> Int {
         try tune(source.count)
@@ -69,11 +69,11 @@ public final class ZstdCompressor {
 }
 
 /// Decompresses one zstd frame at a time.
-public final class ZstdDecompressor {
+package final class ZstdDecompressor {
     private let context: OpaquePointer
 
     /// A decompressor that refuses windows over 128 MiB (what the highest level makes), however a frame asks.
-    public init() throws(CodecError) {
+    package init() throws(CodecError) {
         guard let context = ZSTD_createDCtx() else { throw CodecError("no memory for a zstd context") }
         self.context = context
     }
@@ -83,7 +83,7 @@ public final class ZstdDecompressor {
     /// Decompresses the one frame that `source` is into `target`.
     /// - Returns: the length of the content.
     /// - Throws: `CodecError` where it is damaged, or its content does not fit.
-    public func decompress(
+    package func decompress(
         _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
     ) throws(CodecError) -> Int {
         // ZSTD_decompressDCtx would take several frames, and skippable ones.
@@ -98,9 +98,9 @@ public final class ZstdDecompressor {
 }
 
 /// Compresses or decompresses a byte array at once: for metadata.
-public enum Zstd {
+package enum Zstd {
     /// One frame with all of `bytes`.
-    public static func compress(_ bytes: [UInt8], level: Int = 9) throws(CodecError) -> [UInt8] {
+    package static func compress(_ bytes: [UInt8], level: Int = 9) throws(CodecError) -> [UInt8] {
         let compressor = try ZstdCompressor(level: level)
         var target = [UInt8](repeating: 0, count: ZstdCompressor.bound(bytes.count))
         let result = target.withUnsafeMutableBytes { target in
@@ -112,7 +112,7 @@ public enum Zstd {
     }
 
     /// The content of one frame, of at most `limit` bytes.
-    public static func decompress(_ bytes: [UInt8], limit: Int) throws(CodecError) -> [UInt8] {
+    package static func decompress(_ bytes: [UInt8], limit: Int) throws(CodecError) -> [UInt8] {
         let decompressor = try ZstdDecompressor()
         let declared = bytes.withUnsafeBytes { ZSTD_getFrameContentSize($0.baseAddress, $0.count) }
         // Unknown and error are the two largest numbers (zstd.h).

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CZstd
+import CZstd
 
 /// Decompresses a .zst file that is none of ours: any number of frames (RFC 8878).
-public final class ZstdStreamDecompressor: StreamDecompressor {
+package final class ZstdStreamDecompressor: StreamDecompressor {
     private let context: OpaquePointer
     /// The start of a frame, held back until its kind is known; and how much of it was passed on.
     private var head: [UInt8] = []
     private var headTaken = 0
     private var isInFrame = false
     /// Whether a frame carries no checksum.
-    public private(set) var hasUncheckedParts = false
+    package private(set) var hasUncheckedParts = false
 
     /// Windows over 128 MiB are refused: what the highest level makes.
-    public static let largestWindowLog: Int32 = 27
+    package static let largestWindowLog: Int32 = 27
     /// Magic number, length, and a tag of four bytes.
     private static let headByteCount = 12
 
     /// A decompressor for one file.
-    public init() throws(CodecError) {
+    package init() throws(CodecError) {
         guard let context = ZSTD_createDCtx() else { throw CodecError("no memory for a zstd context") }
         self.context = context
         let result = ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, Self.largestWindowLog)
@@ -27,7 +27,7 @@ public final class ZstdStreamDecompressor: StreamDecompressor {
     deinit { ZSTD_freeDCtx(context) }
 
     /// Takes some of `source` and fills some of `target`.
-    public func decompress(
+    package func decompress(
         _ source: UnsafeRawBufferPointer, isLast: Bool, into target: UnsafeMutableRawBufferPointer
     ) throws(CodecError) -> StreamProgress {
         var taken = 0

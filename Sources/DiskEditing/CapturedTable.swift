@@ -1,37 +1,37 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
-public import DiskModel
+import DiskModel
 
 /// The raw bytes of a partition table: the front of a disk and its end, as far as partitions may not use them, and the
 /// extended boot records of an MBR.
-public struct CapturedTable: Codable, Equatable, Sendable {
+package struct CapturedTable: Codable, Equatable, Sendable {
     /// Bytes from the start of the disk (GPT: block 0, the header, the entries).
-    public var head: [UInt8]
+    package var head: [UInt8]
     /// Bytes up to the end of the disk (GPT: the backup entries and header).
-    public var tail: [UInt8]
+    package var tail: [UInt8]
     /// The extended boot records of an MBR, in the order of their chain.
-    public var records: [Record]
+    package var records: [Record]
     /// The length of the disk in bytes.
-    public var byteCount: UInt64
+    package var byteCount: UInt64
     /// The logical sector size in bytes.
-    public var sectorSize: Int
+    package var sectorSize: Int
 
     /// A sector between the partitions.
-    public struct Record: Codable, Equatable, Sendable {
+    package struct Record: Codable, Equatable, Sendable {
         /// Where it stands, in bytes of the disk.
-        public var offset: UInt64
+        package var offset: UInt64
         /// What it holds.
-        public var bytes: [UInt8]
+        package var bytes: [UInt8]
 
         /// From bytes.
-        public init(offset: UInt64, bytes: [UInt8]) {
+        package init(offset: UInt64, bytes: [UInt8]) {
             self.offset = offset
             self.bytes = bytes
         }
     }
 
     /// From bytes.
-    public init(head: [UInt8], tail: [UInt8], records: [Record] = [], byteCount: UInt64, sectorSize: Int) {
+    package init(head: [UInt8], tail: [UInt8], records: [Record] = [], byteCount: UInt64, sectorSize: Int) {
         self.head = head
         self.tail = tail
         self.records = records
@@ -42,7 +42,7 @@ public struct CapturedTable: Codable, Equatable, Sendable {
     /// Reads the table's bytes at either end: up to the end of the entries (UEFI 2.10 §5.3.2: where the header says they
     /// are), and behind what partitions may use, at most 1 MiB of entries each; of an MBR its sector and all records. Nothing where no
     /// table is understood.
-    public init(reading disk: any BlockReader, table: PartitionTable) throws(BlockIOError) {
+    package init(reading disk: any BlockReader, table: PartitionTable) throws(BlockIOError) {
         // The most entries that are followed take 1 MiB; then block 0 and the header, in sectors of up to 4 KiB.
         let limit: UInt64 = 1 << 20 + 64 << 10
         if table.kind == .mbr {
@@ -78,8 +78,8 @@ public struct CapturedTable: Codable, Equatable, Sendable {
     }
 
     /// Whether the protective MBR of a GPT names partitions beside its own entry.
-    public var isHybrid: Bool { HybridMBR.isHybrid(head) }
+    package var isHybrid: Bool { HybridMBR.isHybrid(head) }
 
     /// Where `tail` starts on the disk, in bytes.
-    public var tailOffset: UInt64 { byteCount - UInt64(tail.count) }
+    package var tailOffset: UInt64 { byteCount - UInt64(tail.count) }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
-internal import CParted
+import CParted
 import DiskModel
 import Filesystems
 import LinuxSystem

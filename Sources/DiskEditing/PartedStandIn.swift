@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CParted
+import CParted
 import DiskModel
 import LinuxSystem
 import Synchronization

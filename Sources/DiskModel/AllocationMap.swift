@@ -4,37 +4,37 @@ import ByteParsing
 /// Which byte ranges of a volume are in use: sorted, disjoint, never touching, all inside `0..<byteCount`.
 ///
 /// A map may only err towards *more*: everything not listed may be dropped.
-public struct AllocationMap: Equatable, Sendable {
+package struct AllocationMap: Equatable, Sendable {
     /// The length of the volume in bytes.
-    public let byteCount: UInt64
+    package let byteCount: UInt64
     /// The ranges in use, ascending.
-    public private(set) var ranges: [ByteRange]
+    package private(set) var ranges: [ByteRange]
 
     /// A map with nothing in use.
-    public init(byteCount: UInt64) {
+    package init(byteCount: UInt64) {
         self.byteCount = byteCount
         ranges = []
     }
 
     /// A map with everything in use.
-    public static func whole(byteCount: UInt64) -> AllocationMap {
+    package static func whole(byteCount: UInt64) -> AllocationMap {
         var map = AllocationMap(byteCount: byteCount)
         map.insert(0..<byteCount)
         return map
     }
 
     /// A map of any ranges, in any order; what lies outside the volume is cut off.
-    public init(byteCount: UInt64, unsorted: [ByteRange]) {
+    package init(byteCount: UInt64, unsorted: [ByteRange]) {
         self.init(byteCount: byteCount)
         for range in unsorted.sorted(by: { $0.lowerBound < $1.lowerBound }) { insert(range) }
     }
 
     /// The number of bytes in use.
-    public var usedByteCount: UInt64 { ranges.reduce(0) { $0 + $1.byteCount } }
+    package var usedByteCount: UInt64 { ranges.reduce(0) { $0 + $1.byteCount } }
 
     /// Marks a range as used; what lies outside the volume is cut off. Appending in ascending order costs O(1);
     /// anywhere else, O(log n) and the move of what follows.
-    public mutating func insert(_ range: ByteRange) {
+    package mutating func insert(_ range: ByteRange) {
         let range = range.clamped(to: 0..<byteCount)
         guard !range.isEmpty else { return }
         guard let last = ranges.last else {
@@ -59,7 +59,7 @@ public struct AllocationMap: Equatable, Sendable {
     }
 
     /// Marks every range of `other` as used, moved up by `offset` bytes.
-    public mutating func insert(contentsOf other: AllocationMap, offset: UInt64 = 0) {
+    package mutating func insert(contentsOf other: AllocationMap, offset: UInt64 = 0) {
         guard other.ranges.count > 16, let last = ranges.last, let first = other.ranges.first,
             let start = first.shifted(up: offset)?.lowerBound, start <= last.upperBound
         else {
@@ -71,7 +71,7 @@ public struct AllocationMap: Equatable, Sendable {
     }
 
     /// What is not in use, ascending.
-    public var complement: AllocationMap {
+    package var complement: AllocationMap {
         var result = AllocationMap(byteCount: byteCount)
         var position: UInt64 = 0
         for range in ranges {
@@ -83,7 +83,7 @@ public struct AllocationMap: Equatable, Sendable {
     }
 
     /// The ranges in use inside `window`, cut to it.
-    public func ranges(in window: ByteRange) -> [ByteRange] {
+    package func ranges(in window: ByteRange) -> [ByteRange] {
         var result: [ByteRange] = []
         var index = partitioningIndex { $0.upperBound > window.lowerBound }
         while index < ranges.count, ranges[index].lowerBound < window.upperBound {
@@ -94,13 +94,13 @@ public struct AllocationMap: Equatable, Sendable {
     }
 
     /// The first byte in use at or behind `offset`; `nil` where there is none.
-    public func firstUsed(from offset: UInt64) -> UInt64? {
+    package func firstUsed(from offset: UInt64) -> UInt64? {
         let index = partitioningIndex { $0.upperBound > offset }
         return index < ranges.count ? max(offset, ranges[index].lowerBound) : nil
     }
 
     /// The first byte of `range` that is not in use; `nil` where all of them are.
-    public func firstUnused(in range: ByteRange) -> UInt64? {
+    package func firstUnused(in range: ByteRange) -> UInt64? {
         guard !range.isEmpty else { return nil }
         let index = partitioningIndex { $0.upperBound > range.lowerBound }
         guard index < ranges.count, ranges[index].lowerBound <= range.lowerBound else { return range.lowerBound }
@@ -108,7 +108,7 @@ public struct AllocationMap: Equatable, Sendable {
     }
 
     /// The same map with every range widened to whole units of `unit` bytes (not 0), counted from byte 0.
-    public func widened(toMultiplesOf unit: UInt64) -> AllocationMap {
+    package func widened(toMultiplesOf unit: UInt64) -> AllocationMap {
         guard unit > 1 else { return self }
         var result = AllocationMap(byteCount: byteCount)
         for range in ranges {
@@ -121,18 +121,18 @@ public struct AllocationMap: Equatable, Sendable {
     }
 
     /// Whether every byte of `range` is in use.
-    public func covers(_ range: ByteRange) -> Bool {
+    package func covers(_ range: ByteRange) -> Bool {
         guard !range.isEmpty else { return true }
         let index = partitioningIndex { $0.upperBound > range.lowerBound }
         return index < ranges.count && ranges[index].covers(range)
     }
 
     /// Whether every byte in use here is in use in `other` too.
-    public func isSubset(of other: AllocationMap) -> Bool { ranges.allSatisfy(other.covers) }
+    package func isSubset(of other: AllocationMap) -> Bool { ranges.allSatisfy(other.covers) }
 
     /// The map with its smallest gaps called used until it has at most `limit` ranges: memory stays bounded however
     /// fragmented a volume is. It errs towards more, as a map may.
-    public func coalesced(toAtMost limit: Int) -> AllocationMap {
+    package func coalesced(toAtMost limit: Int) -> AllocationMap {
         guard ranges.count > limit, limit > 0 else { return self }
         let gaps = zip(ranges, ranges.dropFirst()).map { $1.lowerBound - $0.upperBound }.sorted()
         let threshold = gaps[ranges.count - limit - 1]

@@ -3,7 +3,7 @@
 /// Where bytes of a disk or a volume come from: a device, an image file, memory, or a fake that fails.
 ///
 /// Blocking, and safe to call from several threads.
-public protocol BlockReader: Sendable {
+package protocol BlockReader: Sendable {
     /// The length in bytes.
     var byteCount: UInt64 { get }
     /// The unit that the device addresses, in bytes: 512 or 4096.
@@ -16,7 +16,7 @@ public protocol BlockReader: Sendable {
 }
 
 /// Where bytes of a disk go.
-public protocol BlockWriter: BlockReader {
+package protocol BlockWriter: BlockReader {
     /// Writes all of `buffer` at `offset`.
     /// - Throws: `BlockIOError` where any byte could not be written.
     func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError)
@@ -29,9 +29,9 @@ public protocol BlockWriter: BlockReader {
 }
 
 /// What failed while blocks were read or written.
-public struct BlockIOError: Error, Sendable, CustomStringConvertible {
+package struct BlockIOError: Error, Sendable, CustomStringConvertible {
     /// The calls that can fail.
-    public enum Operation: String, Sendable {
+    package enum Operation: String, Sendable {
         /// Reading bytes.
         case read
         /// Writing bytes.
@@ -45,20 +45,20 @@ public struct BlockIOError: Error, Sendable, CustomStringConvertible {
     }
 
     /// The call that failed.
-    public var operation: Operation
+    package var operation: Operation
     /// The name of the device or file.
-    public var name: String
+    package var name: String
     /// Where it failed, in bytes.
-    public var offset: UInt64
+    package var offset: UInt64
     /// How much was asked for, in bytes.
-    public var byteCount: UInt64
+    package var byteCount: UInt64
     /// The system's error number; 0 where the range ends past the end of the device.
-    public var errorNumber: Int32
+    package var errorNumber: Int32
     /// What `errorNumber` means, as a sentence part.
-    public var reason: String
+    package var reason: String
 
     /// Names a failed call.
-    public init(
+    package init(
         _ operation: Operation, name: String, offset: UInt64, byteCount: UInt64, errorNumber: Int32, reason: String
     ) {
         self.operation = operation
@@ -70,7 +70,7 @@ public struct BlockIOError: Error, Sendable, CustomStringConvertible {
     }
 
     /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         let count = ByteText.exact(byteCount)
         let place = "at byte \(offset) of \(name)"
         return switch operation {
@@ -85,7 +85,7 @@ public struct BlockIOError: Error, Sendable, CustomStringConvertible {
 
 extension BlockReader {
     /// `byteCount` bytes from `offset` on.
-    public func readBytes(at offset: UInt64, count byteCount: Int) throws(BlockIOError) -> [UInt8] {
+    package func readBytes(at offset: UInt64, count byteCount: Int) throws(BlockIOError) -> [UInt8] {
         guard byteCount >= 0, UInt64(byteCount) <= self.byteCount, offset <= self.byteCount - UInt64(byteCount) else {
             throw BlockIOError(
                 .read, name: name, offset: offset, byteCount: UInt64(max(byteCount, 0)), errorNumber: 0,
@@ -102,7 +102,7 @@ extension BlockReader {
 
 extension BlockWriter {
     /// Writes an array at `offset`.
-    public func writeBytes(_ bytes: [UInt8], at offset: UInt64) throws(BlockIOError) {
+    package func writeBytes(_ bytes: [UInt8], at offset: UInt64) throws(BlockIOError) {
         let result = unsafe bytes.withUnsafeBytes { buffer -> Result<Void, BlockIOError> in
             Result { () throws(BlockIOError) in unsafe try write(buffer, at: offset) }
         }
@@ -111,28 +111,28 @@ extension BlockWriter {
 }
 
 /// A part of another reader, as a volume of its own.
-public struct BlockSlice: BlockReader {
+package struct BlockSlice: BlockReader {
     /// What it is a part of.
-    public let base: any BlockReader
+    package let base: any BlockReader
     /// Which part, in bytes of `base`.
-    public let range: ByteRange
+    package let range: ByteRange
 
     /// The part of `base` at `range`; `nil` where it does not lie inside.
-    public init?(_ base: any BlockReader, range: ByteRange) {
+    package init?(_ base: any BlockReader, range: ByteRange) {
         guard (0..<base.byteCount).covers(range) else { return nil }
         self.base = base
         self.range = range
     }
 
     /// The length in bytes.
-    public var byteCount: UInt64 { range.byteCount }
+    package var byteCount: UInt64 { range.byteCount }
     /// The unit that the device addresses, in bytes.
-    public var logicalSectorSize: Int { base.logicalSectorSize }
+    package var logicalSectorSize: Int { base.logicalSectorSize }
     /// The name of what it is a part of.
-    public var name: String { base.name }
+    package var name: String { base.name }
 
     /// Fills all of `buffer` from `offset` of the part on.
-    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         let count = UInt64(buffer.count)
         guard count <= byteCount, offset <= byteCount - count else {
             throw BlockIOError(
@@ -144,9 +144,9 @@ public struct BlockSlice: BlockReader {
 }
 
 /// Sizes as people read them: binary units.
-public enum ByteText {
+package enum ByteText {
     /// "3.2 GiB", "512 bytes".
-    public static func rounded(_ byteCount: UInt64) -> String {
+    package static func rounded(_ byteCount: UInt64) -> String {
         let units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
         var value = Double(byteCount)
         var unit = 0
@@ -161,12 +161,12 @@ public enum ByteText {
     }
 
     /// "3.2 GiB/s"; any numbers will do.
-    public static func rate(_ byteCount: UInt64, seconds: Double) -> String {
+    package static func rate(_ byteCount: UInt64, seconds: Double) -> String {
         "\(rounded(UInt64(exactly: (Double(byteCount) / max(seconds, 0.001)).rounded(.down)) ?? .max))/s"
     }
 
     /// "4 MiB" where that is exact, else the number of bytes.
-    public static func exact(_ byteCount: UInt64) -> String {
+    package static func exact(_ byteCount: UInt64) -> String {
         for (unit, name) in [(1 << 40 as UInt64, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
         where byteCount >= unit && byteCount % unit == 0 {
             return "\(byteCount / unit) \(name)"

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// A half-open range of bytes on a disk, in a volume or in an image.
-public typealias ByteRange = Range<UInt64>
+package typealias ByteRange = Range<UInt64>
 
 extension Range<UInt64> {
     /// Its length in bytes.
-    public var byteCount: UInt64 { upperBound - lowerBound }
+    package var byteCount: UInt64 { upperBound - lowerBound }
 
     /// From a start and a length; `nil` where the end does not fit 64 bits.
-    public init?(offset: UInt64, byteCount: UInt64) {
+    package init?(offset: UInt64, byteCount: UInt64) {
         let (end, overflow) = offset.addingReportingOverflow(byteCount)
         guard !overflow else { return nil }
         self = offset..<end
     }
 
     /// Whether all of `other` lies inside.
-    public func covers(_ other: ByteRange) -> Bool {
+    package func covers(_ other: ByteRange) -> Bool {
         other.isEmpty || (lowerBound <= other.lowerBound && other.upperBound <= upperBound)
     }
 
     /// The range moved up by `distance` bytes; `nil` where it no longer fits 64 bits.
-    public func shifted(up distance: UInt64) -> ByteRange? {
+    package func shifted(up distance: UInt64) -> ByteRange? {
         ByteRange(offset: lowerBound, byteCount: byteCount).flatMap { range in
             let (start, overflow) = range.lowerBound.addingReportingOverflow(distance)
             return overflow ? nil : ByteRange(offset: start, byteCount: byteCount)

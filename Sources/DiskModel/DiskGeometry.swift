@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// The size of a disk and the units that it is addressed in.
-public struct DiskGeometry: Codable, Equatable, Sendable {
+package struct DiskGeometry: Codable, Equatable, Sendable {
     /// The length of the disk in bytes.
-    public var byteCount: UInt64
+    package var byteCount: UInt64
     /// The unit of addresses in bytes: 512 or 4096.
-    public var logicalSectorSize: Int
+    package var logicalSectorSize: Int
     /// The unit that the medium writes at once, in bytes.
-    public var physicalSectorSize: Int
+    package var physicalSectorSize: Int
     /// How far the first physical sector boundary is from the start, in bytes.
-    public var alignmentOffset: Int
+    package var alignmentOffset: Int
     /// The optimal size of an I/O in bytes; 0 where the device names none.
-    public var optimalIOSize: Int
+    package var optimalIOSize: Int
 
     /// Describes a disk's size and units.
-    public init(
+    package init(
         byteCount: UInt64, logicalSectorSize: Int = 512, physicalSectorSize: Int = 512, alignmentOffset: Int = 0,
         optimalIOSize: Int = 0
     ) {
@@ -27,7 +27,7 @@ public struct DiskGeometry: Codable, Equatable, Sendable {
 
     /// The boundary on which partitions start, in bytes: 1 MiB, or the optimal I/O size where that is a larger multiple
     /// of 1 MiB. Odd sizes that USB bridges make up (such as 33,553,920) are not followed.
-    public var partitionAlignment: UInt64 {
+    package var partitionAlignment: UInt64 {
         let mebibyte: UInt64 = 1 << 20
         let optimal = UInt64(max(0, optimalIOSize))
         return optimal > mebibyte && optimal % mebibyte == 0 && optimal <= 1 << 30 ? optimal : mebibyte
@@ -35,26 +35,26 @@ public struct DiskGeometry: Codable, Equatable, Sendable {
 }
 
 /// What tells one disk from another. Serials repeat, so all of it together with the size counts.
-public struct DiskIdentity: Codable, Equatable, Sendable {
+package struct DiskIdentity: Codable, Equatable, Sendable {
     /// The path by which it was named.
-    public var path: String
+    package var path: String
     /// The kernel's name (`sda`, `nvme0n1`); `nil` for a file.
-    public var kernelName: String?
+    package var kernelName: String?
     /// The model, as the device reports it.
-    public var model: String?
+    package var model: String?
     /// The serial number, as the device reports it.
-    public var serial: String?
+    package var serial: String?
     /// The World Wide Name (or EUI, NGUID, UUID of NVMe), as sysfs shows it.
-    public var wwn: String?
+    package var wwn: String?
     /// How it is attached: `nvme`, `sata`, `usb`, `virtio`, `scsi`, `mmc`, `file`, `loop`, `unknown`.
-    public var transport: String
+    package var transport: String
     /// The kernel's number for this attachment of this disk (Linux 5.15 and newer); never used twice in one boot.
-    public var diskSequence: UInt64?
+    package var diskSequence: UInt64?
     /// The stable path by its place in the machine (as /dev/disk/by-path shows it); computed from sysfs.
-    public var pathByPlace: String?
+    package var pathByPlace: String?
 
     /// Describes a disk.
-    public init(
+    package init(
         path: String, kernelName: String? = nil, model: String? = nil, serial: String? = nil, wwn: String? = nil,
         transport: String = "unknown", diskSequence: UInt64? = nil, pathByPlace: String? = nil
     ) {
@@ -69,5 +69,5 @@ public struct DiskIdentity: Codable, Equatable, Sendable {
     }
 
     /// What a person types to confirm that this disk may be overwritten: the serial, else the name.
-    public var confirmationText: String { serial.flatMap { $0.isEmpty ? nil : $0 } ?? kernelName ?? path }
+    package var confirmationText: String { serial.flatMap { $0.isEmpty ? nil : $0 } ?? kernelName ?? path }
 }

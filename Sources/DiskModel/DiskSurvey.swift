@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// A volume as observed: where it lies and what it holds.
-public struct VolumeSurvey: Equatable, Sendable {
+package struct VolumeSurvey: Equatable, Sendable {
     /// Where it lies on the disk, in bytes.
-    public var range: ByteRange
+    package var range: ByteRange
     /// The partition that it is; `nil` where the whole disk is one volume.
-    public var partition: Partition?
+    package var partition: Partition?
     /// What it holds.
-    public var filesystem: FilesystemInfo
+    package var filesystem: FilesystemInfo
     /// Which of its bytes are in use.
-    public var allocation: AllocationMap
+    package var allocation: AllocationMap
 
     /// Describes a volume.
-    public init(range: ByteRange, partition: Partition?, filesystem: FilesystemInfo, allocation: AllocationMap) {
+    package init(range: ByteRange, partition: Partition?, filesystem: FilesystemInfo, allocation: AllocationMap) {
         self.range = range
         self.partition = partition
         self.filesystem = filesystem
@@ -21,16 +21,16 @@ public struct VolumeSurvey: Equatable, Sendable {
 }
 
 /// How a disk boots, as far as its own bytes tell.
-public struct BootSurvey: Codable, Equatable, Sendable {
+package struct BootSurvey: Codable, Equatable, Sendable {
     /// What the boot code of block 0 is: `GRUB`, `other`, or `nil` where there is none.
-    public var biosBootCode: String?
+    package var biosBootCode: String?
     /// Whether a GRUB core image lies where its boot code looks for it; `nil` without GRUB.
-    public var biosCoreImageFound: Bool?
+    package var biosCoreImageFound: Bool?
     /// Loaders on the EFI system partition, as paths with backslashes, e.g. `\EFI\debian\grubx64.efi`.
-    public var efiLoaders: [String]
+    package var efiLoaders: [String]
 
     /// Describes how a disk boots.
-    public init(biosBootCode: String? = nil, biosCoreImageFound: Bool? = nil, efiLoaders: [String] = []) {
+    package init(biosBootCode: String? = nil, biosCoreImageFound: Bool? = nil, efiLoaders: [String] = []) {
         self.biosBootCode = biosBootCode
         self.biosCoreImageFound = biosCoreImageFound
         self.efiLoaders = efiLoaders
@@ -38,22 +38,22 @@ public struct BootSurvey: Codable, Equatable, Sendable {
 }
 
 /// A disk as observed: reads only.
-public struct DiskSurvey: Equatable, Sendable {
+package struct DiskSurvey: Equatable, Sendable {
     /// Which disk.
-    public var identity: DiskIdentity
+    package var identity: DiskIdentity
     /// How large, in which units.
-    public var geometry: DiskGeometry
+    package var geometry: DiskGeometry
     /// Its partition table.
-    public var table: PartitionTable
+    package var table: PartitionTable
     /// Its volumes in ascending order of place: one a partition, or one for a disk without a table.
-    public var volumes: [VolumeSurvey]
+    package var volumes: [VolumeSurvey]
     /// How it boots.
-    public var boot: BootSurvey
+    package var boot: BootSurvey
     /// What a person should know.
-    public var warnings: [String]
+    package var warnings: [String]
 
     /// Describes a disk.
-    public init(
+    package init(
         identity: DiskIdentity, geometry: DiskGeometry, table: PartitionTable, volumes: [VolumeSurvey],
         boot: BootSurvey = BootSurvey(), warnings: [String] = []
     ) {

@@ -5,18 +5,18 @@ import ByteParsing
 ///
 /// LUKS has no length of its own (what has one is never described by this): its sectors reach from the end of the header
 /// to the end of the place, whenever it is opened. So a change of size is only one of what is inside.
-public struct EncryptedContents: Sendable {
+package struct EncryptedContents: Sendable {
     /// What it holds.
-    public let inner: FilesystemInfo
+    package let inner: FilesystemInfo
     /// Its length inside, in bytes.
-    public let byteCount: UInt64
+    package let byteCount: UInt64
     /// How much longer the place is than what is inside: the header and its key slots, in bytes.
-    public let headerByteCount: UInt64
+    package let headerByteCount: UInt64
     /// The unit in which the place ends, in bytes: an encrypted sector.
     private let unit: UInt64
 
     /// What is known of an opened volume; `nil` of everything else, and of what keeps its size in a larger place.
-    public init?(_ filesystem: FilesystemInfo) {
+    package init?(_ filesystem: FilesystemInfo) {
         guard filesystem.kind == .luks, let length = filesystem.byteCount, let inner = filesystem.inner,
             inner.count == 1, let volume = inner.first, volume.byteCount > 0, volume.byteCount < length,
             let sectorSize = filesystem.sectorSize, sectorSize > 0
@@ -28,19 +28,19 @@ public struct EncryptedContents: Sendable {
     }
 
     /// How much room there is inside of a place of that length, in bytes; `nil` where it has not even room for the header.
-    public func byteCount(in placeByteCount: UInt64) -> UInt64? {
+    package func byteCount(in placeByteCount: UInt64) -> UInt64? {
         placeByteCount > headerByteCount ? placeByteCount - headerByteCount : nil
     }
 
     /// The least length of a place for it, in bytes; `nil` where what is inside does not become smaller.
-    public var leastByteCount: UInt64? {
+    package var leastByteCount: UInt64? {
         guard shrinkObstacle == nil, let least = inner.leastByteCount else { return nil }
         let (sum, overflow) = least.addingReportingOverflow(headerByteCount)
         return overflow ? nil : sum.roundedUp(toMultipleOf: unit)
     }
 
     /// Why what is inside keeps its size in a larger place, as a sentence part; `nil` where it can follow.
-    public var growObstacle: String? { inner.resizeAbility.growObstacle ?? (fills ? nil : Self.notFilling) }
+    package var growObstacle: String? { inner.resizeAbility.growObstacle ?? (fills ? nil : Self.notFilling) }
 
     private static let notFilling = "something may stand behind the end of what is inside of LUKS"
 
@@ -61,7 +61,7 @@ public struct EncryptedContents: Sendable {
 
 extension FilesystemInfo {
     /// The physical volume of LVM that this is, or that an opened LUKS volume holds.
-    public var physicalVolume: FilesystemInfo? {
+    package var physicalVolume: FilesystemInfo? {
         kind == .lvm ? self : EncryptedContents(self).flatMap { $0.inner.kind == .lvm ? $0.inner : nil }
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// What a volume holds, as our own reader and libblkid agree on it.
-public struct FilesystemInfo: Codable, Equatable, Sendable {
+package struct FilesystemInfo: Codable, Equatable, Sendable {
     /// The kinds that Reforge knows. `other` is one that only libblkid knows (its name is in `kindName`).
-    public enum Kind: String, Codable, Sendable, CaseIterable {
+    package enum Kind: String, Codable, Sendable, CaseIterable {
         /// Linux ext2, ext3, ext4.
         case ext2, ext3, ext4
         /// FAT with 12, 16 or 32 bits an entry.
@@ -32,14 +32,14 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
         case unknown
 
         /// One that a later program knows counts as `other`: its name is beside it.
-        public init(from decoder: any Decoder) throws {
+        package init(from decoder: any Decoder) throws {
             let name = try decoder.singleValueContainer().decode(String.self)
             self = Kind(rawValue: name) ?? .other
         }
     }
 
     /// How the ranges in use are known.
-    public enum MapSource: String, Codable, Sendable {
+    package enum MapSource: String, Codable, Sendable {
         /// From the filesystem's own allocation structures.
         case allocationStructures
         /// Only the header counts (swap).
@@ -49,55 +49,55 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
     }
 
     /// What it is.
-    public var kind: Kind
+    package var kind: Kind
     /// The name that people use: `ext4`, `vfat`, `swap`, `ntfs`, … (libblkid's TYPE).
-    public var kindName: String
+    package var kindName: String
     /// The UUID or volume id as `blkid` shows it.
-    public var uuid: String?
+    package var uuid: String?
     /// The label.
-    public var label: String?
+    package var label: String?
     /// The filesystem's own length in bytes; the partition may be longer.
-    public var byteCount: UInt64?
+    package var byteCount: UInt64?
     /// The unit of allocation in bytes.
-    public var blockSize: Int?
+    package var blockSize: Int?
     /// The sector size in bytes that it was made for, where its structures depend on one (XFS, FAT, NTFS, Btrfs, LUKS2).
-    public var sectorSize: Int?
+    package var sectorSize: Int?
     /// Whether it was cleanly unmounted; `nil` where the format cannot say.
-    public var isClean: Bool?
+    package var isClean: Bool?
     /// Names of feature flags that matter, for people.
-    public var features: [String]
+    package var features: [String]
     /// Where the map of used ranges came from.
-    public var mapSource: MapSource
+    package var mapSource: MapSource
     /// Why everything counts as used, where it does.
-    public var wholeReason: String?
+    package var wholeReason: String?
     /// The least length in bytes to which it could shrink, where known.
-    public var leastByteCount: UInt64?
+    package var leastByteCount: UInt64?
     /// Where it was mounted last, where the format notes that (ext: s_last_mounted).
-    public var lastMountPoint: String?
+    package var lastMountPoint: String?
     /// What a person should know: a hibernation image in swap, …
-    public var remarks: [String]
+    package var remarks: [String]
     /// The volumes inside a container, in its own order: the logical volumes of LVM, what LUKS or md holds. `nil` where it is
     /// none, or cannot be looked into.
-    public var inner: [InnerVolume]?
+    package var inner: [InnerVolume]?
     /// Of a physical volume of LVM: what a change of its size has to know. `nil` of everything else, and where nobody looked.
-    public var volumeGroup: VolumeGroup?
+    package var volumeGroup: VolumeGroup?
 
     /// A volume inside a container.
-    public struct InnerVolume: Codable, Equatable, Sendable {
+    package struct InnerVolume: Codable, Equatable, Sendable {
         /// Its name there: `vg/root` of LVM.
-        public var name: String
+        package var name: String
         /// Its length in bytes.
-        public var byteCount: UInt64
+        package var byteCount: UInt64
         /// What it holds.
-        public var filesystem: FilesystemInfo
+        package var filesystem: FilesystemInfo
         /// How much of it is in use, in bytes; `nil` where nobody looked, or an earlier version did.
-        public var usedByteCount: UInt64?
+        package var usedByteCount: UInt64?
         /// Where its bytes lie in the container, in bytes, in the order of the volume; `nil` where that is not known, or in too
         /// many pieces.
-        public var places: [ByteRange]?
+        package var places: [ByteRange]?
 
         /// Names a volume and what it holds.
-        public init(
+        package init(
             name: String, byteCount: UInt64, filesystem: FilesystemInfo, usedByteCount: UInt64? = nil,
             places: [ByteRange]? = nil
         ) {
@@ -110,7 +110,7 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
     }
 
     /// Describes what a volume holds.
-    public init(
+    package init(
         kind: Kind, kindName: String, uuid: String? = nil, label: String? = nil, byteCount: UInt64? = nil,
         blockSize: Int? = nil, sectorSize: Int? = nil, isClean: Bool? = nil, features: [String] = [],
         mapSource: MapSource,
@@ -136,7 +136,7 @@ public struct FilesystemInfo: Codable, Equatable, Sendable {
     }
 
     /// Whether it is one of ext2, ext3, ext4.
-    public var isExt: Bool { [.ext2, .ext3, .ext4].contains(kind) }
+    package var isExt: Bool { [.ext2, .ext3, .ext4].contains(kind) }
     /// Whether it is one of the FATs.
-    public var isFAT: Bool { [.fat12, .fat16, .fat32].contains(kind) }
+    package var isFAT: Bool { [.fat12, .fat16, .fat32].contains(kind) }
 }

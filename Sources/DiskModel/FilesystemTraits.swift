@@ -2,59 +2,59 @@
 
 /// What Reforge can do with filesystems of one kind, apart from reading them: a row of `FilesystemTraits.table`. Everything that
 /// depends on the kind of a filesystem reads it; its reader is a row of `VolumeIdentifier.formats`, its tool one of `ResizeTools`.
-public struct FilesystemTraits: Sendable {
+package struct FilesystemTraits: Sendable {
     /// The kinds that this row is of.
-    public var kinds: Set<FilesystemInfo.Kind>
+    package var kinds: Set<FilesystemInfo.Kind>
     /// Of kinds that Reforge only knows by name (`Kind.other`): libblkid's names (TYPE). Of all others, the names that differ from
     /// the kind's own.
-    public var names: Set<String> = []
+    package var names: Set<String> = []
 
     /// How the kernel mounts it; `nil` where nothing here mounts it.
-    public var mount: MountManner?
+    package var mount: MountManner?
     /// The types in the third field of fstab(5) that may mean it, beside libblkid's name.
-    public var fstabTypes: Set<String> = []
+    package var fstabTypes: Set<String> = []
     /// Whether an installed Linux system could have its root there.
-    public var mayHoldSystem = false
+    package var mayHoldSystem = false
     /// GRUB's module that reads it; `nil` where GRUB starts nothing from it.
-    public var grubModule: String?
+    package var grubModule: String?
 
     /// Why one keeps its size, larger or smaller, as a sentence; `nil` where nothing is known to be in the way.
-    public var resizeObstacle: @Sendable (FilesystemInfo) -> String? = { _ in nil }
+    package var resizeObstacle: @Sendable (FilesystemInfo) -> String? = { _ in nil }
     /// Why one cannot be made smaller, as a sentence.
-    public var shrinkObstacle: @Sendable (FilesystemInfo) -> String? = { _ in nil }
+    package var shrinkObstacle: @Sendable (FilesystemInfo) -> String? = { _ in nil }
     /// Whether one that was not clean when it was captured may grow all the same: its tool replays the log in the restored copy.
-    public var growsUnclean = false
+    package var growsUnclean = false
     /// Whether its tool makes it larger on sectors of another size than it was made with.
-    public var growsOnOtherSectors = true
+    package var growsOnOtherSectors = true
     /// How it is made smaller.
-    public var shrink = ShrinkManner.never
+    package var shrink = ShrinkManner.never
     /// Whether its tool, before it changes anything, checks all of one of which parts are lost, and ends where that is not clean.
-    public var checksLossesFirst: @Sendable (FilesystemInfo) -> Bool = { _ in false }
+    package var checksLossesFirst: @Sendable (FilesystemInfo) -> Bool = { _ in false }
     /// The command for a person that makes it fill its place, with `NODE` or `MOUNTPOINT` for what it is on.
-    public var growCommand: String?
+    package var growCommand: String?
 
     /// The tool that names the files of blocks; `nil` where none does while it is not mounted.
-    public var fileLookup: FileLookup?
+    package var fileLookup: FileLookup?
     /// Which of its sectors say how many sectors lie in front of its partition; `nil` where none does.
-    public var bootSectors: BootSectors?
+    package var bootSectors: BootSectors?
 
     /// What decides whether it works on sectors of another size.
-    public var sectors = SectorRule.unknown
+    package var sectors = SectorRule.unknown
     /// What one that was restored by its map needs done before the commit.
-    public var olderLife = OlderLife.harmless
+    package var olderLife = OlderLife.harmless
 
     /// How the kernel mounts a filesystem.
-    public struct MountManner: Equatable, Sendable {
+    package struct MountManner: Equatable, Sendable {
         /// The type for the kernel.
-        public var type: String
+        package var type: String
         /// The options for a mount that writes nothing. Plain `ro` is not enough: it replays journals
         /// (Documentation/filesystems/ext4, xfs, btrfs, f2fs).
-        public var readOnlyOptions = ""
+        package var readOnlyOptions = ""
         /// Whether it can be mounted for writing.
-        public var isWritable = true
+        package var isWritable = true
 
         /// Names a type.
-        public init(_ type: String, readOnlyOptions: String = "", isWritable: Bool = true) {
+        package init(_ type: String, readOnlyOptions: String = "", isWritable: Bool = true) {
             self.type = type
             self.readOnlyOptions = readOnlyOptions
             self.isWritable = isWritable
@@ -62,7 +62,7 @@ public struct FilesystemTraits: Sendable {
     }
 
     /// How a filesystem is made smaller.
-    public enum ShrinkManner: Sendable {
+    package enum ShrinkManner: Sendable {
         /// It is not.
         case never
         /// By its own tool, which has to see all of it.
@@ -72,10 +72,10 @@ public struct FilesystemTraits: Sendable {
     }
 
     /// A tool that tells which files have certain blocks.
-    public enum FileLookup: Sendable { case debugfs, ntfscluster, xfsDebugger }
+    package enum FileLookup: Sendable { case debugfs, ntfscluster, xfsDebugger }
 
     /// The boot sectors with a BIOS parameter block: the first one, and the backup that the format has.
-    public enum BootSectors: Sendable {
+    package enum BootSectors: Sendable {
         /// The first one only.
         case first
         /// And the one that it names itself (Microsoft FAT specification 1.03, §3.3: BPB_BkBootSec).
@@ -85,7 +85,7 @@ public struct FilesystemTraits: Sendable {
     }
 
     /// What decides whether a volume works on a disk with larger sectors.
-    public enum SectorRule: Sendable {
+    package enum SectorRule: Sendable {
         /// The length of its blocks, which messages call so.
         case blocks(String)
         /// The sector size that it was made with must be no smaller.
@@ -103,7 +103,7 @@ public struct FilesystemTraits: Sendable {
     }
 
     /// Describes a kind.
-    public init(_ kinds: Set<FilesystemInfo.Kind>, names: Set<String> = []) {
+    package init(_ kinds: Set<FilesystemInfo.Kind>, names: Set<String> = []) {
         self.kinds = kinds
         self.names = names
     }
@@ -111,17 +111,17 @@ public struct FilesystemTraits: Sendable {
     // MARK: The table
 
     /// Rows for kinds that Reforge knows by name only, beside those of the table.
-    public static let added = Registry<FilesystemTraits>([])
+    package static let added = Registry<FilesystemTraits>([])
 
     /// The row of a filesystem of some kind.
     /// - Parameter name: libblkid's name of it, which tells kinds apart that Reforge has no reader for.
-    public static func of(_ kind: FilesystemInfo.Kind, name: String) -> FilesystemTraits {
+    package static func of(_ kind: FilesystemInfo.Kind, name: String) -> FilesystemTraits {
         if kind != .other { return byKind[kind] ?? unread }
         return named(name) ?? unread
     }
 
     /// The row of what libblkid calls so; `nil` where nothing is known of it.
-    public static func named(_ name: String) -> FilesystemTraits? {
+    package static func named(_ name: String) -> FilesystemTraits? {
         byName[name] ?? added.rows.first { $0.names.contains(name) }
     }
 
@@ -135,5 +135,5 @@ public struct FilesystemTraits: Sendable {
 
 extension FilesystemInfo {
     /// What can be done with it.
-    public var traits: FilesystemTraits { FilesystemTraits.of(kind, name: kindName) }
+    package var traits: FilesystemTraits { FilesystemTraits.of(kind, name: kindName) }
 }

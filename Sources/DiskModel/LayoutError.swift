@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// Why a layout cannot be made.
-public enum LayoutError: Error, Equatable, Sendable {
+package enum LayoutError: Error, Equatable, Sendable {
     /// The target has too little room.
     case tooSmall(Shortage)
     /// A partition was wished larger than what the others leave for it.
@@ -12,18 +12,18 @@ public enum LayoutError: Error, Equatable, Sendable {
     case table(String)
 
     /// How much room is missing.
-    public struct Shortage: Equatable, Sendable {
+    package struct Shortage: Equatable, Sendable {
         /// The least size of a target that would do, in bytes.
-        public var leastByteCount: UInt64
+        package var leastByteCount: UInt64
         /// The size of the target in bytes.
-        public var targetByteCount: UInt64
+        package var targetByteCount: UInt64
         /// The partitions, in the order of the table.
-        public var parts: [Part]
+        package var parts: [Part]
         /// The least size of a target, in bytes, for the policies that make partitions smaller, where that is less.
-        public var leastWithShrinking: UInt64?
+        package var leastWithShrinking: UInt64?
 
         /// Names the sizes.
-        public init(
+        package init(
             leastByteCount: UInt64, targetByteCount: UInt64, parts: [Part] = [], leastWithShrinking: UInt64? = nil
         ) {
             self.leastByteCount = leastByteCount
@@ -34,17 +34,17 @@ public enum LayoutError: Error, Equatable, Sendable {
     }
 
     /// What a partition needs.
-    public struct Part: Equatable, Sendable {
+    package struct Part: Equatable, Sendable {
         /// Its number.
-        public var number: Int
+        package var number: Int
         /// What it holds: `xfs`, or what it is for.
-        public var name: String
+        package var name: String
         /// Its length as captured, in bytes.
-        public var byteCount: UInt64
+        package var byteCount: UInt64
         /// The least length that it can have, in bytes.
-        public var leastByteCount: UInt64
+        package var leastByteCount: UInt64
         /// Why not less; half a sentence.
-        public var reason: String?
+        package var reason: String?
 
         var sentence: String {
             let size = ByteText.rounded(byteCount)
@@ -58,7 +58,7 @@ public enum LayoutError: Error, Equatable, Sendable {
     }
 
     /// The least size of a target that would do, in bytes; `nil` where none would.
-    public var leastByteCount: UInt64? {
+    package var leastByteCount: UInt64? {
         switch self {
         case .tooSmall(let shortage), .wishTooLarge(_, _, let shortage): shortage.leastByteCount
         case .wish, .table: nil
@@ -68,7 +68,7 @@ public enum LayoutError: Error, Equatable, Sendable {
 
 extension LayoutError: CustomStringConvertible {
     /// For a person: what is wrong, and what would do.
-    public var description: String {
+    package var description: String {
         switch self {
         case .tooSmall(let shortage): return shortage.sentence
         case .wishTooLarge(let number, let most, let shortage):

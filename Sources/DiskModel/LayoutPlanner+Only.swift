@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// How one partition goes into an existing one.
-public struct OnlyLayout: Codable, Equatable, Sendable {
+package struct OnlyLayout: Codable, Equatable, Sendable {
     /// Its way: from its place in the image to the whole of the existing partition.
-    public var placement: DiskLayout.Placement
+    package var placement: DiskLayout.Placement
     /// Whether its filesystem is to grow to the end of the existing partition.
-    public var growsToFill: Bool
+    package var growsToFill: Bool
     /// Whether its filesystem has to shrink to fit.
-    public var shrinksToFit: Bool
+    package var shrinksToFit: Bool
     /// What a person should know.
-    public var remarks: [String]
+    package var remarks: [String]
 }
 
 extension LayoutPlanner {
@@ -23,7 +23,7 @@ extension LayoutPlanner {
     ///   - policy: `keep` leaves the filesystem's size as it is.
     ///   - mayShrink: whether a filesystem may be made smaller.
     /// - Throws: `LayoutError` where either table lacks the partition, or the existing one is too small.
-    public static func planOnly(
+    package static func planOnly(
         _ number: Int, of table: PartitionTable, ability: PartitionAbility?, onto existing: PartitionTable,
         existingNumber: Int? = nil, policy: LayoutPolicy = .grow, mayShrink: Bool = false
     ) throws(LayoutError) -> OnlyLayout {

@@ -23,9 +23,9 @@ import ByteParsing
 ///
 /// In an MBR, the extended partition begins with the first extended boot record (EBR), and holds all logical
 /// partitions, each with at least a sector in front of it for its own; it ends where it ended if that still fits.
-public enum LayoutPlanner {
+package enum LayoutPlanner {
     /// A layout of `table` on a target, where nothing is known to be able to shrink and only ext filesystems grow.
-    public static func plan(
+    package static func plan(
         _ table: PartitionTable, source: DiskGeometry, filesystems: [Int: FilesystemInfo], target: DiskGeometry,
         policy: LayoutPolicy
     ) throws(LayoutError) -> DiskLayout {
@@ -43,7 +43,7 @@ public enum LayoutPlanner {
     ///   - target: the target disk. Its logical sector size may be another: starts and lengths are multiples of it.
     ///   - request: the policy and the wishes.
     /// - Throws: `LayoutError`, with the least size of a target that would do where one would.
-    public static func plan(
+    package static func plan(
         _ table: PartitionTable, source: DiskGeometry, filesystems: [Int: FilesystemInfo],
         abilities: [Int: PartitionAbility], target: DiskGeometry, request: LayoutRequest
     ) throws(LayoutError) -> DiskLayout {
@@ -54,7 +54,7 @@ public enum LayoutPlanner {
     }
 
     /// Abilities where only the filesystems themselves are known: an ext filesystem that fills its partition grows.
-    public static func growingExt(
+    package static func growingExt(
         _ table: PartitionTable, _ filesystems: [Int: FilesystemInfo]
     ) -> [Int: PartitionAbility] {
         var abilities: [Int: PartitionAbility] = [:]
@@ -68,7 +68,7 @@ public enum LayoutPlanner {
 
     /// Whether a filesystem fills its place. What stands behind its end (a verity tree, an md superblock) would be lost
     /// if it grew; some KiB are only what is left of the last block.
-    public static func fills(_ filesystem: FilesystemInfo, _ range: ByteRange) -> Bool {
+    package static func fills(_ filesystem: FilesystemInfo, _ range: ByteRange) -> Bool {
         guard let length = filesystem.byteCount else { return false }
         return length <= range.byteCount && range.byteCount - length < 64 << 10
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// How a layout follows the size of the target.
-public enum LayoutPolicy: String, Codable, Sendable, CaseIterable {
+package enum LayoutPolicy: String, Codable, Sendable, CaseIterable {
     /// Sizes as captured: nothing grows and nothing shrinks.
     case keep
     /// The last partition that can grow takes what the target adds.
@@ -11,7 +11,7 @@ public enum LayoutPolicy: String, Codable, Sendable, CaseIterable {
 }
 
 /// What a person wants of one partition.
-public enum PartitionWish: Equatable, Sendable, CustomStringConvertible {
+package enum PartitionWish: Equatable, Sendable, CustomStringConvertible {
     /// Exactly this length in bytes, rounded up to the target's sector.
     case size(UInt64)
     /// The length that it was captured with.
@@ -22,7 +22,7 @@ public enum PartitionWish: Equatable, Sendable, CustomStringConvertible {
     case drop
 
     /// From what follows the `=` of `3=40GiB`: a size (`SizeText`), `keep`, `rest` or `drop`.
-    public init(parsing text: some StringProtocol) throws(LayoutRequestError) {
+    package init(parsing text: some StringProtocol) throws(LayoutRequestError) {
         switch text {
         case "keep": self = .keep
         case "rest": self = .rest
@@ -39,7 +39,7 @@ public enum PartitionWish: Equatable, Sendable, CustomStringConvertible {
     }
 
     /// As it is typed.
-    public var description: String {
+    package var description: String {
         switch self {
         case .size(let byteCount):
             // Typed without a space, and bytes without their unit.
@@ -54,7 +54,7 @@ public enum PartitionWish: Equatable, Sendable, CustomStringConvertible {
 
 extension PartitionWish: Codable {
     /// From the text that a person would type.
-    public init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         do { self = try PartitionWish(parsing: try container.decode(String.self)) } catch let error
             as LayoutRequestError
@@ -64,41 +64,41 @@ extension PartitionWish: Codable {
     }
 
     /// As the text that a person would type.
-    public func encode(to encoder: any Encoder) throws {
+    package func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         try container.encode(description)
     }
 }
 
 /// What is wrong with the text of a wish.
-public struct LayoutRequestError: Error, Equatable, Sendable, CustomStringConvertible {
+package struct LayoutRequestError: Error, Equatable, Sendable, CustomStringConvertible {
     /// A sentence for a person.
-    public var description: String
+    package var description: String
 
     init(_ description: String) { self.description = description }
 }
 
 /// What a person wants of a layout: a policy, and wishes for single partitions that go before it.
-public struct LayoutRequest: Codable, Equatable, Sendable {
+package struct LayoutRequest: Codable, Equatable, Sendable {
     /// How partitions without a wish follow the size of the target.
-    public var policy: LayoutPolicy
+    package var policy: LayoutPolicy
     /// The wishes, by the number of the partition in the captured table.
-    public var wishes: [Int: PartitionWish]
+    package var wishes: [Int: PartitionWish]
 
     /// A policy and wishes.
-    public init(policy: LayoutPolicy = .grow, wishes: [Int: PartitionWish] = [:]) {
+    package init(policy: LayoutPolicy = .grow, wishes: [Int: PartitionWish] = [:]) {
         self.policy = policy
         self.wishes = wishes
     }
 
     /// From texts such as `3=40GiB`, `2=keep`, `4=rest`, `5=drop`.
-    public init(policy: LayoutPolicy = .grow, parsing texts: [String]) throws(LayoutRequestError) {
+    package init(policy: LayoutPolicy = .grow, parsing texts: [String]) throws(LayoutRequestError) {
         self.init(policy: policy)
         for text in texts { try add(parsing: text) }
     }
 
     /// Adds a wish from a text such as `3=40GiB`. The same wish twice is one.
-    public mutating func add(parsing text: some StringProtocol) throws(LayoutRequestError) {
+    package mutating func add(parsing text: some StringProtocol) throws(LayoutRequestError) {
         let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         guard parts.count == 2, parts[0].allSatisfy({ $0.isASCII && $0.isNumber }), let number = Int(parts[0]),
             number > 0

@@ -2,11 +2,11 @@
 
 /// The least lengths to which filesystems can be shrunk, known before anything is restored. Each errs towards more: a
 /// plan that relies on one must not fail in the middle.
-public enum LeastSize {
+package enum LeastSize {
     /// Swap: the kernel and mkswap take ten pages; less than this is of no use to anybody.
-    public static let swap: UInt64 = 1 << 20
+    package static let swap: UInt64 = 1 << 20
     /// Btrfs: the kernel refuses to make a device smaller (`btrfs_ioctl_resize`, fs/btrfs/ioctl.c: SZ_256M).
-    public static let btrfsFloor: UInt64 = 256 << 20
+    package static let btrfsFloor: UInt64 = 256 << 20
 
     /// NTFS: ntfsresize moves every cluster but those of bad sectors, so what is in use is what is needed, and it refuses
     /// less (its "You might resize at"). On top comes what the moves themselves take: file records for run lists that got
@@ -15,7 +15,7 @@ public enum LeastSize {
     /// - Parameters:
     ///   - usedByteCount: what the cluster bitmap calls used, in bytes.
     ///   - clusterSize: in bytes.
-    public static func ntfs(usedByteCount: UInt64, clusterSize: Int) -> UInt64 {
+    package static func ntfs(usedByteCount: UInt64, clusterSize: Int) -> UInt64 {
         let cluster = UInt64(max(512, clusterSize))
         let margin = max(16 << 20, usedByteCount / 64)
         return roundedUp(usedByteCount.addingClamped(margin).addingClamped(cluster), to: cluster).addingClamped(cluster)
@@ -26,7 +26,7 @@ public enum LeastSize {
     /// - Parameters:
     ///   - allocatedByteCount: the sum of the device extents: both copies of DUP count.
     ///   - largestExtentByteCount: the longest device extent.
-    public static func btrfs(allocatedByteCount: UInt64, largestExtentByteCount: UInt64) -> UInt64 {
+    package static func btrfs(allocatedByteCount: UInt64, largestExtentByteCount: UInt64) -> UInt64 {
         let sum = allocatedByteCount.addingClamped(largestExtentByteCount).addingClamped(16 << 20)
         return max(btrfsFloor, roundedUp(sum, to: 1 << 20))
     }

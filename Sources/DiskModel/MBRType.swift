@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import ByteParsing
+import ByteParsing
 
 /// The type bytes of an MBR's entries, as far as they matter to planning, boot repair and people.
-public enum MBRType {
+package enum MBRType {
     private static let known: [UInt8: (name: String, equivalent: String?)] = [
         0x01: ("FAT12", PartitionType.microsoftBasicData), 0x04: ("FAT16 <32M", PartitionType.microsoftBasicData),
         0x05: ("Extended", nil), 0x06: ("FAT16", PartitionType.microsoftBasicData),
@@ -18,10 +18,10 @@ public enum MBRType {
     ]
 
     /// The GPT's type that says the same; zero where there is none.
-    public static func equivalent(of type: UInt8) -> GUID { known[type]?.equivalent.flatMap(GUID.init) ?? .zero }
+    package static func equivalent(of type: UInt8) -> GUID { known[type]?.equivalent.flatMap(GUID.init) ?? .zero }
 
     /// A short name for a person; the number where it is not a known one.
-    public static func name(of type: UInt8) -> String {
+    package static func name(of type: UInt8) -> String {
         if let name = known[type]?.name { return name }
         let digits = String(type, radix: 16)
         return "type 0x\(digits.count == 1 ? "0" : "")\(digits)"

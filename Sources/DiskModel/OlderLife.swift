@@ -4,7 +4,7 @@
 /// same filesystem wrote there at another time, before or after the capture.
 ///
 /// What the place seems to hold now proves nothing: an older life may lie under a younger one of something else.
-public enum OlderLife: Sendable {
+package enum OlderLife: Sendable {
     /// Nothing: no recovery of this format reads, or is stopped by, blocks that are not in use.
     case harmless
     /// Its log gets a cycle newer than every block on the disk.

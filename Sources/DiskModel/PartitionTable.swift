@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import ByteParsing
+import ByteParsing
 
 /// A partition table as it was read.
-public struct PartitionTable: Codable, Equatable, Sendable {
+package struct PartitionTable: Codable, Equatable, Sendable {
     /// The kinds of table.
-    public enum Kind: String, Codable, Sendable {
+    package enum Kind: String, Codable, Sendable {
         /// GUID partition table (UEFI 2.10 §5).
         case gpt
         /// Master boot record with primary and logical partitions.
@@ -16,7 +16,7 @@ public struct PartitionTable: Codable, Equatable, Sendable {
     }
 
     /// Which copy of a GPT was good.
-    public enum Condition: String, Codable, Sendable {
+    package enum Condition: String, Codable, Sendable {
         /// Both copies agree.
         case intact
         /// The primary is damaged; the backup was used.
@@ -26,26 +26,26 @@ public struct PartitionTable: Codable, Equatable, Sendable {
     }
 
     /// What kind of table it is.
-    public var kind: Kind
+    package var kind: Kind
     /// For an unknown table, what it looks like ("MBR", …).
-    public var unknownKindName: String?
+    package var unknownKindName: String?
     /// The GPT's disk GUID.
-    public var diskGUID: GUID?
+    package var diskGUID: GUID?
     /// The MBR's disk signature; 0 where it has none.
-    public var diskSignature: UInt32?
+    package var diskSignature: UInt32?
     /// Where the extended boot records of an MBR stand, in the order of their chain, in bytes of the disk.
-    public var bootRecords: [UInt64]?
+    package var bootRecords: [UInt64]?
     /// Which copy was good.
-    public var condition: Condition
+    package var condition: Condition
     /// The bytes that partitions may use (GPT: first to last usable LBA).
-    public var usable: ByteRange
+    package var usable: ByteRange
     /// The number of entries that the table has room for.
-    public var entryCount: Int
+    package var entryCount: Int
     /// The partitions, in the order of their numbers.
-    public var partitions: [Partition]
+    package var partitions: [Partition]
 
     /// Describes a table.
-    public init(
+    package init(
         kind: Kind, unknownKindName: String? = nil, diskGUID: GUID? = nil, diskSignature: UInt32? = nil,
         bootRecords: [UInt64]? = nil, condition: Condition = .intact, usable: ByteRange, entryCount: Int = 0,
         partitions: [Partition] = []
@@ -65,7 +65,7 @@ public struct PartitionTable: Codable, Equatable, Sendable {
 extension PartitionTable {
     /// What `PARTUUID=` names a partition by: its GUID; in an MBR the disk signature and the number (kernel,
     /// `block/partitions/msdos.c`, set_info).
-    public func partUUID(of partition: Partition) -> String {
+    package func partUUID(of partition: Partition) -> String {
         guard kind == .mbr else { return partition.guid.description }
         func digits(_ value: UInt64, _ count: Int) -> String {
             let text = String(value, radix: 16)
@@ -78,7 +78,7 @@ extension PartitionTable {
     /// at the end (a small image written onto a large disk) leaves everything behind it unused; then what its entries (128
     /// bytes each) and its header take.
     /// - Parameter sectorSize: that of the disk on which it will be, where that is another: there it is as short as can be.
-    public func backupByteCount(on geometry: DiskGeometry, forSectorsOf sectorSize: Int? = nil) -> UInt64 {
+    package func backupByteCount(on geometry: DiskGeometry, forSectorsOf sectorSize: Int? = nil) -> UInt64 {
         guard kind != .mbr else { return 0 }
         if let sectorSize, sectorSize != geometry.logicalSectorSize {
             let sector = UInt64(max(512, sectorSize))
@@ -99,26 +99,26 @@ extension PartitionTable {
 }
 
 /// One partition of a table.
-public struct Partition: Codable, Equatable, Sendable {
+package struct Partition: Codable, Equatable, Sendable {
     /// Its number in the table, from 1.
-    public var number: Int
+    package var number: Int
     /// Where it lies on the disk, in bytes.
-    public var range: ByteRange
+    package var range: ByteRange
     /// What it is for (UEFI 2.10 §5.3.3); for a partition of an MBR, the type that says the same as its type byte.
-    public var typeGUID: GUID
+    package var typeGUID: GUID
     /// The GUID of this very partition (PARTUUID); zero in an MBR, which has none.
-    public var guid: GUID
+    package var guid: GUID
     /// Its name (PARTLABEL).
-    public var name: String
+    package var name: String
     /// The attribute bits.
-    public var attributes: UInt64
+    package var attributes: UInt64
     /// What the entry of an MBR says beside its place; `nil` in a GPT.
-    public var mbr: MBREntry?
+    package var mbr: MBREntry?
 
     /// The entry of an MBR or of an extended boot record.
-    public struct MBREntry: Codable, Equatable, Sendable {
+    package struct MBREntry: Codable, Equatable, Sendable {
         /// Where an entry stands.
-        public enum Role: String, Codable, Sendable {
+        package enum Role: String, Codable, Sendable {
             /// In the MBR, numbers 1 to 4.
             case primary
             /// In the MBR: it holds the logical partitions, and is no volume.
@@ -127,16 +127,16 @@ public struct Partition: Codable, Equatable, Sendable {
             case logical
         }
         /// Where it stands.
-        public var role: Role
+        package var role: Role
         /// The type byte.
-        public var type: UInt8
+        package var type: UInt8
         /// Whether it is marked as the one to boot.
-        public var isActive: Bool
+        package var isActive: Bool
         /// Where the extended boot record of a logical partition stands, in bytes of the disk.
-        public var recordOffset: UInt64?
+        package var recordOffset: UInt64?
 
         /// Describes an entry.
-        public init(role: Role, type: UInt8, isActive: Bool = false, recordOffset: UInt64? = nil) {
+        package init(role: Role, type: UInt8, isActive: Bool = false, recordOffset: UInt64? = nil) {
             self.role = role
             self.type = type
             self.isActive = isActive
@@ -145,13 +145,13 @@ public struct Partition: Codable, Equatable, Sendable {
     }
 
     /// Whether it is a volume: an extended partition only holds others.
-    public var isVolume: Bool { mbr?.role != .extended }
+    package var isVolume: Bool { mbr?.role != .extended }
 
     /// What it is for, for a person.
-    public var typeName: String { mbr.map { MBRType.name(of: $0.type) } ?? PartitionType.name(of: typeGUID) }
+    package var typeName: String { mbr.map { MBRType.name(of: $0.type) } ?? PartitionType.name(of: typeGUID) }
 
     /// Describes a partition.
-    public init(
+    package init(
         number: Int, range: ByteRange, typeGUID: GUID, guid: GUID, name: String = "", attributes: UInt64 = 0,
         mbr: MBREntry? = nil
     ) {
@@ -166,30 +166,30 @@ public struct Partition: Codable, Equatable, Sendable {
 }
 
 /// Partition types that matter to planning and boot repair.
-public enum PartitionType {
+package enum PartitionType {
     /// EFI system partition (UEFI 2.10 table 5-7).
-    public static let efiSystem = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+    package static let efiSystem = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
     /// BIOS boot partition: GRUB's core image.
-    public static let biosBoot = "21686148-6449-6e6f-744e-656564454649"
+    package static let biosBoot = "21686148-6449-6e6f-744e-656564454649"
     /// Microsoft reserved.
-    public static let microsoftReserved = "e3c9e316-0b5c-4db8-817d-f92df00215ae"
+    package static let microsoftReserved = "e3c9e316-0b5c-4db8-817d-f92df00215ae"
     /// Microsoft basic data.
-    public static let microsoftBasicData = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
+    package static let microsoftBasicData = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
     /// Windows recovery environment.
-    public static let windowsRecovery = "de94bba4-06d1-4d40-a16a-bfd50179d6ac"
+    package static let windowsRecovery = "de94bba4-06d1-4d40-a16a-bfd50179d6ac"
     /// Linux filesystem data.
-    public static let linuxFilesystem = "0fc63daf-8483-4772-8e79-3d69d8477de4"
+    package static let linuxFilesystem = "0fc63daf-8483-4772-8e79-3d69d8477de4"
     /// Linux swap.
-    public static let linuxSwap = "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f"
+    package static let linuxSwap = "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f"
     /// A physical volume of LVM.
-    public static let linuxLVM = "e6d6d379-f507-44c2-a23c-238f2a3df928"
+    package static let linuxLVM = "e6d6d379-f507-44c2-a23c-238f2a3df928"
     /// A member of an md array.
-    public static let linuxRAID = "a19d880f-05fc-4d3b-a006-743f0f84911e"
+    package static let linuxRAID = "a19d880f-05fc-4d3b-a006-743f0f84911e"
     /// Extended boot loader partition (/boot of the Boot Loader Specification).
-    public static let extendedBoot = "bc13c2ff-59e6-4262-a352-b275fd6f7172"
+    package static let extendedBoot = "bc13c2ff-59e6-4262-a352-b275fd6f7172"
 
     /// A short name for a person; the GUID itself where it is not a known one.
-    public static func name(of guid: GUID) -> String {
+    package static func name(of guid: GUID) -> String {
         switch guid.description {
         case efiSystem: "EFI system"
         case biosBoot: "BIOS boot"

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// Whether a filesystem's length can be changed by its own tool, as far as its survey tells: nothing is run for it.
-public struct ResizeAbility: Equatable, Sendable {
+package struct ResizeAbility: Equatable, Sendable {
     /// Why it cannot be made larger, as a sentence; `nil` where it can.
-    public var growObstacle: String?
+    package var growObstacle: String?
     /// Why it cannot be made smaller, as a sentence; `nil` where it can (down to `FilesystemInfo.leastByteCount`).
-    public var shrinkObstacle: String?
+    package var shrinkObstacle: String?
 
     /// Whether it can be made larger.
-    public var canGrow: Bool { growObstacle == nil }
+    package var canGrow: Bool { growObstacle == nil }
     /// Whether it can be made smaller.
-    public var canShrink: Bool { shrinkObstacle == nil }
+    package var canShrink: Bool { shrinkObstacle == nil }
 }
 
 extension FilesystemInfo {
     /// The reason for `MapSource.whole` that says nothing about the filesystem: somebody wished for every sector.
-    public static let allSectorsReason = "all sectors were asked for"
+    package static let allSectorsReason = "all sectors were asked for"
 
     /// Whether it can be resized once it is restored.
-    public var resizeAbility: ResizeAbility {
+    package var resizeAbility: ResizeAbility {
         let obstacle = traits.resizeObstacle(self)
         return ResizeAbility(
             growObstacle: obstacle ?? (traits.growsUnclean ? nil : stateObstacle),
@@ -26,7 +26,7 @@ extension FilesystemInfo {
     }
 
     /// Whether its tool makes it larger right on sectors of `size` bytes.
-    public func growsOnSectors(of size: Int) -> Bool { traits.growsOnOtherSectors || sectorSize == size }
+    package func growsOnSectors(of size: Int) -> Bool { traits.growsOnOtherSectors || sectorSize == size }
 
     /// A log to replay, damage, an unknown feature: its tool would work on something that nobody has understood.
     private var stateObstacle: String? {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// What a restore that was given a job id leaves on its disk: which job it was. A machine that starts from the network at each
 /// boot has no other place to remember that its job is done.
 ///
 /// 4096 bytes in the first MiB, behind the partition table and in front of the first partition; only where nothing else is.
-public struct RestoreNote: Equatable, Sendable {
+package struct RestoreNote: Equatable, Sendable {
     /// How long it is, in bytes, and what its place is a multiple of.
-    public static let byteCount = 4096
+    package static let byteCount = 4096
     /// Where it may lie, in bytes of the disk.
-    public static let area: ByteRange = 32 << 10..<1 << 20
+    package static let area: ByteRange = 32 << 10..<1 << 20
 
     private static let tag = Array("RFJOBEND".utf8)
     private static let version: UInt32 = 1
@@ -17,18 +17,18 @@ public struct RestoreNote: Equatable, Sendable {
     private static let textLimit = 512
 
     /// The job, as the settings call it.
-    public var jobID: String
+    package var jobID: String
     /// The image's UUID, in text.
-    public var imageUUID: String
+    package var imageUUID: String
     /// The disk's serial number and World Wide Name: an image of that disk is no proof for another one.
-    public var disk: String
+    package var disk: String
     /// The disk's length in bytes.
-    public var diskByteCount: UInt64
+    package var diskByteCount: UInt64
     /// When it was written, by the clock of the machine that restored, in seconds since 1970.
-    public var unixSeconds: Int64
+    package var unixSeconds: Int64
 
     /// What is noted of a restore onto a disk.
-    public init(jobID: String, imageUUID: String, disk: DiskIdentity, diskByteCount: UInt64, unixSeconds: Int64) {
+    package init(jobID: String, imageUUID: String, disk: DiskIdentity, diskByteCount: UInt64, unixSeconds: Int64) {
         self.jobID = jobID
         self.imageUUID = imageUUID
         self.disk = Self.name(of: disk)
@@ -37,7 +37,7 @@ public struct RestoreNote: Equatable, Sendable {
     }
 
     /// Whether a text may be a job id: 1 to 64 letters, digits, dots, hyphens and underscores.
-    public static func isJobID(_ text: String) -> Bool {
+    package static func isJobID(_ text: String) -> Bool {
         (1...64).contains(text.utf8.count)
             && text.utf8.allSatisfy {
                 switch $0 {
@@ -50,7 +50,7 @@ public struct RestoreNote: Equatable, Sendable {
     }
 
     /// Whether it speaks of this disk.
-    public func isOf(_ disk: DiskIdentity, byteCount: UInt64) -> Bool {
+    package func isOf(_ disk: DiskIdentity, byteCount: UInt64) -> Bool {
         self.disk == Self.name(of: disk) && diskByteCount == byteCount
     }
 
@@ -59,7 +59,7 @@ public struct RestoreNote: Equatable, Sendable {
     }
 
     /// What is written.
-    public var bytes: [UInt8] {
+    package var bytes: [UInt8] {
         var bytes = Self.tag
         bytes.appendLittleEndian(Self.version)
         bytes.appendLittleEndian(diskByteCount)
@@ -75,7 +75,7 @@ public struct RestoreNote: Equatable, Sendable {
     }
 
     /// From what a disk holds; `nil` where that is no note.
-    public init?(bytes: [UInt8]) {
+    package init?(bytes: [UInt8]) {
         guard bytes.count == Self.byteCount, bytes.starts(with: Self.tag) else { return nil }
         do throws(ParsingError) {
             guard try bytes.littleEndian(UInt32.self, at: 8) == Self.version,
@@ -98,7 +98,7 @@ public struct RestoreNote: Equatable, Sendable {
 
     /// The note on a disk; `nil` where there is none. One on a disk without a table is of an older restore than the last, which
     /// was interrupted.
-    public static func find(on disk: any BlockReader) throws(BlockIOError) -> RestoreNote? {
+    package static func find(on disk: any BlockReader) throws(BlockIOError) -> RestoreNote? {
         let area = area.clamped(to: 0..<disk.byteCount)
         guard area.byteCount >= UInt64(byteCount), try disk.readBytes(at: 510, count: 2) == [0x55, 0xAA] else {
             return nil
@@ -116,7 +116,7 @@ public struct RestoreNote: Equatable, Sendable {
     ///   - head: what the first MiB of the disk is going to hold.
     ///   - tableEnd: where the partition table ends, in bytes.
     ///   - firstPartition: where the first partition starts, in bytes.
-    public static func place(in head: [UInt8], tableEnd: Int, firstPartition: UInt64) -> Int? {
+    package static func place(in head: [UInt8], tableEnd: Int, firstPartition: UInt64) -> Int? {
         let end = Int(min(firstPartition, UInt64(head.count), area.upperBound))
         let place = (end - byteCount) / byteCount * byteCount
         guard place >= max(tableEnd, Int(area.lowerBound)) else { return nil }

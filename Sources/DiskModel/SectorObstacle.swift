@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// Why the contents of a volume cannot go onto a disk with another logical sector size.
-public struct SectorObstacle: Equatable, Sendable {
+package struct SectorObstacle: Equatable, Sendable {
     /// Half a sentence: "its blocks of 1024 bytes are smaller than …".
-    public var reason: String
+    package var reason: String
     /// Whether it is known not to work there; else nobody knows whether it would.
-    public var isCertain: Bool
+    package var isCertain: Bool
 
     /// Names a reason.
-    public init(_ reason: String, isCertain: Bool = true) {
+    package init(_ reason: String, isCertain: Bool = true) {
         self.reason = reason
         self.isCertain = isCertain
     }
@@ -20,7 +20,7 @@ extension FilesystemInfo {
     /// UEFI 2.10 §13.3 and the Linux kernel (`fs/fat/inode.c`, fat_fill_super: "logical sector size too small for device")
     /// want BPB_BytsPerSec to be the disk's sector; firmware does not read a larger one either.
     /// - Parameter captured: the sector size of the disk that it comes from, for images that do not note the FAT's.
-    public func mustBeRemade(forSectorsOf sector: Int, captured: Int) -> Bool {
+    package func mustBeRemade(forSectorsOf sector: Int, captured: Int) -> Bool {
         isFAT && (sectorSize ?? captured) != sector
     }
 
@@ -31,7 +31,7 @@ extension FilesystemInfo {
     /// - Parameters:
     ///   - sector: the target's, in bytes.
     ///   - captured: that of the disk that it comes from, in bytes.
-    public func sectorObstacle(onto sector: Int, captured: Int) -> SectorObstacle? {
+    package func sectorObstacle(onto sector: Int, captured: Int) -> SectorObstacle? {
         let onto = "the target's sectors of \(sector) bytes"
         func least(_ size: Int?, _ what: String) -> SectorObstacle? {
             guard let size else {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// Sizes as people type them.
-public enum SizeText {
+package enum SizeText {
     /// Bytes from `512`, `64K`, `20G`, `2T`, either case, binary units, with or without `B` or `iB`; `nil` for anything
     /// else and for what does not fit 64 bits.
-    public static func parse(_ text: some StringProtocol) -> UInt64? {
+    package static func parse(_ text: some StringProtocol) -> UInt64? {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         guard !digits.isEmpty, let number = UInt64(digits) else { return nil }
         let shift: UInt64

@@ -3,24 +3,24 @@
 extension FilesystemInfo {
     /// What a change of a physical volume's size has to know of it and its group: where its extents lie. The logical volumes
     /// are the `inner` ones.
-    public struct VolumeGroup: Codable, Equatable, Sendable {
+    package struct VolumeGroup: Codable, Equatable, Sendable {
         /// The group's name.
-        public var name: String
+        package var name: String
         /// The group's id: 32 characters, without dashes.
-        public var id: String
+        package var id: String
         /// Where extent 0 starts, in bytes from the start of the physical volume.
-        public var extentStart: UInt64
+        package var extentStart: UInt64
         /// The length of an extent in bytes.
-        public var extentByteCount: UInt64
+        package var extentByteCount: UInt64
         /// How many extents the physical volume has.
-        public var extentCount: UInt64
+        package var extentCount: UInt64
         /// What must stay free behind the extents, in bytes: a second metadata area lies there.
-        public var tailByteCount: UInt64
+        package var tailByteCount: UInt64
         /// Why the physical volume keeps its size, as a sentence part; `nil` where it can get another.
-        public var resizeObstacle: String?
+        package var resizeObstacle: String?
 
         /// Describes a group on one physical volume.
-        public init(
+        package init(
             name: String, id: String, extentStart: UInt64, extentByteCount: UInt64, extentCount: UInt64,
             tailByteCount: UInt64 = 0, resizeObstacle: String? = nil
         ) {
@@ -35,7 +35,7 @@ extension FilesystemInfo {
 
         /// How many extents a physical volume of so many bytes has (LVM2's `lib/format_text/format-text.c`,
         /// `_text_pv_resize`: what lies between the start and the metadata at the end).
-        public func extentCount(in byteCount: UInt64) -> UInt64 {
+        package func extentCount(in byteCount: UInt64) -> UInt64 {
             let (reserved, overflow) = extentStart.addingReportingOverflow(tailByteCount)
             guard !overflow, byteCount > reserved, extentByteCount > 0 else { return 0 }
             // LVM counts them in 32 bits.

@@ -12,7 +12,7 @@
 /// shrink, each by its share of what it could give.
 ///
 /// Swap keeps its size in both directions: it follows the memory, not the disk.
-public struct VolumeGroupLayout: Sendable {
+package struct VolumeGroupLayout: Sendable {
     /// One logical volume, in extents.
     struct Volume: Equatable, Sendable {
         var count: UInt64
@@ -27,7 +27,7 @@ public struct VolumeGroupLayout: Sendable {
     let capturedByteCount: UInt64
 
     /// What is known of a physical volume; `nil` where it must keep its size, or what it says of itself cannot be.
-    public init?(_ filesystem: FilesystemInfo) {
+    package init?(_ filesystem: FilesystemInfo) {
         guard filesystem.kind == .lvm, let group = filesystem.volumeGroup, group.resizeObstacle == nil,
             group.extentByteCount > 0, group.byteCount(ofExtents: group.extentCount) != nil,
             let inner = filesystem.inner
@@ -64,14 +64,14 @@ public struct VolumeGroupLayout: Sendable {
     }
 
     /// The least length in bytes that the physical volume can get.
-    public var leastByteCount: UInt64? {
+    package var leastByteCount: UInt64? {
         // A physical volume of less than 2 MiB is none to LVM (lvm.conf(5), devices/pv_min_size).
         group.byteCount(ofExtents: max(1, volumes.reduce(0) { $0 + $1.least })).map { max($0, 4 << 20) }
     }
 
     /// The lengths of the logical volumes in bytes, in the order of `FilesystemInfo.inner`, on a physical volume of so many
     /// bytes; `nil` where they do not fit.
-    public func byteCounts(on byteCount: UInt64, policy: LayoutPolicy) -> [UInt64]? {
+    package func byteCounts(on byteCount: UInt64, policy: LayoutPolicy) -> [UInt64]? {
         // What LVM reserves is estimated: a place that is no shorter has no fewer extents.
         let available = max(
             group.extentCount(in: byteCount), byteCount >= capturedByteCount ? group.extentCount : 0)

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 import LinuxSystem
 import SystemPackage
 
 /// Changes the length of an unmounted filesystem, by its own well-kept tool.
-public enum FilesystemResizer {
+package enum FilesystemResizer {
     /// What came of it.
-    public struct Outcome: Equatable, Sendable {
+    package struct Outcome: Equatable, Sendable {
         /// The filesystem's new length in bytes, read back from its superblock.
-        public var byteCount: UInt64
+        package var byteCount: UInt64
         /// What a person should know: that Windows will check it, …
-        public var remarks: [String]
+        package var remarks: [String]
     }
 
     /// Makes a filesystem fill its place.
@@ -20,7 +20,7 @@ public enum FilesystemResizer {
     ///   - log: is told what runs and what it said.
     /// - Throws: `ResizeError`, which says what state the filesystem is in.
     @discardableResult
-    public static func grow(
+    package static func grow(
         _ filesystem: FilesystemInfo, on place: ResizePlace, log: @escaping (String) -> Void = { _ in }
     ) throws(ResizeError) -> Outcome {
         if let obstacle = filesystem.resizeAbility.growObstacle { throw ResizeError(.unsupported(reason: obstacle)) }
@@ -39,7 +39,7 @@ public enum FilesystemResizer {
     /// - Throws: `ResizeError`, which says what state the filesystem is in; `tooSmall` names the least that its tool
     ///   would do.
     @discardableResult
-    public static func shrink(
+    package static func shrink(
         _ filesystem: FilesystemInfo, to byteCount: UInt64, on place: ResizePlace,
         log: @escaping (String) -> Void = { _ in }
     ) throws(ResizeError) -> Outcome {
@@ -54,7 +54,7 @@ public enum FilesystemResizer {
 
     /// Why a filesystem cannot be made smaller on this machine, as a sentence part: a program that is missing, no loop
     /// devices; `nil` where nothing is known to be in the way.
-    public static func toolObstacle(toShrink filesystem: FilesystemInfo) -> String? {
+    package static func toolObstacle(toShrink filesystem: FilesystemInfo) -> String? {
         guard let tool = ResizeTools.tool(for: filesystem) else { return "no tool is known for it" }
         if let missing = tool.programs.first(where: { !ChildProcess.canFind($0) }) {
             return "`\(missing)` is not installed (Debian package \(tool.package))"

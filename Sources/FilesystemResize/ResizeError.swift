@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
-public import LinuxSystem
+import DiskModel
+import LinuxSystem
 
 /// Why a filesystem could not be resized, and what state it is in.
-public struct ResizeError: Error, Sendable, CustomStringConvertible {
+package struct ResizeError: Error, Sendable, CustomStringConvertible {
     /// What went wrong.
-    public enum Problem: Sendable {
+    package enum Problem: Sendable {
         /// It cannot be resized that way, whatever the tools; the reason is a sentence.
         case unsupported(reason: String)
         /// Less than the filesystem needs was wished for; its tool names the least that it would do.
@@ -25,7 +25,7 @@ public struct ResizeError: Error, Sendable, CustomStringConvertible {
     }
 
     /// What became of the filesystem.
-    public enum State: Equatable, Sendable {
+    package enum State: Equatable, Sendable {
         /// It has the length that it had: nothing was resized.
         case asBefore
         /// Its check finds no damage, and it has this length in bytes.
@@ -35,18 +35,18 @@ public struct ResizeError: Error, Sendable, CustomStringConvertible {
     }
 
     /// What went wrong.
-    public var problem: Problem
+    package var problem: Problem
     /// What became of the filesystem.
-    public var state: State
+    package var state: State
 
     /// Names a failure.
-    public init(_ problem: Problem, state: State = .asBefore) {
+    package init(_ problem: Problem, state: State = .asBefore) {
         self.problem = problem
         self.state = state
     }
 
     /// What happened and what state the filesystem is in, for a person.
-    public var description: String {
+    package var description: String {
         let after =
             switch state {
             case .asBefore: "Nothing was resized: the filesystem keeps its old size"
@@ -63,7 +63,7 @@ public struct ResizeError: Error, Sendable, CustomStringConvertible {
 
 extension ResizeError.Problem: CustomStringConvertible {
     /// What happened, as a sentence without its full stop.
-    public var description: String {
+    package var description: String {
         switch self {
         case .unsupported(let reason): reason
         case .tooSmall(let wished, let least):

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 import LinuxSystem
-public import SystemPackage
+import SystemPackage
 
 /// Where the filesystem lies that is to be resized.
-public enum ResizePlace: Sendable {
+package enum ResizePlace: Sendable {
     /// In a byte range of a disk or a raw image file: reached through a loop device, so no partition table is needed.
     /// `sectorSize` is the disk's logical sector size in bytes.
     case part(of: FilePath, range: ByteRange, sectorSize: Int)

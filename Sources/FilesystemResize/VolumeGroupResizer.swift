@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 import LinuxSystem
 import SystemPackage
 
 /// Changes the length of an LVM2 physical volume that is the only one of its group, and of the logical volumes and
 /// filesystems in it. Each step is one of LVM or of a filesystem's own tool.
-public enum VolumeGroupResizer {
+package enum VolumeGroupResizer {
     /// The physical volume's new length, and filesystems that were not grown with their volumes: why.
-    public typealias Growth = (outcome: FilesystemResizer.Outcome, failures: [String])
+    package typealias Growth = (outcome: FilesystemResizer.Outcome, failures: [String])
 
     /// Why no physical volume of that group can get another length on this machine, as a sentence part; `nil` where nothing
     /// is known to be in the way.
-    public static func obstacle(to group: FilesystemInfo.VolumeGroup) -> String? {
+    package static func obstacle(to group: FilesystemInfo.VolumeGroup) -> String? {
         if !ChildProcess.canFind("lvm") { return "`lvm` is not installed (Debian package lvm2)" }
         if let obstacle = CompositeDevice.obstacle() { return obstacle }
         // pvmove copies by it.
@@ -41,7 +41,7 @@ public enum VolumeGroupResizer {
     ///   - byteCounts: the lengths that the volumes in it get, in the order of `filesystem.inner`; none is less than it was.
     ///   - place: where it lies now, with the room that it is to fill.
     ///   - log: is told what runs and what it said.
-    public static func grow(
+    package static func grow(
         _ filesystem: FilesystemInfo, to byteCounts: [UInt64], on place: ResizePlace,
         log: @escaping (String) -> Void = { _ in }
     ) throws(ResizeError) -> Growth {
@@ -107,7 +107,7 @@ public enum VolumeGroupResizer {
     ///   - byteCount: how much room is left for it, in bytes.
     ///   - place: all of it: what is to stay, and what is to go.
     ///   - log: is told what runs and what it said.
-    public static func shrink(
+    package static func shrink(
         _ filesystem: FilesystemInfo, to byteCounts: [UInt64], byteCount: UInt64, on place: ResizePlace,
         log: @escaping (String) -> Void = { _ in }
     ) throws(ResizeError) -> FilesystemResizer.Outcome {
@@ -139,7 +139,7 @@ public enum VolumeGroupResizer {
     }
 
     /// Fails where a physical volume that got another length is not whole by itself.
-    public static func check(
+    package static func check(
         _ filesystem: FilesystemInfo, has byteCounts: [UInt64], on place: ResizePlace,
         log: @escaping (String) -> Void = { _ in }
     ) throws(ResizeError) {

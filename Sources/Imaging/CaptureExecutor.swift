@@ -2,19 +2,19 @@
 import ByteParsing
 import Codecs
 import DiskModel
-import ImageStore
+import ImageModel
 import LinuxSystem
 
 /// Carries out a capture: some threads read, mask, test, hash, compress and seal, and the caller's writes in order.
-public struct CaptureExecutor: Sendable {
+package struct CaptureExecutor: Sendable {
     /// What a capture did.
-    public struct Outcome: Sendable {
+    package struct Outcome: Sendable {
         /// Bytes read from the disk.
-        public var readByteCount: UInt64
+        package var readByteCount: UInt64
         /// What was stored.
-        public var summary: CaptureSummary
+        package var summary: CaptureSummary
         /// Ranges of the disk that could not be read, and are stored as zeros.
-        public var unreadable: [ByteRange]
+        package var unreadable: [ByteRange]
     }
 
     private enum Result: Sendable {
@@ -35,7 +35,7 @@ public struct CaptureExecutor: Sendable {
 
     /// Prepares a capture.
     /// - Parameter clock: seconds since 1970, for the end of the capture.
-    public init(
+    package init(
         source: any BlockReader, plan: CapturePlan, progress: Progress, workers: Int = SystemFacts.processorCount(),
         clock: @escaping @Sendable () -> Int64 = SystemFacts.unixSeconds
     ) {
@@ -50,7 +50,7 @@ public struct CaptureExecutor: Sendable {
     /// - Parameters:
     ///   - beforeEnd: runs when all is read, before anything counts: what it throws ends the capture.
     ///   - facts: what is known of the end; `nil` for a capture that ends now. A copy keeps those of its source.
-    public func run(
+    package func run(
         _ sink: any CaptureSink, beforeEnd: () throws -> Void = {}, facts: (() -> LateFacts)? = nil
     ) throws(ImagingError) -> Outcome {
         let chunkByteCount = plan.header.manifest.chunkByteCount

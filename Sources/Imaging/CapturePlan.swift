@@ -3,39 +3,39 @@ import ByteParsing
 import DiskEditing
 import DiskModel
 import Filesystems
-import ImageStore
+import ImageModel
 
 /// What a capture will read and store.
-public struct CapturePlan: Sendable {
+package struct CapturePlan: Sendable {
     /// What the image will say.
-    public var header: ImageHeader
+    package var header: ImageHeader
     /// Bytes that are stored in place of what the disk holds, by their place on the disk: a swap header without the
     /// mark of a hibernation image.
-    public var patches: [UInt64: [UInt8]]
+    package var patches: [UInt64: [UInt8]]
 
     /// From parts; a copy of a capture patches nothing.
-    public init(header: ImageHeader, patches: [UInt64: [UInt8]] = [:]) {
+    package init(header: ImageHeader, patches: [UInt64: [UInt8]] = [:]) {
         self.header = header
         self.patches = patches
     }
 
     /// The bytes that will be read.
-    public var usedByteCount: UInt64 { header.maps.reduce(0) { $0 + $1.usedByteCount } }
+    package var usedByteCount: UInt64 { header.maps.reduce(0) { $0 + $1.usedByteCount } }
 }
 
 /// What a person asks of a capture.
-public struct CaptureOptions: Sendable {
+package struct CaptureOptions: Sendable {
     /// The compression level.
-    public var level: Int
+    package var level: Int
     /// Whether every sector is copied.
-    public var allSectors: Bool
+    package var allSectors: Bool
     /// The length of a chunk in bytes.
-    public var chunkByteCount: Int
+    package var chunkByteCount: Int
     /// A remark for the manifest.
-    public var note: String
+    package var note: String
 
     /// The usual ones: level 3, used sectors only, chunks of 4 MiB.
-    public init(level: Int = 3, allSectors: Bool = false, chunkByteCount: Int = 4 << 20, note: String = "") {
+    package init(level: Int = 3, allSectors: Bool = false, chunkByteCount: Int = 4 << 20, note: String = "") {
         self.level = level
         self.allSectors = allSectors
         self.chunkByteCount = chunkByteCount
@@ -44,15 +44,15 @@ public struct CaptureOptions: Sendable {
 }
 
 /// Decides what a capture stores. Pure: the survey has read what it needs.
-public enum CapturePlanner {
+package enum CapturePlanner {
     /// Gaps up to this length are kept; longer ones are left out, and listed.
-    public static let longestKeptGap: UInt64 = 16 << 20
+    package static let longestKeptGap: UInt64 = 16 << 20
 
     /// A plan for a surveyed disk.
     /// - Parameters:
     ///   - tableBytes: the raw bytes of its table.
     ///   - mounted: where its filesystems are mounted read-write.
-    public static func plan(
+    package static func plan(
         _ survey: DiskSurvey, tableBytes: CapturedTable, options: CaptureOptions, machine: MachineFacts,
         mounted: [String], toolVersion: String, started: String, localOffsetSeconds: Int,
         swapHeaders: [UInt64: [UInt8]] = [:]

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 import DiskModel
-import ImageStore
+import ImageModel
 import LinuxSystem
 
 /// Reads a whole capture and checks everything: header, every record, every chunk, and the end.
-public enum CaptureVerifier {
+package enum CaptureVerifier {
     /// What was checked.
-    public struct Outcome: Sendable {
+    package struct Outcome: Sendable {
         /// The number of chunks of data.
-        public var chunkCount: Int
+        package var chunkCount: Int
         /// The bytes of data in them.
-        public var dataByteCount: UInt64
+        package var dataByteCount: UInt64
         /// The id, and what was known only at the end.
-        public var ending: CaptureEnding
+        package var ending: CaptureEnding
     }
 
     private struct Job: Sendable {
@@ -29,7 +29,7 @@ public enum CaptureVerifier {
 
     /// Verifies a capture from its first record to its end.
     /// - Throws: `ImagingError.image` for the first bad range in order of place.
-    public static func verify(
+    package static func verify(
         _ image: any CaptureReader, progress: Progress, workers: Int = SystemFacts.processorCount()
     ) throws(ImagingError) -> Outcome {
         let (chunkCount, dataByteCount) = try readAll(image, progress, workers)
@@ -38,7 +38,7 @@ public enum CaptureVerifier {
     }
 
     /// Reads a whole capture for what of it is lost.
-    public static func losses(
+    package static func losses(
         of image: any CaptureReader, progress: Progress, workers: Int = SystemFacts.processorCount()
     ) throws(ImagingError) -> Salvage {
         let salvage = Salvage()

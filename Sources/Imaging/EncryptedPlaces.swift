@@ -3,7 +3,7 @@ import DiskModel
 
 extension RestorePlan {
     /// The partitions (`nil` for a bare disk) whose LUKS volumes get another length.
-    public var encryptedNumbers: [Int?] {
+    package var encryptedNumbers: [Int?] {
         encryptedGrowths.map(\.number) + shrinks.filter { $0.filesystem.kind == .luks }.map(\.number)
     }
 
@@ -15,11 +15,11 @@ extension RestorePlan {
     }
 
     /// The LUKS volumes that get a larger place, whose insides only a key makes larger.
-    public var encryptedGrowths: [Growth] { growths.filter { $0.filesystem.kind == .luks } }
+    package var encryptedGrowths: [Growth] { growths.filter { $0.filesystem.kind == .luks } }
 
     /// Has what is inside of LUKS volumes without a key keep its size, and says what a person is to do later.
     /// - Parameter locked: their partitions (`nil` for a bare disk).
-    public mutating func leaveLocked(_ locked: [Int?]) {
+    package mutating func leaveLocked(_ locked: [Int?]) {
         warnings += notes(locked)
         growths.removeAll { $0.filesystem.kind == .luks && locked.contains($0.number) }
         for index in items.indices where locked.contains(items[index].number) { items[index].volumes = nil }

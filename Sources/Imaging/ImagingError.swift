@@ -2,12 +2,12 @@
 import Codecs
 import DiskEditing
 import DiskModel
-import ImageStore
+import ImageModel
 import LinuxSystem
 import SystemPackage
 
 /// What ended a capture, a restore or a verification.
-public enum ImagingError: Error, CustomStringConvertible {
+package enum ImagingError: Error, CustomStringConvertible {
     /// The person or the system asked for the end.
     case interrupted(String)
     /// A disk could not be read or written.
@@ -24,7 +24,7 @@ public enum ImagingError: Error, CustomStringConvertible {
     case failed(String)
 
     /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .interrupted(let why): why
         case .block(let error): error.description

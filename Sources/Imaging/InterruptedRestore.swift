@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import ByteParsing
-public import DiskModel
+import ByteParsing
+import DiskModel
 
 /// A restore that did not come to its end, as the journal on its target tells.
-public struct InterruptedRestore: Encodable, Equatable, Sendable, CustomStringConvertible {
+package struct InterruptedRestore: Encodable, Equatable, Sendable, CustomStringConvertible {
     /// The image that it was of.
-    public let imageUUID: GUID
+    package let imageUUID: GUID
     /// How far it was at least, in bytes of the captured disk.
-    public let position: UInt64
+    package let position: UInt64
     /// The length of the captured disk in bytes.
-    public let byteCount: UInt64
+    package let byteCount: UInt64
     /// The one partition that it was onto, or that was its target for itself; `nil` for all of the disk.
-    public private(set) var partition: Int?
+    package private(set) var partition: Int?
 
     init(_ journal: RestoreJournal) {
         imageUUID = journal.imageUUID
@@ -21,7 +21,7 @@ public struct InterruptedRestore: Encodable, Equatable, Sendable, CustomStringCo
 
     /// What a disk holds in place of a system; `nil` for a disk that is no such target any more: a table or a filesystem that it has
     /// got since begins in front of the journal, where a restore leaves zeros until its commit.
-    public init?(on disk: any BlockReader) throws(BlockIOError) {
+    package init?(on disk: any BlockReader) throws(BlockIOError) {
         guard let journal = RestoreJournal.read(disk) else { return nil }
         let front = try disk.readBytes(at: 0, count: Int(RestoreJournal.slotOffsets[0]))
         guard front.allSatisfy({ $0 == 0 }) else { return nil }
@@ -30,7 +30,7 @@ public struct InterruptedRestore: Encodable, Equatable, Sendable, CustomStringCo
 
     /// What a disk, or one of its partitions, holds in place of a system or a filesystem.
     /// - Parameter volumes: the disk as surveyed.
-    public init?(on disk: any BlockReader, _ volumes: [VolumeSurvey]) throws(BlockIOError) {
+    package init?(on disk: any BlockReader, _ volumes: [VolumeSurvey]) throws(BlockIOError) {
         if let found = try InterruptedRestore(on: disk) {
             self = found
             return
@@ -47,7 +47,7 @@ public struct InterruptedRestore: Encodable, Equatable, Sendable, CustomStringCo
     }
 
     /// "an interrupted restore of image …, 1 GiB of 4 GiB far"; "in partition 2 an interrupted restore of …".
-    public var description: String {
+    package var description: String {
         "\(partition.map { "in partition \($0) " } ?? "")an interrupted restore of image \(imageUUID), \(progress)"
     }
 

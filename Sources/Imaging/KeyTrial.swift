@@ -3,13 +3,13 @@ import ByteParsing
 import Codecs
 import DiskModel
 import Filesystems
-public import ImageStore
+import ImageModel
 import LinuxSystem
-public import SystemPackage
+import SystemPackage
 
 /// Tries keys on the LUKS volumes of a capture before anything is written: without the right one, or where such a volume
 /// cannot be opened here, a restore that makes it smaller would end in the middle.
-public enum KeyTrial {
+package enum KeyTrial {
     /// Header and key slots end before that (LUKS2 has at most 4 MiB and 128 MiB), and the file with them is no longer.
     private static let limit: UInt64 = 256 << 20
 
@@ -17,7 +17,7 @@ public enum KeyTrial {
     /// length.
     /// - Parameter image: is read from its first record to the last of the headers.
     /// - Throws: `ImagingError` where the capture cannot be read, or a volume whose key is there cannot be opened here.
-    public static func locked(
+    package static func locked(
         _ plan: RestorePlan, in image: any CaptureReader, keyFiles: [FilePath]
     ) throws(ImagingError) -> [Int?] {
         do {

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
-public import ImageStore
+import ImageModel
 import LinuxSystem
-public import SystemPackage
+import SystemPackage
 
 /// The files of a restored partition that have lost contents, as the filesystem's own tool names them. Nothing is written.
-public struct LostFiles: Encodable, Equatable, Sendable {
+package struct LostFiles: Encodable, Equatable, Sendable {
     /// The partition; `nil` for a bare disk.
-    public var partition: Int?
+    package var partition: Int?
     /// Their paths in the filesystem, the first of them.
-    public var files: [String]
+    package var files: [String]
     /// How many more there are.
-    public var moreFiles: Int
+    package var moreFiles: Int
     /// What the tool cannot tell: sentences.
-    public var notes: [String]
+    package var notes: [String]
 
     /// How many files of a partition are named.
     static let mostFiles = 100
@@ -24,7 +24,7 @@ public struct LostFiles: Encodable, Equatable, Sendable {
 
     /// Looks up what lost ranges belong to.
     /// - Parameter disk: the target, with its filesystems in their places.
-    public static func find(
+    package static func find(
         _ lost: [LostRange], _ plan: RestorePlan, _ header: ImageHeader, on disk: FilePath
     ) -> [LostFiles] {
         let deadline = SystemFacts.monotonicSeconds() + mostSeconds

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import ImageStore
+import ImageModel
 import LinuxSystem
 import SystemPackage
 
 extension MachineFacts {
     /// What sysfs says of the machine that we run on.
-    public static func current() -> MachineFacts {
+    package static func current() -> MachineFacts {
         let dmi = FilePath("/sys/class/dmi/id")
         let isUEFI = Files.exists("/sys/firmware/efi")
         var facts = MachineFacts(

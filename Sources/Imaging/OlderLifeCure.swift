@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import Filesystems
-import ImageStore
+import ImageModel
 import LinuxSystem
 
 /// Makes restored volumes independent of what older lives of the same filesystems left in their unused blocks.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
-import ImageStore
+import ImageModel
 
 /// What one restored volume needs done about an older life of its place, before the commit.
 struct OlderLifeStep: Equatable {

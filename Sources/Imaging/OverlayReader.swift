@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 
 /// A disk some ranges of which are read from other devices: the extents of a mounted logical volume from its snapshot.
-public struct OverlayReader: BlockReader {
+package struct OverlayReader: BlockReader {
     /// A range of the disk, and where its bytes are instead.
-    public struct Overlay: Sendable {
+    package struct Overlay: Sendable {
         /// Which bytes of the disk.
-        public var range: ByteRange
+        package var range: ByteRange
         /// The device that has them.
-        public var reader: any BlockReader
+        package var reader: any BlockReader
         /// Where they start there, in bytes.
-        public var offset: UInt64
+        package var offset: UInt64
 
         /// Names a range and where its bytes are.
-        public init(_ range: ByteRange, from reader: any BlockReader, at offset: UInt64) {
+        package init(_ range: ByteRange, from reader: any BlockReader, at offset: UInt64) {
             self.range = range
             self.reader = reader
             self.offset = offset
@@ -26,7 +26,7 @@ public struct OverlayReader: BlockReader {
 
     /// `base` with `overlays` in front of it, in any order; `nil` where they overlap, or lie outside the disk or the
     /// device that they name.
-    public init?(_ base: any BlockReader, overlays: [Overlay]) {
+    package init?(_ base: any BlockReader, overlays: [Overlay]) {
         let sorted = overlays.filter { !$0.range.isEmpty }.sorted { $0.range.lowerBound < $1.range.lowerBound }
         var end: UInt64 = 0
         for overlay in sorted {
@@ -41,14 +41,14 @@ public struct OverlayReader: BlockReader {
     }
 
     /// The length of the disk in bytes.
-    public var byteCount: UInt64 { base.byteCount }
+    package var byteCount: UInt64 { base.byteCount }
     /// The unit that the disk addresses, in bytes.
-    public var logicalSectorSize: Int { base.logicalSectorSize }
+    package var logicalSectorSize: Int { base.logicalSectorSize }
     /// The disk's name.
-    public var name: String { base.name }
+    package var name: String { base.name }
 
     /// Fills all of `buffer` from `offset` on, each byte from the device that has it.
-    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         guard let wanted = ByteRange(offset: offset, byteCount: UInt64(buffer.count)), wanted.upperBound <= byteCount
         else {
             throw BlockIOError(

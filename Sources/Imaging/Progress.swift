@@ -2,20 +2,20 @@
 import Synchronization
 
 /// How far a long work is: written by its threads, read by whoever shows it.
-public final class Progress: Sendable {
+package final class Progress: Sendable {
     private let doneBytes = Atomic<UInt64>(0)
     private let totalBytes = Atomic<UInt64>(0)
     private let phaseName = Mutex("")
 
     /// Of nothing yet.
-    public init() {}
+    package init() {}
 
     /// How many bytes are done in this phase.
-    public var done: UInt64 { doneBytes.load(ordering: .relaxed) }
+    package var done: UInt64 { doneBytes.load(ordering: .relaxed) }
     /// How many bytes this phase has; 0 where that is unknown.
-    public var total: UInt64 { totalBytes.load(ordering: .relaxed) }
+    package var total: UInt64 { totalBytes.load(ordering: .relaxed) }
     /// What is being done, for a person.
-    public var phase: String { phaseName.withLock { $0 } }
+    package var phase: String { phaseName.withLock { $0 } }
 
     /// A new phase begins.
     func begin(_ phase: String, total: UInt64) {
@@ -25,7 +25,7 @@ public final class Progress: Sendable {
     }
 
     /// Where a work that counts for itself is.
-    public func show(_ phase: String, done: UInt64, total: UInt64) {
+    package func show(_ phase: String, done: UInt64, total: UInt64) {
         if self.phase != phase { begin(phase, total: total) }
         totalBytes.store(total, ordering: .relaxed)
         doneBytes.store(done, ordering: .relaxed)

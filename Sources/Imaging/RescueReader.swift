@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 import LinuxSystem
 import SystemPackage
 
 /// A failing disk, read as far as it can be read: what stays unreadable after some tries is zero, and recorded.
-public final class RescueReader: BlockReader {
+package final class RescueReader: BlockReader {
     private struct State {
         var unreadable: AllocationMap
         var noteCount = 0
@@ -31,7 +31,7 @@ public final class RescueReader: BlockReader {
     ///   - retryCount: how often a sector that failed is tried again.
     ///   - rangeLimit: how many separate ranges may be unreadable before the disk is given up.
     ///   - note: hears a sentence on each range that could not be read; on the thread that reads.
-    public init(
+    package init(
         _ base: any BlockReader, sectors: (any BlockReader)? = nil, retryCount: Int = 2, rangeLimit: Int = 1 << 16,
         note: @escaping @Sendable (String) -> Void = { _ in }
     ) {
@@ -44,19 +44,19 @@ public final class RescueReader: BlockReader {
     }
 
     /// The length in bytes.
-    public var byteCount: UInt64 { base.byteCount }
+    package var byteCount: UInt64 { base.byteCount }
     /// The unit that the disk addresses, in bytes.
-    public var logicalSectorSize: Int { base.logicalSectorSize }
+    package var logicalSectorSize: Int { base.logicalSectorSize }
     /// The disk's name.
-    public var name: String { base.name }
+    package var name: String { base.name }
 
     /// What could not be read so far: whole logical sectors that were asked for, ascending, neighbours made one.
-    public var unreadable: AllocationMap { state.update { $0.unreadable } }
+    package var unreadable: AllocationMap { state.update { $0.unreadable } }
 
     /// Fills all of `buffer` from `offset` on, with zeros where the disk gives nothing.
     /// - Throws: what is no damage of the medium: a range past the end, a disk that is gone, an interruption, more
     ///   damage than can be recorded.
-    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         guard let wanted = ByteRange(offset: offset, byteCount: UInt64(buffer.count)), wanted.upperBound <= byteCount
         else {
             throw BlockIOError(
@@ -223,7 +223,7 @@ extension DiskSurvey {
     /// The same survey, read with a `RescueReader`: what an allocation structure lacks would look free, so that a volume
     /// with anything unreadable is taken whole.
     /// - Parameter unreadable: what could not be read during the survey.
-    public func takingWhole(unreadable: AllocationMap) -> DiskSurvey {
+    package func takingWhole(unreadable: AllocationMap) -> DiskSurvey {
         var survey = self
         for index in survey.volumes.indices {
             let volume = survey.volumes[index]

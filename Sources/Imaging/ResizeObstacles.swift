@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 
 /// What of resizing the machine that restores cannot do, as sentence parts; `nil` where nothing is in the way.
-public struct ResizeObstacles {
+package struct ResizeObstacles {
     /// Why no filesystem can be made smaller here.
-    public var shrink: String?
+    package var shrink: String?
     /// Why no LUKS volume can be opened here: its key was not given, a program is missing.
-    public var encrypted: String?
+    package var encrypted: String?
     /// Why a physical volume of that group cannot get another size here.
-    public var volumeGroup: (FilesystemInfo.VolumeGroup) -> String?
+    package var volumeGroup: (FilesystemInfo.VolumeGroup) -> String?
 
     /// LVM's programs were not tried on a physical volume made for other sectors.
     static let otherSectors = "LVM on sectors of another size keeps its size"
 
     /// Nothing is in the way, but for what is named.
-    public init(
+    package init(
         shrink: String? = nil, encrypted: String? = nil,
         volumeGroup: @escaping (FilesystemInfo.VolumeGroup) -> String? = { _ in nil }
     ) {

@@ -5,27 +5,27 @@ import DiskEditing
 import DiskModel
 import FilesystemResize
 import Filesystems
-import ImageStore
+import ImageModel
 import LinuxSystem
 import SystemPackage
 
 /// Carries out a restore plan: data → resize → commit, so that a disk that was not finished never looks whole.
-public final class RestoreExecutor {
+package final class RestoreExecutor {
     /// What a person asks of a restore beside its plan.
-    public struct Options: Sendable {
+    package struct Options: Sendable {
         /// Whether everything is read back before filesystems are resized.
-        public var verify: Bool
+        package var verify: Bool
         /// Whether the target is trimmed first.
-        public var discard: Bool
+        package var discard: Bool
         /// Whether the target is read first, and only the chunks that differ are written.
-        public var delta: Bool
+        package var delta: Bool
         /// Files with keys of LUKS volumes, whose insides are to grow with them.
-        public var luksKeyFiles: [FilePath]
+        package var luksKeyFiles: [FilePath]
         /// The job whose end is noted on the target; `nil` notes nothing.
-        public var jobID: String?
+        package var jobID: String?
 
         /// The usual ones: none.
-        public init(
+        package init(
             verify: Bool = false, discard: Bool = false, delta: Bool = false, luksKeyFiles: [FilePath] = [],
             jobID: String? = nil
         ) {
@@ -38,7 +38,7 @@ public final class RestoreExecutor {
     }
 
     /// What state a restore left the target in.
-    public enum DiskState: String, Codable, Sendable {
+    package enum DiskState: String, Codable, Sendable {
         /// Nothing was written.
         case untouched
         /// Some was written; it boots nothing, and the same command goes on.
@@ -50,28 +50,28 @@ public final class RestoreExecutor {
     }
 
     /// What a restore did.
-    public struct Outcome: Sendable {
+    package struct Outcome: Sendable {
         /// Bytes of the image's content that were written.
-        public var writtenByteCount: UInt64
+        package var writtenByteCount: UInt64
         /// What a person should know.
-        public var warnings: [String]
+        package var warnings: [String]
         /// Filesystems that could not be grown: why.
-        public var failedGrowths: [String]
+        package var failedGrowths: [String]
         /// What the image has lost, and is zeros on the target.
-        public var lost: [LostRange] = []
+        package var lost: [LostRange] = []
         /// Where it went on from; `nil` where it started from the front.
-        public var resumedFrom: UInt64?
+        package var resumedFrom: UInt64?
     }
 
     /// An interrupted restore that a target's journal tells of.
-    public struct Unfinished: Sendable, CustomStringConvertible {
+    package struct Unfinished: Sendable, CustomStringConvertible {
         /// Whether it is the same plan, so that this restore goes on where that one was.
-        public var isSame: Bool
+        package var isSame: Bool
         /// What it was of, and how far.
-        public var restore: InterruptedRestore
+        package var restore: InterruptedRestore
 
         /// For a person.
-        public var description: String {
+        package var description: String {
             isSame
                 ? "The target holds an interrupted restore of this image, \(restore.progress): it goes on, and what is there "
                     + "already is read and compared, not believed"
@@ -81,7 +81,7 @@ public final class RestoreExecutor {
     }
 
     /// What a target's journal tells; `nil` where it has none.
-    public static func unfinished(on target: any BlockReader, _ plan: RestorePlan) throws -> Unfinished? {
+    package static func unfinished(on target: any BlockReader, _ plan: RestorePlan) throws -> Unfinished? {
         guard let found = RestoreJournal.read(target) else { return nil }
         let isSame = try found.imageUUID == plan.imageUUID && found.planDigest == plan.digest()
         return Unfinished(isSame: isSame, restore: InterruptedRestore(found))
@@ -103,14 +103,14 @@ public final class RestoreExecutor {
     /// Partitions of which a part is lost; `nil` stands for the bare disk.
     private var holed: Set<Int?> = []
     /// What state the target is in now, for any thread.
-    public let stateNow = TargetState()
+    package let stateNow = TargetState()
     /// What state the target is in now.
-    public private(set) var state: DiskState {
+    package private(set) var state: DiskState {
         get { stateNow.value }
         set { stateNow.value = newValue }
     }
     /// Whether the same restore could go on where it stopped; not where a filesystem cannot be made as small as planned.
-    public private(set) var goesOn = true
+    package private(set) var goesOn = true
 
     /// Prepares a restore.
     /// - Parameters:
@@ -118,7 +118,7 @@ public final class RestoreExecutor {
     ///   - scratch: for what of filesystems that are made smaller does not fit; needed where the plan has such.
     ///   - expectedImageID: the id (or the start of one, in hexadecimal) that the image must turn out to have.
     ///   - log: what a person may want to follow.
-    public init(
+    package init(
         _ plan: RestorePlan, target: any BlockWriter, targetPath: FilePath?, options: Options = Options(),
         progress: Progress, workers: Int = SystemFacts.processorCount(), expectedImageID: String? = nil,
         scratch: RestoreScratch? = nil, log: @escaping (String) -> Void = { _ in }
@@ -143,7 +143,7 @@ public final class RestoreExecutor {
     }
 
     /// Restores what `image` holds, from its first record to its end. What one with a `salvage` has lost becomes zeros.
-    public func run(_ image: any CaptureReader) throws(ImagingError) -> Outcome {
+    package func run(_ image: any CaptureReader) throws(ImagingError) -> Outcome {
         do {
             let manifest = image.header.manifest
             guard image.header.maps.count == plan.regionTargets.count, manifest.imageUUID == plan.imageUUID else {

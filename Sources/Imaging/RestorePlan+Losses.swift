@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
-public import ImageStore
+import DiskModel
+import ImageModel
 
 /// A range in use that the image has lost: the target gets zeros.
-public struct LostRange: Encodable, Equatable, Sendable {
+package struct LostRange: Encodable, Equatable, Sendable {
     /// The partition that it lies in; `nil` outside of all.
-    public var partition: Int?
+    package var partition: Int?
     /// Where it lay on the captured disk, in bytes.
-    public var captured: ByteRange
+    package var captured: ByteRange
     /// Where it lies on the target, in bytes; `nil` where its filesystem is made smaller, or anew.
-    public var target: ByteRange?
+    package var target: ByteRange?
 }
 
 extension RestorePlan {
     /// What of a damaged image's losses the target misses, in the order of the captured disk.
-    public func lostRanges(_ losses: [Salvage.Loss], _ header: ImageHeader) -> [LostRange] {
+    package func lostRanges(_ losses: [Salvage.Loss], _ header: ImageHeader) -> [LostRange] {
         var result: [LostRange] = []
         for range in header.used(losses.map(\.range)) {
             guard let index = header.manifest.regions.firstIndex(where: { $0.range.covers(range) }),
@@ -36,7 +36,7 @@ extension RestorePlan {
 extension RestorePlan.Shrink {
     /// Why it cannot be done where parts of the filesystem are lost, as a sentence; `nil` where its tool checks everything
     /// before it changes anything, and ends where that is not clean.
-    public var obstacleWithLosses: String? {
+    package var obstacleWithLosses: String? {
         guard !filesystem.traits.checksLossesFirst(filesystem) else { return nil }
         return
             "the filesystem of partition \(number) (\(filesystem.kindName)) cannot be made smaller, as parts of it are lost: restore onto a "

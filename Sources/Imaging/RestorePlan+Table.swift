@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskEditing
 import DiskModel
-public import ImageStore
+import ImageModel
 
 extension RestorePlan {
     /// Fails where the planned table cannot be made: so that the plan says it, and not the restore.
     /// - Throws: `ImagingError.refused` with the reason and the way out.
-    public func checkTable(_ header: ImageHeader) throws(ImagingError) {
+    package func checkTable(_ header: ImageHeader) throws(ImagingError) {
         do { _ = try makeTable(header.manifest) } catch {
             throw .refused("the partition table cannot be made for \(self.target.path): \(error)")
         }

@@ -3,141 +3,141 @@ import ByteParsing
 import Codecs
 import DiskEditing
 import DiskModel
-import ImageStore
+import ImageModel
 
 /// What a restore will do to a target: a value that can be shown before anything is written.
-public struct RestorePlan: Codable, Equatable, Sendable {
+package struct RestorePlan: Codable, Equatable, Sendable {
     /// One partition (or the volume of a disk without a table).
-    public struct Item: Codable, Equatable, Sendable {
+    package struct Item: Codable, Equatable, Sendable {
         /// Its number; `nil` for a disk without a table.
-        public var number: Int?
+        package var number: Int?
         /// Its name in the table.
-        public var name: String
+        package var name: String
         /// What it is for.
-        public var type: String
+        package var type: String
         /// What it holds.
-        public var filesystem: String
+        package var filesystem: String
         /// The filesystem's label.
-        public var label: String?
+        package var label: String?
         /// Where it was, in bytes.
-        public var from: ByteRange
+        package var from: ByteRange
         /// Where it goes, in bytes.
-        public var to: ByteRange
+        package var to: ByteRange
         /// The bytes that are written.
-        public var usedByteCount: UInt64
+        package var usedByteCount: UInt64
         /// What happens, for a person.
-        public var action: String
+        package var action: String
         /// The logical volumes of a physical volume that gets another size; `nil` of everything else.
-        public var volumes: [Volume]?
+        package var volumes: [Volume]?
     }
 
     /// One logical volume of a physical volume that gets another size.
-    public struct Volume: Codable, Equatable, Sendable {
+    package struct Volume: Codable, Equatable, Sendable {
         /// Its name: `group/volume`.
-        public var name: String
+        package var name: String
         /// What it holds.
-        public var filesystem: String
+        package var filesystem: String
         /// Its length as captured, in bytes.
-        public var fromByteCount: UInt64
+        package var fromByteCount: UInt64
         /// The length that it gets, in bytes.
-        public var toByteCount: UInt64
+        package var toByteCount: UInt64
     }
 
     /// The image's UUID.
-    public var imageUUID: GUID
+    package var imageUUID: GUID
     /// The target.
-    public var target: DiskIdentity
+    package var target: DiskIdentity
     /// Its size and units.
-    public var geometry: DiskGeometry
+    package var geometry: DiskGeometry
     /// How sizes follow the target, and what was wished of single partitions.
-    public var request: LayoutRequest
+    package var request: LayoutRequest
     /// The partitions.
-    public var items: [Item]
+    package var items: [Item]
     /// For each region of the image, where its first byte goes; `nil` where it is not restored.
-    public var regionTargets: [UInt64?]
+    package var regionTargets: [UInt64?]
     /// The table to write; `nil` for a disk without one that is understood.
-    public var placements: [DiskLayout.Placement]?
+    package var placements: [DiskLayout.Placement]?
     /// The one partition of the target that is written; `nil` where all of the disk is.
-    public var only: Only?
+    package var only: Only?
     /// Whether the table is the captured one to the bit.
-    public var tableIsUnchanged: Bool
+    package var tableIsUnchanged: Bool
     /// The filesystems to grow: where each will lie.
-    public var growths: [Growth]
+    package var growths: [Growth]
     /// The filesystems to make smaller, before the commit.
-    public var shrinks: [Shrink]
+    package var shrinks: [Shrink]
     /// The FATs to make anew, with sectors of the target's size, before the commit.
-    public var remakes: [Remake] = []
+    package var remakes: [Remake] = []
     /// What a person should know.
-    public var warnings: [String]
+    package var warnings: [String]
 
     /// A partition that is restored into an existing one.
-    public struct Only: Codable, Equatable, Sendable {
+    package struct Only: Codable, Equatable, Sendable {
         /// Its number in the image.
-        public var number: Int
+        package var number: Int
         /// The number of the existing partition.
-        public var existing: Int
+        package var existing: Int
         /// Where the existing partition lies, in bytes.
-        public var range: ByteRange
+        package var range: ByteRange
     }
 
     /// A filesystem to grow.
-    public struct Growth: Codable, Equatable, Sendable {
+    package struct Growth: Codable, Equatable, Sendable {
         /// The partition; `nil` for a filesystem on the bare disk.
-        public var number: Int?
+        package var number: Int?
         /// Whether it grows after the commit: its own front is written last.
-        public var isLate: Bool
+        package var isLate: Bool
         /// Where it will lie, in bytes.
-        public var range: ByteRange
+        package var range: ByteRange
         /// What it is.
-        public var filesystem: FilesystemInfo
+        package var filesystem: FilesystemInfo
         /// Of a physical volume of LVM, itself or inside of LUKS: the lengths that its volumes get, in the order of
         /// `filesystem.physicalVolume.inner`, in bytes.
-        public var volumeByteCounts: [UInt64]?
+        package var volumeByteCounts: [UInt64]?
     }
 
     /// A filesystem to make smaller: its front goes to its place, the rest to a scratch, and its own tool makes it fit.
-    public struct Shrink: Codable, Equatable, Sendable {
+    package struct Shrink: Codable, Equatable, Sendable {
         /// The partition.
-        public var number: Int
+        package var number: Int
         /// Where it will lie, in bytes.
-        public var range: ByteRange
+        package var range: ByteRange
         /// The length of the partition that it comes from, in bytes.
-        public var fromByteCount: UInt64
+        package var fromByteCount: UInt64
         /// How much of it is in use behind its place: the scratch has to hold that, in bytes.
-        public var scratchByteCount: UInt64
+        package var scratchByteCount: UInt64
         /// What it is.
-        public var filesystem: FilesystemInfo
+        package var filesystem: FilesystemInfo
         /// Of a physical volume of LVM, itself or inside of LUKS: the lengths that its volumes get, in the order of
         /// `filesystem.physicalVolume.inner`, in bytes.
-        public var volumeByteCounts: [UInt64]?
+        package var volumeByteCounts: [UInt64]?
 
         /// The filesystems whose own tools have to make them smaller.
-        public var shrinking: [FilesystemInfo] {
+        package var shrinking: [FilesystemInfo] {
             guard let volumeByteCounts else { return [EncryptedContents(filesystem)?.inner ?? filesystem] }
             let volumes = filesystem.physicalVolume?.inner ?? []
             return zip(volumes, volumeByteCounts).filter { $1 < $0.byteCount }.map(\.0.filesystem)
         }
 
         /// Whether its tool needs to see all of it; swap is only made anew.
-        public var needsComposite: Bool { filesystem.traits.shrink != .madeAgain }
+        package var needsComposite: Bool { filesystem.traits.shrink != .madeAgain }
     }
 
     /// A FAT to make anew: all of the captured one goes to a scratch, and its files from there into a new one.
-    public struct Remake: Codable, Equatable, Sendable {
+    package struct Remake: Codable, Equatable, Sendable {
         /// The partition.
-        public var number: Int
+        package var number: Int
         /// Where it will lie, in bytes.
-        public var range: ByteRange
+        package var range: ByteRange
         /// The length of the partition that it comes from, in bytes.
-        public var fromByteCount: UInt64
+        package var fromByteCount: UInt64
         /// How much of it is in use: the scratch has to hold that, in bytes.
-        public var scratchByteCount: UInt64
+        package var scratchByteCount: UInt64
         /// What it was.
-        public var filesystem: FilesystemInfo
+        package var filesystem: FilesystemInfo
     }
 
     /// The room that the scratch needs, in bytes.
-    public var scratchByteCount: UInt64 {
+    package var scratchByteCount: UInt64 {
         shrinks.reduce(0) { $0 + $1.scratchByteCount } + remakes.reduce(0) { $0 + $1.scratchByteCount }
     }
 
@@ -167,14 +167,14 @@ extension RestorePlan {
 }
 
 /// Decides what a restore does. Pure.
-public enum RestorePlanner {
+package enum RestorePlanner {
     /// A plan for restoring `header` onto a target.
     /// - Parameters:
     ///   - obstacles: what of resizing cannot be done here.
     ///   - mustBoot: whether a disk that will not start from the target is refused.
     ///   - trustsUnknown: whether contents that nobody knows to work with sectors of another size are restored all the same.
     /// - Throws: `ImagingError.refused` with the reason and the way out.
-    public static func plan(
+    package static func plan(
         _ header: ImageHeader, onto target: DiskIdentity, geometry: DiskGeometry, request: LayoutRequest,
         obstacles: ResizeObstacles = ResizeObstacles(), mustBoot: Bool = true, trustsUnknown: Bool = false
     ) throws(ImagingError) -> RestorePlan {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
-import ImageStore
+import ImageModel
 
 extension RestorePlanner {
     /// A plan for restoring one partition of `header` into an existing one of the target. Everything else there stays as it
@@ -13,7 +13,7 @@ extension RestorePlanner {
     ///   - policy: whether the filesystem grows to fill a larger partition.
     ///   - obstacles: what of resizing cannot be done here.
     /// - Throws: `ImagingError.refused` with the reason and the way out.
-    public static func plan(
+    package static func plan(
         only number: Int, into existingNumber: Int?, of header: ImageHeader, onto target: DiskIdentity,
         geometry: DiskGeometry, existing: PartitionTable, policy: LayoutPolicy,
         obstacles: ResizeObstacles = ResizeObstacles()

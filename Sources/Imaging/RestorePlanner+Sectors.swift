@@ -3,7 +3,7 @@ import ByteParsing
 import DiskEditing
 import DiskModel
 import Filesystems
-import ImageStore
+import ImageModel
 
 // Targets whose logical sectors have another size than those of the captured disk.
 extension RestorePlanner {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
-public import SystemPackage
+import SystemPackage
 
 extension RestoreScratch {
     /// Where the scratch of a restore lies: as asked for, else beside the image, else with the temporary files.
@@ -11,7 +11,7 @@ extension RestoreScratch {
     ///   - image: the file or the repository; `nil` for a stream.
     ///   - memory: a folder in memory.
     /// - Throws: `ImagingError.noRoom` where nothing but a disk is there for what was encrypted.
-    public static func folder(
+    package static func folder(
         _ asked: FilePath?, image: FilePath?, isEncrypted: Bool, memory: FilePath? = Files.memoryFolder
     ) throws(ImagingError) -> FilePath {
         if let asked { return asked }

@@ -2,13 +2,13 @@
 import ByteParsing
 import DiskModel
 import LinuxSystem
-public import SystemPackage
+import SystemPackage
 
 /// A sparse file for what of filesystems that are made smaller lies behind their places, and for FATs that are made anew.
 /// It goes with the object.
-public final class RestoreScratch {
+package final class RestoreScratch {
     /// The file.
-    public let path: FilePath
+    package let path: FilePath
     let writer: any BlockWriter
     private let own: FilePath
     private let lock: FolderLock?
@@ -19,7 +19,7 @@ public final class RestoreScratch {
     /// killed left there goes.
     /// - Parameter chunkByteCount: the image's, which tells how much memory a restore takes.
     /// - Throws: `ImagingError.noRoom` where the folder has too little room, or can hold none.
-    public init?(in folder: FilePath, for plan: RestorePlan, chunkByteCount: Int) throws {
+    package init?(in folder: FilePath, for plan: RestorePlan, chunkByteCount: Int) throws {
         let overhangs = plan.overhangs
         guard let last = overhangs.last else { return nil }
         let byteCount = last.scratchOffset + plan.restByteCount(of: last.byteCount, behind: last.place)
@@ -91,7 +91,7 @@ public final class RestoreScratch {
 
 extension RestorePlan {
     /// How much room a folder for the scratch must have, in bytes; `nil` where there is no scratch.
-    public var scratchRoom: UInt64? {
+    package var scratchRoom: UInt64? {
         guard !overhangs.isEmpty else { return nil }
         // Some MiB for what the tools write on the way, and for the filesystem that holds the file.
         let (room, overflow) = scratchByteCount.addingReportingOverflow(scratchByteCount / 16 + (32 << 20))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 import DiskModel
-import ImageStore
+import ImageModel
 import LinuxSystem
 
 /// What each thread of a restore does with chunks: decompress, check, write.

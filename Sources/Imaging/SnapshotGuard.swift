@@ -3,7 +3,7 @@ import LinuxSystem
 import SystemPackage
 
 /// A process of its own that removes a capture's snapshots once the capture is gone, however it went.
-public final class SnapshotGuard: Sendable {
+package final class SnapshotGuard: Sendable {
     /// On every snapshot of ours.
     static let tag = "reforge"
     /// In front of the name of every snapshot of ours.
@@ -50,7 +50,7 @@ public final class SnapshotGuard: Sendable {
     /// The guard itself: what the program does when it is started as `SnapshotSource.begin`'s guard command.
     /// - Parameter argument: the argument that was added to the command.
     /// - Returns: the exit status: 0, or 70 where snapshots are left.
-    public static func run(_ argument: String) -> Int32 {
+    package static func run(_ argument: String) -> Int32 {
         guard let tag = ProcessTag(argument) else { return 64 }
         // Whoever stops a whole service must not stop this before it has done its work.
         Interruption.install()

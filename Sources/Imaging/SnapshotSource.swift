@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
-public import LinuxSystem
+import DiskModel
+import LinuxSystem
 import SystemPackage
 
 /// A disk whose logical volumes are in use, held still: what is read of them comes from LVM snapshots, which are removed
 /// whatever happens, and which the captured volume group knows nothing of.
 ///
 /// The snapshots of several volumes are made one after the other, each in itself consistent.
-public final class SnapshotSource: Sendable {
+package final class SnapshotSource: Sendable {
     /// The disk as it was when the snapshots were made. Everything of LVM's is in it: nothing needs patching.
-    public let reader: any BlockReader
+    package let reader: any BlockReader
     /// The volumes that have a snapshot, `group/name`; empty where none was in use.
-    public let volumes: [String]
+    package let volumes: [String]
 
     private let disk: String
     private let tag: ProcessTag
@@ -26,7 +26,7 @@ public final class SnapshotSource: Sendable {
     ///     holds still: with its mount points, and the paths of open volumes. Throws where that is not to be captured.
     ///   - note: hears what is done and found, as sentences.
     /// - Throws: `refused` where a snapshot is not possible: the volume's type, its place, no room.
-    public static func begin(
+    package static func begin(
         device: BlockDevice, guardCommand: [String] = ["/proc/self/exe", "snapshot-guard"],
         allowUncovered: ([String]) throws(ImagingError) -> Void, note: (String) -> Void
     ) throws(ImagingError) -> SnapshotSource {
@@ -40,12 +40,12 @@ public final class SnapshotSource: Sendable {
     }
 
     /// Whether snapshots can hold still what a use of a disk changes; `begin` tells whether they do.
-    public static func covers(_ use: DiskUse) -> Bool { DiskDirectory().goesThroughLogicalVolumes(use) }
+    package static func covers(_ use: DiskUse) -> Bool { DiskDirectory().goesThroughLogicalVolumes(use) }
 
     /// To be called when everything was read, before anything is published: and where a read failed, for the reason.
     /// - Throws: where a snapshot ran out of room, so that what was read of it is worth nothing, or where a volume that
     ///   has none came into use.
-    public func check() throws(ImagingError) {
+    package func check() throws(ImagingError) {
         guard guardian != nil else { return }
         let names = snapshots.update { $0.map(\.fullName) }
         let states: [LogicalVolumes.SnapshotState]
@@ -76,7 +76,7 @@ public final class SnapshotSource: Sendable {
 
     /// Removes the snapshots; `reader` gives nothing any more. May be called twice.
     /// - Throws: what could not be removed, and how to.
-    public func end() throws(ImagingError) {
+    package func end() throws(ImagingError) {
         let open = snapshots.update { list in
             let all = list
             list = []

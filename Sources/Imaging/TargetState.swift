@@ -2,14 +2,14 @@
 import Synchronization
 
 /// What state a restore has its target in, for any thread to read.
-public final class TargetState: Sendable {
+package final class TargetState: Sendable {
     /// That of a target to which nothing was written.
-    public init() {}
+    package init() {}
 
     private let state = Mutex(RestoreExecutor.DiskState.untouched)
 
     /// The state now.
-    public internal(set) var value: RestoreExecutor.DiskState {
+    package internal(set) var value: RestoreExecutor.DiskState {
         get { state.withLock { $0 } }
         set { state.withLock { $0 = newValue } }
     }
@@ -17,7 +17,7 @@ public final class TargetState: Sendable {
     private let committing = Mutex(false)
 
     /// Whether the commit is under way: what is partial so far may be whole the next moment.
-    public internal(set) var isCommitting: Bool {
+    package internal(set) var isCommitting: Bool {
         get { committing.withLock { $0 } }
         set { committing.withLock { $0 = newValue } }
     }

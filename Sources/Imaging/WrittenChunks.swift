@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 import DiskModel
-import ImageStore
+import ImageModel
 import LinuxSystem
 
 /// What a restore wrote, in bounded memory, to be compared with what the target gives back.

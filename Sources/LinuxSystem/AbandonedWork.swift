@@ -2,10 +2,10 @@
 import SystemPackage
 
 /// Programs that outlived the restore that started them: a resize ends its work also where the restore was killed.
-public enum AbandonedWork {
+package enum AbandonedWork {
     /// The programs at work on (a part of) a file or disk, through a loop device whose process is gone, or through what
     /// device-mapper made on one.
-    public static func programs(on disk: BlockDevice) -> [String] {
+    package static func programs(on disk: BlockDevice) -> [String] {
         let directory = DiskDirectory()
         let names = nodes(on: disk, directory)
         guard !names.isEmpty else { return [] }
@@ -34,7 +34,7 @@ public enum AbandonedWork {
     }
 
     /// Takes away what device-mapper made for a work that is over, logical volumes above all: whatever uses one keeps it.
-    public static func release(on disk: BlockDevice) {
+    package static func release(on disk: BlockDevice) {
         let directory = DiskDirectory()
         var left: [String] = []
         // One may stand on another: in turns, as long as that helps.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import SystemPackage
+import SystemPackage
 
 /// A logical volume that LVM keeps active for as long as this object lives. LVM sees the one device that its group is on, and
 /// nothing else of the machine: another disk may have a group of the same name.
-public final class ActiveLogicalVolume {
+package final class ActiveLogicalVolume {
     /// The node that LVM made, below /dev/mapper.
-    public let path: FilePath
+    package let path: FilePath
     private let name: String
     private let device: FilePath
     private var isActive = false
@@ -17,7 +17,7 @@ public final class ActiveLogicalVolume {
     ///   - device: the node of the physical volume.
     ///   - readOnly: whether the kernel is to refuse writes to it.
     /// - Throws: where LVM is missing, or does not take the group: a part of it on another disk, a name that is in use, …
-    public init(_ name: String, at path: FilePath, on device: FilePath, readOnly: Bool) throws(SystemCallError) {
+    package init(_ name: String, at path: FilePath, on device: FilePath, readOnly: Bool) throws(SystemCallError) {
         self.name = name
         self.path = path
         self.device = device
@@ -41,7 +41,7 @@ public final class ActiveLogicalVolume {
     deinit { try? close() }
 
     /// Deactivates it. Somebody (udev, a probe) may look at it this very moment: some tries.
-    public func close() throws(SystemCallError) {
+    package func close() throws(SystemCallError) {
         var tries = 10
         while isActive {
             do {

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
+import CLinuxShims
 import Glibc
-public import SystemPackage
+import SystemPackage
 
 /// A folder as the root of a tree that somebody else wrote: a restored system. Every path is resolved inside it
 /// (openat2 with RESOLVE_IN_ROOT), so that a link such as `/etc -> ../../etc` cannot lead out of it.
-public struct AnchoredFolder: ~Copyable, Sendable {
+package struct AnchoredFolder: ~Copyable, Sendable {
     /// The path of the folder itself.
-    public let path: FilePath
+    package let path: FilePath
     private let folder: OwnedDescriptor
 
     /// Opens the folder.
-    public init(_ path: FilePath) throws(SystemCallError) {
+    package init(_ path: FilePath) throws(SystemCallError) {
         self.path = path
         folder = try OwnedDescriptor.open(path, .readOnly, options: [.directory])
     }
@@ -19,7 +19,7 @@ public struct AnchoredFolder: ~Copyable, Sendable {
     /// Opens a file below.
     ///
     /// The corresponding C function is `openat2`.
-    public func open(
+    package func open(
         _ inner: String, _ mode: FileDescriptor.AccessMode, options: FileDescriptor.OpenOptions = [],
         permissions: UInt64 = 0o644
     ) throws(SystemCallError) -> OwnedDescriptor {
@@ -32,7 +32,7 @@ public struct AnchoredFolder: ~Copyable, Sendable {
     }
 
     /// All bytes of a (small) file below; at most `limit`.
-    public func read(_ inner: String, limit: Int = 1 << 24) throws(SystemCallError) -> [UInt8] {
+    package func read(_ inner: String, limit: Int = 1 << 24) throws(SystemCallError) -> [UInt8] {
         // Bound to a name: a temporary would be closed before it is read. A pipe with that name would never open.
         let file = try open(inner, .readOnly, options: [.nonBlocking, .init(rawValue: O_NOCTTY)])
         var status = stat()
@@ -43,10 +43,10 @@ public struct AnchoredFolder: ~Copyable, Sendable {
     }
 
     /// The text of a file below; `nil` where it cannot be read.
-    public func text(_ inner: String) -> String? { (try? read(inner)).map { String(decoding: $0, as: UTF8.self) } }
+    package func text(_ inner: String) -> String? { (try? read(inner)).map { String(decoding: $0, as: UTF8.self) } }
 
     /// Whether something that can be opened is there.
-    public func exists(_ inner: String) -> Bool {
+    package func exists(_ inner: String) -> Bool {
         let result = rf_openat2(
             folder.raw.rawValue, inner, UInt64(UInt32(bitPattern: rf_o_path())), 0,
             rf_resolve_in_root() | rf_resolve_no_magiclinks())
@@ -56,13 +56,13 @@ public struct AnchoredFolder: ~Copyable, Sendable {
     }
 
     /// The names in a folder below, sorted; empty where it cannot be read.
-    public func names(in inner: String) -> [String] {
+    package func names(in inner: String) -> [String] {
         guard let descriptor = try? open(inner, .readOnly, options: [.directory]) else { return [] }
         return Files.names(in: FilePath("/proc/self/fd/\(descriptor.raw.rawValue)"))
     }
 
     /// Makes a folder below, and those above it that are missing.
-    public func makeFolders(_ inner: String) throws(SystemCallError) {
+    package func makeFolders(_ inner: String) throws(SystemCallError) {
         var done = ""
         for part in inner.split(separator: "/") {
             let parent = try open(done.isEmpty ? "." : done, .readOnly, options: [.directory])
@@ -75,7 +75,7 @@ public struct AnchoredFolder: ~Copyable, Sendable {
 
     /// Creates or replaces a file below: temporary name, fsync, rename, fsync of the folder. An existing file's
     /// permissions are kept.
-    public func write(_ bytes: [UInt8], to inner: String) throws(SystemCallError) {
+    package func write(_ bytes: [UInt8], to inner: String) throws(SystemCallError) {
         let target = FilePath(inner)
         let parentPath = target.removingLastComponent().string
         let parent = try open(parentPath.isEmpty ? "." : parentPath, .readOnly, options: [.directory])

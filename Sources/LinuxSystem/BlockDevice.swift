@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
-public import DiskModel
+import CLinuxShims
+import DiskModel
 import Synchronization
-public import SystemPackage
+import SystemPackage
 
 /// A block device or a raw image file, opened. It closes when the last reference goes.
-public final class BlockDevice: BlockWriter {
+package final class BlockDevice: BlockWriter {
     /// How it is opened.
-    public enum Access: Sendable {
+    package enum Access: Sendable {
         /// For reading only: the source of a capture.
         case readOnly
         /// For reading and writing. A device is opened with O_EXCL: the kernel refuses while anything has it mounted or holds it.
@@ -17,22 +17,22 @@ public final class BlockDevice: BlockWriter {
     }
 
     /// The path it was opened by.
-    public let path: FilePath
+    package let path: FilePath
     /// Whether it is a block device and not a file.
-    public let isDevice: Bool
+    package let isDevice: Bool
     /// Its size and units.
-    public let geometry: DiskGeometry
+    package let geometry: DiskGeometry
     /// The device number (of the device itself, or of the filesystem that holds the file).
-    public let deviceNumber: UInt64
+    package let deviceNumber: UInt64
     /// The inode number of a file; 0 for a device.
-    public let inodeNumber: UInt64
+    package let inodeNumber: UInt64
     private let descriptor: OwnedDescriptor
     private let pending: PendingCalls
     private let kept = Mutex<[BlockDevice]>([])
 
     /// Opens a disk.
     /// - Parameter sectorSize: for files, the logical sector size to assume (512 or 4096).
-    public init(
+    package init(
         opening path: FilePath, _ access: Access = .readOnly, sectorSize: Int = 512
     ) throws(SystemCallError) {
         let status: Stat
@@ -83,19 +83,19 @@ public final class BlockDevice: BlockWriter {
     }
 
     /// The length in bytes.
-    public var byteCount: UInt64 { geometry.byteCount }
+    package var byteCount: UInt64 { geometry.byteCount }
     /// The unit that the device addresses, in bytes.
-    public var logicalSectorSize: Int { geometry.logicalSectorSize }
+    package var logicalSectorSize: Int { geometry.logicalSectorSize }
     /// The path.
-    public var name: String { path.string }
+    package var name: String { path.string }
     /// The descriptor, for calls that this class does not make. It stays open as long as this object lives.
-    public var fileDescriptor: FileDescriptor { descriptor.raw }
+    package var fileDescriptor: FileDescriptor { descriptor.raw }
 
     /// Keeps another open, with its locks, as long as this one is.
     func keep(_ other: BlockDevice) { kept.withLock { $0.append(other) } }
 
     /// The kernel's number for this attachment of the disk; `nil` for files and old kernels.
-    public var diskSequence: UInt64? {
+    package var diskSequence: UInt64? {
         var sequence: UInt64 = 0
         return isDevice && rf_block_disk_sequence(descriptor.raw.rawValue, &sequence) == 0 ? sequence : nil
     }
@@ -103,7 +103,7 @@ public final class BlockDevice: BlockWriter {
     /// Fills all of `buffer` from `offset` on.
     ///
     /// The corresponding C function is `pread`.
-    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         try checkRange(.read, offset, buffer.count)
         var done = 0
         while done < buffer.count {
@@ -130,7 +130,7 @@ public final class BlockDevice: BlockWriter {
     /// Writes all of `buffer` at `offset`.
     ///
     /// The corresponding C function is `pwrite`.
-    public func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+    package func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         try checkRange(.write, offset, buffer.count)
         var done = 0
         while done < buffer.count {
@@ -155,7 +155,7 @@ public final class BlockDevice: BlockWriter {
     /// Makes every byte of `range` read as zero.
     ///
     /// The corresponding C functions are `ioctl(BLKZEROOUT)` for a device and `fallocate(FALLOC_FL_PUNCH_HOLE)` for a file.
-    public func writeZeros(_ range: ByteRange) throws(BlockIOError) {
+    package func writeZeros(_ range: ByteRange) throws(BlockIOError) {
         guard !range.isEmpty else { return }
         guard (0..<byteCount).covers(range) else {
             throw failure(.zero, range.lowerBound, Int(clamping: range.byteCount), nil, "that is past its end")
@@ -196,7 +196,7 @@ public final class BlockDevice: BlockWriter {
     /// Tells the device that the contents of `range` no longer matter.
     ///
     /// The corresponding C functions are `ioctl(BLKDISCARD)` for a device and `fallocate(FALLOC_FL_PUNCH_HOLE)` for a file.
-    public func discard(_ range: ByteRange) throws(BlockIOError) {
+    package func discard(_ range: ByteRange) throws(BlockIOError) {
         let fd = descriptor.raw.rawValue
         try pending.during(.discard) { () throws(BlockIOError) in
             let result =
@@ -213,14 +213,14 @@ public final class BlockDevice: BlockWriter {
     /// Returns once everything written before is on the medium.
     ///
     /// The corresponding C function is `fsync`.
-    public func flush() throws(BlockIOError) {
+    package func flush() throws(BlockIOError) {
         try pending.during(.flush) { () throws(BlockIOError) in
             guard fsync(descriptor.raw.rawValue) == 0 else { throw failure(.flush, 0, 0, Errno(rawValue: errnoNow())) }
         }
     }
 
     /// Drops what the kernel caches of the device, so that another node of the same disk, or a read-back, sees the medium.
-    public func dropCache() throws(BlockIOError) {
+    package func dropCache() throws(BlockIOError) {
         try flush()
         let fd = descriptor.raw.rawValue
         pending.during(.flush) {
@@ -230,24 +230,24 @@ public final class BlockDevice: BlockWriter {
     }
 
     /// Drops cached pages of `range`: so that a large sequential pass does not push everything else out of memory.
-    public func dropCache(_ range: ByteRange) {
+    package func dropCache(_ range: ByteRange) {
         _ = rf_drop_cache(descriptor.raw.rawValue, range.lowerBound, range.byteCount)
     }
 
     /// Makes the kernel read the partition table anew; `false` where it cannot (in use, a file, or no support).
-    public func rereadPartitionTable() -> Bool {
+    package func rereadPartitionTable() -> Bool {
         isDevice && rf_block_reread_partitions(descriptor.raw.rawValue) == 0
     }
 
     /// Adds a partition node without a table on the disk (`BLKPG_ADD_PARTITION`).
-    public func addPartitionNode(_ number: Int, _ range: ByteRange) throws(SystemCallError) {
+    package func addPartitionNode(_ number: Int, _ range: ByteRange) throws(SystemCallError) {
         try check(
             rf_block_add_partition(descriptor.raw.rawValue, Int32(clamping: number), range.lowerBound, range.byteCount),
             "add a node for partition \(number) of", path.string)
     }
 
     /// Removes a partition node (`BLKPG_DEL_PARTITION`).
-    public func deletePartitionNode(_ number: Int) throws(SystemCallError) {
+    package func deletePartitionNode(_ number: Int) throws(SystemCallError) {
         try check(
             rf_block_delete_partition(descriptor.raw.rawValue, Int32(clamping: number)),
             "remove the node of partition \(number) of", path.string)

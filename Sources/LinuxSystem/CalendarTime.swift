@@ -2,22 +2,22 @@
 import Glibc
 
 /// A moment as a calendar and a clock on the wall show it (proleptic Gregorian calendar), without its time zone.
-public struct CalendarTime: Hashable, Sendable, Comparable {
+package struct CalendarTime: Hashable, Sendable, Comparable {
     /// The year.
-    public var year: Int
+    package var year: Int
     /// The month, from 1.
-    public var month: Int
+    package var month: Int
     /// The day of the month, from 1.
-    public var day: Int
+    package var day: Int
     /// The hour, 0 to 23.
-    public var hour: Int
+    package var hour: Int
     /// The minute.
-    public var minute: Int
+    package var minute: Int
     /// The second.
-    public var second: Int
+    package var second: Int
 
     /// From parts; `nil` where no calendar has such a day, or no clock such a time. Years from 1970 to 9999.
-    public init?(year: Int, month: Int, day: Int, hour: Int = 0, minute: Int = 0, second: Int = 0) {
+    package init?(year: Int, month: Int, day: Int, hour: Int = 0, minute: Int = 0, second: Int = 0) {
         guard (1970...9999).contains(year), (1...12).contains(month), day >= 1,
             day <= Self.dayCount(year: year, month: month), (0...23).contains(hour), (0...59).contains(minute),
             (0...59).contains(second)
@@ -31,7 +31,7 @@ public struct CalendarTime: Hashable, Sendable, Comparable {
     }
 
     /// What a clock that is `offset` seconds ahead of UTC shows at `unixSeconds` (clamped to the years 1970 to 9999).
-    public init(unixSeconds: Int64, aheadOfUTC offset: Int = 0) {
+    package init(unixSeconds: Int64, aheadOfUTC offset: Int = 0) {
         let latest: Int64 = 253_402_300_799
         let moved = min(max(unixSeconds, 0), latest) + Int64(min(max(offset, -86_400), 86_400))
         let seconds = min(max(moved, 0), latest)
@@ -54,7 +54,7 @@ public struct CalendarTime: Hashable, Sendable, Comparable {
     /// What a clock here shows at `unixSeconds`.
     ///
     /// The corresponding C function is `localtime_r`.
-    public static func local(unixSeconds: Int64) -> CalendarTime {
+    package static func local(unixSeconds: Int64) -> CalendarTime {
         var seconds = time_t(min(max(unixSeconds, 0), 253_402_300_799))
         var parts = tm()
         localtime_r(&seconds, &parts)
@@ -62,7 +62,7 @@ public struct CalendarTime: Hashable, Sendable, Comparable {
     }
 
     /// The moment at which a clock in UTC shows this, in seconds since 1970.
-    public var unixSecondsInUTC: Int64 {
+    package var unixSecondsInUTC: Int64 {
         Int64(dayNumber) * 86_400 + Int64(hour * 3600 + minute * 60 + second)
     }
 
@@ -70,7 +70,7 @@ public struct CalendarTime: Hashable, Sendable, Comparable {
     /// time that is skipped (the clock goes forward) is taken as if the clock had not been changed.
     ///
     /// The corresponding C function is `mktime`.
-    public var unixSecondsInLocalTime: Int64 {
+    package var unixSecondsInLocalTime: Int64 {
         // Both readings are asked for, as which one `mktime` prefers is unspecified.
         let moments = [0, 1, -1].map { (isDST: Int32) -> Int64 in
             var parts = tm()
@@ -87,7 +87,7 @@ public struct CalendarTime: Hashable, Sendable, Comparable {
     }
 
     /// The ISO 8601 week: Monday to Sunday; week 1 is the one with the year's first Thursday.
-    public var isoWeek: (year: Int, week: Int) {
+    package var isoWeek: (year: Int, week: Int) {
         // 1970-01-01 was a Thursday. The week belongs to the year of its Thursday.
         let weekday = (dayNumber + 3) % 7
         let thursday = CalendarTime(unixSeconds: Int64(dayNumber - weekday + 3) * 86_400)
@@ -96,16 +96,16 @@ public struct CalendarTime: Hashable, Sendable, Comparable {
     }
 
     /// `2026-11-22`.
-    public var dayText: String { "\(year)-\(Self.two(month))-\(Self.two(day))" }
+    package var dayText: String { "\(year)-\(Self.two(month))-\(Self.two(day))" }
     /// `2026-11-22 15:00:05`.
-    public var text: String { "\(dayText) \(Self.two(hour)):\(Self.two(minute)):\(Self.two(second))" }
+    package var text: String { "\(dayText) \(Self.two(hour)):\(Self.two(minute)):\(Self.two(second))" }
     /// `2026-11`.
-    public var monthText: String { "\(year)-\(Self.two(month))" }
+    package var monthText: String { "\(year)-\(Self.two(month))" }
     /// `2026-W47`.
-    public var weekText: String { "\(isoWeek.year)-W\(Self.two(isoWeek.week))" }
+    package var weekText: String { "\(isoWeek.year)-W\(Self.two(isoWeek.week))" }
 
     /// By time.
-    public static func < (a: CalendarTime, b: CalendarTime) -> Bool { a.unixSecondsInUTC < b.unixSecondsInUTC }
+    package static func < (a: CalendarTime, b: CalendarTime) -> Bool { a.unixSecondsInUTC < b.unixSecondsInUTC }
 
     /// Days since 1970-01-01.
     private var dayNumber: Int {

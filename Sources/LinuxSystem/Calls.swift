@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
+import CLinuxShims
 import Glibc
-public import SystemPackage
+import SystemPackage
 
 // Thin wrappers of calls that swift-system does not have.
 
@@ -12,17 +12,17 @@ func errnoNow() -> Int32 { errno }
 func fsync(_ descriptor: Int32) -> Int32 { Glibc.fsync(descriptor) }
 
 /// The file system as other programs see it, a call a function.
-public enum Files {
+package enum Files {
     /// All bytes of a (small) file; at most `limit`.
     ///
     /// The corresponding C functions are `open` and `read`.
-    public static func read(_ path: FilePath, limit: Int = 1 << 24) throws(SystemCallError) -> [UInt8] {
+    package static func read(_ path: FilePath, limit: Int = 1 << 24) throws(SystemCallError) -> [UInt8] {
         let descriptor = try OwnedDescriptor.open(path, .readOnly)
         return try readAll(descriptor.raw, path.string, limit: limit)
     }
 
     /// All bytes up to the end of file; at most `limit`.
-    public static func readAll(
+    package static func readAll(
         _ descriptor: FileDescriptor, _ name: String, limit: Int = 1 << 24
     ) throws(SystemCallError) -> [UInt8] {
         var bytes: [UInt8] = []
@@ -42,14 +42,14 @@ public enum Files {
     }
 
     /// The text of a (small) file without trailing white space; `nil` where it cannot be read. For sysfs and procfs.
-    public static func text(_ path: FilePath) -> String? {
+    package static func text(_ path: FilePath) -> String? {
         guard let bytes = try? read(path) else { return nil }
         let trimmed = bytes.reversed().drop { $0 == 10 || $0 == 32 || $0 == 0 || $0 == 13 || $0 == 9 }
         return String(decoding: trimmed.reversed(), as: UTF8.self)
     }
 
     /// Creates or replaces a file, durably: temporary name, fsync, rename, fsync of the folder.
-    public static func write(
+    package static func write(
         _ bytes: [UInt8], to path: FilePath, permissions: FilePermissions = [.ownerReadWrite, .groupRead, .otherRead]
     ) throws(SystemCallError) {
         var temporary = path
@@ -67,7 +67,7 @@ public enum Files {
     }
 
     /// The corresponding C function is `rename`.
-    public static func rename(_ old: FilePath, to new: FilePath) throws(SystemCallError) {
+    package static func rename(_ old: FilePath, to new: FilePath) throws(SystemCallError) {
         try changing(new) { () throws(SystemCallError) in
             guard Glibc.rename(old.string, new.string) == 0 else {
                 throw SystemCallError("rename \(old) to", new.string, Errno(rawValue: errno))
@@ -78,7 +78,7 @@ public enum Files {
     /// Renames, and fails with EEXIST where the new name is taken.
     ///
     /// The corresponding C function is `renameat2(RENAME_NOREPLACE)`; a filesystem without it (exFAT) gets a look and a plain `rename`.
-    public static func renameNew(_ old: FilePath, to new: FilePath) throws(SystemCallError) {
+    package static func renameNew(_ old: FilePath, to new: FilePath) throws(SystemCallError) {
         let result = changing(new) { rf_rename_new(old.string, new.string) }
         if result == 0 { return }
         if result == -EINVAL || result == -ENOSYS, !exists(new) { return try rename(old, to: new) }
@@ -86,7 +86,7 @@ public enum Files {
     }
 
     /// Makes a name durable: fsync of the folder that holds `path`.
-    public static func syncFolder(of path: FilePath) throws(SystemCallError) {
+    package static func syncFolder(of path: FilePath) throws(SystemCallError) {
         let folder = path.removingLastComponent()
         let descriptor = try OwnedDescriptor.open(
             folder.isEmpty ? "." : folder, .readOnly, options: [.directory])
@@ -96,7 +96,7 @@ public enum Files {
     /// Waits until a file is on the medium.
     ///
     /// The corresponding C function is `fsync`.
-    public static func sync(_ descriptor: FileDescriptor, _ name: String) throws(SystemCallError) {
+    package static func sync(_ descriptor: FileDescriptor, _ name: String) throws(SystemCallError) {
         try PendingCalls(name, on: descriptor).during(.flush) { () throws(SystemCallError) in
             guard fsync(descriptor.rawValue) == 0 else {
                 throw SystemCallError("write", name, Errno(rawValue: errno))
@@ -110,14 +110,14 @@ public enum Files {
     ) throws(Failure) -> Result { try PendingCalls(path: path.string).during(.change, call) }
 
     /// The corresponding C function is `unlink`.
-    public static func remove(_ path: FilePath) throws(SystemCallError) {
+    package static func remove(_ path: FilePath) throws(SystemCallError) {
         try changing(path) { () throws(SystemCallError) in
             guard unlink(path.string) == 0 else { throw SystemCallError("remove", path.string, Errno(rawValue: errno)) }
         }
     }
 
     /// The corresponding C function is `rmdir`.
-    public static func removeFolder(_ path: FilePath) throws(SystemCallError) {
+    package static func removeFolder(_ path: FilePath) throws(SystemCallError) {
         try changing(path) { () throws(SystemCallError) in
             guard rmdir(path.string) == 0 else { throw SystemCallError("remove", path.string, Errno(rawValue: errno)) }
         }
@@ -126,7 +126,7 @@ public enum Files {
     /// Makes a folder and those above it that are missing.
     ///
     /// The corresponding C function is `mkdir`.
-    public static func makeFolders(_ path: FilePath) throws(SystemCallError) {
+    package static func makeFolders(_ path: FilePath) throws(SystemCallError) {
         let reason = changing(path) { mkdir(path.string, 0o755) == 0 ? 0 : errno }
         if reason == 0 || reason == EEXIST { return }
         guard reason == ENOENT, path.components.count > 1 else {
@@ -141,7 +141,7 @@ public enum Files {
     /// A new private folder, `/tmp/NAME.XXXXXX` (or below `folder`).
     ///
     /// The corresponding C function is `mkdtemp`.
-    public static func makeTemporaryFolder(
+    package static func makeTemporaryFolder(
         _ name: String, in folder: FilePath? = nil
     ) throws(SystemCallError) -> FilePath {
         let base = folder ?? temporaryFolder
@@ -154,29 +154,29 @@ public enum Files {
     }
 
     /// Where temporary files go: `TMPDIR`, else `/tmp`.
-    public static var temporaryFolder: FilePath {
+    package static var temporaryFolder: FilePath {
         FilePath(getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp")
     }
 
     /// A folder in memory (tmpfs) in which we may make files; `nil` where this machine has none.
-    public static var memoryFolder: FilePath? {
+    package static var memoryFolder: FilePath? {
         ([temporaryFolder, "/dev/shm", "/run", "/tmp"] as [FilePath]).first { isInMemory($0) && mayWrite($0) }
     }
 
     /// Whether we may write to a file or device that exists, or make files in a folder.
     ///
     /// The corresponding C function is `access`.
-    public static func mayWrite(_ path: FilePath) -> Bool { access(path.string, W_OK) == 0 }
+    package static func mayWrite(_ path: FilePath) -> Bool { access(path.string, W_OK) == 0 }
 
     /// The names in a folder, sorted; empty where it cannot be read.
     ///
     /// The corresponding C function is `readdir`.
-    public static func names(in folder: FilePath) -> [String] { (try? allNames(in: folder)) ?? [] }
+    package static func names(in folder: FilePath) -> [String] { (try? allNames(in: folder)) ?? [] }
 
     /// The names in a folder, sorted, all of them: one that cannot be read to its end is an error.
     ///
     /// The corresponding C function is `readdir`.
-    public static func allNames(in folder: FilePath) throws(SystemCallError) -> [String] {
+    package static func allNames(in folder: FilePath) throws(SystemCallError) -> [String] {
         guard let stream = opendir(folder.string) else {
             throw SystemCallError("list", folder.string, Errno(rawValue: errno))
         }
@@ -199,12 +199,12 @@ public enum Files {
     }
 
     /// Whether something is there (links followed).
-    public static func exists(_ path: FilePath) -> Bool { access(path.string, F_OK) == 0 }
+    package static func exists(_ path: FilePath) -> Bool { access(path.string, F_OK) == 0 }
 
     /// Where a symbolic link points; `nil` where it is none.
     ///
     /// The corresponding C function is `readlink`.
-    public static func linkTarget(_ path: FilePath) -> String? {
+    package static func linkTarget(_ path: FilePath) -> String? {
         var buffer = [UInt8](repeating: 0, count: 4096)
         let count = buffer.withUnsafeMutableBytes { buffer in
             buffer.baseAddress.map { readlink(path.string, $0, buffer.count) } ?? -1
@@ -215,7 +215,7 @@ public enum Files {
     /// The absolute path without links; `nil` where it does not exist.
     ///
     /// The corresponding C function is `realpath`.
-    public static func realPath(_ path: FilePath) -> FilePath? {
+    package static func realPath(_ path: FilePath) -> FilePath? {
         guard let resolved = realpath(path.string, nil) else { return nil }
         defer { free(resolved) }
         return FilePath(String(cString: resolved))
@@ -224,7 +224,7 @@ public enum Files {
     /// Sets a file's length.
     ///
     /// The corresponding C function is `ftruncate`.
-    public static func resize(_ descriptor: FileDescriptor, _ name: String, to byteCount: UInt64)
+    package static func resize(_ descriptor: FileDescriptor, _ name: String, to byteCount: UInt64)
         throws(SystemCallError)
     {
         try changing(FilePath(name)) { () throws(SystemCallError) in
@@ -237,7 +237,7 @@ public enum Files {
     /// Free bytes for this user on the filesystem that holds `path`; `nil` where that is unknown.
     ///
     /// The corresponding C function is `statvfs`.
-    public static func freeByteCount(_ path: FilePath) -> UInt64? {
+    package static func freeByteCount(_ path: FilePath) -> UInt64? {
         var status = statvfs()
         guard statvfs(path.string, &status) == 0 else { return nil }
         return UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue
@@ -246,16 +246,16 @@ public enum Files {
     /// Whether files at `path` lie in memory: on a tmpfs or ramfs.
     ///
     /// The corresponding C function is `statfs`.
-    public static func isInMemory(_ path: FilePath) -> Bool { rf_storage(path.string) == 1 }
+    package static func isInMemory(_ path: FilePath) -> Bool { rf_storage(path.string) == 1 }
 
     /// Whether no other machine can have files at `path` open: they lie in memory, or on a filesystem of a disk.
-    public static func isOfThisMachine(_ path: FilePath) -> Bool { rf_storage(path.string) != 0 }
+    package static func isOfThisMachine(_ path: FilePath) -> Bool { rf_storage(path.string) != 0 }
 }
 
 /// Time and process facts.
-public enum SystemFacts {
+package enum SystemFacts {
     /// Seconds of a clock that only goes forward.
-    public static func monotonicSeconds() -> Double {
+    package static func monotonicSeconds() -> Double {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
@@ -269,21 +269,21 @@ public enum SystemFacts {
     }
 
     /// How much memory programs can have without swapping, in bytes; `nil` where the kernel does not say.
-    public static func availableMemory() -> UInt64? {
+    package static func availableMemory() -> UInt64? {
         let line = Files.text("/proc/meminfo")?.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
         let kibibytes = line?.split(separator: " ").dropFirst().first.flatMap { UInt64($0) }
         return kibibytes.map { $0.multipliedReportingOverflow(by: 1024).partialValue }
     }
 
     /// Seconds since 1970 in UTC.
-    public static func unixSeconds() -> Int64 {
+    package static func unixSeconds() -> Int64 {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         return Int64(time.tv_sec)
     }
 
     /// How far local time is ahead of UTC now, in seconds.
-    public static func localOffsetSeconds() -> Int {
+    package static func localOffsetSeconds() -> Int {
         var now = time(nil)
         var local = tm()
         localtime_r(&now, &local)
@@ -291,7 +291,7 @@ public enum SystemFacts {
     }
 
     /// RFC 3339 text in UTC: `2026-11-22T15:00:00Z`.
-    public static func utcText(_ unixSeconds: Int64) -> String {
+    package static func utcText(_ unixSeconds: Int64) -> String {
         var seconds = time_t(unixSeconds)
         var parts = tm()
         gmtime_r(&seconds, &parts)
@@ -301,36 +301,36 @@ public enum SystemFacts {
     }
 
     /// Whether a descriptor is a terminal.
-    public static func isTerminal(_ descriptor: FileDescriptor) -> Bool { isatty(descriptor.rawValue) == 1 }
+    package static func isTerminal(_ descriptor: FileDescriptor) -> Bool { isatty(descriptor.rawValue) == 1 }
 
     /// The number of processors that this process may use.
-    public static func processorCount() -> Int {
+    package static func processorCount() -> Int {
         max(1, Int(rf_processor_count()))
     }
 
     /// Whether this process may do what root may.
-    public static var isRoot: Bool { userID == 0 }
+    package static var isRoot: Bool { userID == 0 }
     /// Whose rights this process has.
-    public static var userID: UInt32 { geteuid() }
+    package static var userID: UInt32 { geteuid() }
 
     /// This process.
-    public static var processID: Int32 { getpid() }
+    package static var processID: Int32 { getpid() }
 
     /// Whether this process is the first one.
-    public static var isFirstProcess: Bool { getpid() == 1 }
+    package static var isFirstProcess: Bool { getpid() == 1 }
 
     /// Whether this is the recovery environment: an initramfs of ours, and not a workstation that happens to hold such
     /// a file. NVRAM is touched nowhere else.
-    public static var isRecoveryEnvironment: Bool {
+    package static var isRecoveryEnvironment: Bool {
         Files.exists("/etc/reforge/build-id")
             && MountEntry.current().contains { $0.mountPoint == "/" && ["rootfs", "tmpfs", "ramfs"].contains($0.type) }
     }
 
     /// Waits; less where the process is interrupted.
-    public static func sleep(seconds: Double) { sleep(seconds) { !Interruption.isRequested } }
+    package static func sleep(seconds: Double) { sleep(seconds) { !Interruption.isRequested } }
 
     /// Waits, also in a process that was interrupted.
-    public static func nap(seconds: Double) { sleep(seconds) { true } }
+    package static func nap(seconds: Double) { sleep(seconds) { true } }
 
     /// - Parameter goesOn: asked after each signal.
     private static func sleep(_ seconds: Double, goesOn: () -> Bool) {

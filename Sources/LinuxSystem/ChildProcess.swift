@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
+import CLinuxShims
 import Glibc
-public import SystemPackage
+import SystemPackage
 
 /// Another program, run with an argument array and never through a shell.
-public struct ChildProcess: ~Copyable, Sendable {
+package struct ChildProcess: ~Copyable, Sendable {
     /// How a program ended.
-    public enum Ending: Equatable, Sendable, CustomStringConvertible {
+    package enum Ending: Equatable, Sendable, CustomStringConvertible {
         /// It returned this status.
         case exited(Int32)
         /// This signal ended it.
         case signalled(Int32)
 
         /// A sentence part.
-        public var description: String {
+        package var description: String {
             switch self {
             case .exited(let status): "exit status \(status)"
             case .signalled(let number): "killed by signal \(number)"
@@ -22,35 +22,35 @@ public struct ChildProcess: ~Copyable, Sendable {
     }
 
     /// What a program left behind.
-    public struct Output: Sendable {
+    package struct Output: Sendable {
         /// How it ended.
-        public var ending: Ending
+        package var ending: Ending
         /// What it wrote to standard output (at most 4 MiB are kept).
-        public var standardOutput: [UInt8]
+        package var standardOutput: [UInt8]
         /// What it wrote to standard error (at most 4 MiB are kept).
-        public var standardError: [UInt8]
+        package var standardError: [UInt8]
 
         /// Standard output as text.
-        public var text: String { String(decoding: standardOutput, as: UTF8.self) }
+        package var text: String { String(decoding: standardOutput, as: UTF8.self) }
         /// Standard error as text.
-        public var errorText: String { String(decoding: standardError, as: UTF8.self) }
+        package var errorText: String { String(decoding: standardError, as: UTF8.self) }
         /// Whether it returned 0.
-        public var succeeded: Bool { ending == .exited(0) }
+        package var succeeded: Bool { ending == .exited(0) }
         /// The last lines of what it said, for messages.
-        public var lastWords: String {
+        package var lastWords: String {
             let all = (errorText + "\n" + text).split(separator: "\n").map(String.init)
             return all.filter { !$0.allSatisfy(\.isWhitespace) }.suffix(4).joined(separator: " / ")
         }
     }
 
     /// The process id.
-    public let processID: Int32
+    package let processID: Int32
 
     /// Where programs are looked for in that environment.
-    public static let searchPath = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+    package static let searchPath = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
 
     /// Whether a program is there.
-    public static func canFind(_ name: String) -> Bool { searchPath.contains { access("\($0)/\(name)", X_OK) == 0 } }
+    package static func canFind(_ name: String) -> Bool { searchPath.contains { access("\($0)/\(name)", X_OK) == 0 } }
 
     /// Starts a program.
     /// - Parameters:
@@ -59,7 +59,7 @@ public struct ChildProcess: ~Copyable, Sendable {
     ///   - input, output, error: descriptors for the child; `nil` is /dev/null.
     ///   - confinement: what it can reach, for a program of a foreign system. It is killed with the thread that starts it.
     ///   - newSession: whether it gets a session of its own (with `input` as its terminal where `terminal` is set).
-    public init(
+    package init(
         _ arguments: [String], environment: [String] = ChildProcess.plainEnvironment, input: FileDescriptor? = nil,
         output: FileDescriptor? = nil, error: FileDescriptor? = nil, confinement: Confinement? = nil,
         newSession: Bool = false, terminal: Bool = false
@@ -95,7 +95,7 @@ public struct ChildProcess: ~Copyable, Sendable {
     }
 
     /// No locale, no pager, no terminal games: what parsers of tool output need.
-    public static let plainEnvironment = [
+    package static let plainEnvironment = [
         "PATH=\(searchPath.joined(separator: ":"))", "LC_ALL=C", "HOME=/root", "TERM=linux",
         // e2fsck and others must not wait for udev in the recovery environment.
         "DM_DISABLE_UDEV=1", "SWIFT_BACKTRACE=enable=no",
@@ -104,7 +104,7 @@ public struct ChildProcess: ~Copyable, Sendable {
     /// Waits until it has ended.
     ///
     /// The corresponding C function is `waitpid`.
-    public consuming func wait() -> Ending { Self.waitForEnd(of: processID) }
+    package consuming func wait() -> Ending { Self.waitForEnd(of: processID) }
 
     private static func waitForEnd(of processID: Int32) -> Ending {
         var status: Int32 = 0
@@ -113,7 +113,7 @@ public struct ChildProcess: ~Copyable, Sendable {
     }
 
     /// How it ended, or `nil` while it runs.
-    public borrowing func poll() -> Ending? {
+    package borrowing func poll() -> Ending? {
         var status: Int32 = 0
         return waitpid(processID, &status, WNOHANG) == processID ? Self.ending(status) : nil
     }
@@ -128,7 +128,7 @@ public struct ChildProcess: ~Copyable, Sendable {
     ///   - input: bytes for its standard input.
     ///   - confinement: what it can reach, for a program of a foreign system.
     ///   - timeoutSeconds: how long it may take; then it is killed, and its ending says so.
-    public static func run(
+    package static func run(
         _ arguments: [String], input: [UInt8] = [], environment: [String] = plainEnvironment,
         confinement: Confinement? = nil, timeoutSeconds: Double = 3600
     ) throws(SystemCallError) -> Output {

@@ -8,9 +8,9 @@ import SystemPackage
 /// Devices that are written are opened with O_EXCL (`BlockDevice.Access`), which mounts and holders respect. Virtual machines do
 /// not, on devices as little as on files: they take locks of single bytes, and so does a claim. Of a loop device, what it stands on
 /// is claimed as well. The locks go with the device.
-public struct Claim: Sendable {
+package struct Claim: Sendable {
     /// Why there is no claim.
-    public enum Problem: Error, Equatable, CustomStringConvertible {
+    package enum Problem: Error, Equatable, CustomStringConvertible {
         /// Another program has a lock, or one that excludes ours.
         case held(String, FileLock.Holder?)
         /// The file is on a filesystem without locks.
@@ -19,7 +19,7 @@ public struct Claim: Sendable {
         case failed(String)
 
         /// The end of a sentence that begins with the name of the disk.
-        public var description: String {
+        package var description: String {
             switch self {
             case .held(let node, let holder): "is in use: another program has \(node) locked\(Self.likeness(holder))"
             case .withoutLocks:
@@ -41,7 +41,7 @@ public struct Claim: Sendable {
     )
 
     /// Whether locks keep others out. Without, a claim of a source rests on what is written until its end.
-    public let isLocked: Bool
+    package let isLocked: Bool
     private let device: BlockDevice
     private let directory: DiskDirectory
     private let mark: WriteMark
@@ -50,7 +50,7 @@ public struct Claim: Sendable {
 
     /// Claims what is to be written.
     /// - Parameter isTrial: whether to look only, as for a plan: `device` may be open for reading.
-    public static func target(
+    package static func target(
         _ device: BlockDevice, isTrial: Bool = false, directory: DiskDirectory = DiskDirectory()
     ) throws(Problem) -> Claim {
         for node in directory.openedNodes(on: device) {
@@ -76,7 +76,7 @@ public struct Claim: Sendable {
     }
 
     /// Claims what is to be read and must hold still, as QEMU claims an image that it only reads.
-    public static func source(
+    package static func source(
         _ device: BlockDevice, directory: DiskDirectory = DiskDirectory()
     ) throws(Problem) -> Claim {
         var isLocked = true
@@ -130,7 +130,7 @@ public struct Claim: Sendable {
     }
 
     /// What was written to a source since it was claimed, as a sentence; `nil` where nothing was.
-    public func change() -> String? { mark.change(to: WriteMark(device, directory, besides: swap)) }
+    package func change() -> String? { mark.change(to: WriteMark(device, directory, besides: swap)) }
 }
 
 /// What tells that something was written: a device's counters, a file's times.

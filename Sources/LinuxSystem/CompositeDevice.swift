@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
-public import SystemPackage
+import DiskModel
+import SystemPackage
 
 /// A block device made of a part of a disk and, behind it, a scratch: for a filesystem that is longer than its place, so
 /// that its own tool can make it fit. Needs device-mapper. It goes with the object, also where the process dies: it is removed
 /// right after it was made, and the kernel carries that out when nobody has it open any more.
-public final class CompositeDevice {
+package final class CompositeDevice {
     /// The node, `/dev/dm-N`.
-    public let path: FilePath
+    package let path: FilePath
     private let name: String
     private let parts: Parts
     /// What keeps it there; `nil` once it was closed.
@@ -24,7 +24,7 @@ public final class CompositeDevice {
     }
 
     /// Why no composite can be made here, as a sentence part; `nil` where it can.
-    public static func obstacle() -> String? {
+    package static func obstacle() -> String? {
         if let obstacle = DeviceMapper.obstacle() { return obstacle }
         guard let output = try? ChildProcess.run(["dmsetup", "version"]) else {
             return "`dmsetup` is not installed (Debian package dmsetup)"
@@ -33,7 +33,7 @@ public final class CompositeDevice {
     }
 
     /// Joins `front` of a disk and `rest` of a scratch file. Both lengths are multiples of 512.
-    public init(
+    package init(
         disk: FilePath, front: ByteRange, scratch: FilePath, rest: ByteRange, sectorSize: Int
     ) throws(SystemCallError) {
         let parts = Parts(
@@ -61,7 +61,7 @@ public final class CompositeDevice {
     deinit { try? close() }
 
     /// Takes the device away; what was written to it is on the disk and the scratch then.
-    public func close() throws(SystemCallError) {
+    package func close() throws(SystemCallError) {
         guard node != nil else { return }
         var failure: SystemCallError?
         // No copy of the reference may be left: the last one keeps the device.

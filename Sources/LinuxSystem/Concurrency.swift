@@ -4,7 +4,7 @@ import Synchronization
 import SystemPackage
 
 /// A thread of its own for blocking work.
-public final class WorkerThread: Sendable {
+package final class WorkerThread: Sendable {
     private final class Body: Sendable {
         let run: @Sendable () -> Void
         init(_ run: @escaping @Sendable () -> Void) { self.run = run }
@@ -13,7 +13,7 @@ public final class WorkerThread: Sendable {
     private let isJoined = Atomic(false)
 
     /// Starts `body` on a new thread.
-    public init(_ body: @escaping @Sendable () -> Void) throws(SystemCallError) {
+    package init(_ body: @escaping @Sendable () -> Void) throws(SystemCallError) {
         var thread = pthread_t()
         let context = Unmanaged.passRetained(Body(body))
         let result = pthread_create(
@@ -32,21 +32,21 @@ public final class WorkerThread: Sendable {
 
     /// Waits until the body has returned. To be called exactly once: a second wait would be for another thread that has got the
     /// same memory by then, or for ever.
-    public func join() {
+    package func join() {
         precondition(!isJoined.exchange(true, ordering: .relaxed), "a thread is waited for twice")
         pthread_join(thread, nil)
     }
 }
 
 /// A lock and the condition that somebody waits for, with the state that they guard.
-public final class Monitor<State>: @unchecked Sendable {
+package final class Monitor<State>: @unchecked Sendable {
     // @unchecked: `state` is touched only between lock and unlock.
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private var state: State
 
     /// Guards `state`.
-    public init(_ state: sending State) {
+    package init(_ state: sending State) {
         self.state = state
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(changed, nil)
@@ -60,7 +60,7 @@ public final class Monitor<State>: @unchecked Sendable {
     }
 
     /// Runs `body` alone, then wakes everybody who waits.
-    public func update<Result>(_ body: (inout State) throws -> Result) rethrows -> Result {
+    package func update<Result>(_ body: (inout State) throws -> Result) rethrows -> Result {
         pthread_mutex_lock(mutex)
         defer {
             pthread_cond_broadcast(changed)
@@ -70,7 +70,7 @@ public final class Monitor<State>: @unchecked Sendable {
     }
 
     /// Waits until `body` gives a value, asking again after each change.
-    public func wait<Result>(until body: (inout State) -> Result?) -> Result {
+    package func wait<Result>(until body: (inout State) -> Result?) -> Result {
         pthread_mutex_lock(mutex)
         defer {
             pthread_cond_broadcast(changed)
@@ -84,7 +84,7 @@ public final class Monitor<State>: @unchecked Sendable {
 }
 
 /// A queue with room for a fixed number of elements: whoever fills it too fast waits.
-public final class BoundedQueue<Element: Sendable>: Sendable {
+package final class BoundedQueue<Element: Sendable>: Sendable {
     private struct Contents {
         var elements: [Element] = []
         var isClosed = false
@@ -93,14 +93,14 @@ public final class BoundedQueue<Element: Sendable>: Sendable {
     private let capacity: Int
 
     /// A queue with room for `capacity` elements.
-    public init(capacity: Int) {
+    package init(capacity: Int) {
         self.capacity = max(1, capacity)
         monitor = Monitor(Contents())
     }
 
     /// Adds an element, waiting for room; `false` where the queue was closed.
     @discardableResult
-    public func push(_ element: Element) -> Bool {
+    package func push(_ element: Element) -> Bool {
         monitor.wait { contents in
             if contents.isClosed { return false }
             guard contents.elements.count < capacity else { return nil }
@@ -110,7 +110,7 @@ public final class BoundedQueue<Element: Sendable>: Sendable {
     }
 
     /// Takes the oldest element, waiting for one; `nil` once the queue is closed and empty.
-    public func pop() -> Element? {
+    package func pop() -> Element? {
         monitor.wait { contents -> Element?? in
             if !contents.elements.isEmpty { return .some(contents.elements.removeFirst()) }
             return contents.isClosed ? .some(nil) : nil
@@ -118,10 +118,10 @@ public final class BoundedQueue<Element: Sendable>: Sendable {
     }
 
     /// No more elements are added; what is there can still be taken.
-    public func close() { monitor.update { $0.isClosed = true } }
+    package func close() { monitor.update { $0.isClosed = true } }
 
     /// No more elements are added, and what is there is dropped.
-    public func cancel() {
+    package func cancel() {
         monitor.update {
             $0.isClosed = true
             $0.elements = []

@@ -2,7 +2,7 @@
 
 /// LVM's programs, confined to the one node that holds a physical volume: other disks may carry a copy of it, or a group of
 /// the same name.
-public enum ConfinedLVM {
+package enum ConfinedLVM {
     /// What settings of this machine must not matter, and what there is nobody for in the recovery environment: udev,
     /// dmeventd, lvmpolld (lvm.conf(5)). Copies of the metadata would go into this machine's /etc.
     private static let devices = "devices{use_devicesfile=0 hints=\"none\"}"
@@ -11,7 +11,7 @@ public enum ConfinedLVM {
 
     /// Whether it is a name that lvm(8), "VALID NAMES", allows a group or a volume: what comes from a disk becomes an argument
     /// and a path.
-    public static func isName(_ name: some StringProtocol) -> Bool {
+    package static func isName(_ name: some StringProtocol) -> Bool {
         !name.isEmpty && !name.hasPrefix("-") && name != "." && name != ".." && name.utf8.count <= 127
             && name.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "+_.-".contains($0)) }
     }
@@ -21,7 +21,7 @@ public enum ConfinedLVM {
     ///   - name: `lvchange`, …
     ///   - node: the device that LVM is to see.
     ///   - readOnlyGroup: a group whose volumes the kernel is not to let anybody write to, whatever the metadata says.
-    public static func command(
+    package static func command(
         _ name: String, on node: String, _ arguments: [String], readOnlyGroup: String? = nil
     ) -> [String] {
         let readOnly = readOnlyGroup.map { " read_only_volume_list=[\"\($0)\"]" } ?? ""

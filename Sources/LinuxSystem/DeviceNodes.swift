@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Glibc
-public import SystemPackage
+import SystemPackage
 
 // What a small /dev is made of: confined programs see the devices that they are meant to see.
 extension Files {
     /// Makes a device node of the same type and number as the device at `model`.
     ///
     /// The corresponding C function is `mknod`.
-    public static func makeDeviceNode(
+    package static func makeDeviceNode(
         _ path: FilePath, like model: FilePath, permissions: FilePermissions = [.ownerReadWrite, .groupReadWrite]
     ) throws(SystemCallError) {
         let status: Stat

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
-public import DiskModel
+import CLinuxShims
+import DiskModel
 import SystemPackage
 
 /// A block device read past the page cache (`O_DIRECT`): sector by sector.
 ///
 /// Through the cache, the kernel reads whole pages: one bad sector of 512 bytes takes its seven neighbours with it.
-public final class DirectReader: BlockReader {
+package final class DirectReader: BlockReader {
     /// The length in bytes.
-    public let byteCount: UInt64
+    package let byteCount: UInt64
     /// The unit that the device addresses, in bytes.
-    public let logicalSectorSize: Int
+    package let logicalSectorSize: Int
     /// The path.
-    public let name: String
+    package let name: String
     private let descriptor: OwnedDescriptor
     private let pending: PendingCalls
 
     /// Opens the device that `device` has open a second time; `nil` where that cannot be read past the cache.
-    public init?(_ device: BlockDevice) {
+    package init?(_ device: BlockDevice) {
         // By its number and not by its name, which may stand for another one by now.
         let path = FilePath("/proc/self/fd/\(device.fileDescriptor.rawValue)")
         guard device.byteCount % UInt64(device.logicalSectorSize) == 0,
@@ -34,7 +34,7 @@ public final class DirectReader: BlockReader {
     /// Fills all of `buffer` from `offset` on.
     ///
     /// The corresponding C function is `pread`. Whole sectors are read into memory that is aligned to pages (open(2)).
-    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         let count = UInt64(buffer.count)
         guard count > 0 else { return }
         guard count <= byteCount, offset <= byteCount - count else {

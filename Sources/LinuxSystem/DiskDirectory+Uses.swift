@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
+import CLinuxShims
 import DiskModel
 import SystemPackage
 
@@ -7,17 +7,17 @@ import SystemPackage
 /// nowhere else.
 extension DiskDirectory {
     /// Why a disk may not be overwritten, or does not hold still. Empty where nothing uses it.
-    public func uses(of disk: String) -> [DiskUse] { uses(of: disk, notThrough: []) }
+    package func uses(of disk: String) -> [DiskUse] { uses(of: disk, notThrough: []) }
 
     /// The same without what is reached through some holders only.
     /// - Parameter stopped: the kernel's names of these holders.
-    public func uses(of disk: String, notThrough stopped: Set<String>) -> [DiskUse] {
+    package func uses(of disk: String, notThrough stopped: Set<String>) -> [DiskUse] {
         UseSearch(self, stopped).uses(of: disk)
     }
 
     /// Why an opened disk or a file may not be overwritten, or does not hold still; also through loop devices over it, and, of
     /// a loop device, through others over the same bytes and through the disk that it stands on.
-    public func uses(of device: BlockDevice) -> [DiskUse] {
+    package func uses(of device: BlockDevice) -> [DiskUse] {
         let name = device.isDevice ? kernelName(ofDevice: device.deviceNumber) : nil
         let search = UseSearch(self, [])
         func uses(over node: String, _ loops: [String]) -> [DiskUse] {
@@ -95,7 +95,7 @@ extension DiskDirectory {
     }
 
     /// The loop devices over (a part of) a file or a disk, by the kernel's names.
-    public func loopDevices(over file: BlockDevice) -> [String] {
+    package func loopDevices(over file: BlockDevice) -> [String] {
         // Loop does not claim a device that it stands on: O_EXCL would not notice.
         let name = file.isDevice ? kernelName(ofDevice: file.deviceNumber) : nil
         let numbers = ([name].compactMap { $0 } + (name.map(partitionNodes) ?? []).map(\.name))

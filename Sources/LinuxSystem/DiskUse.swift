@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// One reason why a disk is in use.
-public enum DiskUse: Equatable, Sendable, CustomStringConvertible {
+package enum DiskUse: Equatable, Sendable, CustomStringConvertible {
     /// A filesystem on it is mounted.
     case mounted(node: String, at: String, readOnly: Bool)
     /// Swap on it is on.
@@ -10,7 +10,7 @@ public enum DiskUse: Equatable, Sendable, CustomStringConvertible {
     case held(node: String, by: String, kernelName: String)
 
     /// A sentence part for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .mounted(let node, let place, let readOnly):
             "/dev/\(node) is mounted on \(place)\(readOnly ? " (read-only)" : "")"

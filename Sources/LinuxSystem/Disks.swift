@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
-public import DiskModel
-public import SystemPackage
+import CLinuxShims
+import DiskModel
+import SystemPackage
 
 /// What sysfs and procfs say of the machine's disks.
-public struct DiskDirectory: Sendable {
+package struct DiskDirectory: Sendable {
     let sys: FilePath
     let proc: FilePath
 
     /// Reads below `sys` and `proc` (made-up trees in tests).
-    public init(sys: FilePath = "/sys", proc: FilePath = "/proc") {
+    package init(sys: FilePath = "/sys", proc: FilePath = "/proc") {
         self.sys = sys
         self.proc = proc
     }
 
     /// The kernel's names of all disks that could hold something: no loop, RAM, zram or optical devices, none of size 0.
-    public func diskNames() -> [String] {
+    package func diskNames() -> [String] {
         Files.names(in: sys.appending("block")).filter { name in
             guard !["loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd"].contains(where: name.hasPrefix) else {
                 return false
@@ -25,7 +25,7 @@ public struct DiskDirectory: Sendable {
     }
 
     /// The kernel's names of all block devices, partitions and mapped ones too, without `disk` and all that lies on it.
-    public func nodeNames(besides disk: String?) -> [String] {
+    package func nodeNames(besides disk: String?) -> [String] {
         Files.names(in: sys.appending("class/block")).filter { name in
             guard let disk else { return true }
             return !lies(name, on: disk, depth: 8)
@@ -40,25 +40,25 @@ public struct DiskDirectory: Sendable {
     }
 
     /// The size in bytes (sysfs counts 512-byte units whatever the sector size).
-    public func byteCount(of name: String) -> UInt64? {
+    package func byteCount(of name: String) -> UInt64? {
         Files.text(sys.appending("block/\(name)/size")).flatMap { UInt64($0) }.map { $0 &* 512 }
     }
 
     /// The kernel's name of the whole disk that `path` is, or is a partition of; `nil` for files.
-    public func kernelName(ofDevice number: UInt64) -> String? {
+    package func kernelName(ofDevice number: UInt64) -> String? {
         let link = sys.appending("dev/block/\(rf_major(number)):\(rf_minor(number))")
         return Files.realPath(link)?.lastComponent?.string
     }
 
     /// The disk that a partition belongs to; the name itself for a whole disk.
-    public func wholeDisk(of name: String) -> String {
+    package func wholeDisk(of name: String) -> String {
         guard let real = Files.realPath(sys.appending("class/block/\(name)")) else { return name }
         guard Files.exists(real.appending("partition")) else { return name }
         return real.removingLastComponent().lastComponent?.string ?? name
     }
 
     /// The names of a disk's partition nodes, with their numbers and places.
-    public func partitionNodes(of disk: String) -> [(name: String, number: Int, range: ByteRange)] {
+    package func partitionNodes(of disk: String) -> [(name: String, number: Int, range: ByteRange)] {
         Files.names(in: sys.appending("block/\(disk)")).compactMap { name in
             let folder = sys.appending("block/\(disk)/\(name)")
             guard let number = Files.text(folder.appending("partition")).flatMap({ Int($0) }),
@@ -71,7 +71,7 @@ public struct DiskDirectory: Sendable {
     }
 
     /// What identifies a disk.
-    public func identity(path: FilePath, kernelName: String?, diskSequence: UInt64?) -> DiskIdentity {
+    package func identity(path: FilePath, kernelName: String?, diskSequence: UInt64?) -> DiskIdentity {
         guard let kernelName else { return DiskIdentity(path: path.string, transport: "file") }
         let folder = sys.appending("block/\(kernelName)")
         func attribute(_ names: String...) -> String? {
@@ -124,7 +124,7 @@ public struct DiskDirectory: Sendable {
     /// Whether a disk is made to be taken out: the kernel or firmware calls it removable, it is attached by USB or FireWire, or it is
     /// an SD card. eMMC
     /// (type `MMC`) is soldered in and counts as internal.
-    public func isRemovable(_ name: String) -> Bool {
+    package func isRemovable(_ name: String) -> Bool {
         if Files.text(sys.appending("block/\(name)/removable"))?.trimmed == "1" { return true }
         if isInRemovablePlace(name) { return true }
         switch transport(of: name) {
@@ -146,7 +146,7 @@ public struct DiskDirectory: Sendable {
     }
 
     /// Whether a driver is still bringing up disks: a module that initialises, an NVMe controller that is not live yet.
-    public var isProbing: Bool {
+    package var isProbing: Bool {
         let modules = sys.appending("module")
         if Files.names(in: modules).contains(where: {
             Files.text(modules.appending("\($0)/initstate"))?.trimmed == "coming"
@@ -163,7 +163,7 @@ public struct DiskDirectory: Sendable {
 
     /// The place of a disk in the machine in the form of /dev/disk/by-path (udev's path_id), computed from sysfs since
     /// the recovery environment has no udev. Parts: the PCI address, then what lies below it.
-    public func pathByPlace(of name: String) -> String? {
+    package func pathByPlace(of name: String) -> String? {
         guard let real = Files.realPath(sys.appending("block/\(name)")) else { return nil }
         let parts = real.components.map(\.string)
         guard let pci = parts.last(where: { $0.isPCIAddress }) else { return nil }
@@ -198,7 +198,7 @@ public struct DiskDirectory: Sendable {
     }
 
     /// The block devices that hold the filesystem in which `path` lies.
-    public func nodes(holding path: FilePath) -> [String] {
+    package func nodes(holding path: FilePath) -> [String] {
         guard let status = try? Stat(path), let real = Files.realPath(path) else { return [] }
         if let name = kernelName(ofDevice: UInt64(status.deviceID.rawValue)) { return [name] }
         // Btrfs and others have device numbers of their own: then the mount table knows the source.
@@ -214,7 +214,7 @@ public struct DiskDirectory: Sendable {
 
     /// The disks that lie below a device (its slaves, followed down, and partitions' whole disks): those that must not
     /// be overwritten while a file on that device is needed.
-    public func disksBelow(_ name: String) -> [String] {
+    package func disksBelow(_ name: String) -> [String] {
         // A partition of an md or loop device: what that stands on.
         let whole = wholeDisk(of: name)
         guard whole == name else { return disksBelow(whole) }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
-public import SystemPackage
+import CLinuxShims
+import SystemPackage
 
 /// Locks of bytes of a file that belong to an open file description (fcntl(2)): they go with the descriptor's last copy, however
 /// its process ends. Advisory: they bind only programs that ask, as Reforge and QEMU do.
 ///
 /// The corresponding C functions are `fcntl(F_OFD_SETLK)` and `fcntl(F_OFD_GETLK)`.
-public enum FileLock {
+package enum FileLock {
     /// What came of asking for a lock.
-    public enum Answer: Equatable, Sendable {
+    package enum Answer: Equatable, Sendable {
         /// It is ours.
         case granted
         /// Another open file description holds one that excludes it.
@@ -18,21 +18,21 @@ public enum FileLock {
     }
 
     /// A lock of another that stands in the way.
-    public struct Holder: Equatable, Sendable {
+    package struct Holder: Equatable, Sendable {
         /// Its first byte.
-        public var start: UInt64
+        package var start: UInt64
         /// How many bytes; 0 to the end of the file.
-        public var byteCount: UInt64
+        package var byteCount: UInt64
 
         /// Whether it is one that QEMU takes (block/file-posix.c: bytes 100 to 103 for what it does, 200 to 203 for what it lets
         /// nobody else do), or a capture that asks as QEMU does.
-        public var isQEMU: Bool { byteCount > 0 && byteCount <= 4 && [1, 2].contains(start / 100) && start % 100 < 4 }
+        package var isQEMU: Bool { byteCount > 0 && byteCount <= 4 && [1, 2].contains(start / 100) && start % 100 < 4 }
     }
 
     /// Takes a lock without waiting.
     /// - Parameter byteCount: 0 to the end of the file, wherever that will be.
     /// - Throws: what is neither an answer nor a missing feature.
-    public static func take(
+    package static func take(
         _ descriptor: FileDescriptor, forWriting: Bool, start: UInt64 = 0, byteCount: UInt64 = 0
     ) throws(SystemCallError) -> Answer {
         let result = rf_lock(descriptor.rawValue, forWriting ? 1 : 0, start, byteCount)
@@ -54,7 +54,7 @@ public enum FileLock {
     }
 
     /// The first lock of another that would stand in the way; `nil` where there is none, and where nothing can be told.
-    public static func holder(
+    package static func holder(
         _ descriptor: FileDescriptor, forWriting: Bool, start: UInt64 = 0, byteCount: UInt64 = 0
     ) -> Holder? {
         var (heldStart, heldByteCount) = (start, byteCount)

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Glibc
-public import SystemPackage
+import SystemPackage
 
 extension Files {
     /// What a file says of itself.
-    public struct Status: Equatable, Sendable {
+    package struct Status: Equatable, Sendable {
         /// Its length in bytes.
-        public var byteCount: UInt64
+        package var byteCount: UInt64
         /// When its bytes or its times were last set, by the clock of the filesystem's server; seconds since 1970.
-        public var modified: Int64
+        package var modified: Int64
         /// Whether it is a folder.
-        public var isFolder: Bool
+        package var isFolder: Bool
         /// Whether it is a plain file.
-        public var isFile: Bool
+        package var isFile: Bool
     }
 
     /// What is at `path` (links followed); `nil` where nothing is.
     ///
     /// The corresponding C function is `stat`.
-    public static func status(_ path: FilePath) throws(SystemCallError) -> Status? {
+    package static func status(_ path: FilePath) throws(SystemCallError) -> Status? {
         var result = stat()
         guard stat(path.string, &result) == 0 else {
             let reason = Errno(rawValue: errno)
@@ -46,7 +46,7 @@ extension Files {
     /// Says that a file is still in use: sets its times to now, by the clock of the filesystem's server.
     ///
     /// The corresponding C function is `futimens`.
-    public static func touch(_ descriptor: FileDescriptor, _ name: String) throws(SystemCallError) {
+    package static func touch(_ descriptor: FileDescriptor, _ name: String) throws(SystemCallError) {
         try changing(FilePath(name)) { () throws(SystemCallError) in
             guard futimens(descriptor.rawValue, nil) == 0 else {
                 throw SystemCallError("set the time of", name, Errno(rawValue: errno))

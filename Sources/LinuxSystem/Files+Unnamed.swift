@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
-public import SystemPackage
+import CLinuxShims
+import SystemPackage
 
 extension Files {
     /// A new file in a folder that has no name, and vanishes with its last descriptor unless it is given one; `nil` where the
     /// filesystem has no such files, or nothing could give it a name later.
     ///
     /// The corresponding C function is `open(O_TMPFILE)`.
-    public static func openUnnamed(in folder: FilePath, _ permissions: FilePermissions) -> OwnedDescriptor? {
+    package static func openUnnamed(in folder: FilePath, _ permissions: FilePermissions) -> OwnedDescriptor? {
         let raw = PendingCalls(path: folder.string).during(.open) {
             rf_open_unnamed(folder.string, UInt32(permissions.rawValue))
         }
@@ -20,7 +20,7 @@ extension Files {
     /// A new file in a folder that vanishes with its last descriptor, on any filesystem.
     ///
     /// The corresponding C functions are `open(O_TMPFILE)` and `unlink`.
-    public static func openNameless(in folder: FilePath) throws(SystemCallError) -> OwnedDescriptor {
+    package static func openNameless(in folder: FilePath) throws(SystemCallError) -> OwnedDescriptor {
         if let file = openUnnamed(in: folder, .ownerReadWrite) { return file }
         let path = folder.appending(".reforge-\(SystemFacts.processID)-\(UInt64.random(in: 0...UInt64.max))")
         let file = try OwnedDescriptor.open(
@@ -32,12 +32,12 @@ extension Files {
     /// Gives a file without a name one that is not taken.
     ///
     /// The corresponding C function is `linkat`.
-    public static func link(_ descriptor: FileDescriptor, as path: FilePath) throws(SystemCallError) {
+    package static func link(_ descriptor: FileDescriptor, as path: FilePath) throws(SystemCallError) {
         try check(changing(path) { rf_link_unnamed(descriptor.rawValue, path.string) }, "create", path.string)
     }
 
     /// Whether a name (no link is followed) is that of an opened file.
-    public static func isSame(_ descriptor: FileDescriptor, _ path: FilePath) -> Bool {
+    package static func isSame(_ descriptor: FileDescriptor, _ path: FilePath) -> Bool {
         guard let opened = try? Stat(descriptor), let named = try? Stat(path, followTargetSymlink: false) else {
             return false
         }

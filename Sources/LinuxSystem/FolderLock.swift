@@ -3,13 +3,13 @@ import Glibc
 import SystemPackage
 
 /// Keeps other processes of this machine out of a folder for a moment. It goes with its process, however that ends.
-public final class FolderLock: Sendable {
+package final class FolderLock: Sendable {
     private let descriptor: OwnedDescriptor
 
     /// Waits until nobody else has it.
     ///
     /// The corresponding C function is `flock`; a filesystem without it locks nothing.
-    public init(_ folder: FilePath) throws(SystemCallError) {
+    package init(_ folder: FilePath) throws(SystemCallError) {
         descriptor = try OwnedDescriptor.open(folder, .readOnly, options: [.directory])
         while flock(descriptor.raw.rawValue, LOCK_EX) != 0 {
             let reason = Errno(rawValue: errno)
@@ -20,7 +20,7 @@ public final class FolderLock: Sendable {
     }
 
     /// Takes it; `nil` where somebody else has it, where it cannot be locked, and where the name is that of a link.
-    public init?(ifFree folder: FilePath) {
+    package init?(ifFree folder: FilePath) {
         guard let opened = try? OwnedDescriptor.open(folder, .readOnly, options: [.directory, .noFollow]),
             flock(opened.raw.rawValue, LOCK_EX | LOCK_NB) == 0
         else { return nil }
@@ -28,8 +28,8 @@ public final class FolderLock: Sendable {
     }
 
     /// A path to the folder that was opened, whatever its name means by now.
-    public var path: FilePath { FilePath("/proc/self/fd/\(descriptor.raw.rawValue)") }
+    package var path: FilePath { FilePath("/proc/self/fd/\(descriptor.raw.rawValue)") }
 
     /// Lets others in. (Also when the last reference goes.)
-    public func release() { _ = flock(descriptor.raw.rawValue, LOCK_UN) }
+    package func release() { _ = flock(descriptor.raw.rawValue, LOCK_UN) }
 }

@@ -4,7 +4,7 @@ import Synchronization
 
 /// SIGINT, SIGTERM, SIGHUP and SIGXCPU, and the loss of a disk, noted instead of obeyed at once, so that work can end in
 /// order. The first counts.
-public enum Interruption {
+package enum Interruption {
     private static let signals = [SIGINT, SIGTERM, SIGHUP, SIGXCPU]
     private static let signalNumber = Atomic<Int32>(0)
     /// In place of a signal's number.
@@ -13,7 +13,7 @@ public enum Interruption {
     private static let milliseconds = Atomic<UInt64>(0)
 
     /// Notes SIGINT, SIGTERM, SIGHUP and SIGXCPU from now on, and ignores SIGPIPE (writes report EPIPE instead).
-    public static func install() {
+    package static func install() {
         // Made before a handler needs them: making them is nothing that a handler may do.
         _ = (isRequested, start)
         for number in signals {
@@ -55,10 +55,10 @@ public enum Interruption {
     }
 
     /// Whether one of them has come.
-    public static var isRequested: Bool { signalNumber.load(ordering: .relaxed) != 0 }
+    package static var isRequested: Bool { signalNumber.load(ordering: .relaxed) != 0 }
 
     /// Whether it is the loss of a disk, which is no wish but a failure.
-    public static var isLoss: Bool { signalNumber.load(ordering: .relaxed) == lossNumber }
+    package static var isLoss: Bool { signalNumber.load(ordering: .relaxed) == lossNumber }
 
     /// When it came, in milliseconds of the monotonic clock; `nil` where none has come.
     static var start: UInt64? {
@@ -67,7 +67,7 @@ public enum Interruption {
     }
 
     /// Its name for messages.
-    public static var name: String {
+    package static var name: String {
         switch signalNumber.load(ordering: .relaxed) {
         case SIGINT: "interrupted (SIGINT)"
         case SIGTERM: "asked to stop (SIGTERM)"

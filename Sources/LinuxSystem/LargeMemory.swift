@@ -3,7 +3,7 @@ import Glibc
 import SystemPackage
 
 /// Memory for long contents that are read in no order.
-public enum LargeMemory {
+package enum LargeMemory {
     private static let hugePageByteCount = 2 << 20
 
     /// Memory aligned to pages (as O_DIRECT wants it), in huge pages where the kernel has some to give: a match finder that
@@ -12,7 +12,7 @@ public enum LargeMemory {
     /// Give it back with `release`.
     ///
     /// The corresponding C function is `posix_memalign`.
-    public static func allocate(byteCount: Int) throws(SystemCallError) -> UnsafeMutableRawBufferPointer {
+    package static func allocate(byteCount: Int) throws(SystemCallError) -> UnsafeMutableRawBufferPointer {
         let isHuge = byteCount >= hugePageByteCount
         var memory: UnsafeMutableRawPointer?
         let result = posix_memalign(&memory, isHuge ? hugePageByteCount : 4096, byteCount)
@@ -23,13 +23,13 @@ public enum LargeMemory {
     }
 
     /// Gives memory back.
-    public static func release(_ memory: UnsafeMutableRawBufferPointer) { free(memory.baseAddress) }
+    package static func release(_ memory: UnsafeMutableRawBufferPointer) { free(memory.baseAddress) }
 
     /// Fails where a limit of this process leaves less than `byteCount` bytes. Swift ends the process where a small piece of
     /// memory is refused, so the large ones must leave room for those.
     ///
     /// The corresponding C function is `getrlimit` (RLIMIT_AS and RLIMIT_DATA).
-    public static func require(byteCount: Int) throws(SystemCallError) {
+    package static func require(byteCount: Int) throws(SystemCallError) {
         let pages = (Files.text("/proc/self/statm") ?? "").split(separator: " ").compactMap { UInt64($0) }
         // statm(5): all of the address space first, data and stack sixth.
         for (limit, field) in [(RLIMIT_AS, 0), (RLIMIT_DATA, 5)] where pages.count > field {

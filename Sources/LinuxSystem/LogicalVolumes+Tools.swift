@@ -3,7 +3,7 @@ import SystemPackage
 
 extension LogicalVolumes {
     /// Asks LVM for all volumes of the machine. Takes no more than a read lock.
-    public static func survey() throws(LogicalVolumeError) -> LogicalVolumes {
+    package static func survey() throws(LogicalVolumeError) -> LogicalVolumes {
         let physical = try run(["pvs"] + columnArguments(physicalColumns))
         let logical = try run(["lvs", "--segments"] + columnArguments(segmentColumns))
         return try parse(pvs: physical, lvs: logical)
@@ -13,7 +13,7 @@ extension LogicalVolumes {
     /// - Parameters:
     ///   - volume: `group/name`.
     ///   - extentCount: the room for what is overwritten in the volume while the snapshot lives.
-    public static func createSnapshot(
+    package static func createSnapshot(
         of volume: String, named name: String, tags: [String], extentCount: UInt64
     ) throws(LogicalVolumeError) {
         _ = try run(
@@ -22,7 +22,7 @@ extension LogicalVolumes {
     }
 
     /// Removes a snapshot. What just closed its device may not be done yet (udev looks at everything): some tries.
-    public static func removeSnapshot(_ name: String) throws(LogicalVolumeError) {
+    package static func removeSnapshot(_ name: String) throws(LogicalVolumeError) {
         var tries = 5
         while true {
             do {
@@ -37,17 +37,17 @@ extension LogicalVolumes {
     }
 
     /// How a snapshot is: whether it still shows what it showed at first.
-    public struct SnapshotState: Equatable, Sendable {
+    package struct SnapshotState: Equatable, Sendable {
         /// `group/name`.
-        public var fullName: String
+        package var fullName: String
         /// Whether it ran out of room, or is damaged.
-        public var isInvalid: Bool
+        package var isInvalid: Bool
         /// How full it is: "12.34" percent.
-        public var percent: String
+        package var percent: String
     }
 
     /// The states of all snapshots with a tag.
-    public static func snapshots(tagged tag: String) throws(LogicalVolumeError) -> [SnapshotState] {
+    package static func snapshots(tagged tag: String) throws(LogicalVolumeError) -> [SnapshotState] {
         let text = try run(
             ["lvs"] + columnArguments("vg_name,lv_name,lv_attr,snap_percent,lv_snapshot_invalid") + ["@\(tag)"])
         return try parse(states: text)

@@ -3,19 +3,19 @@ import SystemPackage
 
 extension DiskDirectory {
     /// Whether a device is a logical volume, by the id that LVM gave it (`LVM-…`).
-    public func isLogicalVolume(_ name: String) -> Bool {
+    package func isLogicalVolume(_ name: String) -> Bool {
         Files.text(FilePath("/sys/class/block/\(name)/dm/uuid"))?.hasPrefix("LVM-") ?? false
     }
 
     /// Whether all that a device stands on is logical volumes: itself one, or on such (LUKS in a volume).
-    public func standsOnLogicalVolumes(_ name: String) -> Bool {
+    package func standsOnLogicalVolumes(_ name: String) -> Bool {
         if isLogicalVolume(name) { return true }
         let slaves = Files.names(in: FilePath("/sys/class/block/\(name)/slaves"))
         return !slaves.isEmpty && slaves.allSatisfy(standsOnLogicalVolumes)
     }
 
     /// Whether a use of a disk goes through logical volumes, so that snapshots of these hold still what it changes.
-    public func goesThroughLogicalVolumes(_ use: DiskUse) -> Bool {
+    package func goesThroughLogicalVolumes(_ use: DiskUse) -> Bool {
         switch use {
         case .mounted(let node, _, _), .swap(let node): standsOnLogicalVolumes(node)
         case .held(_, _, let holder): standsOnLogicalVolumes(holder)
@@ -24,18 +24,18 @@ extension DiskDirectory {
 }
 
 /// A process, told from all others that had or will have its number: in tags of what it leaves if it dies.
-public struct ProcessTag: Equatable, Sendable {
+package struct ProcessTag: Equatable, Sendable {
     /// `reforge.PID.START.BOOT`.
-    public let text: String
+    package let text: String
 
     /// The tag of this process.
-    public static func own() -> ProcessTag {
+    package static func own() -> ProcessTag {
         let id = SystemFacts.processID
         return ProcessTag(text: "reforge.\(id).\(ProcessFacts.startTicks(of: id) ?? 0).\(bootID)")
     }
 
     /// From its text; `nil` where it is no such tag.
-    public init?(_ text: String) {
+    package init?(_ text: String) {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 4, parts[0] == "reforge", Int32(parts[1]) != nil else { return nil }
         self.text = text
@@ -44,7 +44,7 @@ public struct ProcessTag: Equatable, Sendable {
     private init(text: String) { self.text = text }
 
     /// Whether that process may be alive: one of which nothing can be told counts as alive.
-    public var isAlive: Bool {
+    package var isAlive: Bool {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 4, let id = Int32(parts[1]), let ticks = UInt64(parts[2]) else { return false }
         return parts[3] == Self.bootID && ProcessFacts.isAlive(id, startTicks: ticks) ?? true

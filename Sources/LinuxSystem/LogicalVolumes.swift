@@ -1,82 +1,82 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// What LVM says of the machine's physical and logical volumes: the output of `pvs` and `lvs`.
-public struct LogicalVolumes: Equatable, Sendable {
+package struct LogicalVolumes: Equatable, Sendable {
     /// A partition or disk that LVM keeps extents on.
-    public struct PhysicalVolume: Equatable, Sendable {
+    package struct PhysicalVolume: Equatable, Sendable {
         /// Its device, as LVM names it everywhere.
-        public var path: String
+        package var path: String
         /// The name of its group; empty for none.
-        public var group: String
+        package var group: String
         /// Where its first extent starts, in bytes from its own start.
-        public var dataStart: UInt64
+        package var dataStart: UInt64
         /// The number of its extents.
-        public var extentCount: UInt64
+        package var extentCount: UInt64
         /// The length of an extent of its group, in bytes.
-        public var extentByteCount: UInt64
+        package var extentByteCount: UInt64
         /// How many extents of the whole group are free.
-        public var groupFreeExtentCount: UInt64
+        package var groupFreeExtentCount: UInt64
         /// The length of the device in bytes.
-        public var byteCount: UInt64
+        package var byteCount: UInt64
         /// The number of areas with metadata: one before the extents, a second one behind them.
-        public var metadataAreaCount: UInt64
+        package var metadataAreaCount: UInt64
     }
 
     /// A part of a logical volume.
-    public struct Segment: Equatable, Sendable {
+    package struct Segment: Equatable, Sendable {
         /// `linear`, `striped`, `raid1`, `thin`, …
-        public var type: String
+        package var type: String
         /// Where it starts in the volume, in bytes.
-        public var start: UInt64
+        package var start: UInt64
         /// Its length in bytes.
-        public var byteCount: UInt64
+        package var byteCount: UInt64
         /// The devices below and the number of the first extent on each.
-        public var places: [Place]
+        package var places: [Place]
     }
 
     /// The start of a segment on a device.
-    public struct Place: Equatable, Sendable {
+    package struct Place: Equatable, Sendable {
         /// A physical volume's path, or the name of a hidden volume.
-        public var device: String
+        package var device: String
         /// The number of the first extent there.
-        public var extent: UInt64
+        package var extent: UInt64
     }
 
     /// A logical volume.
-    public struct Volume: Equatable, Sendable {
+    package struct Volume: Equatable, Sendable {
         /// LVM's id of it.
-        public var uuid: String
+        package var uuid: String
         /// The name of its group.
-        public var group: String
+        package var group: String
         /// Its name in the group.
-        public var name: String
+        package var name: String
         /// `lv_attr` (lvs(8)): type, permissions, policy, fixed minor, state, openness, …
-        public var attributes: String
+        package var attributes: String
         /// The length of the volume in bytes (of a snapshot: of what it can hold).
-        public var byteCount: UInt64
+        package var byteCount: UInt64
         /// The volume that it is a snapshot of; empty for none.
-        public var origin: String
+        package var origin: String
         /// The kernel's device number, where it is active.
-        public var deviceNumber: (major: UInt32, minor: UInt32)? {
+        package var deviceNumber: (major: UInt32, minor: UInt32)? {
             major.flatMap { major in minor.map { (major, $0) } }
         }
         var major: UInt32?
         var minor: UInt32?
         /// Its tags.
-        public var tags: [String]
+        package var tags: [String]
         /// Its parts, ascending.
-        public var segments: [Segment]
+        package var segments: [Segment]
 
         /// `group/name`, as LVM's commands take it.
-        public var fullName: String { "\(group)/\(name)" }
+        package var fullName: String { "\(group)/\(name)" }
         /// Whether somebody has the device open: a mount, swap, a program, another device.
-        public var isOpen: Bool { letter(5) == "o" }
+        package var isOpen: Bool { letter(5) == "o" }
         /// Whether the kernel has a working device for it.
-        public var isActive: Bool { letter(4) == "a" }
+        package var isActive: Bool { letter(4) == "a" }
         /// Whether it is a snapshot of another volume, a plain one.
-        public var isSnapshot: Bool { ["s", "S"].contains(letter(0)) }
+        package var isSnapshot: Bool { ["s", "S"].contains(letter(0)) }
         /// Whether it is a plain volume: extent after extent.
-        public var isLinear: Bool {
+        package var isLinear: Bool {
             ["-", "o"].contains(letter(0)) && segments.allSatisfy { $0.type == "linear" && $0.places.count == 1 }
         }
         func letter(_ index: Int) -> Character {
@@ -86,9 +86,9 @@ public struct LogicalVolumes: Equatable, Sendable {
     }
 
     /// All physical volumes.
-    public var physicalVolumes: [PhysicalVolume]
+    package var physicalVolumes: [PhysicalVolume]
     /// All visible logical volumes.
-    public var volumes: [Volume]
+    package var volumes: [Volume]
 
     /// The columns of `pvs` and `lvs --segments`, in the order in which they are parsed.
     static let physicalColumns =
@@ -168,10 +168,10 @@ public struct LogicalVolumes: Equatable, Sendable {
 }
 
 /// Why LVM could not do or say what was asked.
-public struct LogicalVolumeError: Error, Equatable, Sendable, CustomStringConvertible {
+package struct LogicalVolumeError: Error, Equatable, Sendable, CustomStringConvertible {
     /// A sentence for a person.
-    public var description: String
+    package var description: String
 
     /// With a sentence.
-    public init(_ description: String) { self.description = description }
+    package init(_ description: String) { self.description = description }
 }

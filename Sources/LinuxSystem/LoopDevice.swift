@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
-public import DiskModel
+import CLinuxShims
+import DiskModel
 import Glibc
-public import SystemPackage
+import SystemPackage
 
 /// A loop device over (a part of) a file or device: how a filesystem's own tool reaches a volume without a partition
 /// table. Released when it goes.
-public struct LoopDevice: ~Copyable, Sendable {
+package struct LoopDevice: ~Copyable, Sendable {
     /// The path of the node, `/dev/loopN`.
-    public let path: FilePath
+    package let path: FilePath
     private let node: OwnedDescriptor
 
     /// Attaches `range` of `backing`.
     ///
     /// The corresponding C function is `ioctl(LOOP_CONFIGURE)` (Linux 5.8).
-    public init(
+    package init(
         over backing: FilePath, range: ByteRange, readOnly: Bool = false, sectorSize: Int = 512
     ) throws(SystemCallError) {
         let mode: FileDescriptor.AccessMode = readOnly ? .readOnly : .readWrite

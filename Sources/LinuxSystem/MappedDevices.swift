@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import SystemPackage
+import SystemPackage
 
 /// What device-mapper made on this machine, as sysfs lists it.
-public struct MappedDevice: Equatable, Sendable {
+package struct MappedDevice: Equatable, Sendable {
     /// The kernel's name: `dm-3`.
-    public var kernelName: String
+    package var kernelName: String
     /// The name that it was made with: `vg0-root`.
-    public var name: String
+    package var name: String
     /// The id that it was made with; empty for none. LVM's are `LVM-`, the group's id and the volume's.
-    public var uuid: String
+    package var uuid: String
 
     /// The node.
-    public var path: FilePath { FilePath("/dev/\(kernelName)") }
+    package var path: FilePath { FilePath("/dev/\(kernelName)") }
 
     /// All of them.
-    public static func all(sys: FilePath = "/sys") -> [MappedDevice] {
+    package static func all(sys: FilePath = "/sys") -> [MappedDevice] {
         let folder = sys.appending("block")
         return Files.names(in: folder).filter { $0.hasPrefix("dm-") }.sorted().map { name in
             let own = folder.appending(name).appending("dm")
@@ -36,12 +36,12 @@ public struct MappedDevice: Equatable, Sendable {
     }
 
     /// The name of a logical volume's device (LVM2's `libdm/libdm-string.c`, `dm_build_dm_name`: hyphens are doubled).
-    public static func name(group: String, volume: String) -> String {
+    package static func name(group: String, volume: String) -> String {
         "\(escaped(group))-\(escaped(volume))"
     }
 
     /// Whether it belongs to a group of that name.
-    public func isOf(groupNamed group: String) -> Bool {
+    package func isOf(groupNamed group: String) -> Bool {
         guard uuid.hasPrefix("LVM-") else { return false }
         let prefix = Self.escaped(group) + "-"
         // A doubled hyphen belongs to a longer name.

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
-public import SystemPackage
+import CLinuxShims
+import SystemPackage
 
 /// One line of /proc/self/mountinfo.
-public struct MountEntry: Equatable, Sendable {
+package struct MountEntry: Equatable, Sendable {
     /// The device number, `major:minor`.
-    public var device: String
+    package var device: String
     /// Which folder of the filesystem is mounted: another than `/` for a subvolume of Btrfs or a part of a tree.
-    public var root: String
+    package var root: String
     /// Where it is mounted.
-    public var mountPoint: String
+    package var mountPoint: String
     /// The filesystem's type.
-    public var type: String
+    package var type: String
     /// What was mounted, as the mounter named it.
-    public var source: String
+    package var source: String
     /// Whether the filesystem itself (not only this view of it) is read-only.
-    public var isReadOnly: Bool
+    package var isReadOnly: Bool
     /// Whether mounts and unmounts below go on to other mount namespaces, or come from one (mount_namespaces(7)).
-    public var isPropagated = false
+    package var isPropagated = false
 
     /// Parses the text of mountinfo (proc(5)): malformed lines are passed over.
-    public static func parse(_ text: String) -> [MountEntry] {
+    package static func parse(_ text: String) -> [MountEntry] {
         text.split(separator: "\n").compactMap { line in
             let fields = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
             guard let separator = fields.firstIndex(of: "-"), fields.count > separator + 3, separator >= 6 else {
@@ -36,7 +36,7 @@ public struct MountEntry: Equatable, Sendable {
     }
 
     /// What is mounted now.
-    public static func current() -> [MountEntry] { parse(Files.text("/proc/self/mountinfo") ?? "") }
+    package static func current() -> [MountEntry] { parse(Files.text("/proc/self/mountinfo") ?? "") }
 
     /// Whether a copy of this table of mounts keeps a disk in use that somebody unmounts. The disk with the root is in use
     /// anyway.
@@ -46,7 +46,7 @@ public struct MountEntry: Equatable, Sendable {
     }
 
     /// Undoes the octal escapes of space, tab, newline and backslash (`\\040`; proc(5), fstab(5)).
-    public static func unescape(_ text: String) -> String {
+    package static func unescape(_ text: String) -> String {
         var bytes: [UInt8] = []
         var rest = Array(text.utf8)[...]
         while let byte = rest.popFirst() {
@@ -64,31 +64,31 @@ public struct MountEntry: Equatable, Sendable {
 }
 
 /// A mounted filesystem; unmounted when it goes.
-public struct Mount: ~Copyable, Sendable {
+package struct Mount: ~Copyable, Sendable {
     /// Options of a mount.
-    public struct Options: OptionSet, Sendable {
+    package struct Options: OptionSet, Sendable {
         /// The bits.
-        public let rawValue: Int
+        package let rawValue: Int
         /// From bits.
-        public init(rawValue: Int) { self.rawValue = rawValue }
+        package init(rawValue: Int) { self.rawValue = rawValue }
         /// Nothing is written.
-        public static let readOnly = Options(rawValue: 1)
+        package static let readOnly = Options(rawValue: 1)
         /// The source is a folder that appears a second time.
-        public static let bind = Options(rawValue: 2)
+        package static let bind = Options(rawValue: 2)
         /// No devices, programs or set-user-id files count.
-        public static let untrusted = Options(rawValue: 4)
+        package static let untrusted = Options(rawValue: 4)
         /// No devices or set-user-id files count.
-        public static let noDevices = Options(rawValue: 8)
+        package static let noDevices = Options(rawValue: 8)
     }
 
     /// Where it is mounted.
-    public let mountPoint: FilePath
+    package let mountPoint: FilePath
     private var isMounted = true
 
     /// Mounts `source` on `mountPoint`.
     ///
     /// The corresponding C function is `mount`.
-    public init(
+    package init(
         _ source: String, on mountPoint: FilePath, type: String? = nil, options: Options = [], data: String = ""
     ) throws(SystemCallError) {
         try Mount.permanent(source, on: mountPoint, type: type, options: options, data: data)
@@ -96,7 +96,7 @@ public struct Mount: ~Copyable, Sendable {
     }
 
     /// Mounts without an owner: for what stays until the machine stops.
-    public static func permanent(
+    package static func permanent(
         _ source: String, on mountPoint: FilePath, type: String? = nil, options: Options = [], data: String = ""
     ) throws(SystemCallError) {
         var flags: UInt64 = 0
@@ -109,14 +109,14 @@ public struct Mount: ~Copyable, Sendable {
     }
 
     /// Unmounts and reports what the system says.
-    public consuming func unmount() throws(SystemCallError) {
+    package consuming func unmount() throws(SystemCallError) {
         try check(Files.changing(mountPoint) { rf_umount(mountPoint.string, 0) }, "unmount", mountPoint.string)
         isMounted = false
     }
 
     /// Unmounts by another process, and waits for that no longer than so many seconds: on a disk that does not answer it
     /// would never end.
-    public consuming func unmount(withinSeconds seconds: Double) throws(SystemCallError) {
+    package consuming func unmount(withinSeconds seconds: Double) throws(SystemCallError) {
         let child = try ChildProcess(["umount", mountPoint.string])
         let deadline = SystemFacts.monotonicSeconds() + seconds
         while SystemFacts.monotonicSeconds() < deadline {
@@ -139,13 +139,13 @@ public struct Mount: ~Copyable, Sendable {
 }
 
 /// Ends of the machine, for PID 1.
-public enum Machine {
+package enum Machine {
     /// Starts again. Returns only where that failed.
-    public static func restart() -> SystemCallError { ended(rf_reboot_restart(), "restart") }
+    package static func restart() -> SystemCallError { ended(rf_reboot_restart(), "restart") }
     /// Switches off. Returns only where that failed.
-    public static func powerOff() -> SystemCallError { ended(rf_reboot_poweroff(), "switch off") }
+    package static func powerOff() -> SystemCallError { ended(rf_reboot_poweroff(), "switch off") }
     /// Delivers Ctrl-Alt-Del as SIGINT to PID 1.
-    public static func catchControlAltDelete() { _ = rf_reboot_disable_ctrl_alt_del() }
+    package static func catchControlAltDelete() { _ = rf_reboot_disable_ctrl_alt_del() }
 
     private static func ended(_ result: Int32, _ action: String) -> SystemCallError {
         SystemCallError(action, "the machine", Errno(rawValue: -result))

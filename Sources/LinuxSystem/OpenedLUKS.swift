@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
-public import SystemPackage
+import DiskModel
+import SystemPackage
 
 /// A LUKS volume, opened by `cryptsetup`: the device-mapper node that shows what is inside. Needs device-mapper.
 ///
 /// The node goes once this is closed, also where the process dies: it is removed right after it was opened, and the
 /// kernel carries that out when the last descriptor is gone.
-public final class OpenedLUKS: BlockReader {
+package final class OpenedLUKS: BlockReader {
     /// What `cryptsetup status` says of an open volume.
-    public struct Geometry: Equatable, Sendable {
+    package struct Geometry: Equatable, Sendable {
         /// Where the encrypted sectors begin in the volume, in bytes.
-        public var dataStart: UInt64
+        package var dataStart: UInt64
         /// How much they hold, in bytes.
-        public var byteCount: UInt64
+        package var byteCount: UInt64
         /// The length of an encrypted sector in bytes.
-        public var sectorSize: Int
+        package var sectorSize: Int
     }
 
     /// The node, `/dev/dm-N`.
-    public let path: FilePath
+    package let path: FilePath
     /// Where in the volume it shows which part.
-    public let geometry: Geometry
+    package let geometry: Geometry
     /// The length of what is inside, in bytes.
-    public let byteCount: UInt64
+    package let byteCount: UInt64
     /// The unit that the node addresses, in bytes.
-    public let logicalSectorSize: Int
+    package let logicalSectorSize: Int
     /// A name for messages.
-    public var name: String { path.string }
+    package var name: String { path.string }
     /// The node's descriptor; valid until this is closed.
-    public let fileDescriptor: FileDescriptor
+    package let fileDescriptor: FileDescriptor
     private let node: String
     private let state: Monitor<State>
 
@@ -44,7 +44,7 @@ public final class OpenedLUKS: BlockReader {
     }
 
     /// Why no LUKS volume can be opened here, as a sentence; `nil` where one can.
-    public static func obstacle() -> String? {
+    package static func obstacle() -> String? {
         guard ChildProcess.canFind("cryptsetup") else {
             return "`cryptsetup` is not installed (Debian package cryptsetup-bin)"
         }
@@ -54,7 +54,7 @@ public final class OpenedLUKS: BlockReader {
 
     /// Whether a key opens a LUKS volume of which a file holds the header and the key slots, and perhaps nothing else. Needs
     /// no device-mapper.
-    public static func key(_ keyFile: FilePath, opens volume: FilePath) throws(LUKSOpenError) -> Bool {
+    package static func key(_ keyFile: FilePath, opens volume: FilePath) throws(LUKSOpenError) -> Bool {
         let output = try run([
             "open", "--type", "luks", "--batch-mode", "--disable-locks", "--test-passphrase", "--key-file=\(keyFile)",
             volume.string,
@@ -80,7 +80,7 @@ public final class OpenedLUKS: BlockReader {
     ///   - keyFile: its bytes are the key, all of them: a newline at its end counts.
     ///   - readOnly: whether nothing may be written: then the kernel refuses it of the loop device below, too.
     /// - Throws: `LUKSOpenError`.
-    public init(
+    package init(
         disk: FilePath, range: ByteRange, sectorSize: Int, keyFile: FilePath, readOnly: Bool
     ) throws(LUKSOpenError) {
         if let obstacle = Self.obstacle() { throw .impossible(obstacle) }
@@ -125,7 +125,7 @@ public final class OpenedLUKS: BlockReader {
     deinit { close() }
 
     /// Fills all of `buffer` from `offset` on, in plain text.
-    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         guard let device = state.update({ $0.device }) else {
             throw BlockIOError(
                 .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
@@ -137,7 +137,7 @@ public final class OpenedLUKS: BlockReader {
     /// Brings what was written through the node to the disk, and lets the node go.
     /// - Returns: whether it is gone: somebody else (udev, a probe) may look at it for some seconds.
     @discardableResult
-    public func close() -> Bool {
+    package func close() -> Bool {
         var parts = state.update { state in
             defer { state = State() }
             return state
@@ -188,14 +188,14 @@ public final class OpenedLUKS: BlockReader {
 }
 
 /// Why a LUKS volume could not be opened.
-public enum LUKSOpenError: Error, Equatable, Sendable, CustomStringConvertible {
+package enum LUKSOpenError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The key fits none of its key slots.
     case wrongKey
     /// It cannot be opened here, whatever the key; the reason is a sentence.
     case impossible(String)
 
     /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .wrongKey: "the key does not open it"
         case .impossible(let why): why

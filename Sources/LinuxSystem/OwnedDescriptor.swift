@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
-public import SystemPackage
+import CLinuxShims
+import SystemPackage
 
 /// A file descriptor with one owner: it closes when the owner goes.
-public struct OwnedDescriptor: ~Copyable, Sendable {
+package struct OwnedDescriptor: ~Copyable, Sendable {
     /// The number, for calls while the owner lives.
-    public let raw: FileDescriptor
+    package let raw: FileDescriptor
 
     /// Takes over an open descriptor.
-    public init(owning raw: FileDescriptor) { self.raw = raw }
+    package init(owning raw: FileDescriptor) { self.raw = raw }
 
     /// Opens `path`; always close-on-exec.
     ///
     /// The corresponding C function is `open`.
-    public static func open(
+    package static func open(
         _ path: FilePath, _ mode: FileDescriptor.AccessMode, options: FileDescriptor.OpenOptions = [],
         permissions: FilePermissions? = nil
     ) throws(SystemCallError) -> OwnedDescriptor {
@@ -33,7 +33,7 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
     /// An empty file of `byteCount` zeros in memory; `name` is for /proc only.
     ///
     /// The corresponding C functions are `memfd_create` and `ftruncate`.
-    public static func memory(_ name: String, byteCount: UInt64) throws(SystemCallError) -> OwnedDescriptor {
+    package static func memory(_ name: String, byteCount: UInt64) throws(SystemCallError) -> OwnedDescriptor {
         let raw = rf_memfd_create(name)
         guard raw >= 0 else { throw SystemCallError("make", "a file in memory", Errno(rawValue: -raw)) }
         let file = OwnedDescriptor(owning: FileDescriptor(rawValue: raw))
@@ -44,17 +44,17 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
     }
 
     /// Both ends of a pipe.
-    public struct Pipe: ~Copyable, Sendable {
+    package struct Pipe: ~Copyable, Sendable {
         /// Where bytes come out.
-        public var readEnd: OwnedDescriptor
+        package var readEnd: OwnedDescriptor
         /// Where bytes go in.
-        public var writeEnd: OwnedDescriptor
+        package var writeEnd: OwnedDescriptor
     }
 
     /// A pipe, both ends close-on-exec.
     ///
     /// The corresponding C function is `pipe2`.
-    public static func pipe() throws(SystemCallError) -> Pipe {
+    package static func pipe() throws(SystemCallError) -> Pipe {
         do {
             let ends = try FileDescriptor.pipe(options: .closeOnExec)
             return Pipe(
@@ -65,7 +65,7 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
     }
 
     /// Closes it and reports what the system says (a full disk can show only here).
-    public consuming func close() throws(SystemCallError) {
+    package consuming func close() throws(SystemCallError) {
         let raw = self.raw
         discard self
         do { try PendingCalls.closing.during(.change) { try raw.close() } } catch {
@@ -74,7 +74,7 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
     }
 
     /// Hands the descriptor to somebody else, who closes it.
-    public consuming func release() -> FileDescriptor {
+    package consuming func release() -> FileDescriptor {
         let raw = self.raw
         discard self
         return raw

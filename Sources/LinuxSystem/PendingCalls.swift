@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
+import CLinuxShims
 import Glibc
 import Synchronization
-public import SystemPackage
+import SystemPackage
 
 /// The calls that wait for one device, file or pipe, noted while they last: what a `StallWatch` looks at.
 ///
 /// Noting one takes no lock: a clock that the kernel maps into the process, and two atomic stores.
-public final class PendingCalls: @unchecked Sendable {
+package final class PendingCalls: @unchecked Sendable {
     // @unchecked: the pointer never changes, and what it points to is atomic.
 
     /// What is asked of it.
-    public enum Kind: UInt64, Sendable {
+    package enum Kind: UInt64, Sendable {
         /// Bytes.
         case read = 1
         /// To take bytes.
@@ -35,7 +35,7 @@ public final class PendingCalls: @unchecked Sendable {
     }
 
     /// How messages call it.
-    public let name: String
+    package let name: String
     /// The filesystem or device.
     private let deviceNumber: UInt64?
     /// What it cannot be without.
@@ -53,7 +53,7 @@ public final class PendingCalls: @unchecked Sendable {
     static let closing = PendingCalls("a file or disk that is closed", deviceNumber: nil, disks: [])
 
     /// Calls on an opened device, file or pipe.
-    public convenience init(_ name: String, on descriptor: FileDescriptor) {
+    package convenience init(_ name: String, on descriptor: FileDescriptor) {
         let status = try? Stat(descriptor)
         let isDevice = status?.type == .blockSpecial
         guard let status, isDevice || status.type == .regular || status.type == .directory else {
@@ -85,7 +85,7 @@ public final class PendingCalls: @unchecked Sendable {
     }
 
     /// Makes a call, noted while it lasts. Where it fails, a disk that is gone is noted (`Interruption.noteLoss`).
-    public func during<Result: ~Copyable, Failure: Error>(
+    package func during<Result: ~Copyable, Failure: Error>(
         _ kind: Kind, _ call: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
         let slot = begin(kind)

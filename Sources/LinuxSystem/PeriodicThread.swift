@@ -3,7 +3,7 @@ import Glibc
 import Synchronization
 
 /// Does something every so many seconds on a thread of its own, until it is stopped.
-public final class PeriodicThread: Sendable {
+package final class PeriodicThread: Sendable {
     /// A flag and the condition that it was set, with a clock that nobody turns.
     private final class Stop: @unchecked Sendable {
         // @unchecked: `isSet` is touched only between lock and unlock.
@@ -54,13 +54,13 @@ public final class PeriodicThread: Sendable {
     private let thread: WorkerThread
 
     /// Runs `body` after every `seconds`.
-    public init(every seconds: Double, _ body: @escaping @Sendable () -> Void) throws(SystemCallError) {
+    package init(every seconds: Double, _ body: @escaping @Sendable () -> Void) throws(SystemCallError) {
         let stopping = stopping
         thread = try WorkerThread { while !stopping.wait(seconds: seconds) { body() } }
     }
 
     /// Ends it and waits for its end. Not to be called by the body.
-    public func stop() {
+    package func stop() {
         guard !isStopped.exchange(true, ordering: .relaxed) else { return }
         stopping.set()
         thread.join()

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
+import CLinuxShims
 import Glibc
 import SystemPackage
 
 /// This process: what must hold before it runs a command. Descriptors 0 to 2 are open by then (`CEarlyBoot`).
-public enum Process {
+package enum Process {
     /// Prepares for any command: no core dumps (they would hold keys and passwords), file size limits as errors instead of a
     /// signal, and no success where standard output did not take what the command line parser printed.
     ///
     /// The corresponding C functions are `setrlimit(RLIMIT_CORE)`, `prctl(PR_SET_DUMPABLE)` and `signal(SIGXFSZ)`.
-    public static func enter() {
+    package static func enter() {
         rf_forbid_dumps()
         // A write past the limit returns EFBIG then. Children start with the default again.
         signal(SIGXFSZ, SIG_IGN)
@@ -27,7 +27,7 @@ public enum Process {
     /// this process ends. To be called before the first thread.
     ///
     /// The corresponding C functions are `unshare(CLONE_NEWNS)` and `mount(MS_REC | MS_SLAVE)`.
-    public static func ownMounts() {
+    package static func ownMounts() {
         // Asked before: there is no way back that keeps the working folder and the root (setns).
         if !MountEntry.holdsDisks(MountEntry.current()) { _ = rf_unshare_mounts() }
     }
@@ -37,10 +37,10 @@ public enum Process {
     /// before the first thread. Where there can be no child, nothing changes.
     ///
     /// The corresponding C functions are `fork`, `sigwaitinfo` and `waitpid`.
-    public static func continueInChild() { _ = rf_continue_in_child() }
+    package static func continueInChild() { _ = rf_continue_in_child() }
 
     /// Ends the process without waiting for anything, not even for its own calls that do not return.
     ///
     /// The corresponding C functions are `sigqueue` and `_exit`.
-    public static func giveUp(_ status: Int32) -> Never { rf_give_up(status) }
+    package static func giveUp(_ status: Int32) -> Never { rf_give_up(status) }
 }

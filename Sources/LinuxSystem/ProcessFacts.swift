@@ -3,22 +3,22 @@ import Glibc
 import SystemPackage
 
 /// What tells one process of one boot of one machine from all others.
-public struct ProcessFacts: Codable, Equatable, Sendable {
+package struct ProcessFacts: Codable, Equatable, Sendable {
     /// The machine's name.
-    public var host: String
+    package var host: String
     /// The machine: its DMI UUID and `/etc/machine-id`, as far as they can be read. Clones of an image share some of it.
-    public var machine: String
+    package var machine: String
     /// The boot (`/proc/sys/kernel/random/boot_id`).
-    public var boot: String
+    package var boot: String
     /// The process namespace, in which `process` means something.
-    public var namespace: String
+    package var namespace: String
     /// The process.
-    public var process: Int32
+    package var process: Int32
     /// When it was started, in clock ticks since the boot: process numbers come again.
-    public var startTicks: UInt64
+    package var startTicks: UInt64
 
     /// This process.
-    public static func own() -> ProcessFacts {
+    package static func own() -> ProcessFacts {
         let process = SystemFacts.processID
         return ProcessFacts(
             host: Files.text("/proc/sys/kernel/hostname") ?? "",
@@ -31,7 +31,7 @@ public struct ProcessFacts: Codable, Equatable, Sendable {
 
     /// When a process was started, in clock ticks since the boot (proc(5), `/proc/PID/stat`, field 22); `nil` where
     /// there is no such process.
-    public static func startTicks(of process: Int32) -> UInt64? {
+    package static func startTicks(of process: Int32) -> UInt64? {
         guard let status = status(of: process), !status.isDead else { return nil }
         return status.startTicks
     }
@@ -51,7 +51,7 @@ public struct ProcessFacts: Codable, Equatable, Sendable {
     /// others (hidepid), which proves nothing.
     ///
     /// The corresponding C function is `kill` (with no signal).
-    public static func isAlive(_ process: Int32, startTicks: UInt64) -> Bool? {
+    package static func isAlive(_ process: Int32, startTicks: UInt64) -> Bool? {
         guard process > 0 else { return nil }
         if let status = status(of: process) {
             if status.isDead { return false }
@@ -62,7 +62,7 @@ public struct ProcessFacts: Codable, Equatable, Sendable {
     }
 
     /// Whether this process is alive, asked by `own`; `nil` where that cannot be told from here.
-    public func isAlive(seenBy own: ProcessFacts) -> Bool? {
+    package func isAlive(seenBy own: ProcessFacts) -> Bool? {
         guard !boot.isEmpty, boot == own.boot, !namespace.isEmpty, namespace == own.namespace, process > 0 else {
             return nil
         }
@@ -70,7 +70,7 @@ public struct ProcessFacts: Codable, Equatable, Sendable {
     }
 
     /// Whether this is an earlier (or later) boot of the machine that `own` runs on, as far as names go.
-    public func isOtherBoot(ofHostOf own: ProcessFacts) -> Bool {
+    package func isOtherBoot(ofHostOf own: ProcessFacts) -> Bool {
         host == own.host && machine == own.machine && !boot.isEmpty && boot != own.boot
     }
 }

@@ -6,5 +6,5 @@ extension Signal {
     /// the usual way.
     ///
     /// The corresponding C function is `signal(SIGPIPE, SIG_IGN)`.
-    public static func ignoreBrokenPipes() { Glibc.signal(SIGPIPE, SIG_IGN) }
+    package static func ignoreBrokenPipes() { Glibc.signal(SIGPIPE, SIG_IGN) }
 }

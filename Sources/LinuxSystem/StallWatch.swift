@@ -2,7 +2,7 @@
 
 /// Looks every half second at the calls that have not returned: says which disk, file or pipe is waited for, notices disks
 /// that are gone, and gives up on a call that outlasts an interruption.
-public final class StallWatch: Sendable {
+package final class StallWatch: Sendable {
     /// What the calls amount to at one moment.
     struct Judge {
         /// A call this old is worth a message; then one at each doubling.
@@ -117,7 +117,7 @@ public final class StallWatch: Sendable {
     /// - Parameters:
     ///   - say: takes a message for a person.
     ///   - giveUp: ends the process; takes what does not return, and whether its disk is at work all the same.
-    public init(
+    package init(
         say: @escaping @Sendable (String) -> Void, giveUp: @escaping @Sendable (String, Bool) -> Void
     ) throws(SystemCallError) {
         let judge = Monitor(Judge())
@@ -151,7 +151,7 @@ public final class StallWatch: Sendable {
     }
 
     /// Ends it.
-    public func stop() { thread.stop() }
+    package func stop() { thread.stop() }
 }
 
 extension PendingCalls.Call: CustomStringConvertible {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CLinuxShims
+import CLinuxShims
 import Glibc
 import Synchronization
-public import SystemPackage
+import SystemPackage
 
 // What a first process needs beyond what every program needs: signals as bytes, children it never started, terminals.
 
 /// The signals that a supervisor hears or sends.
-public enum Signal: Int32, Sendable {
+package enum Signal: Int32, Sendable {
     /// The terminal went away.
     case hangUp = 1
     /// Ctrl-C, and Ctrl-Alt-Del for PID 1.
@@ -27,7 +27,7 @@ public enum Signal: Int32, Sendable {
     /// one caller in a process.
     ///
     /// The corresponding C functions are `pipe2` and `sigaction`.
-    public static func deliver(_ signals: [Signal]) throws(SystemCallError) -> OwnedDescriptor {
+    package static func deliver(_ signals: [Signal]) throws(SystemCallError) -> OwnedDescriptor {
         let pipe = try OwnedDescriptor.pipe()
         let writeEnd = pipe.writeEnd.release()
         for end in [pipe.readEnd.raw, writeEnd] { _ = fcntl(end.rawValue, F_SETFL, O_NONBLOCK) }
@@ -55,9 +55,9 @@ public enum Signal: Int32, Sendable {
 private let signalPipe = Atomic<Int32>(-1)
 
 /// Processes by their ids: for PID 1, which inherits those that others started.
-public enum Processes {
+package enum Processes {
     /// The state of the children of this process.
-    public enum Reaped: Equatable, Sendable {
+    package enum Reaped: Equatable, Sendable {
         /// This one has ended.
         case child(Int32, ChildProcess.Ending)
         /// There are children, and none has ended.
@@ -69,7 +69,7 @@ public enum Processes {
     /// Collects a child that has ended, any of them.
     ///
     /// The corresponding C function is `waitpid`.
-    public static func reap() -> Reaped {
+    package static func reap() -> Reaped {
         var status: Int32 = 0
         let result = waitpid(-1, &status, WNOHANG)
         if result > 0 {
@@ -82,17 +82,17 @@ public enum Processes {
     /// Sends a signal to one process.
     ///
     /// The corresponding C function is `kill`.
-    public static func send(_ signal: Signal, to processID: Int32) {
+    package static func send(_ signal: Signal, to processID: Int32) {
         // 0 and below stand for groups, and -1 for everybody.
         guard processID > 0 else { return }
         _ = kill(processID, signal.rawValue)
     }
 
     /// Sends a signal to every process but PID 1 (and the sender, where it is PID 1).
-    public static func sendToAll(_ signal: Signal) { _ = kill(-1, signal.rawValue) }
+    package static func sendToAll(_ signal: Signal) { _ = kill(-1, signal.rawValue) }
 
     /// The ids of the children of this process.
-    public static func children() -> [Int32] {
+    package static func children() -> [Int32] {
         let own = getpid()
         return Files.names(in: "/proc").compactMap { Int32($0) }.filter { id in
             // "id (name) state parent …": a name may hold spaces and parentheses.
@@ -106,18 +106,18 @@ public enum Processes {
 }
 
 /// Waiting for several descriptors at once.
-public enum Polling {
+package enum Polling {
     /// A descriptor and what is awaited of it.
-    public struct Wish: Sendable {
+    package struct Wish: Sendable {
         /// Which.
-        public var descriptor: FileDescriptor
+        package var descriptor: FileDescriptor
         /// Until there is something to read.
-        public var reading: Bool
+        package var reading: Bool
         /// Until there is room to write.
-        public var writing: Bool
+        package var writing: Bool
 
         /// Names a descriptor and what is awaited of it.
-        public init(_ descriptor: FileDescriptor, reading: Bool = true, writing: Bool = false) {
+        package init(_ descriptor: FileDescriptor, reading: Bool = true, writing: Bool = false) {
             self.descriptor = descriptor
             self.reading = reading
             self.writing = writing
@@ -125,17 +125,17 @@ public enum Polling {
     }
 
     /// What is true of a descriptor.
-    public struct State: Sendable {
+    package struct State: Sendable {
         /// There is something to read, or the other end is gone, or an error waits to be read.
-        public var isReadable: Bool
+        package var isReadable: Bool
         /// There is room to write.
-        public var isWritable: Bool
+        package var isWritable: Bool
     }
 
     /// Waits until one of `wishes` is fulfilled or the time is over (`nil`: for ever); a state for each.
     ///
     /// The corresponding C function is `poll`.
-    public static func wait(for wishes: [Wish], seconds: Double?) -> [State] {
+    package static func wait(for wishes: [Wish], seconds: Double?) -> [State] {
         var polled = wishes.map { wish in
             pollfd(
                 fd: wish.descriptor.rawValue,
@@ -155,7 +155,7 @@ public enum Polling {
 }
 
 /// What a read or write that must not wait came to.
-public enum NonblockingResult: Equatable, Sendable {
+package enum NonblockingResult: Equatable, Sendable {
     /// This many bytes; more than 0.
     case moved(Int)
     /// Nothing now; later perhaps.
@@ -168,14 +168,14 @@ extension FileDescriptor {
     /// Makes reads and writes return at once where they would wait (or wait again).
     ///
     /// The corresponding C function is `fcntl(F_SETFL)`.
-    public func setNonblocking(_ nonblocking: Bool) {
+    package func setNonblocking(_ nonblocking: Bool) {
         let flags = fcntl(rawValue, F_GETFL)
         guard flags >= 0 else { return }
         _ = fcntl(rawValue, F_SETFL, nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK)
     }
 
     /// Appends what can be read at once, at most `limit` bytes, to `bytes`.
-    public func readAvailable(into bytes: inout [UInt8], limit: Int = 1 << 16) -> NonblockingResult {
+    package func readAvailable(into bytes: inout [UInt8], limit: Int = 1 << 16) -> NonblockingResult {
         var part = [UInt8](repeating: 0, count: max(1, limit))
         let count = part.withUnsafeMutableBytes { Glibc.read(rawValue, $0.baseAddress, $0.count) }
         if count > 0 {
@@ -186,7 +186,7 @@ extension FileDescriptor {
     }
 
     /// Writes what can be taken at once.
-    public func writeAvailable(_ bytes: ArraySlice<UInt8>) -> NonblockingResult {
+    package func writeAvailable(_ bytes: ArraySlice<UInt8>) -> NonblockingResult {
         guard !bytes.isEmpty else { return .wouldBlock }
         let count = bytes.withUnsafeBytes { Glibc.write(rawValue, $0.baseAddress, $0.count) }
         if count > 0 { return .moved(count) }
@@ -195,14 +195,14 @@ extension FileDescriptor {
 }
 
 /// A terminal device, opened without becoming anybody's controlling terminal.
-public struct Terminal: ~Copyable, Sendable {
+package struct Terminal: ~Copyable, Sendable {
     private let owner: OwnedDescriptor
 
     /// Opens the device at `path`; reads and writes return at once.
     ///
     /// The corresponding C function is `open` with O_NOCTTY. O_NONBLOCK also spares a serial line without a carrier
     /// detect signal from hanging in open.
-    public init(opening path: FilePath) throws(SystemCallError) {
+    package init(opening path: FilePath) throws(SystemCallError) {
         let opened = try OwnedDescriptor.open(
             path, .readWrite, options: [.nonBlocking, FileDescriptor.OpenOptions(rawValue: O_NOCTTY)])
         guard isatty(opened.raw.rawValue) == 1 else {
@@ -212,15 +212,15 @@ public struct Terminal: ~Copyable, Sendable {
     }
 
     /// The descriptor, while this lives.
-    public var descriptor: FileDescriptor { owner.raw }
+    package var descriptor: FileDescriptor { owner.raw }
 
     /// Hands the descriptor to somebody else, who closes it.
-    public consuming func release() -> FileDescriptor { owner.release() }
+    package consuming func release() -> FileDescriptor { owner.release() }
 
     /// Line editing, echo, and plain output, whatever a program left behind. Speed and framing stay.
     ///
     /// The corresponding C functions are `tcgetattr` and `tcsetattr`.
-    public func makeSane() {
+    package func makeSane() {
         var settings = termios()
         guard tcgetattr(owner.raw.rawValue, &settings) == 0 else { return }
         // Without IXON: a stray Ctrl-S on a serial line would stop a console for good.
@@ -234,7 +234,7 @@ public struct Terminal: ~Copyable, Sendable {
 
 extension Files {
     /// What a name in a folder stands for.
-    public enum Kind: Sendable {
+    package enum Kind: Sendable {
         /// A folder.
         case folder
         /// A file with bytes.
@@ -248,7 +248,7 @@ extension Files {
     /// The names in a folder with their kinds, links not followed, sorted; empty where it cannot be read.
     ///
     /// The corresponding C functions are `readdir` and `lstat`.
-    public static func entries(in folder: FilePath) -> [(name: String, kind: Kind)] {
+    package static func entries(in folder: FilePath) -> [(name: String, kind: Kind)] {
         names(in: folder).map { name in
             var status = stat()
             guard lstat(folder.appending(name).string, &status) == 0 else { return (name, .other) }
@@ -264,7 +264,7 @@ extension Files {
     /// Makes a symbolic link at `path` that points to `target`; one that is there stays.
     ///
     /// The corresponding C function is `symlink`.
-    public static func makeLink(_ path: FilePath, to target: String) throws(SystemCallError) {
+    package static func makeLink(_ path: FilePath, to target: String) throws(SystemCallError) {
         guard symlink(target, path.string) == 0 || errno == EEXIST else {
             throw SystemCallError("create", path.string, Errno(rawValue: errno))
         }
@@ -273,7 +273,7 @@ extension Files {
     /// Makes a named pipe for its owner only; one that is there is replaced.
     ///
     /// The corresponding C function is `mkfifo`.
-    public static func makeNamedPipe(_ path: FilePath) throws(SystemCallError) {
+    package static func makeNamedPipe(_ path: FilePath) throws(SystemCallError) {
         unlink(path.string)
         guard mkfifo(path.string, 0o600) == 0 else {
             throw SystemCallError("create", path.string, Errno(rawValue: errno))
@@ -281,7 +281,7 @@ extension Files {
     }
 
     /// Writes into a file as it is, without a new one taking its place: procfs, sysfs, a pipe, a device, a log.
-    public static func put(
+    package static func put(
         _ text: String, into path: FilePath, appending: Bool = false
     ) throws(SystemCallError) {
         let descriptor = try OwnedDescriptor.open(path, .writeOnly, options: appending ? [.append] : [])
@@ -296,7 +296,7 @@ extension Mount {
     /// - Parameter lazily: takes it out of the tree at once, and lets go of it when nobody uses it any more.
     ///
     /// The corresponding C function is `umount2`.
-    public static func unmount(_ place: FilePath, lazily: Bool = false) throws(SystemCallError) {
+    package static func unmount(_ place: FilePath, lazily: Bool = false) throws(SystemCallError) {
         try check(rf_umount(place.string, lazily ? 1 : 0), "unmount", place.string)
     }
 }
@@ -305,5 +305,5 @@ extension Machine {
     /// Sends everything that is cached to the disks.
     ///
     /// The corresponding C function is `sync`.
-    public static func sync() { Glibc.sync() }
+    package static func sync() { Glibc.sync() }
 }

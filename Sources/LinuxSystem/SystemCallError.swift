@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import SystemPackage
+import SystemPackage
 
 /// A system call that failed: which one, on what, why.
-public struct SystemCallError: Error, Sendable, CustomStringConvertible {
+package struct SystemCallError: Error, Sendable, CustomStringConvertible {
     /// What was being done, as the middle of a sentence: "open", "mount /dev/sda1 on".
-    public var action: String
+    package var action: String
     /// The path or thing it was done to.
-    public var subject: String
+    package var subject: String
     /// The reason.
-    public var errno: Errno
+    package var errno: Errno
 
     /// Names a failed call.
-    public init(_ action: String, _ subject: String, _ errno: Errno) {
+    package init(_ action: String, _ subject: String, _ errno: Errno) {
         self.action = action
         self.subject = subject
         self.errno = errno
     }
 
     /// One sentence for a person.
-    public var description: String { "could not \(action) \(subject): \(errno.sentence)" }
+    package var description: String { "could not \(action) \(subject): \(errno.sentence)" }
 }
 
 extension Errno {
     /// The reason in words, with the constant's name where people search for it.
-    public var sentence: String {
+    package var sentence: String {
         switch self {
         case .ioError: "the disk reported a medium error (EIO)"
         case .noSpace: "there is no space left (ENOSPC)"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Glibc
-public import SystemPackage
+import SystemPackage
 
 /// Asks for a secret on the terminal, without showing what is typed.
-public enum TerminalSecret {
+package enum TerminalSecret {
     /// Asks, and reads a line.
     ///
     /// The terminal is as before afterwards, also where SIGINT, SIGTERM or SIGHUP ends the question (once
@@ -12,7 +12,7 @@ public enum TerminalSecret {
     /// The corresponding C functions are `tcgetattr` and `tcsetattr`.
     /// - Parameter terminal: the terminal's device; the one that the process belongs to where nothing is said.
     /// - Returns: the line without its end; `nil` where there is no terminal, or its input ended.
-    public static func ask(
+    package static func ask(
         _ question: String, terminal path: FilePath = "/dev/tty", limit: Int
     ) throws(SystemCallError) -> [UInt8]? {
         guard let terminal = try? OwnedDescriptor.open(path, .readWrite) else { return nil }

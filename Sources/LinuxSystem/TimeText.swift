@@ -2,16 +2,16 @@
 
 /// A time as people and files write it (RFC 3339, and shorter): `2026-11-22T15:00:05Z`, `2026-11-22T15:00+01:00`,
 /// `2026-11-22T15:00`, `2026-11-22`.
-public struct TimeText: Equatable, Sendable {
+package struct TimeText: Equatable, Sendable {
     /// What the clock showed; of a bare date, its first second.
-    public var time: CalendarTime
+    package var time: CalendarTime
     /// Whether it is a bare date.
-    public var isDate: Bool
+    package var isDate: Bool
     /// How far that clock was ahead of UTC, in seconds; `nil` where the text does not say, and local time is meant.
-    public var offsetSeconds: Int?
+    package var offsetSeconds: Int?
 
     /// Reads a text; `nil` for anything else.
-    public init?(_ text: some StringProtocol) {
+    package init?(_ text: some StringProtocol) {
         var rest = Substring(text)[...]
         func number(_ digitCount: Int) -> Int? {
             let digits = rest.utf8.prefix(digitCount)
@@ -59,7 +59,7 @@ public struct TimeText: Equatable, Sendable {
     }
 
     /// The moment that is meant, in seconds since 1970 in UTC.
-    public var unixSeconds: Int64 {
+    package var unixSeconds: Int64 {
         guard let offsetSeconds else { return time.unixSecondsInLocalTime }
         return time.unixSecondsInUTC - Int64(offsetSeconds)
     }

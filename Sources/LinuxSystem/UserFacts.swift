@@ -6,10 +6,10 @@ extension SystemFacts {
     /// A variable of the environment; `nil` where it is not set.
     ///
     /// The corresponding C function is `getenv`.
-    public static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+    package static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
     /// Who runs this, for people: `user@host`. (No getpwuid: in a static binary it loads libraries.)
-    public static var userAtHost: String {
+    package static var userAtHost: String {
         let user = isRoot ? "root" : environment("USER") ?? environment("LOGNAME") ?? "user \(getuid())"
         return "\(user)@\(Files.text("/proc/sys/kernel/hostname") ?? "unknown")"
     }

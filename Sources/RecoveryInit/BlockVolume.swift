@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import DiskModel
-internal import LinuxSystem
-internal import SystemPackage
+import DiskModel
+import LinuxSystem
+import SystemPackage
 
 /// A volume of this machine, as `blkid` identifies it: a disk without a table, a partition, an optical disc.
 struct BlockVolume: Equatable, Sendable {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import LinuxSystem
-internal import SystemPackage
+import LinuxSystem
+import SystemPackage
 
 /// One thing that PID 1 does before anything else can run, as a value: printable, comparable, and carried out in one
 /// place (`perform`).
-public enum BootStep: Equatable, Sendable, CustomStringConvertible {
+package enum BootStep: Equatable, Sendable, CustomStringConvertible {
     /// Makes a folder and those above it.
     case makeFolder(String)
     /// Mounts a filesystem of the kernel's own, where nothing is mounted there yet.
@@ -15,20 +15,20 @@ public enum BootStep: Equatable, Sendable, CustomStringConvertible {
     case set(String, value: String)
 
     /// A filesystem that has no device.
-    public struct KernelFilesystem: Equatable, Sendable {
+    package struct KernelFilesystem: Equatable, Sendable {
         /// The type, and the source's name.
-        public var type: String
+        package var type: String
         /// Where.
-        public var place: String
+        package var place: String
         /// Whether programs, devices and set-user-id files on it count for nothing.
-        public var isUntrusted: Bool
+        package var isUntrusted: Bool
         /// Options for the filesystem itself.
-        public var data: String
+        package var data: String
         /// A path that must exist for the mount to make sense.
-        public var needs: String?
+        package var needs: String?
 
         /// Describes a mount.
-        public init(_ type: String, on place: String, untrusted: Bool, data: String = "", needs: String? = nil) {
+        package init(_ type: String, on place: String, untrusted: Bool, data: String = "", needs: String? = nil) {
             self.type = type
             self.place = place
             isUntrusted = untrusted
@@ -38,21 +38,21 @@ public enum BootStep: Equatable, Sendable, CustomStringConvertible {
     }
 
     /// What differs from one boot to the next.
-    public struct Facts: Equatable, Sendable {
+    package struct Facts: Equatable, Sendable {
         /// The kernel's command line.
-        public var commandLine: String
+        package var commandLine: String
         /// What the machine is to be called.
-        public var hostName: String
+        package var hostName: String
 
         /// Describes a boot.
-        public init(commandLine: String, hostName: String) {
+        package init(commandLine: String, hostName: String) {
             self.commandLine = commandLine
             self.hostName = hostName
         }
     }
 
     /// All steps in their order.
-    public static func all(for facts: Facts) -> [BootStep] {
+    package static func all(for facts: Facts) -> [BootStep] {
         var steps: [BootStep] = [
             .makeFolder("/proc"), .mount(.init("proc", on: "/proc", untrusted: true)),
             .makeFolder("/sys"), .mount(.init("sysfs", on: "/sys", untrusted: true)),
@@ -88,7 +88,7 @@ public enum BootStep: Equatable, Sendable, CustomStringConvertible {
     }
 
     /// A line for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .makeFolder(let path): "create \(path)"
         case .mount(let mount): "mount \(mount.type) on \(mount.place)"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import LinuxSystem
-internal import SystemPackage
+import LinuxSystem
+import SystemPackage
 
 /// One console of the machine, as PID 1 has it: a terminal that takes output without ever holding PID 1 up, and gives
 /// whole lines. Where its device fails or is missing, it is silent.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 
 /// A disk that a selector may choose or must not.
-public struct DiskCandidate: Equatable, Sendable {
+package struct DiskCandidate: Equatable, Sendable {
     /// Why a disk is not for this purpose.
-    public enum Exclusion: Equatable, Sendable, CustomStringConvertible {
+    package enum Exclusion: Equatable, Sendable, CustomStringConvertible {
         /// The recovery medium is on it.
         case medium
         /// The image to restore from is on it, or the one to write.
@@ -13,7 +13,7 @@ public struct DiskCandidate: Equatable, Sendable {
         case scratch
 
         /// A sentence part.
-        public var description: String {
+        package var description: String {
             switch self {
             case .medium: "the recovery medium is on it"
             case .image: "the image is on it"
@@ -23,16 +23,16 @@ public struct DiskCandidate: Equatable, Sendable {
     }
 
     /// Which disk.
-    public var identity: DiskIdentity
+    package var identity: DiskIdentity
     /// Its size in bytes.
-    public var byteCount: UInt64
+    package var byteCount: UInt64
     /// Whether it is made to be taken out: USB, an SD card, or what the kernel calls removable.
-    public var isRemovable: Bool
+    package var isRemovable: Bool
     /// Why it is never chosen; `nil` where it may be.
-    public var exclusion: Exclusion?
+    package var exclusion: Exclusion?
 
     /// Describes a disk.
-    public init(
+    package init(
         identity: DiskIdentity, byteCount: UInt64, isRemovable: Bool = false, exclusion: Exclusion? = nil
     ) {
         self.identity = identity
@@ -42,7 +42,7 @@ public struct DiskCandidate: Equatable, Sendable {
     }
 
     /// A line of a list.
-    public var line: String {
+    package var line: String {
         var parts = [identity.path, ByteText.rounded(byteCount), identity.transport]
         if let model = identity.model { parts.append(model.printable) }
         if let serial = identity.serial { parts.append("serial=\(serial.printable)") }
@@ -55,7 +55,7 @@ public struct DiskCandidate: Equatable, Sendable {
 }
 
 /// Which disk an unattended job is about.
-public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
+package enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
     /// The serial number, exactly.
     case serial(String)
     /// The World Wide Name, with or without its kind (`naa.`, `eui.`, `0x`), either case.
@@ -72,7 +72,7 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
     case node(String)
 
     /// Parses `serial=…`, `wwn=…`, `path=…`, `size>=…`, `only` or `only-removable`.
-    public static func parse(_ text: String) throws(RecoveryError) -> DiskSelector {
+    package static func parse(_ text: String) throws(RecoveryError) -> DiskSelector {
         func refuse(_ why: String) -> RecoveryError {
             RecoveryError(
                 ExitStatus.usage,
@@ -102,7 +102,7 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
     }
 
     /// The text that parses to this.
-    public var description: String {
+    package var description: String {
         switch self {
         case .serial(let serial): "serial=\(serial)"
         case .wwn(let name): "wwn=\(name)"
@@ -115,7 +115,7 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
     }
 
     /// Whether it fits a disk, whatever speaks against choosing that.
-    public func matches(_ disk: DiskCandidate) -> Bool {
+    package func matches(_ disk: DiskCandidate) -> Bool {
         switch self {
         case .serial(let serial): disk.identity.serial?.strippedSpaces == serial
         case .wwn(let name):
@@ -141,7 +141,7 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
     /// - Parameter reading: whether the disk is only read: then the medium's may be named (not guessed).
     /// - Throws: status 78 where none or several match, 77 where the disk named is the medium's or the image's. The
     ///   message lists the disks.
-    public func choose(from disks: [DiskCandidate], reading: Bool = false) throws(RecoveryError) -> DiskCandidate {
+    package func choose(from disks: [DiskCandidate], reading: Bool = false) throws(RecoveryError) -> DiskCandidate {
         let matching = disks.filter(matches)
         let allowed = allowed(from: disks)
         if allowed.count == 1, let disk = allowed.first, !isExplicit || matching.count == 1 { return disk }
@@ -171,7 +171,7 @@ public enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
     private var printed: String { description.printable }
 
     /// All disks, a line each.
-    public static func list(_ disks: [DiskCandidate]) -> String {
+    package static func list(_ disks: [DiskCandidate]) -> String {
         disks.isEmpty
             ? "There are no disks." : "The disks:\n" + disks.map { "  \($0.line)" }.joined(separator: "\n")
     }

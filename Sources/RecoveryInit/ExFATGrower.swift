@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
-public import DiskModel
+import ByteParsing
+import DiskModel
 
 /// Grows an exFAT volume in place, where its FAT and allocation bitmap have room for more clusters than it has: as
 /// initramfs/exfat-volume.py makes the REFORGE volume. Nothing moves. Numbers in brackets are sections of Microsoft's
 /// exFAT specification 1.00.
-public enum ExFATGrower {
+package enum ExFATGrower {
     /// What was done.
-    public struct Growth: Equatable, Sendable {
+    package struct Growth: Equatable, Sendable {
         /// The number of clusters before.
-        public var oldClusterCount: UInt32
+        package var oldClusterCount: UInt32
         /// The number of clusters now.
-        public var newClusterCount: UInt32
+        package var newClusterCount: UInt32
         /// The length of a cluster in bytes.
-        public var clusterByteCount: UInt64
+        package var clusterByteCount: UInt64
     }
 
     /// Sectors of a boot region [3.1]; the last one holds the checksum.
@@ -25,7 +25,7 @@ public enum ExFATGrower {
     /// region, the main boot region. After a power cut the volume mounts, small or large; only while the main region is
     /// torn it does not, and the next call puts it right from the backup.
     /// - Throws: status 65 where the volume is not as expected (then nothing is written), 74 where reading or writing failed.
-    public static func grow(_ volume: any BlockWriter) throws(RecoveryError) -> Growth {
+    package static func grow(_ volume: any BlockWriter) throws(RecoveryError) -> Growth {
         do {
             return try run(volume)
         } catch let error as ParsingError {

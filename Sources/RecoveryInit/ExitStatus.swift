@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// The exit statuses of `reforge`'s commands (README, "Exit codes") as the session sees them.
-public enum ExitStatus {
+package enum ExitStatus {
     /// Done.
-    public static let done: Int32 = 0
+    package static let done: Int32 = 0
     /// The settings or arguments make no sense.
-    public static let usage: Int32 = 64
+    package static let usage: Int32 = 64
     /// A damaged or foreign image.
-    public static let damagedImage: Int32 = 65
+    package static let damagedImage: Int32 = 65
     /// No such disk or image.
-    public static let notFound: Int32 = 66
+    package static let notFound: Int32 = 66
     /// The data is complete; growing or boot repair is not.
-    public static let repairPending: Int32 = 70
+    package static let repairPending: Int32 = 70
     /// The output cannot be created.
-    public static let cannotCreate: Int32 = 73
+    package static let cannotCreate: Int32 = 73
     /// Reading or writing failed.
-    public static let inputOutput: Int32 = 74
+    package static let inputOutput: Int32 = 74
     /// Interrupted; the same command goes on.
-    public static let interrupted: Int32 = 75
+    package static let interrupted: Int32 = 75
     /// Refused for safety.
-    public static let refused: Int32 = 77
+    package static let refused: Int32 = 77
     /// The settings match no disk or several.
-    public static let noSingleDisk: Int32 = 78
+    package static let noSingleDisk: Int32 = 78
 
     /// What a restore's status means for the disk, as sentences.
-    public static func restoreOutcome(_ status: Int32, disk: String) -> String {
+    package static func restoreOutcome(_ status: Int32, disk: String) -> String {
         switch status {
         case done: "The restore is done. \(disk) is complete."
         case usage: "The restore was not started: its arguments were not understood (64). \(disk) is untouched."
@@ -46,7 +46,7 @@ public enum ExitStatus {
     }
 
     /// What the status of a boot repair means, as a sentence.
-    public static func bootRepairOutcome(_ status: Int32, disk: String) -> String {
+    package static func bootRepairOutcome(_ status: Int32, disk: String) -> String {
         switch status {
         case done: "Boot repair is done: \(disk) should start on this machine."
         case repairPending: "Boot repair of \(disk) is not finished (70): the lines above say what is left."
@@ -56,7 +56,7 @@ public enum ExitStatus {
     }
 
     /// What a capture's status means, as a sentence.
-    public static func captureOutcome(_ status: Int32, disk: String) -> String {
+    package static func captureOutcome(_ status: Int32, disk: String) -> String {
         switch status {
         case done: "The capture is done."
         case cannotCreate: "The image could not be created (73). \(disk) was only read."
@@ -71,18 +71,18 @@ public enum ExitStatus {
 }
 
 /// Why the session cannot do what it was asked to do.
-public struct RecoveryError: Error, Equatable, Sendable, CustomStringConvertible {
+package struct RecoveryError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The exit status that belongs to it (`ExitStatus`).
-    public var status: Int32
+    package var status: Int32
     /// What is wrong, why, and what to do, as sentences.
-    public var message: String
+    package var message: String
 
     /// Names a failure.
-    public init(_ status: Int32, _ message: String) {
+    package init(_ status: Int32, _ message: String) {
         self.status = status
         self.message = message
     }
 
     /// The message.
-    public var description: String { message }
+    package var description: String { message }
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
-public import DiskModel
+import ByteParsing
+import DiskModel
 
 /// Makes the last partition of a GPT end at the end of a disk that is larger than the table thinks: the medium's image
 /// was written to a larger stick. Nothing else in the table changes.
 ///
 /// Why not the general partition editor: libparted and libfdisk write block 0 anew and lose its empty active MBR entry,
 /// without which some firmware does not start a stick.
-public enum GPTGrower {
+package enum GPTGrower {
     /// The fields of a header that matter here (UEFI 2.10 §5.3.2, table 5-5), checked.
     struct Header: Equatable {
         var bytes: [UInt8]
@@ -25,7 +25,7 @@ public enum GPTGrower {
     /// Does nothing where it does already. Power cuts leave one whole table at every time.
     /// - Returns: where the partition lies, in bytes.
     /// - Throws: status 74 where reading or writing failed, 65 where the table is not as expected (nothing is written).
-    public static func growLastPartition(
+    package static func growLastPartition(
         of disk: any BlockWriter, number: Int
     ) throws(RecoveryError) -> ByteRange {
         do {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import LinuxSystem
-internal import SystemPackage
+import LinuxSystem
+import SystemPackage
 
 /// An image that arrives by HTTP: curl brings it, and a command of ours reads it from a pipe.
 enum HTTPStream {

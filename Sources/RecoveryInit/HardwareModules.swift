@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import LinuxSystem
-internal import SystemPackage
+import LinuxSystem
+import SystemPackage
 
 /// Loads the kernel modules for the hardware that is there: what udev does elsewhere.
 struct HardwareModules {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import Codecs
-internal import FoundationEssentials
-internal import LinuxSystem
-internal import SystemPackage
+import Codecs
+import FoundationEssentials
+import LinuxSystem
+import SystemPackage
 
 /// What stands beside `reforge.json` once its job is done, so that a stick left in the machine does not do it again at each start.
 struct JobMark: Codable, Equatable {

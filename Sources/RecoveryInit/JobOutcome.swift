@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import DiskModel
+import DiskModel
 
 /// How a job of the session ended.
 struct JobOutcome: Equatable {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import DiskModel
-internal import LinuxSystem
-internal import SystemPackage
+import DiskModel
+import LinuxSystem
+import SystemPackage
 
 /// The line by which scripts and tests see that an unattended job is over.
 enum ResultLine {

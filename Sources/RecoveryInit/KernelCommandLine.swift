@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// The kernel's command line, taken apart as the kernel does it.
-public enum KernelCommandLine {
+package enum KernelCommandLine {
     /// One parameter.
-    public struct Parameter: Equatable, Sendable {
+    package struct Parameter: Equatable, Sendable {
         /// What stands before the first `=`.
-        public var key: String
+        package var key: String
         /// What stands behind it, without quotes; `nil` where there is no `=`.
-        public var value: String?
+        package var value: String?
 
         /// Names a parameter.
-        public init(_ key: String, _ value: String? = nil) {
+        package init(_ key: String, _ value: String? = nil) {
             self.key = key
             self.value = value
         }
@@ -18,7 +18,7 @@ public enum KernelCommandLine {
 
     /// Takes a command line apart: `next_arg` of Linux's lib/cmdline.c. White space ends a parameter unless it stands
     /// in double quotes; quotes around a whole parameter or a whole value are taken off; there is no escape character.
-    public static func parse(_ text: String) -> [Parameter] {
+    package static func parse(_ text: String) -> [Parameter] {
         var parameters: [Parameter] = []
         var rest = Array(text.utf8)[...]
         while true {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// Where an image is, or is to be: a file on a volume, or an address.
-public enum Location: Equatable, Sendable, CustomStringConvertible {
+package enum Location: Equatable, Sendable, CustomStringConvertible {
     /// A file on a volume of this machine. The path starts with `/` and is the volume's own.
     case file(VolumeName, path: String)
     /// `http://host[:port]/path`, as it was written.
     case http(String)
 
     /// How a volume is named.
-    public enum VolumeName: Equatable, Sendable, CustomStringConvertible {
+    package enum VolumeName: Equatable, Sendable, CustomStringConvertible {
         /// By its filesystem's label.
         case label(String)
         /// By its filesystem's UUID or volume id, as blkid shows it; either case.
@@ -17,7 +17,7 @@ public enum Location: Equatable, Sendable, CustomStringConvertible {
         case device(String)
 
         /// As a location writes it.
-        public var description: String {
+        package var description: String {
             switch self {
             case .label(let label): "LABEL=\(label)"
             case .uuid(let uuid): "UUID=\(uuid)"
@@ -27,7 +27,7 @@ public enum Location: Equatable, Sendable, CustomStringConvertible {
     }
 
     /// Parses `LABEL=NAME:/path`, `UUID=…:/path`, `/dev/…:/path` or `http://host[:port]/path`.
-    public static func parse(_ text: String) throws(RecoveryError) -> Location { try location(text, isFolder: false) }
+    package static func parse(_ text: String) throws(RecoveryError) -> Location { try location(text, isFolder: false) }
 
     /// Parses the same for a folder on a volume: `LABEL=NAME:/` is its root.
     static func parseFolder(_ text: String) throws(RecoveryError) -> Location {
@@ -63,12 +63,12 @@ public enum Location: Equatable, Sendable, CustomStringConvertible {
     }
 
     /// Whether it takes the network to reach it.
-    public var needsNetwork: Bool {
+    package var needsNetwork: Bool {
         if case .http = self { true } else { false }
     }
 
     /// The text that parses to this.
-    public var description: String {
+    package var description: String {
         switch self {
         case .file(let volume, let path): "\(volume):\(path)"
         case .http(let address): address

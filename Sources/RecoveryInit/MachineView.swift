@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import DiskModel
-internal import LinuxSystem
-internal import SystemPackage
+import DiskModel
+import LinuxSystem
+import SystemPackage
 
 /// The machine as the session sees it: which disks and volumes are there, and waiting for those that are not yet.
 final class MachineView {

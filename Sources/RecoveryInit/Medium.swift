@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import LinuxSystem
-internal import SystemPackage
+import LinuxSystem
+import SystemPackage
 
 /// The medium that this environment was started from, as far as it can be found: a stick, an optical disc, or nothing
 /// (network boot).

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import DiskModel
+import DiskModel
 
 /// The numbered menu: what it offers, how it looks, and what an answer means. No effects.
 enum Menu {

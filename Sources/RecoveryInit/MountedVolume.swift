@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import DiskModel
-internal import LinuxSystem
+import DiskModel
+import LinuxSystem
 import Synchronization
-internal import SystemPackage
+import SystemPackage
 
 /// A volume that is mounted below /run/reforge/volumes as long as this lives.
 struct MountedVolume: ~Copyable {

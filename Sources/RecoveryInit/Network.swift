@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import LinuxSystem
-internal import SystemPackage
+import LinuxSystem
+import SystemPackage
 
 /// The wired network, brought up by DHCP when something needs it.
 struct Network {

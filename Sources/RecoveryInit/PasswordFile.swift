@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import LinuxSystem
-internal import SystemPackage
+import LinuxSystem
+import SystemPackage
 
 /// The password of an encrypted image or repository, or the key of LUKS volumes, in a file for the commands; gone when this
 /// goes. In memory only, and for its owner only: /run is a tmpfs, and nothing swaps here.

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import LinuxSystem
-internal import SystemPackage
+import LinuxSystem
+import SystemPackage
 
 /// The recovery environment: what the program does as PID 1 of the medium, and the session that PID 1 starts.
-public enum RecoveryInit {
+package enum RecoveryInit {
     /// What the executable's hidden command for the session is called.
-    public static let sessionCommand = "recovery-session"
+    package static let sessionCommand = "recovery-session"
 
     /// Whether this process was started by the kernel as the first one of the medium, and not as PID 1 of some
     /// container: then its name is `/init` (or `/sbin/init`), as no workstation calls the program.
-    public static func isFirstProcessOfMedium(arguments: [String]) -> Bool {
+    package static func isFirstProcessOfMedium(arguments: [String]) -> Bool {
         guard SystemFacts.isFirstProcess, let name = arguments.first else { return false }
         return FilePath(name).lastComponent?.string == "init" && Files.exists(RecoveryPaths.buildID)
     }
 
     /// Sets the machine up, keeps a session running, and ends the machine. To be called as PID 1.
-    public static func runAsFirstProcess() -> Never {
+    package static func runAsFirstProcess() -> Never {
         let supervisor = Supervisor()
         supervisor.run()
     }
@@ -24,7 +24,7 @@ public enum RecoveryInit {
     /// then is in `/run/reforge/finish`.
     /// - Parameter growTable: makes the last partition of the medium's GPT end at the disk's end. See `TableGrower`.
     /// - Returns: the exit status for the process.
-    public static func runSession(growTable: @escaping TableGrower = GPTGrower.growLastPartition) -> Int32 {
+    package static func runSession(growTable: @escaping TableGrower = GPTGrower.growLastPartition) -> Int32 {
         guard SystemFacts.isRecoveryEnvironment else {
             let message = "reforge: the recovery session runs on the recovery medium only, started by its PID 1\n"
             _ = try? FileDescriptor.standardError.writeAll(Array(message.utf8))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import FoundationEssentials
+import FoundationEssentials
 
 extension RecoverySettings {
     /// More than this is not a settings file.
@@ -9,7 +9,7 @@ extension RecoverySettings {
     /// texts, and flags truth values or texts.
     /// - Parameter name: what to call the file in messages.
     /// - Throws: status 64, naming what is unknown, wrong or missing.
-    public static func parse(json bytes: [UInt8], name: String = "reforge.json") throws(RecoveryError)
+    package static func parse(json bytes: [UInt8], name: String = "reforge.json") throws(RecoveryError)
         -> RecoverySettings
     {
         guard bytes.count < jsonLimit else {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 
 /// What an unattended medium was told to do.
-public struct RecoverySettings: Equatable, Sendable {
+package struct RecoverySettings: Equatable, Sendable {
     /// What to do.
-    public enum Job: Equatable, Sendable {
+    package enum Job: Equatable, Sendable {
         /// Put an image on a disk.
         case restore(Restore)
         /// Make an image of a disk.
@@ -12,30 +12,30 @@ public struct RecoverySettings: Equatable, Sendable {
     }
 
     /// A restore.
-    public struct Restore: Equatable, Sendable {
+    package struct Restore: Equatable, Sendable {
         /// Where the image is.
-        public var image: Location
+        package var image: Location
         /// Which disk it goes to.
-        public var target: DiskSelector
+        package var target: DiskSelector
         /// How the partitions are laid out; `nil` leaves that to `reforge restore`.
-        public var layout: LayoutPolicy?
+        package var layout: LayoutPolicy?
         /// What single partitions are to have, as `reforge restore --partition` takes it: `3=40GiB`.
-        public var partitions: [String]
+        package var partitions: [String]
         /// The image id, or the first 8 or more digits of it, lower case; `nil` takes any image.
-        public var imageID: String?
+        package var imageID: String?
         /// Whether what was written is read back.
-        public var verify: Bool
+        package var verify: Bool
         /// Whether the restored system is made to boot where that takes changes.
-        public var repairsBoot: Bool
+        package var repairsBoot: Bool
         /// Whether what nobody knows to work with sectors of another size is restored all the same.
-        public var trustsUnknown: Bool
+        package var trustsUnknown: Bool
         /// What the job is called, so that it is done once on its disk; `nil` keeps no count of it.
-        public var jobID: String?
+        package var jobID: String?
         /// The folder for what does not fit while filesystems are made smaller; `nil` leaves the choice to the session.
-        public var scratch: Location?
+        package var scratch: Location?
 
         /// Describes a restore.
-        public init(
+        package init(
             image: Location, target: DiskSelector, layout: LayoutPolicy? = nil, partitions: [String] = [],
             imageID: String? = nil, verify: Bool = false, repairsBoot: Bool = true, trustsUnknown: Bool = false,
             jobID: String? = nil, scratch: Location? = nil
@@ -54,7 +54,7 @@ public struct RecoverySettings: Equatable, Sendable {
     }
 
     /// What follows a job that succeeded.
-    public enum Finish: String, Equatable, Sendable, CaseIterable {
+    package enum Finish: String, Equatable, Sendable, CaseIterable {
         /// The machine starts again.
         case reboot
         /// The machine is switched off.
@@ -64,18 +64,18 @@ public struct RecoverySettings: Equatable, Sendable {
     }
 
     /// What to do; `nil` for nothing but the menu.
-    public var job: Job?
+    package var job: Job?
     /// What follows a success; `nil` for the menu.
-    public var finish: Finish?
+    package var finish: Finish?
     /// Whether the job of a `reforge.json`, or one with a job id, is done at each start, not only once.
-    public var repeats: Bool
+    package var repeats: Bool
     /// Where the file is that holds the password of an encrypted image or repository.
-    public var key: Location?
+    package var key: Location?
     /// Where the file is that holds the key of the disk's LUKS volumes.
-    public var luksKey: Location?
+    package var luksKey: Location?
 
     /// Describes settings.
-    public init(
+    package init(
         job: Job? = nil, finish: Finish? = nil, key: Location? = nil, luksKey: Location? = nil, repeats: Bool = false
     ) {
         self.repeats = repeats
@@ -87,7 +87,7 @@ public struct RecoverySettings: Equatable, Sendable {
 
     /// The settings on a kernel command line (`reforge.KEY=VALUE`); `nil` where it has none.
     /// - Throws: status 64, naming the parameter that is unknown, wrong or missing.
-    public static func parse(commandLine: String) throws(RecoveryError) -> RecoverySettings? {
+    package static func parse(commandLine: String) throws(RecoveryError) -> RecoverySettings? {
         var values: [String: String] = [:]
         for parameter in KernelCommandLine.parse(commandLine) {
             guard let name = parameter.key.valueAfter(prefix) else { continue }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import DiskModel
-internal import LinuxSystem
-internal import SystemPackage
+import DiskModel
+import LinuxSystem
+import SystemPackage
 
 /// A restore by `reforge restore`: mounts what it reads from, and what it may keep a scratch on.
 struct RestoreJob {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import LinuxSystem
-internal import SystemPackage
+import LinuxSystem
+import SystemPackage
 
 /// The session's side of all consoles: what it says appears on each; what is typed on any arrives here by PID 1.
 final class SessionConsole {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import LinuxSystem
-internal import SystemPackage
+import LinuxSystem
+import SystemPackage
 
 /// A path on a volume that names a snapshot of a repository: `/folder@latest`, `/folder@HOST/DISK/latest`, or the
 /// repository itself: `/folder@`.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import DiskModel
+import DiskModel
 
 /// Watches which disk an open selector (`only`, `size>=`) means until the answer has stayed the same for `watchSeconds`.
 ///

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
-internal import LinuxSystem
-internal import SystemPackage
+import DiskModel
+import LinuxSystem
+import SystemPackage
 
 /// Makes a numbered partition, the last of its disk, end at the disk's end, and says where it lies then (in bytes).
-public typealias TableGrower = (_ disk: any BlockWriter, _ partitionNumber: Int) throws(RecoveryError) -> ByteRange
+package typealias TableGrower = (_ disk: any BlockWriter, _ partitionNumber: Int) throws(RecoveryError) -> ByteRange
 
 /// Lets the REFORGE volume of a stick fill the stick, on its first boot.
 struct StickGrowth {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import LinuxSystem
-internal import SystemPackage
+import LinuxSystem
+import SystemPackage
 
 /// PID 1: boot steps, the session as a child, consoles, orphans, the end of the machine. It does no work of its own, for
 /// a trap here is a kernel panic; whatever can fail happens in the session, which may die.

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// A line that PID 1 sends to the session (on its standard input).
-public enum SupervisorMessage: Equatable, Sendable {
+package enum SupervisorMessage: Equatable, Sendable {
     /// Somebody at a console typed a line.
     case line(console: String, text: String)
     /// A rescue shell at a console has ended.
     case shellEnded(console: String)
 
     /// The line on the wire, without its end.
-    public var encoded: String {
+    package var encoded: String {
         switch self {
         case .line(let console, let text): "line \(console) \(text.filter { !$0.isNewline })"
         case .shellEnded(let console): "shell-ended \(console)"
@@ -16,7 +16,7 @@ public enum SupervisorMessage: Equatable, Sendable {
     }
 
     /// From a line on the wire; `nil` where it is none of these.
-    public init?(_ line: String) {
+    package init?(_ line: String) {
         let parts = line.split(separator: " ", maxSplits: 2, omittingEmptySubsequences: false).map(String.init)
         switch (parts.first, parts.count) {
         case ("line", 3): self = .line(console: parts[1], text: parts[2])
@@ -27,19 +27,19 @@ public enum SupervisorMessage: Equatable, Sendable {
 }
 
 /// A line that the session sends to PID 1 (through `/run/reforge/control`).
-public enum SessionRequest: Equatable, Sendable {
+package enum SessionRequest: Equatable, Sendable {
     /// A rescue shell at one console, or at all where `console` is `nil`.
     case shell(console: String?)
 
     /// The line on the wire, without its end.
-    public var encoded: String {
+    package var encoded: String {
         switch self {
         case .shell(let console): "shell \(console ?? "*")"
         }
     }
 
     /// From a line on the wire; `nil` where it is none of these.
-    public init?(_ line: String) {
+    package init?(_ line: String) {
         let parts = line.split(separator: " ").map(String.init)
         guard parts.count == 2, parts[0] == "shell" else { return nil }
         self = .shell(console: parts[1] == "*" ? nil : parts[1])
@@ -47,7 +47,7 @@ public enum SessionRequest: Equatable, Sendable {
 }
 
 /// How the machine ends.
-public enum MachineEnd: String, Equatable, Sendable {
+package enum MachineEnd: String, Equatable, Sendable {
     /// It starts again.
     case reboot
     /// It is switched off.

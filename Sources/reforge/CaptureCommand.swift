@@ -4,9 +4,10 @@ import Codecs
 import DiskEditing
 import DiskModel
 import Filesystems
-import ImageStore
+import ImageModel
 import Imaging
 import LinuxSystem
+import Repository
 import SystemPackage
 
 struct CaptureCommand: ParsableCommand {

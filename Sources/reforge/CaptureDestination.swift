@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 import DiskModel
-import ImageStore
+import ImageFiles
+import ImageModel
 import Imaging
 import LinuxSystem
+import Repository
 import SystemPackage
 
 /// Where a capture or a copy goes: an image file, standard output, or a repository.

@@ -2,9 +2,11 @@
 import Codecs
 import DiskModel
 import Filesystems
-import ImageStore
+import ImageFiles
+import ImageModel
 import Imaging
 import LinuxSystem
+import Repository
 import SystemPackage
 
 /// What a command reads a capture from, wherever it takes an IMAGE: an image of ours (plain, encrypted, .img.xz), a snapshot of a

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
-import ImageStore
+import ImageModel
 import LinuxSystem
+import Repository
 import SystemPackage
 
 /// What names a captured machine and its disk in a repository.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import DiskModel
-import ImageStore
+import ImageModel
 import Imaging
 import LinuxSystem
 import SystemPackage

@@ -3,9 +3,10 @@ import ArgumentParser
 import ByteParsing
 import Codecs
 import DiskModel
-import ImageStore
+import ImageModel
 import Imaging
 import LinuxSystem
+import Repository
 import SystemPackage
 
 struct CopyCommand: ParsableCommand {

@@ -3,9 +3,11 @@ import ArgumentParser
 import ByteParsing
 import Codecs
 import DiskModel
-import ImageStore
+import ImageFiles
+import ImageModel
 import Imaging
 import LinuxSystem
+import Repository
 import SystemPackage
 
 struct InspectCommand: ParsableCommand {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
-import ImageStore
+import ImageModel
 import LinuxSystem
+import Repository
 import SystemPackage
 
 /// The passwords of an encrypted repository.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
-import ImageStore
+import ImageModel
 import LinuxSystem
 import SystemPackage
 

@@ -2,8 +2,8 @@
 import ArgumentParser
 import Codecs
 import DiskModel
-import ImageStore
 import LinuxSystem
+import Repository
 import SystemPackage
 
 struct DiffCommand: ParsableCommand {

@@ -2,9 +2,10 @@
 import ArgumentParser
 import Codecs
 import DiskModel
-import ImageStore
+import ImageModel
 import Imaging
 import LinuxSystem
+import Repository
 import SystemPackage
 
 struct InitRepoCommand: ParsableCommand {

@@ -6,10 +6,11 @@ import Codecs
 import DiskModel
 import FilesystemResize
 import Filesystems
-import ImageStore
+import ImageModel
 import Imaging
 import LinuxSystem
 import RecoveryInit
+import Repository
 import SystemPackage
 
 struct RestoreCommand: MountingCommand {

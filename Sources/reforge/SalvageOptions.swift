@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
-import ImageStore
+import ImageModel
 import Imaging
 import LinuxSystem
 import SystemPackage

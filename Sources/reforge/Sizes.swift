@@ -2,7 +2,6 @@
 import ArgumentParser
 import Codecs
 import DiskModel
-import ImageStore
 import Imaging
 
 /// A SIZE: a number with K, M, G or T (binary), or none (bytes).

@@ -114,7 +114,9 @@ def test_two_restores(ctx: Context) -> None:
         captured = ctx.reforge("capture", target, ctx.folder / "target.img.zst", "--allow-partial")
         copied = ctx.reforge("copy", target, ctx.folder / "target.img.zst")
         for name, ended in ("restore", second), ("plan", plan), ("capture", captured), ("copy", copied):
-            ctx.that(f"a second {name} is refused (77)", ended.status == REFUSED and "in use" in ended.said, ended)
+            # A copy looks at what the file holds first: by then, that may be the journal of the restore.
+            said = "in use" in ended.said or name == "copy" and "an interrupted restore" in ended.said
+            ctx.that(f"a second {name} is refused (77)", ended.status == REFUSED and said, ended)
     ctx.that("the first one ends well", first[0].status == DONE and target.read_bytes() == disk.read_bytes(), first)
     with at_work(ctx, disk, "capture", disk, ctx.folder / "again.img.zst", "--level", "9") as first:
         ended = ctx.reforge("restore", image, disk, "--yes")

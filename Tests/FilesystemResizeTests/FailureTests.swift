@@ -9,6 +9,7 @@ import Testing
 
 /// A tool whose programs fail on order. Its filesystem is 16 bytes: a magic number, and the length.
 private struct FakeTool: ResizeTool {
+    let kinds: Set<FilesystemInfo.Kind> = []
     let package = "fake-progs"
     let programs = ["true"]
     let checkCommand = "fsck.fake"

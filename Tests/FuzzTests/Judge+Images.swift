@@ -6,7 +6,9 @@ import Imaging
 import LinuxSystem
 import SystemPackage
 
-@testable import ImageStore
+@testable import ImageFiles
+@testable import ImageModel
+@testable import Repository
 
 extension Judge {
     private static func bytes(_ reader: any BlockReader) throws -> [UInt8] {

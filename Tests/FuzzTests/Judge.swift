@@ -4,7 +4,6 @@ import DiskEditing
 import DiskModel
 import Filesystems
 import FoundationEssentials
-import ImageStore
 import TestSupport
 
 @testable import Imaging

@@ -2,7 +2,8 @@
 import ByteParsing
 import Codecs
 import DiskModel
-import ImageStore
+import ImageFiles
+import ImageModel
 import LinuxSystem
 import SystemPackage
 import TestSupport

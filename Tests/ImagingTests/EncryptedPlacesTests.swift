@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
-import ImageStore
+import ImageFiles
 import LinuxSystem
 import SystemPackage
 import TestSupport

@@ -4,7 +4,7 @@ import Codecs
 import DiskModel
 import Filesystems
 import Glibc
-import ImageStore
+import ImageFiles
 import LinuxSystem
 import SystemPackage
 import TestSupport

@@ -2,7 +2,8 @@
 import Codecs
 import DiskModel
 import Filesystems
-import ImageStore
+import ImageFiles
+import ImageModel
 import LinuxSystem
 import SystemPackage
 import TestSupport

@@ -3,7 +3,8 @@ import ByteParsing
 import DiskEditing
 import DiskModel
 import Filesystems
-import ImageStore
+import ImageFiles
+import ImageModel
 import LinuxSystem
 import SystemPackage
 import TestSupport

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import Filesystems
-import ImageStore
 import LinuxSystem
 import SystemPackage
 import TestSupport

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import Filesystems
-import ImageStore
+import ImageFiles
+import ImageModel
 import LinuxSystem
 import SystemPackage
 import TestSupport

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import Filesystems
-import ImageStore
+import ImageFiles
 import LinuxSystem
 import SystemPackage
 import TestSupport

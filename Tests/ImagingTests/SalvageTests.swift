@@ -2,8 +2,10 @@
 import ByteParsing
 import Codecs
 import DiskModel
-import ImageStore
+import ImageFiles
+import ImageModel
 import LinuxSystem
+import Repository
 import SystemPackage
 import TestSupport
 import Testing

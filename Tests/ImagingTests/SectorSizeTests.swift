@@ -4,7 +4,8 @@ import DiskEditing
 import DiskModel
 import Filesystems
 import Glibc
-import ImageStore
+import ImageFiles
+import ImageModel
 import LinuxSystem
 import SystemPackage
 import TestSupport

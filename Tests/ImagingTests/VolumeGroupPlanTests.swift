@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
-import ImageStore
+import ImageModel
 import TestSupport
 import Testing
 

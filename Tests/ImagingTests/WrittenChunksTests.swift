@@ -2,7 +2,7 @@
 import ByteParsing
 import Codecs
 import DiskModel
-import ImageStore
+import ImageModel
 import LinuxSystem
 import TestSupport
 import Testing

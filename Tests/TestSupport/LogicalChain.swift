@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 
 /// An MBR with any number of logical partitions, laid out by hand: sfdisk neither makes nor shows more than 56 of them,
 /// and libparted numbers 60.
-public enum LogicalChain {
+package enum LogicalChain {
     /// One logical partition.
-    public struct Row: Equatable, Sendable {
+    package struct Row: Equatable, Sendable {
         /// Where it lies, in bytes of the disk.
-        public var range: ByteRange
+        package var range: ByteRange
         /// Its type byte.
-        public var type: UInt8
+        package var type: UInt8
         /// Whether it is marked as the one to boot.
-        public var isActive: Bool
+        package var isActive: Bool
     }
 
     /// Where the extended partition starts, and how much of it each logical one takes with its record, in sectors.
@@ -19,7 +19,7 @@ public enum LogicalChain {
     private static let step = 64
 
     /// The logical partitions, in the order of their numbers (from 5 on), of different lengths, types and flags.
-    public static func rows(_ count: Int) -> [Row] {
+    package static func rows(_ count: Int) -> [Row] {
         (0..<count).map { index in
             let first = UInt64(start + index * step + 16)
             return Row(
@@ -29,7 +29,7 @@ public enum LogicalChain {
     }
 
     /// A disk with a primary partition (1) that is active, an extended one (2), and that many logical ones.
-    public static func disk(_ count: Int) -> [UInt8] {
+    package static func disk(_ count: Int) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: (start + count * step + 64) * 512)
         for (index, byte) in [0xCD, 0xAB, 0x34, 0x12].enumerated() { bytes[440 + index] = UInt8(byte) }
         setEntry(0, of: 0, in: &bytes, type: 0x07, isActive: true, start: 2048, count: 1024)

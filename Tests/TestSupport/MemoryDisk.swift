@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 import LinuxSystem
 
 /// A disk in memory that records its writes and can fail on order.
-public final class MemoryDisk: BlockWriter {
+package final class MemoryDisk: BlockWriter {
     /// One effect on the disk, in the order in which they came.
-    public enum Effect: Equatable, Sendable {
+    package enum Effect: Equatable, Sendable {
         /// Bytes were written at an offset.
         case write(UInt64, [UInt8])
         /// A range was made zero.
@@ -24,14 +24,14 @@ public final class MemoryDisk: BlockWriter {
     }
     private let state: Monitor<State>
     /// The length in bytes.
-    public let byteCount: UInt64
+    package let byteCount: UInt64
     /// The unit that the disk addresses, in bytes.
-    public let logicalSectorSize: Int
+    package let logicalSectorSize: Int
     /// A name for messages.
-    public let name: String
+    package let name: String
 
     /// A disk of these bytes.
-    public init(_ bytes: [UInt8], logicalSectorSize: Int = 512, name: String = "memory") {
+    package init(_ bytes: [UInt8], logicalSectorSize: Int = 512, name: String = "memory") {
         byteCount = UInt64(bytes.count)
         self.logicalSectorSize = logicalSectorSize
         self.name = name
@@ -39,21 +39,21 @@ public final class MemoryDisk: BlockWriter {
     }
 
     /// A disk of zeros.
-    public convenience init(byteCount: Int, logicalSectorSize: Int = 512, name: String = "memory") {
+    package convenience init(byteCount: Int, logicalSectorSize: Int = 512, name: String = "memory") {
         self.init([UInt8](repeating: 0, count: byteCount), logicalSectorSize: logicalSectorSize, name: name)
     }
 
     /// What the disk holds.
-    public var bytes: [UInt8] { state.update { $0.bytes } }
+    package var bytes: [UInt8] { state.update { $0.bytes } }
     /// What was done to it since it was made.
-    public var log: [Effect] { state.update { $0.log } }
+    package var log: [Effect] { state.update { $0.log } }
     /// Makes the `count`-th effect from now on (0: the next), and all after it, fail with EIO.
-    public func fail(after count: Int) { state.update { $0.effectsUntilFailure = count } }
+    package func fail(after count: Int) { state.update { $0.effectsUntilFailure = count } }
     /// Makes reads that touch `range` fail with EIO.
-    public func makeUnreadable(_ range: ByteRange) { state.update { $0.unreadable.append(range) } }
+    package func makeUnreadable(_ range: ByteRange) { state.update { $0.unreadable.append(range) } }
 
     /// Fills all of `buffer` from `offset` on.
-    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         let failed = state.update { state in
             let range = offset..<offset + UInt64(buffer.count)
             guard range.upperBound <= byteCount, !state.unreadable.contains(where: { $0.overlaps(range) }) else {
@@ -68,7 +68,7 @@ public final class MemoryDisk: BlockWriter {
     }
 
     /// Writes all of `buffer` at `offset`.
-    public func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+    package func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         try apply(.write(offset, Array(buffer)), .write, offset, buffer.count) { bytes in
             bytes.replaceSubrange(Int(offset)..<Int(offset) + buffer.count, with: buffer)
         }
@@ -84,21 +84,21 @@ public final class MemoryDisk: BlockWriter {
     }
 
     /// Makes every byte of `range` zero.
-    public func writeZeros(_ range: ByteRange) throws(BlockIOError) {
+    package func writeZeros(_ range: ByteRange) throws(BlockIOError) {
         try apply(.zeros(range), .zero, range.lowerBound, Int(range.byteCount)) { bytes in
             Self.fill(&bytes, range, with: 0)
         }
     }
 
     /// Fills `range` with a pattern that nobody expects there.
-    public func discard(_ range: ByteRange) throws(BlockIOError) {
+    package func discard(_ range: ByteRange) throws(BlockIOError) {
         try apply(.discard(range), .discard, range.lowerBound, Int(range.byteCount)) { bytes in
             Self.fill(&bytes, range, with: 0xDB)
         }
     }
 
     /// Notes that everything before is on the medium.
-    public func flush() throws(BlockIOError) { try apply(.flush, .flush, 0, 0) { _ in } }
+    package func flush() throws(BlockIOError) { try apply(.flush, .flush, 0, 0) { _ in } }
 
     private func apply(
         _ effect: Effect, _ operation: BlockIOError.Operation, _ offset: UInt64, _ count: Int,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import LinuxSystem
-public import SystemPackage
+import LinuxSystem
+import SystemPackage
 
 /// A shell script that works inside a mounted filesystem.
 ///
 /// It is mounted for all to see, and not in a mount namespace of its own: a new namespace has a copy of every mount there
 /// is, and until that goes too, what other tests unmount meanwhile stays in use, and not cleanly unmounted.
-public enum MountedScript {
+package enum MountedScript {
     /// Mounts, runs `script` in the root folder of the filesystem, and unmounts whatever happens (where somebody else has
     /// something open there: lazily, and that is a failure).
     /// - Parameters:
@@ -15,7 +15,7 @@ public enum MountedScript {
     ///   - place: a folder to mount it on; made where it is missing.
     ///   - arguments: `$1` and so on of the script.
     ///   - mayFail: whether the script goes on behind a command that fails, and its own status does not count.
-    public static func run(
+    package static func run(
         mount: String, _ node: String, on place: FilePath, _ script: String, arguments: [String] = [],
         mayFail: Bool = false
     ) throws -> ChildProcess.Output {

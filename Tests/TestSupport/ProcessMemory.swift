@@ -2,9 +2,9 @@
 import LinuxSystem
 
 /// The memory of this process.
-public enum ProcessMemory {
+package enum ProcessMemory {
     /// What it holds (proc(5), `statm`, second field, pages of 4 KiB), in bytes.
-    public static func residentByteCount() -> Int {
+    package static func residentByteCount() -> Int {
         let fields = (Files.text("/proc/self/statm") ?? "").split(separator: " ")
         return fields.count > 1 ? (Int(fields[1]) ?? 0) * 4096 : 0
     }

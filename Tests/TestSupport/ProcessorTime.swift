@@ -4,10 +4,10 @@ import LinuxSystem
 
 /// An end for work that hangs. Swift Testing's own time limit counts a test's wait for a thread, too: beside a thousand other
 /// tests that is many minutes. This counts what the work itself takes of a processor, however busy the machine is.
-public enum ProcessorTime {
+package enum ProcessorTime {
     /// Runs `body` on this thread. Where it takes more than `seconds` of a processor, the whole run ends with a message, as it
     /// does at a trap: a thread cannot be ended from outside.
-    public static func limited<Result>(
+    package static func limited<Result>(
         to seconds: Int, _ name: String, _ body: () throws -> Result
     ) throws -> Result {
         var clock = clockid_t()

@@ -4,12 +4,12 @@ import LinuxSystem
 import SystemPackage
 
 /// A folder of a test's own; gone with the last reference.
-public final class ScratchFolder: Sendable {
+package final class ScratchFolder: Sendable {
     /// Its path.
-    public let path: FilePath
+    package let path: FilePath
 
     /// Makes one.
-    public init() throws { path = try Files.makeTemporaryFolder("reforge-test") }
+    package init() throws { path = try Files.makeTemporaryFolder("reforge-test") }
 
     deinit { _ = try? ChildProcess.run(["rm", "-rf", path.string]) }
 }

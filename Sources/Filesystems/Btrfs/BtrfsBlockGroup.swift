@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// What a block group says of its chunk (`struct btrfs_block_group_item`): there is one for each.

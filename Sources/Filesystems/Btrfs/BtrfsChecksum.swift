@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// The checksums of superblocks and tree blocks that are computed here (`enum btrfs_csum_type`). SHA-256 (2) and BLAKE2b
 /// (3) are not: a filesystem with them is taken whole.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// A chunk: a range of logical addresses and where its bytes lie (`struct btrfs_chunk`). Only those are read whose bytes

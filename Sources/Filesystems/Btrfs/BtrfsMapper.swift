@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// Reads the trees of a Btrfs whose superblock has been found sound: chunk tree, root tree, device tree, and the extent

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// Holds the map of a Btrfs against what owns its blocks: every tree that the root tree names, and the extents of all

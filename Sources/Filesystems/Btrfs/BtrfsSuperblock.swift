@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// The superblock of Btrfs (`struct btrfs_super_block` in the kernel's include/uapi/linux/btrfs_tree.h; "On-disk
 /// Format", Superblock, in the Btrfs documentation). Numbers are those of the disk until

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// The key of an item (`struct btrfs_disk_key`, 17 bytes): trees are sorted by it.
 struct BtrfsKey: Comparable {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
-public import DiskModel
+import ByteParsing
+import DiskModel
 
 /// Why a filesystem's own structures could not be used.
-public enum FilesystemError: Error, Sendable, CustomStringConvertible {
+package enum FilesystemError: Error, Sendable, CustomStringConvertible {
     /// The bytes could not be read.
     case io(BlockIOError)
     /// What was read contradicts itself or the format; the text is a sentence part that names what is wrong.
@@ -18,7 +18,7 @@ public enum FilesystemError: Error, Sendable, CustomStringConvertible {
     case tooLarge(path: String, byteCount: UInt64, limit: Int)
 
     /// One sentence for a person.
-    public var description: String {
+    package var description: String {
         switch self {
         case .io(let error): error.description
         case .damaged(let what): "the filesystem is damaged: \(what)"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// Compares the map of an exFAT with its folders: every cluster that an entry names must be in it. The first contradiction

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// Where the blocks of a file lie: a tree of extents ("Extent Tree" §4.2.2), or blocks of block numbers ("Direct/Indirect
 /// Block Addressing" §4.2.1). Nothing here is checked against the filesystem's end.

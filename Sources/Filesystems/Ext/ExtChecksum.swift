@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// The checksums of ext4 (kernel documentation, "Checksums" §2.7): chained, and never inverted.
 enum ExtChecksum {

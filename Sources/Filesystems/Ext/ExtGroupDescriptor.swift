@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// A block group descriptor (kernel documentation, "Block Group Descriptors" §3.2).
 struct ExtGroupDescriptor {

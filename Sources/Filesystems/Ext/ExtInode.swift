@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// An inode, as far as it says which blocks its file owns (kernel documentation, "Index Nodes" §4.1).
 struct ExtInode {

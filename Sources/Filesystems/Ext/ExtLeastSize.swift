@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// The least length to which `resize2fs` makes an ext filesystem, computed from what its group descriptors count, so that a
 /// plan can be made where neither the tool nor the filesystem is at hand.

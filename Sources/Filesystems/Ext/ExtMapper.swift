@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// Reads the block bitmaps of an ext filesystem whose superblock has been found sound, group by group.

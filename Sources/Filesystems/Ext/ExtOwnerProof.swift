@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// Compares the map of an ext filesystem with its inodes: every block that a file owns must be in it.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// The superblock of ext2, ext3 and ext4 (kernel documentation, "ext4 Data Structures and Algorithms", §3.1 "Super

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// The live one of an F2FS's two checkpoint packs (`f2fs_fs.h`, struct f2fs_checkpoint; kernel

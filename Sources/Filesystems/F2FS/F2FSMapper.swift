@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// Reads the segment information table (SIT) of an F2FS: 64 bytes of bitmap a segment (`f2fs_fs.h`, struct

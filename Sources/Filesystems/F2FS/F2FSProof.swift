@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// Holds the map of an F2FS against what owns its blocks: the nodes that the node address table (NAT) names, and the data

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// Counts the blocks of an F2FS that files have reserved and never written (`fallocate`): their nodes have NEW_ADDR in place

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// The superblock of an F2FS (kernel, `include/linux/f2fs_fs.h`, struct f2fs_super_block). Addresses count blocks of

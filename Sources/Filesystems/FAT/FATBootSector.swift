@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// The boot sector of a FAT (Microsoft, "FAT: General Overview of On-Disk Format" 1.03, "Boot Sector and BPB"), with

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// A file or folder of a FAT.
-public struct FATEntry: Equatable, Sendable {
+package struct FATEntry: Equatable, Sendable {
     /// The long name where there is one, else the short one.
-    public let name: String
+    package let name: String
     /// The 8.3 name.
-    public let shortName: String
+    package let shortName: String
     /// Whether it is a folder.
-    public let isFolder: Bool
+    package let isFolder: Bool
     /// The length of a file in bytes; 0 for a folder.
-    public let byteCount: UInt32
+    package let byteCount: UInt32
     /// The attribute bits ("FAT Directory Structure", DIR_Attr).
-    public let attributes: UInt8
+    package let attributes: UInt8
     /// Where its contents start; 0 for an empty file, and for `..` of a folder in the root.
     let firstCluster: UInt32
 }

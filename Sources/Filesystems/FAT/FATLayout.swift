@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 
 /// How a new FAT lies on a volume: its kind, its units, the lengths of its areas (Microsoft, "FAT: General Overview of
 /// On-Disk Format" 1.03, "FAT Data Structure"). Pure.
-public struct FATLayout: Equatable, Sendable {
+package struct FATLayout: Equatable, Sendable {
     /// The counts of clusters from which the next kind begins; neighbours within 16 are left out, for readers differ there
     /// ("… at least 16 clusters on each side").
     private static let (fat16From, fat32From, distance) = (4085 as UInt64, 65_525 as UInt64, 16 as UInt64)
 
     /// 12, 16 or 32 bits an entry.
-    public let kind: FilesystemInfo.Kind
+    package let kind: FilesystemInfo.Kind
     /// In bytes.
-    public let sectorSize: UInt64
+    package let sectorSize: UInt64
     /// The number of whole sectors of the volume.
-    public let sectorCount: UInt64
+    package let sectorCount: UInt64
     /// A power of two.
-    public let sectorsPerCluster: UInt64
+    package let sectorsPerCluster: UInt64
     /// The number of clusters for files and folders.
-    public let clusterCount: UInt64
+    package let clusterCount: UInt64
     let reservedSectorCount: UInt64
     let rootEntryCount: UInt64
     let sectorsPerFAT: UInt64
 
     /// In bytes.
-    public var clusterSize: UInt64 { sectorsPerCluster * sectorSize }
+    package var clusterSize: UInt64 { sectorsPerCluster * sectorSize }
     var entryBits: UInt64 { kind == .fat12 ? 12 : kind == .fat16 ? 16 : 32 }
     var fatOffset: UInt64 { reservedSectorCount * sectorSize }
     var fatByteCount: UInt64 { sectorsPerFAT * sectorSize }
@@ -36,7 +36,7 @@ public struct FATLayout: Equatable, Sendable {
     ///   - sectorSize: of the disk, 512 to 4096 bytes.
     ///   - kind: the one to have where the volume allows it.
     ///   - rootByteCount: what the root folder holds, in bytes.
-    public init?(
+    package init?(
         volumeByteCount: UInt64, sectorSize: Int, preferring kind: FilesystemInfo.Kind, rootByteCount: UInt64 = 0
     ) {
         guard [512, 1024, 2048, 4096].contains(sectorSize) else { return nil }
@@ -106,7 +106,7 @@ public struct FATLayout: Equatable, Sendable {
     }
 
     /// The most clusters of `clusterSize` bytes that files take which took `usedByteCount` in clusters of another size.
-    public static func mostClusters(
+    package static func mostClusters(
         of clusterSize: UInt64, usedByteCount: UInt64, oldClusterSize: UInt64
     ) -> UInt64 {
         // Each old cluster may be all that a file has.

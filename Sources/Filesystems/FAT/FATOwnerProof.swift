@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// Compares the map of a FAT with its folders: every cluster of a chain that an entry starts must be in it. The first

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
-public import DiskModel
+import ByteParsing
+import DiskModel
 
 /// A new FAT with the files of another, for a disk with another sector size (Microsoft, "FAT: General Overview of On-Disk
 /// Format" 1.03). It keeps the serial number, the label, and every entry with its names, times and attributes to the bit;
 /// files and folders lie one behind the other. Only bytes are made here: whoever calls it writes them.
-public struct FATRemake {
+package struct FATRemake {
     private let source: FATVolume
     private let tree: FATTree
     private let layout: FATLayout
@@ -24,7 +24,7 @@ public struct FATRemake {
     ///   - layout: of the new one.
     ///   - hiddenSectors: how many sectors lie in front of its partition.
     /// - Throws: `FilesystemError.damaged` where the source makes no sense, or has more than fits.
-    public init(of source: FATVolume, layout: FATLayout, hiddenSectors: UInt32) throws(FilesystemError) {
+    package init(of source: FATVolume, layout: FATLayout, hiddenSectors: UInt32) throws(FilesystemError) {
         self.source = source
         self.layout = layout
         self.hiddenSectors = hiddenSectors
@@ -45,7 +45,7 @@ public struct FATRemake {
     }
 
     /// How much the root folder of a FAT holds, in bytes.
-    public static func rootByteCount(of source: FATVolume) throws(FilesystemError) -> UInt64 {
+    package static func rootByteCount(of source: FATVolume) throws(FilesystemError) -> UInt64 {
         UInt64(try FATTree(source).folders.first?.bytes.count ?? 0)
     }
 
@@ -62,7 +62,7 @@ public struct FATRemake {
     /// - Parameters:
     ///   - write: takes bytes and where they go, in bytes of the volume.
     ///   - zero: makes a range of the volume zero.
-    public func run(
+    package func run(
         write: (_ bytes: [UInt8], _ offset: UInt64) throws -> Void, zero: (ByteRange) throws -> Void
     ) throws {
         for copy in 0..<2 as Range<UInt64> {
@@ -101,7 +101,7 @@ public struct FATRemake {
     }
 
     /// Whether what was written has the same entries and contents: `volume` is read anew.
-    public func isThere(_ volume: FATVolume) throws(FilesystemError) -> Bool {
+    package func isThere(_ volume: FATVolume) throws(FilesystemError) -> Bool {
         let made = try FATTree(volume)
         guard made.isSame(as: tree), volume.boot.serialNumber == source.boot.serialNumber else { return false }
         for (item, other) in zip(tree.items, made.items) where item.role == .file && item.byteCount > 0 {

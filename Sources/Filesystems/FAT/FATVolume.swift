@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 
 /// Reads files of a FAT12, FAT16 or FAT32 without mounting it: EFI system partitions.
 ///
 /// Paths are separated by `/` or `\`, and letter case does not matter, as on the real thing.
-public struct FATVolume: Sendable {
+package struct FATVolume: Sendable {
     /// "a directory … 65,536 entries" of 32 bytes.
     static let folderByteLimit: UInt64 = 65_536 * 32
 
@@ -12,7 +12,7 @@ public struct FATVolume: Sendable {
     let boot: FATBootSector
 
     /// Opens the filesystem on `volume`.
-    public init(_ volume: any BlockReader) throws(FilesystemError) {
+    package init(_ volume: any BlockReader) throws(FilesystemError) {
         guard volume.byteCount >= 512 else { throw .notThisFormat("FAT") }
         let sector = try FilesystemError.reading { () throws(BlockIOError) in try volume.readBytes(at: 0, count: 512) }
         guard let boot = (try? FATBootSector(sector)) ?? nil else { throw .notThisFormat("FAT") }
@@ -22,7 +22,7 @@ public struct FATVolume: Sendable {
     }
 
     /// What is in a folder, in the order in which it stands there; "" is the root.
-    public func entries(in path: String) throws(FilesystemError) -> [FATEntry] {
+    package func entries(in path: String) throws(FilesystemError) -> [FATEntry] {
         guard let entry = try find(path) else { return try rootEntries() }
         guard entry.isFolder else { throw .wrongKind(path: path, isFolder: false) }
         return try entries(of: entry)
@@ -30,7 +30,7 @@ public struct FATVolume: Sendable {
 
     /// All bytes of a file.
     /// - Parameter limit: the most bytes that the caller wants to hold.
-    public func readFile(_ path: String, limit: Int) throws(FilesystemError) -> [UInt8] {
+    package func readFile(_ path: String, limit: Int) throws(FilesystemError) -> [UInt8] {
         guard let entry = try find(path), !entry.isFolder else { throw .wrongKind(path: path, isFolder: true) }
         guard UInt64(entry.byteCount) <= UInt64(max(0, limit)) else {
             throw .tooLarge(path: path, byteCount: UInt64(entry.byteCount), limit: limit)

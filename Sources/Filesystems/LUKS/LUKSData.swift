@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
-internal import FoundationEssentials
+import FoundationEssentials
 
 /// Where a LUKS volume has its encrypted sectors, as its header says: one piece, and nothing special about it.
 struct LUKSData: Equatable, Sendable {

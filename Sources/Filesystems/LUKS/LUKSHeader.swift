@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
-public import DiskModel
+import ByteParsing
+import DiskModel
 
 /// The header of an encrypted volume: "LUKS On-Disk Format Specification" 1.2 (§2.1, phdr) and "LUKS2 On-Disk Format
 /// Specification" (§2.1, binary header). What is in use behind it only its key can tell.
-public enum LUKSHeader {
+package enum LUKSHeader {
     static let format = ContainerFormat(kindNames: ["crypto_LUKS"], open: open)
 
     /// Where the encrypted sectors of a volume begin, in bytes: header and key slots lie in front of that. `nil` where it says
     /// nothing that makes sense, or not all of its header is there.
-    public static func dataStart(of volume: any BlockReader) throws(BlockIOError) -> UInt64? {
+    package static func dataStart(of volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         try open(volume)?.locked?.start
     }
 

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
-internal import LinuxSystem
-public import SystemPackage
+import LinuxSystem
+import SystemPackage
 
 /// Opens the LUKS volumes that a survey finds, by keys that a person gave.
 ///
 /// One survey has it alone: it is not safe to use from several threads.
-public final class LUKSUnlocker {
+package final class LUKSUnlocker {
     /// Whether a LUKS volume was found, opened or not.
-    public private(set) var hasFound = false
+    package private(set) var hasFound = false
     /// Whether one was opened.
-    public private(set) var hasOpened = false
+    package private(set) var hasOpened = false
     /// Why none can be opened here at all, as a sentence part; `nil` where that is not so.
-    public private(set) var problem: String?
+    package private(set) var problem: String?
     private let keyFiles: [FilePath]
     /// Deriving a key may take minutes, and the volume says how much work that is.
     private var volumesLeft = 64
 
     /// With the files that hold the keys.
-    public init(keyFiles: [FilePath]) { self.keyFiles = keyFiles }
+    package init(keyFiles: [FilePath]) { self.keyFiles = keyFiles }
 
     /// The same container with what is inside, where one of the keys opens it.
     /// - Parameters:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// The label of an LVM2 physical volume, with the header behind it: LVM2's `lib/label/label.h` (struct label_header)

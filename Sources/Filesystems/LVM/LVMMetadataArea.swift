@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// A metadata area of a physical volume: a header, and a ring of texts of which it names the live one (LVM2's

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// A volume group as its metadata text describes it (LVM2's `lib/format_text/import_vsn1.c`). Lengths in bytes; an extent

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// One attribute in one FILE record: all of it, or one part of its clusters (ATTR_RECORD of ntfs-3g's layout.h).
 struct NTFSAttribute {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// The boot sector of an NTFS (names of fields: NTFS_BOOT_SECTOR and BIOS_PARAMETER_BLOCK of ntfs-3g's layout.h).
 struct NTFSBootSector {

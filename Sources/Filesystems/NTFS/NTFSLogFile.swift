@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// Whether $LogFile holds changes that are not yet in place (RESTART_PAGE_HEADER and RESTART_AREA of ntfs-3g's
 /// logfile.h).

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 extension NTFSMapper {

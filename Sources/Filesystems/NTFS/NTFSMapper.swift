@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// Reads the state and the allocation bitmap of an NTFS whose boot sector has been found sound.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// A FILE record of the master file table, with its update sequence undone (MFT_RECORD of ntfs-3g's layout.h).
 struct NTFSRecord {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// The root folder: which files it names (INDEX_ROOT, INDEX_BLOCK, INDEX_ENTRY and FILE_NAME_ATTR of ntfs-3g's
 /// layout.h).

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// Where the clusters of an attribute lie: what its mapping pairs say, part by part.
 struct NTFSRunList {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// The superblock of a member of a Linux md array (kernel, `include/uapi/linux/raid/md_p.h`): version 1 as struct

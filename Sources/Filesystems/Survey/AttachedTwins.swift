@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
-public import LinuxSystem
-internal import SystemPackage
+import DiskModel
+import LinuxSystem
+import SystemPackage
 
 /// Other block devices of this machine that hold a copy of the same filesystem or physical volume.
 ///
 /// The kernel (Btrfs, XFS), LVM and whatever mounts by UUID tell copies apart by nothing else: what is resized beside a twin
 /// may be the twin.
-public enum AttachedTwins {
+package enum AttachedTwins {
     /// The nodes in `/dev` that libblkid takes for the same kind with the same UUID.
     /// - Parameters:
     ///   - filesystem: what to look for; without a UUID nothing is found.
     ///   - disk: the kernel's name of a disk that is not looked at, nor what lies on it; `nil` for a file.
-    public static func nodes(
+    package static func nodes(
         of filesystem: FilesystemInfo, besides disk: String?, directory: DiskDirectory = DiskDirectory()
     ) -> [String] {
         guard let uuid = filesystem.uuid, !uuid.isEmpty else { return [] }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 
 /// Observes a disk: its table, its volumes, how it boots. Reads only.
-public enum DiskSurveyor {
+package enum DiskSurveyor {
     /// Surveys a disk.
     /// - Parameters:
     ///   - mountedReadWrite: the parts of the disk (bytes) that are mounted read-write now: their maps change under us.
@@ -14,7 +14,7 @@ public enum DiskSurveyor {
     /// - Throws: `BlockIOError` where the partition table cannot be read. A volume that cannot be read counts as
     /// unknown and
     ///   used, and a warning says so.
-    public static func survey(
+    package static func survey(
         _ disk: any BlockReader, identity: DiskIdentity, geometry: DiskGeometry, mountedReadWrite: [ByteRange] = [],
         allUsed: Bool = false, skipPageFiles: Bool = false, trustMaps: Bool = false, unlocker: LUKSUnlocker? = nil,
         descriptor: Int32? = nil

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// A volume that is recognised and copied whole, where libblkid 2.38 does not name it, or names it like something of which a

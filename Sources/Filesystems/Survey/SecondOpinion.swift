@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import CBlkid
-internal import LinuxSystem
-internal import SystemPackage
+import CBlkid
+import LinuxSystem
+import SystemPackage
 
 /// What libblkid says about a volume: the library that the rest of the system goes by.
 ///
 /// It reads through a file descriptor, so there is no second opinion on a volume in memory.
-public struct SecondOpinion: Sendable {
+package struct SecondOpinion: Sendable {
     /// What it found.
-    public enum Finding: Equatable, Sendable {
+    package enum Finding: Equatable, Sendable {
         /// Nothing that it knows.
         case nothing
         /// One thing, by its TYPE (`ext4`, `vfat`, `crypto_LUKS`, …), with UUID and LABEL where it names them.
@@ -20,18 +20,18 @@ public struct SecondOpinion: Sendable {
     }
 
     /// The descriptor of the disk; it must stay open while this value is used.
-    public let descriptor: Int32
+    package let descriptor: Int32
     /// Where the volume starts on it, in bytes.
-    public let offset: UInt64
+    package let offset: UInt64
 
     /// The opinion on what lies from `offset` (bytes) of an open descriptor on.
-    public init(descriptor: Int32, offset: UInt64 = 0) {
+    package init(descriptor: Int32, offset: UInt64 = 0) {
         self.descriptor = descriptor
         self.offset = offset
     }
 
     /// The same for a part that starts `distance` bytes further on.
-    public func shifted(up distance: UInt64) -> SecondOpinion {
+    package func shifted(up distance: UInt64) -> SecondOpinion {
         SecondOpinion(descriptor: descriptor, offset: offset.addingReportingOverflow(distance).partialValue)
     }
 
@@ -39,7 +39,7 @@ public struct SecondOpinion: Sendable {
     ///
     /// The corresponding C functions are `blkid_do_safeprobe` and `blkid_probe_filter_superblocks_type`.
     /// - Parameter known: a kind (TYPE) that it is not to look for.
-    public func finding(byteCount: UInt64, besides known: String? = nil) -> Finding {
+    package func finding(byteCount: UInt64, besides known: String? = nil) -> Finding {
         // An open file of its own: libblkid seeks (two threads would read each other's places), and switches read-ahead
         // off (POSIX_FADV_RANDOM), which the capture that follows would feel.
         guard let own = try? OwnedDescriptor.open(FilePath("/proc/self/fd/\(descriptor)"), .readOnly) else {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
-internal import LinuxSystem
+import DiskModel
+import LinuxSystem
 
 /// Finds out what a volume holds and which of its bytes are in use.
-public enum VolumeIdentifier {
+package enum VolumeIdentifier {
     /// The formats whose allocation structures are read. Everything else is copied whole.
     static let formats = Registry([
         ExtFilesystem.format, FATFilesystem.format, ExFATFilesystem.format, SwapArea.format, F2FSFilesystem.format,
@@ -24,7 +24,7 @@ public enum VolumeIdentifier {
     ///   - trustMaps: whether allocation structures are believed without looking at what owns the blocks.
     ///   - unlocker: opens LUKS volumes, so that only their sectors in use count.
     /// - Throws: `BlockIOError` where the volume's structures cannot be read. Damage is no error.
-    public static func survey(
+    package static func survey(
         _ volume: any BlockReader, secondOpinion: SecondOpinion? = nil, skipPageFiles: Bool = false,
         trustMaps: Bool = false, unlocker: LUKSUnlocker? = nil
     ) throws(BlockIOError) -> (FilesystemInfo, AllocationMap) {
@@ -130,7 +130,7 @@ public enum VolumeIdentifier {
     private static let readOnlyKinds: Set<String> = ["iso9660", "squashfs", "squashfs3", "erofs", "cramfs", "romfs"]
 
     /// What filesystems and containers are called whose bytes in use are known: for a person, in the order of the tables.
-    public static var mappedNames: [String] {
+    package static var mappedNames: [String] {
         let names = formats.rows.map(\.kindNames) + containers.map(\.kindNames)
         return names.flatMap { $0.sorted() }.filter { !["BitLocker", "ext4dev", "jbd", "swsuspend"].contains($0) }
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// Linux swap, version 1 (kernel, `include/linux/swap.h`, union swap_header).
@@ -8,7 +8,7 @@ import DiskModel
 /// moment that wrote it. The kernel marks one by putting another signature in place of `SWAPSPACE2`, so the first page
 /// must be captured through `plainHeader(_:)`, or the restored system would try to resume from pages that are not
 /// there.
-public enum SwapArea {
+package enum SwapArea {
     /// The area's pages are those of the machine that made it: the signature ends the first one.
     static let pageSizes = [4096, 8192, 16384, 32768, 65536]
     private static let plainSignature = Array("SWAPSPACE2".utf8)
@@ -22,7 +22,7 @@ public enum SwapArea {
 
     /// The first page with a suspend signature replaced by the plain one; any other page unchanged.
     /// - Parameter page: all of the first page: as many bytes as the survey's `blockSize` says.
-    public static func plainHeader(_ page: [UInt8]) -> [UInt8] {
+    package static func plainHeader(_ page: [UInt8]) -> [UInt8] {
         guard page.count >= 10, suspendSignatures.contains(Array(page.suffix(10))) else { return page }
         return page.dropLast(10) + plainSignature
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
-public import DiskModel
+import ByteParsing
+import DiskModel
 
 /// Reads GUID partition tables (UEFI 2.10 §5.3), with the rules of firmware (EDK2) and the Linux kernel.
-public enum GPTReader {
+package enum GPTReader {
     /// No more entries than this are followed; tables have 128 as a rule.
     static let entryCountLimit = 8192
     /// No more bytes of entries than this are read.
@@ -21,7 +21,7 @@ public enum GPTReader {
 
     /// The table on a disk; `nil` where there is none that firmware and kernel would use: a protective MBR must stand
     /// in LBA 0, and the primary copy (LBA 1) or the backup (the last LBA) must be whole.
-    public static func read(_ disk: any BlockReader) throws(BlockIOError) -> PartitionTable? {
+    package static func read(_ disk: any BlockReader) throws(BlockIOError) -> PartitionTable? {
         guard let unit = sectorSize(of: disk), try hasProtectiveMBR(disk) else { return nil }
         let lastLBA = disk.byteCount / unit - 1
         let primary = try copy(on: disk, at: 1, unit: unit)

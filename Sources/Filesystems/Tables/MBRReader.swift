@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
-public import DiskModel
+import ByteParsing
+import DiskModel
 
 /// Reads MBR partition tables with their extended boot records, by the rules of the Linux kernel
 /// (`block/partitions/msdos.c`), which sees partitions where others may not.
-public enum MBRReader {
+package enum MBRReader {
     /// What stands in block 0.
     enum Finding: Equatable {
         /// A table every entry of which makes sense.
@@ -19,7 +19,7 @@ public enum MBRReader {
     static let partitionLimit = 256
 
     /// The table on a disk; `nil` where block 0 holds none that can be followed.
-    public static func read(_ disk: any BlockReader) throws(BlockIOError) -> PartitionTable? {
+    package static func read(_ disk: any BlockReader) throws(BlockIOError) -> PartitionTable? {
         guard case .table(let table) = try finding(on: disk) else { return nil }
         return table
     }

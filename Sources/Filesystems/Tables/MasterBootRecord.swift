@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// The record in LBA 0 (UEFI 2.10 §5.2.1, table 5-1): boot code and four entries.
 struct MasterBootRecord {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-public import DiskModel
+import DiskModel
 
 /// Finds out which partition table a disk has.
-public enum PartitionTableReader {
+package enum PartitionTableReader {
     /// Reads the table of a disk: a GPT or an MBR; none, where a filesystem stands on the bare disk or both ends of it are blank;
     /// unknown for all else.
     /// - Parameter secondOpinion: libblkid's view of the disk, which knows more filesystems than we do.
-    public static func read(
+    package static func read(
         _ disk: any BlockReader, secondOpinion: SecondOpinion? = nil
     ) throws(BlockIOError) -> PartitionTable {
         func unknown(_ name: String?) -> PartitionTable {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// The header of an allocation group's free space (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_agf), found sound.

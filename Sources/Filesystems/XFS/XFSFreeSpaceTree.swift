@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// One of the two B+trees of an allocation group's free space, by place and by size; they hold the same records (kernel,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// An inode: where its data and its extended attributes lie (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_dinode).
 struct XFSInode {

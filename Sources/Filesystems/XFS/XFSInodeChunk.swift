@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// 64 places for inodes, not all of which need be there (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_inobt_rec).
 struct XFSInodeChunk {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 
 /// The header of an allocation group's inodes (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_agi), found sound.
 struct XFSInodeHeader {

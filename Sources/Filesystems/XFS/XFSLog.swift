@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// Whether the log of an XFS needs replay (kernel, `fs/xfs/xfs_log_recover.c`: xlog_find_head, xlog_find_tail,

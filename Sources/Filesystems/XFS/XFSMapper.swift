@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// Reads the free space of an XFS whose superblock has been found sound and whose log is clean, group by group.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// Holds the map of an XFS against what owns its blocks: the trees of each group, the reverse mappings and reference

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
-public import DiskModel
+import ByteParsing
+import DiskModel
 
 /// The log of an XFS of version 5 with nothing to replay, to be rewritten in a later cycle.
 ///
@@ -8,21 +8,21 @@ public import DiskModel
 /// record of an unmount in the new cycle at the start of the ring, and records of unmounts of the cycle before in the
 /// rest of it. It is written here and not by xfs_db, because it must be done before the commit, also where the front of
 /// the filesystem is held back until then, and inside of volumes for which this machine has no node.
-public struct XFSRestoredLog: Sendable {
+package struct XFSRestoredLog: Sendable {
     /// The largest cycle that is written. The kernel keeps it in an `int` (struct xlog, l_curr_cycle), and it must have
     /// room to count on.
-    public static let cycleLimit: UInt32 = 1 << 31 - 1 << 27
+    package static let cycleLimit: UInt32 = 1 << 31 - 1 << 27
 
     /// Where the log lies in the volume, in bytes.
-    public let range: ByteRange
+    package let range: ByteRange
     /// The cycle in which the next record would be written.
-    public let cycle: UInt32
+    package let cycle: UInt32
     private let superblock: XFSSuperblock
     /// The length of a record with its padding, in blocks.
     private let recordBlocks: Int
 
     /// - Returns: `nil` where `volume` holds no sound XFS of version 5 whose log is inside and clean.
-    public init?(_ volume: any BlockReader) throws(BlockIOError) {
+    package init?(_ volume: any BlockReader) throws(BlockIOError) {
         guard let superblock = try XFSSuperblock.sound(on: volume), superblock.hasChecksums else { return nil }
         // XLOG_MAX_RECORD_BSIZE. A record is a header and a block at least.
         recordBlocks = max(2, Int(superblock.logStripeUnit) / 512)
@@ -41,13 +41,13 @@ public struct XFSRestoredLog: Sendable {
     }
 
     /// The cycle of the log of whatever XFS `volume` holds, clean or not; `nil` where none can be read.
-    public static func cycle(on volume: any BlockReader) -> UInt32? {
+    package static func cycle(on volume: any BlockReader) -> UInt32? {
         guard let superblock = (try? XFSSuperblock.sound(on: volume)) ?? nil else { return nil }
         return try? XFSLog(volume, superblock).firstCycle()
     }
 
     /// Whether what has no logged sequence numbers lies on `volume`: an XFS of version 4, which needs no newer log.
-    public static func isVersion4(_ volume: any BlockReader) throws(BlockIOError) -> Bool {
+    package static func isVersion4(_ volume: any BlockReader) throws(BlockIOError) -> Bool {
         try XFSSuperblock.sound(on: volume)?.version == 4
     }
 
@@ -55,7 +55,7 @@ public struct XFSRestoredLog: Sendable {
     /// - Parameters:
     ///   - cycle: more than `self.cycle`, and at most `cycleLimit`.
     ///   - write: takes bytes for an offset of the volume.
-    public func format(cycle: UInt32, write: ([UInt8], UInt64) throws -> Void) throws {
+    package func format(cycle: UInt32, write: ([UInt8], UInt64) throws -> Void) throws {
         let blockCount = Int(range.byteCount / XFSLog.blockSize)
         var pending = record(cycle: cycle, blockCount: recordBlocks, stripeUnit: Int(superblock.logStripeUnit))
         Self.set(&pending, 0, block: 0, tail: (cycle - 1, blockCount - recordBlocks))
@@ -82,7 +82,7 @@ public struct XFSRestoredLog: Sendable {
     }
 
     /// Whether `volume` now has a clean log in that cycle.
-    public static func isClean(_ volume: any BlockReader, cycle: UInt32) throws(BlockIOError) -> Bool {
+    package static func isClean(_ volume: any BlockReader, cycle: UInt32) throws(BlockIOError) -> Bool {
         try XFSRestoredLog(volume)?.cycle == cycle
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// The superblock of XFS, versions 4 and 5 (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_dsb; "XFS Algorithms &

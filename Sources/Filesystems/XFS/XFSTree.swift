@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-internal import ByteParsing
+import ByteParsing
 import DiskModel
 
 /// A B+tree of XFS (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_btree_block; "XFS Algorithms & Data Structures",

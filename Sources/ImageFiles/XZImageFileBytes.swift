@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import Glibc
+import ImageModel
+import LinuxSystem
+import SystemPackage
+
+// Glibc: for the members of timespec.
+
+/// The bytes of an open file, at any place and from any thread.
+final class FileBytes: Sendable {
+    private let file: OwnedDescriptor
+    private let calls: PendingCalls
+    /// How messages call it.
+    let name: String
+    /// Its length when it was opened, in bytes.
+    let byteCount: UInt64
+    /// When it was last changed, in seconds and nanoseconds since 1970.
+    let changed: (seconds: Int64, nanoseconds: Int64)
+
+    /// Opens a file, and nothing but a file.
+    init(_ path: FilePath) throws(ImageError) {
+        name = path.string
+        do { file = try OwnedDescriptor.open(path, .readOnly) } catch { throw .system(error) }
+        calls = PendingCalls(path.string, on: file.raw)
+        let status: Stat
+        do { status = try Stat(file.raw) } catch { throw .system(SystemCallError("inspect", path.string, error)) }
+        guard status.type == .regular else {
+            throw .foreign(name: path.string, why: "it is not a file: what is not a Reforge image is read from a file")
+        }
+        byteCount = UInt64(max(0, status.size))
+        changed = (Int64(status.st_mtim.tv_sec), Int64(status.st_mtim.tv_nsec))
+    }
+
+    /// Fills as much of `target` as the file has from `offset` on.
+    /// - Returns: how much that is: less only at the end of the file.
+    func readSome(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) -> Int {
+        guard let start = Int64(exactly: offset), start <= Int64.max - Int64(target.count) else {
+            throw .truncated(name: name, at: byteCount)
+        }
+        var done = 0
+        while done < target.count {
+            let count: Int
+            do {
+                count = try calls.during(.read) {
+                    unsafe try file.raw.read(
+                        fromAbsoluteOffset: start + Int64(done),
+                        into: UnsafeMutableRawBufferPointer(rebasing: target[done...]))
+                }
+            } catch {
+                throw .system(SystemCallError("read", name, error as? Errno ?? .ioError))
+            }
+            guard count > 0 else { break }
+            done += count
+        }
+        return done
+    }
+
+    /// Fills all of `target` from `offset` on.
+    func read(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
+        let count = unsafe try readSome(into: target, at: offset)
+        guard count == target.count else { throw .truncated(name: name, at: offset + UInt64(count)) }
+    }
+
+    /// `count` bytes from `offset` on.
+    func bytes(at offset: UInt64, count: Int) throws(ImageError) -> [UInt8] {
+        guard offset <= byteCount, UInt64(count) <= byteCount - offset else {
+            throw .truncated(name: name, at: byteCount)
+        }
+        var result = [UInt8](repeating: 0, count: count)
+        let outcome = unsafe result.withUnsafeMutableBytes { buffer in
+            Result { () throws(ImageError) in unsafe try read(into: buffer, at: offset) }
+        }
+        try outcome.get()
+        return result
+    }
+
+    /// The payload of a skippable frame, and where the next one starts.
+    func frame(at offset: UInt64, limit: Int) throws(ImageError) -> (payload: [UInt8], next: UInt64) {
+        let head = try bytes(at: offset, count: 8)
+        guard let magic = try? head.littleEndian(UInt32.self, at: 0), magic == ImageFormat.skippableMagic,
+            let count = try? Int(head.littleEndian(UInt32.self, at: 4)), count <= limit
+        else {
+            throw .damaged(name: name, what: "a frame's mark", fileOffset: offset, disk: nil, partition: nil)
+        }
+        return (try bytes(at: offset + 8, count: count), offset + 8 + UInt64(count))
+    }
+}

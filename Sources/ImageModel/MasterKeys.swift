@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+
+/// The two keys of an encrypted repository. They never change; passwords wrap them.
+package struct MasterKeys: Sendable {
+    /// What contents are sealed under.
+    package var data: SecretKey
+    /// What contents are named under.
+    package var id: SecretKey
+
+    /// From parts.
+    package init(data: SecretKey, id: SecretKey) {
+        self.data = data
+        self.id = id
+    }
+
+    /// New keys.
+    package static func random() -> MasterKeys { MasterKeys(data: .random(), id: .random()) }
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+
+/// The order of records: each must be about what comes next on the disk, in its region, on its chunk grid.
+package struct RecordSequence {
+    private let header: ImageHeader
+    /// Where the next record must start on the disk.
+    private(set) var position: UInt64 = 0
+    private var region = 0
+
+    package init(_ header: ImageHeader) { self.header = header }
+
+    /// Whether the whole disk was told of.
+    package var isAtEnd: Bool { position >= header.manifest.geometry.byteCount }
+
+    /// The next chunk: what the next record is about, at least.
+    package var nextChunk: ByteRange {
+        guard region < header.manifest.regions.count else { return position..<position }
+        let end = header.manifest.regions[region].range.upperBound
+        return
+            position..<min(end, position.addingReportingOverflow(UInt64(header.manifest.chunkByteCount)).partialValue)
+    }
+
+    /// Whether `record` is the next one: right place, right region, on the grid. What is stored for it is not looked at.
+    package func check(_ record: ChunkRecord) throws(ParsingError) {
+        let regions = header.manifest.regions
+        guard region < regions.count, record.region == region, record.range.lowerBound == position,
+            record.range.upperBound <= regions[region].range.upperBound
+        else { throw .invalid(what: "a record that does not follow the one before") }
+        if record.kind == .data {
+            guard record.range == nextChunk else { throw .invalid(what: "a chunk's length") }
+            return
+        }
+        let whole = regions[region].range
+        guard record.range.byteCount <= ImageFormat.longestRun,
+            record.range.upperBound == whole.upperBound
+                || (record.range.upperBound - whole.lowerBound) % UInt64(header.manifest.chunkByteCount) == 0
+        else { throw .invalid(what: "a run's length") }
+        // A run called unused must be unused: the map is the judge of what may be dropped.
+        let relative = record.range.lowerBound - whole.lowerBound..<record.range.upperBound - whole.lowerBound
+        guard record.kind == .zero || header.maps[region].ranges(in: relative).isEmpty else {
+            throw .invalid(what: "a run called unused where the map says used")
+        }
+    }
+
+    /// Goes on behind a record that was checked.
+    package mutating func advance(over record: ChunkRecord) { advance(to: record.range.upperBound) }
+
+    /// Goes on behind the next chunk, whose record is lost.
+    package mutating func passChunk() { advance(to: nextChunk.upperBound) }
+
+    private mutating func advance(to place: UInt64) {
+        position = place
+        if position == header.manifest.regions[region].range.upperBound { region += 1 }
+    }
+}

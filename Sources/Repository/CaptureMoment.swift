@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import ImageModel
+import LinuxSystem
+import SystemPackage
+
+/// When a capture into a repository begins, by the clock that orders its snapshots: the store's clock. The
+/// clock of a recovery machine may have lost its battery.
+package struct CaptureMoment: Equatable, Sendable {
+    /// In seconds since 1970.
+    package var unixSeconds: Int64
+    /// What a person should know of it.
+    package var note: String?
+
+    /// A moment that is known.
+    package init(unixSeconds: Int64, note: String? = nil) {
+        self.unixSeconds = unixSeconds
+        self.note = note
+    }
+
+    /// Clocks that differ by less, in seconds, count as the same.
+    static let tolerance: Int64 = 5 * 60
+    /// A clock that shows less was never set: this program is younger (2025-01-01).
+    static let earliest: Int64 = 1_735_689_600
+
+    /// Decides by which clock.
+    /// - Parameters:
+    ///   - local: this machine's clock.
+    ///   - store: the store's clock; `nil` where it is not known.
+    ///   - newest: the newest snapshot.
+    ///   - trustsClock: this machine's clock counts, whatever else says.
+    static func decide(
+        local: Int64, store: Int64?, newest: SnapshotInfo?, trustsClock: Bool = false
+    ) throws(ImageError) -> CaptureMoment {
+        guard !trustsClock else { return CaptureMoment(unixSeconds: local) }
+        let newestSeconds = newest?.startedSeconds
+        func isPlausible(_ time: Int64) -> Bool {
+            time >= earliest
+                && time >= (newestSeconds.map { $0.subtractingReportingOverflow(tolerance).partialValue } ?? .min)
+        }
+        /// Not before the newest one, where both are about the same time.
+        func moment(_ time: Int64, _ note: String? = nil) -> CaptureMoment {
+            let least = newestSeconds.map { $0 > time ? $0 + 1 : $0 } ?? time
+            return CaptureMoment(unixSeconds: max(time, least), note: note)
+        }
+        let said = "this machine's clock says \(SystemFacts.utcText(local))"
+        if let store, isPlausible(store) {
+            let difference = store.subtractingReportingOverflow(local).partialValue
+            guard difference.magnitude > UInt64(tolerance) else { return moment(store) }
+            return moment(
+                store,
+                "\(said), that of the repository \(SystemFacts.utcText(store)): the snapshot is dated by the latter")
+        }
+        let storeText = store.map { ", that of the repository \(SystemFacts.utcText($0))" } ?? ""
+        if isPlausible(local) {
+            return moment(local, store == nil ? nil : "\(said)\(storeText): the snapshot is dated by the former")
+        }
+        guard let newest else {
+            // Nothing that it could be older than.
+            return CaptureMoment(
+                unixSeconds: max(local, store ?? local),
+                note: "\(said)\(storeText), which cannot be right: set it (date -u -s …)")
+        }
+        throw .refused(
+            "\(said)\(storeText), but the newest snapshot, \(newest.summary), is later: this one would count as older than it. "
+                + "Set the clock (date -u -s '2026-11-22 15:00'); or, if it is right and that snapshot's time is not, add --trust-clock"
+        )
+    }
+}
+
+extension Repository {
+    /// When a capture into this repository begins.
+    /// - Parameters:
+    ///   - lock: the capture's own.
+    ///   - trustsClock: this machine's clock counts, whatever else says.
+    /// - Throws: `ImageError.refused` where no clock can be right.
+    package func captureMoment(lock: RepositoryLock, trustsClock: Bool) throws(ImageError) -> CaptureMoment {
+        try CaptureMoment.decide(
+            local: SystemFacts.unixSeconds(), store: lock.keeperSeconds(), newest: try newestSnapshot(),
+            trustsClock: trustsClock)
+    }
+
+    /// The most bytes of snapshots that are read to find the newest.
+    private static let largestSearch: UInt64 = 64 << 20
+
+    /// The newest snapshot of those that can be read. Of very many, those whose files were written last are looked at.
+    func newestSnapshot() throws(ImageError) -> SnapshotInfo? {
+        var files: [(id: ContentHash, status: Files.Status)] = []
+        for id in try snapshotIDs() {
+            do { if let status = try Files.status(layout.snapshot(id)) { files.append((id, status)) } } catch {
+                throw .system(error)
+            }
+        }
+        files.sort { $0.status.modified > $1.status.modified }
+        var byteCount: UInt64 = 0
+        var newest: SnapshotInfo?
+        for file in files where byteCount < Self.largestSearch {
+            byteCount += file.status.byteCount
+            guard let info = try? snapshot(file.id).info, info.startedSeconds != nil else { continue }
+            if newest.map({ SnapshotInfo.isOlder($0, than: info) }) ?? true { newest = info }
+        }
+        return newest
+    }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import ImageModel
+import LinuxSystem
+import SystemPackage
+
+/// The key files of an encrypted repository: `keys/ID.json`, each the same master keys under a password of its own.
+package struct KeyStore: Sendable {
+    /// The folder of the repository.
+    package let repository: FilePath
+    private var folder: FilePath { repository.appending("keys") }
+
+    /// A key file that cannot be used.
+    package struct Unusable: Sendable {
+        /// Its path.
+        package var path: FilePath
+        /// Why.
+        package var error: ImageError
+    }
+
+    /// The keys of the repository in this folder.
+    package init(_ repository: FilePath) { self.repository = repository }
+
+    /// All key files, sorted by time and id.
+    package func list() throws(ImageError) -> (keys: [WrappedKey], unusable: [Unusable]) {
+        guard Files.exists(folder) else {
+            throw .missing("\(repository) has no keys: it is not an encrypted repository")
+        }
+        // A folder that cannot be read is not an empty one.
+        do { try OwnedDescriptor.open(folder, .readOnly, options: [.directory]).close() } catch { throw .system(error) }
+        let names = Files.names(in: folder).filter { $0.hasSuffix(".json") && !$0.hasPrefix(".") }
+        guard names.count <= WrappedKey.mostTogether else {
+            throw .unsupported(
+                name: folder.string, what: "\(names.count) key files, where \(WrappedKey.mostTogether) is the most")
+        }
+        var keys: [WrappedKey] = []
+        var unusable: [Unusable] = []
+        for name in names {
+            let path = folder.appending(name)
+            do throws(ImageError) {
+                let key = try read(path)
+                guard name == Self.fileName(key.id) else {
+                    throw .damaged(
+                        name: path.string, what: "it is the key file \(key.id) under another name", fileOffset: 0,
+                        disk: nil, partition: nil)
+                }
+                keys.append(key)
+            } catch {
+                unusable.append(Unusable(path: path, error: error))
+            }
+        }
+        keys.sort { ($0.created, $0.id) < ($1.created, $1.id) }
+        return (keys, unusable)
+    }
+
+    /// The master keys.
+    /// - Throws: `ImageError.key` where no key file opens with this password.
+    package func unlock(password: [UInt8]) throws(ImageError) -> MasterKeys {
+        try unlock(password: password, except: nil)
+    }
+
+    private func unlock(password: [UInt8], except removed: String?) throws(ImageError) -> MasterKeys {
+        let (keys, unusable) = try list()
+        try refuseMixture(keys)
+        var failure: ImageError?
+        for key in keys where key.id != removed {
+            // One that this machine has too little memory for must not hide the next.
+            do throws(ImageError) {
+                if let open = try key.unwrap(password: password, name: path(key.id).string) { return open }
+            } catch {
+                failure = failure ?? error
+            }
+        }
+        if let failure { throw failure }
+        if keys.isEmpty {
+            if let first = unusable.first { throw first.error }
+            throw .damaged(
+                name: folder.string, what: "there is no key file in it", fileOffset: 0, disk: nil, partition: nil)
+        }
+        let rest = unusable.map { "; \($0.error)" }.joined()
+        if let removed {
+            throw .key(
+                "the password opens no other key of \(repository) than \(removed): to remove that one, give the password of one that stays"
+                    + rest)
+        }
+        throw .key("wrong password for \(repository)" + rest)
+    }
+
+    /// Key files that hold different keys do not belong to one repository: what is written under the wrong ones, nobody
+    /// would find again.
+    private func refuseMixture(_ keys: [WrappedKey]) throws(ImageError) {
+        guard Set(keys.map(\.masterID)).count > 1 else { return }
+        let list = keys.map { "\($0.id) (\($0.label), \($0.created)) for \($0.masterID)" }.joined(separator: ", ")
+        throw .ambiguous(
+            "\(folder) holds key files of different repositories: \(list). Move those that do not belong to \(repository) away"
+        )
+    }
+
+    /// Adds a key file, durably, and opens it once to see that it works.
+    /// - Parameter keys: the master keys, from `unlock` or new.
+    @discardableResult
+    package func add(
+        _ keys: MasterKeys, password: [UInt8], label: String, cost: PasswordCost = .standard
+    ) throws(ImageError) -> WrappedKey {
+        let key = try WrappedKey.wrap(keys, password: password, label: label, cost: cost)
+        let path = path(key.id)
+        let bytes = try key.bytes()
+        do throws(SystemCallError) {
+            try Files.makeFolders(folder)
+            let lock = try FolderLock(folder)
+            defer { lock.release() }
+            guard Files.names(in: folder).filter({ $0.hasSuffix(".json") }).count < WrappedKey.mostTogether else {
+                throw SystemCallError(
+                    "add to the \(WrappedKey.mostTogether) key files in", folder.string, .tooManyLinks)
+            }
+            try Files.write(bytes, to: path, permissions: [.ownerReadWrite, .groupRead])
+        } catch {
+            throw .system(error)
+        }
+        do throws(ImageError) {
+            guard let back = try read(path).unwrap(password: password, name: path.string),
+                back.data.bytes == keys.data.bytes, back.id.bytes == keys.id.bytes
+            else {
+                throw .damaged(
+                    name: path.string, what: "the key file does not open with its own password", fileOffset: 0,
+                    disk: nil, partition: nil)
+            }
+        } catch {
+            // Nobody may rely on it.
+            try? Files.remove(path)
+            throw error
+        }
+        return key
+    }
+
+    /// Removes a key file.
+    ///
+    /// Whoever has a copy of the key file and knows its password, or has the master keys, can still read what the
+    /// repository holds: only a copy into a new repository shuts them out.
+    /// - Parameters:
+    ///   - prefix: its id, or as much of it as is unique.
+    ///   - password: opens a key file that stays: nobody locks themselves out.
+    @discardableResult
+    package func remove(_ prefix: String, password: [UInt8]) throws(ImageError) -> String {
+        let lock: FolderLock
+        do throws(SystemCallError) { lock = try FolderLock(folder) } catch {
+            if error.errno == .noSuchFileOrDirectory {
+                throw .missing("\(repository) has no keys: it is not an encrypted repository")
+            }
+            throw .system(error)
+        }
+        defer { lock.release() }
+        // Two that remove at once wait here for each other: the second sees what the first has left.
+        let id = try find(prefix)
+        guard try list().keys.contains(where: { $0.id != id }) else {
+            throw .key(
+                "\(id) is the last key of \(repository): without it nothing in it could be read. Add another first")
+        }
+        _ = try unlock(password: password, except: id)
+        do throws(SystemCallError) {
+            try Files.remove(path(id))
+            try Files.syncFolder(of: path(id))
+        } catch {
+            throw .system(error)
+        }
+        return id
+    }
+
+    /// The one key file whose id starts like this; a damaged one too.
+    private func find(_ prefix: String) throws(ImageError) -> String {
+        let (keys, unusable) = try list()
+        let all = keys.map(\.id) + unusable.compactMap { $0.path.stem }
+        let matching = prefix.isEmpty ? [] : all.filter { $0.hasPrefix(prefix) }
+        guard let id = matching.first else {
+            throw .missing("\(repository) has no key \(prefix): it has \(all.joined(separator: ", "))")
+        }
+        guard matching.count == 1 else {
+            throw .ambiguous("several keys of \(repository) start with \(prefix): \(matching.joined(separator: ", "))")
+        }
+        return id
+    }
+
+    private func read(_ path: FilePath) throws(ImageError) -> WrappedKey {
+        let bytes: [UInt8]
+        do { bytes = try Files.read(path, limit: WrappedKey.largestFile + 1) } catch { throw .system(error) }
+        return try WrappedKey(bytes: bytes, name: path.string)
+    }
+
+    private func path(_ id: String) -> FilePath { folder.appending(Self.fileName(id)) }
+
+    private static func fileName(_ id: String) -> String { "\(id).json" }
+}

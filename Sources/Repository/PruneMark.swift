@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import ImageModel
+import LinuxSystem
+import SystemPackage
+
+/// `marks/PACK`: the pack is to go. Captures that begin later do not rely on it; readers still read it.
+///
+/// A mark need not survive a power cut: without it, the pack is just not marked yet.
+struct PruneMark: Codable {
+    /// The marks that were made at once share what `batch-UUID.json` says of them.
+    var batch: GUID
+}
+
+/// `marks/batch-UUID.json`: written when all marks of the batch can be seen. A mark without is not complete: it protects
+/// captures, but lets nothing go.
+struct PruneBatch: Codable {
+    var format: String
+    var uuid: GUID
+    /// When, by the clock of the store (RFC 3339 in UTC). The later of this and the file's modification time counts: a copy
+    /// of the repository may have given the file any other.
+    var marked: String
+    /// The locks that were held when the marks could be seen, of those who may rely on what was marked before.
+    var holders: [GUID]
+
+    static let format = "reforge marks 1"
+    static let prefix = "batch-"
+    static func fileName(_ uuid: GUID) -> String { "\(prefix)\(uuid).json" }
+}
+
+/// What `marks/` says.
+struct PruneMarks {
+    /// The batch of each marked pack; `nil` where a mark cannot be read.
+    var packs: [StoreName: GUID?] = [:]
+    /// The batches that are complete.
+    var batches: [GUID: Batch] = [:]
+
+    /// A complete batch.
+    struct Batch {
+        /// When its marks were made.
+        var time: Int64
+        var holders: Set<GUID>
+    }
+
+    /// The file whose time is that of the last forget: for earlier versions, whose prune counts from it.
+    static let forgottenName = "forgotten"
+
+    /// Reads all marks.
+    init(_ layout: RepositoryLayout) throws(ImageError) {
+        for name in try RepositoryLayout.names(in: layout.marks) {
+            let path = layout.marks.appending(name)
+            if let pack = StoreName(name) {
+                packs[pack] = Self.decode(PruneMark.self, path)?.batch
+                if packs[pack] == nil { packs[pack] = .some(nil) }
+            } else if name.hasPrefix(PruneBatch.prefix), let batch = Self.decode(PruneBatch.self, path),
+                batch.format == PruneBatch.format, name == PruneBatch.fileName(batch.uuid)
+            {
+                let status: Files.Status?
+                do { status = try Files.status(path) } catch { throw .system(error) }
+                if let status {
+                    let time = max(status.modified, TimeText(batch.marked)?.unixSeconds ?? .min)
+                    batches[batch.uuid] = Batch(time: time, holders: Set(batch.holders))
+                }
+            }
+        }
+    }
+
+    private static func decode<Value: Decodable>(_ type: Value.Type, _ path: FilePath) -> Value? {
+        (try? Files.read(path, limit: 1 << 20)).flatMap { try? JSONText.decode(type, $0) }
+    }
+
+    /// The complete batch of a pack's mark.
+    func batch(of pack: StoreName) -> Batch? {
+        guard case .some(.some(let uuid)) = packs[pack] else { return nil }
+        return batches[uuid]
+    }
+}

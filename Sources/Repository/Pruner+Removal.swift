@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ImageModel
+import LinuxSystem
+import SystemPackage
+
+extension Pruner {
+    /// A pack goes only where what is needed of it is whole elsewhere, by being read: the copy that was chosen by its
+    /// place may have rotted. What this run copied was read on the way.
+    func keepOnlyCopies(_ going: inout [PackUse], _ references: PruneReferences) throws(ImageError) {
+        guard !dryRun else { return }
+        let names = Set(going.filter { $0.hasCopies && !$0.isRepacked }.map(\.name))
+        guard !names.isEmpty else { return }
+        let copied = Set(going.filter(\.isRepacked).map(\.name))
+        /// A chosen copy, and the packs with others that are to go.
+        var doubts: [(chosen: IndexEntry, others: [StoreName])] = []
+        var cursor = try references.indexes.mergedCursor()
+        var ahead = try cursor.next()
+        while let first = ahead {
+            var chosen: IndexEntry?
+            var others: [StoreName] = []
+            while let hit = ahead, hit.hit.entry.key == first.hit.entry.key {
+                let pack = hit.hit.entry.location.pack
+                if references.isNeeded(hit) {
+                    chosen = hit.hit.entry
+                } else if names.contains(pack) {
+                    others.append(pack)
+                }
+                ahead = try cursor.next()
+            }
+            guard let chosen, !others.isEmpty, !copied.contains(chosen.location.pack) else { continue }
+            doubts.append((chosen, others))
+        }
+        // In the order of the medium.
+        doubts.sort {
+            let (a, b) = ($0.chosen.location, $1.chosen.location)
+            return a.pack != b.pack ? a.pack < b.pack : a.offset < b.offset
+        }
+        let check = ContentCheck(repository)
+        var pack: PackFile?
+        var onlyCopies: [StoreName: Int] = [:]
+        for doubt in doubts {
+            if pack?.name != doubt.chosen.location.pack {
+                pack = try? PackFile(doubt.chosen.location.pack, layout, repository.secrets)
+            }
+            if let pack, (try? check.stored(doubt.chosen, in: pack)) != nil { continue }
+            for name in Set(doubt.others) { onlyCopies[name, default: 0] += 1 }
+        }
+        for use in going {
+            guard let count = onlyCopies[use.name] else { continue }
+            report.waiting.add(use.byteCount)
+            report.notes.append(
+                "\(layout.pack(use.name)) stays: of \(count) of its contents, the copy that would be kept is damaged. "
+                    + "reforge verify \(repository.path) --repair sets damaged copies aside")
+        }
+        going.removeAll { onlyCopies[$0.name] != nil }
+    }
+
+    /// Takes packs out of the indexes, then removes them, then their marks.
+    func removePacks(
+        _ names: [StoreName], marksOfMissing: [StoreName], _ reached: (PruneStep) throws(ImageError) -> Void
+    ) throws(ImageError) {
+        guard !dryRun, !names.isEmpty || !marksOfMissing.isEmpty else { return }
+        let going = Set(names).union(marksOfMissing)
+        var isRemoved = false
+        do { try removeFromIndexes(going, reached) } catch {
+            // A full disk has no room for the new index. Marked packs are not relied on by anybody: they may go first,
+            // as long as their marks stay until the indexes are done.
+            guard case .system(let reason) = error, reason.errno == .noSpace, !names.isEmpty else { throw error }
+            try makeMarksDurable(names)
+            try removeFiles(names)
+            isRemoved = true
+            try removeFromIndexes(going, reached)
+        }
+        if !isRemoved { try removeFiles(names) }
+        try reached(.removed)
+        for name in going { try remove(layout.marks.appending(name.description)) }
+        try reached(.unmarked)
+    }
+
+    private func removeFiles(_ names: [StoreName]) throws(ImageError) {
+        for (number, name) in names.enumerated() {
+            if number % 100 == 0 { try confirm() }
+            try remove(layout.pack(name))
+        }
+    }
+
+    /// Writes the indexes that know these packs anew, without them.
+    private func removeFromIndexes(
+        _ going: Set<StoreName>, _ reached: (PruneStep) throws(ImageError) -> Void
+    ) throws(ImageError) {
+        let old = try repository.writeIndexes(without: { going.contains($0.location.pack) }, of: going, confirm)
+        try reached(.indexed)
+        try repository.removeIndexes(old)
+        try reached(.unindexed)
+    }
+
+    private func makeMarksDurable(_ names: [StoreName]) throws(ImageError) {
+        do {
+            for name in names {
+                let path = layout.marks.appending(name.description)
+                let file = try OwnedDescriptor.open(path, .readOnly)
+                try Files.sync(file.raw, path.string)
+            }
+            try Files.syncFolder(of: layout.marks.appending("x"))
+        } catch { throw .system(error) }
+    }
+
+    func remove(_ path: FilePath) throws(ImageError) {
+        do { try Files.remove(path) } catch {
+            if error.errno != .noSuchFileOrDirectory { throw .system(error) }
+        }
+    }
+
+    /// Removes batches that no mark refers to, and what killed processes left.
+    func cleanUp() throws(ImageError) {
+        if dryRun { return }
+        report.temporaryByteCount = TemporaryFiles.removeStale(layout)
+        let marks = try PruneMarks(layout)
+        let used = Set(marks.packs.values.compactMap { $0 })
+        for uuid in marks.batches.keys where !used.contains(uuid) {
+            try remove(layout.marks.appending(PruneBatch.fileName(uuid)))
+        }
+    }
+}

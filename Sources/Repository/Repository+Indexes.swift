@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import ImageModel
+import LinuxSystem
+import SystemPackage
+
+extension Repository {
+    /// Index files up to this many are left alone.
+    static let usualIndexCount = 8
+
+    /// Writes one index file with all that some have, and removes those.
+    func merge(_ files: [IndexFile], mayPublish: () throws -> Void = {}) throws -> IndexFile {
+        let writer = try IndexWriter(
+            layout, secrets, expectedEntryCount: files.reduce(0) { $0 + $1.entryCount })
+        var cursor = try IndexSet.MergedCursor(files)
+        while let hit = try cursor.next() { try writer.add(hit.hit.entry) }
+        try mayPublish()
+        _ = try writer.finish()
+        let merged = try IndexFile(writer.name, layout, secrets)
+        try removeIndexes(files.map(\.name))
+        return merged
+    }
+
+    /// Removes index files. One that is gone already is no error.
+    func removeIndexes(_ names: [StoreName]) throws(ImageError) {
+        for name in names {
+            do { try Files.remove(layout.index(name)) } catch {
+                if !ImageError.system(error).isMissingFile { throw .system(error) }
+            }
+        }
+        guard !names.isEmpty else { return }
+        do { try Files.syncFolder(of: layout.index(.random())) } catch { throw .system(error) }
+    }
+
+    /// Where there are more than eight index files, makes the small ones one. Under the lock of maintenance.
+    /// - Returns: how many files became one; 0 where nothing was to do.
+    @discardableResult
+    package func mergeSmallIndexes(mayPublish: () throws -> Void = {}) throws(ImageError) -> Int {
+        let indexes = try indexSet()
+        guard indexes.files.count > Self.usualIndexCount else { return 0 }
+        // The large ones stay, so that a nightly capture does not rewrite all that there is.
+        let sorted = indexes.files.sorted { $0.entryCount > $1.entryCount }
+        var small: [IndexFile] = []
+        for file in sorted.reversed() {
+            let sum = small.reduce(0) { $0 + $1.entryCount }
+            if sorted.count - small.count < Self.usualIndexCount, file.entryCount > sum { break }
+            small.append(file)
+        }
+        guard small.count > 1 else { return 0 }
+        do { _ = try merge(small, mayPublish: mayPublish) } catch { throw .about(layout.indexes, error) }
+        return small.count
+    }
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import Codecs
+import DiskModel
+import ImageModel
+import LinuxSystem
+
+/// Reads a snapshot front to back, in the form of an image: ascending records without holes, all of them checked. From
+/// one thread at a time, but for what `storedFetch` gives.
+package final class SnapshotReader: CaptureReader {
+    /// `REPO@ID`.
+    package let name: String
+    /// What the snapshot says of its disk, with the maps.
+    package let header: ImageHeader
+    /// How its chunks are named, compressed and sealed.
+    package let coding: ChunkCoding
+    /// How the capture ended; `nil` until all records were read.
+    package private(set) var ending: CaptureEnding?
+    /// How much was passed of what is stored, in bytes.
+    package private(set) var position: UInt64 = 0
+
+    private let snapshot: Snapshot
+    private let blobs: BlobSource
+    private let chunk: UInt64
+    private var regionIndex = 0
+    private var diskPosition: UInt64 = 0
+    /// The piece being read, and the next of its entries.
+    private var nextPiece = 0
+    private var entries: [ListPiece.Entry] = []
+    private var nextEntry = 0
+    /// An error that waits until what comes before it was given out.
+    private var held: ImageError?
+    /// The last record, where it is data, and the places of its content.
+    private var pending: (places: [BlobSource.Found], record: ChunkRecord)?
+    private let repository: Repository
+
+    init(_ repository: Repository, _ snapshot: Snapshot) throws(ImageError) {
+        let name = repository.name(of: snapshot.info.id)
+        self.name = name
+        self.snapshot = snapshot
+        self.repository = repository
+        coding = repository.coding(level: snapshot.manifest.level, kind: .data)
+        let blobs = try BlobSource(repository)
+        self.blobs = blobs
+        let chunkByteCount = snapshot.manifest.chunkByteCount
+        chunk = UInt64(chunkByteCount)
+        var maps: [AllocationMap] = []
+        var rangeCount = 0
+        for (region, pieces) in zip(snapshot.manifest.regions, snapshot.regions) {
+            var map = AllocationMap(byteCount: region.range.byteCount)
+            do {
+                for (index, id) in pieces.maps.enumerated() {
+                    try MapPiece.insert(
+                        try blobs.content(id, .map, limit: RepositoryFormat.largestPiece),
+                        span: Snapshot.span(ofPiece: index, region, chunkByteCount), into: &map)
+                    guard map.ranges.count <= RepositoryFormat.largestMapRangeCount - rangeCount else {
+                        throw ParsingError.invalid(what: "a map's number of ranges")
+                    }
+                }
+                guard map.usedByteCount == region.usedByteCount else {
+                    throw ParsingError.invalid(what: "a map's number of used bytes")
+                }
+            } catch {
+                if let error = error as? ImageError, case .system = error { throw error }
+                throw .damaged(
+                    name: name, what: "the allocation map: \(error)", fileOffset: 0, disk: region.range,
+                    partition: region.partition)
+            }
+            rangeCount += map.ranges.count
+            maps.append(map)
+        }
+        header = ImageHeader(manifest: snapshot.manifest, maps: maps)
+    }
+
+    /// The next record, or `nil` at the end. One that could not be found is passed: the next call gives what follows.
+    package func nextRecord() throws(ImageError) -> ChunkRecord? {
+        pending = nil
+        if let error = held {
+            held = nil
+            throw error
+        }
+        var run: (kind: RangeKind, range: ByteRange)?
+        while regionIndex < header.manifest.regions.count {
+            let region = header.manifest.regions[regionIndex]
+            if diskPosition == region.range.upperBound {
+                if let run { return try record(of: run) }
+                regionIndex += 1
+                nextPiece = 0
+                entries = []
+                nextEntry = 0
+                continue
+            }
+            if nextEntry == entries.count {
+                do { try readPiece(region) } catch {
+                    // The run before it is whole: first that, then the error.
+                    guard let run else { throw error }
+                    held = error
+                    return try record(of: run)
+                }
+                continue
+            }
+            switch entries[nextEntry] {
+            case .run(let kind, let count):
+                if let before = run, before.kind != kind { return try record(of: before) }
+                nextEntry += 1
+                let start = diskPosition
+                // Pieces were checked against the grid: this cannot pass the region's end by more than a chunk.
+                diskPosition = min(region.range.upperBound, start + count * chunk)
+                run = (kind, (run?.range.lowerBound ?? start)..<diskPosition)
+            case .data(let id):
+                if let run { return try record(of: run) }
+                nextEntry += 1
+                let range = diskPosition..<min(diskPosition + chunk, region.range.upperBound)
+                diskPosition = range.upperBound
+                return try dataRecord(id, range)
+            }
+        }
+        if ending == nil { ending = CaptureEnding(id: snapshot.info.id, lateFacts: snapshot.lateFacts) }
+        return nil
+    }
+
+    /// Whatever could not be found was passed.
+    package func passDamage() -> Bool { true }
+
+    /// Reads the next piece of a region's list.
+    private func readPiece(_ region: Manifest.Region) throws(ImageError) {
+        let index = nextPiece
+        let span = Snapshot.span(ofPiece: index, region, header.manifest.chunkByteCount)
+        let range = span.shifted(up: region.range.lowerBound) ?? region.range
+        let pieces = snapshot.regions[regionIndex].lists
+        guard index < pieces.count else {
+            diskPosition = region.range.upperBound
+            throw damageReporter("a list that is too short", position, range)
+        }
+        nextPiece += 1
+        nextEntry = 0
+        entries = []
+        do {
+            let bytes = try blobs.content(pieces[index], .list, limit: RepositoryFormat.largestPiece)
+            entries = try ListPiece(
+                bytes, chunkCount: Snapshot.chunkCount(ofPiece: index, region, header.manifest.chunkByteCount)
+            ).entries
+        } catch {
+            diskPosition = range.upperBound
+            if let error = error as? ImageError, case .system = error { throw error }
+            throw damageReporter("the list of chunks: \(error)", position, range)
+        }
+    }
+
+    private func record(of run: (kind: RangeKind, range: ByteRange)) throws(ImageError) -> ChunkRecord {
+        let region = header.manifest.regions[regionIndex].range
+        let relative = run.range.lowerBound - region.lowerBound..<run.range.upperBound - region.lowerBound
+        // A run called unused must be unused: the map is the judge of what may be dropped.
+        guard run.kind == .zero || header.maps[regionIndex].ranges(in: relative).isEmpty else {
+            throw damageReporter("a run called unused where the map says used", position, run.range)
+        }
+        return ChunkRecord(kind: run.kind, region: regionIndex, range: run.range, storedByteCount: 0, hash: nil)
+    }
+
+    private func dataRecord(_ id: ContentHash, _ range: ByteRange) throws(ImageError) -> ChunkRecord {
+        let all: [BlobSource.Found]
+        do { all = try blobs.places(id, .data) } catch {
+            if case .system = error { throw error }
+            throw damageReporter("\(error)", position, range)
+        }
+        guard let first = all.first else { throw damageReporter("no pack has the chunk \(id)", position, range) }
+        let places = all.filter {
+            UInt64($0.location.contentByteCount) == range.byteCount && $0.location.storedByteCount > 0
+                && Int($0.location.storedByteCount) <= ChunkCoding.bound(Int(range.byteCount))
+        }
+        guard let found = places.first else {
+            throw damageReporter("a chunk's length in \(first.pack.path)", UInt64(first.location.offset), range)
+        }
+        let record = ChunkRecord(
+            kind: .data, region: regionIndex, range: range, storedByteCount: Int(found.location.storedByteCount),
+            hash: id)
+        position += UInt64(record.storedByteCount)
+        pending = (places, record)
+        return record
+    }
+
+    /// Reads what is stored for the last record.
+    package func readStored(into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
+        guard let fetch = unsafe storedFetch() else { return }
+        unsafe try fetch(buffer)
+    }
+
+    /// How to read what is stored for the last record, later and on any thread; `nil` only where it is no data.
+    package func storedFetch() -> StoredFetch? {
+        guard let pending, let found = pending.places.first else { return nil }
+        let (pack, location, range) = (found.pack, found.location, pending.record.range)
+        let report = damageReporter
+        return { (buffer) throws(ImageError) in
+            do { unsafe try pack.read(location, into: buffer) } catch {
+                throw report("\(error)", UInt64(location.offset), range)
+            }
+        }
+    }
+
+    /// The content of the last record from its other places.
+    package func otherCopies() -> OtherCopies? {
+        guard let pending, let id = pending.record.hash, pending.places.count > 1 else { return nil }
+        let (repository, coding, places) = (repository, coding, pending.places)
+        return { content in
+            guard let decoder = try? ChunkDecoder(coding) else { return false }
+            for place in places.dropFirst() {
+                guard let stored = try? place.pack.stored(place.location) else { continue }
+                let isWhole = unsafe stored.withUnsafeBytes {
+                    unsafe (try? decoder.decode($0, id: id, into: content)) != nil
+                }
+                guard isWhole else { continue }
+                repository.noteDamagedCopy(places[0], insteadUsing: place)
+                return true
+            }
+            return false
+        }
+    }
+}

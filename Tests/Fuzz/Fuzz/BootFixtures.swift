@@ -1,0 +1,1 @@
+../../BootRepairTests/Fixtures.swift

@@ -1,0 +1,1 @@
+../../FilesystemsTests/Workbench.swift

@@ -1,1 +1,0 @@
-../../../BootRepairTests/Fixtures.swift

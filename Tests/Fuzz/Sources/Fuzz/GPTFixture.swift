@@ -1,1 +1,0 @@
-../../../FilesystemsTests/GPTFixture.swift

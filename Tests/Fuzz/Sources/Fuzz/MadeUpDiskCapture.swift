@@ -1,1 +1,0 @@
-../../../ImageStoreTests/MadeUpDiskCapture.swift

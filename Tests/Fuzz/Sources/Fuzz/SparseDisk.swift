@@ -1,1 +1,0 @@
-../../../FuzzTests/SparseDisk.swift

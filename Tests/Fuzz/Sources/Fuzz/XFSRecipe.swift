@@ -1,1 +1,0 @@
-../../../FilesystemsTests/XFSRecipe.swift

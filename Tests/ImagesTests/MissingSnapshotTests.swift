@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import ImageModel
+@testable import Repository
+
+/// Snapshot files that are away without having been forgotten: prune must not take what only they need.
+@Suite struct MissingSnapshotTests {
+    private static func move(_ from: FilePath, _ to: FilePath) throws { try Files.rename(from, to: to) }
+
+    /// What the refusal says of the number to confirm.
+    private func refusal(_ body: () throws -> PruneReport) -> String? {
+        do {
+            _ = try body()
+            return nil
+        } catch ImageError.refused(let why) { return why } catch { return nil }
+    }
+
+    /// A repository whose folder of snapshots is empty for a moment: a missing mount.
+    @Test(arguments: [false, true]) func anEmptyFolderOfSnapshots(wasPruned: Bool) throws {
+        let fixture = try PruneFixture()
+        for _ in 0..<2 { try fixture.capture(try fixture.disk()) }
+        if wasPruned { _ = try fixture.repository.prune() }
+        let (snapshots, aside) = (fixture.path.appending("snapshots"), fixture.path.appending("aside"))
+        try Self.move(snapshots, aside)
+        try Files.makeFolders(snapshots)
+        let before = try Repository.files(fixture.path)
+        for grace in [0, Repository.usualGrace] {
+            for dryRun in [false, true] {
+                let why = refusal { try fixture.repository.prune(grace: grace, dryRun: dryRun) }
+                #expect(why?.contains("--confirm-missing-snapshots 2") == true, "\(why ?? "not refused")")
+            }
+            for wrong in [0, 1, 3] {
+                #expect(refusal { try fixture.repository.prune(grace: grace, confirmedMissing: wrong) } != nil)
+            }
+        }
+        #expect(try Repository.files(fixture.path) == before)
+        try Files.removeFolder(snapshots)
+        try Self.move(aside, snapshots)
+        let report = try fixture.repository.prune(grace: 0)
+        #expect(report.removed.packCount == 0 && report.waiting.packCount == 0)
+        try fixture.check()
+    }
+
+    /// Made by an earlier version: nothing says how many snapshots there were.
+    @Test func anEmptyFolderWithoutALedger() throws {
+        let fixture = try PruneFixture()
+        let id = try fixture.capture(try fixture.disk())
+        for name in Files.names(in: fixture.path.appending("ledger")) {
+            try Files.remove(fixture.path.appending("ledger").appending(name))
+        }
+        try Files.removeFolder(fixture.path.appending("ledger"))
+        let (file, aside) = (fixture.repository.layout.snapshot(id), fixture.path.appending("aside"))
+        try Self.move(file, aside)
+        let why = refusal { try fixture.repository.prune(grace: 0) }
+        #expect(why?.contains("--confirm-missing-snapshots 0") == true, "\(why ?? "not refused")")
+        #expect(fixture.packCount == 1)
+        try Self.move(aside, file)
+        #expect(try fixture.repository.prune(grace: 0).removed.packCount == 0)
+        try fixture.check()
+    }
+
+    @Test func oneSnapshotMovedAside() throws {
+        let fixture = try PruneFixture()
+        let first = try fixture.capture(try fixture.disk())
+        let second = try fixture.capture(try fixture.disk())
+        try fixture.capture(try fixture.disk())
+        try fixture.forget(first)
+        let (file, aside) = (fixture.repository.layout.snapshot(second), fixture.path.appending("aside"))
+        try Self.move(file, aside)
+        let why = refusal { try fixture.repository.prune(grace: 0) }
+        #expect(why?.contains("--confirm-missing-snapshots 1") == true, "\(why ?? "not refused")")
+        #expect(
+            why?.contains(second.description.prefix(12)) == true && why?.contains(first.description.prefix(12)) == false
+        )
+        // Confirmed, what only it needs has the grace time, and comes back with it.
+        let marking = try fixture.repository.prune(confirmedMissing: 1)
+        #expect(marking.removed.packCount == 0 && marking.newlyMarked.packCount == 2)
+        #expect(try fixture.repository.prune().removed.packCount == 0)
+        try Self.move(aside, file)
+        let report = try fixture.repository.prune(grace: 0)
+        #expect(report.unmarked.packCount == 1 && report.removed.packCount == 1)
+        try fixture.check()
+        // Known again, so it is missed again.
+        try Self.move(file, aside)
+        #expect(refusal { try fixture.repository.prune() } != nil)
+        // At once, for a full disk.
+        fixture.expected[second] = nil
+        #expect(try fixture.repository.prune(grace: 0, confirmedMissing: 1).removed.packCount == 1)
+        try fixture.check()
+        #expect(refusal { try fixture.repository.prune(confirmedMissing: 1) } != nil)
+        #expect(try fixture.repository.prune().waiting.packCount == 0)
+    }
+
+    /// A copy whose times, and times of marks, are others: neither refused, nor due earlier.
+    @Test(arguments: ["cp -r", "cp -a"] + (ChildProcess.canFind("rsync") ? ["rsync -a", "rsync -r"] : [])) func copies(
+        how: String
+    ) throws {
+        let words = how.split(separator: " ").map(String.init)
+        try #require(ChildProcess.canFind(words[0]))
+        let fixture = try PruneFixture()
+        let first = try fixture.capture(try fixture.disk())
+        try fixture.capture(try fixture.disk())
+        try fixture.forget(first)
+        #expect(try fixture.repository.prune().newlyMarked.packCount == 1)
+        let copy = fixture.folder.path.appending("copy")
+        let source = words[0] == "rsync" ? "\(fixture.path)/" : fixture.path.string
+        #expect(try ChildProcess.run(words + [source, copy.string]).succeeded)
+        let repository = try Repository.open(at: copy, keys: nil)
+        let report = try repository.prune()
+        #expect(report.removed.packCount == 0 && report.waiting.packCount == 1)
+        // All times lost: what `marked` says counts.
+        for name in Files.names(in: copy.appending("marks")) {
+            #expect(
+                try ChildProcess.run(["touch", "-d", "@1000", copy.appending("marks").appending(name).string]).succeeded
+            )
+        }
+        #expect(try repository.prune().removed.packCount == 0)
+        for (id, bytes) in fixture.expected {
+            #expect(try Repository.restore(id, at: copy, keys: nil) == bytes)
+        }
+    }
+
+    /// Half of a copy is there: packs and the ledger before the snapshots.
+    @Test func aCopyThatIsNotComplete() throws {
+        let fixture = try PruneFixture()
+        for _ in 0..<3 { try fixture.capture(try fixture.disk()) }
+        let copy = fixture.folder.path.appending("copy")
+        #expect(try ChildProcess.run(["cp", "-a", fixture.path.string, copy.string]).succeeded)
+        let repository = try Repository.open(at: copy, keys: nil)
+        for id in try repository.snapshotIDs().dropFirst() { try Files.remove(repository.layout.snapshot(id)) }
+        #expect(refusal { try repository.prune(grace: 0) }?.contains("--confirm-missing-snapshots 2") == true)
+        #expect(try repository.layout.packNames().count == 3)
+    }
+
+    /// A forget that was killed leaves the snapshot, or its record; a capture beside a prune is never missing.
+    @Test func recordsAreSettled() throws {
+        let fixture = try PruneFixture()
+        let first = try fixture.capture(try fixture.disk())
+        let second = try fixture.capture(try fixture.disk())
+        let ledger = fixture.path.appending("ledger")
+        #expect(Set(Files.names(in: ledger)) == ["\(first)", "\(second)"])
+        try fixture.forget(first)
+        #expect(Set(Files.names(in: ledger)) == ["\(first)", "\(first).forgotten", "\(second)"])
+        var third: ContentHash?
+        _ = try fixture.repository.prune(grace: 0, dryRun: false, waiting: 0, note: { _ in }) {
+            (step) throws(ImageError) in
+            guard step == .referenced else { return }
+            do { third = try fixture.capture(try fixture.disk()) } catch { Issue.record(error) }
+        }
+        #expect(Set(Files.names(in: ledger)) == ["\(second)", "\(try #require(third))"])
+        // Forgotten between a prune's list of snapshots and its look at the ledger.
+        let ids = try fixture.repository.snapshotIDs()
+        try fixture.forget(second)
+        let seen = try SnapshotLedger(fixture.repository.layout)
+        #expect(try seen.missing(besides: ids).isEmpty)
+        try seen.add(ids)
+        try seen.settle(gone: [])
+        #expect(Set(Files.names(in: ledger)) == ["\(try #require(third))"])
+        _ = try fixture.repository.prune(grace: 0)
+        try fixture.check()
+    }
+}

@@ -1,0 +1,538 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import Codecs
+import DiskModel
+import Glibc
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import ImageModel
+@testable import Repository
+
+/// A repository in a folder of its own, with what each of its snapshots must give back.
+final class PruneFixture {
+    let folder: ScratchFolder
+    let repository: Repository
+    let keys: MasterKeys?
+    var random: SeededGenerator
+    /// What each snapshot holds.
+    var expected: [ContentHash: [UInt8]] = [:]
+    var path: FilePath { folder.path.appending("repo") }
+
+    init(encrypted: Bool = false, seed: UInt64 = .random(in: 0...UInt64.max)) throws {
+        print("seed \(seed)")
+        random = SeededGenerator(seed: seed)
+        folder = try ScratchFolder()
+        let keys: MasterKeys? = encrypted ? .random() : nil
+        self.keys = keys
+        repository = try Repository.create(
+            at: folder.path.appending("repo"), chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: keys
+        ) { folder in
+            if let keys { try KeyStore(folder).add(keys, password: Array("secret".utf8), label: "test", cost: cheap) }
+        }
+    }
+
+    /// A disk that nobody has captured yet.
+    func disk(started: String = "2026-01-02T03:04:05Z", byteCount: Int = 1_200_128) throws -> MadeUpDiskCapture {
+        var disk = try MadeUpDiskCapture(&random, partitionByteCount: byteCount)
+        // Its first chunk is like no other, and does not get smaller: what a pack shares with others (pieces of lists
+        // and maps) is little of it, whatever the rest of the disk is.
+        for index in 0..<MadeUpDiskCapture.chunkByteCount {
+            disk.bytes[index] = UInt8.random(in: 0...255, using: &random)
+        }
+        disk.header.manifest.started = started
+        return disk
+    }
+
+    /// The same disk with some of its used bytes changed.
+    func changed(_ disk: MadeUpDiskCapture, started: String = "2026-01-03T03:04:05Z") -> MadeUpDiskCapture {
+        var result = disk
+        result.header.manifest.started = started
+        let data = disk.chunks.filter { $0.kind == .data }
+        for chunk in data where Int.random(in: 0..<3, using: &random) == 0 {
+            result.bytes[Int(chunk.range.lowerBound)] ^= UInt8.random(in: 1...255, using: &random)
+        }
+        return result
+    }
+
+    /// The bytes that a restore gives: unused ones are not restored.
+    static func used(_ disk: MadeUpDiskCapture) -> [UInt8] {
+        var bytes = disk.bytes
+        for chunk in disk.chunks where chunk.kind != .data {
+            for index in chunk.range { bytes[Int(index)] = 0 }
+        }
+        return bytes
+    }
+
+    @discardableResult
+    func capture(_ disk: MadeUpDiskCapture, host: String = "host") throws -> ContentHash {
+        let lock = try RepositoryLock.acquire(at: path, operation: .capture)
+        defer { lock.release() }
+        let id = try disk.capture(into: repository, host: host).id
+        expected[id] = Self.used(disk)
+        return id
+    }
+
+    /// Everything is whole, and everything gives back what it should.
+    func check(_ comment: String = "", sourceLocation: SourceLocation = #_sourceLocation) throws {
+        let report = try repository.verify(readDataPercent: 100)
+        #expect(report.problems.isEmpty, "\(comment) \(report.problems)", sourceLocation: sourceLocation)
+        let ids = try repository.snapshotIDs()
+        #expect(Set(ids) == Set(expected.keys), "\(comment)", sourceLocation: sourceLocation)
+        for (id, bytes) in expected {
+            let restored = try Repository.restore(id, at: path, keys: keys)
+            #expect(restored == bytes, "\(comment)", sourceLocation: sourceLocation)
+        }
+    }
+
+    func forget(_ id: ContentHash) throws {
+        try repository.forget([id])
+        expected[id] = nil
+    }
+
+    /// Makes everything in `marks/` and all packs so many seconds older.
+    func age(_ seconds: Int) throws {
+        var files = Files.names(in: path.appending("marks")).map { path.appending("marks").appending($0) }
+        for group in Files.names(in: path.appending("packs")) {
+            let folder = path.appending("packs").appending(group)
+            files += Files.names(in: folder).map { folder.appending($0) }
+        }
+        for file in files {
+            let modified = try #require(try Files.status(file)).modified
+            if file.lastComponent?.string.hasPrefix(PruneBatch.prefix) == true {
+                var batch = try JSONText.decode(PruneBatch.self, try Files.read(file))
+                let marked = try #require(TimeText(batch.marked)?.unixSeconds)
+                batch.marked = SystemFacts.utcText(marked - Int64(seconds))
+                try overwrite(file, try JSONText.encode(batch))
+            }
+            var times = [timespec(), timespec()]
+            times[0].tv_sec = Int(modified) - seconds
+            times[1] = times[0]
+            #expect(utimensat(AT_FDCWD, file.string, &times, 0) == 0)
+        }
+    }
+
+    var packCount: Int { (try? repository.layout.packNames())?.count ?? -1 }
+    var packByteCount: Int { ((try? Repository.files(path.appending("packs"))) ?? [:]).values.reduce(0, +) }
+}
+
+@Suite struct PruneTests {
+    static let day = 24.0 * 3600
+
+    @Test(arguments: [false, true]) func whatIsForgottenGoesAfterTheGraceTime(encrypted: Bool) throws {
+        let fixture = try PruneFixture(encrypted: encrypted)
+        let first = try fixture.capture(try fixture.disk())
+        try fixture.capture(try fixture.disk())
+        let nothing = try fixture.repository.prune()
+        #expect(nothing.removed.packCount == 0 && nothing.waiting.packCount == 0 && nothing.snapshotCount == 2)
+        #expect(nothing.neededByteCount > 0)
+
+        try fixture.forget(first)
+        let dry = try fixture.repository.prune(dryRun: true)
+        #expect(dry.isDryRun && dry.waiting.packCount == 1 && dry.removed.packCount == 0)
+        #expect(Files.names(in: fixture.path.appending("marks")) == ["forgotten"])
+        let marking = try fixture.repository.prune()
+        #expect(marking.newlyMarked == dry.newlyMarked && marking.newlyMarked.packCount == 1)
+        // Pieces of lists and maps that both had were copied; nothing is gone.
+        let before = fixture.packByteCount
+        #expect(before >= Int(marking.present.byteCount))
+        try fixture.check()
+        // A day later, but for a minute.
+        try fixture.age(Int(Self.day) - 60)
+        let early = try fixture.repository.prune()
+        #expect(early.waiting.packCount == 1 && early.newlyMarked.packCount == 0)
+        try fixture.age(61)
+        let rehearsal = try fixture.repository.prune(dryRun: true)
+        #expect(rehearsal.removed == marking.newlyMarked)
+        let late = try fixture.repository.prune()
+        #expect(late.removed == marking.newlyMarked && late.waiting.packCount == 0)
+        #expect(fixture.packByteCount == before - Int(late.removed.byteCount))
+        #expect(Files.names(in: fixture.path.appending("marks")) == ["forgotten"])
+        try fixture.check()
+        let again = try fixture.repository.prune()
+        #expect(again.removed.packCount == 0 && again.waiting.packCount == 0 && again.unmarked.packCount == 0)
+
+        // The forgotten contents are stored anew when they come again.
+        try fixture.capture(try fixture.disk())
+        try fixture.check()
+    }
+
+    @Test func aLastSnapshotCanGoToo() throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        try fixture.forget(try fixture.capture(disk))
+        #expect(throws: ImageError.self) { try fixture.repository.prune(grace: 0) }
+        let report = try fixture.repository.prune(grace: 0, confirmedMissing: 0)
+        #expect(report.removed.packCount == 1 && fixture.packCount == 0)
+        #expect(Files.names(in: fixture.path.appending("indexes")).isEmpty)
+        try fixture.check()
+        try fixture.capture(disk)
+        try fixture.check()
+    }
+
+    /// The next capture may go on from its leftovers; and what no snapshot refers to now may be needed by one whose file
+    /// is away for a moment.
+    @Test func whatADeadCaptureLeftHasTheGraceTime() throws {
+        let fixture = try PruneFixture()
+        try fixture.capture(try fixture.disk())
+        let before = fixture.packByteCount
+        let disk = try fixture.disk()
+        let writer = try fixture.repository.writer(
+            header: disk.header, host: "host", disk: "disk", tags: [], level: 3)
+        try disk.capture(into: writer, stoppingAfter: disk.chunks.count / 2)
+        writer.abandon()
+        #expect(fixture.packByteCount > before)
+        let marking = try fixture.repository.prune()
+        #expect(marking.removed.packCount == 0 && marking.newlyMarked.packCount == 1)
+        try fixture.age(Int(Self.day) + 1)
+        #expect(try fixture.repository.prune().removed.packCount == 1 && fixture.packByteCount == before)
+        try fixture.check()
+    }
+
+    @Test func marksAreTakenBack() throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        let id = try fixture.capture(disk)
+        let snapshot = try Files.read(fixture.repository.layout.snapshot(id))
+        try fixture.forget(id)
+        #expect(try fixture.repository.prune(confirmedMissing: 0).newlyMarked.packCount == 1)
+        // A capture that was there before the mark ends now.
+        try Files.write(snapshot, to: fixture.repository.layout.snapshot(id))
+        fixture.expected[id] = PruneFixture.used(disk)
+        let report = try fixture.repository.prune(grace: 0)
+        #expect(report.unmarked.packCount == 1 && report.removed.packCount == 0)
+        #expect(try fixture.repository.markedPacks().isEmpty)
+        try fixture.check()
+    }
+
+    @Test func aCaptureAfterTheMarkDoesNotRelyOnIt() throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        try fixture.forget(try fixture.capture(disk))
+        #expect(try fixture.repository.prune(confirmedMissing: 0).newlyMarked.packCount == 1)
+        try fixture.capture(disk)
+        try fixture.age(2 * Int(Self.day))
+        let report = try fixture.repository.prune()
+        #expect(report.removed.packCount == 1)
+        try fixture.check()
+    }
+
+    @Test func aCaptureFromBeforeTheMarkKeepsIt() throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        let old = try fixture.capture(disk)
+        let lock = try RepositoryLock.acquire(at: fixture.path, operation: .capture)
+        let writer = try fixture.repository.writer(
+            header: disk.header, host: "other", disk: "disk", tags: [], level: 3)
+        try fixture.forget(old)
+        try fixture.age(2 * Int(Self.day))
+        // It has looked up, and not finished: neither the mark nor the grace time lets its contents go.
+        let marking = try fixture.repository.prune(grace: 0, confirmedMissing: 0)
+        #expect(marking.newlyMarked.packCount == 1 && marking.removed.packCount == 0)
+        try fixture.age(2 * Int(Self.day))
+        #expect(try fixture.repository.prune(grace: 0, confirmedMissing: 0).removed.packCount == 0)
+        let summary = try #require(try disk.capture(into: writer))
+        #expect(summary.newByteCount == 0)
+        fixture.expected[summary.id] = PruneFixture.used(disk)
+        lock.release()
+        let report = try fixture.repository.prune(grace: 0)
+        #expect(report.unmarked.packCount == 1 && report.removed.packCount == 0)
+        try fixture.check()
+    }
+
+    /// It begins and ends between prune's list of snapshots and its marks.
+    @Test func aQuickCaptureWhilePruneWorks() throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        try fixture.forget(try fixture.capture(disk))
+        try fixture.age(2 * Int(Self.day))
+        let report = try fixture.repository.prune(
+            grace: 0, confirmedMissing: 0, dryRun: false, waiting: 0, note: { _ in }
+        ) { (step) throws(ImageError) in
+            guard step == .referenced else { return }
+            do { try fixture.capture(disk) } catch { Issue.record(error) }
+        }
+        #expect(report.removed.packCount == 0 && report.newlyMarked.packCount == 1)
+        try fixture.check()
+        #expect(try fixture.repository.prune(grace: 0).unmarked.packCount == 1)
+        try fixture.check()
+    }
+
+    @Test func readersWithoutALockHaveTheGraceTime() throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        let id = try fixture.capture(disk)
+        let reader = try fixture.repository.reader(try fixture.repository.snapshot(id))
+        try fixture.forget(id)
+        _ = try fixture.repository.prune(confirmedMissing: 0)
+        try fixture.age(Int(Self.day) - 60)
+        _ = try fixture.repository.prune(confirmedMissing: 0)
+        #expect(try MadeUpDiskCapture.read(reader) == PruneFixture.used(disk))
+    }
+
+    @Test(arguments: [false, true]) func mostlyUnneededPacksAreCopied(encrypted: Bool) throws {
+        let fixture = try PruneFixture(encrypted: encrypted)
+        let disk = try fixture.disk()
+        let old = try fixture.capture(disk)
+        // Keeps some of it: half of its data is new.
+        var next = disk
+        next.header.manifest.started = "2026-01-03T03:04:05Z"
+        for (number, chunk) in disk.chunks.filter({ $0.kind == .data }).enumerated() where number % 2 == 0 {
+            next.bytes[Int(chunk.range.lowerBound)] ^= 0xFF
+        }
+        let id = try fixture.capture(next)
+        let reader = try fixture.repository.reader(try fixture.repository.snapshot(id))
+        try fixture.forget(old)
+        let rehearsal = try fixture.repository.prune(dryRun: true)
+        let report = try fixture.repository.prune()
+        #expect(report.repacked.packCount == 1 && report.repacked == rehearsal.repacked)
+        #expect(report.copiedByteCount == rehearsal.copiedByteCount && report.copiedByteCount > 0)
+        #expect(report.waiting.packCount == 1 && report.removed.packCount == 0)
+        try fixture.check()
+        // Once copied, there is nothing to copy.
+        let second = try fixture.repository.prune()
+        #expect(second.repacked.packCount == 0 && second.waiting == report.waiting)
+        try fixture.age(2 * Int(Self.day))
+        let before = fixture.packByteCount
+        #expect(try fixture.repository.prune().removed == report.waiting)
+        #expect(fixture.packByteCount == before - Int(report.waiting.byteCount))
+        try fixture.check()
+        // A reader that knows only the old index looks again.
+        #expect(try MadeUpDiskCapture.read(reader) == PruneFixture.used(next))
+        for _ in 0..<3 {
+            let quiet = try fixture.repository.prune(grace: 0)
+            #expect(quiet.repacked.packCount == 0 && quiet.removed.packCount == 0 && quiet.waiting.packCount == 0)
+        }
+    }
+
+    /// Prune dies after each of its steps, in a repository in which all of them have something to do.
+    @Test(arguments: PruneStep.allCases) func diesAnywhere(step: PruneStep) throws {
+        // Steps before and after a removal are tried with and without keys.
+        let encrypted = [.adopted, .batched, .unindexed].contains(step)
+        let fixture = try PruneFixture(encrypted: encrypted)
+        let disk = try fixture.disk()
+        let old = try fixture.capture(disk)
+        try fixture.capture(fixture.changed(disk))
+        let gone = try fixture.capture(try fixture.disk())
+        try fixture.forget(gone)
+        _ = try fixture.repository.prune()
+        try fixture.forget(old)
+        try fixture.age(2 * Int(Self.day))
+        // A pack that no index knows, too.
+        let another = try fixture.disk()
+        let writer = try fixture.repository.writer(
+            header: another.header, host: "host", disk: "disk", tags: [], level: 3)
+        try another.capture(into: writer, stoppingAfter: another.chunks.count / 2)
+        let indexes = Set(try fixture.repository.layout.indexNames())
+        writer.abandon()
+        for name in try fixture.repository.layout.indexNames() where !indexes.contains(name) {
+            try Files.remove(fixture.repository.layout.index(name))
+        }
+        var wasReached = false
+        #expect(throws: ImageError.self) {
+            _ = try fixture.repository.prune(grace: 0, dryRun: false, waiting: 0, note: { _ in }) {
+                (reached) throws(ImageError) in
+                guard reached == step else { return }
+                wasReached = true
+                throw .busy("died at \(step)")
+            }
+        }
+        #expect(wasReached)
+        try fixture.check("after \(step)")
+        try fixture.capture(disk, host: "after")
+        try fixture.check("after \(step) and a capture")
+        _ = try fixture.repository.prune(grace: 0)
+        try fixture.check("after \(step) and another prune")
+        _ = try fixture.repository.prune(grace: 0)
+        let quiet = try fixture.repository.prune(grace: 0)
+        #expect(quiet.removed.packCount == 0 && quiet.waiting.packCount == 0 && quiet.adopted.packCount == 0)
+        #expect(quiet.repacked.packCount == 0 && quiet.newlyMarked.packCount == 0)
+        #expect(try fixture.repository.markedPacks().isEmpty)
+        try fixture.check("at last")
+    }
+
+    /// Captures, prunes and forgets at once, for a while.
+    @Test func writersAndPrunersAtOnce() throws {
+        let fixture = try PruneFixture()
+        let base = try fixture.disk()
+        let disks = (0..<6).map { _ in fixture.changed(base) }
+        let path = fixture.path
+        let isOver = Monitor(false)
+        let removed = Monitor(0)
+        let pruner = try WorkerThread {
+            guard let repository = try? Repository.open(at: path, keys: nil) else { return }
+            while !isOver.update({ $0 }) {
+                do {
+                    // Now and then there is no snapshot, and no capture at work.
+                    let report = try repository.prune(grace: 0, confirmedMissing: 0, waiting: 10)
+                    removed.update { $0 += report.removed.packCount + report.repacked.packCount }
+                } catch { Issue.record(error) }
+            }
+        }
+        let kept = Monitor<[ContentHash: [UInt8]]>([:])
+        let writers = try (0..<2).map { number in
+            try WorkerThread {
+                do {
+                    let repository = try Repository.open(at: path, keys: nil)
+                    for round in 0..<9 {
+                        var disk = disks[(number * 3 + round) % disks.count]
+                        disk.header.manifest.note = "\(number) \(round)"
+                        let lock = try RepositoryLock.acquire(at: path, operation: .capture)
+                        let writer = try repository.writer(
+                            header: disk.header, host: "host \(number)", disk: "disk", tags: [], level: 1,
+                            mayPublish: { try lock.confirm() })
+                        let summary = try #require(try disk.capture(into: writer))
+                        lock.release()
+                        let restored = try Repository.restore(summary.id, at: path, keys: nil)
+                        #expect(restored == PruneFixture.used(disk))
+                        if round % 3 == 2 {
+                            kept.update { $0[summary.id] = PruneFixture.used(disk) }
+                        } else {
+                            try repository.forget([summary.id])
+                        }
+                    }
+                } catch { Issue.record(error) }
+            }
+        }
+        for writer in writers { writer.join() }
+        isOver.update { $0 = true }
+        pruner.join()
+        print("packs removed or copied meanwhile: \(removed.update { $0 })")
+        fixture.expected = kept.update { $0 }
+        #expect(fixture.expected.count == 6)
+        try fixture.check()
+        _ = try fixture.repository.prune(grace: 0)
+        _ = try fixture.repository.prune(grace: 0)
+        try fixture.check()
+    }
+
+    /// The first capture is at work: there is nothing to prune, and nothing to refuse.
+    @Test func besideTheFirstCapture() throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        let lock = try RepositoryLock.acquire(at: fixture.path, operation: .capture)
+        let writer = try fixture.repository.writer(
+            header: disk.header, host: "host", disk: "disk", tags: [], level: 3)
+        try disk.capture(into: writer, stoppingAfter: disk.chunks.count / 2)
+        writer.abandon()
+        let before = try Repository.files(fixture.path)
+        let report = try fixture.repository.prune(grace: 0)
+        #expect(report.removed.packCount == 0 && report.waiting.packCount == 0)
+        #expect(try Repository.files(fixture.path) == before)
+        lock.release()
+        #expect(throws: ImageError.self) { try fixture.repository.prune(grace: 0) }
+    }
+
+    @Test func nothingGoesWhereASnapshotCannotBeRead() throws {
+        let fixture = try PruneFixture()
+        let first = try fixture.capture(try fixture.disk())
+        let second = try fixture.capture(try fixture.disk())
+        try fixture.forget(second)
+        let path = fixture.repository.layout.snapshot(first)
+        let bytes = try Files.read(path)
+        var broken = bytes
+        broken[bytes.count / 2] ^= 1
+        try Files.write(broken, to: path)
+        let before = fixture.packCount
+        #expect(throws: ImageError.self) { try fixture.repository.prune(grace: 0) }
+        #expect(fixture.packCount == before && Files.names(in: fixture.path.appending("locks")).isEmpty)
+        #expect(try fixture.repository.markedPacks().isEmpty)
+        try Files.write(bytes, to: path)
+        #expect(try fixture.repository.prune(grace: 0).removed.packCount == 1)
+        try fixture.check()
+    }
+
+    @Test func lostIndexesAreMadeAnew() throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk()
+        try fixture.capture(disk)
+        try fixture.capture(fixture.changed(disk))
+        let names = try fixture.repository.layout.indexNames()
+        #expect(names.count == 2)
+        // One is gone, one is damaged.
+        try Files.remove(fixture.repository.layout.index(names[0]))
+        var bytes = try Files.read(fixture.repository.layout.index(names[1]))
+        bytes[RepositoryFormat.pageByteCount + 100] ^= 4
+        try Files.write(bytes, to: fixture.repository.layout.index(names[1]))
+        let repository = try Repository.open(at: fixture.path, keys: nil)
+        let damaged = try repository.verify()
+        #expect(!damaged.isWhole)
+        let report = try repository.prune(grace: 0)
+        #expect(report.adopted.packCount == 2 && report.removed.packCount == 0 && report.missingCount == 0)
+        #expect(try repository.layout.indexNames().count == 1)
+        let healed = try Repository.open(at: fixture.path, keys: nil).verify(readDataPercent: 100)
+        #expect(healed.isWhole, "\(healed.problems)")
+        for (id, expected) in fixture.expected {
+            #expect(try Repository.restore(id, at: fixture.path, keys: nil) == expected)
+        }
+    }
+
+    /// Not a byte is left on the disk, not even for the lock, when prune comes to make room.
+    @Test(.enabled(if: SystemFacts.isRoot, "mounts a small filesystem"))
+    func aFullDiskGetsRoomBack() throws {
+        let fixture = try PruneFixture()
+        let small = fixture.folder.path.appending("small")
+        try Files.makeFolders(small)
+        _ = try ChildProcess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", small.string])
+        defer { _ = try? ChildProcess.run(["umount", "-l", small.string]) }
+        try #require(try Files.status(small)?.isFolder == true && Files.freeByteCount(small) == 8 << 20)
+        let path = small.appending("repo")
+        let repository = try Repository.create(
+            at: path, chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: nil)
+        let disk = try fixture.disk()
+        let id = try disk.capture(into: repository).id
+        let other = try fixture.disk()
+        let writer = try repository.writer(header: other.header, host: "host", disk: "disk", tags: [], level: 3)
+        try other.capture(into: writer, stoppingAfter: other.chunks.count / 2)
+        writer.abandon()
+        let filler = try OwnedDescriptor.open(
+            small.appending("filler"), .writeOnly, options: [.create], permissions: [.ownerReadWrite])
+        let page = [UInt8](repeating: 1, count: 4096)
+        while (try? filler.raw.writeAll(page)) != nil {}
+        #expect(Files.freeByteCount(small) == 0)
+        let report = try repository.prune(grace: 0)
+        #expect(report.removed.packCount == 1)
+        let free = try #require(Files.freeByteCount(small))
+        #expect(free >= report.removed.byteCount)
+        let verified = try Repository.open(at: path, keys: nil).verify(readDataPercent: 100)
+        #expect(verified.isWhole, "\(verified.problems)")
+        #expect(try Repository.restore(id, at: path, keys: nil) == PruneFixture.used(disk))
+        #expect(try repository.markedPacks().isEmpty && Files.names(in: path.appending("locks")).isEmpty)
+    }
+
+    @Test func onlyOneAtATime() throws {
+        let fixture = try PruneFixture()
+        let lock = try RepositoryLock.acquire(at: fixture.path, operation: .merge)
+        #expect(throws: ImageError.self) { try fixture.repository.prune() }
+        // A rehearsal changes nothing, and may.
+        _ = try fixture.repository.prune(dryRun: true)
+        lock.release()
+        _ = try fixture.repository.prune()
+    }
+
+    @Test func forgetsByPolicy() throws {
+        let fixture = try PruneFixture()
+        let disk = try fixture.disk(started: "2026-01-01T12:00:00Z")
+        var ids: [ContentHash] = []
+        for day in 1...9 {
+            var next = disk
+            next.header.manifest.started = "2026-01-0\(day)T12:00:00Z"
+            ids.append(try fixture.capture(next, host: day == 9 ? "other" : "host"))
+        }
+        let policy = RetentionPolicy(keepLast: 2)
+        let dry = try fixture.repository.forget(policy: policy, host: "host", dryRun: true)
+        #expect(dry.forgotten.count == 6 && dry.isDryRun)
+        #expect(try fixture.repository.snapshotIDs().count == 9)
+        #expect(try fixture.repository.forget(policy: policy, host: "nobody").forgotten.isEmpty)
+        #expect(try fixture.repository.forget(policy: policy, tag: "c").forgotten.isEmpty)
+        let report = try fixture.repository.forget(policy: policy, tag: "a")
+        #expect(report.groups.count == 2)
+        #expect(Set(report.forgotten.map(\.id)) == Set(ids[0..<6]))
+        for id in ids[0..<6] { fixture.expected[id] = nil }
+        try fixture.check()
+        #expect(throws: ImageError.self) { try fixture.repository.forget(policy: RetentionPolicy()) }
+        #expect(try fixture.repository.snapshotIDs().count == 3)
+    }
+}

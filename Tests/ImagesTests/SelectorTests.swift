@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import ImageModel
+@testable import Repository
+
+extension SnapshotInfo {
+    /// A snapshot that nobody took.
+    static func made(
+        _ number: Int, host: String = "alpha", disk: String = "sda", at seconds: Int64, tags: [String] = []
+    ) -> SnapshotInfo {
+        SnapshotInfo(
+            id: ContentHash(of: Array("\(number)".utf8)), host: host, disk: disk,
+            started: SystemFacts.utcText(seconds), ended: SystemFacts.utcText(seconds + 60), usedByteCount: 1,
+            addedByteCount: 1, tags: tags)
+    }
+}
+
+@Suite struct SelectorTests {
+    static let noon: Int64 = 1_795_348_800
+
+    private func parse(_ text: String, folders: Set<String> = ["repo"]) throws -> SnapshotSelector? {
+        try SnapshotSelector.parse(text) { folders.contains($0.string) ? .repository : .nothing }
+    }
+
+    @Test func parsesEveryForm() throws {
+        #expect(try parse("repo@")?.choice == .repository)
+        #expect(try parse("repo@latest")?.choice == .latest)
+        #expect(try parse("repo@0aF9")?.choice == .id(prefix: "0af9"))
+        let named = try #require(try parse("repo@some host/SER 1@2/latest"))
+        #expect(named.host == "some host" && named.disk == "SER 1@2" && named.choice == .latest)
+        #expect(named.repository == "repo")
+        let timed = try #require(try parse("repo@alpha/2026-11-22T13:00+01:00"))
+        #expect(timed.host == "alpha" && timed.disk == nil && timed.choice == .time(Self.noon))
+        #expect(try parse("repo@2026-11-22T12:00:00Z")?.choice == .time(Self.noon))
+        // A date takes the whole day in, by the local clock.
+        let day = try #require(CalendarTime(year: 2026, month: 11, day: 22, hour: 23, minute: 59, second: 59))
+        #expect(try parse("repo@2026-11-22")?.choice == .time(day.unixSecondsInLocalTime))
+        let local = try #require(CalendarTime(year: 2026, month: 11, day: 22, hour: 15))
+        #expect(try parse("repo@2026-11-22T15:00")?.choice == .time(local.unixSecondsInLocalTime))
+    }
+
+    @Test func splitsBehindTheLastFolder() throws {
+        #expect(try parse("a@b@latest", folders: ["a", "a@b"])?.repository == "a@b")
+        #expect(try parse("a@b/latest", folders: ["a"])?.host == "b")
+        // The host has an "@" too.
+        let selector = try parse("a@me@there/latest", folders: ["a"])
+        #expect(selector?.repository == "a" && selector?.host == "me@there")
+        // An image whose name has one is an image.
+        #expect(try parse("me@there.img.zst", folders: []) == nil)
+        #expect(try parse("plain.img.zst", folders: []) == nil)
+        #expect(try parse("@latest", folders: []) == nil)
+        // A repository that is not there gets an error about that, later.
+        #expect(try parse("gone@latest", folders: [])?.repository == "gone")
+        #expect(try parse("gone@", folders: [])?.choice == .repository)
+        for text in ["repo@abc", "repo@xyzw", "repo@a//latest", "repo@a/b/c/latest", "repo@/latest", "repo@a/abcd"] {
+            #expect(throws: ImageError.self, "\(text)") { try parse(text) }
+        }
+        #expect(throws: ImageError.self) { try parse("repo@" + String(repeating: "a", count: 65)) }
+    }
+
+    @Test func aPathThatExistsWins() throws {
+        let places: [String: SnapshotSelector.Place] = [
+            "web": .folder, "web@home.img.zst": .file, "repo": .repository, "repo@latest": .file, "repo@": .folder,
+        ]
+        func parse(_ text: String) throws -> SnapshotSelector? {
+            try SnapshotSelector.parse(text) { places[$0.string] ?? .nothing }
+        }
+        func hidden(_ text: String) -> SnapshotSelector? {
+            SnapshotSelector.hidden(by: text) { places[$0.string] ?? .nothing }
+        }
+        #expect(try parse("web@home.img.zst") == nil && hidden("web@home.img.zst") == nil)
+        // One that is to be made, beside a folder that is no repository.
+        #expect(try parse("web@work.img.zst") == nil)
+        // What could be both is said.
+        #expect(try parse("repo@latest") == nil && hidden("repo@latest")?.choice == .latest)
+        #expect(try parse("repo@") == nil && hidden("repo@")?.choice == .repository)
+        #expect(try parse("repo@web/latest")?.host == "web" && hidden("repo@web/latest") == nil)
+        // A folder that is none gets its error later, where what stands behind it is a snapshot's name.
+        #expect(try parse("web@latest")?.repository == "web")
+        #expect(throws: ImageError.self) { try parse("repo@home.img.zst") }
+    }
+
+    private func resolve(_ text: String, _ snapshots: [SnapshotInfo]) throws -> SnapshotInfo {
+        try #require(try parse(text)).resolve(in: snapshots)
+    }
+
+    @Test func resolves() throws {
+        let one = SnapshotInfo.made(1, at: Self.noon - 3600)
+        let two = SnapshotInfo.made(2, at: Self.noon)
+        let three = SnapshotInfo.made(3, at: Self.noon + 3600)
+        let alpha = [two, three, one]
+        #expect(try resolve("repo@latest", alpha) == three)
+        #expect(try resolve("repo@2026-11-22T12:00Z", alpha) == two)
+        #expect(try resolve("repo@2026-11-22T11:59:59Z", alpha) == one)
+        #expect(try resolve("repo@2026-11-22T13:59+01:00", alpha) == two)
+        #expect(try resolve("repo@\(two.id.description.prefix(6))", alpha) == two)
+        #expect(try resolve("repo@\(two.id.description.uppercased())", alpha) == two)
+        #expect(throws: ImageError.self) { try resolve("repo@2026-11-22T10:00Z", alpha) }
+        #expect(throws: ImageError.self) { try resolve("repo@latest", []) }
+        #expect(throws: ImageError.self) { try resolve("repo@", alpha) }
+        #expect(throws: ImageError.self) { try resolve("repo@beta/latest", alpha) }
+        #expect(throws: ImageError.self) { try resolve("repo@ffff00000000", alpha) }
+
+        let disks = alpha + [SnapshotInfo.made(4, disk: "sdb", at: Self.noon + 10)]
+        #expect(try resolve("repo@alpha/sda/latest", disks) == three)
+        let hosts = alpha + [SnapshotInfo.made(5, host: "beta", at: Self.noon + 10)]
+        #expect(try resolve("repo@alpha/latest", hosts) == three)
+        #expect(try resolve("repo@beta/2026-11-22T13:00Z", hosts).host == "beta")
+        for (text, snapshots, expected) in [
+            ("repo@latest", hosts, "repo@beta/sda/latest"), ("repo@2026-11-22T12:00Z", hosts, "repo@beta/sda/TIME"),
+            ("repo@alpha/latest", disks, "repo@alpha/sdb/latest"),
+        ] {
+            do {
+                _ = try resolve(text, snapshots)
+                Issue.record("\(text) was taken")
+            } catch let ImageError.ambiguous(sentence) {
+                #expect(sentence.contains(expected), "\(sentence)")
+            }
+        }
+    }
+
+    @Test func refusesAnAmbiguousPrefix() throws {
+        var byPrefix: [String: SnapshotInfo] = [:]
+        // By the birthday of 65,536 prefixes, some two of 1,000 agree (chance of none: under 1 in 1,000).
+        for number in 0..<1000 {
+            let snapshot = SnapshotInfo.made(number, at: Self.noon)
+            let prefix = String(snapshot.id.description.prefix(4))
+            guard let other = byPrefix.updateValue(snapshot, forKey: prefix) else { continue }
+            #expect(throws: ImageError.self) { try resolve("repo@\(prefix)", [snapshot, other]) }
+            #expect(try resolve("repo@\(prefix)", [snapshot]) == snapshot)
+            return
+        }
+        Issue.record("no two prefixes agree")
+    }
+}
