@@ -27,7 +27,7 @@ let fuzzers: [Target] =
             name: "Fuzz",
             dependencies: [
                 "CFuzzer", "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs",
-                "ImageModel", "ImageFiles", "Repository", "Imaging", "BootRepair", "TestSupport", system,
+                "ImageModel", "ImageFiles", "ObjectStore", "Repository", "Imaging", "BootRepair", "TestSupport", system,
             ], path: "Tests/Fuzz/Fuzz", swiftSettings: common),
     ]
 
@@ -68,9 +68,10 @@ let package = Package(
             name: "ImageFiles",
             dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", system],
             exclude: ["ImageFormat.md", "EncryptedImageFormat.md"], swiftSettings: hostile),
+        .target(name: "ObjectStore", dependencies: ["LinuxSystem", system], swiftSettings: hostile),
         .target(
             name: "Repository",
-            dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", system],
+            dependencies: ["ObjectStore", "ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", system],
             exclude: ["RepositoryFormat.md"], swiftSettings: hostile),
         .target(
             name: "FilesystemResize", dependencies: ["DiskModel", "LinuxSystem", "Filesystems", system],
@@ -79,7 +80,7 @@ let package = Package(
             name: "Imaging",
             dependencies: [
                 "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs", "ImageModel",
-                "ImageFiles", "Repository", "FilesystemResize", system,
+                "ImageFiles", "ObjectStore", "Repository", "FilesystemResize", system,
             ], swiftSettings: common),
         .target(
             name: "BootRepair",
@@ -92,7 +93,7 @@ let package = Package(
             name: "reforge",
             dependencies: [
                 "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "LinuxSystem", "Filesystems", "FilesystemResize",
-                "ImageModel", "ImageFiles", "Repository", "Imaging", "BootRepair", "RecoveryInit",
+                "ImageModel", "ImageFiles", "ObjectStore", "Repository", "Imaging", "BootRepair", "RecoveryInit",
                 "CEarlyBoot", system, .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),
 
@@ -116,13 +117,15 @@ let package = Package(
         .testTarget(
             name: "ImagesTests",
             dependencies: [
-                "ImageModel", "ImageFiles", "Repository", "TestSupport", "ByteParsing", "Codecs", "DiskModel",
+                "ImageModel", "ImageFiles", "ObjectStore", "Repository", "TestSupport", "ByteParsing", "Codecs",
+                "DiskModel",
                 "LinuxSystem", system,
             ]),
         .testTarget(
             name: "ImagingTests",
             dependencies: [
-                "Imaging", "ImageModel", "ImageFiles", "Repository", "Filesystems", "DiskEditing", "TestSupport",
+                "Imaging", "ImageModel", "ImageFiles", "ObjectStore", "Repository", "Filesystems", "DiskEditing",
+                "TestSupport",
                 "ByteParsing", "Codecs",
                 "DiskModel", "LinuxSystem", system,
             ]),
@@ -138,7 +141,7 @@ let package = Package(
             name: "FuzzTests",
             dependencies: [
                 "BootRepair", "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "Filesystems", "ImageModel",
-                "ImageFiles", "Repository",
+                "ImageFiles", "ObjectStore", "Repository",
                 "Imaging",
                 "LinuxSystem", "TestSupport", system,
             ], exclude: ["Inputs"]),

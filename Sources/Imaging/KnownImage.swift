@@ -3,6 +3,7 @@ import DiskModel
 import ImageFiles
 import ImageModel
 import LinuxSystem
+import ObjectStore
 import Repository
 import SystemPackage
 
@@ -85,9 +86,9 @@ package struct KnownImage: Equatable, Sendable {
         while let name = folder.lastComponent?.string {
             folder.removeLastComponent()
             let isPart =
-                RepositoryLayout.folderNames.contains(name)
-                || name == RepositoryLayout(folder).configuration.lastComponent?.string
-            if isPart, Repository.isRepository(folder) { return folder }
+                LocalLayout.folderNames.contains(name)
+                || name == LocalLayout.configurationName
+            if isPart, LocalStore.isRepository(folder) { return folder }
         }
         return nil
     }

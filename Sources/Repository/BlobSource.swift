@@ -3,7 +3,7 @@ import ByteParsing
 import Codecs
 import ImageModel
 import LinuxSystem
-import SystemPackage
+import ObjectStore
 
 /// Finds contents in a repository and reads them. From one thread at a time.
 final class BlobSource {
@@ -16,7 +16,7 @@ final class BlobSource {
     init(_ repository: Repository) throws(ImageError) {
         self.repository = repository
         indexes = try repository.indexSet()
-        packs = PackCache(repository.layout, repository.secrets)
+        packs = PackCache(repository.store, repository.secrets)
     }
 
     /// A content's place, and the open pack.
@@ -82,7 +82,7 @@ final class BlobSource {
         }
         throw first
             ?? .damaged(
-                name: repository.path.string, what: "no pack has the content \(id)", fileOffset: 0, disk: nil,
+                name: repository.name, what: "no pack has the content \(id)", fileOffset: 0, disk: nil,
                 partition: nil)
     }
 
@@ -127,14 +127,16 @@ struct PackTables {
 
     init(_ repository: Repository) throws(ImageError) {
         var count = 0
-        for name in try repository.layout.packNames() {
+        for name in try repository.store.packNames() {
             // A pack that cannot be read either has nothing to say.
-            guard let pack = try? PackFile(name, repository.layout, repository.secrets),
+            guard let pack = try? PackFile(name, repository.store, repository.secrets),
                 let table = try? pack.table()
             else { continue }
             count += table.count
             guard count <= Self.largest else {
-                throw .damagedFile(repository.layout.indexes, "an index, and the packs are too many to do without it")
+                throw .damagedFile(
+                    repository.store.source.name(ofAll: .index), "an index, and the packs are too many to do without it"
+                )
             }
             for entry in table { places[entry.key, default: []].append(entry.location) }
         }

@@ -2,7 +2,7 @@
 import Codecs
 import ImageModel
 import LinuxSystem
-import SystemPackage
+import ObjectStore
 
 /// When a capture into a repository begins, by the clock that orders its snapshots: the store's clock. The
 /// clock of a recovery machine may have lost its battery.
@@ -85,11 +85,9 @@ extension Repository {
 
     /// The newest snapshot of those that can be read. Of very many, those whose files were written last are looked at.
     func newestSnapshot() throws(ImageError) -> SnapshotInfo? {
-        var files: [(id: ContentHash, status: Files.Status)] = []
+        var files: [(id: ContentHash, status: ObjectStatus)] = []
         for id in try snapshotIDs() {
-            do { if let status = try Files.status(layout.snapshot(id)) { files.append((id, status)) } } catch {
-                throw .system(error)
-            }
+            if let status = try store.status(.snapshot(id)) { files.append((id, status)) }
         }
         files.sort { $0.status.modified > $1.status.modified }
         var byteCount: UInt64 = 0

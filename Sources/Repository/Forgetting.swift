@@ -2,7 +2,7 @@
 import Codecs
 import ImageModel
 import LinuxSystem
-import SystemPackage
+import ObjectStore
 
 extension Repository {
     /// Removes the snapshots that a policy does not keep. What only they needed stays until `prune`.
@@ -15,7 +15,7 @@ extension Repository {
         policy: RetentionPolicy, host: String? = nil, tag: String? = nil, dryRun: Bool = false,
         note: (String) -> Void = { _ in }
     ) throws(ImageError) -> ForgetReport {
-        let lock = dryRun ? nil : try RepositoryLock.acquire(at: path, operation: .forget, note: note)
+        let lock = dryRun ? nil : try store.lock(.forget, note: note)
         defer { lock?.release() }
         let (whole, damaged) = snapshotInfos()
         let chosen = whole.filter { (host ?? $0.host) == $0.host && (tag.map($0.tags.contains) ?? true) }
@@ -31,23 +31,13 @@ extension Repository {
     func forget(_ ids: [ContentHash]) throws(ImageError) {
         guard !ids.isEmpty else { return }
         try noteForgetting()
-        try SnapshotLedger.forget(ids, layout)
+        try SnapshotLedger.forget(ids, store)
         try noteForgetting()
     }
 
     /// The prune of an earlier version counts the grace time of readers without a lock from here.
     private func noteForgetting() throws(ImageError) {
-        let path = layout.marks.appending(PruneMarks.forgottenName)
-        do {
-            let file = try OwnedDescriptor.open(
-                path, .writeOnly, options: [.create, .noFollow],
-                permissions: [.ownerReadWrite, .groupRead, .otherRead])
-            try Files.touch(file.raw, path.string)
-            try Files.sync(file.raw, path.string)
-        } catch {
-            // A full disk must not keep anybody from making room; prune then counts from its own marks.
-            guard error.errno != .noSpace else { return }
-            throw .system(error)
-        }
+        // A full store must not keep anybody from making room; prune then counts from its own marks.
+        do { try store.put(.forgetting, [], .durable) } catch { if !error.isFull { throw error } }
     }
 }

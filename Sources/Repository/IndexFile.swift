@@ -3,7 +3,7 @@ import ByteParsing
 import Codecs
 import ImageModel
 import LinuxSystem
-import SystemPackage
+import ObjectStore
 
 /// A page of an index: how many entries, which page, the entries.
 enum IndexPage {
@@ -101,22 +101,22 @@ final class IndexFile: Sendable {
     private let secrets: RepositorySecrets
 
     /// Opens an index file, and reads all of it but the pages.
-    init(_ name: StoreName, _ layout: RepositoryLayout, _ secrets: RepositorySecrets) throws(ImageError) {
+    init(_ name: StoreName, _ store: StoreAccess, _ secrets: RepositorySecrets) throws(ImageError) {
         self.name = name
         self.secrets = secrets
-        let file = try StoreFile(layout.index(name))
+        let file = try store.open(.index(name))
         self.file = file
         let pageByteCount = RepositoryFormat.pageByteCount
         let head = try file.bytes(at: 0, count: pageByteCount)
         try secrets.check(
             Array(head[..<RepositorySecrets.headByteCount]), RepositoryFormat.indexHeaderTag, name: name,
-            path: file.path.string)
+            path: file.name)
         do {
             guard
                 try head.littleEndian(UInt32.self, at: pageByteCount - 4) == CRC32.iso.checksum(Array(head.dropLast(4)))
             else { throw ParsingError.invalid(what: "the checksum of its first page") }
             guard file.byteCount >= UInt64(pageByteCount + IndexEnd.storedByteCount) else {
-                throw ImageError.truncated(name: file.path.string, at: file.byteCount)
+                throw ImageError.truncated(name: file.name, at: file.byteCount)
             }
             let end: IndexEnd
             do {
@@ -154,10 +154,11 @@ final class IndexFile: Sendable {
             fences = try stride(from: 0, to: fenceBytes.count, by: 8).map { try fenceBytes.littleEndian(at: $0) }
             filter = IndexFilter(
                 bytes: try table(2, "index filter", end.filterByteCount), hashCount: Int(end.filterHashCount))
-        } catch { throw .about(file.path, error) }
+        } catch { throw .about(file.name, error) }
     }
 
-    var path: FilePath { file.path }
+    /// How messages call it.
+    var path: String { file.name }
     var byteCount: UInt64 { file.byteCount }
 
     /// An entry as it is in the file.
@@ -228,7 +229,7 @@ final class IndexFile: Sendable {
                         contentByteCount: try page.bytes.littleEndian(UInt32.self, at: start + 44) & 0x0FFF_FFFF)),
                 ordinal: page.number * UInt64(RepositoryFormat.entriesPerPage) + UInt64(index),
                 packNumber: packNumber)
-        } catch { throw .about(file.path, error, at: (page.number + 1) * UInt64(RepositoryFormat.pageByteCount)) }
+        } catch { throw .about(file.name, error, at: (page.number + 1) * UInt64(RepositoryFormat.pageByteCount)) }
     }
 
     func readPage(_ number: UInt64) throws(ImageError) -> Page {
@@ -243,7 +244,7 @@ final class IndexFile: Sendable {
                 try bytes.littleEndian(UInt32.self, at: 4) == UInt32(truncatingIfNeeded: number)
             else { throw ParsingError.invalid(what: "the head of a page") }
             return Page(bytes: bytes, number: number, count: count)
-        } catch { throw .about(file.path, error, at: offset) }
+        } catch { throw .about(file.name, error, at: offset) }
     }
 
     /// Where a walk over all entries is.

@@ -24,19 +24,19 @@ struct IndexSet: Sendable {
 
     /// Opens all index files; those that `known` has are taken from it.
     static func open(
-        _ layout: RepositoryLayout, _ secrets: RepositorySecrets, known: IndexSet = .none
+        _ store: StoreAccess, _ secrets: RepositorySecrets, known: IndexSet = .none
     ) throws(ImageError) -> IndexSet {
         var held = Dictionary(known.files.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         listing: for _ in 0..<100 {
             var files: [IndexFile] = []
             var damaged: [Damaged] = []
-            for name in try layout.indexNames() {
+            for name in try store.indexNames() {
                 if let file = held[name] {
                     files.append(file)
                     continue
                 }
                 do {
-                    let file = try IndexFile(name, layout, secrets)
+                    let file = try IndexFile(name, store, secrets)
                     held[name] = file
                     files.append(file)
                 } catch {
@@ -48,7 +48,7 @@ struct IndexSet: Sendable {
             }
             return IndexSet(files: files, damaged: damaged)
         }
-        throw .busy("\(layout.root): its indexes change faster than they can be read; try again")
+        throw .busy("\(store.name): its indexes change faster than they can be read; try again")
     }
 
     /// With one more file.

@@ -3,6 +3,7 @@ import ByteParsing
 import Codecs
 import ImageModel
 import LinuxSystem
+import ObjectStore
 
 /// Writes one index file from entries that come sorted by key. Holds only the fences, the filter and the pack table.
 final class IndexWriter {
@@ -21,12 +22,12 @@ final class IndexWriter {
     /// Starts an index.
     /// - Parameter expectedEntryCount: how many entries will come at most; more than that make the filter worse.
     init(
-        _ layout: RepositoryLayout, _ secrets: RepositorySecrets, expectedEntryCount: UInt64
+        _ store: StoreAccess, _ secrets: RepositorySecrets, expectedEntryCount: UInt64
     ) throws(ImageError) {
         name = .random()
         self.secrets = secrets
         filter = IndexFilter(expectedEntryCount: expectedEntryCount)
-        output = try StoreOutput(layout, layout.index(name))
+        output = try store.begin(.index(name))
         var head = secrets.head(RepositoryFormat.indexHeaderTag, name: name)
         head += [UInt8](repeating: 0, count: RepositoryFormat.pageByteCount - 4 - head.count)
         head.appendLittleEndian(CRC32.iso.checksum(head))
@@ -37,7 +38,7 @@ final class IndexWriter {
     func add(_ entry: IndexEntry) throws(ImageError) {
         if let last {
             guard last.key <= entry.key else {
-                throw .damagedFile(output.finalPath, "entries for an index that are not sorted")
+                throw .damagedFile(output.name, "entries for an index that are not sorted")
             }
             if last == entry { return }
         }
@@ -84,7 +85,7 @@ final class IndexWriter {
         do {
             try output.write(
                 try secrets.protection.protect(bytes, context: secrets.context(what, name.bytes, part: part)))
-        } catch { throw .about(output.finalPath, error) }
+        } catch { throw .about(output.name, error) }
     }
 
     private func writeBlocks(_ bytes: [UInt8], _ what: String) throws(ImageError) {

@@ -2,51 +2,58 @@
 import Codecs
 import ImageModel
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 
 /// The key files of an encrypted repository: `keys/ID.json`, each the same master keys under a password of its own.
 package struct KeyStore: Sendable {
-    /// The folder of the repository.
-    package let repository: FilePath
-    private var folder: FilePath { repository.appending("keys") }
+    private let store: StoreAccess
+    /// How messages call the repository.
+    private var repository: String { store.name }
+    /// How messages call its keys.
+    private var folder: String { store.source.name(ofAll: .key) }
 
     /// A key file that cannot be used.
     package struct Unusable: Sendable {
-        /// Its path.
-        package var path: FilePath
+        /// Its name among the keys.
+        package var id: String
+        /// How messages call it.
+        package var name: String
         /// Why.
         package var error: ImageError
     }
 
-    /// The keys of the repository in this folder.
-    package init(_ repository: FilePath) { self.repository = repository }
+    /// The keys of the repository in this store.
+    package init(_ store: any PrunableStore) { self.store = StoreAccess(store) }
+    /// The same, which can only be listed and tried.
+    package init(reading store: any ObjectSource) { self.store = StoreAccess(reading: store) }
+    init(_ store: StoreAccess) { self.store = store }
 
     /// All key files, sorted by time and id.
     package func list() throws(ImageError) -> (keys: [WrappedKey], unusable: [Unusable]) {
-        guard Files.exists(folder) else {
+        let names: [String]
+        do { names = try store.names(.key) } catch {
+            guard error.isMissingFile else { throw error }
             throw .missing("\(repository) has no keys: it is not an encrypted repository")
         }
-        // A folder that cannot be read is not an empty one.
-        do { try OwnedDescriptor.open(folder, .readOnly, options: [.directory]).close() } catch { throw .system(error) }
-        let names = Files.names(in: folder).filter { $0.hasSuffix(".json") && !$0.hasPrefix(".") }
         guard names.count <= WrappedKey.mostTogether else {
             throw .unsupported(
-                name: folder.string, what: "\(names.count) key files, where \(WrappedKey.mostTogether) is the most")
+                name: folder, what: "\(names.count) key files, where \(WrappedKey.mostTogether) is the most")
         }
         var keys: [WrappedKey] = []
         var unusable: [Unusable] = []
         for name in names {
-            let path = folder.appending(name)
+            let path = store.name(of: .key(name))
             do throws(ImageError) {
-                let key = try read(path)
-                guard name == Self.fileName(key.id) else {
+                let key = try read(name)
+                guard name == key.id else {
                     throw .damaged(
-                        name: path.string, what: "it is the key file \(key.id) under another name", fileOffset: 0,
+                        name: path, what: "it is the key file \(key.id) under another name", fileOffset: 0,
                         disk: nil, partition: nil)
                 }
                 keys.append(key)
             } catch {
-                unusable.append(Unusable(path: path, error: error))
+                unusable.append(Unusable(id: name, name: path, error: error))
             }
         }
         keys.sort { ($0.created, $0.id) < ($1.created, $1.id) }
@@ -66,7 +73,7 @@ package struct KeyStore: Sendable {
         for key in keys where key.id != removed {
             // One that this machine has too little memory for must not hide the next.
             do throws(ImageError) {
-                if let open = try key.unwrap(password: password, name: path(key.id).string) { return open }
+                if let open = try key.unwrap(password: password, name: store.name(of: .key(key.id))) { return open }
             } catch {
                 failure = failure ?? error
             }
@@ -75,7 +82,7 @@ package struct KeyStore: Sendable {
         if keys.isEmpty {
             if let first = unusable.first { throw first.error }
             throw .damaged(
-                name: folder.string, what: "there is no key file in it", fileOffset: 0, disk: nil, partition: nil)
+                name: folder, what: "there is no key file in it", fileOffset: 0, disk: nil, partition: nil)
         }
         let rest = unusable.map { "; \($0.error)" }.joined()
         if let removed {
@@ -103,31 +110,33 @@ package struct KeyStore: Sendable {
         _ keys: MasterKeys, password: [UInt8], label: String, cost: PasswordCost = .standard
     ) throws(ImageError) -> WrappedKey {
         let key = try WrappedKey.wrap(keys, password: password, label: label, cost: cost)
-        let path = path(key.id)
+        let path = store.name(of: .key(key.id))
         let bytes = try key.bytes()
+        let sink = try store.sink()
         do throws(SystemCallError) {
-            try Files.makeFolders(folder)
-            let lock = try FolderLock(folder)
-            defer { lock.release() }
-            guard Files.names(in: folder).filter({ $0.hasSuffix(".json") }).count < WrappedKey.mostTogether else {
-                throw SystemCallError(
-                    "add to the \(WrappedKey.mostTogether) key files in", folder.string, .tooManyLinks)
+            // The first key of a repository that is being made, in a folder that others have no key in either.
+            let isFirst = try sink.status(.configuration) == nil
+            let lock = isFirst ? nil : try sink.lease(.key)
+            defer { lock?.release() }
+            let count = isFirst ? 0 : try sink.list(.key).count
+            guard count < WrappedKey.mostTogether else {
+                throw SystemCallError("add to the \(WrappedKey.mostTogether) key files in", folder, .tooManyLinks)
             }
-            try Files.write(bytes, to: path, permissions: [.ownerReadWrite, .groupRead])
+            try sink.put(.key(key.id), bytes, .durable)
         } catch {
             throw .system(error)
         }
         do throws(ImageError) {
-            guard let back = try read(path).unwrap(password: password, name: path.string),
+            guard let back = try read(key.id).unwrap(password: password, name: path),
                 back.data.bytes == keys.data.bytes, back.id.bytes == keys.id.bytes
             else {
                 throw .damaged(
-                    name: path.string, what: "the key file does not open with its own password", fileOffset: 0,
+                    name: path, what: "the key file does not open with its own password", fileOffset: 0,
                     disk: nil, partition: nil)
             }
         } catch {
             // Nobody may rely on it.
-            try? Files.remove(path)
+            try? sink.remove(.key(key.id))
             throw error
         }
         return key
@@ -142,14 +151,15 @@ package struct KeyStore: Sendable {
     ///   - password: opens a key file that stays: nobody locks themselves out.
     @discardableResult
     package func remove(_ prefix: String, password: [UInt8]) throws(ImageError) -> String {
-        let lock: FolderLock
-        do throws(SystemCallError) { lock = try FolderLock(folder) } catch {
+        let prunable = try store.prunable()
+        let lock: (any StoreLease)?
+        do throws(SystemCallError) { lock = try prunable.lease(.key) } catch {
             if error.errno == .noSuchFileOrDirectory {
                 throw .missing("\(repository) has no keys: it is not an encrypted repository")
             }
             throw .system(error)
         }
-        defer { lock.release() }
+        defer { lock?.release() }
         // Two that remove at once wait here for each other: the second sees what the first has left.
         let id = try find(prefix)
         guard try list().keys.contains(where: { $0.id != id }) else {
@@ -158,8 +168,8 @@ package struct KeyStore: Sendable {
         }
         _ = try unlock(password: password, except: id)
         do throws(SystemCallError) {
-            try Files.remove(path(id))
-            try Files.syncFolder(of: path(id))
+            try prunable.remove(.key(id))
+            try prunable.flush(.key, [])
         } catch {
             throw .system(error)
         }
@@ -169,7 +179,7 @@ package struct KeyStore: Sendable {
     /// The one key file whose id starts like this; a damaged one too.
     private func find(_ prefix: String) throws(ImageError) -> String {
         let (keys, unusable) = try list()
-        let all = keys.map(\.id) + unusable.compactMap { $0.path.stem }
+        let all = keys.map(\.id) + unusable.map(\.id)
         let matching = prefix.isEmpty ? [] : all.filter { $0.hasPrefix(prefix) }
         guard let id = matching.first else {
             throw .missing("\(repository) has no key \(prefix): it has \(all.joined(separator: ", "))")
@@ -180,13 +190,9 @@ package struct KeyStore: Sendable {
         return id
     }
 
-    private func read(_ path: FilePath) throws(ImageError) -> WrappedKey {
+    private func read(_ id: String) throws(ImageError) -> WrappedKey {
         let bytes: [UInt8]
-        do { bytes = try Files.read(path, limit: WrappedKey.largestFile + 1) } catch { throw .system(error) }
-        return try WrappedKey(bytes: bytes, name: path.string)
+        do { bytes = try store.source.read(.key(id), limit: WrappedKey.largestFile + 1) } catch { throw .system(error) }
+        return try WrappedKey(bytes: bytes, name: store.name(of: .key(id)))
     }
-
-    private func path(_ id: String) -> FilePath { folder.appending(Self.fileName(id)) }
-
-    private static func fileName(_ id: String) -> String { "\(id).json" }
 }

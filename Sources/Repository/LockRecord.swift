@@ -85,12 +85,14 @@ package struct LockRecord: Codable, Equatable, Sendable {
 
     /// Why its holder may be gone; `nil` where nothing says so.
     /// - Parameters:
-    ///   - silence: the seconds since its holder was last seen, by file times; below zero where clocks disagree.
+    ///   - silence: the seconds since its holder was last seen, by file times; below zero where clocks disagree; `nil` where the
+    ///     store keeps no times.
     ///   - own: this process.
-    func absence(silence: Int64, seenBy own: ProcessFacts) -> Absence? {
+    func absence(silence: Int64?, seenBy own: ProcessFacts) -> Absence? {
         if let isAlive = holder.isAlive(seenBy: own) {
             return isAlive ? nil : .proven("process \(holder.process) has ended")
         }
+        guard let silence else { return .suspected("its store keeps no times") }
         if holder.isOtherBoot(ofHostOf: own), silence.magnitude > UInt64(Self.longestSilenceOfOtherBoot) {
             return .suspected("\(holder.host) was restarted since")
         }

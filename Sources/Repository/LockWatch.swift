@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import LinuxSystem
+import ObjectStore
 
 /// What this process saw of the locks of others, by its own clock that only goes forward: clocks of two machines prove
 /// nothing about each other.
@@ -10,7 +11,7 @@ final class LockWatch: Sendable {
 
     /// What was seen of one lock.
     struct Observation {
-        var status: Files.Status
+        var status: ObjectStatus
         /// Since when it is as it is, or was first seen so.
         var since: Double
         /// Whether it changed while it was watched.
@@ -20,7 +21,7 @@ final class LockWatch: Sendable {
 
     /// Notes how a lock is now.
     /// - Returns: for how many seconds it is so for certain, and whether it ever changed.
-    func observe(_ uuid: GUID, _ status: Files.Status) -> (unchangedSeconds: Double, hasChanged: Bool) {
+    func observe(_ uuid: GUID, _ status: ObjectStatus) -> (unchangedSeconds: Double, hasChanged: Bool) {
         let now = SystemFacts.monotonicSeconds()
         return seen.update { seen in
             if let known = seen[uuid], known.status == status { return (now - known.since, known.hasChanged) }

@@ -3,7 +3,7 @@ import ByteParsing
 import Codecs
 import ImageModel
 import LinuxSystem
-import SystemPackage
+import ObjectStore
 
 /// A pack that is open for reading, from any thread.
 final class PackFile: Sendable {
@@ -12,24 +12,24 @@ final class PackFile: Sendable {
     private let secrets: RepositorySecrets
 
     /// Opens a pack and checks that it is the one of this name in this repository.
-    init(_ name: StoreName, _ layout: RepositoryLayout, _ secrets: RepositorySecrets) throws(ImageError) {
+    init(_ name: StoreName, _ store: StoreAccess, _ secrets: RepositorySecrets) throws(ImageError) {
         self.name = name
         self.secrets = secrets
-        file = try StoreFile(layout.pack(name))
+        file = try store.open(.pack(name))
         let head = try file.bytes(at: 0, count: PackFormat.headFrameByteCount)
         guard head[..<8] == ImageFormat.frame([UInt8](repeating: 0, count: head.count - 8))[..<8] else {
-            throw .damagedFile(file.path, "it does not start like a pack")
+            throw .damagedFile(file.name, "it does not start like a pack")
         }
-        try secrets.check(Array(head[8...]), RepositoryFormat.packHeaderTag, name: name, path: file.path.string)
+        try secrets.check(Array(head[8...]), RepositoryFormat.packHeaderTag, name: name, path: file.name)
     }
 
-    var path: String { file.path.string }
+    var path: String { file.name }
     var byteCount: UInt64 { file.byteCount }
 
     /// Fills `buffer` with the stored bytes of a content.
     func read(_ location: BlobLocation, into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
         guard buffer.count == Int(location.storedByteCount) else {
-            throw .damagedFile(file.path, "a content of another length", at: UInt64(location.offset))
+            throw .damagedFile(file.name, "a content of another length", at: UInt64(location.offset))
         }
         unsafe try file.read(into: buffer, at: UInt64(location.offset))
     }
@@ -69,7 +69,7 @@ final class PackFile: Sendable {
             }
             return (try end.littleEndian(at: 16), try end.littleEndian(at: 24))
         } catch {
-            throw .about(file.path, error)
+            throw .about(file.name, error)
         }
     }
 
@@ -107,7 +107,7 @@ final class PackFile: Sendable {
             }
             guard position == tableOffset else { throw ParsingError.invalid(what: "the lengths in its table") }
             return entries
-        } catch { throw .about(file.path, error, at: byteCount - endFrame) }
+        } catch { throw .about(file.name, error, at: byteCount - endFrame) }
     }
 
     /// Compares the record and the frame in front of a content with what the table says of it: bytes that nothing else
@@ -116,7 +116,7 @@ final class PackFile: Sendable {
         let frameHead = secrets.isSealed ? 8 : 0
         let count = PackFormat.recordFrameByteCount + frameHead
         let start = UInt64(entry.location.offset)
-        guard start >= UInt64(count) else { throw .damagedFile(file.path, "a content without a record", at: start) }
+        guard start >= UInt64(count) else { throw .damagedFile(file.name, "a content without a record", at: start) }
         let bytes = try file.bytes(at: start - UInt64(count), count: count)
         do {
             guard try bytes.littleEndian(UInt32.self, at: 0) == ImageFormat.skippableMagic,
@@ -132,7 +132,7 @@ final class PackFile: Sendable {
                     try bytes.littleEndian(UInt32.self, at: count - 4) == entry.location.storedByteCount
                 else { throw ParsingError.invalid(what: "the frame of a content") }
             }
-        } catch { throw .about(file.path, error, at: start) }
+        } catch { throw .about(file.name, error, at: start) }
     }
 }
 
@@ -144,12 +144,12 @@ final class PackCache: Sendable {
         var order: [StoreName] = []
     }
     private let held = Monitor(Held())
-    private let layout: RepositoryLayout
+    private let store: StoreAccess
     private let secrets: RepositorySecrets
     private static let capacity = 64
 
-    init(_ layout: RepositoryLayout, _ secrets: RepositorySecrets) {
-        self.layout = layout
+    init(_ store: StoreAccess, _ secrets: RepositorySecrets) {
+        self.store = store
         self.secrets = secrets
     }
 
@@ -163,7 +163,7 @@ final class PackCache: Sendable {
             return file
         }
         if let known { return known }
-        let file = try PackFile(name, layout, secrets)
+        let file = try PackFile(name, store, secrets)
         held.update { held in
             if held.files.updateValue(file, forKey: name) == nil { held.order.append(name) }
             while held.order.count > Self.capacity { held.files[held.order.removeFirst()] = nil }

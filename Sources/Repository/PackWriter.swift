@@ -3,6 +3,7 @@ import ByteParsing
 import Codecs
 import ImageModel
 import LinuxSystem
+import ObjectStore
 
 /// Writes one pack front to back. From one thread at a time.
 final class PackWriter: @unchecked Sendable {
@@ -14,10 +15,10 @@ final class PackWriter: @unchecked Sendable {
     private let output: StoreOutput
 
     /// Starts a pack.
-    init(_ layout: RepositoryLayout, _ secrets: RepositorySecrets) throws(ImageError) {
+    init(_ store: StoreAccess, _ secrets: RepositorySecrets) throws(ImageError) {
         name = .random()
         self.secrets = secrets
-        output = try StoreOutput(layout, layout.pack(name))
+        output = try store.begin(.pack(name))
         try output.write(ImageFormat.frame(secrets.head(RepositoryFormat.packHeaderTag, name: name)))
     }
 
@@ -41,7 +42,7 @@ final class PackWriter: @unchecked Sendable {
             contentByteCount: UInt32(truncatingIfNeeded: contentByteCount))
         let entry = IndexEntry(key: key, location: location)
         var head: [UInt8]
-        do { head = try PackFormat.recordFrame(entry, secrets) } catch { throw .about(output.finalPath, error) }
+        do { head = try PackFormat.recordFrame(entry, secrets) } catch { throw .about(output.name, error) }
         if secrets.isSealed {
             // Sealed bytes are no zstd frame: they ride in a skippable one.
             head.appendLittleEndian(ImageFormat.skippableMagic)
@@ -64,7 +65,7 @@ final class PackWriter: @unchecked Sendable {
             payload =
                 RepositoryFormat.packTableTag
                 + (try secrets.protection.protect(table, context: secrets.context("pack table", name.bytes)))
-        } catch { throw .about(output.finalPath, error) }
+        } catch { throw .about(output.name, error) }
         try output.write(ImageFormat.frame(payload))
         var end = RepositoryFormat.packEndTag
         end.appendLittleEndian(tableOffset)

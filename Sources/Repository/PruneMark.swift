@@ -2,7 +2,7 @@
 import ByteParsing
 import ImageModel
 import LinuxSystem
-import SystemPackage
+import ObjectStore
 
 /// `marks/PACK`: the pack is to go. Captures that begin later do not rely on it; readers still read it.
 ///
@@ -24,8 +24,6 @@ struct PruneBatch: Codable {
     var holders: [GUID]
 
     static let format = "reforge marks 1"
-    static let prefix = "batch-"
-    static func fileName(_ uuid: GUID) -> String { "\(prefix)\(uuid).json" }
 }
 
 /// What `marks/` says.
@@ -42,31 +40,28 @@ struct PruneMarks {
         var holders: Set<GUID>
     }
 
-    /// The file whose time is that of the last forget: for earlier versions, whose prune counts from it.
-    static let forgottenName = "forgotten"
-
     /// Reads all marks.
-    init(_ layout: RepositoryLayout) throws(ImageError) {
-        for name in try RepositoryLayout.names(in: layout.marks) {
-            let path = layout.marks.appending(name)
-            if let pack = StoreName(name) {
-                packs[pack] = Self.decode(PruneMark.self, path)?.batch
-                if packs[pack] == nil { packs[pack] = .some(nil) }
-            } else if name.hasPrefix(PruneBatch.prefix), let batch = Self.decode(PruneBatch.self, path),
-                batch.format == PruneBatch.format, name == PruneBatch.fileName(batch.uuid)
-            {
-                let status: Files.Status?
-                do { status = try Files.status(path) } catch { throw .system(error) }
-                if let status {
-                    let time = max(status.modified, TimeText(batch.marked)?.unixSeconds ?? .min)
-                    batches[batch.uuid] = Batch(time: time, holders: Set(batch.holders))
-                }
-            }
+    init(_ store: StoreAccess) throws(ImageError) {
+        for name in try store.names(.mark) {
+            guard let pack = StoreName(name) else { continue }
+            packs[pack] = .some(Self.decode(PruneMark.self, .mark(pack), store)?.batch)
+        }
+        for name in try store.names(.batch) {
+            guard let uuid = GUID(name), let batch = Self.decode(PruneBatch.self, .batch(uuid), store),
+                batch.format == PruneBatch.format, batch.uuid == uuid, uuid.description == name,
+                let status = try store.status(.batch(uuid))
+            else { continue }
+            let marked = TimeText(batch.marked)?.unixSeconds ?? .min
+            batches[uuid] = Batch(
+                time: store.source.traits.keepsTime ? max(status.modified, marked) : marked, holders: Set(batch.holders)
+            )
         }
     }
 
-    private static func decode<Value: Decodable>(_ type: Value.Type, _ path: FilePath) -> Value? {
-        (try? Files.read(path, limit: 1 << 20)).flatMap { try? JSONText.decode(type, $0) }
+    private static func decode<Value: Decodable>(
+        _ type: Value.Type, _ id: ObjectID, _ store: StoreAccess
+    ) -> Value? {
+        (try? store.source.read(id, limit: 1 << 20)).flatMap { try? JSONText.decode(type, $0) }
     }
 
     /// The complete batch of a pack's mark.

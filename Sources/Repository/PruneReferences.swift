@@ -4,6 +4,7 @@ import Codecs
 import DiskModel
 import ImageModel
 import LinuxSystem
+import ObjectStore
 
 /// Which contents snapshots need: a bit for each entry of the indexes, not a set of ids, as there can be many millions.
 ///
@@ -64,7 +65,7 @@ final class PruneReferences {
         var known: [StoreName: Standing] = [:]
         for name in Set(indexes.files.flatMap(\.packs)) where present.contains(name) {
             // One that cannot be read now is not known to be whole: then nothing is given up for it.
-            let pack = try? PackFile(name, repository.layout, repository.secrets)
+            let pack = try? PackFile(name, repository.store, repository.secrets)
             known[name] = Standing(
                 rank: marked.contains(name) ? 1 : 2, isWhole: pack?.isWhole ?? false, byteCount: pack?.byteCount ?? 0)
         }

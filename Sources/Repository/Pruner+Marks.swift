@@ -2,7 +2,7 @@
 import ByteParsing
 import ImageModel
 import LinuxSystem
-import SystemPackage
+import ObjectStore
 
 extension Pruner {
     /// Marks packs, and then notes who holds a lock that is older than the marks.
@@ -12,7 +12,7 @@ extension Pruner {
     ) throws(ImageError) -> [GUID] {
         func holders() throws(ImageError) -> [GUID] {
             try RepositoryLock.held(
-                at: repository.path, besides: lock?.record?.uuid,
+                in: store, besides: lock?.record?.uuid,
                 now: lock?.keeperSeconds() ?? SystemFacts.unixSeconds(), removesStale: !dryRun
             )
             .filter { $0.record?.reliesOnContents ?? true }.map(\.uuid)
@@ -22,7 +22,9 @@ extension Pruner {
         let uuid = GUID.random()
         do {
             let bytes = try JSONText.encode(PruneMark(batch: uuid))
-            for name in names { try writeMark(bytes, name.description) }
+            // A mark that is lost in a power cut is made again. In a full store, an empty one has to do: captures go by its
+            // name, and a batch that cannot be read is not complete.
+            for name in names { try store.put(.mark(name), bytes, .mayBeEmpty) }
             try reached(.marked)
             // A capture whose lock is not seen now sees the marks.
             let holders = try holders()
@@ -30,30 +32,9 @@ extension Pruner {
                 format: PruneBatch.format, uuid: uuid,
                 marked: SystemFacts.utcText(lock?.keeperSeconds() ?? SystemFacts.unixSeconds()),
                 holders: holders)
-            try writeMark(try JSONText.encode(batch, pretty: true), PruneBatch.fileName(uuid))
+            try store.put(.batch(uuid), try JSONText.encode(batch, pretty: true), .mayBeEmpty)
             try reached(.batched)
             return holders
-        } catch { throw .about(layout.marks, error) }
-    }
-
-    /// Not by way of the medium: a mark that is lost in a power cut is made again. On a full disk, an empty file has to
-    /// do: captures go by its name, and a batch that cannot be read is not complete.
-    private func writeMark(_ bytes: [UInt8], _ name: String) throws(ImageError) {
-        let path = layout.marks.appending(name)
-        let temporary = layout.temporary.appending("\(name).\(WriterToken.own)")
-        do {
-            let file = try OwnedDescriptor.open(
-                temporary, .writeOnly, options: [.create, .truncate, .noFollow],
-                permissions: [.ownerReadWrite, .groupRead, .otherRead])
-            do { _ = try file.raw.writeAll(bytes) } catch {
-                let reason = error as? Errno ?? .ioError
-                guard reason == .noSpace else {
-                    try? Files.remove(temporary)
-                    throw SystemCallError("write", temporary.string, reason)
-                }
-                try Files.resize(file.raw, temporary.string, to: 0)
-            }
-            try Files.rename(temporary, to: path)
-        } catch { throw .about(path, error) }
+        } catch { throw .about(store.source.name(ofAll: .mark), error) }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ImageModel
 import LinuxSystem
-import SystemPackage
+import ObjectStore
 
 extension Pruner {
     /// A pack goes only where what is needed of it is whole elsewhere, by being read: the copy that was chosen by its
@@ -40,7 +40,7 @@ extension Pruner {
         var onlyCopies: [StoreName: Int] = [:]
         for doubt in doubts {
             if pack?.name != doubt.chosen.location.pack {
-                pack = try? PackFile(doubt.chosen.location.pack, layout, repository.secrets)
+                pack = try? PackFile(doubt.chosen.location.pack, store, repository.secrets)
             }
             if let pack, (try? check.stored(doubt.chosen, in: pack)) != nil { continue }
             for name in Set(doubt.others) { onlyCopies[name, default: 0] += 1 }
@@ -49,8 +49,8 @@ extension Pruner {
             guard let count = onlyCopies[use.name] else { continue }
             report.waiting.add(use.byteCount)
             report.notes.append(
-                "\(layout.pack(use.name)) stays: of \(count) of its contents, the copy that would be kept is damaged. "
-                    + "reforge verify \(repository.path) --repair sets damaged copies aside")
+                "\(store.name(of: .pack(use.name))) stays: of \(count) of its contents, the copy that would be kept is damaged. "
+                    + "reforge verify \(repository.name) --repair sets damaged copies aside")
         }
         going.removeAll { onlyCopies[$0.name] != nil }
     }
@@ -65,22 +65,22 @@ extension Pruner {
         do { try removeFromIndexes(going, reached) } catch {
             // A full disk has no room for the new index. Marked packs are not relied on by anybody: they may go first,
             // as long as their marks stay until the indexes are done.
-            guard case .system(let reason) = error, reason.errno == .noSpace, !names.isEmpty else { throw error }
-            try makeMarksDurable(names)
+            guard error.isFull, !names.isEmpty else { throw error }
+            try store.flush(.mark, names.map(\.description))
             try removeFiles(names)
             isRemoved = true
             try removeFromIndexes(going, reached)
         }
         if !isRemoved { try removeFiles(names) }
         try reached(.removed)
-        for name in going { try remove(layout.marks.appending(name.description)) }
+        for name in going { try store.remove(.mark(name)) }
         try reached(.unmarked)
     }
 
     private func removeFiles(_ names: [StoreName]) throws(ImageError) {
         for (number, name) in names.enumerated() {
             if number % 100 == 0 { try confirm() }
-            try remove(layout.pack(name))
+            try store.remove(.pack(name))
         }
     }
 
@@ -94,31 +94,14 @@ extension Pruner {
         try reached(.unindexed)
     }
 
-    private func makeMarksDurable(_ names: [StoreName]) throws(ImageError) {
-        do {
-            for name in names {
-                let path = layout.marks.appending(name.description)
-                let file = try OwnedDescriptor.open(path, .readOnly)
-                try Files.sync(file.raw, path.string)
-            }
-            try Files.syncFolder(of: layout.marks.appending("x"))
-        } catch { throw .system(error) }
-    }
-
-    func remove(_ path: FilePath) throws(ImageError) {
-        do { try Files.remove(path) } catch {
-            if error.errno != .noSuchFileOrDirectory { throw .system(error) }
-        }
-    }
-
     /// Removes batches that no mark refers to, and what killed processes left.
     func cleanUp() throws(ImageError) {
         if dryRun { return }
-        report.temporaryByteCount = TemporaryFiles.removeStale(layout)
-        let marks = try PruneMarks(layout)
+        report.temporaryByteCount = try store.sink().removeLeftovers()
+        let marks = try PruneMarks(store)
         let used = Set(marks.packs.values.compactMap { $0 })
         for uuid in marks.batches.keys where !used.contains(uuid) {
-            try remove(layout.marks.appending(PruneBatch.fileName(uuid)))
+            try store.remove(.batch(uuid))
         }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ImageModel
 import LinuxSystem
+import ObjectStore
 
 extension Pruner {
     /// Copies what is needed of packs that are mostly unneeded to new packs, and checks it on the way.
@@ -42,19 +43,19 @@ extension Pruner {
                 continue
             }
             // The copy and the original are both there for the grace time.
-            if let free = Files.freeByteCount(repository.path), free < use.neededByteCount * 2 + (64 << 20) {
+            if let free = try store.prunable().freeByteCount, free < use.neededByteCount * 2 + (64 << 20) {
                 report.notes.append("packs that are mostly unneeded were not copied: there is too little space")
                 break
             }
             do {
-                let pack = try PackFile(use.name, layout, repository.secrets)
+                let pack = try PackFile(use.name, store, repository.secrets)
                 for entry in try pack.table() where try references.isNeeded(entry) {
                     let stored = try check.stored(entry, in: pack)
                     let target: PackWriter
                     if let open = output {
                         target = open
                     } else {
-                        target = try PackWriter(layout, repository.secrets)
+                        target = try PackWriter(store, repository.secrets)
                         output = target
                     }
                     let outcome = unsafe stored.withUnsafeBytes { stored in

@@ -4,7 +4,7 @@ import Codecs
 import DiskModel
 import ImageModel
 import LinuxSystem
-import SystemPackage
+import ObjectStore
 
 /// How far a prune is.
 package enum PruneStep: String, Sendable, CaseIterable {
@@ -64,9 +64,9 @@ extension Repository {
         let lock =
             dryRun
             ? try? RepositoryLock.acquire(
-                at: path, operation: .verify, waiting: 0, refreshSeconds: LockRecord.refreshSeconds,
+                in: try store.prunable(), operation: .verify, waiting: 0, refreshSeconds: LockRecord.refreshSeconds,
                 removesStale: false, note: note)
-            : try RepositoryLock.acquire(at: path, operation: .prune, waiting: waiting, note: note)
+            : try store.lock(.prune, waiting: waiting, note: note)
         defer { lock?.release() }
         let pruner = Pruner(self, lock: lock, grace: grace, confirmedMissing: confirmedMissing, dryRun: dryRun)
         try pruner.run(reached)
@@ -82,7 +82,7 @@ final class Pruner {
     private let grace: Double
     private let confirmedMissing: Int?
     let dryRun: Bool
-    var layout: RepositoryLayout { repository.layout }
+    var store: StoreAccess { repository.store }
 
     /// A pack is copied where at least this share of it is unneeded.
     static let repackShare = 0.25
@@ -122,19 +122,20 @@ final class Pruner {
         // Who is at work is asked before the snapshots are listed: of two that are gone or done by then, one has
         // published nothing, and the other's snapshot is in the list.
         let others = try RepositoryLock.held(
-            at: repository.path, besides: lock?.record?.uuid, now: now, removesStale: !dryRun)
+            in: store, besides: lock?.record?.uuid, now: now, removesStale: !dryRun)
         let alive = Set(others.map(\.uuid))
         let writers = others.filter { $0.mayWrite }
-        var marks = try PruneMarks(layout)
+        var marks = try PruneMarks(store)
         let ids = try repository.snapshotIDs()
-        let ledger = try SnapshotLedger(layout)
+        let ledger = try SnapshotLedger(store)
         var packs = try listPacks()
         let missing = try ledger.missing(besides: ids)
         guard try isConfirmed(missing: missing, present: ids.count, isBusy: !writers.isEmpty) else { return }
         if !dryRun { try ledger.add(ids) }
         // Packs that came since the first capture began that is still at work may be its own.
         let firstWriter = writers.map { $0.record.flatMap { TimeText($0.started)?.unixSeconds } ?? .min }.min()
-        func isYoung(_ pack: PackUse) -> Bool { firstWriter.map { pack.modified >= $0 - 60 } ?? false }
+        let keepsTime = store.source.traits.keepsTime
+        func isYoung(_ pack: PackUse) -> Bool { firstWriter.map { !keepsTime || pack.modified >= $0 - 60 } ?? false }
 
         let indexes = try adopt(&packs, isYoung)
         try reached(.adopted)
@@ -151,7 +152,7 @@ final class Pruner {
         for (name, use) in packs where use.neededByteCount > 0 && marked.contains(name) {
             report.unmarked.add(use.byteCount)
             marks.packs[name] = nil
-            if !dryRun { try remove(layout.marks.appending(name.description)) }
+            if !dryRun { try store.remove(.mark(name)) }
         }
         // Where something needed is nowhere, nobody knows what else is wrong, and which copy somebody will look for.
         let isLacking = report.missingCount > 0
@@ -220,9 +221,9 @@ final class Pruner {
         let what =
             missing.isEmpty
             ? present == 0
-                ? "\(layout.snapshots) holds no snapshot, and \(layout.packs) holds \(ByteText.rounded(report.present.byteCount))"
-                : "no snapshot of \(repository.path) is missing"
-            : "\(missing.count) snapshot\(missing.count == 1 ? " is" : "s are") missing from \(layout.snapshots) and "
+                ? "\(store.source.name(ofAll: .snapshot)) holds no snapshot, and \(store.source.name(ofAll: .pack)) holds \(ByteText.rounded(report.present.byteCount))"
+                : "no snapshot of \(repository.name) is missing"
+            : "\(missing.count) snapshot\(missing.count == 1 ? " is" : "s are") missing from \(store.source.name(ofAll: .snapshot)) and "
                 + "\(missing.count == 1 ? "was" : "were") never forgotten: \(names)\(missing.count > 10 ? ", …" : "")"
                 + (present == 0 ? "; none is left" : "")
         throw .refused(
@@ -236,10 +237,8 @@ final class Pruner {
 
     func listPacks() throws(ImageError) -> [StoreName: PackUse] {
         var packs: [StoreName: PackUse] = [:]
-        for name in try layout.packNames() {
-            let status: Files.Status?
-            do { status = try Files.status(layout.pack(name)) } catch { throw .system(error) }
-            guard let status, status.isFile else { continue }
+        for name in try store.packNames() {
+            guard let status = try store.status(.pack(name)) else { continue }
             packs[name] = PackUse(name: name, byteCount: status.byteCount, modified: status.modified)
             report.present.add(status.byteCount)
         }
@@ -287,7 +286,7 @@ final class Pruner {
             }
             var wholeCount = 0
             do {
-                let pack = try PackFile(use.name, layout, repository.secrets)
+                let pack = try PackFile(use.name, store, repository.secrets)
                 let table = try pack.table()
                 // A pack may be in no index because repair took out all that it has: only what is whole comes back.
                 let whole = dryRun ? table : try Self.whole(table, in: pack, check)
@@ -337,11 +336,11 @@ final class Pruner {
 
     func writeIndex(_ entries: [IndexEntry]) throws(ImageError) -> IndexFile {
         let writer = try IndexWriter(
-            layout, repository.secrets, expectedEntryCount: UInt64(entries.count))
+            store, repository.secrets, expectedEntryCount: UInt64(entries.count))
         for entry in entries.sorted(by: { $0.key < $1.key }) { try writer.add(entry) }
         try confirm()
         _ = try writer.finish()
-        return try IndexFile(writer.name, layout, repository.secrets)
+        return try IndexFile(writer.name, store, repository.secrets)
     }
 
     /// All that snapshots need. One that cannot be read needs nobody knows what.
@@ -354,13 +353,13 @@ final class Pruner {
                     if try ledger.isForgotten(id) { continue }
                     throw .refused(
                         "the snapshot \(repository.name(of: id)) was there a moment ago and was never forgotten: the mount of "
-                            + "\(repository.path), or a copy into it, may be incomplete. Nothing was removed")
+                            + "\(repository.name), or a copy into it, may be incomplete. Nothing was removed")
                 }
                 guard case .damaged(_, let what, let offset, let disk, let partition) = error else { throw error }
                 throw .damaged(
                     name: repository.name(of: id),
                     what: "\(what). What it needs cannot be told, so nothing is removed. If no copy of it is "
-                        + "left, remove the file \(layout.snapshot(id)), then prune with "
+                        + "left, remove the file \(store.name(of: .snapshot(id))), then prune with "
                         + "--confirm-missing-snapshots 1",
                     fileOffset: offset, disk: disk, partition: partition)
             }

@@ -2,7 +2,7 @@
 import Codecs
 import ImageModel
 import LinuxSystem
-import SystemPackage
+import ObjectStore
 
 extension Repository {
     /// Index files up to this many are left alone.
@@ -11,25 +11,20 @@ extension Repository {
     /// Writes one index file with all that some have, and removes those.
     func merge(_ files: [IndexFile], mayPublish: () throws -> Void = {}) throws -> IndexFile {
         let writer = try IndexWriter(
-            layout, secrets, expectedEntryCount: files.reduce(0) { $0 + $1.entryCount })
+            store, secrets, expectedEntryCount: files.reduce(0) { $0 + $1.entryCount })
         var cursor = try IndexSet.MergedCursor(files)
         while let hit = try cursor.next() { try writer.add(hit.hit.entry) }
         try mayPublish()
         _ = try writer.finish()
-        let merged = try IndexFile(writer.name, layout, secrets)
+        let merged = try IndexFile(writer.name, store, secrets)
         try removeIndexes(files.map(\.name))
         return merged
     }
 
     /// Removes index files. One that is gone already is no error.
     func removeIndexes(_ names: [StoreName]) throws(ImageError) {
-        for name in names {
-            do { try Files.remove(layout.index(name)) } catch {
-                if !ImageError.system(error).isMissingFile { throw .system(error) }
-            }
-        }
-        guard !names.isEmpty else { return }
-        do { try Files.syncFolder(of: layout.index(.random())) } catch { throw .system(error) }
+        for name in names { try store.remove(.index(name)) }
+        if !names.isEmpty { try store.flush(.index) }
     }
 
     /// Where there are more than eight index files, makes the small ones one. Under the lock of maintenance.
@@ -47,7 +42,9 @@ extension Repository {
             small.append(file)
         }
         guard small.count > 1 else { return 0 }
-        do { _ = try merge(small, mayPublish: mayPublish) } catch { throw .about(layout.indexes, error) }
+        do { _ = try merge(small, mayPublish: mayPublish) } catch {
+            throw .about(store.source.name(ofAll: .index), error)
+        }
         return small.count
     }
 }

@@ -4,17 +4,17 @@ import Codecs
 import DiskModel
 import ImageModel
 import LinuxSystem
-import SystemPackage
+import ObjectStore
 
-/// A folder that holds many snapshots and every content once; RepositoryFormat.md is the specification.
+/// A store that holds many snapshots and every content once; RepositoryFormat.md is the specification.
 package final class Repository: Sendable {
-    /// The folder.
-    package let path: FilePath
+    /// How messages call it: its path, its address.
+    package var name: String { store.name }
     /// What `repository.json` says.
     package let configuration: RepositoryConfiguration
     /// The keys; `nil` where nothing is encrypted.
     package let keys: MasterKeys?
-    let layout: RepositoryLayout
+    let store: StoreAccess
     let secrets: RepositorySecrets
     /// The indexes as they were read last.
     private let indexCache = Monitor(IndexSet.none)
@@ -24,56 +24,40 @@ package final class Repository: Sendable {
     private let damagedCopies = Monitor(Set<String>())
 
     private init(
-        _ path: FilePath, _ configuration: RepositoryConfiguration, _ keys: MasterKeys?,
+        _ store: StoreAccess, _ configuration: RepositoryConfiguration, _ keys: MasterKeys?,
         warn: @escaping @Sendable (String) -> Void = { _ in }
     ) {
         self.warn = warn
-        self.path = path
+        self.store = store
         self.configuration = configuration
         self.keys = keys
-        layout = RepositoryLayout(path)
         secrets = RepositorySecrets(uuid: configuration.uuid, keys: keys)
     }
 
-    /// Whether a folder is a repository, of whatever version.
-    package static func isRepository(_ path: FilePath) -> Bool {
-        Files.exists(RepositoryLayout(path).configuration)
-    }
-
-    /// Makes a repository in a folder that is empty or not there yet.
+    /// Makes a repository in a store that is empty or not there yet.
     /// - Parameters:
     ///   - keys: the keys of an encrypted repository, else `nil`.
-    ///   - prepare: is given the folder before it becomes a repository: to write the wrapped keys, durably.
+    ///   - prepare: is called before the store becomes a repository: to write the wrapped keys, durably.
     package static func create(
-        at path: FilePath, chunkByteCount: Int, keys: MasterKeys?, prepare: (FilePath) throws -> Void = { _ in }
+        in store: any PrunableStore, chunkByteCount: Int, keys: MasterKeys?, prepare: () throws -> Void = {}
     ) throws(ImageError) -> Repository {
         guard Manifest.isValidChunkByteCount(chunkByteCount) else {
             throw .unsupported(
-                name: path.string, what: "chunks of \(chunkByteCount) bytes (a power of two from 64 KiB to 64 MiB)")
+                name: store.name, what: "chunks of \(chunkByteCount) bytes (a power of two from 64 KiB to 64 MiB)")
         }
-        let layout = RepositoryLayout(path)
         do {
-            if Files.exists(path) {
-                guard try RepositoryLayout.names(in: path).isEmpty else {
-                    throw SystemCallError("create a repository in", path.string, .directoryNotEmpty)
-                }
-            } else {
-                try Files.makeFolders(path)
-                try Files.syncFolder(of: path)
-            }
-            for name in RepositoryLayout.folderNames { try Files.makeFolders(path.appending(name)) }
-            try Files.syncFolder(of: layout.configuration)
-            try prepare(path)
+            try store.prepare()
+            try prepare()
             let configuration = RepositoryConfiguration(chunkByteCount: chunkByteCount, isEncrypted: keys != nil)
-            // Last: it makes the folder a repository.
-            try Files.write(try configuration.fileBytes(), to: layout.configuration)
-            return Repository(path, try .read(in: path), keys)
-        } catch { throw .about(path, error) }
+            // Last: it makes the store a repository.
+            try store.put(.configuration, try configuration.fileBytes(), [.durable, .isNew])
+            return Repository(StoreAccess(store), try .read(in: StoreAccess(store)), keys)
+        } catch { throw .about(store.name, error) }
     }
 
     /// What a repository says of itself, without any key.
-    package static func configuration(at path: FilePath) throws(ImageError) -> RepositoryConfiguration {
-        try .read(in: path)
+    package static func configuration(in store: any ObjectSource) throws(ImageError) -> RepositoryConfiguration {
+        try .read(in: StoreAccess(reading: store))
     }
 
     /// Opens a repository; nothing is written.
@@ -81,14 +65,30 @@ package final class Repository: Sendable {
     ///   - keys: what `KeyStore` unwrapped where it is encrypted.
     ///   - warn: is told, from any thread, of damage that another copy made up for.
     package static func open(
-        at path: FilePath, keys: MasterKeys?, warn: @escaping @Sendable (String) -> Void = { _ in }
+        _ store: any PrunableStore, keys: MasterKeys?, warn: @escaping @Sendable (String) -> Void = { _ in }
+    ) throws(ImageError) -> Repository { try open(StoreAccess(store), keys, warn) }
+
+    /// Opens a repository that can only be read.
+    package static func open(
+        reading store: any ObjectSource, keys: MasterKeys?, warn: @escaping @Sendable (String) -> Void = { _ in }
+    ) throws(ImageError) -> Repository { try open(StoreAccess(reading: store), keys, warn) }
+
+    private static func open(
+        _ store: StoreAccess, _ keys: MasterKeys?, _ warn: @escaping @Sendable (String) -> Void
     ) throws(ImageError) -> Repository {
-        let configuration = try RepositoryConfiguration.read(in: path)
+        let configuration = try RepositoryConfiguration.read(in: store)
         guard configuration.isEncrypted == (keys != nil) else {
-            throw .key(configuration.isEncrypted ? "\(path) is encrypted: it needs a password" : "\(path) has no keys")
+            throw .key(
+                configuration.isEncrypted
+                    ? "\(store.name) is encrypted: it needs a password" : "\(store.name) has no keys")
         }
-        return Repository(path, configuration, keys, warn: warn)
+        return Repository(store, configuration, keys, warn: warn)
     }
+
+    /// Says that this process is at work here. `RepositoryLock` has the rules.
+    package func lock(
+        _ operation: RepositoryOperation, waiting: Double = 0, note: (String) -> Void = { _ in }
+    ) throws(ImageError) -> RepositoryLock { try store.lock(operation, waiting: waiting, note: note) }
 
     /// The most damaged copies that are told of one by one.
     private static let largestWarningCount = 20
@@ -101,7 +101,7 @@ package final class Repository: Sendable {
         let isLast = count == Self.largestWarningCount
         warn(
             "a damaged copy was passed over (\(place)); the one in \(whole.pack.name) is whole. "
-                + "reforge verify \(path) --repair sets damaged copies aside"
+                + "reforge verify \(name) --repair sets damaged copies aside"
                 + (isLast ? ". More of them are not listed" : ""))
     }
 
@@ -109,29 +109,28 @@ package final class Repository: Sendable {
     package func coding(level: Int, kind: BlobKind) -> ChunkCoding { secrets.coding(level: level, kind: kind) }
 
     /// How messages call a snapshot.
-    package func name(of id: ContentHash) -> String { "\(path)@\(id.description.prefix(8))" }
+    package func name(of id: ContentHash) -> String { "\(name)@\(id.description.prefix(8))" }
 
     /// The ids of all snapshots, as the names of their files say.
     package func snapshotIDs() throws(ImageError) -> [ContentHash] {
-        try RepositoryLayout.names(in: layout.snapshots).compactMap { name in
+        try store.names(.snapshot).compactMap { name in
             ContentHash(hexadecimal: name).flatMap { $0.description == name ? $0 : nil }
         }
     }
 
     /// Reads one snapshot, and checks it against its name.
     package func snapshot(_ id: ContentHash) throws(ImageError) -> Snapshot {
-        let path = layout.snapshot(id)
         let file: StoreFile
-        do { file = try StoreFile(path) } catch {
+        do { file = try store.open(.snapshot(id)) } catch {
             if error.isMissingFile { throw .missing("there is no snapshot \(name(of: id))") }
             throw error
         }
         guard file.byteCount <= UInt64(RepositoryFormat.largestSnapshot) else {
-            throw .damagedFile(path, "a snapshot of \(file.byteCount) bytes")
+            throw .damagedFile(file.name, "a snapshot of \(file.byteCount) bytes")
         }
         return try SnapshotFile.snapshot(
             try file.bytes(at: 0, count: Int(file.byteCount)), id: id, chunkByteCount: configuration.chunkByteCount,
-            secrets, path: path.string)
+            secrets, path: file.name)
     }
 
     /// All snapshots, oldest first, and those that cannot be read. Large repositories: `snapshotInfos` holds less.
@@ -153,12 +152,12 @@ package final class Repository: Sendable {
         var whole: [Value] = []
         var damaged: [(name: String, error: ImageError)] = []
         let ids: [ContentHash]
-        do { ids = try snapshotIDs() } catch { return ([], [(layout.snapshots.string, error)]) }
+        do { ids = try snapshotIDs() } catch { return ([], [(store.source.name(ofAll: .snapshot), error)]) }
         for id in ids {
             do { whole.append(value(try snapshot(id))) } catch {
                 // Forgotten since the listing.
                 if case .missing = error { continue }
-                damaged.append((layout.snapshot(id).string, error))
+                damaged.append((store.name(of: .snapshot(id)), error))
             }
         }
         return (whole, damaged)
@@ -167,7 +166,7 @@ package final class Repository: Sendable {
     /// The index files as they are now; those that were opened before are not read again.
     func indexSet() throws(ImageError) -> IndexSet {
         let known = indexCache.update { $0 }
-        let fresh = try IndexSet.open(layout, secrets, known: known)
+        let fresh = try IndexSet.open(store, secrets, known: known)
         indexCache.update { $0 = fresh }
         return fresh
     }
@@ -196,6 +195,6 @@ package final class Repository: Sendable {
 
     /// The packs that are to go: what a new capture needs of them it stores anew.
     func markedPacks() throws(ImageError) -> Set<StoreName> {
-        Set(try RepositoryLayout.names(in: layout.marks).compactMap { StoreName($0) })
+        Set(try store.names(.mark).compactMap { StoreName($0) })
     }
 }

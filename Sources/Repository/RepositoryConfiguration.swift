@@ -2,6 +2,7 @@
 import ByteParsing
 import ImageModel
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 
 /// What `repository.json` says: all that must be known before a password is.
@@ -63,15 +64,15 @@ package struct RepositoryConfiguration: Codable, Equatable, Sendable {
         return result
     }
 
-    /// Reads `repository.json` in `folder`.
-    static func read(in folder: FilePath) throws(ImageError) -> RepositoryConfiguration {
-        let path = RepositoryLayout(folder).configuration
+    /// Reads it.
+    static func read(in store: StoreAccess) throws(ImageError) -> RepositoryConfiguration {
+        let (folder, path) = (store.name, store.name(of: .configuration))
         let bytes: [UInt8]
-        do { bytes = try Files.read(path, limit: largest) } catch {
+        do { bytes = try store.source.read(.configuration, limit: largest) } catch {
             switch error.errno {
             case .noSuchFileOrDirectory:
                 throw .missing(
-                    Files.exists(folder)
+                    store.source.isThere
                         ? "\(folder) is not a Reforge repository: it holds no repository.json"
                         : "there is no repository at \(folder)")
             case .notDirectory: throw .missing("\(folder) is not a Reforge repository: it is a file, not a folder")
@@ -96,12 +97,12 @@ package struct RepositoryConfiguration: Codable, Equatable, Sendable {
         }
         guard front.version.major <= Int(RepositoryFormat.version.major) else {
             throw .unsupported(
-                name: folder.string,
+                name: folder,
                 what: "its format is version \(front.version.major), this program reads up to "
                     + "\(RepositoryFormat.version.major)")
         }
         if let unknown = front.incompatibleFeatures.first {
-            throw .unsupported(name: folder.string, what: "it uses the feature \"\(unknown)\"")
+            throw .unsupported(name: folder, what: "it uses the feature \"\(unknown)\"")
         }
         do {
             let configuration = try JSONText.decode(RepositoryConfiguration.self, bytes)

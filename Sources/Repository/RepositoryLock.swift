@@ -2,6 +2,7 @@
 import ByteParsing
 import ImageModel
 import LinuxSystem
+import ObjectStore
 import Synchronization
 import SystemPackage
 
@@ -12,34 +13,39 @@ import SystemPackage
 package final class RepositoryLock: Sendable {
     /// What the lock says; `nil` where nothing can be written (a read-only repository): readers go without.
     package let record: LockRecord?
-    private let file: LockFile?
+    private let file: HeldLock?
     private let refresher: PeriodicThread?
+    private let keepsTime: Bool
 
-    private init(_ record: LockRecord?, _ file: LockFile?, _ refresher: PeriodicThread?) {
+    private init(_ record: LockRecord?, _ file: HeldLock?, _ refresher: PeriodicThread?, keepsTime: Bool) {
+        self.keepsTime = keepsTime
         self.record = record
         self.file = file
         self.refresher = refresher
     }
 
+    /// That of a reader where nothing can be written.
+    static var none: RepositoryLock { RepositoryLock(nil, nil, nil, keepsTime: false) }
+
     deinit { release() }
 
     /// Takes a lock.
     /// - Parameters:
-    ///   - path: the repository.
+    ///   - store: the repository.
     ///   - waiting: how long maintenance waits for other maintenance, in seconds.
     ///   - note: is told what a person should know: whom it waits for, which stale locks it removed.
     /// - Throws: `ImageError.busy` where other maintenance goes on for longer; `ImageError.system` where no lock can be
     ///   written. A reader (restore, verify) of a read-only repository gets a lock that is none.
     package static func acquire(
-        at path: FilePath, operation: RepositoryOperation, waiting: Double = 0,
+        in store: any ObjectSink, operation: RepositoryOperation, waiting: Double = 0,
         note: (String) -> Void = { _ in }
     ) throws(ImageError) -> RepositoryLock {
         try acquire(
-            at: path, operation: operation, waiting: waiting, refreshSeconds: LockRecord.refreshSeconds, note: note)
+            in: store, operation: operation, waiting: waiting, refreshSeconds: LockRecord.refreshSeconds, note: note)
     }
 
     static func acquire(
-        at path: FilePath, operation: RepositoryOperation, waiting: Double, refreshSeconds: Double,
+        in store: any ObjectSink, operation: RepositoryOperation, waiting: Double, refreshSeconds: Double,
         removesStale: Bool = true, watchSeconds: Double = LockRecord.watchSeconds, note: (String) -> Void
     ) throws(ImageError) -> RepositoryLock {
         let deadline = SystemFacts.monotonicSeconds() + waiting
@@ -56,11 +62,11 @@ package final class RepositoryLock: Sendable {
                     : "waiting for \(summary)")
         }
         while true {
-            let file: LockFile
-            do { file = try LockFile(operation, at: path) } catch {
+            let file: HeldLock
+            do { file = try HeldLock(operation, in: store) } catch {
                 let isReadOnly = [Errno.readOnlyFileSystem, .permissionDenied, .notPermitted].contains(error.errno)
                 if isReadOnly, operation == .restore || operation == .verify {
-                    return RepositoryLock(nil, nil, nil)
+                    return .none
                 }
                 throw .system(error)
             }
@@ -70,7 +76,7 @@ package final class RepositoryLock: Sendable {
                 let refresher = try PeriodicThread(every: refreshSeconds) { _ = try? file.touched() }
                 while true {
                     let others = try held(
-                        at: path, besides: file.record.uuid, now: try file.touched(), removesStale: removesStale,
+                        in: store, besides: file.record.uuid, now: try file.touched(), removesStale: removesStale,
                         watchSeconds: watchSeconds, note: note)
                     let other = operation.isMaintenance ? others.first { $0.record?.isMaintenance ?? true } : nil
                     // What a capture left that died elsewhere holds up no prune, but the space that it frees.
@@ -84,7 +90,9 @@ package final class RepositoryLock: Sendable {
                     found = other
                     break
                 }
-                if found == nil { return RepositoryLock(file.record, file, refresher) }
+                if found == nil {
+                    return RepositoryLock(file.record, file, refresher, keepsTime: store.traits.keepsTime)
+                }
                 refresher.stop()
             } catch {
                 file.remove()
@@ -98,7 +106,7 @@ package final class RepositoryLock: Sendable {
             let isWorthWaiting = SystemFacts.monotonicSeconds() < deadline || watches && conflict.isSuspected
             guard attempts < 4 || isWorthWaiting, !Interruption.isRequested else {
                 throw .busy(
-                    "\(path) is in use: \(summary). \(operation.rawValue) has to wait until that has ended "
+                    "\(store.name) is in use: \(summary). \(operation.rawValue) has to wait until that has ended "
                         + "(a lock that was left behind goes by itself: after 30 minutes, prune watches it for 3 and takes it away)"
                 )
             }
@@ -123,7 +131,7 @@ package final class RepositoryLock: Sendable {
     }
 
     /// The time by the store's clock: file times are compared with it; `nil` without a lock.
-    func keeperSeconds() -> Int64? { try? file?.touched() }
+    func keeperSeconds() -> Int64? { keepsTime ? try? file?.touched() : nil }
 
     /// Ends it. It also ends with its last reference.
     package func release() {
@@ -151,32 +159,32 @@ package final class RepositoryLock: Sendable {
     ///   - now: the time by the store's clock.
     ///   - removesStale: whether those of others are removed.
     static func held(
-        at path: FilePath, besides own: GUID?, now: Int64, removesStale: Bool
+        in store: StoreAccess, besides own: GUID?, now: Int64, removesStale: Bool
     ) throws(ImageError) -> [Held] {
+        let sink = try store.sink()
         do {
             return try held(
-                at: path, besides: own, now: now, removesStale: removesStale, watchSeconds: LockRecord.watchSeconds
+                in: sink, besides: own, now: now, removesStale: removesStale, watchSeconds: LockRecord.watchSeconds
             ) { _ in }
         } catch { throw .system(error) }
     }
 
     private static func held(
-        at path: FilePath, besides own: GUID?, now: Int64, removesStale: Bool, watchSeconds: Double,
+        in store: any ObjectSink, besides own: GUID?, now: Int64, removesStale: Bool, watchSeconds: Double,
         note: (String) -> Void
     ) throws(SystemCallError) -> [Held] {
-        let folder = path.appending(LockFile.folder)
         let me = ProcessFacts.own()
         var result: [Held] = []
-        for name in try names(in: folder) {
+        for name in try names(in: store) {
             // What is not named like a lock is none: a file on its way to be one, or somebody else's.
-            guard name.hasSuffix(".json"), let uuid = GUID(name.dropLast(5)), uuid != own else { continue }
-            let file = folder.appending(name)
-            guard let status = try Files.status(file) else { continue }
-            let record = (try? Files.read(file, limit: 1 << 16)).flatMap { try? JSONText.decode(LockRecord.self, $0) }
+            guard let uuid = GUID(name), uuid != own else { continue }
+            let id = ObjectID(.lock, name)
+            guard let status = try store.status(id) else { continue }
+            let record = (try? store.read(id, limit: 1 << 16)).flatMap { try? JSONText.decode(LockRecord.self, $0) }
             let silence = now.subtractingReportingOverflow(status.modified).partialValue
             let absence =
                 if let record {
-                    record.absence(silence: silence, seenBy: me)
+                    record.absence(silence: store.traits.keepsTime ? silence : nil, seenBy: me)
                 } else {
                     LockRecord.absence(silence: silence).map {
                         LockRecord.Absence.suspected("it cannot be read, and \($0)")
@@ -197,11 +205,11 @@ package final class RepositoryLock: Sendable {
                 continue
             }
             // Unless its holder has woken up meanwhile. The name never comes again, so nobody else's can be hit.
-            guard try Files.status(file) == status else {
+            guard try store.status(id) == status else {
                 result.append(Held(uuid: uuid, record: record))
                 continue
             }
-            if removesStale, (try? Files.remove(file)) != nil {
+            if removesStale, (try? store.remove(id)) != nil {
                 note("removed a stale lock (\(record?.summary ?? name)): \(reason)")
             }
         }
@@ -210,8 +218,8 @@ package final class RepositoryLock: Sendable {
 
     /// The names of all locks. Where there is no folder for them, nobody can hold one; one that cannot be read must
     /// never pass for empty.
-    private static func names(in folder: FilePath) throws(SystemCallError) -> [String] {
-        do { return try Files.allNames(in: folder) } catch {
+    private static func names(in store: any ObjectSink) throws(SystemCallError) -> [String] {
+        do { return try store.list(.lock) } catch {
             if error.errno == .noSuchFileOrDirectory { return [] }
             throw error
         }

@@ -22,11 +22,11 @@ extension Repository {
     package func repair(
         waiting: Double = 0, note: (String) -> Void = { _ in }, progress: (VerifyProgress) -> Void = { _ in }
     ) throws(ImageError) -> RepairReport {
-        let lock = try RepositoryLock.acquire(at: path, operation: .repair, waiting: waiting, note: note)
+        let lock = try store.lock(.repair, waiting: waiting, note: note)
         defer { lock.release() }
         // The packs of a capture that is at work are in no index yet, and need none from us.
         let others = try RepositoryLock.held(
-            at: path, besides: lock.record?.uuid, now: lock.keeperSeconds() ?? SystemFacts.unixSeconds(),
+            in: store, besides: lock.record?.uuid, now: lock.keeperSeconds() ?? SystemFacts.unixSeconds(),
             removesStale: true)
         let isBusy = others.contains { $0.mayWrite }
         let helper = Pruner(self, lock: lock, grace: .infinity, dryRun: false)
@@ -42,7 +42,7 @@ extension Repository {
                 "\(verifier.unreadPlaces.count) contents could not be read just now, which proves no damage: they were "
                     + "left in the indexes")
         }
-        let present = Set(try layout.packNames())
+        let present = Set(try store.packNames())
         let indexes = try indexSet()
         let lost = Set(indexes.files.flatMap(\.packs)).subtracting(present)
         let concerned = lost.union(damaged.keys.map(\.location.pack))
@@ -76,7 +76,7 @@ extension Repository {
             while let hit = try cursor.next() {
                 if isGoing(hit.entry) { continue }
                 if writer == nil {
-                    writer = try IndexWriter(layout, secrets, expectedEntryCount: file.entryCount)
+                    writer = try IndexWriter(store, secrets, expectedEntryCount: file.entryCount)
                 }
                 try writer?.add(hit.entry)
             }

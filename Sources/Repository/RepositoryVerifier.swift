@@ -4,7 +4,7 @@ import Codecs
 import DiskModel
 import ImageModel
 import LinuxSystem
-import SystemPackage
+import ObjectStore
 
 extension Repository {
     /// Looks at everything (indexes, packs' heads, tables and ends, snapshots, lists, maps), and where asked at contents.
@@ -22,7 +22,7 @@ extension Repository {
         seed: UInt64 = UInt64.random(in: 0 ... .max), note: (String) -> Void = { _ in },
         progress: (VerifyProgress) -> Void = { _ in }
     ) throws(ImageError) -> VerifyReport {
-        let lock = try RepositoryLock.acquire(at: path, operation: .verify, note: note)
+        let lock = try store.lock(.verify, note: note)
         defer { lock.release() }
         let verifier = RepositoryVerifier(self, only: snapshots)
         try verifier.run(percent: readDataPercent, seed: seed, progress)
@@ -43,7 +43,7 @@ final class RepositoryVerifier {
     private var unreadablePieces: Set<BlobKey> = []
     private let repository: Repository
     private let only: [ContentHash]?
-    private var layout: RepositoryLayout { repository.layout }
+    private var store: StoreAccess { repository.store }
 
     init(_ repository: Repository, only: [ContentHash]?) {
         self.repository = repository
@@ -74,12 +74,12 @@ final class RepositoryVerifier {
     func run(
         percent: Double?, seed: UInt64, _ progress: (VerifyProgress) -> Void
     ) throws(ImageError) {
-        do { _ = try Repository.configuration(at: repository.path) } catch { report.add("\(error)") }
+        do { _ = try RepositoryConfiguration.read(in: store) } catch { report.add("\(error)") }
         if repository.configuration.isEncrypted { checkKeys() }
         // Snapshots before indexes: what a snapshot needs was indexed before it.
         let ids: [ContentHash]
         if let only { ids = only } else { ids = try repository.snapshotIDs() }
-        let marks = try? PruneMarks(layout)
+        let marks = try? PruneMarks(store)
         let (indexes, sums) = try readIndexes(progress)
         indexedPacks = Set(sums.keys)
         let packs = try readPacks(indexes, sums, marks, progress)
@@ -98,11 +98,11 @@ final class RepositoryVerifier {
     /// Without its key files, an encrypted repository is lost with whoever has it open now.
     private func checkKeys() {
         do {
-            let (keys, unusable) = try KeyStore(repository.path).list()
+            let (keys, unusable) = try KeyStore(store).list()
             for one in unusable { report.add("\(one.error)") }
             if keys.isEmpty {
                 report.add(
-                    "no key file of \(repository.path) can be read: with no copy of one, no password opens it again")
+                    "no key file of \(repository.name) can be read: with no copy of one, no password opens it again")
             }
         } catch { report.add("\(error)") }
     }
@@ -144,7 +144,7 @@ final class RepositoryVerifier {
         _ indexes: IndexSet, _ sums: [StoreName: Sum], _ marks: PruneMarks?, _ progress: (VerifyProgress) -> Void
     ) throws(ImageError) -> [StoreName: UInt64] {
         var result: [StoreName: UInt64] = [:]
-        let names = try layout.packNames()
+        let names = try store.packNames()
         var unknown = 0
         for (number, name) in names.enumerated() {
             if number % 100 == 0 {
@@ -152,7 +152,7 @@ final class RepositoryVerifier {
             }
             report.packCount += 1
             do {
-                let pack = try PackFile(name, layout, repository.secrets)
+                let pack = try PackFile(name, store, repository.secrets)
                 result[name] = pack.byteCount
                 let table = try pack.table()
                 var sum = Sum()
@@ -175,7 +175,7 @@ final class RepositoryVerifier {
         }
         let present = Set(names)
         for name in sums.keys.sorted() where !present.contains(name) && marks?.packs[name] == nil {
-            report.add("the pack \(layout.pack(name)) is not there, but an index lists what it holds")
+            report.add("the pack \(store.name(of: .pack(name))) is not there, but an index lists what it holds")
         }
         return result
     }
@@ -350,7 +350,7 @@ final class RepositoryVerifier {
         for name in names.prefix(packsChosen) {
             let entries: [IndexEntry]
             do {
-                let table = try PackFile(name, layout, repository.secrets).table()
+                let table = try PackFile(name, store, repository.secrets).table()
                 entries = try references.map { try Self.needed(table, $0) } ?? table
             } catch {
                 // What is wrong with its table was said before.
@@ -424,7 +424,7 @@ final class RepositoryVerifier {
             var damage: [(entry: IndexEntry?, what: String, isUnread: Bool)] = []
             let pack: PackFile?
             do {
-                pack = try entries.first.map { try PackFile($0.location.pack, repository.layout, repository.secrets) }
+                pack = try entries.first.map { try PackFile($0.location.pack, repository.store, repository.secrets) }
             } catch {
                 pack = nil
                 if !((error as? ImageError)?.isMissingFile ?? false) { damage.append((nil, "\(error)", true)) }

@@ -2,6 +2,7 @@
 import Codecs
 import ImageModel
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 
 /// Which snapshot of which repository a person means: `REPO@ID-PREFIX`, `REPO@latest`, `REPO@HOST/latest`,
@@ -32,7 +33,7 @@ package struct SnapshotSelector: Equatable, Sendable {
         /// Looks. What cannot be looked at counts as nothing.
         package static func of(_ path: FilePath) -> Place {
             guard let status = (try? Files.status(path)) ?? nil else { return .nothing }
-            return !status.isFolder ? .file : Repository.isRepository(path) ? .repository : .folder
+            return !status.isFolder ? .file : LocalStore.isRepository(path) ? .repository : .folder
         }
     }
     /// The folder.

@@ -4,7 +4,7 @@ import Codecs
 import DiskModel
 import ImageModel
 import LinuxSystem
-import SystemPackage
+import ObjectStore
 
 /// Writes a snapshot: chunks that the repository does not have go into packs, the lists of all chunks are stored as
 /// contents too, and the snapshot's file comes last. What is whole stays when the capture dies, and the next one goes on
@@ -60,7 +60,7 @@ package final class SnapshotWriter: CaptureSink {
             header.manifest.contradiction() == nil
         else {
             throw .unsupported(
-                name: repository.path.string,
+                name: repository.name,
                 what: "its chunks have \(expected) bytes, these have \(header.manifest.chunkByteCount)")
         }
         self.repository = repository
@@ -70,7 +70,7 @@ package final class SnapshotWriter: CaptureSink {
         self.tags = tags.sorted()
         self.mayPublish = mayPublish
         coding = repository.coding(level: level, kind: .data)
-        TemporaryFiles.removeStale(repository.layout)
+        _ = try repository.store.sink().removeLeftovers()
         index = try WriterIndex(repository)
         publisher = try PackPublisher(mayPublish: mayPublish)
         do {
@@ -79,7 +79,7 @@ package final class SnapshotWriter: CaptureSink {
                     regions: [Snapshot.RegionPieces](repeating: .init(), count: header.manifest.regions.count),
                     listEncoder: try ChunkEncoder(repository.coding(level: 3, kind: .list)),
                     mapEncoder: try ChunkEncoder(repository.coding(level: 3, kind: .map))))
-        } catch { throw .about(repository.path, error) }
+        } catch { throw .about(repository.name, error) }
     }
 
     /// Whether a chunk with this name is stored already, and may be referred to. From any thread.
@@ -124,16 +124,16 @@ package final class SnapshotWriter: CaptureSink {
                     statistics: state.statistics), state.regions)
             let id = repository.secrets.identity.id(of: payload)
             let bytes = try SnapshotFile.bytes(payload: payload, id: id, repository.secrets)
-            let output = try StoreOutput(repository.layout, repository.layout.snapshot(id))
+            let output = try repository.store.begin(.snapshot(id))
             try output.write(bytes)
             try mayPublish()
             try output.commit()
             // Suspended in between, for longer than a lock lives: what the snapshot needs may have been pruned.
             do { try mayPublish() } catch {
-                try? Files.remove(repository.layout.snapshot(id))
+                try? repository.store.remove(.snapshot(id))
                 throw error
             }
-            SnapshotLedger.add(id, repository.layout)
+            SnapshotLedger.add(id, repository.store)
             state.isEnded = true
             return CaptureSummary(
                 id: id, storedByteCount: state.statistics.storedByteCount + UInt64(bytes.count),
@@ -177,14 +177,14 @@ package final class SnapshotWriter: CaptureSink {
         if let location = index.location(key) {
             guard UInt64(location.contentByteCount) == record.range.byteCount else {
                 throw ImageError.damagedFile(
-                    repository.layout.pack(location.pack), "an index gives a chunk another length",
+                    repository.store.name(of: .pack(location.pack)), "an index gives a chunk another length",
                     at: UInt64(location.offset))
             }
             state.statistics.deduplicatedByteCount += header.usedByteCount(of: record)
         } else {
             guard let stored = unsafe stored, stored.count == record.storedByteCount, unsafe !stored.isEmpty else {
                 throw ImageError.missing(
-                    "\(repository.path): a chunk that was stored when the capture asked is gone; capture again")
+                    "\(repository.name): a chunk that was stored when the capture asked is gone; capture again")
             }
             unsafe try store(key, contentByteCount: Int(record.range.byteCount), stored, &state)
             state.statistics.newByteCount += header.usedByteCount(of: record)
@@ -253,7 +253,7 @@ package final class SnapshotWriter: CaptureSink {
         if let open = state.pack {
             pack = open
         } else {
-            pack = try PackWriter(repository.layout, repository.secrets)
+            pack = try PackWriter(repository.store, repository.secrets)
             state.pack = pack
         }
         let location = unsafe try pack.append(key, contentByteCount: contentByteCount, stored: stored)
@@ -290,11 +290,11 @@ package final class SnapshotWriter: CaptureSink {
     private func write(_ entries: [IndexEntry]) throws -> IndexFile? {
         guard !entries.isEmpty else { return nil }
         let writer = try IndexWriter(
-            repository.layout, repository.secrets, expectedEntryCount: UInt64(entries.count))
+            repository.store, repository.secrets, expectedEntryCount: UInt64(entries.count))
         for entry in entries { try writer.add(entry) }
         try mayPublish()
         _ = try writer.finish()
-        return try IndexFile(writer.name, repository.layout, repository.secrets)
+        return try IndexFile(writer.name, repository.store, repository.secrets)
     }
 
     /// A long capture would leave thousands of small index files: eight of a kind become one. They are this capture's

@@ -1,31 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ImageModel
-import LinuxSystem
-import SystemPackage
+import ObjectStore
 
-/// An open file of a repository, read at known places from any thread. It stays readable when somebody removes it.
+/// An open object of a repository, read at known places from any thread, with the errors of images.
 final class StoreFile: Sendable {
-    let path: FilePath
-    let byteCount: UInt64
-    private let file: OwnedDescriptor
-    private let pending: PendingCalls
+    /// How messages call it.
+    let name: String
+    private let object: any ObjectReader
+    var byteCount: UInt64 { object.byteCount }
 
-    init(_ path: FilePath) throws(ImageError) {
-        self.path = path
-        let file: OwnedDescriptor
-        do { file = try OwnedDescriptor.open(path, .readOnly) } catch { throw .system(error) }
-        do { byteCount = UInt64(max(0, try Stat(file.raw).size)) } catch {
-            throw .system(SystemCallError("inspect", path.string, error))
-        }
-        pending = PendingCalls(path.string, on: file.raw)
-        self.file = file
+    init(_ name: String, _ object: any ObjectReader) {
+        self.name = name
+        self.object = object
     }
 
     /// `count` bytes from `offset` on.
     func bytes(at offset: UInt64, count: Int) throws(ImageError) -> [UInt8] {
         // Before memory is taken for them.
         guard count >= 0, offset <= byteCount, UInt64(count) <= byteCount - offset else {
-            throw .truncated(name: path.string, at: byteCount)
+            throw .truncated(name: name, at: byteCount)
         }
         var result = [UInt8](repeating: 0, count: count)
         let outcome = unsafe result.withUnsafeMutableBytes { buffer in
@@ -37,25 +30,8 @@ final class StoreFile: Sendable {
 
     /// Fills all of `buffer` from `offset` on.
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
-        guard let start = Int64(exactly: offset), start <= Int64.max - Int64(buffer.count) else {
-            throw .truncated(name: path.string, at: byteCount)
-        }
-        var done = 0
-        while done < buffer.count {
-            let part: Int
-            do {
-                part = try pending.during(.read) {
-                    unsafe try file.raw.read(
-                        fromAbsoluteOffset: start + Int64(done),
-                        into: UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
-                }
-            } catch {
-                throw .system(
-                    SystemCallError(
-                        "read \(buffer.count) bytes at byte \(offset) of", path.string, error as? Errno ?? .ioError))
-            }
-            guard part > 0 else { throw .truncated(name: path.string, at: offset + UInt64(done)) }
-            done += part
-        }
+        let count: Int
+        do { count = unsafe try object.read(into: buffer, at: offset) } catch { throw .system(error) }
+        guard count == buffer.count else { throw .truncated(name: name, at: offset + UInt64(count)) }
     }
 }

@@ -2,6 +2,7 @@
 import Codecs
 import ImageModel
 import LinuxSystem
+import ObjectStore
 
 /// What a capture need not store: the indexes as they were when it began, and what it has stored itself. From any
 /// thread.
@@ -21,8 +22,8 @@ final class WriterIndex: Sendable {
         let indexes = try repository.indexSet()
         // A pack that is gone, cut off or another's has nothing: its chunks are stored anew, which heals the repository.
         let present = Set(
-            try repository.layout.packNames().filter { name in
-                guard !marked.contains(name), let pack = try? PackFile(name, repository.layout, repository.secrets)
+            try repository.store.packNames().filter { name in
+                guard !marked.contains(name), let pack = try? PackFile(name, repository.store, repository.secrets)
                 else { return false }
                 return (try? pack.checkEnd()) != nil
             })

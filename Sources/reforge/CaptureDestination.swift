@@ -5,6 +5,7 @@ import ImageFiles
 import ImageModel
 import Imaging
 import LinuxSystem
+import ObjectStore
 import Repository
 import SystemPackage
 
@@ -52,7 +53,7 @@ enum CaptureDestination {
                 throw CommandFailure(.usage, "an .img.xz archive is two files, so it cannot go to standard output")
             }
         case .file(let path):
-            if let status = try? Stat(path), status.type == .directory, Repository.isRepository(path) {
+            if let status = try? Stat(path), status.type == .directory, LocalStore.isRepository(path) {
                 throw CommandFailure(.usage, "\(path) is a repository: to capture into it, write \(path)@")
             }
             if let status = try? Stat(path), status.type != .regular {
@@ -85,7 +86,7 @@ enum CaptureDestination {
                     .usage,
                     "--codec and --encrypt are for images: a repository was given both when it was made (init-repo)")
             }
-            _ = try Repository.configuration(at: path)
+            _ = try Repository.configuration(in: LocalStore(path))
         }
     }
 }
@@ -111,7 +112,7 @@ extension CaptureDestination {
     /// Whether what is written there is encrypted.
     func isEncrypted(_ options: ImageOptions) throws -> Bool {
         guard case .repository(let path) = self else { return options.isEncrypted }
-        return try Repository.configuration(at: path).isEncrypted
+        return try Repository.configuration(in: LocalStore(path)).isEncrypted
     }
 }
 
@@ -175,10 +176,10 @@ final class OpenedDestination {
 
     /// Makes one index of many small ones, now and then; where other maintenance is at work, somebody else's turn.
     private static func mergeIndexes(_ repository: Repository) {
-        guard let lock = try? RepositoryLock.acquire(at: repository.path, operation: .merge) else { return }
+        guard let lock = try? repository.lock(.merge) else { return }
         defer { lock.release() }
         do { try repository.mergeSmallIndexes { try lock.confirm() } } catch {
-            Console.message("warning: the indexes of \(repository.path) were not merged: \(error)")
+            Console.message("warning: the indexes of \(repository.name) were not merged: \(error)")
         }
     }
 

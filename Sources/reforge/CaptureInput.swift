@@ -6,6 +6,7 @@ import ImageFiles
 import ImageModel
 import Imaging
 import LinuxSystem
+import ObjectStore
 import Repository
 import SystemPackage
 
@@ -158,9 +159,9 @@ final class KeyRing {
 
     /// The keys of a repository; `nil` where it is not encrypted.
     func keys(_ path: FilePath) throws -> MasterKeys? {
-        guard try Repository.configuration(at: path).isEncrypted else { return nil }
+        guard try Repository.configuration(in: LocalStore(path)).isEncrypted else { return nil }
         if let known = repositories[path.string] { return known }
-        let keys = try KeyStore(path).unlock(password: try givenPassword("the repository \(path)"))
+        let keys = try KeyStore(LocalStore(path)).unlock(password: try givenPassword("the repository \(path)"))
         repositories[path.string] = keys
         return keys
     }
@@ -222,13 +223,14 @@ enum OpenedRepository {
         _ path: FilePath, _ operation: RepositoryOperation, _ waiting: Double
     ) throws -> RepositoryLock {
         // What is wrong with the path is said first.
-        _ = try Repository.configuration(at: path)
-        return try RepositoryLock.acquire(at: path, operation: operation, waiting: waiting, note: Console.message)
+        _ = try Repository.configuration(in: LocalStore(path))
+        return try RepositoryLock.acquire(
+            in: LocalStore(path), operation: operation, waiting: waiting, note: Console.message)
     }
 
     /// Opens a repository for a look at its lists, which needs no lock.
     static func open(_ path: FilePath, _ keys: KeyRing) throws -> Repository {
-        try Repository.open(at: path, keys: try keys.keys(path)) { Console.message("warning: \($0)") }
+        try Repository.open(LocalStore(path), keys: try keys.keys(path)) { Console.message("warning: \($0)") }
     }
 
     /// The snapshot that a person means. A damaged one may be the one that is meant by a time or `latest`: then nothing
@@ -256,7 +258,7 @@ enum OpenedRepository {
 
     /// `REPO`, or `REPO@` as capture writes it: a folder.
     static func path(_ text: String) throws -> FilePath {
-        if Repository.isRepository(FilePath(text)) { return FilePath(text) }
+        if LocalStore.isRepository(FilePath(text)) { return FilePath(text) }
         if let selector = try SnapshotSelector.parse(text), selector.choice == .repository {
             return selector.repository
         }

@@ -2,6 +2,7 @@
 import ArgumentParser
 import ImageModel
 import LinuxSystem
+import ObjectStore
 import Repository
 import SystemPackage
 
@@ -25,10 +26,10 @@ struct KeyCommand: ParsableCommand {
     /// password.
     static func store(_ repository: String) throws -> KeyStore {
         let path = try OpenedRepository.path(repository)
-        guard try Repository.configuration(at: path).isEncrypted else {
+        guard try Repository.configuration(in: LocalStore(path)).isEncrypted else {
             throw CommandFailure(.refused, "\(path) is not encrypted: it has no passwords")
         }
-        return KeyStore(path)
+        return KeyStore(LocalStore(path))
     }
 
     struct Add: ParsableCommand {
@@ -117,7 +118,7 @@ struct KeyCommand: ParsableCommand {
                                     id: $0.id, label: $0.label, created: $0.created, masterID: $0.masterID,
                                     scrypt: $0.scrypt)
                             },
-                            unusable: unusable.map { .init(path: $0.path.string, error: "\($0.error)") }))
+                            unusable: unusable.map { .init(path: $0.name, error: "\($0.error)") }))
                 } else {
                     let lines = TextTable.lines(
                         ["ID", "CREATED", "LABEL"], keys.map { [$0.id, $0.created, $0.label] })

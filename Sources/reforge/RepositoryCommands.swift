@@ -5,6 +5,7 @@ import DiskModel
 import ImageModel
 import Imaging
 import LinuxSystem
+import ObjectStore
 import Repository
 import SystemPackage
 
@@ -48,7 +49,7 @@ struct InitRepoCommand: ParsableCommand {
             var keys = encrypt ? MasterKeys.random() : nil
             if let like {
                 let other = try OpenedRepository.path(like)
-                let configuration = try Repository.configuration(at: other)
+                let configuration = try Repository.configuration(in: LocalStore(other))
                 chunkByteCount = configuration.chunkByteCount
                 guard configuration.isEncrypted == encrypt else {
                     throw CommandFailure(
@@ -66,10 +67,11 @@ struct InitRepoCommand: ParsableCommand {
             let password = try keys.map { _ in
                 try keyOptions.passwordBytes(confirming: true, purpose: "the new repository \(path)")
             }
+            let store = LocalStore(path)
             do {
-                _ = try Repository.create(at: path, chunkByteCount: chunkByteCount, keys: keys) { folder in
+                _ = try Repository.create(in: store, chunkByteCount: chunkByteCount, keys: keys) {
                     guard let keys, let password else { return }
-                    _ = try KeyStore(folder).add(keys, password: password, label: SystemFacts.userAtHost)
+                    _ = try KeyStore(store).add(keys, password: password, label: SystemFacts.userAtHost)
                 }
             } catch {
                 // Only what could not be made is "cannot create"; a wrong password is not.

@@ -5,6 +5,7 @@ import DiskModel
 import ImageModel
 import Imaging
 import LinuxSystem
+import ObjectStore
 import Repository
 import SystemPackage
 
@@ -76,7 +77,7 @@ struct VerifyCommand: ParsableCommand {
     func run() throws {
         try CommandRun.run(json: json) {
             let keys = KeyRing(keyOptions)
-            if Repository.isRepository(FilePath(image)) {
+            if LocalStore.isRepository(FilePath(image)) {
                 return try verify(FilePath(image), nil, keys)
             }
             if let selector = try SnapshotSelector.parse(image) {
@@ -141,7 +142,7 @@ struct VerifyCommand: ParsableCommand {
                 if $0.phase == .contents { progress.show("verify", done: $0.done, total: $0.total) }
             }
         }
-        try show(report, path, SystemFacts.monotonicSeconds() - start)
+        try show(report, path.string, SystemFacts.monotonicSeconds() - start)
         return report.isWhole ? .done : .badImage
     }
 
@@ -160,12 +161,12 @@ struct VerifyCommand: ParsableCommand {
         if report.quarantinedCount > 0 {
             Console.message(
                 "\(report.quarantinedCount) damaged contents were set aside: capture the disks again that still have them, then "
-                    + "run reforge verify \(repository.path) --read-data")
+                    + "run reforge verify \(repository.name) --read-data")
         }
         if report.adopted.packCount > 0 {
             Console.message("\(report.adopted.packCount) packs that no index knew were indexed again")
         }
-        try show(report.found, repository.path, SystemFacts.monotonicSeconds() - start)
+        try show(report.found, repository.name, SystemFacts.monotonicSeconds() - start)
         return report.found.isWhole ? .done : .badImage
     }
 
@@ -190,11 +191,11 @@ struct VerifyCommand: ParsableCommand {
         var seconds: Double
     }
 
-    private func show(_ report: VerifyReport, _ path: FilePath, _ seconds: Double) throws {
+    private func show(_ report: VerifyReport, _ path: String, _ seconds: Double) throws {
         if json {
             return try Console.json(
                 RepositoryReport(
-                    repository: path.string, isWhole: report.isWhole, snapshots: report.snapshotCount,
+                    repository: path, isWhole: report.isWhole, snapshots: report.snapshotCount,
                     packs: report.packCount, indexes: report.indexCount, readByteCount: report.readByteCount,
                     storedByteCount: report.storedByteCount, problemCount: report.problemCount,
                     problems: report.problems.map {

@@ -4,6 +4,7 @@ import Codecs
 import DiskModel
 import Imaging
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 
 @testable import ImageFiles
@@ -108,7 +109,7 @@ extension Judge {
         let scratch = try Scratch()
         // Names may be damaged too: what is a folder cannot be a file.
         guard (try? archive.unpack(to: scratch.path)) != nil else { return }
-        guard let repository = try? Repository.open(at: scratch.path, keys: nil) else { return }
+        guard let repository = try? Repository.open(LocalStore(scratch.path), keys: nil) else { return }
         _ = repository.snapshotInfos()
         for snapshot in repository.snapshots().whole {
             guard let reader = try? repository.reader(snapshot) else { continue }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
+import ObjectStore
 import TestSupport
 import Testing
 
@@ -61,7 +62,7 @@ import Testing
         let now = SystemFacts.unixSeconds()
         var disk = try fixture.disk(started: SystemFacts.utcText(now - 3600))
         try fixture.capture(disk)
-        let lock = try RepositoryLock.acquire(at: fixture.path, operation: .capture)
+        let lock = try RepositoryLock.acquire(in: LocalStore(fixture.path), operation: .capture)
         let moment = try fixture.repository.captureMoment(lock: lock, trustsClock: false)
         #expect(moment.note == nil)
         #expect((now - 2...SystemFacts.unixSeconds() + 2).contains(moment.unixSeconds))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 import TestSupport
 import Testing
@@ -157,7 +158,7 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
 
     @Test func storesAddUnlockAndRemove() throws {
         let scratch = try ScratchFolder()
-        let store = KeyStore(scratch.path)
+        let store = KeyStore(LocalStore(scratch.path))
         #expect(throws: ImageError.self) { try store.list() }
         let keys = MasterKeys.random()
         let first = try store.add(keys, password: password, label: "first", cost: cheap)
@@ -183,7 +184,7 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
 
     @Test func damagedKeyFilesAreNamedAndStandInNobodysWay() throws {
         let scratch = try ScratchFolder()
-        let store = KeyStore(scratch.path)
+        let store = KeyStore(LocalStore(scratch.path))
         let keys = MasterKeys.random()
         let first = try store.add(keys, password: password, label: "first", cost: cheap)
         let second = try store.add(keys, password: [2], label: "second", cost: cheap)
@@ -192,7 +193,7 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
         bytes[bytes.count / 2] ^= 1
         try Files.write(bytes, to: path)
         #expect(try store.unlock(password: [2]).data.bytes == keys.data.bytes)
-        #expect(try store.list().unusable.map(\.path) == [path])
+        #expect(try store.list().unusable.map(\.name) == [path.string])
         // The password of the damaged one: the sentence must not stop at "wrong password".
         #expect(isKeyError("\(first.id).json is damaged") { _ = try store.unlock(password: password) })
         // A sound one under another name is another file's place taken.
@@ -220,12 +221,12 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
     /// A key file of another repository, even under the same password, is not taken for one of this.
     @Test func keyFilesOfDifferentRepositoriesDoNotMix() throws {
         let scratch = try ScratchFolder()
-        let (one, other) = (KeyStore(scratch.path.appending("one")), KeyStore(scratch.path.appending("other")))
-        for store in [one, other] { try Files.makeFolders(store.repository) }
+        let (ownPath, otherPath) = (scratch.path.appending("one"), scratch.path.appending("other"))
+        let (one, other) = (KeyStore(LocalStore(ownPath)), KeyStore(LocalStore(otherPath)))
         let own = try one.add(.random(), password: password, label: "own", cost: cheap)
         let foreign = try other.add(.random(), password: password, label: "foreign", cost: cheap)
         let name = "keys/\(foreign.id).json"
-        try Files.write(try Files.read(other.repository.appending(name)), to: one.repository.appending(name))
+        try Files.write(try Files.read(otherPath.appending(name)), to: ownPath.appending(name))
         for body in [
             { _ = try one.unlock(password: password) }, { _ = try one.remove(own.id, password: password) },
         ] as [() throws -> Void] {
@@ -240,14 +241,14 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
                 #expect(why.contains(foreign.id) && why.contains(own.id))
             }
         }
-        try Files.remove(one.repository.appending(name))
+        try Files.remove(ownPath.appending(name))
         _ = try one.unlock(password: password)
     }
 
     @Test func twoThatRemoveAtOnceLeaveOneKey() throws {
         for _ in 0..<20 {
             let scratch = try ScratchFolder()
-            let store = KeyStore(scratch.path)
+            let store = KeyStore(LocalStore(scratch.path))
             let keys = MasterKeys.random()
             let first = try store.add(keys, password: [1], label: "first", cost: cheap)
             let second = try store.add(keys, password: [2], label: "second", cost: cheap)

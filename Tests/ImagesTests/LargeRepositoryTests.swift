@@ -3,6 +3,7 @@ import ByteParsing
 import Codecs
 import DiskModel
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 import TestSupport
 import Testing
@@ -44,7 +45,7 @@ import Testing
         let scratch = try ScratchFolder()
         let path =
             SystemFacts.environment("REFORGE_LARGE_REPOSITORY").map { FilePath($0) } ?? scratch.path.appending("r")
-        let repository = try Repository.create(at: path, chunkByteCount: Self.chunkByteCount, keys: nil)
+        let repository = try Repository.create(in: LocalStore(path), chunkByteCount: Self.chunkByteCount, keys: nil)
         let before = ProcessMemory.residentByteCount()
         let writer = try repository.writer(
             header: Self.header(count), host: "host", disk: "disk", tags: [], level: 3)
@@ -63,7 +64,7 @@ import Testing
         let snapshot = try writer.finish(LateFacts(ended: "2026-01-02T03:04:06Z"))
         #expect(snapshot.newByteCount == count * UInt64(Self.chunkByteCount))
 
-        let reopened = try Repository.open(at: path, keys: nil)
+        let reopened = try Repository.open(LocalStore(path), keys: nil)
         let indexes = try reopened.indexSet()
         var random = SeededGenerator(seed: 3)
         for _ in 0..<1000 {

@@ -2,6 +2,7 @@
 import ByteParsing
 import Glibc
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 import TestSupport
 import Testing
@@ -41,7 +42,7 @@ import Testing
     ) throws -> (RepositoryLock, [String]) {
         var notes: [String] = []
         let lock = try RepositoryLock.acquire(
-            at: path, operation: operation, waiting: waiting, refreshSeconds: LockRecord.refreshSeconds,
+            in: LocalStore(path), operation: operation, waiting: waiting, refreshSeconds: LockRecord.refreshSeconds,
             watchSeconds: watchSeconds
         ) { notes.append($0) }
         return (lock, notes)
@@ -81,7 +82,8 @@ import Testing
         let most = Monitor((now: 0, most: 0))
         let threads = try (0..<8).map { _ in
             try WorkerThread {
-                guard let lock = try? RepositoryLock.acquire(at: path, operation: .prune, waiting: 60) else { return }
+                guard let lock = try? RepositoryLock.acquire(in: LocalStore(path), operation: .prune, waiting: 60)
+                else { return }
                 most.update {
                     $0.now += 1
                     $0.most = max($0.most, $0.now)
@@ -220,7 +222,7 @@ import Testing
 
     @Test func refreshesAndNoticesItsLoss() throws {
         let lock = try RepositoryLock.acquire(
-            at: path, operation: .capture, waiting: 0, refreshSeconds: 0.05, note: { _ in })
+            in: LocalStore(path), operation: .capture, waiting: 0, refreshSeconds: 0.05, note: { _ in })
         let record = try #require(lock.record)
         let file = locks.appending("\(record.uuid).json")
         #expect(try JSONText.decode(LockRecord.self, try Files.read(file)) == record)

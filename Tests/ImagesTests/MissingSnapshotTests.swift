@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 import TestSupport
 import Testing
@@ -110,7 +111,7 @@ import Testing
         let copy = fixture.folder.path.appending("copy")
         let source = words[0] == "rsync" ? "\(fixture.path)/" : fixture.path.string
         #expect(try ChildProcess.run(words + [source, copy.string]).succeeded)
-        let repository = try Repository.open(at: copy, keys: nil)
+        let repository = try Repository.open(LocalStore(copy), keys: nil)
         let report = try repository.prune()
         #expect(report.removed.packCount == 0 && report.waiting.packCount == 1)
         // All times lost: what `marked` says counts.
@@ -131,10 +132,10 @@ import Testing
         for _ in 0..<3 { try fixture.capture(try fixture.disk()) }
         let copy = fixture.folder.path.appending("copy")
         #expect(try ChildProcess.run(["cp", "-a", fixture.path.string, copy.string]).succeeded)
-        let repository = try Repository.open(at: copy, keys: nil)
+        let repository = try Repository.open(LocalStore(copy), keys: nil)
         for id in try repository.snapshotIDs().dropFirst() { try Files.remove(repository.layout.snapshot(id)) }
         #expect(refusal { try repository.prune(grace: 0) }?.contains("--confirm-missing-snapshots 2") == true)
-        #expect(try repository.layout.packNames().count == 3)
+        #expect(try repository.store.packNames().count == 3)
     }
 
     /// A forget that was killed leaves the snapshot, or its record; a capture beside a prune is never missing.
@@ -156,7 +157,7 @@ import Testing
         // Forgotten between a prune's list of snapshots and its look at the ledger.
         let ids = try fixture.repository.snapshotIDs()
         try fixture.forget(second)
-        let seen = try SnapshotLedger(fixture.repository.layout)
+        let seen = try SnapshotLedger(fixture.repository.store)
         #expect(try seen.missing(besides: ids).isEmpty)
         try seen.add(ids)
         try seen.settle(gone: [])

@@ -4,6 +4,7 @@ import Codecs
 import DiskModel
 import Glibc
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 import TestSupport
 import Testing
@@ -27,10 +28,11 @@ final class PruneFixture {
         folder = try ScratchFolder()
         let keys: MasterKeys? = encrypted ? .random() : nil
         self.keys = keys
+        let store = LocalStore(folder.path.appending("repo"))
         repository = try Repository.create(
-            at: folder.path.appending("repo"), chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: keys
-        ) { folder in
-            if let keys { try KeyStore(folder).add(keys, password: Array("secret".utf8), label: "test", cost: cheap) }
+            in: store, chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: keys
+        ) {
+            if let keys { try KeyStore(store).add(keys, password: Array("secret".utf8), label: "test", cost: cheap) }
         }
     }
 
@@ -68,7 +70,7 @@ final class PruneFixture {
 
     @discardableResult
     func capture(_ disk: MadeUpDiskCapture, host: String = "host") throws -> ContentHash {
-        let lock = try RepositoryLock.acquire(at: path, operation: .capture)
+        let lock = try RepositoryLock.acquire(in: LocalStore(path), operation: .capture)
         defer { lock.release() }
         let id = try disk.capture(into: repository, host: host).id
         expected[id] = Self.used(disk)
@@ -101,7 +103,7 @@ final class PruneFixture {
         }
         for file in files {
             let modified = try #require(try Files.status(file)).modified
-            if file.lastComponent?.string.hasPrefix(PruneBatch.prefix) == true {
+            if file.lastComponent?.string.hasPrefix("batch-") == true {
                 var batch = try JSONText.decode(PruneBatch.self, try Files.read(file))
                 let marked = try #require(TimeText(batch.marked)?.unixSeconds)
                 batch.marked = SystemFacts.utcText(marked - Int64(seconds))
@@ -114,7 +116,7 @@ final class PruneFixture {
         }
     }
 
-    var packCount: Int { (try? repository.layout.packNames())?.count ?? -1 }
+    var packCount: Int { (try? repository.store.packNames())?.count ?? -1 }
     var packByteCount: Int { ((try? Repository.files(path.appending("packs"))) ?? [:]).values.reduce(0, +) }
 }
 
@@ -223,7 +225,7 @@ final class PruneFixture {
         let fixture = try PruneFixture()
         let disk = try fixture.disk()
         let old = try fixture.capture(disk)
-        let lock = try RepositoryLock.acquire(at: fixture.path, operation: .capture)
+        let lock = try RepositoryLock.acquire(in: LocalStore(fixture.path), operation: .capture)
         let writer = try fixture.repository.writer(
             header: disk.header, host: "other", disk: "disk", tags: [], level: 3)
         try fixture.forget(old)
@@ -325,9 +327,9 @@ final class PruneFixture {
         let writer = try fixture.repository.writer(
             header: another.header, host: "host", disk: "disk", tags: [], level: 3)
         try another.capture(into: writer, stoppingAfter: another.chunks.count / 2)
-        let indexes = Set(try fixture.repository.layout.indexNames())
+        let indexes = Set(try fixture.repository.store.indexNames())
         writer.abandon()
-        for name in try fixture.repository.layout.indexNames() where !indexes.contains(name) {
+        for name in try fixture.repository.store.indexNames() where !indexes.contains(name) {
             try Files.remove(fixture.repository.layout.index(name))
         }
         var wasReached = false
@@ -362,7 +364,7 @@ final class PruneFixture {
         let isOver = Monitor(false)
         let removed = Monitor(0)
         let pruner = try WorkerThread {
-            guard let repository = try? Repository.open(at: path, keys: nil) else { return }
+            guard let repository = try? Repository.open(LocalStore(path), keys: nil) else { return }
             while !isOver.update({ $0 }) {
                 do {
                     // Now and then there is no snapshot, and no capture at work.
@@ -375,11 +377,11 @@ final class PruneFixture {
         let writers = try (0..<2).map { number in
             try WorkerThread {
                 do {
-                    let repository = try Repository.open(at: path, keys: nil)
+                    let repository = try Repository.open(LocalStore(path), keys: nil)
                     for round in 0..<9 {
                         var disk = disks[(number * 3 + round) % disks.count]
                         disk.header.manifest.note = "\(number) \(round)"
-                        let lock = try RepositoryLock.acquire(at: path, operation: .capture)
+                        let lock = try RepositoryLock.acquire(in: LocalStore(path), operation: .capture)
                         let writer = try repository.writer(
                             header: disk.header, host: "host \(number)", disk: "disk", tags: [], level: 1,
                             mayPublish: { try lock.confirm() })
@@ -412,7 +414,7 @@ final class PruneFixture {
     @Test func besideTheFirstCapture() throws {
         let fixture = try PruneFixture()
         let disk = try fixture.disk()
-        let lock = try RepositoryLock.acquire(at: fixture.path, operation: .capture)
+        let lock = try RepositoryLock.acquire(in: LocalStore(fixture.path), operation: .capture)
         let writer = try fixture.repository.writer(
             header: disk.header, host: "host", disk: "disk", tags: [], level: 3)
         try disk.capture(into: writer, stoppingAfter: disk.chunks.count / 2)
@@ -449,20 +451,20 @@ final class PruneFixture {
         let disk = try fixture.disk()
         try fixture.capture(disk)
         try fixture.capture(fixture.changed(disk))
-        let names = try fixture.repository.layout.indexNames()
+        let names = try fixture.repository.store.indexNames()
         #expect(names.count == 2)
         // One is gone, one is damaged.
         try Files.remove(fixture.repository.layout.index(names[0]))
         var bytes = try Files.read(fixture.repository.layout.index(names[1]))
         bytes[RepositoryFormat.pageByteCount + 100] ^= 4
         try Files.write(bytes, to: fixture.repository.layout.index(names[1]))
-        let repository = try Repository.open(at: fixture.path, keys: nil)
+        let repository = try Repository.open(LocalStore(fixture.path), keys: nil)
         let damaged = try repository.verify()
         #expect(!damaged.isWhole)
         let report = try repository.prune(grace: 0)
         #expect(report.adopted.packCount == 2 && report.removed.packCount == 0 && report.missingCount == 0)
-        #expect(try repository.layout.indexNames().count == 1)
-        let healed = try Repository.open(at: fixture.path, keys: nil).verify(readDataPercent: 100)
+        #expect(try repository.store.indexNames().count == 1)
+        let healed = try Repository.open(LocalStore(fixture.path), keys: nil).verify(readDataPercent: 100)
         #expect(healed.isWhole, "\(healed.problems)")
         for (id, expected) in fixture.expected {
             #expect(try Repository.restore(id, at: fixture.path, keys: nil) == expected)
@@ -480,7 +482,7 @@ final class PruneFixture {
         try #require(try Files.status(small)?.isFolder == true && Files.freeByteCount(small) == 8 << 20)
         let path = small.appending("repo")
         let repository = try Repository.create(
-            at: path, chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: nil)
+            in: LocalStore(path), chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: nil)
         let disk = try fixture.disk()
         let id = try disk.capture(into: repository).id
         let other = try fixture.disk()
@@ -496,7 +498,7 @@ final class PruneFixture {
         #expect(report.removed.packCount == 1)
         let free = try #require(Files.freeByteCount(small))
         #expect(free >= report.removed.byteCount)
-        let verified = try Repository.open(at: path, keys: nil).verify(readDataPercent: 100)
+        let verified = try Repository.open(LocalStore(path), keys: nil).verify(readDataPercent: 100)
         #expect(verified.isWhole, "\(verified.problems)")
         #expect(try Repository.restore(id, at: path, keys: nil) == PruneFixture.used(disk))
         #expect(try repository.markedPacks().isEmpty && Files.names(in: path.appending("locks")).isEmpty)
@@ -504,7 +506,7 @@ final class PruneFixture {
 
     @Test func onlyOneAtATime() throws {
         let fixture = try PruneFixture()
-        let lock = try RepositoryLock.acquire(at: fixture.path, operation: .merge)
+        let lock = try RepositoryLock.acquire(in: LocalStore(fixture.path), operation: .merge)
         #expect(throws: ImageError.self) { try fixture.repository.prune() }
         // A rehearsal changes nothing, and may.
         _ = try fixture.repository.prune(dryRun: true)

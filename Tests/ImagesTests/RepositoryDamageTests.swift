@@ -3,6 +3,7 @@ import ByteParsing
 import Codecs
 import DiskModel
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 import TestSupport
 import Testing
@@ -16,19 +17,19 @@ import Testing
         _ scratch: ScratchFolder, isEncrypted: Bool = false, name: String = "r"
     ) throws -> Repository {
         try Repository.create(
-            at: scratch.path.appending(name), chunkByteCount: MadeUpDiskCapture.chunkByteCount,
+            in: LocalStore(scratch.path.appending(name)), chunkByteCount: MadeUpDiskCapture.chunkByteCount,
             keys: isEncrypted ? .random() : nil)
     }
 
     /// Everything that can be checked of a repository without contents, and the error that comes first.
     static func inspect(_ path: FilePath, keys: MasterKeys?) throws {
-        let repository = try Repository.open(at: path, keys: keys)
+        let repository = try Repository.open(LocalStore(path), keys: keys)
         let indexes = try repository.indexSet()
         if let damaged = indexes.damaged.first { throw damaged.error }
         var cursor = try indexes.mergedCursor()
         while try cursor.next() != nil {}
-        for name in try repository.layout.packNames() {
-            let pack = try PackFile(name, repository.layout, repository.secrets)
+        for name in try repository.store.packNames() {
+            let pack = try PackFile(name, repository.store, repository.secrets)
             for entry in try pack.table() { try pack.checkRecord(entry) }
         }
         if let damaged = repository.snapshots().damaged.first { throw damaged.error }
@@ -92,7 +93,7 @@ import Testing
         let repository = try Self.repository(scratch, isEncrypted: isEncrypted)
         let capture = try MadeUpDiskCapture(&random)
         let summary = try capture.capture(into: repository)
-        let index = try #require(try repository.layout.indexNames().first)
+        let index = try #require(try repository.store.indexNames().first)
         let path = repository.layout.index(index)
         let bytes = try Files.read(path)
         for place in [0, 4096 + 100, bytes.count - 5] {
@@ -102,7 +103,7 @@ import Testing
             let restored = try Repository.restore(summary.id, at: repository.path, keys: repository.keys)
             #expect(restored == capture.bytes, "seed \(seed)")
         }
-        let fresh = try Repository.open(at: repository.path, keys: repository.keys)
+        let fresh = try Repository.open(LocalStore(repository.path), keys: repository.keys)
         let again = try capture.capture(into: fresh)
         #expect(again.newByteCount == summary.newByteCount, "seed \(seed)")
         try Files.remove(path)
@@ -120,7 +121,7 @@ import Testing
             let repository = try Self.repository(scratch, isEncrypted: isEncrypted, name: "r\(isEncrypted)")
             let capture = try MadeUpDiskCapture(&random)
             let id = try capture.capture(into: repository).id
-            let name = try #require(try repository.layout.packNames().first)
+            let name = try #require(try repository.store.packNames().first)
             let path = repository.layout.pack(name)
             let bytes = try Files.read(path, limit: 1 << 30)
             for _ in 0..<40 {
@@ -147,7 +148,7 @@ import Testing
             try Files.makeFolders(repository.layout.pack(other).removingLastComponent())
             try Files.rename(path, to: repository.layout.pack(other))
             #expect(throws: ImageError.self) {
-                try PackFile(other, repository.layout, repository.secrets)
+                try PackFile(other, repository.store, repository.secrets)
             }
         }
     }
@@ -155,28 +156,30 @@ import Testing
     @Test func pathsThatAreNoRepositories() throws {
         let scratch = try ScratchFolder()
         func message(_ path: FilePath) -> String {
-            switch Result(catching: { () throws(ImageError) in try Repository.open(at: path, keys: nil) }) {
+            switch Result(catching: { () throws(ImageError) in try Repository.open(LocalStore(path), keys: nil) }) {
             case .success: "opened"
             case .failure(let error): "\(error)"
             }
         }
         let file = scratch.path.appending("file")
         try overwrite(file, [1])
-        #expect(!Repository.isRepository(file))
+        #expect(!LocalStore.isRepository(file))
         #expect(message(file).contains("it is a file"))
         #expect(message(scratch.path.appending("nowhere")).contains("there is no repository"))
         #expect(message(scratch.path).contains("holds no repository.json"))
-        #expect(throws: ImageError.self) { try Repository.create(at: file, chunkByteCount: 1 << 20, keys: nil) }
+        #expect(throws: ImageError.self) {
+            try Repository.create(in: LocalStore(file), chunkByteCount: 1 << 20, keys: nil)
+        }
         // Not empty.
         #expect(throws: ImageError.self) {
-            try Repository.create(at: scratch.path, chunkByteCount: 1 << 20, keys: nil)
+            try Repository.create(in: LocalStore(scratch.path), chunkByteCount: 1 << 20, keys: nil)
         }
         #expect(throws: ImageError.self) {
-            try Repository.create(at: scratch.path.appending("odd"), chunkByteCount: 1000, keys: nil)
+            try Repository.create(in: LocalStore(scratch.path.appending("odd")), chunkByteCount: 1000, keys: nil)
         }
         #expect(!Files.exists(scratch.path.appending("odd")))
         let repository = try Self.repository(scratch)
-        #expect(Repository.isRepository(repository.path))
+        #expect(LocalStore.isRepository(repository.path))
         let path = repository.layout.configuration
         let text = String(decoding: try Files.read(path), as: UTF8.self)
         for (old, new, expected) in [
@@ -197,16 +200,16 @@ import Testing
         try overwrite(path, Array(text.utf8))
         #expect(message(repository.path) == "opened")
         // Keys where none are needed, and the other way round.
-        #expect(throws: ImageError.self) { try Repository.open(at: repository.path, keys: .random()) }
+        #expect(throws: ImageError.self) { try Repository.open(LocalStore(repository.path), keys: .random()) }
         let sealed = try Self.repository(scratch, isEncrypted: true, name: "sealed")
-        #expect(throws: ImageError.self) { try Repository.open(at: sealed.path, keys: nil) }
+        #expect(throws: ImageError.self) { try Repository.open(LocalStore(sealed.path), keys: nil) }
         // A preparation that fails leaves no repository.
         struct Refused: Error {}
         let unready = scratch.path.appending("unready")
         #expect(throws: ImageError.self) {
-            try Repository.create(at: unready, chunkByteCount: 1 << 20, keys: .random()) { _ in throw Refused() }
+            try Repository.create(in: LocalStore(unready), chunkByteCount: 1 << 20, keys: .random()) { throw Refused() }
         }
-        #expect(!Repository.isRepository(unready))
+        #expect(!LocalStore.isRepository(unready))
     }
 
     @Test func aSnapshotOfAnotherRepositoryOrName() throws {
@@ -307,7 +310,7 @@ import Testing
         defer { _ = try? ChildProcess.run(["umount", "-l", place.string]) }
         #expect(throws: (any Error).self) { try overwrite(place.appending("x"), [1]) }
         #expect(try Repository.restore(id, at: place, keys: nil) == capture.bytes)
-        let mounted = try Repository.open(at: place, keys: nil)
+        let mounted = try Repository.open(LocalStore(place), keys: nil)
         #expect(throws: (any Error).self) { try capture.capture(into: mounted) }
     }
 }

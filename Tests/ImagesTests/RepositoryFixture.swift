@@ -3,6 +3,7 @@ import ByteParsing
 import Codecs
 import DiskModel
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 import TestSupport
 import Testing
@@ -57,7 +58,7 @@ extension MadeUpDiskCapture {
 extension Repository {
     /// What a snapshot gives back, with the repository opened anew.
     static func restore(_ id: ContentHash, at path: FilePath, keys: MasterKeys?) throws -> [UInt8] {
-        let repository = try Repository.open(at: path, keys: keys)
+        let repository = try Repository.open(LocalStore(path), keys: keys)
         return try MadeUpDiskCapture.read(try repository.reader(try repository.snapshot(id)))
     }
 
@@ -82,4 +83,22 @@ func overwrite(_ path: FilePath, _ bytes: [UInt8]) throws {
     let file = try FileDescriptor.open(
         path, .writeOnly, options: [.create, .truncate], permissions: [.ownerReadWrite])
     try file.closeAfter { _ = try file.writeAll(bytes) }
+}
+
+extension Repository {
+    /// Its folder: of those in one.
+    var path: FilePath { FilePath(name) }
+    /// Where its files are.
+    var layout: RepositoryFiles { RepositoryFiles(local: LocalLayout(path)) }
+
+    /// The files of a repository in a folder, for tests that damage them.
+    struct RepositoryFiles {
+        var local: LocalLayout
+        var configuration: FilePath { local.path(.configuration) }
+        var snapshots: FilePath { local.folder(.snapshot) }
+        var marks: FilePath { local.folder(.mark) }
+        func pack(_ name: StoreName) -> FilePath { local.path(.pack(name)) }
+        func index(_ name: StoreName) -> FilePath { local.path(.index(name)) }
+        func snapshot(_ id: ContentHash) -> FilePath { local.path(.snapshot(id)) }
+    }
 }

@@ -2,6 +2,7 @@
 import ByteParsing
 import Codecs
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 import TestSupport
 import Testing
@@ -14,7 +15,7 @@ import Testing
     /// An empty repository.
     static func repository(_ scratch: ScratchFolder, isEncrypted: Bool, name: String = "r") throws -> Repository {
         try Repository.create(
-            at: scratch.path.appending(name), chunkByteCount: 1 << 20, keys: isEncrypted ? .random() : nil)
+            in: LocalStore(scratch.path.appending(name)), chunkByteCount: 1 << 20, keys: isEncrypted ? .random() : nil)
     }
 
     static func key(_ random: inout SeededGenerator, prefix: UInt64?) -> BlobKey {
@@ -53,7 +54,7 @@ import Testing
                     oracle[key, default: []].insert(location)
                 }
                 let writer = try IndexWriter(
-                    repository.layout, repository.secrets, expectedEntryCount: UInt64(size))
+                    repository.store, repository.secrets, expectedEntryCount: UInt64(size))
                 for entry in entries.sorted(by: { $0.key < $1.key }) { try writer.add(entry) }
                 let byteCount = try writer.finish()
                 #expect(UInt64(try Stat(repository.layout.index(writer.name)).size) == byteCount)
@@ -99,7 +100,7 @@ import Testing
         for isEncrypted in [false, true] {
             let own = try Self.repository(scratch, isEncrypted: isEncrypted, name: "own\(isEncrypted)")
             let foreign = try Self.repository(scratch, isEncrypted: isEncrypted, name: "foreign\(isEncrypted)")
-            let writer = try IndexWriter(foreign.layout, foreign.secrets, expectedEntryCount: 1)
+            let writer = try IndexWriter(foreign.store, foreign.secrets, expectedEntryCount: 1)
             try writer.add(
                 IndexEntry(
                     key: Self.key(&random, prefix: nil),
@@ -110,7 +111,7 @@ import Testing
             #expect(damaged.count == 1)
             #expect("\(try #require(damaged.first).error)".contains("another repository"))
             // One of its own under another name.
-            let second = try IndexWriter(own.layout, own.secrets, expectedEntryCount: 1)
+            let second = try IndexWriter(own.store, own.secrets, expectedEntryCount: 1)
             _ = try second.finish()
             let other = StoreName.random()
             try Files.rename(own.layout.index(second.name), to: own.layout.index(other))
@@ -125,7 +126,7 @@ import Testing
         let scratch = try ScratchFolder()
         for isEncrypted in [false, true] {
             let repository = try Self.repository(scratch, isEncrypted: isEncrypted, name: "r\(isEncrypted)")
-            let writer = try IndexWriter(repository.layout, repository.secrets, expectedEntryCount: 200)
+            let writer = try IndexWriter(repository.store, repository.secrets, expectedEntryCount: 200)
             var keys: [BlobKey] = []
             for _ in 0..<200 { keys.append(Self.key(&random, prefix: nil)) }
             keys.sort()
@@ -141,7 +142,7 @@ import Testing
             func damage(_ changed: [UInt8]) throws -> ImageError? {
                 try overwrite(path, changed)
                 do {
-                    let file = try IndexFile(writer.name, repository.layout, repository.secrets)
+                    let file = try IndexFile(writer.name, repository.store, repository.secrets)
                     var cursor = IndexFile.Cursor(file)
                     while try cursor.next() != nil {}
                     return nil
@@ -170,7 +171,7 @@ import Testing
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         let repository = try Self.repository(scratch, isEncrypted: false)
-        let writer = try IndexWriter(repository.layout, repository.secrets, expectedEntryCount: 10)
+        let writer = try IndexWriter(repository.store, repository.secrets, expectedEntryCount: 10)
         _ = try writer.finish()
         let path = repository.layout.index(writer.name)
         let bytes = try Files.read(path)
@@ -190,7 +191,7 @@ import Testing
             let stored = try repository.secrets.protection.protect(
                 end.bytes, context: repository.secrets.context("index end", writer.name.bytes))
             try overwrite(path, Array(bytes.dropLast(stored.count)) + stored)
-            guard let file = try? IndexFile(writer.name, repository.layout, repository.secrets) else { continue }
+            guard let file = try? IndexFile(writer.name, repository.store, repository.secrets) else { continue }
             #expect(file.entryCount == 0, "seed \(seed)")
         }
     }
@@ -203,7 +204,7 @@ import Testing
         let repository = try Self.repository(scratch, isEncrypted: false)
         let before = ProcessMemory.residentByteCount()
         let began = SystemFacts.monotonicSeconds()
-        let writer = try IndexWriter(repository.layout, repository.secrets, expectedEntryCount: count)
+        let writer = try IndexWriter(repository.store, repository.secrets, expectedEntryCount: count)
         // Sorted by making: the first word counts up, the others follow from it.
         let step = UInt64.max / count
         func entry(_ number: UInt64) -> IndexEntry {
@@ -219,7 +220,7 @@ import Testing
         for number in 0..<count { try writer.add(entry(number)) }
         let byteCount = try writer.finish()
         let built = SystemFacts.monotonicSeconds()
-        let reopened = try Repository.open(at: repository.path, keys: nil)
+        let reopened = try Repository.open(LocalStore(repository.path), keys: nil)
         let indexes = try reopened.indexSet()
         var random = SeededGenerator(seed: 3)
         for _ in 0..<2000 {

@@ -2,6 +2,7 @@
 import Codecs
 import DiskModel
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 import TestSupport
 import Testing
@@ -19,7 +20,7 @@ import Testing
         let path = scratch.path.appending("repository")
         let keys = Self.keys(isEncrypted)
         let repository = try Repository.create(
-            at: path, chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: keys)
+            in: LocalStore(path), chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: keys)
         let first = try MadeUpDiskCapture(&random)
         let summary = try first.capture(into: repository)
         #expect(summary.newByteCount > 0, "seed \(seed)")
@@ -31,7 +32,7 @@ import Testing
         #expect(try Repository.files(path.appending("tmp")).isEmpty)
         // Nothing changed: nothing but the snapshot's file, and its entry in the ledger, is stored.
         let before = try Repository.files(path)
-        let again = try Repository.open(at: path, keys: keys)
+        let again = try Repository.open(LocalStore(path), keys: keys)
         let second = try first.capture(into: again)
         #expect(second.newByteCount == 0)
         #expect(second.deduplicatedByteCount > 0)

@@ -3,6 +3,7 @@ import ByteParsing
 import Codecs
 import DiskModel
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 import TestSupport
 import Testing
@@ -84,7 +85,7 @@ import Testing
         var lost = Set(try all(fixture.repository).filter { $0.location.pack == pack }.map(\.key.id))
         lost.subtract(try all(fixture.repository).filter { $0.location.pack != pack }.map(\.key.id))
         try Files.remove(fixture.repository.layout.pack(pack))
-        let report = try Repository.open(at: fixture.path, keys: nil).verify()
+        let report = try Repository.open(LocalStore(fixture.path), keys: nil).verify()
         #expect(!report.isWhole)
         // Exactly the chunks whose contents were there.
         for (id, disk) in [(first, disk), (second, next)] {
@@ -122,7 +123,7 @@ import Testing
             try Files.write(flipped, to: path)
             var isSeen = false
             do {
-                let repository = try Repository.open(at: fixture.path, keys: fixture.keys)
+                let repository = try Repository.open(LocalStore(fixture.path), keys: fixture.keys)
                 isSeen = !(try repository.verify(readDataPercent: 100).isWhole)
             } catch { isSeen = true }
             #expect(isSeen, "bit \(bit) of byte \(place) of \(name)")
@@ -181,7 +182,7 @@ import Testing
         let fixture = try PruneFixture()
         let disk = try fixture.disk()
         try fixture.capture(disk)
-        let packs = try fixture.repository.layout.packNames()
+        let packs = try fixture.repository.store.packNames()
         for name in packs {
             let path = fixture.repository.layout.pack(name)
             let bytes = try Files.read(path)
@@ -194,7 +195,7 @@ import Testing
             #expect(try Repository.restore(id, at: fixture.path, keys: nil) == bytes)
         }
         _ = try fixture.repository.prune(grace: 0)
-        #expect(try Set(fixture.repository.layout.packNames()).isDisjoint(with: packs))
+        #expect(try Set(fixture.repository.store.packNames()).isDisjoint(with: packs))
         try fixture.check("after prune")
     }
 
@@ -221,7 +222,7 @@ import Testing
         for place in places {
             try damage(place, fixture.repository)
             let warnings = Monitor<[String]>([])
-            let repository = try Repository.open(at: fixture.path, keys: nil) { text in
+            let repository = try Repository.open(LocalStore(fixture.path), keys: nil) { text in
                 warnings.update { $0.append(text) }
             }
             for (id, bytes) in fixture.expected {
@@ -310,10 +311,10 @@ import Testing
         try damage(lost, fixture.repository)
         #expect(try fixture.repository.repair().quarantinedCount == 1)
         try fixture.forget(first)
-        let before = try fixture.repository.layout.packNames()
+        let before = try fixture.repository.store.packNames()
         let report = try fixture.repository.prune(grace: 0)
         #expect(report.missingCount == 1 && report.removed.packCount == 0 && report.repacked.packCount == 0)
-        #expect(try fixture.repository.layout.packNames() == before)
+        #expect(try fixture.repository.store.packNames() == before)
         var again = disk
         again.header.manifest.started = "2026-01-04T03:04:05Z"
         try fixture.capture(again)
@@ -323,14 +324,15 @@ import Testing
 
     @Test func aFailedWriteIsNotPublished() throws {
         let fixture = try PruneFixture()
-        let layout = fixture.repository.layout
-        let output = try StoreOutput(layout, layout.index(.random()))
+        let name = StoreName.random()
+        let output = try fixture.repository.store.begin(.index(name))
         try output.write([1, 2, 3])
         let nowhere = UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: 1), count: 1 << 12)
         #expect(throws: ImageError.self) { try output.write(nowhere) }
         #expect(throws: ImageError.self) { try output.write([4]) }
         #expect(throws: ImageError.self) { try output.commit() }
-        #expect(!Files.exists(output.finalPath) && Files.names(in: layout.temporary).isEmpty)
+        #expect(!Files.exists(fixture.repository.layout.index(name)))
+        #expect(Files.names(in: fixture.path.appending("tmp")).isEmpty)
     }
 
     @Test func aFolderThatCannotBeListedIsNotEmpty() throws {
@@ -338,7 +340,10 @@ import Testing
         let file = fixture.path.appending("repository.json")
         #expect(throws: SystemCallError.self) { try Files.allNames(in: file) }
         #expect(throws: SystemCallError.self) { try Files.allNames(in: fixture.path.appending("nothing")) }
-        #expect(throws: ImageError.self) { try RepositoryLayout.names(in: file) }
+        let store = StoreAccess(LocalStore(file))
+        for kind in ObjectKind.allCases where kind != .configuration && kind != .forgetting {
+            #expect(throws: ImageError.self, "\(kind)") { try store.names(kind) }
+        }
     }
 
     @Test func aShareIsAShare() throws {
@@ -371,7 +376,7 @@ import Testing
         // A snapshot and a pack's end.
         let snapshot = fixture.repository.layout.snapshot(first)
         try Files.write(Array(try Files.read(snapshot).dropLast(3)), to: snapshot)
-        let packs = try fixture.repository.layout.packNames()
+        let packs = try fixture.repository.store.packNames()
         let pack = fixture.repository.layout.pack(packs[0])
         try Files.write(Array(try Files.read(pack).dropLast(100)), to: pack)
         let report = try fixture.repository.verify(readDataPercent: 100, snapshots: nil)

@@ -4,6 +4,7 @@ import Codecs
 import DiskModel
 import Glibc
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 import TestSupport
 import Testing
@@ -17,7 +18,7 @@ import Testing
         _ scratch: ScratchFolder, keys: MasterKeys? = nil, name: String = "r"
     ) throws -> Repository {
         try Repository.create(
-            at: scratch.path.appending(name), chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: keys)
+            in: LocalStore(scratch.path.appending(name)), chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: keys)
     }
 
     static func writer(
@@ -91,7 +92,7 @@ import Testing
         times[0].tv_sec = Int(now) - 25 * 3600
         times[1] = times[0]
         #expect(utimensat(AT_FDCWD, folder.appending("x.00000000-1-1-1000").string, &times, 0) == 0)
-        #expect(TemporaryFiles.removeStale(repository.layout) == UInt64(3 * stale.count))
+        #expect(LocalStore(repository.path).removeLeftovers() == UInt64(3 * stale.count))
         #expect(Set(Files.names(in: folder)) == Set(alive + [foreign]))
         _ = try capture.capture(into: repository)
         #expect(Set(Files.names(in: folder)) == Set(alive + [foreign]))
@@ -140,7 +141,7 @@ import Testing
                 try WorkerThread {
                     do {
                         let capture = captures[index % 2]
-                        let own = try Repository.open(at: repository.path, keys: nil)
+                        let own = try Repository.open(LocalStore(repository.path), keys: nil)
                         let writer = try Self.writer(
                             own, capture, limits: .init(byteCount: 200_000, filesPerLevel: 3))
                         let id = try #require(try capture.capture(into: writer)).id
@@ -193,14 +194,14 @@ import Testing
         let repository = try Self.repository(scratch)
         let capture = try MadeUpDiskCapture(&random)
         let first = try capture.capture(into: repository)
-        let packs = try repository.layout.packNames()
+        let packs = try repository.store.packNames()
         for pack in packs { try overwrite(repository.layout.marks.appending(pack.description), []) }
         let second = try capture.capture(into: repository)
         #expect(second.newByteCount == first.newByteCount, "seed \(seed)")
         for pack in packs { try Files.remove(repository.layout.pack(pack)) }
         try Self.expectWhole(repository, second.id, capture)
         // The packs of the second are gone too: the third heals both.
-        for pack in try repository.layout.packNames() { try Files.remove(repository.layout.pack(pack)) }
+        for pack in try repository.store.packNames() { try Files.remove(repository.layout.pack(pack)) }
         #expect(throws: ImageError.self) { try Self.expectWhole(repository, second.id, capture) }
         let third = try capture.capture(into: repository)
         #expect(third.newByteCount == first.newByteCount, "seed \(seed)")
@@ -249,13 +250,13 @@ import Testing
         let id = try capture.capture(into: repository).id
         let reader = try repository.reader(try repository.snapshot(id))
         let old = try repository.indexSet()
-        let packs = try repository.layout.packNames()
-        let pack = try PackWriter(repository.layout, repository.secrets)
+        let packs = try repository.store.packNames()
+        let pack = try PackWriter(repository.store, repository.secrets)
         var cursor = try old.mergedCursor()
         var moved: [IndexEntry] = []
         while let hit = try cursor.next() {
             let entry = hit.hit.entry
-            let file = try PackFile(entry.location.pack, repository.layout, repository.secrets)
+            let file = try PackFile(entry.location.pack, repository.store, repository.secrets)
             let location = try file.stored(entry.location).withUnsafeBytes {
                 try pack.append(entry.key, contentByteCount: Int(entry.location.contentByteCount), stored: $0)
             }
@@ -264,7 +265,7 @@ import Testing
         try pack.finish()
         try pack.commit()
         let writer = try IndexWriter(
-            repository.layout, repository.secrets, expectedEntryCount: UInt64(moved.count))
+            repository.store, repository.secrets, expectedEntryCount: UInt64(moved.count))
         for entry in moved { try writer.add(entry) }
         _ = try writer.finish()
         try repository.removeIndexes(old.files.map(\.name))

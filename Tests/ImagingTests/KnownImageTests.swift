@@ -2,6 +2,7 @@
 import DiskModel
 import Imaging
 import LinuxSystem
+import ObjectStore
 import Repository
 import SystemPackage
 import TestSupport
@@ -52,7 +53,7 @@ import Testing
 
     @Test func filesOfARepositoryAreNoDisks() throws {
         let repository = scratch.path.appending("repo")
-        _ = try Repository.create(at: repository, chunkByteCount: 64 << 10, keys: nil)
+        _ = try Repository.create(in: LocalStore(repository), chunkByteCount: 64 << 10, keys: nil)
         let pack = repository.appending("packs/ab/abcd")
         try Files.makeFolders(pack.removingLastComponent())
         try Files.write(zeros(4096), to: pack)

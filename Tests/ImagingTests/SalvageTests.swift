@@ -5,6 +5,7 @@ import DiskModel
 import ImageFiles
 import ImageModel
 import LinuxSystem
+import ObjectStore
 import Repository
 import SystemPackage
 import TestSupport
@@ -240,7 +241,7 @@ import Testing
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("repository")
         let made = try MadeUpDisk(seed: seed)
-        let repository = try Repository.create(at: path, chunkByteCount: made.chunkByteCount, keys: nil)
+        let repository = try Repository.create(in: LocalStore(path), chunkByteCount: made.chunkByteCount, keys: nil)
         let writers = try (0..<copies).map { _ in
             try repository.writer(header: made.header, host: "host", disk: "disk", tags: [], level: 3)
         }
@@ -254,7 +255,7 @@ import Testing
         }
         let snapshot = try #require(id)
         func reader() throws -> SnapshotReader {
-            let repository = try Repository.open(at: path, keys: nil)
+            let repository = try Repository.open(LocalStore(path), keys: nil)
             return try repository.reader(try repository.snapshot(snapshot))
         }
         #expect(try survey(try reader()).isWhole)

@@ -3,6 +3,7 @@ import ByteParsing
 import Codecs
 import DiskModel
 import LinuxSystem
+import ObjectStore
 import SystemPackage
 import TestSupport
 
@@ -16,7 +17,7 @@ extension ImageFixtures {
     static func makeRepository() throws -> [UInt8] {
         let scratch = try ScratchFolder()
         let repository = try Repository.create(
-            at: scratch.path.appending("r"), chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: nil)
+            in: LocalStore(scratch.path.appending("r")), chunkByteCount: MadeUpDiskCapture.chunkByteCount, keys: nil)
         var random = SeededGenerator(seed: 4)
         let disk = try MadeUpDiskCapture(&random, partitionByteCount: 300_032)
         let writer = try repository.writer(header: disk.header, host: "host", disk: "disk", tags: ["a"], level: 3)

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
+import SystemPackage
+
+/// A store over one that fails for a moment now and then: each call is made again until it succeeds, or fails for good.
+package final class RetryingStore: WrappedStore {
+    package let inner: any PrunableStore
+    private let attempts: Int
+    private let pause: @Sendable (Int) -> Void
+
+    /// - Parameters:
+    ///   - attempts: how often a call is made at most.
+    ///   - pause: is called between two attempts, with the number of those that failed: half a second, doubled each time.
+    package init(
+        _ inner: any PrunableStore, attempts: Int = 6,
+        pause: @escaping @Sendable (Int) -> Void = { SystemFacts.sleep(seconds: 0.25 * Double(1 << min($0, 7))) }
+    ) {
+        self.inner = inner
+        self.attempts = max(1, attempts)
+        self.pause = pause
+    }
+
+    /// Whether the next attempt may have another end.
+    static func isTransient(_ reason: Errno) -> Bool {
+        let transient: [Errno] = [
+            .ioError, .timedOut, .connectionReset, .connectionRefused, .connectionAbort, .networkUnreachable,
+            .networkDown, .networkReset, .hostIsDown, .noRouteToHost, .resourceTemporarilyUnavailable, .interrupted,
+            .brokenPipe, .staleNFSFileHandle, .resourceBusy,
+        ]
+        return transient.contains(reason)
+    }
+
+    private func run<Value>(
+        _ call: (_ isRepeated: Bool) throws(SystemCallError) -> Value
+    ) throws(SystemCallError) -> Value {
+        var failed = 0
+        while true {
+            do { return try call(failed > 0) } catch {
+                failed += 1
+                guard failed < attempts, Self.isTransient(error.errno), !Interruption.isRequested else { throw error }
+                pause(failed)
+            }
+        }
+    }
+
+    package func list(_ kind: ObjectKind) throws(SystemCallError) -> [String] {
+        try run { (_) throws(SystemCallError) in try inner.list(kind) }
+    }
+    package func status(_ id: ObjectID) throws(SystemCallError) -> ObjectStatus? {
+        try run { (_) throws(SystemCallError) in try inner.status(id) }
+    }
+    package func open(_ id: ObjectID) throws(SystemCallError) -> any ObjectReader {
+        let reader = try run { (_) throws(SystemCallError) in try inner.open(id) }
+        return Reader(self, reader)
+    }
+
+    /// What is written is kept until it is committed, so that all of it can be sent again: a pack, 64 MiB, at the most.
+    package func begin(_ id: ObjectID) throws(SystemCallError) -> any ObjectWriter {
+        BytesWriter { (bytes) throws(SystemCallError) in
+            try self.run { (_) throws(SystemCallError) in
+                let writer = try self.inner.begin(id)
+                let outcome = unsafe bytes.withUnsafeBytes { buffer in
+                    Result { () throws(SystemCallError) in unsafe try writer.write(buffer) }
+                }
+                try outcome.get()
+                try writer.commit()
+            }
+        }
+    }
+
+    package func put(_ id: ObjectID, _ bytes: [UInt8], _ manner: PutManner) throws(SystemCallError) {
+        try run { (isRepeated) throws(SystemCallError) in
+            do throws(SystemCallError) { try inner.put(id, bytes, manner) } catch {
+                // It may be that of the attempt before, whose answer was lost.
+                guard isRepeated, error.errno == .fileExists, manner.contains(.isNew),
+                    (try? read(id, limit: bytes.count + 1)) == bytes
+                else { throw error }
+            }
+        }
+    }
+    package func touch(_ id: ObjectID, _ bytes: [UInt8]) throws(SystemCallError) -> Int64 {
+        try run { (_) throws(SystemCallError) in try inner.touch(id, bytes) }
+    }
+    package func remove(_ id: ObjectID) throws(SystemCallError) {
+        try run { (isRepeated) throws(SystemCallError) in
+            do throws(SystemCallError) { try inner.remove(id) } catch {
+                guard isRepeated, error.errno == .noSuchFileOrDirectory else { throw error }
+            }
+        }
+    }
+    package func flush(_ kind: ObjectKind, _ names: [String]) throws(SystemCallError) {
+        try run { (_) throws(SystemCallError) in try inner.flush(kind, names) }
+    }
+    package func retire(_ id: ObjectID, as record: ObjectID) throws(SystemCallError) {
+        try run { (isRepeated) throws(SystemCallError) in
+            do throws(SystemCallError) { try inner.retire(id, as: record) } catch {
+                guard isRepeated, error.errno == .noSuchFileOrDirectory, try inner.contains(record) else { throw error }
+            }
+        }
+    }
+
+    private final class Reader: ObjectReader {
+        let store: RetryingStore
+        let inner: any ObjectReader
+        init(_ store: RetryingStore, _ inner: any ObjectReader) { (self.store, self.inner) = (store, inner) }
+        var byteCount: UInt64 { inner.byteCount }
+        func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(SystemCallError) -> Int {
+            try store.run { (_) throws(SystemCallError) in unsafe try inner.read(into: buffer, at: offset) }
+        }
+    }
+}
