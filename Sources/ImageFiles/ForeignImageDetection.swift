@@ -7,7 +7,7 @@ import SystemPackage
 /// What a file is that somebody calls an image.
 ///
 /// A damaged image of ours must never pass for somebody else's: it would be "restored" as if its bytes were a disk's.
-package enum CaptureInputKind: Equatable, Sendable {
+package enum ImageFileKind: Equatable, Sendable {
     /// An image file of ours; also whatever is not a file: a pipe carries nothing else.
     case image
     /// An encrypted image file of ours.
@@ -25,7 +25,7 @@ package enum CaptureInputKind: Equatable, Sendable {
 
     /// Looks at a file.
     /// - Throws: `ImageError.system` where it cannot be read.
-    package static func detect(_ path: FilePath) throws(ImageError) -> CaptureInputKind {
+    package static func detect(_ path: FilePath) throws(ImageError) -> ImageFileKind {
         let status: Stat
         do { status = try Stat(path) } catch {
             // The archive itself may be what is missing.

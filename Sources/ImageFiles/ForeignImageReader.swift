@@ -11,7 +11,7 @@ import SystemPackage
 ///
 /// Nothing says what its chunks should hash to; hashes are made of what was read. The checksums of .xz and .zst are
 /// checked on the way.
-package final class ForeignImageReader: CaptureReader {
+package final class ForeignImageReader: ImageReader {
     /// The length of a chunk in bytes.
     package static let chunkByteCount = 4 << 20
     /// How much of the disk is looked at for its table, in bytes.
@@ -24,7 +24,7 @@ package final class ForeignImageReader: CaptureReader {
     /// Contents as they are.
     package let coding = ChunkCoding(codec: .stored)
     /// `nil` until the end was reached.
-    package private(set) var ending: CaptureEnding?
+    package private(set) var ending: ImageEnding?
     /// Where the reader is in the file.
     package var position: UInt64 { source.position }
 
@@ -43,12 +43,12 @@ package final class ForeignImageReader: CaptureReader {
     ///   - table: what the first MiB of the disk shows (zeros stand for the rest); what partitions it lists is left out,
     ///     for the disk goes back as it is.
     package init(
-        _ path: FilePath, kind: CaptureInputKind? = nil, sectorSize: Int = 512, log: (String) -> Void = { _ in },
+        _ path: FilePath, kind: ImageFileKind? = nil, sectorSize: Int = 512, log: (String) -> Void = { _ in },
         table: (any BlockReader) -> PartitionTable? = { _ in nil }
     ) throws(ImageError) {
         name = path.string
         file = try FileBytes(path)
-        let kind = if let kind { kind } else { try CaptureInputKind.detect(path) }
+        let kind = if let kind { kind } else { try ImageFileKind.detect(path) }
         let measured: Measured
         switch kind {
         case .foreignRaw:
@@ -83,7 +83,7 @@ package final class ForeignImageReader: CaptureReader {
         last = nil
         guard diskPosition < byteCount else {
             try checkEnd()
-            ending = CaptureEnding(id: identity.finish(), lateFacts: LateFacts(ended: header.manifest.started))
+            ending = ImageEnding(id: identity.finish(), lateFacts: LateFacts(ended: header.manifest.started))
             return nil
         }
         let range = diskPosition..<min(byteCount, diskPosition + UInt64(Self.chunkByteCount))
@@ -171,7 +171,7 @@ extension ForeignImageReader {
 
     /// The length by decompressing everything once.
     private static func measure(
-        _ file: FileBytes, _ kind: CaptureInputKind
+        _ file: FileBytes, _ kind: ImageFileKind
     ) throws(ImageError) -> Measured {
         let source: ForeignImageSource
         do { source = try ForeignImageSource(file, kind) } catch {

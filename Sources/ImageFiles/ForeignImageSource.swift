@@ -17,7 +17,7 @@ final class ForeignImageSource {
     /// Compressed bytes are read in pieces of this length.
     private static let pieceByteCount = 256 << 10
 
-    init(_ file: FileBytes, _ kind: CaptureInputKind) throws(CodecError) {
+    init(_ file: FileBytes, _ kind: ImageFileKind) throws(CodecError) {
         self.file = file
         switch kind {
         case .foreignXZ: decompressor = try XZStreamDecompressor()

@@ -8,7 +8,7 @@ import SystemPackage
 
 /// Reads an image front to back, plain or encrypted, from a file or a pipe, and believes nothing before it is checked: records must follow
 /// the regions without holes, and the end must confirm every record that was seen.
-package final class ImageStreamReader: CaptureReader {
+package final class ImageStreamReader: ImageReader {
     /// How messages call the image.
     package let name: String
     /// The header.
@@ -17,9 +17,9 @@ package final class ImageStreamReader: CaptureReader {
     package private(set) var footer: ImageFooter?
     private var lateFacts: LateFacts?
     /// The id and the late facts; `nil` until the end was reached and confirmed.
-    package var ending: CaptureEnding? {
+    package var ending: ImageEnding? {
         guard let footer, let lateFacts else { return nil }
-        return CaptureEnding(id: footer.imageID, lateFacts: lateFacts)
+        return ImageEnding(id: footer.imageID, lateFacts: lateFacts)
     }
     /// zstd frames, named by SHA-256, sealed in an encrypted image.
     package var coding: ChunkCoding { framing.coding(level: header.manifest.level) }

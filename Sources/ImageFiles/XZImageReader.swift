@@ -8,7 +8,7 @@ import SystemPackage
 
 /// Reads an .img.xz of ours by the metadata beside it. The metadata are checked whole when they are opened, and the
 /// archive's ends with them; its blocks as they are read.
-package final class XZImageReader: CaptureReader {
+package final class XZImageReader: ImageReader {
     /// The archive.
     package let name: String
     /// What it says of its disk.
@@ -16,9 +16,9 @@ package final class XZImageReader: CaptureReader {
     /// Blocks of xz, named by SHA-256.
     package var coding: ChunkCoding { ChunkCoding(codec: .xz(level: header.manifest.level)) }
     /// The id and the late facts; `nil` until the end was reached.
-    package private(set) var ending: CaptureEnding?
+    package private(set) var ending: ImageEnding?
     /// The id and the late facts as the metadata have them, before any block was looked at.
-    package var knownEnding: CaptureEnding { CaptureEnding(id: footer.imageID, lateFacts: lateFacts) }
+    package var knownEnding: ImageEnding { ImageEnding(id: footer.imageID, lateFacts: lateFacts) }
     /// Where the blocks of the last record start in the archive.
     package var position: UInt64 { last?.offset ?? nextOffset }
 

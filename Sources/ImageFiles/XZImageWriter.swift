@@ -9,7 +9,7 @@ import SystemPackage
 /// Writes an .img.xz, which any xz decoder turns into the raw disk, and its metadata beside it.
 ///
 /// Neither has its name before both are whole and durable. The archive gets its name last: metadata alone are no image.
-package final class XZImageWriter: CaptureSink, @unchecked Sendable {
+package final class XZImageWriter: ImageWriter, @unchecked Sendable {
     // @unchecked: what changes is touched only by the one thread that appends.
 
     /// Blocks of xz, named by SHA-256.
@@ -99,7 +99,7 @@ package final class XZImageWriter: CaptureSink, @unchecked Sendable {
     }
 
     /// Writes what ends both files, makes them durable, and gives them their names.
-    package func finish(_ facts: LateFacts) throws -> CaptureSummary {
+    package func finish(_ facts: LateFacts) throws -> ImageSummary {
         let blocksEnd = archiveByteCount
         let tail = try framing.tail()
         try writeArchive(tail)
@@ -117,7 +117,7 @@ package final class XZImageWriter: CaptureSink, @unchecked Sendable {
             lateFactsHash: ContentHash(of: json))
         try writeMetadata(ImageFormat.frame(footer.payload))
         try publish()
-        return CaptureSummary(
+        return ImageSummary(
             id: footer.imageID, storedByteCount: archiveByteCount + metadataByteCount, newByteCount: dataByteCount)
     }
 

@@ -5,11 +5,11 @@ import DiskModel
 /// A damaged capture, read to its end: zeros stand where records are lost, and its `salvage` knows where that is.
 ///
 /// Chunks whose records are there are given out as they are. Whoever reads them decides what a damaged one is worth.
-package final class SalvageReader: CaptureReader {
+package final class SalvageReader: ImageReader {
     /// Takes what is lost.
     package var salvage: Salvage? { taken }
     private let taken: Salvage
-    private let base: any CaptureReader
+    private let base: any ImageReader
     /// Up to here on the disk everything was given out.
     private var diskPosition: UInt64 = 0
     private var region = 0
@@ -20,7 +20,7 @@ package final class SalvageReader: CaptureReader {
     private var isAtEnd = false
 
     /// Reads `base` from its first record on.
-    package init(_ base: any CaptureReader, _ salvage: Salvage) {
+    package init(_ base: any ImageReader, _ salvage: Salvage) {
         self.base = base
         taken = salvage
     }
@@ -32,7 +32,7 @@ package final class SalvageReader: CaptureReader {
     /// The capture's.
     package var coding: ChunkCoding { base.coding }
     /// How the capture ended; `nil` also where its end is lost.
-    package var ending: CaptureEnding? { base.ending }
+    package var ending: ImageEnding? { base.ending }
     /// The capture's.
     package var position: UInt64 { base.position }
     /// The capture's.

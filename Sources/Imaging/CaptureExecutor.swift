@@ -12,7 +12,7 @@ package struct CaptureExecutor: Sendable {
         /// Bytes read from the disk.
         package var readByteCount: UInt64
         /// What was stored.
-        package var summary: CaptureSummary
+        package var summary: ImageSummary
         /// Ranges of the disk that could not be read, and are stored as zeros.
         package var unreadable: [ByteRange]
     }
@@ -51,7 +51,7 @@ package struct CaptureExecutor: Sendable {
     ///   - beforeEnd: runs when all is read, before anything counts: what it throws ends the capture.
     ///   - facts: what is known of the end; `nil` for a capture that ends now. A copy keeps those of its source.
     package func run(
-        _ sink: any CaptureSink, beforeEnd: () throws -> Void = {}, facts: (() -> LateFacts)? = nil
+        _ sink: any ImageWriter, beforeEnd: () throws -> Void = {}, facts: (() -> LateFacts)? = nil
     ) throws(ImagingError) -> Outcome {
         let chunkByteCount = plan.header.manifest.chunkByteCount
         let pool: ChunkBufferPool
@@ -98,7 +98,7 @@ package struct CaptureExecutor: Sendable {
     /// Each reads for itself: what it hashes next is still in its processor's cache. Whoever has the smallest number
     /// took its buffer before it took the number, so that the writer never waits for a chunk that waits for a buffer.
     private func work(
-        _ walk: Monitor<ChunkWalk>, _ sink: any CaptureSink, _ pool: ChunkBufferPool, _ results: Monitor<Results>
+        _ walk: Monitor<ChunkWalk>, _ sink: any ImageWriter, _ pool: ChunkBufferPool, _ results: Monitor<Results>
     ) throws {
         let encoder = try ChunkEncoder(sink.coding)
         let identity = sink.coding.identity
@@ -181,7 +181,7 @@ package struct CaptureExecutor: Sendable {
 
     /// The writer: in order of place, with neighbouring runs of a kind made one.
     private func write(
-        _ sink: any CaptureSink, _ pool: ChunkBufferPool, _ results: Monitor<Results>, _ failure: Failure
+        _ sink: any ImageWriter, _ pool: ChunkBufferPool, _ results: Monitor<Results>, _ failure: Failure
     ) throws {
         var pending: (kind: RangeKind, region: Int, range: ByteRange)?
         func flushRun() throws {

@@ -13,7 +13,7 @@ package enum CaptureVerifier {
         /// The bytes of data in them.
         package var dataByteCount: UInt64
         /// The id, and what was known only at the end.
-        package var ending: CaptureEnding
+        package var ending: ImageEnding
     }
 
     private struct Job: Sendable {
@@ -30,7 +30,7 @@ package enum CaptureVerifier {
     /// Verifies a capture from its first record to its end.
     /// - Throws: `ImagingError.image` for the first bad range in order of place.
     package static func verify(
-        _ image: any CaptureReader, progress: Progress, workers: Int = SystemFacts.processorCount()
+        _ image: any ImageReader, progress: Progress, workers: Int = SystemFacts.processorCount()
     ) throws(ImagingError) -> Outcome {
         let (chunkCount, dataByteCount) = try readAll(image, progress, workers)
         guard let ending = image.ending else { throw .failed("the image was not read to its end") }
@@ -39,7 +39,7 @@ package enum CaptureVerifier {
 
     /// Reads a whole capture for what of it is lost.
     package static func losses(
-        of image: any CaptureReader, progress: Progress, workers: Int = SystemFacts.processorCount()
+        of image: any ImageReader, progress: Progress, workers: Int = SystemFacts.processorCount()
     ) throws(ImagingError) -> Salvage {
         let salvage = Salvage()
         _ = try readAll(SalvageReader(image, salvage), progress, workers)
@@ -47,7 +47,7 @@ package enum CaptureVerifier {
     }
 
     private static func readAll(
-        _ image: any CaptureReader, _ progress: Progress, _ workers: Int
+        _ image: any ImageReader, _ progress: Progress, _ workers: Int
     ) throws(ImagingError) -> (chunkCount: Int, dataByteCount: UInt64) {
         let manifest = image.header.manifest
         let chunkByteCount = manifest.chunkByteCount

@@ -18,7 +18,7 @@ package enum KeyTrial {
     /// - Parameter image: is read from its first record to the last of the headers.
     /// - Throws: `ImagingError` where the capture cannot be read, or a volume whose key is there cannot be opened here.
     package static func locked(
-        _ plan: RestorePlan, in image: any CaptureReader, keyFiles: [FilePath]
+        _ plan: RestorePlan, in image: any ImageReader, keyFiles: [FilePath]
     ) throws(ImagingError) -> [Int?] {
         do {
             let (regions, numbers) = (image.header.manifest.regions, plan.encryptedNumbers)
@@ -127,11 +127,11 @@ package enum KeyTrial {
 
     /// Decodes one record after the other.
     private struct RecordReader {
-        let image: any CaptureReader
+        let image: any ImageReader
         let buffer: ChunkBuffer
         let decoder: ChunkDecoder
 
-        init(_ image: any CaptureReader) throws {
+        init(_ image: any ImageReader) throws {
             self.image = image
             buffer = try ChunkBuffer(chunkByteCount: image.header.manifest.chunkByteCount)
             decoder = try ChunkDecoder(image.coding)

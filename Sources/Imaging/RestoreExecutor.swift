@@ -143,7 +143,7 @@ package final class RestoreExecutor {
     }
 
     /// Restores what `image` holds, from its first record to its end. What one with a `salvage` has lost becomes zeros.
-    package func run(_ image: any CaptureReader) throws(ImagingError) -> Outcome {
+    package func run(_ image: any ImageReader) throws(ImagingError) -> Outcome {
         do {
             let manifest = image.header.manifest
             guard image.header.maps.count == plan.regionTargets.count, manifest.imageUUID == plan.imageUUID else {
@@ -299,7 +299,7 @@ package final class RestoreExecutor {
     // MARK: data
 
     private func writeData(
-        _ image: any CaptureReader, _ journal: inout RestoreJournal, _ outcome: inout Outcome
+        _ image: any ImageReader, _ journal: inout RestoreJournal, _ outcome: inout Outcome
     ) throws -> WrittenChunks? {
         let manifest = image.header.manifest
         let chunkByteCount = manifest.chunkByteCount

@@ -5,7 +5,7 @@ import SystemPackage
 /// PID 1: boot steps, the session as a child, consoles, orphans, the end of the machine. It does no work of its own, for
 /// a trap here is a kernel panic; whatever can fail happens in the session, which may die.
 final class Supervisor {
-    private var consoles: [Console] = []
+    private var consoles: [MediumConsole] = []
     private var log: Log?
     private var session: RunningSession?
     private var requests = LineSplitter()
@@ -41,7 +41,7 @@ final class Supervisor {
         occupyStandardDescriptors()
         let problems = performBootSteps()
         occupyStandardDescriptors()
-        consoles = Console.all()
+        consoles = MediumConsole.all()
         openLog()
         for problem in problems { say("warning: \(problem)") }
         Machine.catchControlAltDelete()
@@ -145,7 +145,7 @@ final class Supervisor {
     }
 
     /// A line that somebody typed.
-    private func take(_ line: String, from console: Console) {
+    private func take(_ line: String, from console: MediumConsole) {
         record(Array("[\(console.name)] \(line)\n".utf8))
         switch state {
         case .running: tellSession(.line(console: console.name, text: line))
@@ -160,7 +160,7 @@ final class Supervisor {
         }
     }
 
-    private func startShell(on console: Console) {
+    private func startShell(on console: MediumConsole) {
         guard case .ending = state else {
             console.show(Array("\nA rescue shell. \"exit\" leads back; the log is \(RecoveryPaths.log).\n".utf8))
             do { try console.startShell() } catch {

@@ -7,7 +7,7 @@ import LinuxSystem
 
 /// Reads a snapshot front to back, in the form of an image: ascending records without holes, all of them checked. From
 /// one thread at a time, but for what `storedFetch` gives.
-package final class SnapshotReader: CaptureReader {
+package final class SnapshotReader: ImageReader {
     /// `REPO@ID`.
     package let name: String
     /// What the snapshot says of its disk, with the maps.
@@ -15,7 +15,7 @@ package final class SnapshotReader: CaptureReader {
     /// How its chunks are named, compressed and sealed.
     package let coding: ChunkCoding
     /// How the capture ended; `nil` until all records were read.
-    package private(set) var ending: CaptureEnding?
+    package private(set) var ending: ImageEnding?
     /// How much was passed of what is stored, in bytes.
     package private(set) var position: UInt64 = 0
 
@@ -115,7 +115,7 @@ package final class SnapshotReader: CaptureReader {
                 return try dataRecord(id, range)
             }
         }
-        if ending == nil { ending = CaptureEnding(id: snapshot.info.id, lateFacts: snapshot.lateFacts) }
+        if ending == nil { ending = ImageEnding(id: snapshot.info.id, lateFacts: snapshot.lateFacts) }
         return nil
     }
 

@@ -9,7 +9,7 @@ import ObjectStore
 /// Writes a snapshot: chunks that the repository does not have go into packs, the lists of all chunks are stored as
 /// contents too, and the snapshot's file comes last. What is whole stays when the capture dies, and the next one goes on
 /// from there.
-package final class SnapshotWriter: CaptureSink {
+package final class SnapshotWriter: ImageWriter {
     /// How its chunks are named, compressed and sealed.
     package let coding: ChunkCoding
     private let repository: Repository
@@ -111,7 +111,7 @@ package final class SnapshotWriter: CaptureSink {
     }
 
     /// Writes what is left, and then the snapshot. Nothing of it counts before this has returned.
-    package func finish(_ facts: LateFacts) throws -> CaptureSummary {
+    package func finish(_ facts: LateFacts) throws -> ImageSummary {
         try state.update { state in
             guard !state.isEnded, state.diskPosition == header.manifest.geometry.byteCount else {
                 throw ParsingError.invalid(what: "a capture that ends before its disk")
@@ -135,7 +135,7 @@ package final class SnapshotWriter: CaptureSink {
             }
             SnapshotLedger.add(id, repository.store)
             state.isEnded = true
-            return CaptureSummary(
+            return ImageSummary(
                 id: id, storedByteCount: state.statistics.storedByteCount + UInt64(bytes.count),
                 newByteCount: state.statistics.newByteCount,
                 deduplicatedByteCount: state.statistics.deduplicatedByteCount)

@@ -158,7 +158,7 @@ struct CaptureCommand: ParsableCommand {
                 isEncrypted: encrypt, isXZ: codec == .xz, overwrite: overwrite)
             try destination.refuse(options)
             let unlocker = try luksOptions.unlocker()
-            let source = try CaptureSource(disk, usesSnapshots: snapshot, rescues: rescue, allowMounted: allowMounted)
+            let source = try DiskSource(disk, usesSnapshots: snapshot, rescues: rescue, allowMounted: allowMounted)
             defer { source.end() }
             try refuseDanger(disk, destination)
             let survey = try source.survey(
@@ -316,7 +316,7 @@ struct CaptureCommand: ParsableCommand {
     }
 
     private func capture(
-        _ source: CaptureSource, _ plan: CapturePlan, _ opened: OpenedDestination,
+        _ source: DiskSource, _ plan: CapturePlan, _ opened: OpenedDestination,
         clock: @escaping @Sendable () -> Int64
     ) throws -> CaptureExecutor.Outcome {
         let progress = Progress()

@@ -118,14 +118,14 @@ extension CaptureDestination {
 
 /// A destination that is being written to.
 final class OpenedDestination {
-    let sink: any CaptureSink
+    let sink: any ImageWriter
     /// What there is to do when the sink has finished.
     private let commit: () throws -> Void
     /// What there is to do when it will not.
     private let abandon: () -> Void
 
     private init(
-        _ sink: any CaptureSink, commit: @escaping () throws -> Void = {},
+        _ sink: any ImageWriter, commit: @escaping () throws -> Void = {},
         abandon: @escaping () -> Void = {}
     ) {
         self.sink = sink
@@ -153,7 +153,7 @@ final class OpenedDestination {
             ? ImageSeal(password: keys.newPassword("the new image \(path?.string ?? "on standard output")")) : nil
         // Beside the image there is room for it, and elsewhere may be none.
         let folder = path.map { $0.removingLastComponent() } ?? Files.temporaryFolder
-        let writer = try ImageWriter(
+        let writer = try ImageFileWriter(
             to: output.descriptor, name: output.name, header: header, seal: seal, scratch: folder.isEmpty ? "." : folder
         )
         return OpenedDestination(writer, commit: { try output.commit() })

@@ -108,7 +108,7 @@ struct CopyCommand: ParsableCommand {
             try refusePlain(target, keys, isEncrypted)
             try copyAll(selector.repository, to: path, keys, targetKeys, &report)
         } else {
-            let input = try CaptureInput.open(source, keys, salvages: salvage)
+            let input = try OpenedImage.open(source, keys, salvages: salvage)
             if !mayBeUnused { try keys.refuseUnused(source) }
             try refusePlain(target, keys, isEncrypted)
             report.copies.append(try copy(input, try salvaging(input, keys), to: target, options, targetKeys))
@@ -144,7 +144,7 @@ struct CopyCommand: ParsableCommand {
                 report.skipped += 1
                 continue
             }
-            let input = try CaptureInput.open("\(from)@\(info.id)", keys, salvages: salvage)
+            let input = try OpenedImage.open("\(from)@\(info.id)", keys, salvages: salvage)
             let source = try salvaging(input, keys)
             if source.salvage != nil, known.contains(Self.salvagedUUID(uuid)) {
                 report.skipped += 1
@@ -166,7 +166,7 @@ struct CopyCommand: ParsableCommand {
     }
 
     private func copy(
-        _ input: CaptureInput, _ source: any CaptureReader, to target: CaptureDestination,
+        _ input: OpenedImage, _ source: any ImageReader, to target: CaptureDestination,
         _ options: CaptureDestination.ImageOptions, _ targetKeys: KeyRing
     ) throws -> Report.Copy {
         var header = source.header
@@ -194,7 +194,7 @@ struct CopyCommand: ParsableCommand {
                 disk: input.snapshot?.info.disk ?? names.disk,
                 tags: input.snapshot?.info.tags ?? header.manifest.tags, level: level)
         }
-        let contents = try CaptureContents(source)
+        let contents = try ImageContents(source)
         let progress = Progress()
         let display = ProgressDisplay(progress)
         defer { display.end() }
@@ -243,7 +243,7 @@ struct CopyCommand: ParsableCommand {
     }
 
     /// What a copy has zeros for; `nil` of a whole source.
-    private func lost(_ source: any CaptureReader) -> [ByteRange]? {
+    private func lost(_ source: any ImageReader) -> [ByteRange]? {
         guard let salvage = source.salvage, !salvage.isWhole else { return nil }
         for finding in salvage.findings { Console.message("damage: \(finding)") }
         let lost = source.header.used(salvage.losses.map(\.range))
@@ -252,12 +252,12 @@ struct CopyCommand: ParsableCommand {
     }
 
     /// With `--salvage`, a reader that passes damage, where there is any or that cannot be known before.
-    private func salvaging(_ input: CaptureInput, _ keys: KeyRing) throws -> any CaptureReader {
+    private func salvaging(_ input: OpenedImage, _ keys: KeyRing) throws -> any ImageReader {
         guard salvage else { return input.reader }
         guard let path = input.path else { return SalvageReader(input.reader, Salvage()) }
         // The very snapshot that is copied: what `latest` means may change meanwhile.
         let exact = input.snapshot.map { "\(path)@\($0.info.id)" } ?? input.text
-        let survey = try CaptureInput.open(exact, keys, operation: .verify, salvages: true).losses()
+        let survey = try OpenedImage.open(exact, keys, operation: .verify, salvages: true).losses()
         guard !survey.isWhole else { return input.reader }
         let allowed = Salvage(only: survey, byteCount: input.reader.header.manifest.geometry.byteCount)
         return SalvageReader(input.reader, allowed)

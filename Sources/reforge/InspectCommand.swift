@@ -43,7 +43,7 @@ struct InspectCommand: ParsableCommand {
                 guard luksOptions.luksKeyFile.isEmpty else {
                     throw CommandFailure(.usage, "--luks-key-file opens what is on a disk, not what is in an image")
                 }
-                report = InspectReport(try CaptureInput.open(disk, KeyRing(keyOptions)))
+                report = InspectReport(try OpenedImage.open(disk, KeyRing(keyOptions)))
             } else {
                 let unlocker = try luksOptions.unlocker()
                 let opened = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
@@ -69,7 +69,7 @@ struct InspectCommand: ParsableCommand {
         let status: Stat
         do { status = try Stat(path) } catch { throw SystemCallError("open", path.string, error) }
         guard status.type == .regular else { return false }
-        switch try CaptureInputKind.detect(path) {
+        switch try ImageFileKind.detect(path) {
         case .image, .encryptedImage, .xzImage, .foreignXZ, .foreignZstd: return true
         case .foreignRaw, .unknown: return false
         }
@@ -150,7 +150,7 @@ struct InspectReport: Encodable {
     }
 
     /// Of an image.
-    init(_ input: CaptureInput) {
+    init(_ input: OpenedImage) {
         let manifest = input.reader.header.manifest
         kind = input.snapshot == nil ? "image" : "snapshot"
         identity = manifest.disk

@@ -71,7 +71,7 @@ struct Reforge: ParsableCommand {
             KeyCommand.self,
             InitRepoCommand.self, SnapshotsCommand.self, DiffCommand.self, ForgetCommand.self, PruneCommand.self,
             CopyCommand.self, RecoverySessionCommand.self,
-            SnapshotGuardCommand.self,
+            VolumeSnapshotGuardCommand.self,
         ])
 }
 
@@ -91,11 +91,11 @@ struct RecoverySessionCommand: ServantCommand {
 }
 
 /// The process that removes LVM snapshots if the capture that made them dies; not for people.
-struct SnapshotGuardCommand: ServantCommand {
+struct VolumeSnapshotGuardCommand: ServantCommand {
     static let configuration = CommandConfiguration(commandName: "snapshot-guard", shouldDisplay: false)
     @Argument var tag: String
 
     func run() throws {
-        throw ExitCode(SnapshotGuard.run(tag))
+        throw ExitCode(VolumeSnapshotGuard.run(tag))
     }
 }

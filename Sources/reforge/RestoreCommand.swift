@@ -224,7 +224,7 @@ struct RestoreCommand: MountingCommand {
         let start = SystemFacts.monotonicSeconds()
         // Before what IMAGE is: of a swapped command line, this says what is wrong.
         try TargetSafety.refuse(try? KnownImage.identify(fileAt: FilePath(disk)), at: disk)
-        let input = try CaptureInput.open(image, keys, salvages: salvage)
+        let input = try OpenedImage.open(image, keys, salvages: salvage)
         try keys.refuseUnused(image)
         // All of a snapshot's lists must be readable and all of its chunks known before a disk is given up for it.
         if input.snapshot != nil, !salvage {
@@ -256,11 +256,11 @@ struct RestoreCommand: MountingCommand {
 
     /// Opens once more what is restored, to read all of it beforehand.
     private func again(
-        _ input: CaptureInput, _ keys: KeyRing, _ operation: RepositoryOperation
-    ) throws -> CaptureInput {
+        _ input: OpenedImage, _ keys: KeyRing, _ operation: RepositoryOperation
+    ) throws -> OpenedImage {
         // The very snapshot that is restored: what `latest` means may change meanwhile.
         let exact = input.snapshot.flatMap { snapshot in input.path.map { "\($0)@\(snapshot.info.id)" } } ?? image
-        let again = try CaptureInput.open(exact, keys, operation: operation, salvages: salvage)
+        let again = try OpenedImage.open(exact, keys, operation: operation, salvages: salvage)
         guard again.reader.header == input.reader.header else {
             throw CommandFailure(.badImage, "\(image) changed while it was looked at")
         }
@@ -271,7 +271,7 @@ struct RestoreCommand: MountingCommand {
     /// mounts what was restored; a file is returned, still claimed.
     /// - Returns: `nil` where only the plan was asked for.
     private func write(
-        _ input: CaptureInput, _ keys: KeyRing, _ state: inout RestoreExecutor.DiskState, _ goesOn: inout Bool
+        _ input: OpenedImage, _ keys: KeyRing, _ state: inout RestoreExecutor.DiskState, _ goesOn: inout Bool
     ) throws -> (Report, OpenedDisk?)? {
         let target = try OpenedDisk(disk, dryRun ? .readOnly : .exclusiveWrite, sectorSize: sectorSize)
         if let expectDiskSequence, target.device.diskSequence != expectDiskSequence {
@@ -360,7 +360,7 @@ struct RestoreCommand: MountingCommand {
 
     /// With `--salvage`, reads the whole image for what is lost, so that the plan can say it, where it can be read twice.
     /// - Returns: what is restored from, and what was found lost.
-    private func salvaging(_ input: CaptureInput, _ keys: KeyRing) throws -> (any CaptureReader, Salvage?) {
+    private func salvaging(_ input: OpenedImage, _ keys: KeyRing) throws -> (any ImageReader, Salvage?) {
         guard salvage else { return (input.reader, nil) }
         guard image != "-" else {
             Console.message("note: standard input is read only once: what is lost of it is known only at the end")
@@ -454,7 +454,7 @@ struct RestoreCommand: MountingCommand {
     /// Tries the keys of LUKS volumes on what was captured, where that can be read twice: a wrong one must not show only
     /// when the target is overwritten.
     private func tryKeys(
-        _ keyFiles: [FilePath], on plan: inout RestorePlan, _ input: CaptureInput, _ keys: KeyRing
+        _ keyFiles: [FilePath], on plan: inout RestorePlan, _ input: OpenedImage, _ keys: KeyRing
     ) throws {
         let numbers = plan.encryptedNumbers
         var locked = keyFiles.isEmpty ? numbers : []

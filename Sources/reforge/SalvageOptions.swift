@@ -5,7 +5,7 @@ import Imaging
 import LinuxSystem
 import SystemPackage
 
-extension CaptureInput {
+extension OpenedImage {
     /// Reads all of it for what is lost.
     func losses() throws -> Salvage {
         let progress = Progress()
@@ -29,7 +29,7 @@ enum SalvageAdvice {
     /// Whether an error is damage behind the header and the maps of an image. Of standard input that is not known.
     static func isUseful(_ error: any Error, image: String, _ keys: KeyRing) -> Bool {
         guard isDamage(error) else { return false }
-        return image == "-" || (try? CaptureInput.open(image, keys, salvages: true)) != nil
+        return image == "-" || (try? OpenedImage.open(image, keys, salvages: true)) != nil
     }
 
     static func isDamage(_ error: any Error) -> Bool {

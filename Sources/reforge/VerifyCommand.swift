@@ -92,10 +92,10 @@ struct VerifyCommand: ParsableCommand {
 
     private func verifyImage(_ keys: KeyRing) throws -> ExitStatus {
         let start = SystemFacts.monotonicSeconds()
-        let input: CaptureInput
+        let input: OpenedImage
         let outcome: CaptureVerifier.Outcome
         do {
-            input = try CaptureInput.open(image, keys, operation: .verify)
+            input = try OpenedImage.open(image, keys, operation: .verify)
             try keys.refuseUnused(image)
             outcome = try Self.verify(input)
         } catch {
@@ -222,7 +222,7 @@ struct VerifyCommand: ParsableCommand {
     }
 
     /// Reads and checks all of an image.
-    static func verify(_ input: CaptureInput) throws -> CaptureVerifier.Outcome {
+    static func verify(_ input: OpenedImage) throws -> CaptureVerifier.Outcome {
         let progress = Progress()
         let display = ProgressDisplay(progress)
         defer { display.end() }

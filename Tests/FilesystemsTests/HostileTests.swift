@@ -91,7 +91,7 @@ import Testing
             "FAT\(bits)", fixture, count: 700, number: 3100 + bits,
             also: { reader, survey in
                 // Walks all folders for loaders.
-                _ = try BootSurveyor(disk: reader).survey([survey])
+                _ = try BootCodeSurveyor(disk: reader).survey([survey])
                 guard let volume = try? FATVolume(reader) else { return }
                 for path in ["EFI/BOOT/BOOTX64.EFI", "efi/debian/grub with a long name.cfg"] {
                     _ = try? volume.readFile(path, limit: 1 << 16)

@@ -76,7 +76,7 @@ extension Judge {
 
     /// Reads all records, which must ascend without a hole.
     /// - Returns: how the capture ended; `nil` where it is damaged.
-    private static func readAll(_ reader: some CaptureReader) throws -> CaptureEnding? {
+    private static func readAll(_ reader: some ImageReader) throws -> ImageEnding? {
         let decoder = try ChunkDecoder(reader.coding)
         var position: UInt64 = 0
         do {

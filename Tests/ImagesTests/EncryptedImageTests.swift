@@ -81,7 +81,7 @@ import Testing
                 thread.join()
                 try? input.close()
             }
-            let writer = try ImageWriter(to: output, name: "pipe", header: header, seal: seal)
+            let writer = try ImageFileWriter(to: output, name: "pipe", header: header, seal: seal)
             places.append(Int(writer.byteCount))
             let encoder = try ChunkEncoder(writer.coding)
             let unit = UInt64(chunk)
@@ -131,7 +131,7 @@ import Testing
         var header: ImageHeader
         var records: [ChunkRecord]
         var contents: [[UInt8]]
-        var ending: CaptureEnding
+        var ending: ImageEnding
     }
 
     /// Reads all of an image from a descriptor.

@@ -20,12 +20,12 @@ import Testing
     }
 
     static func content(_ path: FilePath) throws -> [UInt8] {
-        let reader = try ForeignImageReader(path, kind: try CaptureInputKind.detect(path))
+        let reader = try ForeignImageReader(path, kind: try ImageFileKind.detect(path))
         return try SampleDisk.content(of: reader)
     }
 
     /// Files of all three kinds, as other people make them: name, how, kind.
-    static let recipes: [(String, String, CaptureInputKind)] = [
+    static let recipes: [(String, String, ImageFileKind)] = [
         ("a.img", "cp plain a.img", .foreignRaw),
         ("b.raw", "cp plain b.raw", .foreignRaw),
         ("c.img.xz", "xz -0 -c plain > c.img.xz", .foreignXZ),
@@ -52,7 +52,7 @@ import Testing
         for (name, recipe, kind) in Self.recipes {
             try ToolFile.run(["sh", "-c", "set -e; cd '\(scratch.path)'; \(recipe)"])
             let path = scratch.path.appending(name)
-            #expect(try CaptureInputKind.detect(path) == kind, "\(name)")
+            #expect(try ImageFileKind.detect(path) == kind, "\(name)")
             let reader = try ForeignImageReader(path, kind: kind)
             let manifest = reader.header.manifest
             #expect(manifest.geometry.byteCount == UInt64(disk.count))
@@ -167,12 +167,12 @@ import Testing
 
     @Test func kindsAreToldApart() throws {
         let scratch = try ScratchFolder()
-        func kind(_ name: String, _ bytes: [UInt8]) throws -> CaptureInputKind {
+        func kind(_ name: String, _ bytes: [UInt8]) throws -> ImageFileKind {
             let path = scratch.path.appending(name)
             try Files.write(bytes, to: path)
-            return try CaptureInputKind.detect(path)
+            return try ImageFileKind.detect(path)
         }
-        func isUnknown(_ kind: CaptureInputKind) -> Bool { if case .unknown = kind { true } else { false } }
+        func isUnknown(_ kind: ImageFileKind) -> Bool { if case .unknown = kind { true } else { false } }
         let sectors = [UInt8](repeating: 0x41, count: 4096)
         let skippable: [UInt8] = [0x50, 0x2A, 0x4D, 0x18, 0, 16, 0, 0]
         let ours = skippable + Array("RFIMGHDR".utf8) + sectors.dropLast(16)
@@ -211,8 +211,8 @@ import Testing
         try Files.write([1], to: scratch.path.appending("n.img.xz.reforge"))
         #expect(try kind("n.img.xz", [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00] + sectors) == .xzImage)
         #expect(try kind("n.img.xz", sectors) == .xzImage)
-        #expect(try CaptureInputKind.detect("/dev/null") == .image)
-        #expect(throws: ImageError.self) { try CaptureInputKind.detect(scratch.path.appending("missing")) }
+        #expect(try ImageFileKind.detect("/dev/null") == .image)
+        #expect(throws: ImageError.self) { try ImageFileKind.detect(scratch.path.appending("missing")) }
     }
 
     /// What `xz` makes of an archive of ours without its metadata is the disk.
@@ -221,9 +221,9 @@ import Testing
         let path = scratch.path.appending("disk.img.xz")
         let disk = try SampleDisk()
         _ = try XZImageTests.write(disk, to: path)
-        #expect(try CaptureInputKind.detect(path) == .xzImage)
+        #expect(try ImageFileKind.detect(path) == .xzImage)
         try Files.remove(XZImageReader.metadataPath(of: path))
-        #expect(try CaptureInputKind.detect(path) == .foreignXZ)
+        #expect(try ImageFileKind.detect(path) == .foreignXZ)
         #expect(try Self.content(path) == disk.content)
     }
 }

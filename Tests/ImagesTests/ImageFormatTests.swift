@@ -164,7 +164,7 @@ import Testing
         let path = scratch.path.appending("image")
         do {
             let output = try ImageOutput(path, overwrite: false)
-            _ = try ImageWriter(to: output.descriptor, name: output.name, header: try Self.header())
+            _ = try ImageFileWriter(to: output.descriptor, name: output.name, header: try Self.header())
             #expect(!Files.exists(path))
         }
         #expect(Files.names(in: scratch.path).isEmpty)

@@ -95,7 +95,7 @@ struct MadeUpDiskCapture {
     /// Captures it in the way of the executor, but on one thread.
     /// - Parameter stoppingAfter: leaves after so many chunks, without finishing.
     @discardableResult
-    func capture(into sink: some CaptureSink, stoppingAfter limit: Int = .max) throws -> CaptureSummary? {
+    func capture(into sink: some ImageWriter, stoppingAfter limit: Int = .max) throws -> ImageSummary? {
         let encoder = try ChunkEncoder(sink.coding)
         for (number, chunk) in chunks.enumerated() {
             if number == limit { return nil }

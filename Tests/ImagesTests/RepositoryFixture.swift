@@ -14,13 +14,13 @@ import Testing
 extension MadeUpDiskCapture {
     /// Captures it as a snapshot of a repository.
     @discardableResult
-    func capture(into repository: Repository, host: String = "host") throws -> CaptureSummary {
+    func capture(into repository: Repository, host: String = "host") throws -> ImageSummary {
         let writer = try repository.writer(header: header, host: host, disk: "disk", tags: ["b", "a"], level: 3)
         return try #require(try capture(into: writer))
     }
 
     /// The bytes that a capture gives back; checks the form of the records.
-    static func read(_ reader: some CaptureReader) throws -> [UInt8] {
+    static func read(_ reader: some ImageReader) throws -> [UInt8] {
         let manifest = reader.header.manifest
         var bytes = [UInt8](repeating: 0, count: Int(manifest.geometry.byteCount))
         let decoder = try ChunkDecoder(reader.coding)

@@ -229,7 +229,7 @@ import Testing
                 let snapshot = try repository.snapshot(id)
                 #expect(try MadeUpDiskCapture.read(try repository.reader(snapshot)) == bytes)
                 // What copy reads.
-                let contents = try CaptureContents(try repository.reader(snapshot))
+                let contents = try ImageContents(try repository.reader(snapshot))
                 var copied = [UInt8](repeating: 0, count: bytes.count)
                 try copied.withUnsafeMutableBytes { try contents.read(into: $0, at: 0) }
                 try contents.readToEnd()

@@ -169,7 +169,7 @@ import Testing
             capture.bytes.replaceSubrange(start..<start + content.count, with: content)
         }
         // A sink that says that nothing is held, as a worker sees it that asks before another's chunk is appended.
-        final class Forgetful: CaptureSink {
+        final class Forgetful: ImageWriter {
             let inner: SnapshotWriter
             init(_ inner: SnapshotWriter) { self.inner = inner }
             var coding: ChunkCoding { inner.coding }
@@ -180,7 +180,7 @@ import Testing
             func appendRun(_ kind: RangeKind, region: Int, range: ByteRange) throws {
                 try inner.appendRun(kind, region: region, range: range)
             }
-            func finish(_ facts: LateFacts) throws -> CaptureSummary { try inner.finish(facts) }
+            func finish(_ facts: LateFacts) throws -> ImageSummary { try inner.finish(facts) }
         }
         let summary = try #require(try capture.capture(into: Forgetful(try Self.writer(repository, capture))))
         #expect(summary.deduplicatedByteCount == 15 * 64 << 10)

@@ -11,7 +11,7 @@ import Testing
 @testable import ImageModel
 
 @Suite struct XZImageTests {
-    static func write(_ capture: SampleDisk, to path: FilePath, overwrite: Bool = false) throws -> CaptureSummary {
+    static func write(_ capture: SampleDisk, to path: FilePath, overwrite: Bool = false) throws -> ImageSummary {
         try capture.write(to: try XZImageWriter(path, overwrite: overwrite, header: capture.header))
     }
 

@@ -61,7 +61,7 @@ struct SampleDisk {
 
     /// Writes everything, neighbouring runs of a kind as one.
     @discardableResult
-    func write(to sink: any CaptureSink) throws -> CaptureSummary {
+    func write(to sink: any ImageWriter) throws -> ImageSummary {
         let encoder = try ChunkEncoder(sink.coding)
         var target = [UInt8](repeating: 0, count: ChunkCoding.bound(header.manifest.chunkByteCount))
         for (index, region) in header.manifest.regions.enumerated() {
@@ -104,7 +104,7 @@ struct SampleDisk {
 
     /// The whole disk that a reader gives, everything checked to the end.
     /// - Parameter later: fetch what is stored after all records were seen, where the reader can.
-    static func content(of reader: any CaptureReader, later: Bool = false) throws -> [UInt8] {
+    static func content(of reader: any ImageReader, later: Bool = false) throws -> [UInt8] {
         let decoder = try ChunkDecoder(reader.coding)
         var disk = [UInt8](repeating: 0, count: Int(reader.header.manifest.geometry.byteCount))
         var fetches: [(ChunkRecord, StoredFetch)] = []

@@ -20,7 +20,7 @@ import Testing
     private func capture(_ made: MadeUpDisk, to path: FilePath) throws -> CaptureExecutor.Outcome {
         let output = try ImageOutput(path, overwrite: true)
         let seal = try ImageSeal(password: Self.password, cost: Self.cheap)
-        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: made.header, seal: seal)
+        let writer = try ImageFileWriter(to: output.descriptor, name: output.name, header: made.header, seal: seal)
         let outcome = try CaptureExecutor(
             source: MemoryDisk(made.bytes), plan: CapturePlan(header: made.header, patches: [:]), progress: Progress(),
             workers: 2

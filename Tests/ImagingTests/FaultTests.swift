@@ -318,7 +318,7 @@ import Testing
         let made = try MadeUpDisk(seed: seed)
         let full = try OwnedDescriptor.open("/dev/full", .writeOnly)
         do {
-            _ = try ImageWriter(to: full.raw, name: "/dev/full", header: made.header)
+            _ = try ImageFileWriter(to: full.raw, name: "/dev/full", header: made.header)
             Issue.record("a full disk took an image")
         } catch let error as SystemCallError {
             #expect(error.errno == .noSpace)

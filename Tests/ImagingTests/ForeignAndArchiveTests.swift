@@ -25,7 +25,7 @@ import Testing
         _ = try executor.run(writer)
     }
 
-    private func restored(_ reader: any CaptureReader, _ plan: RestorePlan, byteCount: Int) throws -> [UInt8] {
+    private func restored(_ reader: any ImageReader, _ plan: RestorePlan, byteCount: Int) throws -> [UInt8] {
         let target = MemoryDisk((0..<byteCount).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ 1) })
         let executor = RestoreExecutor(
             plan, target: target, targetPath: nil, options: .init(verify: true), progress: Progress())
@@ -54,13 +54,13 @@ import Testing
         let made = try MadeUpDisk(seed: seed)
         try archive(made, at: path)
         for chunkByteCount in [64 << 10, 256 << 10, 1 << 20] {
-            let contents = try CaptureContents(try XZImageReader(path))
+            let contents = try ImageContents(try XZImageReader(path))
             var header = try XZImageReader(path).header
             header.manifest.codec = "zstd"
             header.manifest.level = 3
             header.manifest.chunkByteCount = chunkByteCount
             let output = try ImageOutput(copy, overwrite: true)
-            let writer = try ImageWriter(to: output.descriptor, name: output.name, header: header)
+            let writer = try ImageFileWriter(to: output.descriptor, name: output.name, header: header)
             let executor = CaptureExecutor(
                 source: contents, plan: CapturePlan(header: header, patches: [:]), progress: Progress(), workers: 4)
             _ = try executor.run(writer, beforeEnd: { try contents.readToEnd() })

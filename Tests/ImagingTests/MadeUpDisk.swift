@@ -90,7 +90,7 @@ struct MadeUpDisk {
     /// Captures into a file.
     func capture(to path: FilePath, source: MemoryDisk? = nil, workers: Int = 2) throws -> CaptureExecutor.Outcome {
         let output = try ImageOutput(path, overwrite: true)
-        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: header)
+        let writer = try ImageFileWriter(to: output.descriptor, name: output.name, header: header)
         let executor = CaptureExecutor(
             source: source ?? MemoryDisk(bytes), plan: CapturePlan(header: header, patches: [:]), progress: Progress(),
             workers: workers)

@@ -38,7 +38,7 @@ import Testing
             }
         }
         let output = try ImageOutput(path, overwrite: true)
-        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: made.header)
+        let writer = try ImageFileWriter(to: output.descriptor, name: output.name, header: made.header)
         let outcome = try CaptureExecutor(
             source: RescueReader(disk), plan: CapturePlan(header: made.header, patches: [:]), progress: Progress()
         ).run(writer)

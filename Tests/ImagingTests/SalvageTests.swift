@@ -43,7 +43,7 @@ import Testing
                 isEncrypted
                 ? try ImageSeal(
                     password: SalvageTests.password, cost: PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)) : nil
-            let writer = try ImageWriter(to: output.descriptor, name: output.name, header: made.header, seal: seal)
+            let writer = try ImageFileWriter(to: output.descriptor, name: output.name, header: made.header, seal: seal)
             _ = try CaptureExecutor(
                 source: MemoryDisk(made.bytes), plan: CapturePlan(header: made.header, patches: [:]),
                 progress: Progress(), workers: 2
@@ -108,7 +108,7 @@ import Testing
 
     /// Restores with a salvage, and compares every byte in use.
     private func check(
-        _ reader: any CaptureReader, _ made: MadeUpDisk, lost expected: [ByteRange]?, isWhole: Bool = false,
+        _ reader: any ImageReader, _ made: MadeUpDisk, lost expected: [ByteRange]?, isWhole: Bool = false,
         salvage: Salvage = Salvage(), onto target: MemoryDisk? = nil,
         options: RestoreExecutor.Options = .init(verify: true)
     ) throws {
@@ -139,7 +139,7 @@ import Testing
     }
 
     /// As without `--salvage`: damage ends the restore, and the target boots nothing.
-    private func checkRefused(_ reader: any CaptureReader, _ made: MadeUpDisk) throws {
+    private func checkRefused(_ reader: any ImageReader, _ made: MadeUpDisk) throws {
         let target = patterned()
         let executor = RestoreExecutor(
             try made.plan(targetByteCount: MadeUpDisk.byteCount), target: target, targetPath: nil, progress: Progress())
@@ -152,7 +152,7 @@ import Testing
         #expect(executor.state == .partial && target.bytes[..<512].allSatisfy { $0 == 0 })
     }
 
-    private func survey(_ reader: any CaptureReader) throws -> Salvage {
+    private func survey(_ reader: any ImageReader) throws -> Salvage {
         try CaptureVerifier.losses(of: reader, progress: Progress())
     }
 
@@ -347,9 +347,9 @@ import Testing
         var header = sample.made.header
         header.manifest.incompatibleFeatures = [Manifest.unreadableFeature]
         try sample.reading(.file) { reader in
-            let contents = try CaptureContents(SalvageReader(reader, salvage))
+            let contents = try ImageContents(SalvageReader(reader, salvage))
             let output = try ImageOutput(copy, overwrite: true)
-            let writer = try ImageWriter(to: output.descriptor, name: output.name, header: header)
+            let writer = try ImageFileWriter(to: output.descriptor, name: output.name, header: header)
             _ = try CaptureExecutor(source: contents, plan: CapturePlan(header: header), progress: Progress()).run(
                 writer, beforeEnd: { try contents.readToEnd() },
                 facts: {

@@ -121,7 +121,7 @@ struct SectorSizeTests {
     private func capture(_ sample: Sample, _ scratch: ScratchFolder) throws -> FilePath {
         let image = scratch.path.appending("image")
         let output = try ImageOutput(image, overwrite: true)
-        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: sample.header)
+        let writer = try ImageFileWriter(to: output.descriptor, name: output.name, header: sample.header)
         _ = try CaptureExecutor(
             source: try BlockDevice(opening: sample.path, sectorSize: sample.sectorSize),
             plan: CapturePlan(header: sample.header), progress: Progress(), workers: 2

@@ -39,7 +39,7 @@ import Testing
             started: "2026-01-01T00:00:00Z", localOffsetSeconds: 0
         ).header
         let output = try ImageOutput(image, overwrite: true)
-        let writer = try ImageWriter(to: output.descriptor, name: output.name, header: header)
+        let writer = try ImageFileWriter(to: output.descriptor, name: output.name, header: header)
         _ = try CaptureExecutor(
             source: source, plan: CapturePlan(header: header, patches: [:]), progress: Progress(), workers: 2
         ).run(writer)

@@ -126,9 +126,9 @@ import Testing
     }
 
     @Test func consolesByName() {
-        #expect(Console.names(active: "tty0 ttyS0\n") == ["tty0", "ttyS0"])
-        #expect(Console.names(active: "../x ttyS0 ttyS0 hvc0") == ["ttyS0", "hvc0"])
-        #expect(Console.names(active: "").isEmpty)
+        #expect(MediumConsole.names(active: "tty0 ttyS0\n") == ["tty0", "ttyS0"])
+        #expect(MediumConsole.names(active: "../x ttyS0 ttyS0 hvc0") == ["ttyS0", "hvc0"])
+        #expect(MediumConsole.names(active: "").isEmpty)
     }
 }
 

@@ -212,7 +212,7 @@ import Testing
                 #expect((try? DiskSelector.parse(selector.description)) == selector, "seed \(seed): \(text)")
             }
             _ = BlockVolume.parseExport(text)
-            _ = Console.names(active: text)
+            _ = MediumConsole.names(active: text)
             _ = HTTPStream.statusCode(header: text)
             _ = SupervisorMessage(text)
             _ = SessionRequest(text)

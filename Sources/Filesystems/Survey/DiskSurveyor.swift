@@ -42,7 +42,7 @@ package enum DiskSurveyor {
             warnings += info.remarks.map { "\(name): \(info.kindName) \($0)" }
             volumes.append(VolumeSurvey(range: range, partition: partition, filesystem: info, allocation: map))
         }
-        let boot = try BootSurveyor(disk: disk).survey(volumes)
+        let boot = try BootCodeSurveyor(disk: disk).survey(volumes)
         return DiskSurvey(
             identity: identity, geometry: geometry, table: table, volumes: volumes, boot: boot, warnings: warnings)
     }

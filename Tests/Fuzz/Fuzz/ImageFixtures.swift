@@ -29,7 +29,7 @@ enum ImageFixtures {
     static func makeImage() throws -> [UInt8] {
         let disk = try disk()
         return try made { file in
-            try disk.capture(into: try ImageWriter(to: file, name: "image", header: disk.header))
+            try disk.capture(into: try ImageFileWriter(to: file, name: "image", header: disk.header))
         }
     }
 
@@ -78,7 +78,7 @@ enum ImageFixtures {
         let disk = try disk()
         let seal = try ImageSeal(password: Judge.password, cost: Judge.cost)
         return try made { file in
-            try disk.capture(into: try ImageWriter(to: file, name: "image", header: disk.header, seal: seal))
+            try disk.capture(into: try ImageFileWriter(to: file, name: "image", header: disk.header, seal: seal))
         }
     }
 

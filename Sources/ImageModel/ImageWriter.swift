@@ -3,7 +3,7 @@ import Codecs
 import DiskModel
 
 /// Where a capture goes: an image, or a repository.
-package protocol CaptureSink: AnyObject, Sendable {
+package protocol ImageWriter: AnyObject, Sendable {
     /// How its chunks are named, compressed and sealed.
     var coding: ChunkCoding { get }
 
@@ -20,11 +20,11 @@ package protocol CaptureSink: AnyObject, Sendable {
     func appendRun(_ kind: RangeKind, region: Int, range: ByteRange) throws
 
     /// Ends the capture. Nothing of it counts before this has returned.
-    func finish(_ facts: LateFacts) throws -> CaptureSummary
+    func finish(_ facts: LateFacts) throws -> ImageSummary
 }
 
 /// What a finished capture has stored.
-package struct CaptureSummary: Equatable, Sendable {
+package struct ImageSummary: Equatable, Sendable {
     /// The id of the image or the snapshot.
     package var id: ContentHash
     /// The length of the image, or what the repository has grown by, in bytes.

@@ -3,7 +3,7 @@ import ByteParsing
 import DiskModel
 
 /// Finds out how a disk boots, as far as its own bytes tell.
-struct BootSurveyor {
+struct BootCodeSurveyor {
     let disk: any BlockReader
 
     func survey(_ volumes: [VolumeSurvey]) throws(BlockIOError) -> BootSurvey {

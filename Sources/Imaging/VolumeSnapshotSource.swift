@@ -7,7 +7,7 @@ import SystemPackage
 /// whatever happens, and which the captured volume group knows nothing of.
 ///
 /// The snapshots of several volumes are made one after the other, each in itself consistent.
-package final class SnapshotSource: Sendable {
+package final class VolumeSnapshotSource: Sendable {
     /// The disk as it was when the snapshots were made. Everything of LVM's is in it: nothing needs patching.
     package let reader: any BlockReader
     /// The volumes that have a snapshot, `group/name`; empty where none was in use.
@@ -15,13 +15,13 @@ package final class SnapshotSource: Sendable {
 
     private let disk: String
     private let tag: ProcessTag
-    private let guardian: SnapshotGuard?
-    private let snapshots: Monitor<[SnapshotVolume]>
+    private let guardian: VolumeSnapshotGuard?
+    private let snapshots: Monitor<[VolumeSnapshot]>
 
     /// The disk that `device` is, with a snapshot of each logical volume on it that is in use.
     /// - Parameters:
     ///   - guardCommand: how to start the process that removes the snapshots if this one dies: a program and its first
-    ///     arguments. It has to call `SnapshotGuard.run` with the argument that is added.
+    ///     arguments. It has to call `VolumeSnapshotGuard.run` with the argument that is added.
     ///   - allowUncovered: is asked, before anything is made, where something changes on the disk that no snapshot
     ///     holds still: with its mount points, and the paths of open volumes. Throws where that is not to be captured.
     ///   - note: hears what is done and found, as sentences.
@@ -29,7 +29,7 @@ package final class SnapshotSource: Sendable {
     package static func begin(
         device: BlockDevice, guardCommand: [String] = ["/proc/self/exe", "snapshot-guard"],
         allowUncovered: ([String]) throws(ImagingError) -> Void, note: (String) -> Void
-    ) throws(ImagingError) -> SnapshotSource {
+    ) throws(ImagingError) -> VolumeSnapshotSource {
         do {
             return try make(device, guardCommand, allowUncovered, note)
         } catch let error as LogicalVolumeError {
@@ -52,7 +52,7 @@ package final class SnapshotSource: Sendable {
         let used: [LogicalVolumes.Volume]
         do {
             states = try LogicalVolumes.snapshots(tagged: tag.text)
-            used = try SnapshotPlan.volumesInUse(LogicalVolumes.survey(), disk: disk)
+            used = try VolumeSnapshotPlan.volumesInUse(LogicalVolumes.survey(), disk: disk)
         } catch {
             throw .failed("Whether the snapshots are still good could not be told: \(error)")
         }
@@ -101,8 +101,8 @@ package final class SnapshotSource: Sendable {
     deinit { try? end() }
 
     private init(
-        reader: any BlockReader, disk: String, tag: ProcessTag, volumes: [String], guardian: SnapshotGuard?,
-        snapshots: [SnapshotVolume]
+        reader: any BlockReader, disk: String, tag: ProcessTag, volumes: [String], guardian: VolumeSnapshotGuard?,
+        snapshots: [VolumeSnapshot]
     ) {
         self.reader = reader
         self.disk = disk
@@ -115,19 +115,19 @@ package final class SnapshotSource: Sendable {
     private static func make(
         _ device: BlockDevice, _ guardCommand: [String], _ allowUncovered: ([String]) throws(ImagingError) -> Void,
         _ note: (String) -> Void
-    ) throws -> SnapshotSource {
+    ) throws -> VolumeSnapshotSource {
         guard device.isDevice, let disk = DiskDirectory().kernelName(ofDevice: device.deviceNumber) else {
             throw ImagingError.refused("\(device.name) is not a disk of this machine: it cannot have LVM snapshots.")
         }
         let tag = ProcessTag.own()
-        try SnapshotGuard.removeLeftovers(note)
+        try VolumeSnapshotGuard.removeLeftovers(note)
         let before = try LogicalVolumes.survey()
-        let plan = try SnapshotPlan(before, disk: disk)
+        let plan = try VolumeSnapshotPlan(before, disk: disk)
         let uncovered = plan.uncovered(before, disk: disk)
         if !uncovered.isEmpty { try allowUncovered(uncovered) }
         guard !plan.volumes.isEmpty else {
             note("No logical volume on \(device.name) is in use: it is read as it is.")
-            return SnapshotSource(
+            return VolumeSnapshotSource(
                 reader: device, disk: disk, tag: tag, volumes: [], guardian: nil, snapshots: [])
         }
         // What the group says of itself before it hears of the snapshots; past the cache, which does not see LVM's writes.
@@ -144,29 +144,29 @@ package final class SnapshotSource: Sendable {
             overlays.append(.init(range, from: MemoryReader(bytes, name: device.name), at: 0))
         }
 
-        let guardian = try SnapshotGuard(command: guardCommand, tag: tag)
-        var opened: [SnapshotVolume] = []
+        let guardian = try VolumeSnapshotGuard(command: guardCommand, tag: tag)
+        var opened: [VolumeSnapshot] = []
         do {
             for wanted in plan.volumes {
                 if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
-                let name = "\(SnapshotGuard.namePrefix)\(SystemFacts.processID)-\(wanted.volume.name)"
+                let name = "\(VolumeSnapshotGuard.namePrefix)\(SystemFacts.processID)-\(wanted.volume.name)"
                 note(
                     "Snapshot of \(wanted.volume.fullName): room for \(ByteText.rounded(wanted.roomByteCount)) of changes."
                 )
                 try LogicalVolumes.createSnapshot(
-                    of: wanted.volume.fullName, named: name, tags: [SnapshotGuard.tag, tag.text],
+                    of: wanted.volume.fullName, named: name, tags: [VolumeSnapshotGuard.tag, tag.text],
                     extentCount: wanted.extentCount)
             }
             let after = try LogicalVolumes.survey()
             for wanted in plan.volumes {
-                let snapshot = try SnapshotVolume(of: wanted.volume, in: after, tag: tag)
+                let snapshot = try VolumeSnapshot(of: wanted.volume, in: after, tag: tag)
                 opened.append(snapshot)
                 for piece in wanted.pieces {
                     overlays.append(.init(piece.range, from: snapshot, at: piece.offset))
                 }
             }
             // The snapshots' own extents are free in the group that is captured.
-            for range in try SnapshotPlan.ranges(
+            for range in try VolumeSnapshotPlan.ranges(
                 of: after.volumes.filter { $0.tags.contains(tag.text) }, in: after, disk: disk)
             {
                 overlays.append(.init(range, from: ZeroReader(byteCount: range.byteCount), at: 0))
@@ -175,12 +175,12 @@ package final class SnapshotSource: Sendable {
             guard let reader = OverlayReader(device, overlays: overlays) else {
                 throw ImagingError.failed("LVM lists extents of \(device.name) that overlap, or lie outside it.")
             }
-            return SnapshotSource(
+            return VolumeSnapshotSource(
                 reader: reader, disk: disk, tag: tag, volumes: plan.volumes.map(\.volume.fullName), guardian: guardian,
                 snapshots: opened)
         } catch {
             for snapshot in opened { snapshot.close() }
-            guardian.end(allIsRemoved: SnapshotGuard.removeAll(tag, { _ in }).isEmpty)
+            guardian.end(allIsRemoved: VolumeSnapshotGuard.removeAll(tag, { _ in }).isEmpty)
             throw error
         }
     }

@@ -12,12 +12,12 @@ import SystemPackage
 
 /// What a command reads a capture from, wherever it takes an IMAGE: an image of ours (plain, encrypted, .img.xz), a snapshot of a
 /// repository, a raw image that somebody else made, or standard input.
-struct CaptureInput {
+struct OpenedImage {
     /// How it was named.
     let text: String
-    let reader: any CaptureReader
+    let reader: any ImageReader
     /// How it ends, where that is known without reading all of it.
-    let ending: CaptureEnding?
+    let ending: ImageEnding?
     /// The file or folder that holds it; `nil` for standard input.
     let path: FilePath?
     /// The snapshot that it is.
@@ -63,7 +63,7 @@ struct CaptureInput {
     }
 
     /// Has the reader used for as long as what it reads from is held: a reader knows no more than the descriptor's number.
-    func reading<Value>(_ body: (any CaptureReader) throws -> Value) rethrows -> Value {
+    func reading<Value>(_ body: (any ImageReader) throws -> Value) rethrows -> Value {
         try withExtendedLifetime(self) { try body(reader) }
     }
 
@@ -71,12 +71,12 @@ struct CaptureInput {
     /// - Parameter salvages: takes an image with a damaged or missing end, for a `SalvageReader`.
     static func open(
         _ text: String, _ keys: KeyRing, operation: RepositoryOperation = .restore, salvages: Bool = false
-    ) throws -> CaptureInput {
-        if text == "-" { return try CaptureInput(pipe: keys) }
+    ) throws -> OpenedImage {
+        if text == "-" { return try OpenedImage(pipe: keys) }
         if let selector = try SnapshotSelector.parse(text) {
-            return try CaptureInput(selector, keys, operation)
+            return try OpenedImage(selector, keys, operation)
         }
-        return try CaptureInput(file: text, keys, salvages: salvages)
+        return try OpenedImage(file: text, keys, salvages: salvages)
     }
 
     private init(pipe keys: KeyRing) throws {
@@ -91,7 +91,7 @@ struct CaptureInput {
         let (repository, lock) = try OpenedRepository.open(selector.repository, keys, operation)
         let found = try OpenedRepository.find(selector, in: repository)
         reader = try repository.reader(found)
-        ending = CaptureEnding(id: found.info.id, lateFacts: found.lateFacts)
+        ending = ImageEnding(id: found.info.id, lateFacts: found.lateFacts)
         (path, snapshot, byteCount, held) = (selector.repository, found, nil, [repository, lock])
     }
 
@@ -104,7 +104,7 @@ struct CaptureInput {
         let status: Stat
         do { status = try Stat(path) } catch { throw SystemCallError("open", text, error) }
         byteCount = status.type == .regular ? UInt64(max(0, status.size)) : nil
-        let kind = try CaptureInputKind.detect(path)
+        let kind = try ImageFileKind.detect(path)
         switch kind {
         case .image, .encryptedImage:
             let file = HeldFile(try ImageFile.openForStreaming(text))
@@ -116,7 +116,7 @@ struct CaptureInput {
             }
             if salvages, let image { stream.useIndex(of: image) }
             reader = stream
-            ending = image.map { CaptureEnding(id: $0.footer.imageID, lateFacts: $0.lateFacts) }
+            ending = image.map { ImageEnding(id: $0.footer.imageID, lateFacts: $0.lateFacts) }
             held = [file]
         case .xzImage:
             let archive = try XZImageReader(path, salvages: salvages)

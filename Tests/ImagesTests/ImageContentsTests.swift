@@ -9,7 +9,7 @@ import Testing
 @testable import ImageFiles
 @testable import ImageModel
 
-@Suite struct CaptureContentsTests {
+@Suite struct ImageContentsTests {
     static func archive(_ disk: SampleDisk, in scratch: ScratchFolder) throws -> FilePath {
         let path = scratch.path.appending("disk.img.xz")
         _ = try XZImageTests.write(disk, to: path)
@@ -20,7 +20,7 @@ import Testing
     func aCaptureReadsAsItsDisk(step: Int) throws {
         let scratch = try ScratchFolder()
         let disk = try SampleDisk(partitionByteCount: 20 << 20)
-        let contents = try CaptureContents(try XZImageReader(try Self.archive(disk, in: scratch)))
+        let contents = try ImageContents(try XZImageReader(try Self.archive(disk, in: scratch)))
         #expect(contents.byteCount == UInt64(disk.content.count))
         #expect(contents.logicalSectorSize == 512)
         // Small steps: a part of the disk is enough.
@@ -42,10 +42,10 @@ import Testing
         let disk = try SampleDisk()
         let path = scratch.path.appending("disk.img.zst")
         let output = try ImageOutput(path, overwrite: false)
-        try disk.write(to: try ImageWriter(to: output.descriptor, name: output.name, header: disk.header))
+        try disk.write(to: try ImageFileWriter(to: output.descriptor, name: output.name, header: disk.header))
         try output.commit()
         let file = try ImageFile.openForStreaming(path.string)
-        let contents = try CaptureContents(try ImageStreamReader(file.raw, name: path.string))
+        let contents = try ImageContents(try ImageStreamReader(file.raw, name: path.string))
         #expect(try contents.readBytes(at: 0, count: disk.content.count) == disk.content)
         try contents.readToEnd()
     }
@@ -54,7 +54,7 @@ import Testing
     @Test func aThreadMayFallBehind() throws {
         let scratch = try ScratchFolder()
         let disk = try SampleDisk()
-        let contents = try CaptureContents(try XZImageReader(try Self.archive(disk, in: scratch)))
+        let contents = try ImageContents(try XZImageReader(try Self.archive(disk, in: scratch)))
         let late = 64 << 10..<128 << 10
         let first = try contents.readBytes(at: 0, count: 64 << 10)
         #expect(first == Array(disk.content[..<(64 << 10)]))
@@ -77,7 +77,7 @@ import Testing
     @Test func manyThreadsAtOnce() throws {
         let scratch = try ScratchFolder()
         let disk = try SampleDisk(partitionByteCount: 8 << 20)
-        let contents = try CaptureContents(try XZImageReader(try Self.archive(disk, in: scratch)))
+        let contents = try ImageContents(try XZImageReader(try Self.archive(disk, in: scratch)))
         let next = Monitor(0)
         let wrong = Monitor<[String]>([])
         let step = 48 << 10
@@ -112,7 +112,7 @@ import Testing
         bytes[bytes.count / 2] ^= 4
         let descriptor = try OwnedDescriptor.open(path, .writeOnly)
         try descriptor.raw.writeAll(bytes)
-        let contents = try CaptureContents(try XZImageReader(path))
+        let contents = try ImageContents(try XZImageReader(path))
         #expect(throws: BlockIOError.self) { try contents.readBytes(at: 0, count: disk.content.count) }
         do {
             _ = try contents.readBytes(at: 0, count: 512)
@@ -130,7 +130,7 @@ import Testing
         let disk = try SampleDisk(partitionByteCount: 40 << 20)
         let path = try Self.archive(disk, in: scratch)
         for count in [0, 1, 1 << 20] {
-            let contents = try CaptureContents(try XZImageReader(path))
+            let contents = try ImageContents(try XZImageReader(path))
             #expect(try contents.readBytes(at: 0, count: count) == Array(disk.content[..<count]))
         }
     }

@@ -4,7 +4,7 @@ import LinuxSystem
 import SystemPackage
 
 /// Which volumes get a snapshot, how large, and where on the disk they lie.
-struct SnapshotPlan {
+struct VolumeSnapshotPlan {
     /// A volume that gets a snapshot.
     struct Wanted {
         var volume: LogicalVolumes.Volume
@@ -42,7 +42,7 @@ struct SnapshotPlan {
         for volume in lvm.volumes where groups.contains(volume.group) {
             if volume.isSnapshot, volume.isActive, Self.touches(volume, starts) {
                 let advice =
-                    volume.tags.contains(SnapshotGuard.tag)
+                    volume.tags.contains(VolumeSnapshotGuard.tag)
                     ? "Another capture made it and is still at work: wait for its end."
                     : "Remove it first: `lvremove \(volume.fullName)`."
                 throw .refused(
@@ -168,7 +168,8 @@ struct SnapshotPlan {
     static func volumesInUse(_ lvm: LogicalVolumes, disk: String) -> [LogicalVolumes.Volume] {
         let starts = Self.starts(of: lvm.physicalVolumes, on: disk)
         return lvm.volumes.filter { volume in
-            !volume.tags.contains(SnapshotGuard.tag) && volume.isOpen && touches(volume, starts) && isInUse(volume)
+            !volume.tags.contains(VolumeSnapshotGuard.tag) && volume.isOpen && touches(volume, starts)
+                && isInUse(volume)
         }
     }
 

@@ -3,7 +3,7 @@ import LinuxSystem
 import SystemPackage
 
 /// A process of its own that removes a capture's snapshots once the capture is gone, however it went.
-package final class SnapshotGuard: Sendable {
+package final class VolumeSnapshotGuard: Sendable {
     /// On every snapshot of ours.
     static let tag = "reforge"
     /// In front of the name of every snapshot of ours.
@@ -47,7 +47,7 @@ package final class SnapshotGuard: Sendable {
 
     deinit { end(allIsRemoved: false) }
 
-    /// The guard itself: what the program does when it is started as `SnapshotSource.begin`'s guard command.
+    /// The guard itself: what the program does when it is started as `VolumeSnapshotSource.begin`'s guard command.
     /// - Parameter argument: the argument that was added to the command.
     /// - Returns: the exit status: 0, or 70 where snapshots are left.
     package static func run(_ argument: String) -> Int32 {

@@ -9,12 +9,12 @@ import Synchronization
 ///
 /// It is read front to back and every byte once, but by several threads, of which one may fall behind: what was passed
 /// over stays until its bytes in use were read. A thread of its own decodes ahead, within 32 MiB.
-package final class CaptureContents: BlockReader {
+package final class ImageContents: BlockReader {
     /// A record, decoded; or why there is none.
     private enum Item: Sendable {
         /// A range of the disk; `nil` where it is zeros.
         case record(ByteRange, [UInt8]?)
-        case end(CaptureEnding?)
+        case end(ImageEnding?)
         case failure(ImageError)
     }
     /// A chunk that was reached.
@@ -32,7 +32,7 @@ package final class CaptureContents: BlockReader {
         /// Those without, ascending; neighbours as one.
         var zeros: [ByteRange] = []
         var isEnded = false
-        var ending: CaptureEnding?
+        var ending: ImageEnding?
         var failure: ImageError?
     }
     /// What is held of chunks that nobody reads. Those who read every byte in use never hold more than a chunk a thread.
@@ -40,8 +40,8 @@ package final class CaptureContents: BlockReader {
 
     /// The reader, which only the thread touches once it runs.
     private final class Source: @unchecked Sendable {
-        let reader: any CaptureReader
-        init(_ reader: any CaptureReader) { self.reader = reader }
+        let reader: any ImageReader
+        init(_ reader: any ImageReader) { self.reader = reader }
     }
 
     /// The length of the disk in bytes.
@@ -57,7 +57,7 @@ package final class CaptureContents: BlockReader {
 
     /// Presents a capture from its first record on. The reader belongs to it from now on: nobody else may use it. Zeros stand for
     /// what a reader with a `salvage` has lost.
-    package init(_ reader: any CaptureReader) throws {
+    package init(_ reader: any ImageReader) throws {
         let manifest = reader.header.manifest
         byteCount = manifest.geometry.byteCount
         logicalSectorSize = manifest.geometry.logicalSectorSize
@@ -159,7 +159,7 @@ package final class CaptureContents: BlockReader {
 
     /// Passes over what was not read, to the confirmed end. Nothing made of the capture counts before this has returned.
     @discardableResult
-    package func readToEnd() throws(ImageError) -> CaptureEnding? {
+    package func readToEnd() throws(ImageError) -> ImageEnding? {
         let state = state.withLock { state in
             while !state.isEnded, state.failure == nil { advance(&state) }
             return state
@@ -169,7 +169,7 @@ package final class CaptureContents: BlockReader {
     }
 
     /// How the capture ended; `nil` before `readToEnd`, and where its end is lost.
-    package var ending: CaptureEnding? { state.withLock { $0.ending } }
+    package var ending: ImageEnding? { state.withLock { $0.ending } }
     /// What was wrong with the capture, where a read has failed for that.
     package var failure: ImageError? { state.withLock { $0.failure } }
 
@@ -199,7 +199,7 @@ package final class CaptureContents: BlockReader {
     }
 
     /// The thread: all records in order, then the end, or what went wrong.
-    private static func decode(_ reader: any CaptureReader, into items: BoundedQueue<Item>) {
+    private static func decode(_ reader: any ImageReader, into items: BoundedQueue<Item>) {
         defer { items.close() }
         do {
             let decoder: ChunkDecoder
@@ -225,7 +225,7 @@ package final class CaptureContents: BlockReader {
     }
 
     private static func content(
-        _ record: ChunkRecord, _ reader: any CaptureReader, _ decoder: ChunkDecoder, _ stored: inout [UInt8]
+        _ record: ChunkRecord, _ reader: any ImageReader, _ decoder: ChunkDecoder, _ stored: inout [UInt8]
     ) throws(ImageError) -> [UInt8] {
         let place = reader.position
         // The last one keeps its room for the next one.

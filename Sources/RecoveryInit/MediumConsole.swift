@@ -4,7 +4,7 @@ import SystemPackage
 
 /// One console of the machine, as PID 1 has it: a terminal that takes output without ever holding PID 1 up, and gives
 /// whole lines. Where its device fails or is missing, it is silent.
-final class Console {
+final class MediumConsole {
     /// The kernel's name, `tty0`, `ttyS0`.
     let name: String
     /// The rescue shell that has it, by process id.
@@ -26,10 +26,10 @@ final class Console {
     }
 
     /// The consoles that the kernel writes to (`/sys/class/tty/console/active`), else /dev/console.
-    static func all() -> [Console] {
+    static func all() -> [MediumConsole] {
         let active = Files.text("/sys/class/tty/console/active") ?? ""
-        let consoles = names(active: active).map { Console($0) }.filter(\.isOpen)
-        return consoles.isEmpty ? [Console("console")].filter(\.isOpen) : consoles
+        let consoles = names(active: active).map { MediumConsole($0) }.filter(\.isOpen)
+        return consoles.isEmpty ? [MediumConsole("console")].filter(\.isOpen) : consoles
     }
 
     /// The names in the text of `active` that could be devices.

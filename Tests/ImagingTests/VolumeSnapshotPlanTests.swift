@@ -7,7 +7,7 @@ import Testing
 @testable import Imaging
 @testable import LinuxSystem
 
-@Suite struct SnapshotPlanTests {
+@Suite struct VolumeSnapshotPlanTests {
     private static let mebibyte: UInt64 = 1 << 20
 
     /// A group of one physical volume at 64 MiB of the disk, with 4 MiB extents.
@@ -18,8 +18,8 @@ import Testing
                 /dev/vdb1|vg0|1048576|230|4194304|\(free)|966787072|1
                 """, lvs: volumes)
     }
-    private func plan(_ lvm: LogicalVolumes) throws(ImagingError) -> SnapshotPlan {
-        try SnapshotPlan(lvm, starts: ["/dev/vda2": 64 * Self.mebibyte], isInUse: { !$0.name.hasPrefix("swap") })
+    private func plan(_ lvm: LogicalVolumes) throws(ImagingError) -> VolumeSnapshotPlan {
+        try VolumeSnapshotPlan(lvm, starts: ["/dev/vda2": 64 * Self.mebibyte], isInUse: { !$0.name.hasPrefix("swap") })
     }
     private func refusal(_ volumes: String, free: Int = 100) throws -> String {
         let lvm = try lvm(volumes, free: free)
@@ -118,9 +118,9 @@ import Testing
             .mounted(node: "sda1", at: "/boot", readOnly: true),
         ]
         #expect(
-            SnapshotPlan.uncovered(uses, open: ["dm-1": "/dev/vg0/root", "dm-3": "/dev/vg0/machine"])
+            VolumeSnapshotPlan.uncovered(uses, open: ["dm-1": "/dev/vg0/root", "dm-3": "/dev/vg0/machine"])
                 == ["/", "/dev/vg0/machine"])
-        #expect(SnapshotPlan.uncovered([.mounted(node: "sda1", at: "/boot", readOnly: true)], open: [:]).isEmpty)
+        #expect(VolumeSnapshotPlan.uncovered([.mounted(node: "sda1", at: "/boot", readOnly: true)], open: [:]).isEmpty)
     }
 
     @Test func whatCannotBeHeldStillIsRefused() throws {

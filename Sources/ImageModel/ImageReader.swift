@@ -4,7 +4,7 @@ import DiskModel
 
 /// A capture that is read front to back: an image in a file or a pipe, a snapshot of a repository, or a raw image that
 /// somebody else made. Nothing of it is believed before it is checked.
-package protocol CaptureReader: AnyObject {
+package protocol ImageReader: AnyObject {
     /// How messages call it.
     var name: String { get }
     /// What it says of its disk.
@@ -12,7 +12,7 @@ package protocol CaptureReader: AnyObject {
     /// How its chunks are named, compressed and sealed.
     var coding: ChunkCoding { get }
     /// How it ended; `nil` until the end was reached and confirmed everything before it.
-    var ending: CaptureEnding? { get }
+    var ending: ImageEnding? { get }
     /// Where the reader is in what it reads, in bytes: for messages.
     var position: UInt64 { get }
 
@@ -43,7 +43,7 @@ package protocol CaptureReader: AnyObject {
     var damageReporter: @Sendable (String, UInt64, ByteRange?) -> ImageError { get }
 }
 
-extension CaptureReader {
+extension ImageReader {
     /// Damage ends the work, but for a `SalvageReader`.
     package var salvage: Salvage? { nil }
 
@@ -71,7 +71,7 @@ package typealias StoredFetch = @Sendable (UnsafeMutableRawBufferPointer) throws
 package typealias OtherCopies = @Sendable (UnsafeMutableRawBufferPointer) -> Bool
 
 /// How a capture ended.
-package struct CaptureEnding: Equatable, Sendable {
+package struct ImageEnding: Equatable, Sendable {
     /// The id of the image or the snapshot: of all its contents.
     package var id: ContentHash
     /// What was known only at the end.

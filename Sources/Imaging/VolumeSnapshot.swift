@@ -4,7 +4,7 @@ import LinuxSystem
 import SystemPackage
 
 /// The device of a snapshot, until it is closed: LVM removes none that somebody has open.
-final class SnapshotVolume: BlockReader {
+final class VolumeSnapshot: BlockReader {
     /// `group/name`.
     let fullName: String
     let byteCount: UInt64
@@ -20,7 +20,7 @@ final class SnapshotVolume: BlockReader {
             }), let number = snapshot.deviceNumber,
             let name = Files.realPath(FilePath("/sys/dev/block/\(number.major):\(number.minor)"))?.lastComponent?.string
         else { throw .failed("The snapshot of \(volume.fullName) is not there.") }
-        guard snapshot.isActive else { throw SnapshotSource.outOfRoom(snapshot.fullName) }
+        guard snapshot.isActive else { throw VolumeSnapshotSource.outOfRoom(snapshot.fullName) }
         let device: BlockDevice
         do { device = try BlockDevice(opening: FilePath("/dev/\(name)")) } catch { throw ImagingError(error) }
         guard device.byteCount == volume.byteCount else {
@@ -48,7 +48,7 @@ final class SnapshotVolume: BlockReader {
             guard state?.isInvalid != false else { throw error }
             throw BlockIOError(
                 .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
-                reason: SnapshotSource.outOfRoom(fullName).description)
+                reason: VolumeSnapshotSource.outOfRoom(fullName).description)
         }
     }
 

@@ -7,7 +7,7 @@ import LinuxSystem
 import SystemPackage
 
 /// Writes an image front to back, plain or encrypted; never seeks, so that it can go into a pipe.
-package final class ImageWriter: CaptureSink, @unchecked Sendable {
+package final class ImageFileWriter: ImageWriter, @unchecked Sendable {
     // @unchecked: what changes is touched only by the one thread that appends.
     private let output: FileDescriptor
     private let name: String
@@ -74,7 +74,7 @@ package final class ImageWriter: CaptureSink, @unchecked Sendable {
     }
 
     /// Writes index, late facts and footer.
-    package func finish(_ facts: LateFacts) throws -> CaptureSummary {
+    package func finish(_ facts: LateFacts) throws -> ImageSummary {
         let indexOffset = byteCount
         if !entries.isEmpty { try endIndexFrame() }
         try frames.drain { try write($0) }
@@ -86,7 +86,7 @@ package final class ImageWriter: CaptureSink, @unchecked Sendable {
             fileByteCount: byteCount + UInt64(framing.frameByteCount(ImageFormat.footerByteCount)),
             imageID: identity.finish(), lateFactsHash: ContentHash(of: json))
         try write(try framing.frame(footer.payload, .footer))
-        return CaptureSummary(id: footer.imageID, storedByteCount: byteCount, newByteCount: dataByteCount)
+        return ImageSummary(id: footer.imageID, storedByteCount: byteCount, newByteCount: dataByteCount)
     }
 
     private func write(_ record: ChunkRecord) throws {

@@ -7,13 +7,13 @@ import SystemPackage
 
 /// What a capture reads: the disk itself, or LVM snapshots in place of volumes that are mounted, with a way around
 /// sectors that cannot be read.
-final class CaptureSource {
+final class DiskSource {
     /// What is read.
     let reader: any BlockReader
     /// Where filesystems are mounted read-write that are read as they are.
     let mountedReadWrite: [String]
     private let disk: OpenedDisk
-    private let snapshots: SnapshotSource?
+    private let snapshots: VolumeSnapshotSource?
     /// What tells that the disk held still; `nil` where it need not.
     private let claim: Claim?
 
@@ -24,7 +24,7 @@ final class CaptureSource {
         if disk.device.isDevice { disk.device.dropCache(0..<disk.device.byteCount) }
         let left = disk.uses.compactMap { use -> String? in
             guard case .mounted(_, let place, false) = use else { return nil }
-            return usesSnapshots && SnapshotSource.covers(use) ? nil : place
+            return usesSnapshots && VolumeSnapshotSource.covers(use) ? nil : place
         }
         if !left.isEmpty, !allowMounted { throw Self.refusal(disk.identity.path, left, usesSnapshots) }
         // What the mount table does not name (a member of a larger filesystem, another mount namespace) the kernel knows.
@@ -43,7 +43,7 @@ final class CaptureSource {
         var uncovered: [String] = []
         snapshots =
             usesSnapshots
-            ? try SnapshotSource.begin(
+            ? try VolumeSnapshotSource.begin(
                 device: disk.device,
                 allowUncovered: { places throws(ImagingError) in
                     // A volume may stand on LUKS or RAID: LVM's names do not tell, and no snapshot shows on the disk.
