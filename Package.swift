@@ -33,7 +33,9 @@ let fuzzers: [Target] =
 
 let package = Package(
     name: "reforge",
-    products: [.executable(name: "reforge", targets: ["reforge"])],
+    products: [
+        .executable(name: "reforge", targets: ["reforge"]), .library(name: "JobModel", targets: ["JobModel"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
@@ -86,14 +88,26 @@ let package = Package(
             name: "BootRepair",
             dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", system],
             swiftSettings: common),
+        // What other packages may link: pure values, public.
+        .target(name: "JobModel", dependencies: ["DiskModel"], swiftSettings: common),
         .target(
-            name: "RecoveryInit", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", system],
+            name: "Operations",
+            dependencies: [
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs", "ImageModel",
+                "ImageFiles", "ObjectStore", "Repository", "FilesystemResize", "Imaging", "BootRepair", "JobModel",
+                system,
+            ], swiftSettings: common),
+        .target(
+            name: "RecoveryInit",
+            dependencies: ["JobModel", "ByteParsing", "DiskModel", "LinuxSystem", "Codecs", system],
             swiftSettings: common),
         .executableTarget(
             name: "reforge",
             dependencies: [
                 "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "LinuxSystem", "Filesystems", "FilesystemResize",
-                "ImageModel", "ImageFiles", "ObjectStore", "Repository", "Imaging", "BootRepair", "RecoveryInit",
+                "ImageModel", "ImageFiles", "ObjectStore", "Repository", "Imaging", "BootRepair", "JobModel",
+                "Operations",
+                "RecoveryInit",
                 "CEarlyBoot", system, .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),
 
@@ -117,7 +131,8 @@ let package = Package(
         .testTarget(
             name: "ImagesTests",
             dependencies: [
-                "ImageModel", "ImageFiles", "ObjectStore", "Repository", "TestSupport", "ByteParsing", "Codecs",
+                "ImageModel", "JobModel", "Operations", "ImageFiles", "ObjectStore", "Repository", "TestSupport",
+                "ByteParsing", "Codecs",
                 "DiskModel",
                 "LinuxSystem", system,
             ]),
@@ -136,7 +151,7 @@ let package = Package(
             name: "BootRepairTests",
             dependencies: ["BootRepair", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system],
             exclude: ["hostile.c"]),
-        .testTarget(name: "RecoveryInitTests", dependencies: ["RecoveryInit", "TestSupport"]),
+        .testTarget(name: "RecoveryInitTests", dependencies: ["RecoveryInit", "JobModel", "TestSupport"]),
         .testTarget(
             name: "FuzzTests",
             dependencies: [

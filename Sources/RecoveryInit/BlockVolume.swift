@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
@@ -24,7 +25,7 @@ struct BlockVolume: Equatable, Sendable {
     var path: String { "/dev/\(node)" }
 
     /// How a location would best name it.
-    var locationName: Location.VolumeName {
+    var locationName: ImageAddress.VolumeName {
         if let uuid, !uuid.isEmpty { return .uuid(uuid) }
         return .device(path)
     }
@@ -87,7 +88,7 @@ struct BlockVolume: Equatable, Sendable {
 
     /// The volume that a location names.
     /// - Throws: status 66 where there is none, 78 where there are several. The message lists the volumes.
-    static func choose(_ name: Location.VolumeName, from volumes: [BlockVolume]) throws(RecoveryError) -> BlockVolume {
+    static func choose(_ name: ImageAddress.VolumeName, from volumes: [BlockVolume]) throws(JobFailure) -> BlockVolume {
         let matching = volumes.filter { volume in
             switch name {
             case .label(let label): volume.label == label && !volume.type.isEmpty
@@ -96,12 +97,12 @@ struct BlockVolume: Equatable, Sendable {
             }
         }
         guard let first = matching.first else {
-            throw RecoveryError(
-                ExitStatus.notFound, "There is no volume \(name.description.printable).\n" + list(volumes))
+            throw JobFailure(
+                .notFound, "There is no volume \(name.description.printable).\n" + list(volumes))
         }
         guard matching.count == 1 || areOneDisc(matching) else {
-            throw RecoveryError(
-                ExitStatus.noSingleDisk,
+            throw JobFailure(
+                .ambiguous,
                 "\(matching.count) volumes are called \(name.description.printable).\n" + list(volumes))
         }
         return first

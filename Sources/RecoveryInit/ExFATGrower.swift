@@ -1,6 +1,7 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 
 /// Grows an exFAT volume in place, where its FAT and allocation bitmap have room for more clusters than it has: as
 /// initramfs/exfat-volume.py makes the REFORGE volume. Nothing moves. Numbers in brackets are sections of Microsoft's
@@ -25,13 +26,13 @@ package enum ExFATGrower {
     /// region, the main boot region. After a power cut the volume mounts, small or large; only while the main region is
     /// torn it does not, and the next call puts it right from the backup.
     /// - Throws: status 65 where the volume is not as expected (then nothing is written), 74 where reading or writing failed.
-    package static func grow(_ volume: any BlockWriter) throws(RecoveryError) -> Growth {
+    package static func grow(_ volume: any BlockWriter) throws(JobFailure) -> Growth {
         do {
             return try run(volume)
         } catch let error as ParsingError {
-            throw RecoveryError(ExitStatus.damagedImage, "the exFAT volume \(volume.name) stays as it is: \(error)")
+            throw JobFailure(.badImage, "the exFAT volume \(volume.name) stays as it is: \(error)")
         } catch {
-            throw RecoveryError(ExitStatus.inputOutput, "\(error)")
+            throw JobFailure(.ioError, "\(error)")
         }
     }
 

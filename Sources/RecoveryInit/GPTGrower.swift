@@ -1,6 +1,7 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 
 /// Makes the last partition of a GPT end at the end of a disk that is larger than the table thinks: the medium's image
 /// was written to a larger stick. Nothing else in the table changes.
@@ -27,15 +28,15 @@ package enum GPTGrower {
     /// - Throws: status 74 where reading or writing failed, 65 where the table is not as expected (nothing is written).
     package static func growLastPartition(
         of disk: any BlockWriter, number: Int
-    ) throws(RecoveryError) -> ByteRange {
+    ) throws(JobFailure) -> ByteRange {
         do {
             return try grow(disk, number)
         } catch let error as ParsingError {
-            throw RecoveryError(ExitStatus.damagedImage, "\(disk.name): \(error)")
+            throw JobFailure(.badImage, "\(disk.name): \(error)")
         } catch let error as BlockIOError {
-            throw RecoveryError(ExitStatus.inputOutput, "\(error)")
+            throw JobFailure(.ioError, "\(error)")
         } catch {
-            throw RecoveryError(ExitStatus.inputOutput, "\(error)")
+            throw JobFailure(.ioError, "\(error)")
         }
     }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 
 /// What the header of an HTTP answer says (RFC 9110), as far as a download that can be resumed needs it.
 struct HTTPAnswer: Equatable {

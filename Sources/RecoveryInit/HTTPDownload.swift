@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
@@ -16,7 +17,7 @@ final class HTTPDownload: Sendable {
     /// What the download has come to.
     private struct State {
         var isCancelled = false
-        var failure: RecoveryError?
+        var failure: JobFailure?
     }
 
     private let address: String
@@ -40,7 +41,7 @@ final class HTTPDownload: Sendable {
     }
 
     /// What went wrong on the way; `nil` where all arrived, or the reader ended first.
-    var failure: RecoveryError? { state.update { $0.failure } }
+    var failure: JobFailure? { state.update { $0.failure } }
 
     /// Tells it that nobody reads any more.
     func cancel() { state.update { $0.isCancelled = true } }
@@ -49,7 +50,7 @@ final class HTTPDownload: Sendable {
 
     /// Brings the file into `pipe`, and closes that, also where something failed. Blocking: for a thread of its own.
     func run(into pipe: FileDescriptor) {
-        do throws(RecoveryError) {
+        do throws(JobFailure) {
             try bring(into: pipe)
         } catch {
             state.update { $0.failure = error }
@@ -64,10 +65,10 @@ final class HTTPDownload: Sendable {
         /// Nobody reads.
         case unwanted
         /// It may be tried again; what went wrong.
-        case lost(RecoveryError)
+        case lost(JobFailure)
     }
 
-    private func bring(into pipe: FileDescriptor) throws(RecoveryError) {
+    private func bring(into pipe: FileDescriptor) throws(JobFailure) {
         var first: HTTPAnswer?
         var position: UInt64 = 0
         var vainTries = 0
@@ -80,8 +81,8 @@ final class HTTPDownload: Sendable {
             vainTries = position > start ? 0 : vainTries + 1
             guard vainTries < patience.pauses.count else {
                 // Whatever the last answer was: a restore that began is not to be called untouched.
-                throw RecoveryError(
-                    ExitStatus.inputOutput,
+                throw JobFailure(
+                    .ioError,
                     "\(why.message). \(vainTries) new tries brought nothing more after byte \(position)")
             }
             let pause = patience.pauses[vainTries]
@@ -104,14 +105,14 @@ final class HTTPDownload: Sendable {
     /// One connection: from `position` on to the end of the file, or to its own end.
     private func attempt(
         _ first: inout HTTPAnswer?, _ position: inout UInt64, into pipe: FileDescriptor
-    ) throws(RecoveryError) -> Ending {
+    ) throws(JobFailure) -> Ending {
         try? Files.remove(headers)
         let ends: (readEnd: FileDescriptor, writeEnd: FileDescriptor)
         let curl: ChildProcess
         do {
             ends = try FileDescriptor.pipe(options: .closeOnExec)
         } catch {
-            throw RecoveryError(ExitStatus.inputOutput, "\(address): \(error)")
+            throw JobFailure(.ioError, "\(address): \(error)")
         }
         defer { try? ends.readEnd.close() }
         do {
@@ -120,14 +121,14 @@ final class HTTPDownload: Sendable {
                 for: address, headers: headers, from: first == nil ? nil : position, validator: first?.validator)
             curl = try ChildProcess(arguments, output: ends.writeEnd, error: .standardError, newSession: true)
         } catch {
-            throw RecoveryError(ExitStatus.inputOutput, "\(address): \(error)")
+            throw JobFailure(.ioError, "\(address): \(error)")
         }
         let isResumed = first != nil
         var isAccepted = false
         var buffer = [UInt8](repeating: 0, count: 1 << 18)
         var lastByte = SystemFacts.monotonicSeconds()
         var stalled = false
-        do throws(RecoveryError) {
+        do throws(JobFailure) {
             receiving: while true {
                 if isCancelled {
                     end(curl)
@@ -141,7 +142,7 @@ final class HTTPDownload: Sendable {
                 }
                 let count: Int
                 do { count = try buffer.withUnsafeMutableBytes { try ends.readEnd.read(into: $0) } } catch {
-                    throw RecoveryError(ExitStatus.inputOutput, "\(address): \(error)")
+                    throw JobFailure(.ioError, "\(address): \(error)")
                 }
                 if count == 0 { break receiving }
                 if !isAccepted {
@@ -169,8 +170,8 @@ final class HTTPDownload: Sendable {
         if stalled {
             end(curl)
             return .lost(
-                RecoveryError(
-                    ExitStatus.inputOutput,
+                JobFailure(
+                    .ioError,
                     "\(address): the connection timed out: nothing came for \(Int(patience.stallSeconds)) s"))
         }
         return try judge(curl.wait(), &first, position, isResumed: isResumed, isAccepted: isAccepted)
@@ -179,7 +180,7 @@ final class HTTPDownload: Sendable {
     /// What curl's ending means.
     private func judge(
         _ ending: ChildProcess.Ending, _ first: inout HTTPAnswer?, _ position: UInt64, isResumed: Bool, isAccepted: Bool
-    ) throws(RecoveryError) -> Ending {
+    ) throws(JobFailure) -> Ending {
         let answer = answerNow()
         // A part that starts where the file ends: all had arrived, and only the end of the connection was missing.
         if isResumed, answer?.statusCode == 416, first?.wholeLength == position { return .whole }
@@ -189,22 +190,22 @@ final class HTTPDownload: Sendable {
             if !isAccepted { try accept(&first, position, isResumed: isResumed) }
             if let whole = first?.wholeLength, whole != position {
                 return .lost(
-                    RecoveryError(
-                        ExitStatus.inputOutput,
+                    JobFailure(
+                        .ioError,
                         "\(address): the body was shorter than announced: \(position) of \(whole) bytes"))
             }
             return .whole
         }
         let error =
             failure
-            ?? RecoveryError(ExitStatus.inputOutput, "\(address): the image could not be passed on (\(ending))")
+            ?? JobFailure(.ioError, "\(address): the image could not be passed on (\(ending))")
         // Once it has begun, a server that says 404 or 503 may be one that is being restarted.
         return .lost(error)
     }
 
     /// Checks an answer to which a body belongs.
-    private func accept(_ first: inout HTTPAnswer?, _ position: UInt64, isResumed: Bool) throws(RecoveryError) {
-        func refuse(_ why: String) -> RecoveryError { RecoveryError(ExitStatus.inputOutput, "\(address): \(why)") }
+    private func accept(_ first: inout HTTPAnswer?, _ position: UInt64, isResumed: Bool) throws(JobFailure) {
+        func refuse(_ why: String) -> JobFailure { JobFailure(.ioError, "\(address): \(why)") }
         guard let answer = answerNow() else { throw refuse("the server's answer cannot be understood") }
         guard isResumed, let before = first else {
             guard answer.statusCode == 200 else {

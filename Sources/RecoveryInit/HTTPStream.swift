@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
@@ -32,36 +33,36 @@ enum HTTPStream {
 
     /// What went wrong on the way, from curl's exit status (curl(1), EXIT CODES) and the server's answer; `nil` where
     /// nothing did, or the reader ended first.
-    static func failure(_ ending: ChildProcess.Ending, statusCode: Int?, address: String) -> RecoveryError? {
-        func error(_ status: Int32, _ text: String) -> RecoveryError { RecoveryError(status, "\(address): \(text)") }
+    static func failure(_ ending: ChildProcess.Ending, statusCode: Int?, address: String) -> JobFailure? {
+        func error(_ status: ExitStatus, _ text: String) -> JobFailure { JobFailure(status, "\(address): \(text)") }
         if let code = statusCode, (300...399).contains(code) {
             return error(
-                ExitStatus.notFound,
+                .notFound,
                 "the server answered \(code), a redirect, which is not followed. Name the final address.")
         }
         switch ending {
         // 23: curl could not write, for nobody read any more. SIGPIPE is the same.
         case .exited(0), .exited(23), .signalled(13): return nil
-        case .exited(3): return error(ExitStatus.usage, "curl does not take this for an address (3)")
+        case .exited(3): return error(.usage, "curl does not take this for an address (3)")
         case .exited(5), .exited(6):
-            return error(ExitStatus.notFound, "the host's name could not be resolved (DNS failure, curl 6)")
+            return error(.notFound, "the host's name could not be resolved (DNS failure, curl 6)")
         case .exited(7):
-            return error(ExitStatus.notFound, "no connection: nothing listens there, or the way is blocked (curl 7)")
+            return error(.notFound, "no connection: nothing listens there, or the way is blocked (curl 7)")
         case .exited(18):
             return error(
-                ExitStatus.inputOutput,
+                .ioError,
                 "the body was shorter than announced: the connection ended early (short body, curl 18)")
         case .exited(22):
             let answer = statusCode.map { "\($0)" } ?? "an error"
             let meaning = statusCode == 404 ? " (not found)" : statusCode == 403 ? " (forbidden)" : ""
-            return error(ExitStatus.notFound, "the server answered \(answer)\(meaning)")
+            return error(.notFound, "the server answered \(answer)\(meaning)")
         case .exited(28):
-            return error(ExitStatus.inputOutput, "the connection timed out (curl 28)")
+            return error(.ioError, "the connection timed out (curl 28)")
         case .exited(52):
-            return error(ExitStatus.inputOutput, "the server closed the connection without an answer (curl 52)")
+            return error(.ioError, "the server closed the connection without an answer (curl 52)")
         case .exited(55), .exited(56):
-            return error(ExitStatus.inputOutput, "the connection was lost while the image arrived (curl 56)")
-        default: return error(ExitStatus.inputOutput, "curl failed (\(ending))")
+            return error(.ioError, "the connection was lost while the image arrived (curl 56)")
+        default: return error(.ioError, "curl failed (\(ending))")
         }
     }
 
@@ -70,13 +71,13 @@ enum HTTPStream {
         /// The reader's end: it alone knows how the disk is.
         var reader: ChildProcess.Ending
         /// What was wrong on the way.
-        var failure: RecoveryError?
+        var failure: JobFailure?
     }
 
     /// Runs `reader` with what is at `address` on its standard input, and both ones' messages on our output.
     static func run(
         _ address: String, into reader: [String], waitingAt console: SessionConsole
-    ) throws(RecoveryError) -> Outcome {
+    ) throws(JobFailure) -> Outcome {
         Signal.ignoreBrokenPipes()
         do {
             let pipe = try FileDescriptor.pipe(options: .closeOnExec)
@@ -104,7 +105,7 @@ enum HTTPStream {
             thread.join()
             return Outcome(reader: readerEnding, failure: download.failure)
         } catch {
-            throw RecoveryError(ExitStatus.inputOutput, "\(error)")
+            throw JobFailure(.ioError, "\(error)")
         }
     }
 }

@@ -1,12 +1,13 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
 /// An image or a repository found on a volume of this machine.
 struct FoundImage: Equatable {
     /// How settings would name it.
-    var location: Location
+    var location: ImageAddress
     /// The length of the file (of the first one, where it was split) in bytes.
     var byteCount: UInt64
     /// The label of its volume, for people.
@@ -14,7 +15,7 @@ struct FoundImage: Equatable {
 
     /// Whether it is a repository: its location ends in `@`, and a snapshot is to be named behind that.
     var isRepository: Bool {
-        if case .file(_, let path) = location { path.hasSuffix("@") } else { false }
+        if case .volume(_, let path) = location { path.hasSuffix("@") } else { false }
     }
 
     /// A line of a list.
@@ -57,7 +58,7 @@ enum ImageListing {
                 guard let size else { continue }
                 found.append(
                     FoundImage(
-                        location: .file(volume.locationName, path: "/" + path), byteCount: UInt64(max(0, size)),
+                        location: .volume(volume.locationName, path: "/" + path), byteCount: UInt64(max(0, size)),
                         volumeLabel: volume.label))
             }
         }
@@ -82,7 +83,7 @@ enum ImageListing {
                 budget -= 1
                 let path = folder.isEmpty ? entry.name : folder + "/" + entry.name
                 // A name that a location cannot hold cannot be restored from either.
-                guard (try? Location.parse("/dev/x:/" + path)) != nil else { continue }
+                guard (try? ImageAddress.parse(setting: "/dev/x:/" + path)) != nil else { continue }
                 if entry.kind == .folder, level < depth { folders.append((path, level + 1)) }
                 if entry.kind == .file, isImageName(entry.name) { result.append(path) }
             }

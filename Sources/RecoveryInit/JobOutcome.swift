@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 
 /// How a job of the session ended.
 struct JobOutcome: Equatable {
@@ -22,13 +23,13 @@ struct JobOutcome: Equatable {
     }
 
     /// A job that did not start. The whole message was shown before: its first line is enough here.
-    init(_ error: RecoveryError) {
-        status = error.status
+    init(_ error: JobFailure) {
+        status = error.status.rawValue
         text = error.message.split(separator: "\n").first.map(String.init) ?? error.message
     }
 
     /// Whether the data is where it should be: done, or done but for growing or boot repair.
-    var isDataComplete: Bool { [ExitStatus.done, ExitStatus.repairPending].contains(status) }
+    var isDataComplete: Bool { [ExitStatus.done, .incomplete].contains { $0.rawValue == status } }
 
     private enum Color: String {
         case green = "32"
@@ -38,8 +39,8 @@ struct JobOutcome: Equatable {
 
     private var verdict: (word: String, color: Color) {
         switch status {
-        case ExitStatus.done: ("DONE", .green)
-        case ExitStatus.repairPending: ("NOT FINISHED", .yellow)
+        case ExitStatus.done.rawValue: ("DONE", .green)
+        case ExitStatus.incomplete.rawValue: ("NOT FINISHED", .yellow)
         default: ("NOT DONE", .red)
         }
     }

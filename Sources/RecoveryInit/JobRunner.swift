@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
@@ -28,10 +29,10 @@ struct JobRunner {
     }
 
     /// Brings the network up, for a person who asks for it.
-    func bringUpNetwork() throws(RecoveryError) { try Network(say: say).bringUp() }
+    func bringUpNetwork() throws(JobFailure) { try Network(say: say).bringUp() }
 
     /// The job of the settings.
-    func run(_ job: RecoverySettings.Job, _ settings: RecoverySettings) throws(RecoveryError) -> JobOutcome {
+    func run(_ job: RecoverySettings.Job, _ settings: RecoverySettings) throws(JobFailure) -> JobOutcome {
         switch job {
         case .restore(let restore): try self.restore(restore, key: settings.key, luksKey: settings.luksKey)
         case .capture(let disk, let location):
@@ -46,10 +47,10 @@ struct JobRunner {
     ///   - confirmed: whether it may write; otherwise it shows its plan.
     /// - Returns: how `reforge restore` ended, or what kept it from starting.
     func restore(
-        _ job: RecoverySettings.Restore, key: Location? = nil, luksKey: Location? = nil, confirmed: Bool = true
-    ) throws(RecoveryError) -> JobOutcome {
-        let password = try key.map { key throws(RecoveryError) in try PasswordFile(key, machine, say) }
-        let luks = try luksKey.map { key throws(RecoveryError) in try PasswordFile(key, as: "luks-key", machine, say) }
+        _ job: RecoverySettings.Restore, key: ImageAddress? = nil, luksKey: ImageAddress? = nil, confirmed: Bool = true
+    ) throws(JobFailure) -> JobOutcome {
+        let password = try key.map { key throws(JobFailure) in try PasswordFile(key, machine, say) }
+        let luks = try luksKey.map { key throws(JobFailure) in try PasswordFile(key, as: "luks-key", machine, say) }
         // The files go with their owners: not before the command has ended.
         defer { withExtendedLifetime((password, luks)) {} }
         return try restore(job, password: password?.path, luksKey: luks?.path, confirmed: confirmed)
@@ -58,7 +59,7 @@ struct JobRunner {
     /// The same with the password in a file.
     func restore(
         _ job: RecoverySettings.Restore, password: FilePath?, luksKey: FilePath? = nil, confirmed: Bool = true
-    ) throws(RecoveryError) -> JobOutcome {
+    ) throws(JobFailure) -> JobOutcome {
         try RestoreJob(
             runner: self, settings: job, password: password, luksKey: luksKey, confirmed: confirmed
         ).run()
@@ -71,9 +72,9 @@ struct JobRunner {
 
     /// Lists the snapshots of a repository.
     /// - Returns: the exit status of `reforge snapshots`.
-    func listSnapshots(_ repository: Location, password: FilePath?) throws(RecoveryError) -> Int32 {
-        guard case .file(let name, let path) = repository else {
-            throw RecoveryError(ExitStatus.usage, "\(repository) is no repository on a volume.")
+    func listSnapshots(_ repository: ImageAddress, password: FilePath?) throws(JobFailure) -> Int32 {
+        guard case .volume(let name, let path) = repository else {
+            throw JobFailure(.usage, "\(repository) is no repository on a volume.")
         }
         let mounted = try MountedVolume(try machine.waitForVolume(name))
         let folder = try mounted.resolve(String(path.dropLast()))
@@ -84,8 +85,8 @@ struct JobRunner {
     }
 
     /// Whether a repository takes a password.
-    func isEncrypted(_ repository: Location) throws(RecoveryError) -> Bool {
-        guard case .file(let name, let path) = repository else { return false }
+    func isEncrypted(_ repository: ImageAddress) throws(JobFailure) -> Bool {
+        guard case .volume(let name, let path) = repository else { return false }
         let mounted = try MountedVolume(try machine.waitForVolume(name))
         let folder = try mounted.resolve(String(path.dropLast()))
         return Files.exists(folder.appending("keys")) && !Files.names(in: folder.appending("keys")).isEmpty
@@ -96,21 +97,21 @@ struct JobRunner {
     ///   - key: where the password of an encrypted repository is.
     ///   - luksKey: where the key of the disk's LUKS volumes is.
     func capture(
-        _ selector: DiskSelector, to location: Location, key: Location? = nil, luksKey: Location? = nil
-    ) throws(RecoveryError) -> JobOutcome {
-        let password = try key.map { key throws(RecoveryError) in try PasswordFile(key, machine, say) }
-        let luks = try luksKey.map { key throws(RecoveryError) in try PasswordFile(key, as: "luks-key", machine, say) }
+        _ selector: DiskSelector, to location: ImageAddress, key: ImageAddress? = nil, luksKey: ImageAddress? = nil
+    ) throws(JobFailure) -> JobOutcome {
+        let password = try key.map { key throws(JobFailure) in try PasswordFile(key, machine, say) }
+        let luks = try luksKey.map { key throws(JobFailure) in try PasswordFile(key, as: "luks-key", machine, say) }
         defer { withExtendedLifetime((password, luks)) {} }
         return try capture(selector, to: location, password: password?.path, luksKey: luks?.path)
     }
 
     /// The same with the password in a file.
     func capture(
-        _ selector: DiskSelector, to location: Location, password: FilePath?, luksKey: FilePath? = nil
-    ) throws(RecoveryError) -> JobOutcome {
-        guard case .file(let name, let path) = location else {
-            throw RecoveryError(
-                ExitStatus.usage, "An image cannot be sent to \(location) yet; name a file on a volume.")
+        _ selector: DiskSelector, to location: ImageAddress, password: FilePath?, luksKey: FilePath? = nil
+    ) throws(JobFailure) -> JobOutcome {
+        guard case .volume(let name, let path) = location else {
+            throw JobFailure(
+                .usage, "An image cannot be sent to \(location) yet; name a file on a volume.")
         }
         let volume = try machine.waitForVolume(name)
         let disk = try machine.waitForDisk(selector, imageDisks: machine.disksBelow(volume), reading: true)
@@ -118,8 +119,8 @@ struct JobRunner {
         let destination: String
         if path.hasSuffix("@") {
             guard let repository = try mounted.resolveSnapshot(path) else {
-                throw RecoveryError(
-                    ExitStatus.notFound,
+                throw JobFailure(
+                    .notFound,
                     "There is no repository at \(location). `reforge init-repo` makes one.")
             }
             destination = repository
@@ -132,9 +133,9 @@ struct JobRunner {
             run(Self.captureCommand(disk, destination, password: password, luksKey: luksKey)))
         do { try mounted.unmount(after: status) } catch {
             say("error: \(error.message). The image may not be whole.")
-            if status == ExitStatus.done {
+            if status == ExitStatus.done.rawValue {
                 return JobOutcome(
-                    ExitStatus.inputOutput,
+                    ExitStatus.ioError.rawValue,
                     "The volume with the image could not be unmounted (74): the image may not be whole. Verify it.",
                     disk: disk)
             }
@@ -173,7 +174,7 @@ struct JobRunner {
             return console.wait(for: child)
         } catch {
             say("error: \(error)")
-            return .exited(ExitStatus.inputOutput)
+            return .exited(ExitStatus.ioError.rawValue)
         }
     }
 

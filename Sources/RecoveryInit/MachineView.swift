@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
@@ -79,7 +80,7 @@ final class MachineView {
     }
 
     /// The volume that a location names, waited for.
-    func waitForVolume(_ name: Location.VolumeName) throws(RecoveryError) -> BlockVolume {
+    func waitForVolume(_ name: ImageAddress.VolumeName) throws(JobFailure) -> BlockVolume {
         if let volume = try? BlockVolume.choose(name, from: volumes()) { return volume }
         say("Waiting for the volume \(name.description.printable) ...")
         waitForDevices(SettleRule()) { (try? BlockVolume.choose(name, from: self.volumes())) != nil }
@@ -90,7 +91,7 @@ final class MachineView {
     /// - Parameter reading: whether it is only read: for a capture.
     func waitForDisk(
         _ selector: DiskSelector, imageDisks: [String], scratchDisks: [String] = [], reading: Bool = false
-    ) throws(RecoveryError) -> DiskCandidate {
+    ) throws(JobFailure) -> DiskCandidate {
         func candidates() -> [DiskCandidate] { disks(imageDisks: imageDisks, scratchDisks: scratchDisks) }
         if !candidates().contains(where: selector.matches) {
             say("Waiting for a disk with \(selector.description.printable) ...")

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 
 /// The numbered menu: what it offers, how it looks, and what an answer means. No effects.
 enum Menu {

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
@@ -88,7 +89,7 @@ final class MenuSession {
             case .repeatJob: try repeatJob(name)
             default: break
             }
-        } catch let error as RecoveryError {
+        } catch let error as JobFailure {
             console.say("error: \(error.message)")
             finished(JobOutcome(error))
         } catch {
@@ -103,7 +104,7 @@ final class MenuSession {
         var image = try ask("Number, or LABEL=NAME:/path, UUID=...:/path, /dev/...:/path, http://host/path: ", name) {
             text in
             if let index = Menu.number(text, of: images.count) { return images[index].location }
-            return try Location.parse(text)
+            return try ImageAddress.parse(setting: text)
         }
         let password = try askPassword(image, name)
         defer { withExtendedLifetime(password) {} }
@@ -112,7 +113,7 @@ final class MenuSession {
         // Named by its path in the kernel: chosen by a person from a list of disks that are there now.
         let job = RecoverySettings.Restore(image: image, target: .node(target.identity.path))
         let plan = try runner.restore(job, password: password?.path, confirmed: false)
-        guard plan.status == ExitStatus.done else {
+        guard plan.status == ExitStatus.done.rawValue else {
             return finished(
                 JobOutcome(plan.status, "There is no plan that works (\(plan.status)); nothing was written."))
         }
@@ -136,10 +137,10 @@ final class MenuSession {
         let place = try ask("Number (the image is called \(path)), or LABEL=NAME:/path, UUID=...:/path: ", name) {
             text in
             guard let index = Menu.number(text, of: volumes.count + repositories.count) else {
-                return try Location.parse(text)
+                return try ImageAddress.parse(setting: text)
             }
             return index < volumes.count
-                ? Location.file(volumes[index].locationName, path: path)
+                ? ImageAddress.volume(volumes[index].locationName, path: path)
                 : repositories[index - volumes.count].location
         }
         let password = place.description.hasSuffix("@") ? try askPassword(place, name) : nil
@@ -148,28 +149,30 @@ final class MenuSession {
     }
 
     /// The password of an encrypted image or repository; `nil` where none is needed.
-    private func askPassword(_ image: Location, _ name: String) throws -> PasswordFile? {
+    private func askPassword(_ image: ImageAddress, _ name: String) throws -> PasswordFile? {
         let text = image.description.lowercased()
         guard try text.hasSuffix(".img.enc") || text.hasSuffix("@") && runner.isEncrypted(image) else { return nil }
         return try ask("Password (it shows as you type): ", name) { try PasswordFile(Array($0.utf8)) }
     }
 
     /// Which snapshot of a repository.
-    private func askSnapshot(_ repository: Location, _ password: PasswordFile?, _ name: String) throws -> Location {
-        guard try runner.listSnapshots(repository, password: password?.path) == ExitStatus.done else {
-            throw RecoveryError(ExitStatus.notFound, "The snapshots of \(repository) could not be listed.")
+    private func askSnapshot(_ repository: ImageAddress, _ password: PasswordFile?, _ name: String) throws
+        -> ImageAddress
+    {
+        guard try runner.listSnapshots(repository, password: password?.path) == ExitStatus.done.rawValue else {
+            throw JobFailure(.notFound, "The snapshots of \(repository) could not be listed.")
         }
         return try ask("Which snapshot (the start of its id, latest, HOST/latest, a time)? ", name) { text in
-            try Location.parse(repository.description + text)
+            try ImageAddress.parse(setting: repository.description + text)
         }
     }
 
     private func repairBoot(_ name: String) throws {
         let disk = try askDisk("Which disk?", name, reading: false)
         let plan = runner.repairBoot(of: disk, confirmed: false)
-        guard plan.status == ExitStatus.done else { return finished(plan) }
+        guard plan.status == ExitStatus.done.rawValue else { return finished(plan) }
         _ = try ask("Type yes to do this, or nothing to leave it: ", name) { text in
-            guard text.lowercased() == "yes" else { throw RecoveryError(ExitStatus.usage, "Only yes counts.") }
+            guard text.lowercased() == "yes" else { throw JobFailure(.usage, "Only yes counts.") }
         }
         finished(runner.repairBoot(of: disk, confirmed: true))
     }
@@ -178,7 +181,7 @@ final class MenuSession {
         guard let doneJob else { return }
         console.say("The job: \(doneJob.job.description.printable)")
         _ = try ask("Type yes to do it again, or nothing to leave it: ", name) { text in
-            guard text.lowercased() == "yes" else { throw RecoveryError(ExitStatus.usage, "Only yes counts.") }
+            guard text.lowercased() == "yes" else { throw JobFailure(.usage, "Only yes counts.") }
         }
         finished(try runner.run(doneJob.job, doneJob.settings))
     }
@@ -193,11 +196,11 @@ final class MenuSession {
 
     private func askDisk(_ question: String, _ name: String, reading: Bool) throws -> DiskCandidate {
         let offered = machine.disks().filter { reading || $0.exclusion == nil }
-        guard !offered.isEmpty else { throw RecoveryError(ExitStatus.notFound, "There is no disk for this.") }
+        guard !offered.isEmpty else { throw JobFailure(.notFound, "There is no disk for this.") }
         console.say(question + "\n" + Menu.numbered(offered.map(\.line)))
         return try ask("Number: ", name) { text in
             guard let index = Menu.number(text, of: offered.count) else {
-                throw RecoveryError(ExitStatus.usage, "That is none of the numbers.")
+                throw JobFailure(.usage, "That is none of the numbers.")
             }
             return offered[index]
         }
@@ -206,7 +209,7 @@ final class MenuSession {
     private func confirm(_ disk: DiskIdentity, _ name: String) throws {
         _ = try ask("> ", name) { text in
             guard Menu.confirms(text, disk) else {
-                throw RecoveryError(ExitStatus.usage, "That is not it. Nothing was written.")
+                throw JobFailure(.usage, "That is not it. Nothing was written.")
             }
         }
     }
@@ -228,7 +231,7 @@ final class MenuSession {
             guard let reply, !reply.text.isEmpty else { throw Abandoned() }
             do {
                 return try parse(reply.text)
-            } catch let error as RecoveryError {
+            } catch let error as JobFailure {
                 console.say(error.message)
             }
         }

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import Synchronization
 import SystemPackage
@@ -19,9 +20,9 @@ struct MountedVolume: ~Copyable {
 
     /// Mounts a volume.
     /// - Throws: status 66 where this kind is not mounted here, 74 where it failed.
-    init(_ volume: BlockVolume, writable: Bool = false) throws(RecoveryError) {
+    init(_ volume: BlockVolume, writable: Bool = false) throws(JobFailure) {
         guard let manner = Self.manner(of: volume.type, writable: writable) else {
-            throw RecoveryError(
+            throw JobFailure(
                 writable ? ExitStatus.cannotCreate : ExitStatus.notFound,
                 "\(volume.path) holds \(volume.type.isEmpty ? "no filesystem" : volume.type.printable), which the recovery environment cannot mount\(writable ? " for writing" : "")."
             )
@@ -33,7 +34,7 @@ struct MountedVolume: ~Copyable {
                 volume.path, on: folder, type: manner.type, options: writable ? [.untrusted] : [.untrusted, .readOnly],
                 data: writable ? "" : manner.readOnlyOptions)
         } catch {
-            throw RecoveryError(ExitStatus.inputOutput, "\(error)")
+            throw JobFailure(.ioError, "\(error)")
         }
         self.volume = volume
         self.folder = folder
@@ -48,8 +49,8 @@ struct MountedVolume: ~Copyable {
     }
 
     /// Unmounts it, and says where that failed: until then not everything is on the disk.
-    consuming func unmount() throws(RecoveryError) {
-        do { try mount.unmount() } catch { throw RecoveryError(ExitStatus.inputOutput, "\(error)") }
+    consuming func unmount() throws(JobFailure) {
+        do { try mount.unmount() } catch { throw JobFailure(.ioError, "\(error)") }
     }
 
     /// The nodes of volumes that could not be unmounted after a job that failed.
@@ -60,18 +61,20 @@ struct MountedVolume: ~Copyable {
 
     /// Unmounts it after a job.
     /// - Parameter status: how that ended. Where a disk may not answer any more, only a moment is waited for it.
-    consuming func unmount(after status: Int32) throws(RecoveryError) {
-        guard [ExitStatus.inputOutput, ExitStatus.interrupted].contains(status) else { return try unmount() }
+    consuming func unmount(after status: Int32) throws(JobFailure) {
+        guard [ExitStatus.ioError, .interrupted].contains(where: { $0.rawValue == status }) else {
+            return try unmount()
+        }
         let node = volume.node
         do { try mount.unmount(withinSeconds: 2) } catch {
             Self.abandoned.withLock { _ = $0.insert(node) }
-            throw RecoveryError(ExitStatus.inputOutput, "\(error)")
+            throw JobFailure(.ioError, "\(error)")
         }
     }
 
     /// The real path of a file on the volume. Links in the path are resolved inside the volume, so that none leads out.
     /// - Throws: status 66 where it is not there.
-    func resolve(_ path: String) throws(RecoveryError) -> FilePath {
+    func resolve(_ path: String) throws(JobFailure) -> FilePath {
         do throws(SystemCallError) {
             let root = try AnchoredFolder(folder)
             let file = try root.open(path, .readOnly)
@@ -80,25 +83,25 @@ struct MountedVolume: ~Copyable {
             else { throw SystemCallError("open", "\(path) on \(volume.path)", .noSuchFileOrDirectory) }
             return real
         } catch {
-            throw RecoveryError(
-                ExitStatus.notFound,
+            throw JobFailure(
+                .notFound,
                 "There is no \(path) on \(volume.path) (\(volume.locationName)): \(error.errno.sentence).")
         }
     }
 
     /// The real path of a folder, which is made where it is not there.
-    func madeFolder(_ path: String) throws(RecoveryError) -> FilePath {
+    func madeFolder(_ path: String) throws(JobFailure) -> FilePath {
         // Links in what is there already are followed inside the volume only.
         do { try AnchoredFolder(folder).makeFolders(path) } catch {
-            throw RecoveryError(ExitStatus.cannotCreate, "\(error)")
+            throw JobFailure(.cannotCreate, "\(error)")
         }
         return try resolve(path)
     }
 
     /// The real path for a file that is to be made on the volume.
-    func resolveForCreation(_ path: String) throws(RecoveryError) -> FilePath {
+    func resolveForCreation(_ path: String) throws(JobFailure) -> FilePath {
         let whole = FilePath(path)
-        guard let name = whole.lastComponent else { throw RecoveryError(ExitStatus.usage, "\(path) names no file") }
+        guard let name = whole.lastComponent else { throw JobFailure(.usage, "\(path) names no file") }
         return try madeFolder(whole.removingLastComponent().string).appending(name)
     }
 }

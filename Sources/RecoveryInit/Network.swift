@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
@@ -29,25 +30,25 @@ struct Network {
 
     /// Brings every wired interface with a cable up.
     /// - Throws: status 74 where none got an address.
-    func bringUp() throws(RecoveryError) {
+    func bringUp() throws(JobFailure) {
         _ = try? ChildProcess.run(["ip", "link", "set", "lo", "up"], timeoutSeconds: 10)
         if Self.hasRoute(Files.text("/proc/net/route") ?? "") { return }
         let interfaces = waitForInterfaces()
         guard !interfaces.isEmpty else {
-            throw RecoveryError(ExitStatus.inputOutput, "There is no wired network interface that this kernel knows.")
+            throw JobFailure(.ioError, "There is no wired network interface that this kernel knows.")
         }
         say("Bringing up the network (DHCP): \(interfaces.joined(separator: ", "))")
         for name in interfaces { _ = try? ChildProcess.run(["ip", "link", "set", name, "up"], timeoutSeconds: 10) }
         let connected = waitForCarrier(interfaces)
         guard !connected.isEmpty else {
-            throw RecoveryError(
-                ExitStatus.inputOutput, "No cable is connected (\(interfaces.joined(separator: ", ")) have no link).")
+            throw JobFailure(
+                .ioError, "No cable is connected (\(interfaces.joined(separator: ", ")) have no link).")
         }
         // Whatever the client says: an address that is not there helps nobody.
         let answered = askForAddresses(connected).filter { address(of: $0) != nil }
         guard !answered.isEmpty else {
-            throw RecoveryError(
-                ExitStatus.inputOutput, "No DHCP server answered on \(connected.joined(separator: ", ")).")
+            throw JobFailure(
+                .ioError, "No DHCP server answered on \(connected.joined(separator: ", ")).")
         }
         for name in answered { say("\(name) is up: \(address(of: name) ?? "")") }
     }

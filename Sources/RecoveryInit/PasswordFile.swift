@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
@@ -13,20 +14,22 @@ final class PasswordFile {
     /// Fetches it from where the settings say: a volume (the medium's, too), or an address.
     /// - Parameter name: the file's own name here.
     convenience init(
-        _ location: Location, as name: String = "password", _ machine: MachineView, _ say: @escaping (String) -> Void
-    ) throws(RecoveryError) {
+        _ location: ImageAddress, as name: String = "password", _ machine: MachineView,
+        _ say: @escaping (String) -> Void
+    ) throws(JobFailure) {
         let bytes: [UInt8]
         switch location {
-        case .file(let name, let path):
+        case .volume(let name, let path):
             let volume = try machine.waitForVolume(name)
             let mounted = try MountedVolume(volume)
             bytes = try Self.read(path, on: mounted)
         case .http(let address):
             try Network(say: say).bringUp()
             bytes = try Self.fetch(address)
+        case .stream, .path, .snapshot: throw JobFailure(.usage, "\(location) names no volume.")
         }
         guard bytes.count <= Self.limit else {
-            throw RecoveryError(ExitStatus.usage, "\(location) has more than \(Self.limit) bytes: that is no \(name).")
+            throw JobFailure(.usage, "\(location) has more than \(Self.limit) bytes: that is no \(name).")
         }
         try self.init(bytes, as: name)
     }
@@ -34,32 +37,32 @@ final class PasswordFile {
     /// Keeps a password or key.
     init(
         _ bytes: [UInt8], as name: String = "password", in folder: FilePath = RecoveryPaths.secrets
-    ) throws(RecoveryError) {
+    ) throws(JobFailure) {
         path = folder.appending(name)
-        guard !bytes.isEmpty else { throw RecoveryError(ExitStatus.usage, "The file with the \(name) is empty.") }
+        guard !bytes.isEmpty else { throw JobFailure(.usage, "The file with the \(name) is empty.") }
         do {
             try Files.makeFolders(folder)
             try Files.setPermissions(folder, [.ownerReadWriteExecute])
             try Files.write(bytes, to: path, permissions: [.ownerReadWrite])
         } catch {
-            throw RecoveryError(ExitStatus.cannotCreate, "\(error)")
+            throw JobFailure(.cannotCreate, "\(error)")
         }
     }
 
     deinit { try? Files.remove(path) }
 
-    private static func read(_ path: String, on mounted: borrowing MountedVolume) throws(RecoveryError) -> [UInt8] {
+    private static func read(_ path: String, on mounted: borrowing MountedVolume) throws(JobFailure) -> [UInt8] {
         // Says in words what is missing.
         _ = try mounted.resolve(path)
         do {
             let root = try AnchoredFolder(mounted.folder)
             return try root.read(path, limit: limit + 1)
         } catch {
-            throw RecoveryError(ExitStatus.inputOutput, "\(error)")
+            throw JobFailure(.ioError, "\(error)")
         }
     }
 
-    private static func fetch(_ address: String) throws(RecoveryError) -> [UInt8] {
+    private static func fetch(_ address: String) throws(JobFailure) -> [UInt8] {
         try? Files.remove(RecoveryPaths.httpHeaders)
         let output: ChildProcess.Output
         do {
@@ -67,13 +70,13 @@ final class PasswordFile {
                 HTTPStream.arguments(for: address, headers: RecoveryPaths.httpHeaders) + ["--max-time", "120"],
                 timeoutSeconds: 150)
         } catch {
-            throw RecoveryError(ExitStatus.inputOutput, "\(error)")
+            throw JobFailure(.ioError, "\(error)")
         }
         let header = (try? Files.read(RecoveryPaths.httpHeaders, limit: 1 << 16)) ?? []
         let code = HTTPStream.statusCode(header: String(decoding: header, as: UTF8.self))
         if let failure = HTTPStream.failure(output.ending, statusCode: code, address: address) { throw failure }
         guard output.succeeded, code == 200 else {
-            throw RecoveryError(ExitStatus.inputOutput, "\(address): the password could not be fetched")
+            throw JobFailure(.ioError, "\(address): the password could not be fetched")
         }
         return output.standardOutput
     }

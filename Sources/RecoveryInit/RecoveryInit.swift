@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
@@ -28,7 +29,7 @@ package enum RecoveryInit {
         guard SystemFacts.isRecoveryEnvironment else {
             let message = "reforge: the recovery session runs on the recovery medium only, started by its PID 1\n"
             _ = try? FileDescriptor.standardError.writeAll(Array(message.utf8))
-            return ExitStatus.refused
+            return ExitStatus.refused.rawValue
         }
         return Session(console: SessionConsole(), growTable: growTable).run()
     }

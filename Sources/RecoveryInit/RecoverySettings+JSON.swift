@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import FoundationEssentials
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 
 extension RecoverySettings {
     /// More than this is not a settings file.
@@ -9,18 +10,18 @@ extension RecoverySettings {
     /// texts, and flags truth values or texts.
     /// - Parameter name: what to call the file in messages.
     /// - Throws: status 64, naming what is unknown, wrong or missing.
-    package static func parse(json bytes: [UInt8], name: String = "reforge.json") throws(RecoveryError)
+    package static func parse(json bytes: [UInt8], name: String = "reforge.json") throws(JobFailure)
         -> RecoverySettings
     {
         guard bytes.count < jsonLimit else {
-            throw RecoveryError(ExitStatus.usage, "\(name) has more than \(jsonLimit) bytes")
+            throw JobFailure(.usage, "\(name) has more than \(jsonLimit) bytes")
         }
         let object: [String: Scalar]
         do {
             object = try JSONDecoder().decode([String: Scalar].self, from: Data(bytes))
         } catch {
-            throw RecoveryError(
-                ExitStatus.usage, "\(name) is not one JSON object of texts: \(Self.sentence(error).printable)")
+            throw JobFailure(
+                .usage, "\(name) is not one JSON object of texts: \(Self.sentence(error).printable)")
         }
         return try from(object.mapValues(\.text), namedWith: "", of: name)
     }

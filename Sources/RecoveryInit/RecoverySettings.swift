@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 
 /// What an unattended medium was told to do.
 package struct RecoverySettings: Equatable, Sendable {
@@ -8,13 +9,13 @@ package struct RecoverySettings: Equatable, Sendable {
         /// Put an image on a disk.
         case restore(Restore)
         /// Make an image of a disk.
-        case capture(DiskSelector, to: Location)
+        case capture(DiskSelector, to: ImageAddress)
     }
 
     /// A restore.
     package struct Restore: Equatable, Sendable {
         /// Where the image is.
-        package var image: Location
+        package var image: ImageAddress
         /// Which disk it goes to.
         package var target: DiskSelector
         /// How the partitions are laid out; `nil` leaves that to `reforge restore`.
@@ -32,13 +33,13 @@ package struct RecoverySettings: Equatable, Sendable {
         /// What the job is called, so that it is done once on its disk; `nil` keeps no count of it.
         package var jobID: String?
         /// The folder for what does not fit while filesystems are made smaller; `nil` leaves the choice to the session.
-        package var scratch: Location?
+        package var scratch: ImageAddress?
 
         /// Describes a restore.
         package init(
-            image: Location, target: DiskSelector, layout: LayoutPolicy? = nil, partitions: [String] = [],
+            image: ImageAddress, target: DiskSelector, layout: LayoutPolicy? = nil, partitions: [String] = [],
             imageID: String? = nil, verify: Bool = false, repairsBoot: Bool = true, trustsUnknown: Bool = false,
-            jobID: String? = nil, scratch: Location? = nil
+            jobID: String? = nil, scratch: ImageAddress? = nil
         ) {
             self.jobID = jobID
             self.image = image
@@ -70,13 +71,14 @@ package struct RecoverySettings: Equatable, Sendable {
     /// Whether the job of a `reforge.json`, or one with a job id, is done at each start, not only once.
     package var repeats: Bool
     /// Where the file is that holds the password of an encrypted image or repository.
-    package var key: Location?
+    package var key: ImageAddress?
     /// Where the file is that holds the key of the disk's LUKS volumes.
-    package var luksKey: Location?
+    package var luksKey: ImageAddress?
 
     /// Describes settings.
     package init(
-        job: Job? = nil, finish: Finish? = nil, key: Location? = nil, luksKey: Location? = nil, repeats: Bool = false
+        job: Job? = nil, finish: Finish? = nil, key: ImageAddress? = nil, luksKey: ImageAddress? = nil,
+        repeats: Bool = false
     ) {
         self.repeats = repeats
         self.luksKey = luksKey
@@ -87,7 +89,7 @@ package struct RecoverySettings: Equatable, Sendable {
 
     /// The settings on a kernel command line (`reforge.KEY=VALUE`); `nil` where it has none.
     /// - Throws: status 64, naming the parameter that is unknown, wrong or missing.
-    package static func parse(commandLine: String) throws(RecoveryError) -> RecoverySettings? {
+    package static func parse(commandLine: String) throws(JobFailure) -> RecoverySettings? {
         var values: [String: String] = [:]
         for parameter in KernelCommandLine.parse(commandLine) {
             guard let name = parameter.key.valueAfter(prefix) else { continue }
@@ -95,8 +97,8 @@ package struct RecoverySettings: Equatable, Sendable {
             let key = name.map { $0 == "_" ? "-" : $0 }.reduce(into: "") { $0.append($1) }
             let value = parameter.value ?? (["verify", "trust-unknown", "repeat"].contains(key) ? "yes" : "")
             guard values[key] == nil || values[key] == value else {
-                throw RecoveryError(
-                    ExitStatus.usage, "the kernel command line has \(prefix)\(key) twice, with different values")
+                throw JobFailure(
+                    .usage, "the kernel command line has \(prefix)\(key) twice, with different values")
             }
             values[key] = value
         }
@@ -112,13 +114,13 @@ package struct RecoverySettings: Equatable, Sendable {
     /// From keys and values.
     static func from(
         _ values: [String: String], namedWith prefix: String, of source: String
-    ) throws(RecoveryError) -> RecoverySettings {
-        func refuse(_ why: String) -> RecoveryError { RecoveryError(ExitStatus.usage, "\(source): \(why)") }
+    ) throws(JobFailure) -> RecoverySettings {
+        func refuse(_ why: String) -> JobFailure { JobFailure(.usage, "\(source): \(why)") }
         if let unknown = values.keys.filter({ !keys.contains($0) }).min() {
             throw refuse(
                 "\(prefix)\(unknown.printable) is not a setting. The settings are \(keys.joined(separator: ", ")).")
         }
-        func choice<Value: RawRepresentable & CaseIterable>(_ key: String) throws(RecoveryError) -> Value?
+        func choice<Value: RawRepresentable & CaseIterable>(_ key: String) throws(JobFailure) -> Value?
         where Value.RawValue == String {
             guard let text = values[key] else { return nil }
             guard let value = Value(rawValue: text) else {
@@ -128,8 +130,8 @@ package struct RecoverySettings: Equatable, Sendable {
             return value
         }
         func detail<Value>(
-            _ key: String, _ text: String, _ body: (String) throws(RecoveryError) -> Value
-        ) throws(RecoveryError) -> Value {
+            _ key: String, _ text: String, _ body: (String) throws(JobFailure) -> Value
+        ) throws(JobFailure) -> Value {
             do { return try body(text) } catch { throw refuse("\(prefix)\(key): \(error.message)") }
         }
         let finish: Finish? = try choice("finish")
@@ -145,15 +147,15 @@ package struct RecoverySettings: Equatable, Sendable {
         ] where values[key] != nil && values[other] == nil {
             throw refuse("\(prefix)\(key) makes sense with \(prefix)\(other) only")
         }
-        func keyFile(_ key: String) throws(RecoveryError) -> Location? {
+        func keyFile(_ key: String) throws(JobFailure) -> ImageAddress? {
             guard let text = values[key] else { return nil }
             guard values["restore"] != nil || values["capture"] != nil else {
                 throw refuse("\(prefix)\(key) makes sense with \(prefix)restore or \(prefix)capture only")
             }
-            return try detail(key, text, Location.parse)
+            return try detail(key, text, ImageAddress.parse(setting:))
         }
-        func flag(_ key: String, otherwise value: Bool) throws(RecoveryError) -> Bool {
-            try values[key].map { text throws(RecoveryError) in try detail(key, text, checkedBool) } ?? value
+        func flag(_ key: String, otherwise value: Bool) throws(JobFailure) -> Bool {
+            try values[key].map { text throws(JobFailure) in try detail(key, text, checkedBool) } ?? value
         }
         let repeats = try flag("repeat", otherwise: false)
         if values["repeat"] != nil, values["restore"] == nil, values["capture"] == nil {
@@ -172,19 +174,19 @@ package struct RecoverySettings: Equatable, Sendable {
                 throw refuse("\(prefix)partition: \(error.description.printable)")
             }
             let restore = Restore(
-                image: try detail("restore", image, Location.parse),
+                image: try detail("restore", image, ImageAddress.parse(setting:)),
                 target: try detail("target", target, DiskSelector.parse), layout: layout, partitions: partitions,
-                imageID: try values["image-id"].map { text throws(RecoveryError) in
+                imageID: try values["image-id"].map { text throws(JobFailure) in
                     try detail("image-id", text, checkedImageID)
                 },
                 verify: try flag("verify", otherwise: false),
                 repairsBoot: try flag("boot-repair", otherwise: true),
                 trustsUnknown: try flag("trust-unknown", otherwise: false),
-                jobID: try values["job-id"].map { text throws(RecoveryError) in
+                jobID: try values["job-id"].map { text throws(JobFailure) in
                     try detail("job-id", text, checkedJobID)
                 },
-                scratch: try values["scratch"].map { text throws(RecoveryError) in
-                    try detail("scratch", text, Location.parseFolder)
+                scratch: try values["scratch"].map { text throws(JobFailure) in
+                    try detail("scratch", text, ImageAddress.parse(folder:))
                 })
             return RecoverySettings(
                 job: .restore(restore), finish: finish, key: key, luksKey: luksKey, repeats: repeats)
@@ -193,7 +195,7 @@ package struct RecoverySettings: Equatable, Sendable {
             guard let place = values["to"] else {
                 throw refuse("\(prefix)capture needs \(prefix)to: where the image goes")
             }
-            let location = try detail("to", place, Location.parse)
+            let location = try detail("to", place, ImageAddress.parse(setting:))
             guard !location.needsNetwork else {
                 throw refuse("\(prefix)to: an image cannot be sent to \(location) yet; name a file on a volume")
             }
@@ -204,26 +206,26 @@ package struct RecoverySettings: Equatable, Sendable {
         return RecoverySettings(job: nil, finish: finish)
     }
 
-    private static func checkedImageID(_ text: String) throws(RecoveryError) -> String {
+    private static func checkedImageID(_ text: String) throws(JobFailure) -> String {
         guard (8...64).contains(text.utf8.count), text.allSatisfy({ $0.isASCII && $0.isHexDigit }) else {
-            throw RecoveryError(ExitStatus.usage, "an image id has 8 to 64 hexadecimal digits")
+            throw JobFailure(.usage, "an image id has 8 to 64 hexadecimal digits")
         }
         return text.lowercased()
     }
 
-    private static func checkedJobID(_ text: String) throws(RecoveryError) -> String {
+    private static func checkedJobID(_ text: String) throws(JobFailure) -> String {
         guard RestoreNote.isJobID(text) else {
-            throw RecoveryError(
-                ExitStatus.usage, "a job id has 1 to 64 letters, digits, dots, hyphens and underscores")
+            throw JobFailure(
+                .usage, "a job id has 1 to 64 letters, digits, dots, hyphens and underscores")
         }
         return text
     }
 
-    private static func checkedBool(_ text: String) throws(RecoveryError) -> Bool {
+    private static func checkedBool(_ text: String) throws(JobFailure) -> Bool {
         switch text.lowercased() {
         case "yes", "true", "1", "on": true
         case "no", "false", "0", "off": false
-        default: throw RecoveryError(ExitStatus.usage, "\"\(text.printable)\" is neither yes nor no")
+        default: throw JobFailure(.usage, "\"\(text.printable)\" is neither yes nor no")
         }
     }
 }

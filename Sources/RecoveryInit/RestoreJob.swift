@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
@@ -38,15 +39,16 @@ struct RestoreJob {
     }
 
     /// Waits for what is needed of this machine.
-    private func places() throws(RecoveryError) -> Places {
+    private func places() throws(JobFailure) -> Places {
         let machine = runner.machine
         let source: Source =
             switch settings.image {
             case .http(let address): .address(address)
-            case .file(let name, let path): .file(try machine.waitForVolume(name), path: path)
+            case .volume(let name, let path): .file(try machine.waitForVolume(name), path: path)
+            case .stream, .path, .snapshot: throw JobFailure(.usage, "\(settings.image) names no volume.")
             }
         var scratch: Scratch?
-        if case .file(let name, let path) = settings.scratch {
+        if case .volume(let name, let path) = settings.scratch {
             scratch = Scratch(volume: try machine.waitForVolume(name), path: path)
         }
         let disk = try machine.waitForDisk(
@@ -70,14 +72,14 @@ struct RestoreJob {
     }
 
     /// - Returns: how `reforge restore` ended, or what kept it from starting.
-    func run() throws(RecoveryError) -> JobOutcome {
+    func run() throws(JobFailure) -> JobOutcome {
         let job = try places()
         var outcome = try attempts(job)
         if settings.jobID != nil, confirmed, outcome.isDataComplete { outcome.lacksNote = note(on: job.disk) == nil }
         return outcome
     }
 
-    private func attempts(_ job: Places) throws(RecoveryError) -> JobOutcome {
+    private func attempts(_ job: Places) throws(JobFailure) -> JobOutcome {
         let (source, scratch, disk) = (job.source, job.scratch, job.disk)
         let machine = runner.machine
         if case .address = source { try runner.bringUpNetwork() }
@@ -86,14 +88,14 @@ struct RestoreJob {
         // Memory had too little room, and nothing was written. What was encrypted goes to no volume without being asked for.
         let places = password == nil ? [source.volume, machine.medium.volume].compactMap(\.self) : []
         for volume in Self.scratchVolumes(places)
-        where outcome.status == ExitStatus.cannotCreate {
+        where outcome.status == ExitStatus.cannotCreate.rawValue {
             guard !machine.disksBelow(volume).contains(disk.identity.kernelName ?? "") else { continue }
             runner.say("Once more, with a scratch on \(volume.line)")
             do { outcome = try attempt(source, onto: disk, Scratch(volume: volume, path: "/")) } catch {
                 runner.say("error: \(error.message)")
             }
         }
-        if outcome.status == ExitStatus.cannotCreate {
+        if outcome.status == ExitStatus.cannotCreate.rawValue {
             outcome.text += " The settings can name a folder with more room: scratch=LABEL=NAME:/folder."
         }
         return outcome
@@ -114,7 +116,7 @@ struct RestoreJob {
 
     private func attempt(
         _ source: Source, onto disk: DiskCandidate, _ scratch: Scratch?
-    ) throws(RecoveryError) -> JobOutcome {
+    ) throws(JobFailure) -> JobOutcome {
         switch source {
         case .address(let address):
             guard let scratch else { return try restore(address: address, onto: disk, scratch: nil) }
@@ -127,7 +129,7 @@ struct RestoreJob {
             let mounted = try MountedVolume(volume, writable: isShared)
             let image = try mounted.resolveImage(path)
             guard let scratch, !isShared else {
-                let folder = try scratch.map { scratch throws(RecoveryError) in try mounted.madeFolder(scratch.path) }
+                let folder = try scratch.map { scratch throws(JobFailure) in try mounted.madeFolder(scratch.path) }
                 return ended(try restore(image, onto: disk, scratch: folder), mounted)
             }
             let other = try MountedVolume(scratch.volume, writable: true)
@@ -144,7 +146,7 @@ struct RestoreJob {
 
     private func restore(
         _ image: String, onto disk: DiskCandidate, scratch: FilePath?
-    ) throws(RecoveryError) -> JobOutcome {
+    ) throws(JobFailure) -> JobOutcome {
         var imageID: String?
         if let wanted = settings.imageID {
             imageID = try checkedImageID(of: image, is: wanted)
@@ -159,20 +161,20 @@ struct RestoreJob {
 
     private func restore(
         address: String, onto disk: DiskCandidate, scratch: FilePath?
-    ) throws(RecoveryError) -> JobOutcome {
+    ) throws(JobFailure) -> JobOutcome {
         announce(disk)
         let streamed = try HTTPStream.run(
             address, into: command("-", disk, scratch: scratch, streamed: true), waitingAt: runner.console)
         let status = JobRunner.status(streamed.reader)
         // The reader is right about success: it commits only after a footer that matches. And about what it did not begin.
-        let isReaders = [ExitStatus.done, ExitStatus.repairPending, ExitStatus.cannotCreate].contains(status)
+        let isReaders = [ExitStatus.done, .incomplete, .cannotCreate].contains { $0.rawValue == status }
         guard !isReaders, let failure = streamed.failure else { return outcome(status, disk, settings.imageID) }
         runner.say("error: \(failure.message)")
         let state =
-            failure.status == ExitStatus.inputOutput
+            failure.status == ExitStatus.ioError
             ? "partial if anything was written; the same restore continues where it was" : "untouched"
         return JobOutcome(
-            failure.status, "\(JobOutcome(failure).text) \(disk.identity.path) is \(state).", disk: disk)
+            failure.status.rawValue, "\(JobOutcome(failure).text) \(disk.identity.path) is \(state).", disk: disk)
     }
 
     private func announce(_ disk: DiskCandidate) {
@@ -218,11 +220,11 @@ struct RestoreJob {
         found.lowercased().hasPrefix(wanted.lowercased())
     }
 
-    private func checkedImageID(of image: String, is wanted: String) throws(RecoveryError) -> String {
+    private func checkedImageID(of image: String, is wanted: String) throws(JobFailure) -> String {
         let found = try imageID(of: image)
         guard Self.isID(found, named: wanted) else {
-            throw RecoveryError(
-                ExitStatus.damagedImage,
+            throw JobFailure(
+                .badImage,
                 "\(settings.image) is another image than the settings ask for: its id is \(found.printable), not \(wanted). Nothing was written."
             )
         }
@@ -230,19 +232,19 @@ struct RestoreJob {
     }
 
     /// The image id as `reforge inspect` shows it.
-    private func imageID(of image: String) throws(RecoveryError) -> String {
+    private func imageID(of image: String) throws(JobFailure) -> String {
         guard
             let output = try? ChildProcess.run(
                 [RecoveryPaths.program, "inspect", image, "--json"]
                     + (password.map { ["--password-file", $0.string] } ?? []), timeoutSeconds: 600)
-        else { throw RecoveryError(ExitStatus.inputOutput, "`reforge inspect` did not start. Nothing was written.") }
+        else { throw JobFailure(.ioError, "`reforge inspect` did not start. Nothing was written.") }
         guard output.succeeded else {
-            throw RecoveryError(
-                JobRunner.status(output.ending),
+            throw JobFailure(
+                ExitStatus(rawValue: JobRunner.status(output.ending)) ?? .ioError,
                 "\(settings.image) could not be inspected: \(output.lastWords.printable). Nothing was written.")
         }
         guard let found = InspectedImage(json: output.standardOutput)?.imageID else {
-            throw RecoveryError(ExitStatus.damagedImage, "\(settings.image) shows no image id. Nothing was written.")
+            throw JobFailure(.badImage, "\(settings.image) shows no image id. Nothing was written.")
         }
         return found
     }

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
@@ -38,13 +39,13 @@ final class Session {
         end =
             end
             ?? MenuSession(console: console, machine: machine, runner: runner, log: log, doneJob: doneJob).run()
-        guard let end else { return ExitStatus.interrupted }
+        guard let end else { return ExitStatus.interrupted.rawValue }
         log.saveQuietly(on: machine.medium, console)
         do { try Files.write(Array(end.rawValue.utf8), to: RecoveryPaths.finish) } catch {
             console.say("error: \(error)")
-            return ExitStatus.cannotCreate
+            return ExitStatus.cannotCreate.rawValue
         }
-        return ExitStatus.done
+        return ExitStatus.done.rawValue
     }
 
     private func greet() {
@@ -56,9 +57,9 @@ final class Session {
 
     /// Waits for disks, finds and grows the medium, and reads the settings.
     /// - Returns: the settings, and the bytes of the medium's settings file where they come from there.
-    private func prepare() throws(RecoveryError) -> (RecoverySettings?, file: [UInt8]?) {
+    private func prepare() throws(JobFailure) -> (RecoverySettings?, file: [UInt8]?) {
         var settings: RecoverySettings?
-        var problem: RecoveryError?
+        var problem: JobFailure?
         do { settings = try RecoverySettings.parse(commandLine: Files.text("/proc/cmdline") ?? "") } catch {
             problem = error
         }
@@ -167,12 +168,12 @@ final class Session {
         console.say(ResultLine.text(outcome.status))
         let end: MachineEnd? =
             switch (outcome.status, finish) {
-            case (ExitStatus.done, .reboot): .reboot
-            case (ExitStatus.done, .poweroff): .poweroff
+            case (ExitStatus.done.rawValue, .reboot): .reboot
+            case (ExitStatus.done.rawValue, .poweroff): .poweroff
             default: nil
             }
         if end == nil { log.saveQuietly(on: machine.medium, console) }
-        let opensShell = outcome.status == ExitStatus.done && finish == .shell
+        let opensShell = outcome.status == ExitStatus.done.rawValue && finish == .shell
         console.present(outcome, waits: end == nil && !opensShell)
         if opensShell { console.openShell(on: nil) }
         if end == nil { console.waitForEnter() }
@@ -181,10 +182,10 @@ final class Session {
 
     /// Says why an unattended run came to nothing. The machine stays on: it would fail for ever otherwise, and the reason would
     /// scroll away.
-    private func report(_ error: RecoveryError) {
+    private func report(_ error: JobFailure) {
         console.say("error: \(error.message)")
         JobMarker.set(JobMarker.ended)
-        console.say(ResultLine.text(error.status))
+        console.say(ResultLine.text(error.status.rawValue))
         log.saveQuietly(on: machine.medium, console)
         console.present(JobOutcome(error), waits: true)
         console.waitForEnter()

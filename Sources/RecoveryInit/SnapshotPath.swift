@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
@@ -9,20 +10,12 @@ enum SnapshotPath {
     static let configurationFile = "repository.json"
     /// The folder that every repository has.
     static let snapshotsFolder = "snapshots"
-
-    /// The folders and what follows them that a path can mean: at its last `@`, then at those before it, as folders and
-    /// hosts may have one in their names.
-    static func splits(_ path: String) -> [(folder: String, selector: String)] {
-        path.indices.filter { path[$0] == "@" }.reversed().map { mark in
-            (String(path[..<mark]), String(path[path.index(after: mark)...]))
-        }
-    }
 }
 
 extension MountedVolume {
     /// What the commands call an image: its path, the one of its first part where it was split (`NAME.000`), or the folder
     /// of a repository and the snapshot behind it.
-    func resolveImage(_ path: String) throws(RecoveryError) -> String {
+    func resolveImage(_ path: String) throws(JobFailure) -> String {
         do { return try resolve(path).string } catch {
             if let first = try? resolve(path + ".000") { return first.string }
             guard let snapshot = try resolveSnapshot(path) else { throw error }
@@ -31,8 +24,8 @@ extension MountedVolume {
     }
 
     /// `FOLDER@SELECTOR` with the folder's real path; `nil` where the path is not of that form, or there is no such folder.
-    func resolveSnapshot(_ path: String) throws(RecoveryError) -> String? {
-        for (folder, selector) in SnapshotPath.splits(path) {
+    func resolveSnapshot(_ path: String) throws(JobFailure) -> String? {
+        for (folder, selector) in ImageAddress.splits(path) {
             guard let real = try? resolve(folder),
                 Files.exists(real.appending(SnapshotPath.configurationFile))
             else { continue }

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 
 /// Watches which disk an open selector (`only`, `size>=`) means until the answer has stayed the same for `watchSeconds`.
 ///
@@ -28,11 +29,11 @@ struct SteadyDisk {
     /// The disk that was the answer all the time.
     /// - Parameter disks: those that are there at the end.
     /// - Throws: status 78 where several were seen, or the answer is another one now.
-    func choose(from disks: [DiskCandidate]) throws(RecoveryError) -> DiskCandidate {
+    func choose(from disks: [DiskCandidate]) throws(JobFailure) -> DiskCandidate {
         let chosen = try selector.choose(from: disks, reading: reading)
         guard seen.count == 1, seen.first?.identity == chosen.identity else {
-            throw RecoveryError(
-                ExitStatus.noSingleDisk,
+            throw JobFailure(
+                .ambiguous,
                 "\(selector.description.printable): disks came or went while the machine was watched, so that it is not certain which "
                     + "one is meant. Nothing was written. Name the disk by its serial number (serial=...).\nSeen:\n"
                     + seen.map { "  \($0.line)" }.joined(separator: "\n"))

@@ -1,10 +1,11 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
 /// Makes a numbered partition, the last of its disk, end at the disk's end, and says where it lies then (in bytes).
-package typealias TableGrower = (_ disk: any BlockWriter, _ partitionNumber: Int) throws(RecoveryError) -> ByteRange
+package typealias TableGrower = (_ disk: any BlockWriter, _ partitionNumber: Int) throws(JobFailure) -> ByteRange
 
 /// Lets the REFORGE volume of a stick fill the stick, on its first boot.
 struct StickGrowth {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 
@@ -252,7 +253,9 @@ final class Supervisor {
             "\nThe recovery session ended unexpectedly (\(ending)). That is a mistake in Reforge; the log is \(RecoveryPaths.log)."
         )
         if Files.text(RecoveryPaths.jobMarker) == JobMarker.running {
-            say("An unattended job was at work: a disk may be partial. \(ResultLine.text(ExitStatus.interrupted))")
+            say(
+                "An unattended job was at work: a disk may be partial. \(ResultLine.text(ExitStatus.interrupted.rawValue))"
+            )
         }
         stopOrphans()
         standIn()

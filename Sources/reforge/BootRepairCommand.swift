@@ -2,6 +2,7 @@
 import ArgumentParser
 import BootRepair
 import DiskModel
+import JobModel
 import LinuxSystem
 import SystemPackage
 

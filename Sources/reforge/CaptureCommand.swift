@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import Codecs
 import DiskEditing
@@ -6,7 +5,10 @@ import DiskModel
 import Filesystems
 import ImageModel
 import Imaging
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
+import Operations
 import Repository
 import SystemPackage
 
@@ -166,7 +168,7 @@ struct CaptureCommand: ParsableCommand {
             try unlocker?.check(self.disk)
             if !allowPartial, let found = try InterruptedRestore(on: source.reader, survey.volumes) {
                 let state = found.partition == nil ? "boots nothing" : "no filesystem there"
-                throw CommandFailure(
+                throw JobFailure(
                     .refused,
                     "\(self.disk) holds \(found), and \(state): finish that restore first, or capture what is there with "
                         + "--allow-partial")
@@ -178,7 +180,7 @@ struct CaptureCommand: ParsableCommand {
                 let opened = try OpenedRepository.open(path, keys, .capture)
                 repository = opened
                 if chunkSize != nil, chunkByteCount != opened.0.configuration.chunkByteCount {
-                    throw CommandFailure(
+                    throw JobFailure(
                         .usage,
                         "\(path) has chunks of \(ByteText.exact(UInt64(opened.0.configuration.chunkByteCount))): leave out --chunk-size"
                     )
@@ -214,7 +216,7 @@ struct CaptureCommand: ParsableCommand {
             case .stream: opened = try .image(nil, plan.header, options, keys)
             case .file(let path): opened = try .image(path, plan.header, options, keys)
             case .repository:
-                guard let repository else { throw CommandFailure(.cannotCreate, "no repository") }
+                guard let repository else { throw JobFailure(.cannotCreate, "no repository") }
                 opened = try .snapshot(
                     repository.0, lock: repository.1, plan.header, host: hostName,
                     disk: diskName ?? names.disk, tags: manifest.tags, level: manifest.level)
@@ -294,7 +296,7 @@ struct CaptureCommand: ParsableCommand {
             case .repositoryFile: "reforge copy copies a snapshot"
             case .foreign: "its own tool makes a raw disk of it (qemu-img convert -O raw)"
             }
-        throw CommandFailure(
+        throw JobFailure(
             .refused,
             "\(disk) is \(known.name), not a disk: are DISK and IMAGE swapped? \(instead); --as-disk captures it as the "
                 + "bytes it has")
@@ -302,14 +304,14 @@ struct CaptureCommand: ParsableCommand {
 
     private func refuseDanger(_ source: OpenedDisk, _ destination: CaptureDestination) throws {
         guard [512, 4096].contains(source.device.logicalSectorSize) else {
-            throw CommandFailure(
+            throw JobFailure(
                 .refused, "\(disk) has sectors of \(source.device.logicalSectorSize) bytes; 512 and 4096 are supported")
         }
         switch destination {
         case .stream: return
         case .file(let path), .repository(let path):
             if source.holds(path) {
-                throw CommandFailure(
+                throw JobFailure(
                     .refused, "\(path) lies on \(disk), the disk that is to be captured: write to another disk")
             }
         }
@@ -328,7 +330,7 @@ struct CaptureCommand: ParsableCommand {
                 CaptureExecutor(source: source.reader, plan: plan, progress: progress, clock: clock),
                 beforeEnd: { try source.check() })
         } catch {
-            var failure = CommandFailure(error)
+            var failure = JobFailure(error)
             // Without an error number it is no bad sector: a snapshot without room, a disk that is shorter than it was.
             if case .block(let block)? = error as? ImagingError, block.operation == .read, block.errorNumber != 0,
                 !rescue

@@ -1,11 +1,13 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 import DiskModel
 import ImageFiles
 import ImageModel
 import Imaging
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import ObjectStore
+import Operations
 import Repository
 import SystemPackage
 
@@ -20,16 +22,16 @@ enum CaptureDestination {
 
     /// From what a person wrote: `-`, `REPO@`, or a path.
     init(_ text: String) throws {
-        if text == "-" {
-            self = .stream
-        } else if let selector = try SnapshotSelector.parse(text) {
-            guard selector.choice == .repository else {
-                throw CommandFailure(
-                    .usage, "\(text) names a snapshot; what goes into a repository is written \(selector.repository)@")
+        switch try ImageAddress.parse(text, .thisMachine) {
+        case .stream: self = .stream
+        case .snapshot(let address):
+            guard address.choice == .repository else {
+                throw JobFailure(
+                    .usage, "\(text) names a snapshot; what goes into a repository is written \(address.repository)@")
             }
-            self = .repository(selector.repository)
-        } else {
-            SnapshotSelector.noteHidden(by: text)
+            self = .repository(FilePath(address.repository))
+        case .path, .volume, .http:
+            SnapshotAddress.noteHidden(by: text)
             self = .file(FilePath(text))
         }
     }
@@ -46,34 +48,34 @@ enum CaptureDestination {
         switch self {
         case .stream:
             if SystemFacts.isTerminal(.standardOutput) {
-                throw CommandFailure(
+                throw JobFailure(
                     .usage, "an image is not for a terminal: redirect standard output, or name a file")
             }
             if options.isXZ {
-                throw CommandFailure(.usage, "an .img.xz archive is two files, so it cannot go to standard output")
+                throw JobFailure(.usage, "an .img.xz archive is two files, so it cannot go to standard output")
             }
         case .file(let path):
             if let status = try? Stat(path), status.type == .directory, LocalStore.isRepository(path) {
-                throw CommandFailure(.usage, "\(path) is a repository: to capture into it, write \(path)@")
+                throw JobFailure(.usage, "\(path) is a repository: to capture into it, write \(path)@")
             }
             if let status = try? Stat(path), status.type != .regular {
-                throw CommandFailure(
+                throw JobFailure(
                     .cannotCreate, "\(path) is not a file, and an image is one: choose another name")
             }
             let name = path.string.lowercased()
             if name.hasSuffix(".xz") != options.isXZ {
-                throw CommandFailure(
+                throw JobFailure(
                     .usage,
                     options.isXZ
                         ? "an archive of xz has a name that ends in .img.xz, unlike \(path)"
                         : "\(path) would be zstd, not xz: let its name end in .img.zst (or capture with --codec xz)")
             }
             if name.hasSuffix(".enc"), !options.isEncrypted {
-                throw CommandFailure(
+                throw JobFailure(
                     .usage, "\(path) would not be encrypted: add --encrypt, or let the name end in .img.zst")
             }
             if name.hasSuffix(".zst"), options.isEncrypted {
-                throw CommandFailure(
+                throw JobFailure(
                     .usage, "\(path) would be encrypted, which is no .zst: let its name end in .img.enc")
             }
             try Self.refuseExisting(path, overwrite: options.overwrite)
@@ -82,7 +84,7 @@ enum CaptureDestination {
             }
         case .repository(let path):
             if options.isXZ || options.isEncrypted {
-                throw CommandFailure(
+                throw JobFailure(
                     .usage,
                     "--codec and --encrypt are for images: a repository was given both when it was made (init-repo)")
             }
@@ -98,13 +100,13 @@ extension CaptureDestination {
         guard let status = try Files.status(path) else { return }
         let isReplaceable = try status.byteCount == 0 || KnownImage.identify(fileAt: path)?.kind == .image
         guard isReplaceable else {
-            throw CommandFailure(
+            throw JobFailure(
                 overwrite ? .refused : .cannotCreate,
                 "\(path) exists and is no image, so --overwrite does not replace it: are DISK and IMAGE swapped? Choose another "
                     + "name, or remove the file first")
         }
         guard overwrite else {
-            throw CommandFailure(
+            throw JobFailure(
                 .cannotCreate, "\(path) exists: choose another name, or replace it with --overwrite")
         }
     }
@@ -141,12 +143,12 @@ final class OpenedDestination {
             let writer: XZImageWriter
             do { writer = try XZImageWriter(path, overwrite: options.overwrite, header: header) } catch let error
                 as SystemCallError
-            { throw CommandFailure(.cannotCreate, "\(error)") }
+            { throw JobFailure(.cannotCreate, "\(error)") }
             return OpenedDestination(writer)
         }
         let output: ImageOutput
         do { output = try path.map { try ImageOutput($0, overwrite: options.overwrite) } ?? ImageOutput() } catch {
-            throw CommandFailure(.cannotCreate, "\(error)")
+            throw JobFailure(.cannotCreate, "\(error)")
         }
         let seal =
             try options.isEncrypted

@@ -1,7 +1,9 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import ImageModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
+import Operations
 import Repository
 import SystemPackage
 
@@ -46,7 +48,7 @@ struct CapturedHost {
     /// A name that a person gave for a machine or a disk: taken as it is, or refused.
     static func check(_ name: String?, _ option: String) throws {
         guard let name, !SnapshotNames.isValid(name) else { return }
-        throw CommandFailure(.usage, "\(option) takes \(SnapshotNames.rule)")
+        throw JobFailure(.usage, "\(option) takes \(SnapshotNames.rule)")
     }
 
     /// The captured system's own name.

@@ -1,7 +1,9 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import ImageFiles
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
+import Operations
 import Synchronization
 import SystemPackage
 
@@ -44,13 +46,13 @@ enum CommandRun {
             throw code
         } catch {
             decide()
-            let failure = CommandFailure(error).namingLoss
+            let failure = JobFailure(error).namingLoss
             report(failure, json: json, diskState: diskState())
             throw ExitCode(failure.status.rawValue)
         }
     }
 
-    private static func report(_ failure: CommandFailure, json: Bool, diskState: String?) {
+    private static func report(_ failure: JobFailure, json: Bool, diskState: String?) {
         Console.message("reforge: \(failure.message)")
         guard json else { return }
         let report = FailureReport(error: failure.message, exitCode: failure.status.rawValue, diskState: diskState)
@@ -74,8 +76,8 @@ enum CommandRun {
     private static func giveUp(on call: String, isAtWork: Bool, json: Bool) {
         guard !isDecided.exchange(true, ordering: .relaxed) else { return }
         let leaving = leaving.withLock { $0 }
-        var failure = CommandFailure(
-            CommandFailure.interruption,
+        var failure = JobFailure(
+            JobFailure.interruption,
             "\(Interruption.name): gave up on \(call), "
                 + (isAtWork ? "whose disk is slow, and goes on with what it was given" : "which does not answer"))
         if let leaving { failure = failure.followed(by: leaving.sentences(failure.status)) }
@@ -93,10 +95,10 @@ enum CommandRun {
     }
 }
 
-extension CommandFailure {
+extension JobFailure {
     /// A failed read or write of a disk that is gone, with that as the reason.
-    var namingLoss: CommandFailure {
+    var namingLoss: JobFailure {
         guard status == .ioError, Interruption.isLoss, !message.contains(Interruption.name) else { return self }
-        return CommandFailure(status, "\(Interruption.name): \(message)")
+        return JobFailure(status, "\(Interruption.name): \(message)")
     }
 }

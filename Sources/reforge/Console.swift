@@ -1,9 +1,11 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import DiskModel
 import ImageModel
 import Imaging
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
+import Operations
 import SystemPackage
 
 /// Results go to standard output, everything else to standard error.
@@ -28,8 +30,8 @@ enum Console {
         }
     }
 
-    private static func lost(_ reason: Errno) -> CommandFailure {
-        CommandFailure(.ioError, "could not write the result to standard output: \(reason.sentence)")
+    private static func lost(_ reason: Errno) -> JobFailure {
+        JobFailure(.ioError, "could not write the result to standard output: \(reason.sentence)")
     }
 
     static func write(_ text: String, to descriptor: FileDescriptor) {

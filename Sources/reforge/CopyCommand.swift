@@ -1,11 +1,13 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import ByteParsing
 import Codecs
 import DiskModel
 import ImageModel
 import Imaging
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
+import Operations
 import Repository
 import SystemPackage
 
@@ -98,15 +100,15 @@ struct CopyCommand: ParsableCommand {
         // One password for both is for one of them at least.
         let mayBeUnused = toPasswordFile == nil && isEncrypted
         var report = Report()
-        if let selector = try SnapshotSelector.parse(source), selector.choice == .repository {
+        if case .snapshot(let selector) = try ImageAddress.parse(source, .thisMachine), selector.choice == .repository {
             guard case .repository(let path) = target else {
-                throw CommandFailure(
+                throw JobFailure(
                     .usage, "an image holds one snapshot: say which one of \(source), as in \(source)latest")
             }
-            _ = try OpenedRepository.open(selector.repository, keys)
+            _ = try OpenedRepository.open(FilePath(selector.repository), keys)
             if !mayBeUnused { try keys.refuseUnused(source) }
             try refusePlain(target, keys, isEncrypted)
-            try copyAll(selector.repository, to: path, keys, targetKeys, &report)
+            try copyAll(FilePath(selector.repository), to: path, keys, targetKeys, &report)
         } else {
             let input = try OpenedImage.open(source, keys, salvages: salvage)
             if !mayBeUnused { try keys.refuseUnused(source) }
@@ -122,7 +124,7 @@ struct CopyCommand: ParsableCommand {
     /// there unasked. (An image is made here, as the command says.)
     private func refusePlain(_ target: CaptureDestination, _ keys: KeyRing, _ isEncrypted: Bool) throws {
         guard case .repository(let path) = target, !isEncrypted, keys.wasUsed, !toPlain else { return }
-        throw CommandFailure(
+        throw JobFailure(
             .refused, "\(path) is not encrypted, and \(source) is: to store it in the clear, add --to-plain")
     }
 
@@ -130,7 +132,7 @@ struct CopyCommand: ParsableCommand {
         _ from: FilePath, to: FilePath, _ keys: KeyRing, _ targetKeys: KeyRing, _ report: inout Report
     ) throws {
         guard Files.realPath(from) != Files.realPath(to) else {
-            throw CommandFailure(.usage, "\(from) cannot be copied into itself")
+            throw JobFailure(.usage, "\(from) cannot be copied into itself")
         }
         let (repository, lock) = try OpenedRepository.open(from, keys, .restore)
         defer { lock.release() }
@@ -158,7 +160,7 @@ struct CopyCommand: ParsableCommand {
                     targetKeys))
         }
         guard damaged.isEmpty else {
-            throw CommandFailure(
+            throw JobFailure(
                 .badImage,
                 "\(damaged.count) snapshots of \(from) are damaged and were not copied; all others were: reforge verify \(from)"
             )

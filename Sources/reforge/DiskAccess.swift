@@ -1,8 +1,10 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import Filesystems
 import Imaging
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
+import Operations
 import SystemPackage
 
 /// A disk that a command works on: opened, and known by name.
@@ -20,7 +22,7 @@ struct OpenedDisk {
             if error.errno == .resourceBusy {
                 let name = Files.realPath(FilePath(path))?.lastComponent?.string ?? ""
                 let uses = DiskDirectory().uses(of: name).map(\.description)
-                throw CommandFailure(
+                throw JobFailure(
                     .refused,
                     "\(path) is in use\(uses.isEmpty ? "" : ": " + uses.joined(separator: "; ")). Unmount it, or stop what holds it, and try again"
                 )
@@ -28,7 +30,7 @@ struct OpenedDisk {
             throw error
         }
         guard device.byteCount > 0 else {
-            throw CommandFailure(.notFound, "\(path) is empty: it has no size (no medium?)")
+            throw JobFailure(.notFound, "\(path) is empty: it has no size (no medium?)")
         }
         let directory = DiskDirectory()
         kernelName = device.isDevice ? directory.kernelName(ofDevice: device.deviceNumber) : nil
@@ -85,7 +87,7 @@ struct OpenedDisk {
                 error == .withoutLocks
                 ? "Take a file on another filesystem, or a loop device over this one (losetup --find --show \(identity.path))"
                 : "Stop it (shut the virtual machine down), and try again"
-            throw CommandFailure(.refused, "\(identity.path) \(error). \(wayOut)")
+            throw JobFailure(.refused, "\(identity.path) \(error). \(wayOut)")
         }
     }
 
@@ -97,7 +99,7 @@ struct OpenedDisk {
             if !claim.isLocked { Console.message("warning: \(identity.path) \(Claim.Problem.withoutLocks)") }
             return claim
         } catch {
-            throw CommandFailure(
+            throw JobFailure(
                 .refused,
                 "\(identity.path) \(error). Its contents may change while they are read: stop what writes it (shut the virtual machine "
                     + "down), or take a snapshot of it\(otherwise)")

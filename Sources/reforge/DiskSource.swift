@@ -1,8 +1,10 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import Filesystems
 import Imaging
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
+import Operations
 import SystemPackage
 
 /// What a capture reads: the disk itself, or LVM snapshots in place of volumes that are mounted, with a way around
@@ -29,7 +31,7 @@ final class DiskSource {
         if !left.isEmpty, !allowMounted { throw Self.refusal(disk.identity.path, left, usesSnapshots) }
         // What the mount table does not name (a member of a larger filesystem, another mount namespace) the kernel knows.
         if !allowMounted, !usesSnapshots, disk.isHeldByUnknown {
-            throw CommandFailure(
+            throw JobFailure(
                 .refused,
                 "\(disk.identity.path) is in use, and its contents may change: stop what uses it, or capture it all the same "
                     + "with --allow-mounted")
@@ -37,7 +39,7 @@ final class DiskSource {
         var claim: Claim?
         do { claim = try disk.claimSource(otherwise: "; --allow-mounted captures all the same") } catch {
             guard allowMounted else { throw error }
-            Console.message("warning: \(CommandFailure(error).message)")
+            Console.message("warning: \(JobFailure(error).message)")
         }
         self.claim = allowMounted || usesSnapshots ? nil : claim
         var uncovered: [String] = []
@@ -60,8 +62,8 @@ final class DiskSource {
     }
 
     /// Every way to a source that holds still.
-    private static func refusal(_ path: String, _ mounted: [String], _ usesSnapshots: Bool) -> CommandFailure {
-        CommandFailure(
+    private static func refusal(_ path: String, _ mounted: [String], _ usesSnapshots: Bool) -> JobFailure {
+        JobFailure(
             .refused,
             """
             \(path) has filesystems that are mounted read-write\(usesSnapshots ? " and are not LVM volumes right on its partitions (not on LUKS or RAID)" : ""): \

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import ByteParsing
 import Codecs
@@ -6,7 +5,10 @@ import DiskModel
 import ImageFiles
 import ImageModel
 import Imaging
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
+import Operations
 import Repository
 import SystemPackage
 
@@ -41,7 +43,7 @@ struct InspectCommand: ParsableCommand {
             let report: InspectReport
             if try isCapture() {
                 guard luksOptions.luksKeyFile.isEmpty else {
-                    throw CommandFailure(.usage, "--luks-key-file opens what is on a disk, not what is in an image")
+                    throw JobFailure(.usage, "--luks-key-file opens what is on a disk, not what is in an image")
                 }
                 report = InspectReport(try OpenedImage.open(disk, KeyRing(keyOptions)))
             } else {
@@ -64,7 +66,7 @@ struct InspectCommand: ParsableCommand {
 
     /// Whether it is an image of ours or a snapshot; a device never is one, and a raw image is looked at as a disk.
     private func isCapture() throws -> Bool {
-        if try SnapshotSelector.parse(disk) != nil { return true }
+        if case .snapshot = try ImageAddress.parse(disk, .thisMachine) { return true }
         let path = FilePath(disk)
         let status: Stat
         do { status = try Stat(path) } catch { throw SystemCallError("open", path.string, error) }

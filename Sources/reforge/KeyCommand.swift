@@ -1,8 +1,10 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import ImageModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import ObjectStore
+import Operations
 import Repository
 import SystemPackage
 
@@ -27,7 +29,7 @@ struct KeyCommand: ParsableCommand {
     static func store(_ repository: String) throws -> KeyStore {
         let path = try OpenedRepository.path(repository)
         guard try Repository.configuration(in: LocalStore(path)).isEncrypted else {
-            throw CommandFailure(.refused, "\(path) is not encrypted: it has no passwords")
+            throw JobFailure(.refused, "\(path) is not encrypted: it has no passwords")
         }
         return KeyStore(LocalStore(path))
     }

@@ -1,7 +1,9 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import ImageModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
+import Operations
 import SystemPackage
 
 /// Where a command has the password of an encrypted repository or image from. Never from its arguments: every user of
@@ -50,13 +52,13 @@ struct KeyOptions: ParsableArguments {
     static func ask(_ what: String, confirming: Bool, advice: String) throws -> [UInt8] {
         func once(_ question: String) throws -> [UInt8] {
             guard let line = try TerminalSecret.ask(question, limit: PasswordBytes.largestCount) else {
-                throw CommandFailure(.refused, "the \(what) is needed, and there is no terminal to ask on: \(advice)")
+                throw JobFailure(.refused, "the \(what) is needed, and there is no terminal to ask on: \(advice)")
             }
             return try PasswordBytes.from(line, source: "what was typed")
         }
         let password = try once("\(what): ")
         if confirming, try once("\(what), once more: ") != password {
-            throw CommandFailure(.refused, "the two passwords differ: nothing was done")
+            throw JobFailure(.refused, "the two passwords differ: nothing was done")
         }
         return password
     }

@@ -1,7 +1,9 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import Filesystems
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
+import Operations
 import SystemPackage
 
 /// Where a command has the keys of LUKS volumes from.
@@ -16,10 +18,10 @@ struct LUKSOptions: ParsableArguments {
     func keyFiles() throws -> [FilePath] {
         try luksKeyFile.map { name in
             // cryptsetup takes it for standard input.
-            guard name != "-" else { throw CommandFailure(.usage, "--luks-key-file takes a file, not -") }
+            guard name != "-" else { throw JobFailure(.usage, "--luks-key-file takes a file, not -") }
             let path = FilePath(name)
             do { _ = try OwnedDescriptor.open(path, .readOnly) } catch {
-                throw CommandFailure(.notFound, "the LUKS key cannot be read: \(error)")
+                throw JobFailure(.notFound, "the LUKS key cannot be read: \(error)")
             }
             return path
         }
@@ -31,7 +33,7 @@ struct LUKSOptions: ParsableArguments {
         guard !luksKeyFile.isEmpty else { return nil }
         let keyFiles = try keyFiles()
         if let obstacle = OpenedLUKS.obstacle() {
-            throw CommandFailure(
+            throw JobFailure(
                 .refused,
                 "LUKS cannot be opened here: \(obstacle). The recovery medium has what it takes; without --luks-key-file, LUKS is taken whole"
             )
@@ -44,13 +46,13 @@ extension LUKSUnlocker {
     /// Refuses what came of the keys where that is nothing: a person who gave one does not expect all sectors.
     func check(_ disk: String) throws {
         if let problem {
-            throw CommandFailure(
+            throw JobFailure(
                 .refused,
                 "a LUKS volume on \(disk) could not be opened: \(problem). Without --luks-key-file, LUKS is taken whole"
             )
         }
         if hasOpened { return }
-        throw CommandFailure(
+        throw JobFailure(
             .refused,
             hasFound
                 ? "no LUKS volume on \(disk) could be opened with the given key (--luks-key-file): it is a wrong one, or the volume is one that is always taken whole (reforge inspect says which)"

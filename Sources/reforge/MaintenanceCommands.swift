@@ -1,8 +1,10 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import Codecs
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
+import Operations
 import Repository
 import SystemPackage
 
@@ -27,14 +29,17 @@ struct DiffCommand: ParsableCommand {
 
     func run() throws {
         try CommandRun.run(json: json) {
-            guard let first = try SnapshotSelector.parse(from), let second = try SnapshotSelector.parse(to) else {
-                throw CommandFailure(.usage, "diff takes two snapshots: REPO@\(SnapshotSelector.forms)")
+            guard case .snapshot(let first) = try ImageAddress.parse(from, .thisMachine),
+                case .snapshot(let second) = try ImageAddress.parse(to, .thisMachine)
+            else {
+                throw JobFailure(.usage, "diff takes two snapshots: REPO@\(SnapshotAddress.forms)")
             }
-            guard Files.realPath(first.repository) == Files.realPath(second.repository) else {
-                throw CommandFailure(
+            guard Files.realPath(FilePath(first.repository)) == Files.realPath(FilePath(second.repository)) else {
+                throw JobFailure(
                     .usage, "both snapshots must be in one repository: copy one over first (reforge copy)")
             }
-            let (repository, lock) = try OpenedRepository.open(first.repository, KeyRing(keyOptions), .restore)
+            let (repository, lock) = try OpenedRepository.open(
+                FilePath(first.repository), KeyRing(keyOptions), .restore)
             defer { lock.release() }
             let difference = try repository.diff(
                 try OpenedRepository.find(first, in: repository), try OpenedRepository.find(second, in: repository))

@@ -1,12 +1,14 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 import DiskModel
 import Filesystems
 import ImageFiles
 import ImageModel
 import Imaging
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import ObjectStore
+import Operations
 import Repository
 import SystemPackage
 
@@ -40,13 +42,13 @@ struct OpenedImage {
         let disk = try OpenedDisk(text, .readOnly)
         let places = disk.mountPointsReadWrite
         guard places.isEmpty else {
-            throw CommandFailure(
+            throw JobFailure(
                 .refused,
                 "\(text) has filesystems that are mounted read-write: \(places.joined(separator: ", ")). Unmount them first"
             )
         }
         if let found = try InterruptedRestore(on: disk.device) {
-            throw CommandFailure(.refused, "\(text) holds \(found), and is no image: finish that restore first")
+            throw JobFailure(.refused, "\(text) holds \(found), and is no image: finish that restore first")
         }
         let claim = try disk.claimSource()
         // What else it holds may be all that is left of it.
@@ -72,11 +74,11 @@ struct OpenedImage {
     static func open(
         _ text: String, _ keys: KeyRing, operation: RepositoryOperation = .restore, salvages: Bool = false
     ) throws -> OpenedImage {
-        if text == "-" { return try OpenedImage(pipe: keys) }
-        if let selector = try SnapshotSelector.parse(text) {
-            return try OpenedImage(selector, keys, operation)
+        switch try ImageAddress.parse(text, .thisMachine) {
+        case .stream: try OpenedImage(pipe: keys)
+        case .snapshot(let address): try OpenedImage(address, keys, operation)
+        case .path, .volume, .http: try OpenedImage(file: text, keys, salvages: salvages)
         }
-        return try OpenedImage(file: text, keys, salvages: salvages)
     }
 
     private init(pipe keys: KeyRing) throws {
@@ -86,18 +88,18 @@ struct OpenedImage {
         (ending, path, snapshot, byteCount, held) = (nil, nil, nil, nil, [file])
     }
 
-    private init(_ selector: SnapshotSelector, _ keys: KeyRing, _ operation: RepositoryOperation) throws {
+    private init(_ selector: SnapshotAddress, _ keys: KeyRing, _ operation: RepositoryOperation) throws {
         text = selector.text
-        let (repository, lock) = try OpenedRepository.open(selector.repository, keys, operation)
+        let (repository, lock) = try OpenedRepository.open(FilePath(selector.repository), keys, operation)
         let found = try OpenedRepository.find(selector, in: repository)
         reader = try repository.reader(found)
         ending = ImageEnding(id: found.info.id, lateFacts: found.lateFacts)
-        (path, snapshot, byteCount, held) = (selector.repository, found, nil, [repository, lock])
+        (path, snapshot, byteCount, held) = (FilePath(selector.repository), found, nil, [repository, lock])
     }
 
     private init(file text: String, _ keys: KeyRing, salvages: Bool) throws {
         self.text = text
-        SnapshotSelector.noteHidden(by: text)
+        SnapshotAddress.noteHidden(by: text)
         let path = FilePath(text)
         self.path = path
         snapshot = nil
@@ -112,7 +114,7 @@ struct OpenedImage {
             let stream = try ImageStreamReader(file.descriptor.raw, name: text, unlock: keys.imageKeys)
             // What is restored is what is read from here on: the file may have been replaced since it was checked.
             guard image.map({ $0.header == stream.header }) ?? true else {
-                throw CommandFailure(.badImage, "\(text) changed while it was looked at")
+                throw JobFailure(.badImage, "\(text) changed while it was looked at")
             }
             if salvages, let image { stream.useIndex(of: image) }
             reader = stream
@@ -123,7 +125,7 @@ struct OpenedImage {
             (reader, ending, held) = (archive, archive.knownEnding, [])
         case .foreignRaw, .foreignXZ, .foreignZstd:
             guard !salvages else {
-                throw CommandFailure(
+                throw JobFailure(
                     .usage,
                     "\(text) is no image of Reforge: --salvage needs its records of what each part of the disk should hold"
                 )
@@ -171,7 +173,7 @@ final class KeyRing {
         if let known = images[name] { return known }
         let password: [UInt8]
         do { password = try givenPassword("the image \(name)") } catch let error as ImageError { throw error } catch {
-            throw .key("\((error as? CommandFailure)?.message ?? "\(error)")")
+            throw .key("\((error as? JobFailure)?.message ?? "\(error)")")
         }
         let keys = try EncryptedImage.unlock(name, wrapped, password: password)
         images[name] = keys
@@ -186,7 +188,7 @@ final class KeyRing {
     /// - Parameter name: what is not encrypted.
     func refuseUnused(_ name: String) throws {
         guard options.isGiven, password == nil else { return }
-        throw CommandFailure(
+        throw JobFailure(
             .refused,
             "\(name) is not encrypted, but a password was given (--password-file, or $\(KeyOptions.variable)): if this is "
                 + "right, leave the password out")
@@ -235,7 +237,7 @@ enum OpenedRepository {
 
     /// The snapshot that a person means. A damaged one may be the one that is meant by a time or `latest`: then nothing
     /// older takes its place unsaid.
-    static func find(_ selector: SnapshotSelector, in repository: Repository) throws -> Snapshot {
+    static func find(_ selector: SnapshotAddress, in repository: Repository) throws -> Snapshot {
         let (whole, damaged) = repository.snapshotInfos()
         if let first = damaged.first {
             switch selector.choice {
@@ -246,31 +248,31 @@ enum OpenedRepository {
                 if let meant, !whole.contains(where: { $0.id.description.hasPrefix(prefix) }) { throw meant.error }
                 for one in damaged { Console.message("warning: the snapshot \(one.name) cannot be read: \(one.error)") }
             case .latest, .time:
-                throw CommandFailure(
+                throw JobFailure(
                     .badImage,
                     "\(first.error). It could be the one that is meant by \(selector.text): name another by its id "
                         + "(reforge snapshots \(selector.repository))")
             case .repository: break
             }
         }
-        return try repository.snapshot(try selector.resolve(in: whole).id)
+        return try repository.snapshot(try SnapshotQuery(selector).resolve(in: whole).id)
     }
 
     /// `REPO`, or `REPO@` as capture writes it: a folder.
     static func path(_ text: String) throws -> FilePath {
         if LocalStore.isRepository(FilePath(text)) { return FilePath(text) }
-        if let selector = try SnapshotSelector.parse(text), selector.choice == .repository {
-            return selector.repository
+        if case .snapshot(let address) = try ImageAddress.parse(text, .thisMachine), address.choice == .repository {
+            return FilePath(address.repository)
         }
         return FilePath(text)
     }
 }
 
-extension SnapshotSelector {
+extension SnapshotAddress {
     /// Says where a path that exists was taken in place of a snapshot.
     static func noteHidden(by text: String) {
-        guard let hidden = hidden(by: text) else { return }
-        let behind = text.dropFirst(hidden.repository.string.count)
+        guard let hidden = ImageAddress.hiddenSnapshot(by: text, .thisMachine) else { return }
+        let behind = text.dropFirst(hidden.repository.count)
         Console.message(
             "note: \(text) is taken as the path that exists, not as a snapshot; that one is \(hidden.repository)/\(behind)"
         )

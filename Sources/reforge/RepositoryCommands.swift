@@ -1,11 +1,13 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import Codecs
 import DiskModel
 import ImageModel
 import Imaging
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import ObjectStore
+import Operations
 import Repository
 import SystemPackage
 
@@ -52,7 +54,7 @@ struct InitRepoCommand: ParsableCommand {
                 let configuration = try Repository.configuration(in: LocalStore(other))
                 chunkByteCount = configuration.chunkByteCount
                 guard configuration.isEncrypted == encrypt else {
-                    throw CommandFailure(
+                    throw JobFailure(
                         .usage,
                         configuration.isEncrypted
                             ? "\(like) is encrypted, and its id key must stay secret: say --encrypt too"
@@ -76,7 +78,7 @@ struct InitRepoCommand: ParsableCommand {
             } catch {
                 // Only what could not be made is "cannot create"; a wrong password is not.
                 if case ImageError.key = error { throw error }
-                throw CommandFailure(.cannotCreate, "\(error)")
+                throw JobFailure(.cannotCreate, "\(error)")
             }
             try Console.result(
                 "made the repository \(path): \(encrypt ? "encrypted, " : "")chunks of \(ByteText.exact(UInt64(chunkByteCount)))"

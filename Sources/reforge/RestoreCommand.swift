@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import BootRepair
 import ByteParsing
@@ -8,7 +7,10 @@ import FilesystemResize
 import Filesystems
 import ImageModel
 import Imaging
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
+import Operations
 import RecoveryInit
 import Repository
 import SystemPackage
@@ -165,7 +167,7 @@ struct RestoreCommand: MountingCommand {
         let keys = KeyRing(keyOptions)
         try CommandRun.run(json: json, diskState: { state.rawValue }) {
             do { return try restore(keys, &state, &goesOn) } catch {
-                var failure = CommandFailure(error)
+                var failure = JobFailure(error)
                 if !dryRun { failure = failure.followed(by: sentence(state, failure.status, goesOn: goesOn)) }
                 throw advised(failure, error, keys)
             }
@@ -186,7 +188,7 @@ struct RestoreCommand: MountingCommand {
     }
 
     /// Says what `--salvage` could do, or could not.
-    private func advised(_ failure: CommandFailure, _ error: any Error, _ keys: KeyRing) -> CommandFailure {
+    private func advised(_ failure: JobFailure, _ error: any Error, _ keys: KeyRing) -> JobFailure {
         // Of another image than the one that was asked for, nothing is wanted.
         guard expectImageID == nil, SalvageAdvice.isDamage(error) else { return failure }
         switch (salvage, SalvageAdvice.isUseful(error, image: image, keys)) {
@@ -235,7 +237,7 @@ struct RestoreCommand: MountingCommand {
             }
         }
         if let expectImageID, let id = input.ending?.id.description, !id.hasPrefix(expectImageID.lowercased()) {
-            throw CommandFailure(
+            throw JobFailure(
                 .badImage, "\(image) has the id \(id), not \(expectImageID): it is another image than asked for")
         }
         let stream = input.reader
@@ -262,7 +264,7 @@ struct RestoreCommand: MountingCommand {
         let exact = input.snapshot.flatMap { snapshot in input.path.map { "\($0)@\(snapshot.info.id)" } } ?? image
         let again = try OpenedImage.open(exact, keys, operation: operation, salvages: salvage)
         guard again.reader.header == input.reader.header else {
-            throw CommandFailure(.badImage, "\(image) changed while it was looked at")
+            throw JobFailure(.badImage, "\(image) changed while it was looked at")
         }
         return again
     }
@@ -275,7 +277,7 @@ struct RestoreCommand: MountingCommand {
     ) throws -> (Report, OpenedDisk?)? {
         let target = try OpenedDisk(disk, dryRun ? .readOnly : .exclusiveWrite, sectorSize: sectorSize)
         if let expectDiskSequence, target.device.diskSequence != expectDiskSequence {
-            throw CommandFailure(
+            throw JobFailure(
                 .refused,
                 "\(disk) is another disk than the one that was chosen (sequence number "
                     + "\(target.device.diskSequence.map(String.init) ?? "unknown"), not \(expectDiskSequence))")
@@ -297,7 +299,7 @@ struct RestoreCommand: MountingCommand {
             lost: foreseen)
         let obstacle = plan.shrinks.lazy.filter { shrink in foreseen.contains { $0.partition == shrink.number } }
             .compactMap(\.obstacleWithLosses).first
-        if let obstacle { throw CommandFailure(.refused, obstacle) }
+        if let obstacle { throw JobFailure(.refused, obstacle) }
         if dryRun {
             let report = Report(
                 dryRun: true, image: image, imageID: input.ending?.id.description, plan: plan,
@@ -381,7 +383,7 @@ struct RestoreCommand: MountingCommand {
     private func confirmLosses(_ code: String, _ lost: [LostRange]) throws {
         if let confirmSalvage {
             guard confirmSalvage.lowercased() == code else {
-                throw CommandFailure(
+                throw JobFailure(
                     .refused,
                     "--confirm-salvage \(confirmSalvage) names other losses, or those of another image. Where what is lost of \(image) "
                         + "now is to be taken, as said above: --confirm-salvage \(code)")
@@ -394,7 +396,7 @@ struct RestoreCommand: MountingCommand {
             "\(image) is damaged: \(amount) will be zeros on \(disk).\nType salvage to restore the rest: "
         let canAsk = image == "-" || SystemFacts.isTerminal(.standardInput)
         guard canAsk, Console.ask(question, useTerminal: image == "-") == "salvage" else {
-            throw CommandFailure(
+            throw JobFailure(
                 Interruption.isRequested ? .interrupted : .refused,
                 "the losses were not confirmed: type salvage on a terminal, or add --confirm-salvage \(code)")
         }
@@ -410,7 +412,7 @@ struct RestoreCommand: MountingCommand {
         let table = try PartitionTableReader.read(
             target.device, secondOpinion: SecondOpinion(descriptor: target.device.fileDescriptor.rawValue))
         guard !table.partitions.isEmpty else {
-            throw CommandFailure(
+            throw JobFailure(
                 .refused, "\(disk) has no partition table with partitions: --only needs one that exists")
         }
         return try RestorePlanner.plan(
@@ -439,12 +441,12 @@ struct RestoreCommand: MountingCommand {
                     + "detach that disk first, so that nothing takes one for the other"
             }
             if let obstacle {
-                throw CommandFailure(
+                throw JobFailure(
                     .refused, "partition \(shrink.number) would have to be made smaller, and \(obstacle)")
             }
         }
         if !luksOptions.luksKeyFile.isEmpty, !plan.encryptedGrowths.isEmpty, let obstacle = OpenedLUKS.obstacle() {
-            throw CommandFailure(
+            throw JobFailure(
                 .refused,
                 "LUKS cannot be opened here: \(obstacle). Without --luks-key-file it is restored all the same, and what is inside keeps its size"
             )
@@ -465,13 +467,13 @@ struct RestoreCommand: MountingCommand {
             }
             let needed = plan.shrinks.first { $0.filesystem.kind == .luks && locked.contains($0.number) }?.number
             if let needed {
-                throw CommandFailure(
+                throw JobFailure(
                     .refused,
                     "none of the given keys (--luks-key-file) opens the LUKS volume of partition \(needed), which is to be made smaller"
                 )
             }
             guard locked.count < numbers.count else {
-                throw CommandFailure(
+                throw JobFailure(
                     .refused,
                     "none of the given keys (--luks-key-file) opens a LUKS volume that gets a larger place: with the right one what is "
                         + "inside grows, without any it keeps its size")
@@ -503,7 +505,7 @@ struct RestoreCommand: MountingCommand {
             let opened = try target ?? OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
             // A device was let go for a moment: it must be the same one, and nobody else's by now.
             guard opened.identity == report.plan.target else {
-                throw CommandFailure(.refused, "\(disk) is another disk than the one that was restored")
+                throw JobFailure(.refused, "\(disk) is another disk than the one that was restored")
             }
             try TargetSafety.refuseDanger(opened, image: nil)
             let options = BootRepairOptions(capturedDiskName: capturedDiskName)
@@ -514,7 +516,7 @@ struct RestoreCommand: MountingCommand {
             report.warnings += outcome.warnings
             if let pending = outcome.pending { report.incomplete.append("boot repair: \(pending)") }
         } catch {
-            let reason = (error as? CommandFailure)?.message ?? "\(error)"
+            let reason = (error as? JobFailure)?.message ?? "\(error)"
             report.incomplete.append("boot repair: \(reason); run: reforge boot-repair \(disk)")
         }
     }
@@ -522,7 +524,7 @@ struct RestoreCommand: MountingCommand {
     private func confirm(_ target: OpenedDisk, _ plan: RestorePlan) throws {
         if yes { return }
         guard image == "-" || SystemFacts.isTerminal(.standardInput) else {
-            throw CommandFailure(
+            throw JobFailure(
                 .refused, "not on a terminal, so nobody can confirm: look at the plan with --dry-run, then say --yes")
         }
         let wanted = target.identity.confirmationText
@@ -532,8 +534,8 @@ struct RestoreCommand: MountingCommand {
         guard let answer = Console.ask(question, useTerminal: image == "-"),
             [wanted, target.identity.kernelName, disk].contains(answer)
         else {
-            throw CommandFailure(
-                Interruption.isRequested ? CommandFailure.interruption : .refused,
+            throw JobFailure(
+                Interruption.isRequested ? JobFailure.interruption : .refused,
                 "not confirmed: the answer was not \(wanted)")
         }
     }
@@ -669,19 +671,19 @@ enum TargetSafety {
         let uses = target.uses
         guard uses.isEmpty else { throw inUse(target, uses) }
         if let image, target.holds(image) {
-            throw CommandFailure(.refused, "\(path) holds the image that is to be restored")
+            throw JobFailure(.refused, "\(path) holds the image that is to be restored")
         }
         let directory = DiskDirectory()
         if let name = target.kernelName {
             let medium = (Files.text(mediumPath) ?? "").split(separator: "\n").map(String.init)
             guard !medium.contains(directory.wholeDisk(of: name)) else {
-                throw CommandFailure(.refused, "\(path) is the medium that this system was booted from")
+                throw JobFailure(.refused, "\(path) is the medium that this system was booted from")
             }
         }
     }
 
-    private static func inUse(_ target: OpenedDisk, _ uses: [DiskUse]) -> CommandFailure {
-        CommandFailure(
+    private static func inUse(_ target: OpenedDisk, _ uses: [DiskUse]) -> JobFailure {
+        JobFailure(
             .refused,
             "\(target.identity.path) is in use: \(uses.map(\.description).joined(separator: "; ")). Unmount it, or stop what holds it, "
                 + "and try again")
@@ -690,7 +692,7 @@ enum TargetSafety {
     /// Refuses what is no disk, but an image or a part of a repository, most likely because of a swapped command line.
     static func refuse(_ known: KnownImage?, at path: String) throws {
         guard let known else { return }
-        throw CommandFailure(
+        throw JobFailure(
             .refused,
             "\(path) is \(known.name), not a disk: are IMAGE and DISK swapped? To lose it all the same, remove the file and make "
                 + "a new one (truncate -s SIZE); on a device, clear its first MiB (dd if=/dev/zero of=DEVICE bs=1M count=1)"
@@ -708,7 +710,7 @@ enum TargetSafety {
         let now = DiskDirectory().identity(
             path: FilePath(target.identity.path), kernelName: kernelName, diskSequence: target.device.diskSequence)
         guard now == target.identity else {
-            throw CommandFailure(.refused, "\(target.identity.path) is another disk than a moment ago")
+            throw JobFailure(.refused, "\(target.identity.path) is another disk than a moment ago")
         }
     }
 }

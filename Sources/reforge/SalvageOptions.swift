@@ -1,8 +1,10 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import ImageModel
 import Imaging
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
+import Operations
 import SystemPackage
 
 extension OpenedImage {
@@ -21,8 +23,8 @@ enum SalvageAdvice {
     /// - Parameter image: as it was named; it is opened once more, by the same keys.
     static func followed(
         _ error: any Error, by advice: String, image: String, _ keys: KeyRing
-    ) -> CommandFailure {
-        let failure = CommandFailure(error)
+    ) -> JobFailure {
+        let failure = JobFailure(error)
         return isUseful(error, image: image, keys) ? failure.followed(by: advice) : failure
     }
 

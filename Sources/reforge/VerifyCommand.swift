@@ -1,11 +1,13 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import Codecs
 import DiskModel
 import ImageModel
 import Imaging
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import ObjectStore
+import Operations
 import Repository
 import SystemPackage
 
@@ -80,8 +82,8 @@ struct VerifyCommand: ParsableCommand {
             if LocalStore.isRepository(FilePath(image)) {
                 return try verify(FilePath(image), nil, keys)
             }
-            if let selector = try SnapshotSelector.parse(image) {
-                return try verify(selector.repository, selector, keys)
+            if case .snapshot(let address) = try ImageAddress.parse(image, .thisMachine) {
+                return try verify(FilePath(address.repository), address, keys)
             }
             if readData != nil, image != "-" {
                 Console.message("an image is always read whole: --read-data changes nothing")
@@ -118,13 +120,13 @@ struct VerifyCommand: ParsableCommand {
         return .done
     }
 
-    private func verify(_ path: FilePath, _ selector: SnapshotSelector?, _ keys: KeyRing) throws -> ExitStatus {
+    private func verify(_ path: FilePath, _ selector: SnapshotAddress?, _ keys: KeyRing) throws -> ExitStatus {
         let start = SystemFacts.monotonicSeconds()
         let repository = try OpenedRepository.open(path, keys)
         try keys.refuseUnused(path.string)
         if repair {
             guard selector.map({ $0.choice == .repository }) ?? true else {
-                throw CommandFailure(.usage, "--repair works on a whole repository: \(path)")
+                throw JobFailure(.usage, "--repair works on a whole repository: \(path)")
             }
             return try repair(repository, start)
         }
@@ -211,7 +213,7 @@ struct VerifyCommand: ParsableCommand {
             "\(report.snapshotCount) snapshot\(report.snapshotCount == 1 ? "" : "s"), \(report.packCount) packs, \(report.indexCount) indexes; \(read)"
         guard report.isWhole else {
             let more = report.problemCount - report.problems.count
-            throw CommandFailure(
+            throw JobFailure(
                 .badImage,
                 "\(path) is damaged, \(report.problemCount) problem\(report.problemCount == 1 ? "" : "s") (\(seen)):\n"
                     + report.problems.map { "  \($0)" }.joined(separator: "\n")

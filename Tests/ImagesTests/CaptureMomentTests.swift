@@ -72,7 +72,9 @@ import Testing
         disk.header.manifest.started = SystemFacts.utcText(stamped.unixSeconds)
         let last = try fixture.capture(disk)
         let (whole, _) = fixture.repository.snapshotInfos()
-        let selector = try #require(try SnapshotSelector.parse("\(fixture.path)@latest"))
+        let selector = SnapshotQuery(
+            repository: fixture.path.string, host: nil, disk: nil, choice: .latest, text: "\(fixture.path)@latest",
+            forms: "")
         #expect(try selector.resolve(in: whole).id == last)
         let report = try fixture.repository.forget(policy: RetentionPolicy(keepLast: 1), dryRun: true)
         #expect(report.groups.first?.kept.map(\.snapshot.id) == [last])

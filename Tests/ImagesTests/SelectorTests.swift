@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
+import JobModel
 import LinuxSystem
+import Operations
 import SystemPackage
 import TestSupport
 import Testing
@@ -23,8 +25,19 @@ extension SnapshotInfo {
 @Suite struct SelectorTests {
     static let noon: Int64 = 1_795_348_800
 
-    private func parse(_ text: String, folders: Set<String> = ["repo"]) throws -> SnapshotSelector? {
-        try SnapshotSelector.parse(text) { folders.contains($0.string) ? .repository : .nothing }
+    private func parse(_ text: String, folders: Set<String> = ["repo"]) throws -> SnapshotQuery? {
+        try Self.parse(text) { folders.contains($0) ? .repository : .nothing }
+    }
+
+    private static func parse(
+        _ text: String, place: @escaping @Sendable (String) -> ImageAddress.Place
+    ) throws -> SnapshotQuery? {
+        let lookup = ImageAddress.Lookup(place: place, isTime: ImageAddress.Lookup.thisMachine.isTime)
+        guard case .snapshot(let address) = try ImageAddress.parse(text, lookup) else { return nil }
+        // What is written into a job file reads as the same.
+        let again = try JSONText.decode(ImageAddress.self, try JSONText.encode(ImageAddress.snapshot(address)))
+        #expect(again == .snapshot(address))
+        return SnapshotQuery(address)
     }
 
     @Test func parsesEveryForm() throws {
@@ -58,20 +71,19 @@ extension SnapshotInfo {
         #expect(try parse("gone@latest", folders: [])?.repository == "gone")
         #expect(try parse("gone@", folders: [])?.choice == .repository)
         for text in ["repo@abc", "repo@xyzw", "repo@a//latest", "repo@a/b/c/latest", "repo@/latest", "repo@a/abcd"] {
-            #expect(throws: ImageError.self, "\(text)") { try parse(text) }
+            #expect(throws: JobFailure.self, "\(text)") { try parse(text) }
         }
-        #expect(throws: ImageError.self) { try parse("repo@" + String(repeating: "a", count: 65)) }
+        #expect(throws: JobFailure.self) { try parse("repo@" + String(repeating: "a", count: 65)) }
     }
 
     @Test func aPathThatExistsWins() throws {
-        let places: [String: SnapshotSelector.Place] = [
+        let places: [String: ImageAddress.Place] = [
             "web": .folder, "web@home.img.zst": .file, "repo": .repository, "repo@latest": .file, "repo@": .folder,
         ]
-        func parse(_ text: String) throws -> SnapshotSelector? {
-            try SnapshotSelector.parse(text) { places[$0.string] ?? .nothing }
-        }
-        func hidden(_ text: String) -> SnapshotSelector? {
-            SnapshotSelector.hidden(by: text) { places[$0.string] ?? .nothing }
+        func parse(_ text: String) throws -> SnapshotQuery? { try Self.parse(text) { places[$0] ?? .nothing } }
+        func hidden(_ text: String) -> SnapshotAddress? {
+            ImageAddress.hiddenSnapshot(
+                by: text, .init(place: { places[$0] ?? .nothing }, isTime: ImageAddress.Lookup.thisMachine.isTime))
         }
         #expect(try parse("web@home.img.zst") == nil && hidden("web@home.img.zst") == nil)
         // One that is to be made, beside a folder that is no repository.
@@ -82,7 +94,7 @@ extension SnapshotInfo {
         #expect(try parse("repo@web/latest")?.host == "web" && hidden("repo@web/latest") == nil)
         // A folder that is none gets its error later, where what stands behind it is a snapshot's name.
         #expect(try parse("web@latest")?.repository == "web")
-        #expect(throws: ImageError.self) { try parse("repo@home.img.zst") }
+        #expect(throws: JobFailure.self) { try parse("repo@home.img.zst") }
     }
 
     private func resolve(_ text: String, _ snapshots: [SnapshotInfo]) throws -> SnapshotInfo {

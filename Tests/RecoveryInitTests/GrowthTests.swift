@@ -1,6 +1,7 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 import TestSupport
@@ -101,7 +102,7 @@ struct ExFATGrowerTests {
         for count in 0..<8 {
             let disk = MemoryDisk(before)
             disk.fail(after: count)
-            #expect(refusal { () throws(RecoveryError) in try ExFATGrower.grow(disk) }?.status == 74)
+            #expect(refusal { () throws(JobFailure) in try ExFATGrower.grow(disk) }?.status == .ioError)
         }
     }
 
@@ -112,7 +113,7 @@ struct ExFATGrowerTests {
         dirty[106] |= 2
         for bytes in [dirty, [UInt8](repeating: 0, count: 1 << 20), Array(before.prefix(3000))] {
             let disk = MemoryDisk(bytes)
-            #expect(refusal { () throws(RecoveryError) in try ExFATGrower.grow(disk) } != nil)
+            #expect(refusal { () throws(JobFailure) in try ExFATGrower.grow(disk) } != nil)
             #expect(disk.log.isEmpty)
         }
     }
@@ -136,7 +137,7 @@ struct ExFATGrowerTests {
             // With a good checksum: so that the numbers themselves are read.
             let sum = ExFATGrower.Boot.checksum(bytes[0..<11 * 512])
             for at in stride(from: 11 * 512, to: 12 * 512, by: 4) { bytes.setLittleEndian(sum, at: at) }
-            _ = refusal { () throws(RecoveryError) in try ExFATGrower.grow(MemoryDisk(bytes)) }
+            _ = refusal { () throws(JobFailure) in try ExFATGrower.grow(MemoryDisk(bytes)) }
         }
     }
 }
@@ -220,13 +221,14 @@ struct GPTGrowerTests {
         for number in [0, 1, 2, 4, 129, -1] {
             let disk = MemoryDisk(before)
             #expect(
-                refusal { () throws(RecoveryError) in try GPTGrower.growLastPartition(of: disk, number: number) }?
-                    .status == 65)
+                refusal { () throws(JobFailure) in try GPTGrower.growLastPartition(of: disk, number: number) }?
+                    .status == .badImage)
             #expect(disk.log.isEmpty)
         }
         let empty = MemoryDisk(byteCount: 1 << 20)
         #expect(
-            refusal { () throws(RecoveryError) in try GPTGrower.growLastPartition(of: empty, number: 3) }?.status == 65)
+            refusal { () throws(JobFailure) in try GPTGrower.growLastPartition(of: empty, number: 3) }?.status
+                == .badImage)
     }
 
     @Test(arguments: [21, 22] as [UInt64]) func survivesDamage(seed: UInt64) throws {
@@ -246,7 +248,7 @@ struct GPTGrowerTests {
             bytes.setLittleEndian(CRC32.iso.checksum(bytes[1024..<1024 + 16384]), at: 512 + 88)
             bytes.setLittleEndian(UInt32(0), at: 512 + 16)
             bytes.setLittleEndian(CRC32.iso.checksum(bytes[512..<512 + 92]), at: 512 + 16)
-            _ = refusal { () throws(RecoveryError) in try GPTGrower.growLastPartition(of: MemoryDisk(bytes), number: 3)
+            _ = refusal { () throws(JobFailure) in try GPTGrower.growLastPartition(of: MemoryDisk(bytes), number: 3)
             }
         }
     }

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import Glibc
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 import TestSupport
@@ -76,7 +77,7 @@ private final class Server {
     private func download(
         _ port: Int, name: String = "image", stall: Double = 20, pauses: [Double] = [0, 0, 0.1], readLimit: Int? = nil,
         whileReading: ((Int) throws -> Void)? = nil
-    ) throws -> (bytes: [UInt8], failure: RecoveryError?, said: [String]) {
+    ) throws -> (bytes: [UInt8], failure: JobFailure?, said: [String]) {
         let said = Monitor<[String]>([])
         let pipe = try FileDescriptor.pipe(options: .closeOnExec)
         let download = HTTPDownload(
@@ -164,7 +165,7 @@ private final class Server {
                 threading.Thread(target=switch, daemon=True).start()
             """)
         let result = try download(server.port, pauses: [1, 1])
-        #expect(result.failure?.status == 74)
+        #expect(result.failure?.status == .ioError)
         #expect(result.failure?.message.contains("Range") == true, "\(result.failure?.message ?? "")")
         #expect(firstDifference(result.bytes, Array(bytes[..<1_000_000])) == nil)
     }
@@ -183,7 +184,7 @@ private final class Server {
                 try Files.rename(folder.file("other"), to: path)
             }
         }
-        #expect(result.failure?.status == 74)
+        #expect(result.failure?.status == .ioError)
         #expect(result.failure?.message.contains("has changed") == true, "\(result.failure?.message ?? "")")
         // curl keeps up to 4 KiB to itself, and is killed with them.
         #expect((990_000...1_000_000).contains(result.bytes.count))
@@ -193,7 +194,7 @@ private final class Server {
     @Test func patienceEnds() throws {
         let server = try Server(folder.path, "server.behave('/image', 'short', after=0)")
         let result = try download(server.port)
-        #expect(result.failure?.status == 74 && result.bytes.isEmpty)
+        #expect(result.failure?.status == .ioError && result.bytes.isEmpty)
         // Once begun, a server that is gone for good is not called "not found": the disk is not untouched.
         let again = try Server(folder.path, "server.behave('/image', 'stall', after=1_000_000)")
         let port = again.port
@@ -202,14 +203,14 @@ private final class Server {
             if count >= 1_000_000, requests == nil { requests = try again.requests() }
         }
         #expect(
-            lost.failure?.status == 74 && lost.failure?.message.contains("3 new tries") == true,
+            lost.failure?.status == .ioError && lost.failure?.message.contains("3 new tries") == true,
             "\(lost.failure?.message ?? "")")
     }
 
     @Test func whatIsNotThereIsSaidAtOnce() throws {
         let server = try Server(folder.path, "server.behave('/image', 'error')")
         let missing = try download(server.port, name: "absent")
-        #expect(missing.failure?.status == 66 && missing.failure?.message.contains("404") == true)
+        #expect(missing.failure?.status == .notFound && missing.failure?.message.contains("404") == true)
         let broken = try download(server.port)
         #expect(broken.failure?.message.contains("500") == true)
         #expect(try server.requests().count == 2, "neither is asked for twice")

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 import TestSupport
@@ -33,9 +34,11 @@ import Testing
         #expect(try BlockVolume.choose(.device("/dev/sdb1"), from: volumes).node == "sdb1")
         #expect(try BlockVolume.choose(.label("ISO"), from: volumes).node == "sdc")
         #expect(
-            refusal { () throws(RecoveryError) in try BlockVolume.choose(.label("root"), from: volumes) }?.status == 78)
+            refusal { () throws(JobFailure) in try BlockVolume.choose(.label("root"), from: volumes) }?.status
+                == .ambiguous)
         #expect(
-            refusal { () throws(RecoveryError) in try BlockVolume.choose(.label("none"), from: volumes) }?.status == 66)
+            refusal { () throws(JobFailure) in try BlockVolume.choose(.label("none"), from: volumes) }?.status
+                == .notFound)
     }
 
     @Test func mediumIsOneVolumeOnly() {
@@ -221,7 +224,7 @@ import Testing
                 "Y.IMG.ZST", "b/z.img.zst.000", "b/c/deep.img.zst", "b/repo@",
             ])
         #expect(ImageListing.paths(below: folder.file("a/b/repo")) == ["@"])
-        let found = FoundImage(location: .file(.label("A"), path: "/b/repo@"), byteCount: 0)
+        let found = FoundImage(location: .volume(.label("A"), path: "/b/repo@"), byteCount: 0)
         #expect(found.isRepository && found.line.contains("repository"))
     }
 }
@@ -291,10 +294,10 @@ import Testing
     }
 
     @Test func snapshotsInPaths() {
-        #expect(SnapshotPath.splits("/a.img.zst").isEmpty)
-        #expect(SnapshotPath.splits("/a@b/r@h/latest").map(\.folder) == ["/a@b/r", "/a"])
-        #expect(SnapshotPath.splits("/a@b/r@h/latest").map(\.selector) == ["h/latest", "b/r@h/latest"])
-        #expect(SnapshotPath.splits("/@").map(\.folder) == ["/"])
+        #expect(ImageAddress.splits("/a.img.zst").isEmpty)
+        #expect(ImageAddress.splits("/a@b/r@h/latest").map(\.folder) == ["/a@b/r", "/a"])
+        #expect(ImageAddress.splits("/a@b/r@h/latest").map(\.snapshot) == ["h/latest", "b/r@h/latest"])
+        #expect(ImageAddress.splits("/@").map(\.folder) == ["/"])
     }
 
     @Test func passwordsAreForTheirOwner() throws {
@@ -308,7 +311,7 @@ import Testing
             #expect(try Stat(secrets).permissions == [.ownerReadWriteExecute])
         }
         #expect(Files.names(in: secrets).isEmpty, "it is gone with its owner")
-        #expect(refusal { () throws(RecoveryError) in try PasswordFile([], in: secrets) }?.status == 64)
+        #expect(refusal { () throws(JobFailure) in try PasswordFile([], in: secrets) }?.status == .usage)
     }
 
     @Test func imageIDs() throws {
@@ -334,7 +337,7 @@ import Testing
         )
     {
         let failure = HTTPStream.failure(ending, statusCode: code, address: "http://h/x")
-        #expect(failure?.status == status)
+        #expect(failure?.status.rawValue == status)
         #expect(text.isEmpty || failure?.message.contains(text) == true)
     }
 
@@ -404,7 +407,7 @@ import Testing
     @Test func jobIDIsASettingOfRestores() throws {
         let line = "reforge.restore=http://a/b reforge.target=only reforge.job-id=lab-1"
         let settings = try #require(try RecoverySettings.parse(commandLine: line))
-        guard case .restore(let restore)? = settings.job else { throw RecoveryError(ExitStatus.usage, "no restore") }
+        guard case .restore(let restore)? = settings.job else { throw JobFailure(.usage, "no restore") }
         #expect(restore.jobID == "lab-1")
         let disk = DiskCandidate(identity: DiskIdentity(path: "/dev/sda"), byteCount: 1)
         let command = RestoreJob.command("-", restore, disk, confirmed: true, streamed: true)
@@ -413,8 +416,8 @@ import Testing
         let known = DiskCandidate(identity: DiskIdentity(path: "/dev/sda", diskSequence: 7), byteCount: 1)
         let named = RestoreJob.command("-", restore, known, confirmed: true, streamed: true)
         #expect(named.suffix(4).prefix(2) == ["--expect-disk-sequence", "7"])
-        #expect(throws: RecoveryError.self) { try RecoverySettings.parse(commandLine: line + "/..") }
-        #expect(throws: RecoveryError.self) {
+        #expect(throws: JobFailure.self) { try RecoverySettings.parse(commandLine: line + "/..") }
+        #expect(throws: JobFailure.self) {
             try RecoverySettings.parse(commandLine: "reforge.capture=only reforge.to=LABEL=A:/b reforge.job-id=x")
         }
     }
@@ -424,6 +427,6 @@ import Testing
         #expect(try RecoverySettings.parse(json: Array(text.utf8)).repeats)
         #expect(try !RecoverySettings.parse(json: Self.settings).repeats)
         let alone = Array(#"{"repeat": true}"#.utf8)
-        #expect(refusal { () throws(RecoveryError) in try RecoverySettings.parse(json: alone) }?.status == 64)
+        #expect(refusal { () throws(JobFailure) in try RecoverySettings.parse(json: alone) }?.status == .usage)
     }
 }

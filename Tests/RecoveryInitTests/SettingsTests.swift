@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import TestSupport
 import Testing
 
@@ -40,7 +41,7 @@ import Testing
         let expected = RecoverySettings(
             job: .restore(
                 .init(
-                    image: .file(.label("My Disk"), path: "/a b.img.zst"), target: .atLeast(20 << 30), layout: .keep,
+                    image: .volume(.label("My Disk"), path: "/a b.img.zst"), target: .atLeast(20 << 30), layout: .keep,
                     imageID: "00aabbccdd", verify: true)), finish: .poweroff)
         #expect(settings == expected)
         let json = """
@@ -54,7 +55,7 @@ import Testing
         let settings = try RecoverySettings.parse(
             commandLine: "reforge.capture=serial=X1 reforge.to=UUID=AB-12:/i.img.zst")
         #expect(
-            settings == RecoverySettings(job: .capture(.serial("X1"), to: .file(.uuid("AB-12"), path: "/i.img.zst"))))
+            settings == RecoverySettings(job: .capture(.serial("X1"), to: .volume(.uuid("AB-12"), path: "/i.img.zst"))))
     }
 
     @Test func readsAKeyAndARepository() throws {
@@ -65,8 +66,8 @@ import Testing
         #expect(
             settings
                 == RecoverySettings(
-                    job: .capture(.only, to: .file(.label("A"), path: "/r@")), finish: .poweroff,
-                    key: .http("http://10.0.2.2:80/k"), luksKey: .file(.label("A"), path: "/l")))
+                    job: .capture(.only, to: .volume(.label("A"), path: "/r@")), finish: .poweroff,
+                    key: .http("http://10.0.2.2:80/k"), luksKey: .volume(.label("A"), path: "/l")))
         let json = """
             {"restore": "LABEL=A:/r@host/disk/latest", "target": "only", "key": "LABEL=REFORGE:/key", "boot-repair": false}
             """
@@ -75,8 +76,9 @@ import Testing
                 == RecoverySettings(
                     job: .restore(
                         .init(
-                            image: .file(.label("A"), path: "/r@host/disk/latest"), target: .only, repairsBoot: false)),
-                    key: .file(.label("REFORGE"), path: "/key")))
+                            image: .volume(.label("A"), path: "/r@host/disk/latest"), target: .only, repairsBoot: false)
+                    ),
+                    key: .volume(.label("REFORGE"), path: "/key")))
     }
 
     @Test func readsThatTheUnknownIsTrusted() throws {
@@ -90,14 +92,14 @@ import Testing
     }
 
     @Test func readsWhereTheScratchIs() throws {
-        func place(_ word: String) throws -> Location? {
+        func place(_ word: String) throws -> ImageAddress? {
             let line = "reforge.restore=LABEL=A:/b reforge.target=only \(word)"
             guard case .restore(let job)? = try RecoverySettings.parse(commandLine: line)?.job else { return nil }
             return job.scratch
         }
         #expect(try place("") == nil)
-        #expect(try place("reforge.scratch=LABEL=A:/") == .file(.label("A"), path: "/"))
-        #expect(try place("reforge.scratch=/dev/sdb1:/a/b/") == .file(.device("/dev/sdb1"), path: "/a/b/"))
+        #expect(try place("reforge.scratch=LABEL=A:/") == .volume(.label("A"), path: "/"))
+        #expect(try place("reforge.scratch=/dev/sdb1:/a/b/") == .volume(.device("/dev/sdb1"), path: "/a/b/"))
     }
 
     /// Several wishes stand in one text: a key stands once on a command line.
@@ -105,7 +107,7 @@ import Testing
         let expected = RecoverySettings(
             job: .restore(
                 .init(
-                    image: .file(.label("A"), path: "/b"), target: .only, layout: .keep,
+                    image: .volume(.label("A"), path: "/b"), target: .only, layout: .keep,
                     partitions: ["3=40GiB", "4=rest", "5=drop"])))
         let line =
             "reforge.restore=LABEL=A:/b reforge.target=only reforge.layout=keep reforge.partition=3=40GiB,4=rest,5=drop"
@@ -169,8 +171,8 @@ import Testing
         ("reforge.capture=only reforge.to=http://h/x", "cannot be sent"),
         ("reforge.=1", "not a setting"),
     ]) func refusesWithTheReason(line: String, reason: String) {
-        let error = refusal { () throws(RecoveryError) in try RecoverySettings.parse(commandLine: line) }
-        #expect(error?.status == 64)
+        let error = refusal { () throws(JobFailure) in try RecoverySettings.parse(commandLine: line) }
+        #expect(error?.status == .usage)
         #expect(error?.message.contains(reason) == true, "\(error?.message ?? "accepted")")
     }
 
@@ -185,8 +187,8 @@ import Testing
             "partition: \"huge\" is neither a size"
         ),
     ]) func refusesJSON(text: String, reason: String) {
-        let error = refusal { () throws(RecoveryError) in try RecoverySettings.parse(json: Array(text.utf8)) }
-        #expect(error?.status == 64)
+        let error = refusal { () throws(JobFailure) in try RecoverySettings.parse(json: Array(text.utf8)) }
+        #expect(error?.status == .usage)
         #expect(error?.message.contains(reason) == true, "\(error?.message ?? "accepted")")
     }
 
@@ -203,10 +205,10 @@ import Testing
             _ = KernelCommandLine.parse(text)
             _ = try? RecoverySettings.parse(commandLine: text)
             _ = try? RecoverySettings.parse(json: Array(text.utf8))
-            if let location = try? Location.parse(text) {
+            if let location = try? ImageAddress.parse(setting: text) {
                 // What was accepted is what it says it is, and stays that.
-                #expect((try? Location.parse(location.description)) == location, "seed \(seed): \(text)")
-                if case .file(_, let path) = location { #expect(!path.split(separator: "/").contains("..")) }
+                #expect((try? ImageAddress.parse(setting: location.description)) == location, "seed \(seed): \(text)")
+                if case .volume(_, let path) = location { #expect(!path.split(separator: "/").contains("..")) }
             }
             if let selector = try? DiskSelector.parse(text) {
                 #expect((try? DiskSelector.parse(selector.description)) == selector, "seed \(seed): \(text)")
@@ -223,25 +225,25 @@ import Testing
 
     @Test func deepJSONIsRefused() {
         let deep = Array(repeating: UInt8(ascii: "["), count: 60_000)
-        #expect(refusal { () throws(RecoveryError) in try RecoverySettings.parse(json: deep) }?.status == 64)
+        #expect(refusal { () throws(JobFailure) in try RecoverySettings.parse(json: deep) }?.status == .usage)
         let long = Array("{\"restore\":\"".utf8) + Array(repeating: UInt8(ascii: "a"), count: 70_000)
         #expect(
-            refusal { () throws(RecoveryError) in try RecoverySettings.parse(json: long) }?.message.contains("65536")
+            refusal { () throws(JobFailure) in try RecoverySettings.parse(json: long) }?.message.contains("65536")
                 == true)
     }
 }
 
 @Suite struct LocationTests {
     @Test(arguments: [
-        ("LABEL=REFORGE:/debian.img.zst", Location.file(.label("REFORGE"), path: "/debian.img.zst")),
-        ("LABEL=a:b:/c:/d", .file(.label("a:b"), path: "/c:/d")),
-        ("UUID=1234-ABCD:/x/y", .file(.uuid("1234-ABCD"), path: "/x/y")),
-        ("/dev/sdb1:/x", .file(.device("/dev/sdb1"), path: "/x")),
+        ("LABEL=REFORGE:/debian.img.zst", ImageAddress.volume(.label("REFORGE"), path: "/debian.img.zst")),
+        ("LABEL=a:b:/c:/d", .volume(.label("a:b"), path: "/c:/d")),
+        ("UUID=1234-ABCD:/x/y", .volume(.uuid("1234-ABCD"), path: "/x/y")),
+        ("/dev/sdb1:/x", .volume(.device("/dev/sdb1"), path: "/x")),
         ("http://10.0.2.2:8000/x.img.zst", .http("http://10.0.2.2:8000/x.img.zst")),
         ("http://[fe80::1]:80/x", .http("http://[fe80::1]:80/x")), ("HTTP://h/x", .http("HTTP://h/x")),
-    ]) func parses(text: String, expected: Location) throws {
-        #expect(try Location.parse(text) == expected)
-        #expect(try Location.parse(text).description == text)
+    ]) func parses(text: String, expected: ImageAddress) throws {
+        #expect(try ImageAddress.parse(setting: text) == expected)
+        #expect(try ImageAddress.parse(setting: text).description == text)
     }
 
     @Test(arguments: [
@@ -252,7 +254,7 @@ import Testing
         "http://h/a b",
         "http://[::1/x", "http://[::1]x/y", "http://h/ä", "LABEL=a:/x\u{0}y", "LABEL=a:/x\ny", "http://h\u{1B}/x",
     ]) func refuses(text: String) {
-        #expect(refusal { () throws(RecoveryError) in try Location.parse(text) }?.status == 64, "\(text)")
+        #expect(refusal { () throws(JobFailure) in try ImageAddress.parse(setting: text) }?.status == .usage, "\(text)")
     }
 }
 
@@ -287,8 +289,8 @@ import Testing
         ("path=pci-0", 78, "no disk matches"),
     ]) func refuses(text: String, status: Int32, reason: String) throws {
         let selector = try DiskSelector.parse(text)
-        let error = refusal { () throws(RecoveryError) in try selector.choose(from: Self.disks) }
-        #expect(error?.status == status)
+        let error = refusal { () throws(JobFailure) in try selector.choose(from: Self.disks) }
+        #expect(error?.status.rawValue == status)
         #expect(error?.message.contains(reason) == true, "\(error?.message ?? "chosen")")
         if status == 78 { #expect(error?.message.contains("/dev/sda") == true) }
     }
@@ -296,8 +298,9 @@ import Testing
     @Test func onlyIsTheOnlyOne() throws {
         #expect(try DiskSelector.only.choose(from: Array(Self.disks[0...1])).identity.path == "/dev/sda")
         #expect(
-            refusal { () throws(RecoveryError) in try DiskSelector.only.choose(from: [Self.disks[1]]) }?.status == 78)
-        #expect(refusal { () throws(RecoveryError) in try DiskSelector.only.choose(from: []) }?.status == 78)
+            refusal { () throws(JobFailure) in try DiskSelector.only.choose(from: [Self.disks[1]]) }?.status
+                == .ambiguous)
+        #expect(refusal { () throws(JobFailure) in try DiskSelector.only.choose(from: []) }?.status == .ambiguous)
     }
 
     /// A stick or a backup disk is not the internal disk that is missing, or late.
@@ -305,10 +308,10 @@ import Testing
         let backup = Self.disk("sdc", 4000, serial: "BACKUP", removable: true)
         let selector = try DiskSelector.parse(text)
         for reading in [false, true] {
-            let error = refusal { () throws(RecoveryError) in
+            let error = refusal { () throws(JobFailure) in
                 try selector.choose(from: [backup, Self.disks[1]], reading: reading)
             }
-            #expect(error?.status == 78 && error?.message.contains("only-removable") == true)
+            #expect(error?.status == .ambiguous && error?.message.contains("only-removable") == true)
         }
         #expect(try selector.choose(from: [Self.disks[0], backup]).identity.path == "/dev/sda")
         #expect(try DiskSelector.parse("only-removable").choose(from: Self.disks + [backup]) == backup)
@@ -321,7 +324,7 @@ import Testing
             var steady = SteadyDisk(selector, reading: false)
             for disks in looks { steady.look(at: disks) }
             do { return (try steady.choose(from: looks.last ?? []).identity.path, nil) } catch {
-                return (nil, error.status)
+                return (nil, error.status.rawValue)
             }
         }
         #expect(answer([[early], [early]]) == ("/dev/sda", nil))
@@ -341,7 +344,8 @@ import Testing
     @Test func theMediumMayBeReadWhereItIsNamed() throws {
         #expect(try DiskSelector.serial("STICK").choose(from: Self.disks, reading: true).identity.path == "/dev/sdb")
         let image = DiskSelector.node("/dev/nvme1n1")
-        #expect(refusal { () throws(RecoveryError) in try image.choose(from: Self.disks, reading: true) }?.status == 77)
+        #expect(
+            refusal { () throws(JobFailure) in try image.choose(from: Self.disks, reading: true) }?.status == .refused)
     }
 
     @Test(arguments: [
@@ -349,7 +353,7 @@ import Testing
         "size>1G", "ONLY",
     ])
     func refusesText(text: String) {
-        #expect(refusal { () throws(RecoveryError) in try DiskSelector.parse(text) }?.status == 64)
+        #expect(refusal { () throws(JobFailure) in try DiskSelector.parse(text) }?.status == .usage)
     }
 
     @Test func namesFromDevicesCannotSteerATerminal() {

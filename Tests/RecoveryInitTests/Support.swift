@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+// SPDX-License-Identifier: GPL-3.0-or-later
+import JobModel
 import LinuxSystem
 import SystemPackage
 import TestSupport
@@ -21,7 +22,7 @@ func hostileText(_ pieces: [String], using random: inout SeededGenerator) -> Str
 }
 
 /// The status and message of the refusal that `body` must end with.
-func refusal<Value>(_ body: () throws(RecoveryError) -> Value) -> RecoveryError? {
+func refusal<Value>(_ body: () throws(JobFailure) -> Value) -> JobFailure? {
     do {
         _ = try body()
         return nil

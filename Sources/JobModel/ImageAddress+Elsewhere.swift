@@ -1,81 +1,46 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Where an image is, or is to be: a file on a volume, or an address.
-package enum Location: Equatable, Sendable, CustomStringConvertible {
-    /// A file on a volume of this machine. The path starts with `/` and is the volume's own.
-    case file(VolumeName, path: String)
-    /// `http://host[:port]/path`, as it was written.
-    case http(String)
-
-    /// How a volume is named.
-    package enum VolumeName: Equatable, Sendable, CustomStringConvertible {
-        /// By its filesystem's label.
-        case label(String)
-        /// By its filesystem's UUID or volume id, as blkid shows it; either case.
-        case uuid(String)
-        /// By its device, `/dev/sdb1`.
-        case device(String)
-
-        /// As a location writes it.
-        package var description: String {
-            switch self {
-            case .label(let label): "LABEL=\(label)"
-            case .uuid(let uuid): "UUID=\(uuid)"
-            case .device(let path): path
-            }
-        }
+extension ImageAddress {
+    /// Reads what settings are given: `LABEL=NAME:/path`, `UUID=…:/path`, `/dev/…:/path` or `http://host[:port]/path`. The medium
+    /// mounts nothing but what it is told to, so a plain path names nothing there.
+    public static func parse(setting text: String) throws(JobFailure) -> ImageAddress {
+        try elsewhere(text, isFolder: false)
     }
 
-    /// Parses `LABEL=NAME:/path`, `UUID=…:/path`, `/dev/…:/path` or `http://host[:port]/path`.
-    package static func parse(_ text: String) throws(RecoveryError) -> Location { try location(text, isFolder: false) }
-
-    /// Parses the same for a folder on a volume: `LABEL=NAME:/` is its root.
-    static func parseFolder(_ text: String) throws(RecoveryError) -> Location {
-        let location = try Self.location(text, isFolder: true)
-        guard !location.needsNetwork else {
-            throw RecoveryError(ExitStatus.usage, "\(text): not a folder on a volume of this machine")
+    /// Reads the same for a folder on a volume: `LABEL=NAME:/` is its root.
+    public static func parse(folder text: String) throws(JobFailure) -> ImageAddress {
+        let address = try elsewhere(text, isFolder: true)
+        guard !address.needsNetwork else {
+            throw JobFailure(.usage, "\(text): not a folder on a volume of this machine")
         }
-        return location
+        return address
     }
 
-    private static func location(_ text: String, isFolder: Bool) throws(RecoveryError) -> Location {
+    private static func elsewhere(_ text: String, isFolder: Bool) throws(JobFailure) -> ImageAddress {
         guard text.utf8.count <= 4096, !text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else {
-            throw RecoveryError(ExitStatus.usage, "a location is longer than 4096 bytes or holds control characters")
+            throw JobFailure(.usage, "a location is longer than 4096 bytes or holds control characters")
         }
         let scheme = text.prefix(8).lowercased()
         if scheme.hasPrefix("http://") { return .http(try checkedAddress(text)) }
         if scheme.hasPrefix("https://") {
-            throw RecoveryError(
-                ExitStatus.usage,
+            throw JobFailure(
+                .usage,
                 "\(text): https is not supported yet. Use http:// together with image-id=, which proves what arrives.")
         }
         // A label may hold `:/`; the path is what stands behind the first one, as it is with every mount option.
-        guard let split = Self.firstIndex(of: ":/", in: text) else {
-            throw RecoveryError(
-                ExitStatus.usage,
+        guard let split = firstIndex(of: ":/", in: text) else {
+            throw JobFailure(
+                .usage,
                 "\(text): not a location. Locations are LABEL=NAME:/path, UUID=...:/path, /dev/...:/path and http://host[:port]/path."
             )
         }
         let name = String(text[..<split])
-        return .file(
+        return .volume(
             try volumeName(name, in: text),
             path: try checkedPath(String(text[text.index(after: split)...]), text, isFolder: isFolder))
     }
 
-    /// Whether it takes the network to reach it.
-    package var needsNetwork: Bool {
-        if case .http = self { true } else { false }
-    }
-
-    /// The text that parses to this.
-    package var description: String {
-        switch self {
-        case .file(let volume, let path): "\(volume):\(path)"
-        case .http(let address): address
-        }
-    }
-
-    private static func volumeName(_ name: String, in text: String) throws(RecoveryError) -> VolumeName {
+    private static func volumeName(_ name: String, in text: String) throws(JobFailure) -> VolumeName {
         if let label = name.valueAfter("LABEL="), !label.isEmpty { return .label(label) }
         if let uuid = name.valueAfter("UUID="), !uuid.isEmpty,
             uuid.allSatisfy({ $0.isASCII && ($0.isHexDigit || $0 == "-") })
@@ -85,26 +50,23 @@ package enum Location: Equatable, Sendable, CustomStringConvertible {
         if name.hasPrefix("/dev/"), !components(name).contains(".."), components(name).count > 1 {
             return .device(name)
         }
-        throw RecoveryError(
-            ExitStatus.usage, "\(text): \"\(name)\" does not name a volume. Use LABEL=NAME, UUID=... or /dev/....")
+        throw JobFailure(.usage, "\(text): \"\(name)\" does not name a volume. Use LABEL=NAME, UUID=... or /dev/....")
     }
 
-    private static func checkedPath(
-        _ path: String, _ text: String, isFolder: Bool
-    ) throws(RecoveryError) -> String {
+    private static func checkedPath(_ path: String, _ text: String, isFolder: Bool) throws(JobFailure) -> String {
         let parts = components(path)
         guard isFolder || !parts.isEmpty && !path.hasSuffix("/") else {
-            throw RecoveryError(ExitStatus.usage, "\(text): the path names no file")
+            throw JobFailure(.usage, "\(text): the path names no file")
         }
         guard !parts.contains("..") else {
-            throw RecoveryError(ExitStatus.usage, "\(text): a path with \"..\" could lead out of its volume")
+            throw JobFailure(.usage, "\(text): a path with \"..\" could lead out of its volume")
         }
         return path
     }
 
     /// An address that curl takes as it stands: no user, no spaces, a plain host name, IPv4 or [IPv6], a port.
-    private static func checkedAddress(_ text: String) throws(RecoveryError) -> String {
-        func refuse(_ why: String) -> RecoveryError { RecoveryError(ExitStatus.usage, "\(text): \(why)") }
+    private static func checkedAddress(_ text: String) throws(JobFailure) -> String {
+        func refuse(_ why: String) -> JobFailure { JobFailure(.usage, "\(text): \(why)") }
         let rest = text.dropFirst("http://".count)
         let authority = rest.prefix { $0 != "/" }
         guard rest.dropFirst(authority.count).count > 1 else { throw refuse("the address names no file") }
@@ -150,7 +112,40 @@ package enum Location: Equatable, Sendable, CustomStringConvertible {
     }
 }
 
-extension String {
-    /// What follows `prefix`, where it starts with it.
-    func valueAfter(_ prefix: String) -> String? { hasPrefix(prefix) ? String(dropFirst(prefix.count)) : nil }
+extension ImageAddress: Codable {
+    /// As the text that it was written as, with what tells the forms apart.
+    private enum Form: String, Codable { case stream, path, snapshot, elsewhere }
+    private enum Key: CodingKey { case form, text, repository, time }
+
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: Key.self)
+        let text = try values.decode(String.self, forKey: .text)
+        switch try values.decode(Form.self, forKey: .form) {
+        case .stream: self = .stream
+        case .path: self = .path(text)
+        case .elsewhere: self = try Self.elsewhere(text, isFolder: true)
+        case .snapshot:
+            let time = try values.decodeIfPresent(String.self, forKey: .time)
+            let repository = try values.decode(String.self, forKey: .repository)
+            guard text.hasPrefix("\(repository)@"),
+                let snapshot = SnapshotAddress(
+                    repository, behindMark: text.dropFirst(repository.count + 1), text, isTime: { $0 == time })
+            else { throw JobFailure(.usage, "\(text) is no snapshot of \(repository)") }
+            self = .snapshot(snapshot)
+        }
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var values = encoder.container(keyedBy: Key.self)
+        try values.encode(description, forKey: .text)
+        switch self {
+        case .stream: try values.encode(Form.stream, forKey: .form)
+        case .path: try values.encode(Form.path, forKey: .form)
+        case .volume, .http: try values.encode(Form.elsewhere, forKey: .form)
+        case .snapshot(let snapshot):
+            try values.encode(Form.snapshot, forKey: .form)
+            try values.encode(snapshot.repository, forKey: .repository)
+            if case .time(let time) = snapshot.choice { try values.encode(time, forKey: .time) }
+        }
+    }
 }

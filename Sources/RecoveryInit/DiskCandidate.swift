@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+import JobModel
 
 /// A disk that a selector may choose or must not.
 package struct DiskCandidate: Equatable, Sendable {
@@ -54,66 +55,7 @@ package struct DiskCandidate: Equatable, Sendable {
     }
 }
 
-/// Which disk an unattended job is about.
-package enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
-    /// The serial number, exactly.
-    case serial(String)
-    /// The World Wide Name, with or without its kind (`naa.`, `eui.`, `0x`), either case.
-    case wwn(String)
-    /// The place in the machine, as /dev/disk/by-path names it.
-    case path(String)
-    /// An internal disk of at least so many bytes.
-    case atLeast(UInt64)
-    /// The only internal disk that is neither the medium's nor the image's.
-    case only
-    /// The only removable disk (USB, SD) that is neither the medium's nor the image's.
-    case onlyRemovable
-    /// The disk at a path such as `/dev/sda`. Not for settings, where such a name means another disk at the next boot.
-    case node(String)
-
-    /// Parses `serial=…`, `wwn=…`, `path=…`, `size>=…`, `only` or `only-removable`.
-    package static func parse(_ text: String) throws(RecoveryError) -> DiskSelector {
-        func refuse(_ why: String) -> RecoveryError {
-            RecoveryError(
-                ExitStatus.usage,
-                "\(text.printable): \(why). Selectors are serial=..., wwn=..., path=... (as in /dev/disk/by-path), size>=... (K, M, G, T), only and only-removable."
-            )
-        }
-        if text == "only" { return .only }
-        if text == "only-removable" { return .onlyRemovable }
-        if let value = text.valueAfter("serial=") {
-            guard !value.isBlank else { throw refuse("the serial number is empty") }
-            return .serial(value.strippedSpaces)
-        }
-        if let value = text.valueAfter("wwn=") {
-            guard !normalizedName(value).isEmpty else { throw refuse("the name is empty") }
-            return .wwn(value)
-        }
-        if let value = text.valueAfter("path=") {
-            let place = value.valueAfter("/dev/disk/by-path/") ?? value
-            guard !place.isBlank, !place.contains("/") else { throw refuse("that is not a by-path name") }
-            return .path(place)
-        }
-        if let value = text.valueAfter("size>=") {
-            guard let byteCount = SizeText.parse(value) else { throw refuse("\"\(value.printable)\" is not a size") }
-            return .atLeast(byteCount)
-        }
-        throw refuse("not a disk selector")
-    }
-
-    /// The text that parses to this.
-    package var description: String {
-        switch self {
-        case .serial(let serial): "serial=\(serial)"
-        case .wwn(let name): "wwn=\(name)"
-        case .path(let place): "path=\(place)"
-        case .atLeast(let byteCount): "size>=\(byteCount)"
-        case .only: "only"
-        case .onlyRemovable: "only-removable"
-        case .node(let path): path
-        }
-    }
-
+extension DiskSelector {
     /// Whether it fits a disk, whatever speaks against choosing that.
     package func matches(_ disk: DiskCandidate) -> Bool {
         switch self {
@@ -141,14 +83,14 @@ package enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
     /// - Parameter reading: whether the disk is only read: then the medium's may be named (not guessed).
     /// - Throws: status 78 where none or several match, 77 where the disk named is the medium's or the image's. The
     ///   message lists the disks.
-    package func choose(from disks: [DiskCandidate], reading: Bool = false) throws(RecoveryError) -> DiskCandidate {
+    package func choose(from disks: [DiskCandidate], reading: Bool = false) throws(JobFailure) -> DiskCandidate {
         let matching = disks.filter(matches)
         let allowed = allowed(from: disks)
         if allowed.count == 1, let disk = allowed.first, !isExplicit || matching.count == 1 { return disk }
         if isExplicit, matching.count == 1, let disk = matching.first, let exclusion = disk.exclusion {
             if reading, exclusion == .medium { return disk }
-            throw RecoveryError(
-                ExitStatus.refused,
+            throw JobFailure(
+                .refused,
                 "\(printed == disk.identity.path ? "That is" : "\(printed) names") \(disk.identity.path), but \(exclusion): \(reading ? "an image cannot hold itself" : "that disk is never written"). Nothing was written."
             )
         }
@@ -157,8 +99,8 @@ package enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
         if count == 0, self != .onlyRemovable, disks.contains(where: { $0.isRemovable && $0.exclusion == nil }) {
             problem += " (removable disks are taken by only-removable, or by their serial number)"
         }
-        throw RecoveryError(
-            ExitStatus.noSingleDisk, "\(printed): \(problem). Nothing was written.\n" + Self.list(disks))
+        throw JobFailure(
+            .ambiguous, "\(printed): \(problem). Nothing was written.\n" + Self.list(disks))
     }
 
     /// The disks that it matches and that nothing speaks against.
@@ -175,38 +117,4 @@ package enum DiskSelector: Equatable, Sendable, CustomStringConvertible {
         disks.isEmpty
             ? "There are no disks." : "The disks:\n" + disks.map { "  \($0.line)" }.joined(separator: "\n")
     }
-
-    /// Without the kind of name and without signs that udev and sysfs write differently.
-    static func normalizedName(_ name: String) -> String {
-        var text = name.strippedSpaces.lowercased()
-        for kind in ["naa.", "eui.", "uuid.", "t10.", "nvme.", "0x"] {
-            if let rest = text.valueAfter(kind) {
-                text = rest
-                break
-            }
-        }
-        return String(text.filter { !$0.isWhitespace && $0 != "-" })
-    }
-}
-
-extension String {
-    /// Without control characters, for consoles: a disk may report anything as its name.
-    package var printable: String {
-        String(
-            String.UnicodeScalarView(
-                unicodeScalars.map { scalar in
-                    switch scalar.properties.generalCategory {
-                    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse: "?"
-                    default: scalar
-                    }
-                }))
-    }
-    /// Without white space at both ends.
-    var strippedSpaces: String {
-        var view = self[...]
-        while view.first?.isWhitespace == true { view.removeFirst() }
-        while view.last?.isWhitespace == true { view.removeLast() }
-        return String(view)
-    }
-    var isBlank: Bool { allSatisfy(\.isWhitespace) }
 }

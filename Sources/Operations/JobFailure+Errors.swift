@@ -1,49 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import ArgumentParser
 import DiskModel
 import ImageModel
 import Imaging
+import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// The exit codes: a contract with scripts (sysexits.h where one fits).
-enum ExitStatus: Int32 {
-    case done = 0
-    case usage = 64
-    case badImage = 65
-    case notFound = 66
-    case incomplete = 70
-    case cannotCreate = 73
-    case ioError = 74
-    case interrupted = 75
-    case refused = 77
-    case ambiguous = 78
-}
-
-/// A failure as a command reports it: a sentence and an exit code.
-struct CommandFailure: Error {
-    var status: ExitStatus
-    var message: String
-
-    init(_ status: ExitStatus, _ message: String) {
-        self.status = status
-        self.message = message
-    }
-
+extension JobFailure {
     /// What an interruption comes to: a disk that is gone is no wish.
-    static var interruption: ExitStatus { Interruption.isLoss ? .ioError : .interrupted }
-
-    /// Its message with more sentences behind it.
-    func followed(by sentences: String) -> CommandFailure {
-        var message = message
-        while message.hasSuffix(".") { message.removeLast() }
-        return CommandFailure(status, "\(message). \(sentences)")
-    }
+    package static var interruption: ExitStatus { Interruption.isLoss ? .ioError : .interrupted }
 
     /// From any error of the modules below.
-    init(_ error: any Error) {
+    package init(_ error: any Error) {
         switch error {
-        case let failure as CommandFailure: self = failure
+        case let failure as JobFailure: self = failure
         case let error as ImagingError:
             switch error {
             case .interrupted(let why): self.init(Self.interruption, why)

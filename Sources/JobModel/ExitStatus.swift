@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// The exit codes of all commands: a contract with scripts (sysexits.h where one fits).
+public enum ExitStatus: Int32, Codable, Sendable, CaseIterable {
+    /// Everything that was asked for is done.
+    case done = 0
+    /// The arguments or settings make no sense.
+    case usage = 64
+    /// The image is damaged, or not one of Reforge's.
+    case badImage = 65
+    /// There is no such disk, image or snapshot.
+    case notFound = 66
+    /// The data is complete; growing or boot repair failed or is pending.
+    case incomplete = 70
+    /// The output cannot be created.
+    case cannotCreate = 73
+    /// Reading or writing failed.
+    case ioError = 74
+    /// Interrupted: the same command resumes.
+    case interrupted = 75
+    /// Refused for safety, or a wrong password.
+    case refused = 77
+    /// The settings match no or several disks or snapshots.
+    case ambiguous = 78
+}
+
+/// What a restore left on its target.
+public enum DiskState: String, Codable, Sendable, CaseIterable {
+    /// Nothing was written.
+    case untouched
+    /// Partly written; it boots nothing.
+    case partial
+    /// All data is there.
+    case complete
+    /// All data that a damaged image still holds is there.
+    case salvaged
+}
+
+/// How a job ended: for whoever started it, and for the disk.
+public struct Outcome: Codable, Equatable, Sendable {
+    /// The exit status of the command.
+    public var status: ExitStatus
+    /// What is on the target; `nil` where the job has none.
+    public var diskState: DiskState?
+
+    /// Names both.
+    public init(_ status: ExitStatus, diskState: DiskState? = nil) {
+        self.status = status
+        self.diskState = diskState
+    }
+}
+
+/// Why a job ended before it was done: an exit status, and sentences with what is wrong, why, and what to do.
+public struct JobFailure: Error, Codable, Equatable, Sendable, CustomStringConvertible {
+    /// The exit status that belongs to it.
+    public var status: ExitStatus
+    /// What is wrong, why, and what to do.
+    public var message: String
+
+    /// Names a failure.
+    public init(_ status: ExitStatus, _ message: String) {
+        self.status = status
+        self.message = message
+    }
+
+    /// Its message with more sentences behind it.
+    public func followed(by sentences: String) -> JobFailure {
+        var message = message
+        while message.hasSuffix(".") { message.removeLast() }
+        return JobFailure(status, "\(message). \(sentences)")
+    }
+
+    /// The message.
+    public var description: String { message }
+}

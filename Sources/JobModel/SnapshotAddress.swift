@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// A snapshot of a repository as a person writes it: `REPO@ID`, `REPO@latest`, `REPO@HOST/latest`, `REPO@HOST/DISK/latest`, a time in
+/// place of `latest`, or the repository itself: `REPO@`.
+public struct SnapshotAddress: Hashable, Sendable {
+    /// Which of a repository's snapshots.
+    public enum Choice: Hashable, Sendable {
+        /// None: the repository as a whole.
+        case repository
+        /// The one whose id starts so.
+        case id(prefix: String)
+        /// The newest one of a disk.
+        case latest
+        /// The newest one of a disk that had begun at this time.
+        case time(String)
+    }
+
+    /// Where the repository is: what stands before the "@".
+    public var repository: String
+    /// The machine, where one is named.
+    public var host: String?
+    /// The disk, where one is named.
+    public var disk: String?
+    /// Which one.
+    public var choice: Choice
+    /// As it was written, for messages.
+    public var text: String
+
+    /// The fewest digits of an id that are taken for one.
+    static let shortestPrefix = 4
+    /// As many digits as an id has.
+    static let longestPrefix = 64
+    /// What can stand behind the "@".
+    public static let forms =
+        "an id's first \(shortestPrefix) or more digits, latest, HOST/latest, HOST/DISK/latest, or a time such as "
+        + "2026-11-22T15:00 (local, unless it ends in Z or an offset) in place of latest"
+
+    /// What stands behind the "@", where it is of one of the forms.
+    init?(_ repository: String, behindMark tail: Substring, _ text: String, isTime: (String) -> Bool) {
+        self.repository = repository
+        self.text = text
+        guard !tail.isEmpty else {
+            choice = .repository
+            return
+        }
+        let parts = tail.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count <= 3, let last = parts.last, !parts.contains(where: \.isEmpty) else { return nil }
+        if parts.count > 1 { host = String(parts[0]) }
+        if parts.count > 2 { disk = String(parts[1]) }
+        if last == "latest" {
+            choice = .latest
+        } else if isTime(String(last)) {
+            choice = .time(String(last))
+        } else if parts.count == 1, last.utf8.count <= Self.longestPrefix, last.utf8.count >= Self.shortestPrefix,
+            last.utf8.allSatisfy({ Character(UnicodeScalar($0)).isHexDigit })
+        {
+            choice = .id(prefix: last.lowercased())
+        } else {
+            return nil
+        }
+    }
+}
