@@ -1,6 +1,6 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
-// SPDX-License-Identifier: GPL-3.0-or-later
 import JobModel
 
 /// Grows an exFAT volume in place, where its FAT and allocation bitmap have room for more clusters than it has: as

@@ -1,6 +1,6 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
-// SPDX-License-Identifier: GPL-3.0-or-later
 import JobModel
 
 /// Makes the last partition of a GPT end at the end of a disk that is larger than the table thinks: the medium's image

@@ -1,5 +1,5 @@
-import DiskModel
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 import JobModel
 
 /// How a job of the session ended.

@@ -1,5 +1,5 @@
-import DiskModel
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 import JobModel
 
 /// The numbered menu: what it offers, how it looks, and what an answer means. No effects.

@@ -1,5 +1,5 @@
-import FoundationEssentials
 // SPDX-License-Identifier: GPL-3.0-or-later
+import FoundationEssentials
 import JobModel
 
 extension RecoverySettings {

@@ -1,5 +1,5 @@
-import DiskModel
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 import JobModel
 
 /// Watches which disk an open selector (`only`, `size>=`) means until the answer has stayed the same for `watchSeconds`.

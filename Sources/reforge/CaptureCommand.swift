@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import Codecs
 import DiskEditing
@@ -5,7 +6,6 @@ import DiskModel
 import Filesystems
 import ImageModel
 import Imaging
-// SPDX-License-Identifier: GPL-3.0-or-later
 import JobModel
 import LinuxSystem
 import Operations

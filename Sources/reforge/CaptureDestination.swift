@@ -1,9 +1,9 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 import DiskModel
 import ImageFiles
 import ImageModel
 import Imaging
-// SPDX-License-Identifier: GPL-3.0-or-later
 import JobModel
 import LinuxSystem
 import ObjectStore

@@ -1,8 +1,8 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import DiskModel
 import ImageModel
 import Imaging
-// SPDX-License-Identifier: GPL-3.0-or-later
 import JobModel
 import LinuxSystem
 import Operations

@@ -1,10 +1,10 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import ByteParsing
 import Codecs
 import DiskModel
 import ImageModel
 import Imaging
-// SPDX-License-Identifier: GPL-3.0-or-later
 import JobModel
 import LinuxSystem
 import Operations

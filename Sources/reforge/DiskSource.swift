@@ -1,7 +1,7 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import Filesystems
 import Imaging
-// SPDX-License-Identifier: GPL-3.0-or-later
 import JobModel
 import LinuxSystem
 import Operations

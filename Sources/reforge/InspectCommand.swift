@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import ByteParsing
 import Codecs
@@ -5,7 +6,6 @@ import DiskModel
 import ImageFiles
 import ImageModel
 import Imaging
-// SPDX-License-Identifier: GPL-3.0-or-later
 import JobModel
 import LinuxSystem
 import Operations

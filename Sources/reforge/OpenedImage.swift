@@ -1,10 +1,10 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 import DiskModel
 import Filesystems
 import ImageFiles
 import ImageModel
 import Imaging
-// SPDX-License-Identifier: GPL-3.0-or-later
 import JobModel
 import LinuxSystem
 import ObjectStore
