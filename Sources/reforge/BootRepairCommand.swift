@@ -4,6 +4,7 @@ import BootRepair
 import DiskModel
 import JobModel
 import LinuxSystem
+import Operations
 import SystemPackage
 
 struct BootRepairCommand: MountingCommand {
@@ -41,9 +42,9 @@ struct BootRepairCommand: MountingCommand {
         try CommandRun.run(json: json) {
             // A file is locked for writing; a device must let its partitions be mounted.
             let isLocked = try !dryRun && Files.status(FilePath(disk))?.isFile == true
-            let opened = try OpenedDisk(disk, isLocked ? .exclusiveWrite : .readOnly, sectorSize: sectorSize)
+            let opened = try OpenedDisk(disk, isLocked ? .exclusiveWrite : .readOnly, sectorSize: sectorSize?.rawValue)
             if !dryRun {
-                try TargetSafety.refuseDanger(opened, image: nil)
+                try TargetGuard.refuseDanger(opened, image: nil, Console.events)
                 try opened.claimTarget()
             }
             let options = BootRepairOptions(touchNVRAM: !noNvram)

@@ -151,16 +151,17 @@ struct CaptureCommand: ParsableCommand {
             let start = SystemFacts.monotonicSeconds()
             try CapturedHost.check(host, "--host")
             try CapturedHost.check(diskName, "--disk")
-            let disk = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
+            let disk = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize?.rawValue)
             try refuseImage(disk)
-            let destination = try CaptureDestination(image)
+            let destination = try ImageDestination(image, Console.events)
             let left = Self.sentences(destination)
             CommandRun.leaves(.init { _ in left })
-            let options = CaptureDestination.ImageOptions(
+            let options = ImageDestination.ImageOptions(
                 isEncrypted: encrypt, isXZ: codec == .xz, overwrite: overwrite)
             try destination.refuse(options)
-            let unlocker = try luksOptions.unlocker()
-            let source = try DiskSource(disk, usesSnapshots: snapshot, rescues: rescue, allowMounted: allowMounted)
+            let unlocker = try luksOptions.keys.unlocker()
+            let source = try DiskSource(
+                disk, usesSnapshots: snapshot, rescues: rescue, allowMounted: allowMounted, Console.events)
             defer { source.end() }
             try refuseDanger(disk, destination)
             let survey = try source.survey(
@@ -173,7 +174,7 @@ struct CaptureCommand: ParsableCommand {
                     "\(self.disk) holds \(found), and \(state): finish that restore first, or capture what is there with "
                         + "--allow-partial")
             }
-            let keys = KeyRing(keyOptions)
+            let keys = KeyRing(keyOptions, Console.events)
             var chunkByteCount = chunkSize.map { Int($0.byteCount) } ?? codec.defaultChunkByteCount
             var repository: (Repository, RepositoryLock)?
             if case .repository(let path) = destination {
@@ -219,7 +220,7 @@ struct CaptureCommand: ParsableCommand {
                 guard let repository else { throw JobFailure(.cannotCreate, "no repository") }
                 opened = try .snapshot(
                     repository.0, lock: repository.1, plan.header, host: hostName,
-                    disk: diskName ?? names.disk, tags: manifest.tags, level: manifest.level)
+                    disk: diskName ?? names.disk, tags: manifest.tags, level: manifest.level, Console.events)
             }
             if let repository, host == nil, diskName == nil {
                 noteOtherPlace(repository.0, hostName, names.disk, disk)
@@ -302,7 +303,7 @@ struct CaptureCommand: ParsableCommand {
                 + "bytes it has")
     }
 
-    private func refuseDanger(_ source: OpenedDisk, _ destination: CaptureDestination) throws {
+    private func refuseDanger(_ source: OpenedDisk, _ destination: ImageDestination) throws {
         guard [512, 4096].contains(source.device.logicalSectorSize) else {
             throw JobFailure(
                 .refused, "\(disk) has sectors of \(source.device.logicalSectorSize) bytes; 512 and 4096 are supported")
@@ -324,7 +325,7 @@ struct CaptureCommand: ParsableCommand {
         let progress = Progress()
         let display = ProgressDisplay(progress)
         defer { display.end() }
-        let left = Self.sentences(try CaptureDestination(image))
+        let left = Self.sentences(try ImageDestination(image, Console.events))
         do {
             return try opened.run(
                 CaptureExecutor(source: source.reader, plan: plan, progress: progress, clock: clock),
@@ -342,7 +343,7 @@ struct CaptureCommand: ParsableCommand {
     }
 
     /// What a capture leaves behind that does not come to its end.
-    private static func sentences(_ destination: CaptureDestination) -> String {
+    private static func sentences(_ destination: ImageDestination) -> String {
         let left =
             switch destination {
             case .stream: "The stream is not an image"

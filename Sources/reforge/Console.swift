@@ -10,6 +10,9 @@ import SystemPackage
 
 /// Results go to standard output, everything else to standard error.
 enum Console {
+    /// Where operations tell what they do.
+    static let events = TerminalEvents()
+
     /// A line for a person.
     static func message(_ text: String) { write(text + "\n", to: .standardError) }
 

@@ -75,10 +75,10 @@ struct CopyCommand: ParsableCommand {
         try CommandRun.run(json: json) {
             try CapturedHost.check(host, "--host")
             let start = SystemFacts.monotonicSeconds()
-            let target = try CaptureDestination(destination)
-            let options = CaptureDestination.ImageOptions(isEncrypted: encrypt, isXZ: false, overwrite: overwrite)
+            let target = try ImageDestination(destination, Console.events)
+            let options = ImageDestination.ImageOptions(isEncrypted: encrypt, isXZ: false, overwrite: overwrite)
             try target.refuse(options)
-            let keys = KeyRing(keyOptions)
+            let keys = KeyRing(keyOptions, Console.events)
             do { return try run(target, options, keys, start) } catch {
                 guard !salvage else { throw error }
                 throw SalvageAdvice.followed(
@@ -90,11 +90,11 @@ struct CopyCommand: ParsableCommand {
     }
 
     private func run(
-        _ target: CaptureDestination, _ options: CaptureDestination.ImageOptions, _ keys: KeyRing, _ start: Double
+        _ target: ImageDestination, _ options: ImageDestination.ImageOptions, _ keys: KeyRing, _ start: Double
     ) throws -> ExitStatus {
         var toOptions = keyOptions
         if let toPasswordFile { toOptions.passwordFile = toPasswordFile }
-        let targetKeys = KeyRing(toOptions)
+        let targetKeys = KeyRing(toOptions, Console.events)
         let isEncrypted = try target.isEncrypted(options)
         if toPasswordFile != nil, !isEncrypted { try targetKeys.refuseUnused(destination) }
         // One password for both is for one of them at least.
@@ -122,7 +122,7 @@ struct CopyCommand: ParsableCommand {
 
     /// A repository without encryption may have been put in the place of one that had it: what was secret is not stored
     /// there unasked. (An image is made here, as the command says.)
-    private func refusePlain(_ target: CaptureDestination, _ keys: KeyRing, _ isEncrypted: Bool) throws {
+    private func refusePlain(_ target: ImageDestination, _ keys: KeyRing, _ isEncrypted: Bool) throws {
         guard case .repository(let path) = target, !isEncrypted, keys.wasUsed, !toPlain else { return }
         throw JobFailure(
             .refused, "\(path) is not encrypted, and \(source) is: to store it in the clear, add --to-plain")
@@ -168,8 +168,8 @@ struct CopyCommand: ParsableCommand {
     }
 
     private func copy(
-        _ input: OpenedImage, _ source: any ImageReader, to target: CaptureDestination,
-        _ options: CaptureDestination.ImageOptions, _ targetKeys: KeyRing
+        _ input: OpenedImage, _ source: any ImageReader, to target: ImageDestination,
+        _ options: ImageDestination.ImageOptions, _ targetKeys: KeyRing
     ) throws -> Report.Copy {
         var header = source.header
         if source.salvage != nil {
@@ -194,7 +194,7 @@ struct CopyCommand: ParsableCommand {
             opened = try OpenedDestination.snapshot(
                 repository, lock: lock, header, host: host ?? input.snapshot?.info.host ?? names.name,
                 disk: input.snapshot?.info.disk ?? names.disk,
-                tags: input.snapshot?.info.tags ?? header.manifest.tags, level: level)
+                tags: input.snapshot?.info.tags ?? header.manifest.tags, level: level, Console.events)
         }
         let contents = try ImageContents(source)
         let progress = Progress()

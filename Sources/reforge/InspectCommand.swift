@@ -45,10 +45,10 @@ struct InspectCommand: ParsableCommand {
                 guard luksOptions.luksKeyFile.isEmpty else {
                     throw JobFailure(.usage, "--luks-key-file opens what is on a disk, not what is in an image")
                 }
-                report = InspectReport(try OpenedImage.open(disk, KeyRing(keyOptions)))
+                report = InspectReport(try OpenedImage.open(disk, KeyRing(keyOptions, Console.events)))
             } else {
-                let unlocker = try luksOptions.unlocker()
-                let opened = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
+                let unlocker = try luksOptions.keys.unlocker()
+                let opened = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize?.rawValue)
                 let survey = try opened.survey(trustMaps: trustMaps, unlocker: unlocker)
                 var found = InspectReport(survey)
                 if let known = try opened.knownImage {

@@ -46,7 +46,7 @@ struct KeyCommand: ParsableCommand {
         func run() throws {
             try CommandRun.run(json: false) {
                 let store = try KeyCommand.store(repository)
-                let keys = try store.unlock(password: try keyOptions.passwordBytes(purpose: repository))
+                let keys = try store.unlock(password: try keyOptions.password(for: repository, confirming: false))
                 let password =
                     try newPasswordFile.map(KeyOptions.read)
                     ?? KeyOptions.ask(
@@ -71,7 +71,7 @@ struct KeyCommand: ParsableCommand {
             try CommandRun.run(json: false) {
                 let store = try KeyCommand.store(repository)
                 let removed = try store.remove(
-                    id, password: try keyOptions.passwordBytes(purpose: "\(repository) (one that stays)"))
+                    id, password: try keyOptions.password(for: "\(repository) (one that stays)", confirming: false))
                 try Console.result("removed key \(removed) from \(repository)")
                 Console.message(
                     "whoever kept a copy of that key file and knows its password can still read what they can copy of the "

@@ -22,7 +22,7 @@ struct KeyOptions: ParsableArguments {
     /// - Parameters:
     ///   - confirming: asks twice, as nothing else would tell a slip in a new password.
     ///   - purpose: what it opens, for the question: "REPO".
-    func passwordBytes(confirming: Bool = false, purpose: String) throws -> [UInt8] {
+    func password(for purpose: String, confirming: Bool) throws -> [UInt8] {
         if let file = passwordFile ?? Self.environmentFile { return try Self.read(file) }
         return try Self.ask(
             "password for \(purpose)", confirming: confirming,
@@ -62,4 +62,8 @@ struct KeyOptions: ParsableArguments {
         }
         return password
     }
+}
+
+extension KeyOptions: PasswordSource {
+    var otherSource: String { "$\(Self.variable)" }
 }

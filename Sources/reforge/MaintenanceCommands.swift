@@ -39,10 +39,11 @@ struct DiffCommand: ParsableCommand {
                     .usage, "both snapshots must be in one repository: copy one over first (reforge copy)")
             }
             let (repository, lock) = try OpenedRepository.open(
-                FilePath(first.repository), KeyRing(keyOptions), .restore)
+                FilePath(first.repository), KeyRing(keyOptions, Console.events), .restore)
             defer { lock.release() }
             let difference = try repository.diff(
-                try OpenedRepository.find(first, in: repository), try OpenedRepository.find(second, in: repository))
+                try OpenedRepository.find(first, in: repository, Console.events),
+                try OpenedRepository.find(second, in: repository, Console.events))
             try show(difference)
             return .done
         }
@@ -134,7 +135,8 @@ struct ForgetCommand: ParsableCommand {
 
     func run() throws {
         try CommandRun.run(json: json) {
-            let opened = try OpenedRepository.open(try OpenedRepository.path(repository), KeyRing(keyOptions))
+            let opened = try OpenedRepository.open(
+                try OpenedRepository.path(repository), KeyRing(keyOptions, Console.events))
             let report = try opened.forget(
                 policy: RetentionPolicy(
                     keepLast: keepLast, daily: keepDaily, weekly: keepWeekly, monthly: keepMonthly, yearly: keepYearly),
@@ -248,7 +250,8 @@ struct PruneCommand: ParsableCommand {
 
     func run() throws {
         try CommandRun.run(json: json) {
-            let opened = try OpenedRepository.open(try OpenedRepository.path(repository), KeyRing(keyOptions))
+            let opened = try OpenedRepository.open(
+                try OpenedRepository.path(repository), KeyRing(keyOptions, Console.events))
             let report = try opened.prune(
                 grace: grace.seconds, confirmedMissing: confirmMissingSnapshots, dryRun: dryRun, waiting: 30,
                 note: Console.message)

@@ -63,11 +63,11 @@ struct InitRepoCommand: ParsableCommand {
                 if encrypt {
                     var options = keyOptions
                     if let likePasswordFile { options.passwordFile = likePasswordFile }
-                    if let id = try KeyRing(options).keys(other)?.id { keys?.id = id }
+                    if let id = try KeyRing(options, Console.events).keys(other)?.id { keys?.id = id }
                 }
             }
             let password = try keys.map { _ in
-                try keyOptions.passwordBytes(confirming: true, purpose: "the new repository \(path)")
+                try keyOptions.password(for: "the new repository \(path)", confirming: true)
             }
             let store = LocalStore(path)
             do {
@@ -131,7 +131,7 @@ struct SnapshotsCommand: ParsableCommand {
     func run() throws {
         try CommandRun.run(json: json) {
             let path = try OpenedRepository.path(repository)
-            let (whole, damaged) = try OpenedRepository.open(path, KeyRing(keyOptions)).snapshotInfos()
+            let (whole, damaged) = try OpenedRepository.open(path, KeyRing(keyOptions, Console.events)).snapshotInfos()
             let shown = whole.filter { info in
                 (host ?? info.host) == info.host && (tag.map(info.tags.contains) ?? true)
             }

@@ -164,7 +164,7 @@ struct RestoreCommand: MountingCommand {
         var goesOn = true
         let untouched = TargetState()
         if !dryRun { leave(untouched) }
-        let keys = KeyRing(keyOptions)
+        let keys = KeyRing(keyOptions, Console.events)
         try CommandRun.run(json: json, diskState: { state.rawValue }) {
             do { return try restore(keys, &state, &goesOn) } catch {
                 var failure = JobFailure(error)
@@ -225,7 +225,7 @@ struct RestoreCommand: MountingCommand {
     ) throws -> ExitStatus {
         let start = SystemFacts.monotonicSeconds()
         // Before what IMAGE is: of a swapped command line, this says what is wrong.
-        try TargetSafety.refuse(try? KnownImage.identify(fileAt: FilePath(disk)), at: disk)
+        try TargetGuard.refuse(try? KnownImage.identify(fileAt: FilePath(disk)), at: disk)
         let input = try OpenedImage.open(image, keys, salvages: salvage)
         try keys.refuseUnused(image)
         // All of a snapshot's lists must be readable and all of its chunks known before a disk is given up for it.
@@ -275,19 +275,19 @@ struct RestoreCommand: MountingCommand {
     private func write(
         _ input: OpenedImage, _ keys: KeyRing, _ state: inout RestoreExecutor.DiskState, _ goesOn: inout Bool
     ) throws -> (Report, OpenedDisk?)? {
-        let target = try OpenedDisk(disk, dryRun ? .readOnly : .exclusiveWrite, sectorSize: sectorSize)
+        let target = try OpenedDisk(disk, dryRun ? .readOnly : .exclusiveWrite, sectorSize: sectorSize?.rawValue)
         if let expectDiskSequence, target.device.diskSequence != expectDiskSequence {
             throw JobFailure(
                 .refused,
                 "\(disk) is another disk than the one that was chosen (sequence number "
                     + "\(target.device.diskSequence.map(String.init) ?? "unknown"), not \(expectDiskSequence))")
         }
-        try TargetSafety.refuseDanger(target, image: input.path, isTrial: dryRun)
+        try TargetGuard.refuseDanger(target, image: input.path, isTrial: dryRun, Console.events)
         try target.claimTarget(isTrial: dryRun)
         let header = input.reader.header
         var plan = try makePlan(header, target)
         plan.warnings += header.manifest.unreadableTexts(input.ending?.lateFacts.unreadable ?? [])
-        let luksKeyFiles = try luksOptions.keyFiles()
+        let luksKeyFiles = try luksOptions.keys.keyFiles()
         try refuseObstacles(to: plan)
         try plan.checkTable(header)
         try tryKeys(luksKeyFiles, on: &plan, input, keys)
@@ -334,7 +334,7 @@ struct RestoreCommand: MountingCommand {
                 scratch.map { FilePath($0) }, image: input.path, isEncrypted: stream.coding.isEncrypted)
             room = try RestoreScratch(in: folder, for: plan, chunkByteCount: header.manifest.chunkByteCount)
         }
-        try TargetSafety.checkIdentity(target)
+        try TargetGuard.checkIdentity(target)
         let progress = Progress()
         let display = ProgressDisplay(progress)
         let executor = RestoreExecutor(
@@ -502,12 +502,12 @@ struct RestoreCommand: MountingCommand {
     /// Makes the restored system start here. A failure leaves the data complete: it is reported, with how to finish.
     private func repairBoot(_ report: inout Report, _ target: OpenedDisk?, capturedDiskName: String?) {
         do {
-            let opened = try target ?? OpenedDisk(disk, .readOnly, sectorSize: sectorSize)
+            let opened = try target ?? OpenedDisk(disk, .readOnly, sectorSize: sectorSize?.rawValue)
             // A device was let go for a moment: it must be the same one, and nobody else's by now.
             guard opened.identity == report.plan.target else {
                 throw JobFailure(.refused, "\(disk) is another disk than the one that was restored")
             }
-            try TargetSafety.refuseDanger(opened, image: nil)
+            try TargetGuard.refuseDanger(opened, image: nil, Console.events)
             let options = BootRepairOptions(capturedDiskName: capturedDiskName)
             let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
             Console.message(plan.description)
@@ -657,60 +657,3 @@ struct RestoreCommand: MountingCommand {
 }
 
 extension LayoutPolicy: ExpressibleByArgument {}
-
-/// Why a disk must not be overwritten.
-enum TargetSafety {
-    /// Where the recovery environment names the disk that it booted from.
-    static let mediumPath: FilePath = "/run/reforge/medium"
-
-    /// Refuses a target that is in use, that holds the image, or that is the boot medium.
-    static func refuseDanger(_ target: OpenedDisk, image: FilePath?, isTrial: Bool = false) throws {
-        let path = target.identity.path
-        try refuse(target.knownImage, at: path)
-        try target.waitForAbandonedWork(isTrial: isTrial)
-        let uses = target.uses
-        guard uses.isEmpty else { throw inUse(target, uses) }
-        if let image, target.holds(image) {
-            throw JobFailure(.refused, "\(path) holds the image that is to be restored")
-        }
-        let directory = DiskDirectory()
-        if let name = target.kernelName {
-            let medium = (Files.text(mediumPath) ?? "").split(separator: "\n").map(String.init)
-            guard !medium.contains(directory.wholeDisk(of: name)) else {
-                throw JobFailure(.refused, "\(path) is the medium that this system was booted from")
-            }
-        }
-    }
-
-    private static func inUse(_ target: OpenedDisk, _ uses: [DiskUse]) -> JobFailure {
-        JobFailure(
-            .refused,
-            "\(target.identity.path) is in use: \(uses.map(\.description).joined(separator: "; ")). Unmount it, or stop what holds it, "
-                + "and try again")
-    }
-
-    /// Refuses what is no disk, but an image or a part of a repository, most likely because of a swapped command line.
-    static func refuse(_ known: KnownImage?, at path: String) throws {
-        guard let known else { return }
-        throw JobFailure(
-            .refused,
-            "\(path) is \(known.name), not a disk: are IMAGE and DISK swapped? To lose it all the same, remove the file and make "
-                + "a new one (truncate -s SIZE); on a device, clear its first MiB (dd if=/dev/zero of=DEVICE bs=1M count=1)"
-        )
-    }
-
-    /// The same disk as was surveyed, right before the first write: names can be given to another disk in between.
-    static func checkIdentity(_ target: OpenedDisk) throws {
-        guard let kernelName = target.kernelName else {
-            // A file has no O_EXCL: it may be attached and mounted while a person is asked.
-            let uses = target.uses
-            guard uses.isEmpty else { throw inUse(target, uses) }
-            return
-        }
-        let now = DiskDirectory().identity(
-            path: FilePath(target.identity.path), kernelName: kernelName, diskSequence: target.device.diskSequence)
-        guard now == target.identity else {
-            throw JobFailure(.refused, "\(target.identity.path) is another disk than a moment ago")
-        }
-    }
-}

@@ -78,7 +78,7 @@ struct VerifyCommand: ParsableCommand {
 
     func run() throws {
         try CommandRun.run(json: json) {
-            let keys = KeyRing(keyOptions)
+            let keys = KeyRing(keyOptions, Console.events)
             if LocalStore.isRepository(FilePath(image)) {
                 return try verify(FilePath(image), nil, keys)
             }
@@ -132,7 +132,7 @@ struct VerifyCommand: ParsableCommand {
         }
         var ids: [ContentHash]?
         if let selector, selector.choice != .repository {
-            ids = [try OpenedRepository.find(selector, in: repository).info.id]
+            ids = [try OpenedRepository.find(selector, in: repository, Console.events).info.id]
         }
         let progress = Progress()
         let display = ProgressDisplay(progress)

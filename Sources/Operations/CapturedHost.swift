@@ -3,19 +3,18 @@ import DiskModel
 import ImageModel
 import JobModel
 import LinuxSystem
-import Operations
 import Repository
 import SystemPackage
 
 /// What names a captured machine and its disk in a repository.
-struct CapturedHost {
+package struct CapturedHost {
     /// The machine.
-    let name: String
+    package let name: String
     /// The disk.
-    let disk: String
+    package let disk: String
 
     /// Of a disk that is captured. A raw file (and a loop device over one) is no disk of the machine that captures it.
-    init(_ survey: DiskSurvey, _ source: OpenedDisk) {
+    package init(_ survey: DiskSurvey, _ source: OpenedDisk) {
         let place = Self.place(source)
         disk = SnapshotNames.disk(
             survey.identity, table: survey.table, filesystems: survey.volumes.map(\.filesystem), place: place)
@@ -30,7 +29,7 @@ struct CapturedHost {
 
     /// Of an image that is copied into a repository.
     /// - Parameter path: the image.
-    init(_ manifest: Manifest, path: FilePath?) {
+    package init(_ manifest: Manifest, path: FilePath?) {
         let place = manifest.disk.path
         disk = SnapshotNames.disk(
             manifest.disk, table: manifest.table, filesystems: manifest.regions.compactMap(\.filesystem), place: place)
@@ -46,7 +45,7 @@ struct CapturedHost {
     }
 
     /// A name that a person gave for a machine or a disk: taken as it is, or refused.
-    static func check(_ name: String?, _ option: String) throws {
+    package static func check(_ name: String?, _ option: String) throws {
         guard let name, !SnapshotNames.isValid(name) else { return }
         throw JobFailure(.usage, "\(option) takes \(SnapshotNames.rule)")
     }

@@ -7,12 +7,11 @@ import Imaging
 import JobModel
 import LinuxSystem
 import ObjectStore
-import Operations
 import Repository
 import SystemPackage
 
 /// Where a capture or a copy goes: an image file, standard output, or a repository.
-enum CaptureDestination {
+package enum ImageDestination {
     /// Standard output.
     case stream
     /// An image file of this name.
@@ -21,7 +20,7 @@ enum CaptureDestination {
     case repository(FilePath)
 
     /// From what a person wrote: `-`, `REPO@`, or a path.
-    init(_ text: String) throws {
+    package init(_ text: String, _ events: any EventSink) throws {
         switch try ImageAddress.parse(text, .thisMachine) {
         case .stream: self = .stream
         case .snapshot(let address):
@@ -31,20 +30,24 @@ enum CaptureDestination {
             }
             self = .repository(FilePath(address.repository))
         case .path, .volume, .http:
-            SnapshotAddress.noteHidden(by: text)
+            SnapshotAddress.noteHidden(by: text, events)
             self = .file(FilePath(text))
         }
     }
 
     /// How an image is written.
-    struct ImageOptions {
-        var isEncrypted: Bool
-        var isXZ: Bool
-        var overwrite: Bool
+    package struct ImageOptions {
+        package var isEncrypted: Bool
+        package var isXZ: Bool
+        package var overwrite: Bool
+
+        package init(isEncrypted: Bool, isXZ: Bool, overwrite: Bool) {
+            (self.isEncrypted, self.isXZ, self.overwrite) = (isEncrypted, isXZ, overwrite)
+        }
     }
 
     /// Refuses what cannot be written, before anything is read.
-    func refuse(_ options: ImageOptions) throws {
+    package func refuse(_ options: ImageOptions) throws {
         switch self {
         case .stream:
             if SystemFacts.isTerminal(.standardOutput) {
@@ -93,7 +96,7 @@ enum CaptureDestination {
     }
 }
 
-extension CaptureDestination {
+extension ImageDestination {
     /// Refuses to replace a file: without `--overwrite` any, with it what is neither an image nor empty. What else lies under
     /// such a name is most likely the disk of a swapped command line.
     private static func refuseExisting(_ path: FilePath, overwrite: Bool) throws {
@@ -112,90 +115,8 @@ extension CaptureDestination {
     }
 
     /// Whether what is written there is encrypted.
-    func isEncrypted(_ options: ImageOptions) throws -> Bool {
+    package func isEncrypted(_ options: ImageOptions) throws -> Bool {
         guard case .repository(let path) = self else { return options.isEncrypted }
         return try Repository.configuration(in: LocalStore(path)).isEncrypted
-    }
-}
-
-/// A destination that is being written to.
-final class OpenedDestination {
-    let sink: any ImageWriter
-    /// What there is to do when the sink has finished.
-    private let commit: () throws -> Void
-    /// What there is to do when it will not.
-    private let abandon: () -> Void
-
-    private init(
-        _ sink: any ImageWriter, commit: @escaping () throws -> Void = {},
-        abandon: @escaping () -> Void = {}
-    ) {
-        self.sink = sink
-        self.commit = commit
-        self.abandon = abandon
-    }
-
-    /// Begins to write an image.
-    static func image(
-        _ path: FilePath?, _ header: ImageHeader, _ options: CaptureDestination.ImageOptions, _ keys: KeyRing
-    ) throws -> OpenedDestination {
-        if options.isXZ, let path {
-            let writer: XZImageWriter
-            do { writer = try XZImageWriter(path, overwrite: options.overwrite, header: header) } catch let error
-                as SystemCallError
-            { throw JobFailure(.cannotCreate, "\(error)") }
-            return OpenedDestination(writer)
-        }
-        let output: ImageOutput
-        do { output = try path.map { try ImageOutput($0, overwrite: options.overwrite) } ?? ImageOutput() } catch {
-            throw JobFailure(.cannotCreate, "\(error)")
-        }
-        let seal =
-            try options.isEncrypted
-            ? ImageSeal(password: keys.newPassword("the new image \(path?.string ?? "on standard output")")) : nil
-        // Beside the image there is room for it, and elsewhere may be none.
-        let folder = path.map { $0.removingLastComponent() } ?? Files.temporaryFolder
-        let writer = try ImageFileWriter(
-            to: output.descriptor, name: output.name, header: header, seal: seal, scratch: folder.isEmpty ? "." : folder
-        )
-        return OpenedDestination(writer, commit: { try output.commit() })
-    }
-
-    /// Begins to write a snapshot.
-    static func snapshot(
-        _ repository: Repository, lock: RepositoryLock, _ header: ImageHeader, host: String, disk: String,
-        tags: [String], level: Int
-    ) throws -> OpenedDestination {
-        let writer = try repository.writer(
-            header: header, host: host, disk: disk, tags: tags, level: level, mayPublish: { try lock.confirm() })
-        return OpenedDestination(
-            writer, commit: { mergeIndexes(repository) },
-            abandon: {
-                writer.abandon()
-                lock.release()
-            })
-    }
-
-    /// Makes one index of many small ones, now and then; where other maintenance is at work, somebody else's turn.
-    private static func mergeIndexes(_ repository: Repository) {
-        guard let lock = try? repository.lock(.merge) else { return }
-        defer { lock.release() }
-        do { try repository.mergeSmallIndexes { try lock.confirm() } } catch {
-            Console.message("warning: the indexes of \(repository.name) were not merged: \(error)")
-        }
-    }
-
-    /// Runs a capture into it: all of it counts, or nothing.
-    func run(_ executor: CaptureExecutor, beforeEnd: () throws -> Void = {}, facts: (() -> LateFacts)? = nil) throws
-        -> CaptureExecutor.Outcome
-    {
-        do {
-            let outcome = try executor.run(sink, beforeEnd: beforeEnd, facts: facts)
-            try commit()
-            return outcome
-        } catch {
-            abandon()
-            throw error
-        }
     }
 }

@@ -4,23 +4,26 @@ import Filesystems
 import Imaging
 import JobModel
 import LinuxSystem
-import Operations
 import SystemPackage
 
 /// What a capture reads: the disk itself, or LVM snapshots in place of volumes that are mounted, with a way around
 /// sectors that cannot be read.
-final class DiskSource {
+package final class DiskSource {
     /// What is read.
-    let reader: any BlockReader
+    package let reader: any BlockReader
     /// Where filesystems are mounted read-write that are read as they are.
-    let mountedReadWrite: [String]
+    package let mountedReadWrite: [String]
     private let disk: OpenedDisk
     private let snapshots: VolumeSnapshotSource?
     /// What tells that the disk held still; `nil` where it need not.
     private let claim: Claim?
+    private let events: any EventSink
 
     /// Refuses a disk that does not hold still, or makes it hold still.
-    init(_ disk: OpenedDisk, usesSnapshots: Bool, rescues: Bool, allowMounted: Bool) throws {
+    package init(
+        _ disk: OpenedDisk, usesSnapshots: Bool, rescues: Bool, allowMounted: Bool, _ events: any EventSink
+    ) throws {
+        self.events = events
         self.disk = disk
         // A disk and its partitions are cached apart: what was written through a partition's node must be seen here.
         if disk.device.isDevice { disk.device.dropCache(0..<disk.device.byteCount) }
@@ -37,9 +40,9 @@ final class DiskSource {
                     + "with --allow-mounted")
         }
         var claim: Claim?
-        do { claim = try disk.claimSource(otherwise: "; --allow-mounted captures all the same") } catch {
+        do { claim = try disk.claimSource(otherwise: "; --allow-mounted captures all the same", events) } catch {
             guard allowMounted else { throw error }
-            Console.message("warning: \(JobFailure(error).message)")
+            events.warn("source-changes", JobFailure(error).message)
         }
         self.claim = allowMounted || usesSnapshots ? nil : claim
         var uncovered: [String] = []
@@ -53,12 +56,12 @@ final class DiskSource {
                         throw .refused(Self.refusal(disk.identity.path, places, usesSnapshots).message)
                     }
                     uncovered = places
-                }, note: Console.message) : nil
+                }, note: events.log) : nil
         mountedReadWrite = left + uncovered.filter { !left.contains($0) }
         let base = snapshots?.reader ?? disk.device
         // Past the cache, a bad sector costs no more than itself.
         let sectors = snapshots == nil && disk.device.isDevice ? DirectReader(disk.device) : nil
-        reader = rescues ? RescueReader(base, sectors: sectors, note: { Console.message($0) }) : base
+        reader = rescues ? RescueReader(base, sectors: sectors, note: { events.log($0) }) : base
     }
 
     /// Every way to a source that holds still.
@@ -77,7 +80,9 @@ final class DiskSource {
     }
 
     /// Reads the table, the volumes, and how the disk boots.
-    func survey(allUsed: Bool, skipPageFiles: Bool, trustMaps: Bool, unlocker: LUKSUnlocker?) throws -> DiskSurvey {
+    package func survey(allUsed: Bool, skipPageFiles: Bool, trustMaps: Bool, unlocker: LUKSUnlocker?) throws
+        -> DiskSurvey
+    {
         let survey = try DiskSurveyor.survey(
             reader, identity: disk.identity, geometry: disk.device.geometry,
             mountedReadWrite: mountedReadWrite.isEmpty && snapshots != nil ? [] : disk.mountedReadWriteRanges,
@@ -88,7 +93,7 @@ final class DiskSource {
     }
 
     /// Whether what was read is of one moment: a snapshot that overflowed is none, nor is a disk that was written meanwhile.
-    func check() throws {
+    package func check() throws {
         try snapshots?.check()
         guard let change = claim?.change() else { return }
         throw ImagingError.failed(
@@ -97,7 +102,7 @@ final class DiskSource {
     }
 
     /// Removes the snapshots.
-    func end() {
-        do { try snapshots?.end() } catch { Console.message("warning: \(error)") }
+    package func end() {
+        do { try snapshots?.end() } catch { events.warn("snapshot-left", "\(error)") }
     }
 }

@@ -4,24 +4,13 @@ import ImageModel
 import Imaging
 import JobModel
 import LinuxSystem
-import Operations
 import SystemPackage
 
-extension OpenedImage {
-    /// Reads all of it for what is lost.
-    func losses() throws -> Salvage {
-        let progress = Progress()
-        let display = ProgressDisplay(progress)
-        defer { display.end() }
-        return try reading { try CaptureVerifier.losses(of: $0, progress: progress) }
-    }
-}
-
 /// What commands that read a damaged capture say of `--salvage`.
-enum SalvageAdvice {
+package enum SalvageAdvice {
     /// A failure of a command, with `advice` behind it where salvage would read what the command could not.
     /// - Parameter image: as it was named; it is opened once more, by the same keys.
-    static func followed(
+    package static func followed(
         _ error: any Error, by advice: String, image: String, _ keys: KeyRing
     ) -> JobFailure {
         let failure = JobFailure(error)
@@ -29,12 +18,12 @@ enum SalvageAdvice {
     }
 
     /// Whether an error is damage behind the header and the maps of an image. Of standard input that is not known.
-    static func isUseful(_ error: any Error, image: String, _ keys: KeyRing) -> Bool {
+    package static func isUseful(_ error: any Error, image: String, _ keys: KeyRing) -> Bool {
         guard isDamage(error) else { return false }
         return image == "-" || (try? OpenedImage.open(image, keys, salvages: true)) != nil
     }
 
-    static func isDamage(_ error: any Error) -> Bool {
+    package static func isDamage(_ error: any Error) -> Bool {
         if case .image(let error) = error as? ImagingError { return Salvage.isDamage(error) }
         return Salvage.isDamage(error)
     }

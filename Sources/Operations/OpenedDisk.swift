@@ -4,20 +4,19 @@ import Filesystems
 import Imaging
 import JobModel
 import LinuxSystem
-import Operations
 import SystemPackage
 
 /// A disk that a command works on: opened, and known by name.
-struct OpenedDisk {
-    var device: BlockDevice
-    var identity: DiskIdentity
+package struct OpenedDisk {
+    package var device: BlockDevice
+    package var identity: DiskIdentity
     /// The kernel's name of the node; `nil` for a file.
-    var kernelName: String?
+    package var kernelName: String?
 
     /// Opens a block device or a raw image file.
-    init(_ path: String, _ access: BlockDevice.Access, sectorSize: SectorSize? = nil) throws {
+    package init(_ path: String, _ access: BlockDevice.Access, sectorSize: Int? = nil) throws {
         do {
-            device = try BlockDevice(opening: FilePath(path), access, sectorSize: (sectorSize ?? .bytes512).rawValue)
+            device = try BlockDevice(opening: FilePath(path), access, sectorSize: sectorSize ?? 512)
         } catch {
             if error.errno == .resourceBusy {
                 let name = Files.realPath(FilePath(path))?.lastComponent?.string ?? ""
@@ -40,19 +39,19 @@ struct OpenedDisk {
     }
 
     /// The image, or part of a repository, that is in the disk's place; `nil` for what may be a disk.
-    var knownImage: KnownImage? {
+    package var knownImage: KnownImage? {
         get throws { try KnownImage.identify(device, at: device.path, isFile: !device.isDevice) }
     }
 
     /// Waits while a program is at work on it that an earlier restore started, which was killed: the program must end its
     /// work, and until then the disk is in use. What is left of it is taken away.
     /// - Parameter isTrial: whether nothing may change, for a plan.
-    func waitForAbandonedWork(isTrial: Bool) throws {
+    package func waitForAbandonedWork(isTrial: Bool, _ events: any EventSink) throws {
         var said: [String] = []
         while case let programs = AbandonedWork.programs(on: device), !programs.isEmpty {
             if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
             if programs != said {
-                Console.message(
+                events.log(
                     "waiting for \(programs.joined(separator: ", ")): an interrupted restore left it at work on \(device.path)"
                 )
                 said = programs
@@ -63,10 +62,10 @@ struct OpenedDisk {
     }
 
     /// Why it may not be changed, or changes by itself: mounts, swap, holders; also of loop devices over it.
-    var uses: [DiskUse] { DiskDirectory().uses(of: device) }
+    package var uses: [DiskUse] { DiskDirectory().uses(of: device) }
 
     /// Whether the kernel refuses to give the device, or a loop device over it, to one user alone, and no use of it is known.
-    var isHeldByUnknown: Bool {
+    package var isHeldByUnknown: Bool {
         let directory = DiskDirectory()
         let nodes = [kernelName].compactMap { $0 } + directory.loopDevices(over: device)
         for name in nodes where directory.uses(of: name).isEmpty {
@@ -81,7 +80,7 @@ struct OpenedDisk {
 
     /// Claims it for writing, until the device is closed.
     /// - Parameter isTrial: whether only to look, for a plan.
-    func claimTarget(isTrial: Bool = false) throws {
+    package func claimTarget(isTrial: Bool = false) throws {
         do throws(Claim.Problem) { _ = try Claim.target(device, isTrial: isTrial) } catch {
             let wayOut =
                 error == .withoutLocks
@@ -93,10 +92,10 @@ struct OpenedDisk {
 
     /// Claims it for reading, until the device is closed.
     /// - Parameter otherwise: the end of a refusal's sentence: what else can be done.
-    func claimSource(otherwise: String = "") throws -> Claim {
+    package func claimSource(otherwise: String = "", _ events: any EventSink) throws -> Claim {
         do throws(Claim.Problem) {
             let claim = try Claim.source(device)
-            if !claim.isLocked { Console.message("warning: \(identity.path) \(Claim.Problem.withoutLocks)") }
+            if !claim.isLocked { events.warn("source-without-locks", "\(identity.path) \(Claim.Problem.withoutLocks)") }
             return claim
         } catch {
             throw JobFailure(
@@ -107,7 +106,7 @@ struct OpenedDisk {
     }
 
     /// The ranges of the disk that are mounted read-write.
-    var mountedReadWriteRanges: [ByteRange] {
+    package var mountedReadWriteRanges: [ByteRange] {
         let directory = DiskDirectory()
         guard let kernelName else { return mountPointsReadWrite.isEmpty ? [] : [0..<device.byteCount] }
         var ranges: [ByteRange] = []
@@ -129,7 +128,7 @@ struct OpenedDisk {
     }
 
     /// Where filesystems of the disk are mounted read-write.
-    var mountPointsReadWrite: [String] {
+    package var mountPointsReadWrite: [String] {
         uses.compactMap { use in
             if case .mounted(_, let place, false) = use { return place }
             return nil
@@ -137,7 +136,7 @@ struct OpenedDisk {
     }
 
     /// Whether a file (that need not exist yet) lies on this disk, or is this disk.
-    func holds(_ file: FilePath) -> Bool {
+    package func holds(_ file: FilePath) -> Bool {
         // The folder counts also where the file is a link to elsewhere: the image is made beside its final name.
         let folder = file.removingLastComponent()
         return lies(folder.isEmpty ? "." : folder) || (Files.exists(file) && lies(file))
@@ -164,7 +163,9 @@ struct OpenedDisk {
     }
 
     /// Reads the disk: table, volumes, how it boots.
-    func survey(allUsed: Bool = false, trustMaps: Bool = false, unlocker: LUKSUnlocker? = nil) throws -> DiskSurvey {
+    package func survey(allUsed: Bool = false, trustMaps: Bool = false, unlocker: LUKSUnlocker? = nil) throws
+        -> DiskSurvey
+    {
         try DiskSurveyor.survey(
             device, identity: identity, geometry: device.geometry, mountedReadWrite: mountedReadWriteRanges,
             allUsed: allUsed, trustMaps: trustMaps, unlocker: unlocker, descriptor: device.fileDescriptor.rawValue)

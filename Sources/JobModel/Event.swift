@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// What an operation tells while it works. A terminal, a log, the medium's session and a server are consumers.
+///
+/// As JSON, one object a line with `schema`, `event` and the fields of that event; docs/commands.md has the list. A consumer leaves
+/// out events that it does not know.
+public enum Event: Equatable, Sendable {
+    /// What will be done, before anything is written.
+    case planned(PlanText)
+    /// A part of the work begins.
+    case phase(String)
+    /// How far the part is.
+    case progress(ProgressFacts)
+    /// A step is done.
+    case step(String)
+    /// A line for a person.
+    case log(String)
+    /// What a person should know.
+    case notice(Notice)
+    /// The last event: how it ended.
+    case finished(Report)
+
+    /// The version of the events' form.
+    public static let schema = 1
+}
+
+/// What a person should know, and a program may act on.
+public struct Notice: Codable, Equatable, Sendable {
+    /// How much it matters.
+    public enum Severity: String, Codable, Sendable {
+        /// Worth knowing.
+        case note
+        /// May be a mistake, or cost something later.
+        case warning
+    }
+    /// What it is: stable, for programs.
+    public var code: String
+    /// How much it matters.
+    public var severity: Severity
+    /// For a person.
+    public var sentence: String
+
+    /// Names one.
+    public init(_ code: String, _ severity: Severity, _ sentence: String) {
+        (self.code, self.severity, self.sentence) = (code, severity, sentence)
+    }
+
+    /// As a line of a terminal.
+    public var line: String { "\(severity.rawValue): \(sentence)" }
+}
+
+/// How far a part of the work is.
+public struct ProgressFacts: Codable, Equatable, Sendable {
+    /// The part.
+    public var phase: String
+    /// How many bytes are done.
+    public var done: UInt64
+    /// How many there are; 0 where that is not known.
+    public var total: UInt64
+    /// Bytes a second since the part began; `nil` where it has just begun.
+    public var rate: Double?
+    /// How long the rest will take at that rate.
+    public var secondsLeft: Double?
+
+    /// Names all of them.
+    public init(phase: String, done: UInt64, total: UInt64, rate: Double? = nil, secondsLeft: Double? = nil) {
+        (self.phase, self.done, self.total) = (phase, done, total)
+        (self.rate, self.secondsLeft) = (rate, secondsLeft)
+    }
+}
+
+/// A plan as lines for a person.
+public struct PlanText: Codable, Equatable, Sendable {
+    /// The lines.
+    public var lines: [String]
+
+    /// Names them.
+    public init(_ lines: [String]) { self.lines = lines }
+}
+
+/// How a job ended, in what all jobs have in common.
+public struct Report: Codable, Equatable, Sendable {
+    /// What was done: `restore`, `capture`, `copy`, `verify`, `boot-repair`.
+    public var operation: String
+    /// How it ended.
+    public var outcome: Outcome
+    /// What that means and what to do next, as sentences; `nil` where everything is done.
+    public var message: String?
+    /// The image's id, where it is known.
+    public var imageID: String?
+    /// Bytes written to a disk or stored.
+    public var writtenByteCount: UInt64?
+    /// How long it took.
+    public var seconds: Double?
+
+    /// Names them.
+    public init(
+        operation: String, outcome: Outcome, message: String? = nil, imageID: String? = nil,
+        writtenByteCount: UInt64? = nil, seconds: Double? = nil
+    ) {
+        self.operation = operation
+        self.outcome = outcome
+        self.message = message
+        self.imageID = imageID
+        self.writtenByteCount = writtenByteCount
+        self.seconds = seconds
+    }
+}
+
+/// Takes events, from any thread.
+public protocol EventSink: Sendable {
+    /// Takes one.
+    func take(_ event: Event)
+}
+
+extension EventSink {
+    /// A line for a person.
+    public func log(_ text: String) { take(.log(text)) }
+    /// Something worth knowing.
+    public func note(_ code: String, _ sentence: String) { take(.notice(Notice(code, .note, sentence))) }
+    /// Something that may be a mistake, or cost something later.
+    public func warn(_ code: String, _ sentence: String) { take(.notice(Notice(code, .warning, sentence))) }
+}
+
+extension Event: Codable {
+    private enum Key: String, CodingKey { case schema, event, plan, name, progress, text, notice, report }
+    private enum Name: String, Codable { case planned, phase, progress, step, log, notice, finished }
+
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: Key.self)
+        switch try values.decode(Name.self, forKey: .event) {
+        case .planned: self = .planned(try values.decode(PlanText.self, forKey: .plan))
+        case .phase: self = .phase(try values.decode(String.self, forKey: .name))
+        case .progress: self = .progress(try values.decode(ProgressFacts.self, forKey: .progress))
+        case .step: self = .step(try values.decode(String.self, forKey: .text))
+        case .log: self = .log(try values.decode(String.self, forKey: .text))
+        case .notice: self = .notice(try values.decode(Notice.self, forKey: .notice))
+        case .finished: self = .finished(try values.decode(Report.self, forKey: .report))
+        }
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var values = encoder.container(keyedBy: Key.self)
+        try values.encode(Self.schema, forKey: .schema)
+        func name(_ name: Name) throws { try values.encode(name, forKey: .event) }
+        switch self {
+        case .planned(let plan):
+            try name(.planned)
+            try values.encode(plan, forKey: .plan)
+        case .phase(let text):
+            try name(.phase)
+            try values.encode(text, forKey: .name)
+        case .progress(let facts):
+            try name(.progress)
+            try values.encode(facts, forKey: .progress)
+        case .step(let text):
+            try name(.step)
+            try values.encode(text, forKey: .text)
+        case .log(let text):
+            try name(.log)
+            try values.encode(text, forKey: .text)
+        case .notice(let notice):
+            try name(.notice)
+            try values.encode(notice, forKey: .notice)
+        case .finished(let report):
+            try name(.finished)
+            try values.encode(report, forKey: .report)
+        }
+    }
+}

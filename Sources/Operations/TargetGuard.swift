@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import Imaging
+import JobModel
+import LinuxSystem
+import SystemPackage
+
+/// Why a disk must not be overwritten.
+package enum TargetGuard {
+    /// Where the recovery environment names the disk that it booted from.
+    package static let mediumPath: FilePath = "/run/reforge/medium"
+
+    /// Refuses a target that is in use, that holds the image, or that is the boot medium.
+    package static func refuseDanger(
+        _ target: OpenedDisk, image: FilePath?, isTrial: Bool = false, _ events: any EventSink
+    ) throws {
+        let path = target.identity.path
+        try refuse(target.knownImage, at: path)
+        try target.waitForAbandonedWork(isTrial: isTrial, events)
+        let uses = target.uses
+        guard uses.isEmpty else { throw inUse(target, uses) }
+        if let image, target.holds(image) {
+            throw JobFailure(.refused, "\(path) holds the image that is to be restored")
+        }
+        let directory = DiskDirectory()
+        if let name = target.kernelName {
+            let medium = (Files.text(mediumPath) ?? "").split(separator: "\n").map(String.init)
+            guard !medium.contains(directory.wholeDisk(of: name)) else {
+                throw JobFailure(.refused, "\(path) is the medium that this system was booted from")
+            }
+        }
+    }
+
+    private static func inUse(_ target: OpenedDisk, _ uses: [DiskUse]) -> JobFailure {
+        JobFailure(
+            .refused,
+            "\(target.identity.path) is in use: \(uses.map(\.description).joined(separator: "; ")). Unmount it, or stop what holds it, "
+                + "and try again")
+    }
+
+    /// Refuses what is no disk, but an image or a part of a repository, most likely because of a swapped command line.
+    package static func refuse(_ known: KnownImage?, at path: String) throws {
+        guard let known else { return }
+        throw JobFailure(
+            .refused,
+            "\(path) is \(known.name), not a disk: are IMAGE and DISK swapped? To lose it all the same, remove the file and make "
+                + "a new one (truncate -s SIZE); on a device, clear its first MiB (dd if=/dev/zero of=DEVICE bs=1M count=1)"
+        )
+    }
+
+    /// The same disk as was surveyed, right before the first write: names can be given to another disk in between.
+    package static func checkIdentity(_ target: OpenedDisk) throws {
+        guard let kernelName = target.kernelName else {
+            // A file has no O_EXCL: it may be attached and mounted while a person is asked.
+            let uses = target.uses
+            guard uses.isEmpty else { throw inUse(target, uses) }
+            return
+        }
+        let now = DiskDirectory().identity(
+            path: FilePath(target.identity.path), kernelName: kernelName, diskSequence: target.device.diskSequence)
+        guard now == target.identity else {
+            throw JobFailure(.refused, "\(target.identity.path) is another disk than a moment ago")
+        }
+    }
+}
