@@ -61,6 +61,10 @@ public struct ProgressFacts: Codable, Equatable, Sendable {
     public var rate: Double?
     /// How long the rest will take at that rate.
     public var secondsLeft: Double?
+    /// How long the part has taken.
+    public var seconds: Double = 0
+    /// How long no byte has come.
+    public var stillSeconds: Double = 0
 
     /// Names all of them.
     public init(phase: String, done: UInt64, total: UInt64, rate: Double? = nil, secondsLeft: Double? = nil) {

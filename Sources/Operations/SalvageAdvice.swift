@@ -6,6 +6,24 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
+extension OpenedImage {
+    /// Reads all of it for what is lost.
+    package func losses(_ events: any EventSink) throws -> Salvage {
+        let progress = Progress()
+        let reporter = ProgressReporter(progress, events)
+        defer { reporter.end() }
+        return try reading { try CaptureVerifier.losses(of: $0, progress: progress) }
+    }
+
+    /// Reads and checks all of it.
+    package func verified(_ events: any EventSink) throws -> CaptureVerifier.Outcome {
+        let progress = Progress()
+        let reporter = ProgressReporter(progress, events)
+        defer { reporter.end() }
+        return try CaptureVerifier.verify(reader, progress: progress)
+    }
+}
+
 /// What commands that read a damaged capture say of `--salvage`.
 package enum SalvageAdvice {
     /// A failure of a command, with `advice` behind it where salvage would read what the command could not.

@@ -278,12 +278,12 @@ struct CaptureCommand: ParsableCommand {
         let repositoryLine =
             "captured \(ByteText.rounded(report.readByteCount)) read: \(ByteText.rounded(report.newByteCount)) new, "
             + "\(ByteText.rounded(report.deduplicatedByteCount)) deduplicated, \(ByteText.rounded(report.storedByteCount)) stored, in "
-            + "\(ProgressDisplay.duration(Int(report.seconds.rounded()))) (\(rate)); snapshot "
+            + "\(TerminalEvents.duration(Int(report.seconds.rounded()))) (\(rate)); snapshot "
             + "\(report.imageID.prefix(12)) of \(report.host ?? "")"
         if report.host != nil { return try Console.result(repositoryLine) }
         let line =
             "captured \(ByteText.rounded(report.usedByteCount)) in use of \(ByteText.rounded(report.diskByteCount)) into "
-            + "\(ByteText.rounded(report.imageByteCount)) in \(ProgressDisplay.duration(Int(report.seconds.rounded()))) "
+            + "\(ByteText.rounded(report.imageByteCount)) in \(TerminalEvents.duration(Int(report.seconds.rounded()))) "
             + "(\(rate)), image id \(report.imageID.prefix(16))…"
         toError ? Console.message(line) : try Console.result(line)
     }
@@ -323,7 +323,7 @@ struct CaptureCommand: ParsableCommand {
         clock: @escaping @Sendable () -> Int64
     ) throws -> CaptureExecutor.Outcome {
         let progress = Progress()
-        let display = ProgressDisplay(progress)
+        let display = ProgressReporter(progress, Console.events)
         defer { display.end() }
         let left = Self.sentences(try ImageDestination(image, Console.events))
         do {

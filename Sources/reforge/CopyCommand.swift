@@ -198,7 +198,7 @@ struct CopyCommand: ParsableCommand {
         }
         let contents = try ImageContents(source)
         let progress = Progress()
-        let display = ProgressDisplay(progress)
+        let display = ProgressReporter(progress, Console.events)
         defer { display.end() }
         // The end of a source confirms all of it: nothing is published before it was reached.
         let executor = CaptureExecutor(
@@ -259,7 +259,7 @@ struct CopyCommand: ParsableCommand {
         guard let path = input.path else { return SalvageReader(input.reader, Salvage()) }
         // The very snapshot that is copied: what `latest` means may change meanwhile.
         let exact = input.snapshot.map { "\(path)@\($0.info.id)" } ?? input.text
-        let survey = try OpenedImage.open(exact, keys, operation: .verify, salvages: true).losses()
+        let survey = try OpenedImage.open(exact, keys, operation: .verify, salvages: true).losses(Console.events)
         guard !survey.isWhole else { return input.reader }
         let allowed = Salvage(only: survey, byteCount: input.reader.header.manifest.geometry.byteCount)
         return SalvageReader(input.reader, allowed)

@@ -1,29 +1,91 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import ImageModel
-import Imaging
+import DiskModel
 import JobModel
-import Operations
+import LinuxSystem
+import SystemPackage
 
-/// Shows an operation's events to a person at a terminal, or in a log.
-struct TerminalEvents: EventSink {
+/// Shows an operation's events to a person at a terminal, or in a log. How far it is: a line that changes on a terminal; elsewhere one
+/// soon after a part began, and one every 10 s.
+final class TerminalEvents: EventSink {
+    private struct State {
+        var phase = ""
+        var lastShown = SystemFacts.monotonicSeconds()
+        var isSaid = false
+        var hasLine = false
+    }
+    private let state = Monitor(State())
+    private let isTerminal = SystemFacts.isTerminal(.standardError)
+
     func take(_ event: Event) {
         switch event {
-        case .log(let text): Console.message(text)
+        case .log(let text), .step(let text): Console.message(text)
         case .notice(let notice): Console.message(notice.line)
         case .planned(let plan): for line in plan.lines { Console.message(line) }
-        case .step(let text): Console.message(text)
-        // `ProgressDisplay` shows these, and the command says how it ended.
-        case .phase, .progress, .finished: break
+        case .phase(let phase): begin(phase)
+        case .progress(let facts): show(facts)
+        // The command says how it ended.
+        case .finished: break
         }
+    }
+
+    private func begin(_ phase: String) {
+        let clears = state.update { state in
+            (state.phase, state.isSaid) = (phase, false)
+            guard phase.isEmpty else { return false }
+            defer { state.hasLine = false }
+            return state.hasLine
+        }
+        if clears { Console.write("\r\u{1B}[K", to: .standardError) }
+    }
+
+    private func show(_ facts: ProgressFacts) {
+        let isTerminal = isTerminal
+        let isDue = state.update { state in
+            let now = SystemFacts.monotonicSeconds()
+            // That it began is news, and earlier of a program at work, which tells nothing until it ends.
+            let isNews = !state.isSaid && facts.seconds >= (facts.total == 0 ? 0.5 : 2)
+            guard now - state.lastShown >= (isTerminal ? 0.2 : 10) || isNews else { return false }
+            (state.lastShown, state.isSaid, state.hasLine) = (now, true, isTerminal)
+            return true
+        }
+        guard isDue else { return }
+        let line = Self.text(facts)
+        Console.write(isTerminal ? "\r\u{1B}[K\(line)" : "\(line)\n", to: .standardError)
+    }
+
+    static func text(_ facts: ProgressFacts) -> String {
+        let (done, total) = (facts.done, facts.total)
+        guard total > 0 else {
+            return facts.seconds < 1 ? facts.phase : "\(facts.phase), \(duration(Int(facts.seconds)))"
+        }
+        var line =
+            "\(facts.phase): \(ByteText.rounded(done)) of \(ByteText.rounded(total)) (\(percent(done, of: total)) %)"
+        let standsStill = facts.stillSeconds >= 10
+        guard facts.rate != nil else {
+            return standsStill ? line + ", no byte for \(Int(facts.stillSeconds)) s" : line
+        }
+        line += ", \(ByteText.rate(done, seconds: facts.seconds))"
+        // Of what stands still, a forecast would grow and grow.
+        if done < total, standsStill { return line + ", no byte for \(Int(facts.stillSeconds)) s" }
+        // More than a year is no forecast.
+        if let left = facts.secondsLeft, left < 365 * 86400 { line += ", \(duration(Int(left) + 1)) left" }
+        return line
+    }
+
+    /// Also of numbers so large that a hundred times as much has no place in 64 bits.
+    private static func percent(_ done: UInt64, of total: UInt64) -> UInt64 {
+        total.dividingFullWidth(min(done, total).multipliedFullWidth(by: 100)).quotient
+    }
+
+    static func duration(_ seconds: Int) -> String {
+        func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
+        let text = "\(two(seconds % 3600 / 60)):\(two(seconds % 60))"
+        return seconds >= 3600 ? "\(seconds / 3600):\(text)" : text
     }
 }
 
-extension OpenedImage {
-    /// Reads all of it for what is lost.
-    func losses() throws -> Salvage {
-        let progress = Progress()
-        let display = ProgressDisplay(progress)
-        defer { display.end() }
-        return try reading { try CaptureVerifier.losses(of: $0, progress: progress) }
-    }
+/// Asks at the terminal.
+struct TerminalConfirmer: Confirmer {
+    func canAsk(whileStreaming: Bool) -> Bool { whileStreaming || SystemFacts.isTerminal(.standardInput) }
+    func answer(to question: Question) -> String? { Console.ask(question.text, useTerminal: question.isStreaming) }
 }

@@ -99,7 +99,7 @@ struct VerifyCommand: ParsableCommand {
         do {
             input = try OpenedImage.open(image, keys, operation: .verify)
             try keys.refuseUnused(image)
-            outcome = try Self.verify(input)
+            outcome = try input.verified(Console.events)
         } catch {
             throw SalvageAdvice.followed(
                 error, by: "`reforge restore --salvage` brings back the rest.", image: image, keys)
@@ -135,7 +135,7 @@ struct VerifyCommand: ParsableCommand {
             ids = [try OpenedRepository.find(selector, in: repository, Console.events).info.id]
         }
         let progress = Progress()
-        let display = ProgressDisplay(progress)
+        let display = ProgressReporter(progress, Console.events)
         let report: VerifyReport
         do {
             defer { display.end() }
@@ -151,7 +151,7 @@ struct VerifyCommand: ParsableCommand {
     /// Sets aside what is damaged. The snapshots that need it stay damaged until it is stored anew: 65 until then.
     private func repair(_ repository: Repository, _ start: Double) throws -> ExitStatus {
         let progress = Progress()
-        let display = ProgressDisplay(progress)
+        let display = ProgressReporter(progress, Console.events)
         let report: RepairReport
         do {
             defer { display.end() }
@@ -221,13 +221,5 @@ struct VerifyCommand: ParsableCommand {
                     + "\n`reforge restore --salvage` brings back what is left of a snapshot")
         }
         try Console.result("\(image) is whole: \(seen)")
-    }
-
-    /// Reads and checks all of an image.
-    static func verify(_ input: OpenedImage) throws -> CaptureVerifier.Outcome {
-        let progress = Progress()
-        let display = ProgressDisplay(progress)
-        defer { display.end() }
-        return try CaptureVerifier.verify(input.reader, progress: progress)
     }
 }

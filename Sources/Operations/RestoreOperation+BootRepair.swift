@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import BootRepair
+import ByteParsing
+import Codecs
+import DiskModel
+import FilesystemResize
+import Filesystems
+import ImageModel
+import Imaging
+import JobModel
+import LinuxSystem
+import Repository
+import SystemPackage
+
+extension RestoreOperation {
+    /// What becomes of the restored system's boot chain.
+    package enum BootRepairChoice {
+        case done
+        /// Outside the recovery environment programs of a restored system run only where that was asked for.
+        case leftOut
+        /// Not wanted, or nothing there that started a machine.
+        case notNeeded
+    }
+
+    /// What did not boot before is not expected to boot now: a data disk has nothing to repair.
+    func bootRepairChoice(_ manifest: Manifest) -> BootRepairChoice {
+        guard job.repairsBoot != false, job.only == nil,
+            manifest.boot.biosBootCode != nil || !manifest.boot.efiLoaders.isEmpty
+        else { return .notNeeded }
+        return job.repairsBoot ?? SystemFacts.isRecoveryEnvironment ? .done : .leftOut
+    }
+
+    /// Makes the restored system start here. A failure leaves the data complete: it is reported, with how to finish.
+    func repairBoot(_ report: inout RestoreReport, _ target: OpenedDisk?, capturedDiskName: String?) {
+        do {
+            let opened = try target ?? OpenedDisk(disk, .readOnly, sectorSize: job.sectorSize)
+            // A device was let go for a moment: it must be the same one, and nobody else's by now.
+            guard opened.identity == report.plan.target else {
+                throw JobFailure(.refused, "\(disk) is another disk than the one that was restored")
+            }
+            try TargetGuard.refuseDanger(opened, image: nil, events)
+            let options = BootRepairOptions(capturedDiskName: capturedDiskName)
+            let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
+            events.log(plan.description)
+            let outcome = try BootRepair.execute(plan, disk: opened.device) { events.log($0) }
+            report.bootRepair = .init(changed: outcome.changed, pending: outcome.pending)
+            report.warnings += outcome.warnings
+            if let pending = outcome.pending { report.incomplete.append("boot repair: \(pending)") }
+        } catch {
+            let reason = (error as? JobFailure)?.message ?? "\(error)"
+            report.incomplete.append("boot repair: \(reason); run: reforge boot-repair \(disk)")
+        }
+    }
+}

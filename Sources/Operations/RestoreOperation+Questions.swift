@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import BootRepair
+import ByteParsing
+import Codecs
+import DiskModel
+import FilesystemResize
+import Filesystems
+import ImageModel
+import Imaging
+import JobModel
+import LinuxSystem
+import Repository
+import SystemPackage
+
+extension RestoreOperation {
+    /// Opens once more what is restored, to read all of it beforehand.
+    func again(_ input: OpenedImage, _ operation: RepositoryOperation) throws -> OpenedImage {
+        // The very snapshot that is restored: what `latest` means may change meanwhile.
+        let exact = input.snapshot.flatMap { snapshot in input.path.map { "\($0)@\(snapshot.info.id)" } } ?? image
+        let again = try OpenedImage.open(exact, keys, operation: operation, salvages: job.salvages)
+        guard again.reader.header == input.reader.header else {
+            throw JobFailure(.badImage, "\(image) changed while it was looked at")
+        }
+        return again
+    }
+
+    /// With `--salvage`, reads the whole image for what is lost, so that the plan can say it, where it can be read twice.
+    /// - Returns: what is restored from, and what was found lost.
+    func salvaging(_ input: OpenedImage) throws -> (any ImageReader, Salvage?) {
+        guard job.salvages else { return (input.reader, nil) }
+        guard image != "-" else {
+            events.log("note: standard input is read only once: what is lost of it is known only at the end")
+            return (SalvageReader(input.reader, Salvage()), nil)
+        }
+        let survey = try again(input, .verify).losses(events)
+        guard !survey.isWhole else {
+            events.log("\(image) is whole: there is nothing to salvage, and it is restored as usual")
+            return (input.reader, survey)
+        }
+        // What could be read a moment ago must not be lost now: an unplugged drive is no damaged image.
+        let allowed = Salvage(only: survey, byteCount: input.reader.header.manifest.geometry.byteCount)
+        return (SalvageReader(input.reader, allowed), survey)
+    }
+
+    /// Has the losses confirmed, by a person even with `--yes`.
+    /// - Parameter code: what names them; of standard input, which is read only once, the image alone.
+    func confirmLosses(_ code: String, _ lost: [LostRange]) throws {
+        if let confirmSalvage = job.confirmedLosses {
+            guard confirmSalvage.lowercased() == code else {
+                throw JobFailure(
+                    .refused,
+                    "--confirm-salvage \(confirmSalvage) names other losses, or those of another image. Where what is lost of \(image) "
+                        + "now is to be taken, as said above: --confirm-salvage \(code)")
+            }
+            return
+        }
+        let amount =
+            image == "-" ? "What is lost of it" : ByteText.exact(lost.reduce(0) { $0 + $1.captured.byteCount })
+        let question =
+            "\(image) is damaged: \(amount) will be zeros on \(disk).\nType salvage to restore the rest: "
+        let isStreaming = image == "-"
+        guard confirmer.canAsk(whileStreaming: isStreaming),
+            confirmer.answer(to: Question(question, isStreaming: isStreaming)) == "salvage"
+        else {
+            throw JobFailure(
+                Interruption.isRequested ? .interrupted : .refused,
+                "the losses were not confirmed: type salvage on a terminal, or add --confirm-salvage \(code)")
+        }
+    }
+
+    func confirm(_ target: OpenedDisk, _ plan: RestorePlan) throws {
+        if job.isConfirmed { return }
+        guard confirmer.canAsk(whileStreaming: image == "-") else {
+            throw JobFailure(
+                .refused, "not on a terminal, so nobody can confirm: look at the plan with --dry-run, then say --yes")
+        }
+        let wanted = target.identity.confirmationText
+        let question =
+            "Everything on \(plan.only.map { "partition \($0.existing) of " } ?? "")\(disk) (\(target.identity.model ?? "no model"), \(ByteText.rounded(target.device.byteCount))) will be lost.\n"
+            + "Type \(wanted) to go on: "
+        guard let answer = confirmer.answer(to: Question(question, isStreaming: image == "-")),
+            [wanted, target.identity.kernelName, disk].contains(answer)
+        else {
+            throw JobFailure(
+                Interruption.isRequested ? JobFailure.interruption : .refused,
+                "not confirmed: the answer was not \(wanted)")
+        }
+    }
+}

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import BootRepair
+import ByteParsing
+import Codecs
+import DiskModel
+import FilesystemResize
+import Filesystems
+import ImageModel
+import Imaging
+import JobModel
+import LinuxSystem
+import Repository
+import SystemPackage
+
+/// Puts an image or a snapshot onto a disk.
+///
+/// Survey, plan, question, write, boot repair: nothing is written before the plan was told and confirmed. `diskState` says at any moment
+/// what is on the target.
+package final class RestoreOperation {
+    let job: RestoreJob
+    let keys: KeyRing
+    let events: any EventSink
+    let confirmer: any Confirmer
+    /// The target's, as the executor has it.
+    private let targetState: Monitor<TargetState>
+    /// Whether the same job again would come further.
+    private var goesOn = true
+    var image: String { job.image }
+    var disk: String { job.disk }
+
+    /// - Parameter keys: the job's passwords.
+    package init(_ job: RestoreJob, keys: KeyRing, events: any EventSink, confirmer: any Confirmer) {
+        self.job = job
+        self.keys = keys
+        self.events = events
+        self.confirmer = confirmer
+        targetState = Monitor(TargetState())
+    }
+
+    /// What is on the target now. From any thread.
+    package var diskState: RestoreExecutor.DiskState { targetState.update { $0 }.value }
+
+    /// What is left behind where the job ends now, as sentences. From any thread.
+    package var leftBehind: @Sendable (ExitStatus) -> String {
+        { [targetState, job] status in
+            let state = targetState.update { $0 }
+            guard state.isCommitting else {
+                return Self.sentence(job, state.value, status, goesOn: true)
+            }
+            return
+                "\(job.disk) has all data, and its partition table was being written: it may be whole, or boot nothing. The same "
+                + "command makes sure (faster with --delta)."
+        }
+    }
+
+    /// The state of the target for those who cannot wait. From any thread.
+    package var diskStateNow: @Sendable () -> String? {
+        { [targetState] in targetState.update { $0 }.value.rawValue }
+    }
+
+    /// Restores.
+    /// - Throws: `JobFailure`, with the state of the target and what to do next.
+    package func run() throws -> RestoreReport {
+        do {
+            let report = try restore()
+            let status: ExitStatus =
+                report.diskState == .salvaged ? .badImage : report.incomplete.isEmpty ? .done : .incomplete
+            events.take(.finished(finished(status, nil, report)))
+            return report
+        } catch {
+            var failure = JobFailure(error)
+            if !job.dryRun {
+                failure = failure.followed(by: Self.sentence(job, diskState, failure.status, goesOn: goesOn))
+            }
+            failure = advised(failure, error)
+            events.take(.finished(finished(failure.status, failure.message, nil)))
+            throw failure
+        }
+    }
+
+    private func finished(_ status: ExitStatus, _ message: String?, _ report: RestoreReport?) -> Report {
+        Report(
+            operation: "restore",
+            outcome: Outcome(status, diskState: DiskState(rawValue: (report?.diskState ?? diskState).rawValue)),
+            message: message, imageID: report?.imageID, writtenByteCount: report?.writtenByteCount,
+            seconds: report?.seconds)
+    }
+
+    private func restore() throws -> RestoreReport {
+        let start = SystemFacts.monotonicSeconds()
+        // Before what IMAGE is: of a swapped command line, this says what is wrong.
+        try TargetGuard.refuse(try? KnownImage.identify(fileAt: FilePath(disk)), at: disk)
+        let input = try OpenedImage.open(image, keys, salvages: job.salvages)
+        try keys.refuseUnused(image)
+        // All of a snapshot's lists must be readable and all of its chunks known before a disk is given up for it.
+        if input.snapshot != nil, !job.salvages {
+            try again(input, .restore).reading { lists in
+                while try lists.nextRecord() != nil {
+                    if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                }
+            }
+        }
+        if let expectImageID = job.expectedImageID, let id = input.ending?.id.description,
+            !id.hasPrefix(expectImageID.lowercased())
+        {
+            throw JobFailure(
+                .badImage, "\(image) has the id \(id), not \(expectImageID): it is another image than asked for")
+        }
+        let stream = input.reader
+        let (written, file) = try plannedAndWritten(input)
+        var report = written
+        if job.dryRun { return report }
+        switch bootRepairChoice(stream.header.manifest) {
+        case .done:
+            repairBoot(&report, file, capturedDiskName: stream.header.manifest.disk.kernelName)
+        case .leftOut:
+            events.log(
+                "boot repair was left out. Where \(disk) does not start: `reforge boot-repair \(disk)`, best on the machine that "
+                    + "it is for, from the Reforge medium")
+        case .notNeeded: break
+        }
+        report.seconds = SystemFacts.monotonicSeconds() - start
+        return report
+    }
+
+    /// Plans, asks, and writes. The target is held from the survey to the last write. A device is let go at the end, as boot repair
+    /// mounts what was restored; a file is returned, still claimed.
+    private func plannedAndWritten(_ input: OpenedImage) throws -> (RestoreReport, OpenedDisk?) {
+        let target = try openedTarget(input)
+        let prepared = try prepare(input, target)
+        if job.dryRun { return (rehearsed(prepared, input), nil) }
+        events.take(.planned(prepared.text))
+        if let unfinished = prepared.unfinished { events.log(unfinished.description) }
+        if job.verifiesFirst {
+            let outcome = try again(input, .verify).verified(events)
+            events.log("\(image) is whole: \(outcome.chunkCount) chunks")
+        }
+        if let read = prepared.stream.salvage {
+            try confirmLosses(
+                (prepared.survey ?? read).code(imageUUID: input.reader.header.manifest.imageUUID), prepared.foreseen)
+        }
+        try confirm(target, prepared.plan)
+        return (try write(prepared, input, target), target.device.isDevice ? nil : target)
+    }
+
+    private func openedTarget(_ input: OpenedImage) throws -> OpenedDisk {
+        let target = try OpenedDisk(disk, job.dryRun ? .readOnly : .exclusiveWrite, sectorSize: job.sectorSize)
+        if let expected = job.expectedDiskSequence, target.device.diskSequence != expected {
+            throw JobFailure(
+                .refused,
+                "\(disk) is another disk than the one that was chosen (sequence number "
+                    + "\(target.device.diskSequence.map(String.init) ?? "unknown"), not \(expected))")
+        }
+        try TargetGuard.refuseDanger(target, image: input.path, isTrial: job.dryRun, events)
+        try target.claimTarget(isTrial: job.dryRun)
+        return target
+    }
+
+    /// What is known before the first write.
+    private struct Prepared {
+        var plan: RestorePlan
+        var text: PlanText
+        /// The interrupted restore that the target holds.
+        var unfinished: RestoreExecutor.Unfinished?
+        /// What is restored from.
+        var stream: any ImageReader
+        /// With `salvages`, what was found lost.
+        var survey: Salvage?
+        var foreseen: [LostRange]
+        var luksKeyFiles: [FilePath]
+    }
+
+    private func prepare(_ input: OpenedImage, _ target: OpenedDisk) throws -> Prepared {
+        let header = input.reader.header
+        var plan = try makePlan(header, target)
+        plan.warnings += header.manifest.unreadableTexts(input.ending?.lateFacts.unreadable ?? [])
+        let luksKeyFiles = try LUKSKeys(job.luksKeyFiles).keyFiles()
+        try refuseObstacles(to: plan)
+        try plan.checkTable(header)
+        try tryKeys(luksKeyFiles, on: &plan, input)
+        let unfinished = plan.only == nil ? try RestoreExecutor.unfinished(on: target.device, plan) : nil
+        let (stream, survey) = try salvaging(input)
+        let foreseen = plan.lostRanges(survey?.losses ?? [], header)
+        let obstacle = plan.shrinks.lazy.filter { shrink in foreseen.contains { $0.partition == shrink.number } }
+            .compactMap(\.obstacleWithLosses).first
+        if let obstacle { throw JobFailure(.refused, obstacle) }
+        let text = PlanText(
+            restore: plan, header.manifest, isSnapshot: input.snapshot != nil,
+            bootRepair: bootRepairChoice(header.manifest), lost: foreseen)
+        return Prepared(
+            plan: plan, text: text, unfinished: unfinished, stream: stream, survey: survey, foreseen: foreseen,
+            luksKeyFiles: luksKeyFiles)
+    }
+
+    /// The report of a rehearsal.
+    private func rehearsed(_ prepared: Prepared, _ input: OpenedImage) -> RestoreReport {
+        var report = RestoreReport(
+            dryRun: true, image: image, imageID: input.ending?.id.description, plan: prepared.plan,
+            diskState: .untouched, warnings: prepared.plan.warnings, damage: prepared.survey?.findings ?? [],
+            lost: prepared.foreseen)
+        report.planText = prepared.text
+        report.unfinished = prepared.unfinished?.description
+        if prepared.stream.salvage != nil, let survey = prepared.survey {
+            report.confirmation =
+                "--confirm-salvage \(survey.code(imageUUID: input.reader.header.manifest.imageUUID)) confirms these losses where no "
+                + "terminal can be asked"
+        }
+        return report
+    }
+
+    private func write(_ prepared: Prepared, _ input: OpenedImage, _ target: OpenedDisk) throws -> RestoreReport {
+        let (plan, header) = (prepared.plan, input.reader.header)
+        var room: RestoreScratch?
+        if plan.scratchRoom != nil {
+            let folder = try RestoreScratch.folder(
+                job.scratch.map { FilePath($0) }, image: input.path, isEncrypted: prepared.stream.coding.isEncrypted)
+            room = try RestoreScratch(in: folder, for: plan, chunkByteCount: header.manifest.chunkByteCount)
+        }
+        try TargetGuard.checkIdentity(target)
+        let progress = Progress()
+        let reporter = ProgressReporter(progress, events)
+        let executor = RestoreExecutor(
+            plan, target: target.device, targetPath: target.device.path,
+            options: .init(
+                verify: job.verifies, discard: job.discards, delta: job.isDelta, luksKeyFiles: prepared.luksKeyFiles,
+                jobID: job.jobID), progress: progress, expectedImageID: job.expectedImageID, scratch: room)
+        targetState.update { $0 = executor.stateNow }
+        defer {
+            reporter.end()
+            goesOn = executor.goesOn
+        }
+        let outcome = try executor.run(prepared.stream)
+        // Not an error where the kernel does not take the new table: boot repair reaches volumes by their place.
+        _ = target.device.rereadPartitionTable()
+        if !outcome.lost.isEmpty { progress.show("look for the files that lost contents", done: 0, total: 0) }
+        return RestoreReport(
+            dryRun: false, image: image, imageID: prepared.stream.ending?.id.description, plan: plan,
+            diskState: executor.state, writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom,
+            warnings: outcome.warnings, incomplete: outcome.failedGrowths,
+            damage: prepared.stream.salvage?.findings ?? [], lost: outcome.lost,
+            lostFiles: LostFiles.find(outcome.lost, plan, header, on: target.device.path))
+    }
+
+    /// What state the disk is in, and how to go on.
+    private static func sentence(
+        _ job: RestoreJob, _ state: RestoreExecutor.DiskState, _ status: ExitStatus, goesOn: Bool
+    ) -> String {
+        let disk = job.disk
+        if let only = job.only, state == .partial {
+            return
+                "Partition \(job.into ?? only) of \(disk) is partly written, and holds no filesystem; all others are as they were. The same command does it anew."
+        }
+        return switch state {
+        case .untouched: "Nothing was written to \(disk)."
+        case .partial where status == .badImage:
+            "\(disk) is partly written, has no partition table and boots nothing; with a whole image, the same command goes on."
+        case .partial where !goesOn:
+            "\(disk) is partly written and boots nothing. The same command would end the same: restore with other sizes (--partition N=SIZE) or onto a larger disk."
+        case .partial: "\(disk) is partly written and boots nothing; run the same command to go on."
+        case .complete: "All data on \(disk) is complete."
+        case .salvaged: "\(disk) has its partition table, and all data that the image still holds."
+        }
+    }
+
+    /// Says what `--salvage` could do, or could not.
+    func advised(_ failure: JobFailure, _ error: any Error) -> JobFailure {
+        // Of another image than the one that was asked for, nothing is wanted.
+        guard job.expectedImageID == nil, SalvageAdvice.isDamage(error) else { return failure }
+        switch (job.salvages, SalvageAdvice.isUseful(error, image: image, keys)) {
+        case (false, true):
+            return failure.followed(
+                by: "`reforge restore --salvage` brings back the rest, with zeros in place of what is lost.")
+        case (true, false):
+            return failure.followed(
+                by: "--salvage needs the header and the maps of an image, or the manifest of a snapshot.")
+        default: return failure
+        }
+    }
+}
