@@ -40,6 +40,11 @@ struct PruneMarks {
         var holders: Set<GUID>
     }
 
+    init(packs: [StoreName: GUID?], batches: [GUID: Batch]) {
+        self.packs = packs
+        self.batches = batches
+    }
+
     /// Reads all marks.
     init(_ store: StoreAccess) throws(ImageError) {
         for name in try store.names(.mark) {

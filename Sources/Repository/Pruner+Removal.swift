@@ -6,10 +6,11 @@ import ObjectStore
 extension Pruner {
     /// A pack goes only where what is needed of it is whole elsewhere, by being read: the copy that was chosen by its
     /// place may have rotted. What this run copied was read on the way.
-    func keepOnlyCopies(_ going: inout [PackUse], _ references: PruneReferences) throws(ImageError) {
-        guard !dryRun else { return }
+    /// - Returns: the packs that go; the others wait.
+    func withoutOnlyCopies(_ going: [PackUse], _ references: PruneReferences) throws(ImageError) -> [PackUse] {
+        guard !dryRun else { return going }
         let names = Set(going.filter { $0.hasCopies && !$0.isRepacked }.map(\.name))
-        guard !names.isEmpty else { return }
+        guard !names.isEmpty else { return going }
         let copied = Set(going.filter(\.isRepacked).map(\.name))
         /// A chosen copy, and the packs with others that are to go.
         var doubts: [(chosen: IndexEntry, others: [StoreName])] = []
@@ -52,7 +53,7 @@ extension Pruner {
                 "\(store.name(of: .pack(use.name))) stays: of \(count) of its contents, the copy that would be kept is damaged. "
                     + "reforge verify \(repository.name) --repair sets damaged copies aside")
         }
-        going.removeAll { onlyCopies[$0.name] != nil }
+        return going.filter { onlyCopies[$0.name] == nil }
     }
 
     /// Takes packs out of the indexes, then removes them, then their marks.

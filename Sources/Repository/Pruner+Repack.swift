@@ -4,42 +4,26 @@ import LinuxSystem
 import ObjectStore
 
 extension Pruner {
+    /// What this run has copied: nothing is needed of an old pack once an index lists its copies.
+    private struct Copies {
+        /// The new pack that is written just now.
+        var output: PackWriter?
+        /// What complete new packs hold and no index lists yet.
+        var entries: [IndexEntry] = []
+        /// The packs that were copied and not published yet.
+        var copied: [PackUse] = []
+        /// The packs that nothing is needed of any more.
+        var published: [StoreName] = []
+    }
+
     /// Copies what is needed of packs that are mostly unneeded to new packs, and checks it on the way.
     /// - Returns: the packs that nothing is needed of any more.
-    func repack(
-        _ packs: [PackUse], _ references: PruneReferences, _ indexes: IndexSet
-    ) throws(ImageError) -> [StoreName] {
-        func wasted(_ use: PackUse) -> Double { 1 - Double(use.neededByteCount) / Double(max(1, use.knownByteCount)) }
-        let candidates = packs.filter { $0.neededByteCount > 0 && wasted($0) >= Self.repackShare }
-            .sorted { (wasted($0), $1.name) > (wasted($1), $0.name) }
+    func repack(_ packs: [PackUse], _ references: PruneReferences) throws(ImageError) -> [StoreName] {
         let check = ContentCheck(repository)
-        var output: PackWriter?
-        var entries: [IndexEntry] = []
-        /// Copied, but not indexed yet.
-        var copied: [PackUse] = []
-        var result: [StoreName] = []
-        func commit() throws(ImageError) {
-            guard let pack = output else { return }
-            output = nil
-            try pack.finish()
-            try confirm()
-            try pack.commit()
-            entries += pack.entries
-        }
-        func publish() throws(ImageError) {
-            try commit()
-            if !entries.isEmpty { _ = try writeIndex(entries) }
-            entries = []
-            for use in copied {
-                result.append(use.name)
-                report.repacked.add(use.byteCount)
-                report.copiedByteCount += use.neededByteCount
-            }
-            copied = []
-        }
-        for use in candidates {
+        var copies = Copies()
+        for use in packs {
             if dryRun {
-                copied.append(use)
+                copies.copied.append(use)
                 continue
             }
             // The copy and the original are both there for the grace time.
@@ -47,39 +31,67 @@ extension Pruner {
                 report.notes.append("packs that are mostly unneeded were not copied: there is too little space")
                 break
             }
-            do {
-                let pack = try PackFile(use.name, store, repository.secrets)
-                for entry in try pack.table() where try references.isNeeded(entry) {
-                    let stored = try check.stored(entry, in: pack)
-                    let target: PackWriter
-                    if let open = output {
-                        target = open
-                    } else {
-                        target = try PackWriter(store, repository.secrets)
-                        output = target
-                    }
-                    let outcome = unsafe stored.withUnsafeBytes { stored in
-                        Result { () throws(ImageError) in
-                            unsafe try target.append(
-                                entry.key, contentByteCount: Int(entry.location.contentByteCount), stored: stored)
-                        }
-                    }
-                    _ = try outcome.get()
-                    if target.isFull { try commit() }
-                }
-            } catch {
+            do { try copyNeeded(use.name, &copies, references, check) } catch {
                 // Damage stays where it is: verify says whose it is.
                 guard case .damaged = error else {
-                    output?.discard()
+                    copies.output?.discard()
                     throw error
                 }
                 report.notes.append("a pack was not copied: \(error)")
                 continue
             }
-            copied.append(use)
-            if entries.count >= Self.entriesAtOnce { try publish() }
+            copies.copied.append(use)
+            if copies.entries.count >= Self.entriesAtOnce { try publish(&copies) }
         }
-        try publish()
-        return result
+        try publish(&copies)
+        return copies.published
+    }
+
+    /// Copies what is needed of a pack.
+    private func copyNeeded(
+        _ name: StoreName, _ copies: inout Copies, _ references: PruneReferences, _ check: ContentCheck
+    ) throws(ImageError) {
+        let pack = try PackFile(name, store, repository.secrets)
+        for entry in try pack.table() where try references.isNeeded(entry) {
+            let stored = try check.stored(entry, in: pack)
+            let target: PackWriter
+            if let open = copies.output {
+                target = open
+            } else {
+                target = try PackWriter(store, repository.secrets)
+                copies.output = target
+            }
+            let outcome = unsafe stored.withUnsafeBytes { stored in
+                Result { () throws(ImageError) in
+                    unsafe try target.append(
+                        entry.key, contentByteCount: Int(entry.location.contentByteCount), stored: stored)
+                }
+            }
+            _ = try outcome.get()
+            if target.isFull { try complete(&copies) }
+        }
+    }
+
+    /// Completes the pack that is written just now, and gives it its name.
+    private func complete(_ copies: inout Copies) throws(ImageError) {
+        guard let pack = copies.output else { return }
+        copies.output = nil
+        try pack.finish()
+        try confirm()
+        try pack.commit()
+        copies.entries += pack.entries
+    }
+
+    /// Writes an index of the new packs: from then on nothing is needed of the old ones.
+    private func publish(_ copies: inout Copies) throws(ImageError) {
+        try complete(&copies)
+        if !copies.entries.isEmpty { _ = try writeIndex(copies.entries) }
+        copies.entries = []
+        for use in copies.copied {
+            copies.published.append(use.name)
+            report.repacked.add(use.byteCount)
+            report.copiedByteCount += use.neededByteCount
+        }
+        copies.copied = []
     }
 }

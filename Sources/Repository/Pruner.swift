@@ -6,28 +6,6 @@ import ImageModel
 import LinuxSystem
 import ObjectStore
 
-/// How far a prune is.
-package enum PruneStep: String, Sendable, CaseIterable {
-    /// Packs that no index knew were indexed.
-    case adopted
-    /// It is known what snapshots need.
-    case referenced
-    /// What mostly unneeded packs still have was copied.
-    case repacked
-    /// Packs are marked.
-    case marked
-    /// The marks are complete.
-    case batched
-    /// Indexes without the packs that go are there, beside those with them.
-    case indexed
-    /// Only those without them are there.
-    case unindexed
-    /// The packs are gone.
-    case removed
-    /// Their marks too.
-    case unmarked
-}
-
 extension Repository {
     /// The grace time unless another is asked for: a day, in seconds.
     package static let usualGrace = 24.0 * 3600
@@ -84,8 +62,6 @@ final class Pruner {
     let dryRun: Bool
     var store: StoreAccess { repository.store }
 
-    /// A pack is copied where at least this share of it is unneeded.
-    static let repackShare = 0.25
     /// The most entries of new packs that are held before an index is written.
     static let entriesAtOnce = 100_000
 
@@ -100,100 +76,48 @@ final class Pruner {
         report.isDryRun = dryRun
     }
 
-    /// What is known of a pack.
-    struct PackUse {
-        var name: StoreName
-        var byteCount: UInt64
-        var modified: Int64
-        /// The stored bytes of contents that snapshots need, by the places that were chosen.
-        var neededByteCount: UInt64 = 0
-        /// The stored bytes of all contents that indexes know in it.
-        var knownByteCount: UInt64 = 0
-        /// Whether any index knows it.
-        var isIndexed = false
-        /// Whether it has a content that is needed, but chosen in another pack.
-        var hasCopies = false
-        /// Whether what was needed of it was copied by this run.
-        var isRepacked = false
-    }
-
     func run(_ reached: (PruneStep) throws(ImageError) -> Void) throws(ImageError) {
         let now = lock?.keeperSeconds() ?? SystemFacts.unixSeconds()
         // Who is at work is asked before the snapshots are listed: of two that are gone or done by then, one has
         // published nothing, and the other's snapshot is in the list.
         let others = try RepositoryLock.held(
             in: store, besides: lock?.record?.uuid, now: now, removesStale: !dryRun)
-        let alive = Set(others.map(\.uuid))
-        let writers = others.filter { $0.mayWrite }
-        var marks = try PruneMarks(store)
+        let moment = PruneMoment(now: now, grace: grace, others: others, keepsTime: store.source.traits.keepsTime)
+        let marks = try PruneMarks(store)
         let ids = try repository.snapshotIDs()
         let ledger = try SnapshotLedger(store)
         var packs = try listPacks()
         let missing = try ledger.missing(besides: ids)
-        guard try isConfirmed(missing: missing, present: ids.count, isBusy: !writers.isEmpty) else { return }
+        guard try isConfirmed(missing: missing, present: ids.count, isBusy: moment.firstWriter != nil) else { return }
         if !dryRun { try ledger.add(ids) }
-        // Packs that came since the first capture began that is still at work may be its own.
-        let firstWriter = writers.map { $0.record.flatMap { TimeText($0.started)?.unixSeconds } ?? .min }.min()
-        let keepsTime = store.source.traits.keepsTime
-        func isYoung(_ pack: PackUse) -> Bool { firstWriter.map { !keepsTime || pack.modified >= $0 - 60 } ?? false }
 
-        let indexes = try adopt(&packs, isYoung)
+        let indexes = try adopt(&packs, moment.isYoung)
         try reached(.adopted)
 
-        let marked = Set(marks.packs.keys)
         let references = try PruneReferences(
-            repository, indexes, present: Set(packs.keys), marked: marked)
+            repository, indexes, present: Set(packs.keys), marked: Set(marks.packs.keys))
         try addReferences(ids, ledger, references)
         report.snapshotCount = ids.count
         try account(references, indexes, &packs)
         try reached(.referenced)
 
-        // Marked before, and needed again.
-        for (name, use) in packs where use.neededByteCount > 0 && marked.contains(name) {
+        let plan = PrunePlan(packs, marks, moment, isLacking: report.missingCount > 0)
+        for use in plan.unmarked {
             report.unmarked.add(use.byteCount)
-            marks.packs[name] = nil
-            if !dryRun { try store.remove(.mark(name)) }
+            if !dryRun { try store.remove(.mark(use.name)) }
         }
-        // Where something needed is nowhere, nobody knows what else is wrong, and which copy somebody will look for.
-        let isLacking = report.missingCount > 0
-        let repacked = isLacking ? [] : try repack(packs.values.filter { !isYoung($0) }, references, indexes)
-        for name in repacked { packs[name]?.isRepacked = true }
+        let repacked = try repack(plan.repackable, references)
         try reached(.repacked)
 
-        let unneeded = packs.values.filter {
-            $0.isIndexed && ($0.neededByteCount == 0 || $0.isRepacked)
-                && (!isYoung($0) || marks.batch(of: $0.name) != nil)
-        }
-        // A mark whose batch was not finished, or comes from the future (a clock was turned back), counts from now.
-        let fresh = unneeded.filter { use in marks.batch(of: use.name).map { $0.time > now + 3600 } ?? true }
-        var going: [PackUse] = []
-        /// Whether its mark is old enough. Only the mark tells since when it is unneeded: what no snapshot refers to now may
-        /// be what a snapshot needs whose file is away for a moment.
-        func isDue(markedAt time: Int64) -> Bool { Double(now - time) >= grace }
-        for use in unneeded {
-            guard let batch = marks.batch(of: use.name), batch.time <= now + 3600 else { continue }
-            if !isLacking, isDue(markedAt: batch.time), batch.holders.isDisjoint(with: alive) {
-                going.append(use)
-            } else {
-                report.waiting.add(use.byteCount)
-            }
-        }
-        // What is marked now can go at once where nobody is there who could have relied on it before.
-        let holders = try mark(fresh.map(\.name), reached)
-        // One who came and finished meanwhile has left a snapshot.
-        let isAlone = Set(try repository.snapshotIDs()).isSubset(of: ids) && holders.isEmpty
-        for use in fresh {
-            if !isLacking, isAlone, isDue(markedAt: now) {
-                going.append(use)
-            } else {
-                report.waiting.add(use.byteCount)
-                report.newlyMarked.add(use.byteCount)
-            }
-        }
-        try keepOnlyCopies(&going, references)
+        let marking = plan.marking(repacked: repacked)
+        let holders = try mark(marking.toMark.map(\.name), reached)
+        let hasNewSnapshots = !Set(try repository.snapshotIDs()).isSubset(of: ids)
+        let removal = marking.removal(holders: holders, hasNewSnapshots: hasNewSnapshots)
+        for use in removal.waiting { report.waiting.add(use.byteCount) }
+        for use in removal.newlyMarked { report.newlyMarked.add(use.byteCount) }
+        let going = try withoutOnlyCopies(removal.going, references)
         for use in going { report.removed.add(use.byteCount) }
-        let gone = marks.packs.keys.filter { packs[$0] == nil }
-        try removePacks(going.map(\.name), marksOfMissing: isLacking ? [] : Array(gone), reached)
+        try removePacks(going.map(\.name), marksOfMissing: plan.orphanedMarks, reached)
         try cleanUp()
         if !dryRun { try ledger.settle(gone: missing) }
     }
