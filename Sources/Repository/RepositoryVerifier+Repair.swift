@@ -36,10 +36,10 @@ extension Repository {
         try verifier.run(percent: 100, seed: 0, progress)
         var report = RepairReport(
             found: verifier.report, adopted: helper.report.adopted, notes: helper.report.notes)
-        let damaged = verifier.damagedPlaces
-        if !verifier.unreadPlaces.isEmpty {
+        let damaged = verifier.contents.damaged
+        if !verifier.contents.unread.isEmpty {
             report.notes.append(
-                "\(verifier.unreadPlaces.count) contents could not be read just now, which proves no damage: they were "
+                "\(verifier.contents.unread.count) contents could not be read just now, which proves no damage: they were "
                     + "left in the indexes")
         }
         let present = Set(try store.packNames())
