@@ -3,18 +3,6 @@ import Codecs
 import ImageModel
 import LinuxSystem
 
-/// What a repair found and did.
-package struct RepairReport: Sendable {
-    /// What was wrong before.
-    package var found: VerifyReport
-    /// Contents that were taken out of the indexes.
-    package var quarantinedCount = 0
-    /// The packs that no whole index knew, and that were indexed again.
-    package var adopted = PruneReport.Amount()
-    /// What a person should know.
-    package var notes: [String] = []
-}
-
 extension Repository {
     /// Reads everything, and takes what is damaged or lost out of the indexes: the next capture of a disk that still has
     /// it stores it anew, and all snapshots that need it are whole again. Nothing else is changed, and nothing removed.
@@ -37,9 +25,10 @@ extension Repository {
         var report = RepairReport(
             found: verifier.report, adopted: helper.report.adopted, notes: helper.report.notes)
         let damaged = verifier.contents.damaged
-        if !verifier.contents.unread.isEmpty {
+        let unreadCount = verifier.contents.unread.count
+        if unreadCount > 0 {
             report.notes.append(
-                "\(verifier.contents.unread.count) contents could not be read just now, which proves no damage: they were "
+                "\(unreadCount) contents could not be read just now, which proves no damage: they were "
                     + "left in the indexes")
         }
         let present = Set(try store.packNames())
