@@ -23,7 +23,7 @@ extension RecoverySettings {
             throw JobFailure(
                 .usage, "\(name) is not one JSON object of texts: \(Self.sentence(error).printable)")
         }
-        return try from(object.mapValues(\.text), namedWith: "", of: name)
+        return try SettingValues(object.mapValues(\.text), namedWith: "", of: name).settings()
     }
 
     private struct Scalar: Decodable {
