@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import JobModel
 import LinuxSystem
+import JobModel
 import SystemPackage
 
 /// One file that arrives by HTTP, front to back, into a pipe. A connection that is lost is made again, and the rest asked
@@ -62,7 +62,7 @@ final class HTTPDownload: Sendable {
     private enum Ending {
         /// All arrived.
         case whole
-        /// Nobody reads.
+        /// The reader has ended.
         case unwanted
         /// It may be tried again; what went wrong.
         case lost(JobFailure)
@@ -125,56 +125,75 @@ final class HTTPDownload: Sendable {
         }
         let isResumed = first != nil
         var isAccepted = false
-        var buffer = [UInt8](repeating: 0, count: 1 << 18)
-        var lastByte = SystemFacts.monotonicSeconds()
-        var stalled = false
+        let flow: Flow
         do throws(JobFailure) {
-            receiving: while true {
-                if isCancelled {
-                    end(curl)
-                    return .unwanted
-                }
-                let isReadable = Polling.wait(for: [.init(ends.readEnd)], seconds: 0.5).first?.isReadable ?? false
-                if !isReadable {
-                    stalled = SystemFacts.monotonicSeconds() - lastByte > patience.stallSeconds
-                    if stalled { break receiving }
-                    continue
-                }
-                let count: Int
-                do { count = try buffer.withUnsafeMutableBytes { try ends.readEnd.read(into: $0) } } catch {
-                    throw JobFailure(.ioError, "\(address): \(error)")
-                }
-                if count == 0 { break receiving }
-                if !isAccepted {
-                    // curl has told of the header before it passes the first byte of the body on.
-                    try accept(&first, position, isResumed: isResumed)
-                    isAccepted = true
-                }
-                do {
-                    _ = try buffer.withUnsafeBytes { bytes in
-                        try pipe.writeAll(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
-                    }
-                } catch {
-                    // The reader ended; its own status says why.
-                    end(curl)
-                    return .unwanted
-                }
-                position += UInt64(count)
-                // Not before: a reader that is slow to take bytes is no server that sends none.
-                lastByte = SystemFacts.monotonicSeconds()
-            }
+            flow = try receive(
+                from: ends.readEnd, into: pipe, &first, &position, isResumed: isResumed, isAccepted: &isAccepted)
         } catch {
             end(curl)
             throw error
         }
-        if stalled {
+        switch flow {
+        case .unwanted:
+            end(curl)
+            return .unwanted
+        case .stalled:
             end(curl)
             return .lost(
                 JobFailure(
                     .ioError,
                     "\(address): the connection timed out: nothing came for \(Int(patience.stallSeconds)) s"))
+        case .ended:
+            return try judge(curl.wait(), &first, position, isResumed: isResumed, isAccepted: isAccepted)
         }
-        return try judge(curl.wait(), &first, position, isResumed: isResumed, isAccepted: isAccepted)
+    }
+
+    /// How the flow of bytes from curl ended.
+    private enum Flow {
+        /// curl closed its end.
+        case ended
+        /// The server sent nothing for too long.
+        case stalled
+        /// The reader has ended.
+        case unwanted
+    }
+
+    /// Passes on what curl writes, to its end.
+    private func receive(
+        from output: FileDescriptor, into pipe: FileDescriptor, _ first: inout HTTPAnswer?, _ position: inout UInt64,
+        isResumed: Bool, isAccepted: inout Bool
+    ) throws(JobFailure) -> Flow {
+        var buffer = [UInt8](repeating: 0, count: 1 << 18)
+        var lastByte = SystemFacts.monotonicSeconds()
+        while !isCancelled {
+            let isReadable = Polling.wait(for: [.init(output)], seconds: 0.5).first?.isReadable ?? false
+            if !isReadable {
+                if SystemFacts.monotonicSeconds() - lastByte > patience.stallSeconds { return .stalled }
+                continue
+            }
+            let count: Int
+            do { count = try buffer.withUnsafeMutableBytes { try output.read(into: $0) } } catch {
+                throw JobFailure(.ioError, "\(address): \(error)")
+            }
+            if count == 0 { return .ended }
+            if !isAccepted {
+                // curl has told of the header before it passes the first byte of the body on.
+                try accept(&first, position, isResumed: isResumed)
+                isAccepted = true
+            }
+            do {
+                _ = try buffer.withUnsafeBytes { bytes in
+                    try pipe.writeAll(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+                }
+            } catch {
+                // The reader ended; its own status says why.
+                return .unwanted
+            }
+            position += UInt64(count)
+            // Not before: a reader that is slow to take bytes is no server that sends none.
+            lastByte = SystemFacts.monotonicSeconds()
+        }
+        return .unwanted
     }
 
     /// What curl's ending means.
