@@ -130,33 +130,11 @@ package final class VolumeSnapshotSource: Sendable {
             return VolumeSnapshotSource(
                 reader: device, disk: disk, tag: tag, volumes: [], guardian: nil, snapshots: [])
         }
-        // What the group says of itself before it hears of the snapshots; past the cache, which does not see LVM's writes.
-        let plainReader: any BlockReader
-        if let direct = DirectReader(device) {
-            plainReader = direct
-        } else {
-            try device.dropCache()
-            plainReader = device
-        }
-        var overlays: [OverlayReader.Overlay] = []
-        for range in plan.metadataRanges {
-            let bytes = try plainReader.readBytes(at: range.lowerBound, count: Int(range.byteCount))
-            overlays.append(.init(range, from: MemoryReader(bytes, name: device.name), at: 0))
-        }
-
+        var overlays = try metadataOverlays(plan.metadataRanges, device)
         let guardian = try VolumeSnapshotGuard(command: guardCommand, tag: tag)
         var opened: [VolumeSnapshot] = []
         do {
-            for wanted in plan.volumes {
-                if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
-                let name = "\(VolumeSnapshotGuard.namePrefix)\(SystemFacts.processID)-\(wanted.volume.name)"
-                note(
-                    "Snapshot of \(wanted.volume.fullName): room for \(ByteText.rounded(wanted.roomByteCount)) of changes."
-                )
-                try LogicalVolumes.createSnapshot(
-                    of: wanted.volume.fullName, named: name, tags: [VolumeSnapshotGuard.tag, tag.text],
-                    extentCount: wanted.extentCount)
-            }
+            try createSnapshots(of: plan.volumes, tag, note)
             let after = try LogicalVolumes.survey()
             for wanted in plan.volumes {
                 let snapshot = try VolumeSnapshot(of: wanted.volume, in: after, tag: tag)
@@ -182,6 +160,40 @@ package final class VolumeSnapshotSource: Sendable {
             for snapshot in opened { snapshot.close() }
             guardian.end(allIsRemoved: VolumeSnapshotGuard.removeAll(tag, { _ in }).isEmpty)
             throw error
+        }
+    }
+
+    /// What the groups say of themselves before they hear of the snapshots, in memory.
+    private static func metadataOverlays(
+        _ ranges: [ByteRange], _ device: BlockDevice
+    ) throws -> [OverlayReader.Overlay] {
+        // Past the cache, which does not see LVM's writes.
+        let plainReader: any BlockReader
+        if let direct = DirectReader(device) {
+            plainReader = direct
+        } else {
+            try device.dropCache()
+            plainReader = device
+        }
+        var overlays: [OverlayReader.Overlay] = []
+        for range in ranges {
+            let bytes = try plainReader.readBytes(at: range.lowerBound, count: Int(range.byteCount))
+            overlays.append(.init(range, from: MemoryReader(bytes, name: device.name), at: 0))
+        }
+        return overlays
+    }
+
+    private static func createSnapshots(
+        of volumes: [VolumeSnapshotPlan.Wanted], _ tag: ProcessTag, _ note: (String) -> Void
+    ) throws {
+        for wanted in volumes {
+            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            let name = "\(VolumeSnapshotGuard.namePrefix)\(SystemFacts.processID)-\(wanted.volume.name)"
+            note(
+                "Snapshot of \(wanted.volume.fullName): room for \(ByteText.rounded(wanted.roomByteCount)) of changes.")
+            try LogicalVolumes.createSnapshot(
+                of: wanted.volume.fullName, named: name, tags: [VolumeSnapshotGuard.tag, tag.text],
+                extentCount: wanted.extentCount)
         }
     }
 }
