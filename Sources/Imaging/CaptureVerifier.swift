@@ -46,84 +46,107 @@ package enum CaptureVerifier {
         return salvage
     }
 
+    /// What the thread that reads shares with those that check.
+    private struct Pipeline: Sendable {
+        let pool: ChunkBufferPool
+        let jobs: BoundedQueue<Job>
+        /// Workers finish out of order: of several bad chunks, the first in order of place counts.
+        let failures = Monitor<[(offset: UInt64, error: any Error)]>([])
+        let progress: Progress
+
+        /// Wakes all that wait: the pipeline ends.
+        func cancel() {
+            pool.cancel()
+            jobs.cancel()
+        }
+    }
+
     private static func readAll(
         _ image: any ImageReader, _ progress: Progress, _ workers: Int
     ) throws(ImagingError) -> (chunkCount: Int, dataByteCount: UInt64) {
         let manifest = image.header.manifest
-        let chunkByteCount = manifest.chunkByteCount
         let pool: ChunkBufferPool
-        do { pool = try ChunkBufferPool(workers: workers, chunkByteCount: chunkByteCount) } catch {
+        do { pool = try ChunkBufferPool(workers: workers, chunkByteCount: manifest.chunkByteCount) } catch {
             throw ImagingError(error)
         }
-        let jobs = BoundedQueue<Job>(capacity: workers + 1)
-        // Workers finish out of order: of several bad chunks, the first in order of place counts.
-        let failures = Monitor<[(offset: UInt64, error: any Error)]>([])
+        let pipeline = Pipeline(pool: pool, jobs: BoundedQueue(capacity: workers + 1), progress: progress)
         progress.begin("verify", total: manifest.usedByteCount)
-        var chunkCount = 0
-        var dataByteCount: UInt64 = 0
         let coding = image.coding
         do {
             var threads: [WorkerThread] = []
             defer {
-                pool.cancel()
-                jobs.cancel()
+                pipeline.cancel()
                 for thread in threads { thread.join() }
             }
             let (describe, salvage) = (image.damageReporter, image.salvage)
             for _ in 0..<workers {
-                threads.append(
-                    try WorkerThread {
-                        do {
-                            let decoder = try ChunkDecoder(coding)
-                            while let job = jobs.pop() {
-                                do { try check(job, decoder, salvage, describe) } catch {
-                                    failures.update { $0.append((job.fileOffset, error)) }
-                                }
-                                progress.advance(job.used.reduce(0) { $0 + UInt64($1.count) })
-                                pool.give(job.buffer)
-                            }
-                        } catch {
-                            failures.update { $0.append((0, error)) }
-                            pool.cancel()
-                            jobs.cancel()
-                        }
-                    })
+                threads.append(try WorkerThread { work(pipeline, coding, salvage, describe) })
             }
+            var counts = (chunkCount: 0, dataByteCount: UInt64(0))
             var ending: (any Error)?
-            do {
-                while let record = try image.nextRecord() {
-                    if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
-                    if failures.update({ !$0.isEmpty }) { break }
-                    let start = record.range.lowerBound - manifest.regions[record.region].range.lowerBound
-                    let used = image.header.maps[record.region].ranges(in: start..<start + record.range.byteCount)
-                    guard record.kind == .data else {
-                        progress.advance(used.reduce(0) { $0 + $1.byteCount })
-                        continue
-                    }
-                    guard let buffer = pool.take() else { break }
-                    let fileOffset = image.position
-                    let fetch = image.storedFetch()
-                    if fetch == nil {
-                        try image.readStored(
-                            into: UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<record.storedByteCount]))
-                    }
-                    chunkCount += 1
-                    dataByteCount += record.range.byteCount
-                    jobs.push(
-                        Job(
-                            record: record, fileOffset: fileOffset,
-                            used: used.map { Int($0.lowerBound - start)..<Int($0.upperBound - start) }, buffer: buffer,
-                            fetch: fetch, otherCopies: image.otherCopies()))
-                }
-            } catch { ending = error }
-            jobs.close()
+            do { counts = try feed(pipeline, image) } catch { ending = error }
+            pipeline.jobs.close()
             for thread in threads { thread.join() }
             threads = []
-            if let first = failures.update({ $0.min { $0.offset < $1.offset } }) { throw first.error }
+            if let first = pipeline.failures.update({ $0.min { $0.offset < $1.offset } }) { throw first.error }
             if let ending { throw ending }
-            return (chunkCount, dataByteCount)
+            return counts
         } catch {
             throw ImagingError(error)
+        }
+    }
+
+    /// Reads all records and passes the chunks on, until something failed.
+    private static func feed(
+        _ pipeline: Pipeline, _ image: any ImageReader
+    ) throws -> (chunkCount: Int, dataByteCount: UInt64) {
+        let manifest = image.header.manifest
+        var chunkCount = 0
+        var dataByteCount: UInt64 = 0
+        while let record = try image.nextRecord() {
+            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            if pipeline.failures.update({ !$0.isEmpty }) { break }
+            let start = record.range.lowerBound - manifest.regions[record.region].range.lowerBound
+            let used = image.header.maps[record.region].ranges(in: start..<start + record.range.byteCount)
+            guard record.kind == .data else {
+                pipeline.progress.advance(used.reduce(0) { $0 + $1.byteCount })
+                continue
+            }
+            guard let buffer = pipeline.pool.take() else { break }
+            let fileOffset = image.position
+            let fetch = image.storedFetch()
+            if fetch == nil {
+                try image.readStored(
+                    into: UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<record.storedByteCount]))
+            }
+            chunkCount += 1
+            dataByteCount += record.range.byteCount
+            pipeline.jobs.push(
+                Job(
+                    record: record, fileOffset: fileOffset,
+                    used: used.map { Int($0.lowerBound - start)..<Int($0.upperBound - start) }, buffer: buffer,
+                    fetch: fetch, otherCopies: image.otherCopies()))
+        }
+        return (chunkCount, dataByteCount)
+    }
+
+    /// One thread: checks chunks until no more come.
+    private static func work(
+        _ pipeline: Pipeline, _ coding: ChunkCoding, _ salvage: Salvage?,
+        _ describe: (String, UInt64, ByteRange?) -> ImageError
+    ) {
+        do {
+            let decoder = try ChunkDecoder(coding)
+            while let job = pipeline.jobs.pop() {
+                do { try check(job, decoder, salvage, describe) } catch {
+                    pipeline.failures.update { $0.append((job.fileOffset, error)) }
+                }
+                pipeline.progress.advance(job.used.reduce(0) { $0 + UInt64($1.count) })
+                pipeline.pool.give(job.buffer)
+            }
+        } catch {
+            pipeline.failures.update { $0.append((0, error)) }
+            pipeline.cancel()
         }
     }
 
