@@ -56,10 +56,10 @@ struct PruneMarks {
                 batch.format == PruneBatch.format, batch.uuid == uuid, uuid.description == name,
                 let status = try store.status(.batch(uuid))
             else { continue }
-            let marked = TimeText(batch.marked)?.unixSeconds ?? .min
-            batches[uuid] = Batch(
-                time: store.source.traits.keepsTime ? max(status.modified, marked) : marked, holders: Set(batch.holders)
-            )
+            let modified = store.source.traits.keepsTime ? status.modified : nil
+            // Without any time it is unknown since when its packs are unneeded: it is not complete.
+            guard let time = [TimeText(batch.marked)?.unixSeconds, modified].compactMap({ $0 }).max() else { continue }
+            batches[uuid] = Batch(time: time, holders: Set(batch.holders))
         }
     }
 

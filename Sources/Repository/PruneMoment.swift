@@ -10,7 +10,7 @@ struct PruneMoment {
     let grace: Double
     /// The locks of others.
     let alive: Set<GUID>
-    /// When the first of the captures began that are at work; `nil` where none is.
+    /// When the first of the captures began that are at work, `.min` where that cannot be read; `nil` where none is.
     let firstWriter: Int64?
     /// Whether the store keeps the times of its objects.
     let keepsTime: Bool
@@ -29,12 +29,14 @@ struct PruneMoment {
 
     /// Whether a pack came since the first capture began that is still at work, so that it may be that capture's own.
     func isYoung(_ pack: PackUse) -> Bool {
-        firstWriter.map { !keepsTime || pack.modified >= $0 - 60 } ?? false
+        guard let firstWriter else { return false }
+        // `.min` is a capture whose beginning cannot be read: then every pack may be its own.
+        return !keepsTime || pack.modified >= max(firstWriter, Int64.min + 60) - 60
     }
 
     /// Whether a mark is old enough. Only the mark tells since when a pack is unneeded: what no snapshot refers to now
     /// may be what a snapshot needs whose file is away for a moment.
-    func isDue(markedAt time: Int64) -> Bool { Double(now - time) >= grace }
+    func isDue(markedAt time: Int64) -> Bool { Double(now) - Double(time) >= grace }
 
     /// Whether a mark comes from the future, as a clock was turned back.
     func isYetToCome(markedAt time: Int64) -> Bool { time > now + Self.clockTolerance }

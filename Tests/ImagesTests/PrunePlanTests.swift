@@ -136,6 +136,14 @@ import Testing
         #expect(marked.marking(repacked: []).toMark.isEmpty)
     }
 
+    /// A lock that cannot be read, or whose time cannot, may be that of a capture that began before everything else.
+    @Test(arguments: [false, true]) func besideACaptureOfUnknownAgeAllPacksAreYoung(isReadable: Bool) {
+        var writer = lock(.capture)
+        if isReadable { writer.record?.started = "yesterday" } else { writer.record = nil }
+        let plan = plan([use(1), use(2, needed: 10), use(3, modified: .min)], others: [writer])
+        #expect(plan.repackable.isEmpty && plan.marking(repacked: []).toMark.isEmpty)
+    }
+
     @Test func nothingGoesWhereAContentIsLacking() {
         let (marked, fresh, wasteful, back) = (use(1), use(2), use(3, needed: 10), use(4, needed: 100))
         var marks = marks(of: [marked, back], age: 2 * Self.day)
