@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import PackageDescription
 
-// The staircase: a target depends only on targets above it in this list (see "Where the code is" in README.md).
+// The staircase: a target depends only on targets above it in this list (see docs/architecture.md).
 let common: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
     .treatAllWarnings(as: .error),
