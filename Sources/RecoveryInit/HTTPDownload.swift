@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import LinuxSystem
 import JobModel
+import LinuxSystem
 import SystemPackage
 
 /// One file that arrives by HTTP, front to back, into a pipe. A connection that is lost is made again, and the rest asked

@@ -77,7 +77,8 @@ package struct RecoverySettings: Equatable, Sendable {
 
     /// Describes settings.
     package init(
-        job: Job? = nil, finish: Finish? = nil, key: ImageAddress? = nil, luksKey: ImageAddress? = nil, repeats: Bool = false
+        job: Job? = nil, finish: Finish? = nil, key: ImageAddress? = nil, luksKey: ImageAddress? = nil,
+        repeats: Bool = false
     ) {
         self.repeats = repeats
         self.luksKey = luksKey

@@ -166,7 +166,7 @@ import Testing
         // Copied, it is marked again, and its age starts from now.
         let copied = plan.marking(repacked: [pack.name])
         #expect(numbers(copied.toMark) == [1] && copied.going.isEmpty && copied.waiting.isEmpty)
-        #expect(copied.toMark.allSatisfy(\.isRepacked))
+        #expect(copied.toMark.allSatisfy { $0.isRepacked })
     }
 
     @Test func theMostWastefulPackIsCopiedFirst() {
