@@ -68,3 +68,105 @@ public struct BootRepairJob: Codable, Equatable, Sendable {
     /// Names the disk.
     public init(disk: String) { self.disk = disk }
 }
+
+/// Make an image or a snapshot of a disk.
+public struct CaptureJob: Codable, Equatable, Sendable {
+    /// The disk: a block device or a raw image file.
+    public var disk: String
+    /// The image to write as it was written; `-` for standard output, `REPO@` for a repository.
+    public var image: String
+    /// How an image is compressed: `zstd` or `xz`.
+    public var codec = "zstd"
+    /// The compression level; `nil` for the codec's usual one.
+    public var level: Int?
+    /// The length of a chunk of an image in bytes; `nil` for the usual one.
+    public var chunkByteCount: Int?
+    /// Whether every sector is copied.
+    public var copiesAllSectors = false
+    /// Whether what Windows' page files hold is left out.
+    public var skipsPageFiles = false
+    /// Whether allocation maps are believed.
+    public var trustsMaps = false
+    /// Whether the image is encrypted.
+    public var encrypts = false
+    /// A remark.
+    public var note = ""
+    /// The captured machine's name in a repository.
+    public var host: String?
+    /// The disk's name in a repository.
+    public var diskName: String?
+    /// Tags.
+    public var tags: [String] = []
+    /// Whether sectors that cannot be read are passed.
+    public var rescues = false
+    /// Whether mounted LVM volumes are read from snapshots.
+    public var usesSnapshots = false
+    /// Whether a disk is captured that is mounted read-write.
+    public var allowsMounted = false
+    /// Whether this machine's clock dates a snapshot, whatever else says.
+    public var trustsClock = false
+    /// Whether a disk with an interrupted restore is captured.
+    public var allowsPartial = false
+    /// Whether an image that exists is replaced.
+    public var overwrites = false
+    /// Whether an image in the place of the disk is captured as the bytes that it has.
+    public var takesImageAsDisk = false
+    /// The logical sector size of a raw image file.
+    public var sectorSize: Int?
+    /// The files with the keys of LUKS volumes.
+    public var luksKeyFiles: [String] = []
+
+    /// Names the two ends.
+    public init(disk: String, image: String) {
+        self.disk = disk
+        self.image = image
+    }
+}
+
+/// Copy an image or snapshots.
+public struct CopyJob: Codable, Equatable, Sendable {
+    /// An image, a snapshot, or `REPO@` for all snapshots.
+    public var source: String
+    /// An image, `REPO@`, or `-`.
+    public var destination: String
+    /// The zstd compression level of what is written.
+    public var level = 3
+    /// Whether the image that is written is encrypted.
+    public var encrypts = false
+    /// Whether an image that exists is replaced.
+    public var overwrites = false
+    /// The machine's name, where the source does not say one.
+    public var host: String?
+    /// Whether what is encrypted in the source may be stored in the clear.
+    public var storesInTheClear = false
+    /// Whether what is left of a damaged source is copied.
+    public var salvages = false
+
+    /// Names the two ends.
+    public init(source: String, destination: String) {
+        self.source = source
+        self.destination = destination
+    }
+}
+
+/// Check an image, a snapshot or a repository.
+public struct VerifyJob: Codable, Equatable, Sendable {
+    /// What is checked, as it was written.
+    public var image: String
+    /// How much of a repository's data is read, in percent; `nil` for none.
+    public var readsDataPercent: Double?
+    /// Whether damaged contents of a repository are set aside.
+    public var repairs = false
+
+    /// Names what is checked.
+    public init(image: String) { self.image = image }
+}
+
+/// What can be asked of Reforge.
+public enum Job: Codable, Equatable, Sendable {
+    case restore(RestoreJob)
+    case capture(CaptureJob)
+    case copy(CopyJob)
+    case verify(VerifyJob)
+    case repairBoot(BootRepairJob)
+}

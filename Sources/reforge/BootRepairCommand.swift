@@ -29,51 +29,24 @@ struct BootRepairCommand: MountingCommand {
     @Flag(help: "Print one JSON object.") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
 
-    private struct Report: Encodable {
-        var schema = 1
-        var dryRun: Bool
-        var plan: BootRepairPlan
-        var changed: [String]
-        var warnings: [String]
-        var pending: String?
-    }
-
     func run() throws {
         try CommandRun.run(json: json) {
-            // A file is locked for writing; a device must let its partitions be mounted.
-            let isLocked = try !dryRun && Files.status(FilePath(disk))?.isFile == true
-            let opened = try OpenedDisk(disk, isLocked ? .exclusiveWrite : .readOnly, sectorSize: sectorSize?.rawValue)
-            if !dryRun {
-                try TargetGuard.refuseDanger(opened, image: nil, Console.events)
-                try opened.claimTarget()
-            }
-            let options = BootRepairOptions(touchNVRAM: !noNvram)
-            let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
-            if !json { dryRun ? try Console.result(plan.description) : Console.message(plan.description) }
-            if dryRun {
-                if json {
-                    try Console.json(
-                        Report(
-                            dryRun: true, plan: plan, changed: [], warnings: plan.warnings, pending: plan.pendingReason)
-                    )
-                }
-                return .done
-            }
-            let outcome = try BootRepair.execute(plan, disk: opened.device) { Console.message($0) }
+            var job = BootRepairJob(disk: disk)
+            (job.dryRun, job.changesNVRAM, job.sectorSize) = (dryRun, !noNvram, sectorSize?.rawValue)
+            let report = try BootRepairOperation(job, events: TerminalEvents(leavesPlans: json)).run()
             if json {
-                try Console.json(
-                    Report(
-                        dryRun: false, plan: plan, changed: outcome.changed, warnings: outcome.warnings,
-                        pending: outcome.pending))
+                try Console.json(report)
+            } else if dryRun {
+                try Console.result(report.plan.description)
             } else {
-                for warning in outcome.warnings { Console.message("warning: \(warning)") }
-                for change in outcome.changed { try Console.result(change) }
-                if let pending = outcome.pending { Console.message("not finished: \(pending)") }
-                if outcome.changed.isEmpty, outcome.pending == nil {
+                for warning in report.warnings { Console.message("warning: \(warning)") }
+                for change in report.changed { try Console.result(change) }
+                if let pending = report.pending { Console.message("not finished: \(pending)") }
+                if report.changed.isEmpty, report.pending == nil {
                     try Console.result("nothing to do: \(disk) is right")
                 }
             }
-            return outcome.pending == nil ? .done : .incomplete
+            return dryRun || report.pending == nil ? .done : .incomplete
         }
     }
 }

@@ -20,7 +20,7 @@ enum CommandRun {
     /// What a command leaves behind where it ends now.
     struct Leaving: Sendable {
         /// Sentences for a person.
-        var sentences: @Sendable (ExitStatus) -> String
+        var sentences: @Sendable (ExitStatus) -> String?
         /// The state of a restore's target.
         var diskState: @Sendable () -> String? = { nil }
     }
@@ -80,7 +80,7 @@ enum CommandRun {
             JobFailure.interruption,
             "\(Interruption.name): gave up on \(call), "
                 + (isAtWork ? "whose disk is slow, and goes on with what it was given" : "which does not answer"))
-        if let leaving { failure = failure.followed(by: leaving.sentences(failure.status)) }
+        if let sentences = leaving?.sentences(failure.status) { failure = failure.followed(by: sentences) }
         if isAtWork { failure = failure.followed(by: "Until the disk is done, it may be called in use.") }
         // Each of these may be what does not answer.
         let isDone = Monitor(false)

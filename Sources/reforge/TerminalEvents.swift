@@ -15,16 +15,20 @@ final class TerminalEvents: EventSink {
     }
     private let state = Monitor(State())
     private let isTerminal = SystemFacts.isTerminal(.standardError)
+    /// Whether plans are left to the result.
+    private let leavesPlans: Bool
+
+    init(leavesPlans: Bool = false) { self.leavesPlans = leavesPlans }
 
     func take(_ event: Event) {
         switch event {
         case .log(let text), .step(let text): Console.message(text)
         case .notice(let notice): Console.message(notice.line)
-        case .planned(let plan): for line in plan.lines { Console.message(line) }
+        case .planned(let plan) where !leavesPlans: for line in plan.lines { Console.message(line) }
         case .phase(let phase): begin(phase)
         case .progress(let facts): show(facts)
         // The command says how it ended.
-        case .finished: break
+        case .planned, .finished: break
         }
     }
 

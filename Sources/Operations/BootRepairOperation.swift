@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import BootRepair
+import ByteParsing
+import Codecs
+import DiskModel
+import ImageModel
+import Imaging
+import JobModel
+import LinuxSystem
+import Repository
+import SystemPackage
+
+/// What boot repair did, or would do.
+package struct BootRepairReport: Encodable {
+    package let schema = 1
+    package var dryRun: Bool
+    package var plan: BootRepairPlan
+    package var changed: [String]
+    package var warnings: [String]
+    package var pending: String?
+}
+
+/// Makes the system on a disk start on this machine.
+package final class BootRepairOperation {
+    private let job: BootRepairJob
+    private let events: any EventSink
+
+    /// Names the job.
+    package init(_ job: BootRepairJob, events: any EventSink) {
+        self.job = job
+        self.events = events
+    }
+
+    /// Surveys, plans, tells the plan, and does it.
+    package func run() throws -> BootRepairReport {
+        try events.reporting("boot-repair", outcome: { Outcome($0.pending == nil || $0.dryRun ? .done : .incomplete) })
+        {
+            try repair()
+        }
+    }
+
+    private func repair() throws -> BootRepairReport {
+        // A file is locked for writing; a device must let its partitions be mounted.
+        let isLocked = try !job.dryRun && Files.status(FilePath(job.disk))?.isFile == true
+        let opened = try OpenedDisk(job.disk, isLocked ? .exclusiveWrite : .readOnly, sectorSize: job.sectorSize)
+        if !job.dryRun {
+            try TargetGuard.refuseDanger(opened, image: nil, events)
+            try opened.claimTarget()
+        }
+        let options = BootRepairOptions(touchNVRAM: job.changesNVRAM)
+        let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
+        if job.dryRun {
+            return BootRepairReport(
+                dryRun: true, plan: plan, changed: [], warnings: plan.warnings, pending: plan.pendingReason)
+        }
+        events.take(.planned(PlanText([plan.description])))
+        let outcome = try BootRepair.execute(plan, disk: opened.device) { events.log($0) }
+        return BootRepairReport(
+            dryRun: false, plan: plan, changed: outcome.changed, warnings: outcome.warnings, pending: outcome.pending)
+    }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import DiskEditing
+import DiskModel
+import Filesystems
+import ImageModel
+import Imaging
+import JobModel
+import LinuxSystem
+import Repository
+import SystemPackage
+
+extension CaptureOperation {
+    /// An image in the place of the disk is a swapped command line, or another tool's container: its bytes are no disk's.
+    func refuseImage(_ source: OpenedDisk) throws {
+        guard !job.takesImageAsDisk, let known = try source.knownImage else { return }
+        let instead =
+            switch known.kind {
+            case .image: "reforge copy copies an image"
+            case .repositoryFile: "reforge copy copies a snapshot"
+            case .foreign: "its own tool makes a raw disk of it (qemu-img convert -O raw)"
+            }
+        throw JobFailure(
+            .refused,
+            "\(job.disk) is \(known.name), not a disk: are DISK and IMAGE swapped? \(instead); --as-disk captures it as the "
+                + "bytes it has")
+    }
+
+    func refuseDanger(_ source: OpenedDisk, _ destination: ImageDestination) throws {
+        guard [512, 4096].contains(source.device.logicalSectorSize) else {
+            throw JobFailure(
+                .refused,
+                "\(job.disk) has sectors of \(source.device.logicalSectorSize) bytes; 512 and 4096 are supported")
+        }
+        switch destination {
+        case .stream: return
+        case .file(let path), .repository(let path):
+            if source.holds(path) {
+                throw JobFailure(
+                    .refused, "\(path) lies on \(job.disk), the disk that is to be captured: write to another disk")
+            }
+        }
+    }
+
+    /// A machine that is cloned has the names of its template, and so have its files: the two would count as one. They take turns;
+    /// a file that is another one each time (of snapshots with a date) does not come again.
+    func noteOtherPlace(_ repository: Repository, _ host: String, _ disk: String, _ source: OpenedDisk) {
+        guard source.identity.transport == "file" else { return }
+        let paths = repository.snapshotInfos().whole.filter { $0.host == host && $0.disk == disk }
+            .sorted { $0.startedSeconds ?? 0 < $1.startedSeconds ?? 0 }.suffix(16)
+            .compactMap { try? repository.snapshot($0.id).manifest.disk.path }
+        let own = source.identity.path
+        guard let before = paths.last, before != own, paths.contains(own) else { return }
+        events.warn(
+            "names-in-turn",
+            "snapshots of \(host)/\(disk) are of \(before) and of \(own) in turn. Where these are two machines (clones have the "
+                + "names of their template), tell them apart with --host, or one counts as the other's past"
+        )
+    }
+
+    /// What a capture leaves behind that does not come to its end.
+    static func sentences(_ destination: ImageDestination) -> String {
+        let left =
+            switch destination {
+            case .stream: "The stream is not an image"
+            case .file(let path): "Nothing was left at \(path)"
+            case .repository: "No snapshot was made; the same command goes on from what is stored already"
+            }
+        return "\(left); the disk was only read."
+    }
+
+    /// The headers of swap areas that hold a hibernation image, as plain swap.
+    static func swapHeaders(_ survey: DiskSurvey, _ disk: any BlockReader) throws -> [UInt64: [UInt8]] {
+        var headers: [UInt64: [UInt8]] = [:]
+        for volume in survey.volumes where volume.filesystem.mapSource == .headerOnly {
+            guard let header = volume.allocation.ranges.first, header.lowerBound == 0, header.byteCount <= 64 << 10
+            else { continue }
+            let bytes = try disk.readBytes(at: volume.range.lowerBound, count: Int(header.byteCount))
+            let plain = SwapArea.plainHeader(bytes)
+            if plain != bytes { headers[volume.range.lowerBound] = plain }
+        }
+        return headers
+    }
+
+    /// What will be captured, for a person.
+    static func summary(_ manifest: Manifest) -> [String] {
+        let rows = manifest.regions.filter { $0.kind != .gap }.map { region in
+            [
+                region.partition.map(String.init) ?? "-", region.filesystem?.kindName ?? "unknown",
+                ByteText.rounded(region.range.byteCount), ByteText.rounded(region.usedByteCount),
+                manifest.allSectors ? "every sector" : region.filesystem.map(TextTable.known) ?? "",
+            ]
+        }
+        return TextTable.lines(["#", "HOLDS", "SIZE", "CAPTURED", "HOW KNOWN"], rows)
+    }
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import DiskEditing
+import DiskModel
+import Filesystems
+import ImageModel
+import Imaging
+import JobModel
+import LinuxSystem
+import Repository
+import SystemPackage
+
+/// What a capture did.
+package struct CaptureReport: Encodable {
+    /// A partition of the captured disk.
+    package struct Partition: Encodable {
+        package var number: Int?
+        package var filesystem: String
+        package var byteCount: UInt64
+        package var usedByteCount: UInt64
+        package var mapSource: FilesystemInfo.MapSource
+        package var wholeReason: String?
+    }
+    package let schema = 1
+    package var image: String
+    package var imageID: String
+    package var imageUUID: String
+    package var diskByteCount: UInt64
+    package var usedByteCount: UInt64
+    package var imageByteCount: UInt64
+    package var seconds: Double
+    package var partitions: [Partition]
+    package var warnings: [String]
+    package var unreadable: [ByteRange]
+    package var host: String?
+    package var readByteCount: UInt64
+    package var newByteCount: UInt64
+    package var deduplicatedByteCount: UInt64
+    package var storedByteCount: UInt64
+
+    init(
+        _ image: String, _ manifest: Manifest, _ outcome: CaptureExecutor.Outcome, host: String?, seconds: Double
+    ) {
+        self.image = image
+        imageID = outcome.summary.id.description
+        imageUUID = "\(manifest.imageUUID)"
+        diskByteCount = manifest.geometry.byteCount
+        usedByteCount = manifest.usedByteCount
+        imageByteCount = outcome.summary.storedByteCount
+        self.seconds = seconds
+        partitions = manifest.regions.filter { $0.kind != .gap }.map {
+            Partition(
+                number: $0.partition, filesystem: $0.filesystem?.kindName ?? "unknown", byteCount: $0.range.byteCount,
+                usedByteCount: $0.usedByteCount, mapSource: $0.filesystem?.mapSource ?? .whole,
+                wholeReason: $0.filesystem?.wholeReason)
+        }
+        warnings = manifest.warnings + manifest.unreadableTexts(outcome.unreadable)
+        unreadable = outcome.unreadable
+        self.host = host
+        readByteCount = outcome.readByteCount
+        newByteCount = outcome.summary.newByteCount
+        deduplicatedByteCount = outcome.summary.deduplicatedByteCount
+        storedByteCount = outcome.summary.storedByteCount
+    }
+}
