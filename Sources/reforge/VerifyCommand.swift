@@ -66,110 +66,27 @@ struct VerifyCommand: ParsableCommand {
         }
     }
 
-    private struct Report: Encodable {
-        var schema = 1
-        var image: String
-        var imageID: String
-        var chunks: Int
-        var dataByteCount: UInt64
-        var unreadable: [ByteRange]
-        var seconds: Double
-    }
-
     func run() throws {
         try CommandRun.run(json: json) {
-            let keys = KeyRing(keyOptions, Console.events)
-            if LocalStore.isRepository(FilePath(image)) {
-                return try verify(FilePath(image), nil, keys)
+            var job = VerifyJob(image: image)
+            (job.readsDataPercent, job.repairs) = (readData?.value, repair)
+            let operation = VerifyOperation(
+                job, keys: KeyRing(keyOptions, Console.events), events: Console.events)
+            let findings = try operation.run()
+            switch findings {
+            case .image(let report): try show(report)
+            case .repository(let name, let report, let seconds): try show(report, name, seconds)
             }
-            if case .snapshot(let address) = try ImageAddress.parse(image, .thisMachine) {
-                return try verify(FilePath(address.repository), address, keys)
-            }
-            if readData != nil, image != "-" {
-                Console.message("an image is always read whole: --read-data changes nothing")
-            }
-            return try verifyImage(keys)
+            return findings.isWhole ? .done : .badImage
         }
     }
 
-    private func verifyImage(_ keys: KeyRing) throws -> ExitStatus {
-        let start = SystemFacts.monotonicSeconds()
-        let input: OpenedImage
-        let outcome: CaptureVerifier.Outcome
-        do {
-            input = try OpenedImage.open(image, keys, operation: .verify)
-            try keys.refuseUnused(image)
-            outcome = try input.verified(Console.events)
-        } catch {
-            throw SalvageAdvice.followed(
-                error, by: "`reforge restore --salvage` brings back the rest.", image: image, keys)
-        }
-        let seconds = SystemFacts.monotonicSeconds() - start
-        let holes = outcome.ending.lateFacts.unreadable
-        if json {
-            try Console.json(
-                Report(
-                    image: image, imageID: outcome.ending.id.description, chunks: outcome.chunkCount,
-                    dataByteCount: outcome.dataByteCount, unreadable: holes, seconds: seconds))
-        } else {
-            try Console.result(
-                "\(image) is whole: \(outcome.chunkCount) chunks, \(ByteText.rounded(outcome.dataByteCount)) of data, id "
-                    + "\(outcome.ending.id.description.prefix(16))…")
-            for text in input.reader.header.manifest.unreadableTexts(holes) { Console.message("warning: \(text)") }
-        }
-        return .done
-    }
-
-    private func verify(_ path: FilePath, _ selector: SnapshotAddress?, _ keys: KeyRing) throws -> ExitStatus {
-        let start = SystemFacts.monotonicSeconds()
-        let repository = try OpenedRepository.open(path, keys)
-        try keys.refuseUnused(path.string)
-        if repair {
-            guard selector.map({ $0.choice == .repository }) ?? true else {
-                throw JobFailure(.usage, "--repair works on a whole repository: \(path)")
-            }
-            return try repair(repository, start)
-        }
-        var ids: [ContentHash]?
-        if let selector, selector.choice != .repository {
-            ids = [try OpenedRepository.find(selector, in: repository, Console.events).info.id]
-        }
-        let progress = Progress()
-        let display = ProgressReporter(progress, Console.events)
-        let report: VerifyReport
-        do {
-            defer { display.end() }
-            report = try repository.verify(readDataPercent: readData?.value, snapshots: ids, note: Console.message) {
-                // Files are counted, not bytes: only contents make a bar.
-                if $0.phase == .contents { progress.show("verify", done: $0.done, total: $0.total) }
-            }
-        }
-        try show(report, path.string, SystemFacts.monotonicSeconds() - start)
-        return report.isWhole ? .done : .badImage
-    }
-
-    /// Sets aside what is damaged. The snapshots that need it stay damaged until it is stored anew: 65 until then.
-    private func repair(_ repository: Repository, _ start: Double) throws -> ExitStatus {
-        let progress = Progress()
-        let display = ProgressReporter(progress, Console.events)
-        let report: RepairReport
-        do {
-            defer { display.end() }
-            report = try repository.repair(waiting: 30, note: Console.message) {
-                if $0.phase == .contents { progress.show("verify", done: $0.done, total: $0.total) }
-            }
-        }
-        for note in report.notes { Console.message(note) }
-        if report.quarantinedCount > 0 {
-            Console.message(
-                "\(report.quarantinedCount) damaged contents were set aside: capture the disks again that still have them, then "
-                    + "run reforge verify \(repository.name) --read-data")
-        }
-        if report.adopted.packCount > 0 {
-            Console.message("\(report.adopted.packCount) packs that no index knew were indexed again")
-        }
-        try show(report.found, repository.name, SystemFacts.monotonicSeconds() - start)
-        return report.found.isWhole ? .done : .badImage
+    private func show(_ report: VerifyOperation.VerifiedImage) throws {
+        if json { return try Console.json(report) }
+        try Console.result(
+            "\(image) is whole: \(report.chunks) chunks, \(ByteText.rounded(report.dataByteCount)) of data, id "
+                + "\(report.imageID.prefix(16))…")
+        for text in report.unreadableTexts { Console.message("warning: \(text)") }
     }
 
     private struct RepositoryReport: Encodable {
