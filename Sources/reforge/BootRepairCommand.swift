@@ -29,11 +29,14 @@ struct BootRepairCommand: MountingCommand {
     @Flag(help: "Print one JSON object.") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
 
+    @OptionGroup var eventOptions: EventOptions
+
     func run() throws {
         try CommandRun.run(json: json) {
             var job = BootRepairJob(disk: disk)
             (job.dryRun, job.changesNVRAM, job.sectorSize) = (dryRun, !noNvram, sectorSize?.rawValue)
-            let report = try BootRepairOperation(job, events: TerminalEvents(leavesPlans: json)).run()
+            let report = try BootRepairOperation(job, events: eventOptions.sink(TerminalEvents(leavesPlans: json)))
+                .run()
             if json {
                 try Console.json(report)
             } else if dryRun {

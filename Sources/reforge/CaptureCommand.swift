@@ -86,6 +86,7 @@ struct CaptureCommand: ParsableCommand {
     @Flag(help: "Print one JSON object (on standard error where the image goes to standard output).") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var eventOptions: EventOptions
     @OptionGroup var luksOptions: LUKSOptions
 
     enum ImageCodec: String, ExpressibleByArgument, CaseIterable {
@@ -128,9 +129,10 @@ struct CaptureCommand: ParsableCommand {
     }
 
     func run() throws {
+        let events = eventOptions.sink()
         let operation = CaptureOperation(
-            job, keys: KeyRing(keyOptions, Console.events), events: Console.events, toolVersion: ProgramVersion.text)
-        CommandRun.leaves(.init(sentences: operation.leftBehind))
+            job, keys: KeyRing(keyOptions, events), events: events, toolVersion: ProgramVersion.text)
+        CommandRun.leaves(.init(sentences: operation.leftBehind, operation: "capture"))
         try CommandRun.run(json: json) {
             try show(try operation.run())
             return .done

@@ -23,12 +23,20 @@ enum CommandRun {
         var sentences: @Sendable (ExitStatus) -> String?
         /// The state of a restore's target.
         var diskState: @Sendable () -> String? = { nil }
+        /// What is being done, for events.
+        var operation = ""
     }
 
     /// Of the work that is being done.
     private static let leaving = Mutex<Leaving?>(nil)
     /// Whether the end of the command has been decided: by its body, or by giving up.
     private static let isDecided = Atomic(false)
+
+    /// Who else is to know how the command ends.
+    private static let listener = Mutex<(any EventSink)?>(nil)
+
+    /// Names who else is to know how the command ends.
+    static func tells(_ sink: any EventSink) { listener.withLock { $0 = sink } }
 
     /// Says what is left behind where the command ends from now on.
     static func leaves(_ value: Leaving) { leaving.withLock { $0 = value } }
@@ -86,7 +94,14 @@ enum CommandRun {
         let isDone = Monitor(false)
         let reported = failure
         _ = try? WorkerThread {
-            report(reported, json: json, diskState: leaving?.diskState())
+            let diskState = leaving?.diskState()
+            report(reported, json: json, diskState: diskState)
+            listener.withLock { $0 }?.take(
+                .finished(
+                    Report(
+                        operation: leaving?.operation ?? "",
+                        outcome: Outcome(reported.status, diskState: diskState.flatMap(DiskState.init)),
+                        message: reported.message)))
             UnfinishedFiles.remove()
             isDone.update { $0 = true }
         }

@@ -45,6 +45,7 @@ struct CopyCommand: ParsableCommand {
     )
     var salvage = false
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var eventOptions: EventOptions
     @Option(help: ArgumentHelp("A file with the password of the destination.", valueName: "file"))
     var toPasswordFile: String?
 
@@ -60,12 +61,13 @@ struct CopyCommand: ParsableCommand {
     }
 
     func run() throws {
+        let events = eventOptions.sink()
         try CommandRun.run(json: json) {
             var toOptions = keyOptions
             if let toPasswordFile { toOptions.passwordFile = toPasswordFile }
             let report = try CopyOperation(
-                job, keys: KeyRing(keyOptions, Console.events), targetKeys: KeyRing(toOptions, Console.events),
-                hasOwnPassword: toPasswordFile != nil, events: Console.events
+                job, keys: KeyRing(keyOptions, events), targetKeys: KeyRing(toOptions, events),
+                hasOwnPassword: toPasswordFile != nil, events: events
             ).run()
             try show(report)
             return report.outcome.status

@@ -106,6 +106,7 @@ struct RestoreCommand: MountingCommand {
             "Note on the restored disk that this job is done, in front of its first partition: what reforge.job-id goes by.",
             valueName: "ID")) var jobID: String?
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var eventOptions: EventOptions
     @OptionGroup var luksOptions: LUKSOptions
 
     func validate() throws {
@@ -150,10 +151,12 @@ struct RestoreCommand: MountingCommand {
     }
 
     func run() throws {
+        let events = eventOptions.sink()
         let operation = RestoreOperation(
-            job, keys: KeyRing(keyOptions, Console.events), events: Console.events, confirmer: TerminalConfirmer())
+            job, keys: KeyRing(keyOptions, events), events: events, confirmer: TerminalConfirmer())
         if !dryRun {
-            CommandRun.leaves(.init(sentences: operation.leftBehind, diskState: operation.diskStateNow))
+            CommandRun.leaves(
+                .init(sentences: operation.leftBehind, diskState: operation.diskStateNow, operation: "restore"))
         }
         try CommandRun.run(json: json, diskState: operation.diskStateNow) {
             let report = try operation.run()

@@ -47,6 +47,7 @@ struct VerifyCommand: ParsableCommand {
     var repair = false
     @Flag(help: "Print one JSON object.") var json = false
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var eventOptions: EventOptions
 
     func validate() throws {
         if repair, readData != nil { throw ValidationError("--repair reads all data: leave out --read-data") }
@@ -67,11 +68,12 @@ struct VerifyCommand: ParsableCommand {
     }
 
     func run() throws {
+        let events = eventOptions.sink()
         try CommandRun.run(json: json) {
             var job = VerifyJob(image: image)
             (job.readsDataPercent, job.repairs) = (readData?.value, repair)
             let operation = VerifyOperation(
-                job, keys: KeyRing(keyOptions, Console.events), events: Console.events)
+                job, keys: KeyRing(keyOptions, events), events: events)
             let findings = try operation.run()
             switch findings {
             case .image(let report): try show(report)
