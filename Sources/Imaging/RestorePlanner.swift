@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import ImageModel
+
+/// Decides what a restore does. Pure.
+package enum RestorePlanner {
+    /// A plan for restoring `header` onto a target.
+    /// - Parameters:
+    ///   - obstacles: what of resizing cannot be done here.
+    ///   - mustBoot: whether a disk that will not start from the target is refused.
+    ///   - trustsUnknown: whether contents that nobody knows to work with sectors of another size are restored all the same.
+    /// - Throws: `ImagingError.refused` with the reason and the way out.
+    package static func plan(
+        _ header: ImageHeader, onto target: DiskIdentity, geometry: DiskGeometry, request: LayoutRequest,
+        obstacles: ResizeObstacles = ResizeObstacles(), mustBoot: Bool = true, trustsUnknown: Bool = false
+    ) throws(ImagingError) -> RestorePlan {
+        let manifest = header.manifest
+        let remarks = try sectorRemarks(
+            manifest, target, geometry, request, mustBoot: mustBoot, trustsUnknown: trustsUnknown)
+        let isSameSector = manifest.geometry.logicalSectorSize == geometry.logicalSectorSize
+        var obstacles = obstacles
+        if !isSameSector { obstacles.volumeGroup = { _ in ResizeObstacles.otherSectors } }
+        var plan =
+            manifest.table.kind == .gpt || manifest.table.kind == .mbr
+            ? try TablePlanner.plan(header, target, geometry, request, obstacles)
+            : try planBare(header, target, geometry, request, obstacles)
+        plan.warnings += remarks
+        plan.noteOlderLives(header)
+        if request.policy != .keep, geometry.byteCount > manifest.geometry.byteCount {
+            plan.warnings += manifest.regions.compactMap { keptSize($0, obstacles) }
+        }
+        return plan
+    }
+
+    /// That what is inside of a container keeps its size on a larger disk, and why.
+    private static func keptSize(_ region: Manifest.Region, _ obstacles: ResizeObstacles) -> String? {
+        guard let filesystem = region.filesystem, filesystem.resizeAbility.canGrow,
+            LayoutPlanner.fills(filesystem, region.range)
+        else { return nil }
+        let name = region.partition.map { "partition \($0)" } ?? "the disk"
+        if filesystem.kind == .luks {
+            // Without its key it is said elsewhere, with what is to be done later.
+            if obstacles.encrypted != nil { return nil }
+            if let obstacle = EncryptedContents(filesystem)?.growObstacle {
+                return "\(name): what is inside of LUKS keeps its size: \(obstacle)"
+            }
+        }
+        guard let obstacle = filesystem.physicalVolume?.volumeGroup.flatMap(obstacles.volumeGroup) else { return nil }
+        return "\(name): its volume group keeps its size: \(obstacle)"
+    }
+
+    /// What the contents of partitions allow, by number.
+    /// - Parameter sectorSize: the target's, in bytes.
+    static func abilities(
+        _ manifest: Manifest, _ maps: [AllocationMap], sectorSize: Int, obstacles: ResizeObstacles
+    ) -> [Int: PartitionAbility] {
+        var abilities: [Int: PartitionAbility] = [:]
+        for (region, map) in zip(manifest.regions, maps) {
+            guard let number = region.partition, let filesystem = region.filesystem else { continue }
+            let length = region.range.byteCount
+            var ability = PartitionAbility(leastByteCount: length)
+            let resize = filesystem.resizeAbility
+            if !LayoutPlanner.fills(filesystem, region.range) {
+                // What stands behind its end (a verity tree, an md superblock) must stay there.
+                ability.reason =
+                    filesystem.byteCount == nil
+                    ? resize.shrinkObstacle : "something may stand behind the end of its filesystem"
+            } else {
+                // LUKS fills a larger place whoever has its key.
+                ability.canGrow =
+                    resize.canGrow && (filesystem.kind == .luks || obstacles.toGrow(filesystem) == nil)
+                    && filesystem.growsOnSectors(of: sectorSize)
+                if let obstacle = resize.shrinkObstacle ?? obstacles.toShrink(filesystem) {
+                    ability.reason = obstacle
+                } else if filesystem.traits.shrink == .madeAgain {
+                    ability.canShrink = true
+                    ability.leastByteCount = min(length, LeastSize.swap)
+                } else if let least = EncryptedContents(filesystem).map(\.leastByteCount) ?? filesystem.leastByteCount,
+                    least < length
+                {
+                    ability.canShrink = true
+                    ability.leastByteCount = least
+                    ability.reason = "\(ByteText.rounded(map.usedByteCount)) are in use"
+                }
+            }
+            abilities[number] = ability
+        }
+        return abilities
+    }
+}
+
+extension RestorePlan {
+    /// Says of the items what is done about older lives of their places.
+    mutating func noteOlderLives(_ header: ImageHeader) {
+        for step in OlderLifeStep.steps(header, isRestored: { regionTargets[$0] != nil }) {
+            let number = header.manifest.regions[step.region].partition
+            guard let index = items.firstIndex(where: { $0.number == number }) else { continue }
+            let word = step.cure == .newerLog ? ", new log" : ", clear what is unused"
+            if !items[index].action.contains(word) { items[index].action += word }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+import ImageModel
+
+/// Plans the restore of a disk with a partition table, one region of the image after the other.
+struct TablePlanner {
+    private let header: ImageHeader
+    private let geometry: DiskGeometry
+    private let request: LayoutRequest
+    private let obstacles: ResizeObstacles
+    /// What the contents of partitions allow, by number.
+    private let abilities: [Int: PartitionAbility]
+    /// Where partitions go, by number; an extended partition is among them.
+    private let placements: [Int: DiskLayout.Placement]
+    /// Where volumes go, in bytes of the target.
+    private let volumePlaces: [ByteRange]
+    private var plan: RestorePlan
+    private var overhangEnd = TargetWriter.overhangBase
+    private var remadeRegions: [Int] = []
+
+    private var manifest: Manifest { header.manifest }
+    private var isSameSize: Bool { geometry.byteCount == manifest.geometry.byteCount }
+
+    /// The plan for all regions of `header`.
+    /// - Throws: `ImagingError.refused` where the partitions cannot be laid out.
+    static func plan(
+        _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
+        _ obstacles: ResizeObstacles
+    ) throws(ImagingError) -> RestorePlan {
+        var planner = try TablePlanner(header, target, geometry, request, obstacles)
+        for (region, map) in zip(header.manifest.regions, header.maps) { try planner.add(region, map) }
+        planner.placeRemakes()
+        return planner.plan
+    }
+
+    private init(
+        _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
+        _ obstacles: ResizeObstacles
+    ) throws(ImagingError) {
+        let manifest = header.manifest
+        let abilities = RestorePlanner.abilities(
+            manifest, header.maps, sectorSize: geometry.logicalSectorSize, obstacles: obstacles)
+        let layout: DiskLayout
+        do { layout = try RestorePlanner.layout(header, geometry, request, abilities) } catch {
+            throw .refused("\(error)")
+        }
+        let volumes = Set(manifest.table.partitions.filter(\.isVolume).map(\.number))
+        self.header = header
+        self.geometry = geometry
+        self.request = request
+        self.obstacles = obstacles
+        self.abilities = abilities
+        placements = Dictionary(layout.placements.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
+        volumePlaces = layout.placements.filter { volumes.contains($0.number) }.map(\.to)
+        plan = RestorePlan(
+            imageUUID: manifest.imageUUID, target: target, geometry: geometry, request: request, items: [],
+            regionTargets: [], placements: layout.placements,
+            tableIsUnchanged: Self.isUnchanged(manifest, layout, on: geometry), growths: [], shrinks: [],
+            warnings: layout.remarks)
+    }
+
+    /// Whether the captured table fits the target to the bit.
+    private static func isUnchanged(_ manifest: Manifest, _ layout: DiskLayout, on geometry: DiskGeometry) -> Bool {
+        // An MBR knows nothing of the disk's end.
+        let isSameEnd = geometry.byteCount == manifest.geometry.byteCount || manifest.table.kind == .mbr
+        return manifest.geometry.logicalSectorSize == geometry.logicalSectorSize && isSameEnd
+            && manifest.table.condition == .intact && layout.placements.count == manifest.table.partitions.count
+            && layout.placements.allSatisfy { $0.from == $0.to }
+    }
+
+    // MARK: regions
+
+    private mutating func add(_ region: Manifest.Region, _ map: AllocationMap) throws(ImagingError) {
+        guard let number = region.partition else { return addGap(region) }
+        guard let placement = placements[number] else {
+            plan.regionTargets.append(nil)
+            plan.warnings.append("partition \(number) is left out, as asked for")
+            return
+        }
+        guard let partition = manifest.table.partitions.first(where: { $0.number == number }) else {
+            return addGap(region)
+        }
+        try add(partition, region, map, at: placement)
+    }
+
+    /// A gap goes back to its place, unless a partition lies there now, or the backup table will. The one at the end holds
+    /// the old backup table: it has no business in the middle of a larger disk.
+    private mutating func addGap(_ region: Manifest.Region) {
+        let isEnd = region.range.upperBound == manifest.geometry.byteCount
+        let backupByteCount = manifest.table.backupByteCount(
+            on: manifest.geometry, forSectorsOf: geometry.logicalSectorSize)
+        let isFree =
+            region.range.upperBound <= geometry.byteCount - min(backupByteCount, geometry.byteCount)
+            && !volumePlaces.contains { $0.overlaps(region.range) }
+        let isSame = plan.tableIsUnchanged && isSameSize
+        let isRestored = isEnd ? isSame : isFree || isSame
+        plan.regionTargets.append(isRestored ? region.range.lowerBound : nil)
+        // What stood around the boot records inside an extended partition is not missed.
+        let isInside = manifest.table.partitions.contains { !$0.isVolume && $0.range.covers(region.range) }
+        if !isRestored, region.usedByteCount > 0, !isEnd, !isInside {
+            plan.warnings.append(
+                "\(ByteText.rounded(region.range.byteCount)) between partitions, from byte "
+                    + "\(region.range.lowerBound) on, are not restored: a partition lies there now")
+        }
+    }
+
+    private mutating func add(
+        _ partition: Partition, _ region: Manifest.Region, _ map: AllocationMap, at placement: DiskLayout.Placement
+    ) throws(ImagingError) {
+        var action = "restore"
+        var volumeByteCounts: [UInt64]?
+        if placement.isMoved { action += ", move" }
+        if let filesystem = region.filesystem, RestorePlanner.isRemade(filesystem, manifest, geometry) {
+            action += ", make anew"
+            addRemake(of: filesystem, region, at: placement)
+        } else if placement.isShrunk {
+            action += ", shrink"
+            volumeByteCounts = try addShrink(region, map, at: placement)
+        } else {
+            plan.regionTargets.append(placement.to.lowerBound)
+        }
+        // A length that was only rounded up to the target's sectors is nothing to grow for.
+        let whole = placement.from.byteCount.roundedUp(toMultipleOf: UInt64(geometry.logicalSectorSize)) ?? .max
+        if placement.to.byteCount > whole, let filesystem = region.filesystem,
+            abilities[placement.number]?.canGrow == true
+        {
+            action += ", grow"
+            volumeByteCounts = try RestorePlanner.grownLengths(filesystem, on: placement.to, request.policy, obstacles)
+            plan.growths.append(
+                .init(
+                    number: placement.number, isLate: false, range: placement.to, filesystem: filesystem,
+                    volumeByteCounts: volumeByteCounts))
+        }
+        if region.usedByteCount == 0 { action = placement.isMoved ? "move (nothing in use)" : "nothing in use" }
+        plan.items.append(
+            .init(
+                number: placement.number, name: partition.name, type: partition.typeName,
+                filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
+                from: placement.from, to: placement.to, usedByteCount: region.usedByteCount, action: action,
+                volumes: RestorePlanner.volumeSizes(region.filesystem, volumeByteCounts)))
+    }
+
+    // MARK: what goes to the scratch
+
+    private mutating func addRemake(
+        of filesystem: FilesystemInfo, _ region: Manifest.Region, at placement: DiskLayout.Placement
+    ) {
+        remadeRegions.append(plan.regionTargets.count)
+        plan.regionTargets.append(nil)
+        plan.remakes.append(
+            .init(
+                number: placement.number, range: placement.to, fromByteCount: region.range.byteCount,
+                scratchByteCount: region.usedByteCount, filesystem: filesystem))
+    }
+
+    /// - Returns: the lengths that the volumes inside get; `nil` of everything but LVM.
+    private mutating func addShrink(
+        _ region: Manifest.Region, _ map: AllocationMap, at placement: DiskLayout.Placement
+    ) throws(ImagingError) -> [UInt64]? {
+        guard let filesystem = region.filesystem else {
+            throw .failed(
+                "partition \(placement.number) was to be made smaller, and nothing is known of what it holds")
+        }
+        let length = placement.to.byteCount
+        let volumeByteCounts = try RestorePlanner.volumeLengths(filesystem, on: placement.to, request.policy)
+        let behind = map.ranges(in: length..<map.byteCount).reduce(0) { $0 + $1.byteCount }
+        plan.regionTargets.append(overhangEnd)
+        overhangEnd += region.range.byteCount
+        plan.shrinks.append(
+            .init(
+                number: placement.number, range: placement.to, fromByteCount: region.range.byteCount,
+                scratchByteCount: RestorePlanner.scratchLength(
+                    filesystem, volumeByteCounts, in: length, behind: behind, most: region.range.byteCount - length),
+                filesystem: filesystem, volumeByteCounts: volumeByteCounts))
+        return volumeByteCounts
+    }
+
+    /// Behind those of the shrinks, as `RestorePlan.overhangs` has them.
+    private mutating func placeRemakes() {
+        for (index, remake) in zip(remadeRegions, plan.remakes) {
+            plan.regionTargets[index] = overhangEnd
+            overhangEnd += remake.fromByteCount
+        }
+    }
+}
