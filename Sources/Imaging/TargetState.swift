@@ -14,6 +14,14 @@ package final class TargetState: Sendable {
         set { state.withLock { $0 = newValue } }
     }
 
+    private let resumable = Mutex(true)
+
+    /// Whether the same restore could go on where it stopped; not where a filesystem cannot be made as small as planned.
+    package internal(set) var goesOn: Bool {
+        get { resumable.withLock { $0 } }
+        set { resumable.withLock { $0 = newValue } }
+    }
+
     private let committing = Mutex(false)
 
     /// Whether the commit is under way: what is partial so far may be whole the next moment.

@@ -263,6 +263,15 @@ final class TargetWriter: Sendable {
     }
 }
 
+extension TargetWriter {
+    /// Everything on the medium, and nothing in a cache that another node of the same disk would not see.
+    func settle(_ progress: Progress) throws(BlockIOError) {
+        progress.begin("flush", total: 0)
+        try target.flush()
+        try (target as? BlockDevice)?.dropCache()
+    }
+}
+
 /// The target as it will be after the commit.
 extension TargetWriter: BlockReader {
     var byteCount: UInt64 { target.byteCount }

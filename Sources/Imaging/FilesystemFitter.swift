@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import FilesystemResize
+import Filesystems
+import LinuxSystem
+
+/// Makes restored filesystems fit their places. There is no table yet, but for what grows on a bare disk or with `only`:
+/// where it fails, the disk boots nothing, and the same restore writes the filesystem again.
+struct FilesystemFitter {
+    private let plan: RestorePlan
+    private let writer: TargetWriter
+    private let scratch: RestoreScratch?
+    /// What changes lengths; `nil` in tests on memory.
+    private let resizer: RestoreResizer?
+    /// Partitions of which a part is lost; `nil` stands for the bare disk.
+    private let holed: Set<Int?>
+    private let state: TargetState
+    private let progress: Progress
+    private let log: (String) -> Void
+
+    init(_ setup: RestoreSetup, _ resizer: RestoreResizer?, holed: Set<Int?>) {
+        plan = setup.plan
+        writer = setup.writer
+        scratch = setup.scratch
+        self.resizer = resizer
+        self.holed = holed
+        state = setup.state
+        progress = setup.progress
+        log = setup.log
+    }
+
+    /// Makes a FAT again from the one on the scratch, with sectors of the target's size.
+    func make(_ remake: RestorePlan.Remake, _ outcome: inout RestoreExecutor.Outcome) throws {
+        guard let scratch,
+            let overhang = plan.overhangs.dropFirst(plan.shrinks.count)
+                .first(where: { $0.place.lowerBound == remake.range.lowerBound })
+        else { throw ImagingError.failed("there is no scratch for the FAT of partition \(remake.number)") }
+        progress.begin("make the FAT of partition \(remake.number)", total: 0)
+        do {
+            try FATRemaker(remake, writer: writer, scratch: scratch.writer, scratchOffset: overhang.scratchOffset).run {
+                try writer.settle(progress)
+            }
+        } catch let error as FilesystemError {
+            if case .io = error {} else { state.goesOn = false }
+            throw ImagingError.failed(
+                "the FAT of partition \(remake.number) could not be made anew: \(error). Check it where it comes from and capture "
+                    + "it again, or leave it out (--partition \(remake.number)=drop)")
+        }
+        if holed.contains(remake.number) {
+            outcome.warnings.append(
+                "the FAT of partition \(remake.number) was made anew from what is left of it")
+        }
+        log("the FAT of partition \(remake.number) was made anew, and all of its files are there")
+    }
+
+    /// Makes a filesystem end with its place.
+    func shrink(_ shrink: RestorePlan.Shrink, _ outcome: inout RestoreExecutor.Outcome) throws {
+        let name = "the filesystem of partition \(shrink.number)"
+        if holed.contains(shrink.number), let obstacle = shrink.obstacleWithLosses {
+            state.goesOn = false
+            throw ImagingError.failed(obstacle)
+        }
+        progress.begin("shrink partition \(shrink.number)", total: 0)
+        guard let resizer else { throw ImagingError.failed("\(name) cannot be made smaller in memory") }
+        do {
+            let made = try resizer.shrink(shrink) { try writer.settle(progress) }
+            log("\(name) has shrunk to \(ByteText.rounded(made.byteCount))")
+            outcome.warnings += made.remarks.map { "\(name): \($0)" }
+        } catch let error as ResizeError {
+            // An end that was asked for between two steps did not make it impossible.
+            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            // What it says of the filesystem's state is not the whole truth here: the rest was on the scratch.
+            switch error.problem {
+            case .tooSmall: state.goesOn = false
+            // A volume group may be in use for a moment by a program that looks at it: the next time it may work.
+            case .unsupported, .checkFailed: state.goesOn = shrink.volumeByteCounts != nil
+            default: break
+            }
+            throw ImagingError.failed(
+                "\(name) could not be made to fit its smaller partition: \(error.problem). The partition holds only a part of it"
+            )
+        } catch LUKSOpenError.wrongKey {
+            throw ImagingError.failed(
+                "\(name) could not be made to fit its smaller partition: none of the given keys opens its LUKS volume. Give the "
+                    + "right one (--luks-key-file)")
+        } catch {
+            throw ImagingError.failed("\(name) could not be made to fit its smaller partition: \(error)")
+        }
+        try writer.settle(progress)
+    }
+
+    /// Makes a filesystem fill its place. What cannot be grown and is whole keeps its size; what is in doubt ends the
+    /// restore.
+    func grow(
+        _ growth: RestorePlan.Growth, _ changes: inout TargetChanges, _ outcome: inout RestoreExecutor.Outcome
+    ) throws {
+        guard let resizer else { return }
+        let name = growth.number.map { "the filesystem of partition \($0)" } ?? "the filesystem"
+        guard !holed.contains(growth.number) else {
+            outcome.failedGrowths.append("\(name) was not grown: parts of it are lost. Check it first, then grow it")
+            return
+        }
+        progress.begin("grow" + (growth.number.map { " partition \($0)" } ?? ""), total: 0)
+        try changes.change(name) {
+            do {
+                let grown = try resizer.grow(growth)
+                if let byteCount = grown.byteCount { log("\(name) has grown to \(ByteText.rounded(byteCount))") }
+                outcome.failedGrowths += grown.failures
+                outcome.warnings += grown.remarks.map { "\(name): \($0)" }
+            } catch let error as ResizeError {
+                if case .inDoubt = error.state {
+                    let keep = growth.number.map { "--partition \($0)=keep" } ?? "--layout keep"
+                    throw ImagingError.failed(
+                        "\(name) was to grow, and what that left is not proved to be whole: \(error.problem). If it "
+                            + "ends the same again, restore it with the size that it had (\(plan.only == nil ? keep : "--layout keep"))"
+                    )
+                }
+                outcome.failedGrowths.append("\(name) was not grown: \(error)")
+            } catch {
+                outcome.failedGrowths.append("\(name) was not grown: \(error)")
+            }
+            return .passed
+        }
+        // The tool wrote through another node: nothing of it may be missing, or hidden by what we cached.
+        try writer.settle(progress)
+    }
+}

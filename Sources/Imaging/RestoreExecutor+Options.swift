@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import SystemPackage
+
+extension RestoreExecutor {
+    /// What a person asks of a restore beside its plan.
+    package struct Options: Sendable {
+        /// Whether everything is read back before filesystems are resized.
+        package var verify: Bool
+        /// Whether the target is trimmed first.
+        package var discard: Bool
+        /// Whether the target is read first, and only the chunks that differ are written.
+        package var delta: Bool
+        /// Files with keys of LUKS volumes, whose insides are to grow with them.
+        package var luksKeyFiles: [FilePath]
+        /// The job whose end is noted on the target; `nil` notes nothing.
+        package var jobID: String?
+
+        /// All options off.
+        package init(
+            verify: Bool = false, discard: Bool = false, delta: Bool = false, luksKeyFiles: [FilePath] = [],
+            jobID: String? = nil
+        ) {
+            self.jobID = jobID
+            self.luksKeyFiles = luksKeyFiles
+            self.verify = verify
+            self.discard = discard
+            self.delta = delta
+        }
+    }
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import SystemPackage
+
+/// What a restore works with beside its image.
+struct RestoreSetup {
+    let plan: RestorePlan
+    let options: RestoreExecutor.Options
+    let writer: TargetWriter
+    /// The node or file for other programs; `nil` in tests on memory.
+    let targetPath: FilePath?
+    let scratch: RestoreScratch?
+    /// How many threads write.
+    let workers: Int
+    let expectedImageID: String?
+    let state: TargetState
+    let progress: Progress
+    let log: (String) -> Void
+}
