@@ -31,13 +31,12 @@ struct FilesystemFitter {
 
     /// Makes a FAT again from the one on the scratch, with sectors of the target's size.
     func make(_ remake: RestorePlan.Remake, _ outcome: inout RestoreExecutor.Outcome) throws {
-        guard let scratch,
-            let overhang = plan.overhangs.dropFirst(plan.shrinks.count)
-                .first(where: { $0.place.lowerBound == remake.range.lowerBound })
-        else { throw ImagingError.failed("there is no scratch for the FAT of partition \(remake.number)") }
+        guard let scratch, let spill = plan.spill(of: remake) else {
+            throw ImagingError.failed("there is no scratch for the FAT of partition \(remake.number)")
+        }
         progress.begin("make the FAT of partition \(remake.number)", total: 0)
         do {
-            try FATRemaker(remake, writer: writer, scratch: scratch.writer, scratchOffset: overhang.scratchOffset).run {
+            try FATRemaker(remake, writer: writer, scratch: scratch.writer, scratchOffset: spill.scratchOffset).run {
                 try writer.settle(progress)
             }
         } catch let error as FilesystemError {

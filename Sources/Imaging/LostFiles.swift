@@ -31,12 +31,12 @@ package struct LostFiles: Encodable, Equatable, Sendable {
         var result: [LostFiles] = []
         for (index, region) in header.manifest.regions.enumerated() where region.kind != .gap {
             let ranges = lost.filter { region.range.covers($0.captured) }
-            guard !ranges.isEmpty, let start = plan.regionTargets[index], let filesystem = region.filesystem else {
+            guard !ranges.isEmpty, plan.destinations[index] != .skipped, let filesystem = region.filesystem else {
                 continue
             }
             var files = LostFiles(partition: region.partition, files: [], moreFiles: 0, notes: [])
             defer { result.append(files) }
-            guard ranges.allSatisfy({ $0.target != nil }) else {
+            guard case .disk(let start) = plan.destinations[index], ranges.allSatisfy({ $0.target != nil }) else {
                 files.notes = ["its files cannot be named, as its filesystem was made smaller"]
                 continue
             }

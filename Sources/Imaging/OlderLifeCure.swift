@@ -25,9 +25,9 @@ struct OlderLifeCure {
         self.writer = writer
         self.progress = progress
         self.log = log
-        steps = OlderLifeStep.steps(header) { plan.regionTargets[$0] != nil }
+        steps = OlderLifeStep.steps(header) { plan.destinations[$0] != .skipped }
         cycles = steps.map { step in
-            guard step.cure == .newerLog, let start = plan.regionTargets[step.region] else { return nil }
+            guard step.cure == .newerLog, case .disk(let start) = plan.destinations[step.region] else { return nil }
             return PlacedVolume(writer.target, start: start, pieces: step.pieces).flatMap(XFSRestoredLog.cycle(on:))
         }
     }
@@ -58,9 +58,9 @@ struct OlderLifeCure {
         _ step: OlderLifeStep, older: UInt32?, _ unixSeconds: Int64, _ changes: inout TargetChanges,
         _ warnings: inout [String]
     ) throws -> Bool {
-        guard let start = plan.regionTargets[step.region],
-            let volume = PlacedVolume(writer, start: start, pieces: step.pieces)
-        else { return false }
+        let place = PlacedRegion(
+            plan.destinations[step.region], byteCount: header.maps[step.region].byteCount, on: writer)
+        guard let place, let volume = PlacedVolume(place, start: 0, pieces: step.pieces) else { return false }
         if try XFSRestoredLog.isVersion4(volume) { return true }
         guard let log = try XFSRestoredLog(volume) else { return false }
         let captured = TimeText(header.manifest.started)?.unixSeconds ?? 0
@@ -70,7 +70,7 @@ struct OlderLifeCure {
         try changes.change("the log of \(step.name)") {
             try log.format(cycle: cycle) { bytes, offset in
                 if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
-                try volume.write(bytes, at: offset, to: writer)
+                try volume.write(bytes, at: offset, to: place)
                 progress.advance(UInt64(bytes.count))
             }
             return try XFSRestoredLog.isClean(volume, cycle: cycle) ? .passed : .failed("it is not what was written")
@@ -100,18 +100,19 @@ struct OlderLifeCure {
     // MARK: zeros
 
     private func clear(_ step: OlderLifeStep, checksFirst: Bool) throws {
-        guard let start = plan.regionTargets[step.region] else { return }
         let map = header.maps[step.region]
         var pieces = step.pieces
-        var behind: ByteRange?
-        if let growth = plan.growths.first(where: { $0.range.lowerBound == start }) {
+        var byteCount = map.byteCount
+        if case .disk(let start) = plan.destinations[step.region],
+            let growth = plan.growths.first(where: { $0.range.lowerBound == start })
+        {
             // It may grow into any of the rest.
             pieces = [0..<map.byteCount]
-            behind = min(start + map.byteCount, growth.range.upperBound)..<growth.range.upperBound
+            byteCount = max(byteCount, growth.range.byteCount)
         }
+        guard let place = PlacedRegion(plan.destinations[step.region], byteCount: byteCount, on: writer) else { return }
         let unused = map.complement
-        let ranges =
-            pieces.flatMap { unused.ranges(in: $0) }.compactMap { $0.shifted(up: start) } + (behind.map { [$0] } ?? [])
+        let ranges = pieces.flatMap { unused.ranges(in: $0) } + [map.byteCount..<byteCount]
         progress.begin("clear what is unused of \(step.name)", total: ranges.reduce(0) { $0 + $1.byteCount })
         // In steps: an end must be possible in between.
         let length: UInt64 = checksFirst ? 1 << 20 : 256 << 20
@@ -120,7 +121,7 @@ struct OlderLifeCure {
             while position < range.upperBound {
                 if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
                 let part = position..<min(range.upperBound, position + length)
-                if !checksFirst || !writer.isZero(part) { try writer.clear(part) }
+                if !checksFirst || !place.isZero(part) { try place.clear(part) }
                 progress.advance(part.byteCount)
                 position = part.upperBound
             }

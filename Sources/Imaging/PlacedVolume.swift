@@ -3,7 +3,7 @@ import DiskModel
 
 /// A volume of a region as it lies on a target, joined from its pieces.
 struct PlacedVolume: BlockReader {
-    /// A target, or what will be on it after the commit.
+    /// A target, or a region as it will be on it after the commit.
     let base: any BlockReader
     /// The addresses of its pieces, in the order of the volume.
     let pieces: [ByteRange]
@@ -37,11 +37,11 @@ struct PlacedVolume: BlockReader {
     }
 
     /// Writes all of `bytes` at `offset` of the volume.
-    func write(_ bytes: [UInt8], at offset: UInt64, to writer: TargetWriter) throws(BlockIOError) {
+    func write(_ bytes: [UInt8], at offset: UInt64, to region: PlacedRegion) throws(BlockIOError) {
         for part in try parts(.write, offset, bytes.count) {
             let result = bytes.withUnsafeBytes { buffer in
                 Result { () throws(BlockIOError) in
-                    try writer.write(
+                    try region.write(
                         UnsafeRawBufferPointer(rebasing: buffer[part.start..<part.start + Int(part.place.byteCount)]),
                         at: part.place.lowerBound)
                 }

@@ -20,7 +20,7 @@ final class RestoreCrew {
         let jobs = BoundedQueue<RestoreWorker.Job>(capacity: setup.workers + 1)
         let completion = Monitor(RestoreWorker.Completion())
         worker = RestoreWorker(
-            jobs: jobs, pool: pool, completion: completion, writer: setup.writer, progress: setup.progress,
+            jobs: jobs, pool: pool, completion: completion, progress: setup.progress,
             damaged: image.damageReporter, coding: image.coding, chunkByteCount: UInt64(chunkByteCount),
             salvage: image.salvage)
         count = setup.workers

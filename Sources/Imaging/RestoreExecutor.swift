@@ -35,7 +35,7 @@ package final class RestoreExecutor {
             tailStart: plan.placements == nil || plan.only != nil
                 ? area.upperBound - min(area.byteCount, 1 << 20)
                 : plan.placements?.map(\.to.upperBound).max() ?? target.byteCount,
-            overhangs: plan.overhangs, scratch: scratch?.writer)
+            scratch: scratch?.writer)
         setup = RestoreSetup(
             plan: plan, options: options, writer: writer, targetPath: targetPath, scratch: scratch,
             workers: max(1, workers), expectedImageID: expectedImageID, state: TargetState(), progress: progress,
@@ -55,7 +55,7 @@ package final class RestoreExecutor {
     /// Fails where the plan is not one for this image, or what it needs is missing.
     private func check(_ header: ImageHeader) throws(ImagingError) {
         let plan = setup.plan
-        guard header.maps.count == plan.regionTargets.count, header.manifest.imageUUID == plan.imageUUID else {
+        guard header.maps.count == plan.destinations.count, header.manifest.imageUUID == plan.imageUUID else {
             throw .failed("the plan was made for another image")
         }
         guard plan.shrinks.allSatisfy({ !$0.needsComposite }) || setup.scratch != nil && setup.targetPath != nil else {

@@ -6,10 +6,12 @@ import LinuxSystem
 
 /// Writes the data of an image to a target: reads its records in their order, and hands them to a crew.
 struct RestorePipeline {
-    let setup: RestoreSetup
-    let image: any ImageReader
+    private let setup: RestoreSetup
+    private let image: any ImageReader
     /// How far an interrupted run of the same plan was; `nil` where the restore starts from the front.
-    let resumedFrom: UInt64?
+    private let resumedFrom: UInt64?
+    /// The regions of the image on the target; `nil` for what is skipped.
+    private let regions: [PlacedRegion?]
 
     /// What was done.
     struct Done {
@@ -22,6 +24,15 @@ struct RestorePipeline {
 
     private var manifest: Manifest { image.header.manifest }
 
+    init(_ setup: RestoreSetup, _ image: any ImageReader, resumedFrom: UInt64?) {
+        self.setup = setup
+        self.image = image
+        self.resumedFrom = resumedFrom
+        regions = zip(setup.plan.destinations, image.header.maps).map { destination, map in
+            PlacedRegion(destination, byteCount: map.byteCount, on: setup.writer)
+        }
+    }
+
     /// Writes everything, noting on the target from time to time how far it is.
     func run(noting target: inout UnfinishedTarget) throws -> Done {
         let crew = try RestoreCrew(setup, image)
@@ -33,7 +44,7 @@ struct RestorePipeline {
         try crew.start()
         var written =
             setup.options.verify
-            ? WrittenChunks(image.header, targets: setup.plan.regionTargets, identity: image.coding.identity) : nil
+            ? WrittenChunks(image.header, setup.plan.destinations, identity: image.coding.identity) : nil
         try feed(crew, &written, &target)
         try crew.finish()
         let warnings = try checkEnding()
@@ -67,7 +78,7 @@ struct RestorePipeline {
 
     /// Where a record goes, and what of it; `nil` where nothing of it is written.
     private func makeJob(for record: ChunkRecord, ordinal: Int) -> RestoreWorker.Job? {
-        guard let regionTarget = setup.plan.regionTargets[record.region], record.kind != .unused else { return nil }
+        guard let region = regions[record.region], record.kind != .unused else { return nil }
         let start = record.range.lowerBound - manifest.regions[record.region].range.lowerBound
         let used = image.header.maps[record.region].ranges(in: start..<start + record.range.byteCount)
             .map { $0.lowerBound - start..<$0.upperBound - start }
@@ -77,7 +88,7 @@ struct RestorePipeline {
             setup.options.delta || record.kind == .data && record.range.upperBound <= (resumedFrom ?? 0)
         return RestoreWorker.Job(
             ordinal: ordinal, record: record, fileOffset: image.position, buffer: nil, fetch: nil,
-            target: regionTarget + start, used: used, isExpected: isExpected)
+            region: region, start: start, used: used, isExpected: isExpected)
     }
 
     /// Reads what is stored for a record, or has the crew read it.

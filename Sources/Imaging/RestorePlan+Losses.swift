@@ -18,16 +18,15 @@ extension RestorePlan {
         var result: [LostRange] = []
         for range in header.used(losses.map(\.range)) {
             guard let index = header.manifest.regions.firstIndex(where: { $0.range.covers(range) }),
-                let target = regionTargets[index]
+                destinations[index] != .skipped
             else { continue }
             let region = header.manifest.regions[index]
-            let length = range.byteCount
-            let place = target + (range.lowerBound - region.range.lowerBound)
-            // Behind the base lies the scratch.
-            result.append(
-                LostRange(
-                    partition: region.partition, captured: range,
-                    target: target < TargetWriter.overhangBase ? place..<place + length : nil))
+            var lost = LostRange(partition: region.partition, captured: range)
+            if case .disk(let offset) = destinations[index] {
+                let start = offset + (range.lowerBound - region.range.lowerBound)
+                lost.target = start..<start + range.byteCount
+            }
+            result.append(lost)
         }
         return result
     }

@@ -5,7 +5,7 @@ import DiskModel
 import ImageModel
 
 /// What a restore will do to a target: a value that can be shown before anything is written.
-package struct RestorePlan: Codable, Equatable, Sendable {
+package struct RestorePlan: Equatable, Sendable {
     /// One partition (or the volume of a disk without a table).
     package struct Item: Codable, Equatable, Sendable {
         /// Its number; `nil` for a disk without a table.
@@ -52,8 +52,8 @@ package struct RestorePlan: Codable, Equatable, Sendable {
     package var request: LayoutRequest
     /// The partitions.
     package var items: [Item]
-    /// For each region of the image, where its first byte goes; `nil` where it is not restored.
-    package var regionTargets: [UInt64?]
+    /// Where each region of the image goes.
+    package var destinations: [Destination]
     /// The table to write; `nil` for a disk without one that is understood.
     package var placements: [DiskLayout.Placement]?
     /// The one partition of the target that is written; `nil` where all of the disk is.

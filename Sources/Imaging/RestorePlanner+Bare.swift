@@ -21,7 +21,8 @@ extension RestorePlanner {
         }
         var plan = RestorePlan(
             imageUUID: manifest.imageUUID, target: target, geometry: geometry, request: request, items: [],
-            regionTargets: manifest.regions.map(\.range.lowerBound), placements: nil, tableIsUnchanged: true,
+            destinations: manifest.regions.map { .disk(offset: $0.range.lowerBound) }, placements: nil,
+            tableIsUnchanged: true,
             growths: [], shrinks: [], warnings: [])
         for region in manifest.regions {
             var to = region.range

@@ -52,7 +52,7 @@ extension RestorePlanner {
         var plan = RestorePlan(
             imageUUID: manifest.imageUUID, target: target, geometry: geometry,
             request: LayoutRequest(policy: policy), items: [],
-            regionTargets: manifest.regions.indices.map { $0 == index ? range.lowerBound : nil },
+            destinations: manifest.regions.indices.map { $0 == index ? .disk(offset: range.lowerBound) : .skipped },
             placements: [.init(number: number, from: region.range, to: range)],
             only: .init(number: number, existing: layout.placement.number, range: range), tableIsUnchanged: true,
             growths: [], shrinks: [], warnings: layout.remarks)

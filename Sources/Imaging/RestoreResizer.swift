@@ -78,13 +78,13 @@ struct RestoreResizer {
     private func onComposite<Value>(
         _ shrink: RestorePlan.Shrink, _ body: (FilePath, ByteRange) throws -> Value
     ) throws -> Value {
-        guard let scratch, let overhang = plan.overhangs.first(where: { $0.place == shrink.range }) else {
+        guard let scratch, let spill = plan.spill(of: shrink) else {
             throw ImagingError.failed("there is no scratch for it")
         }
         let rest = plan.restByteCount(of: shrink.fromByteCount, behind: shrink.range)
         let composite = try CompositeDevice(
             disk: target, front: shrink.range, scratch: scratch.path,
-            rest: overhang.scratchOffset..<overhang.scratchOffset + rest, sectorSize: sectorSize)
+            rest: spill.scratchOffset..<spill.scratchOffset + rest, sectorSize: sectorSize)
         let value = try body(composite.path, 0..<shrink.range.byteCount + rest)
         try composite.close()
         return value

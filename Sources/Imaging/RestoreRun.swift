@@ -77,7 +77,7 @@ final class RestoreRun {
     }
 
     private func writeData() throws {
-        let pipeline = RestorePipeline(setup: setup, image: image, resumedFrom: target.resumedFrom)
+        let pipeline = RestorePipeline(setup, image, resumedFrom: target.resumedFrom)
         let done = try pipeline.run(noting: &target)
         written = done.written
         outcome.writtenByteCount = done.writtenByteCount

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import ByteParsing
 import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// A sparse file for what of filesystems that are made smaller lies behind their places, and for FATs that are made anew.
-/// It goes with the object.
+/// Sparse file for the parts of shrinking filesystems that exceed their new partitions, and for FATs that are made again. It
+/// goes with the object.
 package final class RestoreScratch {
     /// The file.
     package let path: FilePath
@@ -20,9 +19,8 @@ package final class RestoreScratch {
     /// - Parameter chunkByteCount: the image's, which tells how much memory a restore takes.
     /// - Throws: `ImagingError.noRoom` where the folder has too little room, or can hold none.
     package init?(in folder: FilePath, for plan: RestorePlan, chunkByteCount: Int) throws {
-        let overhangs = plan.overhangs
-        guard let last = overhangs.last else { return nil }
-        let byteCount = last.scratchOffset + plan.restByteCount(of: last.byteCount, behind: last.place)
+        guard let last = plan.spills.last else { return nil }
+        let byteCount = last.scratchOffset + plan.restByteCount(of: last.byteCount, behind: last.front)
         let needed = plan.scratchRoom ?? 0
         Self.removeLeftovers(in: folder)
         if let free = Self.room(in: folder, chunkByteCount), free < needed {
@@ -92,33 +90,9 @@ package final class RestoreScratch {
 extension RestorePlan {
     /// How much room a folder for the scratch must have, in bytes; `nil` where there is no scratch.
     package var scratchRoom: UInt64? {
-        guard !overhangs.isEmpty else { return nil }
+        guard !spills.isEmpty else { return nil }
         // Some MiB for what the tools write on the way, and for the filesystem that holds the file.
         let (room, overflow) = scratchByteCount.addingReportingOverflow(scratchByteCount / 16 + (32 << 20))
         return overflow ? .max : room
-    }
-
-    /// How much room the scratch has for what of `byteCount` bytes lies behind its place, in whole sectors of the target:
-    /// device-mapper joins nothing else.
-    func restByteCount(of byteCount: UInt64, behind place: ByteRange) -> UInt64 {
-        let rest = byteCount - min(byteCount, place.byteCount)
-        return rest.roundedUp(toMultipleOf: UInt64(geometry.logicalSectorSize)) ?? rest
-    }
-
-    /// Where the filesystems go that are longer than their places, or have none there because they are made anew, in the
-    /// order of the addresses that `regionTargets` has for them.
-    var overhangs: [TargetWriter.Overhang] {
-        var base = TargetWriter.overhangBase
-        var scratchOffset: UInt64 = 0
-        let volumes =
-            shrinks.map { ($0.fromByteCount, $0.range) }
-            + remakes.map { ($0.fromByteCount, $0.range.lowerBound..<$0.range.lowerBound) }
-        return volumes.map { byteCount, place in
-            defer {
-                base += byteCount
-                scratchOffset += restByteCount(of: byteCount, behind: place)
-            }
-            return .init(base: base, byteCount: byteCount, place: place, scratchOffset: scratchOffset)
-        }
     }
 }

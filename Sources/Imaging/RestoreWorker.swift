@@ -16,8 +16,10 @@ struct RestoreWorker: Sendable {
         var fetch: StoredFetch?
         /// Where else the content is.
         var otherCopies: OtherCopies?
-        /// Where the chunk's first byte goes.
-        var target: UInt64
+        /// The region that the chunk belongs to.
+        var region: PlacedRegion
+        /// Where the chunk starts in it, in bytes.
+        var start: UInt64
         /// The bytes in use, relative to the chunk's start.
         var used: [ByteRange]
         /// Whether the target may hold the chunk already: then it is read and compared first.
@@ -36,7 +38,6 @@ struct RestoreWorker: Sendable {
     let jobs: BoundedQueue<Job>
     let pool: ChunkBufferPool
     let completion: Monitor<Completion>
-    let writer: TargetWriter
     let progress: Progress
     let damaged: @Sendable (String, UInt64, ByteRange?) -> ImageError
     let coding: ChunkCoding
@@ -59,7 +60,7 @@ struct RestoreWorker: Sendable {
                 ) { damaged($0, job.fileOffset, job.record.range) }
                 for range in job.used {
                     let part = UnsafeRawBufferPointer(rebasing: content[Int(range.lowerBound)..<Int(range.upperBound)])
-                    try writer.write(part, at: job.target + range.lowerBound)
+                    try job.region.write(part, at: job.start + range.lowerBound)
                 }
                 pool.give(buffer)
             } else {
@@ -69,9 +70,9 @@ struct RestoreWorker: Sendable {
                     let step = job.isExpected ? chunkByteCount : 256 << 20
                     for start in stride(from: range.lowerBound, to: range.upperBound, by: Int(step)) {
                         if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
-                        let part = job.target + start..<job.target + min(range.upperBound, start + step)
-                        if job.isExpected, writer.isZero(part) { continue }
-                        try writer.writeZeros(part)
+                        let part = job.start + start..<job.start + min(range.upperBound, start + step)
+                        if job.isExpected, job.region.isZero(part) { continue }
+                        try job.region.writeZeros(part)
                         writtenByteCount += part.byteCount
                     }
                 }
@@ -95,15 +96,15 @@ struct RestoreWorker: Sendable {
         let used = job.used.map { Int($0.lowerBound)..<Int($0.upperBound) }
         for range in used {
             let part = UnsafeMutableRawBufferPointer(rebasing: content[range])
-            guard (try? writer.readOriginal(into: part, at: job.target + UInt64(range.lowerBound))) != nil else {
+            guard (try? job.region.readOriginal(into: part, at: job.start + UInt64(range.lowerBound))) != nil else {
                 return false
             }
         }
         ChunkMask.zeroUnused(content, used: used)
         guard job.record.hash == coding.identity.id(of: UnsafeRawBufferPointer(content)) else { return false }
         for range in used {
-            writer.hold(
-                UnsafeRawBufferPointer(rebasing: content[range]), at: job.target + UInt64(range.lowerBound))
+            job.region.hold(
+                UnsafeRawBufferPointer(rebasing: content[range]), at: job.start + UInt64(range.lowerBound))
         }
         return true
     }

@@ -16,7 +16,7 @@ struct TablePlanner {
     /// Where volumes go, in bytes of the target.
     private let volumePlaces: [ByteRange]
     private var plan: RestorePlan
-    private var overhangEnd = TargetWriter.overhangBase
+    private var shrunkRegions: [Int] = []
     private var remadeRegions: [Int] = []
 
     private var manifest: Manifest { header.manifest }
@@ -30,7 +30,7 @@ struct TablePlanner {
     ) throws(ImagingError) -> RestorePlan {
         var planner = try TablePlanner(header, target, geometry, request, obstacles)
         for (region, map) in zip(header.manifest.regions, header.maps) { try planner.add(region, map) }
-        planner.placeRemakes()
+        planner.placeSpills()
         return planner.plan
     }
 
@@ -55,7 +55,7 @@ struct TablePlanner {
         volumePlaces = layout.placements.filter { volumes.contains($0.number) }.map(\.to)
         plan = RestorePlan(
             imageUUID: manifest.imageUUID, target: target, geometry: geometry, request: request, items: [],
-            regionTargets: [], placements: layout.placements,
+            destinations: [], placements: layout.placements,
             tableIsUnchanged: Self.isUnchanged(manifest, layout, on: geometry), growths: [], shrinks: [],
             warnings: layout.remarks)
     }
@@ -74,7 +74,7 @@ struct TablePlanner {
     private mutating func add(_ region: Manifest.Region, _ map: AllocationMap) throws(ImagingError) {
         guard let number = region.partition else { return addGap(region) }
         guard let placement = placements[number] else {
-            plan.regionTargets.append(nil)
+            plan.destinations.append(.skipped)
             plan.warnings.append("partition \(number) is left out, as asked for")
             return
         }
@@ -95,7 +95,7 @@ struct TablePlanner {
             && !volumePlaces.contains { $0.overlaps(region.range) }
         let isSame = plan.tableIsUnchanged && isSameSize
         let isRestored = isEnd ? isSame : isFree || isSame
-        plan.regionTargets.append(isRestored ? region.range.lowerBound : nil)
+        plan.destinations.append(isRestored ? .disk(offset: region.range.lowerBound) : .skipped)
         // What stood around the boot records inside an extended partition is not missed.
         let isInside = manifest.table.partitions.contains { !$0.isVolume && $0.range.covers(region.range) }
         if !isRestored, region.usedByteCount > 0, !isEnd, !isInside {
@@ -118,7 +118,7 @@ struct TablePlanner {
             action += ", shrink"
             volumeByteCounts = try addShrink(region, map, at: placement)
         } else {
-            plan.regionTargets.append(placement.to.lowerBound)
+            plan.destinations.append(.disk(offset: placement.to.lowerBound))
         }
         // A length that was only rounded up to the target's sectors is nothing to grow for.
         let whole = placement.from.byteCount.roundedUp(toMultipleOf: UInt64(geometry.logicalSectorSize)) ?? .max
@@ -141,13 +141,13 @@ struct TablePlanner {
                 volumes: RestorePlanner.volumeSizes(region.filesystem, volumeByteCounts)))
     }
 
-    // MARK: what goes to the scratch
+    // MARK: what spills to the scratch
 
     private mutating func addRemake(
         of filesystem: FilesystemInfo, _ region: Manifest.Region, at placement: DiskLayout.Placement
     ) {
-        remadeRegions.append(plan.regionTargets.count)
-        plan.regionTargets.append(nil)
+        remadeRegions.append(plan.destinations.count)
+        plan.destinations.append(.skipped)
         plan.remakes.append(
             .init(
                 number: placement.number, range: placement.to, fromByteCount: region.range.byteCount,
@@ -165,8 +165,8 @@ struct TablePlanner {
         let length = placement.to.byteCount
         let volumeByteCounts = try RestorePlanner.volumeLengths(filesystem, on: placement.to, request.policy)
         let behind = map.ranges(in: length..<map.byteCount).reduce(0) { $0 + $1.byteCount }
-        plan.regionTargets.append(overhangEnd)
-        overhangEnd += region.range.byteCount
+        shrunkRegions.append(plan.destinations.count)
+        plan.destinations.append(.skipped)
         plan.shrinks.append(
             .init(
                 number: placement.number, range: placement.to, fromByteCount: region.range.byteCount,
@@ -176,11 +176,10 @@ struct TablePlanner {
         return volumeByteCounts
     }
 
-    /// Behind those of the shrinks, as `RestorePlan.overhangs` has them.
-    private mutating func placeRemakes() {
-        for (index, remake) in zip(remadeRegions, plan.remakes) {
-            plan.regionTargets[index] = overhangEnd
-            overhangEnd += remake.fromByteCount
+    /// Once all that spills is known, so is its place on the scratch.
+    private mutating func placeSpills() {
+        for (region, spill) in zip(shrunkRegions + remadeRegions, plan.spills) {
+            plan.destinations[region] = .spill(spill)
         }
     }
 }

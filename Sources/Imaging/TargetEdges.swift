@@ -45,8 +45,9 @@ struct TargetEdges {
         let end = writer.target.byteCount
         let window = end - min(end, Self.edge)..<end
         var covered = plan.placements?.map(\.to) ?? []
-        for (index, place) in plan.regionTargets.enumerated() {
-            guard let place else { continue }
+        for (index, destination) in plan.destinations.enumerated() {
+            // What spills lies inside of its partition.
+            guard case .disk(let place) = destination else { continue }
             let part = window.clamped(to: place..<place + header.maps[index].byteCount)
             guard !part.isEmpty else { continue }
             covered += header.maps[index].ranges(in: part.lowerBound - place..<part.upperBound - place)

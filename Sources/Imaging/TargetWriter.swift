@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import Codecs
 import DiskModel
 import LinuxSystem
 
@@ -7,24 +6,8 @@ import LinuxSystem
 /// `tailStart`: where tables, and superblocks at the end of a disk, would make it look whole too early. The area is the
 /// disk, or the one partition that is restored; nothing outside of it is ever written.
 ///
-/// A filesystem that is going to be made smaller is written to addresses behind every disk (`Overhang`): what its place
-/// holds goes there, and the rest to a scratch.
+/// A region of the image is written through `PlacedRegion`, which sends what spills to the scratch.
 final class TargetWriter: Sendable {
-    /// Where a volume goes that is longer than its place.
-    struct Overhang: Sendable {
-        /// The addresses that mean the volume; its start.
-        var base: UInt64
-        /// The length of the volume in bytes.
-        var byteCount: UInt64
-        /// The place for its front on the target.
-        var place: ByteRange
-        /// Where what does not fit starts on the scratch, in bytes.
-        var scratchOffset: UInt64
-    }
-
-    /// The first address that is on no disk: an image's disk has 2^60 bytes at most.
-    static let overhangBase: UInt64 = 1 << 61
-
     /// How much at the front is held back, in bytes.
     static let heldByteCount: UInt64 = 1 << 20
 
@@ -49,8 +32,8 @@ final class TargetWriter: Sendable {
     let area: ByteRange
     /// What lies between both windows is written at once.
     let direct: ByteRange
-    private let overhangs: [Overhang]
-    private let scratch: (any BlockWriter)?
+    /// Takes what spills; `nil` where nothing does.
+    let scratch: (any BlockWriter)?
     private let windows: Monitor<[Window]>
     /// What the target held in the windows before anything was written.
     private let originals: Monitor<[Window]>
@@ -58,13 +41,11 @@ final class TargetWriter: Sendable {
     /// - Parameters:
     ///   - area: what may be written; `nil` for all of the target.
     ///   - tailStart: what lies behind it is held back (at most 1 MiB).
-    ///   - overhangs: the volumes that are longer than their places, with the scratch that takes the rest.
+    ///   - scratch: takes what spills.
     init(
-        _ target: any BlockWriter, area: ByteRange? = nil, tailStart: UInt64, overhangs: [Overhang] = [],
-        scratch: (any BlockWriter)? = nil
+        _ target: any BlockWriter, area: ByteRange? = nil, tailStart: UInt64, scratch: (any BlockWriter)? = nil
     ) {
         self.target = target
-        self.overhangs = overhangs
         self.scratch = scratch
         let area = (area ?? 0..<target.byteCount).clamped(to: 0..<target.byteCount)
         self.area = area
@@ -95,46 +76,12 @@ final class TargetWriter: Sendable {
     /// What is held back at the end.
     var tail: [UInt8] { windows.update { $0[1].bytes } }
 
-    /// A part of an access: where it goes, and which bytes of the caller's buffer it is.
-    private struct Part {
-        var range: ByteRange
-        var start: Int
-        var isScratch: Bool
-    }
-
-    /// Where a range of addresses goes.
-    private func parts(_ range: ByteRange) throws(BlockIOError) -> [Part] {
-        if range.upperBound <= Self.overhangBase {
-            guard area.covers(range) else { throw outside(range, "it lies outside of what is restored") }
-            return [Part(range: range, start: 0, isScratch: false)]
+    private func requireInside(_ range: ByteRange) throws(BlockIOError) {
+        guard area.covers(range) else {
+            throw BlockIOError(
+                .write, name: target.name, offset: range.lowerBound, byteCount: range.byteCount, errorNumber: 0,
+                reason: "it lies outside of what is restored")
         }
-        guard
-            let overhang = overhangs.first(where: {
-                $0.base <= range.lowerBound && range.upperBound - $0.base <= $0.byteCount
-            })
-        else { throw outside(range, "it is on no disk") }
-        let inside = range.lowerBound - overhang.base..<range.upperBound - overhang.base
-        let front = inside.clamped(to: 0..<overhang.place.byteCount)
-        let rest = inside.clamped(to: overhang.place.byteCount..<overhang.byteCount)
-        var parts: [Part] = []
-        if !front.isEmpty {
-            let start = overhang.place.lowerBound + front.lowerBound
-            parts.append(Part(range: start..<start + front.byteCount, start: 0, isScratch: false))
-        }
-        if !rest.isEmpty {
-            let start = overhang.scratchOffset + (rest.lowerBound - overhang.place.byteCount)
-            parts.append(
-                Part(
-                    range: start..<start + rest.byteCount, start: Int(rest.lowerBound - inside.lowerBound),
-                    isScratch: true))
-        }
-        return parts
-    }
-
-    private func outside(_ range: ByteRange, _ reason: String) -> BlockIOError {
-        BlockIOError(
-            .write, name: target.name, offset: range.lowerBound, byteCount: range.byteCount, errorNumber: 0,
-            reason: reason)
     }
 
     /// Whether any of `range` is held back.
@@ -148,8 +95,7 @@ final class TargetWriter: Sendable {
     /// Puts bytes into what is held back; what is not held back there is not written.
     func hold(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
         let range = offset..<offset + UInt64(bytes.count)
-        // No partition that is made smaller lies in a window: neither starts in the first MiB nor ends behind all others.
-        guard offset < Self.overhangBase, holds(range) else { return }
+        guard holds(range) else { return }
         windows.update { windows in
             for index in windows.indices {
                 let place = windows[index].indices(range)
@@ -163,18 +109,8 @@ final class TargetWriter: Sendable {
 
     /// Writes bytes at their place, now or at the commit.
     func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        for part in try parts(offset..<offset + UInt64(bytes.count)) {
-            let piece = UnsafeRawBufferPointer(rebasing: bytes[part.start..<part.start + Int(part.range.byteCount)])
-            if part.isScratch {
-                try scratch?.write(piece, at: part.range.lowerBound)
-            } else {
-                try writeTarget(piece, at: part.range.lowerBound)
-            }
-        }
-    }
-
-    private func writeTarget(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         let range = offset..<offset + UInt64(bytes.count)
+        try requireInside(range)
         hold(bytes, at: offset)
         let now = range.clamped(to: direct)
         guard !now.isEmpty else { return }
@@ -185,22 +121,7 @@ final class TargetWriter: Sendable {
 
     /// Makes a range zero, now or at the commit.
     func writeZeros(_ range: ByteRange) throws(BlockIOError) {
-        for part in try parts(range) {
-            if part.isScratch {
-                try scratch?.writeZeros(part.range)
-            } else {
-                try writeTargetZeros(part.range)
-            }
-        }
-    }
-
-    /// Makes a range of the target zero, now or at the commit. What of it is on the scratch, which is new, is zero where
-    /// nothing was restored.
-    func clear(_ range: ByteRange) throws(BlockIOError) {
-        for part in try parts(range) where !part.isScratch { try writeTargetZeros(part.range) }
-    }
-
-    private func writeTargetZeros(_ range: ByteRange) throws(BlockIOError) {
+        try requireInside(range)
         windows.update { windows in
             for index in windows.indices {
                 let place = windows[index].indices(range)
@@ -224,22 +145,9 @@ final class TargetWriter: Sendable {
     private func read(
         into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64, under windows: Monitor<[Window]>
     ) throws(BlockIOError) {
-        for part in try parts(offset..<offset + UInt64(buffer.count)) {
-            let piece = UnsafeMutableRawBufferPointer(
-                rebasing: buffer[part.start..<part.start + Int(part.range.byteCount)])
-            if part.isScratch {
-                try scratch?.read(into: piece, at: part.range.lowerBound)
-            } else {
-                try readTarget(into: piece, at: part.range.lowerBound, under: windows)
-            }
-        }
-    }
-
-    private func readTarget(
-        into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64, under windows: Monitor<[Window]>
-    ) throws(BlockIOError) {
-        try target.read(into: buffer, at: offset)
         let range = offset..<offset + UInt64(buffer.count)
+        try requireInside(range)
+        try target.read(into: buffer, at: offset)
         guard holds(range) else { return }
         windows.update { windows in
             for window in windows {
@@ -249,16 +157,6 @@ final class TargetWriter: Sendable {
                 UnsafeMutableRawBufferPointer(rebasing: buffer[start..<start + place.count])
                     .copyBytes(from: window.bytes[place])
             }
-        }
-    }
-
-    /// Whether a range was zero before the first write; what of it is held back is zero in any case. A range that cannot
-    /// be read is not: it is written.
-    func isZero(_ range: ByteRange) -> Bool {
-        var bytes = [UInt8](repeating: 0, count: Int(range.byteCount))
-        return bytes.withUnsafeMutableBytes { buffer in
-            guard (try? readOriginal(into: buffer, at: range.lowerBound)) != nil else { return false }
-            return ZeroTest.isZero(UnsafeRawBufferPointer(buffer))
         }
     }
 }

@@ -14,8 +14,8 @@ struct WrittenChunks {
     static let mostGroups: UInt64 = 1 << 18
 
     private let header: ImageHeader
-    /// Where each region goes on the target, in bytes; `nil` for one that is left out.
-    private let targets: [UInt64?]
+    /// Where each region goes.
+    private let destinations: [RestorePlan.Destination]
     private let identity: ChunkIdentity
     private let chunkByteCount: UInt64
     /// The number of chunks in front of each region.
@@ -26,10 +26,11 @@ struct WrittenChunks {
     private var groups: GroupHashes
 
     init(
-        _ header: ImageHeader, targets: [UInt64?], identity: ChunkIdentity, mostGroups: UInt64 = Self.mostGroups
+        _ header: ImageHeader, _ destinations: [RestorePlan.Destination], identity: ChunkIdentity,
+        mostGroups: UInt64 = Self.mostGroups
     ) {
         self.header = header
-        self.targets = targets
+        self.destinations = destinations
         self.identity = identity
         chunkByteCount = UInt64(header.manifest.chunkByteCount)
         var count: UInt64 = 0
@@ -67,37 +68,43 @@ struct WrittenChunks {
     func compare(with target: TargetWriter, losses: [Salvage.Loss] = [], progress: Progress) throws {
         var lost: [UInt64: ContentHash] = [:]
         for loss in losses { lost[loss.range.lowerBound] = loss.hash }
-        let regions = header.manifest.regions.indices.filter { targets[$0] != nil }
-        progress.begin("verify", total: regions.reduce(0) { $0 + header.maps[$1].usedByteCount })
+        let regions: [(index: Int, placed: PlacedRegion)] = destinations.indices.compactMap { index in
+            guard let placed = PlacedRegion(destinations[index], byteCount: header.maps[index].byteCount, on: target)
+            else { return nil }
+            return (index: index, placed: placed)
+        }
+        progress.begin("verify", total: regions.reduce(0) { $0 + header.maps[$1.index].usedByteCount })
         let buffer = try ChunkBuffer(chunkByteCount: header.manifest.chunkByteCount)
         var read = GroupHashes(groupChunkCount: groupChunkCount)
-        /// What of the target the group that is being read covers.
+        /// What the group that is being read covers: on the target, or on the scratch behind it.
         var place: ByteRange?
+        var name = target.name
         func check(_ isRight: Bool) throws {
             guard !isRight, let place else { return }
             throw ImagingError.block(
                 BlockIOError(
-                    .read, name: target.name, offset: place.lowerBound, byteCount: place.byteCount, errorNumber: 5,
+                    .read, name: name, offset: place.lowerBound, byteCount: place.byteCount, errorNumber: 5,
                     reason: "the disk gave back other bytes than were written"
                         + (groupChunkCount > 1 ? " somewhere in this range" : "")
                         + ": it is failing, or not what it says"))
         }
-        for index in regions {
-            guard let start = targets[index] else { continue }
+        for (index, placed) in regions {
             let region = header.manifest.regions[index].range
             try Self.forEachChunk(header.maps[index].ranges, from: 0, chunkByteCount) { chunk in
                 if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
                 let range = chunkRange(chunk, in: region)
-                var id = try id(ofChunkAt: range, in: index, start: start, target, buffer)
+                var id = try id(ofChunkAt: range, in: index, placed, buffer)
                 // Its group was hashed with the id that its record has.
                 if let hash = lost[region.lowerBound + range.lowerBound], id == zeroID(of: range) { id = hash }
                 if read.begins(chunk: firstChunks[index] + chunk) {
                     read.finish()
                     try check(read.agreesSoFar(with: groups))
                     place = nil
+                    name = target.name
                 }
                 read.add(id, chunk: firstChunks[index] + chunk)
-                let here = start + range.lowerBound..<start + range.upperBound
+                let here = placed.start + range.lowerBound..<placed.start + range.upperBound
+                if placed.isSpilled { name = placed.name }
                 // Partitions may be in another order on the target.
                 place =
                     place.map {
@@ -113,15 +120,15 @@ struct WrittenChunks {
     /// The id of what the target gives back for a chunk, with what is not in use as zeros.
     /// - Parameter range: the chunk, relative to its region's start.
     private func id(
-        ofChunkAt range: ByteRange, in region: Int, start: UInt64, _ target: TargetWriter, _ buffer: ChunkBuffer
+        ofChunkAt range: ByteRange, in region: Int, _ placed: PlacedRegion, _ buffer: ChunkBuffer
     ) throws(BlockIOError) -> ContentHash {
         let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(range.byteCount)])
         let used = header.maps[region].ranges(in: range)
             .map { Int($0.lowerBound - range.lowerBound)..<Int($0.upperBound - range.lowerBound) }
         for part in used {
-            try target.read(
+            try placed.read(
                 into: UnsafeMutableRawBufferPointer(rebasing: content[part]),
-                at: start + range.lowerBound + UInt64(part.lowerBound))
+                at: range.lowerBound + UInt64(part.lowerBound))
         }
         ChunkMask.zeroUnused(content, used: used)
         let bytes = UnsafeRawBufferPointer(content)

@@ -110,7 +110,7 @@ struct MadeUpDisk {
     func expected(_ plan: RestorePlan, targetByteCount: Int) -> [UInt8?] {
         var result = [UInt8?](repeating: nil, count: targetByteCount)
         for (index, region) in header.manifest.regions.enumerated() {
-            guard region.kind == .partition, let target = plan.regionTargets[index] else { continue }
+            guard region.kind == .partition, case .disk(let target) = plan.destinations[index] else { continue }
             for range in header.maps[index].ranges {
                 for offset in range { result[Int(target + offset)] = bytes[Int(region.range.lowerBound + offset)] }
             }

@@ -96,8 +96,9 @@ import Testing
                 let end = min(count, start + Int.random(in: 0...200_000, using: &random))
                 bytes.replaceSubrange(start..<end, with: repeatElement(0, count: end - start))
             }
-            let targets: [UInt64?] = [lengths[1], 0]
-            var written = WrittenChunks(header, targets: targets, identity: .plain, mostGroups: mostGroups)
+            let targets = [lengths[1], 0]
+            var written = WrittenChunks(
+                header, targets.map { .disk(offset: $0) }, identity: .plain, mostGroups: mostGroups)
             note(bytes, header, in: &written, &random)
             #expect(written.groupCount <= mostGroups, "seed \(seed)")
             // The regions have changed places on the target.
@@ -114,7 +115,7 @@ import Testing
                 let place = Int.random(in: 0..<count, using: &random)
                 changed[place] ^= 1 << UInt8.random(in: 0..<8, using: &random)
                 let region = UInt64(place) < lengths[1] ? 1 : 0
-                let inside = UInt64(place) - (targets[region] ?? 0)
+                let inside = UInt64(place) - targets[region]
                 guard maps[region].covers(inside..<inside + 1) else {
                     try compare(changed)
                     continue
@@ -137,7 +138,7 @@ import Testing
         let length = count * chunk
         let header = header([length], [.whole(byteCount: length)], chunkByteCount: 1 << 20)
         let before = ProcessMemory.residentByteCount()
-        var written = WrittenChunks(header, targets: [0], identity: .plain)
+        var written = WrittenChunks(header, [.disk(offset: 0)], identity: .plain)
         let zero = ContentHash(of: [])
         let used: [ByteRange] = [0..<chunk]
         for number in 0..<count {

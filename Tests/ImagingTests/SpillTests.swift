@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+import ImageModel
 import LinuxSystem
 import SystemPackage
 import TestSupport
@@ -8,26 +9,25 @@ import Testing
 @testable import Imaging
 
 /// A volume that is longer than its place: its front on the target, the rest on a scratch.
-@Suite struct OverhangTests {
-    private let base = TargetWriter.overhangBase
+@Suite struct SpillTests {
     private let mebibyte: UInt64 = 1 << 20
 
-    private func writer(_ target: MemoryDisk, _ scratch: MemoryDisk) -> TargetWriter {
-        TargetWriter(
-            target, tailStart: target.byteCount,
-            overhangs: [
-                .init(base: base, byteCount: 5 * mebibyte, place: 2 * mebibyte..<4 * mebibyte, scratchOffset: 0),
-                .init(
-                    base: base + 5 * mebibyte, byteCount: 4 * mebibyte, place: 5 * mebibyte..<6 * mebibyte,
-                    scratchOffset: 3 * mebibyte),
-            ], scratch: scratch)
+    private func regions(_ target: MemoryDisk, _ scratch: MemoryDisk) throws -> [PlacedRegion] {
+        let writer = TargetWriter(target, tailStart: target.byteCount, scratch: scratch)
+        let spills: [RestorePlan.Spill] = [
+            .init(front: 2 * mebibyte..<4 * mebibyte, byteCount: 5 * mebibyte, scratchOffset: 0),
+            .init(front: 5 * mebibyte..<6 * mebibyte, byteCount: 4 * mebibyte, scratchOffset: 3 * mebibyte),
+        ]
+        return try spills.map { spill in
+            try #require(PlacedRegion(.spill(spill), byteCount: spill.byteCount, on: writer))
+        }
     }
 
     @Test func everyByteGoesToItsPlace() throws {
         let seed = UInt64.random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)
         let (target, scratch) = (MemoryDisk(byteCount: 8 << 20), MemoryDisk(byteCount: 6 << 20))
-        let writer = writer(target, scratch)
+        let regions = try regions(target, scratch)
         // Both volumes as they should be, written in pieces that cross every border.
         var volumes = [[UInt8](repeating: 0, count: 5 << 20), [UInt8](repeating: 0, count: 4 << 20)]
         for _ in 0..<300 {
@@ -35,14 +35,14 @@ import Testing
             let length = volumes[volume].count
             let start = Int.random(in: 0..<length / 512, using: &random) * 512
             let count = min(length - start, Int.random(in: 1...3000, using: &random) * 512)
-            let address = base + (volume == 0 ? 0 : 5 * mebibyte) + UInt64(start)
+            let offset = UInt64(start)
             if Int.random(in: 0..<4, using: &random) == 0 {
-                try writer.writeZeros(address..<address + UInt64(count))
+                try regions[volume].writeZeros(offset..<offset + UInt64(count))
                 for index in start..<start + count { volumes[volume][index] = 0 }
             } else {
                 let byte = UInt8.random(in: 1...255, using: &random)
                 let bytes = [UInt8](repeating: byte, count: count)
-                try bytes.withUnsafeBytes { try writer.write($0, at: address) }
+                try bytes.withUnsafeBytes { try regions[volume].write($0, at: offset) }
                 for index in start..<start + count { volumes[volume][index] = byte }
             }
         }
@@ -55,14 +55,14 @@ import Testing
         #expect(disk[0..<2 << 20].allSatisfy { $0 == 0 } && disk[4 << 20..<5 << 20].allSatisfy { $0 == 0 })
         #expect(disk[6 << 20..<8 << 20].allSatisfy { $0 == 0 })
         var read = [UInt8](repeating: 0xAA, count: 3 << 20)
-        try read.withUnsafeMutableBytes { try writer.read(into: $0, at: base + mebibyte) }
+        try read.withUnsafeMutableBytes { try regions[0].read(into: $0, at: mebibyte) }
         #expect((read == Array(volumes[0][1 << 20..<4 << 20])) == true, "seed \(seed)")
     }
 
     @Test func whatIsOnNoVolumeIsAnError() throws {
-        let writer = writer(MemoryDisk(byteCount: 8 << 20), MemoryDisk(byteCount: 6 << 20))
-        #expect(throws: BlockIOError.self) { try writer.writeZeros(base + 9 * mebibyte..<base + 10 * mebibyte) }
-        #expect(throws: BlockIOError.self) { try writer.writeZeros(base + 4 * mebibyte..<base + 6 * mebibyte) }
+        let regions = try regions(MemoryDisk(byteCount: 8 << 20), MemoryDisk(byteCount: 6 << 20))
+        #expect(throws: BlockIOError.self) { try regions[1].writeZeros(4 * mebibyte..<5 * mebibyte) }
+        #expect(throws: BlockIOError.self) { try regions[0].writeZeros(4 * mebibyte..<6 * mebibyte) }
     }
 
     /// What the plan says of room, addresses and steps.
@@ -82,8 +82,12 @@ import Testing
             header, onto: identity, geometry: DiskGeometry(byteCount: 12 << 20), request: request)
         #expect(plan.shrinks.map(\.number) == [1] && plan.shrinks[0].range.byteCount == 2 << 20)
         #expect(plan.scratchByteCount == 100 << 10)
-        #expect(plan.regionTargets[index] == TargetWriter.overhangBase)
-        #expect(plan.overhangs.map(\.place) == [plan.shrinks[0].range])
+        let spill = try #require(plan.spills.first)
+        #expect(plan.destinations[index] == .spill(spill))
+        #expect(plan.spills.map(\.front) == [plan.shrinks[0].range])
+        // Older versions know a spilled region by this number, in `--json` and in the digest of a journal.
+        let json = try JSONText.decode(PlanJSON.self, try JSONText.encode(plan))
+        #expect(json.regionTargets[index] == 1 << 61)
         #expect(plan.items.first { $0.number == 1 }?.action.contains("shrink") == true)
         // Where nothing can be made smaller, the plan says why.
         let refusal = #expect(throws: ImagingError.self) {
@@ -93,4 +97,9 @@ import Testing
         }
         #expect("\(try #require(refusal))".contains("no device-mapper"))
     }
+}
+
+/// What programs read of the JSON of a plan.
+struct PlanJSON: Decodable {
+    var regionTargets: [UInt64?]
 }

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+
+// The JSON of a plan is what `--json` prints, and what the digest in a journal is made of: a restore that an older version
+// began goes on only where both are the same to the byte.
+extension RestorePlan: Encodable {
+    private enum CodingKeys: String, CodingKey {
+        case imageUUID, target, geometry, request, items, regionTargets, placements, only, tableIsUnchanged, growths
+        case shrinks, remakes, warnings
+    }
+
+    /// Writes it with numbers for destinations.
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(imageUUID, forKey: .imageUUID)
+        try container.encode(target, forKey: .target)
+        try container.encode(geometry, forKey: .geometry)
+        try container.encode(request, forKey: .request)
+        try container.encode(items, forKey: .items)
+        try container.encode(regionTargets, forKey: .regionTargets)
+        try container.encodeIfPresent(placements, forKey: .placements)
+        try container.encodeIfPresent(only, forKey: .only)
+        try container.encode(tableIsUnchanged, forKey: .tableIsUnchanged)
+        try container.encode(growths, forKey: .growths)
+        try container.encode(shrinks, forKey: .shrinks)
+        try container.encode(remakes, forKey: .remakes)
+        try container.encode(warnings, forKey: .warnings)
+    }
+
+    /// The first number that is no byte of a disk: an image's disk has 2^60 bytes at most.
+    private static let firstSpillNumber: UInt64 = 1 << 61
+
+    /// For each destination its byte on the disk, or `nil` where it is skipped; spills are numbered as if they lay one behind
+    /// the other from 2^61 on.
+    private var regionTargets: [UInt64?] {
+        var next = Self.firstSpillNumber
+        var numbers: [(spill: Spill, number: UInt64)] = []
+        for spill in spills {
+            numbers.append((spill, next))
+            next += spill.byteCount
+        }
+        return destinations.map { destination -> UInt64? in
+            switch destination {
+            case .disk(let offset): return offset
+            case .spill(let spill): return numbers.first { $0.spill == spill }?.number
+            case .skipped: return nil
+            }
+        }
+    }
+}
