@@ -25,7 +25,7 @@ struct OlderLifeCure {
         self.writer = writer
         self.progress = progress
         self.log = log
-        steps = OlderLifeStep.steps(header) { plan.destinations[$0] != .skipped }
+        steps = plan.olderLifeSteps(header)
         cycles = steps.map { step in
             guard step.cure == .newerLog, case .disk(let start) = plan.destinations[step.region] else { return nil }
             return PlacedVolume(writer.target, start: start, pieces: step.pieces).flatMap(XFSRestoredLog.cycle(on:))

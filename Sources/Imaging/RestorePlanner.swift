@@ -92,7 +92,7 @@ package enum RestorePlanner {
 extension RestorePlan {
     /// Says of the items what is done about older lives of their places.
     mutating func noteOlderLives(_ header: ImageHeader) {
-        for step in OlderLifeStep.steps(header, isRestored: { destinations[$0] != .skipped }) {
+        for step in olderLifeSteps(header) {
             let number = header.manifest.regions[step.region].partition
             guard let index = items.firstIndex(where: { $0.number == number }) else { continue }
             let word = step.cure == .newerLog ? ", new log" : ", clear what is unused"

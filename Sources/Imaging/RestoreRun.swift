@@ -16,6 +16,9 @@ final class RestoreRun {
     private var outcome: RestoreExecutor.Outcome
     /// What the target is compared with; `nil` where it is not.
     private var written: WrittenChunks?
+    /// What the image has lost.
+    private var losses: [Salvage.Loss] = []
+    private var isCommitted = false
 
     private var plan: RestorePlan { setup.plan }
     private var writer: TargetWriter { setup.writer }
@@ -40,41 +43,61 @@ final class RestoreRun {
         self.target = target
     }
 
-    /// Restores.
+    /// Carries out the steps of the plan.
     func run() throws -> RestoreExecutor.Outcome {
         // An end that was asked for while this was prepared must not cost the disk.
         try endIfAskedFor()
         setup.state.value = .partial
-        try clear()
-        try writeData()
-        try finishData()
-        try fit()
-        try endIfAskedFor()
-        try commit.write(try changes.proved(), &outcome.warnings)
-        setup.state.value = image.salvage?.isWhole ?? true ? .complete : .salvaged
-        do { try finishCommitted() } catch {
-            // It must not look whole; what is there is compared and mended by the same command.
-            setup.state.value = .partial
-            try target.invalidate()
-            try target.note()
-            throw error
+        for step in plan.steps(image.header, setup.options, isResumed: target.resumedFrom != nil) {
+            do { try perform(step) } catch {
+                if isCommitted { try takeBack() }
+                throw error
+            }
         }
         return outcome
+    }
+
+    private func perform(_ step: RestoreStep) throws {
+        switch step {
+        case .clear:
+            try target.invalidate()
+            // Also before trimming: no older journal may speak of what was trimmed.
+            try target.note()
+        case .trim:
+            try target.trim(&outcome.warnings)
+            try target.note()
+        case .writeData: try writeData()
+        case .clearEdges:
+            try TargetEdges(plan: plan, header: image.header, writer: writer).clear()
+            try writer.settle(setup.progress)
+        case .compareData: try written?.compare(with: writer, losses: losses, progress: setup.progress)
+        case .moveBootSectors:
+            try HiddenSectors.follow(plan, of: image.header.manifest, on: writer, log: setup.log)
+        case .cureOlderLives: try cureOlderLives()
+        case .noteData:
+            try writer.settle(setup.progress)
+            // Also a run that is stopped behind this goes on: what a growth changed in the restored chunks differs from
+            // them, and is written again.
+            try target.noteAllData()
+        case .remake(let number): try remake(try planned(plan.remakes.first { $0.number == number }, step))
+        case .shrink(let number): try shrink(try planned(plan.shrinks.first { $0.number == number }, step))
+        case .grow(let number): try grow(try planned(plan.growths.first { $0.number == number }, step))
+        case .commit: try writeHeldBack()
+        case .compareEnds: try commit.verify()
+        }
     }
 
     private func endIfAskedFor() throws(ImagingError) {
         if Interruption.isRequested { throw .interrupted(Interruption.name) }
     }
 
-    private func clear() throws {
-        try target.invalidate()
-        // Also before trimming: no older journal may speak of what was trimmed.
-        try target.note()
-        if setup.options.discard, target.resumedFrom == nil {
-            try target.trim(&outcome.warnings)
-            try target.note()
-        }
+    /// What the plan has for a step that was derived from it.
+    private func planned<Part>(_ part: Part?, _ step: RestoreStep) throws(ImagingError) -> Part {
+        guard let part else { throw .failed("the plan does not say how to \(step)") }
+        return part
     }
+
+    // MARK: data
 
     private func writeData() throws {
         let pipeline = RestorePipeline(setup, image, resumedFrom: target.resumedFrom)
@@ -82,56 +105,57 @@ final class RestoreRun {
         written = done.written
         outcome.writtenByteCount = done.writtenByteCount
         outcome.warnings += done.warnings
-        outcome.lost = plan.lostRanges(image.salvage?.losses ?? [], image.header)
+        losses = image.salvage?.losses ?? []
+        outcome.lost = plan.lostRanges(losses, image.header)
     }
 
-    /// Does what is left of the data once the image was read, and checks it.
-    private func finishData() throws {
-        let manifest = image.header.manifest
-        let losses = image.salvage?.losses ?? []
-        try TargetEdges(plan: plan, header: image.header, writer: writer).clear()
-        try writer.settle(setup.progress)
-        try written?.compare(with: writer, losses: losses, progress: setup.progress)
-        try HiddenSectors.follow(plan, of: manifest, on: writer, log: setup.log)
-        let holed = manifest.regions.indices.filter { index in
-            losses.contains { $0.range.overlaps(manifest.regions[index].range) }
-        }
+    private func cureOlderLives() throws {
+        let regions = image.header.manifest.regions
+        let holed = regions.indices.filter { index in losses.contains { $0.range.overlaps(regions[index].range) } }
         try olderLives.run(
             unixSeconds: SystemFacts.unixSeconds(), checksFirst: setup.options.delta, holed: Set(holed), &changes,
             &outcome.warnings)
-        try writer.settle(setup.progress)
-        // All data is there. Also a run that is stopped behind this goes on: what a growth changed in the restored
-        // chunks differs from them, and is written again.
-        try target.noteAllData()
     }
+
+    // MARK: resize
 
     private var fitter: FilesystemFitter {
         FilesystemFitter(setup, resizer, holed: Set(outcome.lost.map(\.partition)))
     }
 
-    private func fit() throws {
-        let fitter = self.fitter
-        for remake in plan.remakes {
-            try changes.change("the FAT of partition \(remake.number)") {
-                try fitter.make(remake, &outcome)
-                return .passed
-            }
-        }
-        for shrink in plan.shrinks {
-            try changes.change("the filesystem of partition \(shrink.number)") {
-                try fitter.shrink(shrink, &outcome)
-                return .passed
-            }
-        }
-        for growth in plan.growths where !growth.isLate {
-            try endIfAskedFor()
-            try fitter.grow(growth, &changes, &outcome)
+    private func remake(_ remake: RestorePlan.Remake) throws {
+        try changes.change("the FAT of partition \(remake.number)") {
+            try fitter.make(remake, &outcome)
+            return .passed
         }
     }
 
-    /// What needs the table.
-    private func finishCommitted() throws {
-        if setup.options.verify { try commit.verify() }
-        for growth in plan.growths where growth.isLate { try fitter.grow(growth, &changes, &outcome) }
+    private func shrink(_ shrink: RestorePlan.Shrink) throws {
+        try changes.change("the filesystem of partition \(shrink.number)") {
+            try fitter.shrink(shrink, &outcome)
+            return .passed
+        }
+    }
+
+    private func grow(_ growth: RestorePlan.Growth) throws {
+        // Once the target is whole, an end would make it boot nothing again.
+        if !isCommitted { try endIfAskedFor() }
+        try fitter.grow(growth, &changes, &outcome)
+    }
+
+    // MARK: commit
+
+    private func writeHeldBack() throws {
+        try endIfAskedFor()
+        try commit.write(try changes.proved(), &outcome.warnings)
+        isCommitted = true
+        setup.state.value = image.salvage?.isWhole ?? true ? .complete : .salvaged
+    }
+
+    /// Makes a committed target boot nothing: what is there is compared and mended by the same command.
+    private func takeBack() throws(BlockIOError) {
+        setup.state.value = .partial
+        try target.invalidate()
+        try target.note()
     }
 }

@@ -85,6 +85,7 @@ import Testing
         let spill = try #require(plan.spills.first)
         #expect(plan.destinations[index] == .spill(spill))
         #expect(plan.spills.map(\.front) == [plan.shrinks[0].range])
+        #expect(plan.steps(header, .init()).contains(.shrink(partition: 1)))
         // Older versions know a spilled region by this number, in `--json` and in the digest of a journal.
         let json = try JSONText.decode(PlanJSON.self, try JSONText.encode(plan))
         #expect(json.regionTargets[index] == 1 << 61)
