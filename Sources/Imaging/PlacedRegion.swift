@@ -143,8 +143,8 @@ struct PlacedRegion: BlockReader {
         }
     }
 
-    /// Whether a range was zero before the first write; what of it is held back is zero in any case. A range that cannot
-    /// be read is not: it is written.
+    /// Whether a range was zero before the first write; the part that is held back is zero in any case. A range that
+    /// cannot be read is not: it is written.
     func isZero(_ range: ByteRange) -> Bool {
         var bytes = [UInt8](repeating: 0, count: Int(range.byteCount))
         return bytes.withUnsafeMutableBytes { buffer in

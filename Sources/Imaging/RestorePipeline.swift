@@ -76,7 +76,7 @@ struct RestorePipeline {
         }
     }
 
-    /// Where a record goes, and what of it; `nil` where nothing of it is written.
+    /// Where a record goes, and which of its bytes; `nil` where none is written.
     private func makeJob(for record: ChunkRecord, ordinal: Int) -> RestoreWorker.Job? {
         guard let region = regions[record.region], record.kind != .unused else { return nil }
         let start = record.range.lowerBound - manifest.regions[record.region].range.lowerBound

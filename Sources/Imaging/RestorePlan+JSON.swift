@@ -49,3 +49,24 @@ extension RestorePlan: Encodable {
         }
     }
 }
+
+extension RestorePlan.Item: Encodable {
+    private enum CodingKeys: String, CodingKey {
+        case number, name, type, filesystem, label, from, to, usedByteCount, action, volumes
+    }
+
+    /// Writes it with the words of what happens.
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encodeIfPresent(number, forKey: .number)
+        try container.encode(name, forKey: .name)
+        try container.encode(type, forKey: .type)
+        try container.encode(filesystem, forKey: .filesystem)
+        try container.encodeIfPresent(label, forKey: .label)
+        try container.encode(from, forKey: .from)
+        try container.encode(to, forKey: .to)
+        try container.encode(usedByteCount, forKey: .usedByteCount)
+        try container.encode(action, forKey: .action)
+        try container.encodeIfPresent(volumes, forKey: .volumes)
+    }
+}

@@ -7,7 +7,7 @@ import ImageModel
 /// What a restore will do to a target: a value that can be shown before anything is written.
 package struct RestorePlan: Equatable, Sendable {
     /// One partition (or the volume of a disk without a table).
-    package struct Item: Codable, Equatable, Sendable {
+    package struct Item: Equatable, Sendable {
         /// Its number; `nil` for a disk without a table.
         package var number: Int?
         /// Its name in the table.
@@ -24,10 +24,34 @@ package struct RestorePlan: Equatable, Sendable {
         package var to: ByteRange
         /// The bytes that are written.
         package var usedByteCount: UInt64
-        /// What happens, for a person.
-        package var action: String
+        /// What happens to it, in order.
+        package var actions: [Action]
         /// The logical volumes of a physical volume that gets another size; `nil` of everything else.
         package var volumes: [Volume]?
+    }
+
+    /// What a restore does to a partition.
+    package enum Action: Equatable, Sendable {
+        /// Its data is written.
+        case restore
+        /// Its data is written into an existing partition of this number.
+        case restoreInto(partition: Int)
+        /// It starts elsewhere.
+        case move
+        /// It starts elsewhere, and nothing of it is in use.
+        case moveUnused
+        /// It stays, and nothing of it is in use.
+        case leaveUnused
+        /// Its FAT is made again, with sectors of the target's size.
+        case remake
+        /// Its filesystem is made smaller.
+        case shrink
+        /// Its filesystem is made to fill its place.
+        case grow
+        /// Its log begins in a newer cycle.
+        case renewLog
+        /// Its unused ranges become zeros.
+        case clearUnused
     }
 
     /// One logical volume of a physical volume that gets another size.

@@ -26,7 +26,7 @@ extension RestorePlanner {
             growths: [], shrinks: [], warnings: [])
         for region in manifest.regions {
             var to = region.range
-            var action = "restore"
+            var actions: [RestorePlan.Action] = [.restore]
             var volumeByteCounts: [UInt64]?
             let isWhole = region.kind == .disk && region.range == 0..<manifest.geometry.byteCount
             // It fills the disk whatever the policy.
@@ -42,7 +42,7 @@ extension RestorePlanner {
                 geometry.byteCount > manifest.geometry.byteCount
             {
                 to = 0..<geometry.byteCount - geometry.byteCount % UInt64(geometry.logicalSectorSize)
-                action += ", grow"
+                actions.append(.grow)
                 volumeByteCounts = try grownLengths(filesystem, on: to, request.policy, obstacles)
                 plan.growths.append(
                     .init(
@@ -55,7 +55,7 @@ extension RestorePlanner {
                     type: manifest.table.kind == .unknown
                         ? manifest.table.unknownKindName ?? "unknown table" : "no table",
                     filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
-                    from: region.range, to: to, usedByteCount: region.usedByteCount, action: action,
+                    from: region.range, to: to, usedByteCount: region.usedByteCount, actions: actions,
                     volumes: volumeSizes(region.filesystem, volumeByteCounts)))
         }
         if manifest.table.kind == .unknown, geometry.byteCount != manifest.geometry.byteCount {

@@ -57,9 +57,9 @@ extension RestorePlanner {
             only: .init(number: number, existing: layout.placement.number, range: range), tableIsUnchanged: true,
             growths: [], shrinks: [], warnings: layout.remarks)
         var volumeByteCounts: [UInt64]?
-        var action = "restore into partition \(layout.placement.number)"
+        var actions: [RestorePlan.Action] = [.restoreInto(partition: layout.placement.number)]
         if layout.growsToFill, let filesystem = region.filesystem {
-            action += ", grow"
+            actions.append(.grow)
             volumeByteCounts = try grownLengths(filesystem, on: range, policy, obstacles)
             plan.growths.append(
                 .init(
@@ -71,7 +71,7 @@ extension RestorePlanner {
             .init(
                 number: number, name: partition?.name ?? "", type: partition?.typeName ?? "",
                 filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
-                from: region.range, to: range, usedByteCount: region.usedByteCount, action: action,
+                from: region.range, to: range, usedByteCount: region.usedByteCount, actions: actions,
                 volumes: volumeSizes(region.filesystem, volumeByteCounts)))
         plan.noteOlderLives(header)
         return plan

@@ -6,9 +6,9 @@ import ImageModel
 package enum RestorePlanner {
     /// A plan for restoring `header` onto a target.
     /// - Parameters:
-    ///   - obstacles: what of resizing cannot be done here.
+    ///   - obstacles: resize operations this machine cannot perform.
     ///   - mustBoot: whether a disk that will not start from the target is refused.
-    ///   - trustsUnknown: whether contents that nobody knows to work with sectors of another size are restored all the same.
+    ///   - trustsUnknown: whether contents that are not known to work with sectors of another size are restored.
     /// - Throws: `ImagingError.refused` with the reason and the way out.
     package static func plan(
         _ header: ImageHeader, onto target: DiskIdentity, geometry: DiskGeometry, request: LayoutRequest,
@@ -66,7 +66,7 @@ package enum RestorePlanner {
                     filesystem.byteCount == nil
                     ? resize.shrinkObstacle : "something may stand behind the end of its filesystem"
             } else {
-                // LUKS fills a larger place whoever has its key.
+                // LUKS fills a larger place also without its key.
                 ability.canGrow =
                     resize.canGrow && (filesystem.kind == .luks || obstacles.toGrow(filesystem) == nil)
                     && filesystem.growsOnSectors(of: sectorSize)
@@ -95,8 +95,8 @@ extension RestorePlan {
         for step in olderLifeSteps(header) {
             let number = header.manifest.regions[step.region].partition
             guard let index = items.firstIndex(where: { $0.number == number }) else { continue }
-            let word = step.cure == .newerLog ? ", new log" : ", clear what is unused"
-            if !items[index].action.contains(word) { items[index].action += word }
+            let action = step.cure == .newerLog ? Action.renewLog : .clearUnused
+            if !items[index].actions.contains(action) { items[index].actions.append(action) }
         }
     }
 }

@@ -108,14 +108,14 @@ struct TablePlanner {
     private mutating func add(
         _ partition: Partition, _ region: Manifest.Region, _ map: AllocationMap, at placement: DiskLayout.Placement
     ) throws(ImagingError) {
-        var action = "restore"
+        var actions: [RestorePlan.Action] = [.restore]
         var volumeByteCounts: [UInt64]?
-        if placement.isMoved { action += ", move" }
+        if placement.isMoved { actions.append(.move) }
         if let filesystem = region.filesystem, RestorePlanner.isRemade(filesystem, manifest, geometry) {
-            action += ", make anew"
+            actions.append(.remake)
             addRemake(of: filesystem, region, at: placement)
         } else if placement.isShrunk {
-            action += ", shrink"
+            actions.append(.shrink)
             volumeByteCounts = try addShrink(region, map, at: placement)
         } else {
             plan.destinations.append(.disk(offset: placement.to.lowerBound))
@@ -125,19 +125,19 @@ struct TablePlanner {
         if placement.to.byteCount > whole, let filesystem = region.filesystem,
             abilities[placement.number]?.canGrow == true
         {
-            action += ", grow"
+            actions.append(.grow)
             volumeByteCounts = try RestorePlanner.grownLengths(filesystem, on: placement.to, request.policy, obstacles)
             plan.growths.append(
                 .init(
                     number: placement.number, isLate: false, range: placement.to, filesystem: filesystem,
                     volumeByteCounts: volumeByteCounts))
         }
-        if region.usedByteCount == 0 { action = placement.isMoved ? "move (nothing in use)" : "nothing in use" }
+        if region.usedByteCount == 0 { actions = [placement.isMoved ? .moveUnused : .leaveUnused] }
         plan.items.append(
             .init(
                 number: placement.number, name: partition.name, type: partition.typeName,
                 filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
-                from: placement.from, to: placement.to, usedByteCount: region.usedByteCount, action: action,
+                from: placement.from, to: placement.to, usedByteCount: region.usedByteCount, actions: actions,
                 volumes: RestorePlanner.volumeSizes(region.filesystem, volumeByteCounts)))
     }
 

@@ -25,7 +25,7 @@ struct TargetEdges {
             else { continue }
             let length = placement.to.byteCount
             var written = AllocationMap(byteCount: length)
-            // What is made anew is written behind this.
+            // A FAT that is made again is written after this.
             if !plan.remakes.contains(where: { $0.number == placement.number }) {
                 written.insert(contentsOf: header.maps[index])
             }

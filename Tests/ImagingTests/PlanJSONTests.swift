@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+import ImageModel
+import Testing
+
+@testable import Imaging
+
+/// Programs read the JSON of a plan, and a journal has its digest: a restore that an older version began goes on only where
+/// both are what they were.
+@Suite struct PlanJSONTests {
+    private let mebibyte: UInt64 = 1 << 20
+
+    private func json(_ value: some Encodable) throws -> String {
+        String(decoding: try JSONText.encode(value), as: UTF8.self)
+    }
+
+    /// Two spills behind what goes to the disk and what is skipped.
+    private func plan() -> RestorePlan {
+        let filesystem = FilesystemInfo(kind: .ext4, kindName: "ext4", mapSource: .allocationStructures)
+        var plan = RestorePlan(
+            imageUUID: .zero, target: DiskIdentity(path: "target"), geometry: DiskGeometry(byteCount: 16 * mebibyte),
+            request: LayoutRequest(policy: .keep),
+            items: [
+                .init(
+                    number: 1, name: "one", type: "data", filesystem: "ext4", label: nil, from: 0..<4 * mebibyte,
+                    to: mebibyte..<3 * mebibyte, usedByteCount: 9, actions: [.restore, .move, .shrink, .clearUnused],
+                    volumes: nil)
+            ], destinations: [.disk(offset: 512), .skipped], placements: nil, tableIsUnchanged: false, growths: [],
+            shrinks: [
+                .init(
+                    number: 1, range: mebibyte..<3 * mebibyte, fromByteCount: 4 * mebibyte, scratchByteCount: 5,
+                    filesystem: filesystem)
+            ],
+            remakes: [
+                .init(
+                    number: 2, range: 3 * mebibyte..<4 * mebibyte, fromByteCount: mebibyte, scratchByteCount: 7,
+                    filesystem: filesystem)
+            ], warnings: ["none"])
+        plan.destinations += plan.spills.map { RestorePlan.Destination.spill($0) }
+        return plan
+    }
+
+    @Test func theJSONOfAPlanStaysAsItWas() throws {
+        let plan = plan()
+        let item =
+            #"{"action":"restore, move, shrink, clear what is unused","filesystem":"ext4","from":[0,4194304],"name":"one","#
+            + #""number":1,"to":[1048576,3145728],"type":"data","usedByteCount":9}"#
+        let parts = try [
+            "\"geometry\":\(json(plan.geometry))",
+            "\"growths\":[]",
+            "\"imageUUID\":\"\(plan.imageUUID)\"",
+            "\"items\":[\(item)]",
+            "\"regionTargets\":[512,null,2305843009213693952,2305843009217888256]",
+            "\"remakes\":\(json(plan.remakes))",
+            "\"request\":\(json(plan.request))",
+            "\"shrinks\":\(json(plan.shrinks))",
+            "\"tableIsUnchanged\":false",
+            "\"target\":\(json(plan.target))",
+            "\"warnings\":[\"none\"]",
+        ]
+        #expect(try json(plan) == "{\(parts.joined(separator: ","))}")
+    }
+
+    @Test func everyActionHasItsWords() {
+        var item = plan().items[0]
+        item.actions = [.restoreInto(partition: 3), .grow, .renewLog]
+        #expect(item.action == "restore into partition 3, grow, new log")
+        item.actions = [.restore, .remake]
+        #expect(item.action == "restore, make anew")
+        item.actions = [.moveUnused]
+        #expect(item.action == "move (nothing in use)")
+        item.actions = [.leaveUnused]
+        #expect(item.action == "nothing in use")
+    }
+}
