@@ -26,6 +26,8 @@ public protocol Confirmer: Sendable {
 public struct NoConfirmer: Confirmer {
     /// Asks nobody.
     public init() {}
+    /// No.
     public func canAsk(whileStreaming: Bool) -> Bool { false }
+    /// Nothing.
     public func answer(to question: Question) -> String? { nil }
 }

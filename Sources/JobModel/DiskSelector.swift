@@ -75,11 +75,13 @@ public enum DiskSelector: Hashable, Sendable, CustomStringConvertible {
 }
 
 extension DiskSelector: Codable {
+    /// Reads the text that `description` gives.
     public init(from decoder: any Decoder) throws {
         let text = try decoder.singleValueContainer().decode(String.self)
         self = text.hasPrefix("/") ? .node(text) : try Self.parse(text)
     }
 
+    /// Writes it as its text.
     public func encode(to encoder: any Encoder) throws {
         var value = encoder.singleValueContainer()
         try value.encode(description)

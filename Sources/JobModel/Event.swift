@@ -130,6 +130,7 @@ extension Event: Codable {
     private enum Key: String, CodingKey { case schema, event, plan, name, progress, text, notice, report }
     private enum Name: String, Codable { case planned, phase, progress, step, log, notice, finished }
 
+    /// Reads one line.
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: Key.self)
         switch try values.decode(Name.self, forKey: .event) {
@@ -143,6 +144,7 @@ extension Event: Codable {
         }
     }
 
+    /// Writes one line.
     public func encode(to encoder: any Encoder) throws {
         var values = encoder.container(keyedBy: Key.self)
         try values.encode(Self.schema, forKey: .schema)

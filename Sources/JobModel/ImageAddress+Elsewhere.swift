@@ -117,6 +117,7 @@ extension ImageAddress: Codable {
     private enum Form: String, Codable { case stream, path, snapshot, elsewhere }
     private enum Key: CodingKey { case form, text, repository, time }
 
+    /// Reads an object with `form` and `text`, without looking at this machine.
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: Key.self)
         let text = try values.decode(String.self, forKey: .text)
@@ -135,6 +136,7 @@ extension ImageAddress: Codable {
         }
     }
 
+    /// Writes an object with `form` and `text`; of a snapshot also what its parser asked.
     public func encode(to encoder: any Encoder) throws {
         var values = encoder.container(keyedBy: Key.self)
         try values.encode(description, forKey: .text)
