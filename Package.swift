@@ -151,6 +151,12 @@ let package = Package(
             name: "BootRepairTests",
             dependencies: ["BootRepair", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system],
             exclude: ["hostile.c"]),
+        .testTarget(
+            name: "OperationsTests",
+            dependencies: [
+                "Operations", "JobModel", "ImageModel", "Imaging", "ObjectStore", "Repository", "LinuxSystem",
+                "TestSupport", system,
+            ]),
         .testTarget(name: "RecoveryInitTests", dependencies: ["RecoveryInit", "JobModel", "TestSupport"]),
         .testTarget(
             name: "FuzzTests",
