@@ -273,12 +273,14 @@ int rf_reboot_disable_ctrl_alt_del(void) { return RESULT(reboot(RB_DISABLE_CAD))
 // The child's part. It shares the parent's memory (vfork) and so changes nothing of it; only calls that are
 // async-signal-safe, as the parent has threads.
 static _Noreturn void run_child(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd,
-                                int new_session, int controlling_tty, int report) {
+                                int events_fd, int new_session, int controlling_tty, int report) {
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     int wanted[3] = {in_fd < 0 ? null_fd : in_fd, out_fd < 0 ? null_fd : out_fd, err_fd < 0 ? null_fd : err_fd};
     // Lift all three above 2 first, so that one dup2 cannot overwrite the source of another.
     for (int i = 0; i < 3; i++)
         if ((wanted[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, 10)) < 0) goto failed;
+    int events = events_fd < 0 ? -1 : fcntl(events_fd, F_DUPFD_CLOEXEC, 10);
+    if (events_fd >= 0 && events < 0) goto failed;
     int report_fd = fcntl(report, F_DUPFD_CLOEXEC, 10);
     if (report_fd < 0) goto failed;
     report = report_fd;
@@ -286,6 +288,7 @@ static _Noreturn void run_child(const char *const argv[], const char *const envp
         if (dup2(wanted[i], i) < 0) goto failed;
     // Everything else closes at exec, whoever opened it without O_CLOEXEC.
     syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
+    if (events >= 0 && dup2(events, 3) < 0) goto failed;
     if (new_session && setsid() < 0) goto failed;
     if (controlling_tty && ioctl(0, TIOCSCTTY, 1) < 0) goto failed;
     for (int signal_number = 1; signal_number < NSIG; signal_number++) signal(signal_number, SIG_DFL);
@@ -300,8 +303,8 @@ failed:;
     _exit(127);
 }
 
-int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, int new_session,
-             int controlling_tty) {
+int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, int events_fd,
+             int new_session, int controlling_tty) {
     int report[2];
     if (pipe2(report, O_CLOEXEC) < 0) return -errno;
     sigset_t all, old;
@@ -311,7 +314,7 @@ int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int 
     // Not fork: it copies the tables of all our memory, which took longer than the children's work in a large process.
     pid_t pid = vfork();
     if (pid == 0)
-        run_child(argv, envp, in_fd, out_fd, err_fd, new_session, controlling_tty, report[1]);
+        run_child(argv, envp, in_fd, out_fd, err_fd, events_fd, new_session, controlling_tty, report[1]);
     int fork_error = errno;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     close(report[1]);

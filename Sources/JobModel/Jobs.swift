@@ -170,3 +170,20 @@ public enum Job: Codable, Equatable, Sendable {
     case verify(VerifyJob)
     case repairBoot(BootRepairJob)
 }
+
+/// A job as a file holds it, for a process that does it: `reforge run-job FILE`. It holds no password, but may name the file that
+/// does.
+public struct JobFile: Codable, Equatable, Sendable {
+    /// The version of the form.
+    public var schema = 1
+    /// What is to be done.
+    public var job: Job
+    /// The file with the password of an encrypted image or repository.
+    public var passwordFile: String?
+
+    /// Names both.
+    public init(_ job: Job, passwordFile: String? = nil) {
+        self.job = job
+        self.passwordFile = passwordFile
+    }
+}

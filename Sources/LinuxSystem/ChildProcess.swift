@@ -57,11 +57,13 @@ package struct ChildProcess: ~Copyable, Sendable {
     ///   - arguments: the program (looked up on PATH where it has no slash) and its arguments.
     ///   - environment: all of the child's environment; a small fixed one by default.
     ///   - input, output, error: descriptors for the child; `nil` is /dev/null.
+    ///   - events: what becomes its descriptor 3; of a program that is not confined.
     ///   - confinement: what it can reach, for a program of a foreign system. It is killed with the thread that starts it.
     ///   - newSession: whether it gets a session of its own (with `input` as its terminal where `terminal` is set).
     package init(
         _ arguments: [String], environment: [String] = ChildProcess.plainEnvironment, input: FileDescriptor? = nil,
-        output: FileDescriptor? = nil, error: FileDescriptor? = nil, confinement: Confinement? = nil,
+        output: FileDescriptor? = nil, error: FileDescriptor? = nil, events: FileDescriptor? = nil,
+        confinement: Confinement? = nil,
         newSession: Bool = false, terminal: Bool = false
     ) throws(SystemCallError) {
         let argv = arguments.map { strdup($0) }
@@ -75,7 +77,7 @@ package struct ChildProcess: ~Copyable, Sendable {
                 guard let confinement else {
                     return rf_spawn(
                         argv.baseAddress, envp.baseAddress, input?.rawValue ?? -1, output?.rawValue ?? -1,
-                        error?.rawValue ?? -1, newSession ? 1 : 0, terminal ? 1 : 0)
+                        error?.rawValue ?? -1, events?.rawValue ?? -1, newSession ? 1 : 0, terminal ? 1 : 0)
                 }
                 return confinement.root.string.withCString { root in
                     confinement.devices.string.withCString { devices in

@@ -32,24 +32,33 @@ struct BootRepairCommand: MountingCommand {
     @OptionGroup var eventOptions: EventOptions
 
     func run() throws {
+        var job = BootRepairJob(disk: disk)
+        (job.dryRun, job.changesNVRAM, job.sectorSize) = (dryRun, !noNvram, sectorSize?.rawValue)
+        try BootRepairPresenter(job: job, json: json).run(eventOptions.sink(TerminalEvents(leavesPlans: json)))
+    }
+}
+
+/// Repairs boot, and shows a person what came of it.
+struct BootRepairPresenter {
+    let job: BootRepairJob
+    let json: Bool
+
+    func run(_ events: any EventSink) throws {
         try CommandRun.run(json: json) {
-            var job = BootRepairJob(disk: disk)
-            (job.dryRun, job.changesNVRAM, job.sectorSize) = (dryRun, !noNvram, sectorSize?.rawValue)
-            let report = try BootRepairOperation(job, events: eventOptions.sink(TerminalEvents(leavesPlans: json)))
-                .run()
+            let report = try BootRepairOperation(job, events: events).run()
             if json {
                 try Console.json(report)
-            } else if dryRun {
+            } else if job.dryRun {
                 try Console.result(report.plan.description)
             } else {
                 for warning in report.warnings { Console.message("warning: \(warning)") }
                 for change in report.changed { try Console.result(change) }
                 if let pending = report.pending { Console.message("not finished: \(pending)") }
                 if report.changed.isEmpty, report.pending == nil {
-                    try Console.result("nothing to do: \(disk) is right")
+                    try Console.result("nothing to do: \(job.disk) is right")
                 }
             }
-            return dryRun || report.pending == nil ? .done : .incomplete
+            return job.dryRun || report.pending == nil ? .done : .incomplete
         }
     }
 }

@@ -129,38 +129,6 @@ struct CaptureCommand: ParsableCommand {
     }
 
     func run() throws {
-        let events = eventOptions.sink()
-        let operation = CaptureOperation(
-            job, keys: KeyRing(keyOptions, events), events: events, toolVersion: ProgramVersion.text)
-        CommandRun.leaves(.init(sentences: operation.leftBehind, operation: "capture"))
-        try CommandRun.run(json: json) {
-            try show(try operation.run())
-            return .done
-        }
-    }
-
-    private func show(_ report: CaptureReport) throws {
-        let toError = image == "-"
-        if json {
-            if toError {
-                Console.message(String(decoding: try JSONText.encode(report, pretty: true), as: UTF8.self))
-            } else {
-                try Console.json(report)
-            }
-            return
-        }
-        for warning in report.warnings { Console.message("warning: \(warning)") }
-        let rate = ByteText.rate(report.usedByteCount, seconds: report.seconds)
-        let repositoryLine =
-            "captured \(ByteText.rounded(report.readByteCount)) read: \(ByteText.rounded(report.newByteCount)) new, "
-            + "\(ByteText.rounded(report.deduplicatedByteCount)) deduplicated, \(ByteText.rounded(report.storedByteCount)) stored, in "
-            + "\(TerminalEvents.duration(Int(report.seconds.rounded()))) (\(rate)); snapshot "
-            + "\(report.imageID.prefix(12)) of \(report.host ?? "")"
-        if report.host != nil { return try Console.result(repositoryLine) }
-        let line =
-            "captured \(ByteText.rounded(report.usedByteCount)) in use of \(ByteText.rounded(report.diskByteCount)) into "
-            + "\(ByteText.rounded(report.imageByteCount)) in \(TerminalEvents.duration(Int(report.seconds.rounded()))) "
-            + "(\(rate)), image id \(report.imageID.prefix(16))…"
-        toError ? Console.message(line) : try Console.result(line)
+        try CapturePresenter(job: job, json: json).run(keyOptions, eventOptions.sink())
     }
 }

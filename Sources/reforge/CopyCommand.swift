@@ -61,37 +61,9 @@ struct CopyCommand: ParsableCommand {
     }
 
     func run() throws {
-        let events = eventOptions.sink()
-        try CommandRun.run(json: json) {
-            var toOptions = keyOptions
-            if let toPasswordFile { toOptions.passwordFile = toPasswordFile }
-            let report = try CopyOperation(
-                job, keys: KeyRing(keyOptions, events), targetKeys: KeyRing(toOptions, events),
-                hasOwnPassword: toPasswordFile != nil, events: events
-            ).run()
-            try show(report)
-            return report.outcome.status
-        }
-    }
-
-    private func show(_ report: CopyReport) throws {
-        if json {
-            let text = String(decoding: try JSONText.encode(report, pretty: true), as: UTF8.self)
-            destination == "-" ? Console.message(text) : try Console.result(text)
-            return
-        }
-        for copy in report.copies {
-            let line =
-                "copied \(copy.source): \(ByteText.rounded(copy.readByteCount)) read, \(ByteText.rounded(copy.newByteCount)) new, "
-                + "\(ByteText.rounded(copy.deduplicatedByteCount)) there already, \(ByteText.rounded(copy.storedByteCount)) stored; "
-                + "id \(copy.id.prefix(16))…"
-            destination == "-" ? Console.message(line) : try Console.result(line)
-        }
-        if report.copies.contains(where: { $0.lost != nil }) {
-            Console.message(
-                "reforge: the source is damaged, and was left as it is: the copy has all that is left of it, and records what is lost"
-            )
-        }
-        if report.skipped > 0 { Console.message("\(report.skipped) snapshots were there already") }
+        var toOptions = keyOptions
+        if let toPasswordFile { toOptions.passwordFile = toPasswordFile }
+        try CopyPresenter(job: job, json: json).run(
+            keyOptions, toOptions, hasOwnPassword: toPasswordFile != nil, eventOptions.sink())
     }
 }

@@ -83,8 +83,8 @@ int rf_reboot_disable_ctrl_alt_del(void);
 
 // Starts argv in a new session or not, with the three descriptors given (-1: /dev/null) and the environment `envp`. All
 // other descriptors are closed. Returns the process id or -errno (of exec too).
-int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, int new_session,
-             int controlling_tty);
+int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, int events_fd,
+             int new_session, int controlling_tty);
 
 // What a confined program gets: the mount that becomes its root, the mount that becomes its /dev, and the numbers of the
 // capabilities that it keeps, a bit each.

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import Imaging
+import JobModel
+import Operations
+
+/// Restores, and shows a person what came of it.
+struct RestorePresenter {
+    let job: RestoreJob
+    let json: Bool
+
+    func run(_ keys: KeyOptions, _ events: any EventSink) throws {
+        let operation = RestoreOperation(
+            job, keys: KeyRing(keys, events), events: events, confirmer: TerminalConfirmer())
+        if !job.dryRun {
+            CommandRun.leaves(
+                .init(
+                    sentences: operation.leftBehind, diskState: operation.diskStateNow, operation: "restore"))
+        }
+        try CommandRun.run(json: json, diskState: operation.diskStateNow) {
+            let report = try operation.run()
+            return job.dryRun ? try showPlan(report) : try show(report)
+        }
+    }
+
+    private func showPlan(_ report: RestoreReport) throws -> ExitStatus {
+        if json {
+            try Console.json(report)
+        } else {
+            try Console.result(report.planText?.lines.joined(separator: "\n") ?? "")
+            if let unfinished = report.unfinished { Console.message(unfinished) }
+        }
+        if let confirmation = report.confirmation { Console.message("note: \(confirmation)") }
+        return .done
+    }
+
+    private func show(_ report: RestoreReport) throws -> ExitStatus {
+        if let position = report.resumedFrom {
+            Console.message("went on at \(ByteText.rounded(position)) of an interrupted restore of this image")
+        }
+        if json {
+            try Console.json(report)
+        } else {
+            for warning in report.warnings { Console.message("warning: \(warning)") }
+            for problem in report.incomplete { Console.message("not finished: \(problem)") }
+            for finding in report.damage { Console.message("damage: \(finding)") }
+            for line in lossLines(report) { Console.message(line) }
+            for change in report.bootRepair?.changed ?? [] { Console.message("boot repair: \(change)") }
+            try Console.result(
+                "\(job.isDelta ? "wrote the \(ByteText.rounded(report.writtenByteCount)) that differed" : "restored \(ByteText.rounded(report.writtenByteCount))") onto \(job.disk) in "
+                    + "\(TerminalEvents.duration(Int(report.seconds.rounded()))) (\(ByteText.rate(report.writtenByteCount, seconds: report.seconds)))\(job.verifies ? ", read back and compared" : "")"
+            )
+        }
+        if report.diskState == .salvaged {
+            let amount = ByteText.exact(report.lost.reduce(0) { $0 + $1.captured.byteCount })
+            let place =
+                job.only.map { "partition \(job.into ?? $0) of \(job.disk) has" }
+                ?? "\(job.disk) has its partition table and"
+            Console.message(
+                "reforge: \(job.image) is damaged: \(place) all data that the image still holds; "
+                    + "\(amount) are lost, and are zeros. Check its filesystems before they are used")
+            return .badImage
+        }
+        return report.incomplete.isEmpty ? .done : .incomplete
+    }
+
+    /// What is lost: sums, ranges, and files.
+    private func lossLines(_ report: RestoreReport) -> [String] {
+        var lines: [String] = []
+        let mostRanges = 10
+        for number in report.lost.reduce(into: [Int?](), { if $0.last != $1.partition { $0.append($1.partition) } }) {
+            let lost = report.lost.filter { $0.partition == number }
+            let name = number.map { "partition \($0)" } ?? "outside every partition"
+            let sum = lost.reduce(0) { $0 + $1.captured.byteCount }
+            lines.append("lost: \(name): \(ByteText.exact(sum)) in \(lost.count) range\(lost.count == 1 ? "" : "s")")
+            for range in lost.prefix(mostRanges) {
+                lines.append(
+                    range.target.map { "  bytes \($0.lowerBound) to \($0.upperBound) of \(job.disk)" }
+                        ?? "  bytes \(range.captured.lowerBound) to \(range.captured.upperBound) of the captured disk")
+            }
+            if lost.count > mostRanges { lines.append("  and \(lost.count - mostRanges) more") }
+        }
+        for found in report.lostFiles {
+            let name = found.partition.map { "partition \($0)" } ?? job.disk
+            if !found.files.isEmpty { lines.append("files of \(name) that lost contents:") }
+            // Names of a disk that anybody may have written.
+            lines += found.files.map { "  \($0.printable)" }
+            if found.moreFiles > 0 { lines.append("  and \(found.moreFiles) more") }
+            lines += found.notes.map { "files of \(name): \($0.printable)" }
+        }
+        return lines
+    }
+}
