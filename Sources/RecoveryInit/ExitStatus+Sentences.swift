@@ -2,26 +2,34 @@
 import JobModel
 
 extension ExitStatus {
-    /// What a restore's status means for the disk, as sentences.
-    package static func restoreOutcome(_ status: Int32, disk: String) -> String {
-        switch ExitStatus(rawValue: status) {
+    /// How a restore ended and how its disk is, as sentences.
+    static func restoreOutcome(_ end: JobEnd, disk: String) -> String {
+        guard let outcome = end.report?.outcome, outcome.status.rawValue == end.status else {
+            return
+                "The restore ended with status \(end.status) and did not say how. Take \(disk) for partial; the same restore goes on where it was."
+        }
+        let state =
+            switch outcome.diskState {
+            case .untouched, nil: "\(disk) is untouched."
+            case .partial: "\(disk) is partial and boots nothing; the same restore goes on where it was."
+            case .complete: "All data on \(disk) is complete."
+            case .salvaged: "\(disk) has all data that the image still holds."
+            }
+        return switch outcome.status {
         case .done: "The restore is done. \(disk) is complete."
-        case .usage: "The restore was not started: its arguments were not understood (64). \(disk) is untouched."
-        case .badImage:
-            "The image is damaged or not one of Reforge's (65). If anything was written, \(disk) is partial and has no partition table: it boots nothing."
-        case .notFound: "The image or the disk is not there (66). \(disk) is untouched."
+        case .usage: "The restore was not started: its job was not understood (64). \(state)"
+        case .badImage where outcome.diskState == .partial:
+            "The image is damaged or not one of Reforge's (65). \(disk) is partial and has no partition table: it boots nothing."
+        case .badImage: "The image is damaged or not one of Reforge's (65). \(state)"
+        case .notFound: "The image or the disk is not there (66). \(state)"
         case .incomplete:
             "The data on \(disk) is complete, but growing or boot repair failed or is pending (70). `reforge boot-repair \(disk)` finishes it."
         case .cannotCreate:
-            "There is no room for what does not fit while filesystems are made smaller or anew (73). \(disk) is untouched."
-        case .ioError:
-            "Reading or writing failed (74). \(disk) is partial unless nothing was written yet; the same restore goes on where it was."
-        case .interrupted:
-            "The restore was interrupted (75). \(disk) is partial; the same restore goes on where it was."
-        case .refused: "The restore was refused for safety (77). \(disk) is untouched."
-        case .ambiguous: "The settings match no disk or several (78). Nothing was written."
-        default:
-            "The restore ended with status \(status), which is not one of its own. Take \(disk) for partial; the same restore goes on where it was."
+            "There is no room for what does not fit while filesystems are made smaller or made again (73). \(state)"
+        case .ioError: "Reading or writing failed (74). \(state)"
+        case .interrupted: "The restore was interrupted (75). \(state)"
+        case .refused: "The restore was refused for safety (77). \(state)"
+        case .ambiguous: "The settings match no disk or several (78). \(state)"
         }
     }
 

@@ -69,24 +69,23 @@ enum HTTPStream {
     /// How both ends fared.
     struct Outcome {
         /// The reader's end: it alone knows how the disk is.
-        var reader: ChildProcess.Ending
+        var reader: JobEnd
         /// What was wrong on the way.
         var failure: JobFailure?
     }
 
-    /// Runs `reader` with what is at `address` on its standard input, and both ones' messages on our output.
+    /// Does a job with what is at `address` on its standard input, and the messages of both on our output.
     static func run(
-        _ address: String, into reader: [String], waitingAt console: SessionConsole
+        _ address: String, into job: JobFile, waitingAt console: SessionConsole
     ) throws(JobFailure) -> Outcome {
         Signal.ignoreBrokenPipes()
         do {
             let pipe = try FileDescriptor.pipe(options: .closeOnExec)
-            let child: ChildProcess
+            let followed: FollowedJob
             do {
                 // Only the child may hold the end to read: otherwise nobody would see that it has ended.
                 defer { try? pipe.readEnd.close() }
-                child = try ChildProcess(
-                    reader, input: pipe.readEnd, output: .standardOutput, error: .standardError, newSession: true)
+                followed = try FollowedJob(job, input: pipe.readEnd)
             } catch {
                 try? pipe.writeEnd.close()
                 throw error
@@ -97,13 +96,13 @@ enum HTTPStream {
             let thread: WorkerThread
             do { thread = try WorkerThread { download.run(into: pipe.writeEnd) } } catch {
                 try? pipe.writeEnd.close()
-                _ = child.wait()
+                _ = followed.waited()
                 throw error
             }
-            let readerEnding = console.wait(for: child)
+            let ending = console.wait(for: followed.child)
             download.cancel()
             thread.join()
-            return Outcome(reader: readerEnding, failure: download.failure)
+            return Outcome(reader: followed.end(ending), failure: download.failure)
         } catch {
             throw JobFailure(.ioError, "\(error)")
         }

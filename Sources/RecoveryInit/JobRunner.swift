@@ -129,8 +129,7 @@ struct JobRunner {
         }
         say("Capturing \(disk.line) to \(location)")
         sayHowToEnd()
-        let status = Self.status(
-            run(Self.captureCommand(disk, destination, password: password, luksKey: luksKey)))
+        let status = run(Self.captureJob(disk, destination, password: password, luksKey: luksKey)).status
         do { try mounted.unmount(after: status) } catch {
             say("error: \(error.message). The image may not be whole.")
             if status == ExitStatus.done.rawValue {
@@ -143,28 +142,38 @@ struct JobRunner {
         return JobOutcome(status, ExitStatus.captureOutcome(status, disk: disk.identity.path), disk: disk)
     }
 
-    /// The command line of a capture. A password means an encrypted image, too.
-    static func captureCommand(
+    /// A capture. A password means an encrypted image, too.
+    static func captureJob(
         _ disk: DiskCandidate, _ destination: String, password: FilePath?, luksKey: FilePath? = nil
-    ) -> [String] {
-        var command = [RecoveryPaths.program, "capture", disk.identity.path, destination]
-        if let luksKey { command += ["--luks-key-file", luksKey.string] }
-        guard let password else { return command }
-        if !destination.hasSuffix("@") { command.append("--encrypt") }
-        command += ["--password-file", password.string]
-        return command
+    ) -> JobFile {
+        var job = CaptureJob(disk: disk.identity.path, image: destination)
+        job.luksKeyFiles = luksKey.map { [$0.string] } ?? []
+        job.encrypts = password != nil && !destination.hasSuffix("@")
+        return JobFile(.capture(job), passwordFile: password?.string)
     }
 
     /// Boot repair of a disk, or its plan.
     func repairBoot(of disk: DiskCandidate, confirmed: Bool) -> JobOutcome {
         let path = disk.identity.path
-        let status = Self.status(
-            run([RecoveryPaths.program, "boot-repair", path] + (confirmed ? [] : ["--dry-run"])))
+        var job = BootRepairJob(disk: path)
+        job.dryRun = !confirmed
+        let status = run(JobFile(.repairBoot(job))).status
         return JobOutcome(status, ExitStatus.bootRepairOutcome(status, disk: path), disk: disk)
     }
 
     /// Before a job that may take long.
     func sayHowToEnd() { say("Type c and press Enter to end it before it is done.") }
+
+    /// Does a job in a child, whose messages go where ours go.
+    func run(_ job: JobFile) -> JobEnd {
+        do {
+            let followed = try FollowedJob(job)
+            return followed.end(console.wait(for: followed.child))
+        } catch {
+            say("error: \(error)")
+            return JobEnd(status: ExitStatus.ioError.rawValue)
+        }
+    }
 
     /// Runs a command whose messages go where ours go.
     func run(_ arguments: [String]) -> ChildProcess.Ending {

@@ -55,6 +55,8 @@ enum RecoveryPaths {
     static let volumes: FilePath = "/run/reforge/volumes"
     /// A folder for its owner only, with the password of the job. It is in memory, as all of /run is.
     static let secrets: FilePath = "/run/reforge/secrets"
+    /// The job that a child does.
+    static let job: FilePath = "/run/reforge/job.json"
     /// What curl tells of an HTTP answer.
     static let httpHeaders: FilePath = "/run/reforge/http-headers"
     /// The program itself, for children.

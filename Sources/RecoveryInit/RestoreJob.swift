@@ -155,8 +155,7 @@ struct RestoreJob {
             imageID = try? self.imageID(of: image)
         }
         announce(disk)
-        let status = JobRunner.status(runner.run(command(image, disk, scratch: scratch, streamed: false)))
-        return outcome(status, disk, imageID)
+        return outcome(runner.run(job(image, disk, scratch: scratch, streamed: false)), disk, imageID)
     }
 
     private func restore(
@@ -164,15 +163,20 @@ struct RestoreJob {
     ) throws(JobFailure) -> JobOutcome {
         announce(disk)
         let streamed = try HTTPStream.run(
-            address, into: command("-", disk, scratch: scratch, streamed: true), waitingAt: runner.console)
-        let status = JobRunner.status(streamed.reader)
+            address, into: job("-", disk, scratch: scratch, streamed: true), waitingAt: runner.console)
+        let status = streamed.reader.status
         // The reader is right about success: it commits only after a footer that matches. And about what it did not begin.
         let isReaders = [ExitStatus.done, .incomplete, .cannotCreate].contains { $0.rawValue == status }
-        guard !isReaders, let failure = streamed.failure else { return outcome(status, disk, settings.imageID) }
+        guard !isReaders, let failure = streamed.failure else {
+            return outcome(streamed.reader, disk, settings.imageID)
+        }
         runner.say("error: \(failure.message)")
         let state =
-            failure.status == ExitStatus.ioError
-            ? "partial if anything was written; the same restore continues where it was" : "untouched"
+            switch streamed.reader.report?.outcome.diskState {
+            case .untouched: "untouched"
+            case .complete, .salvaged: "complete"
+            case .partial, nil: "partial; the same restore continues where it was"
+            }
         return JobOutcome(
             failure.status.rawValue, "\(JobOutcome(failure).text) \(disk.identity.path) is \(state).", disk: disk)
     }
@@ -182,37 +186,37 @@ struct RestoreJob {
         if confirmed { runner.sayHowToEnd() }
     }
 
-    private func outcome(_ status: Int32, _ disk: DiskCandidate, _ imageID: String?) -> JobOutcome {
+    private func outcome(_ end: JobEnd, _ disk: DiskCandidate, _ imageID: String?) -> JobOutcome {
         JobOutcome(
-            status, ExitStatus.restoreOutcome(status, disk: disk.identity.path), disk: disk, imageID: imageID)
+            end.status, ExitStatus.restoreOutcome(end, disk: disk.identity.path), disk: disk,
+            imageID: imageID ?? end.report?.imageID)
     }
 
-    private func command(_ image: String, _ disk: DiskCandidate, scratch: FilePath?, streamed: Bool) -> [String] {
-        Self.command(
+    private func job(_ image: String, _ disk: DiskCandidate, scratch: FilePath?, streamed: Bool) -> JobFile {
+        Self.job(
             image, settings, disk, password: password, luksKey: luksKey, scratch: scratch, confirmed: confirmed,
             streamed: streamed)
     }
 
-    /// The command line of a restore.
-    static func command(
-        _ image: String, _ job: RecoverySettings.Restore, _ disk: DiskCandidate, password: FilePath? = nil,
+    /// The restore of the settings, of an image and onto a disk that are there.
+    static func job(
+        _ image: String, _ settings: RecoverySettings.Restore, _ disk: DiskCandidate, password: FilePath? = nil,
         luksKey: FilePath? = nil, scratch: FilePath? = nil, confirmed: Bool, streamed: Bool
-    ) -> [String] {
-        var command = [RecoveryPaths.program, "restore", image, disk.identity.path, confirmed ? "--yes" : "--dry-run"]
-        if let layout = job.layout { command += ["--layout", layout.rawValue] }
-        for partition in job.partitions { command += ["--partition", partition] }
-        if job.verify { command.append("--verify") }
-        if !job.repairsBoot { command.append("--no-boot-repair") }
-        if job.trustsUnknown { command.append("--trust-unknown") }
+    ) -> JobFile {
+        var job = JobModel.RestoreJob(image: image, disk: disk.identity.path)
+        (job.isConfirmed, job.dryRun) = (confirmed, !confirmed)
+        if let layout = settings.layout { job.layout = layout.rawValue }
+        (job.partitions, job.verifies) = (settings.partitions, settings.verify)
+        if !settings.repairsBoot { job.repairsBoot = false }
+        job.trustsUnknown = settings.trustsUnknown
         // Minutes may have passed since the disk was chosen: its name can be another one's by now.
-        if let sequence = disk.identity.diskSequence { command += ["--expect-disk-sequence", "\(sequence)"] }
-        if let id = job.jobID { command += ["--job-id", id] }
-        if let password { command += ["--password-file", password.string] }
-        if let luksKey { command += ["--luks-key-file", luksKey.string] }
-        if let scratch { command += ["--scratch", scratch.string] }
+        job.expectedDiskSequence = disk.identity.diskSequence
+        job.jobID = settings.jobID
+        job.luksKeyFiles = luksKey.map { [$0.string] } ?? []
+        job.scratch = scratch?.string
         // A stream can be looked at only once: there the restore itself compares before its first write.
-        if streamed, let id = job.imageID { command += ["--expect-image-id", id] }
-        return command
+        if streamed { job.expectedImageID = settings.imageID }
+        return JobFile(.restore(job), passwordFile: password?.string)
     }
 
     /// Whether `wanted`, an id or the start of one, names the image with the id `found`.

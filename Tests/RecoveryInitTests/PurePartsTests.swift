@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+import FoundationEssentials
 import JobModel
 import LinuxSystem
 import SystemPackage
@@ -233,25 +234,27 @@ import Testing
     private static let disk = DiskCandidate(
         identity: DiskIdentity(path: "/dev/nvme0n1", kernelName: "nvme0n1"), byteCount: 1)
 
-    @Test func commandsOfARestore() {
-        let job = RecoverySettings.Restore(
+    static func restore(_ file: JobFile) throws -> JobModel.RestoreJob {
+        guard case .restore(let job) = file.job else { throw JobFailure(.usage, "no restore") }
+        return job
+    }
+
+    @Test func jobsOfARestore() throws {
+        let settings = RecoverySettings.Restore(
             image: .http("http://h/x"), target: .only, layout: .grow, imageID: "0011aabb", verify: true)
+        var wanted = JobModel.RestoreJob(image: "-", disk: "/dev/nvme0n1")
+        (wanted.isConfirmed, wanted.layout, wanted.verifies, wanted.expectedImageID) = (true, "grow", true, "0011aabb")
         #expect(
-            RestoreJob.command("-", job, Self.disk, confirmed: true, streamed: true).dropFirst()
-                == [
-                    "restore", "-", "/dev/nvme0n1", "--yes", "--layout", "grow", "--verify", "--expect-image-id",
-                    "0011aabb",
-                ])
+            RestoreJob.job("-", settings, Self.disk, confirmed: true, streamed: true) == JobFile(.restore(wanted)))
         var plain = RecoverySettings.Restore(image: .http("http://h/x"), target: .only)
+        wanted = JobModel.RestoreJob(image: "/i", disk: "/dev/nvme0n1")
+        wanted.dryRun = true
         #expect(
-            RestoreJob.command("/i", plain, Self.disk, confirmed: false, streamed: false).dropFirst() == [
-                "restore", "/i", "/dev/nvme0n1", "--dry-run",
-            ])
+            RestoreJob.job("/i", plain, Self.disk, confirmed: false, streamed: false) == JobFile(.restore(wanted)))
         plain.trustsUnknown = true
+        (wanted.dryRun, wanted.isConfirmed, wanted.trustsUnknown) = (false, true, true)
         #expect(
-            RestoreJob.command("/i", plain, Self.disk, confirmed: true, streamed: false).dropFirst() == [
-                "restore", "/i", "/dev/nvme0n1", "--yes", "--trust-unknown",
-            ])
+            RestoreJob.job("/i", plain, Self.disk, confirmed: true, streamed: false) == JobFile(.restore(wanted)))
     }
 
     /// First what keeps sparse files, and nothing that is only read.
@@ -266,31 +269,58 @@ import Testing
         #expect(RestoreJob.scratchVolumes(volumes).map(\.node) == ["c", "e", "a"])
     }
 
-    @Test func commandsWithAPassword() {
-        let job = RecoverySettings.Restore(image: .http("http://h/x"), target: .only, repairsBoot: false)
-        #expect(
-            RestoreJob.command("r@x", job, Self.disk, password: "/run/p", confirmed: true, streamed: false)
-                .dropFirst() == [
-                    "restore", "r@x", "/dev/nvme0n1", "--yes", "--no-boot-repair", "--password-file", "/run/p",
-                ])
-        #expect(
-            RestoreJob.command("r@x", job, Self.disk, luksKey: "/run/l", confirmed: true, streamed: false)
-                .suffix(2) == ["--luks-key-file", "/run/l"])
-        #expect(
-            RestoreJob.command("r@x", job, Self.disk, scratch: "/v/s", confirmed: true, streamed: false)
-                .suffix(2) == ["--scratch", "/v/s"])
-        #expect(
-            JobRunner.captureCommand(Self.disk, "/v/r@", password: nil, luksKey: "/run/l").dropFirst()
-                == ["capture", "/dev/nvme0n1", "/v/r@", "--luks-key-file", "/run/l"])
-        func capture(_ place: String, _ password: FilePath?) -> [String] {
-            Array(JobRunner.captureCommand(Self.disk, place, password: password).dropFirst())
+    @Test func jobsWithAPassword() throws {
+        let settings = RecoverySettings.Restore(image: .http("http://h/x"), target: .only, repairsBoot: false)
+        func job(_ password: FilePath? = nil, _ luks: FilePath? = nil, _ scratch: FilePath? = nil) -> JobFile {
+            RestoreJob.job(
+                "r@x", settings, Self.disk, password: password, luksKey: luks, scratch: scratch, confirmed: true,
+                streamed: false)
         }
-        #expect(capture("/v/r@", nil) == ["capture", "/dev/nvme0n1", "/v/r@"])
-        #expect(capture("/v/r@", "/run/p") == ["capture", "/dev/nvme0n1", "/v/r@", "--password-file", "/run/p"])
-        #expect(
-            capture("/v/i.img.enc", "/run/p") == [
-                "capture", "/dev/nvme0n1", "/v/i.img.enc", "--encrypt", "--password-file", "/run/p",
-            ])
+        #expect(job("/run/p").passwordFile == "/run/p")
+        #expect(try Self.restore(job("/run/p")).repairsBoot == false)
+        #expect(try Self.restore(job(nil, "/run/l")).luksKeyFiles == ["/run/l"])
+        #expect(try Self.restore(job(nil, nil, "/v/s")).scratch == "/v/s")
+        func capture(_ place: String, _ password: FilePath?, _ luks: FilePath? = nil) throws -> (CaptureJob, String?) {
+            let file = JobRunner.captureJob(Self.disk, place, password: password, luksKey: luks)
+            guard case .capture(let job) = file.job else { throw JobFailure(.usage, "no capture") }
+            #expect(job.disk == "/dev/nvme0n1" && job.image == place)
+            return (job, file.passwordFile)
+        }
+        #expect(try capture("/v/r@", nil, "/run/l").0.luksKeyFiles == ["/run/l"])
+        #expect(try !capture("/v/r@", nil).0.encrypts)
+        let repository = try capture("/v/r@", "/run/p")
+        #expect(!repository.0.encrypts && repository.1 == "/run/p")
+        let image = try capture("/v/i.img.enc", "/run/p")
+        #expect(image.0.encrypts && image.1 == "/run/p")
+    }
+
+    /// What the session tells of a restore is what the restore said of its disk, never a guess.
+    @Test func theReportSaysHowTheDiskIs() {
+        func text(_ status: JobModel.ExitStatus, _ state: DiskState?, ended: Int32? = nil) -> String {
+            let report = Report(operation: "restore", outcome: Outcome(status, diskState: state))
+            return JobModel.ExitStatus.restoreOutcome(
+                JobEnd(status: ended ?? status.rawValue, report: report), disk: "/dev/sda")
+        }
+        for status in JobModel.ExitStatus.allCases where ![.done, .incomplete].contains(status) {
+            #expect(text(status, .untouched).contains("/dev/sda is untouched"), "\(status)")
+            #expect(text(status, .partial).contains("partial"), "\(status)")
+            #expect(!text(status, .partial).contains("untouched"), "\(status)")
+        }
+        #expect(text(.done, .complete).contains("is complete"))
+        // Killed, or crashed behind its last event.
+        #expect(text(.done, .complete, ended: 139).contains("Take /dev/sda for partial"))
+        let silent = JobEnd(status: 137)
+        #expect(ExitStatus.restoreOutcome(silent, disk: "/dev/sda").contains("Take /dev/sda for partial"))
+    }
+
+    @Test func onlyTheLastEventIsAReport() throws {
+        let report = Report(operation: "restore", outcome: Outcome(.done, diskState: .complete))
+        let line = try JSONEncoder().encode(Event.finished(report))
+        #expect(FollowedJob.report([UInt8](line)) == report)
+        #expect(FollowedJob.report([UInt8](try JSONEncoder().encode(Event.log("x")))) == nil)
+        for odd in ["", "x", "{}", "{\"schema\":1,\"event\":\"later\"}", "{\"schema\":1,\"event\":\"finished\"}"] {
+            #expect(FollowedJob.report(Array(odd.utf8)) == nil, "\(odd)")
+        }
     }
 
     @Test func snapshotsInPaths() {
@@ -350,7 +380,7 @@ import Testing
 
     @Test func everyStatusSaysHowTheDiskIs() {
         for status in [0, 64, 65, 66, 70, 73, 74, 75, 77, 78, 139] as [Int32] {
-            let text = ExitStatus.restoreOutcome(status, disk: "/dev/sda")
+            let text = ExitStatus.restoreOutcome(JobEnd(status: status), disk: "/dev/sda")
             #expect(
                 ["untouched", "partial", "complete", "Nothing was written"].contains { text.contains($0) }, "\(text)")
         }
@@ -410,12 +440,12 @@ import Testing
         guard case .restore(let restore)? = settings.job else { throw JobFailure(.usage, "no restore") }
         #expect(restore.jobID == "lab-1")
         let disk = DiskCandidate(identity: DiskIdentity(path: "/dev/sda"), byteCount: 1)
-        let command = RestoreJob.command("-", restore, disk, confirmed: true, streamed: true)
-        #expect(command.suffix(2) == ["--job-id", "lab-1"] && !command.contains("--expect-disk-sequence"))
+        let job = try JobTests.restore(RestoreJob.job("-", restore, disk, confirmed: true, streamed: true))
+        #expect(job.jobID == "lab-1" && job.expectedDiskSequence == nil)
         // By the time of the restore the name may be another disk's.
         let known = DiskCandidate(identity: DiskIdentity(path: "/dev/sda", diskSequence: 7), byteCount: 1)
-        let named = RestoreJob.command("-", restore, known, confirmed: true, streamed: true)
-        #expect(named.suffix(4).prefix(2) == ["--expect-disk-sequence", "7"])
+        let named = try JobTests.restore(RestoreJob.job("-", restore, known, confirmed: true, streamed: true))
+        #expect(named.expectedDiskSequence == 7)
         #expect(throws: JobFailure.self) { try RecoverySettings.parse(commandLine: line + "/..") }
         #expect(throws: JobFailure.self) {
             try RecoverySettings.parse(commandLine: "reforge.capture=only reforge.to=LABEL=A:/b reforge.job-id=x")
