@@ -1,28 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import ByteParsing
 
 /// What a grub.cfg says about where things are.
 package struct GrubConfiguration: Sendable {
-    /// A place that it names.
-    enum Reference: Hashable, Sendable {
-        /// A filesystem by UUID.
-        case filesystem(String)
-        /// A partition by GUID.
-        case partition(String)
-        /// A filesystem by label, or a partition by name.
-        case label(String)
-        /// A device by name.
-        case device(String)
-    }
-
     /// A kernel that it starts.
     struct Entry: Equatable {
         /// Where the kernel is looked for; `nil` where the entry leaves that to what came before it.
-        var search: Reference?
+        var search: BootReference?
         /// What the kernel gets as root.
-        var root: Reference?
+        var root: BootReference?
         /// What the kernel gets to resume from.
-        var resume: Reference?
+        var resume: BootReference?
     }
 
     /// Something that a menu entry starts.
@@ -30,9 +17,9 @@ package struct GrubConfiguration: Sendable {
         /// What is started, and where it lies.
         enum Place: Hashable {
             /// A kernel with this root.
-            case kernel(root: Reference)
+            case kernel(root: BootReference)
             /// A loader, on the filesystem that the entry looks for.
-            case loader(String, on: Reference?)
+            case loader(String, on: BootReference?)
         }
 
         /// The words in the menu.
@@ -53,7 +40,7 @@ package struct GrubConfiguration: Sendable {
         var entries: [Entry] = []
         var started: [OtherSystem] = []
         var title = ""
-        var search: Reference?
+        var search: BootReference?
         var usesLoaderEntries = false
         for line in text.split(separator: "\n") {
             let words = line.split { $0 == " " || $0 == "\t" }.map { $0.filter { $0 != "\"" && $0 != "'" } }
@@ -93,14 +80,8 @@ package struct GrubConfiguration: Sendable {
         return String(line[line.index(after: start)...].prefix { $0 != line[start] })
     }
 
-    private static func value(of key: String, _ word: String) -> Reference? {
-        guard word.hasPrefix(key) else { return nil }
-        let value = word.dropFirst(key.count)
-        if value.hasPrefix("UUID=") { return .filesystem(value.dropFirst(5).lowercased()) }
-        if value.hasPrefix("PARTUUID=") { return .partition(value.dropFirst(9).lowercased()) }
-        if value.hasPrefix("LABEL=") { return .label(String(value.dropFirst(6))) }
-        if value.hasPrefix("PARTLABEL=") { return .label(String(value.dropFirst(10))) }
-        return .device(String(value))
+    private static func value(of key: String, _ word: String) -> BootReference? {
+        word.hasPrefix(key) ? BootReference(word.dropFirst(key.count)) : nil
     }
 
     /// Why the system on `rootPartition` of a disk with these volumes does not start by it, a sentence part each; empty
@@ -114,14 +95,14 @@ package struct GrubConfiguration: Sendable {
         for reference in [first.search, first.root] {
             switch reference {
             case .filesystem(let id), .partition(let id):
-                if !volumes.contains(where: { Self.names(reference, $0) }) {
+                if !volumes.contains(where: { reference?.names($0) == true }) {
                     problems.append("its first entry looks for \(id), which is not on this disk")
                 }
             default: break
             }
         }
         let root = volumes.first { $0.number == rootPartition }
-        if problems.isEmpty, let root, !entries.contains(where: { Self.names($0.root, root) }) {
+        if problems.isEmpty, let root, !entries.contains(where: { $0.root?.names(root) == true }) {
             problems.append("none of its kernels gets this system's root by UUID")
         }
         return problems
@@ -131,30 +112,13 @@ package struct GrubConfiguration: Sendable {
     func otherSystems(volumes: [BootVolume], rootPartition: Int) -> [OtherSystem] {
         let own = volumes.first { $0.number == rootPartition }
         return started.reduce(into: []) { others, other in
-            if case .kernel(let root) = other.place, let own, Self.names(root, own) { return }
+            if case .kernel(let root) = other.place, let own, root.names(own) { return }
             if !others.contains(where: { $0.place == other.place }) { others.append(other) }
         }
     }
 
     /// Where a system resumes from, where that is not on a disk with these volumes: it waits for that at each start.
     package func lostResume(volumes: [BootVolume]) -> [String] {
-        entries.compactMap(\.resume).reduce(into: []) { lost, reference in
-            let text =
-                switch reference {
-                case .filesystem(let id), .partition(let id), .label(let id): id
-                case .device(let path): path
-                }
-            if !volumes.contains(where: { Self.names(reference, $0) }), !lost.contains(text) { lost.append(text) }
-        }
-    }
-
-    private static func names(_ reference: Reference?, _ volume: BootVolume) -> Bool {
-        switch reference {
-        case .filesystem(let uuid): volume.uuid?.lowercased() == uuid
-        case .partition(let guid): volume.partUUID == guid
-        case .label(let label): volume.label == label || volume.name == label
-        case .device(let path): volume.mapperPaths.contains(path)
-        case nil: false
-        }
+        BootReference.lost(entries.compactMap(\.resume), volumes: volumes)
     }
 }

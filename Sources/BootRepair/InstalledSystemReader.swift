@@ -94,7 +94,8 @@ struct InstalledSystemReader {
             modules = variables["MODULES"] ?? modules
             // initramfs-tools(7): the device to resume from.
             if let resume = variables["RESUME"] {
-                let lost = GrubConfiguration("linux x resume=\(resume)").lostResume(volumes: volumes)
+                let lost = BootReference.lost(
+                    [BootReference(resume.prefix { $0 != " " && $0 != "\t" })], volumes: volumes)
                 system.lostResume += lost.filter { !["none", "auto"].contains($0) && !system.lostResume.contains($0) }
             }
         }
