@@ -79,6 +79,8 @@ package struct FstabChange: Codable, Equatable, Sendable, CustomStringConvertibl
         self.mountPoint = mountPoint
     }
 
+    /// The word of the file that it replaces.
+    var word: WordChange { WordChange(line: line, from: from, to: to) }
     /// A sentence part.
     package var description: String { "\(mountPoint): \(from) → \(to)" }
 }
