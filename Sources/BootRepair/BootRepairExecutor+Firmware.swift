@@ -3,14 +3,14 @@ import DiskModel
 import LinuxSystem
 
 extension BootRepairExecutor {
-    /// Does what a step does to the firmware's boot entries.
-    mutating func runInFirmware(_ step: BootRepairStep, _ log: (String) -> Void) {
+    /// Changes the firmware's boot entries.
+    mutating func changeFirmware(_ change: NVRAMChange, _ step: BootRepairStep) {
         var isNeeded = false
         let done: String
         do throws(SystemCallError) {
             let output: ChildProcess.Output
-            switch step {
-            case .addNVRAMEntry(let label, let partition, let guid, let path, let needed):
+            switch change {
+            case .add(let label, let partition, let guid, let path, let needed):
                 isNeeded = needed
                 guard let name = plan.disk.kernelName else { return }
                 output = try FirmwareEntries.add(label: label, disk: name, partition: partition, path: path)
@@ -19,13 +19,12 @@ extension BootRepairExecutor {
                     outcome.warnings.append("the firmware did not keep the boot entry \"\(label)\"")
                     return
                 }
-            case .orderNVRAMEntry(let number, let label):
+            case .putFirst(let number, let label):
                 output = try FirmwareEntries.putFirst(number)
                 done = "put the firmware boot entry \(number) \"\(label)\" first"
-            case .removeNVRAMEntry(let number, let label, _):
+            case .remove(let number, let label):
                 output = try FirmwareEntries.remove(number)
                 done = "removed the firmware boot entry \(number) \"\(label)\""
-            default: return
             }
             if output.succeeded {
                 outcome.changed.append(done)

@@ -3,7 +3,7 @@ import ByteParsing
 import DiskModel
 
 /// What boot repair is going to do. Nothing else is changed.
-package struct BootRepairPlan: Codable, Equatable, Sendable, CustomStringConvertible {
+package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConvertible {
     /// Where a partition is mounted inside the installed system while the steps run.
     package struct MountPoint: Codable, Equatable, Sendable {
         /// The number of the partition.

@@ -40,13 +40,13 @@ extension BootRepairPlanner {
             steps.append(
                 .runGrubInstall(
                     platform: "i386-pc", command: [command, "--target=i386-pc", "/dev/\(disk)"], again: isRight,
-                    otherwise: isRight ? nil : ownBIOSWrite()))
+                    otherwise: isRight ? nil : ownBIOSWrite(), by: GrubBIOS().name))
             return true
         }
         if isRight {
             alreadyRight.append("\(place) (grub-install is not run: \(obstacle?.reason ?? "the disk is a file"))")
         } else if let write = ownBIOSWrite() {
-            lastSteps.append(.writeBIOSBoot(write))
+            steps.append(.writeBIOSBoot(write, by: GrubBIOS().name))
         } else {
             fail(
                 "BIOS: \(bios.problem ?? "the boot chain is broken"); the installed system's tools cannot mend it: "
@@ -58,10 +58,10 @@ extension BootRepairPlanner {
     }
 
     /// What our own hand can do for the chain; `nil` where that is nothing.
-    private func ownBIOSWrite() -> BIOSBootWrite? {
+    private func ownBIOSWrite() -> GrubBIOSWrite? {
         let bios = survey.bios
         let partition = bios.biosBootPartition.flatMap(survey.volume)
-        let bootImage: BIOSBootWrite.BootImage
+        let bootImage: GrubBIOSWrite.BootImage
         if bios.bootCode == .grub {
             bootImage = .kept
         } else if let path = system?.bootImage {
@@ -75,20 +75,20 @@ extension BootRepairPlanner {
             let end =
                 survey.volumes.first { $0.range.contains(sector * 512) }?.range.upperBound
                 ?? survey.firstPartitionOffset.flatMap { $0 > sector * 512 ? $0 : nil } ?? survey.byteCount
-            return BIOSBootWrite(
+            return GrubBIOSWrite(
                 core: .onDisk(sectorCount: count), coreSector: sector, endSector: end / 512, bootImage: bootImage,
-                partition: partition?.number)
+                partition: partition?.number, blockCount: bios.coreBlockCount)
         }
         // grub-install puts core.img right behind an MBR.
         let room = partition.map { $0.range.lowerBound / 512..<$0.range.upperBound / 512 } ?? survey.coreGap
         guard !room.isEmpty, let core = newCore() else { return nil }
-        return BIOSBootWrite(
+        return GrubBIOSWrite(
             core: core, coreSector: room.lowerBound, endSector: room.upperBound, bootImage: bootImage,
             partition: partition?.number)
     }
 
     /// Where a core.img could come from, for a system that has a grub.cfg that it can start.
-    private func newCore() -> BIOSBootWrite.Core? {
+    private func newCore() -> GrubBIOSWrite.Core? {
         guard let system, system.missingBoot == nil else { return nil }
         if system.hasCoreImage { return .file(path: "\(system.grubFolder)/i386-pc/core.img") }
         guard survey.ownTools.contains("grub-mkimage"), system.grubConfigurationProblems != nil,

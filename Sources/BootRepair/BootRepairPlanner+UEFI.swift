@@ -2,18 +2,6 @@
 import DiskModel
 
 extension BootRepairPlanner {
-    /// The loader that UEFI firmware is to start.
-    struct PlannedLoader {
-        /// The folder below `\EFI`.
-        var folder: String
-        /// The file in it.
-        var name: String
-        /// Whether grub-install is going to write it.
-        var isNew: Bool
-
-        var path: String { "\\EFI\\\(folder)\\\(name)" }
-    }
-
     /// Plans the loader on the ESP. Returns the one that firmware is to start; `nil` where there is none.
     mutating func planEFI() -> PlannedLoader? {
         let isAtHand = survey.firmware == .uefi
@@ -40,7 +28,10 @@ extension BootRepairPlanner {
                     survey.volumes.contains { $0.uuid?.lowercased() == uuid.lowercased() }
                 }
         }
-        let found = loader.map { PlannedLoader(folder: $0.folder, name: $0.name, isNew: false) }
+        let found = loader.map {
+            PlannedLoader(
+                folder: $0.folder, name: $0.name, companions: GrubEFI.companions(of: $0.name), isNew: false)
+        }
         let sentence = "UEFI: \(loader?.path ?? "the loader") is there and finds this disk's filesystems"
         if isUsable == true, loader?.isInstalled == true || !isAtHand {
             alreadyRight.append(sentence)
@@ -56,10 +47,10 @@ extension BootRepairPlanner {
                     command: [
                         command, "--target=x86_64-efi", "--efi-directory=\(espMountPoint)", "--bootloader-id=\(folder)",
                         "--no-nvram",
-                    ], again: isUsable == true, otherwise: nil))
-            needsESP = true
+                    ], needsESP: true, again: isUsable == true, by: GrubEFI().name))
+            let name = system.hasSignedShim ? "shimx64.efi" : "grubx64.efi"
             return PlannedLoader(
-                folder: folder, name: system.hasSignedShim ? "shimx64.efi" : "grubx64.efi", isNew: true)
+                folder: folder, name: name, companions: GrubEFI.companions(of: name), isNew: true)
         }
         if isUsable == true {
             alreadyRight.append("\(sentence) (grub-install is not run: \(obstacle?.reason ?? ""))")
@@ -127,8 +118,7 @@ extension BootRepairPlanner {
                 obstacle, matters: survey.firmware == .uefi || !options.inRecoveryEnvironment)
             return
         }
-        steps.append(.makeFallback(from: "\\EFI\\\(loader.folder)", loader: loader.name, replacing: replacing))
-        needsESP = true
+        steps.append(.makeFallback(loader, replacing: replacing))
     }
 
     /// Plans the firmware's boot entry: in the recovery environment only, for it runs on the machine that is to boot.
@@ -162,20 +152,17 @@ extension BootRepairPlanner {
             guard entry.label == loader.folder, entry.path?.lowercased() == loader.path.lowercased(),
                 let guid = entry.partitionGUID, guid != volume.guid, !nvram.attachedPartitions.contains(guid)
             else { continue }
-            lastSteps.append(.removeNVRAMEntry(number: entry.number, label: entry.label, partitionGUID: guid))
+            steps.append(.remove(entry, of: guid))
         }
         if let entry = nvram.entry(for: loader.path, on: volume.guid) {
             if nvram.bootOrder.contains(entry.number), entry.isActive {
                 alreadyRight.append(
                     "the firmware's boot entry \(entry.number) \"\(entry.label)\" starts \(loader.path)")
             } else {
-                lastSteps.append(.orderNVRAMEntry(number: entry.number, label: entry.label))
+                steps.append(.putFirst(entry))
             }
         } else {
-            lastSteps.append(
-                .addNVRAMEntry(
-                    label: loader.folder, partition: volume.number, partitionGUID: volume.guid, path: loader.path,
-                    isNeeded: isForeign))
+            steps.append(.addEntry(for: loader, on: volume, isNeeded: isForeign))
         }
     }
 }

@@ -5,15 +5,12 @@ import DiskModel
 struct BootRepairPlanner {
     let survey: SystemBootSurvey
     let options: BootRepairOptions
-    /// Steps inside the mounted system, and steps on the bare disk and in the firmware after it is unmounted.
     var steps: [BootRepairStep] = []
-    var lastSteps: [BootRepairStep] = []
     var alreadyRight: [String] = []
     var warnings: [String] = []
     var pending: [String] = []
     /// Whether something pending could be done from the medium.
     var mediumHelps = false
-    var needsESP = false
 
     var system: InstalledSystem? { survey.system }
 
@@ -46,7 +43,8 @@ struct BootRepairPlanner {
             disk: survey.disk, diskGUID: survey.diskGUID, diskSignature: survey.diskSignature, volumes: survey.volumes,
             firmware: survey.firmware,
             systemName: system?.name, grubFolder: system?.grubFolder ?? "/boot/grub", mounts: mounts(),
-            steps: steps + lastSteps, alreadyRight: alreadyRight, warnings: warnings, pendingReason: pendingText())
+            steps: BootVerb.Stage.allCases.flatMap { stage in steps.filter { $0.verb.stage == stage } },
+            alreadyRight: alreadyRight, warnings: warnings, pendingReason: pendingText())
     }
 
     private func pendingText() -> String? {
@@ -58,22 +56,12 @@ struct BootRepairPlanner {
 
     /// The root, a /boot of its own, and the ESP; only what the steps need.
     private func mounts() -> [BootRepairPlan.MountPoint] {
-        let needsSystem =
-            steps.contains {
-                switch $0 {
-                case .makeFallback: false
-                default: true
-                }
-            }
-            || lastSteps.contains {
-                if case .writeBIOSBoot(let write) = $0 { write.needsSystem } else { false }
-            }
         var mounts: [BootRepairPlan.MountPoint] = []
-        if needsSystem, let system {
+        if steps.contains(where: \.verb.needsSystem), let system {
             mounts.append(.init(partition: system.rootPartition, path: "/", subvolume: system.rootSubvolume))
             mounts += system.bootMounts
         }
-        if needsESP, let esp = survey.esp {
+        if steps.contains(where: \.verb.needsESP), let esp = survey.esp {
             mounts.append(.init(partition: esp.partition, path: mounts.isEmpty ? "/" : espMountPoint))
         }
         return mounts
@@ -103,7 +91,7 @@ struct BootRepairPlanner {
             }
         }
         if !changes.isEmpty {
-            steps.append(.fixFstab(changes: changes))
+            steps.append(.fixFstab(changes))
         } else if system.fstab.contains(where: { $0.partition != nil }) {
             alreadyRight.append("/etc/fstab names this disk's partitions by what they keep")
         }
@@ -164,7 +152,7 @@ struct BootRepairPlanner {
         let obstacle =
             system.updateGrub == nil ? Obstacle(reason: "it has no update-grub", onlyHere: false) : obstacleToPrograms
         if obstacle == nil, let command = system.updateGrub {
-            steps.append(.updateGrub(command: command))
+            steps.append(.updateGrub(command, folder: system.grubFolder, by: GrubMenu().name))
         } else if !problems.isEmpty {
             fail(
                 "\(path) needs to be written anew (\(problems.joined(separator: "; "))), but \(obstacle?.reason ?? "")",
@@ -190,17 +178,5 @@ struct BootRepairPlanner {
                 "the initramfs of \(system.name) holds the drivers of the machine that it was made on only; on other "
                     + "hardware, start its rescue entry and make the initramfs anew")
         }
-    }
-}
-
-extension BIOSBootWrite {
-    /// Whether files of the installed system are read for it.
-    var needsSystem: Bool {
-        switch core {
-        case .file, .made(.some, _, _): return true
-        case .onDisk, .made: break
-        }
-        if case .file = bootImage { return true }
-        return false
     }
 }

@@ -1,58 +1,35 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import ByteParsing
 
-/// One thing that boot repair changes.
-package enum BootRepairStep: Codable, Equatable, Sendable, CustomStringConvertible {
-    /// First fields of /etc/fstab are replaced; everything else of it stays.
-    case fixFstab(changes: [FstabChange])
-    /// The installed system's own grub-install, confined. `again`: the loader that is there would do too.
-    /// `otherwise`: what our own hand does where that fails.
-    case runGrubInstall(platform: String, command: [String], again: Bool, otherwise: BIOSBootWrite?)
-    /// The installed system's own update-grub, confined; the old grub.cfg comes back where the new one is worse.
-    case updateGrub(command: [String])
-    /// Boot code and block lists, by our own hand.
-    case writeBIOSBoot(BIOSBootWrite)
-    /// Files of the EFI system partition are copied to `\EFI\BOOT`. `from` is the folder of the loader, as a path with
-    /// backslashes, `loader` the file in it that becomes BOOTX64.EFI.
-    case makeFallback(from: String, loader: String, replacing: Bool)
-    /// An entry of the firmware's NVRAM, first in its order. `isNeeded`: the machine does not start this disk without it.
-    case addNVRAMEntry(label: String, partition: Int, partitionGUID: GUID, path: String, isNeeded: Bool)
-    /// An entry that is there comes into the firmware's order, first.
-    case orderNVRAMEntry(number: String, label: String)
-    /// An entry of the same name and file that points to a partition which no attached disk has.
-    case removeNVRAMEntry(number: String, label: String, partitionGUID: GUID)
-
+/// One thing that boot repair changes: a verb, and how people and programs see it.
+package struct BootRepairStep: Encodable, Equatable, Sendable, CustomStringConvertible {
+    /// The name of the row of `BootLoaders.table` that planned it; `nil` where no loader is behind it.
+    package var loader: String?
+    package var verb: BootVerb
     /// A line for a person.
-    package var description: String {
-        switch self {
-        case .fixFstab(let changes):
-            "rewrite /etc/fstab (\(changes.map(\.description).joined(separator: "; ")))"
-        case .runGrubInstall(_, let command, let again, let otherwise):
-            "run the installed system's `\(command.joined(separator: " "))`"
-                + (again ? " (the loader in place is in order; its own tool makes it fit its files)" : "")
-                + (otherwise.map { "; if that fails: \(Self.describe($0))" } ?? "")
-        case .updateGrub(let command): "run the installed system's `\(command.joined(separator: " "))`"
-        case .writeBIOSBoot(let write): Self.describe(write)
-        case .makeFallback(let from, let loader, let replacing):
-            "\(replacing ? "renew" : "make") the fallback loader \(ESPSurvey.fallbackPath) from \(from)\\\(loader)"
-        case .addNVRAMEntry(let label, let partition, _, let path, _):
-            "add the firmware boot entry \"\(label)\" for \(path) on partition \(partition)"
-        case .orderNVRAMEntry(let number, let label):
-            "put the firmware boot entry \(number) \"\(label)\" first in the boot order"
-        case .removeNVRAMEntry(let number, let label, let guid):
-            "remove the firmware boot entry \(number) \"\(label)\", whose partition \(guid) is on no disk here"
-        }
+    package var description: String
+    /// What `--json` shows of it; the verb where there is none.
+    package var record: (any StepRecord)?
+
+    package init(_ description: String, _ verb: BootVerb, by loader: String? = nil) {
+        self.description = description
+        self.verb = verb
+        self.loader = loader
     }
 
-    private static func describe(_ write: BIOSBootWrite) -> String {
-        let place = "sector \(write.coreSector)" + (write.partition.map { " (partition \($0))" } ?? "")
-        let core =
-            switch write.core {
-            case .onDisk: "set the block list of core.img at \(place)"
-            case .file(let path): "write \(path) to \(place)"
-            case .made: "make a core.img with grub-mkimage and write it to \(place)"
-            }
-        return core + (write.bootImage == .kept ? "" : ", write GRUB's boot code to block 0")
-            + ", and point the boot code to it"
+    package init(_ record: some StepRecord, _ verb: BootVerb, by loader: String? = nil) {
+        self.init(record.description, verb, by: loader)
+        self.record = record
+    }
+
+    package func encode(to encoder: any Encoder) throws {
+        if let record { try record.encode(to: encoder) } else { try verb.encode(to: encoder) }
+    }
+
+    /// The record follows from the verb.
+    package static func == (one: BootRepairStep, other: BootRepairStep) -> Bool {
+        one.loader == other.loader && one.verb == other.verb && one.description == other.description
     }
 }
+
+/// What `reforge boot-repair --json` shows of a step, where that is older than the verbs.
+package protocol StepRecord: Encodable, Equatable, Sendable, CustomStringConvertible {}

@@ -28,11 +28,11 @@ struct BootSurveyor {
             firstPartitionOffset: observed.table.partitions.map(\.range.lowerBound).min(),
             volumes: BootVolume.all(of: observed), firmware: options.firmware,
             access: .none,
-            kernelMountsFAT: Self.kernelKnows("vfat"), bios: BIOSBootSurvey(chain: .absent), ownTools: Self.ownTools())
+            kernelMountsFAT: Self.kernelKnows("vfat"), bios: GrubBIOSFinding(chain: .absent), ownTools: Self.ownTools())
         guard survey.hasTable else { return survey }
         let files = lookIntoSystem(&survey, log)
         do {
-            survey.bios = try BIOSBootReader.read(disk, volumes: survey.volumes, installedCore: files.coreImage)
+            survey.bios = try GrubBIOSReader.read(disk, volumes: survey.volumes, installedCore: files.coreImage)
         } catch { throw .inputOutput(error) }
         survey.esp = survey.volumes.first(where: \.isESP)
             .map { ESPReader.read(disk, volume: $0, installed: files.loaders) }

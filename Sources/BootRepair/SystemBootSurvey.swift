@@ -39,7 +39,7 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
     /// Whether the running kernel mounts FAT.
     package var kernelMountsFAT: Bool
     /// How it boots by BIOS.
-    package var bios: BIOSBootSurvey
+    package var bios: GrubBIOSFinding
     /// Its EFI system partition.
     package var esp: ESPSurvey?
     /// The system installed on it.
@@ -57,7 +57,7 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
         diskGUID: GUID? = nil, diskSignature: UInt32? = nil, firstPartitionOffset: UInt64? = nil,
         volumes: [BootVolume] = [], firmware: Firmware,
         access: Access, accessProblem: String? = nil,
-        kernelMountsFAT: Bool = true, bios: BIOSBootSurvey, esp: ESPSurvey? = nil, system: InstalledSystem? = nil,
+        kernelMountsFAT: Bool = true, bios: GrubBIOSFinding, esp: ESPSurvey? = nil, system: InstalledSystem? = nil,
         systemProblem: String? = nil, nvram: NVRAMSurvey? = nil, ownTools: [String] = []
     ) {
         self.disk = disk

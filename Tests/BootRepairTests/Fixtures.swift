@@ -57,7 +57,7 @@ enum Fixture {
             disk: DiskIdentity(path: "/dev/nvme0n1", kernelName: "nvme0n1", transport: "nvme"),
             byteCount: 1201 * mebibyte, diskGUID: guid(0), volumes: volumes, firmware: firmware,
             access: .partitionNodes,
-            bios: BIOSBootSurvey(
+            bios: GrubBIOSFinding(
                 chain: .right, bootCode: .grub, biosBootPartition: 1, coreSector: 2048, coreSectorCount: 100,
                 isInstalledCore: true),
             esp: ESPSurvey(partition: 2, loaders: [loader], fallback: .copy(of: loader.path)), system: system(),

@@ -66,7 +66,7 @@ struct HostileTreeTests {
             let plan = BootRepair.plan(survey, options: Self.options)
             try #require(
                 plan.steps.contains {
-                    if case .runGrubInstall = $0 { true } else { false }
+                    if case .runGrubInstall = $0.record as? GrubStep { true } else { false }
                 }, "\(plan)")
             let outcome = try BootRepair.execute(plan, disk: disk) { lines.append($0) }
             #expect(outcome.warnings.contains { $0.contains("the one that was there is kept") }, "\(outcome)")
@@ -162,7 +162,9 @@ struct HostileTreeTests {
         let survey = try BootRepair.survey(disk: disk, options: Self.options)
         let tree = try SystemTree(try #require(survey.volume(2)), of: disk, readOnly: true)
         defer { try? tree.close() }
-        let copy = try GrubModulesCopy(of: "/usr/lib/grub/i386-pc", in: try tree.anchored())
+        let copy = try TreeFolderCopy(
+            of: "/usr/lib/grub/i386-pc", in: try tree.anchored(), endings: GrubBIOS.moduleEndings,
+            name: "the GRUB modules")
         withExtendedLifetime(copy) {
             #expect(Files.names(in: copy.path) == ["whole.mod"])
             #expect(Files.text(copy.path.appending("whole.mod")) == "whole")

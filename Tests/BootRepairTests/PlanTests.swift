@@ -8,17 +8,30 @@ import Testing
 @Suite struct PlanTests {
     func names(_ plan: BootRepairPlan) -> [String] {
         plan.steps.map { step in
-            switch step {
-            case .fixFstab: "fstab"
-            case .runGrubInstall(let platform, _, _, _): "grub-install \(platform)"
-            case .updateGrub: "update-grub"
-            case .writeBIOSBoot: "own BIOS"
-            case .makeFallback(_, _, let replacing): replacing ? "renew fallback" : "fallback"
-            case .addNVRAMEntry: "add entry"
-            case .orderNVRAMEntry: "order entry"
-            case .removeNVRAMEntry(let number, _, _): "remove \(number)"
+            switch step.record {
+            case let record as CommonStep:
+                switch record {
+                case .fixFstab: "fstab"
+                case .makeFallback(_, _, let replacing): replacing ? "renew fallback" : "fallback"
+                case .addNVRAMEntry: "add entry"
+                case .orderNVRAMEntry: "order entry"
+                case .removeNVRAMEntry(let number, _, _): "remove \(number)"
+                }
+            case let record as GrubStep:
+                switch record {
+                case .runGrubInstall(let platform, _, _, _): "grub-install \(platform)"
+                case .updateGrub: "update-grub"
+                case .writeBIOSBoot: "own BIOS"
+                }
+            default: "\(step)"
             }
         }
+    }
+    /// A step as `--json` shows it.
+    func common(_ step: BootRepairStep?) -> CommonStep? { step?.record as? CommonStep }
+    func grub(_ step: BootRepairStep?) -> GrubStep? { step?.record as? GrubStep }
+    func ownWrite(_ step: BootRepairStep?) -> GrubBIOSWrite? {
+        if case .writeBIOSBoot(let write) = grub(step) { write } else { nil }
     }
 
     // MARK: right as it is
@@ -48,7 +61,7 @@ import Testing
         let plan = BootRepair.plan(survey, options: Fixture.medium(.bios))
         #expect(names(plan) == ["grub-install i386-pc", "update-grub"])
         #expect(
-            plan.steps.first
+            grub(plan.steps.first)
                 == .runGrubInstall(
                     platform: "i386-pc", command: ["grub-install", "--target=i386-pc", "/dev/nvme0n1"], again: true,
                     otherwise: nil))
@@ -59,22 +72,23 @@ import Testing
     @Test func biosCoreMoved() {
         var survey = Fixture.survey(.bios)
         survey.bios.chain = .misdirected
-        let own = BIOSBootWrite(core: .onDisk(sectorCount: 100), coreSector: 2048, endSector: 4096, partition: 1)
+        let own = GrubBIOSWrite(core: .onDisk(sectorCount: 100), coreSector: 2048, endSector: 4096, partition: 1)
         let tools = BootRepair.plan(survey, options: Fixture.medium(.bios))
         #expect(
-            tools.steps.first
+            grub(tools.steps.first)
                 == .runGrubInstall(
                     platform: "i386-pc", command: ["grub-install", "--target=i386-pc", "/dev/nvme0n1"], again: false,
                     otherwise: own))
         // Without tools: by our own hand, and nothing needs to be mounted for it.
         survey.system?.grubInstall = nil
         let plan = BootRepair.plan(survey, options: Fixture.medium(.bios))
-        #expect(plan.steps == [.writeBIOSBoot(own)])
+        #expect(plan.steps.map { grub($0) } == [.writeBIOSBoot(own)])
         #expect(plan.mounts.isEmpty)
         // Nor does it need a system at all.
         survey.system = nil
         survey.systemProblem = "nothing could be mounted"
-        #expect(BootRepair.plan(survey, options: Fixture.medium(.bios)).steps == [.writeBIOSBoot(own)])
+        let bare = BootRepair.plan(survey, options: Fixture.medium(.bios))
+        #expect(bare.steps.map { grub($0) } == [.writeBIOSBoot(own)])
     }
 
     @Test func biosBootCodeMissing() {
@@ -83,7 +97,7 @@ import Testing
         survey.bios.bootCode = .none
         survey.access = .loopDevices
         let plan = BootRepair.plan(survey, options: Fixture.workstation())
-        guard case .writeBIOSBoot(let write) = plan.steps.first else {
+        guard let write = ownWrite(plan.steps.first) else {
             Issue.record("\(plan)")
             return
         }
@@ -100,11 +114,8 @@ import Testing
         survey.bios.chain = .noCoreImage
         survey.bios.coreSector = nil
         survey.access = .loopDevices
-        func core(_ survey: SystemBootSurvey) -> BIOSBootWrite.Core? {
-            for case .writeBIOSBoot(let write) in BootRepair.plan(survey, options: Fixture.workstation()).steps {
-                return write.core
-            }
-            return nil
+        func core(_ survey: SystemBootSurvey) -> GrubBIOSWrite.Core? {
+            BootRepair.plan(survey, options: Fixture.workstation()).steps.lazy.compactMap { ownWrite($0)?.core }.first
         }
         #expect(core(survey) == .file(path: "/boot/grub/i386-pc/core.img"))
         survey.system?.hasCoreImage = false
@@ -138,7 +149,7 @@ import Testing
         survey.system?.hasCoreImage = false
         survey.access = .loopDevices
         let plan = BootRepair.plan(survey, options: Fixture.workstation())
-        guard case .writeBIOSBoot(let write) = plan.steps.first, case .made(_, let prefix, _) = write.core else {
+        guard case .made(_, let prefix, _) = ownWrite(plan.steps.first)?.core else {
             Issue.record("\(plan)")
             return
         }
@@ -148,7 +159,7 @@ import Testing
 
     @Test func biosMachineAndADiskForUEFI() {
         var survey = Fixture.survey(.bios)
-        survey.bios = BIOSBootSurvey(chain: .absent)
+        survey.bios = GrubBIOSFinding(chain: .absent)
         #expect(
             BootRepair.plan(survey, options: Fixture.medium(.bios)).pendingReason?.contains("firmware to UEFI") == true)
         // On a workstation, nobody knows what the disk is for.
@@ -157,7 +168,7 @@ import Testing
 
     @Test func foreignBootCodeAndLargeSectors() {
         var survey = Fixture.survey(.bios)
-        survey.bios = BIOSBootSurvey(chain: .foreign, bootCode: .other)
+        survey.bios = GrubBIOSFinding(chain: .foreign, bootCode: .other)
         #expect(BootRepair.plan(survey, options: Fixture.medium(.bios)).warnings.count == 1)
         survey = Fixture.survey(.bios)
         survey.sectorSize = 4096
@@ -191,7 +202,7 @@ import Testing
         let plan = BootRepair.plan(survey, options: Fixture.medium(.uefi))
         #expect(names(plan) == ["grub-install x86_64-efi", "update-grub", "fallback", "add entry"])
         #expect(
-            plan.steps.first
+            grub(plan.steps.first)
                 == .runGrubInstall(
                     platform: "x86_64-efi",
                     command: [
@@ -200,7 +211,7 @@ import Testing
                     ], again: true, otherwise: nil))
         #expect(plan.mounts == [.init(partition: 3, path: "/"), .init(partition: 2, path: "/boot/efi")])
         #expect(
-            plan.steps.last
+            common(plan.steps.last)
                 == .addNVRAMEntry(
                     label: "debian", partition: 2, partitionGUID: Fixture.guid(2), path: "\\EFI\\debian\\grubx64.efi",
                     isNeeded: false))
@@ -270,8 +281,9 @@ import Testing
         survey.system?.hasSignedShim = true
         survey.esp?.fallback = .none
         #expect(
-            BootRepair.plan(survey, options: Fixture.medium(.uefi)).steps.contains(
-                .makeFallback(from: "\\EFI\\debian", loader: "shimx64.efi", replacing: false)))
+            BootRepair.plan(survey, options: Fixture.medium(.uefi)).steps.contains {
+                common($0) == .makeFallback(from: "\\EFI\\debian", loader: "shimx64.efi", replacing: false)
+            })
     }
 
     @Test func loaderThatLooksForWhatIsNotThere() {
@@ -362,7 +374,7 @@ import Testing
             "/dev/sda3 / ext4 defaults 0 1\n/dev/sda4 none swap sw 0 0\n/dev/sdb1 /data ext4 defaults 0 0\n")
         let plan = BootRepair.plan(survey, options: Fixture.medium(.bios))
         #expect(
-            plan.steps == [
+            plan.steps.map { common($0) } == [
                 .fixFstab(changes: [
                     FstabChange(line: 0, from: "/dev/sda3", to: "UUID=\(Fixture.rootUUID)", mountPoint: "/"),
                     FstabChange(line: 1, from: "/dev/sda4", to: "UUID=\(Fixture.swapUUID)", mountPoint: "none"),

@@ -82,7 +82,7 @@ struct Judge: Sendable {
             position = volume.range.upperBound
         }
         let boot = survey.volumes.compactMap { BootVolume($0, of: survey.table) }
-        _ = try BIOSBootReader.read(reader, volumes: boot)
+        _ = try GrubBIOSReader.read(reader, volumes: boot)
         for volume in boot where volume.isESP { _ = ESPReader.read(reader, volume: volume) }
         let table = try CapturedTable(reading: reader, table: survey.table)
         let plan = CapturePlanner.plan(

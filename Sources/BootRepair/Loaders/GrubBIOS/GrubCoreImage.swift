@@ -21,8 +21,8 @@ package struct GrubBlock: Codable, Equatable, Sendable {
 /// GRUB's core.img for BIOS. Its first sector (diskboot.img) loads the rest by the block list at its end (grub 2.06,
 /// include/grub/offsets.h: GRUB_BOOT_MACHINE_LIST_SIZE 12, GRUB_BOOT_MACHINE_KERNEL_SEG 0x800).
 package struct GrubCoreImage: Equatable, Sendable {
-    /// The unit of block lists, whatever the disk's sector size.
-    static let sectorByteCount = 512
+    /// Texts in the first sector (diskboot.S).
+    private static let marks = ["loading", "Geom", "Read"]
     /// The first entry; the list grows downwards, and an entry of count 0 ends it.
     private static let firstEntryOffset = 512 - 12
     private static let entryByteCount = 12
@@ -35,8 +35,7 @@ package struct GrubCoreImage: Equatable, Sendable {
 
     /// Whether 512 bytes are the first sector of a core.img.
     package static func isFirstSector(_ bytes: [UInt8]) -> Bool {
-        bytes.count >= 512 && bytes.prefix(512).contains(Array("loading".utf8))
-            && bytes.prefix(512).contains(Array("Geom".utf8)) && bytes.prefix(512).contains(Array("Read".utf8))
+        bytes.count >= 512 && marks.allSatisfy { bytes.prefix(512).contains(Array($0.utf8)) }
     }
 
     /// The block list in the first sector.
@@ -72,22 +71,33 @@ package struct GrubCoreImage: Equatable, Sendable {
         return nil
     }
 
-    /// The first sector with a block list of one run: the rest follows at once.
+    /// What makes the block list in the first sector one run: the rest follows at once.
     /// - Parameters:
-    ///   - start: where the first sector lies.
-    ///   - count: how many sectors follow it.
-    package static func firstSector(_ bytes: [UInt8], movedTo start: UInt64, followedBy count: UInt16) -> [UInt8] {
-        var bytes = Array(bytes.prefix(512))
-        for block in 1..<max(blocks(inFirstSector: bytes).count, 1) + 1 {
-            let offset = firstEntryOffset - block * entryByteCount
-            guard offset >= lowestEntryOffset else { break }
-            // The end mark, and what was below it when the list was longer.
-            bytes.replaceSubrange(offset..<offset + entryByteCount, with: repeatElement(0, count: entryByteCount))
-        }
-        bytes.setLittleEndian(start + 1, at: firstEntryOffset)
-        bytes.setLittleEndian(count, at: firstEntryOffset + 8)
-        bytes.setLittleEndian(firstSegment, at: firstEntryOffset + 10)
-        return bytes
+    ///   - start: where the first sector will lie.
+    ///   - blockCount: how many runs the list has now.
+    static func patches(at start: UInt64, blockCount: Int = 1) -> [SectorRun.Patch] {
+        // The end mark, and what was below it when the list was longer.
+        let end = max(firstEntryOffset - max(blockCount, 1) * entryByteCount, lowestEntryOffset)
+        var sector: [UInt8] = []
+        sector.appendLittleEndian(start + 1)
+        var segment: [UInt8] = []
+        segment.appendLittleEndian(firstSegment)
+        return [
+            SectorRun.Patch(at: end, .bytes([UInt8](repeating: 0, count: firstEntryOffset - end))),
+            SectorRun.Patch(at: firstEntryOffset, .bytes(sector)),
+            SectorRun.Patch(at: firstEntryOffset + 8, .followingSectorCount),
+            SectorRun.Patch(at: firstEntryOffset + 10, .bytes(segment)),
+        ]
+    }
+
+    /// A core.img from a file, made ready for its place: whole sectors, and a block list for `start`.
+    static func run(from source: SectorRun.Source, at start: UInt64, endSector: UInt64) -> SectorRun {
+        SectorRun(
+            sector: start, endSector: endSector, source: source,
+            // More than the sector that loads the rest.
+            requirement: SectorRun.Requirement(byteCounts: 513...Int.max, texts: marks, within: 512),
+            patches: patches(at: start),
+            unsuitable: "the core.img for block 0 is damaged", tooLong: "core.img does not fit the place for it")
     }
 
     /// Whether what lies on the disk is the core.img of a file: the same but for what grub-install fills in, and
@@ -95,15 +105,5 @@ package struct GrubCoreImage: Equatable, Sendable {
     package static func isSame(onDisk: [UInt8], asFile file: [UInt8]) -> Bool {
         guard file.count > patchedByInstall.upperBound, onDisk.count >= file.count else { return false }
         return onDisk[patchedByInstall.upperBound..<file.count].elementsEqual(file[patchedByInstall.upperBound...])
-    }
-
-    /// A file's bytes made ready for the disk: whole sectors, and a block list for `start`. `nil` where it is no
-    /// core.img, or too long for one run.
-    package static func readied(_ file: [UInt8], at start: UInt64) -> [UInt8]? {
-        guard isFirstSector(file), file.count > 512 else { return nil }
-        let sectors = (file.count + sectorByteCount - 1) / sectorByteCount
-        guard let following = UInt16(exactly: sectors - 1), start < .max else { return nil }
-        let padding = [UInt8](repeating: 0, count: sectors * sectorByteCount - file.count)
-        return firstSector(file, movedTo: start, followedBy: following) + file[512...] + padding
     }
 }

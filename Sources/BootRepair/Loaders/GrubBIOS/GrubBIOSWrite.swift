@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// What is put right of the BIOS boot chain without the installed system's tools.
-package struct BIOSBootWrite: Codable, Equatable, Sendable {
+package struct GrubBIOSWrite: Codable, Equatable, Sendable, CustomStringConvertible {
     /// Where core.img comes from.
     package enum Core: Codable, Equatable, Sendable {
         /// It lies on the disk: only its block list is put right. The number of its sectors, the first included.
@@ -34,14 +34,36 @@ package struct BIOSBootWrite: Codable, Equatable, Sendable {
     /// The number of the partition that holds core.img.
     package var partition: Int?
 
-    /// Describes the work.
+    /// How many runs the block list has that lies there now.
+    package var blockCount = 1
+
+    /// What `--json` shows.
+    private enum CodingKeys: CodingKey {
+        case core, coreSector, endSector, bootImage, partition
+    }
+
     package init(
-        core: Core, coreSector: UInt64, endSector: UInt64, bootImage: BootImage = .kept, partition: Int? = nil
+        core: Core, coreSector: UInt64, endSector: UInt64, bootImage: BootImage = .kept, partition: Int? = nil,
+        blockCount: Int = 1
     ) {
         self.core = core
         self.coreSector = coreSector
         self.endSector = endSector
         self.bootImage = bootImage
         self.partition = partition
+        self.blockCount = blockCount
+    }
+
+    /// A line for a person.
+    package var description: String {
+        let place = "sector \(coreSector)" + (partition.map { " (partition \($0))" } ?? "")
+        let core =
+            switch self.core {
+            case .onDisk: "set the block list of core.img at \(place)"
+            case .file(let path): "write \(path) to \(place)"
+            case .made: "make a core.img with grub-mkimage and write it to \(place)"
+            }
+        return core + (bootImage == .kept ? "" : ", write GRUB's boot code to block 0")
+            + ", and point the boot code to it"
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// How a disk boots by BIOS, as far as its own bytes tell. Sectors are of 512 bytes, as GRUB counts them.
-package struct BIOSBootSurvey: Codable, Equatable, Sendable {
+package struct GrubBIOSFinding: Codable, Equatable, Sendable {
     /// How far the chain from block 0 to core.img holds.
     package enum Chain: String, Codable, Sendable {
         /// The boot code looks where core.img lies, and its block list is right.
@@ -30,13 +30,15 @@ package struct BIOSBootSurvey: Codable, Equatable, Sendable {
     package var coreSector: UInt64?
     /// How many sectors it has, the first included.
     package var coreSectorCount: UInt64?
+    /// How many runs its block list has.
+    package var coreBlockCount: Int
     /// Whether it is the one that the installed system's grub-install made; `nil` where that cannot be seen.
     package var isInstalledCore: Bool?
 
     /// Describes how a disk boots by BIOS.
     package init(
         chain: Chain, problem: String? = nil, bootCode: GrubBootSector.Kind = .none, biosBootPartition: Int? = nil,
-        coreSector: UInt64? = nil, coreSectorCount: UInt64? = nil, isInstalledCore: Bool? = nil
+        coreSector: UInt64? = nil, coreSectorCount: UInt64? = nil, coreBlockCount: Int = 1, isInstalledCore: Bool? = nil
     ) {
         self.chain = chain
         self.problem = problem
@@ -44,6 +46,7 @@ package struct BIOSBootSurvey: Codable, Equatable, Sendable {
         self.biosBootPartition = biosBootPartition
         self.coreSector = coreSector
         self.coreSectorCount = coreSectorCount
+        self.coreBlockCount = coreBlockCount
         self.isInstalledCore = isInstalledCore
     }
 }

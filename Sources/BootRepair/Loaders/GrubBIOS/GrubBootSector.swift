@@ -5,7 +5,9 @@ import ByteParsing
 /// include/grub/i386/pc/boot.h).
 package struct GrubBootSector: Equatable, Sendable {
     /// The bytes that are code; after them stand the disk signature and the MBR's table.
-    static let codeByteCount = 440
+    private static let codeByteCount = 440
+    /// Texts in the code (boot.S).
+    private static let marks = ["GRUB", "Geom", "Hard Disk"]
     /// GRUB_BOOT_MACHINE_BPB_START ..< BPB_END: room for a FAT's parameters, which grub-install keeps as they are.
     private static let parameterBlock = 0x3..<0x5A
     /// GRUB_BOOT_MACHINE_KERNEL_SECTOR: where core.img starts, in sectors of 512 bytes, 64 bits.
@@ -38,7 +40,7 @@ package struct GrubBootSector: Equatable, Sendable {
     package var kind: Kind {
         let code = bytes.prefix(Self.codeByteCount)
         if code.allSatisfy({ $0 == 0 }) { return .none }
-        return ["GRUB", "Geom", "Hard Disk"].allSatisfy { code.contains(Array($0.utf8)) } ? .grub : .other
+        return Self.marks.allSatisfy { code.contains(Array($0.utf8)) } ? .grub : .other
     }
 
     /// The sector of 512 bytes at which the code looks for core.img; `nil` where it is not GRUB's.
@@ -46,23 +48,31 @@ package struct GrubBootSector: Equatable, Sendable {
         kind == .grub ? try? bytes.littleEndian(at: Self.coreSectorOffset) : nil
     }
 
-    /// The same code, looking for core.img at `sector`.
-    package func lookingForCore(at sector: UInt64) -> GrubBootSector {
-        var bytes = self.bytes
-        bytes.setLittleEndian(sector, at: Self.coreSectorOffset)
-        return GrubBootSector(bytes) ?? self
+    /// The code that is there, looking for core.img at `sector`.
+    static func run(lookingForCoreAt sector: UInt64) -> SectorRun {
+        SectorRun(
+            sector: 0, endSector: 1, source: .present(sectorCount: 1), patches: [place(ofCoreAt: sector)],
+            unsuitable: foreign, tooLong: foreign)
     }
 
-    /// Block 0 with `bootImage`'s code put in, as grub-install does it: the table, the signature and the parameter
+    /// Block 0 with the code of a boot.img put in, as grub-install does it: the table, the signature and the parameter
     /// block stay.
-    package func withCode(of bootImage: GrubBootSector, coreSector: UInt64) -> GrubBootSector {
-        var bytes = self.bytes
-        for index in 0..<Self.codeByteCount where !Self.parameterBlock.contains(index) {
-            bytes[index] = bootImage.bytes[index]
-        }
-        bytes.setLittleEndian(coreSector, at: Self.coreSectorOffset)
-        bytes[Self.bootDriveOffset] = 0xFF
-        bytes.setLittleEndian(0x9090 as UInt16, at: Self.driveCheckOffset)
-        return GrubBootSector(bytes) ?? self
+    static func run(from file: SectorRun.Source, lookingForCoreAt sector: UInt64) -> SectorRun {
+        SectorRun(
+            sector: 0, endSector: 1, source: file,
+            requirement: SectorRun.Requirement(byteCounts: 512...512, texts: marks, within: codeByteCount),
+            kept: [parameterBlock, codeByteCount..<512],
+            patches: [
+                place(ofCoreAt: sector), SectorRun.Patch(at: bootDriveOffset, .bytes([0xFF])),
+                SectorRun.Patch(at: driveCheckOffset, .bytes([0x90, 0x90])),
+            ], unsuitable: foreign, tooLong: foreign)
+    }
+
+    private static let foreign = "the boot.img for block 0 is not GRUB's"
+
+    private static func place(ofCoreAt sector: UInt64) -> SectorRun.Patch {
+        var bytes: [UInt8] = []
+        bytes.appendLittleEndian(sector)
+        return SectorRun.Patch(at: coreSectorOffset, .bytes(bytes))
     }
 }

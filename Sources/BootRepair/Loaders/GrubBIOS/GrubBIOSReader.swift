@@ -3,7 +3,7 @@ import ByteParsing
 import DiskModel
 
 /// Follows the BIOS boot chain by our own reading: block 0, core.img, its block list.
-package enum BIOSBootReader {
+package enum GrubBIOSReader {
     /// How much of a BIOS boot partition is searched for a core.img that does not lie at its start.
     private static let searchedByteCount: UInt64 = 8 << 20
 
@@ -11,12 +11,12 @@ package enum BIOSBootReader {
     /// - Parameter installedCore: the bytes of the installed system's /boot/grub/i386-pc/core.img, where it has one.
     package static func read(
         _ disk: any BlockReader, volumes: [BootVolume], installedCore: [UInt8]? = nil
-    ) throws(BlockIOError) -> BIOSBootSurvey {
+    ) throws(BlockIOError) -> GrubBIOSFinding {
         guard disk.byteCount >= 512, let block = GrubBootSector(try disk.readBytes(at: 0, count: 512)) else {
-            return BIOSBootSurvey(chain: .absent)
+            return GrubBIOSFinding(chain: .absent)
         }
         let partition = volumes.first(where: \.isBIOSBoot)
-        var survey = BIOSBootSurvey(chain: .absent, bootCode: block.kind, biosBootPartition: partition?.number)
+        var survey = GrubBIOSFinding(chain: .absent, bootCode: block.kind, biosBootPartition: partition?.number)
         if block.kind == .other {
             survey.chain = .foreign
             return survey
@@ -42,6 +42,7 @@ package enum BIOSBootReader {
         survey.coreSector = place
         let length = blocks.reduce(1 as UInt64) { $0 + UInt64($1.count) }
         survey.coreSectorCount = length
+        survey.coreBlockCount = blocks.count
         let listProblem = GrubCoreImage.problem(ofBlocks: blocks, start: place, end: end)
         if block.kind == .none {
             survey.chain = .noBootCode

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
+
+/// A boot loader: a row of `BootLoaders.table`. What it looks for and what it wants done is its own affair; what is done are
+/// verbs, which name no loader.
+package protocol BootLoader: Sendable {
+    /// Its name in the table, which no other row has.
+    var name: String { get }
+
+    /// Judges a configuration file of its own that a program of the installed system has written.
+    /// - Parameters:
+    ///   - configuration: the file's bytes; `nil` where there is none.
+    ///   - volumes: what the disk holds.
+    ///   - rootPartition: where the installed system has its root.
+    func judge(_ configuration: [UInt8]?, volumes: [BootVolume], rootPartition: Int) -> ConfigurationVerdict
+
+    /// Looks once more at a disk on which its steps were done, with everything unmounted.
+    /// - Returns: why it does not start, as a sentence; `nil` where it does, as far as that can be seen.
+    func verify(_ disk: BlockDevice, volumes: [BootVolume]) -> String?
+}
+
+extension BootLoader {
+    package func judge(_ configuration: [UInt8]?, volumes: [BootVolume], rootPartition: Int) -> ConfigurationVerdict {
+        ConfigurationVerdict(problems: configuration == nil ? ["there is none"] : [])
+    }
+    package func verify(_ disk: BlockDevice, volumes: [BootVolume]) -> String? { nil }
+}
+
+/// What a loader's configuration file comes to.
+package struct ConfigurationVerdict: Equatable, Sendable {
+    /// Something else that it starts.
+    package struct OtherSystem: Equatable, Sendable {
+        /// The words in the menu.
+        package var title: String
+        /// What tells it from others.
+        package var place: String
+
+        package init(title: String, place: String) {
+            self.title = title
+            self.place = place
+        }
+    }
+
+    /// Why the installed system does not start by it, a sentence part each.
+    package var problems: [String]
+    /// What it starts besides the installed system.
+    package var otherSystems: [OtherSystem]
+
+    package init(problems: [String] = [], otherSystems: [OtherSystem] = []) {
+        self.problems = problems
+        self.otherSystems = otherSystems
+    }
+}

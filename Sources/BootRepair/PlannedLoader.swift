@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// The loader on the EFI system partition that UEFI firmware is to start.
+package struct PlannedLoader: Equatable, Sendable {
+    /// The folder below `\EFI`.
+    package var folder: String
+    /// The file in it.
+    package var name: String
+    /// Files beside it that a copy of it elsewhere needs too, where they are there.
+    package var companions: [String]
+    /// Whether a step of the plan writes it.
+    package var isNew: Bool
+
+    package init(folder: String, name: String, companions: [String] = [], isNew: Bool) {
+        self.folder = folder
+        self.name = name
+        self.companions = companions
+        self.isNew = isNew
+    }
+
+    /// Its path with backslashes.
+    package var path: String { "\\EFI\\\(folder)\\\(name)" }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// Files that are copied together: all are read before the first is written.
+package struct FileCopies: Codable, Equatable, Sendable {
+    /// One of the files.
+    package struct Copy: Codable, Equatable, Sendable {
+        package var from: TreePath
+        /// The path of the copy; folders above it are made.
+        package var to: String
+        /// Whether the rest is of no use without it.
+        package var isRequired: Bool
+
+        package init(from: TreePath, to: String, isRequired: Bool = true) {
+            self.from = from
+            self.to = to
+            self.isRequired = isRequired
+        }
+    }
+
+    /// What they are, as the object of a sentence.
+    package var name: String
+    /// Where the copies are made.
+    package var place: TreePlace
+    package var files: [Copy]
+    /// What was done, as a sentence.
+    package var done: String
+
+    package init(_ name: String, in place: TreePlace, _ files: [Copy], done: String) {
+        self.name = name
+        self.place = place
+        self.files = files
+        self.done = done
+    }
+}
