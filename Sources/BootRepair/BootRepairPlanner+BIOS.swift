@@ -4,7 +4,6 @@ import DiskModel
 extension BootRepairPlanner {
     /// Plans the BIOS side. Returns whether the system's grub-install is going to run for it.
     mutating func planBIOS() -> Bool {
-        let bios = survey.bios
         let isAtHand = survey.firmware == .bios
         switch bios.chain {
         case .foreign:
@@ -36,7 +35,7 @@ extension BootRepairPlanner {
             return false
         }
         let obstacle = obstacle(toInstalling: "i386-pc")
-        if obstacle == nil, let command = system?.grubInstall, let disk = survey.disk.kernelName {
+        if obstacle == nil, let command = grub?.install, let disk = survey.disk.kernelName {
             steps.append(
                 .runGrubInstall(
                     platform: "i386-pc", command: [command, "--target=i386-pc", "/dev/\(disk)"], again: isRight,
@@ -59,14 +58,13 @@ extension BootRepairPlanner {
 
     /// What our own hand can do for the chain; `nil` where that is nothing.
     private func ownBIOSWrite() -> GrubBIOSWrite? {
-        let bios = survey.bios
         let partition = bios.biosBootPartition.flatMap(survey.volume)
         let bootImage: GrubBIOSWrite.BootImage
         if bios.bootCode == .grub {
             bootImage = .kept
-        } else if let path = system?.bootImage {
+        } else if let path = grub?.bootImage {
             bootImage = .file(path: path)
-        } else if survey.ownTools.contains("boot.img") {
+        } else if bios.ownTools.contains("boot.img") {
             bootImage = .medium
         } else {
             return nil
@@ -80,7 +78,7 @@ extension BootRepairPlanner {
                 partition: partition?.number, blockCount: bios.coreBlockCount)
         }
         // grub-install puts core.img right behind an MBR.
-        let room = partition.map { $0.range.lowerBound / 512..<$0.range.upperBound / 512 } ?? survey.coreGap
+        let room = partition.map { $0.range.lowerBound / 512..<$0.range.upperBound / 512 } ?? coreGap
         guard !room.isEmpty, let core = newCore() else { return nil }
         return GrubBIOSWrite(
             core: core, coreSector: room.lowerBound, endSector: room.upperBound, bootImage: bootImage,
@@ -89,19 +87,19 @@ extension BootRepairPlanner {
 
     /// Where a core.img could come from, for a system that has a grub.cfg that it can start.
     private func newCore() -> GrubBIOSWrite.Core? {
-        guard let system, system.missingBoot == nil else { return nil }
-        if system.hasCoreImage { return .file(path: "\(system.grubFolder)/i386-pc/core.img") }
-        guard survey.ownTools.contains("grub-mkimage"), system.grubConfigurationProblems != nil,
+        guard let system, let grub, system.missingBoot == nil else { return nil }
+        if grub.hasCoreImage { return .file(path: "\(grub.folder)/i386-pc/core.img") }
+        guard bios.ownTools.contains("grub-mkimage"), grub.configurationProblems != nil,
             let boot = survey.volume(system.bootPartition), boot.logicalVolume == nil,
             let driver = boot.traits.grubModule
         else { return nil }
         let table = survey.tableKind == .mbr ? "msdos" : "gpt"
-        let prefix = "(,\(table)\(boot.number))\(system.grubPath)"
+        let prefix = "(,\(table)\(boot.number))\(grub.path)"
         let modules = ["biosdisk", "part_\(table)", driver]
-        if system.grubPlatforms.contains("i386-pc") {
+        if grub.platforms.contains("i386-pc") {
             return .made(modulesFolder: "/usr/lib/grub/i386-pc", prefix: prefix, modules: modules)
         }
-        guard survey.ownTools.contains("i386-pc") else { return nil }
+        guard bios.ownTools.contains("i386-pc") else { return nil }
         // Without modules of one version on the disk, core.img has to hold all that a grub.cfg uses.
         return .made(
             modulesFolder: nil, prefix: prefix,
@@ -112,4 +110,10 @@ extension BootRepairPlanner {
             ])
     }
 
+    /// The room for core.img outside of any partition, in sectors of 512 bytes: behind an MBR, up to the first partition.
+    /// Empty on a GPT, whose entries are there.
+    private var coreGap: Range<UInt64> {
+        guard survey.tableKind == .mbr, let first = survey.firstPartitionOffset, first >= 1024 else { return 1..<1 }
+        return 1..<first / 512
+    }
 }

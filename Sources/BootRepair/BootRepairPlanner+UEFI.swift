@@ -22,9 +22,11 @@ extension BootRepairPlanner {
         let loader = esp.loader(forDistribution: system?.identifier)
         // An ESP without a loader of this system was never meant to start it.
         if loader == nil, !isAtHand { return nil }
-        let isUsable = loader.map { loader in
-            loader.searchedUUIDs.isEmpty
-                || loader.searchedUUIDs.contains { uuid in
+        let facts = loader.flatMap { survey.findings[GrubEFI()]?.loader(at: $0.path) }
+        let isUsable = loader.map { _ in
+            let searched = facts?.searchedUUIDs ?? []
+            return searched.isEmpty
+                || searched.contains { uuid in
                     survey.volumes.contains { $0.uuid?.lowercased() == uuid.lowercased() }
                 }
         }
@@ -33,12 +35,12 @@ extension BootRepairPlanner {
                 folder: $0.folder, name: $0.name, companions: GrubEFI.companions(of: $0.name), isNew: false)
         }
         let sentence = "UEFI: \(loader?.path ?? "the loader") is there and finds this disk's filesystems"
-        if isUsable == true, loader?.isInstalled == true || !isAtHand {
+        if isUsable == true, facts?.isInstalled == true || !isAtHand {
             alreadyRight.append(sentence)
             return found
         }
         let obstacle = obstacle(toInstallingOver: loader)
-        if obstacle == nil, let system, let command = system.grubInstall {
+        if obstacle == nil, let system, let grub, let command = grub.install {
             let folder = loader?.folder ?? ESPSurvey.folderNames(ofDistribution: system.identifier).first ?? "grub"
             steps.append(
                 .runGrubInstall(
@@ -48,7 +50,7 @@ extension BootRepairPlanner {
                         command, "--target=x86_64-efi", "--efi-directory=\(espMountPoint)", "--bootloader-id=\(folder)",
                         "--no-nvram",
                     ], needsESP: true, again: isUsable == true, by: GrubEFI().name))
-            let name = system.hasSignedShim ? "shimx64.efi" : "grubx64.efi"
+            let name = grub.hasSignedShim ? "shimx64.efi" : "grubx64.efi"
             return PlannedLoader(
                 folder: folder, name: name, companions: GrubEFI.companions(of: name), isNew: true)
         }
@@ -70,11 +72,11 @@ extension BootRepairPlanner {
     /// Why grub-install cannot be run for UEFI in place of `loader`; `nil` where it can.
     private func obstacle(toInstallingOver loader: EFILoader?) -> Obstacle? {
         if let obstacle = obstacle(toInstalling: "x86_64-efi") { return obstacle }
-        guard let system else { return nil }
-        if system.grubInstall == "grub2-install" {
+        guard let grub else { return nil }
+        if grub.install == "grub2-install" {
             return Obstacle(reason: "its loader belongs to packages, not to grub2-install", onlyHere: false)
         }
-        if loader?.name.lowercased() == "shimx64.efi", !system.hasSignedShim {
+        if loader?.name.lowercased() == "shimx64.efi", !grub.hasSignedShim {
             return Obstacle(reason: "its shim would stand before an unsigned GRUB", onlyHere: false)
         }
         return obstacleToESP

@@ -13,6 +13,8 @@ struct BootRepairPlanner {
     var mediumHelps = false
 
     var system: InstalledSystem? { survey.system }
+    var bios: GrubBIOSFinding { survey.findings[GrubBIOS()] ?? GrubBIOSFinding(chain: .absent) }
+    var grub: GrubInstallation? { system == nil ? nil : survey.findings[GrubMenu()] }
 
     /// Why an installed tool cannot run.
     struct Obstacle {
@@ -42,7 +44,7 @@ struct BootRepairPlanner {
         return BootRepairPlan(
             disk: survey.disk, diskGUID: survey.diskGUID, diskSignature: survey.diskSignature, volumes: survey.volumes,
             firmware: survey.firmware,
-            systemName: system?.name, grubFolder: system?.grubFolder ?? "/boot/grub", mounts: mounts(),
+            systemName: system?.name, grubFolder: grub?.folder ?? "/boot/grub", mounts: mounts(),
             steps: BootVerb.Stage.allCases.flatMap { stage in steps.filter { $0.verb.stage == stage } },
             alreadyRight: alreadyRight, warnings: warnings, pendingReason: pendingText())
     }
@@ -101,11 +103,11 @@ struct BootRepairPlanner {
 
     /// Why the system's own grub-install cannot be run for `platform`; `nil` where it can.
     func obstacle(toInstalling platform: String) -> Obstacle? {
-        guard let system else {
+        guard system != nil else {
             return Obstacle(reason: "no installed system could be looked into", onlyHere: survey.access == .none)
         }
-        guard system.grubInstall != nil else { return Obstacle(reason: "it has no grub-install", onlyHere: false) }
-        guard system.grubPlatforms.contains(platform) else {
+        guard let grub, grub.install != nil else { return Obstacle(reason: "it has no grub-install", onlyHere: false) }
+        guard grub.platforms.contains(platform) else {
             return Obstacle(reason: "it has no GRUB for \(platform)", onlyHere: false)
         }
         return obstacleToPrograms
@@ -140,19 +142,19 @@ struct BootRepairPlanner {
     // MARK: grub.cfg, kernels
 
     private mutating func planConfiguration(afterInstall: Bool) {
-        guard let system, afterInstall || system.grubConfigurationProblems != nil || system.grubInstall != nil else {
+        guard let grub, afterInstall || grub.configurationProblems != nil || grub.install != nil else {
             return
         }
-        let path = "\(system.grubFolder)/grub.cfg"
-        let problems = system.grubConfigurationProblems ?? ["there is none"]
+        let path = "\(grub.folder)/grub.cfg"
+        let problems = grub.configurationProblems ?? ["there is none"]
         if problems.isEmpty, !afterInstall {
             alreadyRight.append("\(path) finds this system's root by UUID")
             return
         }
         let obstacle =
-            system.updateGrub == nil ? Obstacle(reason: "it has no update-grub", onlyHere: false) : obstacleToPrograms
-        if obstacle == nil, let command = system.updateGrub {
-            steps.append(.updateGrub(command, folder: system.grubFolder, by: GrubMenu().name))
+            grub.update == nil ? Obstacle(reason: "it has no update-grub", onlyHere: false) : obstacleToPrograms
+        if obstacle == nil, let command = grub.update {
+            steps.append(.updateGrub(command, folder: grub.folder, by: GrubMenu().name))
         } else if !problems.isEmpty {
             fail(
                 "\(path) needs to be written anew (\(problems.joined(separator: "; "))), but \(obstacle?.reason ?? "")",
@@ -168,7 +170,8 @@ struct BootRepairPlanner {
         for kernel in system.kernels where kernel.initramfs == nil {
             warnings.append("\(kernel.name) has no initramfs: it may not find its disk on other hardware")
         }
-        for place in system.lostResume {
+        let places = grub?.lostResume ?? []
+        for place in places + system.lostResume.filter({ !places.contains($0) }) {
             warnings.append(
                 "\(system.name) resumes from hibernation on \(place), which is not on this disk by that name: it may wait for "
                     + "it at each start")

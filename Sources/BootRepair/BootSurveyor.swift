@@ -28,14 +28,13 @@ struct BootSurveyor {
             firstPartitionOffset: observed.table.partitions.map(\.range.lowerBound).min(),
             volumes: BootVolume.all(of: observed), firmware: options.firmware,
             access: .none,
-            kernelMountsFAT: Self.kernelKnows("vfat"), bios: GrubBIOSFinding(chain: .absent), ownTools: Self.ownTools())
+            kernelMountsFAT: Self.kernelKnows("vfat"))
         guard survey.hasTable else { return survey }
-        let files = lookIntoSystem(&survey, log)
-        do {
-            survey.bios = try GrubBIOSReader.read(disk, volumes: survey.volumes, installedCore: files.coreImage)
-        } catch { throw .inputOutput(error) }
-        survey.esp = survey.volumes.first(where: \.isESP)
-            .map { ESPReader.read(disk, volume: $0, installed: files.loaders) }
+        let configurations = BootLoaders.table.rows.flatMap { $0.configurations }
+        let esp = survey.volumes.first(where: \.isESP)
+            .map { ESPReader.read(disk, volume: $0, configurations: configurations) }
+        survey.esp = esp?.survey
+        try lookIntoSystem(&survey, esp, log)
         // Entries for partitions of an MBR name them by other things than a GUID: they stay as they are.
         if options.inRecoveryEnvironment, options.touchNVRAM, survey.firmware == .uefi, survey.tableKind == .gpt {
             survey.nvram = FirmwareEntries.survey()
@@ -43,65 +42,43 @@ struct BootSurveyor {
         return survey
     }
 
-    /// Files of the installed system that loaders on the disk are compared with.
-    private struct LoaderFiles {
-        var coreImage: [UInt8]?
-        var loaders: [[UInt8]] = []
+    /// A system that was looked into.
+    private struct Found {
+        let system: InstalledSystem
+        let findings: BootFindings
     }
 
-    /// Mounts what may be a root, read-only, until one has an fstab or an os-release.
-    private func lookIntoSystem(_ survey: inout SystemBootSurvey, _ log: (String) -> Void) -> LoaderFiles {
-        var found: [(system: InstalledSystem, files: LoaderFiles, access: SystemBootSurvey.Access)] = []
+    /// Mounts what may be a root, read-only, and lets the loaders look at it. Of several systems, the one whose fstab says
+    /// that it is the root of its partition counts.
+    private func lookIntoSystem(
+        _ survey: inout SystemBootSurvey, _ esp: ESPContents?, _ log: (String) -> Void
+    ) throws(BootRepairError) {
+        var found: [Found] = []
         var problems: [String] = []
         let candidates = survey.volumes.filter(\.mayHoldSystem)
         for volume in candidates {
             log("looking into \(volume.place) (\(volume.kindName))")
-            do throws(SystemCallError) {
-                var subvolume: String?
-                if volume.kindName == "btrfs" {
-                    let roots = try BtrfsRoot.find(on: volume, of: disk)
-                    guard let root = BtrfsRoot.choose(roots) else {
-                        if !roots.isEmpty {
-                            let names = roots.map { $0.path.isEmpty ? "/" : $0.path }.joined(separator: ", ")
-                            problems.append(
-                                "of several subvolumes with a system on \(volume.place) (\(names)) it is not clear which "
-                                    + "is started: none was looked after")
-                        }
-                        continue
-                    }
-                    subvolume = root.path
-                }
-                let tree = try SystemTree(volume, subvolume: subvolume, of: disk, readOnly: true)
-                defer { try? tree.close() }
-                let access: SystemBootSurvey.Access = tree.hasPartitionNodes ? .partitionNodes : .loopDevices
-                if survey.access != .partitionNodes { survey.access = access }
-                guard
-                    let system = try InstalledSystemReader(tree, survey.volumes, options)
-                        .read(volume, subvolume: subvolume)
-                else { continue }
-                found.append((system, try loaderFiles(tree, system), access))
+            do throws(BootRepairError) {
+                if let one = try look(into: volume, &survey, esp, &problems) { found.append(one) }
             } catch {
-                problems.append("\(volume.place) could not be looked into: \(error)")
+                guard case .system(let call) = error else { throw error }
+                problems.append("\(volume.place) could not be looked into: \(call)")
             }
         }
-        // Of several systems, the one whose fstab says that it is the root of its partition.
         let chosen = found.first { $0.system.mountPoint(ofPartition: $0.system.rootPartition) == "/" } ?? found.first
         if found.count > 1, let chosen {
             let others = found.filter { $0.system.rootPartition != chosen.system.rootPartition }
                 .map { "\($0.system.name) on \(survey.volume($0.system.rootPartition)?.place ?? "")" }
             problems.append("there are other systems, which were not looked after: \(others.joined(separator: ", "))")
         }
-        if found.isEmpty {
-            let closed = survey.volumes.filter { [.luks, .raid].contains($0.kind) }
-            let names = closed.map { "\($0.place) (\($0.kindName))" }.joined(separator: ", ")
-            problems.append(
-                closed.isEmpty
-                    ? "no installed Linux system was found"
-                    : "no installed Linux system was found, and \(names) cannot be looked into: what such a system says of its "
-                        + "disk (fstab, crypttab, grub.cfg) was not checked")
-        }
+        if found.isEmpty { problems.append(Self.noSystem(on: survey.volumes)) }
         survey.systemProblem = problems.isEmpty ? nil : problems.joined(separator: "; ")
         survey.system = chosen?.system
+        if let chosen {
+            survey.findings = chosen.findings
+        } else {
+            survey.findings = try findings(survey, esp, system: nil, tree: nil)
+        }
         if survey.access == .loopDevices {
             survey.accessProblem =
                 survey.disk.kernelName == nil
@@ -109,18 +86,62 @@ struct BootSurveyor {
         } else if survey.access == .none, !candidates.isEmpty {
             survey.accessProblem = problems.first
         }
-        return chosen?.files ?? LoaderFiles()
     }
 
-    private func loaderFiles(_ tree: SystemTree, _ system: InstalledSystem) throws(SystemCallError) -> LoaderFiles {
-        let anchor = try tree.anchored()
-        let loaders = [
-            "\(system.grubFolder)/x86_64-efi/core.efi", "\(system.grubFolder)/x86_64-efi/grub.efi",
-            "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed", "/usr/lib/shim/shimx64.efi.signed",
-        ]
-        return LoaderFiles(
-            coreImage: try? anchor.read("\(system.grubFolder)/i386-pc/core.img"),
-            loaders: loaders.compactMap { try? anchor.read($0) })
+    private static func noSystem(on volumes: [BootVolume]) -> String {
+        let closed = volumes.filter { [.luks, .raid].contains($0.kind) }
+        guard !closed.isEmpty else { return "no installed Linux system was found" }
+        let names = closed.map { "\($0.place) (\($0.kindName))" }.joined(separator: ", ")
+        return
+            "no installed Linux system was found, and \(names) cannot be looked into: what such a system says of its "
+            + "disk (fstab, crypttab, grub.cfg) was not checked"
+    }
+
+    /// Mounts a volume, and surveys the system on it; `nil` where there is none.
+    private func look(
+        into volume: BootVolume, _ survey: inout SystemBootSurvey, _ esp: ESPContents?, _ problems: inout [String]
+    ) throws(BootRepairError) -> Found? {
+        let mounted: (tree: SystemTree, system: InstalledSystem)?
+        do throws(SystemCallError) { mounted = try mount(volume, &survey, &problems) } catch { throw .system(error) }
+        guard let (tree, system) = mounted else { return nil }
+        defer { try? tree.close() }
+        return Found(system: system, findings: try findings(survey, esp, system: system, tree: tree))
+    }
+
+    /// A tree that is not returned is unmounted as it goes.
+    private func mount(
+        _ volume: BootVolume, _ survey: inout SystemBootSurvey, _ problems: inout [String]
+    ) throws(SystemCallError) -> (tree: SystemTree, system: InstalledSystem)? {
+        var subvolume: String?
+        if volume.kindName == "btrfs" {
+            let roots = try BtrfsRoot.find(on: volume, of: disk)
+            guard let root = BtrfsRoot.choose(roots) else {
+                if !roots.isEmpty {
+                    let names = roots.map { $0.path.isEmpty ? "/" : $0.path }.joined(separator: ", ")
+                    problems.append(
+                        "of several subvolumes with a system on \(volume.place) (\(names)) it is not clear which "
+                            + "is started: none was looked after")
+                }
+                return nil
+            }
+            subvolume = root.path
+        }
+        let tree = try SystemTree(volume, subvolume: subvolume, of: disk, readOnly: true)
+        let access: SystemBootSurvey.Access = tree.hasPartitionNodes ? .partitionNodes : .loopDevices
+        if survey.access != .partitionNodes { survey.access = access }
+        let reader = InstalledSystemReader(tree, survey.volumes, options)
+        guard let system = try reader.read(volume, subvolume: subvolume) else { return nil }
+        return (tree, system)
+    }
+
+    /// What the loaders find.
+    private func findings(
+        _ survey: SystemBootSurvey, _ esp: ESPContents?, system: InstalledSystem?, tree: SystemTree?
+    ) throws(BootRepairError) -> BootFindings {
+        let scene = BootScene(disk: disk, volumes: survey.volumes, esp: esp, system: system, tree: tree)
+        var findings = BootFindings()
+        for loader in BootLoaders.table.rows { try loader.survey(scene, into: &findings) }
+        return findings
     }
 
     /// A disk that something uses is not ours to mount or to change.
@@ -141,22 +162,4 @@ struct BootSurveyor {
             return name == "\(type).ko" || name.hasPrefix("\(type).ko.")
         }
     }
-
-    private static func ownTools() -> [String] {
-        var tools: [String] = []
-        for (name, paths) in [
-            ("grub-mkimage", ["/usr/bin/grub-mkimage", "/bin/grub-mkimage"]),
-            ("boot.img", ["\(OwnGrub.folder)/boot.img"]), ("i386-pc", ["\(OwnGrub.folder)/kernel.img"]),
-            ("efibootmgr", ["/usr/bin/efibootmgr", "/bin/efibootmgr", "/usr/sbin/efibootmgr", "/sbin/efibootmgr"]),
-        ] where paths.contains(where: { Files.exists(FilePath($0)) }) {
-            tools.append(name)
-        }
-        return tools
-    }
-}
-
-/// GRUB on the medium, or on this workstation.
-enum OwnGrub {
-    /// The folder of its parts for BIOS.
-    static let folder = "/usr/lib/grub/i386-pc"
 }

@@ -7,45 +7,44 @@ package enum ESPReader {
     private static let largestLoader = 32 << 20
 
     /// Reads the loaders.
-    /// - Parameter installed: files of the installed system that a loader may be a copy of.
-    package static func read(_ disk: any BlockReader, volume: BootVolume, installed: [[UInt8]] = []) -> ESPSurvey {
-        var survey = ESPSurvey(partition: volume.number)
+    /// - Parameter names: configuration files that are read where they lie beside a loader.
+    package static func read(
+        _ disk: any BlockReader, volume: BootVolume, configurations names: [String] = []
+    ) -> ESPContents {
+        var contents = ESPContents(survey: ESPSurvey(partition: volume.number))
         guard let slice = BlockSlice(disk, range: volume.range) else {
-            survey.problem = "it does not lie on the disk"
-            return survey
+            contents.survey.problem = "it does not lie on the disk"
+            return contents
         }
         do {
             let fat = try FATVolume(slice)
-            guard let top = try find("EFI", in: "/", fat, folders: true) else { return survey }
+            guard let top = try find("EFI", in: "/", fat, folders: true) else { return contents }
             let folders = try fat.entries(in: "/\(top)").filter { $0.isFolder && !$0.name.hasPrefix(".") }
-            var contents: [(path: String, bytes: [UInt8])] = []
             for folder in folders where folder.name.lowercased() != "boot" {
                 let path = "/\(top)/\(folder.name)"
-                let configuration = try find("grub.cfg", in: path, fat).map {
-                    try fat.readFile("\(path)/\($0)", limit: 1 << 20)
+                var configurations: [String: [UInt8]] = [:]
+                for name in names {
+                    guard let found = try find(name, in: path, fat) else { continue }
+                    configurations[name] = try fat.readFile("\(path)/\(found)", limit: 1 << 20)
                 }
                 for name in try loaderNames(in: path, fat) {
                     let bytes = try fat.readFile("\(path)/\(name)", limit: largestLoader)
                     let backslashed =
                         "\\EFI\\\(folder.name)\\\(name.split(separator: "/").joined(separator: "\\"))"
-                    contents.append((backslashed, bytes))
-                    survey.loaders.append(
-                        EFILoader(
-                            path: backslashed, byteCount: UInt64(bytes.count),
-                            searchedUUIDs: unique(
-                                searchedUUIDs(in: bytes) + searchedUUIDs(in: configuration ?? [])),
-                            isInstalled: installed.contains(bytes)))
+                    contents.survey.loaders.append(EFILoader(path: backslashed, byteCount: UInt64(bytes.count)))
+                    contents.files.append(
+                        ESPContents.File(path: backslashed, bytes: bytes, configurations: configurations))
                 }
             }
-            survey.fallback = try fallback(fat, top, contents)
+            contents.survey.fallback = try fallback(fat, top, contents.files)
         } catch {
-            survey.problem = "\(error)"
+            contents.survey.problem = "\(error)"
         }
-        return survey
+        return contents
     }
 
     private static func fallback(
-        _ fat: FATVolume, _ top: String, _ loaders: [(path: String, bytes: [UInt8])]
+        _ fat: FATVolume, _ top: String, _ loaders: [ESPContents.File]
     ) throws -> ESPSurvey.Fallback {
         guard let folder = try find("BOOT", in: "/\(top)", fat, folders: true),
             let name = try find("BOOTX64.EFI", in: "/\(top)/\(folder)", fat)
@@ -92,30 +91,5 @@ package enum ESPReader {
         _ name: String, in folder: String, _ fat: FATVolume, folders: Bool = false
     ) throws -> String? {
         try fat.entries(in: folder).first { $0.isFolder == folders && $0.name.lowercased() == name.lowercased() }?.name
-    }
-
-    /// The arguments of `search.fs_uuid` in a GRUB image's embedded configuration or in a grub.cfg.
-    static func searchedUUIDs(in bytes: [UInt8]) -> [String] {
-        let marks = ["search.fs_uuid ", "--fs-uuid "].map { Array($0.utf8) }
-        var found: [String] = []
-        for mark in marks {
-            var position = bytes.firstIndex(of: mark)
-            while let start = position {
-                let rest = bytes[(start + mark.count)...].prefix(256).prefix { $0 != 10 && $0 != 0 }
-                let words = String(decoding: rest, as: UTF8.self).split(separator: " ")
-                if let word = words.first(where: { looksLikeUUID($0) }) { found.append(String(word)) }
-                position = bytes.firstIndex(of: mark, from: start + mark.count)
-            }
-        }
-        return unique(found)
-    }
-
-    /// `1234-ABCD` or the long form.
-    static func looksLikeUUID(_ word: Substring) -> Bool {
-        (word.count == 36 || word.count == 9) && word.contains("-") && word.allSatisfy { $0.isHexDigit || $0 == "-" }
-    }
-
-    private static func unique(_ texts: [String]) -> [String] {
-        texts.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
     }
 }

@@ -6,17 +6,11 @@ package struct EFILoader: Codable, Equatable, Sendable {
     package var path: String
     /// Its length in bytes.
     package var byteCount: UInt64
-    /// The filesystem UUIDs that it, or the grub.cfg beside it, looks for (GRUB's `search.fs_uuid`).
-    package var searchedUUIDs: [String]
-    /// Whether it is the file that the installed system's grub-install made, or its package brought.
-    package var isInstalled: Bool
 
     /// Describes a loader.
-    package init(path: String, byteCount: UInt64, searchedUUIDs: [String] = [], isInstalled: Bool = false) {
+    package init(path: String, byteCount: UInt64) {
         self.path = path
         self.byteCount = byteCount
-        self.searchedUUIDs = searchedUUIDs
-        self.isInstalled = isInstalled
     }
 
     /// The folder below `\EFI` that holds it, as it is spelt there.
@@ -36,7 +30,7 @@ package struct ESPSurvey: Codable, Equatable, Sendable {
         case none
         /// The same file as this loader.
         case copy(of: String)
-        /// Somebody else's; `owner` says whose, as far as that can be told.
+        /// Another's; `owner` says whose, as far as that can be told.
         case foreign(owner: String)
     }
 
@@ -87,4 +81,20 @@ package struct ESPSurvey: Codable, Equatable, Sendable {
         ["shimx64.efi", "grubx64.efi", "systemd-bootx64.efi", "refind_x64.efi"]
             .firstIndex(of: loader.name.lowercased())
     }
+}
+
+/// An EFI system partition, with the files that the surveys of loaders look into.
+package struct ESPContents: Sendable {
+    /// A loader.
+    package struct File: Sendable {
+        /// Its path with backslashes.
+        package var path: String
+        package var bytes: [UInt8]
+        /// The configuration files in its folder that were asked for, by those names.
+        package var configurations: [String: [UInt8]]
+    }
+
+    package var survey: ESPSurvey
+    /// The loaders, in the order of the survey.
+    package var files: [File] = []
 }

@@ -30,26 +30,8 @@ package struct InstalledSystem: Codable, Equatable, Sendable {
     package var kernels: [Kernel]
     /// Whether its initramfs is made for the hardware that it was made on only.
     package var initramfsIsForOneMachine: Bool
-    /// Where it resumes from hibernation that is not on this disk, by UUID or device name.
+    /// Where its initramfs resumes from hibernation that is not on this disk, by UUID or device name.
     package var lostResume: [String]
-    /// The command that installs its loader, `grub-install` or `grub2-install`; `nil` where it has none.
-    package var grubInstall: String?
-    /// The command that writes its loader's configuration.
-    package var updateGrub: [String]?
-    /// The platforms that it can install: `i386-pc`, `x86_64-efi`.
-    package var grubPlatforms: [String]
-    /// The folder of its loader's configuration: `/boot/grub` or `/boot/grub2`.
-    package var grubFolder: String
-    /// The path of that folder in the filesystem that holds it, as GRUB sees it.
-    package var grubPath: String
-    /// What is wrong with its grub.cfg, a sentence part each; `nil` where there is none.
-    package var grubConfigurationProblems: [String]?
-    /// A core.img for BIOS that grub-install left in its grub folder.
-    package var hasCoreImage: Bool
-    /// The path of a boot.img of its own.
-    package var bootImage: String?
-    /// Whether it has the signed shim that Secure Boot needs.
-    package var hasSignedShim: Bool
     /// Whether its programs are for this processor.
     package var programsRunHere: Bool
 
@@ -57,11 +39,7 @@ package struct InstalledSystem: Codable, Equatable, Sendable {
     package init(
         rootPartition: Int, rootSubvolume: String? = nil, name: String, identifier: String, fstab: [FstabEntry] = [],
         kernels: [Kernel] = [],
-        initramfsIsForOneMachine: Bool = false, lostResume: [String] = [], grubInstall: String? = nil,
-        updateGrub: [String]? = nil,
-        grubPlatforms: [String] = [], grubFolder: String = "/boot/grub", grubPath: String? = nil,
-        grubConfigurationProblems: [String]? = nil,
-        hasCoreImage: Bool = false, bootImage: String? = nil, hasSignedShim: Bool = false, programsRunHere: Bool = true
+        initramfsIsForOneMachine: Bool = false, lostResume: [String] = [], programsRunHere: Bool = true
     ) {
         self.rootPartition = rootPartition
         self.rootSubvolume = rootSubvolume
@@ -71,15 +49,6 @@ package struct InstalledSystem: Codable, Equatable, Sendable {
         self.kernels = kernels
         self.initramfsIsForOneMachine = initramfsIsForOneMachine
         self.lostResume = lostResume
-        self.grubInstall = grubInstall
-        self.updateGrub = updateGrub
-        self.grubPlatforms = grubPlatforms
-        self.grubFolder = grubFolder
-        self.grubPath = grubPath ?? grubFolder
-        self.grubConfigurationProblems = grubConfigurationProblems
-        self.hasCoreImage = hasCoreImage
-        self.bootImage = bootImage
-        self.hasSignedShim = hasSignedShim
         self.programsRunHere = programsRunHere
     }
 

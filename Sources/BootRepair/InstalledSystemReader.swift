@@ -35,7 +35,7 @@ struct InstalledSystemReader {
             try tree.mount(boot, subvolume: mount.subvolume, at: mount.path)
         }
         // A descriptor opened before the mount still shows the folder below it.
-        readLoader(try tree.anchored(), &system)
+        readProcessor(try tree.anchored(), &system)
         readKernels(try tree.anchored(), &system)
         return system
     }
@@ -45,37 +45,17 @@ struct InstalledSystemReader {
         anchor.text("\(folder)/etc/os-release") ?? anchor.text("\(folder)/usr/lib/os-release")
     }
 
-    private func readLoader(_ anchor: borrowing AnchoredFolder, _ system: inout InstalledSystem) {
-        func program(_ name: String) -> String? {
-            ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map { "\($0)/\(name)" }.first { anchor.exists($0) }
-        }
-        system.grubFolder =
-            anchor.exists("/boot/grub2/grub.cfg") && !anchor.exists("/boot/grub/grub.cfg")
-            ? "/boot/grub2" : "/boot/grub"
-        system.grubPath = tree.pathInFilesystem(system.grubFolder) ?? system.grubFolder
-        let install = ["grub-install", "grub2-install"].first { program($0) != nil }
-        system.grubInstall = install
-        if program("update-grub") != nil {
-            system.updateGrub = ["update-grub"]
-        } else {
-            system.updateGrub = ["grub-mkconfig", "grub2-mkconfig"].first { program($0) != nil }
-                .map { [$0, "-o", "\(system.grubFolder)/grub.cfg"] }
-        }
-        system.grubPlatforms = ["i386-pc", "x86_64-efi"].filter { anchor.exists("/usr/lib/grub/\($0)/modinfo.sh") }
-        if let text = anchor.text("\(system.grubFolder)/grub.cfg") {
-            let configuration = GrubConfiguration(text)
-            system.grubConfigurationProblems = configuration.problems(
-                volumes: volumes, rootPartition: system.rootPartition)
-            system.lostResume = configuration.lostResume(volumes: volumes)
-        }
-        system.hasCoreImage = anchor.exists("\(system.grubFolder)/i386-pc/core.img")
-        system.bootImage = ["\(system.grubFolder)/i386-pc/boot.img", "/usr/lib/grub/i386-pc/boot.img"]
-            .first { anchor.exists($0) }
-        system.hasSignedShim =
-            anchor.exists("/usr/lib/shim/shimx64.efi.signed")
-            && anchor.exists("/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed")
-        if let path = install.flatMap(program) ?? program("sh") {
+    /// Where a program lies.
+    static func program(_ name: String, in anchor: borrowing AnchoredFolder) -> String? {
+        ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map { "\($0)/\(name)" }.first { anchor.exists($0) }
+    }
+
+    /// Whether the programs are for this processor, by the one that a loader would run.
+    private func readProcessor(_ anchor: borrowing AnchoredFolder, _ system: inout InstalledSystem) {
+        for name in BootLoaders.table.rows.flatMap({ $0.programs }) + ["sh"] {
+            guard let path = Self.program(name, in: anchor) else { continue }
             system.programsRunHere = Self.machine(try? anchor.read(path, limit: 64)) == Self.ownMachine
+            return
         }
     }
 

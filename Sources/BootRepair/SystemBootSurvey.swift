@@ -38,8 +38,6 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
     package var accessProblem: String?
     /// Whether the running kernel mounts FAT.
     package var kernelMountsFAT: Bool
-    /// How it boots by BIOS.
-    package var bios: GrubBIOSFinding
     /// Its EFI system partition.
     package var esp: ESPSurvey?
     /// The system installed on it.
@@ -48,8 +46,8 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
     package var systemProblem: String?
     /// The firmware's boot entries; `nil` where they are not ours to touch.
     package var nvram: NVRAMSurvey?
-    /// Programs of the running system (or medium) that are there, of those that we may need.
-    package var ownTools: [String]
+    /// What the loaders' own surveys came to.
+    package var findings: BootFindings
 
     /// Describes how a disk boots.
     package init(
@@ -57,8 +55,9 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
         diskGUID: GUID? = nil, diskSignature: UInt32? = nil, firstPartitionOffset: UInt64? = nil,
         volumes: [BootVolume] = [], firmware: Firmware,
         access: Access, accessProblem: String? = nil,
-        kernelMountsFAT: Bool = true, bios: GrubBIOSFinding, esp: ESPSurvey? = nil, system: InstalledSystem? = nil,
-        systemProblem: String? = nil, nvram: NVRAMSurvey? = nil, ownTools: [String] = []
+        kernelMountsFAT: Bool = true, esp: ESPSurvey? = nil, system: InstalledSystem? = nil,
+        systemProblem: String? = nil, nvram: NVRAMSurvey? = nil,
+        findings: BootFindings = BootFindings()
     ) {
         self.disk = disk
         self.byteCount = byteCount
@@ -72,23 +71,15 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
         self.access = access
         self.accessProblem = accessProblem
         self.kernelMountsFAT = kernelMountsFAT
-        self.bios = bios
         self.esp = esp
         self.system = system
         self.systemProblem = systemProblem
         self.nvram = nvram
-        self.ownTools = ownTools
+        self.findings = findings
     }
 
     /// Whether it has a partition table that is understood.
     package var hasTable: Bool { tableKind == .gpt || tableKind == .mbr }
-
-    /// The room for core.img outside of any partition, in sectors of 512 bytes: behind an MBR, up to the first partition.
-    /// Empty on a GPT, whose entries are there.
-    package var coreGap: Range<UInt64> {
-        guard tableKind == .mbr, let first = firstPartitionOffset, first >= 1024 else { return 1..<1 }
-        return 1..<first / 512
-    }
 
     /// A partition by its number.
     package func volume(_ number: Int) -> BootVolume? { volumes.first { $0.number == number } }

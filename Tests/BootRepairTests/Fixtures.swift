@@ -43,29 +43,34 @@ enum Fixture {
         InstalledSystem(
             rootPartition: 3, name: "Debian GNU/Linux 12 (bookworm)", identifier: "debian",
             fstab: FstabResolver(volumes: volumes, rootPartition: 3).resolve(Fstab(fstab).entries),
-            kernels: [.init(name: "vmlinuz-6.1.0-18-amd64", initramfs: "initrd.img-6.1.0-18-amd64")],
-            grubInstall: "grub-install", updateGrub: ["update-grub"], grubPlatforms: ["i386-pc", "x86_64-efi"],
-            grubConfigurationProblems: [], hasCoreImage: true, bootImage: "/boot/grub/i386-pc/boot.img")
+            kernels: [.init(name: "vmlinuz-6.1.0-18-amd64", initramfs: "initrd.img-6.1.0-18-amd64")])
     }
 
-    static let loader = EFILoader(
-        path: "\\EFI\\debian\\grubx64.efi", byteCount: 150_000, searchedUUIDs: [rootUUID], isInstalled: true)
+    static let grub = GrubInstallation(
+        install: "grub-install", update: ["update-grub"], platforms: ["i386-pc", "x86_64-efi"],
+        configurationProblems: [], hasCoreImage: true, bootImage: "/boot/grub/i386-pc/boot.img")
+
+    static let loader = EFILoader(path: "\\EFI\\debian\\grubx64.efi", byteCount: 150_000)
 
     /// Everything in order, for both firmwares, in the recovery environment.
     static func survey(_ firmware: Firmware) -> SystemBootSurvey {
-        SystemBootSurvey(
+        var survey = SystemBootSurvey(
             disk: DiskIdentity(path: "/dev/nvme0n1", kernelName: "nvme0n1", transport: "nvme"),
             byteCount: 1201 * mebibyte, diskGUID: guid(0), volumes: volumes, firmware: firmware,
             access: .partitionNodes,
-            bios: GrubBIOSFinding(
-                chain: .right, bootCode: .grub, biosBootPartition: 1, coreSector: 2048, coreSectorCount: 100,
-                isInstalledCore: true),
             esp: ESPSurvey(partition: 2, loaders: [loader], fallback: .copy(of: loader.path)), system: system(),
             nvram: NVRAMSurvey(
                 entries: [
                     NVRAMEntry(number: "0003", label: "debian", partitionGUID: guid(2), path: loader.path)
-                ], bootOrder: ["0003", "0000"], attachedPartitions: (1...4).map(guid)),
-            ownTools: ["grub-mkimage", "boot.img", "i386-pc", "efibootmgr"])
+                ], bootOrder: ["0003", "0000"], attachedPartitions: (1...4).map(guid)))
+        survey.bios = GrubBIOSFinding(
+            chain: .right, bootCode: .grub, biosBootPartition: 1, coreSector: 2048, coreSectorCount: 100,
+            isInstalledCore: true, ownTools: ["grub-mkimage", "boot.img", "i386-pc"])
+        survey.grub = grub
+        survey.grubEFI = GrubEFIFinding(loaders: [
+            .init(path: loader.path, searchedUUIDs: [rootUUID], isInstalled: true)
+        ])
+        return survey
     }
 
     static func medium(_ firmware: Firmware, touchNVRAM: Bool = true) -> BootRepairOptions {
@@ -95,5 +100,21 @@ enum Fixture {
         bytes.setLittleEndian(UInt16(sectors - 1), at: 508)
         bytes.setLittleEndian(0x820 as UInt16, at: 510)
         return bytes
+    }
+}
+
+/// What GRUB's rows of the table have found.
+extension SystemBootSurvey {
+    var bios: GrubBIOSFinding {
+        get { findings[GrubBIOS()] ?? GrubBIOSFinding(chain: .absent) }
+        set { findings[GrubBIOS()] = newValue }
+    }
+    var grub: GrubInstallation? {
+        get { findings[GrubMenu()] }
+        set { findings[GrubMenu()] = newValue }
+    }
+    var grubEFI: GrubEFIFinding? {
+        get { findings[GrubEFI()] }
+        set { findings[GrubEFI()] = newValue }
     }
 }

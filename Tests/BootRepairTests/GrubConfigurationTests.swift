@@ -80,12 +80,12 @@ import Testing
 
     @Test func uuidsInsideLoaders() {
         let image = Array("\0\0search.fs_uuid \(Fixture.rootUUID) root \nset prefix=($root)'/boot/grub'\n\0".utf8)
-        #expect(ESPReader.searchedUUIDs(in: image) == [Fixture.rootUUID])
+        #expect(GrubConfiguration.searchedUUIDs(in: image) == [Fixture.rootUUID])
         #expect(
-            ESPReader.searchedUUIDs(in: Array("search --no-floppy --fs-uuid --set=root 1234-ABCD".utf8)) == [
+            GrubConfiguration.searchedUUIDs(in: Array("search --no-floppy --fs-uuid --set=root 1234-ABCD".utf8)) == [
                 "1234-ABCD"
             ])
-        #expect(ESPReader.searchedUUIDs(in: Array("search.fs_uuid ".utf8)).isEmpty)
-        #expect(ESPReader.searchedUUIDs(in: []).isEmpty)
+        #expect(GrubConfiguration.searchedUUIDs(in: Array("search.fs_uuid ".utf8)).isEmpty)
+        #expect(GrubConfiguration.searchedUUIDs(in: []).isEmpty)
     }
 }

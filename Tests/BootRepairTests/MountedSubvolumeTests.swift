@@ -81,8 +81,8 @@ struct MountedSubvolumeTests {
             let system = try #require(survey.system, "\(survey.systemProblem ?? "")")
             #expect(system.name == "@")
             #expect(system.rootSubvolume == "@")
-            #expect(system.grubPath == "/@boot/grub", "as GRUB sees it, from the top level")
-            #expect(system.grubConfigurationProblems == [])
+            #expect(survey.grub?.path == "/@boot/grub", "as GRUB sees it, from the top level")
+            #expect(survey.grub?.configurationProblems == [])
             let plan = BootRepair.plan(survey, options: Self.options)
             #expect(
                 plan.mounts == [

@@ -80,7 +80,7 @@ import Testing
                     platform: "i386-pc", command: ["grub-install", "--target=i386-pc", "/dev/nvme0n1"], again: false,
                     otherwise: own))
         // Without tools: by our own hand, and nothing needs to be mounted for it.
-        survey.system?.grubInstall = nil
+        survey.grub?.install = nil
         let plan = BootRepair.plan(survey, options: Fixture.medium(.bios))
         #expect(plan.steps.map { grub($0) } == [.writeBIOSBoot(own)])
         #expect(plan.mounts.isEmpty)
@@ -118,20 +118,20 @@ import Testing
             BootRepair.plan(survey, options: Fixture.workstation()).steps.lazy.compactMap { ownWrite($0)?.core }.first
         }
         #expect(core(survey) == .file(path: "/boot/grub/i386-pc/core.img"))
-        survey.system?.hasCoreImage = false
+        survey.grub?.hasCoreImage = false
         #expect(
             core(survey)
                 == .made(
                     modulesFolder: "/usr/lib/grub/i386-pc", prefix: "(,gpt3)/boot/grub",
                     modules: ["biosdisk", "part_gpt", "ext2"]))
-        survey.system?.grubPlatforms = []
+        survey.grub?.platforms = []
         guard case .made(nil, _, let modules) = core(survey) else {
             Issue.record("not from the medium")
             return
         }
         #expect(modules.contains("normal") && modules.contains("linux"))
         // Neither files nor tools: it says so, and how to go on.
-        survey.ownTools = []
+        survey.bios.ownTools = []
         let plan = BootRepair.plan(survey, options: Fixture.workstation())
         #expect(plan.steps.isEmpty)
         #expect(plan.pendingReason?.contains("BIOS") == true)
@@ -144,9 +144,9 @@ import Testing
                 5, 1200..<1300, PartitionType.linuxFilesystem, .ext4, "ext4", "5eed0005-0000-4000-8000-000000000005"))
         survey.system?.fstab.append(
             FstabEntry(line: 9, device: "x", mountPoint: "/boot", type: "ext4", resolution: .here(partition: 5)))
-        survey.system?.grubPath = "/grub"
+        survey.grub?.path = "/grub"
         survey.bios.chain = .noCoreImage
-        survey.system?.hasCoreImage = false
+        survey.grub?.hasCoreImage = false
         survey.access = .loopDevices
         let plan = BootRepair.plan(survey, options: Fixture.workstation())
         guard case .made(_, let prefix, _) = ownWrite(plan.steps.first)?.core else {
@@ -180,7 +180,7 @@ import Testing
     @Test func theOtherFirmwareIsKeptBootable() {
         var survey = Fixture.survey(.uefi)
         survey.bios.chain = .misdirected
-        survey.system?.grubPlatforms = ["x86_64-efi"]
+        survey.grub?.platforms = ["x86_64-efi"]
         #expect(names(BootRepair.plan(survey, options: Fixture.medium(.uefi))) == ["own BIOS"])
         survey.bios.chain = .right
         survey.bios.isInstalledCore = false
@@ -195,7 +195,7 @@ import Testing
 
     @Test func uefiOnABlankMachine() {
         var survey = Fixture.survey(.uefi)
-        survey.esp?.loaders[0].isInstalled = false
+        survey.grubEFI?.loaders[0].isInstalled = false
         survey.esp?.fallback = .none
         survey.nvram?.entries = []
         survey.nvram?.bootOrder = []
@@ -219,8 +219,8 @@ import Testing
 
     @Test func noInstalledToolsForUEFI() {
         var survey = Fixture.survey(.uefi)
-        survey.system?.grubInstall = nil
-        survey.esp?.loaders[0].isInstalled = false
+        survey.grub?.install = nil
+        survey.grubEFI?.loaders[0].isInstalled = false
         survey.esp?.fallback = .none
         let plan = BootRepair.plan(survey, options: Fixture.medium(.uefi))
         #expect(names(plan) == ["fallback"])
@@ -230,7 +230,7 @@ import Testing
 
     @Test func fallbackThatIsOursIsRenewedWithItsLoader() {
         var survey = Fixture.survey(.uefi)
-        survey.esp?.loaders[0].isInstalled = false
+        survey.grubEFI?.loaders[0].isInstalled = false
         #expect(
             names(BootRepair.plan(survey, options: Fixture.medium(.uefi)))
                 == ["grub-install x86_64-efi", "update-grub", "renew fallback"])
@@ -271,14 +271,15 @@ import Testing
 
     @Test func shimIsNotPutBeforeAnUnsignedGRUB() {
         var survey = Fixture.survey(.uefi)
-        let shim = EFILoader(path: "\\EFI\\debian\\shimx64.efi", byteCount: 1, searchedUUIDs: [Fixture.rootUUID])
+        let shim = EFILoader(path: "\\EFI\\debian\\shimx64.efi", byteCount: 1)
         survey.esp?.loaders.append(shim)
-        survey.esp?.loaders[0].isInstalled = false
+        survey.grubEFI?.loaders.append(.init(path: shim.path, searchedUUIDs: [Fixture.rootUUID]))
+        survey.grubEFI?.loaders[0].isInstalled = false
         survey.nvram?.entries[0].path = shim.path
         let plan = BootRepair.plan(survey, options: Fixture.medium(.uefi))
         #expect(plan.isEmpty)
         #expect(plan.alreadyRight.contains { $0.contains("unsigned") })
-        survey.system?.hasSignedShim = true
+        survey.grub?.hasSignedShim = true
         survey.esp?.fallback = .none
         #expect(
             BootRepair.plan(survey, options: Fixture.medium(.uefi)).steps.contains {
@@ -288,11 +289,11 @@ import Testing
 
     @Test func loaderThatLooksForWhatIsNotThere() {
         var survey = Fixture.survey(.uefi)
-        survey.esp?.loaders[0].searchedUUIDs = ["11111111-2222-3333-4444-555555555555"]
-        survey.esp?.loaders[0].isInstalled = false
+        survey.grubEFI?.loaders[0].searchedUUIDs = ["11111111-2222-3333-4444-555555555555"]
+        survey.grubEFI?.loaders[0].isInstalled = false
         #expect(
             names(BootRepair.plan(survey, options: Fixture.medium(.uefi))).first == "grub-install x86_64-efi")
-        survey.system?.grubPlatforms = ["i386-pc"]
+        survey.grub?.platforms = ["i386-pc"]
         #expect(
             BootRepair.plan(survey, options: Fixture.medium(.uefi)).pendingReason?.contains("not on this disk") == true)
     }
@@ -349,7 +350,7 @@ import Testing
 
     @Test func configurationThatCannotBeWrittenHere() {
         var survey = Fixture.survey(.bios)
-        survey.system?.grubConfigurationProblems = ["it starts no kernel"]
+        survey.grub?.configurationProblems = ["it starts no kernel"]
         #expect(names(BootRepair.plan(survey, options: Fixture.medium(.bios))) == ["update-grub"])
         survey.access = .loopDevices
         let plan = BootRepair.plan(survey, options: Fixture.workstation())

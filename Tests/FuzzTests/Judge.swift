@@ -83,7 +83,7 @@ struct Judge: Sendable {
         }
         let boot = survey.volumes.compactMap { BootVolume($0, of: survey.table) }
         _ = try GrubBIOSReader.read(reader, volumes: boot)
-        for volume in boot where volume.isESP { _ = ESPReader.read(reader, volume: volume) }
+        for volume in boot where volume.isESP { readLoaders(reader, volume) }
         let table = try CapturedTable(reading: reader, table: survey.table)
         let plan = CapturePlanner.plan(
             survey, tableBytes: table, options: CaptureOptions(),
@@ -102,11 +102,15 @@ struct Judge: Sendable {
     static func systemPartition(_ reader: any BlockReader) throws {
         try volume(reader)
         guard let guid = anyGUID else { return }
-        _ = ESPReader.read(
+        readLoaders(
             reader,
-            volume: BootVolume(
+            BootVolume(
                 number: 1, range: 0..<reader.byteCount, typeGUID: guid, guid: guid, kind: .fat32, kindName: "vfat"))
         try remake(reader)
+    }
+
+    private static func readLoaders(_ reader: any BlockReader, _ volume: BootVolume) {
+        _ = GrubEFIFinding(ESPReader.read(reader, volume: volume, configurations: ["grub.cfg"]))
     }
 
     /// What is made anew for another sector size holds the same files.

@@ -4,8 +4,19 @@ import LinuxSystem
 /// A boot loader: a row of `BootLoaders.table`. What it looks for and what it wants done is its own affair; what is done are
 /// verbs, which name no loader.
 package protocol BootLoader: Sendable {
+    /// What its survey comes to.
+    associatedtype Finding: LoaderFinding
+
     /// Its name in the table, which no other row has.
     var name: String { get }
+    /// Programs of an installed system that it runs. The first one that is there tells for which processor the system is.
+    var programs: [String] { get }
+    /// The names of its configuration files that may lie beside a loader on the EFI system partition.
+    var configurations: [String] { get }
+
+    /// Looks for itself on the disk and in the installed system. Nothing is written, and no program of the system runs.
+    /// - Returns: `nil` where there is nothing to say.
+    func survey(_ scene: BootScene) throws(BootRepairError) -> Finding?
 
     /// Judges a configuration file of its own that a program of the installed system has written.
     /// - Parameters:
@@ -20,6 +31,8 @@ package protocol BootLoader: Sendable {
 }
 
 extension BootLoader {
+    package var programs: [String] { [] }
+    package var configurations: [String] { [] }
     package func judge(_ configuration: [UInt8]?, volumes: [BootVolume], rootPartition: Int) -> ConfigurationVerdict {
         ConfigurationVerdict(problems: configuration == nil ? ["there is none"] : [])
     }

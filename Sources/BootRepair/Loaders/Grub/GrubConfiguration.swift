@@ -51,7 +51,7 @@ package struct GrubConfiguration: Sendable {
                 title = Self.title(line)
             case "search" where words.contains("--fs-uuid"), "search.fs_uuid":
                 // The UUID is the last word as a rule, but GRUB takes it anywhere.
-                if let uuid = words.dropFirst().last(where: { ESPReader.looksLikeUUID($0[...]) }) {
+                if let uuid = words.dropFirst().last(where: { Self.looksLikeUUID($0[...]) }) {
                     search = .filesystem(uuid.lowercased())
                 }
             case "linux", "linuxefi", "linux16":

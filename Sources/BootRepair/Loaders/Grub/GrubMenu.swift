@@ -1,8 +1,44 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
 
 /// GRUB's menu, grub.cfg, whichever platform starts it; and the tools of the installed system that make it.
 struct GrubMenu: BootLoader {
     let name = "grub-menu"
+    let programs = ["grub-install", "grub2-install"]
+
+    /// The folder of the menu.
+    static func folder(in system: borrowing AnchoredFolder) -> String {
+        system.exists("/boot/grub2/grub.cfg") && !system.exists("/boot/grub/grub.cfg") ? "/boot/grub2" : "/boot/grub"
+    }
+
+    func survey(_ scene: BootScene) throws(BootRepairError) -> GrubInstallation? {
+        guard let system = scene.system else { return nil }
+        let anchor = try scene.anchored()
+        let folder = Self.folder(in: anchor)
+        var grub = GrubInstallation(folder: folder, path: scene.pathInFilesystem(folder) ?? folder)
+        grub.install = programs.first { InstalledSystemReader.program($0, in: anchor) != nil }
+        if InstalledSystemReader.program("update-grub", in: anchor) != nil {
+            grub.update = ["update-grub"]
+        } else {
+            grub.update = ["grub-mkconfig", "grub2-mkconfig"]
+                .first { InstalledSystemReader.program($0, in: anchor) != nil }.map {
+                    [$0, "-o", "\(folder)/grub.cfg"]
+                }
+        }
+        grub.platforms = ["i386-pc", "x86_64-efi"].filter { anchor.exists("/usr/lib/grub/\($0)/modinfo.sh") }
+        if let text = anchor.text("\(folder)/grub.cfg") {
+            let menu = GrubConfiguration(text)
+            grub.configurationProblems = menu.problems(volumes: scene.volumes, rootPartition: system.rootPartition)
+            grub.lostResume = menu.lostResume(volumes: scene.volumes)
+        }
+        grub.hasCoreImage = anchor.exists("\(folder)/i386-pc/core.img")
+        grub.bootImage = ["\(folder)/i386-pc/boot.img", "/usr/lib/grub/i386-pc/boot.img"]
+            .first { anchor.exists($0) }
+        grub.hasSignedShim =
+            anchor.exists("/usr/lib/shim/shimx64.efi.signed")
+            && anchor.exists("/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed")
+        return grub
+    }
 
     func judge(_ configuration: [UInt8]?, volumes: [BootVolume], rootPartition: Int) -> ConfigurationVerdict {
         guard let configuration else { return ConfigurationVerdict(problems: ["there is none"]) }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import LinuxSystem
+import SystemPackage
 
 /// GRUB started by a BIOS: boot code in block 0, which loads core.img, which finds /boot/grub.
 struct GrubBIOS: BootLoader {
@@ -10,6 +11,31 @@ struct GrubBIOS: BootLoader {
     static let ownFolder = "/usr/lib/grub/i386-pc"
     /// What grub-mkimage reads of a folder of modules.
     static let moduleEndings = [".mod", ".img", "moddep.lst"]
+
+    func survey(_ scene: BootScene) throws(BootRepairError) -> GrubBIOSFinding? {
+        var installedCore: [UInt8]?
+        if scene.system != nil {
+            let anchor = try scene.anchored()
+            installedCore = try? anchor.read("\(GrubMenu.folder(in: anchor))/i386-pc/core.img")
+        }
+        var finding: GrubBIOSFinding
+        do {
+            finding = try GrubBIOSReader.read(scene.disk, volumes: scene.volumes, installedCore: installedCore)
+        } catch { throw .inputOutput(error) }
+        finding.ownTools = Self.ownTools()
+        return finding
+    }
+
+    private static func ownTools() -> [String] {
+        var tools: [String] = []
+        for (name, paths) in [
+            ("grub-mkimage", ["/usr/bin/grub-mkimage", "/bin/grub-mkimage"]), ("boot.img", ["\(ownFolder)/boot.img"]),
+            ("i386-pc", ["\(ownFolder)/kernel.img"]),
+        ] where paths.contains(where: { Files.exists(FilePath($0)) }) {
+            tools.append(name)
+        }
+        return tools
+    }
 
     func verify(_ disk: BlockDevice, volumes: [BootVolume]) -> String? {
         do throws(BlockIOError) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// How a disk boots by BIOS, as far as its own bytes tell. Sectors are of 512 bytes, as GRUB counts them.
-package struct GrubBIOSFinding: Codable, Equatable, Sendable {
+/// How GRUB starts from a disk by BIOS, as far as the disk's own bytes tell. Sectors are of 512 bytes, as GRUB counts them.
+package struct GrubBIOSFinding: LoaderFinding {
     /// How far the chain from block 0 to core.img holds.
     package enum Chain: String, Codable, Sendable {
         /// The boot code looks where core.img lies, and its block list is right.
@@ -34,11 +34,15 @@ package struct GrubBIOSFinding: Codable, Equatable, Sendable {
     package var coreBlockCount: Int
     /// Whether it is the one that the installed system's grub-install made; `nil` where that cannot be seen.
     package var isInstalledCore: Bool?
+    /// Parts of GRUB that the running machine has: `grub-mkimage`, `boot.img`, and the modules, `i386-pc`.
+    package var ownTools: [String]
 
     /// Describes how a disk boots by BIOS.
     package init(
         chain: Chain, problem: String? = nil, bootCode: GrubBootSector.Kind = .none, biosBootPartition: Int? = nil,
-        coreSector: UInt64? = nil, coreSectorCount: UInt64? = nil, coreBlockCount: Int = 1, isInstalledCore: Bool? = nil
+        coreSector: UInt64? = nil, coreSectorCount: UInt64? = nil, coreBlockCount: Int = 1,
+        isInstalledCore: Bool? = nil,
+        ownTools: [String] = []
     ) {
         self.chain = chain
         self.problem = problem
@@ -48,5 +52,6 @@ package struct GrubBIOSFinding: Codable, Equatable, Sendable {
         self.coreSectorCount = coreSectorCount
         self.coreBlockCount = coreBlockCount
         self.isInstalledCore = isInstalledCore
+        self.ownTools = ownTools
     }
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
 
 /// GRUB started by UEFI firmware from the EFI system partition, by itself or by a shim.
 struct GrubEFI: BootLoader {
     let name = "grub-efi"
+    let configurations = ["grub.cfg"]
 
     /// Files beside a loader that a copy of it needs, where they are there.
     static func companions(of loader: String) -> [String] {
@@ -10,5 +12,17 @@ struct GrubEFI: BootLoader {
         let configuration = ["grub.cfg"]
         // shim starts grubx64.efi from its own folder, and the MOK manager where keys are to be enrolled.
         return loader.lowercased() == "shimx64.efi" ? ["grubx64.efi", "mmx64.efi"] + configuration : configuration
+    }
+
+    func survey(_ scene: BootScene) throws(BootRepairError) -> GrubEFIFinding? {
+        guard let esp = scene.esp else { return nil }
+        guard scene.system != nil else { return GrubEFIFinding(esp) }
+        let anchor = try scene.anchored()
+        let folder = GrubMenu.folder(in: anchor)
+        let files = [
+            "\(folder)/x86_64-efi/core.efi", "\(folder)/x86_64-efi/grub.efi",
+            "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed", "/usr/lib/shim/shimx64.efi.signed",
+        ]
+        return GrubEFIFinding(esp, installed: files.compactMap { try? anchor.read($0) })
     }
 }

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// What the loaders on an EFI system partition say of GRUB.
+package struct GrubEFIFinding: LoaderFinding {
+    /// One of the loaders.
+    package struct Loader: Codable, Equatable, Sendable {
+        /// Its path with backslashes.
+        package var path: String
+        /// The filesystem UUIDs that it, or the grub.cfg beside it, looks for.
+        package var searchedUUIDs: [String]
+        /// Whether it is the file that the installed system's grub-install made, or its package brought.
+        package var isInstalled: Bool
+
+        package init(path: String, searchedUUIDs: [String] = [], isInstalled: Bool = false) {
+            self.path = path
+            self.searchedUUIDs = searchedUUIDs
+            self.isInstalled = isInstalled
+        }
+    }
+
+    package var loaders: [Loader]
+
+    package init(loaders: [Loader] = []) { self.loaders = loaders }
+
+    /// - Parameter installed: files of the installed system that a loader may be a copy of.
+    package init(_ esp: ESPContents, installed: [[UInt8]] = []) {
+        loaders = esp.files.map { file in
+            Loader(
+                path: file.path,
+                searchedUUIDs: GrubConfiguration.unique(
+                    GrubConfiguration.searchedUUIDs(in: file.bytes)
+                        + GrubConfiguration.searchedUUIDs(in: file.configurations["grub.cfg"] ?? [])),
+                isInstalled: installed.contains(file.bytes))
+        }
+    }
+
+    /// What is known of a loader.
+    func loader(at path: String) -> Loader? { loaders.first { $0.path == path } }
+}
