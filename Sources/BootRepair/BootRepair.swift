@@ -3,7 +3,7 @@ import LinuxSystem
 
 /// Makes a restored disk start on the machine at hand: survey (reads only) → plan (a pure value) → execute.
 ///
-/// Here for GRUB on BIOS and UEFI. Idempotent: a plan for a disk that is right has no steps.
+/// Each boot loader is a row of `BootLoaders.table`. Idempotent: a plan for a disk that is right has no steps.
 package enum BootRepair {
     /// Observes how a disk boots. Partitions are mounted read-only, without replaying journals, at a private place.
     /// - Parameters:
@@ -21,7 +21,7 @@ package enum BootRepair {
     package static func plan(
         _ survey: SystemBootSurvey, options: BootRepairOptions = BootRepairOptions()
     ) -> BootRepairPlan {
-        var planner = BootRepairPlanner(survey, options)
+        var planner = BootRepairPlanner(BootTarget(survey, options))
         return planner.plan()
     }
 

@@ -33,8 +33,8 @@ package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConve
     package var firmware: Firmware
     /// The name of the installed system.
     package var systemName: String?
-    /// The installed system's folder of GRUB's configuration.
-    package var grubFolder: String
+    /// The installed system's folder of its loader's configuration.
+    package var configurationFolder: String
     /// What is mounted while the steps run, the root first. Empty where no step needs it.
     package var mounts: [MountPoint]
     /// What is done, in order.
@@ -46,11 +46,18 @@ package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConve
     /// What is needed but cannot be done here, and how to do it; `nil` where that is nothing.
     package var pendingReason: String?
 
+    /// What `reforge boot-repair --json` shows.
+    private enum CodingKeys: String, CodingKey {
+        case disk, diskGUID, diskSignature, volumes, firmware, systemName
+        case configurationFolder = "grubFolder"
+        case mounts, steps, alreadyRight, warnings, pendingReason
+    }
+
     /// Describes a plan.
     package init(
         disk: DiskIdentity, diskGUID: GUID? = nil, diskSignature: UInt32? = nil, volumes: [BootVolume] = [],
         firmware: Firmware,
-        systemName: String? = nil, grubFolder: String = "/boot/grub", mounts: [MountPoint] = [],
+        systemName: String? = nil, configurationFolder: String = "/boot/grub", mounts: [MountPoint] = [],
         steps: [BootRepairStep] = [], alreadyRight: [String] = [], warnings: [String] = [], pendingReason: String? = nil
     ) {
         self.disk = disk
@@ -59,7 +66,7 @@ package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConve
         self.volumes = volumes
         self.firmware = firmware
         self.systemName = systemName
-        self.grubFolder = grubFolder
+        self.configurationFolder = configurationFolder
         self.mounts = mounts
         self.steps = steps
         self.alreadyRight = alreadyRight

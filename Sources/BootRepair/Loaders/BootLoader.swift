@@ -18,6 +18,12 @@ package protocol BootLoader: Sendable {
     /// - Returns: `nil` where there is nothing to say.
     func survey(_ scene: BootScene) throws(BootRepairError) -> Finding?
 
+    /// Plans what is missing, by the findings of all rows. Pure: it looks at nothing but its parameters. The rules hold
+    /// whatever it asks for: the firmware's entries change in the recovery environment only, and a foreign fallback loader
+    /// stays.
+    /// - Parameter steps: what the rows before this one have planned.
+    func plan(for target: BootTarget, after steps: [BootRepairStep]) -> LoaderPlan
+
     /// Judges a configuration file of its own that a program of the installed system has written.
     /// - Parameters:
     ///   - configuration: the file's bytes; `nil` where there is none.

@@ -40,6 +40,30 @@ struct GrubMenu: BootLoader {
         return grub
     }
 
+    func plan(for target: BootTarget, after steps: [BootRepairStep]) -> LoaderPlan {
+        var plan = LoaderPlan()
+        guard let grub = target.grub else { return plan }
+        plan.configurationFolder = grub.folder
+        plan.lostResume = grub.lostResume
+        let isInstalled = steps.contains(where: \.installsGrub)
+        guard isInstalled || grub.configurationProblems != nil || grub.install != nil else { return plan }
+        let path = "\(grub.folder)/grub.cfg"
+        let problems = grub.configurationProblems ?? ["there is none"]
+        if problems.isEmpty, !isInstalled {
+            plan.alreadyRight.append("\(path) finds this system's root by UUID")
+            return plan
+        }
+        let obstacle = grub.update == nil ? BootObstacle("it has no update-grub") : target.obstacleToPrograms
+        if obstacle == nil, let command = grub.update {
+            plan.steps.append(.updateGrub(command, folder: grub.folder, by: name))
+        } else if !problems.isEmpty {
+            plan.fail(
+                "\(path) needs to be written anew (\(problems.joined(separator: "; "))), but \(obstacle?.reason ?? "")",
+                obstacle, matters: true)
+        }
+        return plan
+    }
+
     func judge(_ configuration: [UInt8]?, volumes: [BootVolume], rootPartition: Int) -> ConfigurationVerdict {
         guard let configuration else { return ConfigurationVerdict(problems: ["there is none"]) }
         let menu = GrubConfiguration(String(decoding: configuration, as: UTF8.self))

@@ -37,6 +37,12 @@ struct GrubBIOS: BootLoader {
         return tools
     }
 
+    func plan(for target: BootTarget, after steps: [BootRepairStep]) -> LoaderPlan {
+        var planner = GrubBIOSPlanner(target)
+        planner.planChain()
+        return planner.plan
+    }
+
     func verify(_ disk: BlockDevice, volumes: [BootVolume]) -> String? {
         do throws(BlockIOError) {
             try disk.dropCache()

@@ -25,4 +25,10 @@ struct GrubEFI: BootLoader {
         ]
         return GrubEFIFinding(esp, installed: files.compactMap { try? anchor.read($0) })
     }
+
+    func plan(for target: BootTarget, after steps: [BootRepairStep]) -> LoaderPlan {
+        var planner = GrubEFIPlanner(target)
+        planner.planLoader()
+        return planner.plan
+    }
 }

@@ -1,63 +1,72 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-extension BootRepairPlanner {
-    /// Plans the BIOS side. Returns whether the system's grub-install is going to run for it.
-    mutating func planBIOS() -> Bool {
-        let isAtHand = survey.firmware == .bios
+/// Plans the chain from block 0 to core.img.
+struct GrubBIOSPlanner {
+    let target: BootTarget
+    var plan = LoaderPlan()
+
+    private var survey: SystemBootSurvey { target.survey }
+    private var bios: GrubBIOSFinding { survey.findings[GrubBIOS()] ?? GrubBIOSFinding(chain: .absent) }
+    private var grub: GrubInstallation? { target.grub }
+
+    init(_ target: BootTarget) { self.target = target }
+
+    mutating func planChain() {
+        let isAtHand = target.isAtHand(.bios)
         switch bios.chain {
         case .foreign:
-            if isAtHand { warnings.append("the boot code in block 0 is not GRUB's: it is left as it is") }
-            return false
+            if isAtHand { plan.warnings.append("the boot code in block 0 is not GRUB's: it is left as it is") }
+            return
         case .absent:
-            if isAtHand, options.inRecoveryEnvironment, system != nil || survey.esp?.loaders.isEmpty == false {
-                pending.append(
+            if isAtHand, target.options.inRecoveryEnvironment,
+                target.system != nil || survey.esp?.loaders.isEmpty == false
+            {
+                plan.pending.append(
                     "this machine was started by BIOS, but the disk has neither boot code nor a BIOS boot partition: "
                         + "switch the machine's firmware to UEFI")
             }
-            return false
+            return
         case .right, .misdirected, .noBootCode, .noCoreImage: break
         }
         // A partition for core.img alone was never meant to start this disk.
-        if !isAtHand, bios.chain == .noCoreImage, bios.bootCode == .none { return false }
+        if !isAtHand, bios.chain == .noCoreImage, bios.bootCode == .none { return }
         guard survey.sectorSize == 512 else {
             if isAtHand {
-                pending.append(
+                plan.pending.append(
                     "GRUB does not start from disks with sectors of \(survey.sectorSize) bytes by BIOS: switch the "
                         + "machine's firmware to UEFI")
             }
-            return false
+            return
         }
         let isRight = bios.chain == .right
         let place = "BIOS: boot code, core.img at sector \(bios.coreSector ?? 0) and its block list fit together"
         if isRight, bios.isInstalledCore == true || !isAtHand {
-            alreadyRight.append(place)
-            return false
+            plan.alreadyRight.append(place)
+            return
         }
-        let obstacle = obstacle(toInstalling: "i386-pc")
+        let obstacle = target.obstacle(toInstallingGrub: "i386-pc")
         if obstacle == nil, let command = grub?.install, let disk = survey.disk.kernelName {
-            steps.append(
+            plan.steps.append(
                 .runGrubInstall(
                     platform: "i386-pc", command: [command, "--target=i386-pc", "/dev/\(disk)"], again: isRight,
-                    otherwise: isRight ? nil : ownBIOSWrite(), by: GrubBIOS().name))
-            return true
+                    otherwise: isRight ? nil : ownWrite(), by: GrubBIOS().name))
+            return
         }
         if isRight {
-            alreadyRight.append("\(place) (grub-install is not run: \(obstacle?.reason ?? "the disk is a file"))")
-        } else if let write = ownBIOSWrite() {
-            steps.append(.writeBIOSBoot(write, by: GrubBIOS().name))
+            plan.alreadyRight.append("\(place) (grub-install is not run: \(obstacle?.reason ?? "the disk is a file"))")
+        } else if let write = ownWrite() {
+            plan.steps.append(.writeBIOSBoot(write, by: GrubBIOS().name))
         } else {
-            fail(
+            plan.fail(
                 "BIOS: \(bios.problem ?? "the boot chain is broken"); the installed system's tools cannot mend it: "
                     + "\(obstacle?.reason ?? "the disk is a file")",
-                obstacle ?? Obstacle(reason: "the disk is a file", onlyHere: true),
-                matters: isAtHand || !options.inRecoveryEnvironment)
+                obstacle ?? BootObstacle("the disk is a file", onlyHere: true), matters: target.matters(.bios))
         }
-        return false
     }
 
-    /// What our own hand can do for the chain; `nil` where that is nothing.
-    private func ownBIOSWrite() -> GrubBIOSWrite? {
+    /// What Reforge's built-in fallback can do for the chain; `nil` where that is nothing.
+    private func ownWrite() -> GrubBIOSWrite? {
         let partition = bios.biosBootPartition.flatMap(survey.volume)
         let bootImage: GrubBIOSWrite.BootImage
         if bios.bootCode == .grub {
@@ -87,7 +96,7 @@ extension BootRepairPlanner {
 
     /// Where a core.img could come from, for a system that has a grub.cfg that it can start.
     private func newCore() -> GrubBIOSWrite.Core? {
-        guard let system, let grub, system.missingBoot == nil else { return nil }
+        guard let system = target.system, let grub, system.missingBoot == nil else { return nil }
         if grub.hasCoreImage { return .file(path: "\(grub.folder)/i386-pc/core.img") }
         guard bios.ownTools.contains("grub-mkimage"), grub.configurationProblems != nil,
             let boot = survey.volume(system.bootPartition), boot.logicalVolume == nil,
@@ -105,8 +114,7 @@ extension BootRepairPlanner {
             modulesFolder: nil, prefix: prefix,
             modules: modules + [
                 "normal", "configfile", "linux", "search", "search_fs_uuid", "search_label", "test", "echo", "ls",
-                "gzio",
-                "loadenv", "all_video", "serial", "terminal", "minicmd", "reboot", "halt",
+                "gzio", "loadenv", "all_video", "serial", "terminal", "minicmd", "reboot", "halt",
             ])
     }
 

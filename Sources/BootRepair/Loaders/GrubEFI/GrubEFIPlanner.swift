@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// Plans the loader on the EFI system partition.
+struct GrubEFIPlanner {
+    let target: BootTarget
+    var plan = LoaderPlan()
+
+    private var finding: GrubEFIFinding { target.survey.findings[GrubEFI()] ?? GrubEFIFinding() }
+
+    init(_ target: BootTarget) { self.target = target }
+
+    mutating func planLoader() {
+        let isAtHand = target.isAtHand(.uefi)
+        guard let esp = target.survey.esp else {
+            if isAtHand, target.options.inRecoveryEnvironment, target.system != nil {
+                plan.pending.append(
+                    "this machine was started by UEFI, but the disk has no EFI system partition: switch the machine's "
+                        + "firmware to legacy BIOS (CSM)")
+            }
+            return
+        }
+        if let problem = esp.problem {
+            plan.fail(
+                "the EFI system partition (partition \(esp.partition)) could not be read: \(problem)", nil,
+                matters: isAtHand)
+            return
+        }
+        let loader = esp.loader(forDistribution: target.system?.identifier)
+        // An ESP without a loader of this system was never meant to start it.
+        if loader == nil, !isAtHand { return }
+        let found = loader.flatMap { finding.loader(at: $0.path) }
+        let isUsable = loader.map { _ in findsItsFilesystems(found?.searchedUUIDs ?? []) }
+        let sentence = "UEFI: \(loader?.path ?? "the loader") is there and finds this disk's filesystems"
+        if isUsable == true, found?.isInstalled == true || !isAtHand {
+            plan.alreadyRight.append(sentence)
+            plan.start = loader.map { start($0.folder, $0.name, isNew: false) }
+            return
+        }
+        let obstacle = obstacle(toInstallingOver: loader)
+        if obstacle == nil, let system = target.system, let grub = target.grub, let command = grub.install {
+            let folder = loader?.folder ?? ESPSurvey.folderNames(ofDistribution: system.identifier).first ?? "grub"
+            plan.steps.append(
+                .runGrubInstall(
+                    platform: "x86_64-efi",
+                    // The NVRAM entry is a step of its own, listed in the plan: no duplicates.
+                    command: [
+                        command, "--target=x86_64-efi", "--efi-directory=\(target.espMountPoint)",
+                        "--bootloader-id=\(folder)",
+                        "--no-nvram",
+                    ], needsESP: true, again: isUsable == true, by: GrubEFI().name))
+            plan.start = start(folder, grub.hasSignedShim ? "shimx64.efi" : "grubx64.efi", isNew: true)
+            return
+        }
+        if isUsable == true {
+            plan.alreadyRight.append("\(sentence) (grub-install is not run: \(obstacle?.reason ?? ""))")
+            plan.start = loader.map { start($0.folder, $0.name, isNew: false) }
+            return
+        }
+        let problem =
+            loader.map { "\($0.path) looks for a filesystem that is not on this disk" }
+            ?? (target.system == nil ? nil : "the EFI system partition holds no loader of this system")
+        if let problem {
+            plan.fail(
+                "UEFI: \(problem); the installed system's tools cannot mend it: \(obstacle?.reason ?? "")", obstacle,
+                matters: target.matters(.uefi))
+        }
+    }
+
+    /// Why grub-install cannot be run for UEFI in place of `loader`; `nil` where it can.
+    private func obstacle(toInstallingOver loader: EFILoader?) -> BootObstacle? {
+        if let obstacle = target.obstacle(toInstallingGrub: "x86_64-efi") { return obstacle }
+        guard let grub = target.grub else { return nil }
+        if grub.install == "grub2-install" {
+            return BootObstacle("its loader belongs to packages, not to grub2-install")
+        }
+        if loader?.name.lowercased() == "shimx64.efi", !grub.hasSignedShim {
+            return BootObstacle("its shim would stand before an unsigned GRUB")
+        }
+        return target.obstacleToESP
+    }
+
+    /// Whether a loader that looks for these filesystems finds one of them on this disk.
+    private func findsItsFilesystems(_ searched: [String]) -> Bool {
+        searched.isEmpty
+            || searched.contains { uuid in
+                target.survey.volumes.contains { $0.uuid?.lowercased() == uuid.lowercased() }
+            }
+    }
+
+    private func start(_ folder: String, _ name: String, isNew: Bool) -> PlannedLoader {
+        PlannedLoader(folder: folder, name: name, companions: GrubEFI.companions(of: name), isNew: isNew)
+    }
+}
