@@ -7,7 +7,7 @@ extension BootRepairExecutor {
     /// - Parameters:
     ///   - hasOtherwise: whether there is a verb for the case that it fails.
     ///   - loader: the name of the row that judges a file that it writes.
-    /// - Returns: whether that verb is left out.
+    /// - Returns: `false` where that verb is to be done.
     mutating func run(
         _ tool: ToolRun, hasOtherwise: Bool, by loader: String?, _ tree: SystemTree?, _ log: (String) -> Void
     ) throws(SystemCallError) -> Bool {

@@ -25,7 +25,7 @@ package struct BootRepairStep: Encodable, Equatable, Sendable, CustomStringConve
         if let record { try record.encode(to: encoder) } else { try verb.encode(to: encoder) }
     }
 
-    /// The record follows from the verb.
+    /// The record is not compared: it shows the same as the rest.
     package static func == (one: BootRepairStep, other: BootRepairStep) -> Bool {
         one.loader == other.loader && one.verb == other.verb && one.description == other.description
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What one loader's survey comes to.
+/// The result of a loader's survey.
 package protocol LoaderFinding: Codable, Equatable, Sendable {}
 
 extension LoaderFinding {
@@ -16,12 +16,12 @@ package struct BootFindings: Codable, Equatable, Sendable {
         var intValue: Int? { nil }
 
         init(stringValue: String) { self.stringValue = stringValue }
-        init?(intValue: Int) { nil }
+        init?(intValue: Int) { return nil }
     }
 
     package init() {}
 
-    /// What a loader has found; `nil` where that is nothing.
+    /// The finding of a row; `nil` where it has none.
     package subscript<Loader: BootLoader>(_ loader: Loader) -> Loader.Finding? {
         get { all[loader.name] as? Loader.Finding }
         set {

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
 
-/// A boot loader: a row of `BootLoaders.table`. What it looks for and what it wants done is its own affair; what is done are
-/// verbs, which name no loader.
+/// A boot loader: a row of `BootLoaders.table`. Its survey and its plan know the loader; the verbs of the plan do not.
 package protocol BootLoader: Sendable {
-    /// What its survey comes to.
     associatedtype Finding: LoaderFinding
 
     /// Its name in the table, which no other row has.
@@ -45,7 +43,7 @@ extension BootLoader {
     package func verify(_ disk: BlockDevice, volumes: [BootVolume]) -> String? { nil }
 }
 
-/// What a loader's configuration file comes to.
+/// The assessment of a loader's configuration file.
 package struct ConfigurationVerdict: Equatable, Sendable {
     /// Something else that it starts.
     package struct OtherSystem: Equatable, Sendable {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What a loader wants done, and what people are told of it.
+/// The part of a boot repair plan that one loader asks for.
 package struct LoaderPlan: Equatable, Sendable {
     package var steps: [BootRepairStep] = []
     /// What is right as it is, a sentence each.

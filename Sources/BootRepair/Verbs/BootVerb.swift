@@ -14,13 +14,13 @@ package enum BootVerb: Codable, Equatable, Sendable {
     /// The firmware's boot entries change, last of all.
     case changeNVRAM(NVRAMChange)
 
-    /// What has to be over before a verb is done.
+    /// When a verb is done: a stage ends before the next one begins.
     enum Stage: CaseIterable {
-        /// The system is mounted.
+        /// While the system is mounted.
         case tree
-        /// It is unmounted.
+        /// Once it is unmounted.
         case disk
-        /// The disk is written.
+        /// Once the disk is written and looked at.
         case firmware
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What is put right of the BIOS boot chain without the installed system's tools.
+/// A repair of the BIOS boot chain that needs none of the installed system's tools.
 package struct GrubBIOSWrite: Codable, Equatable, Sendable, CustomStringConvertible {
     /// Where core.img comes from.
     package enum Core: Codable, Equatable, Sendable {
@@ -33,7 +33,6 @@ package struct GrubBIOSWrite: Codable, Equatable, Sendable, CustomStringConverti
     package var bootImage: BootImage
     /// The number of the partition that holds core.img.
     package var partition: Int?
-
     /// How many runs the block list has that lies there now.
     package var blockCount = 1
 
