@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 
 /// The result of a loader's survey.
 package protocol LoaderFinding: Codable, Equatable, Sendable {}
