@@ -139,7 +139,8 @@ let package = Package(
         .testTarget(
             name: "ImagingTests",
             dependencies: [
-                "Imaging", "ImageModel", "ImageFiles", "ObjectStore", "Repository", "Filesystems", "DiskEditing",
+                "Imaging", "FilesystemResize", "ImageModel", "ImageFiles", "ObjectStore", "Repository", "Filesystems",
+                "DiskEditing",
                 "TestSupport",
                 "ByteParsing", "Codecs",
                 "DiskModel", "LinuxSystem", system,
