@@ -235,6 +235,10 @@ static _Noreturn void attend(pid_t child, const sigset_t *awaited) {
 }
 
 static pid_t attendant;
+// Where a program reads events; -1: nowhere.
+static int told = -1;
+
+void rf_tells(int fd) { told = fd; }
 
 int rf_continue_in_child(void) {
     sigset_t awaited, old;
@@ -260,6 +264,7 @@ _Noreturn void rf_give_up(int status) {
     // Descriptors stay open as long as the process does: whoever reads our output must see its end.
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int i = 0; null_fd >= 0 && i < 3; i++) dup2(null_fd, i);
+    if (null_fd >= 0 && told >= 0) dup2(null_fd, told);
     if (attendant) sigqueue(attendant, SIGUSR1, (union sigval){.sival_int = status});
     _exit(status);
 }

@@ -117,7 +117,9 @@ package struct FilesystemTraits: Sendable {
     /// - Parameter name: libblkid's name of it, which tells kinds apart that Reforge has no reader for.
     package static func of(_ kind: FilesystemInfo.Kind, name: String) -> FilesystemTraits {
         if kind != .other { return byKind[kind] ?? unread }
-        return named(name) ?? unread
+        // What a later program knows by a kind of its own is only a name here: none of this program's readers speaks for it.
+        guard let row = named(name), row.kinds.isEmpty else { return unread }
+        return row
     }
 
     /// The row of what libblkid calls so; `nil` where nothing is known of it.

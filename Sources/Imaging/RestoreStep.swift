@@ -59,7 +59,7 @@ extension RestorePlan {
         _ header: ImageHeader, _ options: RestoreExecutor.Options, isResumed: Bool = false
     ) -> [RestoreStep] {
         var steps: [RestoreStep] = [.clear]
-        if options.discard, !isResumed { steps.append(.trim) }
+        if options.discard, !isResumed, only == nil, !options.delta { steps.append(.trim) }
         steps += [.writeData, .clearEdges]
         if options.verify { steps.append(.compareData) }
         if movesBootSectors(from: header.manifest.geometry) { steps.append(.moveBootSectors) }

@@ -115,7 +115,7 @@ extension ImageAddress {
 extension ImageAddress: Codable {
     /// As the text that it was written as, with what tells the forms apart.
     private enum Form: String, Codable { case stream, path, snapshot, elsewhere }
-    private enum Key: CodingKey { case form, text, repository, time }
+    private enum Key: CodingKey { case form, text, behind, time }
 
     /// Reads an object with `form` and `text`, without looking at this machine.
     public init(from decoder: any Decoder) throws {
@@ -127,11 +127,11 @@ extension ImageAddress: Codable {
         case .elsewhere: self = try Self.elsewhere(text, isFolder: true)
         case .snapshot:
             let time = try values.decodeIfPresent(String.self, forKey: .time)
-            let repository = try values.decode(String.self, forKey: .repository)
-            guard text.hasPrefix("\(repository)@"),
+            let behind = try values.decode(String.self, forKey: .behind)
+            guard text.hasSuffix("@\(behind)"),
                 let snapshot = SnapshotAddress(
-                    repository, behindMark: text.dropFirst(repository.count + 1), text, isTime: { $0 == time })
-            else { throw JobFailure(.usage, "\(text) is no snapshot of \(repository)") }
+                    String(text.dropLast(behind.count + 1)), behindMark: behind[...], text, isTime: { $0 == time })
+            else { throw JobFailure(.usage, "\(text) names no snapshot \(behind)") }
             self = .snapshot(snapshot)
         }
     }
@@ -146,7 +146,7 @@ extension ImageAddress: Codable {
         case .volume, .http: try values.encode(Form.elsewhere, forKey: .form)
         case .snapshot(let snapshot):
             try values.encode(Form.snapshot, forKey: .form)
-            try values.encode(snapshot.repository, forKey: .repository)
+            try values.encode(snapshot.behindMark, forKey: .behind)
             if case .time(let time) = snapshot.choice { try values.encode(time, forKey: .time) }
         }
     }

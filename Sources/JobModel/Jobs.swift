@@ -47,6 +47,28 @@ public struct RestoreJob: Codable, Equatable, Sendable {
     /// The files with the keys of LUKS volumes.
     public var luksKeyFiles: [String] = []
 
+    /// What cannot be asked for together; `nil` where everything can.
+    public var contradiction: String? {
+        if isDelta, discards {
+            return "--delta and --discard exclude each other: trimmed sectors hold nothing to compare with"
+        }
+        if only != nil, !partitions.isEmpty || discards {
+            return "--only goes neither with --partition nor with --discard"
+        }
+        if confirmedLosses != nil, !salvages { return "--confirm-salvage goes with --salvage" }
+        if salvages, verifiesFirst {
+            return "--salvage reads the whole image first by itself: leave out --verify-first"
+        }
+        if only != nil, repairsBoot == true { return "--only leaves boot repair out" }
+        if into != nil, only == nil { return "--into goes with --only" }
+        if image == "-", verifiesFirst { return "--verify-first needs an image that can be read twice, not -" }
+        if only != nil, jobID != nil { return "--only goes not with --job-id" }
+        if let id = expectedImageID, id.isEmpty || !id.allSatisfy(\.isHexDigit) {
+            return "--expect-image-id takes hexadecimal digits"
+        }
+        return nil
+    }
+
     /// Names the two ends.
     public init(image: String, disk: String) {
         self.image = image
@@ -169,6 +191,17 @@ public enum Job: Codable, Equatable, Sendable {
     case copy(CopyJob)
     case verify(VerifyJob)
     case repairBoot(BootRepairJob)
+
+    /// What a report calls it.
+    public var operation: String {
+        switch self {
+        case .restore: "restore"
+        case .capture: "capture"
+        case .copy: "copy"
+        case .verify: "verify"
+        case .repairBoot: "boot-repair"
+        }
+    }
 }
 
 /// A job as a file holds it, for a process that does it: `reforge run-job FILE`. It holds no password, but may name the file that

@@ -25,6 +25,8 @@ public struct SnapshotAddress: Hashable, Sendable {
     public var choice: Choice
     /// As it was written, for messages.
     public var text: String
+    /// What stands behind the "@".
+    let behindMark: String
 
     /// The fewest digits of an id that are taken for one.
     static let shortestPrefix = 4
@@ -37,8 +39,12 @@ public struct SnapshotAddress: Hashable, Sendable {
 
     /// What stands behind the "@", where it is of one of the forms.
     init?(_ repository: String, behindMark tail: Substring, _ text: String, isTime: (String) -> Bool) {
-        self.repository = repository
+        // As paths are compared.
+        var folder = repository
+        while folder.count > 1, folder.hasSuffix("/") { folder.removeLast() }
+        self.repository = folder
         self.text = text
+        behindMark = String(tail)
         guard !tail.isEmpty else {
             choice = .repository
             return

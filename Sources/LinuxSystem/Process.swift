@@ -43,4 +43,7 @@ package enum Process {
     ///
     /// The corresponding C functions are `sigqueue` and `_exit`.
     package static func giveUp(_ status: Int32) -> Never { rf_give_up(status) }
+
+    /// Names a descriptor besides the standard ones whose reader sees the end of a process that gives up.
+    package static func tells(_ descriptor: FileDescriptor) { rf_tells(descriptor.rawValue) }
 }

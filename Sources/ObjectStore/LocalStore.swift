@@ -62,8 +62,7 @@ package final class LocalStore: PrunableStore {
     }
 
     package func begin(_ id: ObjectID) throws(SystemCallError) -> any ObjectWriter {
-        // Copies leave out folders that are empty.
-        if !Files.exists(layout.temporary) { try Files.makeFolders(layout.temporary) }
+        makeLost(layout.temporary)
         return try LocalWriter(layout.path(id), temporary: temporaryPath(), permissions: Self.permissions(id.kind))
     }
 
@@ -72,14 +71,20 @@ package final class LocalStore: PrunableStore {
         do {
             try put(bytes, as: layout.path(id), by: temporary, manner, Self.permissions(id.kind))
         } catch {
-            // Copies leave out folders that are empty.
             let folders = [layout.path(id).removingLastComponent(), temporary.removingLastComponent()]
-            guard error.errno == .noSuchFileOrDirectory, folders.contains(where: { !Files.exists($0) }) else {
-                throw error
-            }
-            for folder in folders { try Files.makeFolders(folder) }
+            guard error.errno == .noSuchFileOrDirectory, folders.filter(makeLost).count > 0 else { throw error }
             try put(bytes, as: layout.path(id), by: temporary, manner, Self.permissions(id.kind))
         }
+    }
+
+    /// Makes a folder of the repository that is missing, as copies leave out empty ones. Never where the repository is not there: its disk
+    /// may have gone, and what takes its place is another one.
+    /// - Returns: whether it was made.
+    @discardableResult
+    private func makeLost(_ folder: FilePath) -> Bool {
+        let isOurs = folder == layout.folder(.lock) ? isThere : Self.isRepository(layout.root)
+        guard isOurs, !Files.exists(folder) else { return false }
+        return (try? Files.makeFolders(folder)) != nil
     }
 
     private func put(
@@ -172,6 +177,7 @@ package final class LocalStore: PrunableStore {
 
     /// The time of a file just written there.
     package func now() -> Int64? {
+        makeLost(layout.temporary)
         let path = temporaryPath()
         guard
             let file = try? OwnedDescriptor.open(

@@ -31,13 +31,14 @@ package final class RetryingStore: WrappedStore {
     }
 
     private func run<Value>(
-        _ call: (_ isRepeated: Bool) throws(SystemCallError) -> Value
+        isFlush: Bool = false, _ call: (_ isRepeated: Bool) throws(SystemCallError) -> Value
     ) throws(SystemCallError) -> Value {
         var failed = 0
         while true {
             do { return try call(failed > 0) } catch {
                 failed += 1
-                guard failed < attempts, Self.isTransient(error.errno), !Interruption.isRequested else { throw error }
+                let isWorthIt = Self.isTransient(error.errno) && !(isFlush && error.errno == .ioError)
+                guard failed < attempts, isWorthIt, !Interruption.isRequested else { throw error }
                 pause(failed)
             }
         }
@@ -89,7 +90,8 @@ package final class RetryingStore: WrappedStore {
         }
     }
     package func flush(_ kind: ObjectKind, _ names: [String]) throws(SystemCallError) {
-        try run { (_) throws(SystemCallError) in try inner.flush(kind, names) }
+        // A second flush after a failed write may succeed although what was to be written is lost (fsync(2)).
+        try run(isFlush: true) { (_) throws(SystemCallError) in try inner.flush(kind, names) }
     }
     package func retire(_ id: ObjectID, as record: ObjectID) throws(SystemCallError) {
         try run { (isRepeated) throws(SystemCallError) in

@@ -18,7 +18,7 @@ extension RestoreOperation {
         guard let only = job.only else {
             return try RestorePlanner.plan(
                 header, onto: target.identity, geometry: target.device.geometry,
-                request: try LayoutRequest(policy: policy, parsing: job.partitions),
+                request: try layoutRequest(policy),
                 obstacles: obstacles(), mustBoot: job.repairsBoot != false, trustsUnknown: job.trustsUnknown)
         }
         let table = try PartitionTableReader.read(
@@ -30,6 +30,12 @@ extension RestoreOperation {
         return try RestorePlanner.plan(
             only: only, into: job.into, of: header, onto: target.identity, geometry: target.device.geometry,
             existing: table, policy: policy, obstacles: obstacles())
+    }
+
+    private func layoutRequest(_ policy: LayoutPolicy) throws -> LayoutRequest {
+        do { return try LayoutRequest(policy: policy, parsing: job.partitions) } catch {
+            throw JobFailure(.usage, "--partition: \(error)")
+        }
     }
 
     private func layoutPolicy() throws -> LayoutPolicy {

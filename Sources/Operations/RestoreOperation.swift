@@ -88,6 +88,10 @@ package final class RestoreOperation {
 
     private func restore() throws -> RestoreReport {
         let start = SystemFacts.monotonicSeconds()
+        if let why = job.contradiction { throw JobFailure(.usage, why) }
+        if let jobID = job.jobID, !RestoreNote.isJobID(jobID) {
+            throw JobFailure(.usage, "a job's id has 1 to 64 letters, digits, dots, hyphens and underscores")
+        }
         // Before what IMAGE is: of a swapped command line, this says what is wrong.
         try TargetGuard.refuse(try? KnownImage.identify(fileAt: FilePath(disk)), at: disk)
         let input = try OpenedImage.open(image, keys, salvages: job.salvages)

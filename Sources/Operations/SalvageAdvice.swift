@@ -20,7 +20,7 @@ extension OpenedImage {
         let progress = Progress()
         let reporter = ProgressReporter(progress, events)
         defer { reporter.end() }
-        return try CaptureVerifier.verify(reader, progress: progress)
+        return try reading { try CaptureVerifier.verify($0, progress: progress) }
     }
 }
 

@@ -171,7 +171,10 @@ struct JobRunner {
             return followed.end(console.wait(for: followed.child))
         } catch {
             say("error: \(error)")
-            return JobEnd(status: ExitStatus.ioError.rawValue)
+            // It was not started: nothing was written.
+            let outcome = Outcome(.ioError, diskState: .untouched)
+            return JobEnd(
+                status: ExitStatus.ioError.rawValue, report: Report(operation: job.job.operation, outcome: outcome))
         }
     }
 

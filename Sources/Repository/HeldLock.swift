@@ -25,7 +25,13 @@ final class HeldLock: Sendable {
         do { bytes = try JSONText.encode(record, pretty: true) } catch {
             throw SystemCallError("write", store.name(of: .lock(record.uuid)), .invalidArgument)
         }
-        try store.put(.lock(record.uuid), bytes, record.isMaintenance ? .mayBeEmpty : [])
+        do throws(SystemCallError) {
+            try store.put(.lock(record.uuid), bytes, record.isMaintenance ? .mayBeEmpty : [])
+        } catch {
+            // It may have been put all the same, and would hold up others for as long as this process lives.
+            try? store.remove(.lock(record.uuid))
+            throw error
+        }
     }
 
     /// Puts it again, and says which time it has now.

@@ -39,5 +39,5 @@ struct PruneMoment {
     func isDue(markedAt time: Int64) -> Bool { Double(now) - Double(time) >= grace }
 
     /// Whether a mark comes from the future, as a clock was turned back.
-    func isYetToCome(markedAt time: Int64) -> Bool { time > now + Self.clockTolerance }
+    func isYetToCome(markedAt time: Int64) -> Bool { Double(time) > Double(now) + Double(Self.clockTolerance) }
 }

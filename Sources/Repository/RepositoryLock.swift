@@ -65,9 +65,7 @@ package final class RepositoryLock: Sendable {
             let file: HeldLock
             do { file = try HeldLock(operation, in: store) } catch {
                 let isReadOnly = [Errno.readOnlyFileSystem, .permissionDenied, .notPermitted].contains(error.errno)
-                if isReadOnly, operation == .restore || operation == .verify {
-                    return .none
-                }
+                if isReadOnly, operation == .restore || operation == .verify { return .none }
                 throw .system(error)
             }
             var found: Held?
@@ -76,8 +74,8 @@ package final class RepositoryLock: Sendable {
                 let refresher = try PeriodicThread(every: refreshSeconds) { _ = try? file.touched() }
                 while true {
                     let others = try held(
-                        in: store, besides: file.record.uuid, now: try file.touched(), removesStale: removesStale,
-                        watchSeconds: watchSeconds, note: note)
+                        in: store, store, besides: file.record.uuid, now: try file.touched(),
+                        removesStale: removesStale, watchSeconds: watchSeconds, note: note)
                     let other = operation.isMaintenance ? others.first { $0.record?.isMaintenance ?? true } : nil
                     // What a capture left that died elsewhere holds up no prune, but the space that it frees.
                     if other == nil, watches, let suspect = others.first(where: \.isSuspected),
@@ -161,16 +159,18 @@ package final class RepositoryLock: Sendable {
     static func held(
         in store: StoreAccess, besides own: GUID?, now: Int64, removesStale: Bool
     ) throws(ImageError) -> [Held] {
-        let sink = try store.sink()
+        let remover = removesStale ? try store.sink() : nil
         do {
             return try held(
-                in: sink, besides: own, now: now, removesStale: removesStale, watchSeconds: LockRecord.watchSeconds
+                in: store.source, remover, besides: own, now: now, removesStale: removesStale,
+                watchSeconds: LockRecord.watchSeconds
             ) { _ in }
         } catch { throw .system(error) }
     }
 
     private static func held(
-        in store: any ObjectSink, besides own: GUID?, now: Int64, removesStale: Bool, watchSeconds: Double,
+        in store: any ObjectSource, _ remover: (any ObjectSink)?, besides own: GUID?, now: Int64, removesStale: Bool,
+        watchSeconds: Double,
         note: (String) -> Void
     ) throws(SystemCallError) -> [Held] {
         let me = ProcessFacts.own()
@@ -209,7 +209,7 @@ package final class RepositoryLock: Sendable {
                 result.append(Held(uuid: uuid, record: record))
                 continue
             }
-            if removesStale, (try? store.remove(id)) != nil {
+            if removesStale, let remover, (try? remover.remove(id)) != nil {
                 note("removed a stale lock (\(record?.summary ?? name)): \(reason)")
             }
         }
@@ -218,7 +218,7 @@ package final class RepositoryLock: Sendable {
 
     /// The names of all locks. Where there is no folder for them, nobody can hold one; one that cannot be read must
     /// never pass for empty.
-    private static func names(in store: any ObjectSink) throws(SystemCallError) -> [String] {
+    private static func names(in store: any ObjectSource) throws(SystemCallError) -> [String] {
         do { return try store.list(.lock) } catch {
             if error.errno == .noSuchFileOrDirectory { return [] }
             throw error

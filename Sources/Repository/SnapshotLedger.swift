@@ -85,7 +85,13 @@ struct SnapshotLedger {
     static func forget(_ ids: [ContentHash], _ store: StoreAccess) throws(ImageError) {
         let prunable = try store.prunable()
         for id in ids {
-            do throws(SystemCallError) { try prunable.retire(.snapshot(id), as: .retirement(id)) } catch {
+            do throws(SystemCallError) {
+                try prunable.retire(.snapshot(id), as: .retirement(id))
+                // In two steps, a prune at work may have settled the record before the snapshot went.
+                if !prunable.traits.retiresInOneStep, try !prunable.contains(.retirement(id)) {
+                    try prunable.removeIfThere(.publication(id))
+                }
+            } catch {
                 switch error.errno {
                 case .noSuchFileOrDirectory: continue
                 case .noSpace, .diskQuotaExceeded:

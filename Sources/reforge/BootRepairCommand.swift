@@ -34,7 +34,8 @@ struct BootRepairCommand: MountingCommand {
     func run() throws {
         var job = BootRepairJob(disk: disk)
         (job.dryRun, job.changesNVRAM, job.sectorSize) = (dryRun, !noNvram, sectorSize?.rawValue)
-        try BootRepairPresenter(job: job, json: json).run(eventOptions.sink(TerminalEvents(leavesPlans: json)))
+        try BootRepairPresenter(job: job, json: json).run(
+            eventOptions.sink("boot-repair", TerminalEvents(leavesPlans: json)))
     }
 }
 

@@ -129,6 +129,6 @@ struct CaptureCommand: ParsableCommand {
     }
 
     func run() throws {
-        try CapturePresenter(job: job, json: json).run(keyOptions, eventOptions.sink())
+        try CapturePresenter(job: job, json: json).run(keyOptions, eventOptions.sink("capture"))
     }
 }

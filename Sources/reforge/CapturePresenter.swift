@@ -12,7 +12,7 @@ struct CapturePresenter {
     func run(_ keys: KeyOptions, _ events: any EventSink) throws {
         let operation = CaptureOperation(
             job, keys: KeyRing(keys, events), events: events, toolVersion: ProgramVersion.text)
-        CommandRun.leaves(.init(sentences: operation.leftBehind, operation: "capture"))
+        CommandRun.leaves(.init(sentences: operation.leftBehind))
         try CommandRun.run(json: json) {
             try show(try operation.run())
             return .done

@@ -23,8 +23,6 @@ enum CommandRun {
         var sentences: @Sendable (ExitStatus) -> String?
         /// The state of a restore's target.
         var diskState: @Sendable () -> String? = { nil }
-        /// What is being done, for events.
-        var operation = ""
     }
 
     /// Of the work that is being done.
@@ -33,10 +31,10 @@ enum CommandRun {
     private static let isDecided = Atomic(false)
 
     /// Who else is to know how the command ends.
-    private static let listener = Mutex<(any EventSink)?>(nil)
+    private static let listener = Mutex<JSONEvents?>(nil)
 
     /// Names who else is to know how the command ends.
-    static func tells(_ sink: any EventSink) { listener.withLock { $0 = sink } }
+    static func tells(_ sink: JSONEvents) { listener.withLock { $0 = sink } }
 
     /// Says what is left behind where the command ends from now on.
     static func leaves(_ value: Leaving) { leaving.withLock { $0 = value } }
@@ -49,6 +47,7 @@ enum CommandRun {
         do {
             let status = try body()
             decide()
+            end(status, nil, diskState())
             if status != .done { throw ExitCode(status.rawValue) }
         } catch let code as ExitCode {
             throw code
@@ -56,6 +55,7 @@ enum CommandRun {
             decide()
             let failure = JobFailure(error).namingLoss
             report(failure, json: json, diskState: diskState())
+            end(failure.status, failure.message, diskState())
             throw ExitCode(failure.status.rawValue)
         }
     }
@@ -66,6 +66,11 @@ enum CommandRun {
         let report = FailureReport(error: failure.message, exitCode: failure.status.rawValue, diskState: diskState)
         // The first failure is the one to tell; it has been said on standard error.
         try? Console.json(report)
+    }
+
+    /// Tells who follows the command how it ended.
+    private static func end(_ status: ExitStatus, _ message: String?, _ diskState: String?) {
+        listener.withLock { $0 }?.end(status, message: message, diskState: diskState.flatMap(DiskState.init))
     }
 
     /// Only one of two may end the command: the other one waits for that.
@@ -96,12 +101,7 @@ enum CommandRun {
         _ = try? WorkerThread {
             let diskState = leaving?.diskState()
             report(reported, json: json, diskState: diskState)
-            listener.withLock { $0 }?.take(
-                .finished(
-                    Report(
-                        operation: leaving?.operation ?? "",
-                        outcome: Outcome(reported.status, diskState: diskState.flatMap(DiskState.init)),
-                        message: reported.message)))
+            end(reported.status, reported.message, diskState)
             UnfinishedFiles.remove()
             isDone.update { $0 = true }
         }

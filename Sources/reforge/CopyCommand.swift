@@ -64,6 +64,6 @@ struct CopyCommand: ParsableCommand {
         var toOptions = keyOptions
         if let toPasswordFile { toOptions.passwordFile = toPasswordFile }
         try CopyPresenter(job: job, json: json).run(
-            keyOptions, toOptions, hasOwnPassword: toPasswordFile != nil, eventOptions.sink())
+            keyOptions, toOptions, hasOwnPassword: toPasswordFile != nil, eventOptions.sink("copy"))
     }
 }

@@ -110,31 +110,12 @@ struct RestoreCommand: MountingCommand {
     @OptionGroup var luksOptions: LUKSOptions
 
     func validate() throws {
-        if delta, discard {
-            throw ValidationError(
-                "--delta and --discard exclude each other: trimmed sectors hold nothing to compare with")
-        }
-        if only != nil, !partition.isEmpty || discard {
-            throw ValidationError("--only goes neither with --partition nor with --discard")
-        }
-        if confirmSalvage != nil, !salvage { throw ValidationError("--confirm-salvage goes with --salvage") }
-        if salvage, verifyFirst {
-            throw ValidationError("--salvage reads the whole image first by itself: leave out --verify-first")
-        }
-        if only != nil, bootRepair == true { throw ValidationError("--only leaves boot repair out") }
-        if into != nil, only == nil { throw ValidationError("--into goes with --only") }
-        if image == "-", verifyFirst {
-            throw ValidationError("--verify-first needs an image that can be read twice, not -")
-        }
+        if let why = job.contradiction { throw ValidationError(why) }
         do { _ = try LayoutRequest(policy: layout, parsing: partition) } catch {
             throw ValidationError("--partition: \(error)")
         }
         if let jobID, !RestoreNote.isJobID(jobID) {
             throw ValidationError("--job-id takes 1 to 64 letters, digits, dots, hyphens and underscores")
-        }
-        if only != nil, jobID != nil { throw ValidationError("--only goes not with --job-id") }
-        if let id = expectImageID, id.isEmpty || !id.allSatisfy(\.isHexDigit) {
-            throw ValidationError("--expect-image-id takes hexadecimal digits")
         }
     }
 
@@ -151,7 +132,7 @@ struct RestoreCommand: MountingCommand {
     }
 
     func run() throws {
-        try RestorePresenter(job: job, json: json).run(keyOptions, eventOptions.sink())
+        try RestorePresenter(job: job, json: json).run(keyOptions, eventOptions.sink("restore"))
     }
 }
 

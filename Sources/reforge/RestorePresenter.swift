@@ -13,13 +13,15 @@ struct RestorePresenter {
         let operation = RestoreOperation(
             job, keys: KeyRing(keys, events), events: events, confirmer: TerminalConfirmer())
         if !job.dryRun {
-            CommandRun.leaves(
-                .init(
-                    sentences: operation.leftBehind, diskState: operation.diskStateNow, operation: "restore"))
+            CommandRun.leaves(.init(sentences: operation.leftBehind, diskState: operation.diskStateNow))
         }
         try CommandRun.run(json: json, diskState: operation.diskStateNow) {
             let report = try operation.run()
-            return job.dryRun ? try showPlan(report) : try show(report)
+            if job.dryRun { return try showPlan(report) }
+            do { return try show(report) } catch {
+                let failure = JobFailure(error)
+                throw failure.followed(by: operation.leftBehind(failure.status))
+            }
         }
     }
 

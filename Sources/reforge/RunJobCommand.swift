@@ -25,7 +25,7 @@ struct RunJobCommand: MountingCommand {
         } catch { throw ValidationError("\(file) is no job: \(error)") }
         var keys = KeyOptions()
         keys.passwordFile = job.passwordFile
-        let events = eventOptions.sink()
+        let events = eventOptions.sink(job.job.operation)
         switch job.job {
         case .restore(let job): try RestorePresenter(job: job, json: false).run(keys, events)
         case .capture(let job): try CapturePresenter(job: job, json: false).run(keys, events)

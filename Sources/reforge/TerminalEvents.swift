@@ -34,6 +34,8 @@ final class TerminalEvents: EventSink {
 
     private func begin(_ phase: String) {
         let clears = state.update { state in
+            // What was before counts for nothing: a password that was typed, an image that was opened.
+            if state.phase.isEmpty, !phase.isEmpty { state.lastShown = SystemFacts.monotonicSeconds() }
             (state.phase, state.isSaid) = (phase, false)
             guard phase.isEmpty else { return false }
             defer { state.hasLine = false }

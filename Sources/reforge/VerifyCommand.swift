@@ -70,6 +70,6 @@ struct VerifyCommand: ParsableCommand {
     func run() throws {
         var job = VerifyJob(image: image)
         (job.readsDataPercent, job.repairs) = (readData?.value, repair)
-        try VerifyPresenter(job: job, json: json).run(keyOptions, eventOptions.sink())
+        try VerifyPresenter(job: job, json: json).run(keyOptions, eventOptions.sink("verify"))
     }
 }

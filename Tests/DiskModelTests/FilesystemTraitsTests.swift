@@ -56,6 +56,18 @@ import Testing
         #expect(FilesystemTraits.of(.other, name: "zfs_member").grubModule == nil)
     }
 
+    /// A kind that a later program wrote, or swap of another byte order, under a name that is read here.
+    @Test func aNameAloneGetsNothing() {
+        let names = FilesystemInfo.Kind.allCases.map(\.rawValue) + ["vfat", "LVM2_member", "crypto_LUKS"]
+        for name in names where name != "other" && name != "unknown" {
+            var info = FilesystemInfo(kind: .other, kindName: name, blockSize: 4096, mapSource: .whole)
+            info.byteCount = 1 << 30
+            #expect(!info.resizeAbility.canGrow && !info.resizeAbility.canShrink, "\(name)")
+            #expect(info.traits.mount == nil && info.traits.olderLife == .harmless, "\(name)")
+            #expect(info.sectorObstacle(onto: 4096, captured: 512) != nil, "\(name)")
+        }
+    }
+
     @Test func aRowCanBeAdded() {
         var row = FilesystemTraits([], names: ["toyfs"])
         row.mount = FilesystemTraits.MountManner("toyfs", readOnlyOptions: "noreplay")

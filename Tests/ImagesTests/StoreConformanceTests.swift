@@ -210,8 +210,9 @@ struct StoreConformance {
                 do {
                     for round in 0..<20 {
                         let id = ObjectID(.index, "\(number)-\(round)")
-                        try write(id, [UInt8](repeating: UInt8(number), count: 1000 + round))
-                        guard try store.read(id, limit: .max).count == 1000 + round else {
+                        let bytes = [UInt8](repeating: UInt8(number), count: 1000 + round)
+                        try write(id, bytes)
+                        guard try store.read(id, limit: .max) == bytes else {
                             throw SystemCallError("compare", id.name, .ioError)
                         }
                         _ = try store.list(.index)

@@ -119,7 +119,8 @@ import Testing
             changed.bytes[Int(chunk.range.lowerBound)] ^= 0xFF
         }
         try fixture.capture(changed)
-        let gone = try fixture.capture(try fixture.disk())
+        let third = try fixture.disk()
+        let gone = try fixture.capture(third)
         if work == .merge { for _ in 0..<8 { try fixture.capture(try fixture.disk()) } }
         let repository = try fixture.open(fixture.store)
         if work == .prune {
@@ -130,6 +131,13 @@ import Testing
             try repository.forget([old])
             fixture.expected[old] = nil
             fixture.clock.update { $0 += 2 * 24 * 3600 }
+        }
+        if work == .repair {
+            // Something to set aside: a content of the first pack, which two snapshots need.
+            let name = try #require(try fixture.store.list(.pack).sorted().first)
+            var bytes = try fixture.store.read(ObjectID(.pack, name), limit: .max)
+            bytes[bytes.count / 2] ^= 0x55
+            fixture.store.overwrite(ObjectID(.pack, name), bytes)
         }
         let next = try fixture.disk()
         let before = Set(fixture.expected.keys)
@@ -149,10 +157,20 @@ import Testing
                 let comment = "\(work.rawValue), call \(start) of \(count)\(isAfter ? ", done" : "")"
                 let store = try fixture.copy(of: fixture.store)
                 let dying = FaultyStore(store, .init(at: start, isFinal: true, isAfter: isAfter))
-                do {
-                    try Self.run(work, try fixture.open(dying), next: next, old: old)
-                    // What comes at the very end (a lock that goes) may fail unsaid.
-                } catch {}
+                let ended = Result { try Self.run(work, try fixture.open(dying), next: next, old: old) }
+                // What comes at the very end (a lock that goes) may fail unsaid; a verify never calls whole what it could not read.
+                if work == .verify, !isAfter, start < count - 4 {
+                    #expect(throws: (any Error).self, "\(comment)") { try ended.get() }
+                }
+                if work == .repair {
+                    // Repaired, and captured again, everything is whole.
+                    let after = try fixture.copy(of: store)
+                    let repository = try fixture.open(after)
+                    try Self.run(.repair, repository, next: next, old: old)
+                    for disk in [shared, changed, third] { try Self.capture(disk, repository) }
+                    try fixture.check(after, kept, "\(comment), and repaired and captured again")
+                    continue
+                }
                 try fixture.check(store, kept, comment)
                 let after = try fixture.copy(of: store)
                 try Self.run(work, try fixture.open(after), next: next, old: old)
@@ -231,6 +249,7 @@ import Testing
         #expect(isSame)
         #expect(try repository.verify(readDataPercent: 100).isWhole)
         #expect(throws: ImageError.self) { try repository.prune(grace: 0) }
+        #expect(try repository.prune(grace: 0, dryRun: true).isDryRun)
         #expect(throws: ImageError.self) { try repository.forget([id]) }
         #expect(throws: ImageError.self) { try repository.lock(.capture) }
         #expect(fixture.store.contents == before)

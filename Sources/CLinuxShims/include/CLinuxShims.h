@@ -74,6 +74,8 @@ int rf_continue_in_child(void);
 // Ends the process with `status`. One whose thread waits uninterruptibly in the kernel stays: its parent, made by
 // rf_continue_in_child, ends all the same.
 _Noreturn void rf_give_up(int status);
+// Names a descriptor whose reader must see the end of a process that gives up, as that of its output does.
+void rf_tells(int fd);
 // Whether everything printed through stdio so far has been taken by standard output.
 int rf_is_output_whole(void);
 
