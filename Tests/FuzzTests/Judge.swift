@@ -4,6 +4,7 @@ import DiskEditing
 import DiskModel
 import Filesystems
 import FoundationEssentials
+import ImageModel
 import TestSupport
 
 @testable import Imaging

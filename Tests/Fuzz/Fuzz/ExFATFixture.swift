@@ -1,0 +1,1 @@
+../../FilesystemsTests/ExFATFixture.swift
