@@ -72,19 +72,19 @@ package final class LocalStore: PrunableStore {
             try put(bytes, as: layout.path(id), by: temporary, manner, Self.permissions(id.kind))
         } catch {
             let folders = [layout.path(id).removingLastComponent(), temporary.removingLastComponent()]
-            guard error.errno == .noSuchFileOrDirectory, folders.filter(makeLost).count > 0 else { throw error }
+            guard error.errno == .noSuchFileOrDirectory else { throw error }
+            // Another writer may make them at the same time.
+            for folder in folders { makeLost(folder) }
+            guard folders.allSatisfy({ Files.exists($0) }) else { throw error }
             try put(bytes, as: layout.path(id), by: temporary, manner, Self.permissions(id.kind))
         }
     }
 
     /// Makes a folder of the repository that is missing, as copies leave out empty ones. Never where the repository is not there: its disk
     /// may have gone, and what takes its place is another one.
-    /// - Returns: whether it was made.
-    @discardableResult
-    private func makeLost(_ folder: FilePath) -> Bool {
+    private func makeLost(_ folder: FilePath) {
         let isOurs = folder == layout.folder(.lock) ? isThere : Self.isRepository(layout.root)
-        guard isOurs, !Files.exists(folder) else { return false }
-        return (try? Files.makeFolders(folder)) != nil
+        if isOurs, !Files.exists(folder) { try? Files.makeFolders(folder) }
     }
 
     private func put(
@@ -147,10 +147,9 @@ package final class LocalStore: PrunableStore {
 
     package func retire(_ id: ObjectID, as record: ObjectID) throws(SystemCallError) {
         do { try Files.rename(layout.path(id), to: layout.path(record)) } catch {
-            let folder = layout.folder(record.kind)
-            guard error.errno == .noSuchFileOrDirectory, !Files.exists(folder) else { throw error }
-            // A repository from before the ledger.
-            try Files.makeFolders(folder)
+            // A repository from before the ledger; or the object is not there.
+            guard error.errno == .noSuchFileOrDirectory else { throw error }
+            makeLost(layout.folder(record.kind))
             try Files.rename(layout.path(id), to: layout.path(record))
         }
     }
