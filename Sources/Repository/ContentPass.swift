@@ -66,11 +66,17 @@ struct ContentPass {
         }
         for name in names.prefix(packsChosen) {
             let entries: [IndexEntry]
-            do {
+            do throws(ImageError) {
                 let table = try PackFile(name, store, repository.secrets).table()
-                entries = try references.map { try Self.needed(table, $0) } ?? table
+                if let references { entries = try Self.needed(table, references) } else { entries = table }
             } catch {
-                // What is wrong with its table was said before.
+                // What is wrong with its table was said before. One that was whole then and cannot be read now is not: what was not read
+                // must never pass for whole. A pack that is gone was taken away by a prune.
+                if case .system = error, !error.isMissingFile,
+                    !report.problems.contains(where: { $0.what == "\(error)" })
+                {
+                    report.add("\(error)")
+                }
                 continue
             }
             guard !entries.isEmpty else { continue }
