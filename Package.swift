@@ -70,6 +70,10 @@ let package = Package(
             name: "ImageFiles",
             dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", system],
             exclude: ["ImageFormat.md", "EncryptedImageFormat.md"], swiftSettings: hostile),
+        .target(
+            name: "DiskImages",
+            dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", "ImageFiles", system],
+            swiftSettings: hostile),
         .target(name: "ObjectStore", dependencies: ["LinuxSystem", system], swiftSettings: hostile),
         .target(
             name: "Repository",
@@ -94,8 +98,8 @@ let package = Package(
             name: "Operations",
             dependencies: [
                 "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs", "ImageModel",
-                "ImageFiles", "ObjectStore", "Repository", "FilesystemResize", "Imaging", "BootRepair", "JobModel",
-                system,
+                "ImageFiles", "DiskImages", "ObjectStore", "Repository", "FilesystemResize", "Imaging", "BootRepair",
+                "JobModel", system,
             ], swiftSettings: common),
         .target(
             name: "RecoveryInit",
@@ -105,7 +109,8 @@ let package = Package(
             name: "reforge",
             dependencies: [
                 "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "LinuxSystem", "Filesystems", "FilesystemResize",
-                "ImageModel", "ImageFiles", "ObjectStore", "Repository", "Imaging", "BootRepair", "JobModel",
+                "ImageModel", "ImageFiles", "DiskImages", "ObjectStore", "Repository", "Imaging", "BootRepair",
+                "JobModel",
                 "Operations",
                 "RecoveryInit",
                 "CEarlyBoot", system, .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -127,11 +132,12 @@ let package = Package(
             dependencies: [
                 "DiskEditing", "Filesystems", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system,
             ]),
-        .testTarget(name: "CodecsTests", dependencies: ["Codecs"]),
+        .testTarget(name: "CodecsTests", dependencies: ["Codecs", "CLZMA"]),
         .testTarget(
             name: "ImagesTests",
             dependencies: [
-                "ImageModel", "JobModel", "Operations", "ImageFiles", "ObjectStore", "Repository", "TestSupport",
+                "ImageModel", "JobModel", "Operations", "ImageFiles", "DiskImages", "ObjectStore", "Repository",
+                "TestSupport",
                 "ByteParsing", "Codecs",
                 "DiskModel",
                 "LinuxSystem", system,
@@ -139,7 +145,8 @@ let package = Package(
         .testTarget(
             name: "ImagingTests",
             dependencies: [
-                "Imaging", "FilesystemResize", "ImageModel", "ImageFiles", "ObjectStore", "Repository", "Filesystems",
+                "Imaging", "FilesystemResize", "ImageModel", "ImageFiles", "DiskImages", "ObjectStore", "Repository",
+                "Filesystems",
                 "DiskEditing",
                 "TestSupport",
                 "ByteParsing", "Codecs",
@@ -155,8 +162,11 @@ let package = Package(
         .testTarget(
             name: "OperationsTests",
             dependencies: [
-                "Operations", "JobModel", "ImageModel", "Imaging", "ObjectStore", "Repository", "LinuxSystem",
-                "TestSupport", system,
+                "Operations", "JobModel", "ImageModel", "ImageFiles", "DiskImages", "Imaging", "ObjectStore",
+                "Repository",
+                "LinuxSystem", "Filesystems", "DiskEditing", "BootRepair", "DiskModel", "Codecs", "ByteParsing",
+                "TestSupport",
+                system,
             ]),
         .testTarget(name: "RecoveryInitTests", dependencies: ["RecoveryInit", "JobModel", "TestSupport"]),
         .testTarget(

@@ -12,6 +12,8 @@ package enum ImageError: Error, Sendable, CustomStringConvertible {
     case damaged(name: String, what: String, fileOffset: UInt64, disk: ByteRange?, partition: Int?)
     /// It ends too early: interrupted while it was written, or cut off since.
     case truncated(name: String, at: UInt64)
+    /// It was changed while it was read.
+    case changed(name: String)
     /// There is no such snapshot, or no such repository: a sentence.
     case missing(String)
     /// Several things match where one is needed: a sentence with all of them.
@@ -36,6 +38,7 @@ package enum ImageError: Error, Sendable, CustomStringConvertible {
                 + (partition.map { ", partition \($0)" } ?? (disk == nil ? "" : ", outside every partition"))
         case .truncated(let name, let position):
             "\(name) ends too early, at byte \(position): it was not written to its end, or was cut off since"
+        case .changed(let name): "\(name) was changed while it was read"
         case .missing(let what), .ambiguous(let what), .key(let what), .busy(let what), .refused(let what): what
         case .system(let error): error.description
         }

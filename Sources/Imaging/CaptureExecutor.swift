@@ -101,6 +101,7 @@ package struct CaptureExecutor: Sendable {
         _ walk: Monitor<ChunkWalk>, _ sink: any ImageWriter, _ pool: ChunkBufferPool, _ results: Monitor<Results>
     ) throws {
         let encoder = try ChunkEncoder(sink.coding)
+        let chunks = PlannedChunks(plan, of: source)
         let identity = sink.coding.identity
         while let buffer = pool.take() {
             if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
@@ -118,9 +119,8 @@ package struct CaptureExecutor: Sendable {
                 continue
             case .used(let ranges): used = ranges
             }
-            try read(used, at: step.range.lowerBound, into: buffer)
             let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(step.range.byteCount)])
-            ChunkMask.zeroUnused(content, used: used)
+            try chunks.read(used, at: step.range.lowerBound, into: content)
             if ZeroTest.isZero(UnsafeRawBufferPointer(content)) {
                 pool.give(buffer)
                 results.update { $0.byOrdinal[ordinal] = .run(.zero, region: step.region, range: step.range) }
@@ -138,44 +138,6 @@ package struct CaptureExecutor: Sendable {
                 }
             }
             progress.advance(used.reduce(0) { $0 + UInt64($1.count) })
-        }
-    }
-
-    /// Reads the ranges in use of one chunk. Ranges with little between them are read in one call: what lies between
-    /// is masked later. Where such a call fails, it is made again for each range alone.
-    private func read(_ used: [Range<Int>], at offset: UInt64, into buffer: ChunkBuffer) throws(BlockIOError) {
-        let nearby = 128 << 10
-        var index = 0
-        while index < used.count {
-            var end = index
-            // What cannot be read is noted by its place: nothing but what is in use may be asked for.
-            while !(source is RescueReader), end + 1 < used.count,
-                used[end + 1].lowerBound - used[end].upperBound <= nearby
-            { end += 1 }
-            let span = used[index].lowerBound..<used[end].upperBound
-            do {
-                try source.read(
-                    into: UnsafeMutableRawBufferPointer(rebasing: buffer.content[span]),
-                    at: offset + UInt64(span.lowerBound))
-            } catch {
-                if index == end { throw error }
-                for range in used[index...end] {
-                    try source.read(
-                        into: UnsafeMutableRawBufferPointer(rebasing: buffer.content[range]),
-                        at: offset + UInt64(range.lowerBound))
-                }
-            }
-            index = end + 1
-        }
-        for (place, bytes) in plan.patches {
-            // A patch can lie over the ends of chunks.
-            let chunk = offset..<offset + UInt64(buffer.content.count)
-            let part = (place..<place + UInt64(bytes.count)).clamped(to: chunk)
-            guard !part.isEmpty else { continue }
-            let from = Int(part.lowerBound - place)
-            UnsafeMutableRawBufferPointer(
-                rebasing: buffer.content[Int(part.lowerBound - offset)..<Int(part.upperBound - offset)]
-            ).copyBytes(from: bytes[from..<from + Int(part.byteCount)])
         }
     }
 
@@ -219,76 +181,5 @@ package struct CaptureExecutor: Sendable {
         }
         if let error = failure.first { throw error }
         try flushRun()
-    }
-}
-
-/// The regions' chunk grids in order of place.
-struct ChunkWalk {
-    /// A chunk, or a run of chunks that nothing uses.
-    struct Step {
-        enum Content {
-            case unused
-            /// The bytes in use, relative to the chunk's start.
-            case used([Range<Int>])
-        }
-        var region: Int
-        /// Where it lies on the disk.
-        var range: ByteRange
-        var content: Content
-    }
-
-    private let header: ImageHeader
-    private let chunk: UInt64
-    private var region = 0
-    private var position: UInt64 = 0
-    /// How many steps were taken.
-    private(set) var count = 0
-
-    init(_ header: ImageHeader) {
-        self.header = header
-        chunk = UInt64(header.manifest.chunkByteCount)
-        position = header.manifest.regions.first?.range.lowerBound ?? 0
-    }
-
-    /// The next step; `nil` at the end of the disk.
-    mutating func next() -> Step? {
-        let regions = header.manifest.regions
-        while region < regions.count, position >= regions[region].range.upperBound {
-            region += 1
-            if region < regions.count { position = regions[region].range.lowerBound }
-        }
-        guard region < regions.count else { return nil }
-        let whole = regions[region].range
-        let map = header.maps[region]
-        let start = position - whole.lowerBound
-        let range = position..<min(position + chunk, whole.upperBound)
-        let used = map.ranges(in: start..<start + range.byteCount)
-        count += 1
-        guard used.isEmpty else {
-            position = range.upperBound
-            return Step(
-                region: region, range: range,
-                content: .used(used.map { Int($0.lowerBound - start)..<Int($0.upperBound - start) }))
-        }
-        // Straight to the chunk that holds the next byte in use: a disk can have millions of chunks that nothing uses.
-        let next = map.firstUsed(from: start).map { $0 - $0 % chunk } ?? whole.byteCount
-        let run = position..<whole.lowerBound + next
-        position = run.upperBound
-        return Step(region: region, range: run, content: .unused)
-    }
-}
-
-/// Bytes of a chunk that are not in use count as zero: for the hash, and for what is stored.
-enum ChunkMask {
-    /// Makes everything outside `used` (ascending) zero.
-    static func zeroUnused(_ content: UnsafeMutableRawBufferPointer, used: [Range<Int>]) {
-        var position = 0
-        for range in used + [content.count..<content.count] {
-            if position < range.lowerBound {
-                UnsafeMutableRawBufferPointer(rebasing: content[position..<range.lowerBound]).initializeMemory(
-                    as: UInt8.self, repeating: 0)
-            }
-            position = range.upperBound
-        }
     }
 }

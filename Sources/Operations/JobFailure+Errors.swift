@@ -31,7 +31,7 @@ extension JobFailure {
             case .ambiguous: self.init(.ambiguous, "\(error)")
             case .key, .refused: self.init(.refused, "\(error)")
             case .busy: self.init(.interrupted, "\(error)")
-            case .foreign, .unsupported, .damaged, .truncated: self.init(.badImage, "\(error)")
+            case .foreign, .unsupported, .damaged, .truncated, .changed: self.init(.badImage, "\(error)")
             }
         case let error as BlockIOError:
             let isInterrupted = error.errorNumber == Errno.interrupted.rawValue && Interruption.isRequested

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
+import DiskImages
 import DiskModel
-import Filesystems
 import ImageFiles
 import ImageModel
 import Imaging
@@ -28,34 +28,10 @@ package struct OpenedImage {
     /// Descriptors and locks that must stay as long as the reader is used.
     private let held: [AnyObject]
     /// What tells that a raw image held still.
-    private var claim: Claim?
+    private let claim: Claim?
 
-    /// A descriptor that lives as long as somebody refers to it.
-    private final class HeldFile {
-        let descriptor: OwnedDescriptor
-        init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
-    }
-
-    /// Claims a raw image as the disk that it is.
-    private static func claimed(_ text: String, _ events: any EventSink) throws -> Claim {
-        let disk = try OpenedDisk(text, .readOnly)
-        let places = disk.mountPointsReadWrite
-        guard places.isEmpty else {
-            throw JobFailure(
-                .refused,
-                "\(text) has filesystems that are mounted read-write: \(places.joined(separator: ", ")). Unmount them first"
-            )
-        }
-        if let found = try InterruptedRestore(on: disk.device) {
-            throw JobFailure(.refused, "\(text) holds \(found), and is no image: finish that restore first")
-        }
-        let claim = try disk.claimSource(events)
-        // What else it holds may be all that is left of it.
-        if let found = try InterruptedRestore(on: disk.device, disk.survey(allUsed: true).volumes) {
-            events.warn("interrupted-restore", "\(text) holds \(found): no filesystem is there")
-        }
-        return claim
-    }
+    /// The disk that it is a recording of.
+    private let recording: DiskRecording?
 
     /// Fails where a raw image was written while it was read.
     package func checkHeldStill() throws(ImagingError) {
@@ -69,22 +45,35 @@ package struct OpenedImage {
     }
 
     /// Opens an image or a snapshot, and checks what can be checked without reading all of it.
-    /// - Parameter salvages: takes an image with a damaged or missing end, for a `SalvageReader`.
+    /// - Parameters:
+    ///   - salvages: takes an image with a damaged or missing end, for a `SalvageReader`.
+    ///   - scratch: a folder for what must be decompressed to be read at any place.
     package static func open(
-        _ text: String, _ keys: KeyRing, operation: RepositoryOperation = .restore, salvages: Bool = false
+        _ text: String, _ keys: KeyRing, operation: RepositoryOperation = .restore, salvages: Bool = false,
+        scratch: FilePath? = nil
     ) throws -> OpenedImage {
         switch try ImageAddress.parse(text, .thisMachine) {
         case .stream: try OpenedImage(pipe: keys)
         case .snapshot(let address): try OpenedImage(address, keys, operation)
-        case .path, .volume, .http: try OpenedImage(file: text, keys, salvages: salvages)
+        case .path, .volume, .http: try OpenedImage(file: text, keys, salvages: salvages, scratch: scratch)
         }
+    }
+
+    /// The same image from its start, where that takes nothing; `nil` where it must be opened again.
+    package func again() throws -> OpenedImage? {
+        try recording.map { OpenedImage(self, reading: try $0.again()) }
+    }
+
+    private init(_ other: OpenedImage, reading again: DiskRecording) {
+        (text, path, snapshot, byteCount) = (other.text, other.path, other.snapshot, other.byteCount)
+        (reader, ending, recording, claim, held) = (again, nil, again, other.claim, other.held)
     }
 
     private init(pipe keys: KeyRing) throws {
         text = "-"
-        let file = HeldFile(try ImageFile.openForStreaming("-"))
-        reader = try ImageStreamReader(file.descriptor.raw, name: "standard input", unlock: keys.imageKeys)
-        (ending, path, snapshot, byteCount, held) = (nil, nil, nil, nil, [file])
+        let opened = try RecordingFormat.openStandardInput(unlock: keys.imageKeys)
+        (reader, ending, held) = (opened.reader, opened.ending, opened.held)
+        (path, snapshot, byteCount, recording, claim) = (nil, nil, nil, nil, nil)
     }
 
     private init(_ selector: SnapshotAddress, _ keys: KeyRing, _ operation: RepositoryOperation) throws {
@@ -94,9 +83,10 @@ package struct OpenedImage {
         reader = try repository.reader(found)
         ending = ImageEnding(id: found.info.id, lateFacts: found.lateFacts)
         (path, snapshot, byteCount, held) = (FilePath(selector.repository), found, nil, [repository, lock])
+        (recording, claim) = (nil, nil)
     }
 
-    private init(file text: String, _ keys: KeyRing, salvages: Bool) throws {
+    private init(file text: String, _ keys: KeyRing, salvages: Bool, scratch: FilePath?) throws {
         self.text = text
         SnapshotAddress.noteHidden(by: text, keys.events)
         let path = FilePath(text)
@@ -105,46 +95,23 @@ package struct OpenedImage {
         let status: Stat
         do { status = try Stat(path) } catch { throw SystemCallError("open", text, error) }
         byteCount = status.type == .regular ? UInt64(max(0, status.size)) : nil
-        let kind = try ImageFileKind.detect(path)
-        switch kind {
-        case .image, .encryptedImage:
-            let file = HeldFile(try ImageFile.openForStreaming(text))
-            let image = try Self.image(path, keys, salvages: salvages)
-            let stream = try ImageStreamReader(file.descriptor.raw, name: text, unlock: keys.imageKeys)
-            // What is restored is what is read from here on: the file may have been replaced since it was checked.
-            guard image.map({ $0.header == stream.header }) ?? true else {
-                throw JobFailure(.badImage, "\(text) changed while it was looked at")
-            }
-            if salvages, let image { stream.useIndex(of: image) }
-            reader = stream
-            ending = image.map { ImageEnding(id: $0.footer.imageID, lateFacts: $0.lateFacts) }
-            held = [file]
-        case .xzImage:
-            let archive = try XZImageReader(path, salvages: salvages)
-            (reader, ending, held) = (archive, archive.knownEnding, [])
-        case .foreignRaw, .foreignXZ, .foreignZstd:
+        switch try FileContents.detect(path) {
+        case .recording(let format):
+            let opened = try format.open(RecordingRequest(path, salvages: salvages, unlock: keys.imageKeys))
+            (reader, ending, held) = (opened.reader, opened.ending, opened.held)
+            (recording, claim) = (nil, nil)
+        case .disk(let format):
             guard !salvages else {
                 throw JobFailure(
                     .usage,
                     "\(text) is no image of Reforge: --salvage needs its records of what each part of the disk should hold"
                 )
             }
-            // A raw image may be the disk of a virtual machine.
-            if kind == .foreignRaw { claim = try Self.claimed(text, keys.events) }
-            (reader, ending, held) = (
-                try ForeignImageReader(
-                    path, kind: kind, log: keys.events.log, table: { try? PartitionTableReader.read($0) }), nil, []
-            )
+            let disk = try RecordedDisk(path, format, scratch: scratch, keys.events)
+            (reader, recording, claim) = (disk.recording, disk.recording, disk.claim)
+            (ending, held) = (nil, [])
         case .unknown(let why):
             throw ImageError.foreign(name: text, why: why)
-        }
-    }
-
-    /// The ends of an image; `nil` where its end is damaged or missing and may be.
-    private static func image(_ path: FilePath, _ keys: KeyRing, salvages: Bool) throws -> ImageFile? {
-        do { return try ImageFile(path, unlock: keys.imageKeys) } catch {
-            guard salvages, Salvage.isDamage(error) else { throw error }
-            return nil
         }
     }
 }

@@ -15,6 +15,7 @@ import SystemPackage
 extension RestoreOperation {
     /// Opens once more what is restored, to read all of it beforehand.
     func again(_ input: OpenedImage, _ operation: RepositoryOperation) throws -> OpenedImage {
+        if let again = try input.again() { return again }
         // The very snapshot that is restored: what `latest` means may change meanwhile.
         let exact = input.snapshot.flatMap { snapshot in input.path.map { "\($0)@\(snapshot.info.id)" } } ?? image
         let again = try OpenedImage.open(exact, keys, operation: operation, salvages: job.salvages)

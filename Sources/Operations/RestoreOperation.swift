@@ -94,7 +94,8 @@ package final class RestoreOperation {
         }
         // Before what IMAGE is: of a swapped command line, this says what is wrong.
         try TargetGuard.refuse(try? KnownImage.identify(fileAt: FilePath(disk)), at: disk)
-        let input = try OpenedImage.open(image, keys, salvages: job.salvages)
+        let input = try OpenedImage.open(
+            image, keys, salvages: job.salvages, scratch: job.scratch.map { FilePath($0) })
         try keys.refuseUnused(image)
         // All of a snapshot's lists must be readable and all of its chunks known before a disk is given up for it.
         if input.snapshot != nil, !job.salvages {

@@ -2,6 +2,7 @@
 import ArgumentParser
 import ByteParsing
 import Codecs
+import DiskImages
 import DiskModel
 import ImageFiles
 import ImageModel
@@ -71,9 +72,10 @@ struct InspectCommand: ParsableCommand {
         let status: Stat
         do { status = try Stat(path) } catch { throw SystemCallError("open", path.string, error) }
         guard status.type == .regular else { return false }
-        switch try ImageFileKind.detect(path) {
-        case .image, .encryptedImage, .xzImage, .foreignXZ, .foreignZstd: return true
-        case .foreignRaw, .unknown: return false
+        return switch try FileContents.detect(path) {
+        case .recording: true
+        case .disk(let format): !format.isPlain
+        case .unknown: false
         }
     }
 }

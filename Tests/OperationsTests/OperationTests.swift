@@ -26,6 +26,9 @@ final class KeptEvents: EventSink {
             return []
         }
     }
+    var notices: [Notice] {
+        all.compactMap { if case .notice(let notice) = $0 { notice } else { nil } }
+    }
     var phases: [String] {
         all.compactMap { if case .phase(let phase) = $0, !phase.isEmpty { phase } else { nil } }
     }

@@ -11,8 +11,8 @@ import Testing
 
 @testable import Imaging
 
-/// Archives of xz, and raw images of other people, through the whole of capture, verification, copy and restore.
-@Suite struct ForeignAndArchiveTests {
+/// Archives of xz through the whole of capture, verification, copy and restore.
+@Suite struct ArchiveTests {
     private let seed = UInt64.random(in: .min ... .max)
 
     private func archive(_ made: MadeUpDisk, at path: FilePath) throws {
@@ -74,31 +74,6 @@ import Testing
             let expected = made.expected(plan, targetByteCount: MadeUpDisk.byteCount)
             let wrong = expected.indices.first { index in expected[index].map { $0 != bytes[index] } ?? false }
             #expect(wrong == nil, "seed \(seed), chunks of \(chunkByteCount)")
-        }
-    }
-
-    @Test(arguments: ["cp plain disk.img", "xz -1 -c plain > disk.img", "zstd -q -c plain > disk.img"])
-    func aRawImageGoesBackWhole(recipe: String) throws {
-        let scratch = try ScratchFolder()
-        let made = try MadeUpDisk(seed: seed)
-        try Files.write(made.bytes, to: scratch.path.appending("plain"))
-        let output = try ChildProcess.run(["sh", "-c", "cd '\(scratch.path)'; \(recipe)"])
-        try #require(output.succeeded)
-        let path = scratch.path.appending("disk.img")
-        func open() throws -> ForeignImageReader {
-            try ForeignImageReader(path, table: { try? PartitionTableReader.read($0) })
-        }
-        let header = try open().header
-        #expect(header.manifest.table.kind == .unknown)
-        #expect(header.manifest.table.unknownKindName == "GPT")
-        let verified = try CaptureVerifier.verify(try open(), progress: Progress())
-        #expect(verified.dataByteCount > 0)
-        for byteCount in [MadeUpDisk.byteCount, MadeUpDisk.byteCount + (3 << 20)] {
-            let plan = try RestorePlanner.plan(
-                header, onto: DiskIdentity(path: "target"), geometry: DiskGeometry(byteCount: UInt64(byteCount)),
-                request: LayoutRequest(policy: .keep))
-            let bytes = try restored(try open(), plan, byteCount: byteCount)
-            #expect(Array(bytes[..<made.bytes.count]) == made.bytes, "seed \(seed)")
         }
     }
 }

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CLZMA
 
+@testable import Codecs
+
 /// Learns from the indexes of an .xz file what it holds, without decompressing it: it says where it wants to read, and
 /// takes what is there, until it wants no more.
-package final class XZFileSurveyor {
+final class XZFileSurveyor {
     private let stream: UnsafeMutablePointer<lzma_stream>
     private let index: UnsafeMutablePointer<OpaquePointer?>
     private let fileByteCount: UInt64
     /// Where it wants bytes from; `nil` once it knows all.
-    package private(set) var wanted: UInt64? = 0
+    private(set) var wanted: UInt64? = 0
     /// Indexes of more blocks than this much memory holds are refused: some four million.
     private static let memoryLimit: UInt64 = 64 << 20
 
     /// A surveyor of a file of this length.
-    package init(fileByteCount: UInt64) throws(CodecError) {
+    init(fileByteCount: UInt64) throws(CodecError) {
         self.fileByteCount = fileByteCount
         stream = .allocate(capacity: 1)
         stream.initialize(to: lzma_stream())
@@ -31,7 +33,7 @@ package final class XZFileSurveyor {
     }
 
     /// Takes bytes from the place that it wanted; at least one, unless the file ends there.
-    package func take(_ bytes: UnsafeRawBufferPointer) throws(CodecError) {
+    func take(_ bytes: UnsafeRawBufferPointer) throws(CodecError) {
         guard let position = wanted else { return }
         stream.pointee.next_in = bytes.bindMemory(to: UInt8.self).baseAddress
         stream.pointee.avail_in = bytes.count
@@ -46,9 +48,9 @@ package final class XZFileSurveyor {
     }
 
     /// The length of all contents in bytes; 0 before it knows.
-    package var contentByteCount: UInt64 { index.pointee.map { lzma_index_uncompressed_size($0) } ?? 0 }
+    var contentByteCount: UInt64 { index.pointee.map { lzma_index_uncompressed_size($0) } ?? 0 }
     /// The number of blocks.
-    package var blockCount: UInt64 { index.pointee.map { lzma_index_block_count($0) } ?? 0 }
+    var blockCount: UInt64 { index.pointee.map { lzma_index_block_count($0) } ?? 0 }
     /// The number of streams.
-    package var streamCount: UInt64 { index.pointee.map { lzma_index_stream_count($0) } ?? 0 }
+    var streamCount: UInt64 { index.pointee.map { lzma_index_stream_count($0) } ?? 0 }
 }

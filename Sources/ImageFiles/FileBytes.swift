@@ -8,18 +8,18 @@ import SystemPackage
 // Glibc: for the members of timespec.
 
 /// The bytes of an open file, at any place and from any thread.
-final class FileBytes: Sendable {
+package final class FileBytes: Sendable {
     private let file: OwnedDescriptor
     private let calls: PendingCalls
     /// How messages call it.
-    let name: String
+    package let name: String
     /// Its length when it was opened, in bytes.
-    let byteCount: UInt64
+    package let byteCount: UInt64
     /// When it was last changed, in seconds and nanoseconds since 1970.
-    let changed: (seconds: Int64, nanoseconds: Int64)
+    package let changed: (seconds: Int64, nanoseconds: Int64)
 
     /// Opens a file, and nothing but a file.
-    init(_ path: FilePath) throws(ImageError) {
+    package init(_ path: FilePath) throws(ImageError) {
         name = path.string
         do { file = try OwnedDescriptor.open(path, .readOnly) } catch { throw .system(error) }
         calls = PendingCalls(path.string, on: file.raw)
@@ -34,7 +34,7 @@ final class FileBytes: Sendable {
 
     /// Fills as much of `target` as the file has from `offset` on.
     /// - Returns: how much that is: less only at the end of the file.
-    func readSome(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) -> Int {
+    package func readSome(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) -> Int {
         guard let start = Int64(exactly: offset), start <= Int64.max - Int64(target.count) else {
             throw .truncated(name: name, at: byteCount)
         }
@@ -57,13 +57,13 @@ final class FileBytes: Sendable {
     }
 
     /// Fills all of `target` from `offset` on.
-    func read(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
+    package func read(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
         let count = unsafe try readSome(into: target, at: offset)
         guard count == target.count else { throw .truncated(name: name, at: offset + UInt64(count)) }
     }
 
     /// `count` bytes from `offset` on.
-    func bytes(at offset: UInt64, count: Int) throws(ImageError) -> [UInt8] {
+    package func bytes(at offset: UInt64, count: Int) throws(ImageError) -> [UInt8] {
         guard offset <= byteCount, UInt64(count) <= byteCount - offset else {
             throw .truncated(name: name, at: byteCount)
         }

@@ -1,42 +1,33 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
+import ImageFiles
 import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// The content of a raw image, front to back, decompressed where it is compressed.
-final class ForeignImageSource {
+/// The content of a compressed file, front to back. Its user sees to it that one thread at a time reads.
+final class DecompressedStream: @unchecked Sendable {
     private let file: FileBytes
-    /// `nil` for what is not compressed.
-    private let decompressor: (any StreamDecompressor)?
+    private let decompressor: any StreamDecompressor
     private var held: [UInt8] = []
     private var start = 0
     private var isFinished = false
-    /// Where it is in the file, in bytes.
+    /// The position in the file, in bytes.
     private(set) var position: UInt64 = 0
     /// Compressed bytes are read in pieces of this length.
     private static let pieceByteCount = 256 << 10
 
-    init(_ file: FileBytes, _ kind: ImageFileKind) throws(CodecError) {
+    init(_ file: FileBytes, _ decompressor: any StreamDecompressor) {
         self.file = file
-        switch kind {
-        case .foreignXZ: decompressor = try XZStreamDecompressor()
-        case .foreignZstd: decompressor = try ZstdStreamDecompressor()
-        default: decompressor = nil
-        }
+        self.decompressor = decompressor
     }
 
     /// Whether a part seen so far carries no checksum.
-    var hasUncheckedParts: Bool { decompressor?.hasUncheckedParts ?? true }
+    var hasUncheckedParts: Bool { decompressor.hasUncheckedParts }
 
     /// Fills as much of `target` as there is.
-    /// - Returns: how much that is: less only at the end.
+    /// - Returns: the bytes filled: fewer only at the end.
     func read(into target: UnsafeMutableRawBufferPointer) throws(ImageError) -> Int {
-        guard let decompressor else {
-            let count = unsafe try file.readSome(into: target, at: position)
-            position += UInt64(count)
-            return count
-        }
         var made = 0
         while made < target.count, !isFinished {
             if start == held.count {
@@ -59,7 +50,7 @@ final class ForeignImageSource {
             do { progress = try result.get() } catch {
                 throw .damaged(name: file.name, what: "\(error)", fileOffset: position, disk: nil, partition: nil)
             }
-            // A decoder that has bytes and room and does nothing would go on for ever.
+            // A decoder that has bytes and room and does nothing would never end.
             if progress.taken == 0, progress.made == 0, !progress.isFinished {
                 throw .truncated(name: file.name, at: isLast ? file.byteCount : position)
             }
@@ -70,5 +61,15 @@ final class ForeignImageSource {
             if Interruption.isRequested { throw .system(SystemCallError("read", file.name, .interrupted)) }
         }
         return made
+    }
+
+    /// The next bytes: `count`, or fewer at the end.
+    func next(_ count: Int) throws(ImageError) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        let result = unsafe bytes.withUnsafeMutableBytes { bytes in
+            Result { () throws(ImageError) in unsafe try read(into: bytes) }
+        }
+        let made = try result.get()
+        return made == count ? bytes : Array(bytes.prefix(made))
     }
 }

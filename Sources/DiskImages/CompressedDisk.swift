@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import DiskModel
+import ImageFiles
+import ImageModel
+import LinuxSystem
+import SystemPackage
+
+/// Opens a raw image in a compressed file, which has no random access.
+///
+/// All of it is decompressed once: for its length, to check it, and into a scratch from which it can be read at any place.
+/// Without room for that it can be read front to back only.
+enum CompressedDisk {
+    /// The unit in which zeros are left out of the scratch, and which is read and written at a time, in bytes.
+    private static let pieceByteCount = 1 << 20
+    /// No disk is longer than this, in bytes.
+    private static let longest: UInt64 = 1 << 60
+
+    static func open(
+        _ request: DiskRequest, _ decompressor: @escaping @Sendable () throws(CodecError) -> any StreamDecompressor
+    ) throws(ImageError) -> any DiskFile {
+        let file = try FileBytes(request.path)
+        let stream: @Sendable () throws(ImageError) -> DecompressedStream = { () throws(ImageError) in
+            do throws(CodecError) { return DecompressedStream(file, try decompressor()) } catch {
+                throw .foreign(name: file.name, why: "\(error)")
+            }
+        }
+        let content = try stream()
+        var scratch = request.scratch.flatMap { DiskScratch(in: $0) }
+        request.log(
+            "reading \(file.name) once, to check it" + (scratch.map { " and to decompress it into \($0.folder)" } ?? "")
+        )
+        var byteCount: UInt64 = 0
+        var head: [UInt8] = []
+        while case let piece = try content.next(pieceByteCount), !piece.isEmpty {
+            if head.isEmpty { head = piece }
+            if let open = scratch, !open.write(piece, at: byteCount) {
+                request.log("\(open.folder) has too little room for the contents of \(file.name)")
+                scratch = nil
+            }
+            byteCount += UInt64(piece.count)
+            request.progress(content.position)
+            guard byteCount <= longest else { throw .foreign(name: file.name, why: "it holds more than any disk") }
+        }
+        let sectorSize = DiskHead.sectorSize(head)
+        guard byteCount > 0, byteCount % UInt64(sectorSize) == 0 else {
+            throw .foreign(
+                name: file.name,
+                why: "a raw image is whole sectors of \(sectorSize) bytes, and it holds \(byteCount) bytes")
+        }
+        let facts = DiskFacts(
+            file: file, byteCount: byteCount, sectorSize: sectorSize, hasUncheckedParts: content.hasUncheckedParts)
+        if let scratch, scratch.finish(byteCount) {
+            try DiskHead.confirmUnchanged(file)
+            return SpooledDisk(facts, scratch)
+        }
+        return StreamedDisk(facts, stream)
+    }
+}
+
+/// The facts of a disk in a compressed file.
+struct DiskFacts: Sendable {
+    var file: FileBytes
+    /// The length of the disk in bytes.
+    var byteCount: UInt64
+    var sectorSize: Int
+    var hasUncheckedParts: Bool
+}

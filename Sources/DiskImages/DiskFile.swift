@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import DiskModel
+import ImageFiles
+import ImageModel
+import SystemPackage
+
+/// A disk in a file, whatever format the file has.
+package protocol DiskFile: BlockReader {
+    /// Whether any byte is as near as any other. Otherwise a step back reads the file from its start.
+    var isRandomAccess: Bool { get }
+    /// Whether parts of it carry no checksum, so that damage in them goes unnoticed.
+    var hasUncheckedParts: Bool { get }
+    /// A descriptor with the bytes of the disk, for libblkid's second opinion; `nil` where there is none.
+    var descriptor: Int32? { get }
+
+    /// Why the last failed read failed, where it was the file's fault and not the system's.
+    var failure: ImageError? { get }
+
+    /// Fails where the file was changed since it was opened, or holds more than `byteCount`.
+    func confirmEnd() throws(ImageError)
+}
+
+extension DiskFile {
+    package var failure: ImageError? { nil }
+}
+
+/// What the formats of disks share.
+enum DiskHead {
+    /// The logical sector size of a disk by its first 8 KiB: 4096 where a GPT header stands at 4096 and none at 512
+    /// (UEFI 2.10 §5.3.2: the header is in LBA 1), else 512.
+    static func sectorSize(_ head: [UInt8]) -> Int {
+        let signature = Array("EFI PART".utf8)
+        let isAt4096 = head.dropFirst(4096).starts(with: signature)
+        return isAt4096 && !head.dropFirst(512).starts(with: signature) ? 4096 : 512
+    }
+
+    /// Whether a file still is what it was when it was opened.
+    static func confirmUnchanged(_ file: FileBytes) throws(ImageError) {
+        let now = try FileBytes(FilePath(file.name))
+        guard now.byteCount == file.byteCount, now.changed == file.changed else {
+            throw .changed(name: file.name)
+        }
+    }
+}
+
+/// The first bytes of a disk, with zeros for all others: enough to tell the kind of its partition table.
+package struct DiskHeadReader: BlockReader {
+    package let bytes: [UInt8]
+    /// The length of the head in bytes.
+    private static let headByteCount = 1 << 20
+    package let byteCount: UInt64
+    package let logicalSectorSize: Int
+    package let name: String
+
+    /// The first MiB of a disk.
+    package init(of disk: any BlockReader) throws(BlockIOError) {
+        bytes = try disk.readBytes(at: 0, count: Int(min(disk.byteCount, UInt64(Self.headByteCount))))
+        byteCount = disk.byteCount
+        logicalSectorSize = disk.logicalSectorSize
+        name = disk.name
+    }
+
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+        guard offset <= byteCount, UInt64(buffer.count) <= byteCount - offset else {
+            throw BlockIOError(
+                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
+                reason: "that is past its end at byte \(byteCount)")
+        }
+        let start = Int(min(offset, UInt64(bytes.count)))
+        let count = min(buffer.count, bytes.count - start)
+        unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
+        unsafe buffer.copyBytes(from: bytes[start..<start + count])
+    }
+}

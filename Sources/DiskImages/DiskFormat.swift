@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import DiskModel
+import ImageFiles
+import ImageModel
+import LinuxSystem
+import SystemPackage
+
+/// One format of files that hold a disk: a row of `DiskFormat.table`.
+package struct DiskFormat: Sendable {
+    /// The name for messages.
+    package let name: String
+    /// Whether the bytes of the file are the bytes of the disk, so that the file can be used wherever a device can.
+    package let isPlain: Bool
+    package let recognize: @Sendable (FileHead) throws(ImageError) -> Recognition
+    package let open: @Sendable (DiskRequest) throws(ImageError) -> any DiskFile
+
+    package init(
+        name: String, isPlain: Bool = false,
+        recognize: @escaping @Sendable (FileHead) throws(ImageError) -> Recognition,
+        open: @escaping @Sendable (DiskRequest) throws(ImageError) -> any DiskFile
+    ) {
+        self.name = name
+        self.isPlain = isPlain
+        self.recognize = recognize
+        self.open = open
+    }
+
+    /// All formats, in the order in which they are asked.
+    package static let table = Registry<DiskFormat>([xz, zstd, raw])
+}
+
+/// A file that a row opens.
+package struct DiskRequest {
+    package var path: FilePath
+    /// A folder for the decompressed disk; `nil` where there is none.
+    package var scratch: FilePath?
+    /// Called for what takes long, with a sentence.
+    package var log: (String) -> Void
+    /// Called with the bytes of the file read so far.
+    package var progress: (UInt64) -> Void
+
+    package init(
+        _ path: FilePath, scratch: FilePath? = nil, log: @escaping (String) -> Void = { _ in },
+        progress: @escaping (UInt64) -> Void = { _ in }
+    ) {
+        self.path = path
+        self.scratch = scratch
+        self.log = log
+        self.progress = progress
+    }
+}
+
+extension DiskFormat {
+    /// The magic number of section 2.1.1.1 of the .xz file format.
+    static let xz = DiskFormat(
+        name: "raw image in an .xz file",
+        recognize: { head throws(ImageError) in
+            head.bytes.starts(with: [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00]) ? .byContent : .no
+        },
+        open: { request throws(ImageError) in
+            try CompressedDisk.open(request) { () throws(CodecError) in try XZStreamDecompressor() }
+        })
+
+    /// The magic number of RFC 8878 §3.1.1.
+    static let zstd = DiskFormat(
+        name: "raw image in a .zst file",
+        recognize: { head throws(ImageError) in head.magic == 0xFD2F_B528 ? .byContent : .no },
+        open: { request throws(ImageError) in
+            try CompressedDisk.open(request) { () throws(CodecError) in try ZstdStreamDecompressor() }
+        })
+
+    static let raw = DiskFormat(
+        name: "raw image", isPlain: true, recognize: { head throws(ImageError) in try recognizeRaw(head) },
+        open: { request throws(ImageError) in try RawDisk(request.path) })
+
+    /// Any bytes may be a disk, so the name decides; a name of another format, the end of a Reforge image, and a part of a
+    /// sector contradict it.
+    private static func recognizeRaw(_ head: FileHead) throws(ImageError) -> Recognition {
+        guard let file = head.file else { return .no }
+        guard !head.suffixes.contains(where: { ["enc", "zst", "xz", "reforge"].contains($0) }) else {
+            return .contradiction("it does not start like what its name says: it is damaged, or no image")
+        }
+        guard let suffix = head.suffixes.last, head.suffixes.count > 1, ["img", "raw", "iso"].contains(suffix) else {
+            return .no
+        }
+        if try endsAsImage(file) { return .contradiction("its start is damaged: its end is that of a Reforge image") }
+        guard file.byteCount > 0, file.byteCount % 512 == 0 else {
+            return .contradiction("a raw image is whole sectors of 512 bytes, and it has \(file.byteCount) bytes")
+        }
+        return .byName
+    }
+
+    /// Whether a file ends with the footer of a Reforge image.
+    private static func endsAsImage(_ file: FileBytes) throws(ImageError) -> Bool {
+        let byteCount = ImageFormat.footerByteCount
+        guard file.byteCount >= UInt64(byteCount) else { return false }
+        let end = try file.bytes(at: file.byteCount - UInt64(byteCount), count: byteCount)
+        return end.starts(with: ImageFormat.footerTag)
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import ImageFiles
+import ImageModel
+import LinuxSystem
+import SystemPackage
+
+/// One format of files that hold a capture: a row of `RecordingFormat.table`.
+package struct RecordingFormat: Sendable {
+    /// The name for messages.
+    package let name: String
+    package let recognize: @Sendable (FileHead) throws(ImageError) -> Recognition
+    package let open: @Sendable (RecordingRequest) throws(ImageError) -> OpenedRecording
+
+    package init(
+        name: String, recognize: @escaping @Sendable (FileHead) throws(ImageError) -> Recognition,
+        open: @escaping @Sendable (RecordingRequest) throws(ImageError) -> OpenedRecording
+    ) {
+        self.name = name
+        self.recognize = recognize
+        self.open = open
+    }
+
+    /// All formats, in the order in which they are asked.
+    package static let table = Registry<RecordingFormat>([encryptedImage, image, xzImage])
+}
+
+/// A file that a row opens.
+package struct RecordingRequest {
+    package var path: FilePath
+    /// Whether a damaged or missing end is accepted, for a `SalvageReader`.
+    package var salvages: Bool
+    /// Gives the keys of an encrypted image, from the wrapped ones at its front.
+    package var unlock: (String, [WrappedKey]) throws(ImageError) -> MasterKeys
+
+    package init(
+        _ path: FilePath, salvages: Bool = false,
+        unlock: @escaping (String, [WrappedKey]) throws(ImageError) -> MasterKeys
+    ) {
+        self.path = path
+        self.salvages = salvages
+        self.unlock = unlock
+    }
+}
+
+/// An opened capture.
+package struct OpenedRecording {
+    package var reader: any ImageReader
+    /// How it ends, where that is known without reading all of it.
+    package var ending: ImageEnding?
+    /// What must live as long as the reader.
+    package var held: [AnyObject]
+
+    package init(_ reader: any ImageReader, ending: ImageEnding? = nil, held: [AnyObject] = []) {
+        self.reader = reader
+        self.ending = ending
+        self.held = held
+    }
+}
+
+extension RecordingFormat {
+    /// A descriptor that lives as long as a reference to it.
+    private final class HeldFile {
+        let descriptor: OwnedDescriptor
+        init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
+    }
+
+    static let encryptedImage = RecordingFormat(
+        name: "encrypted Reforge image",
+        recognize: { head throws(ImageError) in
+            head.holds("RFIMGENC", at: 0) || isSkippable(head) && head.holds("RFIMGENC", at: 8) ? .byContent : .no
+        }, open: openImage)
+
+    /// A pipe carries nothing but an image. One damaged byte at its front leaves an image one of Reforge's.
+    static let image = RecordingFormat(
+        name: "Reforge image",
+        recognize: { head throws(ImageError) in
+            head.file == nil || head.holds("RFIMGHDR", at: 8) || isSkippable(head) ? .byContent : .no
+        }, open: openImage)
+
+    /// With its metadata beside it, an archive is recognized whatever its first bytes are.
+    static let xzImage = RecordingFormat(
+        name: "Reforge .img.xz archive",
+        recognize: { head throws(ImageError) in
+            Files.exists(XZImageReader.metadataPath(of: head.path)) ? .byContent : .no
+        },
+        open: { request throws(ImageError) in
+            let archive = try XZImageReader(request.path, salvages: request.salvages)
+            return OpenedRecording(archive, ending: archive.knownEnding)
+        })
+
+    /// An image from standard input.
+    package static func openStandardInput(
+        unlock: @escaping (String, [WrappedKey]) throws(ImageError) -> MasterKeys
+    ) throws(ImageError) -> OpenedRecording {
+        let file = HeldFile(try ImageFile.openForStreaming("-"))
+        let reader = try ImageStreamReader(file.descriptor.raw, name: "standard input", unlock: unlock)
+        return OpenedRecording(reader, held: [file])
+    }
+
+    /// RFC 8878 §3.1.2: skippable frames, with which every Reforge image starts.
+    private static func isSkippable(_ head: FileHead) -> Bool { head.magic & 0xFFFF_FFF0 == 0x184D_2A50 }
+
+    @Sendable private static func openImage(_ request: RecordingRequest) throws(ImageError) -> OpenedRecording {
+        let text = request.path.string
+        let file = HeldFile(try ImageFile.openForStreaming(text))
+        let image = try ends(request)
+        let stream = try ImageStreamReader(file.descriptor.raw, name: text, unlock: request.unlock)
+        // The descriptor opened here is what is restored: the file may have been replaced since its end was checked.
+        guard image.map({ $0.header == stream.header }) ?? true else {
+            throw .changed(name: text)
+        }
+        if request.salvages, let image { stream.useIndex(of: image) }
+        return OpenedRecording(
+            stream, ending: image.map { ImageEnding(id: $0.footer.imageID, lateFacts: $0.lateFacts) }, held: [file])
+    }
+
+    /// The ends of an image; `nil` where its end is damaged or missing and may be.
+    private static func ends(_ request: RecordingRequest) throws(ImageError) -> ImageFile? {
+        do throws(ImageError) { return try ImageFile(request.path, unlock: request.unlock) } catch {
+            guard request.salvages, Salvage.isDamage(error) else { throw error }
+            return nil
+        }
+    }
+}

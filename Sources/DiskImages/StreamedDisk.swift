@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import ImageFiles
+import ImageModel
+import LinuxSystem
+import Synchronization
+import SystemPackage
+
+/// A disk of a compressed file, decompressed as it is read. Going back decompresses it from its start.
+final class StreamedDisk: DiskFile {
+    private struct State {
+        var stream: DecompressedStream?
+        var position: UInt64 = 0
+        var failure: ImageError?
+    }
+
+    private let facts: DiskFacts
+    private let makeStream: @Sendable () throws(ImageError) -> DecompressedStream
+    private let state = Mutex(State())
+
+    init(_ facts: DiskFacts, _ makeStream: @escaping @Sendable () throws(ImageError) -> DecompressedStream) {
+        self.facts = facts
+        self.makeStream = makeStream
+    }
+
+    var byteCount: UInt64 { facts.byteCount }
+    var logicalSectorSize: Int { facts.sectorSize }
+    var name: String { facts.file.name }
+    var isRandomAccess: Bool { false }
+    var hasUncheckedParts: Bool { facts.hasUncheckedParts }
+    var descriptor: Int32? { nil }
+    var failure: ImageError? { state.withLock { $0.failure } }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+        func failure(_ reason: String, _ errorNumber: Int32 = 0) -> BlockIOError {
+            BlockIOError(
+                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: errorNumber,
+                reason: reason)
+        }
+        guard offset <= byteCount, UInt64(buffer.count) <= byteCount - offset else {
+            throw failure("that is past its end at byte \(byteCount)")
+        }
+        let result = state.withLock { state in
+            Result { () throws(ImageError) in
+                let stream = try stream(at: offset, &state)
+                let count = unsafe try stream.read(into: buffer)
+                state.position += UInt64(count)
+                guard count == buffer.count else { throw .changed(name: name) }
+            }
+        }
+        do throws(ImageError) { try result.get() } catch {
+            state.withLock { $0.failure = error }
+            if case .system(let call) = error { throw failure("\(call)", call.errno.rawValue) }
+            throw failure("\(error)")
+        }
+    }
+
+    /// The stream with `offset` next.
+    private func stream(at offset: UInt64, _ state: inout State) throws(ImageError) -> DecompressedStream {
+        let known = offset < state.position ? nil : state.stream
+        let stream = if let known { known } else { try makeStream() }
+        if known == nil { state = State(stream: stream) }
+        while state.position < offset {
+            let skipped = try stream.next(Int(min(1 << 20, offset - state.position)))
+            guard !skipped.isEmpty else { throw .changed(name: name) }
+            state.position += UInt64(skipped.count)
+        }
+        return stream
+    }
+
+    func confirmEnd() throws(ImageError) {
+        let rest = state.withLock { state in
+            Result { () throws(ImageError) in try stream(at: byteCount, &state).next(1) }
+        }
+        guard try rest.get().isEmpty else { throw .changed(name: name) }
+        try DiskHead.confirmUnchanged(facts.file)
+    }
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
+import Codecs
+import DiskEditing
+import DiskModel
+import Filesystems
+import ImageModel
+import LinuxSystem
+import SystemPackage
+
+/// Presents a disk as a capture of it: what `capture` would store, read from the disk as it is asked for.
+///
+/// Nothing says what its chunks should hash to; hashes are made of what was read.
+package final class DiskRecording: ImageReader {
+    /// The length of a chunk in bytes.
+    package static let chunkByteCount = 4 << 20
+
+    package let name: String
+    package let header: ImageHeader
+    package let coding = ChunkCoding(codec: .stored)
+    package private(set) var ending: ImageEnding?
+    package var position: UInt64 { last?.range.lowerBound ?? 0 }
+
+    private let plan: CapturePlan
+    private let source: any BlockReader
+    private let confirmEnd: () throws(ImageError) -> Void
+    private let failure: () -> ImageError?
+    private let chunks: PlannedChunks
+    private var walk: ChunkWalk
+    private var identity = ContentHash.Running()
+    private var content: [UInt8]
+    private var last: ChunkRecord?
+
+    /// - Parameters:
+    ///   - plan: made by `CapturePlanner.recording`.
+    ///   - failure: asked for the reason of a failed read that the system did not cause.
+    ///   - confirmEnd: called once everything was read: what it throws leaves the recording without an end.
+    /// - Throws: `ImageError.foreign` where the plan contradicts itself.
+    package init(
+        _ plan: CapturePlan, of source: any BlockReader, failure: @escaping () -> ImageError? = { nil },
+        confirmEnd: @escaping () throws(ImageError) -> Void
+    ) throws(ImageError) {
+        self.plan = plan
+        self.source = source
+        self.failure = failure
+        self.confirmEnd = confirmEnd
+        name = source.name
+        header = plan.header
+        if let contradiction = header.manifest.contradiction(codec: "stored") {
+            throw .foreign(name: source.name, why: "as a disk, it would have \(contradiction)")
+        }
+        chunks = PlannedChunks(plan, of: source)
+        walk = ChunkWalk(plan.header)
+        content = [UInt8](repeating: 0, count: header.manifest.chunkByteCount)
+        do { identity.update(try header.payload()) } catch { throw .foreign(name: source.name, why: "\(error)") }
+    }
+
+    /// The same recording from its start.
+    package func again() throws(ImageError) -> DiskRecording {
+        try DiskRecording(plan, of: source, failure: failure, confirmEnd: confirmEnd)
+    }
+
+    package func nextRecord() throws(ImageError) -> ChunkRecord? {
+        if ending != nil { return nil }
+        guard let step = walk.next() else {
+            try confirmEnd()
+            ending = ImageEnding(id: identity.finish(), lateFacts: LateFacts(ended: header.manifest.started))
+            return nil
+        }
+        var record = ChunkRecord(
+            kind: .unused, region: step.region, range: step.range, storedByteCount: 0, hash: nil)
+        if case .used(let ranges) = step.content {
+            let byteCount = Int(step.range.byteCount)
+            let read = content.withUnsafeMutableBytes { content in
+                Result { () throws(BlockIOError) in
+                    try chunks.read(
+                        ranges, at: step.range.lowerBound,
+                        into: UnsafeMutableRawBufferPointer(rebasing: content[..<byteCount]))
+                }
+            }
+            do { try read.get() } catch { throw imageError(error) }
+            record.hash = content.withUnsafeBytes { content -> ContentHash? in
+                let bytes = UnsafeRawBufferPointer(rebasing: content[..<byteCount])
+                return ZeroTest.isZero(bytes) ? nil : ContentHash(of: bytes)
+            }
+            record.kind = record.hash == nil ? .zero : .data
+            record.storedByteCount = record.hash == nil ? 0 : byteCount
+        }
+        identity.update(record.payload)
+        last = record
+        return record
+    }
+
+    package func readStored(into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
+        guard let last, last.storedByteCount == buffer.count else { return }
+        buffer.copyBytes(from: content[..<buffer.count])
+    }
+
+    /// The content of a chunk is held until the next record.
+    package func storedFetch() -> StoredFetch? { nil }
+
+    private func imageError(_ error: BlockIOError) -> ImageError {
+        if let failure = failure() { return failure }
+        guard error.errorNumber == 0 else {
+            return .system(
+                SystemCallError("read", "\(error.name) at byte \(error.offset)", Errno(rawValue: error.errorNumber)))
+        }
+        return .damaged(name: error.name, what: error.reason, fileOffset: error.offset, disk: nil, partition: nil)
+    }
+}
+
+extension CapturePlanner {
+    /// The facts of a recording that its disk does not tell.
+    package struct RecordingFacts {
+        /// The identity: the same for the same file, so that an interrupted restore knows it again.
+        package var uuid: GUID
+        /// When the disk was last written, in seconds since 1970.
+        package var changed: Int64
+        /// What a person should know.
+        package var warnings: [String]
+
+        package init(uuid: GUID, changed: Int64, warnings: [String] = []) {
+            self.uuid = uuid
+            self.changed = changed
+            self.warnings = warnings
+        }
+    }
+
+    /// A plan for a disk that is read as if it were a capture. The same disk gives the same plan.
+    package static func recording(
+        of survey: DiskSurvey, tableBytes: CapturedTable, swapHeaders: [UInt64: [UInt8]] = [:], _ facts: RecordingFacts
+    ) -> CapturePlan {
+        var plan = plan(
+            survey, tableBytes: tableBytes,
+            options: CaptureOptions(level: 0, chunkByteCount: DiskRecording.chunkByteCount),
+            machine: MachineFacts(architecture: "unknown", firmware: "unknown"), mounted: [], toolVersion: "",
+            started: SystemFacts.utcText(facts.changed), localOffsetSeconds: 0, swapHeaders: swapHeaders)
+        plan.header.manifest.imageUUID = facts.uuid
+        plan.header.manifest.captureSet = .init(uuid: facts.uuid)
+        plan.header.manifest.codec = "stored"
+        plan.header.manifest.warnings += facts.warnings
+        return plan
+    }
+
+    /// A plan that keeps every byte of a disk at its place, its partition table included.
+    /// - Parameter table: what the disk shows.
+    package static func verbatimRecording(
+        of identity: DiskIdentity, _ geometry: DiskGeometry, table: PartitionTable, _ facts: RecordingFacts
+    ) -> CapturePlan {
+        let all = 0..<geometry.byteCount
+        let kindName =
+            switch table.kind {
+            case .gpt: "GPT"
+            case .mbr: "MBR"
+            case .unknown, .none: table.unknownKindName
+            }
+        let survey = DiskSurvey(
+            identity: identity, geometry: geometry,
+            table: PartitionTable(
+                kind: table.kind == .none ? .none : .unknown, unknownKindName: kindName, usable: all),
+            volumes: [
+                VolumeSurvey(
+                    range: all, partition: nil,
+                    filesystem: FilesystemInfo(
+                        kind: .unknown, kindName: "unknown", mapSource: .whole, wholeReason: "it is kept as it is"),
+                    allocation: .whole(byteCount: geometry.byteCount))
+            ])
+        var plan = recording(
+            of: survey,
+            tableBytes: CapturedTable(
+                head: [], tail: [], byteCount: geometry.byteCount,
+                sectorSize: geometry.logicalSectorSize), facts)
+        plan.header.manifest.allSectors = true
+        return plan
+    }
+}
