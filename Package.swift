@@ -104,8 +104,10 @@ let package = Package(
         .executableTarget(
             name: "reforge",
             dependencies: [
-                "Codecs", "DiskModel", "LinuxSystem", "Filesystems", "ImageModel", "ImageFiles", "Imaging", "BootRepair",
-                "JobModel", "Operations", "RecoveryInit", "CEarlyBoot", system, .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Codecs", "DiskModel", "LinuxSystem", "Filesystems", "ImageModel", "ImageFiles", "Imaging",
+                "BootRepair",
+                "JobModel", "Operations", "RecoveryInit", "CEarlyBoot", system,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),
 
         .target(name: "TestSupport", dependencies: ["DiskModel", "LinuxSystem", system], path: "Tests/TestSupport"),
