@@ -108,12 +108,10 @@ let package = Package(
         .executableTarget(
             name: "reforge",
             dependencies: [
-                "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "LinuxSystem", "Filesystems", "FilesystemResize",
-                "ImageModel", "ImageFiles", "DiskImages", "ObjectStore", "Repository", "Imaging", "BootRepair",
-                "JobModel",
-                "Operations",
-                "RecoveryInit",
-                "CEarlyBoot", system, .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Codecs", "DiskModel", "LinuxSystem", "Filesystems", "ImageModel", "ImageFiles", "Imaging",
+                "BootRepair",
+                "JobModel", "Operations", "RecoveryInit", "CEarlyBoot", system,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),
 
         .target(name: "TestSupport", dependencies: ["DiskModel", "LinuxSystem", system], path: "Tests/TestSupport"),

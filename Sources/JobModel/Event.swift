@@ -84,7 +84,7 @@ public struct PlanText: Codable, Equatable, Sendable {
 
 /// How a job ended, in what all jobs have in common.
 public struct Report: Codable, Equatable, Sendable {
-    /// What was done: `restore`, `capture`, `copy`, `verify`, `boot-repair`.
+    /// What was done, as its command is called: `restore`, `boot-repair`, `key add`.
     public var operation: String
     /// How it ended.
     public var outcome: Outcome

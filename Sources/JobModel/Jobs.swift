@@ -184,7 +184,22 @@ public struct VerifyJob: Codable, Equatable, Sendable {
     public init(image: String) { self.image = image }
 }
 
-/// What can be asked of Reforge.
+/// Look at what a disk, an image or a snapshot holds.
+public struct InspectJob: Codable, Equatable, Sendable {
+    /// What is looked at, as it was written.
+    public var disk: String
+    /// Whether allocation maps are believed.
+    public var trustsMaps = false
+    /// The logical sector size of a raw image file.
+    public var sectorSize: Int?
+    /// The files with the keys of LUKS volumes.
+    public var luksKeyFiles: [String] = []
+
+    /// Names what is looked at.
+    public init(disk: String) { self.disk = disk }
+}
+
+/// What can be asked of Reforge by a job file.
 public enum Job: Codable, Equatable, Sendable {
     case restore(RestoreJob)
     case capture(CaptureJob)

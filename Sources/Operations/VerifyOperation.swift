@@ -20,7 +20,7 @@ package final class VerifyOperation {
         /// An image that is whole.
         case image(VerifiedImage)
         /// A repository, whole or not.
-        case repository(name: String, VerifyReport, seconds: Double)
+        case repository(VerifiedRepository)
     }
 
     /// An image that is whole.
@@ -90,7 +90,8 @@ package final class VerifyOperation {
                 throw JobFailure(.usage, "--repair works on a whole repository: \(path)")
             }
             let report = try repair(repository)
-            return .repository(name: path.string, report, seconds: SystemFacts.monotonicSeconds() - start)
+            return .repository(
+                VerifiedRepository(path.string, report, seconds: SystemFacts.monotonicSeconds() - start))
         }
         var ids: [ContentHash]?
         if let address, address.choice != .repository {
@@ -102,7 +103,7 @@ package final class VerifyOperation {
                 if $0.phase == .contents { progress.show("verify", done: $0.done, total: $0.total) }
             }
         }
-        return .repository(name: path.string, report, seconds: SystemFacts.monotonicSeconds() - start)
+        return .repository(VerifiedRepository(path.string, report, seconds: SystemFacts.monotonicSeconds() - start))
     }
 
     /// Sets aside what is damaged. The snapshots that need it stay damaged until it is stored again.
@@ -137,7 +138,7 @@ extension VerifyOperation.Findings {
     package var isWhole: Bool {
         switch self {
         case .image: true
-        case .repository(_, let report, _): report.isWhole
+        case .repository(let report): report.isWhole
         }
     }
 }

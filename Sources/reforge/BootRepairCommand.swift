@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import BootRepair
-import DiskModel
 import JobModel
-import LinuxSystem
 import Operations
-import SystemPackage
 
 struct BootRepairCommand: MountingCommand {
     static let configuration = CommandConfiguration(

@@ -1,16 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import Codecs
-import DiskEditing
-import DiskModel
 import Filesystems
-import ImageModel
-import Imaging
 import JobModel
-import LinuxSystem
-import Operations
-import Repository
-import SystemPackage
 
 struct CaptureCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -98,11 +90,7 @@ struct CaptureCommand: ParsableCommand {
         guard level.map(codec.levels.contains) ?? true else {
             throw ValidationError("--level takes \(codec.levels.lowerBound) to \(codec.levels.upperBound)")
         }
-        if let chunkSize {
-            guard let count = Int(exactly: chunkSize.byteCount), Manifest.isValidChunkByteCount(count) else {
-                throw ValidationError("--chunk-size takes a power of two from 64K to 64M")
-            }
-        }
+        _ = try chunkSize?.chunkByteCount()
         if allSectors, skipPageFiles {
             throw ValidationError("--all-sectors and --skip-page-files exclude each other")
         }

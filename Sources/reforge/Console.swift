@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import ArgumentParser
-import DiskModel
 import ImageModel
-import Imaging
 import JobModel
 import LinuxSystem
-import Operations
 import SystemPackage
 
 /// Results go to standard output, everything else to standard error.
@@ -25,6 +21,11 @@ enum Console {
     static func json(_ value: some Encodable) throws {
         let text = String(decoding: try JSONText.encode(value, pretty: true), as: UTF8.self)
         do { try print(text) } catch { throw lost(error) }
+    }
+
+    /// A report: as one JSON object, or as lines for a person.
+    static func result(_ report: some Encodable, json isJSON: Bool, lines: [String]) throws {
+        if isJSON { try json(report) } else { try result(lines.joined(separator: "\n")) }
     }
 
     private static func print(_ text: String) throws(Errno) {

@@ -1,15 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
-import ByteParsing
 import Codecs
-import DiskModel
-import ImageModel
-import Imaging
 import JobModel
-import LinuxSystem
-import Operations
-import Repository
-import SystemPackage
 
 struct CopyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

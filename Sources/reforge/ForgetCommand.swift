@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
-import Codecs
-import DiskModel
 import JobModel
-import LinuxSystem
 import Operations
-import Repository
-import SystemPackage
 
 struct ForgetCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -32,79 +27,48 @@ struct ForgetCommand: ParsableCommand {
     @Option(help: "Only snapshots of this host.") var host: String?
     @Option(help: "Only snapshots with this tag.") var tag: String?
     @Flag(help: "Say what would be removed, and remove nothing.") var dryRun = false
-    @Flag(help: "Print one JSON object.") var json = false
-    @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var options: RepositoryOptions
+
+    private var job: ForgetJob {
+        var job = ForgetJob(repository: repository)
+        (job.keepsLast, job.keepsDaily, job.keepsWeekly) = (keepLast, keepDaily, keepWeekly)
+        (job.keepsMonthly, job.keepsYearly) = (keepMonthly, keepYearly)
+        (job.host, job.tag, job.dryRun) = (host, tag, dryRun)
+        return job
+    }
 
     func validate() throws {
-        let counts = [keepLast, keepDaily, keepWeekly, keepMonthly, keepYearly]
-        guard counts.allSatisfy({ $0 >= 0 }) else { throw ValidationError("a number to keep cannot be negative") }
-        guard counts.contains(where: { $0 > 0 }) else {
-            throw ValidationError("nothing says what to keep: give at least one --keep-… with a number")
-        }
+        if let why = job.contradiction { throw ValidationError(why) }
     }
 
     func run() throws {
-        try CommandRun.run(json: json) {
-            let opened = try OpenedRepository.open(
-                try OpenedRepository.path(repository), KeyRing(keyOptions, Console.events))
-            let report = try opened.forget(
-                policy: RetentionPolicy(
-                    keepLast: keepLast, daily: keepDaily, weekly: keepWeekly, monthly: keepMonthly, yearly: keepYearly),
-                host: host, tag: tag, dryRun: dryRun, note: Console.message)
-            try show(report)
-            return report.damaged.isEmpty ? .done : .badImage
+        try CommandRun.run(json: options.json) {
+            let findings = try ForgetOperation(job, keys: options.keys, events: Console.events).run()
+            for one in findings.damaged { Console.message("damaged, and left alone: \(one)") }
+            try Console.result(findings, json: options.json, lines: findings.lines(repository))
+            return findings.outcome.status
         }
     }
+}
 
-    private struct Report: Encodable {
-        struct Item: Encodable {
-            var id: String
-            var host: String
-            var disk: String
-            var started: String
-            var tags: [String]
-            var reasons: [String]?
-
-            init(_ info: SnapshotInfo, _ reasons: [String]? = nil) {
-                id = info.id.description
-                host = info.host
-                disk = info.disk
-                started = info.started
-                tags = info.tags
-                self.reasons = reasons
-            }
-        }
-        var schema = 1
-        var dryRun: Bool
-        var kept: [Item]
-        var forgotten: [Item]
-        var damaged: [String]
-    }
-
-    private func show(_ report: ForgetReport) throws {
-        for one in report.damaged { Console.message("damaged, and left alone: \(one)") }
-        if json {
-            return try Console.json(
-                Report(
-                    dryRun: dryRun,
-                    kept: report.groups.flatMap { $0.kept.map { .init($0.snapshot, $0.reasons) } },
-                    forgotten: report.forgotten.map { .init($0) }, damaged: report.damaged))
-        }
+extension ForgetOperation.Findings {
+    /// For a person.
+    fileprivate func lines(_ repository: String) -> [String] {
         var lines: [String] = []
-        for group in report.groups {
+        for group in groups {
             lines.append(
                 "\(group.host)/\(group.disk)\(group.tags.isEmpty ? "" : " [\(group.tags.joined(separator: ","))]"):")
-            let kept = group.kept.map { ($0.snapshot, "keep", $0.reasons.joined(separator: ", ")) }
-            let gone = group.forgotten.map { ($0, dryRun ? "would forget" : "forgotten", "") }
-            let rows = (kept + gone).sorted { $0.0.started < $1.0.started }.map {
-                [String($0.0.id.description.prefix(12)), $0.0.started, $0.1, $0.2]
+            let stay = group.kept.map { ($0, "keep", $0.reasons?.joined(separator: ", ") ?? "") }
+            let go = group.forgotten.map { ($0, dryRun ? "would forget" : "forgotten", "") }
+            let rows = (stay + go).sorted { $0.0.started < $1.0.started }.map {
+                [String($0.0.id.prefix(12)), $0.0.started, $0.1, $0.2]
             }
             lines += TextTable.lines(["ID", "TIME (UTC)", "", "WHY"], rows).map { "  " + $0 }
         }
-        let count = report.forgotten.count
+        let count = forgotten.count
         lines.append(
             "\(count) snapshot\(count == 1 ? "" : "s") \(dryRun ? "would be forgotten" : "forgotten")"
                 + (count > 0 && !dryRun ? "; reforge prune \(repository) frees their space" : ""))
-        try Console.result(lines.joined(separator: "\n"))
+        return lines
     }
 }

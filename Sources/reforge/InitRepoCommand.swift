@@ -1,15 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
-import Codecs
 import DiskModel
-import ImageModel
-import Imaging
 import JobModel
-import LinuxSystem
-import ObjectStore
 import Operations
-import Repository
-import SystemPackage
 
 struct InitRepoCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -36,54 +29,25 @@ struct InitRepoCommand: ParsableCommand {
     @OptionGroup var keyOptions: KeyOptions
 
     func validate() throws {
-        if let chunkSize {
-            guard like == nil else { throw ValidationError("--chunk-size and --like exclude each other") }
-            guard let count = Int(exactly: chunkSize.byteCount), Manifest.isValidChunkByteCount(count) else {
-                throw ValidationError("--chunk-size takes a power of two from 64K to 64M")
-            }
-        }
+        if chunkSize != nil, like != nil { throw ValidationError("--chunk-size and --like exclude each other") }
+        _ = try chunkSize?.chunkByteCount()
     }
 
     func run() throws {
         try CommandRun.run(json: false) {
-            let path = FilePath(repository.hasSuffix("@") ? String(repository.dropLast()) : repository)
-            var chunkByteCount = chunkSize.map { Int($0.byteCount) } ?? 1 << 20
-            var keys = encrypt ? MasterKeys.random() : nil
-            if let like {
-                let other = try OpenedRepository.path(like)
-                let configuration = try Repository.configuration(in: LocalStore(other))
-                chunkByteCount = configuration.chunkByteCount
-                guard configuration.isEncrypted == encrypt else {
-                    throw JobFailure(
-                        .usage,
-                        configuration.isEncrypted
-                            ? "\(like) is encrypted, and its id key must stay secret: say --encrypt too"
-                            : "\(like) is not encrypted, so it has no id key to take: leave out --encrypt or --like")
-                }
-                if encrypt {
-                    var options = keyOptions
-                    if let likePasswordFile { options.passwordFile = likePasswordFile }
-                    if let id = try KeyRing(options, Console.events).keys(other)?.id { keys?.id = id }
-                }
-            }
-            let password = try keys.map { _ in
-                try keyOptions.password(for: "the new repository \(path)", confirming: true)
-            }
-            let store = LocalStore(path)
-            do {
-                _ = try Repository.create(in: store, chunkByteCount: chunkByteCount, keys: keys) {
-                    guard let keys, let password else { return }
-                    _ = try KeyStore(store).add(keys, password: password, label: SystemFacts.userAtHost)
-                }
-            } catch {
-                // Only what could not be made is "cannot create"; a wrong password is not.
-                if case ImageError.key = error { throw error }
-                throw JobFailure(.cannotCreate, "\(error)")
-            }
+            var job = InitRepositoryJob(repository: repository)
+            (job.encrypts, job.like) = (encrypt, like)
+            job.chunkByteCount = try chunkSize?.chunkByteCount()
+            var likeOptions = keyOptions
+            if let likePasswordFile { likeOptions.passwordFile = likePasswordFile }
+            let made = try InitRepositoryOperation(
+                job, keys: KeyRing(keyOptions, Console.events), likeKeys: KeyRing(likeOptions, Console.events),
+                events: Console.events
+            ).run()
+            let chunk = ByteText.exact(UInt64(made.chunkByteCount))
             try Console.result(
-                "made the repository \(path): \(encrypt ? "encrypted, " : "")chunks of \(ByteText.exact(UInt64(chunkByteCount)))"
-            )
-            Console.message("capture into it with: reforge capture DISK \(path)@")
+                "made the repository \(made.path): \(made.isEncrypted ? "encrypted, " : "")chunks of \(chunk)")
+            Console.message("capture into it with: reforge capture DISK \(made.path)@")
             return .done
         }
     }

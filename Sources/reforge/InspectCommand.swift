@@ -1,17 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
-import ByteParsing
-import Codecs
-import DiskImages
-import DiskModel
-import ImageFiles
-import ImageModel
-import Imaging
 import JobModel
-import LinuxSystem
 import Operations
-import Repository
-import SystemPackage
 
 struct InspectCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -40,42 +30,13 @@ struct InspectCommand: ParsableCommand {
     @OptionGroup var luksOptions: LUKSOptions
 
     func run() throws {
+        var job = InspectJob(disk: disk)
+        (job.trustsMaps, job.sectorSize, job.luksKeyFiles) = (trustMaps, sectorSize?.rawValue, luksOptions.luksKeyFile)
         try CommandRun.run(json: json) {
-            let report: InspectReport
-            if try isCapture() {
-                guard luksOptions.luksKeyFile.isEmpty else {
-                    throw JobFailure(.usage, "--luks-key-file opens what is on a disk, not what is in an image")
-                }
-                report = InspectReport(try OpenedImage.open(disk, KeyRing(keyOptions, Console.events)))
-            } else {
-                let unlocker = try luksOptions.keys.unlocker()
-                let opened = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize?.rawValue)
-                let survey = try opened.survey(trustMaps: trustMaps, unlocker: unlocker)
-                var found = InspectReport(survey)
-                if let known = try opened.knownImage {
-                    found.warnings.append(
-                        "\(disk) is \(known.name), not a disk: what is shown is how its bytes look as one")
-                }
-                found.interruptedRestore = try InterruptedRestore(on: opened.device, survey.volumes)
-                report = found
-                try unlocker?.check(disk)
-            }
-            if json { try Console.json(report) } else { try Console.result(report.text) }
+            let keys = KeyRing(keyOptions, Console.events)
+            let report = try InspectOperation(job, keys: keys, events: Console.events).run()
+            try Console.result(report, json: json, lines: [report.text])
             return .done
-        }
-    }
-
-    /// Whether it is an image of ours or a snapshot; a device never is one, and a raw image is looked at as a disk.
-    private func isCapture() throws -> Bool {
-        if case .snapshot = try ImageAddress.parse(disk, .thisMachine) { return true }
-        let path = FilePath(disk)
-        let status: Stat
-        do { status = try Stat(path) } catch { throw SystemCallError("open", path.string, error) }
-        guard status.type == .regular else { return false }
-        return switch try FileContents.detect(path) {
-        case .recording: true
-        case .disk(let format): !format.isPlain
-        case .unknown: false
         }
     }
 }

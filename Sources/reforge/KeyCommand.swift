@@ -2,11 +2,7 @@
 import ArgumentParser
 import ImageModel
 import JobModel
-import LinuxSystem
-import ObjectStore
 import Operations
-import Repository
-import SystemPackage
 
 /// The passwords of an encrypted repository.
 struct KeyCommand: ParsableCommand {
@@ -24,14 +20,17 @@ struct KeyCommand: ParsableCommand {
             """,
         subcommands: [Add.self, Remove.self, List.self])
 
-    /// The keys of `REPO` (or `REPO@`, as other commands write it). What is wrong with it is said before anybody types a
-    /// password.
-    static func store(_ repository: String) throws -> KeyStore {
-        let path = try OpenedRepository.path(repository)
-        guard try Repository.configuration(in: LocalStore(path)).isEncrypted else {
-            throw JobFailure(.refused, "\(path) is not encrypted: it has no passwords")
+    /// Where the password that is added comes from.
+    private struct NewPassword: PasswordSource {
+        let file: String?
+        var isGiven: Bool { file != nil }
+        var otherSource: String { "--new-password-file" }
+
+        func password(for purpose: String, confirming: Bool) throws -> [UInt8] {
+            try file.map(KeyOptions.read)
+                ?? KeyOptions.ask(
+                    "new password for \(purpose)", confirming: confirming, advice: "give --new-password-file FILE")
         }
-        return KeyStore(LocalStore(path))
     }
 
     struct Add: ParsableCommand {
@@ -45,13 +44,9 @@ struct KeyCommand: ParsableCommand {
 
         func run() throws {
             try CommandRun.run(json: false) {
-                let store = try KeyCommand.store(repository)
-                let keys = try store.unlock(password: try keyOptions.password(for: repository, confirming: false))
-                let password =
-                    try newPasswordFile.map(KeyOptions.read)
-                    ?? KeyOptions.ask(
-                        "new password for \(repository)", confirming: true, advice: "give --new-password-file FILE")
-                let key = try store.add(keys, password: password, label: label ?? SystemFacts.userAtHost)
+                let operation = RepositoryKeysOperation(repository, events: Console.events)
+                let key = try operation.add(
+                    NewPassword(file: newPasswordFile), label: label, openedBy: keyOptions)
                 try Console.result("added key \(key.id) (\(key.label)) to \(repository)")
                 return .done
             }
@@ -69,9 +64,8 @@ struct KeyCommand: ParsableCommand {
 
         func run() throws {
             try CommandRun.run(json: false) {
-                let store = try KeyCommand.store(repository)
-                let removed = try store.remove(
-                    id, password: try keyOptions.password(for: "\(repository) (one that stays)", confirming: false))
+                let operation = RepositoryKeysOperation(repository, events: Console.events)
+                let removed = try operation.remove(id, openedBy: keyOptions)
                 try Console.result("removed key \(removed) from \(repository)")
                 Console.message(
                     "whoever kept a copy of that key file and knows its password can still read what they can copy of the "
@@ -92,43 +86,14 @@ struct KeyCommand: ParsableCommand {
         @Argument(help: "The repository.") var repository: String
         @Flag(help: "Print one JSON object.") var json = false
 
-        private struct Report: Encodable {
-            struct Key: Encodable {
-                var id: String
-                var label: String
-                var created: String
-                var masterID: String
-                var scrypt: PasswordCost
-            }
-            struct Unusable: Encodable {
-                var path: String
-                var error: String
-            }
-            var schema = 1
-            var keys: [Key]
-            var unusable: [Unusable]
-        }
-
         func run() throws {
             try CommandRun.run(json: json) {
-                let (keys, unusable) = try KeyCommand.store(repository).list()
-                if json {
-                    try Console.json(
-                        Report(
-                            keys: keys.map {
-                                .init(
-                                    id: $0.id, label: $0.label, created: $0.created, masterID: $0.masterID,
-                                    scrypt: $0.scrypt)
-                            },
-                            unusable: unusable.map { .init(path: $0.name, error: "\($0.error)") }))
-                } else {
-                    let lines = TextTable.lines(
-                        ["ID", "CREATED", "LABEL"], keys.map { [$0.id, $0.created, $0.label] })
-                    try Console.result(lines.joined(separator: "\n"))
-                    for key in unusable { Console.message("warning: \(key.error)") }
-                }
-                // A key that cannot be used is damage: a script must not take it for a sound repository.
-                return unusable.isEmpty ? .done : .badImage
+                let operation = RepositoryKeysOperation(repository, events: Console.events)
+                let findings = try operation.list()
+                let rows = findings.keys.map { [$0.id, $0.created, $0.label] }
+                try Console.result(findings, json: json, lines: TextTable.lines(["ID", "CREATED", "LABEL"], rows))
+                if !json { for key in findings.unusable { Console.message("warning: \(key.error)") } }
+                return findings.outcome.status
             }
         }
     }

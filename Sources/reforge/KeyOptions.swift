@@ -4,7 +4,6 @@ import ImageModel
 import JobModel
 import LinuxSystem
 import Operations
-import SystemPackage
 
 /// Where a command has the password of an encrypted repository or image from. Never from its arguments: every user of
 /// the machine sees those.
@@ -38,15 +37,7 @@ struct KeyOptions: ParsableArguments {
     }
 
     /// The password in a file.
-    static func read(_ file: String) throws -> [UInt8] {
-        let path = FilePath(file)
-        if let status = try? Stat(path), status.type == .regular,
-            !status.permissions.isDisjoint(with: [.groupRead, .otherRead])
-        {
-            Console.message("warning: the password file \(file) is readable by other users: chmod 600 keeps them out")
-        }
-        return try PasswordBytes.read(path)
-    }
+    static func read(_ file: String) throws -> [UInt8] { try PasswordBytes.read(file, Console.events) }
 
     /// Asks on the terminal.
     static func ask(_ what: String, confirming: Bool, advice: String) throws -> [UInt8] {

@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
-import Codecs
 import DiskModel
 import JobModel
-import LinuxSystem
 import Operations
-import Repository
-import SystemPackage
 
 struct PruneCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -34,8 +30,7 @@ struct PruneCommand: ParsableCommand {
             "Although so many snapshots are missing that were never forgotten (0: although there is none at all).",
             valueName: "n"))
     var confirmMissingSnapshots: Int?
-    @Flag(help: "Print one JSON object.") var json = false
-    @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var options: RepositoryOptions
 
     /// A span of time as a person writes it.
     struct Duration: ExpressibleByArgument {
@@ -58,78 +53,44 @@ struct PruneCommand: ParsableCommand {
     }
 
     func run() throws {
-        try CommandRun.run(json: json) {
-            let opened = try OpenedRepository.open(
-                try OpenedRepository.path(repository), KeyRing(keyOptions, Console.events))
-            let report = try opened.prune(
-                grace: grace.seconds, confirmedMissing: confirmMissingSnapshots, dryRun: dryRun, waiting: 30,
-                note: Console.message)
-            try show(report)
-            // What a snapshot needs and nobody has is damage, whoever finds it.
-            return report.missingCount == 0 ? .done : .badImage
+        var job = PruneJob(repository: repository)
+        (job.grace, job.confirmedMissing, job.dryRun) = (grace.seconds, confirmMissingSnapshots, dryRun)
+        try CommandRun.run(json: options.json) {
+            let findings = try PruneOperation(job, keys: options.keys, events: Console.events).run()
+            if !options.json { for note in findings.notes { Console.message(note) } }
+            try Console.result(findings, json: options.json, lines: findings.lines(repository))
+            return findings.outcome.status
         }
     }
+}
 
-    private struct Report: Encodable {
-        struct Amount: Encodable {
-            var packs: Int
-            var byteCount: UInt64
+extension PruneOperation.Findings.Amount {
+    /// For a person.
+    fileprivate var text: String { "\(ByteText.rounded(byteCount)) in \(packs) pack\(packs == 1 ? "" : "s")" }
+}
 
-            init(_ amount: PruneReport.Amount) {
-                packs = amount.packCount
-                byteCount = amount.byteCount
-            }
-        }
-        var schema = 1
-        var dryRun: Bool
-        var snapshots: Int
-        var neededByteCount: UInt64
-        var present: Amount
-        var removed: Amount
-        var waiting: Amount
-        var newlyMarked: Amount
-        var unmarked: Amount
-        var repacked: Amount
-        var adopted: Amount
-        var copiedByteCount: UInt64
-        var missingCount: Int
-        var notes: [String]
-    }
-
-    private func show(_ report: PruneReport) throws {
-        if json {
-            return try Console.json(
-                Report(
-                    dryRun: dryRun, snapshots: report.snapshotCount, neededByteCount: report.neededByteCount,
-                    present: .init(report.present), removed: .init(report.removed), waiting: .init(report.waiting),
-                    newlyMarked: .init(report.newlyMarked), unmarked: .init(report.unmarked),
-                    repacked: .init(report.repacked), adopted: .init(report.adopted),
-                    copiedByteCount: report.copiedByteCount, missingCount: report.missingCount, notes: report.notes))
-        }
-        for note in report.notes { Console.message(note) }
-        func amount(_ amount: PruneReport.Amount) -> String {
-            "\(ByteText.rounded(amount.byteCount)) in \(amount.packCount) pack\(amount.packCount == 1 ? "" : "s")"
-        }
+extension PruneOperation.Findings {
+    /// For a person.
+    fileprivate func lines(_ repository: String) -> [String] {
         var lines = [
-            "\(report.snapshotCount) snapshots need \(ByteText.rounded(report.neededByteCount)) of \(amount(report.present))",
-            "\(dryRun ? "would free" : "freed") \(amount(report.removed))",
+            "\(snapshots) snapshots need \(ByteText.rounded(neededByteCount)) of \(present.text)",
+            "\(dryRun ? "would free" : "freed") \(removed.text)",
         ]
-        if report.waiting.packCount > 0 {
+        if waiting.packs > 0 {
             lines.append(
-                "\(amount(report.waiting)) \(report.waiting.packCount == 1 ? "is" : "are") marked, to be freed by a prune after the time of grace "
-                    + "(\(amount(report.newlyMarked)) of it marked now)")
+                "\(waiting.text) \(waiting.packs == 1 ? "is" : "are") marked, to be freed by a prune after the time of grace "
+                    + "(\(newlyMarked.text) of it marked now)")
         }
-        if report.repacked.packCount > 0 {
+        if repacked.packs > 0 {
             lines.append(
-                "\(ByteText.rounded(report.copiedByteCount)) that are needed were copied out of \(report.repacked.packCount) half-empty packs"
+                "\(ByteText.rounded(copiedByteCount)) that are needed were copied out of \(repacked.packs) half-empty packs"
             )
         }
-        if report.adopted.packCount > 0 { lines.append("found again, without an index: \(amount(report.adopted))") }
-        if report.missingCount > 0 {
+        if adopted.packs > 0 { lines.append("found again, without an index: \(adopted.text)") }
+        if missingCount > 0 {
             lines.append(
-                "\(report.missingCount) contents that snapshots need are missing: reforge verify \(repository) names them"
-            )
+                "\(missingCount) contents that snapshots need are missing: reforge verify \(repository) names them")
         }
-        try Console.result(lines.joined(separator: "\n"))
+        return lines
     }
 }

@@ -1,19 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
-import BootRepair
-import ByteParsing
-import Codecs
 import DiskModel
-import FilesystemResize
-import Filesystems
-import ImageModel
-import Imaging
 import JobModel
-import LinuxSystem
-import Operations
-import RecoveryInit
-import Repository
-import SystemPackage
 
 struct RestoreCommand: MountingCommand {
     static let configuration = CommandConfiguration(

@@ -46,7 +46,7 @@ struct RestorePresenter {
             for warning in report.warnings { Console.message("warning: \(warning)") }
             for problem in report.incomplete { Console.message("not finished: \(problem)") }
             for finding in report.damage { Console.message("damage: \(finding)") }
-            for line in lossLines(report) { Console.message(line) }
+            for line in report.lossLines(job.disk) { Console.message(line) }
             for change in report.bootRepair?.changed ?? [] { Console.message("boot repair: \(change)") }
             try Console.result(
                 "\(job.isDelta ? "wrote the \(ByteText.rounded(report.writtenByteCount)) that differed" : "restored \(ByteText.rounded(report.writtenByteCount))") onto \(job.disk) in "
@@ -64,32 +64,5 @@ struct RestorePresenter {
             return .badImage
         }
         return report.incomplete.isEmpty ? .done : .incomplete
-    }
-
-    /// What is lost: sums, ranges, and files.
-    private func lossLines(_ report: RestoreReport) -> [String] {
-        var lines: [String] = []
-        let mostRanges = 10
-        for number in report.lost.reduce(into: [Int?](), { if $0.last != $1.partition { $0.append($1.partition) } }) {
-            let lost = report.lost.filter { $0.partition == number }
-            let name = number.map { "partition \($0)" } ?? "outside every partition"
-            let sum = lost.reduce(0) { $0 + $1.captured.byteCount }
-            lines.append("lost: \(name): \(ByteText.exact(sum)) in \(lost.count) range\(lost.count == 1 ? "" : "s")")
-            for range in lost.prefix(mostRanges) {
-                lines.append(
-                    range.target.map { "  bytes \($0.lowerBound) to \($0.upperBound) of \(job.disk)" }
-                        ?? "  bytes \(range.captured.lowerBound) to \(range.captured.upperBound) of the captured disk")
-            }
-            if lost.count > mostRanges { lines.append("  and \(lost.count - mostRanges) more") }
-        }
-        for found in report.lostFiles {
-            let name = found.partition.map { "partition \($0)" } ?? job.disk
-            if !found.files.isEmpty { lines.append("files of \(name) that lost contents:") }
-            // Names of a disk that anybody may have written.
-            lines += found.files.map { "  \($0.printable)" }
-            if found.moreFiles > 0 { lines.append("  and \(found.moreFiles) more") }
-            lines += found.notes.map { "files of \(name): \($0.printable)" }
-        }
-        return lines
     }
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
-import Codecs
 import DiskModel
-import Imaging
+import ImageModel
 
 /// A SIZE: a number with K, M, G or T (binary), or none (bytes).
 struct ByteSize: ExpressibleByArgument, Equatable {
@@ -16,6 +15,14 @@ struct ByteSize: ExpressibleByArgument, Equatable {
     }
 
     var defaultValueDescription: String { "\(byteCount >> 20)M" }
+
+    /// As the length of a chunk, which `--chunk-size` gives.
+    func chunkByteCount() throws -> Int {
+        guard let count = Int(exactly: byteCount), Manifest.isValidChunkByteCount(count) else {
+            throw ValidationError("--chunk-size takes a power of two from 64K to 64M")
+        }
+        return count
+    }
 }
 
 /// A logical sector size for files.

@@ -1,15 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
-import Codecs
 import DiskModel
-import ImageModel
-import Imaging
 import JobModel
-import LinuxSystem
-import ObjectStore
 import Operations
-import Repository
-import SystemPackage
 
 struct SnapshotsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -26,65 +19,35 @@ struct SnapshotsCommand: ParsableCommand {
     @Argument(help: "The repository.") var repository: String
     @Option(help: "Only those of this host.") var host: String?
     @Option(help: "Only those with this tag.") var tag: String?
-    @Flag(help: "Print one JSON object.") var json = false
-    @OptionGroup var keyOptions: KeyOptions
-
-    private struct Report: Encodable {
-        struct Item: Encodable {
-            var id: String
-            var host: String
-            var disk: String
-            var started: String
-            var ended: String
-            var usedByteCount: UInt64
-            var addedByteCount: UInt64
-            var tags: [String]
-        }
-        struct Damaged: Encodable {
-            var name: String
-            var error: String
-        }
-        var schema = 1
-        var repository: String
-        var snapshots: [Item]
-        var damaged: [Damaged]
-    }
+    @OptionGroup var options: RepositoryOptions
 
     func run() throws {
-        try CommandRun.run(json: json) {
-            let path = try OpenedRepository.path(repository)
-            let (whole, damaged) = try OpenedRepository.open(path, KeyRing(keyOptions, Console.events)).snapshotInfos()
-            let shown = whole.filter { info in
-                (host ?? info.host) == info.host && (tag.map(info.tags.contains) ?? true)
-            }
-            if json {
-                try Console.json(
-                    Report(
-                        repository: path.string,
-                        snapshots: shown.map {
-                            .init(
-                                id: $0.id.description, host: $0.host, disk: $0.disk, started: $0.started,
-                                ended: $0.ended, usedByteCount: $0.usedByteCount,
-                                addedByteCount: $0.addedByteCount, tags: $0.tags)
-                        }, damaged: damaged.map { .init(name: $0.name, error: "\($0.error)") }))
-            } else if shown.isEmpty, damaged.isEmpty {
+        var job = SnapshotsJob(repository: repository)
+        (job.host, job.tag) = (host, tag)
+        try CommandRun.run(json: options.json) {
+            let findings = try SnapshotsOperation(job, keys: options.keys, events: Console.events).run()
+            if findings.snapshots.isEmpty, findings.damaged.isEmpty, !options.json {
+                let filter = host == nil && tag == nil ? "" : " like that"
                 Console.message(
-                    "no snapshots\(host == nil && tag == nil ? "" : " like that"); make one with: reforge capture DISK \(path)@"
-                )
+                    "no snapshots\(filter); make one with: reforge capture DISK \(findings.repository)@")
             } else {
-                let rows = shown.map {
-                    [
-                        String($0.id.description.prefix(12)), $0.host, $0.disk, $0.started,
-                        ByteText.rounded($0.usedByteCount), ByteText.rounded($0.addedByteCount),
-                        $0.tags.joined(separator: ","),
-                    ]
-                }
-                try Console.result(
-                    TextTable.lines(["ID", "HOST", "DISK", "TIME (UTC)", "USED", "ADDED", "TAGS"], rows).joined(
-                        separator: "\n"))
+                try Console.result(findings, json: options.json, lines: findings.lines)
             }
-            for one in damaged { Console.message("damaged: \(one.name): \(one.error)") }
-            return damaged.isEmpty ? .done : .badImage
+            for one in findings.damaged { Console.message("damaged: \(one.name): \(one.error)") }
+            return findings.outcome.status
         }
+    }
+}
+
+extension SnapshotsOperation.Findings {
+    /// For a person.
+    fileprivate var lines: [String] {
+        let rows = snapshots.map {
+            [
+                String($0.id.prefix(12)), $0.host, $0.disk, $0.started, ByteText.rounded($0.usedByteCount),
+                ByteText.rounded($0.addedByteCount), $0.tags.joined(separator: ","),
+            ]
+        }
+        return TextTable.lines(["ID", "HOST", "DISK", "TIME (UTC)", "USED", "ADDED", "TAGS"], rows)
     }
 }

@@ -1,15 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
-import Codecs
-import DiskModel
-import ImageModel
-import Imaging
 import JobModel
-import LinuxSystem
-import ObjectStore
-import Operations
-import Repository
-import SystemPackage
 
 struct VerifyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -221,11 +221,11 @@ struct FixedPassword: PasswordSource {
         var job = VerifyJob(image: path("two"))
         job.readsDataPercent = 100
         let findings = try VerifyOperation(job, keys: keys(password), events: events).run()
-        guard case .repository(_, let report, _) = findings else {
+        guard case .repository(let report) = findings else {
             Issue.record("no repository")
             return
         }
-        #expect(report.isWhole && report.snapshotCount == 2)
+        #expect(report.isWhole && report.snapshots == 2)
         #expect(events.reports.allSatisfy { $0.outcome.status == .done })
 
         let target = try makeTarget("target", 24 << 20)

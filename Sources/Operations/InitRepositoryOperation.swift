@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import ImageModel
+import JobModel
+import LinuxSystem
+import ObjectStore
+import Repository
+import SystemPackage
+
+/// Makes a repository.
+package final class InitRepositoryOperation {
+    private let job: InitRepositoryJob
+    private let keys: KeyRing
+    private let likeKeys: KeyRing
+    private let events: any EventSink
+
+    /// The repository that was made.
+    package struct Made {
+        package var path: String
+        package var isEncrypted: Bool
+        package var chunkByteCount: Int
+    }
+
+    /// The length of a chunk unless another is asked for.
+    private static let usualChunkByteCount = 1 << 20
+
+    /// - Parameters:
+    ///   - keys: gives the password of the new repository.
+    ///   - likeKeys: the passwords of the one whose id key is taken.
+    package init(_ job: InitRepositoryJob, keys: KeyRing, likeKeys: KeyRing, events: any EventSink) {
+        self.job = job
+        self.keys = keys
+        self.likeKeys = likeKeys
+        self.events = events
+    }
+
+    /// Makes it. The password comes before anything is written.
+    /// - Throws: `JobFailure` or an error of the engines.
+    package func run() throws -> Made {
+        try events.reporting("init-repo", outcome: { _ in Outcome(.done) }) {
+            let path = FilePath(job.repository.hasSuffix("@") ? String(job.repository.dropLast()) : job.repository)
+            var made = Made(
+                path: path.string, isEncrypted: job.encrypts,
+                chunkByteCount: job.chunkByteCount ?? Self.usualChunkByteCount)
+            var master = job.encrypts ? MasterKeys.random() : nil
+            if let like = job.like { try take(from: like, &made.chunkByteCount, &master) }
+            let password = try master.map { _ in try keys.newPassword("the new repository \(path)") }
+            try create(made, master, password)
+            return made
+        }
+    }
+
+    /// Takes chunk size and id key, so that snapshots that are copied between both deduplicate.
+    private func take(from like: String, _ chunkByteCount: inout Int, _ master: inout MasterKeys?) throws {
+        let other = try OpenedRepository.path(like)
+        let configuration = try Repository.configuration(in: LocalStore(other))
+        chunkByteCount = configuration.chunkByteCount
+        guard configuration.isEncrypted == job.encrypts else {
+            throw JobFailure(
+                .usage,
+                configuration.isEncrypted
+                    ? "\(like) is encrypted, and its id key must stay secret: say --encrypt too"
+                    : "\(like) is not encrypted, so it has no id key to take: leave out --encrypt or --like")
+        }
+        if job.encrypts, let id = try likeKeys.keys(other)?.id { master?.id = id }
+    }
+
+    private func create(_ made: Made, _ master: MasterKeys?, _ password: [UInt8]?) throws {
+        let store = LocalStore(FilePath(made.path))
+        do {
+            _ = try Repository.create(in: store, chunkByteCount: made.chunkByteCount, keys: master) {
+                guard let master, let password else { return }
+                _ = try KeyStore(store).add(master, password: password, label: SystemFacts.userAtHost)
+            }
+        } catch {
+            // Only what could not be made is "cannot create"; a wrong password is not.
+            if case ImageError.key = error { throw error }
+            throw JobFailure(.cannotCreate, "\(error)")
+        }
+    }
+}

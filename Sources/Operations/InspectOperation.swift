@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskImages
+import DiskModel
+import ImageModel
+import Imaging
+import JobModel
+import LinuxSystem
+import SystemPackage
+
+/// Looks at what a disk, an image or a snapshot holds. Writes nothing.
+package final class InspectOperation {
+    private let job: InspectJob
+    private let keys: KeyRing
+    private let events: any EventSink
+
+    /// - Parameter keys: the job's passwords.
+    package init(_ job: InspectJob, keys: KeyRing, events: any EventSink) {
+        self.job = job
+        self.keys = keys
+        self.events = events
+    }
+
+    /// Looks.
+    /// - Throws: `JobFailure` or an error of the engines.
+    package func run() throws -> InspectReport {
+        try events.reporting("inspect", outcome: { _ in Outcome(.done) }) {
+            guard try isCapture() else { return try inspectDisk() }
+            guard job.luksKeyFiles.isEmpty else {
+                throw JobFailure(.usage, "--luks-key-file opens what is on a disk, not what is in an image")
+            }
+            return InspectReport(try OpenedImage.open(job.disk, keys))
+        }
+    }
+
+    private func inspectDisk() throws -> InspectReport {
+        let unlocker = try LUKSKeys(job.luksKeyFiles).unlocker()
+        let opened = try OpenedDisk(job.disk, .readOnly, sectorSize: job.sectorSize)
+        let survey = try opened.survey(trustMaps: job.trustsMaps, unlocker: unlocker)
+        var report = InspectReport(survey)
+        if let known = try opened.knownImage {
+            report.warnings.append(
+                "\(job.disk) is \(known.name), not a disk: what is shown is how its bytes look as one")
+        }
+        report.interruptedRestore = try InterruptedRestore(on: opened.device, survey.volumes)
+        try unlocker?.check(job.disk)
+        return report
+    }
+
+    /// Whether it is an image of ours or a snapshot; a device never is one, and a raw image is looked at as a disk.
+    private func isCapture() throws -> Bool {
+        if case .snapshot = try ImageAddress.parse(job.disk, .thisMachine) { return true }
+        let path = FilePath(job.disk)
+        let status: Stat
+        do { status = try Stat(path) } catch { throw SystemCallError("open", path.string, error) }
+        guard status.type == .regular else { return false }
+        return switch try FileContents.detect(path) {
+        case .recording: true
+        case .disk(let format): !format.isPlain
+        case .unknown: false
+        }
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ImageModel
+import JobModel
+import LinuxSystem
+import ObjectStore
+import Repository
+import SystemPackage
+
+/// Lists, adds and removes the passwords of an encrypted repository.
+package final class RepositoryKeysOperation {
+    private let repository: String
+    private let events: any EventSink
+
+    /// The keys of a repository.
+    package struct Findings: Encodable {
+        package struct Key: Encodable {
+            package var id: String
+            package var label: String
+            package var created: String
+            package var masterID: String
+            package var scrypt: PasswordCost
+        }
+        package struct Unusable: Encodable {
+            package var path: String
+            package var error: String
+        }
+        package let schema = 1
+        package var keys: [Key]
+        package var unusable: [Unusable]
+
+        /// How it ended. A key that cannot be used is damage: a script must not take it for a sound repository.
+        package var outcome: Outcome { Outcome(unusable.isEmpty ? .done : .badImage) }
+    }
+
+    /// - Parameter repository: `REPO` or `REPO@`, as it was written.
+    package init(_ repository: String, events: any EventSink) {
+        self.repository = repository
+        self.events = events
+    }
+
+    /// Lists the keys, which needs no password.
+    package func list() throws -> Findings {
+        try events.reporting("key list", outcome: { $0.outcome }) {
+            let (keys, unusable) = try store().list()
+            return Findings(
+                keys: keys.map {
+                    Findings.Key(
+                        id: $0.id, label: $0.label, created: $0.created, masterID: $0.masterID, scrypt: $0.scrypt)
+                }, unusable: unusable.map { Findings.Unusable(path: $0.name, error: "\($0.error)") })
+        }
+    }
+
+    /// Adds a password.
+    /// - Parameters:
+    ///   - newPasswords: gives it, once the repository is open.
+    ///   - label: whose it is; `nil` for who runs this.
+    ///   - passwords: gives one that opens the repository.
+    package func add(
+        _ newPasswords: any PasswordSource, label: String?, openedBy passwords: any PasswordSource
+    ) throws -> WrappedKey {
+        try events.reporting("key add", outcome: { _ in Outcome(.done) }) {
+            let opened = try store()
+            let keys = try opened.unlock(password: try passwords.password(for: repository, confirming: false))
+            return try opened.add(
+                keys, password: try newPasswords.password(for: repository, confirming: true),
+                label: label ?? SystemFacts.userAtHost)
+        }
+    }
+
+    /// Removes a password.
+    /// - Parameters:
+    ///   - id: its key's, or as much of it as is unique.
+    ///   - passwords: gives one that stays.
+    /// - Returns: the whole id.
+    package func remove(_ id: String, openedBy passwords: any PasswordSource) throws -> String {
+        try events.reporting("key remove", outcome: { _ in Outcome(.done) }) {
+            try store().remove(
+                id, password: try passwords.password(for: "\(repository) (one that stays)", confirming: false))
+        }
+    }
+
+    /// The keys. What is wrong with the repository is said before anybody types a password.
+    private func store() throws -> KeyStore {
+        let path = try OpenedRepository.path(repository)
+        guard try Repository.configuration(in: LocalStore(path)).isEncrypted else {
+            throw JobFailure(.refused, "\(path) is not encrypted: it has no passwords")
+        }
+        return KeyStore(LocalStore(path))
+    }
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import ImageModel
+import JobModel
+import LinuxSystem
+import Repository
+import SystemPackage
+
+/// Lists the snapshots of a repository.
+package final class SnapshotsOperation {
+    private let job: SnapshotsJob
+    private let keys: KeyRing
+    private let events: any EventSink
+
+    /// What a repository holds.
+    package struct Findings: Encodable {
+        package struct Item: Encodable {
+            package var id: String
+            package var host: String
+            package var disk: String
+            package var started: String
+            package var ended: String
+            package var usedByteCount: UInt64
+            package var addedByteCount: UInt64
+            package var tags: [String]
+
+            fileprivate init(_ info: SnapshotInfo) {
+                id = info.id.description
+                (host, disk, tags) = (info.host, info.disk, info.tags)
+                (started, ended) = (info.started, info.ended)
+                (usedByteCount, addedByteCount) = (info.usedByteCount, info.addedByteCount)
+            }
+        }
+        package struct Damaged: Encodable {
+            package var name: String
+            package var error: String
+        }
+        package let schema = 1
+        package var repository: String
+        /// Oldest first.
+        package var snapshots: [Item]
+        /// Those that cannot be read, whosever they are.
+        package var damaged: [Damaged]
+
+        /// How it ended.
+        package var outcome: Outcome { Outcome(damaged.isEmpty ? .done : .badImage) }
+    }
+
+    /// - Parameter keys: the job's passwords.
+    package init(_ job: SnapshotsJob, keys: KeyRing, events: any EventSink) {
+        self.job = job
+        self.keys = keys
+        self.events = events
+    }
+
+    /// Reads every snapshot's manifest, without a lock.
+    /// - Throws: `JobFailure` or an error of the engines.
+    package func run() throws -> Findings {
+        try events.reporting("snapshots", outcome: { $0.outcome }) {
+            let path = try OpenedRepository.path(job.repository)
+            let (whole, damaged) = try OpenedRepository.open(path, keys).snapshotInfos()
+            let shown = whole.filter { info in
+                (job.host ?? info.host) == info.host && (job.tag.map(info.tags.contains) ?? true)
+            }
+            return Findings(
+                repository: path.string, snapshots: shown.map { Findings.Item($0) },
+                damaged: damaged.map { Findings.Damaged(name: $0.name, error: "\($0.error)") })
+        }
+    }
+}
