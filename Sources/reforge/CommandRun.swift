@@ -105,7 +105,7 @@ enum CommandRun {
             UnfinishedFiles.remove()
             isDone.update { $0 = true }
         }
-        for _ in 0..<20 where !isDone.update({ $0 }) { SystemFacts.nap(seconds: 0.02) }
+        for _ in 0..<20 where !isDone.update({ $0 }) { SystemFacts.sleep(seconds: 0.02) }
         Process.giveUp(failure.status.rawValue)
     }
 }
