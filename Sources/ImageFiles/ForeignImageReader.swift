@@ -39,11 +39,13 @@ package final class ForeignImageReader: ImageReader {
     /// - Parameters:
     ///   - kind: one of the foreign ones; found out where it is `nil`.
     ///   - sectorSize: the logical sector size of the disk that it holds.
+    ///   - cancellation: ends decompressing.
     ///   - log: is told what takes long.
     ///   - table: what the first MiB of the disk shows (zeros stand for the rest); what partitions it lists is left out,
     ///     for the disk goes back as it is.
     package init(
-        _ path: FilePath, kind: ImageFileKind? = nil, sectorSize: Int = 512, log: (String) -> Void = { _ in },
+        _ path: FilePath, kind: ImageFileKind? = nil, sectorSize: Int = 512,
+        cancellation: Cancellation = Cancellation(), log: (String) -> Void = { _ in },
         table: (any BlockReader) -> PartitionTable? = { _ in nil }
     ) throws(ImageError) {
         name = path.string
@@ -54,10 +56,10 @@ package final class ForeignImageReader: ImageReader {
         case .foreignRaw:
             let head = try file.bytes(at: 0, count: Int(min(file.byteCount, Self.headByteCount)))
             measured = Measured(byteCount: file.byteCount, head: head, isUnchecked: true)
-        case .foreignXZ: measured = try Self.measureXZ(file)
+        case .foreignXZ: measured = try Self.measureXZ(file, cancellation)
         case .foreignZstd:
             log("reading \(path) once for the length of what it holds, and to check it")
-            measured = try Self.measure(file, kind)
+            measured = try Self.measure(file, kind, cancellation)
         case .unknown(let why): throw .foreign(name: path.string, why: why)
         default: throw .foreign(name: path.string, why: "it is not a raw image")
         }
@@ -68,7 +70,7 @@ package final class ForeignImageReader: ImageReader {
         }
         header = try Self.header(file, measured, sectorSize, table)
         do {
-            source = try ForeignImageSource(file, kind)
+            source = try ForeignImageSource(file, kind, cancellation)
             identity.update(try header.payload())
         } catch {
             throw .foreign(name: path.string, why: "\(error)")
@@ -147,7 +149,9 @@ extension ForeignImageReader {
     }
 
     /// The length by the index of an .xz file; and the head, decompressed.
-    private static func measureXZ(_ file: FileBytes) throws(ImageError) -> Measured {
+    private static func measureXZ(
+        _ file: FileBytes, _ cancellation: Cancellation
+    ) throws(ImageError) -> Measured {
         func damaged(_ error: CodecError, _ offset: UInt64) -> ImageError {
             .damaged(name: file.name, what: "\(error)", fileOffset: offset, disk: nil, partition: nil)
         }
@@ -160,10 +164,10 @@ extension ForeignImageReader {
                 Result { () throws(CodecError) in unsafe try surveyor.take(bytes) }
             }
             do { try result.get() } catch { throw damaged(error, wanted) }
-            if Interruption.isRequested { throw .system(SystemCallError("read", file.name, .interrupted)) }
+            if cancellation.isRequested { throw .system(SystemCallError("read", file.name, .interrupted)) }
         }
         let source: ForeignImageSource
-        do { source = try ForeignImageSource(file, .foreignXZ) } catch { throw damaged(error, 0) }
+        do { source = try ForeignImageSource(file, .foreignXZ, cancellation) } catch { throw damaged(error, 0) }
         let head = try read(source, Int(min(headByteCount, surveyor.contentByteCount)))
         return Measured(
             byteCount: surveyor.contentByteCount, head: head, isUnchecked: source.hasUncheckedParts)
@@ -171,10 +175,10 @@ extension ForeignImageReader {
 
     /// The length by decompressing everything once.
     private static func measure(
-        _ file: FileBytes, _ kind: ImageFileKind
+        _ file: FileBytes, _ kind: ImageFileKind, _ cancellation: Cancellation
     ) throws(ImageError) -> Measured {
         let source: ForeignImageSource
-        do { source = try ForeignImageSource(file, kind) } catch {
+        do { source = try ForeignImageSource(file, kind, cancellation) } catch {
             throw .foreign(name: file.name, why: "\(error)")
         }
         let head = try read(source, Int(headByteCount))

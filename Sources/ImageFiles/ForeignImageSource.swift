@@ -7,6 +7,7 @@ import SystemPackage
 /// The content of a raw image, front to back, decompressed where it is compressed.
 final class ForeignImageSource {
     private let file: FileBytes
+    private let cancellation: Cancellation
     /// `nil` for what is not compressed.
     private let decompressor: (any StreamDecompressor)?
     private var held: [UInt8] = []
@@ -17,8 +18,9 @@ final class ForeignImageSource {
     /// Compressed bytes are read in pieces of this length.
     private static let pieceByteCount = 256 << 10
 
-    init(_ file: FileBytes, _ kind: ImageFileKind) throws(CodecError) {
+    init(_ file: FileBytes, _ kind: ImageFileKind, _ cancellation: Cancellation) throws(CodecError) {
         self.file = file
+        self.cancellation = cancellation
         switch kind {
         case .foreignXZ: decompressor = try XZStreamDecompressor()
         case .foreignZstd: decompressor = try ZstdStreamDecompressor()
@@ -67,7 +69,7 @@ final class ForeignImageSource {
             position += UInt64(progress.taken)
             made += progress.made
             isFinished = progress.isFinished
-            if Interruption.isRequested { throw .system(SystemCallError("read", file.name, .interrupted)) }
+            if cancellation.isRequested { throw .system(SystemCallError("read", file.name, .interrupted)) }
         }
         return made
     }

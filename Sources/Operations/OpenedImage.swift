@@ -83,7 +83,8 @@ package struct OpenedImage {
     private init(pipe keys: KeyRing) throws {
         text = "-"
         let file = HeldFile(try ImageFile.openForStreaming("-"))
-        reader = try ImageStreamReader(file.descriptor.raw, name: "standard input", unlock: keys.imageKeys)
+        reader = try ImageStreamReader(
+            file.descriptor.raw, name: "standard input", cancellation: keys.cancellation, unlock: keys.imageKeys)
         (ending, path, snapshot, byteCount, held) = (nil, nil, nil, nil, [file])
     }
 
@@ -110,7 +111,8 @@ package struct OpenedImage {
         case .image, .encryptedImage:
             let file = HeldFile(try ImageFile.openForStreaming(text))
             let image = try Self.image(path, keys, salvages: salvages)
-            let stream = try ImageStreamReader(file.descriptor.raw, name: text, unlock: keys.imageKeys)
+            let stream = try ImageStreamReader(
+                file.descriptor.raw, name: text, cancellation: keys.cancellation, unlock: keys.imageKeys)
             // What is restored is what is read from here on: the file may have been replaced since it was checked.
             guard image.map({ $0.header == stream.header }) ?? true else {
                 throw JobFailure(.badImage, "\(text) changed while it was looked at")
@@ -133,7 +135,8 @@ package struct OpenedImage {
             if kind == .foreignRaw { claim = try Self.claimed(text, keys.events) }
             (reader, ending, held) = (
                 try ForeignImageReader(
-                    path, kind: kind, log: keys.events.log, table: { try? PartitionTableReader.read($0) }), nil, []
+                    path, kind: kind, cancellation: keys.cancellation, log: keys.events.log,
+                    table: { try? PartitionTableReader.read($0) }), nil, []
             )
         case .unknown(let why):
             throw ImageError.foreign(name: text, why: why)
@@ -142,7 +145,7 @@ package struct OpenedImage {
 
     /// The ends of an image; `nil` where its end is damaged or missing and may be.
     private static func image(_ path: FilePath, _ keys: KeyRing, salvages: Bool) throws -> ImageFile? {
-        do { return try ImageFile(path, unlock: keys.imageKeys) } catch {
+        do { return try ImageFile(path, cancellation: keys.cancellation, unlock: keys.imageKeys) } catch {
             guard salvages, Salvage.isDamage(error) else { throw error }
             return nil
         }

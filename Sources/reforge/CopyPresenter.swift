@@ -12,10 +12,10 @@ struct CopyPresenter {
     func run(
         _ keys: KeyOptions, _ targetKeys: KeyOptions, hasOwnPassword: Bool, _ events: any EventSink
     ) throws {
-        try CommandRun.run(json: json) {
+        try CommandRun.run(json: json) { cancellation in
             let report = try CopyOperation(
-                job, keys: KeyRing(keys, events), targetKeys: KeyRing(targetKeys, events),
-                hasOwnPassword: hasOwnPassword, events: events
+                job, keys: KeyRing(keys, events, cancellation), targetKeys: KeyRing(targetKeys, events, cancellation),
+                hasOwnPassword: hasOwnPassword, events: events, cancellation: cancellation
             ).run()
             try show(report)
             return report.outcome.status

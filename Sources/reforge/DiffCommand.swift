@@ -28,7 +28,7 @@ struct DiffCommand: ParsableCommand {
     @OptionGroup var keyOptions: KeyOptions
 
     func run() throws {
-        try CommandRun.run(json: json) {
+        try CommandRun.run(json: json) { cancellation in
             guard case .snapshot(let first) = try ImageAddress.parse(from, .thisMachine),
                 case .snapshot(let second) = try ImageAddress.parse(to, .thisMachine)
             else {
@@ -39,7 +39,7 @@ struct DiffCommand: ParsableCommand {
                     .usage, "both snapshots must be in one repository: copy one over first (reforge copy)")
             }
             let (repository, lock) = try OpenedRepository.open(
-                FilePath(first.repository), KeyRing(keyOptions, Console.events), .restore)
+                FilePath(first.repository), KeyRing(keyOptions, Console.events, cancellation), .restore)
             defer { lock.release() }
             let difference = try repository.diff(
                 try OpenedRepository.find(first, in: repository, Console.events),

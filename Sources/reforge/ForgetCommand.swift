@@ -44,9 +44,9 @@ struct ForgetCommand: ParsableCommand {
     }
 
     func run() throws {
-        try CommandRun.run(json: json) {
+        try CommandRun.run(json: json) { cancellation in
             let opened = try OpenedRepository.open(
-                try OpenedRepository.path(repository), KeyRing(keyOptions, Console.events))
+                try OpenedRepository.path(repository), KeyRing(keyOptions, Console.events, cancellation))
             let report = try opened.forget(
                 policy: RetentionPolicy(
                     keepLast: keepLast, daily: keepDaily, weekly: keepWeekly, monthly: keepMonthly, yearly: keepYearly),

@@ -45,7 +45,7 @@ struct InitRepoCommand: ParsableCommand {
     }
 
     func run() throws {
-        try CommandRun.run(json: false) {
+        try CommandRun.run(json: false) { cancellation in
             let path = FilePath(repository.hasSuffix("@") ? String(repository.dropLast()) : repository)
             var chunkByteCount = chunkSize.map { Int($0.byteCount) } ?? 1 << 20
             var keys = encrypt ? MasterKeys.random() : nil
@@ -63,11 +63,12 @@ struct InitRepoCommand: ParsableCommand {
                 if encrypt {
                     var options = keyOptions
                     if let likePasswordFile { options.passwordFile = likePasswordFile }
-                    if let id = try KeyRing(options, Console.events).keys(other)?.id { keys?.id = id }
+                    if let id = try KeyRing(options, Console.events, cancellation).keys(other)?.id { keys?.id = id }
                 }
             }
             let password = try keys.map { _ in
-                try keyOptions.password(for: "the new repository \(path)", confirming: true)
+                try keyOptions.password(
+                    for: "the new repository \(path)", confirming: true, cancellation: cancellation)
             }
             let store = LocalStore(path)
             do {

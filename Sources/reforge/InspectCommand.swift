@@ -39,13 +39,13 @@ struct InspectCommand: ParsableCommand {
     @OptionGroup var luksOptions: LUKSOptions
 
     func run() throws {
-        try CommandRun.run(json: json) {
+        try CommandRun.run(json: json) { cancellation in
             let report: InspectReport
             if try isCapture() {
                 guard luksOptions.luksKeyFile.isEmpty else {
                     throw JobFailure(.usage, "--luks-key-file opens what is on a disk, not what is in an image")
                 }
-                report = InspectReport(try OpenedImage.open(disk, KeyRing(keyOptions, Console.events)))
+                report = InspectReport(try OpenedImage.open(disk, KeyRing(keyOptions, Console.events, cancellation)))
             } else {
                 let unlocker = try luksOptions.keys.unlocker()
                 let opened = try OpenedDisk(disk, .readOnly, sectorSize: sectorSize?.rawValue)

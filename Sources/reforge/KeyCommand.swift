@@ -26,12 +26,12 @@ struct KeyCommand: ParsableCommand {
 
     /// The keys of `REPO` (or `REPO@`, as other commands write it). What is wrong with it is said before anybody types a
     /// password.
-    static func store(_ repository: String) throws -> KeyStore {
+    static func store(_ repository: String, _ cancellation: Cancellation) throws -> KeyStore {
         let path = try OpenedRepository.path(repository)
         guard try Repository.configuration(in: LocalStore(path)).isEncrypted else {
             throw JobFailure(.refused, "\(path) is not encrypted: it has no passwords")
         }
-        return KeyStore(LocalStore(path))
+        return KeyStore(LocalStore(path, cancellation: cancellation))
     }
 
     struct Add: ParsableCommand {
@@ -44,13 +44,16 @@ struct KeyCommand: ParsableCommand {
         @Option(help: "Whose it is (default: USER@HOST).") var label: String?
 
         func run() throws {
-            try CommandRun.run(json: false) {
-                let store = try KeyCommand.store(repository)
-                let keys = try store.unlock(password: try keyOptions.password(for: repository, confirming: false))
+            try CommandRun.run(json: false) { cancellation in
+                let store = try KeyCommand.store(repository, cancellation)
+                let keys = try store.unlock(
+                    password: try keyOptions.password(
+                        for: repository, confirming: false, cancellation: cancellation))
                 let password =
                     try newPasswordFile.map(KeyOptions.read)
                     ?? KeyOptions.ask(
-                        "new password for \(repository)", confirming: true, advice: "give --new-password-file FILE")
+                        "new password for \(repository)", confirming: true, advice: "give --new-password-file FILE",
+                        cancellation: cancellation)
                 let key = try store.add(keys, password: password, label: label ?? SystemFacts.userAtHost)
                 try Console.result("added key \(key.id) (\(key.label)) to \(repository)")
                 return .done
@@ -68,10 +71,12 @@ struct KeyCommand: ParsableCommand {
         @OptionGroup var keyOptions: KeyOptions
 
         func run() throws {
-            try CommandRun.run(json: false) {
-                let store = try KeyCommand.store(repository)
+            try CommandRun.run(json: false) { cancellation in
+                let store = try KeyCommand.store(repository, cancellation)
                 let removed = try store.remove(
-                    id, password: try keyOptions.password(for: "\(repository) (one that stays)", confirming: false))
+                    id,
+                    password: try keyOptions.password(
+                        for: "\(repository) (one that stays)", confirming: false, cancellation: cancellation))
                 try Console.result("removed key \(removed) from \(repository)")
                 Console.message(
                     "whoever kept a copy of that key file and knows its password can still read what they can copy of the "
@@ -110,8 +115,8 @@ struct KeyCommand: ParsableCommand {
         }
 
         func run() throws {
-            try CommandRun.run(json: json) {
-                let (keys, unusable) = try KeyCommand.store(repository).list()
+            try CommandRun.run(json: json) { cancellation in
+                let (keys, unusable) = try KeyCommand.store(repository, cancellation).list()
                 if json {
                     try Console.json(
                         Report(

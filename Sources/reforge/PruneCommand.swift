@@ -58,9 +58,9 @@ struct PruneCommand: ParsableCommand {
     }
 
     func run() throws {
-        try CommandRun.run(json: json) {
+        try CommandRun.run(json: json) { cancellation in
             let opened = try OpenedRepository.open(
-                try OpenedRepository.path(repository), KeyRing(keyOptions, Console.events))
+                try OpenedRepository.path(repository), KeyRing(keyOptions, Console.events, cancellation))
             let report = try opened.prune(
                 grace: grace.seconds, confirmedMissing: confirmMissingSnapshots, dryRun: dryRun, waiting: 30,
                 note: Console.message)

@@ -51,9 +51,11 @@ struct SnapshotsCommand: ParsableCommand {
     }
 
     func run() throws {
-        try CommandRun.run(json: json) {
+        try CommandRun.run(json: json) { cancellation in
             let path = try OpenedRepository.path(repository)
-            let (whole, damaged) = try OpenedRepository.open(path, KeyRing(keyOptions, Console.events)).snapshotInfos()
+            let (whole, damaged) = try OpenedRepository.open(
+                path, KeyRing(keyOptions, Console.events, cancellation)
+            ).snapshotInfos()
             let shown = whole.filter { info in
                 (host ?? info.host) == info.host && (tag.map(info.tags.contains) ?? true)
             }
