@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Glibc
 import Imaging
 import JobModel
 import LinuxSystem
@@ -52,6 +53,12 @@ struct FixedPassword: PasswordSource {
     }
 }
 
+/// Asks for the end of a job as soon as its plan is told.
+final class StoppingEvents: EventSink {
+    let cancellation = Cancellation()
+    func take(_ event: Event) { if case .planned = event { cancellation.request(SIGINT) } }
+}
+
 /// Whole jobs on files, with no command around them.
 @Suite struct OperationTests {
     private let scratch: ScratchFolder
@@ -65,14 +72,14 @@ struct FixedPassword: PasswordSource {
 
     private func restoring(
         _ job: RestoreJob, _ confirmer: any Confirmer = NoConfirmer(), password: [UInt8]? = nil,
-        _ cancellation: Cancellation = Cancellation()
+        cancellation: Cancellation = Cancellation()
     ) -> RestoreOperation {
         RestoreOperation(
             job, keys: keys(password, cancellation), events: events, cancellation: cancellation, confirmer: confirmer)
     }
 
     private func verifying(
-        _ job: VerifyJob, password: [UInt8]? = nil, _ cancellation: Cancellation = Cancellation()
+        _ job: VerifyJob, password: [UInt8]? = nil, cancellation: Cancellation = Cancellation()
     ) -> VerifyOperation {
         VerifyOperation(job, keys: keys(password, cancellation), events: events, cancellation: cancellation)
     }
@@ -206,6 +213,42 @@ struct FixedPassword: PasswordSource {
         #expect(ended?.status == .badImage && restore.diskState == .partial)
         #expect(events.reports.last?.outcome == Outcome(.badImage, diskState: .partial))
         #expect(events.reports.last?.message?.contains("boots nothing") == true)
+    }
+
+    @Test func aCancellationEndsItsOwnJobAlone() throws {
+        _ = try makeDisk()
+        let image = path("disk.img.zst")
+        _ = try capture(path("disk"), image)
+        let (stopped, lost) = (Cancellation(), Cancellation())
+        stopped.request(SIGTERM)
+        lost.noteLoss("/dev/sdx is gone")
+
+        let verify = VerifyJob(image: image)
+        let failure = refusal { _ = try verifying(verify, cancellation: stopped).run() }
+        #expect(failure == JobFailure(.interrupted, "asked to stop (SIGTERM)"))
+        #expect(events.reports.last?.outcome.status == .interrupted)
+        let loss = refusal { _ = try verifying(verify, cancellation: lost).run() }
+        #expect(loss == JobFailure(.ioError, "/dev/sdx is gone"))
+
+        let stopping = StoppingEvents()
+        let other = path("other.img.zst")
+        let stoppedCapture = CaptureOperation(
+            CaptureJob(disk: path("disk"), image: other),
+            keys: KeyRing(FixedPassword(), stopping, stopping.cancellation), events: stopping,
+            cancellation: stopping.cancellation, toolVersion: "test")
+        let ended = refusal { _ = try stoppedCapture.run() }
+        #expect(ended?.status == .interrupted && ended?.message.hasPrefix("interrupted (SIGINT). Nothing") == true)
+        #expect(!Files.exists(FilePath(other)))
+
+        let target = try makeTarget("target", 24 << 20)
+        var job = RestoreJob(image: image, disk: target)
+        job.isConfirmed = true
+        let restore = restoring(job, cancellation: stopped)
+        #expect(refusal { _ = try restore.run() }?.status == .interrupted && restore.diskState == .untouched)
+
+        // Those of others go on.
+        #expect(try verifying(verify).run().isWhole)
+        #expect(try restoring(job).run().diskState == .complete)
     }
 
     @Test(arguments: [false, true]) func snapshotsAreCopied(isEncrypted: Bool) throws {
