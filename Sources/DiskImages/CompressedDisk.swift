@@ -20,8 +20,9 @@ enum CompressedDisk {
         _ request: DiskRequest, _ decompressor: @escaping @Sendable () throws(CodecError) -> any StreamDecompressor
     ) throws(ImageError) -> any DiskFile {
         let file = try FileBytes(request.path)
+        let cancellation = request.cancellation
         let stream: @Sendable () throws(ImageError) -> DecompressedStream = { () throws(ImageError) in
-            do throws(CodecError) { return DecompressedStream(file, try decompressor()) } catch {
+            do throws(CodecError) { return DecompressedStream(file, try decompressor(), cancellation) } catch {
                 throw .foreign(name: file.name, why: "\(error)")
             }
         }

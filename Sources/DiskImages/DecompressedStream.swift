@@ -9,6 +9,7 @@ import SystemPackage
 final class DecompressedStream: @unchecked Sendable {
     private let file: FileBytes
     private let decompressor: any StreamDecompressor
+    private let cancellation: Cancellation
     private var held: [UInt8] = []
     private var start = 0
     private var isFinished = false
@@ -17,9 +18,10 @@ final class DecompressedStream: @unchecked Sendable {
     /// Compressed bytes are read in pieces of this length.
     private static let pieceByteCount = 256 << 10
 
-    init(_ file: FileBytes, _ decompressor: any StreamDecompressor) {
+    init(_ file: FileBytes, _ decompressor: any StreamDecompressor, _ cancellation: Cancellation) {
         self.file = file
         self.decompressor = decompressor
+        self.cancellation = cancellation
     }
 
     /// Whether a part seen so far carries no checksum.
@@ -58,7 +60,7 @@ final class DecompressedStream: @unchecked Sendable {
             position += UInt64(progress.taken)
             made += progress.made
             isFinished = progress.isFinished
-            if Interruption.isRequested { throw .system(SystemCallError("read", file.name, .interrupted)) }
+            if cancellation.isRequested { throw .system(SystemCallError("read", file.name, .interrupted)) }
         }
         return made
     }

@@ -35,17 +35,20 @@ package struct DiskRequest {
     package var path: FilePath
     /// A folder for the decompressed disk; `nil` where there is none.
     package var scratch: FilePath?
+    package var cancellation: Cancellation
     /// Called for what takes long, with a sentence.
     package var log: (String) -> Void
     /// Called with the bytes of the file read so far.
     package var progress: (UInt64) -> Void
 
     package init(
-        _ path: FilePath, scratch: FilePath? = nil, log: @escaping (String) -> Void = { _ in },
+        _ path: FilePath, scratch: FilePath? = nil, cancellation: Cancellation = Cancellation(),
+        log: @escaping (String) -> Void = { _ in },
         progress: @escaping (UInt64) -> Void = { _ in }
     ) {
         self.path = path
         self.scratch = scratch
+        self.cancellation = cancellation
         self.log = log
         self.progress = progress
     }

@@ -30,15 +30,17 @@ package struct RecordingRequest {
     package var path: FilePath
     /// Whether a damaged or missing end is accepted, for a `SalvageReader`.
     package var salvages: Bool
+    package var cancellation: Cancellation
     /// Gives the keys of an encrypted image, from the wrapped ones at its front.
     package var unlock: (String, [WrappedKey]) throws(ImageError) -> MasterKeys
 
     package init(
-        _ path: FilePath, salvages: Bool = false,
+        _ path: FilePath, salvages: Bool = false, cancellation: Cancellation = Cancellation(),
         unlock: @escaping (String, [WrappedKey]) throws(ImageError) -> MasterKeys
     ) {
         self.path = path
         self.salvages = salvages
+        self.cancellation = cancellation
         self.unlock = unlock
     }
 }
@@ -91,10 +93,12 @@ extension RecordingFormat {
 
     /// An image from standard input.
     package static func openStandardInput(
+        cancellation: Cancellation,
         unlock: @escaping (String, [WrappedKey]) throws(ImageError) -> MasterKeys
     ) throws(ImageError) -> OpenedRecording {
         let file = HeldFile(try ImageFile.openForStreaming("-"))
-        let reader = try ImageStreamReader(file.descriptor.raw, name: "standard input", unlock: unlock)
+        let reader = try ImageStreamReader(
+            file.descriptor.raw, name: "standard input", cancellation: cancellation, unlock: unlock)
         return OpenedRecording(reader, held: [file])
     }
 
@@ -105,7 +109,8 @@ extension RecordingFormat {
         let text = request.path.string
         let file = HeldFile(try ImageFile.openForStreaming(text))
         let image = try ends(request)
-        let stream = try ImageStreamReader(file.descriptor.raw, name: text, unlock: request.unlock)
+        let stream = try ImageStreamReader(
+            file.descriptor.raw, name: text, cancellation: request.cancellation, unlock: request.unlock)
         // The descriptor opened here is what is restored: the file may have been replaced since its end was checked.
         guard image.map({ $0.header == stream.header }) ?? true else {
             throw .changed(name: text)
@@ -117,7 +122,9 @@ extension RecordingFormat {
 
     /// The ends of an image; `nil` where its end is damaged or missing and may be.
     private static func ends(_ request: RecordingRequest) throws(ImageError) -> ImageFile? {
-        do throws(ImageError) { return try ImageFile(request.path, unlock: request.unlock) } catch {
+        do throws(ImageError) {
+            return try ImageFile(request.path, cancellation: request.cancellation, unlock: request.unlock)
+        } catch {
             guard request.salvages, Salvage.isDamage(error) else { throw error }
             return nil
         }

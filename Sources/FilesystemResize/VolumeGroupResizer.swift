@@ -106,10 +106,11 @@ package enum VolumeGroupResizer {
     ///   - byteCounts: the lengths that the volumes in it get, in the order of `filesystem.inner`; none is more than it was.
     ///   - byteCount: how much room is left for it, in bytes.
     ///   - place: all of it: what is to stay, and what is to go.
+    ///   - cancellation: ends it between two steps.
     ///   - log: is told what runs and what it said.
     package static func shrink(
         _ filesystem: FilesystemInfo, to byteCounts: [UInt64], byteCount: UInt64, on place: ResizePlace,
-        log: @escaping (String) -> Void = { _ in }
+        cancellation: Cancellation, log: @escaping (String) -> Void = { _ in }
     ) throws(ResizeError) -> FilesystemResizer.Outcome {
         let (group, volumes) = try contents(filesystem, byteCounts)
         var outcome = FilesystemResizer.Outcome(byteCount: byteCount, remarks: [])
@@ -120,7 +121,7 @@ package enum VolumeGroupResizer {
             let ignoring = help.text.contains("--fs ") ? ["--fs", "ignore"] : []
             try work.active { () throws(ResizeError) in
                 for (volume, byteCount) in volumes where byteCount < volume.byteCount {
-                    try goOn()
+                    try goOn(cancellation)
                     let made = try FilesystemResizer.shrink(
                         volume.filesystem, to: byteCount, on: work.place(of: ownName(volume)), log: log)
                     let extents = byteCount / group.extentByteCount
@@ -128,9 +129,9 @@ package enum VolumeGroupResizer {
                     log("\(volume.name) has shrunk to \(ByteText.rounded(made.byteCount))")
                     outcome.remarks += made.remarks.map { "\(volume.name): \($0)" }
                 }
-                try goOn()
+                try goOn(cancellation)
                 try moveExtents(work, behind: group.extentCount(in: byteCount))
-                try goOn()
+                try goOn(cancellation)
                 try work.change("pvresize", ["-y", "--setphysicalvolumesize", "\(byteCount)b", work.job.node])
             }
             try checkResult(work, volumes)
@@ -184,8 +185,8 @@ package enum VolumeGroupResizer {
     }
 
     /// Whoever asked for the end does not wait for the next step.
-    private static func goOn() throws(ResizeError) {
-        guard !Interruption.isRequested else {
+    private static func goOn(_ cancellation: Cancellation) throws(ResizeError) {
+        guard !cancellation.isRequested else {
             throw ResizeError(.unreachable(SystemCallError("go on with", "the volume group", .interrupted)))
         }
     }

@@ -20,9 +20,12 @@ package struct ImageFile: Sendable {
     package let isEncrypted: Bool
 
     /// Opens an image and checks its header, index and footer.
-    /// - Parameter unlock: asked for the keys of an encrypted image.
+    /// - Parameters:
+    ///   - cancellation: ends a read that a signal interrupts.
+    ///   - unlock: asked for the keys of an encrypted image.
     package init(
-        _ path: FilePath, unlock: EncryptedImage.Unlock = EncryptedImage.withoutPassword
+        _ path: FilePath, cancellation: Cancellation = Cancellation(),
+        unlock: EncryptedImage.Unlock = EncryptedImage.withoutPassword
     ) throws(ImageError) {
         self.path = path
         let name = path.string
@@ -31,7 +34,7 @@ package struct ImageFile: Sendable {
         do { byteCount = UInt64(max(0, try Stat(file.raw).size)) } catch {
             throw .system(SystemCallError("inspect", name, error))
         }
-        let stream = try ImageStreamReader(file.raw, name: name, unlock: unlock)
+        let stream = try ImageStreamReader(file.raw, name: name, cancellation: cancellation, unlock: unlock)
         header = stream.header
         isEncrypted = stream.isEncrypted
         let footerByteCount = UInt64(stream.framing.frameByteCount(ImageFormat.footerByteCount))

@@ -50,12 +50,15 @@ package final class ImageStreamReader: ImageReader {
     private var index: ImageIndex?
 
     /// Reads the header.
-    /// - Parameter unlock: asked for the keys of an encrypted image.
+    /// - Parameters:
+    ///   - cancellation: ends the wait for a pipe that a signal interrupts.
+    ///   - unlock: asked for the keys of an encrypted image.
     package init(
-        _ descriptor: FileDescriptor, name: String, unlock: EncryptedImage.Unlock = EncryptedImage.withoutPassword
+        _ descriptor: FileDescriptor, name: String, cancellation: Cancellation = Cancellation(),
+        unlock: EncryptedImage.Unlock = EncryptedImage.withoutPassword
     ) throws(ImageError) {
         self.name = name
-        source = ByteSource(descriptor, name: name)
+        source = ByteSource(descriptor, name: name, cancellation)
         let front = try ImageFront(from: source, unlock: unlock)
         framing = front.framing
         header = try ImageHeader(payload: front.headerPayload, name: name)
@@ -237,11 +240,13 @@ final class ByteSource: FrameSource {
     let isSeekable: Bool
     let name: String
     let calls: PendingCalls
+    private let cancellation: Cancellation
     private var buffer: [UInt8] = []
     private var start = 0
     private(set) var position: UInt64 = 0
 
-    init(_ descriptor: FileDescriptor, name: String) {
+    init(_ descriptor: FileDescriptor, name: String, _ cancellation: Cancellation) {
+        self.cancellation = cancellation
         self.descriptor = descriptor
         self.name = name
         calls = PendingCalls(name, on: descriptor)
@@ -335,7 +340,7 @@ final class ByteSource: FrameSource {
             } catch {
                 let errno = error as? Errno ?? .ioError
                 // A pipe may have nothing for a long time: a signal must get through.
-                if errno == .interrupted, !Interruption.isRequested { continue }
+                if errno == .interrupted, !cancellation.isRequested { continue }
                 throw .system(SystemCallError("read", name, errno))
             }
         }

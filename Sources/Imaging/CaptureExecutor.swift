@@ -30,15 +30,20 @@ package struct CaptureExecutor: Sendable {
     private let source: any BlockReader
     private let plan: CapturePlan
     private let progress: Progress
+    private let cancellation: Cancellation
     private let workers: Int
     private let clock: @Sendable () -> Int64
 
     /// Prepares a capture.
-    /// - Parameter clock: seconds since 1970, for the end of the capture.
+    /// - Parameters:
+    ///   - cancellation: ends the capture between two chunks.
+    ///   - clock: seconds since 1970, for the end of the capture.
     package init(
-        source: any BlockReader, plan: CapturePlan, progress: Progress, workers: Int = SystemFacts.processorCount(),
+        source: any BlockReader, plan: CapturePlan, progress: Progress, cancellation: Cancellation = Cancellation(),
+        workers: Int = SystemFacts.processorCount(),
         clock: @escaping @Sendable () -> Int64 = SystemFacts.unixSeconds
     ) {
+        self.cancellation = cancellation
         self.clock = clock
         self.source = source
         self.plan = plan
@@ -104,7 +109,7 @@ package struct CaptureExecutor: Sendable {
         let chunks = PlannedChunks(plan, of: source)
         let identity = sink.coding.identity
         while let buffer = pool.take() {
-            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            try cancellation.check()
             let (step, ordinal) = walk.update { walk in (walk.next(), walk.count - 1) }
             guard let step else {
                 results.update { $0.count = ordinal + 1 }
@@ -177,7 +182,7 @@ package struct CaptureExecutor: Sendable {
                 try sink.append(record, stored: stored)
                 if let buffer { pool.give(buffer) }
             }
-            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            try cancellation.check()
         }
         if let error = failure.first { throw error }
         try flushRun()

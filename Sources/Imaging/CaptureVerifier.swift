@@ -28,21 +28,25 @@ package enum CaptureVerifier {
     }
 
     /// Verifies a capture from its first record to its end.
+    /// - Parameter cancellation: ends that between two records.
     /// - Throws: `ImagingError.image` for the first bad range in order of place.
     package static func verify(
-        _ image: any ImageReader, progress: Progress, workers: Int = SystemFacts.processorCount()
+        _ image: any ImageReader, progress: Progress, cancellation: Cancellation = Cancellation(),
+        workers: Int = SystemFacts.processorCount()
     ) throws(ImagingError) -> Outcome {
-        let (chunkCount, dataByteCount) = try readAll(image, progress, workers)
+        let (chunkCount, dataByteCount) = try readAll(image, progress, cancellation, workers)
         guard let ending = image.ending else { throw .failed("the image was not read to its end") }
         return Outcome(chunkCount: chunkCount, dataByteCount: dataByteCount, ending: ending)
     }
 
     /// Reads a whole capture for what of it is lost.
+    /// - Parameter cancellation: ends that between two records.
     package static func losses(
-        of image: any ImageReader, progress: Progress, workers: Int = SystemFacts.processorCount()
+        of image: any ImageReader, progress: Progress, cancellation: Cancellation = Cancellation(),
+        workers: Int = SystemFacts.processorCount()
     ) throws(ImagingError) -> Salvage {
         let salvage = Salvage()
-        _ = try readAll(SalvageReader(image, salvage), progress, workers)
+        _ = try readAll(SalvageReader(image, salvage), progress, cancellation, workers)
         return salvage
     }
 
@@ -53,6 +57,7 @@ package enum CaptureVerifier {
         /// Workers finish out of order: of several bad chunks, the first in order of place counts.
         let failures = Monitor<[(offset: UInt64, error: any Error)]>([])
         let progress: Progress
+        let cancellation: Cancellation
 
         /// Wakes all that wait: the pipeline ends.
         func cancel() {
@@ -62,14 +67,15 @@ package enum CaptureVerifier {
     }
 
     private static func readAll(
-        _ image: any ImageReader, _ progress: Progress, _ workers: Int
+        _ image: any ImageReader, _ progress: Progress, _ cancellation: Cancellation, _ workers: Int
     ) throws(ImagingError) -> (chunkCount: Int, dataByteCount: UInt64) {
         let manifest = image.header.manifest
         let pool: ChunkBufferPool
         do { pool = try ChunkBufferPool(workers: workers, chunkByteCount: manifest.chunkByteCount) } catch {
             throw ImagingError(error)
         }
-        let pipeline = Pipeline(pool: pool, jobs: BoundedQueue(capacity: workers + 1), progress: progress)
+        let pipeline = Pipeline(
+            pool: pool, jobs: BoundedQueue(capacity: workers + 1), progress: progress, cancellation: cancellation)
         progress.begin("verify", total: manifest.usedByteCount)
         let coding = image.coding
         do {
@@ -104,7 +110,7 @@ package enum CaptureVerifier {
         var chunkCount = 0
         var dataByteCount: UInt64 = 0
         while let record = try image.nextRecord() {
-            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            try pipeline.cancellation.check()
             if pipeline.failures.update({ !$0.isEmpty }) { break }
             let start = record.range.lowerBound - manifest.regions[record.region].range.lowerBound
             let used = image.header.maps[record.region].ranges(in: start..<start + record.range.byteCount)

@@ -9,10 +9,15 @@ struct FATRemaker {
     private let writer: TargetWriter
     private let scratch: any BlockReader
     private let scratchOffset: UInt64
+    private let cancellation: Cancellation
 
     /// - Parameters:
     ///   - scratchOffset: where the captured FAT starts on the scratch, in bytes.
-    init(_ remake: RestorePlan.Remake, writer: TargetWriter, scratch: any BlockReader, scratchOffset: UInt64) {
+    init(
+        _ remake: RestorePlan.Remake, writer: TargetWriter, scratch: any BlockReader, scratchOffset: UInt64,
+        _ cancellation: Cancellation
+    ) {
+        self.cancellation = cancellation
         self.remake = remake
         self.writer = writer
         self.scratch = scratch
@@ -36,7 +41,7 @@ struct FATRemaker {
         let hidden = UInt32(exactly: remake.range.lowerBound / UInt64(sector)) ?? 0
         let maker = try FATRemake(of: volume, layout: layout, hiddenSectors: hidden)
         try maker.run { bytes, offset in
-            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            try cancellation.check()
             try bytes.withUnsafeBytes { try writer.write($0, at: remake.range.lowerBound + offset) }
         } zero: { range in
             try writer.writeZeros(

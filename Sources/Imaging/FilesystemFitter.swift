@@ -16,6 +16,7 @@ struct FilesystemFitter {
     private let holed: Set<Int?>
     private let state: TargetState
     private let progress: Progress
+    private let cancellation: Cancellation
     private let log: (String) -> Void
 
     init(_ setup: RestoreSetup, _ resizer: RestoreResizer?, holed: Set<Int?>) {
@@ -26,6 +27,7 @@ struct FilesystemFitter {
         self.holed = holed
         state = setup.state
         progress = setup.progress
+        cancellation = setup.cancellation
         log = setup.log
     }
 
@@ -36,9 +38,9 @@ struct FilesystemFitter {
         }
         progress.begin("make the FAT of partition \(remake.number)", total: 0)
         do {
-            try FATRemaker(remake, writer: writer, scratch: scratch.writer, scratchOffset: spill.scratchOffset).run {
-                try writer.settle(progress)
-            }
+            try FATRemaker(
+                remake, writer: writer, scratch: scratch.writer, scratchOffset: spill.scratchOffset, cancellation
+            ).run { try writer.settle(progress) }
         } catch let error as FilesystemError {
             if case .io = error {} else { state.goesOn = false }
             throw ImagingError.failed(
@@ -67,7 +69,7 @@ struct FilesystemFitter {
             outcome.warnings += made.remarks.map { "\(name): \($0)" }
         } catch let error as ResizeError {
             // An end that was asked for between two steps did not make it impossible.
-            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            try cancellation.check()
             // What it says of the filesystem's state is not the whole truth here: the rest was on the scratch.
             switch error.problem {
             case .tooSmall: state.goesOn = false

@@ -8,8 +8,8 @@ import SystemPackage
 
 /// What ended a capture, a restore or a verification.
 package enum ImagingError: Error, CustomStringConvertible {
-    /// The person or the system asked for the end.
-    case interrupted(String)
+    /// The end was asked for; why, its `Cancellation` says.
+    case interrupted
     /// A disk could not be read or written.
     case block(BlockIOError)
     /// The image is damaged or foreign, or could not be read.
@@ -26,7 +26,7 @@ package enum ImagingError: Error, CustomStringConvertible {
     /// One sentence for a person.
     package var description: String {
         switch self {
-        case .interrupted(let why): why
+        case .interrupted: "interrupted"
         case .block(let error): error.description
         case .image(let error): error.description
         case .output(let error): error.description
@@ -41,17 +41,23 @@ package enum ImagingError: Error, CustomStringConvertible {
         switch error {
         case let error as ImagingError: self = error
         case let error as BlockIOError:
-            self =
-                error.errorNumber == Errno.interrupted.rawValue ? .interrupted(Interruption.name) : .block(error)
+            self = error.errorNumber == Errno.interrupted.rawValue ? .interrupted : .block(error)
         case let error as ImageError:
             if case .system(let error) = error, error.errno == .interrupted {
-                self = .interrupted(Interruption.name)
+                self = .interrupted
             } else {
                 self = .image(error)
             }
         case let error as SystemCallError:
-            self = error.errno == .interrupted ? .interrupted(Interruption.name) : .output(error)
+            self = error.errno == .interrupted ? .interrupted : .output(error)
         default: self = .failed("\(error)")
         }
+    }
+}
+
+extension Cancellation {
+    /// Fails where the work is to end.
+    package func check() throws(ImagingError) {
+        if isRequested { throw .interrupted }
     }
 }

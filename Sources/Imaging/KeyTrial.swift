@@ -18,7 +18,8 @@ package enum KeyTrial {
     /// - Parameter image: is read from its first record to the last of the headers.
     /// - Throws: `ImagingError` where the capture cannot be read, or a volume whose key is there cannot be opened here.
     package static func locked(
-        _ plan: RestorePlan, in image: any ImageReader, keyFiles: [FilePath]
+        _ plan: RestorePlan, in image: any ImageReader, keyFiles: [FilePath],
+        cancellation: Cancellation = Cancellation()
     ) throws(ImagingError) -> [Int?] {
         do {
             let (regions, numbers) = (image.header.manifest.regions, plan.encryptedNumbers)
@@ -44,7 +45,7 @@ package enum KeyTrial {
                 }
             }
             while !waiting.isEmpty, let record = try image.nextRecord() {
-                if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                try cancellation.check()
                 if let made = header, made.region != record.region { try judge(made) }
                 guard waiting.contains(record.region) else { continue }
                 let region = regions[record.region].range

@@ -11,6 +11,7 @@ struct OlderLifeCure {
     private let header: ImageHeader
     private let writer: TargetWriter
     private let progress: Progress
+    private let cancellation: Cancellation
     private let log: (String) -> Void
     /// For each step, the cycle of the log of an XFS that the target holds at the same place.
     private let cycles: [UInt32?]
@@ -18,12 +19,13 @@ struct OlderLifeCure {
     /// Looks at what the target holds: before anything is written to it.
     init(
         _ header: ImageHeader, _ plan: RestorePlan, _ writer: TargetWriter, _ progress: Progress,
-        log: @escaping (String) -> Void = { _ in }
+        _ cancellation: Cancellation, log: @escaping (String) -> Void = { _ in }
     ) {
         self.header = header
         self.plan = plan
         self.writer = writer
         self.progress = progress
+        self.cancellation = cancellation
         self.log = log
         steps = plan.olderLifeSteps(header)
         cycles = steps.map { step in
@@ -69,7 +71,7 @@ struct OlderLifeCure {
         progress.begin("new log of \(step.name)", total: log.range.byteCount)
         try changes.change("the log of \(step.name)") {
             try log.format(cycle: cycle) { bytes, offset in
-                if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                try cancellation.check()
                 try volume.write(bytes, at: offset, to: place)
                 progress.advance(UInt64(bytes.count))
             }
@@ -119,7 +121,7 @@ struct OlderLifeCure {
         for range in ranges {
             var position = range.lowerBound
             while position < range.upperBound {
-                if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                try cancellation.check()
                 let part = position..<min(range.upperBound, position + length)
                 if !checksFirst || !place.isZero(part) { try place.clear(part) }
                 progress.advance(part.byteCount)

@@ -19,6 +19,7 @@ package final class RescueReader: BlockReader {
     private let sectors: any BlockReader
     private let retryCount: Int
     private let rangeLimit: Int
+    private let cancellation: Cancellation
     private let note: @Sendable (String) -> Void
     private let state: Monitor<State>
     /// Notes past this many are not made: the record has all ranges anyway.
@@ -30,15 +31,17 @@ package final class RescueReader: BlockReader {
     ///     where there is nothing better.
     ///   - retryCount: how often a sector that failed is tried again.
     ///   - rangeLimit: how many separate ranges may be unreadable before the disk is given up.
+    ///   - cancellation: ends the tries.
     ///   - note: hears a sentence on each range that could not be read; on the thread that reads.
     package init(
         _ base: any BlockReader, sectors: (any BlockReader)? = nil, retryCount: Int = 2, rangeLimit: Int = 1 << 16,
-        note: @escaping @Sendable (String) -> Void = { _ in }
+        cancellation: Cancellation = Cancellation(), note: @escaping @Sendable (String) -> Void = { _ in }
     ) {
         self.base = base
         self.sectors = sectors ?? base
         self.retryCount = max(0, retryCount)
         self.rangeLimit = max(1, rangeLimit)
+        self.cancellation = cancellation
         self.note = note
         state = Monitor(State(unreadable: AllocationMap(byteCount: base.byteCount)))
     }
@@ -131,7 +134,7 @@ package final class RescueReader: BlockReader {
     /// Halves a range, on boundaries of sectors, until what is left can be read or is one sector.
     private func narrow(_ range: ByteRange, _ read: inout Reading) throws(BlockIOError) {
         guard !range.isEmpty else { return }
-        try checkInterruption(range)
+        try checkCancellation(range)
         let size = UInt64(max(1, logicalSectorSize))
         let first = range.lowerBound / size
         let end = (range.upperBound - 1) / size + 1
@@ -145,11 +148,11 @@ package final class RescueReader: BlockReader {
         try narrow(middle..<range.upperBound, &read)
     }
 
-    private func checkInterruption(_ range: ByteRange) throws(BlockIOError) {
-        guard Interruption.isRequested else { return }
+    private func checkCancellation(_ range: ByteRange) throws(BlockIOError) {
+        guard cancellation.isRequested else { return }
         throw BlockIOError(
             .read, name: name, offset: range.lowerBound, byteCount: range.byteCount,
-            errorNumber: Errno.interrupted.rawValue, reason: Interruption.name)
+            errorNumber: Errno.interrupted.rawValue, reason: cancellation.name)
     }
 
     /// Tries one sector some times, the last time through the cache, where another read may have left it.
@@ -163,7 +166,7 @@ package final class RescueReader: BlockReader {
             } catch {
                 guard Self.isDamage(error) else { throw error }
                 // No sector of a disk that is gone is damaged.
-                try checkInterruption(range)
+                try checkCancellation(range)
                 guard attempt == retryCount else { continue }
                 if read.missing.isEmpty { try checkPresence(error) }
                 read.giveUp(range, of: sector, error)
@@ -177,7 +180,7 @@ package final class RescueReader: BlockReader {
         guard let place = places.last else { return }
         for attempt in 0...retryCount {
             if places.contains(where: { (try? sectors.readBytes(at: $0, count: 1)) != nil }) { return }
-            if attempt < retryCount { SystemFacts.sleep(seconds: 0.5) }
+            if attempt < retryCount { SystemFacts.sleep(seconds: 0.5, unless: cancellation) }
         }
         throw BlockIOError(
             .read, name: name, offset: error.offset, byteCount: error.byteCount, errorNumber: error.errorNumber,

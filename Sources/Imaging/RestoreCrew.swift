@@ -21,8 +21,8 @@ final class RestoreCrew {
         let completion = Monitor(RestoreWorker.Completion())
         worker = RestoreWorker(
             jobs: jobs, pool: pool, completion: completion, progress: setup.progress,
-            damaged: image.damageReporter, coding: image.coding, chunkByteCount: UInt64(chunkByteCount),
-            salvage: image.salvage)
+            cancellation: setup.cancellation, damaged: image.damageReporter, coding: image.coding,
+            chunkByteCount: UInt64(chunkByteCount), salvage: image.salvage)
         count = setup.workers
         self.jobs = jobs
         self.pool = pool

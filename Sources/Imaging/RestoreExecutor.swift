@@ -21,11 +21,13 @@ package final class RestoreExecutor {
     ///   - target: opened for writing since the survey.
     ///   - targetPath: the node or file for other programs; `nil` in tests on memory.
     ///   - scratch: for the parts of shrinking filesystems that exceed their places; needed where the plan has such.
+    ///   - cancellation: ends the restore between two of its steps or chunks.
     ///   - expectedImageID: the id (or the start of one, in hexadecimal) that the image must turn out to have.
     ///   - log: what a person may want to follow.
     package init(
         _ plan: RestorePlan, target: any BlockWriter, targetPath: FilePath?, options: Options = Options(),
-        progress: Progress, workers: Int = SystemFacts.processorCount(), expectedImageID: String? = nil,
+        progress: Progress, cancellation: Cancellation = Cancellation(),
+        workers: Int = SystemFacts.processorCount(), expectedImageID: String? = nil,
         scratch: RestoreScratch? = nil, log: @escaping (String) -> Void = { _ in }
     ) {
         // A table's backup lies behind all partitions; a disk without one may have a superblock (md, ZFS) at its end.
@@ -39,7 +41,7 @@ package final class RestoreExecutor {
         setup = RestoreSetup(
             plan: plan, options: options, writer: writer, targetPath: targetPath, scratch: scratch,
             workers: max(1, workers), expectedImageID: expectedImageID, state: TargetState(), progress: progress,
-            log: log)
+            cancellation: cancellation, log: log)
     }
 
     /// Restores what `image` holds, from its first record to its end. What one with a `salvage` has lost becomes zeros.

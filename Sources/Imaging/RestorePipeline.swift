@@ -60,7 +60,7 @@ struct RestorePipeline {
         var lastNote = SystemFacts.monotonicSeconds()
         while let record = try image.nextRecord() {
             try crew.check()
-            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            try setup.cancellation.check()
             guard var job = makeJob(for: record, ordinal: ordinal) else { continue }
             written?.add(record, used: job.used)
             if record.kind == .data {

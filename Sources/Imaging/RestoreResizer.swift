@@ -14,6 +14,7 @@ struct RestoreResizer {
     let capturedSectorSize: Int
     let scratch: RestoreScratch?
     let keyFiles: [FilePath]
+    let cancellation: Cancellation
     let log: (String) -> Void
 
     /// What came of a growth.
@@ -52,7 +53,8 @@ struct RestoreResizer {
                 guard let volumes = shrink.volumeByteCounts else {
                     return try FilesystemResizer.shrink(filesystem, to: room, on: place, log: log)
                 }
-                return try VolumeGroupResizer.shrink(filesystem, to: volumes, byteCount: room, on: place, log: log)
+                return try VolumeGroupResizer.shrink(
+                    filesystem, to: volumes, byteCount: room, on: place, cancellation: cancellation, log: log)
             }
             guard let contents else { return try change(.device(composite)) }
             do { return try opened(composite, whole) { try change(.device($0.path)) } } catch let error as ResizeError {

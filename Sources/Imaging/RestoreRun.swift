@@ -29,13 +29,15 @@ final class RestoreRun {
         resizer = setup.targetPath.map { path in
             RestoreResizer(
                 plan: plan, target: path, capturedSectorSize: manifest.geometry.logicalSectorSize,
-                scratch: setup.scratch, keyFiles: setup.options.luksKeyFiles, log: setup.log)
+                scratch: setup.scratch, keyFiles: setup.options.luksKeyFiles, cancellation: setup.cancellation,
+                log: setup.log)
         }
         try ChunkBufferPool.requireMemory(workers: setup.workers, chunkByteCount: manifest.chunkByteCount)
         commit = try RestoreCommit(setup, manifest)
         let target = try UnfinishedTarget(plan, setup.writer, capturedByteCount: manifest.geometry.byteCount)
         if setup.options.delta || target.resumedFrom != nil { setup.writer.keepOriginals() }
-        olderLives = OlderLifeCure(image.header, plan, setup.writer, setup.progress, log: setup.log)
+        olderLives = OlderLifeCure(
+            image.header, plan, setup.writer, setup.progress, setup.cancellation, log: setup.log)
         outcome = RestoreExecutor.Outcome(
             writtenByteCount: 0, warnings: plan.warnings, failedGrowths: [], resumedFrom: target.resumedFrom)
         self.setup = setup
@@ -46,7 +48,7 @@ final class RestoreRun {
     /// Carries out the steps of the plan.
     func run() throws -> RestoreExecutor.Outcome {
         // An end that was asked for while this was prepared must not cost the disk.
-        try endIfAskedFor()
+        try setup.cancellation.check()
         setup.state.value = .partial
         for step in plan.steps(image.header, setup.options, isResumed: target.resumedFrom != nil) {
             do { try perform(step) } catch {
@@ -70,7 +72,9 @@ final class RestoreRun {
         case .clearEdges:
             try TargetEdges(plan: plan, header: image.header, writer: writer).clear()
             try writer.settle(setup.progress)
-        case .compareData: try written?.compare(with: writer, losses: losses, progress: setup.progress)
+        case .compareData:
+            try written?.compare(
+                with: writer, losses: losses, progress: setup.progress, cancellation: setup.cancellation)
         case .moveBootSectors:
             try HiddenSectors.follow(plan, of: image.header.manifest, on: writer, log: setup.log)
         case .cureOlderLives: try cureOlderLives()
@@ -85,10 +89,6 @@ final class RestoreRun {
         case .commit: try writeHeldBack()
         case .compareEnds: try commit.verify()
         }
-    }
-
-    private func endIfAskedFor() throws(ImagingError) {
-        if Interruption.isRequested { throw .interrupted(Interruption.name) }
     }
 
     /// What the plan has for a step that was derived from it.
@@ -139,14 +139,14 @@ final class RestoreRun {
 
     private func grow(_ growth: RestorePlan.Growth) throws {
         // Once the target is whole, an end would make it boot nothing again.
-        if !isCommitted { try endIfAskedFor() }
+        if !isCommitted { try setup.cancellation.check() }
         try fitter.grow(growth, &changes, &outcome)
     }
 
     // MARK: commit
 
     private func writeHeldBack() throws {
-        try endIfAskedFor()
+        try setup.cancellation.check()
         try commit.write(try changes.proved(), &outcome.warnings)
         isCommitted = true
         setup.state.value = image.salvage?.isWhole ?? true ? .complete : .salvaged

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
 import SystemPackage
 
 /// What a restore works with beside its image.
@@ -14,5 +15,6 @@ struct RestoreSetup {
     let expectedImageID: String?
     let state: TargetState
     let progress: Progress
+    let cancellation: Cancellation
     let log: (String) -> Void
 }

@@ -39,6 +39,7 @@ struct RestoreWorker: Sendable {
     let pool: ChunkBufferPool
     let completion: Monitor<Completion>
     let progress: Progress
+    let cancellation: Cancellation
     let damaged: @Sendable (String, UInt64, ByteRange?) -> ImageError
     let coding: ChunkCoding
     let chunkByteCount: UInt64
@@ -69,7 +70,7 @@ struct RestoreWorker: Sendable {
                     // In steps: a run can be as long as the disk, and an end must be possible in between.
                     let step = job.isExpected ? chunkByteCount : 256 << 20
                     for start in stride(from: range.lowerBound, to: range.upperBound, by: Int(step)) {
-                        if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                        try cancellation.check()
                         let part = job.start + start..<job.start + min(range.upperBound, start + step)
                         if job.isExpected, job.region.isZero(part) { continue }
                         try job.region.writeZeros(part)

@@ -53,7 +53,7 @@ package final class VolumeSnapshotGuard: Sendable {
     package static func run(_ argument: String) -> Int32 {
         guard let tag = ProcessTag(argument) else { return 64 }
         // Whoever stops a whole service must not stop this before it has done its work.
-        Interruption.install()
+        SignalHandlers.install(Cancellation())
         var heard: [UInt8] = []
         while true {
             var byte: [UInt8] = [0]
@@ -69,7 +69,7 @@ package final class VolumeSnapshotGuard: Sendable {
         // A command that was just making one when the capture died finishes it: look again until there is nothing.
         var left: [String] = []
         for round in 0..<4 {
-            if round > 0 { pause(seconds: 1.5) }
+            if round > 0 { SystemFacts.sleep(seconds: 1.5) }
             left = removeAll(tag) { say("reforge: \($0)\n") }
         }
         if !left.isEmpty {
@@ -104,10 +104,4 @@ package final class VolumeSnapshotGuard: Sendable {
     }
 
     private static func say(_ text: String) { _ = try? FileDescriptor.standardError.writeAll(Array(text.utf8)) }
-
-    /// Sleeps for the whole time, also after a signal to stop.
-    private static func pause(seconds: Double) {
-        let end = SystemFacts.monotonicSeconds() + seconds
-        while SystemFacts.monotonicSeconds() < end { SystemFacts.sleep(seconds: 0.1) }
-    }
 }

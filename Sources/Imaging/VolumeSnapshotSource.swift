@@ -24,14 +24,15 @@ package final class VolumeSnapshotSource: Sendable {
     ///     arguments. It has to call `VolumeSnapshotGuard.run` with the argument that is added.
     ///   - allowUncovered: is asked, before anything is made, where something changes on the disk that no snapshot
     ///     holds still: with its mount points, and the paths of open volumes. Throws where that is not to be captured.
+    ///   - cancellation: ends it before the next snapshot.
     ///   - note: hears what is done and found, as sentences.
     /// - Throws: `refused` where a snapshot is not possible: the volume's type, its place, no room.
     package static func begin(
         device: BlockDevice, guardCommand: [String] = ["/proc/self/exe", "snapshot-guard"],
-        allowUncovered: ([String]) throws(ImagingError) -> Void, note: (String) -> Void
+        allowUncovered: ([String]) throws(ImagingError) -> Void, cancellation: Cancellation, note: (String) -> Void
     ) throws(ImagingError) -> VolumeSnapshotSource {
         do {
-            return try make(device, guardCommand, allowUncovered, note)
+            return try make(device, guardCommand, allowUncovered, cancellation, note)
         } catch let error as LogicalVolumeError {
             throw .failed("The snapshots could not be made: \(error)")
         } catch {
@@ -114,7 +115,7 @@ package final class VolumeSnapshotSource: Sendable {
 
     private static func make(
         _ device: BlockDevice, _ guardCommand: [String], _ allowUncovered: ([String]) throws(ImagingError) -> Void,
-        _ note: (String) -> Void
+        _ cancellation: Cancellation, _ note: (String) -> Void
     ) throws -> VolumeSnapshotSource {
         guard device.isDevice, let disk = DiskDirectory().kernelName(ofDevice: device.deviceNumber) else {
             throw ImagingError.refused("\(device.name) is not a disk of this machine: it cannot have LVM snapshots.")
@@ -134,7 +135,7 @@ package final class VolumeSnapshotSource: Sendable {
         let guardian = try VolumeSnapshotGuard(command: guardCommand, tag: tag)
         var opened: [VolumeSnapshot] = []
         do {
-            try createSnapshots(of: plan.volumes, tag, note)
+            try createSnapshots(of: plan.volumes, tag, cancellation, note)
             let after = try LogicalVolumes.survey()
             for wanted in plan.volumes {
                 let snapshot = try VolumeSnapshot(of: wanted.volume, in: after, tag: tag)
@@ -184,10 +185,11 @@ package final class VolumeSnapshotSource: Sendable {
     }
 
     private static func createSnapshots(
-        of volumes: [VolumeSnapshotPlan.Wanted], _ tag: ProcessTag, _ note: (String) -> Void
+        of volumes: [VolumeSnapshotPlan.Wanted], _ tag: ProcessTag, _ cancellation: Cancellation,
+        _ note: (String) -> Void
     ) throws {
         for wanted in volumes {
-            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            try cancellation.check()
             let name = "\(VolumeSnapshotGuard.namePrefix)\(SystemFacts.processID)-\(wanted.volume.name)"
             note(
                 "Snapshot of \(wanted.volume.fullName): room for \(ByteText.rounded(wanted.roomByteCount)) of changes.")

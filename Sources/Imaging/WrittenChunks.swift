@@ -65,7 +65,10 @@ struct WrittenChunks {
 
     /// Reads every chunk with bytes in use back, and compares.
     /// - Parameter losses: chunks that zeros were written for.
-    func compare(with target: TargetWriter, losses: [Salvage.Loss] = [], progress: Progress) throws {
+    func compare(
+        with target: TargetWriter, losses: [Salvage.Loss] = [], progress: Progress,
+        cancellation: Cancellation = Cancellation()
+    ) throws {
         var lost: [UInt64: ContentHash] = [:]
         for loss in losses { lost[loss.range.lowerBound] = loss.hash }
         let regions: [(index: Int, placed: PlacedRegion)] = destinations.indices.compactMap { index in
@@ -91,7 +94,7 @@ struct WrittenChunks {
         for (index, placed) in regions {
             let region = header.manifest.regions[index].range
             try Self.forEachChunk(header.maps[index].ranges, from: 0, chunkByteCount) { chunk in
-                if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+                try cancellation.check()
                 let range = chunkRange(chunk, in: region)
                 var id = try id(ofChunkAt: range, in: index, placed, buffer)
                 // Its group was hashed with the id that its record has.

@@ -326,11 +326,13 @@ package enum SystemFacts {
             && MountEntry.current().contains { $0.mountPoint == "/" && ["rootfs", "tmpfs", "ramfs"].contains($0.type) }
     }
 
-    /// Waits; less where the process is interrupted.
-    package static func sleep(seconds: Double) { sleep(seconds) { !Interruption.isRequested } }
+    /// Waits.
+    package static func sleep(seconds: Double) { sleep(seconds) { true } }
 
-    /// Waits, also in a process that was interrupted.
-    package static func nap(seconds: Double) { sleep(seconds) { true } }
+    /// Waits; less where a signal comes with which the work is to end.
+    package static func sleep(seconds: Double, unless cancellation: Cancellation) {
+        sleep(seconds) { !cancellation.isRequested }
+    }
 
     /// - Parameter goesOn: asked after each signal.
     private static func sleep(_ seconds: Double, goesOn: () -> Bool) {

@@ -9,11 +9,11 @@ package final class FolderLock: Sendable {
     /// Waits until nobody else has it.
     ///
     /// The corresponding C function is `flock`; a filesystem without it locks nothing.
-    package init(_ folder: FilePath) throws(SystemCallError) {
+    package init(_ folder: FilePath, _ cancellation: Cancellation) throws(SystemCallError) {
         descriptor = try OwnedDescriptor.open(folder, .readOnly, options: [.directory])
         while flock(descriptor.raw.rawValue, LOCK_EX) != 0 {
             let reason = Errno(rawValue: errno)
-            if reason == .interrupted, !Interruption.isRequested { continue }
+            if reason == .interrupted, !cancellation.isRequested { continue }
             if reason == .interrupted { throw SystemCallError("lock", folder.string, reason) }
             return
         }

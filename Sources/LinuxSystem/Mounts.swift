@@ -125,7 +125,7 @@ package struct Mount: ~Copyable, Sendable {
                 if isMounted { throw SystemCallError("unmount", mountPoint.string, .resourceBusy) }
                 return
             }
-            SystemFacts.nap(seconds: 0.02)
+            SystemFacts.sleep(seconds: 0.02)
         }
         isMounted = false
         throw SystemCallError("unmount", mountPoint.string, .timedOut)

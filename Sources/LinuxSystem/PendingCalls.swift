@@ -49,6 +49,8 @@ package final class PendingCalls: @unchecked Sendable {
         weak var calls: PendingCalls?
     }
     private static let all = Mutex<[ObjectIdentifier: Registered]>([:])
+    /// Those of the work that each `StallWatch` watches: they are told of a disk that is gone.
+    private static let told = Mutex<[Cancellation]>([])
     /// Closing, which has no name any more.
     static let closing = PendingCalls("a file or disk that is closed", deviceNumber: nil, disks: [])
 
@@ -84,7 +86,7 @@ package final class PendingCalls: @unchecked Sendable {
         slots.deallocate()
     }
 
-    /// Makes a call, noted while it lasts. Where it fails, a disk that is gone is noted (`Interruption.noteLoss`).
+    /// Makes a call, noted while it lasts. Where it fails, a disk that is gone is noted (`noteLoss`).
     package func during<Result: ~Copyable, Failure: Error>(
         _ kind: Kind, _ call: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
@@ -105,11 +107,23 @@ package final class PendingCalls: @unchecked Sendable {
         return nil
     }
 
-    /// Looks whether its disk is gone, and says so to all who ask `Interruption`.
+    /// Looks whether its disk is gone, and asks for the end of the work that is watched.
     func noteLoss() {
         guard let lost = disks.first(where: \.isGone) else { return }
         let node = "/dev/\(lost.name)"
-        Interruption.noteLoss(name.hasPrefix(node) ? "\(name) is gone" : "\(node) is gone, on which \(name) lies")
+        let sentence = name.hasPrefix(node) ? "\(name) is gone" : "\(node) is gone, on which \(name) lies"
+        for cancellation in Self.told.withLock({ $0 }) { cancellation.noteLoss(sentence) }
+    }
+
+    /// Has `cancellation` told of disks that are gone.
+    static func tellLosses(to cancellation: Cancellation) { told.withLock { $0.append(cancellation) } }
+
+    /// Ends that.
+    static func endTelling(_ cancellation: Cancellation) {
+        told.withLock { list in
+            guard let index = list.firstIndex(where: { $0 === cancellation }) else { return }
+            list.remove(at: index)
+        }
     }
 
     /// The disks below that are there, and what each has done since it appeared (`DiskDirectory.activity`).

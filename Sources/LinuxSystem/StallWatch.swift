@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// Looks every half second at the calls that have not returned: says which disk, file or pipe is waited for, notices disks
-/// that are gone, and gives up on a call that outlasts an interruption.
+/// that are gone, and gives up on a call that outlasts the end that was asked for.
 package final class StallWatch: Sendable {
     /// What the calls amount to at one moment.
     struct Judge {
@@ -111,16 +111,20 @@ package final class StallWatch: Sendable {
         }
     }
 
+    private let cancellation: Cancellation
     private let thread: PeriodicThread
 
     /// Watches until it is released.
     /// - Parameters:
+    ///   - cancellation: that of the work; is told of disks that are gone, and of signals that no thread takes.
     ///   - say: takes a message for a person.
     ///   - giveUp: ends the process; takes what does not return, and whether its disk is at work all the same.
     package init(
-        say: @escaping @Sendable (String) -> Void, giveUp: @escaping @Sendable (String, Bool) -> Void
+        _ cancellation: Cancellation, say: @escaping @Sendable (String) -> Void,
+        giveUp: @escaping @Sendable (String, Bool) -> Void
     ) throws(SystemCallError) {
         let judge = Monitor(Judge())
+        self.cancellation = cancellation
         thread = try PeriodicThread(every: 0.5) {
             let living = PendingCalls.living()
             let calls = living.flatMap(\.now)
@@ -132,12 +136,12 @@ package final class StallWatch: Sendable {
                 }.map(\.name))
             let now = SystemFacts.monotonicMilliseconds()
             guard judge.update({ $0.looks(now: now) }) else { return }
-            Interruption.notePending()
-            if !Interruption.isRequested { for place in living { place.noteLoss() } }
-            if let call = Judge.hopeless(calls, now: now, interruption: Interruption.start) {
+            if let signal = SignalHandlers.untaken() { cancellation.request(signal) }
+            if !cancellation.isRequested { for place in living { place.noteLoss() } }
+            if let call = Judge.hopeless(calls, now: now, interruption: cancellation.start) {
                 return giveUp(call.description, busy.contains(call.name))
             }
-            if let interruption = Interruption.start {
+            if let interruption = cancellation.start {
                 let programs = Dictionary(
                     RunningPrograms.now.map { ($0, RunningPrograms.activity(of: $0)) }, uniquingKeysWith: { $1 })
                 let found = judge.update { $0.look(at: programs, now: now, interruption: interruption) }
@@ -148,7 +152,10 @@ package final class StallWatch: Sendable {
             }
             for message in judge.update({ $0.messages(calls, busy: busy, now: now) }) { say(message) }
         }
+        PendingCalls.tellLosses(to: cancellation)
     }
+
+    deinit { PendingCalls.endTelling(cancellation) }
 
     /// Ends it.
     package func stop() { thread.stop() }

@@ -6,14 +6,14 @@ import SystemPackage
 package enum TerminalSecret {
     /// Asks, and reads a line.
     ///
-    /// The terminal is as before afterwards, also where SIGINT, SIGTERM or SIGHUP ends the question (once
-    /// `Interruption` notes them; Ctrl-Z and Ctrl-\ have no meaning while it is asked).
+    /// The terminal is as before afterwards, also where `cancellation` ends the question. (Ctrl-Z and Ctrl-\ have no meaning
+    /// while it is asked.)
     ///
     /// The corresponding C functions are `tcgetattr` and `tcsetattr`.
     /// - Parameter terminal: the terminal's device; the one that the process belongs to where nothing is said.
     /// - Returns: the line without its end; `nil` where there is no terminal, or its input ended.
     package static func ask(
-        _ question: String, terminal path: FilePath = "/dev/tty", limit: Int
+        _ question: String, terminal path: FilePath = "/dev/tty", limit: Int, cancellation: Cancellation
     ) throws(SystemCallError) -> [UInt8]? {
         guard let terminal = try? OwnedDescriptor.open(path, .readWrite) else { return nil }
         let number = terminal.raw.rawValue
@@ -35,15 +35,15 @@ package enum TerminalSecret {
             _ = try? terminal.raw.writeAll(Array("\n".utf8))
         }
         _ = try? terminal.raw.writeAll(Array(question.utf8))
-        return try readLine(terminal.raw, path.string, limit: limit)
+        return try readLine(terminal.raw, path.string, limit: limit, cancellation)
     }
 
     private static func readLine(
-        _ terminal: FileDescriptor, _ name: String, limit: Int
+        _ terminal: FileDescriptor, _ name: String, limit: Int, _ cancellation: Cancellation
     ) throws(SystemCallError) -> [UInt8]? {
         var line: [UInt8] = []
         while true {
-            if Interruption.isRequested { throw SystemCallError("read", name, .interrupted) }
+            if cancellation.isRequested { throw SystemCallError("read", name, .interrupted) }
             // A signal between the test and a blocking read would be noticed at the next key only: so not for long.
             var wish = pollfd(fd: terminal.rawValue, events: Int16(POLLIN), revents: 0)
             let ready = poll(&wish, 1, 200)

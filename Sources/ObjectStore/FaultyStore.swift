@@ -57,7 +57,7 @@ package final class FaultyStore: WrappedStore {
         _ what: String, _ call: () throws(SystemCallError) -> Value
     ) throws(SystemCallError) -> Value {
         let number = count.wrappingAdd(1, ordering: .relaxed).oldValue
-        if delay > 0 { SystemFacts.nap(seconds: delay) }
+        if delay > 0 { SystemFacts.sleep(seconds: delay) }
         guard let fault, fault.hits(number) else { return try call() }
         if fault.isAfter, number == fault.call || !fault.isFinal { _ = try call() }
         throw SystemCallError(what, name, fault.errno)

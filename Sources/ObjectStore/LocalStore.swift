@@ -8,9 +8,14 @@ package final class LocalStore: PrunableStore {
     package let layout: LocalLayout
     /// A folder has all of them.
     package let traits = StoreTraits()
+    private let cancellation: Cancellation
 
     /// The store in a folder, which need not be there.
-    package init(_ root: FilePath) { layout = LocalLayout(root) }
+    /// - Parameter cancellation: ends the wait for a lease.
+    package init(_ root: FilePath, cancellation: Cancellation = Cancellation()) {
+        layout = LocalLayout(root)
+        self.cancellation = cancellation
+    }
 
     /// Whether a folder is a repository, of whatever version.
     package static func isRepository(_ root: FilePath) -> Bool {
@@ -142,7 +147,7 @@ package final class LocalStore: PrunableStore {
     }
 
     package func lease(_ kind: ObjectKind) throws(SystemCallError) -> (any StoreLease)? {
-        try FolderLock(layout.folder(kind))
+        try FolderLock(layout.folder(kind), cancellation)
     }
 
     package func retire(_ id: ObjectID, as record: ObjectID) throws(SystemCallError) {

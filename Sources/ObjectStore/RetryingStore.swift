@@ -6,18 +6,26 @@ import SystemPackage
 package final class RetryingStore: WrappedStore {
     package let inner: any PrunableStore
     private let attempts: Int
+    private let cancellation: Cancellation
     private let pause: @Sendable (Int) -> Void
 
     /// - Parameters:
     ///   - attempts: how often a call is made at most.
-    ///   - pause: is called between two attempts, with the number of those that failed: half a second, doubled each time.
+    ///   - cancellation: after it no attempt is made again.
+    ///   - pause: is called between two attempts, with the number of those that failed: half a second, doubled each time,
+    ///     where nothing is said.
     package init(
-        _ inner: any PrunableStore, attempts: Int = 6,
-        pause: @escaping @Sendable (Int) -> Void = { SystemFacts.sleep(seconds: 0.25 * Double(1 << min($0, 7))) }
+        _ inner: any PrunableStore, attempts: Int = 6, cancellation: Cancellation = Cancellation(),
+        pause: (@Sendable (Int) -> Void)? = nil
     ) {
         self.inner = inner
         self.attempts = max(1, attempts)
-        self.pause = pause
+        self.cancellation = cancellation
+        if let pause {
+            self.pause = pause
+        } else {
+            self.pause = { SystemFacts.sleep(seconds: 0.25 * Double(1 << min($0, 7)), unless: cancellation) }
+        }
     }
 
     /// Whether the next attempt may have another end.
@@ -38,7 +46,7 @@ package final class RetryingStore: WrappedStore {
             do { return try call(failed > 0) } catch {
                 failed += 1
                 let isWorthIt = Self.isTransient(error.errno) && !(isFlush && error.errno == .ioError)
-                guard failed < attempts, isWorthIt, !Interruption.isRequested else { throw error }
+                guard failed < attempts, isWorthIt, !cancellation.isRequested else { throw error }
                 pause(failed)
             }
         }

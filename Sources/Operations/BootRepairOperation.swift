@@ -24,19 +24,21 @@ package struct BootRepairReport: Encodable {
 package final class BootRepairOperation {
     private let job: BootRepairJob
     private let events: any EventSink
+    private let cancellation: Cancellation
 
     /// Names the job.
-    package init(_ job: BootRepairJob, events: any EventSink) {
+    /// - Parameter cancellation: ends it before anything is written.
+    package init(_ job: BootRepairJob, events: any EventSink, cancellation: Cancellation) {
         self.job = job
         self.events = events
+        self.cancellation = cancellation
     }
 
     /// Surveys, plans, tells the plan, and does it.
     package func run() throws -> BootRepairReport {
-        try events.reporting("boot-repair", outcome: { Outcome($0.pending == nil || $0.dryRun ? .done : .incomplete) })
-        {
-            try repair()
-        }
+        try events.reporting(
+            "boot-repair", cancellation, outcome: { Outcome($0.pending == nil || $0.dryRun ? .done : .incomplete) }
+        ) { try repair() }
     }
 
     private func repair() throws -> BootRepairReport {
@@ -44,7 +46,7 @@ package final class BootRepairOperation {
         let isLocked = try !job.dryRun && Files.status(FilePath(job.disk))?.isFile == true
         let opened = try OpenedDisk(job.disk, isLocked ? .exclusiveWrite : .readOnly, sectorSize: job.sectorSize)
         if !job.dryRun {
-            try TargetGuard.refuseDanger(opened, image: nil, events)
+            try TargetGuard.refuseDanger(opened, image: nil, events, cancellation)
             try opened.claimTarget()
         }
         let options = BootRepairOptions(touchNVRAM: job.changesNVRAM)

@@ -15,6 +15,7 @@ package final class CaptureOperation {
     let job: CaptureJob
     private let keys: KeyRing
     let events: any EventSink
+    private var cancellation: Cancellation { keys.cancellation }
     private let toolVersion: String
     /// What is left behind where the job ends now, as sentences.
     private let left = Monitor<String?>(nil)
@@ -23,7 +24,9 @@ package final class CaptureOperation {
     /// - Parameters:
     ///   - keys: the job's passwords.
     ///   - toolVersion: the version of the program, for the manifest.
-    package init(_ job: CaptureJob, keys: KeyRing, events: any EventSink, toolVersion: String) {
+    package init(
+        _ job: CaptureJob, keys: KeyRing, events: any EventSink, toolVersion: String
+    ) {
         self.job = job
         self.keys = keys
         self.events = events
@@ -45,7 +48,7 @@ package final class CaptureOperation {
                         writtenByteCount: report.storedByteCount, seconds: report.seconds)))
             return report
         } catch {
-            let failure = JobFailure(error)
+            let failure = JobFailure(error, cancellation: cancellation)
             events.take(
                 .finished(Report(operation: "capture", outcome: Outcome(failure.status), message: failure.message)))
             throw error
@@ -65,7 +68,8 @@ package final class CaptureOperation {
         try destination.refuse(options)
         let unlocker = try LUKSKeys(job.luksKeyFiles).unlocker()
         let source = try DiskSource(
-            opened, usesSnapshots: job.usesSnapshots, rescues: job.rescues, allowMounted: job.allowsMounted, events)
+            opened, usesSnapshots: job.usesSnapshots, rescues: job.rescues, allowMounted: job.allowsMounted, events,
+            cancellation)
         defer { source.end() }
         try refuseDanger(opened, destination)
         let survey = try source.survey(
@@ -160,10 +164,11 @@ package final class CaptureOperation {
         defer { reporter.end() }
         do {
             return try opened.run(
-                CaptureExecutor(source: source.reader, plan: plan, progress: progress, clock: clock),
+                CaptureExecutor(
+                    source: source.reader, plan: plan, progress: progress, cancellation: cancellation, clock: clock),
                 beforeEnd: { try source.check() })
         } catch {
-            var failure = JobFailure(error)
+            var failure = JobFailure(error, cancellation: cancellation)
             // Without an error number it is no bad sector: a snapshot without room, a disk that is shorter than it was.
             if case .block(let block)? = error as? ImagingError, block.operation == .read, block.errorNumber != 0,
                 !job.rescues

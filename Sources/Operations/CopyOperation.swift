@@ -17,6 +17,7 @@ package final class CopyOperation {
     private let targetKeys: KeyRing
     private let hasOwnPassword: Bool
     private let events: any EventSink
+    private var cancellation: Cancellation { keys.cancellation }
 
     /// - Parameters:
     ///   - keys: the passwords of the source.
@@ -35,7 +36,7 @@ package final class CopyOperation {
     /// Copies.
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> CopyReport {
-        try events.reporting("copy", outcome: { $0.outcome }) {
+        try events.reporting("copy", cancellation, outcome: { $0.outcome }) {
             try CapturedHost.check(job.host, "--host")
             let start = SystemFacts.monotonicSeconds()
             let target = try ImageDestination(job.destination, events)
@@ -147,7 +148,7 @@ package final class CopyOperation {
         defer { reporter.end() }
         // The end of a source confirms all of it: nothing is published before it was reached.
         let executor = CaptureExecutor(
-            source: contents, plan: CapturePlan(header: header), progress: progress)
+            source: contents, plan: CapturePlan(header: header), progress: progress, cancellation: cancellation)
         let outcome: CaptureExecutor.Outcome
         do {
             outcome = try opened.run(
@@ -235,7 +236,7 @@ package final class CopyOperation {
         guard let path = input.path else { return SalvageReader(input.reader, Salvage()) }
         // The very snapshot that is copied: what `latest` means may change meanwhile.
         let exact = input.snapshot.map { "\(path)@\($0.info.id)" } ?? input.text
-        let survey = try OpenedImage.open(exact, keys, operation: .verify, salvages: true).losses(events)
+        let survey = try OpenedImage.open(exact, keys, operation: .verify, salvages: true).losses(events, cancellation)
         guard !survey.isWhole else { return input.reader }
         let allowed = Salvage(only: survey, byteCount: input.reader.header.manifest.geometry.byteCount)
         return SalvageReader(input.reader, allowed)

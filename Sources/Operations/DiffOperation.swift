@@ -58,7 +58,7 @@ package final class DiffOperation {
     /// Compares.
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> Findings {
-        try events.reporting("diff", outcome: { _ in Outcome(.done) }) { try compared() }
+        try events.reporting("diff", keys.cancellation, outcome: { _ in Outcome(.done) }) { try compared() }
     }
 
     private func compared() throws -> Findings {

@@ -21,7 +21,8 @@ package final class DiskSource {
 
     /// Refuses a disk that does not hold still, or makes it hold still.
     package init(
-        _ disk: OpenedDisk, usesSnapshots: Bool, rescues: Bool, allowMounted: Bool, _ events: any EventSink
+        _ disk: OpenedDisk, usesSnapshots: Bool, rescues: Bool, allowMounted: Bool, _ events: any EventSink,
+        _ cancellation: Cancellation
     ) throws {
         self.events = events
         self.disk = disk
@@ -42,7 +43,7 @@ package final class DiskSource {
         var claim: Claim?
         do { claim = try disk.claimSource(otherwise: "; --allow-mounted captures all the same", events) } catch {
             guard allowMounted else { throw error }
-            events.warn("source-changes", JobFailure(error).message)
+            events.warn("source-changes", JobFailure(error, cancellation: cancellation).message)
         }
         self.claim = allowMounted || usesSnapshots ? nil : claim
         var uncovered: [String] = []
@@ -56,12 +57,14 @@ package final class DiskSource {
                         throw .refused(Self.refusal(disk.identity.path, places, usesSnapshots).message)
                     }
                     uncovered = places
-                }, note: events.log) : nil
+                }, cancellation: cancellation, note: events.log) : nil
         mountedReadWrite = left + uncovered.filter { !left.contains($0) }
         let base = snapshots?.reader ?? disk.device
         // Past the cache, a bad sector costs no more than itself.
         let sectors = snapshots == nil && disk.device.isDevice ? DirectReader(disk.device) : nil
-        reader = rescues ? RescueReader(base, sectors: sectors, note: { events.log($0) }) : base
+        reader =
+            rescues
+            ? RescueReader(base, sectors: sectors, cancellation: cancellation, note: { events.log($0) }) : base
     }
 
     /// Every way to a source that holds still.

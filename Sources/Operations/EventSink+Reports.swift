@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import JobModel
+import LinuxSystem
 
 extension EventSink {
     /// Runs an operation, and tells how it ended.
-    /// - Parameter outcome: what its report says of that.
+    /// - Parameters:
+    ///   - cancellation: the operation's.
+    ///   - outcome: what its report says of that.
     func reporting<Value>(
-        _ operation: String, outcome: (Value) -> Outcome, _ body: () throws -> Value
+        _ operation: String, _ cancellation: Cancellation, outcome: (Value) -> Outcome, _ body: () throws -> Value
     ) throws -> Value {
         do {
             let value = try body()
             take(.finished(Report(operation: operation, outcome: outcome(value))))
             return value
         } catch {
-            let failure = JobFailure(error)
+            let failure = JobFailure(error, cancellation: cancellation)
             take(.finished(Report(operation: operation, outcome: Outcome(failure.status), message: failure.message)))
             throw error
         }

@@ -75,7 +75,7 @@ package final class ForgetOperation {
     /// Forgets.
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> Findings {
-        try events.reporting("forget", outcome: { $0.outcome }) {
+        try events.reporting("forget", keys.cancellation, outcome: { $0.outcome }) {
             if let why = job.contradiction { throw JobFailure(.usage, why) }
             let policy = RetentionPolicy(
                 keepLast: job.keepsLast, daily: job.keepsDaily, weekly: job.keepsWeekly, monthly: job.keepsMonthly,

@@ -37,7 +37,7 @@ package final class InitRepositoryOperation {
     /// Makes it. The password comes before anything is written.
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> Made {
-        try events.reporting("init-repo", outcome: { _ in Outcome(.done) }) {
+        try events.reporting("init-repo", keys.cancellation, outcome: { _ in Outcome(.done) }) {
             let path = FilePath(job.repository.hasSuffix("@") ? String(job.repository.dropLast()) : job.repository)
             var made = Made(
                 path: path.string, isEncrypted: job.encrypts,

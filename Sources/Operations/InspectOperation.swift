@@ -23,7 +23,7 @@ package final class InspectOperation {
     /// Looks.
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> InspectReport {
-        try events.reporting("inspect", outcome: { _ in Outcome(.done) }) {
+        try events.reporting("inspect", keys.cancellation, outcome: { _ in Outcome(.done) }) {
             guard try isCapture() else { return try inspectDisk() }
             guard job.luksKeyFiles.isEmpty else {
                 throw JobFailure(.usage, "--luks-key-file opens what is on a disk, not what is in an image")

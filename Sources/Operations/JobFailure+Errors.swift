@@ -6,19 +6,23 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-extension JobFailure {
-    /// What an interruption comes to: a disk that is gone is no wish.
-    package static var interruption: ExitStatus { Interruption.isLoss ? .ioError : .interrupted }
+extension Cancellation {
+    /// What it comes to: a disk that is gone is no wish.
+    package var exitStatus: ExitStatus { isLoss ? .ioError : .interrupted }
+}
 
+extension JobFailure {
     /// From any error of the modules below.
-    package init(_ error: any Error) {
+    /// - Parameter cancellation: says why work ended that was interrupted.
+    package init(_ error: any Error, cancellation: Cancellation) {
+        let interruption = JobFailure(cancellation.exitStatus, cancellation.name)
         switch error {
         case let failure as JobFailure: self = failure
         case let error as ImagingError:
             switch error {
-            case .interrupted(let why): self.init(Self.interruption, why)
+            case .interrupted: self = interruption
             case .block(let error): self.init(.ioError, "\(error)")
-            case .image(let error): self.init(error)
+            case .image(let error): self.init(error, cancellation: cancellation)
             case .output(let error): self.init(.ioError, "\(error)")
             case .refused(let why): self.init(.refused, why)
             case .noRoom(let why): self.init(.cannotCreate, why)
@@ -26,7 +30,7 @@ extension JobFailure {
             }
         case let error as ImageError:
             switch error {
-            case .system(let error): self.init(error)
+            case .system(let error): self.init(error, cancellation: cancellation)
             case .missing: self.init(.notFound, "\(error)")
             case .ambiguous: self.init(.ambiguous, "\(error)")
             case .key, .refused: self.init(.refused, "\(error)")
@@ -34,11 +38,11 @@ extension JobFailure {
             case .foreign, .unsupported, .damaged, .truncated, .changed: self.init(.badImage, "\(error)")
             }
         case let error as BlockIOError:
-            let isInterrupted = error.errorNumber == Errno.interrupted.rawValue && Interruption.isRequested
-            self.init(isInterrupted ? Self.interruption : .ioError, isInterrupted ? Interruption.name : "\(error)")
+            let isInterrupted = error.errorNumber == Errno.interrupted.rawValue && cancellation.isRequested
+            self = isInterrupted ? interruption : JobFailure(.ioError, "\(error)")
         case let error as SystemCallError:
-            if error.errno == .interrupted, Interruption.isRequested {
-                self.init(Self.interruption, Interruption.name)
+            if error.errno == .interrupted, cancellation.isRequested {
+                self = interruption
                 return
             }
             let isMissing = [

@@ -18,8 +18,10 @@ package protocol PasswordSource {
     /// How messages call the way to give one beside `--password-file`.
     var otherSource: String { get }
     /// The password of what `purpose` names ("the repository PATH").
-    /// - Parameter confirming: asks twice, as nothing else would tell a slip in a new password.
-    func password(for purpose: String, confirming: Bool) throws -> [UInt8]
+    /// - Parameters:
+    ///   - confirming: asks twice, as nothing else would tell a slip in a new password.
+    ///   - cancellation: ends the question.
+    func password(for purpose: String, confirming: Bool, cancellation: Cancellation) throws -> [UInt8]
 }
 
 /// Passwords and keys of one command: each repository and image is asked for once.
@@ -28,13 +30,16 @@ package final class KeyRing {
     private let passwords: any PasswordSource
     /// Where notices go.
     package let events: any EventSink
+    /// Ends what is done with them: questions, waits, reads.
+    package let cancellation: Cancellation
     private var password: [UInt8]?
     private var repositories: [String: MasterKeys] = [:]
     private var images: [String: MasterKeys] = [:]
 
-    package init(_ passwords: any PasswordSource, _ events: any EventSink) {
+    package init(_ passwords: any PasswordSource, _ events: any EventSink, _ cancellation: Cancellation) {
         self.passwords = passwords
         self.events = events
+        self.cancellation = cancellation
     }
 
     /// The keys of a repository; `nil` where it is not encrypted.
@@ -75,14 +80,14 @@ package final class KeyRing {
     /// The password for something new.
     package func newPassword(_ purpose: String) throws -> [UInt8] {
         if let password { return password }
-        let new = try passwords.password(for: purpose, confirming: true)
+        let new = try passwords.password(for: purpose, confirming: true, cancellation: cancellation)
         password = new
         return new
     }
 
     private func givenPassword(_ purpose: String) throws -> [UInt8] {
         if passwords.isGiven, let password { return password }
-        let given = try passwords.password(for: purpose, confirming: false)
+        let given = try passwords.password(for: purpose, confirming: false, cancellation: cancellation)
         password = given
         return given
     }

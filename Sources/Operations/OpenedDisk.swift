@@ -45,18 +45,22 @@ package struct OpenedDisk {
 
     /// Waits while a program is at work on it that an earlier restore started, which was killed: the program must end its
     /// work, and until then the disk is in use. What is left of it is taken away.
-    /// - Parameter isTrial: whether nothing may change, for a plan.
-    package func waitForAbandonedWork(isTrial: Bool, _ events: any EventSink) throws {
+    /// - Parameters:
+    ///   - isTrial: whether nothing may change, for a plan.
+    ///   - cancellation: ends the wait.
+    package func waitForAbandonedWork(
+        isTrial: Bool, _ events: any EventSink, _ cancellation: Cancellation
+    ) throws {
         var said: [String] = []
         while case let programs = AbandonedWork.programs(on: device), !programs.isEmpty {
-            if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
+            try cancellation.check()
             if programs != said {
                 events.log(
                     "waiting for \(programs.joined(separator: ", ")): an interrupted restore left it at work on \(device.path)"
                 )
                 said = programs
             }
-            SystemFacts.sleep(seconds: 0.2)
+            SystemFacts.sleep(seconds: 0.2, unless: cancellation)
         }
         if !isTrial { AbandonedWork.release(on: device) }
     }

@@ -71,7 +71,7 @@ package struct OpenedImage {
 
     private init(pipe keys: KeyRing) throws {
         text = "-"
-        let opened = try RecordingFormat.openStandardInput(unlock: keys.imageKeys)
+        let opened = try RecordingFormat.openStandardInput(cancellation: keys.cancellation, unlock: keys.imageKeys)
         (reader, ending, held) = (opened.reader, opened.ending, opened.held)
         (path, snapshot, byteCount, recording, claim) = (nil, nil, nil, nil, nil)
     }
@@ -97,7 +97,8 @@ package struct OpenedImage {
         byteCount = status.type == .regular ? UInt64(max(0, status.size)) : nil
         switch try FileContents.detect(path) {
         case .recording(let format):
-            let opened = try format.open(RecordingRequest(path, salvages: salvages, unlock: keys.imageKeys))
+            let opened = try format.open(
+                RecordingRequest(path, salvages: salvages, cancellation: keys.cancellation, unlock: keys.imageKeys))
             (reader, ending, held) = (opened.reader, opened.ending, opened.held)
             (recording, claim) = (nil, nil)
         case .disk(let format):
@@ -107,7 +108,7 @@ package struct OpenedImage {
                     "\(text) is no image of Reforge: --salvage needs its records of what each part of the disk should hold"
                 )
             }
-            let disk = try RecordedDisk(path, format, scratch: scratch, keys.events)
+            let disk = try RecordedDisk(path, format, scratch: scratch, keys)
             (reader, recording, claim) = (disk.recording, disk.recording, disk.claim)
             (ending, held) = (nil, [])
         case .unknown(let why):

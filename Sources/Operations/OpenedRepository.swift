@@ -17,23 +17,25 @@ package enum OpenedRepository {
     package static func open(
         _ path: FilePath, _ keys: KeyRing, _ operation: RepositoryOperation, waiting: Double = 0
     ) throws -> (Repository, RepositoryLock) {
-        let lock = try lock(path, operation, waiting, keys.events)
+        let lock = try lock(path, operation, waiting, keys)
         return (try open(path, keys), lock)
     }
 
     /// A lock that says what is done to a repository.
     private static func lock(
-        _ path: FilePath, _ operation: RepositoryOperation, _ waiting: Double, _ events: any EventSink
+        _ path: FilePath, _ operation: RepositoryOperation, _ waiting: Double, _ keys: KeyRing
     ) throws -> RepositoryLock {
         // What is wrong with the path is said first.
         _ = try Repository.configuration(in: LocalStore(path))
         return try RepositoryLock.acquire(
-            in: LocalStore(path), operation: operation, waiting: waiting, note: events.log)
+            in: LocalStore(path), operation: operation, waiting: waiting, cancellation: keys.cancellation,
+            note: keys.events.log)
     }
 
     /// Opens a repository for a look at its lists, which needs no lock.
     package static func open(_ path: FilePath, _ keys: KeyRing) throws -> Repository {
-        try Repository.open(LocalStore(path), keys: try keys.keys(path)) { [events = keys.events] in
+        try Repository.open(LocalStore(path), keys: try keys.keys(path), cancellation: keys.cancellation) {
+            [events = keys.events] in
             events.warn("damaged-copy", $0)
         }
     }

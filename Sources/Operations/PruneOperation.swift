@@ -73,7 +73,7 @@ package final class PruneOperation {
     /// Prunes.
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> Findings {
-        try events.reporting("prune", outcome: { $0.outcome }) {
+        try events.reporting("prune", keys.cancellation, outcome: { $0.outcome }) {
             let repository = try OpenedRepository.open(try OpenedRepository.path(job.repository), keys)
             let report = try repository.prune(
                 grace: job.grace, confirmedMissing: job.confirmedMissing, dryRun: job.dryRun, waiting: Self.patience,

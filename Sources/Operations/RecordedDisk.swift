@@ -20,7 +20,8 @@ struct RecordedDisk {
 
     /// - Parameter scratch: the folder that was asked for.
     /// - Throws: `JobFailure` where the disk is mounted, or an interrupted restore left it without a partition table.
-    init(_ path: FilePath, _ format: DiskFormat, scratch: FilePath?, _ events: any EventSink) throws {
+    init(_ path: FilePath, _ format: DiskFormat, scratch: FilePath?, _ keys: KeyRing) throws {
+        let events = keys.events
         claim = format.isPlain ? try Self.claimed(path.string, events) : nil
         let progress = Progress()
         let reporter = ProgressReporter(progress, events)
@@ -28,7 +29,8 @@ struct RecordedDisk {
         let byteCount = try FileBytes(path).byteCount
         let disk = try format.open(
             DiskRequest(
-                path, scratch: try RestoreScratch.folder(scratch, image: path, isEncrypted: false), log: events.log,
+                path, scratch: try RestoreScratch.folder(scratch, image: path, isEncrypted: false),
+                cancellation: keys.cancellation, log: events.log,
                 progress: { progress.show("decompress", done: $0, total: byteCount) }))
         let plan = try Self.plan(disk, path, format, events)
         recording = try DiskRecording(

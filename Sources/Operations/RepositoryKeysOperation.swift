@@ -10,6 +10,7 @@ import SystemPackage
 package final class RepositoryKeysOperation {
     private let repository: String
     private let events: any EventSink
+    private let cancellation: Cancellation
 
     /// The keys of a repository.
     package struct Findings: Encodable {
@@ -33,14 +34,15 @@ package final class RepositoryKeysOperation {
     }
 
     /// - Parameter repository: `REPO` or `REPO@`, as it was written.
-    package init(_ repository: String, events: any EventSink) {
+    package init(_ repository: String, events: any EventSink, cancellation: Cancellation) {
         self.repository = repository
         self.events = events
+        self.cancellation = cancellation
     }
 
     /// Lists the keys, which needs no password.
     package func list() throws -> Findings {
-        try events.reporting("key list", outcome: { $0.outcome }) {
+        try events.reporting("key list", cancellation, outcome: { $0.outcome }) {
             let (keys, unusable) = try store().list()
             return Findings(
                 keys: keys.map {
@@ -58,11 +60,13 @@ package final class RepositoryKeysOperation {
     package func add(
         _ newPasswords: any PasswordSource, label: String?, openedBy passwords: any PasswordSource
     ) throws -> WrappedKey {
-        try events.reporting("key add", outcome: { _ in Outcome(.done) }) {
+        try events.reporting("key add", cancellation, outcome: { _ in Outcome(.done) }) {
             let opened = try store()
-            let keys = try opened.unlock(password: try passwords.password(for: repository, confirming: false))
+            let keys = try opened.unlock(
+                password: try passwords.password(for: repository, confirming: false, cancellation: cancellation))
             return try opened.add(
-                keys, password: try newPasswords.password(for: repository, confirming: true),
+                keys,
+                password: try newPasswords.password(for: repository, confirming: true, cancellation: cancellation),
                 label: label ?? SystemFacts.userAtHost)
         }
     }
@@ -73,9 +77,11 @@ package final class RepositoryKeysOperation {
     ///   - passwords: gives one that stays.
     /// - Returns: the whole id.
     package func remove(_ id: String, openedBy passwords: any PasswordSource) throws -> String {
-        try events.reporting("key remove", outcome: { _ in Outcome(.done) }) {
+        try events.reporting("key remove", cancellation, outcome: { _ in Outcome(.done) }) {
             try store().remove(
-                id, password: try passwords.password(for: "\(repository) (one that stays)", confirming: false))
+                id,
+                password: try passwords.password(
+                    for: "\(repository) (one that stays)", confirming: false, cancellation: cancellation))
         }
     }
 

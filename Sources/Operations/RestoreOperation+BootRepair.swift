@@ -38,7 +38,7 @@ extension RestoreOperation {
             guard opened.identity == report.plan.target else {
                 throw JobFailure(.refused, "\(disk) is another disk than the one that was restored")
             }
-            try TargetGuard.refuseDanger(opened, image: nil, events)
+            try TargetGuard.refuseDanger(opened, image: nil, events, cancellation)
             let options = BootRepairOptions(capturedDiskName: capturedDiskName)
             let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
             events.log(plan.description)
@@ -47,7 +47,7 @@ extension RestoreOperation {
             report.warnings += outcome.warnings
             if let pending = outcome.pending { report.incomplete.append("boot repair: \(pending)") }
         } catch {
-            let reason = (error as? JobFailure)?.message ?? "\(error)"
+            let reason = JobFailure(error, cancellation: cancellation).message
             report.incomplete.append("boot repair: \(reason); run: reforge boot-repair \(disk)")
         }
     }

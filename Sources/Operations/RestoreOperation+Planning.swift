@@ -88,7 +88,8 @@ extension RestoreOperation {
         if !keyFiles.isEmpty, !numbers.isEmpty, image != "-" {
             locked = try again(input, .restore).reading { [plan] reader in
                 try KeyTrial.locked(
-                    plan, in: job.salvages ? SalvageReader(reader, Salvage()) : reader, keyFiles: keyFiles)
+                    plan, in: job.salvages ? SalvageReader(reader, Salvage()) : reader, keyFiles: keyFiles,
+                    cancellation: cancellation)
             }
             let needed = plan.shrinks.first { $0.filesystem.kind == .luks && locked.contains($0.number) }?.number
             if let needed {

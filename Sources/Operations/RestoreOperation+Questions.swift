@@ -33,7 +33,7 @@ extension RestoreOperation {
             events.log("note: standard input is read only once: what is lost of it is known only at the end")
             return (SalvageReader(input.reader, Salvage()), nil)
         }
-        let survey = try again(input, .verify).losses(events)
+        let survey = try again(input, .verify).losses(events, cancellation)
         guard !survey.isWhole else {
             events.log("\(image) is whole: there is nothing to salvage, and it is restored as usual")
             return (input.reader, survey)
@@ -64,7 +64,7 @@ extension RestoreOperation {
             confirmer.answer(to: Question(question, isStreaming: isStreaming)) == "salvage"
         else {
             throw JobFailure(
-                Interruption.isRequested ? .interrupted : .refused,
+                cancellation.isRequested ? .interrupted : .refused,
                 "the losses were not confirmed: type salvage on a terminal, or add --confirm-salvage \(code)")
         }
     }
@@ -83,7 +83,7 @@ extension RestoreOperation {
             [wanted, target.identity.kernelName, disk].contains(answer)
         else {
             throw JobFailure(
-                Interruption.isRequested ? JobFailure.interruption : .refused,
+                cancellation.isRequested ? cancellation.exitStatus : .refused,
                 "not confirmed: the answer was not \(wanted)")
         }
     }

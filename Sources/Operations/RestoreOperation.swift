@@ -20,6 +20,7 @@ package final class RestoreOperation {
     let job: RestoreJob
     let keys: KeyRing
     let events: any EventSink
+    var cancellation: Cancellation { keys.cancellation }
     let confirmer: any Confirmer
     /// The target's, as the executor has it.
     private let targetState: Monitor<TargetState>
@@ -28,8 +29,11 @@ package final class RestoreOperation {
     var image: String { job.image }
     var disk: String { job.disk }
 
-    /// - Parameter keys: the job's passwords.
-    package init(_ job: RestoreJob, keys: KeyRing, events: any EventSink, confirmer: any Confirmer) {
+    /// - Parameters:
+    ///   - keys: the job's passwords.
+    package init(
+        _ job: RestoreJob, keys: KeyRing, events: any EventSink, confirmer: any Confirmer
+    ) {
         self.job = job
         self.keys = keys
         self.events = events
@@ -68,7 +72,7 @@ package final class RestoreOperation {
             events.take(.finished(finished(status, nil, report)))
             return report
         } catch {
-            var failure = JobFailure(error)
+            var failure = JobFailure(error, cancellation: cancellation)
             if !job.dryRun {
                 failure = failure.followed(by: Self.sentence(job, diskState, failure.status, goesOn: goesOn))
             }
@@ -100,9 +104,7 @@ package final class RestoreOperation {
         // All of a snapshot's lists must be readable and all of its chunks known before a disk is given up for it.
         if input.snapshot != nil, !job.salvages {
             try again(input, .restore).reading { lists in
-                while try lists.nextRecord() != nil {
-                    if Interruption.isRequested { throw ImagingError.interrupted(Interruption.name) }
-                }
+                while try lists.nextRecord() != nil { try cancellation.check() }
             }
         }
         if let expectImageID = job.expectedImageID, let id = input.ending?.id.description,
@@ -137,7 +139,7 @@ package final class RestoreOperation {
         events.take(.planned(prepared.text))
         if let unfinished = prepared.unfinished { events.log(unfinished.description) }
         if job.verifiesFirst {
-            let outcome = try again(input, .verify).verified(events)
+            let outcome = try again(input, .verify).verified(events, cancellation)
             events.log("\(image) is whole: \(outcome.chunkCount) chunks")
         }
         if let read = prepared.stream.salvage {
@@ -156,7 +158,7 @@ package final class RestoreOperation {
                 "\(disk) is another disk than the one that was chosen (sequence number "
                     + "\(target.device.diskSequence.map(String.init) ?? "unknown"), not \(expected))")
         }
-        try TargetGuard.refuseDanger(target, image: input.path, isTrial: job.dryRun, events)
+        try TargetGuard.refuseDanger(target, image: input.path, isTrial: job.dryRun, events, cancellation)
         try target.claimTarget(isTrial: job.dryRun)
         return target
     }
@@ -228,7 +230,8 @@ package final class RestoreOperation {
             plan, target: target.device, targetPath: target.device.path,
             options: .init(
                 verify: job.verifies, discard: job.discards, delta: job.isDelta, luksKeyFiles: prepared.luksKeyFiles,
-                jobID: job.jobID), progress: progress, expectedImageID: job.expectedImageID, scratch: room)
+                jobID: job.jobID), progress: progress, cancellation: cancellation,
+            expectedImageID: job.expectedImageID, scratch: room)
         targetState.update { $0 = executor.stateNow }
         defer {
             reporter.end()

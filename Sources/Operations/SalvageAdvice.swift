@@ -8,19 +8,19 @@ import SystemPackage
 
 extension OpenedImage {
     /// Reads all of it for what is lost.
-    package func losses(_ events: any EventSink) throws -> Salvage {
+    package func losses(_ events: any EventSink, _ cancellation: Cancellation) throws -> Salvage {
         let progress = Progress()
         let reporter = ProgressReporter(progress, events)
         defer { reporter.end() }
-        return try reading { try CaptureVerifier.losses(of: $0, progress: progress) }
+        return try reading { try CaptureVerifier.losses(of: $0, progress: progress, cancellation: cancellation) }
     }
 
     /// Reads and checks all of it.
-    package func verified(_ events: any EventSink) throws -> CaptureVerifier.Outcome {
+    package func verified(_ events: any EventSink, _ cancellation: Cancellation) throws -> CaptureVerifier.Outcome {
         let progress = Progress()
         let reporter = ProgressReporter(progress, events)
         defer { reporter.end() }
-        return try reading { try CaptureVerifier.verify($0, progress: progress) }
+        return try reading { try CaptureVerifier.verify($0, progress: progress, cancellation: cancellation) }
     }
 }
 
@@ -31,7 +31,7 @@ package enum SalvageAdvice {
     package static func followed(
         _ error: any Error, by advice: String, image: String, _ keys: KeyRing
     ) -> JobFailure {
-        let failure = JobFailure(error)
+        let failure = JobFailure(error, cancellation: keys.cancellation)
         return isUseful(error, image: image, keys) ? failure.followed(by: advice) : failure
     }
 

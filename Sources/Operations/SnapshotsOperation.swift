@@ -56,7 +56,7 @@ package final class SnapshotsOperation {
     /// Reads every snapshot's manifest, without a lock.
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> Findings {
-        try events.reporting("snapshots", outcome: { $0.outcome }) {
+        try events.reporting("snapshots", keys.cancellation, outcome: { $0.outcome }) {
             let path = try OpenedRepository.path(job.repository)
             let (whole, damaged) = try OpenedRepository.open(path, keys).snapshotInfos()
             let shown = whole.filter { info in

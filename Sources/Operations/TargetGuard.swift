@@ -11,12 +11,14 @@ package enum TargetGuard {
     package static let mediumPath: FilePath = "/run/reforge/medium"
 
     /// Refuses a target that is in use, that holds the image, or that is the boot medium.
+    /// - Parameter cancellation: ends the wait for what an earlier restore left at work.
     package static func refuseDanger(
-        _ target: OpenedDisk, image: FilePath?, isTrial: Bool = false, _ events: any EventSink
+        _ target: OpenedDisk, image: FilePath?, isTrial: Bool = false, _ events: any EventSink,
+        _ cancellation: Cancellation
     ) throws {
         let path = target.identity.path
         try refuse(target.knownImage, at: path)
-        try target.waitForAbandonedWork(isTrial: isTrial, events)
+        try target.waitForAbandonedWork(isTrial: isTrial, events, cancellation)
         let uses = target.uses
         guard uses.isEmpty else { throw inUse(target, uses) }
         if let image, target.holds(image) {

@@ -14,6 +14,7 @@ package final class VerifyOperation {
     private let job: VerifyJob
     private let keys: KeyRing
     private let events: any EventSink
+    private var cancellation: Cancellation { keys.cancellation }
 
     /// What was found.
     package enum Findings {
@@ -40,7 +41,8 @@ package final class VerifyOperation {
         }
     }
 
-    /// - Parameter keys: the job's passwords.
+    /// - Parameters:
+    ///   - keys: the job's passwords.
     package init(_ job: VerifyJob, keys: KeyRing, events: any EventSink) {
         self.job = job
         self.keys = keys
@@ -50,7 +52,7 @@ package final class VerifyOperation {
     /// Reads and checks.
     /// - Throws: `JobFailure` or an error of the engines; for an image, also where it is damaged.
     package func run() throws -> Findings {
-        try events.reporting("verify", outcome: { Outcome($0.isWhole ? .done : .badImage) }) {
+        try events.reporting("verify", cancellation, outcome: { Outcome($0.isWhole ? .done : .badImage) }) {
             if LocalStore.isRepository(FilePath(job.image)) { return try verify(FilePath(job.image), nil) }
             if case .snapshot(let address) = try ImageAddress.parse(job.image, .thisMachine) {
                 return try verify(FilePath(address.repository), address)
@@ -69,7 +71,7 @@ package final class VerifyOperation {
         do {
             input = try OpenedImage.open(job.image, keys, operation: .verify)
             try keys.refuseUnused(job.image)
-            outcome = try input.verified(events)
+            outcome = try input.verified(events, cancellation)
         } catch {
             throw SalvageAdvice.followed(
                 error, by: "`reforge restore --salvage` brings back the rest.", image: job.image, keys)

@@ -95,7 +95,7 @@ final class FollowedJob {
     func waited() -> JobEnd {
         while true {
             if let ending = child.poll() { return end(ending) }
-            SystemFacts.nap(seconds: 0.05)
+            SystemFacts.sleep(seconds: 0.05)
         }
     }
 

@@ -63,10 +63,12 @@ package final class Repository: Sendable {
     /// Opens a repository; nothing is written.
     /// - Parameters:
     ///   - keys: what `KeyStore` unwrapped where it is encrypted.
+    ///   - cancellation: ends the wait for a lock.
     ///   - warn: is told, from any thread, of damage that another copy made up for.
     package static func open(
-        _ store: any PrunableStore, keys: MasterKeys?, warn: @escaping @Sendable (String) -> Void = { _ in }
-    ) throws(ImageError) -> Repository { try open(StoreAccess(store), keys, warn) }
+        _ store: any PrunableStore, keys: MasterKeys?, cancellation: Cancellation = Cancellation(),
+        warn: @escaping @Sendable (String) -> Void = { _ in }
+    ) throws(ImageError) -> Repository { try open(StoreAccess(store, cancellation), keys, warn) }
 
     /// Opens a repository that can only be read.
     package static func open(

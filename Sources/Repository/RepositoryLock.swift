@@ -33,20 +33,23 @@ package final class RepositoryLock: Sendable {
     /// - Parameters:
     ///   - store: the repository.
     ///   - waiting: how long maintenance waits for other maintenance, in seconds.
+    ///   - cancellation: ends the wait.
     ///   - note: is told what a person should know: whom it waits for, which stale locks it removed.
     /// - Throws: `ImageError.busy` where other maintenance goes on for longer; `ImageError.system` where no lock can be
     ///   written. A reader (restore, verify) of a read-only repository gets a lock that is none.
     package static func acquire(
         in store: any ObjectSink, operation: RepositoryOperation, waiting: Double = 0,
-        note: (String) -> Void = { _ in }
+        cancellation: Cancellation = Cancellation(), note: (String) -> Void = { _ in }
     ) throws(ImageError) -> RepositoryLock {
         try acquire(
-            in: store, operation: operation, waiting: waiting, refreshSeconds: LockRecord.refreshSeconds, note: note)
+            in: store, operation: operation, waiting: waiting, refreshSeconds: LockRecord.refreshSeconds,
+            cancellation: cancellation, note: note)
     }
 
     static func acquire(
         in store: any ObjectSink, operation: RepositoryOperation, waiting: Double, refreshSeconds: Double,
-        removesStale: Bool = true, watchSeconds: Double = LockRecord.watchSeconds, note: (String) -> Void
+        removesStale: Bool = true, watchSeconds: Double = LockRecord.watchSeconds,
+        cancellation: Cancellation = Cancellation(), note: (String) -> Void
     ) throws(ImageError) -> RepositoryLock {
         let deadline = SystemFacts.monotonicSeconds() + waiting
         // Whoever does not wait leaves it to others to find out.
@@ -79,10 +82,10 @@ package final class RepositoryLock: Sendable {
                     let other = operation.isMaintenance ? others.first { $0.record?.isMaintenance ?? true } : nil
                     // What a capture left that died elsewhere holds up no prune, but the space that it frees.
                     if other == nil, watches, let suspect = others.first(where: \.isSuspected),
-                        !Interruption.isRequested
+                        !cancellation.isRequested
                     {
                         announce(suspect)
-                        SystemFacts.sleep(seconds: min(1, watchSeconds / 10))
+                        SystemFacts.sleep(seconds: min(1, watchSeconds / 10), unless: cancellation)
                         continue
                     }
                     found = other
@@ -102,14 +105,14 @@ package final class RepositoryLock: Sendable {
             attempts += 1
             let summary = conflict.record?.summary ?? "a process whose lock cannot be read"
             let isWorthWaiting = SystemFacts.monotonicSeconds() < deadline || watches && conflict.isSuspected
-            guard attempts < 4 || isWorthWaiting, !Interruption.isRequested else {
+            guard attempts < 4 || isWorthWaiting, !cancellation.isRequested else {
                 throw .busy(
                     "\(store.name) is in use: \(summary). \(operation.rawValue) has to wait until that has ended "
                         + "(a lock that was left behind goes by itself: after 30 minutes, prune watches it for 3 and takes it away)"
                 )
             }
             if attempts >= 4 { announce(conflict) }
-            SystemFacts.sleep(seconds: attempts < 4 ? Double.random(in: 0.02...0.2) : Double.random(in: 0.5...1.5))
+            SystemFacts.sleep(seconds: Double.random(in: attempts < 4 ? 0.02...0.2 : 0.5...1.5), unless: cancellation)
         }
     }
 

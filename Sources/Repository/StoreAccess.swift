@@ -12,13 +12,26 @@ struct StoreAccess: Sendable {
     let source: any ObjectSource
     private let writable: (any ObjectSink)?
     private let ofAll: (any PrunableStore)?
+    /// Ends the wait for a lock.
+    private let cancellation: Cancellation
 
     /// A store that can only be read.
-    init(reading store: any ObjectSource) { (source, writable, ofAll) = (store, nil, nil) }
+    init(reading store: any ObjectSource, _ cancellation: Cancellation = Cancellation()) {
+        (source, writable, ofAll) = (store, nil, nil)
+        self.cancellation = cancellation
+    }
+
     /// A store that can only be added to.
-    init(adding store: any ObjectSink) { (source, writable, ofAll) = (store, store, nil) }
+    init(adding store: any ObjectSink, _ cancellation: Cancellation = Cancellation()) {
+        (source, writable, ofAll) = (store, store, nil)
+        self.cancellation = cancellation
+    }
+
     /// A store with which everything can be done.
-    init(_ store: any PrunableStore) { (source, writable, ofAll) = (store, store, store) }
+    init(_ store: any PrunableStore, _ cancellation: Cancellation = Cancellation()) {
+        (source, writable, ofAll) = (store, store, store)
+        self.cancellation = cancellation
+    }
 
     /// How messages call it.
     var name: String { source.name }
@@ -44,7 +57,8 @@ struct StoreAccess: Sendable {
         _ operation: RepositoryOperation, waiting: Double = 0, note: (String) -> Void
     ) throws(ImageError) -> RepositoryLock {
         if writable == nil, operation == .restore || operation == .verify { return .none }
-        return try RepositoryLock.acquire(in: try sink(), operation: operation, waiting: waiting, note: note)
+        return try RepositoryLock.acquire(
+            in: try sink(), operation: operation, waiting: waiting, cancellation: cancellation, note: note)
     }
 
     // MARK: Reading

@@ -42,8 +42,8 @@ struct BootRepairPresenter {
     let json: Bool
 
     func run(_ events: any EventSink) throws {
-        try CommandRun.run(json: json) {
-            let report = try BootRepairOperation(job, events: events).run()
+        try CommandRun.run(json: json) { cancellation in
+            let report = try BootRepairOperation(job, events: events, cancellation: cancellation).run()
             if json {
                 try Console.json(report)
             } else if job.dryRun {

@@ -2,6 +2,7 @@
 import DiskModel
 import ImageModel
 import JobModel
+import LinuxSystem
 import Operations
 
 /// Captures, and shows a person what came of it.
@@ -10,10 +11,12 @@ struct CapturePresenter {
     let json: Bool
 
     func run(_ keys: KeyOptions, _ events: any EventSink) throws {
+        let cancellation = Cancellation()
         let operation = CaptureOperation(
-            job, keys: KeyRing(keys, events), events: events, toolVersion: ProgramVersion.text)
+            job, keys: KeyRing(keys, events, cancellation), events: events,
+            toolVersion: ProgramVersion.text)
         CommandRun.leaves(.init(sentences: operation.leftBehind))
-        try CommandRun.run(json: json) {
+        try CommandRun.run(json: json, cancellation: cancellation) { _ in
             try show(try operation.run())
             return .done
         }

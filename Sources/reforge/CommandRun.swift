@@ -8,7 +8,7 @@ import Synchronization
 import SystemPackage
 
 /// Runs the body of a command: signals are noted, a failure becomes a message, an exit code and, with `--json`, an object.
-/// Where a call outlasts an interruption, the command gives up on it.
+/// Where a call outlasts the end that was asked for, the command gives up on it.
 enum CommandRun {
     private struct FailureReport: Encodable {
         var schema = 1
@@ -39,13 +39,20 @@ enum CommandRun {
     /// Says what is left behind where the command ends from now on.
     static func leaves(_ value: Leaving) { leaving.withLock { $0 = value } }
 
-    /// - Parameter diskState: what a failed restore left behind.
-    static func run(json: Bool, diskState: () -> String? = { nil }, _ body: () throws -> ExitStatus) throws {
-        Interruption.install()
-        let watch = try? StallWatch(say: { say($0) }, giveUp: { giveUp(on: $0, isAtWork: $1, json: json) })
+    /// - Parameters:
+    ///   - cancellation: what signals and lost disks request; the body has it.
+    ///   - diskState: what a failed restore left behind.
+    static func run(
+        json: Bool, cancellation: Cancellation = Cancellation(), diskState: () -> String? = { nil },
+        _ body: (Cancellation) throws -> ExitStatus
+    ) throws {
+        SignalHandlers.install(cancellation)
+        let watch = try? StallWatch(
+            cancellation, say: { say($0) },
+            giveUp: { giveUp(on: $0, isAtWork: $1, because: cancellation, json: json) })
         defer { watch?.stop() }
         do {
-            let status = try body()
+            let status = try body(cancellation)
             decide()
             end(status, nil, diskState())
             if status != .done { throw ExitCode(status.rawValue) }
@@ -53,7 +60,7 @@ enum CommandRun {
             throw code
         } catch {
             decide()
-            let failure = JobFailure(error).namingLoss
+            let failure = JobFailure(error, cancellation: cancellation).naming(cancellation)
             report(failure, json: json, diskState: diskState())
             end(failure.status, failure.message, diskState())
             throw ExitCode(failure.status.rawValue)
@@ -86,12 +93,12 @@ enum CommandRun {
 
     /// Ends the process although a call does not return.
     /// - Parameter isAtWork: whether its disk answers, and has only more to do than anybody wants to wait for.
-    private static func giveUp(on call: String, isAtWork: Bool, json: Bool) {
+    private static func giveUp(on call: String, isAtWork: Bool, because cancellation: Cancellation, json: Bool) {
         guard !isDecided.exchange(true, ordering: .relaxed) else { return }
         let leaving = leaving.withLock { $0 }
         var failure = JobFailure(
-            JobFailure.interruption,
-            "\(Interruption.name): gave up on \(call), "
+            cancellation.exitStatus,
+            "\(cancellation.name): gave up on \(call), "
                 + (isAtWork ? "whose disk is slow, and goes on with what it was given" : "which does not answer"))
         if let sentences = leaving?.sentences(failure.status) { failure = failure.followed(by: sentences) }
         if isAtWork { failure = failure.followed(by: "Until the disk is done, it may be called in use.") }
@@ -105,15 +112,15 @@ enum CommandRun {
             UnfinishedFiles.remove()
             isDone.update { $0 = true }
         }
-        for _ in 0..<20 where !isDone.update({ $0 }) { SystemFacts.nap(seconds: 0.02) }
+        for _ in 0..<20 where !isDone.update({ $0 }) { SystemFacts.sleep(seconds: 0.02) }
         Process.giveUp(failure.status.rawValue)
     }
 }
 
 extension JobFailure {
     /// A failed read or write of a disk that is gone, with that as the reason.
-    var namingLoss: JobFailure {
-        guard status == .ioError, Interruption.isLoss, !message.contains(Interruption.name) else { return self }
-        return JobFailure(status, "\(Interruption.name): \(message)")
+    fileprivate func naming(_ cancellation: Cancellation) -> JobFailure {
+        guard status == .ioError, cancellation.isLoss, !message.contains(cancellation.name) else { return self }
+        return JobFailure(status, "\(cancellation.name): \(message)")
     }
 }

@@ -12,9 +12,9 @@ struct CopyPresenter {
     func run(
         _ keys: KeyOptions, _ targetKeys: KeyOptions, hasOwnPassword: Bool, _ events: any EventSink
     ) throws {
-        try CommandRun.run(json: json) {
+        try CommandRun.run(json: json) { cancellation in
             let report = try CopyOperation(
-                job, keys: KeyRing(keys, events), targetKeys: KeyRing(targetKeys, events),
+                job, keys: KeyRing(keys, events, cancellation), targetKeys: KeyRing(targetKeys, events, cancellation),
                 hasOwnPassword: hasOwnPassword, events: events
             ).run()
             try show(report)

@@ -23,8 +23,9 @@ struct DiffCommand: ParsableCommand {
     @OptionGroup var options: RepositoryOptions
 
     func run() throws {
-        try CommandRun.run(json: options.json) {
-            let operation = DiffOperation(DiffJob(from: from, to: to), keys: options.keys, events: Console.events)
+        try CommandRun.run(json: options.json) { cancellation in
+            let operation = DiffOperation(
+                DiffJob(from: from, to: to), keys: options.keys(cancellation), events: Console.events)
             let findings = try operation.run()
             try Console.result(findings, json: options.json, lines: findings.lines)
             return .done

@@ -42,8 +42,8 @@ struct ForgetCommand: ParsableCommand {
     }
 
     func run() throws {
-        try CommandRun.run(json: options.json) {
-            let findings = try ForgetOperation(job, keys: options.keys, events: Console.events).run()
+        try CommandRun.run(json: options.json) { cancellation in
+            let findings = try ForgetOperation(job, keys: options.keys(cancellation), events: Console.events).run()
             for one in findings.damaged { Console.message("damaged, and left alone: \(one)") }
             try Console.result(findings, json: options.json, lines: findings.lines(repository))
             return findings.outcome.status

@@ -34,14 +34,15 @@ struct InitRepoCommand: ParsableCommand {
     }
 
     func run() throws {
-        try CommandRun.run(json: false) {
+        try CommandRun.run(json: false) { cancellation in
             var job = InitRepositoryJob(repository: repository)
             (job.encrypts, job.like) = (encrypt, like)
             job.chunkByteCount = try chunkSize?.chunkByteCount()
             var likeOptions = keyOptions
             if let likePasswordFile { likeOptions.passwordFile = likePasswordFile }
             let made = try InitRepositoryOperation(
-                job, keys: KeyRing(keyOptions, Console.events), likeKeys: KeyRing(likeOptions, Console.events),
+                job, keys: KeyRing(keyOptions, Console.events, cancellation),
+                likeKeys: KeyRing(likeOptions, Console.events, cancellation),
                 events: Console.events
             ).run()
             let chunk = ByteText.exact(UInt64(made.chunkByteCount))

@@ -32,8 +32,8 @@ struct InspectCommand: ParsableCommand {
     func run() throws {
         var job = InspectJob(disk: disk)
         (job.trustsMaps, job.sectorSize, job.luksKeyFiles) = (trustMaps, sectorSize?.rawValue, luksOptions.luksKeyFile)
-        try CommandRun.run(json: json) {
-            let keys = KeyRing(keyOptions, Console.events)
+        try CommandRun.run(json: json) { cancellation in
+            let keys = KeyRing(keyOptions, Console.events, cancellation)
             let report = try InspectOperation(job, keys: keys, events: Console.events).run()
             try Console.result(report, json: json, lines: [report.text])
             return .done

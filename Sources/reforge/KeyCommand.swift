@@ -2,6 +2,7 @@
 import ArgumentParser
 import ImageModel
 import JobModel
+import LinuxSystem
 import Operations
 
 /// The passwords of an encrypted repository.
@@ -26,10 +27,11 @@ struct KeyCommand: ParsableCommand {
         var isGiven: Bool { file != nil }
         var otherSource: String { "--new-password-file" }
 
-        func password(for purpose: String, confirming: Bool) throws -> [UInt8] {
+        func password(for purpose: String, confirming: Bool, cancellation: Cancellation) throws -> [UInt8] {
             try file.map(KeyOptions.read)
                 ?? KeyOptions.ask(
-                    "new password for \(purpose)", confirming: confirming, advice: "give --new-password-file FILE")
+                    "new password for \(purpose)", confirming: confirming, advice: "give --new-password-file FILE",
+                    cancellation: cancellation)
         }
     }
 
@@ -43,8 +45,8 @@ struct KeyCommand: ParsableCommand {
         @Option(help: "Whose it is (default: USER@HOST).") var label: String?
 
         func run() throws {
-            try CommandRun.run(json: false) {
-                let operation = RepositoryKeysOperation(repository, events: Console.events)
+            try CommandRun.run(json: false) { cancellation in
+                let operation = RepositoryKeysOperation(repository, events: Console.events, cancellation: cancellation)
                 let key = try operation.add(
                     NewPassword(file: newPasswordFile), label: label, openedBy: keyOptions)
                 try Console.result("added key \(key.id) (\(key.label)) to \(repository)")
@@ -63,8 +65,8 @@ struct KeyCommand: ParsableCommand {
         @OptionGroup var keyOptions: KeyOptions
 
         func run() throws {
-            try CommandRun.run(json: false) {
-                let operation = RepositoryKeysOperation(repository, events: Console.events)
+            try CommandRun.run(json: false) { cancellation in
+                let operation = RepositoryKeysOperation(repository, events: Console.events, cancellation: cancellation)
                 let removed = try operation.remove(id, openedBy: keyOptions)
                 try Console.result("removed key \(removed) from \(repository)")
                 Console.message(
@@ -87,8 +89,8 @@ struct KeyCommand: ParsableCommand {
         @Flag(help: "Print one JSON object.") var json = false
 
         func run() throws {
-            try CommandRun.run(json: json) {
-                let operation = RepositoryKeysOperation(repository, events: Console.events)
+            try CommandRun.run(json: json) { cancellation in
+                let operation = RepositoryKeysOperation(repository, events: Console.events, cancellation: cancellation)
                 let findings = try operation.list()
                 let rows = findings.keys.map { [$0.id, $0.created, $0.label] }
                 try Console.result(findings, json: json, lines: TextTable.lines(["ID", "CREATED", "LABEL"], rows))

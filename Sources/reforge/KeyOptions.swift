@@ -21,11 +21,12 @@ struct KeyOptions: ParsableArguments {
     /// - Parameters:
     ///   - confirming: asks twice, as nothing else would tell a slip in a new password.
     ///   - purpose: what it opens, for the question: "REPO".
-    func password(for purpose: String, confirming: Bool) throws -> [UInt8] {
+    ///   - cancellation: ends the question.
+    func password(for purpose: String, confirming: Bool, cancellation: Cancellation) throws -> [UInt8] {
         if let file = passwordFile ?? Self.environmentFile { return try Self.read(file) }
         return try Self.ask(
             "password for \(purpose)", confirming: confirming,
-            advice: "give --password-file FILE, or set \(Self.variable)")
+            advice: "give --password-file FILE, or set \(Self.variable)", cancellation: cancellation)
     }
 
     /// Whether a file gives the password, so that one password is for all.
@@ -40,9 +41,13 @@ struct KeyOptions: ParsableArguments {
     static func read(_ file: String) throws -> [UInt8] { try PasswordBytes.read(file, Console.events) }
 
     /// Asks on the terminal.
-    static func ask(_ what: String, confirming: Bool, advice: String) throws -> [UInt8] {
+    static func ask(
+        _ what: String, confirming: Bool, advice: String, cancellation: Cancellation
+    ) throws -> [UInt8] {
         func once(_ question: String) throws -> [UInt8] {
-            guard let line = try TerminalSecret.ask(question, limit: PasswordBytes.largestCount) else {
+            let line = try TerminalSecret.ask(
+                question, limit: PasswordBytes.largestCount, cancellation: cancellation)
+            guard let line else {
                 throw JobFailure(.refused, "the \(what) is needed, and there is no terminal to ask on: \(advice)")
             }
             return try PasswordBytes.from(line, source: "what was typed")

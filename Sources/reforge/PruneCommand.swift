@@ -55,8 +55,8 @@ struct PruneCommand: ParsableCommand {
     func run() throws {
         var job = PruneJob(repository: repository)
         (job.grace, job.confirmedMissing, job.dryRun) = (grace.seconds, confirmMissingSnapshots, dryRun)
-        try CommandRun.run(json: options.json) {
-            let findings = try PruneOperation(job, keys: options.keys, events: Console.events).run()
+        try CommandRun.run(json: options.json) { cancellation in
+            let findings = try PruneOperation(job, keys: options.keys(cancellation), events: Console.events).run()
             if !options.json { for note in findings.notes { Console.message(note) } }
             try Console.result(findings, json: options.json, lines: findings.lines(repository))
             return findings.outcome.status

@@ -2,6 +2,7 @@
 import DiskModel
 import Imaging
 import JobModel
+import LinuxSystem
 import Operations
 
 /// Restores, and shows a person what came of it.
@@ -10,16 +11,18 @@ struct RestorePresenter {
     let json: Bool
 
     func run(_ keys: KeyOptions, _ events: any EventSink) throws {
+        let cancellation = Cancellation()
         let operation = RestoreOperation(
-            job, keys: KeyRing(keys, events), events: events, confirmer: TerminalConfirmer())
+            job, keys: KeyRing(keys, events, cancellation), events: events,
+            confirmer: TerminalConfirmer())
         if !job.dryRun {
             CommandRun.leaves(.init(sentences: operation.leftBehind, diskState: operation.diskStateNow))
         }
-        try CommandRun.run(json: json, diskState: operation.diskStateNow) {
+        try CommandRun.run(json: json, cancellation: cancellation, diskState: operation.diskStateNow) { _ in
             let report = try operation.run()
             if job.dryRun { return try showPlan(report) }
             do { return try show(report) } catch {
-                let failure = JobFailure(error)
+                let failure = JobFailure(error, cancellation: cancellation)
                 throw failure.followed(by: operation.leftBehind(failure.status))
             }
         }

@@ -24,8 +24,8 @@ struct SnapshotsCommand: ParsableCommand {
     func run() throws {
         var job = SnapshotsJob(repository: repository)
         (job.host, job.tag) = (host, tag)
-        try CommandRun.run(json: options.json) {
-            let findings = try SnapshotsOperation(job, keys: options.keys, events: Console.events).run()
+        try CommandRun.run(json: options.json) { cancellation in
+            let findings = try SnapshotsOperation(job, keys: options.keys(cancellation), events: Console.events).run()
             if findings.snapshots.isEmpty, findings.damaged.isEmpty, !options.json {
                 let filter = host == nil && tag == nil ? "" : " like that"
                 Console.message(

@@ -9,8 +9,9 @@ struct VerifyPresenter {
     let json: Bool
 
     func run(_ keys: KeyOptions, _ events: any EventSink) throws {
-        try CommandRun.run(json: json) {
-            let operation = VerifyOperation(job, keys: KeyRing(keys, events), events: events)
+        try CommandRun.run(json: json) { cancellation in
+            let operation = VerifyOperation(
+                job, keys: KeyRing(keys, events, cancellation), events: events)
             let findings = try operation.run()
             switch findings {
             case .image(let report): try show(report)

@@ -49,7 +49,7 @@ import Testing
         let path = pair.slave
         let answer = Monitor<[UInt8]??>(nil)
         let thread = try WorkerThread {
-            let line = try? TerminalSecret.ask("secret? ", terminal: path, limit: 100)
+            let line = try? TerminalSecret.ask("secret? ", terminal: path, limit: 100, cancellation: Cancellation())
             answer.update { $0 = .some(line) }
         }
         let question = pair.shown(until: "secret? ")
@@ -65,8 +65,9 @@ import Testing
     }
 
     @Test func noTerminalIsNoAnswer() throws {
-        #expect(try TerminalSecret.ask("?", terminal: "/dev/null", limit: 10) == nil)
-        #expect(try TerminalSecret.ask("?", terminal: "/no/such/terminal", limit: 10) == nil)
+        for path: FilePath in ["/dev/null", "/no/such/terminal"] {
+            #expect(try TerminalSecret.ask("?", terminal: path, limit: 10, cancellation: Cancellation()) == nil)
+        }
     }
 
     @Test func aLineThatIsTooLongIsRefused() throws {
@@ -75,9 +76,9 @@ import Testing
         let path = pair.slave
         let failed = Monitor(false)
         let thread = try WorkerThread {
-            do { _ = try TerminalSecret.ask("secret? ", terminal: path, limit: 10) } catch {
-                failed.update { $0 = true }
-            }
+            do {
+                _ = try TerminalSecret.ask("secret? ", terminal: path, limit: 10, cancellation: Cancellation())
+            } catch { failed.update { $0 = true } }
         }
         _ = pair.shown(until: "secret? ")
         _ = try pair.master.writeAll(Array("12345678901\n".utf8))

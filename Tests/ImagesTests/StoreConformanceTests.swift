@@ -167,7 +167,7 @@ struct StoreConformance {
         let id = ObjectID(.lock, "held")
         try store.put(id, [1, 2, 3], [])
         let first = try #require(try store.status(id)).modified
-        SystemFacts.nap(seconds: 1.1)
+        SystemFacts.sleep(seconds: 1.1)
         let second = try store.touch(id, [1, 2, 3])
         #expect(try second > first && store.status(id)?.modified == second)
         #expect(try store.read(id, limit: 10) == [1, 2, 3])
@@ -196,7 +196,7 @@ struct StoreConformance {
             isIn.update { $0 = true }
             second?.release()
         }
-        SystemFacts.nap(seconds: 0.1)
+        SystemFacts.sleep(seconds: 0.1)
         #expect(isIn.update { $0 } == false)
         lease.release()
         other.join()

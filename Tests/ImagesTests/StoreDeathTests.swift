@@ -219,7 +219,7 @@ import Testing
             while stillThere.update({ $0 }) {
                 clock.update { $0 += 1 }
                 try? store.put(id, bytes, [])
-                SystemFacts.nap(seconds: 0.05)
+                SystemFacts.sleep(seconds: 0.05)
             }
         }
         #expect(throws: ImageError.self) {

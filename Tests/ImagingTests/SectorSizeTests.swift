@@ -148,7 +148,7 @@ struct SectorSizeTests {
         try Files.makeFolders(others[2])
         try Files.write([1], to: others[2].appending("scratch"))
         try Files.makeLink(folder.path.appending("reforge-scratch.dddddd"), to: others[2].string)
-        let lock = try FolderLock(alive)
+        let lock = try FolderLock(alive, Cancellation())
         var scratch = try RestoreScratch(in: folder.path, for: made, chunkByteCount: 1 << 20)
         let own = try #require(scratch?.path.removingLastComponent())
         #expect(!Files.exists(dead) && Files.exists(alive.appending("scratch")) && Files.exists(own))

@@ -21,7 +21,7 @@ import Testing
             var byte: UInt8 = 0
             _ = calls.during(.read) { withUnsafeMutableBytes(of: &byte) { try? input.read(into: $0) } }
         }
-        while calls.now.isEmpty { SystemFacts.nap(seconds: 0.001) }
+        while calls.now.isEmpty { SystemFacts.sleep(seconds: 0.001) }
         #expect(calls.now.map(\.kind) == [.read] && calls.now.map(\.name) == ["a pipe"])
         #expect(calls.now.allSatisfy { $0.start >= before && $0.start <= SystemFacts.monotonicMilliseconds() })
         #expect(PendingCalls.living().contains { $0 === calls })
@@ -135,13 +135,13 @@ import Testing
         func found() -> RunningPrograms.Program? {
             RunningPrograms.now.first { $0.name == "a-shell-of-this-test" }
         }
-        while found() == nil { SystemFacts.nap(seconds: 0.001) }
+        while found() == nil { SystemFacts.sleep(seconds: 0.001) }
         let program = try #require(found())
         let before = RunningPrograms.activity(of: program)
         #expect(before.disks.isEmpty)
         var grows = false
         while !grows {
-            SystemFacts.nap(seconds: 0.01)
+            SystemFacts.sleep(seconds: 0.01)
             grows = RunningPrograms.activity(of: program).amount > before.amount
         }
         try Files.write([], to: go)

@@ -21,7 +21,7 @@ import Testing
     init() throws { scratch = try ScratchFolder() }
 
     private func path(_ name: String) -> String { scratch.path.appending(name).string }
-    private var keys: KeyRing { KeyRing(FixedPassword(bytes: nil), events) }
+    private var keys: KeyRing { KeyRing(FixedPassword(bytes: nil), events, Cancellation()) }
 
     /// A disk of 24 MiB in the file `plain`: a GPT, raw bytes in partition 1, and an ext4 with a file in partition 2, which is
     /// last, so that it grows.
@@ -151,8 +151,10 @@ import Testing
                 _ = try OpenedImage.open(path(name), keys)
                 Issue.record("\(name) passed for an image")
             } catch {
-                #expect(JobFailure(error).status == .refused)
-                #expect(JobFailure(error).message.contains("finish that restore first"), "\(name)")
+                #expect(JobFailure(error, cancellation: Cancellation()).status == .refused)
+                #expect(
+                    JobFailure(error, cancellation: Cancellation()).message.contains("finish that restore first"),
+                    "\(name)")
             }
         }
     }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Glibc
 import Imaging
 import JobModel
 import LinuxSystem
@@ -49,10 +50,16 @@ struct FixedPassword: PasswordSource {
     var bytes: [UInt8]?
     var isGiven: Bool { bytes != nil }
     var otherSource: String { "nothing" }
-    func password(for purpose: String, confirming: Bool) throws -> [UInt8] {
+    func password(for purpose: String, confirming: Bool, cancellation: Cancellation) throws -> [UInt8] {
         guard let bytes else { throw JobFailure(.refused, "no password for \(purpose)") }
         return bytes
     }
+}
+
+/// Asks for the end of a job as soon as its plan is told.
+final class StoppingEvents: EventSink {
+    let cancellation = Cancellation()
+    func take(_ event: Event) { if case .planned = event { cancellation.request(SIGINT) } }
 }
 
 /// Whole jobs on files, with no command around them.
@@ -62,7 +69,23 @@ struct FixedPassword: PasswordSource {
     init() throws { scratch = try ScratchFolder() }
 
     private func path(_ name: String) -> String { scratch.path.appending(name).string }
-    private func keys(_ password: [UInt8]? = nil) -> KeyRing { KeyRing(FixedPassword(bytes: password), events) }
+    private func keys(_ password: [UInt8]? = nil, _ cancellation: Cancellation = Cancellation()) -> KeyRing {
+        KeyRing(FixedPassword(bytes: password), events, cancellation)
+    }
+
+    private func restoring(
+        _ job: RestoreJob, _ confirmer: any Confirmer = NoConfirmer(), password: [UInt8]? = nil,
+        cancellation: Cancellation = Cancellation()
+    ) -> RestoreOperation {
+        RestoreOperation(
+            job, keys: keys(password, cancellation), events: events, confirmer: confirmer)
+    }
+
+    private func verifying(
+        _ job: VerifyJob, password: [UInt8]? = nil, cancellation: Cancellation = Cancellation()
+    ) -> VerifyOperation {
+        VerifyOperation(job, keys: keys(password, cancellation), events: events)
+    }
 
     /// A disk of 24 MiB with a table, an ext4 and a partition of raw bytes.
     private func makeDisk(_ name: String = "disk") throws -> [UInt8] {
@@ -85,7 +108,9 @@ struct FixedPassword: PasswordSource {
     private func capture(_ disk: String, _ image: String, password: [UInt8]? = nil) throws -> CaptureReport {
         var job = CaptureJob(disk: disk, image: image)
         job.encrypts = password != nil && !image.hasSuffix("@")
-        return try CaptureOperation(job, keys: keys(password), events: events, toolVersion: "test").run()
+        return try CaptureOperation(
+            job, keys: keys(password), events: events, toolVersion: "test"
+        ).run()
     }
 
     private func makeTarget(_ name: String, _ byteCount: UInt64) throws -> String {
@@ -99,7 +124,7 @@ struct FixedPassword: PasswordSource {
         do {
             try body()
             return nil
-        } catch { return JobFailure(error) }
+        } catch { return JobFailure(error, cancellation: Cancellation()) }
     }
 
     @Test func aDiskComesBack() throws {
@@ -115,14 +140,14 @@ struct FixedPassword: PasswordSource {
             ])
         #expect(events.planLines.contains { $0.contains("ext4") })
 
-        let verify = VerifyOperation(VerifyJob(image: path("disk.img.zst")), keys: keys(), events: events)
+        let verify = verifying(VerifyJob(image: path("disk.img.zst")))
         let findings = try verify.run()
         #expect(findings.isWhole)
 
         let target = try makeTarget("target", 24 << 20)
         var job = RestoreJob(image: path("disk.img.zst"), disk: target)
         (job.isConfirmed, job.layout, job.verifies) = (true, "keep", true)
-        let restore = RestoreOperation(job, keys: keys(), events: events, confirmer: NoConfirmer())
+        let restore = restoring(job)
         let report = try restore.run()
         #expect(report.diskState == .complete && restore.diskState == .complete && report.incomplete.isEmpty)
         let last = try #require(events.reports.last)
@@ -145,7 +170,7 @@ struct FixedPassword: PasswordSource {
         for (confirmer, says) in [
             (FixedConfirmer(text: "yes"), "not confirmed"), (FixedConfirmer(text: nil), "not confirmed"),
         ] {
-            let restore = RestoreOperation(job, keys: keys(), events: events, confirmer: confirmer)
+            let restore = restoring(job, confirmer)
             let failure = refusal { _ = try restore.run() }
             #expect(failure?.status == .refused && failure?.message.contains(says) == true)
             #expect(failure?.message.contains("Nothing was written to \(target)") == true)
@@ -153,7 +178,7 @@ struct FixedPassword: PasswordSource {
             #expect(restore.diskState == .untouched)
             #expect(events.reports.last?.outcome == Outcome(.refused, diskState: .untouched))
         }
-        let nobody = RestoreOperation(job, keys: keys(), events: events, confirmer: NoConfirmer())
+        let nobody = restoring(job)
         #expect(refusal { _ = try nobody.run() }?.message.contains("nobody can confirm") == true)
         #expect(try Files.read(FilePath(target), limit: 1 << 30) == before)
         // The plan came first, each time.
@@ -161,12 +186,12 @@ struct FixedPassword: PasswordSource {
 
         var trial = job
         trial.dryRun = true
-        let rehearsed = try RestoreOperation(trial, keys: keys(), events: events, confirmer: NoConfirmer()).run()
+        let rehearsed = try restoring(trial).run()
         #expect(rehearsed.planText?.lines.isEmpty == false && rehearsed.diskState == .untouched)
         #expect(try Files.read(FilePath(target), limit: 1 << 30) == before)
 
         let typed = FixedConfirmer(text: target)
-        let report = try RestoreOperation(job, keys: keys(), events: events, confirmer: typed).run()
+        let report = try restoring(job, typed).run()
         #expect(report.diskState == .complete)
     }
 
@@ -178,7 +203,7 @@ struct FixedPassword: PasswordSource {
         // Far from the header: in the data of the raw partition.
         for index in bytes.count / 2..<bytes.count / 2 + 64 { bytes[index] ^= 0x55 }
         try Files.write(bytes, to: FilePath(image))
-        let verify = VerifyOperation(VerifyJob(image: image), keys: keys(), events: events)
+        let verify = verifying(VerifyJob(image: image))
         let failure = refusal { _ = try verify.run() }
         #expect(failure?.status == .badImage && failure?.message.contains("--salvage") == true)
         #expect(events.reports.last?.outcome.status == .badImage)
@@ -186,11 +211,47 @@ struct FixedPassword: PasswordSource {
         let target = try makeTarget("target", 24 << 20)
         var job = RestoreJob(image: image, disk: target)
         job.isConfirmed = true
-        let restore = RestoreOperation(job, keys: keys(), events: events, confirmer: NoConfirmer())
+        let restore = restoring(job)
         let ended = refusal { _ = try restore.run() }
         #expect(ended?.status == .badImage && restore.diskState == .partial)
         #expect(events.reports.last?.outcome == Outcome(.badImage, diskState: .partial))
         #expect(events.reports.last?.message?.contains("boots nothing") == true)
+    }
+
+    @Test func aCancellationEndsItsOwnJobAlone() throws {
+        _ = try makeDisk()
+        let image = path("disk.img.zst")
+        _ = try capture(path("disk"), image)
+        let (stopped, lost) = (Cancellation(), Cancellation())
+        stopped.request(SIGTERM)
+        lost.noteLoss("/dev/sdx is gone")
+
+        let verify = VerifyJob(image: image)
+        let failure = refusal { _ = try verifying(verify, cancellation: stopped).run() }
+        #expect(failure == JobFailure(.interrupted, "asked to stop (SIGTERM)"))
+        #expect(events.reports.last?.outcome.status == .interrupted)
+        let loss = refusal { _ = try verifying(verify, cancellation: lost).run() }
+        #expect(loss == JobFailure(.ioError, "/dev/sdx is gone"))
+
+        let stopping = StoppingEvents()
+        let other = path("other.img.zst")
+        let stoppedCapture = CaptureOperation(
+            CaptureJob(disk: path("disk"), image: other),
+            keys: KeyRing(FixedPassword(), stopping, stopping.cancellation), events: stopping,
+            toolVersion: "test")
+        let ended = refusal { _ = try stoppedCapture.run() }
+        #expect(ended?.status == .interrupted && ended?.message.hasPrefix("interrupted (SIGINT). Nothing") == true)
+        #expect(!Files.exists(FilePath(other)))
+
+        let target = try makeTarget("target", 24 << 20)
+        var job = RestoreJob(image: image, disk: target)
+        job.isConfirmed = true
+        let restore = restoring(job, cancellation: stopped)
+        #expect(refusal { _ = try restore.run() }?.status == .interrupted && restore.diskState == .untouched)
+
+        // Those of others go on.
+        #expect(try verifying(verify).run().isWhole)
+        #expect(try restoring(job).run().diskState == .complete)
     }
 
     @Test(arguments: [false, true]) func snapshotsAreCopied(isEncrypted: Bool) throws {
@@ -231,9 +292,7 @@ struct FixedPassword: PasswordSource {
         let target = try makeTarget("target", 24 << 20)
         var restore = RestoreJob(image: path("two@latest"), disk: target)
         restore.isConfirmed = true
-        let restored = try RestoreOperation(
-            restore, keys: keys(password), events: events, confirmer: NoConfirmer()
-        ).run()
+        let restored = try restoring(restore, password: password).run()
         #expect(restored.diskState == .complete)
     }
 

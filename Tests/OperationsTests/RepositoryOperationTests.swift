@@ -15,7 +15,7 @@ import Testing
 
     private func path(_ name: String) -> String { scratch.path.appending(name).string }
     private func keys(_ password: String? = nil) -> KeyRing {
-        KeyRing(FixedPassword(bytes: password.map { Array($0.utf8) }), events)
+        KeyRing(FixedPassword(bytes: password.map { Array($0.utf8) }), events, Cancellation())
     }
 
     /// A disk of 8 MiB with two partitions of raw bytes, 2 MiB each.
@@ -61,7 +61,7 @@ import Testing
         do {
             try body()
             return nil
-        } catch { return JobFailure(error) }
+        } catch { return JobFailure(error, cancellation: Cancellation()) }
     }
 
     private struct Anything: Decodable { init(from decoder: any Decoder) {} }
@@ -168,7 +168,7 @@ import Testing
         let key = refusal { _ = try InspectOperation(image, keys: keys(), events: events).run() }
         #expect(key?.status == .usage)
 
-        let plain = RepositoryKeysOperation(path("repo"), events: events)
+        let plain = RepositoryKeysOperation(path("repo"), events: events, cancellation: Cancellation())
         #expect(refusal { _ = try plain.list() }?.status == .refused)
         let again = refusal { try makeRepository() }
         #expect(again?.status == .cannotCreate)
@@ -206,7 +206,7 @@ import Testing
         job.encrypts = true
         let made = try InitRepositoryOperation(job, keys: keys("first"), likeKeys: keys(), events: events).run()
         #expect(made.isEncrypted)
-        let operation = RepositoryKeysOperation(path("repo@"), events: events)
+        let operation = RepositoryKeysOperation(path("repo@"), events: events, cancellation: Cancellation())
         let old = try operation.list()
         #expect(old.keys.count == 1 && old.unusable.isEmpty && old.outcome == Outcome(.done))
         #expect(try fields(old) == ["schema", "keys", "unusable"])
