@@ -2,6 +2,7 @@
 import DiskModel
 import JobModel
 import LinuxSystem
+import SystemAccess
 import SystemPackage
 
 /// The session from its first line to the end of the machine.
@@ -21,7 +22,7 @@ final class Session {
 
     func run() -> Int32 {
         greet()
-        MountedVolume.unmountLeftovers()
+        MountedVolume.unmountLeftovers(below: RecoveryPaths.volumes)
         console.say("Loading drivers ...")
         machine.loadModules()
         var end: MachineEnd?
