@@ -105,7 +105,7 @@ let package = Package(
         .target(
             name: "RecoveryInit",
             dependencies: [
-                "JobModel", "ByteParsing", "DiskModel", "LinuxSystem", "DiskEditing", "Codecs", "SystemAccess", system,
+                "JobModel", "DiskModel", "LinuxSystem", "DiskEditing", "Codecs", "SystemAccess", system,
             ], swiftSettings: common),
         .executableTarget(
             name: "reforge",
