@@ -27,7 +27,8 @@ let fuzzers: [Target] =
             name: "Fuzz",
             dependencies: [
                 "CFuzzer", "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs",
-                "ImageModel", "ImageFiles", "ObjectStore", "Repository", "Imaging", "BootRepair", "TestSupport", system,
+                "ImageModel", "ImageFiles", "ObjectStore", "Repository", "Imaging", "SystemAccess", "BootRepair",
+                "TestSupport", system,
             ], path: "Tests/Fuzz/Fuzz", swiftSettings: common),
     ]
 
@@ -89,9 +90,13 @@ let package = Package(
                 "ImageFiles", "ObjectStore", "Repository", "FilesystemResize", system,
             ], swiftSettings: common),
         .target(
-            name: "BootRepair",
-            dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", system],
+            name: "SystemAccess", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", system],
             swiftSettings: common),
+        .target(
+            name: "BootRepair",
+            dependencies: [
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "SystemAccess", system,
+            ], swiftSettings: common),
         // What other packages may link: pure values, public.
         .target(name: "JobModel", dependencies: ["DiskModel"], swiftSettings: common),
         .target(
@@ -103,8 +108,9 @@ let package = Package(
             ], swiftSettings: common),
         .target(
             name: "RecoveryInit",
-            dependencies: ["JobModel", "ByteParsing", "DiskModel", "LinuxSystem", "Codecs", system],
-            swiftSettings: common),
+            dependencies: [
+                "JobModel", "DiskModel", "LinuxSystem", "DiskEditing", "Codecs", "SystemAccess", system,
+            ], swiftSettings: common),
         .executableTarget(
             name: "reforge",
             dependencies: [
@@ -153,9 +159,12 @@ let package = Package(
         .testTarget(
             name: "FilesystemResizeTests",
             dependencies: ["FilesystemResize", "TestSupport", "DiskModel", "LinuxSystem", system]),
+        .testTarget(name: "SystemAccessTests", dependencies: ["SystemAccess", "DiskModel", "LinuxSystem"]),
         .testTarget(
             name: "BootRepairTests",
-            dependencies: ["BootRepair", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system],
+            dependencies: [
+                "BootRepair", "SystemAccess", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system,
+            ],
             exclude: ["hostile.c"]),
         .testTarget(
             name: "OperationsTests",
@@ -173,7 +182,7 @@ let package = Package(
                 "BootRepair", "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "Filesystems", "ImageModel",
                 "ImageFiles", "ObjectStore", "Repository",
                 "Imaging",
-                "LinuxSystem", "TestSupport", system,
+                "LinuxSystem", "SystemAccess", "TestSupport", system,
             ], exclude: ["Inputs"]),
     ] + fuzzers
 )

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import SystemAccess
 
 /// What a configuration file names a filesystem, a partition or a device by.
 enum BootReference: Hashable, Sendable {

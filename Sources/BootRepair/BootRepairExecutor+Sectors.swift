@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import LinuxSystem
+import SystemAccess
 import SystemPackage
 
 /// Sectors to be written, with the files that they come from, read while the system was mounted.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
+import SystemAccess
 import SystemPackage
 
 extension BootRepairExecutor {

@@ -2,6 +2,7 @@
 import DiskModel
 import Filesystems
 import LinuxSystem
+import SystemAccess
 import SystemPackage
 
 /// Does the verbs of a plan, step by step, and notes what came of them. It knows no loader but by the table.

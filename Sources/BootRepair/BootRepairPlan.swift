@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
+import SystemAccess
 
 /// What boot repair is going to do. Nothing else is changed.
 package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConvertible {

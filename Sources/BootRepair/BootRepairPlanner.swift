@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+import SystemAccess
 
 /// Makes a plan from a survey. Pure: the same survey and options give the same plan. What a loader needs, its row of the
 /// table plans; fstab, the fallback loader and the firmware's entries are planned here.

@@ -3,6 +3,7 @@ import ByteParsing
 import DiskModel
 import Filesystems
 import LinuxSystem
+import SystemAccess
 import SystemPackage
 
 /// Makes a `SystemBootSurvey`.

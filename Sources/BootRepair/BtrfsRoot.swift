@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
+import SystemAccess
 
 /// A subvolume of Btrfs that holds a system.
 struct BtrfsRoot: Equatable {

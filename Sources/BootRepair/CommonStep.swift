@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
+import SystemAccess
 
 /// What `--json` shows of steps that no single loader is behind.
 enum CommonStep: StepRecord {

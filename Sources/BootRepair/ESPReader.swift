@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import Filesystems
+import SystemAccess
 
 /// Looks into an EFI system partition with our own FAT reader: nothing is mounted.
 package enum ESPReader {

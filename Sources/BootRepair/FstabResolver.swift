@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
+import SystemAccess
 
 /// Finds out which partition of a disk each entry of its fstab means.
 ///

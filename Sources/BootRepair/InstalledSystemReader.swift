@@ -2,6 +2,7 @@
 import ByteParsing
 import DiskModel
 import LinuxSystem
+import SystemAccess
 import SystemPackage
 
 /// Looks into a mounted system: what is installed, and what its files say of its disk.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
+import SystemAccess
 
 /// How a disk boots, as observed: its own bytes, the system installed on it, and the machine that we run on.
 package struct SystemBootSurvey: Codable, Equatable, Sendable {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
+import Filesystems
 
 /// The raw bytes of a partition table: the front of a disk and its end, as far as partitions may not use them, and the
 /// extended boot records of an MBR.
@@ -62,10 +63,11 @@ package struct CapturedTable: Codable, Equatable, Sendable {
         let sector = UInt64(disk.logicalSectorSize)
         let header = try disk.readBytes(at: sector, count: Int(sector))
         var headCount = min(table.usable.lowerBound, limit)
+        typealias Offset = GPTHeaderFields.Offset
         // A damaged header says nothing: then all that partitions may not use is kept.
-        if table.condition != .primaryDamaged, let first = try? header.littleEndian(UInt64.self, at: 72),
-            let count = try? header.littleEndian(UInt32.self, at: 80),
-            let size = try? header.littleEndian(UInt32.self, at: 84), first < limit / sector
+        if table.condition != .primaryDamaged, let first = try? header.littleEndian(UInt64.self, at: Offset.entriesLBA),
+            let count = try? header.littleEndian(UInt32.self, at: Offset.entryCount),
+            let size = try? header.littleEndian(UInt32.self, at: Offset.entrySize), first < limit / sector
         {
             let end = first * sector + UInt64(count) * UInt64(size)
             headCount = min(headCount, end.roundedUp(toMultipleOf: sector) ?? headCount)

@@ -78,23 +78,25 @@ enum GPTEditor {
     private static func headNaming(_ table: CapturedTable, byteCount: UInt64) throws -> [UInt8] {
         var head = table.head
         let sector = table.sectorSize
-        let headerByteCount = Int(try head.littleEndian(UInt32.self, at: sector + 12))
-        let lastUsable = try head.littleEndian(UInt64.self, at: sector + 48)
+        typealias Offset = GPTHeaderFields.Offset
+        let headerByteCount = Int(try head.littleEndian(UInt32.self, at: sector + Offset.headerSize))
+        let lastUsable = try head.littleEndian(UInt64.self, at: sector + Offset.lastUsableLBA)
         let oldLast = table.byteCount / UInt64(sector) - 1
         let newLast = byteCount / UInt64(sector) - 1
-        guard headerByteCount >= 92, headerByteCount <= sector, lastUsable <= oldLast, newLast > oldLast - lastUsable
+        guard headerByteCount >= GPTHeaderFields.leastByteCount, headerByteCount <= sector, lastUsable <= oldLast,
+            newLast > oldLast - lastUsable
         else {
             throw TableEditError("the captured partition table does not fit \(byteCount) bytes")
         }
         // As much room as the backup had, or as its entries and header take where it was not at the end.
         let entryByteCount =
-            UInt64(try head.littleEndian(UInt32.self, at: sector + 80))
-            * UInt64(try head.littleEndian(UInt32.self, at: sector + 84))
+            UInt64(try head.littleEndian(UInt32.self, at: sector + Offset.entryCount))
+            * UInt64(try head.littleEndian(UInt32.self, at: sector + Offset.entrySize))
         let reserve = min(oldLast - lastUsable, (entryByteCount + UInt64(sector) - 1) / UInt64(sector) + 1)
-        head.setLittleEndian(newLast, at: sector + 32)
-        head.setLittleEndian(newLast - reserve, at: sector + 48)
-        head.setLittleEndian(UInt32(0), at: sector + 16)
-        head.setLittleEndian(CRC32.iso.checksum(head[sector..<sector + headerByteCount]), at: sector + 16)
+        head.setLittleEndian(newLast, at: sector + Offset.alternateLBA)
+        head.setLittleEndian(newLast - reserve, at: sector + Offset.lastUsableLBA)
+        let checksum = GPTHeaderFields.checksum(try head.bytes(at: sector, count: headerByteCount))
+        head.setLittleEndian(checksum, at: sector + Offset.checksum)
         return head
     }
 

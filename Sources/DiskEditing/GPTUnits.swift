@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
+import Filesystems
 
 /// A GPT for disks with another logical sector size. It counts in sectors, and its copies lie on sectors, so that it
 /// cannot be moved: it is written anew around the captured entries.
@@ -14,11 +15,10 @@ enum GPTUnits {
     ) throws -> CapturedTable {
         let old = captured.sectorSize
         let unit = UInt64(geometry.logicalSectorSize)
-        let header = try captured.head.bytes(at: old, count: 92)
-        let entryCount = Int(try header.littleEndian(UInt32.self, at: 80))
-        let entrySize = Int(try header.littleEndian(UInt32.self, at: 84))
-        let entriesAt = try header.littleEndian(UInt64.self, at: 72).multiplied(
-            by: UInt64(old), "the place of the entries")
+        var header = try GPTHeaderFields(try captured.head.bytes(at: old, count: old))
+        header.removeReserved()
+        let (entryCount, entrySize) = (header.entryCount, header.entrySize)
+        let entriesAt = try header.entriesLBA.multiplied(by: UInt64(old), "the place of the entries")
         guard (1...1024).contains(entryCount), (128...4096).contains(entrySize), entrySize % 8 == 0,
             entriesAt <= UInt64(captured.head.count), unit >= 512, unit <= 4096, unit.nonzeroBitCount == 1
         else { throw TableEditError("the captured partition table cannot be made for sectors of \(unit) bytes") }
@@ -42,22 +42,14 @@ enum GPTUnits {
             guard place.lowerBound % unit == 0, place.upperBound % unit == 0, !place.isEmpty,
                 usable.contains(place.lowerBound / unit), usable.contains(place.upperBound / unit - 1)
             else { throw TableEditError("partition \(index + 1) would not lie on whole sectors of \(unit) bytes") }
-            // UEFI 2.10 §5.3.3: StartingLBA and EndingLBA, which is the last one.
-            entries.setLittleEndian(place.lowerBound / unit, at: at + 32)
-            entries.setLittleEndian(place.upperBound / unit - 1, at: at + 40)
+            entries.setLittleEndian(place.lowerBound / unit, at: at + GPTEntryOffset.firstLBA)
+            entries.setLittleEndian(place.upperBound / unit - 1, at: at + GPTEntryOffset.lastLBA)
         }
-        // UEFI 2.10 §5.3.2, table 5-5.
+        (header.firstUsableLBA, header.lastUsableLBA) = (usable.lowerBound, usable.upperBound)
+        header.entriesChecksum = CRC32.iso.checksum(entries)
         func copy(own: UInt64, other: UInt64, entriesLBA: UInt64) -> [UInt8] {
-            var result = header
-            result.setLittleEndian(UInt32(92), at: 12)
-            result.setLittleEndian(UInt32(0), at: 16)
-            result.setLittleEndian(own, at: 24)
-            result.setLittleEndian(other, at: 32)
-            result.setLittleEndian(usable.lowerBound, at: 40)
-            result.setLittleEndian(usable.upperBound, at: 48)
-            result.setLittleEndian(entriesLBA, at: 72)
-            result.setLittleEndian(CRC32.iso.checksum(entries), at: 88)
-            result.setLittleEndian(CRC32.iso.checksum(result), at: 16)
+            (header.ownLBA, header.alternateLBA, header.entriesLBA) = (own, other, entriesLBA)
+            let result = header.encoded()
             return result + [UInt8](repeating: 0, count: Int(unit) - result.count)
         }
         let padded = entries + [UInt8](repeating: 0, count: padding)
@@ -71,10 +63,12 @@ enum GPTUnits {
     /// UEFI 2.10 §5.2.3, table 5-4.
     private static func protectiveMBR(sectorCount: UInt64, sectorSize: Int) -> [UInt8] {
         var block = [UInt8](repeating: 0, count: sectorSize)
-        block.replaceSubrange(446..<454, with: [0x00, 0x00, 0x02, 0x00, 0xEE, 0xFF, 0xFF, 0xFF])
-        block.setLittleEndian(UInt32(1), at: 454)
-        block.setLittleEndian(UInt32(clamping: sectorCount - 1), at: 458)
-        block.setLittleEndian(UInt16(0xAA55), at: 510)
+        let entry = MasterBootRecord.entriesOffset
+        block.replaceSubrange(entry..<entry + 8, with: [0x00, 0x00, 0x02, 0x00, 0xEE, 0xFF, 0xFF, 0xFF])
+        block.setLittleEndian(UInt32(1), at: entry + MasterBootRecord.Entry.Offset.startLBA)
+        block.setLittleEndian(
+            UInt32(clamping: sectorCount - 1), at: entry + MasterBootRecord.Entry.Offset.sectorCount)
+        block.setLittleEndian(MasterBootRecord.signature, at: MasterBootRecord.signatureOffset)
         return block
     }
 }

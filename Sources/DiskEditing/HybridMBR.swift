@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
+import Filesystems
 
 /// The MBR of a GPT disk that names some of its partitions a second time, for systems that know no GPT. libparted makes
 /// a plain protective one of it whenever it writes the table.
 enum HybridMBR {
+    private typealias Entry = MasterBootRecord.Entry
+
     /// Whether the protective MBR (UEFI 2.10 §5.2.3: one entry, of type 0xEE) has partitions beside its own entry.
     static func isHybrid(_ head: [UInt8]) -> Bool {
         entries(head).contains { $0.type != 0 && $0.type != 0xEE && $0.count != 0 }
@@ -35,13 +38,13 @@ enum HybridMBR {
         }
         guard !kept.isEmpty else { return made }
         for (index, entry) in entries(captured).enumerated() {
-            let at = 446 + index * 16
-            let bytes = captured[at..<at + 16]
-            head.replaceSubrange(at..<at + 16, with: repeatElement(0, count: 16))
+            let at = MasterBootRecord.entriesOffset + index * Entry.byteCount
+            let bytes = captured[at..<at + Entry.byteCount]
+            head.replaceSubrange(at..<at + Entry.byteCount, with: repeatElement(0, count: Entry.byteCount))
             if let place = kept[index] {
-                head.replaceSubrange(at..<at + 16, with: bytes)
-                head.setLittleEndian(place.start, at: at + 8)
-                head.setLittleEndian(place.count, at: at + 12)
+                head.replaceSubrange(at..<at + Entry.byteCount, with: bytes)
+                head.setLittleEndian(place.start, at: at + Entry.Offset.startLBA)
+                head.setLittleEndian(place.count, at: at + Entry.Offset.sectorCount)
             } else if entry.type == 0xEE {
                 // A further one protects what lies behind; where partitions have moved into that, it protects nothing.
                 let range = UInt64(entry.start)..<UInt64(entry.start) + UInt64(entry.count)
@@ -49,22 +52,22 @@ enum HybridMBR {
                     range.overlaps(UInt64(place.start)..<UInt64(place.start) + UInt64(place.count))
                 }
                 guard entry.start == 1 || !isInTheWay && range.upperBound <= byteCount / unit else { continue }
-                head.replaceSubrange(at..<at + 16, with: bytes)
+                head.replaceSubrange(at..<at + Entry.byteCount, with: bytes)
                 // The one in front covers the table, up to the first partition that is named beside it.
                 if entry.start == 1 {
-                    head.setLittleEndian(UInt32(clamping: firstPlace - 1), at: at + 12)
+                    head.setLittleEndian(UInt32(clamping: firstPlace - 1), at: at + Entry.Offset.sectorCount)
                 }
             }
         }
         return head
     }
 
-    /// UEFI 2.10 §5.2.1, table 5-2: type at 4, StartingLBA at 8, SizeInLBA at 12.
     private static func entries(_ head: [UInt8]) -> [(type: UInt8, start: UInt32, count: UInt32)] {
-        stride(from: 446, to: 510, by: 16).compactMap { at in
-            guard let type: UInt8 = try? head.littleEndian(at: at + 4),
-                let start: UInt32 = try? head.littleEndian(at: at + 8),
-                let count: UInt32 = try? head.littleEndian(at: at + 12)
+        let (first, end) = (MasterBootRecord.entriesOffset, MasterBootRecord.signatureOffset)
+        return stride(from: first, to: end, by: Entry.byteCount).compactMap { at in
+            guard let type: UInt8 = try? head.littleEndian(at: at + Entry.Offset.type),
+                let start: UInt32 = try? head.littleEndian(at: at + Entry.Offset.startLBA),
+                let count: UInt32 = try? head.littleEndian(at: at + Entry.Offset.sectorCount)
             else { return nil }
             return (type, start, count)
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
+import Filesystems
 
 /// Writes the entries of an MBR and the chain of its extended boot records (EBRs) for partitions at new places
 /// (UEFI 2.10 §5.2.1, table 5-2, for the entries; kernel, `block/partitions/msdos.c`, parse_extended, for the chain).
@@ -15,7 +16,8 @@ struct MBRWriter {
     private let sector: UInt64
 
     /// Where the entries start in a sector, and how long each is, in bytes.
-    private static let (entriesOffset, entryByteCount) = (446, 16)
+    private static let entriesOffset = MasterBootRecord.entriesOffset
+    private static let entryByteCount = MasterBootRecord.Entry.byteCount
 
     init(_ captured: CapturedTable, places: [Int: ByteRange]) {
         self.captured = captured
@@ -134,7 +136,8 @@ struct MBRWriter {
 
     /// The entry of a logical partition in the record that it had: the one with its type that is no link.
     private static func entry(of logical: Partition, in record: [UInt8]) -> [UInt8]? {
-        stride(from: entriesOffset, to: 510, by: entryByteCount).map { Array(record[$0..<$0 + entryByteCount]) }
+        stride(from: entriesOffset, to: MasterBootRecord.signatureOffset, by: entryByteCount)
+            .map { Array(record[$0..<$0 + entryByteCount]) }
             .first { $0[4] == logical.mbr?.type && $0[12..<16].contains { $0 != 0 } }
     }
 }

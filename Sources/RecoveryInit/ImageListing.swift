@@ -50,8 +50,8 @@ enum ImageListing {
                 if seen.contains(volume.disk + uuid) { continue }
                 seen.append(volume.disk + uuid)
             }
-            guard MountedVolume.manner(of: volume.type, writable: false) != nil,
-                let mounted = try? MountedVolume(volume)
+            guard volume.isMountable(writable: false),
+                let mounted = try? OpenedVolume(volume)
             else { continue }
             for path in paths(below: mounted.folder) where found.count < limit {
                 let size = path.hasSuffix("@") ? 0 : (try? Stat(mounted.folder.appending(path)))?.size

@@ -67,7 +67,7 @@ struct JobMark: Codable, Equatable {
 
     /// What the REFORGE volume says of the job of its settings.
     static func find(on medium: Medium, settings: [UInt8]) -> Finding {
-        guard let volume = medium.volume, let mounted = try? MountedVolume(volume),
+        guard let volume = medium.volume, let mounted = try? OpenedVolume(volume),
             let root = try? AnchoredFolder(mounted.folder), root.exists(fileName)
         else { return .none }
         guard let bytes = try? root.read(fileName, limit: RecoverySettings.jsonLimit) else { return .unreadable }
@@ -77,12 +77,12 @@ struct JobMark: Codable, Equatable {
     /// Writes it; what keeps it from that, as a sentence.
     func save(on medium: Medium) -> String? {
         guard let volume = medium.volume else { return "the REFORGE volume is gone" }
-        guard MountedVolume.manner(of: volume.type, writable: true) != nil else {
+        guard volume.isMountable(writable: true) else {
             return "\(volume.path) (\(volume.type.printable)) cannot be written to"
         }
         do {
             let bytes = try bytes()
-            let mounted = try MountedVolume(volume, writable: true)
+            let mounted = try OpenedVolume(volume, writable: true)
             try Files.write(bytes, to: mounted.folder.appending(Self.fileName))
             try mounted.unmount()
             return nil

@@ -76,7 +76,7 @@ struct JobRunner {
         guard case .volume(let name, let path) = repository else {
             throw JobFailure(.usage, "\(repository) is no repository on a volume.")
         }
-        let mounted = try MountedVolume(try machine.waitForVolume(name))
+        let mounted = try OpenedVolume(try machine.waitForVolume(name))
         let folder = try mounted.resolve(String(path.dropLast()))
         return Self.status(
             run(
@@ -87,7 +87,7 @@ struct JobRunner {
     /// Whether a repository takes a password.
     func isEncrypted(_ repository: ImageAddress) throws(JobFailure) -> Bool {
         guard case .volume(let name, let path) = repository else { return false }
-        let mounted = try MountedVolume(try machine.waitForVolume(name))
+        let mounted = try OpenedVolume(try machine.waitForVolume(name))
         let folder = try mounted.resolve(String(path.dropLast()))
         return Files.exists(folder.appending("keys")) && !Files.names(in: folder.appending("keys")).isEmpty
     }
@@ -115,7 +115,7 @@ struct JobRunner {
         }
         let volume = try machine.waitForVolume(name)
         let disk = try machine.waitForDisk(selector, imageDisks: machine.disksBelow(volume), reading: true)
-        let mounted = try MountedVolume(volume, writable: true)
+        let mounted = try OpenedVolume(volume, writable: true)
         let destination: String
         if path.hasSuffix("@") {
             guard let repository = try mounted.resolveSnapshot(path) else {

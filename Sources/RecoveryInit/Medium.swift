@@ -48,7 +48,7 @@ struct Medium {
         guard let own = ownBuildID() else { return Medium() }
         let carriers = volumes.filter { volume in
             guard [volumeLabel, bootLabel].contains(volume.label), ["exfat", "vfat", "iso9660"].contains(volume.type),
-                let mounted = try? MountedVolume(volume), let root = try? AnchoredFolder(mounted.folder),
+                let mounted = try? OpenedVolume(volume), let root = try? AnchoredFolder(mounted.folder),
                 let bytes = try? root.read(buildIDFile, limit: 4096)
             else { return false }
             return checkedBuildID(String(decoding: bytes, as: UTF8.self)) == own
@@ -64,7 +64,7 @@ struct Medium {
 
     /// The bytes of `reforge.json` on the REFORGE volume; `nil` where there is none.
     func settingsFileBytes() -> [UInt8]? {
-        guard let volume, let mounted = try? MountedVolume(volume), let root = try? AnchoredFolder(mounted.folder)
+        guard let volume, let mounted = try? OpenedVolume(volume), let root = try? AnchoredFolder(mounted.folder)
         else {
             return nil
         }

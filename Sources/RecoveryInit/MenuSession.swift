@@ -128,7 +128,7 @@ final class MenuSession {
     private func capture(_ name: String) throws {
         let disk = try askDisk("Which disk?", name, reading: true)
         let volumes = machine.volumes().filter {
-            $0.disk != disk.identity.kernelName && MountedVolume.manner(of: $0.type, writable: true) != nil
+            $0.disk != disk.identity.kernelName && $0.isMountable(writable: true)
                 && $0.label != Medium.bootLabel
         }
         let repositories = images.filter(\.isRepository)

@@ -21,7 +21,7 @@ final class PasswordFile {
         switch location {
         case .volume(let name, let path):
             let volume = try machine.waitForVolume(name)
-            let mounted = try MountedVolume(volume)
+            let mounted = try OpenedVolume(volume)
             bytes = try Self.read(path, on: mounted)
         case .http(let address):
             try Network(say: say).bringUp()
@@ -51,7 +51,7 @@ final class PasswordFile {
 
     deinit { try? Files.remove(path) }
 
-    private static func read(_ path: String, on mounted: borrowing MountedVolume) throws(JobFailure) -> [UInt8] {
+    private static func read(_ path: String, on mounted: borrowing OpenedVolume) throws(JobFailure) -> [UInt8] {
         // Says in words what is missing.
         _ = try mounted.resolve(path)
         do {

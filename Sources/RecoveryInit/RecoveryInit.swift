@@ -23,15 +23,14 @@ package enum RecoveryInit {
 
     /// Does the work: modules, disks, settings, a job or the menu. Ends when the machine is to end: what is to happen
     /// then is in `/run/reforge/finish`.
-    /// - Parameter growTable: makes the last partition of the medium's GPT end at the disk's end. See `TableGrower`.
     /// - Returns: the exit status for the process.
-    package static func runSession(growTable: @escaping TableGrower = GPTGrower.growLastPartition) -> Int32 {
+    package static func runSession() -> Int32 {
         guard SystemFacts.isRecoveryEnvironment else {
             let message = "reforge: the recovery session runs on the recovery medium only, started by its PID 1\n"
             _ = try? FileDescriptor.standardError.writeAll(Array(message.utf8))
             return ExitStatus.refused.rawValue
         }
-        return Session(console: SessionConsole(), growTable: growTable).run()
+        return Session(console: SessionConsole()).run()
     }
 }
 

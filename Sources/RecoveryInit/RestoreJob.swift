@@ -105,7 +105,7 @@ struct RestoreJob {
     static func scratchVolumes(_ volumes: [BlockVolume]) -> [BlockVolume] {
         var places: [BlockVolume] = []
         for volume in volumes
-        where MountedVolume.manner(of: volume.type, writable: true) != nil
+        where volume.isMountable(writable: true)
             && !places.contains(where: { $0.node == volume.node })
         {
             places.append(volume)
@@ -120,26 +120,26 @@ struct RestoreJob {
         switch source {
         case .address(let address):
             guard let scratch else { return try restore(address: address, onto: disk, scratch: nil) }
-            let mounted = try MountedVolume(scratch.volume, writable: true)
+            let mounted = try OpenedVolume(scratch.volume, writable: true)
             let folder = try mounted.madeFolder(scratch.path)
             return ended(try restore(address: address, onto: disk, scratch: folder), mounted)
         case .file(let volume, let path):
             // A device is mounted once: for reading only, or for writing.
             let isShared = scratch?.volume.node == volume.node
-            let mounted = try MountedVolume(volume, writable: isShared)
+            let mounted = try OpenedVolume(volume, writable: isShared)
             let image = try mounted.resolveImage(path)
             guard let scratch, !isShared else {
                 let folder = try scratch.map { scratch throws(JobFailure) in try mounted.madeFolder(scratch.path) }
                 return ended(try restore(image, onto: disk, scratch: folder), mounted)
             }
-            let other = try MountedVolume(scratch.volume, writable: true)
+            let other = try OpenedVolume(scratch.volume, writable: true)
             let folder = try other.madeFolder(scratch.path)
             return ended(ended(try restore(image, onto: disk, scratch: folder), other), mounted)
         }
     }
 
     /// Unmounts what a command that has ended used.
-    private func ended(_ outcome: JobOutcome, _ mounted: consuming MountedVolume) -> JobOutcome {
+    private func ended(_ outcome: JobOutcome, _ mounted: consuming OpenedVolume) -> JobOutcome {
         do { try mounted.unmount(after: outcome.status) } catch { runner.say("warning: \(error.message)") }
         return outcome
     }

@@ -21,15 +21,15 @@ struct SavedLog {
 
     /// Writes what was said so far; what keeps it from that, as a sentence.
     func save(on medium: Medium) -> String? {
-        guard let volume = medium.volume, MountedVolume.manner(of: volume.type, writable: true) != nil else {
+        guard let volume = medium.volume, volume.isMountable(writable: true) else {
             return nil
         }
-        guard !MountedVolume.isAbandoned(volume) else {
+        guard !OpenedVolume.isAbandoned(volume) else {
             return "The log was not saved on \(volume.path), which could not be unmounted."
         }
         do {
             let bytes = try Files.read(RecoveryPaths.log)
-            let mounted = try MountedVolume(volume, writable: true)
+            let mounted = try OpenedVolume(volume, writable: true)
             try AnchoredFolder(mounted.folder).makeFolders("logs")
             try Files.write(bytes, to: mounted.folder.appending("logs").appending(name))
             try mounted.unmount()

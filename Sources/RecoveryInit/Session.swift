@@ -2,26 +2,25 @@
 import DiskModel
 import JobModel
 import LinuxSystem
+import SystemAccess
 import SystemPackage
 
 /// The session from its first line to the end of the machine.
 final class Session {
     private let console: SessionConsole
-    private let growTable: TableGrower
     private let machine: MachineView
     private let runner: JobRunner
     private let log = SavedLog()
 
-    init(console: SessionConsole, growTable: @escaping TableGrower) {
+    init(console: SessionConsole) {
         self.console = console
-        self.growTable = growTable
         machine = MachineView { console.say($0) }
         runner = JobRunner(machine: machine, console: console)
     }
 
     func run() -> Int32 {
         greet()
-        MountedVolume.unmountLeftovers()
+        MountedVolume.unmountLeftovers(below: RecoveryPaths.volumes)
         console.say("Loading drivers ...")
         machine.loadModules()
         var end: MachineEnd?
@@ -67,7 +66,7 @@ final class Session {
         waitForDisks(settings, isAwaitingMedium: settings == nil && problem == nil)
         var volumes = machine.volumes()
         machine.lookForMedium(in: volumes)
-        if let message = StickGrowth(growTable: growTable).grow(machine.medium, among: volumes) {
+        if let message = StickGrowth.grow(machine.medium, among: volumes) {
             console.say(message)
             volumes = machine.volumes()
             machine.lookForMedium(in: volumes)

@@ -12,7 +12,7 @@ enum SnapshotPath {
     static let snapshotsFolder = "snapshots"
 }
 
-extension MountedVolume {
+extension OpenedVolume {
     /// What the commands call an image: its path, the one of its first part where it was split (`NAME.000`), or the folder
     /// of a repository and the snapshot behind it.
     func resolveImage(_ path: String) throws(JobFailure) -> String {

@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskEditing
 import DiskModel
 import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// Makes a numbered partition, the last of its disk, end at the disk's end, and says where it lies then (in bytes).
-package typealias TableGrower = (_ disk: any BlockWriter, _ partitionNumber: Int) throws(JobFailure) -> ByteRange
-
 /// Lets the REFORGE volume of a stick fill the stick, on its first boot.
-struct StickGrowth {
-    let growTable: TableGrower
-
+enum StickGrowth {
     /// Grows table and filesystem as far as either is short of the stick's end. Whatever is odd leaves everything as it
     /// is. The volume must not be mounted.
     /// - Returns: what to tell a person; `nil` where there was nothing to do.
-    func grow(_ medium: Medium, among volumes: [BlockVolume]) -> String? {
-        guard let (volume, number) = Self.reforgePartition(of: medium, among: volumes) else { return nil }
+    static func grow(_ medium: Medium, among volumes: [BlockVolume]) -> String? {
+        guard let (volume, number) = reforgePartition(of: medium, among: volumes) else { return nil }
         do {
             return try grow(volume, number)
         } catch {
@@ -39,13 +35,12 @@ struct StickGrowth {
         return nodes.first { $0.name == volume.node }.map { (volume, $0.number) }
     }
 
-    private func grow(_ volume: BlockVolume, _ number: Int) throws -> String? {
+    private static func grow(_ volume: BlockVolume, _ number: Int) throws -> String? {
         let range: ByteRange
         let before = volume.byteCount
         do {
-
             let disk = try BlockDevice(opening: FilePath("/dev/\(volume.disk)"), .exclusiveWrite)
-            range = try growTable(disk, number)
+            range = try GPTGrower.growLastPartition(of: disk, number: number)
             if range.byteCount != before {
                 try disk.dropCache()
                 guard disk.rereadPartitionTable() else {

@@ -2,6 +2,7 @@
 import DiskModel
 import Glibc
 import LinuxSystem
+import SystemAccess
 import SystemPackage
 import Testing
 

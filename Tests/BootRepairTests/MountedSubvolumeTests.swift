@@ -2,6 +2,7 @@
 import ByteParsing
 import DiskModel
 import LinuxSystem
+import SystemAccess
 import SystemPackage
 import Testing
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import LinuxSystem
+import SystemAccess
 import SystemPackage
 import Testing
 

@@ -2,6 +2,7 @@
 import DiskModel
 import FoundationEssentials
 import LinuxSystem
+import SystemAccess
 import SystemPackage
 import Testing
 

@@ -2,6 +2,7 @@
 import BootRepair
 import ByteParsing
 import DiskModel
+import SystemAccess
 
 extension Judge {
     static let anyGUID = GUID("01234567-89ab-cdef-0123-456789abcdef")

@@ -5,6 +5,7 @@ import DiskModel
 import Filesystems
 import FoundationEssentials
 import ImageModel
+import SystemAccess
 import TestSupport
 
 @testable import Imaging

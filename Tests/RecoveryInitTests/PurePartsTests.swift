@@ -59,15 +59,6 @@ import Testing
         #expect(Medium.checkedBuildID(" 38B51916ac18\n") == "38b51916ac18")
         #expect(Medium.checkedBuildID("") == nil && Medium.checkedBuildID("xyz45678") == nil)
     }
-
-    @Test func mountsForReadingReplayNothing() {
-        #expect(MountedVolume.manner(of: "ext4", writable: false)?.readOnlyOptions == "noload")
-        #expect(MountedVolume.manner(of: "xfs", writable: false)?.readOnlyOptions.contains("norecovery") == true)
-        #expect(MountedVolume.manner(of: "btrfs", writable: false)?.readOnlyOptions == "rescue=nologreplay")
-        #expect(MountedVolume.manner(of: "iso9660", writable: true) == nil)
-        #expect(MountedVolume.manner(of: "crypto_LUKS", writable: false) == nil)
-        #expect(MountedVolume.manner(of: "", writable: false) == nil)
-    }
 }
 
 @Suite struct HardwareTests {

@@ -43,15 +43,6 @@ func has(_ programs: String...) -> Bool {
 /// The checkout, three folders above this file.
 let projectRoot = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
 
-/// Runs a program that must succeed; its output.
-@discardableResult
-func run(_ arguments: String..., input: String = "") throws -> String {
-    let output = try ChildProcess.run(arguments, input: Array(input.utf8), timeoutSeconds: 120)
-    let succeeded = output.succeeded
-    #expect(succeeded, "\(arguments): \(output.lastWords)")
-    return output.text
-}
-
 /// Where two disks differ first; `nil` where they do not. (Millions of bytes are too many for an expectation's own report.)
 func firstDifference(_ one: [UInt8], _ other: [UInt8]) -> Int? {
     if one == other { return nil }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
+import SystemAccess
 
 /// A boot loader: a row of `BootLoaders.table`. Its survey and its plan know the loader; the verbs of the plan do not.
 package protocol BootLoader: Sendable {

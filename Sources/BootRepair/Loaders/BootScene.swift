@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
+import SystemAccess
 import SystemPackage
 
 /// What the survey of a loader looks at; it writes to none of it.

@@ -3,64 +3,96 @@ import ByteParsing
 import DiskModel
 
 /// The main boot region of an exFAT (Microsoft, "exFAT file system specification", §3).
-struct ExFATBootSector {
+package struct ExFATBootSector: Sendable {
+    /// Where the fields stand, in bytes.
+    package enum Offset {
+        static let fileSystemName = 3
+        static let mustBeZero = 11
+        package static let volumeLength = 72
+        static let fatOffset = 80
+        static let fatLength = 84
+        static let clusterHeapOffset = 88
+        package static let clusterCount = 92
+        static let firstClusterOfRootDirectory = 96
+        static let volumeSerialNumber = 100
+        /// The high byte of FileSystemRevision.
+        static let revisionMajor = 105
+        static let volumeFlags = 106
+        package static let bytesPerSectorShift = 108
+        static let sectorsPerClusterShift = 109
+        static let numberOfFats = 110
+        package static let percentInUse = 112
+        static let bootSignature = 510
+    }
+
+    /// What BytesPerSectorShift may be (§3.1.14).
+    package static let sectorSizeShifts = 9...12
+    /// The length of a boot region in sectors; the last one is full of the checksum of those before (§3.4).
+    package static let regionSectorCount = 12
+
     /// As the volume says it; the partition may be longer.
     let sectorCount: UInt64
     let sectorSizeShift: Int
-    let sectorsPerClusterShift: Int
-    let fatOffset: UInt64
-    let fatSectorCount: UInt64
-    let heapOffset: UInt64
-    let clusterCount: UInt64
-    let rootCluster: UInt32
+    /// SectorsPerClusterShift.
+    package let sectorsPerClusterShift: Int
+    /// The FAT's first sector.
+    package let fatOffset: UInt64
+    /// The length of the FAT.
+    package let fatSectorCount: UInt64
+    /// The first sector of cluster 2.
+    package let heapOffset: UInt64
+    /// The number of clusters.
+    package let clusterCount: UInt64
+    /// Where the root folder begins.
+    package let rootCluster: UInt32
     let serialNumber: UInt32
     let revisionMajor: UInt8
     let flags: UInt16
     let fatCount: Int
 
     /// `nil` where the sector is not that of an exFAT.
-    init?(_ sector: [UInt8]) throws(ParsingError) {
-        guard try sector.bytes(at: 3, count: 8) == Array("EXFAT   ".utf8),  // FileSystemName
-            try sector.littleEndian(UInt16.self, at: 510) == 0xAA55,  // BootSignature
-            // MustBeZero: where FAT has its BPB.
-            try sector.bytes(at: 11, count: 53).allSatisfy({ $0 == 0 })
+    package init?(_ sector: [UInt8]) throws(ParsingError) {
+        guard try sector.bytes(at: Offset.fileSystemName, count: 8) == Array("EXFAT   ".utf8),
+            try sector.littleEndian(UInt16.self, at: Offset.bootSignature) == 0xAA55,
+            // Where FAT has its BPB.
+            try sector.bytes(at: Offset.mustBeZero, count: 53).allSatisfy({ $0 == 0 })
         else { return nil }
-        sectorCount = try sector.littleEndian(at: 72)  // VolumeLength
-        fatOffset = UInt64(try sector.littleEndian(UInt32.self, at: 80))  // FatOffset
-        fatSectorCount = UInt64(try sector.littleEndian(UInt32.self, at: 84))  // FatLength
-        heapOffset = UInt64(try sector.littleEndian(UInt32.self, at: 88))  // ClusterHeapOffset
-        clusterCount = UInt64(try sector.littleEndian(UInt32.self, at: 92))  // ClusterCount
-        rootCluster = try sector.littleEndian(at: 96)  // FirstClusterOfRootDirectory
-        serialNumber = try sector.littleEndian(at: 100)  // VolumeSerialNumber
-        revisionMajor = try sector.littleEndian(at: 105)  // FileSystemRevision, high byte
-        flags = try sector.littleEndian(at: 106)  // VolumeFlags
-        sectorSizeShift = Int(try sector.littleEndian(UInt8.self, at: 108))  // BytesPerSectorShift
-        sectorsPerClusterShift = Int(try sector.littleEndian(UInt8.self, at: 109))  // SectorsPerClusterShift
-        fatCount = Int(try sector.littleEndian(UInt8.self, at: 110))  // NumberOfFats
+        sectorCount = try sector.littleEndian(at: Offset.volumeLength)
+        fatOffset = UInt64(try sector.littleEndian(UInt32.self, at: Offset.fatOffset))
+        fatSectorCount = UInt64(try sector.littleEndian(UInt32.self, at: Offset.fatLength))
+        heapOffset = UInt64(try sector.littleEndian(UInt32.self, at: Offset.clusterHeapOffset))
+        clusterCount = UInt64(try sector.littleEndian(UInt32.self, at: Offset.clusterCount))
+        rootCluster = try sector.littleEndian(at: Offset.firstClusterOfRootDirectory)
+        serialNumber = try sector.littleEndian(at: Offset.volumeSerialNumber)
+        revisionMajor = try sector.littleEndian(at: Offset.revisionMajor)
+        flags = try sector.littleEndian(at: Offset.volumeFlags)
+        sectorSizeShift = Int(try sector.littleEndian(UInt8.self, at: Offset.bytesPerSectorShift))
+        sectorsPerClusterShift = Int(try sector.littleEndian(UInt8.self, at: Offset.sectorsPerClusterShift))
+        fatCount = Int(try sector.littleEndian(UInt8.self, at: Offset.numberOfFats))
         // §3.1.14 and §3.1.15; all that follows relies on them.
-        guard (9...12).contains(sectorSizeShift), sectorsPerClusterShift <= 25 - sectorSizeShift,
+        guard Self.sectorSizeShifts.contains(sectorSizeShift), sectorsPerClusterShift <= 25 - sectorSizeShift,
             sectorCount <= 1 << 52
         else { return nil }
     }
 
     /// In bytes.
-    var sectorSize: UInt64 { 1 << UInt64(sectorSizeShift) }
+    package var sectorSize: UInt64 { 1 << UInt64(sectorSizeShift) }
     /// In bytes; at most 32 MiB.
-    var clusterSize: UInt64 { 1 << UInt64(sectorSizeShift + sectorsPerClusterShift) }
+    package var clusterSize: UInt64 { 1 << UInt64(sectorSizeShift + sectorsPerClusterShift) }
     var byteCount: UInt64 { sectorCount << UInt64(sectorSizeShift) }
-    var fatByteOffset: UInt64 { fatOffset << UInt64(sectorSizeShift) }
+    package var fatByteOffset: UInt64 { fatOffset << UInt64(sectorSizeShift) }
     var heapByteOffset: UInt64 { heapOffset << UInt64(sectorSizeShift) }
     /// Clusters count from 2 (§3.1.9): the first number that is none.
-    var clusterEnd: UInt64 { clusterCount + 2 }
+    package var clusterEnd: UInt64 { clusterCount + 2 }
     /// Of a cluster from 2 to `clusterEnd`. Below 2^58.
-    func offset(ofCluster cluster: UInt64) -> UInt64 { heapByteOffset + (cluster - 2) * clusterSize }
+    package func offset(ofCluster cluster: UInt64) -> UInt64 { heapByteOffset + (cluster - 2) * clusterSize }
     /// VolumeDirty (§3.1.13.2): somebody wrote and did not end it.
-    var isDirty: Bool { flags & 2 != 0 }
+    package var isDirty: Bool { flags & 2 != 0 }
     /// MediaFailure (§3.1.13.3).
     var hasFailedMedia: Bool { flags & 4 != 0 }
 
     /// What speaks against using it, as a sentence part.
-    func problem(volumeByteCount: UInt64) -> String? {
+    package func problem(volumeByteCount: UInt64) -> String? {
         if revisionMajor != 1 { return "its revision \(revisionMajor) is not known" }
         if byteCount > volumeByteCount { return "it is larger than its partition" }
         // TexFAT, which nobody but Windows CE writes.
@@ -76,10 +108,34 @@ struct ExFATBootSector {
         return nil
     }
 
-    /// The checksum of the first eleven sectors of a boot region (§3.4, figure 1), which fills the twelfth.
-    static func checksum(_ region: ArraySlice<UInt8>) -> UInt32 {
+    /// The length of a boot region in bytes.
+    package var regionByteCount: Int { Self.regionSectorCount * Int(sectorSize) }
+    private var checksumPlaces: StrideTo<Int> {
+        stride(from: regionByteCount - Int(sectorSize), to: regionByteCount, by: 4)
+    }
+
+    /// Whether a boot region with this sector in front has the right checksums.
+    package func isWhole(_ region: [UInt8]) throws(ParsingError) -> Bool {
+        guard region.count == regionByteCount else { return false }
+        let sum = Self.checksum(region[..<(regionByteCount - Int(sectorSize))])
+        for place in checksumPlaces {
+            guard try region.littleEndian(UInt32.self, at: place) == sum else { return false }
+        }
+        return true
+    }
+
+    /// Puts the checksums into a boot region, which must be as long as `regionByteCount`.
+    package func seal(_ region: inout [UInt8]) {
+        let sum = Self.checksum(region[..<(regionByteCount - Int(sectorSize))])
+        for place in checksumPlaces { region.setLittleEndian(sum, at: place) }
+    }
+
+    /// The checksum of the first eleven sectors of a boot region (§3.4, figure 1), which fills the twelfth: of all bytes
+    /// but VolumeFlags and PercentInUse.
+    package static func checksum(_ region: ArraySlice<UInt8>) -> UInt32 {
+        let left = [Offset.volumeFlags, Offset.volumeFlags + 1, Offset.percentInUse]
         var sum: UInt32 = 0
-        for (index, byte) in region.enumerated() where ![106, 107, 112].contains(index) {
+        for (index, byte) in region.enumerated() where !left.contains(index) {
             sum = (sum >> 1 | sum << 31) &+ UInt32(byte)
         }
         return sum

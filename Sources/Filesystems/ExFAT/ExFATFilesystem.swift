@@ -50,17 +50,11 @@ enum ExFATFilesystem {
     private static func checkBootRegion(
         _ volume: any BlockReader, _ boot: ExFATBootSector
     ) throws(FilesystemError) {
-        let sectorSize = Int(boot.sectorSize)
         let region = try FilesystemError.reading { () throws(BlockIOError) in
-            try volume.readBytes(at: 0, count: 12 * sectorSize)
+            try volume.readBytes(at: 0, count: boot.regionByteCount)
         }
-        let sum = ExFATBootSector.checksum(region[..<(11 * sectorSize)])
-        for offset in stride(from: 11 * sectorSize, to: 12 * sectorSize, by: 4) {
-            let found = try FilesystemError.parsing { () throws(ParsingError) in
-                try region.littleEndian(UInt32.self, at: offset)
-            }
-            guard found == sum else { throw .damaged("the checksum of its boot region is wrong") }
-        }
+        let isWhole = try FilesystemError.parsing { () throws(ParsingError) in try boot.isWhole(region) }
+        guard isWhole else { throw .damaged("the checksum of its boot region is wrong") }
     }
 
     /// What of the root folder's critical entries matters here.
@@ -86,16 +80,20 @@ enum ExFATFilesystem {
                 let bytes = try FilesystemError.reading { () throws(BlockIOError) in
                     try volume.readBytes(at: boot.offset(ofCluster: cluster), count: Int(boot.clusterSize))
                 }
-                for offset in stride(from: 0, to: bytes.count, by: 32) {
-                    let entry = Array(bytes[offset..<offset + 32])
+                for offset in stride(from: 0, to: bytes.count, by: ExFATEntry.byteCount) {
+                    let entry = Array(bytes[offset..<offset + ExFATEntry.byteCount])
                     let (cluster, byteCount) = try FilesystemError.parsing { () throws(ParsingError) in
-                        (try entry.littleEndian(UInt32.self, at: 20), try entry.littleEndian(UInt64.self, at: 24))
+                        (
+                            try entry.littleEndian(UInt32.self, at: ExFATEntry.firstClusterOffset),
+                            try entry.littleEndian(UInt64.self, at: ExFATEntry.dataLengthOffset)
+                        )
                     }
                     switch entry[0] {
                     case 0: break reading  // §6.2.1: nothing behind the end-of-directory marker is in use.
-                    case 0x81: bitmaps.append((entry[1], cluster, byteCount))  // §7.1
-                    case 0x82: upCases.append((cluster, byteCount))  // §7.2
-                    case 0x83: label = Self.text(entry)  // §7.3
+                    case ExFATEntry.bitmap:
+                        bitmaps.append((entry[ExFATEntry.bitmapFlagsOffset], cluster, byteCount))
+                    case ExFATEntry.upCase: upCases.append((cluster, byteCount))
+                    case ExFATEntry.label: label = Self.text(entry)
                     default: break
                     }
                 }

@@ -92,7 +92,10 @@ struct ExFATOwnerProof {
         let name = String(decoding: units.prefix { $0 != 0 }, as: UTF16.self)
         for entry in set where entry[0] == 0xC0 || entry[0] == 0xE1 {
             let (first, byteCount) = try FilesystemError.parsing { () throws(ParsingError) in
-                (try entry.littleEndian(UInt32.self, at: 20), try entry.littleEndian(UInt64.self, at: 24))
+                (
+                    try entry.littleEndian(UInt32.self, at: ExFATEntry.firstClusterOffset),
+                    try entry.littleEndian(UInt64.self, at: ExFATEntry.dataLengthOffset)
+                )
             }
             guard entry[1] & 1 != 0, byteCount > 0 else { continue }  // AllocationPossible, DataLength
             let place = Place(

@@ -62,7 +62,7 @@ package enum GPTReader {
     static func hasProtectiveMBR(_ disk: any BlockReader) throws(BlockIOError) -> Bool {
         guard disk.byteCount >= 512 else { return false }
         let record = MasterBootRecord(try disk.readBytes(at: 0, count: 512))
-        return record?.entries.contains { $0.type == 0xEE && $0.startLBA == 1 } ?? false
+        return record?.entries.contains(where: \.isProtective) ?? false
     }
 
     private static func sectorSize(of disk: any BlockReader) -> UInt64? {
@@ -154,24 +154,16 @@ private struct GPTHeader: Equatable {
     }
 
     private init(fields sector: [UInt8], at lba: UInt64) throws(ParsingError) {
-        guard try sector.bytes(at: 0, count: 8) == Array("EFI PART".utf8) else { throw .invalid(what: "signature") }
-        guard try sector.littleEndian(UInt32.self, at: 8) == 0x0001_0000 else { throw .invalid(what: "revision") }
-        let headerSize = Int(try sector.littleEndian(UInt32.self, at: 12))
-        guard headerSize >= 92, headerSize <= sector.count else { throw .invalid(what: "header size") }
-        var header = try sector.bytes(at: 0, count: headerSize)
-        header.setLittleEndian(UInt32(0), at: 16)
-        guard CRC32.iso.checksum(header) == (try sector.littleEndian(UInt32.self, at: 16)) else {
-            throw .invalid(what: "header checksum")
-        }
-        guard try sector.littleEndian(UInt64.self, at: 24) == lba else { throw .invalid(what: "MyLBA") }
-        alternateLBA = try sector.littleEndian(UInt64.self, at: 32)
-        firstUsableLBA = try sector.littleEndian(UInt64.self, at: 40)
-        lastUsableLBA = try sector.littleEndian(UInt64.self, at: 48)
-        diskGUID = try GUID(mixedEndianBytes: try sector.bytes(at: 56, count: 16))
-        entriesLBA = try sector.littleEndian(UInt64.self, at: 72)
-        entryCount = Int(try sector.littleEndian(UInt32.self, at: 80))
-        entrySize = Int(try sector.littleEndian(UInt32.self, at: 84))
-        entriesChecksum = try sector.littleEndian(UInt32.self, at: 88)
+        let fields = try GPTHeaderFields(sector)
+        guard fields.ownLBA == lba else { throw .invalid(what: "MyLBA") }
+        alternateLBA = fields.alternateLBA
+        firstUsableLBA = fields.firstUsableLBA
+        lastUsableLBA = fields.lastUsableLBA
+        diskGUID = fields.diskGUID
+        entriesLBA = fields.entriesLBA
+        entryCount = fields.entryCount
+        entrySize = fields.entrySize
+        entriesChecksum = fields.entriesChecksum
     }
 }
 
@@ -213,15 +205,17 @@ private struct GPTCopy {
     private static func entry(
         _ entries: [UInt8], at place: Int
     ) throws(ParsingError) -> (partition: Partition, first: UInt64, last: UInt64)? {
-        let type = try GUID(mixedEndianBytes: try entries.bytes(at: place, count: 16))
+        typealias Offset = GPTEntryOffset
+        let type = try GUID(mixedEndianBytes: try entries.bytes(at: place + Offset.type, count: 16))
         guard type != .zero else { return nil }
         let partition = Partition(
             number: 0, range: 0..<0, typeGUID: type,
-            guid: try GUID(mixedEndianBytes: try entries.bytes(at: place + 16, count: 16)),
-            name: try name(entries, at: place + 56), attributes: try entries.littleEndian(UInt64.self, at: place + 48))
+            guid: try GUID(mixedEndianBytes: try entries.bytes(at: place + Offset.guid, count: 16)),
+            name: try name(entries, at: place + Offset.name),
+            attributes: try entries.littleEndian(UInt64.self, at: place + Offset.attributes))
         return (
-            partition, try entries.littleEndian(UInt64.self, at: place + 32),
-            try entries.littleEndian(UInt64.self, at: place + 40)
+            partition, try entries.littleEndian(UInt64.self, at: place + Offset.firstLBA),
+            try entries.littleEndian(UInt64.self, at: place + Offset.lastLBA)
         )
     }
 

@@ -2,14 +2,32 @@
 import ByteParsing
 
 /// The record in LBA 0 (UEFI 2.10 §5.2.1, table 5-1): boot code and four entries.
-struct MasterBootRecord {
-    /// One entry (UEFI 2.10 §5.2.1, table 5-2). Addresses in sectors.
-    struct Entry: Equatable {
-        let bootIndicator: UInt8
-        let type: UInt8
-        let startLBA: UInt32
-        let sectorCount: UInt32
+package struct MasterBootRecord {
+    /// Where the entries start, in bytes of the sector.
+    package static let entriesOffset = 446
+    /// Where the signature stands.
+    package static let signatureOffset = 510
+    /// The bytes 0x55 0xAA.
+    package static let signature: UInt16 = 0xAA55
 
+    /// One entry (UEFI 2.10 §5.2.1, table 5-2). Addresses in sectors.
+    package struct Entry: Equatable {
+        /// The length of an entry in bytes.
+        package static let byteCount = 16
+        /// Where the fields stand, in bytes of an entry.
+        package enum Offset {
+            package static let type = 4
+            package static let startLBA = 8
+            package static let sectorCount = 12
+        }
+
+        let bootIndicator: UInt8
+        package let type: UInt8
+        package let startLBA: UInt32
+        package let sectorCount: UInt32
+
+        /// Whether it is a protective MBR's entry for the GPT itself (UEFI 2.10 §5.2.3).
+        package var isProtective: Bool { type == 0xEE && startLBA == 1 }
         /// Whether the kernel takes it for no partition.
         var isEmpty: Bool { type == 0 || sectorCount == 0 }
     }
@@ -18,22 +36,22 @@ struct MasterBootRecord {
     let bootCode: [UInt8]
     /// The unique MBR disk signature.
     let diskSignature: UInt32
-    let entries: [Entry]
+    package let entries: [Entry]
 
     /// `nil` where the signature 0x55 0xAA is missing at byte 510.
-    init?(_ sector: [UInt8]) {
+    package init?(_ sector: [UInt8]) {
         do {
-            guard try sector.littleEndian(UInt16.self, at: 510) == 0xAA55 else { return nil }
+            guard try sector.littleEndian(UInt16.self, at: Self.signatureOffset) == Self.signature else { return nil }
             bootCode = try sector.bytes(at: 0, count: 440)
             diskSignature = try sector.littleEndian(at: 440)
             var entries: [Entry] = []
-            for place in stride(from: 446, to: 510, by: 16) {
+            for place in stride(from: Self.entriesOffset, to: Self.signatureOffset, by: Entry.byteCount) {
                 entries.append(
                     Entry(
                         bootIndicator: try sector.littleEndian(at: place),
-                        type: try sector.littleEndian(at: place + 4),
-                        startLBA: try sector.littleEndian(at: place + 8),
-                        sectorCount: try sector.littleEndian(at: place + 12)))
+                        type: try sector.littleEndian(at: place + Entry.Offset.type),
+                        startLBA: try sector.littleEndian(at: place + Entry.Offset.startLBA),
+                        sectorCount: try sector.littleEndian(at: place + Entry.Offset.sectorCount)))
             }
             self.entries = entries
         } catch {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import SystemAccess
 
 /// What a grub.cfg says about where things are.
 package struct GrubConfiguration: Sendable {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
+import SystemAccess
 
 /// GRUB's menu, grub.cfg, whichever platform starts it; and the tools of the installed system that make it.
 struct GrubMenu: BootLoader {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 import LinuxSystem
+import SystemAccess
 import SystemPackage
 
 /// GRUB started by a BIOS: boot code in block 0, which loads core.img, which finds /boot/grub.

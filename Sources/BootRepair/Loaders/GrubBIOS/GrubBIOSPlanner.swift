@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+import SystemAccess
 
 /// Plans the chain from block 0 to core.img.
 struct GrubBIOSPlanner {

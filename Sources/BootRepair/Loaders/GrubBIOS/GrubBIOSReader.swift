@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
+import SystemAccess
 
 /// Follows the BIOS boot chain by our own reading: block 0, core.img, its block list.
 package enum GrubBIOSReader {

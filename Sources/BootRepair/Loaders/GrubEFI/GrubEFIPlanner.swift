@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import SystemAccess
 
 /// Plans the loader on the EFI system partition.
 struct GrubEFIPlanner {

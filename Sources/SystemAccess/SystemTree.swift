@@ -8,11 +8,11 @@ import SystemPackage
 ///
 /// Every path below is resolved inside it: its links are foreign. It is mounted without devices, and its programs run
 /// confined.
-final class SystemTree {
+package final class SystemTree {
     /// Where its root is mounted.
-    let root: FilePath
+    package let root: FilePath
     /// Whether all of its partitions have nodes that the kernel knows as parts of the disk.
-    private(set) var hasPartitionNodes = true
+    package private(set) var hasPartitionNodes = true
     private let disk: BlockDevice
     private let readOnly: Bool
     private let folder: FilePath
@@ -21,10 +21,10 @@ final class SystemTree {
     /// One a volume, however many of its subvolumes are mounted: Btrfs does not take a second node for the same.
     private var nodes: [(volume: BootVolume, node: VolumeNode)] = []
     /// What its programs can reach; `nil` until `prepareForPrograms`.
-    private(set) var confinement: Confinement?
+    package private(set) var confinement: Confinement?
 
     /// Mounts a system's root.
-    init(
+    package init(
         _ volume: BootVolume, subvolume: String? = nil, of disk: BlockDevice, readOnly: Bool
     ) throws(SystemCallError) {
         self.disk = disk
@@ -44,10 +44,10 @@ final class SystemTree {
     deinit { try? close() }
 
     /// The tree, as a folder that no link leads out of.
-    func anchored() throws(SystemCallError) -> AnchoredFolder { try AnchoredFolder(root) }
+    package func anchored() throws(SystemCallError) -> AnchoredFolder { try AnchoredFolder(root) }
 
     /// Mounts a partition or volume on a folder inside, which is made where it is missing.
-    func mount(_ volume: BootVolume, subvolume: String? = nil, at inner: String) throws(SystemCallError) {
+    package func mount(_ volume: BootVolume, subvolume: String? = nil, at inner: String) throws(SystemCallError) {
         let anchor = try anchored()
         if !readOnly, !anchor.exists(inner) { try anchor.makeFolders(inner) }
         try mount(volume, subvolume, onto: try place(inner))
@@ -62,23 +62,19 @@ final class SystemTree {
         } else {
             node = try VolumeNode.make(volume, of: disk, readOnly: readOnly)
         }
-        // A device node that lies in it would reach any disk of this machine.
-        var options: Mount.Options = .noDevices
         // What nothing here mounts, the kernel may: as root it says itself why not.
         let manner = volume.traits.mount ?? FilesystemTraits.MountManner(volume.kindName)
-        var data = ""
-        if readOnly {
-            options.insert(.readOnly)
-            data = manner.readOnlyOptions
-        }
+        // A device node that lies in it would reach any disk of this machine.
+        var arguments = MountArguments(manner, .noDevices, readOnly: readOnly)
         if let subvolume {
             // A comma would begin an option of its own.
             guard volume.kindName == "btrfs", !subvolume.contains(",") else {
                 throw SystemCallError("mount", "the subvolume \(subvolume) of \(volume.place)", .invalidArgument)
             }
-            data += (data.isEmpty ? "" : ",") + "subvol=/\(subvolume)"
+            arguments.add("subvol=/\(subvolume)")
         }
-        try Mount.permanent(node.path.string, on: place, type: manner.type, options: options, data: data)
+        try Mount.permanent(
+            node.path.string, on: place, type: arguments.type, options: arguments.options, data: arguments.data)
         mounts.append(place)
         // Of one filesystem several subvolumes may be mounted.
         if !nodes.contains(where: { $0.volume == volume }) { nodes.append((volume, node)) }
@@ -90,7 +86,7 @@ final class SystemTree {
     ///
     /// A /dev of its own, since the recovery environment has no udev: GRUB's 10_linux writes `root=UUID=…` only where
     /// /dev/disk/by-uuid has that name. It lies beside the tree until a program runs: no link of the tree leads into it.
-    func prepareForPrograms(_ volumes: [BootVolume], kernelName: String) throws(SystemCallError) {
+    package func prepareForPrograms(_ volumes: [BootVolume], kernelName: String) throws(SystemCallError) {
         let anchor = try anchored()
         for folder in ["proc", "sys", "run", "dev"] where !anchor.exists(folder) { try anchor.makeFolders(folder) }
         let dev = folder.appending("dev")
@@ -158,16 +154,13 @@ final class SystemTree {
     }
 
     /// The real path of a folder or file inside, resolved in the tree.
-    func place(_ inner: String) throws(SystemCallError) -> FilePath {
-        let descriptor = try anchored().open(inner, .readOnly)
-        guard let path = Files.linkTarget(FilePath("/proc/self/fd/\(descriptor.raw.rawValue)")),
-            path.hasPrefix(root.string)
-        else { throw SystemCallError("find", "\(inner) below \(root)", .noSuchFileOrDirectory) }
-        return FilePath(path)
+    package func place(_ inner: String) throws(SystemCallError) -> FilePath {
+        let anchor = try anchored()
+        return try anchor.realPath(of: inner)
     }
 
     /// The path of a folder inside in the filesystem that it is on: the subvolume that is mounted comes before it.
-    func pathInFilesystem(_ inner: String) -> String? {
+    package func pathInFilesystem(_ inner: String) -> String? {
         guard let real = try? place(inner).string else { return nil }
         let mount = MountEntry.current().filter { real == $0.mountPoint || real.hasPrefix($0.mountPoint + "/") }
             .max { $0.mountPoint.count < $1.mountPoint.count }
@@ -176,7 +169,7 @@ final class SystemTree {
     }
 
     /// Runs a program of the tree, confined. What it says is made printable.
-    func run(_ command: [String]) throws(SystemCallError) -> ChildProcess.Output {
+    package func run(_ command: [String]) throws(SystemCallError) -> ChildProcess.Output {
         guard let confinement else { throw SystemCallError("run", command.first ?? "nothing", .invalidArgument) }
         var output = try ChildProcess.run(
             // dracut makes device nodes without it, which is refused.
@@ -199,7 +192,7 @@ final class SystemTree {
     }
 
     /// Unmounts everything, in reverse, and removes the folder.
-    func close() throws(SystemCallError) {
+    package func close() throws(SystemCallError) {
         var failure: SystemCallError?
         while let place = mounts.popLast() {
             do { try Self.unmount(place) } catch { failure = failure ?? error }

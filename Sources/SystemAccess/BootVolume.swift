@@ -101,7 +101,7 @@ package struct BootVolume: Codable, Equatable, Sendable {
     /// What a person calls it.
     package var place: String { logicalVolume.map { "logical volume \($0.name)" } ?? "partition \(number)" }
     /// Its names below /dev, where it is a logical volume.
-    var mapperPaths: [String] {
+    package var mapperPaths: [String] {
         guard let parts = logicalVolume?.name.split(separator: "/"), parts.count == 2 else { return [] }
         let (group, volume) = (String(parts[0]), String(parts[1]))
         return ["/dev/mapper/\(MappedDevice.name(group: group, volume: volume))", "/dev/\(group)/\(volume)"]
@@ -116,12 +116,12 @@ package struct BootVolume: Codable, Equatable, Sendable {
     /// Whether it is a BIOS boot partition.
     package var isBIOSBoot: Bool { typeGUID.description == PartitionType.biosBoot }
     /// What can be done with what it holds.
-    var traits: FilesystemTraits { FilesystemTraits.of(kind, name: kindName) }
+    package var traits: FilesystemTraits { FilesystemTraits.of(kind, name: kindName) }
     /// Whether an installed Linux system could have its root there.
     package var mayHoldSystem: Bool { traits.mayHoldSystem }
 
     /// Whether fstab's third field may mean what is here.
-    func matches(fstabType type: String) -> Bool {
+    package func matches(fstabType type: String) -> Bool {
         type == "auto" ? kind != .unknown : type == kindName || traits.fstabTypes.contains(type)
     }
 }

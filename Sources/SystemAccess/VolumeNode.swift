@@ -4,11 +4,11 @@ import LinuxSystem
 import SystemPackage
 
 /// A block device node for one partition of a disk, kept for as long as this object lives.
-final class VolumeNode {
+package final class VolumeNode {
     /// The node.
-    let path: FilePath
+    package let path: FilePath
     /// Whether the kernel knows it as a part of its disk.
-    let isPartition: Bool
+    package let isPartition: Bool
     private let loop: LoopDevice?
     private let added: (disk: BlockDevice, number: Int)?
     /// A logical volume, and the node of what it is on.
@@ -46,7 +46,9 @@ final class VolumeNode {
 
     /// Finds or makes a node for `volume`: the kernel's own; else one added to the kernel's list (`BLKPG_ADD_PARTITION`);
     /// else a loop device at its place. A logical volume is activated on such a node of its partition.
-    static func make(_ volume: BootVolume, of disk: BlockDevice, readOnly: Bool) throws(SystemCallError) -> VolumeNode {
+    package static func make(
+        _ volume: BootVolume, of disk: BlockDevice, readOnly: Bool
+    ) throws(SystemCallError) -> VolumeNode {
         if let logical = volume.logicalVolume {
             var partition = volume
             partition.number = logical.partition
@@ -80,7 +82,7 @@ final class VolumeNode {
     }
 
     /// The kernel's name of a disk; `nil` for a file.
-    static func kernelName(of disk: BlockDevice) -> String? {
+    package static func kernelName(of disk: BlockDevice) -> String? {
         disk.isDevice ? DiskDirectory().kernelName(ofDevice: disk.deviceNumber) : nil
     }
 

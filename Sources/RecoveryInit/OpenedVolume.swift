@@ -1,56 +1,38 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import DiskModel
 import JobModel
 import LinuxSystem
 import Synchronization
+import SystemAccess
 import SystemPackage
 
-/// A volume that is mounted below /run/reforge/volumes as long as this lives.
-struct MountedVolume: ~Copyable {
+/// A volume of this machine, mounted below /run/reforge/volumes as long as this lives.
+struct OpenedVolume: ~Copyable {
     /// Which.
     let volume: BlockVolume
-    /// Its root.
-    let folder: FilePath
-    private let mount: Mount
-
-    /// How the kernel mounts what libblkid calls so; `nil` where it is not mounted here, or not for writing.
-    static func manner(of type: String, writable: Bool) -> FilesystemTraits.MountManner? {
-        FilesystemTraits.named(type)?.mount.flatMap { !writable || $0.isWritable ? $0 : nil }
-    }
+    private let mounted: MountedVolume
 
     /// Mounts a volume.
     /// - Throws: status 66 where this kind is not mounted here, 74 where it failed.
     init(_ volume: BlockVolume, writable: Bool = false) throws(JobFailure) {
-        guard let manner = Self.manner(of: volume.type, writable: writable) else {
+        guard let manner = MountedVolume.manner(of: volume.type, writable: writable) else {
             throw JobFailure(
                 writable ? ExitStatus.cannotCreate : ExitStatus.notFound,
                 "\(volume.path) holds \(volume.type.isEmpty ? "no filesystem" : volume.type.printable), which the recovery environment cannot mount\(writable ? " for writing" : "")."
             )
         }
         let folder = RecoveryPaths.volumes.appending(volume.node + (writable ? "-rw" : ""))
-        do {
-            try Files.makeFolders(folder)
-            mount = try Mount(
-                volume.path, on: folder, type: manner.type, options: writable ? [.untrusted] : [.untrusted, .readOnly],
-                data: writable ? "" : manner.readOnlyOptions)
-        } catch {
+        do { mounted = try MountedVolume(volume.path, manner, on: folder, writable: writable) } catch {
             throw JobFailure(.ioError, "\(error)")
         }
         self.volume = volume
-        self.folder = folder
     }
 
-    /// Takes away what a session that crashed left mounted: nothing could be mounted in its place otherwise.
-    static func unmountLeftovers() {
-        for entry in MountEntry.current().reversed()
-        where FilePath(entry.mountPoint).starts(with: RecoveryPaths.volumes) {
-            try? Mount.unmount(FilePath(entry.mountPoint), lazily: true)
-        }
-    }
+    /// Its root.
+    var folder: FilePath { mounted.folder }
 
     /// Unmounts it, and says where that failed: until then not everything is on the disk.
     consuming func unmount() throws(JobFailure) {
-        do { try mount.unmount() } catch { throw JobFailure(.ioError, "\(error)") }
+        do { try mounted.unmount() } catch { throw JobFailure(.ioError, "\(error)") }
     }
 
     /// The nodes of volumes that could not be unmounted after a job that failed.
@@ -66,7 +48,7 @@ struct MountedVolume: ~Copyable {
             return try unmount()
         }
         let node = volume.node
-        do { try mount.unmount(withinSeconds: 2) } catch {
+        do { try mounted.unmount(withinSeconds: 2) } catch {
             Self.abandoned.withLock { _ = $0.insert(node) }
             throw JobFailure(.ioError, "\(error)")
         }
@@ -76,12 +58,8 @@ struct MountedVolume: ~Copyable {
     /// - Throws: status 66 where it is not there.
     func resolve(_ path: String) throws(JobFailure) -> FilePath {
         do throws(SystemCallError) {
-            let root = try AnchoredFolder(folder)
-            let file = try root.open(path, .readOnly)
-            guard let real = Files.linkTarget(FilePath("/proc/self/fd/\(file.raw.rawValue)")).map({ FilePath($0) }),
-                real.starts(with: folder)
-            else { throw SystemCallError("open", "\(path) on \(volume.path)", .noSuchFileOrDirectory) }
-            return real
+            let root = try mounted.anchored()
+            return try root.realPath(of: path)
         } catch {
             throw JobFailure(
                 .notFound,
@@ -92,7 +70,7 @@ struct MountedVolume: ~Copyable {
     /// The real path of a folder, which is made where it is not there.
     func madeFolder(_ path: String) throws(JobFailure) -> FilePath {
         // Links in what is there already are followed inside the volume only.
-        do { try AnchoredFolder(folder).makeFolders(path) } catch {
+        do { try mounted.anchored().makeFolders(path) } catch {
             throw JobFailure(.cannotCreate, "\(error)")
         }
         return try resolve(path)
@@ -104,4 +82,9 @@ struct MountedVolume: ~Copyable {
         guard let name = whole.lastComponent else { throw JobFailure(.usage, "\(path) names no file") }
         return try madeFolder(whole.removingLastComponent().string).appending(name)
     }
+}
+
+extension BlockVolume {
+    /// Whether its files can be used here.
+    func isMountable(writable: Bool) -> Bool { MountedVolume.manner(of: type, writable: writable) != nil }
 }

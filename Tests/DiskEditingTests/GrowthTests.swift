@@ -1,13 +1,41 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
-import JobModel
+import Filesystems
 import LinuxSystem
 import SystemPackage
 import TestSupport
 import Testing
 
-@testable import RecoveryInit
+@testable import DiskEditing
+
+/// The refusal that `body` must end with.
+private func refusal<Value>(_ body: () throws(GrowthError) -> Value) -> GrowthError? {
+    do {
+        _ = try body()
+        return nil
+    } catch {
+        return error
+    }
+}
+
+/// The checkout, three folders above this file.
+private let projectRoot = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
+
+/// Runs a program that must succeed; its output.
+@discardableResult
+private func run(_ arguments: String..., input: String = "") throws -> String {
+    let output = try ChildProcess.run(arguments, input: Array(input.utf8), timeoutSeconds: 120)
+    let succeeded = output.succeeded
+    #expect(succeeded, "\(arguments): \(output.lastWords)")
+    return output.text
+}
+
+/// Where two disks differ first; `nil` where they do not. (Millions of bytes are too many for an expectation's own report.)
+private func firstDifference(_ one: [UInt8], _ other: [UInt8]) -> Int? {
+    if one == other { return nil }
+    return zip(one, other).enumerated().first { $0.element.0 != $0.element.1 }?.offset ?? min(one.count, other.count)
+}
 
 /// The bytes of a disk after the first `count` effects of a log.
 private func replay(_ effects: some Sequence<MemoryDisk.Effect>, over start: [UInt8]) -> [UInt8] {
@@ -20,24 +48,26 @@ private func replay(_ effects: some Sequence<MemoryDisk.Effect>, over start: [UI
     return bytes
 }
 
-@Suite(.enabled(if: has("mkfs.exfat", "fsck.exfat", "python3"), "needs exfatprogs and python3"))
+@Suite(
+    .enabled(
+        if: ["mkfs.exfat", "fsck.exfat", "python3"].allSatisfy(ChildProcess.canFind), "needs exfatprogs and python3"))
 struct ExFATGrowerTests {
     private static let tool = projectRoot.appending("initramfs/exfat-volume.py").string
 
     /// A volume of 8 MiB with room for more, made by the medium's own tool, in a disk of `byteCount`.
-    private func volume(_ folder: TemporaryFolder, byteCount: Int) throws -> [UInt8] {
-        try Files.write(Array("hello\n".utf8), to: folder.file("hello"))
-        let file = folder.file("volume")
+    private func volume(_ folder: ScratchFolder, byteCount: Int) throws -> [UInt8] {
+        try Files.write(Array("hello\n".utf8), to: folder.path.appending("hello"))
+        let file = folder.path.appending("volume")
         try run(
             "python3", "-B", Self.tool, "make", file.string, "--size", "8M", "--max-size", "128M", "--cluster-size",
             "4K",
-            "--file", "hello.txt=\(folder.file("hello"))")
+            "--file", "hello.txt=\(folder.path.appending("hello"))")
         let bytes = try Files.read(file, limit: 1 << 28)
         return bytes + [UInt8](repeating: 0xA5, count: byteCount - bytes.count)
     }
 
-    private func check(_ bytes: [UInt8], _ folder: TemporaryFolder, _ note: String) throws {
-        let file = folder.file("check")
+    private func check(_ bytes: [UInt8], _ folder: ScratchFolder, _ note: String) throws {
+        let file = folder.path.appending("check")
         let descriptor = try FileDescriptor.open(
             file, .writeOnly, options: [.create, .truncate], permissions: .ownerReadWrite)
         try descriptor.closeAfter { _ = try descriptor.writeAll(bytes) }
@@ -47,14 +77,14 @@ struct ExFATGrowerTests {
     }
 
     @Test(arguments: [12, 13, 64, 100, 200]) func growsAsTheReferenceDoes(mebibytes: Int) throws {
-        let folder = try TemporaryFolder()
+        let folder = try ScratchFolder()
         let before = try volume(folder, byteCount: mebibytes << 20)
         let disk = MemoryDisk(before)
         let growth = try ExFATGrower.grow(disk)
         #expect(growth.newClusterCount > growth.oldClusterCount && growth.clusterByteCount == 4096)
         try check(disk.bytes, folder, "grown")
 
-        let file = folder.file("reference")
+        let file = folder.path.appending("reference")
         try Files.write(before, to: file)
         try run("python3", "-B", Self.tool, "grow", file.string)
         var expected = try Files.read(file, limit: 1 << 28)
@@ -68,7 +98,7 @@ struct ExFATGrowerTests {
     }
 
     @Test func everyPrefixOfTheWritesIsAGoodVolumeAndCanGoOn() throws {
-        let folder = try TemporaryFolder()
+        let folder = try ScratchFolder()
         let before = try volume(folder, byteCount: 32 << 20)
         let disk = MemoryDisk(before)
         _ = try ExFATGrower.grow(disk)
@@ -83,7 +113,7 @@ struct ExFATGrowerTests {
     }
 
     @Test func aTornMainRegionIsPutRight() throws {
-        let folder = try TemporaryFolder()
+        let folder = try ScratchFolder()
         let before = try volume(folder, byteCount: 32 << 20)
         let disk = MemoryDisk(before)
         _ = try ExFATGrower.grow(disk)
@@ -97,52 +127,52 @@ struct ExFATGrowerTests {
     }
 
     @Test func aFailedWriteIsAnError() throws {
-        let folder = try TemporaryFolder()
+        let folder = try ScratchFolder()
         let before = try volume(folder, byteCount: 16 << 20)
         for count in 0..<8 {
             let disk = MemoryDisk(before)
             disk.fail(after: count)
-            #expect(refusal { () throws(JobFailure) in try ExFATGrower.grow(disk) }?.status == .ioError)
+            #expect(refusal { () throws(GrowthError) in try ExFATGrower.grow(disk) }?.isUnexpected == false)
         }
     }
 
     @Test func whatIsOddStaysAsItIs() throws {
-        let folder = try TemporaryFolder()
+        let folder = try ScratchFolder()
         let before = try volume(folder, byteCount: 16 << 20)
         var dirty = before
         dirty[106] |= 2
         for bytes in [dirty, [UInt8](repeating: 0, count: 1 << 20), Array(before.prefix(3000))] {
             let disk = MemoryDisk(bytes)
-            #expect(refusal { () throws(JobFailure) in try ExFATGrower.grow(disk) } != nil)
+            #expect(refusal { () throws(GrowthError) in try ExFATGrower.grow(disk) } != nil)
             #expect(disk.log.isEmpty)
         }
     }
 
     @Test(arguments: [11, 12] as [UInt64]) func survivesDamage(seed: UInt64) throws {
-        let folder = try TemporaryFolder()
+        let folder = try ScratchFolder()
         let before = try volume(folder, byteCount: 9 << 20)
         var random = SeededGenerator(seed: seed)
         let boot = try ExFATGrower.Boot(region: Array(before.prefix(12 * 512)))
-        let root = Int(try boot.position(of: boot.rootCluster))
+        let root = Int(try boot.position(of: boot.sector.rootCluster))
         for _ in 0..<400 {
             var bytes = before
             for _ in 0..<Int.random(in: 1...4, using: &random) {
                 let place =
                     [
                         Int.random(in: 64..<128, using: &random), root + Int.random(in: 0..<96, using: &random),
-                        Int(boot.fatOffset) * 512 + Int.random(in: 0..<64, using: &random),
+                        Int(boot.sector.fatOffset) * 512 + Int.random(in: 0..<64, using: &random),
                     ].randomElement(using: &random) ?? 64
                 bytes[place] = UInt8.random(in: 0...255, using: &random)
             }
             // With a good checksum: so that the numbers themselves are read.
-            let sum = ExFATGrower.Boot.checksum(bytes[0..<11 * 512])
+            let sum = ExFATBootSector.checksum(bytes[0..<11 * 512])
             for at in stride(from: 11 * 512, to: 12 * 512, by: 4) { bytes.setLittleEndian(sum, at: at) }
-            _ = refusal { () throws(JobFailure) in try ExFATGrower.grow(MemoryDisk(bytes)) }
+            _ = refusal { () throws(GrowthError) in try ExFATGrower.grow(MemoryDisk(bytes)) }
         }
     }
 }
 
-@Suite(.enabled(if: has("sfdisk", "sgdisk"), "needs sfdisk and sgdisk"))
+@Suite(.enabled(if: ["sfdisk", "sgdisk"].allSatisfy(ChildProcess.canFind), "needs sfdisk and sgdisk"))
 struct GPTGrowerTests {
     private static let table = """
         label: gpt
@@ -154,8 +184,8 @@ struct GPTGrowerTests {
         """
 
     /// A disk of 11 MiB with the stick's table, inside one of `mebibytes`.
-    private func disk(_ folder: TemporaryFolder, mebibytes: Int, cleanly: Bool = true) throws -> [UInt8] {
-        let file = folder.file("disk")
+    private func disk(_ folder: ScratchFolder, mebibytes: Int, cleanly: Bool = true) throws -> [UInt8] {
+        let file = folder.path.appending("disk")
         try Files.write([UInt8](repeating: 0, count: 11 << 20), to: file)
         try run("sfdisk", "-q", file.string, input: Self.table)
         var bytes = try Files.read(file, limit: 1 << 28)
@@ -165,8 +195,8 @@ struct GPTGrowerTests {
         return bytes + [UInt8](repeating: 0xA5, count: (mebibytes << 20) - bytes.count)
     }
 
-    private func dump(_ bytes: [UInt8], _ folder: TemporaryFolder) throws -> String {
-        let file = folder.file("dump")
+    private func dump(_ bytes: [UInt8], _ folder: ScratchFolder) throws -> String {
+        let file = folder.path.appending("dump")
         try Files.write(bytes, to: file)
         let output = try ChildProcess.run(["sfdisk", "-d", file.string])
         return output.succeeded
@@ -174,7 +204,7 @@ struct GPTGrowerTests {
     }
 
     @Test(arguments: [12, 13, 40, 100]) func growsToTheEnd(mebibytes: Int) throws {
-        let folder = try TemporaryFolder()
+        let folder = try ScratchFolder()
         let before = try disk(folder, mebibytes: mebibytes)
         let disk = MemoryDisk(before)
         let range = try GPTGrower.growLastPartition(of: disk, number: 3)
@@ -185,7 +215,7 @@ struct GPTGrowerTests {
         #expect(
             text.contains("start=       12288, size=\(String((mebibytes - 7) << 11).leftPadded(12)), type=EBD0A0A2"),
             "\(text)")
-        let verdict = try run("sgdisk", "-v", folder.file("dump").string)
+        let verdict = try run("sgdisk", "-v", folder.path.appending("dump").string)
         #expect(verdict.contains("No problems found"), "\(verdict)")
         #expect(Array(after[0..<446]) == Array(before[0..<446]) && Array(after[462..<512]) == Array(before[462..<512]))
         let log = disk.log.count
@@ -194,7 +224,7 @@ struct GPTGrowerTests {
     }
 
     @Test func everyPrefixOfTheWritesHasAWholeTableAndCanGoOn() throws {
-        let folder = try TemporaryFolder()
+        let folder = try ScratchFolder()
         let before = try disk(folder, mebibytes: 24)
         let disk = MemoryDisk(before)
         _ = try GPTGrower.growLastPartition(of: disk, number: 3)
@@ -216,23 +246,23 @@ struct GPTGrowerTests {
     }
 
     @Test func whatIsOddStaysAsItIs() throws {
-        let folder = try TemporaryFolder()
+        let folder = try ScratchFolder()
         let before = try disk(folder, mebibytes: 24)
         for number in [0, 1, 2, 4, 129, -1] {
             let disk = MemoryDisk(before)
             #expect(
-                refusal { () throws(JobFailure) in try GPTGrower.growLastPartition(of: disk, number: number) }?
-                    .status == .badImage)
+                refusal { () throws(GrowthError) in try GPTGrower.growLastPartition(of: disk, number: number) }?
+                    .isUnexpected == true)
             #expect(disk.log.isEmpty)
         }
         let empty = MemoryDisk(byteCount: 1 << 20)
         #expect(
-            refusal { () throws(JobFailure) in try GPTGrower.growLastPartition(of: empty, number: 3) }?.status
-                == .badImage)
+            refusal { () throws(GrowthError) in try GPTGrower.growLastPartition(of: empty, number: 3) }?.isUnexpected
+                == true)
     }
 
     @Test(arguments: [21, 22] as [UInt64]) func survivesDamage(seed: UInt64) throws {
-        let folder = try TemporaryFolder()
+        let folder = try ScratchFolder()
         let before = try disk(folder, mebibytes: 12)
         var random = SeededGenerator(seed: seed)
         for _ in 0..<300 {
@@ -248,7 +278,7 @@ struct GPTGrowerTests {
             bytes.setLittleEndian(CRC32.iso.checksum(bytes[1024..<1024 + 16384]), at: 512 + 88)
             bytes.setLittleEndian(UInt32(0), at: 512 + 16)
             bytes.setLittleEndian(CRC32.iso.checksum(bytes[512..<512 + 92]), at: 512 + 16)
-            _ = refusal { () throws(JobFailure) in try GPTGrower.growLastPartition(of: MemoryDisk(bytes), number: 3)
+            _ = refusal { () throws(GrowthError) in try GPTGrower.growLastPartition(of: MemoryDisk(bytes), number: 3)
             }
         }
     }

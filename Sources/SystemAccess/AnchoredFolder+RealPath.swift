@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
+import SystemPackage
+
+extension AnchoredFolder {
+    /// The real path of what lies below: links are resolved inside, so that none leads out.
+    /// - Throws: where there is nothing to open, or its real path is not below the folder's.
+    package func realPath(of inner: String) throws(SystemCallError) -> FilePath {
+        let descriptor = try open(inner, .readOnly)
+        guard let real = Files.linkTarget(FilePath("/proc/self/fd/\(descriptor.raw.rawValue)")).map({ FilePath($0) }),
+            real.starts(with: path)
+        else { throw SystemCallError("find", "\(inner) below \(path)", .noSuchFileOrDirectory) }
+        return real
+    }
+}
