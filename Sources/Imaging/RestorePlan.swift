@@ -172,7 +172,6 @@ package struct RestorePlan: Equatable, Sendable {
         plan.target.kernelName = nil
         plan.target.diskSequence = nil
         plan.target.pathByPlace = nil
-        plan.warnings = []
-        return ContentHash(of: try JSONText.encode(plan))
+        return ContentHash(of: try JSONText.encode(JSON(plan, warnings: [])))
     }
 }

@@ -199,8 +199,9 @@ package final class RestoreOperation {
     /// The report of a rehearsal.
     private func rehearsed(_ prepared: Prepared, _ input: OpenedImage) -> RestoreReport {
         var report = RestoreReport(
-            dryRun: true, image: image, imageID: input.ending?.id.description, plan: prepared.plan,
-            diskState: .untouched, warnings: prepared.plan.warnings, damage: prepared.survey?.findings ?? [],
+            dryRun: true, image: image, imageID: input.ending?.id.description,
+            plan: .init(prepared.plan, warnings: prepared.plan.warnings), diskState: .untouched,
+            warnings: prepared.plan.warnings, damage: prepared.survey?.findings ?? [],
             lost: prepared.foreseen)
         report.planText = prepared.text
         report.unfinished = prepared.unfinished?.description
@@ -238,8 +239,9 @@ package final class RestoreOperation {
         _ = target.device.rereadPartitionTable()
         if !outcome.lost.isEmpty { progress.show("look for the files that lost contents", done: 0, total: 0) }
         return RestoreReport(
-            dryRun: false, image: image, imageID: prepared.stream.ending?.id.description, plan: plan,
-            diskState: executor.state, writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom,
+            dryRun: false, image: image, imageID: prepared.stream.ending?.id.description,
+            plan: .init(plan, warnings: plan.warnings), diskState: executor.state,
+            writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom,
             warnings: outcome.warnings, incomplete: outcome.failedGrowths,
             damage: prepared.stream.salvage?.findings ?? [], lost: outcome.lost,
             lostFiles: LostFiles.find(outcome.lost, plan, header, on: target.device.path))
