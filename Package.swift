@@ -155,8 +155,8 @@ let package = Package(
         .testTarget(
             name: "OperationsTests",
             dependencies: [
-                "Operations", "JobModel", "ImageModel", "Imaging", "ObjectStore", "Repository", "LinuxSystem",
-                "TestSupport", system,
+                "Operations", "JobModel", "DiskModel", "ImageModel", "Imaging", "ObjectStore", "Repository",
+                "LinuxSystem", "TestSupport", system,
             ]),
         .testTarget(name: "RecoveryInitTests", dependencies: ["RecoveryInit", "JobModel", "TestSupport"]),
         .testTarget(

@@ -37,7 +37,7 @@ final class RestoreRun {
         if setup.options.delta || target.resumedFrom != nil { setup.writer.keepOriginals() }
         olderLives = OlderLifeCure(image.header, plan, setup.writer, setup.progress, log: setup.log)
         outcome = RestoreExecutor.Outcome(
-            writtenByteCount: 0, warnings: plan.warnings, failedGrowths: [], resumedFrom: target.resumedFrom)
+            writtenByteCount: 0, warnings: [], failedGrowths: [], resumedFrom: target.resumedFrom)
         self.setup = setup
         self.image = image
         self.target = target

@@ -177,7 +177,8 @@ package final class RestoreOperation {
     private func prepare(_ input: OpenedImage, _ target: OpenedDisk) throws -> Prepared {
         let header = input.reader.header
         var plan = try makePlan(header, target)
-        plan.warnings += header.manifest.unreadableTexts(input.ending?.lateFacts.unreadable ?? [])
+        let holes = header.manifest.holes(input.ending?.lateFacts.unreadable ?? [])
+        plan.warnings += holes.map(RestorePlan.Warning.unreadable)
         let luksKeyFiles = try LUKSKeys(job.luksKeyFiles).keyFiles()
         try refuseObstacles(to: plan)
         try plan.checkTable(header)
@@ -200,8 +201,8 @@ package final class RestoreOperation {
     private func rehearsed(_ prepared: Prepared, _ input: OpenedImage) -> RestoreReport {
         var report = RestoreReport(
             dryRun: true, image: image, imageID: input.ending?.id.description,
-            plan: .init(prepared.plan, warnings: prepared.plan.warnings), diskState: .untouched,
-            warnings: prepared.plan.warnings, damage: prepared.survey?.findings ?? [],
+            plan: .init(prepared.plan), diskState: .untouched,
+            warnings: prepared.plan.warnings.map(\.sentence), damage: prepared.survey?.findings ?? [],
             lost: prepared.foreseen)
         report.planText = prepared.text
         report.unfinished = prepared.unfinished?.description
@@ -240,9 +241,9 @@ package final class RestoreOperation {
         if !outcome.lost.isEmpty { progress.show("look for the files that lost contents", done: 0, total: 0) }
         return RestoreReport(
             dryRun: false, image: image, imageID: prepared.stream.ending?.id.description,
-            plan: .init(plan, warnings: plan.warnings), diskState: executor.state,
+            plan: .init(plan), diskState: executor.state,
             writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom,
-            warnings: outcome.warnings, incomplete: outcome.failedGrowths,
+            warnings: plan.warnings.map(\.sentence) + outcome.warnings, incomplete: outcome.failedGrowths,
             damage: prepared.stream.salvage?.findings ?? [], lost: outcome.lost,
             lostFiles: LostFiles.find(outcome.lost, plan, header, on: target.device.path))
     }
