@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// Where every partition goes on a target.
-package struct DiskLayout: Codable, Equatable, Sendable {
+package struct DiskLayout: Equatable, Sendable {
     /// One partition's way.
     package struct Placement: Codable, Equatable, Sendable {
         /// Its number.
@@ -29,10 +29,10 @@ package struct DiskLayout: Codable, Equatable, Sendable {
     /// The partitions in the order of the table, an extended partition among them; what is dropped is not in it.
     package var placements: [Placement]
     /// What a person should know.
-    package var remarks: [String]
+    package var remarks: [LayoutRemark]
 
     /// Describes a layout.
-    package init(placements: [Placement], remarks: [String] = []) {
+    package init(placements: [Placement], remarks: [LayoutRemark] = []) {
         self.placements = placements
         self.remarks = remarks
     }

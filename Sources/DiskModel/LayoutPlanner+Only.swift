@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// How one partition goes into an existing one.
-package struct OnlyLayout: Codable, Equatable, Sendable {
+package struct OnlyLayout: Equatable, Sendable {
     /// Its way: from its place in the image to the whole of the existing partition.
     package var placement: DiskLayout.Placement
     /// Whether its filesystem is to grow to the end of the existing partition.
@@ -9,7 +9,7 @@ package struct OnlyLayout: Codable, Equatable, Sendable {
     /// Whether its filesystem has to shrink to fit.
     package var shrinksToFit: Bool
     /// What a person should know.
-    package var remarks: [String]
+    package var remarks: [LayoutRemark]
 }
 
 extension LayoutPlanner {
@@ -45,14 +45,10 @@ extension LayoutPlanner {
             placement: .init(number: to.number, from: from.range, to: to.range), growsToFill: grows,
             shrinksToFit: to.range.byteCount < length, remarks: [])
         if isLarger, !grows {
-            only.remarks.append(
-                "partition \(to.number) of the target is \(ByteText.rounded(to.range.byteCount - length)) larger than "
-                    + "what is restored there, and that keeps its size")
+            only.remarks.append(.existingIsLarger(partition: to.number, byteCount: to.range.byteCount - length))
         }
         if from.typeName != to.typeName {
-            only.remarks.append(
-                "partition \(to.number) keeps its type in the target's table (\(to.typeName)); "
-                    + "in the image it has another (\(from.typeName))")
+            only.remarks.append(.typeStays(partition: to.number, type: to.typeName, captured: from.typeName))
         }
         return only
     }

@@ -10,7 +10,7 @@ extension LayoutSolver {
     func grown(_ parts: [Part], _ row: PartitionRow, _ starts: [UInt64], _ bases: [UInt64]) -> DiskLayout {
         var row = row
         var lengths = bases
-        var remarks: [String] = []
+        var remarks: [LayoutRemark] = []
         let added = targetEnd > source.byteCount ? targetEnd - source.byteCount : 0
         let hasFreed =
             request.wishes.values.contains(.drop) || parts.contains { !$0.isRest && $0.base < $0.captured }
@@ -25,9 +25,7 @@ extension LayoutSolver {
             }
         }
         if added > 0, targetEnd > row.limit, row.limit == reach.roundedDown(toMultipleOf: unit) {
-            remarks.append(
-                "\(ByteText.rounded(targetEnd - row.limit)) at the end of the target stay unused: an MBR with sectors "
-                    + "of \(unit) bytes reaches \(ByteText.rounded(reach))")
+            remarks.append(.endUnused(byteCount: targetEnd - row.limit, sectorSize: unit, reach: reach))
         }
         guard let grownStarts = row.place(lengths) else {
             return layout(parts, row, bases, starts, remarks: remarks)
@@ -63,14 +61,12 @@ extension LayoutSolver {
     }
 
     /// What the policy decided, and what makes one larger in spite of it.
-    private func nothingGrows(_ parts: [Part], _ added: UInt64) -> String {
-        let text =
-            "the layout \(request.policy.rawValue) makes no partition larger: \(ByteText.rounded(added)) of the target stay free"
+    private func nothingGrows(_ parts: [Part], _ added: UInt64) -> LayoutRemark {
         guard let part = parts.last(where: { $0.canGrow && request.wishes[$0.partition.number] == nil }) else {
-            return text + ", for no partition holds what can follow"
+            return .nothingCanGrow(request.policy, freeByteCount: added)
         }
-        return text
-            + "; --partition \(part.partition.number)=rest gives them to partition \(part.partition.number) (\(name(part)))"
+        return .nothingGrows(
+            request.policy, freeByteCount: added, partition: part.partition.number, holding: name(part))
     }
 
     /// The largest length that a partition can have with the others as they are: up to a boundary of the alignment.

@@ -104,18 +104,18 @@ struct LayoutSolver {
                 }
                 throw .tooSmall(.init(leastByteCount: capturedLeast, targetByteCount: target.byteCount))
             }
-            return asCaptured([reason + "; it goes back as it was"])
+            return asCaptured(.irregularTable(reason: reason))
         }
         let bases = parts.map(\.base)
         let row = makeRow(parts, mayShrink: false)
         if row.fits(bases), let starts = row.place(bases) {
             let isUnchanged = zip(starts, parts).allSatisfy { $0 == $1.partition.range.lowerBound }
             // An extended partition laid out in an unusual way (its EBRs elsewhere) stays as it is.
-            guard isUnchanged || !isCapturedFitting else { return asCaptured([unusual]) }
+            guard isUnchanged || !isCapturedFitting else { return asCaptured(.unusualTable) }
             // Nothing moves for nothing, but for one that is to have all there is.
             return grown(parts, parts.contains(where: \.isRest) ? row : row.settled(at: starts), starts, bases)
         }
-        if isCapturedFitting { return asCaptured([unusual]) }
+        if isCapturedFitting { return asCaptured(.unusualTable) }
         let shrinkingRow = makeRow(parts, mayShrink: true)
         guard let lengths = shrunk(parts, shrinkingRow), let starts = shrinkingRow.place(lengths) else {
             throw shortage(parts)
@@ -123,16 +123,11 @@ struct LayoutSolver {
         return layout(parts, shrinkingRow, lengths, starts, remarks: [])
     }
 
-    private var unusual: String {
-        "the partition table is unusual (it leaves no room for a record, or reaches further than it can count); it "
-            + "goes back as it was, and nothing grows"
-    }
-
     /// Everything where it was.
-    private func asCaptured(_ remarks: [String]) -> DiskLayout {
+    private func asCaptured(_ remark: LayoutRemark) -> DiskLayout {
         DiskLayout(
             placements: table.partitions.map { .init(number: $0.number, from: $0.range, to: $0.range) },
-            remarks: remarks)
+            remarks: [remark])
     }
 
     /// The least size of a target on which every partition can stay exactly where it was; `nil` where none can do that.
@@ -279,7 +274,7 @@ struct LayoutSolver {
 
     /// The layout for lengths and starts that were found.
     func layout(
-        _ parts: [Part], _ row: PartitionRow, _ lengths: [UInt64], _ starts: [UInt64], remarks: [String]
+        _ parts: [Part], _ row: PartitionRow, _ lengths: [UInt64], _ starts: [UInt64], remarks: [LayoutRemark]
     ) -> DiskLayout {
         var places: [Int: ByteRange] = [:]
         // Where nothing changes, an extended partition that ends behind what an MBR reaches goes back as it was, too.
@@ -311,8 +306,7 @@ struct LayoutSolver {
         }
         for (part, length) in zip(parts, lengths) where length > part.captured && !part.isHead && !part.canGrow {
             guard length > part.leastOfContent || part.requestReason != nil else { continue }
-            layout.remarks.append(
-                "partition \(part.partition.number) gets larger, but what it holds (\(name(part))) keeps its size")
+            layout.remarks.append(.contentKeepsSize(partition: part.partition.number, holding: name(part)))
         }
         return layout
     }

@@ -227,23 +227,44 @@ extension Manifest {
 
     /// What a person should know of what the capture could not read: a sentence a partition.
     package func unreadableTexts(_ ranges: [ByteRange]) -> [String] {
-        holeTexts(ranges, cause: "could not be read when it was captured or copied")
+        holes(ranges).map(\.unreadableText)
     }
 
     /// What a person should know of what an image has lost since: a sentence a partition.
     package func lostTexts(_ ranges: [ByteRange]) -> [String] {
-        holeTexts(ranges, cause: "cannot be had from the image")
+        holes(ranges).map { $0.text(cause: "cannot be had from the image") }
     }
 
-    private func holeTexts(_ ranges: [ByteRange], cause: String) -> [String] {
+    /// What a region has no contents of.
+    package struct Hole: Equatable, Sendable {
+        /// The partition; `nil` outside of all.
+        package var partition: Int?
+        /// How many ranges it has.
+        package var rangeCount: Int
+        /// Their length together, in bytes.
+        package var byteCount: UInt64
+        /// Where the first one starts, in bytes of the captured disk.
+        package var firstOffset: UInt64
+
+        /// That it could not be read, as a sentence.
+        package var unreadableText: String { text(cause: "could not be read when it was captured or copied") }
+
+        fileprivate func text(cause: String) -> String {
+            let place = partition.map { "partition \($0)" } ?? "what lies outside every partition"
+            return
+                "\(place) has holes: \(ByteText.exact(byteCount)) in \(rangeCount) range\(rangeCount == 1 ? "" : "s"), the first at byte "
+                + "\(firstOffset) of the disk, \(cause), and \(rangeCount == 1 ? "is" : "are") zeros here"
+        }
+    }
+
+    /// What of some ranges lies in each region that has any.
+    package func holes(_ ranges: [ByteRange]) -> [Hole] {
         regions.compactMap { region in
             let parts = ranges.map { $0.clamped(to: region.range) }.filter { !$0.isEmpty }
             guard let first = parts.first else { return nil }
-            let place = region.partition.map { "partition \($0)" } ?? "what lies outside every partition"
-            let sum = parts.reduce(0) { $0 + $1.byteCount }
-            return
-                "\(place) has holes: \(ByteText.exact(sum)) in \(parts.count) range\(parts.count == 1 ? "" : "s"), the first at byte "
-                + "\(first.lowerBound) of the disk, \(cause), and \(parts.count == 1 ? "is" : "are") zeros here"
+            return Hole(
+                partition: region.partition, rangeCount: parts.count, byteCount: parts.reduce(0) { $0 + $1.byteCount },
+                firstOffset: first.lowerBound)
         }
     }
 

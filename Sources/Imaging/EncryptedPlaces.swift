@@ -7,13 +7,6 @@ extension RestorePlan {
         encryptedGrowths.map(\.number) + shrinks.filter { $0.filesystem.kind == .luks }.map(\.number)
     }
 
-    /// The command that makes what is inside fill the opened volume.
-    private static func command(toGrow inner: FilesystemInfo?) -> String {
-        let node = "/dev/mapper/NAME"
-        return inner?.traits.growCommand?.replacing("NODE", with: node)
-            ?? "resize2fs \(node), pvresize \(node), or whatever makes larger what is inside"
-    }
-
     /// The LUKS volumes that get a larger place, whose insides only a key makes larger.
     package var encryptedGrowths: [Growth] { growths.filter { $0.filesystem.kind == .luks } }
 
@@ -25,18 +18,16 @@ extension RestorePlan {
         for index in items.indices where locked.contains(items[index].number) { items[index].volumes = nil }
     }
 
-    private func notes(_ locked: [Int?]) -> [String] {
+    private func notes(_ locked: [Int?]) -> [Warning] {
         encryptedGrowths.filter { locked.contains($0.number) }.compactMap { growth in
             let inner = growth.filesystem.inner?.first?.filesystem
             // What never grows needs no command.
             if let inner, inner.kind != .lvm, inner.resizeAbility.growObstacle != nil, inner.kind != .unknown {
                 return nil
             }
-            let place = growth.number.map { "partition \($0)" } ?? "the disk"
-            return "\(place): LUKS fills its larger place when it is opened; what is inside keeps its size. Once it is "
-                + "open: \(Self.command(toGrow: inner))"
-                + (EncryptedContents(growth.filesystem)?.growObstacle == nil
-                    ? " (--luks-key-file has that done by the restore)" : "")
+            return .locked(
+                partition: growth.number, growCommand: inner?.traits.growCommand,
+                growsWithKey: EncryptedContents(growth.filesystem)?.growObstacle == nil)
         }
     }
 }

@@ -18,7 +18,7 @@ extension RestoreExecutor {
     package struct Outcome: Sendable {
         /// Bytes of the image's content that were written.
         package var writtenByteCount: UInt64
-        /// What a person should know.
+        /// What a person should know that the plan does not say.
         package var warnings: [String]
         /// Filesystems that could not be grown: why.
         package var failedGrowths: [String]

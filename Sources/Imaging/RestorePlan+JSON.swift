@@ -2,30 +2,43 @@
 import ByteParsing
 import DiskModel
 
-// The JSON of a plan is what `--json` prints, and what the digest in a journal is made of: a restore that an older version
-// began goes on only where both are the same to the byte.
-extension RestorePlan: Encodable {
-    private enum CodingKeys: String, CodingKey {
-        case imageUUID, target, geometry, request, items, regionTargets, placements, only, tableIsUnchanged, growths
-        case shrinks, remakes, warnings
-    }
+extension RestorePlan {
+    /// The JSON of a plan: what `--json` prints, and what the digest in a journal is made of. A restore that an older version
+    /// began goes on only where both are the same to the byte.
+    package struct JSON: Encodable, Sendable {
+        /// What is written.
+        package let plan: RestorePlan
+        /// The plan's warnings as sentences; none in a digest.
+        package let warnings: [String]
 
-    /// Writes it with numbers for destinations.
-    package func encode(to encoder: any Encoder) throws {
-        var container = encoder.container(keyedBy: CodingKeys.self)
-        try container.encode(imageUUID, forKey: .imageUUID)
-        try container.encode(target, forKey: .target)
-        try container.encode(geometry, forKey: .geometry)
-        try container.encode(request, forKey: .request)
-        try container.encode(items, forKey: .items)
-        try container.encode(regionTargets, forKey: .regionTargets)
-        try container.encodeIfPresent(placements, forKey: .placements)
-        try container.encodeIfPresent(only, forKey: .only)
-        try container.encode(tableIsUnchanged, forKey: .tableIsUnchanged)
-        try container.encode(growths, forKey: .growths)
-        try container.encode(shrinks, forKey: .shrinks)
-        try container.encode(remakes, forKey: .remakes)
-        try container.encode(warnings, forKey: .warnings)
+        private enum CodingKeys: String, CodingKey {
+            case imageUUID, target, geometry, request, items, regionTargets, placements, only, tableIsUnchanged, growths
+            case shrinks, remakes, warnings
+        }
+
+        /// Takes the sentences from whoever shows the plan.
+        package init(_ plan: RestorePlan, warnings: [String]) {
+            self.plan = plan
+            self.warnings = warnings
+        }
+
+        /// Writes it with numbers for destinations.
+        package func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(plan.imageUUID, forKey: .imageUUID)
+            try container.encode(plan.target, forKey: .target)
+            try container.encode(plan.geometry, forKey: .geometry)
+            try container.encode(plan.request, forKey: .request)
+            try container.encode(plan.items, forKey: .items)
+            try container.encode(plan.regionTargets, forKey: .regionTargets)
+            try container.encodeIfPresent(plan.placements, forKey: .placements)
+            try container.encodeIfPresent(plan.only, forKey: .only)
+            try container.encode(plan.tableIsUnchanged, forKey: .tableIsUnchanged)
+            try container.encode(plan.growths, forKey: .growths)
+            try container.encode(plan.shrinks, forKey: .shrinks)
+            try container.encode(plan.remakes, forKey: .remakes)
+            try container.encode(warnings, forKey: .warnings)
+        }
     }
 
     /// The first number that is no byte of a disk: an image's disk has 2^60 bytes at most.
@@ -33,7 +46,7 @@ extension RestorePlan: Encodable {
 
     /// For each destination its byte on the disk, or `nil` where it is skipped; spills are numbered as if they lay one behind
     /// the other from 2^61 on.
-    private var regionTargets: [UInt64?] {
+    fileprivate var regionTargets: [UInt64?] {
         var next = Self.firstSpillNumber
         var numbers: [(spill: Spill, number: UInt64)] = []
         for spill in spills {

@@ -91,7 +91,7 @@ package struct RestorePlan: Equatable, Sendable {
     /// The FATs to make anew, with sectors of the target's size, before the commit.
     package var remakes: [Remake] = []
     /// What a person should know.
-    package var warnings: [String]
+    package var warnings: [Warning]
 
     /// A partition that is restored into an existing one.
     package struct Only: Codable, Equatable, Sendable {
@@ -172,7 +172,6 @@ package struct RestorePlan: Equatable, Sendable {
         plan.target.kernelName = nil
         plan.target.diskSequence = nil
         plan.target.pathByPlace = nil
-        plan.warnings = []
-        return ContentHash(of: try JSONText.encode(plan))
+        return ContentHash(of: try JSONText.encode(JSON(plan, warnings: [])))
     }
 }

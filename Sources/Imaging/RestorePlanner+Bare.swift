@@ -59,9 +59,7 @@ extension RestorePlanner {
                     volumes: volumeSizes(region.filesystem, volumeByteCounts)))
         }
         if manifest.table.kind == .unknown, geometry.byteCount != manifest.geometry.byteCount {
-            plan.warnings.append(
-                "the partition table (\(manifest.table.unknownKindName ?? "unknown")) goes back as it was; it does not use "
-                    + "what the target has more")
+            plan.warnings.append(.foreignTable(kind: manifest.table.unknownKindName))
         }
         return plan
     }

@@ -55,7 +55,7 @@ extension RestorePlanner {
             destinations: manifest.regions.indices.map { $0 == index ? .disk(offset: range.lowerBound) : .skipped },
             placements: [.init(number: number, from: region.range, to: range)],
             only: .init(number: number, existing: layout.placement.number, range: range), tableIsUnchanged: true,
-            growths: [], shrinks: [], warnings: layout.remarks)
+            growths: [], shrinks: [], warnings: layout.remarks.map(RestorePlan.Warning.layout))
         var volumeByteCounts: [UInt64]?
         var actions: [RestorePlan.Action] = [.restoreInto(partition: layout.placement.number)]
         if layout.growsToFill, let filesystem = region.filesystem {

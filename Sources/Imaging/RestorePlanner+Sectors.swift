@@ -15,10 +15,10 @@ extension RestorePlanner {
 
     /// Refuses what does not work with sectors of the target's size, all of it in one sentence.
     /// - Returns: what a person should know where it does.
-    static func sectorRemarks(
+    static func sectorWarnings(
         _ manifest: Manifest, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
         mustBoot: Bool, trustsUnknown: Bool
-    ) throws(ImagingError) -> [String] {
+    ) throws(ImagingError) -> [RestorePlan.Warning] {
         let (old, new) = (manifest.geometry.logicalSectorSize, geometry.logicalSectorSize)
         guard old != new else { return [] }
         let sizes = "the image's disk has sectors of \(old) bytes and \(target.path) has sectors of \(new)"
@@ -35,22 +35,18 @@ extension RestorePlanner {
         case .unknown:
             throw .refused("\(sizes), and its partition table is not understood: \(other)")
         }
-        var remarks: [String] = []
+        var warnings: [RestorePlan.Warning] = []
         if new != 512, manifest.boot.biosBootCode != nil {
-            let reason = "BIOS does not start from disks with sectors of \(new) bytes"
             guard !mustBoot || !manifest.boot.efiLoaders.isEmpty else {
                 throw .refused(
-                    "\(sizes): \(reason), and the image's disk starts by BIOS only. \(capitalized(other)), or restore it as it is, "
-                        + "without boot repair (--no-boot-repair)")
+                    "\(sizes): BIOS does not start from disks with sectors of \(new) bytes, and the image's disk starts by BIOS only. "
+                        + "\(capitalized(other)), or restore it as it is, without boot repair (--no-boot-repair)")
             }
-            remarks.append("\(reason): from here the system starts by UEFI only")
+            warnings.append(.startsByUEFIOnly(sectorSize: new))
         }
-        if isHybrid(manifest) {
-            remarks.append(
-                "the partitions that are named a second time in the MBR (hybrid MBR) are left out there: what goes by it counts in "
-                    + "sectors of \(old) bytes")
-        }
+        if isHybrid(manifest) { warnings.append(.hybridMBRLeftOut(sectorSize: old)) }
         var (obstacles, doubts): ([String], [String]) = ([], [])
+        var untested: [RestorePlan.Warning] = []
         for region in manifest.regions {
             if let number = region.partition, request.wishes[number] == .drop { continue }
             guard region.kind == .partition || manifest.table.kind == .none, !isOnlyRoom(region, manifest) else {
@@ -58,14 +54,19 @@ extension RestorePlanner {
             }
             if let filesystem = region.filesystem, isRemade(filesystem, manifest, geometry), filesystem.isClean == false
             {
-                remarks.append(
-                    "\(region.partition.map { "partition \($0)" } ?? "the disk"): its FAT was in use when it was captured; whether its files "
-                        + "can all be put into a new one shows only once they are restored")
+                warnings.append(.remakesFATInUse(partition: region.partition))
             }
             guard let obstacle = obstacle(region, manifest, geometry) else { continue }
             let name = region.partition.map { "partition \($0)" } ?? "the disk"
             let text = "\(name) (\(region.filesystem?.kindName ?? "unknown")): \(obstacle.reason)"
-            if obstacle.isCertain { obstacles.append(text) } else { doubts.append(text) }
+            if obstacle.isCertain {
+                obstacles.append(text)
+            } else {
+                doubts.append(text)
+                untested.append(
+                    .sectorsUntested(
+                        partition: region.partition, filesystem: region.filesystem?.kindName, reason: obstacle.reason))
+            }
         }
         let drop = manifest.table.kind == .none ? "" : ", or leave it out (--partition N=drop)"
         guard obstacles.isEmpty else {
@@ -76,7 +77,7 @@ extension RestorePlanner {
                 "\(sizes). \(doubts.joined(separator: "; ")). \(capitalized(other))\(drop); if you know that it works, restore it "
                     + "as it is (--trust-unknown)")
         }
-        return remarks + doubts
+        return warnings + untested
     }
 
     private static func capitalized(_ text: String) -> String { text.prefix(1).uppercased() + text.dropFirst() }

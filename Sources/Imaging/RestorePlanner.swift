@@ -15,7 +15,7 @@ package enum RestorePlanner {
         obstacles: ResizeObstacles = ResizeObstacles(), mustBoot: Bool = true, trustsUnknown: Bool = false
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
-        let remarks = try sectorRemarks(
+        let remarks = try sectorWarnings(
             manifest, target, geometry, request, mustBoot: mustBoot, trustsUnknown: trustsUnknown)
         let isSameSector = manifest.geometry.logicalSectorSize == geometry.logicalSectorSize
         var obstacles = obstacles
@@ -33,20 +33,19 @@ package enum RestorePlanner {
     }
 
     /// That what is inside of a container keeps its size on a larger disk, and why.
-    private static func keptSize(_ region: Manifest.Region, _ obstacles: ResizeObstacles) -> String? {
+    private static func keptSize(_ region: Manifest.Region, _ obstacles: ResizeObstacles) -> RestorePlan.Warning? {
         guard let filesystem = region.filesystem, filesystem.resizeAbility.canGrow,
             LayoutPlanner.fills(filesystem, region.range)
         else { return nil }
-        let name = region.partition.map { "partition \($0)" } ?? "the disk"
         if filesystem.kind == .luks {
             // Without its key it is said elsewhere, with what is to be done later.
             if obstacles.encrypted != nil { return nil }
             if let obstacle = EncryptedContents(filesystem)?.growObstacle {
-                return "\(name): what is inside of LUKS keeps its size: \(obstacle)"
+                return .keepsSizeInLUKS(partition: region.partition, reason: obstacle)
             }
         }
         guard let obstacle = filesystem.physicalVolume?.volumeGroup.flatMap(obstacles.volumeGroup) else { return nil }
-        return "\(name): its volume group keeps its size: \(obstacle)"
+        return .groupKeepsSize(partition: region.partition, reason: obstacle)
     }
 
     /// What the contents of partitions allow, by number.

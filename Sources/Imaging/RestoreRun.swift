@@ -39,7 +39,7 @@ final class RestoreRun {
         olderLives = OlderLifeCure(
             image.header, plan, setup.writer, setup.progress, setup.cancellation, log: setup.log)
         outcome = RestoreExecutor.Outcome(
-            writtenByteCount: 0, warnings: plan.warnings, failedGrowths: [], resumedFrom: target.resumedFrom)
+            writtenByteCount: 0, warnings: [], failedGrowths: [], resumedFrom: target.resumedFrom)
         self.setup = setup
         self.image = image
         self.target = target

@@ -57,7 +57,7 @@ struct TablePlanner {
             imageUUID: manifest.imageUUID, target: target, geometry: geometry, request: request, items: [],
             destinations: [], placements: layout.placements,
             tableIsUnchanged: Self.isUnchanged(manifest, layout, on: geometry), growths: [], shrinks: [],
-            warnings: layout.remarks)
+            warnings: layout.remarks.map(RestorePlan.Warning.layout))
     }
 
     /// Whether the captured table fits the target to the bit.
@@ -75,7 +75,7 @@ struct TablePlanner {
         guard let number = region.partition else { return addGap(region) }
         guard let placement = placements[number] else {
             plan.destinations.append(.skipped)
-            plan.warnings.append("partition \(number) is left out, as asked for")
+            plan.warnings.append(.leftOut(partition: number))
             return
         }
         guard let partition = manifest.table.partitions.first(where: { $0.number == number }) else {
@@ -99,9 +99,7 @@ struct TablePlanner {
         // What stood around the boot records inside an extended partition is not missed.
         let isInside = manifest.table.partitions.contains { !$0.isVolume && $0.range.covers(region.range) }
         if !isRestored, region.usedByteCount > 0, !isEnd, !isInside {
-            plan.warnings.append(
-                "\(ByteText.rounded(region.range.byteCount)) between partitions, from byte "
-                    + "\(region.range.lowerBound) on, are not restored: a partition lies there now")
+            plan.warnings.append(.gapLeftOut(region.range))
         }
     }
 

@@ -41,7 +41,7 @@ extension PlanText {
             lines.append(
                 "making filesystems fit takes a scratch of up to \(ByteText.rounded(room)) for a while (--scratch)")
         }
-        lines += plan.warnings.map { "note: \($0)" }
+        lines += plan.warnings.map { "note: \($0.sentence)" }
         lines += manifest.lostTexts(lost.map(\.captured)).map { "lost: \($0)" }
         for growth in plan.growths where lost.contains(where: { $0.partition == growth.number }) {
             lines.append(

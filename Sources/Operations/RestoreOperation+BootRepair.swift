@@ -35,7 +35,7 @@ extension RestoreOperation {
         do {
             let opened = try target ?? OpenedDisk(disk, .readOnly, sectorSize: job.sectorSize)
             // A device was let go for a moment: it must be the same one, and nobody else's by now.
-            guard opened.identity == report.plan.target else {
+            guard opened.identity == report.plan.plan.target else {
                 throw JobFailure(.refused, "\(disk) is another disk than the one that was restored")
             }
             try TargetGuard.refuseDanger(opened, image: nil, events, cancellation)

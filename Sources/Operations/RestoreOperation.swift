@@ -180,7 +180,8 @@ package final class RestoreOperation {
     private func prepare(_ input: OpenedImage, _ target: OpenedDisk) throws -> Prepared {
         let header = input.reader.header
         var plan = try makePlan(header, target)
-        plan.warnings += header.manifest.unreadableTexts(input.ending?.lateFacts.unreadable ?? [])
+        let holes = header.manifest.holes(input.ending?.lateFacts.unreadable ?? [])
+        plan.warnings += holes.map(RestorePlan.Warning.unreadable)
         let luksKeyFiles = try LUKSKeys(job.luksKeyFiles).keyFiles()
         try refuseObstacles(to: plan)
         try plan.checkTable(header)
@@ -202,8 +203,9 @@ package final class RestoreOperation {
     /// The report of a rehearsal.
     private func rehearsed(_ prepared: Prepared, _ input: OpenedImage) -> RestoreReport {
         var report = RestoreReport(
-            dryRun: true, image: image, imageID: input.ending?.id.description, plan: prepared.plan,
-            diskState: .untouched, warnings: prepared.plan.warnings, damage: prepared.survey?.findings ?? [],
+            dryRun: true, image: image, imageID: input.ending?.id.description,
+            plan: .init(prepared.plan), diskState: .untouched,
+            warnings: prepared.plan.warnings.map(\.sentence), damage: prepared.survey?.findings ?? [],
             lost: prepared.foreseen)
         report.planText = prepared.text
         report.unfinished = prepared.unfinished?.description
@@ -242,9 +244,10 @@ package final class RestoreOperation {
         _ = target.device.rereadPartitionTable()
         if !outcome.lost.isEmpty { progress.show("look for the files that lost contents", done: 0, total: 0) }
         return RestoreReport(
-            dryRun: false, image: image, imageID: prepared.stream.ending?.id.description, plan: plan,
-            diskState: executor.state, writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom,
-            warnings: outcome.warnings, incomplete: outcome.failedGrowths,
+            dryRun: false, image: image, imageID: prepared.stream.ending?.id.description,
+            plan: .init(plan), diskState: executor.state,
+            writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom,
+            warnings: plan.warnings.map(\.sentence) + outcome.warnings, incomplete: outcome.failedGrowths,
             damage: prepared.stream.salvage?.findings ?? [], lost: outcome.lost,
             lostFiles: LostFiles.find(outcome.lost, plan, header, on: target.device.path))
     }

@@ -23,7 +23,7 @@ package struct RestoreReport: Encodable {
     package var dryRun: Bool
     package var image: String
     package var imageID: String?
-    package var plan: RestorePlan
+    package var plan: RestorePlan.JSON
     package var diskState: RestoreExecutor.DiskState
     package var writtenByteCount: UInt64 = 0
     package var resumedFrom: UInt64?

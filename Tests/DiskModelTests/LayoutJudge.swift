@@ -130,7 +130,7 @@ struct LayoutJudge {
     /// Where the target has more, the last that can grow leaves nothing of it.
     private func unusedFailures() -> [String] {
         let isLarger = question.target.byteCount / unit * unit > question.source.byteCount
-        let isUnusual = layout.remarks.contains { $0.contains("unusual") }
+        let isUnusual = layout.remarks.contains(.unusualTable)
         guard isLarger, !isUnusual, question.request.policy != .keep, !layout.placements.contains(where: \.isShrunk),
             !question.request.wishes.values.contains(.rest)
         else { return [] }

@@ -45,7 +45,7 @@ struct MadeUpLayout {
     /// The layout's ranges by number, in `unit` bytes; the remarks.
     func plan(
         _ target: DiskGeometry, _ policy: LayoutPolicy, _ wishes: [String] = [], unit: UInt64 = mebibyte
-    ) throws -> (ranges: [Int: Range<UInt64>], remarks: [String]) {
+    ) throws -> (ranges: [Int: Range<UInt64>], remarks: [LayoutRemark]) {
         let request = try LayoutRequest(policy: policy, parsing: wishes)
         let layout = try LayoutPlanner.plan(
             table, source: source, filesystems: filesystems, abilities: abilities, target: target, request: request)
@@ -55,7 +55,7 @@ struct MadeUpLayout {
 
     func plan(
         mebibytes: UInt64, _ policy: LayoutPolicy, _ wishes: [String] = []
-    ) throws -> (ranges: [Int: Range<UInt64>], remarks: [String]) {
+    ) throws -> (ranges: [Int: Range<UInt64>], remarks: [LayoutRemark]) {
         try plan(DiskGeometry(byteCount: mebibytes * Self.mebibyte), policy, wishes)
     }
 
@@ -125,7 +125,7 @@ struct MadeUpLayout {
         let rest = try disk.plan(mebibytes: 128, .grow, ["3=40M", "2=rest"])
         #expect(rest.ranges == [1: 1..<11, 2: 11..<87, 3: 87..<127])
         // Nothing is known of partition 3: it gets larger, and its content stays.
-        #expect(rest.remarks == ["partition 3 gets larger, but what it holds (Linux filesystem) keeps its size"])
+        #expect(rest.remarks == [.contentKeepsSize(partition: 3, holding: "Linux filesystem")])
         let dropped = try disk.plan(mebibytes: 64, .grow, ["3=drop"])
         #expect(dropped.ranges == [1: 1..<11, 2: 11..<63])
         // What is left is less than it had.

@@ -94,7 +94,7 @@ import Testing
         #expect(only.placement.from == 11 << 20..<31 << 20 && only.placement.to == 31 << 20..<56 << 20)
         #expect(only.growsToFill && !only.shrinksToFit && only.remarks.isEmpty)
         let kept = try LayoutPlanner.planOnly(2, of: disk.table, ability: grows, onto: target.table, policy: .keep)
-        #expect(!kept.growsToFill && kept.remarks.count == 1)
+        #expect(!kept.growsToFill && kept.remarks == [.existingIsLarger(partition: 2, byteCount: 5 << 20)])
         let other = try LayoutPlanner.planOnly(
             3, of: disk.table, ability: nil, onto: target.table, existingNumber: 1)
         #expect(other.placement.number == 1 && other.placement.to == 1 << 20..<31 << 20)

@@ -61,13 +61,14 @@ import Testing
     /// The note says what the layout does, and not that it could not be otherwise.
     @Test func theNoteSaysWhatThePolicyDecided() throws {
         var disk = MadeUpLayout(mbr: [(1, .primary, 2048, 200_000)], sectors: 204_800)
-        let none = try disk.plan(target(1_000_000), .grow, unit: 512).remarks.joined()
-        #expect(none.contains("the layout grow makes no partition larger") && !none.contains("--partition"), "\(none)")
+        let free: UInt64 = (1_000_000 - 204_800) * 512
+        let none = try disk.plan(target(1_000_000), .grow, unit: 512).remarks
+        #expect(none == [.nothingCanGrow(.grow, freeByteCount: free)])
         disk.abilities[1] = grows
         disk.filesystems[1] = FilesystemInfo(
             kind: .ext4, kindName: "ext4", mapSource: .allocationStructures, lastMountPoint: "/boot")
-        let special = try disk.plan(target(1_000_000), .grow, unit: 512).remarks.joined()
-        #expect(special.contains("makes no partition larger") && special.contains("--partition 1=rest"), "\(special)")
+        let special = try disk.plan(target(1_000_000), .grow, unit: 512).remarks
+        #expect(special == [.nothingGrows(.grow, freeByteCount: free, partition: 1, holding: "ext4")])
     }
 
     /// Starts and lengths have 32 bits, ends more: such a table goes back as it was, and what is made anew stays within 2 TiB.
@@ -144,7 +145,8 @@ import Testing
         disk.abilities[1] = PartitionAbility(leastByteCount: 0, canGrow: true)
         let grown = try disk.plan(target(6 << 31), .grow, unit: 512)
         #expect(grown.ranges[1] == 2048..<4_294_965_248)
-        #expect(grown.remarks.contains { $0.contains("4 TiB") && $0.contains("reaches 2 TiB") }, "\(grown.remarks)")
+        let reach = UInt64(UInt32.max) * 512
+        #expect(grown.remarks == [.endUnused(byteCount: (6 << 40) - reach, sectorSize: 512, reach: reach)])
         #expect(disk.refusal(mebibytes: 4 << 20, .keep, ["1=3T"]).contains("does not reach"))
         // A disk with sectors of 4096 bytes reaches eight times as far: its partitions fit no MBR of 512.
         disk.source.logicalSectorSize = 4096

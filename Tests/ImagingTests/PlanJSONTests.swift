@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
+import Codecs
 import DiskModel
 import ImageModel
 import Testing
@@ -36,7 +37,7 @@ import Testing
                 .init(
                     number: 2, range: 3 * mebibyte..<4 * mebibyte, fromByteCount: mebibyte, scratchByteCount: 7,
                     filesystem: filesystem)
-            ], warnings: ["none"])
+            ], warnings: [.leftOut(partition: 3)])
         plan.destinations += plan.spills.map { RestorePlan.Destination.spill($0) }
         return plan
     }
@@ -59,7 +60,17 @@ import Testing
             "\"target\":\(json(plan.target))",
             "\"warnings\":[\"none\"]",
         ]
-        #expect(try json(plan) == "{\(parts.joined(separator: ","))}")
+        #expect(try json(RestorePlan.JSON(plan, warnings: ["none"])) == "{\(parts.joined(separator: ","))}")
+    }
+
+    /// Other words for the same plan, or more of them, are no other plan.
+    @Test func theDigestHasNoWarnings() throws {
+        let plan = plan()
+        var other = plan
+        other.warnings = []
+        #expect(try other.digest() == plan.digest())
+        other.target.path = ""
+        #expect(try plan.digest() == ContentHash(of: JSONText.encode(RestorePlan.JSON(other, warnings: []))))
     }
 
     @Test func everyActionHasItsWords() {

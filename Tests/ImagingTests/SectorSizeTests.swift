@@ -343,7 +343,7 @@ struct SectorSizeTests {
         header.manifest.boot.efiLoaders = ["\\EFI\\debian\\grubx64.efi"]
         #expect(refusal(header) == nil)
         let made = try plan(header, byteCount: 1 << 30, sectorSize: 4096)
-        #expect(made.warnings.contains { $0.contains("by UEFI only") })
+        #expect(made.warnings.contains(.startsByUEFIOnly(sectorSize: 4096)))
         // Too full for larger clusters, however its files are spread, where the disk has no room.
         var full = header
         let index = try #require(full.manifest.regions.firstIndex { $0.partition == 1 })

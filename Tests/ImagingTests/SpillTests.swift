@@ -87,7 +87,7 @@ import Testing
         #expect(plan.spills.map(\.front) == [plan.shrinks[0].range])
         #expect(plan.steps(header, .init()).contains(.shrink(partition: 1)))
         // Older versions know a spilled region by this number, in `--json` and in the digest of a journal.
-        let json = try JSONText.decode(PlanJSON.self, try JSONText.encode(plan))
+        let json = try JSONText.decode(PlanJSON.self, try JSONText.encode(RestorePlan.JSON(plan, warnings: [])))
         #expect(json.regionTargets[index] == 1 << 61)
         #expect(plan.items.first { $0.number == 1 }?.action.contains("shrink") == true)
         // Where nothing can be made smaller, the plan says why.

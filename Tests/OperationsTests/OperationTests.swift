@@ -185,9 +185,13 @@ final class StoppingEvents: EventSink {
         #expect(events.planLines.filter { $0.hasPrefix("Target \(target)") }.count == 3)
 
         var trial = job
-        trial.dryRun = true
+        (trial.dryRun, trial.partitions) = (true, ["2=drop"])
         let rehearsed = try restoring(trial).run()
         #expect(rehearsed.planText?.lines.isEmpty == false && rehearsed.diskState == .untouched)
+        // People and programs read the same.
+        let said = "partition 2 is left out, as asked for"
+        #expect(rehearsed.warnings.contains(said) && rehearsed.plan.warnings == rehearsed.warnings)
+        #expect(rehearsed.planText?.lines.contains("note: \(said)") == true)
         #expect(try Files.read(FilePath(target), limit: 1 << 30) == before)
 
         let typed = FixedConfirmer(text: target)
