@@ -69,11 +69,12 @@ import Testing
     }
 
     @Test func aRowCanBeAdded() {
-        var row = FilesystemTraits([], names: ["toyfs"])
-        row.mount = FilesystemTraits.MountManner("toyfs", readOnlyOptions: "noreplay")
+        // Tests share the table: another one adds "toyfs".
+        var row = FilesystemTraits([], names: ["addedfs"])
+        row.mount = FilesystemTraits.MountManner("addedfs", readOnlyOptions: "noreplay")
         row.sectors = .blocks("blocks")
         FilesystemTraits.added.register(row)
-        let toy = FilesystemInfo(kind: .other, kindName: "toyfs", blockSize: 4096, mapSource: .allocationStructures)
+        let toy = FilesystemInfo(kind: .other, kindName: "addedfs", blockSize: 4096, mapSource: .allocationStructures)
         #expect(toy.traits.mount?.readOnlyOptions == "noreplay")
         #expect(toy.resizeAbility.canGrow && toy.sectorObstacle(onto: 4096, captured: 512) == nil)
     }

@@ -30,8 +30,10 @@ struct MadeUpDiskCapture {
         var bytes = [UInt8](repeating: 0, count: Int(byteCount))
         var position: UInt64 = 0
         while position < range.byteCount {
-            let length = min(UInt64.random(in: 1...400_000, using: &random), range.byteCount - position)
-            switch Int.random(in: 0..<4, using: &random) {
+            // Every disk has data at the start of its partition: one in a thousand had none at all.
+            let least: UInt64 = position == 0 ? 131_072 : 1
+            let length = min(UInt64.random(in: least...400_000, using: &random), range.byteCount - position)
+            switch position == 0 ? 3 : Int.random(in: 0..<4, using: &random) {
             case 0: break
             case 1: map.insert(position..<position + length)
             default:
