@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CLZMA
 
-/// Learns from the indexes of an .xz file what it holds, without decompressing it: it says where it wants to read, and
-/// takes what is there, until it wants no more.
+/// Reads the indexes of an .xz file without decompressing it: it names the next offset to read and takes the bytes
+/// from there, until it needs no more.
 package final class XZFileSurveyor {
     private let stream: UnsafeMutablePointer<lzma_stream>
     private let index: UnsafeMutablePointer<OpaquePointer?>
     private let fileByteCount: UInt64
-    /// Where it wants bytes from; `nil` once it knows all.
+    /// The offset to read next; `nil` once the survey is complete.
     package private(set) var wanted: UInt64? = 0
-    /// Indexes of more blocks than this much memory holds are refused: some four million.
+    /// Memory limit of the indexes: some four million blocks. Larger ones are refused.
     private static let memoryLimit: UInt64 = 64 << 20
 
     /// A surveyor of a file of this length.
@@ -30,7 +30,7 @@ package final class XZFileSurveyor {
         index.deallocate()
     }
 
-    /// Takes bytes from the place that it wanted; at least one, unless the file ends there.
+    /// Takes the bytes at `wanted`; at least one, unless the file ends there.
     package func take(_ bytes: UnsafeRawBufferPointer) throws(CodecError) {
         guard let position = wanted else { return }
         stream.pointee.next_in = bytes.bindMemory(to: UInt8.self).baseAddress
@@ -45,7 +45,7 @@ package final class XZFileSurveyor {
         }
     }
 
-    /// The length of all contents in bytes; 0 before it knows.
+    /// The length of all contents in bytes; 0 before the survey is complete.
     package var contentByteCount: UInt64 { index.pointee.map { lzma_index_uncompressed_size($0) } ?? 0 }
     /// The number of blocks.
     package var blockCount: UInt64 { index.pointee.map { lzma_index_block_count($0) } ?? 0 }

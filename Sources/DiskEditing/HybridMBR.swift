@@ -2,19 +2,19 @@
 import ByteParsing
 import DiskModel
 
-/// The MBR of a GPT disk that names some of its partitions a second time, for systems that know no GPT. libparted makes
-/// a plain protective one of it whenever it writes the table.
+/// A GPT disk's MBR that lists some of its partitions a second time, for systems without GPT support. libparted
+/// replaces it by a plain protective MBR whenever it writes the table.
 enum HybridMBR {
-    /// Whether the protective MBR (UEFI 2.10 §5.2.3: one entry, of type 0xEE) has partitions beside its own entry.
+    /// Whether the protective MBR (UEFI 2.10 §5.2.3: one entry, of type 0xEE) lists partitions beside its own entry.
     static func isHybrid(_ head: [UInt8]) -> Bool {
         entries(head).contains { $0.type != 0 && $0.type != 0xEE && $0.count != 0 }
     }
 
-    /// The front of a table with the captured MBR's partitions in it, where they lie now.
+    /// The front of a table with the captured MBR's partitions at their new places.
     ///
     /// - Parameter byteCount: the length of the target in bytes.
     ///
-    /// An entry that names no partition of the table, or one that cannot be named in 32 bits any more, is left out.
+    /// An entry is left out if it lists no partition of the table, or one whose place no longer fits 32 bits.
     static func reapplied(
         _ captured: [UInt8], onto made: [UInt8], old: PartitionTable, places: [Int: ByteRange], sectorSize: Int,
         byteCount: UInt64
@@ -43,14 +43,15 @@ enum HybridMBR {
                 head.setLittleEndian(place.start, at: at + 8)
                 head.setLittleEndian(place.count, at: at + 12)
             } else if entry.type == 0xEE {
-                // A further one protects what lies behind; where partitions have moved into that, it protects nothing.
+                // Another protective entry covers the space behind; where partitions have moved into that
+                // space, it protects nothing.
                 let range = UInt64(entry.start)..<UInt64(entry.start) + UInt64(entry.count)
                 let isInTheWay = kept.values.contains { place in
                     range.overlaps(UInt64(place.start)..<UInt64(place.start) + UInt64(place.count))
                 }
                 guard entry.start == 1 || !isInTheWay && range.upperBound <= byteCount / unit else { continue }
                 head.replaceSubrange(at..<at + 16, with: bytes)
-                // The one in front covers the table, up to the first partition that is named beside it.
+                // The entry at the front covers the table, up to the first partition listed beside it.
                 if entry.start == 1 {
                     head.setLittleEndian(UInt32(clamping: firstPlace - 1), at: at + 12)
                 }

@@ -2,19 +2,19 @@
 import Glibc
 import Synchronization
 
-/// SIGINT, SIGTERM, SIGHUP and SIGXCPU, and the loss of a disk, noted instead of obeyed at once, so that work can end in
-/// order. The first counts.
+/// SIGINT, SIGTERM, SIGHUP and SIGXCPU, and the loss of a disk, recorded instead of obeyed at once, so that work can
+/// end in order. The first one counts.
 package enum Interruption {
     private static let signals = [SIGINT, SIGTERM, SIGHUP, SIGXCPU]
     private static let signalNumber = Atomic<Int32>(0)
-    /// In place of a signal's number.
+    /// Stands for a signal number.
     private static let lossNumber: Int32 = -1
     private static let loss = Mutex("a disk is gone")
     private static let milliseconds = Atomic<UInt64>(0)
 
-    /// Notes SIGINT, SIGTERM, SIGHUP and SIGXCPU from now on, and ignores SIGPIPE (writes report EPIPE instead).
+    /// Records SIGINT, SIGTERM, SIGHUP and SIGXCPU from now on, and ignores SIGPIPE (writes report EPIPE instead).
     package static func install() {
-        // Made before a handler needs them: making them is nothing that a handler may do.
+        // Initialised before a handler needs them: a signal handler may not initialise statics.
         _ = (isRequested, start)
         for number in signals {
             var action = sigaction()
@@ -26,15 +26,15 @@ package enum Interruption {
         signal(SIGPIPE, SIG_IGN)
     }
 
-    /// Only what a signal handler may do.
+    /// Async-signal-safe.
     private static func note(_ number: Int32) {
         let now = SystemFacts.monotonicMilliseconds()
         guard signalNumber.compareExchange(expected: 0, desired: number, ordering: .relaxed).exchanged else { return }
         milliseconds.store(now, ordering: .relaxed)
     }
 
-    /// Notes a signal that no thread has taken: the kernel gives it to the first one, which may wait uninterruptibly. The
-    /// calling thread takes none from now on.
+    /// Records a signal that no thread has taken: the kernel gives it to the first thread, which may wait
+    /// uninterruptibly. The calling thread takes no signals from now on.
     ///
     /// The corresponding C functions are `pthread_sigmask` and `sigpending`.
     static func notePending() {
@@ -47,26 +47,26 @@ package enum Interruption {
         if let number = signals.first(where: { sigismember(&pending, $0) == 1 }) { note(number) }
     }
 
-    /// Notes that a disk is gone that the work needs: it ends as if it was interrupted, but with a failure.
+    /// Records the loss of a disk that the work needs: the work ends as if interrupted, but with a failure.
     static func noteLoss(_ sentence: String) {
         guard !isRequested else { return }
         loss.withLock { $0 = sentence }
         note(lossNumber)
     }
 
-    /// Whether one of them has come.
+    /// Whether one of them has arrived.
     package static var isRequested: Bool { signalNumber.load(ordering: .relaxed) != 0 }
 
-    /// Whether it is the loss of a disk, which is no wish but a failure.
+    /// Whether it is the loss of a disk, which is a failure and no request.
     package static var isLoss: Bool { signalNumber.load(ordering: .relaxed) == lossNumber }
 
-    /// When it came, in milliseconds of the monotonic clock; `nil` where none has come.
+    /// When it arrived, in milliseconds of the monotonic clock; `nil` without one.
     static var start: UInt64? {
         let start = milliseconds.load(ordering: .relaxed)
         return start == 0 ? nil : start
     }
 
-    /// Its name for messages.
+    /// The reason, for messages.
     package static var name: String {
         switch signalNumber.load(ordering: .relaxed) {
         case SIGINT: "interrupted (SIGINT)"

@@ -9,8 +9,8 @@ import Testing
         return stride(from: 0, to: digits.count, by: 2).compactMap { UInt8(String(digits[$0..<$0 + 2]), radix: 16) }
     }
 
-    /// RFC 7914 §12. Its keys have 64 bytes, ours the first 32 of them: scrypt ends in PBKDF2 (§6), which makes them in
-    /// blocks of 32. (Its first vector has no password and no salt: neither is ever used here.)
+    /// RFC 7914 §12. Its keys have 64 bytes, those of Reforge are the first 32 of them: scrypt ends in PBKDF2 (§6),
+    /// which generates them in blocks of 32. (Its first vector has no password and no salt: Reforge uses neither.)
     @Test func scryptMatchesItsRFC() throws {
         let first = try SecretKey.derived(
             fromPassword: Array("password".utf8), salt: Array("NaCl".utf8), rounds: 1024, blockSize: 8, parallelism: 16)
