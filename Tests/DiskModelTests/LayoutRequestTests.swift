@@ -14,7 +14,7 @@ struct MadeUpLayout {
     var filesystems: [Int: FilesystemInfo] = [:]
     var abilities: [Int: PartitionAbility] = [:]
 
-    /// A GPT of Linux partitions one behind the other, from 1 MiB on.
+    /// A GPT of consecutive Linux partitions, from 1 MiB on.
     init(_ mebibytes: [UInt64], disk: UInt64) {
         var position = Self.mebibyte
         var partitions: [Partition] = []
@@ -59,7 +59,7 @@ struct MadeUpLayout {
         try plan(DiskGeometry(byteCount: mebibytes * Self.mebibyte), policy, wishes)
     }
 
-    /// What the refusal says; a recorded issue where there is none.
+    /// The message of the refusal; a recorded issue where there is none.
     func refusal(mebibytes: UInt64, _ policy: LayoutPolicy, _ wishes: [String] = []) -> String {
         do {
             let layout = try plan(mebibytes: mebibytes, policy, wishes)
@@ -124,11 +124,11 @@ struct MadeUpLayout {
         #expect(sized.ranges == [1: 1..<11, 2: 11..<26, 3: 31..<61])
         let rest = try disk.plan(mebibytes: 128, .grow, ["3=40M", "2=rest"])
         #expect(rest.ranges == [1: 1..<11, 2: 11..<87, 3: 87..<127])
-        // Nothing is known of partition 3: it gets larger, and its content stays.
-        #expect(rest.remarks == ["partition 3 gets larger, but what it holds (Linux filesystem) keeps its size"])
+        // Partition 3 has no known content: it gets larger, and its content stays.
+        #expect(rest.remarks == ["partition 3 gets larger, but its contents (Linux filesystem) keep their size"])
         let dropped = try disk.plan(mebibytes: 64, .grow, ["3=drop"])
         #expect(dropped.ranges == [1: 1..<11, 2: 11..<63])
-        // What is left is less than it had.
+        // The remaining room is less than it had.
         let less = try disk.plan(mebibytes: 56, .keep, ["2=rest"])
         #expect(less.ranges == [1: 1..<11, 2: 11..<25, 3: 25..<55])
         // A byte is rounded up to a sector.

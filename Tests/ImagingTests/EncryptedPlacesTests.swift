@@ -174,7 +174,7 @@ import Testing
         var (xfs, short) = (ext4, ext4)
         (xfs.kind, short.byteCount) = (.xfs, 1 << 20)
         for (inner, reason) in [
-            (xfs, "inside of LUKS, XFS cannot be made smaller"), (short, "something may stand behind"),
+            (xfs, "inside of LUKS, XFS cannot be made smaller"), (short, "there may be data behind"),
         ] {
             let refusal = #expect(throws: ImagingError.self) { try plan(opened(inner), 2 << 20) }
             #expect("\(try #require(refusal))".contains(reason))
@@ -203,7 +203,7 @@ import Testing
         short.byteCount = 2 << 20
         let left = try plan(opened(short), 5 << 20)
         #expect(left.growths.first?.volumeByteCounts == nil && left.items.first { $0.number == 1 }?.volumes == nil)
-        #expect(left.warnings.contains { $0.contains("something may stand behind the end") }, "\(left.warnings)")
+        #expect(left.warnings.contains { $0.contains("there may be data behind the end") }, "\(left.warnings)")
         var striped = group()
         striped.volumeGroup?.resizeObstacle = "it is striped"
         let kept = try plan(opened(striped), 5 << 20)
