@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// Linux swap, by mkswap: nothing in it is worth keeping but its header, which is made anew with the same UUID and label.
+/// Linux swap, by mkswap: only its header is worth keeping, and it is rewritten with the same UUID and label.
 struct SwapResizeTool: ResizeTool {
     let kinds: Set<FilesystemInfo.Kind> = [.swap]
     let package = "util-linux"
@@ -13,7 +13,7 @@ struct SwapResizeTool: ResizeTool {
 
     func shrink(_ job: ResizeJob, to byteCount: UInt64) throws(ResizeError) {
         guard byteCount >= LeastSize.swap else {
-            throw ResizeError(.tooSmall(wished: byteCount, leastByteCount: LeastSize.swap))
+            throw ResizeError(.tooSmall(requested: byteCount, leastByteCount: LeastSize.swap))
         }
         // mkswap(8): the size is in blocks of 1024 bytes.
         try remake(job, ["\(byteCount / UInt64(Self.pageSize) * UInt64(Self.pageSize / 1024))"])
@@ -37,7 +37,7 @@ struct SwapResizeTool: ResizeTool {
         let after = try job.superblock { volume throws(BlockIOError) in try self.header(on: volume) }
         guard let after, Self.names(after) == Self.names(header) else {
             throw ResizeError(
-                .resizeFailed(tool: "mkswap", ending: "it said that it succeeded", lastWords: "the UUID is another"),
+                .resizeFailed(tool: "mkswap", ending: "it reported success", lastWords: "the UUID differs"),
                 state: job.inDoubt)
         }
     }
