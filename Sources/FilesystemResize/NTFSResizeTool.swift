@@ -24,7 +24,9 @@ struct NTFSResizeTool: ResizeTool {
         let info = try job.run(["ntfsresize", "--info"] + options + [job.node])
         if info.succeeded {
             let least = Self.least(info.text, clusterSize: job.filesystem.blockSize ?? 4096)
-            if let least, byteCount < least { throw ResizeError(.tooSmall(requested: byteCount, leastByteCount: least)) }
+            if let least, byteCount < least {
+                throw ResizeError(.tooSmall(requested: byteCount, leastByteCount: least))
+            }
         } else if (info.text + info.errorText).contains("Volume is full"),
             let length = try job.superblock({ volume throws(BlockIOError) in try self.byteCount(on: volume) })
         {

@@ -4,7 +4,7 @@ import DiskModel
 
 /// The main boot region of an exFAT (Microsoft, "exFAT file system specification", §3).
 struct ExFATBootSector {
-    /// As the volume says it; the partition may be longer.
+    /// The length according to the volume; the partition may be longer.
     let sectorCount: UInt64
     let sectorSizeShift: Int
     let sectorsPerClusterShift: Int
@@ -18,7 +18,7 @@ struct ExFATBootSector {
     let flags: UInt16
     let fatCount: Int
 
-    /// `nil` where the sector is not that of an exFAT.
+    /// `nil` where the sector is no exFAT boot sector.
     init?(_ sector: [UInt8]) throws(ParsingError) {
         guard try sector.bytes(at: 3, count: 8) == Array("EXFAT   ".utf8),  // FileSystemName
             try sector.littleEndian(UInt16.self, at: 510) == 0xAA55,  // BootSignature
@@ -37,7 +37,7 @@ struct ExFATBootSector {
         sectorSizeShift = Int(try sector.littleEndian(UInt8.self, at: 108))  // BytesPerSectorShift
         sectorsPerClusterShift = Int(try sector.littleEndian(UInt8.self, at: 109))  // SectorsPerClusterShift
         fatCount = Int(try sector.littleEndian(UInt8.self, at: 110))  // NumberOfFats
-        // §3.1.14 and §3.1.15; all that follows relies on them.
+        // §3.1.14 and §3.1.15; the code below relies on them.
         guard (9...12).contains(sectorSizeShift), sectorsPerClusterShift <= 25 - sectorSizeShift,
             sectorCount <= 1 << 52
         else { return nil }
@@ -50,20 +50,20 @@ struct ExFATBootSector {
     var byteCount: UInt64 { sectorCount << UInt64(sectorSizeShift) }
     var fatByteOffset: UInt64 { fatOffset << UInt64(sectorSizeShift) }
     var heapByteOffset: UInt64 { heapOffset << UInt64(sectorSizeShift) }
-    /// Clusters count from 2 (§3.1.9): the first number that is none.
+    /// Clusters count from 2 (§3.1.9): the first invalid number.
     var clusterEnd: UInt64 { clusterCount + 2 }
-    /// Of a cluster from 2 to `clusterEnd`. Below 2^58.
+    /// The offset of a cluster from 2 to `clusterEnd`. Below 2^58.
     func offset(ofCluster cluster: UInt64) -> UInt64 { heapByteOffset + (cluster - 2) * clusterSize }
-    /// VolumeDirty (§3.1.13.2): somebody wrote and did not end it.
+    /// VolumeDirty (§3.1.13.2): a write was not completed.
     var isDirty: Bool { flags & 2 != 0 }
     /// MediaFailure (§3.1.13.3).
     var hasFailedMedia: Bool { flags & 4 != 0 }
 
-    /// What speaks against using it, as a sentence part.
+    /// Why it cannot be used, as a sentence part.
     func problem(volumeByteCount: UInt64) -> String? {
         if revisionMajor != 1 { return "its revision \(revisionMajor) is not known" }
         if byteCount > volumeByteCount { return "it is larger than its partition" }
-        // TexFAT, which nobody but Windows CE writes.
+        // TexFAT, which only Windows CE writes.
         if fatCount != 1 || flags & 1 != 0 { return "it has two FATs" }
         // §3.1.5–§3.1.9: 24 sectors of boot regions, the FAT, the heap.
         guard fatOffset >= 24, fatOffset + fatSectorCount <= heapOffset,
