@@ -57,7 +57,7 @@ struct LUKSMetadataTests {
             ])
         var container = try header(bench)
         #expect(container.locked == nil && container.filesystem.byteCount == nil)
-        #expect(container.filesystem.wholeReason == "it is encrypted (LUKS2), and it is being encrypted anew")
+        #expect(container.filesystem.wholeReason == "it is encrypted (LUKS2), and it is being reencrypted")
         #expect(!container.filesystem.resizeAbility.canGrow)
         try bench.formatLUKS(1)
         let file = try FileDescriptor.open(bench.path("image"), .readWrite)
@@ -65,7 +65,7 @@ struct LUKSMetadataTests {
         try file.close()
         container = try header(bench)
         #expect(container.locked == nil)
-        #expect(container.filesystem.wholeReason == "it is encrypted (LUKS1), and it is being encrypted anew")
+        #expect(container.filesystem.wholeReason == "it is encrypted (LUKS1), and it is being reencrypted")
         #expect(try bench.survey("image").1 == .whole(byteCount: 32 << 20))
     }
 

@@ -279,7 +279,7 @@ import Testing
         #expect(try reason("hibr", name: "hiberfil.sy") == nil)
         #expect(try reason("") == nil)
         #expect(try reason("wake") == nil)
-        #expect(try reason("RSTR") == "its hiberfil.sys says nothing that is known")
+        #expect(try reason("RSTR") == "its hiberfil.sys has an unknown signature")
         #expect(try reason("", byteCount: 100) == "it belongs to a Windows that is hibernated")
         #expect(try reason("", byteCount: 2000) == "it belongs to a Windows that is hibernated")
     }
@@ -293,7 +293,7 @@ import Testing
         let (info, map) = try survey(bytes)
         let (skipping, less) = try survey(bytes, skipPageFiles: true)
         #expect(info.wholeReason == nil && info.remarks == [])
-        #expect(skipping.remarks == ["has page files whose contents (1.4 MiB) are left out, as was asked for"])
+        #expect(skipping.remarks == ["has page files whose contents (1.4 MiB) are left out, as requested"])
         let ranges = try NTFSFilesystem.pageFileRanges(MemoryDisk(bytes))
         let expected = (1 << 20) - 65536 + (504_096 + 4095) / 4096 * 4096 - 65536
         #expect(ranges.reduce(0) { $0 + $1.byteCount } == expected)
