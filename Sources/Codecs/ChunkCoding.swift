@@ -53,7 +53,7 @@ package final class ChunkEncoder {
 
     /// Compresses the content, and seals it where the coding does.
     /// - Parameters:
-    /// - id: the name of the content under the coding's identity.
+    ///   - id: the name of the content under the coding's identity.
     ///   - target: has room for `ChunkCoding.bound` bytes.
     /// - Returns: how many bytes of `target` were filled.
     package func encode(
@@ -102,8 +102,8 @@ package final class ChunkDecoder {
 
     /// Opens the seal if there is one, decompresses, and compares the content with its name.
     /// - Parameters:
-    /// - id: the expected name of the content; `nil` where it is unknown (a raw image).
-    /// - content: the target, which the content must fill completely.
+    ///   - id: the expected name of the content; `nil` where it is unknown (a raw image).
+    ///   - content: the target, which the content must fill completely.
     /// - Throws: `CodecError`, a sentence part about the chunk, for any mismatch.
     package func decode(
         _ stored: UnsafeRawBufferPointer, id: ContentHash?, into content: UnsafeMutableRawBufferPointer

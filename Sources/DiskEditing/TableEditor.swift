@@ -6,9 +6,9 @@ import SystemPackage
 package enum TableEditor {
     /// The table of `captured` with its partitions at new places, for a disk of `geometry`.
     /// - Parameters:
-    /// - captured: a recognised table.
-    /// - partitions: the target of every partition, by number, in bytes. Partitions of the captured table that are
-    ///   missing here are left out.
+    ///   - captured: a recognised table.
+    ///   - partitions: the target of every partition, by number, in bytes. Partitions of the captured table that are
+    ///     missing here are left out.
     /// - Returns: the bytes for the target. Types, identities, names and attributes are those of `captured`.
     package static func relocate(
         _ captured: CapturedTable, kind: PartitionTable.Kind, to geometry: DiskGeometry, partitions: [Int: ByteRange],

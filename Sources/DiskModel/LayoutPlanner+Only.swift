@@ -17,7 +17,7 @@ extension LayoutPlanner {
     /// - Parameters:
     ///   - number: its number in the captured table.
     ///   - table: the captured table.
-    /// - ability: the sizes that its content allows; `nil` where unknown: then it needs at least its captured length.
+    ///   - ability: the sizes that its content allows; `nil` where unknown: then it needs at least its captured length.
     ///   - existing: the table on the target.
     ///   - existingNumber: the partition there; `nil` for the same number.
     ///   - policy: `keep` leaves the filesystem's size as it is.

@@ -7,15 +7,15 @@ import ByteParsing
 /// partition that must move starts on the target's alignment, in the captured order. Sizes come from, in this order:
 ///
 /// 1. Requests. An exact size is rounded up to the target's sector, and a partition may be requested larger than its
-/// filesystem can grow. `rest` takes all the room that the others leave, up to the next partition or the end.
+///    filesystem can grow. `rest` takes all the room that the others leave, up to the next partition or the end.
 /// 2. The target's requirements (`PartitionAbility.leastByteCount` above the present length).
 /// 3. Too little room: first, gaps shrink to the alignment. Then, except with the policy `keep`, partitions shrink, no
-/// more than needed: first a partition with the request `rest`; then the one that would grow, which is the last that
-/// can grow; then all others together, in proportion to the room that each can give; the special ones (boot,
-/// recovery, swap) last. Each of these steps goes down to the least sizes before the next begins, and new lengths end
-/// on the alignment.
+///    more than needed: first a partition with the request `rest`; then the one that would grow, which is the last that
+///    can grow; then all others together, in proportion to the room that each can give; the special ones (boot,
+///    recovery, swap) last. Each of these steps goes down to the least sizes before the next begins, and new lengths
+///    end on the alignment.
 /// 4. More room than on the source, or room left by requests: by the policy. Partitions behind a growing one move up.
-/// With `proportional`, each share is rounded down to the alignment; the last partition takes the remainder.
+///    With `proportional`, each share is rounded down to the alignment; the last partition takes the remainder.
 ///
 /// The gap before the first partition (GRUB's core image, firmware of small boards) keeps its size. A partition that
 /// starts in the first MiB (sector 63) is not resized there, because that MiB is written last: it moves behind the MiB
@@ -38,11 +38,11 @@ package enum LayoutPlanner {
     /// - Parameters:
     ///   - table: the captured GPT or MBR.
     ///   - source: the captured disk.
-    /// - filesystems: the contents of partitions, by number: for names, and to recognise boot partitions.
-    /// - abilities: the sizes that their contents allow on this target, by number; a partition
-    ///   without one keeps its length.
-    /// - target: the target disk. Its logical sector size may differ: starts and lengths are multiples of it.
-    /// - request: the policy and the requests for partitions.
+    ///   - filesystems: the contents of partitions, by number: for names, and to recognise boot partitions.
+    ///   - abilities: the sizes that their contents allow on this target, by number; a partition without one keeps its
+    ///     length.
+    ///   - target: the target disk. Its logical sector size may differ: starts and lengths are multiples of it.
+    ///   - request: the policy and the requests for partitions.
     /// - Throws: `LayoutError`, with the least sufficient size of a target if there is one.
     package static func plan(
         _ table: PartitionTable, source: DiskGeometry, filesystems: [Int: FilesystemInfo],

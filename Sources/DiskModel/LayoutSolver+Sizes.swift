@@ -5,8 +5,8 @@ import ByteParsing
 extension LayoutSolver {
     /// The layout where everything fits as captured or requested, and partitions may grow.
     /// - Parameters:
-    /// - row: settled where everything fits, unless one partition takes the rest.
-    /// - starts: the starts with which everything fits.
+    ///   - row: settled where everything fits, unless one partition takes the rest.
+    ///   - starts: the starts with which everything fits.
     func grown(_ parts: [Part], _ row: PartitionRow, _ starts: [UInt64], _ bases: [UInt64]) -> DiskLayout {
         var row = row
         var lengths = bases

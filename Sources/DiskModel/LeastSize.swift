@@ -13,7 +13,7 @@ package enum LeastSize {
     /// at most a 64th of the moved data, and a boot sector's backup behind the last cluster. 16 MiB at the least: a
     /// Windows that starts on a full volume cannot even write its log.
     /// - Parameters:
-    /// - usedByteCount: the used bytes according to the cluster bitmap.
+    ///   - usedByteCount: the used bytes according to the cluster bitmap.
     ///   - clusterSize: in bytes.
     package static func ntfs(usedByteCount: UInt64, clusterSize: Int) -> UInt64 {
         let cluster = UInt64(max(512, clusterSize))

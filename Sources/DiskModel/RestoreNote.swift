@@ -114,9 +114,9 @@ package struct RestoreNote: Equatable, Sendable {
 
     /// The offset for a note; `nil` where that space is not empty.
     /// - Parameters:
-    /// - head: the future first MiB of the disk.
-    /// - tableEnd: the end of the partition table, in bytes.
-    /// - firstPartition: the start of the first partition, in bytes.
+    ///   - head: the future first MiB of the disk.
+    ///   - tableEnd: the end of the partition table, in bytes.
+    ///   - firstPartition: the start of the first partition, in bytes.
     package static func place(in head: [UInt8], tableEnd: Int, firstPartition: UInt64) -> Int? {
         let end = Int(min(firstPartition, UInt64(head.count), area.upperBound))
         let place = (end - byteCount) / byteCount * byteCount

@@ -28,8 +28,8 @@ extension FilesystemInfo {
     ///
     /// A filesystem reads and writes in its own units. It works where these are no smaller than the disk's sectors.
     /// - Parameters:
-    /// - sector: the target's sector size in bytes.
-    /// - captured: the source disk's sector size in bytes.
+    ///   - sector: the target's sector size in bytes.
+    ///   - captured: the source disk's sector size in bytes.
     package func sectorObstacle(onto sector: Int, captured: Int) -> SectorObstacle? {
         let onto = "the target's sectors of \(sector) bytes"
         func least(_ size: Int?, _ what: String) -> SectorObstacle? {

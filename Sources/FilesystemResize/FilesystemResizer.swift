@@ -15,9 +15,9 @@ package enum FilesystemResizer {
 
     /// Grows a filesystem to fill its place.
     /// - Parameters:
-    /// - filesystem: the content of the place, as surveyed at its capture.
-    /// - place: its present place, including the room to fill.
-    /// - log: receives the commands and their output.
+    ///   - filesystem: the content of the place, as surveyed at its capture.
+    ///   - place: its present place, including the room to fill.
+    ///   - log: receives the commands and their output.
     /// - Throws: `ResizeError`, which names the state of the filesystem.
     @discardableResult
     package static func grow(
@@ -32,10 +32,10 @@ package enum FilesystemResizer {
 
     /// Shrinks a filesystem to end at `byteCount` or up to a block (NTFS: a cluster and a sector) before.
     /// - Parameters:
-    /// - filesystem: the content of the place, as surveyed at its capture.
-    /// - byteCount: the remaining room in bytes.
-    /// - place: its present place.
-    /// - log: receives the commands and their output.
+    ///   - filesystem: the content of the place, as surveyed at its capture.
+    ///   - byteCount: the remaining room in bytes.
+    ///   - place: its present place.
+    ///   - log: receives the commands and their output.
     /// - Throws: `ResizeError`, which names the state of the filesystem; `tooSmall` has the least
     ///   size that its tool accepts.
     @discardableResult

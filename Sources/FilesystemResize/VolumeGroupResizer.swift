@@ -37,10 +37,10 @@ package enum VolumeGroupResizer {
 
     /// Grows a physical volume to fill its place.
     /// - Parameters:
-    /// - filesystem: the physical volume, as surveyed at its capture.
-    /// - byteCounts: the new lengths of its volumes, in the order of `filesystem.inner`; none is less than before.
-    /// - place: its present place, including the room to fill.
-    /// - log: receives the commands and their output.
+    ///   - filesystem: the physical volume, as surveyed at its capture.
+    ///   - byteCounts: the new lengths of its volumes, in the order of `filesystem.inner`; none is less than before.
+    ///   - place: its present place, including the room to fill.
+    ///   - log: receives the commands and their output.
     package static func grow(
         _ filesystem: FilesystemInfo, to byteCounts: [UInt64], on place: ResizePlace,
         log: @escaping (String) -> Void = { _ in }
@@ -102,11 +102,11 @@ package enum VolumeGroupResizer {
     /// Shrinks a physical volume to end at `byteCount`: its filesystems, its volumes, then its extents. After a
     /// failure, the contents are useless.
     /// - Parameters:
-    /// - filesystem: the physical volume, as surveyed at its capture.
-    /// - byteCounts: the new lengths of its volumes, in the order of `filesystem.inner`; none is more than before.
-    /// - byteCount: the remaining room in bytes.
-    /// - place: all of it, including the part to remove.
-    /// - log: receives the commands and their output.
+    ///   - filesystem: the physical volume, as surveyed at its capture.
+    ///   - byteCounts: the new lengths of its volumes, in the order of `filesystem.inner`; none is more than before.
+    ///   - byteCount: the remaining room in bytes.
+    ///   - place: all of it, including the part to remove.
+    ///   - log: receives the commands and their output.
     package static func shrink(
         _ filesystem: FilesystemInfo, to byteCounts: [UInt64], byteCount: UInt64, on place: ResizePlace,
         log: @escaping (String) -> Void = { _ in }

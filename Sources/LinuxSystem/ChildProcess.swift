@@ -50,12 +50,12 @@ package struct ChildProcess: ~Copyable, Sendable {
     /// Starts a program.
     /// - Parameters:
     ///   - arguments: the program (looked up on PATH where it has no slash) and its arguments.
-    /// - environment: the whole environment of the child; a small fixed one by default.
+    ///   - environment: the whole environment of the child; a small fixed one by default.
     ///   - input, output, error: descriptors for the child; `nil` is /dev/null.
-    /// - events: the child's descriptor 3; only for a program that is not confined.
-    /// - confinement: the resources that a program of a foreign system can reach. It is killed with
-    ///   the thread that starts it.
-    /// - newSession: whether it gets its own session (with `input` as its terminal where `terminal` is set).
+    ///   - events: the child's descriptor 3; only for a program that is not confined.
+    ///   - confinement: the resources that a program of a foreign system can reach. It is killed with the thread that
+    ///     starts it.
+    ///   - newSession: whether it gets its own session (with `input` as its terminal where `terminal` is set).
     package init(
         _ arguments: [String], environment: [String] = ChildProcess.plainEnvironment, input: FileDescriptor? = nil,
         output: FileDescriptor? = nil, error: FileDescriptor? = nil, events: FileDescriptor? = nil,
@@ -124,8 +124,8 @@ package struct ChildProcess: ~Copyable, Sendable {
     /// Runs a program to its end and collects its output.
     /// - Parameters:
     ///   - input: bytes for its standard input.
-    /// - confinement: the resources that a program of a foreign system can reach.
-    /// - timeoutSeconds: the time limit. Past it the program is killed, and its ending shows the signal.
+    ///   - confinement: the resources that a program of a foreign system can reach.
+    ///   - timeoutSeconds: the time limit. Past it the program is killed, and its ending shows the signal.
     package static func run(
         _ arguments: [String], input: [UInt8] = [], environment: [String] = plainEnvironment,
         confinement: Confinement? = nil, timeoutSeconds: Double = 3600

@@ -19,8 +19,8 @@ package enum ConfinedLVM {
     /// The command line of an LVM command.
     /// - Parameters:
     ///   - name: `lvchange`, …
-    /// - node: the only device that LVM sees.
-    /// - readOnlyGroup: a group whose volumes the kernel makes read-only, whatever the metadata says.
+    ///   - node: the only device that LVM sees.
+    ///   - readOnlyGroup: a group whose volumes the kernel makes read-only, whatever the metadata says.
     package static func command(
         _ name: String, on node: String, _ arguments: [String], readOnlyGroup: String? = nil
     ) -> [String] {

@@ -12,7 +12,7 @@ extension LogicalVolumes {
     /// Creates a read-only snapshot of a volume; a mounted filesystem on it is frozen for that moment.
     /// - Parameters:
     ///   - volume: `group/name`.
-    /// - extentCount: the room for blocks that are overwritten in the volume during the snapshot's lifetime.
+    ///   - extentCount: the room for blocks that are overwritten in the volume during the snapshot's lifetime.
     package static func createSnapshot(
         of volume: String, named name: String, tags: [String], extentCount: UInt64
     ) throws(LogicalVolumeError) {

@@ -77,8 +77,8 @@ package final class OpenedLUKS: BlockReader {
     /// Opens the LUKS volume in `range` of a disk or a raw image file.
     /// - Parameters:
     ///   - sectorSize: the disk's logical sector size in bytes.
-    /// - keyFile: all its bytes are the key, including a newline at its end.
-    /// - readOnly: whether writes are refused, also by the loop device below.
+    ///   - keyFile: all its bytes are the key, including a newline at its end.
+    ///   - readOnly: whether writes are refused, also by the loop device below.
     /// - Throws: `LUKSOpenError`.
     package init(
         disk: FilePath, range: ByteRange, sectorSize: Int, keyFile: FilePath, readOnly: Bool

@@ -116,8 +116,8 @@ package final class StallWatch: Sendable {
 
     /// Watches until released.
     /// - Parameters:
-    /// - say: takes a message for the user.
-    /// - giveUp: ends the process; takes the name of the pending call, and whether its disk is active nevertheless.
+    ///   - say: takes a message for the user.
+    ///   - giveUp: ends the process; takes the name of the pending call, and whether its disk is active nevertheless.
     package init(
         say: @escaping @Sendable (String) -> Void, giveUp: @escaping @Sendable (String, Bool) -> Void
     ) throws(SystemCallError) {

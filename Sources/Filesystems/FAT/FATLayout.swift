@@ -34,8 +34,8 @@ package struct FATLayout: Equatable, Sendable {
     /// The layout for a volume; `nil` where it is too small.
     /// - Parameters:
     ///   - sectorSize: of the disk, 512 to 4096 bytes.
-    /// - kind: the preferred kind, used where the volume allows it.
-    /// - rootByteCount: the content of the root folder in bytes.
+    ///   - kind: the preferred kind, used where the volume allows it.
+    ///   - rootByteCount: the content of the root folder in bytes.
     package init?(
         volumeByteCount: UInt64, sectorSize: Int, preferring kind: FilesystemInfo.Kind, rootByteCount: UInt64 = 0
     ) {

@@ -21,8 +21,8 @@ package struct FATRemake {
     /// Reads the source and assigns places.
     /// - Parameters:
     ///   - source: the FAT that it replaces.
-    /// - layout: the layout of the new FAT.
-    /// - hiddenSectors: the number of sectors before its partition.
+    ///   - layout: the layout of the new FAT.
+    ///   - hiddenSectors: the number of sectors before its partition.
     /// - Throws: `FilesystemError.damaged` where the source is invalid, or has more than fits.
     package init(of source: FATVolume, layout: FATLayout, hiddenSectors: UInt32) throws(FilesystemError) {
         self.source = source
@@ -60,8 +60,8 @@ package struct FATRemake {
 
     /// Passes on all bytes of the new FAT, in whole sectors; bytes that it does not pass on do not matter.
     /// - Parameters:
-    /// - write: takes bytes and their offset, in bytes of the volume.
-    /// - zero: zeroes a range of the volume.
+    ///   - write: takes bytes and their offset, in bytes of the volume.
+    ///   - zero: zeroes a range of the volume.
     package func run(
         write: (_ bytes: [UInt8], _ offset: UInt64) throws -> Void, zero: (ByteRange) throws -> Void
     ) throws {

@@ -5,7 +5,7 @@ import DiskModel
 /// The label of an LVM2 physical volume, with the header behind it: LVM2's `lib/label/label.h` (struct label_header)
 /// and `lib/format_text/layout.h` (struct pv_header, pv_header_extension, disk_locn).
 struct LVMLabel: Equatable, Sendable {
-    /// The sector that holds it, of 512 bytes whatever the disk's are.
+    /// The index of its sector, of 512 bytes whatever the disk's sector size.
     let sectorIndex: Int
     /// The PV's id: 32 characters.
     let id: String
