@@ -47,7 +47,7 @@ package struct EncryptedContents: Sendable {
 
     /// Why the content keeps its size in a smaller partition, as a sentence part.
     var shrinkObstacle: String? {
-        // mkswap would make swap again; nobody keeps it alone behind a key that can be given.
+        // mkswap would recreate it; in practice no LUKS volume with a user's key contains only swap.
         let isTooDeep = inner.kind == .luks || inner.kind == .raid
         guard inner.traits.shrink != .madeAgain, !isTooDeep else {
             return "\(inner.kindName) inside of LUKS cannot be made smaller"

@@ -78,7 +78,7 @@ package struct FilesystemInfo: Codable, Equatable, Sendable {
     /// The volumes inside a container, in its own order: the logical volumes of LVM, the content of LUKS or md. `nil`
     /// for other kinds, or where the container could not be opened.
     package var inner: [InnerVolume]?
-    /// Of a physical volume of LVM: the data needed to resize it. `nil` for other kinds, and where it was not surveyed.
+    /// The data needed to resize a physical volume of LVM; `nil` for other kinds, and where it was not surveyed.
     package var volumeGroup: VolumeGroup?
 
     /// A volume inside a container.

@@ -72,8 +72,8 @@ struct BtrfsResizeTool: ResizeTool {
     /// The kernel's names of the devices of a mounted Btrfs (`/sys/fs/btrfs/UUID/devices`).
     private func pool(_ uuid: String) -> [String] { Files.names(in: FilePath("/sys/fs/btrfs/\(uuid)/devices")) }
 
-    /// Btrfs wiki, "On-disk Format", superblock at 64 KiB: magic at 0x40, num_devices at 0x88, dev_item at 0xC9 with devid
-    /// at its 0 and total_bytes at its 8.
+    /// Btrfs wiki, "On-disk Format", superblock at 64 KiB: magic at 0x40, num_devices at 0x88, dev_item at 0xC9 with
+    /// devid at its 0 and total_bytes at its 8.
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         try superblock(on: volume)?.little(0xC9 + 8, byteCount: 8)
     }

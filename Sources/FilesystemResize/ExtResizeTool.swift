@@ -46,8 +46,8 @@ struct ExtResizeTool: ResizeTool {
         try job.check(["e2fsck", "-f", "-n", job.node])
     }
 
-    /// ext4 documentation, "Super Block": s_blocks_count_lo at 0x4, s_feature_incompat at 0x60 with INCOMPAT_64BIT = 0x80,
-    /// s_blocks_count_hi at 0x150.
+    /// ext4 documentation, "Super Block": s_blocks_count_lo at 0x4, s_feature_incompat at 0x60 with INCOMPAT_64BIT =
+    /// 0x80, s_blocks_count_hi at 0x150.
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         guard let blockSize = try blockSize(on: volume) else { return nil }
         let fields = try superblock(on: volume)

@@ -28,8 +28,8 @@ struct F2FSResizeTool: ResizeTool {
         (try? job.check(["fsck.f2fs", "--dry-run", job.node])) != nil && job.isSurveyedWhole()
     }
 
-    /// Kernel, `include/linux/f2fs_fs.h`, struct f2fs_super_block at 1024: magic at 0, log_blocksize at 16, block_count at
-    /// 36.
+    /// Kernel, `include/linux/f2fs_fs.h`, struct f2fs_super_block at 1024: magic at 0, log_blocksize at 16, block_count
+    /// at 36.
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         let fields = SuperblockFields(bytes: try volume.readBytes(at: 1024, count: 512))
         let logBlockSize = fields.little(16, byteCount: 4)

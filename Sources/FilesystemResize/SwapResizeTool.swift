@@ -49,8 +49,8 @@ struct SwapResizeTool: ResizeTool {
     /// sws_uuid and sws_volume.
     private static func names(_ header: SuperblockFields) -> [UInt8] { Array(header.bytes[1036..<1068]) }
 
-    /// Kernel, `include/linux/swap.h`, union swap_header: version at 1024, last_page at 1028, sws_uuid at 1036, sws_volume at
-    /// 1052, the signature in the last ten bytes of the page.
+    /// Kernel, `include/linux/swap.h`, union swap_header: version at 1024, last_page at 1028, sws_uuid at 1036,
+    /// sws_volume at 1052, the signature in the last ten bytes of the page.
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         try header(on: volume).flatMap { ($0.little(1028, byteCount: 4) + 1).times(UInt64(Self.pageSize)) }
     }

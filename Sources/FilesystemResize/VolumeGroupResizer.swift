@@ -186,7 +186,7 @@ package enum VolumeGroupResizer {
     /// An interruption takes effect before the next step.
     private static func goOn() throws(ResizeError) {
         guard !Interruption.isRequested else {
-            throw ResizeError(.unreachable(SystemCallError("continue", "the volume group", .interrupted)))
+            throw ResizeError(.unreachable(SystemCallError("continue with", "the volume group", .interrupted)))
         }
     }
 

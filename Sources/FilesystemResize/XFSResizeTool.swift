@@ -18,7 +18,8 @@ struct XFSResizeTool: ResizeTool {
     /// The log is clean, and the free space of each group adds up. xfs_repair would need memory for all of its files.
     func isWhole(_ job: ResizeJob) -> Bool { job.isSurveyedWhole() }
 
-    /// "XFS Algorithms & Data Structures", superblock: sb_magicnum at 0, sb_blocksize at 4, sb_dblocks at 8, big-endian.
+    /// "XFS Algorithms & Data Structures", superblock: sb_magicnum at 0, sb_blocksize at 4, sb_dblocks at 8,
+    /// big-endian.
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         let fields = SuperblockFields(bytes: try volume.readBytes(at: 0, count: 512))
         guard fields.has("XFSB".utf8, at: 0) else { return nil }

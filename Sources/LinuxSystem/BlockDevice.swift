@@ -152,7 +152,8 @@ package final class BlockDevice: BlockWriter {
 
     /// Makes every byte of `range` read as zero.
     ///
-    /// The corresponding C functions are `ioctl(BLKZEROOUT)` for a device and `fallocate(FALLOC_FL_PUNCH_HOLE)` for a file.
+    /// The corresponding C functions are `ioctl(BLKZEROOUT)` for a device and `fallocate(FALLOC_FL_PUNCH_HOLE)` for a
+    /// file.
     package func writeZeros(_ range: ByteRange) throws(BlockIOError) {
         guard !range.isEmpty else { return }
         guard (0..<byteCount).covers(range) else {
@@ -193,7 +194,8 @@ package final class BlockDevice: BlockWriter {
 
     /// Tells the device that the contents of `range` no longer matter.
     ///
-    /// The corresponding C functions are `ioctl(BLKDISCARD)` for a device and `fallocate(FALLOC_FL_PUNCH_HOLE)` for a file.
+    /// The corresponding C functions are `ioctl(BLKDISCARD)` for a device and `fallocate(FALLOC_FL_PUNCH_HOLE)` for a
+    /// file.
     package func discard(_ range: ByteRange) throws(BlockIOError) {
         let fd = descriptor.raw.rawValue
         try pending.during(.discard) { () throws(BlockIOError) in

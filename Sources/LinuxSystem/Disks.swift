@@ -204,7 +204,7 @@ package struct DiskDirectory: Sendable {
         let below = mounts.filter { mount in
             mount.mountPoint == "/" || real.string == mount.mountPoint || real.string.hasPrefix(mount.mountPoint + "/")
         }
-        // Of several mounts on one mount point (systemd's automount, then the filesystem), the last is visible.
+        // With several mounts on one mount point (systemd's automount, then the filesystem), the last is visible.
         let longest = below.map(\.mountPoint.count).max()
         guard let mount = below.last(where: { $0.mountPoint.count == longest }), let node = node(mount.source)
         else { return [] }

@@ -47,7 +47,8 @@ package enum FileLock {
     static func answer(to errno: Errno) -> Answer? {
         switch errno {
         case .resourceTemporarilyUnavailable, .permissionDenied: .held
-        // ENOLCK: no lock manager (NFS); EOPNOTSUPP and ENOSYS: the server or driver has none; EINVAL: before Linux 3.15.
+        // ENOLCK: no lock manager (NFS); EOPNOTSUPP and ENOSYS: the server or driver has none; EINVAL: before Linux
+        // 3.15.
         case .noLocks, .notSupportedOnSocket, .noFunction, .invalidArgument: .unsupported
         default: nil
         }

@@ -6,7 +6,8 @@ import SystemPackage
 package struct ProcessFacts: Codable, Equatable, Sendable {
     /// The machine's name.
     package var host: String
-    /// The machine: its DMI UUID and `/etc/machine-id`, as far as they can be read. Clones of an image share some of it.
+    /// The machine: its DMI UUID and `/etc/machine-id`, as far as they can be read. Clones of an image share some of
+    /// it.
     package var machine: String
     package var boot: String
     /// The process namespace, in which `process` is valid.

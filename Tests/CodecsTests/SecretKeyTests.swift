@@ -32,8 +32,8 @@ import Testing
         }
     }
 
-    /// HKDF-SHA-256 (RFC 5869 §2) with no salt, made of HMAC alone: the extracted key is HMAC(32 zeros, key), and one block
-    /// of 32 bytes is HMAC(extracted, info and the byte 1).
+    /// HKDF-SHA-256 (RFC 5869 §2) with no salt, made of HMAC alone: the extracted key is HMAC(32 zeros, key), and one
+    /// block of 32 bytes is HMAC(extracted, info and the byte 1).
     @Test func derivedKeysAreHKDF() throws {
         let key = try #require(SecretKey(bytes: Array(0..<32)))
         let zeros = try #require(SecretKey(bytes: [UInt8](repeating: 0, count: 32)))
@@ -43,8 +43,8 @@ import Testing
         #expect(key.derived(for: "purpose").bytes != key.derived(for: "another").bytes)
     }
 
-    /// HMAC-SHA-256: RFC 4231 has keys of other lengths, but §4.7's idea holds for any: this is its first case with the key
-    /// filled up with zeros, which HMAC does by itself (RFC 2104 §2).
+    /// HMAC-SHA-256: RFC 4231 has keys of other lengths, but §4.7's idea holds for any: this is its first case with the
+    /// key filled up with zeros, which HMAC does by itself (RFC 2104 §2).
     @Test func keyedNamesAreHMAC() throws {
         let key = try #require(
             SecretKey(bytes: [UInt8](repeating: 0x0B, count: 20) + [UInt8](repeating: 0, count: 12)))

@@ -82,7 +82,7 @@ struct LayoutJudge {
             switch wish {
             case .drop: failures.append("\(number) was to be dropped")
             case .keep: if length != captured { failures.append("\(number) was to keep its size") }
-            case .size(let wished): if length != rounded(wished) { failures.append("\(number) was wished otherwise") }
+            case .size(let wished): if length != rounded(wished) { failures.append("\(number) has a wrong size") }
             case .rest:
                 let behind = gap(behind: placement)
                 if behind >= alignment + unit { failures.append("\(number) has not all the rest") }

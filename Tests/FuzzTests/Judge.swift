@@ -128,7 +128,7 @@ struct Judge: Sendable {
             } zero: {
                 try target.writeZeros($0)
             }
-            try demand(try remake.isThere(try FATVolume(target)), "a FAT made anew holds something else")
+            try demand(try remake.isThere(try FATVolume(target)), "a recreated FAT has other contents")
         } catch is FilesystemError { return }
     }
 

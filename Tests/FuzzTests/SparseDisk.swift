@@ -5,8 +5,8 @@ import DiskModel
 /// A disk of zeros with some bytes on it, as a small file: the bytes that a parser read when it failed. It needs
 /// neither the tool nor its version that made the valid disk.
 ///
-/// The file: `RFSPARSE`, length (8 bytes), sector size (4), then for each part its place (8), its length (4), its bytes.
-/// All numbers are little-endian.
+/// The file: `RFSPARSE`, length (8 bytes), sector size (4), then for each part its place (8), its length (4), its
+/// bytes. All numbers are little-endian.
 struct SparseDisk: BlockReader {
     var byteCount: UInt64
     var logicalSectorSize: Int

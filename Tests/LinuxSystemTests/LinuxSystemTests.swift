@@ -224,7 +224,7 @@ import Testing
         #expect(directory.uses(of: "tdc").contains(.mounted(node: "tdm3", at: "an unknown place", readOnly: false)))
     }
 
-    /// Of an automount and the mount on top of it, the second holds the files.
+    /// With an automount and a mount on top of it, the second one holds the files.
     @Test func theUppermostMountHoldsAFile() throws {
         let scratch = try ScratchFolder()
         let proc = scratch.path.appending("proc")

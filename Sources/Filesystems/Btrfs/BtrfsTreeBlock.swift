@@ -127,7 +127,8 @@ struct BtrfsTreeBlock {
             }
         } else {
             items.reserveCapacity(count)
-            // Data grow from the end of the block towards the entries, without gaps (tree-checker.c, __btrfs_check_leaf).
+            // Data grow from the end of the block towards the entries, without gaps (tree-checker.c,
+            // __btrfs_check_leaf).
             let entriesEnd = Self.headerByteCount + count * Self.itemByteCount
             var end = bytes.count
             for index in 0..<count {

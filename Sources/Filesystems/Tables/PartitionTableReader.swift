@@ -78,7 +78,7 @@ package enum PartitionTableReader {
     }
 }
 
-/// The same bytes with another sector size.
+/// A reader with another sector size.
 private struct ResectoredReader: BlockReader {
     let base: any BlockReader
     let logicalSectorSize: Int
