@@ -146,7 +146,7 @@ import Testing
         let grown = try disk.plan(target(6 << 31), .grow, unit: 512)
         #expect(grown.ranges[1] == 2048..<4_294_965_248)
         #expect(grown.remarks.contains { $0.contains("4 TiB") && $0.contains("reaches 2 TiB") }, "\(grown.remarks)")
-        #expect(disk.refusal(mebibytes: 4 << 20, .keep, ["1=3T"]).contains("address range"))
+        #expect(disk.refusal(mebibytes: 4 << 20, .keep, ["1=3T"]).contains("exceeds the table's address range"))
         // A disk with sectors of 4096 bytes reaches eight times as far: its partitions fit no MBR of 512.
         disk.source.logicalSectorSize = 4096
         disk.table.partitions[0].range = 1 << 20..<3 << 40
