@@ -2,13 +2,13 @@
 
 /// The two reflected 32-bit CRCs that on-disk formats use.
 package struct CRC32: Sendable {
-    /// CRC-32 of ISO 3309 (polynomial 0x04C11DB7): GPT, our journal.
+    /// CRC-32 of ISO 3309 (polynomial 0x04C11DB7): GPT, Reforge's journal.
     package static let iso = CRC32(reflectedPolynomial: 0xEDB8_8320)
     /// CRC-32C, Castagnoli (polynomial 0x1EDC6F41): ext4, Btrfs, XFS.
     package static let castagnoli = CRC32(reflectedPolynomial: 0x82F6_3B78)
 
     private let table: [UInt32]
-    /// `table`, and what each of its entries becomes after 1 to 7 zero bytes more: eight bytes are taken at once.
+    /// `table`, and its entries advanced by 1 to 7 zero bytes, to process eight bytes at once.
     private let slices: [UInt32]
 
     private init(reflectedPolynomial: UInt32) {
@@ -29,14 +29,14 @@ package struct CRC32: Sendable {
     /// The checksum of `bytes`, with the usual inversion before and after.
     package func checksum(_ bytes: some Sequence<UInt8>) -> UInt32 { ~update(.max, bytes) }
 
-    /// One step without any inversion: for formats that chain a seed (ext4).
+    /// One step without inversion, for formats that chain a seed (ext4).
     package func update(_ value: UInt32, _ bytes: some Sequence<UInt8>) -> UInt32 {
         let table = self.table
         return bytes.reduce(value) { $0 >> 8 ^ table[Int(UInt8(truncatingIfNeeded: $0) ^ $1)] }
     }
 
-    /// The checksum of an array: over a hundred times as fast as that of any sequence, which is not specialised across
-    /// modules (measured: 9 MB/s).
+    /// The checksum of an array: over a hundred times as fast as that of a generic sequence, which is not specialised
+    /// across modules (measured: 9 MB/s).
     package func checksum(_ bytes: [UInt8]) -> UInt32 { ~update(.max, bytes) }
 
     /// One step over an array, eight bytes at a time ("slicing by 8").

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 extension FixedWidthInteger {
-    /// The sum, or an error that names `what` was computed. For every number that comes from a disk.
+    /// The sum, or an error that names it as `what`. For every number that comes from a disk.
     package func adding(_ other: Self, _ what: @autoclosure () -> String) throws(ParsingError) -> Self {
         let (value, overflow) = addingReportingOverflow(other)
         guard !overflow else { throw .overflow(what: what()) }
         return value
     }
 
-    /// The difference, or an error that names `what` was computed.
+    /// The difference, or an error that names it as `what`.
     package func subtracting(_ other: Self, _ what: @autoclosure () -> String) throws(ParsingError) -> Self {
         let (value, overflow) = subtractingReportingOverflow(other)
         guard !overflow else { throw .overflow(what: what()) }
         return value
     }
 
-    /// The product, or an error that names `what` was computed.
+    /// The product, or an error that names it as `what`.
     package func multiplied(by other: Self, _ what: @autoclosure () -> String) throws(ParsingError) -> Self {
         let (value, overflow) = multipliedReportingOverflow(by: other)
         guard !overflow else { throw .overflow(what: what()) }

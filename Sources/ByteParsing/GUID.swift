@@ -3,7 +3,7 @@
 /// A 128-bit identifier in the mixed-endian byte order of GPT (UEFI 2.10, appendix A): the first three fields are
 /// little-endian. A filesystem UUID is big-endian throughout: see `init(bigEndianBytes:)`.
 package struct GUID: Hashable, Sendable, CustomStringConvertible, Codable {
-    /// The 16 bytes in the order in which the text form shows them.
+    /// The 16 bytes in the order of the text form.
     package let textOrderBytes: [UInt8]
 
     /// The all-zero GUID: an unused GPT entry.
@@ -11,20 +11,20 @@ package struct GUID: Hashable, Sendable, CustomStringConvertible, Codable {
 
     private init(unchecked bytes: [UInt8]) { textOrderBytes = bytes }
 
-    /// From 16 bytes as a GPT stores them.
-    /// - Throws: `ParsingError` where there are not 16.
+    /// From 16 bytes in the order of a GPT.
+    /// - Throws: `ParsingError` for another count.
     package init(mixedEndianBytes bytes: [UInt8]) throws(ParsingError) {
         self.init(unchecked: try Self.swapped(bytes))
     }
 
-    /// From 16 bytes as filesystems store a UUID (RFC 9562: in text order).
-    /// - Throws: `ParsingError` where there are not 16.
+    /// From 16 bytes in the order of a filesystem UUID (RFC 9562: text order).
+    /// - Throws: `ParsingError` for another count.
     package init(bigEndianBytes bytes: [UInt8]) throws(ParsingError) {
         guard bytes.count == 16 else { throw .invalid(what: "a UUID of \(bytes.count) bytes") }
         self.init(unchecked: bytes)
     }
 
-    /// From `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`, either case; `nil` for anything else.
+    /// From `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`, either case; `nil` for other texts.
     package init?(_ text: some StringProtocol) {
         let groups = text.split(separator: "-", omittingEmptySubsequences: false)
         guard groups.map({ $0.utf8.count }) == [8, 4, 4, 4, 12] else { return nil }
@@ -47,7 +47,7 @@ package struct GUID: Hashable, Sendable, CustomStringConvertible, Codable {
         return GUID(unchecked: bytes)
     }
 
-    /// The bytes as a GPT stores them.
+    /// The bytes in the order of a GPT.
     package var mixedEndianBytes: [UInt8] {
         let b = textOrderBytes
         return [b[3], b[2], b[1], b[0], b[5], b[4], b[7], b[6]] + b[8...]
@@ -63,7 +63,6 @@ package struct GUID: Hashable, Sendable, CustomStringConvertible, Codable {
         return text
     }
 
-    /// From the text form.
     package init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         let text = try container.decode(String.self)
@@ -73,7 +72,6 @@ package struct GUID: Hashable, Sendable, CustomStringConvertible, Codable {
         self = guid
     }
 
-    /// To the text form.
     package func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         try container.encode(description)

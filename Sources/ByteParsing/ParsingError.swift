@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Why bytes from outside could not be read as what they claim to be.
+/// Why external bytes could not be parsed.
 package enum ParsingError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// A field lies (partly) outside the bytes at hand. Offsets and counts in bytes.
+    /// A field is (partly) outside the given bytes. Offsets and counts in bytes.
     case outOfBounds(offset: Int, byteCount: Int, available: Int)
-    /// A computed number does not fit its type: `what` names it.
+    /// A computed number, named by `what`, does not fit its type.
     case overflow(what: String)
     /// A field holds a value that the format does not allow.
     case invalid(what: String)
 
-    /// One sentence for a person.
     package var description: String {
         switch self {
         case .outOfBounds(let offset, let byteCount, let available):

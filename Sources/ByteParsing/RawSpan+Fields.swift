@@ -89,8 +89,8 @@ extension [UInt8] {
         }
     }
 
-    /// Stores `value` in little-endian order at `offset`, which must lie inside (a programming error otherwise:
-    /// for bytes that the program itself lays out).
+    /// Stores `value` in little-endian order at `offset`, which must be inside (otherwise a programming error): for
+    /// bytes that the program itself lays out.
     package mutating func setLittleEndian<T: FixedWidthInteger>(_ value: T, at offset: Int) {
         var encoded: [UInt8] = []
         encoded.appendLittleEndian(value)

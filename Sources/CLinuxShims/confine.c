@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// A program of a foreign system in namespaces of its own. What runs between clone and exec uses only calls that are
-// async-signal-safe: the parent has threads, and the child is a copy of it.
+// Runs a program of a foreign system in its own namespaces. Between clone and exec, only async-signal-safe calls are
+// made: the parent has threads, and the child is a copy of it.
 #define _GNU_SOURCE
 #include "CLinuxShims.h"
 #include <errno.h>
@@ -42,7 +42,7 @@
 #error "no seccomp architecture for this processor"
 #endif
 
-// mseal: later calls are unknown here, and may be further ways to mount.
+// mseal: later calls are unknown here and may include further ways to mount.
 enum { LAST_KNOWN_CALL = 462 };
 enum { NAMESPACE_FLAGS = 0x7E020000 }; // CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 
@@ -57,7 +57,7 @@ static void emit(struct filter *filter, unsigned short code, unsigned value, uns
 }
 static void load(struct filter *filter, unsigned offset) { emit(filter, BPF_LD | BPF_W | BPF_ABS, offset, 0, 0); }
 static void give(struct filter *filter, unsigned answer) { emit(filter, BPF_RET | BPF_K, answer, 0, 0); }
-// Where the accumulator is `value`, the answer is `answer`.
+// Returns `answer` where the accumulator is `value`.
 static void match(struct filter *filter, unsigned value, unsigned answer) {
     emit(filter, BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1);
     give(filter, answer);
@@ -68,7 +68,7 @@ static void match(struct filter *filter, unsigned value, unsigned answer) {
 #define UNKNOWN (SECCOMP_RET_ERRNO | ENOSYS)
 #define PRETENDED (SECCOMP_RET_ERRNO | 0)
 
-// Mounts, namespaces, the kernel's code, other processes, keys, swap, power: whatever the capabilities.
+// Mounts, namespaces, the kernel's code, other processes, keys, swap, power: refused whatever the capabilities.
 static const int refused_calls[] = {
     SYS_mount, SYS_umount2, SYS_pivot_root, SYS_open_tree, SYS_move_mount, SYS_fsopen, SYS_fsconfig, SYS_fsmount,
     SYS_fspick, SYS_mount_setattr, SYS_setns, SYS_unshare, SYS_bpf, SYS_kexec_load, SYS_kexec_file_load,
@@ -104,10 +104,10 @@ static int install_filter(void) {
     emit(&filter, BPF_JMP | BPF_JEQ | BPF_K, OWN_ARCHITECTURE, 1, 0);
     give(&filter, SECCOMP_RET_KILL_PROCESS);
     load(&filter, offsetof(struct seccomp_data, nr));
-    // The other calls of x32 too: their numbers begin at bit 30.
+    // This also refuses the other calls of x32: their numbers begin at bit 30.
     emit(&filter, BPF_JMP | BPF_JGT | BPF_K, LAST_KNOWN_CALL, 0, 1);
     give(&filter, UNKNOWN);
-    // What hides its arguments from a filter; programs fall back to clone and read.
+    // These calls hide their arguments from a filter; programs fall back to clone and read.
     match(&filter, SYS_clone3, UNKNOWN);
     match(&filter, SYS_io_uring_setup, UNKNOWN);
     EACH(refused_calls) match(&filter, (unsigned)refused_calls[i], REFUSED);
@@ -122,8 +122,8 @@ static int install_filter(void) {
     emit(&filter, BPF_JMP | BPF_JEQ | BPF_K, AF_VSOCK, 0, 1);
     give(&filter, SECCOMP_RET_ERRNO | EAFNOSUPPORT);
     give(&filter, SECCOMP_RET_ALLOW);
-    // The limit of core dumps stays: at 0 the machine's handler, a root outside of here, is started again. Programs that set it
-    // are told that they did: gpg ends where it cannot. Reading it is allowed.
+    // The core dump limit stays: at 0, the machine's handler, a root process outside of the confinement, would run
+    // again. Calls that set it report success without effect: gpg exits where it cannot set it. Reading it is allowed.
     emit(&filter, BPF_JMP | BPF_JEQ | BPF_K, SYS_setrlimit, 0, 4);
     load(&filter, ARGUMENT(0));
     emit(&filter, BPF_JMP | BPF_JEQ | BPF_K, RLIMIT_CORE, 0, 1);
@@ -157,7 +157,7 @@ static int keep_capabilities(uint64_t kept) {
     for (int number = 0; number < 64; number++)
         if (!(kept >> number & 1) && prctl(PR_CAPBSET_DROP, number) < 0) {
             if (errno != EINVAL) return -1;
-            break; // The kernel knows no more of them.
+            break; // The kernel has no more of them.
         }
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0) return -1;
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
@@ -178,7 +178,7 @@ struct report {
     const char *step;
 };
 
-// Three descriptors, and nothing else that the parent has open.
+// Takes three descriptors and closes everything else that the parent has open.
 static int take_descriptors(const int given[3], int *report) {
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     int lifted[3];
@@ -193,10 +193,10 @@ static int take_descriptors(const int given[3], int *report) {
     return (int)syscall(SYS_close_range, 4, ~0U, 0);
 }
 
-// Turns the root into the current folder, which is a mount of its own.
+// Makes the current folder, which is its own mount, the root.
 static int enter_root(void) {
     if (syscall(SYS_pivot_root, ".", ".") == 0) return umount2(".", MNT_DETACH);
-    // An initramfs cannot be turned away: it is covered, and nothing in here may unmount what covers it.
+    // An initramfs cannot be unmounted: it is covered, and no process in here may unmount its cover.
     if (errno != EINVAL) return -1;
     return mount(".", "/", NULL, MS_MOVE, NULL) < 0 ? -1 : chroot(".");
 }
@@ -214,30 +214,30 @@ static _Noreturn void run_confined(const char *const argv[], const char *const e
     STEP("take its descriptors", take_descriptors(given, &report));
     STEP("make a session", setsid());
     STEP("end with its parent", prctl(PR_SET_PDEATHSIG, SIGKILL));
-    // A parent that went before that call left no reader of the report.
+    // A parent that ended before that call left no reader of the report.
     struct pollfd reader = {.fd = report};
     if (poll(&reader, 1, 0) != 0) _exit(127);
     sigset_t none;
     sigemptyset(&none);
     for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    // Unmounts of the machine arrive here, and mounts of here nowhere else.
+    // Unmounts of the machine propagate into this namespace; mounts in it propagate nowhere.
     STEP("take its mounts", mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL));
     int devices = (int)syscall(SYS_open_tree, AT_FDCWD, confinement->devices, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
     STEP("take its devices", devices);
     STEP("enter its root", chdir(confinement->root));
     STEP("enter its root", enter_root());
     STEP("enter its root", chdir("/"));
-    // From here on no link leads out of the new root.
+    // From here on, no link leads out of the new root.
     unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
     STEP("show its devices in", syscall(SYS_move_mount, devices, "", AT_FDCWD, "/dev", MOVE_MOUNT_F_EMPTY_PATH));
     close(devices);
-    // Read-only as a whole: with it /proc/sys and sysrq-trigger. Without this process, whose memory is the parent's: newer
-    // kernels show parts of it to CAP_SYS_ADMIN, dumpable or not.
+    // Read-only as a whole, including /proc/sys and sysrq-trigger. Without this process, whose memory is the parent's:
+    // newer kernels show parts of it to CAP_SYS_ADMIN, dumpable or not.
     STEP("mount /proc in", mount_system("proc", "/proc", plain | MS_RDONLY, "hidepid=4"));
     STEP("mount /sys in", mount_system("sysfs", "/sys", plain | MS_RDONLY, NULL));
     STEP("mount /run in", mount_system("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755,size=16m"));
-    // core(5): of all limits only 1 keeps the machine's handler from being started.
+    // core(5): only a limit of 1 prevents the machine's handler from being started.
     struct rlimit core = {1, 1};
     STEP("limit", setrlimit(RLIMIT_CORE, &core));
     STEP("drop capabilities of", keep_capabilities(confinement->capabilities));
@@ -245,17 +245,17 @@ static _Noreturn void run_confined(const char *const argv[], const char *const e
     STEP("close", prctl(PR_SET_DUMPABLE, 0));
     STEP("confine", prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     STEP("filter the calls of", install_filter());
-    // Not fork(3), whose handlers take locks that another thread of the parent may have held.
+    // Not fork(3): its handlers take locks that another thread of the parent may have held.
     pid_t program = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
     STEP("start", program);
     if (program == 0) {
         step = "start";
-        // It is looked for where its own environment says, in its own root.
+        // The program is looked up on its own environment's PATH, in its own root.
         environ = (char **)envp;
         execvp(argv[0], (char *const *)argv);
         goto failed;
     }
-    // The first process of its namespace: with it all others end.
+    // PID 1 of its namespace: when it ends, all others end.
     syscall(SYS_close_range, 0, ~0U, 0);
     int status;
     pid_t ended;

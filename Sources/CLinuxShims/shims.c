@@ -119,8 +119,8 @@ int rf_lock_holder(int fd, int exclusive, uint64_t *start, uint64_t *length) {
 int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
     struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
     long fd;
-    // openat2(2): a mount or rename anywhere on the machine, while it goes through "..", ends it with EAGAIN.
-    // Where they come all the time it waits for a gap between two, a second at most.
+    // openat2(2): a mount or rename anywhere on the machine during resolution of ".." makes it fail with EAGAIN. Where
+    // they occur constantly, this waits for a gap between two, at most one second.
     const struct timespec nap = {.tv_nsec = 100 * 1000};
     for (int attempt = 0; attempt < 10000; attempt++) {
         if ((fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof how)) >= 0 || errno != EAGAIN) break;
@@ -188,12 +188,13 @@ int rf_unshare_mounts(void) {
     return RESULT(mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL));
 }
 void rf_forbid_dumps(void) {
-    // No file has a core of one byte; and of all limits only 1 keeps a dump from a program (core(5), core_pattern with a pipe).
+    // No file has a core of one byte; and only a limit of 1 keeps a dump from a program (core(5),
+    // core_pattern with a pipe).
     struct rlimit none = {1, 1};
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
-// What the parent of rf_continue_in_child waits for. SIGUSR1 comes from a child that gives up.
+// The signals that the parent of rf_continue_in_child waits for. A child that gives up sends SIGUSR1.
 static void awaited_signals(sigset_t *set) {
     const int numbers[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU, SIGUSR1};
     sigemptyset(set);
@@ -209,7 +210,7 @@ static _Noreturn void end_as(int status) {
     signal(number, SIG_DFL);
     raise(number);
     sigprocmask(SIG_UNBLOCK, &one, NULL);
-    // PID 1 of a container does not die of it.
+    // PID 1 of a container does not die of the signal.
     _exit(128 + number);
 }
 
@@ -229,13 +230,14 @@ static _Noreturn void attend(pid_t child, const sigset_t *awaited) {
             sigtimedwait(&ended, NULL, &patience);
             _exit(info.si_value.sival_int);
         }
-        // The kernel sends a terminal's signals to both, but for its end: that only to the session's leader (tty_ioctl(4)).
+        // The kernel sends a terminal's signals to both, except its hangup: only the session leader
+        // gets that (tty_ioctl(4)).
         if (info.si_code != SI_KERNEL || number == SIGHUP) kill(child, number);
     }
 }
 
 static pid_t attendant;
-// Where a program reads events; -1: nowhere.
+// The descriptor on which a program reads events; -1: none.
 static int told = -1;
 
 void rf_tells(int fd) { told = fd; }
@@ -244,7 +246,7 @@ int rf_continue_in_child(void) {
     sigset_t awaited, old;
     awaited_signals(&awaited);
     sigprocmask(SIG_BLOCK, &awaited, &old);
-    // Ignored by whoever started this, it would let children vanish unseen.
+    // If the parent process ignored it, children would be reaped unseen.
     signal(SIGCHLD, SIG_DFL);
     pid_t parent = getpid();
     pid_t child = fork();
@@ -261,7 +263,7 @@ int rf_continue_in_child(void) {
 }
 
 _Noreturn void rf_give_up(int status) {
-    // Descriptors stay open as long as the process does: whoever reads our output must see its end.
+    // Descriptors stay open until the process ends: readers of its output must see its end.
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int i = 0; null_fd >= 0 && i < 3; i++) dup2(null_fd, i);
     if (null_fd >= 0 && told >= 0) dup2(null_fd, told);
@@ -275,8 +277,8 @@ int rf_reboot_restart(void) { return RESULT(reboot(RB_AUTOBOOT)); }
 int rf_reboot_poweroff(void) { return RESULT(reboot(RB_POWER_OFF)); }
 int rf_reboot_disable_ctrl_alt_del(void) { return RESULT(reboot(RB_DISABLE_CAD)); }
 
-// The child's part. It shares the parent's memory (vfork) and so changes nothing of it; only calls that are
-// async-signal-safe, as the parent has threads.
+// The child's part. It shares the parent's memory (vfork), so it changes none of it; it makes only async-signal-safe
+// calls, as the parent has threads.
 static _Noreturn void run_child(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd,
                                 int events_fd, int new_session, int controlling_tty, int report) {
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -291,7 +293,7 @@ static _Noreturn void run_child(const char *const argv[], const char *const envp
     report = report_fd;
     for (int i = 0; i < 3; i++)
         if (dup2(wanted[i], i) < 0) goto failed;
-    // Everything else closes at exec, whoever opened it without O_CLOEXEC.
+    // Everything else closes at exec, even descriptors opened without O_CLOEXEC.
     syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
     if (events >= 0 && dup2(events, 3) < 0) goto failed;
     if (new_session && setsid() < 0) goto failed;
@@ -314,9 +316,9 @@ int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int 
     if (pipe2(report, O_CLOEXEC) < 0) return -errno;
     sigset_t all, old;
     sigfillset(&all);
-    // No handler of ours may run in the child before exec.
+    // No signal handler of this process may run in the child before exec.
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    // Not fork: it copies the tables of all our memory, which took longer than the children's work in a large process.
+    // Not fork: it copies the page tables, which took longer than the children's work in a large process.
     pid_t pid = vfork();
     if (pid == 0)
         run_child(argv, envp, in_fd, out_fd, err_fd, events_fd, new_session, controlling_tty, report[1]);

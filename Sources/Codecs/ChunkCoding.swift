@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// How the contents of chunks are named, compressed and sealed. Each thread makes a coder of its own from it.
+/// The naming, compression and sealing of chunks. Each thread creates its own coder from it.
 package struct ChunkCoding: Sendable {
     /// How contents are compressed.
     package enum Codec: Equatable, Sendable {
@@ -8,22 +8,21 @@ package struct ChunkCoding: Sendable {
         case zstd(level: Int)
         /// One block of an .xz file (xz 1.2.0, section 3) at this preset.
         case xz(level: Int)
-        /// As they are: a raw image that somebody else made.
+        /// Uncompressed: a raw image of another program.
         case stored
     }
-    /// How contents are compressed. A decoder does not look at the level.
+    /// The compression of contents. A decoder ignores the level.
     package var codec: Codec
-    /// How contents are named.
+    /// The naming of contents.
     package var identity: ChunkIdentity
     /// What seals compressed contents; `nil` where nothing is encrypted.
     package var sealer: Sealer?
-    /// What sealed contents belong to: put in front of a chunk's id in the context of its seal.
+    /// The owner of sealed contents: put before a chunk's id in the context of its seal.
     package var sealContext: [UInt8]
 
     /// Whether contents are encrypted.
     package var isEncrypted: Bool { sealer != nil }
 
-    /// How contents are treated.
     package init(
         codec: Codec, identity: ChunkIdentity = .plain, sealer: Sealer? = nil, sealContext: [UInt8] = []
     ) {
@@ -33,29 +32,28 @@ package struct ChunkCoding: Sendable {
         self.sealContext = sealContext
     }
 
-    /// The most bytes that a content of `byteCount` bytes can take when it is stored, whatever the coding.
+    /// The upper bound on the stored length of `byteCount` bytes of content, for every coding.
     package static func bound(_ byteCount: Int) -> Int {
         // liblzma's bound (lzma_block_buffer_bound) is larger than zstd's by its headers: 2 KiB cover them.
         max(ZstdCompressor.bound(byteCount), byteCount + byteCount / 2048 + 2048) + Sealer.overheadByteCount
     }
 }
 
-/// Turns contents into what is stored of them: one a thread.
+/// Encodes contents for storage. One per thread.
 package final class ChunkEncoder {
     private let coding: ChunkCoding
     private let zstd: ZstdCompressor?
-    /// Compressed bytes on their way to the seal.
+    /// Compressed bytes before sealing.
     private var scratch: [UInt8] = []
 
-    /// An encoder for one thread.
     package init(_ coding: ChunkCoding) throws(CodecError) {
         self.coding = coding
         if case .zstd(let level) = coding.codec { zstd = try ZstdCompressor(level: level) } else { zstd = nil }
     }
 
-    /// Compresses, and seals where asked.
+    /// Compresses the content, and seals it where the coding does.
     /// - Parameters:
-    ///   - id: the name of the content, by the coding's identity.
+    ///   - id: the name of the content under the coding's identity.
     ///   - target: has room for `ChunkCoding.bound` bytes.
     /// - Returns: how many bytes of `target` were filled.
     package func encode(
@@ -91,23 +89,22 @@ package final class ChunkEncoder {
     }
 }
 
-/// Turns what is stored back into contents: one a thread.
+/// Decodes stored contents. One per thread.
 package final class ChunkDecoder {
     private let coding: ChunkCoding
     private let zstd: ZstdDecompressor?
     private var scratch: [UInt8] = []
 
-    /// A decoder for one thread.
     package init(_ coding: ChunkCoding) throws(CodecError) {
         self.coding = coding
         if case .zstd = coding.codec { zstd = try ZstdDecompressor() } else { zstd = nil }
     }
 
-    /// Opens the seal where there is one, decompresses, and compares the content with its name.
+    /// Opens the seal if there is one, decompresses, and compares the content with its name.
     /// - Parameters:
-    ///   - id: the name that the content must have; `nil` where nobody knows it (a raw image).
-    ///   - content: where it goes; it must fill all of it.
-    /// - Throws: `CodecError`, a sentence part about the chunk, where anything is wrong with it.
+    ///   - id: the expected name of the content; `nil` where it is unknown (a raw image).
+    ///   - content: the target, which the content must fill completely.
+    /// - Throws: `CodecError`, a sentence part about the chunk, for any mismatch.
     package func decode(
         _ stored: UnsafeRawBufferPointer, id: ContentHash?, into content: UnsafeMutableRawBufferPointer
     ) throws(CodecError) {
@@ -150,7 +147,7 @@ package final class ChunkDecoder {
             content.copyMemory(from: UnsafeRawBufferPointer(rebasing: stored[..<count]))
         }
         guard count == content.count else {
-            throw CodecError("a chunk has \(count) bytes in place of \(content.count)")
+            throw CodecError("a chunk has \(count) bytes instead of \(content.count)")
         }
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Crypto
 
-/// How contents are named: by SHA-256, or, where names must not tell what they name, by HMAC-SHA-256 (RFC 2104) under a
-/// key.
+/// The naming of contents: by SHA-256, or by HMAC-SHA-256 (RFC 2104) under a key where names must
+/// not reveal their contents.
 package enum ChunkIdentity: Sendable {
     /// SHA-256 (FIPS 180-4).
     case plain

@@ -2,9 +2,8 @@
 
 /// Why bytes could not be compressed or decompressed.
 package struct CodecError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// One sentence part for a person.
+    /// One sentence part for messages.
     package let description: String
 
-    /// From a sentence part.
     package init(_ description: String) { self.description = description }
 }

@@ -3,7 +3,6 @@ import Crypto
 
 /// A SHA-256 (FIPS 180-4).
 package struct ContentHash: Hashable, Sendable, CustomStringConvertible {
-    /// Its length in bytes.
     package static let byteCount = 32
     private let words: (UInt64, UInt64, UInt64, UInt64)
 
@@ -19,7 +18,7 @@ package struct ContentHash: Hashable, Sendable, CustomStringConvertible {
         self = bytes.withUnsafeBytes { ContentHash(of: $0) }
     }
 
-    /// From 32 bytes; `nil` for another number.
+    /// From 32 bytes; `nil` for another count.
     package init?(bytes: some Collection<UInt8>) {
         guard bytes.count == Self.byteCount else { return nil }
         var words: [UInt64] = [0, 0, 0, 0]
@@ -53,10 +52,9 @@ package struct ContentHash: Hashable, Sendable, CustomStringConvertible {
         )
     }
 
-    /// The hash computed in pieces.
+    /// An incremental hash.
     package struct Running: Sendable {
         private var hasher = SHA256()
-        /// Of nothing yet.
         package init() {}
         /// Adds bytes.
         package mutating func update(_ bytes: [UInt8]) {
@@ -85,6 +83,6 @@ package struct ContentHash: Hashable, Sendable, CustomStringConvertible {
     /// Whether both are the same bytes.
     package static func == (a: ContentHash, b: ContentHash) -> Bool { a.words == b.words }
 
-    /// Feeds the first bytes: they are as good as random.
+    /// Uses the first bytes: they are as good as random.
     package func hash(into hasher: inout Hasher) { hasher.combine(words.0) }
 }

@@ -3,12 +3,12 @@ import Crypto
 // FoundationEssentials: swift-crypto gives opened bytes as its Data.
 import FoundationEssentials
 
-/// Seals bytes with AES-256-GCM (NIST SP 800-38D) under one key: nobody without it reads or changes them, or passes
-/// them off as something else.
+/// Seals bytes with AES-256-GCM (NIST SP 800-38D) under one key: without the key they cannot be read, changed, or
+/// passed off as other bytes.
 ///
 /// Sealed bytes are nonce (12 random bytes), ciphertext, tag (16 bytes). Random nonces are safe for 2^32 seals a key.
 package struct Sealer: Sendable {
-    /// How much longer sealed bytes are.
+    /// The difference in length between sealed and plain bytes.
     package static let overheadByteCount = 28
     private let key: SecretKey
 
@@ -16,7 +16,8 @@ package struct Sealer: Sendable {
     package init(key: SecretKey) { self.key = key }
 
     /// Seals all of `source` into `target`, which has room for `overheadByteCount` more.
-    /// - Parameter context: what the bytes are (format, kind, id): not stored, and the same must be said to open them.
+    /// - Parameter context: identifies the bytes (format, kind, id); it is not stored and must
+    ///   be the same to open them.
     /// - Returns: how many bytes of `target` were filled.
     package func seal(
         _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer, context: [UInt8]
@@ -37,14 +38,14 @@ package struct Sealer: Sendable {
 
     /// Opens `source` into `target`, which has room for `overheadByteCount` less.
     /// - Returns: how many bytes of `target` were filled.
-    /// - Throws: `CodecError` where the key is another one, or a bit of the bytes or of the context.
+    /// - Throws: `CodecError` for another key, or if a bit of the bytes or the context differs.
     package func open(
         _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer, context: [UInt8]
     ) throws(CodecError) -> Int {
         do {
             let box = try AES.GCM.SealedBox(combined: source)
             let plain = try AES.GCM.open(box, using: key.key, authenticating: context)
-            guard plain.count <= target.count else { throw CodecError("sealed bytes are longer than said") }
+            guard plain.count <= target.count else { throw CodecError("sealed bytes are longer than declared") }
             plain.withUnsafeBytes { target.copyMemory(from: $0) }
             return plain.count
         } catch let error as CodecError {

@@ -2,9 +2,8 @@
 import Crypto
 import CryptoExtras
 
-/// A symmetric key of 256 bits. It prints as nothing, so that no log or error can show it.
+/// A symmetric key of 256 bits. Its description contains no key bytes, so that no log or error can show them.
 package struct SecretKey: Sendable, CustomStringConvertible, CustomReflectable {
-    /// Its length in bytes.
     package static let byteCount = 32
     let key: SymmetricKey
 
@@ -13,7 +12,7 @@ package struct SecretKey: Sendable, CustomStringConvertible, CustomReflectable {
     /// A new random key.
     package static func random() -> SecretKey { SecretKey(SymmetricKey(size: .bits256)) }
 
-    /// From 32 bytes; `nil` for another number.
+    /// From 32 bytes; `nil` for another count.
     package init?(bytes: [UInt8]) {
         guard bytes.count == Self.byteCount else { return nil }
         key = SymmetricKey(data: bytes)
@@ -22,7 +21,7 @@ package struct SecretKey: Sendable, CustomStringConvertible, CustomReflectable {
     /// The 32 bytes, for wrapping.
     package var bytes: [UInt8] { key.withUnsafeBytes { Array($0) } }
 
-    /// A key for one purpose alone (HKDF-SHA-256, RFC 5869).
+    /// A key for a single purpose (HKDF-SHA-256, RFC 5869).
     package func derived(for purpose: String) -> SecretKey {
         SecretKey(
             HKDF<SHA256>.deriveKey(
@@ -39,12 +38,12 @@ package struct SecretKey: Sendable, CustomStringConvertible, CustomReflectable {
                     from: password, salt: salt, outputByteCount: byteCount, rounds: rounds, blockSize: blockSize,
                     parallelism: parallelism, maxMemory: 128 * rounds * blockSize * parallelism + (1 << 20)))
         } catch {
-            throw CodecError("scrypt with \(rounds) rounds failed: not enough memory, or parameters it does not take")
+            throw CodecError("scrypt with \(rounds) rounds failed: not enough memory, or unsupported parameters")
         }
     }
 
-    /// Nothing of the key.
+    /// Contains no key bytes.
     package var description: String { "a key" }
-    /// Nothing of the key.
+    /// Contains no key bytes.
     package var customMirror: Mirror { Mirror(self, children: [:]) }
 }

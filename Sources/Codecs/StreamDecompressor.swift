@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Decompresses a file that somebody else made, front to back, in pieces.
+/// Decompresses a file of another program sequentially, in pieces.
 package protocol StreamDecompressor: AnyObject {
-    /// Takes some of `source` and fills some of `target`, which is not empty.
+    /// Consumes part of `source` and fills part of `target`, which is not empty.
     /// - Parameter isLast: whether nothing follows `source`.
     /// - Throws: `CodecError` where the stream is damaged, or cut off.
     func decompress(
         _ source: UnsafeRawBufferPointer, isLast: Bool, into target: UnsafeMutableRawBufferPointer
     ) throws(CodecError) -> StreamProgress
 
-    /// Whether a part seen so far carries no checksum, so that damage in it cannot be noticed.
+    /// Whether a part read so far has no checksum, so that damage in it cannot be detected.
     var hasUncheckedParts: Bool { get }
 }
 
-/// What one step of a decompressor did.
+/// The result of one step of a decompressor.
 package struct StreamProgress: Equatable, Sendable {
-    /// How much it took, in bytes.
+    /// The number of bytes consumed.
     package var taken: Int
-    /// How much it made, in bytes.
+    /// The number of bytes produced.
     package var made: Int
-    /// Whether the stream has ended, in order.
+    /// Whether the stream has ended regularly.
     package var isFinished: Bool
 }

@@ -3,25 +3,24 @@ import CLZMA
 
 /// One block of an .xz file (xz 1.2.0, section 3): header with both sizes, LZMA2 data, padding, CRC-64.
 package enum XZBlock {
-    /// The presets that liblzma takes.
+    /// The presets of liblzma.
     package static let levels: ClosedRange<Int> = 0...9
     /// The longest header of a block in bytes (section 3.1.1).
     package static let longestHeader = 1024
-    /// The most memory that the decoder of one block may take, in bytes: a dictionary of 64 MiB, as long as the longest
-    /// chunk.
+    /// The memory limit of the decoder of one block, in bytes: a dictionary of 64 MiB, the size of the longest chunk.
     static let memoryLimit: UInt64 = 66 << 20
 
-    /// What a block says of itself.
+    /// The sizes of a block, from its header.
     package struct Sizes: Equatable, Sendable {
         /// From the first byte of its header to the last of its padding and checksum, in bytes.
         package var stored: Int
-        /// The same without the padding: what the index lists.
+        /// The stored length without the padding, as in the index.
         package var unpadded: UInt64
         /// The length of the content in bytes.
         package var content: UInt64
     }
 
-    /// The memory that compressing one chunk takes beside the chunk, in bytes.
+    /// The memory needed to compress one chunk, without the chunk itself, in bytes.
     package static func encoderMemoryByteCount(level: Int, chunkByteCount: Int) -> UInt64 {
         guard var options = try? options(level: level, byteCount: chunkByteCount) else { return .max }
         return withFilters(&options) { lzma_raw_encoder_memusage($0) }
@@ -34,7 +33,7 @@ package enum XZBlock {
         return try encode(content, &options, into: target)
     }
 
-    /// Decompresses the one block that `stored` is.
+    /// Decompresses `stored`, which is exactly one block.
     /// - Returns: the length of the content.
     static func decompress(
         _ stored: UnsafeRawBufferPointer, into content: UnsafeMutableRawBufferPointer
@@ -51,26 +50,26 @@ package enum XZBlock {
         return made
     }
 
-    /// What the header says at the start of `bytes`, which hold a whole header.
-    /// - Throws: `CodecError` where it is damaged, or does not say both sizes.
+    /// The sizes in the block header at the start of `bytes`, which contain the whole header.
+    /// - Throws: `CodecError` where the header is damaged or lacks a size.
     package static func sizes(_ bytes: UnsafeRawBufferPointer) throws(CodecError) -> Sizes {
         let sizes = try withHeader(of: bytes) { block -> Sizes? in
             let stored = lzma_block_total_size(block)
             let unpadded = lzma_block_unpadded_size(block)
-            // Both are 0 for nonsense, and unknown (all ones) where the header does not say the compressed size.
+            // Both are 0 for an invalid header, and unknown (all ones) where the header lacks the compressed size.
             guard stored > 0, unpadded > 0, stored <= UInt64(Int32.max),
                 block.pointee.uncompressed_size <= XZ.largestNumber
             else { return nil }
             return Sizes(stored: Int(stored), unpadded: unpadded, content: block.pointee.uncompressed_size)
         }
-        guard let sizes else { throw CodecError("xz: a block without believable sizes") }
+        guard let sizes else { throw CodecError("xz: a block without plausible sizes") }
         return sizes
     }
 
-    /// A block of `byteCount` zeros (at most 64 MiB), as short as LZMA makes it.
+    /// A block of `byteCount` zeros (at most 64 MiB), as short as LZMA can make it.
     package static func zeros(byteCount: Int) throws(CodecError) -> [UInt8] {
         var options = try options(level: 0, byteCount: 64 << 10)
-        // One match of the greatest length after the other: nothing needs to be searched.
+        // Consecutive matches of the greatest length: no search is needed.
         options.nice_len = 273
         options.mode = LZMA_MODE_NORMAL
         options.mf = LZMA_MF_BT4
@@ -85,7 +84,7 @@ package enum XZBlock {
         return Array(target.prefix(try result.get()))
     }
 
-    /// Whether the one block that `stored` is holds `byteCount` zeros: without room for all of them.
+    /// Whether `stored`, exactly one block, decodes to `byteCount` zeros; needs no memory for all of them.
     package static func isZeros(_ stored: UnsafeRawBufferPointer, byteCount: UInt64) throws(CodecError) -> Bool {
         var stream = lzma_stream()
         defer { lzma_end(&stream) }
@@ -118,7 +117,7 @@ package enum XZBlock {
         guard levels.contains(level), lzma_lzma_preset(&options, UInt32(level)) == 0 else {
             throw CodecError("xz has levels \(levels.lowerBound) to \(levels.upperBound), not \(level)")
         }
-        // A dictionary larger than the content finds nothing more, and costs eleven times its size.
+        // A dictionary larger than the content improves nothing, and costs eleven times its size.
         options.dict_size = min(options.dict_size, UInt32(clamping: max(byteCount, 4096)))
         return options
     }
@@ -186,18 +185,18 @@ package enum XZBlock {
     }
 }
 
-/// What all parts of .xz files share.
+/// Constants and errors common to all parts of .xz files.
 enum XZ {
-    /// What checks contents in files of ours: what the xz tool uses.
+    /// The content check in files of Reforge: the xz tool's default.
     static let check = LZMA_CHECK_CRC64
-    /// LZMA_FILTER_LZMA2 (section 5.3.1); a macro that Swift does not see.
+    /// LZMA_FILTER_LZMA2 (section 5.3.1); a macro that Swift cannot import.
     static let lzma2: lzma_vli = 0x21
     /// LZMA_VLI_UNKNOWN.
     static let unknown = lzma_vli.max
     /// LZMA_VLI_MAX.
     static let largestNumber = lzma_vli.max / 2
 
-    /// What a result of liblzma means.
+    /// The error for a result of liblzma.
     static func error(_ result: lzma_ret) -> CodecError {
         switch result {
         case LZMA_MEM_ERROR: CodecError("xz: no memory")
@@ -207,7 +206,7 @@ enum XZ {
         case LZMA_OPTIONS_ERROR: CodecError("xz: a filter or an option that this program does not know")
         case LZMA_UNSUPPORTED_CHECK: CodecError("xz: a kind of checksum that this program does not know")
         case LZMA_DATA_ERROR: CodecError("xz: damaged data")
-        case LZMA_BUF_ERROR: CodecError("xz: cut off, or longer than said")
+        case LZMA_BUF_ERROR: CodecError("xz: cut off, or longer than declared")
         default: CodecError("xz: error \(result.rawValue)")
         }
     }

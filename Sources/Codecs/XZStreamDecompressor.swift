@@ -4,18 +4,17 @@ import CLZMA
 /// Decompresses an .xz file: one stream or several, with the padding between them (xz 1.2.0, section 2).
 package final class XZStreamDecompressor: StreamDecompressor {
     private let stream: UnsafeMutablePointer<lzma_stream>
-    /// Whether a stream carries no checksum.
+    /// Whether a stream has no checksum.
     package private(set) var hasUncheckedParts = false
 
-    /// The most memory that it may take, in bytes: a dictionary of 128 MiB, twice what the highest preset has.
+    /// The memory limit in bytes: a dictionary of 128 MiB, twice that of the highest preset.
     static let memoryLimit: UInt64 = 132 << 20
 
-    /// A decompressor for one file.
     package init() throws(CodecError) {
         stream = .allocate(capacity: 1)
         stream.initialize(to: lzma_stream())
-        // Macros that Swift does not see (lzma/container.h): LZMA_TELL_NO_CHECK, LZMA_TELL_UNSUPPORTED_CHECK,
-        // LZMA_CONCATENATED.
+        // Macros that Swift cannot import (lzma/container.h): LZMA_TELL_NO_CHECK,
+        // LZMA_TELL_UNSUPPORTED_CHECK, LZMA_CONCATENATED.
         let flags: UInt32 = 0x01 | 0x02 | 0x08
         let result = lzma_stream_decoder(stream, Self.memoryLimit, flags)
         guard result == LZMA_OK else { throw XZ.error(result) }
@@ -26,7 +25,6 @@ package final class XZStreamDecompressor: StreamDecompressor {
         stream.deallocate()
     }
 
-    /// Takes some of `source` and fills some of `target`.
     package func decompress(
         _ source: UnsafeRawBufferPointer, isLast: Bool, into target: UnsafeMutableRawBufferPointer
     ) throws(CodecError) -> StreamProgress {
@@ -44,7 +42,7 @@ package final class XZStreamDecompressor: StreamDecompressor {
             isFinished: result == LZMA_STREAM_END)
         switch result {
         case LZMA_OK, LZMA_STREAM_END: return progress
-        // No progress twice in a row: harmless while more is to come.
+        // No progress twice in a row: harmless before the end of the input.
         case LZMA_BUF_ERROR where !isLast: return progress
         default: throw XZ.error(result)
         }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CLZMA
 
-/// What stands around the blocks of an .xz file of one stream (xz 1.2.0, section 2): header, index, footer.
+/// The framing around the blocks of an .xz file of one stream (xz 1.2.0, section 2): header, index, footer.
 ///
-/// It remembers the sizes of all blocks, some 16 bytes each.
+/// Keeps the sizes of all blocks, some 16 bytes each.
 package final class XZStreamFraming {
     private let index: OpaquePointer
 
@@ -15,7 +15,7 @@ package final class XZStreamFraming {
 
     deinit { lzma_index_end(index, nil) }
 
-    /// The stream header (section 2.1.1), with which every file of ours starts.
+    /// The stream header (section 2.1.1) at the start of every .xz file of Reforge.
     package static func header() throws(CodecError) -> [UInt8] {
         var flags = lzma_stream_flags()
         flags.check = XZ.check
@@ -25,13 +25,13 @@ package final class XZStreamFraming {
         return bytes
     }
 
-    /// Notes the next block.
+    /// Adds the next block to the index.
     package func append(_ sizes: XZBlock.Sizes) throws(CodecError) {
         let result = lzma_index_append(index, nil, sizes.unpadded, sizes.content)
         guard result == LZMA_OK else { throw XZ.error(result) }
     }
 
-    /// The length of the file so far, with what `tail` will add, in bytes.
+    /// The length of the file so far, including the future `tail`, in bytes.
     package var fileByteCount: UInt64 { lzma_index_file_size(index) }
 
     /// The index (section 4) and the stream footer (section 2.1.2).

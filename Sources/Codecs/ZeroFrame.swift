@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// A zstd frame whose content is zeros: RLE blocks under a window of 128 KiB, 32 KiB of file a GiB.
+/// A zstd frame whose content is zeros: RLE blocks under a window of 128 KiB, which take 32 KiB per GiB.
 ///
 /// A single-segment frame of 1 GiB would be smaller, but decoders refuse it for its memory.
 package enum ZeroFrame {
-    /// The most zeros that one frame holds here, in bytes; longer runs take several frames.
+    /// The most zeros in one of these frames, in bytes; longer runs take several frames.
     package static let largestContent: UInt64 = 1 << 30
     /// The largest block (RFC 8878 §3.1.1.2.4: at most 128 KiB, and at most the window).
     private static let blockByteCount: UInt64 = 128 << 10
@@ -30,7 +30,7 @@ package enum ZeroFrame {
         return frame
     }
 
-    /// The length of that frame in bytes, without making it.
+    /// The length of that frame in bytes, computed without building it.
     package static func frameByteCount(zeros byteCount: UInt64) -> Int {
         14 + Int((max(byteCount, 1) + blockByteCount - 1) / blockByteCount) * 4
     }

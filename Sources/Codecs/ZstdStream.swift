@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CZstd
 
-/// Decompresses a .zst file that is none of ours: any number of frames (RFC 8878).
+/// Decompresses a .zst file of another program: any number of frames (RFC 8878).
 package final class ZstdStreamDecompressor: StreamDecompressor {
     private let context: OpaquePointer
-    /// The start of a frame, held back until its kind is known; and how much of it was passed on.
+    /// The start of a frame, held back until its kind is known, and the number of its bytes already passed on.
     private var head: [UInt8] = []
     private var headTaken = 0
     private var isInFrame = false
-    /// Whether a frame carries no checksum.
+    /// Whether a frame has no checksum.
     package private(set) var hasUncheckedParts = false
 
-    /// Windows over 128 MiB are refused: what the highest level makes.
+    /// Windows over 128 MiB, the highest level's, are refused.
     package static let largestWindowLog: Int32 = 27
     /// Magic number, length, and a tag of four bytes.
     private static let headByteCount = 12
 
-    /// A decompressor for one file.
     package init() throws(CodecError) {
         guard let context = ZSTD_createDCtx() else { throw CodecError("no memory for a zstd context") }
         self.context = context
@@ -26,7 +25,6 @@ package final class ZstdStreamDecompressor: StreamDecompressor {
 
     deinit { ZSTD_freeDCtx(context) }
 
-    /// Takes some of `source` and fills some of `target`.
     package func decompress(
         _ source: UnsafeRawBufferPointer, isLast: Bool, into target: UnsafeMutableRawBufferPointer
     ) throws(CodecError) -> StreamProgress {
@@ -50,7 +48,7 @@ package final class ZstdStreamDecompressor: StreamDecompressor {
                 }
             }
             headTaken += try result.get()
-            // A frame can end inside these bytes; what is left of them starts the next one.
+            // A frame can end inside these bytes; the remaining bytes start the next one.
             if !isInFrame {
                 head.removeFirst(headTaken)
                 headTaken = 0
@@ -73,7 +71,7 @@ package final class ZstdStreamDecompressor: StreamDecompressor {
     }
 
     /// One call of the decoder.
-    /// - Returns: how much of `source` it took.
+    /// - Returns: the number of bytes consumed from `source`.
     private func step(
         _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer, made: inout Int
     ) throws(CodecError) -> Int {
@@ -82,20 +80,20 @@ package final class ZstdStreamDecompressor: StreamDecompressor {
         let result = ZSTD_decompressStream(context, &output, &input)
         guard ZSTD_isError(result) == 0 else { throw ZstdCompressor.error(result) }
         made += output.pos
-        // 0: the frame is decoded and given out whole.
+        // 0: the frame is decoded and completely output.
         if result == 0 { isInFrame = false }
         return input.pos
     }
 
-    /// Looks at the start of a frame: parts of an image of ours must not pass for somebody else's.
+    /// Checks the start of a frame: parts of a Reforge image must not pass for a foreign file.
     private func checkHead() throws(CodecError) {
         guard head.count >= 4 else { throw CodecError("zstd: it ends inside a frame") }
         let magic = head[0..<4].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
         if magic & 0xFFFF_FFF0 == 0x184D_2A50 {
-            // Tags of ours (ImageFormat.md).
+            // Frame tags of Reforge (ImageFormat.md).
             let tag = Array(head[min(8, head.count)...])
             guard !["RFCR", "RFIX", "RFLF", "RFIM", "RFSG"].contains(where: { Array($0.utf8) == tag }) else {
-                throw CodecError("zstd: it is a part of a Reforge image")
+                throw CodecError("zstd: this is a part of a Reforge image")
             }
             return
         }

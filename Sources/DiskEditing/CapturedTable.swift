@@ -3,7 +3,7 @@ import ByteParsing
 import DiskModel
 import Filesystems
 
-/// The raw bytes of a partition table: the front of a disk and its end, as far as partitions may not use them, and the
+/// The raw bytes of a partition table: the start and the end of a disk as far as partitions may not use them, and the
 /// extended boot records of an MBR.
 package struct CapturedTable: Codable, Equatable, Sendable {
     /// Bytes from the start of the disk (GPT: block 0, the header, the entries).
@@ -19,19 +19,16 @@ package struct CapturedTable: Codable, Equatable, Sendable {
 
     /// A sector between the partitions.
     package struct Record: Codable, Equatable, Sendable {
-        /// Where it stands, in bytes of the disk.
+        /// Its position on the disk in bytes.
         package var offset: UInt64
-        /// What it holds.
         package var bytes: [UInt8]
 
-        /// From bytes.
         package init(offset: UInt64, bytes: [UInt8]) {
             self.offset = offset
             self.bytes = bytes
         }
     }
 
-    /// From bytes.
     package init(head: [UInt8], tail: [UInt8], records: [Record] = [], byteCount: UInt64, sectorSize: Int) {
         self.head = head
         self.tail = tail
@@ -40,11 +37,12 @@ package struct CapturedTable: Codable, Equatable, Sendable {
         self.sectorSize = sectorSize
     }
 
-    /// Reads the table's bytes at either end: up to the end of the entries (UEFI 2.10 §5.3.2: where the header says they
-    /// are), and behind what partitions may use, at most 1 MiB of entries each; of an MBR its sector and all records. Nothing where no
-    /// table is understood.
+    /// Reads the table's bytes at both ends of the disk: at the start up to the end of the entries (UEFI 2.10 §5.3.2:
+    /// at the place given by the header), at the end everything behind the usable range, with at most 1 MiB of entries
+    /// each; for an MBR, its sector and all records. Empty where no table is recognised.
     package init(reading disk: any BlockReader, table: PartitionTable) throws(BlockIOError) {
-        // The most entries that are followed take 1 MiB; then block 0 and the header, in sectors of up to 4 KiB.
+        // The most entries that are followed take 1 MiB; in addition, block 0 and the header,
+        // in sectors of up to 4 KiB.
         let limit: UInt64 = 1 << 20 + 64 << 10
         if table.kind == .mbr {
             var records: [Record] = []
@@ -79,9 +77,9 @@ package struct CapturedTable: Codable, Equatable, Sendable {
             sectorSize: disk.logicalSectorSize)
     }
 
-    /// Whether the protective MBR of a GPT names partitions beside its own entry.
+    /// Whether the protective MBR of a GPT lists partitions beside its own entry.
     package var isHybrid: Bool { HybridMBR.isHybrid(head) }
 
-    /// Where `tail` starts on the disk, in bytes.
+    /// The start of `tail` on the disk, in bytes.
     package var tailOffset: UInt64 { byteCount - UInt64(tail.count) }
 }

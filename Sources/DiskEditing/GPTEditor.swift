@@ -6,8 +6,8 @@ import Filesystems
 import LinuxSystem
 import SystemPackage
 
-/// Makes a captured GPT fit another disk, through libparted, which has no call to set GUIDs: the captured table is opened
-/// and its partitions are moved, so that it keeps them.
+/// Adapts a captured GPT to another disk through libparted. libparted has no call to set GUIDs, so the captured table
+/// is opened and its partitions are moved, which keeps them.
 enum GPTEditor {
     static func relocate(
         _ captured: CapturedTable, to geometry: DiskGeometry, partitions: [Int: ByteRange], workFolder: FilePath?
@@ -16,15 +16,15 @@ enum GPTEditor {
             return try reissue(captured, for: geometry, partitions: partitions, workFolder: workFolder)
         }
         return try PartedStandIn.with(sectorSize: captured.sectorSize, workFolder: workFolder) { standIn in
-            // First at its own size, so that a good backup mends a damaged primary while it is where the format
-            // looks for it.
+            // First at its own size, so that a good backup repairs a damaged primary at the place
+            // where the format expects it.
             try fill(standIn, captured, byteCount: captured.byteCount)
             try edit(standIn, moving: nil)
             let mended = try readBack(standIn, captured)
             guard let old = try GPTReader.read(try standIn.open()) else {
-                throw TableEditError("libparted left no valid GPT behind")
+                throw TableEditError("libparted produced no valid GPT")
             }
-            // Then on a disk that has room for the old places and the new ones, and at last at the size of the target.
+            // Then on a disk with room for the old and the new ranges, and finally at the size of the target.
             var table = mended
             let lengths = geometry.byteCount < captured.byteCount ? [captured.byteCount] : []
             for byteCount in lengths + [geometry.byteCount] {
@@ -41,8 +41,8 @@ enum GPTEditor {
         }
     }
 
-    /// The same for a disk with another sector size: the captured table is mended where it was made, written anew in the
-    /// other unit, and then libparted and our own reader say what they think of it.
+    /// Adapts the table to another sector size: the captured table is repaired at its original size and rewritten in
+    /// the other unit; then libparted and Reforge's own reader check it.
     private static func reissue(
         _ captured: CapturedTable, for geometry: DiskGeometry, partitions: [Int: ByteRange], workFolder: FilePath?
     ) throws(TableEditError) -> CapturedTable {
@@ -51,7 +51,7 @@ enum GPTEditor {
             try fill(standIn, captured, byteCount: captured.byteCount)
             try edit(standIn, moving: nil)
             guard let old = try GPTReader.read(try standIn.open()) else {
-                throw TableEditError("libparted left no valid GPT behind")
+                throw TableEditError("libparted produced no valid GPT")
             }
             let mended = try readBack(standIn, captured)
             return (old, try GPTUnits.converted(mended, to: geometry, places: partitions))
@@ -66,15 +66,15 @@ enum GPTEditor {
 
     private static func fill(_ standIn: borrowing PartedStandIn, _ table: CapturedTable, byteCount: UInt64) throws {
         if byteCount < table.byteCount {
-            // There is no place for the old backup, and libparted gives up where it cannot even look for it: the
-            // primary names the new end, and the missing backup is made from it.
+            // The old backup lies beyond the end, and libparted gives up where it cannot look for it: the primary
+            // names the new end, and the missing backup is rebuilt from it.
             try standIn.fill(byteCount: byteCount, [(0, try headNaming(table, byteCount: byteCount))])
         } else {
             try standIn.fill(byteCount: byteCount, [(0, table.head), (table.tailOffset, table.tail)])
         }
     }
 
-    /// The front of a table with the end of the disk elsewhere (UEFI 2.10 §5.3.2).
+    /// The front of a table with its disk end changed (UEFI 2.10 §5.3.2).
     private static func headNaming(_ table: CapturedTable, byteCount: UInt64) throws -> [UInt8] {
         var head = table.head
         let sector = table.sectorSize
@@ -88,7 +88,7 @@ enum GPTEditor {
         else {
             throw TableEditError("the captured partition table does not fit \(byteCount) bytes")
         }
-        // As much room as the backup had, or as its entries and header take where it was not at the end.
+        // As much room as the backup had, or the size of its entries and header where it was not at the end.
         let entryByteCount =
             UInt64(try head.littleEndian(UInt32.self, at: sector + Offset.entryCount))
             * UInt64(try head.littleEndian(UInt32.self, at: sector + Offset.entrySize))
@@ -100,7 +100,7 @@ enum GPTEditor {
         return head
     }
 
-    /// Opens the table, which mends it, and moves its partitions; those that have no place are left out.
+    /// Opens the table, which repairs it, and moves its partitions; those without a place are left out.
     private static func edit(_ standIn: borrowing PartedStandIn, moving places: [Int: ByteRange]?) throws {
         guard let device = ped_device_get(standIn.path.string) else {
             throw PartedStandIn.failure("open the stand-in")
@@ -121,15 +121,15 @@ enum GPTEditor {
     private static func readBack(_ standIn: borrowing PartedStandIn, _ like: CapturedTable) throws -> CapturedTable {
         let disk = try standIn.open()
         guard let table = try GPTReader.read(disk) else {
-            throw TableEditError("libparted left no valid GPT behind")
+            throw TableEditError("libparted produced no valid GPT")
         }
         var result = try CapturedTable(reading: disk, table: table)
-        // The front keeps at least the length that was captured: boot code may stand behind the entries.
+        // The front keeps at least its captured length: boot code may follow the entries.
         if result.head.count < like.head.count { result.head = try disk.readBytes(at: 0, count: like.head.count) }
         return result
     }
 
-    /// Our own reader's word on what libparted made: same partitions, at the places that were asked for.
+    /// Checks libparted's result with Reforge's own reader: same partitions, at the requested places.
     private static func check(
         _ standIn: borrowing PartedStandIn, _ old: PartitionTable, _ places: [Int: ByteRange]
     ) throws {
@@ -151,14 +151,14 @@ enum GPTEditor {
     }
 }
 
-/// Moves the partitions of an open table one by one, so that none is ever in the way of another. The order of the
-/// partitions on the disk must stay.
+/// Moves the partitions of an open table one by one, so that they never overlap. The order of the partitions on
+/// the disk must stay the same.
 private struct PartitionMoves {
     private let device: UnsafeMutablePointer<PedDevice>
     private let disk: UnsafeMutablePointer<PedDisk>
     private let sectorSize: UInt64
     private let wanted: [Int: ByteRange]
-    /// Where partitions are now.
+    /// The current ranges of the partitions.
     private var current: [Int: ByteRange] = [:]
 
     init(
@@ -170,7 +170,7 @@ private struct PartitionMoves {
         sectorSize = UInt64(device.pointee.sector_size)
         var partition = ped_disk_next_partition(disk, nil)
         while let here = partition {
-            // Free space and the table itself are listed as partitions without a number.
+            // libparted lists free space and the table itself as partitions without a number.
             if here.pointee.num > 0 {
                 let start = UInt64(here.pointee.geom.start) * sectorSize
                 current[Int(here.pointee.num)] = start..<start + UInt64(here.pointee.geom.length) * sectorSize
@@ -194,7 +194,7 @@ private struct PartitionMoves {
             else { throw PartedStandIn.failure("leave out partition \(number)") }
             current[number] = nil
         }
-        // What it has of its new place already is what it keeps meanwhile: then the others' way is as free as it can be.
+        // Meanwhile it keeps the part of its new place that it has already, which leaves the most room for the others.
         for (number, range) in wanted {
             guard let now = current[number], now.overlaps(range) else { continue }
             try place(number, at: now.clamped(to: range))
@@ -208,7 +208,7 @@ private struct PartitionMoves {
             }
             guard !free.isEmpty else {
                 throw TableEditError(
-                    "partitions \(pending.map(String.init).joined(separator: ", ")) would trade places")
+                    "partitions \(pending.map(String.init).joined(separator: ", ")) would swap places")
             }
             for number in free {
                 guard let range = wanted[number],

@@ -3,13 +3,14 @@ import ByteParsing
 import DiskModel
 import Filesystems
 
-/// A GPT for disks with another logical sector size. It counts in sectors, and its copies lie on sectors, so that it
-/// cannot be moved: it is written anew around the captured entries.
+/// A GPT for disks with another logical sector size. It counts in sectors and its copies are at sector positions, so
+/// it cannot be moved: it is rewritten around the captured entries.
 enum GPTUnits {
-    /// The table of `captured`, whose primary copy is whole, for a disk of `geometry`, with its partitions at `places`.
+    /// The table of `captured`, whose primary copy is intact, for a disk of `geometry`, with
+    /// its partitions at `places`.
     ///
-    /// Entries keep their numbers and every byte but their two addresses; the disk keeps its GUID and the number of
-    /// entries. The boot code in front does not come along: BIOS starts no disk with other sectors.
+    /// Entries keep their numbers and all bytes but their two addresses; the disk keeps its GUID and the number of
+    /// entries. The boot code at the front is dropped: BIOS boots no disk with other sector sizes.
     static func converted(
         _ captured: CapturedTable, to geometry: DiskGeometry, places: [Int: ByteRange]
     ) throws -> CapturedTable {
@@ -26,7 +27,7 @@ enum GPTUnits {
         let padding = (Int(unit) - entries.count % Int(unit)) % Int(unit)
         let entrySectors = UInt64(entries.count + padding) / unit
         let sectorCount = geometry.byteCount / unit
-        // LBA 0, both headers, the entries twice, and a sector for a partition.
+        // LBA 0, both headers, the entries twice, and one sector for a partition.
         guard sectorCount > 3 + 2 * entrySectors else {
             throw TableEditError("the target is too small for a partition table")
         }

@@ -3,8 +3,8 @@ import ByteParsing
 import DiskModel
 import Filesystems
 
-/// The MBR of a GPT disk that names some of its partitions a second time, for systems that know no GPT. libparted makes
-/// a plain protective one of it whenever it writes the table.
+/// A GPT disk's MBR that lists some of its partitions a second time, for systems without GPT support. libparted
+/// replaces it by a plain protective MBR whenever it writes the table.
 enum HybridMBR {
     private typealias Entry = MasterBootRecord.Entry
 
@@ -13,11 +13,11 @@ enum HybridMBR {
         entries(head).contains { $0.type != 0 && $0.type != 0xEE && $0.count != 0 }
     }
 
-    /// The front of a table with the captured MBR's partitions in it, where they lie now.
+    /// The front of a table with the captured MBR's partitions at their new places.
     ///
     /// - Parameter byteCount: the length of the target in bytes.
     ///
-    /// An entry that names no partition of the table, or one that cannot be named in 32 bits any more, is left out.
+    /// An entry is left out if it lists no partition of the table, or one whose place no longer fits 32 bits.
     static func reapplied(
         _ captured: [UInt8], onto made: [UInt8], old: PartitionTable, places: [Int: ByteRange], sectorSize: Int,
         byteCount: UInt64
@@ -46,7 +46,8 @@ enum HybridMBR {
                 head.setLittleEndian(place.start, at: at + Entry.Offset.startLBA)
                 head.setLittleEndian(place.count, at: at + Entry.Offset.sectorCount)
             } else if entry.type == 0xEE {
-                // A further one protects what lies behind; where partitions have moved into that, it protects nothing.
+                // Another protective entry covers the space behind; where partitions have moved into that
+                // space, it protects nothing.
                 let range = UInt64(entry.start)..<UInt64(entry.start) + UInt64(entry.count)
                 let isInTheWay = kept.values.contains { place in
                     range.overlaps(UInt64(place.start)..<UInt64(place.start) + UInt64(place.count))

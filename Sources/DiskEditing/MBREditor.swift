@@ -3,9 +3,9 @@ import ByteParsing
 import DiskModel
 import Filesystems
 
-/// Makes a captured MBR fit another disk: boot code, disk signature, numbers, types and flags stay, places and the chain of
-/// extended boot records (EBRs) are new. Written here and not by libparted, which numbers logical partitions by their
-/// places, and no more than 60 of them (3.5, `libparted/labels/dos.c`).
+/// Adapts a captured MBR to another disk: boot code, disk signature, numbers, types and flags stay; places and the
+/// chain of extended boot records (EBRs) are new. Implemented here and not with libparted, which numbers logical
+/// partitions by their places, and supports no more than 60 of them (3.5, `libparted/labels/dos.c`).
 enum MBREditor {
     static func relocate(
         _ captured: CapturedTable, to geometry: DiskGeometry, partitions: [Int: ByteRange]
@@ -35,7 +35,7 @@ enum MBREditor {
         }
     }
 
-    /// Our own reader's word on the result: same partitions, at the places that were asked for.
+    /// Checks the result with Reforge's own reader: same partitions, at the requested places.
     private static func check(
         _ made: PartitionTable, _ kept: [Partition], _ partitions: [Int: ByteRange], signature: UInt32?
     ) throws(TableEditError) {
@@ -44,7 +44,7 @@ enum MBREditor {
         }
         var logicals = made.partitions.filter { $0.mbr?.role == .logical }[...]
         for old in kept {
-            // A logical partition behind one that was left out has another number now.
+            // A logical partition behind one that was left out now has another number.
             let new =
                 old.mbr?.role == .logical
                 ? logicals.popFirst() : made.partitions.first { $0.number == old.number }
@@ -55,7 +55,7 @@ enum MBREditor {
     }
 }
 
-/// A disk that holds nothing but a table.
+/// A disk that contains only a table.
 private struct TableBytes: BlockReader {
     let table: CapturedTable
     var byteCount: UInt64 { table.byteCount }

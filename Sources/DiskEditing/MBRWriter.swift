@@ -26,7 +26,7 @@ struct MBRWriter {
         sector = UInt64(captured.sectorSize)
     }
 
-    /// - Parameter partitions: all that stay, as captured, in the order of their numbers.
+    /// - Parameter partitions: all that remain, as captured, in the order of their numbers.
     mutating func write(_ partitions: [Partition]) throws(TableEditError) {
         guard head.count >= 512 else { throw TableEditError("the captured MBR has \(head.count) bytes") }
         let outer = partitions.filter { $0.mbr?.role != .logical }
@@ -50,8 +50,8 @@ struct MBRWriter {
         try writeChain(logicals, in: try range(of: extended))
     }
 
-    /// The chain goes by numbers. It begins where the extended partition does, wherever the first logical partition lies; each of
-    /// the others has its record in the sector in front of it.
+    /// The chain follows the numbers. It begins at the start of the extended partition, wherever the first logical
+    /// partition is; each of the others has its record in the sector before it.
     private mutating func writeChain(_ logicals: [Partition], in extended: ByteRange) throws(TableEditError) {
         var starts: [UInt64] = []
         for (index, logical) in logicals.enumerated() {
@@ -62,7 +62,7 @@ struct MBRWriter {
             let start = starts[index]
             let range = try range(of: logical)
             let old = captured.records.first { $0.offset == logical.mbr?.recordOffset }
-            // What an older system keeps in front of the entries (names of drives) stays.
+            // The data that an older system keeps before the entries (names of drives) stays.
             var bytes = [UInt8](repeating: 0, count: 512)
             if let old, old.bytes.count == 512 {
                 bytes.replaceSubrange(0..<Self.entriesOffset, with: old.bytes[0..<Self.entriesOffset])
@@ -80,7 +80,7 @@ struct MBRWriter {
             (bytes[510], bytes[511]) = (0x55, 0xAA)
             records.append(.init(offset: start, bytes: bytes))
         }
-        // An extended partition without logical ones has an empty record.
+        // An extended partition without logical partitions has an empty record.
         if logicals.isEmpty {
             var bytes = [UInt8](repeating: 0, count: 512)
             (bytes[510], bytes[511]) = (0x55, 0xAA)
@@ -95,11 +95,11 @@ struct MBRWriter {
         return range
     }
 
-    /// The entry of a partition; its addresses in cylinders, heads and sectors stay where the place that they name does.
+    /// The entry of a partition; a cylinder, head and sector address stays unless its place changes.
     private func entry(
         of partition: Partition, at range: ByteRange, from base: UInt64, sameAs old: [UInt8]
     ) throws(TableEditError) -> [UInt8] {
-        guard let facts = partition.mbr else { throw TableEditError("partition \(partition.number) is of no MBR") }
+        guard let facts = partition.mbr else { throw TableEditError("partition \(partition.number) has no MBR entry") }
         var bytes = try Self.entry(
             type: facts.type, indicator: facts.isActive ? 0x80 : 0, range, from: base, sector)
         guard old.count == Self.entryByteCount else { return bytes }
@@ -122,8 +122,8 @@ struct MBRWriter {
         return bytes
     }
 
-    /// A sector's address with 255 heads and 63 sectors a track, as all systems count since disks are longer than 8 GB;
-    /// the last that there is for what lies behind it.
+    /// A sector's address with 255 heads and 63 sectors per track, as all systems count since disks exceed 8 GB; the
+    /// last possible address for sectors behind it.
     private static func address(_ sector: UInt64) -> [UInt8] {
         let (heads, sectors): (UInt64, UInt64) = (255, 63)
         let cylinder = sector / (heads * sectors)
@@ -134,7 +134,7 @@ struct MBRWriter {
         ]
     }
 
-    /// The entry of a logical partition in the record that it had: the one with its type that is no link.
+    /// The entry of a logical partition in its captured record: the one with its type that is no link.
     private static func entry(of logical: Partition, in record: [UInt8]) -> [UInt8]? {
         stride(from: entriesOffset, to: MasterBootRecord.signatureOffset, by: entryByteCount)
             .map { Array(record[$0..<$0 + entryByteCount]) }

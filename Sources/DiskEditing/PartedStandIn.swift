@@ -5,8 +5,8 @@ import LinuxSystem
 import Synchronization
 import SystemPackage
 
-/// A sparse file in the place of a disk, which libparted edits: it never touches a disk, and the caller writes the
-/// resulting bytes in an order of its own (libparted writes block 0 first; the commit point needs it last).
+/// A sparse file that libparted edits instead of a disk: libparted never touches a disk, and the caller writes the
+/// resulting bytes in its own order (libparted writes block 0 first; the commit point needs it last).
 struct PartedStandIn: ~Copyable {
     // libparted keeps global state: its exception handler, its list of devices, PARTED_SECTOR_SIZE.
     private static let lock = Mutex(())
@@ -27,7 +27,7 @@ struct PartedStandIn: ~Copyable {
         try? Files.removeFolder(folder)
     }
 
-    /// Runs `body` with a stand-in for disks of `sectorSize` bytes a sector, alone with libparted.
+    /// Runs `body` with a stand-in for disks with sectors of `sectorSize` bytes, with exclusive use of libparted.
     static func with<Value>(
         sectorSize: Int, workFolder: FilePath?, _ body: (borrowing PartedStandIn) throws -> Value
     ) throws(TableEditError) -> Value {
@@ -47,7 +47,7 @@ struct PartedStandIn: ~Copyable {
         }
     }
 
-    /// Makes the stand-in anew: a disk of that length with these bytes on it.
+    /// Recreates the stand-in as a disk of that length with these bytes.
     func fill(byteCount: UInt64, _ pieces: [(offset: UInt64, bytes: [UInt8])]) throws {
         try? Files.remove(path)
         let file = try OwnedDescriptor.open(
@@ -57,24 +57,23 @@ struct PartedStandIn: ~Copyable {
         try file.close()
     }
 
-    /// Our own reader's access to what is there.
+    /// Access for Reforge's own reader.
     func open() throws -> BlockDevice { try BlockDevice(opening: path, sectorSize: sectorSize) }
 
-    /// What libparted had to say of its last failure.
+    /// libparted's message about its last failure.
     static func failure(_ what: String) -> TableEditError {
         let message = lastMessage.withLock { $0 }
         return TableEditError("libparted could not \(what)\(message.isEmpty ? "" : ": \(message)")")
     }
 
     /// Answers "fix" to every question of libparted that can be fixed: the stand-in has another length than the
-    /// captured disk, so that it asks about the backup's place and the space behind it. What cannot be fixed is
-    /// kept for the error.
+    /// captured disk, so it asks about the backup's place and the space behind it. Anything else is kept for the error.
     private static let answer: @convention(c) (UnsafeMutablePointer<PedException>?) -> PedExceptionOption = {
         exception in
         guard let exception = exception?.pointee else { return PED_EXCEPTION_UNHANDLED }
         let options = exception.options.rawValue
         if options & PED_EXCEPTION_FIX.rawValue != 0 { return PED_EXCEPTION_FIX }
-        // "One copy is corrupt, but the other appears OK, so that will be used": the only question of this form.
+        // "One copy is corrupt, but the other appears OK, so that will be used": the only question with these options.
         if options == PED_EXCEPTION_OK.rawValue | PED_EXCEPTION_CANCEL.rawValue { return PED_EXCEPTION_OK }
         let isFatal = exception.type.rawValue >= PED_EXCEPTION_ERROR.rawValue
         if !isFatal, options & PED_EXCEPTION_IGNORE.rawValue != 0 { return PED_EXCEPTION_IGNORE }
@@ -82,7 +81,8 @@ struct PartedStandIn: ~Copyable {
         return PED_EXCEPTION_CANCEL
     }
 
-    /// A folder for the stand-in, which is as long as the disk, though sparse: ext4 holds no file over 16 TiB, memory does.
+    /// A folder for the stand-in. The file is sparse but as long as the disk: ext4 holds no file
+    /// over 16 TiB, a tmpfs does.
     private static func makeWorkFolder(_ workFolder: FilePath?) throws -> FilePath {
         if let workFolder { return try Files.makeTemporaryFolder("reforge-table", in: workFolder) }
         for folder in ["/dev/shm", "/run"] as [FilePath] {

@@ -3,7 +3,7 @@ import ByteParsing
 
 /// Which byte ranges of a volume are in use: sorted, disjoint, never touching, all inside `0..<byteCount`.
 ///
-/// A map may only err towards *more*: everything not listed may be dropped.
+/// A map may only err towards *more*: bytes that are not listed may be dropped.
 package struct AllocationMap: Equatable, Sendable {
     /// The length of the volume in bytes.
     package let byteCount: UInt64
@@ -23,7 +23,7 @@ package struct AllocationMap: Equatable, Sendable {
         return map
     }
 
-    /// A map of any ranges, in any order; what lies outside the volume is cut off.
+    /// A map of ranges in any order; parts outside of the volume are cut off.
     package init(byteCount: UInt64, unsorted: [ByteRange]) {
         self.init(byteCount: byteCount)
         for range in unsorted.sorted(by: { $0.lowerBound < $1.lowerBound }) { insert(range) }
@@ -32,8 +32,8 @@ package struct AllocationMap: Equatable, Sendable {
     /// The number of bytes in use.
     package var usedByteCount: UInt64 { ranges.reduce(0) { $0 + $1.byteCount } }
 
-    /// Marks a range as used; what lies outside the volume is cut off. Appending in ascending order costs O(1);
-    /// anywhere else, O(log n) and the move of what follows.
+    /// Marks a range as used; parts outside of the volume are cut off. Appending in ascending order costs O(1); any
+    /// other insertion costs O(log n) and the move of the ranges behind it.
     package mutating func insert(_ range: ByteRange) {
         let range = range.clamped(to: 0..<byteCount)
         guard !range.isEmpty else { return }
@@ -46,7 +46,7 @@ package struct AllocationMap: Equatable, Sendable {
         } else if range.lowerBound >= last.lowerBound {
             ranges[ranges.count - 1] = last.lowerBound..<max(last.upperBound, range.upperBound)
         } else {
-            // The first range that ends at or after our start, and the first that starts after our end.
+            // The first range that ends at or after the new start, and the first that starts after the new end.
             let first = partitioningIndex { $0.upperBound >= range.lowerBound }
             let end = partitioningIndex { $0.lowerBound > range.upperBound }
             var merged = range
@@ -58,7 +58,7 @@ package struct AllocationMap: Equatable, Sendable {
         }
     }
 
-    /// Marks every range of `other` as used, moved up by `offset` bytes.
+    /// Marks every range of `other` as used, shifted up by `offset` bytes.
     package mutating func insert(contentsOf other: AllocationMap, offset: UInt64 = 0) {
         guard other.ranges.count > 16, let last = ranges.last, let first = other.ranges.first,
             let start = first.shifted(up: offset)?.lowerBound, start <= last.upperBound
@@ -70,7 +70,7 @@ package struct AllocationMap: Equatable, Sendable {
             byteCount: byteCount, unsorted: ranges + other.ranges.compactMap { $0.shifted(up: offset) })
     }
 
-    /// What is not in use, ascending.
+    /// The unused ranges, ascending.
     package var complement: AllocationMap {
         var result = AllocationMap(byteCount: byteCount)
         var position: UInt64 = 0
@@ -82,7 +82,7 @@ package struct AllocationMap: Equatable, Sendable {
         return result
     }
 
-    /// The ranges in use inside `window`, cut to it.
+    /// The used ranges inside `window`, clipped to it.
     package func ranges(in window: ByteRange) -> [ByteRange] {
         var result: [ByteRange] = []
         var index = partitioningIndex { $0.upperBound > window.lowerBound }
@@ -93,13 +93,13 @@ package struct AllocationMap: Equatable, Sendable {
         return result
     }
 
-    /// The first byte in use at or behind `offset`; `nil` where there is none.
+    /// The first used byte at or behind `offset`; `nil` without one.
     package func firstUsed(from offset: UInt64) -> UInt64? {
         let index = partitioningIndex { $0.upperBound > offset }
         return index < ranges.count ? max(offset, ranges[index].lowerBound) : nil
     }
 
-    /// The first byte of `range` that is not in use; `nil` where all of them are.
+    /// The first unused byte of `range`; `nil` where all are used.
     package func firstUnused(in range: ByteRange) -> UInt64? {
         guard !range.isEmpty else { return nil }
         let index = partitioningIndex { $0.upperBound > range.lowerBound }
@@ -107,7 +107,7 @@ package struct AllocationMap: Equatable, Sendable {
         return ranges[index].upperBound >= range.upperBound ? nil : ranges[index].upperBound
     }
 
-    /// The same map with every range widened to whole units of `unit` bytes (not 0), counted from byte 0.
+    /// The map with every range widened to whole units of `unit` bytes (not 0), counted from byte 0.
     package func widened(toMultiplesOf unit: UInt64) -> AllocationMap {
         guard unit > 1 else { return self }
         var result = AllocationMap(byteCount: byteCount)
@@ -120,18 +120,18 @@ package struct AllocationMap: Equatable, Sendable {
         return result
     }
 
-    /// Whether every byte of `range` is in use.
+    /// Whether every byte of `range` is used.
     package func covers(_ range: ByteRange) -> Bool {
         guard !range.isEmpty else { return true }
         let index = partitioningIndex { $0.upperBound > range.lowerBound }
         return index < ranges.count && ranges[index].covers(range)
     }
 
-    /// Whether every byte in use here is in use in `other` too.
+    /// Whether every byte used here is used in `other` too.
     package func isSubset(of other: AllocationMap) -> Bool { ranges.allSatisfy(other.covers) }
 
-    /// The map with its smallest gaps called used until it has at most `limit` ranges: memory stays bounded however
-    /// fragmented a volume is. It errs towards more, as a map may.
+    /// The map with its smallest gaps marked as used until it has at most `limit` ranges: memory stays bounded,
+    /// however fragmented a volume is. It errs towards more, as a map may.
     package func coalesced(toAtMost limit: Int) -> AllocationMap {
         guard ranges.count > limit, limit > 0 else { return self }
         let gaps = zip(ranges, ranges.dropFirst()).map { $1.lowerBound - $0.upperBound }.sorted()
@@ -147,7 +147,7 @@ package struct AllocationMap: Equatable, Sendable {
         return result
     }
 
-    /// The index of the first range for which `condition` holds; it must hold for all that follow.
+    /// The index of the first range that meets `condition`; all ranges behind it must meet it too.
     private func partitioningIndex(where condition: (ByteRange) -> Bool) -> Int {
         var low = 0
         var high = ranges.count

@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Where bytes of a disk or a volume come from: a device, an image file, memory, or a fake that fails.
+/// A source of a disk's or volume's bytes: a device, an image file, memory, or a failing test double.
 ///
-/// Blocking, and safe to call from several threads.
+/// Blocking, and safe for calls from several threads.
 package protocol BlockReader: Sendable {
     /// The length in bytes.
     var byteCount: UInt64 { get }
-    /// The unit that the device addresses, in bytes: 512 or 4096.
+    /// The logical sector size in bytes: 512 or 4096.
     var logicalSectorSize: Int { get }
-    /// A name for messages: a path, or what stands for one.
+    /// A name for messages: a path, or a substitute.
     var name: String { get }
     /// Fills all of `buffer` from `offset` on.
-    /// - Throws: `BlockIOError` where any byte could not be read, also where the range ends past `byteCount`.
+    /// - Throws: `BlockIOError` where a byte could not be read or the range ends past `byteCount`.
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError)
 }
 
-/// Where bytes of a disk go.
+/// A target for a disk's bytes.
 package protocol BlockWriter: BlockReader {
     /// Writes all of `buffer` at `offset`.
-    /// - Throws: `BlockIOError` where any byte could not be written.
+    /// - Throws: `BlockIOError` where a byte could not be written.
     func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError)
     /// Makes every byte of `range` read as zero.
     func writeZeros(_ range: ByteRange) throws(BlockIOError)
-    /// Tells the device that the contents of `range` no longer matter. What is read there afterwards is unknown.
+    /// Tells the device that the contents of `range` no longer matter. Reads there return undefined bytes afterwards.
     func discard(_ range: ByteRange) throws(BlockIOError)
-    /// Returns once everything written before is on the medium.
+    /// Waits until all earlier writes are on the medium.
     func flush() throws(BlockIOError)
 }
 
-/// What failed while blocks were read or written.
+/// A failed read or write of blocks.
 package struct BlockIOError: Error, Sendable, CustomStringConvertible {
     /// The calls that can fail.
     package enum Operation: String, Sendable {
@@ -48,16 +48,15 @@ package struct BlockIOError: Error, Sendable, CustomStringConvertible {
     package var operation: Operation
     /// The name of the device or file.
     package var name: String
-    /// Where it failed, in bytes.
+    /// The offset of the failed call in bytes.
     package var offset: UInt64
-    /// How much was asked for, in bytes.
+    /// The length of the failed call in bytes.
     package var byteCount: UInt64
     /// The system's error number; 0 where the range ends past the end of the device.
     package var errorNumber: Int32
-    /// What `errorNumber` means, as a sentence part.
+    /// The meaning of `errorNumber`, as a sentence part.
     package var reason: String
 
-    /// Names a failed call.
     package init(
         _ operation: Operation, name: String, offset: UInt64, byteCount: UInt64, errorNumber: Int32, reason: String
     ) {
@@ -69,7 +68,6 @@ package struct BlockIOError: Error, Sendable, CustomStringConvertible {
         self.reason = reason
     }
 
-    /// One sentence for a person.
     package var description: String {
         let count = ByteText.exact(byteCount)
         let place = "at byte \(offset) of \(name)"
@@ -101,7 +99,6 @@ extension BlockReader {
 }
 
 extension BlockWriter {
-    /// Writes an array at `offset`.
     package func writeBytes(_ bytes: [UInt8], at offset: UInt64) throws(BlockIOError) {
         let result = unsafe bytes.withUnsafeBytes { buffer -> Result<Void, BlockIOError> in
             Result { () throws(BlockIOError) in unsafe try write(buffer, at: offset) }
@@ -110,25 +107,22 @@ extension BlockWriter {
     }
 }
 
-/// A part of another reader, as a volume of its own.
+/// A part of another reader, presented as a volume.
 package struct BlockSlice: BlockReader {
-    /// What it is a part of.
     package let base: any BlockReader
-    /// Which part, in bytes of `base`.
+    /// The part, in bytes of `base`.
     package let range: ByteRange
 
-    /// The part of `base` at `range`; `nil` where it does not lie inside.
+    /// The part of `base` at `range`; `nil` where it is not inside.
     package init?(_ base: any BlockReader, range: ByteRange) {
         guard (0..<base.byteCount).covers(range) else { return nil }
         self.base = base
         self.range = range
     }
 
-    /// The length in bytes.
     package var byteCount: UInt64 { range.byteCount }
-    /// The unit that the device addresses, in bytes.
     package var logicalSectorSize: Int { base.logicalSectorSize }
-    /// The name of what it is a part of.
+    /// The name of the base.
     package var name: String { base.name }
 
     /// Fills all of `buffer` from `offset` of the part on.
@@ -143,7 +137,7 @@ package struct BlockSlice: BlockReader {
     }
 }
 
-/// Sizes as people read them: binary units.
+/// Sizes for messages, in binary units.
 package enum ByteText {
     /// "3.2 GiB", "512 bytes".
     package static func rounded(_ byteCount: UInt64) -> String {
@@ -160,7 +154,7 @@ package enum ByteText {
             ? "\(tenths / 10) \(units[unit])" : "\(tenths / 10).\(tenths % 10) \(units[unit])"
     }
 
-    /// "3.2 GiB/s"; any numbers will do.
+    /// "3.2 GiB/s"; accepts any numbers.
     package static func rate(_ byteCount: UInt64, seconds: Double) -> String {
         "\(rounded(UInt64(exactly: (Double(byteCount) / max(seconds, 0.001)).rounded(.down)) ?? .max))/s"
     }

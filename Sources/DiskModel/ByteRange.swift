@@ -14,12 +14,12 @@ extension Range<UInt64> {
         self = offset..<end
     }
 
-    /// Whether all of `other` lies inside.
+    /// Whether `other` is inside the range.
     package func covers(_ other: ByteRange) -> Bool {
         other.isEmpty || (lowerBound <= other.lowerBound && other.upperBound <= upperBound)
     }
 
-    /// The range moved up by `distance` bytes; `nil` where it no longer fits 64 bits.
+    /// The range shifted up by `distance` bytes; `nil` where the result does not fit 64 bits.
     package func shifted(up distance: UInt64) -> ByteRange? {
         ByteRange(offset: lowerBound, byteCount: byteCount).flatMap { range in
             let (start, overflow) = range.lowerBound.addingReportingOverflow(distance)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// The size of a disk and the units that it is addressed in.
+/// The size of a disk and its sector sizes.
 package struct DiskGeometry: Codable, Equatable, Sendable {
     /// The length of the disk in bytes.
     package var byteCount: UInt64
@@ -10,10 +10,9 @@ package struct DiskGeometry: Codable, Equatable, Sendable {
     package var physicalSectorSize: Int
     /// How far the first physical sector boundary is from the start, in bytes.
     package var alignmentOffset: Int
-    /// The optimal size of an I/O in bytes; 0 where the device names none.
+    /// The optimal I/O size in bytes; 0 where the device reports none.
     package var optimalIOSize: Int
 
-    /// Describes a disk's size and units.
     package init(
         byteCount: UInt64, logicalSectorSize: Int = 512, physicalSectorSize: Int = 512, alignmentOffset: Int = 0,
         optimalIOSize: Int = 0
@@ -25,8 +24,8 @@ package struct DiskGeometry: Codable, Equatable, Sendable {
         self.optimalIOSize = optimalIOSize
     }
 
-    /// The boundary on which partitions start, in bytes: 1 MiB, or the optimal I/O size where that is a larger multiple
-    /// of 1 MiB. Odd sizes that USB bridges make up (such as 33,553,920) are not followed.
+    /// The alignment of partition starts in bytes: 1 MiB, or the optimal I/O size where that is a larger multiple of 1
+    /// MiB. Odd sizes invented by USB bridges (such as 33,553,920) are ignored.
     package var partitionAlignment: UInt64 {
         let mebibyte: UInt64 = 1 << 20
         let optimal = UInt64(max(0, optimalIOSize))
@@ -34,9 +33,9 @@ package struct DiskGeometry: Codable, Equatable, Sendable {
     }
 }
 
-/// What tells one disk from another. Serials repeat, so all of it together with the size counts.
+/// Identifies a disk. Serial numbers repeat, so all fields count, together with the size.
 package struct DiskIdentity: Codable, Equatable, Sendable {
-    /// The path by which it was named.
+    /// The path given for it.
     package var path: String
     /// The kernel's name (`sda`, `nvme0n1`); `nil` for a file.
     package var kernelName: String?
@@ -48,12 +47,11 @@ package struct DiskIdentity: Codable, Equatable, Sendable {
     package var wwn: String?
     /// How it is attached: `nvme`, `sata`, `usb`, `virtio`, `scsi`, `mmc`, `file`, `loop`, `unknown`.
     package var transport: String
-    /// The kernel's number for this attachment of this disk (Linux 5.15 and newer); never used twice in one boot.
+    /// The kernel's sequence number of this attachment of this disk (Linux 5.15 and newer); never reused in one boot.
     package var diskSequence: UInt64?
-    /// The stable path by its place in the machine (as /dev/disk/by-path shows it); computed from sysfs.
+    /// The stable path of its location in the machine (as in /dev/disk/by-path), computed from sysfs.
     package var pathByPlace: String?
 
-    /// Describes a disk.
     package init(
         path: String, kernelName: String? = nil, model: String? = nil, serial: String? = nil, wwn: String? = nil,
         transport: String = "unknown", diskSequence: UInt64? = nil, pathByPlace: String? = nil
@@ -68,6 +66,6 @@ package struct DiskIdentity: Codable, Equatable, Sendable {
         self.pathByPlace = pathByPlace
     }
 
-    /// What a person types to confirm that this disk may be overwritten: the serial, else the name.
+    /// The text that confirms overwriting this disk: the serial number, else the name.
     package var confirmationText: String { serial.flatMap { $0.isEmpty ? nil : $0 } ?? kernelName ?? path }
 }

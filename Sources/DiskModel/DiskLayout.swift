@@ -4,29 +4,28 @@
 package struct DiskLayout: Equatable, Sendable {
     /// One partition's way.
     package struct Placement: Codable, Equatable, Sendable {
-        /// Its number.
+        /// The partition's number.
         package var number: Int
-        /// Where it was, in bytes.
+        /// Its range on the source, in bytes.
         package var from: ByteRange
-        /// Where it goes, in bytes.
+        /// Its range on the target, in bytes.
         package var to: ByteRange
 
-        /// Describes a partition's way.
         package init(number: Int, from: ByteRange, to: ByteRange) {
             self.number = number
             self.from = from
             self.to = to
         }
 
-        /// Whether it takes more room than it had.
+        /// Whether it gets larger.
         package var isGrown: Bool { to.byteCount > from.byteCount }
-        /// Whether it takes less room than it had.
+        /// Whether it gets smaller.
         package var isShrunk: Bool { to.byteCount < from.byteCount }
-        /// Whether it starts elsewhere.
+        /// Whether its start changes.
         package var isMoved: Bool { to.lowerBound != from.lowerBound }
     }
 
-    /// The partitions in the order of the table, an extended partition among them; what is dropped is not in it.
+    /// The partitions in the order of the table, including an extended partition, without dropped ones.
     package var placements: [Placement]
     /// What a person should know.
     package var remarks: [LayoutRemark]
@@ -38,19 +37,18 @@ package struct DiskLayout: Equatable, Sendable {
     }
 }
 
-/// What a partition's content allows, as far as sizes go. A partition of which nothing is known keeps its length.
+/// The sizes that a partition's content allows. A partition without a known content keeps its length.
 package struct PartitionAbility: Codable, Equatable, Sendable {
-    /// The least length in bytes of its partition on the target. More than the partition has now where the target
-    /// asks for that (an EFI system partition with sectors of 4096 bytes): then it is placed larger.
+    /// The least length in bytes of its partition on the target. It exceeds the present length where the target
+    /// requires that (an EFI system partition with sectors of 4096 bytes): then the partition is made larger.
     package var leastByteCount: UInt64
-    /// Whether the content follows where its partition gets larger.
+    /// Whether the content can grow with its partition.
     package var canGrow: Bool
-    /// Whether the content can be made to fit a partition of `leastByteCount`; otherwise that keeps its length.
+    /// Whether the content can shrink to a partition of `leastByteCount`; otherwise the partition keeps its length.
     package var canShrink: Bool
-    /// Why it cannot shrink, or why `leastByteCount` is what it is: half a sentence, for a person.
+    /// Why it cannot shrink, or the reason for `leastByteCount`: half a sentence for messages.
     package var reason: String?
 
-    /// Describes what a content allows.
     package init(leastByteCount: UInt64, canGrow: Bool = false, canShrink: Bool = false, reason: String? = nil) {
         self.leastByteCount = leastByteCount
         self.canGrow = canGrow

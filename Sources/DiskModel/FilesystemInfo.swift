@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What a volume holds, as our own reader and libblkid agree on it.
+/// The content of a volume, as Reforge's own reader and libblkid agree on it.
 package struct FilesystemInfo: Codable, Equatable, Sendable {
-    /// The kinds that Reforge knows. `other` is one that only libblkid knows (its name is in `kindName`).
+    /// The supported kinds. `other` is a kind that only libblkid knows (its name is in `kindName`).
     package enum Kind: String, Codable, Sendable, CaseIterable {
         /// Linux ext2, ext3, ext4.
         case ext2, ext3, ext4
@@ -31,26 +31,25 @@ package struct FilesystemInfo: Codable, Equatable, Sendable {
         /// Nothing recognised; copied whole.
         case unknown
 
-        /// One that a later program knows counts as `other`: its name is beside it.
+        /// A kind of a later program counts as `other`: its name is in `kindName`.
         package init(from decoder: any Decoder) throws {
             let name = try decoder.singleValueContainer().decode(String.self)
             self = Kind(rawValue: name) ?? .other
         }
     }
 
-    /// How the ranges in use are known.
+    /// The source of the map of used ranges.
     package enum MapSource: String, Codable, Sendable {
         /// From the filesystem's own allocation structures.
         case allocationStructures
-        /// Only the header counts (swap).
+        /// Only the header is content (swap).
         case headerOnly
-        /// Everything is taken as used; `wholeReason` says why.
+        /// Everything counts as used; `wholeReason` gives the reason.
         case whole
     }
 
-    /// What it is.
     package var kind: Kind
-    /// The name that people use: `ext4`, `vfat`, `swap`, `ntfs`, … (libblkid's TYPE).
+    /// The common name: `ext4`, `vfat`, `swap`, `ntfs`, … (libblkid's TYPE).
     package var kindName: String
     /// The UUID or volume id as `blkid` shows it.
     package var uuid: String?
@@ -60,43 +59,40 @@ package struct FilesystemInfo: Codable, Equatable, Sendable {
     package var byteCount: UInt64?
     /// The unit of allocation in bytes.
     package var blockSize: Int?
-    /// The sector size in bytes that it was made for, where its structures depend on one (XFS, FAT, NTFS, Btrfs, LUKS2).
+    /// The sector size in bytes that it was made for, where its structures depend on it (XFS, FAT, NTFS, Btrfs, LUKS2).
     package var sectorSize: Int?
-    /// Whether it was cleanly unmounted; `nil` where the format cannot say.
+    /// Whether it was cleanly unmounted; `nil` where the format does not record it.
     package var isClean: Bool?
-    /// Names of feature flags that matter, for people.
+    /// Names of relevant feature flags, for display.
     package var features: [String]
-    /// Where the map of used ranges came from.
+    /// The source of the map of used ranges.
     package var mapSource: MapSource
-    /// Why everything counts as used, where it does.
+    /// Why everything counts as used, if it does.
     package var wholeReason: String?
     /// The least length in bytes to which it could shrink, where known.
     package var leastByteCount: UInt64?
-    /// Where it was mounted last, where the format notes that (ext: s_last_mounted).
+    /// Its last mount point, where the format records it (ext: s_last_mounted).
     package var lastMountPoint: String?
-    /// What a person should know: a hibernation image in swap, …
+    /// Remarks for the user: a hibernation image in swap, …
     package var remarks: [String]
-    /// The volumes inside a container, in its own order: the logical volumes of LVM, what LUKS or md holds. `nil` where it is
-    /// none, or cannot be looked into.
+    /// The volumes inside a container, in its own order: the logical volumes of LVM, the content of LUKS or md. `nil`
+    /// for other kinds, or where the container could not be opened.
     package var inner: [InnerVolume]?
-    /// Of a physical volume of LVM: what a change of its size has to know. `nil` of everything else, and where nobody looked.
+    /// The data needed to resize a physical volume of LVM; `nil` for other kinds, and where it was not surveyed.
     package var volumeGroup: VolumeGroup?
 
     /// A volume inside a container.
     package struct InnerVolume: Codable, Equatable, Sendable {
-        /// Its name there: `vg/root` of LVM.
+        /// Its name in the container: `vg/root` for LVM.
         package var name: String
         /// Its length in bytes.
         package var byteCount: UInt64
-        /// What it holds.
         package var filesystem: FilesystemInfo
-        /// How much of it is in use, in bytes; `nil` where nobody looked, or an earlier version did.
+        /// The bytes in use; `nil` where they were not surveyed, or by an earlier version.
         package var usedByteCount: UInt64?
-        /// Where its bytes lie in the container, in bytes, in the order of the volume; `nil` where that is not known, or in too
-        /// many pieces.
+        /// Its ranges in the container in bytes, in the order of the volume; `nil` where they are unknown or too many.
         package var places: [ByteRange]?
 
-        /// Names a volume and what it holds.
         package init(
             name: String, byteCount: UInt64, filesystem: FilesystemInfo, usedByteCount: UInt64? = nil,
             places: [ByteRange]? = nil
@@ -109,7 +105,6 @@ package struct FilesystemInfo: Codable, Equatable, Sendable {
         }
     }
 
-    /// Describes what a volume holds.
     package init(
         kind: Kind, kindName: String, uuid: String? = nil, label: String? = nil, byteCount: UInt64? = nil,
         blockSize: Int? = nil, sectorSize: Int? = nil, isClean: Bool? = nil, features: [String] = [],
@@ -135,8 +130,7 @@ package struct FilesystemInfo: Codable, Equatable, Sendable {
         self.volumeGroup = volumeGroup
     }
 
-    /// Whether it is one of ext2, ext3, ext4.
+    /// Whether it is ext2, ext3 or ext4.
     package var isExt: Bool { [.ext2, .ext3, .ext4].contains(kind) }
-    /// Whether it is one of the FATs.
     package var isFAT: Bool { [.fat12, .fat16, .fat32].contains(kind) }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 extension FilesystemTraits {
-    /// A row for each kind that Reforge reads, and for some that it only knows by name.
+    /// One row for each kind with a reader, and rows for some kinds known only by name.
     static let table: [FilesystemTraits] = [
         // ext4's driver refuses `noload` for ext2, which has no journal to load.
         ext([.ext2], readOnlyOptions: ""), ext([.ext3, .ext4], readOnlyOptions: "noload"),
@@ -22,20 +22,20 @@ extension FilesystemTraits {
             return blocking.map { "resize2fs does not resize ext4 with \($0)" }
         }
         row.shrinkObstacle = { info in
-            // Their files are encrypted with inode numbers, which shrinking changes.
+            // Their files are encrypted with keys that depend on inode numbers, which shrinking changes.
             info.features.contains("stable_inodes") ? "ext4 with stable_inodes cannot be made smaller" : nil
         }
-        // `e2fsck -f -p` replays its journal in the restored copy, and is the judge.
+        // `e2fsck -f -p` replays its journal in the restored copy, and decides whether it is clean.
         row.growsUnclean = true
         row.shrink = .byTool
-        // What was not clean when it was captured is repaired, not checked.
+        // A filesystem that was not clean at its capture is repaired, not checked.
         row.checksLossesFirst = { $0.isClean != false }
         row.growCommand = "resize2fs NODE"
         row.fileLookup = .debugfs
         // sb_set_blocksize() refuses blocks below the logical sector size.
         row.sectors = .blocks("blocks")
-        // The journal is in use as a whole, so it is the captured one; its blocks are copied into place whatever is there
-        // (`fs/jbd2/recovery.c`, do_one_pass).
+        // The whole journal is in use, so it is the captured one; its blocks are copied into place regardless of the
+        // bytes there (`fs/jbd2/recovery.c`, do_one_pass).
         row.olderLife = .harmless
         return row
     }
@@ -69,7 +69,7 @@ extension FilesystemTraits {
         row.fileLookup = .ntfscluster
         row.bootSectors = .firstAndBehindLast
         row.sectors = .sameSectors
-        // $LogFile is in use as a whole, and so is $MFT. A new index block is logged as a whole before parts of it are.
+        // All of $LogFile and of $MFT is in use. A new index block is logged completely before parts of it are.
         row.olderLife = .harmless
         return row
     }()
@@ -85,9 +85,9 @@ extension FilesystemTraits {
         row.fileLookup = .xfsDebugger
         // fs/xfs/xfs_super.c, xfs_setup_devices: the buffer target's sector is sb_sectsize.
         row.sectors = .ownSectors
-        // Metadata carries the sequence number of its last change in the log, and recovery leaves alone what looks newer
+        // Metadata carries the log sequence number of its last change, and recovery skips metadata that looks newer
         // than the change it would repeat (kernel, `fs/xfs/xfs_buf_item_recover.c`, xlog_recover_get_buf_lsn). A block
-        // that is allocated for the first time since the restore may look so. Version 4 has no such numbers.
+        // allocated for the first time since the restore may look newer. Version 4 has no such numbers.
         row.olderLife = .newerLog
         return row
     }()
@@ -100,7 +100,7 @@ extension FilesystemTraits {
         row.shrink = .byTool
         row.growCommand = "btrfs filesystem resize max MOUNTPOINT"
         row.sectors = .ownSectors
-        // Trees are reached through pointers that name the generation of what they point to, from superblocks that are
+        // Trees are reached through pointers that record the generation of their target, from superblocks that are
         // written last; a log tree is one of them.
         row.olderLife = .harmless
         return row
@@ -112,13 +112,13 @@ extension FilesystemTraits {
         row.mayHoldSystem = true
         row.grubModule = "f2fs"
         row.shrinkObstacle = { _ in "F2FS cannot be made smaller" }
-        // resize.f2fs counts the disk's sectors, and takes them for those that the filesystem was made with (f2fs-tools 1.15,
-        // `fsck/resize.c`, get_new_sb).
+        // resize.f2fs counts the disk's sectors, but takes them for sectors of the size that the filesystem was made
+        // with (f2fs-tools 1.15, `fsck/resize.c`, get_new_sb).
         row.growsOnOtherSectors = false
         row.growCommand = "resize.f2fs NODE"
         row.sectors = .blocks("blocks")
-        // Recovery follows the node logs from block to block, also into segments that were free at the last checkpoint,
-        // and takes what carries that checkpoint's version (`fs/f2fs/recovery.c`, find_fsync_dnodes).
+        // Recovery follows the node logs from block to block, even into segments that were free at the last
+        // checkpoint, and accepts blocks with that checkpoint's version (`fs/f2fs/recovery.c`, find_fsync_dnodes).
         row.olderLife = .cleared
         return row
     }()
@@ -126,10 +126,10 @@ extension FilesystemTraits {
     private static let swap: FilesystemTraits = {
         var row = FilesystemTraits([.swap])
         row.resizeObstacle = { info in
-            // mkswap can write any page size, but what else it would have to know of that machine is not known here.
+            // mkswap can write any page size, but the other properties of that machine that it needs are unknown here.
             if info.blockSize != 4096 { return "swap with pages other than 4 KiB keeps its size" }
             if info.features.contains("badpages") { return "a swap area with a list of bad pages keeps its size" }
-            // It keeps the last of the 16 bytes for a NUL.
+            // mkswap keeps the last of the 16 bytes for a NUL.
             let isWritable =
                 info.label.map { $0.utf8.count < 16 && !$0.unicodeScalars.contains("\u{FFFD}") } ?? true
             return isWritable ? nil : "mkswap cannot write the label of this swap area again"
@@ -140,13 +140,13 @@ extension FilesystemTraits {
         return row
     }()
 
-    // Of containers, each volume inside is asked about its older life.
+    // For containers, each volume inside is checked for its own older content.
 
     private static let lvm: FilesystemTraits = {
         var row = FilesystemTraits([.lvm], names: ["LVM2_member"])
         row.resizeObstacle = { info in
-            // An image of an earlier version says nothing of the group.
-            guard let group = info.volumeGroup else { return "what its volume group needs is not known" }
+            // An image of an earlier version has no data about the group.
+            guard let group = info.volumeGroup else { return "the requirements of its volume group are not known" }
             return group.resizeObstacle
         }
         row.shrink = .byTool
@@ -157,13 +157,13 @@ extension FilesystemTraits {
 
     private static let luks: FilesystemTraits = {
         var row = FilesystemTraits([.luks], names: ["crypto_LUKS"])
-        // It fills its place whenever it is opened; what is inside is grown later, with its key.
+        // It fills its partition whenever it is opened; its content is grown later, with its key.
         row.resizeObstacle = { info in
-            info.byteCount == nil ? "LUKS of this kind does not follow the size of its place" : nil
+            info.byteCount == nil ? "LUKS of this kind keeps its size" : nil
         }
         row.shrinkObstacle = { info in
             guard let contents = EncryptedContents(info) else {
-                return "what is inside of LUKS would have to be made smaller first, and is not known: it was captured "
+                return "the filesystem inside of LUKS, which would have to shrink first, is not known: it was captured "
                     + "without its key (capture --luks-key-file)"
             }
             return contents.shrinkObstacle
@@ -176,18 +176,18 @@ extension FilesystemTraits {
 
     private static let raid: FilesystemTraits = {
         var row = FilesystemTraits([.raid])
-        row.resizeObstacle = { "what is inside of \($0.kindName) must be resized with it" }
+        row.resizeObstacle = { "the contents of \($0.kindName) would have to be resized too" }
         return row
     }()
 
-    /// What nothing here reads is copied whole: nothing of an older life is left.
+    /// Kinds without a reader are copied whole: no older content is left.
     static let unread: FilesystemTraits = {
         var row = FilesystemTraits([.other, .unknown])
-        row.resizeObstacle = { _ in "no tool is known for what it holds" }
+        row.resizeObstacle = { _ in "no resize tool is known for its contents" }
         return row
     }()
 
-    /// What media are made with, which the medium can read images from.
+    /// Filesystems of removable media from which the recovery medium can read images.
     private static func written(_ name: String) -> FilesystemTraits {
         var row = unread
         (row.kinds, row.names) = ([], [name])

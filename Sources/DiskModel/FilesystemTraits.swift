@@ -1,46 +1,46 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What Reforge can do with filesystems of one kind, apart from reading them: a row of `FilesystemTraits.table`. Everything that
-/// depends on the kind of a filesystem reads it; its reader is a row of `VolumeIdentifier.formats`, its tool one of `ResizeTools`.
+/// The operations that Reforge supports on filesystems of one kind, apart from reading them: a row of
+/// `FilesystemTraits.table`. All code that depends on the kind of a filesystem reads it; its reader is a row of
+/// `VolumeIdentifier.formats`, its tool one of `ResizeTools`.
 package struct FilesystemTraits: Sendable {
-    /// The kinds that this row is of.
+    /// The kinds of this row.
     package var kinds: Set<FilesystemInfo.Kind>
-    /// Of kinds that Reforge only knows by name (`Kind.other`): libblkid's names (TYPE). Of all others, the names that differ from
-    /// the kind's own.
+    /// For kinds that Reforge knows only by name (`Kind.other`): libblkid's names (TYPE). For all others: the names
+    /// that differ from the kind's own.
     package var names: Set<String> = []
 
-    /// How the kernel mounts it; `nil` where nothing here mounts it.
+    /// How the kernel mounts it; `nil` where Reforge does not mount it.
     package var mount: MountManner?
     /// The types in the third field of fstab(5) that may mean it, beside libblkid's name.
     package var fstabTypes: Set<String> = []
     /// Whether an installed Linux system could have its root there.
     package var mayHoldSystem = false
-    /// GRUB's module that reads it; `nil` where GRUB starts nothing from it.
+    /// GRUB's module that reads it; `nil` where GRUB cannot boot from it.
     package var grubModule: String?
 
-    /// Why one keeps its size, larger or smaller, as a sentence; `nil` where nothing is known to be in the way.
+    /// Why it cannot be resized, as a sentence; `nil` without a known obstacle.
     package var resizeObstacle: @Sendable (FilesystemInfo) -> String? = { _ in nil }
-    /// Why one cannot be made smaller, as a sentence.
+    /// Why it cannot shrink, as a sentence.
     package var shrinkObstacle: @Sendable (FilesystemInfo) -> String? = { _ in nil }
-    /// Whether one that was not clean when it was captured may grow all the same: its tool replays the log in the restored copy.
+    /// Whether it may grow even if it was not clean at its capture: its tool replays the log in the restored copy.
     package var growsUnclean = false
-    /// Whether its tool makes it larger on sectors of another size than it was made with.
+    /// Whether its tool can grow it on sectors of another size than it was made with.
     package var growsOnOtherSectors = true
-    /// How it is made smaller.
     package var shrink = ShrinkManner.never
-    /// Whether its tool, before it changes anything, checks all of one of which parts are lost, and ends where that is not clean.
+    /// Whether its tool first checks all of a filesystem with lost parts, and stops where it is not clean.
     package var checksLossesFirst: @Sendable (FilesystemInfo) -> Bool = { _ in false }
-    /// The command for a person that makes it fill its place, with `NODE` or `MOUNTPOINT` for what it is on.
+    /// The command that grows it to its partition, with `NODE` or `MOUNTPOINT` as placeholder.
     package var growCommand: String?
 
-    /// The tool that names the files of blocks; `nil` where none does while it is not mounted.
+    /// The tool that names the files of blocks; `nil` where no tool does so without a mount.
     package var fileLookup: FileLookup?
-    /// Which of its sectors say how many sectors lie in front of its partition; `nil` where none does.
+    /// Its sectors that hold the number of sectors before its partition; `nil` without any.
     package var bootSectors: BootSectors?
 
-    /// What decides whether it works on sectors of another size.
+    /// The rule for other sector sizes.
     package var sectors = SectorRule.unknown
-    /// What one that was restored by its map needs done before the commit.
+    /// The work before the commit, after a restore of its used blocks only.
     package var olderLife = OlderLife.harmless
 
     /// How the kernel mounts a filesystem.
@@ -53,7 +53,6 @@ package struct FilesystemTraits: Sendable {
         /// Whether it can be mounted for writing.
         package var isWritable = true
 
-        /// Names a type.
         package init(_ type: String, readOnlyOptions: String = "", isWritable: Bool = true) {
             self.type = type
             self.readOnlyOptions = readOnlyOptions
@@ -63,46 +62,45 @@ package struct FilesystemTraits: Sendable {
 
     /// How a filesystem is made smaller.
     package enum ShrinkManner: Sendable {
-        /// It is not.
+        /// It cannot shrink.
         case never
-        /// By its own tool, which has to see all of it.
+        /// By its own tool, which needs access to all of it.
         case byTool
-        /// By making it again, in its smaller place: nothing of its contents counts.
+        /// By recreating it in its smaller partition: its contents do not matter.
         case madeAgain
     }
 
-    /// A tool that tells which files have certain blocks.
+    /// A tool that names the files of given blocks.
     package enum FileLookup: Sendable { case debugfs, ntfscluster, xfsDebugger }
 
-    /// The boot sectors with a BIOS parameter block: the first one, and the backup that the format has.
+    /// The boot sectors with a BIOS parameter block: the first one, and the format's backup.
     package enum BootSectors: Sendable {
         /// The first one only.
         case first
-        /// And the one that it names itself (Microsoft FAT specification 1.03, §3.3: BPB_BkBootSec).
+        /// The first one, and the one whose number it holds (Microsoft FAT specification 1.03, §3.3: BPB_BkBootSec).
         case firstAndNamed
-        /// And the one behind the last sector that the volume counts (NTFS, total sectors, at 40).
+        /// The first one, and the one behind the last sector that the volume counts (NTFS, total sectors, at 40).
         case firstAndBehindLast
     }
 
-    /// What decides whether a volume works on a disk with larger sectors.
+    /// The rule for a volume on a disk with larger sectors.
     package enum SectorRule: Sendable {
-        /// The length of its blocks, which messages call so.
+        /// The length of its blocks decides; messages use this name for them.
         case blocks(String)
-        /// The sector size that it was made with must be no smaller.
+        /// The sector size that it was made with must not be smaller.
         case ownSectors
-        /// It works on sectors of the size that it was made for, and no others.
+        /// Only the sector size that it was made for works.
         case sameSectors
-        /// The same, but Reforge recreates it for others.
+        /// Only the sector size that it was made for works, but Reforge recreates it for others.
         case recreated
-        /// Extents on boundaries of the sectors, and what is inside.
+        /// Its extents must be aligned to the sectors, and its contents must support them.
         case extentsAndContents
-        /// What is inside.
+        /// Its contents decide.
         case contents
-        /// Nobody knows.
+        /// Unknown.
         case unknown
     }
 
-    /// Describes a kind.
     package init(_ kinds: Set<FilesystemInfo.Kind>, names: Set<String> = []) {
         self.kinds = kinds
         self.names = names
@@ -110,19 +108,19 @@ package struct FilesystemTraits: Sendable {
 
     // MARK: The table
 
-    /// Rows for kinds that Reforge knows by name only, beside those of the table.
+    /// Additional rows for kinds known only by name.
     package static let added = Registry<FilesystemTraits>([])
 
-    /// The row of a filesystem of some kind.
-    /// - Parameter name: libblkid's name of it, which tells kinds apart that Reforge has no reader for.
+    /// The row for a kind of filesystem.
+    /// - Parameter name: libblkid's name, which distinguishes kinds without a reader.
     package static func of(_ kind: FilesystemInfo.Kind, name: String) -> FilesystemTraits {
         if kind != .other { return byKind[kind] ?? unread }
-        // What a later program knows by a kind of its own is only a name here: none of this program's readers speaks for it.
+        // A kind added by a later program is only a name here: no reader of this program applies to it.
         guard let row = named(name), row.kinds.isEmpty else { return unread }
         return row
     }
 
-    /// The row of what libblkid calls so; `nil` where nothing is known of it.
+    /// The row for a libblkid name; `nil` for unknown names.
     package static func named(_ name: String) -> FilesystemTraits? {
         byName[name] ?? added.rows.first { $0.names.contains(name) }
     }
@@ -136,6 +134,5 @@ package struct FilesystemTraits: Sendable {
 }
 
 extension FilesystemInfo {
-    /// What can be done with it.
     package var traits: FilesystemTraits { FilesystemTraits.of(kind, name: kindName) }
 }

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Why a layout cannot be made.
+/// Why a layout is impossible.
 package enum LayoutError: Error, Equatable, Sendable {
     /// The target has too little room.
     case tooSmall(Shortage)
-    /// A partition was wished larger than what the others leave for it.
-    case wishTooLarge(number: Int, mostByteCount: UInt64, shortage: Shortage)
-    /// A wish that no target could meet; one sentence.
-    case wish(String)
-    /// The table cannot say what would be needed, or is not one that can be planned with; one sentence.
+    /// The requested size of a partition exceeds the room that the others leave.
+    case requestTooLarge(number: Int, mostByteCount: UInt64, shortage: Shortage)
+    /// A request that no target can meet; one sentence.
+    case request(String)
+    /// The table cannot represent the result, or does not support planning; one sentence.
     case table(String)
 
-    /// How much room is missing.
+    /// The missing room.
     package struct Shortage: Equatable, Sendable {
-        /// The least size of a target that would do, in bytes.
+        /// The least sufficient size of a target, in bytes.
         package var leastByteCount: UInt64
         /// The size of the target in bytes.
         package var targetByteCount: UInt64
         /// The partitions, in the order of the table.
         package var parts: [Part]
-        /// The least size of a target, in bytes, for the policies that make partitions smaller, where that is less.
+        /// The least sufficient size of a target, in bytes, for the policies that shrink
+        /// partitions, where that is smaller.
         package var leastWithShrinking: UInt64?
 
-        /// Names the sizes.
         package init(
             leastByteCount: UInt64, targetByteCount: UInt64, parts: [Part] = [], leastWithShrinking: UInt64? = nil
         ) {
@@ -33,17 +33,17 @@ package enum LayoutError: Error, Equatable, Sendable {
         }
     }
 
-    /// What a partition needs.
+    /// The room that a partition needs.
     package struct Part: Equatable, Sendable {
         /// Its number.
         package var number: Int
-        /// What it holds: `xfs`, or what it is for.
+        /// Its content, such as `xfs`, or its purpose.
         package var name: String
         /// Its length as captured, in bytes.
         package var byteCount: UInt64
-        /// The least length that it can have, in bytes.
+        /// Its least possible length in bytes.
         package var leastByteCount: UInt64
-        /// Why not less; half a sentence.
+        /// The reason for that; half a sentence.
         package var reason: String?
 
         var sentence: String {
@@ -57,24 +57,24 @@ package enum LayoutError: Error, Equatable, Sendable {
         }
     }
 
-    /// The least size of a target that would do, in bytes; `nil` where none would.
+    /// The least sufficient size of a target, in bytes; `nil` where no size suffices.
     package var leastByteCount: UInt64? {
         switch self {
-        case .tooSmall(let shortage), .wishTooLarge(_, _, let shortage): shortage.leastByteCount
-        case .wish, .table: nil
+        case .tooSmall(let shortage), .requestTooLarge(_, _, let shortage): shortage.leastByteCount
+        case .request, .table: nil
         }
     }
 }
 
 extension LayoutError: CustomStringConvertible {
-    /// For a person: what is wrong, and what would do.
+    /// The problem and the least sufficient size.
     package var description: String {
         switch self {
         case .tooSmall(let shortage): return shortage.sentence
-        case .wishTooLarge(let number, let most, let shortage):
-            return "partition \(number) can have at most \(most) bytes (\(ByteText.rounded(most))) on this target; as "
-                + "wished, the target would need \(Self.text(shortage.leastByteCount))"
-        case .wish(let sentence), .table(let sentence): return sentence
+        case .requestTooLarge(let number, let most, let shortage):
+            return "partition \(number) can have at most \(most) bytes (\(ByteText.rounded(most))) on this target; for "
+                + "the requested size, the target would need \(Self.text(shortage.leastByteCount))"
+        case .request(let sentence), .table(let sentence): return sentence
         }
     }
 
@@ -84,7 +84,7 @@ extension LayoutError: CustomStringConvertible {
 }
 
 extension LayoutError.Shortage {
-    /// More partitions than this are only counted.
+    /// Further partitions are only counted.
     private static let listedCount = 16
 
     fileprivate var sentence: String {

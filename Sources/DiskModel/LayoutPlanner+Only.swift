@@ -4,20 +4,20 @@
 package struct OnlyLayout: Equatable, Sendable {
     /// Its way: from its place in the image to the whole of the existing partition.
     package var placement: DiskLayout.Placement
-    /// Whether its filesystem is to grow to the end of the existing partition.
+    /// Whether its filesystem grows to the end of the existing partition.
     package var growsToFill: Bool
-    /// Whether its filesystem has to shrink to fit.
+    /// Whether its filesystem must shrink to fit.
     package var shrinksToFit: Bool
     /// What a person should know.
     package var remarks: [LayoutRemark]
 }
 
 extension LayoutPlanner {
-    /// One partition of an image onto one that exists on the target; everything else there stays as it is.
+    /// Restores one partition of an image onto an existing one of the target; the rest of the target stays unchanged.
     /// - Parameters:
     ///   - number: its number in the captured table.
     ///   - table: the captured table.
-    ///   - ability: what its content allows; `nil` where nothing is known: then it fits where it has its length.
+    ///   - ability: the sizes that its content allows; `nil` where unknown: then it needs at least its captured length.
     ///   - existing: the table on the target.
     ///   - existingNumber: the partition there; `nil` for the same number.
     ///   - policy: `keep` leaves the filesystem's size as it is.
@@ -34,7 +34,7 @@ extension LayoutPlanner {
         let least = canShrink ? ability?.leastByteCount ?? length : max(length, ability?.leastByteCount ?? 0)
         guard to.range.byteCount >= least else {
             let reason = ability?.reason.map { ": \($0)" } ?? ""
-            throw .wish(
+            throw .request(
                 "partition \(to.number) of the target has \(to.range.byteCount) bytes "
                     + "(\(ByteText.rounded(to.range.byteCount))), and partition \(number) of the image needs \(least) "
                     + "(\(ByteText.rounded(least)))\(reason)")
@@ -57,10 +57,10 @@ extension LayoutPlanner {
         _ number: Int, of table: PartitionTable, _ place: String
     ) throws(LayoutError) -> Partition {
         guard let partition = table.partitions.first(where: { $0.number == number }) else {
-            throw .wish("\(place) has no partition \(number)")
+            throw .request("\(place) has no partition \(number)")
         }
         guard partition.isVolume else {
-            throw .wish("partition \(number) of \(place) is an extended partition: it only holds others")
+            throw .request("partition \(number) of \(place) is an extended partition: it only contains others")
         }
         return partition
     }

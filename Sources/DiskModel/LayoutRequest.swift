@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// How a layout follows the size of the target.
+/// The policy for the additional or missing room of a target.
 package enum LayoutPolicy: String, Codable, Sendable, CaseIterable {
     /// Sizes as captured: nothing grows and nothing shrinks.
     case keep
-    /// The last partition that can grow takes what the target adds.
+    /// The last partition that can grow takes the additional room.
     case grow
-    /// All partitions that can grow share what the target adds, each by its size.
+    /// All partitions that can grow share the additional room in proportion to their sizes.
     case proportional
 }
 
-/// What a person wants of one partition.
+/// The requested size of one partition.
 package enum PartitionWish: Equatable, Sendable, CustomStringConvertible {
     /// Exactly this length in bytes, rounded up to the target's sector.
     case size(UInt64)
-    /// The length that it was captured with.
+    /// Its captured length.
     case keep
-    /// All that is left.
+    /// All remaining room.
     case rest
-    /// Not restored, and not in the table.
+    /// Not restored, and omitted from the table.
     case drop
 
-    /// From what follows the `=` of `3=40GiB`: a size (`SizeText`), `keep`, `rest` or `drop`.
+    /// Parses the text after the `=` of `3=40GiB`: a size (`SizeText`), `keep`, `rest` or `drop`.
     package init(parsing text: some StringProtocol) throws(LayoutRequestError) {
         switch text {
         case "keep": self = .keep
@@ -32,17 +32,17 @@ package enum PartitionWish: Equatable, Sendable, CustomStringConvertible {
                 throw LayoutRequestError("\"\(text)\" is neither a size such as 40GiB nor keep, rest or drop")
             }
             guard byteCount > 0 else {
-                throw LayoutRequestError("a partition cannot have 0 bytes; drop leaves it away")
+                throw LayoutRequestError("a partition cannot have 0 bytes; drop omits it")
             }
             self = .size(byteCount)
         }
     }
 
-    /// As it is typed.
+    /// The text form that `init(parsing:)` accepts.
     package var description: String {
         switch self {
         case .size(let byteCount):
-            // Typed without a space, and bytes without their unit.
+            // Without a space; bytes without their unit.
             ByteText.exact(byteCount).hasSuffix("bytes")
                 ? "\(byteCount)" : String(ByteText.exact(byteCount).filter { $0 != " " })
         case .keep: "keep"
@@ -53,7 +53,7 @@ package enum PartitionWish: Equatable, Sendable, CustomStringConvertible {
 }
 
 extension PartitionWish: Codable {
-    /// From the text that a person would type.
+    /// From the text form.
     package init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         do { self = try PartitionWish(parsing: try container.decode(String.self)) } catch let error
@@ -63,48 +63,47 @@ extension PartitionWish: Codable {
         }
     }
 
-    /// As the text that a person would type.
+    /// To the text form.
     package func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         try container.encode(description)
     }
 }
 
-/// What is wrong with the text of a wish.
+/// Why the text of a request is invalid.
 package struct LayoutRequestError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// A sentence for a person.
+    /// A sentence for messages.
     package var description: String
 
     init(_ description: String) { self.description = description }
 }
 
-/// What a person wants of a layout: a policy, and wishes for single partitions that go before it.
+/// The requested layout: a policy, and requests for single partitions that override it.
 package struct LayoutRequest: Codable, Equatable, Sendable {
-    /// How partitions without a wish follow the size of the target.
+    /// The policy for partitions without a request.
     package var policy: LayoutPolicy
-    /// The wishes, by the number of the partition in the captured table.
+    /// The requests, by the number of the partition in the captured table.
     package var wishes: [Int: PartitionWish]
 
-    /// A policy and wishes.
     package init(policy: LayoutPolicy = .grow, wishes: [Int: PartitionWish] = [:]) {
         self.policy = policy
         self.wishes = wishes
     }
 
-    /// From texts such as `3=40GiB`, `2=keep`, `4=rest`, `5=drop`.
+    /// Parses texts such as `3=40GiB`, `2=keep`, `4=rest`, `5=drop`.
     package init(policy: LayoutPolicy = .grow, parsing texts: [String]) throws(LayoutRequestError) {
         self.init(policy: policy)
         for text in texts { try add(parsing: text) }
     }
 
-    /// Adds a wish from a text such as `3=40GiB`. The same wish twice is one.
+    /// Adds a request from a text such as `3=40GiB`. An identical repetition is ignored.
     package mutating func add(parsing text: some StringProtocol) throws(LayoutRequestError) {
         let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         guard parts.count == 2, parts[0].allSatisfy({ $0.isASCII && $0.isNumber }), let number = Int(parts[0]),
             number > 0
         else {
             throw LayoutRequestError(
-                "\"\(text)\" is not a partition's number, = and what it should have: 3=40GiB, 2=keep, 4=rest, 5=drop")
+                "\"\(text)\" is not a partition's number, = and its size: 3=40GiB, 2=keep, 4=rest, 5=drop")
         }
         let wish = try PartitionWish(parsing: parts[1])
         if let other = wishes[number], other != wish {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-// How lengths follow the room: growing, shrinking.
+// Lengths for the available room: growing and shrinking.
 extension LayoutSolver {
-    /// The layout where everything fits as captured or wished, and something may grow.
+    /// The layout where everything fits as captured or requested, and partitions may grow.
     /// - Parameters:
-    ///   - row: settled where everything fits, unless one takes the rest.
-    ///   - starts: where that is.
+    ///   - row: settled where everything fits, unless one partition takes the rest.
+    ///   - starts: the starts with which everything fits.
     func grown(_ parts: [Part], _ row: PartitionRow, _ starts: [UInt64], _ bases: [UInt64]) -> DiskLayout {
         var row = row
         var lengths = bases
@@ -33,10 +33,10 @@ extension LayoutSolver {
         return layout(parts, row, lengths, grownStarts, remarks: remarks)
     }
 
-    /// The row and the lengths where the policy makes partitions larger; `nil` where none gets more.
+    /// The row and the lengths where the policy enlarges partitions; `nil` where no partition gets larger.
     ///
-    /// What lies in the first MiB is written last (the commit point), so it cannot be resized there: such a partition moves behind
-    /// it, where it gets more than that costs.
+    /// The first MiB is written last (the commit point), so a partition that starts in it cannot be resized there: it
+    /// moves behind the MiB if that gains more than it costs.
     private func grownByPolicy(
         _ growing: [Int], _ parts: [Part], _ row: PartitionRow, _ starts: [UInt64], _ bases: [UInt64]
     ) -> (PartitionRow, [UInt64])? {
@@ -69,7 +69,7 @@ extension LayoutSolver {
             request.policy, freeByteCount: added, partition: part.partition.number, holding: name(part))
     }
 
-    /// The largest length that a partition can have with the others as they are: up to a boundary of the alignment.
+    /// The largest possible length of a partition with the others unchanged: up to a boundary of the alignment.
     private func longest(_ index: Int, _ parts: [Part], _ row: PartitionRow, _ lengths: [UInt64]) -> UInt64 {
         guard let start = row.earliest(lengths)?[index], let end = row.end(of: index, lengths) else {
             return lengths[index]
@@ -79,7 +79,7 @@ extension LayoutSolver {
         return max(lengths[index], min(aligned - start, reach))
     }
 
-    /// Gives each of some partitions its share, by its size, of the most that fits.
+    /// Gives each of some partitions a share of the largest increase that fits, in proportion to its size.
     private func share(among growing: [Int], _ row: PartitionRow, _ lengths: inout [UInt64]) {
         let bases = lengths
         let total = growing.reduce(into: UInt128(0)) { $0 += UInt128(bases[$1]) }
@@ -97,7 +97,7 @@ extension LayoutSolver {
         lengths = mostThatFits(row.limit / row.alignment, shared) ?? bases
     }
 
-    /// The value of `attempt` for the largest count up to `most` that has one; all below must have one too.
+    /// The value of `attempt` for the largest count up to `most` that has one; all smaller counts must have one too.
     private func mostThatFits(_ most: UInt64, _ attempt: (UInt64) -> [UInt64]?) -> [UInt64]? {
         guard var best = attempt(0) else { return nil }
         var low: UInt64 = 0
@@ -114,10 +114,10 @@ extension LayoutSolver {
         return best
     }
 
-    /// Lengths for a target with too little room; `nil` where the least lengths do not fit either.
+    /// Lengths for a target with too little room; `nil` where even the least lengths do not fit.
     func shrunk(_ parts: [Part], _ row: PartitionRow) -> [UInt64]? {
         guard var lengths = fitting(parts, row) else { return nil }
-        // What the others leave is its own, also where it could not give anything.
+        // It gets all the room that the others leave, even where it could give none.
         if let rest = parts.firstIndex(where: \.isRest) { lengths[rest] = longest(rest, parts, row, lengths) }
         return lengths
     }
@@ -137,7 +137,8 @@ extension LayoutSolver {
             for part in group { attempt[part] = parts[part].least }
             if row.fits(attempt) {
                 attempt = eased(group, parts, row, attempt)
-                // The last step may have freed a whole boundary for less: what those before can take of it, they get.
+                // The last step may have freed a whole alignment unit for less: partitions of earlier steps get back
+                // as much of it as possible.
                 for part in groups[...index].reversed().joined() {
                     let most = parts[part].isRest ? .max : parts[part].base
                     attempt[part] = min(most, longest(part, parts, row, attempt))
@@ -149,8 +150,8 @@ extension LayoutSolver {
         return nil
     }
 
-    /// Gives back to those that were shrunk to their least what is not needed, each by its share of what it gave, but for
-    /// the rounding.
+    /// Gives unneeded room back to partitions that were shrunk to their least, in proportion to the room that
+    /// each gave, up to rounding.
     private func eased(_ group: [Int], _ parts: [Part], _ row: PartitionRow, _ least: [UInt64]) -> [UInt64] {
         var lengths = least
         if group.count > 1 {
@@ -161,7 +162,7 @@ extension LayoutSolver {
                     for index in group {
                         let given = parts[index].base - parts[index].least
                         let share = UInt64(UInt128(boundaries) * UInt128(given) / total)
-                        // No overflow: the share is at most what it gave.
+                        // No overflow: the share is at most the room that it gave.
                         lengths[index] = min(parts[index].base, least[index] + share * row.alignment)
                     }
                     return row.fits(lengths) ? lengths : nil
@@ -172,38 +173,39 @@ extension LayoutSolver {
 
     // MARK: Refusals
 
-    /// What is wrong with the wishes themselves, whatever the target.
+    /// Checks the requests themselves, whatever the target.
     func checkWishes() throws(LayoutError) {
         let numbers = Set(table.partitions.map(\.number))
         let listed = numbers.sorted().map(String.init).joined(separator: ", ")
         for number in request.wishes.keys.sorted() where !numbers.contains(number) {
-            throw .wish("the image has no partition \(number); it has \(listed)")
+            throw .request("the image has no partition \(number); it has \(listed)")
         }
         for partition in table.partitions where !partition.isVolume && request.wishes[partition.number] != nil {
-            throw .wish(
-                "partition \(partition.number) is the extended partition: it follows the logical ones inside, "
-                    + "so wishes are for those"
+            throw .request(
+                "partition \(partition.number) is the extended partition: its size follows from the logical ones "
+                    + "inside, so request sizes for those"
             )
         }
         let rest = request.wishes.filter { $0.value == .rest }.keys.sorted()
         if rest.count > 1 {
-            throw .wish("the partitions \(rest[0]) and \(rest[1]) cannot both have the rest")
+            throw .request("the partitions \(rest[0]) and \(rest[1]) cannot both take the rest")
         }
         let volumes = table.partitions.filter(\.isVolume)
         if !volumes.isEmpty, volumes.allSatisfy({ request.wishes[$0.number] == .drop }) {
-            throw .wish("every partition is dropped: nothing would be restored")
+            throw .request("every partition is dropped: nothing would be restored")
         }
-        // Logical partitions are counted through: files and loaders of the system that go by a number would find another.
+        // Dropping a logical partition renumbers those behind it: files and loaders that use the
+        // numbers would find another one.
         let logicals = volumes.filter { $0.mbr?.role == .logical }.map(\.number)
         let lastKept = logicals.filter { request.wishes[$0] != .drop }.max() ?? 0
         if let dropped = logicals.first(where: { request.wishes[$0] == .drop && $0 < lastKept }) {
-            throw .wish(
-                "partition \(dropped) cannot be dropped: the logical partitions behind it, up to \(lastKept), would get other "
-                    + "numbers, which the system may go by; drop those too, or keep this one")
+            throw .request(
+                "partition \(dropped) cannot be dropped: the logical partitions behind it, up to \(lastKept), would "
+                    + "get other numbers, which the system may refer to; drop those too, or keep this one")
         }
     }
 
-    /// Why the target is too small, and what would do.
+    /// Why the target is too small, and the least sufficient size.
     func shortage(_ parts: [Part]) -> LayoutError {
         let wished = parts.indices.filter { index in
             if case .size = request.wishes[parts[index].partition.number] { true } else { false }
@@ -229,16 +231,16 @@ extension LayoutSolver {
                     leastByteCount: part.least == part.captured ? partition.range.byteCount : part.least,
                     reason: part.requestReason ?? abilities[partition.number]?.reason))
         }
-        // A wish that could be met with less: the last one that is to blame alone.
+        // A request that could be met with a smaller size: the last one that alone is responsible.
         for index in wished.reversed() {
             var relaxed = parts
             let ability = abilities[parts[index].partition.number]
             let asked = (ability?.leastByteCount ?? 0).roundedUp(toMultipleOf: unit) ?? .max
             relaxed[index].least = ability?.canShrink == true ? max(asked, unit) : max(parts[index].captured, asked)
-            // With the others as they are, or at their least: only then do those in the first MiB leave it.
+            // With the others unchanged or at their least: only in the latter case do partitions leave the first MiB.
             let most = [false, true].compactMap { mayShrink -> UInt64? in
                 var lengths = relaxed.map { mayShrink ? $0.least : $0.base }
-                // With its own length it may stay in the first MiB, which another length makes it leave.
+                // With its own length it may stay in the first MiB; another length makes it leave.
                 var own = relaxed
                 own[index].base = parts[index].captured
                 own[index].least = parts[index].captured
@@ -254,13 +256,13 @@ extension LayoutSolver {
                 return max((end - start).roundedDown(toMultipleOf: unit), ownMost ?? 0)
             }.max()
             guard let most else { continue }
-            return .wishTooLarge(
+            return .requestTooLarge(
                 number: parts[index].partition.number, mostByteCount: most, shortage: shortage)
         }
         return .tooSmall(shortage)
     }
 
-    /// The least size of a target that would do; `nil` where the table does not reach so far.
+    /// The least sufficient size of a target; `nil` where the table cannot address it.
     private func leastByteCount(_ parts: [Part]) -> UInt64? {
         let ends = [
             makeRow(parts, mayShrink: false).leastEnd(parts.map(\.base)),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// One question to the layout planner, while it is worked on.
+/// The state of one layout computation.
 struct LayoutSolver {
     static let mebibyte: UInt64 = 1 << 20
 
@@ -13,7 +13,7 @@ struct LayoutSolver {
     let request: LayoutRequest
     /// The target's sector in bytes.
     let unit: UInt64
-    /// Where the last whole sector of the target ends.
+    /// The end of the last whole sector of the target.
     let targetEnd: UInt64
 
     init(
@@ -30,28 +30,27 @@ struct LayoutSolver {
         targetEnd = target.byteCount.roundedDown(toMultipleOf: unit)
     }
 
-    /// A partition that is placed, or the head of an extended one.
+    /// A placed partition, or the head of an extended one.
     struct Part {
-        /// The partition.
         var partition: Partition
         /// Whether it is the first sector of an extended partition: the first EBR.
         var isHead = false
         /// Its length as captured, rounded up to the target's sector.
         var captured: UInt64
-        /// Its length where there is room.
+        /// Its length where there is enough room.
         var base: UInt64
-        /// The least length that it may get.
+        /// Its least possible length.
         var least: UInt64
-        /// What it could shrink to under another policy.
+        /// The length that it could shrink to under another policy.
         var leastOfContent: UInt64
-        /// Whether its content follows when it grows.
+        /// Whether its content can grow with it.
         var canGrow = false
         var isSpecial = false
-        /// Whether it takes all that is left.
+        /// Whether it takes all remaining room.
         var isRest = false
         /// Whether the policy may make it larger.
         var growsByPolicy = false
-        /// What its length is due to, where that is the request.
+        /// The reason for its length, where a request sets it.
         var requestReason: String?
     }
 
@@ -59,29 +58,30 @@ struct LayoutSolver {
 
     var isSameSector: Bool { source.logicalSectorSize == target.logicalSectorSize }
 
-    /// How far partitions go that the planner places; `UInt64.max` for a GPT. An MBR counts sectors in 32 bits, starts
-    /// and lengths; what starts within that and ends behind it only goes back as it was.
+    /// The end of the area in which partitions can be placed; `UInt64.max` for a GPT. An MBR counts starts
+    /// and lengths in sectors with 32 bits; a partition that starts inside but ends behind that limit can
+    /// only be restored unchanged.
     var reach: UInt64 { table.kind == .mbr ? UInt64(UInt32.max) * unit : .max }
 
-    /// What a GPT's backup needs at the end.
+    /// The room for a GPT's backup at the end.
     var backupByteCount: UInt64 {
         guard table.kind == .gpt else { return 0 }
         let own = table.entryByteCount(inSectorsOf: unit) + unit
         guard isSameSector else { return own }
-        // The source may be a file whose end is no whole sector.
+        // The source may be a file that does not end on a whole sector.
         var whole = source
         whole.byteCount = source.byteCount.roundedDown(toMultipleOf: unit)
         return table.backupByteCount(on: whole).roundedUp(toMultipleOf: unit) ?? own
     }
 
-    /// The first byte that partitions may use: behind block 0, or the primary GPT.
+    /// The first usable byte: behind block 0 or the primary GPT.
     var firstUsable: UInt64 {
         guard table.kind == .gpt else { return unit }
         if isSameSector { return table.usable.lowerBound }
         return table.entryByteCount(inSectorsOf: unit) + 2 * unit
     }
 
-    /// Where the last partition must end.
+    /// The upper limit for the end of the last partition.
     var limit: UInt64 {
         guard targetEnd > backupByteCount else { return 0 }
         return min(targetEnd - backupByteCount, reach.roundedDown(toMultipleOf: unit))
@@ -96,11 +96,12 @@ struct LayoutSolver {
         let isCapturedFitting = capturedLeast.map { $0 <= targetEnd } ?? false
         if let reason = irregularity {
             guard request.wishes.isEmpty || request.wishes.values.allSatisfy({ $0 == .keep }) else {
-                throw .table("\(reason); such a table can only go back as it was, without wishes for partitions")
+                throw .table("\(reason); such a table can only be restored unchanged, without requests for partitions")
             }
             guard isCapturedFitting else {
                 guard let capturedLeast else {
-                    throw .table("\(reason); such a table can only go back as it was, which this target does not allow")
+                    throw .table(
+                        "\(reason); such a table can only be restored unchanged, which this target does not allow")
                 }
                 throw .tooSmall(.init(leastByteCount: capturedLeast, targetByteCount: target.byteCount))
             }
@@ -130,7 +131,7 @@ struct LayoutSolver {
             remarks: [remark])
     }
 
-    /// The least size of a target on which every partition can stay exactly where it was; `nil` where none can do that.
+    /// The least size of a target on which every partition can stay at its exact place; `nil` without one.
     func capturedByteCount(_ parts: [Part]) -> UInt64? {
         guard !request.wishes.values.contains(where: { $0 == .drop || $0 == .rest }),
             parts.allSatisfy({ $0.isHead || $0.base == $0.partition.range.byteCount })
@@ -148,7 +149,7 @@ struct LayoutSolver {
 
     // MARK: What is placed
 
-    /// Why a table can only go back as it was: its partitions lie in each other in a way that no order describes.
+    /// Why a table can only be restored unchanged: its partitions overlap in a way that no order describes.
     var irregularity: String? {
         let volumes = table.partitions.filter(\.isVolume).sorted { $0.range.lowerBound < $1.range.lowerBound }
         let extended = table.partitions.filter { !$0.isVolume }.sorted { $0.range.lowerBound < $1.range.lowerBound }
@@ -177,7 +178,7 @@ struct LayoutSolver {
         return nil
     }
 
-    /// The partitions to place, in the order of their places.
+    /// The partitions to place, in ascending order.
     private func makeParts() throws(LayoutError) -> [Part] {
         let kept = table.partitions.filter { request.wishes[$0.number] != .drop }
         let order = kept.sorted { ($0.range.lowerBound, $0.number) < ($1.range.lowerBound, $1.number) }
@@ -213,16 +214,16 @@ struct LayoutSolver {
         switch request.wishes[partition.number] {
         case .size(let wished):
             guard let length = wished.roundedUp(toMultipleOf: unit), length <= reach else {
-                throw .wish(
-                    "partition \(partition.number) cannot have \(wished) bytes: the table does not reach so far")
+                throw .request(
+                    "partition \(partition.number) cannot have \(wished) bytes: that exceeds the table's address range")
             }
             try checkLeast(part, length)
             (part.base, part.least, part.leastOfContent) = (length, length, length)
-            part.requestReason = "this size was asked for"
+            part.requestReason = "this size was requested"
         case .keep:
             try checkLeast(part, captured)
             (part.base, part.least, part.leastOfContent) = (captured, captured, captured)
-            part.requestReason = "it was asked to keep its size"
+            part.requestReason = "its size was requested to stay"
         case .rest: part.isRest = true
         case .drop, nil:
             part.growsByPolicy = part.canGrow && !isSpecial
@@ -239,7 +240,7 @@ struct LayoutSolver {
         let listed = LayoutError.Part(
             number: part.partition.number, name: name(part), byteCount: part.partition.range.byteCount,
             leastByteCount: part.leastOfContent, reason: abilities[part.partition.number]?.reason)
-        throw .wish(
+        throw .request(
             "\(listed.sentence) (\(ByteText.rounded(length)) were asked for; at least \(listed.leastByteCount) bytes)")
     }
 
@@ -247,7 +248,7 @@ struct LayoutSolver {
         filesystems[part.partition.number]?.kindName ?? part.partition.typeName
     }
 
-    /// The row that places them, for lengths as captured or wished, or for a target where some must shrink.
+    /// The row for lengths as captured or requested, or for a target where some must shrink.
     func makeRow(_ parts: [Part], mayShrink: Bool) -> PartitionRow {
         let firstStart = table.partitions.map(\.range.lowerBound).min() ?? 0
         var items: [PartitionRow.Item] = []
@@ -258,7 +259,7 @@ struct LayoutSolver {
             var item = PartitionRow.Item(home: start % unit == 0 ? start : nil, wanted: start)
             let isResized = part.base != part.captured || part.isRest || (mayShrink && part.least < part.base)
             if !part.isHead, isResized, start < Self.mebibyte { item.floor = Self.mebibyte }
-            // The chain begins with the lowest number, whose EBR is the head.
+            // The chain begins with the lowest number, and the head holds its EBR.
             if part.partition.mbr?.role == .logical, !(isBehindHead && part.partition.number == firstLogical) {
                 item.lead = unit
             }
@@ -272,12 +273,13 @@ struct LayoutSolver {
 
     // MARK: The result
 
-    /// The layout for lengths and starts that were found.
+    /// The layout for the computed lengths and starts.
     func layout(
         _ parts: [Part], _ row: PartitionRow, _ lengths: [UInt64], _ starts: [UInt64], remarks: [LayoutRemark]
     ) -> DiskLayout {
         var places: [Int: ByteRange] = [:]
-        // Where nothing changes, an extended partition that ends behind what an MBR reaches goes back as it was, too.
+        // Where nothing changes, an extended partition that ends beyond the MBR's address range
+        // is restored unchanged, too.
         let isUnchanged = parts.indices.allSatisfy { index in
             let (part, start) = (parts[index], starts[index])
             let range = part.partition.range

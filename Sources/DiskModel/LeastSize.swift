@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// The least lengths to which filesystems can be shrunk, known before anything is restored. Each errs towards more: a
-/// plan that relies on one must not fail in the middle.
+/// The least lengths to which filesystems can be shrunk, computed before the restore. Each errs towards more: a plan
+/// that relies on one must not fail in the middle.
 package enum LeastSize {
-    /// Swap: the kernel and mkswap take ten pages; less than this is of no use to anybody.
+    /// Swap: the kernel and mkswap accept ten pages; a smaller area than this is useless.
     package static let swap: UInt64 = 1 << 20
-    /// Btrfs: the kernel refuses to make a device smaller (`btrfs_ioctl_resize`, fs/btrfs/ioctl.c: SZ_256M).
+    /// Btrfs: the kernel does not shrink a device below this (`btrfs_ioctl_resize`, fs/btrfs/ioctl.c: SZ_256M).
     package static let btrfsFloor: UInt64 = 256 << 20
 
-    /// NTFS: ntfsresize moves every cluster but those of bad sectors, so what is in use is what is needed, and it refuses
-    /// less (its "You might resize at"). On top comes what the moves themselves take: file records for run lists that got
-    /// longer, at most a 64th of what is moved, and a boot sector's backup behind the last cluster. 16 MiB at the least:
-    /// a Windows that starts on a full volume cannot even write its log.
+    /// NTFS: ntfsresize moves every cluster except those of bad sectors, so the clusters in use are needed, and it
+    /// refuses less (its "You might resize at"). In addition, the moves need room: file records for longer run lists,
+    /// at most a 64th of the moved data, and a boot sector's backup behind the last cluster. 16 MiB at the least: a
+    /// Windows that starts on a full volume cannot even write its log.
     /// - Parameters:
-    ///   - usedByteCount: what the cluster bitmap calls used, in bytes.
+    ///   - usedByteCount: the used bytes according to the cluster bitmap.
     ///   - clusterSize: in bytes.
     package static func ntfs(usedByteCount: UInt64, clusterSize: Int) -> UInt64 {
         let cluster = UInt64(max(512, clusterSize))
@@ -21,8 +21,8 @@ package enum LeastSize {
         return roundedUp(usedByteCount.addingClamped(margin).addingClamped(cluster), to: cluster).addingClamped(cluster)
     }
 
-    /// Btrfs: a chunk is moved as a whole, into room that is not allocated yet. So all that is allocated, the first MiB
-    /// that is never allocated, and one more of the largest pieces, for the move.
+    /// Btrfs: a chunk is moved as a whole into unallocated space. So the least is all allocated space, the first MiB,
+    /// which is never allocated, and one more of the largest pieces, for the move.
     /// - Parameters:
     ///   - allocatedByteCount: the sum of the device extents: both copies of DUP count.
     ///   - largestExtentByteCount: the longest device extent.

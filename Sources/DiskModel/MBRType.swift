@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// The type bytes of an MBR's entries, as far as they matter to planning, boot repair and people.
+/// The type bytes of an MBR's entries that are relevant to planning, boot repair and display.
 package enum MBRType {
     private static let known: [UInt8: (name: String, equivalent: String?)] = [
         0x01: ("FAT12", PartitionType.microsoftBasicData), 0x04: ("FAT16 <32M", PartitionType.microsoftBasicData),
@@ -17,10 +17,10 @@ package enum MBRType {
         0xFD: ("Linux RAID", PartitionType.linuxRAID),
     ]
 
-    /// The GPT's type that says the same; zero where there is none.
+    /// The equivalent GPT type; zero where there is none.
     package static func equivalent(of type: UInt8) -> GUID { known[type]?.equivalent.flatMap(GUID.init) ?? .zero }
 
-    /// A short name for a person; the number where it is not a known one.
+    /// A short name for display; the number where the type is unknown.
     package static func name(of type: UInt8) -> String {
         if let name = known[type]?.name { return name }
         let digits = String(type, radix: 16)

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What a restored filesystem needs done about an older life of its place: the unused blocks may hold metadata that the
-/// same filesystem wrote there at another time, before or after the capture.
+/// The work that a restored filesystem needs because of older content at its place: the unused blocks may hold
+/// metadata that the same filesystem wrote at another time, before or after the capture.
 ///
-/// What the place seems to hold now proves nothing: an older life may lie under a younger one of something else.
+/// The present content of the place proves nothing: older content may remain under younger content of another kind.
 package enum OlderLife: Sendable {
-    /// Nothing: no recovery of this format reads, or is stopped by, blocks that are not in use.
+    /// None: no recovery of this format reads, or fails on, blocks that are not in use.
     case harmless
     /// Its log gets a cycle newer than every block on the disk.
     case newerLog
-    /// Its unused ranges are made zero.
+    /// Its unused ranges are zeroed.
     case cleared
 }

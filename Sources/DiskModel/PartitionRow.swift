@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// The partitions of a disk in their order: finds starts for given lengths. Plain arithmetic, in bytes.
+/// The partitions of a disk in their order: computes starts for given lengths. Plain arithmetic, in bytes.
 ///
 /// A valid start is the place where an item stays, or any multiple of the alignment. From a given cursor on, the least
-/// valid start never falls as the cursor rises, so packing every item as early as it goes gives the least end of all
+/// valid start never falls as the cursor rises, so packing every item as early as possible gives the least end of all
 /// layouts, and packing from the end gives the latest start of each that leaves room for the rest.
 struct PartitionRow {
     /// A partition, or the first EBR of an extended one.
     struct Item {
-        /// Where it stays if it can; `nil` where it cannot stay (its start is no whole sector of the target).
+        /// Its old place, where it stays if possible; `nil` where it cannot stay (its start is no
+        /// whole sector of the target).
         var home: UInt64?
-        /// What it should be near where it cannot stay.
+        /// The preferred start where it cannot stay.
         var wanted: UInt64
         /// The least start.
         var floor: UInt64 = 0
-        /// The room that it needs in front of it, for its EBR.
+        /// The room that it needs before it, for its EBR.
         var lead: UInt64 = 0
 
         func least(after cursor: UInt64) -> UInt64? {
@@ -25,15 +26,15 @@ struct PartitionRow {
     }
 
     var items: [Item]
-    /// Where the first item may start.
+    /// The least start of the first item.
     var front: UInt64
-    /// Where the last one must end.
+    /// The upper limit for the end of the last item.
     var limit: UInt64
     var alignment: UInt64
-    /// The last start that the table can name.
+    /// The last start that the table can address.
     var lastStart: UInt64
 
-    /// The earliest start of each item; `nil` where the numbers or the table do not reach.
+    /// The earliest start of each item; `nil` on overflow or beyond the table's range.
     func earliest(_ lengths: [UInt64]) -> [UInt64]? {
         var starts: [UInt64] = []
         starts.reserveCapacity(items.count)
@@ -51,7 +52,7 @@ struct PartitionRow {
         return starts
     }
 
-    /// The least end of any layout with these lengths.
+    /// The least end of all layouts with these lengths.
     func leastEnd(_ lengths: [UInt64]) -> UInt64? {
         guard let starts = earliest(lengths) else { return nil }
         guard let start = starts.last, let length = lengths.last else { return front }
@@ -77,14 +78,14 @@ struct PartitionRow {
         return starts.reversed()
     }
 
-    /// Where the room of an item ends: at the end of the disk, or before what the next one needs.
+    /// The end of the room of an item: the end of the disk, or the space that the next item needs.
     func end(of index: Int, _ lengths: [UInt64]) -> UInt64? {
         guard index + 1 < items.count else { return limit }
         return latest(lengths, from: index + 1)?.first.map { $0 - items[index + 1].lead }
     }
 
-    /// Starts for these lengths that move as little as can be: an item stays unless something in front of it takes its
-    /// place (it moves up to the next boundary), or its end would be too far back (it moves down to the first one).
+    /// Starts for these lengths with the fewest moves: an item stays unless an item before it takes its place (then it
+    /// moves up to the next boundary), or its end would be too far back (then it moves down to the first one).
     func place(_ lengths: [UInt64]) -> [UInt64]? {
         guard let latest = latest(lengths) else { return nil }
         var starts: [UInt64] = []
@@ -108,7 +109,7 @@ struct PartitionRow {
         return starts
     }
 
-    /// The same row with every item at home where it is now, or further back.
+    /// The row with every item at its present start, or further back.
     func settled(at starts: [UInt64]) -> PartitionRow {
         var row = self
         for (index, start) in starts.enumerated() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// A partition table as it was read.
+/// A partition table as read.
 package struct PartitionTable: Codable, Equatable, Sendable {
     /// The kinds of table.
     package enum Kind: String, Codable, Sendable {
@@ -11,11 +11,11 @@ package struct PartitionTable: Codable, Equatable, Sendable {
         case mbr
         /// No table: a filesystem on the bare disk, or nothing at all.
         case none
-        /// Something that is not understood: the disk is one raw region.
+        /// An unsupported table: the disk is one raw region.
         case unknown
     }
 
-    /// Which copy of a GPT was good.
+    /// The state of the two copies of a GPT.
     package enum Condition: String, Codable, Sendable {
         /// Both copies agree.
         case intact
@@ -25,26 +25,23 @@ package struct PartitionTable: Codable, Equatable, Sendable {
         case backupDamaged
     }
 
-    /// What kind of table it is.
     package var kind: Kind
-    /// For an unknown table, what it looks like ("MBR", …).
+    /// The apparent kind of an unknown table ("MBR", …).
     package var unknownKindName: String?
     /// The GPT's disk GUID.
     package var diskGUID: GUID?
     /// The MBR's disk signature; 0 where it has none.
     package var diskSignature: UInt32?
-    /// Where the extended boot records of an MBR stand, in the order of their chain, in bytes of the disk.
+    /// The positions of the extended boot records of an MBR, in the order of their chain, in bytes of the disk.
     package var bootRecords: [UInt64]?
-    /// Which copy was good.
     package var condition: Condition
     /// The bytes that partitions may use (GPT: first to last usable LBA).
     package var usable: ByteRange
-    /// The number of entries that the table has room for.
+    /// The number of entries for which the table has room.
     package var entryCount: Int
     /// The partitions, in the order of their numbers.
     package var partitions: [Partition]
 
-    /// Describes a table.
     package init(
         kind: Kind, unknownKindName: String? = nil, diskGUID: GUID? = nil, diskSignature: UInt32? = nil,
         bootRecords: [UInt64]? = nil, condition: Condition = .intact, usable: ByteRange, entryCount: Int = 0,
@@ -63,7 +60,7 @@ package struct PartitionTable: Codable, Equatable, Sendable {
 }
 
 extension PartitionTable {
-    /// What `PARTUUID=` names a partition by: its GUID; in an MBR the disk signature and the number (kernel,
+    /// The PARTUUID of a partition: its GUID; in an MBR the disk signature and the number (kernel,
     /// `block/partitions/msdos.c`, set_info).
     package func partUUID(of partition: Partition) -> String {
         guard kind == .mbr else { return partition.guid.description }
@@ -74,10 +71,11 @@ extension PartitionTable {
         return "\(digits(UInt64(diskSignature ?? 0), 8))-\(digits(UInt64(clamping: partition.number), 2))"
     }
 
-    /// How much room the backup of the table needs at the end of a disk, in bytes: as much as it has. A backup that is not
-    /// at the end (a small image written onto a large disk) leaves everything behind it unused; then what its entries (128
-    /// bytes each) and its header take.
-    /// - Parameter sectorSize: that of the disk on which it will be, where that is another: there it is as short as can be.
+    /// The room for the table's backup at the end of a disk, in bytes: the room that it has. A backup that is not at
+    /// the end (a small image written to a large disk) leaves everything behind it unused; then the size of its
+    /// entries (128 bytes each) and header.
+    /// - Parameter sectorSize: the sector size of the target disk, where it differs: there the
+    ///   backup has its minimum size.
     package func backupByteCount(on geometry: DiskGeometry, forSectorsOf sectorSize: Int? = nil) -> UInt64 {
         guard kind != .mbr else { return 0 }
         if let sectorSize, sectorSize != geometry.logicalSectorSize {
@@ -90,9 +88,9 @@ extension PartitionTable {
         return min(reserved, entryByteCount(inSectorsOf: sector) + sector)
     }
 
-    /// The length of a GPT's entries (128 bytes each) in whole sectors, in bytes.
+    /// The length of a GPT's entries (128 bytes each), rounded up to whole sectors, in bytes.
     func entryByteCount(inSectorsOf sector: UInt64) -> UInt64 {
-        // More than the format can count (32 bits) is no count.
+        // A count beyond the format's 32 bits is invalid.
         let byteCount = UInt64(min(max(0, entryCount), Int(UInt32.max))) * 128
         return byteCount.roundedUp(toMultipleOf: sector) ?? byteCount
     }
@@ -102,40 +100,38 @@ extension PartitionTable {
 package struct Partition: Codable, Equatable, Sendable {
     /// Its number in the table, from 1.
     package var number: Int
-    /// Where it lies on the disk, in bytes.
+    /// Its range on the disk, in bytes.
     package var range: ByteRange
-    /// What it is for (UEFI 2.10 §5.3.3); for a partition of an MBR, the type that says the same as its type byte.
+    /// Its purpose (UEFI 2.10 §5.3.3); for an MBR partition, the type equivalent to its type byte.
     package var typeGUID: GUID
-    /// The GUID of this very partition (PARTUUID); zero in an MBR, which has none.
+    /// Its unique GUID (PARTUUID); zero in an MBR, which has none.
     package var guid: GUID
     /// Its name (PARTLABEL).
     package var name: String
     /// The attribute bits.
     package var attributes: UInt64
-    /// What the entry of an MBR says beside its place; `nil` in a GPT.
+    /// The other fields of an MBR entry; `nil` in a GPT.
     package var mbr: MBREntry?
 
     /// The entry of an MBR or of an extended boot record.
     package struct MBREntry: Codable, Equatable, Sendable {
-        /// Where an entry stands.
+        /// The position of an entry.
         package enum Role: String, Codable, Sendable {
             /// In the MBR, numbers 1 to 4.
             case primary
-            /// In the MBR: it holds the logical partitions, and is no volume.
+            /// In the MBR: it contains the logical partitions, and is no volume.
             case extended
             /// In an extended boot record inside the extended partition, numbers from 5 on.
             case logical
         }
-        /// Where it stands.
         package var role: Role
         /// The type byte.
         package var type: UInt8
-        /// Whether it is marked as the one to boot.
+        /// Whether it is marked as bootable.
         package var isActive: Bool
-        /// Where the extended boot record of a logical partition stands, in bytes of the disk.
+        /// The position of a logical partition's extended boot record, in bytes of the disk.
         package var recordOffset: UInt64?
 
-        /// Describes an entry.
         package init(role: Role, type: UInt8, isActive: Bool = false, recordOffset: UInt64? = nil) {
             self.role = role
             self.type = type
@@ -144,13 +140,12 @@ package struct Partition: Codable, Equatable, Sendable {
         }
     }
 
-    /// Whether it is a volume: an extended partition only holds others.
+    /// Whether it is a volume: an extended partition only contains others.
     package var isVolume: Bool { mbr?.role != .extended }
 
-    /// What it is for, for a person.
+    /// Its purpose, for display.
     package var typeName: String { mbr.map { MBRType.name(of: $0.type) } ?? PartitionType.name(of: typeGUID) }
 
-    /// Describes a partition.
     package init(
         number: Int, range: ByteRange, typeGUID: GUID, guid: GUID, name: String = "", attributes: UInt64 = 0,
         mbr: MBREntry? = nil
@@ -165,7 +160,7 @@ package struct Partition: Codable, Equatable, Sendable {
     }
 }
 
-/// Partition types that matter to planning and boot repair.
+/// Partition types that are relevant to planning and boot repair.
 package enum PartitionType {
     /// EFI system partition (UEFI 2.10 table 5-7).
     package static let efiSystem = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
@@ -188,7 +183,7 @@ package enum PartitionType {
     /// Extended boot loader partition (/boot of the Boot Loader Specification).
     package static let extendedBoot = "bc13c2ff-59e6-4262-a352-b275fd6f7172"
 
-    /// A short name for a person; the GUID itself where it is not a known one.
+    /// A short name for display; the GUID itself where the type is unknown.
     package static func name(of guid: GUID) -> String {
         switch guid.description {
         case efiSystem: "EFI system"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Whether a filesystem's length can be changed by its own tool, as far as its survey tells: nothing is run for it.
+/// Whether a filesystem can be resized by its own tool, according to its survey: no tool is run.
 package struct ResizeAbility: Equatable, Sendable {
     /// Why it cannot be made larger, as a sentence; `nil` where it can.
     package var growObstacle: String?
@@ -14,7 +14,8 @@ package struct ResizeAbility: Equatable, Sendable {
 }
 
 extension FilesystemInfo {
-    /// The reason for `MapSource.whole` that says nothing about the filesystem: somebody wished for every sector.
+    /// The value of `MapSource.whole`'s reason that is a user's request for all sectors, and does
+    /// not describe the filesystem.
     package static let allSectorsReason = "all sectors were asked for"
 
     /// Whether it can be resized once it is restored.
@@ -25,10 +26,10 @@ extension FilesystemInfo {
             shrinkObstacle: obstacle ?? traits.shrinkObstacle(self) ?? stateObstacle)
     }
 
-    /// Whether its tool makes it larger right on sectors of `size` bytes.
+    /// Whether its tool grows it correctly on sectors of `size` bytes.
     package func growsOnSectors(of size: Int) -> Bool { traits.growsOnOtherSectors || sectorSize == size }
 
-    /// A log to replay, damage, an unknown feature: its tool would work on something that nobody has understood.
+    /// A log to replay, damage, an unknown feature: its tool would work on an unverified filesystem.
     private var stateObstacle: String? {
         guard mapSource == .whole, wholeReason != Self.allSectorsReason else { return nil }
         return wholeReason ?? "it could not be read"

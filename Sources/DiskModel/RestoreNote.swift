@@ -1,33 +1,34 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// What a restore that was given a job id leaves on its disk: which job it was. A machine that starts from the network at each
-/// boot has no other place to remember that its job is done.
+/// A note on the disk about a restore with a job id: it identifies the job. A machine that starts from the network at
+/// each boot has no other place to record that its job is done.
 ///
-/// 4096 bytes in the first MiB, behind the partition table and in front of the first partition; only where nothing else is.
+/// 4096 bytes in the first MiB, behind the partition table and before the first partition, written only
+/// where that space is empty.
 package struct RestoreNote: Equatable, Sendable {
-    /// How long it is, in bytes, and what its place is a multiple of.
+    /// Its length in bytes, and its alignment.
     package static let byteCount = 4096
-    /// Where it may lie, in bytes of the disk.
+    /// The bytes of the disk in which it may be placed.
     package static let area: ByteRange = 32 << 10..<1 << 20
 
     private static let tag = Array("RFJOBEND".utf8)
     private static let version: UInt32 = 1
-    /// The most bytes of a text.
+    /// The limit of a text in bytes.
     private static let textLimit = 512
 
-    /// The job, as the settings call it.
+    /// The job id from the settings.
     package var jobID: String
     /// The image's UUID, in text.
     package var imageUUID: String
-    /// The disk's serial number and World Wide Name: an image of that disk is no proof for another one.
+    /// The disk's serial number and World Wide Name: an image of that disk must not be accepted on another one.
     package var disk: String
     /// The disk's length in bytes.
     package var diskByteCount: UInt64
-    /// When it was written, by the clock of the machine that restored, in seconds since 1970.
+    /// The time when it was written, by the clock of the machine that restored, in seconds since 1970.
     package var unixSeconds: Int64
 
-    /// What is noted of a restore onto a disk.
+    /// The note for a restore onto a disk.
     package init(jobID: String, imageUUID: String, disk: DiskIdentity, diskByteCount: UInt64, unixSeconds: Int64) {
         self.jobID = jobID
         self.imageUUID = imageUUID
@@ -36,7 +37,7 @@ package struct RestoreNote: Equatable, Sendable {
         self.unixSeconds = unixSeconds
     }
 
-    /// Whether a text may be a job id: 1 to 64 letters, digits, dots, hyphens and underscores.
+    /// Whether a text is a valid job id: 1 to 64 letters, digits, dots, hyphens and underscores.
     package static func isJobID(_ text: String) -> Bool {
         (1...64).contains(text.utf8.count)
             && text.utf8.allSatisfy {
@@ -49,7 +50,7 @@ package struct RestoreNote: Equatable, Sendable {
             }
     }
 
-    /// Whether it speaks of this disk.
+    /// Whether it belongs to this disk.
     package func isOf(_ disk: DiskIdentity, byteCount: UInt64) -> Bool {
         self.disk == Self.name(of: disk) && diskByteCount == byteCount
     }
@@ -58,7 +59,7 @@ package struct RestoreNote: Equatable, Sendable {
         String(decoding: Array("\(disk.serial ?? "") \(disk.wwn ?? "")".utf8.prefix(textLimit)), as: UTF8.self)
     }
 
-    /// What is written.
+    /// The encoded note.
     package var bytes: [UInt8] {
         var bytes = Self.tag
         bytes.appendLittleEndian(Self.version)
@@ -74,7 +75,7 @@ package struct RestoreNote: Equatable, Sendable {
         return bytes
     }
 
-    /// From what a disk holds; `nil` where that is no note.
+    /// Decodes the bytes of a disk; `nil` where they are no note.
     package init?(bytes: [UInt8]) {
         guard bytes.count == Self.byteCount, bytes.starts(with: Self.tag) else { return nil }
         do throws(ParsingError) {
@@ -96,8 +97,8 @@ package struct RestoreNote: Equatable, Sendable {
         } catch { return nil }
     }
 
-    /// The note on a disk; `nil` where there is none. One on a disk without a table is of an older restore than the last, which
-    /// was interrupted.
+    /// The note on a disk; `nil` without one. A note on a disk without a table is of an older restore than the last
+    /// one, which was interrupted.
     package static func find(on disk: any BlockReader) throws(BlockIOError) -> RestoreNote? {
         let area = area.clamped(to: 0..<disk.byteCount)
         guard area.byteCount >= UInt64(byteCount), try disk.readBytes(at: 510, count: 2) == [0x55, 0xAA] else {
@@ -111,11 +112,11 @@ package struct RestoreNote: Equatable, Sendable {
         return nil
     }
 
-    /// The place for a note; `nil` where something else is there.
+    /// The offset for a note; `nil` where that space is not empty.
     /// - Parameters:
-    ///   - head: what the first MiB of the disk is going to hold.
-    ///   - tableEnd: where the partition table ends, in bytes.
-    ///   - firstPartition: where the first partition starts, in bytes.
+    ///   - head: the future first MiB of the disk.
+    ///   - tableEnd: the end of the partition table, in bytes.
+    ///   - firstPartition: the start of the first partition, in bytes.
     package static func place(in head: [UInt8], tableEnd: Int, firstPartition: UInt64) -> Int? {
         let end = Int(min(firstPartition, UInt64(head.count), area.upperBound))
         let place = (end - byteCount) / byteCount * byteCount

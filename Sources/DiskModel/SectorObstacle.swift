@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Why the contents of a volume cannot go onto a disk with another logical sector size.
+/// Why the contents of a volume do not work on a disk with another logical sector size.
 package struct SectorObstacle: Equatable, Sendable {
     /// Half a sentence: "its blocks of 1024 bytes are smaller than …".
     package var reason: String
-    /// Whether it is known not to work there; else nobody knows whether it would.
+    /// Whether it is known not to work there; otherwise unknown.
     package var isCertain: Bool
 
-    /// Names a reason.
     package init(_ reason: String, isCertain: Bool = true) {
         self.reason = reason
         self.isCertain = isCertain
@@ -15,22 +14,22 @@ package struct SectorObstacle: Equatable, Sendable {
 }
 
 extension FilesystemInfo {
-    /// Whether this FAT has to be made anew on a disk with sectors of `sector` bytes.
+    /// Whether this FAT must be recreated on a disk with sectors of `sector` bytes.
     ///
-    /// UEFI 2.10 §13.3 and the Linux kernel (`fs/fat/inode.c`, fat_fill_super: "logical sector size too small for device")
-    /// want BPB_BytsPerSec to be the disk's sector; firmware does not read a larger one either.
-    /// - Parameter captured: the sector size of the disk that it comes from, for images that do not note the FAT's.
+    /// UEFI 2.10 §13.3 and the Linux kernel (`fs/fat/inode.c`, fat_fill_super: "logical sector size too small for
+    /// device") require BPB_BytsPerSec to be the disk's sector; firmware does not read a larger one either.
+    /// - Parameter captured: the sector size of the source disk, for images that do not record the FAT's.
     package func mustBeRemade(forSectorsOf sector: Int, captured: Int) -> Bool {
         isFAT && (sectorSize ?? captured) != sector
     }
 
-    /// Why what a volume holds cannot be used on a disk with logical sectors of `sector` bytes, where it is put as it is;
-    /// `nil` where it can.
+    /// Why the unchanged contents of a volume do not work on a disk with logical sectors of `sector`
+    /// bytes; `nil` where they do.
     ///
-    /// A filesystem reads and writes in units of its own. Where these are no smaller than the disk's sectors, it works.
+    /// A filesystem reads and writes in its own units. It works where these are no smaller than the disk's sectors.
     /// - Parameters:
-    ///   - sector: the target's, in bytes.
-    ///   - captured: that of the disk that it comes from, in bytes.
+    ///   - sector: the target's sector size in bytes.
+    ///   - captured: the source disk's sector size in bytes.
     package func sectorObstacle(onto sector: Int, captured: Int) -> SectorObstacle? {
         let onto = "the target's sectors of \(sector) bytes"
         func least(_ size: Int?, _ what: String) -> SectorObstacle? {
@@ -56,24 +55,25 @@ extension FilesystemInfo {
             }
             return innerObstacle(onto: sector, captured: captured)
         case .contents:
-            // dm-crypt passes the disk's sectors on; whatever worked with larger ones works with smaller ones.
+            // dm-crypt passes the disk's sector size on; contents that worked with larger
+            // sectors work with smaller ones.
             guard sector > captured || inner != nil else { return nil }
             return innerObstacle(onto: sector, captured: captured)
         case .unknown:
             return SectorObstacle(
-                "nobody knows whether what it holds (\(kindName)) works with \(onto)", isCertain: false)
+                "it is not known whether its contents (\(kindName)) work with \(onto)", isCertain: false)
         }
     }
 
     private func innerObstacle(onto sector: Int, captured: Int) -> SectorObstacle? {
         guard let inner else {
             return SectorObstacle(
-                "it could not be looked into, and what is inside may not work with the target's sectors of \(sector) bytes",
+                "it could not be opened, and its contents may not work with the target's sectors of \(sector) bytes",
                 isCertain: false)
         }
         var doubtful: SectorObstacle?
         for volume in inner {
-            // Nothing inside a container is made anew: a FAT there is refused like the others.
+            // Filesystems inside a container are never recreated: a FAT there is refused like the others.
             guard let obstacle = volume.filesystem.sectorObstacle(onto: sector, captured: captured) else { continue }
             let named = SectorObstacle("\(volume.name): \(obstacle.reason)", isCertain: obstacle.isCertain)
             if obstacle.isCertain { return named }

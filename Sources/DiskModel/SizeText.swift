@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Sizes as people type them.
+/// Sizes in text form.
 package enum SizeText {
-    /// Bytes from `512`, `64K`, `20G`, `2T`, either case, binary units, with or without `B` or `iB`; `nil` for anything
-    /// else and for what does not fit 64 bits.
+    /// Bytes from `512`, `64K`, `20G`, `2T`, either case, binary units, with or without `B` or `iB`; `nil` for other
+    /// texts and for sizes that do not fit 64 bits.
     package static func parse(_ text: some StringProtocol) -> UInt64? {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         guard !digits.isEmpty, let number = UInt64(digits) else { return nil }

@@ -1,32 +1,31 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Decides how long the logical volumes of a group get when the one physical volume that it lies on gets another length.
-/// Pure: nothing is run.
+/// Computes the lengths of a group's logical volumes when its only physical volume is resized. Pure: no tool is run.
 ///
-/// Where there is more room, only what was added is given away: extents that were free before were left free by somebody,
-/// for snapshots as a rule. With the policy `grow` the largest volume whose filesystem can grow takes all of it (of two
-/// that are equal the last): a group's order is that of creation, and says nothing. With `proportional` all that can grow
-/// share it by their sizes. With `keep` it stays free.
+/// With more room, only the added extents are distributed: extents that were free before were left free on purpose,
+/// usually for snapshots. With the policy `grow`, the largest volume whose filesystem can grow takes all of them (of
+/// two equal ones the last): a group's order is that of creation, and has no meaning. With `proportional`, all volumes
+/// that can grow share them in proportion to their sizes. With `keep` they stay free.
 ///
-/// Where there is less, free extents go first. Then the volume that would grow goes down to its least before the others
-/// shrink, each by its share of what it could give.
+/// With less room, free extents are used up first. Then the volume that would grow shrinks to its least before the
+/// others shrink, in proportion to the room that each can give.
 ///
-/// Swap keeps its size in both directions: it follows the memory, not the disk.
+/// Swap keeps its size in both directions: it depends on the memory, not on the disk.
 package struct VolumeGroupLayout: Sendable {
     /// One logical volume, in extents.
     struct Volume: Equatable, Sendable {
         var count: UInt64
-        /// The least that its filesystem can be made to fit; its length where that cannot shrink.
+        /// The least length that its filesystem fits; its length where that cannot shrink.
         var least: UInt64
         var canGrow: Bool
     }
 
     let group: FilesystemInfo.VolumeGroup
     let volumes: [Volume]
-    /// The length that the physical volume had, in bytes.
+    /// The captured length of the physical volume in bytes.
     let capturedByteCount: UInt64
 
-    /// What is known of a physical volume; `nil` where it must keep its size, or what it says of itself cannot be.
+    /// The layout of a physical volume; `nil` where it must keep its size, or where its data are impossible.
     package init?(_ filesystem: FilesystemInfo) {
         guard filesystem.kind == .lvm, let group = filesystem.volumeGroup, group.resizeObstacle == nil,
             group.extentByteCount > 0, group.byteCount(ofExtents: group.extentCount) != nil,
@@ -50,8 +49,8 @@ package struct VolumeGroupLayout: Sendable {
     private static func volume(_ volume: FilesystemInfo.InnerVolume, unit: UInt64) -> Volume {
         let filesystem = volume.filesystem
         let count = volume.byteCount / unit
-        // What stands behind a filesystem's end would be lost, or be in its way; and of containers inside of a volume,
-        // nobody resizes what is in them.
+        // Data behind a filesystem's end would be lost, or be in its way; and containers inside of
+        // a volume are not resized.
         let isFollowing =
             ![.swap, .luks, .lvm, .raid].contains(filesystem.kind)
             && LayoutPlanner.fills(filesystem, 0..<volume.byteCount)
@@ -63,16 +62,16 @@ package struct VolumeGroupLayout: Sendable {
         return Volume(count: count, least: least, canGrow: isFollowing && ability.canGrow)
     }
 
-    /// The least length in bytes that the physical volume can get.
+    /// The least possible length of the physical volume in bytes.
     package var leastByteCount: UInt64? {
-        // A physical volume of less than 2 MiB is none to LVM (lvm.conf(5), devices/pv_min_size).
+        // LVM does not accept a physical volume of less than 2 MiB (lvm.conf(5), devices/pv_min_size).
         group.byteCount(ofExtents: max(1, volumes.reduce(0) { $0 + $1.least })).map { max($0, 4 << 20) }
     }
 
-    /// The lengths of the logical volumes in bytes, in the order of `FilesystemInfo.inner`, on a physical volume of so many
-    /// bytes; `nil` where they do not fit.
+    /// The lengths of the logical volumes in bytes, in the order of `FilesystemInfo.inner`, on a physical volume of
+    /// that many bytes; `nil` where they do not fit.
     package func byteCounts(on byteCount: UInt64, policy: LayoutPolicy) -> [UInt64]? {
-        // What LVM reserves is estimated: a place that is no shorter has no fewer extents.
+        // LVM's reserved space is estimated: a partition that is not shorter has no fewer extents.
         let available = max(
             group.extentCount(in: byteCount), byteCount >= capturedByteCount ? group.extentCount : 0)
         let taken = volumes.reduce(0) { $0 + $1.count }
@@ -91,7 +90,7 @@ package struct VolumeGroupLayout: Sendable {
         return lengths
     }
 
-    /// The largest that can grow.
+    /// The largest volume that can grow.
     private var favourite: Int? {
         volumes.indices.filter { volumes[$0].canGrow }.max { (volumes[$0].count, $0) < (volumes[$1].count, $1) }
     }
@@ -123,7 +122,7 @@ package struct VolumeGroupLayout: Sendable {
         guard total >= UInt128(left) else { return false }
         let wanted = left
         for index in volumes.indices where total > 0 {
-            // Rounded up: what is left at last is nothing, and nobody goes below the least.
+            // Rounded up: the remainder reaches zero, and no volume falls below its least.
             let spare = UInt128(counts[index] - volumes[index].least)
             give(index, UInt64((UInt128(wanted) * spare + total - 1) / total))
         }

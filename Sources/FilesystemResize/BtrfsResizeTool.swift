@@ -3,8 +3,8 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// Btrfs on one device, by `btrfs filesystem resize`: the kernel does it, in the mounted filesystem, and moves chunks out of
-/// the way transaction by transaction.
+/// Btrfs on one device, by `btrfs filesystem resize`: the kernel resizes the mounted filesystem, and moves chunks out
+/// of the way transaction by transaction.
 struct BtrfsResizeTool: ResizeTool {
     let kinds: Set<FilesystemInfo.Kind> = [.btrfs]
     let package = "btrfs-progs"
@@ -19,24 +19,24 @@ struct BtrfsResizeTool: ResizeTool {
 
     func shrink(_ job: ResizeJob, to byteCount: UInt64) throws(ResizeError) {
         guard byteCount >= LeastSize.btrfsFloor else {
-            throw ResizeError(.tooSmall(wished: byteCount, leastByteCount: LeastSize.btrfsFloor))
+            throw ResizeError(.tooSmall(requested: byteCount, leastByteCount: LeastSize.btrfsFloor))
         }
         try mounted(job) { mountPoint, device throws(ResizeError) in
-            // Its last word only after trying: chunks that are partly empty are packed on the way.
+            // Its estimate counts only after an attempt: partly empty chunks are packed during it.
             let least = try job.run(["btrfs", "inspect-internal", "min-dev-size", "--id", device, mountPoint])
-            // Its length is a number of its sectors.
+            // Its length is a multiple of its sector size.
             let sectorSize = UInt64(max(4096, job.filesystem.sectorSize ?? 4096))
             let rounded = byteCount / sectorSize * sectorSize
             do throws(ResizeError) { try resize(job, "\(device):\(rounded)", mountPoint) } catch {
                 // "139460608 bytes (133.00MiB)"
                 let bytes = least.text.split(separator: " ").first.flatMap { UInt64($0) }
                 guard let bytes, bytes > byteCount, case .resizeFailed = error.problem else { throw error }
-                throw ResizeError(.tooSmall(wished: byteCount, leastByteCount: max(bytes, LeastSize.btrfsFloor)))
+                throw ResizeError(.tooSmall(requested: byteCount, leastByteCount: max(bytes, LeastSize.btrfsFloor)))
             }
         }
     }
 
-    /// The kernel gives a device its old length back where a resize fails; what was moved until then stays moved.
+    /// The kernel restores a device's old length where a resize fails; chunks moved until then stay moved.
     private func resize(_ job: ResizeJob, _ size: String, _ mountPoint: String) throws(ResizeError) {
         try job.change(["btrfs", "filesystem", "resize", size, mountPoint])
     }
@@ -51,14 +51,14 @@ struct BtrfsResizeTool: ResizeTool {
             throw ResizeError(.unsupported(reason: "a Btrfs on several devices is not resized"))
         }
         let uuid = try job.superblock { volume throws(BlockIOError) in try identity(on: volume) }
-        // The kernel tells Btrfs filesystems apart by their UUIDs alone: a mount of this copy would show the other one, and
+        // The kernel identifies Btrfs filesystems by UUID alone: a mount of this copy would show the other one, and
         // the resize would change that.
         guard pool(uuid).isEmpty else {
             throw ResizeError(.unsupported(reason: "another copy of this Btrfs is mounted"))
         }
-        // The kernel remembers what devices hold which Btrfs: this node is gone in a moment.
+        // The kernel remembers the devices of each Btrfs: this node disappears in a moment.
         defer { _ = try? job.run(["btrfs", "device", "scan", "--forget", job.node]) }
-        // skip_balance: one that was interrupted on the captured machine is not to go on here.
+        // skip_balance: a balance that was interrupted on the captured machine must not resume here.
         try job.mounted(type: "btrfs", data: "skip_balance") { mountPoint throws(ResizeError) in
             guard pool(uuid) == [job.nodeName] else {
                 throw ResizeError(
@@ -72,8 +72,8 @@ struct BtrfsResizeTool: ResizeTool {
     /// The kernel's names of the devices of a mounted Btrfs (`/sys/fs/btrfs/UUID/devices`).
     private func pool(_ uuid: String) -> [String] { Files.names(in: FilePath("/sys/fs/btrfs/\(uuid)/devices")) }
 
-    /// Btrfs wiki, "On-disk Format", superblock at 64 KiB: magic at 0x40, num_devices at 0x88, dev_item at 0xC9 with devid
-    /// at its 0 and total_bytes at its 8.
+    /// Btrfs wiki, "On-disk Format", superblock at 64 KiB: magic at 0x40, num_devices at 0x88, dev_item at 0xC9 with
+    /// devid at its 0 and total_bytes at its 8.
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         try superblock(on: volume)?.little(0xC9 + 8, byteCount: 8)
     }

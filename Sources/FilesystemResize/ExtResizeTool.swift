@@ -2,7 +2,7 @@
 import DiskModel
 import LinuxSystem
 
-/// ext2, ext3 and ext4, by e2fsprogs. resize2fs wants an `e2fsck -f` before it.
+/// ext2, ext3 and ext4, by e2fsprogs. resize2fs requires an `e2fsck -f` before it.
 struct ExtResizeTool: ResizeTool {
     let kinds: Set<FilesystemInfo.Kind> = [.ext2, .ext3, .ext4]
     let package = "e2fsprogs"
@@ -26,16 +26,17 @@ struct ExtResizeTool: ResizeTool {
             throw ResizeError(
                 .checkFailed(tool: "resize2fs", ending: "no estimate", lastWords: estimate.lastWords))
         }
-        guard byteCount >= least else { throw ResizeError(.tooSmall(wished: byteCount, leastByteCount: least)) }
+        guard byteCount >= least else { throw ResizeError(.tooSmall(requested: byteCount, leastByteCount: least)) }
         // `s`: sectors of 512 bytes (resize2fs(8)).
         try job.change(["resize2fs", job.node, "\(byteCount / blockSize * (blockSize / 512))s"])
     }
 
     func isWhole(_ job: ResizeJob) -> Bool { (try? examine(job)) != nil }
 
-    /// e2fsck(8), exit code: 1 and 2 are errors corrected ("reboot" concerns a mounted root only); 4 and more are not.
+    /// e2fsck(8), exit code: 1 and 2 mean corrected errors ("reboot" concerns a mounted root only); 4 and more do not.
     private func repair(_ job: ResizeJob) throws(ResizeError) {
-        // One that was damaged when it was captured goes back as it was. A journal to replay says nothing of that.
+        // A filesystem that was damaged at its capture is restored as it was. A journal to
+        // replay is no evidence of that.
         if job.filesystem.isClean != false { try examine(job) }
         job.begun.isTrue = true
         try job.check(["e2fsck", "-f", "-p", job.node], passes: 0...2)
@@ -45,8 +46,8 @@ struct ExtResizeTool: ResizeTool {
         try job.check(["e2fsck", "-f", "-n", job.node])
     }
 
-    /// ext4 documentation, "Super Block": s_blocks_count_lo at 0x4, s_feature_incompat at 0x60 with INCOMPAT_64BIT = 0x80,
-    /// s_blocks_count_hi at 0x150.
+    /// ext4 documentation, "Super Block": s_blocks_count_lo at 0x4, s_feature_incompat at 0x60 with INCOMPAT_64BIT =
+    /// 0x80, s_blocks_count_hi at 0x150.
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         guard let blockSize = try blockSize(on: volume) else { return nil }
         let fields = try superblock(on: volume)
@@ -54,7 +55,7 @@ struct ExtResizeTool: ResizeTool {
         return (high | fields.little(0x4, byteCount: 4)).times(blockSize)
     }
 
-    /// The same: s_magic at 0x38, s_log_block_size at 0x18.
+    /// ext4 documentation, "Super Block": s_magic at 0x38, s_log_block_size at 0x18.
     private func blockSize(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         let fields = try superblock(on: volume)
         let logBlockSize = fields.little(0x18, byteCount: 4)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// F2FS, by resize.f2fs, which works on the unmounted filesystem. `-s` of later versions could make it smaller without its
-/// metadata following: not trusted here.
+/// F2FS, by resize.f2fs, which works on the unmounted filesystem. `-s` of later versions could shrink it without
+/// adapting its metadata: not trusted here.
 struct F2FSResizeTool: ResizeTool {
     let kinds: Set<FilesystemInfo.Kind> = [.f2fs]
     let package = "f2fs-tools"
@@ -18,9 +18,9 @@ struct F2FSResizeTool: ResizeTool {
         guard (9...12).contains(made.sectorSize), 1 << made.sectorSize == UInt64(made.diskSectorSize) else {
             throw ResizeError(.unsupported(reason: "this F2FS was made for sectors of another size"))
         }
-        // Its exit status says nothing about damage in every version, but a tool that stops half-way is noticed.
+        // Not in every version does its exit status report damage, but a tool that stops half-way is noticed.
         try job.check(["fsck.f2fs", "--dry-run", job.node])
-        // Without -t it fills the device: it counts its sectors as those that the filesystem was made with.
+        // Without -t it fills the device: it takes the device's sectors for those of the filesystem.
         try job.change(["resize.f2fs", job.node])
     }
 
@@ -28,8 +28,8 @@ struct F2FSResizeTool: ResizeTool {
         (try? job.check(["fsck.f2fs", "--dry-run", job.node])) != nil && job.isSurveyedWhole()
     }
 
-    /// Kernel, `include/linux/f2fs_fs.h`, struct f2fs_super_block at 1024: magic at 0, log_blocksize at 16, block_count at
-    /// 36.
+    /// Kernel, `include/linux/f2fs_fs.h`, struct f2fs_super_block at 1024: magic at 0, log_blocksize at 16, block_count
+    /// at 36.
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         let fields = SuperblockFields(bytes: try volume.readBytes(at: 1024, count: 512))
         let logBlockSize = fields.little(16, byteCount: 4)

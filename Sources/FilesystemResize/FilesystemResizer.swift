@@ -3,22 +3,22 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// Changes the length of an unmounted filesystem, by its own well-kept tool.
+/// Changes the length of an unmounted filesystem with its own tool.
 package enum FilesystemResizer {
-    /// What came of it.
+    /// The result of a resize.
     package struct Outcome: Equatable, Sendable {
         /// The filesystem's new length in bytes, read back from its superblock.
         package var byteCount: UInt64
-        /// What a person should know: that Windows will check it, …
+        /// Remarks for the user: that Windows will check it, …
         package var remarks: [String]
     }
 
-    /// Makes a filesystem fill its place.
+    /// Grows a filesystem to fill its place.
     /// - Parameters:
-    ///   - filesystem: what lies there, as surveyed when it was captured.
-    ///   - place: where it lies now, with the room that it is to fill.
-    ///   - log: is told what runs and what it said.
-    /// - Throws: `ResizeError`, which says what state the filesystem is in.
+    ///   - filesystem: the content of the place, as surveyed at its capture.
+    ///   - place: its present place, including the room to fill.
+    ///   - log: receives the commands and their output.
+    /// - Throws: `ResizeError`, which names the state of the filesystem.
     @discardableResult
     package static func grow(
         _ filesystem: FilesystemInfo, on place: ResizePlace, log: @escaping (String) -> Void = { _ in }
@@ -30,14 +30,14 @@ package enum FilesystemResizer {
         }
     }
 
-    /// Makes a filesystem end at `byteCount` or up to a block (NTFS: a cluster and a sector) before.
+    /// Shrinks a filesystem to end at `byteCount` or up to a block (NTFS: a cluster and a sector) before.
     /// - Parameters:
-    ///   - filesystem: what lies there, as surveyed when it was captured.
-    ///   - byteCount: how much room is left for it, in bytes.
-    ///   - place: where it lies now.
-    ///   - log: is told what runs and what it said.
-    /// - Throws: `ResizeError`, which says what state the filesystem is in; `tooSmall` names the least that its tool
-    ///   would do.
+    ///   - filesystem: the content of the place, as surveyed at its capture.
+    ///   - byteCount: the remaining room in bytes.
+    ///   - place: its present place.
+    ///   - log: receives the commands and their output.
+    /// - Throws: `ResizeError`, which names the state of the filesystem; `tooSmall` has the least
+    ///   size that its tool accepts.
     @discardableResult
     package static func shrink(
         _ filesystem: FilesystemInfo, to byteCount: UInt64, on place: ResizePlace,
@@ -46,20 +46,20 @@ package enum FilesystemResizer {
         if let obstacle = filesystem.resizeAbility.shrinkObstacle { throw ResizeError(.unsupported(reason: obstacle)) }
         return try resize(filesystem, by: try tool(for: filesystem), on: place, atMost: byteCount, log) {
             tool, job, before throws(ResizeError) in
-            // Nothing to do, and never larger.
+            // It fits already; shrinking never makes it larger.
             guard before > byteCount else { return }
             try tool.shrink(job, to: byteCount)
         }
     }
 
-    /// Why a filesystem cannot be made smaller on this machine, as a sentence part: a program that is missing, no loop
-    /// devices; `nil` where nothing is known to be in the way.
+    /// Why a filesystem cannot shrink on this machine, as a sentence part: a missing program, no loop devices; `nil`
+    /// without a known obstacle.
     package static func toolObstacle(toShrink filesystem: FilesystemInfo) -> String? {
         guard let tool = ResizeTools.tool(for: filesystem) else { return "no tool is known for it" }
         if let missing = tool.programs.first(where: { !ChildProcess.canFind($0) }) {
             return "`\(missing)` is not installed (Debian package \(tool.package))"
         }
-        return Files.mayWrite("/dev/loop-control") ? nil : "loop devices, which that needs, cannot be made here"
+        return Files.mayWrite("/dev/loop-control") ? nil : "this needs loop devices, which cannot be created here"
     }
 
     private static func tool(for filesystem: FilesystemInfo) throws(ResizeError) -> any ResizeTool {
@@ -69,7 +69,7 @@ package enum FilesystemResizer {
         return tool
     }
 
-    /// Does the work that is common to all: reach it, measure it, let `body` work, measure it again.
+    /// The steps common to all tools: open the place, measure, run `body`, measure again.
     static func resize(
         _ filesystem: FilesystemInfo, by tool: any ResizeTool, on place: ResizePlace, atMost limit: UInt64?,
         _ log: @escaping (String) -> Void,
@@ -86,11 +86,11 @@ package enum FilesystemResizer {
             do throws(ResizeError) { try body(tool, job, before) } catch {
                 throw afterFailure(error, tool, job, place, before)
             }
-            // No tool is taken at its word. Of one that had nothing to do, the state is that of the capture.
+            // A tool's success is verified. If it had nothing to do, the state is that of the capture.
             guard !job.begun.isTrue || tool.isWhole(job) else {
                 throw ResizeError(
                     .resizeFailed(
-                        tool: tool.programs.last ?? tool.package, ending: "it said that it succeeded",
+                        tool: tool.programs.last ?? tool.package, ending: "it reported success",
                         lastWords: "`\(tool.checkCommand)` finds damage"),
                     state: job.inDoubt)
             }
@@ -104,23 +104,23 @@ package enum FilesystemResizer {
         }
         let room = try place.slice().byteCount
         guard let after, after <= min(limit ?? room, room) else {
-            let words = after.map { "its superblock says \($0) bytes" } ?? "its superblock makes no sense"
+            let words = after.map { "its superblock says \($0) bytes" } ?? "its superblock is not valid"
             throw ResizeError(
-                .resizeFailed(tool: tool.package, ending: "it said that it succeeded", lastWords: words),
+                .resizeFailed(tool: tool.package, ending: "it reported success", lastWords: words),
                 state: .inDoubt(check: tool.checkCommand))
         }
         return Outcome(byteCount: after, remarks: after == before ? [] : tool.remarks)
     }
 
-    /// A change that failed may have left everything as it was: where it had not begun, or where its check says so, and the
-    /// superblock its length.
+    /// A failed change may have left everything as it was: where it had not begun, or where the check finds it whole
+    /// and the superblock has the old length.
     private static func afterFailure(
         _ error: ResizeError, _ tool: any ResizeTool, _ job: ResizeJob, _ place: ResizePlace, _ before: UInt64
     ) -> ResizeError {
         guard job.begun.isTrue else { return ResizeError(error.problem) }
         let inDoubt = ResizeError(error.problem, state: job.inDoubt)
         guard tool.isWhole(job) else { return inDoubt }
-        // The programs wrote through another node than the one that is read here.
+        // The programs wrote through another node than the one read here.
         try? place.synchronise()
         guard let now = (try? length(tool, place)) ?? nil else { return inDoubt }
         return ResizeError(error.problem, state: now == before ? .asBefore : .whole(byteCount: now))
@@ -142,7 +142,7 @@ package enum FilesystemResizer {
                 throw ResizeError(.unreachable(error))
             }
             try body(loop.path.string)
-            // The loop device flushes and goes with the end of this function.
+            // The loop device is flushed and released at the end of this function.
             _ = consume loop
         }
     }

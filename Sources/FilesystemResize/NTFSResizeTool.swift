@@ -3,16 +3,16 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// NTFS, by ntfsresize. It checks the filesystem itself before it changes anything, and has no repair: that is chkdsk's.
+/// NTFS, by ntfsresize. It checks the filesystem itself before any change, and cannot repair: only chkdsk can.
 struct NTFSResizeTool: ResizeTool {
     let kinds: Set<FilesystemInfo.Kind> = [.ntfs]
     let package = "ntfs-3g"
     let programs = ["ntfsresize"]
     let checkCommand = "ntfsresize --info --force"
-    let remarks = ["Windows checks this NTFS when it starts the next time"]
+    let remarks = ["Windows checks this NTFS at its next start"]
 
-    /// ntfsresize(8): `-f` once answers its question, twice takes a volume that is marked for a check, which it is since
-    /// a resize before this one. `-P`: no progress bar.
+    /// ntfsresize(8): one `-f` answers its question, two accept a volume that is marked for a check, as it is since an
+    /// earlier resize. `-P`: no progress bar.
     private let options = ["-f", "-f", "-P"]
 
     func grow(_ job: ResizeJob) throws(ResizeError) {
@@ -24,11 +24,13 @@ struct NTFSResizeTool: ResizeTool {
         let info = try job.run(["ntfsresize", "--info"] + options + [job.node])
         if info.succeeded {
             let least = Self.least(info.text, clusterSize: job.filesystem.blockSize ?? 4096)
-            if let least, byteCount < least { throw ResizeError(.tooSmall(wished: byteCount, leastByteCount: least)) }
+            if let least, byteCount < least {
+                throw ResizeError(.tooSmall(requested: byteCount, leastByteCount: least))
+            }
         } else if (info.text + info.errorText).contains("Volume is full"),
             let length = try job.superblock({ volume throws(BlockIOError) in try self.byteCount(on: volume) })
         {
-            throw ResizeError(.tooSmall(wished: byteCount, leastByteCount: length))
+            throw ResizeError(.tooSmall(requested: byteCount, leastByteCount: length))
         }
         let size = ["--size", "\(byteCount)"]
         try tryOut(job, size)
@@ -36,7 +38,7 @@ struct NTFSResizeTool: ResizeTool {
         try writeBackup(job, byteCount)
     }
 
-    /// Its test run does all but the writing: damage, bad sectors, a piece that cannot be moved.
+    /// Its test run does everything except writing, and finds damage, bad sectors and immovable pieces.
     private func tryOut(_ job: ResizeJob, _ size: [String]) throws(ResizeError) {
         let output = try job.run(["ntfsresize", "-n"] + options + size + [job.node])
         guard output.succeeded else {
@@ -46,9 +48,9 @@ struct NTFSResizeTool: ResizeTool {
         }
     }
 
-    /// The backup of the boot sector lies in the last sector of the partition (ntfs-3g, ntfsfix.c, check_alternate_boot:
-    /// that is where Windows writes it). ntfsresize puts it there when it grows, but when it shrinks it cannot know where
-    /// the partition will end.
+    /// The backup of the boot sector is in the last sector of the partition (ntfs-3g, ntfsfix.c, check_alternate_boot:
+    /// Windows writes it there). ntfsresize writes it there when it grows the filesystem, but when it shrinks it, it
+    /// cannot know the future end of the partition.
     private func writeBackup(_ job: ResizeJob, _ byteCount: UInt64) throws(ResizeError) {
         let device: BlockDevice
         do { device = try BlockDevice(opening: FilePath(job.node), .exclusiveWrite) } catch {
@@ -71,8 +73,8 @@ struct NTFSResizeTool: ResizeTool {
         (try? job.check(["ntfsresize", "--info"] + options + [job.node])) != nil
     }
 
-    /// "You might resize at 15196160 bytes or 16 MB (freeing 47 MB)." The backup of the boot sector lies behind the last
-    /// cluster and is not counted in it, so the room for it is a cluster more.
+    /// "You might resize at 15196160 bytes or 16 MB (freeing 47 MB)." The backup of the boot sector is behind the last
+    /// cluster and not included, so its room is one cluster more.
     static func least(_ text: String, clusterSize: Int) -> UInt64? {
         let words = text.split(whereSeparator: \.isWhitespace)
         guard let place = words.firstIndex(of: "at"), words[..<place].suffix(3) == ["You", "might", "resize"],
@@ -82,8 +84,8 @@ struct NTFSResizeTool: ResizeTool {
         return overflow ? nil : sum
     }
 
-    /// The boot sector (ntfs-3g, `layout.h`, NTFS_BOOT_SECTOR): oem_id at 3, bytes_per_sector at 11, number_of_sectors at
-    /// 40. The sector behind those belongs to the volume too: the backup of the boot sector.
+    /// The boot sector (ntfs-3g, `layout.h`, NTFS_BOOT_SECTOR): oem_id at 3, bytes_per_sector at 11, number_of_sectors
+    /// at 40. The sector behind those, with the backup of the boot sector, belongs to the volume too.
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         let fields = SuperblockFields(bytes: try volume.readBytes(at: 0, count: 512))
         let sectorSize = fields.little(11, byteCount: 2)

@@ -2,50 +2,47 @@
 import DiskModel
 import LinuxSystem
 
-/// Why a filesystem could not be resized, and what state it is in.
+/// Why a resize failed, and the state of the filesystem.
 package struct ResizeError: Error, Sendable, CustomStringConvertible {
-    /// What went wrong.
+    /// The cause of a failure.
     package enum Problem: Sendable {
-        /// It cannot be resized that way, whatever the tools; the reason is a sentence.
+        /// Impossible with any tool; the reason is a sentence.
         case unsupported(reason: String)
-        /// Less than the filesystem needs was wished for; its tool names the least that it would do.
-        case tooSmall(wished: UInt64, leastByteCount: UInt64)
-        /// A program is not there; `package` is the Debian package that has it.
+        /// The requested size is below the least that its tool accepts.
+        case tooSmall(requested: UInt64, leastByteCount: UInt64)
+        /// A program is missing; `package` is the Debian package that contains it.
         case toolMissing(tool: String, package: String)
-        /// The check before resizing found damage that it would not repair by itself.
+        /// The check before the resize found damage that it does not repair automatically.
         case checkFailed(tool: String, ending: String, lastWords: String)
-        /// The tool that resizes gave up.
+        /// The resize tool failed.
         case resizeFailed(tool: String, ending: String, lastWords: String)
-        /// It could not be mounted or unmounted, as its tool needs it.
+        /// Its tool needs it mounted, and mounting or unmounting failed.
         case mountFailed(SystemCallError)
-        /// A device could not be reached.
+        /// A device could not be opened or used.
         case unreachable(SystemCallError)
-        /// The disk failed.
+        /// A disk I/O error.
         case inputOutput(BlockIOError)
     }
 
-    /// What became of the filesystem.
+    /// The state of the filesystem after a failure.
     package enum State: Equatable, Sendable {
-        /// It has the length that it had: nothing was resized.
+        /// It has its old length: nothing was resized.
         case asBefore
-        /// Its check finds no damage, and it has this length in bytes.
+        /// Its check found no damage, and it has this length in bytes.
         case whole(byteCount: UInt64)
-        /// Its tool had begun to write, and what it left is not known to be whole. `check` is the command that tells.
+        /// Its tool had begun to write, and the result is not known to be whole. `check` is the command that checks it.
         case inDoubt(check: String)
     }
 
-    /// What went wrong.
     package var problem: Problem
-    /// What became of the filesystem.
     package var state: State
 
-    /// Names a failure.
     package init(_ problem: Problem, state: State = .asBefore) {
         self.problem = problem
         self.state = state
     }
 
-    /// What happened and what state the filesystem is in, for a person.
+    /// The failure and the state of the filesystem, for messages.
     package var description: String {
         let after =
             switch state {
@@ -55,23 +52,23 @@ package struct ResizeError: Error, Sendable, CustomStringConvertible {
                 "It had begun to write: the filesystem may be damaged. Restore it again, or run `\(check)` before it is "
                     + "used"
             }
-        // A tool's last words may end their own sentence.
+        // A tool's last output may end with its own full stop.
         let before = "\(problem)"
         return before.hasSuffix(".") ? "\(before) \(after)" : "\(before). \(after)"
     }
 }
 
 extension ResizeError.Problem: CustomStringConvertible {
-    /// What happened, as a sentence without its full stop.
+    /// The failure, as a sentence without its full stop.
     package var description: String {
         switch self {
         case .unsupported(let reason): reason
-        case .tooSmall(let wished, let least):
-            "\(wished) bytes (\(ByteText.rounded(wished))) are too few for it: the least is \(least) bytes "
+        case .tooSmall(let requested, let least):
+            "\(requested) bytes (\(ByteText.rounded(requested))) are too few for it: the least is \(least) bytes "
                 + "(\(ByteText.rounded(least)))"
         case .toolMissing(let tool, let package): "`\(tool)` is not installed (Debian package \(package))"
         case .checkFailed(let tool, let ending, let lastWords):
-            "`\(tool)` found damage that needs a person (\(ending)): \(lastWords)"
+            "`\(tool)` found damage that it does not repair automatically (\(ending)): \(lastWords)"
         case .resizeFailed(let tool, let ending, let lastWords): "`\(tool)` did not succeed (\(ending)): \(lastWords)"
         case .mountFailed(let error): "\(error)"
         case .unreachable(let error): "\(error)"

@@ -4,20 +4,20 @@ import Filesystems
 import LinuxSystem
 import SystemPackage
 
-/// One filesystem at work: the node that its programs are given, and what they are told apart by.
+/// A filesystem during a resize: the node for its programs, and the names for messages.
 struct ResizeJob {
-    /// The block device that holds the filesystem from its first byte on.
+    /// The block device that contains the filesystem from its first byte on.
     let node: String
-    /// The filesystem, as it was surveyed.
+    /// The filesystem as surveyed.
     let filesystem: FilesystemInfo
-    /// Where its programs come from.
+    /// The package of its programs.
     let package: String
-    /// The command that tells whether it is whole.
+    /// The command that checks whether it is whole.
     let checkCommand: String
-    /// Is told what runs and what it said.
+    /// Receives the commands and their output.
     let log: (String) -> Void
 
-    /// Whether anything was started that may write to the filesystem.
+    /// Whether a program was started that may write to the filesystem.
     let begun = Begun()
 
     final class Begun {
@@ -27,11 +27,11 @@ struct ResizeJob {
     /// The kernel's name of the node.
     var nodeName: String { FilePath(node).lastComponent?.string ?? node }
 
-    /// Runs a program to its end, whatever that is.
+    /// Runs a program to its end, whatever its exit status.
     func run(_ arguments: [String]) throws(ResizeError) -> ChildProcess.Output {
         log(arguments.joined(separator: " "))
         do throws(SystemCallError) {
-            // Days, not hours: a check of a large, slow disk takes its time, and is worse off when it is killed.
+            // Days, not hours: a check of a large, slow disk takes long, and killing it would do damage.
             let output = try ChildProcess.run(arguments, timeoutSeconds: 7 * 86400)
             // A progress bar redraws its line with carriage returns.
             for line in (output.text + output.errorText).split(whereSeparator: \.isNewline) { log("  \(line)") }
@@ -42,7 +42,7 @@ struct ResizeJob {
         }
     }
 
-    /// Runs a program that only looks, or repairs what needs no person.
+    /// Runs a program that only reads, or makes automatic repairs.
     @discardableResult
     func check(_ arguments: [String], passes: ClosedRange<Int32> = 0...0) throws(ResizeError) -> ChildProcess.Output {
         let output = try run(arguments)
@@ -63,7 +63,7 @@ struct ResizeJob {
         }
     }
 
-    /// What a program leaves that stops in the middle.
+    /// The state after a program that stopped in the middle.
     var inDoubt: ResizeError.State { .inDoubt(check: checkCommand) }
 
     /// Reads fields of the superblock through the node that the programs use.
@@ -75,7 +75,7 @@ struct ResizeJob {
         do { return try body(device) } catch { throw ResizeError(.inputOutput(error)) }
     }
 
-    /// Whether our own reader finds the filesystem cleanly unmounted, and its allocation structures without contradiction.
+    /// Whether Reforge's own reader finds the filesystem cleanly unmounted and its allocation structures consistent.
     func isSurveyedWhole() -> Bool {
         guard let device = try? BlockDevice(opening: FilePath(node)), (try? device.dropCache()) != nil,
             let found = try? VolumeIdentifier.survey(device).0
@@ -83,8 +83,8 @@ struct ResizeJob {
         return found.kind == filesystem.kind && found.mapSource == .allocationStructures && found.isClean != false
     }
 
-    /// Mounts the filesystem on a folder of its own for as long as `body` runs. Nothing in it can be run or opened as a
-    /// device meanwhile.
+    /// Mounts the filesystem on a temporary folder while `body` runs, without executing programs
+    /// or opening devices in it.
     func mounted(
         type: String, data: String, _ body: (_ mountPoint: String) throws(ResizeError) -> Void
     ) throws(ResizeError) {
@@ -92,7 +92,7 @@ struct ResizeJob {
         do { folder = try Files.makeTemporaryFolder("reforge-resize") } catch { throw ResizeError(.unreachable(error)) }
         defer { try? Files.removeFolder(folder) }
         log("mount -t \(type) -o \(data) \(node) \(folder)")
-        // A mount that fails half-way through a replay has written.
+        // A mount that fails during the replay has written.
         if filesystem.isClean == false { begun.isTrue = true }
         let mount: Mount
         do { mount = try Mount(node, on: folder, type: type, options: .untrusted, data: data) } catch {
@@ -105,15 +105,15 @@ struct ResizeJob {
             try mount.unmount()
             try waitUntilFree()
         } catch {
-            // The first failure is the one to tell.
+            // The first failure is reported.
             try result.get()
             throw ResizeError(.mountFailed(error), state: inDoubt)
         }
         try result.get()
     }
 
-    /// A mount namespace that somebody made meanwhile has a copy of every mount, and until that goes too the filesystem is
-    /// in use, and not all of it on the disk.
+    /// A mount namespace created in the meantime has a copy of every mount. Until that is gone too, the filesystem is
+    /// in use and not completely on the disk.
     private func waitUntilFree() throws(SystemCallError) {
         let deadline = SystemFacts.monotonicSeconds() + 60
         while true {

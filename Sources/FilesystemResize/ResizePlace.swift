@@ -3,15 +3,15 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// Where the filesystem lies that is to be resized.
+/// The place of the filesystem to resize.
 package enum ResizePlace: Sendable {
-    /// In a byte range of a disk or a raw image file: reached through a loop device, so no partition table is needed.
+    /// In a byte range of a disk or a raw image file: accessed through a loop device, so no partition table is needed.
     /// `sectorSize` is the disk's logical sector size in bytes.
     case part(of: FilePath, range: ByteRange, sectorSize: Int)
     /// On all of a block device: a logical volume, a composite device.
     case device(FilePath)
 
-    /// The place as a volume of its own, for reading.
+    /// The place as a separate volume, for reading.
     func slice() throws(ResizeError) -> BlockSlice {
         let (disk, range) = try open(.readOnly)
         guard let slice = BlockSlice(disk, range: range) else {
@@ -20,15 +20,15 @@ package enum ResizePlace: Sendable {
         return slice
     }
 
-    /// Each node caches for itself: brings what was written through one to the disk, where the other will read it.
+    /// Each node has its own cache: writes the data of one to the disk, where the other will read it.
     func synchronise() throws(ResizeError) {
         let (disk, _) = try open(.readOnly)
         do { try disk.dropCache() } catch { throw ResizeError(.inputOutput(error)) }
     }
 
-    /// Fails where somebody has the device mounted or holds it.
+    /// Fails where the device is mounted or held.
     func checkIsFree() throws(ResizeError) {
-        // Of a part, other parts may well be in use.
+        // Other parts of the disk may be in use.
         guard case .device = self else { return }
         _ = try open(.exclusiveRead)
     }

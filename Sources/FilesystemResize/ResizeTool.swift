@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// How one kind of filesystem is resized: by which programs, and how its superblock tells what came of it.
+/// How one kind of filesystem is resized: its programs, and how its superblock shows the result.
 protocol ResizeTool: Sendable {
-    /// The kinds that it resizes.
+    /// The supported kinds.
     var kinds: Set<FilesystemInfo.Kind> { get }
-    /// Of kinds that Reforge only knows by name (`Kind.other`): libblkid's names of those that it resizes.
+    /// For kinds that Reforge knows only by name (`Kind.other`): the supported libblkid names.
     var otherNames: Set<String> { get }
     /// The Debian package of its programs.
     var package: String { get }
-    /// Its programs, as they are started.
+    /// Its programs, as used in commands.
     var programs: [String] { get }
-    /// The command that tells whether a filesystem that was left half changed is whole.
+    /// The command that checks a half-changed filesystem.
     var checkCommand: String { get }
 
-    /// The filesystem's length in bytes by its superblock, and no more than a few fields of it; `nil` where there is none
-    /// that makes sense. What it needs behind that length counts in.
+    /// The filesystem's length in bytes according to a few fields of its superblock; `nil` without a valid superblock.
+    /// Includes the space that it needs behind that length.
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64?
-    /// Makes it fill the device.
+    /// Grows it to fill the device.
     func grow(_ job: ResizeJob) throws(ResizeError)
-    /// Makes it end at `byteCount` or before.
+    /// Shrinks it to end at `byteCount` or before.
     func shrink(_ job: ResizeJob, to byteCount: UInt64) throws(ResizeError)
-    /// Whether a change, done or failed, has left it whole, by a check that writes nothing; `false` where that is not
-    /// known.
+    /// Whether a change, done or failed, has left it whole, by a check that writes nothing;
+    /// `false` where that is unknown.
     func isWhole(_ job: ResizeJob) -> Bool
-    /// What a person should know after a resize.
+    /// Remarks for the user after a resize.
     var remarks: [String] { get }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Fields of a superblock by their place; 0 where they lie outside, which no length field that makes sense holds.
+/// Fields of a superblock by offset; 0 for offsets outside, which no valid length field holds.
 struct SuperblockFields {
     let bytes: [UInt8]
 
@@ -8,7 +8,7 @@ struct SuperblockFields {
     func big(_ offset: Int, byteCount: Int) -> UInt64 { value(Array(bytes.dropFirst(offset).prefix(byteCount))) }
     func has(_ magic: some Sequence<UInt8>, at offset: Int) -> Bool { bytes.dropFirst(offset).starts(with: magic) }
 
-    /// Sixteen bytes as a UUID: 8-4-4-4-12 hexadecimal digits, as the kernel spells it and mkswap wants it.
+    /// Sixteen bytes as a UUID: 8-4-4-4-12 hexadecimal digits, the form that the kernel and mkswap use.
     func uuid(_ offset: Int) -> String {
         let digits = bytes.dropFirst(offset).prefix(16).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
         return [0..<4, 4..<6, 6..<8, 8..<10, 10..<16].map { digits[$0.clamped(to: digits.indices)].joined() }
@@ -19,7 +19,7 @@ struct SuperblockFields {
 }
 
 extension UInt64 {
-    /// The product; `nil` where it does not fit.
+    /// The product; `nil` on overflow.
     func times(_ other: UInt64) -> UInt64? {
         let (product, overflow) = multipliedReportingOverflow(by: other)
         return overflow ? nil : product

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// Linux swap, by mkswap: nothing in it is worth keeping but its header, which is made anew with the same UUID and label.
+/// Linux swap, by mkswap: only its header is worth keeping, and it is rewritten with the same UUID and label.
 struct SwapResizeTool: ResizeTool {
     let kinds: Set<FilesystemInfo.Kind> = [.swap]
     let package = "util-linux"
@@ -13,7 +13,7 @@ struct SwapResizeTool: ResizeTool {
 
     func shrink(_ job: ResizeJob, to byteCount: UInt64) throws(ResizeError) {
         guard byteCount >= LeastSize.swap else {
-            throw ResizeError(.tooSmall(wished: byteCount, leastByteCount: LeastSize.swap))
+            throw ResizeError(.tooSmall(requested: byteCount, leastByteCount: LeastSize.swap))
         }
         // mkswap(8): the size is in blocks of 1024 bytes.
         try remake(job, ["\(byteCount / UInt64(Self.pageSize) * UInt64(Self.pageSize / 1024))"])
@@ -37,7 +37,7 @@ struct SwapResizeTool: ResizeTool {
         let after = try job.superblock { volume throws(BlockIOError) in try self.header(on: volume) }
         guard let after, Self.names(after) == Self.names(header) else {
             throw ResizeError(
-                .resizeFailed(tool: "mkswap", ending: "it said that it succeeded", lastWords: "the UUID is another"),
+                .resizeFailed(tool: "mkswap", ending: "it reported success", lastWords: "the UUID differs"),
                 state: job.inDoubt)
         }
     }
@@ -49,8 +49,8 @@ struct SwapResizeTool: ResizeTool {
     /// sws_uuid and sws_volume.
     private static func names(_ header: SuperblockFields) -> [UInt8] { Array(header.bytes[1036..<1068]) }
 
-    /// Kernel, `include/linux/swap.h`, union swap_header: version at 1024, last_page at 1028, sws_uuid at 1036, sws_volume at
-    /// 1052, the signature in the last ten bytes of the page.
+    /// Kernel, `include/linux/swap.h`, union swap_header: version at 1024, last_page at 1028, sws_uuid at 1036,
+    /// sws_volume at 1052, the signature in the last ten bytes of the page.
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         try header(on: volume).flatMap { ($0.little(1028, byteCount: 4) + 1).times(UInt64(Self.pageSize)) }
     }

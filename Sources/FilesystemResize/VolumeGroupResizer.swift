@@ -4,17 +4,17 @@ import LinuxSystem
 import SystemPackage
 
 /// Changes the length of an LVM2 physical volume that is the only one of its group, and of the logical volumes and
-/// filesystems in it. Each step is one of LVM or of a filesystem's own tool.
+/// filesystems in it. Each step is done by LVM or by a filesystem's own tool.
 package enum VolumeGroupResizer {
-    /// The physical volume's new length, and filesystems that were not grown with their volumes: why.
+    /// The physical volume's new length, and the reasons why some filesystems were not grown with their volumes.
     package typealias Growth = (outcome: FilesystemResizer.Outcome, failures: [String])
 
-    /// Why no physical volume of that group can get another length on this machine, as a sentence part; `nil` where nothing
-    /// is known to be in the way.
+    /// Why this machine cannot resize a physical volume of that group, as a sentence part; `nil`
+    /// without a known obstacle.
     package static func obstacle(to group: FilesystemInfo.VolumeGroup) -> String? {
         if !ChildProcess.canFind("lvm") { return "`lvm` is not installed (Debian package lvm2)" }
         if let obstacle = CompositeDevice.obstacle() { return obstacle }
-        // pvmove copies by it.
+        // pvmove uses it to copy.
         _ = try? ChildProcess.run(["modprobe", "-q", "dm-mirror"])
         let targets = (try? ChildProcess.run(["dmsetup", "targets"]))?.text ?? ""
         guard targets.split(separator: "\n").contains(where: { $0.split(separator: " ").first == "mirror" }) else {
@@ -23,7 +23,7 @@ package enum VolumeGroupResizer {
         return activeTwin(of: group)
     }
 
-    /// Why a group would be taken for another one that runs on this machine; `nil` where none does.
+    /// Why the group would be confused with an active one of this machine; `nil` without one.
     static func activeTwin(of group: FilesystemInfo.VolumeGroup) -> String? {
         let devices = MappedDevice.all()
         guard
@@ -35,12 +35,12 @@ package enum VolumeGroupResizer {
             + "deactivate it first (vgchange -an \(group.name)), or restore in the recovery environment"
     }
 
-    /// Makes a physical volume fill its place.
+    /// Grows a physical volume to fill its place.
     /// - Parameters:
-    ///   - filesystem: the physical volume, as surveyed when it was captured.
-    ///   - byteCounts: the lengths that the volumes in it get, in the order of `filesystem.inner`; none is less than it was.
-    ///   - place: where it lies now, with the room that it is to fill.
-    ///   - log: is told what runs and what it said.
+    ///   - filesystem: the physical volume, as surveyed at its capture.
+    ///   - byteCounts: the new lengths of its volumes, in the order of `filesystem.inner`; none is less than before.
+    ///   - place: its present place, including the room to fill.
+    ///   - log: receives the commands and their output.
     package static func grow(
         _ filesystem: FilesystemInfo, to byteCounts: [UInt64], on place: ResizePlace,
         log: @escaping (String) -> Void = { _ in }
@@ -70,8 +70,8 @@ package enum VolumeGroupResizer {
         return growth
     }
 
-    /// A growth that stopped between two of LVM's commits has left whole volumes, each at least as long as it was: where
-    /// LVM's own checks say so, and no device is left over.
+    /// A growth that stopped between two of LVM's commits has left whole volumes, each at least as long as before, if
+    /// LVM's own checks confirm it and no device is left over.
     private static func afterFailure(_ error: ResizeError, _ work: VolumeGroupWork, _ volumes: Volumes) -> ResizeError {
         guard work.devices.isEmpty, (try? work.checkIsWhole()) != nil, let facts = try? work.facts(),
             let lengths = try? work.lengths(), lengths.count == volumes.count,
@@ -99,8 +99,8 @@ package enum VolumeGroupResizer {
         }
     }
 
-    /// Makes a physical volume end at `byteCount`: its filesystems, its volumes, then its extents. Where it fails, what is
-    /// there is of no use.
+    /// Shrinks a physical volume to end at `byteCount`: its filesystems, its volumes, then its extents. After a
+    /// failure, the contents are useless.
     /// - Parameters:
     ///   - filesystem: the physical volume, as surveyed when it was captured.
     ///   - byteCounts: the lengths that the volumes in it get, in the order of `filesystem.inner`; none is more than it was.
@@ -116,7 +116,7 @@ package enum VolumeGroupResizer {
         var outcome = FilesystemResizer.Outcome(byteCount: byteCount, remarks: [])
         try working(on: place, filesystem, group, log) { work throws(ResizeError) in
             try work.checkIsCaptured(volumes.map(\.volume))
-            // From 2.03.17 on lvreduce looks at the filesystem, which its own tool has just made smaller, and refuses some.
+            // From 2.03.17 on, lvreduce checks the filesystem, which its own tool has just shrunk, and refuses some.
             let help = try work.job.run(["lvm", "lvreduce", "--help"])
             let ignoring = help.text.contains("--fs ") ? ["--fs", "ignore"] : []
             try work.active { () throws(ResizeError) in
@@ -139,7 +139,7 @@ package enum VolumeGroupResizer {
         return outcome
     }
 
-    /// Fails where a physical volume that got another length is not whole by itself.
+    /// Fails where a resized physical volume does not pass LVM's checks.
     package static func check(
         _ filesystem: FilesystemInfo, has byteCounts: [UInt64], on place: ResizePlace,
         log: @escaping (String) -> Void = { _ in }
@@ -148,24 +148,24 @@ package enum VolumeGroupResizer {
         try working(on: place, filesystem, group, log) { work throws(ResizeError) in try checkResult(work, volumes) }
     }
 
-    /// Moves what lies behind the new end into the free extents before it.
+    /// Moves the extents behind the new end into the free extents before it.
     private static func moveExtents(_ work: VolumeGroupWork, behind end: UInt64) throws(ResizeError) {
         let used = try work.endOfVolumes()
         guard used > end else { return }
         guard end > 0 else { throw ResizeError(.unsupported(reason: "no extent is left of \(work.group.name)")) }
         let node = work.job.node
-        // "anywhere": onto the disk that it comes from, in as many pieces as it takes (pvmove(8)).
+        // "anywhere": onto the same disk, in as many pieces as necessary (pvmove(8)).
         try work.change(
             "pvmove", ["--alloc", "anywhere", "-i", "1", "\(node):\(end)-\(used - 1)", "\(node):0-\(end - 1)"])
         guard try work.endOfVolumes() <= end else {
             throw ResizeError(
                 .resizeFailed(
-                    tool: "pvmove", ending: "it said that it succeeded", lastWords: "extents are left behind the end"),
+                    tool: "pvmove", ending: "it reported success", lastWords: "extents are left behind the end"),
                 state: work.job.inDoubt)
         }
     }
 
-    /// By LVM's own checks, and by what it says of lengths.
+    /// Uses LVM's own checks and the lengths that it reports.
     private static func checkResult(
         _ work: VolumeGroupWork, _ volumes: [(volume: FilesystemInfo.InnerVolume, byteCount: UInt64)]
     ) throws(ResizeError) {
@@ -203,11 +203,11 @@ package enum VolumeGroupResizer {
             volumes.count == byteCounts.count, ConfinedLVM.isName(group.name),
             volumes.allSatisfy({ $0.name == "\(group.name)/\(ownName($0))" && ConfinedLVM.isName(ownName($0)) }),
             byteCounts.allSatisfy({ $0 > 0 && group.extentByteCount > 0 && $0 % group.extentByteCount == 0 })
-        else { throw ResizeError(.unsupported(reason: "what was captured of the volume group makes no sense")) }
+        else { throw ResizeError(.unsupported(reason: "the captured data of the volume group are not valid")) }
         return (group, Array(zip(volumes, byteCounts)).map { (volume: $0.0, byteCount: $0.1) })
     }
 
-    /// Without the group.
+    /// The name without the group.
     private static func ownName(_ volume: FilesystemInfo.InnerVolume) -> String {
         String(volume.name.drop { $0 != "/" }.dropFirst())
     }

@@ -2,8 +2,8 @@
 import DiskModel
 import LinuxSystem
 
-/// One volume group at work, by LVM's own programs, confined to the one node that holds its physical volume: other disks
-/// may carry a copy of it.
+/// Work on one volume group with LVM's own programs, confined to the one node that holds its physical volume: other
+/// disks may hold a copy of it.
 struct VolumeGroupWork {
     let job: ResizeJob
     let group: FilesystemInfo.VolumeGroup
@@ -12,13 +12,13 @@ struct VolumeGroupWork {
         ConfinedLVM.command(name, on: job.node, arguments)
     }
 
-    /// Runs a command that only looks.
+    /// Runs a command that only reads.
     @discardableResult
     func check(_ name: String, _ arguments: [String]) throws(ResizeError) -> ChildProcess.Output {
         try job.check(command(name, arguments))
     }
 
-    /// Runs a command that changes the metadata. Each of them commits as a whole, or not at all.
+    /// Runs a command that changes the metadata. Each of them commits completely or not at all.
     func change(_ name: String, _ arguments: [String]) throws(ResizeError) {
         try job.change(command(name, arguments))
     }
@@ -34,23 +34,23 @@ struct VolumeGroupWork {
 
     // MARK: what is there
 
-    /// Fails where LVM does not see there what was captured.
+    /// Fails where LVM does not find the captured group.
     func checkIsCaptured(_ volumes: [FilesystemInfo.InnerVolume]) throws(ResizeError) {
         try checkIsWhole()
         let found = try facts()
         let lengths = try lengths()
         guard found.extentCount == group.extentCount, found.extentByteCount == group.extentByteCount,
             lengths == Dictionary(volumes.map { ($0.name, $0.byteCount) }, uniquingKeysWith: { first, _ in first })
-        else { throw ResizeError(.unsupported(reason: "\(group.name) is not what it was when it was captured")) }
+        else { throw ResizeError(.unsupported(reason: "\(group.name) is not as it was captured")) }
     }
 
-    /// By LVM's own checks of the metadata (vgck(8), pvck(8)).
+    /// Uses LVM's own checks of the metadata (vgck(8), pvck(8)).
     func checkIsWhole() throws(ResizeError) {
         try check("pvck", [job.node])
         try check("vgck", [group.name])
     }
 
-    /// How many extents of what length LVM sees.
+    /// The number and length of the extents, according to LVM.
     func facts() throws(ResizeError) -> (extentCount: UInt64, extentByteCount: UInt64) {
         let found = try rows("pvs", "vg_uuid,vg_name,pv_count,pv_pe_count,vg_extent_size", [job.node])
         guard found.count == 1, found[0].count == 5, found[0][0].filter({ $0 != "-" }) == group.id,
@@ -65,19 +65,19 @@ struct VolumeGroupWork {
         var lengths: [String: UInt64] = [:]
         for row in try rows("lvs", "vg_name,lv_name,lv_size", [group.name]) {
             guard row.count == 3, let byteCount = UInt64(row[2]) else {
-                throw ResizeError(.unsupported(reason: "lvs said something unexpected: \(row.joined(separator: "|"))"))
+                throw ResizeError(.unsupported(reason: "lvs printed an unexpected line: \(row.joined(separator: "|"))"))
             }
             lengths["\(row[0])/\(row[1])"] = byteCount
         }
         return lengths
     }
 
-    /// Where the last extent ends that a volume lies on: the number behind it.
+    /// The end of the last extent that a volume uses: the number behind it.
     func endOfVolumes() throws(ResizeError) -> UInt64 {
         var end: UInt64 = 0
         for row in try rows("pvs", "pvseg_start,pvseg_size,lv_name", ["--segments", job.node]) {
             guard row.count == 3, let start = UInt64(row[0]), let count = UInt64(row[1]) else {
-                throw ResizeError(.unsupported(reason: "pvs said something unexpected: \(row.joined(separator: "|"))"))
+                throw ResizeError(.unsupported(reason: "pvs printed an unexpected line: \(row.joined(separator: "|"))"))
             }
             let (last, overflow) = start.addingReportingOverflow(count)
             if !row[2].isEmpty, !overflow { end = max(end, last) }
@@ -87,7 +87,7 @@ struct VolumeGroupWork {
 
     // MARK: the kernel's devices
 
-    /// Those of this group, whoever made them.
+    /// The devices of this group, whoever created them.
     var devices: [MappedDevice] { MappedDevice.all().filter { $0.uuid.hasPrefix("LVM-\(group.id)") } }
 
     /// The place of an active volume.
@@ -99,11 +99,11 @@ struct VolumeGroupWork {
         return .device(device.path)
     }
 
-    /// Has devices for the volumes while `body` runs, and none afterwards, whatever happens.
+    /// Activates the volumes while `body` runs, and deactivates them afterwards in any case.
     func active(_ body: () throws(ResizeError) -> Void) throws(ResizeError) {
         if let twin = VolumeGroupResizer.activeTwin(of: group) { throw ResizeError(.unsupported(reason: twin)) }
         let result = Result { () throws(ResizeError) in
-            // -K: also those that are to be skipped at boot.
+            // -K: also volumes with the flag that skips activation at boot.
             try change("vgchange", ["-a", "y", "-K", "--poll", "n", group.name])
             try body()
         }
@@ -119,12 +119,12 @@ struct VolumeGroupWork {
 
     private func release() -> Bool {
         for attempt in 0..<5 {
-            // Somebody (udev, a probe) may look at one this very moment.
+            // Another program (udev, a probe) may have one open at this moment.
             if attempt > 0 { SystemFacts.sleep(seconds: 0.5) }
             _ = try? job.run(command("vgchange", ["-a", "n", group.name]))
             if devices.isEmpty { return true }
         }
-        // What a program left that was killed half-way: LVM itself may refuse it now. Upper ones first.
+        // Leftovers of a program that was killed half-way: LVM itself may refuse to remove them. Upper ones first.
         for _ in 0..<4 {
             for device in devices.reversed() {
                 _ = try? job.run(["dmsetup", "remove", "--force", "--noudevrules", "--noudevsync", device.name])

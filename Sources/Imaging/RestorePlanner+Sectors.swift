@@ -173,7 +173,7 @@ extension RestorePlanner {
             else { continue }
             let demand = FATDemand(region, filesystem, sectorSize: geometry.logicalSectorSize)
             guard demand.isMet(by: placement.to.byteCount) else {
-                throw .wish(
+                throw .request(
                     "partition \(placement.number): a new FAT of \(ByteText.rounded(placement.to.byteCount)) has clusters so large that "
                         + "what it may hold does not fit; ask for another size")
             }

@@ -58,12 +58,12 @@ struct RestoreResizer {
             }
             guard let contents else { return try change(.device(composite)) }
             do { return try opened(composite, whole) { try change(.device($0.path)) } } catch let error as ResizeError {
-                guard case .tooSmall(let wished, let least) = error.problem else { throw error }
+                guard case .tooSmall(let requested, let least) = error.problem else { throw error }
                 // What a person can ask for is the length of the place.
                 let (whole, overflow) = least.addingReportingOverflow(contents.headerByteCount)
                 throw ResizeError(
                     .tooSmall(
-                        wished: wished + contents.headerByteCount, leastByteCount: overflow ? .max : whole),
+                        requested: requested + contents.headerByteCount, leastByteCount: overflow ? .max : whole),
                     state: error.state)
             }
         }

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import SystemPackage
 
-/// Programs that outlived the restore that started them: a resize ends its work also where the restore was killed.
+/// Programs that outlived the restore that started them: a resize tool finishes even if the restore was killed.
 package enum AbandonedWork {
-    /// The programs at work on (a part of) a file or disk, through a loop device whose process is gone, or through what
-    /// device-mapper made on one.
+    /// The programs that work on a file or disk, or on a part of it, through a loop device whose process is gone or a
+    /// device-mapper node on such a loop device.
     package static func programs(on disk: BlockDevice) -> [String] {
         let directory = DiskDirectory()
         let names = nodes(on: disk, directory)
         guard !names.isEmpty else { return [] }
         let mapped = names.compactMap { Files.text(directory.sys.appending("block/\($0)/dm/name")) }
         let nodes = names.map { "/dev/\($0)" } + mapped.map { "/dev/mapper/\($0)" }
-        // Mounted also here: not by a process with its own mount namespace, and then every process would count.
+        // Mounted in this namespace too: otherwise every process of another mount namespace would count.
         let isMountedHere = uses(nodes, "self")
         return Files.names(in: "/proc").compactMap { name in
             guard let process = Int32(name), process != SystemFacts.processID,
@@ -21,7 +21,7 @@ package enum AbandonedWork {
         }
     }
 
-    /// Loop devices whose process is gone, and what stands on them, by the kernel's names, the lowest first.
+    /// Loop devices whose process is gone, and the devices stacked on them, by kernel name, lowest first.
     private static func nodes(on disk: BlockDevice, _ directory: DiskDirectory) -> [String] {
         var nodes = directory.loopDevices(over: disk).filter { LoopDevice.isAbandoned(FilePath("/dev/\($0)")) }
         var index = 0
@@ -33,11 +33,11 @@ package enum AbandonedWork {
         return nodes
     }
 
-    /// Takes away what device-mapper made for a work that is over, logical volumes above all: whatever uses one keeps it.
+    /// Removes the device-mapper nodes, mainly logical volumes, that finished work left behind. Nodes in use stay.
     package static func release(on disk: BlockDevice) {
         let directory = DiskDirectory()
         var left: [String] = []
-        // One may stand on another: in turns, as long as that helps.
+        // A node may be stacked on another: repeat while nodes disappear.
         while case let mapped = nodes(on: disk, directory).filter({ $0.hasPrefix("dm-") }), mapped != left {
             left = mapped
             for node in mapped.reversed() {
@@ -48,7 +48,7 @@ package enum AbandonedWork {
         }
     }
 
-    /// Whether a process is a command of LVM that was told to work on a node: `pvmove` has nothing open between two looks.
+    /// Whether a process is an LVM command that works on a node: `pvmove` has nothing open between its polls.
     private static func isLVM(at nodes: [String], _ process: String) -> Bool {
         let names = ["lvm", "pvmove", "pvresize", "lvextend", "lvreduce", "lvresize", "vgchange"]
         guard names.contains(Files.text(FilePath("/proc/\(process)/comm"))?.trimmed ?? ""),

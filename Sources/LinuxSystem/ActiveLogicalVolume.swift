@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import SystemPackage
 
-/// A logical volume that LVM keeps active for as long as this object lives. LVM sees the one device that its group is on, and
-/// nothing else of the machine: another disk may have a group of the same name.
+/// A logical volume that LVM keeps active during the lifetime of this object. LVM sees only the device of the volume's
+/// group: another disk may have a group of the same name.
 package final class ActiveLogicalVolume {
     /// The node that LVM made, below /dev/mapper.
     package let path: FilePath
@@ -13,10 +13,11 @@ package final class ActiveLogicalVolume {
     /// Activates a volume.
     /// - Parameters:
     ///   - name: `group/name`.
-    ///   - path: its node, as LVM is going to name it.
+    ///   - path: the node that LVM is going to create.
     ///   - device: the node of the physical volume.
-    ///   - readOnly: whether the kernel is to refuse writes to it.
-    /// - Throws: where LVM is missing, or does not take the group: a part of it on another disk, a name that is in use, …
+    ///   - readOnly: whether the kernel must refuse writes to it.
+    /// - Throws: where LVM is missing or does not accept the group: a part of it is on another
+    ///   disk, a name is in use, …
     package init(_ name: String, at path: FilePath, on device: FilePath, readOnly: Bool) throws(SystemCallError) {
         self.name = name
         self.path = path
@@ -24,7 +25,7 @@ package final class ActiveLogicalVolume {
         if let obstacle = DeviceMapper.obstacle() {
             throw SystemCallError("activate", "the volume \(name): \(obstacle)", .operationNotSupportedByDevice)
         }
-        // A failure up to here must not deactivate what somebody else has activated.
+        // A failure before this point must not deactivate a volume that was active already.
         guard !Files.exists(path), !MappedDevice.all().contains(where: { $0.name == path.lastComponent?.string }) else {
             throw SystemCallError("activate", "the volume \(name): \(path)", .fileExists)
         }
@@ -40,7 +41,7 @@ package final class ActiveLogicalVolume {
 
     deinit { try? close() }
 
-    /// Deactivates it. Somebody (udev, a probe) may look at it this very moment: some tries.
+    /// Deactivates the volume. Retries, because another program (udev, a probe) may have it open at this moment.
     package func close() throws(SystemCallError) {
         var tries = 10
         while isActive {

@@ -3,20 +3,18 @@ import CLinuxShims
 import Glibc
 import SystemPackage
 
-/// A folder as the root of a tree that somebody else wrote: a restored system. Every path is resolved inside it
-/// (openat2 with RESOLVE_IN_ROOT), so that a link such as `/etc -> ../../etc` cannot lead out of it.
+/// A folder as the root of an untrusted tree, such as a restored system. Every path is resolved inside it (openat2
+/// with RESOLVE_IN_ROOT), so that a link such as `/etc -> ../../etc` cannot lead out of it.
 package struct AnchoredFolder: ~Copyable, Sendable {
-    /// The path of the folder itself.
     package let path: FilePath
     private let folder: OwnedDescriptor
 
-    /// Opens the folder.
     package init(_ path: FilePath) throws(SystemCallError) {
         self.path = path
         folder = try OwnedDescriptor.open(path, .readOnly, options: [.directory])
     }
 
-    /// Opens a file below.
+    /// Opens a file below the folder.
     ///
     /// The corresponding C function is `openat2`.
     package func open(
@@ -31,9 +29,10 @@ package struct AnchoredFolder: ~Copyable, Sendable {
             owning: FileDescriptor(rawValue: try check(result, "open", "\(inner) below \(path)")))
     }
 
-    /// All bytes of a (small) file below; at most `limit`.
+    /// All bytes of a (small) file below the folder; at most `limit`.
     package func read(_ inner: String, limit: Int = 1 << 24) throws(SystemCallError) -> [UInt8] {
-        // Bound to a name: a temporary would be closed before it is read. A pipe with that name would never open.
+        // Bound to a name: a temporary would be closed before the read. Opening a pipe of that
+        // name would block forever.
         let file = try open(inner, .readOnly, options: [.nonBlocking, .init(rawValue: O_NOCTTY)])
         var status = stat()
         guard fstat(file.raw.rawValue, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
@@ -42,10 +41,10 @@ package struct AnchoredFolder: ~Copyable, Sendable {
         return try Files.readAll(file.raw, inner, limit: limit)
     }
 
-    /// The text of a file below; `nil` where it cannot be read.
+    /// The text of a file below the folder; `nil` where it cannot be read.
     package func text(_ inner: String) -> String? { (try? read(inner)).map { String(decoding: $0, as: UTF8.self) } }
 
-    /// Whether something that can be opened is there.
+    /// Whether the path exists and can be opened.
     package func exists(_ inner: String) -> Bool {
         let result = rf_openat2(
             folder.raw.rawValue, inner, UInt64(UInt32(bitPattern: rf_o_path())), 0,
@@ -61,7 +60,7 @@ package struct AnchoredFolder: ~Copyable, Sendable {
         return Files.names(in: FilePath("/proc/self/fd/\(descriptor.raw.rawValue)"))
     }
 
-    /// Makes a folder below, and those above it that are missing.
+    /// Creates a folder below, with its missing parents.
     package func makeFolders(_ inner: String) throws(SystemCallError) {
         var done = ""
         for part in inner.split(separator: "/") {
@@ -73,8 +72,8 @@ package struct AnchoredFolder: ~Copyable, Sendable {
         }
     }
 
-    /// Creates or replaces a file below: temporary name, fsync, rename, fsync of the folder. An existing file's
-    /// permissions are kept.
+    /// Creates or replaces a file below the folder: temporary name, fsync, rename, fsync of the folder. An existing
+    /// file keeps its permissions.
     package func write(_ bytes: [UInt8], to inner: String) throws(SystemCallError) {
         let target = FilePath(inner)
         let parentPath = target.removingLastComponent().string
@@ -89,7 +88,7 @@ package struct AnchoredFolder: ~Copyable, Sendable {
         guard fd >= 0 else { throw SystemCallError("create", "\(inner) below \(path)", Errno(rawValue: errno)) }
         let file = OwnedDescriptor(owning: FileDescriptor(rawValue: fd))
         var isInPlace = false
-        // A full filesystem must not be left with half a file on it.
+        // A full filesystem must not keep half a file.
         defer { if !isInPlace { unlinkat(parent.raw.rawValue, temporary, 0) } }
         do { _ = try file.raw.writeAll(bytes) } catch {
             throw SystemCallError("write", "\(inner) below \(path)", error as? Errno ?? .ioError)

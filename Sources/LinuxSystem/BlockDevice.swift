@@ -4,19 +4,18 @@ import DiskModel
 import Synchronization
 import SystemPackage
 
-/// A block device or a raw image file, opened. It closes when the last reference goes.
+/// An opened block device or raw image file. It closes with the last reference.
 package final class BlockDevice: BlockWriter {
-    /// How it is opened.
     package enum Access: Sendable {
         /// For reading only: the source of a capture.
         case readOnly
-        /// For reading and writing. A device is opened with O_EXCL: the kernel refuses while anything has it mounted or holds it.
+        /// For reading and writing. A device is opened with O_EXCL: the kernel refuses while it is mounted or held.
         case exclusiveWrite
-        /// For reading only, and refused while anything has it mounted or holds it.
+        /// For reading only; refused while the device is mounted or held.
         case exclusiveRead
     }
 
-    /// The path it was opened by.
+    /// The path it was opened with.
     package let path: FilePath
     /// Whether it is a block device and not a file.
     package let isDevice: Bool
@@ -43,7 +42,7 @@ package final class BlockDevice: BlockWriter {
         let mode: FileDescriptor.AccessMode = access == .exclusiveWrite ? .readWrite : .readOnly
         descriptor = try OwnedDescriptor.open(path, mode, options: options)
         self.path = path
-        // Asked anew of what was opened, not of what the path named a moment ago.
+        // Queried again on the open descriptor: the path may name another file by now.
         let opened: Stat
         do { opened = try Stat(descriptor.raw) } catch { throw SystemCallError("inspect", path.string, error) }
         let fd = descriptor.raw.rawValue
@@ -73,7 +72,7 @@ package final class BlockDevice: BlockWriter {
         var optimal: UInt32 = 0
         try check(rf_block_byte_count(fd, &byteCount), "ask the size of", path.string)
         try check(rf_block_logical_sector(fd, &logical), "ask the sector size of", path.string)
-        // The rest is advice that some drivers do not give.
+        // The other values are hints that some drivers do not provide.
         _ = rf_block_physical_sector(fd, &physical)
         _ = rf_block_alignment_offset(fd, &alignment)
         _ = rf_block_optimal_io(fd, &optimal)
@@ -86,15 +85,14 @@ package final class BlockDevice: BlockWriter {
     package var byteCount: UInt64 { geometry.byteCount }
     /// The unit that the device addresses, in bytes.
     package var logicalSectorSize: Int { geometry.logicalSectorSize }
-    /// The path.
     package var name: String { path.string }
-    /// The descriptor, for calls that this class does not make. It stays open as long as this object lives.
+    /// The descriptor, for calls that this class does not make. It stays open during the lifetime of this object.
     package var fileDescriptor: FileDescriptor { descriptor.raw }
 
-    /// Keeps another open, with its locks, as long as this one is.
+    /// Keeps another device open, with its locks, during the lifetime of this one.
     func keep(_ other: BlockDevice) { kept.withLock { $0.append(other) } }
 
-    /// The kernel's number for this attachment of the disk; `nil` for files and old kernels.
+    /// The kernel's sequence number of this attachment of the disk; `nil` for files and old kernels.
     package var diskSequence: UInt64? {
         var sequence: UInt64 = 0
         return isDevice && rf_block_disk_sequence(descriptor.raw.rawValue, &sequence) == 0 ? sequence : nil
@@ -114,7 +112,7 @@ package final class BlockDevice: BlockWriter {
                         into: UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
                 }
                 guard count > 0 else {
-                    // So ends a disk whose medium was taken out.
+                    // A disk whose medium was removed ends this way.
                     pending.noteLoss()
                     throw failure(.read, offset + UInt64(done), buffer.count - done, nil, "it ended early")
                 }
@@ -141,7 +139,7 @@ package final class BlockDevice: BlockWriter {
                         UnsafeRawBufferPointer(rebasing: buffer[done...]))
                 }
                 guard count > 0 else {
-                    throw failure(.write, offset + UInt64(done), buffer.count - done, nil, "nothing was taken")
+                    throw failure(.write, offset + UInt64(done), buffer.count - done, nil, "no byte was written")
                 }
                 done += count
             } catch let error as BlockIOError {
@@ -154,7 +152,8 @@ package final class BlockDevice: BlockWriter {
 
     /// Makes every byte of `range` read as zero.
     ///
-    /// The corresponding C functions are `ioctl(BLKZEROOUT)` for a device and `fallocate(FALLOC_FL_PUNCH_HOLE)` for a file.
+    /// The corresponding C functions are `ioctl(BLKZEROOUT)` for a device and `fallocate(FALLOC_FL_PUNCH_HOLE)` for a
+    /// file.
     package func writeZeros(_ range: ByteRange) throws(BlockIOError) {
         guard !range.isEmpty else { return }
         guard (0..<byteCount).covers(range) else {
@@ -165,8 +164,8 @@ package final class BlockDevice: BlockWriter {
             if pending.during(.write, { rf_fallocate_punch(fd, range.lowerBound, range.byteCount) }) == 0 { return }
             return try writeZeroBytes(range)
         }
-        // BLKZEROOUT goes past the page cache: only for whole pages, or a neighbour's write into the same page, on its way
-        // from another thread, would bring back what was there before.
+        // BLKZEROOUT bypasses the page cache: only for whole pages. Otherwise another thread's pending write into the
+        // same page would restore the old bytes.
         let page: UInt64 = 4096
         let start = min(range.upperBound, (range.lowerBound + page - 1) / page * page)
         let end = max(start, range.upperBound / page * page)
@@ -195,7 +194,8 @@ package final class BlockDevice: BlockWriter {
 
     /// Tells the device that the contents of `range` no longer matter.
     ///
-    /// The corresponding C functions are `ioctl(BLKDISCARD)` for a device and `fallocate(FALLOC_FL_PUNCH_HOLE)` for a file.
+    /// The corresponding C functions are `ioctl(BLKDISCARD)` for a device and `fallocate(FALLOC_FL_PUNCH_HOLE)` for a
+    /// file.
     package func discard(_ range: ByteRange) throws(BlockIOError) {
         let fd = descriptor.raw.rawValue
         try pending.during(.discard) { () throws(BlockIOError) in
@@ -210,7 +210,7 @@ package final class BlockDevice: BlockWriter {
         }
     }
 
-    /// Returns once everything written before is on the medium.
+    /// Waits until all earlier writes are on the medium.
     ///
     /// The corresponding C function is `fsync`.
     package func flush() throws(BlockIOError) {
@@ -219,7 +219,7 @@ package final class BlockDevice: BlockWriter {
         }
     }
 
-    /// Drops what the kernel caches of the device, so that another node of the same disk, or a read-back, sees the medium.
+    /// Drops the kernel's cache of the device, so that another node of the same disk, or a read-back, sees the medium.
     package func dropCache() throws(BlockIOError) {
         try flush()
         let fd = descriptor.raw.rawValue
@@ -229,12 +229,12 @@ package final class BlockDevice: BlockWriter {
         }
     }
 
-    /// Drops cached pages of `range`: so that a large sequential pass does not push everything else out of memory.
+    /// Drops the cached pages of `range`, so that a large sequential pass does not evict everything else from memory.
     package func dropCache(_ range: ByteRange) {
         _ = rf_drop_cache(descriptor.raw.rawValue, range.lowerBound, range.byteCount)
     }
 
-    /// Makes the kernel read the partition table anew; `false` where it cannot (in use, a file, or no support).
+    /// Makes the kernel reread the partition table; `false` where it cannot (in use, a file, or no support).
     package func rereadPartitionTable() -> Bool {
         isDevice && rf_block_reread_partitions(descriptor.raw.rawValue) == 0
     }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Glibc
 
-/// A moment as a calendar and a clock on the wall show it (proleptic Gregorian calendar), without its time zone.
+/// A moment in calendar and wall-clock terms (proleptic Gregorian calendar), without its time zone.
 package struct CalendarTime: Hashable, Sendable, Comparable {
-    /// The year.
     package var year: Int
     /// The month, from 1.
     package var month: Int
@@ -11,12 +10,10 @@ package struct CalendarTime: Hashable, Sendable, Comparable {
     package var day: Int
     /// The hour, 0 to 23.
     package var hour: Int
-    /// The minute.
     package var minute: Int
-    /// The second.
     package var second: Int
 
-    /// From parts; `nil` where no calendar has such a day, or no clock such a time. Years from 1970 to 9999.
+    /// From parts; `nil` for a date or time that does not exist. Years from 1970 to 9999.
     package init?(year: Int, month: Int, day: Int, hour: Int = 0, minute: Int = 0, second: Int = 0) {
         guard (1970...9999).contains(year), (1...12).contains(month), day >= 1,
             day <= Self.dayCount(year: year, month: month), (0...23).contains(hour), (0...59).contains(minute),
@@ -30,12 +27,12 @@ package struct CalendarTime: Hashable, Sendable, Comparable {
         self.second = second
     }
 
-    /// What a clock that is `offset` seconds ahead of UTC shows at `unixSeconds` (clamped to the years 1970 to 9999).
+    /// The reading of a clock `offset` seconds ahead of UTC at `unixSeconds` (clamped to the years 1970 to 9999).
     package init(unixSeconds: Int64, aheadOfUTC offset: Int = 0) {
         let latest: Int64 = 253_402_300_799
         let moved = min(max(unixSeconds, 0), latest) + Int64(min(max(offset, -86_400), 86_400))
         let seconds = min(max(moved, 0), latest)
-        // The days of a year that starts in March: its months before the last have lengths that follow one rule.
+        // Days of a year that starts in March: the lengths of its months before the last follow one rule.
         let days = seconds / 86_400 + 719_468
         let era = days / 146_097
         let dayOfEra = days % 146_097
@@ -51,7 +48,7 @@ package struct CalendarTime: Hashable, Sendable, Comparable {
         second = rest % 60
     }
 
-    /// What a clock here shows at `unixSeconds`.
+    /// The local time at `unixSeconds`.
     ///
     /// The corresponding C function is `localtime_r`.
     package static func local(unixSeconds: Int64) -> CalendarTime {
@@ -61,17 +58,17 @@ package struct CalendarTime: Hashable, Sendable, Comparable {
         return CalendarTime(unixSeconds: unixSeconds, aheadOfUTC: parts.tm_gmtoff)
     }
 
-    /// The moment at which a clock in UTC shows this, in seconds since 1970.
+    /// The moment at which a clock in UTC shows this time, in seconds since 1970.
     package var unixSecondsInUTC: Int64 {
         Int64(dayNumber) * 86_400 + Int64(hour * 3600 + minute * 60 + second)
     }
 
-    /// The moment at which a clock here shows this, in seconds since 1970; the last one where an hour comes twice. A
-    /// time that is skipped (the clock goes forward) is taken as if the clock had not been changed.
+    /// The moment at which the local clock shows this time, in seconds since 1970; the later one where an hour occurs
+    /// twice. A time that is skipped (the clock is put forward) counts as if the clock had not been changed.
     ///
     /// The corresponding C function is `mktime`.
     package var unixSecondsInLocalTime: Int64 {
-        // Both readings are asked for, as which one `mktime` prefers is unspecified.
+        // Both readings are computed, because it is unspecified which one `mktime` prefers.
         let moments = [0, 1, -1].map { (isDST: Int32) -> Int64 in
             var parts = tm()
             parts.tm_year = Int32(year - 1900)

@@ -8,10 +8,10 @@ import SystemPackage
 /// errno of the call just made on this thread.
 func errnoNow() -> Int32 { errno }
 
-/// `fsync`, under a name that reads as a function here.
+/// `fsync` under a name that resolves to a function here.
 func fsync(_ descriptor: Int32) -> Int32 { Glibc.fsync(descriptor) }
 
-/// The file system as other programs see it, a call a function.
+/// The file system as other programs see it, one function per call.
 package enum Files {
     /// All bytes of a (small) file; at most `limit`.
     ///
@@ -48,7 +48,7 @@ package enum Files {
         return String(decoding: trimmed.reversed(), as: UTF8.self)
     }
 
-    /// Creates or replaces a file, durably: temporary name, fsync, rename, fsync of the folder.
+    /// Creates or replaces a file durably: temporary name, fsync, rename, fsync of the folder.
     package static func write(
         _ bytes: [UInt8], to path: FilePath, permissions: FilePermissions = [.ownerReadWrite, .groupRead, .otherRead]
     ) throws(SystemCallError) {
@@ -75,9 +75,10 @@ package enum Files {
         }
     }
 
-    /// Renames, and fails with EEXIST where the new name is taken.
+    /// Renames; fails with EEXIST where the new name exists.
     ///
-    /// The corresponding C function is `renameat2(RENAME_NOREPLACE)`; a filesystem without it (exFAT) gets a look and a plain `rename`.
+    /// The corresponding C function is `renameat2(RENAME_NOREPLACE)`; on a filesystem without it (exFAT), an existence
+    /// check and a plain `rename`.
     package static func renameNew(_ old: FilePath, to new: FilePath) throws(SystemCallError) {
         let result = changing(new) { rf_rename_new(old.string, new.string) }
         if result == 0 { return }
@@ -104,7 +105,7 @@ package enum Files {
         }
     }
 
-    /// Makes a call that changes a name, noted while it lasts.
+    /// Makes a call that changes a name, and records it while it runs.
     static func changing<Result, Failure: Error>(
         _ path: FilePath, _ call: () throws(Failure) -> Result
     ) throws(Failure) -> Result { try PendingCalls(path: path.string).during(.change, call) }
@@ -123,7 +124,7 @@ package enum Files {
         }
     }
 
-    /// Makes a folder and those above it that are missing.
+    /// Creates a folder and its missing parents.
     ///
     /// The corresponding C function is `mkdir`.
     package static func makeFolders(_ path: FilePath) throws(SystemCallError) {
@@ -158,12 +159,12 @@ package enum Files {
         FilePath(getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp")
     }
 
-    /// A folder in memory (tmpfs) in which we may make files; `nil` where this machine has none.
+    /// A folder in memory (tmpfs) that this process may write to; `nil` where this machine has none.
     package static var memoryFolder: FilePath? {
         ([temporaryFolder, "/dev/shm", "/run", "/tmp"] as [FilePath]).first { isInMemory($0) && mayWrite($0) }
     }
 
-    /// Whether we may write to a file or device that exists, or make files in a folder.
+    /// Whether this process may write to an existing file or device, or create files in a folder.
     ///
     /// The corresponding C function is `access`.
     package static func mayWrite(_ path: FilePath) -> Bool { access(path.string, W_OK) == 0 }
@@ -173,7 +174,7 @@ package enum Files {
     /// The corresponding C function is `readdir`.
     package static func names(in folder: FilePath) -> [String] { (try? allNames(in: folder)) ?? [] }
 
-    /// The names in a folder, sorted, all of them: one that cannot be read to its end is an error.
+    /// The names in a folder, sorted and complete: a read error is thrown.
     ///
     /// The corresponding C function is `readdir`.
     package static func allNames(in folder: FilePath) throws(SystemCallError) -> [String] {
@@ -183,7 +184,7 @@ package enum Files {
         defer { closedir(stream) }
         var names: [String] = []
         while true {
-            // Both the end and an error give nothing; only an error sets errno.
+            // The end of the folder and an error both return nothing; only an error sets errno.
             errno = 0
             guard let entry = readdir(stream) else {
                 let reason = errno
@@ -198,10 +199,10 @@ package enum Files {
         return names.sorted()
     }
 
-    /// Whether something is there (links followed).
+    /// Whether the path exists (links followed).
     package static func exists(_ path: FilePath) -> Bool { access(path.string, F_OK) == 0 }
 
-    /// Where a symbolic link points; `nil` where it is none.
+    /// The target of a symbolic link; `nil` where the path is no link.
     ///
     /// The corresponding C function is `readlink`.
     package static func linkTarget(_ path: FilePath) -> String? {
@@ -234,7 +235,7 @@ package enum Files {
         }
     }
 
-    /// Free bytes for this user on the filesystem that holds `path`; `nil` where that is unknown.
+    /// Free bytes for this user on the filesystem that holds `path`; `nil` where unknown.
     ///
     /// The corresponding C function is `statvfs`.
     package static func freeByteCount(_ path: FilePath) -> UInt64? {
@@ -243,32 +244,32 @@ package enum Files {
         return UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue
     }
 
-    /// Whether files at `path` lie in memory: on a tmpfs or ramfs.
+    /// Whether files at `path` are in memory, on a tmpfs or ramfs.
     ///
     /// The corresponding C function is `statfs`.
     package static func isInMemory(_ path: FilePath) -> Bool { rf_storage(path.string) == 1 }
 
-    /// Whether no other machine can have files at `path` open: they lie in memory, or on a filesystem of a disk.
+    /// Whether no other machine can have files at `path` open: they are in memory or on a local disk filesystem.
     package static func isOfThisMachine(_ path: FilePath) -> Bool { rf_storage(path.string) != 0 }
 }
 
 /// Time and process facts.
 package enum SystemFacts {
-    /// Seconds of a clock that only goes forward.
+    /// Seconds of the monotonic clock.
     package static func monotonicSeconds() -> Double {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 
-    /// The same clock in whole milliseconds.
+    /// Milliseconds of the monotonic clock.
     static func monotonicMilliseconds() -> UInt64 {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
         return UInt64(time.tv_sec) * 1000 + UInt64(time.tv_nsec) / 1_000_000
     }
 
-    /// How much memory programs can have without swapping, in bytes; `nil` where the kernel does not say.
+    /// The memory available to programs without swapping, in bytes; `nil` where the kernel does not report it.
     package static func availableMemory() -> UInt64? {
         let line = Files.text("/proc/meminfo")?.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
         let kibibytes = line?.split(separator: " ").dropFirst().first.flatMap { UInt64($0) }
@@ -282,7 +283,7 @@ package enum SystemFacts {
         return Int64(time.tv_sec)
     }
 
-    /// How far local time is ahead of UTC now, in seconds.
+    /// The current offset of local time from UTC, in seconds.
     package static func localOffsetSeconds() -> Int {
         var now = time(nil)
         var local = tm()
@@ -303,24 +304,23 @@ package enum SystemFacts {
     /// Whether a descriptor is a terminal.
     package static func isTerminal(_ descriptor: FileDescriptor) -> Bool { isatty(descriptor.rawValue) == 1 }
 
-    /// The number of processors that this process may use.
+    /// The number of processors this process may use.
     package static func processorCount() -> Int {
         max(1, Int(rf_processor_count()))
     }
 
-    /// Whether this process may do what root may.
+    /// Whether this process has the rights of root.
     package static var isRoot: Bool { userID == 0 }
-    /// Whose rights this process has.
+    /// The effective user id.
     package static var userID: UInt32 { geteuid() }
 
-    /// This process.
     package static var processID: Int32 { getpid() }
 
-    /// Whether this process is the first one.
+    /// Whether this process is PID 1.
     package static var isFirstProcess: Bool { getpid() == 1 }
 
-    /// Whether this is the recovery environment: an initramfs of ours, and not a workstation that happens to hold such
-    /// a file. NVRAM is touched nowhere else.
+    /// Whether this is the recovery environment: Reforge's own initramfs, not a workstation that happens to have the
+    /// same file. NVRAM is modified nowhere else.
     package static var isRecoveryEnvironment: Bool {
         Files.exists("/etc/reforge/build-id")
             && MountEntry.current().contains { $0.mountPoint == "/" && ["rootfs", "tmpfs", "ramfs"].contains($0.type) }
@@ -334,7 +334,7 @@ package enum SystemFacts {
         sleep(seconds) { !cancellation.isRequested }
     }
 
-    /// - Parameter goesOn: asked after each signal.
+    /// - Parameter goesOn: whether to continue, asked after each signal.
     private static func sleep(_ seconds: Double, goesOn: () -> Bool) {
         var time = timespec(tv_sec: Int(seconds), tv_nsec: Int((seconds - seconds.rounded(.down)) * 1e9))
         var rest = timespec()

@@ -3,13 +3,12 @@ import CLinuxShims
 import Glibc
 import SystemPackage
 
-/// Another program, run with an argument array and never through a shell.
+/// A child program, started from an argument array and never through a shell.
 package struct ChildProcess: ~Copyable, Sendable {
-    /// How a program ended.
     package enum Ending: Equatable, Sendable, CustomStringConvertible {
-        /// It returned this status.
+        /// Exited with this status.
         case exited(Int32)
-        /// This signal ended it.
+        /// Ended by this signal.
         case signalled(Int32)
 
         /// A sentence part.
@@ -21,45 +20,42 @@ package struct ChildProcess: ~Copyable, Sendable {
         }
     }
 
-    /// What a program left behind.
+    /// The result of a program.
     package struct Output: Sendable {
-        /// How it ended.
         package var ending: Ending
-        /// What it wrote to standard output (at most 4 MiB are kept).
+        /// Its standard output (at most 4 MiB are kept).
         package var standardOutput: [UInt8]
-        /// What it wrote to standard error (at most 4 MiB are kept).
+        /// Its standard error (at most 4 MiB are kept).
         package var standardError: [UInt8]
 
-        /// Standard output as text.
         package var text: String { String(decoding: standardOutput, as: UTF8.self) }
-        /// Standard error as text.
         package var errorText: String { String(decoding: standardError, as: UTF8.self) }
-        /// Whether it returned 0.
+        /// Whether it exited with 0.
         package var succeeded: Bool { ending == .exited(0) }
-        /// The last lines of what it said, for messages.
+        /// The last lines of its output, for messages.
         package var lastWords: String {
             let all = (errorText + "\n" + text).split(separator: "\n").map(String.init)
             return all.filter { !$0.allSatisfy(\.isWhitespace) }.suffix(4).joined(separator: " / ")
         }
     }
 
-    /// The process id.
     package let processID: Int32
 
-    /// Where programs are looked for in that environment.
+    /// The folders of PATH in that environment.
     package static let searchPath = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
 
-    /// Whether a program is there.
+    /// Whether a program is installed.
     package static func canFind(_ name: String) -> Bool { searchPath.contains { access("\($0)/\(name)", X_OK) == 0 } }
 
     /// Starts a program.
     /// - Parameters:
     ///   - arguments: the program (looked up on PATH where it has no slash) and its arguments.
-    ///   - environment: all of the child's environment; a small fixed one by default.
+    ///   - environment: the whole environment of the child; a small fixed one by default.
     ///   - input, output, error: descriptors for the child; `nil` is /dev/null.
-    ///   - events: what becomes its descriptor 3; of a program that is not confined.
-    ///   - confinement: what it can reach, for a program of a foreign system. It is killed with the thread that starts it.
-    ///   - newSession: whether it gets a session of its own (with `input` as its terminal where `terminal` is set).
+    ///   - events: the child's descriptor 3; only for a program that is not confined.
+    ///   - confinement: the resources that a program of a foreign system can reach. It is killed with the thread that
+    ///     starts it.
+    ///   - newSession: whether it gets its own session (with `input` as its terminal where `terminal` is set).
     package init(
         _ arguments: [String], environment: [String] = ChildProcess.plainEnvironment, input: FileDescriptor? = nil,
         output: FileDescriptor? = nil, error: FileDescriptor? = nil, events: FileDescriptor? = nil,
@@ -96,14 +92,14 @@ package struct ChildProcess: ~Copyable, Sendable {
         processID = try check(result, step, arguments.first ?? "nothing")
     }
 
-    /// No locale, no pager, no terminal games: what parsers of tool output need.
+    /// No locale, no pager, no terminal control: parsers of tool output need this.
     package static let plainEnvironment = [
         "PATH=\(searchPath.joined(separator: ":"))", "LC_ALL=C", "HOME=/root", "TERM=linux",
         // e2fsck and others must not wait for udev in the recovery environment.
         "DM_DISABLE_UDEV=1", "SWIFT_BACKTRACE=enable=no",
     ]
 
-    /// Waits until it has ended.
+    /// Waits for the program to end.
     ///
     /// The corresponding C function is `waitpid`.
     package consuming func wait() -> Ending { Self.waitForEnd(of: processID) }
@@ -114,7 +110,7 @@ package struct ChildProcess: ~Copyable, Sendable {
         return ending(status)
     }
 
-    /// How it ended, or `nil` while it runs.
+    /// The ending, or `nil` while the program runs.
     package borrowing func poll() -> Ending? {
         var status: Int32 = 0
         return waitpid(processID, &status, WNOHANG) == processID ? Self.ending(status) : nil
@@ -125,11 +121,11 @@ package struct ChildProcess: ~Copyable, Sendable {
         return signalNumber == 0 ? .exited(status >> 8 & 0xFF) : .signalled(signalNumber)
     }
 
-    /// Runs a program to its end and keeps what it wrote.
+    /// Runs a program to its end and collects its output.
     /// - Parameters:
     ///   - input: bytes for its standard input.
-    ///   - confinement: what it can reach, for a program of a foreign system.
-    ///   - timeoutSeconds: how long it may take; then it is killed, and its ending says so.
+    ///   - confinement: the resources that a program of a foreign system can reach.
+    ///   - timeoutSeconds: the time limit. Past it the program is killed, and its ending shows the signal.
     package static func run(
         _ arguments: [String], input: [UInt8] = [], environment: [String] = plainEnvironment,
         confinement: Confinement? = nil, timeoutSeconds: Double = 3600

@@ -2,16 +2,16 @@
 import DiskModel
 import SystemPackage
 
-/// The right to read or write a disk from the survey to the end: whoever else uses it, as a person or a program would say it, is
-/// known before anything is done, and is kept out where programs ask.
+/// The right to read or write a disk from the survey to the end. Other users of the disk are reported by program or
+/// mount before anything is done, and are kept out where programs check.
 ///
-/// Devices that are written are opened with O_EXCL (`BlockDevice.Access`), which mounts and holders respect. Virtual machines do
-/// not, on devices as little as on files: they take locks of single bytes, and so does a claim. Of a loop device, what it stands on
-/// is claimed as well. The locks go with the device.
+/// Devices that are written are opened with O_EXCL (`BlockDevice.Access`), which mounts and holders respect. Virtual
+/// machines do not, on devices as little as on files: they lock single bytes, and so does a claim. For a loop device,
+/// its backing file or device is claimed as well. The locks are released with the device.
 package struct Claim: Sendable {
     /// Why there is no claim.
     package enum Problem: Error, Equatable, CustomStringConvertible {
-        /// Another program has a lock, or one that excludes ours.
+        /// Another program holds a conflicting lock.
         case held(String, FileLock.Holder?)
         /// The file is on a filesystem without locks.
         case withoutLocks
@@ -23,7 +23,7 @@ package struct Claim: Sendable {
             switch self {
             case .held(let node, let holder): "is in use: another program has \(node) locked\(Self.likeness(holder))"
             case .withoutLocks:
-                "lies on a filesystem without locks, so that nothing tells whether another program uses it"
+                "lies on a filesystem without locks, so use by another program cannot be ruled out"
             case .failed(let reason): "cannot be locked: \(reason)"
             }
         }
@@ -35,21 +35,21 @@ package struct Claim: Sendable {
         }
     }
 
-    /// QEMU's bytes (block/file-posix.c): it reads; it writes; it resizes; nobody else may write.
+    /// QEMU's bytes (block/file-posix.c): it reads; it writes; it resizes; others may not write.
     private static let (reads, writes, resizes, keepsFromWriting): (UInt64, UInt64, UInt64, UInt64) = (
         100, 101, 103, 201
     )
 
-    /// Whether locks keep others out. Without, a claim of a source rests on what is written until its end.
+    /// Whether locks exclude others. Without locks, a claim of a source relies on the check for writes at its end.
     package let isLocked: Bool
     private let device: BlockDevice
     private let directory: DiskDirectory
     private let mark: WriteMark
-    /// The swap areas of a source: what is written to them is no content.
+    /// The swap areas of a source: writes to them change no content.
     private let swap: Set<String>
 
-    /// Claims what is to be written.
-    /// - Parameter isTrial: whether to look only, as for a plan: `device` may be open for reading.
+    /// Claims a disk or file for writing.
+    /// - Parameter isTrial: whether to check only, as for a plan: `device` may be open for reading.
     package static func target(
         _ device: BlockDevice, isTrial: Bool = false, directory: DiskDirectory = DiskDirectory()
     ) throws(Problem) -> Claim {
@@ -60,13 +60,13 @@ package struct Claim: Sendable {
             guard let below = base.opened(.readOnly) else { continue }
             if let holder = FileLock.holder(below.fileDescriptor, forWriting: true) { throw .held(below.name, holder) }
             guard !isTrial, !below.isDevice, let file = base.opened(.exclusiveWrite) else { continue }
-            // Without locks on its filesystem the loop device is as good as it gets.
+            // Without locks on its filesystem, the lock on the loop device is the best available.
             if try answer(file, forWriting: true, 0, 0) == .held {
                 throw .held(file.name, FileLock.holder(file.fileDescriptor, forWriting: true))
             }
             device.keep(file)
         }
-        // A tool that works on a device later may lock it as well (ntfsresize does); there O_EXCL is the claim.
+        // A tool that works on a device later may lock it itself (ntfsresize does): for devices, O_EXCL is the claim.
         guard !isTrial, !device.isDevice else { return Claim(device, directory, isLocked: true) }
         switch try answer(device, forWriting: true, 0, 0) {
         case .granted: return Claim(device, directory, isLocked: true)
@@ -75,7 +75,7 @@ package struct Claim: Sendable {
         }
     }
 
-    /// Claims what is to be read and must hold still, as QEMU claims an image that it only reads.
+    /// Claims a disk or file that is read and must not change, as QEMU claims an image that it only reads.
     package static func source(
         _ device: BlockDevice, directory: DiskDirectory = DiskDirectory()
     ) throws(Problem) -> Claim {
@@ -119,7 +119,7 @@ package struct Claim: Sendable {
         self.device = device
         self.directory = directory
         self.isLocked = isLocked
-        // What was written before, and is on its way to the medium, is no change.
+        // Earlier writes that are still on their way to the medium are no change.
         if device.isDevice { try? device.flush() }
         swap = Set(
             directory.uses(of: device).compactMap { use in
@@ -129,21 +129,22 @@ package struct Claim: Sendable {
         mark = WriteMark(device, directory, besides: swap)
     }
 
-    /// What was written to a source since it was claimed, as a sentence; `nil` where nothing was.
+    /// The changes made to a source since it was claimed, as a sentence; `nil` without changes.
     package func change() -> String? { mark.change(to: WriteMark(device, directory, besides: swap)) }
 }
 
-/// What tells that something was written: a device's counters, a file's times.
+/// Evidence of writes: a device's counters, a file's times.
 struct WriteMark: Equatable {
-    /// What was written and discarded, in units of 512 bytes.
+    /// Sectors written and discarded, in units of 512 bytes.
     var sectorCount: UInt64?
-    /// The attachment of the disk.
+    /// The sequence number of the disk's attachment.
     var diskSequence: String?
     var byteCount: UInt64
-    /// Of a file, and of those below a loop device: when its bytes and its inode were last changed, in seconds and nanoseconds.
+    /// For a file, and for the files below a loop device: the times at which its bytes and its inode last changed,
+    /// in seconds and nanoseconds.
     var times: [Int] = []
 
-    /// - Parameter nodes: of which nothing counts.
+    /// - Parameter nodes: nodes whose writes do not count.
     init(_ device: BlockDevice, _ directory: DiskDirectory, besides nodes: Set<String>) {
         byteCount = device.byteCount
         guard device.isDevice else {
@@ -164,7 +165,7 @@ struct WriteMark: Equatable {
     }
 
     func change(to now: WriteMark) -> String? {
-        if now.diskSequence != diskSequence { return "another disk has its name by now" }
+        if now.diskSequence != diskSequence { return "another disk has taken its name" }
         if let before = sectorCount, let after = now.sectorCount, before != after {
             let (written, overflow) = (after &- before).multipliedReportingOverflow(by: 512)
             return "something else wrote \(overflow ? "" : ByteText.rounded(written) + " ")to it"

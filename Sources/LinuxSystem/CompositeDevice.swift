@@ -2,18 +2,19 @@
 import DiskModel
 import SystemPackage
 
-/// A block device made of a part of a disk and, behind it, a scratch: for a filesystem that is longer than its place, so
-/// that its own tool can make it fit. Needs device-mapper. It goes with the object, also where the process dies: it is removed
-/// right after it was made, and the kernel carries that out when nobody has it open any more.
+/// A block device that joins a part of a disk and a scratch file behind it, for a filesystem that is longer than
+/// its partition, so that its own tool can shrink it. Needs device-mapper. The device disappears with the object,
+/// even if the process dies: it is removed right after its creation, and the kernel defers the removal until the
+/// last descriptor is closed.
 package final class CompositeDevice {
     /// The node, `/dev/dm-N`.
     package let path: FilePath
     private let name: String
     private let parts: Parts
-    /// What keeps it there; `nil` once it was closed.
+    /// The descriptor that keeps the device; `nil` once closed.
     private var node: BlockDevice?
 
-    /// Released after the device that stands on them.
+    /// Released after the device that is stacked on them.
     private final class Parts {
         let front: LoopDevice
         let rest: LoopDevice
@@ -23,7 +24,7 @@ package final class CompositeDevice {
         }
     }
 
-    /// Why no composite can be made here, as a sentence part; `nil` where it can.
+    /// Why no composite can be created here, as a sentence part; `nil` where it can.
     package static func obstacle() -> String? {
         if let obstacle = DeviceMapper.obstacle() { return obstacle }
         guard let output = try? ChildProcess.run(["dmsetup", "version"]) else {
@@ -60,11 +61,11 @@ package final class CompositeDevice {
 
     deinit { try? close() }
 
-    /// Takes the device away; what was written to it is on the disk and the scratch then.
+    /// Removes the device; by then, everything written to it is on the disk and the scratch file.
     package func close() throws(SystemCallError) {
         guard node != nil else { return }
         var failure: SystemCallError?
-        // No copy of the reference may be left: the last one keeps the device.
+        // No copy of the reference may remain: the last one keeps the device.
         do { try node?.dropCache() } catch {
             failure = SystemCallError("flush", path.string, Errno(rawValue: error.errorNumber))
         }

@@ -3,7 +3,7 @@ import Glibc
 import Synchronization
 import SystemPackage
 
-/// A thread of its own for blocking work.
+/// A dedicated thread for blocking work.
 package final class WorkerThread: Sendable {
     private final class Body: Sendable {
         let run: @Sendable () -> Void
@@ -30,15 +30,15 @@ package final class WorkerThread: Sendable {
         self.thread = thread
     }
 
-    /// Waits until the body has returned. To be called exactly once: a second wait would be for another thread that has got the
-    /// same memory by then, or for ever.
+    /// Waits until the body has returned. Must be called exactly once: a second wait would be for another thread that
+    /// has reused the same memory, or would never end.
     package func join() {
-        precondition(!isJoined.exchange(true, ordering: .relaxed), "a thread is waited for twice")
+        precondition(!isJoined.exchange(true, ordering: .relaxed), "a thread is joined twice")
         pthread_join(thread, nil)
     }
 }
 
-/// A lock and the condition that somebody waits for, with the state that they guard.
+/// State guarded by a lock, with a condition for waiting threads.
 package final class Monitor<State>: @unchecked Sendable {
     // @unchecked: `state` is touched only between lock and unlock.
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
@@ -59,7 +59,7 @@ package final class Monitor<State>: @unchecked Sendable {
         mutex.deallocate()
     }
 
-    /// Runs `body` alone, then wakes everybody who waits.
+    /// Runs `body` under the lock, then wakes all waiting threads.
     package func update<Result>(_ body: (inout State) throws -> Result) rethrows -> Result {
         pthread_mutex_lock(mutex)
         defer {
@@ -69,7 +69,7 @@ package final class Monitor<State>: @unchecked Sendable {
         return try body(&state)
     }
 
-    /// Waits until `body` gives a value, asking again after each change.
+    /// Waits until `body` returns a value; `body` runs again after each change.
     package func wait<Result>(until body: (inout State) -> Result?) -> Result {
         pthread_mutex_lock(mutex)
         defer {
@@ -83,7 +83,7 @@ package final class Monitor<State>: @unchecked Sendable {
     }
 }
 
-/// A queue with room for a fixed number of elements: whoever fills it too fast waits.
+/// A queue of fixed capacity: producers wait while it is full.
 package final class BoundedQueue<Element: Sendable>: Sendable {
     private struct Contents {
         var elements: [Element] = []
@@ -92,13 +92,12 @@ package final class BoundedQueue<Element: Sendable>: Sendable {
     private let monitor: Monitor<Contents>
     private let capacity: Int
 
-    /// A queue with room for `capacity` elements.
     package init(capacity: Int) {
         self.capacity = max(1, capacity)
         monitor = Monitor(Contents())
     }
 
-    /// Adds an element, waiting for room; `false` where the queue was closed.
+    /// Adds an element, waiting for room; `false` once the queue is closed.
     @discardableResult
     package func push(_ element: Element) -> Bool {
         monitor.wait { contents in
@@ -117,10 +116,10 @@ package final class BoundedQueue<Element: Sendable>: Sendable {
         }
     }
 
-    /// No more elements are added; what is there can still be taken.
+    /// Accepts no more elements; queued ones can still be taken.
     package func close() { monitor.update { $0.isClosed = true } }
 
-    /// No more elements are added, and what is there is dropped.
+    /// Accepts no more elements and drops the queued ones.
     package func cancel() {
         monitor.update {
             $0.isClosed = true

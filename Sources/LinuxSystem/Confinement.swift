@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import SystemPackage
 
-/// What a program of a foreign system can reach: a root and a /dev of its own, and nothing else of this machine.
+/// The resources that a program of a foreign system can reach: its own root and /dev, and nothing else of this machine.
 ///
-/// It runs in its own mount, process, network, IPC and host name namespaces, with /proc and /sys read-only and an empty
-/// /run. A system-call filter refuses mounts, namespaces, kernel modules, tracing, keys and commands to devices; of
-/// device-mapper it leaves queries. When it ends, or this process does, all that it started is killed: not for
-/// programs that must end their work (LVM, cryptsetup, resize tools).
+/// It runs in its own mount, process, network, IPC and host name namespaces, with /proc and /sys read-only and an
+/// empty /run. A system-call filter refuses mounts, namespaces, kernel modules, tracing, keys and commands to devices;
+/// of device-mapper it allows only queries. When the program or this process ends, all its descendants are killed. So
+/// confinement is not for programs that must finish their work (LVM, cryptsetup, resize tools).
 package struct Confinement: Sendable {
-    /// Rights of root that a program keeps (capabilities(7)). What leads out of the confinement is not among them.
+    /// Capabilities that a program keeps (capabilities(7)). None of them leads out of the confinement.
     package struct Capabilities: OptionSet, Sendable {
         /// A bit for each capability's number.
         package let rawValue: UInt64
-        /// From bits.
         package init(rawValue: UInt64) { self.rawValue = rawValue }
         /// CAP_CHOWN.
         package static let changeOwner = Capabilities(rawValue: 1 << 0)
@@ -32,10 +31,10 @@ package struct Confinement: Sendable {
         package static let changeRoot = Capabilities(rawValue: 1 << 18)
         /// CAP_SETFCAP.
         package static let setFileCapabilities = Capabilities(rawValue: 1 << 31)
-        /// CAP_SYS_ADMIN, of which the filter leaves little: the kernel asks for it before each query of device-mapper.
+        /// CAP_SYS_ADMIN, restricted by the filter: the kernel requires it for each query of device-mapper.
         package static let queryDeviceMapper = Capabilities(rawValue: 1 << 21)
 
-        /// Work on files as root does it: what installers of loaders and initramfs generators need.
+        /// File operations of root: loader installers and initramfs generators need them.
         package static let files: Capabilities = [
             .changeOwner, .passPermissions, .actAsOwner, .keepSetID, .signal, .changeUser, .immutableFiles, .changeRoot,
             .setFileCapabilities,
@@ -44,13 +43,12 @@ package struct Confinement: Sendable {
 
     /// The mount that becomes the root. It has folders /dev, /proc, /sys and /run.
     package var root: FilePath
-    /// The mount that becomes /dev: the program reaches the devices whose nodes are in it, as long as the root is
-    /// mounted without devices.
+    /// The mount that becomes /dev: the program reaches the devices whose nodes are in it, provided the root
+    /// is mounted without devices.
     package var devices: FilePath
-    /// The rights that it keeps.
+    /// The capabilities that it keeps.
     package var capabilities: Capabilities
 
-    /// Describes a confinement.
     package init(root: FilePath, devices: FilePath, capabilities: Capabilities) {
         self.root = root
         self.devices = devices

@@ -3,8 +3,9 @@ import SystemPackage
 
 /// The kernel's device-mapper.
 enum DeviceMapper {
-    /// Why the kernel makes no device-mapper nodes here, as a sentence part; `nil` where it does. No program that uses it
-    /// loads it by itself, and the node of its control proves nothing: that may be there to have it loaded.
+    /// Why the kernel cannot create device-mapper nodes here, as a sentence part; `nil` where it can. Programs that
+    /// use device-mapper do not load it themselves, and the existence of its control node proves nothing: opening that
+    /// node may be what loads it.
     static func obstacle() -> String? {
         let control: FilePath = "/sys/class/misc/device-mapper"
         if !Files.exists(control) { _ = try? ChildProcess.run(["modprobe", "-q", "dm-mod"]) }

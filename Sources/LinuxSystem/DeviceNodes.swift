@@ -2,7 +2,7 @@
 import Glibc
 import SystemPackage
 
-// What a small /dev is made of: confined programs see the devices that they are meant to see.
+// Builds a small /dev: confined programs see only the devices meant for them.
 extension Files {
     /// Makes a device node of the same type and number as the device at `model`.
     ///
@@ -21,7 +21,7 @@ extension Files {
         guard mknod(path.string, type | permissions.rawValue, dev_t(status.specialDeviceID.rawValue)) == 0 else {
             throw SystemCallError("create", path.string, Errno(rawValue: errno))
         }
-        // Past the umask.
+        // Independent of the umask.
         guard chmod(path.string, permissions.rawValue) == 0 else {
             throw SystemCallError("set the permissions of", path.string, Errno(rawValue: errno))
         }

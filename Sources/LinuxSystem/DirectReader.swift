@@ -3,22 +3,22 @@ import CLinuxShims
 import DiskModel
 import SystemPackage
 
-/// A block device read past the page cache (`O_DIRECT`): sector by sector.
+/// Reads a block device sector by sector, bypassing the page cache (`O_DIRECT`).
 ///
-/// Through the cache, the kernel reads whole pages: one bad sector of 512 bytes takes its seven neighbours with it.
+/// Through the cache, the kernel reads whole pages: one bad sector of 512 bytes also makes its
+/// seven neighbours unreadable.
 package final class DirectReader: BlockReader {
     /// The length in bytes.
     package let byteCount: UInt64
-    /// The unit that the device addresses, in bytes.
+    /// The logical sector size in bytes.
     package let logicalSectorSize: Int
-    /// The path.
     package let name: String
     private let descriptor: OwnedDescriptor
     private let pending: PendingCalls
 
-    /// Opens the device that `device` has open a second time; `nil` where that cannot be read past the cache.
+    /// Opens the device of `device` a second time; `nil` where it cannot be read past the cache.
     package init?(_ device: BlockDevice) {
-        // By its number and not by its name, which may stand for another one by now.
+        // By descriptor, not by name: the name may belong to another device by now.
         let path = FilePath("/proc/self/fd/\(device.fileDescriptor.rawValue)")
         guard device.byteCount % UInt64(device.logicalSectorSize) == 0,
             let descriptor = try? OwnedDescriptor.open(
@@ -58,7 +58,7 @@ package final class DirectReader: BlockReader {
                 let errno = error as? Errno ?? .ioError
                 throw failure(start + UInt64(done), whole.count - done, errno.rawValue, errno.sentence)
             }
-            // What a short read leaves must start on a sector for the next one.
+            // After a short read, the next read must start on a sector.
             guard part > 0, part % logicalSectorSize == 0 else {
                 pending.noteLoss()
                 throw failure(start + UInt64(done), whole.count - done, Errno.ioError.rawValue, "it ended early")

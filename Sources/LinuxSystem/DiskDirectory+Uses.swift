@@ -3,20 +3,21 @@ import CLinuxShims
 import DiskModel
 import SystemPackage
 
-/// Who uses a disk: what is mounted from it in any mount namespace, swaps on it, holds it, or is attached over it. Asked here and
-/// nowhere else.
+/// Users of a disk: mounts from it in any mount namespace, swap, holders, and devices attached over it. The
+/// only place that checks this.
 extension DiskDirectory {
-    /// Why a disk may not be overwritten, or does not hold still. Empty where nothing uses it.
+    /// Why a disk may not be overwritten or may change during a read. Empty where it is not in use.
     package func uses(of disk: String) -> [DiskUse] { uses(of: disk, notThrough: []) }
 
-    /// The same without what is reached through some holders only.
+    /// Uses of a disk, without those that are reached only through some holders.
     /// - Parameter stopped: the kernel's names of these holders.
     package func uses(of disk: String, notThrough stopped: Set<String>) -> [DiskUse] {
         UseSearch(self, stopped).uses(of: disk)
     }
 
-    /// Why an opened disk or a file may not be overwritten, or does not hold still; also through loop devices over it, and, of
-    /// a loop device, through others over the same bytes and through the disk that it stands on.
+    /// Why an opened disk or file may not be overwritten or may change during a read. Includes uses through
+    /// loop devices over it and, for a loop device, uses through other loop devices over the same bytes and
+    /// through its backing disk.
     package func uses(of device: BlockDevice) -> [DiskUse] {
         let name = device.isDevice ? kernelName(ofDevice: device.deviceNumber) : nil
         let search = UseSearch(self, [])
@@ -35,7 +36,8 @@ extension DiskDirectory {
         return found
     }
 
-    /// What can be opened of a disk, itself first: its partitions, what stands on them, and loop devices over it.
+    /// The nodes of a disk that can be opened, the disk first: its partitions, devices stacked on them,
+    /// and loop devices over it.
     func openedNodes(on device: BlockDevice) -> [BlockDevice] {
         let name = device.isDevice ? kernelName(ofDevice: device.deviceNumber) : nil
         let names = ([name].compactMap { $0 } + loopDevices(over: device)).flatMap { nodes(on: $0, depth: 8) }
@@ -51,8 +53,8 @@ extension DiskDirectory {
             .flatMap { self.nodes(on: $0, depth: depth - 1) }
     }
 
-    /// What was written to a device and discarded on it since it appeared, in units of 512 bytes (Documentation/block/stat.rst:
-    /// the fields 7 and 14).
+    /// Sectors written to and discarded on a device since it appeared, in units of 512 bytes
+    /// (Documentation/block/stat.rst: the fields 7 and 14).
     func sectorsWritten(to name: String) -> UInt64? {
         let fields = (Files.text(sys.appending("class/block/\(name)/stat")) ?? "").split { $0.isWhitespace }
         guard fields.count > 6, let written = UInt64(fields[6]) else { return nil }
@@ -60,8 +62,8 @@ extension DiskDirectory {
         return written &+ discarded
     }
 
-    /// How much a disk has read, written, discarded and flushed since it appeared, as a number that grows with each request that
-    /// it answers (Documentation/block/stat.rst: the fields 1, 5, 12 and 16).
+    /// The number of reads, writes, discards and flushes of a disk since it appeared, as one number that grows with
+    /// each completed request (Documentation/block/stat.rst: the fields 1, 5, 12 and 16).
     func activity(of name: String) -> UInt64? {
         let fields = (Files.text(sys.appending("class/block/\(name)/stat")) ?? "").split { $0.isWhitespace }
         guard fields.count > 4 else { return nil }
@@ -70,33 +72,33 @@ extension DiskDirectory {
         }
     }
 
-    /// The attachment of a disk; `nil` for partitions and old kernels.
+    /// The sequence number of a disk's attachment; `nil` for partitions and old kernels.
     func diskSequence(of name: String) -> String? { Files.text(sys.appending("class/block/\(name)/diskseq")) }
 
-    /// What this process sees mounted.
+    /// The mounts that this process sees.
     var mounts: [MountEntry] { MountEntry.parse(Files.text(proc.appending("self/mountinfo")) ?? "") }
 
-    /// The members of each Btrfs filesystem that is mounted anywhere (sysfs shows no other; Btrfs has device numbers of
-    /// its own, so that mounts do not tell them).
+    /// The members of each Btrfs filesystem that is mounted anywhere (sysfs lists only mounted ones; Btrfs has device
+    /// numbers of its own, so that mounts do not identify the members).
     var btrfsPools: [Set<String>] {
         let folder = sys.appending("fs/btrfs")
         return Files.names(in: folder).map { Set(Files.names(in: folder.appending("\($0)/devices"))) }
             .filter { !$0.isEmpty }
     }
 
-    /// The kernel's name of a device as mounters name it: `/dev/sda2`, `/dev/mapper/NAME`, or a link below `/dev`.
+    /// The kernel's name of a device as mounts name it: `/dev/sda2`, `/dev/mapper/NAME`, or a link below `/dev`.
     func node(_ source: String) -> String? {
         guard source.hasPrefix("/dev/") else { return nil }
         if let name = Files.realPath(FilePath(source))?.lastComponent?.string { return name }
-        // Without udev there may be no such node, or it has gone since.
+        // Without udev the node may be missing, or it has been removed since.
         let name = String(source.dropFirst(source.hasPrefix("/dev/mapper/") ? 12 : 5))
         let block = sys.appending("class/block")
         return Files.names(in: block).first { Files.text(block.appending("\($0)/dm/name")) == name } ?? name
     }
 
-    /// The loop devices over (a part of) a file or a disk, by the kernel's names.
+    /// The loop devices over a file or disk, or a part of it, by the kernel's names.
     package func loopDevices(over file: BlockDevice) -> [String] {
-        // Loop does not claim a device that it stands on: O_EXCL would not notice.
+        // A loop device does not claim its backing device: O_EXCL would not notice it.
         let name = file.isDevice ? kernelName(ofDevice: file.deviceNumber) : nil
         let numbers = ([name].compactMap { $0 } + (name.map(partitionNodes) ?? []).map(\.name))
             .compactMap { Files.text(sys.appending("class/block/\($0)/dev")) }
@@ -116,15 +118,15 @@ extension DiskDirectory {
         }
     }
 
-    /// A file or a device below a loop device.
+    /// The file or device behind a loop device.
     struct Backing: Equatable {
         var isDevice: Bool
         var device: UInt64
         var inode: UInt64
     }
 
-    /// What a loop device stands on. The path in sysfs means something only in the mount namespace where it was attached, and
-    /// only until the file is renamed: the device itself is asked first.
+    /// The file or device behind a loop device. The path in sysfs is valid only in the mount namespace in which it was
+    /// attached, and only until the file is renamed: the device itself is asked first.
     func backing(ofLoop name: String) -> Backing? {
         if let node = try? OwnedDescriptor.open(FilePath("/dev/\(name)"), .readOnly) {
             var (device, inode, special): (UInt64, UInt64, UInt64) = (0, 0, 0)
@@ -144,14 +146,14 @@ extension DiskDirectory {
     }
 }
 
-/// One look at who uses what: the tables of mounts are read once for it.
+/// One search for the uses of disks: the mount tables are read once for it.
 private final class UseSearch {
     private let directory: DiskDirectory
     private let stopped: Set<String>
     private let pools: [Set<String>]
     private let swaps: [String]
     private let own: [MountEntry]
-    /// Those of other namespaces: there may be hundreds of processes to ask.
+    /// Mounts in other namespaces: there may be hundreds of processes to read.
     private lazy var foreign: [MountEntry] = MountEntry.inOtherNamespaces(proc: directory.proc)
 
     init(_ directory: DiskDirectory, _ stopped: Set<String>) {
@@ -163,7 +165,7 @@ private final class UseSearch {
             .compactMap { $0.split(separator: " ").first.map(String.init) }
     }
 
-    /// - Parameter range: of a disk, which of its partitions count; `nil` for all.
+    /// - Parameter range: limits the search to the partitions in this range of the disk; `nil` for all.
     func uses(of disk: String, within range: ByteRange? = nil) -> [DiskUse] {
         var uses: [DiskUse] = []
         let partitions = directory.partitionNodes(of: disk).filter { range?.overlaps($0.range) ?? true }
@@ -173,22 +175,22 @@ private final class UseSearch {
             let number = Files.text(folder.appending("dev")) ?? ""
             func isNamed(_ mount: MountEntry) -> Bool { directory.node(mount.source).map(pool.contains) ?? false }
             var found = own.filter { $0.device == number || isNamed($0) }
-            // The same filesystem: where this process sees it, others need not be named. Names of devices elsewhere count only
-            // where nothing else tells (Btrfs).
+            // The mounts of the same filesystem in other namespaces need not be named if this process sees one. Device
+            // names from other namespaces count only where there is no other evidence (Btrfs).
             if found.isEmpty {
                 found = foreign.filter { $0.device == number || $0.device.hasPrefix("0:") && isNamed($0) }
                 found = Array(found.prefix(1))
             }
             uses += found.map { .mounted(node: node, at: $0.mountPoint, readOnly: $0.isReadOnly) }
-            // Mounted where no process tells of it.
+            // Mounted in a namespace that no process shows.
             if found.isEmpty, pools.contains(pool) {
-                uses.append(.mounted(node: node, at: "a place unknown", readOnly: false))
+                uses.append(.mounted(node: node, at: "an unknown place", readOnly: false))
             }
             if swaps.contains("/dev/\(node)") { uses.append(.swap(node: node)) }
             for holder in Files.names(in: folder.appending("holders")) where !stopped.contains(holder) {
                 let name = Files.text(directory.sys.appending("class/block/\(holder)/dm/name")) ?? holder
                 uses.append(.held(node: node, by: name, kernelName: holder))
-                // What stands on the holder counts too: an LV that is mounted.
+                // Uses of a holder count too, such as a mounted logical volume.
                 uses += self.uses(of: holder)
             }
         }
@@ -199,8 +201,8 @@ private final class UseSearch {
 }
 
 extension MountEntry {
-    /// What is mounted in mount namespaces other than this process's, as far as processes of them can be asked; each mount point
-    /// says where it is.
+    /// Mounts in mount namespaces other than this process's, as far as their processes can be read; each
+    /// mount point names its process.
     static func inOtherNamespaces(proc: FilePath) -> [MountEntry] {
         var seen: Set<String> = []
         if let own = Files.linkTarget(proc.appending("self/ns/mnt")) { seen.insert(own) }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import SystemPackage
 
-/// A disk as it was attached at some moment, to ask later whether it still is.
+/// A disk as attached at one moment, to check later whether it is still the same.
 struct DiskPresence: Sendable {
     /// The kernel's name.
     let name: String
     private let directory: DiskDirectory
-    /// The kernel's number for this attachment; `nil` before Linux 5.15.
+    /// The kernel's sequence number of this attachment; `nil` before Linux 5.15.
     private let sequence: String?
 
-    /// A disk; `nil` where there is none of that name, or nothing in its drive.
+    /// A disk; `nil` where no disk has that name or its drive is empty.
     init?(_ name: String, in directory: DiskDirectory = DiskDirectory()) {
         guard (directory.byteCount(of: name) ?? 0) > 0 else { return nil }
         self.name = name
@@ -17,7 +17,7 @@ struct DiskPresence: Sendable {
         sequence = directory.diskSequence(of: name)
     }
 
-    /// Whether it was detached, its medium was taken out, or another disk has its name by now. What cannot be read (no
+    /// Whether it was detached, its medium was removed, or another disk has taken its name. A failed read (no
     /// descriptor is left) proves nothing.
     var isGone: Bool {
         if !Files.exists(directory.sys.appending("block/\(name)")) || directory.byteCount(of: name) == 0 { return true }
@@ -25,11 +25,11 @@ struct DiskPresence: Sendable {
         return now != sequence
     }
 
-    /// What it has done since it appeared; `nil` where the kernel does not tell.
+    /// Its number of completed requests; `nil` where the kernel does not report it.
     var activity: UInt64? { directory.activity(of: name) }
 
-    /// The disks without which a device or filesystem cannot be: the first, and what that stands on. Of several that it stands
-    /// on, one may be spare (RAID): they end the list.
+    /// The disks that a device or filesystem depends on: its disk, and the devices below that one. A device with
+    /// several devices below may have a spare (RAID), so the list ends there.
     static func disks(below deviceNumber: UInt64, in directory: DiskDirectory = DiskDirectory()) -> [DiskPresence] {
         var disks: [DiskPresence] = []
         var next = directory.kernelName(ofDevice: deviceNumber)

@@ -2,14 +2,13 @@
 
 /// One reason why a disk is in use.
 package enum DiskUse: Equatable, Sendable, CustomStringConvertible {
-    /// A filesystem on it is mounted.
     case mounted(node: String, at: String, readOnly: Bool)
-    /// Swap on it is on.
+    /// A swap area on it is active.
     case swap(node: String)
     /// A device-mapper or md device holds it.
     case held(node: String, by: String, kernelName: String)
 
-    /// A sentence part for a person.
+    /// A sentence part for messages.
     package var description: String {
         switch self {
         case .mounted(let node, let place, let readOnly):

@@ -3,7 +3,7 @@ import CLinuxShims
 import DiskModel
 import SystemPackage
 
-/// What sysfs and procfs say of the machine's disks.
+/// The machine's disks according to sysfs and procfs.
 package struct DiskDirectory: Sendable {
     let sys: FilePath
     let proc: FilePath
@@ -14,7 +14,7 @@ package struct DiskDirectory: Sendable {
         self.proc = proc
     }
 
-    /// The kernel's names of all disks that could hold something: no loop, RAM, zram or optical devices, none of size 0.
+    /// The kernel's names of all disks that can hold data: no loop, RAM, zram or optical devices, none of size 0.
     package func diskNames() -> [String] {
         Files.names(in: sys.appending("block")).filter { name in
             guard !["loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd"].contains(where: name.hasPrefix) else {
@@ -24,7 +24,8 @@ package struct DiskDirectory: Sendable {
         }
     }
 
-    /// The kernel's names of all block devices, partitions and mapped ones too, without `disk` and all that lies on it.
+    /// The kernel's names of all block devices, including partitions and mapped ones, except
+    /// `disk` and everything on it.
     package func nodeNames(besides disk: String?) -> [String] {
         Files.names(in: sys.appending("class/block")).filter { name in
             guard let disk else { return true }
@@ -39,12 +40,12 @@ package struct DiskDirectory: Sendable {
         return Files.names(in: sys.appending("block/\(whole)/slaves")).contains { lies($0, on: disk, depth: depth - 1) }
     }
 
-    /// The size in bytes (sysfs counts 512-byte units whatever the sector size).
+    /// The size in bytes (sysfs counts in 512-byte units, whatever the sector size).
     package func byteCount(of name: String) -> UInt64? {
         Files.text(sys.appending("block/\(name)/size")).flatMap { UInt64($0) }.map { $0 &* 512 }
     }
 
-    /// The kernel's name of the whole disk that `path` is, or is a partition of; `nil` for files.
+    /// The kernel's name of the whole disk at `path`, or of the disk of that partition; `nil` for files.
     package func kernelName(ofDevice number: UInt64) -> String? {
         let link = sys.appending("dev/block/\(rf_major(number)):\(rf_minor(number))")
         return Files.realPath(link)?.lastComponent?.string
@@ -57,7 +58,7 @@ package struct DiskDirectory: Sendable {
         return real.removingLastComponent().lastComponent?.string ?? name
     }
 
-    /// The names of a disk's partition nodes, with their numbers and places.
+    /// The names of a disk's partition nodes, with their numbers and ranges.
     package func partitionNodes(of disk: String) -> [(name: String, number: Int, range: ByteRange)] {
         Files.names(in: sys.appending("block/\(disk)")).compactMap { name in
             let folder = sys.appending("block/\(disk)/\(name)")
@@ -70,7 +71,6 @@ package struct DiskDirectory: Sendable {
         }
     }
 
-    /// What identifies a disk.
     package func identity(path: FilePath, kernelName: String?, diskSequence: UInt64?) -> DiskIdentity {
         guard let kernelName else { return DiskIdentity(path: path.string, transport: "file") }
         let folder = sys.appending("block/\(kernelName)")
@@ -121,9 +121,8 @@ package struct DiskDirectory: Sendable {
         return name.hasPrefix("sd") ? "scsi" : "unknown"
     }
 
-    /// Whether a disk is made to be taken out: the kernel or firmware calls it removable, it is attached by USB or FireWire, or it is
-    /// an SD card. eMMC
-    /// (type `MMC`) is soldered in and counts as internal.
+    /// Whether a disk is removable: the kernel or firmware says so, it is attached by USB or FireWire, or it is an SD
+    /// card. eMMC (type `MMC`) is soldered in and counts as internal.
     package func isRemovable(_ name: String) -> Bool {
         if Files.text(sys.appending("block/\(name)/removable"))?.trimmed == "1" { return true }
         if isInRemovablePlace(name) { return true }
@@ -134,8 +133,8 @@ package struct DiskDirectory: Sendable {
         }
     }
 
-    /// Whether a device above a disk can be taken out while the machine runs, as firmware says it of ports: a Thunderbolt enclosure is
-    /// PCI like what is soldered in (Documentation/ABI/testing/sysfs-devices-removable, Linux 5.14).
+    /// Whether firmware marks a port above the disk as removable while the machine runs: a Thunderbolt enclosure is
+    /// PCI, like soldered devices (Documentation/ABI/testing/sysfs-devices-removable, Linux 5.14).
     private func isInRemovablePlace(_ name: String) -> Bool {
         guard var place = Files.realPath(sys.appending("block/\(name)/device")) else { return false }
         while place.components.count > sys.components.count + 1 {
@@ -145,7 +144,7 @@ package struct DiskDirectory: Sendable {
         return false
     }
 
-    /// Whether a driver is still bringing up disks: a module that initialises, an NVMe controller that is not live yet.
+    /// Whether a driver still brings up disks: a module that initialises, an NVMe controller that is not live yet.
     package var isProbing: Bool {
         let modules = sys.appending("module")
         if Files.names(in: modules).contains(where: {
@@ -161,8 +160,8 @@ package struct DiskDirectory: Sendable {
         }
     }
 
-    /// The place of a disk in the machine in the form of /dev/disk/by-path (udev's path_id), computed from sysfs since
-    /// the recovery environment has no udev. Parts: the PCI address, then what lies below it.
+    /// The location of a disk in the machine in the form of /dev/disk/by-path (udev's path_id), computed from sysfs
+    /// since the recovery environment has no udev. Parts: the PCI address, then the devices below it.
     package func pathByPlace(of name: String) -> String? {
         guard let real = Files.realPath(sys.appending("block/\(name)")) else { return nil }
         let parts = real.components.map(\.string)
@@ -173,7 +172,7 @@ package struct DiskDirectory: Sendable {
             return result + "-nvme-\(namespace)"
         }
         if let ata = parts.first(where: { $0.hasPrefix("ata") && Int($0.dropFirst(3)) != nil }) {
-            // udev counts ports from 1 within one controller: `port_no` of the ata_port says it.
+            // udev counts ports from 1 within one controller: `port_no` of the ata_port holds that number.
             let base = FilePath("/" + parts.prefix { $0 != ata }.dropFirst().joined(separator: "/"))
             let port = Files.text(base.appending("\(ata)/ata_port/\(ata)/port_no")) ?? String(ata.dropFirst(3))
             result += "-ata-\(port)"
@@ -191,7 +190,7 @@ package struct DiskDirectory: Sendable {
         }
         if let address = parts.last(where: { $0.split(separator: ":").count == 4 && !$0.isPCIAddress }) {
             let numbers = address.split(separator: ":").map(String.init)
-            // udev writes the host as 0 where the adapter has one host only: the usual case.
+            // udev writes the host as 0 where the adapter has only one host, which is the usual case.
             result += "-scsi-0:\(numbers[1]):\(numbers[2]):\(numbers[3])"
         }
         return result
@@ -201,33 +200,33 @@ package struct DiskDirectory: Sendable {
     package func nodes(holding path: FilePath) -> [String] {
         guard let status = try? Stat(path), let real = Files.realPath(path) else { return [] }
         if let name = kernelName(ofDevice: UInt64(status.deviceID.rawValue)) { return [name] }
-        // Btrfs and others have device numbers of their own: then the mount table knows the source.
+        // Btrfs and others have their own device numbers: the mount table names the source.
         let below = mounts.filter { mount in
             mount.mountPoint == "/" || real.string == mount.mountPoint || real.string.hasPrefix(mount.mountPoint + "/")
         }
-        // Of several on one place (systemd's automount, then the filesystem), the last is what is seen.
+        // With several mounts on one mount point (systemd's automount, then the filesystem), the last is visible.
         let longest = below.map(\.mountPoint.count).max()
         guard let mount = below.last(where: { $0.mountPoint.count == longest }), let node = node(mount.source)
         else { return [] }
         return btrfsPools.first { $0.contains(node) }.map { $0.sorted() } ?? [node]
     }
 
-    /// The disks that lie below a device (its slaves, followed down, and partitions' whole disks): those that must not
-    /// be overwritten while a file on that device is needed.
+    /// The disks below a device (its slaves, recursively, and the whole disks of partitions). They must not be
+    /// overwritten while a file on that device is needed.
     package func disksBelow(_ name: String) -> [String] {
-        // A partition of an md or loop device: what that stands on.
+        // For a partition of an md or loop device, the devices below that device.
         let whole = wholeDisk(of: name)
         guard whole == name else { return disksBelow(whole) }
         return [name] + nodesBelow(name).flatMap(disksBelow)
     }
 
-    /// The block devices that a whole disk stands on: its slaves, or those that hold a loop device's file.
+    /// The block devices below a whole disk: its slaves, or those that hold a loop device's file.
     func nodesBelow(_ name: String) -> [String] {
         let folder = sys.appending("class/block/\(name)")
         let slaves = Files.names(in: folder.appending("slaves"))
         guard slaves.isEmpty, name.hasPrefix("loop"), let backing = Files.text(folder.appending("loop/backing_file"))
         else { return slaves }
-        // Of a node below /dev, the filesystem that holds it says nothing.
+        // For a node below /dev, the filesystem that holds the node is irrelevant.
         if let base = self.backing(ofLoop: name), base.isDevice {
             return [kernelName(ofDevice: base.device)].compactMap { $0 }
         }
@@ -236,7 +235,7 @@ package struct DiskDirectory: Sendable {
 }
 
 extension String {
-    /// Without white space at both ends.
+    /// Without leading and trailing white space.
     package var trimmed: String {
         var view = Substring(self)
         while let first = view.first, first.isWhitespace { view.removeFirst() }

@@ -2,36 +2,36 @@
 import CLinuxShims
 import SystemPackage
 
-/// Locks of bytes of a file that belong to an open file description (fcntl(2)): they go with the descriptor's last copy, however
-/// its process ends. Advisory: they bind only programs that ask, as Reforge and QEMU do.
+/// Byte-range locks that belong to an open file description (fcntl(2)): they are released with the last copy of the
+/// descriptor, however its process ends. Advisory: they bind only programs that check, as Reforge and QEMU do.
 ///
 /// The corresponding C functions are `fcntl(F_OFD_SETLK)` and `fcntl(F_OFD_GETLK)`.
 package enum FileLock {
-    /// What came of asking for a lock.
+    /// The answer to a lock request.
     package enum Answer: Equatable, Sendable {
-        /// It is ours.
+        /// The lock was taken.
         case granted
-        /// Another open file description holds one that excludes it.
+        /// Another open file description holds a conflicting lock.
         case held
         /// The filesystem has no locks.
         case unsupported
     }
 
-    /// A lock of another that stands in the way.
+    /// A conflicting lock of another process.
     package struct Holder: Equatable, Sendable {
         /// Its first byte.
         package var start: UInt64
         /// How many bytes; 0 to the end of the file.
         package var byteCount: UInt64
 
-        /// Whether it is one that QEMU takes (block/file-posix.c: bytes 100 to 103 for what it does, 200 to 203 for what it lets
-        /// nobody else do), or a capture that asks as QEMU does.
+        /// Whether it is a lock of QEMU (block/file-posix.c: bytes 100 to 103 for its own access, 200 to 203 for the
+        /// access that it denies to others), or of a capture, which asks as QEMU does.
         package var isQEMU: Bool { byteCount > 0 && byteCount <= 4 && [1, 2].contains(start / 100) && start % 100 < 4 }
     }
 
     /// Takes a lock without waiting.
-    /// - Parameter byteCount: 0 to the end of the file, wherever that will be.
-    /// - Throws: what is neither an answer nor a missing feature.
+    /// - Parameter byteCount: 0 means to the end of the file, wherever that will be.
+    /// - Throws: failures that are neither an answer nor a missing feature.
     package static func take(
         _ descriptor: FileDescriptor, forWriting: Bool, start: UInt64 = 0, byteCount: UInt64 = 0
     ) throws(SystemCallError) -> Answer {
@@ -43,17 +43,18 @@ package enum FileLock {
         return answer
     }
 
-    /// What an error says of a lock; `nil` for a failure.
+    /// The answer that an error code means; `nil` for a failure.
     static func answer(to errno: Errno) -> Answer? {
         switch errno {
         case .resourceTemporarilyUnavailable, .permissionDenied: .held
-        // ENOLCK: no lock manager (NFS); EOPNOTSUPP and ENOSYS: the server or driver has none; EINVAL: before Linux 3.15.
+        // ENOLCK: no lock manager (NFS); EOPNOTSUPP and ENOSYS: the server or driver has none; EINVAL: before Linux
+        // 3.15.
         case .noLocks, .notSupportedOnSocket, .noFunction, .invalidArgument: .unsupported
         default: nil
         }
     }
 
-    /// The first lock of another that would stand in the way; `nil` where there is none, and where nothing can be told.
+    /// The first conflicting lock of another process; `nil` without one, or where that cannot be determined.
     package static func holder(
         _ descriptor: FileDescriptor, forWriting: Bool, start: UInt64 = 0, byteCount: UInt64 = 0
     ) -> Holder? {

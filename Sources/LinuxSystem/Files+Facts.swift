@@ -3,7 +3,7 @@ import Glibc
 import SystemPackage
 
 extension Files {
-    /// What a file says of itself.
+    /// Metadata of a file.
     package struct Status: Equatable, Sendable {
         /// Its length in bytes.
         package var byteCount: UInt64
@@ -15,7 +15,7 @@ extension Files {
         package var isFile: Bool
     }
 
-    /// What is at `path` (links followed); `nil` where nothing is.
+    /// The metadata of `path` (links followed); `nil` where it does not exist.
     ///
     /// The corresponding C function is `stat`.
     package static func status(_ path: FilePath) throws(SystemCallError) -> Status? {
@@ -31,7 +31,8 @@ extension Files {
             isFolder: type == S_IFDIR, isFile: type == S_IFREG)
     }
 
-    /// The length of an opened file, and when its bytes and its inode were last changed, in seconds and nanoseconds.
+    /// The length of an opened file and the times at which its bytes and its inode last changed,
+    /// in seconds and nanoseconds.
     ///
     /// The corresponding C function is `fstat`.
     static func changeTimes(_ descriptor: FileDescriptor) -> (byteCount: UInt64, times: [Int])? {
@@ -43,7 +44,7 @@ extension Files {
         )
     }
 
-    /// Says that a file is still in use: sets its times to now, by the clock of the filesystem's server.
+    /// Marks a file as in use: sets its times to now, by the clock of the filesystem's server.
     ///
     /// The corresponding C function is `futimens`.
     package static func touch(_ descriptor: FileDescriptor, _ name: String) throws(SystemCallError) {

@@ -3,7 +3,7 @@ import Glibc
 import SystemPackage
 
 extension Files {
-    /// Sets the permissions of a file or folder, past the umask.
+    /// Sets the permissions of a file or folder, independent of the umask.
     ///
     /// The corresponding C function is `chmod`.
     package static func setPermissions(_ path: FilePath, _ permissions: FilePermissions) throws(SystemCallError) {

@@ -3,8 +3,8 @@ import CLinuxShims
 import SystemPackage
 
 extension Files {
-    /// A new file in a folder that has no name, and vanishes with its last descriptor unless it is given one; `nil` where the
-    /// filesystem has no such files, or nothing could give it a name later.
+    /// A new unnamed file in a folder, removed with its last descriptor unless it is given a name; `nil` where the
+    /// filesystem has no such files, or where a name could not be given later.
     ///
     /// The corresponding C function is `open(O_TMPFILE)`.
     package static func openUnnamed(in folder: FilePath, _ permissions: FilePermissions) -> OwnedDescriptor? {
@@ -17,7 +17,7 @@ extension Files {
         return file
     }
 
-    /// A new file in a folder that vanishes with its last descriptor, on any filesystem.
+    /// A new file in a folder, removed with its last descriptor, on any filesystem.
     ///
     /// The corresponding C functions are `open(O_TMPFILE)` and `unlink`.
     package static func openNameless(in folder: FilePath) throws(SystemCallError) -> OwnedDescriptor {
@@ -29,14 +29,14 @@ extension Files {
         return file
     }
 
-    /// Gives a file without a name one that is not taken.
+    /// Gives an unnamed file a name that does not exist yet.
     ///
     /// The corresponding C function is `linkat`.
     package static func link(_ descriptor: FileDescriptor, as path: FilePath) throws(SystemCallError) {
         try check(changing(path) { rf_link_unnamed(descriptor.rawValue, path.string) }, "create", path.string)
     }
 
-    /// Whether a name (no link is followed) is that of an opened file.
+    /// Whether a path (links not followed) is that of an opened file.
     package static func isSame(_ descriptor: FileDescriptor, _ path: FilePath) -> Bool {
         guard let opened = try? Stat(descriptor), let named = try? Stat(path, followTargetSymlink: false) else {
             return false

@@ -2,11 +2,12 @@
 import Glibc
 import SystemPackage
 
-/// Keeps other processes of this machine out of a folder for a moment. It goes with its process, however that ends.
+/// Excludes other processes of this machine from a folder for a moment. The lock ends with its
+/// process, however that ends.
 package final class FolderLock: Sendable {
     private let descriptor: OwnedDescriptor
 
-    /// Waits until nobody else has it.
+    /// Waits until no other process holds the lock.
     ///
     /// The corresponding C function is `flock`; a filesystem without it locks nothing.
     package init(_ folder: FilePath, _ cancellation: Cancellation) throws(SystemCallError) {
@@ -19,7 +20,7 @@ package final class FolderLock: Sendable {
         }
     }
 
-    /// Takes it; `nil` where somebody else has it, where it cannot be locked, and where the name is that of a link.
+    /// Takes the lock; `nil` where another process holds it, the folder cannot be locked, or the path is a link.
     package init?(ifFree folder: FilePath) {
         guard let opened = try? OwnedDescriptor.open(folder, .readOnly, options: [.directory, .noFollow]),
             flock(opened.raw.rawValue, LOCK_EX | LOCK_NB) == 0
@@ -27,9 +28,9 @@ package final class FolderLock: Sendable {
         descriptor = opened
     }
 
-    /// A path to the folder that was opened, whatever its name means by now.
+    /// A path to the opened folder, even if its name means another one by now.
     package var path: FilePath { FilePath("/proc/self/fd/\(descriptor.raw.rawValue)") }
 
-    /// Lets others in. (Also when the last reference goes.)
+    /// Releases the lock, as the last reference does.
     package func release() { _ = flock(descriptor.raw.rawValue, LOCK_UN) }
 }

@@ -2,14 +2,14 @@
 import Glibc
 import SystemPackage
 
-/// Memory for long contents that are read in no order.
+/// Memory for large contents with random access.
 package enum LargeMemory {
     private static let hugePageByteCount = 2 << 20
 
-    /// Memory aligned to pages (as O_DIRECT wants it), in huge pages where the kernel has some to give: a match finder that
-    /// jumps about in 8 MiB should miss fewer address translations. Measured only with the whole heap in huge pages
+    /// Page-aligned memory (O_DIRECT requires it), in huge pages where the kernel has some: a match finder with random
+    /// access to 8 MiB should miss fewer address translations. Measured only with the whole heap in huge pages
     /// (glibc.malloc.hugetlb=1): 5 % less processor time for a capture, the median of eight noisy pairs (-8 to +8 %).
-    /// Give it back with `release`.
+    /// Must be freed with `release`.
     ///
     /// The corresponding C function is `posix_memalign`.
     package static func allocate(byteCount: Int) throws(SystemCallError) -> UnsafeMutableRawBufferPointer {
@@ -17,21 +17,21 @@ package enum LargeMemory {
         var memory: UnsafeMutableRawPointer?
         let result = posix_memalign(&memory, isHuge ? hugePageByteCount : 4096, byteCount)
         guard result == 0, let memory else { throw lack(of: byteCount) }
-        // Advice: a kernel without huge pages says no, and nothing is lost.
+        // Advice: a kernel without huge pages rejects it, at no cost.
         if isHuge { madvise(memory, byteCount & ~4095, MADV_HUGEPAGE) }
         return UnsafeMutableRawBufferPointer(start: memory, count: byteCount)
     }
 
-    /// Gives memory back.
+    /// Frees the memory.
     package static func release(_ memory: UnsafeMutableRawBufferPointer) { free(memory.baseAddress) }
 
-    /// Fails where a limit of this process leaves less than `byteCount` bytes. Swift ends the process where a small piece of
-    /// memory is refused, so the large ones must leave room for those.
+    /// Fails where a limit of this process leaves less than `byteCount` bytes. Swift ends the process where a small
+    /// allocation fails, so large ones must leave room for those.
     ///
     /// The corresponding C function is `getrlimit` (RLIMIT_AS and RLIMIT_DATA).
     package static func require(byteCount: Int) throws(SystemCallError) {
         let pages = (Files.text("/proc/self/statm") ?? "").split(separator: " ").compactMap { UInt64($0) }
-        // statm(5): all of the address space first, data and stack sixth.
+        // statm(5): the whole address space first, data and stack sixth.
         for (limit, field) in [(RLIMIT_AS, 0), (RLIMIT_DATA, 5)] where pages.count > field {
             var value = rlimit()
             guard getrlimit(Int32(limit.rawValue), &value) == 0, value.rlim_cur != rlim_t.max else { continue }

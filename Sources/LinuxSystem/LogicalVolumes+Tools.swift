@@ -2,17 +2,17 @@
 import SystemPackage
 
 extension LogicalVolumes {
-    /// Asks LVM for all volumes of the machine. Takes no more than a read lock.
+    /// Asks LVM for all volumes of the machine, with no more than a read lock.
     package static func survey() throws(LogicalVolumeError) -> LogicalVolumes {
         let physical = try run(["pvs"] + columnArguments(physicalColumns))
         let logical = try run(["lvs", "--segments"] + columnArguments(segmentColumns))
         return try parse(pvs: physical, lvs: logical)
     }
 
-    /// Makes a read-only snapshot of a volume as it is now; a filesystem mounted from it is held still for that moment.
+    /// Creates a read-only snapshot of a volume; a mounted filesystem on it is frozen for that moment.
     /// - Parameters:
     ///   - volume: `group/name`.
-    ///   - extentCount: the room for what is overwritten in the volume while the snapshot lives.
+    ///   - extentCount: the room for blocks that are overwritten in the volume during the snapshot's lifetime.
     package static func createSnapshot(
         of volume: String, named name: String, tags: [String], extentCount: UInt64
     ) throws(LogicalVolumeError) {
@@ -21,7 +21,7 @@ extension LogicalVolumes {
                 + tags.flatMap { ["--addtag", $0] } + ["--extents", String(extentCount)] + quietly + [volume])
     }
 
-    /// Removes a snapshot. What just closed its device may not be done yet (udev looks at everything): some tries.
+    /// Removes a snapshot. Retries, because its device may still be open for a moment (udev looks at everything).
     package static func removeSnapshot(_ name: String) throws(LogicalVolumeError) {
         var tries = 5
         while true {
@@ -36,13 +36,13 @@ extension LogicalVolumes {
         }
     }
 
-    /// How a snapshot is: whether it still shows what it showed at first.
+    /// The state of a snapshot: whether it still shows its original content.
     package struct SnapshotState: Equatable, Sendable {
         /// `group/name`.
         package var fullName: String
-        /// Whether it ran out of room, or is damaged.
+        /// Whether it is damaged or ran out of room.
         package var isInvalid: Bool
-        /// How full it is: "12.34" percent.
+        /// How full it is, in percent: "12.34".
         package var percent: String
     }
 
@@ -59,10 +59,11 @@ extension LogicalVolumes {
         for line in text.split(separator: "\n") {
             let fields = line.split(separator: "|", omittingEmptySubsequences: false).map { String($0).trimmed }
             guard fields.count == 5, fields[2].count >= 6 else {
-                throw LogicalVolumeError("lvs said something unexpected: \"\(line.prefix(200))\"")
+                throw LogicalVolumeError("lvs printed an unexpected line: \"\(line.prefix(200))\"")
             }
             let attributes = Array(fields[2])
-            // Anything but a plain active snapshot (lv_attr: `I` invalid, `S` suspended and invalid, `X` unknown) is none.
+            // Anything but a plain active snapshot is no good (lv_attr: `I` invalid, `S` suspended
+            // and invalid, `X` unknown).
             let isGood =
                 attributes[0] == "s" && attributes[4] == "a" && fields[4].isEmpty
                 && !fields[3].isEmpty && fields[3] != "100.00"
@@ -76,12 +77,12 @@ extension LogicalVolumes {
         ["--noheadings", "--separator", "|", "--units", "b", "--nosuffix", "-o", columns]
     }
 
-    /// No daemon is to watch a snapshot that lives for one capture.
+    /// A snapshot for one capture needs no monitoring daemon.
     private static let quietly = ["--config", "activation/monitoring=0"]
 
     private static func run(_ arguments: [String]) throws(LogicalVolumeError) -> String {
         let tool = arguments.first ?? ""
-        // Where udev runs, LVM leaves the nodes to it; else (the recovery environment) it makes them itself.
+        // Where udev runs, LVM leaves the nodes to it; elsewhere (the recovery environment) it creates them itself.
         let hasUdev = Files.exists("/run/udev/control")
         let environment = ChildProcess.plainEnvironment.filter { !hasUdev || !$0.hasPrefix("DM_DISABLE_UDEV") }
         let output: ChildProcess.Output

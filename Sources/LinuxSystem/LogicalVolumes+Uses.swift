@@ -7,14 +7,14 @@ extension DiskDirectory {
         Files.text(FilePath("/sys/class/block/\(name)/dm/uuid"))?.hasPrefix("LVM-") ?? false
     }
 
-    /// Whether all that a device stands on is logical volumes: itself one, or on such (LUKS in a volume).
+    /// Whether everything below a device is logical volumes: it is one, or it is stacked on some (LUKS in a volume).
     package func standsOnLogicalVolumes(_ name: String) -> Bool {
         if isLogicalVolume(name) { return true }
         let slaves = Files.names(in: FilePath("/sys/class/block/\(name)/slaves"))
         return !slaves.isEmpty && slaves.allSatisfy(standsOnLogicalVolumes)
     }
 
-    /// Whether a use of a disk goes through logical volumes, so that snapshots of these hold still what it changes.
+    /// Whether a use of a disk goes through logical volumes, so that snapshots of these freeze the content it changes.
     package func goesThroughLogicalVolumes(_ use: DiskUse) -> Bool {
         switch use {
         case .mounted(let node, _, _), .swap(let node): standsOnLogicalVolumes(node)
@@ -23,7 +23,7 @@ extension DiskDirectory {
     }
 }
 
-/// A process, told from all others that had or will have its number: in tags of what it leaves if it dies.
+/// Identifies a process among all that had or will have its number: in tags of objects that remain if it dies.
 package struct ProcessTag: Equatable, Sendable {
     /// `reforge.PID.START.BOOT`.
     package let text: String
@@ -34,7 +34,7 @@ package struct ProcessTag: Equatable, Sendable {
         return ProcessTag(text: "reforge.\(id).\(ProcessFacts.startTicks(of: id) ?? 0).\(bootID)")
     }
 
-    /// From its text; `nil` where it is no such tag.
+    /// From its text; `nil` for other texts.
     package init?(_ text: String) {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 4, parts[0] == "reforge", Int32(parts[1]) != nil else { return nil }
@@ -43,7 +43,7 @@ package struct ProcessTag: Equatable, Sendable {
 
     private init(text: String) { self.text = text }
 
-    /// Whether that process may be alive: one of which nothing can be told counts as alive.
+    /// Whether that process may be alive: one whose state is unknown counts as alive.
     package var isAlive: Bool {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 4, let id = Int32(parts[1]), let ticks = UInt64(parts[2]) else { return false }

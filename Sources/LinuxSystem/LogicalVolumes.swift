@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What LVM says of the machine's physical and logical volumes: the output of `pvs` and `lvs`.
+/// The machine's physical and logical volumes according to LVM: the output of `pvs` and `lvs`.
 package struct LogicalVolumes: Equatable, Sendable {
-    /// A partition or disk that LVM keeps extents on.
+    /// A partition or disk that holds LVM extents.
     package struct PhysicalVolume: Equatable, Sendable {
-        /// Its device, as LVM names it everywhere.
+        /// Its device, under the name that LVM uses everywhere.
         package var path: String
         /// The name of its group; empty for none.
         package var group: String
@@ -14,7 +14,7 @@ package struct LogicalVolumes: Equatable, Sendable {
         package var extentCount: UInt64
         /// The length of an extent of its group, in bytes.
         package var extentByteCount: UInt64
-        /// How many extents of the whole group are free.
+        /// The number of free extents in the whole group.
         package var groupFreeExtentCount: UInt64
         /// The length of the device in bytes.
         package var byteCount: UInt64
@@ -44,7 +44,7 @@ package struct LogicalVolumes: Equatable, Sendable {
 
     /// A logical volume.
     package struct Volume: Equatable, Sendable {
-        /// LVM's id of it.
+        /// The id that LVM gave it.
         package var uuid: String
         /// The name of its group.
         package var group: String
@@ -52,7 +52,7 @@ package struct LogicalVolumes: Equatable, Sendable {
         package var name: String
         /// `lv_attr` (lvs(8)): type, permissions, policy, fixed minor, state, openness, …
         package var attributes: String
-        /// The length of the volume in bytes (of a snapshot: of what it can hold).
+        /// The length of the volume in bytes (of a snapshot: its capacity).
         package var byteCount: UInt64
         /// The volume that it is a snapshot of; empty for none.
         package var origin: String
@@ -67,15 +67,15 @@ package struct LogicalVolumes: Equatable, Sendable {
         /// Its parts, ascending.
         package var segments: [Segment]
 
-        /// `group/name`, as LVM's commands take it.
+        /// `group/name`, the form that LVM's commands take.
         package var fullName: String { "\(group)/\(name)" }
-        /// Whether somebody has the device open: a mount, swap, a program, another device.
+        /// Whether the device is open: a mount, swap, a program, another device.
         package var isOpen: Bool { letter(5) == "o" }
         /// Whether the kernel has a working device for it.
         package var isActive: Bool { letter(4) == "a" }
-        /// Whether it is a snapshot of another volume, a plain one.
+        /// Whether it is a plain snapshot of another volume.
         package var isSnapshot: Bool { ["s", "S"].contains(letter(0)) }
-        /// Whether it is a plain volume: extent after extent.
+        /// Whether it is a plain volume of consecutive extents.
         package var isLinear: Bool {
             ["-", "o"].contains(letter(0)) && segments.allSatisfy { $0.type == "linear" && $0.places.count == 1 }
         }
@@ -85,7 +85,6 @@ package struct LogicalVolumes: Equatable, Sendable {
         }
     }
 
-    /// All physical volumes.
     package var physicalVolumes: [PhysicalVolume]
     /// All visible logical volumes.
     package var volumes: [Volume]
@@ -97,7 +96,7 @@ package struct LogicalVolumes: Equatable, Sendable {
         "lv_uuid,vg_name,lv_name,lv_attr,lv_size,segtype,seg_start,seg_size,origin,lv_kernel_major,lv_kernel_minor,lv_tags,devices"
 
     /// From the output of `pvs` and `lvs` with these columns, `|` between them and sizes in bytes.
-    /// - Throws: where a line cannot be what these columns hold.
+    /// - Throws: where a line does not fit these columns.
     static func parse(pvs: String, lvs: String) throws(LogicalVolumeError) -> LogicalVolumes {
         var result = LogicalVolumes(physicalVolumes: [], volumes: [])
         for line in pvs.split(separator: "\n") {
@@ -133,10 +132,10 @@ package struct LogicalVolumes: Equatable, Sendable {
             result.volumes[index].segments.sort { $0.start < $1.start }
             var position: UInt64 = 0
             let volume = result.volumes[index]
-            // A snapshot's segments are those of what it holds, and cover that.
+            // A snapshot's segments are those of its capacity, and cover it.
             for segment in volume.segments {
                 guard segment.start == position else {
-                    throw LogicalVolumeError("lvs lists \(volume.fullName) with a hole at byte \(position)")
+                    throw LogicalVolumeError("lvs lists \(volume.fullName) with a gap at byte \(position)")
                 }
                 let (end, overflow) = position.addingReportingOverflow(segment.byteCount)
                 guard !overflow else {
@@ -163,15 +162,14 @@ package struct LogicalVolumes: Equatable, Sendable {
     }
 
     private static func unexpected(_ tool: String, _ line: Substring) -> LogicalVolumeError {
-        LogicalVolumeError("\(tool) said something unexpected: \"\(line.prefix(200))\"")
+        LogicalVolumeError("\(tool) printed an unexpected line: \"\(line.prefix(200))\"")
     }
 }
 
-/// Why LVM could not do or say what was asked.
+/// Why an LVM command failed or its output was rejected.
 package struct LogicalVolumeError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// A sentence for a person.
+    /// A sentence for messages.
     package var description: String
 
-    /// With a sentence.
     package init(_ description: String) { self.description = description }
 }

@@ -2,20 +2,20 @@
 import DiskModel
 import SystemPackage
 
-/// What a loop device stands on. The kernel keeps nobody from writing to it at the same time: not through the file, not through
-/// another loop device.
+/// The file or device behind a loop device. The kernel does not prevent simultaneous writes to it, neither through the
+/// file nor through another loop device.
 struct LoopBase {
-    /// The file or node by the name that it was attached by.
+    /// The file or node, under the name it was attached by.
     var path: FilePath
     /// The kernel's name of a device; `nil` for a file.
     var kernelName: String?
-    /// Which of its bytes the loop device shows.
+    /// The bytes that the loop device shows.
     var range: ByteRange
-    /// Other loop devices over (some of) the same bytes, by the kernel's names.
+    /// Other loop devices over (some of) the same bytes, by kernel name.
     var otherLoops: [String]
     fileprivate var backing: DiskDirectory.Backing
 
-    /// Opens it; `nil` where it cannot be reached by its name: it was renamed, or attached in another mount namespace.
+    /// Opens it; `nil` where its name does not reach it: it was renamed, or attached in another mount namespace.
     func opened(_ access: BlockDevice.Access) -> BlockDevice? {
         guard let file = try? BlockDevice(opening: path, access), file.isDevice == backing.isDevice,
             file.deviceNumber == backing.device, file.isDevice || file.inodeNumber == backing.inode
@@ -25,8 +25,8 @@ struct LoopBase {
 }
 
 extension DiskDirectory {
-    /// What a loop device (or a partition of one) stands on, the nearest first: a loop device may stand on another. Empty for all
-    /// other devices and for files.
+    /// The files and devices behind a loop device or a partition of one, nearest first: a loop device may be stacked
+    /// on another. Empty for all other devices and for files.
     func loopBases(of device: BlockDevice) -> [LoopBase] {
         var bases: [LoopBase] = []
         var next = device.isDevice ? kernelName(ofDevice: device.deviceNumber).map(wholeDisk) : nil
@@ -50,7 +50,7 @@ extension DiskDirectory {
             range: range, otherLoops: others, backing: backing)
     }
 
-    /// Which bytes of its base a loop device shows.
+    /// The bytes of its base that a loop device shows.
     private func place(ofLoop loop: String) -> ByteRange {
         let offset = Files.text(sys.appending("block/\(loop)/loop/offset")).flatMap { UInt64($0) } ?? 0
         let end = offset.addingReportingOverflow(byteCount(of: loop) ?? 0)

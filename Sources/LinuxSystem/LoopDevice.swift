@@ -4,8 +4,8 @@ import DiskModel
 import Glibc
 import SystemPackage
 
-/// A loop device over (a part of) a file or device: how a filesystem's own tool reaches a volume without a partition
-/// table. Released when it goes.
+/// A loop device over a file or device, or a part of it: gives a filesystem's own tool access to a volume without a
+/// partition table. Released with this value.
 package struct LoopDevice: ~Copyable, Sendable {
     /// The path of the node, `/dev/loopN`.
     package let path: FilePath
@@ -25,8 +25,8 @@ package struct LoopDevice: ~Copyable, Sendable {
             let number = try check(rf_loop_get_free(control.raw.rawValue), "find", "a free loop device")
             let path = FilePath("/dev/loop\(number)")
             let node = try OwnedDescriptor.open(path, mode)
-            // udev looks at no device that somebody has locked (systemd, "Locking Block Device Access"): it would activate a
-            // volume group that is found there. Locked already: somebody else is about to take it.
+            // udev skips a device that is locked (systemd, "Locking Block Device Access"); otherwise it would activate
+            // a volume group that is found there. If it is locked already, another program is about to take it.
             guard flock(node.raw.rawValue, LOCK_EX | LOCK_NB) == 0 else {
                 attempts += 1
                 guard attempts < 64 else {
@@ -44,14 +44,14 @@ package struct LoopDevice: ~Copyable, Sendable {
                 return
             }
             attempts += 1
-            // EBUSY: somebody else took the same free number in between.
+            // EBUSY: another process took the same free number in between.
             guard result == -Errno.resourceBusy.rawValue, attempts < 64 else {
                 throw SystemCallError("attach \(path) to", backing.string, Errno(rawValue: -result))
             }
         }
     }
 
-    /// In the name field of each loop device of ours, in front of the process and when it was started.
+    /// In the name field of each loop device of Reforge, before the process id and its start time.
     private static let tagPrefix = "reforge-"
 
     private static var ownTag: String {
@@ -59,7 +59,7 @@ package struct LoopDevice: ~Copyable, Sendable {
         return "\(tagPrefix)\(process)-\(ProcessFacts.startTicks(of: process) ?? 0)"
     }
 
-    /// Whether a loop device was made here by a process that is gone: a program that it started still uses it.
+    /// Whether a loop device was created here by a process that is gone: a program that it started still uses it.
     ///
     /// The corresponding C function is `ioctl(LOOP_GET_STATUS64)`.
     static func isAbandoned(_ node: FilePath) -> Bool {
@@ -74,7 +74,7 @@ package struct LoopDevice: ~Copyable, Sendable {
     }
 
     deinit {
-        // Data first: a loop device that goes takes its dirty pages to the backing file only at fsync.
+        // Data first: a released loop device passes its dirty pages to the backing file only at fsync.
         _ = fsync(node.raw.rawValue)
         _ = rf_block_flush_buffers(node.raw.rawValue)
         _ = rf_loop_clear(node.raw.rawValue)

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import SystemPackage
 
-/// What device-mapper made on this machine, as sysfs lists it.
+/// A device-mapper device of this machine, according to sysfs.
 package struct MappedDevice: Equatable, Sendable {
     /// The kernel's name: `dm-3`.
     package var kernelName: String
-    /// The name that it was made with: `vg0-root`.
+    /// Its device-mapper name: `vg0-root`.
     package var name: String
-    /// The id that it was made with; empty for none. LVM's are `LVM-`, the group's id and the volume's.
+    /// Its device-mapper id; empty for none. LVM's are `LVM-`, the group's id and the volume's.
     package var uuid: String
 
-    /// The node.
     package var path: FilePath { FilePath("/dev/\(kernelName)") }
 
-    /// All of them.
+    /// All mapped devices.
     package static func all(sys: FilePath = "/sys") -> [MappedDevice] {
         let folder = sys.appending("block")
         return Files.names(in: folder).filter { $0.hasPrefix("dm-") }.sorted().map { name in
@@ -24,7 +23,8 @@ package struct MappedDevice: Equatable, Sendable {
         }
     }
 
-    /// Waits until the kernel shows no device of that name any more, for 20 s: somebody else (udev, a probe) may look at it.
+    /// Waits up to 20 s until the kernel shows no device of that name: another program (udev,
+    /// a probe) may have it open.
     /// - Returns: whether it is gone.
     static func waitUntilGone(_ name: String) -> Bool {
         let deadline = SystemFacts.monotonicSeconds() + 20

@@ -6,20 +6,19 @@ import SystemPackage
 package struct MountEntry: Equatable, Sendable {
     /// The device number, `major:minor`.
     package var device: String
-    /// Which folder of the filesystem is mounted: another than `/` for a subvolume of Btrfs or a part of a tree.
+    /// The folder of the filesystem that is mounted: other than `/` for a subvolume of Btrfs or a part of a tree.
     package var root: String
-    /// Where it is mounted.
     package var mountPoint: String
     /// The filesystem's type.
     package var type: String
-    /// What was mounted, as the mounter named it.
+    /// The source as the mounter named it.
     package var source: String
     /// Whether the filesystem itself (not only this view of it) is read-only.
     package var isReadOnly: Bool
-    /// Whether mounts and unmounts below go on to other mount namespaces, or come from one (mount_namespaces(7)).
+    /// Whether mounts and unmounts below propagate to or from other mount namespaces (mount_namespaces(7)).
     package var isPropagated = false
 
-    /// Parses the text of mountinfo (proc(5)): malformed lines are passed over.
+    /// Parses the text of mountinfo (proc(5)); malformed lines are skipped.
     package static func parse(_ text: String) -> [MountEntry] {
         text.split(separator: "\n").compactMap { line in
             let fields = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
@@ -35,11 +34,11 @@ package struct MountEntry: Equatable, Sendable {
         }
     }
 
-    /// What is mounted now.
+    /// The current mounts of this process.
     package static func current() -> [MountEntry] { parse(Files.text("/proc/self/mountinfo") ?? "") }
 
-    /// Whether a copy of this table of mounts keeps a disk in use that somebody unmounts. The disk with the root is in use
-    /// anyway.
+    /// Whether a copy of this mount table keeps a disk in use after the user unmounts it. The
+    /// root disk is in use anyway.
     static func holdsDisks(_ mounts: [MountEntry]) -> Bool {
         let root = mounts.last { $0.mountPoint == "/" }?.device
         return mounts.contains { $0.source.hasPrefix("/dev/") && !$0.isPropagated && $0.device != root }
@@ -63,25 +62,22 @@ package struct MountEntry: Equatable, Sendable {
     }
 }
 
-/// A mounted filesystem; unmounted when it goes.
+/// A mounted filesystem, unmounted with this value.
 package struct Mount: ~Copyable, Sendable {
     /// Options of a mount.
     package struct Options: OptionSet, Sendable {
-        /// The bits.
         package let rawValue: Int
-        /// From bits.
         package init(rawValue: Int) { self.rawValue = rawValue }
-        /// Nothing is written.
+        /// Refuses writes.
         package static let readOnly = Options(rawValue: 1)
-        /// The source is a folder that appears a second time.
+        /// The source is a folder that appears at a second place.
         package static let bind = Options(rawValue: 2)
-        /// No devices, programs or set-user-id files count.
+        /// Ignores devices, programs and set-user-id bits.
         package static let untrusted = Options(rawValue: 4)
-        /// No devices or set-user-id files count.
+        /// Ignores devices and set-user-id bits.
         package static let noDevices = Options(rawValue: 8)
     }
 
-    /// Where it is mounted.
     package let mountPoint: FilePath
     private var isMounted = true
 
@@ -95,7 +91,7 @@ package struct Mount: ~Copyable, Sendable {
         self.mountPoint = mountPoint
     }
 
-    /// Mounts without an owner: for what stays until the machine stops.
+    /// Mounts without an owner, for mounts that stay until the machine stops.
     package static func permanent(
         _ source: String, on mountPoint: FilePath, type: String? = nil, options: Options = [], data: String = ""
     ) throws(SystemCallError) {
@@ -108,14 +104,13 @@ package struct Mount: ~Copyable, Sendable {
             rf_mount(source, mountPoint.string, type, flags, data), "mount \(source) on", mountPoint.string)
     }
 
-    /// Unmounts and reports what the system says.
+    /// Unmounts and reports failures.
     package consuming func unmount() throws(SystemCallError) {
         try check(Files.changing(mountPoint) { rf_umount(mountPoint.string, 0) }, "unmount", mountPoint.string)
         isMounted = false
     }
 
-    /// Unmounts by another process, and waits for that no longer than so many seconds: on a disk that does not answer it
-    /// would never end.
+    /// Unmounts in another process with a time limit: on a disk that does not answer, unmounting would never end.
     package consuming func unmount(withinSeconds seconds: Double) throws(SystemCallError) {
         let child = try ChildProcess(["umount", mountPoint.string])
         let deadline = SystemFacts.monotonicSeconds() + seconds
@@ -133,16 +128,16 @@ package struct Mount: ~Copyable, Sendable {
 
     deinit {
         guard isMounted else { return }
-        // Lazily where something still holds it: the mount must never outlive the program's use of it.
+        // Lazily where it is in use: the mount must never outlive its use by this program.
         if rf_umount(mountPoint.string, 0) != 0 { _ = rf_umount(mountPoint.string, 1) }
     }
 }
 
-/// Ends of the machine, for PID 1.
+/// Restart and power-off, for PID 1.
 package enum Machine {
-    /// Starts again. Returns only where that failed.
+    /// Restarts the machine. Returns only on failure.
     package static func restart() -> SystemCallError { ended(rf_reboot_restart(), "restart") }
-    /// Switches off. Returns only where that failed.
+    /// Powers off the machine. Returns only on failure.
     package static func powerOff() -> SystemCallError { ended(rf_reboot_poweroff(), "switch off") }
     /// Delivers Ctrl-Alt-Del as SIGINT to PID 1.
     package static func catchControlAltDelete() { _ = rf_reboot_disable_ctrl_alt_del() }

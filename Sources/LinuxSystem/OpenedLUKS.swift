@@ -2,16 +2,16 @@
 import DiskModel
 import SystemPackage
 
-/// A LUKS volume, opened by `cryptsetup`: the device-mapper node that shows what is inside. Needs device-mapper.
+/// A LUKS volume opened by `cryptsetup`: the device-mapper node with the decrypted content. Needs device-mapper.
 ///
-/// The node goes once this is closed, also where the process dies: it is removed right after it was opened, and the
-/// kernel carries that out when the last descriptor is gone.
+/// The node disappears once this is closed, even if the process dies: it is removed right after it was opened, and the
+/// kernel defers the removal until the last descriptor is closed.
 package final class OpenedLUKS: BlockReader {
-    /// What `cryptsetup status` says of an open volume.
+    /// The geometry of an open volume, from `cryptsetup status`.
     package struct Geometry: Equatable, Sendable {
         /// Where the encrypted sectors begin in the volume, in bytes.
         package var dataStart: UInt64
-        /// How much they hold, in bytes.
+        /// The length of the encrypted sectors in bytes.
         package var byteCount: UInt64
         /// The length of an encrypted sector in bytes.
         package var sectorSize: Int
@@ -19,11 +19,11 @@ package final class OpenedLUKS: BlockReader {
 
     /// The node, `/dev/dm-N`.
     package let path: FilePath
-    /// Where in the volume it shows which part.
+    /// The part of the volume that the node shows.
     package let geometry: Geometry
-    /// The length of what is inside, in bytes.
+    /// The length of the decrypted content in bytes.
     package let byteCount: UInt64
-    /// The unit that the node addresses, in bytes.
+    /// The logical sector size of the node in bytes.
     package let logicalSectorSize: Int
     /// A name for messages.
     package var name: String { path.string }
@@ -32,7 +32,7 @@ package final class OpenedLUKS: BlockReader {
     private let node: String
     private let state: Monitor<State>
 
-    /// What keeps the node alive, in the order in which it goes.
+    /// The resources that keep the node alive, in release order.
     private struct State {
         var device: BlockDevice?
         var loop: Loop?
@@ -49,11 +49,11 @@ package final class OpenedLUKS: BlockReader {
             return "`cryptsetup` is not installed (Debian package cryptsetup-bin)"
         }
         if let obstacle = DeviceMapper.obstacle() { return obstacle }
-        return Files.mayWrite("/dev/loop-control") ? nil : "loop devices, which that needs, cannot be made here"
+        return Files.mayWrite("/dev/loop-control") ? nil : "this needs loop devices, which cannot be created here"
     }
 
-    /// Whether a key opens a LUKS volume of which a file holds the header and the key slots, and perhaps nothing else. Needs
-    /// no device-mapper.
+    /// Whether a key opens a LUKS volume, given a file that holds its header and key slots, and perhaps nothing
+    /// else. Needs no device-mapper.
     package static func key(_ keyFile: FilePath, opens volume: FilePath) throws(LUKSOpenError) -> Bool {
         let output = try run([
             "open", "--type", "luks", "--batch-mode", "--disable-locks", "--test-passphrase", "--key-file=\(keyFile)",
@@ -68,7 +68,7 @@ package final class OpenedLUKS: BlockReader {
     private static let wrongKeyStatus: Int32 = 2
 
     private static func failure(_ output: ChildProcess.Output) -> LUKSOpenError {
-        // Its last words end their own sentences.
+        // Its last lines carry their own punctuation.
         var words = output.lastWords
         while words.hasSuffix(".") { words.removeLast() }
         return .impossible("cryptsetup could not open it (\(output.ending)): \(words)")
@@ -77,8 +77,8 @@ package final class OpenedLUKS: BlockReader {
     /// Opens the LUKS volume in `range` of a disk or a raw image file.
     /// - Parameters:
     ///   - sectorSize: the disk's logical sector size in bytes.
-    ///   - keyFile: its bytes are the key, all of them: a newline at its end counts.
-    ///   - readOnly: whether nothing may be written: then the kernel refuses it of the loop device below, too.
+    ///   - keyFile: all its bytes are the key, including a newline at its end.
+    ///   - readOnly: whether writes are refused, also by the loop device below.
     /// - Throws: `LUKSOpenError`.
     package init(
         disk: FilePath, range: ByteRange, sectorSize: Int, keyFile: FilePath, readOnly: Bool
@@ -90,12 +90,12 @@ package final class OpenedLUKS: BlockReader {
         }
         let owner = Loop(loop)
         let node = "reforge-\(SystemFacts.processID)-\(String(UInt64.random(in: .min ... .max), radix: 36))"
-        // Without its locks cryptsetup repairs no header: a damaged one is what it is.
+        // Without its locks, cryptsetup does not repair headers: a damaged header stays unchanged.
         let output = try Self.run(
             ["open", "--type", "luks", "--batch-mode", "--disable-locks", "--key-file=\(keyFile)"]
                 + (readOnly ? ["--readonly"] : []) + [owner.device.path.string, node])
         guard output.succeeded else {
-            // It may have been stopped behind its last step.
+            // It may have been stopped after its last step.
             _ = try? Self.run(["close", node])
             throw output.ending == .exited(Self.wrongKeyStatus) ? .wrongKey : Self.failure(output)
         }
@@ -109,7 +109,7 @@ package final class OpenedLUKS: BlockReader {
             }
             let removal = try Self.run(["close", "--deferred", node])
             guard removal.succeeded else {
-                throw .impossible("cryptsetup does not take its node away again: \(removal.lastWords)")
+                throw .impossible("cryptsetup could not remove its node: \(removal.lastWords)")
             }
         } catch {
             _ = try? Self.run(["close", "--deferred", node])
@@ -124,7 +124,7 @@ package final class OpenedLUKS: BlockReader {
 
     deinit { close() }
 
-    /// Fills all of `buffer` from `offset` on, in plain text.
+    /// Fills all of `buffer` with decrypted bytes from `offset` on.
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         guard let device = state.update({ $0.device }) else {
             throw BlockIOError(
@@ -134,8 +134,8 @@ package final class OpenedLUKS: BlockReader {
         try device.read(into: buffer, at: offset)
     }
 
-    /// Brings what was written through the node to the disk, and lets the node go.
-    /// - Returns: whether it is gone: somebody else (udev, a probe) may look at it for some seconds.
+    /// Writes cached data through the node to the disk, and releases the node.
+    /// - Returns: whether it is gone: another program (udev, a probe) may have it open for some seconds.
     @discardableResult
     package func close() -> Bool {
         var parts = state.update { state in
@@ -144,7 +144,7 @@ package final class OpenedLUKS: BlockReader {
         }
         guard parts.loop != nil else { return true }
         try? parts.device?.dropCache()
-        // The last descriptor: the kernel takes the node away now, and the loop device below must not go before.
+        // The last descriptor: the kernel removes the node now, before the loop device below may be released.
         parts.device = nil
         let isGone = MappedDevice.waitUntilGone(node)
         parts.loop = nil
@@ -154,12 +154,13 @@ package final class OpenedLUKS: BlockReader {
     private static func path(of node: String) throws(LUKSOpenError) -> FilePath {
         // Without udev there is no link from its name to it.
         guard let device = MappedDevice.all().first(where: { $0.name == node }) else {
-            throw .impossible("the kernel does not show the node that cryptsetup has made")
+            throw .impossible("the kernel does not show the node that cryptsetup created")
         }
         return device.path
     }
 
-    /// From the output of `cryptsetup status`: `  offset:  32768 sectors` of 512 bytes, whatever the encrypted sector is.
+    /// From the output of `cryptsetup status`: `  offset:  32768 sectors` of 512 bytes, whatever
+    /// the encrypted sector size.
     static func parse(status text: String) throws(LUKSOpenError) -> Geometry {
         func number(_ key: String) throws(LUKSOpenError) -> UInt64 {
             let values = text.split(separator: "\n").compactMap { line -> UInt64? in
@@ -180,7 +181,7 @@ package final class OpenedLUKS: BlockReader {
     }
 
     private static func run(_ arguments: [String]) throws(LUKSOpenError) -> ChildProcess.Output {
-        // Deriving a key takes seconds, and minutes where a fast machine has set its cost and a slow one pays it.
+        // Deriving a key takes seconds, or minutes on a slow machine where a fast machine has set the cost.
         do { return try ChildProcess.run(["cryptsetup"] + arguments, timeoutSeconds: 600) } catch {
             throw .impossible("\(error)")
         }
@@ -191,10 +192,9 @@ package final class OpenedLUKS: BlockReader {
 package enum LUKSOpenError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The key fits none of its key slots.
     case wrongKey
-    /// It cannot be opened here, whatever the key; the reason is a sentence.
+    /// It cannot be opened here with any key; the reason is a sentence.
     case impossible(String)
 
-    /// One sentence for a person.
     package var description: String {
         switch self {
         case .wrongKey: "the key does not open it"

@@ -2,9 +2,9 @@
 import CLinuxShims
 import SystemPackage
 
-/// A file descriptor with one owner: it closes when the owner goes.
+/// A file descriptor with one owner, closed with the owner.
 package struct OwnedDescriptor: ~Copyable, Sendable {
-    /// The number, for calls while the owner lives.
+    /// The number, for calls during the owner's lifetime.
     package let raw: FileDescriptor
 
     /// Takes over an open descriptor.
@@ -25,7 +25,8 @@ package struct OwnedDescriptor: ~Copyable, Sendable {
                 throw SystemCallError("open", path.string, error as? Errno ?? .ioError)
             }
         }
-        // What is only read, and is no device, is there at once: sysfs and procfs are read by the thousand.
+        // Read-only opens outside of /dev return at once and are not recorded: sysfs and procfs
+        // are read by the thousand.
         guard mode != .readOnly || path.starts(with: "/dev") else { return try opened() }
         return try PendingCalls(path: path.string).during(.open, opened)
     }
@@ -45,9 +46,7 @@ package struct OwnedDescriptor: ~Copyable, Sendable {
 
     /// Both ends of a pipe.
     package struct Pipe: ~Copyable, Sendable {
-        /// Where bytes come out.
         package var readEnd: OwnedDescriptor
-        /// Where bytes go in.
         package var writeEnd: OwnedDescriptor
     }
 
@@ -64,7 +63,7 @@ package struct OwnedDescriptor: ~Copyable, Sendable {
         }
     }
 
-    /// Closes it and reports what the system says (a full disk can show only here).
+    /// Closes it and reports failures (a full disk may be reported only here).
     package consuming func close() throws(SystemCallError) {
         let raw = self.raw
         discard self
@@ -73,7 +72,7 @@ package struct OwnedDescriptor: ~Copyable, Sendable {
         }
     }
 
-    /// Hands the descriptor to somebody else, who closes it.
+    /// Transfers the descriptor to the caller, who closes it.
     package consuming func release() -> FileDescriptor {
         let raw = self.raw
         discard self

@@ -4,25 +4,25 @@ import Glibc
 import Synchronization
 import SystemPackage
 
-/// The calls that wait for one device, file or pipe, noted while they last: what a `StallWatch` looks at.
+/// The pending calls on one device, file or pipe, recorded for `StallWatch`.
 ///
-/// Noting one takes no lock: a clock that the kernel maps into the process, and two atomic stores.
+/// Recording a call takes no lock: a clock that the kernel maps into the process, and two atomic stores.
 package final class PendingCalls: @unchecked Sendable {
     // @unchecked: the pointer never changes, and what it points to is atomic.
 
-    /// What is asked of it.
+    /// The kind of call.
     package enum Kind: UInt64, Sendable {
-        /// Bytes.
+        /// Reads bytes.
         case read = 1
-        /// To take bytes.
+        /// Writes bytes.
         case write
-        /// To have everything on the medium.
+        /// Flushes to the medium.
         case flush
-        /// To trim.
+        /// Discards (trims).
         case discard
-        /// To be opened or created.
+        /// Opens or creates.
         case open
-        /// To be closed, renamed, linked or removed.
+        /// Closes, renames, links or removes.
         case change
     }
 
@@ -34,15 +34,15 @@ package final class PendingCalls: @unchecked Sendable {
         var start: UInt64
     }
 
-    /// How messages call it.
+    /// Its name in messages.
     package let name: String
     /// The filesystem or device.
     private let deviceNumber: UInt64?
-    /// What it cannot be without.
+    /// The disks it depends on.
     private let disks: [DiskPresence]
-    /// Times of begin in milliseconds, each shifted by the bits of the kind; 0 where there is no call.
+    /// Start times in milliseconds, each shifted left by the bits of the kind; 0 in a free slot.
     private let slots = UnsafeMutablePointer<Atomic<UInt64>>.allocate(capacity: PendingCalls.slotCount)
-    /// More calls at the same time are not noted: those that are stand for them.
+    /// Further simultaneous calls are not recorded: the recorded ones stand for them.
     private static let slotCount = 16
 
     private struct Registered {
@@ -59,17 +59,17 @@ package final class PendingCalls: @unchecked Sendable {
         let status = try? Stat(descriptor)
         let isDevice = status?.type == .blockSpecial
         guard let status, isDevice || status.type == .regular || status.type == .directory else {
-            // Nothing of a pipe or terminal is on a disk.
+            // A pipe or terminal depends on no disk.
             self.init(name, deviceNumber: nil, disks: [])
             return
         }
         let number = UInt64((isDevice ? status.specialDeviceID : status.deviceID).rawValue)
-        // Another file of the same filesystem knows its disk.
+        // Another file of the same filesystem has the disks already.
         let known = isDevice ? nil : Self.living().first { $0.deviceNumber == number }?.disks
         self.init(name, deviceNumber: number, disks: known ?? DiskPresence.disks(below: number))
     }
 
-    /// Calls on what is not open yet.
+    /// Calls on a path that is not open yet.
     convenience init(path: String) { self.init(path, deviceNumber: nil, disks: []) }
 
     private init(_ name: String, deviceNumber: UInt64?, disks: [DiskPresence]) {
@@ -126,12 +126,12 @@ package final class PendingCalls: @unchecked Sendable {
         }
     }
 
-    /// The disks below that are there, and what each has done since it appeared (`DiskDirectory.activity`).
+    /// The disks below that are present, with their activity (`DiskDirectory.activity`).
     var activity: [String: UInt64] {
         Dictionary(disks.compactMap { disk in disk.activity.map { (disk.name, $0) } }) { first, _ in first }
     }
 
-    /// Those of this process that exist. They go outside of the lock, which their end takes.
+    /// The living instances of this process. They are released outside of the lock, because deinit takes it.
     static func living() -> [PendingCalls] { all.withLock { $0.values.compactMap(\.calls) } }
 
     /// The calls that have not returned.

@@ -2,9 +2,9 @@
 import Glibc
 import Synchronization
 
-/// Does something every so many seconds on a thread of its own, until it is stopped.
+/// Runs a body at an interval on a dedicated thread until it is stopped.
 package final class PeriodicThread: Sendable {
-    /// A flag and the condition that it was set, with a clock that nobody turns.
+    /// A flag with a condition variable, on the monotonic clock.
     private final class Stop: @unchecked Sendable {
         // @unchecked: `isSet` is touched only between lock and unlock.
         private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
@@ -34,7 +34,7 @@ package final class PeriodicThread: Sendable {
             pthread_mutex_unlock(mutex)
         }
 
-        /// Waits so long, or until it is set; whether it is.
+        /// Waits for the given time or until the flag is set; whether it is set.
         func wait(seconds: Double) -> Bool {
             var deadline = timespec()
             clock_gettime(CLOCK_MONOTONIC, &deadline)
@@ -59,7 +59,7 @@ package final class PeriodicThread: Sendable {
         thread = try WorkerThread { while !stopping.wait(seconds: seconds) { body() } }
     }
 
-    /// Ends it and waits for its end. Not to be called by the body.
+    /// Stops the thread and waits for its end. Must not be called by the body.
     package func stop() {
         guard !isStopped.exchange(true, ordering: .relaxed) else { return }
         stopping.set()

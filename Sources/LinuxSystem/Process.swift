@@ -3,15 +3,15 @@ import CLinuxShims
 import Glibc
 import SystemPackage
 
-/// This process: what must hold before it runs a command. Descriptors 0 to 2 are open by then (`CEarlyBoot`).
+/// Preparation of this process before it runs a command. Descriptors 0 to 2 are open by then (`CEarlyBoot`).
 package enum Process {
-    /// Prepares for any command: no core dumps (they would hold keys and passwords), file size limits as errors instead of a
-    /// signal, and no success where standard output did not take what the command line parser printed.
+    /// Prepares for any command: no core dumps (they would hold keys and passwords), file size limits as errors instead
+    /// of a signal, and a failure where standard output did not take the text that the command line parser printed.
     ///
     /// The corresponding C functions are `setrlimit(RLIMIT_CORE)`, `prctl(PR_SET_DUMPABLE)` and `signal(SIGXFSZ)`.
     package static func enter() {
         rf_forbid_dumps()
-        // A write past the limit returns EFBIG then. Children start with the default again.
+        // A write past the limit returns EFBIG then. Children start with the default action.
         signal(SIGXFSZ, SIG_IGN)
         atexit {
             guard rf_is_output_whole() == 0 else { return }
@@ -21,29 +21,30 @@ package enum Process {
         }
     }
 
-    /// Gives the process its own mount namespace, so that its mounts go with it and with the programs that it started,
-    /// however they end. Mounts and unmounts of others still arrive (`MS_SLAVE`): a disk that they unmount is free. Where
-    /// that is not permitted, nothing changes; nor where unmounts of a disk would not arrive, as it would stay in use until
-    /// this process ends. To be called before the first thread.
+    /// Gives the process its own mount namespace, so that its mounts end with it and with the programs that it
+    /// started, however they end. Mounts and unmounts by others still arrive (`MS_SLAVE`): a disk that they unmount is
+    /// free. Nothing changes without permission, or where unmounts of a disk would not arrive: the disk would stay in
+    /// use until this process ends. Must be called before the first thread.
     ///
     /// The corresponding C functions are `unshare(CLONE_NEWNS)` and `mount(MS_REC | MS_SLAVE)`.
     package static func ownMounts() {
-        // Asked before: there is no way back that keeps the working folder and the root (setns).
+        // Checked before: setns back would lose the working folder and the root.
         if !MountEntry.holdsDisks(MountEntry.current()) { _ = rf_unshare_mounts() }
     }
 
-    /// Goes on in a child process. This one passes signals on, ends as the child does, and also where the child gives up
-    /// (`giveUp`) and the kernel keeps it: a thread that waits uninterruptibly for a disk outlives even SIGKILL. To be called
-    /// before the first thread. Where there can be no child, nothing changes.
+    /// Continues in a child process. The parent forwards signals and ends as the child does; it also ends when the
+    /// child gives up (`giveUp`) while the kernel keeps it: a thread that waits uninterruptibly for a disk outlives
+    /// even SIGKILL. Must be called before the first thread. Nothing changes where fork fails.
     ///
     /// The corresponding C functions are `fork`, `sigwaitinfo` and `waitpid`.
     package static func continueInChild() { _ = rf_continue_in_child() }
 
-    /// Ends the process without waiting for anything, not even for its own calls that do not return.
+    /// Ends the process without waiting, not even for its own pending calls.
     ///
     /// The corresponding C functions are `sigqueue` and `_exit`.
     package static func giveUp(_ status: Int32) -> Never { rf_give_up(status) }
 
-    /// Names a descriptor besides the standard ones whose reader sees the end of a process that gives up.
+    /// Registers another descriptor, besides the standard ones, whose reader must see the end
+    /// of a process that gives up.
     package static func tells(_ descriptor: FileDescriptor) { rf_tells(descriptor.rawValue) }
 }

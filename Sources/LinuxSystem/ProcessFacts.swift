@@ -2,22 +2,21 @@
 import Glibc
 import SystemPackage
 
-/// What tells one process of one boot of one machine from all others.
+/// Identifies a process across processes, boots and machines.
 package struct ProcessFacts: Codable, Equatable, Sendable {
     /// The machine's name.
     package var host: String
-    /// The machine: its DMI UUID and `/etc/machine-id`, as far as they can be read. Clones of an image share some of it.
+    /// The machine: its DMI UUID and `/etc/machine-id`, as far as they can be read. Clones of an image share some of
+    /// it.
     package var machine: String
-    /// The boot (`/proc/sys/kernel/random/boot_id`).
     package var boot: String
-    /// The process namespace, in which `process` means something.
+    /// The process namespace, in which `process` is valid.
     package var namespace: String
-    /// The process.
+    /// The process id.
     package var process: Int32
-    /// When it was started, in clock ticks since the boot: process numbers come again.
+    /// Its start time in clock ticks since the boot: process ids are reused.
     package var startTicks: UInt64
 
-    /// This process.
     package static func own() -> ProcessFacts {
         let process = SystemFacts.processID
         return ProcessFacts(
@@ -29,8 +28,8 @@ package struct ProcessFacts: Codable, Equatable, Sendable {
             startTicks: startTicks(of: process) ?? 0)
     }
 
-    /// When a process was started, in clock ticks since the boot (proc(5), `/proc/PID/stat`, field 22); `nil` where
-    /// there is no such process.
+    /// The start time of a process in clock ticks since the boot (proc(5), `/proc/PID/stat`, field 22);
+    /// `nil` without such a process.
     package static func startTicks(of process: Int32) -> UInt64? {
         guard let status = status(of: process), !status.isDead else { return nil }
         return status.startTicks
@@ -43,25 +42,25 @@ package struct ProcessFacts: Codable, Equatable, Sendable {
         }
         let fields = text[text.index(after: end)...].split(separator: " ")
         guard fields.count > 19, let ticks = UInt64(fields[19]) else { return nil }
-        // A dead process that nobody has waited for holds nothing any more.
+        // A zombie process holds no resources.
         return (ticks, fields[0] == "Z" || fields[0] == "X")
     }
 
-    /// Whether a process of this namespace is alive; `nil` where that cannot be told: procfs can hide the processes of
-    /// others (hidepid), which proves nothing.
+    /// Whether a process of this namespace is alive; `nil` where unknown: procfs can hide the processes of others
+    /// (hidepid), which proves nothing.
     ///
     /// The corresponding C function is `kill` (with no signal).
     package static func isAlive(_ process: Int32, startTicks: UInt64) -> Bool? {
         guard process > 0 else { return nil }
         if let status = status(of: process) {
             if status.isDead { return false }
-            // One that could not look at itself left no start time.
+            // A process that could not read its own entry recorded no start time.
             return startTicks == 0 ? nil : status.startTicks == startTicks
         }
         return kill(process, 0) != 0 && errno == ESRCH ? false : nil
     }
 
-    /// Whether this process is alive, asked by `own`; `nil` where that cannot be told from here.
+    /// Whether this process is alive, as seen from `own`; `nil` where that cannot be determined from here.
     package func isAlive(seenBy own: ProcessFacts) -> Bool? {
         guard !boot.isEmpty, boot == own.boot, !namespace.isEmpty, namespace == own.namespace, process > 0 else {
             return nil
@@ -69,7 +68,7 @@ package struct ProcessFacts: Codable, Equatable, Sendable {
         return Self.isAlive(process, startTicks: startTicks)
     }
 
-    /// Whether this is an earlier (or later) boot of the machine that `own` runs on, as far as names go.
+    /// Whether this is another boot of the machine that `own` runs on, judged by names.
     package func isOtherBoot(ofHostOf own: ProcessFacts) -> Bool {
         host == own.host && machine == own.machine && !boot.isEmpty && boot != own.boot
     }

@@ -2,41 +2,42 @@
 import Synchronization
 import SystemPackage
 
-/// The programs that `ChildProcess.run` waits for: what a `StallWatch` looks at once the work is to end.
+/// The programs that `ChildProcess.run` waits for; `StallWatch` checks them once the work must end.
 enum RunningPrograms {
-    /// One of them.
+    /// A running program.
     struct Program: Hashable {
         /// Its name, without folders.
         var name: String
-        /// Its process, which leads a session of its own.
+        /// Its process id; the process leads its own session.
         var processID: Int32
-        /// Whether it ends with this process, and all that it has half done with it.
+        /// Whether it ends with this process, even with its work half done.
         var isConfined = false
     }
 
-    /// What the processes of a program do at one moment.
+    /// The activity of a program's processes at one moment.
     struct Activity: Equatable {
-        /// Processor time that they took, bytes that they read and wrote, calls that they made: a number that grows.
+        /// Processor time, bytes read and written, and calls, as one growing number.
         var amount: UInt64 = 0
-        /// Whether one of them waits uninterruptibly, for a disk most of the time, and none runs.
+        /// Whether one of them waits uninterruptibly, usually for a disk, and none runs.
         var isWaiting = false
-        /// What the disks below the nodes that they have open have done (`DiskDirectory.activity`).
+        /// The activity of the disks below its open nodes (`DiskDirectory.activity`).
         var disks: [String: UInt64] = [:]
     }
 
     private static let all = Mutex<[Program]>([])
 
-    /// Those that have not ended.
+    /// The programs that have not ended.
     static var now: [Program] { all.withLock { $0 } }
 
-    /// Notes a program while `body` waits for it.
+    /// Records a program while `body` waits for it.
     static func during<Result>(_ program: Program, _ body: () -> Result) -> Result {
         all.withLock { $0.append(program) }
         defer { all.withLock { $0.removeAll { $0 == program } } }
         return body()
     }
 
-    /// What the processes of a program's session do, from `/proc/PID/stat`, `/proc/PID/io` and `/proc/PID/fd` (proc(5)).
+    /// The activity of the processes in a program's session, from `/proc/PID/stat`, `/proc/PID/io` and
+    /// `/proc/PID/fd` (proc(5)).
     static func activity(of program: Program) -> Activity {
         var activity = Activity()
         var runs = false
@@ -53,7 +54,7 @@ enum RunningPrograms {
             for line in (Files.text(FilePath("/proc/\(process)/io")) ?? "").split(separator: "\n") {
                 activity.amount &+= line.split(separator: " ").last.flatMap { UInt64($0) } ?? 0
             }
-            // Only nodes are asked what they are: of a file, that may take as long as its disk.
+            // Only device nodes are examined: for a file, that could block as long as its disk.
             let folder = FilePath("/proc/\(process)/fd")
             for node in Set(Files.names(in: folder).compactMap { Files.linkTarget(folder.appending($0)) })
             where node.hasPrefix("/dev/") {

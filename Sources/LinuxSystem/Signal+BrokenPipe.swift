@@ -2,8 +2,8 @@
 import Glibc
 
 extension Signal {
-    /// From now on, who writes into a pipe that nobody reads gets an error (EPIPE) and is not ended. Children start with
-    /// the usual way.
+    /// Makes writes into a pipe without a reader fail with EPIPE instead of ending the process. Children
+    /// start with the default action.
     ///
     /// The corresponding C function is `signal(SIGPIPE, SIG_IGN)`.
     package static func ignoreBrokenPipes() { Glibc.signal(SIGPIPE, SIG_IGN) }

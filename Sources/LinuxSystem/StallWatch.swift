@@ -3,28 +3,28 @@
 /// Looks every half second at the calls that have not returned: says which disk, file or pipe is waited for, notices disks
 /// that are gone, and gives up on a call that outlasts the end that was asked for.
 package final class StallWatch: Sendable {
-    /// What the calls amount to at one moment.
+    /// Judges the pending calls at one moment.
     struct Judge {
-        /// A call this old is worth a message; then one at each doubling.
+        /// The age at which a call is first reported; then at each doubling.
         static let worthSaying: UInt64 = 30_000
-        /// How long a call may take once the work is to end: with the interval of the watch and what there is to do then, this
-        /// stays below 5 s.
+        /// The time limit of a call once the work must end: with the interval of the watch and the remaining work,
+        /// the total stays below 5 s.
         static let patience: UInt64 = 3_000
 
-        /// What was longer between two looks was no wait for a disk: the process was stopped.
+        /// A longer gap between two checks was no wait for a disk: the process was stopped.
         static let longestInterval: UInt64 = 2_000
 
         private var lastLook: UInt64?
-        /// When each call is spoken of next, as an age.
+        /// The age at which each call is reported next.
         private var nextAge: [PendingCalls.Call: UInt64] = [:]
 
-        /// What a disk has done, when it was seen last that it had done more, and when it was asked last.
+        /// Per disk: its activity count, when that last grew, and when it was last read.
         private var activities: [String: (count: UInt64, moved: UInt64?, asked: UInt64)] = [:]
-        /// A disk that answered no request for so long does not answer.
+        /// A disk that completed no request for this long does not answer.
         static let silence: UInt64 = 2_500
 
-        /// Whether one of the disks below a place has answered requests a moment ago: what is waited for takes long then, but goes
-        /// on. Unknown at the first time.
+        /// Whether one of the disks below has completed requests recently: the wait is long then, but progresses.
+        /// Unknown at the first check.
         mutating func isAtWork(_ activity: [String: UInt64], now: UInt64) -> Bool {
             var isAtWork = false
             for (disk, count) in activity {
@@ -36,25 +36,25 @@ package final class StallWatch: Sendable {
             return isAtWork
         }
 
-        /// A program that the work waits for since it is to end.
+        /// A program that the work waits for although it must end.
         private struct Awaited {
             var activity: RunningPrograms.Activity
-            /// Since when it does nothing but wait for a disk; `nil` where it does something.
+            /// When it began to do nothing but wait for a disk; `nil` while it is active.
             var stillSince: UInt64?
         }
         private var awaited: [RunningPrograms.Program: Awaited] = [:]
 
-        /// What is to be told of programs at work once the work is to end.
+        /// The judgement on running programs once the work must end.
         struct OfPrograms: Equatable {
-            /// Of each that was not told of before: it must end its work.
+            /// One for each program not reported before: it must finish its work.
             var messages: [String] = []
             /// The one to give up on: its disk does not answer.
             var hopeless: RunningPrograms.Program?
         }
 
-        /// Looks at programs that are at work although the work is to end. They are not stopped: half a change of a filesystem is
-        /// damage. But one that waits for a disk that does not answer is not waited for; it goes on by itself when the disk does.
-        /// Of one that has no disk open (it works through a mount) nobody knows.
+        /// Checks programs that still run although the work must end. They are not stopped: a half-done filesystem
+        /// change is damage. But a program whose disk does not answer is not waited for; it resumes by itself when the
+        /// disk does. For a program without an open disk (it works through a mount), this cannot be determined.
         mutating func look(
             at programs: [RunningPrograms.Program: RunningPrograms.Activity], now: UInt64, interruption: UInt64
         ) -> OfPrograms {
@@ -70,7 +70,7 @@ package final class StallWatch: Sendable {
                 let since = isStill ? known.stillSince ?? now : nil
                 awaited[program] = Awaited(activity: activity, stillSince: since)
                 if let since, now - since >= Self.silence { result.hopeless = program }
-                // Most end at once: that is not worth a word.
+                // Most end at once and need no message.
                 if since == nil, now >= interruption + 1_000, told.insert(program).inserted {
                     result.messages.append(
                         "waiting for `\(program.name)`, which must end its work first; do not switch off")
@@ -80,14 +80,15 @@ package final class StallWatch: Sendable {
         }
         private var told: Set<RunningPrograms.Program> = []
 
-        /// Whether what is seen counts: calls that were under way while the process was stopped have a look more to return.
+        /// Whether this check counts: calls that were pending while the process was stopped get
+        /// one more interval to return.
         mutating func looks(now: UInt64) -> Bool {
             defer { lastLook = now }
             return now - min(now, lastLook ?? now) <= Self.longestInterval
         }
 
-        /// Messages for a person.
-        /// - Parameter busy: the names of places whose disks are at work.
+        /// Messages about pending calls.
+        /// - Parameter busy: the names whose disks are active.
         mutating func messages(_ calls: [PendingCalls.Call], busy: Set<String> = [], now: UInt64) -> [String] {
             nextAge = nextAge.filter { calls.contains($0.key) }
             var oldest: [String: PendingCalls.Call] = [:]
@@ -102,7 +103,7 @@ package final class StallWatch: Sendable {
         }
 
         /// The call to give up on.
-        /// - Parameter interruption: when the work was to end; `nil` where it was not.
+        /// - Parameter interruption: when the work had to end; `nil` without an interruption.
         static func hopeless(
             _ calls: [PendingCalls.Call], now: UInt64, interruption: UInt64?
         ) -> PendingCalls.Call? {
@@ -114,7 +115,7 @@ package final class StallWatch: Sendable {
     private let cancellation: Cancellation
     private let thread: PeriodicThread
 
-    /// Watches until it is released.
+    /// Watches until released.
     /// - Parameters:
     ///   - cancellation: that of the work; is told of disks that are gone, and of signals that no thread takes.
     ///   - say: takes a message for a person.

@@ -4,27 +4,27 @@ import Glibc
 import Synchronization
 import SystemPackage
 
-// What a first process needs beyond what every program needs: signals as bytes, children it never started, terminals.
+// Additional needs of a first process: signals as bytes, orphaned children, terminals.
 
-/// The signals that a supervisor hears or sends.
+/// The signals that a supervisor receives or sends.
 package enum Signal: Int32, Sendable {
-    /// The terminal went away.
+    /// The terminal was closed.
     case hangUp = 1
     /// Ctrl-C, and Ctrl-Alt-Del for PID 1.
     case interrupt = 2
-    /// Ends a process without asking it.
+    /// Ends a process without notice.
     case kill = 9
-    /// A user's signal; for PID 1, busybox's `halt`.
+    /// A user-defined signal; for PID 1, busybox's `halt`.
     case user1 = 10
-    /// A user's signal; for PID 1, busybox's `poweroff`.
+    /// A user-defined signal; for PID 1, busybox's `poweroff`.
     case user2 = 12
     /// Asks a process to end; for PID 1, busybox's `reboot`.
     case terminate = 15
     /// A child has ended.
     case child = 17
 
-    /// From now on the signals of `numbers` become bytes (their numbers) in a pipe, whose end to read is returned. For
-    /// one caller in a process.
+    /// Delivers the signals of `numbers` as bytes (their numbers) to a pipe from now on, and returns its read end.
+    /// For one caller in a process.
     ///
     /// The corresponding C functions are `pipe2` and `sigaction`.
     package static func deliver(_ signals: [Signal]) throws(SystemCallError) -> OwnedDescriptor {
@@ -37,7 +37,7 @@ package enum Signal: Int32, Sendable {
             action.__sigaction_handler.sa_handler = { number in
                 let before = errno
                 var byte = UInt8(truncatingIfNeeded: number)
-                // A full pipe loses nothing that matters: it is read to its end before anybody acts.
+                // A full pipe loses nothing: the reader empties it before it acts.
                 _ = write(signalPipe.load(ordering: .relaxed), &byte, 1)
                 errno = before
             }
@@ -54,11 +54,11 @@ package enum Signal: Int32, Sendable {
 
 private let signalPipe = Atomic<Int32>(-1)
 
-/// Processes by their ids: for PID 1, which inherits those that others started.
+/// Processes by id: PID 1 inherits those that others started.
 package enum Processes {
     /// The state of the children of this process.
     package enum Reaped: Equatable, Sendable {
-        /// This one has ended.
+        /// This child has ended.
         case child(Int32, ChildProcess.Ending)
         /// There are children, and none has ended.
         case noneEnded
@@ -66,7 +66,7 @@ package enum Processes {
         case noneLeft
     }
 
-    /// Collects a child that has ended, any of them.
+    /// Collects any child that has ended.
     ///
     /// The corresponding C function is `waitpid`.
     package static func reap() -> Reaped {
@@ -83,19 +83,19 @@ package enum Processes {
     ///
     /// The corresponding C function is `kill`.
     package static func send(_ signal: Signal, to processID: Int32) {
-        // 0 and below stand for groups, and -1 for everybody.
+        // 0 and below address process groups, and -1 all processes.
         guard processID > 0 else { return }
         _ = kill(processID, signal.rawValue)
     }
 
-    /// Sends a signal to every process but PID 1 (and the sender, where it is PID 1).
+    /// Sends a signal to every process except PID 1 (and the sender, where it is PID 1).
     package static func sendToAll(_ signal: Signal) { _ = kill(-1, signal.rawValue) }
 
     /// The ids of the children of this process.
     package static func children() -> [Int32] {
         let own = getpid()
         return Files.names(in: "/proc").compactMap { Int32($0) }.filter { id in
-            // "id (name) state parent …": a name may hold spaces and parentheses.
+            // "id (name) state parent …": a name may contain spaces and parentheses.
             guard let text = Files.text(FilePath("/proc/\(id)/stat")), let end = text.lastIndex(of: ")") else {
                 return false
             }
@@ -105,18 +105,16 @@ package enum Processes {
     }
 }
 
-/// Waiting for several descriptors at once.
+/// Waits for several descriptors at once.
 package enum Polling {
-    /// A descriptor and what is awaited of it.
+    /// A descriptor and the awaited events.
     package struct Wish: Sendable {
-        /// Which.
         package var descriptor: FileDescriptor
         /// Until there is something to read.
         package var reading: Bool
         /// Until there is room to write.
         package var writing: Bool
 
-        /// Names a descriptor and what is awaited of it.
         package init(_ descriptor: FileDescriptor, reading: Bool = true, writing: Bool = false) {
             self.descriptor = descriptor
             self.reading = reading
@@ -124,15 +122,15 @@ package enum Polling {
         }
     }
 
-    /// What is true of a descriptor.
+    /// The state of a descriptor.
     package struct State: Sendable {
-        /// There is something to read, or the other end is gone, or an error waits to be read.
+        /// Data, the end of the other side, or an error can be read.
         package var isReadable: Bool
         /// There is room to write.
         package var isWritable: Bool
     }
 
-    /// Waits until one of `wishes` is fulfilled or the time is over (`nil`: for ever); a state for each.
+    /// Waits until one of `wishes` is ready or the time is over (`nil`: no limit); returns a state for each.
     ///
     /// The corresponding C function is `poll`.
     package static func wait(for wishes: [Wish], seconds: Double?) -> [State] {
@@ -154,18 +152,18 @@ package enum Polling {
     }
 }
 
-/// What a read or write that must not wait came to.
+/// The result of a nonblocking read or write.
 package enum NonblockingResult: Equatable, Sendable {
     /// This many bytes; more than 0.
     case moved(Int)
-    /// Nothing now; later perhaps.
+    /// Nothing at the moment.
     case wouldBlock
-    /// The end of the stream, or an error: nothing any more.
+    /// The stream has ended, or an error occurred.
     case ended
 }
 
 extension FileDescriptor {
-    /// Makes reads and writes return at once where they would wait (or wait again).
+    /// Makes reads and writes return at once instead of waiting, or turns that off.
     ///
     /// The corresponding C function is `fcntl(F_SETFL)`.
     package func setNonblocking(_ nonblocking: Bool) {
@@ -174,7 +172,7 @@ extension FileDescriptor {
         _ = fcntl(rawValue, F_SETFL, nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK)
     }
 
-    /// Appends what can be read at once, at most `limit` bytes, to `bytes`.
+    /// Appends the available bytes, at most `limit`, to `bytes`.
     package func readAvailable(into bytes: inout [UInt8], limit: Int = 1 << 16) -> NonblockingResult {
         var part = [UInt8](repeating: 0, count: max(1, limit))
         let count = part.withUnsafeMutableBytes { Glibc.read(rawValue, $0.baseAddress, $0.count) }
@@ -185,7 +183,7 @@ extension FileDescriptor {
         return count < 0 && (errno == EAGAIN || errno == EINTR) ? .wouldBlock : .ended
     }
 
-    /// Writes what can be taken at once.
+    /// Writes as many bytes as are accepted at once.
     package func writeAvailable(_ bytes: ArraySlice<UInt8>) -> NonblockingResult {
         guard !bytes.isEmpty else { return .wouldBlock }
         let count = bytes.withUnsafeBytes { Glibc.write(rawValue, $0.baseAddress, $0.count) }
@@ -194,7 +192,7 @@ extension FileDescriptor {
     }
 }
 
-/// A terminal device, opened without becoming anybody's controlling terminal.
+/// A terminal device, opened without becoming a controlling terminal.
 package struct Terminal: ~Copyable, Sendable {
     private let owner: OwnedDescriptor
 
@@ -211,13 +209,13 @@ package struct Terminal: ~Copyable, Sendable {
         owner = opened
     }
 
-    /// The descriptor, while this lives.
+    /// The descriptor, valid during the lifetime of this value.
     package var descriptor: FileDescriptor { owner.raw }
 
-    /// Hands the descriptor to somebody else, who closes it.
+    /// Transfers the descriptor to the caller, who closes it.
     package consuming func release() -> FileDescriptor { owner.release() }
 
-    /// Line editing, echo, and plain output, whatever a program left behind. Speed and framing stay.
+    /// Restores line editing, echo and plain output after any program. Speed and framing stay.
     ///
     /// The corresponding C functions are `tcgetattr` and `tcsetattr`.
     package func makeSane() {
@@ -233,7 +231,7 @@ package struct Terminal: ~Copyable, Sendable {
 }
 
 extension Files {
-    /// What a name in a folder stands for.
+    /// The kind of a folder entry.
     package enum Kind: Sendable {
         /// A folder.
         case folder
@@ -241,7 +239,7 @@ extension Files {
         case file
         /// A symbolic link.
         case link
-        /// Anything else: a device, a pipe, a socket, or what the filesystem does not say.
+        /// Anything else: a device, a pipe, a socket, or a kind that the filesystem does not report.
         case other
     }
 
@@ -261,7 +259,7 @@ extension Files {
         }
     }
 
-    /// Makes a symbolic link at `path` that points to `target`; one that is there stays.
+    /// Creates a symbolic link at `path` that points to `target`; an existing one stays.
     ///
     /// The corresponding C function is `symlink`.
     package static func makeLink(_ path: FilePath, to target: String) throws(SystemCallError) {
@@ -270,7 +268,7 @@ extension Files {
         }
     }
 
-    /// Makes a named pipe for its owner only; one that is there is replaced.
+    /// Creates a named pipe for its owner only, replacing an existing one.
     ///
     /// The corresponding C function is `mkfifo`.
     package static func makeNamedPipe(_ path: FilePath) throws(SystemCallError) {
@@ -280,7 +278,7 @@ extension Files {
         }
     }
 
-    /// Writes into a file as it is, without a new one taking its place: procfs, sysfs, a pipe, a device, a log.
+    /// Writes into an existing file without replacing it: procfs, sysfs, a pipe, a device, a log.
     package static func put(
         _ text: String, into path: FilePath, appending: Bool = false
     ) throws(SystemCallError) {
@@ -292,8 +290,8 @@ extension Files {
 }
 
 extension Mount {
-    /// Unmounts what is mounted at a place, whoever mounted it.
-    /// - Parameter lazily: takes it out of the tree at once, and lets go of it when nobody uses it any more.
+    /// Unmounts a mount point, regardless of its owner.
+    /// - Parameter lazily: detaches it at once, and releases it when it is no longer in use.
     ///
     /// The corresponding C function is `umount2`.
     package static func unmount(_ place: FilePath, lazily: Bool = false) throws(SystemCallError) {
@@ -302,7 +300,7 @@ extension Mount {
 }
 
 extension Machine {
-    /// Sends everything that is cached to the disks.
+    /// Writes all cached data to the disks.
     ///
     /// The corresponding C function is `sync`.
     package static func sync() { Glibc.sync() }

@@ -1,28 +1,25 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import SystemPackage
 
-/// A system call that failed: which one, on what, why.
+/// A failed system call: the call, its subject and the reason.
 package struct SystemCallError: Error, Sendable, CustomStringConvertible {
-    /// What was being done, as the middle of a sentence: "open", "mount /dev/sda1 on".
+    /// The attempted action, as the middle of a sentence: "open", "mount /dev/sda1 on".
     package var action: String
-    /// The path or thing it was done to.
+    /// The path or object of the action.
     package var subject: String
-    /// The reason.
     package var errno: Errno
 
-    /// Names a failed call.
     package init(_ action: String, _ subject: String, _ errno: Errno) {
         self.action = action
         self.subject = subject
         self.errno = errno
     }
 
-    /// One sentence for a person.
     package var description: String { "could not \(action) \(subject): \(errno.sentence)" }
 }
 
 extension Errno {
-    /// The reason in words, with the constant's name where people search for it.
+    /// The reason in words, with the constant's name where users search for it.
     package var sentence: String {
         switch self {
         case .ioError: "the disk reported a medium error (EIO)"

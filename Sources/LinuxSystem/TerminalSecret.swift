@@ -2,16 +2,16 @@
 import Glibc
 import SystemPackage
 
-/// Asks for a secret on the terminal, without showing what is typed.
+/// Prompts for a secret on the terminal without echo.
 package enum TerminalSecret {
-    /// Asks, and reads a line.
+    /// Prompts and reads a line.
     ///
     /// The terminal is as before afterwards, also where `cancellation` ends the question. (Ctrl-Z and Ctrl-\ have no meaning
     /// while it is asked.)
     ///
     /// The corresponding C functions are `tcgetattr` and `tcsetattr`.
-    /// - Parameter terminal: the terminal's device; the one that the process belongs to where nothing is said.
-    /// - Returns: the line without its end; `nil` where there is no terminal, or its input ended.
+    /// - Parameter terminal: the terminal's device; the controlling terminal by default.
+    /// - Returns: the line without its end; `nil` without a terminal, or at the end of its input.
     package static func ask(
         _ question: String, terminal path: FilePath = "/dev/tty", limit: Int, cancellation: Cancellation
     ) throws(SystemCallError) -> [UInt8]? {
@@ -22,15 +22,15 @@ package enum TerminalSecret {
         var quiet = before
         quiet.c_lflag &= ~tcflag_t(ECHO | ECHOE | ECHOK | ECHONL)
         quiet.c_lflag |= tcflag_t(ICANON | ISIG)
-        // Stopped or ended by these keys, the process would leave a terminal that shows nothing. 0: no such key.
+        // Stopped or ended by these keys, the process would leave a terminal without echo. 0: no such key.
         withUnsafeMutableBytes(of: &quiet.c_cc) { keys in
             keys[Int(VQUIT)] = 0
             keys[Int(VSUSP)] = 0
         }
-        // What was typed before the question is not meant for it.
+        // Input typed before the prompt is discarded.
         guard tcsetattr(number, TCSAFLUSH, &quiet) == 0 else { return nil }
         defer {
-            // What was typed too much must not become the next command.
+            // Surplus input must not become the next command.
             _ = tcsetattr(number, TCSAFLUSH, &before)
             _ = try? terminal.raw.writeAll(Array("\n".utf8))
         }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// A time as people and files write it (RFC 3339, and shorter): `2026-11-22T15:00:05Z`, `2026-11-22T15:00+01:00`,
+/// A time in RFC 3339 form, or shorter: `2026-11-22T15:00:05Z`, `2026-11-22T15:00+01:00`,
 /// `2026-11-22T15:00`, `2026-11-22`.
 package struct TimeText: Equatable, Sendable {
-    /// What the clock showed; of a bare date, its first second.
+    /// The wall-clock time; for a bare date, its first second.
     package var time: CalendarTime
     /// Whether it is a bare date.
     package var isDate: Bool
-    /// How far that clock was ahead of UTC, in seconds; `nil` where the text does not say, and local time is meant.
+    /// The offset from UTC in seconds; `nil` where the text has none and local time is meant.
     package var offsetSeconds: Int?
 
-    /// Reads a text; `nil` for anything else.
+    /// Parses a text; `nil` where it is no such time.
     package init?(_ text: some StringProtocol) {
         var rest = Substring(text)[...]
         func number(_ digitCount: Int) -> Int? {
@@ -36,7 +36,7 @@ package struct TimeText: Equatable, Sendable {
         if take(":") {
             guard let value = number(2) else { return nil }
             second = value
-            // Parts of a second are passed over.
+            // Fractions of a second are ignored.
             if take(".") {
                 guard number(1) != nil else { return nil }
                 while number(1) != nil {}
@@ -58,7 +58,7 @@ package struct TimeText: Equatable, Sendable {
         guard rest.isEmpty else { return nil }
     }
 
-    /// The moment that is meant, in seconds since 1970 in UTC.
+    /// The moment in seconds since 1970 in UTC.
     package var unixSeconds: Int64 {
         guard let offsetSeconds else { return time.unixSecondsInLocalTime }
         return time.unixSecondsInUTC - Int64(offsetSeconds)

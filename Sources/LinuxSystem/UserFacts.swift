@@ -3,12 +3,12 @@ import Glibc
 import SystemPackage
 
 extension SystemFacts {
-    /// A variable of the environment; `nil` where it is not set.
+    /// An environment variable; `nil` where it is not set.
     ///
     /// The corresponding C function is `getenv`.
     package static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
-    /// Who runs this, for people: `user@host`. (No getpwuid: in a static binary it loads libraries.)
+    /// The user who runs this, for messages: `user@host`. (No getpwuid: in a static binary it loads libraries.)
     package static var userAtHost: String {
         let user = isRoot ? "root" : environment("USER") ?? environment("LOGNAME") ?? "user \(getuid())"
         return "\(user)@\(Files.text("/proc/sys/kernel/hostname") ?? "unknown")"

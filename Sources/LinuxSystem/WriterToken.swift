@@ -2,16 +2,17 @@
 import ByteParsing
 import SystemPackage
 
-/// The end of a temporary file's name that says which process writes it, so that what a killed one left can be told.
+/// The suffix of a temporary file's name that identifies its writer, so that leftovers of killed
+/// processes can be recognised.
 ///
-/// `BOOT-PID-TICKS-TIME`: eight digits for this boot of this machine (and its process namespace), the process, when it was started,
-/// and when it began the file, in seconds since 1970.
+/// `BOOT-PID-TICKS-TIME`: eight digits for this boot of this machine (and its process namespace), the process id, its
+/// start time, and the time when it began the file, in seconds since 1970.
 package struct WriterToken: Sendable {
-    /// Whether the process that the token names is at work; `nil` where it cannot be asked: of another boot, another machine
-    /// or another process namespace.
+    /// Whether the process of the token is alive; `nil` where that is unknown: another boot,
+    /// machine or process namespace.
     package let isAlive: Bool?
 
-    /// Reads the token behind the last dot of a name; `nil` where there is none.
+    /// Parses the token behind the last dot of a name; `nil` without one.
     package init?(endOf name: String) {
         let parts = name.split(separator: ".").last?.split(separator: "-") ?? []
         guard parts.count == 4, let process = Int32(parts[1]), let ticks = UInt64(parts[2]), Int64(parts[3]) != nil
@@ -19,7 +20,7 @@ package struct WriterToken: Sendable {
         isAlive = parts[0] == Self.bootToken ? ProcessFacts.isAlive(process, startTicks: ticks) : nil
     }
 
-    /// The token of this process, now.
+    /// The token of this process at this time.
     package static var own: String { "\(bootToken)-\(ownProcess)-\(SystemFacts.unixSeconds())" }
 
     private static let ownProcess: String = {
@@ -27,7 +28,7 @@ package struct WriterToken: Sendable {
         return "\(process)-\(ProcessFacts.startTicks(of: process) ?? 0)"
     }()
 
-    /// Names a boot of a machine: process numbers mean something only inside it.
+    /// Identifies a boot of a machine: process ids are valid only within it.
     package static let bootToken: String = {
         let boot = Files.text("/proc/sys/kernel/random/boot_id") ?? "unknown"
         let space = Files.linkTarget("/proc/self/ns/pid") ?? "unknown"

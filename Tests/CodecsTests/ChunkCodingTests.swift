@@ -35,7 +35,7 @@ import Testing
                     for count in [0, 1, Self.content.count - 1, Self.content.count + 1] {
                         #expect(throws: CodecError.self) { try decode(coding, stored, id: id, count: count) }
                     }
-                    // Content that is not what its name says, even where everything else fits.
+                    // Content that does not match its name, although everything else fits.
                     let other = identity.id(of: [1])
                     #expect(throws: CodecError.self) {
                         try decode(coding, try encode(coding, Self.content, id: other), id: other, count: 70_000)
@@ -52,7 +52,7 @@ import Testing
         let stored = try encode(coding, Self.content, id: id)
         let known = Array(Self.content[30_000..<30_016])
         #expect(!stored.indices.dropLast(16).contains { Array(stored[$0..<$0 + 16]) == known })
-        // Another name, another format, another key, no name: none opens.
+        // Another name, another format, another key, no name: each is refused.
         let other = ChunkIdentity.plain.id(of: [1])
         #expect(throws: CodecError.self) { try decode(coding, stored, id: other, count: 70_000) }
         #expect(throws: CodecError.self) { try decode(coding, stored, id: nil, count: 70_000) }

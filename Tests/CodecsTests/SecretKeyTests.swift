@@ -9,8 +9,8 @@ import Testing
         return stride(from: 0, to: digits.count, by: 2).compactMap { UInt8(String(digits[$0..<$0 + 2]), radix: 16) }
     }
 
-    /// RFC 7914 §12. Its keys have 64 bytes, ours the first 32 of them: scrypt ends in PBKDF2 (§6), which makes them in
-    /// blocks of 32. (Its first vector has no password and no salt: neither is ever used here.)
+    /// RFC 7914 §12. Its keys have 64 bytes, those of Reforge are the first 32 of them: scrypt ends in PBKDF2 (§6),
+    /// which generates them in blocks of 32. (Its first vector has no password and no salt: Reforge uses neither.)
     @Test func scryptMatchesItsRFC() throws {
         let first = try SecretKey.derived(
             fromPassword: Array("password".utf8), salt: Array("NaCl".utf8), rounds: 1024, blockSize: 8, parallelism: 16)
@@ -32,8 +32,8 @@ import Testing
         }
     }
 
-    /// HKDF-SHA-256 (RFC 5869 §2) with no salt, made of HMAC alone: the extracted key is HMAC(32 zeros, key), and one block
-    /// of 32 bytes is HMAC(extracted, info and the byte 1).
+    /// HKDF-SHA-256 (RFC 5869 §2) with no salt, made of HMAC alone: the extracted key is HMAC(32 zeros, key), and one
+    /// block of 32 bytes is HMAC(extracted, info and the byte 1).
     @Test func derivedKeysAreHKDF() throws {
         let key = try #require(SecretKey(bytes: Array(0..<32)))
         let zeros = try #require(SecretKey(bytes: [UInt8](repeating: 0, count: 32)))
@@ -43,8 +43,8 @@ import Testing
         #expect(key.derived(for: "purpose").bytes != key.derived(for: "another").bytes)
     }
 
-    /// HMAC-SHA-256: RFC 4231 has keys of other lengths, but §4.7's idea holds for any: this is its first case with the key
-    /// filled up with zeros, which HMAC does by itself (RFC 2104 §2).
+    /// HMAC-SHA-256: RFC 4231 has keys of other lengths, but §4.7's idea holds for any: this is its first case with the
+    /// key filled up with zeros, which HMAC does by itself (RFC 2104 §2).
     @Test func keyedNamesAreHMAC() throws {
         let key = try #require(
             SecretKey(bytes: [UInt8](repeating: 0x0B, count: 20) + [UInt8](repeating: 0, count: 12)))

@@ -4,7 +4,7 @@ import Testing
 @testable import Codecs
 
 @Suite struct XZTests {
-    /// Bytes that compress, but not to nothing.
+    /// Bytes that compress somewhat.
     static func content(_ byteCount: Int) -> [UInt8] {
         var state: UInt64 = 0x9E37_79B9_7F4A_7C15
         return (0..<byteCount).map { index in
@@ -78,7 +78,7 @@ import Testing
     @Test(arguments: [1, 512, 128 << 10, (1 << 20) + 1, 16 << 20])
     func zeroBlocks(byteCount: Int) throws {
         let block = try XZBlock.zeros(byteCount: byteCount)
-        // 16 MiB in some 2.5 KB: what LZMA needs at least.
+        // 16 MiB in some 2.5 KB: LZMA's minimum.
         #expect(block.count <= 128 + byteCount / 6400)
         #expect(try Self.decompress(block, byteCount: byteCount).allSatisfy { $0 == 0 })
         #expect(try Self.isZeros(block, byteCount))
@@ -95,7 +95,7 @@ import Testing
         }
     }
 
-    /// A whole file of ours, as bytes.
+    /// A whole .xz file of Reforge, as bytes.
     static func file(_ contents: [[UInt8]]) throws -> [UInt8] {
         let framing = try XZStreamFraming()
         var file = try XZStreamFraming.header()
@@ -167,7 +167,7 @@ import Testing
         }
     }
 
-    /// Random damage: never a trap, never a hang, and never other contents.
+    /// Random damage: never a trap, a hang or other contents.
     @Test func hostileFiles() throws {
         let seed = UInt64.random(in: .min ... .max)
         var random = seed
@@ -188,7 +188,7 @@ import Testing
                 let decompressor: any StreamDecompressor =
                     isXZ ? try XZStreamDecompressor() : try ZstdStreamDecompressor()
                 guard let result = try? Self.streamed(damaged, decompressor, piece: 97, room: 777) else { continue }
-                // Whole frames may be missing behind a cut, and checksums can be switched off; no byte is made up.
+                // Whole frames may be missing behind a cut, and checksums can be switched off; no byte is invented.
                 #expect(!isXZ || result == all, "seed \(seed)")
             }
         }
@@ -222,7 +222,7 @@ import Testing
         let contents = [XZTests.content(100_000), [], [1], [UInt8](repeating: 0, count: 300_000), XZTests.content(2)]
         var file: [UInt8] = []
         for content in contents { file += try Zstd.compress(content, level: 3) }
-        // Skippable frames of others are passed over.
+        // Skippable frames of other programs are skipped.
         file += [0x5E, 0x2A, 0x4D, 0x18, 9, 0, 0, 0] + [UInt8](repeating: 7, count: 9)
         file += ZeroFrame.bytes(zeros: 1000)
         let all = contents.flatMap { $0 } + [UInt8](repeating: 0, count: 1000)

@@ -19,7 +19,7 @@ import Testing
 
         """
 
-    /// A disk file with that table, made by somebody else's tool.
+    /// A disk file with that table, made by an independent tool.
     private func makeDisk(_ scratch: ScratchFolder, mebibytes: UInt64 = 64) throws -> FilePath {
         let path = scratch.path.appending("disk")
         let file = try OwnedDescriptor.open(path, .readWrite, options: [.create], permissions: .ownerReadWrite)
@@ -44,7 +44,7 @@ import Testing
         return path
     }
 
-    /// As many entries as are followed: the table is longer than the MiB that a restore writes last.
+    /// The maximum number of entries: the table is longer than the MiB that a restore writes last.
     @Test func aTableOfManyEntriesMoves() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk")
@@ -115,7 +115,7 @@ import Testing
         #expect(again.condition == .intact && again.partitions == table.partitions)
     }
 
-    /// A small image written onto a large disk: its backup table lies in the middle, and everything behind it is unused.
+    /// A small image written to a large disk: its backup table is in the middle, and everything behind it is unused.
     @Test(arguments: [48, 200] as [UInt64]) func aBackupInTheMiddleMovesToTheEnd(mebibytes: UInt64) throws {
         let scratch = try ScratchFolder()
         let path = try makeDisk(scratch)
@@ -143,7 +143,7 @@ import Testing
         #expect(again.partitions.map(\.range) == layout.placements.map(\.to))
     }
 
-    /// A partition behind the end of a smaller disk moves to the front before the end is taken away.
+    /// A partition behind the end of a smaller disk moves to the front before the end is cut off.
     @Test func aPartitionBehindTheNewEndMovesFirst() throws {
         let scratch = try ScratchFolder()
         let (captured, table) = try capture(try makeDisk(scratch))
@@ -183,8 +183,8 @@ import Testing
 }
 
 @Suite struct GPTMovesTests {
-    /// Any layout of the same partitions in the same order, smaller and larger disks, some left out: libparted must get
-    /// there without one being in the way of another.
+    /// Any layout of the same partitions in the same order, on smaller and larger disks, some left out: libparted must
+    /// reach it without overlaps.
     @Test func anyOrderlyMoveWorks() throws {
         let seed = UInt64.random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)
@@ -227,7 +227,7 @@ import Testing
         }
     }
 
-    /// libparted makes a plain protective MBR of a hybrid one.
+    /// libparted turns a hybrid MBR into a plain protective one.
     @Test func aHybridMBRFollowsItsPartitions() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk")
@@ -254,7 +254,7 @@ import Testing
         try target.writeBytes(made.tail, at: made.tailOffset)
         let again = try #require(try GPTReader.read(target))
         #expect(again.condition == .intact && again.partitions.map(\.range) == [1, 2, 3].map { places[$0] })
-        // By another's reading: the GPT is valid, and the MBR names partitions 2 and 3 at their new places.
+        // Checked with an independent tool: the GPT is valid, and the MBR lists partitions 2 and 3 at their new places.
         let result = scratch.path.appending("result")
         let copy = try OwnedDescriptor.open(result, .readWrite, options: [.create], permissions: .ownerReadWrite)
         try copy.raw.writeAll(toAbsoluteOffset: 0, target.bytes)
@@ -268,7 +268,7 @@ import Testing
         let sectors = UInt32(mebibyte / 512)
         #expect(
             entries == [
-                // What protects the table ends where the first partition begins that is named beside it.
+                // The protective entry of the table ends before the first partition listed beside it.
                 HybridEntry(indicator: 0, type: 0xEE, start: 1, count: 30 * sectors - 1),
                 HybridEntry(indicator: 0x80, type: 0x07, start: 30 * sectors, count: 8 * sectors),
                 HybridEntry(indicator: 0, type: 0xAF, start: 40 * sectors, count: 50 * sectors),
@@ -285,7 +285,7 @@ import Testing
         var count: UInt32
     }
 
-    /// More entries than the usual 128, and a number among the further ones.
+    /// More entries than the usual 128, and a partition number above 128.
     @Test func aHighNumberInALongTableStays() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk")
@@ -320,7 +320,7 @@ import Testing
             return new
         }
         #expect(again.partitions == moved)
-        // By others' reading.
+        // Checked with independent tools.
         let check = try ChildProcess.run(["sgdisk", "-v", "-i", "200", result.string]).text
         for line in [
             "No problems found", "Partition unique GUID: AAAAAAAA-0000-0000-0000-0000000000C8",

@@ -10,7 +10,7 @@ import Testing
 
 @testable import DiskEditing
 
-/// A GPT for a disk with another sector size. The judges are sfdisk and sgdisk on loop devices with that size.
+/// A GPT for a disk with another sector size. Checked with sfdisk and sgdisk on loop devices with that size.
 @Suite(.enabled(if: geteuid() == 0 && ChildProcess.canFind("sgdisk"), "needs root and gdisk"))
 struct GPTUnitsTests {
     private static let seed = UInt64.random(in: .min ... .max)
@@ -67,7 +67,7 @@ struct GPTUnitsTests {
         return path
     }
 
-    /// What sfdisk says of a table, without what depends on the unit and the device's name.
+    /// sfdisk's dump of a table, without the parts that depend on the unit and the device's name.
     private func dump(_ node: FilePath) throws -> [String] {
         try run(["sfdisk", "-d", node.string]).split(separator: "\n").compactMap { line in
             if ["device:", "unit:", "first-lba:", "last-lba:", "sector-size:"].contains(where: { line.hasPrefix($0) }) {
@@ -104,7 +104,7 @@ struct GPTUnitsTests {
             #expect(table.condition == [.intact, .primaryDamaged, .backupDamaged][damage], comment)
             captured = try CapturedTable(reading: disk, table: table)
         }
-        // Everything moves by some sectors of 4 KiB, and the target has another length.
+        // Everything moves by some sectors of 4 KiB, and the target has a different length.
         let shift = UInt64.random(in: 0...9, using: &random) * 4096
         let places = Dictionary(
             uniqueKeysWithValues: table.partitions.map {
@@ -159,7 +159,7 @@ struct GPTUnitsTests {
         #expect(throws: TableEditError.self) {
             try make(mebibyte..<2 * mebibyte, DiskGeometry(byteCount: 40 << 10, logicalSectorSize: 4096))
         }
-        // The other is left out, as where sectors have the same size.
+        // The other one is left out, as with equal sector sizes.
         let made = try make(mebibyte..<mebibyte + 257 * 4096, geometry)
         let head = MemoryDisk(
             made.head + [UInt8](repeating: 0, count: (20 << 20) - made.head.count - made.tail.count)

@@ -30,7 +30,7 @@ import Testing
         let output = try ChildProcess.run(["sfdisk", "-q", path.string], input: Array(script.utf8))
         try #require(output.succeeded, "\(output.lastWords)")
         let disk = try BlockDevice(opening: path, .exclusiveWrite)
-        // Boot code and what lies between it and the entries.
+        // Boot code and the data between it and the entries.
         try disk.writeBytes(
             (0..<446).map { $0 >= 440 && $0 < 444 ? [0xCD, 0xAB, 0x34, 0x12][$0 - 440] : UInt8($0 & 0xFF) }, at: 0)
         let table = try #require(try MBRReader.read(disk))
@@ -88,8 +88,8 @@ import Testing
         }
     }
 
-    /// Logical partitions that are numbered in another order than they lie, as fdisk leaves them after one was deleted and
-    /// made again: `sfdisk -d` finds the same numbers at the new places.
+    /// Logical partitions numbered in another order than their places, as fdisk leaves them after one was deleted and
+    /// created again: `sfdisk -d` finds the same numbers at the new places.
     @Test(arguments: [false, true]) func numbersStayWhereTheyAreNotInOrder(_ isSmaller: Bool) throws {
         let scratch = try ScratchFolder()
         let (captured, table) = try makeDisk(
@@ -132,7 +132,7 @@ import Testing
         #expect(check.text.contains("No errors detected"), "\(check.text)\(check.errorText)")
     }
 
-    /// As many as libparted numbers, and more than it does: each at another place and of another length.
+    /// As many as libparted numbers, and more: each at another place with another length.
     @Test(arguments: [60, 90]) func manyLogicalPartitionsKeepTypesAndFlags(_ count: Int) throws {
         let scratch = try ScratchFolder()
         let disk = MemoryDisk(LogicalChain.disk(count))
@@ -171,7 +171,7 @@ import Testing
         var random = SeededGenerator(seed: seed)
         for _ in 0..<12 {
             let scratch = try ScratchFolder()
-            // A random table, and the same partitions laid out anew with other sizes.
+            // A random table, and a new layout of the same partitions with other sizes.
             func draw(_ types: [String], logicals: Int, leastGap: UInt64) -> [(
                 start: UInt64, size: UInt64, type: String
             )] {
@@ -197,7 +197,7 @@ import Testing
                 ["83", "7", "c", "82"].randomElement(using: &random) ?? "83"
             }
             let logicals = Int.random(in: 0...8, using: &random)
-            // sfdisk leaves a MiB in front of each logical partition; one sector is enough.
+            // sfdisk leaves a MiB before each logical partition; one sector is enough.
             let before = draw(types, logicals: logicals, leastGap: 2048)
             let after = draw(types, logicals: logicals, leastGap: 1)
             let script = before.map { "start=\($0.start), size=\($0.size), type=\($0.type)" }

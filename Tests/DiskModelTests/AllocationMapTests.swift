@@ -5,7 +5,7 @@ import Testing
 @testable import DiskModel
 
 @Suite struct AllocationMapTests {
-    /// Against a plain array of flags, over random insertions.
+    /// Compared with a plain array of flags, over random insertions.
     @Test func agreesWithFlags() {
         let seed: UInt64 = .random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)

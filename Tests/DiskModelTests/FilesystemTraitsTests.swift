@@ -3,7 +3,7 @@ import Testing
 
 @testable import DiskModel
 
-/// The one table of what can be done with each kind of filesystem.
+/// The single table of filesystem traits.
 @Suite struct FilesystemTraitsTests {
     @Test func everyKindHasOneRow() {
         for kind in FilesystemInfo.Kind.allCases {
@@ -14,7 +14,7 @@ import Testing
         #expect(names.count == Set(names).count, "\(names.sorted())")
     }
 
-    /// Everything at once: whoever changes a row sees what depends on it.
+    /// The whole table at once: a change of a row shows every dependent value.
     @Test func theTable() {
         func row(_ kind: FilesystemInfo.Kind) -> String {
             let traits = FilesystemTraits.of(kind, name: kind.rawValue)
@@ -56,7 +56,7 @@ import Testing
         #expect(FilesystemTraits.of(.other, name: "zfs_member").grubModule == nil)
     }
 
-    /// A kind that a later program wrote, or swap of another byte order, under a name that is read here.
+    /// A kind written by a later program, or swap of another byte order, under a name that has a reader here.
     @Test func aNameAloneGetsNothing() {
         let names = FilesystemInfo.Kind.allCases.map(\.rawValue) + ["vfat", "LVM2_member", "crypto_LUKS"]
         for name in names where name != "other" && name != "unknown" {

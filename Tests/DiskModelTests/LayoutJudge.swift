@@ -3,7 +3,7 @@ import ByteParsing
 
 @testable import DiskModel
 
-/// What must be true of every layout, worked out apart from the planner.
+/// The invariants of every layout, computed independently of the planner.
 struct LayoutJudge {
     let question: RandomLayoutCase
     let layout: DiskLayout
@@ -21,7 +21,7 @@ struct LayoutJudge {
 
     private var isMBR: Bool { question.table.kind == .mbr }
     private var entries: UInt64 { (UInt64(question.table.entryCount) * 128 + unit - 1) / unit * unit }
-    /// Where partitions must end.
+    /// The upper limit for the end of partitions.
     var limit: UInt64 {
         let whole = question.target.byteCount / unit * unit
         return isMBR ? isIdentity ? whole : min(whole, UInt64(UInt32.max) * unit) : whole - entries - unit
@@ -32,7 +32,7 @@ struct LayoutJudge {
         partitions[placement.number]?.mbr?.role
     }
 
-    /// What is wrong; empty where nothing is.
+    /// The violated invariants.
     func failures() -> [String] { placeFailures() + lengthFailures() + extendedFailures() }
 
     private func placeFailures() -> [String] {
@@ -82,12 +82,12 @@ struct LayoutJudge {
             switch wish {
             case .drop: failures.append("\(number) was to be dropped")
             case .keep: if length != captured { failures.append("\(number) was to keep its size") }
-            case .size(let wished): if length != rounded(wished) { failures.append("\(number) was wished otherwise") }
+            case .size(let wished): if length != rounded(wished) { failures.append("\(number) has a wrong size") }
             case .rest:
                 let behind = gap(behind: placement)
                 if behind >= alignment + unit { failures.append("\(number) has not all the rest") }
-                // An EBR, and the extended partition's first one, may each take a boundary in front of it, and where it
-                // stays at a home off the boundaries, what it does not need behind it lies in front of it.
+                // An EBR, and the extended partition's first one, may each take an alignment unit before the
+                // partition; and a partition at an unaligned home has its spare room before it.
                 let isAtHome = placement.to.lowerBound % alignment != 0
                 let front = gap(inFrontOf: placement)
                 if isAtHome ? front + behind >= 3 * alignment + 3 * unit : front >= 2 * alignment + 2 * unit {
@@ -102,22 +102,22 @@ struct LayoutJudge {
         return failures + growthFailures() + shrinkFailures() + unusedFailures()
     }
 
-    /// The free bytes between a partition and what follows.
+    /// The free bytes between a partition and the next one.
     private func gap(behind placement: DiskLayout.Placement) -> UInt64 {
         let next = layout.placements.map(\.to.lowerBound).filter { $0 >= placement.to.upperBound }.min() ?? limit
         return min(next, limit) - placement.to.upperBound
     }
 
-    /// The free bytes between what stands in front of a partition, or the first one's place, and the partition.
+    /// The free bytes before a partition: from the end of the previous one, or from the first usable place.
     private func gap(inFrontOf placement: DiskLayout.Placement) -> UInt64 {
         let start = placement.to.lowerBound
         let ends = layout.placements.filter { role($0) != .extended }.map(\.to.upperBound).filter { $0 <= start }
         let front = question.table.partitions.map(\.range.lowerBound).min() ?? 0
-        // The first MiB is left alone by what is resized.
+        // A resized partition stays out of the first MiB.
         return start - min(start, max(ends.max() ?? 0, front, 1 << 20))
     }
 
-    /// Where something was made smaller, that is not more than needed: what is left is less than the alignment takes.
+    /// Partitions are not shrunk more than needed: the unused rest is less than the alignment.
     private func shrinkFailures() -> [String] {
         layout.placements.compactMap { placement in
             guard role(placement) != .extended, placement.isShrunk, question.request.wishes[placement.number] == nil
@@ -127,7 +127,7 @@ struct LayoutJudge {
         }
     }
 
-    /// Where the target has more, the last that can grow leaves nothing of it.
+    /// With more room, the last partition that can grow leaves none of it.
     private func unusedFailures() -> [String] {
         let isLarger = question.target.byteCount / unit * unit > question.source.byteCount
         let isUnusual = layout.remarks.contains(.unusualTable)
@@ -139,14 +139,14 @@ struct LayoutJudge {
         if question.request.policy == .grow, growing.contains(where: { $0.number != last.number && grew($0) }) {
             return ["another than the last one grew"]
         }
-        // What starts in the first MiB stays where it gets no more than leaving it costs: that MiB, and a boundary for each
-        // that moves up with it.
+        // A partition in the first MiB stays there where leaving it would gain no more than it costs: that MiB, and an
+        // alignment unit for each partition that moves up with it.
         let cost =
             last.to.lowerBound < 1 << 20 ? (1 << 20) + alignment * UInt64(layout.placements.count) : 0
         return gap(behind: last) < alignment + unit + cost ? [] : ["\(last.number) did not take what there is"]
     }
 
-    /// Those that the policy may make larger, in their order.
+    /// The partitions that the policy may grow, in order.
     private var growing: [DiskLayout.Placement] {
         layout.placements.filter { placement in
             guard let partition = partitions[placement.number], question.request.wishes[placement.number] == nil else {
@@ -157,7 +157,7 @@ struct LayoutJudge {
         }.sorted { $0.to.lowerBound < $1.to.lowerBound }
     }
 
-    /// Whether it has more than it had and than the target asks for.
+    /// Whether it is larger than before and larger than the target requires.
     private func grew(_ placement: DiskLayout.Placement) -> Bool {
         let least = rounded(question.abilities[placement.number]?.leastByteCount ?? 0)
         return placement.to.byteCount > max(rounded(placement.from.byteCount), least)
@@ -168,7 +168,7 @@ struct LayoutJudge {
         let grown = layout.placements.filter {
             role($0) != .extended && question.request.wishes[$0.number] == nil && grew($0)
         }.sorted { $0.to.lowerBound < $1.to.lowerBound }
-        // The last that may grow takes what there is; one in front of it has its share, also where that one has no room.
+        // The last one that may grow takes the room; one before it gets its share, even where the last one has no room.
         guard !grown.isEmpty else { return [] }
         guard let last = growing.last, grown.allSatisfy({ one in growing.contains { $0.number == one.number } }) else {
             return ["one grew that may not"]
@@ -183,7 +183,7 @@ struct LayoutJudge {
         {
             failures.append("\(last.number) left room")
         }
-        // Shares: each as its size, but for less than one boundary, and for the last, which may have more.
+        // Shares in proportion to size, up to one alignment unit; the last one may have more.
         let extras = grown.map { placement -> (base: Double, extra: Double) in
             let least = rounded(question.abilities[placement.number]?.leastByteCount ?? 0)
             let base = max(rounded(placement.from.byteCount), least)
@@ -225,6 +225,6 @@ struct LayoutJudge {
         return failures
     }
 
-    /// Whether everything is where it was.
+    /// Whether everything is at its old place.
     var isIdentity: Bool { layout.placements.allSatisfy { $0.from == $0.to } }
 }

@@ -47,7 +47,7 @@ import Testing
         for (type, filesystem) in [
             (PartitionType.extendedBoot, ext(50 * Self.mebibyte)),
             (PartitionType.linuxFilesystem, ext(50 * Self.mebibyte, "/boot")),
-            // Something stands behind the filesystem: a verity tree, say.
+            // There is data behind the filesystem, such as a verity tree.
             (PartitionType.linuxFilesystem, ext(40 * Self.mebibyte)),
             (PartitionType.efiSystem, ext(50 * Self.mebibyte)),
             (PartitionType.windowsRecovery, ext(50 * Self.mebibyte)),

@@ -8,9 +8,9 @@ import Testing
 @Suite struct LayoutPropertyTests {
     private static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
-    /// Over random disks, targets, abilities and requests: see `LayoutJudge`; and a refused plan names a size that
-    /// works and is the least, a larger target never makes a plan fail, the same question has one answer, and what fits and
-    /// is to be kept stays where it was.
+    /// Over random disks, targets, abilities and requests: see `LayoutJudge`. In addition: a refused plan names a size
+    /// that works and is the least, a larger target never makes a plan fail, the same question has one answer, and
+    /// partitions that fit and keep their size stay at their place.
     @Test func randomDisksKeepTheirInvariants() throws {
         let isFull = Self.environment("REFORGE_FULL") == "1"
         let seed = Self.environment("REFORGE_SEED").flatMap { UInt64($0) } ?? .random(in: .min ... .max)
@@ -35,7 +35,7 @@ import Testing
         }
     }
 
-    /// What came out, and what is wrong with it.
+    /// The outcome, and its failures.
     private func examine(_ question: RandomLayoutCase, _ growth: UInt64) -> (String, [String]) {
         do {
             let layout = try question.plan()
@@ -87,7 +87,7 @@ import Testing
                 examine(shortage, request, least)
             }
             return ("too small", failures)
-        case .wishTooLarge(let number, let most, let shortage):
+        case .requestTooLarge(let number, let most, let shortage):
             examine(shortage, question.request, shortage.leastByteCount)
             var other = question
             other.request.wishes[number] = .size(most)
@@ -97,7 +97,7 @@ import Testing
             other.request.wishes[number] = .size(most + 1)
             if (try? other.plan()) != nil { failures.append("more than the most works") }
             return ("wish too large", failures)
-        case .wish(let sentence):
+        case .request(let sentence):
             return ("wish", isWishWrong(question) ? [] : ["refused: \(sentence)"])
         case .table(let sentence):
             let isLarge = question.table.kind == .mbr && question.source.byteCount > 1 << 40
@@ -111,7 +111,7 @@ import Testing
         let unit = UInt64(question.target.logicalSectorSize)
         if wishes.values.count(where: { $0 == .rest }) > 1 { return true }
         if volumes.allSatisfy({ wishes[$0.number] == .drop }) { return true }
-        // A logical partition that goes, in front of one that stays.
+        // A dropped logical partition before one that stays.
         let logicals = volumes.filter { $0.mbr?.role == .logical }.map(\.number).sorted()
         let kept = logicals.map { wishes[$0] != .drop }
         if zip(kept, kept.dropFirst()).contains(where: { !$0 && $1 }) { return true }
@@ -130,8 +130,8 @@ import Testing
         }
     }
 
-    /// Tables as no tool writes them: whatever a damaged or hostile image says, there is an answer, and nothing lies
-    /// outside of the target.
+    /// Tables that no tool writes: a damaged or hostile image always gets an answer, and no
+    /// partition exceeds the target.
     @Test func nonsenseHasAnAnswer() throws {
         let seed = UInt64.random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)

@@ -14,7 +14,7 @@ struct MadeUpLayout {
     var filesystems: [Int: FilesystemInfo] = [:]
     var abilities: [Int: PartitionAbility] = [:]
 
-    /// A GPT of Linux partitions one behind the other, from 1 MiB on.
+    /// A GPT of consecutive Linux partitions, from 1 MiB on.
     init(_ mebibytes: [UInt64], disk: UInt64) {
         var position = Self.mebibyte
         var partitions: [Partition] = []
@@ -59,7 +59,7 @@ struct MadeUpLayout {
         try plan(DiskGeometry(byteCount: mebibytes * Self.mebibyte), policy, wishes)
     }
 
-    /// What the refusal says; a recorded issue where there is none.
+    /// The message of the refusal; a recorded issue where there is none.
     func refusal(mebibytes: UInt64, _ policy: LayoutPolicy, _ wishes: [String] = []) -> String {
         do {
             let layout = try plan(mebibytes: mebibytes, policy, wishes)
@@ -128,7 +128,7 @@ struct MadeUpLayout {
         #expect(rest.remarks == [.contentKeepsSize(partition: 3, holding: "Linux filesystem")])
         let dropped = try disk.plan(mebibytes: 64, .grow, ["3=drop"])
         #expect(dropped.ranges == [1: 1..<11, 2: 11..<63])
-        // What is left is less than it had.
+        // The remaining room is less than it had.
         let less = try disk.plan(mebibytes: 56, .keep, ["2=rest"])
         #expect(less.ranges == [1: 1..<11, 2: 11..<25, 3: 25..<55])
         // A byte is rounded up to a sector.

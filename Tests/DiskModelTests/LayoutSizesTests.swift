@@ -52,7 +52,7 @@ import Testing
         #expect(
             refusal.contains("with the layouts grow and proportional, \(31 << 20 + 33 * 512) bytes"), "\(refusal)")
         #expect(try disk.plan(mebibytes: 40, .grow).ranges == [1: 1..<11, 2: 11..<39])
-        #expect(disk.refusal(mebibytes: 40, .grow, ["2=keep"]).contains("it was asked to keep its size"))
+        #expect(disk.refusal(mebibytes: 40, .grow, ["2=keep"]).contains("its size was requested to stay"))
     }
 
     @Test func gapsAreGivenUpBeforeAnythingShrinks() throws {
@@ -79,7 +79,7 @@ import Testing
         // Four entries' worth of room at each end: 2 and 1 sectors, and 16 KiB of entries.
         disk.table.partitions = [disk.table.partitions[1]]
         let tight = DiskGeometry(byteCount: 171 << 20, logicalSectorSize: 4096)
-        // The gap in front stays as large as it was.
+        // The gap at the front keeps its size.
         #expect(try disk.plan(tight, .keep).ranges == [2: 150..<170])
         disk.table.partitions[0].range = 24_576..<30 << 20
         let least = DiskGeometry(byteCount: 30 << 20 + 5 * 4096, logicalSectorSize: 4096)

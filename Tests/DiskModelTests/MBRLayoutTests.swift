@@ -9,7 +9,7 @@ import Testing
     private func target(_ sectors: UInt64) -> DiskGeometry { DiskGeometry(byteCount: sectors * 512) }
     private let grows = PartitionAbility(leastByteCount: 512, canGrow: true, canShrink: true)
 
-    /// An old disk, laid out in tracks of 63 sectors: a primary, an extended one with two logical ones, a primary.
+    /// An old disk with a layout in tracks of 63 sectors: a primary, an extended one with two logical ones, a primary.
     private func oldDisk() -> MadeUpLayout {
         MadeUpLayout(
             mbr: [
@@ -33,13 +33,13 @@ import Testing
         for sectors in [600_000, 600_063, 700_000, 9_000_000] as [UInt64] {
             #expect(try disk.plan(target(sectors), .keep, unit: 512).ranges == captured)
         }
-        // The first starts in the first MiB, where it cannot grow: without room to leave it, it stays.
+        // The first partition starts in the first MiB, where it cannot grow: without room to leave it, it stays.
         for sectors in [600_000, 600_063] as [UInt64] {
             #expect(try oldDisk(growing: 1).plan(target(sectors), .grow, unit: 512).ranges == captured)
         }
     }
 
-    /// A disk laid out in tracks, as all were before 2007: its one partition starts in sector 63, and is what grows.
+    /// A disk with a layout in tracks, as all were before 2007: its one partition starts in sector 63, and should grow.
     @Test(arguments: [LayoutPolicy.grow, .proportional]) func whatStartsInTheFirstMebibyteGrows(policy: LayoutPolicy)
         throws
     {
@@ -47,18 +47,18 @@ import Testing
         disk.abilities[1] = grows
         let grown = try disk.plan(target(1_000_000), policy, unit: 512)
         #expect(grown.ranges == [1: 2048..<999_424] && grown.remarks.isEmpty, "\(grown.remarks)")
-        // Less than leaving it costs: then it stays where it is.
+        // The gain is less than the cost of leaving it: then it stays.
         #expect(try disk.plan(target(206_000), policy, unit: 512).ranges == [1: 63..<204_800])
-        // With another behind it that can grow, that one does, and this one only where all do.
+        // With another one behind it that can grow, that one grows, and this one only where all do.
         let two = try oldDisk(growing: 1, 6).plan(target(1_000_000), policy, unit: 512).ranges
         #expect(try #require(two[6]).count > 150_000)
         #expect(policy == .grow ? two[1] == 63..<200_063 : try #require(two[1]).count > 200_000)
-        // What stands behind it moves up.
+        // Partitions behind it move up.
         let first = try oldDisk(growing: 1).plan(target(1_000_000), .grow, unit: 512).ranges
         #expect(first[1] == 2048..<655_360 && first[3] == 909_312..<999_312)
     }
 
-    /// The note says what the layout does, and not that it could not be otherwise.
+    /// The note describes the layout's decision, and does not claim that no other one is possible.
     @Test func theNoteSaysWhatThePolicyDecided() throws {
         var disk = MadeUpLayout(mbr: [(1, .primary, 2048, 200_000)], sectors: 204_800)
         let free: UInt64 = (1_000_000 - 204_800) * 512
@@ -71,7 +71,8 @@ import Testing
         #expect(special == [.nothingGrows(.grow, freeByteCount: free, partition: 1, holding: "ext4")])
     }
 
-    /// Starts and lengths have 32 bits, ends more: such a table goes back as it was, and what is made anew stays within 2 TiB.
+    /// Starts and lengths have 32 bits, ends more: such a table is restored unchanged, and new
+    /// layouts stay within 2 TiB.
     @Test func anExtendedPartitionBehindTheReachStays() throws {
         var disk = MadeUpLayout(
             mbr: [
@@ -97,7 +98,7 @@ import Testing
         #expect(last[3] == 909_312..<999_312)
         #expect(last[6] == 320_000..<909_312 && last[2] == 202_356..<909_312)
         #expect(last[1] == 63..<200_063 && last[5] == 202_419..<302_419)
-        // The logical one behind it keeps room for its EBR: a whole MiB, as it moves.
+        // The logical one behind it keeps room for its EBR: a whole MiB, because it moves.
         let first = try oldDisk(growing: 5).plan(target(1_000_000), .grow, unit: 512).ranges
         #expect(first[3] == 909_312..<999_312)
         #expect(first[6] == 757_760..<907_760 && first[5] == 202_419..<755_712)
@@ -117,7 +118,7 @@ import Testing
     @Test func withoutLogicalOnesThereIsNoExtendedOne() throws {
         let one = try oldDisk().plan(target(600_063), .keep, ["6=drop"], unit: 512)
         #expect(one.ranges[2] == 202_356..<502_356 && one.ranges[5] == 202_419..<302_419)
-        // Without the first of them the second would be 5, and everything that names it by its number wrong.
+        // Without the first of them, the second would be 5, and every reference to it by number would be wrong.
         let renumbering = oldDisk().refusal(mebibytes: 400, .keep, ["5=drop"])
         #expect(renumbering.contains("partition 5 cannot be dropped"), "\(renumbering)")
         let none = try oldDisk().plan(target(600_063), .keep, ["5=drop", "6=drop"], unit: 512)
@@ -129,7 +130,7 @@ import Testing
     @Test func aSmallerTargetPacksAndShrinks() throws {
         var disk = oldDisk(growing: 1)
         disk.abilities[6] = grows
-        // The gaps are enough: nothing shrinks, and the first partitions stay.
+        // The gaps suffice: nothing shrinks, and the first partitions stay.
         let packed = try disk.plan(target(595_000), .grow, unit: 512).ranges
         #expect(packed[1] == 63..<200_063 && packed[5] == 202_419..<302_419 && packed[6] == 320_000..<470_000)
         #expect(packed[3] == 471_040..<561_040 && packed[2] == 202_356..<471_040)

@@ -4,7 +4,7 @@ import TestSupport
 
 @testable import DiskModel
 
-/// A question to the layout planner, drawn at random: a disk, what its partitions allow, a target and a request.
+/// A random question to the layout planner: a disk, the abilities of its partitions, a target and a request.
 struct RandomLayoutCase {
     var table: PartitionTable
     var source: DiskGeometry
@@ -18,7 +18,7 @@ struct RandomLayoutCase {
             table, source: source, filesystems: filesystems, abilities: abilities, target: target, request: request)
     }
 
-    /// Everything that was drawn, a partition a line, and what came of it.
+    /// All random values, one partition per line, and the result.
     var summary: String {
         var lines = ["\(source) onto \(target), \(table.kind), usable \(table.usable), \(request.policy)"]
         let layout = try? plan()
@@ -108,7 +108,7 @@ struct RandomLayoutCase {
     }
 }
 
-/// Draws partitions one behind the other.
+/// Draws consecutive partitions.
 private struct DiskMaker {
     static let types = [
         PartitionType.efiSystem, PartitionType.linuxFilesystem, PartitionType.linuxFilesystem,
@@ -117,10 +117,10 @@ private struct DiskMaker {
     ].map { GUID($0) ?? .zero }
 
     let sector: UInt64
-    /// What starts are multiples of: the sector, an old track of 63, 1 MiB.
+    /// The unit of starts: the sector, an old track of 63, 1 MiB.
     let grain: UInt64
     let mostByteCount: UInt64
-    /// What lengths are multiples of: whole MiB meet the boundaries exactly.
+    /// The unit of lengths: whole MiB meet the boundaries exactly.
     let lengthGrain: UInt64
     var end: UInt64
     var partitions: [Partition] = []

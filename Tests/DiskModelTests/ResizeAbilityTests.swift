@@ -28,7 +28,7 @@ import Testing
         for kind in [FilesystemInfo.Kind.ntfs, .xfs, .btrfs, .f2fs] {
             #expect(Self.info(kind, whole: reason).resizeAbility.growObstacle == reason)
             #expect(!Self.info(kind, whole: reason).resizeAbility.canShrink)
-            // To copy every sector was somebody's wish, and says nothing about the filesystem.
+            // A request to copy every sector does not describe the filesystem.
             #expect(Self.info(kind, whole: FilesystemInfo.allSectorsReason).resizeAbility.canGrow)
         }
         // e2fsck replays the journal of the copy before it grows.

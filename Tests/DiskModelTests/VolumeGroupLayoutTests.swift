@@ -4,11 +4,11 @@ import Testing
 
 @testable import DiskModel
 
-/// The lengths of logical volumes on a physical volume of another length.
+/// The lengths of logical volumes on a resized physical volume.
 @Suite struct VolumeGroupLayoutTests {
     static let unit: UInt64 = 4 << 20
 
-    /// A physical volume with volumes of so many extents: (kind, extents, least extents).
+    /// A physical volume with volumes of that many extents: (kind, extents, least extents).
     static func group(
         _ volumes: [(FilesystemInfo.Kind, UInt64, UInt64)], free: UInt64 = 0, tail: UInt64 = 0
     ) -> FilesystemInfo {
@@ -42,11 +42,11 @@ import Testing
             [(.ext4, 20, 5), (.xfs, 30, 30), (.fat32, 90, 90), (.swap, 50, 50), (.ext4, 10, 5)], free: 7)
         #expect(try Self.counts(info, on: 307) == [20, 130, 90, 50, 10])
         #expect(try Self.counts(info, on: 307, .keep) == [20, 30, 90, 50, 10])
-        // Shares of 33, 50 and 16; what the rounding leaves goes to the largest.
+        // Shares of 33, 50 and 16; the largest gets the rounding remainder.
         #expect(try Self.counts(info, on: 307, .proportional) == [53, 81, 90, 50, 26])
-        // Of two that are equal, the last.
+        // Of two equal ones, the last.
         #expect(try Self.counts(Self.group([(.ext4, 9, 1), (.ext4, 9, 1)]), on: 20) == [9, 11])
-        // Nothing can grow: what is added stays free.
+        // No volume can grow: the added extents stay free.
         #expect(try Self.counts(Self.group([(.swap, 9, 1), (.unknown, 9, 1)]), on: 30) == [9, 9])
     }
 
@@ -62,7 +62,7 @@ import Testing
         #expect(VolumeGroupLayout(info)?.leastByteCount == 77 * Self.unit + (1 << 20))
     }
 
-    /// A filesystem that ends long before its volume does may have something behind it.
+    /// A filesystem that ends well before its volume may have data behind it.
     @Test func whatDoesNotFillItsVolumeKeepsIt() throws {
         var info = Self.group([(.ext4, 20, 5), (.ext4, 10, 5)])
         info.inner?[0].filesystem.byteCount = 10 * Self.unit
@@ -71,8 +71,8 @@ import Testing
         #expect(try Self.counts(info, on: 24) == nil)
     }
 
-    /// Random groups: nothing is lost or doubled, nobody falls below the least, the least length of the group is enough, and
-    /// one byte less is refused.
+    /// Random groups: no extent is lost or doubled, no volume falls below its least, the least length of the group
+    /// suffices, and one byte less is refused.
     @Test func randomGroups() throws {
         let seed = UInt64.random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)
@@ -117,7 +117,7 @@ import Testing
         }
     }
 
-    /// What a manifest claims is not believed.
+    /// The claims of a manifest are verified.
     @Test func nonsenseIsNoGroup() {
         var info = Self.group([(.ext4, 20, 5)])
         info.volumeGroup?.extentByteCount = 0

@@ -7,17 +7,17 @@ import Testing
 
 @testable import FilesystemResize
 
-/// A tool whose programs fail on order. Its filesystem is 16 bytes: a magic number, and the length.
+/// A tool whose programs fail on demand. Its filesystem is 16 bytes: a magic number and the length.
 private struct FakeTool: ResizeTool {
     let kinds: Set<FilesystemInfo.Kind> = []
     let package = "fake-progs"
     let programs = ["true"]
     let checkCommand = "fsck.fake"
-    /// What its superblock says after its work; `nil` leaves it alone.
+    /// The superblock's length after its work; `nil` leaves it unchanged.
     var writes: UInt64?
     var failure: ResizeError?
     var isWhole = false
-    /// Whether it starts anything that may write.
+    /// Whether it starts a program that may write.
     var begins = true
 
     func byteCount(on volume: any BlockReader) throws(BlockIOError) -> UInt64? {
@@ -39,7 +39,7 @@ private struct FakeTool: ResizeTool {
     }
 }
 
-/// What is said, and what is released, when a tool fails in the middle.
+/// The messages and the release of resources when a tool fails in the middle.
 @Suite(.enabled(if: Ability.loopDevices, "needs root and loop devices"), .serialized)
 struct FailureTests {
     static let doubt = ResizeError.State.inDoubt(check: "fsck.fake")
@@ -74,19 +74,19 @@ struct FailureTests {
         #expect(
             try Self.state(after: FakeTool(writes: 2000, failure: failure, isWhole: true)).0 == .whole(byteCount: 2000))
         #expect(try Self.state(after: FakeTool(writes: 2000, failure: failure)).0 == Self.doubt)
-        // What failed before anything was written stays what it is; whoever says so while it writes is not believed.
+        // A failure before the first write keeps its state; the same claim during writes is not believed.
         let early = ResizeError(.checkFailed(tool: "fsck.fake", ending: "exit status 4", lastWords: ""))
         #expect(try Self.state(after: FakeTool(failure: early, begins: false)).0 == .asBefore)
         #expect(try Self.state(after: FakeTool(failure: early)).0 == Self.doubt)
     }
 
     @Test func aToolIsNotTakenAtItsWord() throws {
-        // Longer than its place, or than was wished.
+        // Longer than its place, or than requested.
         #expect(try Self.state(after: FakeTool(writes: 1 << 21, isWhole: true)).0 == Self.doubt)
         #expect(try Self.state(after: FakeTool(writes: 600, isWhole: true), atMost: 500).0 == Self.doubt)
         #expect(try Self.state(after: FakeTool(writes: 500, isWhole: true), atMost: 500).1?.byteCount == 500)
         #expect(try Self.state(after: FakeTool(writes: 1 << 20, isWhole: true)).1?.byteCount == 1 << 20)
-        // Its check finds damage, though it said that it succeeded.
+        // Its check finds damage, although it reported success.
         #expect(try Self.state(after: FakeTool(writes: 1 << 20)).0 == Self.doubt)
     }
 }

@@ -6,7 +6,7 @@ import Testing
 
 @testable import FilesystemResize
 
-/// T4: the real tools, on loop devices over an image file. What a filesystem holds is compared before and after.
+/// T4: the real tools, on loop devices over an image file. The contents of a filesystem are compared before and after.
 @Suite(.enabled(if: Ability.loopDevices, "needs root and loop devices"), .serialized)
 struct FilesystemResizerTests {
     @Test(arguments: Recipe.growing)
@@ -22,7 +22,7 @@ struct FilesystemResizerTests {
             #expect(outcome.remarks.isEmpty == (recipe.kind != .ntfs))
             #expect(said.count > 1)
             try bench.check(step)
-            // Again: nothing left to do, and no error.
+            // Again: nothing to do, and no error.
             #expect(
                 try FilesystemResizer.grow(recipe.info, on: bench.place(step)).byteCount == outcome.byteCount)
             #expect(try bench.contents(step) == before)
@@ -36,7 +36,7 @@ struct FilesystemResizerTests {
         var bench = try ResizeBench(recipe, roomMiB: full)
         try FilesystemResizer.grow(recipe.info, on: bench.place(full))
         if recipe.mountType != nil {
-            // Something at the far end, so that there is something to move.
+            // Data at the far end, so that the tool must move some.
             try bench.mounted(
                 full,
                 "for i in $(seq 40); do head -c 1500000 /dev/urandom >\"far $i\"; done; rm -f far*[1-7]; sync"
@@ -47,12 +47,12 @@ struct FilesystemResizerTests {
         let outcome = try FilesystemResizer.shrink(recipe.info, to: wish, on: bench.place(full))
         #expect(outcome.byteCount <= wish && outcome.byteCount + recipe.slack * 2 > wish, "\(outcome)")
         try bench.drop(from: wish, to: full)
-        // In its new place it is whole, and holds what it held.
+        // At its new place it is whole, with the same contents.
         let place = recipe.steps[0] + 20
         bench.tail = 12_800
         try bench.check(place)
         #expect(try bench.contents(place) == before)
-        // No more to do, and never larger.
+        // Nothing to do, and never larger.
         bench.tail = 0
         let again = try FilesystemResizer.shrink(recipe.info, to: wish + 5 << 20, on: bench.place(full))
         #expect(again.byteCount == outcome.byteCount)
@@ -75,7 +75,7 @@ struct FilesystemResizerTests {
             #expect(error.state == .asBefore)
             #expect(least > wish)
             #expect("\(error)".contains("the least is \(least) bytes"))
-            // The size that it names does.
+            // The size in the message works.
             let outcome = try FilesystemResizer.shrink(recipe.info, to: least, on: bench.place(recipe.steps[0]))
             #expect(outcome.byteCount <= least)
             bench.tail = least
@@ -102,7 +102,7 @@ struct FilesystemResizerTests {
             #expect(outcome.byteCount == 100 << 20)
         }
         try bench.check(100)
-        // Not while somebody has it mounted.
+        // Refused while it is mounted.
         let folder = try Files.makeTemporaryFolder("reforge-resize-test")
         defer { try? Files.removeFolder(folder) }
         try bench.onLoop(100) { node in
@@ -114,7 +114,7 @@ struct FilesystemResizerTests {
         }
     }
 
-    /// Each with bytes of its own spoilt where its tool, or the kernel, must notice.
+    /// Each with bytes overwritten where its tool, or the kernel, must notice it.
     @Test(arguments: [Recipe.ext4, .ntfs, .xfs, .btrfs, .f2fs].filter(\.isPossible))
     func damageIsAnErrorAndTheSizeStays(_ recipe: Recipe) throws {
         let bench = try ResizeBench(recipe)
@@ -132,8 +132,8 @@ struct FilesystemResizerTests {
         case .ntfs: spoilt = [try number(48, 8) * 4096 + 6 * 1024]
         // The AGF, AGI and AGFL.
         case .xfs: spoilt = [512]
-        // Every copy of the root tree's and chunk tree's blocks, by their bytenr in all mirrors: the system chunk is at
-        // 5 MiB of a fresh filesystem, its metadata behind.
+        // Every copy of the root tree's and chunk tree's blocks, by their bytenr in all mirrors: the system chunk of a
+        // fresh filesystem is at 5 MiB, its metadata behind it.
         case .btrfs: spoilt = (5..<80).map { $0 << 20 }.filter { $0 != 64 << 20 }
         // Both checkpoint packs, by cp_blkaddr.
         default: spoilt = [try number(1024 + 80, 4) * 4096, try number(1024 + 80, 4) * 4096 + 512 * 4096]
@@ -163,7 +163,7 @@ struct FilesystemResizerTests {
         #expect(try bench.leftovers() == [])
     }
 
-    /// `mounted` lets go of everything also where its body fails.
+    /// `mounted` releases everything, even where its body fails.
     @Test(.enabled(if: Recipe.ext4.isPossible)) func mountsGoAwayWithAFailure() throws {
         let bench = try ResizeBench(.ext4)
         try bench.onLoop(40) { node in

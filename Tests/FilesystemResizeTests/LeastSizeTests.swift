@@ -7,10 +7,11 @@ import Testing
 
 @testable import FilesystemResize
 
-/// The least sizes that a plan relies on: the tools really shrink to them.
+/// The least sizes that plans rely on: the tools really shrink to them.
 @Suite(.enabled(if: Ability.loopDevices, "needs root and loop devices"), .serialized)
 struct LeastSizeTests {
-    /// dd, for cat and cp share the blocks where the filesystem can. Nearly full, every second file gone again, then larger files into the holes.
+    /// Uses dd, because cat and cp share the blocks where the filesystem can. Nearly full, then every second file
+    /// removed, then larger files into the holes.
     static func fragment(_ bench: ResizeBench, _ mebibytes: UInt64, fileCount: Int, byteCount: Int) throws {
         try bench.mounted(
             mebibytes,

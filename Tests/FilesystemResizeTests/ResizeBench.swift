@@ -7,7 +7,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What these tests need; where the machine lacks it they are skipped, and say so.
+/// The requirements of these tests. Tests without them are skipped, and report it.
 enum Ability {
     static let loopDevices: Bool = SystemFacts.isRoot && Files.exists("/dev/loop-control")
     static func has(_ tools: [String]) -> Bool {
@@ -24,16 +24,16 @@ enum Ability {
 struct Recipe: CustomTestStringConvertible, Sendable {
     var name: String
     var kind: FilesystemInfo.Kind
-    /// The command that makes it; the device follows.
+    /// The command that creates it; the device is appended.
     var make: [String]
-    /// The command that checks it without writing; the device follows.
+    /// The command that checks it without writing; the device is appended.
     var check: [String]
-    /// Its type for `mount`; `nil` where this kernel cannot.
+    /// Its type for `mount`; `nil` where this kernel does not support it.
     var mountType: String?
-    /// The length that it is made with, and those that it grows to, in MiB.
+    /// Its initial length, and those that it grows to, in MiB.
     var steps: [UInt64]
     var blockSize = 4096
-    /// How far a filesystem may end before its place, in bytes.
+    /// The most bytes that a filesystem may leave unused at the end of its place.
     var slack: UInt64 = 4096
 
     var testDescription: String { name }
@@ -79,19 +79,19 @@ struct Recipe: CustomTestStringConvertible, Sendable {
     static let shrinking = [ext2, ext3, ext4, ntfs, ntfsLarge, btrfs, swap].filter(\.isPossible)
 }
 
-/// An image file with one filesystem at 1 MiB of it. Everything it does through loop devices and mounts is undone when a
-/// call ends, whether it failed or not.
+/// An image file with one filesystem at 1 MiB. Loop devices and mounts of a call are released at its end,
+/// whether it failed or not.
 struct ResizeBench {
     static let mebibyte: UInt64 = 1 << 20
     static let start = mebibyte
     let folder: ScratchFolder
     let recipe: Recipe
     let sectorSize: Int
-    /// How many bytes a place has beyond its MiB.
+    /// The bytes of a place beyond its whole MiB.
     var tail: UInt64 = 0
     var image: FilePath { folder.path.appending("disk.raw") }
 
-    /// Makes the filesystem, `steps[0]` long, with some files where it can be mounted.
+    /// Creates the filesystem, `steps[0]` long, with some files where it can be mounted.
     init(_ recipe: Recipe, roomMiB: UInt64? = nil, sectorSize: Int = 512, seed: UInt64 = 1) throws {
         folder = try ScratchFolder()
         self.recipe = recipe
@@ -101,7 +101,7 @@ struct ResizeBench {
         try Files.resize(file.raw, image.string, to: (room + 2) * Self.mebibyte)
         try onLoop(recipe.steps[0]) { node in try Self.run(recipe.make + [node]) }
         guard recipe.mountType != nil else { return }
-        // Files of all sizes; some go again, so that free space is in pieces.
+        // Files of all sizes; some are removed, so that free space is fragmented.
         let script = """
             mkdir -p a/b c; awk -v seed=\(seed) 'BEGIN {
                 srand(seed); for (i = 0; i < 120; i++) print int(exp(rand() * 12)), (i % 3 ? "a/b" : "c") "/file " i }' |
@@ -111,7 +111,7 @@ struct ResizeBench {
         try mounted(recipe.steps[0], script)
     }
 
-    /// What of the image a filesystem of that many MiB fills.
+    /// The bytes of the image that a filesystem of that many MiB fills.
     func range(_ mebibytes: UInt64) -> ByteRange { Self.start..<Self.start + mebibytes * Self.mebibyte + tail }
     func place(_ mebibytes: UInt64) -> ResizePlace {
         .part(of: image, range: range(mebibytes), sectorSize: sectorSize)
@@ -124,12 +124,12 @@ struct ResizeBench {
             mebibytes, "find . -type f -exec sha256sum {} + | LC_ALL=C sort -k 2; readlink link")
     }
 
-    /// The format's own check, without writing, of what lies in so many MiB.
+    /// The format's own check of that many MiB, without writing.
     func check(_ mebibytes: UInt64) throws {
         try onLoop(mebibytes, readOnly: recipe.kind != .ntfs) { node in try Self.run(recipe.check + [node]) }
     }
 
-    /// Drops everything behind `byteCount` of the place: it reads as zeros.
+    /// Drops everything behind `byteCount` of the place: reads there return zeros.
     func drop(from byteCount: UInt64, to mebibytes: UInt64) throws {
         let file = try FileDescriptor.open(image, .readWrite)
         defer { try? file.close() }
@@ -171,12 +171,12 @@ struct ResizeBench {
         return output.text
     }
 
-    /// Loop devices over the image and mounts of this module that are left: none, whatever happened.
+    /// Loop devices over the image and mounts of this module that are left over; must be empty.
     func leftovers() throws -> [String] { try Self.leftovers(of: image) }
 
     static func leftovers(of image: FilePath) throws -> [String] {
         var found: [String] = []
-        // A loop device goes with the last who has it open, and others look at devices too.
+        // A loop device disappears when its last user closes it, and other programs open devices too.
         for _ in 0..<50 {
             let loops = try run(["losetup", "-a"]).split(separator: "\n").filter { $0.contains(image.string) }
             let folder = image.removingLastComponent().string
@@ -189,7 +189,7 @@ struct ResizeBench {
     }
 }
 
-/// A tool that failed.
+/// A failed tool.
 struct ToolFailure: Error, CustomStringConvertible {
     let description: String
 }

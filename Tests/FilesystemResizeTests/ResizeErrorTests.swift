@@ -11,7 +11,7 @@ import Testing
             .unsupported(reason: "FAT keeps its size"), .toolMissing(tool: "resize2fs", package: "e2fsprogs"),
             .checkFailed(tool: "e2fsck", ending: "exit status 4", lastWords: "UNEXPECTED INCONSISTENCY"),
             .resizeFailed(tool: "resize2fs", ending: "exit status 1", lastWords: "no"),
-            .tooSmall(wished: 1 << 20, leastByteCount: 3 << 20),
+            .tooSmall(requested: 1 << 20, leastByteCount: 3 << 20),
             .unreachable(SystemCallError("open", "/dev/loop0", .permissionDenied)),
         ]
         for problem in problems {

@@ -5,7 +5,7 @@ import Testing
 
 @testable import FilesystemResize
 
-/// Lengths are read back from bytes that anything may have written.
+/// Lengths are read back from untrusted bytes.
 @Suite struct SuperblockLengthTests {
     private static let magics: [(tool: any ResizeTool, offset: Int, bytes: [UInt8])] = [
         (ExtResizeTool(), 1024 + 0x38, [0x53, 0xEF]), (NTFSResizeTool(), 3, Array("NTFS    ".utf8)),

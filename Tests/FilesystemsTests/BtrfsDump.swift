@@ -3,12 +3,13 @@ import DiskModel
 import SystemPackage
 import TestSupport
 
-/// What `btrfs inspect-internal` says of a filesystem on one device: the independent view that maps are compared with.
+/// A filesystem on one device according to `btrfs inspect-internal`: the independent view that maps are compared with.
 struct BtrfsDump {
     let deviceByteCount: UInt64
     /// All copies of all extents.
     let extents: AllocationMap
-    /// The extents, and what is never given out: the first MiB, the surroundings of superblocks, what lies behind the end.
+    /// The extents, and the ranges that are never allocated: the first MiB, the surroundings of superblocks,
+    /// the space behind the end.
     let used: AllocationMap
     let logRoot: UInt64
 

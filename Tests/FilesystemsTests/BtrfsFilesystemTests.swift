@@ -10,12 +10,12 @@ import Testing
 
 @Suite(.enabled(if: Tool.have("mkfs.btrfs", "btrfs", "btrfstune"), "needs btrfs-progs"))
 struct BtrfsFilesystemTests {
-    /// Single metadata, with one leaf a tree.
+    /// Single metadata, with one leaf per tree.
     private static let small = Result {
         try BtrfsFixture.make(["-m", "single", "-d", "single", "-L", "fixture"], byteCount: 128 << 20, files: 10)
     }
 
-    /// Offset and width of a field of the superblock, what is put there, and what is said of it.
+    /// Offset and width of a superblock field, its new value, and the expected reason.
     private static let changes: [(offset: Int, width: Int, value: UInt64, expected: String)] = [
         (96, 8, 4096, "its log tree holds changes not yet in place"),
         (136, 8, 3, "it is one of 3 devices of a multi-device filesystem"),
@@ -55,7 +55,7 @@ struct BtrfsFilesystemTests {
         return info.wholeReason
     }
 
-    /// Each way in which the trees may not be the truth, or cannot be read, made in a copy of a sound filesystem.
+    /// Every reason why the trees may be incomplete or unreadable, each in a copy of a valid filesystem.
     @Test(arguments: changes) func whatMakesTreesUntrustworthyIsNamed(
         offset: Int, width: Int, value: UInt64, expected: String
     ) throws {
@@ -91,7 +91,7 @@ struct BtrfsFilesystemTests {
         #expect(map == .whole(byteCount: 128 << 20))
     }
 
-    /// `btrfstune -m` changes the UUID that people see, and leaves that of the tree blocks.
+    /// `btrfstune -m` changes the visible UUID, and keeps that of the tree blocks.
     @Test func anotherMetadataUUIDIsFollowed() throws {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 130 << 20)
@@ -105,7 +105,7 @@ struct BtrfsFilesystemTests {
         #expect(map == (try BtrfsDump(image, volumeByteCount: 130 << 20)).used)
     }
 
-    /// What was an ext4 has chunks and extents where the kernel would never put them.
+    /// A converted ext4 has chunks and extents where the kernel would never put them.
     @Test(.enabled(if: Tool.have("btrfs-convert", "mke2fs"), "needs btrfs-convert and e2fsprogs"), arguments: 0..<2)
     func aConvertedExtIsMapped(index: Int) throws {
         var random = Sample.generator(5400 + index)
@@ -121,7 +121,7 @@ struct BtrfsFilesystemTests {
         try spoilUnused(image, map)
         let check = try ChildProcess.run(["btrfs", "check", "--readonly", "--check-data-csum", image.string])
         #expect(check.succeeded, "seed \(Sample.seed): \(check.lastWords)")
-        // And back: the ext4 lies in a file of it.
+        // And back: the ext4 is in one of its files.
         try Tool.run(["btrfs-convert", "-r", image.string])
         let ext = try ChildProcess.run(["e2fsck", "-fn", image.string])
         #expect(ext.succeeded, "seed \(Sample.seed): \(ext.lastWords)")
@@ -132,14 +132,14 @@ struct BtrfsFilesystemTests {
         let (sound, map) = try VolumeIdentifier.survey(PatchedReader(fixture.bytes))
         #expect(sound.remarks == [] && map.covers(64 << 20..<(64 << 20) + 65536) && map.covers(0..<1 << 20))
 
-        // The primary's label is damaged: the mirror serves, and it is said.
+        // The primary's label is damaged: the mirror is used, and that is reported.
         var damaged = fixture
         damaged.bytes[65536 + 320] ^= 1
         let (mended, same) = try VolumeIdentifier.survey(PatchedReader(damaged.bytes))
         #expect(mended.wholeReason == nil && same == map && mended.label == "fixture")
         #expect(mended.remarks.first?.hasPrefix("its superblock is damaged, and the copy at 64 MiB was used") == true)
 
-        // A mirror of another commit does not serve.
+        // A mirror of another commit is not used.
         damaged.changeSuperblock(at: 64 << 20) { $0.setLittleEndian(2 as UInt64, at: 72) }
         #expect(try reason(damaged) == "the checksum of its superblock is wrong")
 
@@ -156,13 +156,13 @@ struct BtrfsFilesystemTests {
         #expect(remarked.wholeReason == nil)
         #expect(remarked.remarks == ["the copy of the superblock at 64 MiB is damaged"])
 
-        // Without the primary's magic there is no filesystem, whatever an earlier one left behind.
+        // Without the primary's magic there is no filesystem, whatever remains of an earlier one.
         var gone = fixture
         gone.bytes[65536 + 64] = 0
         #expect(try VolumeIdentifier.survey(PatchedReader(gone.bytes)).0.kind == .unknown)
     }
 
-    /// The second mirror, of a filesystem that reaches so far: damaged ones before it are passed over.
+    /// The second mirror, of a filesystem that is long enough: damaged ones before it are skipped.
     @Test func theMirrorAt256GiB() throws {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 257 << 30)
@@ -201,7 +201,7 @@ struct BtrfsFilesystemTests {
         #expect(throws: BlockIOError.self) { try VolumeIdentifier.survey(disk) }
     }
 
-    /// Items that say that the last commit stands in the middle of something.
+    /// Items that indicate unfinished work in the last commit.
     @Test func workUnderWayIsNotFollowed() throws {
         func changed(
             _ owner: UInt64, _ change: (inout BtrfsEditedLeaf) throws -> Void
@@ -265,7 +265,7 @@ struct BtrfsFilesystemTests {
     }
 
     @Test func xxHash64OfKnownTexts() {
-        // As xxhsum -H1 has them.
+        // Values of xxhsum -H1.
         #expect(XXHash64.hash([]) == 0xEF46_DB37_51D8_E999)
         #expect(XXHash64.hash(Array("abc".utf8)) == 0x44BC_2CF5_AD77_0999)
         #expect(XXHash64.hash(Array("Nobody inspects the spammish repetition".utf8)) == 0xFBCE_A83C_8A37_8BF1)

@@ -7,7 +7,7 @@ import TestSupport
 
 @testable import Filesystems
 
-/// The bytes of a small Btrfs, to be changed block by block with its checksums made right again.
+/// The bytes of a small Btrfs, to be changed block by block with repaired checksums.
 struct BtrfsFixture {
     var bytes: [UInt8]
     let superblock: BtrfsSuperblock
@@ -32,7 +32,7 @@ struct BtrfsFixture {
         return try BtrfsFixture(try BlockDevice(opening: image).readBytes(at: 0, count: Int(byteCount)))
     }
 
-    /// Makes the checksum of a superblock or tree block right again.
+    /// Repairs the checksum of a superblock or tree block.
     static func mend(_ block: inout [UInt8], _ checksum: BtrfsChecksum = .crc32c) {
         let field = checksum.field(block)
         block.replaceSubrange(0..<field.count, with: field)
@@ -46,7 +46,7 @@ struct BtrfsFixture {
         bytes.replaceSubrange(offset..<offset + 4096, with: block)
     }
 
-    /// Where sound tree blocks of a generation lie; with an owner, only its own.
+    /// The places of valid tree blocks of a generation; with an owner, only that one's.
     func blocks(owner: UInt64? = nil) throws -> [Int] {
         let checksum = BtrfsChecksum(rawValue: superblock.checksumType) ?? .crc32c
         var found: [Int] = []
@@ -69,7 +69,7 @@ struct BtrfsFixture {
     }
 }
 
-/// A leaf as a list of items, to be changed and written again.
+/// A leaf as a list of items, to be changed and written back.
 struct BtrfsEditedLeaf {
     struct Item {
         var objectID: UInt64
@@ -97,7 +97,7 @@ struct BtrfsEditedLeaf {
         }
     }
 
-    /// The block, with its items in order and its checksum right.
+    /// The block, with its items in order and a correct checksum.
     var bytes: [UInt8] {
         var block = header + [UInt8](repeating: 0, count: byteCount - header.count)
         let sorted = items.sorted { ($0.objectID, $0.type, $0.offset) < ($1.objectID, $1.type, $1.offset) }
@@ -119,8 +119,8 @@ struct BtrfsEditedLeaf {
 }
 
 extension BtrfsFixture {
-    /// Moves the block group items into a tree of their own, as `mkfs.btrfs -O block-group-tree` has it, which older
-    /// tools cannot: on a fresh filesystem with one leaf a tree, single metadata and a free space tree.
+    /// Moves the block group items into their own tree, as `mkfs.btrfs -O block-group-tree` does and older tools
+    /// cannot: for a fresh filesystem with one leaf per tree, single metadata and a free space tree.
     mutating func addBlockGroupTree() throws {
         func only(_ owner: UInt64) throws -> (Int, BtrfsEditedLeaf) {
             let places = try blocks(owner: owner)

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Filesystems
 
-/// An extent tree that lies: it lacks an extent that has an owner, and block group and superblock count without it.
+/// A false extent tree: it lacks an extent that has an owner, and block group and superblock count without it.
 @Suite(.enabled(if: Tool.have("mkfs.btrfs", "btrfs"), "needs btrfs-progs"))
 struct BtrfsProofTests {
     /// Trees of two levels and more.
@@ -22,7 +22,7 @@ struct BtrfsProofTests {
             "inode \(inode) of tree 5 uses the extent at \(logical), which its extent tree calls free")
     }
 
-    /// A subvolume whose deletion has begun still names what it gave back; one whose has not does not.
+    /// A subvolume in deletion still refers to blocks that it has freed; before the deletion it does not.
     @Test(arguments: [false, true]) func aDeletionUnderWayIsNoOwner(hasBegun: Bool) throws {
         let sound = try Self.sound.get()
         let (_, logical, byteCount) = try sound.someExtent()
@@ -63,7 +63,7 @@ struct BtrfsProofTests {
         #expect(try reason { $0.data.setLittleEndian(UInt64.max, at: 29) }?.hasSuffix("of tree 5 is not valid") == true)
         #expect(try reason { $0.data.setLittleEndian(4096 as UInt64, at: 21) }?.hasSuffix("lies in no chunk") == true)
         #expect(try reason { $0.data.setLittleEndian(0 as UInt64, at: 21) } == nil)
-        // A block that cannot be read is none that could be followed.
+        // An unreadable block cannot be followed.
         var spoiled = sound
         for place in try sound.places(of: leaf.logical) { spoiled.bytes[place + 200] ^= 1 }
         #expect(
@@ -104,14 +104,14 @@ struct BtrfsProofTests {
 }
 
 extension BtrfsFixture {
-    /// Where the copies of a logical address lie.
+    /// The places of the copies of a logical address.
     func places(of logical: UInt64) throws -> [Int] {
         guard let checksum = BtrfsChecksum(rawValue: superblock.checksumType) else { return [] }
         var mapper = try BtrfsMapper(MemoryDisk(bytes), superblock, checksum)
         return try mapper.blockReader().chunks.places(of: logical..<logical + 4096).map { Int($0.lowerBound) }
     }
 
-    /// The blocks of a tree that the extent tree knows: first copies.
+    /// The blocks of a tree according to the extent tree: first copies.
     func liveBlocks(of tree: UInt64) throws -> [(place: Int, logical: UInt64)] {
         var known: Set<UInt64> = []
         for place in try blocks(owner: BtrfsObject.extentTree) where bytes[place + 100] == 0 {
@@ -135,7 +135,7 @@ extension BtrfsFixture {
         throw ToolFailure(description: "no extent")
     }
 
-    /// The same filesystem without an extent in its extent tree and its counts.
+    /// The filesystem without an extent in its extent tree and its counts.
     func without(_ logical: UInt64, _ byteCount: UInt64) throws -> BtrfsFixture {
         var lying = self
         for place in try blocks(owner: BtrfsObject.extentTree) where bytes[place + 100] == 0 {

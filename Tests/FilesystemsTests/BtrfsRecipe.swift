@@ -12,7 +12,7 @@ struct BtrfsRecipe: CustomStringConvertible {
         "\(arguments.joined(separator: " ")) \(ByteText.rounded(byteCount)), mounted \(mountOptions)"
     }
 
-    /// Case `index`: the first ones make sure that what changes the layout is there, the rest is chance.
+    /// Case `index`: the first ones cover every option that changes the layout, the rest are random.
     static func random(_ index: Int, using random: inout SeededGenerator) -> BtrfsRecipe {
         func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &random) < percent }
         func one(_ values: [String]) -> String { values.randomElement(using: &random) ?? values[0] }
@@ -37,7 +37,7 @@ struct BtrfsRecipe: CustomStringConvertible {
         if index == 6 || chance(20) { runtime.append("quota") }
         arguments += ["-R", runtime.joined(separator: ",")]
         arguments += ["--csum", index == 3 || index == 6 ? "xxhash" : one(["crc32c", "crc32c", "xxhash"])]
-        // Room for DUP data; the length need not be whole in any unit.
+        // Room for DUP data; the length need not be a multiple of any unit.
         let byteCount = UInt64(Int.random(in: 260 << 20...420 << 20, using: &random))
         let options = [
             one(["compress=no", "compress-force=zstd", "compress=lzo", "autodefrag"]), one(["ssd", "nossd"]),

@@ -15,7 +15,7 @@ import Testing
 struct DiskSurveyorTests {
     private static let mebibyte: UInt64 = 1 << 20
 
-    /// ESP, BIOS boot, ext4, swap, and a partition of noise, as an installer would lay them out.
+    /// ESP, BIOS boot, ext4, swap, and a partition of noise, in an installer's layout.
     private func makeDisk(_ bench: Workbench, sectorSize: Int = 512) throws -> FilePath {
         let image = try bench.sparseFile("image", byteCount: 160 << 20)
         let script = """
@@ -119,7 +119,7 @@ struct DiskSurveyorTests {
         let stick = try survey(try BlockDevice(opening: esp))
         #expect(stick.table.kind == .none && stick.volumes.map(\.filesystem.kind) == [.fat16])
         #expect(stick.boot.efiLoaders.count == 2)
-        // Over a table of an earlier life: its backup is still there at the end, and does not count.
+        // Over an older table: its backup is still at the end, and does not count.
         let image = try bench.sparseFile("image", byteCount: 64 << 20)
         try Tool.run(["sfdisk", "-q", image.string], input: "label: gpt\nsize=8MiB\n")
         try Tool.run(["mke2fs", "-q", "-F", "-t", "ext4", image.string])
@@ -150,7 +150,7 @@ struct DiskSurveyorTests {
         let image = try bench.sparseFile("image", byteCount: 64 << 20)
         try Tool.run(["mke2fs", "-q", "-F", "-t", "ext4", image.string])
         #expect(try bench.survey("image").0.kind == .ext4)
-        // The boot sector of a FAT whose reserved sectors leave room for the other's superblock.
+        // The boot sector of a FAT whose reserved sectors leave room for the other superblock.
         let fat = try bench.sparseFile("fat", byteCount: 64 << 20)
         try Tool.run(["mkfs.fat", "-F", "16", "-R", "32", fat.string])
         try BlockDevice(opening: image, .exclusiveWrite).writeBytes(
@@ -161,7 +161,7 @@ struct DiskSurveyorTests {
         #expect(try bench.opinion("image") == .ambivalent)
     }
 
-    /// Where libblkid sees another thing too, one that no reader of ours knows.
+    /// libblkid detects a second format, which no reader of Reforge knows.
     @Test func theSecondOpinionCounts() throws {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 64 << 20)
@@ -173,7 +173,7 @@ struct DiskSurveyorTests {
         let (info, map) = try bench.survey("image")
         #expect(info.kind == .unknown && map == .whole(byteCount: 64 << 20))
         #expect(info.wholeReason?.contains("libblkid") == true)
-        // Without the descriptor nobody objects.
+        // Without the descriptor there is no objection.
         #expect(try VolumeIdentifier.survey(disk).0.kind == .ext4)
 
         let other = try bench.sparseFile("other", byteCount: 16 << 20)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// What `dumpe2fs` says about the blocks of a filesystem: the independent view that maps are compared with.
+/// The blocks of a filesystem according to `dumpe2fs`: the independent view that maps are compared with.
 struct DumpedBlocks {
     let byteCount: UInt64
-    /// The used blocks of the filesystem, with what lies around it.
+    /// The used blocks of the filesystem, with the space around it.
     let used: AllocationMap
 
     init(_ dump: String, volumeByteCount: UInt64) throws {

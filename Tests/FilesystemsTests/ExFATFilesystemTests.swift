@@ -11,7 +11,7 @@ import Testing
 @Suite(.enabled(if: Tool.have("mkfs.exfat", "fsck.exfat"), "needs exfatprogs")) struct ExFATFilesystemTests {
     static let cases = Array(0..<(Sample.isFull ? 40 : 6))
 
-    /// An exFAT in a file. (mkfs.exfat takes no larger boundary than its volume.)
+    /// An exFAT in a file. (mkfs.exfat accepts no boundary larger than its volume.)
     private static func make(
         _ bench: Workbench, byteCount: UInt64, clusterByteCount: Int = 4096, label: String = "STICK"
     ) throws -> FilePath {
@@ -20,8 +20,8 @@ import Testing
         return image
     }
 
-    /// A random exFAT with a random tree, some of it deleted again: our map is as large as its driver says, and when all
-    /// else was overwritten fsck.exfat finds nothing wrong and the files read back equal.
+    /// A random exFAT with a random tree, partly deleted again: Reforge's map is as large as the driver's, and after
+    /// all other bytes are overwritten, fsck.exfat finds no errors and the files are equal.
     @Test(
         .enabled(
             if: SystemFacts.isRoot && Files.exists("/dev/fuse") && Tool.have("mount.exfat-fuse", "umount", "losetup"),
@@ -36,7 +36,7 @@ import Testing
         let comment: Comment = "seed \(Sample.seed), case \(index): \(byteCount) bytes, clusters of \(clusterByteCount)"
         let place = bench.path("mounted")
         try Files.makeFolders(place)
-        // The driver wants a block device.
+        // The driver requires a block device.
         let loop = try Tool.run(["losetup", "--find", "--show", image.string]).split(separator: "\n").joined()
         defer { _ = try? Tool.run(["losetup", "-d", loop]) }
         try Tool.run(["mount.exfat-fuse", loop, place.string])
@@ -47,8 +47,8 @@ import Testing
             try Files.remove(place.appending(name))
             files[name] = nil
         }
-        // Free blocks, and their size, by the driver: mounted once more, as FUSE closes files, of which some were removed by
-        // then, when it likes.
+        // Free blocks and their size according to the driver: mounted once more, because FUSE closes files
+        // asynchronously, and some were removed by then.
         try Tool.run(["umount", place.string])
         try Tool.run(["mount.exfat-fuse", "-o", "ro", loop, place.string])
         let numbers = try Tool.run(["stat", "-f", "-c", "%f %S", place.string]).split { $0 == " " || $0 == "\n" }
@@ -77,7 +77,7 @@ import Testing
         for (name, bytes) in files { #expect(try Files.read(place.appending(name)) == bytes, "\(comment): \(name)") }
     }
 
-    /// The bytes of a sound one.
+    /// The bytes of a valid one.
     private static func sound(_ bench: Workbench) throws -> [UInt8] {
         let byteCount: UInt64 = 16 << 20
         let image = try make(bench, byteCount: byteCount)
@@ -94,7 +94,7 @@ import Testing
             return try VolumeIdentifier.survey(MemoryDisk(changed)).0.wholeReason
         }
         #expect(try reason { _ in } == nil)
-        // VolumeFlags are not part of the checksum: that is how a mount marks it.
+        // VolumeFlags are not part of the checksum: a mount marks it this way.
         #expect(try reason { $0[106] |= 2 } == "it was not cleanly unmounted")
         #expect(try reason { $0[106] |= 4 } == "it is marked as having disk errors")
         #expect(try reason { $0[100] ^= 1 } == "the checksum of its boot region is wrong")
@@ -113,7 +113,7 @@ import Testing
         #expect(try reason { $0[entry] = 0x01 } == "its root folder has 0 allocation bitmaps")
         let bitmap = Int(boot.offset(ofCluster: UInt64(try bytes.littleEndian(UInt32.self, at: entry + 20))))
         #expect(try reason { $0[bitmap] &= 0xFE } == "its allocation bitmap calls free what it uses itself")
-        // A chain that bites its tail.
+        // A circular chain.
         let link = Int(boot.fatByteOffset) + 4 * Int(boot.rootCluster)
         #expect(
             try reason {

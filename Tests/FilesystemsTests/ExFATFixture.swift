@@ -4,10 +4,10 @@ import TestSupport
 
 @testable import Filesystems
 
-/// Files and folders put into an exFAT by hand, with clusters of 4 KiB. Section numbers are those of Microsoft's "exFAT file
-/// system specification".
+/// Files and folders written into an exFAT by hand, with clusters of 4 KiB. Section numbers are those of Microsoft's
+/// "exFAT file system specification".
 struct ExFATFixture {
-    /// First clusters of what `addTree` makes.
+    /// First clusters of the contents that `addTree` makes.
     static let contiguous = 200
     static let chained = 300
     static let folder = 400
@@ -33,7 +33,7 @@ struct ExFATFixture {
 
     func offset(ofCluster cluster: Int) -> Int { Int(boot.offset(ofCluster: UInt64(cluster))) }
 
-    /// A file in a row, one in a chain that jumps, and a folder with a file.
+    /// A contiguous file, one in a chain that jumps, and a folder with a file.
     mutating func addTree() throws {
         let root = offset(ofCluster: Int(boot.rootCluster))
         add("row", Array(Self.contiguous..<Self.contiguous + 10), to: root)
@@ -42,7 +42,7 @@ struct ExFATFixture {
         add("inner", [Self.inner, Self.inner + 1], to: offset(ofCluster: Self.folder))
     }
 
-    /// Calls a cluster used or free.
+    /// Marks a cluster as used or free.
     mutating func mark(_ cluster: Int, isUsed: Bool) {
         let bit = UInt8(1) << UInt8((cluster - 2) % 8)
         if isUsed { bytes[bitmap + (cluster - 2) / 8] |= bit } else { bytes[bitmap + (cluster - 2) / 8] &= ~bit }

@@ -12,8 +12,8 @@ import Testing
 struct ExtFilesystemTests {
     static let cases = Array(0..<(Sample.isFull ? 150 : 14))
 
-    /// A random filesystem with a random tree, some of it deleted again: our map holds all that dumpe2fs calls used,
-    /// hardly more, and e2fsck finds nothing wrong once the rest is overwritten.
+    /// A random filesystem with a random tree, partly deleted again: Reforge's map contains all blocks that dumpe2fs
+    /// lists as used, hardly more, and e2fsck finds no errors after the rest is overwritten.
     @Test(arguments: cases) func mapHoldsAllThatDumpe2fsCallsUsed(index: Int) throws {
         var random = Sample.generator(index)
         var recipe = ExtRecipe.random(index, using: &random)
@@ -34,7 +34,7 @@ struct ExtFilesystemTests {
             try bench.opinion("image") == .found(kindName: info.kindName, uuid: info.uuid, label: info.label), comment)
         print("\(comment): over-approximation \(percent(excess, of: dumped.byteCount))")
 
-        // debugfs does not keep quotas, so e2fsck may have something to say before.
+        // debugfs does not maintain quotas, so e2fsck may report some before.
         let before = try ChildProcess.run(["e2fsck", "-fn", image.string])
         try spoilUnused(image, map)
         let after = try ChildProcess.run(["e2fsck", "-fn", image.string])
@@ -71,7 +71,7 @@ struct ExtFilesystemTests {
         #expect(info.byteCount == 16 << 20)
         #expect(map.covers(16 << 20..<20 << 20))
         #expect(!map.covers(0..<16 << 20))
-        // And one that is cut off is not trusted at all.
+        // And a truncated one is not trusted at all.
         let file = try FileDescriptor.open(image, .readWrite)
         try Files.resize(file, "image", to: 15 << 20)
         try file.close()
@@ -80,7 +80,7 @@ struct ExtFilesystemTests {
         #expect(cutMap == .whole(byteCount: 15 << 20))
     }
 
-    /// Each way in which the bitmaps may not be the truth, made in a copy of a sound filesystem.
+    /// Every reason why the bitmaps may be wrong, each in a copy of a valid filesystem.
     @Test(arguments: [
         (0x3A, 2 as UInt32, "it is marked as having errors", false),
         (0x3A, 0, "it was not cleanly unmounted", true),
@@ -176,7 +176,7 @@ extension Workbench {
             try sparseFile("image", byteCount: recipe.byteCount)
             try Tool.run(recipe.arguments + ["-d", path("tree").string, image.string])
         } catch {
-            // mke2fs 1.47 cannot place the inodes of some last groups under bigalloc; an even size it can.
+            // mke2fs 1.47 cannot place the inodes of some last groups under bigalloc; it can for an even size.
             guard recipe.features.contains("bigalloc") else { throw error }
             recipe.byteCount = ((recipe.byteCount >> 27) + 1) << 27
             try sparseFile("image", byteCount: recipe.byteCount)
@@ -207,7 +207,7 @@ enum ExtFixture {
         return try BlockDevice(opening: image).readBytes(at: 0, count: 20 << 20)
     }
 
-    /// Makes the checksum of a changed superblock right again.
+    /// Repairs the checksum of a changed superblock.
     static func fixSuperblock(_ bytes: inout [UInt8]) {
         let sum = ExtChecksum.crc32c(.max, Array(bytes[1024..<1024 + 0x3FC]))
         bytes.setLittleEndian(sum, at: 1024 + 0x3FC)

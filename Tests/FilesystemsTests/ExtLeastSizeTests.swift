@@ -11,7 +11,7 @@ import Testing
 struct ExtLeastSizeTests {
     static let cases = Array(0..<(Sample.isFull ? 200 : 8))
 
-    /// A random filesystem with a random tree: resize2fs can be brought to shrink it to our least size, and its own
+    /// A random filesystem with a random tree: resize2fs can shrink it to Reforge's least size, and its own
     /// estimate is not far below.
     @Test(arguments: cases) func resize2fsShrinksToTheLeastSize(index: Int) throws {
         var random = Sample.generator(index + 5000)
@@ -19,7 +19,7 @@ struct ExtLeastSizeTests {
         let bench = try Workbench()
         let image = try bench.makeExt(&recipe, using: &random)
         let comment: Comment = "seed \(Sample.seed), case \(index): \(recipe)"
-        // Quotas that debugfs did not keep are put right by e2fsck.
+        // e2fsck repairs the quotas that debugfs did not maintain.
         _ = try ChildProcess.run(["e2fsck", "-fy", image.string])
         let (info, _) = try bench.survey("image")
         guard info.resizeAbility.canShrink else {
@@ -34,7 +34,7 @@ struct ExtLeastSizeTests {
         let estimate = try Tool.run(["resize2fs", "-P", image.string]).split(whereSeparator: \.isWhitespace).last
         let theirs = try #require(estimate.flatMap { UInt64($0) }, comment) * blockSize
         #expect(least >= theirs, comment)
-        // 3 % of the filesystem beside a few blocks; of very small ones with very small groups up to 7 %.
+        // 3 % of the filesystem plus a few blocks; up to 7 % for very small ones with very small groups.
         let excess = least - min(least, theirs)
         let forgotten = try Self.forgottenBlockCount(image) * blockSize
         #expect(excess <= length / (length < 96 << 20 ? 14 : 33) + 128 * blockSize + forgotten, comment)
@@ -45,9 +45,9 @@ struct ExtLeastSizeTests {
         #expect(check.succeeded, "\(comment): \(check.text)")
     }
 
-    /// How many blocks of metadata the tool's estimate forgets and ours counts: where those of a flex group are more than its
-    /// first groups, it calls nothing of them free, and then each further group free altogether. From what it says of its own
-    /// estimate (`-d 32`).
+    /// The blocks of metadata that the tool's estimate omits and Reforge counts: where those of a flex group exceed
+    /// its first groups, it counts none of them as free, and then each further group as completely free. Computed from
+    /// its messages about its own estimate (`-d 32`).
     private static func forgottenBlockCount(_ image: FilePath) throws -> UInt64 {
         let said = try Tool.run(["resize2fs", "-d", "32", "-P", image.string]).split(separator: "\n")
         guard said.contains(where: { $0.hasSuffix(" group(s), we have 0 blocks available.") }) else { return 0 }
@@ -55,7 +55,8 @@ struct ExtLeastSizeTests {
         return try #require(overhead?.split(separator: " ").last.flatMap { UInt64($0) })
     }
 
-    /// Aged by the kernel: nearly full of small and large files, every other gone again, large ones in their holes.
+    /// Aged by the kernel: nearly full of small and large files, every other one deleted
+    /// again, large ones in the holes.
     @Test(
         .enabled(if: SystemFacts.isRoot && Files.exists("/dev/loop-control"), "needs root and loop devices"),
         arguments: [["-t", "ext4", "-b", "4096", "-G", "4"], ["-t", "ext3", "-b", "1024"]])
@@ -87,7 +88,7 @@ struct ExtLeastSizeTests {
         print("\(options): \(map.usedByteCount) bytes used, least \(least)")
     }
 
-    /// Runs a script in the mounted image, which gets `argument`.
+    /// Runs a script in the mounted image, with `argument` as its argument.
     private static func mounted(_ image: FilePath, on place: FilePath, _ script: String, _ argument: String) throws {
         let byteCount = try BlockDevice(opening: image).byteCount
         let loop = try LoopDevice(over: image, range: 0..<byteCount)

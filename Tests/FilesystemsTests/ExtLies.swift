@@ -5,7 +5,7 @@ import TestSupport
 
 @testable import Filesystems
 
-/// An ext filesystem whose maps can be made to lie, with counts and checksums that agree with the lie.
+/// An ext filesystem whose maps can be falsified, with matching counts and checksums.
 struct ExtLies {
     var bytes: [UInt8]
     let superblock: ExtSuperblock
@@ -29,7 +29,7 @@ struct ExtLies {
         Int(try bytes.littleEndian(UInt32.self, at: descriptorPlace(group) + 8)) * blockSize
     }
 
-    /// Calls the cluster of a block free: in the bitmap, in the group's count, and by both checksums.
+    /// Marks the cluster of a block as free: in the bitmap, in the group's count, and in both checksums.
     mutating func free(block: UInt64) throws {
         let offset = block - UInt64(superblock.firstDataBlock)
         let group = Int(offset / UInt64(superblock.blocksPerGroup))
@@ -50,7 +50,7 @@ struct ExtLies {
         try mend(group)
     }
 
-    /// Sets flags of a group (1: no inode was ever used, 2: no block), and the counts that go with them.
+    /// Sets flags of a group (1: no inode was ever used, 2: no block), and the matching counts.
     mutating func flag(_ group: Int, _ flags: UInt16, freeBlockCount: Int? = nil) throws {
         let place = descriptorPlace(group)
         bytes.setLittleEndian(UInt16(try field(group, 0x12)) | flags, at: place + 0x12)
@@ -62,7 +62,7 @@ struct ExtLies {
         try mend(group)
     }
 
-    /// Forgets that the table was cleared when it was made.
+    /// Clears the flag that the table was zeroed at creation.
     mutating func forgetZeroed(_ group: Int) throws {
         bytes.setLittleEndian(UInt16(try field(group, 0x12)) & ~4, at: descriptorPlace(group) + 0x12)
         try mend(group)
@@ -82,7 +82,7 @@ struct ExtLies {
         bytes.setLittleEndian(sum, at: place + 0x1E)
     }
 
-    /// What a capture makes of it: why all of it counts as used.
+    /// The result of a capture: why all of it counts as used.
     func reason(trustMaps: Bool = false) throws -> String? {
         try VolumeIdentifier.survey(MemoryDisk(bytes), trustMaps: trustMaps).0.wholeReason
     }

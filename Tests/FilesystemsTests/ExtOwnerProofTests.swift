@@ -8,25 +8,25 @@ import Testing
 
 @testable import Filesystems
 
-/// Maps of ext filesystems that lie: e2fsprogs' own damaged images f_uninit_set_inode_not_set and f_uninit_blk_used_not_set, made
-/// by hand, and bitmaps and counts that agree on what is wrong.
+/// False maps of ext filesystems: e2fsprogs' own damaged images f_uninit_set_inode_not_set and
+/// f_uninit_blk_used_not_set, built by hand, and bitmaps and counts that agree on a wrong value.
 @Suite(.enabled(if: Tool.have("mke2fs", "debugfs", "e2fsck"), "needs e2fsprogs"))
 struct ExtOwnerProofTests {
     private static let byteCount = 12 << 20
 
-    /// Six groups, of which the files need three; all of one size of inode with a checksum in two halves, or not.
+    /// Six groups, of which the files need three; with or without inodes whose checksum is in two halves.
     private static func shape(_ features: String) -> [String] {
         let inodeSize = features.contains("inline_data") || features.contains("64bit,^flex_bg") ? "256" : "128"
         let groups = features.contains("bigalloc") ? [] : ["-g", "2048"]
         return groups + ["-I", inodeSize, "-N", "192"]
     }
 
-    /// A filesystem with small files, a file of many pieces, a long symbolic link, and extended attributes in a block of their
-    /// own; its bytes.
+    /// The bytes of a filesystem with small files, a file of many pieces, a long symbolic link, and extended
+    /// attributes in their own block.
     private static func make(_ bench: Workbench, _ kind: String, _ features: String) throws -> [UInt8] {
         var random = SeededGenerator(seed: 11)
         try bench.randomTree("tree", files: 60, maximumByteCount: 30_000, using: &random)
-        // Every second block of it is a hole: each piece is an extent of its own.
+        // Every second block of it is a hole: each piece is a separate extent.
         let pieces = try bench.sparseFile("tree/pieces", byteCount: 1 << 20)
         let file = try FileDescriptor.open(pieces, .readWrite)
         for start in stride(from: 0, to: 1 << 20, by: 8192) {
@@ -45,7 +45,7 @@ struct ExtOwnerProofTests {
         return try BlockDevice(opening: image).readBytes(at: 0, count: byteCount)
     }
 
-    /// The inode of a path, and all blocks of it, those of its extents and attributes too.
+    /// The inode of a path, and all its blocks, including those of its extents and attributes.
     private static func owned(_ image: FilePath, _ path: String) throws -> (inode: Int, blocks: [UInt64]) {
         let text = try Tool.run(["debugfs", "-R", "stat \(path)", image.string])
         func number(after mark: String) -> UInt64? {
@@ -71,7 +71,7 @@ struct ExtOwnerProofTests {
         for path in ["/pieces", "/link", "/lost+found", "<8>", "<2>"] {
             let (inode, blocks) = try Self.owned(image, path)
             if path == "<8>", inode == 0 || blocks.isEmpty { continue }
-            // Its contents lie in its inode.
+            // Its contents are in its inode.
             if features.contains("inline_data"), blocks.isEmpty { continue }
             try #require(inode > 0 && !blocks.isEmpty, "\(path)")
             var tried = Set(blocks.prefix(2) + blocks.suffix(3))
@@ -80,7 +80,7 @@ struct ExtOwnerProofTests {
                 var lies = sound
                 try lies.free(block: block)
                 guard lies.bytes != sound.bytes else { continue }
-                // Believed before.
+                // Accepted before.
                 #expect(try lies.reason(trustMaps: true) == nil)
                 let reason = try lies.reason()
                 let text: Comment = "\(kind) \(features) \(path) \(block): \(reason ?? "believed")"
@@ -93,7 +93,7 @@ struct ExtOwnerProofTests {
         }
     }
 
-    /// f_uninit_set_inode_not_set: a group flagged as if none of its inodes was ever used, whose files are in place.
+    /// f_uninit_set_inode_not_set: a group flagged as if none of its inodes was ever used, although it has files.
     @Test(arguments: ["^metadata_csum,uninit_bg,^64bit", "metadata_csum,64bit", "metadata_csum,64bit,^flex_bg"])
     func aGroupWithFilesThatIsFlaggedUnusedIsFound(features: String) throws {
         let bench = try Workbench()
@@ -108,19 +108,19 @@ struct ExtOwnerProofTests {
                 try lies.flag(group, 1)
                 if !isZeroed { try lies.forgetZeroed(group) }
                 #expect(try lies.reason() == nil, "group \(group)")
-                // f_uninit_blk_used_not_set: with the one of blocks, none of which is then read from the bitmap.
+                // f_uninit_blk_used_not_set: with the flag for blocks too, so that none is read from the bitmap.
                 var both = lies
                 try both.flag(group, 2)
                 let believed = try VolumeIdentifier.survey(MemoryDisk(both.bytes), trustMaps: true).1
                 guard soundMap.ranges.contains(where: { !believed.covers($0) }) else {
-                    // Its files' blocks lie in other groups.
+                    // Its files' blocks are in other groups.
                     #expect(try both.reason() == nil)
                     continue
                 }
                 lossCount += 1
                 let reason = try both.reason()
                 #expect(reason?.contains("group \(group) is flagged as never used") == true, "\(reason ?? "believed")")
-                // And with counts that agree: only the files tell.
+                // And with matching counts: only the files show it.
                 try both.flag(group, 2, freeBlockCount: 60_000)
                 #expect(try both.reason(trustMaps: true) == nil)
                 let found = try both.reason()
@@ -130,7 +130,7 @@ struct ExtOwnerProofTests {
         #expect(lossCount >= 2)
     }
 
-    /// What an earlier filesystem left in inode tables that were not cleared owns nothing.
+    /// Remains of an earlier filesystem in inode tables that were not cleared own no blocks.
     @Test(arguments: ["^metadata_csum,uninit_bg", "metadata_csum"])
     func inodesOfAnEarlierFilesystemOwnNothing(features: String) throws {
         let bench = try Workbench()
@@ -147,7 +147,7 @@ struct ExtOwnerProofTests {
         let table = try made.inodeTable(1)
         #expect(ExtInode.isInUse(made.bytes, at: table))
         #expect(try made.reason() == nil)
-        // A file whose group is flagged is found by its name.
+        // A file whose group is flagged is found through its name.
         let (inode, blocks) = try Self.owned(bench.path("image"), "/file")
         var lies = made
         try lies.flag(0, 1)
@@ -156,8 +156,8 @@ struct ExtOwnerProofTests {
             try lies.reason() == "inode \(inode) uses block \(blocks[0]), which the block bitmap calls free")
     }
 
-    /// Where a large filesystem has few files, its unused tables are looked at by their start only; what was flagged wrongly is
-    /// found all the same.
+    /// Where a large filesystem has few files, only the start of its unused tables is checked; a wrong
+    /// flag is found nevertheless.
     @Test func tablesOfALargeFilesystemAreProbed() throws {
         let bench = try Workbench()
         try Files.makeFolders(bench.path("tree"))
@@ -173,7 +173,7 @@ struct ExtOwnerProofTests {
         let disk = try BlockDevice(opening: image)
         let file = try FileDescriptor.open(image, .readWrite)
         defer { try? file.close() }
-        // All of the metadata of the first group lies in front of its data.
+        // All metadata of the first group is before its data.
         let head = try disk.readBytes(at: 0, count: Int((blocks[0] + 1) * 4096))
         var lies = try ExtLies(head)
         try lies.flag(0, 1)
@@ -190,7 +190,7 @@ struct ExtOwnerProofTests {
     }
 }
 
-/// Counts what is read.
+/// Counts the bytes read.
 private final class CountingReader: BlockReader, @unchecked Sendable {
     private let base: BlockDevice
     private(set) var byteCountRead = 0
@@ -207,7 +207,7 @@ private final class CountingReader: BlockReader, @unchecked Sendable {
 }
 
 extension String {
-    /// Where the text behind the first `mark` starts.
+    /// The start of the text after the first `mark`.
     fileprivate func range(of mark: String) -> String.Index? {
         var place = startIndex
         while place < endIndex {

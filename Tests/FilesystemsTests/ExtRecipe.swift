@@ -2,7 +2,7 @@
 import DiskModel
 import TestSupport
 
-/// Arguments of one `mke2fs`, drawn at random from what it takes.
+/// Random arguments of one `mke2fs`.
 struct ExtRecipe: CustomStringConvertible {
     var kind: FilesystemInfo.Kind
     var blockSize: Int
@@ -22,7 +22,7 @@ struct ExtRecipe: CustomStringConvertible {
         self.byteCount = byteCount
     }
 
-    /// Case `index`: the first ones make sure that each feature that changes the layout is there, the rest is chance.
+    /// Case `index`: the first ones cover each feature that changes the layout, the rest are random.
     static func random(_ index: Int, using random: inout SeededGenerator) -> ExtRecipe {
         func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &random) < percent }
         let blockSize = [1024, 2048, 4096][index % 3]
@@ -34,7 +34,7 @@ struct ExtRecipe: CustomStringConvertible {
             }
         let groupBlocks = chance(50) ? blockSize * 8 : [1024, 2048, 4096, 8192].randomElement(using: &random) ?? 8192
         let groups = Int.random(in: 1...20, using: &random)
-        // Some end in a group of a few blocks, or in part of a block.
+        // Some end in a group of a few blocks, or inside a block.
         let bytes = UInt64(groupBlocks * blockSize * groups) + UInt64(Int.random(in: 0...2_000_000, using: &random))
         var recipe = ExtRecipe(kind: kind, blockSize: blockSize, byteCount: max(8 << 20, min(bytes, 1 << 29)))
         recipe.others = ["-g", "\(min(groupBlocks, blockSize * 8))", "-L", "label \(index)"]
@@ -60,7 +60,7 @@ struct ExtRecipe: CustomStringConvertible {
             "^has_journal", "inline_data", "ea_inode", "project", "quota", "large_dir", "encrypt", "casefold", "mmp",
         ]
         extras += ["verity", "stable_inodes", "^extent,^64bit,^huge_file", "^dir_index"]
-        // The flags of a journal need one.
+        // The flags of a journal require one.
         for feature in extras where chance(12) {
             if feature.hasPrefix("^extent"), isBigalloc || recipe.features.contains("64bit") { continue }
             recipe.features.append(feature)

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Filesystems
 
-/// A segment table that lies: an entry and the checkpoint's count lack a block that has an owner.
+/// A false segment table: an entry and the checkpoint's count lack a block that has an owner.
 @Suite(.enabled(if: Tool.have("mkfs.f2fs", "sload.f2fs", "fsck.f2fs"), "needs f2fs-tools"))
 struct F2FSProofTests {
     private static let byteCount = 100 << 20
@@ -52,7 +52,7 @@ struct F2FSProofTests {
         }
     }
 
-    /// No node, whatever is in it, leads out of the main area or to a trap.
+    /// No node, whatever its content, leads out of the main area or to a trap.
     @Test func hostileNodesDoNotTrap() throws {
         var random = Sample.generator(5900)
         let sound = try Self.sound.get()
@@ -106,7 +106,7 @@ struct F2FSProofTests {
         try #require(try F2FSSuperblock(Array(bytes[1024..<4096])))
     }
 
-    /// The inode of a file with addresses of its own, and its block.
+    /// The inode of a file with direct addresses, and its block.
     private static func someNode() throws -> ([UInt8], UInt64) {
         let bytes = try sound.get()
         let superblock = try superblock(bytes)
@@ -124,7 +124,7 @@ struct F2FSProofTests {
         throw ToolFailure(description: "no node")
     }
 
-    /// Both blocks of the live pack changed, with right checksums.
+    /// Both blocks of the live pack changed, with correct checksums.
     private static func changingCheckpoint(_ change: (inout [UInt8]) throws -> Void) throws -> [UInt8] {
         var bytes = try sound.get()
         let live = try F2FSCheckpoint.live(MemoryDisk(bytes), superblock(bytes))

@@ -17,8 +17,8 @@ struct F2FSTests {
         ["-O", "lost_found,casefold", "-C", "utf8"],
     ]
 
-    /// A filesystem with a random tree: our map is what `dump.f2fs` says of each segment, all around the main area
-    /// counts, and fsck.f2fs finds nothing wrong once the rest is overwritten.
+    /// A filesystem with a random tree: Reforge's map equals `dump.f2fs`'s list of each segment, everything around the
+    /// main area counts, and fsck.f2fs finds no errors after the rest is overwritten.
     @Test(arguments: cases) func mapIsTheSegmentTable(index: Int) throws {
         var random = Sample.generator(5800 + index)
         let bench = try Workbench()
@@ -50,7 +50,7 @@ struct F2FSTests {
         #expect(isAsBefore, "\(comment): \(after.text)")
     }
 
-    /// The kernel here has no F2FS that could delete: inodes are blanked, and fsck.f2fs frees what they held.
+    /// The kernel here has no F2FS to delete files: inodes are blanked, and fsck.f2fs frees their blocks.
     private static func loseFiles(_ image: FilePath, using random: inout SeededGenerator) throws -> Int {
         let layout = try Layout(image)
         var lost = 0
@@ -68,7 +68,7 @@ struct F2FSTests {
             }
         }
         for _ in 0..<3 {
-            // It asks whether to keep what it finds without a name.
+            // It asks whether to keep nodes without a name.
             let output = try ChildProcess.run(
                 ["sh", "-c", "yes n | fsck.f2fs -f \"$1\"", "sh", image.string], timeoutSeconds: 120)
             if output.succeeded { return lost }
@@ -76,7 +76,7 @@ struct F2FSTests {
         throw ToolFailure(description: "fsck.f2fs does not come to an end")
     }
 
-    /// Where things lie, read apart from the code under test.
+    /// The layout, read independently of the code under test.
     private struct Layout {
         let checkpoint: UInt64
         let sit: UInt64
@@ -95,7 +95,7 @@ struct F2FSTests {
         }
     }
 
-    /// mkfs.f2fs leaves a compact summary with a journal; fsck.f2fs and the kernel also make the other form.
+    /// mkfs.f2fs leaves a compact summary with a journal; fsck.f2fs and the kernel also write the other form.
     @Test func theJournalIsNewerThanTheTable() throws {
         var random = Sample.generator(5850)
         let bench = try Workbench()
@@ -111,7 +111,7 @@ struct F2FSTests {
         let (info, map) = try bench.survey("image")
         let live = try F2FSCheckpoint.live(try BlockDevice(opening: image), Self.superblock(image))
         #expect(info.mapSource == .allocationStructures && live.flags & F2FSCheckpoint.Flag.compactSummary == 0)
-        // The entries of segments in use move from the table to the journal.
+        // The entries of used segments move from the table to the journal.
         let layout = try Layout(image)
         do {
             let disk = try BlockDevice(opening: image, .exclusiveWrite)
@@ -142,8 +142,8 @@ struct F2FSTests {
         #expect(try Self.check(bench, image).succeeded)
     }
 
-    /// Blocks that files reserved and never wrote are counted by the checkpoint, and have no place: fsck.f2fs agrees with
-    /// what is made here. One more in the count, and the table is not believed.
+    /// Blocks that files reserved and never wrote are counted by the checkpoint, and have no place: fsck.f2fs accepts
+    /// the filesystem built here. With a count higher by one, the table is not trusted.
     @Test func reservedBlocksAreCounted() throws {
         var random = Sample.generator(5870)
         let bench = try Workbench()
@@ -162,7 +162,7 @@ struct F2FSTests {
         do {
             let disk = try BlockDevice(opening: image, .exclusiveWrite)
             func node(_ block: UInt64) throws -> [UInt8] { try disk.readBytes(at: block * 4096, count: 4096) }
-            /// Makes some of the words that are 0 reservations; how many.
+            /// Turns some of the zero words into reservations; returns their number.
             func reserve(_ words: Range<Int>, in bytes: inout [UInt8]) throws -> UInt64 {
                 var made: UInt64 = 0
                 for word in words where try bytes.littleEndian(UInt32.self, at: word * 4) == 0 {
@@ -180,7 +180,7 @@ struct F2FSTests {
                 let (number, owner) = (
                     try bytes.littleEndian(UInt32.self, at: 4072), try bytes.littleEndian(UInt32.self, at: 4076)
                 )
-                // The version in the footer tells nodes from data.
+                // The version in the footer distinguishes nodes from data.
                 guard try bytes.littleEndian(UInt64.self, at: 4084) == live.version, number > 3, owner > 3,
                     number < 1000, owner < 1000
                 else { continue }
@@ -232,7 +232,7 @@ struct F2FSTests {
         try #require(try F2FSSuperblock(try BlockDevice(opening: image).readBytes(at: 1024, count: 3072)))
     }
 
-    /// Each way in which the table may not be the truth.
+    /// Every reason why the table may be wrong.
     @Test func whatMakesTheTableUntrustworthyIsNamed() throws {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 120 << 20)
@@ -248,7 +248,7 @@ struct F2FSTests {
             #expect(map == .whole(byteCount: 120 << 20))
             for (place, bytes) in old { try disk.writeBytes(bytes, at: place) }
         }
-        /// Both blocks of the live pack changed, with a right checksum.
+        /// Both blocks of the live pack changed, with a correct checksum.
         func pack(_ change: (inout [UInt8]) -> Void) throws -> [(UInt64, [UInt8])] {
             let disk = try BlockDevice(opening: image)
             return try [live.start, live.start + live.blockCount - 1].map { block in
@@ -269,7 +269,7 @@ struct F2FSTests {
             try pack { $0.setLittleEndian(99 as UInt64, at: 16) })
         try patched(
             "the size of its SIT version bitmap is not valid", try pack { $0.setLittleEndian(32 as UInt32, at: 156) })
-        // A node of the checkpoint's version where the log of warm nodes would go on: a file that was synced since.
+        // A node of the checkpoint's version at the next place of the warm node log: a file that was synced since.
         var node = [UInt8](repeating: 0, count: 4096)
         node.setLittleEndian(live.version, at: 4084)
         let next = layout.main + live.nodeLogs[1].segment * 512 + live.nodeLogs[1].block
@@ -288,11 +288,11 @@ struct F2FSTests {
         try ChildProcess.run(["fsck.f2fs", "--dry-run", image.string], timeoutSeconds: 120)
     }
 
-    /// The map that `dump.f2fs` shows, with all around the main area, and where that starts in bytes.
+    /// The map of `dump.f2fs`, with everything around the main area, and the start of that in bytes.
     private static func dump(
         _ bench: Workbench, _ image: FilePath, byteCount: UInt64
     ) throws -> (AllocationMap, UInt64) {
-        // It writes its files where it is.
+        // It writes its files to the current folder.
         try Files.makeFolders(bench.path("dump"))
         try Tool.run([
             "sh", "-c", "cd \"$1\" && dump.f2fs -d 1 -s 0~-1 \"$2\"", "sh", bench.path("dump").string, image.string,

@@ -15,8 +15,8 @@ import Testing
 struct FATFilesystemTests {
     static let cases = Array(0..<(Sample.isFull ? 90 : 12))
 
-    /// A random FAT with a random tree, some of it deleted again: our map is exactly the clusters that mtools names
-    /// for its files and folders, fsck.fat finds nothing wrong once the rest is overwritten, and files read back equal.
+    /// A random FAT with a random tree, partly deleted again: Reforge's map is exactly the clusters that mtools lists
+    /// for its files and folders, fsck.fat finds no errors after the rest is overwritten, and the files are equal.
     @Test(arguments: cases) func mapIsWhatMtoolsSays(index: Int) throws {
         var random = Sample.generator(1000 + index)
         let bits = [12, 16, 32][index % 3]
@@ -86,7 +86,7 @@ struct FATFilesystemTests {
         }
     }
 
-    /// Everything in the tree that the test made, folders too.
+    /// All names in the tree of the test, including folders.
     private static func names(in bench: Workbench, _ folder: String = "") -> [String] {
         let path = folder.isEmpty ? bench.path("tree") : bench.path("tree").appending(folder)
         return Files.names(in: path).flatMap { name in

@@ -7,13 +7,13 @@ import Testing
 
 @testable import Filesystems
 
-/// Maps of FAT and exFAT that call free what files and folders use.
+/// Maps of FAT and exFAT that mark clusters of files and folders as free.
 struct FATOwnerProofTests {
     private func reason(_ bytes: [UInt8], trustMaps: Bool = false) throws -> String? {
         try VolumeIdentifier.survey(MemoryDisk(bytes), trustMaps: trustMaps).0.wholeReason
     }
 
-    /// The same entry in the first FATs of so many.
+    /// Frees an entry in that many FATs.
     private func free(_ cluster: UInt32, _ bytes: inout [UInt8], _ boot: FATBootSector, fats: UInt64 = 2) {
         for index in 0..<fats {
             let bit = Int(cluster) * boot.entryBits
@@ -56,13 +56,13 @@ struct FATOwnerProofTests {
                 free(cluster, &lies, volume.boot)
                 #expect(try reason(lies, trustMaps: true) == nil)
                 #expect(try reason(lies) == "\(owner) uses cluster \(cluster), which the FAT calls free")
-                // The second one knows it: the map has it, and nothing is lost.
+                // The second FAT has it: it is in the map, and nothing is lost.
                 var one = sound
                 free(cluster, &one, volume.boot, fats: 1)
                 #expect(try reason(one) == nil)
             }
         }
-        // Names are the disk's: nothing of theirs reaches a terminal but characters.
+        // Names come from the disk: only their printable characters reach a terminal.
         var lies = sound
         let entry = try #require(try volume.entries(in: "A folder").first { $0.name == "second.bin" })
         let slot = try #require(lies.firstRange(of: Array("SECOND  BIN".utf8))).lowerBound
@@ -90,7 +90,7 @@ struct FATOwnerProofTests {
             let expected = "\(owner) uses cluster \(cluster), which the allocation bitmap calls free"
             #expect(try reason(lies.bytes) == expected)
         }
-        // A chain that leads back into itself is followed no further than its length.
+        // A circular chain is followed no further than its length.
         var circle = sound
         circle.link(ExFATFixture.folder, to: UInt32(ExFATFixture.folder))
         #expect(try reason(circle.bytes) == nil)

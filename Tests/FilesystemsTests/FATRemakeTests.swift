@@ -41,8 +41,9 @@ struct FATRemakeTests {
             newByteCount: byteCount + UInt64.random(in: 0...8, using: &random) << 20)
     }
 
-    /// A random FAT with a random tree, made anew with sectors of the other size: mtools lists and reads the same files with
-    /// the same times and attributes, fsck.fat finds nothing, and libblkid finds the same label and serial number.
+    /// A random FAT with a random tree, recreated with the other sector size: mtools lists and reads the
+    /// same files with the same times and attributes, fsck.fat finds no errors, and libblkid finds the
+    /// same label and serial number.
     @Test(arguments: cases) func everyFileIsThere(index: Int) throws {
         var random = Sample.generator(77_000 + index)
         let made = Self.random(index, &random)
@@ -69,7 +70,7 @@ struct FATRemakeTests {
             FATLayout(
                 volumeByteCount: made.newByteCount, sectorSize: made.to,
                 preferring: [12: .fat12, 16: .fat16, 32: .fat32][made.bits] ?? .fat32), comment)
-        // Rubbish where nothing is said: everything that counts has to be written.
+        // Rubbish where nothing is written: all relevant bytes must be written.
         let target = try bench.sparseFile("new", byteCount: made.newByteCount)
         let disk = try BlockDevice(opening: target, .exclusiveWrite, sectorSize: made.to)
         let noise = [UInt8](repeating: 0xDB, count: 1 << 20)
@@ -105,7 +106,7 @@ struct FATRemakeTests {
         for (name, bytes) in kept {
             #expect(try Self.bytes(bench.path("out").appending(name)) == bytes, "\(comment): \(name)")
         }
-        // One bit of a file's contents, and it is no longer the same.
+        // With one changed bit in a file's contents, it differs.
         if let (name, bytes) = kept.first(where: { $0.value.count > 100 }) {
             let item = try #require(
                 (0..<Int(layout.clusterCount)).lazy.map { layout.offset(ofCluster: UInt64($0) + 2) }.first {
@@ -121,7 +122,7 @@ struct FATRemakeTests {
         return try file.readBytes(at: 0, count: Int(file.byteCount))
     }
 
-    /// Names, sizes, times and attributes of everything, as mtools shows them.
+    /// Names, sizes, times and attributes of all entries, as listed by mtools.
     private func listing(_ image: FilePath) throws -> String {
         let text =
             try Tool.run(["mdir", "-/", "-a", "-i", image.string, "::"])
@@ -129,7 +130,7 @@ struct FATRemakeTests {
         return text.split(separator: "\n").filter { !$0.contains("bytes free") }.joined(separator: "\n")
     }
 
-    /// What does not fit, or makes no sense, is said before anything is written.
+    /// A source that does not fit or is invalid is reported before any write.
     @Test func whatCannotBeMadeIsAnError() throws {
         let bench = try Workbench()
         let image = try bench.systemPartition(bits: 16)
@@ -140,7 +141,7 @@ struct FATRemakeTests {
         _ = try FATRemake(of: volume, layout: small, hiddenSectors: 0)
         #expect(FATLayout(volumeByteCount: 100 << 10, sectorSize: 4096, preferring: .fat16) == nil)
         #expect(FATLayout(volumeByteCount: 100 << 20, sectorSize: 520, preferring: .fat16) == nil)
-        // A folder that is in itself.
+        // A folder that contains itself.
         let boot = try #require(try FATBootSector(bytes))
         let efi = Int(boot.rootFolderOffset) + 32
         let cluster = try bytes.littleEndian(UInt16.self, at: efi + 26)
@@ -151,7 +152,7 @@ struct FATRemakeTests {
         }
     }
 
-    /// Bytes from outside: no trap, no end that is not reached, and either an error or a FAT that says the same.
+    /// Untrusted bytes: no trap and no endless loop, and either an error or a FAT with the same contents.
     @Test(arguments: [12, 16, 32]) func hostileBytesAreAnErrorAtMost(bits: Int) throws {
         var random = Sample.generator(78_000 + bits)
         let bench = try Workbench()
@@ -197,7 +198,7 @@ struct FATRemakeTests {
         print("hostile FAT\(bits), seed \(Sample.seed): \(made) made, \(refused) refused")
     }
 
-    /// FAT32 with 4 KiB sectors needs some 256 MiB; what is smaller is FAT16, and what is larger never is.
+    /// FAT32 with 4 KiB sectors needs some 256 MiB; a smaller volume gets FAT16, a larger one never does.
     @Test func theKindFollowsTheSpecification() throws {
         for mebibytes in 1...600 as ClosedRange<UInt64> {
             for sector in [512, 4096] {

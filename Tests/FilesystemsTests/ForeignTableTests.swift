@@ -7,7 +7,7 @@ import Testing
 
 @testable import Filesystems
 
-/// A survey of a disk file, as a capture makes it.
+/// A survey of a disk file, as in a capture.
 private func surveyed(_ image: FilePath) throws -> DiskSurvey {
     let disk = try BlockDevice(opening: image)
     return try DiskSurveyor.survey(
@@ -15,7 +15,7 @@ private func surveyed(_ image: FilePath) throws -> DiskSurvey {
         descriptor: disk.fileDescriptor.rawValue)
 }
 
-/// That a disk is one raw region with every byte in use, and that this is said.
+/// Expects the disk to be one raw region with every byte used, and a message about it.
 private func expectRaw(_ survey: DiskSurvey, _ name: String?, _ comment: Comment) {
     let what = "not understood (\(name ?? "nothing known"))"
     let byteCount = survey.geometry.byteCount
@@ -27,9 +27,9 @@ private func expectRaw(_ survey: DiskSurvey, _ name: String?, _ comment: Comment
     #expect(survey.warnings == ["the partition table is \(what): the disk counts as one raw region"], comment)
 }
 
-/// Tables of other systems, made by sfdisk: nothing on such a disk is dropped.
+/// Tables of other systems, made by sfdisk: no byte of such a disk is dropped.
 @Suite(.enabled(if: Tool.have("sfdisk"), "needs sfdisk")) struct ForeignTableTests {
-    /// Partitions whose contents are described by places on the whole disk.
+    /// Partitions with further places on the whole disk.
     @Test(arguments: [
         ("a5", "BSD disklabel"), ("a6", "BSD disklabel"), ("a9", "BSD disklabel"), ("bf", "Solaris label"),
     ]) func oneThatHoldsALabelOfItsOwnMakesTheDiskRaw(type: String, label: String) throws {
@@ -49,8 +49,8 @@ private func expectRaw(_ survey: DiskSurvey, _ name: String?, _ comment: Comment
         expectRaw(survey, survey.table.unknownKindName, "label \(label)")
     }
 
-    /// The first partition of a Sun label starts with the label itself, which an ext4 leaves alone: then the disk looks
-    /// like one of that filesystem, but everything behind it counts.
+    /// The first partition of a Sun label starts with the label itself, which an ext4 does not overwrite: then the
+    /// disk looks like a bare filesystem, but everything behind it counts.
     @Test(.enabled(if: Tool.have("mke2fs"), "needs e2fsprogs"))
     func whatLiesBehindAFilesystemInASunLabelIsUsed() throws {
         let bench = try Workbench()
@@ -66,15 +66,15 @@ private func expectRaw(_ survey: DiskSurvey, _ name: String?, _ comment: Comment
     }
 }
 
-/// ISO images made to boot from a stick, which are a filesystem and a partitioned disk at the same time.
+/// ISO images for booting from a stick, which are a filesystem and a partitioned disk at the same time.
 @Suite(.enabled(if: Tool.have("xorriso", "mkfs.fat", "mcopy", "sgdisk"), "needs xorriso, dosfstools, mtools, gdisk"))
 struct HybridISOTests {
-    /// No byte of it is 0: what of it is not captured shows.
+    /// No byte of it is 0: bytes that are not captured become visible.
     private static func noise(_ byteCount: Int) -> [UInt8] {
         (0..<byteCount).map { UInt8(truncatingIfNeeded: $0 &* 37 ^ $0 >> 8) | 1 }
     }
 
-    /// An ISO with a file, boot code, and the image of an EFI system partition, which also is a file of it.
+    /// An ISO with a file, boot code, and the image of an EFI system partition, which is also one of its files.
     private func makeISO(_ bench: Workbench, _ arguments: [String]) throws -> FilePath {
         let boot = bench.path("tree").appending("boot")
         try Files.makeFolders(boot)
@@ -97,7 +97,7 @@ struct HybridISOTests {
         "-isohybrid-mbr", "MBR", "-b", "boot/loader", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table",
     ]
     static let efiBoot = ["-eltorito-alt-boot", "-e", "boot/esp", "-no-emul-boot", "-isohybrid-gpt-basdat"]
-    /// The table of the second would be a valid one.
+    /// The table of the second one is valid.
     static let casesWithMBR: [([String], String)] = [
         (biosBoot, "MBR whose partition 1 starts at its own record"),
         (biosBoot + ["-partition_offset", "16"], "MBR and iso9660 at the same time"),
@@ -111,7 +111,7 @@ struct HybridISOTests {
         ["--protective-msdos-label", "--efi-boot", "boot/esp", "-efi-boot-part", "--efi-boot-image"],
     ]
 
-    /// One raw region, also on a stick that is larger.
+    /// One raw region, also on a larger stick.
     @Test(arguments: casesWithMBR + casesWithGPT.map { ($0, "GPT and iso9660 at the same time") })
     func itIsRaw(arguments: [String], name: String) throws {
         let bench = try Workbench()
@@ -121,7 +121,7 @@ struct HybridISOTests {
         expectRaw(try surveyed(image), name, "\(arguments) on a stick")
     }
 
-    /// A disk that once was such a stick: the descriptors are still there, in front of its partitions.
+    /// A disk that was such a stick once: the descriptors are still there, before its partitions.
     @Test func whatIsLeftOfOneIsNot() throws {
         let bench = try Workbench()
         let image = try makeISO(bench, Self.casesWithGPT[0])

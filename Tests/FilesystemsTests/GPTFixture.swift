@@ -3,8 +3,8 @@ import ByteParsing
 import DiskModel
 import TestSupport
 
-/// A GPT laid out by hand (UEFI 2.10 §5.3), apart from the reader's code: for sector sizes and damage that no tool
-/// makes.
+/// A GPT built by hand (UEFI 2.10 §5.3), independent of the reader's code: for sector sizes and
+/// damage that no tool produces.
 struct GPTFixture {
     var sectorSize = 512
     var sectorCount = 4096
@@ -61,7 +61,7 @@ struct GPTFixture {
         return bytes
     }
 
-    /// Makes the checksum of the header at byte `at` right again, whatever size it claims.
+    /// Repairs the checksum of the header at byte `at`, whatever size it has.
     static func fixHeader(_ bytes: inout [UInt8], at: Int) {
         bytes.setLittleEndian(UInt32(0), at: at + 16)
         let claimed = (try? bytes.littleEndian(UInt32.self, at: at + 12)) ?? 92
@@ -69,7 +69,7 @@ struct GPTFixture {
         bytes.setLittleEndian(CRC32.iso.checksum(Array(bytes[at..<end])), at: at + 16)
     }
 
-    /// Makes both checksums of the copy whose header is at byte `at` right again, as far as its fields make sense.
+    /// Repairs both checksums of the copy whose header is at byte `at`, as far as its fields are valid.
     func fixCopy(_ bytes: inout [UInt8], at: Int) {
         if let lba = try? bytes.littleEndian(UInt64.self, at: at + 72), lba < UInt64(sectorCount),
             let count = try? bytes.littleEndian(UInt32.self, at: at + 80), count < 4096,

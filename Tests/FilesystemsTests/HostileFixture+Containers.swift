@@ -20,8 +20,9 @@ extension HostileFixture {
         return try BlockDevice(opening: image).readBytes(at: 0, count: byteCount)
     }
 
-    /// Records keep their update sequences: patches hit the two bytes in question rarely.
-    /// - Parameter windowsLog: with the log that Windows leaves; else with that of Linux: then all records are read.
+    /// Records keep their update sequences: patches rarely hit the two bytes in question.
+    /// - Parameter windowsLog: with the log that Windows leaves; otherwise with that of Linux, for
+    ///   which all records are read.
     static func ntfs(_ bytes: [UInt8], windowsLog: Bool) throws -> HostileFixture {
         let boot = try some(try NTFSBootSector(bytes), "NTFS")
         let table = try NTFSMasterFileTable(MemoryDisk(bytes), boot)
@@ -46,7 +47,7 @@ extension HostileFixture {
         return HostileFixture(withLog, areas: areas)
     }
 
-    /// The start of NTFS' log as Windows leaves it.
+    /// The start of the NTFS log as left by Windows.
     static func restartPages(
         major: UInt16 = 1, minor: UInt16 = 1, inUse: UInt16 = 0, flags: UInt16 = 2,
         sequenceNumbers: [UInt64] = [77, 77]
@@ -83,7 +84,7 @@ extension HostileFixture {
         HostileFixture(bytes, areas: [1024..<1100, 4080..<4096])
     }
 
-    /// Where the text of `lvm()` lies, and its digits.
+    /// The place of the text of `lvm()`, and its digits.
     struct LVMText {
         var range: Range<Int>
         var digits: [Int]
@@ -130,7 +131,7 @@ extension HostileFixture {
         let areas = [place..<place + 256, place + 128..<place + 264, place + 3968..<place + 3988]
         var fixture = HostileFixture(bytes, areas: version == "0.90" ? [areas[0], areas[2]] : Array(areas[..<2]))
         fixture.mend = { reader in
-            // One at the end is found nowhere else.
+            // A superblock at the end is found nowhere else.
             if version != "1.2" { reader.byteCount = UInt64(made.byteCount) }
             var superblock = try reader.current(place..<place + 4096)
             made.mend(&superblock)
@@ -159,7 +160,7 @@ extension HostileFixture {
         return try disk.readBytes(at: 0, count: Int(superblock.main + 4096) * 4096)
     }
 
-    /// Its root reserves two blocks, so that nodes are read as well.
+    /// Its root reserves two blocks, so that nodes are read too.
     static func f2fs(_ bytes: [UInt8]) throws -> HostileFixture {
         var bytes = bytes
         var disk = PatchedReader(bytes)
@@ -194,7 +195,7 @@ extension HostileFixture {
         return fixture
     }
 
-    /// - Parameter last: whether the backup's header is mended; else the primary's.
+    /// - Parameter last: whether the backup's header is repaired; otherwise the primary's.
     static func gpt(sectorSize: Int, last: Bool = false) throws -> HostileFixture {
         let made = GPTFixture(
             sectorSize: sectorSize, sectorCount: 256, entryCount: 16, partitions: [(40, 63), (64, 127)])
@@ -217,7 +218,7 @@ extension HostileFixture {
 }
 
 extension Workbench {
-    /// A LUKS of 32 MiB as `image`, whose password is in `key`.
+    /// A LUKS of 32 MiB as `image`, with its password in `key`.
     func formatLUKS(_ version: Int, _ others: [String] = []) throws {
         let image = try sparseFile("image", byteCount: 32 << 20)
         try write(Array("secret".utf8), to: path("key"))

@@ -7,17 +7,17 @@ import TestSupport
 
 @testable import Filesystems
 
-/// A sound volume or disk to be damaged: where its metadata lies, and how its checksums are made right again, so that the
+/// A valid volume or disk to be damaged: the places of its metadata, and the repair of its checksums, so that the
 /// damage gets past them. For `HostileTests`, and for Tests/Fuzz.
 struct HostileFixture: Sendable {
-    /// What is there before any damage.
+    /// The bytes before any damage.
     var bytes: [UInt8]
     /// The length that the reader shows; zeros follow `bytes`.
     var byteCount: UInt64
     var logicalSectorSize = 512
-    /// Where changes matter most.
+    /// The most relevant places for changes.
     var areas: [Range<Int>] = []
-    /// Appends patches that make checksums right again.
+    /// Appends patches that repair checksums.
     var mend: @Sendable (inout PatchedReader) throws -> Void = { _ in }
 
     init(_ bytes: [UInt8], byteCount: UInt64? = nil, areas: [Range<Int>] = []) {
@@ -26,7 +26,7 @@ struct HostileFixture: Sendable {
         self.areas = areas
     }
 
-    /// The reader of what is there, without any damage.
+    /// The reader without any damage.
     var reader: PatchedReader {
         var reader = PatchedReader(bytes, logicalSectorSize: logicalSectorSize)
         reader.byteCount = byteCount
@@ -34,7 +34,7 @@ struct HostileFixture: Sendable {
     }
 }
 
-// Each format's maker, which runs the format's own tool, and what is known of its bytes.
+// Each format's maker, which runs the format's own tool, and the known places in its bytes.
 extension HostileFixture {
     static func makeExFAT() throws -> [UInt8] {
         let bench = try Workbench()
@@ -67,7 +67,7 @@ extension HostileFixture {
         return fixture
     }
 
-    /// Puts the checksum of an exFAT's boot region right.
+    /// Repairs the checksum of an exFAT's boot region.
     static func mendExFAT(_ bytes: inout [UInt8]) {
         let sum = ExFATBootSector.checksum(bytes[..<(11 * 512)])
         for offset in stride(from: 11 * 512, to: 12 * 512, by: 4) { bytes.setLittleEndian(sum, at: offset) }
@@ -105,7 +105,7 @@ extension HostileFixture {
         return fixture
     }
 
-    /// Makes the checksums of the first block of descriptors right again.
+    /// Repairs the checksums of the first block of descriptors.
     private static func mendDescriptors(_ reader: inout PatchedReader) throws {
         guard let superblock = try ExtSuperblock(try reader.current(1024..<2048)), superblock.hasDescriptorChecksums
         else {
@@ -137,7 +137,7 @@ extension HostileFixture {
         return ExtChecksum.crc16(.max, superblock.uuid + number + raw[..<0x1E] + raw[0x20...])
     }
 
-    /// Only the head of it: the rest is zeros anyway.
+    /// Only the head of it: the rest is zeros.
     static func makeFAT(bits: Int) throws -> [UInt8] {
         let bench = try Workbench()
         let image = try bench.systemPartition(bits: bits, byteCount: fatByteCount(bits), sectorsPerCluster: 1)
@@ -190,7 +190,7 @@ extension HostileFixture {
             superblock + $0.lowerBound..<superblock + $0.upperBound
         }
         for owner in [1, 2, 2, 3, 4, 5] as [UInt64] {
-            // Header and first entries; and the last data, which are those of the first items.
+            // Header and first entries; and the last data, which belong to the first items.
             for block in try sound.blocks(owner: owner).suffix(8) {
                 areas += [block + 32..<block + 101, block + 101..<block + 400, block + 3500..<block + 4096]
             }
@@ -211,7 +211,7 @@ extension HostileFixture {
         return fixture
     }
 
-    /// What a maker needs to be there.
+    /// Unwraps a value that a maker requires.
     static func some<Value>(_ value: Value?, _ what: String) throws -> Value {
         guard let value else { throw ToolFailure(description: "no \(what)") }
         return value

@@ -8,13 +8,13 @@ import Testing
 @testable import Filesystems
 
 extension HostileTests {
-    /// Numbers and words of the text are changed, as are the label and the header of the area; all checksums are right.
+    /// Changes numbers and words of the text, and the label and the header of the area; all checksums are correct.
     @Test func lvm() throws {
         let (fixture, text) = HostileFixture.lvm()
         try attack(
             "LVM", fixture, count: 1500, number: 5300,
             change: { reader, random in
-                // Most of the time a text that can still be read.
+                // Usually a text that can still be parsed.
                 if Int.random(in: 0..<8, using: &random) > 0 { reader.patches.removeAll() }
                 for _ in 0..<Int.random(in: 0...3, using: &random) {
                     let place = text.digits.randomElement(using: &random) ?? text.range.lowerBound

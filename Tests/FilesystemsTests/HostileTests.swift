@@ -8,16 +8,16 @@ import Testing
 
 @testable import Filesystems
 
-/// Changed bytes in the metadata of sound filesystems and tables. A trap ends the whole run; what counts beside that
-/// is that every answer is a map inside the volume, and that what is not understood is taken whole.
+/// Changed bytes in the metadata of valid filesystems and tables. A trap ends the whole run; besides that, every
+/// answer must be a map inside the volume, and unsupported contents must be taken whole.
 @Suite struct HostileTests {
     /// A format's share: times its variants, 2,000 or more.
     private static func count(_ sample: Int) -> Int { Sample.isFull ? 10_000 : sample }
 
-    /// Seconds of a processor's time after which a format's share counts as one that hangs.
+    /// The processor time in seconds after which a format's share counts as hung.
     private static var limit: Int { Sample.isFull ? 3600 : 300 }
 
-    /// What became of the mutations.
+    /// The outcomes of the mutations.
     private struct Tally: CustomStringConvertible {
         var sources: [FilesystemInfo.MapSource: Int] = [:]
         var reasons: Set<String> = []
@@ -27,7 +27,7 @@ import Testing
         }
     }
 
-    /// Surveys `count` mutations of `fixture`; those of which `isMended` says so with its checksums repaired.
+    /// Surveys `count` mutations of `fixture`; those selected by `isMended` with repaired checksums.
     func attack(
         _ name: String, _ fixture: HostileFixture, count: Int, number: Int,
         change: (inout PatchedReader, inout SeededGenerator) throws -> Void = { _, _ in },
@@ -39,7 +39,7 @@ import Testing
         try ProcessorTime.limited(to: Self.limit, name) {
             for index in 0..<Self.count(count) {
                 var reader = fixture.reader
-                // Most of the time on a volume where sizes are checked; now and then on one where any size fits.
+                // Usually on a volume where sizes are checked; sometimes on one where any size fits.
                 if index % 4 == 3 { reader.byteCount = 1 << 60 }
                 for _ in 0..<Int.random(in: 1...3, using: &random) {
                     reader.addRandomPatch(in: fixture.areas, using: &random)
@@ -65,7 +65,7 @@ import Testing
         print("seed \(Sample.seed), hostile \(name): \(tally)")
     }
 
-    /// Most of the time with right checksums.
+    /// Usually with correct checksums.
     static let mostly: @Sendable (inout SeededGenerator) -> Bool = { Int.random(in: 0..<10, using: &$0) > 0 }
 
     @Test(.enabled(if: Tool.have("mkfs.exfat"), "needs exfatprogs")) func exfat() throws {
@@ -109,7 +109,7 @@ import Testing
             "XFS \(variant)", try .xfs(bytes, variant: variant), count: 700, number: 3400 + variant,
             isMended: Self.mostly,
             also: { reader, survey in
-                // Each free block is listed in two trees and counted: no few changed bytes free another.
+                // Each free block is in two trees and in a count: a few changed bytes free no other block.
                 guard survey.filesystem.mapSource == .allocationStructures, reader.byteCount == UInt64(bytes.count),
                     try reader.current(0..<224) == Array(bytes[..<224])
                 else { return }

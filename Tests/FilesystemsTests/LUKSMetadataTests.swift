@@ -7,7 +7,7 @@ import Testing
 
 @testable import Filesystems
 
-/// What LUKS headers say of their sectors, and what of them is in use once they are opened.
+/// The sectors according to LUKS headers, and their used part once they are opened.
 @Suite(.enabled(if: Tool.have("cryptsetup", "mke2fs"), "needs cryptsetup and e2fsprogs"))
 struct LUKSMetadataTests {
     private func header(_ bench: Workbench) throws -> Container {
@@ -42,11 +42,11 @@ struct LUKSMetadataTests {
             #expect(container.locked?.start == 16 << 20 && container.locked?.sectorSize == sectorSize)
             #expect(container.filesystem.sectorSize == sectorSize && container.filesystem.byteCount == 32 << 20)
         }
-        // All of the volume is what nobody has a key for.
+        // The whole volume, because there is no key.
         #expect(try bench.survey("image").1 == .whole(byteCount: 32 << 20))
     }
 
-    /// cryptsetup's own, half-way: LUKS2 says so in its requirements, LUKS1 has another magic.
+    /// cryptsetup's own header during the work: LUKS2 has it in its requirements, LUKS1 has another magic.
     @Test func aReencryptionIsNotLookedInto() throws {
         let bench = try Workbench()
         try bench.formatLUKS(2)
@@ -57,7 +57,7 @@ struct LUKSMetadataTests {
             ])
         var container = try header(bench)
         #expect(container.locked == nil && container.filesystem.byteCount == nil)
-        #expect(container.filesystem.wholeReason == "it is encrypted (LUKS2), and it is being encrypted anew")
+        #expect(container.filesystem.wholeReason == "it is encrypted (LUKS2), and it is being reencrypted")
         #expect(!container.filesystem.resizeAbility.canGrow)
         try bench.formatLUKS(1)
         let file = try FileDescriptor.open(bench.path("image"), .readWrite)
@@ -65,7 +65,7 @@ struct LUKSMetadataTests {
         try file.close()
         container = try header(bench)
         #expect(container.locked == nil)
-        #expect(container.filesystem.wholeReason == "it is encrypted (LUKS1), and it is being encrypted anew")
+        #expect(container.filesystem.wholeReason == "it is encrypted (LUKS1), and it is being reencrypted")
         #expect(try bench.survey("image").1 == .whole(byteCount: 32 << 20))
     }
 
@@ -103,14 +103,14 @@ struct LUKSMetadataTests {
             #expect(container.filesystem.wholeReason == "it is encrypted (LUKS2), and \(reason)")
             #expect(container.filesystem.byteCount == nil && !container.filesystem.resizeAbility.canGrow)
         }
-        // One with a length of its own can be opened, and does not grow.
+        // A volume with its own length can be opened, and does not grow.
         let fixed = try replace("\"size\":\"dynamic\"", by: "\"size\":\"1048576\"", bench)
         #expect(fixed.locked?.byteCount == 1 << 20 && fixed.filesystem.byteCount == nil)
         #expect(!fixed.filesystem.resizeAbility.canGrow)
     }
 
-    /// The used blocks of what is inside, each at its place and widened to encrypted sectors; and nothing else but what
-    /// stands before and behind them.
+    /// The used blocks of the content, each at its place and widened to encrypted sectors, and the space before and
+    /// behind them; nothing else.
     @Test(arguments: [512, 4096]) func theMapOfWhatIsInside(sectorSize: Int) throws {
         let bench = try Workbench()
         try bench.formatLUKS(2, ["--sector-size", "\(sectorSize)"])
@@ -141,8 +141,8 @@ struct LUKSMetadataTests {
         #expect(used.usedByteCount < volume.byteCount - length / 2)
     }
 
-    /// Whatever the header says: all of the volume is in use until a key has opened it, and where its sectors lie stays
-    /// inside of it.
+    /// Whatever the header says: the whole volume is used until a key has opened it, and the place
+    /// of its sectors is inside.
     @Test func hostileHeaders() throws {
         let bench = try Workbench()
         try bench.formatLUKS(2, ["--sector-size", "4096"])
@@ -171,7 +171,7 @@ struct LUKSMetadataTests {
             #expect(data.start < data.end(in: reader.byteCount) && data.end(in: reader.byteCount) <= reader.byteCount)
         }
         #expect(opened > 30, "seed \(seed)")
-        // A text that never ends, and one that is nested without end.
+        // A text without an end, and one with endless nesting.
         for text in ["{\"segments\":" + String(repeating: "[", count: 200_000), String(repeating: " ", count: 1 << 20)]
         {
             // Behind the text: zeros.
@@ -184,7 +184,7 @@ struct LUKSMetadataTests {
         }
     }
 
-    /// On a machine without device-mapper a key helps nothing, and that is said.
+    /// On a machine without device-mapper a key is useless, and that is reported.
     @Test(.enabled(if: OpenedLUKS.obstacle() != nil, "needs a machine that opens no LUKS"))
     func withoutDeviceMapper() throws {
         let bench = try Workbench()

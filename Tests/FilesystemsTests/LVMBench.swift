@@ -5,9 +5,9 @@ import LinuxSystem
 import SystemPackage
 import TestSupport
 
-/// A volume group on loop devices over files, made by LVM's own programs, which see nothing else of this machine.
+/// A volume group on loop devices over files, made by LVM's own programs, which see no other devices of this machine.
 ///
-/// They are told not to talk to the device-mapper: what they write is the same, but no volume becomes a device.
+/// They do not use device-mapper: they write the same bytes, but no volume becomes a device.
 final class LVMBench: Sendable {
     let bench: Workbench
     private let disks: [Disk]
@@ -68,7 +68,7 @@ final class LVMBench: Sendable {
         try run(["lvcreate", "-q", "-an", "-Zn", "-Wn", "-l", "\(extents)", "-n", name] + others + [group])
     }
 
-    /// What `lvs` says of where volumes lie.
+    /// The places of volumes according to `lvs`.
     func parts() throws -> [Part] {
         let text = try run([
             "lvs", "-a", "--noheadings", "--segments", "-o", "lv_name,seg_start_pe,seg_pe_ranges", group,
@@ -90,7 +90,7 @@ final class LVMBench: Sendable {
         return parts
     }
 
-    /// Where extent 0 starts and how long one is, in bytes.
+    /// The start of extent 0 and the length of an extent, in bytes.
     func extentPlaces(_ index: Int = 0) throws -> (start: UInt64, byteCount: UInt64) {
         let text = try run([
             "pvs", "--noheadings", "--nosuffix", "--units", "b", "-o", "pe_start,vg_extent_size", device(index),
@@ -100,7 +100,7 @@ final class LVMBench: Sendable {
         return (numbers[0], numbers[1])
     }
 
-    /// Writes everything through to the files, and lets go of what is cached: files and devices are cached apart.
+    /// Writes all data through to the files, and drops the caches: files and devices are cached separately.
     func settle() throws {
         for disk in disks {
             let file = try FileDescriptor.open(disk.device.path, .readWrite)
@@ -111,11 +111,11 @@ final class LVMBench: Sendable {
     }
 }
 
-/// Copies between a volume in a file of its own and its parts in a disk.
+/// Copies between a volume in a separate file and its parts on a disk.
 struct Splicer {
     let disk: FilePath
     let volume: FilePath
-    /// Where a part of the volume starts, and where it lies on the disk, in bytes.
+    /// The start of a part in the volume, and its place on the disk, in bytes.
     let parts: [(start: UInt64, place: ByteRange)]
 
     func toDisk() throws { try copy(from: volume, to: disk) { ($0.start, $0.place.lowerBound) } }

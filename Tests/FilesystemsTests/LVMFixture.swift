@@ -4,15 +4,15 @@ import DiskModel
 
 @testable import Filesystems
 
-/// A physical volume laid out by hand, with whatever metadata text: what LVM's programs write only where the kernel has
-/// a device-mapper, or never.
+/// A physical volume built by hand, with any metadata text: metadata that LVM's programs write only where the kernel
+/// has a device-mapper, or never.
 struct LVMFixture {
     /// Extents of 1 MiB from 1 MiB on; the area of the metadata is 4 KiB to 1 MiB.
     static let extentByteCount: UInt64 = 1 << 20
     static let area = 4096..<1 << 20
     static let id = "abcdefghijklmnopqrstuvwxyzABCDEF"
 
-    /// The segments of a linear volume, on `pv0` or the disk that is named: (first extent there, how many).
+    /// The segments of a linear volume, on `pv0` or the given disk: (first extent there, count).
     static func linear(_ parts: [(Int, Int)], disk: String = "pv0") -> [String] {
         var start = 0
         return parts.map { place, count in
@@ -121,7 +121,7 @@ struct LVMFixture {
         return disk
     }
 
-    /// Makes the checksums right again, also that of the text, wherever it claims to be.
+    /// Repairs the checksums, including that of the text at its claimed place.
     static func mend(_ disk: inout [UInt8]) {
         let header = area.lowerBound
         let offset = Int(clamping: (try? disk.littleEndian(UInt64.self, at: header + 40)) ?? 0)

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Filesystems
 
-/// Metadata that LVM's programs do not write on this machine: the disk is laid out by hand (`LVMFixture`).
+/// Metadata that LVM's programs do not write on this machine: the disk is built by hand (`LVMFixture`).
 struct LVMMetadataTests {
     private typealias Fixture = LVMFixture
 
@@ -45,7 +45,7 @@ struct LVMMetadataTests {
         let (info, map) = try VolumeIdentifier.survey(MemoryDisk(bytes))
         #expect(info.inner?.first?.filesystem.kind == .swap && info.inner?.first?.filesystem.mapSource == .headerOnly)
         #expect(map.ranges == [0..<1 << 20, UInt64(header)..<UInt64(header) + 4096])
-        // Of a hibernated one all counts: nothing makes its header plain.
+        // With a hibernation image everything counts: its header is not replaced.
         bytes.replaceSubrange(header + 4086..<header + 4096, with: Array("S1SUSPEND\0".utf8))
         let (suspended, all) = try VolumeIdentifier.survey(MemoryDisk(bytes))
         #expect(reasons(suspended) == ["vg/swap: it holds a hibernation image"])
@@ -70,14 +70,14 @@ struct LVMMetadataTests {
         #expect(map.ranges == [0..<2 << 20, UInt64(header)..<UInt64(header) + 4096])
     }
 
-    /// Where a volume lies in one piece, libblkid is asked about it too; in pieces, it would see something else.
+    /// Where a volume is contiguous, libblkid is asked about it too; in pieces, it would see other data.
     @Test func theSecondOpinionCountsInside() throws {
         let text = Fixture.text([
             Fixture.volume("one", Fixture.linear([(4, 2)])), Fixture.volume("two", Fixture.linear([(8, 1), (7, 1)])),
         ])
         var bytes = Fixture.bytes(text)
         for extent in [4, 8] as [UInt64] {
-            // dm-integrity, which no reader of ours knows.
+            // dm-integrity, which no reader of Reforge knows.
             let start = Int(extents(extent..<extent + 1).lowerBound)
             bytes.replaceSubrange(start..<start + 9, with: Array("integrt\0".utf8) + [1])
         }
@@ -110,7 +110,8 @@ struct LVMMetadataTests {
         #expect(whole.ranges == [0..<1 << 20, extents(1..<9)])
     }
 
-    /// Two areas of one commit say the same; where one calls extents free that the other gives to a volume, nothing is.
+    /// Two areas of one commit are equal; where one marks extents as free that the other assigns to a
+    /// volume, neither is trusted.
     @Test func metadataAreasThatDifferAreNotBelieved() throws {
         func reason(_ second: String) throws -> String? {
             var bytes = Fixture.bytes(
@@ -133,7 +134,7 @@ struct LVMMetadataTests {
         #expect(try reason(text(4)) == "its metadata areas contradict each other")
     }
 
-    /// A volume that ends before the filesystem on it does.
+    /// A volume that ends before its filesystem.
     @Test(.enabled(if: Tool.have("mke2fs", "debugfs"), "needs e2fsprogs"))
     func aVolumeThatIsShorterThanItsFilesystemIsNotBelieved() throws {
         var random = Sample.generator(5110)
@@ -205,7 +206,7 @@ struct LVMMetadataTests {
             map.ranges == [0..<4 << 20, extents(4..<7), extents(8..<10), extents(12..<14)])
     }
 
-    /// Each of them makes all of the disk count.
+    /// With each of them, the whole disk counts.
     @Test func whatIsNotUnderstoodTakesTheWholeDisk() throws {
         func volume(_ rest: String) -> [String] { [Fixture.volume("root", [Fixture.segment(0, 2, rest)])] }
         let linear = Fixture.linear([(0, 2)])
@@ -258,7 +259,7 @@ struct LVMMetadataTests {
         }
     }
 
-    /// What only the bytes around the text can say.
+    /// Reasons outside of the text.
     @Test func damagedAreasTakeTheWholeDisk() throws {
         let sound = Fixture.bytes(Fixture.text([]))
         let header = Fixture.area.lowerBound
@@ -301,7 +302,7 @@ struct LVMMetadataTests {
         }
     }
 
-    /// A volume that holds a physical volume that holds one …: followed a few times, then taken whole.
+    /// A physical volume inside a physical volume, and so on: followed a few times, then taken whole.
     @Test func containersInsideContainersEnd() throws {
         var inside: [UInt8] = []
         var byteCount = 2 << 20

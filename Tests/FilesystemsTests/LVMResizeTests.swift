@@ -7,7 +7,7 @@ import Testing
 
 @testable import Filesystems
 
-/// What a survey says of a physical volume that is to get another length.
+/// The survey of a physical volume that is to be resized.
 @Suite struct LVMResizeTests {
     private func group(_ text: String) throws -> FilesystemInfo {
         try VolumeIdentifier.survey(MemoryDisk(LVMFixture.bytes(text))).0
@@ -53,7 +53,7 @@ import Testing
         #expect(try group(LVMFixture.text([root])).leastByteCount == nil)
     }
 
-    /// LVM's own program gives a physical volume of whatever length at least as many extents as are counted on.
+    /// LVM's own program gives a physical volume of any length at least as many extents as computed.
     @Test(
         .enabled(if: Tool.have("pvcreate", "pvresize", "lvcreate"), "needs lvm2"),
         arguments: Array(0..<(Sample.isFull ? 24 : 4)))
@@ -80,7 +80,7 @@ import Testing
             #expect((real - min(real, counted)) * group.extentByteCount <= group.extentStart + group.extentByteCount)
         }
         try lvm.run(["vgck", lvm.group])
-        // Filling its disk after any number of changes, it is known to: it can get another size again.
+        // After any number of changes, it is still known to fill its disk, and can be resized again.
         try lvm.run(["pvresize", "-q", "-y", lvm.device()])
         try lvm.settle()
         let again = try bench.survey("disk0").0

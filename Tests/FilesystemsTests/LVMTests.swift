@@ -15,8 +15,9 @@ import Testing
 struct LVMTests {
     static let cases = Array(0..<(Sample.isFull ? 40 : 4))
 
-    /// Volumes that were made, grown and removed until they lie in pieces, each with a filesystem put at the places
-    /// that `lvs` names: our map holds all that dumpe2fs calls used there, and what is left is sound to LVM and e2fsck.
+    /// Volumes that were created, grown and removed until they are fragmented, each with a filesystem at the
+    /// places from `lvs`: Reforge's map contains all blocks that dumpe2fs lists as used, and the rest is
+    /// valid for LVM and e2fsck.
     @Test(arguments: cases) func agedVolumesAreFollowed(index: Int) throws {
         var random = Sample.generator(5000 + index)
         let bench = try Workbench()
@@ -92,7 +93,7 @@ struct LVMTests {
         let pieces = volumes.map(\.splicer.parts.count)
         print("\(comment): pieces \(pieces), beside the volumes \(percent(excess, of: byteCount))")
 
-        // The real judge.
+        // The final judgement by the tools.
         try spoilUnused(disk, map)
         for (splicer, kind, used) in volumes {
             let back = try bench.sparseFile("back", byteCount: used.byteCount)
@@ -115,7 +116,7 @@ struct LVMTests {
         #expect(try lvm.parts().count == parts.count)
     }
 
-    /// Volumes over two disks: what lies on one alone is followed there, the rest counts as used on both.
+    /// Volumes over two disks: a volume on one disk is followed there, the rest counts as used on both.
     @Test func volumesOverSeveralDisks() throws {
         let bench = try Workbench()
         let lvm = try LVMBench(bench, diskByteCounts: [64 << 20, 48 << 20])
@@ -179,7 +180,7 @@ struct LVMTests {
 }
 
 extension Workbench {
-    /// A random ext4, half of whose files are gone again.
+    /// A random ext4, half of whose files are deleted again.
     func fillExt(_ image: FilePath, byteCount: UInt64, using random: inout SeededGenerator) throws {
         let tree = "tree of \(image.lastComponent?.string ?? "")"
         let files = try randomTree(tree, files: 20, maximumByteCount: 30_000, using: &random)

@@ -47,7 +47,7 @@ import Testing
         #expect(table.bootRecords?.count == 3 && table.bootRecords?.first == 24576 * 512)
         #expect(table.partUUID(of: table.partitions[5]) == "1234abcd-06")
         #expect(table.partitions[4].typeGUID.description == PartitionType.linuxSwap)
-        // The volumes of the survey are all but the extended partition.
+        // The volumes of the survey are all except the extended partition.
         let survey = try DiskSurveyor.survey(
             try BlockDevice(opening: image), identity: DiskIdentity(path: "image"),
             geometry: DiskGeometry(byteCount: 64 << 20))
@@ -101,7 +101,7 @@ import Testing
         }
     }
 
-    /// As many as libparted numbers, and more: sfdisk stops at number 60, libblkid goes on.
+    /// As many as libparted numbers, and more: sfdisk stops at number 60, libblkid continues.
     @Test(.enabled(if: Tool.have("partx"), "needs partx"), arguments: [60, 70])
     func longChainsAreFollowed(count: Int) throws {
         let bench = try Workbench()
@@ -125,7 +125,7 @@ import Testing
         withExtendedLifetime(bench) {}
     }
 
-    /// What no tool makes: each is taken whole.
+    /// Tables that no tool makes: each is taken whole.
     @Test func whatMakesNoSenseIsNotFollowed() throws {
         let (bench, image) = try disk()
         let good = try BlockDevice(opening: image).readBytes(at: 0, count: 64 << 20)
@@ -155,7 +155,7 @@ import Testing
             let table = try kind(change)
             #expect(table.kind == .unknown && table.unknownKindName?.hasPrefix("MBR ") == true, "\(name): \(table)")
         }
-        // An extended partition that has no record yet.
+        // An extended partition without a record yet.
         let empty = try kind { bytes in
             for record in records { for index in record..<record + 512 { bytes[index] = 0 } }
         }
@@ -183,7 +183,7 @@ import Testing
         withExtendedLifetime(bench) {}
     }
 
-    /// A stick with a hybrid ISO, and a disk whose first partition is only claimed.
+    /// A stick with a hybrid ISO, and a disk whose first partition is false.
     @Test(.enabled(if: Tool.have("mkfs.ext4"), "needs mkfs.ext4")) func aFilesystemUnderTheTableMakesItRaw() throws {
         let (bench, image) = try disk("label: dos\nstart=2048, size=20480, type=83\n")
         let record = try BlockDevice(opening: image).readBytes(at: 0, count: 512)

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Filesystems
 
-/// Filesystems that the kernel wrote to.
+/// Filesystems written by the kernel.
 @Suite(.enabled(if: Workbench.mountsBtrfs, "needs root, loop devices, btrfs in the kernel and btrfs-progs"))
 struct MountedBtrfsTests {
     static let cases = Array(0..<(Sample.isFull ? 60 : 8))
@@ -57,7 +57,7 @@ struct MountedBtrfsTests {
             "\(percent(excess, of: recipe.byteCount)), of it never given out",
             "\(percent(dump.used.usedByteCount - dump.extents.usedByteCount, of: recipe.byteCount))")
 
-        // With quotas, deleted snapshots leave the kernel's own counts wrong at times, and the check says so.
+        // With quotas, deleted snapshots sometimes leave the kernel's own counts wrong, and the check reports it.
         let sound = try ChildProcess.run(["btrfs", "check", "--readonly", image.string])
         let isExcused = sound.errorText.contains("Counts for qgroup") || sound.text.contains("Counts for qgroup")
         #expect(sound.succeeded || isExcused, "\(comment): \(sound.lastWords)")
@@ -69,7 +69,7 @@ struct MountedBtrfsTests {
         #expect(after == before, comment)
     }
 
-    /// Copied while it is mounted: what a commit left is a whole, what waits in a log tree is not.
+    /// Copied while mounted: the state of a commit is consistent, the changes in a log tree are not in it.
     @Test func aLogTreeIsNotFollowed() throws {
         var random = Sample.generator(5100)
         let bench = try Workbench()
@@ -98,7 +98,7 @@ struct MountedBtrfsTests {
         #expect(try bench.inMounted("committed", Workbench.hashes) == before, "seed \(Sample.seed)")
     }
 
-    /// The kernel mounts and fills what the fixture made of it.
+    /// The kernel mounts and fills the fixture's filesystem.
     @Test func blockGroupsInATreeOfTheirOwn() throws {
         var random = Sample.generator(5300)
         let bench = try Workbench()
@@ -123,7 +123,7 @@ struct MountedBtrfsTests {
         #expect(after == before, "seed \(Sample.seed)")
     }
 
-    /// `btrfs filesystem resize` reaches it in one step. The fuller the filesystem, the less room there is to move chunks.
+    /// `btrfs filesystem resize` reaches it in one step. The fuller the filesystem, the less room for moving chunks.
     @Test(arguments: 0..<(Sample.isFull ? 24 : 3)) func theLeastLengthCanBeReached(index: Int) throws {
         var random = Sample.generator(5200 + index)
         func number(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &random) }
@@ -167,7 +167,7 @@ extension Workbench {
     /// A line for each file, in each subvolume.
     static let hashes = "find . -type f -print0 | sort -z | xargs -0 sha256sum"
 
-    /// Runs a script with an image mounted, in the folder where it is, and unmounts it.
+    /// Runs a script with an image mounted, in its mount point, and unmounts it.
     @discardableResult func inMounted(_ name: String, options: String = "rw", _ script: String) throws -> String {
         try Tool.text(
             of: try MountedScript.run(

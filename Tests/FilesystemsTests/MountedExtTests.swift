@@ -8,7 +8,7 @@ import Testing
 
 @testable import Filesystems
 
-/// Filesystems that the kernel wrote to.
+/// Filesystems written by the kernel.
 @Suite(
     .enabled(
         if: SystemFacts.isRoot && Files.exists("/dev/loop-control")
@@ -34,7 +34,7 @@ struct MountedExtTests {
         let files = try bench.randomTree("mounted", files: 150, maximumByteCount: 400_000, using: &random)
         for name in files.keys.sorted() where Bool.random(using: &random) { try Files.remove(place.appending(name)) }
 
-        // Copied while it is mounted: not to be trusted, with a journal or without.
+        // Copied while mounted: not to be trusted, with a journal or without.
         try Tool.run(["sync", "-f", place.string])
         try Tool.run(["cp", "--sparse=always", image.string, bench.path("copy").string])
         let (mounted, whole) = try bench.survey("copy")

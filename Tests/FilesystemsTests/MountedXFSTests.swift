@@ -8,18 +8,18 @@ import Testing
 
 @testable import Filesystems
 
-/// Filesystems that the kernel wrote to: version 5 only, because not every kernel mounts version 4.
+/// Filesystems written by the kernel: version 5 only, because not every kernel mounts version 4.
 @Suite(.enabled(if: Tool.canMountXFS, "needs root, loop devices, xfsprogs and a kernel with XFS"))
 struct MountedXFSTests {
     static let cases = Array(0..<(Sample.isFull ? 60 : 5))
 
-    /// All that can be seen of the files: names, modes, links, owners, sizes, blocks, contents, extended attributes.
+    /// All visible data of the files: names, modes, links, owners, sizes, blocks, contents, extended attributes.
     private static let listing = """
         (cd "$place"; find . -printf '%p %M %n %U %G %s %b\\n' | sort; find . -type f -print0 | sort -z | \
         xargs -0 sha256sum; find . -type l -printf '%p %l\\n' | sort; getfattr -R -d -m - -e hex . 2>/dev/null || true)
         """
 
-    /// Grown and aged: the map is what `xfs_db` says, and with all else overwritten every file is what it was.
+    /// Grown and aged: the map equals that of `xfs_db`, and with all other bytes overwritten every file is unchanged.
     @Test(arguments: cases) func whatTheKernelWroteIsMapped(index: Int) throws {
         var random = Sample.generator(5200 + index)
         let recipe = XFSRecipe.random(version: 5, using: &random)
@@ -29,7 +29,7 @@ struct MountedXFSTests {
         let files = try bench.randomTree("tree", files: 120, maximumByteCount: 500_000, using: &random)
         let script = try Self.ageing(bench, files.keys.sorted(), recipe, using: &random)
         try bench.runShell("image", "mount -o loop \"$image\" \"$place\"\n" + script)
-        // Looked at in a copy: a mount frees what was set aside for copies on write.
+        // Checked in a copy: a mount frees the blocks reserved for copies on write.
         try bench.runShell("image", "cp --sparse=always \"$image\" \"$bench/copy\"\n")
         let before = try bench.runShell("copy", "mount -o loop,ro \"$image\" \"$place\"\n" + Self.listing)
 
@@ -65,7 +65,7 @@ struct MountedXFSTests {
         return script
     }
 
-    /// A log with something to replay is never called clean; one that was closed always is.
+    /// A log with pending changes is never judged clean; one that was closed always is.
     @Test(arguments: [
         ["-l", "size=6m"], ["-b", "size=1024", "-m", "rmapbt=1", "-d", "agcount=2", "-l", "size=6m"],
         ["-s", "size=4096", "-l", "size=6m"], ["-l", "size=24m,su=256k"],
@@ -88,7 +88,7 @@ struct MountedXFSTests {
             ("replayed", "image", "", true),
             ("remounted read-only", "copy", work + "mount -o remount,ro \"$place\"\n" + copy, true),
         ]
-        // Over and over, so that the log goes round many times.
+        // Repeatedly, so that the log wraps many times.
         for round in 0..<(Sample.isFull ? 20 : 3) {
             for step in steps {
                 try bench.runShell("image", mount + step.script)

@@ -7,7 +7,8 @@ import Testing
 
 @testable import Filesystems
 
-/// NTFS as mkntfs makes it and ntfs-3g fills it. (One written by Windows, or by the kernel's ntfs3, is not at hand here.)
+/// NTFS made by mkntfs and filled by ntfs-3g. (One written by Windows, or by the kernel's
+/// ntfs3, is not available here.)
 @Suite(
     .enabled(
         if: SystemFacts.isRoot && Files.exists("/dev/fuse")
@@ -16,7 +17,7 @@ import Testing
 struct NTFSFilesystemTests {
     static let cases = Array(0..<(Sample.isFull ? 60 : 6))
 
-    /// Checks a map against ntfs-3g's view of the bitmap, and of its files when all else was overwritten.
+    /// Checks a map against ntfs-3g's view of the bitmap, and of its files with all other bytes overwritten.
     private func judge(
         _ bench: Workbench, _ image: FilePath, _ disk: LoopedNTFS, contents: String, _ comment: Comment
     ) throws -> FilesystemInfo {
@@ -30,7 +31,7 @@ struct NTFSFilesystemTests {
             try NTFSBootSector(try BlockDevice(opening: image).readBytes(at: 0, count: 512)), comment)
         let theirs = try ExtractedBitmap(image, boot, volumeByteCount: byteCount).used
         #expect(theirs.isSubset(of: map), comment)
-        // The rest is what lies behind the last cluster.
+        // The rest is behind the last cluster.
         let more = map.usedByteCount - theirs.usedByteCount
         #expect(more == byteCount - boot.clusterEnd, comment)
         #expect(map.covers(boot.clusterEnd..<byteCount), comment)
@@ -39,14 +40,14 @@ struct NTFSFilesystemTests {
             percent(more, of: theirs.usedByteCount))
         try leastSizeSuffices(image, info, comment)
 
-        // On a full volume ntfs-3g itself leaves clusters in the bitmap that no file has (2 of 40 runs of the tools alone):
-        // then the same must be found again.
+        // On a full volume ntfs-3g itself leaves clusters in the bitmap that no file has (2 of 40 runs of the tools
+        // alone): then the same ones must be found again.
         let sound = try ChildProcess.run(["ntfsresize", "--info", "--force", disk.loop], timeoutSeconds: 60)
         let isLeaky = sound.text.contains("extra cluster in $Bitmap")
         try spoilUnused(FilePath(disk.loop), map)
         let check = try ChildProcess.run(["ntfsfix", "-n", disk.loop], timeoutSeconds: 60)
         #expect(check.succeeded, "\(comment): \(check.text)")
-        // Accounts for all clusters of all files.
+        // Checks all clusters of all files.
         let account = try ChildProcess.run(["ntfsresize", "--info", "--force", disk.loop], timeoutSeconds: 60)
         #expect(
             account.succeeded || isLeaky && account.text == sound.text && account.errorText == sound.errorText
@@ -56,7 +57,7 @@ struct NTFSFilesystemTests {
         return info
     }
 
-    /// What ntfsresize asks for is less, and it would shrink to that.
+    /// ntfsresize requires less, and would shrink to that.
     private func leastSizeSuffices(_ image: FilePath, _ info: FilesystemInfo, _ comment: Comment) throws {
         guard let least = info.leastByteCount else { return }
         let advice = try Tool.run(["ntfsresize", "--info", "--force", image.string])
@@ -91,14 +92,14 @@ struct NTFSFilesystemTests {
             \(LoopedNTFS.listing)
             """)
         let info = try judge(bench, image, disk, contents: contents, comment)
-        // Some 5 MB are in use.
+        // Some 5 MB are used.
         if recipe.byteCount > 48 << 20, recipe.clusterSize <= 32768 { #expect(info.leastByteCount != nil, comment) }
         #expect(info.label == recipe.label && info.blockSize == recipe.clusterSize, comment)
         #expect(info.sectorSize == recipe.sectorSize && info.features == ["version 3.1"], comment)
     }
 
-    /// ntfs-3g marks nothing while it has a volume mounted. After a crash it shows as much of a copy by the map as of one
-    /// of all bytes.
+    /// ntfs-3g does not mark a volume while it is mounted. After a crash, a copy by the map shows as
+    /// much as a copy of all bytes.
     @Test(arguments: [true, false]) func aCrashLosesNoMore(isQuiet: Bool) throws {
         var random = Sample.generator(9100)
         let bench = try Workbench()
@@ -131,7 +132,7 @@ struct NTFSFilesystemTests {
         let comment: Comment = "NTFS with clusters of \(clusterSize) and an MFT in fragments"
         let image = try recipe.make(bench)
         let disk = try LoopedNTFS(bench, image)
-        // Fill it with small files and one large one, then take out every second of the small ones.
+        // Fill it with small files and one large one, then remove every second small one.
         let contents = try disk.mounted(
             "rw",
             """
@@ -154,7 +155,7 @@ struct NTFSFilesystemTests {
         if clusterSize == 512 { #expect(hasList, comment) }
         _ = try judge(bench, image, disk, contents: contents, comment)
 
-        // The page file is in fragments too; without it, all other files are what they were.
+        // The page file is fragmented too; without it, all other files are unchanged.
         let (_, less) = try VolumeIdentifier.survey(reader, skipPageFiles: true)
         let skipped = try NTFSFilesystem.pageFileRanges(reader)
         #expect(skipped.count > 5 && skipped.allSatisfy { less.ranges(in: $0).isEmpty }, comment)

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Filesystems
 
-/// Our maps against what ntfsinfo counts, and what ntfscluster says each file has.
+/// Reforge's maps compared with the counts of ntfsinfo and the clusters of each file according to ntfscluster.
 @Suite(
     .enabled(
         if: SystemFacts.isRoot && Files.exists("/dev/fuse")
@@ -36,10 +36,10 @@ struct NTFSInfoTests {
         let used = map.ranges(in: 0..<end).reduce(0) { $0 + $1.byteCount }
         #expect(clusterSize == UInt64(recipe.clusterSize), comment)
         #expect(used == (total - free) * clusterSize, comment)
-        // The last sector has the copy of the boot sector: neither it nor what follows belongs to a cluster.
+        // The last sector has the copy of the boot sector: neither it nor the space behind it belongs to a cluster.
         #expect(map.covers(end..<map.byteCount), comment)
 
-        // By the run lists of the files, without the bitmap: "VCN  LCN-LCN (length)".
+        // According to the run lists of the files, without the bitmap: "VCN  LCN-LCN (length)".
         let listing = try Tool.run(["ntfscluster", "-f", "-v", "-c", "0-\(total - 1)", image.string])
         var runs: [ByteRange] = []
         for line in listing.split(separator: "\n") {
@@ -60,7 +60,7 @@ struct NTFSInfoTests {
 }
 
 extension Workbench {
-    /// An NTFS that ntfs-3g filled with a random tree, a compressed and a sparse file, and deleted from.
+    /// An NTFS that ntfs-3g filled with a random tree, a compressed and a sparse file, and partly deleted again.
     func agedNTFS(_ recipe: NTFSRecipe, using random: inout SeededGenerator) throws -> FilePath {
         let image = try recipe.make(self)
         let files = try randomTree("tree", files: 60, maximumByteCount: 60_000, using: &random)

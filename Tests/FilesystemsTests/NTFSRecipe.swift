@@ -7,7 +7,7 @@ import TestSupport
 
 @testable import Filesystems
 
-/// Arguments of one `mkntfs`, drawn at random from what it takes.
+/// Random arguments of one `mkntfs`.
 struct NTFSRecipe: CustomStringConvertible {
     var byteCount: UInt64
     var clusterSize: Int
@@ -20,7 +20,7 @@ struct NTFSRecipe: CustomStringConvertible {
     }
     var description: String { arguments.dropFirst(5).joined(separator: " ") + ", \(byteCount) bytes" }
 
-    /// Case `index`: clusters of every size, up to 2 MiB; ends that are no whole cluster.
+    /// Case `index`: clusters of every size, up to 2 MiB; ends inside a cluster.
     static func random(_ index: Int, using random: inout SeededGenerator) -> NTFSRecipe {
         let clusterSize = [4096, 512, 1024, 65536, 2048, 262_144, 8192, 16384, 2 << 20, 32768][index % 10]
         let sectorSize = [512, 512, 1024, 4096, 2048][Int.random(in: 0..<5, using: &random)]
@@ -58,7 +58,7 @@ struct ExtractedBitmap {
     }
 }
 
-/// An NTFS on a loop device, for ntfs-3g to mount: its unmount then waits until all is written.
+/// An NTFS on a loop device for ntfs-3g: its unmount then waits until everything is written.
 final class LoopedNTFS {
     let loop: String
     private let place: FilePath
@@ -71,8 +71,8 @@ final class LoopedNTFS {
 
     deinit { _ = try? Tool.run(["losetup", "-d", loop]) }
 
-    /// Mounts it for a shell script, which starts in its root folder and may fail (a full disk), and returns what that
-    /// prints.
+    /// Mounts it for a shell script, which starts in its root folder and may fail (a full disk), and
+    /// returns the script's output.
     @discardableResult func mounted(_ options: String = "rw", _ script: String) throws -> String {
         let output = try Tool.text(
             of: try MountedScript.run(
@@ -82,7 +82,7 @@ final class LoopedNTFS {
         return output
     }
 
-    /// Prints what all files, and their named streams, hold.
+    /// Prints the contents of all files and their named streams.
     static let listing = """
         find . -type f -print0 | sort -z | xargs -0 -r sha256sum
         getfattr -R -P -d -m '^user' -e hex . 2>&1 | grep -v '^$' | LC_ALL=C sort

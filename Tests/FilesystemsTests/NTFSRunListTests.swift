@@ -6,7 +6,7 @@ import Testing
 @testable import Filesystems
 
 struct NTFSRunListTests {
-    /// What mapping pairs say of a part of an attribute, on a volume of 1,000 clusters.
+    /// The runs of mapping pairs for a part of an attribute, on a volume of 1,000 clusters.
     private func runs(_ pairs: [UInt8], _ range: Range<UInt64>, into list: NTFSRunList = NTFSRunList()) throws
         -> NTFSRunList
     {
@@ -19,7 +19,7 @@ struct NTFSRunListTests {
     }
 
     @Test func mappingPairsAreDecoded() throws {
-        // Forward, backward, a hole (no distance), and on from the run before the hole.
+        // Forward, backward, a hole (no distance), and further from the run before the hole.
         let list = try runs([0x21, 0x10, 0x2C, 0x01, 0x11, 0x08, 0x9C, 0x01, 0x05, 0x11, 0x02, 0x0A, 0], 0..<31)
         #expect(
             list.runs == [
@@ -27,7 +27,7 @@ struct NTFSRunListTests {
                 .init(start: 24, count: 5, place: nil), .init(start: 29, count: 2, place: 210),
             ])
         #expect(list.run(at: 15)?.place == 300 && list.run(at: 16)?.place == 200 && list.run(at: 31) == nil)
-        // The next part counts from cluster 0 of the volume again.
+        // The next part again counts from cluster 0 of the volume.
         let more = try runs([0x12, 0x00, 0x01, 0x07, 0], 31..<287, into: list)
         #expect(more.end == 287 && more.runs.last == .init(start: 31, count: 256, place: 7))
         #expect(try runs([0], 0..<0).runs == [])
@@ -58,7 +58,7 @@ struct NTFSRunListTests {
         #expect(throws: ParsingError.self) { try runs([0x11, 0x02, 0x05, 0], 1..<3, into: first) }
     }
 
-    /// A hole of 2^50 clusters is no attribute of a system file, nor a number to multiply.
+    /// A hole of 2^50 clusters is invalid in an attribute of a system file, and must not be multiplied.
     @Test func attributesOfAbsurdLengthAreRefused() throws {
         var sector = [UInt8](repeating: 0, count: 512)
         sector.replaceSubrange(3..<11, with: Array("NTFS    ".utf8))

@@ -8,11 +8,11 @@ import Testing
 
 @testable import Filesystems
 
-/// States of an NTFS that a map must not be made of, or must be made of all the same; and BitLocker.
+/// States of an NTFS for which no map may be made, or for which one must be made nevertheless; and BitLocker.
 @Suite(.enabled(if: Tool.have("mkntfs", "ntfscp"), "needs ntfs-3g")) struct NTFSStateTests {
     private static let byteCount = 16 << 20
 
-    /// The bytes of a sound one with files in its root folder.
+    /// The bytes of a valid one with files in its root folder.
     private static func sound(_ bench: Workbench, files: [(String, [UInt8])] = []) throws -> [UInt8] {
         let image = try NTFSRecipe(byteCount: UInt64(byteCount), clusterSize: 4096).make(bench)
         for (name, bytes) in files {
@@ -26,13 +26,13 @@ import Testing
         try #require(try NTFSBootSector(Array(bytes[..<512])))
     }
 
-    /// Where a record lies (one of the first 16, which are in one run).
+    /// The place of a record (one of the first 16, which are in one run).
     private static func record(_ number: Int, _ bytes: [UInt8]) throws -> Int {
         let boot = try boot(bytes)
         return Int(boot.mftCluster * boot.clusterSize) + number * Int(boot.recordSize)
     }
 
-    /// Where an attribute of a record lies.
+    /// The place of an attribute of a record.
     private static func attribute(_ type: UInt32, record number: Int, _ bytes: [UInt8]) throws -> Int {
         let start = try record(number, bytes)
         var offset = start + Int(try bytes.littleEndian(UInt16.self, at: start + 20))
@@ -79,19 +79,19 @@ import Testing
         #expect(try reason { $0[data + 12] = 1 } == "the system file bitmap has no usual contents")
         // initialized_size
         #expect(try reason { $0.setLittleEndian(UInt64(8), at: data + 56) } == "its allocation bitmap is too short")
-        // What was written in part.
+        // A partly written record.
         let second = try Self.record(6, bytes) + 510
         #expect(try reason { $0[second] ^= 0xFF } == "a FILE record that was written in part is not valid")
         #expect(try reason { $0[511] = 0 } == "its boot sector has no end marker")
         #expect(
             try survey(Array(bytes[..<(8 << 20)])).0.wholeReason == "it is larger than its partition")
-        // Longer than it: what follows counts as used.
+        // Longer than the filesystem: the space behind counts as used.
         let (_, longer) = try survey(bytes + [UInt8](repeating: 1, count: 1 << 20))
         #expect(longer.covers(UInt64(Self.byteCount) - 512..<UInt64(Self.byteCount) + 1 << 20))
     }
 
-    /// $MFTMirr stands in for each of the first three records; the fourth says whether the volume is dirty, and its copy
-    /// may be older than that.
+    /// $MFTMirr replaces each of the first three records; the fourth contains the dirty flag,
+    /// and its copy may be older.
     @Test func damagedFirstRecordsComeFromTheirCopy() throws {
         let bench = try Workbench()
         let bytes = try Self.sound(bench)
@@ -107,11 +107,11 @@ import Testing
                 let (info, same) = try survey(changed)
                 #expect(info.wholeReason == nil && same == map && info.label == sound.label)
                 #expect(info.remarks == ["has damaged file records; their copy in $MFTMirr was used"])
-                // And not when the copy is bad too.
+                // Not if the copy is bad too.
                 let copy = Int(try Self.boot(bytes).mirrorCluster) * 4096 + number * 1024
                 changed[copy] = 0
                 #expect(try survey(changed).0.mapSource == .whole)
-                // Nor is a sector lost for good a reason.
+                // Nor is an unreadable sector a reason to refuse.
                 let disk = MemoryDisk(bytes)
                 disk.makeUnreadable(UInt64(start)..<UInt64(start) + 512)
                 #expect(try VolumeIdentifier.survey(disk).1 == map)
@@ -122,7 +122,7 @@ import Testing
         }
     }
 
-    /// A bitmap in two parts, the second in front of the first (no tool makes one).
+    /// A bitmap in two parts, the second before the first (no tool makes one).
     @Test(.enabled(if: Tool.have("ntfscat", "ntfsresize"), "needs ntfs-3g")) func fragmentedBitmap() throws {
         let bench = try Workbench()
         let image = try NTFSRecipe(byteCount: UInt64(Self.byteCount), clusterSize: 512).make(bench)
@@ -171,7 +171,7 @@ import Testing
         #expect(try reason(HostileFixture.restartPages(flags: 0)) == open)
         #expect(try reason(HostileFixture.restartPages(flags: 1)) == open)
         let clean = HostileFixture.restartPages(sequenceNumbers: [77])
-        // The later page counts, and both where they are of one time.
+        // The later page counts, or both where they are equally old.
         #expect(try reason(clean + HostileFixture.restartPages(flags: 0, sequenceNumbers: [78])) == open)
         #expect(try reason(clean + HostileFixture.restartPages(flags: 0, sequenceNumbers: [77])) == open)
         #expect(try reason(clean + HostileFixture.restartPages(flags: 0, sequenceNumbers: [76])) == nil)
@@ -180,7 +180,7 @@ import Testing
                 == "Windows did not dismount it: fast startup, hibernation, or it was pulled out")
         #expect(
             try reason(HostileFixture.restartPages(major: 1, minor: 2)) == "the version 1.2 of its log is not known")
-        // One page torn or missing, zeros, anything else.
+        // One page torn or missing, zeros, any other bytes.
         var torn = HostileFixture.restartPages()
         torn[4096 + 1022] ^= 1
         let others: [[UInt8]] = [
@@ -190,7 +190,7 @@ import Testing
         for pages in others { #expect(try reason(pages)?.hasPrefix("its log has no ") == true) }
     }
 
-    /// A log that Linux emptied does not say whether the volume was dismounted: the files themselves are looked at.
+    /// A log that Linux emptied does not show whether the volume was dismounted: the files themselves are checked.
     @Test func aBitmapOlderThanTheFilesIsNotBelieved() throws {
         let bench = try Workbench()
         let content = [UInt8](repeating: 0x33, count: 50_000)
@@ -203,7 +203,7 @@ import Testing
         #expect(reason.hasPrefix("file record "))
         #expect(reason.hasSuffix(" uses cluster \(first / 4096), which its allocation bitmap calls free"))
         #expect(try VolumeIdentifier.survey(MemoryDisk(bytes), trustMaps: true).0.wholeReason == nil)
-        // Nor are files that cannot be read.
+        // Nor are unreadable files.
         var torn = try Self.sound(bench, files: [("file", content)])
         let place = try #require(
             stride(from: try Self.record(24, torn), to: torn.count, by: 1024).first { start in
@@ -213,8 +213,8 @@ import Testing
         #expect(try survey(torn).0.wholeReason == "a FILE record that was written in part is not valid")
     }
 
-    /// A file in so many pieces that further records say where they are, and the list of these lies in clusters: each
-    /// cluster of it has its owner, also where the table's own bitmap calls all records free.
+    /// A file in so many pieces that further records list them, and that list is in clusters: each of its clusters has
+    /// an owner, even where the table's own bitmap marks all records as free.
     @Test(.enabled(if: SystemFacts.isRoot && Tool.have("ntfs-3g", "losetup"), "needs root, loop devices and ntfs-3g"))
     func recordsThatExtendAFileAreOwners() throws {
         let bench = try Workbench()
@@ -279,7 +279,7 @@ import Testing
         #expect(try reason("hibr", name: "hiberfil.sy") == nil)
         #expect(try reason("") == nil)
         #expect(try reason("wake") == nil)
-        #expect(try reason("RSTR") == "its hiberfil.sys says nothing that is known")
+        #expect(try reason("RSTR") == "its hiberfil.sys has an unknown signature")
         #expect(try reason("", byteCount: 100) == "it belongs to a Windows that is hibernated")
         #expect(try reason("", byteCount: 2000) == "it belongs to a Windows that is hibernated")
     }
@@ -293,7 +293,7 @@ import Testing
         let (info, map) = try survey(bytes)
         let (skipping, less) = try survey(bytes, skipPageFiles: true)
         #expect(info.wholeReason == nil && info.remarks == [])
-        #expect(skipping.remarks == ["has page files whose contents (1.4 MiB) are left out, as was asked for"])
+        #expect(skipping.remarks == ["has page files whose contents (1.4 MiB) are left out, as requested"])
         let ranges = try NTFSFilesystem.pageFileRanges(MemoryDisk(bytes))
         let expected = (1 << 20) - 65536 + (504_096 + 4095) / 4096 * 4096 - 65536
         #expect(ranges.reduce(0) { $0 + $1.byteCount } == expected)
@@ -302,11 +302,11 @@ import Testing
             #expect(less.ranges(in: range).isEmpty)
             #expect(bytes[Int(range.lowerBound)..<Int(range.lowerBound) + 4096].allSatisfy { $0 == 0x11 || $0 == 0x22 })
         }
-        // The page where Windows looks for a hibernation image stays.
+        // The page that Windows checks for a hibernation image stays.
         let first = try #require(stride(from: 0, to: bytes.count, by: 4096).first { bytes[$0...].starts(with: page) })
         #expect(less.covers(UInt64(first)..<UInt64(first) + 65536))
 
-        // Hibernated, dirty: nothing is skipped.
+        // Hibernated or dirty: nothing is skipped.
         files[2].1.replaceSubrange(0..<4, with: Array("hibr".utf8))
         let hibernated = try Self.sound(bench, files: files)
         #expect(try survey(hibernated, skipPageFiles: true).1.usedByteCount == UInt64(Self.byteCount))

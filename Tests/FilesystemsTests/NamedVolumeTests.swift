@@ -8,9 +8,9 @@ import Testing
 
 @testable import Filesystems
 
-/// What is recognised and copied whole, laid out as in the test images of util-linux 2.41.
+/// Volumes that are recognised and copied whole, in the layout of the test images of util-linux 2.41.
 @Suite struct NamedVolumeTests {
-    /// A volume of 1 MiB with these bytes at these places.
+    /// A volume of 1 MiB with the given bytes at the given offsets.
     private func volume(_ pieces: [(Int, [UInt8])]) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: 1 << 20)
         for (offset, piece) in pieces { bytes.replaceSubrange(offset..<offset + piece.count, with: piece) }
@@ -45,15 +45,15 @@ import Testing
         let (info, map) = try bench.survey("image")
         #expect(info.kindName == name && info.kind == .other && info.mapSource == .whole, "\(info)")
         #expect(info.wholeReason != nil && map == .whole(byteCount: 1 << 20))
-        // Nothing of it is resized by its name.
+        // Its name allows no resize.
         #expect(!info.resizeAbility.canGrow && !info.resizeAbility.canShrink)
-        // And a bare disk of it is one volume, not a table that is not understood.
+        // And a bare disk of it is one volume, not an unsupported table.
         let disk = try BlockDevice(opening: bench.path("image"))
         let opinion = SecondOpinion(descriptor: disk.fileDescriptor.rawValue)
         #expect(try PartitionTableReader.read(disk, secondOpinion: opinion).kind == .none)
     }
 
-    /// A floppy disk as mtools formats it: its only entry says that the volume starts at block 0.
+    /// A floppy disk formatted by mtools: its only entry describes the volume itself, from block 0.
     @Test(.enabled(if: Tool.have("mkfs.fat"), "needs mkfs.fat")) func aFATMayNameItself() throws {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 1440 << 10)
@@ -68,7 +68,7 @@ import Testing
         let table = try PartitionTableReader.read(disk)
         #expect(table.kind == .none)
         #expect(try VolumeIdentifier.survey(disk).0.kind == .fat12)
-        // Of what is no FAT, nothing is known.
+        // Without a FAT, nothing is recognised.
         sector[11] = 1
         try disk.writeBytes(sector, at: 0)
         #expect(

@@ -4,18 +4,18 @@ import LinuxSystem
 import SystemPackage
 import Testing
 
-/// What partclone would clone of a filesystem: the independent view that maps are compared with.
+/// The blocks that partclone would clone: the independent view that maps are compared with.
 ///
 /// `-D` writes the map that `-c` clones by, as ddrescue's domain log: nothing is copied, and no root is needed. The
-/// "Space in use" that partclone prints is not it: for Btrfs and F2FS that is what the superblock counts.
+/// "Space in use" that partclone prints differs: for Btrfs and F2FS it is the superblock's count.
 struct PartcloneMap {
-    /// The length of the filesystem as partclone sees it: whole blocks.
+    /// The length of the filesystem according to partclone: whole blocks.
     let byteCount: UInt64
     let used: AllocationMap
 
     /// - Parameter kind: as in `partclone.KIND`.
     init(_ kind: String, _ bench: Workbench, _ image: FilePath, volumeByteCount: UInt64) throws {
-        // Without -f 0 it sleeps for two seconds; a log that is there already would keep its tail.
+        // Without -f 0 it sleeps for two seconds; an existing log would keep its tail.
         let log = bench.path("domain-\(kind)")
         if Files.exists(log) { try Files.remove(log) }
         try Tool.run([
@@ -29,7 +29,7 @@ struct PartcloneMap {
             let words = line.split(separator: " ")
             let numbers = words.compactMap { UInt64($0.dropFirst(2), radix: 16) }
             if words.count == 2, numbers.count == 1 {
-                // Where it stands: at the end.
+                // Its position: at the end.
                 total = numbers[0]
             } else if words.count == 3, numbers.count == 2, numbers[0] == end {
                 end += numbers[1]
@@ -45,10 +45,10 @@ struct PartcloneMap {
         used = AllocationMap(byteCount: volumeByteCount, unsorted: ranges)
     }
 
-    /// Expects a map to hold all of this, and hardly more.
+    /// Expects a map to contain all of this, and hardly more.
     /// - Parameters:
-    ///   - others: what is in use too, and partclone leaves out.
-    ///   - unused: what partclone clones, and nothing uses.
+    ///   - others: ranges that are used too, and that partclone omits.
+    ///   - unused: ranges that partclone clones, and that are unused.
     func expectHeld(
         by map: AllocationMap, others: [ByteRange] = [], unused: AllocationMap? = nil, _ comment: Comment
     ) {
@@ -56,7 +56,7 @@ struct PartcloneMap {
         #expect(kept.ranges.filter { !map.covers($0) } == [], comment)
         #expect(map.usedByteCount >= kept.usedByteCount, comment)
         var known = used
-        // Bytes that are no whole block, and all behind the end, count as used here.
+        // Bytes of a partial block, and all behind the end, count as used here.
         for range in others + [byteCount..<max(byteCount, map.byteCount)] { known.insert(range) }
         var both = known
         both.insert(contentsOf: map)
@@ -69,7 +69,7 @@ struct PartcloneMap {
 }
 
 extension AllocationMap {
-    /// What is in use here and not in `other`.
+    /// The ranges that are used here and not in `other`.
     func without(_ other: AllocationMap) -> [ByteRange] {
         let rest = other.complement
         return ranges.flatMap { rest.ranges(in: $0) }

@@ -8,7 +8,7 @@ import Testing
 
 @testable import Filesystems
 
-/// Our maps against what partclone would clone: a superset, and hardly more.
+/// Reforge's maps compared with partclone's: a superset, and hardly more.
 struct PartcloneTests {
     private static let mountsFUSE =
         SystemFacts.isRoot && Files.exists("/dev/fuse") && Tool.have("losetup", "blockdev", "umount")
@@ -19,7 +19,7 @@ struct PartcloneTests {
         "seed \(Sample.seed), partclone.\(kind) \(index): \(recipe)"
     }
 
-    /// Compares our map of `image` with partclone's; what both say of the filesystem's length.
+    /// Compares Reforge's map of `image` with partclone's; returns the filesystem's length according to both.
     private func expectHeld(
         _ program: String, _ bench: Workbench, _ image: FilePath, others: [ByteRange] = [], _ comment: Comment
     ) throws -> (ours: FilesystemInfo, theirs: PartcloneMap) {
@@ -49,8 +49,8 @@ struct PartcloneTests {
         #expect(ours.byteCount == theirs.byteCount, comment)
     }
 
-    /// partclone leaves out the blocks of the free lists, which groups keep for their trees to grow into: few enough
-    /// for the bound. Every second one is aged by the kernel, where it can mount it.
+    /// partclone omits the blocks of the free lists, which groups reserve for growth of their trees: few enough for
+    /// the bound. Every second one is aged by the kernel, where it can mount it.
     @Test(
         .enabled(if: Tool.have("partclone.xfs", "mkfs.xfs", "xfs_db"), "needs partclone and xfsprogs"),
         arguments: indices(4, 40))
@@ -76,7 +76,7 @@ struct PartcloneTests {
         #expect(ours.byteCount == theirs.byteCount, comment)
     }
 
-    /// What partclone 0.3.23 does to Btrfs is in `PartcloneBtrfs`; for that, all chunks are DUP.
+    /// For partclone 0.3.23's treatment of Btrfs see `PartcloneBtrfs`; for that, all chunks are DUP.
     @Test(
         .enabled(
             if: Workbench.mountsBtrfs && Tool.have("partclone.btrfs"),
@@ -112,17 +112,17 @@ struct PartcloneTests {
     func ntfs(index: Int) throws {
         var random = Sample.generator(12_300 + index)
         var recipe = NTFSRecipe.random(index, using: &random)
-        // More than its newer versions take.
+        // More than its newer versions accept.
         if recipe.clusterSize > 65536 { recipe.clusterSize = 65536 }
         let bench = try Workbench()
         let image = try bench.agedNTFS(recipe, using: &random)
         let comment = Self.comment("ntfs", index, "\(recipe)")
-        // The last sector, with the copy of the boot sector, lies behind the last cluster: partclone leaves it out.
+        // The last sector, with the copy of the boot sector, is behind the last cluster: partclone omits it.
         _ = try expectHeld("ntfs", bench, image, comment)
     }
 
-    /// Not of 12 bits: partclone 0.3.23 reads those entries as if each had 16. What is too short for a cluster at the
-    /// end counts as used on both sides.
+    /// Not with 12 bits: partclone 0.3.23 reads those entries as if each had 16. A remainder at the end that is
+    /// shorter than a cluster counts as used on both sides.
     @Test(
         .enabled(
             if: Tool.have("partclone.fat", "mkfs.fat", "mcopy", "mdel"), "needs partclone, dosfstools and mtools"),
@@ -149,7 +149,7 @@ struct PartcloneTests {
         #expect(ours.byteCount == theirs.byteCount, comment)
     }
 
-    /// What is too short for a cluster at the end counts as used here, and partclone leaves it out.
+    /// A remainder at the end that is shorter than a cluster counts as used here, and partclone omits it.
     @Test(
         .enabled(
             if: mountsFUSE && Tool.have("partclone.exfat", "mkfs.exfat", "mount.exfat-fuse"),
@@ -163,7 +163,7 @@ struct PartcloneTests {
         try Tool.run(["mkfs.exfat", "-c", "\(clusterSize)", "-b", "128K", image.string])
         let files = try bench.randomTree("tree", files: 60, maximumByteCount: 60_000, using: &random)
         let doomed = files.keys.sorted().filter { _ in Bool.random(using: &random) }.map { "'\($0)'" }
-        // The driver wants a block device.
+        // The driver requires a block device.
         let loop = try Tool.run(["losetup", "--find", "--show", image.string]).split(separator: "\n").joined()
         defer { _ = try? Tool.run(["losetup", "-d", loop]) }
         let script = "cp -r ../tree/. .; rm -f \(doomed.joined(separator: " ")); cp -r ../tree again"
@@ -179,8 +179,8 @@ struct PartcloneTests {
         #expect(ours.byteCount == theirs.byteCount, comment)
     }
 
-    /// What is too short for a segment at the end counts as used here; partclone looks those blocks up behind the end
-    /// of its table. (The kernel here has no F2FS that could age one.)
+    /// A remainder at the end that is shorter than a segment counts as used here; partclone looks those blocks up
+    /// behind the end of its table. (The kernel here has no F2FS to age one.)
     @Test(
         .enabled(if: Tool.have("partclone.f2fs", "mkfs.f2fs", "sload.f2fs"), "needs partclone and f2fs-tools"),
         arguments: indices(3, 30))
@@ -204,11 +204,12 @@ struct PartcloneTests {
     }
 }
 
-/// Where partclone 0.3.23 and a Btrfs whose chunks are all DUP differ, by its source (src/btrfsclone.c).
+/// The differences between partclone 0.3.23 and a Btrfs whose chunks are all DUP, according to its
+/// source (src/btrfsclone.c).
 struct PartcloneBtrfs {
-    /// In use, and left out by it.
+    /// Used, and omitted by it.
     let others: [ByteRange]
-    /// Not in use, and cloned by it.
+    /// Unused, and cloned by it.
     let unused: AllocationMap
 
     init(_ image: FilePath, _ theirs: PartcloneMap, _ map: AllocationMap) throws {
@@ -216,7 +217,7 @@ struct PartcloneBtrfs {
         guard let superblock = try BtrfsSuperblock(head) else { throw ToolFailure(description: "no superblock") }
         let nodeSize = UInt64(superblock.nodeSize)
         let dump = "btrfs inspect-internal dump-tree"
-        // The first MiB and 64 KiB around each superblock are never given out; it takes no more than one node there.
+        // The first MiB and 64 KiB around each superblock are never allocated; it takes no more than one node there.
         var others: [ByteRange] = [0..<1 << 20, 64 << 20..<(64 << 20) + 65536]
         // It asks for the first copy only.
         let chunks = try Tool.run([
@@ -240,7 +241,7 @@ struct PartcloneBtrfs {
         }
         self.others = others
 
-        // It clones a tree block up to the end of the stripe of 64 KiB that it starts in.
+        // It clones a tree block up to the end of the 64 KiB stripe in which the block starts.
         var cloned = map.widened(toMultiplesOf: 65536)
         // And it takes the logical addresses of files' extents for places on the device too, in whole nodes.
         let extents = try Tool.run(["sh", "-c", "\(dump) \(image.string) | grep -oE 'disk byte [0-9]+ nr [0-9]+'"])

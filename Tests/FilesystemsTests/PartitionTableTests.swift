@@ -43,14 +43,14 @@ import Testing
     @Test func theTableOfASmallerDiskIsReported() throws {
         let bytes = try GPTFixture().bytes() + [UInt8](repeating: 0, count: 1 << 20)
         #expect(try PartitionTableReader.read(MemoryDisk(bytes)).condition == .backupDamaged)
-        // Cut off: what it says about its usable range is no longer true, and the backup is gone.
+        // Truncated: its usable range is no longer valid, and the backup is gone.
         let cut = Array(try GPTFixture().bytes().dropLast(1 << 20))
         #expect(
             try PartitionTableReader.read(MemoryDisk(cut)).unknownKindName
                 == "GPT of a longer disk: its partitions may go up to sector 4062, and this disk has 2048")
     }
 
-    /// A table that is whole by its checksums is not called damaged.
+    /// A table with correct checksums is not called damaged.
     @Test func whatIsNotFollowedIsNamed() throws {
         func name(_ change: (inout GPTFixture) -> Void) throws -> String? {
             var fixture = GPTFixture(sectorCount: 16384)
@@ -70,7 +70,7 @@ import Testing
         #expect(try name { $0.entryCount = 8192 } == "gpt")
         let more = try name { ($0.entryCount, $0.partitions) = (8193, [(3000, 3099)]) }
         #expect(more?.hasPrefix("GPT with 8193 entries of 128 bytes") == true, "\(more ?? "none")")
-        // The backup is another table: firmware goes by the primary, so nothing goes by the backup.
+        // The backup is another table: firmware uses the primary, so the backup is never used.
         var bytes = try GPTFixture().bytes()
         bytes.setLittleEndian(UInt64(100), at: 2 * 512 + 128 + 32)
         GPTFixture().fixCopy(&bytes, at: 512)
@@ -83,7 +83,7 @@ import Testing
         for index in 0..<512 { bytes[index] = 0 }
         let table = try PartitionTableReader.read(MemoryDisk(bytes))
         #expect(table.kind == .unknown && table.unknownKindName == "GPT without its protective MBR")
-        // The state of a restore that was cut off: LBA 0 and the backup are blank.
+        // The state of an interrupted restore: LBA 0 and the backup are blank.
         bytes[bytes.count - 512] = 0
         #expect(try PartitionTableReader.read(MemoryDisk(bytes)).kind == .unknown)
         #expect(try GPTReader.read(MemoryDisk(bytes)) == nil)

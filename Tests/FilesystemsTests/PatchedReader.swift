@@ -2,7 +2,7 @@
 import DiskModel
 import TestSupport
 
-/// Bytes with some of them replaced, and zeros behind them up to any length: a hostile disk that costs no memory.
+/// Bytes with some of them replaced, and zeros behind them up to any length: a hostile disk that needs no memory.
 struct PatchedReader: BlockReader {
     let base: [UInt8]
     var patches: [(offset: Int, bytes: [UInt8])] = []
@@ -38,7 +38,7 @@ struct PatchedReader: BlockReader {
         }
     }
 
-    /// A patch of 1 to 8 bytes in one of `areas`: chance, extremes, or one off what is there.
+    /// A patch of 1 to 8 bytes in one of `areas`: random, extreme, or one off the present value.
     mutating func addRandomPatch(in areas: [Range<Int>], using random: inout SeededGenerator) {
         guard let area = areas.randomElement(using: &random), !area.isEmpty else { return }
         let width = [1, 2, 4, 8].randomElement(using: &random) ?? 4
@@ -57,7 +57,7 @@ struct PatchedReader: BlockReader {
         patches.append((offset, bytes))
     }
 
-    /// What a range reads as with the patches.
+    /// The bytes of a range with the patches.
     func current(_ range: Range<Int>) throws -> [UInt8] {
         try readBytes(at: UInt64(range.lowerBound), count: range.count)
     }

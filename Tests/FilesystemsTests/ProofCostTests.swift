@@ -6,9 +6,9 @@ import Testing
 
 @testable import Filesystems
 
-/// What it costs to prove a map: bytes read beyond those of the survey, against the bytes that a first capture reads.
+/// The cost of proving a map: bytes read beyond those of the survey, relative to the bytes that a first capture reads.
 struct ProofCostTests {
-    /// Counts what is read.
+    /// Counts the bytes read.
     private final class CountingDisk: BlockReader {
         private let disk: BlockDevice
         let byteCount: UInt64
@@ -74,7 +74,7 @@ struct ProofCostTests {
         try expectCost(bench, "btrfs", atMost: 10)
     }
 
-    /// Here the NAT counts, which is as long as the volume wants it, not as what is in use.
+    /// Here the NAT determines the cost; its length depends on the volume, not on the used space.
     @Test(.enabled(if: Tool.have("mkfs.f2fs", "sload.f2fs"), "needs f2fs-tools")) func f2fs() throws {
         let bench = try Workbench()
         try fill(bench)

@@ -4,14 +4,14 @@ import DiskModel
 
 @testable import Filesystems
 
-/// Superblocks of md laid out by hand, after the kernel's `md_p.h`: mdadm makes none without an md driver in the kernel.
-/// `mdadm --examine` judges them.
+/// Superblocks of md built by hand, after the kernel's `md_p.h`: mdadm makes none without an md driver in the kernel.
+/// `mdadm --examine` checks them.
 struct RAIDFixture {
     var version = "1.2"
     var byteCount: Int
     /// In bytes.
     var dataOffset = 1 << 20
-    /// In bytes: of the array on this member.
+    /// The length of the array on this member, in bytes.
     var length: Int
     var level: Int32 = 1
     var memberCount: UInt32 = 2
@@ -34,7 +34,7 @@ struct RAIDFixture {
         }
     }
 
-    /// The superblock, sum included.
+    /// The superblock, including its checksum.
     var superblock: [UInt8] {
         var bytes = [UInt8](repeating: 0, count: 4096)
         bytes.setLittleEndian(0xA92B_4EFC as UInt32, at: 0)
@@ -82,7 +82,7 @@ struct RAIDFixture {
         return bytes
     }
 
-    /// Makes the checksum right again.
+    /// Repairs the checksum.
     func mend(_ bytes: inout [UInt8]) {
         let field = version == "0.90" ? 4 * 38 : 216
         let roles = Int(clamping: (try? bytes.littleEndian(UInt32.self, at: 220)) ?? 0)

@@ -71,7 +71,7 @@ struct RAIDTests {
         #expect(check.succeeded, "\(comment): \(check.text)")
     }
 
-    /// Each reason why what lies on one member says nothing about the array.
+    /// Every reason why one member's contents say nothing about the array.
     @Test func whatCannotBeFollowedIsTakenWhole() throws {
         func expect(
             _ reason: String, _ version: String = "1.2", _ change: (inout RAIDFixture, inout [UInt8]) -> Void
@@ -132,7 +132,7 @@ struct RAIDTests {
         #expect(info.wholeReason == "it has more than one md superblock" && map == .whole(byteCount: map.byteCount))
     }
 
-    /// LVM in a mirror: the way that installers lay out servers.
+    /// LVM in a mirror: the layout that installers use for servers.
     @Test func aPhysicalVolumeInAMirror() throws {
         let text = LVMFixture.text([LVMFixture.volume("root", LVMFixture.linear([(3, 2)]))])
         let inside = LVMFixture.bytes(text)

@@ -6,7 +6,7 @@ import Testing
 @testable import Filesystems
 
 struct SegmentedReaderTests {
-    /// Random volumes in random pieces: reads and maps agree with a copy that was joined byte by byte.
+    /// Random volumes in random pieces: reads and maps equal those of a copy that was joined byte by byte.
     @Test func agreesWithACopy() throws {
         var random = Sample.generator(5700)
         for round in 0..<200 {

@@ -42,7 +42,7 @@ struct SwapAreaTests {
         #expect(SwapArea.plainHeader([]) == [])
     }
 
-    /// mkswap could not make the same again: known before anything is planned.
+    /// mkswap could not recreate it: detected before any plan.
     @Test func whatMkswapCannotMakeAgainKeepsItsSize() throws {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 1 << 20)

@@ -6,7 +6,7 @@ import LinuxSystem
 import SystemPackage
 import TestSupport
 
-/// A folder of its own for one test; it goes with the last reference.
+/// A temporary folder for one test, removed with the last reference.
 final class Workbench: Sendable {
     let folder: FilePath
 
@@ -31,13 +31,14 @@ final class Workbench: Sendable {
         _ = try file.writeAll(bytes)
     }
 
-    /// What files are cut from: made once, because debug builds are slow at it.
+    /// The source of files' contents: made once, because debug builds are slow at it.
     private static let noise: [UInt8] = {
         var random = SeededGenerator(seed: 7)
         return (0..<65536).flatMap { _ in withUnsafeBytes(of: random.next()) { Array($0) } }
     }()
 
-    /// Files and folders of random shape below `root`; what each file holds, by its path relative to `root`.
+    /// Creates files and folders of random shape below `root`; returns each file's contents by
+    /// its path relative to `root`.
     @discardableResult func randomTree(
         _ root: String, files: Int, maximumByteCount: Int, using random: inout SeededGenerator
     ) throws -> [String: [UInt8]] {
@@ -69,19 +70,19 @@ final class Workbench: Sendable {
             disk, secondOpinion: SecondOpinion(descriptor: disk.fileDescriptor.rawValue))
     }
 
-    /// What libblkid says about an image file.
+    /// libblkid's opinion on an image file.
     func opinion(_ name: String) throws -> SecondOpinion.Finding {
         let disk = try BlockDevice(opening: path(name))
         return SecondOpinion(descriptor: disk.fileDescriptor.rawValue).finding(byteCount: disk.byteCount)
     }
 }
 
-/// A tool that failed.
+/// A failed tool.
 struct ToolFailure: Error, CustomStringConvertible {
     let description: String
 }
 
-/// Programs that tests compare with.
+/// The programs that tests compare with.
 enum Tool {
     /// Whether all of these are installed: a test without them counts as skipped.
     static func have(_ names: String...) -> Bool {
@@ -90,7 +91,7 @@ enum Tool {
     }
 
     @discardableResult static func run(_ arguments: [String], input: String = "") throws -> String {
-        // A tool that gives up before it has read its input is to fail its test, not all of them.
+        // A tool that exits before it has read its input must fail its own test, not the whole run.
         Signal.ignoreBrokenPipes()
         let output = try ChildProcess.run(
             arguments, input: Array(input.utf8), environment: ChildProcess.plainEnvironment + ["MTOOLS_SKIP_CHECK=1"],
@@ -98,7 +99,7 @@ enum Tool {
         return try text(of: output, "\(arguments.joined(separator: " "))")
     }
 
-    /// What a program printed; an error where it failed.
+    /// The output of a program; an error where it failed.
     static func text(of output: ChildProcess.Output, _ what: String) throws -> String {
         guard output.succeeded else {
             throw ToolFailure(description: "\(what): \(output.ending): \(output.lastWords)")
@@ -107,9 +108,9 @@ enum Tool {
     }
 }
 
-/// How much is tried, and from which seed: `REFORGE_FULL=1` tries everything from another seed each time, `REFORGE_SEED=n`
-/// repeats a run. A plain run has the same cases every time: what is wrong with rare ones is found by the full one, and
-/// does not stop somebody else's work.
+/// The number of cases and the seed: `REFORGE_FULL=1` runs all cases with a new seed each time,
+/// `REFORGE_SEED=n` repeats a run. A plain run has the same cases every time: rare failures are found by the
+/// full run, and do not interrupt other work.
 enum Sample {
     static let isFull = environment("REFORGE_FULL") == "1"
     static let seed =
@@ -129,7 +130,8 @@ func percent(_ part: UInt64, of whole: UInt64) -> String {
     return "\(parts / 10_000).\(String(repeating: "0", count: 4 - fraction.count))\(fraction) %"
 }
 
-/// Overwrites what a map calls unused: the ends and the middle of each gap, so that whatever was wrongly dropped shows.
+/// Overwrites the unused space of a map: the ends and the middle of each gap, so that wrongly
+/// dropped bytes become visible.
 func spoilUnused(_ path: FilePath, _ map: AllocationMap) throws {
     let file = try FileDescriptor.open(path, .readWrite)
     defer { try? file.close() }

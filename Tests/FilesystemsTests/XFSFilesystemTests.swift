@@ -12,8 +12,8 @@ import Testing
 struct XFSFilesystemTests {
     static let cases = Array(0..<(Sample.isFull ? 100 : 10))
 
-    /// A filesystem of any options as `mkfs.xfs` fills it: our map leaves out what `xfs_db` lists as free, hardly less,
-    /// and `xfs_repair` finds nothing wrong once the rest is overwritten.
+    /// A filesystem with random options, filled by `mkfs.xfs`: Reforge's map omits the blocks that `xfs_db` lists as
+    /// free, hardly fewer, and `xfs_repair` finds no errors after the rest is overwritten.
     @Test(arguments: cases) func mapLeavesOutOnlyWhatIsFree(index: Int) throws {
         var random = Sample.generator(5000 + index)
         let recipe = XFSRecipe.random(version: index % 2 == 0 ? 4 : 5, using: &random)
@@ -42,15 +42,15 @@ struct XFSFilesystemTests {
         #expect(info.byteCount == 64 << 20 && info.leastByteCount == 64 << 20)
         #expect(map.covers(64 << 20..<65 << 20))
         #expect(!map.covers(0..<64 << 20))
-        // And one that is cut off is not trusted at all.
+        // And a truncated one is not trusted at all.
         try Files.resize(file, "image", to: 63 << 20)
         let (cut, cutMap) = try VolumeIdentifier.survey(try BlockDevice(opening: image))
         #expect(cut.wholeReason == "it is larger than its partition")
         #expect(cutMap == .whole(byteCount: 63 << 20))
     }
 
-    /// What xfsprogs leaves behind: a log laid out anew in a later cycle, whatever its stripe, and filesystems that were
-    /// repaired. Nothing of it is in need of replay.
+    /// States left by xfsprogs: a log reformatted in a later cycle, with any stripe, and repaired filesystems.
+    /// None of them needs replay.
     @Test(arguments: [[], ["-l", "su=256k"], ["-l", "su=32k"], ["-b", "size=1024"]])
     func clearedLogsAreClean(options: [String]) throws {
         let bench = try Workbench()
@@ -84,7 +84,7 @@ struct XFSFilesystemTests {
         #expect(try bench.survey("image").0.wholeReason == "it has a realtime device")
     }
 
-    /// Each way in which the trees may not be the truth, made in a copy of a sound filesystem.
+    /// Every reason why the trees may be wrong, each in a copy of a valid filesystem.
     @Test(arguments: [
         (126, 1, 1, "it was not finished when it was made"),
         (216, 4, 0x10, "it is marked as in need of a repair"),
@@ -127,7 +127,7 @@ struct XFSFilesystemTests {
         #expect(
             try reason { $0.flip(tree + 700) } == "the checksum of a free-space tree of its allocation group 0 is wrong"
         )
-        // With right checksums: a record that says less, and one that moves.
+        // With correct checksums: a record with a smaller count, and one that moves.
         #expect(
             try reason {
                 try $0.change(tree + 63, by: -1)
@@ -143,7 +143,8 @@ struct XFSFilesystemTests {
             } == "a free-space tree contradicts the free blocks that are counted for its group 0")
     }
 
-    /// 4 TiB in little time: the trees of an empty filesystem are small, and of a log only what is near its head is read.
+    /// 4 TiB in little time: the trees of an empty filesystem are small, and only the part of a
+    /// log near its head is read.
     @Test func largeFilesystemIsSurveyedQuickly() throws {
         let bench = try Workbench()
         try bench.makeXFS("image", byteCount: 4 << 40)
@@ -156,7 +157,7 @@ struct XFSFilesystemTests {
     }
 }
 
-/// Our map against what `xfs_db` lists: the difference is the blocks of the free lists, to the block.
+/// Reforge's map compared with the list of `xfs_db`: the difference is exactly the blocks of the free lists.
 func expectAgreement(
     _ bench: Workbench, _ info: FilesystemInfo, _ map: AllocationMap, _ recipe: XFSRecipe, _ comment: Comment
 ) throws {

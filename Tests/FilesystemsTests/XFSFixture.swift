@@ -12,7 +12,7 @@ enum XFSFixture {
     static let byteCount = 40 << 20
     static let version4 = Result { try make(["-m", "crc=0", "-b", "size=1024", "-l", "size=6m"]) }
     static let version5 = Result { try make(["-l", "size=6m"]) }
-    /// With trees of two levels, where the kernel can be asked to make them.
+    /// With trees of two levels, where the kernel can create them.
     static let fragmented = Result { try makeFragmented() }
 
     private static let groupOptions = ["-d", "agcount=2"]
@@ -41,7 +41,7 @@ enum XFSFixture {
         return "xfs_io -f -c 'pwrite -q 0 \(holes * 8192)' -c fsync \(punches) \"$place/\(name)\"\n"
     }
 
-    /// Where the trees' root blocks of each group are, and the last record of the log, in bytes.
+    /// The places of each group's tree root blocks, and of the last record of the log, in bytes.
     static func places(_ bytes: [UInt8]) throws -> (groups: [Int], trees: [Int], log: Range<Int>, blockSize: Int) {
         let superblock = try XFSSuperblock(bytes)
         guard let superblock else { throw ToolFailure(description: "no XFS") }
@@ -59,8 +59,8 @@ enum XFSFixture {
         return (groups, trees, Int(log.lowerBound)..<Int(log.upperBound), Int(superblock.blockSize))
     }
 
-    /// The same filesystem with a log of 1 MiB, which holds all that was ever written to it: shorter than `mkfs.xfs`
-    /// makes any, so that thousands of surveys take little time.
+    /// The filesystem with a log of 1 MiB that contains everything ever written to it: shorter than any from
+    /// `mkfs.xfs`, so that thousands of surveys take little time.
     static func withShortLog(_ bytes: [UInt8]) throws -> [UInt8] {
         var bytes = bytes
         let blockCount = UInt32((1 << 20) / (try places(bytes).blockSize))
@@ -69,7 +69,7 @@ enum XFSFixture {
         return bytes
     }
 
-    /// Makes the checksum of a changed structure right again.
+    /// Repairs the checksum of a changed structure.
     static func mend(_ bytes: inout [UInt8], at offset: Int, count: Int, field: Int) {
         let structure = Array(bytes[offset..<offset + count])
         guard let sum = XFSChecksum.compute(structure, fieldAt: field) else { return }
@@ -83,7 +83,7 @@ enum XFSFixture {
         reader.patches.append((offset + field, encoded))
     }
 
-    /// Mends all headers and the trees' blocks at `trees`.
+    /// Repairs all headers and the trees' blocks at `trees`.
     static func mendAll(_ reader: inout PatchedReader, groups: [Int], trees: [Int], blockSize: Int) throws {
         try mend(&reader, at: 0, count: 512, field: XFSChecksum.superblockOffset)
         for group in groups {
@@ -95,10 +95,10 @@ enum XFSFixture {
 }
 
 extension PatchedReader {
-    /// Turns one bit over.
+    /// Flips one bit.
     mutating func flip(_ offset: Int) { patches.append((offset, [base[offset] ^ 1])) }
 
-    /// Adds to a byte as it is with the patches so far.
+    /// Adds to a byte as patched so far.
     mutating func change(_ offset: Int, by delta: Int) throws {
         let old = try current(offset..<offset + 1)[0]
         patches.append((offset, [UInt8(truncatingIfNeeded: Int(old) + delta)]))

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Filesystems
 
-/// The ring of a log in states that no tool makes on demand.
+/// States of the log's ring that no tool makes on demand.
 @Suite(.enabled(if: Tool.have("mkfs.xfs"), "needs xfsprogs")) struct XFSLogTests {
     private static let inPlace = "its log holds changes not yet in place"
     private static let odd = "its log is not in order"
@@ -57,14 +57,14 @@ import Testing
             }
         }
         #expect(try moved { _, _ in } == nil)
-        // Two operations; no unmount; another client; longer than there is; a part of it missing.
+        // Two operations; no unmount; another client; longer than the ring; partly missing.
         #expect(try moved { $0.patches.append(($1 + 40, self.words(2))) } == Self.inPlace)
         #expect(try moved { $0.patches.append(($1 + 512 + 9, [0])) } == Self.inPlace)
         #expect(try moved { $0.patches.append(($1 + 512 + 8, [0x69])) } == Self.inPlace)
         #expect(try moved { $0.patches.append(($1 + 12, self.words(1024))) } == Self.inPlace)
         #expect(try moved { $0.patches.append(($1 + 12, self.words(.max))) } == Self.inPlace)
         #expect(try moved { $0.patches.append(($1 + 512, self.words(2))) } == Self.inPlace)
-        // Written elsewhere, or by another filesystem.
+        // Written at another place, or by another filesystem.
         #expect(try moved { $0.patches.append(($1 + 20, self.words(4999))) } == Self.odd)
         #expect(try moved { $0.patches.append(($1 + 304, self.words(1))) } == "its log belongs to another filesystem")
         // Blocks of another cycle before and behind the head, and no record at all.

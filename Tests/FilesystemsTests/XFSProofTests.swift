@@ -7,7 +7,8 @@ import Testing
 
 @testable import Filesystems
 
-/// Free space that lies: both trees and the count of a group call a block free that has an owner, with right checksums.
+/// False free space: both trees and the count of a group mark a block as free that has an
+/// owner, with correct checksums.
 @Suite(.enabled(if: Tool.have("mkfs.xfs", "xfs_db"), "needs xfsprogs"))
 struct XFSProofTests {
     @Test(arguments: [4, 5]) func aFileWhoseBlockIsCalledFreeIsNamed(version: Int) throws {
@@ -24,7 +25,7 @@ struct XFSProofTests {
         try bench.runShell(
             "image",
             "mount -o loop \"$image\" \"$place\"\n" + XFSFixture.punchedFile("holes", holes: 400)
-                // Behind it lie blocks of the free list, where there are reverse mappings.
+                // Blocks of the free list are behind it, where there are reverse mappings.
                 + (rmapbt == 1 ? "xfs_io -f -c 'pwrite -q 0 64k' -c fsync \"$place/after\"\n" : ""))
         try expectContradiction(
             try BlockDevice(opening: image).readBytes(at: 0, count: XFSFixture.byteCount))
@@ -63,7 +64,7 @@ struct XFSProofTests {
                 == "the checksum of the header of the inodes of its allocation group 0 is wrong")
     }
 
-    /// Whatever is in them: no trap, and never a map that leaves out more than the sound one.
+    /// Whatever their content: no trap, and never a map that omits more than the valid one.
     @Test func hostileOwnersDoNotTrap() throws {
         var random = Sample.generator(5600)
         let fixtures =
@@ -96,7 +97,7 @@ struct XFSProofTests {
         }
     }
 
-    /// The lie is believed without the proof, and with it ends in the owner's name, as `xfs_db` has it.
+    /// The false map is accepted without the proof; with it, the result names the owner, as in `xfs_db`.
     private func expectContradiction(_ fixture: [UInt8]) throws {
         #expect(try VolumeIdentifier.survey(MemoryDisk(fixture)).0.wholeReason == nil)
         let (bytes, block) = try XFSFixture.withLie(fixture, group: 0)
@@ -122,7 +123,7 @@ struct XFSProofTests {
 }
 
 extension XFSFixture {
-    /// The inode of a file with one extent in the first group, and the place of that inode.
+    /// The inode of a file with one extent in the first group, and its place.
     static func someFile(_ bytes: [UInt8]) throws -> (number: UInt64, place: Int) {
         guard let superblock = try XFSSuperblock(bytes) else { throw ToolFailure(description: "no XFS") }
         let header = try XFSInodeHeader(Array(bytes[1024..<1536]), number: 0, of: superblock)
@@ -146,7 +147,7 @@ extension XFSFixture {
         throw ToolFailure(description: "no file")
     }
 
-    /// The same filesystem, whose free space also has the block in front of the largest free extent of a group, in both
+    /// The filesystem whose free space also contains the block before the largest free extent of a group, in both
     /// trees and in the count; and that block, inside the group.
     static func withLie(_ fixture: [UInt8], group number: UInt32) throws -> (bytes: [UInt8], block: UInt32) {
         var bytes = fixture

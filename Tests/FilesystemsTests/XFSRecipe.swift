@@ -4,7 +4,7 @@ import LinuxSystem
 import SystemPackage
 import TestSupport
 
-/// How an XFS is made for a test.
+/// The options of a test's XFS.
 struct XFSRecipe: CustomStringConvertible {
     let version: Int
     let byteCount: UInt64
@@ -14,7 +14,7 @@ struct XFSRecipe: CustomStringConvertible {
 
     var description: String { "\(byteCount >> 20) MiB, \(options.joined(separator: " "))" }
 
-    /// Any options that `mkfs.xfs` takes together, most of the time.
+    /// Random options that `mkfs.xfs` accepts together, most of the time.
     static func random(version: Int, using random: inout SeededGenerator) -> XFSRecipe {
         func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &random) < percent }
         func flag(_ name: String, _ isSet: Bool) -> String { "\(name)=\(isSet ? 1 : 0)" }
@@ -36,15 +36,15 @@ struct XFSRecipe: CustomStringConvertible {
             ]
         } else {
             options += ["-m", "crc=0", "-n", flag("ftype", chance(50)), "-i", flag("projid32bit", chance(50))]
-            // Version 1 knows no other sectors than those of 512 bytes.
+            // Version 1 supports only sectors of 512 bytes.
             let logVersion = sectorSize == 512 && chance(40) ? 1 : 2
             options += ["-l", "version=\(logVersion),\(flag("lazy-count", chance(60)))"]
         }
-        // What is set above has no place for a stripe in a version 1 log.
+        // With the options above, a version 1 log has no field for a stripe.
         if !options.contains(where: { $0.hasPrefix("version=1") }), chance(30) {
             options += ["-l", "su=\([32, 64, 256].randomElement(using: &random) ?? 32)k"]
         }
-        // Inside one group; with reflinks and a stripe of 256 KiB a log has 6336 blocks at least.
+        // Inside one group; with reflinks and a stripe of 256 KiB a log has at least 6336 blocks.
         let logLimit = byteCount >> 20 > 100 * groupCount ? 64 : 25
         options += ["-l", "size=\(Int.random(in: 25...logLimit, using: &random))m"]
         if chance(30) { options += ["-d", "su=64k,sw=2"] }
@@ -54,7 +54,7 @@ struct XFSRecipe: CustomStringConvertible {
 }
 
 extension Tool {
-    /// Whether the kernel mounts what `mkfs.xfs` makes, and everything that looks at it is there.
+    /// Whether the kernel mounts filesystems of `mkfs.xfs`, and all tools for them are installed.
     static let canMountXFS =
         SystemFacts.isRoot && Files.exists("/dev/loop-control")
         && (Files.text("/proc/filesystems") ?? "").contains("\txfs\n")
@@ -62,7 +62,7 @@ extension Tool {
 }
 
 extension Workbench {
-    /// Makes an XFS in a sparse file. Small ones count as unsupported there, and are all a test needs.
+    /// Makes an XFS in a sparse file. Small ones are unsupported by mkfs.xfs, but suffice for a test.
     @discardableResult func makeXFS(
         _ name: String, byteCount: UInt64, _ options: [String] = []
     ) throws -> FilePath {
@@ -71,7 +71,7 @@ extension Workbench {
         return image
     }
 
-    /// A prototype file for `mkfs.xfs -p`: how a filesystem that the kernel does not mount gets its files.
+    /// A prototype file for `mkfs.xfs -p`: it adds files to a filesystem that the kernel does not mount.
     func xfsPrototype(files: Int, using random: inout SeededGenerator) throws -> FilePath {
         var lines = ["/", "0 0", "d--755 0 0"]
         for index in 0..<files {
@@ -88,10 +88,10 @@ extension Workbench {
     }
 
     /// Runs a script that may mount an image: `$image` and `$place` are the image and an empty folder, `$bench` the
-    /// folder of both. Afterwards nothing is mounted there, also where it failed.
+    /// folder of both. Afterwards nothing is mounted there, even after a failure.
     ///
-    /// Not in a mount namespace of its own: that would hold on to what other tests have mounted at that moment, and their
-    /// filesystems would not be closed when they unmount them. For the same reason it waits until the loop device is gone.
+    /// Not in a separate mount namespace: that would keep the mounts of other tests at that moment, and their
+    /// filesystems would not be closed by their unmounts. For the same reason it waits until the loop device is gone.
     @discardableResult func runShell(_ name: String, _ script: String) throws -> String {
         try Files.makeFolders(path("place"))
         let head = """
@@ -107,7 +107,7 @@ extension Workbench {
         return try Tool.run(["sh", "-euc", head + script])
     }
 
-    /// Free space as `xfs_db` sees it, with the blocks of the free lists, and how many those are.
+    /// Free space according to `xfs_db`, with the blocks of the free lists, and the number of those.
     func xfsFree(_ name: String, blockSize: Int) throws -> (map: AllocationMap, freeListBlockCount: UInt64) {
         let disk = try BlockDevice(opening: path(name))
         let text = try Tool.run(["xfs_db", "-r", "-c", "freesp -d", path(name).string])

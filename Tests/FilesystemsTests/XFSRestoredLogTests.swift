@@ -7,16 +7,17 @@ import Testing
 
 @testable import Filesystems
 
-/// The log that a restored XFS gets.
+/// The log of a restored XFS.
 @Suite(.enabled(if: Tool.have("mkfs.xfs", "xfs_db", "xfs_logprint", "xfs_repair"), "needs xfsprogs"))
 struct XFSRestoredLogTests {
-    /// Stripe units, sectors and block sizes: how long records are, how many headers they have, and how the last one ends.
+    /// Stripe units, sectors and block sizes: they determine the length of records, their number of headers,
+    /// and the end of the last one.
     static let options: [[String]] = [
         [], ["-l", "su=32k"], ["-l", "su=256k"], ["-s", "size=4096"], ["-b", "size=1024", "-l", "su=7k"],
         ["-b", "size=1024", "-l", "su=65k"], ["-m", "rmapbt=1", "-l", "size=66m,su=96k"],
     ]
 
-    /// To the byte what xfs_db makes of it.
+    /// Byte for byte the result of xfs_db.
     @Test(arguments: options) func theLogIsWhatXfsDbWrites(options: [String]) throws {
         let bench = try Workbench()
         let image = try bench.makeXFS("image", byteCount: 320 << 20, ["-f"] + options)
@@ -26,7 +27,7 @@ struct XFSRestoredLogTests {
         #expect(XFSRestoredLog.cycle(on: device) == 1)
         let theirs = bench.folder.appending("theirs")
         try Tool.run(["cp", "--sparse=always", image.string, theirs.string])
-        // Its exit status says nothing.
+        // Its exit status is meaningless.
         try Tool.run(["xfs_db", "-x", "-c", "logformat -c 218000000", theirs.string])
         try log.format(cycle: 218_000_000) { bytes, offset in try device.writeBytes(bytes, at: offset) }
         try device.flush()
@@ -53,7 +54,7 @@ struct XFSRestoredLogTests {
         #expect(try !XFSRestoredLog.isVersion4(MemoryDisk(bytes)))
         let empty = MemoryDisk(byteCount: 1 << 20)
         #expect(try XFSRestoredLog(empty) == nil && XFSRestoredLog.cycle(on: empty) == nil)
-        // A log with something to replay, and stripe units that none has.
+        // A log with pending changes, and impossible stripe units.
         var dirty = bytes
         let log = try XFSFixture.places(bytes).log
         dirty[log.lowerBound + 512 + 9] = 0

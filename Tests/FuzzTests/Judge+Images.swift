@@ -22,7 +22,7 @@ extension Judge {
         try checkPlans(of: header, "this header")
     }
 
-    /// What a header says is the same when it is written and read again, and restores of it are planned or refused.
+    /// A header is unchanged after it is written and read again, and restores of it are planned or refused.
     static func checkPlans(of header: ImageHeader, _ what: String) throws {
         for (map, region) in zip(header.maps, header.manifest.regions) {
             try demand(map.byteCount == region.range.byteCount, "a map of another length")
@@ -62,20 +62,20 @@ extension Judge {
         if ended != nil { try demand(file != nil, "the stream is confirmed, the file is not") }
     }
 
-    /// What opens encrypted fixtures, and what a guess at it costs.
+    /// The password of encrypted fixtures, and the limit of its cost.
     static let password = Array("fuzz".utf8)
     static let cost = PasswordCost(rounds: 2, blockSize: 1, parallelism: 1)
 
     @Sendable static func unlock(_ name: String, _ keys: [WrappedKey]) throws(ImageError) -> MasterKeys {
-        // What a hostile key may cost is bounded by 1 GiB and minutes: not tried thousands of times.
+        // The cost of a hostile key is bounded by 1 GiB and minutes: not tried thousands of times.
         guard keys.allSatisfy({ $0.scrypt.rounds <= 16 && $0.scrypt.parallelism == 1 }) else {
             return try EncryptedImage.withoutPassword(name, keys)
         }
         return try EncryptedImage.unlock(name, keys, password: password)
     }
 
-    /// Reads all records, which must ascend without a hole.
-    /// - Returns: how the capture ended; `nil` where it is damaged.
+    /// Reads all records, which must ascend without a gap.
+    /// - Returns: the ending of the capture; `nil` where it is damaged.
     private static func readAll(_ reader: some ImageReader) throws -> ImageEnding? {
         let decoder = try ChunkDecoder(reader.coding)
         var position: UInt64 = 0
@@ -103,11 +103,11 @@ extension Judge {
         return reader.ending
     }
 
-    /// A whole repository, as `RepositoryArchive` has it.
+    /// A whole repository in the format of `RepositoryArchive`.
     static func repository(_ reader: any BlockReader) throws {
         guard let archive = RepositoryArchive(try bytes(reader)) else { return }
         let scratch = try Scratch()
-        // Names may be damaged too: what is a folder cannot be a file.
+        // Names may be damaged too: a folder cannot be a file.
         guard (try? archive.unpack(to: scratch.path)) != nil else { return }
         guard let repository = try? Repository.open(LocalStore(scratch.path), keys: nil) else { return }
         _ = repository.snapshotInfos()
@@ -119,7 +119,7 @@ extension Judge {
         _ = try? repository.verify(readDataPercent: 100, seed: 1)
     }
 
-    /// A piece of a chunk list or a map in a repository: what it says stays in its chunks.
+    /// A piece of a chunk list or a map in a repository: its contents stay inside its chunks.
     static func piece(_ reader: any BlockReader) throws {
         let bytes = try bytes(reader)
         if let list = try? ListPiece(bytes, chunkCount: 1024) {
@@ -132,7 +132,7 @@ extension Judge {
         try demand(map.ranges.allSatisfy { span.covers($0) }, "a map that leaves its piece")
     }
 
-    /// A folder that goes with the last reference, in memory where that can be.
+    /// A folder that is removed with the last reference, in memory where possible.
     private final class Scratch {
         let path: FilePath
         init() throws {

@@ -7,7 +7,7 @@ import SystemAccess
 extension Judge {
     static let anyGUID = GUID("01234567-89ab-cdef-0123-456789abcdef")
 
-    /// The text that a reader's bytes are.
+    /// The bytes of a reader as text.
     private static func text(_ reader: any BlockReader) throws -> String {
         String(
             decoding: try reader.readBytes(at: 0, count: Int(clamping: min(reader.byteCount, 1 << 20))), as: UTF8.self)
@@ -25,7 +25,7 @@ extension Judge {
         ]
     }
 
-    /// Every first field that changes is replaced where it stands, and nothing else.
+    /// Every first field that changes is replaced in place, and nothing else.
     static func fstab(_ reader: any BlockReader) throws {
         let text = try text(reader)
         let table = Fstab(text)
@@ -53,7 +53,7 @@ extension Judge {
         _ = configuration.lostResume(volumes: volumes())
     }
 
-    /// What `efibootmgr -v` prints: labels and paths in it are the firmware's.
+    /// Output of `efibootmgr -v`: labels and paths in it come from the firmware.
     static func bootEntries(_ reader: any BlockReader) throws {
         let survey = NVRAMSurvey(efibootmgr: try text(reader))
         if let anyGUID { _ = survey.entry(for: "\\EFI\\debian\\shimx64.efi", on: anyGUID) }

@@ -10,15 +10,15 @@ import TestSupport
 
 @testable import Imaging
 
-/// What a reader of hostile bytes must keep: no trap, and an answer that makes sense. One judge for each thing that is
-/// read; Tests/Fuzz feeds them, and what failed once is fed to them again by `ReplayTests`.
+/// The requirements for a reader of hostile bytes: no trap, and a valid answer. One judge for each kind of input;
+/// Tests/Fuzz feeds them, and `ReplayTests` repeats former failures.
 struct Judge: Sendable {
-    /// Also the first part of the names of the files in `Inputs`, up to the first hyphen.
+    /// Also the prefix of the names of the files in `Inputs`, up to the first hyphen.
     let name: String
-    /// Throws `Verdict` where something is wrong. Whatever else the bytes are, is theirs to be.
+    /// Throws `Verdict` for a wrong answer. The bytes themselves may have any content.
     let run: @Sendable (any BlockReader) throws -> Void
 
-    /// Why an answer makes no sense.
+    /// Why an answer is wrong.
     struct Verdict: Error, CustomStringConvertible {
         let description: String
         init(_ description: String) { self.description = description }
@@ -28,7 +28,7 @@ struct Judge: Sendable {
         guard condition else { throw Verdict(what()) }
     }
 
-    /// Formats of volumes that share one judge, then all that have one of their own.
+    /// The formats of volumes, which share one judge, then all that have their own.
     static let all: [Judge] =
         [
             "ext", "fat", "exfat", "swap", "ntfs", "bitlocker", "xfs", "btrfs", "f2fs", "lvm", "raid", "luks",
@@ -52,7 +52,7 @@ struct Judge: Sendable {
         try demand(part.isSubset(of: map), "without page files, more is in use")
     }
 
-    /// The map lies inside the volume, its ranges ascend and touch nowhere, and what is whole is whole for a reason.
+    /// The map is inside the volume, its ranges ascend without touching, and a whole map has a reason.
     static func check(_ info: FilesystemInfo, _ map: AllocationMap, byteCount: UInt64) throws {
         try demand(map.byteCount == byteCount, "a map of \(map.byteCount) bytes for \(byteCount)")
         var end: UInt64?
@@ -71,7 +71,7 @@ struct Judge: Sendable {
         for volume in info.inner ?? [] { try check(volume.filesystem) }
     }
 
-    /// A whole disk: its table, its volumes, how it boots, and what a capture would store of it.
+    /// A whole disk: its table, its volumes, its boot code, and the data that a capture would store.
     static func disk(_ reader: any BlockReader) throws {
         let geometry = DiskGeometry(byteCount: reader.byteCount, logicalSectorSize: reader.logicalSectorSize)
         let survey = try DiskSurveyor.survey(reader, identity: DiskIdentity(path: "hostile"), geometry: geometry)
@@ -91,10 +91,10 @@ struct Judge: Sendable {
             survey, tableBytes: table, options: CaptureOptions(),
             machine: .init(architecture: "x86_64", firmware: "bios"),
             mounted: [], toolVersion: "0", started: "2026-01-02T03:04:05Z", localOffsetSeconds: 0)
-        // What is stored of any disk must be readable again.
+        // The stored form of any disk must be readable again.
         guard reader.byteCount <= 1 << 60 else { return }
         var header = plan.header
-        // Up to 2 MiB by which nothing is decided: checking them would be most of the time.
+        // Up to 2 MiB that no decision depends on: checking them would take most of the time.
         header.manifest.tableHead.removeAll()
         header.manifest.tableTail.removeAll()
         try checkPlans(of: header, "a capture of this disk")
@@ -115,7 +115,7 @@ struct Judge: Sendable {
         _ = GrubEFIFinding(ESPReader.read(reader, volume: volume, configurations: ["grub.cfg"]))
     }
 
-    /// What is made anew for another sector size holds the same files.
+    /// A FAT recreated for another sector size has the same files.
     private static func remake(_ reader: any BlockReader) throws {
         let byteCount = 8 << 20
         guard let volume = try? FATVolume(reader),
@@ -129,7 +129,7 @@ struct Judge: Sendable {
             } zero: {
                 try target.writeZeros($0)
             }
-            try demand(try remake.isThere(try FATVolume(target)), "a FAT made anew holds something else")
+            try demand(try remake.isThere(try FATVolume(target)), "a recreated FAT has other contents")
         } catch is FilesystemError { return }
     }
 

@@ -5,8 +5,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What the fuzzers of Tests/Fuzz found once, and a sample of what did no harm, fed to the same judges again. A trap ends the
-/// whole run.
+/// Former findings of the fuzzers in Tests/Fuzz, and a sample of harmless inputs, fed to the same judges.
+/// A trap ends the whole run.
 @Suite struct ReplayTests {
     private static let folder = FilePath(#filePath).removingLastComponent().appending("Inputs")
     static let files = Files.names(in: folder).sorted()
@@ -19,7 +19,7 @@ import Testing
         try ProcessorTime.limited(to: 60, name) { try judge.run(disk) }
     }
 
-    /// The judges do object.
+    /// The judges do find errors.
     @Test func whatMakesNoSenseIsFound() throws {
         var map = AllocationMap(byteCount: 100)
         map.insert(0..<50)

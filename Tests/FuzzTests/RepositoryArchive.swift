@@ -3,8 +3,8 @@ import ByteParsing
 import LinuxSystem
 import SystemPackage
 
-/// The files of a folder as one run of bytes, so that a repository can be damaged like a disk: for each file the length
-/// of its path (2 bytes), the path, its length (4), its bytes.
+/// The files of a folder as one sequence of bytes, so that a repository can be damaged like a disk: for each file the
+/// length of its path (2 bytes), the path, its length (4), its bytes.
 struct RepositoryArchive {
     private(set) var files: [(path: String, bytes: [UInt8])] = []
 
@@ -56,7 +56,7 @@ struct RepositoryArchive {
         return result
     }
 
-    /// Where the contents of each file lie in `bytes`.
+    /// The place of each file's contents in `bytes`.
     var places: [(path: String, range: Range<Int>)] {
         var place = 0
         return files.map { file in
@@ -66,7 +66,7 @@ struct RepositoryArchive {
         }
     }
 
-    /// Makes the folders of a repository and the files, without waiting for the medium: it is done thousands of times.
+    /// Creates the folders of a repository and the files without waiting for the medium: called thousands of times.
     func unpack(to folder: FilePath) throws {
         for name in ["keys", "packs", "indexes", "snapshots", "locks", "marks", "tmp"] {
             try Files.makeFolders(folder.appending(name))

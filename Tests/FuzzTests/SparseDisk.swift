@@ -2,11 +2,11 @@
 import ByteParsing
 import DiskModel
 
-/// A disk of zeros with some bytes on it, as a small file: what a parser read when it failed. It needs neither the tool
-/// nor the version of it that made the sound disk.
+/// A disk of zeros with some bytes on it, as a small file: the bytes that a parser read when it failed. It needs
+/// neither the tool nor its version that made the valid disk.
 ///
-/// The file: `RFSPARSE`, length (8 bytes), sector size (4), then for each part its place (8), its length (4), its bytes.
-/// All numbers are little-endian.
+/// The file: `RFSPARSE`, length (8 bytes), sector size (4), then for each part its place (8), its length (4), its
+/// bytes. All numbers are little-endian.
 struct SparseDisk: BlockReader {
     var byteCount: UInt64
     var logicalSectorSize: Int
@@ -15,7 +15,7 @@ struct SparseDisk: BlockReader {
     private(set) var parts: [(offset: UInt64, bytes: [UInt8])] = []
 
     private static let mark = Array("RFSPARSE".utf8)
-    /// Zeros are left out in steps of so many bytes.
+    /// Zeros are omitted in steps of this many bytes.
     private static let grain: UInt64 = 64
 
     init(byteCount: UInt64, logicalSectorSize: Int) {
@@ -23,7 +23,7 @@ struct SparseDisk: BlockReader {
         self.logicalSectorSize = logicalSectorSize
     }
 
-    /// What `ranges` of another reader hold.
+    /// The bytes of another reader in `ranges`.
     init(_ reader: any BlockReader, ranges: AllocationMap) throws(BlockIOError) {
         self.init(byteCount: reader.byteCount, logicalSectorSize: reader.logicalSectorSize)
         for range in ranges.ranges {
@@ -43,7 +43,6 @@ struct SparseDisk: BlockReader {
         }
     }
 
-    /// From a file.
     init(_ file: [UInt8]) throws(ParsingError) {
         guard file.starts(with: Self.mark) else { throw .invalid(what: "the mark of a sparse disk") }
         self.init(

@@ -185,7 +185,7 @@ import Testing
         var (xfs, short) = (ext4, ext4)
         (xfs.kind, short.byteCount) = (.xfs, 1 << 20)
         for (inner, reason) in [
-            (xfs, "inside of LUKS, XFS cannot be made smaller"), (short, "something may stand behind"),
+            (xfs, "inside of LUKS, XFS cannot be made smaller"), (short, "there may be data behind"),
         ] {
             let refusal = #expect(throws: ImagingError.self) { try plan(opened(inner), 2 << 20) }
             #expect("\(try #require(refusal))".contains(reason))

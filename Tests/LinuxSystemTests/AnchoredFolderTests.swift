@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 @Suite struct AnchoredFolderTests {
-    /// openat2 gives EAGAIN where something is renamed or mounted while it goes through "..".
+    /// openat2 fails with EAGAIN where a rename or mount occurs while it resolves "..".
     @Test func renamesElsewhereDoNotHideAFile() throws {
         let scratch = try ScratchFolder()
         let tree = scratch.path.appending("tree")
@@ -29,7 +29,7 @@ import Testing
         let anchor = try AnchoredFolder(tree)
         let deadline = SystemFacts.monotonicSeconds() + 20
         var missed = 0
-        // As long as it takes to meet many of them.
+        // Long enough to meet many of them.
         while state.update({ $0.renames }) < 5000, SystemFacts.monotonicSeconds() < deadline {
             if !anchor.exists("/link") { missed += 1 }
         }

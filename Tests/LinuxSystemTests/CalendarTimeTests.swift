@@ -34,7 +34,7 @@ import Testing
         #expect(CalendarTime(year: 2026, month: 13, day: 1) == nil)
         #expect(CalendarTime(year: 2026, month: 4, day: 31) == nil)
         #expect(CalendarTime(year: 2026, month: 4, day: 30, hour: 24) == nil)
-        // Numbers from outside that fit nowhere are clamped.
+        // Out-of-range input is clamped.
         #expect(CalendarTime(unixSeconds: .max, aheadOfUTC: .max).year == 9999)
         #expect(CalendarTime(unixSeconds: .min, aheadOfUTC: .min).year == 1970)
         #expect(CalendarTime.local(unixSeconds: .max).year == 9999)
@@ -63,7 +63,7 @@ import Testing
         #expect(own.isAlive(seenBy: own) == true)
         var gone = own
         gone.startTicks += 1
-        // The number is taken, by another process.
+        // The process id is in use by another process.
         #expect(gone.isAlive(seenBy: own) == false)
         gone.boot = "another"
         #expect(gone.isAlive(seenBy: own) == nil)
@@ -71,9 +71,9 @@ import Testing
         gone.machine = "another"
         #expect(!gone.isOtherBoot(ofHostOf: own))
         #expect(ProcessFacts.startTicks(of: 0) == nil)
-        // No process has so high a number.
+        // No process has such a high id.
         #expect(ProcessFacts.isAlive(.max, startTicks: 1) == false)
-        // Nothing to compare with proves nothing.
+        // A missing start time proves nothing.
         #expect(ProcessFacts.isAlive(own.process, startTicks: 0) == nil)
     }
 

@@ -47,7 +47,7 @@ import Testing
         _ = try Claim.target(try open(.exclusiveWrite))
     }
 
-    /// QEMU's bytes: 100 to read, 101 to write, 103 to resize; 200 and more against others.
+    /// QEMU's bytes: 100 to read, 101 to write, 103 to resize; 200 and above deny access to others.
     @Test func readersOfQEMUAreNoWriters() throws {
         let other = try OwnedDescriptor.open(path, .readWrite)
         func take(_ byte: UInt64) throws {
@@ -69,7 +69,7 @@ import Testing
         let claim = try Claim.source(device)
         #expect(claim.change() == nil)
         let writer = try open(.exclusiveWrite)
-        // The clock of files goes in steps of some milliseconds.
+        // File timestamps advance in steps of some milliseconds.
         for _ in 0..<50 where claim.change() == nil {
             try writer.writeBytes([1], at: 5)
             SystemFacts.sleep(seconds: 0.01)
@@ -109,7 +109,7 @@ import Testing
             try Files.write([UInt8]("sh\n".utf8), to: proc.appending("\(process)/comm"))
         }
         try add("self", "1", "20 1 8:1 / / rw - ext4 /dev/tda1 rw\n")
-        // Twins: one of a namespace is enough.
+        // Duplicates: one mount per namespace is enough.
         for process in ["10", "11"] { try add(process, "1", "20 1 8:1 / /twin rw - ext4 /dev/tda1 rw\n") }
         for process in ["12", "13"] { try add(process, "2", "30 1 8:17 / /srv\\040data rw - ext4 /dev/tdx rw\n") }
         for (node, number) in [("tda", "8:0"), ("tdb", "8:17"), ("tdx", "8:33")] {
@@ -121,7 +121,7 @@ import Testing
             directory.uses(of: "tdb") == [
                 .mounted(node: "tdb", at: "/srv data (in the mount namespace of process 12, sh)", readOnly: false)
             ])
-        // The names of devices there may mean others.
+        // Device names in that namespace may mean other devices.
         #expect(directory.uses(of: "tdx").isEmpty)
         #expect(MountEntry.inOtherNamespaces(proc: proc).count == 1)
     }

@@ -20,7 +20,7 @@ import Testing
         #expect(entries[1].isReadOnly && entries[1].type == "devtmpfs")
     }
 
-    /// A copy of the table must not keep a disk in use that its owner unmounts.
+    /// A copy of the mount table must not keep a disk in use after its owner unmounts it.
     @Test func mountsThatWouldOutliveAnUnmountAreKnown() {
         func holds(_ lines: String...) -> Bool {
             MountEntry.holdsDisks(MountEntry.parse(lines.joined(separator: "\n")))
@@ -124,7 +124,7 @@ import Testing
             try device.writeBytes([0xEE], at: 0)
         }
         #expect(try Files.read(path)[8192] == 0xEE)
-        // The kernel lets go of the file a moment after the last close.
+        // The kernel releases the file a moment after the last close.
         let backing = FilePath("/sys/block/\(node.lastComponent?.string ?? "none")/loop/backing_file")
         for _ in 0..<100 where Files.text(backing) == path.string { SystemFacts.sleep(seconds: 0.05) }
         #expect(Files.text(backing) != path.string)
@@ -197,7 +197,7 @@ import Testing
         #expect(directory.isProbing)
     }
 
-    /// Btrfs has device numbers of its own, and a mount names one member only, by any name.
+    /// Btrfs has its own device numbers, and a mount names only one member, by any name.
     @Test func membersOfMountedBtrfsAreInUse() throws {
         let scratch = try ScratchFolder()
         let sys = scratch.path.appending("sys")
@@ -221,10 +221,10 @@ import Testing
         #expect(directory.uses(of: "tda").contains(.mounted(node: "tdm1", at: "/srv", readOnly: false)))
         #expect(directory.uses(of: "tdb").contains(.mounted(node: "tdm2", at: "/srv", readOnly: false)))
         // In another mount namespace.
-        #expect(directory.uses(of: "tdc").contains(.mounted(node: "tdm3", at: "a place unknown", readOnly: false)))
+        #expect(directory.uses(of: "tdc").contains(.mounted(node: "tdm3", at: "an unknown place", readOnly: false)))
     }
 
-    /// Of an automount and what it mounted, the second holds the files.
+    /// With an automount and a mount on top of it, the second one holds the files.
     @Test func theUppermostMountHoldsAFile() throws {
         let scratch = try ScratchFolder()
         let proc = scratch.path.appending("proc")

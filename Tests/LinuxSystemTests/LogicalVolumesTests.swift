@@ -5,7 +5,7 @@ import Testing
 @testable import LinuxSystem
 
 @Suite struct LogicalVolumesTests {
-    /// What LVM 2.03.16 said in a machine.
+    /// Output of LVM 2.03.16 in a virtual machine.
     static let pvs = """
           /dev/vda2|vg0|1048576|230|4194304|130|966787072|1
           /dev/vdb||0|0|||1073741824|1
@@ -46,7 +46,7 @@ import Testing
         #expect(throws: LogicalVolumeError.self) { try LogicalVolumes.parse(pvs: "WARNING: nothing\n", lvs: "") }
         #expect(throws: LogicalVolumeError.self) { try LogicalVolumes.parse(pvs: "a|b|-1|2|3|4|5|6", lvs: "") }
         #expect(throws: LogicalVolumeError.self) { try LogicalVolumes.parse(pvs: "", lvs: "a|b|c") }
-        // A volume with a hole in it.
+        // A volume with a gap.
         let hole = "u|g|n|-wi-a-----|8|linear|4|4||253|2||/dev/a(0)"
         #expect(throws: LogicalVolumeError.self) { try LogicalVolumes.parse(pvs: "", lvs: hole) }
         let huge = """
@@ -56,7 +56,7 @@ import Testing
         #expect(throws: LogicalVolumeError.self) { try LogicalVolumes.parse(pvs: "", lvs: huge) }
     }
 
-    /// The states as LVM said them of a good snapshot, of one that had just overflowed, and others that are no good.
+    /// LVM's states of a good snapshot, of one that had just overflowed, and of other unusable ones.
     @Test func statesOfSnapshots() throws {
         let states = try LogicalVolumes.parse(
             states: """
@@ -75,7 +75,7 @@ import Testing
         let own = ProcessTag.own()
         #expect(own.isAlive)
         #expect(try #require(ProcessTag(own.text)) == own)
-        // LVM's tags take these characters only, and 1024 of them.
+        // LVM's tags allow only these characters, and 1024 of them.
         #expect(own.text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "_+.-".contains($0)) })
         #expect(ProcessTag("reforge") == nil && ProcessTag("reforge.x.1.b") == nil && ProcessTag("a.1.2.b") == nil)
         var parts = own.text.split(separator: ".").map(String.init)

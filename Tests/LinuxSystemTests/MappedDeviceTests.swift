@@ -5,7 +5,7 @@ import Testing
 
 @testable import LinuxSystem
 
-/// Devices of device-mapper, by a made-up sysfs.
+/// Device-mapper devices in a made-up sysfs.
 @Suite struct MappedDeviceTests {
     @Test func devicesAreToldByNameAndGroup() throws {
         let sys = try ScratchFolder()

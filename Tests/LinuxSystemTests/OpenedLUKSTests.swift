@@ -4,7 +4,7 @@ import Testing
 @testable import LinuxSystem
 
 @Suite struct OpenedLUKSTests {
-    /// Both ways in which versions of cryptsetup print them.
+    /// Both output formats of cryptsetup versions.
     @Test func theStatusOfAnOpenVolume() throws {
         let old = """
             /dev/mapper/reforge-1-a is active.

@@ -56,7 +56,7 @@ import Testing
         #expect(first.count == 1 && first[0].hasPrefix("waiting for 30 s for /dev/sdx (read)"), "\(first)")
         #expect(said(calls, now: 31_000).isEmpty && said(calls, now: 60_000).isEmpty)
         #expect(said(calls, now: 62_000).map { $0.hasPrefix("waiting for 61 s") } == [true])
-        // What has returned is forgotten; another call is news.
+        // A call that has returned is forgotten; another call is reported.
         #expect(said([], now: 63_000).isEmpty)
         #expect(said([Self.call("/dev/sdx", start: 62_500)], now: 70_000).isEmpty)
         #expect(said([Self.call("/dev/sdx", start: 62_500)], now: 93_000).count == 1)
@@ -74,7 +74,7 @@ import Testing
         #expect(!isAtWork(100, at: 1_000) && !isAtWork(100, at: 1_500))
         #expect(isAtWork(101, at: 2_000) && isAtWork(101, at: 2_500) && isAtWork(101, at: 4_500))
         #expect(!isAtWork(101, at: 5_000))
-        // What it did while nobody looked was not for the call that is waited for.
+        // Activity between two distant checks was not for the pending call.
         #expect(!isAtWork(900, at: 8_000) && isAtWork(901, at: 8_500))
         let nothing = judge.isAtWork([:], now: 9_000)
         #expect(!nothing)
@@ -94,12 +94,12 @@ import Testing
         func waits(_ amount: UInt64, disk: UInt64 = 0) -> Activity {
             Activity(amount: amount, isWaiting: true, disks: ["sdx": disk])
         }
-        // It works: one word of that, and no end.
+        // It is active: one message, and it is not given up.
         #expect(look(waits(1), at: 10_500) == .init())
         let second = look(waits(2), at: 11_000)
         #expect(second.hopeless == nil && second.messages.map { $0.contains("`resize2fs`, which must end") } == [true])
         #expect(look(waits(3), at: 11_500) == .init())
-        // It waits, and its disk works.
+        // It waits, and its disk is active.
         for step in UInt64(0)..<20 {
             let found = look(waits(3, disk: step), at: 12_000 + step * 500)
             #expect(found == .init())
@@ -109,10 +109,10 @@ import Testing
             look(waits(3, disk: 19), at: $0).hopeless
         }
         #expect(still.dropLast().allSatisfy { $0 == nil } && still.last == program)
-        // What only sleeps (for another process, for a lock) is not given up.
+        // A program that only sleeps (for another process, for a lock) is not given up.
         let asleep = [25_000, 40_000, 60_000].map { look(Activity(amount: 3), at: $0).hopeless }
         #expect(asleep == [nil, nil, nil])
-        // Nor is what has no disk open, and what would end half-way with this process.
+        // Nor is one without an open disk, or one that would end half-way with this process.
         let confined = RunningPrograms.Program(name: "grub-install", processID: 78, isConfined: true)
         for now in stride(from: UInt64(70_000), through: 90_000, by: 500) {
             let mounted = Activity(amount: 3, isWaiting: true)
@@ -124,7 +124,7 @@ import Testing
     }
 
     @Test func aProgramIsKnownWhileItRuns() throws {
-        // Under a name that no other test's programs have.
+        // Under a name that no program of another test has.
         let folder = try ScratchFolder()
         let shell = folder.path.appending("a-shell-of-this-test")
         try Files.makeLink(shell, to: "/bin/sh")
@@ -169,7 +169,7 @@ import Testing
         #expect(hopeless(at: 1_000_000, interruption: nil) == nil)
         #expect(hopeless(at: 12_900, interruption: 10_000) == nil)
         #expect(hopeless(at: 13_000, interruption: 10_000) == "old")
-        // Slow is not still: a call that began a moment ago may return.
+        // A slow call is not a hung one: a call that began a moment ago may return.
         let young = [Self.call("young", start: 13_000)]
         #expect(StallWatch.Judge.hopeless(young, now: 15_900, interruption: 10_000) == nil)
         #expect(StallWatch.Judge.hopeless(young, now: 16_000, interruption: 10_000)?.name == "young")

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// An MBR with any number of logical partitions, laid out by hand: sfdisk neither makes nor shows more than 56 of them,
+/// An MBR with any number of logical partitions, built by hand: sfdisk neither makes nor shows more than 56 of them,
 /// and libparted numbers 60.
 package enum LogicalChain {
     /// One logical partition.
     package struct Row: Equatable, Sendable {
-        /// Where it lies, in bytes of the disk.
+        /// Its range on the disk, in bytes.
         package var range: ByteRange
         /// Its type byte.
         package var type: UInt8
-        /// Whether it is marked as the one to boot.
+        /// Whether it is marked as bootable.
         package var isActive: Bool
     }
 
-    /// Where the extended partition starts, and how much of it each logical one takes with its record, in sectors.
+    /// The start of the extended partition, and the sectors that each logical one takes with its record.
     private static let start = 4096
     private static let step = 64
 
@@ -28,7 +28,7 @@ package enum LogicalChain {
         }
     }
 
-    /// A disk with a primary partition (1) that is active, an extended one (2), and that many logical ones.
+    /// A disk with an active primary partition (1), an extended one (2), and that many logical ones.
     package static func disk(_ count: Int) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: (start + count * step + 64) * 512)
         for (index, byte) in [0xCD, 0xAB, 0x34, 0x12].enumerated() { bytes[440 + index] = UInt8(byte) }

@@ -2,9 +2,9 @@
 import DiskModel
 import LinuxSystem
 
-/// A disk in memory that records its writes and can fail on order.
+/// A disk in memory that records its writes and can fail on demand.
 package final class MemoryDisk: BlockWriter {
-    /// One effect on the disk, in the order in which they came.
+    /// One effect on the disk, in order.
     package enum Effect: Equatable, Sendable {
         /// Bytes were written at an offset.
         case write(UInt64, [UInt8])
@@ -12,7 +12,7 @@ package final class MemoryDisk: BlockWriter {
         case zeros(ByteRange)
         /// A range was discarded.
         case discard(ByteRange)
-        /// Everything before is on the medium.
+        /// All earlier effects are on the medium.
         case flush
     }
 
@@ -25,7 +25,7 @@ package final class MemoryDisk: BlockWriter {
     private let state: Monitor<State>
     /// The length in bytes.
     package let byteCount: UInt64
-    /// The unit that the disk addresses, in bytes.
+    /// The logical sector size in bytes.
     package let logicalSectorSize: Int
     /// A name for messages.
     package let name: String
@@ -43,9 +43,9 @@ package final class MemoryDisk: BlockWriter {
         self.init([UInt8](repeating: 0, count: byteCount), logicalSectorSize: logicalSectorSize, name: name)
     }
 
-    /// What the disk holds.
+    /// The contents of the disk.
     package var bytes: [UInt8] { state.update { $0.bytes } }
-    /// What was done to it since it was made.
+    /// The effects on it since its creation.
     package var log: [Effect] { state.update { $0.log } }
     /// Makes the `count`-th effect from now on (0: the next), and all after it, fail with EIO.
     package func fail(after count: Int) { state.update { $0.effectsUntilFailure = count } }
@@ -90,14 +90,14 @@ package final class MemoryDisk: BlockWriter {
         }
     }
 
-    /// Fills `range` with a pattern that nobody expects there.
+    /// Fills `range` with an unexpected pattern.
     package func discard(_ range: ByteRange) throws(BlockIOError) {
         try apply(.discard(range), .discard, range.lowerBound, Int(range.byteCount)) { bytes in
             Self.fill(&bytes, range, with: 0xDB)
         }
     }
 
-    /// Notes that everything before is on the medium.
+    /// Records that everything before is on the medium.
     package func flush() throws(BlockIOError) { try apply(.flush, .flush, 0, 0) { _ in } }
 
     private func apply(

@@ -4,17 +4,17 @@ import SystemPackage
 
 /// A shell script that works inside a mounted filesystem.
 ///
-/// It is mounted for all to see, and not in a mount namespace of its own: a new namespace has a copy of every mount there
-/// is, and until that goes too, what other tests unmount meanwhile stays in use, and not cleanly unmounted.
+/// It is mounted visibly, and not in a separate mount namespace: a new namespace has a copy of every mount, and until
+/// it is gone too, filesystems that other tests unmount meanwhile stay in use, and not cleanly unmounted.
 package enum MountedScript {
-    /// Mounts, runs `script` in the root folder of the filesystem, and unmounts whatever happens (where somebody else has
-    /// something open there: lazily, and that is a failure).
+    /// Mounts, runs `script` in the root folder of the filesystem, and unmounts in any case (lazily where a file in it
+    /// is still open, which is a failure).
     /// - Parameters:
     ///   - mount: the shell command that mounts `$node` on `$place`.
-    ///   - node: a block device, or an image that `mount` can make a loop device of.
-    ///   - place: a folder to mount it on; made where it is missing.
+    ///   - node: a block device, or an image for which `mount` creates a loop device.
+    ///   - place: a folder to mount it on; created if missing.
     ///   - arguments: `$1` and so on of the script.
-    ///   - mayFail: whether the script goes on behind a command that fails, and its own status does not count.
+    ///   - mayFail: whether the script continues after a failing command, and its own status does not count.
     package static func run(
         mount: String, _ node: String, on place: FilePath, _ script: String, arguments: [String] = [],
         mayFail: Bool = false

@@ -3,7 +3,7 @@ import LinuxSystem
 
 /// The memory of this process.
 package enum ProcessMemory {
-    /// What it holds (proc(5), `statm`, second field, pages of 4 KiB), in bytes.
+    /// Its resident size (proc(5), `statm`, second field, pages of 4 KiB), in bytes.
     package static func residentByteCount() -> Int {
         let fields = (Files.text("/proc/self/statm") ?? "").split(separator: " ")
         return fields.count > 1 ? (Int(fields[1]) ?? 0) * 4096 : 0

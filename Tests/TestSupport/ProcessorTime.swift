@@ -2,11 +2,11 @@
 import Glibc
 import LinuxSystem
 
-/// An end for work that hangs. Swift Testing's own time limit counts a test's wait for a thread, too: beside a thousand other
-/// tests that is many minutes. This counts what the work itself takes of a processor, however busy the machine is.
+/// A limit for work that hangs. Swift Testing's own time limit includes a test's wait for a thread: besides a thousand
+/// other tests that is many minutes. This counts the processor time of the work itself, however busy the machine is.
 package enum ProcessorTime {
-    /// Runs `body` on this thread. Where it takes more than `seconds` of a processor, the whole run ends with a message, as it
-    /// does at a trap: a thread cannot be ended from outside.
+    /// Runs `body` on this thread. If it takes more than `seconds` of processor time, the whole run ends with a
+    /// message, as at a trap: a thread cannot be ended from outside.
     package static func limited<Result>(
         to seconds: Int, _ name: String, _ body: () throws -> Result
     ) throws -> Result {

@@ -28,27 +28,27 @@ int rf_drop_cache(int fd, uint64_t offset, uint64_t length);
 int rf_loop_get_free(int control_fd);
 int rf_loop_configure(int loop_fd, int backing_fd, uint64_t offset, uint64_t size_limit, unsigned block_size,
                       int read_only, const char *owner);
-// What `owner` of rf_loop_configure was, or the name that another program gave the device.
+// The `owner` given to rf_loop_configure, or the name that another program gave the device.
 int rf_loop_owner(int loop_fd, char owner[64]);
 int rf_loop_clear(int loop_fd);
-// What a loop device stands on: a file (its filesystem's device and its inode), or a device (then `special` is not 0).
+// The base of a loop device: a file (its filesystem's device and its inode), or a device (then `special` is not 0).
 int rf_loop_backing(int loop_fd, uint64_t *device, uint64_t *inode, uint64_t *special);
 
 // Locks of an open file description; `length` 0 to the end of the file.
 int rf_lock(int fd, int exclusive, uint64_t start, uint64_t length);
-// 1 where another's lock stands in the way, and where it begins and how long it is; else 0.
+// 1 where another process holds a conflicting lock, with its start and length; else 0.
 int rf_lock_holder(int fd, int exclusive, uint64_t *start, uint64_t *length);
 
 int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 uint64_t rf_resolve_in_root(void);
 uint64_t rf_resolve_no_magiclinks(void);
 
-// What keeps `path`: 1 memory (tmpfs, ramfs), 2 a filesystem of this machine's disks, 0 anything else.
+// The storage of `path`: 1 memory (tmpfs, ramfs), 2 a filesystem of this machine's disks, 0 anything else.
 int rf_storage(const char *path);
 
 int rf_memfd_create(const char *name);
 
-// A file without a name in `folder`, for writing; and a name for it that is not taken.
+// Opens an unnamed file in `folder` for writing; rf_link_unnamed gives it a name that does not exist yet.
 int rf_open_unnamed(const char *folder, unsigned mode);
 int rf_link_unnamed(int fd, const char *path);
 
@@ -63,20 +63,21 @@ uint64_t rf_ms_noexec(void);
 uint64_t rf_ms_bind(void);
 uint64_t rf_ms_rec(void);
 
-// A mount namespace of its own for the calling process, which has no other threads; what others mount and unmount is seen.
+// Gives the calling process, which has no other threads, its own mount namespace; mounts and
+// unmounts by others are seen.
 int rf_unshare_mounts(void);
-// No core dumps of this process, and no reading of its memory by others of the same user.
+// Disables core dumps of this process, and access to its memory by other processes of the same user.
 void rf_forbid_dumps(void);
-// Forks a process without other threads. The child gets 0, and is killed when the parent is. The parent passes signals on and
-// ends as the child does; where the child gives up (rf_give_up) and the kernel keeps it, it ends without it. -errno where
-// there is no child.
+// Forks a process without other threads. The child gets 0, and is killed when the parent is. The parent forwards
+// signals and ends as the child does; where the child gives up (rf_give_up) and the kernel keeps it, the parent ends
+// without it. -errno where fork fails.
 int rf_continue_in_child(void);
-// Ends the process with `status`. One whose thread waits uninterruptibly in the kernel stays: its parent, made by
-// rf_continue_in_child, ends all the same.
+// Ends the process with `status`. A process with a thread that waits uninterruptibly in the kernel stays; its parent,
+// made by rf_continue_in_child, ends nevertheless.
 _Noreturn void rf_give_up(int status);
-// Names a descriptor whose reader must see the end of a process that gives up, as that of its output does.
+// Registers a descriptor whose reader must see the end of a process that gives up, like the reader of its output.
 void rf_tells(int fd);
-// Whether everything printed through stdio so far has been taken by standard output.
+// Whether standard output has taken everything printed through stdio so far.
 int rf_is_output_whole(void);
 
 int rf_reboot_restart(void);
@@ -88,16 +89,16 @@ int rf_reboot_disable_ctrl_alt_del(void);
 int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, int events_fd,
              int new_session, int controlling_tty);
 
-// What a confined program gets: the mount that becomes its root, the mount that becomes its /dev, and the numbers of the
-// capabilities that it keeps, a bit each.
+// A confined program's environment: the mount that becomes its root, the mount that becomes its /dev, and the numbers
+// of the capabilities that it keeps, a bit each.
 struct rf_confinement {
     const char *root;
     const char *devices;
     uint64_t capabilities;
 };
-// Starts argv in namespaces of its own. The process is their first one: all others in them end with it, and it ends with
-// the thread that called. It exits with the program's status, or 128 and the signal that ended the program. Where
-// that fails, `step` is what failed.
+// Starts argv in its own namespaces. The process is the first in them: all others in them end with it, and it ends
+// with the calling thread. It exits with the program's status, or with 128 plus the signal that ended the program. On
+// failure, `step` names the failed step.
 int rf_spawn_confined(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd,
                       const struct rf_confinement *confinement, const char **step);
 

@@ -2,12 +2,12 @@
 import ByteParsing
 import DiskModel
 
-/// A volume that BitLocker encrypts: recognised, and copied whole, as ciphertext. Offsets are those of the "BitLocker
+/// A volume encrypted by BitLocker: recognised, and copied whole, as ciphertext. Offsets are those of the "BitLocker
 /// Drive Encryption (BDE) format" of libbde.
 enum BitLockerVolume {
     static let format = FilesystemFormat(kindNames: ["BitLocker"], survey: survey)
 
-    /// How the volume header and each block of metadata start.
+    /// The signature at the start of the volume header and of each metadata block.
     private static let signature = Array("-FVE-FS-".utf8)
 
     static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
@@ -19,8 +19,8 @@ enum BitLockerVolume {
         return (info, .whole(byteCount: volume.byteCount))
     }
 
-    /// Whether it is one: the header of Windows Vista, that of Windows 7 and later, or that of a removable disk ("To
-    /// Go"), which is a FAT32 to whoever does not know better.
+    /// Whether it is a BitLocker volume: with the header of Windows Vista, that of Windows 7 and later, or that of a
+    /// removable disk ("To Go"), which other readers take for a FAT32.
     static func isEncrypted(_ volume: any BlockReader) throws(BlockIOError) -> Bool {
         guard volume.byteCount >= 512 else { return false }
         let sector = try volume.readBytes(at: 0, count: 512)
@@ -31,7 +31,7 @@ enum BitLockerVolume {
         case ([0xEB, 0x58, 0x90], Array("MSWIN4.1".utf8)): place = 440
         default: return false
         }
-        // Where the first block of metadata is.
+        // The place of the first metadata block.
         guard let metadata = try? sector.littleEndian(UInt64.self, at: place), metadata > 0,
             metadata <= volume.byteCount - 8
         else { return false }

@@ -2,12 +2,12 @@
 import ByteParsing
 import DiskModel
 
-/// What a block group says of its chunk (`struct btrfs_block_group_item`): there is one for each.
+/// The block group of a chunk (`struct btrfs_block_group_item`); each chunk has one.
 struct BtrfsBlockGroup {
     /// Bytes of extents in it.
     let usedByteCount: UInt64
 
-    /// Reads an item with the key (logical start, BLOCK_GROUP_ITEM, length) and puts it at its chunk's index.
+    /// Reads an item with the key (logical start, BLOCK_GROUP_ITEM, length) and stores it at its chunk's index.
     static func add(
         _ block: BtrfsTreeBlock, _ item: BtrfsTreeBlock.Item, _ chunks: BtrfsChunkMap,
         to groups: inout [BtrfsBlockGroup?]

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// The checksums of superblocks and tree blocks that are computed here (`enum btrfs_csum_type`). SHA-256 (2) and BLAKE2b
-/// (3) are not: a filesystem with them is taken whole.
+/// The supported checksums of superblocks and tree blocks (`enum btrfs_csum_type`). SHA-256 (2) and BLAKE2b (3) are
+/// not: a filesystem with them is taken whole.
 enum BtrfsChecksum: UInt16 {
     case crc32c = 0
     case xxhash64 = 1
 
-    /// Bytes at the start of a block that hold its checksum (BTRFS_CSUM_SIZE).
+    /// The bytes at the start of a block that are reserved for its checksum (BTRFS_CSUM_SIZE).
     static let fieldByteCount = 32
 
     static func name(_ type: UInt16) -> String {
@@ -20,7 +20,7 @@ enum BtrfsChecksum: UInt16 {
         }
     }
 
-    /// What the field of a block holds: the checksum of all behind the field, little-endian.
+    /// The expected field of a block: the checksum of everything behind the field, little-endian.
     func field(_ block: [UInt8]) -> [UInt8] {
         let covered = Array(block.dropFirst(Self.fieldByteCount))
         var result: [UInt8] = []

@@ -2,8 +2,8 @@
 import ByteParsing
 import DiskModel
 
-/// A chunk: a range of logical addresses and where its bytes lie (`struct btrfs_chunk`). Only those are read whose bytes
-/// lie on one device in one piece, once or several times over.
+/// A chunk: a range of logical addresses and the place of its bytes (`struct btrfs_chunk`). Only chunks whose bytes
+/// are contiguous on one device, in one or several copies, are supported.
 struct BtrfsChunk: Equatable {
     /// The structure without its stripes, and `struct btrfs_stripe`.
     static let headByteCount = 48
@@ -16,11 +16,11 @@ struct BtrfsChunk: Equatable {
     let logical: ByteRange
     /// Kind of contents and profile (BTRFS_BLOCK_GROUP_*).
     let type: UInt64
-    /// Where each copy starts on the device.
+    /// The start of each copy on the device.
     let copies: [UInt64]
 
     /// Reads the chunk with key offset `logicalStart` at `place`.
-    /// - Throws: `FilesystemError.damaged` for what is not valid, and for what is not mapped here.
+    /// - Throws: `FilesystemError.damaged` for invalid and for unsupported chunks.
     init(
         _ bytes: [UInt8], at place: Int, logicalStart: UInt64, of superblock: BtrfsSuperblock
     ) throws(FilesystemError) {
@@ -64,10 +64,10 @@ struct BtrfsChunk: Equatable {
     /// The range of each copy on the device.
     var physicalRanges: [ByteRange] { copies.map { $0..<$0 + logical.byteCount } }
 
-    /// Bytes of an item with so many stripes.
+    /// The bytes of an item with that many stripes.
     var itemByteCount: Int { Self.headByteCount + copies.count * Self.stripeByteCount }
 
-    /// The copies of a range of logical addresses inside.
+    /// The copies of a range of logical addresses inside the chunk.
     func places(of range: ByteRange) -> [ByteRange] {
         copies.map { $0 + (range.lowerBound - logical.lowerBound)..<$0 + (range.upperBound - logical.lowerBound) }
     }
@@ -88,7 +88,7 @@ struct BtrfsChunk: Equatable {
 
 /// All chunks of a filesystem by logical address.
 struct BtrfsChunkMap {
-    /// More (256 TiB in chunks of 1 GiB) are not mapped: memory stays bounded.
+    /// Larger maps (256 TiB in chunks of 1 GiB) are not built: memory stays bounded.
     static let limit = 1 << 18
 
     /// Ascending by logical address, disjoint.
@@ -124,7 +124,7 @@ struct BtrfsChunkMap {
         try self.init(found)
     }
 
-    /// The index of the chunk that holds all of `range`; `nil` where none does.
+    /// The index of the chunk that covers `range`; `nil` without one.
     func index(covering range: ByteRange) -> Int? {
         var low = 0
         var high = chunks.count
@@ -135,7 +135,7 @@ struct BtrfsChunkMap {
         return low < chunks.count && chunks[low].logical.covers(range) ? low : nil
     }
 
-    /// The copies of a range of logical addresses; empty where it does not lie in one chunk.
+    /// The copies of a range of logical addresses; empty where it is not inside one chunk.
     func places(of range: ByteRange) -> [ByteRange] {
         index(covering: range).map { chunks[$0].places(of: range) } ?? []
     }

@@ -6,7 +6,7 @@ import DiskModel
 enum BtrfsFilesystem {
     static let format = FilesystemFormat(kindNames: ["btrfs"], survey: survey, prove: contradiction)
 
-    /// What a Btrfs on `volume` is and uses; `nil` where there is none.
+    /// The Btrfs on `volume` and its used ranges; `nil` where there is none.
     static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
         // A mirror alone is no filesystem: it may be left over from an earlier one.
         guard let primary = try superblock(volume, at: BtrfsSuperblock.offsets[0]) else { return nil }
@@ -34,7 +34,7 @@ enum BtrfsFilesystem {
         }
     }
 
-    /// The first owner whose blocks the map calls free, as a sentence part; `nil` where there is none.
+    /// The first owner whose blocks are free in the map, as a sentence part; `nil` without one.
     static func contradiction(
         _ volume: any BlockReader, _ contents: VolumeContents
     ) throws(BlockIOError) -> String? {
@@ -56,7 +56,6 @@ enum BtrfsFilesystem {
 
     // MARK: Superblocks
 
-    /// `nil` where there is none.
     private static func superblock(
         _ volume: any BlockReader, at offset: UInt64
     ) throws(BlockIOError) -> BtrfsSuperblock? {
@@ -65,8 +64,8 @@ enum BtrfsFilesystem {
         return (try? BtrfsSuperblock(bytes)) ?? nil
     }
 
-    /// The superblock to go by: the primary, as the kernel does, or where its checksum is wrong a mirror. What mirrors
-    /// say against the primary is the `doubt`.
+    /// The superblock to use: the primary, as in the kernel, or a mirror where the primary's checksum is wrong.
+    /// Mirrors that contradict the primary are the `doubt`.
     private static func chosen(
         _ primary: BtrfsSuperblock, _ volume: any BlockReader
     ) throws(BlockIOError) -> (BtrfsSuperblock, remarks: [String], doubt: String?) {
@@ -74,7 +73,7 @@ enum BtrfsFilesystem {
         var mirrors: [BtrfsSuperblock] = []
         var remarks: [String] = []
         for offset in BtrfsSuperblock.offsets.dropFirst() where offset < volume.byteCount {
-            // Behind the filesystem's end lies what an earlier one left.
+            // Data behind the filesystem's end are left over from an earlier one.
             let isInside = !primaryIsRight || offset < primary.device.byteCount
             guard isInside, let mirror = try superblock(volume, at: offset) else { continue }
             if mirror.checksumIsRight == true, mirror.byteNumber == offset {
@@ -90,8 +89,8 @@ enum BtrfsFilesystem {
             let isContradicted = mirrors.contains { $0.uuid != primary.uuid || $0.generation > primary.generation }
             return (primary, remarks, isContradicted ? "the copies of its superblock contradict" : nil)
         }
-        // The mirror must be of the same commit as far as the damaged primary can tell: later ones may have given out
-        // what an old mirror calls unused.
+        // The mirror must be of the same commit, as far as the damaged primary shows it: later commits may have
+        // allocated blocks that are unused in an old mirror.
         guard let newest = mirrors.max(by: { $0.generation < $1.generation }), newest.uuid == primary.uuid,
             newest.generation == primary.generation
         else { return (primary, remarks, nil) }

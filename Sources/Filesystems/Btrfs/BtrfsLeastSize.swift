@@ -3,19 +3,19 @@ import DiskModel
 
 /// A length to which `btrfs filesystem resize` can shrink a device.
 ///
-/// Nothing has to move for a length at or above the end of the last device extent. Below that, each extent that lies
-/// behind the new end must find a hole before it, and the kernel needs room to work: one more extent of the largest kind,
-/// and a new system chunk of 32 MiB. So far that is what `btrfs inspect-internal min-dev-size` reckons
-/// (adjust_dev_min_size in btrfs-progs, cmds/inspect.c); measured on nearly full filesystems, the kernel then still ran
-/// out of space in one of eight, by up to the length of the largest extent. So two more of these are added. The smaller
-/// of both is the answer. The kernel refuses less than 256 MiB (btrfs_ioctl_resize).
+/// Nothing has to move for a length at or above the end of the last device extent. Below that, each extent behind the
+/// new end must find a hole before it, and the kernel needs working room: one more extent of the largest kind, and a
+/// new system chunk of 32 MiB. So far this is the computation of `btrfs inspect-internal min-dev-size`
+/// (adjust_dev_min_size in btrfs-progs, cmds/inspect.c); measured on nearly full filesystems, the kernel then still
+/// ran out of space in one of eight, by up to the length of the largest extent. So two more of these are added. The
+/// smaller of both lengths is the answer. The kernel refuses less than 256 MiB (btrfs_ioctl_resize).
 enum BtrfsLeastSize {
     private static let kernelMinimum: UInt64 = 256 << 20
     private static let systemChunkByteCount: UInt64 = 32 << 20
-    /// Extents times holes that are tried; beyond, the end of the last extent is the answer.
+    /// The limit of extents times holes to try; beyond it, the end of the last extent is the answer.
     private static let stepLimit = 1 << 22
 
-    /// - Parameter deviceExtents: all of them, in any order, disjoint, inside the device.
+    /// - Parameter deviceExtents: all device extents, in any order, disjoint, inside the device.
     static func byteCount(of superblock: BtrfsSuperblock, deviceExtents: [ByteRange]) -> UInt64 {
         let total = superblock.device.byteCount
         let extents = deviceExtents.sorted { $0.lowerBound < $1.lowerBound }
@@ -27,7 +27,7 @@ enum BtrfsLeastSize {
         return min(rounded, total)
     }
 
-    /// With extents moved; `nil` where that is not reckoned.
+    /// The length with extents moved; `nil` where it is not computed.
     private static func moved(_ extents: [ByteRange]) -> UInt64? {
         // Offsets and lengths here are inside the device: sums of disjoint extents fit.
         var least = extents.reduce(BtrfsSuperblock.reservedHeadByteCount) { $0 + $1.byteCount }
@@ -44,7 +44,7 @@ enum BtrfsLeastSize {
                 break
             }
             let target = holes[index].lowerBound..<holes[index].lowerBound + extent.byteCount
-            // A copy of the superblock in the hole takes room from a chunk that may be full.
+            // A copy of the superblock in the hole reduces the room for a chunk that may be full.
             let hasMirror = BtrfsSuperblock.offsets.contains {
                 target.overlaps($0..<$0 + BtrfsSuperblock.reservedByteCount)
             }

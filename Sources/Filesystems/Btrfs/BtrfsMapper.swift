@@ -2,15 +2,14 @@
 import ByteParsing
 import DiskModel
 
-/// Reads the trees of a Btrfs whose superblock has been found sound: chunk tree, root tree, device tree, and the extent
-/// tree, which has an item for every range in use, of data and of metadata.
+/// Reads the trees of a Btrfs with a valid superblock: chunk tree, root tree, device tree, and the extent tree, which
+/// has an item for every used range of data and metadata.
 ///
-/// Btrfs never overwrites what the last commit refers to, so that commit is a consistent whole, also after a crash. What
+/// Btrfs never overwrites blocks of the last commit, so that commit is consistent, even after a crash. Blocks that
 /// only earlier commits used (the superblock's four backup roots point to some) may be overwritten at any time, and
-/// counts as unused. Whatever is not as it should be ends the work with `FilesystemError.damaged`: the volume is then
-/// taken whole.
+/// count as unused. Any inconsistency ends the work with `FilesystemError.damaged`: the volume is then taken whole.
 struct BtrfsMapper {
-    /// Addresses of tree blocks that are kept for the check that the map holds them.
+    /// The limit of tree block addresses kept to check that they are in the map.
     private static let checkedBlockLimit = 1 << 20
 
     private let superblock: BtrfsSuperblock
@@ -18,7 +17,7 @@ struct BtrfsMapper {
     private var reader: BtrfsBlockReader
     private var roots: [UInt64: BtrfsTreeBlock.Expectation] = [:]
     private var blockGroups: [BtrfsBlockGroup?] = []
-    /// Tree blocks that must turn out to be in use.
+    /// Tree blocks that must be in the map.
     private var checkedBlocks: [UInt64] = []
 
     init(
@@ -31,7 +30,7 @@ struct BtrfsMapper {
             chunks: try BtrfsChunkMap(systemChunksOf: superblock))
     }
 
-    /// The map, and the least length to which the filesystem could shrink.
+    /// The map, and the least length to which the filesystem can shrink.
     mutating func map() throws(FilesystemError) -> (map: AllocationMap, leastByteCount: UInt64) {
         try readChunkTree()
         try readRootTree()
@@ -49,7 +48,7 @@ struct BtrfsMapper {
         return (map, BtrfsLeastSize.byteCount(of: superblock, deviceExtents: extents))
     }
 
-    /// What reads tree blocks at all addresses.
+    /// The reader of tree blocks at all addresses.
     mutating func blockReader() throws(FilesystemError) -> BtrfsBlockReader {
         try readChunkTree()
         return reader
@@ -88,7 +87,7 @@ struct BtrfsMapper {
         checkedBlocks += blocks
         guard deviceCount == 1 else { throw .damaged("its chunk tree does not name its device") }
         let all = try BtrfsChunkMap(chunks)
-        // The superblock's table has the system chunks of the chunk tree, and no others.
+        // The superblock's table contains exactly the system chunks of the chunk tree.
         guard all.chunks.filter({ $0.type & BtrfsChunk.system != 0 }) == reader.chunks.chunks else {
             throw .damaged("its table of system chunks contradicts its chunk tree")
         }
@@ -145,7 +144,7 @@ struct BtrfsMapper {
 
     // MARK: Device tree
 
-    /// Every device extent must be a copy of a chunk, and the other way round; and no device may be being replaced.
+    /// Every device extent must be a copy of a chunk and vice versa, and no device may be in replacement.
     private mutating func readDeviceTree() throws(FilesystemError) {
         var count = 0
         let chunks = reader.chunks

@@ -2,12 +2,12 @@
 import ByteParsing
 import DiskModel
 
-/// Holds the map of a Btrfs against what owns its blocks: every tree that the root tree names, and the extents of all
-/// files in its subvolumes. An owner that is not sound counts as a contradiction.
+/// Compares the map of a Btrfs with the owners of its blocks: every tree in the root tree, and the extents of all
+/// files in its subvolumes. An invalid owner counts as a contradiction.
 ///
-/// Blocks that snapshots share are read once. Nodes are followed from the roots down, which are few; the leaves of
-/// subvolumes, which are most of the metadata, come in the order of their addresses afterwards. Leaves of other trees
-/// own nothing, and are not read.
+/// Blocks shared by snapshots are read once. Nodes, which are few, are followed from the roots down; the leaves of
+/// subvolumes, which are most of the metadata, are read afterwards in the order of their addresses. Leaves of other
+/// trees own no blocks, and are not read.
 struct BtrfsProof {
     private let reader: BtrfsBlockReader
     private let map: AllocationMap
@@ -21,7 +21,7 @@ struct BtrfsProof {
         leaves = BlockSet(unit: UInt64(reader.superblock.sectorSize))
     }
 
-    /// - Throws: `FilesystemError.damaged` with the first owner whose blocks the map calls free, as a sentence part.
+    /// - Throws: `FilesystemError.damaged` with the first owner whose blocks are free in the map, as a sentence part.
     mutating func run() throws(FilesystemError) {
         let superblock = reader.superblock
         var walk = BtrfsTreeWalk(
@@ -62,7 +62,7 @@ struct BtrfsProof {
         }
         guard root.byteNumber != 0 else { return }
         guard root.level < BtrfsTreeBlock.levelLimit else { throw .damaged("its root tree is not valid") }
-        // A subvolume that is being deleted still names blocks that it has given back.
+        // A subvolume in deletion still refers to blocks that it has freed.
         if references == 0, progress.objectID != 0 || progress.type != 0 || progress.offset != 0 {
             return try expectUse(ofBlock: root.byteNumber, "tree \(tree)")
         }
@@ -82,7 +82,7 @@ struct BtrfsProof {
         }
         guard try nodes.insert(expected.byteNumber) else { return }
         let node = try reader.block(expected)
-        // Snapshots share blocks, which name the subvolume that they were written for.
+        // Snapshots share blocks, which contain the id of the subvolume that they were written for.
         guard node.level > 0, expected.owner != nil || Self.isSubvolume(node.owner) else {
             throw .damaged("its tree block at \(expected.byteNumber) belongs to another tree")
         }

@@ -3,8 +3,8 @@ import ByteParsing
 import DiskModel
 
 extension BtrfsSuperblock {
-    /// What speaks against trusting the trees, as a sentence part; `nil` where nothing does. Afterwards sizes are inside
-    /// the bounds that the rest of the reader relies on.
+    /// Why the trees cannot be trusted, as a sentence part; `nil` without a reason. Afterwards sizes are inside the
+    /// bounds that the rest of the reader relies on.
     func problem(volumeByteCount: UInt64) -> String? {
         switch checksumIsRight {
         case nil: return "no map is made of \(BtrfsChecksum.name(checksumType)) checksums"
@@ -89,7 +89,8 @@ enum BtrfsFeature {
     static let metadataUUID: UInt64 = 1 << 10
     static let blockGroupTree: UInt64 = 1 << 3
 
-    /// Those that leave the extent tree as the truth. Not zoned, extent_tree_v2, raid_stripe_tree, encrypt, remap_tree.
+    /// The features with which the extent tree stays complete. Not zoned, extent_tree_v2,
+    /// raid_stripe_tree, encrypt, remap_tree.
     static let mapped: UInt64 =
         1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11
         | 1 << 16
@@ -105,7 +106,7 @@ enum BtrfsFeature {
         (0, "free_space_tree"), (1, "free_space_tree_valid"), (2, "verity"), (3, "block_group_tree"),
     ]
 
-    /// The names of all features of a superblock, as sysfs has them.
+    /// The names of a superblock's features, as in sysfs.
     static func names(of superblock: BtrfsSuperblock) -> [String] {
         named(incompatibleNames, superblock.incompatible, "incompat")
             + named(readOnlyCompatibleNames, superblock.readOnlyCompatible, "compat_ro")

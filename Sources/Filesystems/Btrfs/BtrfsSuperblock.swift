@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// The superblock of Btrfs (`struct btrfs_super_block` in the kernel's include/uapi/linux/btrfs_tree.h; "On-disk
-/// Format", Superblock, in the Btrfs documentation). Numbers are those of the disk until
+/// The superblock of Btrfs (`struct btrfs_super_block` in the kernel's include/uapi/linux/btrfs_tree.h;
+/// "On-disk Format", Superblock, in the Btrfs documentation). Numbers are unchecked until
 /// `problem(volumeByteCount:)` has returned `nil`.
 struct BtrfsSuperblock: Equatable {
     /// The primary and its mirrors (BTRFS_SUPER_INFO_OFFSET; btrfs_sb_offset: 16 KiB << 12 n). Kernels write the first
     /// three; the fourth is in the documentation.
     static let offsets: [UInt64] = [64 << 10, 64 << 20, 256 << 30, 1 << 50]
     static let byteCount = 4096
-    /// How much around each copy is never given out: a stripe (BTRFS_STRIPE_LEN).
+    /// The bytes around each copy that are never allocated: a stripe (BTRFS_STRIPE_LEN).
     static let reservedByteCount: UInt64 = 64 << 10
-    /// The start of a device that is never given out (BTRFS_DEVICE_RANGE_RESERVED).
+    /// The start of a device that is never allocated (BTRFS_DEVICE_RANGE_RESERVED).
     static let reservedHeadByteCount: UInt64 = 1 << 20
 
     let checksumType: UInt16
-    /// `nil` where the type of checksum is not computed here.
+    /// `nil` for an unsupported checksum type.
     let checksumIsRight: Bool?
     let uuid: [UInt8]
     let byteNumber: UInt64
@@ -71,7 +71,7 @@ struct BtrfsSuperblock: Equatable {
         systemChunks = try bytes.bytes(at: 811, count: 2048)  // sys_chunk_array
     }
 
-    /// What tree blocks carry as fsid: another UUID than the filesystem's once `btrfstune -m` has changed that.
+    /// The fsid in tree blocks: it differs from the filesystem's UUID once `btrfstune -m` has changed that.
     var metadataUUID: [UInt8] { incompatible & BtrfsFeature.metadataUUID != 0 ? metadataUUIDField : uuid }
 
     func has(incompatible feature: UInt64) -> Bool { incompatible & feature != 0 }

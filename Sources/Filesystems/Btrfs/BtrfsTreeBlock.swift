@@ -20,13 +20,13 @@ struct BtrfsKey: Comparable {
     }
 }
 
-/// Types of items (BTRFS_*_KEY in include/uapi/linux/btrfs_tree.h) that matter here.
+/// The relevant types of items (BTRFS_*_KEY in include/uapi/linux/btrfs_tree.h).
 enum BtrfsItemType {
     static let extentData: UInt8 = 108
     static let rootItem: UInt8 = 132
     static let extentItem: UInt8 = 168
     static let metadataItem: UInt8 = 169
-    /// TREE_BLOCK_REF, EXTENT_DATA_REF, SHARED_BLOCK_REF, SHARED_DATA_REF: who uses an extent.
+    /// TREE_BLOCK_REF, EXTENT_DATA_REF, SHARED_BLOCK_REF, SHARED_DATA_REF: the users of an extent.
     static let references: Set<UInt8> = [176, 178, 182, 184]
     static let blockGroupItem: UInt8 = 192
     static let deviceExtent: UInt8 = 204
@@ -50,7 +50,7 @@ enum BtrfsObject {
     static let relocationTree = UInt64.max - 7  // -8
 }
 
-/// A node or leaf of a tree whose header and layout were checked: what an entry points to lies inside.
+/// A node or leaf of a tree with a checked header and layout: entries point inside.
 struct BtrfsTreeBlock {
     /// BTRFS_MAX_LEVEL.
     static let levelLimit: UInt8 = 8
@@ -60,10 +60,10 @@ struct BtrfsTreeBlock {
     private static let pointerByteCount = 33
     private static let itemByteCount = 25
 
-    /// What a pointer promises of a block.
+    /// The properties of a block according to its pointer.
     struct Expectation {
         let byteNumber: UInt64
-        /// `nil` where the pointer is not at hand.
+        /// `nil` where the pointer is unknown.
         let generation: UInt64?
         let level: UInt8
         /// `nil` for a block of a subvolume: snapshots share them.
@@ -77,7 +77,7 @@ struct BtrfsTreeBlock {
         let generation: UInt64
     }
 
-    /// An entry of a leaf; `place` and `byteCount` say where in `bytes` its data lie.
+    /// An entry of a leaf; `place` and `byteCount` locate its data in `bytes`.
     struct Item {
         let key: BtrfsKey
         let place: Int
@@ -86,15 +86,15 @@ struct BtrfsTreeBlock {
 
     let bytes: [UInt8]
     let level: UInt8
-    /// The tree that it was written for.
+    /// The tree for which it was written.
     let owner: UInt64
     let chunkTreeUUID: [UInt8]
-    /// Of a node: level > 0.
+    /// The entries of a node (level > 0).
     private(set) var pointers: [Pointer] = []
-    /// Of a leaf: level 0.
+    /// The entries of a leaf (level 0).
     private(set) var items: [Item] = []
 
-    /// Checks a block whose checksum is right.
+    /// Checks a block whose checksum is correct.
     init(_ bytes: [UInt8], _ expected: Expectation, metadataUUID: [UInt8]) throws(ParsingError) {
         func check(_ isRight: Bool, _ what: @autoclosure () -> String) throws(ParsingError) {
             guard isRight else { throw .invalid(what: "\(what()) of its tree block at \(expected.byteNumber)") }
@@ -103,7 +103,7 @@ struct BtrfsTreeBlock {
         try check(try bytes.bytes(at: 32, count: 16) == metadataUUID, "the UUID")  // fsid
         try check(try bytes.littleEndian(UInt64.self, at: 48) == expected.byteNumber, "the address")  // bytenr
         chunkTreeUUID = try bytes.bytes(at: 64, count: 16)  // chunk_tree_uuid
-        // A pointer names the transaction that wrote the block: an older or newer one is another block.
+        // A pointer contains the transaction that wrote the block: an older or newer one is another block.
         let generation = try bytes.littleEndian(UInt64.self, at: 80)  // generation
         try check(generation == expected.generation ?? generation, "the generation")
         owner = try bytes.littleEndian(at: 88)  // owner
@@ -127,7 +127,8 @@ struct BtrfsTreeBlock {
             }
         } else {
             items.reserveCapacity(count)
-            // Data grow from the end of the block towards the entries, without gaps (tree-checker.c, __btrfs_check_leaf).
+            // Data grow from the end of the block towards the entries, without gaps (tree-checker.c,
+            // __btrfs_check_leaf).
             let entriesEnd = Self.headerByteCount + count * Self.itemByteCount
             var end = bytes.count
             for index in 0..<count {

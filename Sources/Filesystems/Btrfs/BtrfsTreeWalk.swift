@@ -8,11 +8,11 @@ struct BtrfsBlockReader {
     let superblock: BtrfsSuperblock
     let checksum: BtrfsChecksum
     var chunks: BtrfsChunkMap
-    /// What all tree blocks name: known once the first was read.
+    /// The UUID in all tree blocks: known once the first was read.
     var chunkTreeUUID: [UInt8]?
 
-    /// The block that `expected` describes, from the first copy that is sound.
-    /// - Throws: what is wrong with the last copy where none is.
+    /// The block that `expected` describes, from the first valid copy.
+    /// - Throws: the problem of the last copy where none is valid.
     func block(_ expected: BtrfsTreeBlock.Expectation) throws(FilesystemError) -> BtrfsTreeBlock {
         let byteCount = Int(superblock.nodeSize)
         guard expected.byteNumber % UInt64(superblock.sectorSize) == 0,
@@ -35,7 +35,7 @@ struct BtrfsBlockReader {
                 }
                 return block
             } catch {
-                // A failed read outlives damage: the block may be sound on the disk.
+                // A failed read takes precedence over damage: the block may be valid on the disk.
                 if case .io = problem {} else { problem = error }
             }
         }
@@ -45,13 +45,13 @@ struct BtrfsBlockReader {
 
 /// All leaves of one tree, in ascending order of their keys.
 ///
-/// Every child's keys must lie between its pointer's key and the next one's, and a child is never empty: so no block can
-/// come twice, and a chain of pointers cannot cycle.
+/// The keys of every child must be between its pointer's key and the next one's, and a child is never empty: so no
+/// block can occur twice, and a chain of pointers cannot cycle.
 struct BtrfsTreeWalk {
     private struct Step {
         let node: BtrfsTreeBlock
         var index = 0
-        /// The key before which everything below must end.
+        /// The key before which all keys below must end.
         let end: BtrfsKey?
     }
 
@@ -69,7 +69,7 @@ struct BtrfsTreeWalk {
         budget = reader.superblock.device.byteCount / UInt64(reader.superblock.nodeSize)
     }
 
-    /// The next leaf; `nil` behind the last.
+    /// The next leaf; `nil` after the last.
     mutating func next() throws(FilesystemError) -> BtrfsTreeBlock? {
         visited.removeAll(keepingCapacity: true)
         if !isStarted {

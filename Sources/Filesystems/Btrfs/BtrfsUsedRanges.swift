@@ -2,17 +2,17 @@
 import ByteParsing
 import DiskModel
 
-/// Gathers extents, which come in ascending logical order, as ranges of the device, in bounded memory.
+/// Collects extents, which arrive in ascending logical order, as ranges of the device, in bounded memory.
 struct BtrfsUsedRanges {
     private let superblock: BtrfsSuperblock
     private let chunks: BtrfsChunkMap
     private let volumeByteCount: UInt64
-    /// On the device, in any order: logical order is not that of the device.
+    /// On the device, in any order: the logical order differs from the device's.
     private var ranges: [ByteRange] = []
-    /// Logical addresses in use that were not yet placed: extents that touch are one.
+    /// Used logical addresses that are not placed yet: adjacent extents are merged.
     private var run: (range: ByteRange, chunk: Int)?
     private var end: UInt64 = 0
-    /// Of each chunk.
+    /// Per chunk.
     private var usedByteCounts: [UInt64]
 
     init(_ superblock: BtrfsSuperblock, _ chunks: BtrfsChunkMap, volumeByteCount: UInt64) {
@@ -39,7 +39,7 @@ struct BtrfsUsedRanges {
             range.lowerBound % UInt64(superblock.sectorSize) == 0, byteCount % UInt64(superblock.sectorSize) == 0,
             range.lowerBound >= end
         else { throw .damaged("its extent at \(item.key.objectID) is not valid") }
-        // Mostly the chunk of the extent before.
+        // Usually the chunk of the previous extent.
         let index = run.flatMap { chunks.chunks[$0.chunk].logical.covers(range) ? $0.chunk : nil }
         guard let index = index ?? chunks.index(covering: range) else {
             throw .damaged("its extent at \(item.key.objectID) does not lie in one chunk")
@@ -58,7 +58,7 @@ struct BtrfsUsedRanges {
         }
     }
 
-    /// The map of the volume, once all extents were added.
+    /// The map of the volume, once all extents are added.
     mutating func map(blockGroups: [BtrfsBlockGroup?]) throws(FilesystemError) -> AllocationMap {
         place()
         run = nil
@@ -75,7 +75,7 @@ struct BtrfsUsedRanges {
         }
         ranges.append(0..<BtrfsSuperblock.reservedHeadByteCount)
         for offset in BtrfsSuperblock.offsets { ranges.append(offset..<offset + BtrfsSuperblock.reservedByteCount) }
-        // What lies behind the filesystem is not its to call free.
+        // The filesystem cannot declare space behind its end free.
         ranges.append(superblock.device.byteCount..<max(volumeByteCount, superblock.device.byteCount))
         return AllocationMap(byteCount: volumeByteCount, unsorted: ranges)
             .coalesced(toAtMost: RangeAccumulator.standardLimit)

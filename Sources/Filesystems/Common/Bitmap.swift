@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Allocation bitmaps: bit `i` is bit `i % 8` of byte `i / 8`, one for used.
+/// Allocation bitmaps: bit `i` is bit `i % 8` of byte `i / 8`; 1 means used.
 enum Bitmap {
     /// Calls `body` with each run of set bits among the first `bitCount` bits from byte `offset` on, ascending.
-    /// - Returns: how many of them are set; `nil` where `bytes` does not hold that many.
+    /// - Returns: the number of set bits; `nil` where `bytes` is too short.
     static func forEachRun(
         in bytes: [UInt8], at offset: Int, bitCount: Int, _ body: (Range<Int>) -> Void
     ) -> Int? {
@@ -38,7 +38,7 @@ enum Bitmap {
         return setCount
     }
 
-    /// The 64 bits from byte `index` on; what lies past the end reads as zero.
+    /// The 64 bits from byte `index` on; bits past the end read as zero.
     private static func word(of bytes: [UInt8], at index: Int) -> UInt64 {
         guard index + 8 <= bytes.count else {
             return bytes[min(index, bytes.count)...].reversed().reduce(0) { $0 << 8 | UInt64($1) }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Addresses of blocks of metadata, as bits of pages that are there where they are needed: 512 bytes for every 16 MiB that
-/// hold metadata, with units of 4 KiB.
+/// Addresses of metadata blocks, as bits of pages allocated on demand: 512 bytes for every 16 MiB that contain
+/// metadata, with units of 4 KiB.
 struct BlockSet {
     private static let wordsPerPage = 64
     private static let bitsPerPage: UInt64 = 4096
-    /// 64 MiB. Metadata that is spread over more (2 TiB) is not followed.
+    /// 64 MiB of memory. Metadata spread over more (2 TiB) is not followed.
     private static let pageLimit = 1 << 17
 
     private var pages: [UInt64: [UInt64]] = [:]
@@ -15,7 +15,7 @@ struct BlockSet {
     init(unit: UInt64) { self.unit = unit }
 
     /// Adds an address.
-    /// - Returns: whether it was not there before.
+    /// - Returns: whether it is new.
     mutating func insert(_ address: UInt64) throws(FilesystemError) -> Bool {
         let (page, bit) = (address / unit).quotientAndRemainder(dividingBy: Self.bitsPerPage)
         if pages[page] == nil {

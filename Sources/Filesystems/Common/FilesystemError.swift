@@ -6,18 +6,18 @@ import DiskModel
 package enum FilesystemError: Error, Sendable, CustomStringConvertible {
     /// The bytes could not be read.
     case io(BlockIOError)
-    /// What was read contradicts itself or the format; the text is a sentence part that names what is wrong.
+    /// The bytes contradict each other or the format; the text is a sentence part that names the problem.
     case damaged(String)
-    /// The volume holds something else.
+    /// The volume has other contents.
     case notThisFormat(String)
     /// No such file or folder.
     case notFound(path: String)
-    /// A file was asked for and the path names a folder, or the other way round.
+    /// The path names a folder instead of a file, or vice versa.
     case wrongKind(path: String, isFolder: Bool)
     /// The file is larger than the caller allowed, in bytes.
     case tooLarge(path: String, byteCount: UInt64, limit: Int)
 
-    /// One sentence for a person.
+    /// One sentence for messages.
     package var description: String {
         switch self {
         case .io(let error): error.description
@@ -31,7 +31,7 @@ package enum FilesystemError: Error, Sendable, CustomStringConvertible {
         }
     }
 
-    /// Why a volume with this error is taken whole, as a sentence part; a failed read is no reason, but an error.
+    /// Why a volume with this error is taken whole, as a sentence part; a failed read is an error instead.
     func reasonForWhole() throws(BlockIOError) -> String {
         switch self {
         case .io(let error): throw error
@@ -40,14 +40,14 @@ package enum FilesystemError: Error, Sendable, CustomStringConvertible {
         }
     }
 
-    /// Runs a read and names its failure as one of a filesystem.
+    /// Runs a read and converts its failure to a filesystem error.
     static func reading<Value>(
         _ body: () throws(BlockIOError) -> Value
     ) throws(FilesystemError) -> Value {
         do { return try body() } catch { throw .io(error) }
     }
 
-    /// Runs a pure parser and names its failure as damage.
+    /// Runs a pure parser and converts its failure to damage.
     static func parsing<Value>(_ body: () throws(ParsingError) -> Value) throws(FilesystemError) -> Value {
         do { return try body() } catch { throw .damaged(error.description) }
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// The names of folders by their index, for the sentence that names an owner.
+/// The names of folders by index, for messages that name an owner.
 struct OwnerPaths {
-    /// More parts of a path than this are left out of a sentence.
+    /// The limit of path components in a message.
     private static let mostParts = 16
 
     /// The root first.
@@ -10,8 +10,8 @@ struct OwnerPaths {
 
     mutating func append(_ name: String, in parent: Int) { folders.append((name, parent)) }
 
-    /// The path of something in a folder; without a name, that of the folder itself. Names are the disk's, so only printable
-    /// characters of theirs are shown.
+    /// The path of an entry in a folder; without a name, that of the folder itself. The names come from the disk, so
+    /// only their printable characters are shown.
     func text(_ name: String? = nil, in folder: Int) -> String {
         var parts = name.map { [$0] } ?? []
         var place = folder

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// Gathers used ranges that come in ascending order, in bounded memory: where there are too many, ever larger gaps
-/// between them are called used, as a map may.
+/// Collects used ranges that arrive in ascending order, in bounded memory: where there are too many, ever larger gaps
+/// between them are marked as used, as a map may do.
 struct RangeAccumulator {
-    /// How many ranges a map holds at most; 16 bytes each.
+    /// The limit of ranges in a map; 16 bytes each.
     static let standardLimit = 1 << 20
 
     private(set) var ranges: [ByteRange] = []
@@ -27,7 +27,7 @@ struct RangeAccumulator {
         }
     }
 
-    /// Halves the list at least: the gap that counts as used doubles until it does, 64 times at most.
+    /// Halves the list at least: the gap size that is marked as used doubles until then, 64 times at most.
     private mutating func shrink() {
         while ranges.count > limit / 2, closedGap < .max / 2 {
             closedGap = max(512, closedGap * 2)
@@ -43,7 +43,7 @@ struct RangeAccumulator {
         }
     }
 
-    /// The map of a volume of `byteCount` bytes: what was gathered, and `others` (in any order) beside it.
+    /// The map of a volume of `byteCount` bytes: the collected ranges, and `others` in any order.
     func map(byteCount: UInt64, others: [ByteRange] = []) -> AllocationMap {
         var map = AllocationMap(byteCount: byteCount)
         for range in ranges { map.insert(range) }

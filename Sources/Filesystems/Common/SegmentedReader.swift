@@ -9,8 +9,8 @@ struct SegmentedReader: BlockReader {
     let name: String
     var logicalSectorSize: Int { base.logicalSectorSize }
 
-    /// The volume that `segments` make, which must join without a gap from byte 0 on and lie inside `base`; `nil`
-    /// where they do not.
+    /// The volume that `segments` form; they must join without a gap from byte 0 on and be
+    /// inside `base`; otherwise `nil`.
     init?(_ base: any BlockReader, name: String, segments: [VolumeSegment]) {
         var end: UInt64 = 0
         for segment in segments {

@@ -95,7 +95,7 @@ package struct ExFATBootSector: Sendable {
     package func problem(volumeByteCount: UInt64) -> String? {
         if revisionMajor != 1 { return "its revision \(revisionMajor) is not known" }
         if byteCount > volumeByteCount { return "it is larger than its partition" }
-        // TexFAT, which nobody but Windows CE writes.
+        // TexFAT, which only Windows CE writes.
         if fatCount != 1 || flags & 1 != 0 { return "it has two FATs" }
         // §3.1.5–§3.1.9: 24 sectors of boot regions, the FAT, the heap.
         guard fatOffset >= 24, fatOffset + fatSectorCount <= heapOffset,

@@ -2,8 +2,8 @@
 import ByteParsing
 import DiskModel
 
-/// exFAT: what is in use, by its allocation bitmap. Section numbers are those of Microsoft's "exFAT file system
-/// specification".
+/// exFAT: its used ranges according to its allocation bitmap. Section numbers are those of Microsoft's "exFAT
+/// file system specification".
 enum ExFATFilesystem {
     static let format = FilesystemFormat(kindNames: ["exfat"], survey: survey, prove: prove)
 
@@ -34,7 +34,7 @@ enum ExFATFilesystem {
         }
     }
 
-    /// The first file or folder with a cluster that the map does not have.
+    /// The first file or folder with a cluster that is not in the map.
     private static func prove(_ volume: any BlockReader, _ contents: VolumeContents) throws(BlockIOError) -> String? {
         guard let boot = (try? ExFATBootSector(try volume.readBytes(at: 0, count: 512))) ?? nil else { return nil }
         var proof = ExFATOwnerProof(volume, boot, contents.allocation)
@@ -46,7 +46,7 @@ enum ExFATFilesystem {
         }
     }
 
-    /// §3.4: the twelfth sector is full of the checksum of those before.
+    /// §3.4: the twelfth sector is filled with the checksum of those before.
     private static func checkBootRegion(
         _ volume: any BlockReader, _ boot: ExFATBootSector
     ) throws(FilesystemError) {
@@ -57,7 +57,7 @@ enum ExFATFilesystem {
         guard isWhole else { throw .damaged("the checksum of its boot region is wrong") }
     }
 
-    /// What of the root folder's critical entries matters here.
+    /// The relevant critical entries of the root folder.
     private struct RootFolder {
         var label: String?
         /// The clusters of the folder itself, of the bitmap, and of the up-case table.
@@ -66,7 +66,7 @@ enum ExFATFilesystem {
         var upCase: [UInt64]
         var bitmapByteCount: UInt64
 
-        /// How long a root folder may be (§7: 256 MiB).
+        /// The length limit of a root folder (§7: 256 MiB).
         private static let largest: UInt64 = 256 << 20
         /// §7.2.4: two bytes for each of 65,536 characters.
         private static let largestUpCase: UInt64 = 128 << 10
@@ -104,7 +104,7 @@ enum ExFATFilesystem {
             }
             guard upCases.count == 1 else { throw .damaged("its root folder has \(upCases.count) up-case tables") }
             bitmapByteCount = bitmaps[0].byteCount
-            // §7.1.5: a bit a cluster, in whole bytes; some writers round it up further.
+            // §7.1.5: one bit per cluster, in whole bytes; some writers round it up further.
             let least = (boot.clusterCount + 7) / 8
             guard bitmapByteCount >= least, bitmapByteCount <= least + boot.clusterSize else {
                 throw .damaged("its allocation bitmap has \(bitmapByteCount) bytes for \(boot.clusterCount) clusters")
@@ -125,7 +125,7 @@ enum ExFATFilesystem {
         }
     }
 
-    /// Everything in front of the clusters, the clusters whose bit is set, and what lies behind the last cluster.
+    /// Everything before the clusters, the clusters whose bit is set, and everything behind the last cluster.
     private static func map(
         _ volume: any BlockReader, _ boot: ExFATBootSector, _ root: RootFolder
     ) throws(FilesystemError) -> AllocationMap {
@@ -147,7 +147,7 @@ enum ExFATFilesystem {
         guard done == boot.clusterCount else { throw .damaged("its allocation bitmap is too short") }
         used.append(boot.offset(ofCluster: boot.clusterEnd)..<volume.byteCount)
         let map = used.map(byteCount: volume.byteCount)
-        // A bitmap that calls free what it itself lies in belongs to another volume, or is damaged.
+        // A bitmap that marks its own clusters as free belongs to another volume, or is damaged.
         let system = AllocationMap(
             byteCount: volume.byteCount,
             unsorted: (root.folder + root.bitmap + root.upCase).map { cluster in
@@ -160,7 +160,7 @@ enum ExFATFilesystem {
     }
 }
 
-/// The FAT, read in parts, as chains ask for it (§4.1).
+/// The FAT, read in parts, on demand (§4.1).
 struct ExFATTable {
     private let volume: any BlockReader
     private let boot: ExFATBootSector
@@ -174,7 +174,7 @@ struct ExFATTable {
         self.boot = boot
     }
 
-    /// The clusters of a content of `byteCount` bytes. Its chain may go on: room that its owner keeps.
+    /// The clusters of a content of `byteCount` bytes. Its chain may continue: preallocated room of its owner.
     mutating func chain(from first: UInt32, byteCount: UInt64) throws(FilesystemError) -> [UInt64] {
         let count = byteCount / boot.clusterSize + (byteCount % boot.clusterSize == 0 ? 0 : 1)
         let clusters = try chain(from: first, atMost: count, mayGoOn: true)
@@ -184,7 +184,7 @@ struct ExFATTable {
         return clusters
     }
 
-    /// The clusters of a chain: no more than `limit`, and all of them unless it may go on.
+    /// The clusters of a chain: at most `limit`, and all of them unless it may continue.
     mutating func chain(
         from first: UInt32, atMost limit: UInt64, mayGoOn: Bool = false
     ) throws(FilesystemError) -> [UInt64] {
@@ -192,7 +192,7 @@ struct ExFATTable {
         var next = UInt64(first)
         repeat {
             guard next >= 2, next < boot.clusterEnd else { throw .damaged("a chain leads to cluster \(next)") }
-            // Also what stops a chain that bites its tail.
+            // This also stops a circular chain.
             guard UInt64(clusters.count) < limit, UInt64(clusters.count) < boot.clusterCount else {
                 throw .damaged("a chain of more than \(limit) clusters")
             }
@@ -203,7 +203,7 @@ struct ExFATTable {
         return clusters
     }
 
-    /// What the FAT says of a cluster between 2 and `clusterEnd`.
+    /// The FAT entry of a cluster between 2 and `clusterEnd`.
     mutating func entry(_ cluster: UInt64) throws(FilesystemError) -> UInt64 {
         let offset = cluster * 4
         if part.isEmpty || offset < partStart || offset + 4 > partStart + UInt64(part.count) {

@@ -2,8 +2,9 @@
 import ByteParsing
 import DiskModel
 
-/// Compares the map of an exFAT with its folders: every cluster that an entry names must be in it. The first contradiction
-/// ends the work as `FilesystemError.damaged`. Section numbers are those of Microsoft's "exFAT file system specification".
+/// Compares the map of an exFAT with its folders: every cluster that an entry refers to must be in it. The first
+/// contradiction ends the work as `FilesystemError.damaged`. Section numbers are those of Microsoft's "exFAT
+/// file system specification".
 struct ExFATOwnerProof {
     private static let mostFolders = 1 << 20
     /// §6.3.2: the first entry, and SecondaryCount of others.
@@ -11,11 +12,11 @@ struct ExFATOwnerProof {
     /// §7: 256 MiB.
     private static let largestFolder: UInt64 = 256 << 20
 
-    /// Where contents lie.
+    /// The place of contents.
     private struct Place {
         var firstCluster: UInt64
         var clusterCount: UInt64
-        /// Whether the clusters stand in a row, and the FAT says nothing of them (NoFatChain, §6.3.4.2).
+        /// Whether the clusters are contiguous and not in the FAT (NoFatChain, §6.3.4.2).
         var isContiguous: Bool
     }
 
@@ -59,7 +60,8 @@ struct ExFATOwnerProof {
 
     // MARK: Entries
 
-    /// Takes the entries of a cluster of a folder; `set` is what came last, and may go on in the next cluster.
+    /// Processes the entries of a cluster of a folder; `set` is the last entry set, which may
+    /// continue in the next cluster.
     /// - Returns: whether more entries of the folder follow.
     private mutating func look(
         at cluster: UInt64, folder: Int, _ set: inout [[UInt8]]
@@ -82,7 +84,7 @@ struct ExFATOwnerProof {
         return true
     }
 
-    /// A file or folder: its entry, the stream extension (§7.6), names (§7.7), and what vendors add (§7.9).
+    /// A file or folder: its entry, the stream extension (§7.6), names (§7.7), and vendor extensions (§7.9).
     private mutating func take(_ set: [[UInt8]], folder: Int) throws(FilesystemError) {
         guard let file = set.first else { return }
         let isFolder = file[4] & 0x10 != 0  // FileAttributes
@@ -113,7 +115,7 @@ struct ExFATOwnerProof {
 
     // MARK: Clusters
 
-    /// Checks clusters, and hands out those in a row. What lies outside the volume cannot be lost.
+    /// Checks clusters, and passes on contiguous ones. Clusters outside of the volume cannot be lost.
     private mutating func check(
         _ place: Place, owner: () -> String, _ body: (Range<UInt64>) -> Void
     ) throws(FilesystemError) {
@@ -126,7 +128,7 @@ struct ExFATOwnerProof {
                 end = cluster + min(left, boot.clusterEnd - cluster)
             } else {
                 next = try table.entry(cluster)
-                // At most what is in use: a chain that leads on through free clusters ends here.
+                // At most the used clusters: a chain that continues through free clusters ends here.
                 while next == end, end < boot.clusterEnd, end - cluster < min(left, clustersLeft) {
                     end += 1
                     next = try table.entry(end - 1)
@@ -146,7 +148,7 @@ struct ExFATOwnerProof {
             map.covers(boot.offset(ofCluster: clusters.lowerBound)..<boot.offset(ofCluster: clusters.upperBound))
         }
         guard !isInMap(clusters) else { return }
-        // The map's first gap behind the start.
+        // The map's first gap after the start.
         let start = boot.offset(ofCluster: clusters.lowerBound)
         let used = map.ranges(in: start..<boot.offset(ofCluster: clusters.upperBound)).first
         let covered = used.map { $0.lowerBound == start ? $0.byteCount / boot.clusterSize : 0 } ?? 0

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// Where the blocks of a file lie: a tree of extents ("Extent Tree" §4.2.2), or blocks of block numbers ("Direct/Indirect
-/// Block Addressing" §4.2.1). Nothing here is checked against the filesystem's end.
+/// The places of a file's blocks: a tree of extents ("Extent Tree" §4.2.2), or blocks of block numbers
+/// ("Direct/Indirect Block Addressing" §4.2.1). No number is checked against the filesystem's end.
 enum ExtBlockTree {
-    /// A block of the tree that holds what lies where.
+    /// A block of the tree.
     struct Node {
         let block: UInt64
-        /// How many levels are below it.
+        /// The number of levels below it.
         let depth: Int
         let isExtents: Bool
     }
 
-    /// What an inode or a node points to.
+    /// The references of an inode or a node.
     struct Parts {
-        /// Runs of blocks of contents, also of such as are only set aside.
+        /// Runs of content blocks, including preallocated ones.
         var runs: [Range<UInt64>] = []
         var nodes: [Node] = []
     }
@@ -36,7 +36,7 @@ enum ExtBlockTree {
         return parts
     }
 
-    /// Nothing, where the node is damaged: no kernel follows it either.
+    /// Empty where the node is damaged: the kernel does not follow it either.
     static func parts(of bytes: [UInt8], _ node: Node) -> Parts {
         let parts =
             node.isExtents
@@ -59,7 +59,7 @@ enum ExtBlockTree {
                 parts.nodes.append(Node(block: block, depth: depth - 1, isExtents: true))
             } else {
                 let length = UInt64(try bytes.littleEndian(UInt16.self, at: place + 4))
-                // Above 32768 it is set aside and not written yet.
+                // A length above 32768 means preallocated and not written yet.
                 parts.runs.append(block..<block + (length > 32768 ? length - 32768 : length))
             }
         }

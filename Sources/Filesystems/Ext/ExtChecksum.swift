@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// The checksums of ext4 (kernel documentation, "Checksums" §2.7): chained, and never inverted.
+/// The checksums of ext4 (kernel documentation, "Checksums" §2.7): chained, never inverted.
 enum ExtChecksum {
     static func crc32c(_ seed: UInt32, _ bytes: [UInt8]) -> UInt32 { CRC32.castagnoli.update(seed, bytes) }
 

@@ -7,7 +7,7 @@ enum ExtFilesystem {
     static let format = FilesystemFormat(
         kindNames: ["ext2", "ext3", "ext4", "ext4dev", "jbd"], survey: survey, prove: prove)
 
-    /// What an ext filesystem on `volume` is and uses; `nil` where there is none.
+    /// The ext filesystem on `volume` and its used ranges; `nil` where there is none.
     static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
         guard volume.byteCount >= ExtSuperblock.offset + UInt64(ExtSuperblock.byteCount) else { return nil }
         let bytes = try volume.readBytes(at: ExtSuperblock.offset, count: ExtSuperblock.byteCount)
@@ -28,7 +28,7 @@ enum ExtFilesystem {
         }
     }
 
-    /// The first inode with a block that the map does not have.
+    /// The first inode with a block that is not in the map.
     private static func prove(_ volume: any BlockReader, _ contents: VolumeContents) throws(BlockIOError) -> String? {
         let bytes = try volume.readBytes(at: ExtSuperblock.offset, count: ExtSuperblock.byteCount)
         guard let superblock = (try? ExtSuperblock(bytes)) ?? nil else { return nil }
@@ -51,7 +51,7 @@ enum ExtFilesystem {
             lastMountPoint: superblock.lastMountPoint.isEmpty ? nil : superblock.lastMountPoint)
     }
 
-    /// The text form; `nil` for all zeros, as blkid has it.
+    /// The text form; `nil` for all zeros, as in blkid.
     static func uuidText(_ bytes: [UInt8]) -> String? {
         bytes.allSatisfy { $0 == 0 } ? nil : (try? GUID(bigEndianBytes: bytes))?.description
     }

@@ -9,16 +9,16 @@ struct ExtGroupDescriptor {
     let freeClusterCount: UInt32
     let freeInodeCount: UInt32
     let flags: UInt16
-    /// How many inodes at the end of its table are said never to have been used.
+    /// The number of never used inodes at the end of its table, according to the descriptor.
     let unusedInodeCount: UInt32
-    /// The low 16 bits where the descriptor has only 32 bytes.
+    /// Only the low 16 bits where the descriptor has 32 bytes.
     let blockBitmapChecksum: UInt32
     let checksumIsRight: Bool
 
     /// Whether its block bitmap was never written (EXT4_BG_BLOCK_UNINIT).
     var blockBitmapIsUninitialised: Bool { flags & 2 != 0 }
 
-    /// Whether no inode of its table was ever used, as it says (EXT4_BG_INODE_UNINIT).
+    /// Whether no inode of its table was ever used, according to the descriptor (EXT4_BG_INODE_UNINIT).
     var inodeTableIsUninitialised: Bool { flags & 1 != 0 }
 
     /// Reads the descriptor of `group` at `offset` of `bytes`.
@@ -40,7 +40,7 @@ struct ExtGroupDescriptor {
         inodeTable = try joined(0x8, 0x28)  // bg_inode_table_lo, _hi
         freeClusterCount = try joinedHalves(0xC, 0x2C)  // bg_free_blocks_count_lo, _hi: clusters under bigalloc
         freeInodeCount = try joinedHalves(0xE, 0x2E)  // bg_free_inodes_count_lo, _hi
-        // Without a checksum feature the flags mean nothing.
+        // Without a checksum feature the flags are meaningless.
         flags = superblock.hasDescriptorChecksums ? try raw.littleEndian(at: 0x12) : 0  // bg_flags
         // bg_itable_unused_lo, _hi
         unusedInodeCount = superblock.hasDescriptorChecksums ? try joinedHalves(0x1C, 0x32) : 0

@@ -2,7 +2,7 @@
 import ByteParsing
 import DiskModel
 
-/// Finds and reads the block groups of an ext filesystem whose superblock has been found sound.
+/// Locates and reads the block groups of an ext filesystem with a valid superblock.
 struct ExtGroupReader {
     let volume: any BlockReader
     let superblock: ExtSuperblock
@@ -14,8 +14,8 @@ struct ExtGroupReader {
         blockSize = UInt64(superblock.blockSize)
     }
 
-    /// The descriptors of `group`, the first one of its block of descriptors, and of what follows it in the same block, or in
-    /// the blocks right behind.
+    /// The descriptors from that of `group` on, which is the first one of its block of descriptors: those in the same
+    /// block and in the blocks right behind.
     func descriptors(from group: UInt64) throws(FilesystemError) -> [ExtGroupDescriptor] {
         let perBlock = UInt64(superblock.descriptorsPerBlock)
         let firstBlock = group / perBlock
@@ -53,7 +53,7 @@ struct ExtGroupReader {
         return batch[Int(group - first)]
     }
 
-    /// Where a block of descriptors lies ("Meta Block Groups" §2.6; `descriptor_loc` in the kernel's ext4/super.c).
+    /// The place of a block of descriptors ("Meta Block Groups" §2.6; `descriptor_loc` in the kernel's ext4/super.c).
     private func descriptorBlock(_ index: UInt64, _ isMeta: Bool) -> UInt64 {
         guard isMeta else { return superblock.superblockBlock + 1 + index }
         let group = index * UInt64(superblock.descriptorsPerBlock)
@@ -66,12 +66,12 @@ struct ExtGroupReader {
         UInt64(superblock.firstDataBlock) + group * UInt64(superblock.blocksPerGroup)
     }
 
-    /// Blocks of a group: fewer in the last one.
+    /// The blocks of a group: fewer in the last one.
     func blockCount(of group: UInt64) -> UInt64 {
         min(UInt64(superblock.blocksPerGroup), superblock.blockCount - firstBlock(of: group))
     }
 
-    /// Blocks at a group's start that hold superblock and descriptors, and what is reserved behind them.
+    /// The blocks at a group's start that contain superblock, descriptors, and the blocks reserved behind them.
     func backupBlockCount(_ group: UInt64) -> UInt64 {
         let hasBackup = superblock.hasBackup(group)
         let perBlock = UInt64(superblock.descriptorsPerBlock)
@@ -88,7 +88,7 @@ struct ExtGroupReader {
         return (hasBackup ? 1 : 0) + (keepsDescriptors ? 1 : 0) + correction
     }
 
-    /// Reads from the start of a block on; `what` names it where it lies outside.
+    /// Reads from the start of a block on; `what` names the data in the error where the block is outside.
     func read(_ block: UInt64, byteCount: Int, _ what: String) throws(FilesystemError) -> [UInt8] {
         let blocks = (UInt64(byteCount) + blockSize - 1) / blockSize
         guard block > 0 || superblock.firstDataBlock == 0, block < superblock.blockCount,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// An inode, as far as it says which blocks its file owns (kernel documentation, "Index Nodes" §4.1).
+/// The parts of an inode that locate the blocks of its file (kernel documentation, "Index Nodes" §4.1).
 struct ExtInode {
     private static let encodedByExtents: UInt32 = 0x80000  // EXT4_EXTENTS_FL
     private static let encodedInline: UInt32 = 0x1000_0000  // EXT4_INLINE_DATA_FL
@@ -9,9 +9,9 @@ struct ExtInode {
 
     let number: UInt32
     let flags: UInt32
-    /// The block of its extended attributes; 0 without.
+    /// The block of its extended attributes; 0 for none.
     let attributeBlock: UInt64
-    /// i_block: what "The Contents of inode.i_block" §4.2 describes.
+    /// i_block, as described in "The Contents of inode.i_block" §4.2.
     let blockBytes: [UInt8]
     private let mode: UInt16
     private let byteCount: UInt64
@@ -19,7 +19,7 @@ struct ExtInode {
     private let mayShareAttributes: Bool
     private let raw: [UInt8]
 
-    /// Whether the inode at `place` belongs to a file: a deleted one has no links, one that was never used no mode.
+    /// Whether the inode at `place` belongs to a file: a deleted one has no links, a never used one no mode.
     static func isInUse(_ bytes: [UInt8], at place: Int) -> Bool {
         place >= 0 && place + 0x1C <= bytes.count && bytes[place + 0x1A] | bytes[place + 0x1B] != 0  // i_links_count
             && bytes[place] | bytes[place + 1] != 0  // i_mode
@@ -45,13 +45,13 @@ struct ExtInode {
 
     var isFolder: Bool { mode & 0xF000 == 0x4000 }
     var usesExtents: Bool { flags & Self.encodedByExtents != 0 }
-    /// Whether i_block holds the start of the contents themselves.
+    /// Whether i_block contains the start of the contents.
     var isInline: Bool { flags & Self.encodedInline != 0 }
     /// Whether it holds an extended attribute of another inode: no name leads to it.
     var holdsAttribute: Bool { flags & Self.extendedAttribute != 0 }
 
-    /// Whether i_block says where blocks lie. A symbolic link of less than 60 bytes stands in it, but where it has blocks that
-    /// cannot be those of attributes (ext4_inode_is_fast_symlink).
+    /// Whether i_block locates blocks. A symbolic link of less than 60 bytes is stored in it, unless the inode has
+    /// blocks that cannot be those of attributes (ext4_inode_is_fast_symlink).
     var ownsBlocks: Bool {
         guard !isInline else { return false }
         switch mode & 0xF000 {
@@ -63,7 +63,8 @@ struct ExtInode {
 
     private var hasOwnSectors: Bool { sectorCount != 0 && attributeBlock == 0 && !mayShareAttributes }
 
-    /// Whether its checksum is right, where the filesystem has any ("Checksums" §2.7: UUID, number, generation, inode).
+    /// Whether its checksum is correct, if the filesystem has checksums ("Checksums" §2.7: UUID,
+    /// number, generation, inode).
     func checksumIsRight(of superblock: ExtSuperblock) -> Bool {
         guard superblock.has(readOnlyCompatible: ExtFeature.metadataChecksum) else { return true }
         guard let generation = try? raw.bytes(at: 0x64, count: 4),  // i_generation

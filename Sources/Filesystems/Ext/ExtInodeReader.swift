@@ -9,7 +9,7 @@ struct ExtInodeReader {
 
     init(_ groups: ExtGroupReader) { self.groups = groups }
 
-    /// The inode of that number where a file has it.
+    /// The inode of that number if it belongs to a file.
     func inode(_ number: UInt32) throws(FilesystemError) -> ExtInode? {
         guard number > 0, number <= superblock.inodeCount else { return nil }
         let group = UInt64(number - 1) / UInt64(superblock.inodesPerGroup)
@@ -24,7 +24,7 @@ struct ExtInodeReader {
         }
     }
 
-    /// Whether the inode bitmap of an initialised group says that a file has it.
+    /// Whether the inode bitmap of an initialised group marks it as used.
     func isMarkedUsed(_ number: UInt32) throws(FilesystemError) -> Bool {
         let perGroup = UInt64(superblock.inodesPerGroup)
         let descriptor = try groups.descriptor(of: UInt64(number - 1) / perGroup)
@@ -36,11 +36,11 @@ struct ExtInodeReader {
         return bytes[Int(index / 8)] >> UInt8(index % 8) & 1 != 0
     }
 
-    /// The first of `numbers` that a name leads to, by the folders from the root on ("Directory Entries" §4.3).
+    /// The first of `numbers` that has a name, according to the folders from the root on ("Directory Entries" §4.3).
     func firstNamed(of numbers: Set<UInt32>) throws(FilesystemError) -> UInt32? {
         var seen: Set<UInt32> = [2]
         var folders: [UInt32] = [2]
-        // In a sound filesystem no block belongs to two folders.
+        // In a valid filesystem no block belongs to two folders.
         var blocksLeft = superblock.blockCount
         while let number = folders.popLast() {
             guard let folder = try inode(number), folder.isFolder else { continue }
@@ -48,11 +48,11 @@ struct ExtInodeReader {
             func look(_ bytes: [UInt8], from start: Int) {
                 Self.forEachEntry(bytes, from: start) { child, kind in
                     if numbers.contains(child) { found = found ?? child }
-                    // 0: the filesystem does not note kinds; 2: a folder.
+                    // 0: the filesystem does not record kinds; 2: a folder.
                     if kind == 0 || kind == 2, seen.insert(child).inserted { folders.append(child) }
                 }
             }
-            // The first four bytes are the number of the folder above.
+            // The first four bytes are the number of the parent folder.
             if folder.isInline { look(folder.blockBytes, from: 4) }
             try forEachBlock(of: folder, &blocksLeft) { look($0, from: 0) }
             if let found { return found }
@@ -80,7 +80,7 @@ struct ExtInodeReader {
         }
     }
 
-    /// Also of blocks of a hash tree: their entries hold no inode.
+    /// Also processes blocks of a hash tree: their entries contain no inode.
     private static func forEachEntry(_ bytes: [UInt8], from start: Int, _ body: (UInt32, UInt8) -> Void) {
         var place = start
         while place + 8 <= bytes.count, let number = try? bytes.littleEndian(UInt32.self, at: place),

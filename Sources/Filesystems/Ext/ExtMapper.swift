@@ -2,11 +2,11 @@
 import ByteParsing
 import DiskModel
 
-/// Reads the block bitmaps of an ext filesystem whose superblock has been found sound, group by group.
+/// Reads the block bitmaps of an ext filesystem with a valid superblock, group by group.
 ///
-/// Whatever is not as it should be ends the work with `FilesystemError.damaged`: the volume is then taken whole.
+/// Any inconsistency ends the work with `FilesystemError.damaged`: the volume is then taken whole.
 struct ExtMapper {
-    /// How much is read at once: a flex group's bitmaps lie side by side.
+    /// The bytes of one read: a flex group's bitmaps are adjacent.
     private static let batchByteCount = 1 << 20
 
     private let volume: any BlockReader
@@ -16,9 +16,9 @@ struct ExtMapper {
     private let seed: UInt32
     /// From the bitmaps, ascending.
     private var used = RangeAccumulator()
-    /// Blocks that are in use whatever the bitmaps say, merged where they touch.
+    /// Blocks that are used whatever the bitmaps say, merged where adjacent.
     private var metadata = RangeList()
-    /// What the groups' counts say about shrinking it; complete after `map()`.
+    /// The least size according to the groups' counts; complete after `map()`.
     private(set) var leastSize: ExtLeastSize
 
     init(_ volume: any BlockReader, _ superblock: ExtSuperblock) {
@@ -41,7 +41,7 @@ struct ExtMapper {
             if group == 0, let first = batch.first { try checkJournal(first) }
             group += UInt64(batch.count)
         }
-        // What lies behind the filesystem is not its to call free: verity trees, md superblocks.
+        // The filesystem cannot declare space behind its end free: verity trees, md superblocks.
         used.append(superblock.blockCount * blockSize..<volume.byteCount)
         return used.map(byteCount: volume.byteCount, others: metadata.ranges)
     }
@@ -105,8 +105,8 @@ struct ExtMapper {
         }
     }
 
-    /// What a group's descriptor and its number make used ("Layout" §2.1): the backup of superblock and descriptors
-    /// with the blocks reserved behind them, both bitmaps and the inode table.
+    /// The blocks used by a group's metadata ("Layout" §2.1): the backup of superblock and descriptors with the blocks
+    /// reserved behind them, both bitmaps and the inode table.
     private mutating func insertMetadata(
         of descriptor: ExtGroupDescriptor, _ group: UInt64
     ) throws(FilesystemError) {
@@ -127,7 +127,7 @@ struct ExtMapper {
             throw .damaged("a group descriptor points outside the filesystem")
         }
         guard count > 0 else { return }
-        // A cluster is given out as a whole.
+        // A cluster is allocated as a whole.
         let base = UInt64(superblock.firstDataBlock)
         let ratio = superblock.clusterRatio
         let last = block + min(count, superblock.blockCount - block) - 1
@@ -138,7 +138,7 @@ struct ExtMapper {
 
     // MARK: Who else may be writing
 
-    /// MMP ("Multiple Mount Protection" §4.5): a sequence number other than "clean" means that somebody has it open.
+    /// MMP ("Multiple Mount Protection" §4.5): a sequence number other than "clean" means that it is open elsewhere.
     private func checkMultiMountProtection() throws(FilesystemError) {
         guard superblock.has(incompatible: ExtFeature.multiMountProtection) else { return }
         let bytes = try groups.read(superblock.mmpBlock, byteCount: 1024, "the multiple-mount protection")
@@ -149,10 +149,10 @@ struct ExtMapper {
         guard sequence == 0xFF4D_4D50 else { throw .damaged("it is in use by another machine or a check") }
     }
 
-    /// The journal's superblock ("Journal (jbd2)" §3.6.2) names a first transaction while any waits to be replayed,
-    /// and e2fsck replays it even where the filesystem's own needs_recovery flag is missing. So would whoever
-    /// restores the image.
-    /// - Parameter firstGroup: the first descriptor, whose places were checked.
+    /// The journal's superblock ("Journal (jbd2)" §3.6.2) contains a first transaction while any waits for
+    /// replay, and e2fsck replays it even where the filesystem's own needs_recovery flag is missing, so a
+    /// restored copy would be replayed too.
+    /// - Parameter firstGroup: the first descriptor, with checked places.
     private func checkJournal(_ firstGroup: ExtGroupDescriptor) throws(FilesystemError) {
         let number = UInt64(superblock.journalInode)
         // 0: the journal is on another device.
@@ -213,7 +213,7 @@ private struct ExtentHead {
     }
 }
 
-/// Ranges in any order; each is merged with the one before where they touch.
+/// Ranges in any order; each is merged with the previous one where they are adjacent.
 private struct RangeList {
     private(set) var ranges: [ByteRange] = []
 

@@ -4,20 +4,20 @@ import DiskModel
 
 /// Compares the map of an ext filesystem with its inodes: every block that a file owns must be in it.
 ///
-/// All inode tables are read in order, whatever flags say of them; blocks of extents or block numbers are read only where a
+/// All inode tables are read in order, whatever their flags; blocks of extents or block numbers are read only where a
 /// file has them, in ascending order. The first contradiction ends the work as `FilesystemError.damaged`.
 struct ExtOwnerProof {
     private static let batchByteCount = 1 << 20
-    /// How many blocks of extents wait at most until they are read in order.
+    /// The limit of pending extent blocks before they are read in order.
     private static let batchNodeCount = 1 << 16
-    /// How many inodes are noted at most that may be what an earlier filesystem left behind.
+    /// The limit of recorded inodes that may be left over from an earlier filesystem.
     private static let mostSuspects = 1 << 16
-    /// Parts of inode tables that are said to be unused are read whole up to this sum, or a sixteenth of what is in use.
+    /// Parts of inode tables marked as unused are read completely up to this sum, or a sixteenth of the used parts.
     private static let leastUnusedByteCount: UInt64 = 64 << 20
-    /// The inode of bad blocks, whose contents cannot be read, and that of what is reserved for growing, which the map has
-    /// from the descriptors.
+    /// The inode of bad blocks, whose contents cannot be read, and that of blocks reserved for growing, which the map
+    /// has from the descriptors.
     private static let skippedInodes: Set<UInt32> = [1, 7]
-    /// Reserved inodes are in use whatever bitmaps say.
+    /// Reserved inodes are used whatever the bitmaps say.
     private static let firstOrdinaryInode = 11
 
     private let groups: ExtGroupReader
@@ -26,11 +26,11 @@ struct ExtOwnerProof {
     private let map: AllocationMap
     private let blockSize: UInt64
     private var waiting: [(node: ExtBlockTree.Node, owner: UInt32)] = []
-    /// No block is a part of two trees: more reads than that, and they lead into each other.
+    /// No block is a part of two trees: with more reads than that, they are connected.
     private var nodesLeft: UInt64
-    /// Inodes with a block that is free, which the inode bitmaps call free as well; with that block.
+    /// Inodes with a free block that are marked free in the inode bitmaps too, and that block.
     private var suspects: [UInt32: UInt64] = [:]
-    /// The last inode that was looked at closely, and whether it is no owner.
+    /// The last inode that was checked in detail, and whether it is no owner.
     private var judged: (number: UInt32, isStale: Bool) = (0, false)
 
     init(_ volume: any BlockReader, _ superblock: ExtSuperblock, _ map: AllocationMap) {
@@ -43,7 +43,7 @@ struct ExtOwnerProof {
     }
 
     mutating func run() throws(FilesystemError) {
-        // 2^32 inodes of 2^16 bytes at most; tables that overlap would cost without end.
+        // 2^32 inodes of 2^16 bytes at most; overlapping tables would have unbounded cost.
         let tableByteCount = UInt64(superblock.inodeCount) * UInt64(superblock.inodeSize)
         guard tableByteCount <= superblock.blockCount * blockSize else {
             throw .damaged("its inode tables are larger than it is")
@@ -77,7 +77,7 @@ struct ExtOwnerProof {
 
     // MARK: Groups
 
-    /// Inodes at the start of a group's table that are said to have been used, or to be in use.
+    /// Inodes at the start of a group's table that are marked as once used or in use.
     private func usedInodeCount(_ descriptor: ExtGroupDescriptor) -> UInt64 {
         let perGroup = UInt64(superblock.inodesPerGroup)
         return descriptor.inodeTableIsUninitialised
@@ -92,7 +92,7 @@ struct ExtOwnerProof {
         return unused * UInt64(superblock.inodeSize)
     }
 
-    /// A group without a bitmap of its own uses what its metadata takes; its count may say otherwise.
+    /// A group without its own bitmap uses exactly its metadata; its count may contradict that.
     private func checkCount(of descriptor: ExtGroupDescriptor, _ group: UInt64) throws(FilesystemError) {
         guard descriptor.blockBitmapIsUninitialised else { return }
         let start = groups.firstBlock(of: group) * blockSize
@@ -116,7 +116,7 @@ struct ExtOwnerProof {
         }
         let used = usedInodeCount(descriptor)
         _ = try checkInodes(0..<used, descriptor, group)
-        // Inodes are given out from the lowest free one on: where the next ones were never written, none was.
+        // Inodes are allocated from the lowest free one on: where the next ones were never written, none was.
         let perBlock = blockSize / UInt64(superblock.inodeSize)
         let probe = min(all, (used / perBlock + 1) * perBlock)
         if try checkInodes(used..<probe, descriptor, group) { _ = try checkInodes(probe..<all, descriptor, group) }
@@ -174,8 +174,8 @@ struct ExtOwnerProof {
         if waiting.count >= Self.batchNodeCount { try readNodes() }
     }
 
-    /// Reads the nodes that wait, in ascending order; those below them wait in turn. A level at a time, so that no more than a
-    /// batch of each level is held.
+    /// Reads the pending nodes in ascending order; their children are pending in turn. Works level by level, so that
+    /// no more than a batch of each level is held.
     private mutating func readNodes() throws(FilesystemError) {
         while !waiting.isEmpty {
             let batch = waiting.sorted { $0.node.block < $1.node.block }
@@ -189,10 +189,10 @@ struct ExtOwnerProof {
         }
     }
 
-    /// Whether blocks of an inode are in use by the map. Where they are not, and the inode is an owner, that is the
-    /// contradiction; what is none has nothing more to check.
+    /// Whether blocks of an inode are used in the map. If they are free and the inode is an owner, that is the
+    /// contradiction; an inode that is no owner needs no further check.
     private mutating func isInMap(_ blocks: Range<UInt64>, of owner: UInt32) throws(FilesystemError) -> Bool {
-        // What lies outside cannot be lost.
+        // Blocks outside of the filesystem cannot be lost.
         guard blocks.upperBound <= superblock.blockCount else { return true }
         let bytes = blocks.lowerBound * blockSize..<blocks.upperBound * blockSize
         if map.covers(bytes) { return true }
@@ -201,8 +201,8 @@ struct ExtOwnerProof {
         throw contradiction(owner, first)
     }
 
-    /// Whether an inode with a free block is the file's. Where its bitmap knows it, or no inode table was ever left as it was
-    /// found, it is; where it may stem from an earlier filesystem in the same place, it becomes a suspect.
+    /// Whether an inode with a free block is a file's. If its bitmap marks it, or all inode tables were initialised,
+    /// it is; if it may stem from an earlier filesystem in the same place, it becomes a suspect.
     private mutating func isOwner(_ number: UInt32, _ block: UInt64) throws(FilesystemError) -> Bool {
         if judged == (number, true) { return false }
         guard number >= Self.firstOrdinaryInode, superblock.hasDescriptorChecksums else { return true }

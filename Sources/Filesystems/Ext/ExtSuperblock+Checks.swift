@@ -3,13 +3,13 @@ import ByteParsing
 import DiskModel
 
 extension ExtSuperblock {
-    /// More groups than this (128 TiB of 4 KiB blocks) are not mapped: memory stays bounded.
+    /// Larger filesystems (more than 128 TiB of 4 KiB blocks) are not mapped: memory stays bounded.
     static let groupLimit: UInt64 = 1 << 20
 
-    /// Which of the three it is, by the rules of libblkid (`superblocks/ext.c`); `nil` for a journal of its own.
+    /// Which of the three kinds it is, by the rules of libblkid (`superblocks/ext.c`); `nil` for an external journal.
     var kind: FilesystemInfo.Kind? {
         if has(incompatible: ExtFeature.journalDevice) { return nil }
-        // What ext3 does not understand makes it ext4.
+        // A feature unknown to ext3 makes it ext4.
         let isExt4 =
             readOnlyCompatible & ~ExtFeature.ext3ReadOnlyCompatible != 0
             || incompatible & ~ExtFeature.ext3Incompatible != 0
@@ -17,14 +17,14 @@ extension ExtSuperblock {
         return has(compatible: ExtFeature.journal) ? .ext3 : .ext2
     }
 
-    /// Whether it was unmounted, and nobody found an error since ("Super Block", s_state).
+    /// Whether it was unmounted without errors since ("Super Block", s_state).
     var isClean: Bool {
         state & 1 != 0 && state & ~1 == 0 && !has(incompatible: ExtFeature.recover)
             && !has(readOnlyCompatible: ExtFeature.orphanPresent)
     }
 
-    /// What speaks against trusting the bitmaps, as a sentence part; `nil` where nothing does. Afterwards every count
-    /// is inside the bounds that the rest of the reader relies on.
+    /// Why the bitmaps cannot be trusted, as a sentence part; `nil` without a reason. Afterwards every count is inside
+    /// the bounds that the rest of the reader relies on.
     func problem(volumeByteCount: UInt64) -> String? {
         if let problem = featureProblem ?? stateProblem { return problem }
         do { return try geometryProblem(volumeByteCount) } catch { return error.description }
@@ -97,7 +97,7 @@ extension ExtSuperblock {
         return nil
     }
 
-    /// The length of the filesystem in bytes; `nil` where that does not fit 64 bits.
+    /// The length of the filesystem in bytes; `nil` where it does not fit 64 bits.
     var filesystemByteCount: UInt64? {
         guard logBlockSize <= 6 else { return nil }
         let (value, overflow) = blockCount.multipliedReportingOverflow(by: UInt64(blockSize))
@@ -131,7 +131,7 @@ enum ExtFeature {
     static let ext3Incompatible: UInt32 = 0x2 | 0x4 | 0x10
     /// sparse_super, large_file, btree_dir (libblkid, EXT3_FEATURE_RO_COMPAT_SUPP).
     static let ext3ReadOnlyCompatible: UInt32 = 0x1 | 0x2 | 0x4
-    /// All of which leave the block bitmaps as the truth.
+    /// All features with which the block bitmaps stay complete.
     static let knownIncompatible: UInt32 = incompatibleNames.reduce(0) { $0 | 1 << $1.bit }
     static let knownReadOnlyCompatible: UInt32 = readOnlyCompatibleNames.reduce(0) { $0 | 1 << $1.bit }
 
@@ -150,7 +150,7 @@ enum ExtFeature {
         (12, "read-only"), (13, "project"), (14, "shared_blocks"), (15, "verity"), (16, "orphan_present"),
     ]
 
-    /// The names of all features of a superblock, as `dumpe2fs` prints them.
+    /// The names of a superblock's features, as printed by `dumpe2fs`.
     static func names(of superblock: ExtSuperblock) -> [String] {
         FilesystemInfo.featureNames(compatibleNames, superblock.compatible, "compat")
             + FilesystemInfo.featureNames(incompatibleNames, superblock.incompatible, "incompat")

@@ -3,7 +3,7 @@ import ByteParsing
 import DiskModel
 
 /// The superblock of ext2, ext3 and ext4 (kernel documentation, "ext4 Data Structures and Algorithms", §3.1 "Super
-/// Block"). Counts are those of the disk until `problem(volumeByteCount:)` has returned `nil`.
+/// Block"). Counts are unchecked until `problem(volumeByteCount:)` has returned `nil`.
 struct ExtSuperblock {
     static let offset: UInt64 = 1024
     static let byteCount = 1024
@@ -24,7 +24,7 @@ struct ExtSuperblock {
     let readOnlyCompatible: UInt32
     let uuid: [UInt8]
     let label: String
-    /// Where it was mounted last.
+    /// Its last mount point.
     let lastMountPoint: String
     let reservedGDTBlocks: UInt16
     let journalInode: UInt32
@@ -32,12 +32,12 @@ struct ExtSuperblock {
     let firstMetaGroup: UInt32
     let flags: UInt32
     let mmpBlock: UInt64
-    /// As a power of two; it counts only with flex_bg.
+    /// As a power of two; valid only with flex_bg.
     let logGroupsPerFlex: UInt8
     let checksumType: UInt8
     let backupGroups: [UInt32]
     let checksumSeedField: UInt32
-    /// Whether the superblock's own checksum is right; true where it has none.
+    /// Whether the superblock's own checksum is correct; true without a checksum.
     let checksumIsRight: Bool
 
     /// `nil` where the magic number is missing.
@@ -83,20 +83,20 @@ struct ExtSuperblock {
     func has(readOnlyCompatible feature: UInt32) -> Bool { readOnlyCompatible & feature != 0 }
     func has(compatible feature: UInt32) -> Bool { compatible & feature != 0 }
 
-    /// In bytes; valid once `problem(volumeByteCount:)` found none.
+    /// In bytes; valid once `problem(volumeByteCount:)` has returned `nil`.
     var blockSize: Int { 1024 << Int(min(logBlockSize, 6)) }
-    /// Blocks of a cluster: 1 without bigalloc.
+    /// Blocks per cluster: 1 without bigalloc.
     var clusterRatio: UInt64 { logClusterSize > logBlockSize ? 1 << UInt64(min(logClusterSize - logBlockSize, 30)) : 1 }
-    /// Bytes of a group descriptor: 32 without the 64bit feature.
+    /// Bytes per group descriptor: 32 without the 64bit feature.
     var descriptorSize: Int { has(incompatible: ExtFeature.bit64) ? Int(descriptorSizeField) : 32 }
     var descriptorsPerBlock: Int { blockSize / max(32, descriptorSize) }
-    /// The block that holds the superblock: 1 with blocks of 1 KiB, else 0.
+    /// The block that contains the superblock: 1 with blocks of 1 KiB, else 0.
     var superblockBlock: UInt64 { blockSize == 1024 ? 1 : 0 }
     var groupCount: UInt64 {
         guard blocksPerGroup > 0, blockCount > UInt64(firstDataBlock) else { return 0 }
         return (blockCount - UInt64(firstDataBlock) - 1) / UInt64(blocksPerGroup) + 1
     }
-    /// Groups whose bitmaps and inode tables lie together: 1 without flex_bg.
+    /// Groups with adjacent bitmaps and inode tables: 1 without flex_bg.
     var groupsPerFlex: UInt64 {
         has(incompatible: ExtFeature.flexGroups) ? 1 << UInt64(min(logGroupsPerFlex, 31)) : 1
     }
@@ -104,7 +104,7 @@ struct ExtSuperblock {
         let bytes = UInt64(inodesPerGroup) * UInt64(inodeSize)
         return (bytes + UInt64(blockSize) - 1) / UInt64(blockSize)
     }
-    /// Whether group descriptors carry a checksum, and with it the flags that say "not initialised".
+    /// Whether group descriptors have a checksum, and with it the flags for "not initialised".
     var hasDescriptorChecksums: Bool {
         has(readOnlyCompatible: ExtFeature.metadataChecksum) || has(readOnlyCompatible: ExtFeature.descriptorChecksum)
     }
@@ -112,8 +112,8 @@ struct ExtSuperblock {
         has(incompatible: ExtFeature.checksumSeed) ? checksumSeedField : ExtChecksum.crc32c(.max, uuid)
     }
 
-    /// Whether a group carries a backup of superblock and descriptors ("Block Groups" §2.3, sparse_super; and
-    /// sparse_super2, whose two groups s_backup_bgs names).
+    /// Whether a group has a backup of superblock and descriptors ("Block Groups" §2.3, sparse_super; and
+    /// sparse_super2, with two groups in s_backup_bgs).
     func hasBackup(_ group: UInt64) -> Bool {
         if group == 0 { return true }
         if has(compatible: ExtFeature.sparseSuper2) { return backupGroups.contains { UInt64($0) == group } }

@@ -2,26 +2,26 @@
 import DiskModel
 
 extension F2FSCheckpoint {
-    /// Which table a journal has newer entries of.
+    /// The table whose newer entries a journal contains.
     enum Journal {
-        /// The NAT's, with the summary of the hot data log.
+        /// The NAT, with the summary of the hot data log.
         case nodes
-        /// The SIT's, with the summary of the cold data log.
+        /// The SIT, with the summary of the cold data log.
         case segments
     }
 
-    /// SUM_JOURNAL_SIZE: what a summary block has between its 512 entries of 7 bytes and its footer of 5.
+    /// SUM_JOURNAL_SIZE: the bytes of a summary block between its 512 entries of 7 bytes and its footer of 5.
     private static let journalByteCount = 507
     private static let summaryByteCount = 3584
 
-    /// A journal, which a checkpoint of a clean unmount holds (`segment.c`, read_compacted_summaries, read_normal_summaries).
+    /// A journal in a checkpoint of a clean unmount (`segment.c`, read_compacted_summaries, read_normal_summaries).
     func journal(_ kind: Journal, _ volume: any BlockReader) throws(FilesystemError) -> [UInt8] {
         let (block, place): (UInt64, Int)
         if flags & Flag.compactSummary != 0 {
             guard summaryStart < blockCount else { throw .damaged("its summary lies elsewhere") }
             (block, place) = (summaryStart, kind == .nodes ? 0 : Self.journalByteCount)
         } else {
-            // sum_blk_addr: six summaries and a block stand at the end of the pack; hot data first, cold data third.
+            // sum_blk_addr: six summaries and a block are at the end of the pack; hot data first, cold data third.
             guard blockCount > 7 else { throw .damaged("its checkpoint has no summaries") }
             (block, place) = (blockCount - 7 + (kind == .nodes ? 0 : 2), Self.summaryByteCount)
         }

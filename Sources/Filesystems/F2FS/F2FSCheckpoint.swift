@@ -10,31 +10,31 @@ struct F2FSCheckpoint: Sendable {
         static let unmounted: UInt32 = 0x1
         static let compactSummary: UInt32 = 0x4
         static let errors: UInt32 = 0x8 | 0x10  // CP_ERROR_FLAG, CP_FSCK_FLAG
-        /// Orphans, CRC and no-CRC recovery, NAT bits, trimmed: nothing that the map depends on.
+        /// Orphans, CRC and no-CRC recovery, NAT bits, trimmed: the map does not depend on them.
         static let harmless: UInt32 = 0x2 | 0x40 | 0x80 | 0x100 | 0x200
     }
 
     let version: UInt64
-    /// The first block of the pack, and how many it has.
+    /// The first block of the pack, and its number of blocks.
     let start: UInt64
     let blockCount: UInt64
     let flags: UInt32
     let validBlockCount: UInt64
-    /// Nodes, and those of them that are inodes.
+    /// The number of nodes, and of inodes among them.
     let validNodeCount: UInt64
     let validInodeCount: UInt64
     let summaryStart: UInt64
-    /// Of the three node logs: the segment that is written now, and the next block in it.
+    /// For each of the three node logs: its current segment, and the next block in it.
     let nodeLogs: [(segment: UInt64, block: UInt64)]
     /// Which of the two copies of each block of the SIT is live; the first block's bit is the highest of byte 0.
     let sitVersions: [UInt8]
-    /// The same for the NAT.
+    /// Likewise for the NAT.
     let natVersions: [UInt8]
 
     /// CRC-32 with the magic number as its seed, without inversion (f2fs_crc32).
     static func checksum(_ bytes: [UInt8]) -> UInt32 { CRC32.iso.update(F2FSSuperblock.magic, bytes) }
 
-    /// The pack with the higher version of those that are whole.
+    /// The pack with the higher version among the complete ones.
     static func live(
         _ volume: any BlockReader, _ superblock: F2FSSuperblock
     ) throws(FilesystemError) -> F2FSCheckpoint {
@@ -50,7 +50,7 @@ struct F2FSCheckpoint: Sendable {
         return best
     }
 
-    /// `nil` where the pack is not whole: one that was being written.
+    /// `nil` for an incomplete pack: its write was interrupted.
     private init?(
         _ volume: any BlockReader, _ superblock: F2FSSuperblock, _ start: UInt64
     ) throws(FilesystemError) {
@@ -67,7 +67,7 @@ struct F2FSCheckpoint: Sendable {
         guard Self.isWhole(tail), tail[..<8] == head[..<8] else { return nil }
         self.start = start
         blockCount = total
-        // The SIT's part of the version bitmaps has blocks of its own where there is a payload (__bitmap_ptr).
+        // The SIT's part of the version bitmaps has its own blocks if there is a payload (__bitmap_ptr).
         var payload: [UInt8] = []
         guard superblock.payloadBlockCount < total else { throw .damaged("its checkpoint has no room for its payload") }
         for index in 0..<superblock.payloadBlockCount { payload += try block(start + 1 + index) }
@@ -104,13 +104,13 @@ struct F2FSCheckpoint: Sendable {
         } catch { throw .damaged(error.description) }
     }
 
-    /// The checksum stands at the end of the block; elsewhere only with a layout of the bitmaps that is not followed.
+    /// The checksum is at the end of the block; elsewhere only with an unsupported layout of the bitmaps.
     private static func isWhole(_ block: [UInt8]) -> Bool {
         (try? block.littleEndian(UInt32.self, at: 164)) == 4092  // checksum_offset
             && (try? block.littleEndian(UInt32.self, at: 4092)) == checksum(Array(block[..<4092]))
     }
 
-    /// Why the SIT of this checkpoint is not all that is in use; `nil` where it is.
+    /// Why the SIT of this checkpoint is incomplete; `nil` where it is complete.
     var problem: String? {
         if flags & Flag.errors != 0 { return "it is marked as having errors" }
         if flags & Flag.unmounted == 0 { return "it was not cleanly unmounted" }

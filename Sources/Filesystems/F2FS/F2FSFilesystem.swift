@@ -2,7 +2,7 @@
 import ByteParsing
 import DiskModel
 
-/// F2FS: what is in use, by the segment information table of a clean checkpoint.
+/// F2FS: its used ranges according to the segment information table of a clean checkpoint.
 enum F2FSFilesystem {
     static let format = FilesystemFormat(
         kindNames: ["f2fs"], survey: survey, prove: F2FSProof.contradiction)

@@ -2,7 +2,7 @@
 import ByteParsing
 import DiskModel
 
-/// Reads the segment information table (SIT) of an F2FS: 64 bytes of bitmap a segment (`f2fs_fs.h`, struct
+/// Reads the segment information table (SIT) of an F2FS: 64 bytes of bitmap per segment (`f2fs_fs.h`, struct
 /// f2fs_sit_entry; kernel, `fs/f2fs/segment.c`, build_sit_entries).
 struct F2FSMapper {
     private let volume: any BlockReader
@@ -25,9 +25,9 @@ struct F2FSMapper {
         }
     }
 
-    /// Whether a file was synced after the checkpoint: the kernel finds such node blocks by their version where a node
-    /// log would have gone on, also behind a checkpoint of a clean unmount (`fs/f2fs/recovery.c`, find_fsync_dnodes;
-    /// is_recoverable_dnode). Half of the version is enough to be careful.
+    /// Whether a file was synced after the checkpoint: the kernel finds such node blocks by their version at the next
+    /// place of a node log, even after a checkpoint of a clean unmount (`fs/f2fs/recovery.c`, find_fsync_dnodes;
+    /// is_recoverable_dnode). Half of the version suffices for a cautious answer.
     func hasFilesToRecover() throws(FilesystemError) -> Bool {
         for log in checkpoint.nodeLogs {
             guard log.segment < superblock.mainSegmentCount, log.block < F2FSSuperblock.segmentBlockCount else {
@@ -42,7 +42,7 @@ struct F2FSMapper {
         return false
     }
 
-    /// Everything in front of the main area and behind it, and the valid blocks of each of its segments.
+    /// Everything before and behind the main area, and the valid blocks of each of its segments.
     func map() throws(FilesystemError) -> AllocationMap {
         let newer = try journal()
         let blockSize = F2FSSuperblock.blockSize
@@ -67,7 +67,7 @@ struct F2FSMapper {
             let first = superblock.main + segment * F2FSSuperblock.segmentBlockCount
             validBlockCount += try append(entry, firstBlock: first, to: &used, nodes: &nodes)
         }
-        // The checkpoint counts blocks that are reserved and were never written, too; they have no place yet.
+        // The checkpoint also counts blocks that are reserved and were never written; they have no place yet.
         if validBlockCount < checkpoint.validBlockCount {
             validBlockCount += try F2FSReservations.count(in: nodes, of: volume, superblock)
         }
@@ -79,7 +79,7 @@ struct F2FSMapper {
         return used.map(byteCount: volume.byteCount)
     }
 
-    /// vblocks: the number of valid blocks in its low ten bits, above them the log that the segment belongs to, the last
+    /// vblocks: the low ten bits are the number of valid blocks, the higher ones the log of the segment, the last
     /// three of six being those of nodes; valid_map: the highest bit of each byte first.
     private func append(
         _ entry: [UInt8], firstBlock: UInt64, to used: inout RangeAccumulator, nodes: inout [Range<UInt64>]
@@ -108,14 +108,14 @@ struct F2FSMapper {
         return result
     }
 
-    /// Entries that are newer than the SIT.
+    /// Entries newer than the SIT.
     private func journal() throws(FilesystemError) -> [UInt64: [UInt8]] {
         let bytes = try checkpoint.journal(.segments, volume)
         var entries: [UInt64: [UInt8]] = [:]
         let count = try FilesystemError.parsing { () throws(ParsingError) in
             Int(try bytes.littleEndian(UInt16.self, at: 0))  // n_sits
         }
-        // SIT_JOURNAL_ENTRIES, each behind the number of its segment.
+        // SIT_JOURNAL_ENTRIES, each after the number of its segment.
         guard count <= (bytes.count - 2) / (Self.entryByteCount + 4) else {
             throw .damaged("its SIT journal is longer than its room")
         }

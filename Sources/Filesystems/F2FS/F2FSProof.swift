@@ -2,14 +2,14 @@
 import ByteParsing
 import DiskModel
 
-/// Holds the map of an F2FS against what owns its blocks: the nodes that the node address table (NAT) names, and the data
-/// that these nodes name (`f2fs_fs.h`, struct f2fs_nat_entry, struct f2fs_node; kernel, `fs/f2fs/node.h`,
-/// current_nat_addr). An owner that is not sound counts as a contradiction.
+/// Compares the map of an F2FS with the owners of its blocks: the nodes in the node address table (NAT), and the data
+/// that these nodes refer to (`f2fs_fs.h`, struct f2fs_nat_entry, struct f2fs_node; kernel, `fs/f2fs/node.h`,
+/// current_nat_addr). An invalid owner counts as a contradiction.
 struct F2FSProof {
     /// NAT_ENTRY_PER_BLOCK: entries of 9 bytes.
     private static let entriesPerBlock: UInt64 = 455
     private static let entryByteCount = 9
-    /// Where a node's footer starts, and what of special files stands in place of an address (S_IFBLK, S_IFCHR).
+    /// The start of a node's footer, and the modes of special files, which store no address (S_IFBLK, S_IFCHR).
     private static let footer = 4072
     private static let deviceModes: Set<UInt8> = [0x20, 0x60]
     /// NEW_ADDR, COMPRESS_ADDR.
@@ -22,7 +22,7 @@ struct F2FSProof {
     private var nodes = BlockSet(unit: F2FSSuperblock.blockSize)
     private var nodeCount: UInt64 = 0
 
-    /// The first owner whose blocks the map calls free, as a sentence part; `nil` where there is none.
+    /// The first owner whose blocks are free in the map, as a sentence part; `nil` without one.
     static func contradiction(
         _ volume: any BlockReader, _ contents: VolumeContents
     ) throws(BlockIOError) -> String? {
@@ -64,7 +64,7 @@ struct F2FSProof {
         let blockCount = superblock.segmentCounts[2] / 2 * F2FSSuperblock.segmentBlockCount
         for index in 0..<blockCount {
             guard index / 8 < UInt64(checkpoint.natVersions.count) else { throw .damaged("its NAT is too short") }
-            // Segments come in pairs, of which each block has one place in either; f2fs_test_bit: the highest bit first.
+            // Segments come in pairs, with one place for each block in either; f2fs_test_bit: the highest bit first.
             let isSecond = checkpoint.natVersions[Int(index / 8)] & (0x80 >> UInt8(index % 8)) != 0
             let place = index * 2 - index % F2FSSuperblock.segmentBlockCount
             let bytes = try block(
@@ -89,7 +89,7 @@ struct F2FSProof {
         }
     }
 
-    /// Addresses that are newer than the NAT: a number of nodes (n_nats), and each with its entry.
+    /// Addresses newer than the NAT: the number of nodes (n_nats), then each node's number and entry.
     private func journal() throws(FilesystemError) -> [UInt64: UInt32] {
         let bytes = try checkpoint.journal(.nodes, volume)
         let count = Int(bytes[0]) | Int(bytes[1]) << 8

@@ -2,9 +2,9 @@
 import ByteParsing
 import DiskModel
 
-/// Counts the blocks of an F2FS that files have reserved and never written (`fallocate`): their nodes have NEW_ADDR in place
-/// of an address. The checkpoint counts them as valid, the SIT does not (`f2fs_fs.h`, struct f2fs_node; kernel,
-/// `fs/f2fs/data.c`, f2fs_reserve_new_blocks; `fs/f2fs/node.h`, the numbering of nodes).
+/// Counts the blocks of an F2FS that files have reserved and never written (`fallocate`): their nodes contain NEW_ADDR
+/// instead of an address. The checkpoint counts them as valid, the SIT does not (`f2fs_fs.h`, struct f2fs_node;
+/// kernel, `fs/f2fs/data.c`, f2fs_reserve_new_blocks; `fs/f2fs/node.h`, the numbering of nodes).
 enum F2FSReservations {
     private static let newAddress: UInt32 = 0xFFFF_FFFF
     private static let footer = 4072
@@ -43,17 +43,17 @@ enum F2FSReservations {
         return count
     }
 
-    /// Where a node has addresses of data, in bytes; empty for nodes that have other things.
+    /// The bytes of a node that contain addresses of data; empty for other nodes.
     static func addresses(of node: [UInt8], isFlexible: Bool) throws(ParsingError) -> Range<Int> {
         let isInode = try node.littleEndian(UInt32.self, at: footer) == node.littleEndian(UInt32.self, at: footer + 4)
         guard isInode else {
-            // ofs_of_node, behind the bits for cold, fsync and dentry.
+            // ofs_of_node, above the bits for cold, fsync and dentry.
             let place = try node.littleEndian(UInt32.self, at: footer + 8) >> 3
             return isDirect(place) ? 0..<Int(nodeAddressCount) * 4 : 0..<0
         }
         let flags = node[3]  // i_inline
         guard flags & (inlineData | inlineDentry) == 0 else { return 0..<0 }
-        // i_addr has 923 places; extra attributes take the first of them, attributes in the inode the last.
+        // i_addr has 923 entries; extra attributes take the first of them, inline attributes the last.
         let (start, end) = (360, 360 + 923 * 4)
         let hasExtra = flags & extraAttributes != 0
         let extra = hasExtra ? Int(try node.littleEndian(UInt16.self, at: start)) : 0  // i_extra_isize
@@ -67,8 +67,8 @@ enum F2FSReservations {
         return start + extra..<end - attributes * 4
     }
 
-    /// Whether the node at this place of its file has addresses of data (IS_DNODE), and not numbers of nodes or attributes
-    /// (XATTR_NODE_OFFSET).
+    /// Whether the node at this offset of its file contains addresses of data (IS_DNODE), and not numbers of nodes or
+    /// attributes (XATTR_NODE_OFFSET).
     private static func isDirect(_ place: UInt32) -> Bool {
         let perBlock = nodeAddressCount
         if place == UInt32.max >> 3 { return false }

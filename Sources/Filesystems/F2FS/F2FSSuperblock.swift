@@ -5,20 +5,20 @@ import DiskModel
 /// The superblock of an F2FS (kernel, `include/linux/f2fs_fs.h`, struct f2fs_super_block). Addresses count blocks of
 /// 4 KiB; areas come in segments of 512 of them.
 struct F2FSSuperblock: Sendable {
-    /// F2FS_SUPER_OFFSET; a second one follows one block behind it.
+    /// F2FS_SUPER_OFFSET; a second superblock follows one block later.
     static let offset: UInt64 = 1024
     static let byteCount = 3072
     static let magic: UInt32 = 0xF2F5_2010
     static let blockSize: UInt64 = 4096
     static let segmentBlockCount: UInt64 = 512
 
-    /// Bits of `feature` (F2FS_FEATURE_…) with which the layout stays what it is.
+    /// Bits of `feature` (F2FS_FEATURE_…) that do not change the layout.
     private static let features: [(bit: UInt32, name: String)] = [
         (0x1, "encrypt"), (0x4, "atomic_write"), (0x8, "extra_attr"), (0x10, "project_quota"), (0x20, "inode_checksum"),
         (0x40, "flexible_inline_xattr"), (0x80, "quota"), (0x100, "inode_crtime"), (0x200, "lost_found"),
         (0x400, "verity"), (0x800, "sb_checksum"), (0x1000, "casefold"), (0x2000, "compression"),
     ]
-    /// The same for those that are known, but not followed: zoned disks, read-only images, other disks as files.
+    /// Known but unsupported bits of `feature`: zoned disks, read-only images, other disks as files.
     private static let unfollowed: [(bit: UInt32, name: String)] = [
         (0x2, "blkzoned"), (0x4000, "ro"), (0x8000, "device_alias"),
     ]
@@ -28,14 +28,14 @@ struct F2FSSuperblock: Sendable {
     let logBlockSize: UInt32
     let logSegmentBlocks: UInt32
     let blockCount: UInt64
-    /// How many segments the checkpoint, SIT, NAT, SSA and main areas have.
+    /// The numbers of segments of the checkpoint, SIT, NAT, SSA and main areas.
     let segmentCounts: [UInt64]
-    /// Where they start.
+    /// The starts of these areas.
     let areas: [UInt64]
     let segment0: UInt64
     let segmentCount: UInt64
     let payloadBlockCount: UInt64
-    /// Numbers of nodes that lie nowhere: they stand for the nodes and the metadata as a whole.
+    /// Numbers of nodes without a place: they represent the nodes and the metadata as a whole.
     let virtualNodes: [UInt64]
     let feature: UInt32
     let uuid: [UInt8]
@@ -43,12 +43,12 @@ struct F2FSSuperblock: Sendable {
     private let deviceCount: Int
     private let isMarkedWithErrors: Bool
     private let isChecksumRight: Bool
-    /// What both copies must agree on.
+    /// The fields that must be equal in both copies.
     let layout: [UInt8]
 
     var main: UInt64 { areas[4] }
     var mainSegmentCount: UInt64 { segmentCounts[4] }
-    /// `nil` where the block size is none that can be true.
+    /// `nil` for an impossible block size.
     var filesystemByteCount: UInt64? {
         let (bytes, overflow) = blockCount.multipliedReportingOverflow(by: Self.blockSize)
         return overflow ? nil : bytes
@@ -57,7 +57,7 @@ struct F2FSSuperblock: Sendable {
         (Self.features + Self.unfollowed).filter { feature & $0.bit != 0 }.map(\.name)
     }
 
-    /// `nil` where there is none.
+    /// `nil` without an F2FS.
     init?(_ bytes: [UInt8]) throws(ParsingError) {
         guard try bytes.littleEndian(UInt32.self, at: 0) == Self.magic else { return nil }
         func word(_ offset: Int) throws(ParsingError) -> UInt64 {
@@ -87,7 +87,7 @@ struct F2FSSuperblock: Sendable {
         var deviceCount = 0
         for index in 0..<8 where try bytes.bytes(at: 2201 + 68 * index, count: 1) != [0] { deviceCount += 1 }  // devs
         self.deviceCount = deviceCount
-        // s_stop_reason, s_errors: counters and bits of what went wrong.
+        // s_stop_reason, s_errors: counters and bits of errors.
         isMarkedWithErrors = try bytes.bytes(at: 2762, count: 48).contains { $0 != 0 }
         let place = Int(try word(32))  // checksum_offset
         if feature & Self.superblockChecksum == 0 {
@@ -113,7 +113,7 @@ struct F2FSSuperblock: Sendable {
         guard let byteCount = filesystemByteCount, byteCount <= volumeByteCount else {
             return "it is larger than its partition"
         }
-        // The areas follow each other without gaps (sanity_check_area_boundary); all numbers here have 32 bits.
+        // The areas are contiguous (sanity_check_area_boundary); all numbers here have 32 bits.
         var place = segment0
         for (area, segments) in zip(areas, segmentCounts) {
             guard area == place else { return "its areas do not follow each other" }

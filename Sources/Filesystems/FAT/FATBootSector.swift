@@ -3,9 +3,9 @@ import ByteParsing
 import DiskModel
 
 /// The boot sector of a FAT (Microsoft, "FAT: General Overview of On-Disk Format" 1.03, "Boot Sector and BPB"), with
-/// the rules by which libblkid and the Linux kernel take one for a FAT.
+/// the detection rules of libblkid and the Linux kernel.
 struct FATBootSector {
-    /// 12, 16 or 32 bits an entry.
+    /// 12, 16 or 32 bits per entry.
     let entryBits: Int
     let sectorSize: UInt64
     let sectorsPerCluster: UInt64
@@ -17,19 +17,19 @@ struct FATBootSector {
     let media: UInt8
     /// FAT32: the first cluster of the root folder.
     let rootCluster: UInt32
-    /// FAT32: the only FAT in use where they do not mirror each other.
+    /// FAT32: the only active FAT where mirroring is off.
     let activeFAT: UInt64?
     let serialNumber: UInt32?
     let label: [UInt8]?
-    /// Bit 0 of the byte in which Linux (and Windows NT before) notes that it is mounted.
+    /// Bit 0 of the byte in which Linux (and Windows NT before) marks it as mounted.
     let isMarkedInUse: Bool
     let clusterCount: UInt64
 
-    /// `nil` where the sector is not that of a FAT.
+    /// `nil` where the sector is no FAT boot sector.
     init?(_ sector: [UInt8]) throws(ParsingError) {
         guard try sector.littleEndian(UInt16.self, at: 510) == 0xAA55 else { return nil }
         let oemName = try sector.bytes(at: 3, count: 8)  // BS_OEMName
-        // Pseudo boot sectors of others: libblkid rules the same ones out.
+        // Pseudo boot sectors of other formats: libblkid excludes the same ones.
         guard !["-FVE-FS-", "NTFS    ", "EXFAT   "].contains(where: { Array($0.utf8) == oemName }) else { return nil }
         let kindText = try sector.bytes(at: 54, count: 8)  // BS_FilSysType
         guard !["JFS     ", "HPFS    "].contains(where: { Array($0.utf8) == kindText }) else { return nil }
@@ -56,7 +56,7 @@ struct FATBootSector {
         guard sectorCount > overhead else { return nil }
         clusterCount = (sectorCount - overhead) / sectorsPerCluster
 
-        // The specification goes by the count of clusters alone (and so does mtools); Linux and EDK2 take a FAT without
+        // The specification (and mtools) uses only the count of clusters; Linux and EDK2 take a FAT without
         // BPB_FATSz16 for FAT32 however small it is, and `mkfs.fat -F 32` makes such ones for EFI system partitions.
         let isFAT32 = fatSize16 == 0
         entryBits = isFAT32 ? 32 : clusterCount < 4085 ? 12 : 16
@@ -81,13 +81,13 @@ struct FATBootSector {
     var dataOffset: UInt64 {
         rootFolderOffset + (rootFolderByteCount + sectorSize - 1) / sectorSize * sectorSize
     }
-    /// Clusters count from 2 ("FAT Data Structure"); so this is the first number that is not one.
+    /// Clusters count from 2 ("FAT Data Structure"), so this is the first invalid number.
     var clusterEnd: UInt64 { clusterCount + 2 }
     func offset(ofFAT index: UInt64) -> UInt64 { reservedSectorCount * sectorSize + index * fatByteCount }
-    /// Of a cluster between 2 and `clusterEnd`.
+    /// The offset of a cluster between 2 and `clusterEnd`.
     func offset(ofCluster cluster: UInt64) -> UInt64 { dataOffset + (cluster - 2) * clusterSize }
 
-    /// What speaks against using it, as a sentence part.
+    /// Why it cannot be used, as a sentence part.
     func problem(volumeByteCount: UInt64) -> String? {
         if byteCount > volumeByteCount { return "it is larger than its partition" }
         if clusterCount == 0 { return "it has no room for files" }

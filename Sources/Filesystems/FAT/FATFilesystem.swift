@@ -2,17 +2,17 @@
 import ByteParsing
 import DiskModel
 
-/// FAT12, FAT16 and FAT32: what is in use.
+/// FAT12, FAT16 and FAT32: the used ranges.
 enum FATFilesystem {
     static let format = FilesystemFormat(kindNames: ["vfat"], survey: survey, prove: prove)
 
-    /// How much of each FAT is read at once.
+    /// The bytes of each FAT in one read.
     private static let batchByteCount: UInt64 = 3 << 18
 
     static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
         guard volume.byteCount >= 512 else { return nil }
         let sector = try volume.readBytes(at: 0, count: 512)
-        // BitLocker on a removable disk shows a FAT that only says what it is.
+        // BitLocker on a removable disk shows a FAT that only describes it.
         guard let boot = (try? FATBootSector(sector)) ?? nil, try !BitLockerVolume.isEncrypted(volume) else {
             return nil
         }
@@ -36,7 +36,7 @@ enum FATFilesystem {
         }
     }
 
-    /// The first file or folder whose chain leads to a cluster that the map does not have.
+    /// The first file or folder whose chain contains a cluster that is not in the map.
     private static func prove(_ volume: any BlockReader, _ contents: VolumeContents) throws(BlockIOError) -> String? {
         do throws(FilesystemError) {
             var proof = FATOwnerProof(try FATVolume(volume), contents.allocation)
@@ -54,15 +54,15 @@ enum FATFilesystem {
             blockSize: Int(boot.clusterSize), sectorSize: Int(boot.sectorSize), mapSource: .whole)
     }
 
-    /// The label of the root folder, which `fatlabel` and Windows change, before that of the boot sector.
+    /// The label of the root folder, which `fatlabel` and Windows change, before the boot sector's.
     private static func label(_ volume: any BlockReader, _ boot: FATBootSector) throws(FilesystemError) -> String? {
         let folder = try FATVolume(volume).rootFolderBytes()
         let text = FATFolder.label(folder) ?? boot.label.map { FATFolder.text($0) }
         return text == "NO NAME" || text?.isEmpty == true ? nil : text
     }
 
-    /// Whether it was written to and not closed ("FAT Data Structure": ClnShutBitMask and HrdErrBitMask of FAT[1];
-    /// and the byte in the boot sector that Linux sets while it is mounted).
+    /// Why it may have open changes ("FAT Data Structure": ClnShutBitMask and HrdErrBitMask of FAT[1]; and the byte in
+    /// the boot sector that Linux sets while it is mounted).
     private static func uncleanReason(
         _ volume: any BlockReader, _ boot: FATBootSector
     ) throws(FilesystemError) -> String? {
@@ -80,17 +80,17 @@ enum FATFilesystem {
         return nil
     }
 
-    /// Everything up to the first cluster, every cluster whose entry is not zero in either FAT (bad ones too), and what
-    /// lies behind the last cluster.
+    /// Everything up to the first cluster, every cluster whose entry is not zero in either FAT (bad ones too), and
+    /// everything behind the last cluster.
     private static func map(
         _ volume: any BlockReader, _ boot: FATBootSector
     ) throws(FilesystemError) -> AllocationMap {
         var used = RangeAccumulator()
         used.append(0..<boot.dataOffset)
         let bits = UInt64(boot.entryBits)
-        // More than two are legal and never made; whoever reads a FAT goes by the first.
+        // More than two are legal but never made; readers use the first.
         let fats = boot.activeFAT.map { $0..<$0 + 1 } ?? 0..<min(boot.fatCount, 2)
-        // Whole entries, and pairs of them, in every batch: 3 << 18 is a multiple of 3 and 4.
+        // Whole entries, and pairs of them, in every read: 3 << 18 is a multiple of 3 and 4.
         let perBatch = batchByteCount * 8 / bits
         var cluster: UInt64 = 0
         while cluster < boot.clusterEnd {
@@ -121,7 +121,7 @@ enum FATFilesystem {
         return used.map(byteCount: volume.byteCount)
     }
 
-    /// Runs of entries that are not zero among the first `count` of `entries`, which hold as many.
+    /// Runs of nonzero entries among the first `count` of `entries`, which has at least that many.
     private static func forEachUsedRun(
         _ entries: [UInt8], entryBits: Int, count: Int, _ body: (Range<Int>) -> Void
     ) {

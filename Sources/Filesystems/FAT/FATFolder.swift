@@ -3,17 +3,16 @@ import ByteParsing
 
 /// A file or folder of a FAT.
 package struct FATEntry: Equatable, Sendable {
-    /// The long name where there is one, else the short one.
+    /// The long name if there is one, else the short one.
     package let name: String
     /// The 8.3 name.
     package let shortName: String
-    /// Whether it is a folder.
     package let isFolder: Bool
     /// The length of a file in bytes; 0 for a folder.
     package let byteCount: UInt32
     /// The attribute bits ("FAT Directory Structure", DIR_Attr).
     package let attributes: UInt8
-    /// Where its contents start; 0 for an empty file, and for `..` of a folder in the root.
+    /// The first cluster of its contents; 0 for an empty file, and for `..` of a folder in the root.
     let firstCluster: UInt32
 }
 
@@ -26,7 +25,7 @@ enum FATFolder {
         static let longName: UInt8 = 0x0F
     }
 
-    /// Files and folders, without `.` and `..`, labels and deleted ones. An entry that makes no sense is left out.
+    /// Files and folders, without `.` and `..`, labels and deleted ones. Invalid entries are omitted.
     static func entries(_ bytes: [UInt8], entryBits: Int) -> [FATEntry] {
         var result: [FATEntry] = []
         var longName = LongName()
@@ -53,7 +52,7 @@ enum FATFolder {
     private static func entry(
         _ raw: [UInt8], _ attributes: UInt8, _ longName: LongName, _ entryBits: Int
     ) throws(ParsingError) -> FATEntry {
-        // DIR_FstClusHI means something else before FAT32.
+        // DIR_FstClusHI has another meaning before FAT32.
         let high = entryBits == 32 ? try raw.littleEndian(UInt16.self, at: 20) : 0
         let low = try raw.littleEndian(UInt16.self, at: 26)  // DIR_FstClusLO
         let isFolder = attributes & Attribute.folder != 0
@@ -64,7 +63,7 @@ enum FATFolder {
             firstCluster: UInt32(high) << 16 | UInt32(low))
     }
 
-    /// The label of a volume: the entry of the root folder with only that attribute; as libblkid finds it.
+    /// The label of a volume: the entry of the root folder with only that attribute, as in libblkid.
     static func label(_ bytes: [UInt8]) -> String? {
         for place in stride(from: 0, to: bytes.count - bytes.count % 32, by: 32) {
             if bytes[place] == 0 { return nil }
@@ -79,8 +78,8 @@ enum FATFolder {
         return nil
     }
 
-    /// A fixed field without the blanks that fill it. Its code page is not noted anywhere: what is not ASCII is
-    /// replaced.
+    /// A fixed field without its padding blanks. Its code page is not recorded: characters
+    /// outside of ASCII are replaced.
     static func text(_ field: [UInt8]) -> String {
         var bytes = field
         // "a first byte of 0x05 stands for 0xE5"
@@ -90,7 +89,7 @@ enum FATFolder {
     }
 
     private static func shortName(_ raw: [UInt8]) -> String {
-        // DIR_NTRes: Windows NT and Linux keep an all-lower-case name short this way.
+        // DIR_NTRes: Windows NT and Linux use it to keep an all-lower-case name short.
         let base = text(Array(raw[0..<8]))
         let suffix = text(Array(raw[8..<11]))
         let shownBase = raw[12] & 0x08 != 0 ? base.lowercased() : base
@@ -99,7 +98,7 @@ enum FATFolder {
     }
 }
 
-/// The parts of a long name, which stand before the short entry in descending order.
+/// The parts of a long name, which precede the short entry in descending order.
 private struct LongName {
     private var parts: [[UInt16]] = []
     private var expected = 0
@@ -124,7 +123,7 @@ private struct LongName {
         expected -= 1
     }
 
-    /// The name, where all parts were there and belong to this short name.
+    /// The name, where all parts were present and belong to this short name.
     func text(forShortName name: [UInt8]) -> String? {
         guard !parts.isEmpty, expected == 0 else { return nil }
         let sum = name.reduce(0 as UInt8) { ($0 >> 1 | $0 << 7) &+ $1 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// How a new FAT lies on a volume: its kind, its units, the lengths of its areas (Microsoft, "FAT: General Overview of
-/// On-Disk Format" 1.03, "FAT Data Structure"). Pure.
+/// The layout of a new FAT on a volume: its kind, its units, the lengths of its areas (Microsoft, "FAT: General
+/// Overview of On-Disk Format" 1.03, "FAT Data Structure"). Pure.
 package struct FATLayout: Equatable, Sendable {
-    /// The counts of clusters from which the next kind begins; neighbours within 16 are left out, for readers differ there
-    /// ("… at least 16 clusters on each side").
+    /// The counts of clusters from which the next kind begins; counts within 16 of them are avoided, because readers
+    /// differ there ("… at least 16 clusters on each side").
     private static let (fat16From, fat32From, distance) = (4085 as UInt64, 65_525 as UInt64, 16 as UInt64)
 
-    /// 12, 16 or 32 bits an entry.
+    /// 12, 16 or 32 bits per entry.
     package let kind: FilesystemInfo.Kind
     /// In bytes.
     package let sectorSize: UInt64
@@ -31,11 +31,11 @@ package struct FATLayout: Equatable, Sendable {
     var rootByteCount: UInt64 { rootEntryCount * 32 }
     func offset(ofCluster cluster: UInt64) -> UInt64 { rootOffset + rootByteCount + (cluster - 2) * clusterSize }
 
-    /// The layout for a volume; `nil` where it has no room for one.
+    /// The layout for a volume; `nil` where it is too small.
     /// - Parameters:
     ///   - sectorSize: of the disk, 512 to 4096 bytes.
-    ///   - kind: the one to have where the volume allows it.
-    ///   - rootByteCount: what the root folder holds, in bytes.
+    ///   - kind: the preferred kind, used where the volume allows it.
+    ///   - rootByteCount: the content of the root folder in bytes.
     package init?(
         volumeByteCount: UInt64, sectorSize: Int, preferring kind: FilesystemInfo.Kind, rootByteCount: UInt64 = 0
     ) {
@@ -58,7 +58,8 @@ package struct FATLayout: Equatable, Sendable {
         self = made
     }
 
-    /// FAT32 as Windows and mkfs.fat have it by the size of the volume; the others as small as they can.
+    /// FAT32 with the sizes of Windows and mkfs.fat for the size of the volume; the others with
+    /// the smallest possible ones.
     private static func clusterSizes(
         _ kind: FilesystemInfo.Kind, _ volumeByteCount: UInt64, _ sector: UInt64
     ) -> [UInt64] {
@@ -83,15 +84,15 @@ package struct FATLayout: Equatable, Sendable {
         sectorSize = sector
         self.sectorsPerCluster = sectorsPerCluster
         sectorCount = min(volumeByteCount / sector, UInt64(UInt32.max))
-        // 32 and 1 are what the specification has; the root of FAT12 and FAT16 gets four times the usual 512 entries, and
-        // more where that of a FAT32 has grown, up to what BPB_RootEntCnt can say.
+        // 32 and 1 are the specification's values; the root of FAT12 and FAT16 gets four times the usual 512 entries,
+        // and more where that of a FAT32 has grown, up to the limit of BPB_RootEntCnt.
         let rootEntries = (rootByteCount / sector + 1) * sector / 32
         reservedSectorCount = kind == .fat32 ? 32 : 1
         rootEntryCount = kind == .fat32 ? 0 : min(max(2048, rootEntries), 65_536 - 4096 / 32)
         let bits: UInt64 = kind == .fat12 ? 12 : kind == .fat16 ? 16 : 32
         let fixed = reservedSectorCount + rootEntryCount * 32 / sector
         guard sectorCount > fixed else { return nil }
-        // For as many clusters as there would be without FATs: a little longer than needed.
+        // For as many clusters as without FATs: slightly longer than needed.
         let most = (sectorCount - fixed) / sectorsPerCluster
         sectorsPerFAT = (((most + 2) * bits + 7) / 8 + sector - 1) / sector
         guard sectorCount > fixed + 2 * sectorsPerFAT else { return nil }
@@ -105,11 +106,12 @@ package struct FATLayout: Equatable, Sendable {
         guard allowed.contains(clusterCount), kind == .fat32 || sectorsPerFAT <= UInt64(UInt16.max) else { return nil }
     }
 
-    /// The most clusters of `clusterSize` bytes that files take which took `usedByteCount` in clusters of another size.
+    /// The upper bound of clusters of `clusterSize` bytes for files that took `usedByteCount` in
+    /// clusters of another size.
     package static func mostClusters(
         of clusterSize: UInt64, usedByteCount: UInt64, oldClusterSize: UInt64
     ) -> UInt64 {
-        // Each old cluster may be all that a file has.
+        // Each old cluster may be the only one of a file.
         let old = max(1, min(oldClusterSize, clusterSize))
         return usedByteCount / old + (usedByteCount % old == 0 ? 0 : 1)
     }

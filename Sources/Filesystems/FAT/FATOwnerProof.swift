@@ -2,10 +2,11 @@
 import ByteParsing
 import DiskModel
 
-/// Compares the map of a FAT with its folders: every cluster of a chain that an entry starts must be in it. The first
-/// contradiction ends the work as `FilesystemError.damaged`.
+/// Compares the map of a FAT with its folders: every cluster of a chain that starts at an entry must be in it. The
+/// first contradiction ends the work as `FilesystemError.damaged`.
 ///
-/// The FATs are both claim and link here: what contradicts is a chain that runs into a cluster that both call free.
+/// The FATs are both the allocation map and the chains here: the contradiction is a chain that reaches a cluster
+/// that both FATs mark as free.
 struct FATOwnerProof {
     private static let mostFolders = 1 << 20
 
@@ -57,7 +58,7 @@ struct FATOwnerProof {
         return bytes
     }
 
-    /// Follows a chain as far as it leads: what lies outside, and what comes behind a bad cluster, no reader finds.
+    /// Follows a chain to its end: clusters outside, and those after a bad cluster, are unreachable for all readers.
     private mutating func follow(
         _ first: UInt32, owner: () -> String, _ body: (UInt32) -> Void
     ) throws(FilesystemError) {

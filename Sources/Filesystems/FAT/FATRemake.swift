@@ -2,28 +2,28 @@
 import ByteParsing
 import DiskModel
 
-/// A new FAT with the files of another, for a disk with another sector size (Microsoft, "FAT: General Overview of On-Disk
-/// Format" 1.03). It keeps the serial number, the label, and every entry with its names, times and attributes to the bit;
-/// files and folders lie one behind the other. Only bytes are made here: whoever calls it writes them.
+/// A new FAT with the files of another one, for a disk with another sector size (Microsoft, "FAT: General Overview of
+/// On-Disk Format" 1.03). It keeps the serial number, the label, and every entry with its exact names, times and
+/// attributes; files and folders are contiguous. This only builds bytes: the caller writes them.
 package struct FATRemake {
     private let source: FATVolume
     private let tree: FATTree
     private let layout: FATLayout
     private let hiddenSectors: UInt32
-    /// Where items begin.
+    /// The first clusters of items.
     private var itemClusters: [UInt32] = []
-    /// Where folders begin; 0 for a root that has a place of its own.
+    /// The first clusters of folders; 0 for a root with a fixed place.
     private var folderClusters: [UInt32] = []
-    /// The last cluster of everything, ascending.
+    /// The last clusters of all chains, ascending.
     private var lastClusters: [UInt32] = []
     private var nextCluster: UInt64 = 2
 
-    /// Reads what is there, and gives everything its place.
+    /// Reads the source and assigns places.
     /// - Parameters:
     ///   - source: the FAT that it replaces.
-    ///   - layout: of the new one.
-    ///   - hiddenSectors: how many sectors lie in front of its partition.
-    /// - Throws: `FilesystemError.damaged` where the source makes no sense, or has more than fits.
+    ///   - layout: the layout of the new FAT.
+    ///   - hiddenSectors: the number of sectors before its partition.
+    /// - Throws: `FilesystemError.damaged` where the source is invalid, or has more than fits.
     package init(of source: FATVolume, layout: FATLayout, hiddenSectors: UInt32) throws(FilesystemError) {
         self.source = source
         self.layout = layout
@@ -44,7 +44,7 @@ package struct FATRemake {
         }
     }
 
-    /// How much the root folder of a FAT holds, in bytes.
+    /// The length of the root folder of a FAT in bytes.
     package static func rootByteCount(of source: FATVolume) throws(FilesystemError) -> UInt64 {
         UInt64(try FATTree(source).folders.first?.bytes.count ?? 0)
     }
@@ -58,10 +58,10 @@ package struct FATRemake {
         return UInt32(first)
     }
 
-    /// Gives all bytes of the new FAT, in whole sectors; what it does not name does not matter.
+    /// Passes on all bytes of the new FAT, in whole sectors; bytes that it does not pass on do not matter.
     /// - Parameters:
-    ///   - write: takes bytes and where they go, in bytes of the volume.
-    ///   - zero: makes a range of the volume zero.
+    ///   - write: takes bytes and their offset, in bytes of the volume.
+    ///   - zero: zeroes a range of the volume.
     package func run(
         write: (_ bytes: [UInt8], _ offset: UInt64) throws -> Void, zero: (ByteRange) throws -> Void
     ) throws {
@@ -83,7 +83,7 @@ package struct FATRemake {
             var offset = layout.offset(ofCluster: UInt64(itemClusters[index]))
             var left = UInt64(item.byteCount)
             var pieces = try source.pieces(from: item.firstCluster, atMost: left)
-            // What comes in pieces of the source's clusters goes in whole clusters of the new one.
+            // Contents arrive in pieces of the source's clusters and are passed on in whole clusters of the new one.
             var rest: [UInt8] = []
             while let piece = try pieces.next() {
                 left -= UInt64(piece.count)
@@ -100,7 +100,7 @@ package struct FATRemake {
         try write(reservedArea(), 0)
     }
 
-    /// Whether what was written has the same entries and contents: `volume` is read anew.
+    /// Whether the written FAT has the same entries and contents: `volume` is read again.
     package func isThere(_ volume: FATVolume) throws(FilesystemError) -> Bool {
         let made = try FATTree(volume)
         guard made.isSame(as: tree), volume.boot.serialNumber == source.boot.serialNumber else { return false }
@@ -108,7 +108,7 @@ package struct FATRemake {
             let count = UInt64(item.byteCount)
             var pieces = try source.pieces(from: item.firstCluster, atMost: count)
             var others = try volume.pieces(from: other.firstCluster, atMost: count)
-            // Both hand out up to 1 MiB or one cluster, in pieces of their own.
+            // Both readers return up to 1 MiB or one cluster, in different pieces.
             var (left, right): ([UInt8], [UInt8]) = ([], [])
             var compared: UInt64 = 0
             while compared < count {
@@ -142,7 +142,7 @@ package struct FATRemake {
 
     // MARK: the table and the front
 
-    /// Writes the entries in use, in whole sectors; gives how many bytes that were.
+    /// Writes the used entries, in whole sectors; returns the number of bytes.
     private func writeTable(_ write: ([UInt8], UInt64) throws -> Void) throws -> UInt64 {
         let bits = layout.entryBits
         // Pairs of 12-bit entries, and whole sectors, in every batch.
@@ -207,7 +207,7 @@ package struct FATRemake {
     private func bootSector() throws -> [UInt8] {
         let old = try source.volume.readBytes(at: 0, count: 512)
         let isFAT32 = layout.kind == .fat32
-        // The code that BIOS would start knows the old sizes: it says so to nobody, and returns (int 18h).
+        // The old boot code for BIOS relies on the old sizes: the new one prints nothing and returns (int 18h).
         var boot = [UInt8](repeating: 0, count: 512)
         let extended = isFAT32 ? 64 : 36
         boot.replaceSubrange(0..<3, with: [0xEB, UInt8(extended + 26 - 2), 0x90])

@@ -4,7 +4,7 @@ import DiskModel
 
 /// The file allocation table itself ("FAT Data Structure"), read through a window.
 struct FATTable {
-    /// What stands in an entry.
+    /// The meaning of an entry.
     enum Link: Equatable {
         case free
         case next(UInt32)
@@ -20,7 +20,7 @@ struct FATTable {
     private var windowStart: UInt64 = .max
     private var window: [UInt8] = []
 
-    /// The active FAT, or the first of several that mirror each other.
+    /// The active FAT, or the first of several mirrored ones.
     init(_ volume: any BlockReader, _ boot: FATBootSector) {
         self.volume = volume
         self.boot = boot
@@ -55,7 +55,7 @@ struct FATTable {
         }
     }
 
-    /// What follows `cluster` in its chain.
+    /// The successor of `cluster` in its chain.
     mutating func link(_ cluster: UInt64) throws(FilesystemError) -> Link {
         let value = try value(cluster)
         let highest: UInt32 = boot.entryBits == 32 ? 0x0FFF_FFFF : boot.entryBits == 16 ? 0xFFFF : 0xFFF
@@ -71,7 +71,7 @@ struct FATTable {
         }
     }
 
-    /// The clusters of a chain, in order; no more than `limit` (the reason why it ends on a chain that is a circle).
+    /// The clusters of a chain, in order; at most `limit`, which also ends a circular chain.
     mutating func chain(from first: UInt32, limit: UInt64) throws(FilesystemError) -> [UInt32] {
         guard first >= 2, UInt64(first) < boot.clusterEnd else {
             throw .damaged("a chain of clusters leads outside the volume")

@@ -2,18 +2,18 @@
 import ByteParsing
 import DiskModel
 
-/// All files and folders of a FAT as their entries have them: names, times and attributes to the bit.
+/// All files and folders of a FAT with their exact entries: names, times and attributes.
 struct FATTree {
-    /// A folder: its entries of 32 bytes without deleted ones.
+    /// A folder: its entries of 32 bytes, without deleted ones.
     struct Folder {
         var bytes: [UInt8]
-        /// The folder that it is in; the root is in itself.
+        /// The parent folder; the root is its own parent.
         var parent: Int
-        /// What of `items` is in it.
+        /// Its part of `items`.
         var items: Range<Int> = 0..<0
     }
 
-    /// What an entry stands for.
+    /// The meaning of an entry.
     enum Role: Equatable {
         case file
         /// An index of `folders`.
@@ -22,20 +22,20 @@ struct FATTree {
         case itself, parent
     }
 
-    /// An entry that names clusters.
+    /// An entry that refers to clusters.
     struct Item: Equatable {
         var role: Role
-        /// Where it stands in its folder's bytes.
+        /// Its offset in its folder's bytes.
         var slot: Int
         var firstCluster: UInt32
         var byteCount: UInt32
     }
 
-    /// Memory for the entries of all folders; 64 MiB are two million.
+    /// Memory limit for the entries of all folders; 64 MiB are two million.
     private static let byteLimit = 64 << 20
     private static let clusterFields = [20, 21, 26, 27]
 
-    /// The root first, each behind the one that it is in.
+    /// The root first, each folder after its parent.
     private(set) var folders: [Folder] = []
     /// In the order of the folders.
     private(set) var items: [Item] = []
@@ -44,7 +44,7 @@ struct FATTree {
     init(_ volume: FATVolume) throws(FilesystemError) {
         let bits = volume.boot.entryBits
         var left = Self.byteLimit
-        // No cluster belongs to two folders: chains that run into each other would be read again and again.
+        // No cluster belongs to two folders: connected chains would be read repeatedly.
         var clustersLeft = volume.boot.clusterCount
         var seen: Set<UInt32> = bits == 32 ? [volume.boot.rootCluster] : []
         folders = [Folder(bytes: try Self.cleaned(try volume.rootFolderBytes(), &left), parent: 0)]
@@ -70,7 +70,7 @@ struct FATTree {
         }
     }
 
-    /// The entries up to the end mark, without deleted ones and what is left of their long names.
+    /// The entries up to the end mark, without deleted ones and the remains of their long names.
     private static func cleaned(_ raw: [UInt8], _ left: inout Int) throws(FilesystemError) -> [UInt8] {
         var bytes: [UInt8] = []
         var longName = 0..<0
@@ -95,7 +95,7 @@ struct FATTree {
         return bytes
     }
 
-    /// Those that have clusters, or could have.
+    /// The entries that have clusters, or can have some.
     private static func items(of bytes: [UInt8], entryBits: Int) throws(FilesystemError) -> [Item] {
         try FilesystemError.parsing { () throws(ParsingError) in
             var items: [Item] = []
@@ -130,7 +130,7 @@ struct FATTree {
         return bytes
     }
 
-    /// Whether another tree has the same entries, but for where things lie.
+    /// Whether another tree has the same entries, apart from their places.
     func isSame(as other: FATTree) -> Bool {
         guard folders.count == other.folders.count, items.count == other.items.count else { return false }
         return folders.indices.allSatisfy { index in

@@ -3,7 +3,7 @@ import DiskModel
 
 /// Reads files of a FAT12, FAT16 or FAT32 without mounting it: EFI system partitions.
 ///
-/// Paths are separated by `/` or `\`, and letter case does not matter, as on the real thing.
+/// Paths are separated by `/` or `\` and are case-insensitive, as in the original.
 package struct FATVolume: Sendable {
     /// "a directory … 65,536 entries" of 32 bytes.
     static let folderByteLimit: UInt64 = 65_536 * 32
@@ -21,7 +21,7 @@ package struct FATVolume: Sendable {
         self.boot = boot
     }
 
-    /// What is in a folder, in the order in which it stands there; "" is the root.
+    /// The entries of a folder, in their order in it; "" is the root.
     package func entries(in path: String) throws(FilesystemError) -> [FATEntry] {
         guard let entry = try find(path) else { return try rootEntries() }
         guard entry.isFolder else { throw .wrongKind(path: path, isFolder: false) }
@@ -29,7 +29,7 @@ package struct FATVolume: Sendable {
     }
 
     /// All bytes of a file.
-    /// - Parameter limit: the most bytes that the caller wants to hold.
+    /// - Parameter limit: the largest length that the caller accepts.
     package func readFile(_ path: String, limit: Int) throws(FilesystemError) -> [UInt8] {
         guard let entry = try find(path), !entry.isFolder else { throw .wrongKind(path: path, isFolder: true) }
         guard UInt64(entry.byteCount) <= UInt64(max(0, limit)) else {
@@ -43,12 +43,12 @@ package struct FATVolume: Sendable {
         return bytes
     }
 
-    /// What is in the root folder.
+    /// The entries of the root folder.
     func rootEntries() throws(FilesystemError) -> [FATEntry] {
         FATFolder.entries(try rootFolderBytes(), entryBits: boot.entryBits)
     }
 
-    /// What is in a folder that came from this volume.
+    /// The entries of a folder that was read from this volume.
     func entries(of folder: FATEntry) throws(FilesystemError) -> [FATEntry] {
         FATFolder.entries(
             try contents(from: folder.firstCluster, atMost: Self.folderByteLimit), entryBits: boot.entryBits)
@@ -63,7 +63,7 @@ package struct FATVolume: Sendable {
         return try contents(from: boot.rootCluster, atMost: Self.folderByteLimit)
     }
 
-    /// The entry that a path names; `nil` for the root.
+    /// The entry of a path; `nil` for the root.
     private func find(_ path: String) throws(FilesystemError) -> FATEntry? {
         var found: FATEntry?
         for component in path.split(whereSeparator: { $0 == "/" || $0 == "\\" }) {
@@ -80,7 +80,7 @@ package struct FATVolume: Sendable {
         return found
     }
 
-    /// The first `limit` bytes of a chain, or all of it where it is shorter.
+    /// The first `limit` bytes of a chain, or all of a shorter one.
     func contents(from first: UInt32, atMost limit: UInt64) throws(FilesystemError) -> [UInt8] {
         var pieces = try pieces(from: first, atMost: limit)
         var bytes: [UInt8] = []
@@ -88,7 +88,7 @@ package struct FATVolume: Sendable {
         return bytes
     }
 
-    /// The same, 1 MiB at a time.
+    /// The contents of a chain, 1 MiB at a time.
     func pieces(from first: UInt32, atMost limit: UInt64) throws(FilesystemError) -> FATPieces {
         var table = FATTable(volume, boot)
         return FATPieces(
@@ -113,7 +113,7 @@ struct FATPieces {
         self.clusters = clusters
     }
 
-    /// Neighbours, up to 1 MiB or one cluster; `nil` behind the last.
+    /// Adjacent clusters, up to 1 MiB or one cluster; `nil` after the last.
     mutating func next() throws(FilesystemError) -> [UInt8]? {
         guard index < clusters.count, done < limit else { return nil }
         var end = index + 1

@@ -3,19 +3,20 @@ import ByteParsing
 import DiskModel
 import FoundationEssentials
 
-/// Where a LUKS volume has its encrypted sectors, as its header says: one piece, and nothing special about it.
+/// The place of a LUKS volume's encrypted sectors according to its header: one contiguous range
+/// without special features.
 struct LUKSData: Equatable, Sendable {
-    /// Where they begin in the volume, in bytes.
+    /// Their start in the volume, in bytes.
     var start: UInt64
-    /// How much they hold, in bytes; `nil` for all up to the end of the volume.
+    /// Their length in bytes; `nil` for everything up to the end of the volume.
     var byteCount: UInt64?
     /// The length of an encrypted sector in bytes.
     var sectorSize: Int
 
-    /// Why a volume that is just encrypted anew is not looked into: some of it has the old key, some the new one.
-    static let reencryption = "it is being encrypted anew"
+    /// Why a volume in reencryption is not opened: some sectors have the old key, others the new one.
+    static let reencryption = "it is being reencrypted"
 
-    /// Of LUKS1: sectors of 512 bytes up to the end.
+    /// LUKS1: sectors of 512 bytes up to the end.
     init(start: UInt64, _ volumeByteCount: UInt64) throws(FilesystemError) {
         self.init(start: start, byteCount: nil, sectorSize: 512)
         try check(volumeByteCount)
@@ -28,29 +29,30 @@ struct LUKSData: Equatable, Sendable {
     }
 
     private func check(_ volumeByteCount: UInt64) throws(FilesystemError) {
-        // payload-offset of 0: "LUKS On-Disk Format Specification" has none, cryptsetup writes it to a header on its own.
+        // payload-offset of 0: not in the "LUKS On-Disk Format Specification"; cryptsetup
+        // writes it to a detached header.
         guard start > 0 else { throw .damaged("its header is meant for another volume") }
         guard start % 512 == 0, [512, 1024, 2048, 4096].contains(sectorSize), start < volumeByteCount,
             byteCount.map({ $0 > 0 && $0 % 512 == 0 && $0 <= volumeByteCount - start }) ?? true
         else { throw .damaged("its header makes no sense") }
     }
 
-    /// Where they end in a volume of that length, in bytes.
+    /// Their end in a volume of that length, in bytes.
     func end(in volumeByteCount: UInt64) -> UInt64 {
-        // No overflow: it was checked against the volume.
+        // No overflow: it was compared with the volume.
         byteCount.map { start + $0 } ?? volumeByteCount
     }
 }
 
 // LUKS2: the text behind the binary header.
 extension LUKSData {
-    /// Where the text begins ("LUKS2 On-Disk Format Specification", §2).
+    /// The start of the text ("LUKS2 On-Disk Format Specification", §2).
     private static let textStart: UInt64 = 4096
     /// Headers have 16 KiB to 4 MiB (§2.2). The text of one with all its key slots and tokens is far shorter.
     private static let headerByteCounts: ClosedRange<UInt64> = 16 << 10...4 << 20
     private static let textLimit = 256 << 10
 
-    /// The metadata of a volume, as far as they matter here (§3).
+    /// The relevant metadata of a volume (§3).
     private struct Metadata: Decodable {
         struct Segment: Decodable {
             var type: String
@@ -60,7 +62,7 @@ extension LUKSData {
             var integrity: Integrity?
             var flags: [String]?
         }
-        /// Whatever is in it.
+        /// Its contents are ignored.
         struct Integrity: Decodable {}
         struct Config: Decodable {
             var requirements: Requirements?
@@ -72,8 +74,8 @@ extension LUKSData {
         var config: Config
     }
 
-    /// From the first header of a volume. Its checksum is not looked at: what cryptsetup says of the opened volume is
-    /// compared with this.
+    /// From the first header of a volume. Its checksum is not verified: cryptsetup's data about the opened
+    /// volume are compared with this.
     init(metadataOf volume: any BlockReader, headerByteCount: UInt64) throws(FilesystemError) {
         guard Self.headerByteCounts.contains(headerByteCount), headerByteCount <= volume.byteCount else {
             throw .damaged("its header makes no sense")
@@ -85,7 +87,7 @@ extension LUKSData {
         let text = bytes.prefix { $0 != 0 }
         guard text.count <= Self.textLimit, let metadata = try? JSONDecoder().decode(Metadata.self, from: Data(text))
         else { throw .damaged("its metadata are not understood") }
-        // §3.7: "online-reencrypt", "offline-reencrypt", and whatever else takes part in reading the sectors.
+        // §3.7: "online-reencrypt", "offline-reencrypt", and other features that change how the sectors are read.
         if let requirement = metadata.config.requirements?.mandatory?.first {
             guard !requirement.contains("reencrypt") else { throw .damaged(Self.reencryption) }
             throw .damaged("it needs something that is not known here (\(requirement.prefix(40)))")

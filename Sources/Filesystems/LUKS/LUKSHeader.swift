@@ -3,28 +3,28 @@ import ByteParsing
 import DiskModel
 
 /// The header of an encrypted volume: "LUKS On-Disk Format Specification" 1.2 (§2.1, phdr) and "LUKS2 On-Disk Format
-/// Specification" (§2.1, binary header). What is in use behind it only its key can tell.
+/// Specification" (§2.1, binary header). The used sectors behind it are known only with its key.
 package enum LUKSHeader {
     static let format = ContainerFormat(kindNames: ["crypto_LUKS"], open: open)
 
-    /// Where the encrypted sectors of a volume begin, in bytes: header and key slots lie in front of that. `nil` where it says
-    /// nothing that makes sense, or not all of its header is there.
+    /// The start of a volume's encrypted sectors, in bytes: header and key slots are before it. `nil` where the header
+    /// is invalid or incomplete.
     package static func dataStart(of volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         try open(volume)?.locked?.start
     }
 
     private static let primary = Array("LUKS".utf8) + [0xBA, 0xBE]
     private static let secondary = Array("SKUL".utf8) + [0xBA, 0xBE]
-    /// What a LUKS1 begins with while cryptsetup re-encrypts it (its `src/utils_reencrypt_luks1.c`).
+    /// The magic of a LUKS1 while cryptsetup re-encrypts it (its `src/utils_reencrypt_luks1.c`).
     private static let underReencryption = Array("LUKS".utf8) + [0xDE, 0xAD]
-    /// Where a second header of LUKS2 can lie: the first is as long as that.
+    /// The possible places of a second header of LUKS2: each is the length of the first header.
     private static let secondaryPlaces: [UInt64] = (14...22).map { 1 << $0 }
-    /// The fields; LUKS1 has key slots behind them, LUKS2 padding.
+    /// The length of the fields; they are followed by key slots in LUKS1, and padding in LUKS2.
     private static let byteCount = 512
 
     static func open(_ volume: any BlockReader) throws(BlockIOError) -> Container? {
         for place in [0] + secondaryPlaces where place + UInt64(byteCount) <= volume.byteCount {
-            // On all other volumes, a bad sector where a second header could be says nothing.
+            // On all other volumes, a bad sector at a possible place of a second header is irrelevant.
             guard let header = place == 0 ? try volume.readBytes(at: 0, count: byteCount) : read(volume, at: place)
             else { continue }
             if place == 0, header.starts(with: underReencryption) {
@@ -32,7 +32,7 @@ package enum LUKSHeader {
                 return .whole(info, because: "it is encrypted (LUKS1), and \(LUKSData.reencryption)")
             }
             guard header.starts(with: place == 0 ? primary : secondary) else { continue }
-            // The fields lie inside what was read.
+            // The fields are inside the bytes that were read.
             if let container = (try? self.container(header, at: place, volume)) ?? nil { return container }
         }
         return nil
@@ -81,7 +81,7 @@ package enum LUKSHeader {
             let found = try data.get()
             locked = found
             info.sectorSize = found.sectorSize
-            // What has a length of its own does not grow with its partition.
+            // A volume with its own length does not grow with its partition.
             if found.byteCount == nil { info.byteCount = volume.byteCount }
             reason += ": which of its sectors are in use is known only with its key"
         } catch {

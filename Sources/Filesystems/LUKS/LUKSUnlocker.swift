@@ -4,28 +4,26 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// Opens the LUKS volumes that a survey finds, by keys that a person gave.
+/// Opens the LUKS volumes found by a survey, with the user's keys.
 ///
-/// One survey has it alone: it is not safe to use from several threads.
+/// For one survey only: not safe to use from several threads.
 package final class LUKSUnlocker {
     /// Whether a LUKS volume was found, opened or not.
     package private(set) var hasFound = false
-    /// Whether one was opened.
     package private(set) var hasOpened = false
-    /// Why none can be opened here at all, as a sentence part; `nil` where that is not so.
+    /// Why no volume can be opened here, as a sentence part; `nil` without such a reason.
     package private(set) var problem: String?
     private let keyFiles: [FilePath]
-    /// Deriving a key may take minutes, and the volume says how much work that is.
+    /// Limits the number of openings: deriving a key may take minutes, and the volume sets the cost.
     private var volumesLeft = 64
 
-    /// With the files that hold the keys.
     package init(keyFiles: [FilePath]) { self.keyFiles = keyFiles }
 
-    /// The same container with what is inside, where one of the keys opens it.
+    /// The container with its content, if one of the keys opens it.
     /// - Parameters:
-    ///   - volume: what holds the container.
-    ///   - place: where the volume lies on the disk; `nil` where it is not one piece of it.
-    /// - Returns: the container, and what must be closed once its volume is surveyed.
+    ///   - volume: the source of the container's bytes.
+    ///   - place: the place of the volume on the disk; `nil` where it is not contiguous.
+    /// - Returns: the container, and the opened volume, to be closed after its survey.
     func unlock(
         _ container: Container, _ volume: any BlockReader, at place: SecondOpinion?
     ) -> (Container, OpenedLUKS?) {
@@ -35,7 +33,7 @@ package final class LUKSUnlocker {
             info.wholeReason = reason
             return (.whole(info, because: reason), nil)
         }
-        // What is special about it is said already.
+        // Its special features are reported already.
         guard problem == nil, let data = container.locked else { return (container, nil) }
         guard let place, let range = (0..<volume.byteCount).shifted(up: place.offset) else {
             return whole("it is encrypted, and does not lie on the disk in one piece that could be opened")
@@ -82,8 +80,8 @@ package final class LUKSUnlocker {
 }
 
 extension Container {
-    /// An opened LUKS: its header, its key slots and what stands behind its sectors are always in use, and of its sectors
-    /// those are that hold something of the volume inside.
+    /// An opened LUKS: its header, its key slots and everything behind its sectors are always used; of its sectors,
+    /// those with used bytes of the volume inside.
     func opened(_ volume: any BlockReader, descriptor: Int32?, _ data: LUKSData, volumeByteCount: UInt64) -> Container {
         var info = filesystem
         info.wholeReason = nil

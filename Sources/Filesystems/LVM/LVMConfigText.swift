@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// A section of LVM's configuration text (lvm.conf(5), "CONFIGURATION FILE SYNTAX"; `libdm/libdm-config.c`): the form of
-/// a volume group's metadata.
+/// A section of LVM's configuration text (lvm.conf(5), "CONFIGURATION FILE SYNTAX"; `libdm/libdm-config.c`), the
+/// format of a volume group's metadata.
 struct LVMConfigSection: Sendable {
-    /// A value; what is not an array is an array of one.
+    /// A value; a scalar is an array of one.
     enum Value: Equatable, Sendable {
         case number(Int64)
         case text(String)
@@ -15,27 +15,27 @@ struct LVMConfigSection: Sendable {
     /// The subsection of that name.
     func section(_ name: String) -> LVMConfigSection? { sections.first { $0.name == name }?.section }
 
-    /// The one number under a key.
+    /// The single number under a key.
     func number(_ key: String) -> UInt64? {
         guard case .number(let number)? = values[key]?.first, values[key]?.count == 1 else { return nil }
         return UInt64(exactly: number)
     }
 
-    /// The one text under a key.
+    /// The single text under a key.
     func text(_ key: String) -> String? {
         guard case .text(let text)? = values[key]?.first, values[key]?.count == 1 else { return nil }
         return text
     }
 
-    /// The texts under a key, where nothing else is under it.
+    /// The texts under a key, if it has only texts.
     func texts(_ key: String) -> [String]? {
         guard let values = values[key] else { return nil }
         let texts = values.compactMap { value -> String? in if case .text(let text) = value { text } else { nil } }
         return texts.count == values.count ? texts : nil
     }
 
-    /// Reads a whole text.
-    /// - Throws: `FilesystemError.damaged` where it is not of this form, or larger than is followed.
+    /// Parses a whole text.
+    /// - Throws: `FilesystemError.damaged` where the format is wrong or a size limit is exceeded.
     init(parsing text: [UInt8]) throws(FilesystemError) {
         var parser = LVMConfigParser(text)
         self = try parser.section(depth: 0)
@@ -65,7 +65,7 @@ private struct LVMConfigParser {
 
     init(_ text: [UInt8]) { self.text = text }
 
-    /// What stands between braces, or up to the end at depth 0.
+    /// The content between braces, or up to the end at depth 0.
     mutating func section(depth: Int) throws(FilesystemError) -> LVMConfigSection {
         guard depth <= Self.deepest else { throw .damaged("its metadata is nested too deep") }
         var section = LVMConfigSection()
@@ -108,7 +108,7 @@ private struct LVMConfigParser {
         case .word(let word):
             // LVM reads a leading zero as octal, and never writes one.
             if word == "0" || !word.hasPrefix("0"), let number = Int64(word) { return .number(number) }
-            // A number with a point, or a word without quotes: nothing that matters here is one.
+            // A number with a point, or a word without quotes: not used by any relevant key.
             return .text(word)
         default: throw unexpected
         }
@@ -141,7 +141,7 @@ private struct LVMConfigParser {
         var bytes: [UInt8] = []
         position += 1
         while position < text.count, text[position] != 0, text[position] != quote {
-            // Only between double quotes does a backslash take the next character as it is.
+            // A backslash escapes the next character only between double quotes.
             if quote == UInt8(ascii: "\""), text[position] == UInt8(ascii: "\\"), position + 1 < text.count {
                 position += 1
             }

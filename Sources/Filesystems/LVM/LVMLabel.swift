@@ -5,22 +5,22 @@ import DiskModel
 /// The label of an LVM2 physical volume, with the header behind it: LVM2's `lib/label/label.h` (struct label_header)
 /// and `lib/format_text/layout.h` (struct pv_header, pv_header_extension, disk_locn).
 struct LVMLabel: Equatable, Sendable {
-    /// The sector that holds it, of 512 bytes whatever the disk's are.
+    /// The index of its sector, of 512 bytes whatever the disk's sector size.
     let sectorIndex: Int
     /// The PV's id: 32 characters.
     let id: String
-    /// The PV's length in bytes; a volume group may say less.
+    /// The PV's length in bytes; a volume group may have a smaller value.
     let deviceByteCount: UInt64
-    /// Where the extents start, as a rule one area without an end: its length is 0 until a group says more.
+    /// The start of the extents, usually one area without an end: its length is 0 until a group sets one.
     let dataAreas: [(offset: UInt64, byteCount: UInt64)]
     let metadataAreas: [ByteRange]
-    /// Room that a boot loader was given.
+    /// Areas reserved for a boot loader.
     let bootLoaderAreas: [ByteRange]
 
     static let sectorSize = 512
-    /// LABEL_SCAN_SECTORS: where a label may stand.
+    /// LABEL_SCAN_SECTORS: the sectors that may contain a label.
     static let scannedSectors = 4
-    /// INITIAL_CRC of `lib/misc/crc.h`: LVM inverts neither before nor after.
+    /// INITIAL_CRC of `lib/misc/crc.h`: LVM does not invert before or after.
     private static let initialChecksum: UInt32 = 0xF597_A6CF
     static func checksum(_ bytes: [UInt8]) -> UInt32 { CRC32.iso.update(initialChecksum, bytes) }
 
@@ -28,7 +28,7 @@ struct LVMLabel: Equatable, Sendable {
         one.sectorIndex == other.sectorIndex && one.id == other.id
     }
 
-    /// The labels at the start of a volume: `nil` where there is none, more than one where an old one was left.
+    /// The labels at the start of a volume: empty without any, more than one where an old one was left.
     static func find(_ volume: any BlockReader) throws(BlockIOError) -> [Result<LVMLabel, ParsingError>] {
         let count = min(UInt64(scannedSectors * sectorSize), volume.byteCount)
         let bytes = try volume.readBytes(at: 0, count: Int(count))
@@ -59,7 +59,7 @@ struct LVMLabel: Equatable, Sendable {
         var position = header + 40  // disk_areas_xl
         dataAreas = try Self.areas(sector, &position)
         metadataAreas = try Self.ranges(try Self.areas(sector, &position))
-        // pv_header_extension: version, flags, then the boot loader areas. Zero where older programs wrote the label.
+        // pv_header_extension: version, flags, then the boot loader areas. Zero in labels of older programs.
         guard let version = try? sector.littleEndian(UInt32.self, at: position), version > 0 else {
             bootLoaderAreas = []
             return
@@ -105,7 +105,7 @@ struct LVMLabel: Equatable, Sendable {
         }
     }
 
-    /// The id as people see it: `VA1xUc-9KJC-KZz5-Msoo-rVdc-UdXm-Dr0t1F`.
+    /// The id in display form: `VA1xUc-9KJC-KZz5-Msoo-rVdc-UdXm-Dr0t1F`.
     var uuidText: String {
         var text = ""
         for (index, character) in id.enumerated() {

@@ -2,10 +2,10 @@
 import ByteParsing
 import DiskModel
 
-/// A metadata area of a physical volume: a header, and a ring of texts of which it names the live one (LVM2's
+/// A metadata area of a physical volume: a header, and a ring of texts; the header locates the live one (LVM2's
 /// `lib/format_text/layout.h`: struct mda_header, raw_locn).
 struct LVMMetadataArea: Sendable {
-    /// What the area says.
+    /// The state of the area.
     enum State: Sendable {
         /// No volume group was written here.
         case empty
@@ -23,7 +23,7 @@ struct LVMMetadataArea: Sendable {
     static let headerByteCount = 512
     /// FMTT_MAGIC: " LVM2 x[5A%r0N*>".
     static let magic = Array(" LVM2 x[5A%r0N*>".utf8)
-    /// Long enough for some ten thousand logical volumes; LVM itself makes areas of 1 MiB.
+    /// Enough for some ten thousand logical volumes; LVM itself makes areas of 1 MiB.
     static let longestText: UInt64 = 4 << 20
 
     init(_ volume: any BlockReader, at area: ByteRange) throws(FilesystemError) {
@@ -37,7 +37,7 @@ struct LVMMetadataArea: Sendable {
             try Self.check(header, area)
             return (try Location(header, at: 40), try Location(header, at: 64))  // raw_locns
         }
-        // The second place is wiped when the change that it names is committed.
+        // The second location is wiped when its change is committed.
         hasPendingChange = pending.byteCount > 0 && pending.offset != committed.offset
         if committed.flags & 1 != 0 {  // RAW_LOCN_IGNORED
             state = .ignored
@@ -75,7 +75,7 @@ struct LVMMetadataArea: Sendable {
         else { throw .invalid(what: "the place of a metadata area in its own header") }
     }
 
-    /// The text that a location names. It is a ring: what passes the area's end goes on behind the header.
+    /// The text at a location. It is a ring: text beyond the area's end continues behind the header.
     private static func text(
         _ volume: any BlockReader, _ area: ByteRange, _ location: Location
     ) throws(FilesystemError) -> [UInt8] {

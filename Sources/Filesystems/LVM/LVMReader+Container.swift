@@ -6,13 +6,13 @@ extension LVMReader {
     /// Extents of this physical volume.
     private typealias Extents = Range<UInt64>
 
-    /// Flags of `lib/format_text/flags.c` with which a volume group, its disk, and a logical volume are plain.
+    /// Flags of `lib/format_text/flags.c` that a plain volume group, its disk, and a plain logical volume may have.
     private static let plainGroup: Set<String> = ["RESIZEABLE", "READ", "WRITE", "WRITE_LOCKED", "NOAUTOACTIVATE"]
     private static let plainDisk: Set<String> = ["ALLOCATABLE"]
     private static let plainVolume: Set<String> = [
         "READ", "WRITE", "VISIBLE", "FIXED_MINOR", "WRITE_LOCKED", "ACTIVATION_SKIP", "NOAUTOACTIVATE",
     ]
-    /// Segment types of `lib/metadata/segtype.h` that keep what they use in areas which the text names.
+    /// Segment types of `lib/metadata/segtype.h` whose storage is in areas named in the text.
     private static let knownTypes: Set<String> = [
         "linear", "striped", "mirror", "snapshot", "thin", "thin-pool", "cache", "cache-pool", "writecache",
         "integrity",
@@ -21,7 +21,7 @@ extension LVMReader {
         "raid6_la_6", "raid6_ls_6", "raid6_ra_6", "raid6_rs_6", "raid6_n_6",
     ]
 
-    /// Where the logical volumes lie on this disk, and what of it is in use beside them.
+    /// The places of the logical volumes on this disk, and the other used ranges.
     func container(_ info: FilesystemInfo, volumeByteCount: UInt64) throws(FilesystemError) -> Container {
         try checkGroup()
         let place = physicalVolume.extentStart
@@ -41,7 +41,7 @@ extension LVMReader {
         var container = Container(filesystem: info, alwaysUsed: [0..<place, end..<volumeByteCount] + areas)
         container.filesystem.byteCount = deviceByteCount(endOfExtents: end, volumeByteCount: volumeByteCount)
         container.filesystem.blockSize = Int(exactly: group.extentByteCount)
-        // The largest sector on whose boundaries all extents lie.
+        // The largest sector size to which all extents are aligned.
         container.filesystem.sectorSize = 1 << min(12, (place | group.extentByteCount).trailingZeroBitCount)
         var taken: [Extents] = []
         let served = servedNames
@@ -54,7 +54,7 @@ extension LVMReader {
                 taken += used
                 container.alwaysUsed += used.map { bytes(of: $0) }
             }
-            // What only serves another volume is no volume that a person knows.
+            // A volume that only serves another one is not listed.
             if volume.status.contains("VISIBLE") { container.inner.append(inner) }
         }
         try checkDisjoint(taken)
@@ -62,10 +62,10 @@ extension LVMReader {
         return container
     }
 
-    /// The length of the device that the physical volume was made for, or got since; `nil` where its label says nothing.
+    /// The length of the device that the physical volume was made for or resized to; `nil` where its label has none.
     ///
-    /// pvresize leaves the label as it was, and takes the start of the extents and a metadata area at the end off the
-    /// length in the text (LVM2's `lib/metadata/pv_manip.c`, pv_resize_single, and `_text_pv_resize`).
+    /// pvresize does not update the label, and subtracts the start of the extents and a metadata area at the end from
+    /// the length in the text (LVM2's `lib/metadata/pv_manip.c`, pv_resize_single, and `_text_pv_resize`).
     private func deviceByteCount(endOfExtents: UInt64, volumeByteCount: UInt64) -> UInt64? {
         let tail = label.metadataAreas.filter { $0.lowerBound >= endOfExtents }.map(\.byteCount).max() ?? 0
         let named = [label.deviceByteCount, physicalVolume.deviceByteCount ?? 0].filter { $0 > 0 }
@@ -98,7 +98,7 @@ extension LVMReader {
         }
     }
 
-    /// The logical volumes that others are made of, or are snapshots of: what they hold is read through those.
+    /// The logical volumes that are components or origins of others: their contents are read through those.
     private var servedNames: Set<String> {
         var names: Set<String> = []
         for volume in group.logicalVolumes {
@@ -131,7 +131,7 @@ extension LVMReader {
         return InnerPlace(name: "\(group.name)/\(volume.name)", byteCount: byteCount, contents: contents)
     }
 
-    /// Why a logical volume is not looked into; `nil` where it is plain and lies on this disk alone.
+    /// Why a logical volume is not opened; `nil` where it is plain and only on this disk.
     private func reasonToClose(_ volume: LVMVolumeGroup.LogicalVolume, _ served: Set<String>) -> String? {
         guard !volume.segments.isEmpty else { return "it has no extents" }
         if let other = volume.segments.first(where: { $0.linearArea == nil }) {
@@ -151,7 +151,7 @@ extension LVMReader {
         return nil
     }
 
-    /// All extents of this disk that a volume of whatever type names: at least those that it uses.
+    /// All extents of this disk that a volume of any type refers to: at least those that it uses.
     private func extentsUsed(by volume: LVMVolumeGroup.LogicalVolume) throws(FilesystemError) -> [Extents] {
         var used: [Extents] = []
         for segment in volume.segments {
@@ -159,7 +159,7 @@ extension LVMReader {
                 guard let extent = reference.extent else {
                     throw .damaged("a segment of \(group.name)/\(volume.name) is not understood")
                 }
-                // A stripe has a part of the segment's extents, a mirror all of them.
+                // A stripe contains a part of the segment's extents, a mirror all of them.
                 let isStriped = segment.type == "striped" && segment.stripeCount == UInt64(segment.references.count)
                 let stripes = isStriped ? max(1, UInt64(segment.references.count)) : 1
                 let count = segment.extentCount / stripes + (segment.extentCount % stripes == 0 ? 0 : 1)
@@ -177,7 +177,7 @@ extension LVMReader {
         return extents
     }
 
-    /// The length in bytes of extents of a logical volume, which may lie on other disks.
+    /// The length in bytes of extents of a logical volume, which may be on other disks.
     private func length(
         of extentCount: UInt64, _ volume: LVMVolumeGroup.LogicalVolume
     ) throws(FilesystemError) -> UInt64 {
@@ -186,7 +186,7 @@ extension LVMReader {
         }
     }
 
-    /// Extents that lie inside `extentCount`: their place was checked not to overflow.
+    /// The bytes of extents inside `extentCount`: their place was checked for overflow.
     private func bytes(of extents: Extents) -> ByteRange {
         let start = physicalVolume.extentStart + extents.lowerBound * group.extentByteCount
         return start..<physicalVolume.extentStart + extents.upperBound * group.extentByteCount
@@ -197,7 +197,7 @@ extension LVMReader {
         return start..<start + place.byteCount / group.extentByteCount
     }
 
-    /// No extent belongs to two volumes: what one calls free the other might use.
+    /// No extent belongs to two volumes: one could use it where the other marks it free.
     private func checkDisjoint(_ taken: [Extents]) throws(FilesystemError) {
         var end: UInt64 = 0
         for extents in taken.sorted(by: { $0.lowerBound < $1.lowerBound }) {

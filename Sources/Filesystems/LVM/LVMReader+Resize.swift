@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-// What a change of the physical volume's size has to know.
+// The data needed to resize the physical volume.
 extension LVMReader {
-    /// Where the extents lie, and what else must have room.
+    /// The place of the extents, and the other areas that need room.
     func facts(endOfExtents: UInt64, resizeObstacle: String?) -> FilesystemInfo.VolumeGroup {
         let behind = label.metadataAreas.filter { $0.lowerBound >= endOfExtents }
-        // pvresize makes the second area anew at the new end, on the alignment that the first extent has (LVM2's
+        // pvresize recreates the second area at the new end, with the alignment of the first extent (LVM2's
         // `lib/format_text/format-text.c`, `_text_pv_add_metadata_area`).
         let alignment = max(1 << 20, physicalVolume.extentStart)
         let tail = behind.map(\.byteCount).max().map { length -> UInt64 in
@@ -35,7 +35,7 @@ extension LVMReader {
             if case .closed(let reason) = place.contents { return "\(place.name) cannot be moved: \(reason)" }
         }
         for volume in group.logicalVolumes {
-            // What nobody sees serves another volume, which would have been closed.
+            // An invisible volume serves another one, which would have been closed.
             guard volume.status.contains("VISIBLE") else { return "\(name)/\(volume.name) is not a visible one" }
             let odd = volume.status.contains("FIXED_MINOR") || volume.status.contains("WRITE_LOCKED")
             if odd || !volume.status.contains("WRITE") { return "\(name)/\(volume.name) may not be changed" }

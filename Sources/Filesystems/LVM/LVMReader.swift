@@ -2,15 +2,15 @@
 import ByteParsing
 import DiskModel
 
-/// A physical volume of LVM2, and the volume group that it is of.
+/// A physical volume of LVM2 and its volume group.
 struct LVMReader: Sendable {
     static let format = ContainerFormat(kindNames: ["LVM2_member"], open: open)
 
     let label: LVMLabel
     let group: LVMVolumeGroup
-    /// Which of the group's disks this is.
+    /// This disk among the group's disks.
     let physicalVolume: LVMVolumeGroup.PhysicalVolume
-    /// The names of all of them in the text.
+    /// The names of all disks in the text.
     let diskNames: Set<String>
 
     static func open(_ volume: any BlockReader) throws(BlockIOError) -> Container? {
@@ -30,7 +30,7 @@ struct LVMReader: Sendable {
         }
     }
 
-    /// Reads the metadata areas that `label` names: the one whose text has the highest sequence number counts.
+    /// Reads the metadata areas of `label`: the one whose text has the highest sequence number counts.
     init(_ volume: any BlockReader, _ label: LVMLabel) throws(FilesystemError) {
         guard !label.metadataAreas.isEmpty else { throw .damaged("its volume group is described on other disks only") }
         var best: LVMVolumeGroup?
@@ -47,7 +47,7 @@ struct LVMReader: Sendable {
                 case .text(let text):
                     let found = try LVMVolumeGroup(text: text)
                     if let best, best.id != found.id { throw .damaged("its metadata areas are of different groups") }
-                    // One commit writes one text into all areas.
+                    // One commit writes the same text to all areas.
                     if let best, best.sequenceNumber == found.sequenceNumber, bestText != text {
                         throw .damaged("its metadata areas contradict each other")
                     }

@@ -2,8 +2,8 @@
 import ByteParsing
 import DiskModel
 
-/// A volume group as its metadata text describes it (LVM2's `lib/format_text/import_vsn1.c`). Lengths in bytes; an extent
-/// is `extentByteCount` of them.
+/// A volume group according to its metadata text (LVM2's `lib/format_text/import_vsn1.c`). Lengths in bytes; an extent
+/// has `extentByteCount` of them.
 struct LVMVolumeGroup: Sendable {
     /// One of its disks.
     struct PhysicalVolume: Sendable {
@@ -12,16 +12,16 @@ struct LVMVolumeGroup: Sendable {
         /// 32 characters, without dashes.
         var id: String
         var status: Set<String>
-        /// The length that the group takes the disk for, where it says one.
+        /// The length of the disk according to the group, if given.
         var deviceByteCount: UInt64?
-        /// Where extent 0 starts on the disk.
+        /// The start of extent 0 on the disk.
         var extentStart: UInt64
         var extentCount: UInt64
-        /// Room of a boot loader.
+        /// The area of a boot loader.
         var bootLoaderArea: ByteRange?
     }
 
-    /// A volume, also one that only serves another (`pool_tdata`).
+    /// A volume, including those that only serve another (`pool_tdata`).
     struct LogicalVolume: Sendable {
         var name: String
         var id: String
@@ -34,15 +34,15 @@ struct LVMVolumeGroup: Sendable {
     struct Segment: Sendable {
         var start: UInt64
         var extentCount: UInt64
-        /// Without what follows a `+`: flags that older programs must not miss.
+        /// Without the part after a `+`: flags that older programs must not ignore.
         var type: String
         var hasTypeFlags: Bool
-        /// For `striped`: over how many areas, and which; of all other types, `nil`.
+        /// For `striped`: the number of areas; `nil` for all other types.
         var stripeCount: UInt64?
-        /// Every name in it with the number that follows it (the first extent): physical and logical volumes, and
-        /// words of other meaning.
+        /// Every name in it with the number after it (the first extent): physical and logical volumes,
+        /// and words of other meaning.
         var references: [(name: String, extent: UInt64?)]
-        /// The one area of a linear segment.
+        /// The single area of a linear segment.
         var linearArea: (name: String, extent: UInt64)?
     }
 
@@ -50,15 +50,15 @@ struct LVMVolumeGroup: Sendable {
     var id: String
     var sequenceNumber: UInt64
     var status: Set<String>
-    /// Who coordinates several hosts, where some do: `sanlock`, `dlm`, …
+    /// The coordinator of several hosts, if any: `sanlock`, `dlm`, …
     var lockType: String?
-    /// The one host that may change the group, where it belongs to one (lvmsystemid(7)).
+    /// The only host that may change the group, if it belongs to one (lvmsystemid(7)).
     var systemID: String?
     var extentByteCount: UInt64
     var physicalVolumes: [PhysicalVolume]
     var logicalVolumes: [LogicalVolume]
 
-    /// Reads the text of a metadata area.
+    /// Parses the text of a metadata area.
     init(text: [UInt8]) throws(FilesystemError) {
         let root = try LVMConfigSection(parsing: text)
         guard root.text("contents") == "Text Format Volume Group", root.number("version") == 1 else {
@@ -67,7 +67,7 @@ struct LVMVolumeGroup: Sendable {
         guard root.sections.count == 1, let (name, group) = root.sections.first else {
             throw .damaged("its metadata describes \(root.sections.count) volume groups")
         }
-        // Absent in what very old programs wrote.
+        // Absent in metadata of very old programs.
         guard group.text("format") ?? "lvm2" == "lvm2" else { throw .damaged("its volume group is not of format lvm2") }
         self.name = name
         id = try Self.id(group, name)
@@ -75,7 +75,7 @@ struct LVMVolumeGroup: Sendable {
         status = try Self.status(group, name)
         lockType = group.text("lock_type").flatMap { $0 == "none" ? nil : $0 }
         systemID = group.text("system_id").flatMap { $0.isEmpty ? nil : $0 }
-        // In sectors, as all lengths of the text that are not in extents.
+        // In sectors, like all lengths of the text that are not in extents.
         extentByteCount = try Self.bytes(group, "extent_size", of: name)
         guard extentByteCount > 0 else { throw .damaged("its extents have no length") }
         physicalVolumes = []
@@ -121,7 +121,7 @@ struct LVMVolumeGroup: Sendable {
     private static func segment(_ section: LVMConfigSection, _ name: String) throws(FilesystemError) -> Segment {
         guard let type = section.text("type") else { throw .damaged("a segment of \(name) has no type") }
         let parts = type.split(separator: "+", maxSplits: 1, omittingEmptySubsequences: false)
-        // Areas may also stand in subsections (VDO has none, writecache none; later formats might).
+        // Areas may also be in subsections (not in VDO or writecache, perhaps in later formats).
         guard section.sections.isEmpty, let base = parts.first else {
             throw .damaged("a segment of \(name) is not understood")
         }
@@ -155,7 +155,7 @@ struct LVMVolumeGroup: Sendable {
         return number
     }
 
-    /// A number of extents: LVM holds them in 32 bits.
+    /// A number of extents: LVM stores them in 32 bits.
     private static func extents(
         _ section: LVMConfigSection, _ key: String, of name: String
     ) throws(FilesystemError) -> UInt64 {

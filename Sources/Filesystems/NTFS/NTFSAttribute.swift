@@ -3,7 +3,7 @@ import ByteParsing
 
 /// One attribute in one FILE record: all of it, or one part of its clusters (ATTR_RECORD of ntfs-3g's layout.h).
 struct NTFSAttribute {
-    /// The types (ATTR_TYPES) that are read here.
+    /// The supported types (ATTR_TYPES).
     enum Kind: UInt32 {
         case attributeList = 0x20
         case volumeName = 0x60
@@ -14,7 +14,7 @@ struct NTFSAttribute {
         case bitmap = 0xB0
     }
 
-    /// Where its bytes are.
+    /// The place of its bytes.
     enum Content {
         /// In the record.
         case resident([UInt8])
@@ -24,19 +24,19 @@ struct NTFSAttribute {
 
     /// The part of a non-resident attribute that one record describes.
     struct Clusters {
-        /// lowest_vcn, and the first that is no longer in this part (highest_vcn + 1).
+        /// lowest_vcn, and the first cluster behind this part (highest_vcn + 1).
         let range: Range<UInt64>
         let mappingPairs: [UInt8]
-        /// In bytes; right only in the first part.
+        /// In bytes; valid only in the first part.
         let allocatedByteCount: UInt64
         let byteCount: UInt64
         let initializedByteCount: UInt64
     }
 
     let type: UInt32
-    /// In UTF-16; empty for the unnamed one.
+    /// In UTF-16; empty for the unnamed attribute.
     let name: [UInt16]
-    /// ATTR_IS_COMPRESSED, ATTR_IS_ENCRYPTED, ATTR_IS_SPARSE, and what is not known.
+    /// ATTR_IS_COMPRESSED, ATTR_IS_ENCRYPTED, ATTR_IS_SPARSE, and unknown flags.
     let flags: UInt16
     let content: Content
 
@@ -75,7 +75,7 @@ struct NTFSAttribute {
         }
     }
 
-    /// 0 where it is in the record, as attribute lists count.
+    /// 0 where it is in the record, as in attribute lists.
     var lowestCluster: UInt64 {
         if case .clusters(let clusters) = content { clusters.range.lowerBound } else { 0 }
     }

@@ -7,20 +7,21 @@ struct NTFSBootSector {
     let sectorSize: UInt64
     /// In bytes; a power of two up to 2 MiB.
     let clusterSize: UInt64
-    /// In sectors; the copy of the boot sector that follows them is not counted.
+    /// In sectors; the copy of the boot sector behind them is not counted.
     let sectorCount: UInt64
     /// First clusters of $MFT and $MFTMirr.
     let mftCluster: UInt64
     let mirrorCluster: UInt64
-    /// Of a FILE record, in bytes.
+    /// The length of a FILE record in bytes.
     let recordSize: UInt64
     let serialNumber: UInt64
     let hasEndMarker: Bool
 
-    /// `nil` where the sector is not that of an NTFS.
+    /// `nil` where the sector is no NTFS boot sector.
     init?(_ sector: [UInt8]) throws(ParsingError) {
         guard try sector.bytes(at: 3, count: 8) == Array("NTFS    ".utf8),  // oem_id
-            // reserved_sectors, fats, root_entries, sectors; sectors_per_fat; large_sectors: where FAT has its own.
+            // reserved_sectors, fats, root_entries, sectors; sectors_per_fat; large_sectors: FAT
+            // has its own values there.
             try sector.bytes(at: 14, count: 7).allSatisfy({ $0 == 0 }),
             try sector.littleEndian(UInt16.self, at: 22) == 0,
             try sector.littleEndian(UInt32.self, at: 32) == 0
@@ -48,19 +49,19 @@ struct NTFSBootSector {
         hasEndMarker = try sector.littleEndian(UInt16.self, at: 510) == 0xAA55  // end_of_sector_marker
     }
 
-    /// Whole clusters; up to a cluster less one sector may follow them.
+    /// Whole clusters; up to a cluster minus one sector may follow them.
     var clusterCount: UInt64 { sectorCount / (clusterSize / sectorSize) }
 
-    /// Where the filesystem ends, in bytes. Only after `problem` found nothing.
+    /// The end of the filesystem in bytes. Valid only if `problem` returned `nil`.
     var byteCount: UInt64 { sectorCount * sectorSize }
 
-    /// Where the clusters end, in bytes. Only after `problem` found nothing.
+    /// The end of the clusters in bytes. Valid only if `problem` returned `nil`.
     var clusterEnd: UInt64 { clusterCount * clusterSize }
 
-    /// What speaks against using it, as a sentence part.
+    /// Why it cannot be used, as a sentence part.
     func problem(volumeByteCount: UInt64) -> String? {
         if !hasEndMarker { return "its boot sector has no end marker" }
-        // Checked before anything is multiplied.
+        // Checked before any multiplication.
         if sectorCount > volumeByteCount / sectorSize { return "it is larger than its partition" }
         // "The maximum number of clusters is 2^32 - 1", as Windows implements it.
         guard clusterCount > 0, clusterCount < 1 << 32 else { return "its number of clusters is not valid" }

@@ -2,7 +2,7 @@
 import ByteParsing
 import DiskModel
 
-/// NTFS: what is in use, by its $Bitmap.
+/// NTFS: its used ranges according to its $Bitmap.
 enum NTFSFilesystem {
     static let format = FilesystemFormat(kindNames: ["ntfs"], survey: survey, prove: contradiction)
 
@@ -20,7 +20,7 @@ enum NTFSFilesystem {
             if !mapper.table.mirroredRecords.isEmpty {
                 info.remarks.append("has damaged file records; their copy in $MFTMirr was used")
             }
-            // It says whether the volume is dirty, and its copy may be older than that.
+            // It contains the dirty flag, and its copy may be older.
             if mapper.table.mirroredRecords.contains(NTFSMasterFileTable.SystemFile.volume.rawValue) {
                 return (info.takenWhole(because: "the file record that says whether it is dirty is damaged"), whole)
             }
@@ -43,7 +43,7 @@ enum NTFSFilesystem {
         }
     }
 
-    /// The first file record whose clusters the map calls free, as a sentence part; `nil` where there is none.
+    /// The first file record whose clusters are free in the map, as a sentence part; `nil` without one.
     static func contradiction(
         _ volume: any BlockReader, _ contents: VolumeContents
     ) throws(BlockIOError) -> String? {
@@ -57,12 +57,12 @@ enum NTFSFilesystem {
         }
     }
 
-    /// Where the contents of `pagefile.sys`, `swapfile.sys` and `hiberfil.sys` in the root folder lie (bytes of the
-    /// volume, ascending). Windows makes them anew when it starts; the beginning of each is left out, because Windows
-    /// looks there for a hibernation image or a crash dump: it must not find what the target disk held before.
+    /// The contents of `pagefile.sys`, `swapfile.sys` and `hiberfil.sys` in the root folder (bytes of the volume,
+    /// ascending). Windows recreates them at its start. The beginning of each is not included, because Windows checks
+    /// it for a hibernation image or a crash dump, and must not find old data of the target disk there.
     ///
-    /// Empty where the volume is not clean, or anything about it or a file is in doubt.
-    /// - Parameter map: the volume's map, where it is known.
+    /// Empty where the volume is not clean, or in case of any doubt about it or a file.
+    /// - Parameter map: the volume's map, if known.
     static func pageFileRanges(
         _ volume: any BlockReader, in map: AllocationMap? = nil
     ) throws(BlockIOError) -> [ByteRange] {
@@ -80,7 +80,7 @@ enum NTFSFilesystem {
         }
     }
 
-    /// The volume's contents without those of the page files, and a remark on it.
+    /// The volume's contents without those of the page files, and a remark about it.
     static func withoutPageFiles(
         _ volume: any BlockReader, _ contents: VolumeContents
     ) throws(BlockIOError) -> VolumeContents {
@@ -91,13 +91,13 @@ enum NTFSFilesystem {
         result.allocation = AllocationMap(byteCount: volume.byteCount, unsorted: unused + skipped).complement
         let byteCount = skipped.reduce(0) { $0 + $1.byteCount }
         result.filesystem.remarks.append(
-            "has page files whose contents (\(ByteText.rounded(byteCount))) are left out, as was asked for")
+            "has page files whose contents (\(ByteText.rounded(byteCount))) are left out, as requested")
         return result
     }
 
-    /// Whether a shadow copy is in force. One leaves a block where it is until that is written over, and so relies on
-    /// clusters that the filesystem has long called free (libvshadow's "Volume Shadow Snapshot (VSS) format", volume
-    /// header: VSS identifier, catalog offset).
+    /// Whether a shadow copy is active. It keeps a block in place until the block is overwritten, and so relies on
+    /// clusters that the filesystem has long freed (libvshadow's "Volume Shadow Snapshot (VSS) format", volume header:
+    /// VSS identifier, catalog offset).
     private static func hasShadowCopies(_ volume: any BlockReader) throws(FilesystemError) -> Bool {
         let offset: UInt64 = 0x1E00
         guard volume.byteCount >= offset + 512 else { return false }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// Whether $LogFile holds changes that are not yet in place (RESTART_PAGE_HEADER and RESTART_AREA of ntfs-3g's
-/// logfile.h).
+/// Whether $LogFile contains changes that are not yet in place (RESTART_PAGE_HEADER and
+/// RESTART_AREA of ntfs-3g's logfile.h).
 enum NTFSLogFile {
-    /// What emptied logs are read up to: both restart pages and the first records lie in front of it.
+    /// The length that is read of emptied logs: it includes both restart pages and the first records.
     private static let emptyByteCount: UInt64 = 1 << 20
-    /// The largest page of any machine that Windows ran on.
+    /// The largest page size of all machines supported by Windows.
     private static let largestPage = 65536
 
     private struct RestartPage {
@@ -17,13 +17,13 @@ enum NTFSLogFile {
         let isClean: Bool
     }
 
-    /// Why the log cannot be taken for clean, as a sentence part; `nil` where it is.
+    /// Why the log is not clean, as a sentence part; `nil` where it is.
     static func problem(_ log: NTFSStream) throws(FilesystemError) -> String? {
         if try isEmptied(log) { return nil }
         let head = try log.read(at: 0, count: Int(min(log.byteCount, UInt64(2 * largestPage))))
         let pages: [RestartPage]
         do throws(ParsingError) {
-            // system_page_size says where the second one is.
+            // system_page_size locates the second one.
             let pageSize = Int(try head.littleEndian(UInt32.self, at: 16))
             guard pageSize >= 512, pageSize <= largestPage, pageSize.nonzeroBitCount == 1 else {
                 return "its log has no valid restart page"
@@ -35,7 +35,7 @@ enum NTFSLogFile {
         } catch {
             return "its log has no two valid restart pages: \(error)"
         }
-        // A dismount leaves two that are alike; where they differ, the later one counts, and both where that is open.
+        // A dismount leaves two equal ones; where they differ, the later one counts, or both if that is open.
         let last = pages.map(\.sequenceNumber).max() ?? 0
         for page in pages where page.sequenceNumber == last {
             switch (page.majorVersion, page.minorVersion) {
@@ -51,7 +51,7 @@ enum NTFSLogFile {
         return nil
     }
 
-    /// Whether it holds nothing: ntfs3 and ntfsresize leave it so, ntfs-3g after a recovery, and so it comes from mkntfs.
+    /// Whether it is empty: as left by ntfs3 and ntfsresize, by ntfs-3g after a recovery, and by mkntfs.
     private static func isEmptied(_ log: NTFSStream) throws(FilesystemError) -> Bool {
         for byteCount in [4096, min(log.byteCount, emptyByteCount)] {
             guard try log.read(at: 0, count: Int(byteCount)).allSatisfy({ $0 == 0xFF }) else { return false }
@@ -70,7 +70,7 @@ enum NTFSLogFile {
         return RestartPage(
             sequenceNumber: try bytes.littleEndian(at: area),
             majorVersion: try bytes.littleEndian(at: 28), minorVersion: try bytes.littleEndian(at: 26),
-            // LOGFILE_NO_CLIENT: nobody has it open. RESTART_VOLUME_IS_CLEAN: since Windows XP it stays open.
+            // LOGFILE_NO_CLIENT: it is not open. RESTART_VOLUME_IS_CLEAN: since Windows XP it stays open.
             isClean: inUse == .max || flags & 2 != 0)
     }
 }

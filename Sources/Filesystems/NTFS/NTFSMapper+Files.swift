@@ -3,15 +3,15 @@ import ByteParsing
 import DiskModel
 
 extension NTFSMapper {
-    /// How much of the master file table is read at once; a multiple of every record size.
+    /// The bytes of the master file table in one read; a multiple of every record size.
     private static let batch: UInt64 = 1 << 20
 
-    /// Looks whether all clusters of all file records in use are in `map`: base records and those that extend them, by their own
-    /// flags and not by the bitmap of the master file table.
+    /// Checks that all clusters of all file records in use are in `map`: base records and their extensions, according
+    /// to their own flags and not to the bitmap of the master file table.
     ///
-    /// ntfs-3g does not mark a volume as dirty while it is mounted, keeps no log, and leaves one that Windows closed as it
-    /// is: after a crash, nothing but the files themselves says that the bitmap on the disk is older than they are.
-    /// - Throws: `FilesystemError.damaged` where they are not, or a file's record is not sound.
+    /// ntfs-3g does not mark a volume as dirty while it is mounted, writes no log, and does not change one that Windows
+    /// closed: after a crash, only the files themselves show that the bitmap on the disk is older than they are.
+    /// - Throws: `FilesystemError.damaged` where one is missing, or a file's record is invalid.
     func checkFiles(_ map: AllocationMap) throws(FilesystemError) {
         let recordSize = Int(boot.recordSize)
         let end = table.contents.initializedByteCount.roundedDown(toMultipleOf: boot.recordSize)

@@ -2,15 +2,15 @@
 import ByteParsing
 import DiskModel
 
-/// Reads the state and the allocation bitmap of an NTFS whose boot sector has been found sound.
+/// Reads the state and the allocation bitmap of an NTFS with a valid boot sector.
 struct NTFSMapper {
-    /// How much of $Bitmap is read at once.
+    /// The bytes of $Bitmap in one read.
     private static let batchByteCount: UInt64 = 1 << 20
-    /// VOLUME_MOUNTED_ON_NT4 and VOLUME_DELETE_USN_UNDERWAY: the only flags that say nothing about open changes.
+    /// VOLUME_MOUNTED_ON_NT4 and VOLUME_DELETE_USN_UNDERWAY: the only flags that do not indicate open changes.
     private static let harmlessFlags: UInt16 = 0x0018
-    /// The files of the root folder that matter.
+    /// The relevant files of the root folder.
     private static let pageFiles: [String] = ["hiberfil.sys", "pagefile.sys", "swapfile.sys"]
-    /// How much of the beginning of each of them is kept.
+    /// The length of the beginning of each that is kept.
     private static let keptByteCount: UInt64 = 64 << 10
 
     let table: NTFSMasterFileTable
@@ -45,9 +45,9 @@ struct NTFSMapper {
 
     // MARK: State
 
-    /// Why the structures on the disk are not the whole truth, as a sentence part; `nil` where they are.
+    /// Why the structures on the disk are incomplete, as a sentence part; `nil` where they are complete.
     func uncleanReason() throws(FilesystemError) -> String? {
-        // Windows NT 4, Windows 2000, and all since.
+        // Windows NT 4, Windows 2000, and all later ones.
         guard ["1.2", "3.0", "3.1"].contains(version) else { return "its version \(version) is not known" }
         if flags & 1 != 0 { return "it is marked dirty" }  // VOLUME_IS_DIRTY
         if flags & 0x4000 != 0 { return "a check of it was begun and not ended" }  // VOLUME_CHKDSK_UNDERWAY
@@ -58,25 +58,26 @@ struct NTFSMapper {
         return try hibernationReason()
     }
 
-    /// Windows notes in hiberfil.sys (PO_MEMORY_IMAGE.Signature) that it will resume with what it knew of the volume.
+    /// Windows records in hiberfil.sys (PO_MEMORY_IMAGE.Signature) that it will resume with
+    /// its old state of the volume.
     private func hibernationReason() throws(FilesystemError) -> String? {
         let folder = try NTFSRootFolder(table, lookingFor: ["hiberfil.sys"])
         guard let record = try folder.record("hiberfil.sys") else { return nil }
         guard let data = try table.stream(of: record, .data) else { throw .damaged("hiberfil.sys has no contents") }
-        // ntfs-3g's rule: one so short belongs to a system on another volume.
+        // ntfs-3g's rule: a file this short belongs to a system on another volume.
         if data.byteCount < 4096 { return "it belongs to a Windows that is hibernated" }
         let signature = try data.read(at: 0, count: 4)
         switch String(decoding: signature, as: UTF8.self) {
         case "hibr", "HIBR": return "Windows is hibernated, or was shut down with fast startup"
-        // Resumed; since Windows 8 zeroed. Or never used.
+        // Resumed; zeroed since Windows 8. Or never used.
         case "wake", "WAKE", "\0\0\0\0": return nil
-        default: return "its hiberfil.sys says nothing that is known"
+        default: return "its hiberfil.sys has an unknown signature"
         }
     }
 
     // MARK: Allocation
 
-    /// The clusters whose bit is set, and what lies behind the last cluster: the copy of the boot sector too.
+    /// The clusters whose bit is set, and everything behind the last cluster, including the copy of the boot sector.
     func map() throws(FilesystemError) -> AllocationMap {
         let bitmap = try contents(of: .bitmap)
         guard bitmap.initializedByteCount >= (boot.clusterCount + 7) / 8 else {
@@ -95,14 +96,14 @@ struct NTFSMapper {
         }
         used.append(boot.clusterEnd..<volume.byteCount)
         let map = used.map(byteCount: volume.byteCount)
-        // A bitmap that calls free what the filesystem itself lies in belongs to another volume, or is damaged.
+        // A bitmap that marks the filesystem's own clusters as free belongs to another volume, or is damaged.
         guard try systemRanges().allSatisfy({ map.covers($0) }) else {
             throw .damaged("its allocation bitmap calls free what it uses itself")
         }
         return map
     }
 
-    /// Where the files lie without which there is no volume.
+    /// The places of the files without which the volume is unusable.
     private func systemRanges() throws(FilesystemError) -> [ByteRange] {
         let mirror = boot.mirrorCluster * boot.clusterSize
         var ranges = table.contents.ranges + [0..<boot.clusterSize, mirror..<mirror + 4 * boot.recordSize]
@@ -112,7 +113,7 @@ struct NTFSMapper {
         return ranges
     }
 
-    /// What a system file holds, in clusters without holes.
+    /// The contents of a system file, in clusters without holes.
     private func contents(of file: NTFSMasterFileTable.SystemFile) throws(FilesystemError) -> NTFSStream {
         guard let data = try table.stream(of: try table.record(file), .data), data.resident == nil, !data.hasHoles,
             data.flags == 0
@@ -150,7 +151,8 @@ struct NTFSMapper {
         return result
     }
 
-    /// What ntfsresize surely shrinks it to, in bytes, with the copy of the boot sector; `nil` where it may refuse.
+    /// A length to which ntfsresize certainly shrinks it, in bytes, with the copy of the boot sector;
+    /// `nil` where it may refuse.
     func leastByteCount(_ map: AllocationMap) -> UInt64? {
         // "Highly fragmented $Bitmap isn't supported yet", nor a $MFTMirr in two parts, nor bad sectors.
         guard table.mirroredRecords.isEmpty, let bitmap = try? table.record(.bitmap),

@@ -2,7 +2,7 @@
 import ByteParsing
 import DiskModel
 
-/// The master file table: every file's record, and through it every attribute.
+/// The master file table: every file's record, and through it all its attributes.
 struct NTFSMasterFileTable {
     /// Numbers of the files that each NTFS has (NTFS_SYSTEM_FILES).
     enum SystemFile: UInt64 {
@@ -18,17 +18,17 @@ struct NTFSMasterFileTable {
 
     /// "The attribute list attribute value has a maximum size of 256kb."
     private static let attributeListLimit: UInt64 = 256 << 10
-    /// $MFTMirr holds the first four records at least.
+    /// $MFTMirr contains at least the first four records.
     private static let mirroredCount: UInt64 = 4
 
     let volume: any BlockReader
     let boot: NTFSBootSector
     /// The contents of $MFT.
     private(set) var contents: NTFSStream
-    /// Numbers of the first records that had to be read from the copy.
+    /// Numbers of the first records that were read from the copy.
     private(set) var mirroredRecords: [UInt64] = []
 
-    /// Finds all parts of $MFT, through its own records.
+    /// Locates all parts of $MFT, through its own records.
     init(_ volume: any BlockReader, _ boot: NTFSBootSector) throws(FilesystemError) {
         self.volume = volume
         self.boot = boot
@@ -50,7 +50,7 @@ struct NTFSMasterFileTable {
             throw .damaged("its master file table does not start where the boot sector says")
         }
         contents = try NTFSStream(volume, boot, first: part, flags: data.flags, runList: list, isPartial: true)
-        // The further parts are in records that lie in the parts before them.
+        // The other parts are in records inside the parts before them.
         for entry in try attributeList(of: first.record) ?? []
         where entry.type == NTFSAttribute.Kind.data.rawValue && entry.name.isEmpty && entry.lowestCluster > 0 {
             if entry.record >= contents.runList.end * boot.clusterSize / boot.recordSize {
@@ -76,7 +76,7 @@ struct NTFSMasterFileTable {
     /// A system file's record.
     func record(_ file: SystemFile) throws(FilesystemError) -> NTFSRecord { try record(file.rawValue) }
 
-    /// The record of that number; one of the first four from the copy where it is bad.
+    /// The record of that number; for a bad one of the first four, its copy.
     func record(_ number: UInt64) throws(FilesystemError) -> NTFSRecord {
         try recordOrCopy(number).record
     }
@@ -100,7 +100,7 @@ struct NTFSMasterFileTable {
                 try FilesystemError.parsing { () throws(ParsingError) in try NTFSRecord(raw, number: number) }, false
             )
         } catch {
-            // A sector that cannot be read is no reason to give up either, while there is a copy.
+            // An unreadable sector is tolerated as well if there is a copy.
             guard number < mirroredCount,
                 let raw = try? volume.readBytes(
                     at: boot.mirrorCluster * boot.clusterSize + number * boot.recordSize, count: Int(boot.recordSize)),
@@ -112,7 +112,7 @@ struct NTFSMasterFileTable {
 
     // MARK: Attributes
 
-    /// An attribute of a file with all its parts, also those in other records; `nil` where the file has none.
+    /// An attribute of a file with all its parts, including those in other records; `nil` where the file has none.
     func stream(
         of record: NTFSRecord, _ type: NTFSAttribute.Kind, name: String = ""
     ) throws(FilesystemError) -> NTFSStream? {
@@ -134,7 +134,7 @@ struct NTFSMasterFileTable {
         return try parts.stream(volume)
     }
 
-    /// The parts of an attribute as they come, of which no more is kept than where its clusters are.
+    /// Collects the parts of an attribute in order, keeping only the places of its clusters.
     private struct StreamParts {
         private let boot: NTFSBootSector
         private var first: NTFSAttribute?
@@ -155,7 +155,7 @@ struct NTFSMasterFileTable {
             if first == nil { first = part }
         }
 
-        /// The whole; `nil` where nothing came.
+        /// The complete attribute; `nil` without parts.
         func stream(_ volume: any BlockReader) throws(FilesystemError) -> NTFSStream? {
             guard let first else { return nil }
             return switch first.content {
@@ -165,7 +165,7 @@ struct NTFSMasterFileTable {
         }
     }
 
-    /// Where one part of an attribute is (ATTR_LIST_ENTRY).
+    /// The place of one part of an attribute (ATTR_LIST_ENTRY).
     private struct ListEntry {
         let type: UInt32
         let name: [UInt16]
@@ -174,7 +174,7 @@ struct NTFSMasterFileTable {
         let sequenceNumber: UInt16
     }
 
-    /// All of a file's attributes, in the order of types, names and clusters; `nil` where they are all in its record.
+    /// All of a file's attributes, ordered by type, name and cluster; `nil` where all are in its record.
     private func attributeList(of record: NTFSRecord) throws(FilesystemError) -> [ListEntry]? {
         let attribute = try FilesystemError.parsing { () throws(ParsingError) in
             try record.attribute(.attributeList)

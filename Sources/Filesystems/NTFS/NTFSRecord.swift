@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// A FILE record of the master file table, with its update sequence undone (MFT_RECORD of ntfs-3g's layout.h).
+/// A FILE record of the master file table, with its update sequence reverted (MFT_RECORD of ntfs-3g's layout.h).
 struct NTFSRecord {
     /// The unit of the update sequence, whatever the sector size (NTFS_BLOCK_SIZE).
     private static let stride = 512
 
     let number: UInt64
     let sequenceNumber: UInt16
-    /// How many names it has in folders.
+    /// The number of its names in folders.
     let linkCount: UInt16
     let isFolder: Bool
-    /// Number of the record that this one extends; 0 where it stands for itself.
+    /// The number of the record that this one extends; 0 for a base record.
     let baseNumber: UInt64
     let attributes: [NTFSAttribute]
 
@@ -31,7 +31,7 @@ struct NTFSRecord {
         guard allocated == bytes.count, used <= allocated, first % 8 == 0, first >= 42, first < used else {
             throw .invalid(what: "the head of file record \(number)")
         }
-        // mft_record_number, where the update sequence leaves room for it: since version 3.1.
+        // mft_record_number, if the update sequence leaves room for it: since version 3.1.
         if try bytes.littleEndian(UInt16.self, at: 4) >= 48 {
             guard try bytes.littleEndian(UInt32.self, at: 44) == UInt32(truncatingIfNeeded: number) else {
                 throw .invalid(what: "the number of file record \(number)")
@@ -43,7 +43,7 @@ struct NTFSRecord {
     private static func attributes(_ bytes: [UInt8], from first: Int) throws(ParsingError) -> [NTFSAttribute] {
         var result: [NTFSAttribute] = []
         var offset = first
-        // AT_END, which has no length. Each attribute is 24 bytes long at least.
+        // AT_END, which has no length. Each attribute has at least 24 bytes.
         while try bytes.littleEndian(UInt32.self, at: offset) != .max {
             let length = Int(try bytes.littleEndian(UInt32.self, at: offset + 4))
             guard length >= 24, length % 8 == 0, length <= bytes.count - offset else {
@@ -55,7 +55,7 @@ struct NTFSRecord {
         return result
     }
 
-    /// The only attribute of a type and name in this record; `nil` where there is none.
+    /// The only attribute of a type and name in this record; `nil` without one.
     func attribute(_ type: NTFSAttribute.Kind, name: String = "", lowestCluster: UInt64? = nil)
         throws(ParsingError) -> NTFSAttribute?
     {
@@ -67,16 +67,16 @@ struct NTFSRecord {
         return found.first
     }
 
-    /// The record (FILE, INDX, RSTR) as it was before it was written: the last two bytes of each 512 are in the update
-    /// sequence array, and the update sequence number stands in their place (NTFS_RECORD, usa_ofs and usa_count).
-    /// - Throws: `ParsingError` where it has another magic, or a number that differs: torn by a power cut.
+    /// The record (FILE, INDX, RSTR) before its update sequence was applied: the last two bytes of each 512 are in the
+    /// update sequence array, and are replaced by the update sequence number (NTFS_RECORD, usa_ofs and usa_count).
+    /// - Throws: `ParsingError` for another magic, or a differing number: torn by a power cut.
     static func undoingUpdateSequence(_ raw: [UInt8], magic: String) throws(ParsingError) -> [UInt8] {
         guard try raw.bytes(at: 0, count: 4) == Array(magic.utf8) else {
             throw .invalid(what: "the signature of a \(magic) record")
         }
         let offset = Int(try raw.littleEndian(UInt16.self, at: 4))
         let count = Int(try raw.littleEndian(UInt16.self, at: 6))
-        // The array must end before the first place that it protects.
+        // The array must end before the first position that it protects.
         guard raw.count % stride == 0, count == raw.count / stride + 1, offset % 2 == 0, offset >= 8,
             offset + 2 * count <= stride - 2
         else { throw .invalid(what: "the update sequence of a \(magic) record") }

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// The root folder: which files it names (INDEX_ROOT, INDEX_BLOCK, INDEX_ENTRY and FILE_NAME_ATTR of ntfs-3g's
-/// layout.h).
+/// The files named in the root folder (INDEX_ROOT, INDEX_BLOCK, INDEX_ENTRY and FILE_NAME_ATTR of ntfs-3g's layout.h).
 struct NTFSRootFolder {
     /// Some 600,000 names.
     private static let limit: UInt64 = 64 << 20
 
     private let table: NTFSMasterFileTable
-    /// Record numbers and sequence numbers of the files that were looked for, by their lower-case names.
+    /// Record numbers and sequence numbers of the requested files, by their lower-case names.
     private var found: [String: (record: UInt64, sequenceNumber: UInt16)] = [:]
 
-    /// Looks for files.
+    /// Searches for files.
     /// - Parameter names: in lower case, ASCII only.
     init(_ table: NTFSMasterFileTable, lookingFor names: Set<String>) throws(FilesystemError) {
         self.table = table
@@ -20,7 +19,7 @@ struct NTFSRootFolder {
             throw .damaged("its root folder has no index")
         }
         let blockSize = try FilesystemError.parsing { () throws(ParsingError) in
-            // INDEX_ROOT.type (a file name), index_block_size, and the header that counts from itself.
+            // INDEX_ROOT.type (a file name), index_block_size, and the header with offsets relative to itself.
             guard try root.littleEndian(UInt32.self, at: 0) == 0x30 else { throw .invalid(what: "its root folder") }
             try collect(root, headerAt: 16, names)
             return Int(try root.littleEndian(UInt32.self, at: 8))
@@ -32,7 +31,7 @@ struct NTFSRootFolder {
             blocks.byteCount % UInt64(blockSize) == 0, blocks.byteCount <= Self.limit,
             let bitmap = try table.stream(of: folder, .bitmap, name: "$I30")
         else { throw .damaged("the index of its root folder is not valid") }
-        // All blocks that are in use, in the order in which they lie: no tree to follow, and none to go round in.
+        // All used blocks, in the order of their places: no tree to follow, so no cycle is possible.
         let count = Int(blocks.byteCount) / blockSize
         let bits = try bitmap.read(at: 0, count: (count + 7) / 8)
         for index in 0..<count where bits[index / 8] >> UInt8(index % 8) & 1 == 1 {
@@ -43,7 +42,7 @@ struct NTFSRootFolder {
         }
     }
 
-    /// The record of a file; `nil` where there is none of that name.
+    /// The record of a file; `nil` where no file has that name.
     func record(_ name: String) throws(FilesystemError) -> NTFSRecord? {
         guard let reference = found[name] else { return nil }
         let record = try table.record(reference.record)
@@ -73,7 +72,7 @@ struct NTFSRootFolder {
             if names.contains(text) {
                 let reference = try entry.littleEndian(UInt64.self, at: 0)  // indexed_file
                 let file = (record: reference & 0xFFFF_FFFF_FFFF, sequenceNumber: UInt16(reference >> 48))
-                // Names that differ in case only are different files to Linux.
+                // On Linux, names that differ only in case are different files.
                 if let other = found[text], other != file { throw .invalid(what: "the second file \(text)") }
                 found[text] = file
             }

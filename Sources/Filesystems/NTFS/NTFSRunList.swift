@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// Where the clusters of an attribute lie: what its mapping pairs say, part by part.
+/// The places of an attribute's clusters, according to its mapping pairs, part by part.
 struct NTFSRunList {
-    /// Neighbours of an attribute that are neighbours on the disk, or a hole.
+    /// Clusters of an attribute that are also adjacent on the disk, or a hole.
     struct Run: Equatable {
         /// The first cluster of the attribute (VCN).
         let start: UInt64
@@ -14,29 +14,30 @@ struct NTFSRunList {
         var end: UInt64 { start + count }
     }
 
-    /// More fragments than any file of sense has; 32 bytes each.
+    /// The limit of fragments, more than any real file has; 32 bytes each.
     private static let limit = 1 << 20
 
     private(set) var runs: [Run] = []
-    /// In clusters: how much of the attribute is known.
+    /// The known length of the attribute in clusters.
     private(set) var end: UInt64 = 0
 
     init() {}
 
-    /// One part of an attribute by itself.
+    /// A single part of an attribute.
     init(only part: NTFSAttribute.Clusters, clusterCount: UInt64) throws(ParsingError) {
         end = part.range.lowerBound
         try append(part, clusterCount: clusterCount)
     }
 
     /// Adds the next part of an attribute.
-    /// - Throws: `ParsingError` where it does not follow what is known, or leads outside of the volume.
+    /// - Throws: `ParsingError` where it does not follow the previous part, or leads outside of the volume.
     mutating func append(_ part: NTFSAttribute.Clusters, clusterCount: UInt64) throws(ParsingError) {
         guard part.range.lowerBound == end else { throw .invalid(what: "the order of the parts of an attribute") }
         let pairs = part.mappingPairs
         var offset = 0
         var place: Int64 = 0
-        // A byte of two lengths, a number of clusters, and the distance to the run before (signed), until a zero byte.
+        // A byte of two lengths, a number of clusters, and the distance to the previous run
+        // (signed), until a zero byte.
         while true {
             let lengths = Int(try pairs.littleEndian(UInt8.self, at: offset))
             if lengths == 0 { break }
@@ -59,7 +60,7 @@ struct NTFSRunList {
         guard end == part.range.upperBound else { throw .invalid(what: "the length of a part of an attribute") }
     }
 
-    /// The run that holds a cluster of the attribute; `nil` past its end.
+    /// The run that contains a cluster of the attribute; `nil` past its end.
     func run(at cluster: UInt64) -> Run? {
         var low = 0
         var high = runs.count

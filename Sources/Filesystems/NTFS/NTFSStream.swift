@@ -3,12 +3,12 @@ import DiskModel
 
 /// The bytes of an attribute: in its record, or in clusters.
 struct NTFSStream {
-    /// ATTR_IS_COMPRESSED, ATTR_IS_ENCRYPTED, ATTR_IS_SPARSE, and what is not known.
+    /// ATTR_IS_COMPRESSED, ATTR_IS_ENCRYPTED, ATTR_IS_SPARSE, and unknown flags.
     let flags: UInt16
     let byteCount: UInt64
-    /// What lies behind reads as zero, whatever is in the clusters.
+    /// Bytes behind it read as zero, whatever the clusters contain.
     let initializedByteCount: UInt64
-    /// In the record; `nil` where it is in clusters.
+    /// The bytes in the record; `nil` where they are in clusters.
     let resident: [UInt8]?
     let runList: NTFSRunList
     private let volume: any BlockReader
@@ -36,25 +36,25 @@ struct NTFSStream {
         resident = nil
         self.runList = runList
         clusterSize = boot.clusterSize
-        // What is multiplied by a cluster's size (2 MiB at most) later on. Then: allocated_size counts the holes too.
+        // Bounds the later multiplication by a cluster's size (2 MiB at most). Then:
+        // allocated_size counts the holes too.
         guard runList.end < Self.clusterLimit,
             isPartial || runList.end.multipliedReportingOverflow(by: clusterSize) == (part.allocatedByteCount, false),
             part.initializedByteCount <= part.byteCount, part.byteCount <= part.allocatedByteCount
         else { throw .damaged("an attribute's size contradicts its clusters") }
     }
 
-    /// The ranges of the volume (bytes) that its clusters fill, in the order of the attribute; whole clusters.
+    /// The ranges of the volume (bytes) of its clusters, in the order of the attribute; whole clusters.
     var ranges: [ByteRange] {
         runList.runs.compactMap { run in
             run.place.map { $0 * clusterSize..<($0 + run.count) * clusterSize }
         }
     }
 
-    /// Whether it has holes.
     var hasHoles: Bool { runList.runs.contains { $0.place == nil } }
 
     /// `count` bytes from `offset` on.
-    /// - Throws: `FilesystemError.damaged` where they are compressed or encrypted, or not all inside.
+    /// - Throws: `FilesystemError.damaged` where they are compressed or encrypted, or exceed the attribute.
     func read(at offset: UInt64, count: Int) throws(FilesystemError) -> [UInt8] {
         guard offset <= byteCount, UInt64(count) <= byteCount - offset else {
             throw .damaged("an attribute is shorter than it should be")

@@ -2,7 +2,7 @@
 import ByteParsing
 import DiskModel
 
-/// A member of a Linux md array. One of RAID 1 holds all of the array.
+/// A member of a Linux md array. A member of RAID 1 contains the whole array.
 enum RAIDMember {
     static let format = ContainerFormat(kindNames: ["linux_raid_member"], open: open)
 

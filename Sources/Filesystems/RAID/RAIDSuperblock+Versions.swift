@@ -47,7 +47,7 @@ extension RAIDSuperblock {
         }
         let number = Int(try bytes.littleEndian(UInt32.self, at: 160))  // dev_number
         let role = number < roleCount ? try bytes.littleEndian(UInt16.self, at: 256 + 2 * number) : 0xFFFF
-        // pad0 and pad3 must be zero (super_1_load): something that is not known here otherwise.
+        // pad0 and pad3 must be zero (super_1_load); otherwise there is an unknown feature.
         let padding = bytes[12..<16] + bytes[224..<256]
         superblock.problem =
             if length > room || end < start {
@@ -70,12 +70,12 @@ extension RAIDSuperblock {
         return superblock
     }
 
-    /// 32-bit words in the byte order of the machine that wrote them; the size in KiB. The data starts at byte 0.
+    /// 32-bit words in the byte order of the machine that wrote them; the size in KiB. The data start at byte 0.
     static func version0(_ bytes: [UInt8], _ offset: UInt64) throws(ParsingError) -> RAIDSuperblock {
         func word(_ index: Int) throws(ParsingError) -> UInt32 { try bytes.littleEndian(UInt32.self, at: 4 * index) }
         var summed = bytes
         summed.setLittleEndian(0 as UInt32, at: 4 * 38)
-        // Compared as the kernel does (csum_fold): older ones summed in another way.
+        // Compared as in the kernel (csum_fold): older kernels computed the sum in another way.
         guard try folded(checksum(summed)) == folded(try word(38)) else {  // sb_csum
             throw .invalid(what: "the checksum of its md superblock")
         }

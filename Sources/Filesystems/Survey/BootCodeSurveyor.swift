@@ -2,7 +2,7 @@
 import ByteParsing
 import DiskModel
 
-/// Finds out how a disk boots, as far as its own bytes tell.
+/// Determines how a disk boots, according to its own bytes.
 struct BootCodeSurveyor {
     let disk: any BlockReader
 
@@ -30,9 +30,9 @@ struct BootCodeSurveyor {
         return partition.typeGUID.description == PartitionType.efiSystem
     }
 
-    /// GRUB's boot.img names the first sector of core.img (grub-core/boot/i386/pc/boot.S, kernel_sector at 0x5c),
-    /// which is diskboot.img: it says "loading" and ends in a list whose first entry loads to segment 0x820
-    /// (diskboot.S).
+    /// GRUB's boot.img contains the first sector of core.img (grub-core/boot/i386/pc/boot.S, kernel_sector at
+    /// 0x5c), which is diskboot.img: it contains "loading" and ends in a list whose first entry loads to
+    /// segment 0x820 (diskboot.S).
     private func coreImageIsFound(_ bootCode: [UInt8]) -> Bool {
         guard let sector: UInt64 = try? bootCode.littleEndian(at: 0x5C), sector > 0 else { return false }
         let (offset, overflow) = sector.multipliedReportingOverflow(by: UInt64(clamping: disk.logicalSectorSize))
@@ -48,7 +48,7 @@ struct BootCodeSurveyor {
     }
 }
 
-/// Walks an EFI system partition for loaders, within a budget: a folder may contain itself.
+/// Searches an EFI system partition for loaders, within a budget: a folder may contain itself.
 private struct LoaderSearch {
     private static let depthLimit = 8
     private var foldersLeft = 256
@@ -73,7 +73,7 @@ private struct LoaderSearch {
                 if entry.name.lowercased().hasSuffix(".efi") { found.append(place) }
             } else if depth < Self.depthLimit, foldersLeft > 0 {
                 foldersLeft -= 1
-                // A folder that cannot be read hides its loaders, no more.
+                // An unreadable folder only hides its loaders.
                 if let inner = try? volume.entries(of: entry) { visit(inner, place, depth: depth + 1, volume) }
             }
         }

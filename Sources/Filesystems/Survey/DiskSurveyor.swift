@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// Observes a disk: its table, its volumes, how it boots. Reads only.
+/// Surveys a disk: its table, its volumes, its boot code. Reads only.
 package enum DiskSurveyor {
     /// Surveys a disk.
     /// - Parameters:
-    ///   - mountedReadWrite: the parts of the disk (bytes) that are mounted read-write now: their maps change under us.
-    ///   - allUsed: whether every byte of every volume is to count as used.
+    ///   - mountedReadWrite: the parts of the disk (bytes) that are mounted read-write now: their maps may change
+    ///     meanwhile.
+    ///   - allUsed: whether every byte of every volume counts as used.
     ///   - skipPageFiles: whether the contents of Windows' page and hibernation files count as unused.
-    ///   - trustMaps: whether allocation structures are believed without looking at what owns the blocks.
-    ///   - unlocker: opens LUKS volumes that are not mounted, so that only their sectors in use count.
+    ///   - trustMaps: whether allocation structures are used without a check of the blocks' owners.
+    ///   - unlocker: opens LUKS volumes that are not mounted, so that only their used sectors count.
     ///   - descriptor: an open descriptor of the same disk, for libblkid's second opinion.
     /// - Throws: `BlockIOError` where the partition table cannot be read. A volume that cannot be read counts as
-    /// unknown and
-    ///   used, and a warning says so.
+    ///   unknown and used, and a warning reports it.
     package static func survey(
         _ disk: any BlockReader, identity: DiskIdentity, geometry: DiskGeometry, mountedReadWrite: [ByteRange] = [],
         allUsed: Bool = false, skipPageFiles: Bool = false, trustMaps: Bool = false, unlocker: LUKSUnlocker? = nil,
@@ -47,7 +47,7 @@ package enum DiskSurveyor {
             identity: identity, geometry: geometry, table: table, volumes: volumes, boot: boot, warnings: warnings)
     }
 
-    /// What a person should know of the volumes inside a container that is looked into.
+    /// Warnings about the volumes inside an opened container.
     private static func innerWarnings(_ info: FilesystemInfo) -> [String] {
         guard info.mapSource != .whole else { return [] }
         return (info.inner ?? []).flatMap { volume in
@@ -61,7 +61,7 @@ package enum DiskSurveyor {
         }
     }
 
-    /// Where the volumes lie, ascending.
+    /// The ranges of the volumes, ascending.
     private static func places(_ table: PartitionTable, diskByteCount: UInt64) -> [(ByteRange, Partition?)] {
         guard table.kind == .gpt || table.kind == .mbr else { return [(0..<diskByteCount, nil)] }
         return table.partitions.filter(\.isVolume).map { ($0.range, $0) }.sorted { $0.0.lowerBound < $1.0.lowerBound }
@@ -76,7 +76,7 @@ package enum DiskSurveyor {
         func unknown(_ reason: String) -> FilesystemInfo {
             FilesystemInfo(kind: .unknown, kindName: "unknown", mapSource: .whole, wholeReason: reason)
         }
-        // What an earlier life of the disk left under a table that we cannot follow must not decide what is kept.
+        // Remains of older content under an unsupported table must not decide which bytes are kept.
         if table.kind == .unknown {
             return (
                 unknown("its partition table is not understood (\(table.unknownKindName ?? "nothing known"))"), whole

@@ -2,21 +2,21 @@
 import ByteParsing
 import DiskModel
 
-/// A volume that is recognised and copied whole, where libblkid 2.38 does not name it, or names it like something of which a
-/// map is made. Signatures and fields as in libblkid 2.41 (`libblkid/src/superblocks/`).
+/// A volume that is recognised and copied whole, because libblkid 2.38 does not name it, or gives it the name of a
+/// mapped kind. Signatures and fields as in libblkid 2.41 (`libblkid/src/superblocks/`).
 struct NamedVolume {
     /// libblkid's name (TYPE).
     let kindName: String
     /// Why it is copied whole, as a sentence part.
     let reason: String
 
-    /// What a person is shown; never a kind that something would be resized by.
+    /// The description for display; never a kind that could be resized.
     func info(uuid: String? = nil, label: String? = nil) -> FilesystemInfo {
         FilesystemInfo(
             kind: .other, kindName: kindName, uuid: uuid, label: label, mapSource: .whole, wholeReason: reason)
     }
 
-    /// What a volume is by its signature; `nil` where that is none of these.
+    /// The kind of a volume according to its signature; `nil` for other kinds.
     static func find(on volume: any BlockReader) throws(BlockIOError) -> NamedVolume? {
         guard volume.byteCount >= 8192 else { return nil }
         let start = try volume.readBytes(at: 0, count: 8192)
@@ -32,8 +32,8 @@ struct NamedVolume {
 
     private static let tuxOnIce: [UInt8] = [0xED, 0xC3, 0x02, 0xE9, 0x98, 0x56, 0xE5, 0x0C]
 
-    /// bcache.c: the magic at byte 24 of the superblock at 4096, of old ones that of bcache, whose superblock in turn names its
-    /// own sector (8) in place of the second half of a checksum.
+    /// bcache.c: the magic at byte 24 of the superblock at 4096. Old versions have the magic of bcache, whose
+    /// superblock in turn contains its own sector (8) instead of the second half of a checksum.
     private static func isBcachefs(_ start: [UInt8]) -> Bool {
         let magic = Array(start[4096 + 24..<4096 + 40])
         let own: [UInt8] = [

@@ -3,45 +3,45 @@ import CBlkid
 import LinuxSystem
 import SystemPackage
 
-/// What libblkid says about a volume: the library that the rest of the system goes by.
+/// A volume's kind according to libblkid, the library that the rest of the system uses.
 ///
-/// It reads through a file descriptor, so there is no second opinion on a volume in memory.
+/// It reads through a file descriptor, so volumes in memory have no second opinion.
 package struct SecondOpinion: Sendable {
-    /// What it found.
+    /// The result of libblkid.
     package enum Finding: Equatable, Sendable {
-        /// Nothing that it knows.
+        /// No known signature.
         case nothing
-        /// One thing, by its TYPE (`ext4`, `vfat`, `crypto_LUKS`, …), with UUID and LABEL where it names them.
+        /// One kind, by its TYPE (`ext4`, `vfat`, `crypto_LUKS`, …), with UUID and LABEL if known.
         case found(kindName: String, uuid: String?, label: String?)
-        /// Several things that exclude each other: signatures of an earlier life of the volume.
+        /// Several kinds that exclude each other: signatures of older content of the volume.
         case ambivalent
-        /// It could not look.
+        /// libblkid failed.
         case failed
     }
 
     /// The descriptor of the disk; it must stay open while this value is used.
     package let descriptor: Int32
-    /// Where the volume starts on it, in bytes.
+    /// The start of the volume on the disk, in bytes.
     package let offset: UInt64
 
-    /// The opinion on what lies from `offset` (bytes) of an open descriptor on.
+    /// The opinion on the volume from `offset` (bytes) of an open descriptor on.
     package init(descriptor: Int32, offset: UInt64 = 0) {
         self.descriptor = descriptor
         self.offset = offset
     }
 
-    /// The same for a part that starts `distance` bytes further on.
+    /// The opinion on a part that starts `distance` bytes later.
     package func shifted(up distance: UInt64) -> SecondOpinion {
         SecondOpinion(descriptor: descriptor, offset: offset.addingReportingOverflow(distance).partialValue)
     }
 
-    /// Looks at a volume of `byteCount` bytes.
+    /// Probes a volume of `byteCount` bytes.
     ///
     /// The corresponding C functions are `blkid_do_safeprobe` and `blkid_probe_filter_superblocks_type`.
-    /// - Parameter known: a kind (TYPE) that it is not to look for.
+    /// - Parameter known: a kind (TYPE) that is excluded from the search.
     package func finding(byteCount: UInt64, besides known: String? = nil) -> Finding {
-        // An open file of its own: libblkid seeks (two threads would read each other's places), and switches read-ahead
-        // off (POSIX_FADV_RANDOM), which the capture that follows would feel.
+        // A separate open file: libblkid seeks (two threads would disturb each other's positions), and switches
+        // read-ahead off (POSIX_FADV_RANDOM), which would slow down the capture that follows.
         guard let own = try? OwnedDescriptor.open(FilePath("/proc/self/fd/\(descriptor)"), .readOnly) else {
             return .failed
         }
@@ -55,13 +55,13 @@ package struct SecondOpinion: Sendable {
         return Self.finding(ends, offset: 0, byteCount: byteCount, besides: known)
     }
 
-    /// So much of either end of a volume is where nearly all formats have their signatures.
+    /// Nearly all formats have their signatures in this much of either end of a volume.
     private static let endByteCount: UInt64 = 4 << 20
 
-    /// A file in memory that is the volume at its ends, with zeros for what cannot be read, and a hole between them.
+    /// A file in memory with the ends of the volume, zeros for unreadable sectors, and a hole between them.
     ///
-    /// One bad sector in an unused place would otherwise fail libblkid's search, and a dying disk would be read in whole.
-    /// A format whose structures lie elsewhere is not found there: an opinion that is missing, not one that is wrong.
+    /// Otherwise one bad sector in an unused place would fail libblkid's search, and a failing disk would be read
+    /// completely. A format with structures elsewhere is not found: the opinion is missing, not wrong.
     /// - Returns: `nil` where all of this can be read: libblkid failed for another reason.
     private func endsInMemory(byteCount: UInt64) -> OwnedDescriptor? {
         guard let memory = try? OwnedDescriptor.memory("volume", byteCount: byteCount) else { return nil }
@@ -129,7 +129,7 @@ package struct SecondOpinion: Sendable {
 
     private static func exclude(_ kindName: String, from probe: blkid_probe) -> Bool {
         unsafe kindName.withCString { name in
-            // The names are only read.
+            // The names are never written.
             var names = unsafe [UnsafeMutablePointer(mutating: name), nil]
             return unsafe blkid_probe_filter_superblocks_type(probe, BLKID_FLTR_NOTIN, &names) == 0
         }
@@ -141,7 +141,7 @@ package struct SecondOpinion: Sendable {
         guard unsafe blkid_probe_lookup_value(probe, name, &data, &byteCount) == 0, let data = unsafe data else {
             return nil
         }
-        // The length counts the NUL that ends it.
+        // The length includes the terminating NUL.
         let bytes = unsafe UnsafeRawBufferPointer(start: data, count: byteCount)
         return String(decoding: unsafe Array(bytes).prefix { $0 != 0 }, as: UTF8.self)
     }

@@ -2,14 +2,14 @@
 import DiskModel
 
 extension VolumeIdentifier {
-    /// How deep containers inside containers are followed: md, LUKS, LVM, and one more.
+    /// The depth limit of nested containers: md, LUKS, LVM, and one more.
     static let deepest = 4
-    /// In how many pieces a volume's places are noted.
+    /// The limit of recorded pieces of a volume.
     private static let mostNotedPlaces = 64
-    /// How many volumes inside containers are looked into, all together.
+    /// The limit of surveyed volumes inside containers, in total.
     static let mostInnerVolumes = 4096
 
-    /// The map of a container: what it always uses, and what its volumes use, each at its place.
+    /// The map of a container: the ranges that it always uses, and the used ranges of its volumes, at their places.
     static func contents(
         of container: Container, _ volume: any BlockReader, _ opinion: SecondOpinion?, depth: Int,
         volumesLeft: inout Int, trustMaps: Bool = false, _ unlocker: LUKSUnlocker?
@@ -45,7 +45,7 @@ extension VolumeIdentifier {
             let (filesystem, map) = innerContents(
                 of: place.reader ?? joined, place.opinion ?? own.flatMap { start in opinion?.shifted(up: start) },
                 depth, &volumesLeft, trustMaps, unlocker)
-            // A volume that was made shorter than what it holds: the rest may still lie where it was.
+            // A volume that was made shorter than its filesystem: the rest of that may still be at its old place.
             if !trustMaps, let length = filesystem.byteCount, length > place.byteCount,
                 !containers.contains(where: { $0.kindNames.contains(filesystem.kindName) })
             {
@@ -68,7 +68,7 @@ extension VolumeIdentifier {
         return (info, used.map())
     }
 
-    /// A volume that cannot be read counts as used; what it lies beside does not suffer from that.
+    /// A volume that cannot be read counts as used; its neighbours are unaffected.
     private static func innerContents(
         of inner: any BlockReader, _ opinion: SecondOpinion?, _ depth: Int, _ volumesLeft: inout Int,
         _ trustMaps: Bool, _ unlocker: LUKSUnlocker?
@@ -78,7 +78,7 @@ extension VolumeIdentifier {
             (FilesystemInfo(kind: .unknown, kindName: "unknown", mapSource: .whole, wholeReason: reason), whole)
         }
         do throws(BlockIOError) {
-            // The disk of a virtual machine: a signature that an earlier filesystem left behind its table means nothing.
+            // The disk of a virtual machine: a signature of an earlier filesystem behind its table is meaningless.
             if let table = try PartitionTableReader.tableName(inner) {
                 return unknown("it holds a partition table (\(table))")
             }
@@ -86,8 +86,8 @@ extension VolumeIdentifier {
                 inner, secondOpinion: opinion, depth: depth + 1, volumesLeft: &volumesLeft, trustMaps: trustMaps,
                 unlocker)
             guard info.kind == .swap, !info.remarks.isEmpty else { return (info, map) }
-            // The header that resumes a hibernated system is made plain only where swap has a partition of its own; with
-            // the header alone, the restored system would resume from pages that are not there.
+            // The header that resumes a hibernated system is replaced only where swap has its own partition; with the
+            // header alone, the restored system would resume from missing pages.
             var suspended = info.takenWhole(because: "it holds a hibernation image")
             suspended.remarks = []
             return (suspended, whole)
@@ -106,7 +106,7 @@ extension VolumeIdentifier {
         return FilesystemInfo.InnerVolume(name: place.name, byteCount: place.byteCount, filesystem: info)
     }
 
-    /// Gathers used ranges that come in any order, in bounded memory.
+    /// Collects used ranges in any order, in bounded memory.
     private struct UsedPlaces {
         private var gathered: AllocationMap
         private var waiting: [ByteRange] = []

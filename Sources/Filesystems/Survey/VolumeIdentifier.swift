@@ -2,27 +2,27 @@
 import DiskModel
 import LinuxSystem
 
-/// Finds out what a volume holds and which of its bytes are in use.
+/// Determines the content of a volume and its used bytes.
 package enum VolumeIdentifier {
-    /// The formats whose allocation structures are read. Everything else is copied whole.
+    /// The formats with supported allocation structures. All others are copied whole.
     static let formats = Registry([
         ExtFilesystem.format, FATFilesystem.format, ExFATFilesystem.format, SwapArea.format, F2FSFilesystem.format,
         XFSFilesystem.format, BtrfsFilesystem.format, NTFSFilesystem.format, BitLockerVolume.format,
     ])
 
-    /// The formats that hold other volumes.
+    /// The formats of containers.
     static let containers = [LVMReader.format, RAIDMember.format, LUKSHeader.format]
 
-    /// What a volume holds, and which of its bytes are in use; with the volumes inside a container, where it is one.
+    /// The content of a volume and its used bytes; for a container, including the volumes inside.
     ///
-    /// A map is made only where nothing speaks against it: one of our readers knows the format, finds it sound, and
-    /// libblkid, where it was asked, says the same.
+    /// A map is made only without any contradiction: one of Reforge's readers knows the format, finds it valid, and
+    /// libblkid, if asked, agrees.
     /// - Parameters:
-    ///   - secondOpinion: libblkid's view of the same volume; `nil` where there is no descriptor for it.
+    ///   - secondOpinion: libblkid's opinion on the same volume; `nil` where there is no descriptor for it.
     ///   - skipPageFiles: whether the contents of Windows' page and hibernation files count as unused. A remark then
-    ///     says how much that is.
-    ///   - trustMaps: whether allocation structures are believed without looking at what owns the blocks.
-    ///   - unlocker: opens LUKS volumes, so that only their sectors in use count.
+    ///     states their size.
+    ///   - trustMaps: whether allocation structures are used without a check of the blocks' owners.
+    ///   - unlocker: opens LUKS volumes, so that only their used sectors count.
     /// - Throws: `BlockIOError` where the volume's structures cannot be read. Damage is no error.
     package static func survey(
         _ volume: any BlockReader, secondOpinion: SecondOpinion? = nil, skipPageFiles: Bool = false,
@@ -36,7 +36,7 @@ package enum VolumeIdentifier {
         return try NTFSFilesystem.withoutPageFiles(volume, contents)
     }
 
-    /// The same for a volume that lies inside `depth` containers, of all of whose volumes so many may yet be looked into.
+    /// Surveys a volume inside `depth` containers. `volumesLeft` bounds the recursion.
     static func survey(
         _ volume: any BlockReader, secondOpinion: SecondOpinion?, depth: Int, volumesLeft: inout Int, trustMaps: Bool,
         _ unlocker: LUKSUnlocker?
@@ -48,7 +48,7 @@ package enum VolumeIdentifier {
             if let container = try format.open(volume) { held.append(container) }
         }
         var found: [(format: FilesystemFormat, contents: VolumeContents)] = []
-        // What a container holds at its start also shows at the start of the container.
+        // Contents at the start of a container also show at the start of the container itself.
         if held.count != 1 || !held[0].startsWithInnerVolume {
             for format in formats.rows {
                 if let contents = try format.survey(volume) { found.append((format, contents)) }
@@ -84,12 +84,12 @@ package enum VolumeIdentifier {
         return (judged.filesystem.takenWhole(because: contradiction), whole)
     }
 
-    /// What libblkid finds besides a container: it ends its search at the first sign of RAID or encryption, which may be left
-    /// from an earlier life of the volume (a ZFS leaves an md superblock of version 1.2 alive).
+    /// Libblkid's findings besides a container: it ends its search at the first signature of RAID or encryption, which
+    /// may be left over from older content of the volume (a ZFS leaves an md superblock of version 1.2 intact).
     private static func rival(
         of container: Container, _ opinion: SecondOpinion?, byteCount: UInt64
     ) -> FilesystemInfo? {
-        // What a container holds at its start also shows there.
+        // Contents at the start of a container also show there.
         guard let opinion, container.filesystem.wholeReason == nil, !container.startsWithInnerVolume else { return nil }
         let name = container.filesystem.kindName
         switch opinion.finding(byteCount: byteCount, besides: name) {
@@ -99,7 +99,7 @@ package enum VolumeIdentifier {
         }
     }
 
-    /// Our finding, or "unknown" where libblkid was asked and does not agree.
+    /// Reforge's finding, or "unknown" where libblkid was asked and disagrees.
     private static func judge(_ ours: VolumeContents, _ finding: SecondOpinion.Finding?) -> VolumeContents {
         let whole = AllocationMap.whole(byteCount: ours.allocation.byteCount)
         switch finding {
@@ -107,7 +107,7 @@ package enum VolumeIdentifier {
         case .failed: return (unknown("libblkid could not look at this \(ours.filesystem.kindName)"), whole)
         case .found(let kindName, _, _) where isSame(kindName, ours.filesystem): return ours
         case .found(let kindName, _, _):
-            return (unknown("we take it for \(ours.filesystem.kindName), libblkid for \(kindName)"), whole)
+            return (unknown("Reforge takes it for \(ours.filesystem.kindName), libblkid for \(kindName)"), whole)
         case .ambivalent:
             return (
                 unknown("besides \(ours.filesystem.kindName), libblkid finds the signature of something else"), whole
@@ -115,39 +115,39 @@ package enum VolumeIdentifier {
         case .nothing:
             let reason = ours.filesystem.wholeReason.map { ": \($0)" } ?? ""
             return (
-                unknown("we take it for \(ours.filesystem.kindName), libblkid for nothing that it knows\(reason)"),
+                unknown("Reforge takes it for \(ours.filesystem.kindName), libblkid recognises nothing\(reason)"),
                 whole
             )
         }
     }
 
-    /// libblkid has a name of its own for swap that holds a hibernation image.
+    /// libblkid has a separate name for swap with a hibernation image.
     private static func isSame(_ kindName: String, _ info: FilesystemInfo) -> Bool {
         kindName == info.kindName || info.kind == .swap && kindName == "swsuspend" && !info.remarks.isEmpty
     }
 
-    /// libblkid's names of filesystems that are written once, without a hole.
+    /// libblkid's names of filesystems that are written once, without holes.
     private static let readOnlyKinds: Set<String> = ["iso9660", "squashfs", "squashfs3", "erofs", "cramfs", "romfs"]
 
-    /// What filesystems and containers are called whose bytes in use are known: for a person, in the order of the tables.
+    /// The names of mapped filesystems and containers, for display, in the order of the tables.
     package static var mappedNames: [String] {
         let names = formats.rows.map(\.kindNames) + containers.map(\.kindNames)
         return names.flatMap { $0.sorted() }.filter { !["BitLocker", "ext4dev", "jbd", "swsuspend"].contains($0) }
     }
 
-    /// A volume that none of our readers knows.
-    /// - Parameter named: what it is, where only its signature is known here.
+    /// A volume that no reader of Reforge recognises.
+    /// - Parameter named: its kind, where only its signature is known.
     private static func foreign(_ finding: SecondOpinion.Finding, named: NamedVolume?) -> FilesystemInfo {
         switch finding {
         case .found(named?.kindName, let uuid, let label):
             return named?.info(uuid: uuid, label: label) ?? unknown("nothing is recognised on it")
-        // libblkid learns names with each release; ours may be older than the disk.
+        // libblkid learns names with each release; the installed one may be older than the disk.
         case .nothing where named != nil, .failed where named != nil:
             return named?.info() ?? unknown("nothing is recognised on it")
         case .found(let kindName, let uuid, let label):
             let ours = formats.rows.map(\.kindNames) + containers.map(\.kindNames)
             if ours.contains(where: { $0.contains(kindName) }) {
-                return unknown("libblkid takes it for \(kindName), we do not")
+                return unknown("libblkid takes it for \(kindName), Reforge does not")
             }
             return FilesystemInfo(
                 kind: .other, kindName: kindName, uuid: uuid, label: label, mapSource: .whole,

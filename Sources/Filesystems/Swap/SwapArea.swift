@@ -5,15 +5,14 @@ import DiskModel
 /// Linux swap, version 1 (kernel, `include/linux/swap.h`, union swap_header).
 ///
 /// Only the header is worth keeping. A hibernation image in the area is not: its memory belongs to the machine and the
-/// moment that wrote it. The kernel marks one by putting another signature in place of `SWAPSPACE2`, so the first page
-/// must be captured through `plainHeader(_:)`, or the restored system would try to resume from pages that are not
-/// there.
+/// moment of its creation. The kernel marks it with another signature instead of `SWAPSPACE2`, so the first page must
+/// be captured through `plainHeader(_:)`, or the restored system would try to resume from missing pages.
 package enum SwapArea {
-    /// The area's pages are those of the machine that made it: the signature ends the first one.
+    /// The area has the page size of the machine that made it: the signature is at the end of the first page.
     static let pageSizes = [4096, 8192, 16384, 32768, 65536]
     private static let plainSignature = Array("SWAPSPACE2".utf8)
-    /// What suspend-to-disk writes in its place: the kernel (`kernel/power/swap.c`), uswsusp, and the kernel on s390
-    /// and arm.
+    /// The signatures of suspend-to-disk at that position: of the kernel (`kernel/power/swap.c`), of uswsusp, and of
+    /// the kernel on s390 and arm.
     private static let suspendSignatures = ["S1SUSPEND\0", "S2SUSPEND\0", "ULSUSPEND\0", "LINHIB0001"].map {
         Array($0.utf8)
     }
@@ -21,7 +20,7 @@ package enum SwapArea {
     static let format = FilesystemFormat(kindNames: ["swap", "swsuspend"], survey: survey)
 
     /// The first page with a suspend signature replaced by the plain one; any other page unchanged.
-    /// - Parameter page: all of the first page: as many bytes as the survey's `blockSize` says.
+    /// - Parameter page: the whole first page, with the survey's `blockSize` bytes.
     package static func plainHeader(_ page: [UInt8]) -> [UInt8] {
         guard page.count >= 10, suspendSignatures.contains(Array(page.suffix(10))) else { return page }
         return page.dropLast(10) + plainSignature
@@ -37,11 +36,11 @@ package enum SwapArea {
         return nil
     }
 
-    /// `fields` start at byte 1024, behind the boot bits.
+    /// `fields` start at byte 1024, after the boot bits.
     private static func contents(
         _ fields: [UInt8], _ pageSize: Int, isSuspended: Bool, _ volumeByteCount: UInt64
     ) throws(ParsingError) -> VolumeContents? {
-        // version; another byte order or version is none that we follow.
+        // version; another byte order or version is not supported.
         guard try fields.littleEndian(UInt32.self, at: 0) == 1 else { return nil }
         let lastPage = try fields.littleEndian(UInt32.self, at: 4)  // last_page
         let byteCount = (UInt64(lastPage) + 1) * UInt64(pageSize)
@@ -60,7 +59,7 @@ package enum SwapArea {
         }
         var map = AllocationMap(byteCount: volumeByteCount)
         map.insert(0..<UInt64(pageSize))
-        // What lies behind the area is not its to drop.
+        // Space behind the area must not be dropped.
         map.insert(byteCount..<volumeByteCount)
         return (info, map)
     }

@@ -2,25 +2,25 @@
 import ByteParsing
 import DiskModel
 
-/// Reads GUID partition tables (UEFI 2.10 §5.3), with the rules of firmware (EDK2) and the Linux kernel.
+/// Reads GUID partition tables (UEFI 2.10 §5.3) by the rules of firmware (EDK2) and the Linux kernel.
 package enum GPTReader {
-    /// No more entries than this are followed; tables have 128 as a rule.
+    /// The limit of entries that are followed; tables usually have 128.
     static let entryCountLimit = 8192
-    /// No more bytes of entries than this are read.
+    /// The limit of bytes of entries that are read.
     static let entryBytesLimit = 1 << 20
 
-    /// What stands where a copy of the table may be.
+    /// The content of a place for a copy of the table.
     private enum Finding {
-        /// A copy that is whole.
+        /// A valid copy.
         case whole(GPTCopy)
-        /// A copy that firmware and kernel would use, but that is better not followed; what it is, as in "GPT whose …".
+        /// A copy that firmware and kernel would use, but Reforge does not; its description, as in "GPT whose …".
         case unclear(String)
-        /// No copy that anything would use; with what is wrong where that is more than a checksum.
+        /// No usable copy, with the problem where it is more than a wrong checksum.
         case none(String?)
     }
 
-    /// The table on a disk; `nil` where there is none that firmware and kernel would use: a protective MBR must stand
-    /// in LBA 0, and the primary copy (LBA 1) or the backup (the last LBA) must be whole.
+    /// The table on a disk; `nil` where there is none that firmware and kernel would use: a protective MBR must be in
+    /// LBA 0, and the primary copy (LBA 1) or the backup (the last LBA) must be valid.
     package static func read(_ disk: any BlockReader) throws(BlockIOError) -> PartitionTable? {
         guard let unit = sectorSize(of: disk), try hasProtectiveMBR(disk) else { return nil }
         let lastLBA = disk.byteCount / unit - 1
@@ -32,12 +32,12 @@ package enum GPTReader {
             return primary.table(agrees ? .intact : .backupDamaged)
         case (.whole(let primary), _): return primary.table(.backupDamaged)
         case (.none, .whole(let backup)): return backup.table(.primaryDamaged)
-        // A primary that firmware goes by is not replaced by what a backup says.
+        // A primary that firmware uses is never replaced by a backup.
         case (.unclear, _), (.none, _): return nil
         }
     }
 
-    /// What speaks against a table that `read` does not follow, as in "GPT whose …".
+    /// Why `read` does not follow a table, as in "GPT whose …".
     static func problem(on disk: any BlockReader) throws(BlockIOError) -> String {
         guard let unit = sectorSize(of: disk) else { return "on a disk too short for it" }
         let primary = try copy(on: disk, at: 1, unit: unit)
@@ -49,16 +49,16 @@ package enum GPTReader {
         return "with both copies damaged"
     }
 
-    /// Whether a copy that is whole stands in LBA 1, whatever LBA 0 says. Hybrid ISOs have an unclear one without a protective
-    /// MBR: nothing reads that.
+    /// Whether a valid copy is in LBA 1, whatever LBA 0 contains. Hybrid ISOs have an unclear one without a protective
+    /// MBR: no system reads that.
     static func hasPrimaryCopy(_ disk: any BlockReader) throws(BlockIOError) -> Bool {
         guard let unit = sectorSize(of: disk) else { return false }
         if case .whole = try copy(on: disk, at: 1, unit: unit) { return true }
         return false
     }
 
-    /// Whether LBA 0 holds a protective MBR: an entry of type 0xEE that starts at LBA 1 (UEFI 2.10 §5.2.3). A hybrid
-    /// MBR has others beside it.
+    /// Whether LBA 0 contains a protective MBR: an entry of type 0xEE that starts at LBA 1 (UEFI 2.10 §5.2.3). A
+    /// hybrid MBR has other entries too.
     static func hasProtectiveMBR(_ disk: any BlockReader) throws(BlockIOError) -> Bool {
         guard disk.byteCount >= 512 else { return false }
         let record = MasterBootRecord(try disk.readBytes(at: 0, count: 512))
@@ -95,21 +95,21 @@ package enum GPTReader {
 
 /// Why a copy of a table is not followed.
 private enum GPTProblem: Error {
-    /// There is none, or its checksums are wrong.
+    /// The copy is missing, or its checksums are wrong.
     case damaged
-    /// Its checksums are right, but neither firmware nor kernel would use it.
+    /// Its checksums are correct, but neither firmware nor kernel would use it.
     case unusable(String)
     /// Firmware or kernel would use it.
     case unclear(String)
     case io(BlockIOError)
 
-    /// What `read` gives; a field that is not there is damage.
+    /// The result of `read`; a field out of bounds is damage.
     static func reading<Value>(_ read: () throws(ParsingError) -> Value) throws(GPTProblem) -> Value {
         do { return try read() } catch { throw .damaged }
     }
 }
 
-/// A GPT header (UEFI 2.10 §5.3.2, table 5-5) whose every field was checked. Addresses in sectors.
+/// A GPT header (UEFI 2.10 §5.3.2, table 5-5) with checked fields. Addresses in sectors.
 private struct GPTHeader: Equatable {
     let alternateLBA: UInt64
     let firstUsableLBA: UInt64
@@ -142,7 +142,7 @@ private struct GPTHeader: Equatable {
                 "with \(entryCount) entries of \(entrySize) bytes: no more than \(GPTReader.entryCountLimit), or 1 MiB, are followed"
             )
         }
-        // The entries lie between a header and the usable range: before it for the primary, after it for the backup.
+        // The entries are between a header and the usable range: before it for the primary, after it for the backup.
         let entrySectors = (UInt64(entryByteCount) + unit - 1) / unit
         let (entriesEnd, overflow) = entriesLBA.addingReportingOverflow(entrySectors)
         let isPrimary = lba == 1
@@ -167,7 +167,7 @@ private struct GPTHeader: Equatable {
     }
 }
 
-/// One whole copy of a GPT: header and entries.
+/// One valid copy of a GPT: header and entries.
 private struct GPTCopy {
     let header: GPTHeader
     let unit: UInt64
@@ -201,7 +201,7 @@ private struct GPTCopy {
         self.partitions = partitions
     }
 
-    /// One entry, without its number and place; `nil` for one that is not in use.
+    /// One entry, without its number and place; `nil` for an unused one.
     private static func entry(
         _ entries: [UInt8], at place: Int
     ) throws(ParsingError) -> (partition: Partition, first: UInt64, last: UInt64)? {

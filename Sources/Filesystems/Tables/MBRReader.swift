@@ -3,34 +3,35 @@ import ByteParsing
 import DiskModel
 
 /// Reads MBR partition tables with their extended boot records, by the rules of the Linux kernel
-/// (`block/partitions/msdos.c`), which sees partitions where others may not.
+/// (`block/partitions/msdos.c`), which detects more partitions than other systems.
 package enum MBRReader {
-    /// What stands in block 0.
+    /// The content of block 0.
     enum Finding: Equatable {
-        /// A table every entry of which makes sense.
+        /// A table with valid entries only.
         case table(PartitionTable)
-        /// A table that is better not followed; the text names it, as in "the table is not understood (…)".
+        /// A table that is not followed; the text describes it, as in "the table is not understood (…)".
         case unclear(String)
     }
 
     /// The types of an extended partition (kernel, `include/linux/msdos_partition.h`: DOS, WIN98, LINUX).
     static let extendedTypes: Set<UInt8> = [0x05, 0x0F, 0x85]
-    /// As many partitions as the kernel would show of one disk.
+    /// The kernel's limit of partitions per disk.
     static let partitionLimit = 256
 
-    /// The table on a disk; `nil` where block 0 holds none that can be followed.
+    /// The table on a disk; `nil` where block 0 has no supported one.
     package static func read(_ disk: any BlockReader) throws(BlockIOError) -> PartitionTable? {
         guard case .table(let table) = try finding(on: disk) else { return nil }
         return table
     }
 
-    /// Whether every entry of block 0 is about the volume that starts there: mtools writes such a one onto a floppy disk.
+    /// Whether every entry of block 0 describes the volume that starts there: mtools writes such
+    /// an entry to floppy disks.
     static func namesOnlyItself(_ disk: any BlockReader) throws(BlockIOError) -> Bool {
         let record = MasterBootRecord(try disk.readBytes(at: 0, count: 512))
         return record?.entries.filter { !$0.isEmpty }.allSatisfy { $0.startLBA == 0 } ?? false
     }
 
-    /// What stands in block 0; `nil` where that does not look like an MBR with partitions.
+    /// The content of block 0; `nil` where it is no MBR with partitions.
     static func finding(on disk: any BlockReader) throws(BlockIOError) -> Finding? {
         let unit = UInt64(clamping: disk.logicalSectorSize)
         guard unit >= 512, unit <= 4096, unit & (unit - 1) == 0, disk.byteCount >= unit else { return nil }
@@ -56,7 +57,7 @@ private enum MBRProblem: Error {
     case io(BlockIOError)
 }
 
-/// One reading of a table: gathers partitions, and stops at the first thing that makes no sense.
+/// One pass over a table: collects partitions, and stops at the first invalid entry.
 private struct MBRWalk {
     let disk: any BlockReader
     let unit: UInt64
@@ -68,8 +69,8 @@ private struct MBRWalk {
         self.unit = unit
     }
 
-    /// Types of partitions whose contents are described elsewhere by places on the whole disk: by a GPT, by the database of
-    /// a Windows dynamic disk in the disk's last MiB, by a disklabel. Such a disk stays as it is.
+    /// Types of partitions with further places on the whole disk: a GPT, the database of a Windows dynamic disk in the
+    /// disk's last MiB, a disklabel. Such a disk is left unchanged.
     private static let holdsMore: [UInt8: String] = [
         0xEE: "with a protective entry", 0x42: "of a Windows dynamic disk", 0xA5: "with a BSD disklabel",
         0xA6: "with a BSD disklabel", 0xA9: "with a BSD disklabel", 0xBF: "with a Solaris label",
@@ -86,13 +87,13 @@ private struct MBRWalk {
         }
     }
 
-    /// Follows the chain of extended boot records: each holds one logical partition, counted from the record itself, and
-    /// a link to the next, counted from the start of the extended partition.
+    /// Follows the chain of extended boot records: each contains one logical partition, relative to the record itself,
+    /// and a link to the next record, relative to the start of the extended partition.
     mutating func addLogicals() throws(MBRProblem) {
         guard let extended = partitions.first(where: { !$0.isVolume })?.range else { return }
         var place = extended.lowerBound
         while true {
-            // The unit is a power of two, so that a record lies inside a sector of the disk.
+            // The unit is a power of two, so a record is inside one sector of the disk.
             guard place <= extended.upperBound - unit, !bootRecords.contains(place) else {
                 throw .unclear("whose chain of extended boot records does not end")
             }
@@ -100,7 +101,7 @@ private struct MBRWalk {
             let bytes: [UInt8]
             do { bytes = try disk.readBytes(at: place, count: 512) } catch { throw .io(error) }
             guard let record = MasterBootRecord(bytes) else {
-                // A new extended partition without logical ones has no record yet.
+                // A new extended partition without logical partitions has no record yet.
                 if bootRecords.count == 1, bytes.allSatisfy({ $0 == 0 }) { return }
                 throw .unclear("with a damaged extended boot record at byte \(place)")
             }
@@ -142,7 +143,7 @@ private struct MBRWalk {
             ))
     }
 
-    /// The table, once nothing in it overlaps what it must not.
+    /// The table, if its partitions do not overlap.
     func table(signature: UInt32) throws(MBRProblem) -> PartitionTable {
         let extended = partitions.first { !$0.isVolume }?.range
         for logical in partitions where logical.mbr?.role == .logical {

@@ -59,8 +59,8 @@ package struct MasterBootRecord {
         }
     }
 
-    /// Whether it reads as a partition table, and not as a boot sector that happens to end in the signature: every
-    /// indicator is 0 or 0x80, and there is a partition.
+    /// Whether it is a partition table, and not a boot sector with the same signature: every indicator is 0 or 0x80,
+    /// and there is a partition.
     var isPlausibleTable: Bool {
         entries.allSatisfy { $0.bootIndicator & 0x7F == 0 } && entries.contains { !$0.isEmpty }
     }

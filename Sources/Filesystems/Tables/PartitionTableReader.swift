@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// Finds out which partition table a disk has.
+/// Determines the partition table of a disk.
 package enum PartitionTableReader {
-    /// Reads the table of a disk: a GPT or an MBR; none, where a filesystem stands on the bare disk or both ends of it are blank;
-    /// unknown for all else.
-    /// - Parameter secondOpinion: libblkid's view of the disk, which knows more filesystems than we do.
+    /// Reads the table of a disk: a GPT or an MBR; none, where the disk contains a bare filesystem or both its ends
+    /// are blank; unknown in all other cases.
+    /// - Parameter secondOpinion: libblkid's opinion on the disk; it knows more filesystems than Reforge.
     package static func read(
         _ disk: any BlockReader, secondOpinion: SecondOpinion? = nil
     ) throws(BlockIOError) -> PartitionTable {
@@ -22,15 +22,15 @@ package enum PartitionTableReader {
         if case .unclear(let name) = record, !whole.isFAT { return unknown(name) }
         let holdsFilesystem = whole.kind != .unknown
         if case .table(let table) = record {
-            // A stick with a hybrid ISO is both, and is what it is only to the bit.
+            // A stick with a hybrid ISO is both, and works only as an exact copy.
             return holdsFilesystem ? unknown("MBR and \(whole.kindName) at the same time") : table
         }
         let isPlain = if holdsFilesystem { true } else { try isBlank(disk) }
         return PartitionTable(kind: isPlain ? .none : .unknown, usable: 0..<disk.byteCount)
     }
 
-    /// What the partition table of a volume that should have none looks like: the disk of a virtual machine in a logical
-    /// volume. `nil` where nothing looks like one.
+    /// The apparent partition table of a volume that should have none, such as the disk of a virtual machine in a
+    /// logical volume. `nil` without one.
     static func tableName(_ volume: any BlockReader) throws(BlockIOError) -> String? {
         if try GPTReader.read(volume) != nil { return "GPT" }
         if let name = try unknownTableName(volume) { return name }
@@ -39,9 +39,9 @@ package enum PartitionTableReader {
         return record?.isPlausibleTable == true ? "MBR" : nil
     }
 
-    /// Whether a GPT stands in an ISO image that is made to boot from a stick: one of its partitions begins with the volume
-    /// descriptors of the whole disk (ECMA-119, 8.1: in sector 16 of 2048 bytes), as xorriso and grub-mkrescue lay them out.
-    /// What a disk has from an older life as such a stick lies in front of its first partition, or somewhere inside it.
+    /// Whether a GPT is part of an ISO image for booting from a stick: one of its partitions begins with the volume
+    /// descriptors of the whole disk (ECMA-119, 8.1: in sector 16 of 2048 bytes), in the layout of xorriso and
+    /// grub-mkrescue. Remains of such a stick on a disk are before its first partition, or somewhere inside it.
     private static func isHybridISO(_ disk: any BlockReader, _ table: PartitionTable) throws(BlockIOError) -> Bool {
         let descriptors: ByteRange = 16 * 2048..<17 * 2048
         guard
@@ -53,7 +53,7 @@ package enum PartitionTableReader {
         return Array(descriptor[1...]) == Array("CD001".utf8)
     }
 
-    /// What a table that we do not follow looks like; `nil` where nothing looks like one.
+    /// The apparent kind of an unsupported table; `nil` without one.
     private static func unknownTableName(_ disk: any BlockReader) throws(BlockIOError) -> String? {
         guard disk.byteCount >= 512 else { return nil }
         if try GPTReader.hasProtectiveMBR(disk) {
@@ -64,11 +64,11 @@ package enum PartitionTableReader {
             }
             return "GPT " + (try GPTReader.problem(on: disk))
         }
-        // Without the protective MBR firmware and kernel see no GPT. Nor may we call the disk a plain filesystem.
+        // Without the protective MBR, firmware and kernel ignore the GPT. But the disk is no plain filesystem either.
         return try GPTReader.hasPrimaryCopy(disk) ? "GPT without its protective MBR" : nil
     }
 
-    /// Whether the first and the last MiB hold nothing but zeros, where every table and most signatures would be.
+    /// Whether the first and the last MiB are zeros; every table and most signatures would be there.
     private static func isBlank(_ disk: any BlockReader) throws(BlockIOError) -> Bool {
         let count = Int(min(disk.byteCount, 1 << 20))
         for offset in [0, disk.byteCount - UInt64(count)] {
@@ -78,7 +78,7 @@ package enum PartitionTableReader {
     }
 }
 
-/// The same bytes, counted in other sectors.
+/// A reader with another sector size.
 private struct ResectoredReader: BlockReader {
     let base: any BlockReader
     let logicalSectorSize: Int

@@ -2,9 +2,9 @@
 import ByteParsing
 import DiskModel
 
-/// The header of an allocation group's free space (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_agf), found sound.
+/// The checked header of an allocation group's free space (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_agf).
 struct XFSAllocationGroup {
-    /// A tree's root block, inside the group, and its height.
+    /// A tree's root block inside the group, and its height.
     typealias Root = (block: UInt32, levelCount: UInt32)
 
     let number: UInt32
@@ -13,11 +13,11 @@ struct XFSAllocationGroup {
     /// Free space by place, and by size.
     let byPlace: Root
     let bySize: Root
-    /// Reverse mappings, and reference counts, where there are such trees.
+    /// Reverse mappings and reference counts, if there are such trees.
     let owners: Root?
     let references: Root?
     let freeBlockCount: UInt32
-    /// The first and the last entry in use of the free list, and how many there are.
+    /// The first and the last used entry of the free list, and their number.
     let freeListFirst: UInt32
     let freeListLast: UInt32
     let freeListCount: UInt32
@@ -52,7 +52,7 @@ struct XFSAllocationGroup {
         else { throw .damaged("\(what) is not valid") }
     }
 
-    /// The blocks that are kept for the trees of free space to grow into (struct xfs_agfl; version 4 has the bare list).
+    /// The blocks reserved for growth of the free-space trees (struct xfs_agfl; version 4 has only the list).
     /// - Parameter bytes: the fourth sector of the group.
     func freeList(_ bytes: [UInt8], of superblock: XFSSuperblock) throws(FilesystemError) -> [UInt32] {
         let what = "the free list of its allocation group \(number)"
@@ -77,8 +77,8 @@ struct XFSAllocationGroup {
             throw .damaged("\(what) is not valid")
         }
         guard freeListCount > 0 else { return [] }
-        // Kernels once disagreed about its length by one entry; where the count does not fit, the next mount empties
-        // the list (xfs_agfl_needs_reset), and its blocks are lost until a repair. In use they are in either case.
+        // Kernel versions disagreed about its length by one entry; where the count does not fit, the next mount empties
+        // the list (xfs_agfl_needs_reset), and its blocks are lost until a repair. They are used in either case.
         let wraps: UInt32 = freeListLast < freeListFirst ? size : 0
         guard freeListLast + wraps - freeListFirst + 1 == freeListCount else { return [] }
         var blocks: [UInt32] = []
@@ -92,7 +92,7 @@ struct XFSAllocationGroup {
         return blocks
     }
 
-    /// As on the disk.
+    /// As stored on the disk.
     private struct Fields {
         let magic, version, number, blockCount: UInt32
         let byPlace, bySize, owners, references: Root

@@ -2,7 +2,7 @@
 import ByteParsing
 import DiskModel
 
-/// One of the two B+trees of an allocation group's free space, by place and by size; they hold the same records (kernel,
+/// One of the two B+trees of an allocation group's free space, by place and by size, with the same records (kernel,
 /// `fs/xfs/libxfs/xfs_format.h`: struct xfs_alloc_rec; "XFS Algorithms & Data Structures", "AG Free Space B+trees").
 struct XFSFreeSpaceTree {
     enum Order {
@@ -13,10 +13,10 @@ struct XFSFreeSpaceTree {
     private let group: XFSAllocationGroup
     private let order: Order
 
-    /// Where the blocks of the tree are.
+    /// The places of the tree's blocks.
     private(set) var places: [ByteRange] = []
     private(set) var freeBlockCount: UInt64 = 0
-    /// The same for the same records in any order.
+    /// Equal for the same records in any order.
     private(set) var fingerprint: UInt64 = 0
     private var last: (start: UInt32, count: UInt32)?
 
@@ -31,7 +31,7 @@ struct XFSFreeSpaceTree {
             name: "a free-space tree of its allocation group \(group.number)", head: head)
     }
 
-    /// Walks all of it, and hands each range of free blocks to `body`, in the order of the tree.
+    /// Walks the whole tree, and passes each range of free blocks to `body`, in the order of the tree.
     mutating func walk(_ body: (Range<UInt32>) -> Void) throws(FilesystemError) {
         let root = order == .place ? group.byPlace : group.bySize
         var tree = tree
@@ -57,7 +57,7 @@ struct XFSFreeSpaceTree {
         }
         guard count > 0, start < group.blockCount, count <= group.blockCount - start else { throw tree.damaged }
         if let last {
-            // By place, two that touch would be one.
+            // By place, two adjacent ranges would be one.
             let follows =
                 order == .place
                 ? start > last.start + last.count : (count, start) > (last.count, last.start)
@@ -70,7 +70,7 @@ struct XFSFreeSpaceTree {
         body(start..<start + count)
     }
 
-    /// Spreads a number over all bits (the finisher of SplitMix64), so that sums differ where records do.
+    /// Mixes a number over all bits (the finisher of SplitMix64), so that sums differ where records differ.
     private static func mixed(_ value: UInt64) -> UInt64 {
         var mixed = value &+ 0x9E37_79B9_7F4A_7C15
         mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9

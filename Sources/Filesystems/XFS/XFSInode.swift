@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// An inode: where its data and its extended attributes lie (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_dinode).
+/// An inode: the places of its data and its extended attributes (kernel,
+/// `fs/xfs/libxfs/xfs_format.h`, struct xfs_dinode).
 struct XFSInode {
-    /// Blocks of the filesystem that follow each other (struct xfs_bmbt_rec).
+    /// Contiguous blocks of the filesystem (struct xfs_bmbt_rec).
     struct Extent {
         /// XFS_BMBT_REC: 16 bytes.
         static let byteCount = 16
@@ -11,7 +12,7 @@ struct XFSInode {
         let block: UInt64
         let blockCount: UInt64
 
-        /// From the top: one bit for unwritten, 54 for the place in the file, 52 for the block, 21 for the number.
+        /// From the top: one bit for unwritten, 54 for the offset in the file, 52 for the block, 21 for the count.
         init(_ bytes: [UInt8], at place: Int) throws(ParsingError) {
             let high = try bytes.bigEndian(UInt64.self, at: place)
             let low = try bytes.bigEndian(UInt64.self, at: place + 8)
@@ -21,17 +22,18 @@ struct XFSInode {
     }
 
     enum Fork {
-        /// In the inode, or nothing.
+        /// In the inode, or empty.
         case inside
         case extents([Extent])
-        /// A tree of extents (XFS_DINODE_FMT_BTREE): the level of the blocks that its root in the inode leads to, and these.
+        /// A tree of extents (XFS_DINODE_FMT_BTREE): the pointers of its root in the inode, and the level
+        /// of the blocks they lead to.
         case tree(level: Int, pointers: [UInt64])
     }
 
     let data: Fork
     let attributes: Fork
 
-    /// `nil` where it is not in use.
+    /// `nil` for an unused inode.
     /// - Parameter bytes: exactly the inode.
     init?(_ bytes: [UInt8], number: UInt64, of superblock: XFSSuperblock) throws(FilesystemError) {
         guard bytes.count >= 256, bytes[0] == 0x49, bytes[1] == 0x4E else {  // di_magic, XFS_DINODE_MAGIC
@@ -52,7 +54,7 @@ struct XFSInode {
                 throw .invalid(what: "inode \(number)")
             }
             let start = version == 3 ? 176 : 100
-            // XFS_DIFLAG2_NREXT64 of di_flags2: wider counts, in other places.
+            // XFS_DIFLAG2_NREXT64 of di_flags2: wider counts, at other offsets.
             let hasWideCounts = version == 3 ? try bytes.bigEndian(UInt64.self, at: 120) & 0x10 != 0 : false
             let dataCount =
                 hasWideCounts

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// 64 places for inodes, not all of which need be there (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_inobt_rec).
+/// 64 slots for inodes, some of which may be absent (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_inobt_rec).
 struct XFSInodeChunk {
     /// XFS_INODES_PER_CHUNK.
     static let inodeCount: UInt64 = 64
@@ -10,7 +10,7 @@ struct XFSInodeChunk {
 
     /// The first inode, inside the group.
     let start: UInt32
-    /// A bit for four inodes, set where there are none.
+    /// One bit per four inodes, set where they are absent.
     private let holes: UInt16
 
     init(_ bytes: [UInt8], at place: Int, of superblock: XFSSuperblock) throws(FilesystemError) {
@@ -26,7 +26,7 @@ struct XFSInodeChunk {
 
     var presentCount: UInt64 { UInt64((~holes).nonzeroBitCount) * Self.inodesPerBit }
 
-    /// The inodes that are there, in as few pieces as possible.
+    /// The inodes that are present, in as few ranges as possible.
     var runs: [Range<UInt64>] {
         var runs: [Range<UInt64>] = []
         for bit in 0..<16 as Range<UInt64> where holes >> bit & 1 == 0 {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// The header of an allocation group's inodes (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_agi), found sound.
+/// The checked header of an allocation group's inodes (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_agi).
 struct XFSInodeHeader {
-    /// All chunks of inodes; and those with free ones, where there is such a tree.
+    /// All chunks of inodes; and those with free ones, if there is such a tree.
     let inodes: XFSAllocationGroup.Root
     let freeInodes: XFSAllocationGroup.Root?
-    /// Inodes in the group, in use or not.
+    /// The inodes in the group, used or not.
     let inodeCount: UInt32
 
     /// - Parameter bytes: the third sector of the group.

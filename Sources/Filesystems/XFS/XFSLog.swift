@@ -5,23 +5,23 @@ import DiskModel
 /// Whether the log of an XFS needs replay (kernel, `fs/xfs/xfs_log_recover.c`: xlog_find_head, xlog_find_tail,
 /// xlog_check_unmount_rec; formats in `fs/xfs/libxfs/xfs_log_format.h`).
 ///
-/// The log is a ring of 512-byte blocks. Each starts with the number of the cycle that wrote it, so the head is where
-/// that number falls by one. An unmount ends with a record of one operation that says so; nothing else is clean. Where
-/// the ring is in any other state than an orderly writer leaves, it counts as dirty, also where the kernel would find
-/// a way.
+/// The log is a ring of 512-byte blocks. Each starts with the number of the cycle that wrote it, so the head is at
+/// the block where that number falls by one. An unmount ends with a record of a single unmount operation; nothing
+/// else is clean. In any state of the ring that an orderly writer does not leave, it counts as dirty, even where
+/// the kernel would accept it.
 struct XFSLog {
-    /// What the log says about the filesystem.
+    /// The state of the filesystem according to the log.
     enum State: Equatable {
-        /// Nothing waits for replay; what is logged next gets this sequence number or a later one.
+        /// No replay is needed; the next record gets this sequence number or a later one.
         case clean(head: UInt64)
-        /// Something waits, or nobody can tell; a sentence part.
+        /// A replay is needed, or the state is unknown; a sentence part.
         case dirty(String)
     }
 
-    /// A log block (BBSIZE), whatever the sectors are.
+    /// A log block (BBSIZE), whatever the sector size.
     static let blockSize: UInt64 = 512
-    /// How much may be under way at once, in blocks: 8 buffers of 256 KiB (XLOG_TOTAL_REC_SHIFT). Older writes may have
-    /// been overtaken by later ones only inside so much around the head.
+    /// The limit of simultaneous writes, in blocks: 8 buffers of 256 KiB (XLOG_TOTAL_REC_SHIFT). Only within that
+    /// distance from the head may later writes have completed before older ones.
     private static let windowBlockCount: UInt64 = 4096
     private static let headerMagic: UInt32 = 0xFEED_BABE
 
@@ -33,7 +33,7 @@ struct XFSLog {
     private let range: ByteRange
     private let blockCount: UInt64
 
-    /// The log of a filesystem whose superblock has been found sound.
+    /// The log of a filesystem with a valid superblock.
     init(_ volume: any BlockReader, _ superblock: XFSSuperblock) {
         self.volume = volume
         self.superblock = superblock
@@ -41,7 +41,7 @@ struct XFSLog {
         blockCount = range.byteCount / Self.blockSize
     }
 
-    /// The cycle of the first block: that of the newest records, in whatever state the ring is.
+    /// The cycle of the first block, which is that of the newest records in any state of the ring.
     func firstCycle() throws(FilesystemError) -> UInt32 { try cycle(of: 0) }
 
     func state() throws(FilesystemError) -> State {
@@ -49,7 +49,7 @@ struct XFSLog {
         let first = try cycle(of: 0)
         let last = try cycle(of: blockCount - 1)
         if first == 0 {
-            // As old versions of mkfs left it. The kernel starts with cycle 1 then.
+            // As left by old versions of mkfs. The kernel starts with cycle 1 then.
             for window in windows(around: 0) {
                 guard try isZeroed(window) else { return Self.odd }
             }
@@ -64,7 +64,8 @@ struct XFSLog {
 
     // MARK: The head
 
-    /// The first block with cycle `last`, where the first block has another one and the last block has that.
+    /// The first block with cycle `last`, where the first block of the ring has another one
+    /// and the last block has that.
     private func transition(to last: UInt32) throws(FilesystemError) -> UInt64 {
         var low: UInt64 = 0
         var high = blockCount - 1
@@ -75,8 +76,8 @@ struct XFSLog {
         return high
     }
 
-    /// Whether all blocks in front of the head have its cycle, and all others the one before, as far as anything may
-    /// have been under way.
+    /// Whether all blocks before the head have its cycle, and all others the previous one, within the
+    /// distance of simultaneous writes.
     /// - Parameter head: from 1 to the number of blocks.
     private func isOrderly(head: UInt64, cycle: UInt32) throws(FilesystemError) -> Bool {
         for window in windows(around: head) {
@@ -101,7 +102,7 @@ struct XFSLog {
         return true
     }
 
-    /// The blocks around a place of the ring that something under way could have reached.
+    /// The blocks around a place of the ring that simultaneous writes could have reached.
     private func windows(around head: UInt64) -> [Range<UInt64>] {
         let reach = Self.windowBlockCount
         guard blockCount > 2 * reach else { return [0..<blockCount] }
@@ -110,11 +111,11 @@ struct XFSLog {
         return end <= blockCount ? [start..<end] : [start..<blockCount, 0..<end - blockCount]
     }
 
-    /// Whether the ring is as xfsprogs lays it out in a later cycle than the first, for a new UUID or to forget what was
-    /// in it (`libxfs/rdwr.c`, libxfs_log_clear): the record of an unmount at its start, zeros up to the first multiple
-    /// of the longest record, and from there to the end records of unmounts of the cycle before. For the kernel the
-    /// zeros make the first record one that was cut short, so that the head is at the end of the last.
-    /// - Parameter transition: the first block of the cycle before.
+    /// Whether the ring has the layout of xfsprogs in a later cycle than the first, for a new UUID or to empty it
+    /// (`libxfs/rdwr.c`, libxfs_log_clear): the record of an unmount at its start, zeros up to the first multiple of
+    /// the longest record, and from there to the end records of unmounts of the previous cycle. Because of the zeros,
+    /// the kernel takes the first record for an incomplete one, so that the head is at the end of the last.
+    /// - Parameter transition: the first block of the previous cycle.
     private func isFormatted(transition: UInt64, cycle: UInt32) throws(FilesystemError) -> Bool {
         guard transition <= 512, case .unmount(let count) = try record(at: 0, cycle: cycle), count < transition,
             try hasCycles(0..<count, head: transition, cycle: cycle), try isZeroed(count..<transition)
@@ -138,7 +139,7 @@ struct XFSLog {
 
     // MARK: Records
 
-    /// What a record is; of an unmount, how many blocks it has with its header.
+    /// The kind of a record; for an unmount, its number of blocks including its header.
     private enum Record {
         case unmount(blockCount: UInt64)
         case other
@@ -152,7 +153,7 @@ struct XFSLog {
         case .other: return Self.notInPlace
         case .unmount(let count):
             guard (start + count) % blockCount == head % blockCount else { return Self.notInPlace }
-            // A head at the end of the ring is one at its start, a cycle later.
+            // A head at the end of the ring is one at its start in the next cycle.
             return .clean(head: head == blockCount ? UInt64(cycle &+ 1) << 32 : UInt64(cycle) << 32 | head)
         }
     }
@@ -170,7 +171,8 @@ struct XFSLog {
         }
         guard fields.magic == Self.headerMagic else { return .invalid(Self.odd) }
         guard fields.uuid == superblock.uuid else { return .invalid(.dirty("its log belongs to another filesystem")) }
-        // Later header blocks hold what cycle numbers replaced in records of more than XLOG_HEADER_CYCLE_SIZE.
+        // Further header blocks store the words replaced by cycle numbers in records longer
+        // than XLOG_HEADER_CYCLE_SIZE.
         let headerCount: UInt64 =
             superblock.hasLogVersion2 && fields.version & 2 != 0 && fields.size > 32768
             ? (UInt64(fields.size) + 32767) / 32768 : 1
@@ -184,7 +186,7 @@ struct XFSLog {
             ? .unmount(blockCount: count) : .other
     }
 
-    /// The place of the nearest record header in front of the head: no record reaches further than the window.
+    /// The place of the nearest record header before the head: no record is longer than the window.
     private func lastHeader(before head: UInt64) throws(FilesystemError) -> UInt64? {
         var distance: UInt64 = 1
         while distance <= min(Self.windowBlockCount, blockCount) {
@@ -205,7 +207,7 @@ struct XFSLog {
         try Self.cycle(try read(block, 1), at: 0)
     }
 
-    /// The cycle of a block: its first word, or in a record header, which starts with the magic number, the second.
+    /// The cycle of a block: its first word, or the second in a record header, which starts with the magic number.
     private static func cycle(_ bytes: [UInt8], at offset: Int) throws(FilesystemError) -> UInt32 {
         try FilesystemError.parsing { () throws(ParsingError) in
             let word = try bytes.bigEndian(UInt32.self, at: offset)
@@ -213,7 +215,7 @@ struct XFSLog {
         }
     }
 
-    /// The same for a block that is no header, without the price of a parser: it is asked thousands of times.
+    /// Compares the cycle of a block that is no header, without the cost of a parser: called thousands of times.
     private static func isWord(_ word: UInt32, _ bytes: [UInt8], at offset: Int) -> Bool {
         offset + 4 <= bytes.count && bytes[offset + 3] == UInt8(truncatingIfNeeded: word)
             && bytes[offset + 2] == UInt8(truncatingIfNeeded: word >> 8)

@@ -2,10 +2,10 @@
 import ByteParsing
 import DiskModel
 
-/// Reads the free space of an XFS whose superblock has been found sound and whose log is clean, group by group.
+/// Reads the free space of an XFS with a valid superblock and a clean log, group by group.
 ///
-/// What no tree lists as free is in use: headers, the log, every tree, inodes, and the blocks of the free lists.
-/// Whatever is not as it should be ends the work with `FilesystemError.damaged`: the volume is then taken whole.
+/// Blocks that no tree lists as free are used: headers, the log, every tree, inodes, and the blocks of the free lists.
+/// Any inconsistency ends the work with `FilesystemError.damaged`: the volume is then taken whole.
 struct XFSMapper {
     private let volume: any BlockReader
     private let superblock: XFSSuperblock
@@ -25,7 +25,7 @@ struct XFSMapper {
         if superblock.hasChecksums { try check(lsn: superblock.lsn) }
         for number in 0..<superblock.groupCount { try mapGroup(number) }
         try expectUse(superblock.logRange, "its log")
-        // What lies behind the filesystem is not its to call free.
+        // The filesystem cannot declare space behind its end free.
         used.append(superblock.blockCount * blockSize..<volume.byteCount)
         return used.map(byteCount: volume.byteCount)
     }
@@ -73,7 +73,7 @@ struct XFSMapper {
         }
     }
 
-    /// Throws where the trees call something free that cannot be.
+    /// Throws where the trees list used blocks as free.
     private func expectUse(_ range: ByteRange, _ what: String) throws(FilesystemError) {
         let ranges = used.ranges
         var low = 0
@@ -91,7 +91,7 @@ struct XFSMapper {
         guard Self.isPlausible(lsn: lsn, head: head) else { throw .damaged("its metadata is newer than its log") }
     }
 
-    /// Whether metadata may carry this sequence number: none is written in place before it is in the log (kernel,
-    /// xfs_log_check_lsn; NULLCOMMITLSN marks what was never logged).
+    /// Whether metadata may have this sequence number: it is written in place only after it is in the log (kernel,
+    /// xfs_log_check_lsn; NULLCOMMITLSN marks metadata that was never logged).
     static func isPlausible(lsn: UInt64, head: UInt64) -> Bool { lsn == .max || lsn <= head }
 }

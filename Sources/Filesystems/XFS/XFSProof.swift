@@ -2,14 +2,14 @@
 import ByteParsing
 import DiskModel
 
-/// Holds the map of an XFS against what owns its blocks: the trees of each group, the reverse mappings and reference
-/// counts where there are any, and every inode with its extents. An owner that is not sound counts as a contradiction.
+/// Compares the map of an XFS with the owners of its blocks: the trees of each group, the reverse mappings and
+/// reference counts, if any, and every inode with its extents. An invalid owner counts as a contradiction.
 struct XFSProof {
     private let volume: any BlockReader
     private let superblock: XFSSuperblock
     private let map: AllocationMap
 
-    /// The first owner whose blocks the map calls free, as a sentence part; `nil` where there is none.
+    /// The first owner whose blocks are free in the map, as a sentence part; `nil` without one.
     static func contradiction(
         _ volume: any BlockReader, _ contents: VolumeContents
     ) throws(BlockIOError) -> String? {
@@ -21,7 +21,7 @@ struct XFSProof {
         if let problem = superblock.problem(sector: sector, volumeByteCount: volume.byteCount) { return problem }
         do throws(FilesystemError) {
             let proof = XFSProof(volume, superblock, contents.allocation)
-            // Without checksums, many inodes could name the same tree.
+            // Without checksums, many inodes could refer to the same tree.
             var treeBlocksLeft = superblock.blockCount
             for number in 0..<superblock.groupCount { try proof.checkGroup(number, &treeBlocksLeft) }
             return nil
@@ -78,7 +78,7 @@ struct XFSProof {
         }
     }
 
-    /// The reverse mappings, which name an owner for every block in use (struct xfs_rmap_rec).
+    /// The reverse mappings, which have an owner for every used block (struct xfs_rmap_rec).
     private func checkOwners(_ group: XFSAllocationGroup) throws(FilesystemError) {
         guard let root = group.owners else { return }
         try checkTree(.owners, root, ofGroup: group.number, "the tree of owners") {
@@ -95,7 +95,7 @@ struct XFSProof {
         }
     }
 
-    /// XFS_RMAP_OWN_*: negative numbers are no inodes.
+    /// XFS_RMAP_OWN_*: negative numbers are not inodes.
     private static func ownerName(_ owner: UInt64) -> String {
         switch Int64(bitPattern: owner) {
         case -4: "its log"
@@ -106,7 +106,7 @@ struct XFSProof {
         }
     }
 
-    /// What several files share, and what was set aside for copies on write (struct xfs_refcount_rec).
+    /// Extents shared by several files, and blocks reserved for copies on write (struct xfs_refcount_rec).
     private func checkReferences(_ group: XFSAllocationGroup) throws(FilesystemError) {
         guard let root = group.references else { return }
         try checkTree(.references, root, ofGroup: group.number, "the tree of shared extents") {

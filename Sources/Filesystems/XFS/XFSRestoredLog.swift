@@ -2,29 +2,29 @@
 import ByteParsing
 import DiskModel
 
-/// The log of an XFS of version 5 with nothing to replay, to be rewritten in a later cycle.
+/// The log of an XFS of version 5 without pending changes, to be rewritten in a later cycle.
 ///
-/// The layout is that of `xfs_db -x -c 'logformat -c N'` to the byte (xfsprogs, `libxfs/rdwr.c`, libxfs_log_clear): the
-/// record of an unmount in the new cycle at the start of the ring, and records of unmounts of the cycle before in the
-/// rest of it. It is written here and not by xfs_db, because it must be done before the commit, also where the front of
-/// the filesystem is held back until then, and inside of volumes for which this machine has no node.
+/// The layout is byte for byte that of `xfs_db -x -c 'logformat -c N'` (xfsprogs, `libxfs/rdwr.c`, libxfs_log_clear):
+/// the record of an unmount in the new cycle at the start of the ring, and records of unmounts of the previous cycle
+/// in the rest of it. It is written here and not by xfs_db, because it must be done before the commit, even while the
+/// front of the filesystem is held back until then, and inside of volumes for which this machine has no node.
 package struct XFSRestoredLog: Sendable {
-    /// The largest cycle that is written. The kernel keeps it in an `int` (struct xlog, l_curr_cycle), and it must have
-    /// room to count on.
+    /// The largest cycle that is written. The kernel stores it in an `int` (struct xlog, l_curr_cycle), and
+    /// needs room for further cycles.
     package static let cycleLimit: UInt32 = 1 << 31 - 1 << 27
 
-    /// Where the log lies in the volume, in bytes.
+    /// The range of the log in the volume, in bytes.
     package let range: ByteRange
-    /// The cycle in which the next record would be written.
+    /// The cycle of the next record.
     package let cycle: UInt32
     private let superblock: XFSSuperblock
     /// The length of a record with its padding, in blocks.
     private let recordBlocks: Int
 
-    /// - Returns: `nil` where `volume` holds no sound XFS of version 5 whose log is inside and clean.
+    /// - Returns: `nil` where `volume` has no valid XFS of version 5 with a clean internal log.
     package init?(_ volume: any BlockReader) throws(BlockIOError) {
         guard let superblock = try XFSSuperblock.sound(on: volume), superblock.hasChecksums else { return nil }
-        // XLOG_MAX_RECORD_BSIZE. A record is a header and a block at least.
+        // XLOG_MAX_RECORD_BSIZE. A record has at least a header and a block.
         recordBlocks = max(2, Int(superblock.logStripeUnit) / 512)
         guard superblock.logStripeUnit <= 1 || superblock.logStripeUnit % 512 == 0, recordBlocks <= 512,
             UInt64(recordBlocks) < superblock.logRange.byteCount / XFSLog.blockSize
@@ -40,18 +40,18 @@ package struct XFSRestoredLog: Sendable {
         range = superblock.logRange
     }
 
-    /// The cycle of the log of whatever XFS `volume` holds, clean or not; `nil` where none can be read.
+    /// The cycle of the log of an XFS on `volume`, clean or not; `nil` where it cannot be read.
     package static func cycle(on volume: any BlockReader) -> UInt32? {
         guard let superblock = (try? XFSSuperblock.sound(on: volume)) ?? nil else { return nil }
         return try? XFSLog(volume, superblock).firstCycle()
     }
 
-    /// Whether what has no logged sequence numbers lies on `volume`: an XFS of version 4, which needs no newer log.
+    /// Whether `volume` has an XFS of version 4: it has no logged sequence numbers and needs no newer log.
     package static func isVersion4(_ volume: any BlockReader) throws(BlockIOError) -> Bool {
         try XFSSuperblock.sound(on: volume)?.version == 4
     }
 
-    /// Writes it, in pieces of some MiB.
+    /// Writes the log, in pieces of some MiB.
     /// - Parameters:
     ///   - cycle: more than `self.cycle`, and at most `cycleLimit`.
     ///   - write: takes bytes for an offset of the volume.
@@ -59,7 +59,7 @@ package struct XFSRestoredLog: Sendable {
         let blockCount = Int(range.byteCount / XFSLog.blockSize)
         var pending = record(cycle: cycle, blockCount: recordBlocks, stripeUnit: Int(superblock.logStripeUnit))
         Self.set(&pending, 0, block: 0, tail: (cycle - 1, blockCount - recordBlocks))
-        // All others but the last have the same length, and differ in their places only.
+        // All other records except the last have the same length, and differ only in their places.
         let template = record(cycle: cycle - 1, blockCount: recordBlocks, stripeUnit: recordBlocks * 512)
         var offset = range.lowerBound
         var block = recordBlocks
@@ -77,7 +77,7 @@ package struct XFSRestoredLog: Sendable {
                 pending.removeAll(keepingCapacity: true)
             }
         }
-        // The operation of a last record of one block has no room.
+        // The operation of a last record of one block is cut off.
         try write(Array(pending.prefix(Int(range.upperBound - offset))), offset)
     }
 
@@ -86,11 +86,11 @@ package struct XFSRestoredLog: Sendable {
         try XFSRestoredLog(volume)?.cycle == cycle
     }
 
-    /// One record of an unmount, but for what depends on its place (kernel, `fs/xfs/libxfs/xfs_log_format.h`: struct
-    /// xlog_rec_header, struct xlog_op_header, struct xfs_unmount_log_format).
-    /// - Parameter stripeUnit: what the record is padded to, in bytes; 0 or 1 for nothing.
+    /// One record of an unmount, without the fields that depend on its place (kernel, `fs/xfs/libxfs/xfs_log_format.h`:
+    /// struct xlog_rec_header, struct xlog_op_header, struct xfs_unmount_log_format).
+    /// - Parameter stripeUnit: the padding unit of the record in bytes; 0 or 1 for none.
     private func record(cycle: UInt32, blockCount: Int, stripeUnit: Int) -> [UInt8] {
-        // Each header block keeps the first words of 32 KiB (XLOG_HEADER_CYCLE_SIZE).
+        // Each header block stores the first words of 32 KiB (XLOG_HEADER_CYCLE_SIZE).
         let headerCount = stripeUnit > 32768 ? (stripeUnit + 32767) / 32768 : 1
         let total = max(blockCount, headerCount + 1)
         var bytes = [UInt8](repeating: 0, count: total * 512)
@@ -112,7 +112,7 @@ package struct XFSRestoredLog: Sendable {
         Self.set(&bytes, operation + 4, 8)  // oh_len
         bytes[operation + 8] = 0xAA  // oh_clientid: XFS_LOG
         bytes[operation + 9] = 0x20  // oh_flags: XLOG_UNMOUNT_TRANS
-        // The payload is in the byte order that h_fmt names: XLOG_UNMOUNT_TYPE, "Un".
+        // The payload is in the byte order given by h_fmt: XLOG_UNMOUNT_TYPE, "Un".
         bytes[operation + 12] = 0x6E
         bytes[operation + 13] = 0x55
         return bytes
@@ -132,7 +132,7 @@ package struct XFSRestoredLog: Sendable {
 }
 
 extension XFSSuperblock {
-    /// The superblock at the start of `volume`; `nil` where there is none, or one that is not trusted.
+    /// The superblock at the start of `volume`; `nil` without a valid one.
     static func sound(on volume: any BlockReader) throws(BlockIOError) -> XFSSuperblock? {
         guard volume.byteCount >= UInt64(maximumSectorSize) else { return nil }
         let bytes = try volume.readBytes(at: 0, count: maximumSectorSize)

@@ -3,8 +3,8 @@ import ByteParsing
 import DiskModel
 
 extension XFSSuperblock {
-    /// What speaks against trusting the free-space trees, as a sentence part; `nil` where nothing does. Afterwards every
-    /// count is inside the bounds that the rest of the reader relies on. The state of the log is not looked at.
+    /// Why the free-space trees cannot be trusted, as a sentence part; `nil` without a reason. Afterwards every count
+    /// is inside the bounds that the rest of the reader relies on. The state of the log is not checked.
     /// - Parameter sector: the first sector of the volume, for the checksum: `sectorSize` bytes of it.
     func problem(sector: [UInt8], volumeByteCount: UInt64) -> String? {
         if let problem = featureProblem { return problem }
@@ -21,13 +21,13 @@ extension XFSSuperblock {
 
     private var featureProblem: String? {
         guard version == 4 || version == 5 else { return "its version \(version) is not known here" }
-        // The kernel mounts nothing that lacks these (xfs_sb_good_version).
+        // The kernel mounts no filesystem without these (xfs_sb_good_version).
         let needed = XFSFeature.directoryVersion2 | XFSFeature.unwrittenExtents
         guard versionField & needed == needed, versionField & XFSFeature.shared == 0 else {
             return "its version flags (\(versionField)) are not known here"
         }
         let known2 = XFSFeature.known2 | (hasChecksums ? XFSFeature.checksums2 : 0)
-        // They count only with XFS_SB_VERSION_MOREBITSBIT; unknown ones are refused in either case.
+        // They are valid only with XFS_SB_VERSION_MOREBITSBIT; unknown ones are refused in either case.
         guard features2 & ~known2 == 0 else { return "its second feature flags (\(features2)) are not known here" }
         let unknown = incompatible & ~XFSFeature.knownIncompatible
         guard unknown == 0 else {
@@ -74,7 +74,7 @@ extension XFSSuperblock {
         return nil
     }
 
-    /// Whether the sector size is one that exists (XFS_MIN_SECTORSIZE, XFS_MAX_SECTORSIZE).
+    /// Whether the sector size is possible (XFS_MIN_SECTORSIZE, XFS_MAX_SECTORSIZE).
     var hasValidSectorSize: Bool {
         logOfSectorSize >= 9 && logOfSectorSize <= 15 && Int(sectorSize) == 1 << Int(logOfSectorSize)
     }
@@ -98,12 +98,12 @@ enum XFSFeature {
     static let sparseInodes: UInt32 = 0x2
     static let metadataUUID: UInt32 = 0x4
     static let needsRepair: UInt32 = 0x10
-    /// ftype, sparse, meta_uuid, bigtime, needsrepair, nrext64, exchange, parent. metadir and what builds on it (zoned,
-    /// zone gaps) may put realtime groups on the same device, so they are not mapped.
+    /// ftype, sparse, meta_uuid, bigtime, needsrepair, nrext64, exchange, parent. metadir and features based on it
+    /// (zoned, zone gaps) may put realtime groups on the same device, so they are not mapped.
     static let knownIncompatible: UInt32 = 0xFF
     /// finobt, rmapbt, reflink, inobtcount.
     static let knownReadOnlyCompatible: UInt32 = 0xF
-    /// Logged extended attributes; where the log is clean it means nothing.
+    /// Logged extended attributes; irrelevant with a clean log.
     static let knownLogIncompatible: UInt32 = 0x1
 
     private static let names2: [(bit: UInt32, name: String)] = [
@@ -117,7 +117,7 @@ enum XFSFeature {
         (0, "finobt"), (1, "rmapbt"), (2, "reflink"), (3, "inobtcount"),
     ]
 
-    /// The version, and the names of the features as `mkfs.xfs` has them.
+    /// The version, and the names of the features as in `mkfs.xfs`.
     static func names(of superblock: XFSSuperblock) -> [String] {
         let version = ["v\(superblock.version)"]
         guard superblock.hasChecksums else {

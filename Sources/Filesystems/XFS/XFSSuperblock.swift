@@ -3,9 +3,9 @@ import ByteParsing
 import DiskModel
 
 /// The superblock of XFS, versions 4 and 5 (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_dsb; "XFS Algorithms &
-/// Data Structures", "Superblocks"). Counts are those of the disk until `problem(volumeByteCount:)` has returned `nil`.
+/// Data Structures", "Superblocks"). Counts are unchecked until `problem(volumeByteCount:)` has returned `nil`.
 struct XFSSuperblock {
-    /// Enough for every field; the checksum covers all of the sector that holds them.
+    /// Enough for every field; the checksum covers the whole sector that contains them.
     static let byteCount = 512
     /// The largest sector (XFS_MAX_SECTORSIZE).
     static let maximumSectorSize = 32768
@@ -36,7 +36,7 @@ struct XFSSuperblock {
     let incompatible: UInt32
     let logIncompatible: UInt32
     let lsn: UInt64
-    /// What the metadata carries: it differs from `uuid` where that was changed later.
+    /// The UUID in metadata: it differs from `uuid` where that was changed later.
     let metadataUUID: [UInt8]
     private let storedChecksum: UInt32
 
@@ -63,7 +63,7 @@ struct XFSSuperblock {
         logOfGroupBlockCount = try bytes.bigEndian(at: 124)  // sb_agblklog
         logStripeUnit = try bytes.bigEndian(at: 196)  // sb_logsunit
         isInProgress = try bytes.bigEndian(UInt8.self, at: 126) != 0  // sb_inprogress
-        // sb_features2, sb_bad_features2: old kernels put the flags into the second place.
+        // sb_features2, sb_bad_features2: old kernels wrote the flags to the second field.
         features2 = try bytes.bigEndian(UInt32.self, at: 200) | bytes.bigEndian(UInt32.self, at: 204)
         let isVersion5 = versionField & 0xF == 5
         // sb_features_ro_compat, sb_features_incompat, sb_features_log_incompat
@@ -78,19 +78,19 @@ struct XFSSuperblock {
 
     /// 4 or 5.
     var version: Int { Int(versionField & 0xF) }
-    /// Whether metadata names itself and carries checksums.
+    /// Whether metadata has checksums and contains its own address.
     var hasChecksums: Bool { version == 5 }
     /// Whether log records may have more than one header block (XFS_SB_VERSION_LOGV2BIT).
     var hasLogVersion2: Bool { hasChecksums || versionField & XFSFeature.logVersion2 != 0 }
     var isLogExternal: Bool { logStart == 0 }
 
-    /// The length of the filesystem in bytes; `nil` where that does not fit 64 bits.
+    /// The length of the filesystem in bytes; `nil` where it does not fit 64 bits.
     var filesystemByteCount: UInt64? {
         let (value, overflow) = blockCount.multipliedReportingOverflow(by: UInt64(blockSize))
         return overflow ? nil : value
     }
 
-    /// Whether the checksum is right; true where there is none.
+    /// Whether the checksum is correct; true without a checksum.
     /// - Parameter sector: all of the first sector.
     func checksumIsRight(_ sector: [UInt8]) -> Bool {
         !hasChecksums || XFSChecksum.compute(sector, fieldAt: XFSChecksum.superblockOffset) == storedChecksum
@@ -103,7 +103,7 @@ struct XFSSuperblock {
         min(UInt64(groupBlockCount), blockCount - group * UInt64(groupBlockCount))
     }
 
-    /// Where an allocation group starts, in bytes.
+    /// The start of an allocation group in bytes.
     func offset(ofGroup group: UInt64) -> UInt64 { group * UInt64(groupBlockCount) * UInt64(blockSize) }
 
     /// The group of a file system block number and the block inside it (XFS_FSB_TO_AGNO, XFS_FSB_TO_AGBNO).
@@ -121,7 +121,7 @@ struct XFSSuperblock {
         return start..<start + count * UInt64(blockSize)
     }
 
-    /// The bytes of file system blocks, which lie in one group; `nil` where they do not.
+    /// The bytes of file system blocks in one group; `nil` where they span several.
     func range(ofBlocks block: UInt64, count: UInt64) -> ByteRange? {
         let place = place(ofBlock: block)
         return range(ofBlocks: place.block, count: count, inGroup: place.group)
@@ -135,11 +135,11 @@ struct XFSSuperblock {
     }
 }
 
-/// The checksums of XFS version 5: CRC-32C over the structure with its own field taken as zero, kept little-endian
+/// The checksums of XFS version 5: CRC-32C over the structure with its own field as zero, stored little-endian
 /// (kernel, `fs/xfs/libxfs/xfs_cksum.h`).
 enum XFSChecksum {
-    /// Where the field is (XFS_SB_CRC_OFF, XFS_AGF_CRC_OFF, XFS_AGFL_CRC_OFF, XFS_AGI_CRC_OFF, XFS_BTREE_SBLOCK_CRC_OFF,
-    /// XFS_BTREE_LBLOCK_CRC_OFF, XFS_DINODE_CRC_OFF).
+    /// The offset of the field (XFS_SB_CRC_OFF, XFS_AGF_CRC_OFF, XFS_AGFL_CRC_OFF, XFS_AGI_CRC_OFF,
+    /// XFS_BTREE_SBLOCK_CRC_OFF, XFS_BTREE_LBLOCK_CRC_OFF, XFS_DINODE_CRC_OFF).
     static let superblockOffset = 224
     static let groupHeaderOffset = 216
     static let freeListOffset = 32
@@ -148,7 +148,7 @@ enum XFSChecksum {
     static let longTreeBlockOffset = 64
     static let inodeOffset = 100
 
-    /// The checksum that belongs into the four bytes at `offset`; `nil` where they are not inside.
+    /// The checksum for the four bytes at `offset`; `nil` where they are not inside.
     static func compute(_ bytes: [UInt8], fieldAt offset: Int) -> UInt32? {
         guard offset >= 0, offset <= bytes.count - 4 else { return nil }
         var blank = bytes
@@ -156,7 +156,7 @@ enum XFSChecksum {
         return CRC32.castagnoli.checksum(blank)
     }
 
-    /// Whether the field at `offset` holds what it should.
+    /// Whether the field at `offset` is correct.
     static func isRight(_ bytes: [UInt8], fieldAt offset: Int) -> Bool {
         guard let stored = try? bytes.littleEndian(UInt32.self, at: offset) else { return false }
         return compute(bytes, fieldAt: offset) == stored

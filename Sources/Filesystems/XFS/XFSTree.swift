@@ -3,16 +3,16 @@ import ByteParsing
 import DiskModel
 
 /// A B+tree of XFS (kernel, `fs/xfs/libxfs/xfs_format.h`, struct xfs_btree_block; "XFS Algorithms & Data Structures",
-/// "Fixed Length Record B+trees"), walked with every header checked.
+/// "Fixed Length Record B+trees"), walked with a check of every header.
 ///
-/// Each block must name the one read before it at its level as its left neighbour. So no block comes twice, and the walk
-/// ends, whatever the pointers say.
+/// The left neighbour of each block must be the previous block of its level. So no block occurs twice, and the walk
+/// ends, whatever the pointers.
 struct XFSTree {
     struct Kind {
-        /// Without checksums and with.
+        /// Without and with checksums.
         let magic: (bare: UInt32, checked: UInt32)
         let recordByteCount: Int
-        /// What an entry of a node has in front of its pointer.
+        /// The length of an entry of a node before its pointer.
         let keyByteCount: Int
 
         /// XFS_ABTB_MAGIC, XFS_ABTC_MAGIC: free space by place and by size (struct xfs_alloc_rec).
@@ -21,7 +21,7 @@ struct XFSTree {
         /// XFS_IBT_MAGIC, XFS_FIBT_MAGIC: all chunks of inodes, and those with free ones (struct xfs_inobt_rec).
         static let inodes = Kind(magic: (0x4941_4254, 0x4941_4233), recordByteCount: 16, keyByteCount: 4)
         static let freeInodes = Kind(magic: (0x4649_4254, 0x4649_4233), recordByteCount: 16, keyByteCount: 4)
-        /// XFS_RMAP_CRC_MAGIC (struct xfs_rmap_rec); nodes have the lowest and the highest key below.
+        /// XFS_RMAP_CRC_MAGIC (struct xfs_rmap_rec); nodes contain the lowest and the highest key below.
         static let owners = Kind(magic: (0x524D_4233, 0x524D_4233), recordByteCount: 24, keyByteCount: 40)
         /// XFS_REFC_CRC_MAGIC (struct xfs_refcount_rec).
         static let references = Kind(magic: (0x5233_4643, 0x5233_4643), recordByteCount: 12, keyByteCount: 4)
@@ -29,11 +29,11 @@ struct XFSTree {
         static let extents = Kind(magic: (0x424D_4150, 0x424D_4133), recordByteCount: 16, keyByteCount: 8)
     }
 
-    /// Whose tree it is, and how its blocks are numbered.
+    /// The owner of the tree, and the numbering of its blocks.
     enum Owner {
-        /// By their place in the group, in 32 bits ("short form").
+        /// By place in the group, in 32 bits ("short form").
         case group(UInt32)
-        /// By their number in the filesystem, in 64 bits ("long form").
+        /// By number in the filesystem, in 64 bits ("long form").
         case inode(UInt64)
     }
 
@@ -54,7 +54,7 @@ struct XFSTree {
     private let name: String
     /// The newest sequence number that metadata may have.
     private let head: UInt64
-    /// For each level, the last block seen and what it names as its right neighbour.
+    /// For each level, the last block read and its right neighbour.
     private var rightmost: [(block: UInt64, right: UInt64)?]
 
     /// - Parameter name: for messages: "the extent tree of inode 131".
@@ -73,7 +73,7 @@ struct XFSTree {
 
     var damaged: FilesystemError { .damaged("\(name) is not valid") }
 
-    /// Walks all of a tree whose root is a block, in the order of its records.
+    /// Walks a whole tree whose root is a block, in the order of its records.
     mutating func walk(
         root: UInt64, levelCount: UInt32, _ body: (Visit) throws(FilesystemError) -> Void
     ) throws(FilesystemError) {
@@ -82,7 +82,7 @@ struct XFSTree {
         try finish()
     }
 
-    /// The same for a tree whose root lies elsewhere: its pointers lead to blocks of `level`.
+    /// Walks a tree whose root is elsewhere: its pointers lead to blocks of `level`.
     mutating func walk(
         below pointers: [UInt64], level: Int, _ body: (Visit) throws(FilesystemError) -> Void
     ) throws(FilesystemError) {
@@ -92,7 +92,7 @@ struct XFSTree {
     }
 
     private var isLong: Bool { if case .inode = owner { true } else { false } }
-    /// No block: NULLAGBLOCK, NULLFSBLOCK.
+    /// The null block: NULLAGBLOCK, NULLFSBLOCK.
     private var none: UInt64 { isLong ? .max : UInt64(UInt32.max) }
 
     private func finish() throws(FilesystemError) {
@@ -111,7 +111,7 @@ struct XFSTree {
         // Only a root that is a leaf may be empty.
         guard recordCount > 0 || isRoot && level == 0 else { throw damaged }
         let start = (isLong ? 24 : 16) + (superblock.hasChecksums ? isLong ? 48 : 40 : 0)
-        // A leaf has records; a node has its keys, and behind the room for all of them its pointers.
+        // A leaf has records; a node has its keys, and after the room for all keys its pointers.
         let pointerByteCount = isLong ? 8 : 4
         let limit =
             (bytes.count - start) / (level == 0 ? kind.recordByteCount : kind.keyByteCount + pointerByteCount)
@@ -154,7 +154,7 @@ struct XFSTree {
         return fields.recordCount
     }
 
-    /// What version 5 adds: bb_blkno (in units of 512 bytes), bb_lsn, bb_uuid, bb_owner.
+    /// The additional fields of version 5: bb_blkno (in units of 512 bytes), bb_lsn, bb_uuid, bb_owner.
     private func namesItself(_ bytes: [UInt8], _ range: ByteRange) throws(FilesystemError) -> Bool {
         let start = isLong ? 24 : 16
         let fields = try FilesystemError.parsing { () throws(ParsingError) in
