@@ -7,18 +7,18 @@ import SystemPackage
 
 // Glibc: for the members of timespec.
 
-/// The bytes of an open file, at any place and from any thread.
+/// The bytes of an open file, readable at any offset and from any thread.
 final class FileBytes: Sendable {
     private let file: OwnedDescriptor
     private let calls: PendingCalls
-    /// How messages call it.
+    /// The name in messages.
     let name: String
     /// Its length when it was opened, in bytes.
     let byteCount: UInt64
     /// When it was last changed, in seconds and nanoseconds since 1970.
     let changed: (seconds: Int64, nanoseconds: Int64)
 
-    /// Opens a file, and nothing but a file.
+    /// Opens a regular file; fails for anything else.
     init(_ path: FilePath) throws(ImageError) {
         name = path.string
         do { file = try OwnedDescriptor.open(path, .readOnly) } catch { throw .system(error) }
@@ -33,7 +33,7 @@ final class FileBytes: Sendable {
     }
 
     /// Fills as much of `target` as the file has from `offset` on.
-    /// - Returns: how much that is: less only at the end of the file.
+    /// - Returns: the number of bytes: fewer only at the end of the file.
     func readSome(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) -> Int {
         guard let start = Int64(exactly: offset), start <= Int64.max - Int64(target.count) else {
             throw .truncated(name: name, at: byteCount)
@@ -75,7 +75,7 @@ final class FileBytes: Sendable {
         return result
     }
 
-    /// The payload of a skippable frame, and where the next one starts.
+    /// The payload of a skippable frame, and the offset of the next one.
     func frame(at offset: UInt64, limit: Int) throws(ImageError) -> (payload: [UInt8], next: UInt64) {
         let head = try bytes(at: offset, count: 8)
         guard let magic = try? head.littleEndian(UInt32.self, at: 0), magic == ImageFormat.skippableMagic,

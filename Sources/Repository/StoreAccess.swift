@@ -6,23 +6,23 @@ import LinuxSystem
 import ObjectStore
 import SystemPackage
 
-/// What a repository asks of its store, with the errors of images.
+/// A repository's access to its store, with `ImageError`s.
 struct StoreAccess: Sendable {
     /// The store.
     let source: any ObjectSource
     private let writable: (any ObjectSink)?
     private let ofAll: (any PrunableStore)?
 
-    /// A store that can only be read.
+    /// A read-only store.
     init(reading store: any ObjectSource) { (source, writable, ofAll) = (store, nil, nil) }
-    /// A store that can only be added to.
+    /// An add-only store.
     init(adding store: any ObjectSink) { (source, writable, ofAll) = (store, store, nil) }
-    /// A store with which everything can be done.
+    /// A store with full access.
     init(_ store: any PrunableStore) { (source, writable, ofAll) = (store, store, store) }
 
-    /// How messages call it.
+    /// The name in messages.
     var name: String { source.name }
-    /// How messages call an object.
+    /// The name of an object in messages.
     func name(of id: ObjectID) -> String { source.name(of: id) }
 
     /// The store, to add to it.
@@ -39,7 +39,7 @@ struct StoreAccess: Sendable {
         return ofAll
     }
 
-    /// Says that this process is at work here. In a store that can only be read, a reader goes without.
+    /// Takes a lock for this process. In a read-only store, a reader gets `none`.
     func lock(
         _ operation: RepositoryOperation, waiting: Double = 0, note: (String) -> Void
     ) throws(ImageError) -> RepositoryLock {
@@ -49,14 +49,14 @@ struct StoreAccess: Sendable {
 
     // MARK: Reading
 
-    /// The names of all objects of a kind. A kind that cannot be listed is an error: it must never pass for empty.
+    /// The names of all objects of a kind. A failed listing is an error: it must never pass for an empty one.
     func names(_ kind: ObjectKind) throws(ImageError) -> [String] {
         do { return try source.list(kind) } catch { throw .system(error) }
     }
 
     func indexNames() throws(ImageError) -> [StoreName] { try names(.index).compactMap { StoreName($0) } }
 
-    /// All packs that are there, sorted.
+    /// All existing packs, sorted.
     func packNames() throws(ImageError) -> [StoreName] { try names(.pack).compactMap { StoreName($0) }.sorted() }
 
     func status(_ id: ObjectID) throws(ImageError) -> ObjectStatus? {
@@ -81,7 +81,7 @@ struct StoreAccess: Sendable {
         do { try sink.put(id, bytes, manner) } catch { throw .system(error) }
     }
 
-    /// Removes an object; one that is gone is no error.
+    /// Removes an object; a missing one is no error.
     func remove(_ id: ObjectID) throws(ImageError) {
         let sink = try sink()
         do { try sink.removeIfThere(id) } catch { throw .system(error) }
@@ -108,7 +108,7 @@ extension ObjectID {
 }
 
 extension ImageError {
-    /// Whether an object that was expected is not there.
+    /// Whether an expected object is missing.
     var isMissingFile: Bool {
         if case .system(let error) = self { return error.errno == .noSuchFileOrDirectory }
         return false
@@ -120,12 +120,12 @@ extension ImageError {
         return false
     }
 
-    /// Damage of an object of a repository, as such: nothing is known of the disks that it concerns.
+    /// Damage of an object of a repository, without a known disk range.
     static func damagedFile(_ name: String, _ what: String, at offset: UInt64 = 0) -> ImageError {
         .damaged(name: name, what: what, fileOffset: offset, disk: nil, partition: nil)
     }
 
-    /// What any error of the modules below is here: about the object that messages call so.
+    /// Converts an error of a lower module to an error about the named object.
     static func about(_ name: String, _ error: any Error, at offset: UInt64 = 0) -> ImageError {
         switch error {
         case let error as ImageError: error
