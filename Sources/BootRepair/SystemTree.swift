@@ -4,23 +4,24 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// An installed system, mounted at a private place. Everything is unmounted in reverse when it is closed or goes.
+/// An installed system, mounted at a private path. Closing or deinitializing it unmounts everything in reverse order.
 ///
-/// Every path below is resolved inside it: its links are foreign. It is mounted without devices, and its programs run
-/// confined.
+/// Every path below it is resolved inside it, as its links are not trusted. It is mounted without devices, and its
+/// programs run confined.
 final class SystemTree {
-    /// Where its root is mounted.
+    /// The mount point of its root.
     let root: FilePath
-    /// Whether all of its partitions have nodes that the kernel knows as parts of the disk.
+    /// Whether all of its partitions have partition nodes in the kernel.
     private(set) var hasPartitionNodes = true
     private let disk: BlockDevice
     private let readOnly: Bool
     private let folder: FilePath
-    /// Mount points, in the order in which they were made.
+    /// Mount points, in mount order.
     private var mounts: [FilePath] = []
-    /// One a volume, however many of its subvolumes are mounted: Btrfs does not take a second node for the same.
+    /// One node per volume, shared by all of its mounted subvolumes: Btrfs rejects a second node for the same
+    /// filesystem.
     private var nodes: [(volume: BootVolume, node: VolumeNode)] = []
-    /// What its programs can reach; `nil` until `prepareForPrograms`.
+    /// The confinement of its programs; `nil` until `prepareForPrograms`.
     private(set) var confinement: Confinement?
 
     /// Mounts a system's root.
@@ -43,10 +44,10 @@ final class SystemTree {
 
     deinit { try? close() }
 
-    /// The tree, as a folder that no link leads out of.
+    /// The tree, as a folder whose links cannot lead outside.
     func anchored() throws(SystemCallError) -> AnchoredFolder { try AnchoredFolder(root) }
 
-    /// Mounts a partition or volume on a folder inside, which is made where it is missing.
+    /// Mounts a partition or volume on a folder inside, which is created if missing.
     func mount(_ volume: BootVolume, subvolume: String? = nil, at inner: String) throws(SystemCallError) {
         let anchor = try anchored()
         if !readOnly, !anchor.exists(inner) { try anchor.makeFolders(inner) }
@@ -62,9 +63,9 @@ final class SystemTree {
         } else {
             node = try VolumeNode.make(volume, of: disk, readOnly: readOnly)
         }
-        // A device node that lies in it would reach any disk of this machine.
+        // A device node in the tree would give access to any disk of this machine.
         var options: Mount.Options = .noDevices
-        // What nothing here mounts, the kernel may: as root it says itself why not.
+        // Filesystems unknown here may be supported by the kernel; as root, mount reports the reason if not.
         let manner = volume.traits.mount ?? FilesystemTraits.MountManner(volume.kindName)
         var data = ""
         if readOnly {
@@ -72,7 +73,7 @@ final class SystemTree {
             data = manner.readOnlyOptions
         }
         if let subvolume {
-            // A comma would begin an option of its own.
+            // A comma would start another option.
             guard volume.kindName == "btrfs", !subvolume.contains(",") else {
                 throw SystemCallError("mount", "the subvolume \(subvolume) of \(volume.place)", .invalidArgument)
             }
@@ -80,16 +81,17 @@ final class SystemTree {
         }
         try Mount.permanent(node.path.string, on: place, type: manner.type, options: options, data: data)
         mounts.append(place)
-        // Of one filesystem several subvolumes may be mounted.
+        // Several subvolumes of one filesystem may be mounted.
         if !nodes.contains(where: { $0.volume == volume }) { nodes.append((volume, node)) }
         if !node.isPartition { hasPartitionNodes = false }
     }
 
-    /// Makes what programs of the tree need: folders for /proc, /sys and /run, and a /dev of their own that shows the disk,
-    /// its partitions and the links of /dev/disk that udev would make.
+    /// Prepares the environment for programs of the tree: folders for /proc, /sys and /run, and a private /dev with the
+    /// disk, its partitions and the links of /dev/disk that udev would make.
     ///
-    /// A /dev of its own, since the recovery environment has no udev: GRUB's 10_linux writes `root=UUID=…` only where
-    /// /dev/disk/by-uuid has that name. It lies beside the tree until a program runs: no link of the tree leads into it.
+    /// A private /dev is needed because the recovery environment has no udev: GRUB's 10_linux writes `root=UUID=…` only
+    /// where /dev/disk/by-uuid has that name. It is outside the tree until a program runs, so that no link of the tree
+    /// leads into it.
     func prepareForPrograms(_ volumes: [BootVolume], kernelName: String) throws(SystemCallError) {
         let anchor = try anchored()
         for folder in ["proc", "sys", "run", "dev"] where !anchor.exists(folder) { try anchor.makeFolders(folder) }
@@ -129,7 +131,7 @@ final class SystemTree {
         }
     }
 
-    /// The volumes of LVM that are mounted, by the names that LVM gives them, and what libdevmapper asks about them.
+    /// Adds the mounted logical volumes under their LVM names, and the control node for libdevmapper.
     /// - Returns: whether there are any.
     private func showLogicalVolumes(in dev: FilePath) throws(SystemCallError) -> Bool {
         let shown = nodes.filter { $0.volume.logicalVolume != nil }
@@ -148,7 +150,7 @@ final class SystemTree {
         return true
     }
 
-    /// A label as udev spells it in a link's name: what is not plain becomes `\x20` and the like.
+    /// A label as udev spells it in a link's name: special characters become `\x20` etc..
     private static func linkName(_ label: String) -> String {
         label.utf8.map { byte in
             let character = Character(UnicodeScalar(byte))
@@ -166,7 +168,7 @@ final class SystemTree {
         return FilePath(path)
     }
 
-    /// The path of a folder inside in the filesystem that it is on: the subvolume that is mounted comes before it.
+    /// The path of a folder inside in its filesystem, prefixed by the path of the mounted subvolume.
     func pathInFilesystem(_ inner: String) -> String? {
         guard let real = try? place(inner).string else { return nil }
         let mount = MountEntry.current().filter { real == $0.mountPoint || real.hasPrefix($0.mountPoint + "/") }
@@ -175,11 +177,11 @@ final class SystemTree {
         return (mount.root == "/" ? "" : mount.root) + real.dropFirst(mount.mountPoint.count)
     }
 
-    /// Runs a program of the tree, confined. What it says is made printable.
+    /// Runs a program of the tree, confined. Its output is made printable.
     func run(_ command: [String]) throws(SystemCallError) -> ChildProcess.Output {
         guard let confinement else { throw SystemCallError("run", command.first ?? "nothing", .invalidArgument) }
         var output = try ChildProcess.run(
-            // dracut makes device nodes without it, which is refused.
+            // Without it, dracut makes device nodes, which is refused.
             command, environment: ChildProcess.plainEnvironment + ["DRACUT_NO_MKNOD=1"], confinement: confinement,
             timeoutSeconds: 1800)
         output.standardOutput = Self.printable(output.standardOutput)
@@ -187,7 +189,7 @@ final class SystemTree {
         return output
     }
 
-    /// Text without what a terminal takes for commands.
+    /// Text without control characters for terminals.
     private static func printable(_ bytes: [UInt8]) -> [UInt8] {
         let scalars = String(decoding: bytes, as: UTF8.self).unicodeScalars.map { scalar in
             let isPlain = scalar == "\n" || scalar == "\t" || scalar.properties.generalCategory != .control
@@ -215,8 +217,8 @@ final class SystemTree {
         if let failure { throw failure }
     }
 
-    /// Waits until the kernel has let go of a volume, and all of it is on the disk: the mounts of a program's namespace
-    /// end a moment after the program.
+    /// Waits until the kernel has released a volume and written all of it to the disk: the mounts of a program's
+    /// namespace end a moment after the program.
     private static func awaitRelease(of node: FilePath) throws(SystemCallError) {
         let deadline = SystemFacts.monotonicSeconds() + 30
         while true {
@@ -229,9 +231,9 @@ final class SystemTree {
         }
     }
 
-    /// Unmounts, with patience: a child that another thread has just forked holds our descriptors until it runs its
-    /// program (close-on-exec), and a process of the installed system may take a moment to end. After that it is taken
-    /// out of the way, and the error says that its data may not be on the disk yet.
+    /// Unmounts, retrying while busy: a child just forked by another thread holds this process's descriptors until exec
+    /// (close-on-exec), and a process of the installed system may take a moment to end. After a timeout, the mount is
+    /// detached, and the error says that its data may not be on the disk yet.
     private static func unmount(_ place: FilePath) throws(SystemCallError) {
         let deadline = SystemFacts.monotonicSeconds() + 10
         while true {

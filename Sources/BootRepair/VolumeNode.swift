@@ -3,15 +3,15 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// A block device node for one partition of a disk, kept for as long as this object lives.
+/// A block device node for one partition of a disk, kept during the lifetime of this object.
 final class VolumeNode {
     /// The node.
     let path: FilePath
-    /// Whether the kernel knows it as a part of its disk.
+    /// Whether it is a partition node in the kernel.
     let isPartition: Bool
     private let loop: LoopDevice?
     private let added: (disk: BlockDevice, number: Int)?
-    /// A logical volume, and the node of what it is on.
+    /// A logical volume, and the node of the partition below.
     private let logicalVolume: (active: ActiveLogicalVolume, under: VolumeNode)?
 
     private init(partition path: FilePath, added: (disk: BlockDevice, number: Int)?) {
@@ -39,13 +39,14 @@ final class VolumeNode {
     }
 
     deinit {
-        // Before the node below it goes.
+        // Closed before the node below it is removed.
         try? logicalVolume?.active.close()
         if let added { try? added.disk.deletePartitionNode(added.number) }
     }
 
-    /// Finds or makes a node for `volume`: the kernel's own; else one added to the kernel's list (`BLKPG_ADD_PARTITION`);
-    /// else a loop device at its place. A logical volume is activated on such a node of its partition.
+    /// Finds or makes a node for `volume`: the kernel's own; else one added to the kernel's list
+    /// (`BLKPG_ADD_PARTITION`); else a loop device over its range. A logical volume is activated on such a node of its
+    /// partition.
     static func make(_ volume: BootVolume, of disk: BlockDevice, readOnly: Bool) throws(SystemCallError) -> VolumeNode {
         if let logical = volume.logicalVolume {
             var partition = volume
@@ -63,7 +64,7 @@ final class VolumeNode {
             if let node = existing(volume, of: name) {
                 return VolumeNode(partition: node, added: nil)
             }
-            // After a restore the kernel may not have looked yet.
+            // After a restore, the kernel may not have read the table yet.
             if disk.rereadPartitionTable(), let node = existing(volume, of: name) {
                 return VolumeNode(partition: node, added: nil)
             }

@@ -38,7 +38,7 @@ import Testing
     @Test func bootCodeThatLooksElsewhere() throws {
         let survey = try GrubBIOSReader.read(disk(bootCode: 34), volumes: Fixture.volumes)
         #expect(survey.chain == .misdirected)
-        #expect(survey.problem == "the boot code looks at sector 34; core.img lies at 2048")
+        #expect(survey.problem == "the boot code points to sector 34; core.img is at 2048")
     }
 
     @Test func blockListThatLooksElsewhere() throws {

@@ -69,7 +69,7 @@ import Testing
         // The first entry starts something of this disk, but nothing starts this system.
         #expect(
             problems(entry(search: Fixture.espUUID, root: "UUID=\(Fixture.swapUUID)"))
-                == ["none of its kernels gets this system's root by UUID"])
+                == ["no kernel entry has this system's root by UUID"])
     }
 
     @Test func resume() {

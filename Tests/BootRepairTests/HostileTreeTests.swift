@@ -69,7 +69,7 @@ struct HostileTreeTests {
                     if case .runGrubInstall = $0.record as? GrubStep { true } else { false }
                 }, "\(plan)")
             let outcome = try BootRepair.execute(plan, disk: disk) { lines.append($0) }
-            #expect(outcome.warnings.contains { $0.contains("the one that was there is kept") }, "\(outcome)")
+            #expect(outcome.warnings.contains { $0.contains("the old file is kept") }, "\(outcome)")
         }
         #expect(try hostile.outside() == before)
         #expect(hostile.leftBehind() == [])
