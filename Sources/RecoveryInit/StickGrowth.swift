@@ -4,27 +4,27 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// Makes a numbered partition, the last of its disk, end at the disk's end, and says where it lies then (in bytes).
+/// Extends a partition, the last of its disk, to the end of the disk, and returns its new range in bytes.
 package typealias TableGrower = (_ disk: any BlockWriter, _ partitionNumber: Int) throws(JobFailure) -> ByteRange
 
-/// Lets the REFORGE volume of a stick fill the stick, on its first boot.
+/// Extends the REFORGE volume to fill the stick, on its first boot.
 struct StickGrowth {
     let growTable: TableGrower
 
-    /// Grows table and filesystem as far as either is short of the stick's end. Whatever is odd leaves everything as it
-    /// is. The volume must not be mounted.
-    /// - Returns: what to tell a person; `nil` where there was nothing to do.
+    /// Grows the table and the filesystem if they do not reach the end of the stick. Any irregularity leaves everything
+    /// unchanged. The volume must not be mounted.
+    /// - Returns: a message for the user; `nil` if there was nothing to do.
     func grow(_ medium: Medium, among volumes: [BlockVolume]) -> String? {
         guard let (volume, number) = Self.reforgePartition(of: medium, among: volumes) else { return nil }
         do {
             return try grow(volume, number)
         } catch {
-            return "warning: the REFORGE volume on \(volume.path) does not fill the stick, and stays as it is: \(error)"
+            return "warning: the REFORGE volume on \(volume.path) does not fill the stick and was not changed: \(error)"
         }
     }
 
-    /// The medium's exFAT partition. Where its boot sector was torn by a power cut while it grew, its name in the table
-    /// shows it, and the stick's ESP proves that it is the medium.
+    /// The medium's exFAT partition. If its boot sector was torn by a power cut during growth, it is identified by its
+    /// name in the table, and the medium by the stick's ESP.
     private static func reforgePartition(
         of medium: Medium, among volumes: [BlockVolume]
     ) -> (BlockVolume, number: Int)? {
@@ -53,11 +53,11 @@ struct StickGrowth {
                 }
             }
         }
-        // The new node's size must be what the table says now: otherwise the kernel read something else.
+        // The size of the new node must match the table: otherwise the kernel read something else.
         guard
             Files.text(FilePath("/sys/class/block/\(volume.node)/size")).flatMap({ UInt64($0) }) == range.byteCount
                 / 512
-        else { return "warning: \(volume.path) is not where the stick's partition table says; it stays as it is." }
+        else { return "warning: \(volume.path) does not match the stick's partition table; it was not changed." }
         let partition = try BlockDevice(opening: FilePath(volume.path), .exclusiveWrite)
         let growth = try ExFATGrower.grow(partition)
         try partition.dropCache()

@@ -308,9 +308,9 @@ import Testing
         }
         #expect(text(.done, .complete).contains("is complete"))
         // Killed, or crashed behind its last event.
-        #expect(text(.done, .complete, ended: 139).contains("Take /dev/sda for partial"))
+        #expect(text(.done, .complete, ended: 139).contains("Treat /dev/sda as partial"))
         let silent = JobEnd(status: 137)
-        #expect(ExitStatus.restoreOutcome(silent, disk: "/dev/sda").contains("Take /dev/sda for partial"))
+        #expect(ExitStatus.restoreOutcome(silent, disk: "/dev/sda").contains("Treat /dev/sda as partial"))
     }
 
     @Test func onlyTheLastEventIsAReport() throws {

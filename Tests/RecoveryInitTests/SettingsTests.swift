@@ -180,7 +180,7 @@ import Testing
         ("[]", "not one JSON object"), ("", "not one JSON object"), ("{\"verify\": 3}", "\"verify\" is not a text"),
         ("{\"restore\": {\"a\": 1}}", "\"restore\" is not a text"),
         ("{\"reforge.restore\": \"x\"}", "reforge.restore is not a setting"),
-        ("{\"restore\": null}", "not one JSON object"), ("{\"finish\": true}", "finish=yes is none of"),
+        ("{\"restore\": null}", "not one JSON object"), ("{\"finish\": true}", "finish=yes is not one of"),
         ("{\"partition\": [\"3=rest\"]}", "\"partition\" is not a text"),
         (
             "{\"restore\": \"LABEL=A:/b\", \"target\": \"only\", \"partition\": \"3=huge\"}",
