@@ -24,7 +24,7 @@ import Testing
         return try SampleDisk.content(of: reader)
     }
 
-    /// Files of all three kinds, as other people make them: name, how, kind.
+    /// Files of all three kinds, as made by other tools: name, how, kind.
     static let recipes: [(String, String, ImageFileKind)] = [
         ("a.img", "cp plain a.img", .foreignRaw),
         ("b.raw", "cp plain b.raw", .foreignRaw),
@@ -59,7 +59,7 @@ import Testing
             #expect(manifest.regions.map(\.kind) == [.disk])
             #expect(manifest.table.kind == .unknown)
             #expect(try SampleDisk.content(of: reader) == disk, "\(name)")
-            // The same file is the same image, so that an interrupted restore finds it again.
+            // The same file gives the same image, so that an interrupted restore finds it again.
             let again = try ForeignImageReader(path, kind: kind)
             #expect(again.header == reader.header)
             _ = try SampleDisk.content(of: again)
@@ -95,7 +95,7 @@ import Testing
             path, kind: .foreignRaw,
             table: { head in
                 seen = (try? head.readBytes(at: 0, count: 512)) ?? []
-                // Behind the head there is nothing to see, but nothing fails either.
+                // Data after the head is not readable here, but reading does not fail.
                 #expect(
                     (try? head.readBytes(at: head.byteCount - 512, count: 512)) == [UInt8](repeating: 0, count: 512))
                 return PartitionTable(kind: .gpt, usable: 17_408..<1 << 20, entryCount: 128)
@@ -137,7 +137,7 @@ import Testing
                 }
                 let path = try file("damaged-" + name, bytes)
                 let result = try? Self.content(path)
-                // Bytes without a checksum can be anything, and a zstd frame has bits that nobody looks at.
+                // Bytes without a checksum can be anything, and a zstd frame has bits that no decoder checks.
                 let isChecked = name != "f.xz" && name != "h.img.zst"
                 #expect(result == nil || result == disk || !isChecked, "seed \(seed), \(name), round \(round)")
                 if round % 3 != 2 { #expect(result == nil, "seed \(seed), \(name), round \(round)") }
@@ -181,7 +181,7 @@ import Testing
         #expect(try kind("a.img", ours) == .image)
         #expect(try kind("a.raw", Array("RFIMGENC".utf8) + sectors) == .encryptedImage)
         #expect(try kind("b.img.enc", Array("RFIMGENC".utf8) + sectors) == .encryptedImage)
-        // Any one damaged byte of its front leaves an image of ours ours, or refused.
+        // With any single damaged byte in its front, a Reforge image is still recognized or refused.
         for position in 0..<16 {
             for name in ["d.img", "d.img.zst", "d.raw", "d.img.enc", "d"] {
                 var bytes = ours
@@ -190,7 +190,7 @@ import Testing
                 #expect(found == .image || isUnknown(found), "byte \(position), \(name): \(found)")
             }
         }
-        // All of its front gone, but its end is there.
+        // Its front is destroyed, but its end is intact.
         let footer = ImageFooter(
             indexOffset: 0, recordCount: 0, lateFactsOffset: 0, fileByteCount: 0, imageID: ContentHash(of: []),
             lateFactsHash: ContentHash(of: []))
@@ -207,7 +207,7 @@ import Testing
         #expect(try kind("k.ISO", sectors) == .foreignRaw)
         #expect(try kind("l.img", try Zstd.compress(sectors)) == .foreignZstd)
         #expect(try kind("m.img", [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00] + sectors) == .foreignXZ)
-        // With metadata beside it, an archive is ours whatever its first bytes are by now.
+        // With metadata beside it, an archive is Reforge's, independent of its first bytes.
         try Files.write([1], to: scratch.path.appending("n.img.xz.reforge"))
         #expect(try kind("n.img.xz", [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00] + sectors) == .xzImage)
         #expect(try kind("n.img.xz", sectors) == .xzImage)
@@ -215,7 +215,7 @@ import Testing
         #expect(throws: ImageError.self) { try ImageFileKind.detect(scratch.path.appending("missing")) }
     }
 
-    /// What `xz` makes of an archive of ours without its metadata is the disk.
+    /// `xz` decompresses a Reforge archive without its metadata to the disk.
     @Test func anArchiveWithoutItsMetadataIsARawImage() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk.img.xz")

@@ -8,7 +8,7 @@ import Testing
 
 @testable import RecoveryInit
 
-/// Random text from pieces that mean something to a parser, and from bytes that mean nothing.
+/// Random text from pieces meaningful to a parser, and from random bytes.
 func hostileText(_ pieces: [String], using random: inout SeededGenerator) -> String {
     var bytes: [UInt8] = []
     for _ in 0..<Int.random(in: 0...12, using: &random) {
@@ -21,7 +21,7 @@ func hostileText(_ pieces: [String], using random: inout SeededGenerator) -> Str
     return String(decoding: bytes, as: UTF8.self)
 }
 
-/// The status and message of the refusal that `body` must end with.
+/// The failure that `body` must throw.
 func refusal<Value>(_ body: () throws(JobFailure) -> Value) -> JobFailure? {
     do {
         _ = try body()
@@ -31,7 +31,7 @@ func refusal<Value>(_ body: () throws(JobFailure) -> Value) -> JobFailure? {
     }
 }
 
-/// Whether a program is there to test with.
+/// Whether the programs are installed.
 func has(_ programs: String...) -> Bool {
     programs.allSatisfy { name in
         ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].contains {
@@ -43,7 +43,7 @@ func has(_ programs: String...) -> Bool {
 /// The checkout, three folders above this file.
 let projectRoot = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
 
-/// Runs a program that must succeed; its output.
+/// Runs a program that must succeed, and returns its output.
 @discardableResult
 func run(_ arguments: String..., input: String = "") throws -> String {
     let output = try ChildProcess.run(arguments, input: Array(input.utf8), timeoutSeconds: 120)
@@ -52,7 +52,8 @@ func run(_ arguments: String..., input: String = "") throws -> String {
     return output.text
 }
 
-/// Where two disks differ first; `nil` where they do not. (Millions of bytes are too many for an expectation's own report.)
+/// The first difference of two disks; `nil` if they are equal. (Millions of bytes are too many for an expectation's own
+/// report.)
 func firstDifference(_ one: [UInt8], _ other: [UInt8]) -> Int? {
     if one == other { return nil }
     return zip(one, other).enumerated().first { $0.element.0 != $0.element.1 }?.offset ?? min(one.count, other.count)
