@@ -2,18 +2,19 @@
 # Shared by the scripts: sourced, never run.
 
 project_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# A cache outside the checkout: build products and downloads survive a fresh clone. Never required to be there.
+# A cache outside the checkout: build products and downloads survive a fresh clone. Optional.
 REFORGE_SCRATCH=${REFORGE_SCRATCH:-${XDG_CACHE_HOME:-$HOME/.cache}/reforge}
 export REFORGE_SCRATCH
 
-# The debug build, that of the tests. Optimised: what reads and compares millions of bytes takes a fifth of the time, all checks
-# that trap stay, and building takes a third more. One scratch is always built with the same flags, or it is built anew.
+# The debug build, used by the tests. Optimised: code that reads and compares millions of bytes takes a fifth of the
+# time, all trapping checks remain, and building takes a third longer. A scratch folder must always be built with the
+# same flags; otherwise it is rebuilt.
 debug_flags=(--scratch-path "$REFORGE_SCRATCH/debug" -Xswiftc -O)
 
 say() { printf '\n==> %s\n' "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# Installs whichever packages of Scripts/debian-packages are missing. Never asks.
+# Installs the missing packages of Scripts/debian-packages without asking.
 ensure_packages() {
     local missing=() name
     while read -r name _; do
@@ -27,7 +28,7 @@ ensure_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}" >&2
 }
 
-# The toolchain is the one thing that Debian does not package.
+# The toolchain is the only dependency that Debian does not package.
 ensure_swift() {
     command -v swift >/dev/null || fail "swift 6.3 or newer is not on PATH: see https://www.swift.org/install/linux/"
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes the REFORGE volume of the stick, and grows it in place.
 
-The stick's image is small, the stick is not, and nothing in Linux grows an exFAT. So the volume is made for the largest
-stick (2 TiB) and then declared small: the FAT and the allocation bitmap already have room for every cluster it may get.
+The stick's image is small, the stick is not, and no Linux tool grows an exFAT. So the volume is made for the largest
+stick (2 TiB) and then declared small: the FAT and the allocation bitmap already have space for every later cluster.
 Growing touches four numbers and moves nothing. `grow` is the reference for the Swift init, which does it on first boot.
 
 Layout (exFAT specification 1.00, Microsoft; section numbers in brackets; all numbers little-endian; 512-byte sectors):
@@ -21,16 +21,16 @@ Layout (exFAT specification 1.00, Microsoft; section numbers in brackets; all nu
            109   u8  SectorsPerClusterShift  10: 512 KiB
            112   u8  PercentInUse            (not covered by the checksum)
   boot checksum, sector 11 (backup: 23): one u32 repeated over the sector (3.4)             <- grow writes
-    sum = 0; for each byte of sectors 0..10 but bytes 106, 107 and 112: sum = rotate_right(sum, 1) + byte  (mod 2^32)
+    sum = 0; for each byte of sectors 0..10 except bytes 106, 107 and 112: sum = rotate_right(sum, 1) + byte  (mod 2^32)
   allocation bitmap's entry in the root directory (7.1): byte 0 is 0x81
             20  u32  FirstCluster            cluster n starts at sector ClusterHeapOffset + (n - 2 << shift)
             24  u64  DataLength              bytes: ceil(ClusterCount / 8)                  <- grow writes
   allocation bitmap: bit (n - 2) of its bytes, lowest bit first: cluster n is in use. It is one cluster long, which is
-    room for 512 Ki * 8 clusters = 2 TiB; the bits of clusters that are new are zero (grow sees to it).
+    space for 512 Ki * 8 clusters = 2 TiB; the bits of new clusters are zero (ensured by grow).
 
 grow, with a flush after each step, so that every crash leaves a volume that mounts, small or large:
   1. zero the bitmap's bits from the old ClusterCount to the new one
-  2. the bitmap entry's DataLength (Linux takes a bitmap that is longer than needed, not one that is shorter)
+  2. the bitmap entry's DataLength (Linux accepts a bitmap that is longer than needed, not a shorter one)
   3. the backup boot region, sectors 12..23, in one write
   4. the main boot region, sectors 0..11, in one write
 new ClusterCount = min((partition sectors - ClusterHeapOffset) >> shift, FatLength * 128 - 2, one cluster * 8)
@@ -91,12 +91,12 @@ class Volume:
         return (self.heap_offset + ((cluster - 2) << self.cluster_shift)) * SECTOR
 
     def root_entries(self):
-        """(position, entry) of the root directory's first cluster; this tool's volumes never have more at this time."""
+        """(position, entry) of the root directory's first cluster; this tool's volumes have no more at this time."""
         start = self.cluster_position(self.root_cluster)
         data = self.read(start, self.cluster_bytes)
         for at in range(0, len(data), ENTRY):
             if data[at] == 0:
-                yield start + at, None  # the end of the directory: a free place
+                yield start + at, None  # the end of the directory: a free entry
                 return
             yield start + at, data[at:at + ENTRY]
 
@@ -107,7 +107,7 @@ class Volume:
         fail("no allocation bitmap in the root directory")
 
     def set_cluster_count(self, count):
-        """Steps 2 to 4 of the description above; makes the volume smaller too (used by `make` only)."""
+        """Steps 2 to 4 of the description above; also shrinks the volume (used only by `make`)."""
         entry_position, _, _ = self.bitmap_entry()
         self.write(entry_position + 24, struct.pack("<Q", (count + 7) // 8))
         self.flush()
@@ -119,7 +119,7 @@ class Volume:
 
     def write_boot_regions(self, region):
         region = bytes(region) + struct.pack("<I", boot_checksum(region)) * (SECTOR // 4)
-        for first_sector in (BOOT_REGION_SECTORS, 0):  # the backup first: one of the two is always whole
+        for first_sector in (BOOT_REGION_SECTORS, 0):  # the backup first: one of the two is always intact
             self.write(first_sector * SECTOR, region)
             self.flush()
 
@@ -183,7 +183,7 @@ def make(options):
                        check=True, stdout=subprocess.DEVNULL)
         volume = Volume(handle)
         region = bytearray(volume.read(0, (BOOT_REGION_SECTORS - 1) * SECTOR))
-        struct.pack_into("<I", region, 100, options.serial)  # mkfs takes the time of day
+        struct.pack_into("<I", region, 100, options.serial)  # mkfs uses the time of day
         volume.write_boot_regions(region)
         for argument in options.files:
             name, _, source = argument.partition("=")

@@ -4,7 +4,7 @@
   LBA 0      GRUB's boot.img (its 440 bytes of code) and the protective MBR
   1 MiB      partition 1: BIOS boot, core.img
   2 MiB      partition 2: ESP
-  then       partition 3: exFAT, named REFORGE, the last one, so that it can grow to the stick's end
+  then       partition 3: exFAT, named REFORGE, the last one, so that it can grow to the end of the stick
 
 GRUB's embedding is what grub-bios-setup does (util/setup.c): boot.img holds the sector of core.img at 0x5c, and core.img's
 first sector (diskboot.img) holds the list of the others at its end. GPT: UEFI specification 2.10, section 5.3.
@@ -30,13 +30,13 @@ def boot_sector(boot_image, core_sector, disk_sectors):
     sector = bytearray(SECTOR)
     sector[:440] = boot_image[:440]
     struct.pack_into("<Q", sector, 0x5C, core_sector)
-    # boot_drive_check: firmware that hands over a wrong drive number gets the first hard disk (grub-bios-setup does this
-    # for anything but a floppy).
+    # boot_drive_check: with firmware that passes a wrong drive number, the first hard disk is used (grub-bios-setup does
+    # this for anything but a floppy).
     sector[0x66:0x68] = b"\x90\x90"
     chs_start, chs_end = b"\x00\x02\x00", b"\xff\xff\xff"
     sector[446:462] = struct.pack("<B3sB3sII", 0, chs_start, 0xEE, chs_end, 1, min(disk_sectors - 1, 0xFFFFFFFF))
-    # Some BIOSes start no disk without an active partition, and EDK2 sees no GPT where the 0xEE entry is the active one.
-    # So an empty second entry is: what xorriso's -mbr-force-bootable does.
+    # Some BIOSes start no disk without an active partition, and EDK2 sees no GPT if the 0xEE entry is the active one.
+    # So an empty second entry is active, as with xorriso's -mbr-force-bootable.
     sector[462:478] = struct.pack("<B3sB3sII", 0x80, b"\x00\x01\x00", 0, b"\x00\x01\x00", 0, 1)
     sector[510:] = b"\x55\xaa"
     return sector
@@ -58,7 +58,7 @@ def gpt_header(table, disk_guid, own_sector, other_sector, table_sector, disk_se
 
 
 def copy_sparse(image, position, path):
-    """Zeros are not written: they stay holes."""
+    """Zeros are not written: they remain holes."""
     with open(path, "rb") as source:
         while block := source.read(64 << 10):
             if block.strip(b"\0"):

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import SystemAccess
 
-/// What a configuration file names a filesystem, a partition or a device by.
+/// A reference to a filesystem, a partition or a device in a configuration file.
 enum BootReference: Hashable, Sendable {
     /// A filesystem by UUID, in lower case.
     case filesystem(String)
@@ -12,7 +12,7 @@ enum BootReference: Hashable, Sendable {
     /// A device by name.
     case device(String)
 
-    /// From the value of `root=`, `resume=` and the like.
+    /// Parses the value of `root=`, `resume=` and the like.
     init(_ value: Substring) {
         if value.hasPrefix("UUID=") {
             self = .filesystem(value.dropFirst(5).lowercased())
@@ -27,14 +27,14 @@ enum BootReference: Hashable, Sendable {
         }
     }
 
-    /// What stands behind the tag.
+    /// The value after the tag.
     var text: String {
         switch self {
         case .filesystem(let text), .partition(let text), .label(let text), .device(let text): text
         }
     }
 
-    /// Whether it means this partition or volume.
+    /// Whether it names this partition or volume.
     func names(_ volume: BootVolume) -> Bool {
         switch self {
         case .filesystem(let uuid): volume.uuid?.lowercased() == uuid
@@ -44,7 +44,7 @@ enum BootReference: Hashable, Sendable {
         }
     }
 
-    /// Those that name none of these volumes, each once.
+    /// The references that match no volume, without duplicates.
     static func lost(_ references: [BootReference], volumes: [BootVolume]) -> [String] {
         references.reduce(into: []) { lost, reference in
             let text = reference.text

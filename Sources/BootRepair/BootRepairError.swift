@@ -2,18 +2,18 @@
 import DiskModel
 import LinuxSystem
 
-/// Why boot repair could not be done at all. The captured data on the disk is not touched by any of these.
+/// The reason boot repair could not run at all. None of these affects the captured data on the disk.
 package enum BootRepairError: Error, Sendable, CustomStringConvertible {
     /// The disk could not be read or written.
     case inputOutput(BlockIOError)
     /// A call to the system failed.
     case system(SystemCallError)
-    /// Something uses the disk: what, as sentence parts.
+    /// The disk is in use: the uses, as sentence parts.
     case inUse([String])
-    /// The disk is not the one that the plan was made for.
+    /// The disk is not the one of the plan.
     case diskChanged(String)
 
-    /// What happened, and what state the disk is in.
+    /// The error and the state of the disk.
     package var description: String {
         switch self {
         case .inputOutput(let error): "\(error). Boot repair is not finished; it can be run again"
@@ -21,7 +21,7 @@ package enum BootRepairError: Error, Sendable, CustomStringConvertible {
         case .inUse(let uses):
             "the disk is in use: \(uses.joined(separator: ", ")). Nothing was changed; unmount it and run boot repair again"
         case .diskChanged(let difference):
-            "this is not the disk that the plan was made for (\(difference)). Nothing was changed"
+            "this is not the disk of the plan (\(difference)). Nothing was changed"
         }
     }
 }

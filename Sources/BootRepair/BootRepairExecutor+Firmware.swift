@@ -36,7 +36,7 @@ extension BootRepairExecutor {
         }
     }
 
-    /// Full or refused NVRAM is no more than a warning where the fallback loader starts the machine.
+    /// A full or read-only NVRAM is only a warning if the fallback loader starts the machine.
     private mutating func note(_ sentence: String, _ isNeeded: Bool) {
         if isNeeded {
             pending.append("\(sentence). Add the entry in the firmware's setup")

@@ -4,10 +4,10 @@ import LinuxSystem
 import SystemAccess
 import SystemPackage
 
-/// Sectors to be written, with the files that they come from, read while the system was mounted.
+/// Sectors to be written, with the contents of their source files, read while the system was mounted.
 struct ReadySectors {
     let writes: SectorWrites
-    /// The bytes of each run's file; `nil` where they lie on the disk.
+    /// The bytes of each run's file; `nil` if they are on the disk.
     let contents: [[UInt8]?]
 }
 
@@ -53,7 +53,7 @@ extension BootRepairExecutor {
         return try Files.read(result)
     }
 
-    /// Writes the runs in their order, once it is clear that all of them can be written.
+    /// Writes the runs in order, after checking that all of them can be written.
     mutating func put(_ ready: ReadySectors) {
         let writes = ready.writes
         do {
@@ -66,7 +66,7 @@ extension BootRepairExecutor {
                 parts.append((offset, try run.composed(of: content, over: present)))
             }
             for (index, part) in parts.enumerated() {
-                // What comes first is on the disk before what points to it.
+                // Each run must be on the disk before the run that points to it.
                 if index > 0 { try target.flush() }
                 try target.writeBytes(part.bytes, at: part.offset)
             }

@@ -6,9 +6,9 @@ import SystemPackage
 extension BootRepairExecutor {
     /// Runs a program of the installed system.
     /// - Parameters:
-    ///   - hasOtherwise: whether there is a verb for the case that it fails.
-    ///   - loader: the name of the row that judges a file that it writes.
-    /// - Returns: `false` where that verb is to be done.
+    ///   - hasOtherwise: whether the verb has a fallback.
+    ///   - loader: the name of the row that judges the written file.
+    /// - Returns: `false` if the fallback must run.
     mutating func run(
         _ tool: ToolRun, hasOtherwise: Bool, by loader: String?, _ tree: SystemTree?, _ log: (String) -> Void
     ) throws(SystemCallError) -> Bool {
@@ -46,7 +46,7 @@ extension BootRepairExecutor {
         return output
     }
 
-    /// Runs a program that writes a file, and puts the old file back where the new one is worse.
+    /// Runs a program that writes a file, and restores the old file if the new one is worse.
     private mutating func rewrite(
         _ path: String, by command: [String], judge: (any BootLoader)?, _ tree: SystemTree, _ log: (String) -> Void
     ) throws(SystemCallError) {
@@ -63,7 +63,7 @@ extension BootRepairExecutor {
         let after = verdict(new)
         let words = command.joined(separator: " ")
         if output.succeeded, after.problems.isEmpty {
-            // os-prober cannot look at other disks from where it runs.
+            // os-prober cannot see other disks from inside the confinement.
             let kept = Set(after.otherSystems.map(\.place))
             let lost = before.otherSystems.filter { !kept.contains($0.place) }.map { "\"\($0.title)\"" }
                 .joined(separator: ", ")
@@ -71,7 +71,7 @@ extension BootRepairExecutor {
                 try anchor.write(old, to: path)
                 outcome.warnings.append(
                     "the \(path) that `\(words)` wrote lacks entries of other systems (\(lost)): "
-                        + "the one that was there is kept")
+                        + "the old file is kept")
                 return
             }
             if !lost.isEmpty {
@@ -79,25 +79,25 @@ extension BootRepairExecutor {
                     "the new \(path) lacks entries of the old one (\(lost)), which did not start this system. If they "
                         + "are other systems, run `\(words)` in the started system to find them again")
             }
-            if new != old { outcome.changed.append("wrote \(path) anew") }
+            if new != old { outcome.changed.append("rewrote \(path)") }
             return
         }
         let sentence =
             output.succeeded
-            ? "the \(path) that `\(words)` wrote is not right (\(after.problems.joined(separator: "; ")))"
+            ? "the \(path) that `\(words)` wrote is invalid (\(after.problems.joined(separator: "; ")))"
             : "`\(words)` failed (\(output.ending)): \(output.lastWords)"
         let oldIsRight = before.problems.isEmpty
         if new != old, let old, oldIsRight || !output.succeeded {
             try anchor.write(old, to: path)
         }
         if oldIsRight {
-            outcome.warnings.append("\(sentence); the one that was there is kept: it finds this system's root")
+            outcome.warnings.append("\(sentence); the old file is kept: it finds this system's root")
         } else {
             pending.append("\(sentence); the system may not start")
         }
     }
 
-    /// Replaces words of a file, where they still stand there.
+    /// Replaces words of a file that still have their expected text.
     mutating func replaceWords(_ edit: FileEdit, _ tree: SystemTree?) throws(SystemCallError) {
         let anchor = try anchored(edit.file.place, tree)
         let old = String(decoding: try anchor.read(edit.file.path), as: UTF8.self)
@@ -107,7 +107,7 @@ extension BootRepairExecutor {
         outcome.changed.append(edit.done)
     }
 
-    /// Copies files, once all of them are read and there is room for them.
+    /// Copies files after reading all of them and checking the free space.
     mutating func makeCopies(_ copies: FileCopies, _ tree: SystemTree?) throws(SystemCallError) {
         var files: [(path: String, bytes: [UInt8])] = []
         for file in copies.files {

@@ -5,7 +5,7 @@ import LinuxSystem
 import SystemAccess
 import SystemPackage
 
-/// Does the verbs of a plan, step by step, and notes what came of them. It knows no loader but by the table.
+/// Executes the verbs of a plan, step by step, and records the results. It knows loaders only through the table.
 struct BootRepairExecutor {
     let plan: BootRepairPlan
     let disk: BlockDevice
@@ -50,21 +50,21 @@ struct BootRepairExecutor {
         return outcome
     }
 
-    /// Right before anything is changed: is it still the disk that was surveyed, and does nothing use it?
+    /// Checks, right before the first change, that the disk is still the surveyed one and not in use.
     private func checkDisk() throws(BootRepairError) {
         try BootSurveyor.refuseUse(of: VolumeNode.kernelName(of: disk))
         guard disk.byteCount > 0, disk.diskSequence == plan.disk.diskSequence else {
-            throw .diskChanged("it was attached anew since")
+            throw .diskChanged("it was attached again since then")
         }
         let table: PartitionTable
         do { table = try PartitionTableReader.read(disk) } catch { throw .inputOutput(error) }
         guard table.diskGUID == plan.diskGUID, table.diskSignature == plan.diskSignature else {
-            throw .diskChanged("its disk GUID or signature is another")
+            throw .diskChanged("its disk GUID or signature has changed")
         }
         for volume in plan.volumes {
             let number = volume.logicalVolume?.partition ?? volume.number
             guard table.partitions.contains(where: { $0.number == number && $0.range == volume.range }) else {
-                throw .diskChanged("partition \(number) lies elsewhere")
+                throw .diskChanged("partition \(number) has moved")
             }
         }
     }
@@ -82,8 +82,8 @@ struct BootRepairExecutor {
         return tree
     }
 
-    /// Does a step as far as that is done inside the system. Returns what is to be written to the disk once the system is
-    /// unmounted.
+    /// Executes the part of a step that works on the mounted system. Returns the sectors to be written once the system
+    /// is unmounted.
     private mutating func run(_ step: BootRepairStep, _ tree: SystemTree?, _ log: (String) -> Void) -> ReadySectors? {
         do throws(SystemCallError) { return try run(step.verb, of: step, tree, log) } catch {
             pending.append("could not \(step): \(error)")
@@ -106,12 +106,12 @@ struct BootRepairExecutor {
         return nil
     }
 
-    /// A folder that paths of the plan are resolved in.
+    /// The folder in which paths of the plan are resolved.
     func anchored(_ place: TreePlace, _ tree: SystemTree?) throws(SystemCallError) -> AnchoredFolder {
         guard let tree else { throw SystemCallError("open", place.name, .noSuchFileOrDirectory) }
         switch place {
         case .system:
-            // Without a system the first mount is the EFI system partition's.
+            // Without a system, the first mount is the EFI system partition.
             guard plan.systemName != nil else { throw SystemCallError("open", place.name, .noSuchFileOrDirectory) }
             return try tree.anchored()
         case .esp:
@@ -123,7 +123,7 @@ struct BootRepairExecutor {
         }
     }
 
-    /// The loaders whose steps were done look at the disk once more.
+    /// Lets each loader with executed steps verify the disk.
     private mutating func verify() {
         for loader in BootLoaders.table.rows where plan.steps.contains(where: { $0.loader == loader.name }) {
             if let problem = loader.verify(disk, volumes: plan.volumes) { pending.append(problem) }

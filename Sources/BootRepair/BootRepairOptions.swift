@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
 
-/// What boot repair may do, and where it runs.
+/// The permissions and environment of boot repair.
 package struct BootRepairOptions: Sendable {
-    /// Whether the firmware's boot entries may be changed. They never are outside the recovery environment.
+    /// Whether the firmware's boot entries may be changed. Outside the recovery environment they never are.
     package var touchNVRAM: Bool
-    /// The firmware to repair for first; the other one is kept bootable where it was.
+    /// The firmware to repair for first; a boot chain for the other firmware is kept working.
     package var firmware: Firmware
-    /// Whether we run in the recovery environment, on the very machine that will boot the disk.
+    /// Whether this runs in the recovery environment, on the machine that will boot the disk.
     package var inRecoveryEnvironment: Bool
-    /// The kernel's name of the disk when it was captured (`sda`), where it is known: fstab entries that name its
-    /// partitions are ours to rewrite.
+    /// The kernel's name of the disk when it was captured (`sda`), if known: fstab entries that name its partitions are
+    /// rewritten.
     package var capturedDiskName: String?
 
-    /// What to do; by default all of it, as fits the machine that we run on.
+    /// Makes options; by default everything that fits the running machine.
     package init(
         touchNVRAM: Bool = true, firmware: Firmware? = nil, inRecoveryEnvironment: Bool? = nil,
         capturedDiskName: String? = nil

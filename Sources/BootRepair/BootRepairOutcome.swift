@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What boot repair has done.
+/// The result of boot repair.
 package struct BootRepairOutcome: Codable, Equatable, Sendable {
-    /// What was changed, a sentence each.
+    /// The changes, a sentence each.
     package var changed: [String]
-    /// What a person should know, a sentence each.
+    /// Warnings for the user, a sentence each.
     package var warnings: [String]
-    /// What is still needed, and how to do it; `nil` where that is nothing.
+    /// The remaining work and how to do it; `nil` if there is none.
     package var pending: String?
 
     /// Describes an outcome.

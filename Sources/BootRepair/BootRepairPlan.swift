@@ -3,9 +3,9 @@ import ByteParsing
 import DiskModel
 import SystemAccess
 
-/// What boot repair is going to do. Nothing else is changed.
+/// The changes that boot repair will make, and no others.
 package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConvertible {
-    /// Where a partition is mounted inside the installed system while the steps run.
+    /// A mount of a partition inside the installed system while the steps run.
     package struct MountPoint: Codable, Equatable, Sendable {
         /// The number of the partition.
         package var partition: Int
@@ -22,7 +22,7 @@ package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConve
         }
     }
 
-    /// Which disk.
+    /// The identity of the disk.
     package var disk: DiskIdentity
     /// The GUID of its table.
     package var diskGUID: GUID?
@@ -30,24 +30,24 @@ package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConve
     package var diskSignature: UInt32?
     /// Its partitions when the plan was made.
     package var volumes: [BootVolume]
-    /// The firmware that it is made for.
+    /// The firmware of the machine.
     package var firmware: Firmware
     /// The name of the installed system.
     package var systemName: String?
-    /// The installed system's folder of its loader's configuration.
+    /// The folder of the loader's configuration in the installed system.
     package var configurationFolder: String
-    /// What is mounted while the steps run, the root first. Empty where no step needs it.
+    /// The mounts needed by the steps, the root first. Empty if no step needs one.
     package var mounts: [MountPoint]
-    /// What is done, in order.
+    /// The steps, in order.
     package var steps: [BootRepairStep]
-    /// What was looked at and is right as it is, a sentence each.
+    /// Findings that need no change, a sentence each.
     package var alreadyRight: [String]
-    /// What a person should know, a sentence each.
+    /// Warnings for the user, a sentence each.
     package var warnings: [String]
-    /// What is needed but cannot be done here, and how to do it; `nil` where that is nothing.
+    /// The needed work that cannot be done here, and how to do it; `nil` if there is none.
     package var pendingReason: String?
 
-    /// What `reforge boot-repair --json` shows.
+    /// The keys of `reforge boot-repair --json`.
     private enum CodingKeys: String, CodingKey {
         case disk, diskGUID, diskSignature, volumes, firmware, systemName
         case configurationFolder = "grubFolder"
@@ -75,7 +75,7 @@ package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConve
         self.pendingReason = pendingReason
     }
 
-    /// Whether everything is right as it is.
+    /// Whether nothing needs to be changed.
     package var isEmpty: Bool { steps.isEmpty && pendingReason == nil }
 
     /// The plan as text, a line each.

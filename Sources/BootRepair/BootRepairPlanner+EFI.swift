@@ -12,7 +12,7 @@ extension BootRepairPlanner {
                 "the fallback loader \(ESPSurvey.fallbackPath) belongs to \(owner): it is kept"
                     + (loader == nil ? "" : ". Firmware starts \(loader?.path ?? "") by an entry in its NVRAM only"))
         case .copy(let path):
-            // A copy of what a step is about to replace would go stale.
+            // A copy of a loader that a step replaces would be outdated.
             guard let loader, loader.isNew, path.lowercased().hasPrefix("\\efi\\\(loader.folder.lowercased())\\") else {
                 draft.alreadyRight.append("the fallback loader \(ESPSurvey.fallbackPath) is a copy of \(path)")
                 return
@@ -33,7 +33,8 @@ extension BootRepairPlanner {
         draft.steps.append(.makeFallback(loader, replacing: replacing))
     }
 
-    /// Plans the firmware's boot entry: in the recovery environment only, for it runs on the machine that is to boot.
+    /// Plans the firmware's boot entry: only in the recovery environment, as that runs on the machine that will boot
+    /// the disk.
     mutating func planNVRAM(_ loader: PlannedLoader?) {
         guard survey.firmware == .uefi, let loader, let esp = survey.esp, let volume = survey.volume(esp.partition)
         else {
@@ -42,7 +43,7 @@ extension BootRepairPlanner {
         guard options.inRecoveryEnvironment, options.touchNVRAM else {
             draft.alreadyRight.append(
                 "the firmware's boot entries are left alone"
-                    + (options.inRecoveryEnvironment ? " (as asked for)" : " (they are touched from the medium only)"))
+                    + (options.inRecoveryEnvironment ? " (as requested)" : " (they are changed only from the medium)"))
             return
         }
         let isForeign = if case .foreign = esp.fallback { true } else { false }
@@ -54,7 +55,7 @@ extension BootRepairPlanner {
             let sentence = "no firmware boot entry was made: \(survey.nvram?.problem ?? "the entries cannot be read")"
             if isForeign {
                 draft.pending.append(
-                    "\(sentence), and the fallback loader is another's: add an entry in the firmware's setup")
+                    "\(sentence), and the fallback loader is not this system's: add an entry in the firmware's setup")
             } else {
                 draft.warnings.append("\(sentence). The machine starts by the fallback loader")
             }

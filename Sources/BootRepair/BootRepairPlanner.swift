@@ -2,11 +2,11 @@
 import DiskModel
 import SystemAccess
 
-/// Makes a plan from a survey. Pure: the same survey and options give the same plan. What a loader needs, its row of the
-/// table plans; fstab, the fallback loader and the firmware's entries are planned here.
+/// Makes a plan from a survey. Pure: equal surveys and options give equal plans. The rows of the table plan what their
+/// loaders need; fstab, the fallback loader and the firmware's entries are planned here.
 struct BootRepairPlanner {
     let target: BootTarget
-    /// What is planned so far.
+    /// The plan so far.
     var draft = LoaderPlan()
 
     var survey: SystemBootSurvey { target.survey }
@@ -50,17 +50,17 @@ struct BootRepairPlanner {
         return permitted
     }
 
-    /// Which rule of boot repair this breaks, whatever loader asks for it; `nil` for none.
+    /// The rule of boot repair that this verb breaks, for any loader; `nil` if none.
     private func refusal(of verb: BootVerb) -> String? {
         switch verb {
         case .changeNVRAM:
             if !options.inRecoveryEnvironment { return "the firmware's boot entries are changed from the medium only" }
-            return options.touchNVRAM ? nil : "the firmware's boot entries are left alone, as asked for"
+            return options.touchNVRAM ? nil : "the firmware's boot entries are left alone, as requested"
         case .copyFile(let copies):
             guard copies.place == .esp, let esp = survey.esp, case .foreign(let owner) = esp.fallback else {
                 return nil
             }
-            // FAT knows no case.
+            // FAT is case-insensitive.
             let replacesIt = copies.files.contains {
                 $0.to.lowercased().split(separator: "/") == ["efi", "boot", "bootx64.efi"]
             }
@@ -79,7 +79,7 @@ struct BootRepairPlanner {
         return reasons + ". Start the machine from the Reforge medium and run `reforge boot-repair DISK` there"
     }
 
-    /// The root, a /boot of its own, and the ESP; only what the steps need.
+    /// The root, a separate /boot and the ESP, as needed by the steps.
     private func mounts() -> [BootRepairPlan.MountPoint] {
         var mounts: [BootRepairPlan.MountPoint] = []
         if draft.steps.contains(where: \.verb.needsSystem), let system {
@@ -105,7 +105,7 @@ struct BootRepairPlanner {
                     FstabChange(line: entry.line, from: entry.device, to: "UUID=\(uuid)", mountPoint: entry.mountPoint))
             case .elsewhere where !entry.isOptional:
                 draft.warnings.append(
-                    "/etc/fstab: \(entry.mountPoint) is on \(entry.device), which is not on this disk; it was left. "
+                    "/etc/fstab: \(entry.mountPoint) is on \(entry.device), which is not on this disk: not changed. "
                         + "If that disk is missing, the system waits for it and starts in emergency mode")
             default: break
             }
@@ -113,7 +113,7 @@ struct BootRepairPlanner {
         if !changes.isEmpty {
             draft.steps.append(.fixFstab(changes))
         } else if system.fstab.contains(where: { $0.partition != nil }) {
-            draft.alreadyRight.append("/etc/fstab names this disk's partitions by what they keep")
+            draft.alreadyRight.append("/etc/fstab names this disk's partitions by identifiers that a restore keeps")
         }
     }
 
@@ -132,8 +132,8 @@ struct BootRepairPlanner {
         }
         if system.initramfsIsForOneMachine {
             draft.warnings.append(
-                "the initramfs of \(system.name) holds the drivers of the machine that it was made on only; on other "
-                    + "hardware, start its rescue entry and make the initramfs anew")
+                "the initramfs of \(system.name) holds only the drivers of the machine that it was made on; on other "
+                    + "hardware, start its rescue entry and rebuild the initramfs")
         }
     }
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// One thing that boot repair changes: a verb, and how people and programs see it.
+/// One change of boot repair: a verb, its description and its JSON record.
 package struct BootRepairStep: Encodable, Equatable, Sendable, CustomStringConvertible {
-    /// The name of the row of `BootLoaders.table` that planned it; `nil` where no loader is behind it.
+    /// The name of the row of `BootLoaders.table` that planned it; `nil` if no loader planned it.
     package var loader: String?
     package var verb: BootVerb
-    /// A line for a person.
+    /// A line for the user.
     package var description: String
-    /// What `--json` shows of it; the verb where there is none.
+    /// The JSON of `--json`; the verb if `nil`.
     package var record: (any StepRecord)?
 
     package init(_ description: String, _ verb: BootVerb, by loader: String? = nil) {
@@ -25,11 +25,11 @@ package struct BootRepairStep: Encodable, Equatable, Sendable, CustomStringConve
         if let record { try record.encode(to: encoder) } else { try verb.encode(to: encoder) }
     }
 
-    /// The record is not compared: it shows the same as the rest.
+    /// The record is not compared: it repeats the other members.
     package static func == (one: BootRepairStep, other: BootRepairStep) -> Bool {
         one.loader == other.loader && one.verb == other.verb && one.description == other.description
     }
 }
 
-/// What `reforge boot-repair --json` shows of a step, where that is older than the verbs.
+/// The `reforge boot-repair --json` form of a step that predates the verbs.
 package protocol StepRecord: Encodable, Equatable, Sendable, CustomStringConvertible {}

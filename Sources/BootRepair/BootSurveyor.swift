@@ -36,21 +36,21 @@ struct BootSurveyor {
             .map { ESPReader.read(disk, volume: $0, configurations: configurations) }
         survey.esp = esp?.survey
         try lookIntoSystem(&survey, esp, log)
-        // Entries for partitions of an MBR name them by other things than a GUID: they stay as they are.
+        // Entries for MBR partitions do not identify them by GUID: they are not changed.
         if options.inRecoveryEnvironment, options.touchNVRAM, survey.firmware == .uefi, survey.tableKind == .gpt {
             survey.nvram = FirmwareEntries.survey()
         }
         return survey
     }
 
-    /// A system that was looked into.
+    /// A surveyed system.
     private struct Found {
         let system: InstalledSystem
         let findings: BootFindings
     }
 
-    /// Mounts what may be a root, read-only, and lets the loaders look at it. Of several systems, the one whose fstab says
-    /// that it is the root of its partition counts.
+    /// Mounts possible root filesystems read-only and lets the loaders survey them. If there are several systems, the
+    /// one whose fstab names its own partition as root is chosen.
     private func lookIntoSystem(
         _ survey: inout SystemBootSurvey, _ esp: ESPContents?, _ log: (String) -> Void
     ) throws(BootRepairError) {
@@ -63,14 +63,14 @@ struct BootSurveyor {
                 if let one = try look(into: volume, &survey, esp, &problems) { found.append(one) }
             } catch {
                 guard case .system(let call) = error else { throw error }
-                problems.append("\(volume.place) could not be looked into: \(call)")
+                problems.append("\(volume.place) could not be read: \(call)")
             }
         }
         let chosen = found.first { $0.system.mountPoint(ofPartition: $0.system.rootPartition) == "/" } ?? found.first
         if found.count > 1, let chosen {
             let others = found.filter { $0.system.rootPartition != chosen.system.rootPartition }
                 .map { "\($0.system.name) on \(survey.volume($0.system.rootPartition)?.place ?? "")" }
-            problems.append("there are other systems, which were not looked after: \(others.joined(separator: ", "))")
+            problems.append("there are other systems, which were not repaired: \(others.joined(separator: ", "))")
         }
         if found.isEmpty { problems.append(Self.noSystem(on: survey.volumes)) }
         survey.systemProblem = problems.isEmpty ? nil : problems.joined(separator: "; ")
@@ -94,11 +94,11 @@ struct BootSurveyor {
         guard !closed.isEmpty else { return "no installed Linux system was found" }
         let names = closed.map { "\($0.place) (\($0.kindName))" }.joined(separator: ", ")
         return
-            "no installed Linux system was found, and \(names) cannot be looked into: what such a system says of its "
-            + "disk (fstab, crypttab, grub.cfg) was not checked"
+            "no installed Linux system was found, and \(names) cannot be read: the references to the disk in such a "
+            + "system (fstab, crypttab, grub.cfg) were not checked"
     }
 
-    /// Mounts a volume, and surveys the system on it; `nil` where there is none.
+    /// Mounts a volume, and surveys the system on it; `nil` if there is none.
     private func look(
         into volume: BootVolume, _ survey: inout SystemBootSurvey, _ esp: ESPContents?, _ problems: inout [String]
     ) throws(BootRepairError) -> Found? {
@@ -109,7 +109,7 @@ struct BootSurveyor {
         return Found(system: system, findings: try findings(survey, esp, system: system, tree: tree))
     }
 
-    /// A tree that is not returned is unmounted as it goes.
+    /// If the tree is not returned, its deinitialization unmounts it.
     private func mount(
         _ volume: BootVolume, _ survey: inout SystemBootSurvey, _ problems: inout [String]
     ) throws(SystemCallError) -> (tree: SystemTree, system: InstalledSystem)? {
@@ -121,7 +121,7 @@ struct BootSurveyor {
                     let names = roots.map { $0.path.isEmpty ? "/" : $0.path }.joined(separator: ", ")
                     problems.append(
                         "of several subvolumes with a system on \(volume.place) (\(names)) it is not clear which "
-                            + "is started: none was looked after")
+                            + "is started: none was repaired")
                 }
                 return nil
             }
@@ -135,7 +135,7 @@ struct BootSurveyor {
         return (tree, system)
     }
 
-    /// What the loaders find.
+    /// The findings of the loaders.
     private func findings(
         _ survey: SystemBootSurvey, _ esp: ESPContents?, system: InstalledSystem?, tree: SystemTree?
     ) throws(BootRepairError) -> BootFindings {
@@ -145,14 +145,14 @@ struct BootSurveyor {
         return findings
     }
 
-    /// A disk that something uses is not ours to mount or to change.
+    /// A disk in use must be neither mounted nor changed.
     static func refuseUse(of kernelName: String?) throws(BootRepairError) {
         guard let kernelName else { return }
         let uses = DiskDirectory().uses(of: kernelName)
         if !uses.isEmpty { throw .inUse(uses.map(\.description)) }
     }
 
-    /// Whether the kernel mounts a filesystem: built in or loaded, or to be had as a module (mount loads it).
+    /// Whether the kernel mounts a filesystem: built in or loaded, or available as a module (mount loads it).
     static func kernelKnows(_ type: String) -> Bool {
         let known = (Files.text("/proc/filesystems") ?? "").split { $0 == "\n" || $0 == "\t" || $0 == " " }
         if known.contains(type[...]) { return true }

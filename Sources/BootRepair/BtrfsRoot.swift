@@ -8,24 +8,25 @@ struct BtrfsRoot: Equatable {
     var path: String
     /// Whether a mount without options shows it.
     var isDefault: Bool
-    /// The subvolume that its own fstab mounts as the root; `nil` where that names none.
+    /// The subvolume that its own fstab mounts as the root; `nil` if that names none.
     var named: String?
 
-    /// How many folders of the top level are looked into.
+    /// Upper bound on the top-level folders to search.
     private static let mostFolders = 256
 
-    /// The one that the system is started from. Snapshots hold a system too, whose fstab names what they were taken of.
-    /// - Returns: `nil` where it is not clear which.
+    /// Chooses the subvolume from which the system starts. Snapshots hold a system too, but their fstab names the
+    /// original subvolume.
+    /// - Returns: `nil` if the choice is ambiguous.
     static func choose(_ roots: [BtrfsRoot]) -> BtrfsRoot? {
         let selfNamed = roots.filter { $0.named == $0.path }
         if !selfNamed.isEmpty { return selfNamed.count == 1 ? selfNamed.first : nil }
         if let standard = roots.first(where: { $0.isDefault && $0.named == nil }) { return standard }
-        // A lone snapshot names what it was taken of, which is somewhere else.
+        // A single snapshot names its original, which is not on this filesystem.
         guard roots.count == 1, let only = roots.first, only.named == nil || only.named == only.path else { return nil }
         return only
     }
 
-    /// The subvolumes with a system on a Btrfs: the default one, the top level, and what lies right in that.
+    /// The subvolumes with a system on a Btrfs: the default one, the top level, and its direct subfolders.
     static func find(on volume: BootVolume, of disk: BlockDevice) throws(SystemCallError) -> [BtrfsRoot] {
         var standard: String
         do {

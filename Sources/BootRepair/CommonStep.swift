@@ -2,7 +2,7 @@
 import ByteParsing
 import SystemAccess
 
-/// What `--json` shows of steps that no single loader is behind.
+/// The `--json` form of steps that belong to no single loader.
 enum CommonStep: StepRecord {
     /// First fields of /etc/fstab are replaced.
     case fixFstab(changes: [FstabChange])
@@ -11,12 +11,12 @@ enum CommonStep: StepRecord {
     case makeFallback(from: String, loader: String, replacing: Bool)
     /// An entry of the firmware's NVRAM, first in its order. `isNeeded`: the machine does not start this disk without it.
     case addNVRAMEntry(label: String, partition: Int, partitionGUID: GUID, path: String, isNeeded: Bool)
-    /// An entry that is there comes into the firmware's order, first.
+    /// An existing entry is moved to the front of the boot order.
     case orderNVRAMEntry(number: String, label: String)
     /// An entry of the same name and file that points to a partition which no attached disk has.
     case removeNVRAMEntry(number: String, label: String, partitionGUID: GUID)
 
-    /// A line for a person.
+    /// A line for the user.
     var description: String {
         switch self {
         case .fixFstab(let changes):
@@ -43,7 +43,7 @@ extension BootRepairStep {
                     done: "rewrote /etc/fstab (\(changes.map(\.description).joined(separator: "; ")))")))
     }
 
-    /// - Parameter replacing: whether there is one that is this loader's.
+    /// - Parameter replacing: whether there is already a fallback loader of this loader.
     static func makeFallback(_ loader: PlannedLoader, replacing: Bool) -> BootRepairStep {
         let from = "\\EFI\\\(loader.folder)"
         var files = [

@@ -3,12 +3,12 @@ import DiskModel
 import Filesystems
 import SystemAccess
 
-/// Looks into an EFI system partition with our own FAT reader: nothing is mounted.
+/// Reads an EFI system partition with the built-in FAT reader, without mounting it.
 package enum ESPReader {
     private static let largestLoader = 32 << 20
 
     /// Reads the loaders.
-    /// - Parameter names: configuration files that are read where they lie beside a loader.
+    /// - Parameter names: configuration files to read beside each loader.
     package static func read(
         _ disk: any BlockReader, volume: BootVolume, configurations names: [String] = []
     ) -> ESPContents {
@@ -55,7 +55,7 @@ package enum ESPReader {
         return .foreign(owner: owner(of: bytes))
     }
 
-    /// Whose a loader looks to be, by the strings that it holds.
+    /// The owner of a loader, recognized by strings in it.
     static func owner(of bytes: [UInt8]) -> String {
         func holds(_ text: String, wide: Bool = false) -> Bool {
             bytes.contains(wide ? text.utf8.flatMap { [$0, 0] } : Array(text.utf8))
@@ -87,7 +87,7 @@ package enum ESPReader {
         return names
     }
 
-    /// The name in `folder` that equals `name` whatever the case; `nil` where there is none.
+    /// The name in `folder` that equals `name`, ignoring case; `nil` if there is none.
     private static func find(
         _ name: String, in folder: String, _ fat: FATVolume, folders: Bool = false
     ) throws -> String? {

@@ -13,7 +13,7 @@ package struct EFILoader: Codable, Equatable, Sendable {
         self.byteCount = byteCount
     }
 
-    /// The folder below `\EFI` that holds it, as it is spelt there.
+    /// The folder below `\EFI` that holds it, as spelled there.
     package var folder: String {
         let parts = path.split(separator: "\\")
         return parts.count > 2 ? String(parts[1]) : ""
@@ -24,13 +24,13 @@ package struct EFILoader: Codable, Equatable, Sendable {
 
 /// The EFI system partition of a disk.
 package struct ESPSurvey: Codable, Equatable, Sendable {
-    /// Whose `\EFI\BOOT\BOOTX64.EFI` is: what firmware starts where no entry in its NVRAM leads anywhere.
+    /// The owner of `\EFI\BOOT\BOOTX64.EFI`, which firmware starts if no NVRAM entry works.
     package enum Fallback: Codable, Equatable, Sendable {
         /// There is none.
         case none
         /// The same file as this loader.
         case copy(of: String)
-        /// Another's; `owner` says whose, as far as that can be told.
+        /// A foreign loader; `owner` names its owner, as far as recognized.
         case foreign(owner: String)
     }
 
@@ -38,9 +38,9 @@ package struct ESPSurvey: Codable, Equatable, Sendable {
     package var partition: Int
     /// The loaders in its vendors' folders, in the order of the folder.
     package var loaders: [EFILoader]
-    /// Whose the fallback loader is.
+    /// The owner of the fallback loader.
     package var fallback: Fallback
-    /// Why it could not be read, where it could not.
+    /// The reason it could not be read.
     package var problem: String?
 
     /// The path of the fallback loader (UEFI 2.10 §3.5.1.1).
@@ -54,8 +54,8 @@ package struct ESPSurvey: Codable, Equatable, Sendable {
         self.problem = problem
     }
 
-    /// The loader to start for a system: in the folder that its distribution uses, else in the only folder of a loader
-    /// for Linux. shim before GRUB: with Secure Boot, firmware takes nothing else.
+    /// The loader to start for a system: in its distribution's folder, else in the only folder with a Linux loader.
+    /// shim before GRUB: with Secure Boot, firmware starts nothing else.
     package func loader(forDistribution identifier: String?) -> EFILoader? {
         let linux = loaders.filter { Self.rank($0) != nil }
         let folders = Set(linux.map { $0.folder.lowercased() })
@@ -83,14 +83,14 @@ package struct ESPSurvey: Codable, Equatable, Sendable {
     }
 }
 
-/// An EFI system partition, with the files that the surveys of loaders look into.
+/// An EFI system partition, with the files needed by the loaders' surveys.
 package struct ESPContents: Sendable {
     /// A loader.
     package struct File: Sendable {
         /// Its path with backslashes.
         package var path: String
         package var bytes: [UInt8]
-        /// The configuration files in its folder that were asked for, by those names.
+        /// The configuration files in its folder that were requested, by name.
         package var configurations: [String: [UInt8]]
     }
 

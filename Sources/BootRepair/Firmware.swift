@@ -2,17 +2,17 @@
 import LinuxSystem
 import SystemPackage
 
-/// What starts the machine that we run on.
+/// The firmware of the running machine.
 package enum Firmware: String, Codable, Sendable, CustomStringConvertible {
-    /// Legacy BIOS, or UEFI's compatibility support module: block 0 is what runs.
+    /// Legacy BIOS, or UEFI's compatibility support module: the code in block 0 runs.
     case bios
-    /// UEFI: a file of the EFI system partition is what runs.
+    /// UEFI: a file of the EFI system partition runs.
     case uefi
 
-    /// How the running kernel was started.
+    /// The firmware that started the running kernel.
     package static var current: Firmware { Files.exists("/sys/firmware/efi") ? .uefi : .bios }
 
-    /// The name that people use.
+    /// The name for the user.
     package var description: String {
         switch self {
         case .bios: "BIOS"

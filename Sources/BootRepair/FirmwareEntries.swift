@@ -26,7 +26,7 @@ enum FirmwareEntries {
         return survey
     }
 
-    /// efivarfs is where the kernel has the variables; nothing mounts it by itself.
+    /// The kernel exposes the variables in efivarfs; nothing mounts it automatically.
     private static func mountVariables() {
         let place = FilePath("/sys/firmware/efi/efivars")
         guard Files.exists(place), Files.names(in: place).isEmpty else { return }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
 
-/// The text of an /etc/fstab: parsed, and rewritten with everything else left as it stands.
+/// The text of an /etc/fstab: parsed, and rewritten without other changes.
 package struct Fstab: Sendable {
     private let text: String
     /// The entries, not yet resolved.
     package let entries: [FstabEntry]
 
-    /// Parses the text. Lines with less than three fields are passed over.
+    /// Parses the text. Lines with fewer than three fields are skipped.
     package init(_ text: String) {
         self.text = text
         let lines = text.split(separator: "\n", omittingEmptySubsequences: false)

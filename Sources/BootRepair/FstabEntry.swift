@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What an entry's first field comes to on this disk.
+/// The target of an entry's first field on this disk.
 package enum FstabResolution: Codable, Equatable, Sendable {
-    /// It names a partition of this disk by something that a restore keeps: UUID, label, …
+    /// It names a partition of this disk by an identifier that a restore keeps: UUID, label, …
     case here(partition: Int)
     /// It names a device that is this partition now, but may have another name on this machine.
     case moved(partition: Int)
-    /// It names something that is not on this disk.
+    /// It names a target outside this disk.
     case elsewhere
     /// It names no device: proc, tmpfs, a network share, a bind mount, …
     case noDevice
@@ -16,15 +16,15 @@ package enum FstabResolution: Codable, Equatable, Sendable {
 package struct FstabEntry: Codable, Equatable, Sendable {
     /// Its line, from 0.
     package var line: Int
-    /// The first field, as it stands there.
+    /// The first field, verbatim.
     package var device: String
-    /// Where it is mounted (escapes resolved); `none` for swap.
+    /// The mount point (escapes resolved); `none` for swap.
     package var mountPoint: String
     /// The filesystem's type.
     package var type: String
     /// The options.
     package var options: [String]
-    /// What the first field comes to.
+    /// The target of the first field.
     package var resolution: FstabResolution
 
     /// Describes an entry.
@@ -40,7 +40,7 @@ package struct FstabEntry: Codable, Equatable, Sendable {
         self.resolution = resolution
     }
 
-    /// The partition that it means, where that is on this disk.
+    /// The partition it names, if on this disk.
     package var partition: Int? {
         switch resolution {
         case .here(let number), .moved(let number): number
@@ -48,7 +48,7 @@ package struct FstabEntry: Codable, Equatable, Sendable {
         }
     }
 
-    /// The subvolume of Btrfs that it mounts, without the slash that may stand before it; `nil` for the default one.
+    /// The subvolume of Btrfs that it mounts, without a leading slash; `nil` for the default one.
     package var subvolume: String? {
         guard type == "btrfs" || type == "auto",
             let option = options.last(where: { $0.hasPrefix("subvol=") })?.dropFirst("subvol=".count)
@@ -60,15 +60,15 @@ package struct FstabEntry: Codable, Equatable, Sendable {
     package var isOptional: Bool { options.contains("noauto") || options.contains("nofail") }
 }
 
-/// A first field of /etc/fstab that is to be replaced.
+/// A first field of /etc/fstab to be replaced.
 package struct FstabChange: Codable, Equatable, Sendable, CustomStringConvertible {
     /// The line, from 0.
     package var line: Int
-    /// What stands there.
+    /// The old text.
     package var from: String
-    /// What will stand there.
+    /// The new text.
     package var to: String
-    /// Where that entry is mounted.
+    /// The mount point of the entry.
     package var mountPoint: String
 
     /// Describes a change.
@@ -79,7 +79,7 @@ package struct FstabChange: Codable, Equatable, Sendable, CustomStringConvertibl
         self.mountPoint = mountPoint
     }
 
-    /// The word of the file that it replaces.
+    /// The change of the word in the file.
     var word: WordChange { WordChange(line: line, from: from, to: to) }
     /// A sentence part.
     package var description: String { "\(mountPoint): \(from) → \(to)" }

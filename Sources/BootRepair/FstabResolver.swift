@@ -2,26 +2,25 @@
 import ByteParsing
 import SystemAccess
 
-/// Finds out which partition of a disk each entry of its fstab means.
+/// Resolves the entries of an fstab to partitions of its disk.
 ///
-/// A device name (`/dev/sda3`) says nothing on another machine, and may mean a disk that is not this one. It counts as
-/// ours only where the disk that it names is plainly the captured one, and the partition of that number holds what the
-/// entry says.
+/// A device name (`/dev/sda3`) is not meaningful on another machine, and may denote another disk. It is resolved only
+/// if its disk is clearly the captured one, and the partition of that number matches the entry.
 package struct FstabResolver: Sendable {
     private let volumes: [BootVolume]
     private let rootPartition: Int?
     private let capturedDiskName: String?
 
     /// - Parameters:
-    ///   - rootPartition: the number of the partition that this fstab was found on.
-    ///   - capturedDiskName: the kernel's name of the disk when it was captured, where known.
+    ///   - rootPartition: the number of the partition that holds this fstab.
+    ///   - capturedDiskName: the kernel's name of the disk when it was captured, if known.
     package init(volumes: [BootVolume], rootPartition: Int?, capturedDiskName: String? = nil) {
         self.volumes = volumes
         self.rootPartition = rootPartition
         self.capturedDiskName = capturedDiskName
     }
 
-    /// The entries with what they come to.
+    /// The entries with their targets.
     package func resolve(_ entries: [FstabEntry]) -> [FstabEntry] {
         let trusted = capturedDisks(entries)
         return entries.map { entry in
@@ -53,17 +52,17 @@ package struct FstabResolver: Sendable {
             guard let name = DevicePartitionName(entry.device) else { continue }
             groups[name.disk, default: []].append((entry, name.number))
         }
-        // Whoever names our root partition as `/` means our disk.
+        // A disk whose entry for `/` has the root partition's number is the captured disk.
         let ofRoot = groups.filter { $0.value.contains { $0.entry.mountPoint == "/" && $0.number == rootPartition } }
         if !ofRoot.isEmpty { return Set(ofRoot.keys) }
         if let capturedDiskName, groups[capturedDiskName] != nil { return [capturedDiskName] }
-        // Else the only disk all of whose entries fit.
+        // Else the only disk whose entries all match.
         let fitting = groups.filter { $0.value.allSatisfy { fits($0.entry, $0.number) && $0.entry.mountPoint != "/" } }
         return fitting.count == 1 ? Set(fitting.keys) : []
     }
 
     private func fits(_ entry: FstabEntry, _ number: Int) -> Bool {
-        // A volume of LVM has a number of ours: no name of a partition means it.
+        // A logical volume has an artificial number, which no partition name denotes.
         let volume = volumes.first { $0.number == number && $0.logicalVolume == nil }
         guard let volume, volume.uuid != nil else { return false }
         return volume.matches(fstabType: entry.type) && (entry.mountPoint != "/" || number == rootPartition)
@@ -92,14 +91,14 @@ package struct FstabResolver: Sendable {
     }
 }
 
-/// A partition's device name taken apart: `/dev/sda3` is `sda` and 3.
+/// A parsed partition device name: `/dev/sda3` is `sda` and 3.
 struct DevicePartitionName: Equatable {
     /// The disk: `sda`, `nvme0n1`, `disk/by-id/ata-…`.
     let disk: String
     /// The partition's number.
     let number: Int
 
-    /// `nil` for whole disks, device-mapper, md and what is no device path.
+    /// `nil` for whole disks, device-mapper, md and non-device paths.
     init?(_ path: String) {
         guard path.hasPrefix("/dev/") else { return nil }
         let name = path.dropFirst(5)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// The Linux system on a disk, as far as booting is concerned. Paths are inside the system.
+/// The boot-related data of the Linux system on a disk. Paths are inside the system.
 package struct InstalledSystem: Codable, Equatable, Sendable {
     /// A kernel in /boot.
     package struct Kernel: Codable, Equatable, Sendable {
         /// The file's name: `vmlinuz-6.1.0-18-amd64`.
         package var name: String
-        /// The name of its initramfs; `nil` where there is none.
+        /// The name of its initramfs; `nil` if there is none.
         package var initramfs: String?
 
         /// Describes a kernel.
@@ -18,7 +18,7 @@ package struct InstalledSystem: Codable, Equatable, Sendable {
 
     /// The number of the partition or volume that holds its root.
     package var rootPartition: Int
-    /// The subvolume of Btrfs that its root is; `nil` for the filesystem's default.
+    /// The Btrfs subvolume of its root; `nil` for the filesystem's default.
     package var rootSubvolume: String?
     /// os-release's PRETTY_NAME.
     package var name: String
@@ -28,9 +28,9 @@ package struct InstalledSystem: Codable, Equatable, Sendable {
     package var fstab: [FstabEntry]
     /// The kernels in /boot.
     package var kernels: [Kernel]
-    /// Whether its initramfs is made for the hardware that it was made on only.
+    /// Whether its initramfs contains only the drivers of the machine that it was made on.
     package var initramfsIsForOneMachine: Bool
-    /// Where its initramfs resumes from hibernation that is not on this disk, by UUID or device name.
+    /// The missing devices from which its initramfs resumes from hibernation, by UUID or device name.
     package var lostResume: [String]
     /// Whether its programs are for this processor.
     package var programsRunHere: Bool
@@ -52,13 +52,13 @@ package struct InstalledSystem: Codable, Equatable, Sendable {
         self.programsRunHere = programsRunHere
     }
 
-    /// The partition that /boot is on.
+    /// The partition that holds /boot.
     package var bootPartition: Int {
         fstab.first { $0.mountPoint == "/boot" }?.partition ?? rootPartition
     }
 
-    /// What its fstab mounts at /boot and below it, but for the ESP: parts of the folder that loaders and kernels are in,
-    /// which subvolumes of the root's own filesystem may be. Outer ones first.
+    /// The fstab mounts at and below /boot except the ESP: parts of the folder with loaders and kernels, which may be
+    /// subvolumes of the root filesystem. Outer mounts first.
     package var bootMounts: [BootRepairPlan.MountPoint] {
         fstab.filter { entry in
             let isBoot = entry.mountPoint == "/boot"
@@ -71,8 +71,8 @@ package struct InstalledSystem: Codable, Equatable, Sendable {
         .sorted { $0.path.count < $1.path.count }
     }
 
-    /// The device of a /boot that its fstab names, and that cannot be mounted here: another disk's, or a subvolume that only
-    /// a number names. The folder below it is not the one that the system starts from.
+    /// The device of a /boot in fstab that cannot be mounted here: one on another disk, or a subvolume given only by
+    /// number. The underlying folder is not the one from which the system starts.
     package var missingBoot: String? {
         guard let boot = fstab.first(where: { $0.mountPoint == "/boot" }),
             !bootMounts.contains(where: { $0.path == "/boot" })
@@ -81,7 +81,7 @@ package struct InstalledSystem: Codable, Equatable, Sendable {
         return isMissing ? boot.device : nil
     }
 
-    /// Where its fstab mounts a partition.
+    /// The fstab mount point of a partition.
     package func mountPoint(ofPartition number: Int) -> String? {
         fstab.first { $0.partition == number && $0.mountPoint.hasPrefix("/") }?.mountPoint
     }

@@ -5,7 +5,7 @@ import LinuxSystem
 import SystemAccess
 import SystemPackage
 
-/// Looks into a mounted system: what is installed, and what its files say of its disk.
+/// Reads a mounted system: the installation, and the references to its disk.
 struct InstalledSystemReader {
     private let tree: SystemTree
     private let volumes: [BootVolume]
@@ -17,8 +17,8 @@ struct InstalledSystemReader {
         self.options = options
     }
 
-    /// What is installed on `volume` or a subvolume of it, which is the tree's root; `nil` where that is no system. A /boot of
-    /// its own is mounted on the way.
+    /// The system on `volume`, or on a subvolume of it, at the root of the tree; `nil` if there is none. Also mounts a
+    /// separate /boot.
     func read(_ volume: BootVolume, subvolume: String?) throws(SystemCallError) -> InstalledSystem? {
         let anchor = try tree.anchored()
         let fstab = anchor.text("/etc/fstab")
@@ -35,7 +35,7 @@ struct InstalledSystemReader {
             guard let boot = volumes.first(where: { $0.number == mount.partition }) else { continue }
             try tree.mount(boot, subvolume: mount.subvolume, at: mount.path)
         }
-        // A descriptor opened before the mount still shows the folder below it.
+        // A descriptor opened before the mount still refers to the underlying folder.
         readProcessor(try tree.anchored(), &system)
         readKernels(try tree.anchored(), &system)
         return system
@@ -46,12 +46,12 @@ struct InstalledSystemReader {
         anchor.text("\(folder)/etc/os-release") ?? anchor.text("\(folder)/usr/lib/os-release")
     }
 
-    /// Where a program lies.
+    /// The path of a program.
     static func program(_ name: String, in anchor: borrowing AnchoredFolder) -> String? {
         ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map { "\($0)/\(name)" }.first { anchor.exists($0) }
     }
 
-    /// Whether the programs are for this processor, by the one that a loader would run.
+    /// Whether the programs are for this processor, determined from a program that a loader would run.
     private func readProcessor(_ anchor: borrowing AnchoredFolder, _ system: inout InstalledSystem) {
         for name in BootLoaders.table.rows.flatMap({ $0.programs }) + ["sh"] {
             guard let path = Self.program(name, in: anchor) else { continue }
@@ -68,7 +68,7 @@ struct InstalledSystemReader {
                 .first(where: names.contains)
             return InstalledSystem.Kernel(name: kernel, initramfs: initramfs)
         }
-        // initramfs.conf(5): MODULES=dep takes the drivers of the running machine only; conf.d comes after it.
+        // initramfs.conf(5): MODULES=dep includes only the drivers of the running machine; conf.d overrides it.
         var modules = Self.variables(anchor.text("/etc/initramfs-tools/initramfs.conf") ?? "")["MODULES"]
         for name in anchor.names(in: "/etc/initramfs-tools/conf.d") {
             let variables = Self.variables(anchor.text("/etc/initramfs-tools/conf.d/\(name)") ?? "")
@@ -83,7 +83,7 @@ struct InstalledSystemReader {
         system.initramfsIsForOneMachine = modules == "dep"
     }
 
-    /// `NAME=value` lines as shells read them, quotes taken off.
+    /// `NAME=value` lines in shell syntax, without quotes.
     static func variables(_ text: String) -> [String: String] {
         var variables: [String: String] = [:]
         for line in text.split(separator: "\n") where !line.hasPrefix("#") {
@@ -94,7 +94,7 @@ struct InstalledSystemReader {
         return variables
     }
 
-    /// e_machine of an ELF header (ELF-64 object file format, figure 2); `nil` where it is none.
+    /// e_machine of an ELF header (ELF-64 object file format, figure 2); `nil` if it is none.
     private static func machine(_ header: [UInt8]?) -> UInt16? {
         guard let header, header.starts(with: [0x7F, 0x45, 0x4C, 0x46]) else { return nil }
         return try? header.littleEndian(at: 18)

@@ -9,7 +9,7 @@ package struct NVRAMEntry: Codable, Equatable, Sendable {
     package var isActive: Bool
     /// Its name in the firmware's menu.
     package var label: String
-    /// The partition that it points to (PARTUUID); `nil` where it is no file on a GPT disk.
+    /// The partition that it points to (PARTUUID); `nil` if it is no file on a GPT disk.
     package var partitionGUID: GUID?
     /// The file, with backslashes.
     package var path: String?
@@ -29,11 +29,11 @@ package struct NVRAMEntry: Codable, Equatable, Sendable {
 package struct NVRAMSurvey: Codable, Equatable, Sendable {
     /// The entries.
     package var entries: [NVRAMEntry]
-    /// The numbers in the order in which firmware tries them.
+    /// The numbers in boot order.
     package var bootOrder: [String]
-    /// GUIDs of the partitions of all disks that are attached.
+    /// GUIDs of the partitions of all attached disks.
     package var attachedPartitions: [GUID]
-    /// Why they could not be read, where they could not.
+    /// The reason they could not be read.
     package var problem: String?
 
     /// Describes the firmware's boot entries.
@@ -46,7 +46,7 @@ package struct NVRAMSurvey: Codable, Equatable, Sendable {
         self.problem = problem
     }
 
-    /// Parses what `efibootmgr -v` prints. Version 17 writes `HD(2,GPT,guid,0x1000,0x20000)/File(\EFI\…)`, version 18
+    /// Parses the output of `efibootmgr -v`. Version 17 writes `HD(2,GPT,guid,0x1000,0x20000)/File(\EFI\…)`, version 18
     /// writes `…/\EFI\…`; optional data follows the path in both.
     package init(efibootmgr text: String) {
         self.init()
@@ -85,14 +85,14 @@ package struct NVRAMSurvey: Codable, Equatable, Sendable {
         return entry
     }
 
-    /// The entry that starts `path` of the partition, whatever its case.
+    /// The entry that starts `path` of the partition, ignoring case.
     package func entry(for path: String, on partition: GUID) -> NVRAMEntry? {
         entries.first { $0.partitionGUID == partition && $0.path?.lowercased() == path.lowercased() }
     }
 }
 
 extension Substring {
-    /// The index behind the first occurrence of `pattern`.
+    /// The index after the first occurrence of `pattern`.
     fileprivate func indexAfter(_ pattern: String) -> Index? {
         var position = startIndex
         while position < endIndex {
@@ -104,7 +104,7 @@ extension Substring {
 }
 
 extension String {
-    /// The number of characters before and within the first occurrence of `pattern`.
+    /// The range of the first occurrence of `pattern`, in characters.
     fileprivate func firstRange(of pattern: String) -> Range<Int>? {
         let end = Substring(self).indexAfter(pattern)
         return end.map { distance(from: startIndex, to: $0) }.map { $0 - pattern.count..<$0 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// The loader on the EFI system partition that UEFI firmware is to start.
+/// The loader on the EFI system partition to be started by UEFI firmware.
 package struct PlannedLoader: Equatable, Sendable {
     /// The folder below `\EFI`.
     package var folder: String
     /// The file in it.
     package var name: String
-    /// Files beside it that a copy of it elsewhere needs too, where they are there.
+    /// Files beside it that its copy needs too, if they exist.
     package var companions: [String]
     /// Whether a step of the plan writes it.
     package var isNew: Bool

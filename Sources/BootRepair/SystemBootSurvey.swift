@@ -3,23 +3,23 @@ import ByteParsing
 import DiskModel
 import SystemAccess
 
-/// How a disk boots, as observed: its own bytes, the system installed on it, and the machine that we run on.
+/// The observed boot state of a disk: its own bytes, the system installed on it, and the running machine.
 package struct SystemBootSurvey: Codable, Equatable, Sendable {
-    /// How the kernel lets us reach the disk's partitions.
+    /// The way the disk's partitions can be accessed.
     package enum Access: String, Codable, Sendable {
-        /// By nodes of their own: the installed system's tools find the disk behind them.
+        /// By partition nodes: the installed system's tools find the disk behind them.
         case partitionNodes
-        /// By loop devices only: files can be changed, but no tool sees that they are parts of a disk.
+        /// Only by loop devices: files can be changed, but tools do not recognize them as parts of a disk.
         case loopDevices
         /// Not at all.
         case none
     }
 
-    /// Which disk.
+    /// The identity of the disk.
     package var disk: DiskIdentity
     /// Its length in bytes.
     package var byteCount: UInt64
-    /// The unit that it addresses, in bytes.
+    /// The addressing unit, in bytes.
     package var sectorSize: Int
     /// Its partition table.
     package var tableKind: PartitionTable.Kind
@@ -27,15 +27,15 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
     package var diskGUID: GUID?
     /// The disk signature of its MBR.
     package var diskSignature: UInt32?
-    /// Where its first partition starts, in bytes: an extended one counts too, which begins with a boot record.
+    /// The start of its first partition, in bytes: an extended one counts too, which begins with a boot record.
     package var firstPartitionOffset: UInt64?
     /// Its partitions.
     package var volumes: [BootVolume]
-    /// The firmware that we run on.
+    /// The firmware of the running machine.
     package var firmware: Firmware
-    /// How its partitions can be reached.
+    /// The access to its partitions.
     package var access: Access
-    /// Why not better, as a sentence part.
+    /// The reason for limited access, as a sentence part.
     package var accessProblem: String?
     /// Whether the running kernel mounts FAT.
     package var kernelMountsFAT: Bool
@@ -43,11 +43,11 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
     package var esp: ESPSurvey?
     /// The system installed on it.
     package var system: InstalledSystem?
-    /// Why no system could be looked into, or that several are there, as a sentence.
+    /// The reason no system could be read, or that there are several, as a sentence.
     package var systemProblem: String?
-    /// The firmware's boot entries; `nil` where they are not ours to touch.
+    /// The firmware's boot entries; `nil` if they must not be changed.
     package var nvram: NVRAMSurvey?
-    /// What the loaders' own surveys came to.
+    /// The findings of the loaders.
     package var findings: BootFindings
 
     /// Describes how a disk boots.
@@ -79,7 +79,7 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
         self.findings = findings
     }
 
-    /// Whether it has a partition table that is understood.
+    /// Whether it has a supported partition table.
     package var hasTable: Bool { tableKind == .gpt || tableKind == .mbr }
 
     /// A partition by its number.

@@ -3,21 +3,21 @@ import ByteParsing
 import Codecs
 import ImageModel
 
-/// The plain head of an encrypted image: who can open it. EncryptedImageFormat.md is the specification.
+/// The plain head of an encrypted image, which holds its key files. EncryptedImageFormat.md is the specification.
 package enum EncryptedImage {
-    /// What an encrypted image starts with.
+    /// The first bytes of an encrypted image.
     package static let magic = Array("RFIMGENC".utf8)
-    /// The version that this program writes. A reader refuses a larger major number.
+    /// The version this program writes. A reader refuses a larger major number.
     static let version: (major: UInt16, minor: UInt16) = (1, 0)
-    /// What all seals of this format belong to.
+    /// The start of the context of all seals of this format.
     static let label = Array("reforge encrypted image 1".utf8)
-    /// The most bytes of wrapped keys.
+    /// Upper bound on the bytes of wrapped keys.
     static let largestKeys = WrappedKey.mostTogether * (4 + WrappedKey.largestFile)
 
     /// The master keys of an image, from the wrapped ones at its front.
     package typealias Unlock = (_ name: String, _ keys: [WrappedKey]) throws(ImageError) -> MasterKeys
 
-    /// Opens nothing: for who has no password.
+    /// Fails for an encrypted image: for callers without a password.
     package static func withoutPassword(_ name: String, _ keys: [WrappedKey]) throws(ImageError) -> MasterKeys {
         throw .key("\(name) is encrypted, and no password was given for it")
     }
@@ -49,7 +49,7 @@ package enum EncryptedImage {
         return head
     }
 
-    /// Reads what follows the magic.
+    /// Reads the wrapped keys that follow the magic.
     static func readKeys(from source: some FrameSource) throws(ImageError) -> [WrappedKey] {
         let name = source.name
         func damaged(_ what: String) -> ImageError {
@@ -84,14 +84,14 @@ package enum EncryptedImage {
     }
 }
 
-/// The encryption of one new image: keys of its own, wrapped in its head.
+/// The encryption of a new image: its own keys, wrapped in its head.
 ///
-/// No two images share keys: no part of one can pass for a part of another.
+/// No two images share keys, so no part of one passes for a part of another.
 package struct ImageSeal: Sendable {
     let keys: MasterKeys
     let wrapped: [WrappedKey]
 
-    /// New keys under a password. (The head says when that was, and nothing about who.)
+    /// New keys under a password. The head records the time but no user.
     package init(password: [UInt8], cost: PasswordCost = .standard) throws(ImageError) {
         keys = .random()
         wrapped = [try WrappedKey.wrap(keys, password: password, label: "", cost: cost)]

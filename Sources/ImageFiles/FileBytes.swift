@@ -75,7 +75,7 @@ package final class FileBytes: Sendable {
         return result
     }
 
-    /// The payload of a skippable frame, and where the next one starts.
+    /// The payload of a skippable frame, and the offset of the next one.
     func frame(at offset: UInt64, limit: Int) throws(ImageError) -> (payload: [UInt8], next: UInt64) {
         let head = try bytes(at: offset, count: 8)
         guard let magic = try? head.littleEndian(UInt32.self, at: 0), magic == ImageFormat.skippableMagic,

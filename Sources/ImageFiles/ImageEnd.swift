@@ -3,15 +3,15 @@ import ByteParsing
 import Codecs
 import ImageModel
 
-/// What follows the last record of an image: index, late facts and footer, which confirm each other.
+/// The end of an image: index, late facts and footer, which confirm each other.
 struct ImageEnd {
     let footer: ImageFooter
     let lateFacts: LateFacts
 
-    /// Reads it.
+    /// Reads the end of an image.
     /// - Parameters:
-    ///   - source: stands where the index starts.
-    ///   - headerIdentity: the image's id, of the header alone so far.
+    ///   - source: positioned at the start of the index.
+    ///   - headerIdentity: the running hash of the image's id, after the header.
     init(
         from source: some FrameSource, _ framing: ImageFraming, recordCount: UInt64,
         headerIdentity: ContentHash.Running

@@ -6,7 +6,7 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// An image in a file: its ends can be looked at without reading what lies between.
+/// An image in a file: both ends can be checked without reading the rest.
 package struct ImageFile: Sendable {
     /// The path.
     package let path: FilePath
@@ -68,7 +68,7 @@ package struct ImageFile: Sendable {
         lateFacts = end.lateFacts
     }
 
-    /// Opens an image for reading front to back: a file, or standard input where `path` is `-`.
+    /// Opens an image for sequential reading: a file, or standard input if `path` is `-`.
     package static func openForStreaming(_ path: String) throws(ImageError) -> OwnedDescriptor {
         do {
             return path == "-"
@@ -82,7 +82,7 @@ package struct ImageFile: Sendable {
     }
 }
 
-/// Bytes at known places of a file.
+/// Positioned reads of a file.
 final class PositionedReader: FrameSource {
     private let file: FileDescriptor
     private let calls: PendingCalls
@@ -105,14 +105,14 @@ final class PositionedReader: FrameSource {
         return result
     }
 
-    /// What `body` reads; `nil` where the bytes are not what they should be. A system that fails to read is an error.
+    /// The result of `body`; `nil` if the bytes are damaged or missing. A failed system call is an error.
     func unlessDamaged<Result>(
         _ body: (PositionedReader) throws(ImageError) -> Result
     ) throws(ImageError) -> Result? {
         do { return try body(self) } catch .damaged, .truncated { return nil }
     }
 
-    /// Fills all of `target` from a place of a file.
+    /// Fills all of `target` from an offset of a file.
     static func fill(
         _ target: UnsafeMutableRawBufferPointer, _ file: FileDescriptor, at offset: UInt64, _ calls: PendingCalls
     ) throws(ImageError) {

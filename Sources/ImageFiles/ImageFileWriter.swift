@@ -6,9 +6,9 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// Writes an image front to back, plain or encrypted; never seeks, so that it can go into a pipe.
+/// Writes an image sequentially, plain or encrypted; never seeks, so the output can be a pipe.
 package final class ImageFileWriter: ImageWriter, @unchecked Sendable {
-    // @unchecked: what changes is touched only by the one thread that appends.
+    // @unchecked: only the appending thread touches mutable state.
     private let output: FileDescriptor
     private let name: String
     private let calls: PendingCalls
@@ -17,22 +17,22 @@ package final class ImageFileWriter: ImageWriter, @unchecked Sendable {
     package let coding: ChunkCoding
     private let header: ImageHeader
     private var dataByteCount: UInt64 = 0
-    /// How much has been written, in bytes.
+    /// The bytes written so far.
     package private(set) var byteCount: UInt64 = 0
     private var identity = ContentHash.Running()
-    /// Entries of the index frame that is not full yet.
+    /// Entries of the unfinished index frame.
     private var entries: [UInt8] = []
-    /// Index frames, as they are going to stand behind the chunks.
+    /// Encoded index frames, to be written behind the chunks.
     private var frames: SpilledBytes
     private var frameCount: UInt64 = 0
     private var recordCount: UInt64 = 0
 
     /// Writes the header.
     /// - Parameters:
-    ///   - output: where the image goes; stays open.
-    ///   - name: how messages call it.
-    ///   - seal: encrypts it.
-    ///   - scratch: where the index of a large image waits for its end, as it is in the image: sealed, where that is.
+    ///   - output: the destination; remains open.
+    ///   - name: name in messages.
+    ///   - seal: encrypts the image; `nil` for a plain image.
+    ///   - scratch: folder for the spilled index of a large image, in its final form: sealed if the image is.
     package init(
         to output: FileDescriptor, name: String, header: ImageHeader, seal: ImageSeal? = nil,
         scratch: FilePath = Files.temporaryFolder
@@ -60,7 +60,7 @@ package final class ImageFileWriter: ImageWriter, @unchecked Sendable {
         if let stored = unsafe stored { unsafe try write(stored) }
     }
 
-    /// Appends a run without data: zeros as far as other decoders are concerned, nothing in an encrypted image.
+    /// Appends a run without data: zero frames for other decoders; only a record in an encrypted image.
     package func appendRun(_ kind: RangeKind, region: Int, range: ByteRange) throws {
         var position = range.lowerBound
         while position < range.upperBound {
@@ -124,7 +124,7 @@ package final class ImageFileWriter: ImageWriter, @unchecked Sendable {
     }
 }
 
-/// How a run of zeros is cut in frames.
+/// The division of a run of zeros into frames.
 enum ZeroRun {
     /// The contents of the frames, in bytes.
     static func frameLengths(_ byteCount: UInt64) -> [UInt64] {

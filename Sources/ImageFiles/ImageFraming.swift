@@ -3,10 +3,10 @@ import ByteParsing
 import Codecs
 import ImageModel
 
-/// How the parts of an image stand in its file: in skippable frames, which every zstd decoder passes over, or in sealed
-/// frames, which nobody reads without the key. What is in them is the same.
+/// The framing of an image's parts: skippable frames, which every zstd decoder skips, or sealed frames, unreadable
+/// without the key. The payloads are the same.
 struct ImageFraming: Sendable {
-    /// The parts. The raw value stands in the context of a part's seal.
+    /// The parts. The raw value is part of the context of a part's seal.
     enum Part: UInt8 {
         case header = 0
         case record = 1
@@ -16,7 +16,7 @@ struct ImageFraming: Sendable {
         case footer = 5
     }
 
-    /// What seals; `nil` for skippable frames.
+    /// The sealer; `nil` for skippable frames.
     let sealer: Sealer?
 
     /// Skippable frames, and zstd frames for chunks.
@@ -24,7 +24,7 @@ struct ImageFraming: Sendable {
     /// Sealed frames.
     static func sealed(_ keys: MasterKeys) -> ImageFraming { ImageFraming(sealer: Sealer(key: keys.data)) }
 
-    /// How contents of chunks are treated.
+    /// The coding of chunk contents.
     func coding(level: Int) -> ChunkCoding {
         ChunkCoding(
             codec: .zstd(level: level), sealer: sealer,
@@ -36,7 +36,7 @@ struct ImageFraming: Sendable {
         payloadByteCount + (sealer == nil ? 8 : 4 + Sealer.overheadByteCount)
     }
 
-    /// What the frame of a footer starts with.
+    /// The first bytes of a footer's frame.
     var footerFrameHead: [UInt8] {
         var head: [UInt8] = []
         if sealer == nil { head.appendLittleEndian(ImageFormat.skippableMagic) }
@@ -46,7 +46,7 @@ struct ImageFraming: Sendable {
     }
 
     /// A frame.
-    /// - Parameter number: which one of its kind: none can be left out, doubled or moved unseen.
+    /// - Parameter number: its number among frames of its kind, so that a missing, repeated or moved frame is detected.
     func frame(_ payload: [UInt8], _ part: Part, number: UInt64 = 0) throws(CodecError) -> [UInt8] {
         guard let sealer else { return ImageFormat.frame(payload) }
         let sealed = try sealer.seal(payload, context: Self.context(part, number))
@@ -57,7 +57,7 @@ struct ImageFraming: Sendable {
     }
 
     /// Reads the frame of a part.
-    /// - Parameter limit: the longest payload that it can have.
+    /// - Parameter limit: upper bound on the payload.
     func payload(
         _ part: Part, number: UInt64 = 0, limit: Int, from source: some FrameSource
     ) throws(ImageError) -> [UInt8] {
@@ -96,12 +96,12 @@ struct ImageFraming: Sendable {
     }
 }
 
-/// Bytes of an image in the order in which they are asked for.
+/// Sequential bytes of an image.
 protocol FrameSource: AnyObject {
-    /// How messages call it.
+    /// The name in messages.
     var name: String { get }
-    /// Where the next byte lies in the file.
+    /// The offset of the next byte in the file.
     var position: UInt64 { get }
-    /// The next bytes, all of them.
+    /// The next `byteCount` bytes; throws if there are fewer.
     func bytes(_ byteCount: Int) throws(ImageError) -> [UInt8]
 }

@@ -3,14 +3,14 @@ import ByteParsing
 import Codecs
 import ImageModel
 
-/// The front of an image, plain or encrypted: how it is framed, and its header.
+/// The front of an image, plain or encrypted: its framing and header.
 struct ImageFront {
     let framing: ImageFraming
-    /// The header's bytes as they are in the file: another encoder may have made them.
+    /// The header's bytes from the file, as another encoder may have written them.
     let headerPayload: [UInt8]
 
-    /// Reads it.
-    /// - Parameter unlock: asked for the keys of an encrypted image.
+    /// Reads the front of an image.
+    /// - Parameter unlock: provides the keys of an encrypted image.
     init(from source: some FrameSource, unlock: EncryptedImage.Unlock) throws(ImageError) {
         let name = source.name
         let start: [UInt8]

@@ -2,24 +2,24 @@
 import ByteParsing
 import ImageModel
 
-/// The index of an image file, which repeats every record: for those whose own frames are damaged.
+/// The index of an image file, which repeats every record: the substitute for records with damaged frames.
 final class ImageIndex {
     private let reader: PositionedReader
     private let framing: ImageFraming
     private let offset: UInt64
-    /// The entries of one frame, the number of that frame and of the first of its entries.
+    /// The entries of one frame, the number of frames read, and the number of the first of its entries.
     private var entries: [UInt8] = []
     private var frameCount: UInt64 = 0
     private var firstEntry: UInt64 = 0
 
-    /// - Parameter reader: stands where the index starts.
+    /// - Parameter reader: positioned at the start of the index.
     init(_ reader: PositionedReader, _ framing: ImageFraming) {
         self.reader = reader
         self.framing = framing
         offset = reader.position
     }
 
-    /// A record's payload, and where its frame starts in the file. Ascending numbers are fast.
+    /// A record's payload, and the offset of its frame in the file. Fast for ascending numbers.
     func entry(_ number: UInt64) throws(ImageError) -> (payload: [UInt8], frameOffset: UInt64) {
         if number < firstEntry {
             reader.position = offset

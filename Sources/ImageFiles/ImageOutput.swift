@@ -2,15 +2,15 @@
 import LinuxSystem
 import SystemPackage
 
-/// The file that an image is written to: it has no name until it is whole.
+/// The output file of an image: it has no name until it is complete.
 package final class ImageOutput {
     private let finalPath: FilePath?
     private var file: UnfinishedFile?
     private let overwrite: Bool
 
-    /// Where the bytes go.
+    /// The descriptor to write to.
     package let descriptor: FileDescriptor
-    /// How messages call it.
+    /// The name in messages.
     package let name: String
 
     /// Standard output.
@@ -21,9 +21,10 @@ package final class ImageOutput {
         name = "standard output"
     }
 
-    /// A file that appears under `path` when it is committed.
+    /// A file that gets the name `path` when committed.
     package init(_ path: FilePath, overwrite: Bool) throws(SystemCallError) {
-        // A link to nowhere has the name as well: linkat would say so only when the image is whole.
+        // A dangling link occupies the name too: without this check, linkat would fail only after the image is
+        // complete.
         if !overwrite, (try? Stat(path, followTargetSymlink: false)) != nil {
             throw SystemCallError("create", path.string, .fileExists)
         }

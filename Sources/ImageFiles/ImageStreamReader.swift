@@ -6,17 +6,17 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// Reads an image front to back, plain or encrypted, from a file or a pipe, and believes nothing before it is checked: records must follow
-/// the regions without holes, and the end must confirm every record that was seen.
+/// Reads an image sequentially, plain or encrypted, from a file or a pipe, and verifies everything: records must follow
+/// the regions without holes, and the end must confirm every record read.
 package final class ImageStreamReader: ImageReader {
-    /// How messages call the image.
+    /// The image's name in messages.
     package let name: String
     /// The header.
     package let header: ImageHeader
-    /// The footer; `nil` until the end was reached and confirmed.
+    /// The footer; `nil` until the end is reached and verified.
     package private(set) var footer: ImageFooter?
     private var lateFacts: LateFacts?
-    /// The id and the late facts; `nil` until the end was reached and confirmed.
+    /// The id and the late facts; `nil` until the end is reached and verified.
     package var ending: ImageEnding? {
         guard let footer, let lateFacts else { return nil }
         return ImageEnding(id: footer.imageID, lateFacts: lateFacts)
@@ -25,25 +25,26 @@ package final class ImageStreamReader: ImageReader {
     package var coding: ChunkCoding { framing.coding(level: header.manifest.level) }
     /// Whether it is encrypted.
     package var isEncrypted: Bool { framing.sealer != nil }
-    /// How much was read, in bytes.
+    /// The bytes read so far.
     package var position: UInt64 { source.position }
 
     private let source: ByteSource
     private var identity = ContentHash.Running()
-    /// The identity up to the header, of the bytes as they are in the file: another encoder may have made them.
+    /// The running identity after the header, computed over the bytes in the file, as another encoder may have written
+    /// them.
     let headerIdentity: ContentHash.Running
     let framing: ImageFraming
     private var sequence: RecordSequence
     private var recordCount: UInt64 = 0
     private var pending: (record: ChunkRecord, unread: Int)?
-    /// Where the frame of the next record starts.
+    /// The offset of the next record's frame.
     private var nextFrame: UInt64
-    /// What `nextRecord` reads, or failed on.
+    /// The step that `nextRecord` is in, or failed in.
     private enum Step { case run, record, end }
     private var step = Step.record
-    /// What was read of a record that is damaged.
+    /// The payload read of a damaged record.
     private var damagedPayload: [UInt8]?
-    /// The payload of the next record, where its frame is damaged.
+    /// The payload of the next record, recovered because its frame is damaged.
     private var recoveredPayload: [UInt8]?
     /// The number of the last record whose payload was recovered.
     private var recoveredNumber: UInt64?
@@ -68,17 +69,17 @@ package final class ImageStreamReader: ImageReader {
         nextFrame = source.position
     }
 
-    /// Takes records whose frames are damaged from the index at the end of the file.
-    /// - Parameter image: the same file, whose end was checked.
+    /// Uses the index at the end of the file for records with damaged frames.
+    /// - Parameter image: the same file, with its end verified.
     package func useIndex(of image: ImageFile) {
         guard source.isSeekable else { return }
         index = ImageIndex(
             PositionedReader(file: source.descriptor, name: name, at: image.footer.indexOffset), framing)
     }
 
-    /// The next record, or `nil` once the end was reached and everything was confirmed.
+    /// The next record, or `nil` once the end is reached and everything is verified.
     ///
-    /// What is stored behind the record before must have been read (`readStored`) or is passed over.
+    /// Stored bytes of the previous record that were not read (`readStored`) are skipped.
     package func nextRecord() throws(ImageError) -> ChunkRecord? {
         if footer != nil { return nil }
         step = .run
@@ -105,7 +106,7 @@ package final class ImageStreamReader: ImageReader {
             try sequence.check(record)
             try checkStored(record)
         } catch {
-            // Nothing of the record can be believed; but it must have been about what comes next.
+            // No part of the record can be trusted, but it must have described the next chunk.
             damagedPayload = payload
             throw damaged("\(error)", at: frameOffset, sequence.nextChunk)
         }
@@ -119,8 +120,8 @@ package final class ImageStreamReader: ImageReader {
         return record
     }
 
-    /// Passes over a run's frames, which hold nothing that its record does not say; takes a damaged record from the index;
-    /// where there is none, passes over its chunk by the length that it tells.
+    /// Skips a run's frames, which only repeat its record; recovers a damaged record from the index; without an index,
+    /// skips its chunk by the length in the damaged record.
     package func passDamage() -> Bool {
         do throws(ImageError) {
             switch step {
@@ -134,7 +135,7 @@ package final class ImageStreamReader: ImageReader {
     }
 
     private func passRecord() throws(ImageError) -> Bool {
-        // A payload that was recovered, and is refused all the same.
+        // A recovered payload that was still refused.
         guard recoveredNumber != recordCount else { return false }
         if let index {
             let (payload, frameOffset) = try index.entry(recordCount)
@@ -154,7 +155,7 @@ package final class ImageStreamReader: ImageReader {
         }
         guard payload[4] == RangeKind.data.rawValue, let byteCount = try? payload.littleEndian(UInt32.self, at: 24)
         else { return false }
-        // Where it leads to the record of the chunk behind, the length was right; any other record is refused there.
+        // If the record of the next chunk is found there, the length was right; any other record is refused.
         nextFrame = source.position + UInt64(byteCount)
         try source.move(to: nextFrame)
         sequence.passChunk()
@@ -167,14 +168,14 @@ package final class ImageStreamReader: ImageReader {
         recoveredNumber = recordCount
     }
 
-    /// Reads the frame that is stored behind the last record, all of it, into `buffer`.
+    /// Reads the complete frame stored for the last record into `buffer`.
     package func readStored(into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
         guard let (_, unread) = pending, unread == buffer.count else { return }
         pending = nil
         unsafe try source.read(into: buffer)
     }
 
-    /// How to read what is stored for the last record at any time; `nil` for a pipe.
+    /// A closure that reads the stored bytes of the last record at any time; `nil` for a pipe.
     package func storedFetch() -> StoredFetch? {
         guard source.isSeekable, let (record, unread) = pending, unread == record.storedByteCount else { return nil }
         let (descriptor, calls, offset) = (source.descriptor, source.calls, source.position)
@@ -187,7 +188,7 @@ package final class ImageStreamReader: ImageReader {
         damageReporter(what, fileOffset, range)
     }
 
-    /// What is stored for a record must have a believable length.
+    /// Checks that the stored length of a record is plausible.
     private func checkStored(_ record: ChunkRecord) throws(ParsingError) {
         if record.kind == .data {
             let bound = ZstdCompressor.bound(Int(record.range.byteCount)) + (isEncrypted ? Sealer.overheadByteCount : 0)
@@ -204,7 +205,8 @@ package final class ImageStreamReader: ImageReader {
         isEncrypted ? [] : ZeroRun.frameLengths(record.range.byteCount)
     }
 
-    /// Reads what is stored behind the last record where nobody else did. A run's frames have one form only.
+    /// Skips the stored bytes of the last record if unread. A run's frames are verified, as they have only one valid
+    /// form.
     private func passOver() throws(ImageError) {
         guard let (record, unread) = pending else { return }
         pending = nil
@@ -223,7 +225,7 @@ package final class ImageStreamReader: ImageReader {
 
     private func readEnd() throws(ImageError) {
         let end = try ImageEnd(from: source, framing, recordCount: recordCount, headerIdentity: headerIdentity)
-        // The index repeats every record: the same identity must come out of both.
+        // The index repeats every record, so both identities must be equal.
         guard end.footer.imageID == identity.finish() else {
             throw damaged("the footer does not confirm the records", at: source.position, nil)
         }
@@ -233,10 +235,10 @@ package final class ImageStreamReader: ImageReader {
     }
 }
 
-/// Bytes of a file or a pipe, front to back.
+/// Sequential bytes of a file or a pipe.
 final class ByteSource: FrameSource {
     let descriptor: FileDescriptor
-    /// Whether it is a file, in which any place can be read at any time.
+    /// Whether it is a regular file, readable at any offset.
     let isSeekable: Bool
     let name: String
     let calls: PendingCalls
@@ -289,7 +291,7 @@ final class ByteSource: FrameSource {
             do { try descriptor.seek(offset: Int64(rest), from: .current) } catch {
                 throw .system(SystemCallError("seek in", name, error as? Errno ?? .ioError))
             }
-            // Past the end: what is missing is missed by whoever reads next.
+            // If this is past the end, the next read reports it.
             position += UInt64(byteCount)
             return
         }
@@ -300,7 +302,7 @@ final class ByteSource: FrameSource {
         }
     }
 
-    /// Goes to a place of the file; of a pipe, only forward.
+    /// Moves to an offset of the file; only forward in a pipe.
     func move(to place: UInt64) throws(ImageError) {
         guard isSeekable else {
             guard place >= position, let byteCount = Int(exactly: place - position) else {

@@ -2,16 +2,16 @@
 import LinuxSystem
 import SystemPackage
 
-/// Bytes that are written now and read once, later: in memory while they are few, else in a file without a name, so that a capture
-/// of any length takes the same memory.
+/// Bytes written now and read once, later: in memory up to a limit, else in an unnamed file, so that a capture of any
+/// length needs the same memory.
 struct SpilledBytes: ~Copyable {
-    /// How much stays in memory, in bytes.
+    /// Upper bound on the bytes in memory.
     private let limit: Int
-    /// Where the file goes.
+    /// The folder of the file.
     private let folder: FilePath
     private var memory: [UInt8] = []
     private var file: OwnedDescriptor?
-    /// How many bytes there are.
+    /// The number of bytes.
     private(set) var byteCount: UInt64 = 0
 
     init(in folder: FilePath, limit: Int = 16 << 20) {
@@ -31,7 +31,7 @@ struct SpilledBytes: ~Copyable {
         memory.removeAll(keepingCapacity: true)
     }
 
-    /// Gives all of them, in order and in pieces, to `body`.
+    /// Passes all bytes to `body`, in order and in pieces.
     mutating func drain(_ body: ([UInt8]) throws -> Void) throws {
         if let descriptor = file?.raw {
             let end = byteCount - UInt64(memory.count)

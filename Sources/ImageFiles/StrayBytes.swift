@@ -3,17 +3,17 @@ import ByteParsing
 import DiskModel
 import ImageModel
 
-/// Files that do not end in the footer of an image: cut off, or something was appended to them.
+/// Files that do not end in the footer of an image: cut off, or with appended bytes.
 enum StrayBytes {
-    /// How far before the end of the file the footer is looked for.
+    /// The length of the search for the footer before the end of the file.
     private static let searchedByteCount: UInt64 = 1 << 20
 
-    /// Why a file does not end in a footer.
+    /// The error for a file that does not end in a footer.
     /// - Parameters:
-    ///   - frameHead: what the frame of a footer starts with.
+    ///   - frameHead: the first bytes of a footer's frame.
     ///   - frameByteCount: the length of that frame.
     ///   - bytes: reads bytes of the file: offset and count.
-    ///   - footer: the footer whose frame starts at an offset; `nil` where there is none.
+    ///   - footer: the footer whose frame starts at an offset; `nil` if there is none.
     static func error(
         name: String, byteCount: UInt64, frameHead: [UInt8], frameByteCount: Int,
         bytes: (UInt64, Int) throws(ImageError) -> [UInt8], footer: (UInt64) throws(ImageError) -> ImageFooter?
@@ -32,7 +32,7 @@ enum StrayBytes {
         return .truncated(name: name, at: byteCount)
     }
 
-    /// For a file that should have ended at `end`.
+    /// The error for a file that should end at `end`.
     static func following(name: String, byteCount: UInt64, end: UInt64) -> ImageError {
         .damaged(
             name: name,

@@ -3,18 +3,19 @@ import LinuxSystem
 import Synchronization
 import SystemPackage
 
-/// A file that is being written and must vanish with its process until it is whole: without a name where the filesystem has such
-/// files (O_TMPFILE), else under one that says who writes it, so that the next writer in that folder can remove it.
+/// A file being written that must vanish with its process until it is complete: without a name if the filesystem
+/// supports that (O_TMPFILE), else under a name that identifies its writer, so that the next writer in that folder can
+/// remove it.
 final class UnfinishedFile {
     let descriptor: FileDescriptor
     private let file: OwnedDescriptor
-    /// Its temporary name; `nil` where it has none.
+    /// Its temporary name; `nil` if it has none.
     private var name: FilePath? {
         didSet { UnfinishedFiles.replace(oldValue, by: name) }
     }
     private let finalPath: FilePath
 
-    /// Begins a file that is to have the name `path`.
+    /// Begins a file to be published as `path`.
     init(of path: FilePath, mayBeUnnamed: Bool = true) throws(SystemCallError) {
         finalPath = path
         let folder = Self.folder(of: path)
@@ -38,15 +39,15 @@ final class UnfinishedFile {
         return folder.isEmpty ? "." : folder
     }
 
-    /// Gives it its name. What is written must be on the medium.
-    /// - Parameter replacing: whether a file that has the name already goes; else that is EEXIST.
+    /// Publishes the file under its name. Its contents must already be durable.
+    /// - Parameter replacing: whether an existing file of that name is replaced; otherwise it causes EEXIST.
     func publish(replacing: Bool) throws(SystemCallError) {
         if name == nil, !replacing { return try Files.link(descriptor, as: finalPath) }
         let temporary: FilePath
         if let name {
             temporary = name
         } else {
-            // No call puts a file without a name in the place of another.
+            // No system call replaces a file by an unnamed one.
             temporary = Self.temporaryPath(for: finalPath)
             try Files.link(descriptor, as: temporary)
             name = temporary
@@ -67,7 +68,7 @@ final class UnfinishedFile {
 
     // MARK: names
 
-    /// `.NAME.partial-RANDOM.OWNER`. Names of files have 255 bytes at most.
+    /// `.NAME.partial-RANDOM.OWNER`. File names have at most 255 bytes.
     private static func temporaryPath(for path: FilePath) -> FilePath {
         let name = String(decoding: (path.lastComponent?.string ?? "image").utf8.prefix(120), as: UTF8.self)
         let random = String(UInt64.random(in: .min ... .max), radix: 36)
@@ -85,7 +86,7 @@ final class UnfinishedFile {
             let name = temporaryPath(for: path)
             let file = try OwnedDescriptor.open(
                 name, .writeOnly, options: [.create, .exclusiveCreate, .noFollow], permissions: permissions)
-            // Another writer may have taken it for a leftover until it was locked.
+            // Another writer may have removed it as a leftover before it was locked.
             let isOurs = try FileLock.take(file.raw, forWriting: true) != .held
             if isOurs, Files.isSame(file.raw, name) {
                 made = name
@@ -97,11 +98,12 @@ final class UnfinishedFile {
 
     // MARK: leftovers
 
-    /// The age after which a file counts as left behind whose owner cannot be asked: whoever is at work writes more often.
+    /// The age after which a file counts as left behind if its owner cannot be checked: a running writer writes more
+    /// often.
     private static let foreignAgeSeconds: Int64 = 24 * 3600
 
-    /// Removes what writers in a folder left that are no more.
-    /// - Parameter now: by the clock that keeps the times of files there.
+    /// Removes files left in a folder by writers that have ended.
+    /// - Parameter now: the time by the clock that sets the file times there.
     private static func removeLeftovers(in folder: FilePath, now: Int64?) {
         for text in Files.names(in: folder) where text.hasPrefix(".") && text.contains(mark) {
             let path = folder.appending(text)
@@ -112,7 +114,8 @@ final class UnfinishedFile {
             case false?: try? Files.remove(path)
             case true?: continue
             case nil where Files.isOfThisMachine(folder):
-                // Of another boot or another process namespace. A lock holds for all who could write it.
+                // Its owner belongs to another boot or process namespace. A lock is effective for all processes that
+                // could write the file.
                 guard let file = try? OwnedDescriptor.open(path, .writeOnly, options: .noFollow),
                     (try? FileLock.take(file.raw, forWriting: true)) == .granted
                 else { continue }
@@ -127,7 +130,7 @@ final class UnfinishedFile {
     }
 }
 
-/// The temporary names of what this process writes.
+/// The temporary files of this process.
 package enum UnfinishedFiles {
     private static let names = Mutex<Set<FilePath>>([])
 
@@ -138,7 +141,8 @@ package enum UnfinishedFiles {
         }
     }
 
-    /// Removes them, for a process that gives up. That may block: what stays is removed by the next writer in that folder.
+    /// Removes the temporary files when the process gives up. This may block; remaining files are removed by the next
+    /// writer in that folder.
     package static func remove() {
         for name in names.withLock({ $0 }) { try? Files.remove(name) }
     }

@@ -10,22 +10,22 @@ package enum XZImageFormat {
     static let tieByteCount = 64
     /// The zeros of one block of a run; the last block of a run is shorter.
     ///
-    /// LZMA needs 2.5 KB for them. Larger blocks would save nothing, and cost those who read single blocks (nbdkit).
+    /// LZMA needs 2.5 KB for them. Larger blocks would save nothing, and slow down readers of single blocks (nbdkit).
     static let zeroBlockContent: UInt64 = 16 << 20
     /// The longest block of zeros as stored, in bytes; liblzma's is 2.6 KB.
     static let longestZeroBlock = 64 << 10
-    /// The longest run: so that its blocks' length fits 32 bits.
+    /// The longest run: the length of its blocks must fit into 32 bits.
     static let longestRun: UInt64 = 1 << 40
 
-    /// Where the metadata of an archive is.
+    /// The path of an archive's metadata.
     package static func metadataPath(of archive: FilePath) -> FilePath { FilePath(archive.string + ".reforge") }
 }
 
-/// What ties the metadata to its archive.
+/// The tie between the metadata and the archive.
 struct XZImageTie: Equatable {
     /// The length of the archive in bytes.
     var archiveByteCount: UInt64
-    /// Where its blocks end and its index starts.
+    /// The offset at which its blocks end and its index starts.
     var indexOffset: UInt64
     /// SHA-256 of its stream header and all from its index on.
     var framingHash: ContentHash
@@ -46,7 +46,7 @@ struct XZImageTie: Equatable {
         return bytes
     }
 
-    /// From a payload.
+    /// Decodes a payload.
     init(payload bytes: [UInt8]) throws(ParsingError) {
         guard bytes.count == XZImageFormat.tieByteCount, Array(bytes[0..<4]) == XZImageFormat.tieTag,
             try bytes.littleEndian(UInt32.self, at: 60) == CRC32.iso.checksum(Array(bytes[0..<60])),
@@ -55,7 +55,7 @@ struct XZImageTie: Equatable {
         archiveByteCount = try bytes.littleEndian(at: 8)
         indexOffset = try bytes.littleEndian(at: 16)
         framingHash = hash
-        // The index and the footer of a stream take 20 bytes at least.
+        // The index and the footer of a stream take at least 20 bytes.
         guard indexOffset >= 12, archiveByteCount <= UInt64(Int64.max), indexOffset <= archiveByteCount,
             archiveByteCount - indexOffset >= 20
         else { throw .invalid(what: "the archive's length") }

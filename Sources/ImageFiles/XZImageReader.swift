@@ -6,26 +6,26 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// Reads an .img.xz of ours by the metadata beside it. The metadata are checked whole when they are opened, and the
-/// archive's ends with them; its blocks as they are read.
+/// Reads an .img.xz made by Reforge, using the metadata beside it. Opening checks the metadata completely, and both
+/// ends of the archive; blocks are checked when read.
 package final class XZImageReader: ImageReader {
     /// The archive.
     package let name: String
-    /// What it says of its disk.
+    /// The description of its disk.
     package let header: ImageHeader
     /// Blocks of xz, named by SHA-256.
     package var coding: ChunkCoding { ChunkCoding(codec: .xz(level: header.manifest.level)) }
-    /// The id and the late facts; `nil` until the end was reached.
+    /// The id and the late facts; `nil` until the end is reached.
     package private(set) var ending: ImageEnding?
-    /// The id and the late facts as the metadata have them, before any block was looked at.
+    /// The id and the late facts from the metadata, before any block is read.
     package var knownEnding: ImageEnding { ImageEnding(id: footer.imageID, lateFacts: lateFacts) }
-    /// Where the blocks of the last record start in the archive.
+    /// The offset of the last record's blocks in the archive.
     package var position: UInt64 { last?.offset ?? nextOffset }
 
     private let archive: FileBytes
     private let metadata: FileBytes
     private let tie: XZImageTie
-    /// What is wrong with the archive's ends.
+    /// The error found at the archive's ends.
     private var misfit: ImageError?
     private let footer: ImageFooter
     private let lateFacts: LateFacts
@@ -37,17 +37,17 @@ package final class XZImageReader: ImageReader {
     private var diskPosition: UInt64 = 0
     private var regionIndex = 0
     private var last: (record: ChunkRecord, offset: UInt64)?
-    /// A whole block of zeros, found to be one: the next one of the same bytes need not be decompressed.
+    /// A full-length block verified to be zeros: equal blocks need no decompression.
     private var knownZeroBlock: [UInt8] = []
 
-    /// Where the metadata of an archive lie.
+    /// The path of an archive's metadata.
     package static func metadataPath(of archive: FilePath) -> FilePath { XZImageFormat.metadataPath(of: archive) }
 
     /// Opens an archive and its metadata.
     /// - Parameters:
-    ///   - path: the archive's.
-    ///   - salvages: whether an archive is taken that its metadata do not fit: one that is cut off, or damaged at its ends. That is
-    ///     said at the end.
+    ///   - path: the archive.
+    ///   - salvages: whether to accept an archive that does not match its metadata, because it is cut off or damaged at
+    ///     its ends. The error is then thrown at the end.
     package init(_ path: FilePath, salvages: Bool = false) throws(ImageError) {
         name = path.string
         let metadata = try FileBytes(XZImageFormat.metadataPath(of: path))
@@ -77,7 +77,7 @@ package final class XZImageReader: ImageReader {
         }
         self.footer = footer
 
-        // The whole index, for its checksum.
+        // The whole index is read for its checksum.
         var identity = ContentHash.Running()
         identity.update(headerPayload)
         var place = indexOffset
@@ -112,7 +112,7 @@ package final class XZImageReader: ImageReader {
         metadataPosition = indexOffset
     }
 
-    /// The archive's length, its stream header, its index and its footer are what the metadata say.
+    /// Checks the archive's length, stream header, index and footer against the metadata.
     private static func check(_ archive: FileBytes, _ tie: XZImageTie, metadata: String) throws(ImageError) {
         guard archive.byteCount >= tie.archiveByteCount else {
             throw .truncated(name: archive.name, at: archive.byteCount)
@@ -135,7 +135,7 @@ package final class XZImageReader: ImageReader {
         }
     }
 
-    /// The entries of the index frame at a place, and where the next frame starts.
+    /// The entries of the index frame at an offset, and the offset of the next frame.
     private static func indexFrame(_ metadata: FileBytes, at offset: UInt64) throws(ImageError) -> ([UInt8], UInt64) {
         let (payload, next) = try metadata.frame(
             at: offset, limit: 4 + ImageFormat.indexEntriesPerFrame * ImageFormat.indexEntryByteCount)
@@ -148,13 +148,13 @@ package final class XZImageReader: ImageReader {
         return (entries, next)
     }
 
-    /// The next record, or `nil` at the end. The blocks of a run before are checked to be zeros.
+    /// The next record, or `nil` at the end. Checks that the blocks of a preceding run are zeros.
     package func nextRecord() throws(ImageError) -> ChunkRecord? {
         if ending != nil { return nil }
         if let (record, offset) = last, record.kind != .data { try checkZeros(record, at: offset) }
         last = nil
         guard diskPosition < header.manifest.geometry.byteCount else {
-            // No record left over, no block without a record.
+            // Records and blocks must both be used up.
             guard entryOffset == entries.count, metadataPosition == footer.lateFactsOffset,
                 nextOffset == tie.indexOffset
             else { throw damaged("the records do not fill the archive", nil) }
@@ -188,7 +188,7 @@ package final class XZImageReader: ImageReader {
         return record
     }
 
-    /// A run's blocks hold nothing that its record does not say.
+    /// A run's blocks can be skipped: they only repeat its record.
     package func passDamage() -> Bool {
         defer { last = nil }
         return last.map { $0.record.kind != .data } ?? false
@@ -200,7 +200,7 @@ package final class XZImageReader: ImageReader {
         unsafe try archive.read(into: buffer, at: offset)
     }
 
-    /// How to read them at any time.
+    /// A closure that reads these blocks at any time.
     package func storedFetch() -> StoredFetch? {
         guard let (_, offset) = last else { return nil }
         return { [archive] buffer throws(ImageError) in unsafe try archive.read(into: buffer, at: offset) }
@@ -208,14 +208,14 @@ package final class XZImageReader: ImageReader {
 
     private func damaged(_ what: String, _ range: ByteRange?) -> ImageError { damageReporter(what, position, range) }
 
-    /// Where the chunk that starts at the position ends.
+    /// The end of the chunk that starts at the current position.
     private var nextBoundary: UInt64 {
         guard regionIndex < header.manifest.regions.count else { return diskPosition }
         let end = header.manifest.regions[regionIndex].range.upperBound
         return min(end, diskPosition.addingReportingOverflow(UInt64(header.manifest.chunkByteCount)).partialValue)
     }
 
-    /// A record must be the next one: right place, right region, on the chunk grid, with a believable length.
+    /// A record must be the next one: right place, right region, on the chunk grid, with a plausible length.
     private func check(_ record: ChunkRecord) throws(ParsingError) {
         let manifest = header.manifest
         guard regionIndex < manifest.regions.count, record.region == regionIndex,
@@ -237,7 +237,7 @@ package final class XZImageReader: ImageReader {
                 record.range.upperBound == region.upperBound
                     || (record.range.upperBound - region.lowerBound) % UInt64(manifest.chunkByteCount) == 0
             else { throw .invalid(what: "a run's length") }
-            // A run called unused must be unused: the map is the judge of what may be dropped.
+            // A run marked unused must be unused by the map, which decides what may be dropped.
             let relative = record.range.lowerBound - region.lowerBound..<record.range.upperBound - region.lowerBound
             guard record.kind == .zero || header.maps[regionIndex].ranges(in: relative).isEmpty else {
                 throw .invalid(what: "a run called unused where the map says used")
@@ -245,7 +245,7 @@ package final class XZImageReader: ImageReader {
         }
     }
 
-    /// The blocks of a run must be its zeros, for those who decompress the archive without us.
+    /// The blocks of a run must be its zeros, for users who decompress the archive without Reforge.
     private func checkZeros(_ record: ChunkRecord, at offset: UInt64) throws(ImageError) {
         var place = offset
         let end = offset + UInt64(record.storedByteCount)

@@ -8,9 +8,10 @@ import SystemPackage
 
 /// Writes an .img.xz, which any xz decoder turns into the raw disk, and its metadata beside it.
 ///
-/// Neither has its name before both are whole and durable. The archive gets its name last: metadata alone are no image.
+/// Neither file gets its name before both are complete and durable. The archive gets its name last: metadata alone is
+/// no image.
 package final class XZImageWriter: ImageWriter, @unchecked Sendable {
-    // @unchecked: what changes is touched only by the one thread that appends.
+    // @unchecked: only the appending thread touches mutable state.
 
     /// Blocks of xz, named by SHA-256.
     package let coding: ChunkCoding
@@ -28,14 +29,14 @@ package final class XZImageWriter: ImageWriter, @unchecked Sendable {
     private let header: ImageHeader
     private var dataByteCount: UInt64 = 0
     private var identity = ContentHash.Running()
-    /// Entries that wait for their index frame to fill.
+    /// Entries of the unfinished index frame.
     private var entries: [UInt8] = []
     private var indexOffset: UInt64 = 0
     private var recordCount: UInt64 = 0
 
     /// Starts an archive.
     /// - Parameters:
-    ///   - path: the archive's; `.reforge` is appended for the metadata.
+    ///   - path: the archive; the metadata has this path with `.reforge` appended.
     ///   - header: its manifest's level is the preset.
     package init(_ path: FilePath, overwrite: Bool, header: ImageHeader) throws {
         var header = header
@@ -98,7 +99,7 @@ package final class XZImageWriter: ImageWriter, @unchecked Sendable {
         }
     }
 
-    /// Writes what ends both files, makes them durable, and gives them their names.
+    /// Writes the end of both files, makes them durable, and gives them their names.
     package func finish(_ facts: LateFacts) throws -> ImageSummary {
         let blocksEnd = archiveByteCount
         let tail = try framing.tail()
@@ -122,11 +123,11 @@ package final class XZImageWriter: ImageWriter, @unchecked Sendable {
     }
 
     private func publish() throws(SystemCallError) {
-        // The archive's bytes before the metadata's name: a full disk must show before anything is visible.
+        // The archive is synced before the metadata gets its name: a full disk must show before anything is visible.
         try Files.sync(archive.descriptor, archive.name)
         try metadata.commit()
         do { try archive.commit() } catch {
-            // Nobody else's archive gets our metadata.
+            // This metadata must not remain beside an archive made by another process.
             if !overwrite, error.errno == .fileExists || !Files.exists(path) {
                 try? Files.remove(XZImageFormat.metadataPath(of: path))
             }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Bytes as lowercase hexadecimal digits: one spelling only, so that no changed character goes unseen.
+/// Bytes as lowercase hexadecimal digits: one spelling only, so that every changed character is detected.
 enum Hexadecimal {
     private static let digits = Array("0123456789abcdef".utf8)
 

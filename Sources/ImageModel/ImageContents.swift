@@ -4,41 +4,40 @@ import DiskModel
 import LinuxSystem
 import Synchronization
 
-/// A capture, presented as the disk that it was made of: what `copy` captures from. Bytes that were not in use read as
-/// zeros.
+/// A capture presented as the captured disk: the source of `copy`. Bytes not in use read as zeros.
 ///
-/// It is read front to back and every byte once, but by several threads, of which one may fall behind: what was passed
-/// over stays until its bytes in use were read. A thread of its own decodes ahead, within 32 MiB.
+/// Every byte is read once, sequentially, but by several threads, of which one may lag: skipped chunks are held until
+/// their bytes in use are read. A separate thread decodes ahead, within 32 MiB.
 package final class ImageContents: BlockReader {
-    /// A record, decoded; or why there is none.
+    /// A decoded record, the end, or an error.
     private enum Item: Sendable {
-        /// A range of the disk; `nil` where it is zeros.
+        /// A range of the disk and its content; `nil` for zeros.
         case record(ByteRange, [UInt8]?)
         case end(ImageEnding?)
         case failure(ImageError)
     }
-    /// A chunk that was reached.
+    /// A decoded chunk.
     private struct Held {
         var range: ByteRange
         var content: [UInt8]
-        /// How many of its bytes in use were not read yet.
+        /// The number of its bytes in use not read yet.
         var unread: UInt64
     }
     private struct State {
-        /// Up to here the records were reached.
+        /// The end of the decoded records on the disk.
         var reached: UInt64 = 0
-        /// Those of them with data that were not read to their end, ascending.
+        /// Decoded chunks of data not completely read yet, ascending.
         var held: [Held] = []
-        /// Those without, ascending; neighbours as one.
+        /// Decoded ranges of zeros, ascending; adjacent ones merged.
         var zeros: [ByteRange] = []
         var isEnded = false
         var ending: ImageEnding?
         var failure: ImageError?
     }
-    /// What is held of chunks that nobody reads. Those who read every byte in use never hold more than a chunk a thread.
+    /// Limits on unread chunks. Readers of every byte in use never hold more than one chunk per thread.
     private static let (mostHeldBytes, leastHeldChunks, mostZeroRanges) = (64 << 20, 16, 1 << 16)
 
-    /// The reader, which only the thread touches once it runs.
+    /// The reader; once the thread runs, only the thread touches it.
     private final class Source: @unchecked Sendable {
         let reader: any ImageReader
         init(_ reader: any ImageReader) { self.reader = reader }
@@ -55,15 +54,15 @@ package final class ImageContents: BlockReader {
     private let thread: WorkerThread
     private let state = Mutex(State())
 
-    /// Presents a capture from its first record on. The reader belongs to it from now on: nobody else may use it. Zeros stand for
-    /// what a reader with a `salvage` has lost.
+    /// Presents a capture from its first record on, and takes over the reader, which must not be used elsewhere. Data
+    /// lost by a reader with a `salvage` reads as zeros.
     package init(_ reader: any ImageReader) throws {
         let manifest = reader.header.manifest
         byteCount = manifest.geometry.byteCount
         logicalSectorSize = manifest.geometry.logicalSectorSize
         name = reader.name
         header = reader.header
-        // One is in the hands of the thread, one in those of who reads.
+        // Besides the queue, the decoding thread and the reading thread hold one item each.
         let items = BoundedQueue<Item>(capacity: max(1, (32 << 20) / manifest.chunkByteCount - 2))
         let source = Source(reader)
         let decoder = Result { () throws(CodecError) in try ChunkDecoder(reader.coding) }
@@ -78,7 +77,7 @@ package final class ImageContents: BlockReader {
     }
 
     /// Fills all of `buffer` from `offset` on.
-    /// - Throws: `BlockIOError`, with what is wrong with the capture as its reason; and for bytes that were read before.
+    /// - Throws: `BlockIOError`, with the damage of the capture as its reason; also for bytes that were already read.
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         func failed(_ reason: String) -> BlockIOError {
             BlockIOError(
@@ -100,7 +99,7 @@ package final class ImageContents: BlockReader {
                     }
                     let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
                     let count = unsafe take(from: &state, at: position, into: rest)
-                    guard count > 0 else { throw failed("it is read front to back, and this was passed over") }
+                    guard count > 0 else { throw failed("it is read sequentially, and these bytes are no longer held") }
                     done += count
                 }
             }
@@ -108,8 +107,8 @@ package final class ImageContents: BlockReader {
         try result.get()
     }
 
-    /// Copies what one record has at `position`.
-    /// - Returns: how much that was; 0 where it is no longer there.
+    /// Copies the bytes of one record at `position`.
+    /// - Returns: the number of bytes; 0 if they are no longer held.
     private func take(
         from state: inout State, at position: UInt64, into target: UnsafeMutableRawBufferPointer
     ) -> Int {
@@ -129,7 +128,7 @@ package final class ImageContents: BlockReader {
         if let range = state.zeros.last(where: { $0.contains(position) }) {
             count = min(target.count, Int(clamping: range.upperBound - position))
         } else {
-            // Gone; but what was not in use is zeros in any case.
+            // No longer held; but bytes not in use are zeros in any case.
             count = unusedByteCount(from: position, atMost: target.count)
         }
         unsafe UnsafeMutableRawBufferPointer(rebasing: target[..<count]).initializeMemory(
@@ -137,7 +136,7 @@ package final class ImageContents: BlockReader {
         return count
     }
 
-    /// How many bytes from `position` on are not in use by the map of their region.
+    /// The number of bytes from `position` on that are not in use by the map of their region.
     private func unusedByteCount(from position: UInt64, atMost limit: Int) -> Int {
         guard let index = header.manifest.regions.firstIndex(where: { $0.range.contains(position) }) else { return 0 }
         let region = header.manifest.regions[index].range
@@ -146,7 +145,7 @@ package final class ImageContents: BlockReader {
         return Int(end - window.lowerBound)
     }
 
-    /// How many bytes of a range of the disk are in use by the maps.
+    /// The number of bytes of a disk range in use by the maps.
     private func usedByteCount(_ range: ByteRange) -> UInt64 {
         var count: UInt64 = 0
         for (index, region) in header.manifest.regions.enumerated() where region.range.overlaps(range) {
@@ -157,7 +156,7 @@ package final class ImageContents: BlockReader {
         return count
     }
 
-    /// Passes over what was not read, to the confirmed end. Nothing made of the capture counts before this has returned.
+    /// Skips the unread rest up to the verified end. A copy of the capture is valid only after this has returned.
     @discardableResult
     package func readToEnd() throws(ImageError) -> ImageEnding? {
         let state = state.withLock { state in
@@ -168,9 +167,9 @@ package final class ImageContents: BlockReader {
         return state.ending
     }
 
-    /// How the capture ended; `nil` before `readToEnd`, and where its end is lost.
+    /// The end of the capture; `nil` before `readToEnd`, and if its end is lost.
     package var ending: ImageEnding? { state.withLock { $0.ending } }
-    /// What was wrong with the capture, where a read has failed for that.
+    /// The damage of the capture, if a read has failed because of it.
     package var failure: ImageError? { state.withLock { $0.failure } }
 
     private func advance(_ state: inout State) {
@@ -198,7 +197,7 @@ package final class ImageContents: BlockReader {
         }
     }
 
-    /// The thread: all records in order, then the end, or what went wrong.
+    /// Body of the thread: queues all records in order, then the end or the error.
     private static func decode(_ reader: any ImageReader, into items: BoundedQueue<Item>) {
         defer { items.close() }
         do {
@@ -210,7 +209,7 @@ package final class ImageContents: BlockReader {
             while let record = try reader.nextRecord() {
                 var content: [UInt8]?
                 if record.kind == .data { content = try Self.content(record, reader, decoder, &stored) }
-                // Closed: nobody reads on.
+                // Closed: there is no reader any more.
                 guard items.push(.record(record.range, content)) else { return }
             }
             guard reader.salvage != nil || reader.ending != nil else {
@@ -228,11 +227,11 @@ package final class ImageContents: BlockReader {
         _ record: ChunkRecord, _ reader: any ImageReader, _ decoder: ChunkDecoder, _ stored: inout [UInt8]
     ) throws(ImageError) -> [UInt8] {
         let place = reader.position
-        // The last one keeps its room for the next one.
+        // The buffer is reused for the next record.
         if stored.count < record.storedByteCount { stored = [UInt8](repeating: 0, count: record.storedByteCount) }
         let count = record.storedByteCount
         var content = [UInt8](repeating: 0, count: Int(clamping: record.range.byteCount))
-        /// Instead of what is damaged, where there is another copy.
+        /// Reads another copy of damaged content, if there is one.
         func otherCopy() -> Bool {
             guard let other = unsafe reader.otherCopies() else { return false }
             return unsafe content.withUnsafeMutableBytes { unsafe other($0) }
@@ -242,7 +241,7 @@ package final class ImageContents: BlockReader {
                 unsafe try reader.readStored(into: UnsafeMutableRawBufferPointer(rebasing: stored[..<count]))
             }
         }
-        /// Zeros, where a salvage takes the chunk for lost.
+        /// Zeros, if a salvage accepts the chunk as lost.
         func lose(because error: ImageError) throws(ImageError) -> [UInt8] {
             guard let salvage = reader.salvage else { throw error }
             try salvage.lose(record.range, hash: record.hash, because: error)

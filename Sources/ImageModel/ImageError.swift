@@ -2,32 +2,32 @@
 import DiskModel
 import LinuxSystem
 
-/// Why an image could not be read or written.
+/// The reason an image could not be read or written.
 package enum ImageError: Error, Sendable, CustomStringConvertible {
-    /// It is no image of ours.
+    /// It is not a Reforge image.
     case foreign(name: String, why: String)
     /// It was made by a newer Reforge, or with a feature that this one lacks.
     case unsupported(name: String, what: String)
-    /// It is damaged: what is wrong, where in the file, and which bytes of the disk that concerns, where known.
+    /// It is damaged: the problem, its offset in the file, and the affected bytes of the disk, if known.
     case damaged(name: String, what: String, fileOffset: UInt64, disk: ByteRange?, partition: Int?)
-    /// It ends too early: interrupted while it was written, or cut off since.
+    /// It ends too early: its writing was interrupted, or it was cut off since.
     case truncated(name: String, at: UInt64)
     /// It was changed while it was read.
     case changed(name: String)
     /// There is no such snapshot, or no such repository: a sentence.
     case missing(String)
-    /// Several things match where one is needed: a sentence with all of them.
+    /// Several objects match where one is needed: a sentence that lists them.
     case ambiguous(String)
     /// A password is wrong or missing: a sentence.
     case key(String)
-    /// Somebody else is at work in the repository: a sentence.
+    /// Another process is working in the repository: a sentence.
     case busy(String)
-    /// It is not done, as data could be lost: a sentence with what to do.
+    /// The operation is refused because data could be lost: a sentence with the next step.
     case refused(String)
     /// The system failed to read or write it.
     case system(SystemCallError)
 
-    /// One sentence for a person.
+    /// A sentence for the user.
     package var description: String {
         switch self {
         case .foreign(let name, let why): "\(name) is not a Reforge image: \(why)"

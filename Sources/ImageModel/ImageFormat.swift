@@ -6,7 +6,7 @@ import FoundationEssentials
 
 /// The constants of the image file; ImageFormat.md is the specification.
 package enum ImageFormat {
-    /// The version that this program writes. A reader refuses a larger major number.
+    /// The version this program writes. A reader refuses a larger major number.
     package static let version: (major: UInt16, minor: UInt16) = (1, 0)
     /// The magic number of the skippable frames that hold everything but data (RFC 8878 §3.1.2: 0x184D2A50 to …5F).
     package static let skippableMagic: UInt32 = 0x184D_2A50
@@ -19,14 +19,14 @@ package enum ImageFormat {
     package static let recordByteCount = 64
     /// A record frame with its 8 bytes of frame header.
     package static let recordFrameByteCount = 8 + recordByteCount
-    /// An index entry: a record's payload and where its frame starts in the file.
+    /// An index entry: a record's payload and the offset of its frame in the file.
     package static let indexEntryByteCount = recordByteCount + 8
     package static let indexEntriesPerFrame = 65_536
     /// The payload of the footer, in bytes.
     package static let footerByteCount = 128
     package static let largestManifest = 16 << 20
     static let largestMaps = 64 << 20
-    /// The longest run: so that its frames' length fits 32 bits.
+    /// The longest run: the length of its frames must fit into 32 bits.
     package static let longestRun: UInt64 = 1 << 46
 
     /// A skippable frame.
@@ -39,27 +39,27 @@ package enum ImageFormat {
     }
 }
 
-/// What a range of the disk is in an image.
+/// The kind of a disk range in an image.
 package enum RangeKind: UInt8, Sendable, Codable {
-    /// Bytes that were read; one chunk.
+    /// Read bytes; one chunk.
     case data = 0
-    /// Bytes that were read, all zero where they are in use; one or more chunks.
+    /// Read bytes, of which all in use are zero; one or more chunks.
     case zero = 1
     /// Not in use; one or more chunks.
     case unused = 2
 }
 
-/// What stands before each chunk, or run of chunks without data, of an image.
+/// The record before each chunk, or run of chunks without data, of an image.
 package struct ChunkRecord: Equatable, Sendable {
-    /// What it is.
+    /// The kind.
     package var kind: RangeKind
-    /// The region that it belongs to, as an index into the manifest's list.
+    /// Its region, as an index into the manifest's list.
     package var region: Int
-    /// Where it lies on the captured disk, in bytes.
+    /// Its range on the captured disk, in bytes.
     package var range: ByteRange
     /// The length of the zstd frames that follow the record, in bytes.
     package var storedByteCount: Int
-    /// The hash of the content, with unused bytes zeroed; `nil` unless it is data.
+    /// The hash of the content, with unused bytes zeroed; `nil` unless the kind is data.
     package var hash: ContentHash?
 
     /// Describes a chunk or a run.
@@ -89,8 +89,8 @@ package struct ChunkRecord: Equatable, Sendable {
     /// The whole skippable frame.
     package var frame: [UInt8] { ImageFormat.frame(payload) }
 
-    /// From a payload.
-    /// - Throws: `ParsingError` where it is not a record, or damaged.
+    /// Decodes a payload.
+    /// - Throws: `ParsingError` if it is not a record, or damaged.
     package init(payload bytes: [UInt8]) throws(ParsingError) {
         guard bytes.count == ImageFormat.recordByteCount, Array(bytes[0..<4]) == ImageFormat.recordTag else {
             throw .invalid(what: "a record's mark")
@@ -115,7 +115,7 @@ package struct ChunkRecord: Equatable, Sendable {
 
 /// The header of an image: its manifest and the exact maps of its regions.
 package struct ImageHeader: Equatable, Sendable {
-    /// What the image says of its disk.
+    /// The description of the disk.
     package var manifest: Manifest
     /// For each region, the bytes in use, relative to the region's start.
     package var maps: [AllocationMap]
@@ -149,7 +149,7 @@ package struct ImageHeader: Equatable, Sendable {
         return bytes
     }
 
-    /// What of ranges of the disk is in use by the maps, ascending.
+    /// The parts of disk ranges that are in use by the maps, ascending.
     package func used(_ ranges: [ByteRange]) -> [ByteRange] {
         manifest.regions.indices.flatMap { index in
             let region = manifest.regions[index].range
@@ -162,7 +162,7 @@ package struct ImageHeader: Equatable, Sendable {
         }
     }
 
-    /// How many bytes of a record's range are in use by the map.
+    /// The number of bytes in a record's range that are in use by the map.
     package func usedByteCount(of record: ChunkRecord) -> UInt64 {
         guard record.region < maps.count, record.region < manifest.regions.count,
             manifest.regions[record.region].range.covers(record.range)
@@ -175,8 +175,8 @@ package struct ImageHeader: Equatable, Sendable {
     /// The longest payload that a header can have.
     package static let largestPayload = 28 + ImageFormat.largestManifest + ImageFormat.largestMaps * 2
 
-    /// From a payload.
-    /// - Parameter codec: what the data that belongs to it is compressed with.
+    /// Decodes a payload.
+    /// - Parameter codec: the codec of its data.
     package init(payload bytes: [UInt8], name: String, codec: String = "zstd") throws(ImageError) {
         do {
             guard bytes.count >= 28, Array(bytes[0..<8]) == ImageFormat.headerTag else {
@@ -199,7 +199,7 @@ package struct ImageHeader: Equatable, Sendable {
                 24 + jsonCount + storedCount + 4 == bytes.count
             else { throw ParsingError.invalid(what: "the header's lengths") }
             let json = try bytes.bytes(at: 24, count: jsonCount)
-            // Features first: what follows may not be decodable without them.
+            // Features first: without them, the rest may not be decodable.
             struct Features: Decodable { var incompatibleFeatures: [String] }
             let features = try JSONText.decode(Features.self, json).incompatibleFeatures
             if let unknown = features.first(where: { !Manifest.knownIncompatibleFeatures.contains($0) }) {
@@ -262,7 +262,7 @@ package struct ImageHeader: Equatable, Sendable {
             var map = AllocationMap(byteCount: region.range.byteCount)
             var end: UInt64 = 0
             let count = try next()
-            // Every range takes two bytes at least: a count that the bytes cannot hold is a lie.
+            // Every range takes at least two bytes: a larger count is invalid.
             guard count <= UInt64(bytes.count - position) / 2 else { throw .invalid(what: "a map's number of ranges") }
             for _ in 0..<count {
                 let start = try end.adding(try next(), "a map's range")
@@ -280,13 +280,13 @@ package struct ImageHeader: Equatable, Sendable {
     }
 }
 
-/// The footer of an image: it finds the index, and its presence says that the image is whole.
+/// The footer of an image: it locates the index, and its presence shows that the image is complete.
 package struct ImageFooter: Equatable, Sendable {
-    /// Where the first index frame starts in the file.
+    /// The offset of the first index frame in the file.
     package var indexOffset: UInt64
     /// The number of records (and index entries).
     package var recordCount: UInt64
-    /// Where the late facts' frame starts in the file.
+    /// The offset of the late facts' frame in the file.
     package var lateFactsOffset: UInt64
     /// The length of the whole file in bytes.
     package var fileByteCount: UInt64
@@ -319,7 +319,7 @@ package struct ImageFooter: Equatable, Sendable {
         return bytes
     }
 
-    /// From a payload.
+    /// Decodes a payload.
     package init(payload bytes: [UInt8]) throws(ParsingError) {
         guard bytes.count == ImageFormat.footerByteCount, Array(bytes[0..<8]) == ImageFormat.footerTag else {
             throw .invalid(what: "the footer's mark")

@@ -2,58 +2,59 @@
 import Codecs
 import DiskModel
 
-/// A capture that is read front to back: an image in a file or a pipe, a snapshot of a repository, or a raw image that
-/// somebody else made. Nothing of it is believed before it is checked.
+/// A capture read sequentially: an image in a file or a pipe, a snapshot of a repository, or a raw image made by
+/// another program. Its contents are verified before use.
 package protocol ImageReader: AnyObject {
-    /// How messages call it.
+    /// The name in messages.
     var name: String { get }
-    /// What it says of its disk.
+    /// The description of its disk.
     var header: ImageHeader { get }
-    /// How its chunks are named, compressed and sealed.
+    /// The naming, compression and sealing of its chunks.
     var coding: ChunkCoding { get }
-    /// How it ended; `nil` until the end was reached and confirmed everything before it.
+    /// The end of the capture; `nil` until the end is reached and everything before it is verified.
     var ending: ImageEnding? { get }
-    /// Where the reader is in what it reads, in bytes: for messages.
+    /// The current offset in the source, in bytes, for messages.
     var position: UInt64 { get }
 
-    /// The next record in order of place, or `nil` once the end was reached and everything was confirmed.
+    /// The next record in disk order, or `nil` once the end is reached and everything is verified.
     ///
-    /// What is stored for the record before must have been read (`readStored`), is read later (`storedFetch`), or is
-    /// passed over.
+    /// The stored bytes of the previous record must have been read (`readStored`) or are read later (`storedFetch`);
+    /// otherwise they are skipped.
     func nextRecord() throws(ImageError) -> ChunkRecord?
 
-    /// Takes what cannot be had of the capture for lost; `nil` where that ends the work.
+    /// Records unreadable parts of the capture as lost; `nil` if damage ends the work.
     var salvage: Salvage? { get }
 
-    /// Passes over what the last call of `nextRecord` failed on, so that the next call gives a record behind it.
-    /// Returns whether there may be one; `false` where what follows cannot be found.
+    /// Skips the part on which the last call of `nextRecord` failed, so that the next call returns a later record.
+    /// Returns whether there may be one; `false` if the following data cannot be located.
     func passDamage() -> Bool
 
-    /// Reads what is stored for the last record, `storedByteCount` bytes, into `buffer`.
+    /// Reads the stored bytes of the last record, `storedByteCount` of them, into `buffer`.
     func readStored(into buffer: UnsafeMutableRawBufferPointer) throws(ImageError)
 
-    /// How to read what is stored for the last record later, and on any thread; `nil` where it passes by only once.
+    /// A closure that reads the stored bytes of the last record later, on any thread; `nil` if the source can be read
+    /// only once.
     func storedFetch() -> StoredFetch?
 
-    /// Where else the content of the last record is stored, for where what `storedFetch` reads is damaged or cannot be read;
-    /// `nil` where it is stored once.
+    /// The other copies of the last record's content, for when the one read by `storedFetch` is damaged or unreadable;
+    /// `nil` if there is only one copy.
     func otherCopies() -> OtherCopies?
 
-    /// Makes errors about bytes of the disk, on any thread: what is wrong, where in the file, which bytes of the disk.
+    /// Makes errors about bytes of the disk, on any thread: the problem, the offset in the file, the bytes of the disk.
     var damageReporter: @Sendable (String, UInt64, ByteRange?) -> ImageError { get }
 }
 
 extension ImageReader {
-    /// Damage ends the work, but for a `SalvageReader`.
+    /// Damage ends the work, except for a `SalvageReader`.
     package var salvage: Salvage? { nil }
 
-    /// What comes behind damage is found only where something else tells where it lies.
+    /// By default, data behind damage cannot be located.
     package func passDamage() -> Bool { false }
 
     /// Only a repository stores a content more than once.
     package func otherCopies() -> OtherCopies? { nil }
 
-    /// Errors that name the partition of the manifest's regions in which the bytes lie.
+    /// Makes errors that name the partition of the region that holds the bytes.
     package var damageReporter: @Sendable (String, UInt64, ByteRange?) -> ImageError {
         { [name, regions = header.manifest.regions] what, fileOffset, range in
             .damaged(
@@ -63,18 +64,18 @@ extension ImageReader {
     }
 }
 
-/// Reads what is stored for one record into a buffer of its `storedByteCount`.
+/// Reads the stored bytes of one record into a buffer of its `storedByteCount`.
 package typealias StoredFetch = @Sendable (UnsafeMutableRawBufferPointer) throws(ImageError) -> Void
 
-/// Fills a buffer of a record's length with its content, from the first of its other copies that is whole, on any thread.
-/// Returns whether there was one; the buffer holds anything where there was none.
+/// Fills a buffer of a record's length with its content, from the first intact one of its other copies, on any thread.
+/// Returns whether there was one; otherwise the contents of the buffer are undefined.
 package typealias OtherCopies = @Sendable (UnsafeMutableRawBufferPointer) -> Bool
 
-/// How a capture ended.
+/// The end of a capture.
 package struct ImageEnding: Equatable, Sendable {
-    /// The id of the image or the snapshot: of all its contents.
+    /// The id of the image or the snapshot, a hash of its contents.
     package var id: ContentHash
-    /// What was known only at the end.
+    /// The facts known only at the end.
     package var lateFacts: LateFacts
 
     /// From parts.

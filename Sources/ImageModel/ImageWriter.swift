@@ -2,36 +2,36 @@
 import Codecs
 import DiskModel
 
-/// Where a capture goes: an image, or a repository.
+/// The destination of a capture: an image or a repository.
 package protocol ImageWriter: AnyObject, Sendable {
-    /// How its chunks are named, compressed and sealed.
+    /// The naming, compression and sealing of its chunks.
     var coding: ChunkCoding { get }
 
-    /// Whether a content with this name is stored already, so that it need not be compressed. From any thread.
+    /// Whether a content with this id is already stored and need not be compressed. Callable from any thread.
     func holds(_ id: ContentHash) throws -> Bool
 
-    /// Appends a chunk of data. Records come in order of place, without holes, from one thread at a time.
+    /// Appends a chunk of data. Records must be in disk order, without holes; not thread-safe.
     /// - Parameters:
-    ///   - record: what it is; its hash is its name by the coding's identity.
-    ///   - stored: what the encoder made of it, `storedByteCount` bytes; `nil` where `holds` said that it is stored.
+    ///   - record: the description of the chunk; its hash is the id by the coding's identity.
+    ///   - stored: the encoded chunk, `storedByteCount` bytes; `nil` if `holds` reported it as stored.
     func append(_ record: ChunkRecord, stored: UnsafeRawBufferPointer?) throws
 
     /// Appends a run without data, in order with the chunks.
     func appendRun(_ kind: RangeKind, region: Int, range: ByteRange) throws
 
-    /// Ends the capture. Nothing of it counts before this has returned.
+    /// Ends the capture. It is valid only after this has returned.
     func finish(_ facts: LateFacts) throws -> ImageSummary
 }
 
-/// What a finished capture has stored.
+/// The amounts stored by a finished capture.
 package struct ImageSummary: Equatable, Sendable {
     /// The id of the image or the snapshot.
     package var id: ContentHash
-    /// The length of the image, or what the repository has grown by, in bytes.
+    /// The length of the image, or the growth of the repository, in bytes.
     package var storedByteCount: UInt64
-    /// The bytes in use of chunks that were not stored before.
+    /// The bytes in use of newly stored chunks.
     package var newByteCount: UInt64
-    /// The bytes in use of chunks that were stored before.
+    /// The bytes in use of chunks that were already stored.
     package var deduplicatedByteCount: UInt64
 
     /// From parts.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import FoundationEssentials
 
-/// JSON as Reforge writes it: sorted keys, so that the same facts give the same bytes.
+/// JSON as Reforge writes it: sorted keys, so that equal values give equal bytes.
 package enum JSONText {
     /// The bytes of a value.
-    /// - Parameter pretty: with line breaks, for people.
+    /// - Parameter pretty: with line breaks, for human readers.
     package static func encode(_ value: some Encodable, pretty: Bool = false) throws -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting =

@@ -3,10 +3,10 @@ import ByteParsing
 import DiskModel
 import FoundationEssentials
 
-// FoundationEssentials: for JSONEncoder and JSONDecoder, which the executable carries in any case (ArgumentParser and
-// swift-crypto link it); a JSON parser of our own would be one more thing that reads hostile bytes.
+// FoundationEssentials: for JSONEncoder and JSONDecoder, which the executable contains in any case (ArgumentParser and
+// swift-crypto link it); a separate JSON parser would be one more component that reads hostile bytes.
 
-/// What an image says of the disk that it holds. Stored as JSON with sorted keys; see ImageFormat.md.
+/// An image's description of its disk. Stored as JSON with sorted keys; see ImageFormat.md.
 package struct Manifest: Codable, Equatable, Sendable {
     /// Features that an older reader may ignore.
     package var compatibleFeatures: [String] = []
@@ -14,13 +14,13 @@ package struct Manifest: Codable, Equatable, Sendable {
     package var incompatibleFeatures: [String] = []
     /// The identity of this capture.
     package var imageUUID: GUID
-    /// Which images belong together: the disks of one machine captured in one go.
+    /// The set of images captured together: the disks of one machine.
     package var captureSet: CaptureSet
     /// The version of the program that made it.
     package var toolVersion: String
     /// The machine that the disk was attached to.
     package var machine: MachineFacts
-    /// The disk, as it was.
+    /// The identity of the captured disk.
     package var disk: DiskIdentity
     /// Its size and units.
     package var geometry: DiskGeometry
@@ -32,13 +32,13 @@ package struct Manifest: Codable, Equatable, Sendable {
     package var tableTail: Data
     /// The extended boot records of an MBR, in the order of their chain.
     package var tableRecords: [TableRecord]?
-    /// How it booted.
+    /// Its boot data.
     package var boot: BootSurvey
-    /// The disk cut in regions, ascending, without holes.
+    /// The regions of the disk, ascending, without holes.
     package var regions: [Region]
     /// The length of a chunk in bytes.
     package var chunkByteCount: Int
-    /// The codec of data: `zstd`, `xz` in an .img.xz, `stored` for what somebody else made.
+    /// The codec of data: `zstd`, `xz` in an .img.xz, `stored` for images made by other programs.
     package var codec: String
     /// The compression level.
     package var level: Int
@@ -50,20 +50,20 @@ package struct Manifest: Codable, Equatable, Sendable {
     package var usedByteCount: UInt64
     /// When the capture began: RFC 3339 in UTC.
     package var started: String
-    /// How far local time was ahead of UTC, in seconds.
+    /// The offset of local time from UTC, in seconds.
     package var localOffsetSeconds: Int
-    /// What the user wrote about it.
+    /// The user's note.
     package var note: String
     /// Tags.
     package var tags: [String]
-    /// What a person should know.
+    /// Warnings for the user.
     package var warnings: [String]
 
-    /// A sector of the partition table that stands between the partitions.
+    /// A sector of the partition table between the partitions.
     package struct TableRecord: Codable, Equatable, Sendable {
-        /// Where it stands, in bytes of the disk.
+        /// Its offset on the disk, in bytes.
         package var offset: UInt64
-        /// What it holds.
+        /// Its bytes.
         package var bytes: Data
 
         /// From bytes.
@@ -77,9 +77,9 @@ package struct Manifest: Codable, Equatable, Sendable {
     package struct CaptureSet: Codable, Equatable, Sendable {
         /// Its identity.
         package var uuid: GUID
-        /// Which disk of the set this is, from 1.
+        /// The number of this disk in the set, from 1.
         package var index: Int
-        /// How many disks the set has.
+        /// The number of disks in the set.
         package var count: Int
 
         /// Names a place in a set.
@@ -90,24 +90,24 @@ package struct Manifest: Codable, Equatable, Sendable {
         }
     }
 
-    /// A part of the disk with a chunk grid of its own, which starts where the region starts.
+    /// A part of the disk with its own chunk grid, which starts at the start of the region.
     package struct Region: Codable, Equatable, Sendable {
         /// The kinds.
         package enum Kind: String, Codable, Sendable {
             /// A partition of the table.
             case partition
-            /// Between partitions, before the first or behind the last.
+            /// Between partitions, before the first or after the last.
             case gap
             /// The whole disk: a filesystem without a table, or a table that is not understood.
             case disk
         }
-        /// What it is.
+        /// The kind.
         package var kind: Kind
-        /// Where it lies on the disk, in bytes.
+        /// Its range on the disk, in bytes.
         package var range: ByteRange
-        /// The number of the partition that it is.
+        /// The number of its partition.
         package var partition: Int?
-        /// What it holds.
+        /// The filesystem in it.
         package var filesystem: FilesystemInfo?
         /// Whether a gap was left out for its length.
         package var isSkipped: Bool
@@ -163,7 +163,7 @@ package struct Manifest: Codable, Equatable, Sendable {
     }
 }
 
-/// What is known of the machine that a disk was captured on.
+/// The machine on which a disk was captured.
 package struct MachineFacts: Codable, Equatable, Sendable {
     /// The DMI product name.
     package var product: String?
@@ -175,13 +175,13 @@ package struct MachineFacts: Codable, Equatable, Sendable {
     package var architecture: String
     /// `bios` or `uefi`.
     package var firmware: String
-    /// Whether Secure Boot was on; `nil` where that is unknown.
+    /// Whether Secure Boot was on; `nil` if unknown.
     package var secureBoot: Bool?
     /// The UEFI boot entries by name (`Boot0001`), raw bytes in hexadecimal.
     package var bootEntries: [String: String]
     /// The raw UEFI BootOrder in hexadecimal.
     package var bootOrder: String?
-    /// The host name of the captured system, where it is known.
+    /// The host name of the captured system, if known.
     package var hostName: String?
 
     /// Describes a machine.
@@ -201,13 +201,13 @@ package struct MachineFacts: Codable, Equatable, Sendable {
     }
 }
 
-/// What is known only at the end of a capture.
+/// The facts known only at the end of a capture.
 package struct LateFacts: Codable, Equatable, Sendable {
     /// When the capture ended: RFC 3339 in UTC.
     package var ended: String
     /// Ranges of the disk that could not be read.
     package var unreadable: [ByteRange]
-    /// What a person should know.
+    /// Warnings for the user.
     package var warnings: [String]
 
     /// Describes the end of a capture.
@@ -219,18 +219,18 @@ package struct LateFacts: Codable, Equatable, Sendable {
 }
 
 extension Manifest {
-    /// The incompatible features that this version knows.
+    /// The incompatible features known to this version.
     package static let knownIncompatibleFeatures: Set<String> = [unreadableFeature]
 
-    /// The late facts may list ranges that could not be read: a reader must say so.
+    /// The late facts may list ranges that could not be read: a reader must report them.
     package static let unreadableFeature = "unreadable"
 
-    /// What a person should know of what the capture could not read: a sentence a partition.
+    /// Sentences about ranges that the capture could not read, one per partition.
     package func unreadableTexts(_ ranges: [ByteRange]) -> [String] {
         holes(ranges).map(\.unreadableText)
     }
 
-    /// What a person should know of what an image has lost since: a sentence a partition.
+    /// Sentences about ranges that the image has lost since, one per partition.
     package func lostTexts(_ ranges: [ByteRange]) -> [String] {
         holes(ranges).map { $0.text(cause: "cannot be had from the image") }
     }
@@ -268,13 +268,13 @@ extension Manifest {
         }
     }
 
-    /// The sizes that a chunk may have: powers of two from 64 KiB to 64 MiB.
+    /// Whether a chunk size is valid: powers of two from 64 KiB to 64 MiB.
     package static func isValidChunkByteCount(_ byteCount: Int) -> Bool {
         byteCount >= 64 << 10 && byteCount <= 64 << 20 && byteCount.nonzeroBitCount == 1
     }
 
-    /// What is wrong with the manifest, if anything: nothing of a file is believed before.
-    /// - Parameter expected: the codec that the kind of file has.
+    /// The first contradiction in the manifest, if any: a manifest from a file is not used before this check.
+    /// - Parameter expected: the codec of this kind of file.
     package func contradiction(codec expected: String = "zstd") -> String? {
         guard Self.isValidChunkByteCount(chunkByteCount) else { return "a chunk of \(chunkByteCount) bytes" }
         guard codec == expected else { return "the codec \(codec)" }
@@ -303,7 +303,7 @@ extension Manifest {
         guard position == geometry.byteCount else { return "regions that end at byte \(position)" }
         guard table.partitions.allSatisfy({ $0.number > 0 && $0.range.upperBound <= geometry.byteCount }),
             Set(table.partitions.map(\.number)).count == table.partitions.count
-        else { return "partitions without a number of their own, or outside the disk" }
+        else { return "partitions without a unique number, or outside the disk" }
         guard numbers.count == table.partitions.count(where: \.isVolume) else {
             return "a table with other partitions than the regions"
         }

@@ -3,9 +3,9 @@ import Codecs
 
 /// The two keys of an encrypted repository. They never change; passwords wrap them.
 package struct MasterKeys: Sendable {
-    /// What contents are sealed under.
+    /// The key that seals contents.
     package var data: SecretKey
-    /// What contents are named under.
+    /// The key that names contents.
     package var id: SecretKey
 
     /// From parts.

@@ -2,14 +2,13 @@
 import LinuxSystem
 import SystemPackage
 
-/// The rules of passwords: bytes, whatever they mean; the newline that an editor leaves at the end of a file is not part
-/// of them.
+/// The rules of passwords: arbitrary bytes, without the newline that an editor leaves at the end of a file.
 package enum PasswordBytes {
     /// The longest password in bytes.
     package static let largestCount = 4096
 
-    /// From what was typed, or stands in a file.
-    /// - Parameter source: where from, for messages: never the password.
+    /// Takes a typed or stored password.
+    /// - Parameter source: the origin, for messages; never the password itself.
     package static func from(_ bytes: [UInt8], source: String) throws(ImageError) -> [UInt8] {
         var password = bytes
         if password.last == UInt8(ascii: "\n") {

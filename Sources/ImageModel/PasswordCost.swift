@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What a guess at a password costs: the parameters of scrypt (RFC 7914 §2).
+/// The cost of a password guess: the parameters of scrypt (RFC 7914 §2).
 package struct PasswordCost: Codable, Equatable, Sendable {
     /// N: a power of two.
     package var rounds: Int
     /// r: the memory needed is 128 · r · N bytes.
     package var blockSize: Int
-    /// p: how often all of that is done.
+    /// p: the number of repetitions.
     package var parallelism: Int
 
     /// From parts.
@@ -16,14 +16,14 @@ package struct PasswordCost: Codable, Equatable, Sendable {
         self.parallelism = parallelism
     }
 
-    /// 128 MiB, and about a third of a second: what OWASP's password storage advice names first for scrypt.
+    /// 128 MiB, and about a third of a second: the first choice for scrypt in OWASP's password storage advice.
     package static let standard = PasswordCost(rounds: 1 << 17, blockSize: 8, parallelism: 1)
 
-    /// What is wrong with the parameters, if anything. They come from files: a hostile one must cost neither all memory
-    /// nor an hour.
+    /// The first invalid parameter, if any. Parameters come from files: a hostile one must not use up the memory or
+    /// take an hour.
     var contradiction: String? {
         guard rounds >= 2, rounds <= 1 << 23, rounds.nonzeroBitCount == 1 else { return "\(rounds) rounds" }
-        // swift-crypto's limit of memory is too small for its own scratch where r is above 16.
+        // swift-crypto's memory limit does not cover its own scratch space if r exceeds 16.
         guard (1...16).contains(blockSize) else { return "a block size of \(blockSize)" }
         guard (1...16).contains(parallelism) else { return "a parallelism of \(parallelism)" }
         // No product overflows: 2^7 · 2^23 · 2^4 · 2^4.

@@ -2,19 +2,19 @@
 import ByteParsing
 import DiskModel
 
-/// The order of records: each must be about what comes next on the disk, in its region, on its chunk grid.
+/// The order of records: each must describe the next part of the disk, in its region, on its chunk grid.
 package struct RecordSequence {
     private let header: ImageHeader
-    /// Where the next record must start on the disk.
+    /// The position on the disk at which the next record must start.
     private(set) var position: UInt64 = 0
     private var region = 0
 
     package init(_ header: ImageHeader) { self.header = header }
 
-    /// Whether the whole disk was told of.
+    /// Whether the records cover the whole disk.
     package var isAtEnd: Bool { position >= header.manifest.geometry.byteCount }
 
-    /// The next chunk: what the next record is about, at least.
+    /// The next chunk: the minimum that the next record must cover.
     package var nextChunk: ByteRange {
         guard region < header.manifest.regions.count else { return position..<position }
         let end = header.manifest.regions[region].range.upperBound
@@ -22,7 +22,7 @@ package struct RecordSequence {
             position..<min(end, position.addingReportingOverflow(UInt64(header.manifest.chunkByteCount)).partialValue)
     }
 
-    /// Whether `record` is the next one: right place, right region, on the grid. What is stored for it is not looked at.
+    /// Whether `record` is the next one: right place, right region, on the grid. Its stored bytes are not checked.
     package func check(_ record: ChunkRecord) throws(ParsingError) {
         let regions = header.manifest.regions
         guard region < regions.count, record.region == region, record.range.lowerBound == position,
@@ -37,17 +37,17 @@ package struct RecordSequence {
             record.range.upperBound == whole.upperBound
                 || (record.range.upperBound - whole.lowerBound) % UInt64(header.manifest.chunkByteCount) == 0
         else { throw .invalid(what: "a run's length") }
-        // A run called unused must be unused: the map is the judge of what may be dropped.
+        // A run marked unused must be unused by the map, which decides what may be dropped.
         let relative = record.range.lowerBound - whole.lowerBound..<record.range.upperBound - whole.lowerBound
         guard record.kind == .zero || header.maps[region].ranges(in: relative).isEmpty else {
             throw .invalid(what: "a run called unused where the map says used")
         }
     }
 
-    /// Goes on behind a record that was checked.
+    /// Advances past a checked record.
     package mutating func advance(over record: ChunkRecord) { advance(to: record.range.upperBound) }
 
-    /// Goes on behind the next chunk, whose record is lost.
+    /// Advances past the next chunk, whose record is lost.
     package mutating func passChunk() { advance(to: nextChunk.upperBound) }
 
     private mutating func advance(to place: UInt64) {

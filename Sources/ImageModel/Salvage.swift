@@ -6,15 +6,15 @@ import LinuxSystem
 import Synchronization
 import SystemPackage
 
-/// What is lost of a damaged capture, noted while it is read: by the reader for records, by the workers for chunks.
+/// The losses of a damaged capture, recorded during reading: by the reader for records, by the workers for chunks.
 ///
-/// Whoever holds one may put zeros in place of a chunk that cannot be had; without one, the chunk ends the work.
+/// With a salvage, an unreadable chunk is replaced by zeros; without one, it ends the work.
 package final class Salvage: Sendable {
     /// A part of the disk that the capture no longer holds.
     package struct Loss: Equatable, Sendable {
-        /// Where it lies on the captured disk: whole chunks, with what is not in use.
+        /// Its range on the captured disk: whole chunks, including bytes not in use.
         package var range: ByteRange
-        /// The hash of its content; `nil` where its record is lost too.
+        /// The hash of its content; `nil` if its record is lost too.
         package var hash: ContentHash?
 
         /// Names a part.
@@ -35,22 +35,23 @@ package final class Salvage: Sendable {
             findings.append("\(error)")
         }
     }
-    /// How many findings are kept: a repository can lack millions of chunks.
+    /// Upper bound on the kept findings: a repository can lack millions of chunks.
     private static let mostFindings = 100
     private let state = Mutex(State())
-    /// Ranges of the captured disk that may be lost; `nil` where any may.
+    /// Ranges of the captured disk that may be lost; `nil` if any range may.
     private let allowed: AllocationMap?
 
-    /// Notes nothing so far, and lets anything be lost.
+    /// An empty salvage that accepts any loss.
     package init() { allowed = nil }
 
-    /// Lets nothing be lost but what `survey` found lost, in a second reading of the same capture.
+    /// Accepts only the losses found by `survey`, for a second reading of the same capture.
     /// - Parameter byteCount: the length of the captured disk.
     package init(only survey: Salvage, byteCount: UInt64) {
         allowed = AllocationMap(byteCount: byteCount, unsorted: survey.losses.map(\.range))
     }
 
-    /// Whether an error says that a part of a capture is damaged, missing or unreadable, and not that the system failed.
+    /// Whether an error means that a part of a capture is damaged, missing or unreadable, rather than that the system
+    /// failed.
     package static func isDamage(_ error: any Error) -> Bool {
         switch error as? ImageError {
         case .damaged, .truncated: true
@@ -59,8 +60,8 @@ package final class Salvage: Sendable {
         }
     }
 
-    /// Notes that a range is lost.
-    /// - Throws: `error` itself, where it is no damage or the range may not be lost.
+    /// Records a range as lost.
+    /// - Throws: `error` itself, if it is no damage or the range may not be lost.
     package func lose<Failure: Error>(
         _ range: ByteRange, hash: ContentHash?, because error: Failure
     ) throws(Failure) {
@@ -71,20 +72,20 @@ package final class Salvage: Sendable {
         }
     }
 
-    /// What names exactly these losses of this image, for whoever confirms them without a terminal: the start of a SHA-256 of both,
-    /// in hexadecimal.
+    /// A code for exactly these losses of this image, used to confirm them without a terminal: the start of a SHA-256
+    /// of both, in hexadecimal.
     package func code(imageUUID: GUID) -> String {
         let text = losses.reduce("\(imageUUID)") { "\($0)\n\($1.range.lowerBound)-\($1.range.upperBound)" }
         return String(ContentHash(of: Array(text.utf8)).description.prefix(12))
     }
 
-    /// Notes damage that by itself costs no byte of the disk: of a record, of the end.
+    /// Records damage that by itself loses no byte of the disk: of a record, of the end.
     package func note(_ error: ImageError) { state.withLock { $0.note(error) } }
 
-    /// What is lost so far, ascending.
+    /// The losses so far, ascending.
     package var losses: [Loss] { state.withLock { $0.losses }.sorted { $0.range.lowerBound < $1.range.lowerBound } }
-    /// What was found damaged, the first of it: sentences.
+    /// The first damages found, as sentences.
     package var findings: [String] { state.withLock { $0.findings } }
-    /// Whether the capture turned out whole so far.
+    /// Whether no damage was found so far.
     package var isWhole: Bool { state.withLock { $0.losses.isEmpty && $0.findingCount == 0 } }
 }

@@ -2,20 +2,20 @@
 import Codecs
 import DiskModel
 
-/// A damaged capture, read to its end: zeros stand where records are lost, and its `salvage` knows where that is.
+/// A damaged capture, read to its end: lost records read as zeros, and `salvage` records their ranges.
 ///
-/// Chunks whose records are there are given out as they are. Whoever reads them decides what a damaged one is worth.
+/// Chunks with intact records are returned unchanged. The caller handles damaged ones.
 package final class SalvageReader: ImageReader {
-    /// Takes what is lost.
+    /// The recorded losses.
     package var salvage: Salvage? { taken }
     private let taken: Salvage
     private let base: any ImageReader
-    /// Up to here on the disk everything was given out.
+    /// The end of the returned records on the disk.
     private var diskPosition: UInt64 = 0
     private var region = 0
-    /// The record behind a gap.
+    /// The record after a gap.
     private var held: ChunkRecord?
-    /// Why there is a gap.
+    /// The error that caused a gap.
     private var damage: ImageError?
     private var isAtEnd = false
 
@@ -25,20 +25,15 @@ package final class SalvageReader: ImageReader {
         taken = salvage
     }
 
-    /// The capture's.
     package var name: String { base.name }
-    /// The capture's.
     package var header: ImageHeader { base.header }
-    /// The capture's.
     package var coding: ChunkCoding { base.coding }
-    /// How the capture ended; `nil` also where its end is lost.
+    /// The end of the capture; `nil` also if its end is lost.
     package var ending: ImageEnding? { base.ending }
-    /// The capture's.
     package var position: UInt64 { base.position }
-    /// The capture's.
     package var damageReporter: @Sendable (String, UInt64, ByteRange?) -> ImageError { base.damageReporter }
 
-    /// The next record, or a run of zeros where records are lost; `nil` at the end of the disk.
+    /// The next record, or a run of zeros in place of lost records; `nil` at the end of the disk.
     package func nextRecord() throws(ImageError) -> ChunkRecord? {
         if held == nil, !isAtEnd { held = try nextWhole() }
         guard region < header.manifest.regions.count else { return nil }
@@ -58,7 +53,7 @@ package final class SalvageReader: ImageReader {
         return record
     }
 
-    /// The next record that can be read; `nil` where none is left.
+    /// The next readable record; `nil` if there is none.
     private func nextWhole() throws(ImageError) -> ChunkRecord? {
         while true {
             do throws(ImageError) {
@@ -88,7 +83,7 @@ package final class SalvageReader: ImageReader {
             kind: isUsed ? .zero : .unused, region: region, range: range, storedByteCount: 0, hash: nil)
     }
 
-    /// Reads what is stored for the last record; zeros, which no chunk decodes from, where that is cut off.
+    /// Reads the stored bytes of the last record; if they are cut off, zeros, which decode to no chunk.
     package func readStored(into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
         do throws(ImageError) { unsafe try base.readStored(into: buffer) } catch {
             guard Salvage.isDamage(error) else { throw error }
@@ -97,8 +92,6 @@ package final class SalvageReader: ImageReader {
         }
     }
 
-    /// The capture's.
     package func storedFetch() -> StoredFetch? { unsafe base.storedFetch() }
-    /// The capture's.
     package func otherCopies() -> OtherCopies? { unsafe base.otherCopies() }
 }

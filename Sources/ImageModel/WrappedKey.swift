@@ -5,24 +5,24 @@ import SystemPackage
 
 /// The master keys of a repository or an image, sealed under a password: the content of a key file.
 ///
-/// Everything but the sealed bytes is readable, and is part of what the seal covers.
+/// Everything except the sealed bytes is readable, and covered by the seal.
 package struct WrappedKey: Codable, Equatable, Sendable {
-    /// Which key file this is: 16 hexadecimal digits, random.
+    /// The id of the key file: 16 random hexadecimal digits.
     package let id: String
-    /// Whose it is, in the words of whoever made it: `user@host`.
+    /// The label given by its creator: `user@host`.
     package let label: String
-    /// When it was made: RFC 3339 in UTC.
+    /// The time of creation: RFC 3339 in UTC.
     package let created: String
-    /// What a guess at its password costs.
+    /// The cost of a password guess.
     package let scrypt: PasswordCost
-    /// Makes equal passwords different keys: random bytes in hexadecimal.
+    /// Random bytes in hexadecimal, which give equal passwords different keys.
     package let salt: String
-    /// Tells master keys apart without saying anything of them: 16 hexadecimal digits, the same in all key files of a
+    /// Identifies the master keys without revealing them: 16 hexadecimal digits, equal in all key files of a
     /// repository.
     package let masterID: String
     /// The sealed master keys in hexadecimal.
     let sealed: String
-    /// SHA-256 of all the others: tells a damaged file from a wrong password.
+    /// SHA-256 of all other members: distinguishes a damaged file from a wrong password.
     let checksum: String
     private let format: String
     private let version: Int
@@ -30,9 +30,9 @@ package struct WrappedKey: Codable, Equatable, Sendable {
     private static let format = "reforge key"
     private static let version = 1
     static let saltByteCount = 32
-    /// The most keys of an image or a repository: hostile ones must not cost a day of scrypt.
+    /// Upper bound on the keys of an image or a repository: hostile ones must not cost a day of scrypt.
     package static let mostTogether = 64
-    /// The longest file that is read, and the longest label, in bytes.
+    /// Upper bounds on a key file and a label, in bytes.
     package static let largestFile = 16 << 10
     static let largestLabel = 256
 
@@ -53,7 +53,7 @@ package struct WrappedKey: Codable, Equatable, Sendable {
     }
 
     /// Seals `keys` under a password.
-    /// - Parameter label: free text; what a terminal could take for a command becomes `?`, and it is cut at 256 bytes.
+    /// - Parameter label: free text; control characters for terminals become `?`, and it is cut at 256 bytes.
     package static func wrap(
         _ keys: MasterKeys, password: [UInt8], label: String, cost: PasswordCost = .standard,
         created: String = SystemFacts.utcText(SystemFacts.unixSeconds())
@@ -74,11 +74,11 @@ package struct WrappedKey: Codable, Equatable, Sendable {
         }
     }
 
-    /// The master keys; `nil` where the password is another one.
+    /// The master keys; `nil` if the password is wrong.
     package func unwrap(password: [UInt8], name: String) throws(ImageError) -> MasterKeys? {
         guard let bytes = Hexadecimal.bytes(sealed) else { throw Self.damaged(name, "the sealed keys") }
         let key = try passwordKey(password, name: name)
-        // The checksum was right: what does not open was sealed under another password.
+        // The checksum was valid: if the seal does not open, another password was used.
         guard let open = try? Sealer(key: key).open(bytes, context: sealContext) else { return nil }
         guard open.count == 2 * SecretKey.byteCount,
             let data = SecretKey(bytes: Array(open.prefix(SecretKey.byteCount))),
@@ -99,7 +99,7 @@ package struct WrappedKey: Codable, Equatable, Sendable {
     }
 
     /// From the bytes of a file.
-    /// - Parameter name: how messages call it.
+    /// - Parameter name: name in messages.
     package init(bytes: [UInt8], name: String) throws(ImageError) {
         struct Head: Decodable {
             var format: String
@@ -133,7 +133,7 @@ package struct WrappedKey: Codable, Equatable, Sendable {
     /// Whether a text is an id: 16 lowercase hexadecimal digits.
     static func isID(_ text: String) -> Bool { text.utf8.count == 16 && Hexadecimal.bytes(text) != nil }
 
-    /// Text that a terminal shows and nothing else.
+    /// Replaces characters that are not printable, and limits the length.
     private static func plainLabel(_ text: String) -> String {
         var result = ""
         for scalar in text.unicodeScalars {
@@ -163,12 +163,12 @@ package struct WrappedKey: Codable, Equatable, Sendable {
         }
     }
 
-    /// What the seal covers beside the keys: all of the file that is readable.
+    /// The bytes covered by the seal besides the keys: all readable parts of the file.
     private var sealContext: [UInt8] { Array(clearText.utf8) }
 
     private var clearText: String { Self.clearText(id, label, created, scrypt, salt, masterID) }
 
-    /// The readable parts, a line each; the label comes last, as only it is free.
+    /// The readable parts, one per line; the label comes last, as only it is free text.
     private static func clearText(
         _ id: String, _ label: String, _ created: String, _ scrypt: PasswordCost, _ salt: String, _ masterID: String
     ) -> String {

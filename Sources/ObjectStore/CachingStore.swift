@@ -3,8 +3,8 @@ import LinuxSystem
 import Synchronization
 import SystemPackage
 
-/// A store over one that is far away: indexes and snapshots, which never change, are read from a local folder once they were
-/// fetched. What it holds is checked like any other bytes of a repository by whoever reads it.
+/// A store that caches a remote one: indexes and snapshots, which never change, are read from a local folder once
+/// fetched. Readers check cached bytes like any other bytes of a repository.
 package final class CachingStore: WrappedStore {
     package let inner: any PrunableStore
     private let cache: LocalStore
@@ -12,8 +12,8 @@ package final class CachingStore: WrappedStore {
     private let state = Mutex<[ObjectID]>([])
 
     /// - Parameters:
-    ///   - folder: where it keeps objects: of one repository alone.
-    ///   - limit: how many bytes it keeps at the most; those that were used longest ago go.
+    ///   - folder: the cache folder, for one repository only.
+    ///   - limit: upper bound on the cached bytes; the least recently used objects are removed.
     package init(_ inner: any PrunableStore, in folder: FilePath, limit: UInt64) throws(SystemCallError) {
         self.inner = inner
         self.limit = limit
@@ -36,7 +36,7 @@ package final class CachingStore: WrappedStore {
 
     package func open(_ id: ObjectID) throws(SystemCallError) -> any ObjectReader {
         guard Self.kinds.contains(id.kind) else { return try inner.open(id) }
-        // One that was removed there must not come back from here.
+        // An object removed from the inner store must not be served from the cache.
         guard let status = try inner.status(id) else {
             try? cache.remove(id)
             throw SystemCallError("open", name(of: id), .noSuchFileOrDirectory)
@@ -53,7 +53,7 @@ package final class CachingStore: WrappedStore {
         return (try? cache.open(id)) ?? reader
     }
 
-    /// Copies an object, and makes room for it. A cache that cannot be written is none.
+    /// Copies an object to the cache and makes room for it. A cache that cannot be written is not used.
     private func keep(_ id: ObjectID, _ reader: any ObjectReader) -> Bool {
         guard let writer = try? cache.begin(id) else { return false }
         var offset: UInt64 = 0

@@ -3,27 +3,27 @@ import LinuxSystem
 import Synchronization
 import SystemPackage
 
-/// A store that fails, for tests: at the k-th call, once or from then on, before the call has done anything or behind it.
+/// A store that fails, for tests: at the k-th call, once or permanently, before or after the call takes effect.
 package final class FaultyStore: WrappedStore {
     package let inner: any PrunableStore
 
-    /// What goes wrong.
+    /// An injected fault.
     package struct Fault: Sendable {
-        /// At which call, counted from 0.
+        /// The number of the failing call, from 0.
         package var call: Int
-        /// With which error.
+        /// The error.
         package var errno: Errno
-        /// Whether all calls from then on fail: as for a process that ended there, or a store that is gone.
+        /// Whether all later calls fail too, as after the end of the process or the loss of the store.
         package var isFinal: Bool
-        /// Whether the call is done before it fails, as where the answer is lost.
+        /// Whether the call takes effect before it fails, as if the reply was lost.
         package var isAfter: Bool
-        /// Where it writes an object: whether half of that is left under its name, as a store without an atomic put may leave it.
+        /// Whether a failing write leaves half of the object under its name, as a store without an atomic put may do.
         package var tears: Bool
 
-        /// After how many calls it comes again; `nil` for never.
+        /// The number of calls after which it recurs; `nil` for never.
         package var period: Int?
 
-        /// Names a fault.
+        /// Makes a fault.
         package init(
             at call: Int, _ errno: Errno = .ioError, isFinal: Bool = false, isAfter: Bool = false, tears: Bool = false,
             period: Int? = nil
@@ -42,15 +42,15 @@ package final class FaultyStore: WrappedStore {
     private let count = Atomic<Int>(0)
 
     /// - Parameters:
-    ///   - fault: what goes wrong; `nil` for nothing, to count calls.
-    ///   - delay: how long each call takes longer, in seconds.
+    ///   - fault: the fault; `nil` for none, to count calls.
+    ///   - delay: added to each call, in seconds.
     package init(_ inner: any PrunableStore, _ fault: Fault? = nil, delay: Double = 0) {
         self.inner = inner
         self.fault = fault
         self.delay = delay
     }
 
-    /// How many calls there were.
+    /// The number of calls.
     package var callCount: Int { count.load(ordering: .relaxed) }
 
     private func run<Value>(
@@ -96,7 +96,7 @@ package final class FaultyStore: WrappedStore {
         try run("retire") { () throws(SystemCallError) in try inner.retire(id, as: record) }
     }
 
-    /// Whether the call that just failed is to leave half of what it wrote.
+    /// Whether the call that just failed must leave half of the written object.
     private var isTorn: Bool {
         guard let fault, fault.tears, !fault.isAfter else { return false }
         return callCount == fault.call + 1

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import SystemPackage
 
-/// Where the objects of a repository are in a folder. RepositoryFormat.md has the tree.
+/// The paths of a repository's objects in a folder. RepositoryFormat.md has the tree.
 package struct LocalLayout: Sendable {
     /// The folder.
     package let root: FilePath
@@ -14,7 +14,7 @@ package struct LocalLayout: Sendable {
     /// The file that makes a folder a repository.
     package static let configurationName = "repository.json"
 
-    /// Where objects are while they are written.
+    /// The folder for objects being written.
     var temporary: FilePath { root.appending("tmp") }
 
     /// The folder of a kind.
@@ -52,7 +52,7 @@ package struct LocalLayout: Sendable {
         }
     }
 
-    /// The object of a kind whose file is called so; `nil` where it is of another kind, or none.
+    /// The name of the object of a kind stored as this file; `nil` if it is of another kind, or no object.
     static func name(_ kind: ObjectKind, ofFile file: String) -> String? {
         let (prefix, suffix) = affixes(kind)
         guard file.utf8.count > prefix.utf8.count + suffix.utf8.count, file.hasPrefix(prefix), file.hasSuffix(suffix),

@@ -2,7 +2,7 @@
 import LinuxSystem
 import SystemPackage
 
-/// An open file of a local store. It stays readable when somebody removes it.
+/// An open file of a local store. It remains readable after its removal.
 final class LocalReader: ObjectReader {
     let byteCount: UInt64
     private let path: FilePath

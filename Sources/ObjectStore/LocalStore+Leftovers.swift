@@ -3,7 +3,8 @@ import LinuxSystem
 import SystemPackage
 
 extension LocalLayout {
-    /// A lock before it has its name: a reader must not see half of one, and others may write in its folder alone.
+    /// The temporary path of a lock: a reader must not see half of one, and a process may be allowed to write only in
+    /// this folder.
     static func newLock(_ id: ObjectID, _ layout: LocalLayout) -> FilePath {
         layout.folder(.lock).appending(".\(id.name)\(newLockSuffix)")
     }
@@ -11,14 +12,14 @@ extension LocalLayout {
 }
 
 extension LocalStore {
-    /// The age after which a file of a process that cannot be asked counts as left behind: a process at work finishes
-    /// a file within minutes.
+    /// The age after which a file counts as left behind if its process cannot be checked: a running process finishes a
+    /// file within minutes.
     private static let foreignAgeSeconds: Int64 = 24 * 3600
 
-    /// Removes the files of `tmp/` whose process is no more. Losing such a file is never worse than an error for its writer.
+    /// Removes the files of `tmp/` whose process has ended. A writer that loses its file gets an error, nothing worse.
     package func removeLeftovers() -> UInt64 {
         var freed: UInt64 = 0
-        // Asked for once, and only where something depends on it.
+        // Determined once, and only if needed.
         var known: Int64??
         func keeper() -> Int64? {
             let now = known ?? now()
@@ -32,7 +33,7 @@ extension LocalStore {
             else { continue }
             if (try? Files.remove(path)) != nil { freed += UInt64(max(0, status.size)) }
         }
-        // A lock that was killed before it had its name.
+        // Locks whose process was killed before they got their name.
         let locks = layout.folder(.lock)
         for name in Files.names(in: locks) where name.hasPrefix(".") && name.hasSuffix(LocalLayout.newLockSuffix) {
             let path = locks.appending(name)
@@ -51,7 +52,7 @@ extension LocalStore {
     private static func isStale(_ name: String, modified: Int64, _ keeper: () -> Int64?) -> Bool {
         guard let writer = WriterToken(endOf: name) else { return false }
         if let isAlive = writer.isAlive { return !isAlive }
-        // When it was begun is by the clock of its writer.
+        // The start time in the name is by the writer's clock, so the file time is used.
         return isOld(modified, keeper)
     }
 }

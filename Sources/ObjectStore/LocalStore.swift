@@ -2,11 +2,11 @@
 import LinuxSystem
 import SystemPackage
 
-/// A repository in a folder: an object is a file. What is written is in `tmp/` until it is whole and on the medium.
+/// A repository in a folder: an object is a file. A file is written in `tmp/` until it is complete and durable.
 package final class LocalStore: PrunableStore {
-    /// Where its files are.
+    /// The paths of its files.
     package let layout: LocalLayout
-    /// A folder has all of them.
+    /// A folder has all traits.
     package let traits = StoreTraits()
     private let cancellation: Cancellation
 
@@ -78,15 +78,15 @@ package final class LocalStore: PrunableStore {
         } catch {
             let folders = [layout.path(id).removingLastComponent(), temporary.removingLastComponent()]
             guard error.errno == .noSuchFileOrDirectory else { throw error }
-            // Another writer may make them at the same time.
+            // Another writer may create them at the same time.
             for folder in folders { makeLost(folder) }
             guard folders.allSatisfy({ Files.exists($0) }) else { throw error }
             try put(bytes, as: layout.path(id), by: temporary, manner, Self.permissions(id.kind))
         }
     }
 
-    /// Makes a folder of the repository that is missing, as copies leave out empty ones. Never where the repository is not there: its disk
-    /// may have gone, and what takes its place is another one.
+    /// Creates a missing folder of the repository, as copies omit empty folders. Never if the repository itself is
+    /// missing: its disk may be unmounted, and the path may then be on another disk.
     private func makeLost(_ folder: FilePath) {
         let isOurs = folder == layout.folder(.lock) ? isThere : Self.isRepository(layout.root)
         if isOurs, !Files.exists(folder) { try? Files.makeFolders(folder) }
@@ -118,16 +118,16 @@ package final class LocalStore: PrunableStore {
         if manner.contains(.durable) { try Files.syncFolder(of: path) }
     }
 
-    /// Writes its first byte again. A time that was set would be that of this machine's clock where the folder is mounted by SMB
-    /// or SSH.
+    /// Rewrites the first byte of the file. An explicitly set time would come from this machine's clock if the folder
+    /// is mounted by SMB or SSH.
     package func touch(_ id: ObjectID, _ bytes: [UInt8]) throws(SystemCallError) -> Int64 {
         let path = layout.path(id)
         let file = try OwnedDescriptor.open(path, .writeOnly, options: .noFollow)
-        // An empty one was put on a full disk.
+        // An empty object was written on a full disk.
         let isEmpty = (try? Files.status(path))??.byteCount == 0
         let first = isEmpty ? nil : bytes.first
         let isWritten = first.map { (try? file.raw.writeAll(toAbsoluteOffset: 0, [$0])) != nil } ?? false
-        // On a full disk that writes no byte in place.
+        // On a full disk that cannot write a byte in place.
         if !isWritten { try Files.touch(file.raw, path.string) }
         guard let status = try Files.status(path) else {
             throw SystemCallError("find", path.string, .noSuchFileOrDirectory)
@@ -170,7 +170,7 @@ package final class LocalStore: PrunableStore {
 
     // MARK: Temporary files
 
-    /// Its own random name: two threads may write the same object.
+    /// A random name: two threads may write the same object.
     func temporaryPath() -> FilePath {
         let digits = (0..<2).map { _ in
             let text = String(UInt64.random(in: .min ... .max), radix: 16)
@@ -179,7 +179,7 @@ package final class LocalStore: PrunableStore {
         return layout.temporary.appending("\(digits.joined()).\(WriterToken.own)")
     }
 
-    /// The time of a file just written there.
+    /// The time of a file just written to the store.
     package func now() -> Int64? {
         makeLost(layout.temporary)
         let path = temporaryPath()
@@ -188,7 +188,7 @@ package final class LocalStore: PrunableStore {
                 path, .writeOnly, options: [.create, .exclusiveCreate, .noFollow], permissions: [.ownerReadWrite])
         else { return nil }
         defer { try? Files.remove(path) }
-        // On a full disk, the time of its creation has to do.
+        // On a full disk, use the time of its creation.
         _ = try? file.raw.writeAll([0])
         return ((try? Files.status(path)) ?? nil)?.modified
     }

@@ -2,14 +2,14 @@
 import LinuxSystem
 import SystemPackage
 
-/// A file of a local store while it is written: under a temporary name until it is whole and on the medium.
+/// A file of a local store being written: it has a temporary name until it is complete and durable.
 final class LocalWriter: ObjectWriter {
     private(set) var byteCount: UInt64 = 0
     private let finalPath: FilePath
     private let temporaryPath: FilePath
     private var file: OwnedDescriptor?
     private let pending: PendingCalls
-    /// The first write that failed: what is there then is not what was to be written.
+    /// The first failed write: the file does not have the expected contents then.
     private var failure: SystemCallError?
 
     init(_ finalPath: FilePath, temporary: FilePath, permissions: FilePermissions) throws(SystemCallError) {

@@ -3,7 +3,7 @@ import LinuxSystem
 import Synchronization
 import SystemPackage
 
-/// A repository in memory: what a store can do at the least, for tests of the rules. It has no rename.
+/// A repository in memory with the minimal abilities of a store, for tests of the rules. It has no rename.
 package final class MemoryStore: PrunableStore {
     private struct Held {
         var bytes: [UInt8]
@@ -17,7 +17,7 @@ package final class MemoryStore: PrunableStore {
 
     /// An empty store.
     /// - Parameters:
-    ///   - keepsTime: whether its times can be trusted.
+    ///   - keepsTime: whether its times are reliable.
     ///   - clock: its clock, in seconds since 1970.
     package init(
         name: String = "memory:", keepsTime: Bool = true,
@@ -31,17 +31,17 @@ package final class MemoryStore: PrunableStore {
         self.traits = traits
     }
 
-    /// A store with the objects that another one has now.
+    /// A store with a copy of the current objects of another one.
     package convenience init(copying other: MemoryStore) {
         self.init(name: other.name, keepsTime: other.traits.keepsTime, clock: other.clock)
         let held = other.objects.withLock { $0 }
         objects.withLock { $0 = held }
     }
 
-    /// All that it holds.
+    /// All objects.
     package var contents: [ObjectID: [UInt8]] { objects.withLock { $0.mapValues(\.bytes) } }
 
-    /// Replaces what an object holds, as damage does; its time stays.
+    /// Replaces the bytes of an object, as damage does; its time is unchanged.
     package func overwrite(_ id: ObjectID, _ bytes: [UInt8]) {
         objects.withLock { $0[id]?.bytes = bytes }
     }
@@ -111,7 +111,7 @@ package final class MemoryStore: PrunableStore {
     package func removeLeftovers() -> UInt64 { 0 }
     package var freeByteCount: UInt64? { nil }
 
-    /// First the record, then the object goes: between, both are there.
+    /// Writes the record, then removes the object: in between, both exist.
     package func retire(_ id: ObjectID, as record: ObjectID) throws(SystemCallError) {
         let bytes = try read(id, limit: .max)
         try put(record, bytes, .durable)
@@ -119,10 +119,9 @@ package final class MemoryStore: PrunableStore {
     }
 }
 
-/// Bytes that are an object.
+/// Reads an object from memory.
 package final class BytesReader: ObjectReader {
     private let bytes: [UInt8]
-    /// Reads these.
     package init(_ bytes: [UInt8]) { self.bytes = bytes }
     package var byteCount: UInt64 { UInt64(bytes.count) }
 
@@ -137,13 +136,13 @@ package final class BytesReader: ObjectReader {
     }
 }
 
-/// Gathers an object in memory, and puts it as a whole.
+/// Collects an object in memory, and writes it as a whole.
 package final class BytesWriter: ObjectWriter {
     private var bytes: [UInt8] = []
     private var isEnded = false
     private let publish: ([UInt8]) throws(SystemCallError) -> Void
 
-    /// - Parameter publish: is given the bytes at the commit.
+    /// - Parameter publish: receives the bytes at the commit.
     package init(_ publish: @escaping ([UInt8]) throws(SystemCallError) -> Void) { self.publish = publish }
 
     package var byteCount: UInt64 { UInt64(bytes.count) }

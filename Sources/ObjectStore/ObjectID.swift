@@ -1,39 +1,39 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What an object of a repository is. RepositoryFormat.md says what each holds.
+/// The kind of an object in a repository. RepositoryFormat.md specifies the contents of each.
 package enum ObjectKind: String, Sendable, CaseIterable {
-    /// What must be known before a password is. There is one, with an empty name.
+    /// The parameters needed before a password is known. There is one, with an empty name.
     case configuration
-    /// The master keys under a password.
+    /// The master keys, sealed under a password.
     case key
     /// Contents, with their table.
     case pack
-    /// Where contents are.
+    /// The places of contents.
     case index
-    /// What a disk was.
+    /// A capture of a disk.
     case snapshot
-    /// That a snapshot was published.
+    /// The record that a snapshot was published.
     case publication
-    /// That a snapshot was forgotten.
+    /// The record that a snapshot was forgotten.
     case retirement
-    /// Who is at work.
+    /// A running process.
     case lock
-    /// That a pack is to go.
+    /// The mark of a pack scheduled for removal.
     case mark
-    /// What the marks that were made at once have in common.
+    /// The common data of marks made together.
     case batch
-    /// When something was forgotten last: its time is all that it says. There is one, with an empty name.
+    /// The time of the last forget: only its modification time matters. There is one, with an empty name.
     case forgetting
 
-    /// Whether an object never changes once it is there: it has a random name, or that of its content.
+    /// Whether an object never changes once it exists: it has a random name, or that of its content.
     package var isImmutable: Bool { [.pack, .index, .snapshot].contains(self) }
 }
 
-/// The name of an object: no path, and no part of one.
+/// The name of an object; not a path, nor a part of one.
 package struct ObjectID: Hashable, Sendable, CustomStringConvertible {
-    /// What it is.
+    /// The kind.
     package let kind: ObjectKind
-    /// Its name among those of its kind.
+    /// The name among objects of its kind.
     package let name: String
 
     /// Names an object.

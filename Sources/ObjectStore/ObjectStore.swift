@@ -2,134 +2,135 @@
 import LinuxSystem
 import SystemPackage
 
-// Errors of a store are `SystemCallError`s: ENOENT where an object is not there, EEXIST where one is that should not be, ENOSPC and
-// EDQUOT where the store is full, EROFS and EACCES where nothing can be written. A store elsewhere translates its own into these.
+// Errors of a store are `SystemCallError`s: ENOENT if an object is missing, EEXIST if it must not exist, ENOSPC and
+// EDQUOT if the store is full, EROFS and EACCES if nothing can be written. A remote store translates its own errors
+// into these.
 
-/// What a store can be relied on for. Asked, never guessed from its type.
+/// The guarantees of a store. Queried, never inferred from its type.
 package struct StoreTraits: Equatable, Sendable {
-    /// Whether a new object (`PutManner.isNew`) fails in one step where its name is taken: of two that put it at once, one fails.
+    /// Whether creating an object (`PutManner.isNew`) fails atomically if its name exists: of two concurrent calls, one
+    /// fails.
     package var createsAtomically = true
-    /// Whether a part of an object costs no more than that part.
+    /// Whether reading a part of an object costs no more than that part.
     package var readsRanges = true
-    /// Whether times are the store's own. Where they are those of the machines that write, they count as none.
+    /// Whether times are set by the store's clock. False if the writing machines set them: such times are not used.
     package var keepsTime = true
-    /// Whether nothing that is there can be removed or replaced, whoever asks.
+    /// Whether existing objects can neither be removed nor replaced, by any process.
     package var isAppendOnly = false
-    /// Whether `PrunableStore.retire` is one step: at no time are both there, or neither.
+    /// Whether `PrunableStore.retire` is atomic: at no time do both objects exist, or neither.
     package var retiresInOneStep = true
 
-    /// A store with all of them, as a local folder is.
+    /// All guarantees, as of a local folder.
     package init() {}
 }
 
-/// What a store says of an object.
+/// The status of an object.
 package struct ObjectStatus: Equatable, Sendable {
     /// Its length.
     package var byteCount: UInt64
-    /// When it was put or touched last, in seconds since 1970; by whose clock, `StoreTraits.keepsTime` says.
+    /// The time of its last put or touch, in seconds since 1970; `StoreTraits.keepsTime` says by which clock.
     package var modified: Int64
 
-    /// Names both.
     package init(byteCount: UInt64, modified: Int64) {
         self.byteCount = byteCount
         self.modified = modified
     }
 }
 
-/// A store that can be read. From any thread.
+/// A readable store. Thread-safe.
 package protocol ObjectSource: AnyObject, Sendable {
-    /// How messages call it: a path, an address.
+    /// The name in messages: a path or an address.
     var name: String { get }
-    /// What it can be relied on for.
+    /// Its guarantees.
     var traits: StoreTraits { get }
-    /// Whether its place is there: a folder, a bucket.
+    /// Whether its folder or bucket exists.
     var isThere: Bool { get }
 
-    /// How messages call an object: where a person finds it.
+    /// The name of an object in messages: a location the user can find.
     func name(of id: ObjectID) -> String
-    /// How messages call all objects of a kind.
+    /// The name in messages for all objects of a kind.
     func name(ofAll kind: ObjectKind) -> String
-    /// The names of all objects of a kind, in any order. A store that cannot tell throws: that must never pass for none.
+    /// The names of all objects of a kind, in any order. A failed listing throws: it must never pass for an empty one.
     func list(_ kind: ObjectKind) throws(SystemCallError) -> [String]
-    /// What it says of an object; `nil` where that is not there.
+    /// The status of an object; `nil` if it is missing.
     func status(_ id: ObjectID) throws(SystemCallError) -> ObjectStatus?
     /// Opens an object.
     func open(_ id: ObjectID) throws(SystemCallError) -> any ObjectReader
 }
 
-/// An open object, read at known places, from any thread. Somebody may remove it meanwhile: then it stays readable, or reading
-/// it throws ENOENT; it never gives other bytes.
+/// An open object, readable at any offset and from any thread. If it is removed meanwhile, it remains readable, or
+/// reading throws ENOENT; it never returns other bytes.
 package protocol ObjectReader: AnyObject, Sendable {
     /// Its length.
     var byteCount: UInt64 { get }
     /// Fills `buffer` from `offset` on.
-    /// - Returns: how many bytes there were: fewer only where the object ends.
+    /// - Returns: the number of bytes read: fewer only at the end of the object.
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(SystemCallError) -> Int
 }
 
-/// How a small object is put.
+/// Options for writing a small object.
 package struct PutManner: OptionSet, Sendable {
     package let rawValue: Int
     package init(rawValue: Int) { self.rawValue = rawValue }
 
-    /// It survives a power cut once the call has returned.
+    /// The object survives a power cut once the call has returned.
     package static let durable = PutManner(rawValue: 1)
-    /// EEXIST where one of this name is there.
+    /// EEXIST if the name exists.
     package static let isNew = PutManner(rawValue: 2)
-    /// Where the store is full, an empty one will do.
+    /// If the store is full, an empty object suffices.
     package static let mayBeEmpty = PutManner(rawValue: 4)
 }
 
-/// A store that objects can be added to.
+/// A store to which objects can be added.
 package protocol ObjectSink: ObjectSource {
-    /// Makes the place ready for a new repository.
-    /// - Throws: ENOTEMPTY where anything is there already.
+    /// Prepares the location for a new repository.
+    /// - Throws: ENOTEMPTY if the location is not empty.
     func prepare() throws(SystemCallError)
-    /// Begins an object. Nobody sees it before `commit`.
+    /// Begins an object. It is invisible before `commit`.
     func begin(_ id: ObjectID) throws(SystemCallError) -> any ObjectWriter
-    /// Puts a small object, all of it or nothing, in place of one of that name.
+    /// Writes a small object atomically, replacing one of that name.
     func put(_ id: ObjectID, _ bytes: [UInt8], _ manner: PutManner) throws(SystemCallError)
-    /// Puts an object that is there again, with the same bytes, so that its time moves. One that was removed does not come back
-    /// where the store can tell.
+    /// Writes an existing object again, with the same bytes, so that its time advances. A removed object is not
+    /// recreated if the store can detect that.
     /// - Returns: its time.
     func touch(_ id: ObjectID, _ bytes: [UInt8]) throws(SystemCallError) -> Int64
-    /// Removes an object. ENOENT where it is not there.
+    /// Removes an object. ENOENT if it is missing.
     func remove(_ id: ObjectID) throws(SystemCallError)
-    /// Waits until objects that were put, and names of their kind that were put or removed, survive a power cut.
+    /// Waits until written objects, and added or removed names of their kind, survive a power cut.
     func flush(_ kind: ObjectKind, _ names: [String]) throws(SystemCallError)
-    /// The time by the store's clock; `nil` where it has none, or nothing can be written.
+    /// The time by the store's clock; `nil` if it has none, or nothing can be written.
     func now() -> Int64?
-    /// Removes what writers left that are no more.
-    /// - Returns: the bytes that came free.
+    /// Removes files left by writers that have ended.
+    /// - Returns: the freed bytes.
     func removeLeftovers() -> UInt64
-    /// Keeps others who ask for the same away until it is released, where the store can do that; `nil` elsewhere.
+    /// Excludes other lease holders of the kind until released; `nil` if the store cannot do that.
     func lease(_ kind: ObjectKind) throws(SystemCallError) -> (any StoreLease)?
 }
 
-/// What keeps others away from a kind of objects.
+/// An exclusive lease of a kind of objects.
 package protocol StoreLease: Sendable {
-    /// Lets others in.
+    /// Ends the lease.
     func release()
 }
 
-/// An object while it is written.
+/// An object being written.
 package protocol ObjectWriter: AnyObject {
     /// The length so far.
     var byteCount: UInt64 { get }
     /// Appends.
     func write(_ bytes: UnsafeRawBufferPointer) throws(SystemCallError)
-    /// Makes it durable, then visible under its name. Once, as the last.
+    /// Makes the object durable, then visible under its name. Called once, last.
     func commit() throws(SystemCallError)
-    /// Leaves nothing of it. (Also what happens when its last reference goes.)
+    /// Removes the unfinished object, as its deinitialization does.
     func discard()
 }
 
-/// A store whose objects can go.
+/// A store from which objects can be removed.
 package protocol PrunableStore: ObjectSink {
-    /// Lets `record` take the place of `id`. Wherever it ends, one of both is there.
-    /// - Throws: ENOENT where `id` is not there.
+    /// Replaces `id` by `record`. If interrupted, at least one of them exists.
+    /// - Throws: ENOENT if `id` is missing.
     func retire(_ id: ObjectID, as record: ObjectID) throws(SystemCallError)
-    /// The bytes that can still be stored; `nil` where nobody knows.
+    /// The bytes that can still be stored; `nil` if unknown.
     var freeByteCount: UInt64? { get }
 }
 
@@ -145,16 +146,16 @@ extension ObjectSource {
         return count == bytes.count ? bytes : Array(bytes[..<count])
     }
 
-    /// Whether an object is there.
+    /// Whether an object exists.
     package func contains(_ id: ObjectID) throws(SystemCallError) -> Bool { try status(id) != nil }
 }
 
 extension ObjectSink {
-    /// Removes an object; one that is gone is no error.
+    /// Removes an object; a missing one is no error.
     package func removeIfThere(_ id: ObjectID) throws(SystemCallError) {
         do { try remove(id) } catch { if error.errno != .noSuchFileOrDirectory { throw error } }
     }
 
-    /// No store can but one that a machine has for itself.
+    /// The default: no lease. Only a store used by a single machine can provide one.
     package func lease(_ kind: ObjectKind) throws(SystemCallError) -> (any StoreLease)? { nil }
 }

@@ -2,7 +2,8 @@
 import LinuxSystem
 import SystemPackage
 
-/// A store over one that fails for a moment now and then: each call is made again until it succeeds, or fails for good.
+/// A store that repeats failed calls of an unreliable one: each call is repeated until it succeeds or fails
+/// permanently.
 package final class RetryingStore: WrappedStore {
     package let inner: any PrunableStore
     private let attempts: Int
@@ -28,7 +29,7 @@ package final class RetryingStore: WrappedStore {
         }
     }
 
-    /// Whether the next attempt may have another end.
+    /// Whether the next attempt may succeed.
     static func isTransient(_ reason: Errno) -> Bool {
         let transient: [Errno] = [
             .ioError, .timedOut, .connectionReset, .connectionRefused, .connectionAbort, .networkUnreachable,
@@ -63,7 +64,7 @@ package final class RetryingStore: WrappedStore {
         return Reader(self, reader)
     }
 
-    /// What is written is kept until it is committed, so that all of it can be sent again: a pack, 64 MiB, at the most.
+    /// Written bytes are kept until the commit, so that all of them can be sent again: at most a pack, 64 MiB.
     package func begin(_ id: ObjectID) throws(SystemCallError) -> any ObjectWriter {
         BytesWriter { (bytes) throws(SystemCallError) in
             try self.run { (_) throws(SystemCallError) in
@@ -80,7 +81,7 @@ package final class RetryingStore: WrappedStore {
     package func put(_ id: ObjectID, _ bytes: [UInt8], _ manner: PutManner) throws(SystemCallError) {
         try run { (isRepeated) throws(SystemCallError) in
             do throws(SystemCallError) { try inner.put(id, bytes, manner) } catch {
-                // It may be that of the attempt before, whose answer was lost.
+                // The object may be from the previous attempt, whose reply was lost.
                 guard isRepeated, error.errno == .fileExists, manner.contains(.isNew),
                     (try? read(id, limit: bytes.count + 1)) == bytes
                 else { throw error }
@@ -98,7 +99,7 @@ package final class RetryingStore: WrappedStore {
         }
     }
     package func flush(_ kind: ObjectKind, _ names: [String]) throws(SystemCallError) {
-        // A second flush after a failed write may succeed although what was to be written is lost (fsync(2)).
+        // A second flush after a failed write may succeed although the data is lost (fsync(2)).
         try run(isFlush: true) { (_) throws(SystemCallError) in try inner.flush(kind, names) }
     }
     package func retire(_ id: ObjectID, as record: ObjectID) throws(SystemCallError) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
 
-/// A store over another one, which does all that the wrapper does not do itself.
+/// A wrapper around a store, which forwards all calls that it does not implement.
 package protocol WrappedStore: PrunableStore {
     /// The store below.
     var inner: any PrunableStore { get }

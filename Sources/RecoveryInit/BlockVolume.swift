@@ -8,9 +8,9 @@ import SystemPackage
 struct BlockVolume: Equatable, Sendable {
     /// The kernel's name of its node.
     var node: String
-    /// The kernel's name of the disk that it is on.
+    /// The kernel's name of its disk.
     var disk: String
-    /// The filesystem's type as blkid and mount name it.
+    /// The filesystem's type in the naming of blkid and mount.
     var type: String
     /// The filesystem's label.
     var label: String?
@@ -24,13 +24,13 @@ struct BlockVolume: Equatable, Sendable {
     /// The path of the node.
     var path: String { "/dev/\(node)" }
 
-    /// How a location would best name it.
+    /// The best name for it in a location.
     var locationName: ImageAddress.VolumeName {
         if let uuid, !uuid.isEmpty { return .uuid(uuid) }
         return .device(path)
     }
 
-    /// The fields of `blkid -p -o export`: `KEY=VALUE` a line, with a backslash before what a shell would mind.
+    /// The fields of `blkid -p -o export`: `KEY=VALUE` a line, with backslashes before shell special characters.
     static func parseExport(_ text: String) -> [String: String] {
         var fields: [String: String] = [:]
         for line in text.split(separator: "\n") {
@@ -49,7 +49,7 @@ struct BlockVolume: Equatable, Sendable {
                     isEscaped = false
                 }
             }
-            // The first wins: DEVNAME and TYPE stand before anything that a volume can make up.
+            // The first occurrence counts: DEVNAME and TYPE precede all fields that a volume controls.
             if fields[String(key)] == nil { fields[String(key)] = value }
         }
         return fields
@@ -68,8 +68,8 @@ struct BlockVolume: Equatable, Sendable {
         return nodes
     }
 
-    /// All volumes with a filesystem, in the order of their names. One process a node: what a damaged volume does to
-    /// blkid stays there.
+    /// All volumes with a filesystem, ordered by name. One process per node: a crash of blkid on a damaged volume
+    /// affects only that node.
     static func all(_ directory: DiskDirectory = DiskDirectory()) -> [BlockVolume] {
         nodes().sorted { $0.key < $1.key }.compactMap { node, byteCount in
             guard
@@ -87,7 +87,7 @@ struct BlockVolume: Equatable, Sendable {
     }
 
     /// The volume that a location names.
-    /// - Throws: status 66 where there is none, 78 where there are several. The message lists the volumes.
+    /// - Throws: status 66 if there is none, 78 if there are several. The message lists the volumes.
     static func choose(_ name: ImageAddress.VolumeName, from volumes: [BlockVolume]) throws(JobFailure) -> BlockVolume {
         let matching = volumes.filter { volume in
             switch name {
@@ -108,7 +108,7 @@ struct BlockVolume: Equatable, Sendable {
         return first
     }
 
-    /// An ISO written to a stick is there twice: as the disk and as its first partition.
+    /// An ISO written to a stick appears twice: as the disk and as its first partition.
     static func areOneDisc(_ volumes: [BlockVolume]) -> Bool {
         Set(volumes.map(\.disk)).count == 1 && volumes.allSatisfy { $0.type == "iso9660" }
     }

@@ -2,12 +2,12 @@
 import LinuxSystem
 import SystemPackage
 
-/// One thing that PID 1 does before anything else can run, as a value: printable, comparable, and carried out in one
-/// place (`perform`).
+/// A step that PID 1 takes before anything else can run, as a value: printable, comparable, and executed in one place
+/// (`perform`).
 package enum BootStep: Equatable, Sendable, CustomStringConvertible {
-    /// Makes a folder and those above it.
+    /// Makes a folder and its missing parents.
     case makeFolder(String)
-    /// Mounts a filesystem of the kernel's own, where nothing is mounted there yet.
+    /// Mounts a kernel filesystem, unless something is already mounted there.
     case mount(KernelFilesystem)
     /// Makes a symbolic link.
     case link(String, target: String)
@@ -18,9 +18,9 @@ package enum BootStep: Equatable, Sendable, CustomStringConvertible {
     package struct KernelFilesystem: Equatable, Sendable {
         /// The type, and the source's name.
         package var type: String
-        /// Where.
+        /// The mount point.
         package var place: String
-        /// Whether programs, devices and set-user-id files on it count for nothing.
+        /// Whether programs, devices and set-user-id files on it are disabled.
         package var isUntrusted: Bool
         /// Options for the filesystem itself.
         package var data: String
@@ -37,11 +37,11 @@ package enum BootStep: Equatable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// What differs from one boot to the next.
+    /// The inputs that differ between boots.
     package struct Facts: Equatable, Sendable {
         /// The kernel's command line.
         package var commandLine: String
-        /// What the machine is to be called.
+        /// The host name.
         package var hostName: String
 
         /// Describes a boot.
@@ -56,7 +56,7 @@ package enum BootStep: Equatable, Sendable, CustomStringConvertible {
         var steps: [BootStep] = [
             .makeFolder("/proc"), .mount(.init("proc", on: "/proc", untrusted: true)),
             .makeFolder("/sys"), .mount(.init("sysfs", on: "/sys", untrusted: true)),
-            // An initramfs does not get its /dev from the kernel (CONFIG_DEVTMPFS_MOUNT is for real roots only).
+            // An initramfs gets no /dev from the kernel (CONFIG_DEVTMPFS_MOUNT is for real roots only).
             .makeFolder("/dev"), .mount(.init("devtmpfs", on: "/dev", untrusted: false, data: "mode=0755")),
             .makeFolder("/dev/pts"),
             .mount(.init("devpts", on: "/dev/pts", untrusted: false, data: "gid=5,mode=0620,ptmxmode=0666")),
@@ -67,27 +67,28 @@ package enum BootStep: Equatable, Sendable, CustomStringConvertible {
             .makeFolder("/run"), .mount(.init("tmpfs", on: "/run", untrusted: false, data: "mode=0755")),
             .makeFolder("/run/lock"), .makeFolder(RecoveryPaths.volumes.string), .makeFolder("/root"),
             .makeFolder("/var/log"),
-            // The folder is there on UEFI machines only. The kernel fetches the module itself (/sbin/modprobe).
+            // The folder exists only on UEFI machines. The kernel loads the module itself (/sbin/modprobe).
             .mount(
                 .init(
                     "efivarfs", on: "/sys/firmware/efi/efivars", untrusted: true, needs: "/sys/firmware/efi/efivars")),
         ]
         if !wantsKernelMessages(facts.commandLine) {
-            // Warnings and worse: progress would drown in the arrival of disks otherwise. All of it is in dmesg.
+            // Only warnings and worse: otherwise messages about new disks would hide the progress. dmesg has all of
+            // them.
             steps.append(.set("/proc/sys/kernel/printk", value: "4"))
         }
         if !facts.hostName.isEmpty { steps.append(.set("/proc/sys/kernel/hostname", value: facts.hostName)) }
         return steps
     }
 
-    /// Whether the command line says something of its own about the kernel's messages.
+    /// Whether the command line configures the kernel's messages.
     static func wantsKernelMessages(_ commandLine: String) -> Bool {
         KernelCommandLine.parse(commandLine).contains {
             ["loglevel", "ignore_loglevel", "debug", "quiet"].contains($0.key)
         }
     }
 
-    /// A line for a person.
+    /// A line for the user.
     package var description: String {
         switch self {
         case .makeFolder(let path): "create \(path)"
@@ -97,7 +98,7 @@ package enum BootStep: Equatable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// Carries the step out.
+    /// Executes the step.
     func perform() throws(SystemCallError) {
         switch self {
         case .makeFolder(let path): try Files.makeFolders(FilePath(path))

@@ -2,15 +2,15 @@
 import DiskModel
 import JobModel
 
-/// A disk that a selector may choose or must not.
+/// A disk that a selector may or must not choose.
 package struct DiskCandidate: Equatable, Sendable {
-    /// Why a disk is not for this purpose.
+    /// The reason to exclude a disk.
     package enum Exclusion: Equatable, Sendable, CustomStringConvertible {
         /// The recovery medium is on it.
         case medium
-        /// The image to restore from is on it, or the one to write.
+        /// It holds the image to be restored or written.
         case image
-        /// What does not fit for a while is kept on it.
+        /// It holds the scratch space.
         case scratch
 
         /// A sentence part.
@@ -23,13 +23,13 @@ package struct DiskCandidate: Equatable, Sendable {
         }
     }
 
-    /// Which disk.
+    /// The identity of the disk.
     package var identity: DiskIdentity
     /// Its size in bytes.
     package var byteCount: UInt64
-    /// Whether it is made to be taken out: USB, an SD card, or what the kernel calls removable.
+    /// Whether it is removable media: USB, an SD card, or marked removable by the kernel.
     package var isRemovable: Bool
-    /// Why it is never chosen; `nil` where it may be.
+    /// The reason it is never chosen; `nil` if it may be.
     package var exclusion: Exclusion?
 
     /// Describes a disk.
@@ -56,14 +56,14 @@ package struct DiskCandidate: Equatable, Sendable {
 }
 
 extension DiskSelector {
-    /// Whether it fits a disk, whatever speaks against choosing that.
+    /// Whether it matches a disk, ignoring exclusions.
     package func matches(_ disk: DiskCandidate) -> Bool {
         switch self {
         case .serial(let serial): disk.identity.serial?.strippedSpaces == serial
         case .wwn(let name):
             disk.identity.wwn.map { Self.normalizedName($0) == Self.normalizedName(name) } ?? false
         case .path(let place): disk.identity.pathByPlace == place
-        // A stick or a backup disk must not be taken because the internal disk is missing, or late.
+        // A stick or a backup disk must not be chosen because the internal disk is missing, or late.
         case .atLeast(let byteCount): disk.byteCount >= byteCount && !disk.isRemovable
         case .only: !disk.isRemovable
         case .onlyRemovable: disk.isRemovable
@@ -71,7 +71,7 @@ extension DiskSelector {
         }
     }
 
-    /// Whether it names one disk for what that is, so that choosing an excluded one is a mistake worth a sentence.
+    /// Whether it identifies one disk, so that choosing an excluded one deserves an explanation.
     private var isExplicit: Bool {
         switch self {
         case .serial, .wwn, .path, .node: true
@@ -80,9 +80,9 @@ extension DiskSelector {
     }
 
     /// The one disk that it chooses.
-    /// - Parameter reading: whether the disk is only read: then the medium's may be named (not guessed).
-    /// - Throws: status 78 where none or several match, 77 where the disk named is the medium's or the image's. The
-    ///   message lists the disks.
+    /// - Parameter reading: whether the disk is only read: the medium's disk may then be named explicitly.
+    /// - Throws: status 78 if none or several match, 77 if the named disk holds the medium or the image. The message
+    ///   lists the disks.
     package func choose(from disks: [DiskCandidate], reading: Bool = false) throws(JobFailure) -> DiskCandidate {
         let matching = disks.filter(matches)
         let allowed = allowed(from: disks)
@@ -97,22 +97,22 @@ extension DiskSelector {
         let count = isExplicit ? matching.count : allowed.count
         var problem = count == 0 ? "no disk matches" : "\(count) disks match, and only one may"
         if count == 0, self != .onlyRemovable, disks.contains(where: { $0.isRemovable && $0.exclusion == nil }) {
-            problem += " (removable disks are taken by only-removable, or by their serial number)"
+            problem += " (to choose a removable disk, use only-removable or its serial number)"
         }
         throw JobFailure(
             .ambiguous, "\(printed): \(problem). Nothing was written.\n" + Self.list(disks))
     }
 
-    /// The disks that it matches and that nothing speaks against.
+    /// The matching disks that are not excluded.
     func allowed(from disks: [DiskCandidate]) -> [DiskCandidate] {
         disks.filter { matches($0) && $0.exclusion == nil }
     }
 
-    /// Whether it could fit more disks than are there yet: then waiting longer is worth it.
+    /// Whether disks that appear later could match too, which makes further waiting useful.
     var isOpen: Bool { !isExplicit }
     private var printed: String { description.printable }
 
-    /// All disks, a line each.
+    /// All disks, one per line.
     package static func list(_ disks: [DiskCandidate]) -> String {
         disks.isEmpty
             ? "There are no disks." : "The disks:\n" + disks.map { "  \($0.line)" }.joined(separator: "\n")

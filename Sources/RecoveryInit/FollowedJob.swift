@@ -5,34 +5,34 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// How a job in a child ended: by its process, and by what it said last.
+/// The end of a job in a child: the exit status of the process, and its last report.
 struct JobEnd {
-    /// The exit status as a shell gives it: 128 and more for a signal.
+    /// The exit status in shell form: 128 and more for a signal.
     var status: Int32
-    /// The last event; `nil` where the child ended without it, as one that was killed does.
+    /// The last event; `nil` if the child ended without it, for example killed.
     var report: Report?
 }
 
-/// A job that a child does: it gets the job as a file, and tells by events how it ends. What a Swift trap ends is the child, not the
-/// session.
+/// A job run by a child: the child gets the job as a file, and reports its end by events. A Swift trap ends the child,
+/// not the session.
 final class FollowedJob {
     let child: ChildProcess
     private let last = Monitor<Report?>(nil)
     private let isOver = Monitor(false)
     private let reader: WorkerThread
 
-    /// Starts it.
+    /// Starts the job.
     /// - Parameter input: the child's standard input.
     init(_ job: JobFile, input: FileDescriptor? = nil) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
-        // In memory, as all of /run is. It holds no password.
+        // In memory, like all of /run. It holds no password.
         try Files.write(
             [UInt8](try encoder.encode(job)), to: RecoveryPaths.job, permissions: [.ownerReadWrite])
         let pipe = try FileDescriptor.pipe(options: .closeOnExec)
         let (events, last, isOver) = (pipe.readEnd, last, isOver)
         do {
-            // First of both: a child without a reader would be at work unseen.
+            // Started before the child: without a reader, the events of the child would be lost.
             reader = try WorkerThread {
                 Self.follow(events, last, isOver)
                 try? events.close()
@@ -42,7 +42,7 @@ final class FollowedJob {
             try? pipe.writeEnd.close()
             throw error
         }
-        // Only the child may hold the end to write: its end is the end of the events.
+        // Only the child may hold the write end: its exit ends the events.
         defer { try? pipe.writeEnd.close() }
         do {
             child = try ChildProcess(
@@ -54,12 +54,12 @@ final class FollowedJob {
         }
     }
 
-    /// The longest line that is taken for an event, in bytes.
+    /// The longest line accepted as an event, in bytes.
     private static let longestLine = 1 << 22
 
-    /// Reads events: to the last one, to their end, or until the child is over. A process that the kernel keeps in a call on a dead
-    /// disk holds its end of the pipe for as long as that lasts. What is no event is left out: the child is a program that may crash
-    /// anywhere.
+    /// Reads events until the final one, the end of the pipe, or the end of the child. A process that the kernel blocks
+    /// in a call on a dead disk keeps its end of the pipe open for as long. Invalid events are ignored, as the child
+    /// may crash at any point.
     private static func follow(_ events: FileDescriptor, _ last: Monitor<Report?>, _ isOver: Monitor<Bool>) {
         var line: [UInt8] = []
         var part = [UInt8](repeating: 0, count: 1 << 14)
@@ -84,14 +84,14 @@ final class FollowedJob {
         }
     }
 
-    /// The report of a `finished` event; `nil` for all else.
+    /// The report of a `finished` event; `nil` otherwise.
     static func report(_ line: [UInt8]) -> Report? {
         guard let event = try? JSONDecoder().decode(Event.self, from: Data(line)), case .finished(let report) = event
         else { return nil }
         return report
     }
 
-    /// Waits for the child's end.
+    /// Waits for the end of the child.
     func waited() -> JobEnd {
         while true {
             if let ending = child.poll() { return end(ending) }
@@ -99,8 +99,8 @@ final class FollowedJob {
         }
     }
 
-    /// What came of it, once the child has ended.
-    /// - Parameter ending: the child's end.
+    /// The result, once the child has ended.
+    /// - Parameter ending: the exit status of the child.
     func end(_ ending: ChildProcess.Ending) -> JobEnd {
         isOver.update { $0 = true }
         reader.join()

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import JobModel
 
-/// What the header of an HTTP answer says (RFC 9110), as far as a download that can be resumed needs it.
+/// The header fields of an HTTP response (RFC 9110) needed for a resumable download.
 struct HTTPAnswer: Equatable {
     /// 100 to 999.
     var statusCode: Int
-    /// The length of what follows, in bytes.
+    /// The length of the body, in bytes.
     var contentLength: UInt64?
-    /// Of a part (206): where it starts, and the length of the whole where that is told.
+    /// Of a part (206): its start, and the length of the whole file if given.
     var partStart: UInt64?
     var totalLength: UInt64?
-    /// What names this version of the file; strong ones only.
+    /// The identifier of this version of the file; strong ones only.
     var entityTag: String?
-    /// When the file was changed, as the server writes it.
+    /// The modification time, as written by the server.
     var lastModified: String?
 
-    /// Parses what curl dumped. Of several answers (100 Continue) the last counts.
-    /// - Returns: `nil` where there is none, or where it has not arrived whole.
+    /// Parses the header dumped by curl. If there are several responses (100 Continue), the last one counts.
+    /// - Returns: `nil` if there is none, or it is incomplete.
     init?(header text: String) {
         // CR LF is one Character.
         let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
@@ -32,7 +32,7 @@ struct HTTPAnswer: Equatable {
             switch parts[0].lowercased() {
             case "content-length": contentLength = UInt64(value)
             case "content-range": (partStart, totalLength) = Self.range(value)
-            // A weak one (`W/"…"`) may stay the same where bytes change: RFC 9110 §13.1.5 takes none for a range.
+            // A weak one (`W/"…"`) may remain equal when bytes change: RFC 9110 §13.1.5 excludes it for ranges.
             case "etag": entityTag = Self.isHarmless(value) && value.hasPrefix("\"") ? value : nil
             case "last-modified": lastModified = Self.isHarmless(value) ? value : nil
             default: break
@@ -40,10 +40,11 @@ struct HTTPAnswer: Equatable {
         }
     }
 
-    /// What a later request may name this version by, in If-Range.
+    /// The value for If-Range in later requests.
     var validator: String? { entityTag ?? lastModified }
 
-    /// Whether this can be an answer about the same version of the file. A part need not repeat the time (RFC 9110 §15.3.7).
+    /// Whether this response can be about the same version of the file. A part need not repeat the time (RFC 9110
+    /// §15.3.7).
     func fits(_ before: HTTPAnswer) -> Bool {
         func agree<Value: Equatable>(_ one: Value?, _ other: Value?) -> Bool {
             one == nil || other == nil || one == other
@@ -52,12 +53,12 @@ struct HTTPAnswer: Equatable {
             && agree(wholeLength, before.wholeLength)
     }
 
-    /// It goes back to the server in a header of ours.
+    /// Checked because it is sent back to the server in a request header.
     private static func isHarmless(_ text: String) -> Bool {
         (1...1024).contains(text.utf8.count) && text.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7F }
     }
 
-    /// The length of the whole file, where the answer tells it.
+    /// The length of the whole file, if the response contains it.
     var wholeLength: UInt64? { statusCode == 206 ? totalLength : contentLength }
 
     /// `bytes 100-199/1000`, `bytes 100-199/*` (RFC 9110 §14.4)

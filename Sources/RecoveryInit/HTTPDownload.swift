@@ -3,18 +3,19 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// One file that arrives by HTTP, front to back, into a pipe. A connection that is lost is made again, and the rest asked
-/// for: whoever reads the pipe notices a pause, and nothing else.
+/// A sequential download of one file by HTTP into a pipe. A lost connection is re-established and the rest requested;
+/// the reader of the pipe only notices a pause.
 final class HTTPDownload: Sendable {
-    /// When to be patient, and when not.
+    /// Timeouts and retry pauses.
     struct Patience: Sendable {
-        /// A server that sends nothing for this long, while it could, is given up and asked again.
+        /// After this time without data from a server, despite readiness to receive, the connection is closed and
+        /// retried.
         var stallSeconds: Double = 60
-        /// The pauses before new tries, while no try brings anything.
+        /// The pauses before retries, as long as retries make no progress.
         var pauses: [Double] = [1, 2, 5, 10, 20, 30, 30, 30, 60]
     }
 
-    /// What the download has come to.
+    /// The state of the download.
     private struct State {
         var isCancelled = false
         var failure: JobFailure?
@@ -28,8 +29,8 @@ final class HTTPDownload: Sendable {
 
     /// Prepares a download.
     /// - Parameters:
-    ///   - headers: a file for what curl tells of the server's answers.
-    ///   - say: hears of lost connections.
+    ///   - headers: a file for the response headers from curl.
+    ///   - say: receives messages about lost connections.
     init(
         _ address: String, headers: FilePath, patience: Patience = Patience(),
         say: @escaping @Sendable (String) -> Void
@@ -40,15 +41,15 @@ final class HTTPDownload: Sendable {
         self.say = say
     }
 
-    /// What went wrong on the way; `nil` where all arrived, or the reader ended first.
+    /// The error of the download; `nil` if it completed, or the reader ended first.
     var failure: JobFailure? { state.update { $0.failure } }
 
-    /// Tells it that nobody reads any more.
+    /// Ends the download because there is no reader any more.
     func cancel() { state.update { $0.isCancelled = true } }
 
     private var isCancelled: Bool { state.update { $0.isCancelled } }
 
-    /// Brings the file into `pipe`, and closes that, also where something failed. Blocking: for a thread of its own.
+    /// Downloads the file into `pipe`, and closes that, also after an error. Blocking: call on a separate thread.
     func run(into pipe: FileDescriptor) {
         do throws(JobFailure) {
             try bring(into: pipe)
@@ -58,13 +59,13 @@ final class HTTPDownload: Sendable {
         try? pipe.close()
     }
 
-    /// How one try ended.
+    /// The end of one attempt.
     private enum Ending {
-        /// All arrived.
+        /// The whole file was received.
         case whole
         /// The reader has ended.
         case unwanted
-        /// It may be tried again; what went wrong.
+        /// It can be retried; the error.
         case lost(JobFailure)
     }
 
@@ -76,14 +77,15 @@ final class HTTPDownload: Sendable {
             let start = position
             let ending = try attempt(&first, &position, into: pipe)
             guard case .lost(let why) = ending else { return }
-            // What never began is a wrong address or a machine that is off: nothing was lost.
+            // If no data was received, the address is wrong or the machine is off: nothing was lost.
             guard first != nil else { throw why }
             vainTries = position > start ? 0 : vainTries + 1
             guard vainTries < patience.pauses.count else {
-                // Whatever the last answer was: a restore that began is not to be called untouched.
+                // Always an I/O error, independent of the last response: the status of a restore that began must not
+                // mean an untouched disk.
                 throw JobFailure(
                     .ioError,
-                    "\(why.message). \(vainTries) new tries brought nothing more after byte \(position)")
+                    "\(why.message). \(vainTries) retries received nothing after byte \(position)")
             }
             let pause = patience.pauses[vainTries]
             say(
@@ -92,7 +94,7 @@ final class HTTPDownload: Sendable {
         }
     }
 
-    /// Sleeps in small pieces; `false` where nobody reads any more.
+    /// Sleeps in small pieces; `false` if there is no reader any more.
     private func sleep(_ seconds: Double) -> Bool {
         let end = SystemFacts.monotonicSeconds() + seconds
         while SystemFacts.monotonicSeconds() < end {
@@ -102,7 +104,7 @@ final class HTTPDownload: Sendable {
         return true
     }
 
-    /// One connection: from `position` on to the end of the file, or to its own end.
+    /// One connection: from `position` on to the end of the file, or to the end of the connection.
     private func attempt(
         _ first: inout HTTPAnswer?, _ position: inout UInt64, into pipe: FileDescriptor
     ) throws(JobFailure) -> Ending {
@@ -142,13 +144,13 @@ final class HTTPDownload: Sendable {
             return .lost(
                 JobFailure(
                     .ioError,
-                    "\(address): the connection timed out: nothing came for \(Int(patience.stallSeconds)) s"))
+                    "\(address): the connection timed out: no data for \(Int(patience.stallSeconds)) s"))
         case .ended:
             return try judge(curl.wait(), &first, position, isResumed: isResumed, isAccepted: isAccepted)
         }
     }
 
-    /// How the flow of bytes from curl ended.
+    /// The end of the data from curl.
     private enum Flow {
         /// curl closed its end.
         case ended
@@ -158,7 +160,7 @@ final class HTTPDownload: Sendable {
         case unwanted
     }
 
-    /// Passes on what curl writes, to its end.
+    /// Forwards the output of curl, to its end.
     private func receive(
         from output: FileDescriptor, into pipe: FileDescriptor, _ first: inout HTTPAnswer?, _ position: inout UInt64,
         isResumed: Bool, isAccepted: inout Bool
@@ -177,7 +179,7 @@ final class HTTPDownload: Sendable {
             }
             if count == 0 { return .ended }
             if !isAccepted {
-                // curl has told of the header before it passes the first byte of the body on.
+                // curl writes the header before it passes on the first byte of the body.
                 try accept(&first, position, isResumed: isResumed)
                 isAccepted = true
             }
@@ -190,22 +192,22 @@ final class HTTPDownload: Sendable {
                 return .unwanted
             }
             position += UInt64(count)
-            // Not before: a reader that is slow to take bytes is no server that sends none.
+            // Updated only now: a slow reader must not count as a stalled server.
             lastByte = SystemFacts.monotonicSeconds()
         }
         return .unwanted
     }
 
-    /// What curl's ending means.
+    /// Interprets the exit of curl.
     private func judge(
         _ ending: ChildProcess.Ending, _ first: inout HTTPAnswer?, _ position: UInt64, isResumed: Bool, isAccepted: Bool
     ) throws(JobFailure) -> Ending {
         let answer = answerNow()
-        // A part that starts where the file ends: all had arrived, and only the end of the connection was missing.
+        // A range that starts at the end of the file: everything was received before the connection was lost.
         if isResumed, answer?.statusCode == 416, first?.wholeLength == position { return .whole }
         let failure = HTTPStream.failure(ending, statusCode: answer?.statusCode, address: address)
         if ending == .exited(0), failure == nil {
-            // An empty body, too, must be one that was asked for.
+            // An empty body must belong to the requested version too.
             if !isAccepted { try accept(&first, position, isResumed: isResumed) }
             if let whole = first?.wholeLength, whole != position {
                 return .lost(
@@ -218,14 +220,14 @@ final class HTTPDownload: Sendable {
         let error =
             failure
             ?? JobFailure(.ioError, "\(address): the image could not be passed on (\(ending))")
-        // Once it has begun, a server that says 404 or 503 may be one that is being restarted.
+        // After a successful start, a 404 or 503 may come from a restarting server.
         return .lost(error)
     }
 
-    /// Checks an answer to which a body belongs.
+    /// Checks a response with a body.
     private func accept(_ first: inout HTTPAnswer?, _ position: UInt64, isResumed: Bool) throws(JobFailure) {
         func refuse(_ why: String) -> JobFailure { JobFailure(.ioError, "\(address): \(why)") }
-        guard let answer = answerNow() else { throw refuse("the server's answer cannot be understood") }
+        guard let answer = answerNow() else { throw refuse("the server's response is invalid") }
         guard isResumed, let before = first else {
             guard answer.statusCode == 200 else {
                 throw HTTPStream.failure(.exited(0), statusCode: answer.statusCode, address: address)
@@ -235,16 +237,16 @@ final class HTTPDownload: Sendable {
             return
         }
         let changed =
-            "what is at this address has changed since the restore began: the two do not fit together. Start again with the new one."
+            "the file at this address has changed since the restore began: its parts do not match. Start the restore again with the new file."
         if answer.statusCode == 200 {
-            // RFC 9110 §13.1.5: the whole file where it is another by now; or a server that knows no ranges.
+            // RFC 9110 §13.1.5: the whole file if it has changed; or a server without range support.
             guard answer.fits(before) else { throw refuse(changed) }
             throw refuse(
-                "the connection was lost after \(position) bytes, and this server cannot send the rest alone (it does not support Range requests). Run the restore again, or use a server that does."
+                "the connection was lost after \(position) bytes, and this server cannot send only the rest (it does not support Range requests). Run the restore again, or use a server that does."
             )
         }
         guard answer.statusCode == 206, answer.partStart == position else {
-            throw refuse("asked for the rest from byte \(position) on, the server sent something else")
+            throw refuse("the server did not send the requested range from byte \(position) on")
         }
         guard answer.fits(before) else { throw refuse(changed) }
     }

@@ -3,13 +3,13 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// An image that arrives by HTTP: curl brings it, and a command of ours reads it from a pipe.
+/// An image that arrives by HTTP: curl downloads it, and a Reforge command reads it from a pipe.
 enum HTTPStream {
-    /// curl's arguments. No redirects: the address in the settings is the whole truth about where an image comes from.
+    /// curl's arguments. No redirects: an image comes only from the address in the settings.
     /// - Parameters:
-    ///   - headers: the file for the header of the answer.
-    ///   - position: where to start; `nil` for all of it.
-    ///   - validator: what names the version of which a part is wanted.
+    ///   - headers: the file for the response header.
+    ///   - position: the first byte to request; `nil` for the whole file.
+    ///   - validator: the identifier of the version of the requested part.
     static func arguments(
         for address: String, headers: FilePath, from position: UInt64? = nil, validator: String? = nil
     ) -> [String] {
@@ -22,17 +22,17 @@ enum HTTPStream {
         return arguments + ["--url", address]
     }
 
-    /// The status code in the first line of an answer's header; `nil` where there is none.
+    /// The status code in the first line of a response header; `nil` if there is none.
     static func statusCode(header: String) -> Int? {
-        // Of several answers (100 Continue) the last counts.
+        // If there are several responses (100 Continue), the last one counts.
         let lines = header.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("HTTP/") }
         return lines.last?.split(separator: " ").dropFirst().first.flatMap { Int($0) }.flatMap {
             (100...999).contains($0) ? $0 : nil
         }
     }
 
-    /// What went wrong on the way, from curl's exit status (curl(1), EXIT CODES) and the server's answer; `nil` where
-    /// nothing did, or the reader ended first.
+    /// The error of a download, from curl's exit status (curl(1), EXIT CODES) and the server's response; `nil` if there
+    /// is none, or the reader ended first.
     static func failure(_ ending: ChildProcess.Ending, statusCode: Int?, address: String) -> JobFailure? {
         func error(_ status: ExitStatus, _ text: String) -> JobFailure { JobFailure(status, "\(address): \(text)") }
         if let code = statusCode, (300...399).contains(code) {
@@ -41,13 +41,13 @@ enum HTTPStream {
                 "the server answered \(code), a redirect, which is not followed. Name the final address.")
         }
         switch ending {
-        // 23: curl could not write, for nobody read any more. SIGPIPE is the same.
+        // 23: curl could not write, as there was no reader any more. SIGPIPE means the same.
         case .exited(0), .exited(23), .signalled(13): return nil
-        case .exited(3): return error(.usage, "curl does not take this for an address (3)")
+        case .exited(3): return error(.usage, "this is not a valid address (curl 3)")
         case .exited(5), .exited(6):
             return error(.notFound, "the host's name could not be resolved (DNS failure, curl 6)")
         case .exited(7):
-            return error(.notFound, "no connection: nothing listens there, or the way is blocked (curl 7)")
+            return error(.notFound, "no connection: no server listens there, or the connection is blocked (curl 7)")
         case .exited(18):
             return error(
                 .ioError,
@@ -66,15 +66,16 @@ enum HTTPStream {
         }
     }
 
-    /// How both ends fared.
+    /// The results of both sides.
     struct Outcome {
-        /// The reader's end: it alone knows how the disk is.
+        /// The reader's end: only the reader knows the state of the disk.
         var reader: JobEnd
-        /// What was wrong on the way.
+        /// The error of the download.
         var failure: JobFailure?
     }
 
-    /// Does a job with what is at `address` on its standard input, and the messages of both on our output.
+    /// Runs a job with the contents of `address` on its standard input. Messages of both appear on this process's
+    /// output.
     static func run(
         _ address: String, into job: JobFile, waitingAt console: SessionConsole
     ) throws(JobFailure) -> Outcome {
@@ -83,7 +84,7 @@ enum HTTPStream {
             let pipe = try FileDescriptor.pipe(options: .closeOnExec)
             let followed: FollowedJob
             do {
-                // Only the child may hold the end to read: otherwise nobody would see that it has ended.
+                // Only the child may hold the read end: otherwise its end would not be noticed.
                 defer { try? pipe.readEnd.close() }
                 followed = try FollowedJob(job, input: pipe.readEnd)
             } catch {

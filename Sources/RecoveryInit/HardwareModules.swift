@@ -2,17 +2,17 @@
 import LinuxSystem
 import SystemPackage
 
-/// Loads the kernel modules for the hardware that is there: what udev does elsewhere.
+/// Loads the kernel modules for the present hardware, as udev does on other systems.
 struct HardwareModules {
-    /// Modules that no device asks for by name, or that are wanted before a device does.
+    /// Modules that no modalias requests, or that are needed before a device requests them.
     static let always = [
         "sd_mod", "sr_mod", "loop", "ext4", "vfat", "exfat", "isofs", "udf", "xfs", "btrfs", "f2fs", "nls_cp437",
         "nls_iso8859_1", "nls_ascii", "nls_utf8", "crc32c_generic", "usbhid", "hid_generic", "dm_mod",
     ]
     private var asked: Set<String> = []
 
-    /// Asks for the modules of every device that was not there before.
-    /// - Returns: whether there was one.
+    /// Requests the modules of every new device.
+    /// - Returns: whether there were new devices.
     mutating func loadForNewDevices(below devices: FilePath = "/sys/devices") -> Bool {
         let new = Self.modaliases(below: devices).subtracting(asked)
         guard !new.isEmpty else { return false }
@@ -21,14 +21,14 @@ struct HardwareModules {
         return true
     }
 
-    /// Loads modules by name or modalias. What does not exist is passed over: most modaliases have no module.
+    /// Loads modules by name or modalias. Missing modules are ignored, as most modaliases have none.
     static func load(_ names: [String]) {
         for batch in batches(names) {
             _ = try? ChildProcess.run(["modprobe", "-a", "-q", "-b", "--"] + batch, timeoutSeconds: 60)
         }
     }
 
-    /// In pieces that fit a command line. The kernel takes 128 KiB an argument list at the least.
+    /// Splits names to fit command lines. The kernel accepts at least 128 KiB of arguments.
     static func batches(_ names: [String], byteLimit: Int = 1 << 15, countLimit: Int = 128) -> [[String]] {
         var batches: [[String]] = []
         var byteCount = 0
@@ -45,17 +45,17 @@ struct HardwareModules {
         return batches
     }
 
-    /// Whether a modalias can be one: devices make them up in part (USB, DMI).
+    /// Whether a modalias is plausible: devices control parts of it (USB, DMI).
     static func isPlausible(_ name: String) -> Bool {
         !name.isEmpty && name.utf8.count <= 4096 && !name.hasPrefix("-")
             && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
     }
 
-    /// All modaliases below a folder of sysfs. Links are not followed (they lead in circles).
+    /// All modaliases below a folder of sysfs. Links are not followed (they form cycles).
     static func modaliases(below root: FilePath) -> Set<String> {
         var found: Set<String> = []
         var folders = [(root, 0)]
-        // A budget and a depth: sysfs is the kernel's, but its size is the hardware's.
+        // A budget and a depth: sysfs is trusted, but its size depends on the hardware.
         var budget = 200_000
         while let (folder, depth) = folders.popLast(), budget > 0 {
             for entry in Files.entries(in: folder) {
@@ -73,20 +73,20 @@ struct HardwareModules {
     }
 }
 
-/// When waiting for disks is over: a pure rule over what was seen so far. Times in seconds.
+/// The end of waiting for disks: a pure rule over the observations. Times in seconds.
 struct SettleRule: Equatable {
-    /// How long nothing new must have come.
+    /// The required time without news.
     var quiet = 1.0
-    /// How long a machine without any disk is waited for.
+    /// The waiting time on a machine without any disk.
     var patienceWithoutDisks = 10.0
-    /// How long what is wanted is waited for.
+    /// The maximal waiting time for the wanted device.
     var limit = 30.0
 
     /// - Parameters:
-    ///   - elapsed: since waiting began.
-    ///   - sinceNews: since a disk came or went.
-    ///   - diskCount: how many there are.
-    ///   - wantedIsThere: whether what the settings name is there; `nil` where they name nothing.
+    ///   - elapsed: time since waiting began.
+    ///   - sinceNews: time since a disk appeared or disappeared.
+    ///   - diskCount: the number of disks.
+    ///   - wantedIsThere: whether the device named by the settings exists; `nil` if they name none.
     func isOver(elapsed: Double, sinceNews: Double, diskCount: Int, wantedIsThere: Bool?) -> Bool {
         if elapsed >= limit { return true }
         guard wantedIsThere ?? true, sinceNews >= quiet else { return false }

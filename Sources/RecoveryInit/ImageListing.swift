@@ -6,14 +6,14 @@ import SystemPackage
 
 /// An image or a repository found on a volume of this machine.
 struct FoundImage: Equatable {
-    /// How settings would name it.
+    /// Its location, as in settings.
     var location: ImageAddress
-    /// The length of the file (of the first one, where it was split) in bytes.
+    /// The length of the file (of the first part, if split) in bytes.
     var byteCount: UInt64
-    /// The label of its volume, for people.
+    /// The label of its volume, for display.
     var volumeLabel: String?
 
-    /// Whether it is a repository: its location ends in `@`, and a snapshot is to be named behind that.
+    /// Whether it is a repository: its location ends in `@`, after which a snapshot must be named.
     var isRepository: Bool {
         if case .volume(_, let path) = location { path.hasSuffix("@") } else { false }
     }
@@ -31,21 +31,21 @@ struct FoundImage: Equatable {
 
 /// Looks for images.
 enum ImageListing {
-    /// No list for people is longer.
+    /// Upper bound on the list.
     static let limit = 99
 
-    /// Whether a file's name is that of an image, or of the first part of one.
+    /// Whether a file name is that of an image or of its first part.
     static func isImageName(_ name: String) -> Bool {
         [".img.zst", ".img.zst.000", ".img.enc", ".img.enc.000", ".img.xz"].contains { name.lowercased().hasSuffix($0) }
             && !name.hasPrefix(".")
     }
 
-    /// The images on `volumes`, each mounted for a moment, read-only. At most two folders deep.
+    /// The images on `volumes`, each mounted briefly, read-only. Searches at most two folder levels.
     static func images(on volumes: [BlockVolume]) -> [FoundImage] {
         var found: [FoundImage] = []
         var seen: [String] = []
         for volume in volumes where found.count < limit {
-            // The same ISO as a disk and as its partition.
+            // An ISO appears both as a disk and as its partition.
             if let uuid = volume.uuid, volume.type == "iso9660" {
                 if seen.contains(volume.disk + uuid) { continue }
                 seen.append(volume.disk + uuid)
@@ -65,7 +65,8 @@ enum ImageListing {
         return found
     }
 
-    /// The images' paths below a folder, relative to it; a repository's ends in `@`, and nothing in it is listed.
+    /// The images' paths below a folder, relative to it; a repository's path ends in `@`, and its contents are not
+    /// listed.
     static func paths(below root: FilePath, depth: Int = 2) -> [String] {
         var result: [String] = []
         var folders = [("", 0)]
@@ -82,7 +83,7 @@ enum ImageListing {
             for entry in Files.entries(in: place) {
                 budget -= 1
                 let path = folder.isEmpty ? entry.name : folder + "/" + entry.name
-                // A name that a location cannot hold cannot be restored from either.
+                // A name that cannot be part of a location cannot be restored from.
                 guard (try? ImageAddress.parse(setting: "/dev/x:/" + path)) != nil else { continue }
                 if entry.kind == .folder, level < depth { folders.append((path, level + 1)) }
                 if entry.kind == .file, isImageName(entry.name) { result.append(path) }

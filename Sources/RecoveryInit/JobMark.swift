@@ -5,32 +5,33 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// What stands beside `reforge.json` once its job is done, so that a stick left in the machine does not do it again at each start.
+/// The mark beside `reforge.json` of a finished job, so that a stick left in the machine does not repeat it at each
+/// start.
 struct JobMark: Codable, Equatable {
     var schema = 1
-    /// SHA-256 of the settings file, in hexadecimal digits: other settings are another job.
+    /// SHA-256 of the settings file, in hexadecimal digits: other settings mean another job.
     var settings: String
-    /// What was done: `restore of LOCATION` or `capture to LOCATION`.
+    /// The job: `restore of LOCATION` or `capture to LOCATION`.
     var job: String
-    /// The image id, where it is known.
+    /// The image id, if known.
     var imageID: String?
-    /// The disk, as the lists show it.
+    /// The disk, as shown in lists.
     var disk: String?
     /// The exit status.
     var status: Int32
-    /// When it ended, by this machine's clock, in UTC.
+    /// The time of its end, by this machine's clock, in UTC.
     var ended: String
 
     /// Its name on the REFORGE volume.
     static let fileName = "reforge-done.json"
 
-    /// What the REFORGE volume says of the job of its settings.
+    /// The state of the settings' job on the REFORGE volume.
     enum Finding: Equatable {
-        /// It was not done yet.
+        /// The job was not done yet.
         case none
-        /// It was done.
+        /// The job was done.
         case done(JobMark)
-        /// There is a mark that cannot be read. It may be of this very job, cut off by a power cut.
+        /// There is an unreadable mark. It may be of this job, cut off by a power cut.
         case unreadable
     }
 
@@ -45,27 +46,27 @@ struct JobMark: Codable, Equatable {
 
     static func digest(_ settings: [UInt8]) -> String { ContentHash(of: settings).description }
 
-    /// For a person.
+    /// A line for the user.
     var line: String {
         let id = imageID.map { " (id \($0.printable.prefix(16))...)" } ?? ""
         let place = disk.map { ", disk \($0.printable)" } ?? ""
         return "\(job.printable)\(id)\(place): ended \(ended.printable) with status \(status)"
     }
 
-    /// The file.
+    /// The bytes of the file.
     func bytes() throws -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         return [UInt8](try encoder.encode(self)) + [10]
     }
 
-    /// What the bytes of a mark say of the job of these settings.
+    /// The state of the settings' job, according to the bytes of a mark.
     static func find(_ bytes: [UInt8], settings: [UInt8]) -> Finding {
         guard let mark = try? JSONDecoder().decode(JobMark.self, from: Data(bytes)) else { return .unreadable }
         return mark.settings == digest(settings) ? .done(mark) : .none
     }
 
-    /// What the REFORGE volume says of the job of its settings.
+    /// The state of the settings' job on the REFORGE volume.
     static func find(on medium: Medium, settings: [UInt8]) -> Finding {
         guard let volume = medium.volume, let mounted = try? OpenedVolume(volume),
             let root = try? AnchoredFolder(mounted.folder), root.exists(fileName)
@@ -74,7 +75,8 @@ struct JobMark: Codable, Equatable {
         return find(bytes, settings: settings)
     }
 
-    /// Writes it; what keeps it from that, as a sentence.
+    /// Writes the mark.
+    /// - Returns: the error, as a sentence; `nil` on success.
     func save(on medium: Medium) -> String? {
         guard let volume = medium.volume else { return "the REFORGE volume is gone" }
         guard volume.isMountable(writable: true) else {

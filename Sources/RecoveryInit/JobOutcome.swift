@@ -2,17 +2,17 @@
 import DiskModel
 import JobModel
 
-/// How a job of the session ended.
+/// The result of a job of the session.
 struct JobOutcome: Equatable {
     /// The exit status (`ExitStatus`).
     var status: Int32
-    /// What that means for the disk, and what to do next, as sentences.
+    /// Its meaning for the disk, and the next step, as sentences.
     var text: String
-    /// The disk that was written or read, as a line of a list; `nil` where none was chosen.
+    /// The disk that was written or read, as a line of a list; `nil` if none was chosen.
     var disk: String?
-    /// The image id in hexadecimal digits, where it is known.
+    /// The image id in hexadecimal digits, if known.
     var imageID: String?
-    /// Whether a restore with a job id found no room to note it on its disk.
+    /// Whether a restore with a job id found no space on its disk to record it.
     var lacksNote = false
 
     init(_ status: Int32, _ text: String, disk: DiskCandidate? = nil, imageID: String? = nil) {
@@ -22,13 +22,13 @@ struct JobOutcome: Equatable {
         self.imageID = imageID
     }
 
-    /// A job that did not start. The whole message was shown before: its first line is enough here.
+    /// A job that did not start. The complete message has been shown; this keeps its first line.
     init(_ error: JobFailure) {
         status = error.status.rawValue
         text = error.message.split(separator: "\n").first.map(String.init) ?? error.message
     }
 
-    /// Whether the data is where it should be: done, or done but for growing or boot repair.
+    /// Whether the data is complete: done, or only growing or boot repair is missing.
     var isDataComplete: Bool { [ExitStatus.done, .incomplete].contains { $0.rawValue == status } }
 
     private enum Color: String {
@@ -45,21 +45,22 @@ struct JobOutcome: Equatable {
         }
     }
 
-    /// The last thing on the screen: the verdict in a word and in colour, and the sentence, between two rules of 78 columns.
+    /// The final output on the screen: the verdict in a word and in colour, and the sentence, between two rules of 78
+    /// columns.
     var banner: String {
         let rule = String(repeating: "=", count: 78)
         return "\(rule)\n\u{1B}[1;\(verdict.color.rawValue)m\(verdict.word)\u{1B}[0m: \(text)\n\(rule)"
     }
 }
 
-/// Takes the escape sequences of terminals (ECMA-48: ESC [ … final byte) out of what goes into the log.
+/// Removes the escape sequences of terminals (ECMA-48: ESC [ … final byte) from the log.
 struct EscapeFilter {
     private enum State {
         case text, escape, sequence
     }
     private var state = State.text
 
-    /// The bytes without sequences; one that is not whole yet continues with the next call.
+    /// The bytes without sequences; an incomplete one continues with the next call.
     mutating func plain(_ bytes: [UInt8]) -> [UInt8] {
         bytes.filter { byte in
             switch state {
@@ -70,7 +71,7 @@ struct EscapeFilter {
                 state = byte == UInt8(ascii: "[") ? .sequence : .text
                 return false
             case .sequence:
-                // Parameters and intermediates lie below 0x40. A line's end is never part of one.
+                // Parameters and intermediates lie below 0x40. A line end is never part of a sequence.
                 if byte == 10 || byte == 13 {
                     state = .text
                     return true

@@ -4,12 +4,12 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// The line by which scripts and tests see that an unattended job is over.
+/// The line that tells scripts and tests the end of an unattended job.
 enum ResultLine {
     static func text(_ status: Int32) -> String { "REFORGE-RESULT exit=\(status)" }
 }
 
-/// What the job marker says of this boot's unattended job.
+/// The states of this boot's unattended job in the job marker.
 enum JobMarker {
     static let running = "running"
     static let ended = "ended"
@@ -17,7 +17,7 @@ enum JobMarker {
     static func set(_ text: String) { try? Files.write(Array(text.utf8), to: RecoveryPaths.jobMarker) }
 }
 
-/// Runs restores and captures by the commands of this very program, and says what happens.
+/// Runs restores and captures by commands of this program, and shows their messages.
 struct JobRunner {
     let machine: MachineView
     let console: SessionConsole
@@ -28,10 +28,10 @@ struct JobRunner {
         self.console = console
     }
 
-    /// Brings the network up, for a person who asks for it.
+    /// Brings up the network at the user's request.
     func bringUpNetwork() throws(JobFailure) { try Network(say: say).bringUp() }
 
-    /// The job of the settings.
+    /// Runs the job of the settings.
     func run(_ job: RecoverySettings.Job, _ settings: RecoverySettings) throws(JobFailure) -> JobOutcome {
         switch job {
         case .restore(let restore): try self.restore(restore, key: settings.key, luksKey: settings.luksKey)
@@ -40,23 +40,23 @@ struct JobRunner {
         }
     }
 
-    /// A restore.
+    /// Runs a restore.
     /// - Parameters:
-    ///   - key: where the password is, where one is needed.
-    ///   - luksKey: where the key of LUKS volumes is, whose insides are to grow with them.
+    ///   - key: location of the password, if needed.
+    ///   - luksKey: location of the key of LUKS volumes whose contents grow with them.
     ///   - confirmed: whether it may write; otherwise it shows its plan.
-    /// - Returns: how `reforge restore` ended, or what kept it from starting.
+    /// - Returns: the result of `reforge restore`, or the reason it did not start.
     func restore(
         _ job: RecoverySettings.Restore, key: ImageAddress? = nil, luksKey: ImageAddress? = nil, confirmed: Bool = true
     ) throws(JobFailure) -> JobOutcome {
         let password = try key.map { key throws(JobFailure) in try PasswordFile(key, machine, say) }
         let luks = try luksKey.map { key throws(JobFailure) in try PasswordFile(key, as: "luks-key", machine, say) }
-        // The files go with their owners: not before the command has ended.
+        // The files are removed with their owners, which must outlive the command.
         defer { withExtendedLifetime((password, luks)) {} }
         return try restore(job, password: password?.path, luksKey: luks?.path, confirmed: confirmed)
     }
 
-    /// The same with the password in a file.
+    /// Runs a restore with the password in a file.
     func restore(
         _ job: RecoverySettings.Restore, password: FilePath?, luksKey: FilePath? = nil, confirmed: Bool = true
     ) throws(JobFailure) -> JobOutcome {
@@ -65,7 +65,7 @@ struct JobRunner {
         ).run()
     }
 
-    /// The note that a restore with the same job id left on its disk.
+    /// The note on the disk from a restore with the same job id.
     func note(of job: RecoverySettings.Restore) -> RestoreNote? {
         RestoreJob(runner: self, settings: job, password: nil, luksKey: nil, confirmed: false).note()
     }
@@ -84,7 +84,7 @@ struct JobRunner {
                     + (password.map { ["--password-file", $0.string] } ?? [])))
     }
 
-    /// Whether a repository takes a password.
+    /// Whether a repository needs a password.
     func isEncrypted(_ repository: ImageAddress) throws(JobFailure) -> Bool {
         guard case .volume(let name, let path) = repository else { return false }
         let mounted = try OpenedVolume(try machine.waitForVolume(name))
@@ -94,8 +94,8 @@ struct JobRunner {
 
     /// A capture.
     /// - Parameters:
-    ///   - key: where the password of an encrypted repository is.
-    ///   - luksKey: where the key of the disk's LUKS volumes is.
+    ///   - key: location of the password of an encrypted repository.
+    ///   - luksKey: location of the key of the disk's LUKS volumes.
     func capture(
         _ selector: DiskSelector, to location: ImageAddress, key: ImageAddress? = nil, luksKey: ImageAddress? = nil
     ) throws(JobFailure) -> JobOutcome {
@@ -105,7 +105,7 @@ struct JobRunner {
         return try capture(selector, to: location, password: password?.path, luksKey: luks?.path)
     }
 
-    /// The same with the password in a file.
+    /// Runs a capture with the password in a file.
     func capture(
         _ selector: DiskSelector, to location: ImageAddress, password: FilePath?, luksKey: FilePath? = nil
     ) throws(JobFailure) -> JobOutcome {
@@ -131,18 +131,18 @@ struct JobRunner {
         sayHowToEnd()
         let status = run(Self.captureJob(disk, destination, password: password, luksKey: luksKey)).status
         do { try mounted.unmount(after: status) } catch {
-            say("error: \(error.message). The image may not be whole.")
+            say("error: \(error.message). The image may be incomplete.")
             if status == ExitStatus.done.rawValue {
                 return JobOutcome(
                     ExitStatus.ioError.rawValue,
-                    "The volume with the image could not be unmounted (74): the image may not be whole. Verify it.",
+                    "The volume with the image could not be unmounted (74): the image may be incomplete. Verify it.",
                     disk: disk)
             }
         }
         return JobOutcome(status, ExitStatus.captureOutcome(status, disk: disk.identity.path), disk: disk)
     }
 
-    /// A capture. A password means an encrypted image, too.
+    /// A capture. A password also selects an encrypted image.
     static func captureJob(
         _ disk: DiskCandidate, _ destination: String, password: FilePath?, luksKey: FilePath? = nil
     ) -> JobFile {
@@ -152,7 +152,7 @@ struct JobRunner {
         return JobFile(.capture(job), passwordFile: password?.string)
     }
 
-    /// Boot repair of a disk, or its plan.
+    /// Runs boot repair of a disk, or shows its plan.
     func repairBoot(of disk: DiskCandidate, confirmed: Bool) -> JobOutcome {
         let path = disk.identity.path
         var job = BootRepairJob(disk: path)
@@ -161,10 +161,10 @@ struct JobRunner {
         return JobOutcome(status, ExitStatus.bootRepairOutcome(status, disk: path), disk: disk)
     }
 
-    /// Before a job that may take long.
-    func sayHowToEnd() { say("Type c and press Enter to end it before it is done.") }
+    /// Shown before a long job.
+    func sayHowToEnd() { say("To end it early, type c and press Enter.") }
 
-    /// Does a job in a child, whose messages go where ours go.
+    /// Runs a job in a child, with the messages on this process's output.
     func run(_ job: JobFile) -> JobEnd {
         do {
             let followed = try FollowedJob(job)
@@ -178,7 +178,7 @@ struct JobRunner {
         }
     }
 
-    /// Runs a command whose messages go where ours go.
+    /// Runs a command, with the messages on this process's output.
     func run(_ arguments: [String]) -> ChildProcess.Ending {
         do {
             let child = try ChildProcess(
@@ -190,7 +190,7 @@ struct JobRunner {
         }
     }
 
-    /// A status as a shell gives it.
+    /// An exit status in shell form.
     static func status(_ ending: ChildProcess.Ending) -> Int32 {
         switch ending {
         case .exited(let status): status

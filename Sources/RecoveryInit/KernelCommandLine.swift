@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// The kernel's command line, taken apart as the kernel does it.
+/// The kernel's command line, parsed as by the kernel.
 package enum KernelCommandLine {
     /// One parameter.
     package struct Parameter: Equatable, Sendable {
-        /// What stands before the first `=`.
+        /// The text before the first `=`.
         package var key: String
-        /// What stands behind it, without quotes; `nil` where there is no `=`.
+        /// The text after it, without quotes; `nil` if there is no `=`.
         package var value: String?
 
         /// Names a parameter.
@@ -16,8 +16,8 @@ package enum KernelCommandLine {
         }
     }
 
-    /// Takes a command line apart: `next_arg` of Linux's lib/cmdline.c. White space ends a parameter unless it stands
-    /// in double quotes; quotes around a whole parameter or a whole value are taken off; there is no escape character.
+    /// Parses a command line, like `next_arg` of Linux's lib/cmdline.c. White space ends a parameter unless it is in
+    /// double quotes; quotes around a whole parameter or value are removed; there is no escape character.
     package static func parse(_ text: String) -> [Parameter] {
         var parameters: [Parameter] = []
         var rest = Array(text.utf8)[...]
@@ -35,7 +35,7 @@ package enum KernelCommandLine {
             var equals: Int?
             while let byte = rest.first, !isSpace(byte) || inQuotes {
                 rest = rest.dropFirst()
-                // The kernel does not take an `=` at the very start for one.
+                // The kernel does not treat an `=` at the start as a separator.
                 if byte == UInt8(ascii: "="), equals == nil, !word.isEmpty { equals = word.count }
                 if byte == quote { inQuotes.toggle() }
                 word.append(byte)

@@ -4,12 +4,12 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// The machine as the session sees it: which disks and volumes are there, and waiting for those that are not yet.
+/// The session's view of the machine: its disks and volumes, and waiting for missing ones.
 final class MachineView {
     private let directory = DiskDirectory()
     private var modules = HardwareModules()
     private let say: (String) -> Void
-    /// The medium, once it was looked for.
+    /// The medium, after `lookForMedium`.
     private(set) var medium = Medium()
 
     init(say: @escaping (String) -> Void) { self.say = say }
@@ -21,19 +21,19 @@ final class MachineView {
         for _ in 0..<16 where !modules.loadForNewDevices() { break }
     }
 
-    /// All volumes, asked anew.
+    /// All volumes, listed again.
     func volumes() -> [BlockVolume] { BlockVolume.all(directory) }
 
-    /// Looks for the medium, and tells the other commands which disks it is on.
+    /// Looks for the medium, and publishes its disks for the other commands.
     func lookForMedium(in volumes: [BlockVolume]? = nil) {
         medium = Medium.find(in: volumes ?? self.volumes())
         medium.publish()
     }
 
-    /// The disks that `volume` lies on.
+    /// The disks below `volume`.
     func disksBelow(_ volume: BlockVolume) -> [String] { directory.disksBelow(volume.node) }
 
-    /// All disks; the medium's, the image's and those of the scratch are marked.
+    /// All disks; those with the medium, the image or the scratch are marked.
     func disks(imageDisks: [String] = [], scratchDisks: [String] = []) -> [DiskCandidate] {
         let exclusions: [(disks: [String], reason: DiskCandidate.Exclusion)] = [
             (medium.disks, .medium), (imageDisks, .image), (scratchDisks, .scratch),
@@ -48,9 +48,9 @@ final class MachineView {
         }
     }
 
-    /// Waits until disks have come and no more come.
-    /// - Parameter wanted: whether what is needed is there, asked after each change and once a second; `nil` for nothing in
-    ///   particular.
+    /// Waits until disks have appeared and no more follow.
+    /// - Parameter wanted: whether the needed device exists, evaluated after each change and once a second; `nil` if no
+    ///   particular device is needed.
     func waitForDevices(_ rule: SettleRule, until wanted: (() -> Bool)? = nil) {
         let start = SystemFacts.monotonicSeconds()
         var lastNews = start
@@ -79,7 +79,7 @@ final class MachineView {
         }
     }
 
-    /// The volume that a location names, waited for.
+    /// The volume named by a location; waits for it.
     func waitForVolume(_ name: ImageAddress.VolumeName) throws(JobFailure) -> BlockVolume {
         if let volume = try? BlockVolume.choose(name, from: volumes()) { return volume }
         say("Waiting for the volume \(name.description.printable) ...")
@@ -87,8 +87,8 @@ final class MachineView {
         return try BlockVolume.choose(name, from: volumes())
     }
 
-    /// The disk that a selector chooses, waited for where it is not there.
-    /// - Parameter reading: whether it is only read: for a capture.
+    /// The disk that a selector chooses, waiting for it if missing.
+    /// - Parameter reading: whether it is only read, as in a capture.
     func waitForDisk(
         _ selector: DiskSelector, imageDisks: [String], scratchDisks: [String] = [], reading: Bool = false
     ) throws(JobFailure) -> DiskCandidate {

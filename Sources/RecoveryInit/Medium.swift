@@ -3,33 +3,32 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// The medium that this environment was started from, as far as it can be found: a stick, an optical disc, or nothing
-/// (network boot).
+/// The medium that started this environment, if found: a stick, an optical disc, or nothing (network boot).
 struct Medium {
     /// The kernel's names of its disks.
     var disks: [String] = []
     /// The REFORGE volume: settings, logs, images.
     var volume: BlockVolume?
-    /// Why settings and logs of the medium are not used, where that needs saying.
+    /// The reason the medium's settings and logs are not used, if noteworthy.
     var problem: String?
 
-    /// The labels under which a medium's volumes appear: the REFORGE volume or ISO, and the stick's ESP.
+    /// The labels of a medium's volumes: the REFORGE volume or ISO, and the stick's ESP.
     static let volumeLabel = "REFORGE"
     static let bootLabel = "REFORGEBOOT"
     static let buildIDFile = "reforge-build-id"
     static let settingsFile = "reforge.json"
 
-    /// The id of this build: one line of hexadecimal digits; `nil` where the medium was not built properly.
+    /// The id of this build: one line of hexadecimal digits; `nil` if the medium was not built properly.
     static func ownBuildID() -> String? { Files.text(RecoveryPaths.buildID).flatMap(checkedBuildID) }
 
-    /// A build id as it stands in a file.
+    /// A validated build id from a file.
     static func checkedBuildID(_ text: String) -> String? {
         let id = text.strippedSpaces.lowercased()
         return (8...128).contains(id.utf8.count) && id.allSatisfy { $0.isASCII && $0.isHexDigit } ? id : nil
     }
 
-    /// Which of the volumes that carry this build's id are the medium. Settings come from exactly one: a second medium
-    /// of the same build could be a copy that was captured and restored somewhere, and nobody can tell them apart.
+    /// Determines the medium among the volumes with this build's id. Settings come from exactly one volume: a second
+    /// medium of the same build could be a captured and restored copy, which is indistinguishable.
     static func decide(carriers: [BlockVolume]) -> Medium {
         var medium = Medium()
         for carrier in carriers where !medium.disks.contains(carrier.disk) { medium.disks.append(carrier.disk) }
@@ -43,7 +42,7 @@ struct Medium {
         return medium
     }
 
-    /// Looks for it among `volumes`.
+    /// Finds the medium among `volumes`.
     static func find(in volumes: [BlockVolume]) -> Medium {
         guard let own = ownBuildID() else { return Medium() }
         let carriers = volumes.filter { volume in
@@ -56,13 +55,13 @@ struct Medium {
         return decide(carriers: carriers)
     }
 
-    /// Tells the other commands which disks never to write.
+    /// Publishes the disks that other commands must never write.
     func publish() {
         let text = disks.map { $0 + "\n" }.joined()
         try? Files.write(Array(text.utf8), to: RecoveryPaths.medium)
     }
 
-    /// The bytes of `reforge.json` on the REFORGE volume; `nil` where there is none.
+    /// The bytes of `reforge.json` on the REFORGE volume; `nil` if there is none.
     func settingsFileBytes() -> [UInt8]? {
         guard let volume, let mounted = try? OpenedVolume(volume), let root = try? AnchoredFolder(mounted.folder)
         else {

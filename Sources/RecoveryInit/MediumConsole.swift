@@ -2,25 +2,25 @@
 import LinuxSystem
 import SystemPackage
 
-/// One console of the machine, as PID 1 has it: a terminal that takes output without ever holding PID 1 up, and gives
-/// whole lines. Where its device fails or is missing, it is silent.
+/// PID 1's side of a console: a terminal that accepts output without ever blocking PID 1, and returns whole lines. If
+/// its device fails or is missing, it is silent.
 final class MediumConsole {
     /// The kernel's name, `tty0`, `ttyS0`.
     let name: String
-    /// The rescue shell that has it, by process id.
+    /// The process id of the rescue shell on it.
     var shell: Int32?
     private let devices: [FilePath]
     private var terminal: FileDescriptor?
     private var outgoing: [UInt8] = []
     private var lines = LineSplitter()
     private var inputEnded = false
-    /// A serial line at 9600 baud takes this in four minutes; what is older is dropped.
+    /// A serial line at 9600 baud needs four minutes for this; older output is dropped.
     private static let outgoingLimit = 1 << 18
 
-    /// The console that the kernel calls `name`.
+    /// The console with the kernel's name `name`.
     init(_ name: String) {
         self.name = name
-        // tty0 is whichever virtual terminal is in front; a shell wants one that stays the same.
+        // tty0 is the virtual terminal in the foreground; a shell needs a fixed one.
         devices = (name == "tty0" ? ["tty1", "tty0"] : [name]).map { FilePath("/dev/\($0)") }
         open()
     }
@@ -45,7 +45,7 @@ final class MediumConsole {
     /// Whether the terminal can be used.
     var isOpen: Bool { terminal != nil }
 
-    /// Opens the device and gives it the usual settings.
+    /// Opens the device with the usual settings.
     func open() {
         letGo()
         for device in devices {
@@ -57,7 +57,7 @@ final class MediumConsole {
         }
     }
 
-    /// Lets go of the device: for a shell, at whose end the kernel hangs up everybody who has it open.
+    /// Closes the device for a shell: when the shell ends, the kernel hangs up all processes that have it open.
     func close() {
         flush()
         letGo()
@@ -70,13 +70,13 @@ final class MediumConsole {
         terminal = nil
     }
 
-    /// What to wait for; `nil` where there is nothing to wait for.
+    /// The condition to poll; `nil` if there is none.
     var wish: Polling.Wish? {
         guard let terminal, shell == nil, !inputEnded || !outgoing.isEmpty else { return nil }
         return Polling.Wish(terminal, reading: !inputEnded, writing: !outgoing.isEmpty)
     }
 
-    /// Shows bytes, now or as soon as the device takes them.
+    /// Shows bytes, now or once the device accepts them.
     func show(_ bytes: [UInt8]) {
         guard isOpen, shell == nil else { return }
         outgoing += bytes
@@ -88,7 +88,7 @@ final class MediumConsole {
         flush()
     }
 
-    /// Hands the device what it takes at once.
+    /// Writes as much as the device accepts without blocking.
     func flush() {
         while let terminal, !outgoing.isEmpty {
             switch terminal.writeAvailable(outgoing[...]) {
@@ -99,13 +99,13 @@ final class MediumConsole {
         }
     }
 
-    /// The lines that were typed.
+    /// The typed lines.
     func typedLines() -> [String] {
         guard let terminal, !inputEnded else { return [] }
         var bytes: [UInt8] = []
         if terminal.readAvailable(into: &bytes, limit: 4096) == .ended {
-            // A serial port that the machine does not have, or Ctrl-D on an empty line. The second must not end a
-            // console: a port without hardware reports an error again at once, and is given up then.
+            // A missing serial port, or Ctrl-D on an empty line. The latter must not end a console, so a port is given
+            // up only after repeated errors, which missing hardware reports at once.
             endings += 1
             inputEnded = endings > 16
         } else {

@@ -2,15 +2,15 @@
 import DiskModel
 import JobModel
 
-/// The numbered menu: what it offers, how it looks, and what an answer means. No effects.
+/// The numbered menu: its choices, its text, and the meaning of an answer. No side effects.
 enum Menu {
-    /// What it offers, in its order.
+    /// The choices, in order.
     enum Choice: CaseIterable {
         case restore, capture, bootRepair, network, shell, lookAgain, reboot, powerOff
-        /// Only where the settings had a job that was done.
+        /// Only if the settings have a job that was done before.
         case repeatJob
 
-        /// What the menu says.
+        /// The text in the menu.
         var title: String {
             switch self {
             case .restore: "Restore an image onto a disk"
@@ -25,7 +25,7 @@ enum Menu {
             }
         }
 
-        /// A word that stands for its number.
+        /// A word accepted instead of its number.
         var word: String {
             switch self {
             case .restore: "restore"
@@ -41,17 +41,17 @@ enum Menu {
         }
     }
 
-    /// What is offered, in its order.
+    /// The offered choices, in order.
     static func choices(hasDoneJob: Bool) -> [Choice] { Choice.allCases.filter { $0 != .repeatJob || hasDoneJob } }
 
-    /// The choice that a typed line means; `nil` for none.
+    /// The choice for a typed line; `nil` if none.
     static func choice(_ line: String, hasDoneJob: Bool = false) -> Choice? {
         let choices = choices(hasDoneJob: hasDoneJob)
         if let number = number(line, of: choices.count) { return choices[number] }
         return choices.first { $0.word == line.lowercased() }
     }
 
-    /// The place in a list of `count` things, from 0, that a typed number from 1 means; `nil` for anything else.
+    /// The index in a list of `count` items for a typed number from 1; `nil` for anything else.
     static func number(_ line: String, of count: Int) -> Int? {
         guard let number = Int(line), (1...max(1, count)).contains(number), count > 0 else { return nil }
         return number - 1
@@ -63,8 +63,8 @@ enum Menu {
             separator: "\n")
     }
 
-    /// The whole screen: what there is, and what can be done.
-    /// - Parameter doneJob: what the mark of a job that is not done again says.
+    /// The whole screen: the disks, the images and the choices.
+    /// - Parameter doneJob: the description of the job that was done before.
     static func text(images: [FoundImage], disks: [DiskCandidate], doneJob: String? = nil) -> String {
         var parts = ["", DiskSelector.list(disks)]
         parts.append(
@@ -77,13 +77,13 @@ enum Menu {
         return parts.joined(separator: "\n")
     }
 
-    /// Whether what was typed confirms that a disk may be overwritten: its serial number or its name, exactly.
+    /// Whether the typed text confirms overwriting a disk: its serial number or its name, exactly.
     static func confirms(_ typed: String, _ disk: DiskIdentity) -> Bool {
         let accepted = [disk.serial?.strippedSpaces, disk.kernelName, disk.path].compactMap { $0 }
         return !typed.isEmpty && accepted.contains(typed)
     }
 
-    /// A file's name for a new image: `sda-20261122T150405Z.img.zst`, or with the model where there is one.
+    /// A file's name for a new image: `sda-20261122T150405Z.img.zst`, or with the model if known.
     static func imageName(for disk: DiskIdentity, utc: String) -> String {
         let base = (disk.model ?? disk.kernelName ?? "disk").map {
             $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "-"

@@ -4,20 +4,20 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// The menu at work: asks on all consoles, and goes on with the one that answered.
+/// Runs the menu: asks on all consoles, and continues on the one that answered.
 final class MenuSession {
     private let console: SessionConsole
     private let machine: MachineView
     private let runner: JobRunner
     private let log: SavedLog
-    /// The job of the settings that was done before, and what its mark says.
+    /// The job of the settings that was done before, and its mark.
     private let doneJob: DoneJob?
     private var images: [FoundImage] = []
     private var disks: [DiskCandidate] = []
-    /// Whether the lists are to be made anew before they are shown.
+    /// Whether the lists must be refreshed before they are shown.
     private var isStale = true
 
-    /// A job that is not done again unasked.
+    /// A job that is repeated only on request.
     struct DoneJob {
         var mark: String
         var settings: RecoverySettings
@@ -34,12 +34,12 @@ final class MenuSession {
         self.log = log
     }
 
-    /// A dialogue was left: by an empty line, by somebody at another console, or because PID 1 is gone.
+    /// A dialogue was left: by an empty line, by input at another console, or because PID 1 is gone.
     private struct Abandoned: Error {}
 
-    /// Runs until somebody ends the machine; how.
+    /// Runs until the user ends the machine. Returns the way it ends.
     func run() -> MachineEnd? {
-        // Not shown again while a shell was just opened: it would scroll away what is above the shell's first prompt.
+        // Not shown again while a shell was just opened: it would scroll away the lines above the shell's first prompt.
         var isShown = false
         while !console.isDeserted {
             if isStale { lookAround() }
@@ -52,7 +52,7 @@ final class MenuSession {
             guard let reply = console.nextReply() else { continue }
             guard let choice = Menu.choice(reply.text, hasDoneJob: doneJob != nil) else {
                 if !reply.text.isEmpty {
-                    console.say("\"\(reply.text.prefix(40).description.printable)\" is none of the numbers.")
+                    console.say("\"\(reply.text.prefix(40).description.printable)\" is not one of the numbers.")
                 }
                 continue
             }
@@ -60,7 +60,7 @@ final class MenuSession {
             case .reboot: return .reboot
             case .powerOff: return .poweroff
             case .shell:
-                console.say("A rescue shell opens on \(reply.console); the menu goes on at the other consoles.")
+                console.say("A rescue shell opens on \(reply.console); the menu continues on the other consoles.")
                 console.openShell(on: reply.console)
                 isShown = true
             case .lookAgain: isStale = true
@@ -110,12 +110,12 @@ final class MenuSession {
         defer { withExtendedLifetime(password) {} }
         if image.description.hasSuffix("@") { image = try askSnapshot(image, password, name) }
         let target = try askDisk("Onto which disk? EVERYTHING on it is replaced.", name, reading: false)
-        // Named by its path in the kernel: chosen by a person from a list of disks that are there now.
+        // Named by its path in the kernel: the user chose it from the current list of disks.
         let job = RecoverySettings.Restore(image: image, target: .node(target.identity.path))
         let plan = try runner.restore(job, password: password?.path, confirmed: false)
         guard plan.status == ExitStatus.done.rawValue else {
             return finished(
-                JobOutcome(plan.status, "There is no plan that works (\(plan.status)); nothing was written."))
+                JobOutcome(plan.status, "No valid plan was found (\(plan.status)); nothing was written."))
         }
         let wanted = target.identity.confirmationText.strippedSpaces
         console.say(
@@ -148,14 +148,14 @@ final class MenuSession {
         finished(try runner.capture(.node(disk.identity.path), to: place, password: password?.path))
     }
 
-    /// The password of an encrypted image or repository; `nil` where none is needed.
+    /// The password of an encrypted image or repository; `nil` if none is needed.
     private func askPassword(_ image: ImageAddress, _ name: String) throws -> PasswordFile? {
         let text = image.description.lowercased()
         guard try text.hasSuffix(".img.enc") || text.hasSuffix("@") && runner.isEncrypted(image) else { return nil }
         return try ask("Password (it shows as you type): ", name) { try PasswordFile(Array($0.utf8)) }
     }
 
-    /// Which snapshot of a repository.
+    /// Asks for a snapshot of a repository.
     private func askSnapshot(_ repository: ImageAddress, _ password: PasswordFile?, _ name: String) throws
         -> ImageAddress
     {
@@ -171,8 +171,8 @@ final class MenuSession {
         let disk = try askDisk("Which disk?", name, reading: false)
         let plan = runner.repairBoot(of: disk, confirmed: false)
         guard plan.status == ExitStatus.done.rawValue else { return finished(plan) }
-        _ = try ask("Type yes to do this, or nothing to leave it: ", name) { text in
-            guard text.lowercased() == "yes" else { throw JobFailure(.usage, "Only yes counts.") }
+        _ = try ask("Type yes to do this, or press Enter to cancel: ", name) { text in
+            guard text.lowercased() == "yes" else { throw JobFailure(.usage, "Only yes is accepted.") }
         }
         finished(runner.repairBoot(of: disk, confirmed: true))
     }
@@ -180,13 +180,13 @@ final class MenuSession {
     private func repeatJob(_ name: String) throws {
         guard let doneJob else { return }
         console.say("The job: \(doneJob.job.description.printable)")
-        _ = try ask("Type yes to do it again, or nothing to leave it: ", name) { text in
-            guard text.lowercased() == "yes" else { throw JobFailure(.usage, "Only yes counts.") }
+        _ = try ask("Type yes to do it again, or press Enter to cancel: ", name) { text in
+            guard text.lowercased() == "yes" else { throw JobFailure(.usage, "Only yes is accepted.") }
         }
         finished(try runner.run(doneJob.job, doneJob.settings))
     }
 
-    /// The outcome stays on the screen until somebody presses Enter: what would follow scrolls it away on 24 rows.
+    /// The outcome remains on the screen until Enter is pressed: on 24 rows, the following output would scroll it away.
     private func finished(_ outcome: JobOutcome) {
         isStale = true
         log.saveQuietly(on: machine.medium, console)
@@ -196,11 +196,11 @@ final class MenuSession {
 
     private func askDisk(_ question: String, _ name: String, reading: Bool) throws -> DiskCandidate {
         let offered = machine.disks().filter { reading || $0.exclusion == nil }
-        guard !offered.isEmpty else { throw JobFailure(.notFound, "There is no disk for this.") }
+        guard !offered.isEmpty else { throw JobFailure(.notFound, "There is no suitable disk.") }
         console.say(question + "\n" + Menu.numbered(offered.map(\.line)))
         return try ask("Number: ", name) { text in
             guard let index = Menu.number(text, of: offered.count) else {
-                throw JobFailure(.usage, "That is none of the numbers.")
+                throw JobFailure(.usage, "That is not one of the numbers.")
             }
             return offered[index]
         }
@@ -209,16 +209,16 @@ final class MenuSession {
     private func confirm(_ disk: DiskIdentity, _ name: String) throws {
         _ = try ask("> ", name) { text in
             guard Menu.confirms(text, disk) else {
-                throw JobFailure(.usage, "That is not it. Nothing was written.")
+                throw JobFailure(.usage, "That does not match. Nothing was written.")
             }
         }
     }
 
-    /// Asks until the answer makes sense. An empty line leads back to the menu; so does `menu` at another console.
+    /// Asks until the answer is valid. An empty line returns to the menu; so does `menu` at another console.
     private func ask<Answer>(_ prompt: String, _ name: String, _ parse: (String) throws -> Answer) throws -> Answer {
         for _ in 0..<20 {
             console.dropTyped()
-            console.prompt("(\(name); an empty line leads back) \(prompt)")
+            console.prompt("(\(name); an empty line returns to the menu) \(prompt)")
             var reply: SessionConsole.Reply?
             while reply?.console != name {
                 reply = console.nextReply()

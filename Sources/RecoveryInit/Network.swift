@@ -6,12 +6,12 @@ import SystemPackage
 /// The wired network, brought up by DHCP when something needs it.
 struct Network {
     private let say: (String) -> Void
-    /// How long a cable may take to be noticed: autonegotiation of gigabit links takes 3 s and more, spanning tree more.
+    /// The time to detect a cable: autonegotiation of gigabit links takes 3 s and more, spanning tree more.
     private let carrierSeconds = 12.0
 
     init(say: @escaping (String) -> Void) { self.say = say }
 
-    /// The wired interfaces: Ethernet (ARPHRD_ETHER, 1) that is neither wireless nor made of others.
+    /// The wired interfaces: Ethernet (ARPHRD_ETHER, 1) that is neither wireless nor virtual.
     static func wiredInterfaces(_ folder: FilePath = "/sys/class/net") -> [String] {
         Files.names(in: folder).filter { name in
             let place = folder.appending(name)
@@ -20,7 +20,7 @@ struct Network {
         }
     }
 
-    /// Whether /proc/net/route shows a way out: a line whose destination is 0.0.0.0 or any other network.
+    /// Whether /proc/net/route has a route: a line with destination 0.0.0.0 or any other network.
     static func hasRoute(_ text: String) -> Bool {
         text.split(separator: "\n").dropFirst().contains { line in
             let fields = line.split(whereSeparator: \.isWhitespace)
@@ -28,14 +28,14 @@ struct Network {
         }
     }
 
-    /// Brings every wired interface with a cable up.
-    /// - Throws: status 74 where none got an address.
+    /// Brings up every wired interface with a cable.
+    /// - Throws: status 74 if none got an address.
     func bringUp() throws(JobFailure) {
         _ = try? ChildProcess.run(["ip", "link", "set", "lo", "up"], timeoutSeconds: 10)
         if Self.hasRoute(Files.text("/proc/net/route") ?? "") { return }
         let interfaces = waitForInterfaces()
         guard !interfaces.isEmpty else {
-            throw JobFailure(.ioError, "There is no wired network interface that this kernel knows.")
+            throw JobFailure(.ioError, "This kernel found no wired network interface.")
         }
         say("Bringing up the network (DHCP): \(interfaces.joined(separator: ", "))")
         for name in interfaces { _ = try? ChildProcess.run(["ip", "link", "set", name, "up"], timeoutSeconds: 10) }
@@ -44,7 +44,7 @@ struct Network {
             throw JobFailure(
                 .ioError, "No cable is connected (\(interfaces.joined(separator: ", ")) have no link).")
         }
-        // Whatever the client says: an address that is not there helps nobody.
+        // The actual addresses are checked, independent of the client's exit status.
         let answered = askForAddresses(connected).filter { address(of: $0) != nil }
         guard !answered.isEmpty else {
             throw JobFailure(
@@ -70,7 +70,7 @@ struct Network {
             let connected = interfaces.filter { Files.text(FilePath("/sys/class/net/\($0)/carrier")) == "1" }
             let now = SystemFacts.monotonicSeconds()
             if !connected.isEmpty, firstSeen == nil { firstSeen = now }
-            // One that has a link does not wait long for the others.
+            // Once one interface has a link, the others get only a short time.
             if connected.count == interfaces.count || now - start > carrierSeconds
                 || firstSeen.map({ now - $0 > 3 }) ?? false
             {
@@ -80,12 +80,12 @@ struct Network {
         }
     }
 
-    /// Runs a DHCP client on each at the same time; those that got an address.
+    /// Runs DHCP clients on all interfaces concurrently; returns the interfaces that got an address.
     private func askForAddresses(_ interfaces: [String]) -> [String] {
         var waiting: [(name: String, processID: Int32)] = []
         for name in interfaces {
-            // -n: gives up; -q: ends once it has an address; -f: in the foreground. Debian's busybox looks for its script
-            // in /etc/udhcpc where nothing says otherwise.
+            // -n: gives up; -q: ends once it has an address; -f: in the foreground. Debian's busybox looks for its
+            // script in /etc/udhcpc by default.
             if let child = try? ChildProcess(
                 [
                     "udhcpc", "-f", "-n", "-q", "-t", "6", "-T", "3", "-A", "1", "-s",

@@ -3,16 +3,16 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// The password of an encrypted image or repository, or the key of LUKS volumes, in a file for the commands; gone when this
-/// goes. In memory only, and for its owner only: /run is a tmpfs, and nothing swaps here.
+/// The password of an encrypted image or repository, or the key of LUKS volumes, in a file for the commands, removed
+/// with this object. In memory only, and readable only for its owner: /run is a tmpfs, and there is no swap.
 final class PasswordFile {
     /// The file.
     let path: FilePath
-    /// More than this is no password.
+    /// The longest password, in bytes.
     private static let limit = 1 << 16
 
-    /// Fetches it from where the settings say: a volume (the medium's, too), or an address.
-    /// - Parameter name: the file's own name here.
+    /// Reads it from the location in the settings: a volume (also the medium's), or an address.
+    /// - Parameter name: the name of the file.
     convenience init(
         _ location: ImageAddress, as name: String = "password", _ machine: MachineView,
         _ say: @escaping (String) -> Void

@@ -3,19 +3,19 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// The recovery environment: what the program does as PID 1 of the medium, and the session that PID 1 starts.
+/// The recovery environment: the program as PID 1 of the medium, and the session started by PID 1.
 package enum RecoveryInit {
-    /// What the executable's hidden command for the session is called.
+    /// The name of the executable's hidden command for the session.
     package static let sessionCommand = "recovery-session"
 
-    /// Whether this process was started by the kernel as the first one of the medium, and not as PID 1 of some
-    /// container: then its name is `/init` (or `/sbin/init`), as no workstation calls the program.
+    /// Whether the kernel started this process as the first one of the medium, rather than as PID 1 of a container: its
+    /// name is then `/init` (or `/sbin/init`), which is not used on workstations.
     package static func isFirstProcessOfMedium(arguments: [String]) -> Bool {
         guard SystemFacts.isFirstProcess, let name = arguments.first else { return false }
         return FilePath(name).lastComponent?.string == "init" && Files.exists(RecoveryPaths.buildID)
     }
 
-    /// Sets the machine up, keeps a session running, and ends the machine. To be called as PID 1.
+    /// Sets up the machine, keeps a session running, and ends the machine. Must be called as PID 1.
     package static func runAsFirstProcess() -> Never {
         let supervisor = Supervisor()
         supervisor.run()
@@ -34,29 +34,29 @@ package enum RecoveryInit {
     }
 }
 
-/// The places by which PID 1, the session and the other commands know each other.
+/// The paths shared by PID 1, the session and the other commands.
 enum RecoveryPaths {
-    /// Everything of ours that lives as long as the machine runs.
+    /// The folder of all runtime files.
     static let run: FilePath = "/run/reforge"
-    /// Which build this medium is.
+    /// The build id of this medium.
     static let buildID: FilePath = "/etc/reforge/build-id"
-    /// What happens when the session has ended: `reboot` or `poweroff`.
+    /// The action after the end of the session: `reboot` or `poweroff`.
     static let finish: FilePath = "/run/reforge/finish"
     /// Requests to PID 1.
     static let control: FilePath = "/run/reforge/control"
-    /// All that was said.
+    /// The log of all messages.
     static let log: FilePath = "/run/reforge/reforge.log"
-    /// The kernel's names of the disks that the medium is on, one a line.
+    /// The kernel's names of the medium's disks, one per line.
     static let medium: FilePath = "/run/reforge/medium"
-    /// That an unattended job was begun in this boot.
+    /// The marker of an unattended job started in this boot.
     static let jobMarker: FilePath = "/run/reforge/job-started"
-    /// Below it, volumes are mounted.
+    /// The folder below which volumes are mounted.
     static let volumes: FilePath = "/run/reforge/volumes"
-    /// A folder for its owner only, with the password of the job. It is in memory, as all of /run is.
+    /// A folder for its owner only, with the password of the job. In memory, like all of /run.
     static let secrets: FilePath = "/run/reforge/secrets"
-    /// The job that a child does.
+    /// The job for the child.
     static let job: FilePath = "/run/reforge/job.json"
-    /// What curl tells of an HTTP answer.
+    /// The HTTP response header from curl.
     static let httpHeaders: FilePath = "/run/reforge/http-headers"
     /// The program itself, for children.
     static var program: String { Files.exists("/bin/reforge") ? "/bin/reforge" : "/proc/self/exe" }

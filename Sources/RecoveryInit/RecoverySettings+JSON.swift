@@ -3,13 +3,13 @@ import FoundationEssentials
 import JobModel
 
 extension RecoverySettings {
-    /// More than this is not a settings file.
+    /// Upper bound on a settings file, in bytes.
     static let jsonLimit = 1 << 16
 
-    /// The settings in a `reforge.json`: one object with the command line's keys without `reforge.` and `repeat`, its values
-    /// texts, and flags truth values or texts.
-    /// - Parameter name: what to call the file in messages.
-    /// - Throws: status 64, naming what is unknown, wrong or missing.
+    /// The settings in a `reforge.json`: one object with the command line's keys without `reforge.` and `repeat`, with
+    /// text values, and booleans or texts for flags.
+    /// - Parameter name: the name of the file in messages.
+    /// - Throws: status 64, naming the unknown, wrong or missing setting.
     package static func parse(json bytes: [UInt8], name: String = "reforge.json") throws(JobFailure)
         -> RecoverySettings
     {
@@ -49,12 +49,12 @@ extension RecoverySettings {
     }
 }
 
-/// What `reforge inspect IMAGE --json` says, as far as the session asks.
+/// The output of `reforge inspect IMAGE --json` used by the session.
 struct InspectedImage: Decodable {
     /// The image id in hexadecimal digits.
     var imageID: String?
 
-    /// From the command's output; `nil` where it is not the JSON object it should be.
+    /// From the command's output; `nil` if it is not the expected JSON object.
     init?(json bytes: [UInt8]) {
         guard let decoded = try? JSONDecoder().decode(InspectedImage.self, from: Data(bytes)) else { return nil }
         self = decoded

@@ -2,37 +2,37 @@
 import DiskModel
 import JobModel
 
-/// What an unattended medium was told to do.
+/// The settings of an unattended medium.
 package struct RecoverySettings: Equatable, Sendable {
-    /// What to do.
+    /// The job.
     package enum Job: Equatable, Sendable {
-        /// Put an image on a disk.
+        /// Restores an image to a disk.
         case restore(Restore)
-        /// Make an image of a disk.
+        /// Captures a disk to an image.
         case capture(DiskSelector, to: ImageAddress)
     }
 
     /// A restore.
     package struct Restore: Equatable, Sendable {
-        /// Where the image is.
+        /// The location of the image.
         package var image: ImageAddress
-        /// Which disk it goes to.
+        /// The target disk.
         package var target: DiskSelector
-        /// How the partitions are laid out; `nil` leaves that to `reforge restore`.
+        /// The layout policy; `nil` for the default of `reforge restore`.
         package var layout: LayoutPolicy?
-        /// What single partitions are to have, as `reforge restore --partition` takes it: `3=40GiB`.
+        /// Sizes of single partitions, in the syntax of `reforge restore --partition`: `3=40GiB`.
         package var partitions: [String]
-        /// The image id, or the first 8 or more digits of it, lower case; `nil` takes any image.
+        /// The image id, or at least its first 8 digits, lower case; `nil` accepts any image.
         package var imageID: String?
-        /// Whether what was written is read back.
+        /// Whether the written data is read back.
         package var verify: Bool
-        /// Whether the restored system is made to boot where that takes changes.
+        /// Whether boot repair runs after the restore.
         package var repairsBoot: Bool
-        /// Whether what nobody knows to work with sectors of another size is restored all the same.
+        /// Whether to restore filesystems that are not known to work with a different sector size.
         package var trustsUnknown: Bool
-        /// What the job is called, so that it is done once on its disk; `nil` keeps no count of it.
+        /// The id of the job, so that it runs only once on its disk; `nil` for no such check.
         package var jobID: String?
-        /// The folder for what does not fit while filesystems are made smaller; `nil` leaves the choice to the session.
+        /// The scratch folder for shrinking filesystems; `nil` lets the session choose.
         package var scratch: ImageAddress?
 
         /// Describes a restore.
@@ -54,9 +54,9 @@ package struct RecoverySettings: Equatable, Sendable {
         }
     }
 
-    /// What follows a job that succeeded.
+    /// The action after a successful job.
     package enum Finish: String, Equatable, Sendable, CaseIterable {
-        /// The machine starts again.
+        /// The machine restarts.
         case reboot
         /// The machine is switched off.
         case poweroff
@@ -64,15 +64,15 @@ package struct RecoverySettings: Equatable, Sendable {
         case shell
     }
 
-    /// What to do; `nil` for nothing but the menu.
+    /// The job; `nil` for only the menu.
     package var job: Job?
-    /// What follows a success; `nil` for the menu.
+    /// The action after success; `nil` for the menu.
     package var finish: Finish?
-    /// Whether the job of a `reforge.json`, or one with a job id, is done at each start, not only once.
+    /// Whether the job of a `reforge.json`, or one with a job id, runs at each start, not only once.
     package var repeats: Bool
-    /// Where the file is that holds the password of an encrypted image or repository.
+    /// The location of the file with the password of an encrypted image or repository.
     package var key: ImageAddress?
-    /// Where the file is that holds the key of the disk's LUKS volumes.
+    /// The location of the file with the key of the disk's LUKS volumes.
     package var luksKey: ImageAddress?
 
     /// Describes settings.
@@ -87,13 +87,13 @@ package struct RecoverySettings: Equatable, Sendable {
         self.key = key
     }
 
-    /// The settings on a kernel command line (`reforge.KEY=VALUE`); `nil` where it has none.
+    /// The settings on a kernel command line (`reforge.KEY=VALUE`); `nil` if it has none.
     /// - Throws: status 64, naming the parameter that is unknown, wrong or missing.
     package static func parse(commandLine: String) throws(JobFailure) -> RecoverySettings? {
         var values: [String: String] = [:]
         for parameter in KernelCommandLine.parse(commandLine) {
             guard let name = parameter.key.valueAfter(prefix) else { continue }
-            // The kernel takes `-` and `_` in names for the same.
+            // The kernel treats `-` and `_` in names as equal.
             let key = name.map { $0 == "_" ? "-" : $0 }.reduce(into: "") { $0.append($1) }
             let value = parameter.value ?? (["verify", "trust-unknown", "repeat"].contains(key) ? "yes" : "")
             guard values[key] == nil || values[key] == value else {

@@ -4,18 +4,18 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// A restore by `reforge restore`: mounts what it reads from, and what it may keep a scratch on.
+/// A restore by `reforge restore`: mounts the source and the scratch volumes.
 struct RestoreJob {
     let runner: JobRunner
     let settings: RecoverySettings.Restore
-    /// Where the password is, where one is needed.
+    /// The password file, if needed.
     let password: FilePath?
-    /// Where the key of LUKS volumes is.
+    /// The key file of LUKS volumes.
     let luksKey: FilePath?
     /// Whether it may write; otherwise it shows its plan.
     let confirmed: Bool
 
-    /// Where the image comes from.
+    /// The source of the image.
     private enum Source {
         case address(String)
         case file(BlockVolume, path: String)
@@ -25,20 +25,20 @@ struct RestoreJob {
         }
     }
 
-    /// A folder on a volume, for what does not fit while filesystems are made smaller.
+    /// A scratch folder on a volume, for shrinking filesystems.
     private struct Scratch {
         var volume: BlockVolume
         var path: String
     }
 
-    /// What a restore is about, once all of it is there.
+    /// The source, scratch and target of a restore, once available.
     private struct Places {
         var source: Source
         var scratch: Scratch?
         var disk: DiskCandidate
     }
 
-    /// Waits for what is needed of this machine.
+    /// Waits for the needed devices.
     private func places() throws(JobFailure) -> Places {
         let machine = runner.machine
         let source: Source =
@@ -57,7 +57,7 @@ struct RestoreJob {
         return Places(source: source, scratch: scratch, disk: disk)
     }
 
-    /// The note that a restore with the same job id left on the disk that is meant; `nil` where there is none, or no such disk.
+    /// The note on the target disk from a restore with the same job id; `nil` if there is no note or no such disk.
     func note() -> RestoreNote? {
         settings.jobID == nil ? nil : (try? places().disk).flatMap(note(on:))
     }
@@ -71,7 +71,7 @@ struct RestoreJob {
         return note
     }
 
-    /// - Returns: how `reforge restore` ended, or what kept it from starting.
+    /// - Returns: the result of `reforge restore`, or the reason it did not start.
     func run() throws(JobFailure) -> JobOutcome {
         let job = try places()
         var outcome = try attempts(job)
@@ -85,7 +85,8 @@ struct RestoreJob {
         if case .address = source { try runner.bringUpNetwork() }
         var outcome = try attempt(source, onto: disk, scratch)
         guard scratch == nil else { return outcome }
-        // Memory had too little room, and nothing was written. What was encrypted goes to no volume without being asked for.
+        // Memory was too small for the scratch, and nothing was written. Decrypted data must not be stored on a volume
+        // without an explicit setting.
         let places = password == nil ? [source.volume, machine.medium.volume].compactMap(\.self) : []
         for volume in Self.scratchVolumes(places)
         where outcome.status == ExitStatus.cannotCreate.rawValue {
@@ -96,12 +97,12 @@ struct RestoreJob {
             }
         }
         if outcome.status == ExitStatus.cannotCreate.rawValue {
-            outcome.text += " The settings can name a folder with more room: scratch=LABEL=NAME:/folder."
+            outcome.text += " The settings can name a folder with more space: scratch=LABEL=NAME:/folder."
         }
         return outcome
     }
 
-    /// Where a scratch can lie, in the order to try: first where it takes only the room that is in use.
+    /// The possible scratch volumes, in order of preference: first those with sparse files.
     static func scratchVolumes(_ volumes: [BlockVolume]) -> [BlockVolume] {
         var places: [BlockVolume] = []
         for volume in volumes
@@ -124,7 +125,7 @@ struct RestoreJob {
             let folder = try mounted.madeFolder(scratch.path)
             return ended(try restore(address: address, onto: disk, scratch: folder), mounted)
         case .file(let volume, let path):
-            // A device is mounted once: for reading only, or for writing.
+            // A device is mounted only once: read-only or writable.
             let isShared = scratch?.volume.node == volume.node
             let mounted = try OpenedVolume(volume, writable: isShared)
             let image = try mounted.resolveImage(path)
@@ -151,7 +152,7 @@ struct RestoreJob {
         if let wanted = settings.imageID {
             imageID = try checkedImageID(of: image, is: wanted)
         } else if confirmed {
-            // For the record only: what is wrong with the image is the restore's to say.
+            // Only for the record: the restore itself reports problems of the image.
             imageID = try? self.imageID(of: image)
         }
         announce(disk)
@@ -165,7 +166,8 @@ struct RestoreJob {
         let streamed = try HTTPStream.run(
             address, into: job("-", disk, scratch: scratch, streamed: true), waitingAt: runner.console)
         let status = streamed.reader.status
-        // The reader is right about success: it commits only after a footer that matches. And about what it did not begin.
+        // On success the reader's status counts, as it commits only after a matching footer. Its status also counts if
+        // it refused to begin.
         let isReaders = [ExitStatus.done, .incomplete, .cannotCreate].contains { $0.rawValue == status }
         guard !isReaders, let failure = streamed.failure else {
             return outcome(streamed.reader, disk, settings.imageID)
@@ -175,7 +177,7 @@ struct RestoreJob {
             switch streamed.reader.report?.outcome.diskState {
             case .untouched: "untouched"
             case .complete, .salvaged: "complete"
-            case .partial, nil: "partial; the same restore continues where it was"
+            case .partial, nil: "partial; run the same restore again to resume it"
             }
         return JobOutcome(
             failure.status.rawValue, "\(JobOutcome(failure).text) \(disk.identity.path) is \(state).", disk: disk)
@@ -198,7 +200,7 @@ struct RestoreJob {
             streamed: streamed)
     }
 
-    /// The restore of the settings, of an image and onto a disk that are there.
+    /// The restore job of the settings, for a resolved image and disk.
     static func job(
         _ image: String, _ settings: RecoverySettings.Restore, _ disk: DiskCandidate, password: FilePath? = nil,
         luksKey: FilePath? = nil, scratch: FilePath? = nil, confirmed: Bool, streamed: Bool
@@ -209,17 +211,17 @@ struct RestoreJob {
         (job.partitions, job.verifies) = (settings.partitions, settings.verify)
         if !settings.repairsBoot { job.repairsBoot = false }
         job.trustsUnknown = settings.trustsUnknown
-        // Minutes may have passed since the disk was chosen: its name can be another one's by now.
+        // Minutes may have passed since the disk was chosen: its name may now denote another disk.
         job.expectedDiskSequence = disk.identity.diskSequence
         job.jobID = settings.jobID
         job.luksKeyFiles = luksKey.map { [$0.string] } ?? []
         job.scratch = scratch?.string
-        // A stream can be looked at only once: there the restore itself compares before its first write.
+        // A stream can be read only once: the restore itself compares the id before its first write.
         if streamed { job.expectedImageID = settings.imageID }
         return JobFile(.restore(job), passwordFile: password?.string)
     }
 
-    /// Whether `wanted`, an id or the start of one, names the image with the id `found`.
+    /// Whether `wanted`, an id or a prefix of one, matches the id `found`.
     static func isID(_ found: String, named wanted: String) -> Bool {
         found.lowercased().hasPrefix(wanted.lowercased())
     }
@@ -229,13 +231,13 @@ struct RestoreJob {
         guard Self.isID(found, named: wanted) else {
             throw JobFailure(
                 .badImage,
-                "\(settings.image) is another image than the settings ask for: its id is \(found.printable), not \(wanted). Nothing was written."
+                "\(settings.image) is not the image in the settings: its id is \(found.printable), not \(wanted). Nothing was written."
             )
         }
         return found
     }
 
-    /// The image id as `reforge inspect` shows it.
+    /// The image id from `reforge inspect`.
     private func imageID(of image: String) throws(JobFailure) -> String {
         guard
             let output = try? ChildProcess.run(

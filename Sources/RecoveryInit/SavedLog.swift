@@ -2,14 +2,15 @@
 import LinuxSystem
 import SystemPackage
 
-/// Keeps the log of this boot on the medium's REFORGE volume.
+/// Saves the log of this boot to the medium's REFORGE volume.
 struct SavedLog {
-    /// One file a boot, whatever the clock says later.
+    /// One file per boot, independent of later clock changes.
     private let name: String
 
     init() { name = Self.name(unixSeconds: SystemFacts.unixSeconds(), unique: Self.bootID()) }
 
-    /// `reforge-20261122T150405Z-1a2b3c4d.log`: exFAT takes no colons, and clocks of dead machines repeat themselves.
+    /// `reforge-20261122T150405Z-1a2b3c4d.log`: exFAT allows no colons, and clocks without a battery repeat their
+    /// times.
     static func name(unixSeconds: Int64, unique: String) -> String {
         let stamp = SystemFacts.utcText(unixSeconds).filter { $0 != "-" && $0 != ":" }
         return "reforge-\(stamp)\(unique.isEmpty ? "" : "-\(unique)").log"
@@ -19,7 +20,7 @@ struct SavedLog {
         String((Files.text("/proc/sys/kernel/random/boot_id") ?? "").filter(\.isHexDigit).prefix(8))
     }
 
-    /// Writes what was said so far; what keeps it from that, as a sentence.
+    /// Writes the log so far. Returns the error, as a sentence.
     func save(on medium: Medium) -> String? {
         guard let volume = medium.volume, volume.isMountable(writable: true) else {
             return nil

@@ -55,7 +55,7 @@ final class Session {
     }
 
     /// Waits for disks, finds and grows the medium, and reads the settings.
-    /// - Returns: the settings, and the bytes of the medium's settings file where they come from there.
+    /// - Returns: the settings, and the bytes of the medium's settings file if they come from it.
     private func prepare() throws(JobFailure) -> (RecoverySettings?, file: [UInt8]?) {
         var settings: RecoverySettings?
         var problem: JobFailure?
@@ -74,7 +74,7 @@ final class Session {
         if let volume = machine.medium.volume { console.say("The medium is \(volume.line)") }
         if let message = machine.medium.problem { console.say("warning: \(message)") }
 
-        // The command line wins as a whole: half of one and half of the other would be nobody's intention.
+        // The command line takes precedence as a whole: a mixture of both would not be intended.
         if let problem { throw problem }
         if settings != nil { return (settings, nil) }
         guard let bytes = machine.medium.settingsFileBytes() else { return (nil, nil) }
@@ -83,8 +83,8 @@ final class Session {
 
     private func waitForDisks(_ settings: RecoverySettings?, isAwaitingMedium: Bool) {
         if isAwaitingMedium {
-            // Without settings on the command line they may be on the medium, and a stick is slow to appear. A machine
-            // that was booted from the network has none, and waits this long for nothing.
+            // Without settings on the command line they may be on the medium, and a stick appears slowly. A machine
+            // booted from the network has no medium, and waits this long in vain.
             machine.waitForDevices(SettleRule(limit: 10)) {
                 self.machine.lookForMedium()
                 return self.machine.medium.volume != nil
@@ -96,14 +96,14 @@ final class Session {
 
     // MARK: The unattended job
 
-    /// Whether this boot has had its unattended job: a session that takes over from a crashed one does not repeat it.
+    /// Whether this boot has already started its unattended job: a session after a crashed one must not repeat it.
     private func jobWasBegun() -> Bool {
         guard Files.exists(RecoveryPaths.jobMarker) else { return false }
-        console.say("The unattended job of this boot was begun before, and is not repeated.")
+        console.say("The unattended job of this boot was already started, and is not repeated.")
         return true
     }
 
-    /// What is known of a job that was done at an earlier start; `nil` where it is to be done now.
+    /// The data of a job done at an earlier start; `nil` if it must run now.
     private func doneJob(
         _ job: RecoverySettings.Job, _ settings: RecoverySettings, _ file: [UInt8]?
     ) -> MenuSession.DoneJob? {
@@ -122,7 +122,7 @@ final class Session {
         return .init(mark: mark.printable, settings: settings, job: job)
     }
 
-    /// What the REFORGE volume says of a job that was done; `nil` where it is to be done.
+    /// The mark of a done job on the REFORGE volume; `nil` if the job must run.
     private func markOnMedium(_ file: [UInt8]) -> String? {
         switch JobMark.find(on: machine.medium, settings: file) {
         case .none: nil
@@ -131,17 +131,17 @@ final class Session {
         }
     }
 
-    /// Notes that the job is done where the next start looks; what keeps it from that, as a sentence.
+    /// Records the job as done, for the next start. Returns the error, as a sentence.
     private func noteDone(
         _ job: RecoverySettings.Job, _ settings: RecoverySettings, _ file: [UInt8]?, _ outcome: JobOutcome
     ) -> String? {
         guard !settings.repeats, outcome.isDataComplete else { return nil }
         if let file { return JobMark(settings: file, job: job, outcome: outcome).save(on: machine.medium) }
-        // `reforge restore` has written it, where there was room.
-        return outcome.lacksNote ? "the disk has no room for it in front of its first partition" : nil
+        // `reforge restore` has written the note, if there was space.
+        return outcome.lacksNote ? "the disk has no space for the note before its first partition" : nil
     }
 
-    /// - Returns: how the machine ends; `nil` where it stays on.
+    /// - Returns: how the machine ends; `nil` if it stays on.
     private func run(
         _ job: RecoverySettings.Job, _ settings: RecoverySettings, _ file: [UInt8]?
     ) -> MachineEnd? {
@@ -154,11 +154,11 @@ final class Session {
         JobMarker.set(JobMarker.ended)
         var finish = settings.finish
         if let problem = noteDone(job, settings, file, outcome) {
-            console.say("warning: that the job is done could not be noted: \(problem)")
+            console.say("warning: the job could not be recorded as done: \(problem)")
             if finish == .reboot {
                 finish = nil
                 outcome.text +=
-                    " The machine stays on: it could not be noted that the job is done, and a restart would do it again. "
+                    " The machine stays on: the job could not be recorded as done, and a restart would repeat it. "
                     + (file == nil
                         ? "Take it off the network's list before the next start."
                         : "Remove the medium before the next start.")
@@ -179,8 +179,8 @@ final class Session {
         return end
     }
 
-    /// Says why an unattended run came to nothing. The machine stays on: it would fail for ever otherwise, and the reason would
-    /// scroll away.
+    /// Reports the failure of an unattended run. The machine stays on: otherwise it would fail in an endless loop, and
+    /// the reason would scroll away.
     private func report(_ error: JobFailure) {
         console.say("error: \(error.message)")
         JobMarker.set(JobMarker.ended)
@@ -192,14 +192,14 @@ final class Session {
 }
 
 extension RecoverySettings.Job {
-    /// For a person.
+    /// A description for the user.
     var description: String {
         switch self {
         case .restore(let restore): "restore of \(restore.image)"
         case .capture(_, let location): "capture to \(location)"
         }
     }
-    /// Whether a disk that appears late could change which one is meant.
+    /// Whether a disk that appears late could change the choice.
     var mayFitLateDisks: Bool {
         switch self {
         case .restore(let restore): restore.target.isOpen
@@ -209,7 +209,7 @@ extension RecoverySettings.Job {
 }
 
 extension SavedLog {
-    /// Saves what was said so far; a failure is worth a line, no more.
+    /// Saves the log so far; a failure only causes a warning.
     func saveQuietly(on medium: Medium, _ console: SessionConsole) {
         if let problem = save(on: medium) { console.say("warning: \(problem)") }
     }

@@ -3,13 +3,13 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// The session's side of all consoles: what it says appears on each; what is typed on any arrives here by PID 1.
+/// The session's side of all consoles: its messages appear on each; input from any of them arrives through PID 1.
 final class SessionConsole {
-    /// A line that somebody typed.
+    /// A typed line.
     struct Reply: Equatable {
-        /// At which console.
+        /// The console.
         var console: String
-        /// What, without white space at its ends.
+        /// The text, without white space at its ends.
         var text: String
     }
 
@@ -27,13 +27,13 @@ final class SessionConsole {
         _ = try? FileDescriptor.standardOutput.writeAll(Array(text.utf8))
     }
 
-    /// Shows how a job ended, as the last thing on every screen, and how the menu comes back.
+    /// Shows the outcome of a job as the last output on every screen, and the prompt for the menu.
     func present(_ outcome: JobOutcome, waits: Bool) {
         say("\n" + outcome.banner)
         if waits { prompt("Press Enter for the menu. ") }
     }
 
-    /// Waits until somebody presses Enter at any console, and meanwhile opens shells.
+    /// Waits for Enter at any console, and opens requested shells meanwhile.
     func waitForEnter() {
         dropTyped()
         while !isDeserted {
@@ -43,7 +43,7 @@ final class SessionConsole {
         }
     }
 
-    /// Drops what was typed before: an answer belongs to a question that could be read.
+    /// Discards earlier input: an answer must follow a visible question.
     func dropTyped() {
         while receive(seconds: 0) {}
         messages.removeAll {
@@ -51,7 +51,7 @@ final class SessionConsole {
         }
     }
 
-    /// The next line; `nil` where a rescue shell ended meanwhile, or PID 1 is gone.
+    /// The next line; `nil` if a rescue shell ended meanwhile, or PID 1 is gone.
     func nextReply() -> Reply? {
         while true {
             while !messages.isEmpty {
@@ -65,22 +65,22 @@ final class SessionConsole {
         }
     }
 
-    /// Whether PID 1 no longer listens: nobody can answer any more.
+    /// Whether PID 1 is gone: no more input can arrive.
     var isDeserted: Bool { inputEnded && messages.isEmpty }
 
-    /// After how many seconds it is said that a job that was asked to end has not. Commands of ours end within 5 s, whatever
-    /// their disks do, unless a program at work on a filesystem or a loader must end its work first.
+    /// The time in seconds after which a message reports that a job has not ended as requested. Reforge commands end
+    /// within 5 s, independent of their disks, unless a program working on a filesystem or a loader must finish first.
     private static let patience = 8.0
 
-    /// Waits until a child has ended, and meanwhile hears those who ask for its end or for a shell: a job may take hours, or
-    /// hang.
+    /// Waits until a child has ended, and meanwhile handles requests for its end or for a shell, as a job may take
+    /// hours, or hang.
     func wait(for child: borrowing ChildProcess) -> ChildProcess.Ending {
         var deadline: Double?
         while true {
             if let ending = child.poll() { return ending }
             if let late = deadline, SystemFacts.monotonicSeconds() > late {
                 say(
-                    "The job has not ended yet: a program that changes a filesystem or a loader ends its work first. Do not switch off."
+                    "The job has not ended yet: a program that changes a filesystem or a loader finishes its work first. Do not switch off."
                 )
                 deadline = .infinity
             }
@@ -94,7 +94,7 @@ final class SessionConsole {
                     deadline = deadline ?? SystemFacts.monotonicSeconds() + Self.patience
                 default:
                     say(
-                        "A job is at work. Type c to end it, or shell for a rescue shell; wait for its end for anything else."
+                        "A job is running. Type c to end it, or shell for a rescue shell; other commands are available after its end."
                     )
                 }
             }
@@ -102,7 +102,7 @@ final class SessionConsole {
         }
     }
 
-    /// Asks PID 1 for a rescue shell, at one console or at all.
+    /// Asks PID 1 for a rescue shell, on one console or on all.
     func openShell(on console: String?) {
         do {
             try Files.put(SessionRequest.shell(console: console).encoded + "\n", into: RecoveryPaths.control)
@@ -111,7 +111,7 @@ final class SessionConsole {
         }
     }
 
-    /// Takes what PID 1 sent; whether there was anything.
+    /// Receives messages from PID 1. Returns whether there were any.
     private func receive(seconds: Double?) -> Bool {
         let state = Polling.wait(for: [.init(.standardInput)], seconds: seconds)
         guard let first = state.first, first.isReadable, !inputEnded else { return false }

@@ -2,7 +2,7 @@
 import DiskModel
 import JobModel
 
-/// Keys and values of settings, as a command line or a file gives them, before they are checked.
+/// Keys and values of settings, from a command line or a file, not yet checked.
 struct SettingValues {
     private let values: [String: String]
     private let prefix: String
@@ -12,7 +12,7 @@ struct SettingValues {
         "restore", "target", "layout", "partition", "image-id", "verify", "finish", "capture", "to", "key",
         "boot-repair", "luks-key", "trust-unknown", "scratch", "repeat", "job-id",
     ]
-    /// Keys, each with the one without which it means nothing.
+    /// Keys, each with the key that it requires.
     private static let companions = [
         ("target", "restore"), ("layout", "restore"), ("partition", "restore"), ("image-id", "restore"),
         ("verify", "restore"), ("boot-repair", "restore"), ("trust-unknown", "restore"), ("scratch", "restore"),
@@ -21,15 +21,15 @@ struct SettingValues {
     ]
 
     /// - Parameters:
-    ///   - prefix: what precedes each key where the values are from, for messages.
-    ///   - source: what messages call the place where the values are from.
+    ///   - prefix: the prefix of each key in its source, for messages.
+    ///   - source: the name of the source in messages.
     init(_ values: [String: String], namedWith prefix: String, of source: String) {
         self.values = values
         self.prefix = prefix
         self.source = source
     }
 
-    /// Checks them.
+    /// Checks the values.
     /// - Throws: status 64, naming the setting that is unknown, wrong or missing.
     func settings() throws(JobFailure) -> RecoverySettings {
         if let unknown = values.keys.filter({ !Self.keys.contains($0) }).min() {
@@ -66,7 +66,7 @@ struct SettingValues {
         guard let target = values["target"] else {
             throw refuse("\(prefix)restore needs \(prefix)target: which disk may be overwritten")
         }
-        // One text for all of them: a key stands once on a command line.
+        // One text for all of them: a key may occur only once on a command line.
         let partitions =
             values["partition"]?.split(separator: ",", omittingEmptySubsequences: false).map(String.init) ?? []
         do { _ = try LayoutRequest(parsing: partitions) } catch {
@@ -110,12 +110,12 @@ struct SettingValues {
         guard let text = values[key] else { return nil }
         guard let value = Value(rawValue: text) else {
             let known = Value.allCases.map(\.rawValue).joined(separator: ", ")
-            throw refuse("\(prefix)\(key)=\(text.printable) is none of \(known)")
+            throw refuse("\(prefix)\(key)=\(text.printable) is not one of \(known)")
         }
         return value
     }
 
-    /// A value that `body` reads; what it says of a wrong one, with the key.
+    /// A value parsed by `body`; errors are prefixed with the key.
     private func detail<Value>(
         _ key: String, _ text: String, _ body: (String) throws(JobFailure) -> Value
     ) throws(JobFailure) -> Value {

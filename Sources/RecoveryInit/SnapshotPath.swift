@@ -6,7 +6,7 @@ import SystemPackage
 /// A path on a volume that names a snapshot of a repository: `/folder@latest`, `/folder@HOST/DISK/latest`, or the
 /// repository itself: `/folder@`.
 enum SnapshotPath {
-    /// The file by which a folder is known for a repository.
+    /// The file that identifies a folder as a repository.
     static let configurationFile = "repository.json"
     /// The folder that every repository has.
     static let snapshotsFolder = "snapshots"
@@ -23,7 +23,8 @@ extension OpenedVolume {
         }
     }
 
-    /// `FOLDER@SELECTOR` with the folder's real path; `nil` where the path is not of that form, or there is no such folder.
+    /// `FOLDER@SELECTOR` with the folder's real path; `nil` if the path does not have that form, or there is no such
+    /// folder.
     func resolveSnapshot(_ path: String) throws(JobFailure) -> String? {
         for (folder, selector) in ImageAddress.splits(path) {
             guard let real = try? resolve(folder),

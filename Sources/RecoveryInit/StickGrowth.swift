@@ -15,12 +15,12 @@ enum StickGrowth {
         do {
             return try grow(volume, number)
         } catch {
-            return "warning: the REFORGE volume on \(volume.path) does not fill the stick, and stays as it is: \(error)"
+            return "warning: the REFORGE volume on \(volume.path) does not fill the stick and was not changed: \(error)"
         }
     }
 
-    /// The medium's exFAT partition. Where its boot sector was torn by a power cut while it grew, its name in the table
-    /// shows it, and the stick's ESP proves that it is the medium.
+    /// The medium's exFAT partition. If its boot sector was torn by a power cut during growth, it is identified by its
+    /// name in the table, and the medium by the stick's ESP.
     private static func reforgePartition(
         of medium: Medium, among volumes: [BlockVolume]
     ) -> (BlockVolume, number: Int)? {
@@ -48,11 +48,11 @@ enum StickGrowth {
                 }
             }
         }
-        // The new node's size must be what the table says now: otherwise the kernel read something else.
+        // The size of the new node must match the table: otherwise the kernel read something else.
         guard
             Files.text(FilePath("/sys/class/block/\(volume.node)/size")).flatMap({ UInt64($0) }) == range.byteCount
                 / 512
-        else { return "warning: \(volume.path) is not where the stick's partition table says; it stays as it is." }
+        else { return "warning: \(volume.path) does not match the stick's partition table; it was not changed." }
         let partition = try BlockDevice(opening: FilePath(volume.path), .exclusiveWrite)
         let growth = try ExFATGrower.grow(partition)
         try partition.dropCache()

@@ -3,8 +3,8 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// PID 1: boot steps, the session as a child, consoles, orphans, the end of the machine. It does no work of its own, for
-/// a trap here is a kernel panic; whatever can fail happens in the session, which may die.
+/// PID 1: boot steps, the session as a child, consoles, orphans, the end of the machine. It does no other work, as a
+/// trap here is a kernel panic; operations that can fail run in the session, which may die.
 final class Supervisor {
     private var consoles: [MediumConsole] = []
     private var log: Log?
@@ -14,11 +14,11 @@ final class Supervisor {
     private var state = State.running
 
     private enum State {
-        /// The session works, or is about to be started.
+        /// The session is running or about to be started.
         case running
         /// There is no session; consoles may ask for a shell or a new one.
         case standingIn
-        /// The machine ends: everybody was asked to stop, and is killed at the deadline (monotonic seconds).
+        /// The machine ends: all processes were asked to stop, and are killed at the deadline (monotonic seconds).
         case ending(MachineEnd, deadline: Double, killed: Bool)
     }
 
@@ -26,15 +26,15 @@ final class Supervisor {
         let processID: Int32
         let input: FileDescriptor
     }
-    /// Where the output of sessions arrives. One stays open longer than its session: what the session left behind must
-    /// be able to say how it ends.
+    /// The output pipes of sessions. A pipe stays open longer than its session: processes left behind by the session
+    /// must be able to report how they end.
     private var outputs: [FileDescriptor] = []
 
-    /// All that was said, in a file in memory: at most this much of it.
+    /// The log of all messages, in a file in memory, limited in size.
     private struct Log {
         let descriptor: FileDescriptor
         var room = 8 << 20
-        /// Colours are for screens.
+        /// Removes colours, which are only for screens.
         var filter = EscapeFilter()
     }
 
@@ -46,7 +46,7 @@ final class Supervisor {
         openLog()
         for problem in problems { say("warning: \(problem)") }
         Machine.catchControlAltDelete()
-        // Without signals (never seen) the loop still works: it looks around every second.
+        // Without signals (never seen) the loop still works: it polls every second.
         let signals = (try? Signal.deliver([.child, .interrupt, .terminate, .user1, .user2]))?.release()
         openControl()
         startSession()
@@ -55,8 +55,8 @@ final class Supervisor {
 
     // MARK: Setting up
 
-    /// The kernel starts PID 1 with nothing open where there was no /dev/console. Descriptors 0 to 2 must not become
-    /// something else: a message of the runtime would land in it.
+    /// Without /dev/console, the kernel starts PID 1 with no open descriptors. Descriptors 0 to 2 must not refer to
+    /// other files: messages of the runtime would go there.
     private func occupyStandardDescriptors() {
         while let opened = try? FileDescriptor.open("/dev/null", .readWrite) {
             if opened.rawValue > 2 {
@@ -88,7 +88,7 @@ final class Supervisor {
     private func openControl() {
         do {
             try Files.makeNamedPipe(RecoveryPaths.control)
-            // For reading and writing: so that it never reports its end when a writer goes.
+            // For reading and writing, so that it never reports an end when a writer closes it.
             control = try FileDescriptor.open(
                 RecoveryPaths.control, .readWrite, options: [.nonBlocking, .closeOnExec])
         } catch {
@@ -98,7 +98,7 @@ final class Supervisor {
 
     // MARK: The loop
 
-    /// Waits for something to happen, and sees to it.
+    /// Waits for events, and handles them.
     private func turn(_ signals: FileDescriptor?) {
         var wishes: [Polling.Wish] = []
         if let signals { wishes.append(.init(signals)) }
@@ -123,7 +123,7 @@ final class Supervisor {
         var bytes: [UInt8] = []
         while case .moved = signals.readAvailable(into: &bytes, limit: 64) {}
         for byte in bytes {
-            // SIGINT is Ctrl-Alt-Del; the others are what busybox's reboot, poweroff and halt send to PID 1.
+            // SIGINT is Ctrl-Alt-Del; the others are sent to PID 1 by busybox's reboot, poweroff and halt.
             switch Signal(rawValue: Int32(byte)) {
             case .interrupt, .terminate: end(.reboot)
             case .user1, .user2: end(.poweroff)
@@ -145,7 +145,7 @@ final class Supervisor {
         }
     }
 
-    /// A line that somebody typed.
+    /// Handles a typed line.
     private func take(_ line: String, from console: MediumConsole) {
         record(Array("[\(console.name)] \(line)\n".utf8))
         switch state {
@@ -163,7 +163,7 @@ final class Supervisor {
 
     private func startShell(on console: MediumConsole) {
         guard case .ending = state else {
-            console.show(Array("\nA rescue shell. \"exit\" leads back; the log is \(RecoveryPaths.log).\n".utf8))
+            console.show(Array("\nA rescue shell. \"exit\" ends it; the log is \(RecoveryPaths.log).\n".utf8))
             do { try console.startShell() } catch {
                 console.show(Array("The shell did not start: \(error)\n".utf8))
                 tellSession(.shellEnded(console: console.name))
@@ -196,12 +196,12 @@ final class Supervisor {
         do {
             let input = try FileDescriptor.pipe(options: .closeOnExec)
             let output = try FileDescriptor.pipe(options: .closeOnExec)
-            // The child's ends must not stay open here: nobody would see the others close.
+            // The child's ends must be closed here: otherwise closing of the other ends would not be noticed.
             defer {
                 try? input.readEnd.close()
                 try? output.writeEnd.close()
             }
-            // With SWIFT_BACKTRACE=enable=no (in plainEnvironment): a crash must not wait for a backtracer that the
+            // With SWIFT_BACKTRACE=enable=no (in plainEnvironment): a crash must not wait for a backtracer, which the
             // medium does not have.
             let child = try ChildProcess(
                 [RecoveryPaths.program, RecoveryInit.sessionCommand], input: input.readEnd,
@@ -219,16 +219,16 @@ final class Supervisor {
     }
 
     private func tellSession(_ message: SupervisorMessage) {
-        // A session that does not listen (4 MiB of typing) loses lines; PID 1 does not wait for it.
+        // A session that does not read (4 MiB of input) loses lines; PID 1 does not wait for it.
         guard let session else { return }
         _ = session.input.writeAvailable(Array((message.encoded + "\n").utf8)[...])
     }
 
-    /// What the session and its children said goes to every console and into the log.
+    /// Sends the output of the session and its children to every console and into the log.
     private func relayOutput() {
         for output in outputs {
             var result = NonblockingResult.moved(1)
-            // Bounded: a child that never stops talking must not keep PID 1 from its other duties.
+            // Bounded: a child with endless output must not keep PID 1 from its other duties.
             for _ in 0..<64 where result != .wouldBlock && result != .ended {
                 var bytes: [UInt8] = []
                 result = output.readAvailable(into: &bytes)
@@ -250,18 +250,18 @@ final class Supervisor {
             return
         }
         say(
-            "\nThe recovery session ended unexpectedly (\(ending)). That is a mistake in Reforge; the log is \(RecoveryPaths.log)."
+            "\nThe recovery session ended unexpectedly (\(ending)). This is a bug in Reforge; the log is \(RecoveryPaths.log)."
         )
         if Files.text(RecoveryPaths.jobMarker) == JobMarker.running {
             say(
-                "An unattended job was at work: a disk may be partial. \(ResultLine.text(ExitStatus.interrupted.rawValue))"
+                "An unattended job was running: a disk may be partial. \(ResultLine.text(ExitStatus.interrupted.rawValue))"
             )
         }
         stopOrphans()
         standIn()
     }
 
-    /// What the session left running, a restore for one, is asked to stop: it says itself how the disk is.
+    /// Asks processes left by the session, such as a restore, to stop: they report the state of the disk themselves.
     private func stopOrphans() {
         let shells = consoles.compactMap(\.shell)
         for id in Processes.children() where !shells.contains(id) { Processes.send(.terminate, to: id) }
@@ -283,7 +283,7 @@ final class Supervisor {
         say(Self.farewell(end))
         state = .ending(end, deadline: SystemFacts.monotonicSeconds() + 10, killed: false)
         Processes.sendToAll(.terminate)
-        // Shells do not listen to SIGTERM, but to their terminal going away.
+        // Shells ignore SIGTERM, but end when their terminal hangs up.
         for shell in consoles.compactMap(\.shell) { Processes.send(.hangUp, to: shell) }
     }
 
@@ -305,14 +305,14 @@ final class Supervisor {
         unmountDisks()
         Machine.sync()
         for console in consoles { console.flush() }
-        // What a serial line still holds needs a moment; a machine that is off sends nothing.
+        // Pending output of a serial line needs a moment before the machine is off.
         SystemFacts.sleep(seconds: 0.2)
         let failure = end == .reboot ? Machine.restart() : Machine.powerOff()
         say("\(failure). Everything is written and unmounted: the power can be switched off.")
         standIn()
     }
 
-    /// Everything that is on a disk, the latest first.
+    /// Unmounts all filesystems on disks, the latest first.
     private func unmountDisks() {
         for mount in MountEntry.current().reversed()
         where !mount.device.hasPrefix("0:") || mount.source.hasPrefix("/dev/") {

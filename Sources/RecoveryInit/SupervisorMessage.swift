@@ -2,7 +2,7 @@
 
 /// A line that PID 1 sends to the session (on its standard input).
 package enum SupervisorMessage: Equatable, Sendable {
-    /// Somebody at a console typed a line.
+    /// A line was typed at a console.
     case line(console: String, text: String)
     /// A rescue shell at a console has ended.
     case shellEnded(console: String)
@@ -15,7 +15,7 @@ package enum SupervisorMessage: Equatable, Sendable {
         }
     }
 
-    /// From a line on the wire; `nil` where it is none of these.
+    /// Decodes a line on the wire; `nil` if invalid.
     package init?(_ line: String) {
         let parts = line.split(separator: " ", maxSplits: 2, omittingEmptySubsequences: false).map(String.init)
         switch (parts.first, parts.count) {
@@ -28,7 +28,7 @@ package enum SupervisorMessage: Equatable, Sendable {
 
 /// A line that the session sends to PID 1 (through `/run/reforge/control`).
 package enum SessionRequest: Equatable, Sendable {
-    /// A rescue shell at one console, or at all where `console` is `nil`.
+    /// A rescue shell on one console, or on all if `console` is `nil`.
     case shell(console: String?)
 
     /// The line on the wire, without its end.
@@ -38,7 +38,7 @@ package enum SessionRequest: Equatable, Sendable {
         }
     }
 
-    /// From a line on the wire; `nil` where it is none of these.
+    /// Decodes a line on the wire; `nil` if invalid.
     package init?(_ line: String) {
         let parts = line.split(separator: " ").map(String.init)
         guard parts.count == 2, parts[0] == "shell" else { return nil }
@@ -46,15 +46,15 @@ package enum SessionRequest: Equatable, Sendable {
     }
 }
 
-/// How the machine ends.
+/// The way the machine ends.
 package enum MachineEnd: String, Equatable, Sendable {
-    /// It starts again.
+    /// The machine restarts.
     case reboot
-    /// It is switched off.
+    /// The machine is switched off.
     case poweroff
 }
 
-/// What somebody at a console answers while there is no session.
+/// The answer at a console while there is no session.
 enum StandInAnswer: Equatable {
     case shell, menu
     case end(MachineEnd)
@@ -71,13 +71,13 @@ enum StandInAnswer: Equatable {
     }
 }
 
-/// Bytes that arrive in pieces, as whole lines.
+/// Splits a byte stream into whole lines.
 struct LineSplitter {
     private var pending: [UInt8] = []
-    /// Longer lines are cut: what a terminal sends has at most 4096 bytes.
+    /// Longer lines are cut; lines from a terminal have at most 4096 bytes.
     static let limit = 1 << 16
 
-    /// Adds bytes; the lines that became whole, without their ends.
+    /// Adds bytes; returns the completed lines, without their ends.
     mutating func add(_ bytes: some Sequence<UInt8>) -> [String] {
         var lines: [String] = []
         for byte in bytes {

@@ -5,24 +5,23 @@ import DiskModel
 import ImageModel
 import LinuxSystem
 
-/// The third pass of verify: whose damage it is. Says for all that is damaged or missing which bytes of which disks it
-/// concerns.
+/// The third pass of verify: attributes each damaged or missing content to byte ranges of the disks that need it.
 struct AttributionPass {
     private let repository: Repository
     private let structure: VerifiedStructure
     private let isSelection: Bool
 
-    /// - Parameter isSelection: whether only some snapshots were looked at.
+    /// - Parameter isSelection: whether only selected snapshots were verified.
     init(_ repository: Repository, _ structure: VerifiedStructure, isSelection: Bool) {
         self.repository = repository
         self.structure = structure
         self.isSelection = isSelection
     }
 
-    /// - Parameter contents: what is in no index any more is taken out of those that are damaged.
+    /// - Parameter contents: entries that no index lists any more are removed from `damaged`.
     func run(_ contents: inout DamagedContents, _ report: inout VerifyReport) {
         let (indexes, references) = (structure.indexes, structure.references)
-        // What repair took out of the indexes is still in its pack, and does no harm there.
+        // What repair removed from the indexes is still in its pack, and does no harm there.
         var places = contents.damaged.merging(contents.unread) { damaged, _ in damaged }
         var quarantinedCount = 0
         for entry in places.keys where structure.indexedPacks.contains(entry.location.pack) {
@@ -39,7 +38,7 @@ struct AttributionPass {
         var bad: [BlobKey: String] = [:]
         var whole: Set<BlobKey> = []
         for (entry, what) in places {
-            // Another copy may be good: one that was not read counts as good, but the damage is said in any case.
+            // Another copy may be good: an unread copy counts as good, and the damage is reported in any case.
             let others = ((try? indexes.hits(entry.key)) ?? []).map(\.hit.entry).filter {
                 $0 != entry && places[$0] == nil
             }

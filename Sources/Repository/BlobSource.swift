@@ -25,14 +25,14 @@ final class BlobSource {
         var location: BlobLocation
     }
 
-    /// All places of a content that can be opened, those in whole packs first; none where no index knows one in a pack
-    /// that is there.
+    /// All places of a content whose packs can be opened, whole packs first. Empty if no index lists a place in a pack
+    /// that exists.
     func places(_ id: ContentHash, _ kind: BlobKind) throws(ImageError) -> [Found] {
         let key = BlobKey(id, kind)
         var (locations, damage) = indexes.locations(key)
         let found = try open(locations)
         if !found.isEmpty { return found }
-        // Packs are rewritten and indexes merged while we read: what is there now?
+        // Packs are rewritten and indexes merged during a read: list the indexes again.
         let fresh = try repository.indexSet()
         if fresh.files.map(\.name) != indexes.files.map(\.name) {
             indexes = fresh
@@ -41,14 +41,14 @@ final class BlobSource {
             if !found.isEmpty { return found }
         }
         guard let damage else { return [] }
-        // An index is damaged: the packs know themselves what they hold.
+        // An index is damaged: fall back to the tables in the packs.
         if fallback == nil {
             do { fallback = try PackTables(repository) } catch { throw damage }
         }
         return try open(fallback?.locations(key) ?? [])
     }
 
-    /// The places whose packs can be opened. What a cut-off pack should have comes last: it may not be there.
+    /// The places whose packs can be opened. Places in a cut-off pack come last: their bytes may be missing.
     private func open(_ locations: [BlobLocation]) throws(ImageError) -> [Found] {
         var whole: [Found] = []
         var rest: [Found] = []
@@ -69,7 +69,7 @@ final class BlobSource {
         return whole + rest
     }
 
-    /// Reads and checks a content of at most `limit` bytes that is no data; at the next place where it is damaged.
+    /// Reads and checks a list or map piece of at most `limit` bytes. If a copy is damaged, reads the next one.
     func content(_ id: ContentHash, _ kind: BlobKind, limit: Int) throws(ImageError) -> [UInt8] {
         var first: ImageError?
         let places = try places(id, kind)
@@ -119,23 +119,23 @@ final class BlobSource {
     }
 }
 
-/// What all packs say that they hold, in memory: for a repository with a damaged index that is not too large for it.
+/// The tables of all packs, in memory: the fallback for a damaged index, bounded by `largest`.
 struct PackTables {
     private var places: [BlobKey: [BlobLocation]] = [:]
-    /// Some 150 MiB.
+    /// About 150 MiB.
     private static let largest = 1_000_000
 
     init(_ repository: Repository) throws(ImageError) {
         var count = 0
         for name in try repository.store.packNames() {
-            // A pack that cannot be read either has nothing to say.
+            // An unreadable pack contributes nothing.
             guard let pack = try? PackFile(name, repository.store, repository.secrets),
                 let table = try? pack.table()
             else { continue }
             count += table.count
             guard count <= Self.largest else {
                 throw .damagedFile(
-                    repository.store.source.name(ofAll: .index), "an index, and the packs are too many to do without it"
+                    repository.store.source.name(ofAll: .index), "an index, and the packs are too many to replace it"
                 )
             }
             for entry in table { places[entry.key, default: []].append(entry.location) }

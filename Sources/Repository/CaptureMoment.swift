@@ -4,15 +4,15 @@ import ImageModel
 import LinuxSystem
 import ObjectStore
 
-/// When a capture into a repository begins, by the clock that orders its snapshots: the store's clock. The
-/// clock of a recovery machine may have lost its battery.
+/// The start time of a capture into a repository, by the clock that orders its snapshots: the store's clock. The clock
+/// of a recovery machine may have lost its battery.
 package struct CaptureMoment: Equatable, Sendable {
     /// In seconds since 1970.
     package var unixSeconds: Int64
-    /// What a person should know of it.
+    /// A remark for the user.
     package var note: String?
 
-    /// A moment that is known.
+    /// A known moment.
     package init(unixSeconds: Int64, note: String? = nil) {
         self.unixSeconds = unixSeconds
         self.note = note
@@ -20,15 +20,15 @@ package struct CaptureMoment: Equatable, Sendable {
 
     /// Clocks that differ by less, in seconds, count as the same.
     static let tolerance: Int64 = 5 * 60
-    /// A clock that shows less was never set: this program is younger (2025-01-01).
+    /// A clock that shows an earlier time was never set: this program was built after it (2025-01-01).
     static let earliest: Int64 = 1_735_689_600
 
-    /// Decides by which clock.
+    /// Chooses the clock.
     /// - Parameters:
     ///   - local: this machine's clock.
-    ///   - store: the store's clock; `nil` where it is not known.
+    ///   - store: the store's clock; `nil` if unknown.
     ///   - newest: the newest snapshot.
-    ///   - trustsClock: this machine's clock counts, whatever else says.
+    ///   - trustsClock: use this machine's clock without any check.
     static func decide(
         local: Int64, store: Int64?, newest: SnapshotInfo?, trustsClock: Bool = false
     ) throws(ImageError) -> CaptureMoment {
@@ -38,7 +38,7 @@ package struct CaptureMoment: Equatable, Sendable {
             time >= earliest
                 && time >= (newestSeconds.map { $0.subtractingReportingOverflow(tolerance).partialValue } ?? .min)
         }
-        /// Not before the newest one, where both are about the same time.
+        /// Moved behind the newest snapshot if both are about the same time.
         func moment(_ time: Int64, _ note: String? = nil) -> CaptureMoment {
             let least = newestSeconds.map { $0 > time ? $0 + 1 : $0 } ?? time
             return CaptureMoment(unixSeconds: max(time, least), note: note)
@@ -56,7 +56,7 @@ package struct CaptureMoment: Equatable, Sendable {
             return moment(local, store == nil ? nil : "\(said)\(storeText): the snapshot is dated by the former")
         }
         guard let newest else {
-            // Nothing that it could be older than.
+            // There is no snapshot to compare it with.
             return CaptureMoment(
                 unixSeconds: max(local, store ?? local),
                 note: "\(said)\(storeText), which cannot be right: set it (date -u -s …)")
@@ -69,21 +69,21 @@ package struct CaptureMoment: Equatable, Sendable {
 }
 
 extension Repository {
-    /// When a capture into this repository begins.
+    /// The start time of a capture into this repository.
     /// - Parameters:
-    ///   - lock: the capture's own.
-    ///   - trustsClock: this machine's clock counts, whatever else says.
-    /// - Throws: `ImageError.refused` where no clock can be right.
+    ///   - lock: the capture's lock.
+    ///   - trustsClock: use this machine's clock without any check.
+    /// - Throws: `ImageError.refused` if no clock can be right.
     package func captureMoment(lock: RepositoryLock, trustsClock: Bool) throws(ImageError) -> CaptureMoment {
         try CaptureMoment.decide(
             local: SystemFacts.unixSeconds(), store: lock.keeperSeconds(), newest: try newestSnapshot(),
             trustsClock: trustsClock)
     }
 
-    /// The most bytes of snapshots that are read to find the newest.
+    /// Upper bound on the snapshot bytes read to find the newest one.
     private static let largestSearch: UInt64 = 64 << 20
 
-    /// The newest snapshot of those that can be read. Of very many, those whose files were written last are looked at.
+    /// The newest readable snapshot. If there are very many, only the most recently written files are read.
     func newestSnapshot() throws(ImageError) -> SnapshotInfo? {
         var files: [(id: ContentHash, status: ObjectStatus)] = []
         for id in try snapshotIDs() {

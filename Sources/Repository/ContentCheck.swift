@@ -4,7 +4,7 @@ import Codecs
 import ImageModel
 import LinuxSystem
 
-/// Reads contents from packs and compares them with their names. One a thread.
+/// Reads contents from packs and compares them with their ids. One instance per thread.
 final class ContentCheck {
     private let repository: Repository
     private var decoders: [BlobKind: ChunkDecoder] = [:]
@@ -12,7 +12,7 @@ final class ContentCheck {
 
     init(_ repository: Repository) { self.repository = repository }
 
-    /// Reads a content, opens, decompresses and identifies it.
+    /// Reads a content, unseals, decompresses and identifies it.
     /// - Returns: its stored bytes.
     func stored(_ entry: IndexEntry, in pack: PackFile) throws(ImageError) -> [UInt8] {
         let (key, location) = (entry.key, entry.location)

@@ -3,38 +3,38 @@ import Codecs
 import ImageModel
 import LinuxSystem
 
-/// The second pass of verify: reads whole packs, chosen at random, on several threads, and identifies what they hold.
+/// The second pass of verify: reads whole packs, chosen at random, on several threads, and identifies their contents.
 struct ContentPass {
     private let repository: Repository
     private let percent: Double
     private let seed: UInt64
     private var store: StoreAccess { repository.store }
 
-    /// The most damaged contents that are remembered by name.
+    /// Upper bound on the damaged contents listed by name.
     private static let largestDamage = 1 << 16
 
     /// - Parameters:
-    ///   - percent: how much of the packs is read.
-    ///   - seed: which packs are read follows from it.
+    ///   - percent: share of the packs to read.
+    ///   - seed: selects the packs to read.
     init(_ repository: Repository, percent: Double, seed: UInt64) {
         self.repository = repository
         self.percent = percent
         self.seed = seed
     }
 
-    /// What the threads that read contents share.
+    /// State shared by the reading threads.
     private struct Reading {
         var waiting = 0
         var readCount: UInt64 = 0
         var readByteCount: UInt64 = 0
         var damage: [(entry: IndexEntry?, what: String, isUnread: Bool)] = []
-        /// More damage, beyond what is remembered.
+        /// Damage beyond `largestDamage`.
         var unlistedCount = 0
     }
 
     /// - Parameters:
-    ///   - packs: the packs that are there, with their lengths.
-    ///   - references: what is needed, where nothing else is read; `nil` for all contents of all packs.
+    ///   - packs: the existing packs, with their lengths.
+    ///   - references: the contents to read; `nil` for all contents of all packs.
     func run(
         _ packs: [StoreName: UInt64], _ references: PruneReferences?, _ report: inout VerifyReport,
         _ progress: (VerifyProgress) -> Void
@@ -70,8 +70,9 @@ struct ContentPass {
                 let table = try PackFile(name, store, repository.secrets).table()
                 if let references { entries = try Self.needed(table, references) } else { entries = table }
             } catch {
-                // What is wrong with its table was said before. One that was whole then and cannot be read now is not: what was not read
-                // must never pass for whole. A pack that is gone was taken away by a prune.
+                // The structure pass has reported damage of the table. A pack that was whole then and cannot be read
+                // now was not reported, and an unread pack must never pass for whole. A missing pack was removed by a
+                // prune.
                 if case .system = error, !error.isMissingFile,
                     !report.problems.contains(where: { $0.what == "\(error)" })
                 {
@@ -99,7 +100,7 @@ struct ContentPass {
             }
         }
         if result.unlistedCount > 0 {
-            report.add("\(result.unlistedCount) more contents are damaged; whose they are is not listed")
+            report.add("\(result.unlistedCount) more contents are damaged; the snapshots that need them are not listed")
         }
         return contents
     }
@@ -112,7 +113,7 @@ struct ContentPass {
         return result
     }
 
-    /// The packs with contents that are needed.
+    /// The packs with needed contents.
     private func packsOf(_ references: PruneReferences, _ names: [StoreName]) throws(ImageError) -> [StoreName] {
         var used: Set<StoreName> = []
         var cursor = try references.indexes.mergedCursor()
@@ -138,7 +139,7 @@ struct ContentPass {
         return names.shuffled(using: &generator)
     }
 
-    /// One thread: takes the entries of a pack, reads them, compares them with their names.
+    /// Body of a thread: takes the entries of a pack, reads the contents, compares them with their ids.
     private static func read(
         _ queue: BoundedQueue<[IndexEntry]>, _ repository: Repository, _ reading: Monitor<Reading>
     ) {
@@ -162,7 +163,7 @@ struct ContentPass {
                         try pack.checkRecord(entry)
                         _ = try check.stored(entry, in: pack)
                     } catch {
-                        // An error of the medium, or of the way to it, may be gone tomorrow: it proves no damage.
+                        // An error of the medium or its connection may be temporary: it proves no damage.
                         var isUnread = false
                         if case .system = error { isUnread = true }
                         damage.append((entry, "\(error)", isUnread))
@@ -172,7 +173,7 @@ struct ContentPass {
             reading.update {
                 $0.readCount += count
                 $0.readByteCount += byteCount
-                // Beyond, it is clear that everything is broken.
+                // Beyond this, everything is damaged anyway.
                 let room = max(0, Self.largestDamage - $0.damage.count)
                 $0.damage += damage.prefix(room)
                 $0.unlistedCount += max(0, damage.count - room)

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// The contents that could not be read whole, by where they are, with what is wrong.
+/// The contents that could not be read intact, by place, with the error.
 struct DamagedContents {
-    /// Those that are damaged.
     var damaged: [IndexEntry: String] = [:]
-    /// Those that the medium or the system did not give now: it is unknown whether they are damaged.
+    /// Contents that the medium or the system failed to return: whether they are damaged is unknown.
     var unread: [IndexEntry: String] = [:]
 
     mutating func add(_ entry: IndexEntry, _ what: String, isUnread: Bool) {

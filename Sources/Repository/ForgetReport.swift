@@ -4,11 +4,11 @@
 package struct ForgetReport: Equatable, Sendable {
     /// Whether nothing was changed.
     package var isDryRun: Bool
-    /// What stays and what goes, by host, disk and tags, and why.
+    /// The snapshots kept and forgotten, by host, disk and tags, with the reasons.
     package var groups: [RetentionPolicy.Group]
-    /// The snapshots that cannot be read: nobody knows whose they are, so they stay. Their files, and why.
+    /// The unreadable snapshots: they match no rule and are kept. Each with its file and the error.
     package var damaged: [String]
 
-    /// All that went.
+    /// All forgotten snapshots.
     package var forgotten: [SnapshotInfo] { groups.flatMap(\.forgotten) }
 }

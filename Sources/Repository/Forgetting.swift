@@ -5,12 +5,12 @@ import LinuxSystem
 import ObjectStore
 
 extension Repository {
-    /// Removes the snapshots that a policy does not keep. What only they needed stays until `prune`.
+    /// Removes the snapshots that a policy does not keep. Contents that only they needed remain until `prune`.
     /// - Parameters:
-    ///   - host: only snapshots of this host; `nil` for all. Others are not looked at, and stay.
+    ///   - host: only snapshots of this host; `nil` for all. Snapshots of other hosts are kept.
     ///   - tag: only snapshots with this tag; `nil` for all.
-    ///   - dryRun: nothing is removed; the report says what would be.
-    ///   - note: is told what a person should know at once.
+    ///   - dryRun: remove nothing; the report lists what would be removed.
+    ///   - note: receives messages for the user.
     package func forget(
         policy: RetentionPolicy, host: String? = nil, tag: String? = nil, dryRun: Bool = false,
         note: (String) -> Void = { _ in }
@@ -27,7 +27,7 @@ extension Repository {
         return report
     }
 
-    /// Moves snapshots to the ledger, which records that they went on purpose. One that is gone already is no error.
+    /// Moves snapshots to the ledger, which records that they were removed on purpose. A missing snapshot is no error.
     func forget(_ ids: [ContentHash]) throws(ImageError) {
         guard !ids.isEmpty else { return }
         try noteForgetting()
@@ -35,9 +35,9 @@ extension Repository {
         try noteForgetting()
     }
 
-    /// The prune of an earlier version counts the grace time of readers without a lock from here.
+    /// The prune of an earlier version measures the grace time of readers without a lock from this time.
     private func noteForgetting() throws(ImageError) {
-        // A full store must not keep anybody from making room; prune then counts from its own marks.
+        // A full store must not prevent freeing space; prune then uses the times of its marks.
         do { try store.put(.forgetting, [], .durable) } catch { if !error.isFull { throw error } }
     }
 }

@@ -6,16 +6,16 @@ import SystemPackage
 
 /// The object of a lock while its process holds it. Its bytes never change; its time, which the store sets, does.
 final class HeldLock: Sendable {
-    /// What it says.
+    /// The contents of the lock.
     let record: LockRecord
     private let store: any ObjectSink
     private let bytes: [UInt8]
     private var id: ObjectID { .lock(record.uuid) }
 
-    /// Puts it.
+    /// Writes the lock.
     ///
-    /// In a full store, maintenance makes do with an empty one, or nobody could make room. Others take a lock that they
-    /// cannot read for maintenance.
+    /// In a full store, maintenance falls back to an empty object; otherwise no space could be freed. Other processes
+    /// treat an unreadable lock as maintenance.
     init(_ operation: RepositoryOperation, in store: any ObjectSink) throws(SystemCallError) {
         var record = LockRecord(operation)
         // By the clock of the store: others compare it with the times of objects.
@@ -28,18 +28,18 @@ final class HeldLock: Sendable {
         do throws(SystemCallError) {
             try store.put(.lock(record.uuid), bytes, record.isMaintenance ? .mayBeEmpty : [])
         } catch {
-            // It may have been put all the same, and would hold up others for as long as this process lives.
+            // The object may exist despite the error, and would block others until this process ends.
             try? store.remove(.lock(record.uuid))
             throw error
         }
     }
 
-    /// Puts it again, and says which time it has now.
+    /// Writes the lock again.
+    /// - Returns: its new time.
     func touched() throws(SystemCallError) -> Int64 { try store.touch(id, bytes) }
 
-    /// Whether nobody has removed it.
+    /// Whether the object still exists.
     var exists: Bool { ((try? store.status(id)) ?? nil) != nil }
 
-    /// Removes it.
     func remove() { try? store.remove(id) }
 }

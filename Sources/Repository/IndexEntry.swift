@@ -2,7 +2,7 @@
 import ByteParsing
 import Codecs
 
-/// What names a stored content: its id and what it is. Sorted as an index is: by the bytes of the id, then by kind.
+/// The key of a stored content: its id and kind. Ordered as in an index: by the bytes of the id, then by kind.
 struct BlobKey: Hashable, Comparable, Sendable {
     /// The id as four numbers, the first bytes the most significant.
     let words: (UInt64, UInt64, UInt64, UInt64)
@@ -60,7 +60,7 @@ struct BlobKey: Hashable, Comparable, Sendable {
 struct BlobLocation: Hashable, Sendable {
     /// The pack.
     var pack: StoreName
-    /// Where the stored bytes start in it.
+    /// Offset of the stored bytes in the pack.
     var offset: UInt32
     /// Their length.
     var storedByteCount: UInt32

@@ -5,14 +5,14 @@ import ImageModel
 import LinuxSystem
 import ObjectStore
 
-/// A page of an index: how many entries, which page, the entries.
+/// A page of an index: number of entries, page number, entries.
 enum IndexPage {
     static let headByteCount = 8
     /// Two bytes of count, two zeros, four bytes of page number.
     static let emptyHead = [UInt8](repeating: 0, count: headByteCount)
 }
 
-/// The end of an index file, which gives the lengths of everything before it.
+/// The end of an index file: the lengths of everything before it.
 struct IndexEnd {
     var entryCount: UInt64
     var packCount: UInt64
@@ -60,17 +60,17 @@ struct IndexEnd {
         return entryCount / perPage + (entryCount % perPage > 0 ? 1 : 0)
     }
 
-    /// How long `byteCount` bytes of a table are in the file.
+    /// The stored length of a table of `byteCount` bytes.
     static func storedTable(_ byteCount: UInt64) -> UInt64 {
         let block = UInt64(RepositoryFormat.blockByteCount)
         return byteCount + (byteCount / block + (byteCount % block > 0 ? 1 : 0))
             * UInt64(RepositoryFormat.protectionByteCount)
     }
 
-    /// Where the three tables start, and where they end, or an error where that is not the file's length: so that no
-    /// number of it is larger than the file that holds it.
+    /// The offsets of the three tables and of their end. Throws unless they add up to the length of the file, so that
+    /// no number here exceeds the size of the file that holds it.
     func tableOffsets(_ actualByteCount: UInt64) throws(ParsingError) -> [UInt64] {
-        // What the numbers count takes a byte of the file at least: no sum below overflows then.
+        // Each counted element takes at least one byte of the file, so no sum below overflows.
         guard fileByteCount == actualByteCount, entryCount <= actualByteCount, packCount <= actualByteCount,
             filterByteCount <= actualByteCount, filterByteCount >= 8, filterByteCount % 8 == 0,
             actualByteCount < 1 << 50,
@@ -87,11 +87,11 @@ struct IndexEnd {
     }
 }
 
-/// An index file that is open: its filter, fences and pack table are in memory, its pages are read when asked for.
+/// An open index file: its filter, fences and pack table are in memory; pages are read on demand.
 final class IndexFile: Sendable {
     let name: StoreName
     let entryCount: UInt64
-    /// The packs that its entries are in; an entry has a place in this list.
+    /// The packs of its entries; an entry refers to a pack by its index in this array.
     let packs: [StoreName]
     private let pageCount: UInt64
     /// The first eight bytes of each page's first id.
@@ -100,7 +100,7 @@ final class IndexFile: Sendable {
     private let file: StoreFile
     private let secrets: RepositorySecrets
 
-    /// Opens an index file, and reads all of it but the pages.
+    /// Opens an index file and reads everything except the pages.
     init(_ name: StoreName, _ store: StoreAccess, _ secrets: RepositorySecrets) throws(ImageError) {
         self.name = name
         self.secrets = secrets
@@ -131,7 +131,7 @@ final class IndexFile: Sendable {
             pageCount = end.pageCount
             func table(_ index: Int, _ what: String, _ byteCount: UInt64) throws -> [UInt8] {
                 var bytes: [UInt8] = []
-                // No more at once than is sure to be in the file: the checksums come with the bytes.
+                // Bounded: the length is not verified until the bytes and their checksums are read.
                 bytes.reserveCapacity(min(Int(byteCount), 64 << 20))
                 var position = offsets[index]
                 var part: UInt64 = 0
@@ -157,23 +157,24 @@ final class IndexFile: Sendable {
         } catch { throw .about(file.name, error) }
     }
 
-    /// How messages call it.
+    /// The name in messages.
     var path: String { file.name }
     var byteCount: UInt64 { file.byteCount }
 
-    /// An entry as it is in the file.
+    /// An entry with its position in the file.
     struct Hit: Sendable {
         var entry: IndexEntry
-        /// The entry's place among all of the file.
+        /// The entry's number among all entries of the file.
         var ordinal: UInt64
-        /// The place of its pack in `packs`.
+        /// The index of its pack in `packs`.
         var packNumber: Int
     }
 
     /// All entries of a key.
     func hits(_ key: BlobKey) throws(ImageError) -> [Hit] {
         guard !fences.isEmpty, filter.mayContain(key) else { return [] }
-        // The first page that can hold it is the last whose fence is smaller: keys share their first bytes rarely.
+        // The first page that can hold the key is the last one with a smaller fence: keys rarely share their first
+        // bytes.
         var low = 0
         var high = fences.count
         while low < high {
@@ -192,7 +193,7 @@ final class IndexFile: Sendable {
         return result
     }
 
-    /// A page that was read and checked.
+    /// A page, read and checked.
     struct Page {
         let bytes: [UInt8]
         let number: UInt64
@@ -247,7 +248,7 @@ final class IndexFile: Sendable {
         } catch { throw .about(file.name, error, at: offset) }
     }
 
-    /// Where a walk over all entries is.
+    /// A position in a walk over all entries.
     struct Cursor {
         let file: IndexFile
         private var page: Page?

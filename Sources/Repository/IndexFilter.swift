@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// A Bloom filter over keys: says "not here" for sure, and "perhaps" wrongly for some 1 % at ten bits a key.
+/// A Bloom filter over keys: "not here" is certain; "perhaps" is wrong for about 1 % of keys at ten bits a key.
 struct IndexFilter: Sendable {
     static let bitsPerEntry: UInt64 = 10
-    /// The number of hashes that is best at ten bits an entry.
+    /// The optimal number of hashes at ten bits an entry.
     static let usualHashCount = 7
     private(set) var bytes: [UInt8]
     let hashCount: Int
@@ -20,7 +20,8 @@ struct IndexFilter: Sendable {
         self.hashCount = hashCount
     }
 
-    // Ids are as good as random: their bytes are the hashes (Kirsch and Mitzenmacher: two make them all).
+    // Ids are uniformly distributed: their bytes serve as hashes (Kirsch and Mitzenmacher: two hashes generate all
+    // others).
     mutating func insert(_ key: BlobKey) {
         let bitCount = UInt64(bytes.count) * 8
         var hash = key.words.1
@@ -32,7 +33,7 @@ struct IndexFilter: Sendable {
         }
     }
 
-    /// Whether the key may be there.
+    /// Whether the index may contain the key.
     func mayContain(_ key: BlobKey) -> Bool {
         let bitCount = UInt64(bytes.count) * 8
         guard bitCount > 0 else { return true }

@@ -3,11 +3,11 @@ import Codecs
 import ImageModel
 import LinuxSystem
 
-/// The index files of a repository as they were at one moment. They stay readable when others replace them.
+/// The index files of a repository at one moment. They remain readable after others replace them.
 struct IndexSet: Sendable {
-    /// Those that could be opened.
+    /// The files that could be opened.
     let files: [IndexFile]
-    /// Those that could not.
+    /// The files that could not be opened.
     let damaged: [Damaged]
 
     struct Damaged: Sendable {
@@ -22,7 +22,7 @@ struct IndexSet: Sendable {
         self.damaged = damaged
     }
 
-    /// Opens all index files; those that `known` has are taken from it.
+    /// Opens all index files; files in `known` are reused.
     static func open(
         _ store: StoreAccess, _ secrets: RepositorySecrets, known: IndexSet = .none
     ) throws(ImageError) -> IndexSet {
@@ -40,7 +40,7 @@ struct IndexSet: Sendable {
                     held[name] = file
                     files.append(file)
                 } catch {
-                    // Somebody merged it into another since the listing: what it said is in one that is new.
+                    // Another process merged it since the listing: the new index has its entries.
                     if error.isMissingFile { continue listing }
                     if case .unsupported = error { throw error }
                     damaged.append(Damaged(name: name, error: error))
@@ -51,15 +51,15 @@ struct IndexSet: Sendable {
         throw .busy("\(store.name): its indexes change faster than they can be read; try again")
     }
 
-    /// With one more file.
+    /// A copy with one more file.
     func adding(_ file: IndexFile) -> IndexSet { IndexSet(files: files + [file], damaged: damaged) }
 
-    /// Without the files of these names.
+    /// A copy without the files of these names.
     func removing(_ names: Set<StoreName>) -> IndexSet {
         IndexSet(files: files.filter { !names.contains($0.name) }, damaged: damaged)
     }
 
-    /// A hit and the file, as a place in `files`, that has it.
+    /// A hit, and the index in `files` of the file that has it.
     struct Hit: Sendable {
         var file: Int
         var hit: IndexFile.Hit
@@ -76,8 +76,8 @@ struct IndexSet: Sendable {
         return result
     }
 
-    /// Where a content is stored, as far as pages can be read.
-    /// - Returns: the places, and the first damage that was met, if any.
+    /// The places of a content, from all readable pages.
+    /// - Returns: the places, and the first damage found, if any.
     func locations(_ key: BlobKey) -> (found: [BlobLocation], damage: ImageError?) {
         var found: [BlobLocation] = []
         var damage = damaged.first?.error
@@ -90,8 +90,8 @@ struct IndexSet: Sendable {
     /// The number of entries in all files.
     var entryCount: UInt64 { files.reduce(0) { $0 + $1.entryCount } }
 
-    /// A walk over all entries of all files in order of keys; holds a page a file. Entries that several files have come
-    /// once for each.
+    /// A walk over all entries of all files in order of keys; holds one page per file. An entry in several files is
+    /// returned once for each.
     struct MergedCursor {
         private var cursors: [IndexFile.Cursor]
         /// A binary heap: the smallest entry first.
@@ -121,7 +121,7 @@ struct IndexSet: Sendable {
         private func isBefore(_ a: Hit, _ b: Hit) -> Bool {
             if a.hit.entry.key != b.hit.entry.key { return a.hit.entry.key < b.hit.entry.key }
             let (left, right) = (a.hit.entry.location, b.hit.entry.location)
-            // Equal entries of several files come together, so that the writer of a merged index drops them.
+            // Equal entries of several files are adjacent, so that the writer of a merged index drops them.
             return left.pack != right.pack ? left.pack < right.pack : left.offset < right.offset
         }
 

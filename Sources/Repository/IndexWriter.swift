@@ -5,7 +5,7 @@ import ImageModel
 import LinuxSystem
 import ObjectStore
 
-/// Writes one index file from entries that come sorted by key. Holds only the fences, the filter and the pack table.
+/// Writes one index file from entries sorted by key. Holds only the fences, the filter and the pack table.
 final class IndexWriter {
     let name: StoreName
     private let secrets: RepositorySecrets
@@ -20,7 +20,7 @@ final class IndexWriter {
     private var filter: IndexFilter
 
     /// Starts an index.
-    /// - Parameter expectedEntryCount: how many entries will come at most; more than that make the filter worse.
+    /// - Parameter expectedEntryCount: upper bound on the entries; more of them degrade the filter.
     init(
         _ store: StoreAccess, _ secrets: RepositorySecrets, expectedEntryCount: UInt64
     ) throws(ImageError) {
@@ -34,7 +34,7 @@ final class IndexWriter {
         try output.write(head)
     }
 
-    /// Adds the next entry. One that equals the entry before is dropped; several places of one content are kept.
+    /// Adds the next entry. An entry equal to the previous one is dropped; several places of one content are kept.
     func add(_ entry: IndexEntry) throws(ImageError) {
         if let last {
             guard last.key <= entry.key else {

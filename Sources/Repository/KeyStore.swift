@@ -5,19 +5,20 @@ import LinuxSystem
 import ObjectStore
 import SystemPackage
 
-/// The key files of an encrypted repository: `keys/ID.json`, each the same master keys under a password of its own.
+/// The key files of an encrypted repository, `keys/ID.json`: each holds the master keys, sealed under a different
+/// password.
 package struct KeyStore: Sendable {
     private let store: StoreAccess
-    /// How messages call the repository.
+    /// The repository's name in messages.
     private var repository: String { store.name }
-    /// How messages call its keys.
+    /// The key folder's name in messages.
     private var folder: String { store.source.name(ofAll: .key) }
 
     /// A key file that cannot be used.
     package struct Unusable: Sendable {
         /// Its name among the keys.
         package var id: String
-        /// How messages call it.
+        /// The key file's name in messages.
         package var name: String
         /// Why.
         package var error: ImageError
@@ -25,7 +26,7 @@ package struct KeyStore: Sendable {
 
     /// The keys of the repository in this store.
     package init(_ store: any PrunableStore) { self.store = StoreAccess(store) }
-    /// The same, which can only be listed and tried.
+    /// The keys of the repository in a read-only store: they can be listed and tried.
     package init(reading store: any ObjectSource) { self.store = StoreAccess(reading: store) }
     init(_ store: StoreAccess) { self.store = store }
 
@@ -61,7 +62,7 @@ package struct KeyStore: Sendable {
     }
 
     /// The master keys.
-    /// - Throws: `ImageError.key` where no key file opens with this password.
+    /// - Throws: `ImageError.key` if no key file opens with this password.
     package func unlock(password: [UInt8]) throws(ImageError) -> MasterKeys {
         try unlock(password: password, except: nil)
     }
@@ -71,7 +72,7 @@ package struct KeyStore: Sendable {
         try refuseMixture(keys)
         var failure: ImageError?
         for key in keys where key.id != removed {
-            // One that this machine has too little memory for must not hide the next.
+            // A key that needs more memory than this machine has must not hide the next one.
             do throws(ImageError) {
                 if let open = try key.unwrap(password: password, name: store.name(of: .key(key.id))) { return open }
             } catch {
@@ -93,8 +94,8 @@ package struct KeyStore: Sendable {
         throw .key("wrong password for \(repository)" + rest)
     }
 
-    /// Key files that hold different keys do not belong to one repository: what is written under the wrong ones, nobody
-    /// would find again.
+    /// Key files with different master keys belong to different repositories: data written under the wrong keys could
+    /// not be found again.
     private func refuseMixture(_ keys: [WrappedKey]) throws(ImageError) {
         guard Set(keys.map(\.masterID)).count > 1 else { return }
         let list = keys.map { "\($0.id) (\($0.label), \($0.created)) for \($0.masterID)" }.joined(separator: ", ")
@@ -103,7 +104,7 @@ package struct KeyStore: Sendable {
         )
     }
 
-    /// Adds a key file, durably, and opens it once to see that it works.
+    /// Adds a key file, durably, and opens it once to verify it.
     /// - Parameter keys: the master keys, from `unlock` or new.
     @discardableResult
     package func add(
@@ -114,7 +115,7 @@ package struct KeyStore: Sendable {
         let bytes = try key.bytes()
         let sink = try store.sink()
         do throws(SystemCallError) {
-            // The first key of a repository that is being made, in a folder that others have no key in either.
+            // The first key of a new repository: no other process has a key in this folder.
             let isFirst = try sink.status(.configuration) == nil
             let lock = isFirst ? nil : try sink.lease(.key)
             defer { lock?.release() }
@@ -135,7 +136,7 @@ package struct KeyStore: Sendable {
                     disk: nil, partition: nil)
             }
         } catch {
-            // Nobody may rely on it.
+            // An unverified key file must not remain.
             try? sink.remove(.key(key.id))
             throw error
         }
@@ -144,11 +145,11 @@ package struct KeyStore: Sendable {
 
     /// Removes a key file.
     ///
-    /// Whoever has a copy of the key file and knows its password, or has the master keys, can still read what the
-    /// repository holds: only a copy into a new repository shuts them out.
+    /// A copy of the removed key file, together with its password, still opens the repository, and so do the master
+    /// keys. Only a copy of the snapshots into a new repository revokes them.
     /// - Parameters:
     ///   - prefix: its id, or as much of it as is unique.
-    ///   - password: opens a key file that stays: nobody locks themselves out.
+    ///   - password: password of a key file that remains: this prevents removing the last usable one.
     @discardableResult
     package func remove(_ prefix: String, password: [UInt8]) throws(ImageError) -> String {
         let prunable = try store.prunable()
@@ -160,7 +161,7 @@ package struct KeyStore: Sendable {
             throw .system(error)
         }
         defer { lock?.release() }
-        // Two that remove at once wait here for each other: the second sees what the first has left.
+        // Concurrent removals wait here for each other: the second one sees the result of the first.
         let id = try find(prefix)
         guard try list().keys.contains(where: { $0.id != id }) else {
             throw .key(
@@ -176,7 +177,7 @@ package struct KeyStore: Sendable {
         return id
     }
 
-    /// The one key file whose id starts like this; a damaged one too.
+    /// The only key file whose id has this prefix; damaged ones included.
     private func find(_ prefix: String) throws(ImageError) -> String {
         let (keys, unusable) = try list()
         let all = keys.map(\.id) + unusable.map(\.id)

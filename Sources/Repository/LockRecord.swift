@@ -2,7 +2,7 @@
 import ByteParsing
 import LinuxSystem
 
-/// What a process does to a repository.
+/// The operation of a process on a repository.
 package enum RepositoryOperation: String, Codable, Sendable, CaseIterable {
     /// Stores a snapshot of a disk.
     case capture
@@ -23,26 +23,26 @@ package enum RepositoryOperation: String, Codable, Sendable, CaseIterable {
     /// Takes damaged contents out of the index.
     case repair
 
-    /// Whether only one such operation at a time is allowed. Everything else is allowed together, and beside one of
-    /// these; RepositoryFormat.md has the table.
+    /// Whether only one such operation at a time is allowed. All others may run concurrently, also with one of these;
+    /// RepositoryFormat.md has the table.
     package var isMaintenance: Bool { self == .prune || self == .merge || self == .repair }
 
-    /// Whether it relies on contents that were there when it began: prune keeps what it marked for as long as such an
-    /// operation from before the mark goes on.
+    /// Whether it relies on contents that existed when it began: prune keeps packs it marked until such operations from
+    /// before the mark have ended.
     package var reliesOnContents: Bool { [.capture, .copy, .restore, .verify].contains(self) }
 }
 
-/// The file of a lock, `locks/UUID.json`: who holds it. Its modification time changes as long as its holder is there.
+/// The file of a lock, `locks/UUID.json`, which identifies its holder. The holder keeps updating its modification time.
 package struct LockRecord: Codable, Equatable, Sendable {
-    /// What it is.
+    /// The format tag.
     package var format: String
-    /// Its name.
+    /// The name of the lock.
     package var uuid: GUID
-    /// What is being done (`RepositoryOperation`, or what a newer version has).
+    /// The operation (`RepositoryOperation`, or one of a newer version).
     package var operation: String
-    /// By whom.
+    /// The process that holds the lock.
     package var holder: ProcessFacts
-    /// Since when, by the store's clock: RFC 3339 in UTC.
+    /// Its start by the store's clock: RFC 3339 in UTC.
     package var started: String
 
     static let format = "reforge lock 1"
@@ -56,37 +56,37 @@ package struct LockRecord: Codable, Equatable, Sendable {
         started = SystemFacts.utcText(SystemFacts.unixSeconds())
     }
 
-    /// Whether no other maintenance may run beside it: also where its operation is not known.
+    /// Whether no other maintenance may run beside it. True for unknown operations.
     package var isMaintenance: Bool { RepositoryOperation(rawValue: operation)?.isMaintenance ?? true }
 
-    /// Whether it relies on contents that were there when it began: also where its operation is not known.
+    /// Whether it relies on contents that existed when it began. True for unknown operations.
     package var reliesOnContents: Bool { RepositoryOperation(rawValue: operation)?.reliesOnContents ?? true }
 
     /// A few words for messages.
     package var summary: String { "\(operation) by process \(holder.process) on \(holder.host), since \(started)" }
 
-    /// How often a holder says that it is there, in seconds.
+    /// The interval at which a holder renews its lock, in seconds.
     static let refreshSeconds = 60.0
-    /// How long a holder that cannot be asked may be silent before it is watched, in seconds.
+    /// The silence after which a holder on another machine or in another namespace is watched, in seconds.
     static let longestSilence: Int64 = 30 * 60
-    /// The same for a holder in another boot of this very machine. Clones of one image can share all their names, so the
+    /// That silence for a holder in another boot of this machine. Clones of one image can share all their names, so the
     /// other boot alone does not prove that the holder is gone; three missed refreshes do.
     static let longestSilenceOfOtherBoot: Int64 = 3 * 60
-    /// How long a lock must not change while this process watches it, in seconds: three refreshes are missing then.
+    /// How long a watched lock must remain unchanged, in seconds: three missed refreshes.
     static let watchSeconds = 190.0
 
-    /// Why its holder may be gone.
+    /// Evidence that the holder is gone.
     enum Absence: Equatable {
-        /// It is.
+        /// The holder is gone.
         case proven(String)
-        /// As far as clocks tell, and those of two machines may be the reason: only watching it tells.
+        /// The clocks say so, which may be a difference between two machines: the lock must be watched.
         case suspected(String)
     }
 
-    /// Why its holder may be gone; `nil` where nothing says so.
+    /// Evidence that the holder is gone; `nil` if there is none.
     /// - Parameters:
-    ///   - silence: the seconds since its holder was last seen, by file times; below zero where clocks disagree; `nil` where the
-    ///     store keeps no times.
+    ///   - silence: the seconds since its holder was last seen, by file times; negative if clocks disagree; `nil` if
+    ///     the store keeps no times.
     ///   - own: this process.
     func absence(silence: Int64?, seenBy own: ProcessFacts) -> Absence? {
         if let isAlive = holder.isAlive(seenBy: own) {
@@ -99,7 +99,7 @@ package struct LockRecord: Codable, Equatable, Sendable {
         return Self.absence(silence: silence).map { .suspected("its holder \($0)") }
     }
 
-    /// What a silence alone says.
+    /// Evidence from the silence alone.
     static func absence(silence: Int64) -> String? {
         guard silence.magnitude > UInt64(longestSilence) else { return nil }
         return silence < 0 ? "left a time that is yet to come" : "was last seen \(silence / 60) minutes ago"

@@ -3,24 +3,24 @@ import ByteParsing
 import LinuxSystem
 import ObjectStore
 
-/// What this process saw of the locks of others, by its own clock that only goes forward: clocks of two machines prove
-/// nothing about each other.
+/// What this process observed of other locks, by its own monotonic clock: clocks of two machines prove nothing about
+/// each other.
 final class LockWatch: Sendable {
-    /// One for the process: names of locks never come again.
+    /// One instance for the process: lock names are never reused.
     static let shared = LockWatch()
 
-    /// What was seen of one lock.
+    /// The observations of one lock.
     struct Observation {
         var status: ObjectStatus
-        /// Since when it is as it is, or was first seen so.
+        /// When its current state was first seen.
         var since: Double
         /// Whether it changed while it was watched.
         var hasChanged = false
     }
     private let seen = Monitor<[GUID: Observation]>([:])
 
-    /// Notes how a lock is now.
-    /// - Returns: for how many seconds it is so for certain, and whether it ever changed.
+    /// Records the current state of a lock.
+    /// - Returns: how many seconds its state has been observed unchanged, and whether it ever changed.
     func observe(_ uuid: GUID, _ status: ObjectStatus) -> (unchangedSeconds: Double, hasChanged: Bool) {
         let now = SystemFacts.monotonicSeconds()
         return seen.update { seen in

@@ -11,7 +11,7 @@ final class PackFile: Sendable {
     private let file: StoreFile
     private let secrets: RepositorySecrets
 
-    /// Opens a pack and checks that it is the one of this name in this repository.
+    /// Opens a pack and checks that its head has this name and repository.
     init(_ name: StoreName, _ store: StoreAccess, _ secrets: RepositorySecrets) throws(ImageError) {
         self.name = name
         self.secrets = secrets
@@ -39,16 +39,16 @@ final class PackFile: Sendable {
         try file.bytes(at: UInt64(location.offset), count: Int(location.storedByteCount))
     }
 
-    /// Whether it has its end, and so was not cut off.
+    /// Whether the pack ends with a valid end frame, and so was not cut off.
     var isWhole: Bool { (try? checkEnd()) != nil }
 
-    /// Whether a content's place is within the pack.
+    /// Whether a content's bytes are within the pack.
     func holds(_ location: BlobLocation) -> Bool {
         UInt64(location.offset) + UInt64(location.storedByteCount) <= byteCount
     }
 
     /// Checks the end of the pack, which confirms its length and name.
-    /// - Returns: where its table starts, and how many contents it lists.
+    /// - Returns: offset of the table, and number of contents in it.
     @discardableResult
     func checkEnd() throws(ImageError) -> (tableOffset: UInt64, count: UInt64) {
         let endFrame = UInt64(PackFormat.endFrameByteCount)
@@ -73,7 +73,7 @@ final class PackFile: Sendable {
         }
     }
 
-    /// What the pack's table lists, in the order of the pack; checks the end of the pack and that the contents and
+    /// The entries of the pack's table, in the order of the pack. Checks the end of the pack, and that the contents and
     /// their frames fill it without holes.
     func table() throws(ImageError) -> [IndexEntry] {
         let endFrame = UInt64(PackFormat.endFrameByteCount)
@@ -110,8 +110,7 @@ final class PackFile: Sendable {
         } catch { throw .about(file.name, error, at: byteCount - endFrame) }
     }
 
-    /// Compares the record and the frame in front of a content with what the table says of it: bytes that nothing else
-    /// looks at.
+    /// Compares the record and the frame before a content with its table entry: no other check reads these bytes.
     func checkRecord(_ entry: IndexEntry) throws(ImageError) {
         let frameHead = secrets.isSealed ? 8 : 0
         let count = PackFormat.recordFrameByteCount + frameHead
@@ -136,11 +135,11 @@ final class PackFile: Sendable {
     }
 }
 
-/// The packs that were opened last: a reader goes back and forth between a few.
+/// The most recently opened packs: a reader alternates between a few.
 final class PackCache: Sendable {
     private struct Held {
         var files: [StoreName: PackFile] = [:]
-        /// Names, the one used last at the end.
+        /// Names, the most recently used one last.
         var order: [StoreName] = []
     }
     private let held = Monitor(Held())

@@ -2,7 +2,7 @@
 import ImageModel
 import LinuxSystem
 
-/// Makes finished packs durable on a thread of its own, so that nobody waits for the medium while there is other work.
+/// Makes finished packs durable on its own thread, so that no other thread waits for the medium.
 final class PackPublisher: Sendable {
     private struct State {
         var waiting = 0
@@ -42,20 +42,20 @@ final class PackPublisher: Sendable {
         } catch { throw .system(error) }
     }
 
-    /// Hands over a finished pack. Throws what went wrong with an earlier one.
+    /// Queues a finished pack. Throws the error of an earlier one.
     func publish(_ pack: PackWriter) throws {
         if let error = state.update({ $0.error }) { throw error }
         state.update { $0.waiting += 1 }
         if !queue.push(pack) { state.update { $0.waiting -= 1 } }
     }
 
-    /// Waits until all packs that were handed over are durable.
+    /// Waits until all queued packs are durable.
     func drain() throws {
         let error = state.wait { state -> (any Error)?? in state.waiting == 0 ? .some(state.error) : nil }
         if let error { throw error }
     }
 
-    /// The packs that are durable, of all that were handed over since the last call.
+    /// The packs that became durable since the last call.
     func takeCommitted() -> Set<StoreName> {
         state.update { state in
             defer { state.committed = [] }
@@ -63,7 +63,7 @@ final class PackPublisher: Sendable {
         }
     }
 
-    /// Ends the thread, after the packs that it still has.
+    /// Ends the thread after it has written all queued packs.
     func close() {
         let isFirst = state.update { state -> Bool in
             defer { state.isClosed = true }

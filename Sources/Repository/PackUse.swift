@@ -5,17 +5,17 @@ struct PackUse: Equatable {
     var name: StoreName
     var byteCount: UInt64
     var modified: Int64
-    /// The stored bytes of contents that snapshots need, by the places that were chosen.
+    /// The stored bytes of contents that snapshots need, counted at their chosen places.
     var neededByteCount: UInt64 = 0
-    /// The stored bytes of all contents that indexes know in it.
+    /// The stored bytes of all contents that indexes list in it.
     var knownByteCount: UInt64 = 0
-    /// Whether any index knows it.
+    /// Whether any index lists it.
     var isIndexed = false
-    /// Whether it has a content that is needed, but chosen in another pack.
+    /// Whether it has a needed content that was chosen in another pack.
     var hasCopies = false
-    /// Whether what was needed of it was copied by this run.
+    /// Whether this run copied its needed contents.
     var isRepacked = false
 
-    /// The share of its known bytes that no snapshot needs.
+    /// The share of its indexed bytes that no snapshot needs.
     var unneededShare: Double { 1 - Double(neededByteCount) / Double(max(1, knownByteCount)) }
 }

@@ -5,11 +5,11 @@ import ImageModel
 import LinuxSystem
 import ObjectStore
 
-/// Writes one pack front to back. From one thread at a time.
+/// Writes one pack sequentially. Not thread-safe.
 final class PackWriter: @unchecked Sendable {
-    // @unchecked: whoever finishes it hands it over; nobody else holds it then.
+    // @unchecked: the thread that finishes it hands it over and keeps no reference.
     let name: StoreName
-    /// What was appended, in the order of the pack.
+    /// The appended contents, in the order of the pack.
     private(set) var entries: [IndexEntry] = []
     private let secrets: RepositorySecrets
     private let output: StoreOutput
@@ -25,7 +25,7 @@ final class PackWriter: @unchecked Sendable {
     /// The length so far, in bytes.
     var byteCount: UInt64 { output.byteCount }
 
-    /// Whether it is long enough.
+    /// Whether the pack has reached its target length or number of contents.
     var isFull: Bool {
         byteCount >= UInt64(RepositoryFormat.packTarget) || entries.count >= RepositoryFormat.largestPackBlobCount
     }
@@ -34,7 +34,7 @@ final class PackWriter: @unchecked Sendable {
     func append(
         _ key: BlobKey, contentByteCount: Int, stored: UnsafeRawBufferPointer
     ) throws(ImageError) -> BlobLocation {
-        // One is started behind any length below the target, so its end fits 32 bits by far.
+        // A content starts at an offset below the target length, so its end fits into 32 bits.
         let offset = byteCount + UInt64(PackFormat.recordFrameByteCount) + (secrets.isSealed ? 8 : 0)
         let location = BlobLocation(
             pack: name, offset: UInt32(truncatingIfNeeded: offset),
@@ -44,7 +44,7 @@ final class PackWriter: @unchecked Sendable {
         var head: [UInt8]
         do { head = try PackFormat.recordFrame(entry, secrets) } catch { throw .about(output.name, error) }
         if secrets.isSealed {
-            // Sealed bytes are no zstd frame: they ride in a skippable one.
+            // Sealed bytes are no zstd frame: they are wrapped in a skippable one.
             head.appendLittleEndian(ImageFormat.skippableMagic)
             head.appendLittleEndian(UInt32(truncatingIfNeeded: stored.count))
         }
@@ -54,7 +54,7 @@ final class PackWriter: @unchecked Sendable {
         return location
     }
 
-    /// Writes the table and the end. What remains is `commit`.
+    /// Writes the table and the end. `commit` then publishes the pack.
     func finish() throws(ImageError) {
         var table: [UInt8] = []
         table.reserveCapacity(entries.count * RepositoryFormat.entryByteCount)
@@ -79,7 +79,7 @@ final class PackWriter: @unchecked Sendable {
     /// Makes the finished pack durable and gives it its name.
     func commit() throws(ImageError) { try output.commit() }
 
-    /// Leaves nothing of it.
+    /// Removes the unfinished file.
     func discard() { output.discard() }
 }
 
@@ -93,7 +93,7 @@ enum PackFormat {
     static let endPayloadByteCount = 8 + 8 + 8 + 8 + 16 + 4
     static let endFrameByteCount = 8 + endPayloadByteCount
 
-    /// An entry of the table, which a record in front of a content repeats: id, kind and three zeros, offset, stored
+    /// An entry of the table, repeated in the record before each content: id, kind and three zeros, offset, stored
     /// length, length of the content.
     static func tableEntry(_ entry: IndexEntry) -> [UInt8] {
         var bytes = entry.key.idBytes
@@ -104,7 +104,7 @@ enum PackFormat {
         return bytes
     }
 
-    /// The other way round.
+    /// Decodes a table entry.
     static func tableEntry(_ bytes: [UInt8], at start: Int, pack: StoreName) throws(ParsingError) -> IndexEntry {
         guard let id = ContentHash(bytes: try bytes.bytes(at: start, count: 32)),
             let kind = BlobKind(rawValue: try bytes.littleEndian(at: start + 32))

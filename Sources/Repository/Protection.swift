@@ -2,13 +2,13 @@
 import ByteParsing
 import Codecs
 
-/// What makes every changed bit of a part of a file seen: a seal in an encrypted repository, a checksum in another.
-/// Both make the part longer by the same 28 bytes, and both take what the part is (file, place) into account, so that a
-/// part of another file, or of another place in it, does not pass.
+/// Detects every changed bit of a part of a file: by a seal in an encrypted repository, by a checksum otherwise. Both
+/// add 28 bytes, and both cover the context (file, place), so that a part of another file, or of another place in the
+/// same file, is rejected.
 struct Protection: Sendable {
     let sealer: Sealer?
 
-    /// The bytes as they are stored.
+    /// Returns the stored form of `bytes`.
     func protect(_ bytes: [UInt8], context: [UInt8]) throws(CodecError) -> [UInt8] {
         if let sealer { return try sealer.seal(bytes, context: context) }
         let padded = bytes + [UInt8](repeating: 0, count: RepositoryFormat.protectionByteCount - 4)
@@ -18,7 +18,7 @@ struct Protection: Sendable {
         return result
     }
 
-    /// What was protected.
+    /// Verifies stored bytes and returns the protected ones.
     func open(_ stored: [UInt8], context: [UInt8]) throws(CodecError) -> [UInt8] {
         guard stored.count >= RepositoryFormat.protectionByteCount else { throw CodecError("it is cut off") }
         if let sealer { return try sealer.open(stored, context: context) }

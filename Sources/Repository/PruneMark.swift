@@ -4,31 +4,31 @@ import ImageModel
 import LinuxSystem
 import ObjectStore
 
-/// `marks/PACK`: the pack is to go. Captures that begin later do not rely on it; readers still read it.
+/// `marks/PACK`: the pack is scheduled for removal. Later captures do not rely on it; readers still read it.
 ///
-/// A mark need not survive a power cut: without it, the pack is just not marked yet.
+/// A mark need not survive a power cut: without it, the pack is unmarked and will be marked again.
 struct PruneMark: Codable {
-    /// The marks that were made at once share what `batch-UUID.json` says of them.
+    /// The batch of marks made together; `batch-UUID.json` describes it.
     var batch: GUID
 }
 
-/// `marks/batch-UUID.json`: written when all marks of the batch can be seen. A mark without is not complete: it protects
-/// captures, but lets nothing go.
+/// `marks/batch-UUID.json`: written once all marks of the batch are visible. A mark without its batch is incomplete:
+/// captures respect it, but its pack is not removed.
 struct PruneBatch: Codable {
     var format: String
     var uuid: GUID
-    /// When, by the clock of the store (RFC 3339 in UTC). The later of this and the file's modification time counts: a copy
-    /// of the repository may have given the file any other.
+    /// When the marks were made, by the store's clock (RFC 3339 in UTC). The later of this and the file's modification
+    /// time counts: a copy of the repository may have given the file any other time.
     var marked: String
-    /// The locks that were held when the marks could be seen, of those who may rely on what was marked before.
+    /// The locks held once the marks were visible, of operations that may rely on contents from before the mark.
     var holders: [GUID]
 
     static let format = "reforge marks 1"
 }
 
-/// What `marks/` says.
+/// The contents of `marks/`.
 struct PruneMarks {
-    /// The batch of each marked pack; `nil` where a mark cannot be read.
+    /// The batch of each marked pack; `nil` if a mark cannot be read.
     var packs: [StoreName: GUID?] = [:]
     /// The batches that are complete.
     var batches: [GUID: Batch] = [:]
@@ -57,7 +57,7 @@ struct PruneMarks {
                 let status = try store.status(.batch(uuid))
             else { continue }
             let modified = store.source.traits.keepsTime ? status.modified : nil
-            // Without any time it is unknown since when its packs are unneeded: it is not complete.
+            // Without a time the age of the marks is unknown: the batch is incomplete.
             guard let time = [TimeText(batch.marked)?.unixSeconds, modified].compactMap({ $0 }).max() else { continue }
             batches[uuid] = Batch(time: time, holders: Set(batch.holders))
         }

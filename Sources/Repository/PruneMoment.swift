@@ -2,15 +2,15 @@
 import ByteParsing
 import LinuxSystem
 
-/// The time at which a prune decides, and the locks that others hold then.
+/// The time at which a prune decides, and the locks that other processes hold then.
 struct PruneMoment {
     /// By the store's clock.
     let now: Int64
-    /// How long a pack stays marked before it is removed, in seconds.
+    /// How long a pack remains marked before it is removed, in seconds.
     let grace: Double
-    /// The locks of others.
+    /// The locks of other processes.
     let alive: Set<GUID>
-    /// When the first of the captures began that are at work, `.min` where that cannot be read; `nil` where none is.
+    /// Start of the earliest running capture, `.min` if unreadable; `nil` if no capture is running.
     let firstWriter: Int64?
     /// Whether the store keeps the times of its objects.
     let keepsTime: Bool
@@ -27,17 +27,17 @@ struct PruneMoment {
             .map { $0.record.flatMap { TimeText($0.started)?.unixSeconds } ?? .min }.min()
     }
 
-    /// Whether a pack came since the first capture began that is still at work, so that it may be that capture's own.
+    /// Whether a pack appeared since the earliest running capture began, and so may belong to it.
     func isYoung(_ pack: PackUse) -> Bool {
         guard let firstWriter else { return false }
-        // `.min` is a capture whose beginning cannot be read: then every pack may be its own.
+        // `.min` is a capture with an unreadable start: every pack may belong to it.
         return !keepsTime || pack.modified >= max(firstWriter, Int64.min + 60) - 60
     }
 
-    /// Whether a mark is old enough. Only the mark tells since when a pack is unneeded: what no snapshot refers to now
-    /// may be what a snapshot needs whose file is away for a moment.
+    /// Whether a mark is old enough. Only the mark shows since when a pack is unneeded: a snapshot whose file is
+    /// temporarily absent may need contents that no other snapshot refers to.
     func isDue(markedAt time: Int64) -> Bool { Double(now) - Double(time) >= grace }
 
-    /// Whether a mark comes from the future, as a clock was turned back.
+    /// Whether a mark lies in the future because a clock was turned back.
     func isYetToCome(markedAt time: Int64) -> Bool { Double(time) > Double(now) + Double(Self.clockTolerance) }
 }

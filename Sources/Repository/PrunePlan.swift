@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// What a prune does with each pack, by what it observed. Nothing here reads or writes: `Pruner` observes, and carries
-/// the plan out.
+/// Decides what a prune does with each pack, from its observations. Nothing here reads or writes: `Pruner` observes and
+/// executes the plan.
 ///
-/// The plan has three parts, one after the other: which packs are unneeded depends on which could be copied, and what
-/// goes at once on the locks that are held when the marks can be seen.
+/// The plan has three parts, in sequence: which packs are unneeded depends on which could be copied, and immediate
+/// removal depends on the locks held once the marks are visible.
 struct PrunePlan {
-    /// Packs that were marked before, and are needed again: their marks are removed.
+    /// Marked packs that are needed again: their marks are removed.
     let unmarked: [PackUse]
-    /// Packs that are mostly unneeded, the largest unneeded share first: what is needed of them is copied.
+    /// Packs with a large unneeded share, the largest share first: their needed contents are copied.
     let repackable: [PackUse]
-    /// The marks of packs that are not there: removed with the packs that go.
+    /// Marks of missing packs: removed together with the removed packs.
     let orphanedMarks: [StoreName]
     private let packs: [StoreName: PackUse]
-    /// Without the marks of `unmarked`.
+    /// The marks, without those of `unmarked`.
     private let marks: PruneMarks
     private let moment: PruneMoment
     private let isLacking: Bool
 
-    /// A pack is copied where at least this share of it is unneeded.
+    /// The unneeded share from which on a pack is copied.
     private static let repackShare = 0.25
 
-    /// - Parameter isLacking: whether a content that a snapshot needs is in no pack. Then it is unknown what else is
-    ///   wrong, and which copy will be looked for: nothing is copied, and nothing goes.
+    /// - Parameter isLacking: whether a content that a snapshot needs is in no pack. Then more may be wrong, and any
+    ///   copy may be needed: nothing is copied and nothing removed.
     init(_ packs: [StoreName: PackUse], _ marks: PruneMarks, _ moment: PruneMoment, isLacking: Bool) {
         let unmarked = packs.values.filter { $0.neededByteCount > 0 && marks.packs.keys.contains($0.name) }
         var remaining = marks
@@ -44,14 +44,14 @@ struct PrunePlan {
         orphanedMarks = remaining.packs.keys.filter { packs[$0] == nil }
     }
 
-    /// What becomes of the packs that are unneeded now.
-    /// - Parameter repacked: the packs of which all that is needed was copied.
+    /// Classifies the packs that are unneeded now.
+    /// - Parameter repacked: the packs whose needed contents were copied.
     func marking(repacked: [StoreName]) -> Marking {
         var packs = packs
         for name in repacked { packs[name]?.isRepacked = true }
         var marking = Marking(canGoAtOnce: !isLacking && moment.isDue(markedAt: moment.now))
         for use in packs.values where use.isIndexed && (use.neededByteCount == 0 || use.isRepacked) {
-            // A mark whose batch was not finished, or comes from the future, counts from now.
+            // A mark with an unfinished batch, or one from the future, counts from now.
             guard let batch = marks.batch(of: use.name) else {
                 if !moment.isYoung(use) { marking.toMark.append(use) }
                 continue
@@ -71,21 +71,21 @@ struct PrunePlan {
     struct Marking {
         /// Marked now.
         fileprivate(set) var toMark: [PackUse] = []
-        /// Marked for long enough, and no lock from before the mark is held any more: removed.
+        /// Marked for the grace time, with no lock from before the mark still held: removed.
         fileprivate(set) var going: [PackUse] = []
-        /// Marked, and kept for now.
+        /// Marked, and kept until a later prune.
         fileprivate(set) var waiting: [PackUse] = []
-        /// Whether what is marked now may be removed by the same prune.
+        /// Whether packs marked by this prune may be removed by it.
         fileprivate let canGoAtOnce: Bool
 
         fileprivate init(canGoAtOnce: Bool) { self.canGoAtOnce = canGoAtOnce }
 
-        /// What is removed, once the marks can be seen. A pack that was marked now goes where nothing that is at work,
-        /// and nothing that ended meanwhile, relied on it before.
+        /// The packs to remove, once the marks are visible. A newly marked pack is removed if no running operation, and
+        /// none that ended meanwhile, relied on it before.
         /// - Parameters:
         ///   - holders: the locks that are older than the marks.
-        ///   - hasNewSnapshots: whether a snapshot came since the snapshots were listed: a capture that began and ended
-        ///     meanwhile has left one.
+        ///   - hasNewSnapshots: whether a snapshot was published since the snapshots were listed: a capture that began
+        ///     and ended meanwhile leaves one.
         func removal(holders: [GUID], hasNewSnapshots: Bool) -> Removal {
             if canGoAtOnce, holders.isEmpty, !hasNewSnapshots {
                 return Removal(going: going + toMark, waiting: waiting, newlyMarked: [])
@@ -94,13 +94,13 @@ struct PrunePlan {
         }
     }
 
-    /// The unneeded packs, once the marks can be seen.
+    /// The unneeded packs, once the marks are visible.
     struct Removal: Equatable {
         /// Removed.
         let going: [PackUse]
         /// Marked, and removed by a later prune.
         let waiting: [PackUse]
-        /// Of those, marked by this prune.
+        /// The packs of `waiting` that this prune marked.
         let newlyMarked: [PackUse]
     }
 }

@@ -6,55 +6,56 @@ import ImageModel
 import LinuxSystem
 import ObjectStore
 
-/// Which contents snapshots need: a bit for each entry of the indexes, not a set of ids, as there can be many millions.
+/// The contents that snapshots need: one bit per index entry rather than a set of ids, as there can be many millions.
 ///
-/// Of several places of one content, one is chosen: in a pack that is there and whole, where there is one; then in one
-/// that is not marked; then by the pack's name, so that every prune chooses the same. Where none is whole, all count.
+/// Of several places of one content, one is chosen: first by whether its pack exists and is whole, then by whether the
+/// pack is unmarked, then by the pack's name, so that every prune makes the same choice. If no place is whole, all of
+/// them count as needed.
 final class PruneReferences {
     let indexes: IndexSet
     private let repository: Repository
     private let blobs: BlobSource
-    /// For each file, a bit an entry.
+    /// For each file, one bit per entry.
     private var bits: [[UInt64]]
-    /// For each file, for each of its packs.
+    /// For each file, the state of each of its packs.
     private let standing: [[Standing]]
 
-    /// What is known of a pack.
+    /// The state of a pack.
     private struct Standing {
-        /// 0 it is not there, 1 it is marked, 2 it is neither.
+        /// 0: missing; 1: marked; 2: present and unmarked.
         var rank: UInt8 = 0
-        /// Whether its head and its end are those of a whole pack.
+        /// Whether its head and end are valid.
         var isWhole = false
         var byteCount: UInt64 = 0
 
-        /// The rank of a place in it: a cut-off pack may not have what it should, so any whole one comes before it.
+        /// The rank of a place in it: a cut-off pack may lack the bytes, so any place in a whole pack ranks higher.
         func rank(of location: BlobLocation) -> UInt8 {
             guard rank > 0 else { return 0 }
             let isThere = isWhole && UInt64(location.offset) + UInt64(location.storedByteCount) <= byteCount
             return isThere ? rank + 2 : rank
         }
     }
-    /// The least rank of a place in a whole pack.
+    /// The lowest rank of a place in a whole pack.
     private static let wholeRank: UInt8 = 3
-    /// What is needed and was not looked up yet.
+    /// Needed contents not looked up yet.
     private var wishes: [Wish] = []
     private static let wishesAtOnce = 1 << 18
-    /// Needed, and in no pack that is there.
+    /// Needed contents that no existing pack has.
     private(set) var missing: Set<BlobKey> = []
-    /// The most that is remembered of what is missing.
+    /// Upper bound on `missing`.
     private static let largestMissing = 1 << 16
     private(set) var missingCount = 0
 
     private struct Wish: Comparable {
         var key: BlobKey
-        /// The length that the content must have; 0 for any.
+        /// The required length of the content; 0 for any.
         var byteCount: UInt32
         static func < (a: Wish, b: Wish) -> Bool {
             a.key != b.key ? a.key < b.key : a.byteCount < b.byteCount
         }
     }
 
-    /// Nothing is needed yet.
+    /// Starts with no needed contents.
     init(
         _ repository: Repository, _ indexes: IndexSet, present: Set<StoreName>, marked: Set<StoreName>
     ) throws(ImageError) {
@@ -64,7 +65,7 @@ final class PruneReferences {
         bits = indexes.files.map { [UInt64](repeating: 0, count: Int($0.entryCount / 64) + 1) }
         var known: [StoreName: Standing] = [:]
         for name in Set(indexes.files.flatMap(\.packs)) where present.contains(name) {
-            // One that cannot be read now is not known to be whole: then nothing is given up for it.
+            // A pack that cannot be read now counts as not whole: then no other place is given up for it.
             let pack = try? PackFile(name, repository.store, repository.secrets)
             known[name] = Standing(
                 rank: marked.contains(name) ? 1 : 2, isWhole: pack?.isWhole ?? false, byteCount: pack?.byteCount ?? 0)
@@ -80,7 +81,7 @@ final class PruneReferences {
 
     private func set(_ file: Int, _ ordinal: UInt64) { bits[file][Int(ordinal / 64)] |= 1 << (ordinal % 64) }
 
-    /// Whether the entry is one that was chosen.
+    /// Whether the entry was chosen.
     func isNeeded(_ hit: IndexSet.Hit) -> Bool { isSet(hit.file, hit.hit.ordinal) }
 
     /// Whether this place of a content was chosen.
@@ -92,7 +93,7 @@ final class PruneReferences {
     }
 
     /// Chooses a place of a content.
-    /// - Returns: whether it has one, and whether it was chosen before.
+    /// - Returns: whether it has a place, and whether that was already chosen.
     private func choose(_ hits: some Sequence<IndexSet.Hit>, byteCount: UInt32) -> (isThere: Bool, wasSet: Bool) {
         var best: IndexSet.Hit?
         var bestRank: UInt8 = 0
@@ -126,8 +127,8 @@ final class PruneReferences {
 
     // MARK: Snapshots
 
-    /// Adds what a snapshot needs: all its pieces and what they list.
-    /// - Throws: where a piece cannot be read: what it lists is then unknown.
+    /// Adds the contents that a snapshot needs: its pieces, and the contents they list.
+    /// - Throws: if a piece cannot be read: its contents are then unknown.
     func add(_ snapshot: Snapshot) throws(ImageError) {
         let chunkByteCount = snapshot.manifest.chunkByteCount
         for (region, pieces) in zip(snapshot.manifest.regions, snapshot.regions) {
@@ -135,7 +136,7 @@ final class PruneReferences {
             for (index, id) in pieces.lists.enumerated() {
                 let key = BlobKey(id, .list)
                 let (isThere, wasSet) = choose(try indexes.hits(key), byteCount: 0)
-                // What an equal piece lists was added with it.
+                // The contents of an equal piece were added with it.
                 if wasSet { continue }
                 let list = try list(id, snapshot, region, piece: index)
                 if !isThere { noteMissing(key) }
@@ -144,7 +145,7 @@ final class PruneReferences {
         }
     }
 
-    /// Adds what a piece of a list needs.
+    /// Adds the contents that a list piece needs.
     func add(_ list: ListPiece, _ region: Manifest.Region, piece: Int, _ chunkByteCount: Int) throws(ImageError) {
         let span = Snapshot.span(ofPiece: piece, region, chunkByteCount)
         var position = span.lowerBound
@@ -186,13 +187,13 @@ final class PruneReferences {
         if wishes.count >= Self.wishesAtOnce { try settle() }
     }
 
-    /// Looks up what was added. To be called at the end.
+    /// Looks up the added contents. Must be called at the end.
     func settle() throws(ImageError) {
         guard !wishes.isEmpty else { return }
         wishes.sort()
         var number = 0
-        // Many: one walk over all pages costs less than a page for each. A walk takes every entry apart, which makes a
-        // page some three times as dear as one that is only searched.
+        // If there are many, one walk over all pages costs less than one page each. A walk decodes every entry, which
+        // makes a page about three times as expensive as one that is only searched.
         var cursor: IndexSet.MergedCursor?
         if UInt64(wishes.count) * UInt64(RepositoryFormat.entriesPerPage / 3) > indexes.entryCount {
             cursor = try indexes.mergedCursor()

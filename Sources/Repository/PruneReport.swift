@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What prune did, or would do.
+/// The result of a prune or of its dry run.
 package struct PruneReport: Equatable, Sendable {
     /// A number of packs and their length in bytes.
     package struct Amount: Equatable, Sendable {
@@ -16,30 +16,30 @@ package struct PruneReport: Equatable, Sendable {
     }
     /// Whether nothing was changed.
     package var isDryRun = false
-    /// The snapshots that were looked at.
+    /// The number of snapshots read.
     package var snapshotCount = 0
-    /// The packs that were there.
+    /// The existing packs.
     package var present = Amount()
     /// The bytes in them that snapshots need.
     package var neededByteCount: UInt64 = 0
-    /// Removed: what came free.
+    /// The removed packs: the space freed.
     package var removed = Amount()
-    /// Marked, and removed by a later prune: what will come free.
+    /// Packs marked for removal by a later prune: the space it will free.
     package var waiting = Amount()
-    /// Of those, marked by this prune.
+    /// The packs of `waiting` that this prune marked.
     package var newlyMarked = Amount()
-    /// Marked before, and needed again.
+    /// Marked packs that are needed again.
     package var unmarked = Amount()
-    /// Packs that were mostly unneeded: what was needed of them was copied to new ones. They are among `waiting`.
+    /// Packs whose needed contents were copied to new ones because a large share is unneeded. Included in `waiting`.
     package var repacked = Amount()
     /// The bytes that were copied from them.
     package var copiedByteCount: UInt64 = 0
-    /// Packs that no index knew: indexed again.
+    /// Packs that no index listed: indexed again.
     package var adopted = Amount()
-    /// Left by killed processes in `tmp/`, in bytes: removed.
+    /// Removed files of killed processes in `tmp/`, in bytes.
     package var temporaryByteCount: UInt64 = 0
-    /// Contents that snapshots need and no pack has: `verify` says which.
+    /// Needed contents that no pack has: `verify` lists them.
     package var missingCount = 0
-    /// What a person should know.
+    /// Remarks for the user.
     package var notes: [String] = []
 }

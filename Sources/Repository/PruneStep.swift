@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// How far a prune is.
+/// A step that a prune has completed.
 package enum PruneStep: String, Sendable, CaseIterable {
-    /// Packs that no index knew were indexed.
+    /// Packs that no index listed were indexed.
     case adopted
-    /// It is known what snapshots need.
+    /// The contents that snapshots need are known.
     case referenced
-    /// What mostly unneeded packs still have was copied.
+    /// The needed contents of mostly unneeded packs were copied.
     case repacked
     /// Packs are marked.
     case marked
     /// The marks are complete.
     case batched
-    /// Indexes without the packs that go are there, beside those with them.
+    /// Indexes without the removed packs exist, beside the old ones.
     case indexed
-    /// Only those without them are there.
+    /// Only the new indexes exist.
     case unindexed
-    /// The packs are gone.
+    /// The packs are removed.
     case removed
-    /// Their marks too.
+    /// Their marks are removed.
     case unmarked
 }

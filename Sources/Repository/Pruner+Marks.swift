@@ -5,8 +5,8 @@ import LinuxSystem
 import ObjectStore
 
 extension Pruner {
-    /// Marks packs, and then notes who holds a lock that is older than the marks.
-    /// - Returns: those.
+    /// Marks packs, then records the locks that are older than the marks.
+    /// - Returns: the ids of these locks.
     func mark(
         _ names: [StoreName], _ reached: (PruneStep) throws(ImageError) -> Void
     ) throws(ImageError) -> [GUID] {
@@ -22,11 +22,11 @@ extension Pruner {
         let uuid = GUID.random()
         do {
             let bytes = try JSONText.encode(PruneMark(batch: uuid))
-            // A mark that is lost in a power cut is made again. In a full store, an empty one has to do: captures go by its
-            // name, and a batch that cannot be read is not complete.
+            // A mark lost in a power cut is made again. In a full store an empty mark suffices: captures use only its
+            // name, and an unreadable batch is incomplete.
             for name in names { try store.put(.mark(name), bytes, .mayBeEmpty) }
             try reached(.marked)
-            // A capture whose lock is not seen now sees the marks.
+            // A capture whose lock is not seen here sees the marks.
             let holders = try holders()
             let batch = PruneBatch(
                 format: PruneBatch.format, uuid: uuid,

@@ -4,15 +4,15 @@ import LinuxSystem
 import ObjectStore
 
 extension Pruner {
-    /// A pack goes only where what is needed of it is whole elsewhere, by being read: the copy that was chosen by its
-    /// place may have rotted. What this run copied was read on the way.
-    /// - Returns: the packs that go; the others wait.
+    /// Keeps packs whose needed contents are not intact elsewhere: the chosen copies are read, as one may have rotted.
+    /// Contents copied by this run were read during the copy.
+    /// - Returns: the packs to remove; the others wait.
     func withoutOnlyCopies(_ going: [PackUse], _ references: PruneReferences) throws(ImageError) -> [PackUse] {
         guard !dryRun else { return going }
         let names = Set(going.filter { $0.hasCopies && !$0.isRepacked }.map(\.name))
         guard !names.isEmpty else { return going }
         let copied = Set(going.filter(\.isRepacked).map(\.name))
-        /// A chosen copy, and the packs with others that are to go.
+        /// A chosen copy, and the packs to be removed that have other copies.
         var doubts: [(chosen: IndexEntry, others: [StoreName])] = []
         var cursor = try references.indexes.mergedCursor()
         var ahead = try cursor.next()
@@ -50,13 +50,13 @@ extension Pruner {
             guard let count = onlyCopies[use.name] else { continue }
             report.waiting.add(use.byteCount)
             report.notes.append(
-                "\(store.name(of: .pack(use.name))) stays: of \(count) of its contents, the copy that would be kept is damaged. "
-                    + "reforge verify \(repository.name) --repair sets damaged copies aside")
+                "\(store.name(of: .pack(use.name))) stays: the copies to be kept of \(count) of its contents are "
+                    + "damaged. reforge verify \(repository.name) --repair sets damaged copies aside")
         }
         return going.filter { onlyCopies[$0.name] == nil }
     }
 
-    /// Takes packs out of the indexes, then removes them, then their marks.
+    /// Removes packs from the indexes, then the packs, then their marks.
     func removePacks(
         _ names: [StoreName], marksOfMissing: [StoreName], _ reached: (PruneStep) throws(ImageError) -> Void
     ) throws(ImageError) {
@@ -64,8 +64,8 @@ extension Pruner {
         let going = Set(names).union(marksOfMissing)
         var isRemoved = false
         do { try removeFromIndexes(going, reached) } catch {
-            // A full disk has no room for the new index. Marked packs are not relied on by anybody: they may go first,
-            // as long as their marks stay until the indexes are done.
+            // A full disk has no room for the new index. No operation relies on marked packs: they may be removed
+            // first, if their marks remain until the indexes are written.
             guard error.isFull, !names.isEmpty else { throw error }
             try store.flush(.mark, names.map(\.description))
             try removeFiles(names)
@@ -85,7 +85,7 @@ extension Pruner {
         }
     }
 
-    /// Writes the indexes that know these packs anew, without them.
+    /// Rewrites the indexes that list these packs, without them.
     private func removeFromIndexes(
         _ going: Set<StoreName>, _ reached: (PruneStep) throws(ImageError) -> Void
     ) throws(ImageError) {
@@ -95,7 +95,7 @@ extension Pruner {
         try reached(.unindexed)
     }
 
-    /// Removes batches that no mark refers to, and what killed processes left.
+    /// Removes batches that no mark refers to, and files left by killed processes.
     func cleanUp() throws(ImageError) {
         if dryRun { return }
         report.temporaryByteCount = try store.sink().removeLeftovers()

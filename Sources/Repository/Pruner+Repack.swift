@@ -4,20 +4,20 @@ import LinuxSystem
 import ObjectStore
 
 extension Pruner {
-    /// What this run has copied: nothing is needed of an old pack once an index lists its copies.
+    /// The contents copied by this run: an old pack is unneeded once an index lists its copies.
     private struct Copies {
-        /// The new pack that is written just now.
+        /// The new pack being written.
         var output: PackWriter?
-        /// What complete new packs hold and no index lists yet.
+        /// The entries of complete new packs that no index lists yet.
         var entries: [IndexEntry] = []
-        /// The packs that were copied and not published yet.
+        /// The copied packs whose copies no index lists yet.
         var copied: [PackUse] = []
-        /// The packs that nothing is needed of any more.
+        /// The copied packs that are unneeded now.
         var published: [StoreName] = []
     }
 
-    /// Copies what is needed of packs that are mostly unneeded to new packs, and checks it on the way.
-    /// - Returns: the packs that nothing is needed of any more.
+    /// Copies the needed contents of mostly unneeded packs to new packs, and verifies them while reading.
+    /// - Returns: the packs that are unneeded now.
     func repack(_ packs: [PackUse], _ references: PruneReferences) throws(ImageError) -> [StoreName] {
         let check = ContentCheck(repository)
         var copies = Copies()
@@ -26,13 +26,13 @@ extension Pruner {
                 copies.copied.append(use)
                 continue
             }
-            // The copy and the original are both there for the grace time.
+            // Copy and original both exist for the grace time.
             if let free = try store.prunable().freeByteCount, free < use.neededByteCount * 2 + (64 << 20) {
                 report.notes.append("packs that are mostly unneeded were not copied: there is too little space")
                 break
             }
             do { try copyNeeded(use.name, &copies, references, check) } catch {
-                // Damage stays where it is: verify says whose it is.
+                // Damaged contents remain in place: verify attributes them.
                 guard case .damaged = error else {
                     copies.output?.discard()
                     throw error
@@ -47,7 +47,7 @@ extension Pruner {
         return copies.published
     }
 
-    /// Copies what is needed of a pack.
+    /// Copies the needed contents of a pack.
     private func copyNeeded(
         _ name: StoreName, _ copies: inout Copies, _ references: PruneReferences, _ check: ContentCheck
     ) throws(ImageError) {
@@ -72,7 +72,7 @@ extension Pruner {
         }
     }
 
-    /// Completes the pack that is written just now, and gives it its name.
+    /// Completes the pack being written and gives it its final name.
     private func complete(_ copies: inout Copies) throws(ImageError) {
         guard let pack = copies.output else { return }
         copies.output = nil
@@ -82,7 +82,7 @@ extension Pruner {
         copies.entries += pack.entries
     }
 
-    /// Writes an index of the new packs: from then on nothing is needed of the old ones.
+    /// Writes an index of the new packs, after which the old packs are unneeded.
     private func publish(_ copies: inout Copies) throws(ImageError) {
         try complete(&copies)
         if !copies.entries.isEmpty { _ = try writeIndex(copies.entries) }

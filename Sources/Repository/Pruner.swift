@@ -7,21 +7,21 @@ import LinuxSystem
 import ObjectStore
 
 extension Repository {
-    /// The grace time unless another is asked for: a day, in seconds.
+    /// The default grace time: a day, in seconds.
     package static let usualGrace = 24.0 * 3600
 
-    /// Removes what no snapshot needs: packs are marked first and removed when they have been unneeded for the grace
-    /// time, so that captures at the same time and readers without a lock lose nothing. RepositoryFormat.md has the
+    /// Removes contents that no snapshot needs. Packs are marked first, and removed after they were unneeded for the
+    /// grace time, so that concurrent captures and readers without a lock lose nothing. RepositoryFormat.md has the
     /// phases.
     /// - Parameters:
-    ///   - grace: how long readers without a lock may need what is unneeded now, in seconds.
-    ///   - confirmedMissing: how many snapshots may be missing without having been forgotten; `nil` for none.
-    ///   - dryRun: nothing is changed; the report says what would be.
+    ///   - grace: how long readers without a lock may still need contents that are unneeded now, in seconds.
+    ///   - confirmedMissing: confirmed number of missing snapshots that were never forgotten; `nil` for none.
+    ///   - dryRun: change nothing; the report lists what would be changed.
     ///   - waiting: how long to wait for other maintenance, in seconds.
-    ///   - note: is told what a person should know at once: whom it waits for, stale locks.
-    ///   - progress: is told how far it is.
-    /// - Throws: `ImageError.refused` where snapshots are missing that were not forgotten, or all are; and where something
-    ///   is damaged so that what is needed cannot be told. Then nothing is removed.
+    ///   - note: receives messages for the user: the process it waits for, stale locks.
+    ///   - progress: receives each completed step.
+    /// - Throws: `ImageError.refused` if snapshots are missing that were not forgotten, or all are missing; also if
+    ///   damage hides which contents are needed. Then nothing is removed.
     package func prune(
         grace: Double = Repository.usualGrace, confirmedMissing: Int? = nil, dryRun: Bool = false, waiting: Double = 0,
         note: (String) -> Void = { _ in }, progress: (PruneStep) -> Void = { _ in }
@@ -33,12 +33,12 @@ extension Repository {
         }
     }
 
-    /// - Parameter reached: is called at each step, and may end it there: for tests of crashes.
+    /// - Parameter reached: called at each step; may throw to simulate a crash.
     func prune(
         grace: Double, confirmedMissing: Int? = nil, dryRun: Bool, waiting: Double, note: (String) -> Void,
         reached: (PruneStep) throws(ImageError) -> Void
     ) throws(ImageError) -> PruneReport {
-        // A dry run writes nothing, and can do without a lock where none can be had.
+        // A dry run writes nothing, and runs without a lock if none can be taken.
         let lock =
             dryRun
             ? try? RepositoryLock.acquire(
@@ -62,7 +62,7 @@ final class Pruner {
     let dryRun: Bool
     var store: StoreAccess { repository.store }
 
-    /// The most entries of new packs that are held before an index is written.
+    /// Upper bound on the entries of new packs held in memory before an index is written.
     static let entriesAtOnce = 100_000
 
     init(
@@ -78,8 +78,8 @@ final class Pruner {
 
     func run(_ reached: (PruneStep) throws(ImageError) -> Void) throws(ImageError) {
         let now = lock?.keeperSeconds() ?? SystemFacts.unixSeconds()
-        // Who is at work is asked before the snapshots are listed: of two that are gone or done by then, one has
-        // published nothing, and the other's snapshot is in the list.
+        // Locks are listed before snapshots. If a process has removed its lock by then, it either published nothing or
+        // its snapshot is in the list.
         let others = try RepositoryLock.held(
             in: store, besides: lock?.record?.uuid, now: now, removesStale: !dryRun)
         let moment = PruneMoment(now: now, grace: grace, others: others, keepsTime: store.source.traits.keepsTime)
@@ -122,9 +122,9 @@ final class Pruner {
         if !dryRun { try ledger.settle(gone: missing) }
     }
 
-    /// Snapshots that are missing without having been forgotten are more likely on a disk that is not mounted, or in a
-    /// copy that is not complete, than gone for good.
-    /// - Returns: whether there is anything to do.
+    /// Missing snapshots that were never forgotten are more likely on an unmounted disk, or absent from an incomplete
+    /// copy, than deleted.
+    /// - Returns: whether the prune may proceed.
     private func isConfirmed(
         missing: [ContentHash], present: Int, isBusy: Bool
     ) throws(ImageError) -> Bool {
@@ -133,12 +133,12 @@ final class Pruner {
         if let confirmedMissing, confirmedMissing == missing.count {
             if !missing.isEmpty {
                 let count = "\(missing.count) snapshot\(missing.count == 1 ? "" : "s")"
-                report.notes.append("\(count) missing, as confirmed: what no other snapshot needs goes")
+                report.notes.append("\(count) missing, as confirmed: their unneeded contents will be removed")
             }
             return true
         }
         if isBusy, present == 0, missing.isEmpty, confirmedMissing == nil {
-            report.notes.append("the first capture is at work: nothing can be removed yet")
+            report.notes.append("the first capture is still running: nothing can be removed yet")
             return false
         }
         let names = missing.prefix(10).map { String($0.description.prefix(12)) }.joined(separator: ", ")
@@ -169,13 +169,13 @@ final class Pruner {
         return packs
     }
 
-    /// The indexes that are whole. Packs that only a damaged one knew, or none (their capture died), are indexed again;
-    /// then the damaged ones go.
+    /// The intact indexes. Packs listed only by a damaged index, or by none (their capture died), are indexed again;
+    /// then the damaged indexes are removed.
     func adopt(
         _ packs: inout [StoreName: PackUse], _ isYoung: (PackUse) -> Bool
     ) throws(ImageError) -> IndexSet {
         let set = try repository.indexSet()
-        // An index that the medium does not give now is not damaged.
+        // An index that the medium fails to return is not damaged.
         for one in set.damaged { if case .system = one.error { throw one.error } }
         var whole: [IndexFile] = []
         var damaged = set.damaged.map(\.name)
@@ -212,7 +212,8 @@ final class Pruner {
             do {
                 let pack = try PackFile(use.name, store, repository.secrets)
                 let table = try pack.table()
-                // A pack may be in no index because repair took out all that it has: only what is whole comes back.
+                // A pack may be in no index because repair removed all its contents: only intact contents are indexed
+                // again.
                 let whole = dryRun ? table : try Self.whole(table, in: pack, check)
                 wholeCount = whole.count
                 entries += whole
@@ -226,8 +227,8 @@ final class Pruner {
                 report.notes.append("a pack that no index knows is left alone: \(error)")
                 continue
             }
-            // What it has is looked at like that of all others. A rehearsal cannot do so, but knows that whole indexes
-            // have all that is needed.
+            // Its contents are treated like all others. A dry run writes no index for it, but if all indexes are intact
+            // they already list every needed content.
             packs[use.name]?.isIndexed = !dryRun || damaged.isEmpty
             if wholeCount > 0 { report.adopted.add(use.byteCount) }
             if entries.count >= Self.entriesAtOnce { try write() }
@@ -236,13 +237,13 @@ final class Pruner {
         if !damaged.isEmpty, isComplete, !dryRun {
             try confirm()
             try repository.removeIndexes(damaged)
-            report.notes.append("\(damaged.count) damaged indexes were made anew from the packs")
+            report.notes.append("\(damaged.count) damaged indexes were rebuilt from the packs")
         }
         return IndexSet(files: whole + added, damaged: [])
     }
 
-    /// The contents of a pack that are what their names say.
-    /// - Throws: where one cannot be read: that proves no damage.
+    /// The intact contents of a pack.
+    /// - Throws: if a content cannot be read: that proves no damage.
     private static func whole(
         _ table: [IndexEntry], in pack: PackFile, _ check: ContentCheck
     ) throws(ImageError) -> [IndexEntry] {
@@ -267,7 +268,7 @@ final class Pruner {
         return try IndexFile(writer.name, store, repository.secrets)
     }
 
-    /// All that snapshots need. One that cannot be read needs nobody knows what.
+    /// Adds the contents that all snapshots need. An unreadable snapshot is an error: its contents are unknown.
     private func addReferences(
         _ ids: [ContentHash], _ ledger: SnapshotLedger, _ references: PruneReferences
     ) throws(ImageError) {
@@ -282,8 +283,8 @@ final class Pruner {
                 guard case .damaged(_, let what, let offset, let disk, let partition) = error else { throw error }
                 throw .damaged(
                     name: repository.name(of: id),
-                    what: "\(what). What it needs cannot be told, so nothing is removed. If no copy of it is "
-                        + "left, remove the file \(store.name(of: .snapshot(id))), then prune with "
+                    what: "\(what). The contents that it needs are unknown, so nothing was removed. If no copy of it "
+                        + "is left, remove the file \(store.name(of: .snapshot(id))), then prune with "
                         + "--confirm-missing-snapshots 1",
                     fileOffset: offset, disk: disk, partition: partition)
             }
@@ -292,12 +293,12 @@ final class Pruner {
         report.missingCount = references.missingCount
         if references.missingCount > 0 {
             report.notes.append(
-                "\(references.missingCount) contents that snapshots need are in no pack: verify says which. Until they "
-                    + "are there again, or their snapshots are forgotten, no pack is removed")
+                "\(references.missingCount) contents that snapshots need are in no pack: verify lists them. No pack is "
+                    + "removed until they are stored again, or their snapshots are forgotten")
         }
     }
 
-    /// Adds up what is needed of each pack.
+    /// Sums the needed bytes of each pack.
     private func account(
         _ references: PruneReferences, _ indexes: IndexSet, _ packs: inout [StoreName: PackUse]
     ) throws(ImageError) {

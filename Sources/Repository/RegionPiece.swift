@@ -4,8 +4,8 @@ import Codecs
 import DiskModel
 import ImageModel
 
-/// A piece of a region's chunk list: what up to 1024 chunks of its grid are, in order. Equal pieces are stored once, so
-/// that a disk that hardly changed costs hardly any list.
+/// A piece of a region's chunk list: up to 1024 chunks of its grid, in order. Equal pieces are stored once, so the
+/// lists of a disk with few changes take little space.
 struct ListPiece: Equatable, Sendable {
     /// One chunk of data, or a run of chunks without.
     enum Entry: Equatable, Sendable {
@@ -13,10 +13,10 @@ struct ListPiece: Equatable, Sendable {
         case run(RangeKind, count: UInt64)
     }
     private(set) var entries: [Entry] = []
-    /// How many chunks of the grid they describe.
+    /// The number of grid chunks described.
     private(set) var chunkCount: UInt64 = 0
 
-    /// Nothing yet.
+    /// An empty piece.
     init() {}
 
     mutating func append(_ id: ContentHash) {
@@ -24,7 +24,7 @@ struct ListPiece: Equatable, Sendable {
         chunkCount += 1
     }
 
-    /// Appends a run; one that goes on with the run before is made one with it, so that equal lists are equal bytes.
+    /// Appends a run; a run that continues the previous one is merged into it, so that equal lists have equal bytes.
     mutating func appendRun(_ kind: RangeKind, count: UInt64) {
         guard count > 0 else { return }
         if case .run(kind, let before) = entries.last {
@@ -35,7 +35,7 @@ struct ListPiece: Equatable, Sendable {
         chunkCount += count
     }
 
-    /// For each entry its kind in a byte; then the id, or the number of chunks as LEB128.
+    /// The encoding: for each entry its kind in a byte; then the id, or the number of chunks as LEB128.
     var bytes: [UInt8] {
         var bytes: [UInt8] = []
         for entry in entries {
@@ -51,7 +51,7 @@ struct ListPiece: Equatable, Sendable {
         return bytes
     }
 
-    /// From bytes, which must describe exactly `chunkCount` chunks.
+    /// Decodes bytes, which must describe exactly `chunkCount` chunks.
     init(_ bytes: [UInt8], chunkCount expected: UInt64) throws(ParsingError) {
         var position = 0
         while position < bytes.count {
@@ -90,11 +90,11 @@ enum MapPiece {
         return bytes
     }
 
-    /// Adds what a piece says to the map of its region.
+    /// Adds the ranges of a piece to the map of its region.
     static func insert(_ bytes: [UInt8], span: ByteRange, into map: inout AllocationMap) throws(ParsingError) {
         var position = 0
         let count = try bytes.leb128(at: &position)
-        // Every range takes two bytes at least: a count that the bytes cannot hold is a lie.
+        // Every range takes at least two bytes: a larger count is invalid.
         guard count <= UInt64(bytes.count - position) / 2 else { throw .invalid(what: "a map's number of ranges") }
         var end = span.lowerBound
         for _ in 0..<count {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What a repair found and did.
+/// The result of a repair.
 package struct RepairReport: Sendable {
-    /// What was wrong before.
+    /// The problems found before the repair.
     package var found: VerifyReport
-    /// Contents that were taken out of the indexes.
+    /// The number of contents removed from the indexes.
     package var quarantinedCount = 0
-    /// The packs that no whole index knew, and that were indexed again.
+    /// The packs that no intact index listed and that were indexed again.
     package var adopted = PruneReport.Amount()
-    /// What a person should know.
+    /// Remarks for the user.
     package var notes: [String] = []
 }

@@ -5,10 +5,10 @@ import LinuxSystem
 import ObjectStore
 
 extension Repository {
-    /// Index files up to this many are left alone.
+    /// Up to this many index files are not merged.
     static let usualIndexCount = 8
 
-    /// Writes one index file with all that some have, and removes those.
+    /// Merges index files into one, and removes them.
     func merge(_ files: [IndexFile], mayPublish: () throws -> Void = {}) throws -> IndexFile {
         let writer = try IndexWriter(
             store, secrets, expectedEntryCount: files.reduce(0) { $0 + $1.entryCount })
@@ -21,19 +21,19 @@ extension Repository {
         return merged
     }
 
-    /// Removes index files. One that is gone already is no error.
+    /// Removes index files. A missing file is no error.
     func removeIndexes(_ names: [StoreName]) throws(ImageError) {
         for name in names { try store.remove(.index(name)) }
         if !names.isEmpty { try store.flush(.index) }
     }
 
-    /// Where there are more than eight index files, makes the small ones one. Under the lock of maintenance.
-    /// - Returns: how many files became one; 0 where nothing was to do.
+    /// If there are more than eight index files, merges the small ones. Requires the maintenance lock.
+    /// - Returns: the number of merged files; 0 if none.
     @discardableResult
     package func mergeSmallIndexes(mayPublish: () throws -> Void = {}) throws(ImageError) -> Int {
         let indexes = try indexSet()
         guard indexes.files.count > Self.usualIndexCount else { return 0 }
-        // The large ones stay, so that a nightly capture does not rewrite all that there is.
+        // Large indexes are kept, so that a nightly capture does not rewrite all of them.
         let sorted = indexes.files.sorted { $0.entryCount > $1.entryCount }
         var small: [IndexFile] = []
         for file in sorted.reversed() {

@@ -4,15 +4,15 @@ import ImageModel
 import LinuxSystem
 
 extension Repository {
-    /// Reads everything, and takes what is damaged or lost out of the indexes: the next capture of a disk that still has
-    /// it stores it anew, and all snapshots that need it are whole again. Nothing else is changed, and nothing removed.
-    /// Indexes that are damaged are made anew from the packs.
+    /// Reads everything, and removes damaged or missing contents from the indexes. The next capture of a disk that
+    /// still has a content stores it again, which makes all snapshots that need it whole. Damaged indexes are rebuilt
+    /// from the packs. Nothing else is changed or removed.
     package func repair(
         waiting: Double = 0, note: (String) -> Void = { _ in }, progress: (VerifyProgress) -> Void = { _ in }
     ) throws(ImageError) -> RepairReport {
         let lock = try store.lock(.repair, waiting: waiting, note: note)
         defer { lock.release() }
-        // The packs of a capture that is at work are in no index yet, and need none from us.
+        // The packs of a running capture are in no index yet, and must not be indexed here.
         let others = try RepositoryLock.held(
             in: store, besides: lock.record?.uuid, now: lock.keeperSeconds() ?? SystemFacts.unixSeconds(),
             removesStale: true)
@@ -28,7 +28,7 @@ extension Repository {
         let unreadCount = verifier.contents.unread.count
         if unreadCount > 0 {
             report.notes.append(
-                "\(unreadCount) contents could not be read just now, which proves no damage: they were "
+                "\(unreadCount) contents could not be read, which proves no damage: they were "
                     + "left in the indexes")
         }
         let present = Set(try store.packNames())
@@ -36,7 +36,8 @@ extension Repository {
         let lost = Set(indexes.files.flatMap(\.packs)).subtracting(present)
         let concerned = lost.union(damaged.keys.map(\.location.pack))
         guard !concerned.isEmpty else { return report }
-        // A place of a damaged content can be in several indexes; lost ones are not told apart, as there may be millions.
+        // A place of a damaged content can be in several indexes, so they are collected in a set. Missing contents are
+        // only counted, as there may be millions.
         var gone: Set<IndexEntry> = []
         let old = try writeIndexes(
             without: { entry in
@@ -53,8 +54,8 @@ extension Repository {
         return report
     }
 
-    /// Writes the indexes that know any of these packs anew, without some of their entries.
-    /// - Returns: the indexes that are to go now.
+    /// Rewrites the indexes that list any of these packs, without some of their entries.
+    /// - Returns: the replaced indexes, to be removed.
     func writeIndexes(
         without isGoing: (IndexEntry) -> Bool, of packs: Set<StoreName>, _ confirm: () throws(ImageError) -> Void
     ) throws(ImageError) -> [StoreName] {

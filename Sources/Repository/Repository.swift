@@ -6,21 +6,21 @@ import ImageModel
 import LinuxSystem
 import ObjectStore
 
-/// A store that holds many snapshots and every content once; RepositoryFormat.md is the specification.
+/// A store of many snapshots, which holds each content once; RepositoryFormat.md is the specification.
 package final class Repository: Sendable {
-    /// How messages call it: its path, its address.
+    /// Its name in messages: a path or an address.
     package var name: String { store.name }
-    /// What `repository.json` says.
+    /// The contents of `repository.json`.
     package let configuration: RepositoryConfiguration
-    /// The keys; `nil` where nothing is encrypted.
+    /// The keys; `nil` if nothing is encrypted.
     package let keys: MasterKeys?
     let store: StoreAccess
     let secrets: RepositorySecrets
-    /// The indexes as they were read last.
+    /// The most recently read indexes.
     private let indexCache = Monitor(IndexSet.none)
-    /// Is told, from any thread, what a person should know of what is read.
+    /// Receives warnings about read data, from any thread.
     private let warn: @Sendable (String) -> Void
-    /// The damaged copies that were told of.
+    /// The damaged copies already reported.
     private let damagedCopies = Monitor(Set<String>())
 
     private init(
@@ -37,7 +37,7 @@ package final class Repository: Sendable {
     /// Makes a repository in a store that is empty or not there yet.
     /// - Parameters:
     ///   - keys: the keys of an encrypted repository, else `nil`.
-    ///   - prepare: is called before the store becomes a repository: to write the wrapped keys, durably.
+    ///   - prepare: called before the store becomes a repository, to write the wrapped keys durably.
     package static func create(
         in store: any PrunableStore, chunkByteCount: Int, keys: MasterKeys?, prepare: () throws -> Void = {}
     ) throws(ImageError) -> Repository {
@@ -49,13 +49,13 @@ package final class Repository: Sendable {
             try store.prepare()
             try prepare()
             let configuration = RepositoryConfiguration(chunkByteCount: chunkByteCount, isEncrypted: keys != nil)
-            // Last: it makes the store a repository.
+            // Written last: it makes the store a repository.
             try store.put(.configuration, try configuration.fileBytes(), [.durable, .isNew])
             return Repository(StoreAccess(store), try .read(in: StoreAccess(store)), keys)
         } catch { throw .about(store.name, error) }
     }
 
-    /// What a repository says of itself, without any key.
+    /// The configuration of a repository, readable without a key.
     package static func configuration(in store: any ObjectSource) throws(ImageError) -> RepositoryConfiguration {
         try .read(in: StoreAccess(reading: store))
     }
@@ -87,12 +87,12 @@ package final class Repository: Sendable {
         return Repository(store, configuration, keys, warn: warn)
     }
 
-    /// Says that this process is at work here. `RepositoryLock` has the rules.
+    /// Takes a lock for this process; see `RepositoryLock`.
     package func lock(
         _ operation: RepositoryOperation, waiting: Double = 0, note: (String) -> Void = { _ in }
     ) throws(ImageError) -> RepositoryLock { try store.lock(operation, waiting: waiting, note: note) }
 
-    /// The most damaged copies that are told of one by one.
+    /// Upper bound on the damaged copies reported one by one.
     private static let largestWarningCount = 20
 
     /// Warns, once for each place, that a copy of a content could not be used and another one was.
@@ -102,18 +102,18 @@ package final class Repository: Sendable {
         guard let count, count <= Self.largestWarningCount else { return }
         let isLast = count == Self.largestWarningCount
         warn(
-            "a damaged copy was passed over (\(place)); the one in \(whole.pack.name) is whole. "
+            "a damaged copy was skipped (\(place)); the one in \(whole.pack.name) is whole. "
                 + "reforge verify \(name) --repair sets damaged copies aside"
                 + (isLast ? ". More of them are not listed" : ""))
     }
 
-    /// How contents of a kind are named, compressed and sealed.
+    /// The coding of contents of a kind: naming, compression, seal.
     package func coding(level: Int, kind: BlobKind) -> ChunkCoding { secrets.coding(level: level, kind: kind) }
 
-    /// How messages call a snapshot.
+    /// The name of a snapshot in messages.
     package func name(of id: ContentHash) -> String { "\(name)@\(id.description.prefix(8))" }
 
-    /// The ids of all snapshots, as the names of their files say.
+    /// The ids of all snapshots, from the names of their files.
     package func snapshotIDs() throws(ImageError) -> [ContentHash] {
         try store.names(.snapshot).compactMap { name in
             ContentHash(hexadecimal: name).flatMap { $0.description == name ? $0 : nil }
@@ -135,14 +135,14 @@ package final class Repository: Sendable {
             secrets, path: file.name)
     }
 
-    /// All snapshots, oldest first, and those that cannot be read. Large repositories: `snapshotInfos` holds less.
-    /// A folder that cannot be read counts as damaged.
+    /// All snapshots, oldest first, and the unreadable ones. For large repositories, `snapshotInfos` needs less memory.
+    /// An unreadable folder counts as damaged.
     package func snapshots() -> (whole: [Snapshot], damaged: [(name: String, error: ImageError)]) {
         let (all, damaged) = eachSnapshot { $0 }
         return (all.sorted { SnapshotInfo.isOlder($0.info, than: $1.info) }, damaged)
     }
 
-    /// What lists show of all snapshots, oldest first, and those that cannot be read. Holds one snapshot at a time.
+    /// The list entries of all snapshots, oldest first, and the unreadable ones. Holds one snapshot at a time.
     package func snapshotInfos() -> (whole: [SnapshotInfo], damaged: [(name: String, error: ImageError)]) {
         let (all, damaged) = eachSnapshot(\.info)
         return (all.sorted(by: SnapshotInfo.isOlder), damaged)
@@ -165,7 +165,7 @@ package final class Repository: Sendable {
         return (whole, damaged)
     }
 
-    /// The index files as they are now; those that were opened before are not read again.
+    /// The current index files; already opened files are not read again.
     func indexSet() throws(ImageError) -> IndexSet {
         let known = indexCache.update { $0 }
         let fresh = try IndexSet.open(store, secrets, known: known)
@@ -173,20 +173,20 @@ package final class Repository: Sendable {
         return fresh
     }
 
-    /// A reader of a snapshot. Several may be at work at once, each on a thread of its own.
+    /// A reader of a snapshot. Several may run concurrently, each on its own thread.
     package func reader(_ snapshot: Snapshot) throws(ImageError) -> SnapshotReader {
         try SnapshotReader(self, snapshot)
     }
 
     /// Begins a snapshot.
     /// - Parameters:
-    ///   - header: what is captured; its chunks have the repository's length.
+    ///   - header: the header of the capture; its chunk length must be the repository's.
     ///   - host: the captured machine.
-    ///   - disk: what names the captured disk: its serial number, where it has one.
-    ///   - tags: tags.
+    ///   - disk: name of the captured disk: its serial number, if it has one.
+    ///   - tags: the tags of the snapshot.
     ///   - level: the compression level.
-    ///   - mayPublish: is called right before anything appears in the repository, and throws where it must not: because
-    ///     the writer's lock is gone.
+    ///   - mayPublish: called right before anything is published in the repository; throws if the writer's lock is
+    ///     gone.
     package func writer(
         header: ImageHeader, host: String, disk: String, tags: [String], level: Int,
         mayPublish: @escaping @Sendable () throws -> Void = {}
@@ -195,7 +195,7 @@ package final class Repository: Sendable {
             self, header: header, host: host, disk: disk, tags: tags, level: level, mayPublish: mayPublish)
     }
 
-    /// The packs that are to go: what a new capture needs of them it stores anew.
+    /// The packs marked for removal: a new capture stores again what it needs of them.
     func markedPacks() throws(ImageError) -> Set<StoreName> {
         Set(try store.names(.mark).compactMap { StoreName($0) })
     }

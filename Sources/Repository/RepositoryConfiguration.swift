@@ -5,26 +5,26 @@ import LinuxSystem
 import ObjectStore
 import SystemPackage
 
-/// What `repository.json` says: all that must be known before a password is.
+/// The contents of `repository.json`: the parameters needed before a password is known.
 package struct RepositoryConfiguration: Codable, Equatable, Sendable {
     /// A version of the format.
     package struct Version: Codable, Equatable, Sendable {
         /// A larger one is refused.
         package var major: Int
-        /// A larger one adds only what may be ignored.
+        /// A larger one only adds ignorable members.
         package var minor: Int
     }
     /// `reforge repository`.
     package var format: String
     /// The version of the format.
     package var version: Version
-    /// The identity of the repository: every file of it says the same.
+    /// The identity of the repository, repeated in every file of it.
     package var uuid: GUID
     /// The length of a chunk in bytes.
     package var chunkByteCount: Int
     /// Whether contents are sealed.
     package var isEncrypted: Bool
-    /// When it was made: RFC 3339 in UTC.
+    /// Time of creation: RFC 3339 in UTC.
     package var created: String
     /// Features that an older program may ignore.
     package var compatibleFeatures: [String]
@@ -48,7 +48,7 @@ package struct RepositoryConfiguration: Codable, Equatable, Sendable {
     }
 
     private static let noChecksum = "00000000"
-    /// What `repository.json` may hold.
+    /// Upper bound on the size of `repository.json`.
     private static let largest = 1 << 16
 
     /// The file's bytes.
@@ -64,7 +64,7 @@ package struct RepositoryConfiguration: Codable, Equatable, Sendable {
         return result
     }
 
-    /// Reads it.
+    /// Reads and checks `repository.json`.
     static func read(in store: StoreAccess) throws(ImageError) -> RepositoryConfiguration {
         let (folder, path) = (store.name, store.name(of: .configuration))
         let bytes: [UInt8]
@@ -89,7 +89,7 @@ package struct RepositoryConfiguration: Codable, Equatable, Sendable {
             throw .damagedFile(path, "it is not the JSON of a repository")
         }
         guard front.format == RepositoryFormat.formatName else {
-            // All else of ours is there: then the name is damaged.
+            // All other members are valid: then the format name is damaged.
             if (try? JSONText.decode(RepositoryConfiguration.self, bytes)) != nil {
                 throw .damagedFile(path, "it has the format \"\(front.format)\"")
             }
@@ -122,7 +122,7 @@ package struct RepositoryConfiguration: Codable, Equatable, Sendable {
         } catch { throw .about(path, error) }
     }
 
-    /// Where `text` stands in quotes.
+    /// The offsets of `text` in quotes.
     private static func places(of text: String, in bytes: [UInt8]) -> [Int] {
         let quoted = Array("\"\(text)\"".utf8)
         guard bytes.count >= quoted.count else { return [] }

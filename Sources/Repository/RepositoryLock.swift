@@ -6,12 +6,12 @@ import ObjectStore
 import Synchronization
 import SystemPackage
 
-/// What a process says while it is at work in a repository: a file of its own in `locks/`, touched every minute, removed
-/// at the end. One that a dead process left is seen to be stale and removed by whoever comes next.
+/// A process's lock in a repository: a file in `locks/`, touched every minute and removed at the end. The next process
+/// recognizes the lock of a dead one as stale and removes it.
 ///
-/// Only maintenance waits for other maintenance; the rest hold theirs so that prune sees them.
+/// Only maintenance waits, for other maintenance; other operations hold locks so that prune sees them.
 package final class RepositoryLock: Sendable {
-    /// What the lock says; `nil` where nothing can be written (a read-only repository): readers go without.
+    /// The contents of the lock; `nil` if nothing can be written (a read-only repository): readers then have no lock.
     package let record: LockRecord?
     private let file: HeldLock?
     private let refresher: PeriodicThread?
@@ -24,7 +24,7 @@ package final class RepositoryLock: Sendable {
         self.refresher = refresher
     }
 
-    /// That of a reader where nothing can be written.
+    /// The lock of a reader if nothing can be written.
     static var none: RepositoryLock { RepositoryLock(nil, nil, nil, keepsTime: false) }
 
     deinit { release() }
@@ -52,7 +52,7 @@ package final class RepositoryLock: Sendable {
         cancellation: Cancellation = Cancellation(), note: (String) -> Void
     ) throws(ImageError) -> RepositoryLock {
         let deadline = SystemFacts.monotonicSeconds() + waiting
-        // Whoever does not wait leaves it to others to find out.
+        // Without a waiting time, suspect locks are left to other processes.
         let watches = operation.isMaintenance && waiting > 0 && removesStale
         var attempts = 0
         var announced: Set<GUID> = []
@@ -61,7 +61,7 @@ package final class RepositoryLock: Sendable {
             let summary = other.record?.summary ?? "a process whose lock cannot be read"
             note(
                 other.isSuspected
-                    ? "watching the lock of \(summary) for \(Int(watchSeconds)) s: it goes unless its holder renews it"
+                    ? "watching the lock of \(summary) for \(Int(watchSeconds)) s: removed unless its holder renews it"
                     : "waiting for \(summary)")
         }
         while true {
@@ -73,14 +73,15 @@ package final class RepositoryLock: Sendable {
             }
             var found: Held?
             do {
-                // Written first, then looked: of two that come at once, one at least sees the other.
+                // The lock is written before others are listed: of two concurrent processes, at least one sees the
+                // other.
                 let refresher = try PeriodicThread(every: refreshSeconds) { _ = try? file.touched() }
                 while true {
                     let others = try held(
                         in: store, store, besides: file.record.uuid, now: try file.touched(),
                         removesStale: removesStale, watchSeconds: watchSeconds, note: note)
                     let other = operation.isMaintenance ? others.first { $0.record?.isMaintenance ?? true } : nil
-                    // What a capture left that died elsewhere holds up no prune, but the space that it frees.
+                    // The lock of a capture that died elsewhere does not block prune, but the space that it could free.
                     if other == nil, watches, let suspect = others.first(where: \.isSuspected),
                         !cancellation.isRequested
                     {
@@ -100,15 +101,15 @@ package final class RepositoryLock: Sendable {
                 throw .system(error)
             }
             guard let conflict = found else { continue }
-            // Two that saw each other both step back, and come again at different times.
+            // Two processes that saw each other both step back, and retry at different times.
             file.remove()
             attempts += 1
             let summary = conflict.record?.summary ?? "a process whose lock cannot be read"
             let isWorthWaiting = SystemFacts.monotonicSeconds() < deadline || watches && conflict.isSuspected
             guard attempts < 4 || isWorthWaiting, !cancellation.isRequested else {
                 throw .busy(
-                    "\(store.name) is in use: \(summary). \(operation.rawValue) has to wait until that has ended "
-                        + "(a lock that was left behind goes by itself: after 30 minutes, prune watches it for 3 and takes it away)"
+                    "\(store.name) is in use: \(summary). \(operation.rawValue) has to wait until that has ended (a "
+                        + "lock left behind needs no action: after 30 minutes, prune watches it for 3 and removes it)"
                 )
             }
             if attempts >= 4 { announce(conflict) }
@@ -116,49 +117,49 @@ package final class RepositoryLock: Sendable {
         }
     }
 
-    /// Whether the lock still holds: to be asked right before something is published that relies on it. A machine that
+    /// Whether the lock is still held: to be checked right before publishing anything that relies on it. A machine that
     /// slept for an hour may have lost it.
     package var isStillHeld: Bool {
         guard let file else { return true }
         return (try? file.touched()) != nil && file.exists
     }
 
-    /// Like `isStillHeld`, as an error.
+    /// Throws unless `isStillHeld`.
     package func confirm() throws(ImageError) {
         guard !isStillHeld else { return }
         throw .busy(
-            "this process was silent for so long that its lock on the repository was taken for a dead one's; nothing "
-                + "was published, run it again")
+            "this process was silent for so long that its lock on the repository was removed as stale; nothing "
+                + "was published. Run it again")
     }
 
-    /// The time by the store's clock: file times are compared with it; `nil` without a lock.
+    /// The time by the store's clock, comparable with file times; `nil` without a lock.
     func keeperSeconds() -> Int64? { keepsTime ? try? file?.touched() : nil }
 
-    /// Ends it. It also ends with its last reference.
+    /// Removes the lock, as its deinitialization does.
     package func release() {
         refresher?.stop()
         file?.remove()
     }
 
-    /// A lock that somebody holds, or may hold.
+    /// A lock of another process that may be alive.
     struct Held {
         var uuid: GUID
-        /// `nil` where it cannot be read.
+        /// `nil` if unreadable.
         var record: LockRecord?
-        /// Whether clocks say that its holder is gone, and watching it has not yet told.
+        /// Whether clocks indicate that its holder is gone, but watching has not confirmed it yet.
         var isSuspected = false
 
-        /// Whether its holder may be storing something.
+        /// Whether its holder may be writing contents.
         var mayWrite: Bool {
             guard let operation = record.map({ RepositoryOperation(rawValue: $0.operation) }) else { return true }
             return operation.map { $0 == .capture || $0 == .copy } ?? true
         }
     }
 
-    /// The locks of others whose holders may be alive.
+    /// The locks of other processes that may be alive.
     /// - Parameters:
     ///   - now: the time by the store's clock.
-    ///   - removesStale: whether those of others are removed.
+    ///   - removesStale: whether stale locks are removed.
     static func held(
         in store: StoreAccess, besides own: GUID?, now: Int64, removesStale: Bool
     ) throws(ImageError) -> [Held] {
@@ -179,7 +180,7 @@ package final class RepositoryLock: Sendable {
         let me = ProcessFacts.own()
         var result: [Held] = []
         for name in try names(in: store) {
-            // What is not named like a lock is none: a file on its way to be one, or somebody else's.
+            // Other names are no locks: an unfinished file, or a foreign one.
             guard let uuid = GUID(name), uuid != own else { continue }
             let id = ObjectID(.lock, name)
             guard let status = try store.status(id) else { continue }
@@ -207,7 +208,7 @@ package final class RepositoryLock: Sendable {
                 result.append(Held(uuid: uuid, record: record))
                 continue
             }
-            // Unless its holder has woken up meanwhile. The name never comes again, so nobody else's can be hit.
+            // Its holder may have woken up meanwhile. Names are never reused, so this cannot remove another lock.
             guard try store.status(id) == status else {
                 result.append(Held(uuid: uuid, record: record))
                 continue
@@ -219,8 +220,7 @@ package final class RepositoryLock: Sendable {
         return result
     }
 
-    /// The names of all locks. Where there is no folder for them, nobody can hold one; one that cannot be read must
-    /// never pass for empty.
+    /// The names of all locks. A missing folder means no locks; an unreadable one must never pass for empty.
     private static func names(in store: any ObjectSource) throws(SystemCallError) -> [String] {
         do { return try store.list(.lock) } catch {
             if error.errno == .noSuchFileOrDirectory { return [] }

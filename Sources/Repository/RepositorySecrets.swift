@@ -3,11 +3,11 @@ import ByteParsing
 import Codecs
 import ImageModel
 
-/// What the files of one repository are named, sealed and told apart by.
+/// The identity and keys that name, seal and distinguish the files of one repository.
 struct RepositorySecrets: Sendable {
     let uuid: GUID
     let identity: ChunkIdentity
-    /// Seals contents; `nil` where nothing is encrypted.
+    /// Seals contents; `nil` if nothing is encrypted.
     let blobSealer: Sealer?
     /// Protects everything else.
     let protection: Protection
@@ -28,14 +28,14 @@ struct RepositorySecrets: Sendable {
             sealContext: Array("reforge repository 1 content".utf8) + [kind.rawValue])
     }
 
-    /// The context of a part of a file: what the part is, the repository, the file, and which of its parts.
+    /// The context of a part of a file: kind of the part, repository, file, number of the part.
     func context(_ what: String, _ file: [UInt8], part: UInt64 = 0) -> [UInt8] {
         var bytes = Array("reforge repository 1 \(what)".utf8) + uuid.textOrderBytes + file
         bytes.appendLittleEndian(part)
         return bytes
     }
 
-    /// The head of a file: tag, version, flags, uuid, name, all under a checksum; never sealed.
+    /// The head of a file: tag, version, flags, uuid, name, then a checksum of these; never sealed.
     func head(_ tag: [UInt8], name: StoreName) -> [UInt8] {
         var bytes = tag
         bytes.appendLittleEndian(RepositoryFormat.version.major)
@@ -50,7 +50,7 @@ struct RepositorySecrets: Sendable {
     /// The length of a head in bytes.
     static let headByteCount = 52
 
-    /// Checks the head of the file at `path`, which should be `name`.
+    /// Checks the head of the file at `path`, which must name `name`.
     func check(_ head: [UInt8], _ tag: [UInt8], name: StoreName, path: String) throws(ImageError) {
         do {
             guard head.count == Self.headByteCount, Array(head[..<8]) == tag else {

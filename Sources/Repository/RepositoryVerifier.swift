@@ -3,16 +3,15 @@ import Codecs
 import ImageModel
 
 extension Repository {
-    /// Looks at everything (indexes, packs' heads, tables and ends, snapshots, lists, maps), and where asked at contents.
-    /// Goes on behind whatever it finds.
+    /// Checks everything (indexes; heads, tables and ends of packs; snapshots, lists, maps), and contents on request.
+    /// Continues after every problem found.
     /// - Parameters:
-    ///   - readDataPercent: how much of the packs is read and identified, in percent, whole packs at random; `nil` for
-    ///     nothing.
-    ///   - snapshots: only these, and what they need; `nil` for all, and all packs.
-    ///   - seed: which packs are read follows from it.
-    ///   - note: is told what a person should know at once.
-    ///   - progress: is told how far it is, on this thread.
-    /// - Throws: only where it cannot go on at all.
+    ///   - readDataPercent: share of the packs to read and identify, in percent, whole packs at random; `nil` for none.
+    ///   - snapshots: check only these, and the contents they need; `nil` for all snapshots and packs.
+    ///   - seed: selects the packs to read.
+    ///   - note: receives messages for the user.
+    ///   - progress: receives the progress, on this thread.
+    /// - Throws: only if it cannot continue at all.
     package func verify(
         readDataPercent: Double? = nil, snapshots: [ContentHash]? = nil,
         seed: UInt64 = UInt64.random(in: 0 ... .max), note: (String) -> Void = { _ in },
@@ -26,15 +25,15 @@ extension Repository {
     }
 }
 
-/// One run of verify: three passes, each of which goes on from what the one before found.
+/// One run of verify: three passes, each based on the results of the previous one.
 final class RepositoryVerifier {
     private(set) var report = VerifyReport()
-    /// Empty until the contents were read.
+    /// The damaged contents; empty until contents were read.
     private(set) var contents = DamagedContents()
     private let repository: Repository
     private let only: [ContentHash]?
 
-    /// - Parameter only: the snapshots that are looked at, with what they need; `nil` for all, and all packs.
+    /// - Parameter only: the snapshots to check, with the contents they need; `nil` for all snapshots and packs.
     init(_ repository: Repository, only: [ContentHash]?) {
         self.repository = repository
         self.only = only

@@ -2,23 +2,23 @@
 import ImageModel
 import LinuxSystem
 
-/// How many snapshots of a disk are kept.
+/// The rules for keeping snapshots of a disk.
 ///
-/// Each rule keeps the newest snapshot of each of the newest so many days (weeks, …) that have one; a snapshot that any
-/// rule keeps is kept. Rules are counted for each host, disk and set of tags by itself.
+/// Each rule keeps the newest snapshot of each of the N newest days (weeks, …) that have one; a snapshot kept by any
+/// rule is kept. Rules apply separately to each host, disk and set of tags.
 package struct RetentionPolicy: Equatable, Sendable {
-    /// The newest so many.
+    /// The number of newest snapshots to keep.
     package var last: Int
-    /// The newest of each of so many days.
+    /// The number of days of which the newest snapshot is kept.
     package var daily: Int
-    /// The newest of each of so many weeks (ISO 8601: from Monday).
+    /// The number of weeks (ISO 8601: from Monday) of which the newest snapshot is kept.
     package var weekly: Int
-    /// The newest of each of so many months.
+    /// The number of months of which the newest snapshot is kept.
     package var monthly: Int
-    /// The newest of each of so many years.
+    /// The number of years of which the newest snapshot is kept.
     package var yearly: Int
 
-    /// From counts; what is below zero counts as zero.
+    /// Makes a policy; negative counts become zero.
     package init(keepLast: Int = 0, daily: Int = 0, weekly: Int = 0, monthly: Int = 0, yearly: Int = 0) {
         last = max(0, keepLast)
         self.daily = max(0, daily)
@@ -27,10 +27,10 @@ package struct RetentionPolicy: Equatable, Sendable {
         self.yearly = max(0, yearly)
     }
 
-    /// Whether it would keep nothing at all. Such a policy is refused.
+    /// Whether it keeps nothing. Such a policy is refused.
     package var isEmpty: Bool { [last, daily, weekly, monthly, yearly].allSatisfy { $0 == 0 } }
 
-    /// What stays and what goes of one disk of one host with one set of tags.
+    /// The snapshots of one disk of one host with one set of tags, kept and forgotten.
     package struct Group: Equatable, Sendable {
         /// The host.
         package var host: String
@@ -38,24 +38,26 @@ package struct RetentionPolicy: Equatable, Sendable {
         package var disk: String
         /// The tags, sorted.
         package var tags: [String]
-        /// What stays, newest first, and why: `last 1`, `day 2026-11-22`, `week 2026-W47`, `month 2026-11`, `year 2026`.
+        /// The kept snapshots, newest first, with reasons: `last 1`, `day 2026-11-22`, `week 2026-W47`, `month
+        /// 2026-11`, `year 2026`.
         package var kept: [Kept]
-        /// What goes, newest first.
+        /// The forgotten snapshots, newest first.
         package var forgotten: [SnapshotInfo]
     }
 
-    /// A snapshot that stays.
+    /// A kept snapshot.
     package struct Kept: Equatable, Sendable {
-        /// Which one.
+        /// The snapshot.
         package var snapshot: SnapshotInfo
-        /// Why.
+        /// The reasons to keep it.
         package var reasons: [String]
     }
 
-    /// Sorts snapshots in those that stay and those that go, by group; groups by host, disk and tags.
-    /// - Parameter calendar: what a calendar shows at a moment (seconds since 1970): the local one, as days are meant as
-    ///   people live them.
-    /// - Throws: `ImageError.ambiguous` for a policy that keeps nothing: that is more likely a mistake than a wish.
+    /// Divides snapshots into kept and forgotten ones, by group; groups by host, disk and tags.
+    /// - Parameter calendar: the calendar time of a moment (seconds since 1970); local by default, as users mean local
+    ///   days.
+    /// - Throws: `ImageError.ambiguous` for a policy that keeps nothing: that is more likely a mistake than an
+    ///   intention.
     package func groups(
         _ snapshots: [SnapshotInfo], calendar: (Int64) -> CalendarTime = CalendarTime.local(unixSeconds:)
     ) throws(ImageError) -> [Group] {
@@ -85,7 +87,7 @@ package struct RetentionPolicy: Equatable, Sendable {
         host: String, disk: String, tags: [String], _ members: [SnapshotInfo], _ calendar: (Int64) -> CalendarTime
     ) -> Group {
         var result = Group(host: host, disk: disk, tags: tags, kept: [], forgotten: [])
-        /// A rule: how many it still keeps, how it calls a span of time, and the span that it kept last.
+        /// A rule: the remaining count, the name of a time span, and the span kept last.
         struct Rule {
             var left: Int
             var name: (CalendarTime) -> String
@@ -99,7 +101,7 @@ package struct RetentionPolicy: Equatable, Sendable {
         for snapshot in members.sorted(by: { SnapshotInfo.isOlder($1, than: $0) }) {
             var reasons: [String] = []
             guard let started = snapshot.startedSeconds else {
-                // Nobody can say how old it is.
+                // Its age is unknown.
                 result.kept.append(Kept(snapshot: snapshot, reasons: ["its time cannot be read"]))
                 continue
             }

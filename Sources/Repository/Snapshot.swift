@@ -5,26 +5,26 @@ import DiskModel
 import ImageModel
 import LinuxSystem
 
-/// A capture in a repository: what its file says. Its chunk lists and maps are stored as contents of their own.
+/// A capture in a repository: the contents of its file. Its chunk lists and maps are stored as separate contents.
 package struct Snapshot: Sendable {
-    /// What a list shows of it.
+    /// The entry shown in lists.
     package var info: SnapshotInfo
-    /// What it says of its disk.
+    /// The description of its disk.
     package var manifest: Manifest
-    /// What was known at the end of the capture.
+    /// The facts known at the end of the capture.
     package var lateFacts: LateFacts
-    /// What the capture stored.
+    /// The amounts stored by the capture.
     package var statistics: Statistics
     /// For each region of the manifest, its pieces in order.
     package var regions: [RegionPieces]
 
-    /// What a capture stored.
+    /// The amounts stored by a capture.
     package struct Statistics: Codable, Equatable, Sendable {
-        /// The bytes in use of chunks that were not stored before.
+        /// The bytes in use of newly stored chunks.
         package var newByteCount: UInt64
-        /// The bytes in use of chunks that were stored before.
+        /// The bytes in use of chunks that were already stored.
         package var deduplicatedByteCount: UInt64
-        /// What packs and indexes grew by, in bytes.
+        /// The growth of packs and indexes, in bytes.
         package var storedByteCount: UInt64
     }
 
@@ -34,31 +34,31 @@ package struct Snapshot: Sendable {
         package var lists: [ContentHash] = []
         /// The pieces of the map.
         package var maps: [ContentHash] = []
-        /// None yet.
+        /// No pieces.
         package init() {}
     }
 
-    /// How many chunks the grid of a region has.
+    /// The number of chunks in the grid of a region.
     static func chunkCount(_ region: Manifest.Region, _ chunkByteCount: Int) -> UInt64 {
         let chunk = UInt64(chunkByteCount)
         return region.range.byteCount / chunk + (region.range.byteCount % chunk > 0 ? 1 : 0)
     }
 
-    /// How many pieces a region has.
+    /// The number of pieces of a region.
     static func pieceCount(_ region: Manifest.Region, _ chunkByteCount: Int) -> UInt64 {
         let piece = UInt64(RepositoryFormat.pieceChunkCount)
         let chunks = chunkCount(region, chunkByteCount)
         return chunks / piece + (chunks % piece > 0 ? 1 : 0)
     }
 
-    /// The bytes of a region, relative to its start, that piece number `index` is about.
+    /// The bytes of a region, relative to its start, that piece `index` covers.
     static func span(ofPiece index: Int, _ region: Manifest.Region, _ chunkByteCount: Int) -> ByteRange {
         let piece = UInt64(RepositoryFormat.pieceChunkCount) * UInt64(chunkByteCount)
         let start = UInt64(index) * piece
         return start..<min(start + piece, region.range.byteCount)
     }
 
-    /// How many chunks piece number `index` is about.
+    /// The number of chunks that piece `index` covers.
     static func chunkCount(ofPiece index: Int, _ region: Manifest.Region, _ chunkByteCount: Int) -> UInt64 {
         let piece = UInt64(RepositoryFormat.pieceChunkCount)
         return min(piece, chunkCount(region, chunkByteCount) - UInt64(index) * piece)
@@ -113,7 +113,7 @@ enum SnapshotFile {
                 try Zstd.compress(payload, level: 3), context: secrets.context("snapshot", id.bytes)))
     }
 
-    /// From the bytes of the file that is called `id`, which messages call `path`.
+    /// Decodes the bytes of the file named `id`, which messages call `path`.
     static func snapshot(
         _ bytes: [UInt8], id: ContentHash, chunkByteCount: Int, _ secrets: RepositorySecrets, path: String
     ) throws(ImageError) -> Snapshot {
@@ -158,7 +158,7 @@ enum SnapshotFile {
     ) throws -> Snapshot {
         let jsonByteCount = Int(try payload.littleEndian(UInt32.self, at: 0))
         let json = try payload.bytes(at: 4, count: jsonByteCount)
-        // Features first: what follows may not be decodable without them.
+        // Features first: without them, the rest may not be decodable.
         struct Features: Decodable {
             struct OfManifest: Decodable { var incompatibleFeatures: [String] }
             var incompatibleFeatures: [String]
@@ -185,7 +185,7 @@ enum SnapshotFile {
         regions.reserveCapacity(manifest.regions.count)
         for region in manifest.regions {
             let count = Snapshot.pieceCount(region, chunkByteCount)
-            // A count that the bytes cannot hold is a lie.
+            // A count beyond the remaining bytes is invalid.
             guard count <= UInt64(payload.count - position) / 64 else {
                 throw ParsingError.invalid(what: "the number of its list pieces")
             }

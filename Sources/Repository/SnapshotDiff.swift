@@ -4,11 +4,11 @@ import Codecs
 import DiskModel
 import ImageModel
 
-/// What is different between two snapshots, by partition. Counted in chunks: one changed byte changes its chunk.
+/// The differences between two snapshots, by partition. Counted in chunks: one changed byte changes its chunk.
 package struct SnapshotDiff: Equatable, Sendable {
-    /// The earlier one, or whichever was named first.
+    /// The earlier snapshot, or the one named first.
     package var first: SnapshotInfo
-    /// The other.
+    /// The other snapshot.
     package var second: SnapshotInfo
     /// Their partitions and gaps.
     package var regions: [Region]
@@ -17,17 +17,17 @@ package struct SnapshotDiff: Equatable, Sendable {
     package struct Region: Equatable, Sendable {
         /// The number of the partition; `nil` for a gap or a whole disk.
         package var partition: Int?
-        /// Its name in the table, or its filesystem's label: what a person may know it by.
+        /// Its name in the table, or its filesystem's label: the name a user may know.
         package var label: String
-        /// Where it lies in the first; `nil` where that does not have it.
+        /// Its range in the first snapshot; `nil` if absent there.
         package var firstRange: ByteRange?
-        /// Where it lies in the second; `nil` where that does not have it.
+        /// Its range in the second snapshot; `nil` if absent there.
         package var secondRange: ByteRange?
-        /// Bytes in chunks with data in either, that are not the same.
+        /// Bytes in differing chunks with data in either snapshot.
         package var changedByteCount: UInt64 = 0
-        /// Of those, bytes in chunks that were unused in the first.
+        /// The part of `changedByteCount` in chunks that were unused in the first.
         package var addedByteCount: UInt64 = 0
-        /// Of those, bytes in chunks that are unused in the second.
+        /// The part of `changedByteCount` in chunks that are unused in the second.
         package var removedByteCount: UInt64 = 0
         /// The bytes in use in the first.
         package var firstUsedByteCount: UInt64 = 0
@@ -40,7 +40,7 @@ package struct SnapshotDiff: Equatable, Sendable {
 }
 
 extension Repository {
-    /// Compares two snapshots of this repository. Lists that are the same are not read.
+    /// Compares two snapshots of this repository. Equal lists are not read.
     package func diff(_ first: ContentHash, _ second: ContentHash) throws(ImageError) -> SnapshotDiff {
         try diff(try snapshot(first), try snapshot(second))
     }
@@ -90,7 +90,7 @@ final class SnapshotDiffer {
         return [name, region.filesystem?.kindName ?? ""].filter { !$0.isEmpty }.joined(separator: ", ")
     }
 
-    /// Which regions belong together: partitions by GUID, else by number; all else by place.
+    /// Pairs of corresponding regions: partitions by GUID, else by number; other regions by position.
     private func pairs() -> [(Int?, Int?)] {
         func partition(_ side: Int, _ index: Int) -> Partition? {
             let number = sides[side].manifest.regions[index].partition
@@ -155,7 +155,7 @@ final class SnapshotDiffer {
                 let byteCount = max(length(0), length(1))
                 let isLeftUsed = left.map { $0 != .unused } ?? false
                 let isRightUsed = right.map { $0 != .unused } ?? false
-                // Zeros that come into use or go out of it are no change of contents.
+                // Zeros that become used or unused are no change of contents.
                 guard left?.isData ?? false || right?.isData ?? false, left != right || length(0) != length(1)
                 else { continue }
                 result.changedByteCount += byteCount
@@ -165,7 +165,7 @@ final class SnapshotDiffer {
         }
     }
 
-    /// What one chunk of a grid is.
+    /// The content of one chunk of a grid.
     private enum Chunk: Equatable {
         case data(ContentHash)
         case zero
@@ -173,7 +173,7 @@ final class SnapshotDiffer {
         var isData: Bool { if case .data = self { true } else { false } }
     }
 
-    /// The chunks of a piece; none where the region has none.
+    /// The chunks of a piece; empty if the region has no such piece.
     private func chunks(_ side: Int, _ region: Manifest.Region?, _ piece: Int) throws(ImageError) -> [Chunk] {
         guard let region, let index = sides[side].manifest.regions.firstIndex(of: region),
             piece < sides[side].regions[index].lists.count
@@ -186,7 +186,7 @@ final class SnapshotDiffer {
             return list.entries.flatMap { entry in
                 switch entry {
                 case .data(let id): [Chunk.data(id)]
-                // A piece has 1024 chunks at most: it was checked.
+                // The parser has checked that a piece has at most 1024 chunks.
                 case .run(let kind, let count):
                     [Chunk](repeating: kind == .zero ? .zero : .unused, count: Int(count))
                 }

@@ -3,10 +3,10 @@ import Codecs
 import LinuxSystem
 
 extension SnapshotInfo {
-    /// When the capture began, in seconds since 1970; `nil` where the text is no time.
+    /// When the capture began, in seconds since 1970; `nil` if the text is no time.
     package var startedSeconds: Int64? { TimeText(started)?.unixSeconds }
 
-    /// The order of time; the rest of it only so that equal times have an order too.
+    /// Ordered by time; the other members only break ties.
     static func isOlder(_ a: SnapshotInfo, than b: SnapshotInfo) -> Bool {
         let first = a.startedSeconds ?? .min
         let second = b.startedSeconds ?? .min
@@ -15,6 +15,6 @@ extension SnapshotInfo {
         return a.id.bytes.lexicographicallyPrecedes(b.id.bytes)
     }
 
-    /// A few words for messages.
+    /// A short description for messages.
     var summary: String { "\(id.description.prefix(12)) (\(host)/\(disk), \(started))" }
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 
-/// What a list of snapshots says of one.
+/// The entry of a snapshot in a list.
 package struct SnapshotInfo: Equatable, Sendable {
-    /// The name of its manifest: of all its contents.
+    /// The id: the hash of its payload.
     package var id: ContentHash
     /// The captured machine.
     package var host: String
-    /// The captured disk: its serial number, or what else names it.
+    /// The captured disk: its serial number, or another name for it.
     package var disk: String
     /// When the capture began: RFC 3339 in UTC.
     package var started: String
@@ -15,7 +15,7 @@ package struct SnapshotInfo: Equatable, Sendable {
     package var ended: String
     /// The bytes in use on the disk.
     package var usedByteCount: UInt64
-    /// What the repository grew by, in bytes.
+    /// The growth of the repository, in bytes.
     package var addedByteCount: UInt64
     /// Tags, sorted.
     package var tags: [String]

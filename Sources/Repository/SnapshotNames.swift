@@ -3,14 +3,14 @@ import ByteParsing
 import Codecs
 import DiskModel
 
-/// What captured machines and their disks are called in a repository. What is called the same counts as the same: `latest`
-/// chooses among it, and `forget` keeps the newest of it.
+/// The names of captured machines and their disks in a repository. Equal names denote the same disk: `latest` chooses
+/// among its snapshots, and `forget` keeps the newest of them.
 package enum SnapshotNames {
     /// The longest name, in bytes.
     static let largest = 255
 
-    /// Whether a machine or a disk can be called so: printable characters of any script, with single spaces between them,
-    /// and no slash, which separates names in a selector.
+    /// Whether a name is valid for a machine or disk: printable characters of any script, with single spaces between
+    /// them, and no slash, which separates names in a selector.
     package static func isValid(_ name: String) -> Bool {
         guard !name.isEmpty, name.utf8.count <= largest, !name.hasPrefix(" "), !name.hasSuffix(" "),
             !name.contains("  ")
@@ -24,11 +24,11 @@ package enum SnapshotNames {
         }
     }
 
-    /// What a name must be, for messages.
+    /// The rule for names, for messages.
     package static let rule = "printable characters, no slash, and at most \(largest) bytes"
 
-    /// Text of firmware or a device (a product, a serial number) as a name: what is not plain ASCII becomes a hyphen; `nil`
-    /// where nothing is left.
+    /// Text of firmware or a device (a product, a serial number) as a name: characters other than plain ASCII become
+    /// hyphens; `nil` if nothing is left.
     package static func plain(_ text: String?) -> String? {
         guard let text else { return nil }
         let characters = text.prefix(64).map { character -> Character in
@@ -45,17 +45,17 @@ package enum SnapshotNames {
         String(ContentHash(of: Array(text.utf8)).description.prefix(8))
     }
 
-    /// Whether a serial number is the one that an emulated disk has unless it is given one (QEMU, `hw/ide/core.c`, ide_init_drive):
-    /// all such machines share it.
+    /// Whether a serial number is the default of an emulated disk (QEMU, `hw/ide/core.c`, ide_init_drive): all such
+    /// machines share it.
     private static func isPlaceholder(_ serial: String) -> Bool {
         serial.count == 7 && serial.hasPrefix("QM000") && serial.dropFirst(5).allSatisfy(\.isNumber)
     }
 
-    /// What a disk is called: its serial number (with what is on it where that may be the number of a dock, by USB), else its World
-    /// Wide Name, else by what is on it: the GUID of its GPT, the
-    /// signature of its MBR with the UUIDs of its filesystems, or the UUID of the filesystem that it is. A file's name is no
-    /// identity: where nothing else is known, its whole path counts.
-    /// - Parameter place: where it is, for that case: the absolute path of the file or node.
+    /// The name of a disk: its serial number (with its contents' identity on USB, where the number may be that of a
+    /// dock), else its World Wide Name, else the identity of its contents: the GUID of its GPT, the signature of its
+    /// MBR with the UUIDs of its filesystems, or the UUID of a filesystem without a table. A file's name is no
+    /// identity: if nothing else is known, its whole path counts.
+    /// - Parameter place: the absolute path of the file or node, for that case.
     package static func disk(
         _ identity: DiskIdentity, table: PartitionTable, filesystems: [FilesystemInfo], place: String
     ) -> String {
@@ -69,7 +69,7 @@ package enum SnapshotNames {
         return "\(plain(file) ?? "disk")-\(shortID(place))"
     }
 
-    /// What tells a disk by its table alone, whatever becomes of its filesystems; `nil` where that does not.
+    /// The name of a disk by its table alone, independent of its filesystems; `nil` if the table has no identity.
     private static func tableName(_ table: PartitionTable) -> String? {
         switch table.kind {
         case .gpt: table.diskGUID.flatMap { $0 == .zero ? nil : "gpt-\($0)" }
@@ -78,7 +78,7 @@ package enum SnapshotNames {
         }
     }
 
-    /// What tells a disk by what is on it; `nil` where nothing does.
+    /// The name of a disk by its contents; `nil` if they have no identity.
     private static func contentName(_ table: PartitionTable, _ filesystems: [FilesystemInfo]) -> String? {
         let uuids = filesystems.compactMap(\.uuid).filter { !$0.isEmpty }.sorted()
         switch table.kind {

@@ -3,31 +3,31 @@ import Codecs
 import ImageModel
 import LinuxSystem
 
-/// Which snapshot of a repository is meant.
+/// A selector of one snapshot in a repository.
 package struct SnapshotQuery: Equatable, Sendable {
-    /// Which of a repository's snapshots.
+    /// The way to choose a snapshot.
     package enum Choice: Equatable, Sendable {
         /// None: the repository as a whole.
         case repository
-        /// The one whose id starts so.
+        /// The snapshot whose id has this prefix.
         case id(prefix: String)
-        /// The newest one of a disk.
+        /// The newest snapshot of a disk.
         case latest
-        /// The newest one of a disk that had begun at this time, in seconds since 1970.
+        /// The newest snapshot of a disk that began at or before this time, in seconds since 1970.
         case time(Int64)
     }
 
-    /// How messages call the repository.
+    /// The repository's name in messages.
     package var repository: String
-    /// The machine, where one is named.
+    /// The machine, if named.
     package var host: String?
-    /// The disk, where one is named.
+    /// The disk, if named.
     package var disk: String?
-    /// Which one.
+    /// The choice.
     package var choice: Choice
-    /// As it was written, for messages.
+    /// The selector as typed, for messages.
     package var text: String
-    /// What can be written, for messages.
+    /// The valid forms, for messages.
     package var forms: String
 
     package init(
@@ -41,14 +41,14 @@ package struct SnapshotQuery: Equatable, Sendable {
         self.forms = forms
     }
 
-    /// The snapshot that is meant.
-    /// - Throws: `ImageError.missing` where there is none, `ImageError.ambiguous` where there are several: `latest` and
-    ///   times mean something only for one disk of one host.
+    /// The selected snapshot.
+    /// - Throws: `ImageError.missing` if there is none, `ImageError.ambiguous` if there are several: `latest` and times
+    ///   apply only to one disk of one host.
     package func resolve(in snapshots: [SnapshotInfo]) throws(ImageError) -> SnapshotInfo {
         guard !snapshots.isEmpty else { throw .missing("\(repository) holds no snapshots") }
         switch choice {
         case .repository:
-            throw .missing("\(text) names no snapshot, but the whole repository; behind the \"@\" stands \(forms)")
+            throw .missing("\(text) names the whole repository, not a snapshot; after the \"@\" write \(forms)")
         case .id(let prefix):
             let matches = snapshots.filter { $0.id.description.hasPrefix(prefix) }
             guard let first = matches.first else { throw .missing("\(repository) has no snapshot \(prefix)…") }
@@ -73,7 +73,7 @@ package struct SnapshotQuery: Equatable, Sendable {
         }
     }
 
-    /// All snapshots of the one disk that is meant.
+    /// All snapshots of the one selected disk.
     private func candidates(_ snapshots: [SnapshotInfo]) throws(ImageError) -> [SnapshotInfo] {
         let word = if case .latest = choice { "latest" } else { "TIME" }
         func disks(_ of: [SnapshotInfo]) -> [String] { Set(of.map { "\($0.host)/\($0.disk)" }).sorted() }
@@ -93,7 +93,7 @@ package struct SnapshotQuery: Equatable, Sendable {
         return matches
     }
 
-    /// As a list of a length that a person reads.
+    /// A list, shortened for reading.
     private static func list(_ names: [String]) -> String {
         names.prefix(20).joined(separator: ", ") + (names.count > 20 ? " and \(names.count - 20) more" : "")
     }

@@ -5,18 +5,18 @@ import DiskModel
 import ImageModel
 import LinuxSystem
 
-/// Reads a snapshot front to back, in the form of an image: ascending records without holes, all of them checked. From
-/// one thread at a time, but for what `storedFetch` gives.
+/// Reads a snapshot sequentially, as an image: ascending records without holes, all of them checked. Not thread-safe,
+/// except for the closures from `storedFetch`.
 package final class SnapshotReader: ImageReader {
     /// `REPO@ID`.
     package let name: String
-    /// What the snapshot says of its disk, with the maps.
+    /// The description of its disk, with the maps.
     package let header: ImageHeader
-    /// How its chunks are named, compressed and sealed.
+    /// The naming, compression and sealing of its chunks.
     package let coding: ChunkCoding
-    /// How the capture ended; `nil` until all records were read.
+    /// The end of the capture; `nil` until all records were read.
     package private(set) var ending: ImageEnding?
-    /// How much was passed of what is stored, in bytes.
+    /// The stored bytes passed so far.
     package private(set) var position: UInt64 = 0
 
     private let snapshot: Snapshot
@@ -24,13 +24,13 @@ package final class SnapshotReader: ImageReader {
     private let chunk: UInt64
     private var regionIndex = 0
     private var diskPosition: UInt64 = 0
-    /// The piece being read, and the next of its entries.
+    /// The number of the next piece, its entries, and the next of these.
     private var nextPiece = 0
     private var entries: [ListPiece.Entry] = []
     private var nextEntry = 0
-    /// An error that waits until what comes before it was given out.
+    /// An error to be thrown after the records before it.
     private var held: ImageError?
-    /// The last record, where it is data, and the places of its content.
+    /// The last record, if it is data, and the places of its content.
     private var pending: (places: [BlobSource.Found], record: ChunkRecord)?
     private let repository: Repository
 
@@ -72,7 +72,8 @@ package final class SnapshotReader: ImageReader {
         header = ImageHeader(manifest: snapshot.manifest, maps: maps)
     }
 
-    /// The next record, or `nil` at the end. One that could not be found is passed: the next call gives what follows.
+    /// The next record, or `nil` at the end. A missing one is skipped after its error: the next call returns the record
+    /// that follows.
     package func nextRecord() throws(ImageError) -> ChunkRecord? {
         pending = nil
         if let error = held {
@@ -92,7 +93,7 @@ package final class SnapshotReader: ImageReader {
             }
             if nextEntry == entries.count {
                 do { try readPiece(region) } catch {
-                    // The run before it is whole: first that, then the error.
+                    // The run before it is intact: return that first, then throw the error.
                     guard let run else { throw error }
                     held = error
                     return try record(of: run)
@@ -104,7 +105,7 @@ package final class SnapshotReader: ImageReader {
                 if let before = run, before.kind != kind { return try record(of: before) }
                 nextEntry += 1
                 let start = diskPosition
-                // Pieces were checked against the grid: this cannot pass the region's end by more than a chunk.
+                // Pieces were checked against the grid: this cannot exceed the region's end by more than a chunk.
                 diskPosition = min(region.range.upperBound, start + count * chunk)
                 run = (kind, (run?.range.lowerBound ?? start)..<diskPosition)
             case .data(let id):
@@ -119,7 +120,7 @@ package final class SnapshotReader: ImageReader {
         return nil
     }
 
-    /// Whatever could not be found was passed.
+    /// `nextRecord` has already skipped damaged parts.
     package func passDamage() -> Bool { true }
 
     /// Reads the next piece of a region's list.
@@ -150,7 +151,7 @@ package final class SnapshotReader: ImageReader {
     private func record(of run: (kind: RangeKind, range: ByteRange)) throws(ImageError) -> ChunkRecord {
         let region = header.manifest.regions[regionIndex].range
         let relative = run.range.lowerBound - region.lowerBound..<run.range.upperBound - region.lowerBound
-        // A run called unused must be unused: the map is the judge of what may be dropped.
+        // A run marked unused must be unused by the map, which decides what may be dropped.
         guard run.kind == .zero || header.maps[regionIndex].ranges(in: relative).isEmpty else {
             throw damageReporter("a run called unused where the map says used", position, run.range)
         }
@@ -179,13 +180,14 @@ package final class SnapshotReader: ImageReader {
         return record
     }
 
-    /// Reads what is stored for the last record.
+    /// Reads the stored bytes of the last record.
     package func readStored(into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {
         guard let fetch = unsafe storedFetch() else { return }
         unsafe try fetch(buffer)
     }
 
-    /// How to read what is stored for the last record, later and on any thread; `nil` only where it is no data.
+    /// A closure that reads the stored bytes of the last record, later and on any thread; `nil` only if the record is
+    /// not data.
     package func storedFetch() -> StoredFetch? {
         guard let pending, let found = pending.places.first else { return nil }
         let (pack, location, range) = (found.pack, found.location, pending.record.range)
@@ -197,7 +199,7 @@ package final class SnapshotReader: ImageReader {
         }
     }
 
-    /// The content of the last record from its other places.
+    /// Reads the content of the last record from its other places.
     package func otherCopies() -> OtherCopies? {
         guard let pending, let id = pending.record.hash, pending.places.count > 1 else { return nil }
         let (repository, coding, places) = (repository, coding, pending.places)

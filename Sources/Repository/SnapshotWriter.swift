@@ -6,11 +6,10 @@ import ImageModel
 import LinuxSystem
 import ObjectStore
 
-/// Writes a snapshot: chunks that the repository does not have go into packs, the lists of all chunks are stored as
-/// contents too, and the snapshot's file comes last. What is whole stays when the capture dies, and the next one goes on
-/// from there.
+/// Writes a snapshot: new chunks go into packs, the lists of all chunks are stored as contents too, and the snapshot's
+/// file is written last. Complete packs survive a crash of the capture, and the next capture reuses them.
 package final class SnapshotWriter: ImageWriter {
-    /// How its chunks are named, compressed and sealed.
+    /// The naming, compression and sealing of its chunks.
     package let coding: ChunkCoding
     private let repository: Repository
     private let header: ImageHeader
@@ -22,7 +21,7 @@ package final class SnapshotWriter: ImageWriter {
     private let publisher: PackPublisher
     private let state: Monitor<State>
 
-    /// What only the thread that appends touches.
+    /// State of the appending thread.
     private struct State {
         var diskPosition: UInt64 = 0
         var regionIndex = 0
@@ -35,17 +34,17 @@ package final class SnapshotWriter: ImageWriter {
         /// Bytes stored since the last index was written.
         var unindexedByteCount: UInt64 = 0
         var lastSpill = SystemFacts.monotonicSeconds()
-        /// The index files that this capture wrote, by how often they were merged.
+        /// The index files written by this capture, by merge level.
         var ownIndexes: [[IndexFile]] = []
         var isEnded = false
     }
 
-    /// When an index is written, whichever comes first: a capture that is killed loses no more than this.
+    /// The limits that trigger writing an index: a killed capture loses no more than this.
     struct SpillLimits: Sendable {
         var entryCount = 65_536
         var byteCount: UInt64 = 512 << 20
         var seconds = 60.0
-        /// As many index files of a capture become one.
+        /// The number of a capture's index files that are merged into one.
         var filesPerLevel = 8
     }
     private let limits: SpillLimits
@@ -82,15 +81,15 @@ package final class SnapshotWriter: ImageWriter {
         } catch { throw .about(repository.name, error) }
     }
 
-    /// Whether a chunk with this name is stored already, and may be referred to. From any thread.
+    /// Whether a chunk with this id is already stored and may be referenced. Callable from any thread.
     package func holds(_ id: ContentHash) throws -> Bool { index.location(BlobKey(id, .data)) != nil }
 
-    /// Appends a chunk of data, in order of place.
+    /// Appends a chunk of data, in disk order.
     package func append(_ record: ChunkRecord, stored: UnsafeRawBufferPointer?) throws {
         try state.update { state in unsafe try append(record, stored: stored, &state) }
     }
 
-    /// Appends a run without data, in order of place.
+    /// Appends a run without data, in disk order.
     package func appendRun(_ kind: RangeKind, region: Int, range: ByteRange) throws {
         try state.update { state in
             guard kind != .data else { throw ParsingError.invalid(what: "a run of data") }
@@ -110,7 +109,7 @@ package final class SnapshotWriter: ImageWriter {
         }
     }
 
-    /// Writes what is left, and then the snapshot. Nothing of it counts before this has returned.
+    /// Writes the remaining data, then the snapshot. The snapshot exists only after this returns.
     package func finish(_ facts: LateFacts) throws -> ImageSummary {
         try state.update { state in
             guard !state.isEnded, state.diskPosition == header.manifest.geometry.byteCount else {
@@ -128,7 +127,7 @@ package final class SnapshotWriter: ImageWriter {
             try output.write(bytes)
             try mayPublish()
             try output.commit()
-            // Suspended in between, for longer than a lock lives: what the snapshot needs may have been pruned.
+            // If the process was suspended for longer than a lock lives, needed contents may have been pruned.
             do { try mayPublish() } catch {
                 try? repository.store.remove(.snapshot(id))
                 throw error
@@ -142,7 +141,7 @@ package final class SnapshotWriter: ImageWriter {
         }
     }
 
-    /// Ends a capture that will not be finished: what is whole is kept for the next one, the rest goes.
+    /// Ends an unfinished capture: complete packs are kept for the next capture, the rest is removed.
     package func abandon() {
         state.update { state in
             guard !state.isEnded else { return }
@@ -155,7 +154,7 @@ package final class SnapshotWriter: ImageWriter {
                 state.pack = nil
             }
             publisher.close()
-            // A failed pack, on a full disk, has made room for the index of those that are whole.
+            // On a full disk, a discarded pack has freed space for the index of the complete ones.
             let committed = publisher.takeCommitted()
             let entries = index.freshEntries().filter { committed.contains($0.location.pack) }
             _ = try? write(entries)
@@ -173,7 +172,7 @@ package final class SnapshotWriter: ImageWriter {
             record.range.upperBound == min(bounds.upperBound, record.range.lowerBound + chunk)
         else { throw ParsingError.invalid(what: "a chunk") }
         let key = BlobKey(id, .data)
-        // Another chunk with this content may have come since its worker asked.
+        // Another chunk with this content may have been stored since its worker asked.
         if let location = index.location(key) {
             guard UInt64(location.contentByteCount) == record.range.byteCount else {
                 throw ImageError.damagedFile(
@@ -184,7 +183,7 @@ package final class SnapshotWriter: ImageWriter {
         } else {
             guard let stored = unsafe stored, stored.count == record.storedByteCount, unsafe !stored.isEmpty else {
                 throw ImageError.missing(
-                    "\(repository.name): a chunk that was stored when the capture asked is gone; capture again")
+                    "\(repository.name): a chunk that was stored when the capture checked it is gone; capture again")
             }
             unsafe try store(key, contentByteCount: Int(record.range.byteCount), stored, &state)
             state.statistics.newByteCount += header.usedByteCount(of: record)
@@ -204,7 +203,7 @@ package final class SnapshotWriter: ImageWriter {
         return header.manifest.regions[region].range
     }
 
-    /// Notes that the disk is described up to `end`, and stores a piece of the list and of the map where one is full.
+    /// Notes that the disk is described up to `end`, and stores a piece of the list and of the map if complete.
     private func advance(to end: UInt64, _ state: inout State) throws {
         state.diskPosition = end
         let region = header.manifest.regions[state.regionIndex]
@@ -227,7 +226,7 @@ package final class SnapshotWriter: ImageWriter {
         }
     }
 
-    /// Stores a piece where it is not stored yet.
+    /// Stores a piece unless it is already stored.
     private func store(
         _ content: [UInt8], _ kind: BlobKind, _ encoder: ChunkEncoder, _ state: inout State
     ) throws -> ContentHash {
@@ -245,7 +244,7 @@ package final class SnapshotWriter: ImageWriter {
         return id
     }
 
-    /// Puts stored bytes into the pack.
+    /// Appends stored bytes to the pack.
     private func store(
         _ key: BlobKey, contentByteCount: Int, _ stored: UnsafeRawBufferPointer, _ state: inout State
     ) throws {
@@ -272,12 +271,12 @@ package final class SnapshotWriter: ImageWriter {
 
     // MARK: Indexes
 
-    /// Makes everything stored so far durable and known to whoever comes next.
+    /// Makes all stored data durable and visible to other processes.
     private func spill(_ state: inout State) throws {
         try finishPack(&state)
         try publisher.drain()
         let file = try write(index.freshEntries())
-        // All that was committed is in an index now.
+        // All committed packs are indexed now.
         _ = publisher.takeCommitted()
         state.unindexedByteCount = 0
         state.lastSpill = SystemFacts.monotonicSeconds()
@@ -297,8 +296,8 @@ package final class SnapshotWriter: ImageWriter {
         return try IndexFile(writer.name, repository.store, repository.secrets)
     }
 
-    /// A long capture would leave thousands of small index files: eight of a kind become one. They are this capture's
-    /// own, so it needs no lock for that; should somebody else merge them too, the entries are there twice.
+    /// A long capture would leave thousands of small index files: eight of a level are merged into one. They belong to
+    /// this capture, so no lock is needed; if another process merges them too, entries are duplicated.
     private func addOwn(_ file: IndexFile, _ state: inout State) throws {
         var file = file
         var level = 0

@@ -6,7 +6,7 @@ import LinuxSystem
 import ObjectStore
 import SystemPackage
 
-/// What a repository asks of its store, with the errors of images.
+/// A repository's access to its store, with `ImageError`s.
 struct StoreAccess: Sendable {
     /// The store.
     let source: any ObjectSource
@@ -33,9 +33,9 @@ struct StoreAccess: Sendable {
         self.cancellation = cancellation
     }
 
-    /// How messages call it.
+    /// The name in messages.
     var name: String { source.name }
-    /// How messages call an object.
+    /// The name of an object in messages.
     func name(of id: ObjectID) -> String { source.name(of: id) }
 
     /// The store, to add to it.
@@ -52,7 +52,7 @@ struct StoreAccess: Sendable {
         return ofAll
     }
 
-    /// Says that this process is at work here. In a store that can only be read, a reader goes without.
+    /// Takes a lock for this process. In a read-only store, a reader gets `none`.
     func lock(
         _ operation: RepositoryOperation, waiting: Double = 0, note: (String) -> Void
     ) throws(ImageError) -> RepositoryLock {
@@ -63,14 +63,14 @@ struct StoreAccess: Sendable {
 
     // MARK: Reading
 
-    /// The names of all objects of a kind. A kind that cannot be listed is an error: it must never pass for empty.
+    /// The names of all objects of a kind. A failed listing is an error: it must never pass for an empty one.
     func names(_ kind: ObjectKind) throws(ImageError) -> [String] {
         do { return try source.list(kind) } catch { throw .system(error) }
     }
 
     func indexNames() throws(ImageError) -> [StoreName] { try names(.index).compactMap { StoreName($0) } }
 
-    /// All packs that are there, sorted.
+    /// All existing packs, sorted.
     func packNames() throws(ImageError) -> [StoreName] { try names(.pack).compactMap { StoreName($0) }.sorted() }
 
     func status(_ id: ObjectID) throws(ImageError) -> ObjectStatus? {
@@ -95,7 +95,7 @@ struct StoreAccess: Sendable {
         do { try sink.put(id, bytes, manner) } catch { throw .system(error) }
     }
 
-    /// Removes an object; one that is gone is no error.
+    /// Removes an object; a missing one is no error.
     func remove(_ id: ObjectID) throws(ImageError) {
         let sink = try sink()
         do { try sink.removeIfThere(id) } catch { throw .system(error) }
@@ -122,7 +122,7 @@ extension ObjectID {
 }
 
 extension ImageError {
-    /// Whether an object that was expected is not there.
+    /// Whether an expected object is missing.
     var isMissingFile: Bool {
         if case .system(let error) = self { return error.errno == .noSuchFileOrDirectory }
         return false
@@ -134,12 +134,12 @@ extension ImageError {
         return false
     }
 
-    /// Damage of an object of a repository, as such: nothing is known of the disks that it concerns.
+    /// Damage of an object of a repository, without a known disk range.
     static func damagedFile(_ name: String, _ what: String, at offset: UInt64 = 0) -> ImageError {
         .damaged(name: name, what: what, fileOffset: offset, disk: nil, partition: nil)
     }
 
-    /// What any error of the modules below is here: about the object that messages call so.
+    /// Converts an error of a lower module to an error about the named object.
     static func about(_ name: String, _ error: any Error, at offset: UInt64 = 0) -> ImageError {
         switch error {
         case let error as ImageError: error

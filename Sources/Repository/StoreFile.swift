@@ -2,9 +2,9 @@
 import ImageModel
 import ObjectStore
 
-/// An open object of a repository, read at known places from any thread, with the errors of images.
+/// An open object of a repository, readable at any offset and from any thread, with `ImageError`s.
 final class StoreFile: Sendable {
-    /// How messages call it.
+    /// The name in messages.
     let name: String
     private let object: any ObjectReader
     var byteCount: UInt64 { object.byteCount }
@@ -16,7 +16,7 @@ final class StoreFile: Sendable {
 
     /// `count` bytes from `offset` on.
     func bytes(at offset: UInt64, count: Int) throws(ImageError) -> [UInt8] {
-        // Before memory is taken for them.
+        // Checked before memory is allocated.
         guard count >= 0, offset <= byteCount, UInt64(count) <= byteCount - offset else {
             throw .truncated(name: name, at: byteCount)
         }

@@ -23,7 +23,7 @@ struct StoreName: Hashable, Comparable, Sendable, CustomStringConvertible {
         low = try bytes.bigEndian(at: offset + 8)
     }
 
-    /// From 32 lower-case hexadecimal digits, as a file is called; `nil` for anything else.
+    /// From 32 lower-case hexadecimal digits, as in file names; `nil` for anything else.
     init?(_ text: String) {
         guard text.utf8.count == 32,
             text.utf8.allSatisfy({ ($0 >= 0x30 && $0 <= 0x39) || ($0 >= 0x61 && $0 <= 0x66) }),

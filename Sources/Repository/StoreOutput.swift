@@ -2,9 +2,9 @@
 import ImageModel
 import ObjectStore
 
-/// An object of a repository while it is written, with the errors of images.
+/// An object of a repository being written, with `ImageError`s.
 final class StoreOutput {
-    /// How messages call it.
+    /// The name in messages.
     let name: String
     private let object: any ObjectWriter
     var byteCount: UInt64 { object.byteCount }
@@ -30,6 +30,6 @@ final class StoreOutput {
         do { try object.commit() } catch { throw .system(error) }
     }
 
-    /// Leaves nothing of it.
+    /// Removes the unfinished object.
     func discard() { object.discard() }
 }

@@ -6,14 +6,14 @@ import ImageModel
 import LinuxSystem
 import ObjectStore
 
-/// The first pass of verify: all but contents. It reads the configuration, key files, indexes, what packs say of
-/// themselves, snapshots, lists and maps, and compares them with each other.
+/// The first pass of verify, which checks everything except contents: it reads the configuration, key files, indexes,
+/// the heads, tables and ends of packs, snapshots, lists and maps, and compares them.
 struct StructurePass {
     private let repository: Repository
     private let only: [ContentHash]?
     private var store: StoreAccess { repository.store }
 
-    /// - Parameter only: the snapshots that are followed; `nil` for all.
+    /// - Parameter only: the snapshots to follow; `nil` for all.
     init(_ repository: Repository, only: [ContentHash]?) {
         self.repository = repository
         self.only = only
@@ -24,7 +24,7 @@ struct StructurePass {
     ) throws(ImageError) -> VerifiedStructure {
         do { _ = try RepositoryConfiguration.read(in: store) } catch { report.add("\(error)") }
         if repository.configuration.isEncrypted { checkKeys(&report) }
-        // Snapshots before indexes: what a snapshot needs was indexed before it.
+        // Snapshots are listed before indexes: the contents of a snapshot were indexed before it.
         let ids: [ContentHash]
         if let only { ids = only } else { ids = try repository.snapshotIDs() }
         let marks = try? PruneMarks(store)
@@ -39,21 +39,21 @@ struct StructurePass {
             snapshots: walk.snapshots, unreadablePieces: walk.unreadablePieces)
     }
 
-    /// Without a key file, no password opens an encrypted repository any more.
+    /// Without a key file, no password opens an encrypted repository.
     private func checkKeys(_ report: inout VerifyReport) {
         do {
             let (keys, unusable) = try KeyStore(store).list()
             for one in unusable { report.add("\(one.error)") }
             if keys.isEmpty {
                 report.add(
-                    "no key file of \(repository.name) can be read: with no copy of one, no password opens it again")
+                    "no key file of \(repository.name) can be read: without a copy of one, no password opens it")
             }
         } catch { report.add("\(error)") }
     }
 
     // MARK: Indexes and packs
 
-    /// What adds up to the same for the same entries in any order.
+    /// An order-independent sum over entries.
     private struct Sum: Equatable {
         var count: UInt64 = 0
         var low: UInt64 = 0
@@ -92,7 +92,7 @@ struct StructurePass {
         var last: IndexEntry?
         var cursor = try indexes.mergedCursor()
         while let hit = try cursor.next() {
-            // The same place in several indexes is one.
+            // Count the same place in several indexes once.
             if hit.hit.entry == last { continue }
             last = hit.hit.entry
             sums[hit.hit.entry.location.pack, default: Sum()].add(hit.hit.entry)
@@ -101,7 +101,7 @@ struct StructurePass {
     }
 
     /// Reads the head, the table and the end of each pack, and compares the table with the indexes.
-    /// - Returns: the packs that are there and what they hold can be read of, with their lengths.
+    /// - Returns: the packs that exist and can be opened, with their lengths.
     private func readPacks(
         _ indexes: IndexSet, _ sums: [StoreName: Sum], _ marks: PruneMarks?, _ report: inout VerifyReport,
         _ progress: (VerifyProgress) -> Void
@@ -126,24 +126,24 @@ struct StructurePass {
                 }
                 if known != sum { try compare(table, known, pack, indexes, &report) }
             } catch {
-                // Removed since the listing, by a prune that had marked it before.
+                // A prune removed it since the listing; it had marked it before.
                 if error.isMissingFile { continue }
                 report.add("\(error)")
             }
         }
         if unknown > 0 {
             report.notes.append(
-                "\(unknown) packs are in no index: a capture at work has them, or a killed one left them (prune takes "
-                    + "care of them)")
+                "\(unknown) packs are in no index: they belong to a running capture, or a killed one left them (prune "
+                    + "indexes them)")
         }
         let present = Set(names)
         for name in sums.keys.sorted() where !present.contains(name) && marks?.packs[name] == nil {
-            report.add("the pack \(store.name(of: .pack(name))) is not there, but an index lists what it holds")
+            report.add("the pack \(store.name(of: .pack(name))) is missing, but an index lists its contents")
         }
         return result
     }
 
-    /// The index and the pack do not agree on what the pack holds.
+    /// Reports the difference between the indexes and the table of a pack.
     private func compare(
         _ table: [IndexEntry], _ sum: Sum, _ pack: PackFile, _ indexes: IndexSet, _ report: inout VerifyReport
     ) throws(ImageError) {
@@ -163,19 +163,19 @@ struct StructurePass {
 
     // MARK: Snapshots
 
-    /// What following the snapshots has come to.
+    /// The results of following the snapshots.
     private struct Walk {
-        /// The snapshots that could be read.
+        /// The readable snapshots.
         var snapshots: [ContentHash] = []
         /// The pieces of lists and maps that could not be followed.
         var unreadablePieces: Set<BlobKey> = []
-        /// Regions that were found whole, by a digest: equal ones need no second look.
+        /// Digests of intact regions: equal ones need no second check.
         var wholeRegions: Set<Int> = []
-        /// Pairs of a list piece and a map piece that were found whole, by a digest.
+        /// Digests of intact pairs of a list piece and a map piece.
         var wholePieces: Set<Int> = []
     }
 
-    /// Follows the lists and maps of all snapshots, and adds what they need to the references.
+    /// Follows the lists and maps of all snapshots, and adds their contents to the references.
     private func readSnapshots(
         _ ids: [ContentHash], _ references: PruneReferences, _ report: inout VerifyReport,
         _ progress: (VerifyProgress) -> Void
@@ -185,7 +185,7 @@ struct StructurePass {
             progress(.init(phase: .snapshots, done: UInt64(number), total: UInt64(ids.count)))
             let snapshot: Snapshot
             do { snapshot = try repository.snapshot(id) } catch {
-                // Forgotten since the listing, unless this one was asked for.
+                // It was forgotten since the listing. Skip it unless this snapshot was requested.
                 if case .missing = error, only == nil { continue }
                 report.add(.init(snapshot: id, what: "\(error)"))
                 continue
@@ -239,7 +239,8 @@ struct StructurePass {
         }
         for (number, id) in pieces.lists.enumerated() {
             let span = Snapshot.span(ofPiece: number, region, Int(chunk))
-            // The last piece of a region is cut off by its end: the same bytes mean something else elsewhere.
+            // The last piece of a region is cut off by the region's end: the same bytes mean something else in another
+            // region.
             let isFull = span.byteCount == chunk * UInt64(RepositoryFormat.pieceChunkCount)
             var hasher = Hasher()
             hasher.combine(id)

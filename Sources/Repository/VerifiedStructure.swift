@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 
-/// What the first pass of verify leaves for those behind it.
+/// The results of the first pass of verify for the later ones.
 struct VerifiedStructure {
-    /// The indexes that are whole.
+    /// The intact indexes.
     let indexes: IndexSet
-    /// The packs that an index knows.
+    /// The packs listed by an index.
     let indexedPacks: Set<StoreName>
-    /// The packs that are there and can be opened, with their lengths.
+    /// The packs that exist and can be opened, with their lengths.
     let packs: [StoreName: UInt64]
-    /// What the snapshots need.
+    /// The contents that the snapshots need.
     let references: PruneReferences
-    /// The snapshots that could be read.
+    /// The readable snapshots.
     let snapshots: [ContentHash]
-    /// The pieces of lists and maps that could not be followed: what they concern was said then.
+    /// The list and map pieces that could not be read: the pass has already reported what they affect.
     let unreadablePieces: Set<BlobKey>
 }

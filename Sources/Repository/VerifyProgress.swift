@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// How far a verification is.
+/// The progress of a verification.
 package struct VerifyProgress: Equatable, Sendable {
-    /// What it is doing.
+    /// The phase.
     package enum Phase: String, Sendable {
         /// Reads all indexes.
         case indexes
-        /// Reads what all packs say of themselves.
+        /// Reads the heads, tables and ends of all packs.
         case packs
         /// Follows all snapshots.
         case snapshots
         /// Reads contents.
         case contents
     }
-    /// What it is doing.
+    /// The phase.
     package var phase: Phase
-    /// How much of that is done: files; bytes for contents.
+    /// The amount done: files, or bytes for contents.
     package var done: UInt64
-    /// How much there is.
+    /// The total amount.
     package var total: UInt64
 }

@@ -2,20 +2,20 @@
 import Codecs
 import DiskModel
 
-/// What a verification found.
+/// The result of a verification.
 package struct VerifyReport: Sendable {
-    /// Something that is damaged or missing.
+    /// A damaged or missing part.
     package struct Problem: Equatable, Sendable, CustomStringConvertible {
-        /// The snapshot that it concerns; `nil` where it concerns none, or nobody knows which.
+        /// The affected snapshot; `nil` if there is none or it is unknown.
         package var snapshot: ContentHash?
-        /// The partition; `nil` outside of partitions, and where `disk` is.
+        /// The partition; `nil` outside of partitions, and if `disk` is `nil`.
         package var partition: Int?
-        /// The bytes of the captured disk; `nil` where it is not about its contents.
+        /// The affected bytes of the captured disk; `nil` if the problem does not concern its contents.
         package var disk: ByteRange?
-        /// What is wrong, and in which file.
+        /// The problem and the file.
         package var what: String
 
-        /// One sentence for a person.
+        /// A sentence for the user.
         package var description: String {
             guard let snapshot else { return what }
             var text = "snapshot \(snapshot.description.prefix(12))"
@@ -26,34 +26,34 @@ package struct VerifyReport: Sendable {
             return "\(text): \(what)"
         }
     }
-    /// The snapshots that were looked at.
+    /// The number of snapshots read.
     package var snapshotCount = 0
-    /// The packs that were looked at.
+    /// The number of packs read.
     package var packCount = 0
-    /// The indexes that were read.
+    /// The number of indexes read.
     package var indexCount = 0
-    /// The contents that were read and identified, and the bytes that this took from the packs.
+    /// The number of contents read and identified.
     package var readCount: UInt64 = 0
-    /// The bytes of packs that were read for that.
+    /// The bytes of packs read for that.
     package var readByteCount: UInt64 = 0
-    /// The bytes of packs that could have been read.
+    /// The bytes of packs that could be read.
     package var storedByteCount: UInt64 = 0
-    /// Which packs were read follows from this; `nil` where none were.
+    /// The seed that selected the packs to read; `nil` if none were read.
     package var seed: UInt64?
-    /// What is wrong; the first 1000.
+    /// The first 1000 problems.
     package private(set) var problems: [Problem] = []
-    /// How many there are in all.
+    /// The total number of problems.
     package private(set) var problemCount = 0
-    /// What a person should know, without anything being wrong.
+    /// Remarks for the user that are no problems.
     package var notes: [String] = []
 
-    /// Whether nothing is wrong.
+    /// Whether there are no problems.
     package var isWhole: Bool { problemCount == 0 }
 
     private static let largest = 1000
 
     mutating func add(_ problem: Problem) {
-        // Neighbours with the same trouble are one.
+        // Adjacent ranges with the same problem are merged.
         if let last = problems.last, last.snapshot == problem.snapshot, last.partition == problem.partition,
             last.what == problem.what, let before = last.disk, let next = problem.disk,
             before.upperBound == next.lowerBound

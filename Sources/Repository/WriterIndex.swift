@@ -4,23 +4,24 @@ import ImageModel
 import LinuxSystem
 import ObjectStore
 
-/// What a capture need not store: the indexes as they were when it began, and what it has stored itself. From any
-/// thread.
+/// The contents that a capture need not store: those in the indexes when it began, and those it stored itself.
+/// Thread-safe.
 final class WriterIndex: Sendable {
     private struct Contents {
         var indexes: IndexSet
-        /// For each file of `indexes`, for each pack of it, whether what it holds may be referred to.
+        /// For each file of `indexes`, whether the contents of each of its packs may be referenced.
         var isUsable: [[Bool]]
-        /// What was stored since the last index was written.
+        /// The contents stored since the last index was written.
         var fresh: [BlobKey: BlobLocation] = [:]
     }
     private let contents: Monitor<Contents>
 
     init(_ repository: Repository) throws(ImageError) {
-        // Marks first: a pack that is marked later was there, and unmarked, when the capture began.
+        // Marks are read first: a pack marked later existed, unmarked, when the capture began.
         let marked = try repository.markedPacks()
         let indexes = try repository.indexSet()
-        // A pack that is gone, cut off or another's has nothing: its chunks are stored anew, which heals the repository.
+        // A missing, cut-off or foreign pack provides nothing: its chunks are stored again, which repairs the
+        // repository.
         let present = Set(
             try repository.store.packNames().filter { name in
                 guard !marked.contains(name), let pack = try? PackFile(name, repository.store, repository.secrets)
@@ -31,8 +32,8 @@ final class WriterIndex: Sendable {
         contents = Monitor(Contents(indexes: indexes, isUsable: isUsable))
     }
 
-    /// Where a content is stored, if it is. A page of an index that cannot be read says nothing: what it lists is stored
-    /// anew.
+    /// The place of a content, if stored. An unreadable page of an index is ignored: the contents it lists are stored
+    /// again.
     func location(_ key: BlobKey) -> BlobLocation? {
         let (fresh, indexes, isUsable) = contents.update { ($0.fresh[key], $0.indexes, $0.isUsable) }
         if let fresh { return fresh }
@@ -47,13 +48,13 @@ final class WriterIndex: Sendable {
 
     var freshCount: Int { contents.update { $0.fresh.count } }
 
-    /// What no index has yet, sorted.
+    /// The entries that no index lists yet, sorted.
     func freshEntries() -> [IndexEntry] {
         contents.update { $0.fresh.map { IndexEntry(key: $0.key, location: $0.value) } }
             .sorted { $0.key < $1.key }
     }
 
-    /// An index was written: it has all that was fresh, or all that the files that it replaces had.
+    /// Adds a written index: it has all fresh entries, or all entries of the files it replaces.
     func replace(_ old: Set<StoreName>, by file: IndexFile, clearsFresh: Bool) {
         contents.update { contents in
             var files: [IndexFile] = []

@@ -3,13 +3,13 @@ import ByteParsing
 import DiskModel
 import LinuxSystem
 
-/// A partition as far as booting is concerned, or a logical volume on one.
+/// The boot-related data of a partition, or of a logical volume on one.
 package struct BootVolume: Codable, Equatable, Sendable {
     /// A volume of LVM.
     package struct LogicalVolume: Codable, Equatable, Sendable {
         /// `group/name`.
         package var name: String
-        /// The number of the partition that its group is on.
+        /// The number of the partition that holds its group.
         package var partition: Int
 
         /// Names a volume.
@@ -19,23 +19,23 @@ package struct BootVolume: Codable, Equatable, Sendable {
         }
     }
 
-    /// Its number in the table, from 1; a logical volume has one of our own, beyond those of all partitions.
+    /// Its number in the table, from 1; a logical volume gets an artificial one, above those of all partitions.
     package var number: Int
-    /// Where it lies on the disk, in bytes; for a logical volume, the partition that its group is on.
+    /// Its range on the disk, in bytes; for a logical volume, the partition that holds its group.
     package var range: ByteRange
-    /// What it is in its group, where it is a logical volume.
+    /// Its name in its group, if it is a logical volume.
     package var logicalVolume: LogicalVolume?
-    /// What it is for.
+    /// The partition type.
     package var typeGUID: GUID
-    /// The GUID of this very partition (PARTUUID).
+    /// The unique GUID of this partition (PARTUUID).
     package var guid: GUID
-    /// What PARTUUID= names it by.
+    /// The value for PARTUUID=.
     package var partUUID: String
     /// Its name (PARTLABEL).
     package var name: String
-    /// What it holds.
+    /// The kind of its contents.
     package var kind: FilesystemInfo.Kind
-    /// The name of what it holds, as libblkid has it: `ext4`, `vfat`, …
+    /// The libblkid name of its contents: `ext4`, `vfat`, …
     package var kindName: String
     /// The filesystem's UUID or volume id.
     package var uuid: String?
@@ -61,7 +61,7 @@ package struct BootVolume: Codable, Equatable, Sendable {
         self.label = label
     }
 
-    /// From a volume of a disk with that table, as surveyed; `nil` where it is no partition.
+    /// From a volume of a disk with that table, as surveyed; `nil` if it is no partition.
     package init?(_ volume: VolumeSurvey, of table: PartitionTable) {
         guard let partition = volume.partition else { return nil }
         self.init(
@@ -71,7 +71,7 @@ package struct BootVolume: Codable, Equatable, Sendable {
             uuid: volume.filesystem.uuid, label: volume.filesystem.label)
     }
 
-    /// The partitions of a disk, and the logical volumes of groups that lie on it alone.
+    /// The partitions of a disk, and the logical volumes of groups that are completely on it.
     package static func all(of survey: DiskSurvey) -> [BootVolume] {
         var volumes = survey.volumes.compactMap { BootVolume($0, of: survey.table) }
         let partitions = volumes.count
@@ -98,7 +98,7 @@ package struct BootVolume: Codable, Equatable, Sendable {
         return parts.count == 2 && parts.allSatisfy { ConfinedLVM.isName($0) }
     }
 
-    /// What a person calls it.
+    /// Its name for the user.
     package var place: String { logicalVolume.map { "logical volume \($0.name)" } ?? "partition \(number)" }
     /// Its names below /dev, where it is a logical volume.
     package var mapperPaths: [String] {

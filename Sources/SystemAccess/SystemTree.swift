@@ -4,7 +4,7 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// An installed system, mounted at a private place. Everything is unmounted in reverse when it is closed or goes.
+/// An installed system, mounted at a private path. Closing or deinitializing it unmounts everything in reverse order.
 ///
 /// Every path below is resolved inside it: its links are foreign. It is mounted without devices, and its programs run
 /// confined.
@@ -16,9 +16,10 @@ package final class SystemTree {
     private let disk: BlockDevice
     private let readOnly: Bool
     private let folder: FilePath
-    /// Mount points, in the order in which they were made.
+    /// Mount points, in mount order.
     private var mounts: [FilePath] = []
-    /// One a volume, however many of its subvolumes are mounted: Btrfs does not take a second node for the same.
+    /// One node per volume, shared by all of its mounted subvolumes: Btrfs rejects a second node for the same
+    /// filesystem.
     private var nodes: [(volume: BootVolume, node: VolumeNode)] = []
     /// What its programs can reach; `nil` until `prepareForPrograms`.
     package private(set) var confinement: Confinement?
@@ -67,7 +68,7 @@ package final class SystemTree {
         // A device node that lies in it would reach any disk of this machine.
         var arguments = MountArguments(manner, .noDevices, readOnly: readOnly)
         if let subvolume {
-            // A comma would begin an option of its own.
+            // A comma would start another option.
             guard volume.kindName == "btrfs", !subvolume.contains(",") else {
                 throw SystemCallError("mount", "the subvolume \(subvolume) of \(volume.place)", .invalidArgument)
             }
@@ -76,13 +77,13 @@ package final class SystemTree {
         try Mount.permanent(
             node.path.string, on: place, type: arguments.type, options: arguments.options, data: arguments.data)
         mounts.append(place)
-        // Of one filesystem several subvolumes may be mounted.
+        // Several subvolumes of one filesystem may be mounted.
         if !nodes.contains(where: { $0.volume == volume }) { nodes.append((volume, node)) }
         if !node.isPartition { hasPartitionNodes = false }
     }
 
-    /// Makes what programs of the tree need: folders for /proc, /sys and /run, and a /dev of their own that shows the disk,
-    /// its partitions and the links of /dev/disk that udev would make.
+    /// Prepares the environment for programs of the tree: folders for /proc, /sys and /run, and a private /dev with the
+    /// disk, its partitions and the links of /dev/disk that udev would make.
     ///
     /// A /dev of its own, since the recovery environment has no udev: GRUB's 10_linux writes `root=UUID=…` only where
     /// /dev/disk/by-uuid has that name. It lies beside the tree until a program runs: no link of the tree leads into it.
@@ -125,7 +126,7 @@ package final class SystemTree {
         }
     }
 
-    /// The volumes of LVM that are mounted, by the names that LVM gives them, and what libdevmapper asks about them.
+    /// Adds the mounted logical volumes under their LVM names, and the control node for libdevmapper.
     /// - Returns: whether there are any.
     private func showLogicalVolumes(in dev: FilePath) throws(SystemCallError) -> Bool {
         let shown = nodes.filter { $0.volume.logicalVolume != nil }
@@ -144,7 +145,7 @@ package final class SystemTree {
         return true
     }
 
-    /// A label as udev spells it in a link's name: what is not plain becomes `\x20` and the like.
+    /// A label as udev spells it in a link's name: special characters become `\x20` etc..
     private static func linkName(_ label: String) -> String {
         label.utf8.map { byte in
             let character = Character(UnicodeScalar(byte))
@@ -172,7 +173,7 @@ package final class SystemTree {
     package func run(_ command: [String]) throws(SystemCallError) -> ChildProcess.Output {
         guard let confinement else { throw SystemCallError("run", command.first ?? "nothing", .invalidArgument) }
         var output = try ChildProcess.run(
-            // dracut makes device nodes without it, which is refused.
+            // Without it, dracut makes device nodes, which is refused.
             command, environment: ChildProcess.plainEnvironment + ["DRACUT_NO_MKNOD=1"], confinement: confinement,
             timeoutSeconds: 1800)
         output.standardOutput = Self.printable(output.standardOutput)
@@ -180,7 +181,7 @@ package final class SystemTree {
         return output
     }
 
-    /// Text without what a terminal takes for commands.
+    /// Text without control characters for terminals.
     private static func printable(_ bytes: [UInt8]) -> [UInt8] {
         let scalars = String(decoding: bytes, as: UTF8.self).unicodeScalars.map { scalar in
             let isPlain = scalar == "\n" || scalar == "\t" || scalar.properties.generalCategory != .control
@@ -208,8 +209,8 @@ package final class SystemTree {
         if let failure { throw failure }
     }
 
-    /// Waits until the kernel has let go of a volume, and all of it is on the disk: the mounts of a program's namespace
-    /// end a moment after the program.
+    /// Waits until the kernel has released a volume and written all of it to the disk: the mounts of a program's
+    /// namespace end a moment after the program.
     private static func awaitRelease(of node: FilePath) throws(SystemCallError) {
         let deadline = SystemFacts.monotonicSeconds() + 30
         while true {
@@ -222,9 +223,9 @@ package final class SystemTree {
         }
     }
 
-    /// Unmounts, with patience: a child that another thread has just forked holds our descriptors until it runs its
-    /// program (close-on-exec), and a process of the installed system may take a moment to end. After that it is taken
-    /// out of the way, and the error says that its data may not be on the disk yet.
+    /// Unmounts, retrying while busy: a child just forked by another thread holds this process's descriptors until exec
+    /// (close-on-exec), and a process of the installed system may take a moment to end. After a timeout, the mount is
+    /// detached, and the error says that its data may not be on the disk yet.
     private static func unmount(_ place: FilePath) throws(SystemCallError) {
         let deadline = SystemFacts.monotonicSeconds() + 10
         while true {

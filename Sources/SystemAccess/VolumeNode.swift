@@ -11,7 +11,7 @@ package final class VolumeNode {
     package let isPartition: Bool
     private let loop: LoopDevice?
     private let added: (disk: BlockDevice, number: Int)?
-    /// A logical volume, and the node of what it is on.
+    /// A logical volume, and the node of the partition below.
     private let logicalVolume: (active: ActiveLogicalVolume, under: VolumeNode)?
 
     private init(partition path: FilePath, added: (disk: BlockDevice, number: Int)?) {
@@ -39,7 +39,7 @@ package final class VolumeNode {
     }
 
     deinit {
-        // Before the node below it goes.
+        // Closed before the node below it is removed.
         try? logicalVolume?.active.close()
         if let added { try? added.disk.deletePartitionNode(added.number) }
     }
@@ -65,7 +65,7 @@ package final class VolumeNode {
             if let node = existing(volume, of: name) {
                 return VolumeNode(partition: node, added: nil)
             }
-            // After a restore the kernel may not have looked yet.
+            // After a restore, the kernel may not have read the table yet.
             if disk.rereadPartitionTable(), let node = existing(volume, of: name) {
                 return VolumeNode(partition: node, added: nil)
             }

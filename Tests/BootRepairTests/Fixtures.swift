@@ -53,7 +53,7 @@ enum Fixture {
 
     static let loader = EFILoader(path: "\\EFI\\debian\\grubx64.efi", byteCount: 150_000)
 
-    /// Everything in order, for both firmwares, in the recovery environment.
+    /// Everything valid, for both firmwares, in the recovery environment.
     static func survey(_ firmware: Firmware) -> SystemBootSurvey {
         var survey = SystemBootSurvey(
             disk: DiskIdentity(path: "/dev/nvme0n1", kernelName: "nvme0n1", transport: "nvme"),
@@ -82,7 +82,7 @@ enum Fixture {
         BootRepairOptions(firmware: firmware, inRecoveryEnvironment: false)
     }
 
-    /// A boot.img as far as anybody looks at it.
+    /// The checked parts of a boot.img.
     static func bootSector(coreSector: UInt64) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: 512)
         bytes.replaceSubrange(0..<3, with: [0xEB, 0x63, 0x90])
@@ -104,7 +104,7 @@ enum Fixture {
     }
 }
 
-/// What GRUB's rows of the table have found.
+/// The findings of GRUB's rows of the table.
 extension SystemBootSurvey {
     var bios: GrubBIOSFinding {
         get { findings[GrubBIOS()] ?? GrubBIOSFinding(chain: .absent) }

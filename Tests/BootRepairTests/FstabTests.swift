@@ -59,10 +59,10 @@ import Testing
         #expect(resolve(uuid + "/dev/sdb4 none swap sw 0 0\n") == [.here(partition: 3), .moved(partition: 4)])
         // A swap partition is not an ext4: another disk.
         #expect(resolve(uuid + "/dev/sdb4 /data ext4 defaults 0 0\n") == [.here(partition: 3), .elsewhere])
-        // Two disks that fit: nobody can tell.
+        // Two matching disks: ambiguous.
         let two = uuid + "/dev/sda4 none swap sw 0 0\n/dev/sdb2 /boot/efi vfat defaults 0 0\n"
         #expect(resolve(two) == [.here(partition: 3), .elsewhere, .elsewhere])
-        // Unless the manifest knows.
+        // Unless the manifest names the disk.
         #expect(resolve(two, captured: "sda") == [.here(partition: 3), .moved(partition: 4), .elsewhere])
     }
 
@@ -89,7 +89,7 @@ import Testing
         let changed = Fstab(text).replacing([
             FstabChange(line: 1, from: "/dev/sda3", to: "UUID=\(Fixture.rootUUID)", mountPoint: "/"),
             FstabChange(line: 2, from: "/dev/sda4", to: "UUID=\(Fixture.swapUUID)", mountPoint: "none"),
-            // Not what stands there: left.
+            // Not the expected word: unchanged.
             FstabChange(line: 3, from: "/dev/sdc1", to: "UUID=x", mountPoint: "/data"),
         ])
         #expect(

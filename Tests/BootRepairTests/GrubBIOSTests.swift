@@ -27,7 +27,7 @@ import Testing
 
     @Test func theInstalledCoreIsRecognised() throws {
         var file = Fixture.core(sectors: 60, start: 0)
-        // What grub-install fills in: the block list and the sizes in the second sector.
+        // The fields that grub-install fills in: the block list and the sizes in the second sector.
         file[512 + 0x10] ^= 0xFF
         file.removeLast(100)
         #expect(try GrubBIOSReader.read(disk(), volumes: Fixture.volumes, installedCore: file).isInstalledCore == true)
@@ -38,7 +38,7 @@ import Testing
     @Test func bootCodeThatLooksElsewhere() throws {
         let survey = try GrubBIOSReader.read(disk(bootCode: 34), volumes: Fixture.volumes)
         #expect(survey.chain == .misdirected)
-        #expect(survey.problem == "the boot code looks at sector 34; core.img lies at 2048")
+        #expect(survey.problem == "the boot code points to sector 34; core.img is at 2048")
     }
 
     @Test func blockListThatLooksElsewhere() throws {

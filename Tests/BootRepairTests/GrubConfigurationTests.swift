@@ -66,10 +66,10 @@ import Testing
         #expect(named.first?.contains("/dev/sda3") == true)
         #expect(problems(entry(search: other, root: "UUID=\(Fixture.rootUUID)")).count == 1)
         #expect(problems(entry(search: Fixture.rootUUID, root: "UUID=\(other)")).count == 1)
-        // The first entry starts something of this disk, but nothing starts this system.
+        // The first entry starts a system on this disk, but no entry starts this system.
         #expect(
             problems(entry(search: Fixture.espUUID, root: "UUID=\(Fixture.swapUUID)"))
-                == ["none of its kernels gets this system's root by UUID"])
+                == ["no kernel entry has this system's root by UUID"])
     }
 
     @Test func resume() {

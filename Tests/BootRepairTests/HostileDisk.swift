@@ -11,7 +11,7 @@ import Testing
 /// that program is to reach outside of it.
 struct HostileDisk: ~Copyable {
     static let mebibyte: UInt64 = 1 << 20
-    /// Where a C compiler is; `nil` where there is none.
+    /// The path of a C compiler; `nil` if there is none.
     static let compiler: String? = {
         let folders = (getenv("PATH").map { String(cString: $0) } ?? "").split(separator: ":").map(String.init)
         return ["cc", "gcc", "clang"].lazy
@@ -37,7 +37,7 @@ struct HostileDisk: ~Copyable {
 
     /// - Parameters:
     ///   - linksOut: whether /boot/grub and GRUB's modules are links out of the tree.
-    ///   - newConfiguration: what its update-grub writes.
+    ///   - newConfiguration: the output of its update-grub.
     init(linksOut: Bool, newConfiguration: String) throws {
         let folder = try Files.makeTemporaryFolder("reforge-hostile-test")
         let daemon = "hostile-\(folder.string.suffix(6))"
@@ -108,12 +108,12 @@ struct HostileDisk: ~Copyable {
         try Files.write([], to: tree.appending("boot/vmlinuz-1"))
         try Files.write([], to: tree.appending("boot/initrd.img-1"))
         try Files.makeDeviceNode(tree.appending("victim-node"), like: victimDisk)
-        // The place that the link leads to, inside: a link that is resolved in the tree ends there.
+        // The target of the link inside the tree, where a link resolved in the tree ends.
         let grub = linksOut ? tree.appending(String(outside.string.drop { $0 == "/" })) : tree.appending("boot/grub")
         try Files.makeFolders(grub)
         if linksOut {
             try Files.makeLink(tree.appending("boot/grub"), to: "../../../../../../../../../..\(outside)")
-            // An absolute link where something is mounted.
+            // An absolute link at a mount point.
             try Files.makeFolders(tree.appending("opt"))
             try Files.makeLink(tree.appending("run"), to: "/opt")
         }
@@ -146,7 +146,7 @@ struct HostileDisk: ~Copyable {
         try #require(output.succeeded, "\(command): \(output.lastWords)")
     }
 
-    /// What is outside, in a form that can be compared.
+    /// The state outside, in comparable form.
     borrowing func outside() throws -> [String] {
         let victim = try BlockDevice(opening: victimDisk.path)
         let isZero = try victim.readBytes(at: 0, count: 1 << 20).allSatisfy { $0 == 0 }

@@ -18,7 +18,7 @@ import Testing
 struct HostileTreeTests {
     static let options = BootRepairOptions(firmware: .bios, inRecoveryEnvironment: false)
 
-    /// What the program says of each attempt: the error's name.
+    /// The result of each attempt of the program: the error's name.
     static func answers(_ lines: some Sequence<String>) -> [String: String] {
         lines.reduce(into: [:]) { answers, line in
             let parts = line.drop { $0 == " " }.split(separator: "=")
@@ -26,7 +26,7 @@ struct HostileTreeTests {
         }
     }
 
-    /// What the attempts end with, by the error's name.
+    /// The expected results of the attempts, by the error's name.
     static let expected = [
         "EPERM": """
         dm-create dm-load dm-suspend dm-remove dm-remove-all dm-rename dm-message dm-load-odd-size \
@@ -70,7 +70,7 @@ struct HostileTreeTests {
                     if case .runGrubInstall = $0.record as? GrubStep { true } else { false }
                 }, "\(plan)")
             let outcome = try BootRepair.execute(plan, disk: disk) { lines.append($0) }
-            #expect(outcome.warnings.contains { $0.contains("the one that was there is kept") }, "\(outcome)")
+            #expect(outcome.warnings.contains { $0.contains("the old file is kept") }, "\(outcome)")
         }
         #expect(try hostile.outside() == before)
         #expect(hostile.leftBehind() == [])
@@ -90,7 +90,7 @@ struct HostileTreeTests {
         #expect(!MountEntry.current().contains { $0.source.hasPrefix(hostile.disk.path.string + "p") })
     }
 
-    /// With the right that device-mapper's queries need, the filter alone stands there.
+    /// With the capability for device-mapper queries, only the filter protects.
     @Test func queriesOfDeviceMapperOpenNothingElse() throws {
         let hostile = try HostileDisk(linksOut: false, newConfiguration: "")
         try Files.write(Array("77".utf8), inPlaceOf: hostile.victimAttribute)
@@ -115,7 +115,7 @@ struct HostileTreeTests {
         try body(try #require(tree.confinement))
     }
 
-    /// Whatever it started ends with it, with a time that is over, and with the thread that waits for it.
+    /// All its processes end with it, at the timeout, and with the waiting thread.
     @Test func allOfItEnds() throws {
         let hostile = try HostileDisk(linksOut: false, newConfiguration: "")
         try Self.withTree(hostile) { confinement in
@@ -144,7 +144,7 @@ struct HostileTreeTests {
         }
     }
 
-    /// os-prober finds no other systems from in there: a grub.cfg that starts this one and names them stays.
+    /// os-prober finds no other systems from inside: a grub.cfg that starts this system and lists others is kept.
     @Test func entriesOfOtherSystemsStay() throws {
         let hostile = try HostileDisk(linksOut: false, newConfiguration: HostileDisk.shortConfiguration)
         let disk = try BlockDevice(opening: hostile.disk.path)
@@ -156,7 +156,7 @@ struct HostileTreeTests {
         try tree.close()
     }
 
-    /// grub-mkimage of this machine gets copies of what is in the tree, and nothing that a link names outside.
+    /// grub-mkimage of this machine gets copies of files in the tree, and none from outside through links.
     @Test func modulesAreCopiedFromTheTreeAlone() throws {
         let hostile = try HostileDisk(linksOut: false, newConfiguration: "")
         let disk = try BlockDevice(opening: hostile.disk.path)
@@ -174,7 +174,7 @@ struct HostileTreeTests {
 }
 
 extension Files {
-    /// Writes to what is there: an attribute of sysfs cannot be replaced.
+    /// Writes to the existing file: an attribute of sysfs cannot be replaced.
     fileprivate static func write(_ bytes: [UInt8], inPlaceOf path: FilePath) throws(SystemCallError) {
         let file = try OwnedDescriptor.open(path, .writeOnly)
         do { _ = try file.raw.writeAll(bytes) } catch {

@@ -19,11 +19,11 @@ struct MountedSubvolumeTests {
     static let place = mebibyte..<150 * mebibyte
     static let fstab = "/dev/sda1 / btrfs subvol=@ 0 0\n/dev/sda1 /boot btrfs subvol=@boot 0 0\n"
 
-    /// A disk with one Btrfs of the subvolumes `@` and `@boot`, and those that are named, each with a system of its own name.
+    /// A disk with one Btrfs of the subvolumes `@` and `@boot`, and the named ones, each with a system of its own name.
     static func withDisk(
         systems: [String], _ body: (_ image: FilePath, _ uuid: String) throws -> Void
     ) throws {
-        // Neither the kernel nor mkfs takes a second Btrfs of the same UUID, and others may be attached.
+        // Neither the kernel nor mkfs accepts a second Btrfs with the same UUID, and others may be attached.
         let uuid = GUID.random().description.lowercased()
         let folder = try Files.makeTemporaryFolder("reforge-boot-test")
         defer { _ = try? ChildProcess.run(["rm", "-rf", "--one-file-system", folder.string]) }
@@ -46,7 +46,7 @@ struct MountedSubvolumeTests {
             try run(["mkfs.btrfs", "-q", "-U", uuid, loop.path.string])
             try Mount.permanent(loop.path.string, on: mounted, type: "btrfs")
             defer {
-                // Somebody may look at it this very moment.
+                // Another process may be reading it at this moment.
                 var tries = 50
                 while (try? Mount.unmount(mounted)) == nil, tries > 0 {
                     tries -= 1
@@ -93,7 +93,7 @@ struct MountedSubvolumeTests {
             let outcome = try BootRepair.execute(plan, disk: disk)
             #expect(outcome.changed.count == 1, "\(outcome)")
             #expect(outcome.pending == nil, "\(outcome)")
-            // The snapshot is what it was.
+            // The snapshot is unchanged.
             let volume = try #require(survey.volume(1))
             for (name, wanted) in [("@", "UUID=\(uuid) /"), ("@-snapshot", "/dev/sda1 /")] {
                 let tree = try SystemTree(volume, subvolume: name, of: disk, readOnly: true)
@@ -118,7 +118,7 @@ struct MountedSubvolumeTests {
         }
     }
 
-    /// What comes from an fstab becomes an option of mount(2).
+    /// Text from an fstab becomes an option of mount(2).
     @Test func aSubvolumeIsNoSecondOption() throws {
         try Self.withDisk(systems: ["@"]) { image, _ in
             let disk = try BlockDevice(opening: image)

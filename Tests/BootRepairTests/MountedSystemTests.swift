@@ -7,7 +7,7 @@ import Testing
 
 @testable import BootRepair
 
-/// What these tests need; where the machine lacks it they are skipped, and say so.
+/// The requirements of these tests; without them the tests are skipped with a message.
 private enum Ability {
     static let all: Bool =
         SystemFacts.isRoot && Files.exists("/dev/loop-control")
@@ -22,7 +22,8 @@ struct MountedSystemTests {
     static let mebibyte: UInt64 = 1 << 20
     static let rootStart = 2 * mebibyte
 
-    /// A 64 MiB disk: BIOS boot partition at 1 MiB, ext4 at 2 MiB. The boot chain looks elsewhere, and fstab names /dev/sda2.
+    /// A 64 MiB disk: BIOS boot partition at 1 MiB, ext4 at 2 MiB. The boot chain points elsewhere, and fstab names
+    /// /dev/sda2.
     static func withDisk(
         fstab: String = "/dev/sda2  / ext4 defaults 0 1\n", etcLink: String? = nil, _ body: (FilePath) throws -> Void
     ) throws {
@@ -68,10 +69,10 @@ struct MountedSystemTests {
 
     static let options = BootRepairOptions(firmware: .bios, inRecoveryEnvironment: false)
 
-    /// Loop devices that still stand on `image`: each mount of ours holds one.
+    /// Loop devices still attached to `image`: each mount holds one.
     ///
-    /// One that somebody else looks at when it is released (another test asks all of them for their UUIDs) goes when that
-    /// one is done: it is waited for.
+    /// A loop device opened by another process during its release (another test reads the UUIDs of all of them)
+    /// disappears when that process closes it: wait for that.
     static func leftovers(_ image: FilePath) -> [String] {
         let deadline = SystemFacts.monotonicSeconds() + 10
         while true {
@@ -128,7 +129,7 @@ struct MountedSystemTests {
         }
     }
 
-    /// Links of the restored system lead nowhere outside of it.
+    /// Links of the restored system cannot lead outside.
     @Test(arguments: ["../../../../../../../../etc", "/etc", "/proc/self/root/etc"])
     func linksDoNotLeadOut(_ target: String) throws {
         try Self.withDisk(etcLink: target) { image in

@@ -27,7 +27,7 @@ import Testing
             }
         }
     }
-    /// A step as `--json` shows it.
+    /// The JSON record of a step.
     func common(_ step: BootRepairStep?) -> CommonStep? { step?.record as? CommonStep }
     func grub(_ step: BootRepairStep?) -> GrubStep? { step?.record as? GrubStep }
     func ownWrite(_ step: BootRepairStep?) -> GrubBIOSWrite? {
@@ -79,12 +79,12 @@ import Testing
                 == .runGrubInstall(
                     platform: "i386-pc", command: ["grub-install", "--target=i386-pc", "/dev/nvme0n1"], again: false,
                     otherwise: own))
-        // Without tools: by our own hand, and nothing needs to be mounted for it.
+        // Without tools: the built-in fallback, which needs no mount.
         survey.grub?.install = nil
         let plan = BootRepair.plan(survey, options: Fixture.medium(.bios))
         #expect(plan.steps.map { grub($0) } == [.writeBIOSBoot(own)])
         #expect(plan.mounts.isEmpty)
-        // Nor does it need a system at all.
+        // It needs no system either.
         survey.system = nil
         survey.systemProblem = "nothing could be mounted"
         let bare = BootRepair.plan(survey, options: Fixture.medium(.bios))
@@ -130,7 +130,7 @@ import Testing
             return
         }
         #expect(modules.contains("normal") && modules.contains("linux"))
-        // Neither files nor tools: it says so, and how to go on.
+        // Neither files nor tools: the plan says so, and names the next step.
         survey.bios.ownTools = []
         let plan = BootRepair.plan(survey, options: Fixture.workstation())
         #expect(plan.steps.isEmpty)
@@ -162,7 +162,7 @@ import Testing
         survey.bios = GrubBIOSFinding(chain: .absent)
         #expect(
             BootRepair.plan(survey, options: Fixture.medium(.bios)).pendingReason?.contains("firmware to UEFI") == true)
-        // On a workstation, nobody knows what the disk is for.
+        // On a workstation, the target machine of the disk is unknown.
         #expect(BootRepair.plan(survey, options: Fixture.workstation()).isEmpty)
     }
 
@@ -185,7 +185,7 @@ import Testing
         survey.bios.chain = .right
         survey.bios.isInstalledCore = false
         #expect(BootRepair.plan(survey, options: Fixture.medium(.uefi)).isEmpty)
-        // But a firmware that it was never meant for gets nothing.
+        // But nothing is planned for a firmware that the disk was never meant for.
         survey.bios.chain = .noCoreImage
         survey.bios.bootCode = .none
         #expect(BootRepair.plan(survey, options: Fixture.medium(.uefi)).isEmpty)
@@ -242,7 +242,7 @@ import Testing
         let plan = BootRepair.plan(survey, options: Fixture.medium(.uefi))
         #expect(plan.steps.isEmpty)
         #expect(plan.warnings.first?.contains("belongs to Windows Boot Manager: it is kept") == true)
-        // Then the firmware's entry is all that starts the disk.
+        // Then only the firmware's entry starts the disk.
         survey.nvram = NVRAMSurvey(problem: "EFI variables are not supported on this system.")
         #expect(BootRepair.plan(survey, options: Fixture.medium(.uefi)).pendingReason != nil)
         survey.esp?.fallback = .copy(of: Fixture.loader.path)
@@ -258,7 +258,7 @@ import Testing
             number: "0008", label: "ubuntu", partitionGUID: Fixture.guid(9), path: Fixture.loader.path)
         survey.nvram?.entries += [stale, named]
         #expect(names(BootRepair.plan(survey, options: Fixture.medium(.uefi))) == ["remove 0007"])
-        // Its partition is on a disk that is attached: not ours to remove.
+        // Its partition is on an attached disk: the entry must not be removed.
         survey.nvram?.attachedPartitions.append(Fixture.guid(9))
         #expect(BootRepair.plan(survey, options: Fixture.medium(.uefi)).isEmpty)
         survey.nvram?.bootOrder = ["0000"]
@@ -335,7 +335,7 @@ import Testing
         #expect(plan.steps.isEmpty)
         #expect(plan.pendingReason?.contains("does not mount FAT") == true)
         #expect(plan.pendingReason?.contains("run `reforge boot-repair DISK` there") == true)
-        // What our own reading found right is right, whoever cannot run here.
+        // A valid boot chain needs no change, even if the tools cannot run here.
         #expect(plan.alreadyRight.contains { $0.contains("grub-install is not run: the disk is a file") })
         survey.esp?.fallback = .copy(of: Fixture.loader.path)
         #expect(BootRepair.plan(survey, options: Fixture.workstation()).isEmpty)

@@ -8,7 +8,8 @@ import Testing
 
 @testable import BootRepair
 
-/// A boot loader in one type. It starts systems whose /etc/fstab has a line `#toy root=DEVICE`, from a menu of its own.
+/// A boot loader defined by a single type. It starts systems whose /etc/fstab has a line `#toy root=DEVICE`, from its
+/// own menu.
 private struct ToyLoader: BootLoader {
     struct Finding: LoaderFinding {
         var line: Int
@@ -60,8 +61,8 @@ private struct ToyLoader: BootLoader {
     }
 }
 
-/// A row that is added to the table is surveyed, planned and executed; nothing else names it. Other tests see it too: it
-/// has nothing to say where no fstab names it.
+/// A row that is added to the table is surveyed, planned and executed; nothing else names it. Other tests see it too:
+/// it has no finding if no fstab names it.
 struct ToyLoaderTests {
     private static let isRegistered: Bool = {
         BootLoaders.table.register(ToyLoader())
@@ -95,7 +96,7 @@ struct ToyLoaderTests {
         #expect(other != survey)
     }
 
-    /// The rules hold whatever a row asks for.
+    /// The rules apply to any row.
     @Test func noRowBreaksTheRules() throws {
         try #require(Self.isRegistered)
         var survey = Self.survey(breaksRules: true)

@@ -20,7 +20,7 @@ struct VerbTests {
         #expect(try json(step) == text.joined())
     }
 
-    /// What `reforge boot-repair --json` shows is older than the verbs, and stays.
+    /// The format of `reforge boot-repair --json` predates the verbs, and is stable.
     @Test func jsonOfCommonSteps() throws {
         try Self.expect(
             .fixFstab([FstabChange(line: 0, from: "/dev/sda3", to: "UUID=x", mountPoint: "/")]),
@@ -60,7 +60,7 @@ struct VerbTests {
             #""endSector":2048,"partition":1}}}"#)
     }
 
-    /// A step of a loader without a form of its own is shown as its verb.
+    /// A step without a record is shown as its verb.
     @Test func jsonOfAVerb() throws {
         let verb = BootVerb.changeNVRAM(.putFirst(number: "0007", label: "debian"))
         #expect(try Self.json(BootRepairStep("put it first", verb)) == Self.json(verb))

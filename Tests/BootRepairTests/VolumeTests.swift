@@ -5,13 +5,13 @@ import Testing
 
 @testable import BootRepair
 
-/// T0: roots that are no plain partition: subvolumes of Btrfs and logical volumes.
+/// T0: roots other than plain partitions: subvolumes of Btrfs and logical volumes.
 struct VolumeTests {
     static func root(_ path: String, isDefault: Bool = false, named: String? = nil) -> BtrfsRoot {
         BtrfsRoot(path: path, isDefault: isDefault, named: named)
     }
 
-    /// The subvolume that its own fstab names, whatever snapshots of it there are.
+    /// The subvolume named by its own fstab, despite snapshots of it.
     @Test func theRootSubvolumeIsTheOneThatNamesItself() {
         let own = Self.root("@", named: "@")
         #expect(BtrfsRoot.choose([own]) == own)
@@ -42,7 +42,7 @@ struct VolumeTests {
         #expect(Fstab("UUID=1 / ext4 \(options) 0 0").entries.first?.subvolume == nil)
     }
 
-    /// Parts of /boot that are subvolumes of the root's own filesystem are mounted too; the ESP has a step of its own.
+    /// Parts of /boot that are subvolumes of the root's own filesystem are mounted too; the ESP is mounted separately.
     @Test func bootMountsOfSubvolumes() {
         let uuid = Fixture.rootUUID
         let system = Fixture.system(

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// A program of a hostile system, run by boot repair as its grub-install. It tries each way out that root has in a chroot, and
-// says of each what came of it: NAME=ok, or NAME=errno. What it changes, where it can, is harmless and made for the test.
+// A program of a hostile system, run by boot repair as its grub-install. It tries each way for root to escape from a
+// chroot, and reports the result of each: NAME=ok, or NAME=errno. Its changes, if possible, are harmless and prepared
+// by the test.
 //
-// Its settings come from /hostile.conf: a line each, `name value`.
+// Its settings come from /hostile.conf: one `name value` per line.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -111,7 +112,7 @@ static void devices(void) {
     char path[512];
     snprintf(path, sizeof path, "/dev/%s", setting("disk"));
     int disk = open(path, O_RDWR);
-    // The loop device that holds the disk: to move it over other bytes of what is behind it.
+    // The loop device that holds the disk: to move it over other bytes of its backing file.
     struct loop_info64 status = {0};
     long got = ioctl(disk, LOOP_GET_STATUS64, &status);
     say("loop-query", got);
@@ -150,7 +151,7 @@ static void kernel(void) {
     char old[256] = {0};
     int file = open("/proc/sys/kernel/core_pattern", O_RDONLY);
     (void)!read(file, old, sizeof old - 1);
-    // The pattern that is there, so that nothing changes where it works.
+    // The current pattern, so that success changes nothing.
     say("core-pattern", put("/proc/sys/kernel/core_pattern", old));
     struct rlimit none = {0, 1}, now = {0};
     say("core-limit", setrlimit(RLIMIT_CORE, &none));
@@ -174,7 +175,7 @@ static void kernel(void) {
     say("vsock", socket(40, SOCK_STREAM, 0));
 }
 
-// A process that outlives the program, where nothing ends it.
+// A process that outlives the program unless it is ended.
 static void leave_behind(void) {
     if (fork() == 0) {
         setsid();
@@ -204,7 +205,7 @@ static void processes(void) {
     leave_behind();
 }
 
-// An allowed query finds no such ioctl on /dev/null (ENOTTY); what the filter refuses never gets there (EPERM).
+// An allowed query finds no such ioctl on /dev/null (ENOTTY); calls refused by the filter never reach it (EPERM).
 static void device_mapper(void) {
     int null = open("/dev/null", O_RDWR);
     struct dm_ioctl command = {0};
@@ -226,7 +227,7 @@ int main(int argc, char **argv) {
         leave_behind();
         sleep(60);
     }
-    // The grub.cfg that update-grub writes, through whatever links the tree has there.
+    // The grub.cfg that update-grub writes, through the links in the tree.
     if (strstr(argv[0], "update-grub")) {
         char new[4096];
         ssize_t count = read(open("/new.cfg", O_RDONLY), new, sizeof new);

@@ -88,7 +88,7 @@ struct ExFATGrowerTests {
         try Files.write(before, to: file)
         try run("python3", "-B", Self.tool, "grow", file.string)
         var expected = try Files.read(file, limit: 1 << 28)
-        // PercentInUse: "not available" instead of a number that is no longer true.
+        // PercentInUse: "not available" instead of an outdated number.
         for place in [112, 12 * 512 + 112] { expected[place] = 0xFF }
         #expect(firstDifference(disk.bytes, expected) == nil)
 
@@ -189,7 +189,7 @@ struct GPTGrowerTests {
         try Files.write([UInt8](repeating: 0, count: 11 << 20), to: file)
         try run("sfdisk", "-q", file.string, input: Self.table)
         var bytes = try Files.read(file, limit: 1 << 28)
-        // Boot code, and the empty active entry that some firmware wants.
+        // Boot code, and the empty active entry that some firmware requires.
         for index in 0..<440 { bytes[index] = UInt8(truncatingIfNeeded: index) }
         bytes[462] = 0x80
         return bytes + [UInt8](repeating: 0xA5, count: (mebibytes << 20) - bytes.count)
@@ -235,7 +235,7 @@ struct GPTGrowerTests {
             _ = try GPTGrower.growLastPartition(of: resumed, number: 3)
             #expect(firstDifference(resumed.bytes, disk.bytes) == nil, "after \(count) effects")
         }
-        // A torn write of the primary: header and entries do not belong together.
+        // A torn write of the primary: header and entries do not match.
         for sectors in [1, 2, 3] {
             var torn = disk.bytes
             torn.replaceSubrange((1 + sectors) * 512..<34 * 512, with: before[(1 + sectors) * 512..<34 * 512])
@@ -274,7 +274,7 @@ struct GPTGrowerTests {
                     : 1024 + Int.random(in: 0..<512, using: &random)
                 bytes[place] = UInt8.random(in: 0...255, using: &random)
             }
-            // With good checksums: so that the numbers themselves are read.
+            // With valid checksums, so that the numbers are read.
             bytes.setLittleEndian(CRC32.iso.checksum(bytes[1024..<1024 + 16384]), at: 512 + 88)
             bytes.setLittleEndian(UInt32(0), at: 512 + 16)
             bytes.setLittleEndian(CRC32.iso.checksum(bytes[512..<512 + 92]), at: 512 + 16)

@@ -7,7 +7,7 @@ import Testing
 @testable import ImageModel
 @testable import Repository
 
-/// By which clock a snapshot is dated.
+/// The choice of the clock that dates a snapshot.
 @Suite struct CaptureMomentTests {
     /// 2026-11-22 at noon, in UTC, and a clock that was never set.
     static let noon: Int64 = 1_795_348_800
@@ -22,20 +22,20 @@ import Testing
 
     @Test func theStoresClockCounts() throws {
         let noon = Self.noon
-        // A few seconds apart: nothing to say.
+        // A few seconds apart: no note.
         #expect(try decide(local: noon - 4, store: noon, newest: noon - 60) == CaptureMoment(unixSeconds: noon))
         #expect(try decide(local: noon, store: nil, newest: noon - 60) == CaptureMoment(unixSeconds: noon))
-        // A dead clock here, or one that is hours ahead.
+        // A dead local clock, or one that is hours off.
         for local in [Self.dead, noon + 7200, noon - 7200] {
             for newest in [nil, noon - 60] {
                 let moment = try decide(local: local, store: noon, newest: newest)
                 #expect(moment.unixSeconds == noon && moment.note?.contains(SystemFacts.utcText(local)) == true)
             }
         }
-        // A dead clock there.
+        // A dead clock of the store.
         let moment = try decide(local: noon, store: Self.dead, newest: noon - 60)
         #expect(moment.unixSeconds == noon && moment.note?.contains(SystemFacts.utcText(Self.dead)) == true)
-        // Seconds behind the newest one: in order all the same.
+        // Seconds before the newest snapshot: still dated after it.
         #expect(try decide(local: noon, store: noon, newest: noon + 20).unixSeconds == noon + 21)
         #expect(try decide(local: noon, store: noon, newest: noon).unixSeconds == noon)
     }
@@ -51,12 +51,12 @@ import Testing
             let moment = try decide(local: clocks.0, store: clocks.1, newest: Self.noon, trustsClock: true)
             #expect(moment == CaptureMoment(unixSeconds: clocks.0))
         }
-        // Nothing that it could be older than: said.
+        // There is no snapshot to compare it with: a note says so.
         let first = try decide(local: Self.dead, store: Self.dead, newest: nil)
         #expect(first.unixSeconds == Self.dead && first.note?.contains("cannot be right") == true)
     }
 
-    /// With a repository: the newest of all disks counts, and `latest` and the policy keep what was captured last.
+    /// With a repository: the newest of all disks counts, and `latest` and the policy keep the last capture.
     @Test func latestIsTheLast() throws {
         let fixture = try PruneFixture()
         let now = SystemFacts.unixSeconds()
@@ -66,7 +66,7 @@ import Testing
         let moment = try fixture.repository.captureMoment(lock: lock, trustsClock: false)
         #expect(moment.note == nil)
         #expect((now - 2...SystemFacts.unixSeconds() + 2).contains(moment.unixSeconds))
-        // As with a clock of 2009 here, and the store's.
+        // With a local clock of 2009, and the store's.
         let newest = try #require(try fixture.repository.newestSnapshot())
         let stamped = try CaptureMoment.decide(local: Self.dead, store: now, newest: newest)
         disk.header.manifest.started = SystemFacts.utcText(stamped.unixSeconds)
@@ -78,7 +78,7 @@ import Testing
         #expect(try selector.resolve(in: whole).id == last)
         let report = try fixture.repository.forget(policy: RetentionPolicy(keepLast: 1), dryRun: true)
         #expect(report.groups.first?.kept.map(\.snapshot.id) == [last])
-        // One that is dated in the future: no clock here is right then.
+        // A snapshot dated in the future: then no clock is right.
         var future = try fixture.disk(started: "2099-01-01T00:00:00Z")
         future.header.manifest.note = "future"
         try fixture.capture(future, host: "other")

@@ -4,7 +4,7 @@ import Testing
 
 @testable import ImageModel
 
-/// An encrypted image as version 1.0 wrote it: it must be readable for ever. See EncryptedImageFormat.md.
+/// An encrypted image as version 1.0 wrote it: it must remain readable. See EncryptedImageFormat.md.
 @Suite struct EncryptedImageGoldenTests {
     @Test func theImageOfVersionOneIsRead() throws {
         let bytes = try #require(Hexadecimal.bytes(Self.image.filter { !$0.isWhitespace }))

@@ -14,7 +14,7 @@ import Testing
 @Suite struct EncryptedImageTests {
     static let password = Array("correct horse".utf8)
     private static let chunk = 64 << 10
-    /// What must not be found in the file.
+    /// Text that must not appear in the file.
     private static let secret = "the recipe of the sauce"
 
     /// A disk of 576 KiB: a gap, a partition with data, zeros and unused space, and a gap.
@@ -51,13 +51,13 @@ import Testing
         return ImageHeader(manifest: manifest, maps: maps)
     }
 
-    /// The contents of a chunk of data, by its place.
+    /// The contents of a chunk of data, by its number.
     static func content(_ number: UInt64) -> [UInt8] {
         let text = Array("\(secret) \(number)\n".utf8)
         return (0..<chunk).map { text[$0 % text.count] }
     }
 
-    /// Where the parts of a written image lie in it: each record with what follows it is one.
+    /// The offsets of the parts of a written image: a record and its data are one part.
     struct Written {
         var bytes: [UInt8]
         var parts: [Range<Int>]
@@ -156,7 +156,7 @@ import Testing
         return Contents(header: reader.header, records: records, contents: contents, ending: ending)
     }
 
-    /// A file that is written again and again, without waiting for a disk.
+    /// A file that is rewritten repeatedly, without waiting for a disk.
     final class Slate {
         let path: FilePath
         private let descriptor: OwnedDescriptor
@@ -189,7 +189,7 @@ import Testing
         #expect(contents.contents == [0, 1, 7, 8].map(Self.content))
         #expect(contents.ending.id == written.id && contents.ending.lateFacts.warnings == ["late warning"])
         #expect(contents.records.map(\.kind) == [.data, .data, .unused, .zero, .unused, .data, .data])
-        // The same as a plain image, but for what is stored and where.
+        // Equal to a plain image, except for the stored bytes and their offsets.
         let plain = try slate.read(try Self.write(nil).bytes)
         #expect(plain.header == contents.header && plain.contents == contents.contents)
         #expect(plain.records.map(\.range) == contents.records.map(\.range))
@@ -210,7 +210,7 @@ import Testing
         defer { try? input.close() }
         let bytes = written.bytes
         let thread = try WorkerThread {
-            // In odd pieces.
+            // In pieces of odd lengths.
             var place = 0
             while place < bytes.count {
                 let end = min(bytes.count, place + 1 + place % 97)
@@ -265,7 +265,7 @@ import Testing
     @Test func nothingOfTheContentsCanBeRead() throws {
         let written = try Self.write(try Self.seal())
         let plain = try Self.write(nil)
-        // What a plain image shows of itself shows that the search finds such things.
+        // The same strings are found in a plain image: this validates the search.
         let needles =
             [
                 "hidden-host", "/dev/hidden", "partition", "ext4", "2026-01-02", "late warning", "RFIMGHDR", "RFCR",
@@ -284,14 +284,14 @@ import Testing
         }
         #expect(
             needles.dropLast(1).allSatisfy { contains(plain.bytes, $0) || contains(plain.bytes, Array($0.reversed())) })
-        // Nor does the same disk give the same bytes twice.
+        // Capturing the same disk twice gives different bytes.
         let again = try Self.write(try Self.seal())
         for part in written.parts.dropFirst() {
             #expect(!contains(again.bytes, Array(written.bytes[part].suffix(16))))
         }
     }
 
-    /// Any bit: nothing of the image is taken for whole.
+    /// Any flipped bit: no image is accepted as intact.
     @Test func everyFlippedBitIsReported() throws {
         let written = try Self.write(try Self.seal())
         let seed = UInt64.random(in: .min ... .max)
@@ -358,7 +358,7 @@ import Testing
         }
     }
 
-    /// Cut off anywhere, or with something behind it.
+    /// Cut off anywhere, or with appended bytes.
     @Test func everyOtherLengthIsReported() throws {
         let written = try Self.write(try Self.seal())
         let slate = try Slate()
@@ -374,7 +374,7 @@ import Testing
     @Test func partsOfAnotherImageAreReported() throws {
         let first = try Self.write(try Self.seal())
         let slate = try Slate()
-        // Another image under the same password; and the worst case, which the program never makes: the same keys.
+        // Another image under the same password; and the worst case, which Reforge never produces: the same keys.
         let shared = try Self.seal()
         for (one, other, isShared) in [
             (first, try Self.write(try Self.seal()), false),
@@ -384,9 +384,9 @@ import Testing
             for index in one.parts.indices {
                 var parts = one.parts.map { Array(one.bytes[$0]) }
                 parts[index] = Array(other.bytes[other.parts[index]])
-                // The head of another image with the same keys is as good.
+                // The head of another image with the same keys is interchangeable.
                 if parts[index] == Array(one.bytes[one.parts[index]]) { continue }
-                // Records of runs and late facts of both say the same: then nothing is another's.
+                // Records of runs and late facts may be equal in both images: such an exchange changes nothing.
                 let contents = try? slate.read(parts.flatMap(\.self))
                 #expect(contents == nil || contents == whole && isShared, "part \(index)")
             }
@@ -409,7 +409,7 @@ import Testing
         #expect(throws: ImageError.self) { try slate.read(rechecked(changed)) }
         changed[8] = 0
         #expect(throws: ImageError.self) { try slate.read(rechecked(changed)) }
-        // No key; a length that says more than there is; 65 keys.
+        // No key; a length beyond the end; 65 keys.
         var none = Array(head.prefix(12))
         none.appendLittleEndian(UInt32(0))
         #expect(throws: ImageError.self) { try slate.read(rechecked(none)) }
@@ -449,7 +449,7 @@ import Testing
         }
     }
 
-    /// A key file of the head with a cost that nobody should pay, and a right checksum.
+    /// A key file of the head with an excessive cost, and a valid checksum.
     @Test func anImageCannotAskForAllMemory() throws {
         let written = try Self.write(try Self.seal())
         let head = Array(written.bytes[written.parts[0]])

@@ -23,7 +23,7 @@ import Testing
         let contents = try ImageContents(try XZImageReader(try Self.archive(disk, in: scratch)))
         #expect(contents.byteCount == UInt64(disk.content.count))
         #expect(contents.logicalSectorSize == 512)
-        // Small steps: a part of the disk is enough.
+        // Small steps: part of the disk suffices.
         let end = step == 512 ? 4 << 20 : disk.content.count
         var position = 0
         while position < end {
@@ -50,7 +50,7 @@ import Testing
         try contents.readToEnd()
     }
 
-    /// Threads that read chunk after chunk, one of which falls far behind.
+    /// Threads that read chunk after chunk, one of which lags far behind.
     @Test func aThreadMayFallBehind() throws {
         let scratch = try ScratchFolder()
         let disk = try SampleDisk()
@@ -69,7 +69,7 @@ import Testing
         #expect(
             try contents.readBytes(at: UInt64(late.lowerBound), count: late.count) == Array(disk.content[late]))
         try contents.readToEnd()
-        // What was read is gone: never other bytes, but an error.
+        // Bytes already read give an error, never other bytes.
         #expect(disk.content[..<(64 << 10)].contains { $0 != 0 })
         #expect(throws: BlockIOError.self) { try contents.readBytes(at: 0, count: 4096) }
     }
@@ -124,7 +124,7 @@ import Testing
         #expect(throws: ImageError.self) { try contents.readToEnd() }
     }
 
-    /// Given up early: the thread that decodes ahead ends with it.
+    /// Released early: the decoding thread ends too.
     @Test func nobodyNeedsToReadToTheEnd() throws {
         let scratch = try ScratchFolder()
         let disk = try SampleDisk(partitionByteCount: 40 << 20)

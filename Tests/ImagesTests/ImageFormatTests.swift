@@ -11,7 +11,7 @@ import Testing
 @testable import ImageModel
 
 @Suite struct ImageFormatTests {
-    /// A manifest in which nothing is left to chance.
+    /// A manifest with only fixed values.
     static func header() throws -> ImageHeader {
         let uuid = try GUID(bigEndianBytes: Array(0..<16))
         let table = PartitionTable(
@@ -121,7 +121,7 @@ import Testing
         }
     }
 
-    /// Random damage with the checksum made right again: never a trap, never a hang.
+    /// Random damage with a corrected checksum: never a trap, never a hang.
     @Test func hostileHeaders() throws {
         let seed = UInt64.random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)
@@ -179,7 +179,7 @@ import Testing
     }
 }
 
-/// What the format's bytes were when version 1.0 was fixed: see ImageFormat.md.
+/// The bytes of the format as fixed in version 1.0: see ImageFormat.md.
 enum Golden {
     static let recordChecksum = "9e52e070"
     static let headerHash = "7e4e1ea1f9d09480d64ab647e12bc3923fa34db7543c65571571d66586891020"

@@ -9,7 +9,7 @@ import Testing
 @testable import ImageModel
 @testable import Repository
 
-/// A cost that tests can bear.
+/// A low cost for tests.
 let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
 
 @Suite struct KeyStoreTests {
@@ -37,7 +37,7 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
         }
         let again = try WrappedKey.wrap(keys, password: password, label: "me@here", cost: cheap)
         #expect(again.id != wrapped.id && again.salt != wrapped.salt)
-        // Neither the keys nor the password stand in the file.
+        // The file contains neither the keys nor the password.
         let text = String(decoding: try wrapped.bytes(), as: UTF8.self)
         #expect(!text.contains(Hexadecimal.text(keys.data.bytes)) && !text.contains("correct horse"))
     }
@@ -63,7 +63,7 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
         }
     }
 
-    /// Files whose checksum is right, and whose numbers are not.
+    /// Files with a valid checksum and invalid numbers.
     @Test func hostileParametersAreRefusedBeforeTheyAreUsed() throws {
         let wrapped = try WrappedKey.wrap(.random(), password: password, label: "x", cost: cheap)
         let text = String(decoding: try wrapped.bytes(), as: UTF8.self)
@@ -92,12 +92,12 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
                     cost: PasswordCost(rounds: rounds, blockSize: blockSize, parallelism: parallelism))
             }
         }
-        // The check itself: an unchanged file passes through the same hands.
+        // Control: an unchanged file passes the same procedure.
         let same = try Self.rechecked(text) { _ in
         } line: { _ in
         }
         #expect(try WrappedKey(bytes: Array(same.utf8), name: "key") == wrapped)
-        // A label that commands a terminal.
+        // A label with terminal control sequences.
         let label = try Self.rechecked(text) {
             $0 = $0.replacing("\"label\":\"x\"", with: "\"label\":\"\\u001b[2J\"")
         } line: {
@@ -117,8 +117,8 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
         }
     }
 
-    /// Changes a key file's text, and makes its checksum right again by the definition of RepositoryFormat.md: over the
-    /// sealed keys and the lines of the readable parts.
+    /// Changes a key file's text, and corrects its checksum by the definition of RepositoryFormat.md: over the sealed
+    /// keys and the lines of the readable parts.
     static func rechecked(
         _ text: String, _ change: (inout String) -> Void, line: (inout [String]) -> Void
     ) throws -> String {
@@ -150,7 +150,7 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
                 }
             }
             if damaged == bytes { continue }
-            // White space more or less changes nothing of a key.
+            // White space does not change a key.
             guard let same = try? WrappedKey(bytes: damaged, name: "key").bytes() else { continue }
             #expect(same == bytes, "seed \(seed)")
         }
@@ -170,7 +170,7 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
         for word in [password, Array("second".utf8)] {
             #expect(try store.unlock(password: word).data.bytes == keys.data.bytes)
         }
-        // The password of the key that goes is no proof that another one stays.
+        // The password of the removed key does not prove that another one remains.
         #expect(isKeyError(first.id) { try store.remove(first.id, password: password) })
         #expect(isKeyError { try store.remove(first.id, password: [9]) })
         #expect(throws: ImageError.self) { try store.remove("ffff", password: password) }
@@ -196,14 +196,14 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
         try Files.write(bytes, to: path)
         #expect(try store.unlock(password: [2]).data.bytes == keys.data.bytes)
         #expect(try store.list().unusable.map(\.name) == [path.string])
-        // The password of the damaged one: the sentence must not stop at "wrong password".
+        // The password of the damaged key: the message must say more than "wrong password".
         #expect(isKeyError("\(first.id).json is damaged") { _ = try store.unlock(password: password) })
-        // A sound one under another name is another file's place taken.
+        // An intact key file under the name of another.
         try Files.write(
             try Files.read(scratch.path.appending("keys/\(second.id).json")),
             to: scratch.path.appending("keys/0123456789abcdef.json"))
         #expect(try store.list().unusable.count == 2)
-        // The only sound one stays; the damaged ones may go.
+        // The only intact key is kept; damaged ones may be removed.
         #expect(isKeyError("last") { try store.remove(second.id, password: [2]) })
         try store.remove(first.id, password: [2])
         try store.remove("0123456789abcdef", password: [2])
@@ -220,7 +220,7 @@ let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
         }
     }
 
-    /// A key file of another repository, even under the same password, is not taken for one of this.
+    /// A key file of another repository, even under the same password, is not accepted.
     @Test func keyFilesOfDifferentRepositoriesDoNotMix() throws {
         let scratch = try ScratchFolder()
         let (ownPath, otherPath) = (scratch.path.appending("one"), scratch.path.appending("other"))

@@ -13,7 +13,7 @@ import Testing
         let master: FileDescriptor
         let slave: FilePath
         init() throws {
-            // Swift's Glibc has no posix_openpt: what it is made of (ioctl_tty(2)).
+            // Swift's Glibc has no posix_openpt: the equivalent calls (ioctl_tty(2)).
             let file = try OwnedDescriptor.open("/dev/ptmx", .readWrite)
             var (unlocked, index): (Int32, UInt32) = (0, 0)
             let (unlock, getNumber): (UInt, UInt) = (0x4004_5431, 0x8004_5430)
@@ -24,7 +24,7 @@ import Testing
         }
         deinit { try? master.close() }
 
-        /// What the terminal showed since the last look.
+        /// The terminal output since the last call.
         func shown(until text: String) -> String {
             var all = ""
             // By scalars: "\r\n" is one character of a String.

@@ -11,7 +11,7 @@ import Testing
 @testable import ImageModel
 @testable import Repository
 
-/// A made-up repository of many chunks: their ids are drawn, and what is stored for them is 8 bytes that nobody decodes.
+/// A synthetic repository of many chunks: their ids are random, and 8 bytes are stored for each, which no test decodes.
 @Suite struct LargeRepositoryTests {
     static let chunkByteCount = 1 << 20
 
@@ -38,8 +38,8 @@ import Testing
         return ImageHeader(manifest: manifest, maps: [.whole(byteCount: byteCount)])
     }
 
-    /// A hundred thousand chunks, or as many as `REFORGE_CHUNKS` says; the repository is left behind where
-    /// `REFORGE_LARGE_REPOSITORY` is its path, for `Scripts/benchmark` to measure the commands on it.
+    /// A hundred thousand chunks, or `REFORGE_CHUNKS`; the repository is kept at `REFORGE_LARGE_REPOSITORY`, if set,
+    /// for `Scripts/benchmark` to measure the commands on it.
     @Test func aRepositoryOfManyChunksTakesLittleMemory() throws {
         let count = SystemFacts.environment("REFORGE_CHUNKS").flatMap { UInt64($0) } ?? 100_000
         let scratch = try ScratchFolder()
@@ -82,7 +82,7 @@ import Testing
         print(
             "repository of \(count) chunks: resident \(before >> 20) MiB before, \(written >> 20) MiB when written, "
                 + "\(lookedUp >> 20) MiB when asked, \(verified >> 20) MiB when verified")
-        // Other tests beside this one take memory of the same process.
+        // Concurrent tests use memory of the same process.
         guard SystemFacts.environment("REFORGE_CHUNKS") != nil else { return }
         for resident in [written, lookedUp, verified] { #expect(resident - before < 256 << 20) }
     }

@@ -17,7 +17,7 @@ import Testing
 
     init() throws { folder = try ScratchFolder() }
 
-    /// Leaves a lock of somebody else, last touched so many seconds ago.
+    /// Leaves a lock of another process, last touched the given number of seconds ago.
     private func leave(
         _ operation: RepositoryOperation, silentFor silence: Int, _ change: (inout LockRecord) -> Void
     ) throws -> FilePath {
@@ -100,7 +100,7 @@ import Testing
     }
 
     @Test func removesStaleLocks() throws {
-        // A process that has ended, however fresh its lock.
+        // A process that has ended, with a fresh lock.
         let dead = try leave(.prune, silentFor: 0) { $0.holder.startTicks += 1 }
         // This machine before it was restarted, and another machine.
         let restarted = try leave(.prune, silentFor: 200) { $0.holder.boot = "before" }
@@ -112,7 +112,7 @@ import Testing
         let unreadable = locks.appending("\(GUID.random()).json")
         try Files.write([1, 2, 3], to: unreadable)
         try age(unreadable, 31 * 60)
-        // Whoever does not wait watches nothing: only what is proven goes.
+        // Without a waiting time no lock is watched: only a proven dead one is removed.
         let (capture, first) = try acquire(.capture)
         #expect(first.count == 1 && first.allSatisfy { $0.contains("has ended") }, "\(first)")
         #expect(!Files.exists(dead))
@@ -125,8 +125,7 @@ import Testing
         #expect(lock.isStillHeld)
     }
 
-    /// On SMB and SSH mounts, the times of files are those of the clocks of the machines that write: a live lock can look
-    /// as old, or as new, as anything.
+    /// On SMB and SSH mounts, the writing machines set the times of files: a live lock can have any age.
     @Test(arguments: [86_400, -86_400]) func aLiveLockOfAnotherClockStays(silence: Int) throws {
         let other = try leave(.prune, silentFor: silence) {
             $0.holder.host = "elsewhere"
@@ -136,7 +135,7 @@ import Testing
         let path = other
         let holder = try WorkerThread {
             defer { isDead.update { $0 = true } }
-            // It renews its lock, by its own clock.
+            // The holder renews its lock, by its own clock.
             var step = 0
             while !isOver.update({ $0 }) {
                 step += 1
@@ -151,19 +150,19 @@ import Testing
             isOver.update { $0 = true }
             holder.join()
         }
-        // It is waited for, and named; it is not removed, however long it is watched.
+        // The lock is waited for and named; it is not removed, even after long watching.
         for _ in 0..<2 {
             #expect(throws: ImageError.self) { try acquire(.prune, waiting: 1.5, watchSeconds: 1) }
             #expect(Files.exists(other))
         }
-        // It dies: now nothing renews it.
+        // The holder dies: the lock is no longer renewed.
         isOver.update { $0 = true }
         isDead.wait { $0 ? () : nil }
         let (lock, notes) = try acquire(.prune, waiting: 6, watchSeconds: 1)
         #expect(lock.isStillHeld && !Files.exists(other), "\(notes)")
     }
 
-    /// What a capture left that died elsewhere: prune watches it, as its marks would wait for it else.
+    /// The lock of a capture that died elsewhere: prune watches it, as its marks would wait for it otherwise.
     @Test func aDeadCaptureOfAnotherMachine() throws {
         let other = try leave(.capture, silentFor: 3600) {
             $0.holder.host = "elsewhere"
@@ -174,7 +173,7 @@ import Testing
         #expect(notes.first?.contains("watching the lock of capture") == true, "\(notes)")
     }
 
-    /// The time of a lock comes from a write, not from this machine's clock: a time that was set is not kept.
+    /// The time of a lock comes from a write, not from this machine's clock: an explicitly set time is not kept.
     @Test func theStoreSetsTheTime() throws {
         let lock = try acquire(.capture).0
         let record = try #require(lock.record)
@@ -195,11 +194,11 @@ import Testing
         }
         #expect(throws: ImageError.self) { try acquire(.prune) }
         try Files.remove(elsewhere)
-        // A clone with the same names, not a restart: it was seen a moment ago.
+        // A clone with the same names, not a restart: it was just seen.
         let clone = try leave(.prune, silentFor: 30) { $0.holder.boot = "other" }
         #expect(throws: ImageError.self) { try acquire(.prune) }
         try Files.remove(clone)
-        // A container on this machine: its process numbers mean nothing here.
+        // A container on this machine: its process numbers are not valid here.
         let container = try leave(.prune, silentFor: 600) {
             $0.holder.namespace = "pid:[1]"
             $0.holder.startTicks += 1
@@ -211,11 +210,11 @@ import Testing
         #expect(throws: ImageError.self) { try acquire(.prune) }
         #expect(try acquire(.capture).0.isStillHeld)
         try Files.remove(unreadable)
-        // An operation of a newer version is taken for the worst.
+        // An operation of a newer version counts as maintenance and as a capture.
         let newer = try leave(.capture, silentFor: 0) { $0.operation = "compact" }
         #expect(throws: ImageError.self) { try acquire(.prune) }
         try Files.remove(newer)
-        // What is named like no lock is none.
+        // Files with other names are no locks.
         try Files.write([1], to: locks.appending("README.json"))
         #expect(try acquire(.prune).0.isStillHeld)
     }

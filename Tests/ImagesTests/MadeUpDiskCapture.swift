@@ -13,7 +13,7 @@ struct MadeUpDiskCapture {
 
     static let chunkByteCount = 64 << 10
 
-    /// A disk whose content, map and size follow from the generator.
+    /// A disk with random content, map and size.
     init(_ random: inout SeededGenerator, partitionByteCount: Int = 5_000_192) throws {
         let uuid = try GUID(bigEndianBytes: Array(0..<16))
         let gap = 1 << 20
@@ -94,8 +94,8 @@ struct MadeUpDiskCapture {
         return result
     }
 
-    /// Captures it in the way of the executor, but on one thread.
-    /// - Parameter stoppingAfter: leaves after so many chunks, without finishing.
+    /// Captures it like the executor, but on one thread.
+    /// - Parameter stoppingAfter: stops after this many chunks, without finishing.
     @discardableResult
     func capture(into sink: some ImageWriter, stoppingAfter limit: Int = .max) throws -> ImageSummary? {
         let encoder = try ChunkEncoder(sink.coding)

@@ -9,11 +9,11 @@ import Testing
 @testable import ImageModel
 @testable import Repository
 
-/// Snapshot files that are away without having been forgotten: prune must not take what only they need.
+/// Snapshot files that are missing but were not forgotten: prune must keep their contents.
 @Suite struct MissingSnapshotTests {
     private static func move(_ from: FilePath, _ to: FilePath) throws { try Files.rename(from, to: to) }
 
-    /// What the refusal says of the number to confirm.
+    /// The message of the refusal, with the number to confirm.
     private func refusal(_ body: () throws -> PruneReport) -> String? {
         do {
             _ = try body()
@@ -21,7 +21,7 @@ import Testing
         } catch ImageError.refused(let why) { return why } catch { return nil }
     }
 
-    /// A repository whose folder of snapshots is empty for a moment: a missing mount.
+    /// A repository with a temporarily empty folder of snapshots: a missing mount.
     @Test(arguments: [false, true]) func anEmptyFolderOfSnapshots(wasPruned: Bool) throws {
         let fixture = try PruneFixture()
         for _ in 0..<2 { try fixture.capture(try fixture.disk()) }
@@ -47,7 +47,7 @@ import Testing
         try fixture.check()
     }
 
-    /// Made by an earlier version: nothing says how many snapshots there were.
+    /// Made by an earlier version: the number of snapshots is not recorded.
     @Test func anEmptyFolderWithoutALedger() throws {
         let fixture = try PruneFixture()
         let id = try fixture.capture(try fixture.disk())
@@ -78,7 +78,7 @@ import Testing
         #expect(
             why?.contains(second.description.prefix(12)) == true && why?.contains(first.description.prefix(12)) == false
         )
-        // Confirmed, what only it needs has the grace time, and comes back with it.
+        // After confirmation its contents get the grace time, and are restored together with it.
         let marking = try fixture.repository.prune(confirmedMissing: 1)
         #expect(marking.removed.packCount == 0 && marking.newlyMarked.packCount == 2)
         #expect(try fixture.repository.prune().removed.packCount == 0)
@@ -86,10 +86,10 @@ import Testing
         let report = try fixture.repository.prune(grace: 0)
         #expect(report.unmarked.packCount == 1 && report.removed.packCount == 1)
         try fixture.check()
-        // Known again, so it is missed again.
+        // Recorded again, so it can be missing again.
         try Self.move(file, aside)
         #expect(refusal { try fixture.repository.prune() } != nil)
-        // At once, for a full disk.
+        // Immediately, for a full disk.
         fixture.expected[second] = nil
         #expect(try fixture.repository.prune(grace: 0, confirmedMissing: 1).removed.packCount == 1)
         try fixture.check()
@@ -97,7 +97,7 @@ import Testing
         #expect(try fixture.repository.prune().waiting.packCount == 0)
     }
 
-    /// A copy whose times, and times of marks, are others: neither refused, nor due earlier.
+    /// A copy with changed times, also of marks: neither refused, nor due earlier.
     @Test(arguments: ["cp -r", "cp -a"] + (ChildProcess.canFind("rsync") ? ["rsync -a", "rsync -r"] : [])) func copies(
         how: String
     ) throws {
@@ -114,7 +114,7 @@ import Testing
         let repository = try Repository.open(LocalStore(copy), keys: nil)
         let report = try repository.prune()
         #expect(report.removed.packCount == 0 && report.waiting.packCount == 1)
-        // All times lost: what `marked` says counts.
+        // All times lost: `marked` counts.
         for name in Files.names(in: copy.appending("marks")) {
             #expect(
                 try ChildProcess.run(["touch", "-d", "@1000", copy.appending("marks").appending(name).string]).succeeded
@@ -126,7 +126,7 @@ import Testing
         }
     }
 
-    /// Half of a copy is there: packs and the ledger before the snapshots.
+    /// A half-finished copy: packs and the ledger before the snapshots.
     @Test func aCopyThatIsNotComplete() throws {
         let fixture = try PruneFixture()
         for _ in 0..<3 { try fixture.capture(try fixture.disk()) }
@@ -138,7 +138,7 @@ import Testing
         #expect(try repository.store.packNames().count == 3)
     }
 
-    /// A forget that was killed leaves the snapshot, or its record; a capture beside a prune is never missing.
+    /// A forget that was killed leaves the snapshot, or its record; a concurrent capture is never missing.
     @Test func recordsAreSettled() throws {
         let fixture = try PruneFixture()
         let first = try fixture.capture(try fixture.disk())

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Repository
 
-/// What a prune decides, without a store.
+/// The decisions of a prune, without a store.
 @Suite struct PrunePlanTests {
     private static let now: Int64 = 1_800_000_000
     private static let day: Int64 = 24 * 3600
@@ -26,7 +26,7 @@ import Testing
         return RepositoryLock.Held(uuid: record.uuid, record: record)
     }
 
-    /// Marks of one batch that is so many seconds old; `nil` for one that was not completed.
+    /// Marks of one batch of the given age in seconds; `nil` for an incomplete one.
     private func marks(of packs: [PackUse], age: Int64?, holders: Set<GUID> = []) -> PruneMarks {
         let uuid = GUID.random()
         var marks = PruneMarks(packs: [:], batches: [:])
@@ -56,7 +56,7 @@ import Testing
         #expect(numbers(removal.waiting) == [1, 3] && numbers(removal.newlyMarked) == [1, 3])
     }
 
-    /// A pack that no index knows stays: what it holds was not looked at.
+    /// A pack in no index is kept: its contents were not checked.
     @Test func whatNoIndexKnowsStays() {
         var unknown = use(1)
         unknown.isIndexed = false
@@ -82,7 +82,7 @@ import Testing
         #expect(numbers(early.waiting) == [1] && early.going.isEmpty && early.toMark.isEmpty)
         let late = plan([pack], marks(of: [pack], age: Self.day)).marking(repacked: [])
         #expect(numbers(late.going) == [1] && late.waiting.isEmpty && late.toMark.isEmpty)
-        // It does not depend on what happens while this prune marks others.
+        // Independent of events while this prune marks other packs.
         let removal = late.removal(holders: [.random()], hasNewSnapshots: true)
         #expect(numbers(removal.going) == [1] && removal.waiting.isEmpty && removal.newlyMarked.isEmpty)
     }
@@ -101,7 +101,7 @@ import Testing
         let pack = use(1)
         let future = plan([pack], marks(of: [pack], age: -3601), grace: 0).marking(repacked: [])
         #expect(numbers(future.toMark) == [1] && future.going.isEmpty && future.waiting.isEmpty)
-        // Clocks that differ a little are not set again.
+        // A small clock difference does not reset the mark.
         let near = plan([pack], marks(of: [pack], age: -3600), grace: 0).marking(repacked: [])
         #expect(numbers(near.waiting) == [1] && near.going.isEmpty && near.toMark.isEmpty)
     }
@@ -115,7 +115,7 @@ import Testing
         #expect(numbers(plan([pack], unreadable).marking(repacked: []).toMark) == [1])
     }
 
-    /// They may be of a capture that is at work.
+    /// They may belong to a running capture.
     @Test func youngPacksAreLeftAlone() {
         let start = Self.now - 1000
         let young = use(1, modified: start - 60)
@@ -127,16 +127,17 @@ import Testing
         // A reader stores nothing.
         let reading = plan([young, old, wasteful], others: [lock(.verify, started: start)])
         #expect(numbers(reading.marking(repacked: []).toMark) == [1, 2] && numbers(reading.repackable) == [3])
-        // Where a store has no times, every pack may have come just now.
+        // In a store without times, every pack may be new.
         let timeless = plan([young, old, wasteful], others: writers, keepsTime: false)
         #expect(timeless.marking(repacked: []).toMark.isEmpty && timeless.repackable.isEmpty)
-        // A complete mark counts for a young pack as for any other.
+        // A complete mark applies to a young pack too.
         let marked = plan([young], marks(of: [young], age: 2 * Self.day), others: writers)
         #expect(numbers(marked.marking(repacked: []).going) == [1])
         #expect(marked.marking(repacked: []).toMark.isEmpty)
     }
 
-    /// A lock that cannot be read, or whose time cannot, may be that of a capture that began before everything else.
+    /// A lock that is unreadable, or has an unreadable time, may be that of a capture that began before everything
+    /// else.
     @Test(arguments: [false, true]) func besideACaptureOfUnknownAgeAllPacksAreYoung(isReadable: Bool) {
         var writer = lock(.capture)
         if isReadable { writer.record?.started = "yesterday" } else { writer.record = nil }

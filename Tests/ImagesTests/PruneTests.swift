@@ -12,13 +12,13 @@ import Testing
 @testable import ImageModel
 @testable import Repository
 
-/// A repository in a folder of its own, with what each of its snapshots must give back.
+/// A repository in its own folder, with the expected contents of each snapshot.
 final class PruneFixture {
     let folder: ScratchFolder
     let repository: Repository
     let keys: MasterKeys?
     var random: SeededGenerator
-    /// What each snapshot holds.
+    /// The contents of each snapshot.
     var expected: [ContentHash: [UInt8]] = [:]
     var path: FilePath { folder.path.appending("repo") }
 
@@ -36,11 +36,11 @@ final class PruneFixture {
         }
     }
 
-    /// A disk that nobody has captured yet.
+    /// A disk that was not captured yet.
     func disk(started: String = "2026-01-02T03:04:05Z", byteCount: Int = 1_200_128) throws -> MadeUpDiskCapture {
         var disk = try MadeUpDiskCapture(&random, partitionByteCount: byteCount)
-        // Its first chunk is like no other, and does not get smaller: what a pack shares with others (pieces of lists
-        // and maps) is little of it, whatever the rest of the disk is.
+        // Its first chunk is unique and incompressible: data shared with other packs (pieces of lists and maps) is a
+        // small part of its pack.
         for index in 0..<MadeUpDiskCapture.chunkByteCount {
             disk.bytes[index] = UInt8.random(in: 0...255, using: &random)
         }
@@ -48,7 +48,7 @@ final class PruneFixture {
         return disk
     }
 
-    /// The same disk with some of its used bytes changed.
+    /// A copy of the disk with some used bytes changed.
     func changed(_ disk: MadeUpDiskCapture, started: String = "2026-01-03T03:04:05Z") -> MadeUpDiskCapture {
         var result = disk
         result.header.manifest.started = started
@@ -59,7 +59,7 @@ final class PruneFixture {
         return result
     }
 
-    /// The bytes that a restore gives: unused ones are not restored.
+    /// The bytes that a restore writes: unused ones are omitted.
     static func used(_ disk: MadeUpDiskCapture) -> [UInt8] {
         var bytes = disk.bytes
         for chunk in disk.chunks where chunk.kind != .data {
@@ -77,7 +77,7 @@ final class PruneFixture {
         return id
     }
 
-    /// Everything is whole, and everything gives back what it should.
+    /// Checks that everything is intact and every snapshot returns its contents.
     func check(_ comment: String = "", sourceLocation: SourceLocation = #_sourceLocation) throws {
         let report = try repository.verify(readDataPercent: 100)
         #expect(report.problems.isEmpty, "\(comment) \(report.problems)", sourceLocation: sourceLocation)
@@ -94,7 +94,7 @@ final class PruneFixture {
         expected[id] = nil
     }
 
-    /// Makes everything in `marks/` and all packs so many seconds older.
+    /// Makes everything in `marks/` and all packs older by the given seconds.
     func age(_ seconds: Int) throws {
         var files = Files.names(in: path.appending("marks")).map { path.appending("marks").appending($0) }
         for group in Files.names(in: path.appending("packs")) {
@@ -137,11 +137,11 @@ final class PruneFixture {
         #expect(Files.names(in: fixture.path.appending("marks")) == ["forgotten"])
         let marking = try fixture.repository.prune()
         #expect(marking.newlyMarked == dry.newlyMarked && marking.newlyMarked.packCount == 1)
-        // Pieces of lists and maps that both had were copied; nothing is gone.
+        // Pieces of lists and maps that both had were copied; nothing is removed.
         let before = fixture.packByteCount
         #expect(before >= Int(marking.present.byteCount))
         try fixture.check()
-        // A day later, but for a minute.
+        // A day later, minus a minute.
         try fixture.age(Int(Self.day) - 60)
         let early = try fixture.repository.prune()
         #expect(early.waiting.packCount == 1 && early.newlyMarked.packCount == 0)
@@ -156,7 +156,7 @@ final class PruneFixture {
         let again = try fixture.repository.prune()
         #expect(again.removed.packCount == 0 && again.waiting.packCount == 0 && again.unmarked.packCount == 0)
 
-        // The forgotten contents are stored anew when they come again.
+        // The forgotten contents are stored again when captured again.
         try fixture.capture(try fixture.disk())
         try fixture.check()
     }
@@ -174,8 +174,8 @@ final class PruneFixture {
         try fixture.check()
     }
 
-    /// The next capture may go on from its leftovers; and what no snapshot refers to now may be needed by one whose file
-    /// is away for a moment.
+    /// The next capture may reuse its leftovers; contents without a reference now may be needed by a snapshot whose
+    /// file is temporarily missing.
     @Test func whatADeadCaptureLeftHasTheGraceTime() throws {
         let fixture = try PruneFixture()
         try fixture.capture(try fixture.disk())
@@ -200,7 +200,7 @@ final class PruneFixture {
         let snapshot = try Files.read(fixture.repository.layout.snapshot(id))
         try fixture.forget(id)
         #expect(try fixture.repository.prune(confirmedMissing: 0).newlyMarked.packCount == 1)
-        // A capture that was there before the mark ends now.
+        // A capture from before the mark ends now.
         try Files.write(snapshot, to: fixture.repository.layout.snapshot(id))
         fixture.expected[id] = PruneFixture.used(disk)
         let report = try fixture.repository.prune(grace: 0)
@@ -230,7 +230,7 @@ final class PruneFixture {
             header: disk.header, host: "other", disk: "disk", tags: [], level: 3)
         try fixture.forget(old)
         try fixture.age(2 * Int(Self.day))
-        // It has looked up, and not finished: neither the mark nor the grace time lets its contents go.
+        // The capture has looked up contents and not finished: they are kept regardless of mark and grace time.
         let marking = try fixture.repository.prune(grace: 0, confirmedMissing: 0)
         #expect(marking.newlyMarked.packCount == 1 && marking.removed.packCount == 0)
         try fixture.age(2 * Int(Self.day))
@@ -244,7 +244,7 @@ final class PruneFixture {
         try fixture.check()
     }
 
-    /// It begins and ends between prune's list of snapshots and its marks.
+    /// The capture begins and ends between prune's list of snapshots and its marks.
     @Test func aQuickCaptureWhilePruneWorks() throws {
         let fixture = try PruneFixture()
         let disk = try fixture.disk()
@@ -278,7 +278,7 @@ final class PruneFixture {
         let fixture = try PruneFixture(encrypted: encrypted)
         let disk = try fixture.disk()
         let old = try fixture.capture(disk)
-        // Keeps some of it: half of its data is new.
+        // Keeps half of the data; the other half is new.
         var next = disk
         next.header.manifest.started = "2026-01-03T03:04:05Z"
         for (number, chunk) in disk.chunks.filter({ $0.kind == .data }).enumerated() where number % 2 == 0 {
@@ -293,7 +293,7 @@ final class PruneFixture {
         #expect(report.copiedByteCount == rehearsal.copiedByteCount && report.copiedByteCount > 0)
         #expect(report.waiting.packCount == 1 && report.removed.packCount == 0)
         try fixture.check()
-        // Once copied, there is nothing to copy.
+        // After the copy, there is nothing left to copy.
         let second = try fixture.repository.prune()
         #expect(second.repacked.packCount == 0 && second.waiting == report.waiting)
         try fixture.age(2 * Int(Self.day))
@@ -301,7 +301,7 @@ final class PruneFixture {
         #expect(try fixture.repository.prune().removed == report.waiting)
         #expect(fixture.packByteCount == before - Int(report.waiting.byteCount))
         try fixture.check()
-        // A reader that knows only the old index looks again.
+        // A reader with the old index lists the indexes again.
         #expect(try MadeUpDiskCapture.read(reader) == PruneFixture.used(next))
         for _ in 0..<3 {
             let quiet = try fixture.repository.prune(grace: 0)
@@ -309,7 +309,7 @@ final class PruneFixture {
         }
     }
 
-    /// Prune dies after each of its steps, in a repository in which all of them have something to do.
+    /// Prune dies after each of its steps, in a repository with work for all of them.
     @Test(arguments: PruneStep.allCases) func diesAnywhere(step: PruneStep) throws {
         // Steps before and after a removal are tried with and without keys.
         let encrypted = [.adopted, .batched, .unindexed].contains(step)
@@ -322,7 +322,7 @@ final class PruneFixture {
         _ = try fixture.repository.prune()
         try fixture.forget(old)
         try fixture.age(2 * Int(Self.day))
-        // A pack that no index knows, too.
+        // Also a pack in no index.
         let another = try fixture.disk()
         let writer = try fixture.repository.writer(
             header: another.header, host: "host", disk: "disk", tags: [], level: 3)
@@ -355,7 +355,7 @@ final class PruneFixture {
         try fixture.check("at last")
     }
 
-    /// Captures, prunes and forgets at once, for a while.
+    /// Concurrent captures, prunes and forgets.
     @Test func writersAndPrunersAtOnce() throws {
         let fixture = try PruneFixture()
         let base = try fixture.disk()
@@ -367,7 +367,7 @@ final class PruneFixture {
             guard let repository = try? Repository.open(LocalStore(path), keys: nil) else { return }
             while !isOver.update({ $0 }) {
                 do {
-                    // Now and then there is no snapshot, and no capture at work.
+                    // Sometimes there is neither a snapshot nor a running capture.
                     let report = try repository.prune(grace: 0, confirmedMissing: 0, waiting: 10)
                     removed.update { $0 += report.removed.packCount + report.repacked.packCount }
                 } catch { Issue.record(error) }
@@ -410,7 +410,7 @@ final class PruneFixture {
         try fixture.check()
     }
 
-    /// The first capture is at work: there is nothing to prune, and nothing to refuse.
+    /// The first capture is running: prune does nothing, and is not refused.
     @Test func besideTheFirstCapture() throws {
         let fixture = try PruneFixture()
         let disk = try fixture.disk()
@@ -453,7 +453,7 @@ final class PruneFixture {
         try fixture.capture(fixture.changed(disk))
         let names = try fixture.repository.store.indexNames()
         #expect(names.count == 2)
-        // One is gone, one is damaged.
+        // One index is missing, one is damaged.
         try Files.remove(fixture.repository.layout.index(names[0]))
         var bytes = try Files.read(fixture.repository.layout.index(names[1]))
         bytes[RepositoryFormat.pageByteCount + 100] ^= 4
@@ -471,7 +471,7 @@ final class PruneFixture {
         }
     }
 
-    /// Not a byte is left on the disk, not even for the lock, when prune comes to make room.
+    /// The disk is completely full, even for the lock, when prune has to free space.
     @Test(.enabled(if: SystemFacts.isRoot, "mounts a small filesystem"))
     func aFullDiskGetsRoomBack() throws {
         let fixture = try PruneFixture()
@@ -508,7 +508,7 @@ final class PruneFixture {
         let fixture = try PruneFixture()
         let lock = try RepositoryLock.acquire(in: LocalStore(fixture.path), operation: .merge)
         #expect(throws: ImageError.self) { try fixture.repository.prune() }
-        // A rehearsal changes nothing, and may.
+        // A dry run changes nothing, and is allowed.
         _ = try fixture.repository.prune(dryRun: true)
         lock.release()
         _ = try fixture.repository.prune()

@@ -11,7 +11,7 @@ import Testing
 @testable import ImageModel
 @testable import Repository
 
-/// Bytes of a repository that are not what they were: reported, or harmless; never a trap, never wrong contents.
+/// Damaged bytes of a repository are reported or harmless; never a trap, never wrong contents.
 @Suite struct RepositoryDamageTests {
     static func repository(
         _ scratch: ScratchFolder, isEncrypted: Bool = false, name: String = "r"
@@ -21,7 +21,7 @@ import Testing
             keys: isEncrypted ? .random() : nil)
     }
 
-    /// Everything that can be checked of a repository without contents, and the error that comes first.
+    /// Checks everything in a repository except contents, and throws the first error.
     static func inspect(_ path: FilePath, keys: MasterKeys?) throws {
         let repository = try Repository.open(LocalStore(path), keys: keys)
         let indexes = try repository.indexSet()
@@ -55,7 +55,7 @@ import Testing
             let bytes = try Files.read(path)
             for round in 0..<(isFull ? 1000 : 80) {
                 var changed = bytes
-                // Both ends hold more that is looked at than the middle.
+                // Both ends contain more checked bytes than the middle.
                 let byte =
                     switch round % 4 {
                     case 0: Int.random(in: 0..<min(100, byteCount), using: &random)
@@ -67,12 +67,12 @@ import Testing
                 let isReported = (try? Self.inspect(repository.path, keys: repository.keys)) == nil
                 do {
                     let restored = try Repository.restore(id, at: repository.path, keys: repository.keys)
-                    // An index is not missed while its packs can be read.
+                    // A damaged index does no harm while its packs can be read.
                     #expect(restored == capture.bytes, "seed \(seed), byte \(byte) of \(name)")
                     harmless += 1
                     if !isReported {
                         silent += 1
-                        // Bits that no zstd decoder looks at.
+                        // Bits that no zstd decoder checks.
                         #expect(name.hasPrefix("packs/") && !isEncrypted, "seed \(seed), byte \(byte) of \(name)")
                     }
                 } catch {
@@ -199,7 +199,7 @@ import Testing
         #expect(message(repository.path).contains("is not a Reforge repository"))
         try overwrite(path, Array(text.utf8))
         #expect(message(repository.path) == "opened")
-        // Keys where none are needed, and the other way round.
+        // Keys although none are needed, and vice versa.
         #expect(throws: ImageError.self) { try Repository.open(LocalStore(repository.path), keys: .random()) }
         let sealed = try Self.repository(scratch, isEncrypted: true, name: "sealed")
         #expect(throws: ImageError.self) { try Repository.open(LocalStore(sealed.path), keys: nil) }
@@ -239,7 +239,7 @@ import Testing
         }
     }
 
-    /// Payloads that contradict themselves under a name that is right.
+    /// Contradictory payloads under a valid name.
     @Test func hostileSnapshots() throws {
         let seed = UInt64.random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)
@@ -294,7 +294,7 @@ import Testing
         }
     }
 
-    /// On a filesystem that is mounted read-only, all is read and nothing is missed.
+    /// On a read-only filesystem, everything is read without errors.
     @Test(.enabled(if: SystemFacts.isRoot, "mounting needs root")) func aReadOnlyRepository() throws {
         let scratch = try ScratchFolder()
         var random = SeededGenerator(seed: 5)

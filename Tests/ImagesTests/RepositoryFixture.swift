@@ -19,7 +19,7 @@ extension MadeUpDiskCapture {
         return try #require(try capture(into: writer))
     }
 
-    /// The bytes that a capture gives back; checks the form of the records.
+    /// The bytes that a reader returns; checks the form of the records.
     static func read(_ reader: some ImageReader) throws -> [UInt8] {
         let manifest = reader.header.manifest
         var bytes = [UInt8](repeating: 0, count: Int(manifest.geometry.byteCount))
@@ -56,7 +56,7 @@ extension MadeUpDiskCapture {
 }
 
 extension Repository {
-    /// What a snapshot gives back, with the repository opened anew.
+    /// The contents of a snapshot, from a newly opened repository.
     static func restore(_ id: ContentHash, at path: FilePath, keys: MasterKeys?) throws -> [UInt8] {
         let repository = try Repository.open(LocalStore(path), keys: keys)
         return try MadeUpDiskCapture.read(try repository.reader(try repository.snapshot(id)))
@@ -78,7 +78,7 @@ extension Repository {
     }
 }
 
-/// Replaces a file without waiting for the medium: thousands of damaged files are made.
+/// Replaces a file without waiting for the medium: tests make thousands of damaged files.
 func overwrite(_ path: FilePath, _ bytes: [UInt8]) throws {
     let file = try FileDescriptor.open(
         path, .writeOnly, options: [.create, .truncate], permissions: [.ownerReadWrite])
@@ -86,9 +86,9 @@ func overwrite(_ path: FilePath, _ bytes: [UInt8]) throws {
 }
 
 extension Repository {
-    /// Its folder: of those in one.
+    /// The folder of a local repository.
     var path: FilePath { FilePath(name) }
-    /// Where its files are.
+    /// The paths of its files.
     var layout: RepositoryFiles { RepositoryFiles(local: LocalLayout(path)) }
 
     /// The files of a repository in a folder, for tests that damage them.

@@ -10,7 +10,7 @@ import Testing
 @testable import ImageModel
 @testable import Repository
 
-/// The index against a dictionary.
+/// Compares the index with a dictionary.
 @Suite struct RepositoryIndexTests {
     /// An empty repository.
     static func repository(_ scratch: ScratchFolder, isEncrypted: Bool, name: String = "r") throws -> Repository {
@@ -33,7 +33,7 @@ import Testing
         for (round, size) in [0, 1, 83, 84, 85, 168, 1000, 3000].enumerated() {
             let repository = try Self.repository(scratch, isEncrypted: isEncrypted, name: "r\(round)")
             let packs = (0..<20).map { _ in StoreName(high: random.next(), low: random.next()) }
-            // A few prefixes that many ids share: more of them than a page holds.
+            // A few prefixes shared by more ids than fit into a page.
             let prefixes: [UInt64] = [0, .max, random.next(), random.next()]
             var oracle: [BlobKey: Set<BlobLocation>] = [:]
             for _ in 0..<3 {
@@ -89,7 +89,7 @@ import Testing
             let merged = try repository.indexSet()
             #expect(merged.files.count == 1)
             try check(merged)
-            // What was opened before stays readable.
+            // Opened files remain readable.
             try check(indexes)
         }
     }
@@ -110,7 +110,7 @@ import Testing
             let damaged = try own.indexSet().damaged
             #expect(damaged.count == 1)
             #expect("\(try #require(damaged.first).error)".contains("another repository"))
-            // One of its own under another name.
+            // An index of this repository under another name.
             let second = try IndexWriter(own.store, own.secrets, expectedEntryCount: 1)
             _ = try second.finish()
             let other = StoreName.random()
@@ -149,7 +149,7 @@ import Testing
                 } catch { return error }
             }
             #expect(try damage(bytes) == nil)
-            // The head and the end bit by bit, the rest by chance.
+            // The head and the end bit by bit, the rest at random.
             var bits = Array(0..<52 * 8) + Array((bytes.count - 76) * 8..<bytes.count * 8)
             for _ in 0..<1500 { bits.append(Int.random(in: 0..<bytes.count * 8, using: &random)) }
             for bit in bits {
@@ -165,7 +165,7 @@ import Testing
         }
     }
 
-    /// Numbers that no honest file has, under checksums that are right: errors, never traps or gigabytes.
+    /// Impossible numbers with valid checksums: errors, never traps or gigabytes.
     @Test func hostileEnds() throws {
         let seed = UInt64.random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)
@@ -196,7 +196,7 @@ import Testing
         }
     }
 
-    /// A made-up index as of a repository of 16 million chunks (half a million by default): what it takes in memory.
+    /// The memory use of a synthetic index of a repository with 16 million chunks (half a million by default).
     @Test func aLargeIndexStaysOnTheDisk() throws {
         let isFull = SystemFacts.environment("REFORGE_FULL") == "1"
         let count: UInt64 = isFull ? 16_000_000 : 500_000
@@ -205,7 +205,7 @@ import Testing
         let before = ProcessMemory.residentByteCount()
         let began = SystemFacts.monotonicSeconds()
         let writer = try IndexWriter(repository.store, repository.secrets, expectedEntryCount: count)
-        // Sorted by making: the first word counts up, the others follow from it.
+        // Generated in order: the first word counts up, the others are derived from it.
         let step = UInt64.max / count
         func entry(_ number: UInt64) -> IndexEntry {
             var generator = SeededGenerator(seed: number)

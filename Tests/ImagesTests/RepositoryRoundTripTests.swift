@@ -30,7 +30,7 @@ import Testing
         #expect(snapshot.info.host == "host" && snapshot.info.disk == "disk" && snapshot.info.tags == ["a", "b"])
         #expect(try repository.reader(snapshot).header == first.header)
         #expect(try Repository.files(path.appending("tmp")).isEmpty)
-        // Nothing changed: nothing but the snapshot's file, and its entry in the ledger, is stored.
+        // Nothing changed: only the snapshot's file and its ledger entry are stored.
         let before = try Repository.files(path)
         let again = try Repository.open(LocalStore(path), keys: keys)
         let second = try first.capture(into: again)

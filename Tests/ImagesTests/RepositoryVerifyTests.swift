@@ -49,7 +49,7 @@ import Testing
         let id = fixture.repository.coding(level: 3, kind: .data).identity.id(of: content)
         let entry = try #require(try all(fixture.repository).first { $0.key == BlobKey(id, .data) })
         try damage(entry, fixture.repository)
-        // The structure says nothing of contents.
+        // The structure check does not cover contents.
         let structure = try fixture.repository.verify()
         #expect(structure.isWhole && structure.snapshotCount == 2 && structure.packCount > 0)
         var phases: Set<String> = []
@@ -57,7 +57,7 @@ import Testing
             readDataPercent: 100, progress: { phases.insert($0.phase.rawValue) })
         #expect(phases == ["indexes", "packs", "snapshots", "contents"])
         #expect(!report.isWhole)
-        // Both snapshots have it, at every place that has this content.
+        // Both snapshots report it, at every place of this content.
         for snapshot in [first, second] {
             let problem = report.problems.first {
                 $0.snapshot == snapshot && $0.disk?.contains(chunk.range.lowerBound) == true
@@ -66,10 +66,10 @@ import Testing
             #expect(problem?.description.contains("partition 1, bytes") == true)
             #expect(problem?.what.contains("\(entry.location.pack)") == true)
         }
-        // Asked for one snapshot, the other is not spoken of.
+        // With one snapshot selected, the other is not reported.
         let one = try fixture.repository.verify(readDataPercent: 100, snapshots: [first])
         #expect(!one.isWhole && one.problems.allSatisfy { $0.snapshot == first } && one.snapshotCount == 1)
-        // A restore does not take it either.
+        // A restore refuses it too.
         #expect(throws: (any Error).self) {
             try Repository.restore(first, at: fixture.path, keys: fixture.keys)
         }
@@ -104,7 +104,7 @@ import Testing
         #expect(report.problems.contains { $0.what.contains("is not there") })
     }
 
-    /// Any bit of any file, but for those that nothing depends on.
+    /// Any bit of any file, except those without effect.
     @Test(arguments: [false, true]) func everyFlippedBitIsSeen(encrypted: Bool) throws {
         let fixture = try PruneFixture(encrypted: encrypted)
         let disk = try fixture.disk(byteCount: 400_384)
@@ -112,7 +112,7 @@ import Testing
         try fixture.capture(fixture.changed(disk))
         let files = try Repository.files(fixture.path).filter { $0.value > 0 }
         for _ in 0..<25 {
-            // By length, so that every bit is as likely as any other; but small files are looked at too.
+            // By length, so that every bit is as likely as any other; but small files are included too.
             let name = try #require(files.keys.sorted().randomElement(using: &fixture.random))
             let path = FilePath("\(fixture.path)/\(name)")
             let bytes = try Files.read(path)
@@ -146,8 +146,8 @@ import Testing
         #expect(try fixture.repository.verify().problems.contains { $0.what.contains("no key file") })
     }
 
-    /// What is damaged is taken out of the index; the next capture that still has it stores it anew, and all snapshots
-    /// are whole again.
+    /// Damaged contents are removed from the index; the next capture that still has them stores them again, and all
+    /// snapshots are intact.
     @Test(arguments: [false, true]) func theNextCaptureHeals(encrypted: Bool) throws {
         let fixture = try PruneFixture(encrypted: encrypted)
         let disk = try fixture.disk()
@@ -165,7 +165,7 @@ import Testing
         #expect(report.quarantinedCount == 3 && !report.found.isWhole)
         #expect(try all(fixture.repository).count == some.count - 3)
         #expect(!(try fixture.repository.verify(readDataPercent: 100).isWhole))
-        // Nothing more is to be done, and prune does not bring it back.
+        // A second repair does nothing, and prune does not index it again.
         #expect(try fixture.repository.repair().quarantinedCount == 0)
         var again = disk
         again.header.manifest.started = "2026-01-04T03:04:05Z"
@@ -176,8 +176,8 @@ import Testing
         try fixture.check("after prune")
     }
 
-    /// A pack that lost its end, and the capture that stored its contents anew: reading and prune take the whole copy,
-    /// whichever has the smaller name.
+    /// A pack without its end, and a capture that stored its contents again: reading and prune use the intact copy,
+    /// independent of the pack names.
     @Test(arguments: 0..<3) func theWholeCopyIsTaken(round: Int) throws {
         let fixture = try PruneFixture()
         let disk = try fixture.disk()
@@ -199,7 +199,7 @@ import Testing
         try fixture.check("after prune")
     }
 
-    /// A repository into which two captures at once both stored one disk.
+    /// A repository with two concurrent captures of one disk.
     private func everythingStoredTwice() throws -> PruneFixture {
         let fixture = try PruneFixture()
         let disk = try fixture.disk()
@@ -212,7 +212,7 @@ import Testing
         return fixture
     }
 
-    /// Two captures at once both stored it; either copy may be damaged.
+    /// Two concurrent captures stored the contents twice; either copy may be damaged.
     @Test(arguments: BlobKind.allCases) func theOtherCopyIsRead(kind: BlobKind) throws {
         let fixture = try everythingStoredTwice()
         let key = try #require(try entries(fixture.repository, kind).first).key
@@ -228,19 +228,19 @@ import Testing
             for (id, bytes) in fixture.expected {
                 let snapshot = try repository.snapshot(id)
                 #expect(try MadeUpDiskCapture.read(try repository.reader(snapshot)) == bytes)
-                // What copy reads.
+                // The input of `copy`.
                 let contents = try ImageContents(try repository.reader(snapshot))
                 var copied = [UInt8](repeating: 0, count: bytes.count)
                 try copied.withUnsafeMutableBytes { try contents.read(into: $0, at: 0) }
                 try contents.readToEnd()
                 #expect(copied == bytes)
             }
-            // One of the two is read first: its damage is said, once.
+            // One of the two is read first: its damage is reported once.
             let said = warnings.update { $0 }
             #expect(said.count <= 1)
             warningCount += said.count
             #expect(said.allSatisfy { $0.contains("\(place.location.pack)") && $0.contains("--repair") }, "\(said)")
-            // Once more: the bit is back.
+            // Flipped again: the bit is restored.
             try damage(place, fixture.repository)
         }
         #expect(warningCount == 1)
@@ -251,12 +251,12 @@ import Testing
         }
     }
 
-    /// A pack whose contents are all in another one goes, but never as long as the copy that would be kept is damaged.
+    /// A pack with only duplicated contents is removed, except while a copy to be kept is damaged.
     @Test(arguments: BlobKind.allCases) func theGoodCopyIsNotPruned(kind: BlobKind) throws {
         let fixture = try everythingStoredTwice()
         let key = try #require(try entries(fixture.repository, kind).first).key
         let places = try all(fixture.repository).filter { $0.key == key }
-        // The pack with the smaller name is the one that is chosen.
+        // The pack with the smaller name is chosen.
         let chosen = try #require(places.min { $0.location.pack < $1.location.pack })
         try damage(chosen, fixture.repository)
         for _ in 0..<2 {
@@ -267,21 +267,21 @@ import Testing
         for (id, bytes) in fixture.expected {
             #expect(try Repository.restore(id, at: fixture.path, keys: nil) == bytes)
         }
-        // Repair sets the damaged one aside: the good one is needed then.
+        // Repair sets the damaged one aside: the intact one is then needed.
         _ = try fixture.repository.repair()
         #expect(try fixture.repository.prune(grace: 0).unmarked.packCount == 1)
         _ = try fixture.repository.prune(grace: 0)
         try fixture.check("after repair and prune")
     }
 
-    /// With nothing damaged, one of two equal packs goes.
+    /// Without damage, one of two equal packs is removed.
     @Test func aSecondCopyIsPruned() throws {
         let fixture = try everythingStoredTwice()
         #expect(try fixture.repository.prune(grace: 0).removed.packCount == 1 && fixture.packCount == 1)
         try fixture.check()
     }
 
-    /// What repair took out of the indexes does not come back by being in none.
+    /// Contents removed by repair are not indexed again as part of an unindexed pack.
     @Test func quarantineLasts() throws {
         let fixture = try PruneFixture()
         let disk = try fixture.disk(byteCount: 400_384)
@@ -299,7 +299,7 @@ import Testing
         try fixture.check("after prune")
     }
 
-    /// While something is lacking, prune removes nothing.
+    /// While contents are missing, prune removes nothing.
     @Test func nothingGoesWhileContentsAreMissing() throws {
         let fixture = try PruneFixture()
         let first = try fixture.capture(try fixture.disk())
@@ -359,7 +359,7 @@ import Testing
         let same = try fixture.repository.verify(readDataPercent: 30, seed: 1)
         #expect(some.readByteCount == same.readByteCount && some.seed == 1)
         #expect(some.readCount > 0 && some.readCount < all.readCount)
-        // Nightly shares reach everything in time.
+        // Repeated partial checks eventually cover everything.
         let entry = try #require(try entries(fixture.repository, .data).first)
         try damage(entry, fixture.repository)
         var isFound = false

@@ -12,7 +12,7 @@ import Testing
 @testable import ImageModel
 @testable import Repository
 
-/// Captures that are cut short, that come together, or that meet a repository that somebody works on.
+/// Interrupted captures, concurrent captures, and captures in a repository in use.
 @Suite struct RepositoryWriterTests {
     static func repository(
         _ scratch: ScratchFolder, keys: MasterKeys? = nil, name: String = "r"
@@ -53,14 +53,14 @@ import Testing
         let half = distinct(capture.chunks[..<(count / 2)])
         let rest = distinct(capture.chunks[(count / 2)...]).subtracting(half)
         let most = distinct(capture.chunks[..<(count * 3 / 4)])
-        // Stopped and abandoned in order: all that it appended stays.
+        // Stopped and abandoned regularly: all appended contents are kept.
         let first = try Self.writer(repository, capture)
         try capture.capture(into: first, stoppingAfter: count / 2)
         first.abandon()
         first.abandon()
         #expect(try Repository.files(repository.path.appending("tmp")).isEmpty)
         #expect(try repository.snapshotIDs().isEmpty)
-        // Killed with a full table (of 16 entries): what was indexed stays.
+        // Killed with a full table (of 16 entries): indexed contents are kept.
         let second = try Self.writer(repository, capture, limits: .init(entryCount: 4))
         try capture.capture(into: second, stoppingAfter: count * 3 / 4)
         let summary = try capture.capture(into: repository)
@@ -85,7 +85,7 @@ import Testing
         ]
         let alive = ["x.\(WriterToken.own)", "x.00000000-1-1-\(now)", "notes.txt", "x.00000000-1-1-\(Int64.min)"]
         for name in stale + alive { try overwrite(folder.appending(name), [1, 2, 3]) }
-        // Begun long ago by the clock of another machine, and written to a moment ago by the store's.
+        // Begun long ago by the clock of another machine, but just written to by the store's.
         let foreign = "x.00000000-1-1-2000"
         try overwrite(folder.appending(foreign), [1, 2, 3])
         var times = [timespec(), timespec()]
@@ -168,7 +168,7 @@ import Testing
             guard start + content.count <= (1 << 20) + (64 << 14) else { break }
             capture.bytes.replaceSubrange(start..<start + content.count, with: content)
         }
-        // A sink that says that nothing is held, as a worker sees it that asks before another's chunk is appended.
+        // A sink that reports no held chunks, as seen by a worker that asks before another worker's chunk is appended.
         final class Forgetful: ImageWriter {
             let inner: SnapshotWriter
             init(_ inner: SnapshotWriter) { self.inner = inner }
@@ -200,7 +200,7 @@ import Testing
         #expect(second.newByteCount == first.newByteCount, "seed \(seed)")
         for pack in packs { try Files.remove(repository.layout.pack(pack)) }
         try Self.expectWhole(repository, second.id, capture)
-        // The packs of the second are gone too: the third heals both.
+        // The packs of the second are gone too: the third capture repairs both.
         for pack in try repository.store.packNames() { try Files.remove(repository.layout.pack(pack)) }
         #expect(throws: ImageError.self) { try Self.expectWhole(repository, second.id, capture) }
         let third = try capture.capture(into: repository)
@@ -240,7 +240,7 @@ import Testing
         }
     }
 
-    /// A reader that looked at the indexes before somebody moved everything to other packs.
+    /// A reader that listed the indexes before all contents were moved to other packs.
     @Test func aReaderFollowsWhatIsMoved() throws {
         let seed = UInt64.random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)
@@ -270,7 +270,7 @@ import Testing
         _ = try writer.finish()
         try repository.removeIndexes(old.files.map(\.name))
         for name in packs { try Files.remove(repository.layout.pack(name)) }
-        // The pack that it has open it may go on with.
+        // It may continue with an open pack.
         #expect(try MadeUpDiskCapture.read(reader) == capture.bytes, "seed \(seed)")
         try Self.expectWhole(repository, id, capture)
     }

@@ -59,7 +59,7 @@ import Testing
     @Test func refusesToForgetEverything() throws {
         #expect(throws: ImageError.self) { try groups(RetentionPolicy(), [.made(1, at: Self.noon)]) }
         #expect(throws: ImageError.self) { try groups(RetentionPolicy(keepLast: -1, daily: -7), []) }
-        // A time that cannot be read is no reason to forget.
+        // A snapshot with an unreadable time is kept.
         var strange = SnapshotInfo.made(1, at: Self.noon)
         strange.started = "yesterday"
         let group = try #require(try groups(RetentionPolicy(keepLast: 1), [strange, .made(2, at: 0)]).first)
@@ -86,7 +86,7 @@ import Testing
             }
             let decided = try groups(policy(counts), snapshots)
             for group in decided {
-                // The newest stays, whatever the policy.
+                // Every policy keeps the newest snapshot.
                 let all = group.kept.map(\.snapshot) + group.forgotten
                 let newest = all.max { SnapshotInfo.isOlder($0, than: $1) }
                 #expect(group.kept.first?.snapshot == newest)
@@ -94,9 +94,9 @@ import Testing
             }
             let kept = decided.flatMap(\.kept).map(\.snapshot)
             #expect(kept.count + decided.flatMap(\.forgotten).count == snapshots.count)
-            // Once more, nothing goes.
+            // A second run forgets nothing.
             #expect(try groups(policy(counts), kept).allSatisfy { $0.forgotten.isEmpty })
-            // Who asks for more gets at least the same.
+            // A policy that keeps more keeps at least the same snapshots.
             var more = counts
             more[Int.random(in: 0..<5, using: &random)] += Int.random(in: 1...3, using: &random)
             let keptByMore = Set(try groups(policy(more), snapshots).flatMap(\.kept).map(\.snapshot.id))

@@ -11,7 +11,7 @@ import Testing
 @testable import Repository
 
 extension SnapshotInfo {
-    /// A snapshot that nobody took.
+    /// A synthetic snapshot.
     static func made(
         _ number: Int, host: String = "alpha", disk: String = "sda", at seconds: Int64, tags: [String] = []
     ) -> SnapshotInfo {
@@ -34,7 +34,7 @@ extension SnapshotInfo {
     ) throws -> SnapshotQuery? {
         let lookup = ImageAddress.Lookup(place: place, isTime: ImageAddress.Lookup.thisMachine.isTime)
         guard case .snapshot(let address) = try ImageAddress.parse(text, lookup) else { return nil }
-        // What is written into a job file reads as the same.
+        // An address survives a job file.
         let again = try JSONText.decode(ImageAddress.self, try JSONText.encode(ImageAddress.snapshot(address)))
         #expect(again == .snapshot(address))
         return SnapshotQuery(address)
@@ -50,7 +50,7 @@ extension SnapshotInfo {
         let timed = try #require(try parse("repo@alpha/2026-11-22T13:00+01:00"))
         #expect(timed.host == "alpha" && timed.disk == nil && timed.choice == .time(Self.noon))
         #expect(try parse("repo@2026-11-22T12:00:00Z")?.choice == .time(Self.noon))
-        // A date takes the whole day in, by the local clock.
+        // A date covers the whole day, by the local clock.
         let day = try #require(CalendarTime(year: 2026, month: 11, day: 22, hour: 23, minute: 59, second: 59))
         #expect(try parse("repo@2026-11-22")?.choice == .time(day.unixSecondsInLocalTime))
         let local = try #require(CalendarTime(year: 2026, month: 11, day: 22, hour: 15))
@@ -63,11 +63,11 @@ extension SnapshotInfo {
         // The host has an "@" too.
         let selector = try parse("a@me@there/latest", folders: ["a"])
         #expect(selector?.repository == "a" && selector?.host == "me@there")
-        // An image whose name has one is an image.
+        // An image name with an "@" denotes an image.
         #expect(try parse("me@there.img.zst", folders: []) == nil)
         #expect(try parse("plain.img.zst", folders: []) == nil)
         #expect(try parse("@latest", folders: []) == nil)
-        // A repository that is not there gets an error about that, later.
+        // A missing repository causes an error later.
         #expect(try parse("gone@latest", folders: [])?.repository == "gone")
         #expect(try parse("gone@", folders: [])?.choice == .repository)
         for text in ["repo@abc", "repo@xyzw", "repo@a//latest", "repo@a/b/c/latest", "repo@/latest", "repo@a/abcd"] {
@@ -86,13 +86,13 @@ extension SnapshotInfo {
                 by: text, .init(place: { places[$0] ?? .nothing }, isTime: ImageAddress.Lookup.thisMachine.isTime))
         }
         #expect(try parse("web@home.img.zst") == nil && hidden("web@home.img.zst") == nil)
-        // One that is to be made, beside a folder that is no repository.
+        // An image to be created, beside a folder that is no repository.
         #expect(try parse("web@work.img.zst") == nil)
-        // What could be both is said.
+        // Ambiguous text is reported.
         #expect(try parse("repo@latest") == nil && hidden("repo@latest")?.choice == .latest)
         #expect(try parse("repo@") == nil && hidden("repo@")?.choice == .repository)
         #expect(try parse("repo@web/latest")?.host == "web" && hidden("repo@web/latest") == nil)
-        // A folder that is none gets its error later, where what stands behind it is a snapshot's name.
+        // A folder that is no repository causes an error later, if a snapshot name follows it.
         #expect(try parse("web@latest")?.repository == "web")
         #expect(throws: JobFailure.self) { try parse("repo@home.img.zst") }
     }
@@ -138,7 +138,7 @@ extension SnapshotInfo {
 
     @Test func refusesAnAmbiguousPrefix() throws {
         var byPrefix: [String: SnapshotInfo] = [:]
-        // By the birthday of 65,536 prefixes, some two of 1,000 agree (chance of none: under 1 in 1,000).
+        // By the birthday paradox with 65,536 prefixes, some two of 1,000 agree (chance of none: under 1 in 1,000).
         for number in 0..<1000 {
             let snapshot = SnapshotInfo.made(number, at: Self.noon)
             let prefix = String(snapshot.id.description.prefix(4))

@@ -34,7 +34,7 @@ import Testing
         #expect(diff.regions[1].firstUsedByteCount == disk.header.maps[1].usedByteCount)
     }
 
-    /// Against the bytes themselves.
+    /// Compared with the bytes themselves.
     @Test func agreesWithTheBytes() throws {
         let fixture = try PruneFixture()
         for _ in 0..<6 {
@@ -87,7 +87,7 @@ import Testing
         replaced.header.manifest.table.partitions[0].guid = .random()
         let third = try fixture.capture(replaced)
         #expect(try fixture.repository.diff(first, third).regions.count == 3)
-        // Neither number nor GUID: one went, one came.
+        // Neither number nor GUID: one was removed, one was added.
         var other = disk
         other.header.manifest.table.partitions[0].number = 2
         other.header.manifest.table.partitions[0].guid = .random()
@@ -97,7 +97,7 @@ import Testing
         #expect(regions.count == 4)
         let gone = try #require(regions.first { $0.partition == 1 })
         let come = try #require(regions.first { $0.partition == 2 })
-        // By chance all of its chunks may be zero.
+        // All of its chunks may happen to be zero.
         let data = disk.chunks.filter { $0.region == 1 && $0.kind == .data }.reduce(0) { $0 + $1.range.byteCount }
         #expect(gone.secondRange == nil && gone.changedByteCount == data && gone.removedByteCount == data)
         #expect(come.firstRange == nil && come.changedByteCount == data && come.addedByteCount == data)

@@ -37,7 +37,7 @@ import Testing
         #expect(docked.hasPrefix("DOCK1-"))
         #expect(docked != name(table(.gpt, guid: .random()), serial: "DOCK1", transport: "usb"))
         #expect(name(table(.none), serial: "STICK1", transport: "usb") == "STICK1")
-        // What QEMU gives to every disk.
+        // The default serial number of QEMU.
         #expect(name(table(.gpt, guid: guid), serial: "QM00001") == "gpt-\(guid)")
         #expect(name(table(.gpt, guid: guid), serial: "QM00XY1") == "QM00XY1")
         #expect(name(table(.gpt, guid: guid)) == "gpt-\(guid)")
@@ -51,7 +51,7 @@ import Testing
             one != name(mbr, ["a", "c"])
                 && name(table(.mbr, signature: 0), ["a"]) != name(table(.mbr, signature: 0), ["b"]))
         #expect(name(table(.none), ["6f3c"]) == "fs-6f3c")
-        // Nothing tells: the file's name alone would not either.
+        // No identity: the file name alone would not be one either.
         for blank in [table(.none), table(.unknown), table(.gpt, guid: .zero), table(.gpt), table(.mbr, signature: 0)] {
             let here = name(blank)
             #expect(here.hasPrefix("disk.raw-") && here != name(blank, place: "/vm/b/disk.raw"))

@@ -6,7 +6,7 @@ import Testing
 
 @testable import ImageFiles
 
-/// What waits for the end of a capture, in memory and in a file.
+/// Bytes kept until the end of a capture, in memory and in a file.
 @Suite struct SpilledBytesTests {
     @Test(arguments: [0, 10, 1000]) func bytesComeBackInOrder(pieceCount: Int) throws {
         let folder = try ScratchFolder()

@@ -7,12 +7,13 @@ import Testing
 
 @testable import Repository
 
-/// What every store must do: a new one passes `StoreConformance.check`, and has its row in `StoreConformanceTests.stores`.
+/// The requirements on every store: a new store must pass `StoreConformance.check`, and have a row in
+/// `StoreConformanceTests.stores`.
 struct StoreConformance {
     let store: any PrunableStore
     private static let some = ObjectID(.pack, "0123456789abcdef0123456789abcdef")
 
-    /// Runs all of it on a store that is empty.
+    /// Runs all checks on an empty store.
     func check() throws {
         try preparesOnce()
         try keepsSmallObjects()
@@ -71,7 +72,7 @@ struct StoreConformance {
         try store.remove(ObjectID(.key, "a"))
     }
 
-    /// Objects of one name and several kinds are several.
+    /// Objects of different kinds with one name are distinct.
     private func tellsKindsApart() throws {
         let name = "00112233445566778899aabbccddeeff"
         let kinds = ObjectKind.allCases.filter { $0 != .configuration && $0 != .forgetting }
@@ -109,7 +110,7 @@ struct StoreConformance {
         }
     }
 
-    /// Nobody sees an object before it is whole.
+    /// An object is invisible before it is complete.
     private func writesWholeObjects() throws {
         let bytes = [UInt8](repeating: 5, count: 100_000)
         var writer: (any ObjectWriter)? = try store.begin(Self.some)
@@ -124,7 +125,7 @@ struct StoreConformance {
         try write(Self.some, bytes, in: 7)
         #expect(try store.list(.pack) == [Self.some.name])
         #expect(try store.read(Self.some, limit: .max) == bytes)
-        // The same once more: nothing is lost, whoever comes last.
+        // Written a second time: nothing is lost.
         try write(Self.some, bytes)
         #expect(try store.read(Self.some, limit: .max) == bytes)
         try store.remove(Self.some)
@@ -229,7 +230,7 @@ struct StoreConformance {
 }
 
 @Suite struct StoreConformanceTests {
-    /// Each store, made new in a folder that is its own.
+    /// Each store, newly made in its own folder.
     static let stores: [(name: String, make: @Sendable (FilePath) throws -> any PrunableStore)] = [
         ("local", { LocalStore($0.appending("repo")) }),
         ("memory", { _ in MemoryStore() }),
@@ -243,7 +244,7 @@ struct StoreConformance {
         try StoreConformance(store: try Self.stores[number].make(scratch.path)).check()
     }
 
-    /// Around each: what fails for a moment is tried again, whether the call was done or not.
+    /// Around each store: temporary failures are retried, whether or not the call took effect.
     @Test(arguments: numbers, [false, true]) func failingAndTriedAgain(_ number: Int, isAfter: Bool) throws {
         let scratch = try ScratchFolder()
         let store = try Self.stores[number].make(scratch.path)
@@ -253,7 +254,7 @@ struct StoreConformance {
         #expect(pauses.update { $0 } > 50)
     }
 
-    /// Around each: without a fault it is the store below, however slow.
+    /// Around each store: without a fault it behaves like the inner store, even if slow.
     @Test(arguments: numbers) func slow(_ number: Int) throws {
         let scratch = try ScratchFolder()
         try StoreConformance(store: FaultyStore(try Self.stores[number].make(scratch.path), delay: 0.0002)).check()
@@ -283,7 +284,7 @@ struct StoreConformance {
         }
         #expect(throws: SystemCallError.self) { try broken.list(.pack) }
         #expect(pauses.update { $0 } == 3)
-        // Not worth another attempt.
+        // A permanent error is not retried.
         #expect(throws: SystemCallError.self) { try RetryingStore(memory).open(ObjectID(.pack, "none")) }
         let full = RetryingStore(FaultyStore(memory, .init(at: 0, .noSpace, isFinal: true))) { _ in
             Issue.record("a full store is asked again")
@@ -307,9 +308,9 @@ struct StoreConformance {
         #expect(kept() == 2)
         let before = counter.callCount
         #expect(try cache.read(ids[4], limit: .max).count == 900)
-        // The look whether it is still there.
+        // The call that checks its existence.
         #expect(counter.callCount == before + 1)
-        // Gone there: it must not come back from here.
+        // Removed from the inner store: the cache must not return it.
         try memory.remove(ids[4])
         #expect(throws: SystemCallError.self) { try cache.open(ids[4]) }
         #expect(kept() == 1)

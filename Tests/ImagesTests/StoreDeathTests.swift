@@ -9,8 +9,8 @@ import Testing
 @testable import ImageModel
 @testable import Repository
 
-/// Whatever is at work in a repository may end at any of its calls to the store. Nothing that was finished is lost, and the same
-/// again succeeds.
+/// Every operation on a repository may end at any of its calls to the store. No finished work is lost, and a repetition
+/// succeeds.
 @Suite struct StoreDeathTests {
     /// All calls with REFORGE_FULL, else a sample.
     static let isFull = SystemFacts.environment("REFORGE_FULL") != nil
@@ -52,14 +52,14 @@ import Testing
             return id
         }
 
-        /// A copy without the locks of those that ended: their process is no more.
+        /// A copy without the locks of ended processes.
         func copy(of store: MemoryStore) throws -> MemoryStore {
             let copy = MemoryStore(copying: store)
             for name in try copy.list(.lock) { try copy.remove(ObjectID(.lock, name)) }
             return copy
         }
 
-        /// Each of these snapshots is whole, and nothing else is wrong.
+        /// Checks that each of these snapshots is intact, and nothing else is damaged.
         func check(_ store: MemoryStore, _ ids: some Sequence<ContentHash>, _ comment: String) throws {
             let repository = try open(try copy(of: store))
             let report = try repository.verify(readDataPercent: 100)
@@ -90,7 +90,7 @@ import Testing
 
     /// - Parameters:
     ///   - next: the disk that a capture stores.
-    ///   - old: the snapshot that goes.
+    ///   - old: the snapshot to be removed.
     static func run(_ work: Work, _ repository: Repository, next: MadeUpDiskCapture, old: ContentHash) throws {
         switch work {
         case .capture: try capture(next, repository)
@@ -102,7 +102,7 @@ import Testing
             _ = try repository.mergeSmallIndexes { try lock.confirm() }
         case .verify:
             let report = try repository.verify(readDataPercent: 100)
-            // What cannot be read now is said.
+            // Unreadable data is reported.
             if let first = report.problems.first { throw ImageError.refused("\(first)") }
         case .repair: _ = try repository.repair()
         }
@@ -133,7 +133,7 @@ import Testing
             fixture.clock.update { $0 += 2 * 24 * 3600 }
         }
         if work == .repair {
-            // Something to set aside: a content of the first pack, which two snapshots need.
+            // Damage to be repaired: a content of the first pack, which two snapshots need.
             let name = try #require(try fixture.store.list(.pack).sorted().first)
             var bytes = try fixture.store.read(ObjectID(.pack, name), limit: .max)
             bytes[bytes.count / 2] ^= 0x55
@@ -158,7 +158,8 @@ import Testing
                 let store = try fixture.copy(of: fixture.store)
                 let dying = FaultyStore(store, .init(at: start, isFinal: true, isAfter: isAfter))
                 let ended = Result { try Self.run(work, try fixture.open(dying), next: next, old: old) }
-                // What comes at the very end (a lock that goes) may fail unsaid; a verify never calls whole what it could not read.
+                // Failures at the very end (removing the lock) may go unreported; a verify never reports unread data as
+                // intact.
                 if work == .verify, !isAfter, start < count - 8 {
                     #expect(throws: (any Error).self, "\(comment)") { try ended.get() }
                 }
@@ -181,14 +182,14 @@ import Testing
         }
     }
 
-    /// A snapshot that is forgotten in two steps is never missing between them.
+    /// A snapshot forgotten in two steps is never missing in between.
     @Test func forgettingInTwoStepsLeavesNoneMissing() throws {
         let fixture = try Fixture(seed: 1, keepsTime: true, encrypted: false)
         let old = try fixture.capture(try fixture.disk())
         try fixture.capture(try fixture.disk())
         let store = try fixture.copy(of: fixture.store)
         try store.put(.retirement(old), try store.read(.snapshot(old), limit: .max), .durable)
-        // Both are there: it is not forgotten yet, and a prune takes the record away.
+        // Both are there: it is not forgotten yet, and a prune removes the record.
         let report = try fixture.open(store).prune(grace: 0)
         #expect(report.removed.packCount == 0 && report.snapshotCount == 2)
         #expect(try store.list(.retirement).isEmpty)

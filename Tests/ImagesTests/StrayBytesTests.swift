@@ -8,7 +8,7 @@ import Testing
 @testable import ImageFiles
 @testable import ImageModel
 
-/// Images that something was appended to: what is said is what is true, and how to mend it.
+/// Images with appended bytes: the message names the cause and the fix.
 @Suite struct StrayBytesTests {
     private static let strays: [[UInt8]] = [
         [1, 2, 3, 4], [0], [UInt8](repeating: 0, count: 1 << 20), Array("\r\n".utf8) + [0x50, 0x2A, 0x4D, 0x18],
@@ -39,7 +39,7 @@ import Testing
         #expect(
             text.contains("at byte \(bytes.count): the image ends there, and \(ByteText.exact(UInt64(count)))")
                 && text.contains("truncate -s \(bytes.count)"), "\(text)")
-        // Cut off, it is what it was; cut further, it ends too early.
+        // Cut off as advised, the image is intact; cut further, it ends too early.
         try Files.write(Array(bytes.dropLast(5)), to: path)
         #expect(message { _ = try ImageFile(path, unlock: unlock) }.contains("ends too early"))
         try Files.write(Array(bytes.dropLast(5)) + Self.strays[stray], to: path)

@@ -55,7 +55,7 @@ import Testing
             #expect(!Files.exists(path))
         }
         #expect(Files.names(in: scratch.path).isEmpty)
-        // Somebody else's file under the name: it gets no metadata of ours.
+        // A foreign file under the name: it gets no Reforge metadata.
         do {
             let writer = try XZImageWriter(path, overwrite: false, header: capture.header)
             try Files.write([1, 2, 3], to: path)
@@ -64,7 +64,7 @@ import Testing
         #expect(try Files.read(path) == [1, 2, 3])
         #expect(!Files.exists(XZImageReader.metadataPath(of: path)))
         #expect(throws: SystemCallError.self) { try Self.write(capture, to: path) }
-        // Replaced where that is asked.
+        // Replaced on request.
         _ = try Self.write(capture, to: path, overwrite: true)
         #expect(try SampleDisk.content(of: try XZImageReader(path)) == capture.content)
         var wrong = capture.header
@@ -72,7 +72,7 @@ import Testing
         #expect(throws: CodecError.self) { try XZImageWriter(path, overwrite: true, header: wrong) }
     }
 
-    /// Metadata of another capture: what a crash between the two renames of an overwriting capture leaves.
+    /// Metadata of another capture, as left by a crash between the two renames of an overwriting capture.
     @Test func metadataOfAnotherArchiveAreRefused() throws {
         let scratch = try ScratchFolder()
         let one = scratch.path.appending("one.img.xz")
@@ -133,7 +133,7 @@ import Testing
         #expect(try SampleDisk.content(of: try XZImageReader(path)) == capture.content)
     }
 
-    /// Metadata with all checksums right that say what is not so: never a trap, never a hang.
+    /// False metadata with valid checksums: never a trap, never a hang.
     @Test func hostileMetadata() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk.img.xz")

@@ -9,10 +9,10 @@ import Testing
 
 @testable import ImageModel
 
-/// A disk that is made up, and written to sinks without the capture pipeline.
+/// A synthetic disk, written to sinks without the capture pipeline.
 struct SampleDisk {
     let header: ImageHeader
-    /// What a restore must give: the disk with its unused bytes zeroed.
+    /// The expected result of a restore: the disk with its unused bytes zeroed.
     let content: [UInt8]
 
     /// A gap, a partition that is used in places, and a gap.
@@ -103,7 +103,7 @@ struct SampleDisk {
     }
 
     /// The whole disk that a reader gives, everything checked to the end.
-    /// - Parameter later: fetch what is stored after all records were seen, where the reader can.
+    /// - Parameter later: fetch the stored bytes after all records were read, if the reader supports it.
     static func content(of reader: any ImageReader, later: Bool = false) throws -> [UInt8] {
         let decoder = try ChunkDecoder(reader.coding)
         var disk = [UInt8](repeating: 0, count: Int(reader.header.manifest.geometry.byteCount))
@@ -133,7 +133,7 @@ struct SampleDisk {
     }
 }
 
-/// Files that tools read or make.
+/// Helpers for files read or made by tools.
 enum ToolFile {
     /// Runs a tool that must succeed.
     @discardableResult

@@ -15,7 +15,7 @@ private final class Server {
     private let input: FileDescriptor
     private let output: FileDescriptor
 
-    /// - Parameter script: Python: what `server`, a `FileServer`, does.
+    /// - Parameter script: Python code that controls `server`, a `FileServer`.
     init(_ folder: FilePath, _ script: String, options: String = "") throws {
         let program = """
             import sys
@@ -44,7 +44,7 @@ private final class Server {
         port = Int(String(decoding: line.dropLast(), as: UTF8.self)) ?? 0
     }
 
-    /// Ends it; the requests it had: range and status, a line each.
+    /// Ends the server. Returns its requests: range and status, one per line.
     func requests() throws -> [String] {
         try input.writeAll([10])
         let text = String(decoding: try Files.readAll(output, "requests"), as: UTF8.self)
@@ -73,7 +73,7 @@ private final class Server {
         Signal.ignoreBrokenPipes()
     }
 
-    /// What came through the pipe, and what went wrong.
+    /// The bytes from the pipe, and the error.
     private func download(
         _ port: Int, name: String = "image", stall: Double = 20, pauses: [Double] = [0, 0, 0.1], readLimit: Int? = nil,
         whileReading: ((Int) throws -> Void)? = nil
@@ -107,7 +107,7 @@ private final class Server {
         #expect(try server.requests() == ["None 200"])
     }
 
-    /// Dropped at some offsets, orderly and by a reset: the bytes are the same, and each piece comes once.
+    /// Dropped at some offsets, orderly and by a reset: the bytes are equal, and each piece arrives once.
     @Test(arguments: ["", ", validators=False"]) func lostConnectionsAreMadeAgain(options: String) throws {
         var random = SeededGenerator(seed: seed)
         let cuts = (0..<5).map { _ in Int.random(in: 1..<Self.count, using: &random) }
@@ -120,11 +120,11 @@ private final class Server {
         let requests = try server.requests()
         #expect(
             requests.first == "None 200" && requests.dropFirst().allSatisfy { $0.hasSuffix("- 206") }, "\(requests)")
-        // A reset can take bytes with it that were sent, so that a later cut is met by nobody.
+        // A reset can discard sent bytes, so that a later cut is never reached.
         #expect((3...6).contains(requests.count), "\(requests), seed \(seed)")
     }
 
-    /// Progress, however little, is patience earned: many more losses than pauses.
+    /// Any progress resets the retry count: many more losses than pauses.
     @Test func shortAnswersAddUp() throws {
         let server = try Server(folder.path, "server.behave('/image', 'short', after=200_000)")
         let result = try download(server.port)
@@ -139,7 +139,7 @@ private final class Server {
         #expect(result.said.allSatisfy { $0.contains("timed out") } && result.said.count == 3, "\(result.said)")
     }
 
-    /// A slow reader is no silent server.
+    /// A slow reader does not count as a stalled server.
     @Test func aSlowReaderIsWaitedFor() throws {
         let server = try Server(folder.path, "pass")
         var paused = false
@@ -170,13 +170,13 @@ private final class Server {
         #expect(firstDifference(result.bytes, Array(bytes[..<1_000_000])) == nil)
     }
 
-    /// Another file under the same name is never sewn onto the first: by its tag, and without one by its length.
+    /// Another file under the same name is never appended to the first: by its tag, and without one by its length.
     @Test(arguments: ["", ", validators=False"]) func anotherFileIsSaid(options: String) throws {
         let server = try Server(folder.path, "server.behave('/image', 'stall', after=1_000_000)", options: options)
         let path = folder.file("image")
         let other = [UInt8](repeating: 7, count: Self.count + (options.isEmpty ? 0 : 1))
         var isReplaced = false
-        // Made beforehand: only a rename may lie between the first connection and the second.
+        // Made beforehand, so that only a rename happens between the first connection and the second.
         try Files.write(other, to: folder.file("other"))
         let result = try download(server.port, stall: 2) { count in
             if count >= 900_000, !isReplaced {
@@ -186,7 +186,7 @@ private final class Server {
         }
         #expect(result.failure?.status == .ioError)
         #expect(result.failure?.message.contains("has changed") == true, "\(result.failure?.message ?? "")")
-        // curl keeps up to 4 KiB to itself, and is killed with them.
+        // curl buffers up to 4 KiB, which are lost when it is killed.
         #expect((990_000...1_000_000).contains(result.bytes.count))
         #expect(firstDifference(result.bytes, Array(bytes[..<result.bytes.count])) == nil)
     }
@@ -195,7 +195,7 @@ private final class Server {
         let server = try Server(folder.path, "server.behave('/image', 'short', after=0)")
         let result = try download(server.port)
         #expect(result.failure?.status == .ioError && result.bytes.isEmpty)
-        // Once begun, a server that is gone for good is not called "not found": the disk is not untouched.
+        // After data was received, a lost server must not be reported as "not found": the disk is not untouched.
         let again = try Server(folder.path, "server.behave('/image', 'stall', after=1_000_000)")
         let port = again.port
         var requests: [String]?

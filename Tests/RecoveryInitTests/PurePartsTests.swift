@@ -207,7 +207,7 @@ import Testing
         }
         try Files.makeLink(folder.file("link.img.zst"), to: "/etc/passwd")
         #expect(ImageListing.paths(below: folder.path) == ["x.img.zst", "a/Y.IMG.ZST", "a/b/z.img.zst.000"])
-        // A repository is one thing: what lies in it is not looked at.
+        // A repository is one thing: its contents are not listed.
         try Files.makeFolders(folder.file("a/b/repo/snapshots"))
         try Files.write([1], to: folder.file("a/b/repo/repository.json"))
         try Files.write([1], to: folder.file("a/b/repo/x.img.zst"))
@@ -248,7 +248,7 @@ import Testing
             RestoreJob.job("/i", plain, Self.disk, confirmed: true, streamed: false) == JobFile(.restore(wanted)))
     }
 
-    /// First what keeps sparse files, and nothing that is only read.
+    /// Volumes with sparse files first, and no read-only ones.
     @Test func volumesForAScratch() {
         func volume(_ node: String, _ type: String) -> BlockVolume {
             BlockVolume(node: node, disk: node, type: type, byteCount: 1)
@@ -285,7 +285,7 @@ import Testing
         #expect(image.0.encrypts && image.1 == "/run/p")
     }
 
-    /// What the session tells of a restore is what the restore said of its disk, never a guess.
+    /// The session reports the disk state stated by the restore, never a guess.
     @Test func theReportSaysHowTheDiskIs() {
         func text(_ status: JobModel.ExitStatus, _ state: DiskState?, ended: Int32? = nil) -> String {
             let report = Report(operation: "restore", outcome: Outcome(status, diskState: state))
@@ -298,10 +298,10 @@ import Testing
             #expect(!text(status, .partial).contains("untouched"), "\(status)")
         }
         #expect(text(.done, .complete).contains("is complete"))
-        // Killed, or crashed behind its last event.
-        #expect(text(.done, .complete, ended: 139).contains("Take /dev/sda for partial"))
+        // Killed, or crashed after its last event.
+        #expect(text(.done, .complete, ended: 139).contains("Treat /dev/sda as partial"))
         let silent = JobEnd(status: 137)
-        #expect(ExitStatus.restoreOutcome(silent, disk: "/dev/sda").contains("Take /dev/sda for partial"))
+        #expect(ExitStatus.restoreOutcome(silent, disk: "/dev/sda").contains("Treat /dev/sda as partial"))
     }
 
     @Test func onlyTheLastEventIsAReport() throws {
@@ -433,7 +433,7 @@ import Testing
         let disk = DiskCandidate(identity: DiskIdentity(path: "/dev/sda"), byteCount: 1)
         let job = try JobTests.restore(RestoreJob.job("-", restore, disk, confirmed: true, streamed: true))
         #expect(job.jobID == "lab-1" && job.expectedDiskSequence == nil)
-        // By the time of the restore the name may be another disk's.
+        // At the time of the restore, the name may denote another disk.
         let known = DiskCandidate(identity: DiskIdentity(path: "/dev/sda", diskSequence: 7), byteCount: 1)
         let named = try JobTests.restore(RestoreJob.job("-", restore, known, confirmed: true, streamed: true))
         #expect(named.expectedDiskSequence == 7)

@@ -9,7 +9,7 @@ import Testing
 @Suite struct KernelCommandLineTests {
     typealias Parameter = KernelCommandLine.Parameter
 
-    /// What lib/cmdline.c's next_arg makes of each line.
+    /// The result of lib/cmdline.c's next_arg for each line.
     @Test(arguments: [
         ("", []),
         ("quiet", [Parameter("quiet")]),
@@ -102,7 +102,7 @@ import Testing
         #expect(try place("reforge.scratch=/dev/sdb1:/a/b/") == .volume(.device("/dev/sdb1"), path: "/a/b/"))
     }
 
-    /// Several wishes stand in one text: a key stands once on a command line.
+    /// Several sizes are in one text, as a key may occur only once on a command line.
     @Test func readsWishesForPartitions() throws {
         let expected = RecoverySettings(
             job: .restore(
@@ -120,7 +120,7 @@ import Testing
             return
         }
         #expect(job.partitions == ["3=40GiB", "4=rest"] && job.layout == nil)
-        // The same wish twice is one, as on the command line of `reforge restore`.
+        // A repeated size counts once, as on the command line of `reforge restore`.
         let twice = "reforge.restore=LABEL=A:/b reforge.target=only reforge.partition=2=keep,2=keep"
         #expect(try RecoverySettings.parse(commandLine: twice) != nil)
     }
@@ -180,7 +180,7 @@ import Testing
         ("[]", "not one JSON object"), ("", "not one JSON object"), ("{\"verify\": 3}", "\"verify\" is not a text"),
         ("{\"restore\": {\"a\": 1}}", "\"restore\" is not a text"),
         ("{\"reforge.restore\": \"x\"}", "reforge.restore is not a setting"),
-        ("{\"restore\": null}", "not one JSON object"), ("{\"finish\": true}", "finish=yes is none of"),
+        ("{\"restore\": null}", "not one JSON object"), ("{\"finish\": true}", "finish=yes is not one of"),
         ("{\"partition\": [\"3=rest\"]}", "\"partition\" is not a text"),
         (
             "{\"restore\": \"LABEL=A:/b\", \"target\": \"only\", \"partition\": \"3=huge\"}",
@@ -206,7 +206,7 @@ import Testing
             _ = try? RecoverySettings.parse(commandLine: text)
             _ = try? RecoverySettings.parse(json: Array(text.utf8))
             if let location = try? ImageAddress.parse(setting: text) {
-                // What was accepted is what it says it is, and stays that.
+                // An accepted location survives a round trip.
                 #expect((try? ImageAddress.parse(setting: location.description)) == location, "seed \(seed): \(text)")
                 if case .volume(_, let path) = location { #expect(!path.split(separator: "/").contains("..")) }
             }
@@ -303,7 +303,7 @@ import Testing
         #expect(refusal { () throws(JobFailure) in try DiskSelector.only.choose(from: []) }?.status == .ambiguous)
     }
 
-    /// A stick or a backup disk is not the internal disk that is missing, or late.
+    /// A stick or a backup disk must not replace a missing or late internal disk.
     @Test(arguments: ["only", "size>=30G"]) func aRemovableDiskIsNotTakenUnasked(text: String) throws {
         let backup = Self.disk("sdc", 4000, serial: "BACKUP", removable: true)
         let selector = try DiskSelector.parse(text)
@@ -329,13 +329,13 @@ import Testing
         }
         #expect(answer([[early], [early]]) == ("/dev/sda", nil))
         #expect(answer([[early], [early], [early, late]]) == (nil, 78))
-        // One that came and went, and one that took the place of the other.
+        // A disk that appeared and disappeared, and a disk that replaced the other.
         #expect(answer([[early], [early, late], [early]]) == (nil, 78))
         #expect(answer([[early], [late]]) == (nil, 78))
         #expect(answer([[early], []]) == (nil, 78))
-        // What does not match does not count.
+        // Non-matching disks are ignored.
         #expect(answer([[late], [early, late]], .atLeast(200 << 30)) == ("/dev/nvme0n1", nil))
-        // The same name, another disk: the kernel's number tells.
+        // The same name, another disk: the kernel's sequence number differs.
         var again = early
         again.identity.diskSequence = 7
         #expect(answer([[early], [again]]) == (nil, 78))

@@ -8,7 +8,7 @@ import Testing
 
 @testable import RecoveryInit
 
-/// Random text from pieces that mean something to a parser, and from bytes that mean nothing.
+/// Random text from pieces meaningful to a parser, and from random bytes.
 func hostileText(_ pieces: [String], using random: inout SeededGenerator) -> String {
     var bytes: [UInt8] = []
     for _ in 0..<Int.random(in: 0...12, using: &random) {
@@ -21,7 +21,7 @@ func hostileText(_ pieces: [String], using random: inout SeededGenerator) -> Str
     return String(decoding: bytes, as: UTF8.self)
 }
 
-/// The status and message of the refusal that `body` must end with.
+/// The failure that `body` must throw.
 func refusal<Value>(_ body: () throws(JobFailure) -> Value) -> JobFailure? {
     do {
         _ = try body()
@@ -31,7 +31,7 @@ func refusal<Value>(_ body: () throws(JobFailure) -> Value) -> JobFailure? {
     }
 }
 
-/// Whether a program is there to test with.
+/// Whether the programs are installed.
 func has(_ programs: String...) -> Bool {
     programs.allSatisfy { name in
         ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].contains {

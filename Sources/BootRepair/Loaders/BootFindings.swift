@@ -22,7 +22,7 @@ package struct BootFindings: Codable, Equatable, Sendable {
 
     package init() {}
 
-    /// The finding of a row; `nil` where it has none.
+    /// The finding of a row; `nil` if it has none.
     package subscript<Loader: BootLoader>(_ loader: Loader) -> Loader.Finding? {
         get { all[loader.name] as? Loader.Finding }
         set {
@@ -53,7 +53,7 @@ extension BootLoader {
         try container.decode(Finding.self, forKey: BootFindings.Name(stringValue: name))
     }
 
-    /// Surveys, and notes the finding.
+    /// Surveys, and records the finding.
     func survey(_ scene: BootScene, into findings: inout BootFindings) throws(BootRepairError) {
         findings[self] = try survey(scene)
     }

@@ -2,36 +2,37 @@
 import LinuxSystem
 import SystemAccess
 
-/// A boot loader: a row of `BootLoaders.table`. Its survey and its plan know the loader; the verbs of the plan do not.
+/// A boot loader: a row of `BootLoaders.table`. Survey and plan are specific to the loader; the verbs of the plan are
+/// not.
 package protocol BootLoader: Sendable {
     associatedtype Finding: LoaderFinding
 
-    /// Its name in the table, which no other row has.
+    /// Its name in the table, unique in it.
     var name: String { get }
-    /// Programs of an installed system that it runs. The first one that is there tells for which processor the system is.
+    /// Programs of an installed system that it runs. The first existing one determines the processor of the system.
     var programs: [String] { get }
-    /// The names of its configuration files that may lie beside a loader on the EFI system partition.
+    /// The names of its configuration files that may be beside a loader on the EFI system partition.
     var configurations: [String] { get }
 
     /// Looks for itself on the disk and in the installed system. Nothing is written, and no program of the system runs.
-    /// - Returns: `nil` where there is nothing to say.
+    /// - Returns: `nil` if there is nothing to report.
     func survey(_ scene: BootScene) throws(BootRepairError) -> Finding?
 
-    /// Plans what is missing, by the findings of all rows. Pure: it looks at nothing but its parameters. The rules hold
-    /// whatever it asks for: the firmware's entries change in the recovery environment only, and a foreign fallback loader
-    /// stays.
-    /// - Parameter steps: what the rows before this one have planned.
+    /// Plans the missing steps from the findings of all rows. Pure: the result depends only on the parameters. The
+    /// general rules still apply: the firmware's entries change only in the recovery environment, and a foreign
+    /// fallback loader is kept.
+    /// - Parameter steps: the steps planned by the previous rows.
     func plan(for target: BootTarget, after steps: [BootRepairStep]) -> LoaderPlan
 
-    /// Judges a configuration file of its own that a program of the installed system has written.
+    /// Judges its configuration file written by a program of the installed system.
     /// - Parameters:
-    ///   - configuration: the file's bytes; `nil` where there is none.
-    ///   - volumes: what the disk holds.
-    ///   - rootPartition: where the installed system has its root.
+    ///   - configuration: the file's bytes; `nil` if there is none.
+    ///   - volumes: the partitions and volumes of the disk.
+    ///   - rootPartition: the number of the installed system's root partition.
     func judge(_ configuration: [UInt8]?, volumes: [BootVolume], rootPartition: Int) -> ConfigurationVerdict
 
-    /// Looks once more at a disk on which its steps were done, with everything unmounted.
-    /// - Returns: why it does not start, as a sentence; `nil` where it does, as far as that can be seen.
+    /// Verifies a disk after its steps, with everything unmounted.
+    /// - Returns: the reason it does not start, as a sentence; `nil` if no problem is visible.
     func verify(_ disk: BlockDevice, volumes: [BootVolume]) -> String?
 }
 
@@ -46,11 +47,11 @@ extension BootLoader {
 
 /// The assessment of a loader's configuration file.
 package struct ConfigurationVerdict: Equatable, Sendable {
-    /// Something else that it starts.
+    /// Another system that it starts.
     package struct OtherSystem: Equatable, Sendable {
-        /// The words in the menu.
+        /// The title in the menu.
         package var title: String
-        /// What tells it from others.
+        /// Its identity, to distinguish it from others.
         package var place: String
 
         package init(title: String, place: String) {
@@ -59,9 +60,9 @@ package struct ConfigurationVerdict: Equatable, Sendable {
         }
     }
 
-    /// Why the installed system does not start by it, a sentence part each.
+    /// The reasons it does not start the installed system, a sentence part each.
     package var problems: [String]
-    /// What it starts besides the installed system.
+    /// The other systems that it starts.
     package var otherSystems: [OtherSystem]
 
     package init(problems: [String] = [], otherSystems: [OtherSystem] = []) {

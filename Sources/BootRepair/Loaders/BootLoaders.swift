@@ -3,7 +3,7 @@ import DiskModel
 
 /// The table of boot loaders.
 package enum BootLoaders {
-    /// In the order in which they are planned: the tools of a loader's platforms run before its menu is written.
+    /// In planning order: the tools of a loader's platforms run before its menu is written.
     package static let table = Registry<any BootLoader>([GrubBIOS(), GrubEFI(), GrubMenu()])
 
     static func named(_ name: String) -> (any BootLoader)? { table.rows.first { $0.name == name } }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What a plan is made for: a disk as surveyed, the machine that it is in, and what may be done.
+/// The inputs of a plan: the surveyed disk, its machine, and the permissions.
 package struct BootTarget: Sendable {
     package let survey: SystemBootSurvey
     package let options: BootRepairOptions
@@ -12,18 +12,18 @@ package struct BootTarget: Sendable {
 
     package var system: InstalledSystem? { survey.system }
 
-    /// Whether this machine starts disks by that firmware.
+    /// Whether this machine boots by that firmware.
     package func isAtHand(_ firmware: Firmware) -> Bool { survey.firmware == firmware }
 
-    /// Whether it matters that the disk does not start by that firmware: on a workstation, it may be for any machine.
+    /// Whether the disk must start by that firmware: on a workstation, the disk may be for any machine.
     package func matters(_ firmware: Firmware) -> Bool { isAtHand(firmware) || !options.inRecoveryEnvironment }
 
-    /// Where the EFI system partition is mounted inside the system.
+    /// The mount point of the EFI system partition in the system.
     package var espMountPoint: String {
         survey.esp.flatMap { system?.mountPoint(ofPartition: $0.partition) } ?? "/boot/efi"
     }
 
-    /// Why the installed system's programs cannot be run; `nil` where they can.
+    /// The reason the installed system's programs cannot run; `nil` if they can.
     package var obstacleToPrograms: BootObstacle? {
         guard let system else { return BootObstacle("no installed system was found") }
         guard system.programsRunHere else { return BootObstacle("its programs are for another processor") }
@@ -35,7 +35,7 @@ package struct BootTarget: Sendable {
         return nil
     }
 
-    /// Why nothing can be written to the EFI system partition; `nil` where it can.
+    /// The reason the EFI system partition cannot be written; `nil` if it can.
     package var obstacleToESP: BootObstacle? {
         guard survey.access != .none else {
             return BootObstacle(survey.accessProblem ?? "its partitions cannot be mounted", onlyHere: true)

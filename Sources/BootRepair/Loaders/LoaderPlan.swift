@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// The part of a boot repair plan that one loader asks for.
+/// A loader's part of a boot repair plan.
 package struct LoaderPlan: Equatable, Sendable {
     package var steps: [BootRepairStep] = []
-    /// What is right as it is, a sentence each.
+    /// Findings that need no change, a sentence each.
     package var alreadyRight: [String] = []
-    /// What a person should know, a sentence each.
+    /// Warnings for the user, a sentence each.
     package var warnings: [String] = []
-    /// What is needed and cannot be done here, a sentence each.
+    /// The needed work that cannot be done here, a sentence each.
     package var pending: [String] = []
-    /// Whether something pending could be done from the medium.
+    /// Whether pending work could be done from the medium.
     package var mediumHelps = false
-    /// The file on the EFI system partition that UEFI firmware is to start. The fallback loader and the firmware's entry
-    /// follow from the first one in the table.
+    /// The file on the EFI system partition to be started by UEFI firmware. The fallback loader and the firmware's
+    /// entry use the first one in the table.
     package var start: PlannedLoader?
     /// The folder of its configuration in the installed system.
     package var configurationFolder: String?
-    /// Where its configuration lets the system resume from hibernation that is not on this disk.
+    /// The missing devices from which its configuration resumes from hibernation.
     package var lostResume: [String] = []
 
     package init() {}
 
-    /// Notes something that is needed and cannot be done; as a warning only where this machine starts without it.
+    /// Records needed work that cannot be done: as pending, or as a warning if this machine starts without it.
     package mutating func fail(_ sentence: String, _ obstacle: BootObstacle?, matters: Bool) {
         guard matters else {
             warnings.append(sentence)
@@ -31,7 +31,7 @@ package struct LoaderPlan: Equatable, Sendable {
         if obstacle?.onlyHere == true { mediumHelps = true }
     }
 
-    /// Puts another plan behind this one.
+    /// Appends another plan.
     mutating func append(_ other: LoaderPlan) {
         steps += other.steps
         alreadyRight += other.alreadyRight
@@ -44,7 +44,7 @@ package struct LoaderPlan: Equatable, Sendable {
     }
 }
 
-/// Why something cannot be done.
+/// The reason something cannot be done.
 package struct BootObstacle: Equatable, Sendable {
     /// As a sentence part.
     package let reason: String

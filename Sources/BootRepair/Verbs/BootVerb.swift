@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// One effect: on the installed system, on the bare disk, or on the firmware. Plain data, which names no boot loader.
+/// One effect: on the installed system, on the bare disk, or on the firmware. Plain data, independent of any boot
+/// loader.
 package enum BootVerb: Codable, Equatable, Sendable {
-    /// A program of the installed system runs, confined. Where it fails, the other verb is done in its place: any but
-    /// `changeNVRAM`. A file that the program should have written needs none: the old one stays.
+    /// Runs a program of the installed system, confined. If it fails, the other verb replaces it: any except
+    /// `changeNVRAM`. A program that writes a file needs no fallback: the old file is kept.
     indirect case runTool(ToolRun, otherwise: BootVerb?)
-    /// Words of a text file are replaced; everything else of it stays.
+    /// Replaces words of a text file; the rest is unchanged.
     case editFile(FileEdit)
-    /// Files are copied; what is the same already is not written.
+    /// Copies files; identical ones are not rewritten.
     case copyFile(FileCopies)
-    /// Sectors outside of filesystems are written, once everything is unmounted.
+    /// Writes sectors outside of filesystems, once everything is unmounted.
     case writeSectors(SectorWrites)
-    /// The firmware's boot entries change, last of all.
+    /// Changes the firmware's boot entries, as the last stage.
     case changeNVRAM(NVRAMChange)
 
-    /// When a verb is done: a stage ends before the next one begins.
+    /// The time at which a verb runs: a stage ends before the next one begins.
     enum Stage: CaseIterable {
         /// While the system is mounted.
         case tree
         /// Once it is unmounted.
         case disk
-        /// Once the disk is written and looked at.
+        /// Once the disk is written and verified.
         case firmware
     }
 
@@ -32,10 +33,10 @@ package enum BootVerb: Codable, Equatable, Sendable {
         }
     }
 
-    /// Whether programs of the installed system run in it.
+    /// Whether it runs programs of the installed system.
     var needsPrograms: Bool { if case .runTool = self { true } else { false } }
 
-    /// Whether the installed system has to be mounted for it.
+    /// Whether the installed system must be mounted for it.
     var needsSystem: Bool {
         switch self {
         case .runTool: true
@@ -46,7 +47,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
         }
     }
 
-    /// Whether the EFI system partition has to be mounted for it.
+    /// Whether the EFI system partition must be mounted for it.
     var needsESP: Bool {
         switch self {
         case .runTool(let run, let otherwise): run.needsESP || otherwise?.needsESP == true

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// A file that a program of the running machine makes from a folder.
+/// A file made from a folder by a program of the running machine.
 package struct BuiltFile: Codable, Equatable, Sendable {
     /// The folder that the program reads.
     package enum Inputs: Codable, Equatable, Sendable {
-        /// One of the running machine.
+        /// A folder of the running machine.
         case own(String)
-        /// One of the installed system, of which files with these endings are copied: the program would follow the tree's
-        /// links out of it. `name` is what they are, as the object of a sentence.
+        /// A folder of the installed system, from which files with these endings are copied, as the program would
+        /// follow the tree's links out of it. `name` describes them as the object of a sentence.
         case system(String, endings: [String], name: String)
     }
 

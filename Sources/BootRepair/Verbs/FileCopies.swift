@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Files that are copied together: all are read before the first is written.
+/// Files copied together: all are read before the first is written.
 package struct FileCopies: Codable, Equatable, Sendable {
     /// One of the files.
     package struct Copy: Codable, Equatable, Sendable {
         package var from: TreePath
-        /// The path of the copy; folders above it are made.
+        /// The path of the copy; missing parent folders are created.
         package var to: String
-        /// Whether the rest is of no use without it.
+        /// Whether the other files are useless without it.
         package var isRequired: Bool
 
         package init(from: TreePath, to: String, isRequired: Bool = true) {
@@ -17,12 +17,12 @@ package struct FileCopies: Codable, Equatable, Sendable {
         }
     }
 
-    /// What they are, as the object of a sentence.
+    /// A description of the files, as the object of a sentence.
     package var name: String
-    /// Where the copies are made.
+    /// The target location.
     package var place: TreePlace
     package var files: [Copy]
-    /// What was done, as a sentence.
+    /// The result, as a sentence.
     package var done: String
 
     package init(_ name: String, in place: TreePlace, _ files: [Copy], done: String) {

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// A run of sectors outside of filesystems, in units of 512 bytes whatever the disk's sectors are.
+/// A run of sectors outside of filesystems, in units of 512 bytes, independent of the disk's sector size.
 package struct SectorRun: Codable, Equatable, Sendable {
-    /// Where its bytes come from.
+    /// The source of its bytes.
     package enum Source: Codable, Equatable, Sendable {
-        /// They lie there, in so many sectors: the first one is written again, with the patches.
+        /// They are already on the disk, in this many sectors: only the first one is rewritten, with the patches.
         case present(sectorCount: UInt64)
         /// A file of the installed system.
         case systemFile(String)
         /// A file of the running machine.
         case ownFile(String)
-        /// A file that a program of the running machine makes.
+        /// A file made by a program of the running machine.
         case built(BuiltFile)
 
-        /// Whether files of the installed system are read for it.
+        /// Whether it reads files of the installed system.
         var isInSystem: Bool {
             switch self {
             case .systemFile: true
@@ -24,13 +24,13 @@ package struct SectorRun: Codable, Equatable, Sendable {
         }
     }
 
-    /// What a file must be to be written.
+    /// The requirements of a file.
     package struct Requirement: Codable, Equatable, Sendable {
         /// Its length in bytes.
         package var byteCounts: ClosedRange<Int>
-        /// Texts that its first bytes hold.
+        /// Texts required in its first bytes.
         package var texts: [String]
-        /// How many bytes those are.
+        /// The number of these bytes.
         package var textsWithin: Int
 
         package init(byteCounts: ClosedRange<Int>, texts: [String], within textsWithin: Int) {
@@ -45,11 +45,11 @@ package struct SectorRun: Codable, Equatable, Sendable {
         }
     }
 
-    /// Bytes of the first sector that are set.
+    /// Bytes to set in the first sector.
     package struct Patch: Codable, Equatable, Sendable {
         package enum Value: Codable, Equatable, Sendable {
             case bytes([UInt8])
-            /// The number of sectors behind the first one, little-endian in 16 bits.
+            /// The number of sectors after the first one, little-endian in 16 bits.
             case followingSectorCount
         }
 
@@ -62,21 +62,21 @@ package struct SectorRun: Codable, Equatable, Sendable {
         }
     }
 
-    /// Why nothing is written, as a sentence.
+    /// The reason nothing is written, as a sentence.
     struct Misfit: Error, Equatable { let sentence: String }
 
     package var sector: UInt64
-    /// The first sector behind the room for it.
+    /// The first sector after the space for it.
     package var endSector: UInt64
     package var source: Source
-    /// What a file must be; `nil` where the bytes come from the disk.
+    /// The requirements of the file; `nil` if the bytes come from the disk.
     package var requirement: Requirement?
-    /// Bytes of the first sector that stay as they are on the disk.
+    /// Bytes of the first sector kept from the disk.
     package var kept: [Range<Int>]
     package var patches: [Patch]
-    /// Said of a file that does not meet the requirement.
+    /// The sentence for a file that does not meet the requirement.
     package var unsuitable: String
-    /// Said where the room is too small.
+    /// The sentence for insufficient space.
     package var tooLong: String
 
     package init(
@@ -93,7 +93,7 @@ package struct SectorRun: Codable, Equatable, Sendable {
         self.tooLong = tooLong
     }
 
-    /// Whether the first sector on the disk is needed for what is written.
+    /// Whether the first sector on the disk must be read.
     var readsDisk: Bool {
         if case .present = source { return true }
         return !kept.isEmpty
@@ -101,8 +101,8 @@ package struct SectorRun: Codable, Equatable, Sendable {
 
     /// The bytes to write, in whole sectors.
     /// - Parameters:
-    ///   - content: the file's bytes; `nil` where they come from the disk.
-    ///   - present: the first sector as it lies on the disk; empty unless `readsDisk`.
+    ///   - content: the file's bytes; `nil` if they come from the disk.
+    ///   - present: the first sector on the disk; empty unless `readsDisk`.
     func composed(of content: [UInt8]?, over present: [UInt8]) throws(Misfit) -> [UInt8] {
         var bytes: [UInt8]
         let sectorCount: UInt64

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Runs of sectors that are written in order, each on the disk before the next: what points to others comes last.
+/// Runs of sectors written in order, each durable before the next: sectors that point to others come last.
 package struct SectorWrites: Codable, Equatable, Sendable {
     package var runs: [SectorRun]
-    /// What was done, as a sentence.
+    /// The result, as a sentence.
     package var done: String
-    /// What was not, as a sentence that the error ends.
+    /// The failure, as a sentence completed by the error.
     package var failure: String
 
     package init(_ runs: [SectorRun], done: String, failure: String) {

@@ -2,18 +2,18 @@
 import LinuxSystem
 import SystemPackage
 
-/// A copy of files in a folder of an installed system, for a program of this machine: that would follow the tree's links
-/// out of it. Removed with this object.
+/// A copy of files in a folder of an installed system, for a program of this machine, which would follow the tree's
+/// links out of it. Removed with this object.
 final class TreeFolderCopy {
-    /// Where the copies are.
+    /// The folder of the copies.
     let path: FilePath
     private var names: [String] = []
 
     private static let largestFile = 4 << 20
     private static let largestSum = 64 << 20
 
-    /// Copies the files with these endings; what is no file is left out.
-    /// - Parameter name: what they are, as the object of a sentence.
+    /// Copies the files with these endings; anything but a file is skipped.
+    /// - Parameter name: a description of the files, as the object of a sentence.
     init(
         of folder: String, in tree: borrowing AnchoredFolder, endings: [String], name: String
     ) throws(SystemCallError) {

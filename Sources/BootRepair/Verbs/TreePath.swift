@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// A folder that paths are resolved in: no link leads out of it.
+/// A folder in which paths are resolved without leaving it.
 package enum TreePlace: String, Codable, Sendable {
-    /// The installed system, with what its fstab mounts at /boot and below.
+    /// The installed system, with its fstab mounts at and below /boot.
     case system
     /// The EFI system partition, wherever the system mounts it.
     case esp
 
-    /// What a person calls it.
+    /// The name for the user.
     var name: String {
         switch self {
         case .system: "the installed system"
@@ -16,7 +16,7 @@ package enum TreePlace: String, Codable, Sendable {
     }
 }
 
-/// A file in one of those.
+/// A file in such a folder.
 package struct TreePath: Codable, Equatable, Sendable {
     package var place: TreePlace
     package var path: String

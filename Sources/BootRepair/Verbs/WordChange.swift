@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// A word of a line of text that is to be replaced. Words stand between blanks and tabs.
+/// The replacement of a word in a line of text. Words are separated by blanks and tabs.
 package struct WordChange: Codable, Equatable, Sendable {
     /// The line, from 0.
     package var line: Int
     /// The word in it, from 0.
     package var word: Int
-    /// What stands there; where it is something else, it stays.
+    /// The expected old word; any other word is kept.
     package var from: String
-    /// What will stand there.
+    /// The new word.
     package var to: String
 
     package init(line: Int, word: Int = 0, from: String, to: String) {
@@ -20,8 +20,8 @@ package struct WordChange: Codable, Equatable, Sendable {
 
     static func isBlank(_ character: Character) -> Bool { character == " " || character == "\t" }
 
-    /// The text with these words replaced. Blanks behind a longer word give way, down to one, so that the columns stay
-    /// where they can.
+    /// The text with these words replaced. Blanks after a longer word are removed, down to one, to preserve columns if
+    /// possible.
     static func apply(_ changes: [WordChange], to text: String) -> String {
         var lines = text.split(separator: "\n", omittingEmptySubsequences: false)
         for change in changes where lines.indices.contains(change.line) {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 extension BootTarget {
-    /// GRUB in the installed system; `nil` where there is no system.
+    /// GRUB in the installed system; `nil` if there is no system.
     var grub: GrubInstallation? { system == nil ? nil : survey.findings[GrubMenu()] }
 
-    /// Why the system's own grub-install cannot be run for `platform`; `nil` where it can.
+    /// The reason the system's grub-install cannot run for `platform`; `nil` if it can.
     func obstacle(toInstallingGrub platform: String) -> BootObstacle? {
         guard system != nil else {
-            return BootObstacle("no installed system could be looked into", onlyHere: survey.access == .none)
+            return BootObstacle("no installed system could be read", onlyHere: survey.access == .none)
         }
         guard let grub, grub.install != nil else { return BootObstacle("it has no grub-install") }
         guard grub.platforms.contains(platform) else { return BootObstacle("it has no GRUB for \(platform)") }

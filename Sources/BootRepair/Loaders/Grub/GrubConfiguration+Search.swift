@@ -22,7 +22,7 @@ extension GrubConfiguration {
         (word.count == 36 || word.count == 9) && word.contains("-") && word.allSatisfy { $0.isHexDigit || $0 == "-" }
     }
 
-    /// The texts, each once.
+    /// The texts without duplicates.
     static func unique(_ texts: [String]) -> [String] {
         texts.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
     }

@@ -1,37 +1,37 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import SystemAccess
 
-/// What a grub.cfg says about where things are.
+/// The references to disks and systems in a grub.cfg.
 package struct GrubConfiguration: Sendable {
     /// A kernel that it starts.
     struct Entry: Equatable {
-        /// Where the kernel is looked for; `nil` where the entry leaves that to what came before it.
+        /// The filesystem of the kernel; `nil` if the entry relies on preceding commands.
         var search: BootReference?
-        /// What the kernel gets as root.
+        /// The kernel's root parameter.
         var root: BootReference?
-        /// What the kernel gets to resume from.
+        /// The kernel's resume parameter.
         var resume: BootReference?
     }
 
-    /// Something that a menu entry starts.
+    /// A system that a menu entry starts.
     struct OtherSystem: Equatable {
-        /// What is started, and where it lies.
+        /// The started file and its location.
         enum Place: Hashable {
             /// A kernel with this root.
             case kernel(root: BootReference)
-            /// A loader, on the filesystem that the entry looks for.
+            /// A loader, on the filesystem the entry searches for.
             case loader(String, on: BootReference?)
         }
 
-        /// The words in the menu.
+        /// The title in the menu.
         var title: String
-        /// What tells it from others.
+        /// Its identity, to distinguish it from others.
         var place: Place
     }
 
     /// The kernels that it starts, in order.
     let entries: [Entry]
-    /// What its menu entries start, in order.
+    /// The systems started by its menu entries, in order.
     let started: [OtherSystem]
     /// Whether entries come from /boot/loader/entries (Boot Loader Specification).
     let usesLoaderEntries: Bool
@@ -51,7 +51,7 @@ package struct GrubConfiguration: Sendable {
                 search = nil
                 title = Self.title(line)
             case "search" where words.contains("--fs-uuid"), "search.fs_uuid":
-                // The UUID is the last word as a rule, but GRUB takes it anywhere.
+                // The UUID is usually the last word, but GRUB accepts it anywhere.
                 if let uuid = words.dropFirst().last(where: { Self.looksLikeUUID($0[...]) }) {
                     search = .filesystem(uuid.lowercased())
                 }
@@ -75,7 +75,7 @@ package struct GrubConfiguration: Sendable {
         self.usesLoaderEntries = usesLoaderEntries
     }
 
-    /// The quoted words behind `menuentry`.
+    /// The quoted title after `menuentry`.
     private static func title(_ line: Substring) -> String {
         guard let start = line.firstIndex(where: { $0 == "'" || $0 == "\"" }) else { return "" }
         return String(line[line.index(after: start)...].prefix { $0 != line[start] })
@@ -85,8 +85,8 @@ package struct GrubConfiguration: Sendable {
         word.hasPrefix(key) ? BootReference(word.dropFirst(key.count)) : nil
     }
 
-    /// Why the system on `rootPartition` of a disk with these volumes does not start by it, a sentence part each; empty
-    /// where it does. What other entries (of systems on other disks) say does not count.
+    /// The reasons it does not start the system on `rootPartition` of a disk with these volumes, a sentence part each;
+    /// empty if it does. Other entries (of systems on other disks) are ignored.
     package func problems(volumes: [BootVolume], rootPartition: Int) -> [String] {
         guard let first = entries.first else { return usesLoaderEntries ? [] : ["it starts no kernel"] }
         var problems: [String] = []
@@ -104,12 +104,12 @@ package struct GrubConfiguration: Sendable {
         }
         let root = volumes.first { $0.number == rootPartition }
         if problems.isEmpty, let root, !entries.contains(where: { $0.root?.names(root) == true }) {
-            problems.append("none of its kernels gets this system's root by UUID")
+            problems.append("no kernel entry has this system's root by UUID")
         }
         return problems
     }
 
-    /// What its menu starts besides the system on `rootPartition`: kernels with another root, and other loaders.
+    /// The other systems in its menu: kernels with another root, and other loaders.
     func otherSystems(volumes: [BootVolume], rootPartition: Int) -> [OtherSystem] {
         let own = volumes.first { $0.number == rootPartition }
         return started.reduce(into: []) { others, other in
@@ -118,7 +118,7 @@ package struct GrubConfiguration: Sendable {
         }
     }
 
-    /// Where a system resumes from, where that is not on a disk with these volumes: it waits for that at each start.
+    /// The resume devices that are not on a disk with these volumes: the system waits for them at each start.
     package func lostResume(volumes: [BootVolume]) -> [String] {
         BootReference.lost(entries.compactMap(\.resume), volumes: volumes)
     }

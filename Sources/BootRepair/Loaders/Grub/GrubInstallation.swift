@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// GRUB as it is installed in a system, for all of its platforms. Paths are inside the system.
+/// The GRUB installation of a system, for all of its platforms. Paths are inside the system.
 struct GrubInstallation: LoaderFinding {
-    /// The command that installs it, `grub-install` or `grub2-install`; `nil` where there is none.
+    /// The command that installs it, `grub-install` or `grub2-install`; `nil` if there is none.
     var install: String?
     /// The command that writes its menu.
     var update: [String]?
@@ -10,16 +10,16 @@ struct GrubInstallation: LoaderFinding {
     var platforms: [String] = []
     /// The folder of its menu: `/boot/grub` or `/boot/grub2`.
     var folder = "/boot/grub"
-    /// The path of that folder in the filesystem that holds it, as GRUB sees it.
+    /// The path of that folder in its filesystem, as GRUB sees it.
     var path = "/boot/grub"
-    /// What is wrong with its grub.cfg, a sentence part each; `nil` where there is none.
+    /// The problems of its grub.cfg, a sentence part each; `nil` if there is no grub.cfg.
     var configurationProblems: [String]?
-    /// Where its kernels resume from hibernation that is not on this disk, by UUID or device name.
+    /// The missing devices from which its kernels resume from hibernation, by UUID or device name.
     var lostResume: [String] = []
-    /// A core.img for BIOS that grub-install left in its folder.
+    /// Whether grub-install left a core.img for BIOS in its folder.
     var hasCoreImage = false
-    /// The path of a boot.img of its own.
+    /// The path of its boot.img.
     var bootImage: String?
-    /// Whether there is the signed shim that Secure Boot needs.
+    /// Whether it has the signed shim required by Secure Boot.
     var hasSignedShim = false
 }

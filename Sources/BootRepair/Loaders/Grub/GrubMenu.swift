@@ -2,7 +2,7 @@
 import LinuxSystem
 import SystemAccess
 
-/// GRUB's menu, grub.cfg, whichever platform starts it; and the tools of the installed system that make it.
+/// GRUB's menu, grub.cfg, shared by all platforms, and the installed system's tools that write it.
 struct GrubMenu: BootLoader {
     let name = "grub-menu"
     let programs = ["grub-install", "grub2-install"]
@@ -59,7 +59,7 @@ struct GrubMenu: BootLoader {
             plan.steps.append(.updateGrub(command, folder: grub.folder, by: name))
         } else if !problems.isEmpty {
             plan.fail(
-                "\(path) needs to be written anew (\(problems.joined(separator: "; "))), but \(obstacle?.reason ?? "")",
+                "\(path) needs to be rewritten (\(problems.joined(separator: "; "))), but \(obstacle?.reason ?? "")",
                 obstacle, matters: true)
         }
         return plan

@@ -8,9 +8,9 @@ import SystemPackage
 struct GrubBIOS: BootLoader {
     let name = "grub-bios"
 
-    /// GRUB's parts for BIOS on the medium, or on this workstation.
+    /// GRUB's files for BIOS on the medium, or on this workstation.
     static let ownFolder = "/usr/lib/grub/i386-pc"
-    /// What grub-mkimage reads of a folder of modules.
+    /// The files that grub-mkimage reads from a folder of modules.
     static let moduleEndings = [".mod", ".img", "moddep.lst"]
 
     func survey(_ scene: BootScene) throws(BootRepairError) -> GrubBIOSFinding? {

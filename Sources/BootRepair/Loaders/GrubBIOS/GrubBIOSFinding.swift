@@ -1,40 +1,40 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// How GRUB starts from a disk by BIOS, as far as the disk's own bytes tell. Sectors are of 512 bytes, as GRUB counts them.
+/// The state of GRUB's BIOS boot chain, from the disk's own bytes. Sectors have 512 bytes, as in GRUB.
 package struct GrubBIOSFinding: LoaderFinding {
-    /// How far the chain from block 0 to core.img holds.
+    /// The state of the chain from block 0 to core.img.
     package enum Chain: String, Codable, Sendable {
-        /// The boot code looks where core.img lies, and its block list is right.
+        /// The boot code points to core.img, and its block list is valid.
         case right
-        /// core.img is there, but the boot code or the block list looks elsewhere.
+        /// core.img exists, but the boot code or the block list points elsewhere.
         case misdirected
         /// core.img is in its partition, but block 0 holds no boot code.
         case noBootCode
         /// There is GRUB's boot code, or a partition for core.img, but no core.img.
         case noCoreImage
-        /// Boot code that is not GRUB's: left alone.
+        /// Boot code other than GRUB's: not changed.
         case foreign
-        /// Nothing that is meant to boot by BIOS.
+        /// The disk is not meant to boot by BIOS.
         case absent
     }
 
-    /// How far the chain holds.
+    /// The state of the chain.
     package var chain: Chain
-    /// What is wrong with it, as a sentence part.
+    /// The problem, as a sentence part.
     package var problem: String?
-    /// What the code of block 0 is.
+    /// The kind of code in block 0.
     package var bootCode: GrubBootSector.Kind
     /// The number of the BIOS boot partition.
     package var biosBootPartition: Int?
-    /// Where core.img lies.
+    /// The first sector of core.img.
     package var coreSector: UInt64?
-    /// How many sectors it has, the first included.
+    /// The number of its sectors, including the first.
     package var coreSectorCount: UInt64?
-    /// How many runs its block list has.
+    /// The number of runs in its block list.
     package var coreBlockCount: Int
-    /// Whether it is the one that the installed system's grub-install made; `nil` where that cannot be seen.
+    /// Whether it is the one made by the installed system's grub-install; `nil` if unknown.
     package var isInstalledCore: Bool?
-    /// Parts of GRUB that the running machine has: `grub-mkimage`, `boot.img`, and the modules, `i386-pc`.
+    /// GRUB files on the running machine: `grub-mkimage`, `boot.img`, and the modules, `i386-pc`.
     package var ownTools: [String]
 
     /// Describes how a disk boots by BIOS.

@@ -17,7 +17,7 @@ struct GrubBIOSPlanner {
         let isAtHand = target.isAtHand(.bios)
         switch bios.chain {
         case .foreign:
-            if isAtHand { plan.warnings.append("the boot code in block 0 is not GRUB's: it is left as it is") }
+            if isAtHand { plan.warnings.append("the boot code in block 0 is not GRUB's: it is not changed") }
             return
         case .absent:
             if isAtHand, target.options.inRecoveryEnvironment,
@@ -30,7 +30,7 @@ struct GrubBIOSPlanner {
             return
         case .right, .misdirected, .noBootCode, .noCoreImage: break
         }
-        // A partition for core.img alone was never meant to start this disk.
+        // A disk with only a partition for core.img was never meant to start by BIOS.
         if !isAtHand, bios.chain == .noCoreImage, bios.bootCode == .none { return }
         guard survey.sectorSize == 512 else {
             if isAtHand {
@@ -41,7 +41,7 @@ struct GrubBIOSPlanner {
             return
         }
         let isRight = bios.chain == .right
-        let place = "BIOS: boot code, core.img at sector \(bios.coreSector ?? 0) and its block list fit together"
+        let place = "BIOS: boot code, core.img at sector \(bios.coreSector ?? 0) and its block list match"
         if isRight, bios.isInstalledCore == true || !isAtHand {
             plan.alreadyRight.append(place)
             return
@@ -60,13 +60,13 @@ struct GrubBIOSPlanner {
             plan.steps.append(.writeBIOSBoot(write, by: GrubBIOS().name))
         } else {
             plan.fail(
-                "BIOS: \(bios.problem ?? "the boot chain is broken"); the installed system's tools cannot mend it: "
+                "BIOS: \(bios.problem ?? "the boot chain is broken"); the installed system's tools cannot repair it: "
                     + "\(obstacle?.reason ?? "the disk is a file")",
                 obstacle ?? BootObstacle("the disk is a file", onlyHere: true), matters: target.matters(.bios))
         }
     }
 
-    /// What Reforge's built-in fallback can do for the chain; `nil` where that is nothing.
+    /// The repair of the chain by Reforge's built-in fallback; `nil` if it has none.
     private func ownWrite() -> GrubBIOSWrite? {
         let partition = bios.biosBootPartition.flatMap(survey.volume)
         let bootImage: GrubBIOSWrite.BootImage
@@ -87,7 +87,7 @@ struct GrubBIOSPlanner {
                 core: .onDisk(sectorCount: count), coreSector: sector, endSector: end / 512, bootImage: bootImage,
                 partition: partition?.number, blockCount: bios.coreBlockCount)
         }
-        // grub-install puts core.img right behind an MBR.
+        // grub-install writes core.img directly after an MBR.
         let room = partition.map { $0.range.lowerBound / 512..<$0.range.upperBound / 512 } ?? coreGap
         guard !room.isEmpty, let core = newCore() else { return nil }
         return GrubBIOSWrite(
@@ -95,7 +95,7 @@ struct GrubBIOSPlanner {
             partition: partition?.number)
     }
 
-    /// Where a core.img could come from, for a system that has a grub.cfg that it can start.
+    /// The source of a new core.img, for a system with a grub.cfg that it can start.
     private func newCore() -> GrubBIOSWrite.Core? {
         guard let system = target.system, let grub, system.missingBoot == nil else { return nil }
         if grub.hasCoreImage { return .file(path: "\(grub.folder)/i386-pc/core.img") }
@@ -110,7 +110,7 @@ struct GrubBIOSPlanner {
             return .made(modulesFolder: "/usr/lib/grub/i386-pc", prefix: prefix, modules: modules)
         }
         guard bios.ownTools.contains("i386-pc") else { return nil }
-        // Without modules of one version on the disk, core.img has to hold all that a grub.cfg uses.
+        // Without modules of one version on the disk, core.img must contain all modules that a grub.cfg uses.
         return .made(
             modulesFolder: nil, prefix: prefix,
             modules: modules + [
@@ -119,7 +119,7 @@ struct GrubBIOSPlanner {
             ])
     }
 
-    /// The room for core.img outside of any partition, in sectors of 512 bytes: behind an MBR, up to the first partition.
+    /// The space for core.img outside of partitions, in sectors of 512 bytes: from the MBR to the first partition.
     /// Empty on a GPT, whose entries are there.
     private var coreGap: Range<UInt64> {
         guard survey.tableKind == .mbr, let first = survey.firstPartitionOffset, first >= 1024 else { return 1..<1 }

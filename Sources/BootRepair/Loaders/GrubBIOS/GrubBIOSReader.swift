@@ -3,13 +3,13 @@ import ByteParsing
 import DiskModel
 import SystemAccess
 
-/// Follows the BIOS boot chain by our own reading: block 0, core.img, its block list.
+/// Follows the BIOS boot chain on the disk: block 0, core.img, its block list.
 package enum GrubBIOSReader {
-    /// How much of a BIOS boot partition is searched for a core.img that does not lie at its start.
+    /// The part of a BIOS boot partition searched for a core.img that is not at its start.
     private static let searchedByteCount: UInt64 = 8 << 20
 
     /// Reads the chain.
-    /// - Parameter installedCore: the bytes of the installed system's /boot/grub/i386-pc/core.img, where it has one.
+    /// - Parameter installedCore: the bytes of the installed system's /boot/grub/i386-pc/core.img, if it has one.
     package static func read(
         _ disk: any BlockReader, volumes: [BootVolume], installedCore: [UInt8]? = nil
     ) throws(BlockIOError) -> GrubBIOSFinding {
@@ -22,14 +22,14 @@ package enum GrubBIOSReader {
             survey.chain = .foreign
             return survey
         }
-        // Where the code looks, and else where core.img would be.
+        // First the sector in the boot code, else the usual place of core.img.
         var place: UInt64?
         if let sector = block.coreSector, try isCore(disk, sector, in: nil) { place = sector }
         if place == nil, let partition { place = try search(disk, partition.range) }
         guard let place else {
             if block.kind == .grub {
                 survey.chain = .noCoreImage
-                survey.problem = "the boot code looks for core.img at sector \(block.coreSector ?? 0), where it is not"
+                survey.problem = "the boot code points to sector \(block.coreSector ?? 0), which holds no core.img"
             } else if partition != nil {
                 survey.chain = .noCoreImage
                 survey.problem = "there is a BIOS boot partition, but neither boot code nor core.img"
@@ -50,10 +50,10 @@ package enum GrubBIOSReader {
             survey.problem = "block 0 holds no boot code"
         } else if block.coreSector != place {
             survey.chain = .misdirected
-            survey.problem = "the boot code looks at sector \(block.coreSector ?? 0); core.img lies at \(place)"
+            survey.problem = "the boot code points to sector \(block.coreSector ?? 0); core.img is at \(place)"
         } else if let listProblem {
             survey.chain = .misdirected
-            survey.problem = "core.img lies at sector \(place), but \(listProblem)"
+            survey.problem = "core.img is at sector \(place), but \(listProblem)"
         } else {
             survey.chain = .right
         }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 extension GrubBIOSWrite {
-    /// The sectors: core.img first and block 0 last, which never points to what is not there.
+    /// The sectors: core.img first and block 0 last, which thus never points to a missing core.img.
     var verb: BootVerb {
         .writeSectors(
             SectorWrites(
                 [coreRun, bootRun],
-                done: "put the BIOS boot chain right: boot code → core.img at sector \(coreSector)",
+                done: "repaired the BIOS boot chain: boot code → core.img at sector \(coreSector)",
                 failure: "the BIOS boot chain could not be written"))
     }
 

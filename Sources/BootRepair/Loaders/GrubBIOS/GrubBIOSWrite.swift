@@ -1,42 +1,42 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// A repair of the BIOS boot chain that needs none of the installed system's tools.
+/// A repair of the BIOS boot chain without the installed system's tools.
 package struct GrubBIOSWrite: Codable, Equatable, Sendable, CustomStringConvertible {
-    /// Where core.img comes from.
+    /// The source of core.img.
     package enum Core: Codable, Equatable, Sendable {
-        /// It lies on the disk: only its block list is put right. The number of its sectors, the first included.
+        /// It is on the disk: only its block list is corrected. The number of its sectors, including the first.
         case onDisk(sectorCount: UInt64)
         /// A file of the installed system.
         case file(path: String)
-        /// Made with grub-mkimage from the modules in a folder of the installed system, or of the medium where that is
-        /// `nil`; `prefix` is where it will look for its configuration, `modules` what it holds.
+        /// Made with grub-mkimage from the modules in a folder of the installed system, or of the medium if that is
+        /// `nil`; `prefix` is the location of its configuration, `modules` its contents.
         case made(modulesFolder: String?, prefix: String, modules: [String])
     }
 
-    /// Where boot.img comes from.
+    /// The source of boot.img.
     package enum BootImage: Codable, Equatable, Sendable {
-        /// The code that is there stays, and gets the new place.
+        /// The existing code is kept and gets the new sector.
         case kept
         /// A file of the installed system.
         case file(path: String)
-        /// The medium's (or this workstation's) own.
+        /// The file of the medium, or of this workstation.
         case medium
     }
 
-    /// Where core.img comes from.
+    /// The source of core.img.
     package var core: Core
-    /// The sector of 512 bytes at which core.img lies or will lie.
+    /// The sector of 512 bytes at which core.img is or will be.
     package var coreSector: UInt64
-    /// The first sector behind the room for it.
+    /// The first sector after the space for it.
     package var endSector: UInt64
-    /// Where the boot code comes from.
+    /// The source of the boot code.
     package var bootImage: BootImage
     /// The number of the partition that holds core.img.
     package var partition: Int?
-    /// How many runs the block list has that lies there now.
+    /// The number of runs in the existing block list.
     package var blockCount = 1
 
-    /// What `--json` shows.
+    /// The keys of `--json`.
     private enum CodingKeys: CodingKey {
         case core, coreSector, endSector, bootImage, partition
     }
@@ -53,7 +53,7 @@ package struct GrubBIOSWrite: Codable, Equatable, Sendable, CustomStringConverti
         self.blockCount = blockCount
     }
 
-    /// A line for a person.
+    /// A line for the user.
     package var description: String {
         let place = "sector \(coreSector)" + (partition.map { " (partition \($0))" } ?? "")
         let core =

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// One run of a block list: where a part of core.img lies and where it is loaded to.
+/// One run of a block list: the sectors of a part of core.img, and its load address.
 package struct GrubBlock: Codable, Equatable, Sendable {
     /// The first sector, in units of 512 bytes.
     package var sector: UInt64
     /// The number of sectors.
     package var count: UInt16
-    /// The real-mode segment that it is loaded to.
+    /// The real-mode segment to load it to.
     package var segment: UInt16
 
     /// Describes a run.
@@ -26,11 +26,11 @@ package struct GrubCoreImage: Equatable, Sendable {
     /// The first entry; the list grows downwards, and an entry of count 0 ends it.
     private static let firstEntryOffset = 512 - 12
     private static let entryByteCount = 12
-    /// diskboot.img's strings end well below: entries lower than this cannot be.
+    /// The strings of diskboot.img end well below this: no entry can be lower.
     private static let lowestEntryOffset = 512 - 12 * 16
     /// The segment of the second sector.
     private static let firstSegment: UInt16 = 0x820
-    /// In the second sector: sizes that grub-install fills in, redundancy it may add (GRUB_DECOMPRESSOR_I386_PC_*).
+    /// In the second sector: sizes filled in by grub-install, and redundancy it may add (GRUB_DECOMPRESSOR_I386_PC_*).
     private static let patchedByInstall = 512..<512 + 0x20
 
     /// Whether 512 bytes are the first sector of a core.img.
@@ -53,14 +53,14 @@ package struct GrubCoreImage: Equatable, Sendable {
         return blocks
     }
 
-    /// Why a block list does not load a core image that lies in one piece from `start` on; `nil` where it does.
+    /// The reason a block list does not load a contiguous core image starting at `start`; `nil` if it does.
     package static func problem(ofBlocks blocks: [GrubBlock], start: UInt64, end: UInt64) -> String? {
         guard !blocks.isEmpty else { return "its block list is empty" }
         var sector = start + 1
         var segment = firstSegment
         for block in blocks {
             guard block.sector == sector else {
-                return "its block list looks at sector \(block.sector), where sector \(sector) is meant"
+                return "its block list points to sector \(block.sector) instead of sector \(sector)"
             }
             guard block.segment == segment else { return "its block list loads to the wrong place" }
             let (next, overflow) = sector.addingReportingOverflow(UInt64(block.count))
@@ -71,12 +71,12 @@ package struct GrubCoreImage: Equatable, Sendable {
         return nil
     }
 
-    /// What makes the block list in the first sector one run: the rest follows at once.
+    /// The patches that make the block list a single run, directly after the first sector.
     /// - Parameters:
-    ///   - start: where the first sector will lie.
-    ///   - blockCount: how many runs the list has now.
+    ///   - start: the future position of the first sector.
+    ///   - blockCount: the current number of runs.
     static func patches(at start: UInt64, blockCount: Int = 1) -> [SectorRun.Patch] {
-        // The end mark, and what was below it when the list was longer.
+        // The end mark, and the former entries below it.
         let end = max(firstEntryOffset - max(blockCount, 1) * entryByteCount, lowestEntryOffset)
         var sector: [UInt8] = []
         sector.appendLittleEndian(start + 1)
@@ -90,18 +90,18 @@ package struct GrubCoreImage: Equatable, Sendable {
         ]
     }
 
-    /// A core.img from a file, made ready for its place: whole sectors, and a block list for `start`.
+    /// A core.img from a file, prepared for its position: whole sectors, and a block list for `start`.
     static func run(from source: SectorRun.Source, at start: UInt64, endSector: UInt64) -> SectorRun {
         SectorRun(
             sector: start, endSector: endSector, source: source,
-            // More than the sector that loads the rest.
+            // More than the first sector, which loads the rest.
             requirement: SectorRun.Requirement(byteCounts: 513...Int.max, texts: marks, within: 512),
             patches: patches(at: start),
             unsuitable: "the core.img for block 0 is damaged", tooLong: "core.img does not fit the place for it")
     }
 
-    /// Whether what lies on the disk is the core.img of a file: the same but for what grub-install fills in, and
-    /// possibly followed by redundancy.
+    /// Whether the bytes on the disk are the core.img of a file: equal except for the fields filled in by grub-install,
+    /// and possibly followed by redundancy.
     package static func isSame(onDisk: [UInt8], asFile file: [UInt8]) -> Bool {
         guard file.count > patchedByInstall.upperBound, onDisk.count >= file.count else { return false }
         return onDisk[patchedByInstall.upperBound..<file.count].elementsEqual(file[patchedByInstall.upperBound...])

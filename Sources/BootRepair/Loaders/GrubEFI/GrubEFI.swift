@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
 
-/// GRUB started by UEFI firmware from the EFI system partition, by itself or by a shim.
+/// GRUB started by UEFI firmware from the EFI system partition, directly or by a shim.
 struct GrubEFI: BootLoader {
     let name = "grub-efi"
     let configurations = ["grub.cfg"]
 
-    /// Files beside a loader that a copy of it needs, where they are there.
+    /// Files beside a loader that its copy needs too, if they exist.
     static func companions(of loader: String) -> [String] {
-        // A GRUB whose prefix is the folder that it was started from finds its configuration there.
+        // A GRUB whose prefix is its own folder finds its configuration there.
         let configuration = ["grub.cfg"]
-        // shim starts grubx64.efi from its own folder, and the MOK manager where keys are to be enrolled.
+        // shim starts grubx64.efi from its own folder, and the MOK manager to enroll keys.
         return loader.lowercased() == "shimx64.efi" ? ["grubx64.efi", "mmx64.efi"] + configuration : configuration
     }
 

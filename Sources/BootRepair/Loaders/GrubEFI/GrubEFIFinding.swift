@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What the loaders on an EFI system partition say of GRUB.
+/// The GRUB-related data of the loaders on an EFI system partition.
 package struct GrubEFIFinding: LoaderFinding {
     /// One of the loaders.
     package struct Loader: Codable, Equatable, Sendable {
         /// Its path with backslashes.
         package var path: String
-        /// The filesystem UUIDs that it, or the grub.cfg beside it, looks for.
+        /// The filesystem UUIDs that it, or the grub.cfg beside it, searches for.
         package var searchedUUIDs: [String]
-        /// Whether it is the file that the installed system's grub-install made, or its package brought.
+        /// Whether it is the file made by the installed system's grub-install, or from its package.
         package var isInstalled: Bool
 
         package init(path: String, searchedUUIDs: [String] = [], isInstalled: Bool = false) {
@@ -34,6 +34,6 @@ package struct GrubEFIFinding: LoaderFinding {
         }
     }
 
-    /// What is known of a loader.
+    /// The data of a loader.
     func loader(at path: String) -> Loader? { loaders.first { $0.path == path } }
 }

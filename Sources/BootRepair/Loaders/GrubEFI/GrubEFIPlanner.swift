@@ -27,11 +27,11 @@ struct GrubEFIPlanner {
             return
         }
         let loader = esp.loader(forDistribution: target.system?.identifier)
-        // An ESP without a loader of this system was never meant to start it.
+        // An ESP without a loader of this system is not used to start it.
         if loader == nil, !isAtHand { return }
         let found = loader.flatMap { finding.loader(at: $0.path) }
         let isUsable = loader.map { _ in findsItsFilesystems(found?.searchedUUIDs ?? []) }
-        let sentence = "UEFI: \(loader?.path ?? "the loader") is there and finds this disk's filesystems"
+        let sentence = "UEFI: \(loader?.path ?? "the loader") exists and finds this disk's filesystems"
         if isUsable == true, found?.isInstalled == true || !isAtHand {
             plan.alreadyRight.append(sentence)
             plan.start = loader.map { start($0.folder, $0.name, isNew: false) }
@@ -43,7 +43,7 @@ struct GrubEFIPlanner {
             plan.steps.append(
                 .runGrubInstall(
                     platform: "x86_64-efi",
-                    // The NVRAM entry is a step of its own, listed in the plan: no duplicates.
+                    // The NVRAM entry is a separate step of the plan: this avoids duplicates.
                     command: [
                         command, "--target=x86_64-efi", "--efi-directory=\(target.espMountPoint)",
                         "--bootloader-id=\(folder)",
@@ -62,12 +62,12 @@ struct GrubEFIPlanner {
             ?? (target.system == nil ? nil : "the EFI system partition holds no loader of this system")
         if let problem {
             plan.fail(
-                "UEFI: \(problem); the installed system's tools cannot mend it: \(obstacle?.reason ?? "")", obstacle,
+                "UEFI: \(problem); the installed system's tools cannot repair it: \(obstacle?.reason ?? "")", obstacle,
                 matters: target.matters(.uefi))
         }
     }
 
-    /// Why grub-install cannot be run for UEFI in place of `loader`; `nil` where it can.
+    /// The reason grub-install cannot run for UEFI in place of `loader`; `nil` if it can.
     private func obstacle(toInstallingOver loader: EFILoader?) -> BootObstacle? {
         if let obstacle = target.obstacle(toInstallingGrub: "x86_64-efi") { return obstacle }
         guard let grub = target.grub else { return nil }
@@ -80,7 +80,7 @@ struct GrubEFIPlanner {
         return target.obstacleToESP
     }
 
-    /// Whether a loader that looks for these filesystems finds one of them on this disk.
+    /// Whether this disk has one of the filesystems that a loader searches for.
     private func findsItsFilesystems(_ searched: [String]) -> Bool {
         searched.isEmpty
             || searched.contains { uuid in
