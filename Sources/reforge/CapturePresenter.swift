@@ -4,7 +4,7 @@ import ImageModel
 import JobModel
 import Operations
 
-/// Captures, and shows a person what came of it.
+/// Runs a capture and prints its result.
 struct CapturePresenter {
     let job: CaptureJob
     let json: Bool

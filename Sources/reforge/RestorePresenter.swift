@@ -4,7 +4,7 @@ import Imaging
 import JobModel
 import Operations
 
-/// Restores, and shows a person what came of it.
+/// Runs a restore and prints its result.
 struct RestorePresenter {
     let job: RestoreJob
     let json: Bool
@@ -38,7 +38,7 @@ struct RestorePresenter {
 
     private func show(_ report: RestoreReport) throws -> ExitStatus {
         if let position = report.resumedFrom {
-            Console.message("went on at \(ByteText.rounded(position)) of an interrupted restore of this image")
+            Console.message("resumed an interrupted restore of this image at \(ByteText.rounded(position))")
         }
         if json {
             try Console.json(report)
@@ -66,7 +66,7 @@ struct RestorePresenter {
         return report.incomplete.isEmpty ? .done : .incomplete
     }
 
-    /// What is lost: sums, ranges, and files.
+    /// The losses: sums, ranges, and files.
     private func lossLines(_ report: RestoreReport) -> [String] {
         var lines: [String] = []
         let mostRanges = 10
@@ -85,7 +85,7 @@ struct RestorePresenter {
         for found in report.lostFiles {
             let name = found.partition.map { "partition \($0)" } ?? job.disk
             if !found.files.isEmpty { lines.append("files of \(name) that lost contents:") }
-            // Names of a disk that anybody may have written.
+            // The file names are untrusted input.
             lines += found.files.map { "  \($0.printable)" }
             if found.moreFiles > 0 { lines.append("  and \(found.moreFiles) more") }
             lines += found.notes.map { "files of \(name): \($0.printable)" }

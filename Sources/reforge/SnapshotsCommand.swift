@@ -19,13 +19,13 @@ struct SnapshotsCommand: ParsableCommand {
 
               reforge snapshots /mnt/backup/repo
 
-            JSON fields: schema (1), repository, snapshots [{id, host, disk, started, ended, usedByteCount, addedByteCount, tags}], \
-            damaged [{name, error}].
+            JSON fields: schema (1), repository, snapshots [{id, host, disk, started, ended, usedByteCount, \
+            addedByteCount, tags}], damaged [{name, error}].
             """)
 
     @Argument(help: "The repository.") var repository: String
-    @Option(help: "Only those of this host.") var host: String?
-    @Option(help: "Only those with this tag.") var tag: String?
+    @Option(help: "Only snapshots of this host.") var host: String?
+    @Option(help: "Only snapshots with this tag.") var tag: String?
     @Flag(help: "Print one JSON object.") var json = false
     @OptionGroup var keyOptions: KeyOptions
 

@@ -5,7 +5,7 @@ import JobModel
 import Operations
 import Repository
 
-/// Verifies, and shows a person what came of it.
+/// Runs a verification and prints its result.
 struct VerifyPresenter {
     let job: VerifyJob
     let json: Bool
