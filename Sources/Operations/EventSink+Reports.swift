@@ -2,8 +2,8 @@
 import JobModel
 
 extension EventSink {
-    /// Runs an operation, and tells how it ended.
-    /// - Parameter outcome: what its report says of that.
+    /// Runs an operation, and reports how it ended.
+    /// - Parameter outcome: the outcome of a finished operation.
     func reporting<Value>(
         _ operation: String, outcome: (Value) -> Outcome, _ body: () throws -> Value
     ) throws -> Value {

@@ -7,10 +7,10 @@ import LinuxSystem
 import SystemPackage
 
 extension JobFailure {
-    /// What an interruption comes to: a disk that is gone is no wish.
+    /// The exit status of an interruption: an I/O error if a lost disk caused it.
     package static var interruption: ExitStatus { Interruption.isLoss ? .ioError : .interrupted }
 
-    /// From any error of the modules below.
+    /// Converts any error of the modules below.
     package init(_ error: any Error) {
         switch error {
         case let failure as JobFailure: self = failure
