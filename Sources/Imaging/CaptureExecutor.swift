@@ -5,13 +5,13 @@ import DiskModel
 import ImageModel
 import LinuxSystem
 
-/// Carries out a capture: some threads read, mask, test, hash, compress and seal, and the caller's writes in order.
+/// Executes a capture: worker threads read, mask, test, hash, compress and seal; the calling thread writes in order.
 package struct CaptureExecutor: Sendable {
-    /// What a capture did.
+    /// The result of a capture.
     package struct Outcome: Sendable {
         /// Bytes read from the disk.
         package var readByteCount: UInt64
-        /// What was stored.
+        /// The stored image or snapshot.
         package var summary: ImageSummary
         /// Ranges of the disk that could not be read, and are stored as zeros.
         package var unreadable: [ByteRange]
@@ -48,8 +48,8 @@ package struct CaptureExecutor: Sendable {
 
     /// Captures into `sink`, up to its last byte.
     /// - Parameters:
-    ///   - beforeEnd: runs when all is read, before anything counts: what it throws ends the capture.
-    ///   - facts: what is known of the end; `nil` for a capture that ends now. A copy keeps those of its source.
+    ///   - beforeEnd: runs after the last read, before anything is published: an error that it throws ends the capture.
+    ///   - facts: the late facts; `nil` for a capture that ends now. A copy keeps those of its source.
     package func run(
         _ sink: any ImageWriter, beforeEnd: () throws -> Void = {}, facts: (() -> LateFacts)? = nil
     ) throws(ImagingError) -> Outcome {
@@ -93,10 +93,10 @@ package struct CaptureExecutor: Sendable {
         }
     }
 
-    /// A worker: takes the next chunk in order of place, reads it, and makes of it what is stored.
+    /// A worker: takes the next chunk in order of place, reads it, and encodes it.
     ///
-    /// Each reads for itself: what it hashes next is still in its processor's cache. Whoever has the smallest number
-    /// took its buffer before it took the number, so that the writer never waits for a chunk that waits for a buffer.
+    /// Each worker reads for itself, so that the data it hashes next is still in its processor's cache. A worker takes
+    /// a buffer before it takes a number, so that the writer never waits for a chunk that waits for a buffer.
     private func work(
         _ walk: Monitor<ChunkWalk>, _ sink: any ImageWriter, _ pool: ChunkBufferPool, _ results: Monitor<Results>
     ) throws {
@@ -141,14 +141,14 @@ package struct CaptureExecutor: Sendable {
         }
     }
 
-    /// Reads the ranges in use of one chunk. Ranges with little between them are read in one call: what lies between
-    /// is masked later. Where such a call fails, it is made again for each range alone.
+    /// Reads the used ranges of one chunk. Ranges with little between them are read in one call; the bytes between them
+    /// are masked later. If such a call fails, each range is read separately.
     private func read(_ used: [Range<Int>], at offset: UInt64, into buffer: ChunkBuffer) throws(BlockIOError) {
         let nearby = 128 << 10
         var index = 0
         while index < used.count {
             var end = index
-            // What cannot be read is noted by its place: nothing but what is in use may be asked for.
+            // A rescue reader records unreadable places: it must be asked for used ranges only.
             while !(source is RescueReader), end + 1 < used.count,
                 used[end + 1].lowerBound - used[end].upperBound <= nearby
             { end += 1 }
@@ -168,7 +168,7 @@ package struct CaptureExecutor: Sendable {
             index = end + 1
         }
         for (place, bytes) in plan.patches {
-            // A patch can lie over the ends of chunks.
+            // A patch can cross the boundary of a chunk.
             let chunk = offset..<offset + UInt64(buffer.content.count)
             let part = (place..<place + UInt64(bytes.count)).clamped(to: chunk)
             guard !part.isEmpty else { continue }
@@ -179,7 +179,7 @@ package struct CaptureExecutor: Sendable {
         }
     }
 
-    /// The writer: in order of place, with neighbouring runs of a kind made one.
+    /// The writer: appends in order of place, and joins neighbouring runs of one kind.
     private func write(
         _ sink: any ImageWriter, _ pool: ChunkBufferPool, _ results: Monitor<Results>, _ failure: Failure
     ) throws {
@@ -224,11 +224,11 @@ package struct CaptureExecutor: Sendable {
 
 /// The regions' chunk grids in order of place.
 struct ChunkWalk {
-    /// A chunk, or a run of chunks that nothing uses.
+    /// A chunk, or a run of unused chunks.
     struct Step {
         enum Content {
             case unused
-            /// The bytes in use, relative to the chunk's start.
+            /// The used bytes, relative to the chunk's start.
             case used([Range<Int>])
         }
         var region: Int
@@ -241,7 +241,7 @@ struct ChunkWalk {
     private let chunk: UInt64
     private var region = 0
     private var position: UInt64 = 0
-    /// How many steps were taken.
+    /// The number of steps taken.
     private(set) var count = 0
 
     init(_ header: ImageHeader) {
@@ -270,7 +270,7 @@ struct ChunkWalk {
                 region: region, range: range,
                 content: .used(used.map { Int($0.lowerBound - start)..<Int($0.upperBound - start) }))
         }
-        // Straight to the chunk that holds the next byte in use: a disk can have millions of chunks that nothing uses.
+        // Skip to the chunk with the next used byte: a disk can have millions of unused chunks.
         let next = map.firstUsed(from: start).map { $0 - $0 % chunk } ?? whole.byteCount
         let run = position..<whole.lowerBound + next
         position = run.upperBound
@@ -278,9 +278,9 @@ struct ChunkWalk {
     }
 }
 
-/// Bytes of a chunk that are not in use count as zero: for the hash, and for what is stored.
+/// Unused bytes of a chunk count as zero, in the hash and in the stored data.
 enum ChunkMask {
-    /// Makes everything outside `used` (ascending) zero.
+    /// Zeroes everything outside `used` (ascending).
     static func zeroUnused(_ content: UnsafeMutableRawBufferPointer, used: [Range<Int>]) {
         var position = 0
         for range in used + [content.count..<content.count] {

@@ -2,15 +2,15 @@
 import ByteParsing
 import DiskModel
 
-// The JSON of a plan is what `--json` prints, and what the digest in a journal is made of: a restore that an older version
-// began goes on only where both are the same to the byte.
+// `--json` prints the JSON of a plan, and the digest in a journal is computed from it: a restore that an older version
+// began resumes only if both are equal to the byte.
 extension RestorePlan: Encodable {
     private enum CodingKeys: String, CodingKey {
         case imageUUID, target, geometry, request, items, regionTargets, placements, only, tableIsUnchanged, growths
         case shrinks, remakes, warnings
     }
 
-    /// Writes it with numbers for destinations.
+    /// Writes the plan with numbers for destinations.
     package func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(imageUUID, forKey: .imageUUID)
@@ -28,11 +28,11 @@ extension RestorePlan: Encodable {
         try container.encode(warnings, forKey: .warnings)
     }
 
-    /// The first number that is no byte of a disk: an image's disk has 2^60 bytes at most.
+    /// The first number for spills, beyond any disk: an image's disk has 2^60 bytes at most.
     private static let firstSpillNumber: UInt64 = 1 << 61
 
-    /// For each destination its byte on the disk, or `nil` where it is skipped; spills are numbered as if they lay one behind
-    /// the other from 2^61 on.
+    /// For each destination its byte on the disk, or `nil` if skipped; spills are numbered as if they lay one after the
+    /// other from 2^61 on.
     private var regionTargets: [UInt64?] {
         var next = Self.firstSpillNumber
         var numbers: [(spill: Spill, number: UInt64)] = []
@@ -55,7 +55,7 @@ extension RestorePlan.Item: Encodable {
         case number, name, type, filesystem, label, from, to, usedByteCount, action, volumes
     }
 
-    /// Writes it with the words of what happens.
+    /// Writes the item with its actions in words.
     package func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encodeIfPresent(number, forKey: .number)

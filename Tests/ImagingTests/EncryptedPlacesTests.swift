@@ -54,7 +54,7 @@ import Testing
     @Test func whatIsToBeDoneLater() throws {
         for (kind, command) in [
             (FilesystemInfo.Kind.ext4, "resize2fs /dev/mapper/NAME"), (.xfs, "xfs_growfs MOUNTPOINT"),
-            (.lvm, "pvresize /dev/mapper/NAME"), (nil, "whatever makes larger what is inside"),
+            (.lvm, "pvresize /dev/mapper/NAME"), (nil, "the command that grows what is inside"),
         ] as [(FilesystemInfo.Kind?, String)] {
             var plan = try disk(luks(inner: kind)).plan(targetByteCount: 24 << 20, policy: .grow)
             #expect(plan.encryptedNumbers == [1])
