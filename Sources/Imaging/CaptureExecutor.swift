@@ -5,13 +5,13 @@ import DiskModel
 import ImageModel
 import LinuxSystem
 
-/// Carries out a capture: some threads read, mask, test, hash, compress and seal, and the caller's writes in order.
+/// Executes a capture: worker threads read, mask, test, hash, compress and seal; the calling thread writes in order.
 package struct CaptureExecutor: Sendable {
-    /// What a capture did.
+    /// The result of a capture.
     package struct Outcome: Sendable {
         /// Bytes read from the disk.
         package var readByteCount: UInt64
-        /// What was stored.
+        /// The stored image or snapshot.
         package var summary: ImageSummary
         /// Ranges of the disk that could not be read, and are stored as zeros.
         package var unreadable: [ByteRange]
@@ -53,8 +53,8 @@ package struct CaptureExecutor: Sendable {
 
     /// Captures into `sink`, up to its last byte.
     /// - Parameters:
-    ///   - beforeEnd: runs when all is read, before anything counts: what it throws ends the capture.
-    ///   - facts: what is known of the end; `nil` for a capture that ends now. A copy keeps those of its source.
+    ///   - beforeEnd: runs after the last read, before anything is published: an error that it throws ends the capture.
+    ///   - facts: the late facts; `nil` for a capture that ends now. A copy keeps those of its source.
     package func run(
         _ sink: any ImageWriter, beforeEnd: () throws -> Void = {}, facts: (() -> LateFacts)? = nil
     ) throws(ImagingError) -> Outcome {
@@ -98,10 +98,10 @@ package struct CaptureExecutor: Sendable {
         }
     }
 
-    /// A worker: takes the next chunk in order of place, reads it, and makes of it what is stored.
+    /// A worker: takes the next chunk in order of place, reads it, and encodes it.
     ///
-    /// Each reads for itself: what it hashes next is still in its processor's cache. Whoever has the smallest number
-    /// took its buffer before it took the number, so that the writer never waits for a chunk that waits for a buffer.
+    /// Each worker reads for itself, so that the data it hashes next is still in its processor's cache. A worker takes
+    /// a buffer before it takes a number, so that the writer never waits for a chunk that waits for a buffer.
     private func work(
         _ walk: Monitor<ChunkWalk>, _ sink: any ImageWriter, _ pool: ChunkBufferPool, _ results: Monitor<Results>
     ) throws {

@@ -5,15 +5,15 @@ import DiskModel
 import Filesystems
 import ImageModel
 
-/// What a capture will read and store.
+/// The plan of a capture: the data to read and store.
 package struct CapturePlan: Sendable {
-    /// What the image will say.
+    /// The header of the image.
     package var header: ImageHeader
-    /// Bytes that are stored in place of what the disk holds, by their place on the disk: a swap header without the
-    /// mark of a hibernation image.
+    /// Bytes that are stored in place of the disk's, by their offset on the disk: a swap header without the mark of a
+    /// hibernation image.
     package var patches: [UInt64: [UInt8]]
 
-    /// From parts; a copy of a capture patches nothing.
+    /// Creates a plan; a copy of a capture has no patches.
     package init(header: ImageHeader, patches: [UInt64: [UInt8]] = [:]) {
         self.header = header
         self.patches = patches
@@ -23,18 +23,18 @@ package struct CapturePlan: Sendable {
     package var usedByteCount: UInt64 { header.maps.reduce(0) { $0 + $1.usedByteCount } }
 }
 
-/// What a person asks of a capture.
+/// The options of a capture.
 package struct CaptureOptions: Sendable {
     /// The compression level.
     package var level: Int
-    /// Whether every sector is copied.
+    /// Whether every sector is captured.
     package var allSectors: Bool
     /// The length of a chunk in bytes.
     package var chunkByteCount: Int
     /// A remark for the manifest.
     package var note: String
 
-    /// The usual ones: level 3, used sectors only, chunks of 4 MiB.
+    /// By default level 3, used sectors only, chunks of 4 MiB.
     package init(level: Int = 3, allSectors: Bool = false, chunkByteCount: Int = 4 << 20, note: String = "") {
         self.level = level
         self.allSectors = allSectors
@@ -43,7 +43,7 @@ package struct CaptureOptions: Sendable {
     }
 }
 
-/// Decides what a capture stores. Pure: the survey has read what it needs.
+/// Plans a capture. Pure: it works on the survey alone.
 package enum CapturePlanner {
     /// Gaps up to this length are kept; longer ones are left out, and listed.
     package static let longestKeptGap: UInt64 = 16 << 20
@@ -51,7 +51,7 @@ package enum CapturePlanner {
     /// A plan for a surveyed disk.
     /// - Parameters:
     ///   - tableBytes: the raw bytes of its table.
-    ///   - mounted: where its filesystems are mounted read-write.
+    ///   - mounted: the mount points of its filesystems that are mounted read-write.
     package static func plan(
         _ survey: DiskSurvey, tableBytes: CapturedTable, options: CaptureOptions, machine: MachineFacts,
         mounted: [String], toolVersion: String, started: String, localOffsetSeconds: Int,
@@ -75,7 +75,7 @@ package enum CapturePlanner {
             let isSkipped = !isFirst && range.byteCount > longestKeptGap && !options.allSectors
             if isSkipped {
                 map = AllocationMap(byteCount: range.byteCount)
-                // The backup of the table lies behind what partitions may use: it always belongs to the disk.
+                // The backup table lies after the space for partitions: it always belongs to the disk.
                 if range.upperBound == diskEnd {
                     let backup = min(survey.table.backupByteCount(on: survey.geometry), range.byteCount)
                     map.insert(range.byteCount - backup..<range.byteCount)

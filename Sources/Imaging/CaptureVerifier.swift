@@ -6,13 +6,13 @@ import LinuxSystem
 
 /// Reads a whole capture and checks everything: header, every record, every chunk, and the end.
 package enum CaptureVerifier {
-    /// What was checked.
+    /// The result of a verification.
     package struct Outcome: Sendable {
         /// The number of chunks of data.
         package var chunkCount: Int
         /// The bytes of data in them.
         package var dataByteCount: UInt64
-        /// The id, and what was known only at the end.
+        /// The id, and the late facts.
         package var ending: ImageEnding
     }
 
@@ -21,9 +21,9 @@ package enum CaptureVerifier {
         var fileOffset: UInt64
         var used: [Range<Int>]
         var buffer: ChunkBuffer
-        /// Reads what is stored; `nil` where the buffer holds it already.
+        /// Reads the stored data; `nil` if the buffer holds it already.
         var fetch: StoredFetch?
-        /// Where else the content is.
+        /// Other copies of the content.
         var otherCopies: OtherCopies?
     }
 
@@ -50,7 +50,7 @@ package enum CaptureVerifier {
         return salvage
     }
 
-    /// What the thread that reads shares with those that check.
+    /// The state that the reading thread shares with the checking threads.
     private struct Pipeline: Sendable {
         let pool: ChunkBufferPool
         let jobs: BoundedQueue<Job>
@@ -59,7 +59,7 @@ package enum CaptureVerifier {
         let progress: Progress
         let cancellation: Cancellation
 
-        /// Wakes all that wait: the pipeline ends.
+        /// Ends the pipeline, and wakes all waiting threads.
         func cancel() {
             pool.cancel()
             jobs.cancel()
@@ -102,7 +102,7 @@ package enum CaptureVerifier {
         }
     }
 
-    /// Reads all records and passes the chunks on, until something failed.
+    /// Reads all records and queues the chunks, until a check fails.
     private static func feed(
         _ pipeline: Pipeline, _ image: any ImageReader
     ) throws -> (chunkCount: Int, dataByteCount: UInt64) {
@@ -163,7 +163,7 @@ package enum CaptureVerifier {
         let content = try job.record.content(
             in: job.buffer, decoder, fetch: job.fetch, otherCopies: job.otherCopies, salvage: salvage
         ) { damaged($0, job.fileOffset, job.record.range) }
-        // Bytes that are not in use were zeroed before they were hashed: anything else was not made by a capture.
+        // A capture zeroes unused bytes before it hashes: any other byte there did not come from a capture.
         var position = 0
         for range in job.used + [content.count..<content.count] {
             if position < range.lowerBound,
@@ -171,7 +171,7 @@ package enum CaptureVerifier {
             {
                 let error = damaged("a chunk holds bytes where its map has none", job.fileOffset, job.record.range)
                 guard let salvage else { throw error }
-                // What is in use is right: nothing is lost by it.
+                // The used bytes are right: nothing is lost.
                 salvage.note(error)
             }
             position = range.upperBound

@@ -2,7 +2,7 @@
 import DiskModel
 
 extension RestorePlan {
-    /// The partitions (`nil` for a bare disk) whose LUKS volumes get another length.
+    /// The partitions (`nil` for a bare disk) whose LUKS volumes change their length.
     package var encryptedNumbers: [Int?] {
         encryptedGrowths.map(\.number) + shrinks.filter { $0.filesystem.kind == .luks }.map(\.number)
     }
@@ -10,8 +10,8 @@ extension RestorePlan {
     /// The LUKS volumes that get a larger place, whose insides only a key makes larger.
     package var encryptedGrowths: [Growth] { growths.filter { $0.filesystem.kind == .luks } }
 
-    /// Has what is inside of LUKS volumes without a key keep its size, and says what a person is to do later.
-    /// - Parameter locked: their partitions (`nil` for a bare disk).
+    /// Removes the growth of LUKS contents without a key from the plan, and adds a note with the command for later.
+    /// - Parameter locked: the partitions of such volumes (`nil` for a bare disk).
     package mutating func leaveLocked(_ locked: [Int?]) {
         warnings += notes(locked)
         growths.removeAll { $0.filesystem.kind == .luks && locked.contains($0.number) }
@@ -21,7 +21,7 @@ extension RestorePlan {
     private func notes(_ locked: [Int?]) -> [Warning] {
         encryptedGrowths.filter { locked.contains($0.number) }.compactMap { growth in
             let inner = growth.filesystem.inner?.first?.filesystem
-            // What never grows needs no command.
+            // Contents that cannot grow need no command.
             if let inner, inner.kind != .lvm, inner.resizeAbility.growObstacle != nil, inner.kind != .unknown {
                 return nil
             }
@@ -33,7 +33,7 @@ extension RestorePlan {
 }
 
 extension RestorePlanner {
-    /// The lengths of encrypted sectors of LUKS2 that are more than a sector of any disk may be.
+    /// The length of a LUKS2 volume's encrypted sectors, where it may exceed a sector of the disk.
     private static func encryptedSectorByteCount(_ filesystem: FilesystemInfo?) -> UInt64? {
         guard let filesystem, filesystem.kind == .luks, let size = filesystem.sectorSize,
             [1024, 2048, 4096].contains(size)
@@ -41,14 +41,14 @@ extension RestorePlanner {
         return UInt64(size)
     }
 
-    /// Why a LUKS volume could not be opened in a place of that length, as a sentence part: dm-crypt takes whole sectors
-    /// of its own only.
+    /// Why a LUKS volume cannot be opened in a place of that length, as a sentence part: dm-crypt takes only whole
+    /// encrypted sectors.
     static func obstacle(_ filesystem: FilesystemInfo?, in byteCount: UInt64) -> String? {
         guard let unit = encryptedSectorByteCount(filesystem), byteCount % unit != 0 else { return nil }
-        return "LUKS with sectors of \(unit) bytes opens only where its place is a multiple of that long"
+        return "LUKS with sectors of \(unit) bytes opens only in a place whose length is a multiple of that"
     }
 
-    /// The same layout with partitions of another length ending where their LUKS has whole sectors.
+    /// `layout` with each resized LUKS partition shortened to whole encrypted sectors.
     static func endingInEncryptedSectors(_ layout: DiskLayout, _ filesystems: [Int: FilesystemInfo]) -> DiskLayout {
         var layout = layout
         for index in layout.placements.indices
@@ -56,7 +56,7 @@ extension RestorePlanner {
             let placement = layout.placements[index]
             guard let unit = encryptedSectorByteCount(filesystems[placement.number]) else { continue }
             let length = placement.to.byteCount / unit * unit
-            // The least length of a smaller place is one in whole sectors, too.
+            // A shrunk place may be shortened: its least length is in whole encrypted sectors, too.
             guard placement.isShrunk || length >= placement.from.byteCount else { continue }
             layout.placements[index].to = placement.to.lowerBound..<placement.to.lowerBound + length
         }

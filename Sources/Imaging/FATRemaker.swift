@@ -3,7 +3,7 @@ import DiskModel
 import Filesystems
 import LinuxSystem
 
-/// Puts the files of a FAT that was restored to a scratch into a new one on the target, with sectors of the target's size.
+/// Recreates a FAT on the target, with sectors of the target's size, from the captured one on the scratch.
 struct FATRemaker {
     private let remake: RestorePlan.Remake
     private let writer: TargetWriter
@@ -24,8 +24,8 @@ struct FATRemaker {
         self.scratchOffset = scratchOffset
     }
 
-    /// Writes it, and reads everything back.
-    /// - Parameter settle: makes sure that what is read comes from the medium.
+    /// Writes the FAT, and reads everything back.
+    /// - Parameter settle: flushes and drops caches, so that reads come from the medium.
     func run(settle: () throws -> Void) throws {
         let sector = writer.logicalSectorSize
         let noRoom = ImagingError.failed("there is no room for the FAT of partition \(remake.number)")
@@ -37,7 +37,7 @@ struct FATRemaker {
             volumeByteCount: remake.range.byteCount, sectorSize: sector, preferring: remake.filesystem.kind,
             rootByteCount: try FATRemake.rootByteCount(of: volume))
         guard let layout else { throw noRoom }
-        // As HiddenSectors has it: 0 where the field cannot hold it.
+        // As in HiddenSectors; 0 if the field cannot hold the number.
         let hidden = UInt32(exactly: remake.range.lowerBound / UInt64(sector)) ?? 0
         let maker = try FATRemake(of: volume, layout: layout, hiddenSectors: hidden)
         try maker.run { bytes, offset in
@@ -50,7 +50,7 @@ struct FATRemaker {
         try settle()
         guard try maker.isThere(try FATVolume(new)) else {
             throw ImagingError.failed(
-                "the new FAT of partition \(remake.number) does not hold what was written: the disk is failing, or not what it says"
+                "the new FAT of partition \(remake.number) does not hold what was written: the disk is failing, or not what it claims to be"
             )
         }
     }

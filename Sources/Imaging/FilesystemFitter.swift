@@ -4,15 +4,15 @@ import FilesystemResize
 import Filesystems
 import LinuxSystem
 
-/// Makes restored filesystems fit their places. There is no table yet, but for what grows on a bare disk or with `only`:
-/// where it fails, the disk boots nothing, and the same restore writes the filesystem again.
+/// Fits restored filesystems into their places. The disk has no table yet, except for growths on a bare disk or with
+/// `only`: after a failure, the disk boots nothing, and the same restore writes the filesystem again.
 struct FilesystemFitter {
     private let plan: RestorePlan
     private let writer: TargetWriter
     private let scratch: RestoreScratch?
-    /// What changes lengths; `nil` in tests on memory.
+    /// Resizes filesystems; `nil` in tests on memory.
     private let resizer: RestoreResizer?
-    /// Partitions of which a part is lost; `nil` stands for the bare disk.
+    /// The partitions with lost ranges; `nil` stands for the bare disk.
     private let holed: Set<Int?>
     private let state: TargetState
     private let progress: Progress
@@ -31,7 +31,7 @@ struct FilesystemFitter {
         log = setup.log
     }
 
-    /// Makes a FAT again from the one on the scratch, with sectors of the target's size.
+    /// Recreates a FAT from the one on the scratch, with sectors of the target's size.
     func make(_ remake: RestorePlan.Remake, _ outcome: inout RestoreExecutor.Outcome) throws {
         guard let scratch, let spill = plan.spill(of: remake) else {
             throw ImagingError.failed("there is no scratch for the FAT of partition \(remake.number)")
@@ -44,17 +44,17 @@ struct FilesystemFitter {
         } catch let error as FilesystemError {
             if case .io = error {} else { state.goesOn = false }
             throw ImagingError.failed(
-                "the FAT of partition \(remake.number) could not be made anew: \(error). Check it where it comes from and capture "
+                "the FAT of partition \(remake.number) could not be recreated: \(error). Check it on the captured disk and capture "
                     + "it again, or leave it out (--partition \(remake.number)=drop)")
         }
         if holed.contains(remake.number) {
             outcome.warnings.append(
-                "the FAT of partition \(remake.number) was made anew from what is left of it")
+                "the FAT of partition \(remake.number) was recreated from what is left of it")
         }
-        log("the FAT of partition \(remake.number) was made anew, and all of its files are there")
+        log("the FAT of partition \(remake.number) was recreated, and all of its files are there")
     }
 
-    /// Makes a filesystem end with its place.
+    /// Shrinks a filesystem to its place.
     func shrink(_ shrink: RestorePlan.Shrink, _ outcome: inout RestoreExecutor.Outcome) throws {
         let name = "the filesystem of partition \(shrink.number)"
         if holed.contains(shrink.number), let obstacle = shrink.obstacleWithLosses {
@@ -73,7 +73,7 @@ struct FilesystemFitter {
             // What it says of the filesystem's state is not the whole truth here: the rest was on the scratch.
             switch error.problem {
             case .tooSmall: state.goesOn = false
-            // A volume group may be in use for a moment by a program that looks at it: the next time it may work.
+            // A program that scans the volume group may use it for a moment: the next attempt may succeed.
             case .unsupported, .checkFailed: state.goesOn = shrink.volumeByteCounts != nil
             default: break
             }
@@ -90,8 +90,8 @@ struct FilesystemFitter {
         try writer.settle(progress)
     }
 
-    /// Makes a filesystem fill its place. What cannot be grown and is whole keeps its size; what is in doubt ends the
-    /// restore.
+    /// Grows a filesystem to its place. After a failed growth, a filesystem that is whole keeps its size; one in doubt
+    /// ends the restore.
     func grow(
         _ growth: RestorePlan.Growth, _ changes: inout TargetChanges, _ outcome: inout RestoreExecutor.Outcome
     ) throws {
@@ -112,8 +112,8 @@ struct FilesystemFitter {
                 if case .inDoubt = error.state {
                     let keep = growth.number.map { "--partition \($0)=keep" } ?? "--layout keep"
                     throw ImagingError.failed(
-                        "\(name) was to grow, and what that left is not proved to be whole: \(error.problem). If it "
-                            + "ends the same again, restore it with the size that it had (\(plan.only == nil ? keep : "--layout keep"))"
+                        "\(name) may be damaged by a failed growth: \(error.problem). If it "
+                            + "fails again, restore it with its captured size (\(plan.only == nil ? keep : "--layout keep"))"
                     )
                 }
                 outcome.failedGrowths.append("\(name) was not grown: \(error)")
@@ -122,7 +122,7 @@ struct FilesystemFitter {
             }
             return .passed
         }
-        // The tool wrote through another node: nothing of it may be missing, or hidden by what we cached.
+        // The tool wrote through another node: its writes must be on the medium, and not hidden by this node's cache.
         try writer.settle(progress)
     }
 }

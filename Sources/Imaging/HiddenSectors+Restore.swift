@@ -3,8 +3,8 @@ import DiskModel
 import ImageModel
 
 extension HiddenSectors {
-    /// Lets the boot sectors of restored FAT and NTFS say where their partitions lie now.
-    /// - Parameter log: what a person may want to follow.
+    /// Corrects the hidden-sectors field in the boot sectors of restored FAT and NTFS volumes.
+    /// - Parameter log: receives a line for each boot sector.
     static func follow(
         _ plan: RestorePlan, of manifest: Manifest, on writer: TargetWriter, log: (String) -> Void
     ) throws {
@@ -25,7 +25,7 @@ extension HiddenSectors {
                     sectorSize: sectorSize, newSectorSize: newSectorSize)
                 guard let moved else { continue }
                 try moved.withUnsafeBytes { try writer.write($0, at: start + offset) }
-                log("the boot sector of partition \(placement.number) says where it lies now")
+                log("the boot sector of partition \(placement.number) was set to its new place")
             }
         }
     }

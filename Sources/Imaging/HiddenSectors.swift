@@ -2,21 +2,20 @@
 import ByteParsing
 import DiskModel
 
-/// The field of a FAT's or an NTFS's boot sector that says how many sectors lie in front of its partition: boot code that
-/// BIOS starts goes by it, so it follows a partition that moves.
+/// The field of a FAT or NTFS boot sector with the number of sectors before the partition. BIOS boot code relies on it,
+/// so it must follow a partition that moves.
 enum HiddenSectors {
     /// Microsoft FAT specification 1.03, §3.1: BPB_HiddSec; NTFS has the same field at the same place.
     private static let field = 0x1C
 
-    /// Where copies of the boot sector stand in a volume, in bytes: the first sector, and the backup that the format
-    /// has.
+    /// The offsets of a volume's boot sector and its backup, in bytes.
     static func bootSectors(_ first: [UInt8], _ filesystem: FilesystemInfo, volumeByteCount: UInt64) -> [UInt64] {
         guard first.count >= 512, let bytesPerSector: UInt16 = try? first.littleEndian(at: 11), bytesPerSector >= 512
         else { return [] }
         var places: [UInt64] = [0]
         switch filesystem.traits.bootSectors {
         case .firstAndNamed:
-            // 0 and 0xFFFF are none.
+            // 0 and 0xFFFF mean no backup.
             if let sector: UInt16 = try? first.littleEndian(at: 50), sector != 0, sector != .max {
                 places.append(UInt64(sector) * UInt64(bytesPerSector))
             }
@@ -32,11 +31,11 @@ enum HiddenSectors {
         return places.filter { volumeByteCount >= 512 && $0 <= volumeByteCount - 512 }
     }
 
-    /// A boot sector with the field put right for a partition that moved; `nil` where it said something else than the old
-    /// place (a logical partition counts from its boot record, many tools write 0): that stays.
+    /// The boot sector of a moved partition with the field corrected; `nil` if the field did not name the old place (a
+    /// logical partition counts from its boot record, many tools write 0): then it stays.
     /// - Parameters:
-    ///   - from: where the partition was, in bytes; the field counts the sectors of that disk, of `sectorSize` bytes.
-    ///   - to: where it is, in bytes; the field is to count sectors of `newSectorSize` bytes.
+    ///   - from: the old offset of the partition, in bytes; the field counts sectors of `sectorSize` bytes.
+    ///   - to: the new offset, in bytes; the new field counts sectors of `newSectorSize` bytes.
     static func moved(
         _ sector: [UInt8], from: UInt64, to: UInt64, sectorSize: Int, newSectorSize: Int? = nil
     ) -> [UInt8]? {

@@ -6,7 +6,7 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// What ended a capture, a restore or a verification.
+/// The error that ended a capture, a restore or a verification.
 package enum ImagingError: Error, CustomStringConvertible {
     /// The end was asked for; why, its `Cancellation` says.
     case interrupted
@@ -16,14 +16,14 @@ package enum ImagingError: Error, CustomStringConvertible {
     case image(ImageError)
     /// The output could not be written.
     case output(SystemCallError)
-    /// It would be dangerous: the reason and the way out.
+    /// Refused as dangerous: the reason and the way out.
     case refused(String)
-    /// What is needed for a while cannot be kept anywhere: how much, and the way out. Nothing was written.
+    /// No space for temporary data: how much is needed, and the way out. Nothing was written.
     case noRoom(String)
-    /// Something else that should have worked.
+    /// Another failure.
     case failed(String)
 
-    /// One sentence for a person.
+    /// The message, as one sentence.
     package var description: String {
         switch self {
         case .interrupted: "interrupted"
@@ -36,7 +36,7 @@ package enum ImagingError: Error, CustomStringConvertible {
         }
     }
 
-    /// The same, from any of the errors of the modules below.
+    /// Converts any error of the modules below.
     init(_ error: any Error) {
         switch error {
         case let error as ImagingError: self = error

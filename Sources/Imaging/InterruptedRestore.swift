@@ -2,15 +2,15 @@
 import ByteParsing
 import DiskModel
 
-/// A restore that did not come to its end, as the journal on its target tells.
+/// An interrupted restore, as recorded in the journal on its target.
 package struct InterruptedRestore: Encodable, Equatable, Sendable, CustomStringConvertible {
-    /// The image that it was of.
+    /// The UUID of the restored image.
     package let imageUUID: GUID
-    /// How far it was at least, in bytes of the captured disk.
+    /// The least position that it reached, in bytes of the captured disk.
     package let position: UInt64
     /// The length of the captured disk in bytes.
     package let byteCount: UInt64
-    /// The one partition that it was onto, or that was its target for itself; `nil` for all of the disk.
+    /// The partition that it restored, or that was itself the target; `nil` for the whole disk.
     package private(set) var partition: Int?
 
     init(_ journal: RestoreJournal) {
@@ -19,8 +19,8 @@ package struct InterruptedRestore: Encodable, Equatable, Sendable, CustomStringC
         byteCount = journal.diskByteCount
     }
 
-    /// What a disk holds in place of a system; `nil` for a disk that is no such target any more: a table or a filesystem that it has
-    /// got since begins in front of the journal, where a restore leaves zeros until its commit.
+    /// Reads the journal of a disk; `nil` without one, and for a disk that has been used since: its new table or
+    /// filesystem starts before the journal, where a restore leaves zeros until its commit.
     package init?(on disk: any BlockReader) throws(BlockIOError) {
         guard let journal = RestoreJournal.read(disk) else { return nil }
         let front = try disk.readBytes(at: 0, count: Int(RestoreJournal.slotOffsets[0]))
@@ -28,8 +28,8 @@ package struct InterruptedRestore: Encodable, Equatable, Sendable, CustomStringC
         self.init(journal)
     }
 
-    /// What a disk, or one of its partitions, holds in place of a system or a filesystem.
-    /// - Parameter volumes: the disk as surveyed.
+    /// Reads the journal of a disk, or of one of its partitions without a known filesystem.
+    /// - Parameter volumes: the surveyed volumes of the disk.
     package init?(on disk: any BlockReader, _ volumes: [VolumeSurvey]) throws(BlockIOError) {
         if let found = try InterruptedRestore(on: disk) {
             self = found
@@ -51,7 +51,7 @@ package struct InterruptedRestore: Encodable, Equatable, Sendable, CustomStringC
         "\(partition.map { "in partition \($0) " } ?? "")an interrupted restore of image \(imageUUID), \(progress)"
     }
 
-    /// How far it was, for a person.
+    /// The position that it reached, for a person.
     var progress: String {
         position >= byteCount
             ? "with all data there and its filesystems not fitted yet"

@@ -7,16 +7,16 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// Tries keys on the LUKS volumes of a capture before anything is written: without the right one, or where such a volume
-/// cannot be opened here, a restore that makes it smaller would end in the middle.
+/// Tries keys on the LUKS volumes of a capture before anything is written: without the right key, or on a machine that
+/// cannot open such a volume, a restore that shrinks it would end in the middle.
 package enum KeyTrial {
-    /// Header and key slots end before that (LUKS2 has at most 4 MiB and 128 MiB), and the file with them is no longer.
+    /// The upper bound on header and key slots (LUKS2 has at most 4 MiB and 128 MiB), and on the file that holds them.
     private static let limit: UInt64 = 256 << 20
 
-    /// The partitions (`nil` for a bare disk) of `plan` whose LUKS volumes none of the keys opens, of those that get another
-    /// length.
-    /// - Parameter image: is read from its first record to the last of the headers.
-    /// - Throws: `ImagingError` where the capture cannot be read, or a volume whose key is there cannot be opened here.
+    /// The partitions (`nil` for a bare disk) of `plan` with resized LUKS volumes that no key opens.
+    /// - Parameter image: read from its first record to the last LUKS header.
+    /// - Throws: `ImagingError` if the capture cannot be read, or if a volume with a matching key cannot be opened
+    ///   here.
     package static func locked(
         _ plan: RestorePlan, in image: any ImageReader, keyFiles: [FilePath],
         cancellation: Cancellation = Cancellation()
@@ -64,7 +64,7 @@ package enum KeyTrial {
         } catch { throw ImagingError(error) }
     }
 
-    /// The front of a volume, in a sparse file that goes with the object.
+    /// The front of a volume, in a sparse file that is removed with the object.
     private final class Header {
         let region: Int
         private let folder: FilePath
@@ -73,7 +73,7 @@ package enum KeyTrial {
 
         init(_ region: Int, _ byteCount: UInt64, isEncrypted: Bool) throws {
             self.region = region
-            // In memory where there is some: what an encrypted image holds must not reach a disk unasked.
+            // Preferably in memory: the contents of an encrypted image must not reach a disk unasked.
             guard let parent = Files.memoryFolder ?? (isEncrypted ? nil : Files.temporaryFolder) else {
                 throw ImagingError.refused(
                     "the image is encrypted, and this machine has no folder in memory (tmpfs) in which to try the key of its LUKS volume"
@@ -103,14 +103,14 @@ package enum KeyTrial {
             try device.writeBytes(Array(bytes.prefix(Int(clamping: room))), at: offset)
         }
 
-        /// Whether all is there with what ends at `offset`: the key slots lie in front of the encrypted sectors.
+        /// Whether the header is complete up to `offset`: the key slots lie before the encrypted sectors.
         func isWhole(upTo offset: UInt64) throws -> Bool {
             if offset >= device.byteCount { return true }
             return try LUKSHeader.dataStart(of: device).map { $0 <= offset } ?? false
         }
 
-        /// Whether one of the keys fits. Where devices can be made, the volume is opened for a moment, too: a cipher may be
-        /// missing.
+        /// Whether one of the keys fits. If device-mapper works, the volume is also opened for a moment: the kernel may
+        /// lack its cipher.
         func isOpened(by keyFiles: [FilePath], sectorSize: Int) throws -> Bool {
             try device.flush()
             let key = try keyFiles.first { try OpenedLUKS.key($0, opens: path) }
@@ -126,7 +126,7 @@ package enum KeyTrial {
         }
     }
 
-    /// Decodes one record after the other.
+    /// Decodes records one after the other.
     private struct RecordReader {
         let image: any ImageReader
         let buffer: ChunkBuffer

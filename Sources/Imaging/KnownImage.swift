@@ -7,10 +7,10 @@ import ObjectStore
 import Repository
 import SystemPackage
 
-/// What a file or device holds in place of a disk: an image, an archive, or a part of a repository. It must never be
-/// overwritten as if it were a disk, and is captured as one only where that is asked for.
+/// A file or device that is not a disk: an image, an archive, or a part of a repository. It must never be overwritten
+/// like a disk, and is captured as one only on request.
 package struct KnownImage: Equatable, Sendable {
-    /// What `--overwrite` may do to it.
+    /// The kinds, which `--overwrite` treats differently.
     package enum Kind: Equatable, Sendable {
         /// An image file that Reforge writes or reads: a new one may take its place.
         case image
@@ -20,15 +20,15 @@ package struct KnownImage: Equatable, Sendable {
         case foreign
     }
 
-    /// What it is.
+    /// The kind.
     package let kind: Kind
-    /// With its article, as messages say it: "a qcow2 image".
+    /// The name for messages, with its article: "a qcow2 image".
     package let name: String
 
-    /// Looks at the first and last bytes of an opened disk, and at the place of a file.
+    /// Identifies an image by its first and last bytes, and by the name and place of a file.
     /// - Parameters:
-    ///   - isFile: whether `path` is a file: devices have no name, place or end that tells anything.
-    /// - Returns: `nil` for what may well be a disk.
+    ///   - isFile: whether `path` is a file: name, place and end of a device mean nothing.
+    /// - Returns: `nil` for a possible disk.
     package static func identify(
         _ contents: some BlockReader, at path: FilePath, isFile: Bool
     ) throws(BlockIOError) -> KnownImage? {
@@ -52,7 +52,7 @@ package struct KnownImage: Equatable, Sendable {
         if let row = ends.first(where: { holds(end, $0.bytes, at: end.count - $0.fromEnd) }) {
             return KnownImage(kind: .foreign, name: row.name)
         }
-        // A damaged image is the last thing to lose.
+        // By its name, as a damaged image must not be lost either.
         let suffix = path.extension?.lowercased() ?? ""
         if contents.byteCount > 0, ["zst", "xz", "enc", "reforge"].contains(suffix) {
             return KnownImage(kind: .image, name: "an image by its name (.\(suffix))")
@@ -60,7 +60,7 @@ package struct KnownImage: Equatable, Sendable {
         return nil
     }
 
-    /// Looks at a file.
+    /// Identifies a file.
     package static func identify(fileAt path: FilePath) throws -> KnownImage? {
         let file = try BlockDevice(opening: path)
         return try identify(file, at: path, isFile: !file.isDevice)
@@ -70,7 +70,7 @@ package struct KnownImage: Equatable, Sendable {
         offset >= 0 && bytes.dropFirst(offset).starts(with: tag)
     }
 
-    /// Images of ours begin with their tag, or with a skippable frame that holds it.
+    /// Reforge's images begin with their tag, or with a skippable frame that holds it.
     private static func ourHead(_ head: [UInt8]) -> KnownImage? {
         if holds(head, EncryptedImage.magic, at: 0) || holds(head, EncryptedImage.magic, at: 8) {
             return KnownImage(kind: .image, name: "an encrypted Reforge image")

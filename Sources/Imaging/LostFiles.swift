@@ -4,25 +4,25 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// The files of a restored partition that have lost contents, as the filesystem's own tool names them. Nothing is written.
+/// The files of a restored partition with lost contents, found by the filesystem's own tool. Nothing is written.
 package struct LostFiles: Encodable, Equatable, Sendable {
     /// The partition; `nil` for a bare disk.
     package var partition: Int?
-    /// Their paths in the filesystem, the first of them.
+    /// The paths of the first files in the filesystem.
     package var files: [String]
-    /// How many more there are.
+    /// The number of further files.
     package var moreFiles: Int
-    /// What the tool cannot tell: sentences.
+    /// What the tool cannot determine, as sentences.
     package var notes: [String]
 
-    /// How many files of a partition are named.
+    /// The limit of files that are named per partition.
     static let mostFiles = 100
-    /// How many blocks of a partition are looked up: 256 MiB in blocks of 4 KiB.
+    /// The limit of blocks that are looked up per partition: 256 MiB in blocks of 4 KiB.
     static let mostBlocks = 1 << 16
-    /// How long the tools may take for all partitions.
+    /// The time limit of the tools for all partitions.
     static let mostSeconds = 180.0
 
-    /// Looks up what lost ranges belong to.
+    /// Finds the files of lost ranges.
     /// - Parameter disk: the target, with its filesystems in their places.
     package static func find(
         _ lost: [LostRange], _ plan: RestorePlan, _ header: ImageHeader, on disk: FilePath
@@ -74,7 +74,7 @@ struct LostBlocks {
     let blockByteCount: UInt64
     /// Ascending ranges of block numbers.
     private(set) var ranges: [Range<UInt64>] = []
-    /// Whether there are more than the limit.
+    /// Whether blocks beyond the limit were dropped.
     private(set) var isCut = false
 
     /// - Parameter ranges: bytes of the filesystem, ascending.
@@ -100,15 +100,15 @@ struct LostBlocks {
         }
     }
 
-    /// How many there are.
+    /// The number of blocks.
     var count: Int { ranges.reduce(0) { $0 + $1.count } }
     /// Their length in bytes.
     var byteCount: UInt64 { UInt64(count) * blockByteCount }
 }
 
-/// Asks a filesystem's own tool which files have certain blocks.
+/// Asks a filesystem's own tool for the files of blocks.
 struct LostFileLookup {
-    /// What a tool told.
+    /// The answer of a tool.
     struct Found: Equatable {
         var files: [String] = []
         var notes: [String] = []
@@ -128,7 +128,7 @@ struct LostFileLookup {
         }
     }
 
-    /// The output of a tool; `nil` where it is not installed or takes too long, which `found` notes then.
+    /// The output of a tool; `nil`, with a note in `found`, if it is not installed or takes too long.
     private func output(_ arguments: [String], _ package: String, _ found: inout Found) throws(SystemCallError)
         -> String?
     {
@@ -155,8 +155,8 @@ struct LostFileLookup {
             ]
     }
 
-    /// debugfs(8): `icheck` gives the inodes of blocks, `ncheck` the names of inodes. `-c` reads no bitmaps and writes nothing,
-    /// `-n` takes structures whose checksums are wrong.
+    /// debugfs(8): `icheck` gives the inodes of blocks, `ncheck` the names of inodes. `-c` reads no bitmaps and writes
+    /// nothing, `-n` accepts structures with wrong checksums.
     private func ext() throws(SystemCallError) -> Found {
         var found = Found()
         var inodes: [UInt64] = []
@@ -213,8 +213,8 @@ struct LostFileLookup {
         }
     }
 
-    /// ntfscluster(8): `-c` lists the files of a range of clusters; the structures of an NTFS are files too. It reads the whole
-    /// master file table for each range.
+    /// ntfscluster(8): `-c` lists the files of a range of clusters; the structures of an NTFS are files too. It reads
+    /// the whole master file table for each range.
     private func ntfs() throws(SystemCallError) -> Found {
         var found = Found()
         let mostRanges = 64
@@ -241,7 +241,7 @@ struct LostFileLookup {
         }
     }
 
-    /// xfs_db(8): after `blockget`, `blockuse -n` tells of blocks from the current place on what uses them.
+    /// xfs_db(8): after `blockget`, `blockuse -n` lists the users of blocks from the current place on.
     private func xfs() throws(SystemCallError) -> Found {
         var found = Found()
         var arguments = ["xfs_db", "-r", "-c", "blockget -n"]
@@ -260,7 +260,8 @@ struct LostFileLookup {
         return found
     }
 
-    /// Lines of `blockuse -n`: `block 24 (0/24) type data inode 132 dir/file`; without an inode for the filesystem's structures.
+    /// Lines of `blockuse -n`: `block 24 (0/24) type data inode 132 dir/file`; without an inode for the filesystem's
+    /// structures.
     static func xfsNames(_ text: String) -> (names: [String], unowned: Int) {
         var names: [String] = []
         var known: Set<String> = []

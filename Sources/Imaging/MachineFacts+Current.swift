@@ -4,7 +4,7 @@ import LinuxSystem
 import SystemPackage
 
 extension MachineFacts {
-    /// What sysfs says of the machine that we run on.
+    /// The facts of this machine, from sysfs.
     package static func current() -> MachineFacts {
         let dmi = FilePath("/sys/class/dmi/id")
         let isUEFI = Files.exists("/sys/firmware/efi")
@@ -12,7 +12,8 @@ extension MachineFacts {
             product: Files.text(dmi.appending("product_name")), vendor: Files.text(dmi.appending("sys_vendor")),
             uuid: Files.text(dmi.appending("product_uuid")), architecture: architecture,
             firmware: isUEFI ? "uefi" : "bios")
-        // efivarfs: four bytes of attributes, then the value (UEFI 2.10 §8.2; Linux Documentation/filesystems/efivarfs).
+        // efivarfs: four bytes of attributes, then the value (UEFI 2.10 §8.2; Linux
+        // Documentation/filesystems/efivarfs).
         let folder = FilePath("/sys/firmware/efi/efivars")
         for name in isUEFI ? Files.names(in: folder) : [] {
             let variable = name.split(separator: "-").first.map(String.init) ?? name

@@ -4,7 +4,7 @@ import Filesystems
 import ImageModel
 import LinuxSystem
 
-/// Makes restored volumes independent of what older lives of the same filesystems left in their unused blocks.
+/// Makes restored volumes independent of data that older lives of the same filesystems left in their unused blocks.
 struct OlderLifeCure {
     private let steps: [OlderLifeStep]
     private let plan: RestorePlan
@@ -13,10 +13,10 @@ struct OlderLifeCure {
     private let progress: Progress
     private let cancellation: Cancellation
     private let log: (String) -> Void
-    /// For each step, the cycle of the log of an XFS that the target holds at the same place.
+    /// For each step, the log cycle of the XFS that the target held at the same place.
     private let cycles: [UInt32?]
 
-    /// Looks at what the target holds: before anything is written to it.
+    /// Reads the log cycles on the target, before anything is written to it.
     init(
         _ header: ImageHeader, _ plan: RestorePlan, _ writer: TargetWriter, _ progress: Progress,
         _ cancellation: Cancellation, log: @escaping (String) -> Void = { _ in }
@@ -34,11 +34,11 @@ struct OlderLifeCure {
         }
     }
 
-    /// Does the steps, all data being in its place.
+    /// Performs the steps, once all data is in its place.
     /// - Parameters:
-    ///   - unixSeconds: what the clock says.
-    ///   - checksFirst: whether what is to be cleared is read first, and written only where it is not zero.
-    ///   - holed: regions of which a part is lost: nothing in them is changed, only what is unused is cleared.
+    ///   - unixSeconds: the time by this machine's clock.
+    ///   - checksFirst: whether unused ranges are read first, and written only if they are not zero.
+    ///   - holed: regions with lost ranges: their logs are not changed, only unused space is cleared.
     func run(
         unixSeconds: Int64, checksFirst: Bool, holed: Set<Int> = [], _ changes: inout TargetChanges,
         _ warnings: inout [String]
@@ -55,7 +55,7 @@ struct OlderLifeCure {
 
     // MARK: a newer log
 
-    /// - Returns: whether that is all that this volume needs.
+    /// - Returns: whether the volume needs nothing else.
     private func renewLog(
         _ step: OlderLifeStep, older: UInt32?, _ unixSeconds: Int64, _ changes: inout TargetChanges,
         _ warnings: inout [String]
@@ -78,7 +78,7 @@ struct OlderLifeCure {
             return try XFSRestoredLog.isClean(volume, cycle: cycle) ? .passed : .failed("it is not what was written")
         }
         self.log("the log of \(step.name) starts again in cycle \(cycle)")
-        // A clock that stands before the capture says nothing of the lives since.
+        // A clock that is behind the capture does not bound the cycles of lives since then.
         guard unixSeconds >= captured else {
             warnings.append(
                 "the clock of this machine is behind the image's (\(header.manifest.started)): all that is unused of "
@@ -88,10 +88,11 @@ struct OlderLifeCure {
         return true
     }
 
-    /// The cycle for a new log: newer than the image's, than that of the life that ends now, and than that of any life that
-    /// a restore has started before, of which nothing may be left to read: that one began by this clock, too, and has not gone
-    /// through more than four cycles a second since. The least log that mkfs.xfs makes today has 64 MiB; one of 6 MiB goes through
-    /// two cycles a second where files are made in memory as fast as can be.
+    /// The cycle for a new log. It is newer than the image's, than that of the filesystem being overwritten, and than
+    /// that of any life that an earlier restore started, even if its log can no longer be read: that life also began by
+    /// this clock, and has not run through more than four cycles a second since. The smallest log that mkfs.xfs makes
+    /// today has 64 MiB; one of 6 MiB runs through two cycles a second when files are made in memory as fast as
+    /// possible.
     static func cycle(image: UInt32, older: UInt32?, unixSeconds: Int64) -> UInt32 {
         let seconds = min(max(unixSeconds, startOf2020) - startOf2020, Int64(UInt32.max))
         return max(image.next, older?.next ?? 0, UInt32(clamping: seconds * 4))
@@ -108,7 +109,7 @@ struct OlderLifeCure {
         if case .disk(let start) = plan.destinations[step.region],
             let growth = plan.growths.first(where: { $0.range.lowerBound == start })
         {
-            // It may grow into any of the rest.
+            // The filesystem may grow into any of the rest.
             pieces = [0..<map.byteCount]
             byteCount = max(byteCount, growth.range.byteCount)
         }
@@ -116,7 +117,7 @@ struct OlderLifeCure {
         let unused = map.complement
         let ranges = pieces.flatMap { unused.ranges(in: $0) } + [map.byteCount..<byteCount]
         progress.begin("clear what is unused of \(step.name)", total: ranges.reduce(0) { $0 + $1.byteCount })
-        // In steps: an end must be possible in between.
+        // In steps, so that an interruption is possible in between.
         let length: UInt64 = checksFirst ? 1 << 20 : 256 << 20
         for range in ranges {
             var position = range.lowerBound

@@ -2,30 +2,31 @@
 import DiskModel
 import ImageModel
 
-/// What one restored volume needs done about an older life of its place, before the commit.
+/// A step that protects one restored volume from an older life of its place, before the commit.
 struct OlderLifeStep: Equatable {
-    /// What is done.
+    /// The kind of step.
     enum Cure: Equatable {
-        /// The volume's log, an XFS's, gets a newer cycle.
+        /// The log of the XFS gets a newer cycle.
         case newerLog
-        /// Its unused ranges are made zero.
+        /// The unused ranges of the volume are zeroed.
         case clear
     }
 
-    /// The region of the image that holds it.
+    /// The region of the image with the volume.
     var region: Int
-    /// For a person: `partition 2`, `vg/home in partition 2`.
+    /// The name for messages: `partition 2`, `vg/home in partition 2`.
     var name: String
     var cure: Cure
-    /// Where it lies in the region, in the order of the volume, in bytes; all of the region where that is not known.
+    /// The pieces of the volume in the region, in the order of the volume, in bytes; the whole region if they are
+    /// unknown.
     var pieces: [ByteRange]
 
-    /// The steps for everything that is restored.
-    /// - Parameter isRestored: whether the region with that index is.
+    /// The steps for all restored regions.
+    /// - Parameter isRestored: whether the region with that index is restored.
     static func steps(_ header: ImageHeader, isRestored: (Int) -> Bool) -> [OlderLifeStep] {
         var steps: [OlderLifeStep] = []
         for (index, (region, map)) in zip(header.manifest.regions, header.maps).enumerated() {
-            // Of what was copied whole, nothing older is left.
+            // A region that is written completely keeps nothing older.
             guard isRestored(index), let filesystem = region.filesystem, map.usedByteCount < map.byteCount else {
                 continue
             }
@@ -38,8 +39,8 @@ struct OlderLifeStep: Equatable {
         return steps
     }
 
-    /// - Parameter isPlain: whether bytes of the volume are written as they are, and nowhere else too: not inside of LUKS,
-    ///   and not on one of the mirrors of an array, which must stay the same.
+    /// - Parameter isPlain: whether the volume's bytes are written unencrypted and in one place only: not inside LUKS,
+    ///   and not on a mirror of an array, whose members must stay equal.
     private static func add(
         _ filesystem: FilesystemInfo, _ name: String, _ step: OlderLifeStep, _ pieces: [ByteRange]?,
         _ map: AllocationMap, isPlain: Bool, _ steps: inout [OlderLifeStep]
@@ -62,7 +63,7 @@ struct OlderLifeStep: Equatable {
         }
     }
 
-    /// Parts of a container as parts of what the container lies in; `nil` where they are not inside of it.
+    /// Maps parts of a container to the container's own pieces; `nil` if they are not inside it.
     private static func join(_ parts: [ByteRange], inside pieces: [ByteRange]) -> [ByteRange]? {
         var joined: [ByteRange] = []
         for part in parts {

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// A disk some ranges of which are read from other devices: the extents of a mounted logical volume from its snapshot.
+/// A disk with some ranges read from other devices: the extents of a mounted logical volume from its snapshot.
 package struct OverlayReader: BlockReader {
-    /// A range of the disk, and where its bytes are instead.
+    /// A range of the disk that is read from another device.
     package struct Overlay: Sendable {
-        /// Which bytes of the disk.
+        /// The bytes of the disk.
         package var range: ByteRange
-        /// The device that has them.
+        /// The other device.
         package var reader: any BlockReader
-        /// Where they start there, in bytes.
+        /// The offset on the other device, in bytes.
         package var offset: UInt64
-
-        /// Names a range and where its bytes are.
         package init(_ range: ByteRange, from reader: any BlockReader, at offset: UInt64) {
             self.range = range
             self.reader = reader
@@ -24,8 +22,7 @@ package struct OverlayReader: BlockReader {
     /// Ascending and disjoint.
     private let overlays: [Overlay]
 
-    /// `base` with `overlays` in front of it, in any order; `nil` where they overlap, or lie outside the disk or the
-    /// device that they name.
+    /// Combines `base` with `overlays` in any order; `nil` if they overlap, or lie outside the disk or their devices.
     package init?(_ base: any BlockReader, overlays: [Overlay]) {
         let sorted = overlays.filter { !$0.range.isEmpty }.sorted { $0.range.lowerBound < $1.range.lowerBound }
         var end: UInt64 = 0
@@ -47,7 +44,7 @@ package struct OverlayReader: BlockReader {
     /// The disk's name.
     package var name: String { base.name }
 
-    /// Fills all of `buffer` from `offset` on, each byte from the device that has it.
+    /// Fills all of `buffer` from `offset` on, each byte from its device.
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         guard let wanted = ByteRange(offset: offset, byteCount: UInt64(buffer.count)), wanted.upperBound <= byteCount
         else {

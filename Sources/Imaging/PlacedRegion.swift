@@ -2,8 +2,8 @@
 import Codecs
 import DiskModel
 
-/// A region of the image as it lies on a target and its scratch; offsets count from its start. What is read is what will be
-/// there after the commit.
+/// A region of the image on a target and its scratch; offsets count from its start. Reads return the bytes as they will
+/// be after the commit.
 struct PlacedRegion: BlockReader {
     private let destination: RestorePlan.Destination
     private let writer: TargetWriter
@@ -16,7 +16,7 @@ struct PlacedRegion: BlockReader {
         if case .spill = destination { true } else { false }
     }
 
-    /// Where it starts on the target, in bytes. A spilled one counts as if its rest followed its front there.
+    /// The region's start on the target, in bytes. A spilled region counts as if its rest followed its front there.
     var start: UInt64 {
         switch destination {
         case .disk(let offset): offset
@@ -25,8 +25,8 @@ struct PlacedRegion: BlockReader {
         }
     }
 
-    /// - Parameter byteCount: how long its place is; no access reaches behind that.
-    /// - Returns: `nil` where the region is skipped.
+    /// - Parameter byteCount: the length of its place; no access goes beyond it.
+    /// - Returns: `nil` for a skipped region.
     init?(_ destination: RestorePlan.Destination, byteCount: UInt64, on writer: TargetWriter) {
         guard destination != .skipped else { return nil }
         self.destination = destination
@@ -34,7 +34,7 @@ struct PlacedRegion: BlockReader {
         self.writer = writer
     }
 
-    /// A part of an access: where it goes, and which bytes of the caller's buffer it is.
+    /// A part of an access: its place, and its bytes in the caller's buffer.
     private struct Part {
         var range: ByteRange
         var start: Int
@@ -94,7 +94,7 @@ struct PlacedRegion: BlockReader {
         }
     }
 
-    /// Makes a range zero, now or at the commit.
+    /// Zeroes a range, now or at the commit.
     func writeZeros(_ range: ByteRange) throws(BlockIOError) {
         for part in try parts(range) {
             if part.isScratch {
@@ -105,12 +105,12 @@ struct PlacedRegion: BlockReader {
         }
     }
 
-    /// Makes a range zero to which nothing was restored: the scratch, which is new, has zeros there.
+    /// Zeroes a range to which nothing was restored; the scratch is new and has zeros there.
     func clear(_ range: ByteRange) throws(BlockIOError) {
         for part in try parts(range) where !part.isScratch { try writer.writeZeros(part.range) }
     }
 
-    /// Puts bytes into what is held back until the commit; what is not held back is not written.
+    /// Puts the bytes that are held back until the commit into the windows; other bytes are not written.
     func hold(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
         guard let all = try? parts(offset..<offset + UInt64(bytes.count)) else { return }
         for part in all where !part.isScratch {
@@ -131,7 +131,7 @@ struct PlacedRegion: BlockReader {
         }
     }
 
-    /// Reads bytes as they were before the first write, where nothing was restored to that place since.
+    /// Reads bytes as they were before the first write, if nothing was restored to that place since.
     func readOriginal(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         for part in try parts(offset..<offset + UInt64(buffer.count)) {
             let piece = UnsafeMutableRawBufferPointer(rebasing: buffer[part.indices])
@@ -143,8 +143,8 @@ struct PlacedRegion: BlockReader {
         }
     }
 
-    /// Whether a range was zero before the first write; the part that is held back is zero in any case. A range that
-    /// cannot be read is not: it is written.
+    /// Whether a range was zero before the first write; the held-back part is zero in any case. An unreadable range
+    /// counts as not zero, so that it is written.
     func isZero(_ range: ByteRange) -> Bool {
         var bytes = [UInt8](repeating: 0, count: Int(range.byteCount))
         return bytes.withUnsafeMutableBytes { buffer in

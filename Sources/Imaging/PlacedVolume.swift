@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// A volume of a region as it lies on a target, joined from its pieces.
+/// A volume of a region on a target, joined from its pieces.
 struct PlacedVolume: BlockReader {
-    /// A target, or a region as it will be on it after the commit.
+    /// The target, or a region as it will be after the commit.
     let base: any BlockReader
     /// The addresses of its pieces, in the order of the volume.
     let pieces: [ByteRange]
@@ -12,8 +12,8 @@ struct PlacedVolume: BlockReader {
     var name: String { base.name }
 
     /// - Parameters:
-    ///   - start: where the region starts, in bytes of `base`.
-    ///   - pieces: in bytes of the region.
+    ///   - start: the region's start, in bytes of `base`.
+    ///   - pieces: the volume's pieces, in bytes of the region.
     init?(_ base: any BlockReader, start: UInt64, pieces: [ByteRange]) {
         var length: UInt64 = 0
         var shifted: [ByteRange] = []

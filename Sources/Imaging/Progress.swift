@@ -1,36 +1,35 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Synchronization
 
-/// How far a long work is: written by its threads, read by whoever shows it.
+/// The progress of long work: written by its threads, read by the thread that shows it.
 package final class Progress: Sendable {
     private let doneBytes = Atomic<UInt64>(0)
     private let totalBytes = Atomic<UInt64>(0)
     private let phaseName = Mutex("")
 
-    /// Of nothing yet.
     package init() {}
 
-    /// How many bytes are done in this phase.
+    /// The bytes done in this phase.
     package var done: UInt64 { doneBytes.load(ordering: .relaxed) }
-    /// How many bytes this phase has; 0 where that is unknown.
+    /// The bytes of this phase; 0 if unknown.
     package var total: UInt64 { totalBytes.load(ordering: .relaxed) }
-    /// What is being done, for a person.
+    /// The name of the phase, for a person.
     package var phase: String { phaseName.withLock { $0 } }
 
-    /// A new phase begins.
+    /// Begins a new phase.
     func begin(_ phase: String, total: UInt64) {
         phaseName.withLock { $0 = phase }
         totalBytes.store(total, ordering: .relaxed)
         doneBytes.store(0, ordering: .relaxed)
     }
 
-    /// Where a work that counts for itself is.
+    /// Sets the progress of work that counts its own bytes.
     package func show(_ phase: String, done: UInt64, total: UInt64) {
         if self.phase != phase { begin(phase, total: total) }
         totalBytes.store(total, ordering: .relaxed)
         doneBytes.store(done, ordering: .relaxed)
     }
 
-    /// More bytes are done.
+    /// Adds bytes to the count of those done.
     func advance(_ byteCount: UInt64) { doneBytes.wrappingAdd(byteCount, ordering: .relaxed) }
 }

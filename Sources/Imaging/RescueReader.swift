@@ -3,12 +3,12 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// A failing disk, read as far as it can be read: what stays unreadable after some tries is zero, and recorded.
+/// Reads a failing disk: a sector that stays unreadable after some attempts reads as zeros, and is recorded.
 package final class RescueReader: BlockReader {
     private struct State {
         var unreadable: AllocationMap
         var noteCount = 0
-        /// Where something could be read, first and last: the disk still answers if one of them can be read again.
+        /// The first and the last place that could be read: if one of them can be read again, the disk still answers.
         var goodPlaces: [UInt64] = []
 
         mutating func noteGood(_ place: UInt64) {
@@ -22,7 +22,7 @@ package final class RescueReader: BlockReader {
     private let cancellation: Cancellation
     private let note: @Sendable (String) -> Void
     private let state: Monitor<State>
-    /// Notes past this many are not made: the record has all ranges anyway.
+    /// The limit of notes; the record has all ranges anyway.
     private static let noteLimit = 100
 
     /// Reads around the errors of `base`.
@@ -53,12 +53,12 @@ package final class RescueReader: BlockReader {
     /// The disk's name.
     package var name: String { base.name }
 
-    /// What could not be read so far: whole logical sectors that were asked for, ascending, neighbours made one.
+    /// The unreadable ranges so far: whole logical sectors of requested ranges, ascending, with neighbours joined.
     package var unreadable: AllocationMap { state.update { $0.unreadable } }
 
-    /// Fills all of `buffer` from `offset` on, with zeros where the disk gives nothing.
-    /// - Throws: what is no damage of the medium: a range past the end, a disk that is gone, an interruption, more
-    ///   damage than can be recorded.
+    /// Fills all of `buffer` from `offset` on, with zeros for unreadable sectors.
+    /// - Throws: errors other than damage of the medium: a range past the end, a disk that is gone, an interruption,
+    ///   more damage than can be recorded.
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         guard let wanted = ByteRange(offset: offset, byteCount: UInt64(buffer.count)), wanted.upperBound <= byteCount
         else {
@@ -67,7 +67,7 @@ package final class RescueReader: BlockReader {
                 reason: "that is past its end at byte \(byteCount)")
         }
         guard !wanted.isEmpty else { return }
-        // A sector that was given up stays zero: all readers see the same, and a dying disk is not tortured.
+        // A sector that was given up stays zero: all reads agree, and a dying disk is spared further attempts.
         let known = state.update { $0.unreadable.ranges(in: wanted) }
         if known.isEmpty, try readAtOnce(base, wanted, buffer, offset) {
             state.update { $0.noteGood(offset) }
@@ -84,11 +84,11 @@ package final class RescueReader: BlockReader {
         try record(read)
     }
 
-    /// One call's buffer, and what it lacks.
+    /// The buffer of one call, and its unreadable ranges.
     private struct Reading {
         let buffer: UnsafeMutableRawBufferPointer
         let offset: UInt64
-        /// Ascending, neighbours made one.
+        /// Ascending, with neighbours joined.
         var missing: [ByteRange] = []
         var lastError: BlockIOError?
 
@@ -115,7 +115,7 @@ package final class RescueReader: BlockReader {
         }
     }
 
-    /// Reads a range in one call; `false` where the medium is damaged there.
+    /// Reads a range in one call; `false` if the medium is damaged there.
     private func readAtOnce(
         _ reader: any BlockReader, _ range: ByteRange, _ buffer: UnsafeMutableRawBufferPointer, _ start: UInt64
     ) throws(BlockIOError) -> Bool {
@@ -131,7 +131,7 @@ package final class RescueReader: BlockReader {
         }
     }
 
-    /// Halves a range, on boundaries of sectors, until what is left can be read or is one sector.
+    /// Halves a range, on sector boundaries, until a part can be read or is one sector.
     private func narrow(_ range: ByteRange, _ read: inout Reading) throws(BlockIOError) {
         guard !range.isEmpty else { return }
         try checkCancellation(range)
@@ -155,7 +155,7 @@ package final class RescueReader: BlockReader {
             errorNumber: Errno.interrupted.rawValue, reason: cancellation.name)
     }
 
-    /// Tries one sector some times, the last time through the cache, where another read may have left it.
+    /// Reads one sector in several attempts, the last one through the cache, where another read may have left it.
     private func readSector(_ range: ByteRange, _ sector: ByteRange, _ read: inout Reading) throws(BlockIOError) {
         for attempt in 0...retryCount {
             do {
@@ -174,7 +174,8 @@ package final class RescueReader: BlockReader {
         }
     }
 
-    /// A disk that fell off its bus answers with the same error as a bad sector: then one that was read before fails too.
+    /// Fails if the disk is gone: a disk that fell off its bus gives the same error as a bad sector, but then a sector
+    /// that was read before fails, too.
     private func checkPresence(_ error: BlockIOError) throws(BlockIOError) {
         let places = state.update { $0.goodPlaces }
         guard let place = places.last else { return }
@@ -213,19 +214,19 @@ package final class RescueReader: BlockReader {
         }
     }
 
-    /// Whether an error is of the medium at that place, and not of the disk as a whole, or of the question.
+    /// Whether an error means damage of the medium at that place, and not a lost disk or an invalid request.
     static func isDamage(_ error: BlockIOError) -> Bool {
-        // What the block layer makes of damage (errno of blk_status_t): EIO, ENODATA (medium), EILSEQ (protection),
-        // EREMOTEIO (target), ETIMEDOUT. ENODEV, ENXIO and ENOLINK are a disk that is gone.
+        // The block layer's errors for damage (errno of blk_status_t): EIO, ENODATA (medium), EILSEQ (protection),
+        // EREMOTEIO (target), ETIMEDOUT. ENODEV, ENXIO and ENOLINK mean a disk that is gone.
         let damage: [Errno] = [.ioError, .noData, .illegalByteSequence, Errno(rawValue: 121), .timedOut]
         return damage.contains(Errno(rawValue: error.errorNumber))
     }
 }
 
 extension DiskSurvey {
-    /// The same survey, read with a `RescueReader`: what an allocation structure lacks would look free, so that a volume
-    /// with anything unreadable is taken whole.
-    /// - Parameter unreadable: what could not be read during the survey.
+    /// Takes volumes with unreadable ranges whole, after a survey through a `RescueReader`: the lost part of an
+    /// allocation structure would look free.
+    /// - Parameter unreadable: the ranges that could not be read during the survey.
     package func takingWhole(unreadable: AllocationMap) -> DiskSurvey {
         var survey = self
         for index in survey.volumes.indices {

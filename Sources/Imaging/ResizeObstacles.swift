@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// What of resizing the machine that restores cannot do, as sentence parts; `nil` where nothing is in the way.
+/// The resize operations that this machine cannot perform, as sentence parts; `nil` without an obstacle.
 package struct ResizeObstacles {
-    /// Why no filesystem can be made smaller here.
+    /// Why no filesystem can shrink here.
     package var shrink: String?
-    /// Why no LUKS volume can be opened here: its key was not given, a program is missing.
+    /// Why no LUKS volume can be opened here: no key was given, or a program is missing.
     package var encrypted: String?
-    /// Why a physical volume of that group cannot get another size here.
+    /// Why a physical volume of that group cannot be resized here.
     package var volumeGroup: (FilesystemInfo.VolumeGroup) -> String?
 
-    /// LVM's programs were not tried on a physical volume made for other sectors.
+    /// LVM's programs are untested on a physical volume made for other sectors.
     static let otherSectors = "LVM on sectors of another size keeps its size"
 
-    /// Nothing is in the way, but for what is named.
+    /// No obstacles except those given.
     package init(
         shrink: String? = nil, encrypted: String? = nil,
         volumeGroup: @escaping (FilesystemInfo.VolumeGroup) -> String? = { _ in nil }
@@ -23,13 +23,13 @@ package struct ResizeObstacles {
         self.volumeGroup = volumeGroup
     }
 
-    /// Why what a volume holds keeps its size in a larger place, as far as it is reached through something else.
+    /// Why the contents of a LUKS or LVM volume cannot grow here; `nil` for other volumes.
     func toGrow(_ filesystem: FilesystemInfo) -> String? {
         if filesystem.kind == .luks, let encrypted { return encrypted }
         return filesystem.physicalVolume?.volumeGroup.flatMap(volumeGroup)
     }
 
-    /// Why what a volume holds cannot be made smaller here; swap is only made anew.
+    /// Why a filesystem cannot shrink here; swap is recreated and needs no tool.
     func toShrink(_ filesystem: FilesystemInfo) -> String? {
         (filesystem.traits.shrink == .madeAgain ? nil : shrink) ?? toGrow(filesystem)
     }

@@ -5,20 +5,20 @@ import DiskModel
 import ImageModel
 import LinuxSystem
 
-/// The commit of a restore: before it the target boots nothing, behind it the target is whole.
+/// The commit of a restore: before it the target boots nothing, after it the target is whole.
 struct RestoreCommit {
     private let plan: RestorePlan
     private let writer: TargetWriter
-    /// What is written; `nil` where the disk gets no table of ours.
+    /// The new partition table; `nil` for a disk that gets none.
     private let table: CapturedTable?
-    /// The job whose end is noted; `nil` notes nothing.
+    /// The job whose end is recorded; `nil` for none.
     private let jobID: String?
     private let state: TargetState
     private let progress: Progress
 
     private var target: any BlockWriter { writer.target }
 
-    /// Makes the table on a stand-in. Where that fails, nothing was written and nothing is lost.
+    /// Makes the table on a stand-in. If that fails, nothing was written to the target.
     init(_ setup: RestoreSetup, _ manifest: Manifest) throws(TableEditError) {
         plan = setup.plan
         writer = setup.writer
@@ -28,8 +28,8 @@ struct RestoreCommit {
         table = try setup.plan.makeTable(manifest)
     }
 
-    /// Writes everything of the first MiB but block 0, and the end with the backup table, flush; then block 0 in one write.
-    /// With `only`, the same order within that partition.
+    /// Writes the first MiB except block 0, and the end with the backup table; flushes; then writes block 0 in one
+    /// write. With `only`, the same order within that partition.
     func write(_: consuming ProvedTarget, _ warnings: inout [String]) throws(BlockIOError) {
         progress.begin("commit", total: 0)
         state.isCommitting = true
@@ -37,7 +37,7 @@ struct RestoreCommit {
         if let table { try hold(table) }
         if let jobID, !noteEnd(of: jobID) {
             warnings.append(
-                "that the job \(jobID) is done could not be noted on \(target.name): there is no room between its partition table and "
+                "the end of the job \(jobID) could not be recorded on \(target.name): there is no room between its partition table and "
                     + "its first partition")
         }
         let head = writer.head
@@ -51,13 +51,13 @@ struct RestoreCommit {
         try (target as? BlockDevice)?.dropCache()
     }
 
-    /// Lays the table into what is held back.
+    /// Puts the table into the held-back windows.
     private func hold(_ table: CapturedTable) throws(BlockIOError) {
         let parts: [(bytes: [UInt8], offset: UInt64)] =
             [(table.head, 0), (table.tail, table.tailOffset)] + table.records.map { ($0.bytes, $0.offset) }
         for part in parts where !part.bytes.isEmpty {
             writer.hold(part.bytes, at: part.offset)
-            // The part of a large table that is not held back goes straight to its place: nothing reads it without block 0.
+            // The part of a large table outside the windows is written at once: nothing reads it without block 0.
             let range = part.offset..<part.offset + UInt64(part.bytes.count)
             let now = range.clamped(to: writer.direct)
             if !now.isEmpty {
@@ -67,7 +67,8 @@ struct RestoreCommit {
         }
     }
 
-    /// Lays the note that the job is done into what is held back; whether there is room.
+    /// Puts the record that the job is done into the held-back windows.
+    /// - Returns: whether there was space for it.
     private func noteEnd(of jobID: String) -> Bool {
         guard let table, let first = plan.placements?.map(\.to.lowerBound).min(),
             let place = RestoreNote.place(in: writer.head, tableEnd: table.head.count, firstPartition: first)
@@ -79,14 +80,14 @@ struct RestoreCommit {
         return true
     }
 
-    /// Reads back what was written.
+    /// Reads back the written ends, and compares.
     func verify() throws {
         let (head, tail) = (writer.head, writer.tail)
         guard try target.readBytes(at: writer.area.lowerBound, count: head.count) == head,
             try target.readBytes(at: writer.direct.upperBound, count: tail.count) == tail
         else {
             throw ImagingError.failed(
-                "\(target.name) gave back other bytes at its ends than were written: it is failing, or not what it says"
+                "\(target.name) gave back other bytes at its ends than were written: it is failing, or not what it claims to be"
             )
         }
     }

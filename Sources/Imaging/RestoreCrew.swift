@@ -3,7 +3,7 @@ import Codecs
 import ImageModel
 import LinuxSystem
 
-/// The threads that write what an image holds, and the queue of their work.
+/// The threads that write an image's data, and the queue of their work.
 final class RestoreCrew {
     private let count: Int
     private let jobs: BoundedQueue<RestoreWorker.Job>
@@ -13,7 +13,7 @@ final class RestoreCrew {
     private let failure = Failure()
     private var threads: [WorkerThread] = []
 
-    /// Prepares the work of a restore; no thread runs yet.
+    /// Creates buffers and queue; no thread runs yet.
     init(_ setup: RestoreSetup, _ image: any ImageReader) throws(SystemCallError) {
         let chunkByteCount = image.header.manifest.chunkByteCount
         let pool = try ChunkBufferPool(workers: setup.workers, chunkByteCount: chunkByteCount)
@@ -29,9 +29,9 @@ final class RestoreCrew {
         self.completion = completion
     }
 
-    /// Everything before this place of the captured disk is written, in bytes; not flushed yet.
+    /// The position on the captured disk, in bytes, up to which everything is written, but not yet flushed.
     var position: UInt64 { completion.update { $0.position } }
-    /// How many bytes were written.
+    /// The number of bytes written.
     var writtenByteCount: UInt64 { completion.update { $0.written } }
 
     func start() throws(SystemCallError) {
@@ -47,15 +47,15 @@ final class RestoreCrew {
         }
     }
 
-    /// Fails where a thread has failed.
+    /// Throws the error of a failed thread.
     func check() throws {
         if let error = failure.first { throw error }
     }
 
-    /// Room for a chunk, waiting for it; `nil` where a thread has failed.
+    /// Waits for a free buffer; `nil` if a thread has failed.
     func takeBuffer() -> ChunkBuffer? { pool.take() }
 
-    /// Adds a job, waiting for room; `false` where a thread has failed.
+    /// Waits for space in the queue, and adds a job; `false` if a thread has failed.
     func push(_ job: RestoreWorker.Job) -> Bool { jobs.push(job) }
 
     /// Waits until all jobs are done.

@@ -2,7 +2,7 @@
 import SystemPackage
 
 extension RestoreExecutor {
-    /// What a person asks of a restore beside its plan.
+    /// The options of a restore beside its plan.
     package struct Options: Sendable {
         /// Whether everything is read back before filesystems are resized.
         package var verify: Bool
@@ -10,9 +10,9 @@ extension RestoreExecutor {
         package var discard: Bool
         /// Whether the target is read first, and only the chunks that differ are written.
         package var delta: Bool
-        /// Files with keys of LUKS volumes, whose insides are to grow with them.
+        /// Files with keys of LUKS volumes, whose contents are resized with them.
         package var luksKeyFiles: [FilePath]
-        /// The job whose end is noted on the target; `nil` notes nothing.
+        /// The job whose end is recorded on the target; `nil` for none.
         package var jobID: String?
 
         /// All options off.

@@ -2,29 +2,29 @@
 import DiskModel
 
 extension RestoreExecutor {
-    /// What state a restore left the target in.
+    /// The state in which a restore left the target.
     package enum DiskState: String, Codable, Sendable {
         /// Nothing was written.
         case untouched
-        /// Some was written; it boots nothing, and the same command goes on.
+        /// Partly written; it boots nothing, and the same command continues.
         case partial
         /// All data and the table are there.
         case complete
-        /// The table is there, and all data that the damaged image still has; zeros stand for the rest.
+        /// The table and all intact data of a damaged image are there; lost ranges are zeros.
         case salvaged
     }
 
-    /// What a restore did.
+    /// The result of a restore.
     package struct Outcome: Sendable {
-        /// Bytes of the image's content that were written.
+        /// The bytes of the image's content that were written.
         package var writtenByteCount: UInt64
         /// What a person should know that the plan does not say.
         package var warnings: [String]
-        /// Filesystems that could not be grown: why.
+        /// The filesystems that could not be grown, with the reasons.
         package var failedGrowths: [String]
-        /// What the image has lost, and is zeros on the target.
+        /// The ranges that the image has lost; they are zeros on the target.
         package var lost: [LostRange] = []
-        /// Where it went on from; `nil` where it started from the front.
+        /// The position of the interrupted restore that was resumed; `nil` for a restore from the start.
         package var resumedFrom: UInt64?
     }
 }

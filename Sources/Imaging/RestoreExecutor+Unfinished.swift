@@ -4,24 +4,24 @@ import Codecs
 import DiskModel
 
 extension RestoreExecutor {
-    /// An interrupted restore that a target's journal tells of.
+    /// An interrupted restore that a target's journal records.
     package struct Unfinished: Sendable, CustomStringConvertible {
-        /// Whether it is the same plan, so that this restore goes on where that one was.
+        /// Whether it has the same image and plan, so that this restore resumes it.
         package var isSame: Bool
-        /// What it was of, and how far.
+        /// Its image and position.
         package var restore: InterruptedRestore
 
-        /// For a person.
+        /// The sentence for a person.
         package var description: String {
             isSame
-                ? "The target holds an interrupted restore of this image, \(restore.progress): it goes on, and what is there "
-                    + "already is read and compared, not believed"
+                ? "The target holds an interrupted restore of this image, \(restore.progress): it resumes, and data that is there "
+                    + "already is read and compared"
                 : "The target holds an interrupted restore of another image or plan (image \(restore.imageUUID), "
-                    + "\(restore.progress)): that one is given up, and this one starts at the front"
+                    + "\(restore.progress)): that one is given up, and this one starts from the beginning"
         }
     }
 
-    /// What a target's journal tells; `nil` where it has none.
+    /// The interrupted restore in a target's journal; `nil` without a journal.
     package static func unfinished(on target: any BlockReader, _ plan: RestorePlan) throws -> Unfinished? {
         guard let found = RestoreJournal.read(target) else { return nil }
         let isSame = try found.imageUUID == plan.imageUUID && found.planDigest == plan.digest()

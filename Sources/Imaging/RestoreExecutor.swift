@@ -5,15 +5,15 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// Carries out a restore plan: data → resize → commit, so that a disk that was not finished never looks whole.
+/// Executes a restore plan: data → resize → commit, so that an unfinished disk never looks whole.
 package final class RestoreExecutor {
     private let setup: RestoreSetup
 
-    /// What state the target is in now, for any thread.
+    /// The current state of the target, for any thread.
     package var stateNow: TargetState { setup.state }
-    /// What state the target is in now.
+    /// The current state of the target.
     package var state: DiskState { stateNow.value }
-    /// Whether the same restore could go on where it stopped; not where a filesystem cannot be made as small as planned.
+    /// Whether the same restore could resume where it stopped; false if a filesystem cannot shrink as planned.
     package var goesOn: Bool { stateNow.goesOn }
 
     /// Prepares a restore.
@@ -30,7 +30,7 @@ package final class RestoreExecutor {
         workers: Int = SystemFacts.processorCount(), expectedImageID: String? = nil,
         scratch: RestoreScratch? = nil, log: @escaping (String) -> Void = { _ in }
     ) {
-        // A table's backup lies behind all partitions; a disk without one may have a superblock (md, ZFS) at its end.
+        // A backup table lies after all partitions; a disk without a table may have a superblock (md, ZFS) at its end.
         let area = plan.only?.range ?? 0..<target.byteCount
         let writer = TargetWriter(
             target, area: area,
@@ -44,7 +44,7 @@ package final class RestoreExecutor {
             cancellation: cancellation, log: log)
     }
 
-    /// Restores what `image` holds, from its first record to its end. What one with a `salvage` has lost becomes zeros.
+    /// Restores `image` from its first record to its end. With a `salvage`, lost ranges become zeros.
     package func run(_ image: any ImageReader) throws(ImagingError) -> Outcome {
         do {
             try check(image.header)
@@ -54,17 +54,17 @@ package final class RestoreExecutor {
         }
     }
 
-    /// Fails where the plan is not one for this image, or what it needs is missing.
+    /// Fails if the plan is for another image, or if its scratch is missing.
     private func check(_ header: ImageHeader) throws(ImagingError) {
         let plan = setup.plan
         guard header.maps.count == plan.destinations.count, header.manifest.imageUUID == plan.imageUUID else {
             throw .failed("the plan was made for another image")
         }
         guard plan.shrinks.allSatisfy({ !$0.needsComposite }) || setup.scratch != nil && setup.targetPath != nil else {
-            throw .failed("there is no scratch for the filesystems that are made smaller")
+            throw .failed("there is no scratch for the filesystems that shrink")
         }
         guard plan.remakes.isEmpty || setup.scratch != nil else {
-            throw .failed("there is no scratch for the FATs that are made anew")
+            throw .failed("there is no scratch for the FATs that are recreated")
         }
     }
 }

@@ -3,25 +3,25 @@ import ByteParsing
 import Codecs
 import DiskModel
 
-/// How far a restore is: kept on the target itself, inside its first MiB, until the commit overwrites it.
+/// The progress of a restore, kept on the target itself, inside its first MiB, until the commit overwrites it.
 ///
-/// Two slots in turn, each with a CRC: a power cut while one is written leaves the other.
+/// Writes alternate between two slots, each with a CRC: a power cut during one write leaves the other slot.
 struct RestoreJournal: Equatable {
-    /// Where the slots lie on the target, in bytes.
+    /// The offsets of the slots on the target, in bytes.
     static let slotOffsets: [UInt64] = [64 << 10, 128 << 10]
     static let slotByteCount = 4096
-    /// A smaller target has no journal: a restore of it starts at the front each time. All of it is held back until the
-    /// commit in any case.
+    /// A smaller target has no journal, and each restore of it starts from the beginning. All of its data is held back
+    /// until the commit anyway.
     static let leastTargetByteCount: UInt64 = 256 << 10
     private static let tag = Array("RFJOURNL".utf8)
     private static let version: UInt32 = 2
 
-    /// Counts the writes of the journal: the larger one is the newer.
+    /// The number of journal writes: the slot with the larger one is the newer.
     var sequence: UInt64
     var imageUUID: GUID
-    /// Which plan is carried out.
+    /// The digest of the plan.
     var planDigest: ContentHash
-    /// Everything before this place of the captured disk is written and flushed, in bytes.
+    /// The position on the captured disk, in bytes, up to which everything is written and flushed.
     var position: UInt64
     /// The length of the captured disk in bytes.
     var diskByteCount: UInt64
@@ -48,7 +48,7 @@ struct RestoreJournal: Equatable {
         self.diskByteCount = diskByteCount
     }
 
-    /// From a slot; `nil` where there is no journal, or a torn one.
+    /// Parses a slot; `nil` without a journal, or with a torn one.
     init?(slot bytes: [UInt8]) {
         guard bytes.count == Self.slotByteCount, Array(bytes[0..<8]) == Self.tag,
             (try? bytes.littleEndian(UInt32.self, at: 8)) == Self.version,
@@ -64,7 +64,7 @@ struct RestoreJournal: Equatable {
             diskByteCount: diskByteCount)
     }
 
-    /// The newest journal on a target; `nil` where there is none. A slot that cannot be read has none.
+    /// The newest journal on a target; `nil` without one. An unreadable slot counts as empty.
     static func read(_ target: any BlockReader) -> RestoreJournal? {
         guard target.byteCount >= leastTargetByteCount else { return nil }
         var newest: RestoreJournal?
@@ -77,7 +77,7 @@ struct RestoreJournal: Equatable {
         return newest
     }
 
-    /// Writes the next slot. What it says was true must have been flushed before.
+    /// Writes the next slot. The data that it records must be flushed before.
     mutating func write(to target: any BlockWriter) throws(BlockIOError) {
         // Wrapping: the number was read from a disk.
         sequence &+= 1

@@ -4,21 +4,21 @@ import DiskModel
 import ImageModel
 import LinuxSystem
 
-/// Writes the data of an image to a target: reads its records in their order, and hands them to a crew.
+/// Writes the data of an image to a target: reads its records in order, and passes them to a crew.
 struct RestorePipeline {
     private let setup: RestoreSetup
     private let image: any ImageReader
-    /// How far an interrupted run of the same plan was; `nil` where the restore starts from the front.
+    /// The position that an interrupted run of the same plan reached; `nil` for a restore from the start.
     private let resumedFrom: UInt64?
-    /// The regions of the image on the target; `nil` for what is skipped.
+    /// The regions of the image on the target; `nil` for skipped ones.
     private let regions: [PlacedRegion?]
 
-    /// What was done.
+    /// The result of the run.
     struct Done {
-        /// What the target is to be compared with; `nil` where it is not.
+        /// The hashes to compare the target with; `nil` without `--verify`.
         var written: WrittenChunks?
         var writtenByteCount: UInt64
-        /// What a person should know.
+        /// Warnings for a person.
         var warnings: [String]
     }
 
@@ -33,12 +33,12 @@ struct RestorePipeline {
         }
     }
 
-    /// Writes everything, noting on the target from time to time how far it is.
+    /// Writes all data, and records the progress in the target's journal from time to time.
     func run(noting target: inout UnfinishedTarget) throws -> Done {
         let crew = try RestoreCrew(setup, image)
         setup.progress.begin("restore", total: manifest.usedByteCount)
         var isDone = false
-        // Where it fails, the journal says how far it really was: the threads have ended by then.
+        // After a failure, the journal gets the position reached: the threads have ended by then.
         defer { if !isDone { try? target.advance(to: crew.position) } }
         defer { crew.cancel() }
         try crew.start()
@@ -76,14 +76,14 @@ struct RestorePipeline {
         }
     }
 
-    /// Where a record goes, and which of its bytes; `nil` where none is written.
+    /// The job for a record: its place, and its used bytes; `nil` if nothing is written.
     private func makeJob(for record: ChunkRecord, ordinal: Int) -> RestoreWorker.Job? {
         guard let region = regions[record.region], record.kind != .unused else { return nil }
         let start = record.range.lowerBound - manifest.regions[record.region].range.lowerBound
         let used = image.header.maps[record.region].ranges(in: start..<start + record.range.byteCount)
             .map { $0.lowerBound - start..<$0.upperBound - start }
-        // What an interrupted run of the same plan wrote should be there, but for what it held back. The journal is not
-        // believed: the disk may have been used since.
+        // The data that an interrupted run of the same plan wrote should be there, except for the held-back part. It is
+        // compared, not trusted: the disk may have changed since.
         let isExpected =
             setup.options.delta || record.kind == .data && record.range.upperBound <= (resumedFrom ?? 0)
         return RestoreWorker.Job(
@@ -91,7 +91,7 @@ struct RestorePipeline {
             region: region, start: start, used: used, isExpected: isExpected)
     }
 
-    /// Reads what is stored for a record, or has the crew read it.
+    /// Reads the stored data of a record, or lets the crew read it.
     private func load(_ record: ChunkRecord, into buffer: ChunkBuffer, for job: inout RestoreWorker.Job)
         throws(ImageError)
     {
@@ -103,9 +103,9 @@ struct RestorePipeline {
             into: UnsafeMutableRawBufferPointer(rebasing: buffer.stored[..<record.storedByteCount]))
     }
 
-    /// Fails where the image was not read to its end, or is another one than asked for: a stream tells its id only at the
-    /// end, and nothing was committed yet.
-    /// - Returns: what a person should know of what the end says.
+    /// Fails if the image was not read to its end, or is not the expected one: the id of a stream is known only at its
+    /// end, and nothing is committed yet.
+    /// - Returns: warnings from the late facts.
     private func checkEnding() throws -> [String] {
         guard image.ending != nil || image.salvage != nil else {
             throw ImagingError.failed("the image was not read to its end")

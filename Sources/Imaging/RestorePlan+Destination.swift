@@ -3,27 +3,27 @@ import ByteParsing
 import DiskModel
 
 extension RestorePlan {
-    /// Where a region of the image goes.
+    /// The destination of a region of the image.
     package enum Destination: Equatable, Sendable {
-        /// To the target, from this byte on.
+        /// The target, from this byte on.
         case disk(offset: UInt64)
-        /// Its front to its place on the target, the rest to the scratch.
+        /// Its place on the target for the front, the scratch for the rest.
         case spill(Spill)
-        /// Nowhere: it is not restored.
+        /// None: the region is not restored.
         case skipped
     }
 
-    /// A volume that its place on the target does not hold: it is made smaller, or made again from what the scratch has.
+    /// A volume that does not fit its place on the target: it shrinks, or is recreated from the scratch.
     package struct Spill: Equatable, Sendable {
-        /// Where its front goes, in bytes of the target; empty where all of it goes to the scratch.
+        /// The place of its front, in bytes of the target; empty if all of it goes to the scratch.
         package var front: ByteRange
         /// The length of the volume in bytes.
         package var byteCount: UInt64
-        /// Where the rest starts, in bytes of the scratch.
+        /// The start of the rest, in bytes of the scratch.
         package var scratchOffset: UInt64
     }
 
-    /// The volumes that spill, in the order of their rests on the scratch: what is made smaller, then what is made again.
+    /// The volumes that spill, in the order of their rests on the scratch: shrinks first, then recreated FATs.
     var spills: [Spill] {
         let volumes: [(UInt64, ByteRange)] =
             shrinks.map { ($0.fromByteCount, $0.range) } + remakes.map { ($0.fromByteCount, $0.front) }
@@ -36,14 +36,14 @@ extension RestorePlan {
         return spills
     }
 
-    /// Where the volume goes that is made smaller.
+    /// The place of a shrinking volume.
     func spill(of shrink: Shrink) -> Spill? { spills.first { $0.front == shrink.range } }
 
-    /// Where the FAT goes that is made again.
+    /// The place of a recreated FAT.
     func spill(of remake: Remake) -> Spill? { spills.first { $0.front == remake.front } }
 
-    /// How much room the scratch has for the part of `byteCount` bytes that lies behind its place, in whole sectors of the
-    /// target: device-mapper joins nothing else.
+    /// The scratch space for the part of `byteCount` bytes that exceeds its place, in whole sectors of the target,
+    /// because device-mapper joins only those.
     func restByteCount(of byteCount: UInt64, behind place: ByteRange) -> UInt64 {
         let rest = byteCount - min(byteCount, place.byteCount)
         return rest.roundedUp(toMultipleOf: UInt64(geometry.logicalSectorSize)) ?? rest

@@ -41,7 +41,7 @@ extension RestorePlan {
         }
     }
 
-    /// The first number that is no byte of a disk: an image's disk has 2^60 bytes at most.
+    /// The first number for spills, beyond any disk: an image's disk has 2^60 bytes at most.
     private static let firstSpillNumber: UInt64 = 1 << 61
 
     /// For each destination its byte on the disk, or `nil` where it is skipped; spills are numbered as if they lay one behind
@@ -68,7 +68,7 @@ extension RestorePlan.Item: Encodable {
         case number, name, type, filesystem, label, from, to, usedByteCount, action, volumes
     }
 
-    /// Writes it with the words of what happens.
+    /// Writes the item with its actions in words.
     package func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encodeIfPresent(number, forKey: .number)

@@ -2,18 +2,18 @@
 import DiskModel
 import ImageModel
 
-/// A range in use that the image has lost: the target gets zeros.
+/// A used range that the image has lost: the target gets zeros.
 package struct LostRange: Encodable, Equatable, Sendable {
-    /// The partition that it lies in; `nil` outside of all.
+    /// The partition of the range; `nil` outside all partitions.
     package var partition: Int?
-    /// Where it lay on the captured disk, in bytes.
+    /// The range on the captured disk, in bytes.
     package var captured: ByteRange
-    /// Where it lies on the target, in bytes; `nil` where its filesystem is made smaller, or anew.
+    /// The range on the target, in bytes; `nil` if its filesystem shrinks or is recreated.
     package var target: ByteRange?
 }
 
 extension RestorePlan {
-    /// What of a damaged image's losses the target misses, in the order of the captured disk.
+    /// The used ranges that the losses of a damaged image leave out on the target, in the order of the captured disk.
     package func lostRanges(_ losses: [Salvage.Loss], _ header: ImageHeader) -> [LostRange] {
         var result: [LostRange] = []
         for range in header.used(losses.map(\.range)) {
@@ -33,8 +33,8 @@ extension RestorePlan {
 }
 
 extension RestorePlan.Shrink {
-    /// Why it cannot be done where parts of the filesystem are lost, as a sentence; `nil` where its tool checks everything
-    /// before it changes anything, and ends where that is not clean.
+    /// Why a filesystem with lost ranges cannot shrink, as a sentence; `nil` if its tool checks everything before its
+    /// first change, and stops if the filesystem is not clean.
     package var obstacleWithLosses: String? {
         guard !filesystem.traits.checksLossesFirst(filesystem) else { return nil }
         return

@@ -4,7 +4,7 @@ import DiskModel
 import ImageModel
 
 extension RestorePlan {
-    /// Fails where the planned table cannot be made: so that the plan says it, and not the restore.
+    /// Fails if the planned table cannot be made, so that this is found while planning, and not in the restore.
     /// - Throws: `ImagingError.refused` with the reason and the way out.
     package func checkTable(_ header: ImageHeader) throws(ImagingError) {
         do { _ = try makeTable(header.manifest) } catch {
@@ -12,14 +12,14 @@ extension RestorePlan {
         }
     }
 
-    /// The table that is written at last, made on a stand-in; `nil` where the disk gets none of ours.
+    /// The table that the commit writes, made on a stand-in; `nil` for a disk that gets none.
     func makeTable(_ manifest: Manifest) throws(TableEditError) -> CapturedTable? {
         guard let placements, only == nil else { return nil }
         let captured = CapturedTable(
             head: Array(manifest.tableHead), tail: Array(manifest.tableTail),
             records: (manifest.tableRecords ?? []).map { .init(offset: $0.offset, bytes: Array($0.bytes)) },
             byteCount: manifest.geometry.byteCount, sectorSize: manifest.geometry.logicalSectorSize)
-        // The same places: the captured bytes are the table, a hybrid MBR and all.
+        // No partition moves: the captured bytes are the table, including a hybrid MBR.
         if tableIsUnchanged { return captured }
         let places = Dictionary(placements.map { ($0.number, $0.to) }, uniquingKeysWith: { first, _ in first })
         return try TableEditor.relocate(

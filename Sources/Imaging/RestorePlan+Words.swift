@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 extension RestorePlan.Item {
-    /// What happens, for a person.
+    /// The actions, for a person.
     package var action: String { actions.map(\.words).joined(separator: ", ") }
 }
 
 extension RestorePlan.Action {
-    /// The JSON of a plan has these words too, and with it the digest in a journal: other words would be another plan.
+    /// These words are also in the JSON of a plan, and so in the digest in a journal: other words would make another
+    /// plan.
     fileprivate var words: String {
         switch self {
         case .restore: "restore"

@@ -4,65 +4,65 @@ import Codecs
 import DiskModel
 import ImageModel
 
-/// What a restore will do to a target: a value that can be shown before anything is written.
+/// The plan of a restore: a value that can be shown before anything is written.
 package struct RestorePlan: Equatable, Sendable {
-    /// One partition (or the volume of a disk without a table).
+    /// A partition, or the volume of a disk without a table.
     package struct Item: Equatable, Sendable {
-        /// Its number; `nil` for a disk without a table.
+        /// The partition number; `nil` for a disk without a table.
         package var number: Int?
-        /// Its name in the table.
+        /// The name in the table.
         package var name: String
-        /// What it is for.
+        /// The partition type, in words.
         package var type: String
-        /// What it holds.
+        /// The name of the filesystem.
         package var filesystem: String
         /// The filesystem's label.
         package var label: String?
-        /// Where it was, in bytes.
+        /// The place on the captured disk, in bytes.
         package var from: ByteRange
-        /// Where it goes, in bytes.
+        /// The place on the target, in bytes.
         package var to: ByteRange
         /// The bytes that are written.
         package var usedByteCount: UInt64
-        /// What happens to it, in order.
+        /// The actions on the partition, in order.
         package var actions: [Action]
-        /// The logical volumes of a physical volume that gets another size; `nil` of everything else.
+        /// The logical volumes of a resized physical volume; `nil` for other contents.
         package var volumes: [Volume]?
     }
 
-    /// What a restore does to a partition.
+    /// An action of a restore on a partition.
     package enum Action: Equatable, Sendable {
-        /// Its data is written.
+        /// Writes its data.
         case restore
-        /// Its data is written into an existing partition of this number.
+        /// Writes its data into an existing partition of this number.
         case restoreInto(partition: Int)
-        /// It starts elsewhere.
+        /// Places it at another start.
         case move
-        /// It starts elsewhere, and nothing of it is in use.
+        /// Places it at another start; nothing in it is used.
         case moveUnused
-        /// It stays, and nothing of it is in use.
+        /// Leaves it in place; nothing in it is used.
         case leaveUnused
-        /// Its FAT is made again, with sectors of the target's size.
+        /// Recreates its FAT, with sectors of the target's size.
         case remake
-        /// Its filesystem is made smaller.
+        /// Shrinks its filesystem.
         case shrink
-        /// Its filesystem is made to fill its place.
+        /// Grows its filesystem to fill its place.
         case grow
-        /// Its log begins in a newer cycle.
+        /// Starts its log in a newer cycle.
         case renewLog
-        /// Its unused ranges become zeros.
+        /// Zeroes its unused ranges.
         case clearUnused
     }
 
-    /// One logical volume of a physical volume that gets another size.
+    /// A logical volume of a resized physical volume.
     package struct Volume: Codable, Equatable, Sendable {
-        /// Its name: `group/volume`.
+        /// The name: `group/volume`.
         package var name: String
-        /// What it holds.
+        /// The name of the filesystem.
         package var filesystem: String
-        /// Its length as captured, in bytes.
+        /// The captured length, in bytes.
         package var fromByteCount: UInt64
-        /// The length that it gets, in bytes.
+        /// The new length, in bytes.
         package var toByteCount: UInt64
     }
 
@@ -70,36 +70,36 @@ package struct RestorePlan: Equatable, Sendable {
     package var imageUUID: GUID
     /// The target.
     package var target: DiskIdentity
-    /// Its size and units.
+    /// The target's size and sector sizes.
     package var geometry: DiskGeometry
-    /// How sizes follow the target, and what was wished of single partitions.
+    /// The layout policy, and the requested sizes of single partitions.
     package var request: LayoutRequest
     /// The partitions.
     package var items: [Item]
-    /// Where each region of the image goes.
+    /// The destination of each region of the image.
     package var destinations: [Destination]
-    /// The table to write; `nil` for a disk without one that is understood.
+    /// The places of partitions in the table to write; `nil` without a known table.
     package var placements: [DiskLayout.Placement]?
-    /// The one partition of the target that is written; `nil` where all of the disk is.
+    /// The one partition of the target that is written; `nil` for the whole disk.
     package var only: Only?
-    /// Whether the table is the captured one to the bit.
+    /// Whether the table equals the captured one to the bit.
     package var tableIsUnchanged: Bool
-    /// The filesystems to grow: where each will lie.
+    /// The filesystems to grow.
     package var growths: [Growth]
-    /// The filesystems to make smaller, before the commit.
+    /// The filesystems to shrink, before the commit.
     package var shrinks: [Shrink]
-    /// The FATs to make anew, with sectors of the target's size, before the commit.
+    /// The FATs to recreate with sectors of the target's size, before the commit.
     package var remakes: [Remake] = []
     /// What a person should know.
     package var warnings: [Warning]
 
     /// A partition that is restored into an existing one.
     package struct Only: Codable, Equatable, Sendable {
-        /// Its number in the image.
+        /// The partition number in the image.
         package var number: Int
         /// The number of the existing partition.
         package var existing: Int
-        /// Where the existing partition lies, in bytes.
+        /// The place of the existing partition, in bytes.
         package var range: ByteRange
     }
 
@@ -107,65 +107,65 @@ package struct RestorePlan: Equatable, Sendable {
     package struct Growth: Codable, Equatable, Sendable {
         /// The partition; `nil` for a filesystem on the bare disk.
         package var number: Int?
-        /// Whether it grows after the commit: its own front is written last.
+        /// Whether it grows after the commit, because the commit writes its front.
         package var isLate: Bool
-        /// Where it will lie, in bytes.
+        /// Its place on the target, in bytes.
         package var range: ByteRange
-        /// What it is.
+        /// The filesystem.
         package var filesystem: FilesystemInfo
-        /// Of a physical volume of LVM, itself or inside of LUKS: the lengths that its volumes get, in the order of
+        /// For a physical volume of LVM, itself or inside LUKS: the new lengths of its volumes, in the order of
         /// `filesystem.physicalVolume.inner`, in bytes.
         package var volumeByteCounts: [UInt64]?
     }
 
-    /// A filesystem to make smaller: its front goes to its place, the rest to a scratch, and its own tool makes it fit.
+    /// A filesystem to shrink: its front goes to its place, the rest to a scratch, and its own tool makes it fit.
     package struct Shrink: Codable, Equatable, Sendable {
         /// The partition.
         package var number: Int
-        /// Where it will lie, in bytes.
+        /// Its place on the target, in bytes.
         package var range: ByteRange
-        /// The length of the partition that it comes from, in bytes.
+        /// The length of the captured partition, in bytes.
         package var fromByteCount: UInt64
-        /// How much of it is in use behind its place: the scratch has to hold that, in bytes.
+        /// The bytes that the scratch has to hold: the used part beyond its place.
         package var scratchByteCount: UInt64
-        /// What it is.
+        /// The filesystem.
         package var filesystem: FilesystemInfo
-        /// Of a physical volume of LVM, itself or inside of LUKS: the lengths that its volumes get, in the order of
+        /// For a physical volume of LVM, itself or inside LUKS: the new lengths of its volumes, in the order of
         /// `filesystem.physicalVolume.inner`, in bytes.
         package var volumeByteCounts: [UInt64]?
 
-        /// The filesystems whose own tools have to make them smaller.
+        /// The filesystems that their own tools have to shrink.
         package var shrinking: [FilesystemInfo] {
             guard let volumeByteCounts else { return [EncryptedContents(filesystem)?.inner ?? filesystem] }
             let volumes = filesystem.physicalVolume?.inner ?? []
             return zip(volumes, volumeByteCounts).filter { $1 < $0.byteCount }.map(\.0.filesystem)
         }
 
-        /// Whether its tool needs to see all of it; swap is only made anew.
+        /// Whether its tool needs to see all of it; swap is only recreated.
         package var needsComposite: Bool { filesystem.traits.shrink != .madeAgain }
     }
 
-    /// A FAT to make anew: all of the captured one goes to a scratch, and its files from there into a new one.
+    /// A FAT to recreate: all of the captured one goes to a scratch, and its files from there into a new one.
     package struct Remake: Codable, Equatable, Sendable {
         /// The partition.
         package var number: Int
-        /// Where it will lie, in bytes.
+        /// Its place on the target, in bytes.
         package var range: ByteRange
-        /// The length of the partition that it comes from, in bytes.
+        /// The length of the captured partition, in bytes.
         package var fromByteCount: UInt64
-        /// How much of it is in use: the scratch has to hold that, in bytes.
+        /// The bytes that the scratch has to hold: its used part.
         package var scratchByteCount: UInt64
-        /// What it was.
+        /// The captured filesystem.
         package var filesystem: FilesystemInfo
     }
 
-    /// The room that the scratch needs, in bytes.
+    /// The bytes that the scratch has to hold.
     package var scratchByteCount: UInt64 {
         shrinks.reduce(0) { $0 + $1.scratchByteCount } + remakes.reduce(0) { $0 + $1.scratchByteCount }
     }
 
-    /// What tells this plan from another: a journal of one is not followed by another. The same disk may have another
-    /// name after a restart or in another port.
+    /// Identifies the plan: only the plan of a journal resumes its restore. The names of the target are left out,
+    /// because they may differ after a restart or in another port.
     func digest() throws -> ContentHash {
         var plan = self
         plan.target.path = ""

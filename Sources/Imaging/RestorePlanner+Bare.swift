@@ -3,7 +3,7 @@ import DiskModel
 import ImageModel
 
 extension RestorePlanner {
-    /// A plan for a disk without a partition table that is understood.
+    /// Plans the restore of a disk without a known partition table.
     static func planBare(
         _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
         _ obstacles: ResizeObstacles
@@ -29,7 +29,7 @@ extension RestorePlanner {
             var actions: [RestorePlan.Action] = [.restore]
             var volumeByteCounts: [UInt64]?
             let isWhole = region.kind == .disk && region.range == 0..<manifest.geometry.byteCount
-            // It fills the disk whatever the policy.
+            // LUKS fills the disk under any policy.
             if isWhole, manifest.table.kind == .none, geometry.byteCount > manifest.geometry.byteCount,
                 region.filesystem?.byteCount != nil, let obstacle = obstacle(region.filesystem, in: geometry.byteCount)
             {

@@ -4,14 +4,14 @@ import DiskModel
 import ImageModel
 
 extension RestorePlanner {
-    /// A plan for restoring one partition of `header` into an existing one of the target. Everything else there stays as it
-    /// is.
+    /// Plans the restore of one partition of `header` into an existing one of the target. The rest of the target stays
+    /// unchanged.
     /// - Parameters:
     ///   - number: the partition of the image.
     ///   - existingNumber: the partition of the target; `nil` for the same number.
-    ///   - existing: the target's table, as it is.
+    ///   - existing: the target's current table.
     ///   - policy: whether the filesystem grows to fill a larger partition.
-    ///   - obstacles: what of resizing cannot be done here.
+    ///   - obstacles: resize operations this machine cannot perform.
     /// - Throws: `ImagingError.refused` with the reason and the way out.
     package static func plan(
         only number: Int, into existingNumber: Int?, of header: ImageHeader, onto target: DiskIdentity,

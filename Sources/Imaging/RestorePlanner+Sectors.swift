@@ -90,7 +90,8 @@ extension RestorePlanner {
             ).isHybrid
     }
 
-    /// Whether what a partition holds does not matter: nothing, Windows' own reserve, or code that only BIOS starts.
+    /// Whether the contents of a partition do not matter: it is unused, Microsoft's reserve, or code that only BIOS
+    /// starts.
     private static func isOnlyRoom(_ region: Manifest.Region, _ manifest: Manifest) -> Bool {
         if region.usedByteCount == 0 { return true }
         guard let partition = manifest.table.partitions.first(where: { $0.number == region.partition }) else {
@@ -109,7 +110,7 @@ extension RestorePlanner {
         guard region.partition != nil, isRemade(filesystem, manifest, geometry) else {
             return filesystem.sectorObstacle(onto: new, captured: old)
         }
-        // A FAT that is only marked as in use is read like any other; one that contradicts itself is not.
+        // A FAT that is merely marked as in use can be read; an inconsistent one cannot.
         let isReadable =
             filesystem.mapSource == .allocationStructures || filesystem.isClean == false
             || filesystem.wholeReason == FilesystemInfo.allSectorsReason
@@ -122,8 +123,8 @@ extension RestorePlanner {
 
     // MARK: the layout
 
-    /// The layout on the target, with room for the FATs that are made anew there.
-    /// - Parameter abilities: what the contents of partitions allow, by number.
+    /// The layout on the target, with space for recreated FATs.
+    /// - Parameter abilities: the resize abilities of partitions, by number.
     static func layout(
         _ header: ImageHeader, _ geometry: DiskGeometry, _ request: LayoutRequest,
         _ abilities: [Int: PartitionAbility]
@@ -150,7 +151,7 @@ extension RestorePlanner {
             ability.leastByteCount = demand.leastByteCount
             ability.reason =
                 "its FAT is made anew with sectors of \(geometry.logicalSectorSize) bytes, which takes that for what it may hold"
-            // It fills what it is wished to have.
+            // It fills a requested size.
             ability.canGrow = request.wishes[number] != nil
             plain[number] = ability
             if filesystem.kind == .fat32, request.policy != .keep, request.wishes[number] == nil {
@@ -158,7 +159,7 @@ extension RestorePlanner {
             }
             roomy[number] = ability
         }
-        // FAT32 where it costs nobody anything, else FAT16: UEFI reads both.
+        // FAT32 if no other partition shrinks for it, else FAT16: UEFI reads both.
         let least = Result { () throws(LayoutError) in try attempt(plain) }
         var layout = try? least.get()
         if let generous = try? attempt(roomy) {
@@ -166,7 +167,7 @@ extension RestorePlanner {
             if generous.placements.allSatisfy({ !$0.isShrunk || shrunk.contains($0.number) }) { layout = generous }
         }
         guard let layout else { return try least.get() }
-        // A larger place may have larger clusters, and so hold fewer files.
+        // A larger place may have larger clusters, and thus hold fewer files.
         for region in fats {
             guard let filesystem = region.filesystem,
                 let placement = layout.placements.first(where: { $0.number == region.partition })
@@ -182,7 +183,7 @@ extension RestorePlanner {
     }
 }
 
-/// How much room a FAT needs that is made anew.
+/// The space that a recreated FAT needs.
 private struct FATDemand {
     let kind: FilesystemInfo.Kind
     let sectorSize: Int
@@ -194,18 +195,19 @@ private struct FATDemand {
         kind = filesystem.kind
         self.sectorSize = sectorSize
         usedByteCount = region.usedByteCount
-        // An image that does not note it: the smallest.
+        // The smallest, for an image that does not record it.
         oldClusterSize = UInt64(max(512, filesystem.blockSize ?? 512))
         capturedByteCount = region.range.byteCount
     }
 
-    /// The least length from the captured one on that holds everything, however it is spread over files; in bytes.
+    /// The least length, from the captured one upwards, that holds the contents in any distribution over files; in
+    /// bytes.
     var leastByteCount: UInt64 { least { _ in true } }
 
-    /// The same for a FAT32.
+    /// The least length that also makes it a FAT32, in bytes.
     var leastByteCountOfFAT32: UInt64 { least { $0.kind == .fat32 } }
 
-    /// Whether a place of `byteCount` bytes holds everything, however it is spread over files.
+    /// Whether a place of `byteCount` bytes holds the contents in any distribution over files.
     func isMet(by byteCount: UInt64) -> Bool { isMet(by: byteCount) { _ in true } }
 
     private func isMet(by byteCount: UInt64, _ isWanted: (FATLayout) -> Bool) -> Bool {
@@ -219,7 +221,7 @@ private struct FATDemand {
 
     private func least(_ isWanted: (FATLayout) -> Bool) -> UInt64 {
         var length = capturedByteCount
-        // Steps of a 64th: at most 400 to the 500-fold, and no file becomes longer than that.
+        // Steps of a 64th: 400 of them reach the 500-fold, and no file grows more than that.
         for _ in 0..<400 {
             if isMet(by: length, isWanted) { return length }
             let step = max(1 << 20, length / 64 / (1 << 20) * (1 << 20))

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-// Physical volumes of LVM, also inside of LUKS: what is inside gets another size with them.
+// Physical volumes of LVM, also inside LUKS: their logical volumes are resized with them.
 extension RestorePlanner {
-    /// The lengths that the volumes inside get, where their place gets another length; `nil` of everything but LVM.
+    /// The new lengths of the logical volumes in a resized place; `nil` for anything but LVM.
     static func volumeLengths(
         _ filesystem: FilesystemInfo, on place: ByteRange, _ policy: LayoutPolicy
     ) throws(ImagingError) -> [UInt64]? {
@@ -18,7 +18,7 @@ extension RestorePlanner {
         return lengths
     }
 
-    /// The same for a larger place, in which a group that cannot get another size here keeps it.
+    /// The new lengths of the logical volumes in a larger place; `nil` if their group cannot be resized here.
     static func grownLengths(
         _ filesystem: FilesystemInfo, on place: ByteRange, _ policy: LayoutPolicy, _ obstacles: ResizeObstacles
     ) throws(ImagingError) -> [UInt64]? {
@@ -28,11 +28,11 @@ extension RestorePlanner {
         return try volumeLengths(filesystem, on: place, policy)
     }
 
-    /// How much the scratch has to hold.
+    /// The bytes that the scratch has to hold.
     /// - Parameters:
-    ///   - place: the length that it gets, in bytes.
-    ///   - behind: what is in use behind the place, in bytes.
-    ///   - most: the length of all that lies behind it.
+    ///   - place: the new length, in bytes.
+    ///   - behind: the used bytes beyond the place.
+    ///   - most: all bytes beyond the place.
     static func scratchLength(
         _ filesystem: FilesystemInfo, _ byteCounts: [UInt64]?, in place: UInt64, behind: UInt64, most: UInt64
     ) -> UInt64 {
@@ -40,8 +40,8 @@ extension RestorePlanner {
         var length = behind
         let volumes = filesystem.physicalVolume?.inner ?? []
         for (volume, byteCount) in zip(volumes, byteCounts ?? []) where byteCount < volume.byteCount {
-            // What its tool moves to the front of a volume, no more than is in use, may lie on the scratch until the extents
-            // move; of those that it has there.
+            // The data that the tool moves to the front of a volume, at most what is in use, may lie on the scratch
+            // until pvmove moves the extents; at most the part of the volume that is there.
             let onScratch = volume.places?.reduce(UInt64(0)) { sum, part in
                 let rest = part.upperBound > end ? part.upperBound - max(part.lowerBound, end) : 0
                 return sum.addingReportingOverflow(rest).partialValue
@@ -53,7 +53,7 @@ extension RestorePlanner {
         return byteCounts == nil ? behind : min(length, most)
     }
 
-    /// The volumes inside, for whoever looks at the plan.
+    /// The logical volumes, for display.
     static func volumeSizes(_ filesystem: FilesystemInfo?, _ byteCounts: [UInt64]?) -> [RestorePlan.Volume]? {
         byteCounts.map { byteCounts in
             zip(filesystem?.physicalVolume?.inner ?? [], byteCounts).map { volume, byteCount in

@@ -2,12 +2,12 @@
 import DiskModel
 import ImageModel
 
-/// Decides what a restore does. Pure.
+/// Plans a restore. Pure.
 package enum RestorePlanner {
-    /// A plan for restoring `header` onto a target.
+    /// Plans the restore of `header` onto a target.
     /// - Parameters:
     ///   - obstacles: resize operations this machine cannot perform.
-    ///   - mustBoot: whether a disk that will not start from the target is refused.
+    ///   - mustBoot: whether a disk that cannot boot from the target is refused.
     ///   - trustsUnknown: whether contents that are not known to work with sectors of another size are restored.
     /// - Throws: `ImagingError.refused` with the reason and the way out.
     package static func plan(
@@ -38,7 +38,7 @@ package enum RestorePlanner {
             LayoutPlanner.fills(filesystem, region.range)
         else { return nil }
         if filesystem.kind == .luks {
-            // Without its key it is said elsewhere, with what is to be done later.
+            // Without a key, `leaveLocked` reports it with the command for later.
             if obstacles.encrypted != nil { return nil }
             if let obstacle = EncryptedContents(filesystem)?.growObstacle {
                 return .keepsSizeInLUKS(partition: region.partition, reason: obstacle)
@@ -48,8 +48,8 @@ package enum RestorePlanner {
         return .groupKeepsSize(partition: region.partition, reason: obstacle)
     }
 
-    /// What the contents of partitions allow, by number.
-    /// - Parameter sectorSize: the target's, in bytes.
+    /// The resize abilities of partitions, by number.
+    /// - Parameter sectorSize: the target's sector size, in bytes.
     static func abilities(
         _ manifest: Manifest, _ maps: [AllocationMap], sectorSize: Int, obstacles: ResizeObstacles
     ) -> [Int: PartitionAbility] {
@@ -60,12 +60,12 @@ package enum RestorePlanner {
             var ability = PartitionAbility(leastByteCount: length)
             let resize = filesystem.resizeAbility
             if !LayoutPlanner.fills(filesystem, region.range) {
-                // What stands behind its end (a verity tree, an md superblock) must stay there.
+                // Data after its end (a verity tree, an md superblock) must stay there.
                 ability.reason =
                     filesystem.byteCount == nil
                     ? resize.shrinkObstacle : "something may stand behind the end of its filesystem"
             } else {
-                // LUKS fills a larger place also without its key.
+                // LUKS fills a larger place even without its key.
                 ability.canGrow =
                     resize.canGrow && (filesystem.kind == .luks || obstacles.toGrow(filesystem) == nil)
                     && filesystem.growsOnSectors(of: sectorSize)
@@ -89,7 +89,7 @@ package enum RestorePlanner {
 }
 
 extension RestorePlan {
-    /// Says of the items what is done about older lives of their places.
+    /// Adds the actions against older lives to the items.
     mutating func noteOlderLives(_ header: ImageHeader) {
         for step in olderLifeSteps(header) {
             let number = header.manifest.regions[step.region].partition

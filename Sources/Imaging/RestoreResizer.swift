@@ -5,25 +5,25 @@ import Filesystems
 import LinuxSystem
 import SystemPackage
 
-/// Carries out the resizes of a restore plan: on a composite with the scratch where a filesystem is longer than its place,
-/// and through its key where it lies inside of LUKS, which itself fills its place whenever it is opened.
+/// Performs the resizes of a restore plan: on a composite with the scratch if a filesystem is longer than its place,
+/// and through the key if it lies inside LUKS, which itself fills its place whenever it is opened.
 struct RestoreResizer {
     let plan: RestorePlan
     let target: FilePath
-    /// The logical sector size in bytes of the disk that was captured.
+    /// The logical sector size of the captured disk, in bytes.
     let capturedSectorSize: Int
     let scratch: RestoreScratch?
     let keyFiles: [FilePath]
     let cancellation: Cancellation
     let log: (String) -> Void
 
-    /// What came of a growth.
+    /// The result of a growth.
     struct Growth {
-        /// The new length in bytes; `nil` of what kept its size.
+        /// The new length in bytes; `nil` if the size was kept.
         var byteCount: UInt64?
-        /// What a person should know.
+        /// Remarks for a person.
         var remarks: [String] = []
-        /// Volumes of a group that were not grown: why.
+        /// The volumes of a group that were not grown, with the reasons.
         var failures: [String] = []
     }
 
@@ -35,9 +35,9 @@ struct RestoreResizer {
 
     // MARK: smaller
 
-    /// Makes what a partition holds end with its place.
-    /// - Parameter settle: brings everything to the disk, where other nodes see it.
-    /// - Throws: `ResizeError` or `ImagingError`; then the place holds only a part.
+    /// Shrinks the contents of a partition to its place.
+    /// - Parameter settle: flushes everything to the disk, where other nodes see it.
+    /// - Throws: `ResizeError` or `ImagingError`; then the place holds only a part of the contents.
     func shrink(_ shrink: RestorePlan.Shrink, settle: () throws -> Void) throws -> FilesystemResizer.Outcome {
         let length = shrink.range.byteCount
         guard shrink.needsComposite else {
@@ -68,7 +68,7 @@ struct RestoreResizer {
             }
         }
         try settle()
-        // By itself, without the scratch.
+        // Check the place alone, without the scratch.
         if contents != nil {
             try opened(target, shrink.range) { try checkInside($0, room, filesystem, shrink.volumeByteCounts) }
         } else if let volumes = shrink.volumeByteCounts {
@@ -92,7 +92,7 @@ struct RestoreResizer {
         return value
     }
 
-    /// What is inside of a LUKS volume in its smaller place must be all there.
+    /// Checks that the contents of a LUKS volume fit its smaller place completely.
     private func checkInside(
         _ opened: OpenedLUKS, _ room: UInt64, _ filesystem: FilesystemInfo, _ volumes: [UInt64]?
     ) throws {
@@ -108,8 +108,8 @@ struct RestoreResizer {
 
     // MARK: larger
 
-    /// Makes what a partition holds fill its place.
-    /// - Throws: `ResizeError` or `ImagingError` where it was not grown.
+    /// Grows the contents of a partition to fill its place.
+    /// - Throws: `ResizeError` or `ImagingError` if they were not grown.
     func grow(_ growth: RestorePlan.Growth) throws -> Growth {
         if growth.filesystem.kind == .luks {
             let opened = try open(target, growth.range)
@@ -132,16 +132,16 @@ struct RestoreResizer {
         return Growth(byteCount: made.byteCount, remarks: made.remarks, failures: failures)
     }
 
-    /// What is inside of a LUKS volume is seen only now, where it was captured without its key.
+    /// Grows the contents of an opened LUKS volume. If it was captured without its key, they are surveyed only here.
     private func growInside(_ opened: OpenedLUKS, _ growth: RestorePlan.Growth) throws -> Growth {
-        // As long as it was: what says where a physical volume ends may mean more of a longer one.
+        // Surveyed at the captured length: in a longer volume, the metadata of a physical volume may refer to more.
         let captured = plan.items.first { $0.number == growth.number }?.from.byteCount ?? 0
         guard captured > opened.geometry.dataStart,
             let before = BlockSlice(opened, range: 0..<captured - opened.geometry.dataStart)
         else { throw ImagingError.failed("what is inside of it is not where it was captured") }
         let inner = try survey(before, opened)
         if let obstacle = obstacle(toGrow: inner, of: before.byteCount, in: opened) {
-            // Planned, and not possible now (a twin that was attached meanwhile).
+            // Planned, but no longer possible (a twin was attached meanwhile).
             guard growth.volumeByteCounts == nil else { throw ImagingError.failed(obstacle) }
             return Growth(remarks: ["what is inside of it (\(inner.kindName)) keeps its size: \(obstacle)"])
         }
@@ -158,7 +158,7 @@ struct RestoreResizer {
         guard inner.growsOnSectors(of: opened.logicalSectorSize) else {
             return "it was made for sectors of another size"
         }
-        // What stands behind the end of a filesystem must stay there.
+        // Data after the end of a filesystem must stay there.
         guard LayoutPlanner.fills(inner, 0..<byteCount) else { return "something may stand behind the end of it" }
         guard let group = inner.volumeGroup else { return nil }
         return capturedSectorSize == sectorSize
@@ -167,14 +167,14 @@ struct RestoreResizer {
 
     // MARK: LUKS
 
-    /// What an opened volume, or the front of it, holds.
+    /// Surveys an opened volume, or the front of it.
     private func survey(_ volume: any BlockReader, _ opened: OpenedLUKS) throws -> FilesystemInfo {
         try VolumeIdentifier.survey(
             volume, secondOpinion: SecondOpinion(descriptor: opened.fileDescriptor.rawValue)
         ).0
     }
 
-    /// Has a LUKS volume open, with the first key that fits, while `body` runs.
+    /// Runs `body` with an opened LUKS volume, by the first key that fits.
     private func opened<Value>(
         _ disk: FilePath, _ range: ByteRange, _ body: (OpenedLUKS) throws -> Value
     ) throws -> Value {

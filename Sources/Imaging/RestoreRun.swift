@@ -3,27 +3,27 @@ import DiskModel
 import ImageModel
 import LinuxSystem
 
-/// One run of a restore: its effects in their order, and what they have shown so far.
+/// One run of a restore: its steps in order, and their results so far.
 final class RestoreRun {
     private let setup: RestoreSetup
     private let image: any ImageReader
-    /// What changes lengths; `nil` in tests on memory.
+    /// Resizes filesystems; `nil` in tests on memory.
     private let resizer: RestoreResizer?
     private let commit: RestoreCommit
     private let olderLives: OlderLifeCure
     private var target: UnfinishedTarget
     private var changes = TargetChanges()
     private var outcome: RestoreExecutor.Outcome
-    /// What the target is compared with; `nil` where it is not.
+    /// The hashes to compare the target with; `nil` without `--verify`.
     private var written: WrittenChunks?
-    /// What the image has lost.
+    /// The losses of the image.
     private var losses: [Salvage.Loss] = []
     private var isCommitted = false
 
     private var plan: RestorePlan { setup.plan }
     private var writer: TargetWriter { setup.writer }
 
-    /// Makes ready, and reads what the target holds; nothing is written.
+    /// Prepares the run, and reads the target's journal and contents; nothing is written.
     init(_ setup: RestoreSetup, _ image: any ImageReader) throws {
         let (plan, manifest) = (setup.plan, image.header.manifest)
         resizer = setup.targetPath.map { path in
@@ -45,7 +45,7 @@ final class RestoreRun {
         self.target = target
     }
 
-    /// Carries out the steps of the plan.
+    /// Executes the steps of the plan.
     func run() throws -> RestoreExecutor.Outcome {
         // An end that was asked for while this was prepared must not cost the disk.
         try setup.cancellation.check()
@@ -63,7 +63,7 @@ final class RestoreRun {
         switch step {
         case .clear:
             try target.invalidate()
-            // Also before trimming: no older journal may speak of what was trimmed.
+            // Also before trimming: no older journal may refer to trimmed data.
             try target.note()
         case .trim:
             try target.trim(&outcome.warnings)
@@ -80,8 +80,8 @@ final class RestoreRun {
         case .cureOlderLives: try cureOlderLives()
         case .noteData:
             try writer.settle(setup.progress)
-            // Also a run that is stopped behind this goes on: what a growth changed in the restored chunks differs from
-            // them, and is written again.
+            // A run that is stopped after this resumes, too: chunks that a growth changed differ from the image, and
+            // are written again.
             try target.noteAllData()
         case .remake(let number): try remake(try planned(plan.remakes.first { $0.number == number }, step))
         case .shrink(let number): try shrink(try planned(plan.shrinks.first { $0.number == number }, step))
@@ -152,7 +152,7 @@ final class RestoreRun {
         setup.state.value = image.salvage?.isWhole ?? true ? .complete : .salvaged
     }
 
-    /// Makes a committed target boot nothing: what is there is compared and mended by the same command.
+    /// Makes a committed target boot nothing; the same command then compares and repairs its data.
     private func takeBack() throws(BlockIOError) {
         setup.state.value = .partial
         try target.invalidate()

@@ -3,14 +3,15 @@ import LinuxSystem
 import SystemPackage
 
 extension RestoreScratch {
-    /// Where the scratch of a restore lies: as asked for, else beside the image, else with the temporary files.
+    /// The folder for the scratch of a restore: the requested one, else beside the image, else with the temporary
+    /// files.
     ///
-    /// What an encrypted image holds is written to a disk only where that was asked for: otherwise to memory.
+    /// Data of an encrypted image is written to a disk only on request, otherwise to memory.
     /// - Parameters:
-    ///   - asked: what was asked for.
+    ///   - asked: the requested folder.
     ///   - image: the file or the repository; `nil` for a stream.
     ///   - memory: a folder in memory.
-    /// - Throws: `ImagingError.noRoom` where nothing but a disk is there for what was encrypted.
+    /// - Throws: `ImagingError.noRoom` if an encrypted image has no folder in memory.
     package static func folder(
         _ asked: FilePath?, image: FilePath?, isEncrypted: Bool, memory: FilePath? = Files.memoryFolder
     ) throws(ImagingError) -> FilePath {
@@ -19,7 +20,7 @@ extension RestoreScratch {
             if let memory { return memory }
             throw .noRoom(
                 "making filesystems fit takes a scratch for a while, the image is encrypted, and this machine has no folder in "
-                    + "memory: name a folder with --scratch. What lies there for that while is not encrypted")
+                    + "memory: name a folder with --scratch. The data is not encrypted while it is there")
         }
         guard let image else { return Files.temporaryFolder }
         let folder = image.removingLastComponent()

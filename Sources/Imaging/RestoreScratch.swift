@@ -3,8 +3,8 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// Sparse file for the parts of shrinking filesystems that exceed their new partitions, and for FATs that are made again. It
-/// goes with the object.
+/// Sparse file for the parts of shrinking filesystems that exceed their new partitions, and for FATs that are
+/// recreated. It is removed with the object.
 package final class RestoreScratch {
     /// The file.
     package let path: FilePath
@@ -14,10 +14,10 @@ package final class RestoreScratch {
     private static let folderName = "reforge-scratch"
     private static let fileName = "scratch"
 
-    /// Makes a scratch in `folder` for a plan; `nil` where the plan needs none. What a restore of this machine that was
-    /// killed left there goes.
-    /// - Parameter chunkByteCount: the image's, which tells how much memory a restore takes.
-    /// - Throws: `ImagingError.noRoom` where the folder has too little room, or can hold none.
+    /// Makes a scratch in `folder` for a plan; `nil` if the plan needs none. Scratches of killed restores on this
+    /// machine are removed first.
+    /// - Parameter chunkByteCount: the image's chunk length, which determines the memory of a restore.
+    /// - Throws: `ImagingError.noRoom` if the folder has too little space, or cannot hold a scratch.
     package init?(in folder: FilePath, for plan: RestorePlan, chunkByteCount: Int) throws {
         guard let last = plan.spills.last else { return nil }
         let byteCount = last.scratchOffset + plan.restByteCount(of: last.byteCount, behind: last.front)
@@ -27,7 +27,7 @@ package final class RestoreScratch {
             let has = Files.isInMemory(folder) ? "lies in memory, which can spare" : "has"
             throw ImagingError.noRoom(
                 "making filesystems fit needs \(ByteText.rounded(needed)) for a while, and \(folder) \(has) "
-                    + "\(ByteText.rounded(free)): name another folder with --scratch (what lies there for that while is not encrypted)"
+                    + "\(ByteText.rounded(free)): name another folder with --scratch (the data is not encrypted while it is there)"
             )
         }
         do { own = try Files.makeTemporaryFolder(Self.folderName, in: folder) } catch {
@@ -58,24 +58,24 @@ package final class RestoreScratch {
         try? Files.removeFolder(own)
     }
 
-    /// What a folder has room for, in bytes. A tmpfs counts memory as its own that this program and the filesystems' tools
-    /// need: behind that, the kernel would kill one of them in the middle.
+    /// The free space of a folder, in bytes. A tmpfs also counts memory that this program and the filesystems' tools
+    /// need: beyond that, the kernel would kill one of them in the middle.
     private static func room(in folder: FilePath, _ chunkByteCount: Int) -> UInt64? {
         let free = Files.freeByteCount(folder)
         guard Files.isInMemory(folder), let memory = SystemFacts.availableMemory() else { return free }
-        // The program without its buffers, `e2fsck`, `resize2fs` and the like: some ten MiB each.
+        // The program without its buffers, `e2fsck`, `resize2fs` and the like: some 10 MiB each.
         let buffers = ChunkBufferPool.count(workers: SystemFacts.processorCount(), chunkByteCount: chunkByteCount)
         let reserve = 100 << 20 + UInt64(buffers) * 2 * UInt64(chunkByteCount)
         return min(free ?? .max, memory - min(memory, reserve))
     }
 
-    /// Removes the scratches of restores that ended without a chance to: no process has them locked. Only where a lock
-    /// holds for all who could have one, and only what is one beyond doubt.
+    /// Removes the scratches of killed restores, which no process has locked. Only in a folder of this machine, where a
+    /// lock holds for every possible user, and only folders that are certainly scratches.
     private static func removeLeftovers(in folder: FilePath) {
         guard Files.isOfThisMachine(folder) else { return }
         for name in Files.names(in: folder) where name.hasPrefix("\(folderName).") {
             guard name.utf8.count == folderName.utf8.count + 7, let lock = FolderLock(ifFree: folder.appending(name)),
-                // One that has no file yet is just being made.
+                // A folder without its file is just being made.
                 Files.names(in: lock.path) == [fileName],
                 let file = try? Stat(lock.path.appending(fileName), followTargetSymlink: false),
                 file.type == .regular, file.userID.rawValue == SystemFacts.userID
@@ -88,10 +88,10 @@ package final class RestoreScratch {
 }
 
 extension RestorePlan {
-    /// How much room a folder for the scratch must have, in bytes; `nil` where there is no scratch.
+    /// The space that a folder for the scratch must have, in bytes; `nil` without a scratch.
     package var scratchRoom: UInt64? {
         guard !spills.isEmpty else { return nil }
-        // Some MiB for what the tools write on the way, and for the filesystem that holds the file.
+        // Some MiB more for intermediate writes of the tools, and for the filesystem that holds the file.
         let (room, overflow) = scratchByteCount.addingReportingOverflow(scratchByteCount / 16 + (32 << 20))
         return overflow ? .max : room
     }

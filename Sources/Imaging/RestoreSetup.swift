@@ -2,7 +2,7 @@
 import LinuxSystem
 import SystemPackage
 
-/// What a restore works with beside its image.
+/// The inputs of a restore besides its image.
 struct RestoreSetup {
     let plan: RestorePlan
     let options: RestoreExecutor.Options
@@ -10,7 +10,7 @@ struct RestoreSetup {
     /// The node or file for other programs; `nil` in tests on memory.
     let targetPath: FilePath?
     let scratch: RestoreScratch?
-    /// How many threads write.
+    /// The number of writing threads.
     let workers: Int
     let expectedImageID: String?
     let state: TargetState

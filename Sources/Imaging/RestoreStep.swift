@@ -2,59 +2,59 @@
 import DiskModel
 import ImageModel
 
-/// One thing that a restore does to its target. From the first step to the commit the target boots nothing.
+/// A step of a restore on its target. From the first step to the commit the target boots nothing.
 package enum RestoreStep: Codable, Equatable, Sendable, CustomStringConvertible {
-    /// What makes the target look whole becomes zeros, and the journal begins.
+    /// Zeroes the parts that make the target look whole, and begins the journal.
     case clear
-    /// The target is trimmed, and cleared again.
+    /// Trims the target, and clears it again.
     case trim
-    /// The image is read to its end, and its data written.
+    /// Reads the image to its end, and writes its data.
     case writeData
-    /// What stays unwritten at the boundaries of partitions and at the end of the disk becomes zeros; then a flush.
+    /// Zeroes unwritten ranges at the boundaries of partitions and at the end of the disk, then flushes.
     case clearEdges
-    /// The data is read back from the medium.
+    /// Reads the data back from the medium, and compares it.
     case compareData
-    /// Boot sectors follow partitions that moved.
+    /// Corrects the boot sectors of moved partitions.
     case moveBootSectors
-    /// What older lives of the same filesystems left in unused blocks cannot come back.
+    /// Keeps older lives of the same filesystems in unused blocks from coming back.
     case cureOlderLives
-    /// A flush; then the journal says that all data is there.
+    /// Flushes, then records in the journal that all data is there.
     case noteData
-    /// The files of a FAT go from the scratch into a new one, which is checked.
+    /// Copies the files of a FAT from the scratch into a new one, and checks it.
     case remake(partition: Int)
-    /// A filesystem is made to end with its place, and checked.
+    /// Shrinks a filesystem to its place, and checks it.
     case shrink(partition: Int)
-    /// A filesystem is made to fill its place, and checked. `nil` stands for the bare disk.
+    /// Grows a filesystem to fill its place, and checks it. `nil` stands for the bare disk.
     case grow(partition: Int?)
-    /// What was held back is written, block 0 last: only where each changed filesystem has passed its check.
+    /// Writes the held-back data, block 0 last; only after each changed filesystem has passed its check.
     case commit
-    /// What the commit wrote is read back.
+    /// Reads back the commit's writes, and compares them.
     case compareEnds
 
-    /// A line for a person.
+    /// The step as a line for a person.
     package var description: String {
         switch self {
-        case .clear: "clear what makes the target look whole, and begin the journal"
+        case .clear: "clear the parts that make the target look whole, and begin the journal"
         case .trim: "trim the target"
         case .writeData: "write the data of the image"
-        case .clearEdges: "zero what stays unwritten at boundaries"
+        case .clearEdges: "zero unwritten ranges at boundaries"
         case .compareData: "read the data back and compare it"
         case .moveBootSectors: "set the places of moved partitions in their boot sectors"
         case .cureOlderLives: "renew logs, and clear unused ranges in which an older life of a filesystem may be left"
-        case .noteData: "note in the journal that all data is there"
-        case .remake(let partition): "make the FAT of partition \(partition) again, and check it"
+        case .noteData: "record in the journal that all data is there"
+        case .remake(let partition): "recreate the FAT of partition \(partition), and check it"
         case .shrink(let partition): "shrink the filesystem of partition \(partition), and check it"
         case .grow(let partition):
             "grow the filesystem\(partition.map { " of partition \($0)" } ?? ""), and check it"
-        case .commit: "write what was held back, block 0 last"
-        case .compareEnds: "read back what the commit wrote, and compare it"
+        case .commit: "write the held-back data, block 0 last"
+        case .compareEnds: "read back the commit's writes, and compare them"
         }
     }
 }
 
 extension RestorePlan {
-    /// What a restore of an image with this header does, in order.
-    /// - Parameter isResumed: whether it goes on where an interrupted one stopped, whose data must not be trimmed.
+    /// The steps of a restore of an image with this header, in order.
+    /// - Parameter isResumed: whether it resumes an interrupted restore, whose data must not be trimmed.
     package func steps(
         _ header: ImageHeader, _ options: RestoreExecutor.Options, isResumed: Bool = false
     ) -> [RestoreStep] {
@@ -74,12 +74,12 @@ extension RestorePlan {
         return steps
     }
 
-    /// Whether a partition starts at another sector than on the captured disk.
+    /// Whether a partition starts at another sector number than on the captured disk.
     private func movesBootSectors(from captured: DiskGeometry) -> Bool {
         (placements ?? []).contains { $0.isMoved || captured.logicalSectorSize != geometry.logicalSectorSize }
     }
 
-    /// What is to be done about older lives of what is restored.
+    /// The steps against older lives of the restored volumes.
     func olderLifeSteps(_ header: ImageHeader) -> [OlderLifeStep] {
         OlderLifeStep.steps(header) { destinations[$0] != .skipped }
     }

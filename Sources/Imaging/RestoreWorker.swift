@@ -4,35 +4,35 @@ import DiskModel
 import ImageModel
 import LinuxSystem
 
-/// What each thread of a restore does with chunks: decompress, check, write.
+/// The work of each restore thread on chunks: decompress, check, write.
 struct RestoreWorker: Sendable {
     struct Job: Sendable {
         var ordinal: Int
         var record: ChunkRecord
         var fileOffset: UInt64
-        /// For data; a run needs none.
+        /// The buffer of a data record; a run needs none.
         var buffer: ChunkBuffer?
-        /// Reads what is stored; `nil` where the buffer holds it already.
+        /// Reads the stored data; `nil` if the buffer holds it already.
         var fetch: StoredFetch?
-        /// Where else the content is.
+        /// Other copies of the content.
         var otherCopies: OtherCopies?
         /// The region that the chunk belongs to.
         var region: PlacedRegion
-        /// Where the chunk starts in it, in bytes.
+        /// The start of the chunk in the region, in bytes.
         var start: UInt64
-        /// The bytes in use, relative to the chunk's start.
+        /// The used bytes, relative to the chunk's start.
         var used: [ByteRange]
-        /// Whether the target may hold the chunk already: then it is read and compared first.
+        /// Whether the target may hold the chunk already: then the target is read and compared first.
         var isExpected: Bool
     }
     struct Completion {
-        /// Ordinals done, beyond the watermark.
+        /// The finished ordinals beyond `next`, with the ends of their records.
         var done: [Int: UInt64] = [:]
         /// All ordinals before this one are done.
         var next = 0
-        /// Where the last of them ended on the captured disk.
+        /// The end of the last of them on the captured disk.
         var position: UInt64 = 0
-        /// How many bytes were written.
+        /// The number of bytes written.
         var written: UInt64 = 0
     }
     let jobs: BoundedQueue<Job>
@@ -43,7 +43,7 @@ struct RestoreWorker: Sendable {
     let damaged: @Sendable (String, UInt64, ByteRange?) -> ImageError
     let coding: ChunkCoding
     let chunkByteCount: UInt64
-    /// Takes chunks that cannot be had: zeros are written in their place.
+    /// Records chunks that cannot be read: zeros are written in their place.
     let salvage: Salvage?
 
     /// Works until there are no more jobs.
@@ -67,7 +67,7 @@ struct RestoreWorker: Sendable {
             } else {
                 writtenByteCount = 0
                 for range in job.used {
-                    // In steps: a run can be as long as the disk, and an end must be possible in between.
+                    // In steps: a run can be as long as the disk, and an interruption must be possible in between.
                     let step = job.isExpected ? chunkByteCount : 256 << 20
                     for start in stride(from: range.lowerBound, to: range.upperBound, by: Int(step)) {
                         try cancellation.check()
@@ -90,8 +90,8 @@ struct RestoreWorker: Sendable {
         }
     }
 
-    /// Whether the target already holds a chunk. What of it is held back until the commit is held then. Sectors that
-    /// cannot be read hold nothing: writing them is what makes a disk replace them.
+    /// Whether the target already holds a chunk. If so, its held-back part goes into the windows. Unreadable sectors
+    /// count as different: a disk replaces bad sectors when they are written.
     private func isThere(_ job: Job, _ buffer: ChunkBuffer) -> Bool {
         let content = UnsafeMutableRawBufferPointer(rebasing: buffer.content[..<Int(job.record.range.byteCount)])
         let used = job.used.map { Int($0.lowerBound)..<Int($0.upperBound) }
@@ -112,11 +112,11 @@ struct RestoreWorker: Sendable {
 }
 
 extension ChunkRecord {
-    /// The content of a data record, checked against its hash: from the next copy where one is damaged or cannot be read.
+    /// The content of a data record, checked against its hash; if a copy is damaged or unreadable, from the next copy.
     /// - Parameters:
-    ///   - fetch: reads what is stored; `nil` where `buffer.stored` holds it already.
-    ///   - otherCopies: where else the content is.
-    ///   - salvage: takes a content that cannot be had, which is zeros then.
+    ///   - fetch: reads the stored data; `nil` if `buffer.stored` holds it already.
+    ///   - otherCopies: other copies of the content.
+    ///   - salvage: records a content that cannot be read, which becomes zeros.
     func content(
         in buffer: ChunkBuffer, _ decoder: ChunkDecoder, fetch: StoredFetch?, otherCopies: OtherCopies?,
         salvage: Salvage?, error: (String) -> ImageError

@@ -3,17 +3,17 @@ import ByteParsing
 import DiskModel
 import ImageModel
 
-/// Plans the restore of a disk with a partition table, one region of the image after the other.
+/// Plans the restore of a disk with a partition table, region by region.
 struct TablePlanner {
     private let header: ImageHeader
     private let geometry: DiskGeometry
     private let request: LayoutRequest
     private let obstacles: ResizeObstacles
-    /// What the contents of partitions allow, by number.
+    /// The resize abilities of partitions, by number.
     private let abilities: [Int: PartitionAbility]
-    /// Where partitions go, by number; an extended partition is among them.
+    /// The places of partitions, by number, including an extended partition.
     private let placements: [Int: DiskLayout.Placement]
-    /// Where volumes go, in bytes of the target.
+    /// The places of volumes, in bytes of the target.
     private let volumePlaces: [ByteRange]
     private var plan: RestorePlan
     private var shrunkRegions: [Int] = []
@@ -23,7 +23,7 @@ struct TablePlanner {
     private var isSameSize: Bool { geometry.byteCount == manifest.geometry.byteCount }
 
     /// The plan for all regions of `header`.
-    /// - Throws: `ImagingError.refused` where the partitions cannot be laid out.
+    /// - Throws: `ImagingError.refused` if the partitions cannot be laid out.
     static func plan(
         _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
         _ obstacles: ResizeObstacles
@@ -62,7 +62,7 @@ struct TablePlanner {
 
     /// Whether the captured table fits the target to the bit.
     private static func isUnchanged(_ manifest: Manifest, _ layout: DiskLayout, on geometry: DiskGeometry) -> Bool {
-        // An MBR knows nothing of the disk's end.
+        // An MBR does not depend on the disk's end.
         let isSameEnd = geometry.byteCount == manifest.geometry.byteCount || manifest.table.kind == .mbr
         return manifest.geometry.logicalSectorSize == geometry.logicalSectorSize && isSameEnd
             && manifest.table.condition == .intact && layout.placements.count == manifest.table.partitions.count
@@ -84,8 +84,8 @@ struct TablePlanner {
         try add(partition, region, map, at: placement)
     }
 
-    /// A gap goes back to its place, unless a partition lies there now, or the backup table will. The one at the end holds
-    /// the old backup table: it has no business in the middle of a larger disk.
+    /// Restores a gap to its place, unless a partition or the backup table will be there. The gap at the end holds the
+    /// old backup table, which does not belong in the middle of a larger disk.
     private mutating func addGap(_ region: Manifest.Region) {
         let isEnd = region.range.upperBound == manifest.geometry.byteCount
         let backupByteCount = manifest.table.backupByteCount(
@@ -96,7 +96,7 @@ struct TablePlanner {
         let isSame = plan.tableIsUnchanged && isSameSize
         let isRestored = isEnd ? isSame : isFree || isSame
         plan.destinations.append(isRestored ? .disk(offset: region.range.lowerBound) : .skipped)
-        // What stood around the boot records inside an extended partition is not missed.
+        // Gaps around boot records inside an extended partition need no warning.
         let isInside = manifest.table.partitions.contains { !$0.isVolume && $0.range.covers(region.range) }
         if !isRestored, region.usedByteCount > 0, !isEnd, !isInside {
             plan.warnings.append(.gapLeftOut(region.range))
@@ -118,7 +118,7 @@ struct TablePlanner {
         } else {
             plan.destinations.append(.disk(offset: placement.to.lowerBound))
         }
-        // A length that was only rounded up to the target's sectors is nothing to grow for.
+        // A length that is only rounded up to the target's sectors needs no growth.
         let whole = placement.from.byteCount.roundedUp(toMultipleOf: UInt64(geometry.logicalSectorSize)) ?? .max
         if placement.to.byteCount > whole, let filesystem = region.filesystem,
             abilities[placement.number]?.canGrow == true
@@ -139,7 +139,7 @@ struct TablePlanner {
                 volumes: RestorePlanner.volumeSizes(region.filesystem, volumeByteCounts)))
     }
 
-    // MARK: what spills to the scratch
+    // MARK: spills to the scratch
 
     private mutating func addRemake(
         of filesystem: FilesystemInfo, _ region: Manifest.Region, at placement: DiskLayout.Placement
@@ -152,13 +152,13 @@ struct TablePlanner {
                 scratchByteCount: region.usedByteCount, filesystem: filesystem))
     }
 
-    /// - Returns: the lengths that the volumes inside get; `nil` of everything but LVM.
+    /// - Returns: the new lengths of the logical volumes; `nil` for anything but LVM.
     private mutating func addShrink(
         _ region: Manifest.Region, _ map: AllocationMap, at placement: DiskLayout.Placement
     ) throws(ImagingError) -> [UInt64]? {
         guard let filesystem = region.filesystem else {
             throw .failed(
-                "partition \(placement.number) was to be made smaller, and nothing is known of what it holds")
+                "partition \(placement.number) cannot shrink: its contents are unknown")
         }
         let length = placement.to.byteCount
         let volumeByteCounts = try RestorePlanner.volumeLengths(filesystem, on: placement.to, request.policy)
@@ -174,7 +174,7 @@ struct TablePlanner {
         return volumeByteCounts
     }
 
-    /// Once all that spills is known, so is its place on the scratch.
+    /// Sets the scratch places, which are known once all spills are.
     private mutating func placeSpills() {
         for (region, spill) in zip(shrunkRegions + remadeRegions, plan.spills) {
             plan.destinations[region] = .spill(spill)

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// The changes that a restore makes in filesystems beyond writing what was captured, and whether each is proved to have
-/// left its filesystem whole. A change that nothing proved keeps the restore from its commit.
+/// The changes that a restore makes in filesystems beyond writing captured data, each with a check that its filesystem
+/// is whole. A change without a passed check prevents the commit.
 struct TargetChanges {
-    /// What a check found after a change.
+    /// The result of the check after a change.
     enum Check {
         /// The filesystem is whole.
         case passed
-        /// It is not, or nothing tells; a sentence part.
+        /// The filesystem is damaged, or in doubt; with the reason as a sentence part.
         case failed(String)
     }
 
     private var unproved: [String] = []
 
-    /// Carries out a change of `name`, which `body` checks. Where `body` throws or its check fails, the change stays
+    /// Performs a change of `name`, which `body` checks. If `body` throws or its check fails, the change stays
     /// unproved.
     mutating func change(_ name: String, _ body: () throws -> Check) throws {
         unproved.append(name)
@@ -24,7 +24,7 @@ struct TargetChanges {
         }
     }
 
-    /// The proof that the commit asks for.
+    /// The proof that the commit requires.
     func proved() throws(ImagingError) -> ProvedTarget {
         guard unproved.isEmpty else {
             throw .failed("\(unproved.joined(separator: ", ")): changed, and not proved to be whole")
@@ -33,7 +33,7 @@ struct TargetChanges {
     }
 }
 
-/// Says that every filesystem that a restore changed has passed its check: only `TargetChanges.proved()` makes one.
+/// Proof that every filesystem that a restore changed has passed its check; only `TargetChanges.proved()` makes one.
 struct ProvedTarget: ~Copyable {
     fileprivate init() {}
 }

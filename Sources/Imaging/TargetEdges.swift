@@ -2,14 +2,14 @@
 import DiskModel
 import ImageModel
 
-/// Zeroes what a restore leaves unwritten at boundaries, so that no stale signature of md, ZFS or another filesystem comes
-/// back to life there.
+/// Zeroes the ranges that a restore leaves unwritten at boundaries, so that no stale signature of md, ZFS or another
+/// filesystem reappears there.
 struct TargetEdges {
     let plan: RestorePlan
     let header: ImageHeader
     let writer: TargetWriter
 
-    /// How much of each end, in bytes.
+    /// The length that is cleared at each end, in bytes.
     private static let edge: UInt64 = 1 << 20
 
     func clear() throws(BlockIOError) {
@@ -25,7 +25,7 @@ struct TargetEdges {
             else { continue }
             let length = placement.to.byteCount
             var written = AllocationMap(byteCount: length)
-            // A FAT that is made again is written after this.
+            // A recreated FAT is written after this.
             if !plan.remakes.contains(where: { $0.number == placement.number }) {
                 written.insert(contentsOf: header.maps[index])
             }
@@ -39,14 +39,14 @@ struct TargetEdges {
         }
     }
 
-    /// The last MiB of the target, outside of partitions: a signature that an older life of the disk left there (md 0.90,
-    /// ZFS) would make it two things at once.
+    /// The last MiB of the target, outside of partitions: a signature that an older life of the disk left there (md
+    /// 0.90, ZFS) would make it two things at once.
     private func clearEnd() throws(BlockIOError) {
         let end = writer.target.byteCount
         let window = end - min(end, Self.edge)..<end
         var covered = plan.placements?.map(\.to) ?? []
         for (index, destination) in plan.destinations.enumerated() {
-            // What spills lies inside of its partition.
+            // A spilled region lies inside its partition.
             guard case .disk(let place) = destination else { continue }
             let part = window.clamped(to: place..<place + header.maps[index].byteCount)
             guard !part.isEmpty else { continue }

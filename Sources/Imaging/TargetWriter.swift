@@ -2,13 +2,13 @@
 import DiskModel
 import LinuxSystem
 
-/// Writes to a target, but holds back until the commit what belongs into the first MiB of its area and behind
-/// `tailStart`: where tables, and superblocks at the end of a disk, would make it look whole too early. The area is the
-/// disk, or the one partition that is restored; nothing outside of it is ever written.
+/// Writes to a target, but holds back until the commit the first MiB of its area and everything after `tailStart`,
+/// where tables and superblocks would make the target look whole too early. The area is the disk, or the one restored
+/// partition; nothing outside it is ever written.
 ///
-/// A region of the image is written through `PlacedRegion`, which sends what spills to the scratch.
+/// A region of the image is written through `PlacedRegion`, which sends spills to the scratch.
 final class TargetWriter: Sendable {
-    /// How much at the front is held back, in bytes.
+    /// The length of the held-back front, in bytes.
     static let heldByteCount: UInt64 = 1 << 20
 
     private struct Window {
@@ -20,7 +20,7 @@ final class TargetWriter: Sendable {
             bytes = [UInt8](repeating: 0, count: Int(range.byteCount))
         }
 
-        /// The part of `range` that is held here, as indices of `bytes`.
+        /// The part of `range` inside the window, as indices of `bytes`.
         func indices(_ range: ByteRange) -> Range<Int> {
             let part = range.clamped(to: self.range)
             return Int(part.lowerBound - self.range.lowerBound)..<Int(part.upperBound - self.range.lowerBound)
@@ -28,20 +28,20 @@ final class TargetWriter: Sendable {
     }
 
     let target: any BlockWriter
-    /// What may be written, in bytes of the target.
+    /// The range that may be written, in bytes of the target.
     let area: ByteRange
-    /// What lies between both windows is written at once.
+    /// The range between both windows, which is written at once.
     let direct: ByteRange
-    /// Takes what spills; `nil` where nothing does.
+    /// Receives spills; `nil` if there are none.
     let scratch: (any BlockWriter)?
     private let windows: Monitor<[Window]>
-    /// What the target held in the windows before anything was written.
+    /// The target's contents in the windows before the first write.
     private let originals: Monitor<[Window]>
 
     /// - Parameters:
-    ///   - area: what may be written; `nil` for all of the target.
-    ///   - tailStart: what lies behind it is held back (at most 1 MiB).
-    ///   - scratch: takes what spills.
+    ///   - area: the range that may be written; `nil` for the whole target.
+    ///   - tailStart: the start of the held-back tail (at most 1 MiB long).
+    ///   - scratch: receives spills.
     init(
         _ target: any BlockWriter, area: ByteRange? = nil, tailStart: UInt64, scratch: (any BlockWriter)? = nil
     ) {
@@ -57,8 +57,8 @@ final class TargetWriter: Sendable {
         originals = Monitor([Window(area.lowerBound..<headEnd), Window(tailStart..<area.upperBound)])
     }
 
-    /// Keeps what the target holds in the windows: a restore that writes only what differs compares with that, and not
-    /// with what was made invalid since. What cannot be read counts as zeros: a bad sector is no reason not to write it.
+    /// Saves the target's contents in the windows: a restore that writes only differences compares with these, and not
+    /// with the invalidated target. Unreadable contents count as zeros, and are rewritten.
     func keepOriginals() {
         let kept = originals.update { $0 }
         var read: [Window] = []
@@ -71,9 +71,9 @@ final class TargetWriter: Sendable {
         originals.update { $0 = read }
     }
 
-    /// What is held back at the front of the area.
+    /// The held-back bytes at the front of the area.
     var head: [UInt8] { windows.update { $0[0].bytes } }
-    /// What is held back at the end.
+    /// The held-back bytes at the end of the area.
     var tail: [UInt8] { windows.update { $0[1].bytes } }
 
     private func requireInside(_ range: ByteRange) throws(BlockIOError) {
@@ -87,12 +87,12 @@ final class TargetWriter: Sendable {
     /// Whether any of `range` is held back.
     func holds(_ range: ByteRange) -> Bool { !direct.covers(range) }
 
-    /// Puts bytes into what is held back; what is not held back there is not written.
+    /// Puts the bytes inside the windows into them; other bytes are not written.
     func hold(_ bytes: [UInt8], at offset: UInt64) {
         bytes.withUnsafeBytes { hold($0, at: offset) }
     }
 
-    /// Puts bytes into what is held back; what is not held back there is not written.
+    /// Puts the bytes inside the windows into them; other bytes are not written.
     func hold(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
         let range = offset..<offset + UInt64(bytes.count)
         guard holds(range) else { return }
@@ -119,7 +119,7 @@ final class TargetWriter: Sendable {
             UnsafeRawBufferPointer(rebasing: bytes[start..<start + Int(now.byteCount)]), at: now.lowerBound)
     }
 
-    /// Makes a range zero, now or at the commit.
+    /// Zeroes a range, now or at the commit.
     func writeZeros(_ range: ByteRange) throws(BlockIOError) {
         try requireInside(range)
         windows.update { windows in
@@ -137,7 +137,7 @@ final class TargetWriter: Sendable {
         try read(into: buffer, at: offset, under: windows)
     }
 
-    /// Reads bytes as they were before the first write, where nothing was restored to that place since.
+    /// Reads bytes as they were before the first write, if nothing was restored to that place since.
     func readOriginal(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         try read(into: buffer, at: offset, under: originals)
     }
@@ -162,7 +162,8 @@ final class TargetWriter: Sendable {
 }
 
 extension TargetWriter {
-    /// Everything on the medium, and nothing in a cache that another node of the same disk would not see.
+    /// Flushes everything to the medium, and drops the cache, whose contents another node of the same disk would not
+    /// see.
     func settle(_ progress: Progress) throws(BlockIOError) {
         progress.begin("flush", total: 0)
         try target.flush()

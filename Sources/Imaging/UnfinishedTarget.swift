@@ -4,28 +4,28 @@ import Codecs
 import DiskModel
 import LinuxSystem
 
-/// Keeps a target from looking whole until the commit, and notes on it how far the restore is.
+/// Keeps a target from looking whole until the commit, and records on it the progress of the restore.
 struct UnfinishedTarget {
     private let plan: RestorePlan
     private let writer: TargetWriter
     private var journal: RestoreJournal
-    /// How far an interrupted run of the same plan was; `nil` where the restore starts from the front.
+    /// The position that an interrupted run of the same plan reached; `nil` for a restore from the start.
     let resumedFrom: UInt64?
 
     private var target: any BlockWriter { writer.target }
     private var hasJournal: Bool { plan.only == nil && target.byteCount >= RestoreJournal.leastTargetByteCount }
 
-    /// Reads the journal that the target has; nothing is written.
+    /// Reads the target's journal; nothing is written.
     /// - Parameter capturedByteCount: the length of the captured disk.
     init(_ plan: RestorePlan, _ writer: TargetWriter, capturedByteCount: UInt64) throws {
         var journal = RestoreJournal(
             sequence: 0, imageUUID: plan.imageUUID, planDigest: try plan.digest(), position: 0,
             diskByteCount: capturedByteCount)
         var resumedFrom: UInt64?
-        // What is compared with must be the medium: a page that was cached before may be older than it.
+        // Comparisons must read the medium: a page in the cache may be older.
         try (writer.target as? BlockDevice)?.dropCache()
         if plan.only == nil, let found = RestoreJournal.read(writer.target) {
-            // Also behind the journal of another restore: ours must be the newer of the two slots.
+            // Also continues the sequence of another restore's journal: the new slot must be the newer of the two.
             journal.sequence = found.sequence
             if found.imageUUID == journal.imageUUID, found.planDigest == journal.planDigest {
                 journal.position = found.position
@@ -38,13 +38,13 @@ struct UnfinishedTarget {
         self.resumedFrom = resumedFrom
     }
 
-    // MARK: nothing that boots
+    // MARK: invalidation
 
-    /// Block 0 first, then the old backup table: from here on the disk boots nothing, and firmware that repairs tables
-    /// (EDK2 rewrites a bad primary from a valid backup) finds nothing to repair with.
+    /// Clears block 0, then the old backup table: from here on the disk boots nothing, and firmware that repairs tables
+    /// (EDK2 rewrites a bad primary from a valid backup) finds no backup.
     ///
-    /// Of one partition alone: its front and its end, where the superblocks are. Boot code of the disk may lie where the
-    /// journal would, so there is none; a mark in the partition tells what it holds.
+    /// With `only`, clears the front and the end of the partition, where superblocks are. There is no journal then,
+    /// because boot code of the disk may lie in its place; a mark in the partition records the restore.
     func invalidate() throws(BlockIOError) {
         if plan.only != nil {
             try target.writeZeros(writer.area.lowerBound..<writer.direct.lowerBound)
@@ -55,7 +55,7 @@ struct UnfinishedTarget {
         let sector = UInt64(target.logicalSectorSize)
         try target.writeZeros(0..<min(sector, target.byteCount))
         try target.flush()
-        // The primary header, and whatever superblock an older life of the disk has in front of the journal's slots.
+        // The primary header, and any superblock of an older life of the disk before the journal's slots.
         try target.writeZeros(min(sector, target.byteCount)..<min(RestoreJournal.slotOffsets[0], target.byteCount))
         // The entries and header of the backup, as far as a table of 128 entries reaches.
         let end = target.byteCount - target.byteCount % sector
@@ -64,7 +64,7 @@ struct UnfinishedTarget {
         try target.flush()
     }
 
-    /// Notes in the part of the partition that the commit writes that it is being restored.
+    /// Marks the partition as being restored, in the part that the commit writes.
     private func markPartition() throws(BlockIOError) {
         let offset = RestoreJournal.slotOffsets[0]
         guard writer.area.byteCount >= RestoreJournal.leastTargetByteCount,
@@ -77,7 +77,7 @@ struct UnfinishedTarget {
         try target.flush()
     }
 
-    /// Trims the target. What is read from trimmed blocks is unknown, block 0 included: they are cleared again.
+    /// Trims the target, and clears it again: the contents of trimmed blocks, block 0 included, are undefined.
     func trim(_ warnings: inout [String]) throws(BlockIOError) {
         do throws(BlockIOError) { try target.discard(0..<target.byteCount) } catch {
             warnings.append("the target was not trimmed: \(error)")
@@ -85,14 +85,14 @@ struct UnfinishedTarget {
         try invalidate()
     }
 
-    // MARK: how far it is
+    // MARK: progress
 
-    /// Writes the journal as it is. What it says was true must have been flushed before.
+    /// Writes the journal. The data that it records must be flushed before.
     mutating func note() throws(BlockIOError) {
         if hasJournal { try journal.write(to: target) }
     }
 
-    /// Notes that everything before `position` of the captured disk is written: first the flush, then the note.
+    /// Records that everything before `position` of the captured disk is written: first the flush, then the record.
     mutating func advance(to position: UInt64) throws(BlockIOError) {
         guard hasJournal, position > journal.position else { return }
         try target.flush()
@@ -100,7 +100,7 @@ struct UnfinishedTarget {
         try journal.write(to: target)
     }
 
-    /// Notes that all data is there, flushed before.
+    /// Records that all data is there; it must be flushed before.
     mutating func noteAllData() throws(BlockIOError) {
         journal.position = journal.diskByteCount
         try note()

@@ -3,7 +3,7 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// The device of a snapshot, until it is closed: LVM removes none that somebody has open.
+/// The device of a snapshot, until it is closed: LVM does not remove an open snapshot.
 final class VolumeSnapshot: BlockReader {
     /// `group/name`.
     let fullName: String
@@ -42,8 +42,8 @@ final class VolumeSnapshot: BlockReader {
                 reason: "the snapshot was given up")
         }
         do { try device.read(into: buffer, at: offset) } catch {
-            // A snapshot that ran out of room gives nothing but errors: those are none of the disk's, so that nobody
-            // reads around them.
+            // A snapshot that ran out of space fails every read: these are not errors of the disk, and must not be read
+            // around.
             let state = (try? LogicalVolumes.snapshots(tagged: tag.text))?.first { $0.fullName == fullName }
             guard state?.isInvalid != false else { throw error }
             throw BlockIOError(

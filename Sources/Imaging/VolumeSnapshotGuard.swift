@@ -2,22 +2,22 @@
 import LinuxSystem
 import SystemPackage
 
-/// A process of its own that removes a capture's snapshots once the capture is gone, however it went.
+/// A separate process that removes a capture's snapshots after the capture has ended in any way.
 package final class VolumeSnapshotGuard: Sendable {
-    /// On every snapshot of ours.
+    /// The tag of every snapshot that Reforge makes.
     static let tag = "reforge"
-    /// In front of the name of every snapshot of ours.
+    /// The beginning of the name of every snapshot that Reforge makes.
     static let namePrefix = "reforge-snap-"
-    /// What the guard reads where nothing is left to do.
+    /// The message to the guard that nothing is left to remove.
     private static let dismissal: [UInt8] = Array("done\n".utf8)
 
     private let child: ChildProcess
     private let pipe: Monitor<FileDescriptor?>
 
-    /// Starts it, before the first snapshot is made. It waits for the end of its pipe, which the kernel closes when this
-    /// process dies.
+    /// Starts the guard, before the first snapshot is made. The guard waits for the end of its pipe, which the kernel
+    /// closes when this process dies.
     init(command: [String], tag: ProcessTag) throws {
-        // Only the child may hold the end to read, and only this process the other one: close-on-exec.
+        // Only the child may hold the read end, and only this process the write end: close-on-exec.
         let ends = try FileDescriptor.pipe(options: .closeOnExec)
         defer { try? ends.readEnd.close() }
         do {
@@ -31,7 +31,7 @@ package final class VolumeSnapshotGuard: Sendable {
         pipe = Monitor(ends.writeEnd)
     }
 
-    /// Ends it, after it has removed what is left of the snapshots, or at once.
+    /// Ends the guard: after it has removed the remaining snapshots, or at once if all are removed.
     func end(allIsRemoved: Bool) {
         let open = pipe.update { pipe in
             let open = pipe
@@ -47,9 +47,9 @@ package final class VolumeSnapshotGuard: Sendable {
 
     deinit { end(allIsRemoved: false) }
 
-    /// The guard itself: what the program does when it is started as `VolumeSnapshotSource.begin`'s guard command.
+    /// Runs the guard process, which `VolumeSnapshotSource.begin` starts by its guard command.
     /// - Parameter argument: the argument that was added to the command.
-    /// - Returns: the exit status: 0, or 70 where snapshots are left.
+    /// - Returns: the exit status: 0, or 70 if snapshots are left.
     package static func run(_ argument: String) -> Int32 {
         guard let tag = ProcessTag(argument) else { return 64 }
         // Whoever stops a whole service must not stop this before it has done its work.
@@ -66,19 +66,21 @@ package final class VolumeSnapshotGuard: Sendable {
             }
         }
         if heard == dismissal { return 0 }
-        // A command that was just making one when the capture died finishes it: look again until there is nothing.
+        // A command that was making a snapshot when the capture died still finishes it: check again several times.
         var left: [String] = []
         for round in 0..<4 {
             if round > 0 { SystemFacts.sleep(seconds: 1.5) }
             left = removeAll(tag) { say("reforge: \($0)\n") }
         }
         if !left.isEmpty {
-            say("reforge: snapshots are left, the next capture tries again: \(left.joined(separator: "; "))\n")
+            say(
+                "reforge: snapshots are left; the next capture tries again to remove them: \(left.joined(separator: "; "))\n"
+            )
         }
         return left.isEmpty ? 0 : 70
     }
 
-    /// Removes all snapshots with a capture's tag; what is left, with the reasons.
+    /// Removes all snapshots with a capture's tag; returns those left, with the reasons.
     static func removeAll(_ tag: ProcessTag, _ note: (String) -> Void) -> [String] {
         do {
             return try LogicalVolumes.snapshots(tagged: tag.text).compactMap { snapshot in
@@ -92,14 +94,14 @@ package final class VolumeSnapshotGuard: Sendable {
         } catch { return ["\(error)"] }
     }
 
-    /// Removes snapshots of captures that are gone together with their guards: after a power cut.
+    /// Removes snapshots of captures that ended together with their guards, as in a power cut.
     static func removeLeftovers(_ note: (String) -> Void) throws(LogicalVolumeError) {
         for volume in try LogicalVolumes.survey().volumes
         where volume.isSnapshot && volume.tags.contains(tag) && volume.name.hasPrefix(namePrefix) {
             let owners = volume.tags.compactMap { ProcessTag($0) }
             guard !owners.isEmpty, !owners.contains(where: \.isAlive) else { continue }
             try LogicalVolumes.removeSnapshot(volume.fullName)
-            note("Removed the snapshot \(volume.fullName), left by a capture that did not end in order.")
+            note("Removed the snapshot \(volume.fullName), left by an interrupted capture.")
         }
     }
 

@@ -3,36 +3,36 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// Which volumes get a snapshot, how large, and where on the disk they lie.
+/// The volumes that get a snapshot, with its size, and their places on the disk.
 struct VolumeSnapshotPlan {
     /// A volume that gets a snapshot.
     struct Wanted {
         var volume: LogicalVolumes.Volume
-        /// Where its parts are on the disk, and where in the volume.
+        /// Its parts: their ranges on the disk, and their offsets in the volume.
         var pieces: [(range: ByteRange, offset: UInt64)]
         var extentCount: UInt64
         var roomByteCount: UInt64
     }
 
-    /// Volumes in use on the disk.
+    /// The used volumes on the disk.
     var volumes: [Wanted] = []
-    /// Where on the disk the groups of these volumes describe themselves.
+    /// The ranges of the disk with LVM metadata of these volumes' groups.
     var metadataRanges: [ByteRange] = []
 
-    /// More metadata than this is none that LVM makes.
+    /// Upper bound on LVM metadata.
     private static let metadataLimit: UInt64 = 64 << 20
-    /// A small volume gets room for this much, or for itself.
+    /// The least space for changes of a volume, unless the volume is smaller.
     private static let leastRoom: UInt64 = 256 << 20
 
     /// Plans for the volumes of `lvm` on a disk.
-    /// - Throws: `ImagingError.refused` where a snapshot of one in use is not possible.
+    /// - Throws: `ImagingError.refused` if a volume in use cannot have a snapshot.
     init(_ lvm: LogicalVolumes, disk: String) throws(ImagingError) {
         try self.init(
             lvm, starts: Self.starts(of: lvm.physicalVolumes, on: disk), isInUse: { Self.isInUse($0) })
     }
 
-    /// The same from what is known already: for tests.
-    /// - Parameter starts: where on the disk each of its physical volumes starts, by path.
+    /// Plans from given facts, for tests.
+    /// - Parameter starts: the start of each physical volume on the disk, by path.
     init(
         _ lvm: LogicalVolumes, starts: [String: UInt64], isInUse: (LogicalVolumes.Volume) -> Bool
     ) throws(ImagingError) {
@@ -77,8 +77,8 @@ struct VolumeSnapshotPlan {
         }
     }
 
-    /// What may change on a disk while it is read although the volumes of this plan hold still: mount points, and volumes
-    /// that somebody has open. A volume below which is more than the disk and its partitions (LUKS, RAID) is in no plan.
+    /// The uses that may change the disk although the volumes of this plan have snapshots: mount points, and open
+    /// volumes. A volume on anything but the disk and its partitions (LUKS, RAID) is in no plan.
     func uncovered(_ lvm: LogicalVolumes, disk: String) -> [String] {
         let held = Set(volumes.compactMap { Self.kernelName($0.volume) })
         var open: [String: String] = [:]
@@ -88,7 +88,7 @@ struct VolumeSnapshotPlan {
         return Self.uncovered(DiskDirectory().uses(of: disk, notThrough: held), open: open)
     }
 
-    /// The same from what is known already.
+    /// The uncovered uses, from given facts.
     /// - Parameters:
     ///   - uses: the uses of the disk that do not go through a volume with a snapshot.
     ///   - open: the paths of volumes in use, by the kernel's names.
@@ -121,7 +121,7 @@ struct VolumeSnapshotPlan {
         var wanted: [UInt64] = []
         for index in indices {
             let size = volumes[index].volume.byteCount
-            // Never more than the volume and the snapshot's own tables (16 bytes for each 4 KiB) can fill.
+            // At most what the volume and the snapshot's own tables (16 bytes for each 4 KiB) can fill.
             let most = size.addingReportingOverflow(size / 64).partialValue / any.extentByteCount + 2
             wanted.append(min(most, max(size / 5, Self.leastRoom) / any.extentByteCount + 1))
         }
@@ -154,7 +154,7 @@ struct VolumeSnapshotPlan {
         metadataRanges.append(start + dataEnd..<all.upperBound)
     }
 
-    /// The ranges of a disk that volumes take up, as far as they lie there.
+    /// The ranges of volumes on a disk; parts elsewhere are left out.
     static func ranges(
         of volumes: [LogicalVolumes.Volume], in lvm: LogicalVolumes, disk: String
     ) throws(ImagingError) -> [ByteRange] {
@@ -177,8 +177,8 @@ struct VolumeSnapshotPlan {
         volume.segments.contains { $0.places.contains { starts[$0.device] != nil } }
     }
 
-    /// Where a volume's parts are on the disk.
-    /// - Parameter whole: whether a part elsewhere is refused, or left out.
+    /// The parts of a volume on the disk.
+    /// - Parameter whole: whether a part elsewhere is refused; otherwise it is left out.
     private static func pieces(
         of volume: LogicalVolumes.Volume, _ lvm: LogicalVolumes, _ starts: [String: UInt64], whole: Bool
     ) throws(ImagingError) -> [(range: ByteRange, offset: UInt64)] {
@@ -206,7 +206,7 @@ struct VolumeSnapshotPlan {
         return pieces
     }
 
-    /// Where on a disk each physical volume starts that lies on it.
+    /// The start of each physical volume on a disk, by path.
     private static func starts(of volumes: [LogicalVolumes.PhysicalVolume], on disk: String) -> [String: UInt64] {
         let directory = DiskDirectory()
         let nodes = directory.partitionNodes(of: disk)
@@ -221,14 +221,14 @@ struct VolumeSnapshotPlan {
         return starts
     }
 
-    /// The kernel's name of a volume's device, where it is active.
+    /// The kernel's name of a volume's device; `nil` for an inactive volume.
     private static func kernelName(_ volume: LogicalVolumes.Volume) -> String? {
         guard let number = volume.deviceNumber else { return nil }
         return Files.realPath(FilePath("/sys/dev/block/\(number.major):\(number.minor)"))?.lastComponent?.string
     }
 
-    /// Whether an open volume may change: all but those that are only swap (which means nothing after a restore), or only
-    /// mounted read-only.
+    /// Whether an open volume may change: not if it is used only as swap (whose contents mean nothing after a restore),
+    /// or only mounted read-only.
     private static func isInUse(_ volume: LogicalVolumes.Volume) -> Bool {
         let uses = kernelName(volume).map { DiskDirectory().uses(of: $0) } ?? []
         return uses.isEmpty

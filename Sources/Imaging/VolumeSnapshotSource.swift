@@ -3,14 +3,14 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// A disk whose logical volumes are in use, held still: what is read of them comes from LVM snapshots, which are removed
-/// whatever happens, and which the captured volume group knows nothing of.
+/// A consistent view of a disk whose logical volumes are in use: they are read from LVM snapshots, which are removed in
+/// any case, and which do not appear in the captured volume group.
 ///
-/// The snapshots of several volumes are made one after the other, each in itself consistent.
+/// The snapshots of several volumes are made one after the other; each is consistent in itself.
 package final class VolumeSnapshotSource: Sendable {
-    /// The disk as it was when the snapshots were made. Everything of LVM's is in it: nothing needs patching.
+    /// The disk as it was when the snapshots were made, with LVM's metadata of that time: nothing needs patching.
     package let reader: any BlockReader
-    /// The volumes that have a snapshot, `group/name`; empty where none was in use.
+    /// The volumes with a snapshot, as `group/name`; empty if none was in use.
     package let volumes: [String]
 
     private let disk: String
@@ -18,7 +18,7 @@ package final class VolumeSnapshotSource: Sendable {
     private let guardian: VolumeSnapshotGuard?
     private let snapshots: Monitor<[VolumeSnapshot]>
 
-    /// The disk that `device` is, with a snapshot of each logical volume on it that is in use.
+    /// Makes a snapshot of each used logical volume on the disk `device`.
     /// - Parameters:
     ///   - guardCommand: how to start the process that removes the snapshots if this one dies: a program and its first
     ///     arguments. It has to call `VolumeSnapshotGuard.run` with the argument that is added.
@@ -40,12 +40,12 @@ package final class VolumeSnapshotSource: Sendable {
         }
     }
 
-    /// Whether snapshots can hold still what a use of a disk changes; `begin` tells whether they do.
+    /// Whether snapshots can cover a use of a disk; only `begin` finds out whether they do.
     package static func covers(_ use: DiskUse) -> Bool { DiskDirectory().goesThroughLogicalVolumes(use) }
 
-    /// To be called when everything was read, before anything is published: and where a read failed, for the reason.
-    /// - Throws: where a snapshot ran out of room, so that what was read of it is worth nothing, or where a volume that
-    ///   has none came into use.
+    /// Call this after everything was read, before anything is published; also after a failed read, for the reason.
+    /// - Throws: if a snapshot ran out of space, which invalidates the data read from it, or if a volume without a
+    ///   snapshot came into use.
     package func check() throws(ImagingError) {
         guard guardian != nil else { return }
         let names = snapshots.update { $0.map(\.fullName) }
@@ -55,11 +55,11 @@ package final class VolumeSnapshotSource: Sendable {
             states = try LogicalVolumes.snapshots(tagged: tag.text)
             used = try VolumeSnapshotPlan.volumesInUse(LogicalVolumes.survey(), disk: disk)
         } catch {
-            throw .failed("Whether the snapshots are still good could not be told: \(error)")
+            throw .failed("The state of the snapshots could not be determined: \(error)")
         }
         for name in names {
             guard let state = states.first(where: { $0.fullName == name }) else {
-                throw .failed("The snapshot \(name) is gone: somebody removed it. What was read is worth nothing.")
+                throw .failed("The snapshot \(name) is gone: it was removed during the capture. Run the capture again.")
             }
             guard !state.isInvalid else { throw Self.outOfRoom(name) }
         }
@@ -75,8 +75,8 @@ package final class VolumeSnapshotSource: Sendable {
         )
     }
 
-    /// Removes the snapshots; `reader` gives nothing any more. May be called twice.
-    /// - Throws: what could not be removed, and how to.
+    /// Removes the snapshots; reads through `reader` fail afterwards. May be called twice.
+    /// - Throws: the snapshots that could not be removed, and the command for it.
     package func end() throws(ImagingError) {
         let open = snapshots.update { list in
             let all = list
@@ -90,7 +90,7 @@ package final class VolumeSnapshotSource: Sendable {
                 failures.append("\(snapshot.fullName) (\(error))")
             }
         }
-        // Where something is left, the guard tries again.
+        // The guard tries again to remove what is left.
         guardian?.end(allIsRemoved: failures.isEmpty)
         guard failures.isEmpty else {
             throw .failed(
@@ -144,7 +144,7 @@ package final class VolumeSnapshotSource: Sendable {
                     overlays.append(.init(piece.range, from: snapshot, at: piece.offset))
                 }
             }
-            // The snapshots' own extents are free in the group that is captured.
+            // The snapshots' own extents are free in the captured group.
             for range in try VolumeSnapshotPlan.ranges(
                 of: after.volumes.filter { $0.tags.contains(tag.text) }, in: after, disk: disk)
             {
@@ -164,11 +164,11 @@ package final class VolumeSnapshotSource: Sendable {
         }
     }
 
-    /// What the groups say of themselves before they hear of the snapshots, in memory.
+    /// Copies the groups' metadata into memory, before it contains the snapshots.
     private static func metadataOverlays(
         _ ranges: [ByteRange], _ device: BlockDevice
     ) throws -> [OverlayReader.Overlay] {
-        // Past the cache, which does not see LVM's writes.
+        // Read past the cache, which does not see LVM's writes.
         let plainReader: any BlockReader
         if let direct = DirectReader(device) {
             plainReader = direct

@@ -4,23 +4,23 @@ import DiskModel
 import ImageModel
 import LinuxSystem
 
-/// What a restore wrote, in bounded memory, to be compared with what the target gives back.
+/// The ids of the written chunks, in bounded memory, for a comparison with the target.
 ///
-/// The chunk grid is known from the manifest, and which chunks hold bytes in use from the maps. So only ids are noted:
-/// those of neighbouring chunks are hashed together, in as many groups as `mostGroups` allows (8 MiB of hashes). A disk
-/// with no more chunks than that has a group for each, and an error names the very chunk.
+/// The manifest gives the chunk grid, and the maps give the chunks with used bytes. So only ids are kept: those of
+/// neighbouring chunks are hashed together, in at most `mostGroups` groups (8 MiB of hashes). A disk with no more
+/// chunks than that has a group for each, and an error names the exact chunk.
 struct WrittenChunks {
     /// With 1 MiB a chunk, disks up to 256 GiB have a group for every chunk.
     static let mostGroups: UInt64 = 1 << 18
 
     private let header: ImageHeader
-    /// Where each region goes.
+    /// The destination of each region.
     private let destinations: [RestorePlan.Destination]
     private let identity: ChunkIdentity
     private let chunkByteCount: UInt64
-    /// The number of chunks in front of each region.
+    /// The number of chunks before each region.
     private let firstChunks: [UInt64]
-    /// How many chunks of the grid a group has.
+    /// The number of chunks of the grid in a group.
     let groupChunkCount: UInt64
     private let zeroChunkID: ContentHash
     private var groups: GroupHashes
@@ -46,11 +46,11 @@ struct WrittenChunks {
         groups = GroupHashes(groupChunkCount: groupChunkCount)
     }
 
-    /// How many hashes are held.
+    /// The number of hashes.
     var groupCount: Int { groups.hashes.count }
 
-    /// Notes a record of which bytes in use were written. Records come in their order.
-    /// - Parameter used: the bytes in use, relative to the record's start, ascending.
+    /// Adds a record whose used bytes were written. Records must come in order.
+    /// - Parameter used: the used bytes, relative to the record's start, ascending.
     mutating func add(_ record: ChunkRecord, used: [ByteRange]) {
         let region = header.manifest.regions[record.region].range
         let start = record.range.lowerBound - region.lowerBound
@@ -60,7 +60,7 @@ struct WrittenChunks {
         }
     }
 
-    /// Ends the notes.
+    /// Finishes the last group.
     mutating func finish() { groups.finish() }
 
     /// Reads every chunk with bytes in use back, and compares.
@@ -79,7 +79,7 @@ struct WrittenChunks {
         progress.begin("verify", total: regions.reduce(0) { $0 + header.maps[$1.index].usedByteCount })
         let buffer = try ChunkBuffer(chunkByteCount: header.manifest.chunkByteCount)
         var read = GroupHashes(groupChunkCount: groupChunkCount)
-        /// What the group that is being read covers: on the target, or on the scratch behind it.
+        /// The range of the current group: on the target, or on the scratch behind it.
         var place: ByteRange?
         var name = target.name
         func check(_ isRight: Bool) throws {
@@ -89,7 +89,7 @@ struct WrittenChunks {
                     .read, name: name, offset: place.lowerBound, byteCount: place.byteCount, errorNumber: 5,
                     reason: "the disk gave back other bytes than were written"
                         + (groupChunkCount > 1 ? " somewhere in this range" : "")
-                        + ": it is failing, or not what it says"))
+                        + ": it is failing, or not what it claims to be"))
         }
         for (index, placed) in regions {
             let region = header.manifest.regions[index].range
@@ -97,7 +97,7 @@ struct WrittenChunks {
                 try cancellation.check()
                 let range = chunkRange(chunk, in: region)
                 var id = try id(ofChunkAt: range, in: index, placed, buffer)
-                // Its group was hashed with the id that its record has.
+                // Its group was hashed with the id of its record.
                 if let hash = lost[region.lowerBound + range.lowerBound], id == zeroID(of: range) { id = hash }
                 if read.begins(chunk: firstChunks[index] + chunk) {
                     read.finish()
@@ -108,7 +108,7 @@ struct WrittenChunks {
                 read.add(id, chunk: firstChunks[index] + chunk)
                 let here = placed.start + range.lowerBound..<placed.start + range.upperBound
                 if placed.isSpilled { name = placed.name }
-                // Partitions may be in another order on the target.
+                // Partitions may have another order on the target.
                 place =
                     place.map {
                         min($0.lowerBound, here.lowerBound)..<max($0.upperBound, here.upperBound)
@@ -120,7 +120,7 @@ struct WrittenChunks {
         try check(read.agreesSoFar(with: groups) && read.hashes.count == groups.hashes.count)
     }
 
-    /// The id of what the target gives back for a chunk, with what is not in use as zeros.
+    /// The id of a chunk as read from the target, with unused bytes as zeros.
     /// - Parameter range: the chunk, relative to its region's start.
     private func id(
         ofChunkAt range: ByteRange, in region: Int, _ placed: PlacedRegion, _ buffer: ChunkBuffer
@@ -150,7 +150,7 @@ struct WrittenChunks {
         [UInt8](repeating: 0, count: byteCount).withUnsafeBytes { identity.id(of: $0) }
     }
 
-    /// The chunks of a region that ascending ranges touch, each once. The ranges count from `start`, which is a chunk's.
+    /// Visits each chunk of a region that ascending ranges touch. The ranges count from `start`, the start of a chunk.
     private static func forEachChunk(
         _ ranges: [ByteRange], from start: UInt64, _ chunkByteCount: UInt64, _ body: (UInt64) throws -> Void
     ) rethrows {
@@ -168,13 +168,13 @@ struct WrittenChunks {
 private struct GroupHashes {
     let groupChunkCount: UInt64
     private(set) var hashes: [ContentHash] = []
-    /// The group that is being hashed; `nil` where none has begun.
+    /// The current group; `nil` before the first chunk.
     private var group: UInt64?
     private var running = ContentHash.Running()
 
     init(groupChunkCount: UInt64) { self.groupChunkCount = groupChunkCount }
 
-    /// Whether a chunk is the first that comes of another group than the ones before.
+    /// Whether a chunk begins a group other than the current one.
     func begins(chunk: UInt64) -> Bool { group.map { $0 != chunk / groupChunkCount } ?? false }
 
     mutating func add(_ id: ContentHash, chunk: UInt64) {
@@ -190,7 +190,7 @@ private struct GroupHashes {
         group = nil
     }
 
-    /// Whether the last group is the same one in `other`.
+    /// Whether the last hash equals the one in `other`.
     func agreesSoFar(with other: GroupHashes) -> Bool {
         guard let last = hashes.last else { return true }
         return hashes.count <= other.hashes.count && other.hashes[hashes.count - 1] == last

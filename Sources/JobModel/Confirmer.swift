@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Something that a person has to type before data is given up.
+/// A question that a person answers before data is overwritten.
 public struct Question: Equatable, Sendable {
     /// What is at stake, and what to type.
     public var text: String
-    /// Whether standard input is the image, so that it gives no answers.
+    /// Whether standard input carries the image, and therefore no answers.
     public var isStreaming: Bool
 
-    /// Names both.
+    /// Creates a question.
     public init(_ text: String, isStreaming: Bool) {
         self.text = text
         self.isStreaming = isStreaming
@@ -16,18 +16,18 @@ public struct Question: Equatable, Sendable {
 
 /// Asks a person.
 public protocol Confirmer: Sendable {
-    /// Whether anybody can be asked.
+    /// Whether a person can be asked.
     func canAsk(whileStreaming: Bool) -> Bool
-    /// What was typed; `nil` where nothing was, or nobody can be asked.
+    /// The typed answer; `nil` if there is none, or if no person can be asked.
     func answer(to question: Question) -> String?
 }
 
-/// Nobody is there.
+/// A confirmer without a person to ask.
 public struct NoConfirmer: Confirmer {
-    /// Asks nobody.
+    /// Creates a confirmer.
     public init() {}
-    /// No.
+    /// Always `false`.
     public func canAsk(whileStreaming: Bool) -> Bool { false }
-    /// Nothing.
+    /// Always `nil`.
     public func answer(to question: Question) -> String? { nil }
 }

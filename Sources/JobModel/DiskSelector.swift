@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// Which disk a job is about.
+/// The disk of a job.
 public enum DiskSelector: Hashable, Sendable, CustomStringConvertible {
     /// The serial number, exactly.
     case serial(String)
@@ -15,7 +15,7 @@ public enum DiskSelector: Hashable, Sendable, CustomStringConvertible {
     case only
     /// The only removable disk (USB, SD) that is neither the medium's nor the image's.
     case onlyRemovable
-    /// The disk at a path such as `/dev/sda`. Not for settings, where such a name means another disk at the next boot.
+    /// The disk at a path such as `/dev/sda`. Not for settings: at the next boot such a name may mean another disk.
     case node(String)
 
     /// Parses `serial=…`, `wwn=…`, `path=…`, `size>=…`, `only` or `only-removable`.
@@ -61,7 +61,7 @@ public enum DiskSelector: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// A World Wide Name without the kind of name and without signs that udev and sysfs write differently.
+    /// A World Wide Name without its kind, and without the characters that udev and sysfs write differently.
     public static func normalizedName(_ name: String) -> String {
         var text = name.strippedSpaces.lowercased()
         for kind in ["naa.", "eui.", "uuid.", "t10.", "nvme.", "0x"] {
@@ -81,7 +81,7 @@ extension DiskSelector: Codable {
         self = text.hasPrefix("/") ? .node(text) : try Self.parse(text)
     }
 
-    /// Writes it as its text.
+    /// Writes `description`.
     public func encode(to encoder: any Encoder) throws {
         var value = encoder.singleValueContainer()
         try value.encode(description)

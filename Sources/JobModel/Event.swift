@@ -1,72 +1,72 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What an operation tells while it works. A terminal, a log, the medium's session and a server are consumers.
+/// What an operation reports while it works. A terminal, a log, the medium's session and a server are consumers.
 ///
-/// As JSON, one object a line with `schema`, `event` and the fields of that event; docs/commands.md has the list. A consumer leaves
-/// out events that it does not know.
+/// As JSON, one object a line with `schema`, `event` and the fields of that event; docs/commands.md has the list. A
+/// consumer ignores events that it does not know.
 public enum Event: Equatable, Sendable {
-    /// What will be done, before anything is written.
+    /// The plan, before anything is written.
     case planned(PlanText)
-    /// A part of the work begins.
+    /// A phase of the work begins.
     case phase(String)
-    /// How far the part is.
+    /// The progress of the phase.
     case progress(ProgressFacts)
     /// A step is done.
     case step(String)
     /// A line for a person.
     case log(String)
-    /// What a person should know.
+    /// A note or a warning.
     case notice(Notice)
-    /// The last event: how it ended.
+    /// The last event: how the operation ended.
     case finished(Report)
 
-    /// The version of the events' form.
+    /// The version of the events' JSON.
     public static let schema = 1
 }
 
-/// What a person should know, and a program may act on.
+/// A note or a warning for a person, which a program may act on.
 public struct Notice: Codable, Equatable, Sendable {
-    /// How much it matters.
+    /// The severity of a notice.
     public enum Severity: String, Codable, Sendable {
         /// Worth knowing.
         case note
         /// May be a mistake, or cost something later.
         case warning
     }
-    /// What it is: stable, for programs.
+    /// The identifier for programs; stable.
     public var code: String
-    /// How much it matters.
+    /// The severity.
     public var severity: Severity
-    /// For a person.
+    /// The text for a person.
     public var sentence: String
 
-    /// Names one.
+    /// Creates a notice.
     public init(_ code: String, _ severity: Severity, _ sentence: String) {
         (self.code, self.severity, self.sentence) = (code, severity, sentence)
     }
 
-    /// As a line of a terminal.
+    /// The notice as a line of a terminal.
     public var line: String { "\(severity.rawValue): \(sentence)" }
 }
 
-/// How far a part of the work is.
+/// The progress of a phase.
 public struct ProgressFacts: Codable, Equatable, Sendable {
-    /// The part.
+    /// The name of the phase.
     public var phase: String
-    /// How many bytes are done.
+    /// The bytes that are done.
     public var done: UInt64
-    /// How many there are; 0 where that is not known.
+    /// The bytes of the whole phase; 0 if unknown.
     public var total: UInt64
-    /// Bytes a second since the part began; `nil` where it has just begun.
+    /// Bytes a second since the phase began; `nil` at its beginning.
     public var rate: Double?
-    /// How long the rest will take at that rate.
+    /// The seconds that the rest will take at that rate.
     public var secondsLeft: Double?
-    /// How long the part has taken.
+    /// The seconds since the phase began.
     public var seconds: Double = 0
-    /// How long no byte has come.
+    /// The seconds since the last byte.
     public var stillSeconds: Double = 0
 
-    /// Names all of them.
+    /// Creates the facts of a phase.
     public init(phase: String, done: UInt64, total: UInt64, rate: Double? = nil, secondsLeft: Double? = nil) {
         (self.phase, self.done, self.total) = (phase, done, total)
         (self.rate, self.secondsLeft) = (rate, secondsLeft)
@@ -78,26 +78,26 @@ public struct PlanText: Codable, Equatable, Sendable {
     /// The lines.
     public var lines: [String]
 
-    /// Names them.
+    /// Creates a plan text.
     public init(_ lines: [String]) { self.lines = lines }
 }
 
-/// How a job ended, in what all jobs have in common.
+/// How a job ended: the facts that all jobs have in common.
 public struct Report: Codable, Equatable, Sendable {
     /// What was done, as its command is called: `restore`, `boot-repair`, `key add`.
     public var operation: String
     /// How it ended.
     public var outcome: Outcome
-    /// What that means and what to do next, as sentences; `nil` where everything is done.
+    /// What that means and what to do next, as sentences; `nil` if everything is done.
     public var message: String?
-    /// The image's id, where it is known.
+    /// The image's id; `nil` if unknown.
     public var imageID: String?
     /// Bytes written to a disk or stored.
     public var writtenByteCount: UInt64?
-    /// How long it took.
+    /// The seconds that the job took.
     public var seconds: Double?
 
-    /// Names them.
+    /// Creates a report.
     public init(
         operation: String, outcome: Outcome, message: String? = nil, imageID: String? = nil,
         writtenByteCount: UInt64? = nil, seconds: Double? = nil
@@ -111,18 +111,18 @@ public struct Report: Codable, Equatable, Sendable {
     }
 }
 
-/// Takes events, from any thread.
+/// Receives events, on any thread.
 public protocol EventSink: Sendable {
-    /// Takes one.
+    /// Receives one event.
     func take(_ event: Event)
 }
 
 extension EventSink {
-    /// A line for a person.
+    /// Sends a line for a person.
     public func log(_ text: String) { take(.log(text)) }
-    /// Something worth knowing.
+    /// Sends a note.
     public func note(_ code: String, _ sentence: String) { take(.notice(Notice(code, .note, sentence))) }
-    /// Something that may be a mistake, or cost something later.
+    /// Sends a warning: of a possible mistake, or of a later cost.
     public func warn(_ code: String, _ sentence: String) { take(.notice(Notice(code, .warning, sentence))) }
 }
 

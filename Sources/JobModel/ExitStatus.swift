@@ -2,7 +2,7 @@
 
 /// The exit codes of all commands: a contract with scripts (sysexits.h where one fits).
 public enum ExitStatus: Int32, Codable, Sendable, CaseIterable {
-    /// Everything that was asked for is done.
+    /// Everything requested is done.
     case done = 0
     /// The arguments or settings make no sense.
     case usage = 64
@@ -24,7 +24,7 @@ public enum ExitStatus: Int32, Codable, Sendable, CaseIterable {
     case ambiguous = 78
 }
 
-/// What a restore left on its target.
+/// The state in which a restore left its target.
 public enum DiskState: String, Codable, Sendable, CaseIterable {
     /// Nothing was written.
     case untouched
@@ -36,14 +36,14 @@ public enum DiskState: String, Codable, Sendable, CaseIterable {
     case salvaged
 }
 
-/// How a job ended: for whoever started it, and for the disk.
+/// How a job ended: its exit status, and the state of the disk.
 public struct Outcome: Codable, Equatable, Sendable {
     /// The exit status of the command.
     public var status: ExitStatus
-    /// What is on the target; `nil` where the job has none.
+    /// The state of the target; `nil` for a job without a target.
     public var diskState: DiskState?
 
-    /// Names both.
+    /// Creates an outcome.
     public init(_ status: ExitStatus, diskState: DiskState? = nil) {
         self.status = status
         self.diskState = diskState
@@ -52,18 +52,18 @@ public struct Outcome: Codable, Equatable, Sendable {
 
 /// Why a job ended before it was done: an exit status, and sentences with what is wrong, why, and what to do.
 public struct JobFailure: Error, Codable, Equatable, Sendable, CustomStringConvertible {
-    /// The exit status that belongs to it.
+    /// The exit status of the command.
     public var status: ExitStatus
     /// What is wrong, why, and what to do.
     public var message: String
 
-    /// Names a failure.
+    /// Creates a failure.
     public init(_ status: ExitStatus, _ message: String) {
         self.status = status
         self.message = message
     }
 
-    /// Its message with more sentences behind it.
+    /// The failure with more sentences after its message.
     public func followed(by sentences: String) -> JobFailure {
         var message = message
         while message.hasSuffix(".") { message.removeLast() }

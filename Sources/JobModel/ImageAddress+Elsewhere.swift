@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 extension ImageAddress {
-    /// Reads what settings are given: `LABEL=NAME:/path`, `UUID=…:/path`, `/dev/…:/path` or `http://host[:port]/path`. The medium
-    /// mounts nothing but what it is told to, so a plain path names nothing there.
+    /// Parses a location of the settings: `LABEL=NAME:/path`, `UUID=…:/path`, `/dev/…:/path` or
+    /// `http://host[:port]/path`. The medium mounts only the volumes that its settings name, so a plain path names
+    /// nothing there.
     public static func parse(setting text: String) throws(JobFailure) -> ImageAddress {
         try elsewhere(text, isFolder: false)
     }
 
-    /// Reads the same for a folder on a volume: `LABEL=NAME:/` is its root.
+    /// Parses the location of a folder on a volume; `LABEL=NAME:/` is the volume's root.
     public static func parse(folder text: String) throws(JobFailure) -> ImageAddress {
         let address = try elsewhere(text, isFolder: true)
         guard !address.needsNetwork else {
@@ -27,7 +28,7 @@ extension ImageAddress {
                 .usage,
                 "\(text): https is not supported yet. Use http:// together with image-id=, which proves what arrives.")
         }
-        // A label may hold `:/`; the path is what stands behind the first one, as it is with every mount option.
+        // A label may hold `:/`; the path starts at the first one, as with every mount option.
         guard let split = firstIndex(of: ":/", in: text) else {
             throw JobFailure(
                 .usage,
@@ -64,7 +65,7 @@ extension ImageAddress {
         return path
     }
 
-    /// An address that curl takes as it stands: no user, no spaces, a plain host name, IPv4 or [IPv6], a port.
+    /// Accepts an address that curl takes unchanged: no user, no spaces, a plain host name, IPv4 or [IPv6], a port.
     private static func checkedAddress(_ text: String) throws(JobFailure) -> String {
         func refuse(_ why: String) -> JobFailure { JobFailure(.usage, "\(text): \(why)") }
         let rest = text.dropFirst("http://".count)
@@ -113,7 +114,7 @@ extension ImageAddress {
 }
 
 extension ImageAddress: Codable {
-    /// As the text that it was written as, with what tells the forms apart.
+    /// The form of an address, stored beside its original text.
     private enum Form: String, Codable { case stream, path, snapshot, elsewhere }
     private enum Key: CodingKey { case form, text, behind, time }
 
@@ -136,7 +137,7 @@ extension ImageAddress: Codable {
         }
     }
 
-    /// Writes an object with `form` and `text`; of a snapshot also what its parser asked.
+    /// Writes an object with `form` and `text`; for a snapshot also what its parser looked up.
     public func encode(to encoder: any Encoder) throws {
         var values = encoder.container(keyedBy: Key.self)
         try values.encode(description, forKey: .text)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Where an image, a snapshot or a repository is, or is to be: the one form in which commands, the menu, the kernel command line and
-/// `reforge.json` name it.
+/// The location of an existing or new image, snapshot or repository: one type for commands, the menu, the kernel
+/// command line and `reforge.json`.
 public enum ImageAddress: Hashable, Sendable, CustomStringConvertible {
     /// Standard input or output.
     case stream
@@ -9,13 +9,13 @@ public enum ImageAddress: Hashable, Sendable, CustomStringConvertible {
     case path(String)
     /// A snapshot of a repository in a folder of this machine, or that repository.
     case snapshot(SnapshotAddress)
-    /// A file on a volume of this machine that may not be mounted. The path starts with `/` and is the volume's own; it may name a
-    /// snapshot (`/folder@latest`) or a repository (`/folder@`).
+    /// A file on a volume of this machine that may not be mounted. The path starts with `/` and is the volume's own; it
+    /// may name a snapshot (`/folder@latest`) or a repository (`/folder@`).
     case volume(VolumeName, path: String)
     /// `http://host[:port]/path`, as it was written.
     case http(String)
 
-    /// How a volume is named.
+    /// The name of a volume.
     public enum VolumeName: Hashable, Sendable, CustomStringConvertible {
         /// By its filesystem's label.
         case label(String)
@@ -34,7 +34,7 @@ public enum ImageAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// What a path is.
+    /// What exists at a path.
     public enum Place: Sendable {
         /// Nothing.
         case nothing
@@ -46,14 +46,14 @@ public enum ImageAddress: Hashable, Sendable, CustomStringConvertible {
         case repository
     }
 
-    /// What the parser asks about the machine and the calendar, as it looks at nothing itself.
+    /// The parser's questions about the machine and the calendar; the parser itself accesses neither.
     public struct Lookup: Sendable {
-        /// What a path is. What cannot be looked at counts as nothing.
+        /// What exists at a path. A path that cannot be examined counts as nothing.
         public var place: @Sendable (String) -> Place
         /// Whether a text is a time, such as `2026-11-22T15:00`.
         public var isTime: @Sendable (String) -> Bool
 
-        /// Names both.
+        /// Creates a lookup.
         public init(place: @escaping @Sendable (String) -> Place, isTime: @escaping @Sendable (String) -> Bool) {
             self.place = place
             self.isTime = isTime
@@ -71,25 +71,26 @@ public enum ImageAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// Whether it takes the network to reach it.
+    /// Whether reaching it needs the network.
     public var needsNetwork: Bool {
         if case .http = self { true } else { false }
     }
 
     // MARK: On this machine
 
-    /// Reads what a command is given: `-`, a path, or `REPO@…`.
+    /// Parses an argument of a command: `-`, a path, or `REPO@…`.
     ///
-    /// A file or folder that has all of the text as its name is meant as such. Else the "@" that counts is the last one with a folder
-    /// before it, as folders and hosts may have one in their names.
-    /// - Throws: status 66 where a repository stands before the "@" and nothing sensible behind it.
+    /// If a file or folder has the whole text as its name, the text is its path. Otherwise the last "@" with a folder
+    /// before it counts, because names of folders and hosts may contain an "@".
+    /// - Throws: status 66 if a repository precedes the "@" and no valid snapshot name follows it.
     public static func parse(_ text: String, _ lookup: Lookup) throws(JobFailure) -> ImageAddress {
         if text == "-" { return .stream }
         guard lookup.place(text) == .nothing, let snapshot = try snapshot(text, lookup) else { return .path(text) }
         return .snapshot(snapshot)
     }
 
-    /// The snapshot that a text names as well, where a file or folder has that name; for a notice, as `parse` takes the file.
+    /// The snapshot that a text could also name if a file or folder has that name; for a notice, because `parse` takes
+    /// the file.
     public static func hiddenSnapshot(by text: String, _ lookup: Lookup) -> SnapshotAddress? {
         guard lookup.place(text) != .nothing, let snapshot = try? snapshot(text, lookup),
             lookup.place(snapshot.repository) == .repository
@@ -105,20 +106,20 @@ public enum ImageAddress: Hashable, Sendable, CustomStringConvertible {
             let place = lookup.place(folder)
             guard place == .folder || place == .repository else { continue }
             if let snapshot = SnapshotAddress(folder, behindMark: tail, text, isTime: lookup.isTime) { return snapshot }
-            // A folder that is no repository may well have a namesake: an image that is to be made.
+            // A new image may have a name that starts like a folder that is no repository.
             guard place == .repository else { continue }
             throw JobFailure(
                 .notFound,
-                "\(text): \"\(tail)\" names no snapshot; behind the \"@\" stands \(SnapshotAddress.forms)")
+                "\(text): \"\(tail)\" names no snapshot; the \"@\" is followed by \(SnapshotAddress.forms)")
         }
-        // No such folder. What looks like a snapshot in spite of it deserves an error about the repository.
+        // No such folder. A text with the form of a snapshot address gets an error about the repository.
         guard let mark = marks.last else { return nil }
         return SnapshotAddress(
             String(text[..<mark]), behindMark: text[text.index(after: mark)...], text, isTime: lookup.isTime)
     }
 
-    /// The folders and what follows them that a path of a volume can mean: at its last `@`, then at those before it, as folders and
-    /// hosts may have one in their names. For a volume that is mounted by now.
+    /// The possible splits of a volume's path into a folder and a snapshot: at the last `@` first, then at earlier
+    /// ones, because names of folders and hosts may contain one. For a mounted volume.
     public static func splits(_ path: String) -> [(folder: String, snapshot: String)] {
         path.indices.filter { path[$0] == "@" }.reversed().map { mark in
             (String(path[..<mark]), String(path[path.index(after: mark)...]))

@@ -1,45 +1,45 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// A snapshot of a repository as a person writes it: `REPO@ID`, `REPO@latest`, `REPO@HOST/latest`, `REPO@HOST/DISK/latest`, a time in
-/// place of `latest`, or the repository itself: `REPO@`.
+/// A snapshot of a repository as a person writes it: `REPO@ID`, `REPO@latest`, `REPO@HOST/latest`,
+/// `REPO@HOST/DISK/latest`, a time in place of `latest`, or the repository itself: `REPO@`.
 public struct SnapshotAddress: Hashable, Sendable {
-    /// Which of a repository's snapshots.
+    /// The choice among a repository's snapshots.
     public enum Choice: Hashable, Sendable {
         /// None: the repository as a whole.
         case repository
-        /// The one whose id starts so.
+        /// The one whose id starts with these digits.
         case id(prefix: String)
         /// The newest one of a disk.
         case latest
-        /// The newest one of a disk that had begun at this time.
+        /// The newest one of a disk that was begun at or before this time.
         case time(String)
     }
 
-    /// Where the repository is: what stands before the "@".
+    /// The repository's folder: the text before the "@".
     public var repository: String
-    /// The machine, where one is named.
+    /// The machine, if named.
     public var host: String?
-    /// The disk, where one is named.
+    /// The disk, if named.
     public var disk: String?
-    /// Which one.
+    /// The chosen snapshot.
     public var choice: Choice
-    /// As it was written, for messages.
+    /// The original text, for messages.
     public var text: String
-    /// What stands behind the "@".
+    /// The text after the "@".
     let behindMark: String
 
-    /// The fewest digits of an id that are taken for one.
+    /// The fewest digits that count as the beginning of an id.
     static let shortestPrefix = 4
-    /// As many digits as an id has.
+    /// The number of digits of an id.
     static let longestPrefix = 64
-    /// What can stand behind the "@".
+    /// The forms of the text after the "@", for messages.
     public static let forms =
         "an id's first \(shortestPrefix) or more digits, latest, HOST/latest, HOST/DISK/latest, or a time such as "
         + "2026-11-22T15:00 (local, unless it ends in Z or an offset) in place of latest"
 
-    /// What stands behind the "@", where it is of one of the forms.
+    /// Parses the text after the "@"; `nil` if it has none of the forms.
     init?(_ repository: String, behindMark tail: Substring, _ text: String, isTime: (String) -> Bool) {
-        // As paths are compared.
+        // Without trailing slashes, because paths are compared.
         var folder = repository
         while folder.count > 1, folder.hasSuffix("/") { folder.removeLast() }
         self.repository = folder

@@ -13,7 +13,7 @@ extension String {
                 }))
     }
 
-    /// What follows `prefix`, where it starts with it.
+    /// The text after `prefix`; `nil` if the string does not start with it.
     public func valueAfter(_ prefix: String) -> String? {
         hasPrefix(prefix) ? String(dropFirst(prefix.count)) : nil
     }

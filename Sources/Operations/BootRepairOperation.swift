@@ -10,7 +10,7 @@ import LinuxSystem
 import Repository
 import SystemPackage
 
-/// What boot repair did, or would do.
+/// The result of a boot repair, or of its dry run.
 package struct BootRepairReport: Encodable {
     package let schema = 1
     package var dryRun: Bool
@@ -20,7 +20,7 @@ package struct BootRepairReport: Encodable {
     package var pending: String?
 }
 
-/// Makes the system on a disk start on this machine.
+/// Makes the system on a disk boot on this machine.
 package final class BootRepairOperation {
     private let job: BootRepairJob
     private let events: any EventSink
@@ -34,7 +34,7 @@ package final class BootRepairOperation {
         self.cancellation = cancellation
     }
 
-    /// Surveys, plans, tells the plan, and does it.
+    /// Surveys the disk, plans, reports the plan, and executes it.
     package func run() throws -> BootRepairReport {
         try events.reporting(
             "boot-repair", cancellation, outcome: { Outcome($0.pending == nil || $0.dryRun ? .done : .incomplete) }
@@ -42,7 +42,7 @@ package final class BootRepairOperation {
     }
 
     private func repair() throws -> BootRepairReport {
-        // A file is locked for writing; a device must let its partitions be mounted.
+        // A file is locked for writing; an exclusively opened device would keep its partitions from being mounted.
         let isLocked = try !job.dryRun && Files.status(FilePath(job.disk))?.isFile == true
         let opened = try OpenedDisk(job.disk, isLocked ? .exclusiveWrite : .readOnly, sectorSize: job.sectorSize)
         if !job.dryRun {

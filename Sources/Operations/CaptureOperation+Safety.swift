@@ -11,7 +11,8 @@ import Repository
 import SystemPackage
 
 extension CaptureOperation {
-    /// An image in the place of the disk is a swapped command line, or another tool's container: its bytes are no disk's.
+    /// Refuses an image in place of the disk: a swapped command line, or another tool's container, whose bytes are not
+    /// a disk.
     func refuseImage(_ source: OpenedDisk) throws {
         guard !job.takesImageAsDisk, let known = try source.knownImage else { return }
         let instead =
@@ -22,8 +23,8 @@ extension CaptureOperation {
             }
         throw JobFailure(
             .refused,
-            "\(job.disk) is \(known.name), not a disk: are DISK and IMAGE swapped? \(instead); --as-disk captures it as the "
-                + "bytes it has")
+            "\(job.disk) is \(known.name), not a disk: are DISK and IMAGE swapped? \(instead); --as-disk captures it "
+                + "byte for byte")
     }
 
     func refuseDanger(_ source: OpenedDisk, _ destination: ImageDestination) throws {
@@ -42,8 +43,8 @@ extension CaptureOperation {
         }
     }
 
-    /// A machine that is cloned has the names of its template, and so have its files: the two would count as one. They take turns;
-    /// a file that is another one each time (of snapshots with a date) does not come again.
+    /// Warns where a clone and its template, which share their names, are captured as the same host and disk. Their
+    /// paths alternate in the snapshots; a path that is new each time (a file named by date) does not recur.
     func noteOtherPlace(_ repository: Repository, _ host: String, _ disk: String, _ source: OpenedDisk) {
         guard source.identity.transport == "file" else { return }
         let paths = repository.snapshotInfos().whole.filter { $0.host == host && $0.disk == disk }
@@ -58,13 +59,13 @@ extension CaptureOperation {
         )
     }
 
-    /// What a capture leaves behind that does not come to its end.
+    /// What an unfinished capture leaves behind.
     static func sentences(_ destination: ImageDestination) -> String {
         let left =
             switch destination {
             case .stream: "The stream is not an image"
             case .file(let path): "Nothing was left at \(path)"
-            case .repository: "No snapshot was made; the same command goes on from what is stored already"
+            case .repository: "No snapshot was made; the same command continues from the stored data"
             }
         return "\(left); the disk was only read."
     }
@@ -82,7 +83,7 @@ extension CaptureOperation {
         return headers
     }
 
-    /// What will be captured, for a person.
+    /// The plan of a capture, for a person.
     static func summary(_ manifest: Manifest) -> [String] {
         let rows = manifest.regions.filter { $0.kind != .gap }.map { region in
             [

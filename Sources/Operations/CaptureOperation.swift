@@ -10,14 +10,14 @@ import LinuxSystem
 import Repository
 import SystemPackage
 
-/// Makes an image or a snapshot of a disk. The disk is only read.
+/// Captures a disk into an image or a snapshot. The disk is only read.
 package final class CaptureOperation {
     let job: CaptureJob
     private let keys: KeyRing
     let events: any EventSink
     private var cancellation: Cancellation { keys.cancellation }
     private let toolVersion: String
-    /// What is left behind where the job ends now, as sentences.
+    /// What is left behind if the job ends now, as sentences.
     private let left = Monitor<String?>(nil)
     private var disk: String { job.disk }
 
@@ -33,10 +33,10 @@ package final class CaptureOperation {
         self.toolVersion = toolVersion
     }
 
-    /// What is left behind where the job ends now, as sentences. From any thread.
+    /// What is left behind if the job ends now, as sentences. From any thread.
     package var leftBehind: @Sendable (ExitStatus) -> String? { { [left] _ in left.update { $0 } } }
 
-    /// Captures.
+    /// Runs the capture.
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> CaptureReport {
         do {
@@ -118,13 +118,13 @@ package final class CaptureOperation {
                 + "--allow-partial")
     }
 
-    /// The repository, where it goes into one, and the length of a chunk there.
+    /// The repository, if it is the destination, and the chunk length of the destination.
     private func openedPlace(
         _ destination: ImageDestination
     ) throws -> (repository: (Repository, RepositoryLock)?, chunkByteCount: Int) {
         guard case .repository(let path) = destination else {
-            // Measured: with zstd, 8 MiB is as fast as 4 MiB and the image 0.8 % smaller; with xz, two workers need 248 MiB of
-            // memory, and 300 MiB at 16 MiB for an archive 1 % smaller.
+            // Measured: with zstd, 8 MiB is as fast as 4 MiB and the image 0.8 % smaller; with xz, two workers need 248
+            // MiB of memory, and 300 MiB at 16 MiB for an archive 1 % smaller.
             return (nil, job.chunkByteCount ?? 8 << 20)
         }
         let (repository, lock) = try OpenedRepository.open(path, keys, .capture)

@@ -10,7 +10,7 @@ import LinuxSystem
 import Repository
 import SystemPackage
 
-/// What a capture did.
+/// The result of a capture.
 package struct CaptureReport: Encodable {
     /// A partition of the captured disk.
     package struct Partition: Encodable {

@@ -6,14 +6,15 @@ import LinuxSystem
 import Repository
 import SystemPackage
 
-/// What names a captured machine and its disk in a repository.
+/// The names of a captured machine and its disk in a repository.
 package struct CapturedHost {
     /// The machine.
     package let name: String
     /// The disk.
     package let disk: String
 
-    /// Of a disk that is captured. A raw file (and a loop device over one) is no disk of the machine that captures it.
+    /// The names for a disk that is captured. A raw file, or a loop device over one, does not belong to the machine
+    /// that captures it.
     package init(_ survey: DiskSurvey, _ source: OpenedDisk) {
         let place = Self.place(source)
         disk = SnapshotNames.disk(
@@ -27,7 +28,7 @@ package struct CapturedHost {
         }
     }
 
-    /// Of an image that is copied into a repository.
+    /// The names for an image that is copied into a repository.
     /// - Parameter path: the image.
     package init(_ manifest: Manifest, path: FilePath?) {
         let place = manifest.disk.path
@@ -44,7 +45,7 @@ package struct CapturedHost {
         }
     }
 
-    /// A name that a person gave for a machine or a disk: taken as it is, or refused.
+    /// Checks a name that the user gave for a machine or a disk: it is taken unchanged, or refused.
     package static func check(_ name: String?, _ option: String) throws {
         guard let name, !SnapshotNames.isValid(name) else { return }
         throw JobFailure(.usage, "\(option) takes \(SnapshotNames.rule)")
@@ -56,7 +57,7 @@ package struct CapturedHost {
             if case .mounted(_, let place, _) = use { return place }
             return nil
         }
-        // The system that runs is the one on the disk: its name needs no reading of the disk.
+        // The running system is the one on the disk: its name needs no read of the disk.
         if mounts.contains("/"), let name = hostName(Files.text("/etc/hostname")) { return name }
         for volume in survey.volumes where volume.filesystem.isExt {
             if let name = hostName(of: volume, on: source.device.path) { return name }
@@ -64,8 +65,8 @@ package struct CapturedHost {
         return nil
     }
 
-    /// This machine's product and serial number; where it has no serial number, something else that tells it from
-    /// others of its product. `nil` where firmware says nothing.
+    /// This machine's product and serial number; without a serial number, a short form of its UUID, which distinguishes
+    /// machines of one product. `nil` if firmware gives neither.
     private static var machineName: String? {
         let firmware = FilePath("/sys/class/dmi/id")
         func text(_ name: String) -> String? { SnapshotNames.plain(Files.text(firmware.appending(name))) }
@@ -76,13 +77,13 @@ package struct CapturedHost {
         return "\(text("product_name") ?? "unknown")-\(SnapshotNames.shortID(uuid))"
     }
 
-    /// What firmware calls a serial number that was never set.
+    /// Firmware's placeholders for a serial number that was never set.
     private static let placeholders: Set<String> = [
         "none", "not-specified", "not-applicable", "n", "na", "n-a", "0", "123456789", "0123456789", "default-string",
         "system-serial-number", "to-be-filled-by-o.e.m.", "to-be-filled-by-o.e.m", "unknown", "empty",
     ]
 
-    /// Where a disk is: the file for a loop device over all of it.
+    /// The place of a disk: for a loop device, its file (and offset).
     private static func place(_ source: OpenedDisk) -> String {
         let path = Files.realPath(source.device.path)?.string ?? source.device.path.string
         guard let kernelName = source.kernelName else { return path }
@@ -97,7 +98,7 @@ package struct CapturedHost {
     /// /etc/hostname of an ext filesystem, read by debugfs without mounting anything; `nil` where there is none.
     private static func hostName(of volume: VolumeSurvey, on disk: FilePath) -> String? {
         // debugfs opens read-only unless told otherwise; -c also works while bitmaps are damaged. libext2fs takes the
-        // filesystem's place from what follows the question mark, so that a path with one of its own will not do.
+        // filesystem's offset from the text after the question mark, so a path with a question mark cannot be used.
         guard !disk.string.contains("?") else { return nil }
         let output = try? ChildProcess.run([
             "debugfs", "-c", "-R", "cat /etc/hostname", "\(disk.string)?offset=\(volume.range.lowerBound)",
@@ -106,7 +107,7 @@ package struct CapturedHost {
         return hostName(output.text)
     }
 
-    /// The name in an /etc/hostname (hostname(5): comments start with "#"); `nil` where it has none that can be one here.
+    /// The name in an /etc/hostname (hostname(5): comments start with "#"); `nil` if it has no valid one.
     private static func hostName(_ text: String?) -> String? {
         let lines = text?.split(whereSeparator: \.isNewline).map { $0.trimmingSpaces() } ?? []
         guard let name = lines.first(where: { !$0.isEmpty && !$0.hasPrefix("#") }) else { return nil }

@@ -10,7 +10,7 @@ import LinuxSystem
 import Repository
 import SystemPackage
 
-/// Copies snapshots and images. Everything is read, checked and named again in the destination.
+/// Copies snapshots and images. All data is read and checked, and its chunks are named again for the destination.
 package final class CopyOperation {
     private let job: CopyJob
     private let keys: KeyRing
@@ -21,7 +21,7 @@ package final class CopyOperation {
 
     /// - Parameters:
     ///   - keys: the passwords of the source.
-    ///   - targetKeys: those of the destination.
+    ///   - targetKeys: the passwords of the destination.
     ///   - hasOwnPassword: whether a password was given for the destination alone.
     package init(
         _ job: CopyJob, keys: KeyRing, targetKeys: KeyRing, hasOwnPassword: Bool, events: any EventSink
@@ -33,7 +33,7 @@ package final class CopyOperation {
         self.events = events
     }
 
-    /// Copies.
+    /// Runs the copy.
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> CopyReport {
         try events.reporting("copy", cancellation, outcome: { $0.outcome }) {
@@ -57,7 +57,7 @@ package final class CopyOperation {
     ) throws -> CopyReport {
         let isEncrypted = try target.isEncrypted(options)
         if hasOwnPassword, !isEncrypted { try targetKeys.refuseUnused(job.destination) }
-        // One password for both is for one of them at least.
+        // One password for both sides needs only one of them to be encrypted.
         let mayBeUnused = !hasOwnPassword && isEncrypted
         var report = CopyReport()
         if case .snapshot(let selector) = try ImageAddress.parse(job.source, .thisMachine),
@@ -81,8 +81,8 @@ package final class CopyOperation {
         return report
     }
 
-    /// A repository without encryption may have been put in the place of one that had it: what was secret is not stored
-    /// there unasked. (An image is made here, as the command says.)
+    /// A repository without encryption may have replaced an encrypted one: encrypted data is not stored there without
+    /// `--to-plain`. (An image is new, and as the command says.)
     private func refusePlain(_ target: ImageDestination, _ isEncrypted: Bool) throws {
         guard case .repository(let path) = target, !isEncrypted, keys.wasUsed, !job.storesInTheClear else { return }
         throw JobFailure(
@@ -99,7 +99,7 @@ package final class CopyOperation {
         defer { lock.release() }
         let (whole, damaged) = repository.snapshotInfos()
         let there = try OpenedRepository.open(to, targetKeys)
-        // The same capture has the same UUID wherever it is stored.
+        // A capture keeps its UUID in every repository.
         let known = Set(try there.snapshotIDs().compactMap { try? there.snapshot($0).manifest.imageUUID })
         for info in whole {
             let uuid = try repository.snapshot(info.id).manifest.imageUUID
@@ -112,7 +112,7 @@ package final class CopyOperation {
             if source.salvage != nil, known.contains(Self.salvagedUUID(uuid)) {
                 report.skipped += 1
                 report.damagedSkipped += 1
-                events.warn("left-of-damaged", "\(from)@\(info.id) is damaged; what is left of it was copied before")
+                events.warn("left-of-damaged", "\(from)@\(info.id) is damaged; its intact data was copied before")
                 continue
             }
             report.copies.append(
@@ -146,7 +146,7 @@ package final class CopyOperation {
         let progress = Progress()
         let reporter = ProgressReporter(progress, events)
         defer { reporter.end() }
-        // The end of a source confirms all of it: nothing is published before it was reached.
+        // The end of a source confirms the whole of it: nothing is published before that.
         let executor = CaptureExecutor(
             source: contents, plan: CapturePlan(header: header), progress: progress, cancellation: cancellation)
         let outcome: CaptureExecutor.Outcome
@@ -159,7 +159,7 @@ package final class CopyOperation {
                 },
                 facts: { Self.facts(of: contents, source, header) })
         } catch {
-            // What is wrong with the source is damage, and no failing disk.
+            // A failure of the source is damage of the image, not a failing disk.
             throw contents.failure ?? error
         }
         return CopyReport.Copy(
@@ -169,7 +169,7 @@ package final class CopyOperation {
             storedByteCount: outcome.summary.storedByteCount, lost: lost(source))
     }
 
-    /// What the copy says of its source's end, and of what is lost.
+    /// The late facts of the copy: those of its source, and the lost ranges.
     private static func facts(
         of contents: ImageContents, _ source: any ImageReader, _ header: ImageHeader
     ) -> LateFacts {
@@ -182,7 +182,7 @@ package final class CopyOperation {
                 ])
         guard let salvage = source.salvage, !salvage.isWhole else { return facts }
         let lost = header.used(salvage.losses.map(\.range))
-        // Whole sectors, and no more ranges than the late facts have room for.
+        // Whole sectors, and no more ranges than the late facts can hold.
         facts.unreadable =
             AllocationMap(
                 byteCount: header.manifest.geometry.byteCount, unsorted: facts.unreadable + lost
@@ -195,7 +195,7 @@ package final class CopyOperation {
         return facts
     }
 
-    /// Begins to write. Of a repository, chunks get its length.
+    /// Opens the destination. A repository sets the chunk length.
     private func opened(
         _ target: ImageDestination, _ header: inout ImageHeader, _ input: OpenedImage,
         _ options: ImageDestination.ImageOptions
@@ -221,7 +221,7 @@ package final class CopyOperation {
         }
     }
 
-    /// What a copy has zeros for; `nil` of a whole source.
+    /// The ranges that are zeros in the copy; `nil` for a whole source.
     private func lost(_ source: any ImageReader) -> [ByteRange]? {
         guard let salvage = source.salvage, !salvage.isWhole else { return nil }
         for finding in salvage.findings { events.log("damage: \(finding)") }
@@ -230,11 +230,11 @@ package final class CopyOperation {
         return lost
     }
 
-    /// With `--salvage`, a reader that passes damage, where there is any or that cannot be known before.
+    /// With `--salvage`, a reader that continues past damage, unless the source was read before and found whole.
     private func salvaging(_ input: OpenedImage) throws -> any ImageReader {
         guard job.salvages else { return input.reader }
         guard let path = input.path else { return SalvageReader(input.reader, Salvage()) }
-        // The very snapshot that is copied: what `latest` means may change meanwhile.
+        // By its id: `latest` may mean another snapshot by now.
         let exact = input.snapshot.map { "\(path)@\($0.info.id)" } ?? input.text
         let survey = try OpenedImage.open(exact, keys, operation: .verify, salvages: true).losses(events, cancellation)
         guard !survey.isWhole else { return input.reader }
@@ -242,8 +242,8 @@ package final class CopyOperation {
         return SalvageReader(input.reader, allowed)
     }
 
-    /// The identity of what is left of a capture: the whole one must not count as stored where that is. Always the same, so that it is
-    /// copied once.
+    /// The UUID of a salvaged copy. It differs from the capture's, so that the whole capture does not count as stored;
+    /// it is derived from it, so that a damaged capture is copied once.
     private static func salvagedUUID(_ uuid: GUID) -> GUID {
         let hash = ContentHash(of: Array("salvaged \(uuid)".utf8))
         return (try? GUID(bigEndianBytes: Array(hash.bytes.prefix(16)))) ?? uuid

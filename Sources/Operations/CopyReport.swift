@@ -10,7 +10,7 @@ import LinuxSystem
 import Repository
 import SystemPackage
 
-/// What a copy did.
+/// The result of a copy.
 package struct CopyReport: Encodable {
     /// A snapshot or image that was copied.
     package struct Copy: Encodable {
@@ -20,17 +20,17 @@ package struct CopyReport: Encodable {
         package var newByteCount: UInt64
         package var deduplicatedByteCount: UInt64
         package var storedByteCount: UInt64
-        /// What the copy has zeros for, in bytes of the captured disk; `nil` of a whole source.
+        /// The ranges that are zeros in the copy, in bytes of the captured disk; `nil` for a whole source.
         package var lost: [ByteRange]?
     }
     package let schema = 1
     package var copies: [Copy] = []
     package var skipped = 0
-    /// Of these, damaged ones of which what is left was copied before.
+    /// The damaged ones among the skipped, whose intact data was copied before.
     package var damagedSkipped = 0
     package var seconds: Double = 0
 
-    /// How it ended.
+    /// The exit status that the copy leads to.
     package var outcome: Outcome {
         Outcome(damagedSkipped > 0 || copies.contains { $0.lost != nil } ? .badImage : .done)
     }

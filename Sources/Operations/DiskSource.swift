@@ -6,42 +6,44 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// What a capture reads: the disk itself, or LVM snapshots in place of volumes that are mounted, with a way around
-/// sectors that cannot be read.
+/// The source of a capture: the disk itself, or LVM snapshots in place of mounted volumes; optionally read around
+/// unreadable sectors.
 package final class DiskSource {
-    /// What is read.
+    /// Reads the source.
     package let reader: any BlockReader
-    /// Where filesystems are mounted read-write that are read as they are.
+    /// The mount points of filesystems that are mounted read-write, and read without a snapshot.
     package let mountedReadWrite: [String]
     private let disk: OpenedDisk
     private let snapshots: VolumeSnapshotSource?
-    /// What tells that the disk held still; `nil` where it need not.
+    /// Detects changes of the disk; `nil` if changes are allowed.
     private let claim: Claim?
     private let events: any EventSink
 
-    /// Refuses a disk that does not hold still, or makes it hold still.
+    /// Refuses a disk that may change during the capture, or makes snapshots of what may change.
     package init(
         _ disk: OpenedDisk, usesSnapshots: Bool, rescues: Bool, allowMounted: Bool, _ events: any EventSink,
         _ cancellation: Cancellation
     ) throws {
         self.events = events
         self.disk = disk
-        // A disk and its partitions are cached apart: what was written through a partition's node must be seen here.
+        // The caches of a disk and of its partitions are separate: data written through a partition's node must be seen
+        // here.
         if disk.device.isDevice { disk.device.dropCache(0..<disk.device.byteCount) }
         let left = disk.uses.compactMap { use -> String? in
             guard case .mounted(_, let place, false) = use else { return nil }
             return usesSnapshots && VolumeSnapshotSource.covers(use) ? nil : place
         }
         if !left.isEmpty, !allowMounted { throw Self.refusal(disk.identity.path, left, usesSnapshots) }
-        // What the mount table does not name (a member of a larger filesystem, another mount namespace) the kernel knows.
+        // The kernel knows uses that the mount table does not name: a member of a larger filesystem, another mount
+        // namespace.
         if !allowMounted, !usesSnapshots, disk.isHeldByUnknown {
             throw JobFailure(
                 .refused,
-                "\(disk.identity.path) is in use, and its contents may change: stop what uses it, or capture it all the same "
+                "\(disk.identity.path) is in use, and its contents may change: stop what uses it, or capture it anyway "
                     + "with --allow-mounted")
         }
         var claim: Claim?
-        do { claim = try disk.claimSource(otherwise: "; --allow-mounted captures all the same", events) } catch {
+        do { claim = try disk.claimSource(otherwise: "; --allow-mounted captures anyway", events) } catch {
             guard allowMounted else { throw error }
             events.warn("source-changes", JobFailure(error, cancellation: cancellation).message)
         }
@@ -52,7 +54,8 @@ package final class DiskSource {
             ? try VolumeSnapshotSource.begin(
                 device: disk.device,
                 allowUncovered: { places throws(ImagingError) in
-                    // A volume may stand on LUKS or RAID: LVM's names do not tell, and no snapshot shows on the disk.
+                    // A volume may lie on LUKS or RAID, which LVM's names do not show; its snapshot is not visible on
+                    // the disk.
                     guard allowMounted else {
                         throw .refused(Self.refusal(disk.identity.path, places, usesSnapshots).message)
                     }
@@ -60,14 +63,14 @@ package final class DiskSource {
                 }, cancellation: cancellation, note: events.log) : nil
         mountedReadWrite = left + uncovered.filter { !left.contains($0) }
         let base = snapshots?.reader ?? disk.device
-        // Past the cache, a bad sector costs no more than itself.
+        // A read past the cache loses only the bad sector itself.
         let sectors = snapshots == nil && disk.device.isDevice ? DirectReader(disk.device) : nil
         reader =
             rescues
             ? RescueReader(base, sectors: sectors, cancellation: cancellation, note: { events.log($0) }) : base
     }
 
-    /// Every way to a source that holds still.
+    /// The refusal of a mounted disk, with every way to a source that does not change.
     private static func refusal(_ path: String, _ mounted: [String], _ usesSnapshots: Bool) -> JobFailure {
         JobFailure(
             .refused,
@@ -78,7 +81,7 @@ package final class DiskSource {
               a system on LVM: --snapshot reads its mounted volumes from LVM snapshots
               a virtual machine: capture its disk image while it is shut down, or a snapshot of it
               anything: boot the recovery medium (or let GRUB or PXE boot it with reforge.capture=)
-            --allow-mounted captures all the same (those partitions whole, and possibly not consistent)
+            --allow-mounted captures anyway (those partitions whole, and possibly inconsistent)
             """)
     }
 
@@ -95,13 +98,13 @@ package final class DiskSource {
         return survey.takingWhole(unreadable: rescue.unreadable)
     }
 
-    /// Whether what was read is of one moment: a snapshot that overflowed is none, nor is a disk that was written meanwhile.
+    /// Fails if the read data is not of one moment: a snapshot overflowed, or the disk was written to.
     package func check() throws {
         try snapshots?.check()
         guard let change = claim?.change() else { return }
         throw ImagingError.failed(
             "\(disk.identity.path) did not hold still: \(change) while it was captured, and the image would mix two states. Stop what "
-                + "writes it and capture it again (--allow-mounted takes it all the same)")
+                + "writes to it, and capture it again (--allow-mounted captures it anyway)")
     }
 
     /// Removes the snapshots.

@@ -10,7 +10,7 @@ import ObjectStore
 import Repository
 import SystemPackage
 
-/// Where a capture or a copy goes: an image file, standard output, or a repository.
+/// The destination of a capture or a copy: an image file, standard output, or a repository.
 package enum ImageDestination {
     /// Standard output.
     case stream
@@ -19,7 +19,7 @@ package enum ImageDestination {
     /// A repository.
     case repository(FilePath)
 
-    /// From what a person wrote: `-`, `REPO@`, or a path.
+    /// Parses an argument: `-`, `REPO@`, or a path.
     package init(_ text: String, _ events: any EventSink) throws {
         switch try ImageAddress.parse(text, .thisMachine) {
         case .stream: self = .stream
@@ -46,7 +46,7 @@ package enum ImageDestination {
         }
     }
 
-    /// Refuses what cannot be written, before anything is read.
+    /// Refuses a destination that cannot be written, before anything is read.
     package func refuse(_ options: ImageOptions) throws {
         switch self {
         case .stream:
@@ -97,8 +97,8 @@ package enum ImageDestination {
 }
 
 extension ImageDestination {
-    /// Refuses to replace a file: without `--overwrite` any, with it what is neither an image nor empty. What else lies under
-    /// such a name is most likely the disk of a swapped command line.
+    /// Refuses to replace a file: without `--overwrite` any file, with it a file that is neither an image nor empty,
+    /// which is most likely the disk of a swapped command line.
     private static func refuseExisting(_ path: FilePath, overwrite: Bool) throws {
         guard let status = try Files.status(path) else { return }
         let isReplaceable = try status.byteCount == 0 || KnownImage.identify(fileAt: path)?.kind == .image
@@ -114,7 +114,7 @@ extension ImageDestination {
         }
     }
 
-    /// Whether what is written there is encrypted.
+    /// Whether data is encrypted there.
     package func isEncrypted(_ options: ImageOptions) throws -> Bool {
         guard case .repository(let path) = self else { return options.isEncrypted }
         return try Repository.configuration(in: LocalStore(path)).isEncrypted

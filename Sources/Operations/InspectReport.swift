@@ -10,7 +10,7 @@ import LinuxSystem
 import Repository
 import SystemPackage
 
-/// What `inspect` prints.
+/// The output of `inspect`.
 package struct InspectReport: Encodable {
     package struct Volume: Encodable {
         package var partition: Int?
@@ -53,7 +53,7 @@ package struct InspectReport: Encodable {
     package var imageByteCount: UInt64?
     package var host: String?
     package var unreadable: [ByteRange]?
-    /// Of a disk onto which a restore did not come to its end.
+    /// The interrupted restore on a disk.
     package var interruptedRestore: InterruptedRestore?
 
     private static func volume(
@@ -72,7 +72,7 @@ package struct InspectReport: Encodable {
             diskGUID: table.diskGUID)
     }
 
-    /// Of a disk.
+    /// A report on a disk.
     package init(_ survey: DiskSurvey) {
         kind = "disk"
         identity = survey.identity
@@ -83,7 +83,7 @@ package struct InspectReport: Encodable {
         warnings = survey.warnings
     }
 
-    /// Of an image.
+    /// A report on an image.
     package init(_ input: OpenedImage) {
         let manifest = input.reader.header.manifest
         kind = input.snapshot == nil ? "image" : "snapshot"
@@ -117,7 +117,7 @@ package struct InspectReport: Encodable {
         imageByteCount = input.byteCount
     }
 
-    /// For a person.
+    /// The report as text.
     package var text: String {
         var lines: [String] = []
         let title = [identity.model, identity.serial.map { "serial \($0)" }, identity.wwn.map { "WWN \($0)" }]
@@ -137,8 +137,8 @@ package struct InspectReport: Encodable {
         if let interruptedRestore {
             lines.append(
                 interruptedRestore.partition == nil
-                    ? "  \(interruptedRestore): it boots nothing; the same restore goes on"
-                    : "  \(interruptedRestore): it holds no filesystem; the same restore does it anew")
+                    ? "  \(interruptedRestore): it boots nothing; the same restore continues it"
+                    : "  \(interruptedRestore): it holds no filesystem; the same restore rewrites it")
         }
         switch table.kind {
         case .gpt:

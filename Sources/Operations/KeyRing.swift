@@ -11,11 +11,12 @@ import ObjectStore
 import Repository
 import SystemPackage
 
-/// Where a job's passwords come from: a file, a terminal, a page. Never from arguments: every user of a machine sees those.
+/// The source of a job's passwords: a file, a terminal, a page. Never an argument: every user of a machine can see
+/// those.
 package protocol PasswordSource {
-    /// Whether it holds a password already, so that one password is for everything.
+    /// Whether it holds a password already, so that one password serves every question.
     var isGiven: Bool { get }
-    /// How messages call the way to give one beside `--password-file`.
+    /// The name in messages of the alternative to `--password-file`.
     var otherSource: String { get }
     /// The password of what `purpose` names ("the repository PATH").
     /// - Parameters:
@@ -24,11 +25,10 @@ package protocol PasswordSource {
     func password(for purpose: String, confirming: Bool, cancellation: Cancellation) throws -> [UInt8]
 }
 
-/// Passwords and keys of one command: each repository and image is asked for once.
+/// Passwords and keys of one command; each repository and image is unlocked once.
 package final class KeyRing {
-    /// Where passwords come from.
     private let passwords: any PasswordSource
-    /// Where notices go.
+    /// Receives notices.
     package let events: any EventSink
     /// Ends what is done with them: questions, waits, reads.
     package let cancellation: Cancellation
@@ -42,7 +42,7 @@ package final class KeyRing {
         self.cancellation = cancellation
     }
 
-    /// The keys of a repository; `nil` where it is not encrypted.
+    /// The keys of a repository; `nil` if it is not encrypted.
     package func keys(_ path: FilePath) throws -> MasterKeys? {
         guard try Repository.configuration(in: LocalStore(path)).isEncrypted else { return nil }
         if let known = repositories[path.string] { return known }
@@ -66,8 +66,8 @@ package final class KeyRing {
     /// Whether something was encrypted and opened.
     package var wasUsed: Bool { password != nil }
 
-    /// Refuses a password that nothing took: whether a repository or image without encryption is the one that was meant,
-    /// or was put in its place by somebody who can write there, nothing tells.
+    /// Refuses a password that was not needed: a repository or image without encryption may be the intended one, or may
+    /// have been put in its place by an attacker with write access.
     /// - Parameter name: what is not encrypted.
     package func refuseUnused(_ name: String) throws {
         guard passwords.isGiven, password == nil else { return }
@@ -77,7 +77,7 @@ package final class KeyRing {
                 + "right, leave the password out")
     }
 
-    /// The password for something new.
+    /// The password for a new image.
     package func newPassword(_ purpose: String) throws -> [UInt8] {
         if let password { return password }
         let new = try passwords.password(for: purpose, confirming: true, cancellation: cancellation)

@@ -6,15 +6,15 @@ import SystemPackage
 
 /// The files with the keys of a job's LUKS volumes.
 package struct LUKSKeys {
-    /// As they were named.
+    /// The names as given by the user.
     package let names: [String]
 
     package init(_ names: [String]) { self.names = names }
 
-    /// The files, all of which can be read.
+    /// The files; each of them is readable.
     package func keyFiles() throws -> [FilePath] {
         try names.map { name in
-            // cryptsetup takes it for standard input.
+            // cryptsetup takes "-" for standard input.
             guard name != "-" else { throw JobFailure(.usage, "--luks-key-file takes a file, not -") }
             let path = FilePath(name)
             do { _ = try OwnedDescriptor.open(path, .readOnly) } catch {
@@ -24,8 +24,8 @@ package struct LUKSKeys {
         }
     }
 
-    /// What opens LUKS volumes in a survey; `nil` where no key was given.
-    /// - Throws: where none can be opened on this machine.
+    /// Opens LUKS volumes in a survey; `nil` if no key was given.
+    /// - Throws: if this machine cannot open LUKS volumes.
     package func unlocker() throws -> LUKSUnlocker? {
         guard !names.isEmpty else { return nil }
         let keyFiles = try keyFiles()
@@ -40,7 +40,7 @@ package struct LUKSKeys {
 }
 
 extension LUKSUnlocker {
-    /// Refuses what came of the keys where that is nothing: a person who gave one does not expect all sectors.
+    /// Refuses a survey in which the given keys opened nothing: a user who gave a key does not expect all sectors.
     package func check(_ disk: String) throws {
         if let problem {
             throw JobFailure(

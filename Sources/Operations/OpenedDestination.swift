@@ -13,9 +13,9 @@ import SystemPackage
 /// A destination that is being written to.
 package final class OpenedDestination {
     package let sink: any ImageWriter
-    /// What there is to do when the sink has finished.
+    /// Runs after the sink has finished.
     private let commit: () throws -> Void
-    /// What there is to do when it will not.
+    /// Runs if the sink does not finish.
     private let abandon: () -> Void
 
     private init(
@@ -27,7 +27,7 @@ package final class OpenedDestination {
         self.abandon = abandon
     }
 
-    /// Begins to write an image.
+    /// Opens an image file, or standard output, for writing.
     package static func image(
         _ path: FilePath?, _ header: ImageHeader, _ options: ImageDestination.ImageOptions, _ keys: KeyRing
     ) throws -> OpenedDestination {
@@ -45,7 +45,7 @@ package final class OpenedDestination {
         let seal =
             try options.isEncrypted
             ? ImageSeal(password: keys.newPassword("the new image \(path?.string ?? "on standard output")")) : nil
-        // Beside the image there is room for it, and elsewhere may be none.
+        // The image's folder has space for the image; another folder may have none.
         let folder = path.map { $0.removingLastComponent() } ?? Files.temporaryFolder
         let writer = try ImageFileWriter(
             to: output.descriptor, name: output.name, header: header, seal: seal, scratch: folder.isEmpty ? "." : folder
@@ -53,7 +53,7 @@ package final class OpenedDestination {
         return OpenedDestination(writer, commit: { try output.commit() })
     }
 
-    /// Begins to write a snapshot.
+    /// Opens a repository for writing a snapshot.
     package static func snapshot(
         _ repository: Repository, lock: RepositoryLock, _ header: ImageHeader, host: String, disk: String,
         tags: [String], level: Int, _ events: any EventSink
@@ -68,7 +68,7 @@ package final class OpenedDestination {
             })
     }
 
-    /// Makes one index of many small ones, now and then; where other maintenance is at work, somebody else's turn.
+    /// Merges small indexes if there are many; skipped while other maintenance runs.
     private static func mergeIndexes(_ repository: Repository, _ events: any EventSink) {
         guard let lock = try? repository.lock(.merge) else { return }
         defer { lock.release() }
@@ -77,7 +77,7 @@ package final class OpenedDestination {
         }
     }
 
-    /// Runs a capture into it: all of it counts, or nothing.
+    /// Runs a capture into the destination: it appears completely, or not at all.
     package func run(_ executor: CaptureExecutor, beforeEnd: () throws -> Void = {}, facts: (() -> LateFacts)? = nil)
         throws
         -> CaptureExecutor.Outcome

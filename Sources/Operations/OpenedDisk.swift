@@ -6,7 +6,7 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// A disk that a command works on: opened, and known by name.
+/// The opened disk of a command, with its identity.
 package struct OpenedDisk {
     package var device: BlockDevice
     package var identity: DiskIdentity
@@ -33,12 +33,12 @@ package struct OpenedDisk {
         }
         let directory = DiskDirectory()
         kernelName = device.isDevice ? directory.kernelName(ofDevice: device.deviceNumber) : nil
-        // A file's whole path: of two machines' files only that may differ.
+        // The absolute path: the files of two virtual machines may differ in nothing else.
         let place = device.isDevice ? FilePath(path) : Files.realPath(FilePath(path)) ?? FilePath(path)
         identity = directory.identity(path: place, kernelName: kernelName, diskSequence: device.diskSequence)
     }
 
-    /// The image, or part of a repository, that is in the disk's place; `nil` for what may be a disk.
+    /// The image, or part of a repository, in place of a disk; `nil` for a possible disk.
     package var knownImage: KnownImage? {
         get throws { try KnownImage.identify(device, at: device.path, isFile: !device.isDevice) }
     }
@@ -65,10 +65,10 @@ package struct OpenedDisk {
         if !isTrial { AbandonedWork.release(on: device) }
     }
 
-    /// Why it may not be changed, or changes by itself: mounts, swap, holders; also of loop devices over it.
+    /// The uses of the disk: mounts, swap, holders; also of loop devices over it.
     package var uses: [DiskUse] { DiskDirectory().uses(of: device) }
 
-    /// Whether the kernel refuses to give the device, or a loop device over it, to one user alone, and no use of it is known.
+    /// Whether the kernel refuses exclusive access to the device, or to a loop device over it, without a known use.
     package var isHeldByUnknown: Bool {
         let directory = DiskDirectory()
         let nodes = [kernelName].compactMap { $0 } + directory.loopDevices(over: device)
@@ -82,8 +82,8 @@ package struct OpenedDisk {
         return false
     }
 
-    /// Claims it for writing, until the device is closed.
-    /// - Parameter isTrial: whether only to look, for a plan.
+    /// Claims the disk for writing, until the device is closed.
+    /// - Parameter isTrial: whether to check only, for a plan.
     package func claimTarget(isTrial: Bool = false) throws {
         do throws(Claim.Problem) { _ = try Claim.target(device, isTrial: isTrial) } catch {
             let wayOut =
@@ -94,8 +94,8 @@ package struct OpenedDisk {
         }
     }
 
-    /// Claims it for reading, until the device is closed.
-    /// - Parameter otherwise: the end of a refusal's sentence: what else can be done.
+    /// Claims the disk for reading, until the device is closed.
+    /// - Parameter otherwise: the end of a refusal's sentence, with an alternative.
     package func claimSource(otherwise: String = "", _ events: any EventSink) throws -> Claim {
         do throws(Claim.Problem) {
             let claim = try Claim.source(device)
@@ -118,8 +118,8 @@ package struct OpenedDisk {
         for use in uses {
             switch use {
             case .mounted(let node, _, false), .swap(let node), .held(let node, _, _):
-                // What stands on a holder (an LV) is not one of our partitions: the partition that is held counts. A
-                // loop device can stand anywhere on the disk, and so can what is below this one.
+                // A node on a holder (an LV) is not a partition of this disk: the held partition counts. A loop device
+                // can lie anywhere on the disk, and so can the nodes below this one.
                 if let range = nodes.first(where: { $0.name == node })?.range {
                     ranges.append(range)
                 } else if node == kernelName || !["dm-", "md"].contains(where: node.hasPrefix) {
@@ -131,7 +131,7 @@ package struct OpenedDisk {
         return ranges
     }
 
-    /// Where filesystems of the disk are mounted read-write.
+    /// The mount points of the disk's filesystems that are mounted read-write.
     package var mountPointsReadWrite: [String] {
         uses.compactMap { use in
             if case .mounted(_, let place, false) = use { return place }
@@ -141,7 +141,7 @@ package struct OpenedDisk {
 
     /// Whether a file (that need not exist yet) lies on this disk, or is this disk.
     package func holds(_ file: FilePath) -> Bool {
-        // The folder counts also where the file is a link to elsewhere: the image is made beside its final name.
+        // The folder counts even if the file is a link to elsewhere: the image is made beside its final name.
         let folder = file.removingLastComponent()
         return lies(folder.isEmpty ? "." : folder) || (Files.exists(file) && lies(file))
     }
@@ -150,7 +150,7 @@ package struct OpenedDisk {
         let file = path
         guard let status = try? Stat(path.isEmpty ? "." : path) else { return false }
         let directory = DiskDirectory()
-        // A filesystem on a loop device over the source grows in it as well.
+        // A file in a filesystem on a loop device over the source lies in the source, too.
         let loops = directory.loopDevices(over: device)
         if !loops.isEmpty {
             let below = directory.nodes(holding: path.isEmpty ? "." : path).flatMap(directory.disksBelow)
@@ -166,7 +166,7 @@ package struct OpenedDisk {
         return directory.nodes(holding: path.isEmpty ? "." : path).flatMap(directory.disksBelow).contains(own)
     }
 
-    /// Reads the disk: table, volumes, how it boots.
+    /// Surveys the disk: table, volumes, boot code.
     package func survey(allUsed: Bool = false, trustMaps: Bool = false, unlocker: LUKSUnlocker? = nil) throws
         -> DiskSurvey
     {

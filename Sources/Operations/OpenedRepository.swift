@@ -11,9 +11,9 @@ import ObjectStore
 import Repository
 import SystemPackage
 
-/// Repositories as commands open them.
+/// Opens repositories for commands.
 package enum OpenedRepository {
-    /// Opens a repository under a lock, which comes before the password: what waits must not be typed for.
+    /// Opens a repository under a lock. The lock comes first: a user must not type a password and then wait.
     package static func open(
         _ path: FilePath, _ keys: KeyRing, _ operation: RepositoryOperation, waiting: Double = 0
     ) throws -> (Repository, RepositoryLock) {
@@ -21,18 +21,18 @@ package enum OpenedRepository {
         return (try open(path, keys), lock)
     }
 
-    /// A lock that says what is done to a repository.
+    /// Takes the lock of an operation on a repository.
     private static func lock(
         _ path: FilePath, _ operation: RepositoryOperation, _ waiting: Double, _ keys: KeyRing
     ) throws -> RepositoryLock {
-        // What is wrong with the path is said first.
+        // A problem with the path is reported first.
         _ = try Repository.configuration(in: LocalStore(path))
         return try RepositoryLock.acquire(
             in: LocalStore(path), operation: operation, waiting: waiting, cancellation: keys.cancellation,
             note: keys.events.log)
     }
 
-    /// Opens a repository for a look at its lists, which needs no lock.
+    /// Opens a repository to read its lists, which needs no lock.
     package static func open(_ path: FilePath, _ keys: KeyRing) throws -> Repository {
         try Repository.open(LocalStore(path), keys: try keys.keys(path), cancellation: keys.cancellation) {
             [events = keys.events] in
@@ -40,8 +40,8 @@ package enum OpenedRepository {
         }
     }
 
-    /// The snapshot that a person means. A damaged one may be the one that is meant by a time or `latest`: then nothing
-    /// older takes its place unsaid.
+    /// The snapshot that an address names. `latest` or a time may mean a damaged snapshot: then no older one silently
+    /// takes its place.
     package static func find(
         _ selector: SnapshotAddress, in repository: Repository, _ events: any EventSink
     ) throws -> Snapshot {
@@ -67,7 +67,7 @@ package enum OpenedRepository {
         return try repository.snapshot(try SnapshotQuery(selector).resolve(in: whole).id)
     }
 
-    /// `REPO`, or `REPO@` as capture writes it: a folder.
+    /// The folder of `REPO`, or of `REPO@` as `capture` takes it.
     package static func path(_ text: String) throws -> FilePath {
         if LocalStore.isRepository(FilePath(text)) { return FilePath(text) }
         if case .snapshot(let address) = try ImageAddress.parse(text, .thisMachine), address.choice == .repository {
@@ -78,7 +78,7 @@ package enum OpenedRepository {
 }
 
 extension SnapshotAddress {
-    /// Says where a path that exists was taken in place of a snapshot.
+    /// Reports that an existing path was taken in place of a snapshot.
     package static func noteHidden(by text: String, _ events: any EventSink) {
         guard let hidden = ImageAddress.hiddenSnapshot(by: text, .thisMachine) else { return }
         let behind = text.dropFirst(hidden.repository.count)

@@ -13,7 +13,7 @@ import Repository
 import SystemPackage
 
 extension PlanText {
-    /// The plan for a person.
+    /// The plan of a restore, for a person.
     package init(
         restore plan: RestorePlan, _ manifest: Manifest, isSnapshot: Bool,
         bootRepair: RestoreOperation.BootRepairChoice, lost: [LostRange] = []
@@ -51,7 +51,7 @@ extension PlanText {
         switch bootRepair {
         case .done:
             lines.append(
-                "then: boot repair for this machine; its own plan is shown once the system is there (--no-boot-repair leaves it)"
+                "then: boot repair for this machine; its own plan is shown once the system is there (--no-boot-repair leaves it out)"
             )
         case .leftOut:
             lines.append(

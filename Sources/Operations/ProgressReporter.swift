@@ -3,20 +3,20 @@ import Imaging
 import JobModel
 import LinuxSystem
 
-/// Tells how far a long work is, a few times a second, until it is ended.
+/// Sends the progress of long work as events, several times a second, until `end()`.
 package final class ProgressReporter {
     private let isEnded = Monitor(false)
     private let events: any EventSink
     private var thread: WorkerThread?
 
-    /// Begins.
+    /// Starts the thread that sends events.
     package init(_ progress: Progress, _ events: any EventSink) {
         self.events = events
         let isEnded = isEnded
         thread = try? WorkerThread { Self.run(progress, events, isEnded) }
     }
 
-    /// Stops telling.
+    /// Stops the thread, and sends an empty phase.
     package func end() {
         isEnded.update { $0 = true }
         thread?.join()
@@ -29,7 +29,7 @@ package final class ProgressReporter {
         var phaseStart = SystemFacts.monotonicSeconds()
         var (lastDone, lastMove) = (UInt64(0), phaseStart)
         while !isEnded.update({ $0 }) {
-            // Short naps: the end must not wait.
+            // Short sleeps, so that `end()` need not wait.
             SystemFacts.sleep(seconds: 0.05)
             let now = SystemFacts.monotonicSeconds()
             if progress.phase != phase {

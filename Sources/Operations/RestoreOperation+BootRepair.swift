@@ -13,16 +13,16 @@ import Repository
 import SystemPackage
 
 extension RestoreOperation {
-    /// What becomes of the restored system's boot chain.
+    /// Whether boot repair follows a restore.
     package enum BootRepairChoice {
         case done
-        /// Outside the recovery environment programs of a restored system run only where that was asked for.
+        /// Left out, because outside the recovery environment programs of a restored system run only on request.
         case leftOut
-        /// Not wanted, or nothing there that started a machine.
+        /// Declined, or the captured disk had no boot code.
         case notNeeded
     }
 
-    /// What did not boot before is not expected to boot now: a data disk has nothing to repair.
+    /// A disk that did not boot when it was captured, such as a data disk, needs no repair.
     func bootRepairChoice(_ manifest: Manifest) -> BootRepairChoice {
         guard job.repairsBoot != false, job.only == nil,
             manifest.boot.biosBootCode != nil || !manifest.boot.efiLoaders.isEmpty
@@ -30,7 +30,8 @@ extension RestoreOperation {
         return job.repairsBoot ?? SystemFacts.isRecoveryEnvironment ? .done : .leftOut
     }
 
-    /// Makes the restored system start here. A failure leaves the data complete: it is reported, with how to finish.
+    /// Makes the restored system boot here. A failure leaves the data complete; it is reported, with the command to
+    /// finish.
     func repairBoot(_ report: inout RestoreReport, _ target: OpenedDisk?, capturedDiskName: String?) {
         do {
             let opened = try target ?? OpenedDisk(disk, .readOnly, sectorSize: job.sectorSize)

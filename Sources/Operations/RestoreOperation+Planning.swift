@@ -45,7 +45,7 @@ extension RestoreOperation {
         return policy
     }
 
-    /// What of resizing cannot be done on this machine, and with what was given.
+    /// The resize operations that this machine, with the given keys, cannot perform.
     func obstacles() -> ResizeObstacles {
         ResizeObstacles(
             shrink: CompositeDevice.obstacle(),
@@ -54,7 +54,7 @@ extension RestoreOperation {
             volumeGroup: VolumeGroupResizer.obstacle(to:))
     }
 
-    /// What stands in the way of making filesystems smaller on this machine.
+    /// Refuses a plan that shrinks filesystems, or grows LUKS, in a way that this machine cannot perform.
     func refuseObstacles(to plan: RestorePlan) throws {
         for shrink in plan.shrinks {
             var obstacle = shrink.shrinking.lazy.compactMap(FilesystemResizer.toolObstacle(toShrink:)).first
@@ -73,13 +73,13 @@ extension RestoreOperation {
         if !job.luksKeyFiles.isEmpty, !plan.encryptedGrowths.isEmpty, let obstacle = OpenedLUKS.obstacle() {
             throw JobFailure(
                 .refused,
-                "LUKS cannot be opened here: \(obstacle). Without --luks-key-file it is restored all the same, and what is inside keeps its size"
+                "LUKS cannot be opened here: \(obstacle). Without --luks-key-file it is restored anyway, and what is inside keeps its size"
             )
         }
     }
 
-    /// Tries the keys of LUKS volumes on what was captured, where that can be read twice: a wrong one must not show only
-    /// when the target is overwritten.
+    /// Tries the keys on the LUKS volumes of the image, if it can be read twice: a wrong key must be found before the
+    /// target is overwritten.
     func tryKeys(
         _ keyFiles: [FilePath], on plan: inout RestorePlan, _ input: OpenedImage
     ) throws {

@@ -13,7 +13,7 @@ import Repository
 import SystemPackage
 
 extension RestoreOperation {
-    /// Opens once more what is restored, to read all of it beforehand.
+    /// Opens the image or snapshot a second time, to read all of it beforehand.
     func again(_ input: OpenedImage, _ operation: RepositoryOperation) throws -> OpenedImage {
         if let again = try input.again() { return again }
         // The very snapshot that is restored: what `latest` means may change meanwhile.
@@ -25,8 +25,9 @@ extension RestoreOperation {
         return again
     }
 
-    /// With `--salvage`, reads the whole image for what is lost, so that the plan can say it, where it can be read twice.
-    /// - Returns: what is restored from, and what was found lost.
+    /// With `--salvage`, first reads the whole image for losses, so that the plan lists them; standard input is read
+    /// only once.
+    /// - Returns: the reader to restore from, and the losses found.
     func salvaging(_ input: OpenedImage) throws -> (any ImageReader, Salvage?) {
         guard job.salvages else { return (input.reader, nil) }
         guard image != "-" else {
@@ -38,20 +39,20 @@ extension RestoreOperation {
             events.log("\(image) is whole: there is nothing to salvage, and it is restored as usual")
             return (input.reader, survey)
         }
-        // What could be read a moment ago must not be lost now: an unplugged drive is no damaged image.
+        // Data that was readable a moment ago must not count as lost now: an unplugged drive is not a damaged image.
         let allowed = Salvage(only: survey, byteCount: input.reader.header.manifest.geometry.byteCount)
         return (SalvageReader(input.reader, allowed), survey)
     }
 
-    /// Has the losses confirmed, by a person even with `--yes`.
-    /// - Parameter code: what names them; of standard input, which is read only once, the image alone.
+    /// Asks for confirmation of the losses, even with `--yes`.
+    /// - Parameter code: identifies image and losses; for standard input, which is read only once, the image alone.
     func confirmLosses(_ code: String, _ lost: [LostRange]) throws {
         if let confirmSalvage = job.confirmedLosses {
             guard confirmSalvage.lowercased() == code else {
                 throw JobFailure(
                     .refused,
-                    "--confirm-salvage \(confirmSalvage) names other losses, or those of another image. Where what is lost of \(image) "
-                        + "now is to be taken, as said above: --confirm-salvage \(code)")
+                    "--confirm-salvage \(confirmSalvage) names other losses, or those of another image. To accept the losses of "
+                        + "\(image) listed above: --confirm-salvage \(code)")
             }
             return
         }
@@ -73,12 +74,12 @@ extension RestoreOperation {
         if job.isConfirmed { return }
         guard confirmer.canAsk(whileStreaming: image == "-") else {
             throw JobFailure(
-                .refused, "not on a terminal, so nobody can confirm: look at the plan with --dry-run, then say --yes")
+                .refused, "confirmation needs a terminal: check the plan with --dry-run, then add --yes")
         }
         let wanted = target.identity.confirmationText
         let question =
             "Everything on \(plan.only.map { "partition \($0.existing) of " } ?? "")\(disk) (\(target.identity.model ?? "no model"), \(ByteText.rounded(target.device.byteCount))) will be lost.\n"
-            + "Type \(wanted) to go on: "
+            + "Type \(wanted) to continue: "
         guard let answer = confirmer.answer(to: Question(question, isStreaming: image == "-")),
             [wanted, target.identity.kernelName, disk].contains(answer)
         else {

@@ -12,19 +12,19 @@ import LinuxSystem
 import Repository
 import SystemPackage
 
-/// Puts an image or a snapshot onto a disk.
+/// Restores an image or a snapshot onto a disk.
 ///
-/// Survey, plan, question, write, boot repair: nothing is written before the plan was told and confirmed. `diskState` says at any moment
-/// what is on the target.
+/// Survey, plan, question, write, boot repair: nothing is written before the plan was reported and confirmed.
+/// `diskState` is the state of the target at any moment.
 package final class RestoreOperation {
     let job: RestoreJob
     let keys: KeyRing
     let events: any EventSink
     var cancellation: Cancellation { keys.cancellation }
     let confirmer: any Confirmer
-    /// The target's, as the executor has it.
+    /// The state of the target, shared with the executor.
     private let targetState: Monitor<TargetState>
-    /// Whether the same job again would come further.
+    /// Whether the same job could continue where this one ends.
     private var goesOn = true
     var image: String { job.image }
     var disk: String { job.disk }
@@ -41,10 +41,10 @@ package final class RestoreOperation {
         targetState = Monitor(TargetState())
     }
 
-    /// What is on the target now. From any thread.
+    /// The current state of the target. From any thread.
     package var diskState: RestoreExecutor.DiskState { targetState.update { $0 }.value }
 
-    /// What is left behind where the job ends now, as sentences. From any thread.
+    /// What is left behind if the job ends now, as sentences. From any thread.
     package var leftBehind: @Sendable (ExitStatus) -> String {
         { [targetState, job] status in
             let state = targetState.update { $0 }
@@ -52,17 +52,17 @@ package final class RestoreOperation {
                 return Self.sentence(job, state.value, status, goesOn: true)
             }
             return
-                "\(job.disk) has all data, and its partition table was being written: it may be whole, or boot nothing. The same "
-                + "command makes sure (faster with --delta)."
+                "\(job.disk) has all data, and its partition table was being written: it may be whole, or boot nothing. Run the "
+                + "same command again to make sure (faster with --delta)."
         }
     }
 
-    /// The state of the target for those who cannot wait. From any thread.
+    /// The current state of the target, independent of this object. From any thread.
     package var diskStateNow: @Sendable () -> String? {
         { [targetState] in targetState.update { $0 }.value.rawValue }
     }
 
-    /// Restores.
+    /// Runs the restore.
     /// - Throws: `JobFailure`, with the state of the target and what to do next.
     package func run() throws -> RestoreReport {
         do {
@@ -96,12 +96,12 @@ package final class RestoreOperation {
         if let jobID = job.jobID, !RestoreNote.isJobID(jobID) {
             throw JobFailure(.usage, "a job's id has 1 to 64 letters, digits, dots, hyphens and underscores")
         }
-        // Before what IMAGE is: of a swapped command line, this says what is wrong.
+        // Before IMAGE is examined: for a swapped command line, this message names the mistake.
         try TargetGuard.refuse(try? KnownImage.identify(fileAt: FilePath(disk)), at: disk)
         let input = try OpenedImage.open(
             image, keys, salvages: job.salvages, scratch: job.scratch.map { FilePath($0) })
         try keys.refuseUnused(image)
-        // All of a snapshot's lists must be readable and all of its chunks known before a disk is given up for it.
+        // All lists of a snapshot must be readable, and all of its chunks known, before the target is overwritten.
         if input.snapshot != nil, !job.salvages {
             try again(input, .restore).reading { lists in
                 while try lists.nextRecord() != nil { try cancellation.check() }
@@ -130,8 +130,8 @@ package final class RestoreOperation {
         return report
     }
 
-    /// Plans, asks, and writes. The target is held from the survey to the last write. A device is let go at the end, as boot repair
-    /// mounts what was restored; a file is returned, still claimed.
+    /// Plans, asks, and writes. The target is held from the survey to the last write. A device is closed at the end,
+    /// because boot repair mounts the restored filesystems; a file is returned, still claimed.
     private func plannedAndWritten(_ input: OpenedImage) throws -> (RestoreReport, OpenedDisk?) {
         let target = try openedTarget(input)
         let prepared = try prepare(input, target)
@@ -163,15 +163,15 @@ package final class RestoreOperation {
         return target
     }
 
-    /// What is known before the first write.
+    /// The facts that are known before the first write.
     private struct Prepared {
         var plan: RestorePlan
         var text: PlanText
         /// The interrupted restore that the target holds.
         var unfinished: RestoreExecutor.Unfinished?
-        /// What is restored from.
+        /// The reader to restore from.
         var stream: any ImageReader
-        /// With `salvages`, what was found lost.
+        /// With `salvages`, the losses found.
         var survey: Salvage?
         var foreseen: [LostRange]
         var luksKeyFiles: [FilePath]
@@ -200,7 +200,7 @@ package final class RestoreOperation {
             luksKeyFiles: luksKeyFiles)
     }
 
-    /// The report of a rehearsal.
+    /// The report of a dry run.
     private func rehearsed(_ prepared: Prepared, _ input: OpenedImage) -> RestoreReport {
         var report = RestoreReport(
             dryRun: true, image: image, imageID: input.ending?.id.description,
@@ -211,8 +211,8 @@ package final class RestoreOperation {
         report.unfinished = prepared.unfinished?.description
         if prepared.stream.salvage != nil, let survey = prepared.survey {
             report.confirmation =
-                "--confirm-salvage \(survey.code(imageUUID: input.reader.header.manifest.imageUUID)) confirms these losses where no "
-                + "terminal can be asked"
+                "--confirm-salvage \(survey.code(imageUUID: input.reader.header.manifest.imageUUID)) confirms these losses without "
+                + "a terminal"
         }
         return report
     }
@@ -240,7 +240,7 @@ package final class RestoreOperation {
             goesOn = executor.goesOn
         }
         let outcome = try executor.run(prepared.stream)
-        // Not an error where the kernel does not take the new table: boot repair reaches volumes by their place.
+        // A kernel that does not take the new table is no error: boot repair reaches volumes by their offsets.
         _ = target.device.rereadPartitionTable()
         if !outcome.lost.isEmpty { progress.show("look for the files that lost contents", done: 0, total: 0) }
         return RestoreReport(
@@ -252,30 +252,30 @@ package final class RestoreOperation {
             lostFiles: LostFiles.find(outcome.lost, plan, header, on: target.device.path))
     }
 
-    /// What state the disk is in, and how to go on.
+    /// The state of the disk, and what to do next.
     private static func sentence(
         _ job: RestoreJob, _ state: RestoreExecutor.DiskState, _ status: ExitStatus, goesOn: Bool
     ) -> String {
         let disk = job.disk
         if let only = job.only, state == .partial {
             return
-                "Partition \(job.into ?? only) of \(disk) is partly written, and holds no filesystem; all others are as they were. The same command does it anew."
+                "Partition \(job.into ?? only) of \(disk) is partly written, and holds no filesystem; all others are unchanged. Run the same command again to rewrite it."
         }
         return switch state {
         case .untouched: "Nothing was written to \(disk)."
         case .partial where status == .badImage:
-            "\(disk) is partly written, has no partition table and boots nothing; with a whole image, the same command goes on."
+            "\(disk) is partly written, has no partition table and boots nothing; with a whole image, the same command continues."
         case .partial where !goesOn:
             "\(disk) is partly written and boots nothing. The same command would end the same: restore with other sizes (--partition N=SIZE) or onto a larger disk."
-        case .partial: "\(disk) is partly written and boots nothing; run the same command to go on."
+        case .partial: "\(disk) is partly written and boots nothing; run the same command to continue."
         case .complete: "All data on \(disk) is complete."
         case .salvaged: "\(disk) has its partition table, and all data that the image still holds."
         }
     }
 
-    /// Says what `--salvage` could do, or could not.
+    /// Adds whether `--salvage` could help.
     func advised(_ failure: JobFailure, _ error: any Error) -> JobFailure {
-        // Of another image than the one that was asked for, nothing is wanted.
+        // An image other than the requested one is not salvaged.
         guard job.expectedImageID == nil, SalvageAdvice.isDamage(error) else { return failure }
         switch (job.salvages, SalvageAdvice.isUseful(error, image: image, keys)) {
         case (false, true):

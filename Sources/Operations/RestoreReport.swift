@@ -12,9 +12,9 @@ import LinuxSystem
 import Repository
 import SystemPackage
 
-/// What a restore did, or would do.
+/// The result of a restore, or of its dry run.
 package struct RestoreReport: Encodable {
-    /// What boot repair did.
+    /// The result of boot repair.
     package struct Repair: Encodable {
         package var changed: [String]
         package var pending: String?

@@ -24,10 +24,10 @@ extension OpenedImage {
     }
 }
 
-/// What commands that read a damaged capture say of `--salvage`.
+/// The advice to use `--salvage`, for commands that read a damaged capture.
 package enum SalvageAdvice {
-    /// A failure of a command, with `advice` behind it where salvage would read what the command could not.
-    /// - Parameter image: as it was named; it is opened once more, by the same keys.
+    /// A failure of a command, followed by `advice` if salvage could read the image.
+    /// - Parameter image: the image as given by the user; it is opened once more, with the same keys.
     package static func followed(
         _ error: any Error, by advice: String, image: String, _ keys: KeyRing
     ) -> JobFailure {
@@ -35,7 +35,7 @@ package enum SalvageAdvice {
         return isUseful(error, image: image, keys) ? failure.followed(by: advice) : failure
     }
 
-    /// Whether an error is damage behind the header and the maps of an image. Of standard input that is not known.
+    /// Whether an error is damage after the header and the maps of an image. For standard input any damage counts.
     package static func isUseful(_ error: any Error, image: String, _ keys: KeyRing) -> Bool {
         guard isDamage(error) else { return false }
         return image == "-" || (try? OpenedImage.open(image, keys, salvages: true)) != nil

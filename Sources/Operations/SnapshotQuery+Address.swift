@@ -6,7 +6,7 @@ import Repository
 import SystemPackage
 
 extension ImageAddress.Lookup {
-    /// Looks at this machine's files and clock.
+    /// A lookup in this machine's files and clock.
     package static let thisMachine = ImageAddress.Lookup(
         place: { path in
             guard let status = (try? Files.status(FilePath(path))) ?? nil else { return .nothing }
@@ -15,7 +15,7 @@ extension ImageAddress.Lookup {
 }
 
 extension SnapshotQuery {
-    /// What an address asks of a repository's snapshots.
+    /// The query of an address among a repository's snapshots.
     package init(_ address: SnapshotAddress) {
         let choice: Choice =
             switch address.choice {
@@ -29,7 +29,7 @@ extension SnapshotQuery {
             forms: SnapshotAddress.forms)
     }
 
-    /// A date is the whole day: the newest of that day, if there is one.
+    /// A date means its last second, so that the newest snapshot of that day is found.
     private static func unixSeconds(_ text: String) -> Int64 {
         guard let time = TimeText(text) else { return .min }
         return time.isDate ? TimeText("\(text)T23:59:59")?.unixSeconds ?? time.unixSeconds : time.unixSeconds

@@ -5,9 +5,9 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// Why a disk must not be overwritten.
+/// Refuses targets that must not be overwritten.
 package enum TargetGuard {
-    /// Where the recovery environment names the disk that it booted from.
+    /// The file in which the recovery environment names the disk that it booted from.
     package static let mediumPath: FilePath = "/run/reforge/medium"
 
     /// Refuses a target that is in use, that holds the image, or that is the boot medium.
@@ -40,20 +40,21 @@ package enum TargetGuard {
                 + "and try again")
     }
 
-    /// Refuses what is no disk, but an image or a part of a repository, most likely because of a swapped command line.
+    /// Refuses an image or a part of a repository in place of a disk: most likely a swapped command line.
     package static func refuse(_ known: KnownImage?, at path: String) throws {
         guard let known else { return }
         throw JobFailure(
             .refused,
-            "\(path) is \(known.name), not a disk: are IMAGE and DISK swapped? To lose it all the same, remove the file and make "
+            "\(path) is \(known.name), not a disk: are IMAGE and DISK swapped? To overwrite it anyway, remove the file and make "
                 + "a new one (truncate -s SIZE); on a device, clear its first MiB (dd if=/dev/zero of=DEVICE bs=1M count=1)"
         )
     }
 
-    /// The same disk as was surveyed, right before the first write: names can be given to another disk in between.
+    /// Checks, right before the first write, that the target is still the surveyed disk: its name may belong to another
+    /// by now.
     package static func checkIdentity(_ target: OpenedDisk) throws {
         guard let kernelName = target.kernelName else {
-            // A file has no O_EXCL: it may be attached and mounted while a person is asked.
+            // A file has no O_EXCL: it may be attached and mounted while the user is asked.
             let uses = target.uses
             guard uses.isEmpty else { throw inUse(target, uses) }
             return

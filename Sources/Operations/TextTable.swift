@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
 
-/// Columns for people.
+/// Text in aligned columns.
 package enum TextTable {
     package static func lines(_ titles: [String], _ rows: [[String]]) -> [String] {
         let all = [titles] + rows
@@ -28,7 +28,7 @@ package enum TextTable {
         }
     }
 
-    /// How the used bytes are known, in words.
+    /// The source of the allocation map, in words.
     package static func known(_ filesystem: FilesystemInfo) -> String {
         switch filesystem.mapSource {
         case .allocationStructures where filesystem.inner != nil: "from the volumes in it"

@@ -9,14 +9,14 @@ import ObjectStore
 import Repository
 import SystemPackage
 
-/// Checks an image, a snapshot or a repository.
+/// Verifies an image, a snapshot or a repository.
 package final class VerifyOperation {
     private let job: VerifyJob
     private let keys: KeyRing
     private let events: any EventSink
     private var cancellation: Cancellation { keys.cancellation }
 
-    /// What was found.
+    /// The result of a verification.
     package enum Findings {
         /// An image that is whole.
         case image(VerifiedImage)
@@ -33,7 +33,7 @@ package final class VerifyOperation {
         package var dataByteCount: UInt64
         package var unreadable: [ByteRange]
         package var seconds: Double
-        /// Ranges that could not be read when it was captured, for a person.
+        /// The ranges that could not be read at capture, for a person.
         package var unreadableTexts: [String] = []
 
         private enum CodingKeys: String, CodingKey {
@@ -49,8 +49,8 @@ package final class VerifyOperation {
         self.events = events
     }
 
-    /// Reads and checks.
-    /// - Throws: `JobFailure` or an error of the engines; for an image, also where it is damaged.
+    /// Runs the verification.
+    /// - Throws: `JobFailure` or an error of the engines; also for a damaged image.
     package func run() throws -> Findings {
         try events.reporting("verify", cancellation, outcome: { Outcome($0.isWhole ? .done : .badImage) }) {
             if LocalStore.isRepository(FilePath(job.image)) { return try verify(FilePath(job.image), nil) }
@@ -108,7 +108,7 @@ package final class VerifyOperation {
         return .repository(VerifiedRepository(path.string, report, seconds: SystemFacts.monotonicSeconds() - start))
     }
 
-    /// Sets aside what is damaged. The snapshots that need it stay damaged until it is stored again.
+    /// Sets damaged contents aside. The snapshots that need them stay damaged until they are stored again.
     private func repair(_ repository: Repository) throws -> VerifyReport {
         let report = try showing { progress in
             try repository.repair(waiting: 30, note: events.log) {
@@ -136,7 +136,7 @@ package final class VerifyOperation {
 }
 
 extension VerifyOperation.Findings {
-    /// Whether nothing is wrong.
+    /// Whether no problem was found.
     package var isWhole: Bool {
         switch self {
         case .image: true

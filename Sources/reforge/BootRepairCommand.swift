@@ -8,16 +8,18 @@ struct BootRepairCommand: MountingCommand {
     static let configuration = CommandConfiguration(
         commandName: "boot-repair", abstract: "Makes the system on a disk start on this machine (GRUB, BIOS and UEFI).",
         discussion: """
-            Looks at how the disk boots, plans what is missing, shows that, and does it: with the installed system's own \
-            tools where it has them. Those run confined: they reach this disk and nothing else of the machine. Running it \
-            again changes nothing. Firmware boot entries are changed in the recovery environment only.
+            Surveys how the disk boots, prints a plan of the missing steps, and performs them, with the installed \
+            system's own tools where it has them. These tools run confined: they reach this disk and nothing else of \
+            the machine. A second run changes nothing. Firmware boot entries are changed only in the recovery \
+            environment.
 
             Examples:
 
               reforge boot-repair /dev/sda --dry-run
               reforge boot-repair /dev/sda
 
-            JSON fields: schema (1), dryRun, plan {steps, alreadyRight, warnings, pendingReason, …}, changed, warnings, pending.
+            JSON fields: schema (1), dryRun, plan {steps, alreadyRight, warnings, pendingReason, …}, changed, \
+            warnings, pending.
             """)
 
     @Argument(help: "The disk: a block device or a raw image file.") var disk: String
@@ -36,7 +38,7 @@ struct BootRepairCommand: MountingCommand {
     }
 }
 
-/// Repairs boot, and shows a person what came of it.
+/// Runs a boot repair and prints its result.
 struct BootRepairPresenter {
     let job: BootRepairJob
     let json: Bool

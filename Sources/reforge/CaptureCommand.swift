@@ -8,10 +8,10 @@ struct CaptureCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "capture", abstract: "Captures a whole disk into an image or a repository. The disk is only read.",
         discussion: """
-            What is understood (\(VolumeIdentifier.mappedNames.joined(separator: ", "))) is captured by its used sectors, \
-            everything else whole; LUKS only with its key.
-            The image or snapshot appears only when it is finished. Into a repository, only what is not stored there already is
-            written; after an interruption the same command goes on from what is stored.
+            Only used sectors are captured of the contents that Reforge understands \
+            (\(VolumeIdentifier.mappedNames.joined(separator: ", "))); everything else is captured whole.
+            The image or snapshot appears only when it is complete. A repository receives only data that it does not \
+            hold yet; after an interruption, the same command continues from the stored data.
 
             Examples:
 
@@ -20,62 +20,65 @@ struct CaptureCommand: ParsableCommand {
               reforge capture /dev/sda - | ssh store 'cat > laptop.img.zst'
               reforge capture /dev/sda laptop.img.zst --luks-key-file /root/disk.key
 
-            With the key of a LUKS volume, only its sectors in use are captured, still encrypted; without, all of it is.
+            With the key of a LUKS volume, only its used sectors are captured, still encrypted; without the key, all \
+            of them.
 
-            A source must hold still: an unmounted disk, a virtual machine's disk image, a disk whose mounted filesystems are LVM \
-            volumes (--snapshot), or any disk from the recovery medium (reforge.capture=).
+            The source must not change during the capture: an unmounted disk, a virtual machine's disk image, a disk \
+            whose mounted filesystems are LVM volumes (--snapshot), or any disk from the recovery medium \
+            (reforge.capture=).
 
             JSON fields: schema (1), image, imageID, imageUUID, diskByteCount, usedByteCount, imageByteCount, seconds, \
-            partitions [{number, filesystem, byteCount, usedByteCount, mapSource, wholeReason}], warnings, unreadable, host, \
-            readByteCount, newByteCount, deduplicatedByteCount, storedByteCount.
+            partitions [{number, filesystem, byteCount, usedByteCount, mapSource, wholeReason}], warnings, unreadable, \
+            host, readByteCount, newByteCount, deduplicatedByteCount, storedByteCount.
             """)
 
     @Argument(help: "The disk: a block device or a raw image file.") var disk: String
     @Argument(help: "The image to write, - for standard output, or REPO@ for a repository.") var image: String
     @Option(
         help:
-            "The compression level: zstd 1 to 19, and up to 22 for those with time (default 3); xz 0 to 9 (default 6).")
+            "The compression level: zstd 1 to 22 (default 3; slow above 19), xz 0 to 9 (default 6).")
     var level: Int?
-    @Flag(help: "Copy every sector, exactly.") var allSectors = false
+    @Flag(help: "Capture every sector, used or not.") var allSectors = false
     @Flag(
-        help: "Leave out what Windows' pagefile.sys, swapfile.sys and hiberfil.sys hold (all but their first 64 KiB).")
+        help: "Leave out the contents of Windows' pagefile.sys, swapfile.sys and hiberfil.sys after their first 64 KiB."
+    )
     var skipPageFiles = false
-    @Flag(help: "Believe allocation maps without comparing them with what files use: faster, and no safeguard.")
+    @Flag(help: "Trust allocation maps without comparing them with the blocks that files use: faster, but less safe.")
     var trustMaps = false
     @Option(
         help:
-            "The length of a chunk of an image: a power of two from 64K to 64M (default 8M). A repository has its own."
+            "The chunk length of an image: a power of two from 64K to 64M (default 8M). A repository has its own."
     )
     var chunkSize: ByteSize?
-    @Option(help: "How an image is compressed: zstd, or xz (.img.xz, smaller and slower: for archives).") var codec =
+    @Option(help: "The compression of an image: zstd, or xz for archives (.img.xz, smaller and slower).") var codec =
         ImageCodec.zstd
     @Flag(help: "Encrypt the image (.img.enc); asks for a password.") var encrypt = false
-    @Option(help: "A remark to keep in the image.") var note = ""
+    @Option(help: "A remark that is stored in the image.") var note = ""
     @Option(help: "The captured machine's name in a repository (default: the captured system's own name).") var host:
         String?
     @Option(
         name: .customLong("disk"),
-        help: "The disk's name in a repository (default: its serial number, else what is on it tells).")
+        help: "The disk's name in a repository (default: its serial number, else ids of its table and filesystems).")
     var diskName: String?
     @Option(help: "A tag; may be repeated.") var tag: [String] = []
-    @Flag(help: "Go on where sectors cannot be read: retry, read around them, and record the holes.") var rescue = false
-    @Flag(help: "Read mounted LVM volumes from snapshots that are made for it and removed again.") var snapshot = false
+    @Flag(help: "Continue past unreadable sectors: retry, read around them, and record the holes.") var rescue = false
+    @Flag(help: "Read mounted LVM volumes from snapshots that exist only during the capture.") var snapshot = false
     @Flag(
         help:
-            "Capture although a partition is mounted read-write; such partitions are copied whole, and may not be consistent."
+            "Capture a disk with partitions mounted read-write; these are captured whole, and may be inconsistent."
     )
     var allowMounted = false
     @Flag(
         help: ArgumentHelp(
-            "Date a snapshot by this machine's clock, although the repository's clock or newest snapshot says otherwise."
+            "Date the snapshot by this machine's clock even if the repository's clock or newest snapshot contradicts it."
         ))
     var trustClock = false
-    @Flag(help: "Capture a disk also where a restore onto it was interrupted: what it holds is not whole.")
+    @Flag(help: "Capture a disk that holds an interrupted restore: its contents are incomplete.")
     var allowPartial = false
-    @Flag(help: "Replace an image that exists. Files that are neither images nor empty stay.") var overwrite = false
-    @Flag(help: "Capture DISK also where it is an image file itself (of Reforge or another tool), as the bytes it has.")
+    @Flag(help: "Replace an existing image or empty file. Any other file stays.") var overwrite = false
+    @Flag(help: "Capture DISK byte for byte even if it is an image file itself (of Reforge or another tool).")
     var asDisk = false
-    @Flag(help: "Print one JSON object (on standard error where the image goes to standard output).") var json = false
+    @Flag(help: "Print one JSON object (on standard error if the image goes to standard output).") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
     @OptionGroup var keyOptions: KeyOptions
     @OptionGroup var eventOptions: EventOptions

@@ -5,7 +5,7 @@ import JobModel
 import LinuxSystem
 import Operations
 
-/// Captures, and shows a person what came of it.
+/// Runs a capture and prints its result.
 struct CapturePresenter {
     let job: CaptureJob
     let json: Bool

@@ -17,26 +17,26 @@ enum CommandRun {
         var diskState: String?
     }
 
-    /// What a command leaves behind where it ends now.
+    /// What a command leaves behind if it ends now.
     struct Leaving: Sendable {
-        /// Sentences for a person.
+        /// The description for a person.
         var sentences: @Sendable (ExitStatus) -> String?
         /// The state of a restore's target.
         var diskState: @Sendable () -> String? = { nil }
     }
 
-    /// Of the work that is being done.
+    /// What the running operation leaves behind.
     private static let leaving = Mutex<Leaving?>(nil)
     /// Whether the end of the command has been decided: by its body, or by giving up.
     private static let isDecided = Atomic(false)
 
-    /// Who else is to know how the command ends.
+    /// The event sink that receives the end of the command.
     private static let listener = Mutex<JSONEvents?>(nil)
 
-    /// Names who else is to know how the command ends.
+    /// Sets the event sink that receives the end of the command.
     static func tells(_ sink: JSONEvents) { listener.withLock { $0 = sink } }
 
-    /// Says what is left behind where the command ends from now on.
+    /// Sets what is left behind if the command ends from now on.
     static func leaves(_ value: Leaving) { leaving.withLock { $0 = value } }
 
     /// - Parameters:
@@ -71,22 +71,22 @@ enum CommandRun {
         Console.message("reforge: \(failure.message)")
         guard json else { return }
         let report = FailureReport(error: failure.message, exitCode: failure.status.rawValue, diskState: diskState)
-        // The first failure is the one to tell; it has been said on standard error.
+        // A failed write is ignored: the failure that counts is already on standard error.
         try? Console.json(report)
     }
 
-    /// Tells who follows the command how it ended.
+    /// Sends the end of the command to the event sink.
     private static func end(_ status: ExitStatus, _ message: String?, _ diskState: String?) {
         listener.withLock { $0 }?.end(status, message: message, diskState: diskState.flatMap(DiskState.init))
     }
 
-    /// Only one of two may end the command: the other one waits for that.
+    /// Only the body or `giveUp` ends the command. If `giveUp` came first, the body waits here for the process to end.
     private static func decide() {
         guard isDecided.exchange(true, ordering: .relaxed) else { return }
         while true { SystemFacts.sleep(seconds: 1) }
     }
 
-    /// A message while work is at hand: on a terminal, over the line that shows how far it is.
+    /// A message during the work; on a terminal it overwrites the progress line.
     private static func say(_ text: String) {
         Console.message((SystemFacts.isTerminal(.standardError) ? "\r\u{1B}[K" : "") + text)
     }
@@ -101,8 +101,8 @@ enum CommandRun {
             "\(cancellation.name): gave up on \(call), "
                 + (isAtWork ? "whose disk is slow, and goes on with what it was given" : "which does not answer"))
         if let sentences = leaving?.sentences(failure.status) { failure = failure.followed(by: sentences) }
-        if isAtWork { failure = failure.followed(by: "Until the disk is done, it may be called in use.") }
-        // Each of these may be what does not answer.
+        if isAtWork { failure = failure.followed(by: "Until the disk is done, it may be reported as in use.") }
+        // Any of these calls may hang too.
         let isDone = Monitor(false)
         let reported = failure
         _ = try? WorkerThread {

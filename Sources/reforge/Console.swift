@@ -6,18 +6,18 @@ import SystemPackage
 
 /// Results go to standard output, everything else to standard error.
 enum Console {
-    /// Where operations tell what they do.
+    /// Prints the events of operations.
     static let events = TerminalEvents()
 
-    /// A line for a person.
+    /// Prints a line on standard error.
     static func message(_ text: String) { write(text + "\n", to: .standardError) }
 
-    /// A result. One that is lost is a failure, but for a standard output that was closed: that asks for silence.
+    /// Prints a result. A failed write is an error, except on a closed standard output, which asks for silence.
     static func result(_ text: String) throws {
         do { try print(text) } catch  where error == .badFileDescriptor {} catch { throw lost(error) }
     }
 
-    /// A result as one JSON object, which was asked for.
+    /// Prints a result as one JSON object. A failed write is always an error, because `--json` asks for the object.
     static func json(_ value: some Encodable) throws {
         let text = String(decoding: try JSONText.encode(value, pretty: true), as: UTF8.self)
         do { try print(text) } catch { throw lost(error) }
@@ -39,11 +39,11 @@ enum Console {
     }
 
     static func write(_ text: String, to descriptor: FileDescriptor) {
-        // Nobody is left to be told where this fails.
+        // A failure of this write cannot be reported anywhere.
         _ = try? descriptor.writeAll(Array(text.utf8))
     }
 
-    /// A line that a person types on the terminal; `nil` at its end.
+    /// Asks for a line of input; `nil` at the end of the input.
     /// - Parameter useTerminal: asks on /dev/tty because standard input is the image.
     static func ask(_ question: String, useTerminal: Bool) -> String? {
         guard useTerminal else {

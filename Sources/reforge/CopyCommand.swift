@@ -8,7 +8,8 @@ struct CopyCommand: ParsableCommand {
         commandName: "copy",
         abstract: "Copies a snapshot or an image into another repository, or into one image file.",
         discussion: """
-            Everything is read, checked and named anew in the destination; only what is missing there is written.
+            All data is read and checked, and its chunks are named again for the destination; only chunks that are \
+            missing there are written.
 
             Examples:
 
@@ -17,23 +18,23 @@ struct CopyCommand: ParsableCommand {
               reforge copy repo@ /mnt/offsite/repo@ --to-password-file offsite-password
               reforge copy damaged.img.zst rest.img.zst --salvage
 
-            The source REPO@ copies every snapshot that the destination does not have yet.
+            With REPO@ as the source, every snapshot is copied that the destination does not have yet.
 
-            JSON fields: schema (1), copies [{source, id, readByteCount, newByteCount, deduplicatedByteCount, storedByteCount, lost}], \
-            skipped, damagedSkipped, seconds.
+            JSON fields: schema (1), copies [{source, id, readByteCount, newByteCount, deduplicatedByteCount, \
+            storedByteCount, lost}], skipped, damagedSkipped, seconds.
             """)
 
     @Argument(help: "A snapshot, an image, - for standard input, or REPO@ for all its snapshots.") var source: String
     @Argument(help: "REPO@, an image file, or - for standard output.") var destination: String
     @Option(help: "The zstd compression level (1 to 22) in the destination.") var level = 3
     @Flag(help: "Encrypt the image file that is written (.img.enc).") var encrypt = false
-    @Flag(help: "Replace an image that exists. Files that are neither images nor empty stay.") var overwrite = false
-    @Option(help: "The host, where the source does not say one.") var host: String?
+    @Flag(help: "Replace an existing image or empty file. Any other file stays.") var overwrite = false
+    @Option(help: "The host name in the destination repository (default: the source's).") var host: String?
     @Flag(help: "Print one JSON object.") var json = false
-    @Flag(help: "Let a repository that is not encrypted take what is encrypted in the source.") var toPlain = false
+    @Flag(help: "Store data of an encrypted source in a repository that is not encrypted.") var toPlain = false
     @Flag(
         help:
-            "Of a damaged source: copy all that is left, with zeros in place of what is lost, which the copy records as unreadable. Exit code 65 where anything is lost."
+            "Copy the intact data of a damaged source; lost ranges become zeros, and the copy records them as unreadable. Exit code 65 if anything is lost."
     )
     var salvage = false
     @OptionGroup var keyOptions: KeyOptions

@@ -4,7 +4,7 @@ import ImageModel
 import JobModel
 import Operations
 
-/// Copies, and shows a person what came of it.
+/// Runs a copy and prints its result.
 struct CopyPresenter {
     let job: CopyJob
     let json: Bool
@@ -37,7 +37,7 @@ struct CopyPresenter {
         }
         if report.copies.contains(where: { $0.lost != nil }) {
             Console.message(
-                "reforge: the source is damaged, and was left as it is: the copy has all that is left of it, and records what is lost"
+                "reforge: the source is damaged, and was not changed: the copy holds its intact data, and records the lost ranges"
             )
         }
         if report.skipped > 0 { Console.message("\(report.skipped) snapshots were there already") }

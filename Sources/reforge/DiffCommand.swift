@@ -12,10 +12,11 @@ struct DiffCommand: ParsableCommand {
 
               reforge diff repo@web1/latest repo@2026-11-01
 
-            Both snapshots are of one repository. Chunks are compared by name, so no data is read; one changed byte counts as its chunk.
+            Both snapshots must be in one repository. Chunks are compared by name, so no data is read; one changed \
+            byte counts as a whole chunk.
 
-            JSON fields: schema (1), from, to, changedByteCount, partitions [{partition, label, changedByteCount, addedByteCount, \
-            removedByteCount, usedThenByteCount, usedNowByteCount}].
+            JSON fields: schema (1), from, to, changedByteCount, partitions [{partition, label, changedByteCount, \
+            addedByteCount, removedByteCount, usedThenByteCount, usedNowByteCount}].
             """)
 
     @Argument(help: "The older snapshot.") var from: String

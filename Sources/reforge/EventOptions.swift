@@ -4,7 +4,7 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// Where a command writes its events for programs.
+/// The option for a command's events, for programs.
 struct EventOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
@@ -18,10 +18,10 @@ struct EventOptions: ParsableArguments {
         }
     }
 
-    /// What takes a command's events.
+    /// The sink for a command's events.
     /// - Parameters:
-    ///   - operation: what the command does, for an end that its operation does not tell.
-    ///   - terminal: shows them to a person.
+    ///   - operation: the name in the last event if the operation sent none itself.
+    ///   - terminal: prints the events for a person.
     func sink(_ operation: String, _ terminal: TerminalEvents = Console.events) -> any EventSink {
         guard let events else { return terminal }
         let json = JSONEvents(FileDescriptor(rawValue: events), operation)
@@ -30,7 +30,7 @@ struct EventOptions: ParsableArguments {
     }
 }
 
-/// Hands each event to all of several consumers.
+/// Passes each event to several sinks.
 struct SeveralSinks: EventSink {
     let sinks: [any EventSink]
     func take(_ event: Event) { for sink in sinks { sink.take(event) } }

@@ -7,23 +7,24 @@ struct ForgetCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "forget", abstract: "Removes snapshots by a retention policy. Prune frees their space.",
         discussion: """
-            Counts are kept for each host, disk and set of tags, never across machines. A snapshot stays if any count keeps it.
+            Counts apply to each host, disk and set of tags separately, never across machines. A snapshot stays if any \
+            count keeps it.
 
             Examples:
 
               reforge forget repo --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --dry-run
               reforge forget repo --keep-last 3 --host web1 && reforge prune repo
 
-            JSON fields: schema (1), dryRun, kept [{id, host, disk, started, tags, reasons}], forgotten [{id, host, disk, started, tags}], \
-            damaged.
+            JSON fields: schema (1), dryRun, kept [{id, host, disk, started, tags, reasons}], forgotten [{id, host, \
+            disk, started, tags}], damaged.
             """)
 
     @Argument(help: "The repository.") var repository: String
-    @Option(help: "Keep the newest N.") var keepLast = 0
-    @Option(help: "Keep the newest of each of the last N days that have one.") var keepDaily = 0
-    @Option(help: "Keep the newest of each of the last N weeks that have one.") var keepWeekly = 0
-    @Option(help: "Keep the newest of each of the last N months that have one.") var keepMonthly = 0
-    @Option(help: "Keep the newest of each of the last N years that have one.") var keepYearly = 0
+    @Option(help: "Keep the newest N snapshots.") var keepLast = 0
+    @Option(help: "Keep the newest snapshot of each of the last N days with one.") var keepDaily = 0
+    @Option(help: "Keep the newest snapshot of each of the last N weeks with one.") var keepWeekly = 0
+    @Option(help: "Keep the newest snapshot of each of the last N months with one.") var keepMonthly = 0
+    @Option(help: "Keep the newest snapshot of each of the last N years with one.") var keepYearly = 0
     @Option(help: "Only snapshots of this host.") var host: String?
     @Option(help: "Only snapshots with this tag.") var tag: String?
     @Flag(help: "Say what would be removed, and remove nothing.") var dryRun = false

@@ -7,7 +7,7 @@ import Operations
 struct InitRepoCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "init-repo",
-        abstract: "Makes a repository: a folder that holds many snapshots in little more than their changes.",
+        abstract: "Makes a repository: a folder that stores many snapshots in little more space than their changes.",
         discussion: """
             Examples:
 
@@ -15,13 +15,14 @@ struct InitRepoCommand: ParsableCommand {
               reforge init-repo /mnt/backup/repo --encrypt --password-file /root/repo-password
               reforge capture /dev/sda /mnt/backup/repo@
 
-            An encrypted repository cannot be read without a password: keep one where a fire does not reach it. --like takes \
-            chunk size and id key from another repository, so that snapshots copied between them deduplicate.
+            An encrypted repository cannot be read without a password: keep a copy of the password in another place. \
+            --like takes chunk size and id key from another repository, so that snapshots copied between them \
+            deduplicate.
             """)
 
-    @Argument(help: "The folder to make (it may exist where it is empty).") var repository: String
+    @Argument(help: "The folder to make (an empty one may exist).") var repository: String
     @Flag(help: "Encrypt everything (AES-256-GCM); asks for a password.") var encrypt = false
-    @Option(help: "The length of a chunk: a power of two from 64K to 64M (default 1M).") var chunkSize: ByteSize?
+    @Option(help: "The chunk length: a power of two from 64K to 64M (default 1M).") var chunkSize: ByteSize?
     @Option(help: ArgumentHelp("Take chunk size and id key from this repository.", valueName: "repo2")) var like:
         String?
     @Option(help: ArgumentHelp("A file with the password of the repository of --like.", valueName: "file"))

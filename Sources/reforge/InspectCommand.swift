@@ -14,17 +14,18 @@ struct InspectCommand: ParsableCommand {
 
             JSON fields: schema (1), kind (disk or image), identity {path, kernelName, model, serial, wwn, transport, \
             diskSequence, pathByPlace}, geometry {byteCount, logicalSectorSize, physicalSectorSize, alignmentOffset, \
-            optimalIOSize}, table {kind, unknownKindName, condition, diskGUID}, volumes [{partition, name, typeGUID, type, \
-            guid, attributes, offset, byteCount, filesystem {kind, kindName, uuid, label, byteCount, blockSize, isClean, \
-            features, mapSource, wholeReason, remarks, inner [{name, byteCount, filesystem, usedByteCount, places}]}, usedByteCount}], boot \
-            {biosBootCode, biosCoreImageFound, efiLoaders}, warnings, interruptedRestore {imageUUID, position, byteCount, partition}; for an image also imageID, imageUUID, started, \
-            ended, toolVersion, level, chunkByteCount, allSectors, mountedReadWrite, note, tags, host, unreadable, \
-            imageByteCount (not of a snapshot).
+            optimalIOSize}, table {kind, unknownKindName, condition, diskGUID}, volumes [{partition, name, typeGUID, \
+            type, guid, attributes, offset, byteCount, filesystem {kind, kindName, uuid, label, byteCount, blockSize, \
+            isClean, features, mapSource, wholeReason, remarks, inner [{name, byteCount, filesystem, usedByteCount, \
+            places}]}, usedByteCount}], boot {biosBootCode, biosCoreImageFound, efiLoaders}, warnings, \
+            interruptedRestore {imageUUID, position, byteCount, partition}; for an image also imageID, imageUUID, \
+            started, ended, toolVersion, level, chunkByteCount, allSectors, mountedReadWrite, note, tags, host, \
+            unreadable, imageByteCount (not of a snapshot).
             """)
 
     @Argument(help: "A block device, a raw image file, a Reforge image, or a snapshot.") var disk: String
     @Flag(help: "Print one JSON object.") var json = false
-    @Flag(help: "Believe allocation maps without comparing them with what files use.") var trustMaps = false
+    @Flag(help: "Trust allocation maps without comparing them with the blocks that files use.") var trustMaps = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
     @OptionGroup var keyOptions: KeyOptions
     @OptionGroup var luksOptions: LUKSOptions

@@ -4,15 +4,16 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// Writes events as JSON, one object a line. How far a part is comes twice a second at most, and not where the reader is behind.
+/// Writes events as JSON, one object a line. Progress is written twice a second at most, and dropped while the reader
+/// is behind.
 ///
-/// The last event is held back until the command has written its result: it has the exit code.
+/// The last event is held back until the command has written its result, because it carries the exit code.
 final class JSONEvents: EventSink {
     private struct State {
         var lastProgress = -Double.infinity
-        /// Nobody reads any more, or the last event was written.
+        /// Whether the reader is gone, or the last event was written.
         var isClosed = false
-        /// What the operation said of its end.
+        /// The operation's own report of its end.
         var report: Report?
     }
     private let state = Monitor(State())
@@ -47,8 +48,8 @@ final class JSONEvents: EventSink {
 
     /// Writes the last event.
     /// - Parameters:
-    ///   - message: what a person was told of a failure.
-    ///   - diskState: what is on a restore's target, where its operation has not said so.
+    ///   - message: the message of a failure, as printed for a person.
+    ///   - diskState: the state of a restore's target, if the operation has not reported it.
     func end(_ status: ExitStatus, message: String?, diskState: DiskState?) {
         state.update { state in
             var report = state.report ?? Report(operation: operation, outcome: Outcome(status, diskState: diskState))
@@ -63,14 +64,15 @@ final class JSONEvents: EventSink {
         Polling.wait(for: [.init(output, reading: false, writing: true)], seconds: seconds).first?.isWritable ?? false
     }
 
-    /// A reader that went away must not end the work; one that does not read is given up as any call that does not return.
+    /// A reader that is gone must not end the work; one that does not read is abandoned like any call that does not
+    /// return.
     private func write(_ event: Event, _ state: inout State) {
         guard !state.isClosed, var rest = (try? JSONText.encode(event))?[...] else { return }
         rest.append(10)
         let outcome = pending.during(.write) { () -> Bool in
             while !rest.isEmpty {
                 do { rest = rest.dropFirst(try rest.withUnsafeBytes { try output.write($0) }) } catch {
-                    // A descriptor that does not block.
+                    // The descriptor is non-blocking.
                     guard error as? Errno == .resourceTemporarilyUnavailable else { return false }
                     _ = hasRoom(seconds: 1)
                 }

@@ -10,14 +10,14 @@ struct KeyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "key", abstract: "Adds, removes and lists the passwords of an encrypted repository.",
         discussion: """
-            Every password has a key file of its own in the repository, and opens all of it.
+            Each password has its own key file in the repository, and opens the whole repository.
 
               reforge key list /mnt/backup/repo
               reforge key add /mnt/backup/repo --new-password-file second
               reforge key remove /mnt/backup/repo 3f9c
 
-            A removed password no longer opens the repository; but whoever kept a copy of its key file can still read what \
-            they can copy. To shut them out, copy the snapshots to a new repository.
+            A removed password no longer opens the repository, but together with a kept copy of its key file it still \
+            decrypts any data copied from the repository. To prevent that, copy the snapshots to a new repository.
             """,
         subcommands: [Add.self, Remove.self, List.self])
 
@@ -40,9 +40,9 @@ struct KeyCommand: ParsableCommand {
             commandName: "add", abstract: "Adds a password. Needs one that opens the repository already.")
         @Argument(help: "The repository.") var repository: String
         @OptionGroup var keyOptions: KeyOptions
-        @Option(help: ArgumentHelp("A file with the new password (else the terminal is asked).", valueName: "file"))
+        @Option(help: ArgumentHelp("A file with the new password (default: ask on the terminal).", valueName: "file"))
         var newPasswordFile: String?
-        @Option(help: "Whose it is (default: USER@HOST).") var label: String?
+        @Option(help: "A label for the password (default: USER@HOST).") var label: String?
 
         func run() throws {
             try CommandRun.run(json: false) { cancellation in
@@ -59,9 +59,9 @@ struct KeyCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "remove",
             abstract:
-                "Removes a password by its key's id. Needs a password that stays, so that nobody locks themselves out.")
+                "Removes a password by the id of its key. Needs a password that stays, to prevent a lockout.")
         @Argument(help: "The repository.") var repository: String
-        @Argument(help: "The id of the key (see list), or as much of it as is unique.") var id: String
+        @Argument(help: "The id of the key (see list), or a unique beginning of it.") var id: String
         @OptionGroup var keyOptions: KeyOptions
 
         func run() throws {
@@ -82,8 +82,8 @@ struct KeyCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "list", abstract: "Lists the keys. Needs no password.",
             discussion: """
-                JSON fields: schema (1), keys [{id, label, created, masterID, scrypt {rounds, blockSize, parallelism}}], \
-                unusable [{path, error}].
+                JSON fields: schema (1), keys [{id, label, created, masterID, scrypt {rounds, blockSize, \
+                parallelism}}], unusable [{path, error}].
                 """)
         @Argument(help: "The repository.") var repository: String
         @Flag(help: "Print one JSON object.") var json = false

@@ -5,16 +5,16 @@ import JobModel
 import LinuxSystem
 import Operations
 
-/// Where a command has the password of an encrypted repository or image from. Never from its arguments: every user of
-/// the machine sees those.
+/// The source of the password of an encrypted repository or image. Never an argument: every user of the machine can see
+/// those.
 struct KeyOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "A file with the password of an encrypted repository or image (else $\(KeyOptions.variable), else the terminal is asked).",
+            "A file with the password of an encrypted repository or image (default: $\(KeyOptions.variable), else ask on the terminal).",
             valueName: "file"))
     var passwordFile: String?
 
-    /// Names a password file, where the option does not.
+    /// The environment variable that names a password file if the option does not.
     static let variable = "REFORGE_PASSWORD_FILE"
 
     /// The password.
@@ -29,10 +29,10 @@ struct KeyOptions: ParsableArguments {
             advice: "give --password-file FILE, or set \(Self.variable)", cancellation: cancellation)
     }
 
-    /// Whether a file gives the password, so that one password is for all.
+    /// Whether a file supplies the password, so that one password serves every question.
     var isGiven: Bool { passwordFile != nil || Self.environmentFile != nil }
 
-    /// The path in the environment; an empty one is none.
+    /// The path in the environment; an empty one counts as unset.
     private static var environmentFile: String? {
         SystemFacts.environment(variable).flatMap { $0.isEmpty ? nil : $0 }
     }

@@ -2,7 +2,7 @@
 import ArgumentParser
 import Operations
 
-/// Where a command has the keys of LUKS volumes from.
+/// The option for the keys of LUKS volumes.
 struct LUKSOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
@@ -10,6 +10,5 @@ struct LUKSOptions: ParsableArguments {
             valueName: "file"))
     var luksKeyFile: [String] = []
 
-    /// The keys.
     var keys: LUKSKeys { LUKSKeys(luksKeyFile) }
 }

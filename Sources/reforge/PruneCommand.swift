@@ -6,28 +6,28 @@ import Operations
 
 struct PruneCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "prune", abstract: "Frees the space of what no snapshot needs any more, in two steps.",
+        commandName: "prune", abstract: "Frees the space of data that no snapshot needs, in two steps.",
         discussion: """
-            What no snapshot needs is marked first, and deleted by a prune that runs at least the time of --grace later: a capture \
-            that runs meanwhile, or a reader that cannot lock, loses nothing. Snapshots that are missing without having been \
-            forgotten stop it: they may be on a disk that is not mounted.
+            Data that no snapshot needs is marked first, and deleted by a prune that runs at least the time of --grace \
+            later, so that a capture in between, or a reader that cannot lock, loses nothing. Prune refuses to run \
+            while snapshots are missing that were never forgotten: they may be on a disk that is not mounted.
 
             Examples:
 
               reforge prune repo --dry-run
               reforge prune repo
 
-            JSON fields: schema (1), dryRun, snapshots, neededByteCount, and {packs, byteCount} each for present, removed, waiting, \
-            newlyMarked, unmarked, repacked, adopted; copiedByteCount, missingCount, notes.
+            JSON fields: schema (1), dryRun, snapshots, neededByteCount, and {packs, byteCount} each for present, \
+            removed, waiting, newlyMarked, unmarked, repacked, adopted; copiedByteCount, missingCount, notes.
             """)
 
     @Argument(help: "The repository.") var repository: String
-    @Flag(help: "Say what would be freed, and change nothing.") var dryRun = false
-    @Option(help: "How long what was marked stays: a number with s, m, h or d.") var grace = Duration(
+    @Flag(help: "Print what would be freed, and change nothing.") var dryRun = false
+    @Option(help: "How long marked data stays: a number with s, m, h or d.") var grace = Duration(
         seconds: 24 * 3600)
     @Option(
         help: ArgumentHelp(
-            "Although so many snapshots are missing that were never forgotten (0: although there is none at all).",
+            "Run although this number of snapshots is missing that were never forgotten (0: although there is none at all).",
             valueName: "n"))
     var confirmMissingSnapshots: Int?
     @OptionGroup var options: RepositoryOptions

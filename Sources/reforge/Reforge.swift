@@ -5,7 +5,7 @@ import Imaging
 import LinuxSystem
 import RecoveryInit
 
-/// Where the program starts: as a command, or as the first process of the recovery environment.
+/// The entry point of the program: a command, or the first process of the recovery environment.
 @main
 enum Entry {
     static func main() {
@@ -20,19 +20,19 @@ enum Entry {
     }
 }
 
-/// A command that mounts filesystems for a while, which nobody else needs to see.
+/// A command that mounts filesystems temporarily, in a mount namespace of its own.
 protocol MountingCommand: ParsableCommand {}
 
-/// A command that other processes of this program start, and wait for in their own way.
+/// A command that other processes of this program start, and wait for themselves.
 protocol ServantCommand: ParsableCommand {}
 
 /// The command with all its subcommands.
 struct Reforge: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "reforge",
-        abstract: "Captures whole disks into images, and brings them back onto the same or another disk.",
+        abstract: "Captures whole disks into images, and restores them onto the same or another disk.",
         discussion: """
-            Look at a disk, capture it, check the image, bring it back:
+            Inspect a disk, capture it, verify the image, restore it:
 
               reforge inspect /dev/sda
               reforge capture /dev/sda /mnt/backup/laptop.img.zst
@@ -40,12 +40,12 @@ struct Reforge: ParsableCommand {
               reforge restore /mnt/backup/laptop.img.zst /dev/nvme0n1 --dry-run
               reforge restore /mnt/backup/laptop.img.zst /dev/nvme0n1
 
-            Through a pipe, without a file in between:
+            Capture and restore through a pipe, without a file in between:
 
               reforge capture /dev/sda - | ssh store 'cat > laptop.img.zst'
               ssh store cat laptop.img.zst | reforge restore - /dev/nvme0n1 --yes
 
-            Every night into a repository, where only what has changed takes room; look, thin out, check, roll back:
+            Capture every night into a repository, where only changes take space; list, thin out, verify, roll back:
 
               reforge init-repo /mnt/backup/repo
               reforge capture /dev/sda /mnt/backup/repo@
@@ -54,16 +54,18 @@ struct Reforge: ParsableCommand {
               reforge verify /mnt/backup/repo --read-data=10
               reforge restore /mnt/backup/repo@latest /dev/sda --delta
 
-            An image is a plain .zst file of the raw disk; it comes back without Reforge too:
+            An image is a plain .zst file of the raw disk, which can be restored without Reforge:
 
               zstd -dc laptop.img.zst | dd of=/dev/nvme0n1 bs=4M
 
-            A DISK is a block device or a raw image file. An IMAGE is an image, a snapshot (REPO@ID, REPO@latest, REPO@HOST/latest, \
-            REPO@HOST/DISK/latest, REPO@2026-11-22T15:00), or a raw .img, .img.xz or .img.zst that somebody else made.
+            A DISK is a block device or a raw image file. An IMAGE is an image, a snapshot (REPO@ID, REPO@latest, \
+            REPO@HOST/latest, REPO@HOST/DISK/latest, REPO@2026-11-22T15:00), or a raw .img, .img.xz or .img.zst of \
+            another tool.
 
-            Exit codes: 0 done; 64 usage; 65 damaged or foreign image; 66 no such disk, image or snapshot; 70 the data is complete, but growing or boot repair failed or is pending; \
-            73 cannot create the output; 74 read or write error, or a disk that is gone; 75 interrupted, the same command goes on; \
-            77 refused for safety, or a wrong password; 78 settings match no or several disks or snapshots.
+            Exit codes: 0 done; 64 usage; 65 damaged or foreign image; 66 no such disk, image or snapshot; 70 the data \
+            is complete, but growing or boot repair failed or is pending; 73 cannot create the output; 74 read or \
+            write error, or a disk that is gone; 75 interrupted, the same command continues; 77 refused for safety, or \
+            a wrong password; 78 settings match no or several disks or snapshots.
             """,
         version: ProgramVersion.text,
         subcommands: [
@@ -75,12 +77,11 @@ struct Reforge: ParsableCommand {
         ])
 }
 
-/// The version of the program.
 enum ProgramVersion {
     static let text = "0.1.0"
 }
 
-/// What the first process starts for the work; not for people.
+/// The session that the first process of the recovery environment starts; a hidden command.
 struct RecoverySessionCommand: ServantCommand {
     static let configuration = CommandConfiguration(
         commandName: "recovery-session", abstract: "Runs the recovery environment's session.", shouldDisplay: false)
@@ -90,7 +91,7 @@ struct RecoverySessionCommand: ServantCommand {
     }
 }
 
-/// The process that removes LVM snapshots if the capture that made them dies; not for people.
+/// The process that removes LVM snapshots if the capture that made them dies; a hidden command.
 struct VolumeSnapshotGuardCommand: ServantCommand {
     static let configuration = CommandConfiguration(commandName: "snapshot-guard", shouldDisplay: false)
     @Argument var tag: String

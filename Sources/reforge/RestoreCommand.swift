@@ -8,8 +8,8 @@ struct RestoreCommand: MountingCommand {
         commandName: "restore",
         abstract: "Restores an image or a snapshot onto a disk. Everything on that disk is lost.",
         discussion: """
-            Shows the plan first, and asks for the serial number or name of the target before anything is written.
-            Until the last step the target boots nothing; an interrupted restore goes on with the same command.
+            Prints the plan, and asks for the serial number or name of the target before the first write.
+            The target does not boot until the last step; the same command continues an interrupted restore.
 
             Examples:
 
@@ -24,11 +24,12 @@ struct RestoreCommand: MountingCommand {
               ssh store cat laptop.img.zst | reforge restore - /dev/nvme0n1 --yes
               truncate -s 64G disk.raw && reforge restore laptop.img.zst disk.raw --yes
 
-            JSON fields: schema (1), dryRun, image, imageID, plan {imageUUID, target, geometry, request {policy, wishes}, items [{number, name, \
-            type, filesystem, label, from, to, usedByteCount, action, volumes \
-            [{name, filesystem, fromByteCount, toByteCount}]}], regionTargets, placements, only, tableIsUnchanged, growths, \
-            shrinks, remakes, warnings}, diskState (untouched, partial, complete, salvaged), writtenByteCount, resumedFrom, bootRepair {changed, pending}, \
-            warnings, incomplete, damage, lost [{partition, captured, target}], lostFiles [{partition, files, moreFiles, notes}], seconds.
+            JSON fields: schema (1), dryRun, image, imageID, plan {imageUUID, target, geometry, request {policy, \
+            wishes}, items [{number, name, type, filesystem, label, from, to, usedByteCount, action, volumes [{name, \
+            filesystem, fromByteCount, toByteCount}]}], regionTargets, placements, only, tableIsUnchanged, growths, \
+            shrinks, remakes, warnings}, diskState (untouched, partial, complete, salvaged), writtenByteCount, \
+            resumedFrom, bootRepair {changed, pending}, warnings, incomplete, damage, lost [{partition, captured, \
+            target}], lostFiles [{partition, files, moreFiles, notes}], seconds.
             """)
 
     @Argument(
@@ -37,61 +38,62 @@ struct RestoreCommand: MountingCommand {
     @Argument(help: "The target: a block device, or a raw image file whose length is the disk's size.") var disk: String
     @Option(
         help:
-            "keep: sizes as captured. grow: the last partition that can grow takes what the target adds. proportional: all that can grow share it."
+            "keep: sizes as captured. grow: the last partition that can grow takes the space that the target adds. proportional: all that can grow share it."
     )
     var layout = LayoutPolicy.grow
     @Option(
         help: ArgumentHelp(
-            "What one partition is to have, by its number in the image: a size, keep, rest (what the others leave behind it) or drop (left out). May be repeated.",
+            "The size of partition N of the image: a size, keep, rest (the space that the others leave after it) or drop (left out). May be repeated.",
             valueName: "N=SIZE"))
     var partition: [String] = []
     @Option(
         help: ArgumentHelp(
-            "Restore this partition of the image alone, into the target's partition of the same number. Everything else on the target stays.",
+            "Restore only this partition of the image, into the target's partition of the same number. The rest of the target stays as it is.",
             valueName: "N"))
     var only: Int?
-    @Option(help: ArgumentHelp("With --only: into this partition of the target.", valueName: "N")) var into: Int?
+    @Option(help: ArgumentHelp("With --only: restore into this partition of the target.", valueName: "N")) var into:
+        Int?
     @Option(
         help:
-            "A folder with room for what does not fit while filesystems are made smaller (default: beside the image; of an encrypted image: memory)."
+            "A folder for data that does not fit while filesystems shrink (default: beside the image; for an encrypted image: memory)."
     ) var scratch: String?
     @Flag(help: "Print the plan and write nothing.") var dryRun = false
-    @Flag(help: "Do not ask.") var yes = false
+    @Flag(help: "Do not ask for confirmation.") var yes = false
     @Flag(help: "Read everything back from the medium and compare, before filesystems are resized.") var verify = false
     @Flag(help: "Read and check the whole image before the first write.") var verifyFirst = false
     @Flag(
         help:
-            "Of a damaged image: restore all that is left, with zeros in place of what is lost, and list that. Exit code 65 where anything is lost."
+            "Restore the intact data of a damaged image; lost ranges become zeros, and are listed. Exit code 65 if anything is lost."
     )
     var salvage = false
     @Option(
         help: ArgumentHelp(
-            "With --salvage where no terminal can be asked: take exactly the losses that a run without it names by this code.",
+            "With --salvage and without a terminal: accept exactly the losses that a run without this option names by this code.",
             valueName: "CODE"))
     var confirmSalvage: String?
     @Flag(help: "Trim the target first.") var discard = false
-    @Flag(help: "Read what the target holds, and write only the chunks that differ: for a rollback.") var delta = false
+    @Flag(help: "Read the target first, and write only the chunks that differ: for a rollback.") var delta = false
     @Flag(
         inversion: .prefixedNo,
         help:
-            "Make the restored system start, by its own programs where it has them. Without either: in the recovery environment yes, elsewhere no."
+            "Make the restored system boot, with its own programs where it has them (default: only in the recovery environment)."
     )
     var bootRepair: Bool?
     @Flag(
         help:
-            "Onto a disk with sectors of another size: restore also what nobody knows to work there (raw contents, locked LUKS)."
+            "On a disk with another sector size, also restore contents that are not known to work there (raw contents, locked LUKS)."
     )
     var trustUnknown = false
     @Flag(help: "Print one JSON object.") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
-    @Option(help: "Restore only the image with this id (or start of one).") var expectImageID: String?
+    @Option(help: "Restore only an image with this id, or beginning of an id.") var expectImageID: String?
     @Option(
         help: ArgumentHelp(
-            "Restore only onto this attachment of a disk (diskseq in sysfs): a name can be another disk's by now.",
+            "Restore only onto this attachment of a disk (diskseq in sysfs): its name may belong to another disk by now.",
             valueName: "N")) var expectDiskSequence: UInt64?
     @Option(
         help: ArgumentHelp(
-            "Note on the restored disk that this job is done, in front of its first partition: what reforge.job-id goes by.",
+            "Record on the restored disk, before its first partition, that this job is done: reforge.job-id reads this record.",
             valueName: "ID")) var jobID: String?
     @OptionGroup var keyOptions: KeyOptions
     @OptionGroup var eventOptions: EventOptions

@@ -5,7 +5,7 @@ import JobModel
 import LinuxSystem
 import Operations
 
-/// Restores, and shows a person what came of it.
+/// Runs a restore and prints its result.
 struct RestorePresenter {
     let job: RestoreJob
     let json: Bool
@@ -41,7 +41,7 @@ struct RestorePresenter {
 
     private func show(_ report: RestoreReport) throws -> ExitStatus {
         if let position = report.resumedFrom {
-            Console.message("went on at \(ByteText.rounded(position)) of an interrupted restore of this image")
+            Console.message("resumed an interrupted restore of this image at \(ByteText.rounded(position))")
         }
         if json {
             try Console.json(report)

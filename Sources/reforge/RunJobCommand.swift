@@ -5,10 +5,10 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// Does the job in a file, as the command of its kind does: for programs that follow it by its events. Not for people.
+/// Runs the job in a file like the command of its kind, for programs that follow its events; a hidden command.
 struct RunJobCommand: MountingCommand {
     static let configuration = CommandConfiguration(
-        commandName: "run-job", abstract: "Does the job in a file.", shouldDisplay: false)
+        commandName: "run-job", abstract: "Runs the job in a file.", shouldDisplay: false)
 
     @Argument(help: "The job, as JSON.") var file: String
     @OptionGroup var eventOptions: EventOptions

@@ -12,8 +12,8 @@ struct SnapshotsCommand: ParsableCommand {
 
               reforge snapshots /mnt/backup/repo
 
-            JSON fields: schema (1), repository, snapshots [{id, host, disk, started, ended, usedByteCount, addedByteCount, tags}], \
-            damaged [{name, error}].
+            JSON fields: schema (1), repository, snapshots [{id, host, disk, started, ended, usedByteCount, \
+            addedByteCount, tags}], damaged [{name, error}].
             """)
 
     @Argument(help: "The repository.") var repository: String

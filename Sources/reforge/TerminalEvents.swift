@@ -4,8 +4,8 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// Shows an operation's events to a person at a terminal, or in a log. How far it is: a line that changes on a terminal; elsewhere one
-/// soon after a part began, and one every 10 s.
+/// Prints an operation's events on a terminal or in a log. Progress is one updated line on a terminal; elsewhere a line
+/// soon after a phase begins, and one every 10 s.
 final class TerminalEvents: EventSink {
     private struct State {
         var phase = ""
@@ -15,7 +15,7 @@ final class TerminalEvents: EventSink {
     }
     private let state = Monitor(State())
     private let isTerminal = SystemFacts.isTerminal(.standardError)
-    /// Whether plans are left to the result.
+    /// Whether plans are not printed, because the result holds them.
     private let leavesPlans: Bool
 
     init(leavesPlans: Bool = false) { self.leavesPlans = leavesPlans }
@@ -27,14 +27,14 @@ final class TerminalEvents: EventSink {
         case .planned(let plan) where !leavesPlans: for line in plan.lines { Console.message(line) }
         case .phase(let phase): begin(phase)
         case .progress(let facts): show(facts)
-        // The command says how it ended.
+        // The command itself reports its end.
         case .planned, .finished: break
         }
     }
 
     private func begin(_ phase: String) {
         let clears = state.update { state in
-            // What was before counts for nothing: a password that was typed, an image that was opened.
+            // The time before the first phase does not count: typing a password, opening an image.
             if state.phase.isEmpty, !phase.isEmpty { state.lastShown = SystemFacts.monotonicSeconds() }
             (state.phase, state.isSaid) = (phase, false)
             guard phase.isEmpty else { return false }
@@ -48,7 +48,8 @@ final class TerminalEvents: EventSink {
         let isTerminal = isTerminal
         let isDue = state.update { state in
             let now = SystemFacts.monotonicSeconds()
-            // That it began is news, and earlier of a program at work, which tells nothing until it ends.
+            // The begin of a phase is shown early, and that of a child program (total 0) earlier: it reports nothing
+            // until it ends.
             let isNews = !state.isSaid && facts.seconds >= (facts.total == 0 ? 0.5 : 2)
             guard now - state.lastShown >= (isTerminal ? 0.2 : 10) || isNews else { return false }
             (state.lastShown, state.isSaid, state.hasLine) = (now, true, isTerminal)
@@ -71,14 +72,14 @@ final class TerminalEvents: EventSink {
             return standsStill ? line + ", no byte for \(Int(facts.stillSeconds)) s" : line
         }
         line += ", \(ByteText.rate(done, seconds: facts.seconds))"
-        // Of what stands still, a forecast would grow and grow.
+        // While no byte arrives, the forecast would only grow.
         if done < total, standsStill { return line + ", no byte for \(Int(facts.stillSeconds)) s" }
-        // More than a year is no forecast.
+        // A forecast of more than a year is meaningless.
         if let left = facts.secondsLeft, left < 365 * 86400 { line += ", \(duration(Int(left) + 1)) left" }
         return line
     }
 
-    /// Also of numbers so large that a hundred times as much has no place in 64 bits.
+    /// In full width: a hundred times the number may exceed 64 bits.
     private static func percent(_ done: UInt64, of total: UInt64) -> UInt64 {
         total.dividingFullWidth(min(done, total).multipliedFullWidth(by: 100)).quotient
     }

@@ -7,11 +7,12 @@ struct VerifyCommand: ParsableCommand {
         commandName: "verify",
         abstract: "Checks an image, a snapshot or a whole repository.",
         discussion: """
-            An image is read whole: its header, every record, every chunk, the index and the footer. Of a repository the structure is \
-            always checked (every index, pack, snapshot and chunk list, and that every chunk is there); --read-data also reads, decrypts and \
-            compares all data, or a share of it.
+            An image is read completely: its header, every record, every chunk, the index and the footer. For a \
+            repository, the structure is always checked (every index, pack, snapshot and chunk list, and the presence \
+            of every chunk); --read-data also reads, decrypts and compares all data, or a share of it.
 
-            Damage names the snapshot, the partition and the byte range of the disk. Exit code 65 where anything is wrong.
+            A report of damage names the snapshot, the partition and the byte range of the disk. Exit code 65 if \
+            anything is wrong.
 
             Examples:
 
@@ -21,19 +22,19 @@ struct VerifyCommand: ParsableCommand {
               reforge verify /mnt/backup/repo@latest --read-data
               reforge verify /mnt/backup/repo --repair
 
-            JSON fields of an image: schema (1), image, imageID, chunks, dataByteCount, unreadable, seconds; of a repository: schema, \
-            repository, isWhole, snapshots, packs, indexes, readByteCount, storedByteCount, problemCount, problems [{snapshot, partition, disk, \
-            what}], notes, seconds.
+            JSON fields of an image: schema (1), image, imageID, chunks, dataByteCount, unreadable, seconds; of a \
+            repository: schema, repository, isWhole, snapshots, packs, indexes, readByteCount, storedByteCount, \
+            problemCount, problems [{snapshot, partition, disk, what}], notes, seconds.
             """)
 
     @Argument(help: "An image, - for standard input, a repository, or a snapshot.") var image: String
     @Option(
         name: .customLong("read-data"), defaultAsFlag: Percentage(value: 100),
-        help: ArgumentHelp("Read the data of a repository too, all of it or this share.", valueName: "percent"))
+        help: ArgumentHelp("Also read the data of a repository: all of it, or this share.", valueName: "percent"))
     var readData: Percentage?
     @Flag(
         help:
-            "Read all data of a repository, and set aside what is damaged: the next capture of a disk that still has it heals it."
+            "Read all data of a repository, and set damaged data aside: the next capture of a disk that still holds it stores it again."
     )
     var repair = false
     @Flag(help: "Print one JSON object.") var json = false
@@ -44,7 +45,7 @@ struct VerifyCommand: ParsableCommand {
         if repair, readData != nil { throw ValidationError("--repair reads all data: leave out --read-data") }
     }
 
-    /// A share in percent, more than none.
+    /// A share in percent, above zero.
     struct Percentage: ExpressibleByArgument {
         var value: Double
         init(value: Double) { self.value = value }

@@ -3,7 +3,7 @@ import DiskModel
 import JobModel
 import Operations
 
-/// Verifies, and shows a person what came of it.
+/// Runs a verification and prints its result.
 struct VerifyPresenter {
     let job: VerifyJob
     let json: Bool
