@@ -75,7 +75,7 @@ let package = Package(
             name: "DiskImages",
             dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", "ImageFiles", system],
             swiftSettings: hostile),
-        .target(name: "ObjectStore", dependencies: ["LinuxSystem", system], swiftSettings: hostile),
+        .target(name: "ObjectStore", dependencies: ["DiskModel", "LinuxSystem", system], swiftSettings: hostile),
         .target(
             name: "Repository",
             dependencies: ["ObjectStore", "ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", system],
@@ -120,7 +120,7 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),
 
-        .target(name: "TestSupport", dependencies: ["DiskModel", "LinuxSystem", system], path: "Tests/TestSupport"),
+        .target(name: "TestSupport", dependencies: ["DiskModel", "LinuxSystem", "ObjectStore", system], path: "Tests/TestSupport"),
         .testTarget(name: "ByteParsingTests", dependencies: ["ByteParsing"]),
         .testTarget(
             name: "DiskModelTests",

@@ -27,14 +27,12 @@ enum CompressedDisk {
             }
         }
         let content = try stream()
-        var scratch = request.scratch.flatMap { DiskScratch(in: $0) }
+        var scratch = request.scratch.flatMap { try? DiskScratch(in: $0, memoryReserve: request.memoryReserve) }
         request.log(
             "reading \(file.name) once, to check it" + (scratch.map { " and to decompress it into \($0.folder)" } ?? "")
         )
         var byteCount: UInt64 = 0
-        var head: [UInt8] = []
         while case let piece = try content.next(pieceByteCount), !piece.isEmpty {
-            if head.isEmpty { head = piece }
             if let open = scratch, !open.write(piece, at: byteCount) {
                 request.log("\(open.folder) has too little room for the contents of \(file.name)")
                 scratch = nil
@@ -43,16 +41,14 @@ enum CompressedDisk {
             request.progress(content.position)
             guard byteCount <= longest else { throw .foreign(name: file.name, why: "it holds more than any disk") }
         }
-        let sectorSize = DiskHead.sectorSize(head)
-        guard byteCount > 0, byteCount % UInt64(sectorSize) == 0 else {
+        guard byteCount > 0, byteCount % 512 == 0 else {
             throw .foreign(
                 name: file.name,
-                why: "a raw image is whole sectors of \(sectorSize) bytes, and it holds \(byteCount) bytes")
+                why: "a raw image consists of whole sectors of 512 bytes, and it holds \(byteCount) bytes")
         }
-        let facts = DiskFacts(
-            file: file, byteCount: byteCount, sectorSize: sectorSize, hasUncheckedParts: content.hasUncheckedParts)
+        let facts = DiskFacts(file: file, byteCount: byteCount, hasUncheckedParts: content.hasUncheckedParts)
         if let scratch, scratch.finish(byteCount) {
-            try DiskHead.confirmUnchanged(file)
+            try file.confirmUnchanged()
             return SpooledDisk(facts, scratch)
         }
         return StreamedDisk(facts, stream)
@@ -64,6 +60,5 @@ struct DiskFacts: Sendable {
     var file: FileBytes
     /// The length of the disk in bytes.
     var byteCount: UInt64
-    var sectorSize: Int
     var hasUncheckedParts: Bool
 }

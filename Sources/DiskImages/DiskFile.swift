@@ -17,31 +17,15 @@ package protocol DiskFile: BlockReader {
     /// Why the last failed read failed, where it was the file's fault and not the system's.
     var failure: ImageError? { get }
 
+    /// The open file.
+    var file: FileBytes { get }
+
     /// Fails where the file was changed since it was opened, or holds more than `byteCount`.
     func confirmEnd() throws(ImageError)
 }
 
 extension DiskFile {
     package var failure: ImageError? { nil }
-}
-
-/// What the formats of disks share.
-enum DiskHead {
-    /// The logical sector size of a disk by its first 8 KiB: 4096 where a GPT header stands at 4096 and none at 512
-    /// (UEFI 2.10 §5.3.2: the header is in LBA 1), else 512.
-    static func sectorSize(_ head: [UInt8]) -> Int {
-        let signature = Array("EFI PART".utf8)
-        let isAt4096 = head.dropFirst(4096).starts(with: signature)
-        return isAt4096 && !head.dropFirst(512).starts(with: signature) ? 4096 : 512
-    }
-
-    /// Whether a file still is what it was when it was opened.
-    static func confirmUnchanged(_ file: FileBytes) throws(ImageError) {
-        let now = try FileBytes(FilePath(file.name))
-        guard now.byteCount == file.byteCount, now.changed == file.changed else {
-            throw .changed(name: file.name)
-        }
-    }
 }
 
 /// The first bytes of a disk, with zeros for all others: enough to tell the kind of its partition table.

@@ -35,6 +35,8 @@ package struct DiskRequest {
     package var path: FilePath
     /// A folder for the decompressed disk; `nil` where there is none.
     package var scratch: FilePath?
+    /// The memory that stays free of a scratch in memory, in bytes.
+    package var memoryReserve: UInt64 = 0
     package var cancellation: Cancellation
     /// Called for what takes long, with a sentence.
     package var log: (String) -> Void

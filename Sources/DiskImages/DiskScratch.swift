@@ -8,15 +8,17 @@ final class DiskScratch: Sendable {
     let folder: FilePath
     let file: OwnedDescriptor
     private let calls: PendingCalls
-    /// What stays free, in bytes: for what else is written to the folder, and where the folder lies in memory, for the tools of
-    /// filesystems.
+    /// The space that stays free, in bytes: for other files in the folder, and if the folder is in memory, for the tools
+    /// of filesystems.
     private static let reserve: UInt64 = 200 << 20
+    private let memoryReserve: UInt64
     /// Runs of zeros of this length are not written, in bytes.
     private static let holeByteCount = 64 << 10
 
-    /// `nil` where the folder cannot hold one.
-    init?(in folder: FilePath) {
-        guard let file = try? Files.openNameless(in: folder) else { return nil }
+    /// - Parameter memoryReserve: the memory that the rest of the job needs, in bytes.
+    init(in folder: FilePath, memoryReserve: UInt64) throws(SystemCallError) {
+        let file = try Files.openNameless(in: folder)
+        self.memoryReserve = memoryReserve
         self.folder = folder
         calls = PendingCalls("the scratch in \(folder)", on: file.raw)
         self.file = file
@@ -51,15 +53,22 @@ final class DiskScratch: Sendable {
         return true
     }
 
-    /// Gives the file the length of the disk.
+    var name: String { calls.name }
+
+    /// Gives the file the length of the disk. Everything is on the disk below then: an error of a later write, which
+    /// nothing else would report, is seen here.
     func finish(_ byteCount: UInt64) -> Bool {
-        (try? Files.resize(file.raw, folder.string, to: byteCount)) != nil
+        do {
+            try Files.resize(file.raw, name, to: byteCount)
+            try Files.sync(file.raw, name)
+            return true
+        } catch { return false }
     }
 
     private func hasRoom(for byteCount: UInt64) -> Bool {
         let free = Files.freeByteCount(folder) ?? .max
         let memory = Files.isInMemory(folder) ? SystemFacts.availableMemory() ?? .max : .max
-        return min(free, memory) >= byteCount + Self.reserve
+        return free >= byteCount + Self.reserve && memory >= byteCount + max(Self.reserve, memoryReserve)
     }
 
     /// Fills all of `target` from `offset` on.

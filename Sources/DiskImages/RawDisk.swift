@@ -7,26 +7,24 @@ import SystemPackage
 
 /// A raw image: the bytes of the file are the bytes of the disk.
 final class RawDisk: DiskFile {
-    let logicalSectorSize: Int
+    let file: FileBytes
     private let device: BlockDevice
-    private let file: FileBytes
 
     /// - Throws: `ImageError.foreign` where the file is not whole sectors.
     init(_ path: FilePath) throws(ImageError) {
         file = try FileBytes(path)
-        let head = try file.bytes(at: 0, count: Int(min(file.byteCount, 8192)))
-        logicalSectorSize = DiskHead.sectorSize(head)
         do throws(SystemCallError) {
-            device = try BlockDevice(opening: path, .readOnly, sectorSize: logicalSectorSize)
+            device = try BlockDevice(opening: path, .readOnly, sectorSize: 512)
         } catch { throw .system(error) }
-        guard file.byteCount > 0, file.byteCount % UInt64(logicalSectorSize) == 0 else {
+        guard file.byteCount > 0, file.byteCount % 512 == 0, device.byteCount == file.byteCount else {
             throw .foreign(
                 name: path.string,
-                why: "a raw image is whole sectors of \(logicalSectorSize) bytes, and it holds \(file.byteCount) bytes")
+                why: "a raw image consists of whole sectors of 512 bytes, and it has \(file.byteCount) bytes")
         }
     }
 
     var byteCount: UInt64 { device.byteCount }
+    var logicalSectorSize: Int { 512 }
     var name: String { device.name }
     var isRandomAccess: Bool { true }
     var hasUncheckedParts: Bool { true }
@@ -36,5 +34,5 @@ final class RawDisk: DiskFile {
         unsafe try device.read(into: buffer, at: offset)
     }
 
-    func confirmEnd() throws(ImageError) { try DiskHead.confirmUnchanged(file) }
+    func confirmEnd() throws(ImageError) { try file.confirmUnchanged() }
 }

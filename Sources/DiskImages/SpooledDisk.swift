@@ -16,7 +16,8 @@ final class SpooledDisk: DiskFile {
     }
 
     var byteCount: UInt64 { facts.byteCount }
-    var logicalSectorSize: Int { facts.sectorSize }
+    var logicalSectorSize: Int { 512 }
+    var file: FileBytes { facts.file }
     var name: String { facts.file.name }
     var isRandomAccess: Bool { true }
     var hasUncheckedParts: Bool { facts.hasUncheckedParts }
@@ -25,7 +26,7 @@ final class SpooledDisk: DiskFile {
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         func failure(_ errorNumber: Int32, _ reason: String) -> BlockIOError {
             BlockIOError(
-                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: errorNumber,
+                .read, name: scratch.name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: errorNumber,
                 reason: reason)
         }
         guard offset <= byteCount, UInt64(buffer.count) <= byteCount - offset else {
@@ -36,6 +37,6 @@ final class SpooledDisk: DiskFile {
         }
     }
 
-    /// The file was read to its end, and compared, before the scratch counted.
+    /// The file was read to its end, with its checksums, before the scratch was used.
     func confirmEnd() {}
 }

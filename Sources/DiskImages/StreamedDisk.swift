@@ -24,7 +24,8 @@ final class StreamedDisk: DiskFile {
     }
 
     var byteCount: UInt64 { facts.byteCount }
-    var logicalSectorSize: Int { facts.sectorSize }
+    var logicalSectorSize: Int { 512 }
+    var file: FileBytes { facts.file }
     var name: String { facts.file.name }
     var isRandomAccess: Bool { false }
     var hasUncheckedParts: Bool { facts.hasUncheckedParts }
@@ -49,7 +50,8 @@ final class StreamedDisk: DiskFile {
             }
         }
         do throws(ImageError) { try result.get() } catch {
-            state.withLock { $0.failure = error }
+            // Its place is unknown now.
+            state.withLock { $0 = State(failure: error) }
             if case .system(let call) = error { throw failure("\(call)", call.errno.rawValue) }
             throw failure("\(error)")
         }
@@ -73,6 +75,6 @@ final class StreamedDisk: DiskFile {
             Result { () throws(ImageError) in try stream(at: byteCount, &state).next(1) }
         }
         guard try rest.get().isEmpty else { throw .changed(name: name) }
-        try DiskHead.confirmUnchanged(facts.file)
+        try facts.file.confirmUnchanged()
     }
 }

@@ -15,8 +15,9 @@ package final class FileBytes: Sendable {
     package let name: String
     /// Its length when it was opened, in bytes.
     package let byteCount: UInt64
-    /// When it was last changed, in seconds and nanoseconds since 1970.
+    /// The time of its last change when it was opened, in seconds and nanoseconds since 1970.
     package let changed: (seconds: Int64, nanoseconds: Int64)
+    private let mark: [Int64]
 
     /// Opens a file, and nothing but a file.
     package init(_ path: FilePath) throws(ImageError) {
@@ -30,6 +31,22 @@ package final class FileBytes: Sendable {
         }
         byteCount = UInt64(max(0, status.size))
         changed = (Int64(status.st_mtim.tv_sec), Int64(status.st_mtim.tv_nsec))
+        mark = Self.mark(status)
+    }
+
+    /// Length and times. The inode's own time cannot be set back.
+    private static func mark(_ status: Stat) -> [Int64] {
+        [
+            status.size, Int64(status.st_mtim.tv_sec), Int64(status.st_mtim.tv_nsec), Int64(status.st_ctim.tv_sec),
+            Int64(status.st_ctim.tv_nsec),
+        ]
+    }
+
+    /// Fails if the open file was changed since it was opened.
+    package func confirmUnchanged() throws(ImageError) {
+        let status: Stat
+        do { status = try Stat(file.raw) } catch { throw .system(SystemCallError("inspect", name, error)) }
+        guard Self.mark(status) == mark else { throw .changed(name: name) }
     }
 
     /// Fills as much of `target` as the file has from `offset` on.

@@ -33,6 +33,8 @@ package struct CaptureOptions: Sendable {
     package var chunkByteCount: Int
     /// A remark for the manifest.
     package var note: String
+    /// Gaps up to this length in bytes are kept; longer ones are left out, and listed.
+    package var longestKeptGap: UInt64 = 16 << 20
 
     /// By default level 3, used sectors only, chunks of 4 MiB.
     package init(level: Int = 3, allSectors: Bool = false, chunkByteCount: Int = 4 << 20, note: String = "") {
@@ -45,9 +47,6 @@ package struct CaptureOptions: Sendable {
 
 /// Plans a capture. Pure: it works on the survey alone.
 package enum CapturePlanner {
-    /// Gaps up to this length are kept; longer ones are left out, and listed.
-    package static let longestKeptGap: UInt64 = 16 << 20
-
     /// A plan for a surveyed disk.
     /// - Parameters:
     ///   - tableBytes: the raw bytes of its table.
@@ -72,7 +71,7 @@ package enum CapturePlanner {
             guard !range.isEmpty else { return }
             let isFirst = range.lowerBound == 0
             var map = AllocationMap.whole(byteCount: range.byteCount)
-            let isSkipped = !isFirst && range.byteCount > longestKeptGap && !options.allSectors
+            let isSkipped = !isFirst && range.byteCount > options.longestKeptGap && !options.allSectors
             if isSkipped {
                 map = AllocationMap(byteCount: range.byteCount)
                 // The backup table lies after the space for partitions: it always belongs to the disk.

@@ -130,9 +130,11 @@ extension CapturePlanner {
     package static func recording(
         of survey: DiskSurvey, tableBytes: CapturedTable, swapHeaders: [UInt64: [UInt8]] = [:], _ facts: RecordingFacts
     ) -> CapturePlan {
+        var options = CaptureOptions(level: 0, chunkByteCount: DiskRecording.chunkByteCount)
+        // The file may be the only copy: only free space inside filesystems is left out.
+        options.longestKeptGap = .max
         var plan = plan(
-            survey, tableBytes: tableBytes,
-            options: CaptureOptions(level: 0, chunkByteCount: DiskRecording.chunkByteCount),
+            survey, tableBytes: tableBytes, options: options,
             machine: MachineFacts(architecture: "unknown", firmware: "unknown"), mounted: [], toolVersion: "",
             started: SystemFacts.utcText(facts.changed), localOffsetSeconds: 0, swapHeaders: swapHeaders)
         plan.header.manifest.imageUUID = facts.uuid

@@ -13,6 +13,8 @@ extension RestorePlan {
         case leftOut(partition: Int)
         /// What lay between partitions is not restored, as one lies there now; in bytes of the captured disk.
         case gapLeftOut(ByteRange)
+        /// The space behind the last partition of the captured disk, for which the target has no place.
+        case endLeftOut(ByteRange)
         /// A table that is not understood goes back as it was, onto a disk of another length.
         case foreignTable(kind: String?)
         /// The captured disk started by BIOS too, which the target's sectors do not allow.
@@ -41,6 +43,7 @@ extension RestorePlan {
             case .layout(let remark): remark.code
             case .leftOut: "left-out"
             case .gapLeftOut: "gap-left-out"
+            case .endLeftOut: "end-left-out"
             case .foreignTable: "foreign-table"
             case .startsByUEFIOnly: "starts-by-uefi-only"
             case .hybridMBRLeftOut: "hybrid-mbr-left-out"

@@ -63,10 +63,14 @@ package final class RestoreScratch {
     private static func room(in folder: FilePath, _ chunkByteCount: Int) -> UInt64? {
         let free = Files.freeByteCount(folder)
         guard Files.isInMemory(folder), let memory = SystemFacts.availableMemory() else { return free }
+        return min(free ?? .max, memory - min(memory, memoryReserve(chunkByteCount: chunkByteCount)))
+    }
+
+    /// The memory that a restore needs besides a scratch, in bytes.
+    package static func memoryReserve(chunkByteCount: Int) -> UInt64 {
         // The program without its buffers, `e2fsck`, `resize2fs` and the like: some 10 MiB each.
         let buffers = ChunkBufferPool.count(workers: SystemFacts.processorCount(), chunkByteCount: chunkByteCount)
-        let reserve = 100 << 20 + UInt64(buffers) * 2 * UInt64(chunkByteCount)
-        return min(free ?? .max, memory - min(memory, reserve))
+        return 100 << 20 + UInt64(buffers) * 2 * UInt64(chunkByteCount)
     }
 
     /// Removes the scratches of killed restores, which no process has locked. Only in a folder of this machine, where a

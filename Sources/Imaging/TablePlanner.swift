@@ -101,6 +101,10 @@ struct TablePlanner {
         if !isRestored, region.usedByteCount > 0, !isEnd, !isInside {
             plan.warnings.append(.gapLeftOut(region.range))
         }
+        // A shorter one is alignment and the backup table.
+        if !isRestored, isEnd, region.usedByteCount > CaptureOptions().longestKeptGap {
+            plan.warnings.append(.endLeftOut(region.range))
+        }
     }
 
     private mutating func add(

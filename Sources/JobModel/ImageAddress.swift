@@ -7,7 +7,7 @@ public enum ImageAddress: Hashable, Sendable, CustomStringConvertible {
     case stream
     /// A file or folder of this machine.
     case path(String)
-    /// A snapshot of a repository in a folder of this machine, or that repository.
+    /// A snapshot of a repository, in a folder of this machine or a store, or that repository.
     case snapshot(SnapshotAddress)
     /// A file on a volume of this machine that may not be mounted. The path starts with `/` and is the volume's own; it
     /// may name a snapshot (`/folder@latest`) or a repository (`/folder@`).
@@ -53,10 +53,17 @@ public enum ImageAddress: Hashable, Sendable, CustomStringConvertible {
         /// Whether a text is a time, such as `2026-11-22T15:00`.
         public var isTime: @Sendable (String) -> Bool
 
+        /// Whether a text is the address of a store, such as `sftp://host/folder/repo`.
+        public var isStore: @Sendable (String) -> Bool
+
         /// Creates a lookup.
-        public init(place: @escaping @Sendable (String) -> Place, isTime: @escaping @Sendable (String) -> Bool) {
+        public init(
+            place: @escaping @Sendable (String) -> Place, isTime: @escaping @Sendable (String) -> Bool,
+            isStore: @escaping @Sendable (String) -> Bool = { _ in false }
+        ) {
             self.place = place
             self.isTime = isTime
+            self.isStore = isStore
         }
     }
 
@@ -81,10 +88,12 @@ public enum ImageAddress: Hashable, Sendable, CustomStringConvertible {
     /// Parses an argument of a command: `-`, a path, or `REPO@…`.
     ///
     /// If a file or folder has the whole text as its name, the text is its path. Otherwise the last "@" with a folder
-    /// before it counts, because names of folders and hosts may contain an "@".
+    /// before it counts, because names of folders and hosts may contain an "@". The address of a store always names a
+    /// repository, or a snapshot in it.
     /// - Throws: status 66 if a repository precedes the "@" and no valid snapshot name follows it.
     public static func parse(_ text: String, _ lookup: Lookup) throws(JobFailure) -> ImageAddress {
         if text == "-" { return .stream }
+        if lookup.isStore(text) { return .snapshot(try stored(text, lookup)) }
         guard lookup.place(text) == .nothing, let snapshot = try snapshot(text, lookup) else { return .path(text) }
         return .snapshot(snapshot)
     }
@@ -96,6 +105,21 @@ public enum ImageAddress: Hashable, Sendable, CustomStringConvertible {
             lookup.place(snapshot.repository) == .repository
         else { return nil }
         return snapshot
+    }
+
+    /// A snapshot in a store, or the repository. The first "@" of the path counts, because nothing can be asked of the
+    /// store yet; one before the path is part of the host: `sftp://user@host/repo`.
+    private static func stored(_ text: String, _ lookup: Lookup) throws(JobFailure) -> SnapshotAddress {
+        let host = text.firstRange(of: "://")?.upperBound ?? text.startIndex
+        let path = text[host...].firstIndex(of: "/") ?? text.endIndex
+        let mark = text[path...].firstIndex(of: "@") ?? text.endIndex
+        let found = SnapshotAddress(
+            String(text[..<mark]), behindMark: text[mark...].dropFirst(), text, isTime: lookup.isTime)
+        guard let found else {
+            throw JobFailure(
+                .notFound, "\(text): the \"@\" is followed by no snapshot's name: \(SnapshotAddress.forms)")
+        }
+        return found
     }
 
     private static func snapshot(_ text: String, _ lookup: Lookup) throws(JobFailure) -> SnapshotAddress? {

@@ -15,7 +15,7 @@ public struct SnapshotAddress: Hashable, Sendable {
         case time(String)
     }
 
-    /// The repository's folder: the text before the "@".
+    /// The repository's folder, or its address in a store: the text before the "@".
     public var repository: String
     /// The machine, if named.
     public var host: String?

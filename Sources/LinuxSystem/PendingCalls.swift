@@ -116,10 +116,10 @@ package final class PendingCalls: @unchecked Sendable {
     }
 
     /// Has `cancellation` told of disks that are gone.
-    static func tellLosses(to cancellation: Cancellation) { told.withLock { $0.append(cancellation) } }
+    package static func tellLosses(to cancellation: Cancellation) { told.withLock { $0.append(cancellation) } }
 
     /// Ends that.
-    static func endTelling(_ cancellation: Cancellation) {
+    package static func endTelling(_ cancellation: Cancellation) {
         told.withLock { list in
             guard let index = list.firstIndex(where: { $0 === cancellation }) else { return }
             list.remove(at: index)

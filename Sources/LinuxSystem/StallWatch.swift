@@ -153,10 +153,7 @@ package final class StallWatch: Sendable {
             }
             for message in judge.update({ $0.messages(calls, busy: busy, now: now) }) { say(message) }
         }
-        PendingCalls.tellLosses(to: cancellation)
     }
-
-    deinit { PendingCalls.endTelling(cancellation) }
 
     /// Ends it.
     package func stop() { thread.stop() }

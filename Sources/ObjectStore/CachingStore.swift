@@ -17,7 +17,7 @@ package final class CachingStore: WrappedStore {
     package init(_ inner: any PrunableStore, in folder: FilePath, limit: UInt64) throws(SystemCallError) {
         self.inner = inner
         self.limit = limit
-        cache = LocalStore(folder)
+        cache = LocalStore(folder, cancellation: Cancellation())
         for kind in Self.kinds { try Files.makeFolders(cache.layout.folder(kind)) }
         try Files.makeFolders(cache.layout.temporary)
         _ = cache.removeLeftovers()

@@ -12,7 +12,7 @@ package final class LocalStore: PrunableStore {
 
     /// The store in a folder, which need not be there.
     /// - Parameter cancellation: ends the wait for a lease.
-    package init(_ root: FilePath, cancellation: Cancellation = Cancellation()) {
+    package init(_ root: FilePath, cancellation: Cancellation) {
         layout = LocalLayout(root)
         self.cancellation = cancellation
     }

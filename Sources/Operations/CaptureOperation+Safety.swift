@@ -33,14 +33,9 @@ extension CaptureOperation {
                 .refused,
                 "\(job.disk) has sectors of \(source.device.logicalSectorSize) bytes; 512 and 4096 are supported")
         }
-        switch destination {
-        case .stream: return
-        case .file(let path), .repository(let path):
-            if source.holds(path) {
-                throw JobFailure(
-                    .refused, "\(path) lies on \(job.disk), the disk that is to be captured: write to another disk")
-            }
-        }
+        guard let path = destination.path, source.holds(path) else { return }
+        throw JobFailure(
+            .refused, "\(path) lies on \(job.disk), the disk that is to be captured: write to another disk")
     }
 
     /// Warns where a clone and its template, which share their names, are captured as the same host and disk. Their

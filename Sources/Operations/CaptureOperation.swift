@@ -122,16 +122,16 @@ package final class CaptureOperation {
     private func openedPlace(
         _ destination: ImageDestination
     ) throws -> (repository: (Repository, RepositoryLock)?, chunkByteCount: Int) {
-        guard case .repository(let path) = destination else {
+        guard case .repository(let address) = destination else {
             // Measured: with zstd, 8 MiB is as fast as 4 MiB and the image 0.8 % smaller; with xz, two workers need 248
             // MiB of memory, and 300 MiB at 16 MiB for an archive 1 % smaller.
             return (nil, job.chunkByteCount ?? 8 << 20)
         }
-        let (repository, lock) = try OpenedRepository.open(path, keys, .capture)
+        let (repository, lock) = try OpenedRepository.open(address, keys, .capture)
         let own = repository.configuration.chunkByteCount
         guard own == job.chunkByteCount ?? own else {
             lock.release()
-            throw JobFailure(.usage, "\(path) has chunks of \(ByteText.exact(UInt64(own))): leave out --chunk-size")
+            throw JobFailure(.usage, "\(address) has chunks of \(ByteText.exact(UInt64(own))): leave out --chunk-size")
         }
         return ((repository, lock), own)
     }

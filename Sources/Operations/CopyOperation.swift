@@ -7,6 +7,7 @@ import ImageModel
 import Imaging
 import JobModel
 import LinuxSystem
+import ObjectStore
 import Repository
 import SystemPackage
 
@@ -63,14 +64,15 @@ package final class CopyOperation {
         if case .snapshot(let selector) = try ImageAddress.parse(job.source, .thisMachine),
             selector.choice == .repository
         {
-            guard case .repository(let path) = target else {
+            guard case .repository(let address) = target else {
                 throw JobFailure(
                     .usage, "an image holds one snapshot: say which one of \(job.source), as in \(job.source)latest")
             }
-            _ = try OpenedRepository.open(FilePath(selector.repository), keys)
+            let from = Stores.normalized(selector.repository)
+            _ = try OpenedRepository.open(from, keys)
             if !mayBeUnused { try keys.refuseUnused(job.source) }
             try refusePlain(target, isEncrypted)
-            try copyAll(FilePath(selector.repository), to: path, &report)
+            try copyAll(from, to: address, &report)
         } else {
             let input = try OpenedImage.open(job.source, keys, salvages: job.salvages)
             if !mayBeUnused { try keys.refuseUnused(job.source) }
@@ -84,15 +86,15 @@ package final class CopyOperation {
     /// A repository without encryption may have replaced an encrypted one: encrypted data is not stored there without
     /// `--to-plain`. (An image is new, and as the command says.)
     private func refusePlain(_ target: ImageDestination, _ isEncrypted: Bool) throws {
-        guard case .repository(let path) = target, !isEncrypted, keys.wasUsed, !job.storesInTheClear else { return }
+        guard case .repository(let address) = target, !isEncrypted, keys.wasUsed, !job.storesInTheClear else { return }
         throw JobFailure(
-            .refused, "\(path) is not encrypted, and \(job.source) is: to store it in the clear, add --to-plain")
+            .refused, "\(address) is not encrypted, and \(job.source) is: to store it in the clear, add --to-plain")
     }
 
     private func copyAll(
-        _ from: FilePath, to: FilePath, _ report: inout CopyReport
+        _ from: String, to: String, _ report: inout CopyReport
     ) throws {
-        guard Files.realPath(from) != Files.realPath(to) else {
+        guard !Stores.areSame(from, to) else {
             throw JobFailure(.usage, "\(from) cannot be copied into itself")
         }
         let (repository, lock) = try OpenedRepository.open(from, keys, .restore)
@@ -153,10 +155,7 @@ package final class CopyOperation {
         do {
             outcome = try opened.run(
                 executor,
-                beforeEnd: {
-                    try contents.readToEnd()
-                    try input.checkHeldStill()
-                },
+                beforeEnd: { try contents.readToEnd() },
                 facts: { Self.facts(of: contents, source, header) })
         } catch {
             // A failure of the source is damage of the image, not a failing disk.
@@ -203,8 +202,8 @@ package final class CopyOperation {
         switch target {
         case .stream: return (try .image(nil, header, options, targetKeys), nil)
         case .file(let path): return (try .image(path, header, options, targetKeys), nil)
-        case .repository(let path):
-            let (repository, lock) = try OpenedRepository.open(path, targetKeys, .copy)
+        case .repository(let address):
+            let (repository, lock) = try OpenedRepository.open(address, targetKeys, .copy)
             header.manifest.chunkByteCount = repository.configuration.chunkByteCount
             let names = CapturedHost(header.manifest, path: input.path)
             do {
@@ -233,9 +232,7 @@ package final class CopyOperation {
     /// With `--salvage`, a reader that continues past damage, unless the source was read before and found whole.
     private func salvaging(_ input: OpenedImage) throws -> any ImageReader {
         guard job.salvages else { return input.reader }
-        guard let path = input.path else { return SalvageReader(input.reader, Salvage()) }
-        // By its id: `latest` may mean another snapshot by now.
-        let exact = input.snapshot.map { "\(path)@\($0.info.id)" } ?? input.text
+        guard let exact = input.exactText else { return SalvageReader(input.reader, Salvage()) }
         let survey = try OpenedImage.open(exact, keys, operation: .verify, salvages: true).losses(events, cancellation)
         guard !survey.isWhole else { return input.reader }
         let allowed = Salvage(only: survey, byteCount: input.reader.header.manifest.geometry.byteCount)

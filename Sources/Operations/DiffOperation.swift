@@ -3,6 +3,7 @@ import Codecs
 import ImageModel
 import JobModel
 import LinuxSystem
+import ObjectStore
 import Repository
 import SystemPackage
 
@@ -67,10 +68,10 @@ package final class DiffOperation {
         else {
             throw JobFailure(.usage, "diff takes two snapshots: REPO@\(SnapshotAddress.forms)")
         }
-        guard Files.realPath(FilePath(first.repository)) == Files.realPath(FilePath(second.repository)) else {
+        guard Stores.areSame(first.repository, second.repository) else {
             throw JobFailure(.usage, "both snapshots must be in one repository: copy one over first (reforge copy)")
         }
-        let (repository, lock) = try OpenedRepository.open(FilePath(first.repository), keys, .restore)
+        let (repository, lock) = try OpenedRepository.open(first.repository, keys, .restore)
         defer { lock.release() }
         let difference = try repository.diff(
             try OpenedRepository.find(first, in: repository, events),

@@ -80,7 +80,7 @@ package final class ForgetOperation {
             let policy = RetentionPolicy(
                 keepLast: job.keepsLast, daily: job.keepsDaily, weekly: job.keepsWeekly, monthly: job.keepsMonthly,
                 yearly: job.keepsYearly)
-            let repository = try OpenedRepository.open(try OpenedRepository.path(job.repository), keys)
+            let repository = try OpenedRepository.open(try OpenedRepository.address(job.repository), keys)
             return Findings(
                 try repository.forget(
                     policy: policy, host: job.host, tag: job.tag, dryRun: job.dryRun, note: events.log))

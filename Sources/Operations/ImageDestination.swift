@@ -16,8 +16,17 @@ package enum ImageDestination {
     case stream
     /// An image file of this name.
     case file(FilePath)
-    /// A repository.
-    case repository(FilePath)
+    /// The repository at an address.
+    case repository(String)
+
+    /// The file or folder of this machine; `nil` for standard output and remote stores.
+    package var path: FilePath? {
+        switch self {
+        case .stream: nil
+        case .file(let path): path
+        case .repository(let address): Stores.isFolder(address) ? FilePath(address) : nil
+        }
+    }
 
     /// Parses an argument: `-`, `REPO@`, or a path.
     package init(_ text: String, _ events: any EventSink) throws {
@@ -28,7 +37,7 @@ package enum ImageDestination {
                 throw JobFailure(
                     .usage, "\(text) names a snapshot; what goes into a repository is written \(address.repository)@")
             }
-            self = .repository(FilePath(address.repository))
+            self = .repository(Stores.normalized(address.repository))
         case .path, .volume, .http:
             SnapshotAddress.noteHidden(by: text, events)
             self = .file(FilePath(text))
@@ -85,13 +94,13 @@ package enum ImageDestination {
             if options.isXZ {
                 try Self.refuseExisting(XZImageReader.metadataPath(of: path), overwrite: options.overwrite)
             }
-        case .repository(let path):
+        case .repository(let address):
             if options.isXZ || options.isEncrypted {
                 throw JobFailure(
                     .usage,
                     "--codec and --encrypt are for images: a repository was given both when it was made (init-repo)")
             }
-            _ = try Repository.configuration(in: LocalStore(path))
+            _ = try Self.configuration(address)
         }
     }
 }
@@ -116,7 +125,11 @@ extension ImageDestination {
 
     /// Whether data is encrypted there.
     package func isEncrypted(_ options: ImageOptions) throws -> Bool {
-        guard case .repository(let path) = self else { return options.isEncrypted }
-        return try Repository.configuration(in: LocalStore(path)).isEncrypted
+        guard case .repository(let address) = self else { return options.isEncrypted }
+        return try Self.configuration(address).isEncrypted
+    }
+
+    private static func configuration(_ address: String) throws -> RepositoryConfiguration {
+        try Repository.configuration(in: try Stores.open(address, cancellation: Cancellation()))
     }
 }

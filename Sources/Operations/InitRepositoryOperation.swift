@@ -38,9 +38,9 @@ package final class InitRepositoryOperation {
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> Made {
         try events.reporting("init-repo", keys.cancellation, outcome: { _ in Outcome(.done) }) {
-            let path = FilePath(job.repository.hasSuffix("@") ? String(job.repository.dropLast()) : job.repository)
+            let path = try newAddress()
             var made = Made(
-                path: path.string, isEncrypted: job.encrypts,
+                path: path, isEncrypted: job.encrypts,
                 chunkByteCount: job.chunkByteCount ?? Self.usualChunkByteCount)
             var master = job.encrypts ? MasterKeys.random() : nil
             if let like = job.like { try take(from: like, &made.chunkByteCount, &master) }
@@ -50,10 +50,16 @@ package final class InitRepositoryOperation {
         }
     }
 
+    private func newAddress() throws -> String {
+        // An address with a snapshot's name behind it is none of a repository.
+        if !Stores.isFolder(job.repository) { return try OpenedRepository.address(job.repository) }
+        return Stores.normalized(job.repository.hasSuffix("@") ? String(job.repository.dropLast()) : job.repository)
+    }
+
     /// Takes chunk size and id key, so that snapshots that are copied between both deduplicate.
     private func take(from like: String, _ chunkByteCount: inout Int, _ master: inout MasterKeys?) throws {
-        let other = try OpenedRepository.path(like)
-        let configuration = try Repository.configuration(in: LocalStore(other))
+        let other = try Stores.open(try OpenedRepository.address(like), cancellation: likeKeys.cancellation)
+        let configuration = try Repository.configuration(in: other)
         chunkByteCount = configuration.chunkByteCount
         guard configuration.isEncrypted == job.encrypts else {
             throw JobFailure(
@@ -66,7 +72,7 @@ package final class InitRepositoryOperation {
     }
 
     private func create(_ made: Made, _ master: MasterKeys?, _ password: [UInt8]?) throws {
-        let store = LocalStore(FilePath(made.path))
+        let store = try Stores.open(made.path, cancellation: keys.cancellation)
         do {
             _ = try Repository.create(in: store, chunkByteCount: made.chunkByteCount, keys: master) {
                 guard let master, let password else { return }

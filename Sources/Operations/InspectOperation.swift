@@ -28,7 +28,7 @@ package final class InspectOperation {
             guard job.luksKeyFiles.isEmpty else {
                 throw JobFailure(.usage, "--luks-key-file opens what is on a disk, not what is in an image")
             }
-            return InspectReport(try OpenedImage.open(job.disk, keys))
+            return InspectReport(try OpenedImage.open(job.disk, keys, scratch: .none))
         }
     }
 

@@ -43,11 +43,11 @@ package final class KeyRing {
     }
 
     /// The keys of a repository; `nil` if it is not encrypted.
-    package func keys(_ path: FilePath) throws -> MasterKeys? {
-        guard try Repository.configuration(in: LocalStore(path)).isEncrypted else { return nil }
-        if let known = repositories[path.string] { return known }
-        let keys = try KeyStore(LocalStore(path)).unlock(password: try givenPassword("the repository \(path)"))
-        repositories[path.string] = keys
+    package func keys(_ store: any PrunableStore) throws -> MasterKeys? {
+        guard try Repository.configuration(in: store).isEncrypted else { return nil }
+        if let known = repositories[store.name] { return known }
+        let keys = try KeyStore(store).unlock(password: try givenPassword("the repository \(store.name)"))
+        repositories[store.name] = keys
         return keys
     }
 

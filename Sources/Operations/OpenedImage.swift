@@ -19,8 +19,11 @@ package struct OpenedImage {
     package let reader: any ImageReader
     /// How it ends, where that is known without reading all of it.
     package let ending: ImageEnding?
-    /// The file or folder that holds it; `nil` for standard input.
+    /// The file or folder that holds it; `nil` for standard input and remote stores.
     package let path: FilePath?
+    /// Its name for opening it again, with the id of the snapshot: `latest` may mean another one by then. `nil` for
+    /// standard input.
+    package let exactText: String?
     /// The snapshot that it is.
     package let snapshot: Snapshot?
     /// The length of the file; `nil` for a snapshot and standard input.
@@ -33,12 +36,6 @@ package struct OpenedImage {
     /// The disk that it is a recording of.
     private let recording: DiskRecording?
 
-    /// Fails where a raw image was written while it was read.
-    package func checkHeldStill() throws(ImagingError) {
-        guard let change = claim?.change() else { return }
-        throw .failed("\(text) did not hold still: \(change) while it was read. Stop what writes it, and copy it again")
-    }
-
     /// Has the reader used for as long as what it reads from is held: a reader knows no more than the descriptor's number.
     package func reading<Value>(_ body: (any ImageReader) throws -> Value) rethrows -> Value {
         try withExtendedLifetime(self) { try body(reader) }
@@ -47,15 +44,16 @@ package struct OpenedImage {
     /// Opens an image or a snapshot, and checks what can be checked without reading all of it.
     /// - Parameters:
     ///   - salvages: takes an image with a damaged or missing end, for a `SalvageReader`.
-    ///   - scratch: a folder for what must be decompressed to be read at any place.
+    ///   - scratch: where a compressed disk is decompressed.
     package static func open(
         _ text: String, _ keys: KeyRing, operation: RepositoryOperation = .restore, salvages: Bool = false,
-        scratch: FilePath? = nil
+        scratch: DiskScratchChoice = .usual
     ) throws -> OpenedImage {
         switch try ImageAddress.parse(text, .thisMachine) {
         case .stream: try OpenedImage(pipe: keys)
         case .snapshot(let address): try OpenedImage(address, keys, operation)
-        case .path, .volume, .http: try OpenedImage(file: text, keys, salvages: salvages, scratch: scratch)
+        case .path, .volume, .http:
+            try OpenedImage(file: text, keys, salvages: salvages, scratch: scratch)
         }
     }
 
@@ -65,7 +63,8 @@ package struct OpenedImage {
     }
 
     private init(_ other: OpenedImage, reading again: DiskRecording) {
-        (text, path, snapshot, byteCount) = (other.text, other.path, other.snapshot, other.byteCount)
+        (text, path, exactText) = (other.text, other.path, other.exactText)
+        (snapshot, byteCount) = (other.snapshot, other.byteCount)
         (reader, ending, recording, claim, held) = (again, nil, again, other.claim, other.held)
     }
 
@@ -73,24 +72,27 @@ package struct OpenedImage {
         text = "-"
         let opened = try RecordingFormat.openStandardInput(cancellation: keys.cancellation, unlock: keys.imageKeys)
         (reader, ending, held) = (opened.reader, opened.ending, opened.held)
-        (path, snapshot, byteCount, recording, claim) = (nil, nil, nil, nil, nil)
+        (path, exactText, snapshot, byteCount, recording, claim) = (nil, nil, nil, nil, nil, nil)
     }
 
     private init(_ selector: SnapshotAddress, _ keys: KeyRing, _ operation: RepositoryOperation) throws {
         text = selector.text
-        let (repository, lock) = try OpenedRepository.open(FilePath(selector.repository), keys, operation)
+        let (repository, lock) = try OpenedRepository.open(selector.repository, keys, operation)
         let found = try OpenedRepository.find(selector, in: repository, keys.events)
         reader = try repository.reader(found)
         ending = ImageEnding(id: found.info.id, lateFacts: found.lateFacts)
-        (path, snapshot, byteCount, held) = (FilePath(selector.repository), found, nil, [repository, lock])
+        path = Stores.isFolder(selector.repository) ? FilePath(selector.repository) : nil
+        exactText = "\(Stores.normalized(selector.repository))@\(found.info.id)"
+        (snapshot, byteCount, held) = (found, nil, [repository, lock])
         (recording, claim) = (nil, nil)
     }
 
-    private init(file text: String, _ keys: KeyRing, salvages: Bool, scratch: FilePath?) throws {
+    private init(file text: String, _ keys: KeyRing, salvages: Bool, scratch: DiskScratchChoice) throws {
         self.text = text
         SnapshotAddress.noteHidden(by: text, keys.events)
         let path = FilePath(text)
         self.path = path
+        exactText = text
         snapshot = nil
         let status: Stat
         do { status = try Stat(path) } catch { throw SystemCallError("open", text, error) }

@@ -15,26 +15,31 @@ import SystemPackage
 package enum OpenedRepository {
     /// Opens a repository under a lock. The lock comes first: a user must not type a password and then wait.
     package static func open(
-        _ path: FilePath, _ keys: KeyRing, _ operation: RepositoryOperation, waiting: Double = 0
+        _ address: String, _ keys: KeyRing, _ operation: RepositoryOperation, waiting: Double = 0
     ) throws -> (Repository, RepositoryLock) {
-        let lock = try lock(path, operation, waiting, keys)
-        return (try open(path, keys), lock)
+        let store = try Stores.open(address, cancellation: keys.cancellation)
+        let lock = try lock(store, operation, waiting, keys)
+        return (try open(store, keys), lock)
     }
 
     /// Takes the lock of an operation on a repository.
     private static func lock(
-        _ path: FilePath, _ operation: RepositoryOperation, _ waiting: Double, _ keys: KeyRing
+        _ store: any PrunableStore, _ operation: RepositoryOperation, _ waiting: Double, _ keys: KeyRing
     ) throws -> RepositoryLock {
-        // A problem with the path is reported first.
-        _ = try Repository.configuration(in: LocalStore(path))
+        // A problem with the address is reported first.
+        _ = try Repository.configuration(in: store)
         return try RepositoryLock.acquire(
-            in: LocalStore(path), operation: operation, waiting: waiting, cancellation: keys.cancellation,
+            in: store, operation: operation, waiting: waiting, cancellation: keys.cancellation,
             note: keys.events.log)
     }
 
     /// Opens a repository to read its lists, which needs no lock.
-    package static func open(_ path: FilePath, _ keys: KeyRing) throws -> Repository {
-        try Repository.open(LocalStore(path), keys: try keys.keys(path), cancellation: keys.cancellation) {
+    package static func open(_ address: String, _ keys: KeyRing) throws -> Repository {
+        try open(try Stores.open(address, cancellation: keys.cancellation), keys)
+    }
+
+    private static func open(_ store: any PrunableStore, _ keys: KeyRing) throws -> Repository {
+        try Repository.open(store, keys: try keys.keys(store), cancellation: keys.cancellation) {
             [events = keys.events] in
             events.warn("damaged-copy", $0)
         }
@@ -67,13 +72,14 @@ package enum OpenedRepository {
         return try repository.snapshot(try SnapshotQuery(selector).resolve(in: whole).id)
     }
 
-    /// The folder of `REPO`, or of `REPO@` as `capture` takes it.
-    package static func path(_ text: String) throws -> FilePath {
-        if LocalStore.isRepository(FilePath(text)) { return FilePath(text) }
+    /// The address of `REPO`, or of `REPO@` as `capture` takes it.
+    package static func address(_ text: String) throws -> String {
+        if LocalStore.isRepository(FilePath(text)) { return Stores.normalized(text) }
         if case .snapshot(let address) = try ImageAddress.parse(text, .thisMachine), address.choice == .repository {
-            return FilePath(address.repository)
+            return Stores.normalized(address.repository)
         }
-        return FilePath(text)
+        guard Stores.isFolder(text) else { throw JobFailure(.usage, "\(text) names a snapshot, not a repository") }
+        return Stores.normalized(text)
     }
 }
 

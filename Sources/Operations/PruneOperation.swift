@@ -74,7 +74,7 @@ package final class PruneOperation {
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> Findings {
         try events.reporting("prune", keys.cancellation, outcome: { $0.outcome }) {
-            let repository = try OpenedRepository.open(try OpenedRepository.path(job.repository), keys)
+            let repository = try OpenedRepository.open(try OpenedRepository.address(job.repository), keys)
             let report = try repository.prune(
                 grace: job.grace, confirmedMissing: job.confirmedMissing, dryRun: job.dryRun, waiting: Self.patience,
                 note: events.log)

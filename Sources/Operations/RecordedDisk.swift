@@ -12,29 +12,74 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
+/// Where a compressed disk is decompressed, so that it can be surveyed and resized.
+package enum DiskScratchChoice: Equatable {
+    /// Beside the file, or in the folder for temporary files.
+    case usual
+    case folder(FilePath)
+    /// Nowhere: nothing may be written.
+    case none
+}
+
 /// A disk in a file, opened as the recording of it.
 struct RecordedDisk {
     let recording: DiskRecording
     /// What tells that a plain file held still.
     let claim: Claim?
 
-    /// - Parameter scratch: the folder that was asked for.
-    /// - Throws: `JobFailure` where the disk is mounted, or an interrupted restore left it without a partition table.
-    init(_ path: FilePath, _ format: DiskFormat, scratch: FilePath?, _ keys: KeyRing) throws {
+    /// - Throws: `JobFailure` if the disk is mounted, or an interrupted restore left it without a partition table;
+    ///   `ImagingError.noRoom` if the requested folder cannot hold a file.
+    init(_ path: FilePath, _ format: DiskFormat, scratch: DiskScratchChoice, _ keys: KeyRing) throws {
         let events = keys.events
-        claim = format.isPlain ? try Self.claimed(path.string, events) : nil
+        let claim = format.isPlain ? try Self.claimed(path.string, events) : nil
+        self.claim = claim
         let progress = Progress()
         let reporter = ProgressReporter(progress, events)
         defer { reporter.end() }
         let byteCount = try FileBytes(path).byteCount
-        let disk = try format.open(
-            DiskRequest(
-                path, scratch: try RestoreScratch.folder(scratch, image: path, isEncrypted: false),
-                cancellation: keys.cancellation, log: events.log,
-                progress: { progress.show("decompress", done: $0, total: byteCount) }))
-        let plan = try Self.plan(disk, path, format, events)
-        recording = try DiskRecording(
-            plan, of: disk, failure: { disk.failure }, confirmEnd: { () throws(ImageError) in try disk.confirmEnd() })
+        var request = DiskRequest(
+            path, scratch: format.isPlain ? nil : try Self.folder(scratch, path), cancellation: keys.cancellation,
+            log: events.log, progress: { progress.show("decompress", done: $0, total: byteCount) })
+        request.memoryReserve = RestoreScratch.memoryReserve(chunkByteCount: DiskRecording.chunkByteCount)
+        let disk = try format.open(request)
+        let confirmEnd: () throws(ImageError) -> Void = { () throws(ImageError) in
+            try disk.confirmEnd()
+            // The file of a virtual machine's disk may be written without a change of its times.
+            if claim?.change() != nil { throw .changed(name: path.string) }
+        }
+        let head = try DiskHeadReader(of: disk)
+        let reader = try ResectoredReader.guessed(disk.isRandomAccess ? disk : head)
+        let source = ResectoredReader(disk, logicalSectorSize: reader.logicalSectorSize)
+        let survey = RecordedSurvey(
+            disk: disk, source: source, head: head, path: path, isInspected: scratch == .none, events: events)
+        let plan = try survey.plan()
+        do throws(ImageError) {
+            recording = try DiskRecording(
+                plan, of: source, failure: { disk.failure }, confirmEnd: confirmEnd)
+        } catch {
+            guard case .foreign(_, let why) = error else { throw error }
+            recording = try DiskRecording(
+                try survey.verbatim(because: why), of: source, failure: { disk.failure }, confirmEnd: confirmEnd)
+        }
+    }
+
+    /// The folder for the decompressed disk: the requested one, which must be able to hold a file, or the first of the
+    /// usual ones that can.
+    private static func folder(_ choice: DiskScratchChoice, _ path: FilePath) throws -> FilePath? {
+        switch choice {
+        case .none: return nil
+        case .usual:
+            let usual = [
+                try RestoreScratch.folder(nil, image: path, isEncrypted: false), Files.temporaryFolder,
+            ]
+            return usual.first { (try? Files.openNameless(in: $0)) != nil }
+        case .folder(let asked):
+            do { _ = try Files.openNameless(in: asked) } catch {
+                throw ImagingError.noRoom(
+                    "\(asked) cannot hold the decompressed disk (\(error)): name another folder with --scratch")
+            }
+            return asked
+        }
     }
 
     /// Claims a plain file as the disk that it is: it may belong to a virtual machine.
@@ -49,59 +94,85 @@ struct RecordedDisk {
         }
         return try disk.claimSource(events)
     }
+}
 
-    private static func plan(
-        _ disk: any DiskFile, _ path: FilePath, _ format: DiskFormat, _ events: any EventSink
-    ) throws -> CapturePlan {
-        if disk.isRandomAccess, let found = try InterruptedRestore(on: disk) {
-            throw JobFailure(.refused, "\(path) holds \(found), and is no image: finish that restore first")
-        }
-        let head = try DiskHeadReader(of: disk)
-        let verbatim = verbatimReason(disk, head)
-        let identity = DiskIdentity(path: path.string, transport: "file")
-        let geometry = DiskGeometry(
-            byteCount: disk.byteCount, logicalSectorSize: disk.logicalSectorSize,
-            physicalSectorSize: disk.logicalSectorSize)
-        let facts = try facts(disk, path, head.bytes, isVerbatim: verbatim != nil)
-        if let verbatim {
-            events.warn("verbatim", "\(path) is kept as it is, byte by byte, and cannot be resized: \(verbatim)")
-            let table = try? PartitionTableReader.read(head)
-            return CapturePlanner.verbatimRecording(
-                of: identity, geometry, table: table ?? PartitionTable(kind: .unknown, usable: 0..<disk.byteCount),
-                facts)
-        }
-        let survey = try DiskSurveyor.survey(
-            disk, identity: identity, geometry: geometry, descriptor: disk.descriptor)
-        // What else it holds may be all that is left of it.
-        if let found = try InterruptedRestore(on: disk, survey.volumes) {
-            events.warn("interrupted-restore", "\(path) holds \(found): no filesystem is there")
-        }
-        return CapturePlanner.recording(
-            of: survey, tableBytes: try CapturedTable(reading: disk, table: survey.table),
-            swapHeaders: try CaptureOperation.swapHeaders(survey, disk), facts)
+/// The survey of a disk in a file, as the plan of a recording.
+private struct RecordedSurvey {
+    let disk: any DiskFile
+    /// The disk with its sector size.
+    let source: ResectoredReader
+    let head: DiskHeadReader
+    let path: FilePath
+    /// Whether the manifest is all that is wanted: its warnings are shown, and need no events.
+    let isInspected: Bool
+    let events: any EventSink
+
+    private var identity: DiskIdentity { DiskIdentity(path: path.string, transport: "file") }
+    private var geometry: DiskGeometry {
+        DiskGeometry(
+            byteCount: disk.byteCount, logicalSectorSize: source.logicalSectorSize,
+            physicalSectorSize: source.logicalSectorSize)
     }
 
-    /// Why a disk goes back byte by byte; `nil` where it is surveyed and mapped.
-    private static func verbatimReason(_ disk: any DiskFile, _ head: DiskHeadReader) -> String? {
-        // ECMA-119 §8.1: the volume descriptors start at sector 16 of 2048 bytes. A disk of an ISO 9660 file is one read-only
-        // filesystem whose partition table names parts of it.
+    func plan() throws -> CapturePlan {
+        // Its journal is in the first 132 KiB.
+        if let found = try InterruptedRestore(on: head) {
+            throw JobFailure(.refused, "\(path) holds \(found), and is no image: finish that restore first")
+        }
+        if let why = verbatimReason { return try verbatim(because: why) }
+        let survey = try DiskSurveyor.survey(
+            source, identity: identity, geometry: geometry, descriptor: disk.descriptor)
+        // The rest of the disk may be all that is left of it.
+        if let found = try InterruptedRestore(on: source, survey.volumes) {
+            events.warn("interrupted-restore", "\(path) holds \(found): no filesystem is there")
+        }
+        let swapHeaders = try CaptureOperation.swapHeaders(survey, source)
+        if !isInspected {
+            for warning in survey.warnings { events.warn("disk-in-file", "\(path): \(warning)") }
+            for volume in survey.volumes where swapHeaders[volume.range.lowerBound] != nil {
+                for remark in volume.filesystem.remarks {
+                    events.warn("disk-in-file", "\(path): the swap at byte \(volume.range.lowerBound) \(remark)")
+                }
+            }
+        }
+        return CapturePlanner.recording(
+            of: survey, tableBytes: try CapturedTable(reading: source, table: survey.table), swapHeaders: swapHeaders,
+            try facts(isVerbatim: false))
+    }
+
+    /// A plan that keeps every byte.
+    func verbatim(because why: String) throws -> CapturePlan {
+        events.warn("verbatim", "\(path) is kept as it is, byte by byte, and cannot be resized: \(why)")
+        let table = try? PartitionTableReader.read(
+            ResectoredReader(head, logicalSectorSize: source.logicalSectorSize))
+        return CapturePlanner.verbatimRecording(
+            of: identity, geometry, table: table ?? PartitionTable(kind: .unknown, usable: 0..<disk.byteCount),
+            try facts(isVerbatim: true))
+    }
+
+    /// Why every byte must be kept; `nil` for a disk that is surveyed and mapped.
+    private var verbatimReason: String? {
+        // ECMA-119 §8.1: the volume descriptors start at sector 16 of 2048 bytes. The disk of an ISO 9660 file is one
+        // read-only filesystem whose partition table names parts of it.
         if head.bytes.dropFirst(16 * 2048 + 1).starts(with: Array("CD001".utf8)) { return "it is an ISO 9660 image" }
         if !disk.isRandomAccess {
-            return "there was no room to decompress it; name a folder with more room with --scratch"
+            return isInspected
+                ? "it is compressed, and nothing is written to inspect it"
+                : "there was no room to decompress it; name a folder with more room with --scratch"
         }
         return nil
     }
 
-    private static func facts(
-        _ disk: any DiskFile, _ path: FilePath, _ head: [UInt8], isVerbatim: Bool
-    ) throws -> CapturePlanner.RecordingFacts {
-        let file = try FileBytes(path)
+    /// The file's own facts. The identity is the same each time the file is opened, so that an interrupted restore
+    /// continues with it.
+    private func facts(isVerbatim: Bool) throws -> CapturePlanner.RecordingFacts {
+        let file = disk.file
         var facts = Array((isVerbatim ? "reforge verbatim disk image" : "reforge disk image").utf8)
         for number in [
             disk.byteCount, file.byteCount, UInt64(bitPattern: file.changed.seconds),
             UInt64(bitPattern: file.changed.nanoseconds),
         ] { facts.appendLittleEndian(number) }
-        let uuid = try GUID(bigEndianBytes: Array(ContentHash(of: facts + head).bytes.prefix(16)))
+        let uuid = try GUID(bigEndianBytes: Array(ContentHash(of: facts + head.bytes).bytes.prefix(16)))
         return .init(
             uuid: uuid, changed: file.changed.seconds,
             warnings: disk.hasUncheckedParts

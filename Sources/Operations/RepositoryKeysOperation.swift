@@ -87,10 +87,10 @@ package final class RepositoryKeysOperation {
 
     /// The keys. What is wrong with the repository is said before anybody types a password.
     private func store() throws -> KeyStore {
-        let path = try OpenedRepository.path(repository)
-        guard try Repository.configuration(in: LocalStore(path)).isEncrypted else {
-            throw JobFailure(.refused, "\(path) is not encrypted: it has no passwords")
+        let store = try Stores.open(try OpenedRepository.address(repository), cancellation: cancellation)
+        guard try Repository.configuration(in: store).isEncrypted else {
+            throw JobFailure(.refused, "\(store.name) is not encrypted: it has no passwords")
         }
-        return KeyStore(LocalStore(path))
+        return KeyStore(store)
     }
 }

@@ -16,13 +16,20 @@ extension RestoreOperation {
     /// Opens the image or snapshot a second time, to read all of it beforehand.
     func again(_ input: OpenedImage, _ operation: RepositoryOperation) throws -> OpenedImage {
         if let again = try input.again() { return again }
-        // The very snapshot that is restored: what `latest` means may change meanwhile.
-        let exact = input.snapshot.flatMap { snapshot in input.path.map { "\($0)@\(snapshot.info.id)" } } ?? image
-        let again = try OpenedImage.open(exact, keys, operation: operation, salvages: job.salvages)
+        let again = try OpenedImage.open(input.exactText ?? image, keys, operation: operation, salvages: job.salvages)
         guard again.reader.header == input.reader.header else {
             throw JobFailure(.badImage, "\(image) changed while it was looked at")
         }
         return again
+    }
+
+    /// The id of an image, if it can be known before the target is overwritten: a disk in a file is read for it.
+    func knownID(_ input: OpenedImage) throws -> ContentHash? {
+        if let ending = input.ending { return ending.id }
+        return try input.again()?.reading { reader in
+            while try reader.nextRecord() != nil { try cancellation.check() }
+            return reader.ending?.id
+        }
     }
 
     /// With `--salvage`, first reads the whole image for losses, so that the plan lists them; standard input is read

@@ -99,7 +99,7 @@ package final class RestoreOperation {
         // Before IMAGE is examined: for a swapped command line, this message names the mistake.
         try TargetGuard.refuse(try? KnownImage.identify(fileAt: FilePath(disk)), at: disk)
         let input = try OpenedImage.open(
-            image, keys, salvages: job.salvages, scratch: job.scratch.map { FilePath($0) })
+            image, keys, salvages: job.salvages, scratch: job.scratch.map { .folder(FilePath($0)) } ?? .usual)
         try keys.refuseUnused(image)
         // All lists of a snapshot must be readable, and all of its chunks known, before the target is overwritten.
         if input.snapshot != nil, !job.salvages {
@@ -107,7 +107,7 @@ package final class RestoreOperation {
                 while try lists.nextRecord() != nil { try cancellation.check() }
             }
         }
-        if let expectImageID = job.expectedImageID, let id = input.ending?.id.description,
+        if let expectImageID = job.expectedImageID, let id = try knownID(input)?.description,
             !id.hasPrefix(expectImageID.lowercased())
         {
             throw JobFailure(

@@ -15,6 +15,10 @@ extension RestorePlan.Warning {
         case .gapLeftOut(let range):
             return "\(ByteText.rounded(range.byteCount)) between partitions, from byte "
                 + "\(range.lowerBound) on, are not restored: a partition lies there now"
+        case .endLeftOut(let range):
+            return
+                "\(ByteText.rounded(range.byteCount)) behind the last partition, from byte \(range.lowerBound) on, are "
+                + "not restored: the target has another length"
         case .foreignTable(let kind):
             return "the partition table (\(kind ?? "unknown")) goes back as it was; it does not use "
                 + "what the target has more"

@@ -11,7 +11,7 @@ extension ImageAddress.Lookup {
         place: { path in
             guard let status = (try? Files.status(FilePath(path))) ?? nil else { return .nothing }
             return !status.isFolder ? .file : LocalStore.isRepository(FilePath(path)) ? .repository : .folder
-        }, isTime: { TimeText($0) != nil })
+        }, isTime: { TimeText($0) != nil }, isStore: { !Stores.isFolder($0) })
 }
 
 extension SnapshotQuery {

@@ -57,13 +57,13 @@ package final class SnapshotsOperation {
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> Findings {
         try events.reporting("snapshots", keys.cancellation, outcome: { $0.outcome }) {
-            let path = try OpenedRepository.path(job.repository)
-            let (whole, damaged) = try OpenedRepository.open(path, keys).snapshotInfos()
+            let address = try OpenedRepository.address(job.repository)
+            let (whole, damaged) = try OpenedRepository.open(address, keys).snapshotInfos()
             let shown = whole.filter { info in
                 (job.host ?? info.host) == info.host && (job.tag.map(info.tags.contains) ?? true)
             }
             return Findings(
-                repository: path.string, snapshots: shown.map { Findings.Item($0) },
+                repository: address, snapshots: shown.map { Findings.Item($0) },
                 damaged: damaged.map { Findings.Damaged(name: $0.name, error: "\($0.error)") })
         }
     }

@@ -53,9 +53,9 @@ package final class VerifyOperation {
     /// - Throws: `JobFailure` or an error of the engines; also for a damaged image.
     package func run() throws -> Findings {
         try events.reporting("verify", cancellation, outcome: { Outcome($0.isWhole ? .done : .badImage) }) {
-            if LocalStore.isRepository(FilePath(job.image)) { return try verify(FilePath(job.image), nil) }
+            if LocalStore.isRepository(FilePath(job.image)) { return try verify(Stores.normalized(job.image), nil) }
             if case .snapshot(let address) = try ImageAddress.parse(job.image, .thisMachine) {
-                return try verify(FilePath(address.repository), address)
+                return try verify(Stores.normalized(address.repository), address)
             }
             if job.readsDataPercent != nil, job.image != "-" {
                 events.log("an image is always read whole: --read-data changes nothing")
@@ -83,17 +83,17 @@ package final class VerifyOperation {
             unreadableTexts: input.reader.header.manifest.unreadableTexts(holes))
     }
 
-    private func verify(_ path: FilePath, _ address: SnapshotAddress?) throws -> Findings {
+    private func verify(_ repositoryAddress: String, _ address: SnapshotAddress?) throws -> Findings {
         let start = SystemFacts.monotonicSeconds()
-        let repository = try OpenedRepository.open(path, keys)
-        try keys.refuseUnused(path.string)
+        let repository = try OpenedRepository.open(repositoryAddress, keys)
+        try keys.refuseUnused(repositoryAddress)
         if job.repairs {
             guard address.map({ $0.choice == .repository }) ?? true else {
-                throw JobFailure(.usage, "--repair works on a whole repository: \(path)")
+                throw JobFailure(.usage, "--repair works on a whole repository: \(repositoryAddress)")
             }
             let report = try repair(repository)
             return .repository(
-                VerifiedRepository(path.string, report, seconds: SystemFacts.monotonicSeconds() - start))
+                VerifiedRepository(repositoryAddress, report, seconds: SystemFacts.monotonicSeconds() - start))
         }
         var ids: [ContentHash]?
         if let address, address.choice != .repository {
@@ -105,7 +105,8 @@ package final class VerifyOperation {
                 if $0.phase == .contents { progress.show("verify", done: $0.done, total: $0.total) }
             }
         }
-        return .repository(VerifiedRepository(path.string, report, seconds: SystemFacts.monotonicSeconds() - start))
+        return .repository(
+            VerifiedRepository(repositoryAddress, report, seconds: SystemFacts.monotonicSeconds() - start))
     }
 
     /// Sets damaged contents aside. The snapshots that need them stay damaged until they are stored again.

@@ -47,6 +47,8 @@ enum CommandRun {
         _ body: (Cancellation) throws -> ExitStatus
     ) throws {
         SignalHandlers.install(cancellation)
+        PendingCalls.tellLosses(to: cancellation)
+        defer { PendingCalls.endTelling(cancellation) }
         let watch = try? StallWatch(
             cancellation, say: { say($0) },
             giveUp: { giveUp(on: $0, isAtWork: $1, because: cancellation, json: json) })

@@ -45,7 +45,7 @@ import Testing
         let moved = disk(core: Fixture.core(sectors: 60, start: 4096))
         let survey = try GrubBIOSReader.read(moved, volumes: Fixture.volumes)
         #expect(survey.chain == .misdirected)
-        #expect(survey.problem?.contains("sector 4097, where sector 2049 is meant") == true)
+        #expect(survey.problem?.contains("sector 4097 instead of sector 2049") == true)
     }
 
     @Test func blockListThatLeadsOutOfThePartition() throws {

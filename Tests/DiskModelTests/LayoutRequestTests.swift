@@ -110,7 +110,7 @@ struct MadeUpLayout {
         disk.abilities[2] = PartitionAbility(leastByteCount: 12 << 20, canShrink: true, reason: "12 MiB are in use")
         for (wishes, reason) in [
             (["9=keep"], "the image has no partition 9; it has 1, 2, 3"),
-            (["1=rest", "3=rest"], "the partitions 1 and 3 cannot both have the rest"),
+            (["1=rest", "3=rest"], "the partitions 1 and 3 cannot both take the rest"),
             (["1=drop", "2=drop", "3=drop"], "nothing would be restored"),
             (["1=5M"], "partition 1 (Linux filesystem, 10 MiB) cannot be made smaller"),
             (["2=11M"], "needs at least 12 MiB: 12 MiB are in use (11 MiB were asked for"),

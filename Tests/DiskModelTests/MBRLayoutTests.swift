@@ -148,7 +148,7 @@ import Testing
         #expect(grown.ranges[1] == 2048..<4_294_965_248)
         let reach = UInt64(UInt32.max) * 512
         #expect(grown.remarks == [.endUnused(byteCount: (6 << 40) - reach, sectorSize: 512, reach: reach)])
-        #expect(disk.refusal(mebibytes: 4 << 20, .keep, ["1=3T"]).contains("does not reach"))
+        #expect(disk.refusal(mebibytes: 4 << 20, .keep, ["1=3T"]).contains("exceeds the table's address range"))
         // A disk with sectors of 4096 bytes reaches eight times as far: its partitions fit no MBR of 512.
         disk.source.logicalSectorSize = 4096
         disk.table.partitions[0].range = 1 << 20..<3 << 40

@@ -101,7 +101,7 @@ import Testing
             }
         }
         #expect(report.problems.contains { $0.snapshot != nil })
-        #expect(report.problems.contains { $0.what.contains("is not there") })
+        #expect(report.problems.contains { $0.what.contains("is missing") })
     }
 
     /// Any bit of any file, except those without effect.

@@ -57,6 +57,26 @@ extension SnapshotInfo {
         #expect(try parse("repo@2026-11-22T15:00")?.choice == .time(local.unixSecondsInLocalTime))
     }
 
+    @Test func storesHaveAddresses() throws {
+        let lookup = ImageAddress.Lookup(
+            place: { _ in .nothing }, isTime: ImageAddress.Lookup.thisMachine.isTime,
+            isStore: { $0.hasPrefix("sftp://") })
+        func parse(_ text: String) throws -> SnapshotAddress? {
+            if case .snapshot(let address) = try ImageAddress.parse(text, lookup) { address } else { nil }
+        }
+        for text in ["sftp://user@host/repo", "sftp://user@host/repo@", "sftp://user@host/repo/"] {
+            let address = try parse(text)
+            #expect(address?.repository == "sftp://user@host/repo" && address?.choice == .repository, "\(text)")
+        }
+        let named = try parse("sftp://user@host:22/some/repo@web1/SER 1@2/latest")
+        #expect(named?.repository == "sftp://user@host:22/some/repo" && named?.choice == .latest)
+        #expect(named?.host == "web1" && named?.disk == "SER 1@2")
+        #expect(try parse("sftp://host@name")?.repository == "sftp://host@name")
+        #expect(throws: JobFailure.self) { try parse("sftp://host/repo@nothing like that") }
+        // What is no store is looked for on this machine.
+        #expect(try parse("ftp://host/repo") == nil)
+    }
+
     @Test func splitsBehindTheLastFolder() throws {
         #expect(try parse("a@b@latest", folders: ["a", "a@b"])?.repository == "a@b")
         #expect(try parse("a@b/latest", folders: ["a"])?.host == "b")

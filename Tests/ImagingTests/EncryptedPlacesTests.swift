@@ -214,7 +214,7 @@ import Testing
         short.byteCount = 2 << 20
         let left = try plan(opened(short), 5 << 20)
         #expect(left.growths.first?.volumeByteCounts == nil && left.items.first { $0.number == 1 }?.volumes == nil)
-        #expect(keepsSize(left, "something may stand behind the end"), "\(left.warnings)")
+        #expect(keepsSize(left, "there may be data behind the end"), "\(left.warnings)")
         var striped = group()
         striped.volumeGroup?.resizeObstacle = "it is striped"
         let kept = try plan(opened(striped), 5 << 20)

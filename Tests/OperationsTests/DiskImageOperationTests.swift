@@ -102,13 +102,113 @@ import Testing
         #expect(String(decoding: file.standardOutput, as: UTF8.self) == "contents\n")
     }
 
-    /// Without room to decompress it, it goes back byte by byte, and that is said.
-    @Test func withoutRoomItGoesBackAsItIs() throws {
+    /// Runs with a folder that has no room for a decompressed disk.
+    private func withSmallFolder<Value>(_ body: (String) throws -> Value) throws -> Value {
+        let small = scratch.path.appending("small")
+        try Files.makeFolders(small)
+        try run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", small.string])
+        defer { _ = try? ChildProcess.run(["umount", "-l", small.string]) }
+        return try body(small.string)
+    }
+
+    /// Without space to decompress it, it is restored byte by byte, with a warning.
+    @Test(.enabled(if: SystemFacts.isRoot, "mounts a small filesystem")) func withoutRoomItGoesBackAsItIs() throws {
         let bytes = try makeDisk()
         try shell("zstd -q -c plain > disk.img.zst")
-        let restored = try restore(path("disk.img.zst"), 24 << 20, scratch: "/proc")
-        #expect(restored.bytes == bytes)
+        try withSmallFolder { small in
+            let restored = try restore(path("disk.img.zst"), 24 << 20, scratch: small)
+            #expect(restored.bytes == bytes)
+        }
         #expect(events.notices.contains { $0.code == "verbatim" && $0.sentence.contains("--scratch") })
+    }
+
+    @Test func aScratchThatCannotHoldFilesIsRefused() throws {
+        _ = try makeDisk()
+        try shell("zstd -q -c plain > disk.img.zst")
+        for folder in ["/proc", path("no such folder")] {
+            do {
+                _ = try restore(path("disk.img.zst"), 24 << 20, scratch: folder)
+                Issue.record("\(folder) was used")
+            } catch {
+                let failure = JobFailure(error, cancellation: Cancellation())
+                #expect(failure.status == .cannotCreate && failure.message.contains("--scratch"), "\(failure)")
+            }
+        }
+    }
+
+    /// Bytes outside of partitions are kept, however many: the file may be their only copy.
+    @Test func gapsComeBack() throws {
+        var random = SeededGenerator(seed: 3)
+        var bytes = [UInt8](repeating: 0, count: 72 << 20)
+        for index in 1 << 20..<bytes.count { bytes[index] = UInt8(truncatingIfNeeded: random.next()) }
+        try Files.write(bytes, to: scratch.path.appending("gaps.img"))
+        let table = "label: dos\nunit: sectors\nstart=2048, size=2048\nstart=53248, size=2048\n"
+        let made = try ChildProcess.run(["sfdisk", "-q", path("gaps.img")], input: Array(table.utf8))
+        try #require(made.succeeded, "\(made.lastWords)")
+        bytes = try Files.read(scratch.path.appending("gaps.img"), limit: 1 << 30)
+        #expect(try restore(path("gaps.img"), bytes.count).bytes == bytes)
+        // On another disk the gap behind the last partition has no place, which is said.
+        let larger = try restore(path("gaps.img"), 80 << 20)
+        #expect(larger.bytes[2 << 20..<27 << 20] == bytes[2 << 20..<27 << 20])
+        #expect(larger.report.plan.warnings.contains { $0.contains("behind the last partition") })
+    }
+
+    /// The bytes of a table with 4096-byte sectors name other places with sectors of 512.
+    @Test(arguments: ["gpt", "dos"]) func largeSectorsAreFound(label: String) throws {
+        let part = path("part")
+        try Files.write([UInt8](repeating: 0, count: 48 << 20), to: FilePath(part))
+        try run(["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", part])
+        var bytes = [UInt8](repeating: 0, count: 64 << 20)
+        bytes.replaceSubrange(8 << 20..<56 << 20, with: try Files.read(FilePath(part), limit: 1 << 30))
+        try Files.write(bytes, to: scratch.path.appending("large.img"))
+        let table = "label: \(label)\nunit: sectors\nsector-size: 4096\nstart=2048, size=12288, type=L\n"
+        let made = try ChildProcess.run(
+            ["sfdisk", "-q", "--sector-size", "4096", path("large.img")], input: Array(table.utf8))
+        try #require(made.succeeded, "\(made.lastWords)")
+        let image = try OpenedImage.open(path("large.img"), keys)
+        let manifest = image.reader.header.manifest
+        #expect(manifest.geometry.logicalSectorSize == 4096 && manifest.table.partitions.count == 1)
+        #expect(manifest.regions.first { $0.kind == .partition }?.filesystem?.kind == .ext4)
+        #expect(manifest.table.partitions.first?.range == 8 << 20..<56 << 20)
+        // The rule: what has no 4096-byte table has sectors of 512.
+        _ = try makeDisk()
+        try shell("cp plain disk.img")
+        #expect(try OpenedImage.open(path("disk.img"), keys).reader.header.manifest.geometry.logicalSectorSize == 512)
+    }
+
+    /// The id of a disk in a file is known only once it was read: before anything is written.
+    @Test func anotherImageIsRefusedBeforeTheFirstWrite() throws {
+        _ = try makeDisk()
+        try shell("cp plain disk.img")
+        guard
+            case .image(let verified) = try VerifyOperation(
+                VerifyJob(image: path("disk.img")), keys: keys, events: events
+            ).run()
+        else {
+            Issue.record("no image")
+            return
+        }
+        let target = path("target")
+        let before = [UInt8](repeating: 0xEE, count: 24 << 20)
+        for (id, isRight) in [("00000000", false), (verified.imageID, true)] {
+            try Files.write(before, to: FilePath(target))
+            var job = RestoreJob(image: path("disk.img"), disk: target)
+            (job.isConfirmed, job.layout, job.expectedImageID) = (true, "keep", id)
+            let restore = RestoreOperation(job, keys: keys, events: events, confirmer: NoConfirmer())
+            let report = try? restore.run()
+            #expect((report?.diskState == .complete) == isRight)
+            #expect(try (Files.read(FilePath(target), limit: 1 << 30) == before) == !isRight)
+        }
+    }
+
+    /// A file that changes while it is read gives no whole image.
+    @Test func aFileThatChangesIsNoImage() throws {
+        _ = try makeDisk()
+        try shell("cp plain disk.img")
+        let image = try OpenedImage.open(path("disk.img"), keys)
+        try shell("printf x | dd of=disk.img bs=1 seek=2000000 conv=notrunc 2>/dev/null; touch -d @0 disk.img")
+        #expect(throws: ImageError.self) { while try image.reader.nextRecord() != nil {} }
+        #expect(image.reader.ending == nil)
     }
 
     @Test func anISOGoesBackAsItIs() throws {
@@ -146,16 +246,20 @@ import Testing
         try Files.write(bytes, to: FilePath(image))
         #expect(throws: (any Error).self) { try restore(image, 24 << 20) }
         try shell("cp target partial.img; zstd -q -c partial.img > partial.img.zst")
-        for name in ["partial.img", "partial.img.zst"] {
-            do {
-                _ = try OpenedImage.open(path(name), keys)
-                Issue.record("\(name) passed for an image")
-            } catch {
-                #expect(JobFailure(error, cancellation: Cancellation()).status == .refused)
-                #expect(
-                    JobFailure(error, cancellation: Cancellation()).message.contains("finish that restore first"),
-                    "\(name)")
-            }
+        try refuses("partial.img", scratch: .usual)
+        try refuses("partial.img.zst", scratch: .usual)
+        if SystemFacts.isRoot { try withSmallFolder { try refuses("partial.img.zst", scratch: .folder(FilePath($0))) } }
+    }
+
+    private func refuses(_ name: String, scratch: DiskScratchChoice) throws {
+        do {
+            _ = try OpenedImage.open(path(name), keys, scratch: scratch)
+            Issue.record("\(name) passed for an image")
+        } catch {
+            #expect(JobFailure(error, cancellation: Cancellation()).status == .refused)
+            #expect(
+                JobFailure(error, cancellation: Cancellation()).message.contains("finish that restore first"),
+                "\(name)")
         }
     }
 

@@ -179,7 +179,7 @@ final class StoppingEvents: EventSink {
             #expect(events.reports.last?.outcome == Outcome(.refused, diskState: .untouched))
         }
         let nobody = restoring(job)
-        #expect(refusal { _ = try nobody.run() }?.message.contains("nobody can confirm") == true)
+        #expect(refusal { _ = try nobody.run() }?.message.contains("confirmation needs a terminal") == true)
         #expect(try Files.read(FilePath(target), limit: 1 << 30) == before)
         // The plan came first, each time.
         #expect(events.planLines.filter { $0.hasPrefix("Target \(target)") }.count == 3)

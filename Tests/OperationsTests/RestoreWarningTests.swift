@@ -18,6 +18,9 @@ import Testing
             .leftOut(partition: 3), "left-out",
             "partition 3 is left out, as asked for")
         check(
+            .endLeftOut(1 << 20..<41 << 20), "end-left-out",
+            "40 MiB behind the last partition, from byte 1048576 on, are not restored: the target has another length")
+        check(
             .gapLeftOut(1 << 20..<4 << 20), "gap-left-out",
             "3 MiB between partitions, from byte 1048576 on, are not restored: a partition lies there now")
         check(

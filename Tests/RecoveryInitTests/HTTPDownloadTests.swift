@@ -203,7 +203,7 @@ private final class Server {
             if count >= 1_000_000, requests == nil { requests = try again.requests() }
         }
         #expect(
-            lost.failure?.status == .ioError && lost.failure?.message.contains("3 new tries") == true,
+            lost.failure?.status == .ioError && lost.failure?.message.contains("3 retries") == true,
             "\(lost.failure?.message ?? "")")
     }
 

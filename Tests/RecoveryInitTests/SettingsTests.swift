@@ -141,7 +141,7 @@ import Testing
             "reforge.restore=LABEL=A:/b reforge.capture=only reforge.target=only reforge.to=LABEL=A:/b",
             "exclude each other"
         ),
-        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.layout=shrink", "none of keep, grow"),
+        ("reforge.restore=LABEL=A:/b reforge.target=only reforge.layout=shrink", "not one of keep, grow"),
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.image-id=xyz", "8 to 64 hexadecimal"),
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.verify=maybe", "neither yes nor no"),
         ("reforge.restore=LABEL=A:/b reforge.target=only reforge.target=serial=1", "twice"),
@@ -164,7 +164,7 @@ import Testing
             "reforge.restore=LABEL=A:/b reforge.target=only reforge.partition=3=rest,3=drop",
             "reforge.partition: partition 3 cannot be both rest and drop"
         ),
-        ("reforge.finish=halt", "none of reboot, poweroff, shell"),
+        ("reforge.finish=halt", "not one of reboot, poweroff, shell"),
         ("reforge.restore=ftp://x/y reforge.target=only", "does not name a volume"),
         ("reforge.restore=x reforge.target=only", "not a location"),
         ("reforge.restore=LABEL=A:/b reforge.target=sda", "not a disk selector"),

@@ -58,7 +58,7 @@ package enum PartitionTableReader {
         guard disk.byteCount >= 512 else { return nil }
         if try GPTReader.hasProtectiveMBR(disk) {
             for sectorSize in [512, 4096] where sectorSize != disk.logicalSectorSize {
-                if try GPTReader.hasPrimaryCopy(ResectoredReader(base: disk, logicalSectorSize: sectorSize)) {
+                if try GPTReader.hasPrimaryCopy(ResectoredReader(disk, logicalSectorSize: sectorSize)) {
                     return "GPT of a disk with \(sectorSize)-byte sectors"
                 }
             }
@@ -75,16 +75,5 @@ package enum PartitionTableReader {
             guard try disk.readBytes(at: offset, count: count).allSatisfy({ $0 == 0 }) else { return false }
         }
         return true
-    }
-}
-
-/// A reader with another sector size.
-private struct ResectoredReader: BlockReader {
-    let base: any BlockReader
-    let logicalSectorSize: Int
-    var byteCount: UInt64 { base.byteCount }
-    var name: String { base.name }
-    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        unsafe try base.read(into: buffer, at: offset)
     }
 }
