@@ -138,7 +138,7 @@ package enum ExFATGrower {
         init(of volume: any BlockReader, _ boot: Boot) throws {
             let sector = boot.sector
             let start = try boot.position(of: sector.rootCluster)
-            // The entry is among the first of the root directory: mkfs writes it there, and nobody moves it.
+            // The entry is among the first of the root directory: mkfs writes it there, and drivers do not move it.
             let head = try volume.readBytes(at: start, count: Int(min(sector.clusterSize, 1 << 16)))
             for at in stride(from: 0, to: head.count, by: ExFATEntry.byteCount) {
                 guard head[at] != 0 else { break }

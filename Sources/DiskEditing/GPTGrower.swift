@@ -6,8 +6,8 @@ import Filesystems
 /// Makes the last partition of a GPT end at the end of a disk that is larger than the table thinks: the medium's image
 /// was written to a larger stick. Nothing else in the table changes.
 ///
-/// Why not the general partition editor: libparted and libfdisk write block 0 anew and lose its empty active MBR entry,
-/// without which some firmware does not start a stick.
+/// The general partition editor is not used: libparted and libfdisk rewrite block 0 and lose its empty active MBR
+/// entry, without which some firmware does not start a stick.
 package enum GPTGrower {
     /// One copy of the table, checked.
     struct Copy: Equatable {

@@ -5,19 +5,20 @@ import ImageFiles
 import ImageModel
 import SystemPackage
 
-/// A disk in a file, whatever format the file has.
+/// A disk in a file of any format.
 package protocol DiskFile: BlockReader {
-    /// Whether any byte is as near as any other. Otherwise a step back reads the file from its start.
+    /// Whether any offset can be read at the same cost. Otherwise, reading backwards decompresses from the start.
     var isRandomAccess: Bool { get }
-    /// Whether parts of it carry no checksum, so that damage in them goes unnoticed.
+    /// Whether parts have no checksum, so that damage in them remains undetected.
     var hasUncheckedParts: Bool { get }
-    /// A descriptor with the bytes of the disk, for libblkid's second opinion; `nil` where there is none.
+    /// A descriptor with the bytes of the disk, for libblkid's second opinion; `nil` if there is none.
     var descriptor: Int32? { get }
 
-    /// Why the last failed read failed, where it was the file's fault and not the system's.
+    /// The error of the last failed read if the file caused it; `nil` if the system did.
     var failure: ImageError? { get }
 
-    /// Fails where the file was changed since it was opened, or holds more than `byteCount`.
+    /// Checks the end of the disk.
+    /// - Throws: `ImageError.changed` if the file changed since it was opened, or holds more than `byteCount`.
     func confirmEnd() throws(ImageError)
 }
 
@@ -25,9 +26,9 @@ extension DiskFile {
     package var failure: ImageError? { nil }
 }
 
-/// What the formats of disks share.
+/// Checks that all disk formats share.
 enum DiskHead {
-    /// The logical sector size of a disk by its first 8 KiB: 4096 where a GPT header stands at 4096 and none at 512
+    /// The logical sector size of a disk, by its first 8 KiB: 4096 if a GPT header is at byte 4096 and none at byte 512
     /// (UEFI 2.10 §5.3.2: the header is in LBA 1), else 512.
     static func sectorSize(_ head: [UInt8]) -> Int {
         let signature = Array("EFI PART".utf8)
@@ -35,7 +36,7 @@ enum DiskHead {
         return isAt4096 && !head.dropFirst(512).starts(with: signature) ? 4096 : 512
     }
 
-    /// Whether a file still is what it was when it was opened.
+    /// - Throws: `ImageError.changed` if the length or time of the file changed since it was opened.
     static func confirmUnchanged(_ file: FileBytes) throws(ImageError) {
         let now = try FileBytes(FilePath(file.name))
         guard now.byteCount == file.byteCount, now.changed == file.changed else {
@@ -44,7 +45,7 @@ enum DiskHead {
     }
 }
 
-/// The first bytes of a disk, with zeros for all others: enough to tell the kind of its partition table.
+/// The first MiB of a disk, followed by zeros: enough to detect the kind of its partition table.
 package struct DiskHeadReader: BlockReader {
     package let bytes: [UInt8]
     /// The length of the head in bytes.
@@ -53,7 +54,6 @@ package struct DiskHeadReader: BlockReader {
     package let logicalSectorSize: Int
     package let name: String
 
-    /// The first MiB of a disk.
     package init(of disk: any BlockReader) throws(BlockIOError) {
         bytes = try disk.readBytes(at: 0, count: Int(min(disk.byteCount, UInt64(Self.headByteCount))))
         byteCount = disk.byteCount

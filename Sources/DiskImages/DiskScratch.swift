@@ -3,18 +3,18 @@ import Codecs
 import LinuxSystem
 import SystemPackage
 
-/// A sparse file without a name that holds a decompressed disk. It vanishes with the object, and with the process.
+/// An unnamed sparse file for a decompressed disk. The kernel removes it with the object or the process.
 final class DiskScratch: Sendable {
     let folder: FilePath
     let file: OwnedDescriptor
     private let calls: PendingCalls
-    /// What stays free, in bytes: for what else is written to the folder, and where the folder lies in memory, for the tools of
-    /// filesystems.
+    /// The free space to leave, in bytes: for other files in the folder or, if the folder is in memory, for filesystem
+    /// tools.
     private static let reserve: UInt64 = 200 << 20
-    /// Runs of zeros of this length are not written, in bytes.
+    /// The unit in which zeros are left as holes, in bytes.
     private static let holeByteCount = 64 << 10
 
-    /// `nil` where the folder cannot hold one.
+    /// `nil` if the folder does not support unnamed files.
     init?(in folder: FilePath) {
         guard let file = try? Files.openNameless(in: folder) else { return nil }
         self.folder = folder
@@ -22,8 +22,8 @@ final class DiskScratch: Sendable {
         self.file = file
     }
 
-    /// Writes what is not zero.
-    /// - Returns: `false` where there is no room.
+    /// Writes bytes, and leaves holes for zeros.
+    /// - Returns: `false` if there is too little space, or a write fails.
     func write(_ bytes: [UInt8], at offset: UInt64) -> Bool {
         guard hasRoom(for: UInt64(bytes.count)), let place = Int64(exactly: offset) else { return false }
         return unsafe bytes.withUnsafeBytes { bytes in
@@ -51,7 +51,7 @@ final class DiskScratch: Sendable {
         return true
     }
 
-    /// Gives the file the length of the disk.
+    /// Sets the length of the file to that of the disk.
     func finish(_ byteCount: UInt64) -> Bool {
         (try? Files.resize(file.raw, folder.string, to: byteCount)) != nil
     }
@@ -62,7 +62,7 @@ final class DiskScratch: Sendable {
         return min(free, memory) >= byteCount + Self.reserve
     }
 
-    /// Fills all of `target` from `offset` on.
+    /// Fills `target` from `offset` on.
     func read(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(SystemCallError) {
         var done = 0
         while done < target.count {

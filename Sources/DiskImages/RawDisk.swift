@@ -11,7 +11,7 @@ final class RawDisk: DiskFile {
     private let device: BlockDevice
     private let file: FileBytes
 
-    /// - Throws: `ImageError.foreign` where the file is not whole sectors.
+    /// - Throws: `ImageError.foreign` if the length is not a multiple of the sector size.
     init(_ path: FilePath) throws(ImageError) {
         file = try FileBytes(path)
         let head = try file.bytes(at: 0, count: Int(min(file.byteCount, 8192)))

@@ -5,7 +5,7 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// A disk of a compressed file, decompressed into a scratch.
+/// A disk in a compressed file, decompressed into a scratch file.
 final class SpooledDisk: DiskFile {
     private let facts: DiskFacts
     private let scratch: DiskScratch
@@ -36,6 +36,6 @@ final class SpooledDisk: DiskFile {
         }
     }
 
-    /// The file was read to its end, and compared, before the scratch counted.
+    /// Nothing to check: the file was read to its end before the scratch file was used.
     func confirmEnd() {}
 }

@@ -184,7 +184,7 @@ package enum VolumeGroupResizer {
         }
     }
 
-    /// Whoever asked for the end does not wait for the next step.
+    /// Throws if a cancellation was requested: no further step begins.
     private static func goOn(_ cancellation: Cancellation) throws(ResizeError) {
         guard !cancellation.isRequested else {
             throw ResizeError(.unreachable(SystemCallError("go on with", "the volume group", .interrupted)))

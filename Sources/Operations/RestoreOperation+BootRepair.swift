@@ -35,7 +35,7 @@ extension RestoreOperation {
     func repairBoot(_ report: inout RestoreReport, _ target: OpenedDisk?, capturedDiskName: String?) {
         do {
             let opened = try target ?? OpenedDisk(disk, .readOnly, sectorSize: job.sectorSize)
-            // A device was let go for a moment: it must be the same one, and nobody else's by now.
+            // The device was closed for a moment: it must still be the same one, and not in use by another program.
             guard opened.identity == report.plan.plan.target else {
                 throw JobFailure(.refused, "\(disk) is another disk than the one that was restored")
             }

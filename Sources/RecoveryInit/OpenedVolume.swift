@@ -38,7 +38,7 @@ struct OpenedVolume: ~Copyable {
     /// The nodes of volumes that could not be unmounted after a job that failed.
     private static let abandoned = Mutex<Set<String>>([])
 
-    /// Whether a volume's disk may not answer any more: whoever uses it may wait for ever.
+    /// Whether a volume's disk may no longer answer, so that a call on it may never return.
     static func isAbandoned(_ volume: BlockVolume) -> Bool { abandoned.withLock { $0.contains(volume.node) } }
 
     /// Unmounts it after a job.

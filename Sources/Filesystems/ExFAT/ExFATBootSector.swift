@@ -86,7 +86,7 @@ package struct ExFATBootSector: Sendable {
     package var clusterEnd: UInt64 { clusterCount + 2 }
     /// Of a cluster from 2 to `clusterEnd`. Below 2^58.
     package func offset(ofCluster cluster: UInt64) -> UInt64 { heapByteOffset + (cluster - 2) * clusterSize }
-    /// VolumeDirty (§3.1.13.2): somebody wrote and did not end it.
+    /// VolumeDirty (§3.1.13.2): the volume was written to and not unmounted.
     package var isDirty: Bool { flags & 2 != 0 }
     /// MediaFailure (§3.1.13.3).
     var hasFailedMedia: Bool { flags & 4 != 0 }
