@@ -12,14 +12,14 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// A disk in a file, opened as the recording of it.
+/// A disk in a file, opened as a recording.
 struct RecordedDisk {
     let recording: DiskRecording
-    /// What tells that a plain file held still.
+    /// The claim that detects writes to a plain file.
     let claim: Claim?
 
-    /// - Parameter scratch: the folder that was asked for.
-    /// - Throws: `JobFailure` where the disk is mounted, or an interrupted restore left it without a partition table.
+    /// - Parameter scratch: the requested folder for scratch files.
+    /// - Throws: `JobFailure` if the disk is mounted, or an interrupted restore left it without a partition table.
     init(_ path: FilePath, _ format: DiskFormat, scratch: FilePath?, _ keys: KeyRing) throws {
         let events = keys.events
         claim = format.isPlain ? try Self.claimed(path.string, events) : nil
@@ -37,7 +37,7 @@ struct RecordedDisk {
             plan, of: disk, failure: { disk.failure }, confirmEnd: { () throws(ImageError) in try disk.confirmEnd() })
     }
 
-    /// Claims a plain file as the disk that it is: it may belong to a virtual machine.
+    /// Claims a plain file like a disk: it may belong to a virtual machine.
     private static func claimed(_ text: String, _ events: any EventSink) throws -> Claim {
         let disk = try OpenedDisk(text, .readOnly)
         let places = disk.mountPointsReadWrite
@@ -54,7 +54,7 @@ struct RecordedDisk {
         _ disk: any DiskFile, _ path: FilePath, _ format: DiskFormat, _ events: any EventSink
     ) throws -> CapturePlan {
         if disk.isRandomAccess, let found = try InterruptedRestore(on: disk) {
-            throw JobFailure(.refused, "\(path) holds \(found), and is no image: finish that restore first")
+            throw JobFailure(.refused, "\(path) holds \(found), not an image: finish that restore first")
         }
         let head = try DiskHeadReader(of: disk)
         let verbatim = verbatimReason(disk, head)
@@ -64,7 +64,7 @@ struct RecordedDisk {
             physicalSectorSize: disk.logicalSectorSize)
         let facts = try facts(disk, path, head.bytes, isVerbatim: verbatim != nil)
         if let verbatim {
-            events.warn("verbatim", "\(path) is kept as it is, byte by byte, and cannot be resized: \(verbatim)")
+            events.warn("verbatim", "\(path) is restored byte by byte and cannot be resized: \(verbatim)")
             let table = try? PartitionTableReader.read(head)
             return CapturePlanner.verbatimRecording(
                 of: identity, geometry, table: table ?? PartitionTable(kind: .unknown, usable: 0..<disk.byteCount),
@@ -72,7 +72,7 @@ struct RecordedDisk {
         }
         let survey = try DiskSurveyor.survey(
             disk, identity: identity, geometry: geometry, descriptor: disk.descriptor)
-        // What else it holds may be all that is left of it.
+        // Only a warning: the other contents may be the last copy.
         if let found = try InterruptedRestore(on: disk, survey.volumes) {
             events.warn("interrupted-restore", "\(path) holds \(found): no filesystem is there")
         }
@@ -81,13 +81,13 @@ struct RecordedDisk {
             swapHeaders: try CaptureOperation.swapHeaders(survey, disk), facts)
     }
 
-    /// Why a disk goes back byte by byte; `nil` where it is surveyed and mapped.
+    /// Why a disk is restored byte by byte; `nil` if it is surveyed and mapped.
     private static func verbatimReason(_ disk: any DiskFile, _ head: DiskHeadReader) -> String? {
-        // ECMA-119 §8.1: the volume descriptors start at sector 16 of 2048 bytes. A disk of an ISO 9660 file is one read-only
-        // filesystem whose partition table names parts of it.
+        // ECMA-119 §8.1: the volume descriptors start at sector 16 of 2048 bytes. An ISO 9660 image is one read-only
+        // filesystem; its partition table refers to parts of it.
         if head.bytes.dropFirst(16 * 2048 + 1).starts(with: Array("CD001".utf8)) { return "it is an ISO 9660 image" }
         if !disk.isRandomAccess {
-            return "there was no room to decompress it; name a folder with more room with --scratch"
+            return "there was too little space to decompress it; give a folder with more space with --scratch"
         }
         return nil
     }
@@ -105,6 +105,6 @@ struct RecordedDisk {
         return .init(
             uuid: uuid, changed: file.changed.seconds,
             warnings: disk.hasUncheckedParts
-                ? ["\(path) carries no checksums of all its contents: damage in it cannot be noticed"] : [])
+                ? ["\(path) has no checksums for some or all of its contents: damage there is not detected"] : [])
     }
 }

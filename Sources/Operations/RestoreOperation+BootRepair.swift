@@ -30,8 +30,8 @@ extension RestoreOperation {
         return job.repairsBoot ?? SystemFacts.isRecoveryEnvironment ? .done : .leftOut
     }
 
-    /// Makes the restored system boot here. A failure leaves the data complete; it is reported, with the command to
-    /// finish.
+    /// Makes the restored system boot here. A failure leaves the data complete, and is reported with the command that
+    /// finishes the repair.
     func repairBoot(_ report: inout RestoreReport, _ target: OpenedDisk?, capturedDiskName: String?) {
         do {
             let opened = try target ?? OpenedDisk(disk, .readOnly, sectorSize: job.sectorSize)
