@@ -3,7 +3,6 @@ import DiskModel
 import JobModel
 import Operations
 
-/// Runs a verification and prints its result.
 struct VerifyPresenter {
     let job: VerifyJob
     let json: Bool
