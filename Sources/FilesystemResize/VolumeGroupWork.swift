@@ -34,7 +34,7 @@ struct VolumeGroupWork {
 
     // MARK: what is there
 
-    /// Fails where LVM does not find the captured group.
+    /// Fails if LVM does not find the captured group.
     func checkIsCaptured(_ volumes: [FilesystemInfo.InnerVolume]) throws(ResizeError) {
         try checkIsWhole()
         let found = try facts()

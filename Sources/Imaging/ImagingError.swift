@@ -56,7 +56,7 @@ package enum ImagingError: Error, CustomStringConvertible {
 }
 
 extension Cancellation {
-    /// Fails where the work is to end.
+    /// Fails if the work is to end.
     package func check() throws(ImagingError) {
         if isRequested { throw .interrupted }
     }

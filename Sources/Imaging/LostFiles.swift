@@ -12,7 +12,7 @@ package struct LostFiles: Encodable, Equatable, Sendable {
     package var files: [String]
     /// The number of further files.
     package var moreFiles: Int
-    /// What the tool cannot determine, as sentences.
+    /// Sentences on files that the tool cannot determine.
     package var notes: [String]
 
     /// The limit of files that are named per partition.

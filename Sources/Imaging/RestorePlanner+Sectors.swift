@@ -13,8 +13,8 @@ extension RestorePlanner {
             && filesystem.mustBeRemade(forSectorsOf: geometry.logicalSectorSize, captured: captured)
     }
 
-    /// Refuses what does not work with sectors of the target's size, all of it in one sentence.
-    /// - Returns: what a person should know where it does.
+    /// Refuses contents that do not work with the target's sector size, all in one sentence.
+    /// - Returns: the warnings for contents that work.
     static func sectorWarnings(
         _ manifest: Manifest, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
         mustBoot: Bool, trustsUnknown: Bool

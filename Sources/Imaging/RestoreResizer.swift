@@ -59,7 +59,7 @@ struct RestoreResizer {
             guard let contents else { return try change(.device(composite)) }
             do { return try opened(composite, whole) { try change(.device($0.path)) } } catch let error as ResizeError {
                 guard case .tooSmall(let requested, let least) = error.problem else { throw error }
-                // What a person can ask for is the length of the place.
+                // A user can set the length of the partition only, not that of its contents.
                 let (whole, overflow) = least.addingReportingOverflow(contents.headerByteCount)
                 throw ResizeError(
                     .tooSmall(

@@ -91,7 +91,7 @@ final class RestoreRun {
         }
     }
 
-    /// What the plan has for a step that was derived from it.
+    /// The part of the plan for a step that was derived from the plan.
     private func planned<Part>(_ part: Part?, _ step: RestoreStep) throws(ImagingError) -> Part {
         guard let part else { throw .failed("the plan does not say how to \(step)") }
         return part

@@ -43,7 +43,7 @@ extension CaptureOperation {
         }
     }
 
-    /// Warns where a clone and its template, which share their names, are captured as the same host and disk. Their
+    /// Warns if a clone and its template, which share their names, are captured as the same host and disk. Their
     /// paths alternate in the snapshots; a path that is new each time (a file named by date) does not recur.
     func noteOtherPlace(_ repository: Repository, _ host: String, _ disk: String, _ source: OpenedDisk) {
         guard source.identity.transport == "file" else { return }
@@ -59,7 +59,7 @@ extension CaptureOperation {
         )
     }
 
-    /// What an unfinished capture leaves behind.
+    /// The remains of an unfinished capture.
     static func sentences(_ destination: ImageDestination) -> String {
         let left =
             switch destination {

@@ -16,7 +16,7 @@ extension RestoreOperation {
     /// Opens the image or snapshot a second time, to read all of it beforehand.
     func again(_ input: OpenedImage, _ operation: RepositoryOperation) throws -> OpenedImage {
         if let again = try input.again() { return again }
-        // The very snapshot that is restored: what `latest` means may change meanwhile.
+        // The restored snapshot by its id, because `latest` may change meanwhile.
         let exact = input.snapshot.flatMap { snapshot in input.path.map { "\($0)@\(snapshot.info.id)" } } ?? image
         let again = try OpenedImage.open(exact, keys, operation: operation, salvages: job.salvages)
         guard again.reader.header == input.reader.header else {

@@ -22,7 +22,7 @@ package final class LUKSUnlocker {
     /// The container with its content, if one of the keys opens it.
     /// - Parameters:
     ///   - volume: the source of the container's bytes.
-    ///   - place: the place of the volume on the disk; `nil` where it is not contiguous.
+    ///   - place: the place of the volume on the disk; `nil` if it is not contiguous.
     /// - Returns: the container, and the opened volume, to be closed after its survey.
     func unlock(
         _ container: Container, _ volume: any BlockReader, at place: SecondOpinion?
