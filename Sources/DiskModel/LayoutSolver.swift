@@ -278,7 +278,7 @@ struct LayoutSolver {
         _ parts: [Part], _ row: PartitionRow, _ lengths: [UInt64], _ starts: [UInt64], remarks: [LayoutRemark]
     ) -> DiskLayout {
         var places: [Int: ByteRange] = [:]
-        // If nothing changes, even an extended partition that ends beyond the MBR's address range is restored unchanged.
+        // If nothing changes, an extended partition beyond the MBR's address range is restored unchanged, too.
         let isUnchanged = parts.indices.allSatisfy { index in
             let (part, start) = (parts[index], starts[index])
             let range = part.partition.range

@@ -232,7 +232,7 @@ extension Manifest {
 
     /// Sentences about ranges that the image has lost since, one per partition.
     package func lostTexts(_ ranges: [ByteRange]) -> [String] {
-        holes(ranges).map { $0.text(cause: "cannot be had from the image") }
+        holes(ranges).map { $0.text(cause: "cannot be read from the image") }
     }
 
     /// The missing contents of a region.
@@ -250,7 +250,7 @@ extension Manifest {
         package var unreadableText: String { text(cause: "could not be read when it was captured or copied") }
 
         fileprivate func text(cause: String) -> String {
-            let place = partition.map { "partition \($0)" } ?? "what lies outside every partition"
+            let place = partition.map { "partition \($0)" } ?? "the space outside of partitions"
             return
                 "\(place) has holes: \(ByteText.exact(byteCount)) in \(rangeCount) range\(rangeCount == 1 ? "" : "s"), the first at byte "
                 + "\(firstOffset) of the disk, \(cause), and \(rangeCount == 1 ? "is" : "are") zeros here"

@@ -49,7 +49,7 @@ struct FilesystemFitter {
         }
         if holed.contains(remake.number) {
             outcome.warnings.append(
-                "the FAT of partition \(remake.number) was recreated from what is left of it")
+                "the FAT of partition \(remake.number) was recreated from its intact data")
         }
         log("the FAT of partition \(remake.number) was recreated, and all of its files are there")
     }

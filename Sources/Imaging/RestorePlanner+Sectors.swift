@@ -176,7 +176,7 @@ extension RestorePlanner {
             guard demand.isMet(by: placement.to.byteCount) else {
                 throw .request(
                     "partition \(placement.number): a new FAT of \(ByteText.rounded(placement.to.byteCount)) has clusters so large that "
-                        + "what it may hold does not fit; ask for another size")
+                        + "its contents may not fit; choose another size")
             }
         }
         return layout

@@ -54,8 +54,8 @@ extension CaptureOperation {
         guard let before = paths.last, before != own, paths.contains(own) else { return }
         events.warn(
             "names-in-turn",
-            "snapshots of \(host)/\(disk) are of \(before) and of \(own) in turn. Where these are two machines (clones have the "
-                + "names of their template), tell them apart with --host, or one counts as the other's past"
+            "snapshots of \(host)/\(disk) alternate between \(before) and \(own). If these are two machines (clones have the "
+                + "names of their template), distinguish them with --host: otherwise their snapshots count as one history"
         )
     }
 

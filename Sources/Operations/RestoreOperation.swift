@@ -280,7 +280,7 @@ package final class RestoreOperation {
         switch (job.salvages, SalvageAdvice.isUseful(error, image: image, keys)) {
         case (false, true):
             return failure.followed(
-                by: "`reforge restore --salvage` brings back the rest, with zeros in place of what is lost.")
+                by: "`reforge restore --salvage` restores the rest, with zeros in place of lost data.")
         case (true, false):
             return failure.followed(
                 by: "--salvage needs the header and the maps of an image, or the manifest of a snapshot.")

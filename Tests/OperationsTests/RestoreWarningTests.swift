@@ -65,7 +65,7 @@ import Testing
         )
         check(
             .unreadable(.init(partition: nil, rangeCount: 2, byteCount: 1000, firstOffset: 0)), "unreadable",
-            "what lies outside every partition has holes: 1000 bytes in 2 ranges, the first at byte 0 of the disk, could not be read when it was captured or copied, and are zeros here"
+            "the space outside of partitions has holes: 1000 bytes in 2 ranges, the first at byte 0 of the disk, could not be read when it was captured or copied, and are zeros here"
         )
     }
 

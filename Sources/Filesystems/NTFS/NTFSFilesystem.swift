@@ -34,8 +34,8 @@ enum NTFSFilesystem {
             info.leastByteCount = mapper.leastByteCount(map)
             if try hasShadowCopies(volume) {
                 info.remarks.append(
-                    "has shadow copies (restore points, previous versions): what they show of files deleted since is "
-                        + "kept only where all sectors are")
+                    "has shadow copies (restore points, previous versions): files in them that were deleted since are "
+                        + "kept only with --all-sectors")
             }
             return (info, map)
         } catch {
