@@ -26,7 +26,7 @@ package final class FileBytes: Sendable {
         let status: Stat
         do { status = try Stat(file.raw) } catch { throw .system(SystemCallError("inspect", path.string, error)) }
         guard status.type == .regular else {
-            throw .foreign(name: path.string, why: "it is not a regular file: only Reforge images are read from devices")
+            throw .foreign(name: path.string, why: "it is not a regular file, which this format needs")
         }
         byteCount = UInt64(max(0, status.size))
         changed = (Int64(status.st_mtim.tv_sec), Int64(status.st_mtim.tv_nsec))
