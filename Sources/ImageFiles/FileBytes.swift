@@ -7,18 +7,18 @@ import SystemPackage
 
 // Glibc: for the members of timespec.
 
-/// The bytes of an open file, at any place and from any thread.
+/// The bytes of an open file, readable at any offset and from any thread.
 package final class FileBytes: Sendable {
     private let file: OwnedDescriptor
     private let calls: PendingCalls
-    /// How messages call it.
+    /// The name in messages.
     package let name: String
-    /// Its length when it was opened, in bytes.
+    /// The length at the time of opening, in bytes.
     package let byteCount: UInt64
-    /// When it was last changed, in seconds and nanoseconds since 1970.
+    /// The modification time, in seconds and nanoseconds since 1970.
     package let changed: (seconds: Int64, nanoseconds: Int64)
 
-    /// Opens a file, and nothing but a file.
+    /// - Throws: `ImageError.foreign` if it is not a regular file.
     package init(_ path: FilePath) throws(ImageError) {
         name = path.string
         do { file = try OwnedDescriptor.open(path, .readOnly) } catch { throw .system(error) }
@@ -32,8 +32,8 @@ package final class FileBytes: Sendable {
         changed = (Int64(status.st_mtim.tv_sec), Int64(status.st_mtim.tv_nsec))
     }
 
-    /// Fills as much of `target` as the file has from `offset` on.
-    /// - Returns: how much that is: less only at the end of the file.
+    /// Reads into `target` from `offset` on.
+    /// - Returns: the number of bytes: fewer than requested only at the end of the file.
     package func readSome(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) -> Int {
         guard let start = Int64(exactly: offset), start <= Int64.max - Int64(target.count) else {
             throw .truncated(name: name, at: byteCount)
@@ -56,7 +56,7 @@ package final class FileBytes: Sendable {
         return done
     }
 
-    /// Fills all of `target` from `offset` on.
+    /// Fills `target` from `offset` on.
     package func read(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
         let count = unsafe try readSome(into: target, at: offset)
         guard count == target.count else { throw .truncated(name: name, at: offset + UInt64(count)) }
