@@ -28,7 +28,7 @@ package struct ESPSurvey: Codable, Equatable, Sendable {
     package enum Fallback: Codable, Equatable, Sendable {
         /// There is none.
         case none
-        /// The same file as this loader.
+        /// A copy of this loader.
         case copy(of: String)
         /// A foreign loader; `owner` names its owner, as far as recognized.
         case foreign(owner: String)

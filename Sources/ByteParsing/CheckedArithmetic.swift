@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 extension FixedWidthInteger {
-    /// The sum, or an error that names it as `what`. For every number that comes from a disk.
+    /// The sum, or an error that names it as `what`. For every number read from a disk.
     package func adding(_ other: Self, _ what: @autoclosure () -> String) throws(ParsingError) -> Self {
         let (value, overflow) = addingReportingOverflow(other)
         guard !overflow else { throw .overflow(what: what()) }
@@ -34,7 +34,7 @@ extension FixedWidthInteger where Self: UnsignedInteger {
     /// This number rounded down to a multiple of `unit` (a nonzero constant of the program, not of a disk).
     package func roundedDown(toMultipleOf unit: Self) -> Self { self - self % unit }
 
-    /// This number rounded up to a multiple of `unit`; `nil` where that does not fit.
+    /// This number rounded up to a multiple of `unit`; `nil` if that does not fit.
     package func roundedUp(toMultipleOf unit: Self) -> Self? {
         let remainder = self % unit
         guard remainder > 0 else { return self }

@@ -2,7 +2,7 @@
 
 extension RawSpan {
     /// The little-endian integer at `offset` (bytes).
-    /// - Throws: `ParsingError.outOfBounds` where the field is not wholly inside the span.
+    /// - Throws: `ParsingError.outOfBounds` if the field is not wholly inside the span.
     package func littleEndian<T: FixedWidthInteger & BitwiseCopyable>(
         _ type: T.Type = T.self, at offset: Int
     ) throws(ParsingError) -> T {
@@ -10,7 +10,7 @@ extension RawSpan {
     }
 
     /// The big-endian integer at `offset` (bytes).
-    /// - Throws: `ParsingError.outOfBounds` where the field is not wholly inside the span.
+    /// - Throws: `ParsingError.outOfBounds` if the field is not wholly inside the span.
     package func bigEndian<T: FixedWidthInteger & BitwiseCopyable>(
         _ type: T.Type = T.self, at offset: Int
     ) throws(ParsingError) -> T {
@@ -18,7 +18,7 @@ extension RawSpan {
     }
 
     /// `byteCount` bytes from `offset` on, copied.
-    /// - Throws: `ParsingError.outOfBounds` where they are not wholly inside the span.
+    /// - Throws: `ParsingError.outOfBounds` if they are not wholly inside the span.
     package func bytes(at offset: Int, count byteCount: Int) throws(ParsingError) -> [UInt8] {
         try checkBounds(offset, byteCount)
         // Safety: bounds were checked above.
@@ -26,7 +26,7 @@ extension RawSpan {
     }
 
     /// The text before the first NUL of a fixed field, as UTF-8 (malformed parts replaced).
-    /// - Throws: `ParsingError.outOfBounds` where the field is not wholly inside the span.
+    /// - Throws: `ParsingError.outOfBounds` if the field is not wholly inside the span.
     package func text(at offset: Int, count byteCount: Int) throws(ParsingError) -> String {
         String(decoding: try bytes(at: offset, count: byteCount).prefix { $0 != 0 }, as: UTF8.self)
     }
@@ -48,7 +48,7 @@ extension RawSpan {
 
 extension [UInt8] {
     /// The little-endian integer at `offset` (bytes).
-    /// - Throws: `ParsingError.outOfBounds` where the field is not wholly inside the array.
+    /// - Throws: `ParsingError.outOfBounds` if the field is not wholly inside the array.
     package func littleEndian<T: FixedWidthInteger & BitwiseCopyable>(
         _ type: T.Type = T.self, at offset: Int
     ) throws(ParsingError) -> T {
@@ -57,7 +57,7 @@ extension [UInt8] {
     }
 
     /// The big-endian integer at `offset` (bytes).
-    /// - Throws: `ParsingError.outOfBounds` where the field is not wholly inside the array.
+    /// - Throws: `ParsingError.outOfBounds` if the field is not wholly inside the array.
     package func bigEndian<T: FixedWidthInteger & BitwiseCopyable>(
         _ type: T.Type = T.self, at offset: Int
     ) throws(ParsingError) -> T {
@@ -66,7 +66,7 @@ extension [UInt8] {
     }
 
     /// `byteCount` bytes from `offset` on.
-    /// - Throws: `ParsingError.outOfBounds` where they are not wholly inside the array.
+    /// - Throws: `ParsingError.outOfBounds` if they are not wholly inside the array.
     package func bytes(at offset: Int, count byteCount: Int) throws(ParsingError) -> [UInt8] {
         guard offset >= 0, byteCount >= 0, offset <= count, byteCount <= count - offset else {
             throw .outOfBounds(offset: offset, byteCount: byteCount, available: count)
@@ -75,7 +75,7 @@ extension [UInt8] {
     }
 
     /// The text before the first NUL of a fixed field, as UTF-8 (malformed parts replaced).
-    /// - Throws: `ParsingError.outOfBounds` where the field is not wholly inside the array.
+    /// - Throws: `ParsingError.outOfBounds` if the field is not wholly inside the array.
     package func text(at offset: Int, count byteCount: Int) throws(ParsingError) -> String {
         String(decoding: try bytes(at: offset, count: byteCount).prefix { $0 != 0 }, as: UTF8.self)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What must be true before the Swift runtime and libparted initialise themselves.
+// Setup that must happen before the Swift runtime and libparted initialise.
 #define _GNU_SOURCE
 #include "CEarlyBoot.h"
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// As PID 1 nothing is mounted, and the Swift runtime ends the process before main when it cannot read
+// For PID 1, nothing is mounted yet, and the Swift runtime ends the process before main if it cannot read
 // /proc/self/exe; CommandLine.arguments comes from /proc too. (No setenv here: the runtime has not run yet.)
 __attribute__((constructor(101))) static void mount_proc(void) {
     if (getpid() != 1) return;
@@ -17,9 +17,9 @@ __attribute__((constructor(101))) static void mount_proc(void) {
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
 }
 
-// A descriptor that was closed would be the number of the next file that is opened: progress text in an image, a plan in
-// block 0 of a target. Standard output cannot be written to then: what was asked for must not vanish without an error.
-// Without a /dev/null (PID 1, an empty chroot) the numbers are taken all the same; every use of them fails.
+// If a standard descriptor is closed, the next opened file gets its number: progress text would go into an image, a
+// plan into block 0 of a target. The replacement of standard output is not writable, so that a lost result is an error.
+// Without /dev/null (PID 1, an empty chroot), the numbers are taken too; every use of them fails.
 __attribute__((constructor(102))) static void open_standard_descriptors(void) {
     static const int modes[3] = {O_RDONLY, O_RDONLY, O_WRONLY};
     for (int number = 0; number < 3; number++) {
@@ -30,8 +30,8 @@ __attribute__((constructor(102))) static void open_standard_descriptors(void) {
 }
 
 // Debian's libparted runs popen("dmidecode ...") from a load-time constructor and uses the result unchecked: without
-// /bin/sh it crashes before main. Nothing here may run a shell, so these stand in for libc's. popen must give an empty
-// stream: NULL crashes as well.
+// /bin/sh it crashes before main. Nothing here may run a shell, so these replace the functions of libc. popen must
+// return an empty stream: NULL crashes too.
 FILE *popen(const char *command, const char *mode) {
     (void)command;
     (void)mode;
@@ -44,8 +44,8 @@ int system(const char *command) {
     return -1;
 }
 
-// libparted's device-mapper support calls these 19; Debian has no static libdevmapper, and Reforge gives libparted
-// nothing but files. Each answers "no" (a null task makes libparted give up on that path).
+// libparted's device-mapper support calls these 19; Debian has no static libdevmapper, and Reforge passes only files to
+// libparted. Each returns null: libparted then does not use device-mapper.
 #define ABSENT(name) __attribute__((weak)) void *name(void) { return 0; }
 ABSENT(dm_get_next_target)
 ABSENT(dm_set_dev_dir)

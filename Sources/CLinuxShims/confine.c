@@ -57,7 +57,7 @@ static void emit(struct filter *filter, unsigned short code, unsigned value, uns
 }
 static void load(struct filter *filter, unsigned offset) { emit(filter, BPF_LD | BPF_W | BPF_ABS, offset, 0, 0); }
 static void give(struct filter *filter, unsigned answer) { emit(filter, BPF_RET | BPF_K, answer, 0, 0); }
-// Returns `answer` where the accumulator is `value`.
+// Returns `answer` if the accumulator is `value`.
 static void match(struct filter *filter, unsigned value, unsigned answer) {
     emit(filter, BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1);
     give(filter, answer);
@@ -68,7 +68,7 @@ static void match(struct filter *filter, unsigned value, unsigned answer) {
 #define UNKNOWN (SECCOMP_RET_ERRNO | ENOSYS)
 #define PRETENDED (SECCOMP_RET_ERRNO | 0)
 
-// Mounts, namespaces, the kernel's code, other processes, keys, swap, power: refused whatever the capabilities.
+// Mounts, namespaces, the kernel's code, other processes, keys, swap, power: refused regardless of capabilities.
 static const int refused_calls[] = {
     SYS_mount, SYS_umount2, SYS_pivot_root, SYS_open_tree, SYS_move_mount, SYS_fsopen, SYS_fsconfig, SYS_fsmount,
     SYS_fspick, SYS_mount_setattr, SYS_setns, SYS_unshare, SYS_bpf, SYS_kexec_load, SYS_kexec_file_load,
@@ -123,7 +123,8 @@ static int install_filter(void) {
     give(&filter, SECCOMP_RET_ERRNO | EAFNOSUPPORT);
     give(&filter, SECCOMP_RET_ALLOW);
     // The core dump limit stays: at 0, the machine's handler, a root process outside of the confinement, would run
-    // again. Calls that set it report success without effect: gpg exits where it cannot set it. Reading it is allowed.
+    // again. Calls that set it report success without effect, because gpg exits if it cannot set it. Reading it is
+    // allowed.
     emit(&filter, BPF_JMP | BPF_JEQ | BPF_K, SYS_setrlimit, 0, 4);
     load(&filter, ARGUMENT(0));
     emit(&filter, BPF_JMP | BPF_JEQ | BPF_K, RLIMIT_CORE, 0, 1);
@@ -178,7 +179,7 @@ struct report {
     const char *step;
 };
 
-// Takes three descriptors and closes everything else that the parent has open.
+// Makes three descriptors 0 to 2 and the report 3, and closes all others inherited from the parent.
 static int take_descriptors(const int given[3], int *report) {
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     int lifted[3];
@@ -196,7 +197,7 @@ static int take_descriptors(const int given[3], int *report) {
 // Makes the current folder, which is its own mount, the root.
 static int enter_root(void) {
     if (syscall(SYS_pivot_root, ".", ".") == 0) return umount2(".", MNT_DETACH);
-    // An initramfs cannot be unmounted: it is covered, and no process in here may unmount its cover.
+    // An initramfs cannot be unmounted: it is covered, and no confined process may unmount the cover.
     if (errno != EINVAL) return -1;
     return mount(".", "/", NULL, MS_MOVE, NULL) < 0 ? -1 : chroot(".");
 }
@@ -232,8 +233,8 @@ static _Noreturn void run_confined(const char *const argv[], const char *const e
     unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
     STEP("show its devices in", syscall(SYS_move_mount, devices, "", AT_FDCWD, "/dev", MOVE_MOUNT_F_EMPTY_PATH));
     close(devices);
-    // Read-only as a whole, including /proc/sys and sysrq-trigger. Without this process, whose memory is the parent's:
-    // newer kernels show parts of it to CAP_SYS_ADMIN, dumpable or not.
+    // Read-only, including /proc/sys and sysrq-trigger. hidepid hides this process, which has a copy of the parent's
+    // memory: newer kernels show parts of it to CAP_SYS_ADMIN, dumpable or not.
     STEP("mount /proc in", mount_system("proc", "/proc", plain | MS_RDONLY, "hidepid=4"));
     STEP("mount /sys in", mount_system("sysfs", "/sys", plain | MS_RDONLY, NULL));
     STEP("mount /run in", mount_system("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755,size=16m"));

@@ -119,8 +119,8 @@ int rf_lock_holder(int fd, int exclusive, uint64_t *start, uint64_t *length) {
 int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
     struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
     long fd;
-    // openat2(2): a mount or rename anywhere on the machine during resolution of ".." makes it fail with EAGAIN. Where
-    // they occur constantly, this waits for a gap between two, at most one second.
+    // openat2(2): a mount or rename anywhere on the machine during resolution of ".." makes it fail with EAGAIN. If
+    // they occur constantly, this waits up to about a second for a gap between two.
     const struct timespec nap = {.tv_nsec = 100 * 1000};
     for (int attempt = 0; attempt < 10000; attempt++) {
         if ((fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof how)) >= 0 || errno != EAGAIN) break;
@@ -188,8 +188,8 @@ int rf_unshare_mounts(void) {
     return RESULT(mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL));
 }
 void rf_forbid_dumps(void) {
-    // No file has a core of one byte; and only a limit of 1 keeps a dump from a program (core(5),
-    // core_pattern with a pipe).
+    // A limit of one byte: no core file fits, and only a limit of exactly 1 prevents a piped core_pattern program
+    // (core(5)).
     struct rlimit none = {1, 1};
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
@@ -210,7 +210,7 @@ static _Noreturn void end_as(int status) {
     signal(number, SIG_DFL);
     raise(number);
     sigprocmask(SIG_UNBLOCK, &one, NULL);
-    // PID 1 of a container does not die of the signal.
+    // PID 1 of a container ignores the default action of the signal.
     _exit(128 + number);
 }
 
@@ -230,8 +230,8 @@ static _Noreturn void attend(pid_t child, const sigset_t *awaited) {
             sigtimedwait(&ended, NULL, &patience);
             _exit(info.si_value.sival_int);
         }
-        // The kernel sends a terminal's signals to both, except its hangup: only the session leader
-        // gets that (tty_ioctl(4)).
+        // The kernel sends the signals of a terminal to both processes, except the hangup, which only the session
+        // leader gets (tty_ioctl(4)).
         if (info.si_code != SI_KERNEL || number == SIGHUP) kill(child, number);
     }
 }
@@ -255,7 +255,7 @@ int rf_continue_in_child(void) {
     sigprocmask(SIG_SETMASK, &old, NULL);
     if (child < 0) return -error;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    // 0: it is the first of a new PID namespace, and its parent is outside.
+    // 0: the child is the first process of a new PID namespace, and its parent is outside.
     pid_t now = getppid();
     if (now != parent && now != 0) _exit(128 + SIGKILL);
     attendant = parent;
@@ -263,7 +263,7 @@ int rf_continue_in_child(void) {
 }
 
 _Noreturn void rf_give_up(int status) {
-    // Descriptors stay open until the process ends: readers of its output must see its end.
+    // The process may remain with open descriptors, but readers of its output must see their end.
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int i = 0; null_fd >= 0 && i < 3; i++) dup2(null_fd, i);
     if (null_fd >= 0 && told >= 0) dup2(null_fd, told);
@@ -277,8 +277,8 @@ int rf_reboot_restart(void) { return RESULT(reboot(RB_AUTOBOOT)); }
 int rf_reboot_poweroff(void) { return RESULT(reboot(RB_POWER_OFF)); }
 int rf_reboot_disable_ctrl_alt_del(void) { return RESULT(reboot(RB_DISABLE_CAD)); }
 
-// The child's part. It shares the parent's memory (vfork), so it changes none of it; it makes only async-signal-safe
-// calls, as the parent has threads.
+// Runs in the child. It shares the parent's memory (vfork), so it must not change it; it makes only async-signal-safe
+// calls, because the parent has threads.
 static _Noreturn void run_child(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd,
                                 int events_fd, int new_session, int controlling_tty, int report) {
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -318,7 +318,7 @@ int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int 
     sigfillset(&all);
     // No signal handler of this process may run in the child before exec.
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    // Not fork: it copies the page tables, which took longer than the children's work in a large process.
+    // Not fork, which copies the page tables: in a large process, that took longer than the work of the children.
     pid_t pid = vfork();
     if (pid == 0)
         run_child(argv, envp, in_fd, out_fd, err_fd, events_fd, new_session, controlling_tty, report[1]);

@@ -15,7 +15,7 @@ package struct ChunkCoding: Sendable {
     package var codec: Codec
     /// The naming of contents.
     package var identity: ChunkIdentity
-    /// What seals compressed contents; `nil` where nothing is encrypted.
+    /// The sealer of compressed contents; `nil` without encryption.
     package var sealer: Sealer?
     /// The owner of sealed contents: put before a chunk's id in the context of its seal.
     package var sealContext: [UInt8]
@@ -51,7 +51,7 @@ package final class ChunkEncoder {
         if case .zstd(let level) = coding.codec { zstd = try ZstdCompressor(level: level) } else { zstd = nil }
     }
 
-    /// Compresses the content, and seals it where the coding does.
+    /// Compresses the content, and seals it if the coding has a sealer.
     /// - Parameters:
     ///   - id: the name of the content under the coding's identity.
     ///   - target: has room for `ChunkCoding.bound` bytes.
@@ -102,7 +102,7 @@ package final class ChunkDecoder {
 
     /// Opens the seal if there is one, decompresses, and compares the content with its name.
     /// - Parameters:
-    ///   - id: the expected name of the content; `nil` where it is unknown (a raw image).
+    ///   - id: the expected name of the content; `nil` if it is unknown (a raw image).
     ///   - content: the target, which the content must fill completely.
     /// - Throws: `CodecError`, a sentence part about the chunk, for any mismatch.
     package func decode(

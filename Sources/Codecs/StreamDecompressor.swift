@@ -4,7 +4,7 @@
 package protocol StreamDecompressor: AnyObject {
     /// Consumes part of `source` and fills part of `target`, which is not empty.
     /// - Parameter isLast: whether nothing follows `source`.
-    /// - Throws: `CodecError` where the stream is damaged, or cut off.
+    /// - Throws: `CodecError` if the stream is damaged, or cut off.
     func decompress(
         _ source: UnsafeRawBufferPointer, isLast: Bool, into target: UnsafeMutableRawBufferPointer
     ) throws(CodecError) -> StreamProgress

@@ -51,7 +51,7 @@ package enum XZBlock {
     }
 
     /// The sizes in the block header at the start of `bytes`, which contain the whole header.
-    /// - Throws: `CodecError` where the header is damaged or lacks a size.
+    /// - Throws: `CodecError` if the header is damaged or lacks a size.
     package static func sizes(_ bytes: UnsafeRawBufferPointer) throws(CodecError) -> Sizes {
         let sizes = try withHeader(of: bytes) { block -> Sizes? in
             let stored = lzma_block_total_size(block)

@@ -83,7 +83,7 @@ package final class ZstdDecompressor {
 
     /// Decompresses `source`, exactly one frame, into `target`.
     /// - Returns: the length of the content.
-    /// - Throws: `CodecError` where the frame is damaged or its content does not fit.
+    /// - Throws: `CodecError` if the frame is damaged or its content does not fit.
     package func decompress(
         _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
     ) throws(CodecError) -> Int {

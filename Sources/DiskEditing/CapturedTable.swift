@@ -39,7 +39,7 @@ package struct CapturedTable: Codable, Equatable, Sendable {
 
     /// Reads the table's bytes at both ends of the disk: at the start up to the end of the entries (UEFI 2.10 §5.3.2:
     /// at the place given by the header), at the end everything behind the usable range, with at most 1 MiB of entries
-    /// each; for an MBR, its sector and all records. Empty where no table is recognised.
+    /// each; for an MBR, its sector and all records. Empty if no table is recognised.
     package init(reading disk: any BlockReader, table: PartitionTable) throws(BlockIOError) {
         // The most entries that are followed take 1 MiB; in addition, block 0 and the header,
         // in sectors of up to 4 KiB.

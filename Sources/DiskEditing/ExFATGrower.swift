@@ -3,11 +3,11 @@ import ByteParsing
 import DiskModel
 import Filesystems
 
-/// Grows an exFAT volume in place, where its FAT and allocation bitmap have room for more clusters than it has: as
-/// initramfs/exfat-volume.py makes the REFORGE volume. Nothing moves. Numbers in brackets are sections of Microsoft's
-/// exFAT specification 1.00.
+/// Grows an exFAT volume in place, as far as its FAT and allocation bitmap have space for more clusters;
+/// initramfs/exfat-volume.py creates the REFORGE volume with such space. Nothing moves. Numbers in brackets are
+/// sections of Microsoft's exFAT specification 1.00.
 package enum ExFATGrower {
-    /// What was done.
+    /// The result of a growth.
     package struct Growth: Equatable, Sendable {
         /// The number of clusters before.
         package var oldClusterCount: UInt32
@@ -17,11 +17,11 @@ package enum ExFATGrower {
         package var clusterByteCount: UInt64
     }
 
-    /// Lets the filesystem fill its volume as far as its structures have room. Does nothing where it does already.
+    /// Grows the filesystem to the end of its volume, or as far as its structures allow, if at all.
     ///
-    /// The order of the writes, with a flush after each: new bits of the bitmap, the length of the bitmap, the backup boot
-    /// region, the main boot region. After a power cut the volume mounts, small or large; only while the main region is
-    /// torn it does not, and the next call puts it right from the backup.
+    /// The order of the writes, with a flush after each: new bits of the bitmap, the length of the bitmap, the backup
+    /// boot region, the main boot region. After a power cut, the volume mounts with the old or the new size, unless the
+    /// main region is torn; the next call then restores that region from the backup.
     package static func grow(_ volume: any BlockWriter) throws(GrowthError) -> Growth {
         try GrowthError.naming("the exFAT volume \(volume.name) stays as it is") { try run(volume) }
     }
@@ -36,10 +36,10 @@ package enum ExFATGrower {
         let room = min(
             try (volume.byteCount / sector.sectorSize).subtracting(sector.heapOffset, "the place of the clusters")
                 >> UInt64(sector.sectorsPerClusterShift),
-            // [4.1] A FAT entry has four bytes, and the first two are no clusters'.
+            // [4.1] A FAT entry has four bytes, and the first two entries belong to no cluster.
             sector.fatSectorCount * sector.sectorSize / 4 - 2, bitmap.capacity, UInt64(UInt32.max - 10))
         let newCount = UInt32(room)
-        // It stands in four bytes.
+        // The field has four bytes.
         let oldCount = UInt32(clamping: sector.clusterCount)
         var growth = Growth(
             oldClusterCount: oldCount, newClusterCount: oldCount, clusterByteCount: sector.clusterSize)
@@ -60,12 +60,12 @@ package enum ExFATGrower {
         return growth
     }
 
-    /// The main boot region; where a power cut tore it, put right from the backup.
+    /// The main boot region, restored from the backup if a power cut tore it.
     private static func mainRegion(of volume: any BlockWriter) throws -> Boot {
         do {
             return try Boot(region: try region(of: volume, index: 0))
         } catch let error as ParsingError {
-            // Where this is no exFAT at all, the backup is none either.
+            // If the volume is not exFAT, its backup region is not valid either.
             guard let backup = try? region(of: volume, index: 1), let whole = try? Boot(region: backup) else {
                 throw error
             }
@@ -77,7 +77,7 @@ package enum ExFATGrower {
 
     /// The bytes of the main (0) or backup (1) boot region.
     private static func region(of volume: any BlockReader, index: UInt64) throws -> [UInt8] {
-        // [3.1.14] The sector's size stands in the first 512 bytes. The backup's place depends on it; where the main
+        // [3.1.14] The sector size is in the first 512 bytes. The offset of the backup depends on it; if the main
         // region is damaged, 512 is tried.
         let start = try volume.readBytes(at: 0, count: 512)
         let shifts = ExFATBootSector.sectorSizeShifts
@@ -91,13 +91,12 @@ package enum ExFATGrower {
     /// A boot region, checked [3.1].
     struct Boot {
         let region: [UInt8]
-        /// What it says.
         let sector: ExFATBootSector
 
         init(region: [UInt8]) throws(ParsingError) {
             guard let sector = try ExFATBootSector(region) else { throw .invalid(what: "an exFAT boot sector") }
             guard region.count == sector.regionByteCount else { throw .invalid(what: "the size of its sectors") }
-            // One that goes beyond the end of its partition has no room to grow, and that is all.
+            // A volume length beyond the end of the partition is no error here: such a volume just cannot grow.
             guard sector.problem(volumeByteCount: .max) == nil else {
                 throw .invalid(what: "the layout in its boot sector")
             }
@@ -106,13 +105,14 @@ package enum ExFATGrower {
             self.sector = sector
         }
 
-        /// Where a cluster lies, in bytes; an error for a number that is none's.
+        /// The offset of a cluster in bytes.
+        /// - Throws: for an invalid cluster number.
         func position(of cluster: UInt32) throws(ParsingError) -> UInt64 {
             guard cluster >= 2, UInt64(cluster) < sector.clusterEnd else { throw .invalid(what: "cluster \(cluster)") }
             return sector.offset(ofCluster: UInt64(cluster))
         }
 
-        /// The region with so many clusters: with that count, the volume's length and the checksum.
+        /// The region with another cluster count, and the matching volume length and checksum.
         func region(clusterCount: UInt32) -> [UInt8] {
             var region = region
             region.setLittleEndian(
@@ -126,26 +126,26 @@ package enum ExFATGrower {
         }
     }
 
-    /// The allocation bitmap [7.1] and the room that was allocated for it.
+    /// The allocation bitmap [7.1] and the space allocated for it.
     struct Bitmap {
-        /// Where its directory entry lies, in bytes.
+        /// The offset of its directory entry, in bytes.
         let entryPosition: UInt64
-        /// Where its first byte lies.
+        /// The offset of its first byte.
         let position: UInt64
-        /// How many clusters it has bits for.
+        /// The number of clusters for which it has bits.
         let capacity: UInt64
 
         init(of volume: any BlockReader, _ boot: Boot) throws {
             let sector = boot.sector
             let start = try boot.position(of: sector.rootCluster)
-            // The entry is among the first of the root directory: mkfs writes it there, and nobody moves it.
+            // The entry is among the first of the root directory: mkfs writes it there, and drivers do not move it.
             let head = try volume.readBytes(at: start, count: Int(min(sector.clusterSize, 1 << 16)))
             for at in stride(from: 0, to: head.count, by: ExFATEntry.byteCount) {
                 guard head[at] != 0 else { break }
                 guard head[at] == ExFATEntry.bitmap, head[at + ExFATEntry.bitmapFlagsOffset] & 1 == 0 else { continue }
                 let cluster: UInt32 = try head.littleEndian(at: at + ExFATEntry.firstClusterOffset)
                 let byteCount: UInt64 = try head.littleEndian(at: at + ExFATEntry.dataLengthOffset)
-                // Longer than needed: a growth that lost its power after the bitmap.
+                // Longer than needed: a power cut interrupted a growth after the bitmap was written.
                 guard byteCount >= (sector.clusterCount + 7) / 8, byteCount <= 1 << 29 else { break }
                 entryPosition = start + UInt64(at)
                 position = try boot.position(of: cluster)
@@ -157,13 +157,13 @@ package enum ExFATGrower {
             throw ParsingError.invalid(what: "its allocation bitmap")
         }
 
-        /// How many clusters the FAT chain has that lie one behind the other (a bitmap is read as one piece).
+        /// The number of consecutive clusters at the start of the FAT chain (the bitmap is read as one piece).
         private static func consecutiveClusters(
             from first: UInt32, _ volume: any BlockReader, _ boot: Boot
         ) throws -> UInt64 {
             var cluster = first
             var count: UInt64 = 0
-            // 512 MiB of bitmap would be enough for any exFAT.
+            // A bitmap has at most 512 MiB.
             while count < 1 << 16 {
                 count += 1
                 guard UInt64(cluster) < boot.sector.clusterEnd else {

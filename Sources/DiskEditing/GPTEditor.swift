@@ -16,8 +16,7 @@ enum GPTEditor {
             return try reissue(captured, for: geometry, partitions: partitions, workFolder: workFolder)
         }
         return try PartedStandIn.with(sectorSize: captured.sectorSize, workFolder: workFolder) { standIn in
-            // First at its own size, so that a good backup repairs a damaged primary at the place
-            // where the format expects it.
+            // First at the captured size, so that an intact backup, at its regular position, repairs a damaged primary.
             try fill(standIn, captured, byteCount: captured.byteCount)
             try edit(standIn, moving: nil)
             let mended = try readBack(standIn, captured)
@@ -66,8 +65,8 @@ enum GPTEditor {
 
     private static func fill(_ standIn: borrowing PartedStandIn, _ table: CapturedTable, byteCount: UInt64) throws {
         if byteCount < table.byteCount {
-            // The old backup lies beyond the end, and libparted gives up where it cannot look for it: the primary
-            // names the new end, and the missing backup is rebuilt from it.
+            // The old backup is beyond the end, and libparted fails if it cannot read there: the primary gets the new
+            // end, and the missing backup is rebuilt from it.
             try standIn.fill(byteCount: byteCount, [(0, try headNaming(table, byteCount: byteCount))])
         } else {
             try standIn.fill(byteCount: byteCount, [(0, table.head), (table.tailOffset, table.tail)])
@@ -88,7 +87,7 @@ enum GPTEditor {
         else {
             throw TableEditError("the captured partition table does not fit \(byteCount) bytes")
         }
-        // As much room as the backup had, or the size of its entries and header where it was not at the end.
+        // The space of the captured backup, or the size of its entries and header if it was not at the end.
         let entryByteCount =
             UInt64(try head.littleEndian(UInt32.self, at: sector + Offset.entryCount))
             * UInt64(try head.littleEndian(UInt32.self, at: sector + Offset.entrySize))

@@ -3,11 +3,11 @@ import ByteParsing
 import DiskModel
 import Filesystems
 
-/// Makes the last partition of a GPT end at the end of a disk that is larger than the table thinks: the medium's image
-/// was written to a larger stick. Nothing else in the table changes.
+/// Grows the last partition of a GPT to the end of a disk that is larger than the table says: the medium's image was
+/// written to a larger stick. Nothing else in the table changes.
 ///
-/// Why not the general partition editor: libparted and libfdisk write block 0 anew and lose its empty active MBR entry,
-/// without which some firmware does not start a stick.
+/// The general partition editor is not used: libparted and libfdisk rewrite block 0 and lose its empty active MBR
+/// entry, without which some firmware does not start a stick.
 package enum GPTGrower {
     /// One copy of the table, checked.
     struct Copy: Equatable {
@@ -15,9 +15,9 @@ package enum GPTGrower {
         var entries: [UInt8]
     }
 
-    /// Lets partition `number`, which must be the last on the disk, end at the last MiB boundary that the table may use.
-    /// Does nothing where it does already. Power cuts leave one whole table at every time.
-    /// - Returns: where the partition lies, in bytes.
+    /// Grows partition `number`, which must be the last on the disk, to the last MiB boundary that the table can use.
+    /// Does nothing if it already ends there. After a power cut at any moment, one copy of the table is intact.
+    /// - Returns: the range of the partition, in bytes.
     package static func growLastPartition(
         of disk: any BlockWriter, number: Int
     ) throws(GrowthError) -> ByteRange {
@@ -32,7 +32,7 @@ package enum GPTGrower {
         let lastSector = sectorCount - 1
         let primary = try? copy(on: disk, at: 1)
         let backup = try? copy(on: disk, at: lastSector)
-        // A damaged primary beside a good backup at the very end: a growth that lost its power.
+        // A damaged primary and an intact backup in the last sector: a growth that a power cut interrupted.
         guard var table = primary ?? backup else { throw ParsingError.invalid(what: "its partition table") }
 
         let place = try table.partition(number)
@@ -67,7 +67,7 @@ package enum GPTGrower {
         let primaryEntries: UInt64 = primary?.header.entriesLBA ?? 2
         let newPrimary = padded(table.encodedHeader(own: 1, other: lastSector, entries: primaryEntries), sector)
         if primaryEntries == 2 {
-            // In one write, and while it is torn the backup at the disk's end counts.
+            // In one write; if it is torn, the backup at the end of the disk counts.
             try disk.writeBytes(newPrimary + padded(table.entries, sector), at: sector)
         } else {
             try disk.writeBytes(padded(table.entries, sector), at: primaryEntries * sector)
@@ -149,7 +149,7 @@ extension GPTGrower.Copy {
         header.entriesChecksum = CRC32.iso.checksum(entries)
     }
 
-    /// The header for one of the two places.
+    /// The header of one of the two copies.
     func encodedHeader(own: UInt64, other: UInt64, entries entriesLBA: UInt64) -> [UInt8] {
         var header = header
         (header.ownLBA, header.alternateLBA, header.entriesLBA) = (own, other, entriesLBA)

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// Why a table or a filesystem could not grow in its place.
+/// The reason why a partition table or a filesystem could not grow in place.
 package struct GrowthError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// Whether what is there is not as expected; nothing was written then. Otherwise reading or writing failed.
+    /// Whether the structures on the disk are not as expected; nothing was written then. Otherwise a read or write
+    /// failed.
     package let isUnexpected: Bool
-    /// One sentence for a person.
+    /// A sentence for a person.
     package let description: String
 
-    /// Runs a growth and names what fails in it.
-    /// - Parameter subject: what stays as it is where something is not as expected, before a colon.
+    /// Runs a growth and describes its errors.
+    /// - Parameter subject: the start of the description of an unexpected structure, before a colon.
     static func naming<Value>(_ subject: String, _ body: () throws -> Value) throws(GrowthError) -> Value {
         do {
             return try body()

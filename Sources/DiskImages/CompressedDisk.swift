@@ -8,12 +8,12 @@ import SystemPackage
 
 /// Opens a raw image in a compressed file, which has no random access.
 ///
-/// All of it is decompressed once: for its length, to check it, and into a scratch from which it can be read at any place.
-/// Without room for that it can be read front to back only.
+/// The file is decompressed once: to check it, to find the disk's length, and into a scratch file with random access.
+/// Without space for the scratch file, the disk can be read only front to back.
 enum CompressedDisk {
-    /// The unit in which zeros are left out of the scratch, and which is read and written at a time, in bytes.
+    /// The length of one decompression step, in bytes.
     private static let pieceByteCount = 1 << 20
-    /// No disk is longer than this, in bytes.
+    /// The largest plausible length of a disk, in bytes.
     private static let longest: UInt64 = 1 << 60
 
     static func open(

@@ -5,7 +5,7 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// The content of a compressed file, front to back. Its user sees to it that one thread at a time reads.
+/// The content of a compressed file, front to back. Not thread-safe: the caller lets one thread read at a time.
 final class DecompressedStream: @unchecked Sendable {
     private let file: FileBytes
     private let decompressor: any StreamDecompressor
@@ -15,7 +15,7 @@ final class DecompressedStream: @unchecked Sendable {
     private var isFinished = false
     /// The position in the file, in bytes.
     private(set) var position: UInt64 = 0
-    /// Compressed bytes are read in pieces of this length.
+    /// The length of one read of the compressed file, in bytes.
     private static let pieceByteCount = 256 << 10
 
     init(_ file: FileBytes, _ decompressor: any StreamDecompressor, _ cancellation: Cancellation) {
@@ -24,11 +24,11 @@ final class DecompressedStream: @unchecked Sendable {
         self.cancellation = cancellation
     }
 
-    /// Whether a part seen so far carries no checksum.
+    /// Whether any part decompressed so far has no checksum.
     var hasUncheckedParts: Bool { decompressor.hasUncheckedParts }
 
-    /// Fills as much of `target` as there is.
-    /// - Returns: the bytes filled: fewer only at the end.
+    /// Decompresses into `target`.
+    /// - Returns: the number of bytes: fewer than requested only at the end.
     func read(into target: UnsafeMutableRawBufferPointer) throws(ImageError) -> Int {
         var made = 0
         while made < target.count, !isFinished {
@@ -52,7 +52,7 @@ final class DecompressedStream: @unchecked Sendable {
             do { progress = try result.get() } catch {
                 throw .damaged(name: file.name, what: "\(error)", fileOffset: position, disk: nil, partition: nil)
             }
-            // A decoder that has bytes and room and does nothing would never end.
+            // A decoder that makes no progress would loop forever.
             if progress.taken == 0, progress.made == 0, !progress.isFinished {
                 throw .truncated(name: file.name, at: isLast ? file.byteCount : position)
             }

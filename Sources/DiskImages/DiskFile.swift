@@ -5,16 +5,16 @@ import ImageFiles
 import ImageModel
 import SystemPackage
 
-/// A disk in a file, whatever format the file has.
+/// A disk in a file of any format.
 package protocol DiskFile: BlockReader {
-    /// Whether any byte is as near as any other. Otherwise a step back reads the file from its start.
+    /// Whether any offset can be read at the same cost. Otherwise, reading backwards decompresses from the start.
     var isRandomAccess: Bool { get }
-    /// Whether parts of it carry no checksum, so that damage in them goes unnoticed.
+    /// Whether parts have no checksum, so that damage in them remains undetected.
     var hasUncheckedParts: Bool { get }
-    /// A descriptor with the bytes of the disk, for libblkid's second opinion; `nil` where there is none.
+    /// A descriptor with the bytes of the disk, for libblkid's second opinion; `nil` if there is none.
     var descriptor: Int32? { get }
 
-    /// Why the last failed read failed, where it was the file's fault and not the system's.
+    /// The error of the last failed read if the file caused it; `nil` if the system did.
     var failure: ImageError? { get }
 
     /// The open file.
@@ -37,7 +37,6 @@ package struct DiskHeadReader: BlockReader {
     package let logicalSectorSize: Int
     package let name: String
 
-    /// The first MiB of a disk.
     package init(of disk: any BlockReader) throws(BlockIOError) {
         bytes = try disk.readBytes(at: 0, count: Int(min(disk.byteCount, UInt64(Self.headByteCount))))
         byteCount = disk.byteCount

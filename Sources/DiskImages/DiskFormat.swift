@@ -6,11 +6,11 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// One format of files that hold a disk: a row of `DiskFormat.table`.
+/// A file format that holds a disk: a row of `DiskFormat.table`.
 package struct DiskFormat: Sendable {
-    /// The name for messages.
+    /// The name in messages.
     package let name: String
-    /// Whether the bytes of the file are the bytes of the disk, so that the file can be used wherever a device can.
+    /// Whether the bytes of the file are the bytes of the disk, so that the file can be used like a device.
     package let isPlain: Bool
     package let recognize: @Sendable (FileHead) throws(ImageError) -> Recognition
     package let open: @Sendable (DiskRequest) throws(ImageError) -> any DiskFile
@@ -26,21 +26,21 @@ package struct DiskFormat: Sendable {
         self.open = open
     }
 
-    /// All formats, in the order in which they are asked.
+    /// All formats, in the order of detection.
     package static let table = Registry<DiskFormat>([xz, zstd, raw])
 }
 
-/// A file that a row opens.
+/// The parameters of `DiskFormat.open`.
 package struct DiskRequest {
     package var path: FilePath
-    /// A folder for the decompressed disk; `nil` where there is none.
+    /// A folder for the decompressed disk; `nil` to decompress while reading.
     package var scratch: FilePath?
     /// The memory that stays free of a scratch in memory, in bytes.
     package var memoryReserve: UInt64 = 0
     package var cancellation: Cancellation
-    /// Called for what takes long, with a sentence.
+    /// Receives a line before each long step.
     package var log: (String) -> Void
-    /// Called with the bytes of the file read so far.
+    /// Receives the number of bytes of the file read so far.
     package var progress: (UInt64) -> Void
 
     package init(
@@ -57,7 +57,7 @@ package struct DiskRequest {
 }
 
 extension DiskFormat {
-    /// The magic number of section 2.1.1.1 of the .xz file format.
+    /// By the magic number: section 2.1.1.1 of the .xz file format.
     static let xz = DiskFormat(
         name: "raw image in an .xz file",
         recognize: { head throws(ImageError) in
@@ -67,7 +67,7 @@ extension DiskFormat {
             try CompressedDisk.open(request) { () throws(CodecError) in try XZStreamDecompressor() }
         })
 
-    /// The magic number of RFC 8878 §3.1.1.
+    /// By the magic number: RFC 8878 §3.1.1.
     static let zstd = DiskFormat(
         name: "raw image in a .zst file",
         recognize: { head throws(ImageError) in head.magic == 0xFD2F_B528 ? .byContent : .no },
@@ -79,12 +79,12 @@ extension DiskFormat {
         name: "raw image", isPlain: true, recognize: { head throws(ImageError) in try recognizeRaw(head) },
         open: { request throws(ImageError) in try RawDisk(request.path) })
 
-    /// Any bytes may be a disk, so the name decides; a name of another format, the end of a Reforge image, and a part of a
-    /// sector contradict it.
+    /// Any bytes can be a disk, so the name decides. Contradictions: a suffix of another format, the footer of a
+    /// Reforge image at the end, or a length that is not a multiple of the sector size.
     private static func recognizeRaw(_ head: FileHead) throws(ImageError) -> Recognition {
         guard let file = head.file else { return .no }
         guard !head.suffixes.contains(where: { ["enc", "zst", "xz", "reforge"].contains($0) }) else {
-            return .contradiction("it does not start like what its name says: it is damaged, or no image")
+            return .contradiction("its start does not match the format in its name: it is damaged, or not an image")
         }
         guard let suffix = head.suffixes.last, head.suffixes.count > 1, ["img", "raw", "iso"].contains(suffix) else {
             return .no

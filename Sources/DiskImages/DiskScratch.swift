@@ -3,7 +3,7 @@ import Codecs
 import LinuxSystem
 import SystemPackage
 
-/// A sparse file without a name that holds a decompressed disk. It vanishes with the object, and with the process.
+/// An unnamed sparse file for a decompressed disk. The kernel removes it with the object or the process.
 final class DiskScratch: Sendable {
     let folder: FilePath
     let file: OwnedDescriptor
@@ -24,8 +24,8 @@ final class DiskScratch: Sendable {
         self.file = file
     }
 
-    /// Writes what is not zero.
-    /// - Returns: `false` where there is no room.
+    /// Writes bytes, and leaves holes for zeros.
+    /// - Returns: `false` if there is too little space, or a write fails.
     func write(_ bytes: [UInt8], at offset: UInt64) -> Bool {
         guard hasRoom(for: UInt64(bytes.count)), let place = Int64(exactly: offset) else { return false }
         return unsafe bytes.withUnsafeBytes { bytes in
@@ -71,7 +71,7 @@ final class DiskScratch: Sendable {
         return free >= byteCount + Self.reserve && memory >= byteCount + max(Self.reserve, memoryReserve)
     }
 
-    /// Fills all of `target` from `offset` on.
+    /// Fills `target` from `offset` on.
     func read(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(SystemCallError) {
         var done = 0
         while done < target.count {

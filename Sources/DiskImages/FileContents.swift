@@ -3,19 +3,19 @@ import DiskModel
 import ImageModel
 import SystemPackage
 
-/// The format of a file that was named as an image.
+/// The detected format of a file given as an image.
 ///
-/// A damaged Reforge image must never pass for a raw image: it would be restored as if its bytes were a disk's.
+/// A damaged Reforge image must never be detected as a raw image: its bytes would be restored as those of a disk.
 package enum FileContents: Sendable {
     /// A capture, read front to back.
     case recording(RecordingFormat)
     /// A disk.
     case disk(DiskFormat)
-    /// Neither: a sentence part that says why.
+    /// Neither; `why` is half a sentence.
     case unknown(why: String)
 
-    /// Asks the rows of both tables: first who recognizes the contents, then who recognizes the name.
-    /// - Throws: `ImageError.system` where the file cannot be read.
+    /// Detects the format: first by the contents, then by the name.
+    /// - Throws: `ImageError.system` if the file cannot be read.
     package static func detect(_ path: FilePath) throws(ImageError) -> FileContents {
         let head = try FileHead(path)
         for row in RecordingFormat.table.rows where try row.recognize(head) == .byContent { return .recording(row) }
@@ -30,6 +30,6 @@ package enum FileContents: Sendable {
         }
         return named
             ?? .unknown(
-                why: "it starts like none, and a raw image is taken for one only by its name: .img, .raw or .iso")
+                why: "its contents match no image format, and a raw image must be named .img, .raw or .iso")
     }
 }

@@ -5,17 +5,17 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// The facts by which a format recognizes a file: its first bytes, its name and its length.
+/// The facts from which a format is detected: the first bytes, the name and the length of a file.
 package struct FileHead {
     package let path: FilePath
     /// The open file; `nil` for a pipe or a device.
     package let file: FileBytes?
-    /// Up to 64 bytes from the start.
+    /// The first 64 bytes, or fewer.
     package let bytes: [UInt8]
-    /// The parts of the name behind its dots, in lower case; the first part is the name itself.
+    /// The parts of the file name between its dots, in lower case; the first part is not a suffix.
     package let suffixes: [String]
 
-    /// - Throws: `ImageError.system` where the file cannot be read.
+    /// - Throws: `ImageError.system` if the file cannot be read.
     package init(_ path: FilePath) throws(ImageError) {
         self.path = path
         suffixes = (path.lastComponent?.string ?? "").lowercased().split(separator: ".").map(String.init)
@@ -33,19 +33,19 @@ package struct FileHead {
     /// The first four bytes as a little-endian number; 0 for a shorter file.
     package var magic: UInt32 { (try? bytes.littleEndian(UInt32.self, at: 0)) ?? 0 }
 
-    /// Whether `text` stands `offset` bytes from the start.
+    /// Whether `text` is at `offset`.
     package func holds(_ text: String, at offset: Int) -> Bool {
         bytes.dropFirst(offset).starts(with: Array(text.utf8))
     }
 }
 
-/// How a format answers whether a file is its own.
+/// The result of detecting one format.
 package enum Recognition: Equatable, Sendable {
     case no
     /// The contents show the format.
     case byContent
-    /// Only the name says so: counts where no format recognizes the contents.
+    /// Only the name shows the format: counts if no format matches the contents.
     case byName
-    /// The name names the format and the contents contradict it: a sentence part that says why.
+    /// The name shows the format, but the contents contradict it; the reason is half a sentence.
     case contradiction(String)
 }

@@ -10,7 +10,7 @@ final class RawDisk: DiskFile {
     let file: FileBytes
     private let device: BlockDevice
 
-    /// - Throws: `ImageError.foreign` where the file is not whole sectors.
+    /// - Throws: `ImageError.foreign` if the length is not a multiple of the sector size.
     init(_ path: FilePath) throws(ImageError) {
         file = try FileBytes(path)
         do throws(SystemCallError) {

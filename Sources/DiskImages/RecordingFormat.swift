@@ -5,9 +5,9 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// One format of files that hold a capture: a row of `RecordingFormat.table`.
+/// A file format that holds a capture: a row of `RecordingFormat.table`.
 package struct RecordingFormat: Sendable {
-    /// The name for messages.
+    /// The name in messages.
     package let name: String
     package let recognize: @Sendable (FileHead) throws(ImageError) -> Recognition
     package let open: @Sendable (RecordingRequest) throws(ImageError) -> OpenedRecording
@@ -21,17 +21,17 @@ package struct RecordingFormat: Sendable {
         self.open = open
     }
 
-    /// All formats, in the order in which they are asked.
+    /// All formats, in the order of detection.
     package static let table = Registry<RecordingFormat>([encryptedImage, image, xzImage])
 }
 
-/// A file that a row opens.
+/// The parameters of `RecordingFormat.open`.
 package struct RecordingRequest {
     package var path: FilePath
     /// Whether a damaged or missing end is accepted, for a `SalvageReader`.
     package var salvages: Bool
     package var cancellation: Cancellation
-    /// Gives the keys of an encrypted image, from the wrapped ones at its front.
+    /// Unwraps the keys of an encrypted image.
     package var unlock: (String, [WrappedKey]) throws(ImageError) -> MasterKeys
 
     package init(
@@ -48,9 +48,9 @@ package struct RecordingRequest {
 /// An opened capture.
 package struct OpenedRecording {
     package var reader: any ImageReader
-    /// How it ends, where that is known without reading all of it.
+    /// The ending, if it is known before everything is read.
     package var ending: ImageEnding?
-    /// What must live as long as the reader.
+    /// Objects that must live as long as the reader.
     package var held: [AnyObject]
 
     package init(_ reader: any ImageReader, ending: ImageEnding? = nil, held: [AnyObject] = []) {
@@ -61,7 +61,7 @@ package struct OpenedRecording {
 }
 
 extension RecordingFormat {
-    /// A descriptor that lives as long as a reference to it.
+    /// A descriptor with the lifetime of an object.
     private final class HeldFile {
         let descriptor: OwnedDescriptor
         init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
@@ -73,14 +73,14 @@ extension RecordingFormat {
             head.holds("RFIMGENC", at: 0) || isSkippable(head) && head.holds("RFIMGENC", at: 8) ? .byContent : .no
         }, open: openImage)
 
-    /// A pipe carries nothing but an image. One damaged byte at its front leaves an image one of Reforge's.
+    /// A pipe always carries an image. The skippable frame also identifies an image whose first bytes are damaged.
     static let image = RecordingFormat(
         name: "Reforge image",
         recognize: { head throws(ImageError) in
             head.file == nil || head.holds("RFIMGHDR", at: 8) || isSkippable(head) ? .byContent : .no
         }, open: openImage)
 
-    /// With its metadata beside it, an archive is recognized whatever its first bytes are.
+    /// By the metadata file beside it, so that an archive with a damaged start is recognized too.
     static let xzImage = RecordingFormat(
         name: "Reforge .img.xz archive",
         recognize: { head throws(ImageError) in
@@ -102,7 +102,7 @@ extension RecordingFormat {
         return OpenedRecording(reader, held: [file])
     }
 
-    /// RFC 8878 §3.1.2: skippable frames, with which every Reforge image starts.
+    /// Whether it starts with a skippable frame (RFC 8878 §3.1.2), as every Reforge image does.
     private static func isSkippable(_ head: FileHead) -> Bool { head.magic & 0xFFFF_FFF0 == 0x184D_2A50 }
 
     @Sendable private static func openImage(_ request: RecordingRequest) throws(ImageError) -> OpenedRecording {
@@ -111,7 +111,7 @@ extension RecordingFormat {
         let image = try ends(request)
         let stream = try ImageStreamReader(
             file.descriptor.raw, name: text, cancellation: request.cancellation, unlock: request.unlock)
-        // The descriptor opened here is what is restored: the file may have been replaced since its end was checked.
+        // The data is read from the descriptor opened here: the file may have been replaced since its end was checked.
         guard image.map({ $0.header == stream.header }) ?? true else {
             throw .changed(name: text)
         }
@@ -120,7 +120,7 @@ extension RecordingFormat {
             stream, ending: image.map { ImageEnding(id: $0.footer.imageID, lateFacts: $0.lateFacts) }, held: [file])
     }
 
-    /// The ends of an image; `nil` where its end is damaged or missing and may be.
+    /// Reads header and footer of an image; `nil` if the footer is damaged or missing and the request accepts that.
     private static func ends(_ request: RecordingRequest) throws(ImageError) -> ImageFile? {
         do throws(ImageError) {
             return try ImageFile(request.path, cancellation: request.cancellation, unlock: request.unlock)

@@ -5,7 +5,7 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// A disk of a compressed file, decompressed into a scratch.
+/// A disk in a compressed file, decompressed into a scratch file.
 final class SpooledDisk: DiskFile {
     private let facts: DiskFacts
     private let scratch: DiskScratch

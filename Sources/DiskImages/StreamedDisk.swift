@@ -6,7 +6,7 @@ import LinuxSystem
 import Synchronization
 import SystemPackage
 
-/// A disk of a compressed file, decompressed as it is read. Going back decompresses it from its start.
+/// A disk in a compressed file, decompressed while it is read. Reading backwards decompresses from the start.
 final class StreamedDisk: DiskFile {
     private struct State {
         var stream: DecompressedStream?
@@ -57,7 +57,7 @@ final class StreamedDisk: DiskFile {
         }
     }
 
-    /// The stream with `offset` next.
+    /// The stream, positioned at `offset`.
     private func stream(at offset: UInt64, _ state: inout State) throws(ImageError) -> DecompressedStream {
         let known = offset < state.position ? nil : state.stream
         let stream = if let known { known } else { try makeStream() }

@@ -99,7 +99,7 @@ package struct AllocationMap: Equatable, Sendable {
         return index < ranges.count ? max(offset, ranges[index].lowerBound) : nil
     }
 
-    /// The first unused byte of `range`; `nil` where all are used.
+    /// The first unused byte of `range`; `nil` if all are used.
     package func firstUnused(in range: ByteRange) -> UInt64? {
         guard !range.isEmpty else { return nil }
         let index = partitioningIndex { $0.upperBound > range.lowerBound }

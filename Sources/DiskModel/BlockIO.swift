@@ -11,14 +11,14 @@ package protocol BlockReader: Sendable {
     /// A name for messages: a path, or a substitute.
     var name: String { get }
     /// Fills all of `buffer` from `offset` on.
-    /// - Throws: `BlockIOError` where a byte could not be read or the range ends past `byteCount`.
+    /// - Throws: `BlockIOError` if a byte could not be read or the range ends past `byteCount`.
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError)
 }
 
 /// A target for a disk's bytes.
 package protocol BlockWriter: BlockReader {
     /// Writes all of `buffer` at `offset`.
-    /// - Throws: `BlockIOError` where a byte could not be written.
+    /// - Throws: `BlockIOError` if a byte could not be written.
     func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError)
     /// Makes every byte of `range` read as zero.
     func writeZeros(_ range: ByteRange) throws(BlockIOError)
@@ -52,7 +52,7 @@ package struct BlockIOError: Error, Sendable, CustomStringConvertible {
     package var offset: UInt64
     /// The length of the failed call in bytes.
     package var byteCount: UInt64
-    /// The system's error number; 0 where the range ends past the end of the device.
+    /// The system's error number; 0 if the range ends past the end of the device.
     package var errorNumber: Int32
     /// The meaning of `errorNumber`, as a sentence part.
     package var reason: String
@@ -113,7 +113,7 @@ package struct BlockSlice: BlockReader {
     /// The part, in bytes of `base`.
     package let range: ByteRange
 
-    /// The part of `base` at `range`; `nil` where it is not inside.
+    /// The part of `base` at `range`; `nil` if it is not inside.
     package init?(_ base: any BlockReader, range: ByteRange) {
         guard (0..<base.byteCount).covers(range) else { return nil }
         self.base = base

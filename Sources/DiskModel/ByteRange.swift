@@ -7,7 +7,7 @@ extension Range<UInt64> {
     /// Its length in bytes.
     package var byteCount: UInt64 { upperBound - lowerBound }
 
-    /// From a start and a length; `nil` where the end does not fit 64 bits.
+    /// From a start and a length; `nil` if the end does not fit 64 bits.
     package init?(offset: UInt64, byteCount: UInt64) {
         let (end, overflow) = offset.addingReportingOverflow(byteCount)
         guard !overflow else { return nil }
@@ -19,7 +19,7 @@ extension Range<UInt64> {
         other.isEmpty || (lowerBound <= other.lowerBound && other.upperBound <= upperBound)
     }
 
-    /// The range shifted up by `distance` bytes; `nil` where the result does not fit 64 bits.
+    /// The range shifted up by `distance` bytes; `nil` if the result does not fit 64 bits.
     package func shifted(up distance: UInt64) -> ByteRange? {
         ByteRange(offset: lowerBound, byteCount: byteCount).flatMap { range in
             let (start, overflow) = range.lowerBound.addingReportingOverflow(distance)

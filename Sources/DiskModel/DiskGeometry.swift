@@ -10,7 +10,7 @@ package struct DiskGeometry: Codable, Equatable, Sendable {
     package var physicalSectorSize: Int
     /// How far the first physical sector boundary is from the start, in bytes.
     package var alignmentOffset: Int
-    /// The optimal I/O size in bytes; 0 where the device reports none.
+    /// The optimal I/O size in bytes; 0 if the device reports none.
     package var optimalIOSize: Int
 
     package init(

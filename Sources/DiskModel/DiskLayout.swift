@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Where every partition goes on a target.
+/// The ranges of all partitions on a target.
 package struct DiskLayout: Equatable, Sendable {
-    /// One partition's way.
+    /// The range of one partition on the source and on the target.
     package struct Placement: Codable, Equatable, Sendable {
         /// The partition's number.
         package var number: Int
@@ -27,10 +27,8 @@ package struct DiskLayout: Equatable, Sendable {
 
     /// The partitions in the order of the table, including an extended partition, without dropped ones.
     package var placements: [Placement]
-    /// What a person should know.
     package var remarks: [LayoutRemark]
 
-    /// Describes a layout.
     package init(placements: [Placement], remarks: [LayoutRemark] = []) {
         self.placements = placements
         self.remarks = remarks
@@ -39,8 +37,8 @@ package struct DiskLayout: Equatable, Sendable {
 
 /// The sizes that a partition's content allows. A partition without a known content keeps its length.
 package struct PartitionAbility: Codable, Equatable, Sendable {
-    /// The least length in bytes of its partition on the target. It exceeds the present length where the target
-    /// requires that (an EFI system partition with sectors of 4096 bytes): then the partition is made larger.
+    /// The least length in bytes of its partition on the target. It exceeds the captured length if the target requires
+    /// that (an EFI system partition with sectors of 4096 bytes); the partition then grows.
     package var leastByteCount: UInt64
     /// Whether the content can grow with its partition.
     package var canGrow: Bool

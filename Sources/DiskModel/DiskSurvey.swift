@@ -4,7 +4,7 @@
 package struct VolumeSurvey: Equatable, Sendable {
     /// Its range on the disk, in bytes.
     package var range: ByteRange
-    /// Its partition; `nil` where the whole disk is one volume.
+    /// Its partition; `nil` if the whole disk is one volume.
     package var partition: Partition?
     package var filesystem: FilesystemInfo
     /// The bytes in use.

@@ -28,19 +28,19 @@ package struct EncryptedContents: Sendable {
         unit = UInt64(sectorSize)
     }
 
-    /// The room for the content in a partition of that length, in bytes; `nil` where not even the header fits.
+    /// The room for the content in a partition of that length, in bytes; `nil` if not even the header fits.
     package func byteCount(in placeByteCount: UInt64) -> UInt64? {
         placeByteCount > headerByteCount ? placeByteCount - headerByteCount : nil
     }
 
-    /// The least length of its partition in bytes; `nil` where the content cannot shrink.
+    /// The least length of its partition in bytes; `nil` if the content cannot shrink.
     package var leastByteCount: UInt64? {
         guard shrinkObstacle == nil, let least = inner.leastByteCount else { return nil }
         let (sum, overflow) = least.addingReportingOverflow(headerByteCount)
         return overflow ? nil : sum.roundedUp(toMultipleOf: unit)
     }
 
-    /// Why the content keeps its size in a larger partition, as a sentence part; `nil` where it can grow.
+    /// Why the content keeps its size in a larger partition, as a sentence part; `nil` if it can grow.
     package var growObstacle: String? { inner.resizeAbility.growObstacle ?? (fills ? nil : Self.notFilling) }
 
     private static let notFilling = "there may be data behind the end of the filesystem inside of LUKS"

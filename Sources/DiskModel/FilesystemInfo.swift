@@ -61,7 +61,7 @@ package struct FilesystemInfo: Codable, Equatable, Sendable {
     package var blockSize: Int?
     /// The sector size in bytes that it was made for, where its structures depend on it (XFS, FAT, NTFS, Btrfs, LUKS2).
     package var sectorSize: Int?
-    /// Whether it was cleanly unmounted; `nil` where the format does not record it.
+    /// Whether it was cleanly unmounted; `nil` if the format does not record it.
     package var isClean: Bool?
     /// Names of relevant feature flags, for display.
     package var features: [String]
@@ -88,9 +88,9 @@ package struct FilesystemInfo: Codable, Equatable, Sendable {
         /// Its length in bytes.
         package var byteCount: UInt64
         package var filesystem: FilesystemInfo
-        /// The bytes in use; `nil` where they were not surveyed, or by an earlier version.
+        /// The bytes in use; `nil` if they were not surveyed, or by an earlier version.
         package var usedByteCount: UInt64?
-        /// Its ranges in the container in bytes, in the order of the volume; `nil` where they are unknown or too many.
+        /// Its ranges in the container in bytes, in the order of the volume; `nil` if they are unknown or too many.
         package var places: [ByteRange]?
 
         package init(

@@ -10,13 +10,13 @@ package struct FilesystemTraits: Sendable {
     /// that differ from the kind's own.
     package var names: Set<String> = []
 
-    /// How the kernel mounts it; `nil` where Reforge does not mount it.
+    /// How the kernel mounts it; `nil` if Reforge does not mount it.
     package var mount: MountManner?
     /// The types in the third field of fstab(5) that may mean it, beside libblkid's name.
     package var fstabTypes: Set<String> = []
     /// Whether an installed Linux system could have its root there.
     package var mayHoldSystem = false
-    /// GRUB's module that reads it; `nil` where GRUB cannot boot from it.
+    /// GRUB's module that reads it; `nil` if GRUB cannot boot from it.
     package var grubModule: String?
 
     /// Why it cannot be resized, as a sentence; `nil` without a known obstacle.
@@ -28,12 +28,12 @@ package struct FilesystemTraits: Sendable {
     /// Whether its tool can grow it on sectors of another size than it was made with.
     package var growsOnOtherSectors = true
     package var shrink = ShrinkManner.never
-    /// Whether its tool first checks all of a filesystem with lost parts, and stops where it is not clean.
+    /// Whether its tool first checks all of a filesystem with lost parts, and stops if it is not clean.
     package var checksLossesFirst: @Sendable (FilesystemInfo) -> Bool = { _ in false }
     /// The command that grows it to its partition, with `NODE` or `MOUNTPOINT` as placeholder.
     package var growCommand: String?
 
-    /// The tool that names the files of blocks; `nil` where no tool does so without a mount.
+    /// The tool that names the files of blocks; `nil` if no tool does so without a mount.
     package var fileLookup: FileLookup?
     /// Its sectors that hold the number of sectors before its partition; `nil` without any.
     package var bootSectors: BootSectors?

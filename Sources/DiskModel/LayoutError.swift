@@ -57,7 +57,7 @@ package enum LayoutError: Error, Equatable, Sendable {
         }
     }
 
-    /// The least sufficient size of a target, in bytes; `nil` where no size suffices.
+    /// The least sufficient size of a target, in bytes; `nil` if no size suffices.
     package var leastByteCount: UInt64? {
         switch self {
         case .tooSmall(let shortage), .requestTooLarge(_, _, let shortage): shortage.leastByteCount

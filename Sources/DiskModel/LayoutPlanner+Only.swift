@@ -8,7 +8,6 @@ package struct OnlyLayout: Equatable, Sendable {
     package var growsToFill: Bool
     /// Whether its filesystem must shrink to fit.
     package var shrinksToFit: Bool
-    /// What a person should know.
     package var remarks: [LayoutRemark]
 }
 
@@ -17,12 +16,12 @@ extension LayoutPlanner {
     /// - Parameters:
     ///   - number: its number in the captured table.
     ///   - table: the captured table.
-    ///   - ability: the sizes that its content allows; `nil` where unknown: then it needs at least its captured length.
+    ///   - ability: the sizes that its content allows; `nil` if unknown: then it needs at least its captured length.
     ///   - existing: the table on the target.
     ///   - existingNumber: the partition there; `nil` for the same number.
     ///   - policy: `keep` leaves the filesystem's size as it is.
     ///   - mayShrink: whether a filesystem may be made smaller.
-    /// - Throws: `LayoutError` where either table lacks the partition, or the existing one is too small.
+    /// - Throws: `LayoutError` if either table lacks the partition, or the existing one is too small.
     package static func planOnly(
         _ number: Int, of table: PartitionTable, ability: PartitionAbility?, onto existing: PartitionTable,
         existingNumber: Int? = nil, policy: LayoutPolicy = .grow, mayShrink: Bool = false

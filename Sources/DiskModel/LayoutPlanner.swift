@@ -19,12 +19,12 @@ import ByteParsing
 ///
 /// The gap before the first partition (GRUB's core image, firmware of small boards) keeps its size. A partition that
 /// starts in the first MiB (sector 63) is not resized there, because that MiB is written last: it moves behind the MiB
-/// where a request, a small target or the policy resizes it.
+/// if a request, a small target or the policy resizes it.
 ///
 /// In an MBR, the extended partition begins with the first extended boot record (EBR) and contains all logical
 /// partitions, each with at least one sector before it for its own EBR; its end stays if everything still fits.
 package enum LayoutPlanner {
-    /// A layout of `table` on a target where no content is known to shrink and only ext filesystems grow.
+    /// A layout of `table` on a target, if no content can shrink and only ext filesystems grow.
     package static func plan(
         _ table: PartitionTable, source: DiskGeometry, filesystems: [Int: FilesystemInfo], target: DiskGeometry,
         policy: LayoutPolicy

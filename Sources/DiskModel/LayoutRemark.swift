@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Something that a person should know of a layout. Its words are made where it is shown.
+/// A remark on a layout. `RestoreWarning+Text` in Operations has the sentences.
 package enum LayoutRemark: Equatable, Sendable {
-    /// The table contradicts itself, and goes back as it was; the reason is half a sentence.
+    /// The table contradicts itself, and is restored unchanged; `reason` is half a sentence.
     case irregularTable(reason: String)
-    /// The table leaves no room for a record, or reaches further than it can count: it goes back as it was.
+    /// The table leaves no space for a record, or exceeds what its fields can address: it is restored unchanged.
     case unusualTable
-    /// The policy makes no partition larger, for none holds what can follow.
+    /// The policy grows no partition, because none has contents that can grow.
     case nothingCanGrow(LayoutPolicy, freeByteCount: UInt64)
-    /// The policy makes no partition larger; only a wish gives what is free to this one.
+    /// The policy grows no partition; an explicit size gives the free space to this one.
     case nothingGrows(LayoutPolicy, freeByteCount: UInt64, partition: Int, holding: String)
-    /// An MBR does not reach the target's end; all in bytes.
+    /// An MBR cannot address the end of the target; all in bytes.
     case endUnused(byteCount: UInt64, sectorSize: UInt64, reach: UInt64)
-    /// A partition gets larger, and what it holds does not.
+    /// A partition grows, and its contents do not.
     case contentKeepsSize(partition: Int, holding: String)
-    /// What goes into an existing partition keeps its size, and is that much shorter.
+    /// The contents restored into an existing partition keep their size, and are that much shorter.
     case existingIsLarger(partition: Int, byteCount: UInt64)
-    /// An existing partition keeps its type, and the captured one had another.
+    /// An existing partition keeps its type, which differs from the captured one.
     case typeStays(partition: Int, type: String, captured: String)
 
-    /// Its name for programs: stays as it is.
+    /// The name in JSON. Never changed.
     package var code: String {
         switch self {
         case .irregularTable: "irregular-table"

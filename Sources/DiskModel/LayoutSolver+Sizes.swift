@@ -33,7 +33,7 @@ extension LayoutSolver {
         return layout(parts, row, lengths, grownStarts, remarks: remarks)
     }
 
-    /// The row and the lengths where the policy enlarges partitions; `nil` where no partition gets larger.
+    /// The row and the lengths where the policy enlarges partitions; `nil` if no partition gets larger.
     ///
     /// The first MiB is written last (the commit point), so a partition that starts in it cannot be resized there: it
     /// moves behind the MiB if that gains more than it costs.
@@ -60,7 +60,7 @@ extension LayoutSolver {
         return lengths(growing.filter { !inFront.contains($0) }, row).map { (row, $0) }
     }
 
-    /// What the policy decided, and what makes one larger in spite of it.
+    /// The remark that the policy grows no partition, with a partition that an explicit size could grow.
     private func nothingGrows(_ parts: [Part], _ added: UInt64) -> LayoutRemark {
         guard let part = parts.last(where: { $0.canGrow && request.wishes[$0.partition.number] == nil }) else {
             return .nothingCanGrow(request.policy, freeByteCount: added)
@@ -114,10 +114,10 @@ extension LayoutSolver {
         return best
     }
 
-    /// Lengths for a target with too little room; `nil` where even the least lengths do not fit.
+    /// Lengths for a target with too little room; `nil` if even the least lengths do not fit.
     func shrunk(_ parts: [Part], _ row: PartitionRow) -> [UInt64]? {
         guard var lengths = fitting(parts, row) else { return nil }
-        // It gets all the room that the others leave, even where it could give none.
+        // The rest gets all the space that the others leave, even if it could not shrink itself.
         if let rest = parts.firstIndex(where: \.isRest) { lengths[rest] = longest(rest, parts, row, lengths) }
         return lengths
     }
@@ -262,7 +262,7 @@ extension LayoutSolver {
         return .tooSmall(shortage)
     }
 
-    /// The least sufficient size of a target; `nil` where the table cannot address it.
+    /// The least sufficient size of a target; `nil` if the table cannot address it.
     private func leastByteCount(_ parts: [Part]) -> UInt64? {
         let ends = [
             makeRow(parts, mayShrink: false).leastEnd(parts.map(\.base)),

@@ -37,7 +37,7 @@ struct LayoutSolver {
         var isHead = false
         /// Its length as captured, rounded up to the target's sector.
         var captured: UInt64
-        /// Its length where there is enough room.
+        /// Its length if there is enough space.
         var base: UInt64
         /// Its least possible length.
         var least: UInt64
@@ -50,7 +50,7 @@ struct LayoutSolver {
         var isRest = false
         /// Whether the policy may make it larger.
         var growsByPolicy = false
-        /// The reason for its length, where a request sets it.
+        /// The reason for its length, if a request sets it.
         var requestReason: String?
     }
 
@@ -124,7 +124,7 @@ struct LayoutSolver {
         return layout(parts, shrinkingRow, lengths, starts, remarks: [])
     }
 
-    /// Everything where it was.
+    /// The layout with every partition at its captured range.
     private func asCaptured(_ remark: LayoutRemark) -> DiskLayout {
         DiskLayout(
             placements: table.partitions.map { .init(number: $0.number, from: $0.range, to: $0.range) },
@@ -248,7 +248,7 @@ struct LayoutSolver {
         filesystems[part.partition.number]?.kindName ?? part.partition.typeName
     }
 
-    /// The row for lengths as captured or requested, or for a target where some must shrink.
+    /// The row for captured or requested lengths, or for a target on which partitions must shrink.
     func makeRow(_ parts: [Part], mayShrink: Bool) -> PartitionRow {
         let firstStart = table.partitions.map(\.range.lowerBound).min() ?? 0
         var items: [PartitionRow.Item] = []
@@ -278,8 +278,7 @@ struct LayoutSolver {
         _ parts: [Part], _ row: PartitionRow, _ lengths: [UInt64], _ starts: [UInt64], remarks: [LayoutRemark]
     ) -> DiskLayout {
         var places: [Int: ByteRange] = [:]
-        // Where nothing changes, an extended partition that ends beyond the MBR's address range
-        // is restored unchanged, too.
+        // If nothing changes, an extended partition beyond the MBR's address range is restored unchanged, too.
         let isUnchanged = parts.indices.allSatisfy { index in
             let (part, start) = (parts[index], starts[index])
             let range = part.partition.range

@@ -17,7 +17,7 @@ package enum MBRType {
         0xFD: ("Linux RAID", PartitionType.linuxRAID),
     ]
 
-    /// The equivalent GPT type; zero where there is none.
+    /// The equivalent GPT type; zero if there is none.
     package static func equivalent(of type: UInt8) -> GUID { known[type]?.equivalent.flatMap(GUID.init) ?? .zero }
 
     /// A short name for display; the number where the type is unknown.

@@ -9,10 +9,9 @@ import ByteParsing
 struct PartitionRow {
     /// A partition, or the first EBR of an extended one.
     struct Item {
-        /// Its old place, where it stays if possible; `nil` where it cannot stay (its start is no
-        /// whole sector of the target).
+        /// Its old start, kept if possible; `nil` if it cannot be kept (it is not at a sector of the target).
         var home: UInt64?
-        /// The preferred start where it cannot stay.
+        /// The preferred start if the old one cannot be kept.
         var wanted: UInt64
         /// The least start.
         var floor: UInt64 = 0

@@ -30,7 +30,7 @@ package struct PartitionTable: Codable, Equatable, Sendable {
     package var unknownKindName: String?
     /// The GPT's disk GUID.
     package var diskGUID: GUID?
-    /// The MBR's disk signature; 0 where it has none.
+    /// The MBR's disk signature; 0 if it has none.
     package var diskSignature: UInt32?
     /// The positions of the extended boot records of an MBR, in the order of their chain, in bytes of the disk.
     package var bootRecords: [UInt64]?
@@ -71,11 +71,10 @@ extension PartitionTable {
         return "\(digits(UInt64(diskSignature ?? 0), 8))-\(digits(UInt64(clamping: partition.number), 2))"
     }
 
-    /// The room for the table's backup at the end of a disk, in bytes: the room that it has. A backup that is not at
-    /// the end (a small image written to a large disk) leaves everything behind it unused; then the size of its
-    /// entries (128 bytes each) and header.
-    /// - Parameter sectorSize: the sector size of the target disk, where it differs: there the
-    ///   backup has its minimum size.
+    /// The space for the table's backup at the end of a disk, in bytes: the space that it has on the captured disk. If
+    /// the backup is not at the end (a small image written to a large disk): the size of its entries (128 bytes each)
+    /// and header.
+    /// - Parameter sectorSize: the sector size of the target disk. If it differs, the backup has its minimum size.
     package func backupByteCount(on geometry: DiskGeometry, forSectorsOf sectorSize: Int? = nil) -> UInt64 {
         guard kind != .mbr else { return 0 }
         if let sectorSize, sectorSize != geometry.logicalSectorSize {

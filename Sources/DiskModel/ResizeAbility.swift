@@ -2,9 +2,9 @@
 
 /// Whether a filesystem can be resized by its own tool, according to its survey: no tool is run.
 package struct ResizeAbility: Equatable, Sendable {
-    /// Why it cannot be made larger, as a sentence; `nil` where it can.
+    /// Why it cannot be made larger, as a sentence; `nil` if it can.
     package var growObstacle: String?
-    /// Why it cannot be made smaller, as a sentence; `nil` where it can (down to `FilesystemInfo.leastByteCount`).
+    /// Why it cannot be made smaller, as a sentence; `nil` if it can (down to `FilesystemInfo.leastByteCount`).
     package var shrinkObstacle: String?
 
     /// Whether it can be made larger.

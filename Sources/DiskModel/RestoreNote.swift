@@ -4,8 +4,8 @@ import ByteParsing
 /// A note on the disk about a restore with a job id: it identifies the job. A machine that starts from the network at
 /// each boot has no other place to record that its job is done.
 ///
-/// 4096 bytes in the first MiB, behind the partition table and before the first partition, written only
-/// where that space is empty.
+/// 4096 bytes in the first MiB, after the partition table and before the first partition, written only if that space is
+/// empty.
 package struct RestoreNote: Equatable, Sendable {
     /// Its length in bytes, and its alignment.
     package static let byteCount = 4096
@@ -75,7 +75,7 @@ package struct RestoreNote: Equatable, Sendable {
         return bytes
     }
 
-    /// Decodes the bytes of a disk; `nil` where they are no note.
+    /// Decodes the bytes of a disk; `nil` if they are no note.
     package init?(bytes: [UInt8]) {
         guard bytes.count == Self.byteCount, bytes.starts(with: Self.tag) else { return nil }
         do throws(ParsingError) {
@@ -112,7 +112,7 @@ package struct RestoreNote: Equatable, Sendable {
         return nil
     }
 
-    /// The offset for a note; `nil` where that space is not empty.
+    /// The offset for a note; `nil` if that space is not empty.
     /// - Parameters:
     ///   - head: the future first MiB of the disk.
     ///   - tableEnd: the end of the partition table, in bytes.

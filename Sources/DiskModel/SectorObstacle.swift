@@ -24,7 +24,7 @@ extension FilesystemInfo {
     }
 
     /// Why the unchanged contents of a volume do not work on a disk with logical sectors of `sector`
-    /// bytes; `nil` where they do.
+    /// bytes; `nil` if they do.
     ///
     /// A filesystem reads and writes in its own units. It works where these are no smaller than the disk's sectors.
     /// - Parameters:

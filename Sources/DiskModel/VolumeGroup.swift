@@ -16,7 +16,7 @@ extension FilesystemInfo {
         package var extentCount: UInt64
         /// The bytes that must stay free behind the extents: a second metadata area is there.
         package var tailByteCount: UInt64
-        /// Why the physical volume keeps its size, as a sentence part; `nil` where it can be resized.
+        /// Why the physical volume keeps its size, as a sentence part; `nil` if it can be resized.
         package var resizeObstacle: String?
 
         package init(

@@ -25,7 +25,7 @@ package struct VolumeGroupLayout: Sendable {
     /// The captured length of the physical volume in bytes.
     let capturedByteCount: UInt64
 
-    /// The layout of a physical volume; `nil` where it must keep its size, or where its data are impossible.
+    /// The layout of a physical volume; `nil` if it must keep its size, or where its data are impossible.
     package init?(_ filesystem: FilesystemInfo) {
         guard filesystem.kind == .lvm, let group = filesystem.volumeGroup, group.resizeObstacle == nil,
             group.extentByteCount > 0, group.byteCount(ofExtents: group.extentCount) != nil,
@@ -69,7 +69,7 @@ package struct VolumeGroupLayout: Sendable {
     }
 
     /// The lengths of the logical volumes in bytes, in the order of `FilesystemInfo.inner`, on a physical volume of
-    /// that many bytes; `nil` where they do not fit.
+    /// that many bytes; `nil` if they do not fit.
     package func byteCounts(on byteCount: UInt64, policy: LayoutPolicy) -> [UInt64]? {
         // LVM's reserved space is estimated: a partition that is not shorter has no fewer extents.
         let available = max(

@@ -36,7 +36,7 @@ struct BtrfsResizeTool: ResizeTool {
         }
     }
 
-    /// The kernel restores a device's old length where a resize fails; chunks moved until then stay moved.
+    /// If a resize fails, the kernel restores the device's old length; chunks moved until then stay moved.
     private func resize(_ job: ResizeJob, _ size: String, _ mountPoint: String) throws(ResizeError) {
         try job.change(["btrfs", "filesystem", "resize", size, mountPoint])
     }

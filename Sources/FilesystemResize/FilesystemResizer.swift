@@ -112,8 +112,8 @@ package enum FilesystemResizer {
         return Outcome(byteCount: after, remarks: after == before ? [] : tool.remarks)
     }
 
-    /// A failed change may have left everything as it was: where it had not begun, or where the check finds it whole
-    /// and the superblock has the old length.
+    /// A failed change may have left the filesystem unchanged: if it had not begun, or if the check finds no error and
+    /// the superblock has the old length.
     private static func afterFailure(
         _ error: ResizeError, _ tool: any ResizeTool, _ job: ResizeJob, _ place: ResizePlace, _ before: UInt64
     ) -> ResizeError {

@@ -20,13 +20,13 @@ package enum ResizePlace: Sendable {
         return slice
     }
 
-    /// Each node has its own cache: writes the data of one to the disk, where the other will read it.
+    /// Writes the cached data of one node to the disk, because each node has its own cache.
     func synchronise() throws(ResizeError) {
         let (disk, _) = try open(.readOnly)
         do { try disk.dropCache() } catch { throw ResizeError(.inputOutput(error)) }
     }
 
-    /// Fails where the device is mounted or held.
+    /// Fails if the device is mounted or held.
     func checkIsFree() throws(ResizeError) {
         // Other parts of the disk may be in use.
         guard case .device = self else { return }

@@ -22,7 +22,7 @@ protocol ResizeTool: Sendable {
     /// Shrinks it to end at `byteCount` or before.
     func shrink(_ job: ResizeJob, to byteCount: UInt64) throws(ResizeError)
     /// Whether a change, done or failed, has left it whole, by a check that writes nothing;
-    /// `false` where that is unknown.
+    /// `false` if that is unknown.
     func isWhole(_ job: ResizeJob) -> Bool
     /// Remarks for the user after a resize.
     var remarks: [String] { get }

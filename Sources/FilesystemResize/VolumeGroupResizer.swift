@@ -103,11 +103,11 @@ package enum VolumeGroupResizer {
     /// failure, the contents are useless.
     /// - Parameters:
     ///   - filesystem: the physical volume, as surveyed when it was captured.
-    ///   - byteCounts: the lengths that the volumes in it get, in the order of `filesystem.inner`; none is more than it was.
-    ///   - byteCount: how much room is left for it, in bytes.
-    ///   - place: all of it: what is to stay, and what is to go.
-    ///   - cancellation: ends it between two steps.
-    ///   - log: is told what runs and what it said.
+    ///   - byteCounts: the new lengths of its volumes, in the order of `filesystem.inner`; none exceeds the old length.
+    ///   - byteCount: the new length of the physical volume, in bytes.
+    ///   - place: the whole physical volume, including the part to be removed.
+    ///   - cancellation: ends the shrink between two steps.
+    ///   - log: receives the commands and their output.
     package static func shrink(
         _ filesystem: FilesystemInfo, to byteCounts: [UInt64], byteCount: UInt64, on place: ResizePlace,
         cancellation: Cancellation, log: @escaping (String) -> Void = { _ in }
@@ -139,7 +139,7 @@ package enum VolumeGroupResizer {
         return outcome
     }
 
-    /// Fails where a resized physical volume does not pass LVM's checks.
+    /// Fails if a resized physical volume does not pass LVM's checks.
     package static func check(
         _ filesystem: FilesystemInfo, has byteCounts: [UInt64], on place: ResizePlace,
         log: @escaping (String) -> Void = { _ in }
@@ -184,7 +184,7 @@ package enum VolumeGroupResizer {
         }
     }
 
-    /// Whoever asked for the end does not wait for the next step.
+    /// Throws if a cancellation was requested: no further step begins.
     private static func goOn(_ cancellation: Cancellation) throws(ResizeError) {
         guard !cancellation.isRequested else {
             throw ResizeError(.unreachable(SystemCallError("go on with", "the volume group", .interrupted)))

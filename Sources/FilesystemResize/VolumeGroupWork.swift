@@ -34,7 +34,7 @@ struct VolumeGroupWork {
 
     // MARK: what is there
 
-    /// Fails where LVM does not find the captured group.
+    /// Fails if LVM does not find the captured group.
     func checkIsCaptured(_ volumes: [FilesystemInfo.InnerVolume]) throws(ResizeError) {
         try checkIsWhole()
         let found = try facts()
@@ -87,7 +87,7 @@ struct VolumeGroupWork {
 
     // MARK: the kernel's devices
 
-    /// The devices of this group, whoever created them.
+    /// All devices of this group, including those that other programs created.
     var devices: [MappedDevice] { MappedDevice.all().filter { $0.uuid.hasPrefix("LVM-\(group.id)") } }
 
     /// The place of an active volume.

@@ -7,19 +7,19 @@ import SystemPackage
 
 // Glibc: for the members of timespec.
 
-/// The bytes of an open file, at any place and from any thread.
+/// The bytes of an open file, readable at any offset and from any thread.
 package final class FileBytes: Sendable {
     private let file: OwnedDescriptor
     private let calls: PendingCalls
-    /// How messages call it.
+    /// The name in messages.
     package let name: String
-    /// Its length when it was opened, in bytes.
+    /// The length at the time of opening, in bytes.
     package let byteCount: UInt64
     /// The time of its last change when it was opened, in seconds and nanoseconds since 1970.
     package let changed: (seconds: Int64, nanoseconds: Int64)
     private let mark: [Int64]
 
-    /// Opens a file, and nothing but a file.
+    /// - Throws: `ImageError.foreign` if it is not a regular file.
     package init(_ path: FilePath) throws(ImageError) {
         name = path.string
         do { file = try OwnedDescriptor.open(path, .readOnly) } catch { throw .system(error) }
@@ -27,7 +27,7 @@ package final class FileBytes: Sendable {
         let status: Stat
         do { status = try Stat(file.raw) } catch { throw .system(SystemCallError("inspect", path.string, error)) }
         guard status.type == .regular else {
-            throw .foreign(name: path.string, why: "it is not a file: what is not a Reforge image is read from a file")
+            throw .foreign(name: path.string, why: "it is not a regular file, which this format needs")
         }
         byteCount = UInt64(max(0, status.size))
         changed = (Int64(status.st_mtim.tv_sec), Int64(status.st_mtim.tv_nsec))
@@ -49,8 +49,8 @@ package final class FileBytes: Sendable {
         guard Self.mark(status) == mark else { throw .changed(name: name) }
     }
 
-    /// Fills as much of `target` as the file has from `offset` on.
-    /// - Returns: how much that is: less only at the end of the file.
+    /// Reads into `target` from `offset` on.
+    /// - Returns: the number of bytes: fewer than requested only at the end of the file.
     package func readSome(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) -> Int {
         guard let start = Int64(exactly: offset), start <= Int64.max - Int64(target.count) else {
             throw .truncated(name: name, at: byteCount)
@@ -73,7 +73,7 @@ package final class FileBytes: Sendable {
         return done
     }
 
-    /// Fills all of `target` from `offset` on.
+    /// Fills `target` from `offset` on.
     package func read(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
         let count = unsafe try readSome(into: target, at: offset)
         guard count == target.count else { throw .truncated(name: name, at: offset + UInt64(count)) }

@@ -240,7 +240,7 @@ package final class XZImageReader: ImageReader {
             // A run marked unused must be unused by the map, which decides what may be dropped.
             let relative = record.range.lowerBound - region.lowerBound..<record.range.upperBound - region.lowerBound
             guard record.kind == .zero || header.maps[regionIndex].ranges(in: relative).isEmpty else {
-                throw .invalid(what: "a run called unused where the map says used")
+                throw .invalid(what: "a run marked unused that the map marks as used")
             }
         }
     }

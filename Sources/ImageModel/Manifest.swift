@@ -232,32 +232,32 @@ extension Manifest {
 
     /// Sentences about ranges that the image has lost since, one per partition.
     package func lostTexts(_ ranges: [ByteRange]) -> [String] {
-        holes(ranges).map { $0.text(cause: "cannot be had from the image") }
+        holes(ranges).map { $0.text(cause: "cannot be read from the image") }
     }
 
-    /// What a region has no contents of.
+    /// The missing contents of a region.
     package struct Hole: Equatable, Sendable {
         /// The partition; `nil` outside of all.
         package var partition: Int?
-        /// How many ranges it has.
+        /// The number of ranges.
         package var rangeCount: Int
-        /// Their length together, in bytes.
+        /// Their total length in bytes.
         package var byteCount: UInt64
-        /// Where the first one starts, in bytes of the captured disk.
+        /// The start of the first range, in bytes of the captured disk.
         package var firstOffset: UInt64
 
-        /// That it could not be read, as a sentence.
+        /// A sentence for unreadable ranges.
         package var unreadableText: String { text(cause: "could not be read when it was captured or copied") }
 
         fileprivate func text(cause: String) -> String {
-            let place = partition.map { "partition \($0)" } ?? "what lies outside every partition"
+            let place = partition.map { "partition \($0)" } ?? "the space outside of partitions"
             return
                 "\(place) has holes: \(ByteText.exact(byteCount)) in \(rangeCount) range\(rangeCount == 1 ? "" : "s"), the first at byte "
                 + "\(firstOffset) of the disk, \(cause), and \(rangeCount == 1 ? "is" : "are") zeros here"
         }
     }
 
-    /// What of some ranges lies in each region that has any.
+    /// The parts of the ranges in each region that has any.
     package func holes(_ ranges: [ByteRange]) -> [Hole] {
         regions.compactMap { region in
             let parts = ranges.map { $0.clamped(to: region.range) }.filter { !$0.isEmpty }

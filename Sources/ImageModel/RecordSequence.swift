@@ -40,7 +40,7 @@ package struct RecordSequence {
         // A run marked unused must be unused by the map, which decides what may be dropped.
         let relative = record.range.lowerBound - whole.lowerBound..<record.range.upperBound - whole.lowerBound
         guard record.kind == .zero || header.maps[region].ranges(in: relative).isEmpty else {
-            throw .invalid(what: "a run called unused where the map says used")
+            throw .invalid(what: "a run marked unused that the map marks as used")
         }
     }
 

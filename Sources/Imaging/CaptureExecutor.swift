@@ -34,7 +34,6 @@ package struct CaptureExecutor: Sendable {
     private let workers: Int
     private let clock: @Sendable () -> Int64
 
-    /// Prepares a capture.
     /// - Parameters:
     ///   - cancellation: ends the capture between two chunks.
     ///   - clock: seconds since 1970, for the end of the capture.
@@ -98,10 +97,10 @@ package struct CaptureExecutor: Sendable {
         }
     }
 
-    /// A worker: takes the next chunk in order of place, reads it, and encodes it.
+    /// A worker: takes the next chunk by offset, reads it, and encodes it.
     ///
-    /// Each worker reads for itself, so that the data it hashes next is still in its processor's cache. A worker takes
-    /// a buffer before it takes a number, so that the writer never waits for a chunk that waits for a buffer.
+    /// Each worker reads its own chunks, so that the data is still in its processor's cache for the hash. A worker
+    /// takes a buffer before a number, so that the writer never waits for a chunk that waits for a buffer.
     private func work(
         _ walk: Monitor<ChunkWalk>, _ sink: any ImageWriter, _ pool: ChunkBufferPool, _ results: Monitor<Results>
     ) throws {
@@ -146,7 +145,7 @@ package struct CaptureExecutor: Sendable {
         }
     }
 
-    /// The writer: in order of place, with neighbouring runs of a kind made one.
+    /// The writer: writes records by offset, and joins adjacent runs of one kind.
     private func write(
         _ sink: any ImageWriter, _ pool: ChunkBufferPool, _ results: Monitor<Results>, _ failure: Failure
     ) throws {

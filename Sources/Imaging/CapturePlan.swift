@@ -13,7 +13,7 @@ package struct CapturePlan: Sendable {
     /// hibernation image.
     package var patches: [UInt64: [UInt8]]
 
-    /// Creates a plan; a copy of a capture has no patches.
+    /// Creates a plan. A copy of a capture has no patches.
     package init(header: ImageHeader, patches: [UInt64: [UInt8]] = [:]) {
         self.header = header
         self.patches = patches

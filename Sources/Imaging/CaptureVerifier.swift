@@ -39,8 +39,8 @@ package enum CaptureVerifier {
         return Outcome(chunkCount: chunkCount, dataByteCount: dataByteCount, ending: ending)
     }
 
-    /// Reads a whole capture for what of it is lost.
-    /// - Parameter cancellation: ends that between two records.
+    /// Reads a whole capture, and collects its losses.
+    /// - Parameter cancellation: ends the read between two records.
     package static func losses(
         of image: any ImageReader, progress: Progress, cancellation: Cancellation = Cancellation(),
         workers: Int = SystemFacts.processorCount()

@@ -2,9 +2,9 @@
 import DiskModel
 import ImageModel
 
-/// The regions' chunk grids in order of place.
+/// Iterates over the chunks of all regions, by offset on the disk.
 struct ChunkWalk {
-    /// A chunk, or a run of chunks that nothing uses.
+    /// A chunk, or a run of unused chunks.
     struct Step {
         enum Content {
             case unused
@@ -12,7 +12,7 @@ struct ChunkWalk {
             case used([Range<Int>])
         }
         var region: Int
-        /// Where it lies on the disk.
+        /// The range on the disk.
         var range: ByteRange
         var content: Content
     }
@@ -21,7 +21,7 @@ struct ChunkWalk {
     private let chunk: UInt64
     private var region = 0
     private var position: UInt64 = 0
-    /// How many steps were taken.
+    /// The number of steps so far.
     private(set) var count = 0
 
     init(_ header: ImageHeader) {
@@ -50,7 +50,7 @@ struct ChunkWalk {
                 region: region, range: range,
                 content: .used(used.map { Int($0.lowerBound - start)..<Int($0.upperBound - start) }))
         }
-        // Straight to the chunk that holds the next byte in use: a disk can have millions of chunks that nothing uses.
+        // Straight to the chunk with the next byte in use: a disk can have millions of unused chunks.
         let next = map.firstUsed(from: start).map { $0 - $0 % chunk } ?? whole.byteCount
         let run = position..<whole.lowerBound + next
         position = run.upperBound

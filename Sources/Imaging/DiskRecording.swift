@@ -8,9 +8,9 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// Presents a disk as a capture of it: what `capture` would store, read from the disk as it is asked for.
+/// Presents a disk as a capture: the records that `capture` would store, read from the disk on demand.
 ///
-/// Nothing says what its chunks should hash to; hashes are made of what was read.
+/// The hashes are computed from the data read, so they cannot detect damage.
 package final class DiskRecording: ImageReader {
     /// The length of a chunk in bytes.
     package static let chunkByteCount = 4 << 20
@@ -32,10 +32,10 @@ package final class DiskRecording: ImageReader {
     private var last: ChunkRecord?
 
     /// - Parameters:
-    ///   - plan: made by `CapturePlanner.recording`.
-    ///   - failure: asked for the reason of a failed read that the system did not cause.
-    ///   - confirmEnd: called once everything was read: what it throws leaves the recording without an end.
-    /// - Throws: `ImageError.foreign` where the plan contradicts itself.
+    ///   - plan: from `CapturePlanner.recording`.
+    ///   - failure: returns the error of a failed read that the system did not cause.
+    ///   - confirmEnd: called after everything was read; if it throws, the recording has no ending.
+    /// - Throws: `ImageError.foreign` if the plan contradicts itself.
     package init(
         _ plan: CapturePlan, of source: any BlockReader, failure: @escaping () -> ImageError? = { nil },
         confirmEnd: @escaping () throws(ImageError) -> Void
@@ -55,7 +55,7 @@ package final class DiskRecording: ImageReader {
         do { identity.update(try header.payload()) } catch { throw .foreign(name: source.name, why: "\(error)") }
     }
 
-    /// The same recording from its start.
+    /// A new reader of this recording, at its start.
     package func again() throws(ImageError) -> DiskRecording {
         try DiskRecording(plan, of: source, failure: failure, confirmEnd: confirmEnd)
     }
@@ -96,7 +96,7 @@ package final class DiskRecording: ImageReader {
         buffer.copyBytes(from: content[..<buffer.count])
     }
 
-    /// The content of a chunk is held until the next record.
+    /// None: the content of a chunk is kept only until the next record.
     package func storedFetch() -> StoredFetch? { nil }
 
     private func imageError(_ error: BlockIOError) -> ImageError {
@@ -110,13 +110,12 @@ package final class DiskRecording: ImageReader {
 }
 
 extension CapturePlanner {
-    /// The facts of a recording that its disk does not tell.
+    /// The facts of a recording that are not on its disk.
     package struct RecordingFacts {
-        /// The identity: the same for the same file, so that an interrupted restore knows it again.
+        /// The identity: equal for an unchanged file, so that an interrupted restore recognizes it.
         package var uuid: GUID
-        /// When the disk was last written, in seconds since 1970.
+        /// The time of the last write to the disk, in seconds since 1970.
         package var changed: Int64
-        /// What a person should know.
         package var warnings: [String]
 
         package init(uuid: GUID, changed: Int64, warnings: [String] = []) {
@@ -126,7 +125,7 @@ extension CapturePlanner {
         }
     }
 
-    /// A plan for a disk that is read as if it were a capture. The same disk gives the same plan.
+    /// A plan for a disk that is read as a capture. Deterministic for an unchanged disk.
     package static func recording(
         of survey: DiskSurvey, tableBytes: CapturedTable, swapHeaders: [UInt64: [UInt8]] = [:], _ facts: RecordingFacts
     ) -> CapturePlan {
@@ -144,8 +143,8 @@ extension CapturePlanner {
         return plan
     }
 
-    /// A plan that keeps every byte of a disk at its place, its partition table included.
-    /// - Parameter table: what the disk shows.
+    /// A plan that keeps every byte of a disk at its offset, including the partition table.
+    /// - Parameter table: the partition table on the disk.
     package static func verbatimRecording(
         of identity: DiskIdentity, _ geometry: DiskGeometry, table: PartitionTable, _ facts: RecordingFacts
     ) -> CapturePlan {

@@ -7,7 +7,7 @@ extension RestorePlan {
         encryptedGrowths.map(\.number) + shrinks.filter { $0.filesystem.kind == .luks }.map(\.number)
     }
 
-    /// The LUKS volumes that get a larger place, whose insides only a key makes larger.
+    /// The LUKS volumes in larger partitions, whose contents grow only with a key.
     package var encryptedGrowths: [Growth] { growths.filter { $0.filesystem.kind == .luks } }
 
     /// Removes the growth of LUKS contents without a key from the plan, and adds a note with the command for later.
@@ -33,7 +33,7 @@ extension RestorePlan {
 }
 
 extension RestorePlanner {
-    /// The length of a LUKS2 volume's encrypted sectors, where it may exceed a sector of the disk.
+    /// The length of a LUKS2 volume's encrypted sectors, which may exceed a sector of the disk.
     private static func encryptedSectorByteCount(_ filesystem: FilesystemInfo?) -> UInt64? {
         guard let filesystem, filesystem.kind == .luks, let size = filesystem.sectorSize,
             [1024, 2048, 4096].contains(size)

@@ -50,7 +50,7 @@ struct FATRemaker {
         try settle()
         guard try maker.isThere(try FATVolume(new)) else {
             throw ImagingError.failed(
-                "the new FAT of partition \(remake.number) does not hold what was written: the disk is failing, or not what it claims to be"
+                "the new FAT of partition \(remake.number) does not hold the written bytes: the disk is failing, or smaller than it reports"
             )
         }
     }

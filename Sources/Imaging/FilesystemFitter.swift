@@ -49,7 +49,7 @@ struct FilesystemFitter {
         }
         if holed.contains(remake.number) {
             outcome.warnings.append(
-                "the FAT of partition \(remake.number) was recreated from what is left of it")
+                "the FAT of partition \(remake.number) was recreated from its intact data")
         }
         log("the FAT of partition \(remake.number) was recreated, and all of its files are there")
     }
@@ -68,9 +68,9 @@ struct FilesystemFitter {
             log("\(name) has shrunk to \(ByteText.rounded(made.byteCount))")
             outcome.warnings += made.remarks.map { "\(name): \($0)" }
         } catch let error as ResizeError {
-            // An end that was asked for between two steps did not make it impossible.
+            // A requested end between two steps does not mean that the filesystem cannot shrink.
             try cancellation.check()
-            // What it says of the filesystem's state is not the whole truth here: the rest was on the scratch.
+            // The filesystem state in the error covers the partition only: the rest was on the scratch.
             switch error.problem {
             case .tooSmall: state.goesOn = false
             // A program that scans the volume group may use it for a moment: the next attempt may succeed.

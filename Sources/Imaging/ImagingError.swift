@@ -8,7 +8,7 @@ import SystemPackage
 
 /// The error that ended a capture, a restore or a verification.
 package enum ImagingError: Error, CustomStringConvertible {
-    /// The end was asked for; why, its `Cancellation` says.
+    /// The end was requested; the `Cancellation` has the cause.
     case interrupted
     /// A disk could not be read or written.
     case block(BlockIOError)
@@ -56,7 +56,7 @@ package enum ImagingError: Error, CustomStringConvertible {
 }
 
 extension Cancellation {
-    /// Fails where the work is to end.
+    /// Fails if the work is to end.
     package func check() throws(ImagingError) {
         if isRequested { throw .interrupted }
     }

@@ -12,7 +12,7 @@ package struct LostFiles: Encodable, Equatable, Sendable {
     package var files: [String]
     /// The number of further files.
     package var moreFiles: Int
-    /// What the tool cannot determine, as sentences.
+    /// Sentences on files that the tool cannot determine.
     package var notes: [String]
 
     /// The limit of files that are named per partition.
@@ -56,7 +56,7 @@ package struct LostFiles: Encodable, Equatable, Sendable {
             }
             if blocks.isCut {
                 files.notes.append(
-                    "only the files of the first \(ByteText.rounded(blocks.byteCount)) of what is lost are named")
+                    "only the files of the first \(ByteText.rounded(blocks.byteCount)) of lost data are named")
             }
         }
         return result
@@ -169,16 +169,16 @@ struct LostFileLookup {
             }
             let (owned, free) = Self.inodes(text)
             guard !owned.isEmpty || free > 0 else {
-                found.notes.append("its files cannot be named: debugfs cannot open what is left of it")
+                found.notes.append("its files cannot be named: debugfs cannot open the intact rest of it")
                 return found
             }
             unowned += free
             for inode in owned where known.insert(inode).inserted { inodes.append(inode) }
         }
         // Reserved inodes (ext4 documentation, "Special inodes") have no names; 2 is the root, 8 the journal.
-        if known.contains(8) { found.notes.append("its journal is among what is lost") }
+        if known.contains(8) { found.notes.append("parts of its journal are lost") }
         if known.contains(where: { $0 <= 10 && $0 != 2 && $0 != 8 }) {
-            found.notes.append("structures of the filesystem itself are among what is lost")
+            found.notes.append("structures of the filesystem itself are lost")
         }
         let named = inodes.filter { $0 == 2 || $0 > 10 }
         for part in named.pieces(of: 8000) {
@@ -254,7 +254,7 @@ struct LostFileLookup {
         let (names, unowned) = Self.xfsNames(text)
         found.files = names
         if names.isEmpty, unowned == 0 {
-            found.notes.append("its files cannot be named: xfs_db cannot read what is left of it")
+            found.notes.append("its files cannot be named: xfs_db cannot read the intact rest of it")
         }
         found.notes += Self.structureNote(unowned, of: blocks.count)
         return found

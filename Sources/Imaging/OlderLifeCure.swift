@@ -75,7 +75,7 @@ struct OlderLifeCure {
                 try volume.write(bytes, at: offset, to: place)
                 progress.advance(UInt64(bytes.count))
             }
-            return try XFSRestoredLog.isClean(volume, cycle: cycle) ? .passed : .failed("it is not what was written")
+            return try XFSRestoredLog.isClean(volume, cycle: cycle) ? .passed : .failed("its bytes differ")
         }
         self.log("the log of \(step.name) starts again in cycle \(cycle)")
         // A clock that is behind the capture does not bound the cycles of lives since then.
@@ -116,7 +116,7 @@ struct OlderLifeCure {
         guard let place = PlacedRegion(plan.destinations[step.region], byteCount: byteCount, on: writer) else { return }
         let unused = map.complement
         let ranges = pieces.flatMap { unused.ranges(in: $0) } + [map.byteCount..<byteCount]
-        progress.begin("clear what is unused of \(step.name)", total: ranges.reduce(0) { $0 + $1.byteCount })
+        progress.begin("clear the unused space of \(step.name)", total: ranges.reduce(0) { $0 + $1.byteCount })
         // In steps, so that an interruption is possible in between.
         let length: UInt64 = checksFirst ? 1 << 20 : 256 << 20
         for range in ranges {

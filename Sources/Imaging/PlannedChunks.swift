@@ -2,7 +2,7 @@
 import ByteParsing
 import DiskModel
 
-/// The contents of a disk's chunks as a capture stores them: patched, and zero where nothing is in use.
+/// The contents of a disk's chunks as a capture stores them: patched, with zeros for unused bytes.
 struct PlannedChunks {
     private let source: any BlockReader
     private let patches: [UInt64: [UInt8]]
@@ -14,14 +14,14 @@ struct PlannedChunks {
 
     /// Reads the ranges in use (ascending, relative to the chunk's start) of the chunk at `offset` and masks the rest.
     ///
-    /// Ranges with little between them are read in one call. Where such a call fails, it is repeated for each range alone.
+    /// Ranges with small gaps are read in one call. If that call fails, each of them is read alone.
     func read(_ used: [Range<Int>], at offset: UInt64, into content: UnsafeMutableRawBufferPointer) throws(BlockIOError)
     {
         let nearby = 128 << 10
         var index = 0
         while index < used.count {
             var end = index
-            // What cannot be read is noted by its place: nothing but what is in use may be asked for.
+            // A rescue records unreadable ranges, so it must read used bytes only.
             while !(source is RescueReader), end + 1 < used.count,
                 used[end + 1].lowerBound - used[end].upperBound <= nearby
             { end += 1 }
@@ -44,7 +44,7 @@ struct PlannedChunks {
         ChunkMask.zeroUnused(content, used: used)
     }
 
-    /// A patch can lie over the ends of chunks.
+    /// Applies the patches; one may span several chunks.
     private func patch(_ content: UnsafeMutableRawBufferPointer, at offset: UInt64) {
         let chunk = offset..<offset + UInt64(content.count)
         for (place, bytes) in patches {
@@ -58,9 +58,9 @@ struct PlannedChunks {
     }
 }
 
-/// Bytes of a chunk that are not in use count as zero: for the hash, and for what is stored.
+/// Unused bytes of a chunk count as zero, both in its hash and in its stored content.
 enum ChunkMask {
-    /// Makes everything outside `used` (ascending) zero.
+    /// Zeros everything outside `used` (ascending).
     static func zeroUnused(_ content: UnsafeMutableRawBufferPointer, used: [Range<Int>]) {
         var position = 0
         for range in used + [content.count..<content.count] {

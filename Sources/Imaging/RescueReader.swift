@@ -27,12 +27,11 @@ package final class RescueReader: BlockReader {
 
     /// Reads around the errors of `base`.
     /// - Parameters:
-    ///   - sectors: what single sectors are read from once a larger read has failed (`DirectReader`); `base` itself
-    ///     where there is nothing better.
-    ///   - retryCount: how often a sector that failed is tried again.
-    ///   - rangeLimit: how many separate ranges may be unreadable before the disk is given up.
-    ///   - cancellation: ends the tries.
-    ///   - note: hears a sentence on each range that could not be read; on the thread that reads.
+    ///   - sectors: the reader of single sectors after a larger read has failed (`DirectReader`); `nil` for `base`.
+    ///   - retryCount: the number of retries for a failed sector.
+    ///   - rangeLimit: the number of separate unreadable ranges after which the rescue fails.
+    ///   - cancellation: ends the retries.
+    ///   - note: receives a sentence on each unreadable range, on the reading thread.
     package init(
         _ base: any BlockReader, sectors: (any BlockReader)? = nil, retryCount: Int = 2, rangeLimit: Int = 1 << 16,
         cancellation: Cancellation = Cancellation(), note: @escaping @Sendable (String) -> Void = { _ in }

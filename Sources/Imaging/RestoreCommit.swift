@@ -37,7 +37,7 @@ struct RestoreCommit {
         if let table { try hold(table) }
         if let jobID, !noteEnd(of: jobID) {
             warnings.append(
-                "the end of the job \(jobID) could not be recorded on \(target.name): there is no room between its partition table and "
+                "the end of the job \(jobID) could not be recorded on \(target.name): there is no space between its partition table and "
                     + "its first partition")
         }
         let head = writer.head
@@ -87,7 +87,7 @@ struct RestoreCommit {
             try target.readBytes(at: writer.direct.upperBound, count: tail.count) == tail
         else {
             throw ImagingError.failed(
-                "\(target.name) gave back other bytes at its ends than were written: it is failing, or not what it claims to be"
+                "\(target.name) gave back other bytes at its ends than were written: it is failing, or smaller than it reports"
             )
         }
     }

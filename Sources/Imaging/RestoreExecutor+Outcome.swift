@@ -18,7 +18,7 @@ extension RestoreExecutor {
     package struct Outcome: Sendable {
         /// The bytes of the image's content that were written.
         package var writtenByteCount: UInt64
-        /// What a person should know that the plan does not say.
+        /// Warnings in addition to those of the plan.
         package var warnings: [String]
         /// The filesystems that could not be grown, with the reasons.
         package var failedGrowths: [String]

@@ -20,10 +20,10 @@ package final class RestoreExecutor {
     /// - Parameters:
     ///   - target: opened for writing since the survey.
     ///   - targetPath: the node or file for other programs; `nil` in tests on memory.
-    ///   - scratch: for the parts of shrinking filesystems that exceed their places; needed where the plan has such.
+    ///   - scratch: for the parts of shrinking filesystems that exceed their partitions; required if the plan has such.
     ///   - cancellation: ends the restore between two of its steps or chunks.
-    ///   - expectedImageID: the id (or the start of one, in hexadecimal) that the image must turn out to have.
-    ///   - log: what a person may want to follow.
+    ///   - expectedImageID: the id (or the start of one, in hexadecimal) that the image must have.
+    ///   - log: receives lines on the progress.
     package init(
         _ plan: RestorePlan, target: any BlockWriter, targetPath: FilePath?, options: Options = Options(),
         progress: Progress, cancellation: Cancellation = Cancellation(),

@@ -3,10 +3,9 @@ import ByteParsing
 import DiskModel
 
 extension RestorePlan {
-    /// The JSON of a plan: what `--json` prints, and what the digest in a journal is made of. A restore that an older version
-    /// began goes on only where both are the same to the byte.
+    /// The JSON of a plan, for `--json` and for the digest in a journal. A restore begun by an older version continues
+    /// only if the digest is equal, so the encoding must not change by a byte.
     package struct JSON: Encodable, Sendable {
-        /// What is written.
         package let plan: RestorePlan
         /// The plan's warnings as sentences; none in a digest.
         package let warnings: [String]
@@ -16,13 +15,13 @@ extension RestorePlan {
             case shrinks, remakes, warnings
         }
 
-        /// Takes the sentences from whoever shows the plan.
+        /// - Parameter warnings: the sentences of the warnings; `Imaging` has only their codes.
         package init(_ plan: RestorePlan, warnings: [String]) {
             self.plan = plan
             self.warnings = warnings
         }
 
-        /// Writes it with numbers for destinations.
+        /// Encodes destinations as numbers.
         package func encode(to encoder: any Encoder) throws {
             var container = encoder.container(keyedBy: CodingKeys.self)
             try container.encode(plan.imageUUID, forKey: .imageUUID)
@@ -41,11 +40,11 @@ extension RestorePlan {
         }
     }
 
-    /// The first number for spills, beyond any disk: an image's disk has 2^60 bytes at most.
+    /// The first number for spills, beyond any disk: the disk of an image has at most 2^60 bytes.
     private static let firstSpillNumber: UInt64 = 1 << 61
 
-    /// For each destination its byte on the disk, or `nil` where it is skipped; spills are numbered as if they lay one behind
-    /// the other from 2^61 on.
+    /// For each destination, its offset on the disk; `nil` if it is skipped. Spills are numbered as if they followed
+    /// each other from 2^61 on.
     fileprivate var regionTargets: [UInt64?] {
         var next = Self.firstSpillNumber
         var numbers: [(spill: Spill, number: UInt64)] = []
@@ -68,7 +67,7 @@ extension RestorePlan.Item: Encodable {
         case number, name, type, filesystem, label, from, to, usedByteCount, action, volumes
     }
 
-    /// Writes the item with its actions in words.
+    /// Encodes the actions as words.
     package func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encodeIfPresent(number, forKey: .number)

@@ -3,41 +3,41 @@ import DiskModel
 import ImageModel
 
 extension RestorePlan {
-    /// Something that a person should know of a plan. Its words are made where it is shown.
+    /// A warning of a plan. `RestoreWarning+Text` in Operations has the sentences.
     ///
-    /// A partition that is `nil` stands for the bare disk; a reason is half a sentence.
+    /// `partition` is `nil` for a disk without a partition table; `reason` is half a sentence.
     package enum Warning: Equatable, Sendable {
-        /// What the layout cannot do, or leaves.
+        /// A limit of the layout.
         case layout(LayoutRemark)
-        /// A partition is not restored, as was asked for.
+        /// A partition is not restored, as requested.
         case leftOut(partition: Int)
-        /// What lay between partitions is not restored, as one lies there now; in bytes of the captured disk.
+        /// A gap between partitions is not restored, because a partition is there now; in bytes of the captured disk.
         case gapLeftOut(ByteRange)
         /// The space behind the last partition of the captured disk, for which the target has no place.
         case endLeftOut(ByteRange)
         /// A table that is not understood goes back as it was, onto a disk of another length.
         case foreignTable(kind: String?)
-        /// The captured disk started by BIOS too, which the target's sectors do not allow.
+        /// The captured disk also started by BIOS, which the target's sector size does not allow.
         case startsByUEFIOnly(sectorSize: Int)
         /// The entries of a hybrid MBR are left out: they count in the captured disk's sectors.
         case hybridMBRLeftOut(sectorSize: Int)
-        /// A FAT that was in use when it was captured is made anew.
+        /// A FAT that was in use when it was captured is recreated.
         case remakesFATInUse(partition: Int?)
-        /// Nobody knows whether a content works with sectors of the target's size.
+        /// It is unknown whether the contents work with the target's sector size.
         case sectorsUntested(partition: Int?, filesystem: String?, reason: String)
-        /// What is inside of LUKS does not follow its larger place.
+        /// The contents of a LUKS volume do not grow with their partition.
         case keepsSizeInLUKS(partition: Int?, reason: String)
-        /// A volume group does not follow its larger place.
+        /// A volume group does not grow with its partition.
         case groupKeepsSize(partition: Int?, reason: String)
-        /// What is inside of LUKS does not follow without a key.
+        /// The contents of a LUKS volume do not grow without its key.
         /// - Parameters:
-        ///   - growCommand: what makes it larger later; NODE stands for the opened volume. `nil` where that is not known.
-        ///   - growsWithKey: whether the restore does it where it has the key.
+        ///   - growCommand: the command that grows them later; NODE is the opened volume. `nil` if unknown.
+        ///   - growsWithKey: whether the restore grows them if it has the key.
         case locked(partition: Int?, growCommand: String?, growsWithKey: Bool)
-        /// The image has zeros in place of what could not be read.
+        /// The image has zeros in place of unreadable data.
         case unreadable(Manifest.Hole)
 
-        /// Its name for programs: stays as it is.
+        /// The name in JSON. Never changed.
         package var code: String {
             switch self {
             case .layout(let remark): remark.code

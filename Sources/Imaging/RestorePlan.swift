@@ -90,7 +90,6 @@ package struct RestorePlan: Equatable, Sendable {
     package var shrinks: [Shrink]
     /// The FATs to recreate with sectors of the target's size, before the commit.
     package var remakes: [Remake] = []
-    /// What a person should know.
     package var warnings: [Warning]
 
     /// A partition that is restored into an existing one.

@@ -13,8 +13,8 @@ extension RestorePlanner {
             && filesystem.mustBeRemade(forSectorsOf: geometry.logicalSectorSize, captured: captured)
     }
 
-    /// Refuses what does not work with sectors of the target's size, all of it in one sentence.
-    /// - Returns: what a person should know where it does.
+    /// Refuses contents that do not work with the target's sector size, all in one sentence.
+    /// - Returns: the warnings for contents that work.
     static func sectorWarnings(
         _ manifest: Manifest, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
         mustBoot: Bool, trustsUnknown: Bool
@@ -30,7 +30,7 @@ extension RestorePlanner {
         case .gpt, .none: break
         case .mbr:
             throw .refused(
-                "\(sizes): an MBR is not made anew for that, for the systems that start from one count in its sectors; \(other)"
+                "\(sizes): an MBR is not rewritten for another sector size, because the loaders that start from it count in its sectors; \(other)"
             )
         case .unknown:
             throw .refused("\(sizes), and its partition table is not understood: \(other)")
@@ -105,7 +105,7 @@ extension RestorePlanner {
     ) -> SectorObstacle? {
         let (old, new) = (manifest.geometry.logicalSectorSize, geometry.logicalSectorSize)
         guard let filesystem = region.filesystem else {
-            return SectorObstacle("nobody knows what it holds", isCertain: false)
+            return SectorObstacle("its contents are unknown", isCertain: false)
         }
         guard region.partition != nil, isRemade(filesystem, manifest, geometry) else {
             return filesystem.sectorObstacle(onto: new, captured: old)
@@ -117,7 +117,7 @@ extension RestorePlanner {
         return isReadable
             ? nil
             : SectorObstacle(
-                "its FAT would be made anew with sectors of \(new) bytes, and it is damaged (\(filesystem.wholeReason ?? "unknown"))"
+                "its FAT would be recreated with sectors of \(new) bytes, and it is damaged (\(filesystem.wholeReason ?? "unknown"))"
             )
     }
 
@@ -150,7 +150,7 @@ extension RestorePlanner {
             var ability = abilities[number] ?? PartitionAbility(leastByteCount: region.range.byteCount)
             ability.leastByteCount = demand.leastByteCount
             ability.reason =
-                "its FAT is made anew with sectors of \(geometry.logicalSectorSize) bytes, which takes that for what it may hold"
+                "its FAT is recreated with sectors of \(geometry.logicalSectorSize) bytes, and needs that size for its contents"
             // It fills a requested size.
             ability.canGrow = request.wishes[number] != nil
             plain[number] = ability
@@ -176,7 +176,7 @@ extension RestorePlanner {
             guard demand.isMet(by: placement.to.byteCount) else {
                 throw .request(
                     "partition \(placement.number): a new FAT of \(ByteText.rounded(placement.to.byteCount)) has clusters so large that "
-                        + "what it may hold does not fit; ask for another size")
+                        + "its contents may not fit; choose another size")
             }
         }
         return layout

@@ -32,7 +32,7 @@ package enum RestorePlanner {
         return plan
     }
 
-    /// That what is inside of a container keeps its size on a larger disk, and why.
+    /// The warning that the contents of a container keep their size on a larger disk.
     private static func keptSize(_ region: Manifest.Region, _ obstacles: ResizeObstacles) -> RestorePlan.Warning? {
         guard let filesystem = region.filesystem, filesystem.resizeAbility.canGrow,
             LayoutPlanner.fills(filesystem, region.range)

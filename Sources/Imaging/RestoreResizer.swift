@@ -59,7 +59,7 @@ struct RestoreResizer {
             guard let contents else { return try change(.device(composite)) }
             do { return try opened(composite, whole) { try change(.device($0.path)) } } catch let error as ResizeError {
                 guard case .tooSmall(let requested, let least) = error.problem else { throw error }
-                // What a person can ask for is the length of the place.
+                // A user can set the length of the partition only, not that of its contents.
                 let (whole, overflow) = least.addingReportingOverflow(contents.headerByteCount)
                 throw ResizeError(
                     .tooSmall(
@@ -102,7 +102,7 @@ struct RestoreResizer {
         let found = try survey(opened, opened)
         guard opened.byteCount == room, found.kind == filesystem.kind, let length = found.byteCount, length <= room
         else {
-            throw ImagingError.failed("what is inside of its LUKS volume does not end where it should")
+            throw ImagingError.failed("the contents of its LUKS volume do not have the planned length")
         }
     }
 
@@ -138,12 +138,12 @@ struct RestoreResizer {
         let captured = plan.items.first { $0.number == growth.number }?.from.byteCount ?? 0
         guard captured > opened.geometry.dataStart,
             let before = BlockSlice(opened, range: 0..<captured - opened.geometry.dataStart)
-        else { throw ImagingError.failed("what is inside of it is not where it was captured") }
+        else { throw ImagingError.failed("its contents are not at the captured offset") }
         let inner = try survey(before, opened)
         if let obstacle = obstacle(toGrow: inner, of: before.byteCount, in: opened) {
             // Planned, but no longer possible (a twin was attached meanwhile).
             guard growth.volumeByteCounts == nil else { throw ImagingError.failed(obstacle) }
-            return Growth(remarks: ["what is inside of it (\(inner.kindName)) keeps its size: \(obstacle)"])
+            return Growth(remarks: ["its contents (\(inner.kindName)) keep their size: \(obstacle)"])
         }
         var volumes = growth.volumeByteCounts
         if inner.kind == .lvm, volumes == nil {

@@ -47,7 +47,7 @@ final class RestoreRun {
 
     /// Executes the steps of the plan.
     func run() throws -> RestoreExecutor.Outcome {
-        // An end that was asked for while this was prepared must not cost the disk.
+        // If the end was requested during preparation, the disk must stay untouched.
         try setup.cancellation.check()
         setup.state.value = .partial
         for step in plan.steps(image.header, setup.options, isResumed: target.resumedFrom != nil) {
@@ -91,7 +91,7 @@ final class RestoreRun {
         }
     }
 
-    /// What the plan has for a step that was derived from it.
+    /// The part of the plan for a step that was derived from the plan.
     private func planned<Part>(_ part: Part?, _ step: RestoreStep) throws(ImagingError) -> Part {
         guard let part else { throw .failed("the plan does not say how to \(step)") }
         return part
@@ -138,7 +138,7 @@ final class RestoreRun {
     }
 
     private func grow(_ growth: RestorePlan.Growth) throws {
-        // Once the target is whole, an end would make it boot nothing again.
+        // Not interruptible after the commit: the target would boot nothing again.
         if !isCommitted { try setup.cancellation.check() }
         try fitter.grow(growth, &changes, &outcome)
     }

@@ -80,7 +80,7 @@ final class TargetWriter: Sendable {
         guard area.covers(range) else {
             throw BlockIOError(
                 .write, name: target.name, offset: range.lowerBound, byteCount: range.byteCount, errorNumber: 0,
-                reason: "it lies outside of what is restored")
+                reason: "it is outside of the restored ranges")
         }
     }
 

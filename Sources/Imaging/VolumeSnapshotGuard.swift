@@ -52,7 +52,7 @@ package final class VolumeSnapshotGuard: Sendable {
     /// - Returns: the exit status: 0, or 70 if snapshots are left.
     package static func run(_ argument: String) -> Int32 {
         guard let tag = ProcessTag(argument) else { return 64 }
-        // Whoever stops a whole service must not stop this before it has done its work.
+        // A signal to all processes of a service must not stop the guard before the snapshots are removed.
         SignalHandlers.install(Cancellation())
         var heard: [UInt8] = []
         while true {

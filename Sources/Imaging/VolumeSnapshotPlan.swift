@@ -114,7 +114,7 @@ struct VolumeSnapshotPlan {
         let free = any.groupFreeExtentCount
         guard free >= UInt64(indices.count) else {
             throw .refused(
-                "The volume group \(group) has \(free == 0 ? "no free space" : "only \(free) free extents"), and snapshots need some: what is overwritten while the disk is read. Free some (`lvreduce`, `lvremove`), or add a disk to the group (`vgextend`)."
+                "The volume group \(group) has \(free == 0 ? "no free space" : "only \(free) free extents"), and snapshots need some for blocks that are overwritten while the disk is read. Free some (`lvreduce`, `lvremove`), or add a disk to the group (`vgextend`)."
             )
         }
         var left = free

@@ -20,13 +20,13 @@ package final class VolumeSnapshotSource: Sendable {
 
     /// Makes a snapshot of each used logical volume on the disk `device`.
     /// - Parameters:
-    ///   - guardCommand: how to start the process that removes the snapshots if this one dies: a program and its first
-    ///     arguments. It has to call `VolumeSnapshotGuard.run` with the argument that is added.
-    ///   - allowUncovered: is asked, before anything is made, where something changes on the disk that no snapshot
-    ///     holds still: with its mount points, and the paths of open volumes. Throws where that is not to be captured.
-    ///   - cancellation: ends it before the next snapshot.
-    ///   - note: hears what is done and found, as sentences.
-    /// - Throws: `refused` where a snapshot is not possible: the volume's type, its place, no room.
+    ///   - guardCommand: the command (a program and its first arguments) of the process that removes the snapshots if
+    ///     this process dies. It must call `VolumeSnapshotGuard.run` with the added argument.
+    ///   - allowUncovered: called before the first snapshot if parts of the disk may change without a snapshot, with
+    ///     their mount points and the paths of open volumes. Throws to refuse the capture.
+    ///   - cancellation: ends the work before the next snapshot.
+    ///   - note: receives sentences on the steps and findings.
+    /// - Throws: `refused` if a snapshot is not possible: wrong type or place of the volume, or too little space.
     package static func begin(
         device: BlockDevice, guardCommand: [String] = ["/proc/self/exe", "snapshot-guard"],
         allowUncovered: ([String]) throws(ImagingError) -> Void, cancellation: Cancellation, note: (String) -> Void

@@ -89,7 +89,7 @@ struct WrittenChunks {
                     .read, name: name, offset: place.lowerBound, byteCount: place.byteCount, errorNumber: 5,
                     reason: "the disk gave back other bytes than were written"
                         + (groupChunkCount > 1 ? " somewhere in this range" : "")
-                        + ": it is failing, or not what it claims to be"))
+                        + ": it is failing, or smaller than it reports"))
         }
         for (index, placed) in regions {
             let region = header.manifest.regions[index].range

@@ -2,7 +2,7 @@
 
 /// A question that a person answers before data is overwritten.
 public struct Question: Equatable, Sendable {
-    /// What is at stake, and what to type.
+    /// The consequences, and the text to type.
     public var text: String
     /// Whether standard input carries the image, and therefore no answers.
     public var isStreaming: Bool

@@ -9,7 +9,7 @@ public enum DiskSelector: Hashable, Sendable, CustomStringConvertible {
     case wwn(String)
     /// The place in the machine, as /dev/disk/by-path names it.
     case path(String)
-    /// An internal disk of at least so many bytes.
+    /// An internal disk of at least this many bytes.
     case atLeast(UInt64)
     /// The only internal disk that is neither the medium's nor the image's.
     case only

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What an operation reports while it works. A terminal, a log, the medium's session and a server are consumers.
+/// An event of a running operation. A terminal, a log, the medium's session and a server are consumers.
 ///
 /// As JSON, one object a line with `schema`, `event` and the fields of that event; docs/commands.md has the list. A
 /// consumer ignores events that it does not know.
@@ -84,11 +84,11 @@ public struct PlanText: Codable, Equatable, Sendable {
 
 /// How a job ended: the facts that all jobs have in common.
 public struct Report: Codable, Equatable, Sendable {
-    /// What was done, as its command is called: `restore`, `boot-repair`, `key add`.
+    /// The name of the command: `restore`, `boot-repair`, `key add`.
     public var operation: String
-    /// How it ended.
+    /// The exit status, and the state of the target.
     public var outcome: Outcome
-    /// What that means and what to do next, as sentences; `nil` if everything is done.
+    /// Sentences on the result and the next step for the user; `nil` if everything is done.
     public var message: String?
     /// The image's id; `nil` if unknown.
     public var imageID: String?

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// The exit codes of all commands: a contract with scripts (sysexits.h where one fits).
+/// The exit codes of all commands: stable for scripts (from sysexits.h if one fits).
 public enum ExitStatus: Int32, Codable, Sendable, CaseIterable {
     /// Everything requested is done.
     case done = 0
@@ -50,11 +50,11 @@ public struct Outcome: Codable, Equatable, Sendable {
     }
 }
 
-/// Why a job ended before it was done: an exit status, and sentences with what is wrong, why, and what to do.
+/// The failure of a job: an exit status, and a message.
 public struct JobFailure: Error, Codable, Equatable, Sendable, CustomStringConvertible {
     /// The exit status of the command.
     public var status: ExitStatus
-    /// What is wrong, why, and what to do.
+    /// Sentences with the problem, its reason, and the next step for the user.
     public var message: String
 
     /// Creates a failure.

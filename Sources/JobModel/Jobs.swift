@@ -18,7 +18,7 @@ public struct RestoreJob: Codable, Equatable, Sendable {
     public var scratch: String?
     /// Whether only the plan is made.
     public var dryRun = false
-    /// Whether the loss of what the target holds is confirmed.
+    /// Whether the loss of the target's contents is confirmed.
     public var isConfirmed = false
     /// Whether everything is read back and compared.
     public var verifies = false
@@ -151,7 +151,7 @@ public struct CopyJob: Codable, Equatable, Sendable {
     public var source: String
     /// An image, `REPO@`, or `-`.
     public var destination: String
-    /// The zstd compression level of what is written.
+    /// The zstd compression level in the destination.
     public var level = 3
     /// Whether the image that is written is encrypted.
     public var encrypts = false
@@ -184,22 +184,22 @@ public struct VerifyJob: Codable, Equatable, Sendable {
     public init(image: String) { self.image = image }
 }
 
-/// Look at what a disk, an image or a snapshot holds.
+/// Inspects a disk, an image or a snapshot.
 public struct InspectJob: Codable, Equatable, Sendable {
-    /// What is looked at, as it was written.
+    /// The disk, image or snapshot, as given by the user.
     public var disk: String
-    /// Whether allocation maps are believed.
+    /// Whether allocation maps are trusted without a check.
     public var trustsMaps = false
     /// The logical sector size of a raw image file.
     public var sectorSize: Int?
     /// The files with the keys of LUKS volumes.
     public var luksKeyFiles: [String] = []
 
-    /// Names what is looked at.
+    /// Creates a job for a disk, an image or a snapshot.
     public init(disk: String) { self.disk = disk }
 }
 
-/// What can be asked of Reforge by a job file.
+/// The jobs that a job file can hold.
 public enum Job: Codable, Equatable, Sendable {
     case restore(RestoreJob)
     case capture(CaptureJob)

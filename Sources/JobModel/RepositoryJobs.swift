@@ -1,90 +1,90 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// Make a repository.
+/// Creates a repository.
 public struct InitRepositoryJob: Codable, Equatable, Sendable {
-    /// The folder, as it was written: `REPO` or `REPO@`.
+    /// The folder as given by the user: `REPO` or `REPO@`.
     public var repository: String
-    /// Whether everything in it is encrypted.
+    /// Whether the repository is encrypted.
     public var encrypts = false
-    /// The length of a chunk in bytes; `nil` for the usual one.
+    /// The length of a chunk in bytes; `nil` for the default.
     public var chunkByteCount: Int?
-    /// The repository that chunk size and id key are taken from.
+    /// The repository from which chunk size and id key are taken.
     public var like: String?
 
-    /// Names the folder.
+    /// Creates a job for a folder.
     public init(repository: String) { self.repository = repository }
 }
 
-/// List the snapshots of a repository.
+/// Lists the snapshots of a repository.
 public struct SnapshotsJob: Codable, Equatable, Sendable {
     /// The repository.
     public var repository: String
-    /// The host whose snapshots are listed; `nil` for all.
+    /// The host of the listed snapshots; `nil` for all.
     public var host: String?
-    /// The tag that those that are listed have; `nil` for all.
+    /// The tag of the listed snapshots; `nil` for all.
     public var tag: String?
 
-    /// Names the repository.
+    /// Creates a job for a repository.
     public init(repository: String) { self.repository = repository }
 }
 
-/// Compare two snapshots of one repository.
+/// Compares two snapshots of one repository.
 public struct DiffJob: Codable, Equatable, Sendable {
-    /// The older one.
+    /// The older snapshot.
     public var from: String
-    /// The newer one.
+    /// The newer snapshot.
     public var to: String
 
-    /// Names both.
+    /// Creates a job for two snapshots.
     public init(from: String, to: String) {
         self.from = from
         self.to = to
     }
 }
 
-/// Remove snapshots by a retention policy. A snapshot stays if any count keeps it.
+/// Removes snapshots by a retention policy. A snapshot is kept if any count keeps it.
 public struct ForgetJob: Codable, Equatable, Sendable {
     /// The repository.
     public var repository: String
-    /// The newest so many are kept.
+    /// The number of newest snapshots to keep.
     public var keepsLast = 0
-    /// The newest of each of so many days.
+    /// The number of days of which the newest snapshot is kept.
     public var keepsDaily = 0
-    /// The newest of each of so many weeks.
+    /// The number of weeks of which the newest snapshot is kept.
     public var keepsWeekly = 0
-    /// The newest of each of so many months.
+    /// The number of months of which the newest snapshot is kept.
     public var keepsMonthly = 0
-    /// The newest of each of so many years.
+    /// The number of years of which the newest snapshot is kept.
     public var keepsYearly = 0
-    /// The host whose snapshots are looked at; `nil` for all.
+    /// The host whose snapshots the policy applies to; `nil` for all.
     public var host: String?
-    /// The tag that those that are looked at have; `nil` for all.
+    /// The tag of the snapshots that the policy applies to; `nil` for all.
     public var tag: String?
     /// Whether nothing is removed.
     public var dryRun = false
 
-    /// What makes no sense in it; `nil` where all does.
+    /// Why the options are invalid; `nil` if they are valid.
     public var contradiction: String? {
         let counts = [keepsLast, keepsDaily, keepsWeekly, keepsMonthly, keepsYearly]
         guard counts.allSatisfy({ $0 >= 0 }) else { return "a number to keep cannot be negative" }
         return counts.contains { $0 > 0 } ? nil : "nothing says what to keep: give at least one --keep-… with a number"
     }
 
-    /// Names the repository.
+    /// Creates a job for a repository.
     public init(repository: String) { self.repository = repository }
 }
 
-/// Free the space of what no snapshot needs.
+/// Frees the space of data that no snapshot needs.
 public struct PruneJob: Codable, Equatable, Sendable {
     /// The repository.
     public var repository: String
-    /// How long what was marked stays, in seconds.
+    /// The least age of a mark before its data is deleted, in seconds.
     public var grace: Double = 24 * 3600
-    /// How many snapshots may be missing that were never forgotten; `nil` for none.
+    /// The confirmed number of missing snapshots that were never forgotten; `nil` for none.
     public var confirmedMissing: Int?
     /// Whether nothing is changed.
     public var dryRun = false
 
-    /// Names the repository.
+    /// Creates a job for a repository.
     public init(repository: String) { self.repository = repository }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// A snapshot of a repository as a person writes it: `REPO@ID`, `REPO@latest`, `REPO@HOST/latest`,
+/// A snapshot of a repository as given by the user: `REPO@ID`, `REPO@latest`, `REPO@HOST/latest`,
 /// `REPO@HOST/DISK/latest`, a time in place of `latest`, or the repository itself: `REPO@`.
 public struct SnapshotAddress: Hashable, Sendable {
     /// The choice among a repository's snapshots.

@@ -16,7 +16,7 @@ package final class ActiveLogicalVolume {
     ///   - path: the node that LVM is going to create.
     ///   - device: the node of the physical volume.
     ///   - readOnly: whether the kernel must refuse writes to it.
-    /// - Throws: where LVM is missing or does not accept the group: a part of it is on another
+    /// - Throws: if LVM is missing or does not accept the group: a part of it is on another
     ///   disk, a name is in use, …
     package init(_ name: String, at path: FilePath, on device: FilePath, readOnly: Bool) throws(SystemCallError) {
         self.name = name

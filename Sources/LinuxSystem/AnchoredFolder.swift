@@ -41,7 +41,7 @@ package struct AnchoredFolder: ~Copyable, Sendable {
         return try Files.readAll(file.raw, inner, limit: limit)
     }
 
-    /// The text of a file below the folder; `nil` where it cannot be read.
+    /// The text of a file below the folder; `nil` if it cannot be read.
     package func text(_ inner: String) -> String? { (try? read(inner)).map { String(decoding: $0, as: UTF8.self) } }
 
     /// Whether the path exists and can be opened.
@@ -54,7 +54,7 @@ package struct AnchoredFolder: ~Copyable, Sendable {
         return true
     }
 
-    /// The names in a folder below, sorted; empty where it cannot be read.
+    /// The names in a folder below, sorted; empty if it cannot be read.
     package func names(in inner: String) -> [String] {
         guard let descriptor = try? open(inner, .readOnly, options: [.directory]) else { return [] }
         return Files.names(in: FilePath("/proc/self/fd/\(descriptor.raw.rawValue)"))

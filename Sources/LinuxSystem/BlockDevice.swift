@@ -234,7 +234,7 @@ package final class BlockDevice: BlockWriter {
         _ = rf_drop_cache(descriptor.raw.rawValue, range.lowerBound, range.byteCount)
     }
 
-    /// Makes the kernel reread the partition table; `false` where it cannot (in use, a file, or no support).
+    /// Makes the kernel reread the partition table; `false` if it cannot (in use, a file, or no support).
     package func rereadPartitionTable() -> Bool {
         isDevice && rf_block_reread_partitions(descriptor.raw.rawValue) == 0
     }

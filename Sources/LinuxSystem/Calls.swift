@@ -41,7 +41,7 @@ package enum Files {
         return bytes
     }
 
-    /// The text of a (small) file without trailing white space; `nil` where it cannot be read. For sysfs and procfs.
+    /// The text of a (small) file without trailing white space; `nil` if it cannot be read. For sysfs and procfs.
     package static func text(_ path: FilePath) -> String? {
         guard let bytes = try? read(path) else { return nil }
         let trimmed = bytes.reversed().drop { $0 == 10 || $0 == 32 || $0 == 0 || $0 == 13 || $0 == 9 }
@@ -75,7 +75,7 @@ package enum Files {
         }
     }
 
-    /// Renames; fails with EEXIST where the new name exists.
+    /// Renames; fails with EEXIST if the new name exists.
     ///
     /// The corresponding C function is `renameat2(RENAME_NOREPLACE)`; on a filesystem without it (exFAT), an existence
     /// check and a plain `rename`.
@@ -159,7 +159,7 @@ package enum Files {
         FilePath(getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp")
     }
 
-    /// A folder in memory (tmpfs) that this process may write to; `nil` where this machine has none.
+    /// A folder in memory (tmpfs) that this process may write to; `nil` if this machine has none.
     package static var memoryFolder: FilePath? {
         ([temporaryFolder, "/dev/shm", "/run", "/tmp"] as [FilePath]).first { isInMemory($0) && mayWrite($0) }
     }
@@ -169,7 +169,7 @@ package enum Files {
     /// The corresponding C function is `access`.
     package static func mayWrite(_ path: FilePath) -> Bool { access(path.string, W_OK) == 0 }
 
-    /// The names in a folder, sorted; empty where it cannot be read.
+    /// The names in a folder, sorted; empty if it cannot be read.
     ///
     /// The corresponding C function is `readdir`.
     package static func names(in folder: FilePath) -> [String] { (try? allNames(in: folder)) ?? [] }
@@ -202,7 +202,7 @@ package enum Files {
     /// Whether the path exists (links followed).
     package static func exists(_ path: FilePath) -> Bool { access(path.string, F_OK) == 0 }
 
-    /// The target of a symbolic link; `nil` where the path is no link.
+    /// The target of a symbolic link; `nil` if the path is no link.
     ///
     /// The corresponding C function is `readlink`.
     package static func linkTarget(_ path: FilePath) -> String? {
@@ -213,7 +213,7 @@ package enum Files {
         return count > 0 ? String(decoding: buffer.prefix(count), as: UTF8.self) : nil
     }
 
-    /// The absolute path without links; `nil` where it does not exist.
+    /// The absolute path without links; `nil` if it does not exist.
     ///
     /// The corresponding C function is `realpath`.
     package static func realPath(_ path: FilePath) -> FilePath? {
@@ -235,7 +235,7 @@ package enum Files {
         }
     }
 
-    /// Free bytes for this user on the filesystem that holds `path`; `nil` where unknown.
+    /// Free bytes for this user on the filesystem that holds `path`; `nil` if unknown.
     ///
     /// The corresponding C function is `statvfs`.
     package static func freeByteCount(_ path: FilePath) -> UInt64? {
@@ -269,7 +269,7 @@ package enum SystemFacts {
         return UInt64(time.tv_sec) * 1000 + UInt64(time.tv_nsec) / 1_000_000
     }
 
-    /// The memory available to programs without swapping, in bytes; `nil` where the kernel does not report it.
+    /// The memory available to programs without swapping, in bytes; `nil` if the kernel does not report it.
     package static func availableMemory() -> UInt64? {
         let line = Files.text("/proc/meminfo")?.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
         let kibibytes = line?.split(separator: " ").dropFirst().first.flatMap { UInt64($0) }
@@ -329,7 +329,7 @@ package enum SystemFacts {
     /// Waits.
     package static func sleep(seconds: Double) { sleep(seconds) { true } }
 
-    /// Waits; less where a signal comes with which the work is to end.
+    /// Waits, but no longer than until the cancellation is requested.
     package static func sleep(seconds: Double, unless cancellation: Cancellation) {
         sleep(seconds) { !cancellation.isRequested }
     }

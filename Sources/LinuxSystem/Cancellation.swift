@@ -2,48 +2,47 @@
 import Glibc
 import Synchronization
 
-/// Whether work is to end before it is done: because of a signal, or because a disk is gone that it needs. The first cause
-/// counts, and stays.
+/// A request to end work early, because of a signal or the loss of a disk. The first cause counts and is never cleared.
 ///
-/// Work is given one, and asks it between its steps.
+/// Work receives a cancellation and checks it between its steps.
 package final class Cancellation: Sendable {
     /// 0, the number of a signal, or `lossNumber`.
     private let cause = Atomic<Int32>(0)
-    /// In place of a signal's number.
+    /// The cause for the loss of a disk.
     private static let lossNumber: Int32 = -1
     private let loss = Mutex("a disk is gone")
     private let milliseconds = Atomic<UInt64>(0)
 
-    /// One that nothing has caused yet.
+    /// Creates a cancellation that is not requested.
     package init() {}
 
-    /// Asks for the end because of a signal. Does only what a signal handler may do.
+    /// Requests the end because of a signal. Async-signal-safe.
     package func request(_ signal: Int32) {
         let now = SystemFacts.monotonicMilliseconds()
         guard cause.compareExchange(expected: 0, desired: signal, ordering: .relaxed).exchanged else { return }
         milliseconds.store(now, ordering: .relaxed)
     }
 
-    /// Asks for the end because a disk is gone: the work ends as if it was interrupted, but with a failure.
+    /// Requests the end because a disk is gone: the work ends like an interrupted one, but as a failure.
     package func noteLoss(_ sentence: String) {
         guard !isRequested else { return }
         loss.withLock { $0 = sentence }
         request(Self.lossNumber)
     }
 
-    /// Whether the work is to end.
+    /// Whether the work should end.
     package var isRequested: Bool { cause.load(ordering: .relaxed) != 0 }
 
-    /// Whether that is because of the loss of a disk, which is no wish but a failure.
+    /// Whether the cause is the loss of a disk, which is a failure and not a request of the user.
     package var isLoss: Bool { cause.load(ordering: .relaxed) == Self.lossNumber }
 
-    /// Since when, in milliseconds of the monotonic clock; `nil` where the work may go on.
+    /// The time of the request, in milliseconds of the monotonic clock; `nil` if there is none.
     package var start: UInt64? {
         let start = milliseconds.load(ordering: .relaxed)
         return start == 0 ? nil : start
     }
 
-    /// The cause, for messages.
+    /// The cause in messages.
     package var name: String {
         switch cause.load(ordering: .relaxed) {
         case SIGINT: "interrupted (SIGINT)"

@@ -24,7 +24,7 @@ package final class CompositeDevice {
         }
     }
 
-    /// Why no composite can be created here, as a sentence part; `nil` where it can.
+    /// Why no composite can be created here, as a sentence part; `nil` if it can.
     package static func obstacle() -> String? {
         if let obstacle = DeviceMapper.obstacle() { return obstacle }
         guard let output = try? ChildProcess.run(["dmsetup", "version"]) else {

@@ -16,7 +16,7 @@ package final class DirectReader: BlockReader {
     private let descriptor: OwnedDescriptor
     private let pending: PendingCalls
 
-    /// Opens the device of `device` a second time; `nil` where it cannot be read past the cache.
+    /// Opens the device of `device` a second time; `nil` if it cannot be read past the cache.
     package init?(_ device: BlockDevice) {
         // By descriptor, not by name: the name may belong to another device by now.
         let path = FilePath("/proc/self/fd/\(device.fileDescriptor.rawValue)")

@@ -6,7 +6,7 @@ import SystemPackage
 /// Users of a disk: mounts from it in any mount namespace, swap, holders, and devices attached over it. The
 /// only place that checks this.
 extension DiskDirectory {
-    /// Why a disk may not be overwritten or may change during a read. Empty where it is not in use.
+    /// Why a disk may not be overwritten or may change during a read. Empty if it is not in use.
     package func uses(of disk: String) -> [DiskUse] { uses(of: disk, notThrough: []) }
 
     /// Uses of a disk, without those that are reached only through some holders.

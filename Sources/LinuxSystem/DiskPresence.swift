@@ -9,7 +9,7 @@ struct DiskPresence: Sendable {
     /// The kernel's sequence number of this attachment; `nil` before Linux 5.15.
     private let sequence: String?
 
-    /// A disk; `nil` where no disk has that name or its drive is empty.
+    /// A disk; `nil` if no disk has that name or its drive is empty.
     init?(_ name: String, in directory: DiskDirectory = DiskDirectory()) {
         guard (directory.byteCount(of: name) ?? 0) > 0 else { return nil }
         self.name = name
@@ -25,7 +25,7 @@ struct DiskPresence: Sendable {
         return now != sequence
     }
 
-    /// Its number of completed requests; `nil` where the kernel does not report it.
+    /// Its number of completed requests; `nil` if the kernel does not report it.
     var activity: UInt64? { directory.activity(of: name) }
 
     /// The disks that a device or filesystem depends on: its disk, and the devices below that one. A device with

@@ -15,7 +15,7 @@ extension Files {
         package var isFile: Bool
     }
 
-    /// The metadata of `path` (links followed); `nil` where it does not exist.
+    /// The metadata of `path` (links followed); `nil` if it does not exist.
     ///
     /// The corresponding C function is `stat`.
     package static func status(_ path: FilePath) throws(SystemCallError) -> Status? {

@@ -3,8 +3,8 @@ import CLinuxShims
 import SystemPackage
 
 extension Files {
-    /// A new unnamed file in a folder, removed with its last descriptor unless it is given a name; `nil` where the
-    /// filesystem has no such files, or where a name could not be given later.
+    /// A new unnamed file in a folder, removed with its last descriptor unless it is given a name; `nil` if the
+    /// filesystem does not support such files, or giving them a name later.
     ///
     /// The corresponding C function is `open(O_TMPFILE)`.
     package static func openUnnamed(in folder: FilePath, _ permissions: FilePermissions) -> OwnedDescriptor? {

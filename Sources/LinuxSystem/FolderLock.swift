@@ -20,7 +20,7 @@ package final class FolderLock: Sendable {
         }
     }
 
-    /// Takes the lock; `nil` where another process holds it, the folder cannot be locked, or the path is a link.
+    /// Takes the lock; `nil` if another process holds it, the folder cannot be locked, or the path is a link.
     package init?(ifFree folder: FilePath) {
         guard let opened = try? OwnedDescriptor.open(folder, .readOnly, options: [.directory, .noFollow]),
             flock(opened.raw.rawValue, LOCK_EX | LOCK_NB) == 0

@@ -25,7 +25,7 @@ package enum LargeMemory {
     /// Frees the memory.
     package static func release(_ memory: UnsafeMutableRawBufferPointer) { free(memory.baseAddress) }
 
-    /// Fails where a limit of this process leaves less than `byteCount` bytes. Swift ends the process where a small
+    /// Fails if a limit of this process leaves less than `byteCount` bytes. Swift ends the process where a small
     /// allocation fails, so large ones must leave room for those.
     ///
     /// The corresponding C function is `getrlimit` (RLIMIT_AS and RLIMIT_DATA).

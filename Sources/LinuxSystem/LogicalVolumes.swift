@@ -8,7 +8,7 @@ package struct LogicalVolumes: Equatable, Sendable {
         package var path: String
         /// The name of its group; empty for none.
         package var group: String
-        /// Where its first extent starts, in bytes from its own start.
+        /// The offset of its first extent, in bytes.
         package var dataStart: UInt64
         /// The number of its extents.
         package var extentCount: UInt64
@@ -26,7 +26,7 @@ package struct LogicalVolumes: Equatable, Sendable {
     package struct Segment: Equatable, Sendable {
         /// `linear`, `striped`, `raid1`, `thin`, …
         package var type: String
-        /// Where it starts in the volume, in bytes.
+        /// Its offset in the volume, in bytes.
         package var start: UInt64
         /// Its length in bytes.
         package var byteCount: UInt64
@@ -96,7 +96,7 @@ package struct LogicalVolumes: Equatable, Sendable {
         "lv_uuid,vg_name,lv_name,lv_attr,lv_size,segtype,seg_start,seg_size,origin,lv_kernel_major,lv_kernel_minor,lv_tags,devices"
 
     /// From the output of `pvs` and `lvs` with these columns, `|` between them and sizes in bytes.
-    /// - Throws: where a line does not fit these columns.
+    /// - Throws: if a line does not fit these columns.
     static func parse(pvs: String, lvs: String) throws(LogicalVolumeError) -> LogicalVolumes {
         var result = LogicalVolumes(physicalVolumes: [], volumes: [])
         for line in pvs.split(separator: "\n") {

@@ -15,7 +15,7 @@ struct LoopBase {
     var otherLoops: [String]
     fileprivate var backing: DiskDirectory.Backing
 
-    /// Opens it; `nil` where its name does not reach it: it was renamed, or attached in another mount namespace.
+    /// Opens it; `nil` if its name does not reach it: it was renamed, or attached in another mount namespace.
     func opened(_ access: BlockDevice.Access) -> BlockDevice? {
         guard let file = try? BlockDevice(opening: path, access), file.isDevice == backing.isDevice,
             file.deviceNumber == backing.device, file.isDevice || file.inodeNumber == backing.inode

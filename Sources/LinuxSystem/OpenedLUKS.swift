@@ -9,7 +9,7 @@ import SystemPackage
 package final class OpenedLUKS: BlockReader {
     /// The geometry of an open volume, from `cryptsetup status`.
     package struct Geometry: Equatable, Sendable {
-        /// Where the encrypted sectors begin in the volume, in bytes.
+        /// The offset of the encrypted sectors in the volume, in bytes.
         package var dataStart: UInt64
         /// The length of the encrypted sectors in bytes.
         package var byteCount: UInt64
@@ -43,7 +43,7 @@ package final class OpenedLUKS: BlockReader {
         init(_ device: consuming LoopDevice) { self.device = device }
     }
 
-    /// Why no LUKS volume can be opened here, as a sentence; `nil` where one can.
+    /// Why no LUKS volume can be opened here, as a sentence; `nil` if one can.
     package static func obstacle() -> String? {
         guard ChildProcess.canFind("cryptsetup") else {
             return "`cryptsetup` is not installed (Debian package cryptsetup-bin)"

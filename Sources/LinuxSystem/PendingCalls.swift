@@ -49,7 +49,7 @@ package final class PendingCalls: @unchecked Sendable {
         weak var calls: PendingCalls?
     }
     private static let all = Mutex<[ObjectIdentifier: Registered]>([:])
-    /// Those of the work that each `StallWatch` watches: they are told of a disk that is gone.
+    /// The cancellations of all `StallWatch`es, requested if a disk is gone.
     private static let told = Mutex<[Cancellation]>([])
     /// Closing, which has no name any more.
     static let closing = PendingCalls("a file or disk that is closed", deviceNumber: nil, disks: [])
@@ -86,7 +86,7 @@ package final class PendingCalls: @unchecked Sendable {
         slots.deallocate()
     }
 
-    /// Makes a call, noted while it lasts. Where it fails, a disk that is gone is noted (`noteLoss`).
+    /// Makes a call, registered while it lasts. If it fails because a disk is gone, the loss is noted (`noteLoss`).
     package func during<Result: ~Copyable, Failure: Error>(
         _ kind: Kind, _ call: () throws(Failure) -> Result
     ) throws(Failure) -> Result {

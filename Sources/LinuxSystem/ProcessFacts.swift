@@ -46,7 +46,7 @@ package struct ProcessFacts: Codable, Equatable, Sendable {
         return (ticks, fields[0] == "Z" || fields[0] == "X")
     }
 
-    /// Whether a process of this namespace is alive; `nil` where unknown: procfs can hide the processes of others
+    /// Whether a process of this namespace is alive; `nil` if unknown: procfs can hide the processes of others
     /// (hidepid), which proves nothing.
     ///
     /// The corresponding C function is `kill` (with no signal).
@@ -60,7 +60,7 @@ package struct ProcessFacts: Codable, Equatable, Sendable {
         return kill(process, 0) != 0 && errno == ESRCH ? false : nil
     }
 
-    /// Whether this process is alive, as seen from `own`; `nil` where that cannot be determined from here.
+    /// Whether this process is alive, as seen from `own`; `nil` if that cannot be determined from here.
     package func isAlive(seenBy own: ProcessFacts) -> Bool? {
         guard !boot.isEmpty, boot == own.boot, !namespace.isEmpty, namespace == own.namespace, process > 0 else {
             return nil

@@ -2,18 +2,18 @@
 import Glibc
 import Synchronization
 
-/// The signals that ask this process for its end (SIGINT, SIGTERM, SIGHUP and SIGXCPU), noted instead of obeyed at once, so
-/// that work can end in order.
+/// Turns the signals that end this process (SIGINT, SIGTERM, SIGHUP and SIGXCPU) into a cancellation, so that work ends
+/// in order.
 package enum SignalHandlers {
     private static let signals = [SIGINT, SIGTERM, SIGHUP, SIGXCPU]
-    /// The address of what the handlers set, as a handler is a C function and captures nothing. Nobody else reads it.
+    /// The address of the cancellation: a handler is a C function and captures nothing. Only handlers read it.
     private static let address = Atomic<UInt>(0)
 
-    /// Has the signals request `cancellation` from now on, and ignores SIGPIPE (writes report EPIPE instead).
+    /// Makes the signals request `cancellation` from now on, and ignores SIGPIPE (writes report EPIPE instead).
     ///
     /// The corresponding C function is `sigaction`.
     package static func install(_ cancellation: Cancellation) {
-        // Kept for as long as the process lives: a handler may run at any moment.
+        // Retained for the lifetime of the process: a handler may run at any moment.
         let kept = Unmanaged.passRetained(cancellation).toOpaque()
         address.store(UInt(bitPattern: kept), ordering: .releasing)
         for number in signals {
@@ -26,14 +26,14 @@ package enum SignalHandlers {
         signal(SIGPIPE, SIG_IGN)
     }
 
-    /// Only what a signal handler may do.
+    /// Async-signal-safe.
     private static func handle(_ number: Int32) {
         guard let kept = UnsafeRawPointer(bitPattern: address.load(ordering: .acquiring)) else { return }
         Unmanaged<Cancellation>.fromOpaque(kept).takeUnretainedValue().request(number)
     }
 
-    /// A signal that no thread has taken: the kernel gives it to the first one, which may wait uninterruptibly. The calling
-    /// thread takes none from now on.
+    /// A pending signal: the kernel delivers signals to the first thread, which may be in an uninterruptible wait.
+    /// Blocks the signals in the calling thread from now on.
     ///
     /// The corresponding C functions are `pthread_sigmask` and `sigpending`.
     static func untaken() -> Int32? {

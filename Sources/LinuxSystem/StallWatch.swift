@@ -117,9 +117,9 @@ package final class StallWatch: Sendable {
 
     /// Watches until released.
     /// - Parameters:
-    ///   - cancellation: that of the work; is told of disks that are gone, and of signals that no thread takes.
-    ///   - say: takes a message for a person.
-    ///   - giveUp: ends the process; takes what does not return, and whether its disk is at work all the same.
+    ///   - cancellation: the cancellation of the work; requested for lost disks, and for signals that no thread takes.
+    ///   - say: receives messages.
+    ///   - giveUp: ends the process; receives the name of the hanging call, and whether its disk still works.
     package init(
         _ cancellation: Cancellation, say: @escaping @Sendable (String) -> Void,
         giveUp: @escaping @Sendable (String, Bool) -> Void

@@ -243,7 +243,7 @@ extension Files {
         case other
     }
 
-    /// The names in a folder with their kinds, links not followed, sorted; empty where it cannot be read.
+    /// The names in a folder with their kinds, links not followed, sorted; empty if it cannot be read.
     ///
     /// The corresponding C functions are `readdir` and `lstat`.
     package static func entries(in folder: FilePath) -> [(name: String, kind: Kind)] {

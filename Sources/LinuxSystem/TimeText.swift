@@ -7,10 +7,10 @@ package struct TimeText: Equatable, Sendable {
     package var time: CalendarTime
     /// Whether it is a bare date.
     package var isDate: Bool
-    /// The offset from UTC in seconds; `nil` where the text has none and local time is meant.
+    /// The offset from UTC in seconds; `nil` if the text has none and local time is meant.
     package var offsetSeconds: Int?
 
-    /// Parses a text; `nil` where it is no such time.
+    /// Parses a text; `nil` if it is no such time.
     package init?(_ text: some StringProtocol) {
         var rest = Substring(text)[...]
         func number(_ digitCount: Int) -> Int? {

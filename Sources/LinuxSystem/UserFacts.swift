@@ -3,7 +3,7 @@ import Glibc
 import SystemPackage
 
 extension SystemFacts {
-    /// An environment variable; `nil` where it is not set.
+    /// An environment variable; `nil` if it is not set.
     ///
     /// The corresponding C function is `getenv`.
     package static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }

@@ -8,7 +8,7 @@ import SystemPackage
 /// `BOOT-PID-TICKS-TIME`: eight digits for this boot of this machine (and its process namespace), the process id, its
 /// start time, and the time when it began the file, in seconds since 1970.
 package struct WriterToken: Sendable {
-    /// Whether the process of the token is alive; `nil` where that is unknown: another boot,
+    /// Whether the process of the token is alive; `nil` if that is unknown: another boot,
     /// machine or process namespace.
     package let isAlive: Bool?
 

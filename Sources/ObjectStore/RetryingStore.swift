@@ -11,10 +11,10 @@ package final class RetryingStore: WrappedStore {
     private let pause: @Sendable (Int) -> Void
 
     /// - Parameters:
-    ///   - attempts: how often a call is made at most.
-    ///   - cancellation: after it no attempt is made again.
-    ///   - pause: is called between two attempts, with the number of those that failed: half a second, doubled each time,
-    ///     where nothing is said.
+    ///   - attempts: the largest number of attempts for a call.
+    ///   - cancellation: ends the retries.
+    ///   - pause: waits between two attempts, with the number of failed ones; by default half a second, doubled each
+    ///     time.
     package init(
         _ inner: any PrunableStore, attempts: Int = 6, cancellation: Cancellation = Cancellation(),
         pause: (@Sendable (Int) -> Void)? = nil

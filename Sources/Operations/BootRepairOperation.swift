@@ -26,8 +26,7 @@ package final class BootRepairOperation {
     private let events: any EventSink
     private let cancellation: Cancellation
 
-    /// Names the job.
-    /// - Parameter cancellation: ends it before anything is written.
+    /// - Parameter cancellation: ends the job before the first write.
     package init(_ job: BootRepairJob, events: any EventSink, cancellation: Cancellation) {
         self.job = job
         self.events = events

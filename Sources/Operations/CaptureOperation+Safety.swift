@@ -38,7 +38,7 @@ extension CaptureOperation {
             .refused, "\(path) lies on \(job.disk), the disk that is to be captured: write to another disk")
     }
 
-    /// Warns where a clone and its template, which share their names, are captured as the same host and disk. Their
+    /// Warns if a clone and its template, which share their names, are captured as the same host and disk. Their
     /// paths alternate in the snapshots; a path that is new each time (a file named by date) does not recur.
     func noteOtherPlace(_ repository: Repository, _ host: String, _ disk: String, _ source: OpenedDisk) {
         guard source.identity.transport == "file" else { return }
@@ -49,12 +49,12 @@ extension CaptureOperation {
         guard let before = paths.last, before != own, paths.contains(own) else { return }
         events.warn(
             "names-in-turn",
-            "snapshots of \(host)/\(disk) are of \(before) and of \(own) in turn. Where these are two machines (clones have the "
-                + "names of their template), tell them apart with --host, or one counts as the other's past"
+            "snapshots of \(host)/\(disk) alternate between \(before) and \(own). If these are two machines (clones have the "
+                + "names of their template), distinguish them with --host: otherwise their snapshots count as one history"
         )
     }
 
-    /// What an unfinished capture leaves behind.
+    /// The remains of an unfinished capture.
     static func sentences(_ destination: ImageDestination) -> String {
         let left =
             switch destination {

@@ -95,7 +95,7 @@ package struct CapturedHost {
         return source.identity.pathByPlace ?? path
     }
 
-    /// /etc/hostname of an ext filesystem, read by debugfs without mounting anything; `nil` where there is none.
+    /// /etc/hostname of an ext filesystem, read by debugfs without mounting anything; `nil` if there is none.
     private static func hostName(of volume: VolumeSurvey, on disk: FilePath) -> String? {
         // debugfs opens read-only unless told otherwise; -c also works while bitmaps are damaged. libext2fs takes the
         // filesystem's offset from the text after the question mark, so a path with a question mark cannot be used.

@@ -7,16 +7,16 @@ import ObjectStore
 import Repository
 import SystemPackage
 
-/// Compares two snapshots of one repository. Chunks are compared by name, so that no data is read.
+/// Compares two snapshots of one repository. Chunks are compared by id; no data is read.
 package final class DiffOperation {
     private let job: DiffJob
     private let keys: KeyRing
     private let events: any EventSink
 
-    /// What differs.
+    /// The differences between two snapshots.
     package struct Findings: Encodable {
         package struct Part: Encodable {
-            /// Its number; `nil` for what is outside of partitions.
+            /// The number of the partition; `nil` outside of partitions.
             package var partition: Int?
             package var label: String
             package var changedByteCount: UInt64
@@ -30,7 +30,7 @@ package final class DiffOperation {
         package var to: String
         package var changedByteCount: UInt64
         package var partitions: [Part]
-        /// When the captures began.
+        /// The start times of the captures.
         package var started: (from: String, to: String)
 
         private enum CodingKeys: String, CodingKey { case schema, from, to, changedByteCount, partitions }
@@ -56,7 +56,6 @@ package final class DiffOperation {
         self.events = events
     }
 
-    /// Compares.
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> Findings {
         try events.reporting("diff", keys.cancellation, outcome: { _ in Outcome(.done) }) { try compared() }

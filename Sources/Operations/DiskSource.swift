@@ -19,7 +19,7 @@ package final class DiskSource {
     private let claim: Claim?
     private let events: any EventSink
 
-    /// Refuses a disk that may change during the capture, or makes snapshots of what may change.
+    /// Refuses a disk that may change during the capture, or makes snapshots of the volumes that may change.
     package init(
         _ disk: OpenedDisk, usesSnapshots: Bool, rescues: Bool, allowMounted: Bool, _ events: any EventSink,
         _ cancellation: Cancellation

@@ -3,10 +3,10 @@ import JobModel
 import LinuxSystem
 
 extension EventSink {
-    /// Runs an operation, and tells how it ended.
+    /// Runs an operation and sends a report of its end.
     /// - Parameters:
-    ///   - cancellation: the operation's.
-    ///   - outcome: what its report says of that.
+    ///   - cancellation: the cancellation of the operation.
+    ///   - outcome: the outcome for the report.
     func reporting<Value>(
         _ operation: String, _ cancellation: Cancellation, outcome: (Value) -> Outcome, _ body: () throws -> Value
     ) throws -> Value {

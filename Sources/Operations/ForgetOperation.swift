@@ -12,7 +12,7 @@ package final class ForgetOperation {
     private let keys: KeyRing
     private let events: any EventSink
 
-    /// What stays and what went, or would go.
+    /// The kept snapshots and the removed ones; in a dry run, those that would be removed.
     package struct Findings: Encodable {
         package struct Item: Encodable {
             package var id: String
@@ -20,7 +20,7 @@ package final class ForgetOperation {
             package var disk: String
             package var started: String
             package var tags: [String]
-            /// Why it stays; `nil` of one that goes.
+            /// Why it is kept; `nil` for a removed snapshot.
             package var reasons: [String]?
 
             fileprivate init(_ info: SnapshotInfo, _ reasons: [String]? = nil) {
@@ -29,7 +29,7 @@ package final class ForgetOperation {
                 self.reasons = reasons
             }
         }
-        /// What stays and what goes of one disk of one host with one set of tags.
+        /// The snapshots of one disk of one host with one set of tags.
         package struct Group {
             package var host: String
             package var disk: String
@@ -41,12 +41,11 @@ package final class ForgetOperation {
         package var dryRun: Bool
         package var kept: [Item]
         package var forgotten: [Item]
-        /// The snapshots that cannot be read and therefore stay: their files, and why.
+        /// The snapshots that are kept because they cannot be read: their files and errors.
         package var damaged: [String]
         /// All of `kept` and `forgotten`, sorted by host, disk and tags.
         package var groups: [Group]
 
-        /// How it ended.
         package var outcome: Outcome { Outcome(damaged.isEmpty ? .done : .badImage) }
 
         private enum CodingKeys: String, CodingKey { case schema, dryRun, kept, forgotten, damaged }
@@ -72,7 +71,6 @@ package final class ForgetOperation {
         self.events = events
     }
 
-    /// Forgets.
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> Findings {
         try events.reporting("forget", keys.cancellation, outcome: { $0.outcome }) {

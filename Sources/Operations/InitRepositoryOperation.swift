@@ -7,26 +7,26 @@ import ObjectStore
 import Repository
 import SystemPackage
 
-/// Makes a repository.
+/// Creates a repository.
 package final class InitRepositoryOperation {
     private let job: InitRepositoryJob
     private let keys: KeyRing
     private let likeKeys: KeyRing
     private let events: any EventSink
 
-    /// The repository that was made.
+    /// The created repository.
     package struct Made {
         package var path: String
         package var isEncrypted: Bool
         package var chunkByteCount: Int
     }
 
-    /// The length of a chunk unless another is asked for.
+    /// The default length of a chunk in bytes.
     private static let usualChunkByteCount = 1 << 20
 
     /// - Parameters:
-    ///   - keys: gives the password of the new repository.
-    ///   - likeKeys: the passwords of the one whose id key is taken.
+    ///   - keys: asks for the password of the new repository.
+    ///   - likeKeys: the passwords of the repository whose id key is taken.
     package init(_ job: InitRepositoryJob, keys: KeyRing, likeKeys: KeyRing, events: any EventSink) {
         self.job = job
         self.keys = keys
@@ -34,7 +34,7 @@ package final class InitRepositoryOperation {
         self.events = events
     }
 
-    /// Makes it. The password comes before anything is written.
+    /// Creates the repository. The password is asked for before the first write.
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> Made {
         try events.reporting("init-repo", keys.cancellation, outcome: { _ in Outcome(.done) }) {
@@ -65,7 +65,7 @@ package final class InitRepositoryOperation {
             throw JobFailure(
                 .usage,
                 configuration.isEncrypted
-                    ? "\(like) is encrypted, and its id key must stay secret: say --encrypt too"
+                    ? "\(like) is encrypted, and its id key must stay secret: add --encrypt"
                     : "\(like) is not encrypted, so it has no id key to take: leave out --encrypt or --like")
         }
         if job.encrypts, let id = try likeKeys.keys(other)?.id { master?.id = id }
@@ -79,7 +79,7 @@ package final class InitRepositoryOperation {
                 _ = try KeyStore(store).add(master, password: password, label: SystemFacts.userAtHost)
             }
         } catch {
-            // Only what could not be made is "cannot create"; a wrong password is not.
+            // An error of a password keeps its own exit code.
             if case ImageError.key = error { throw error }
             throw JobFailure(.cannotCreate, "\(error)")
         }

@@ -7,7 +7,7 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// Looks at what a disk, an image or a snapshot holds. Writes nothing.
+/// Inspects a disk, an image or a snapshot. Writes nothing.
 package final class InspectOperation {
     private let job: InspectJob
     private let keys: KeyRing
@@ -20,13 +20,12 @@ package final class InspectOperation {
         self.events = events
     }
 
-    /// Looks.
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> InspectReport {
         try events.reporting("inspect", keys.cancellation, outcome: { _ in Outcome(.done) }) {
             guard try isCapture() else { return try inspectDisk() }
             guard job.luksKeyFiles.isEmpty else {
-                throw JobFailure(.usage, "--luks-key-file opens what is on a disk, not what is in an image")
+                throw JobFailure(.usage, "--luks-key-file opens LUKS volumes on a disk, not in an image")
             }
             return InspectReport(try OpenedImage.open(job.disk, keys, scratch: .none))
         }
@@ -39,14 +38,14 @@ package final class InspectOperation {
         var report = InspectReport(survey)
         if let known = try opened.knownImage {
             report.warnings.append(
-                "\(job.disk) is \(known.name), not a disk: what is shown is how its bytes look as one")
+                "\(job.disk) is \(known.name), not a disk: its bytes are shown as those of a disk")
         }
         report.interruptedRestore = try InterruptedRestore(on: opened.device, survey.volumes)
         try unlocker?.check(job.disk)
         return report
     }
 
-    /// Whether it is an image of ours or a snapshot; a device never is one, and a raw image is looked at as a disk.
+    /// Whether the path is a snapshot, a Reforge image or a compressed raw image. Devices and raw images are disks.
     private func isCapture() throws -> Bool {
         if case .snapshot = try ImageAddress.parse(job.disk, .thisMachine) { return true }
         let path = FilePath(job.disk)

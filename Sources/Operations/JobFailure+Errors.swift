@@ -7,13 +7,13 @@ import LinuxSystem
 import SystemPackage
 
 extension Cancellation {
-    /// What it comes to: a disk that is gone is no wish.
+    /// The exit status of the ended work: the loss of a disk is a failure.
     package var exitStatus: ExitStatus { isLoss ? .ioError : .interrupted }
 }
 
 extension JobFailure {
     /// From any error of the modules below.
-    /// - Parameter cancellation: says why work ended that was interrupted.
+    /// - Parameter cancellation: has the cause of an interruption.
     package init(_ error: any Error, cancellation: Cancellation) {
         let interruption = JobFailure(cancellation.exitStatus, cancellation.name)
         switch error {

@@ -32,7 +32,7 @@ package struct LUKSKeys {
         if let obstacle = OpenedLUKS.obstacle() {
             throw JobFailure(
                 .refused,
-                "LUKS cannot be opened here: \(obstacle). The recovery medium has what it takes; without --luks-key-file, LUKS is taken whole"
+                "LUKS cannot be opened here: \(obstacle). The recovery medium has the tools; without --luks-key-file, LUKS is taken whole"
             )
         }
         return LUKSUnlocker(keyFiles: keyFiles)
@@ -52,7 +52,7 @@ extension LUKSUnlocker {
         throw JobFailure(
             .refused,
             hasFound
-                ? "no LUKS volume on \(disk) could be opened with the given key (--luks-key-file): it is a wrong one, or the volume is one that is always taken whole (reforge inspect says which)"
+                ? "no LUKS volume on \(disk) could be opened with the given key (--luks-key-file): the key is wrong, or the volume is of a kind that is always taken whole (see reforge inspect)"
                 : "there is no LUKS volume on \(disk) that could be opened, but a key was given (--luks-key-file): if this is right, leave it out"
         )
     }

@@ -43,8 +43,8 @@ package struct OpenedDisk {
         get throws { try KnownImage.identify(device, at: device.path, isFile: !device.isDevice) }
     }
 
-    /// Waits while a program is at work on it that an earlier restore started, which was killed: the program must end its
-    /// work, and until then the disk is in use. What is left of it is taken away.
+    /// Waits for a program that a killed restore started on this disk: it must finish its work, and until then the disk
+    /// is in use. Then removes the remaining logical volumes and mappings.
     /// - Parameters:
     ///   - isTrial: whether nothing may change, for a plan.
     ///   - cancellation: ends the wait.

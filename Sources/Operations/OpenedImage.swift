@@ -11,13 +11,13 @@ import ObjectStore
 import Repository
 import SystemPackage
 
-/// What a command reads a capture from, wherever it takes an IMAGE: an image of ours (plain, encrypted, .img.xz), a snapshot of a
-/// repository, a raw image that somebody else made, or standard input.
+/// The opened source of a capture, for every IMAGE argument: a Reforge image (plain, encrypted, .img.xz), a snapshot of
+/// a repository, a raw image of another tool, or standard input.
 package struct OpenedImage {
-    /// How it was named.
+    /// The argument.
     package let text: String
     package let reader: any ImageReader
-    /// How it ends, where that is known without reading all of it.
+    /// The ending, if it is known before everything is read.
     package let ending: ImageEnding?
     /// The file or folder that holds it; `nil` for standard input and remote stores.
     package let path: FilePath?
@@ -28,12 +28,12 @@ package struct OpenedImage {
     package let snapshot: Snapshot?
     /// The length of the file; `nil` for a snapshot and standard input.
     package let byteCount: UInt64?
-    /// Descriptors and locks that must stay as long as the reader is used.
+    /// Descriptors and locks that must live as long as the reader.
     private let held: [AnyObject]
-    /// What tells that a raw image held still.
+    /// The claim that detects writes to a raw image.
     private let claim: Claim?
 
-    /// The disk that it is a recording of.
+    /// The recording of a raw image.
     private let recording: DiskRecording?
 
     /// Has the reader used for as long as what it reads from is held: a reader knows no more than the descriptor's number.
@@ -41,7 +41,7 @@ package struct OpenedImage {
         try withExtendedLifetime(self) { try body(reader) }
     }
 
-    /// Opens an image or a snapshot, and checks what can be checked without reading all of it.
+    /// Opens an image or a snapshot, and checks everything that does not need all of its data.
     /// - Parameters:
     ///   - salvages: takes an image with a damaged or missing end, for a `SalvageReader`.
     ///   - scratch: where a compressed disk is decompressed.
@@ -57,7 +57,7 @@ package struct OpenedImage {
         }
     }
 
-    /// The same image from its start, where that takes nothing; `nil` where it must be opened again.
+    /// The image from its start, for a raw image; `nil` if it must be opened again.
     package func again() throws -> OpenedImage? {
         try recording.map { OpenedImage(self, reading: try $0.again()) }
     }
@@ -107,7 +107,7 @@ package struct OpenedImage {
             guard !salvages else {
                 throw JobFailure(
                     .usage,
-                    "\(text) is no image of Reforge: --salvage needs its records of what each part of the disk should hold"
+                    "\(text) is not a Reforge image: --salvage needs the checksums that a Reforge image records"
                 )
             }
             let disk = try RecordedDisk(path, format, scratch: scratch, keys)

@@ -5,7 +5,7 @@ import LinuxSystem
 import SystemPackage
 
 extension PasswordBytes {
-    /// From a file (or a pipe), with a warning where others can read it.
+    /// Reads a password from a file or a pipe; warns if other users can read the file.
     package static func read(_ file: String, _ events: any EventSink) throws -> [UInt8] {
         let path = FilePath(file)
         if let status = try? Stat(path), status.type == .regular,

@@ -5,18 +5,18 @@ import LinuxSystem
 import Repository
 import SystemPackage
 
-/// Frees the space of what no snapshot needs any more, in two steps: marked first, deleted by a later prune.
+/// Frees the space of data that no snapshot needs, in two steps: marked first, deleted by a later prune.
 package final class PruneOperation {
     private let job: PruneJob
     private let keys: KeyRing
     private let events: any EventSink
 
-    /// How long it waits for other maintenance, in seconds.
+    /// The longest wait for other maintenance of the repository, in seconds.
     private static let patience = 30.0
 
-    /// What was freed, or would be.
+    /// The freed space; in a dry run, the space that would be freed.
     package struct Findings: Encodable {
-        /// A number of packs, and their length.
+        /// A number of packs, and their total length.
         package struct Amount: Encodable {
             package var packs: Int
             package var byteCount: UInt64
@@ -33,17 +33,17 @@ package final class PruneOperation {
         package var present: Amount
         package var removed: Amount
         package var waiting: Amount
-        /// Of `waiting`.
+        /// Included in `waiting`.
         package var newlyMarked: Amount
         package var unmarked: Amount
         package var repacked: Amount
         package var adopted: Amount
         package var copiedByteCount: UInt64
-        /// Contents that snapshots need and no pack has.
+        /// The number of chunks that snapshots need and no pack has.
         package var missingCount: Int
         package var notes: [String]
 
-        /// How it ended. What a snapshot needs and nobody has is damage, whoever finds it.
+        /// Missing chunks count as damage, as in `verify`.
         package var outcome: Outcome { Outcome(missingCount == 0 ? .done : .badImage) }
 
         fileprivate init(_ report: PruneReport, dryRun: Bool) {
@@ -70,7 +70,6 @@ package final class PruneOperation {
         self.events = events
     }
 
-    /// Prunes.
     /// - Throws: `JobFailure` or an error of the engines.
     package func run() throws -> Findings {
         try events.reporting("prune", keys.cancellation, outcome: { $0.outcome }) {

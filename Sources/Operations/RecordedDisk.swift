@@ -24,7 +24,7 @@ package enum DiskScratchChoice: Equatable {
 /// A disk in a file, opened as the recording of it.
 struct RecordedDisk {
     let recording: DiskRecording
-    /// What tells that a plain file held still.
+    /// The claim that detects writes to a plain file.
     let claim: Claim?
 
     /// - Throws: `JobFailure` if the disk is mounted, or an interrupted restore left it without a partition table;
@@ -82,7 +82,7 @@ struct RecordedDisk {
         }
     }
 
-    /// Claims a plain file as the disk that it is: it may belong to a virtual machine.
+    /// Claims a plain file like a disk: it may belong to a virtual machine.
     private static func claimed(_ text: String, _ events: any EventSink) throws -> Claim {
         let disk = try OpenedDisk(text, .readOnly)
         let places = disk.mountPointsReadWrite
@@ -176,6 +176,6 @@ private struct RecordedSurvey {
         return .init(
             uuid: uuid, changed: file.changed.seconds,
             warnings: disk.hasUncheckedParts
-                ? ["\(path) carries no checksums of all its contents: damage in it cannot be noticed"] : [])
+                ? ["\(path) has no checksums for some or all of its contents: damage there is not detected"] : [])
     }
 }

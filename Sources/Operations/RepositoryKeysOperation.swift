@@ -29,18 +29,18 @@ package final class RepositoryKeysOperation {
         package var keys: [Key]
         package var unusable: [Unusable]
 
-        /// How it ended. A key that cannot be used is damage: a script must not take it for a sound repository.
+        /// An unusable key counts as damage, so that scripts detect it.
         package var outcome: Outcome { Outcome(unusable.isEmpty ? .done : .badImage) }
     }
 
-    /// - Parameter repository: `REPO` or `REPO@`, as it was written.
+    /// - Parameter repository: `REPO` or `REPO@`, as given.
     package init(_ repository: String, events: any EventSink, cancellation: Cancellation) {
         self.repository = repository
         self.events = events
         self.cancellation = cancellation
     }
 
-    /// Lists the keys, which needs no password.
+    /// Lists the keys. Needs no password.
     package func list() throws -> Findings {
         try events.reporting("key list", cancellation, outcome: { $0.outcome }) {
             let (keys, unusable) = try store().list()
@@ -54,9 +54,9 @@ package final class RepositoryKeysOperation {
 
     /// Adds a password.
     /// - Parameters:
-    ///   - newPasswords: gives it, once the repository is open.
-    ///   - label: whose it is; `nil` for who runs this.
-    ///   - passwords: gives one that opens the repository.
+    ///   - newPasswords: supplies the new password, after the repository is open.
+    ///   - label: the label of the key; `nil` for the current user and host.
+    ///   - passwords: supplies a password that opens the repository.
     package func add(
         _ newPasswords: any PasswordSource, label: String?, openedBy passwords: any PasswordSource
     ) throws -> WrappedKey {
@@ -73,9 +73,9 @@ package final class RepositoryKeysOperation {
 
     /// Removes a password.
     /// - Parameters:
-    ///   - id: its key's, or as much of it as is unique.
-    ///   - passwords: gives one that stays.
-    /// - Returns: the whole id.
+    ///   - id: the id of its key, or a unique beginning of it.
+    ///   - passwords: supplies a password that stays.
+    /// - Returns: the complete id.
     package func remove(_ id: String, openedBy passwords: any PasswordSource) throws -> String {
         try events.reporting("key remove", cancellation, outcome: { _ in Outcome(.done) }) {
             try store().remove(
@@ -85,7 +85,7 @@ package final class RepositoryKeysOperation {
         }
     }
 
-    /// The keys. What is wrong with the repository is said before anybody types a password.
+    /// The keys. Errors of the repository are reported before a password is asked for.
     private func store() throws -> KeyStore {
         let store = try Stores.open(try OpenedRepository.address(repository), cancellation: cancellation)
         guard try Repository.configuration(in: store).isEncrypted else {

@@ -30,12 +30,12 @@ extension RestoreOperation {
         return job.repairsBoot ?? SystemFacts.isRecoveryEnvironment ? .done : .leftOut
     }
 
-    /// Makes the restored system boot here. A failure leaves the data complete; it is reported, with the command to
-    /// finish.
+    /// Makes the restored system boot here. A failure leaves the data complete, and is reported with the command that
+    /// finishes the repair.
     func repairBoot(_ report: inout RestoreReport, _ target: OpenedDisk?, capturedDiskName: String?) {
         do {
             let opened = try target ?? OpenedDisk(disk, .readOnly, sectorSize: job.sectorSize)
-            // A device was let go for a moment: it must be the same one, and nobody else's by now.
+            // The device was closed for a moment: it must still be the same one, and not in use by another program.
             guard opened.identity == report.plan.plan.target else {
                 throw JobFailure(.refused, "\(disk) is another disk than the one that was restored")
             }

@@ -73,7 +73,7 @@ extension RestoreOperation {
         if !job.luksKeyFiles.isEmpty, !plan.encryptedGrowths.isEmpty, let obstacle = OpenedLUKS.obstacle() {
             throw JobFailure(
                 .refused,
-                "LUKS cannot be opened here: \(obstacle). Without --luks-key-file it is restored anyway, and what is inside keeps its size"
+                "LUKS cannot be opened here: \(obstacle). Without --luks-key-file it is restored anyway, and its contents keep their size"
             )
         }
     }
@@ -95,14 +95,14 @@ extension RestoreOperation {
             if let needed {
                 throw JobFailure(
                     .refused,
-                    "none of the given keys (--luks-key-file) opens the LUKS volume of partition \(needed), which is to be made smaller"
+                    "none of the given keys (--luks-key-file) opens the LUKS volume of partition \(needed), which must shrink"
                 )
             }
             guard locked.count < numbers.count else {
                 throw JobFailure(
                     .refused,
-                    "none of the given keys (--luks-key-file) opens a LUKS volume that gets a larger place: with the right one what is "
-                        + "inside grows, without any it keeps its size")
+                    "none of the given keys (--luks-key-file) opens a LUKS volume that gets a larger partition: its contents grow "
+                        + "with the right key, and keep their size without the option")
             }
         }
         plan.leaveLocked(locked)

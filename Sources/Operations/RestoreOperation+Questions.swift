@@ -38,7 +38,7 @@ extension RestoreOperation {
     func salvaging(_ input: OpenedImage) throws -> (any ImageReader, Salvage?) {
         guard job.salvages else { return (input.reader, nil) }
         guard image != "-" else {
-            events.log("note: standard input is read only once: what is lost of it is known only at the end")
+            events.log("note: standard input is read only once: its losses are known only at the end")
             return (SalvageReader(input.reader, Salvage()), nil)
         }
         let survey = try again(input, .verify).losses(events, cancellation)

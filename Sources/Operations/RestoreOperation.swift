@@ -24,7 +24,7 @@ package final class RestoreOperation {
     let confirmer: any Confirmer
     /// The state of the target, shared with the executor.
     private let targetState: Monitor<TargetState>
-    /// Whether the same job could continue where this one ends.
+    /// Whether the same job could continue from the state that this one leaves.
     private var goesOn = true
     var image: String { job.image }
     var disk: String { job.disk }
@@ -44,7 +44,7 @@ package final class RestoreOperation {
     /// The current state of the target. From any thread.
     package var diskState: RestoreExecutor.DiskState { targetState.update { $0 }.value }
 
-    /// What is left behind if the job ends now, as sentences. From any thread.
+    /// Sentences on the state of the target if the job ends now. From any thread.
     package var leftBehind: @Sendable (ExitStatus) -> String {
         { [targetState, job] status in
             let state = targetState.update { $0 }
@@ -280,7 +280,7 @@ package final class RestoreOperation {
         switch (job.salvages, SalvageAdvice.isUseful(error, image: image, keys)) {
         case (false, true):
             return failure.followed(
-                by: "`reforge restore --salvage` brings back the rest, with zeros in place of what is lost.")
+                by: "`reforge restore --salvage` restores the rest, with zeros in place of lost data.")
         case (true, false):
             return failure.followed(
                 by: "--salvage needs the header and the maps of an image, or the manifest of a snapshot.")

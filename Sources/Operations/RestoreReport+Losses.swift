@@ -4,8 +4,8 @@ import Imaging
 import JobModel
 
 extension RestoreReport {
-    /// What is lost, for a person: sums, ranges, and files.
-    /// - Parameter disk: how the target is called.
+    /// The losses as text: sums, ranges and files.
+    /// - Parameter disk: the name of the target.
     package func lossLines(_ disk: String) -> [String] {
         var lines: [String] = []
         let mostRanges = 10
@@ -24,7 +24,7 @@ extension RestoreReport {
         for found in lostFiles {
             let name = found.partition.map { "partition \($0)" } ?? disk
             if !found.files.isEmpty { lines.append("files of \(name) that lost contents:") }
-            // Names of a disk that anybody may have written.
+            // File names from a foreign disk may contain control characters.
             lines += found.files.map { "  \($0.printable)" }
             if found.moreFiles > 0 { lines.append("  and \(found.moreFiles) more") }
             lines += found.notes.map { "files of \(name): \($0.printable)" }

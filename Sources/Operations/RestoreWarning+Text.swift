@@ -4,7 +4,7 @@ import ImageModel
 import Imaging
 
 extension RestorePlan.Warning {
-    /// The node of an opened LUKS volume, in commands.
+    /// The node of an opened LUKS volume in suggested commands.
     private static let node = "/dev/mapper/NAME"
 
     /// For a person, and for the JSON of a plan.
@@ -20,30 +20,30 @@ extension RestorePlan.Warning {
                 "\(ByteText.rounded(range.byteCount)) behind the last partition, from byte \(range.lowerBound) on, are "
                 + "not restored: the target has another length"
         case .foreignTable(let kind):
-            return "the partition table (\(kind ?? "unknown")) goes back as it was; it does not use "
-                + "what the target has more"
+            return "the partition table (\(kind ?? "unknown")) is restored unchanged; it does not use "
+                + "additional space of the target"
         case .startsByUEFIOnly(let size):
-            return "BIOS does not start from disks with sectors of \(size) bytes: from here the system starts "
+            return "BIOS does not start from disks with sectors of \(size) bytes: from the target, the system starts "
                 + "by UEFI only"
         case .hybridMBRLeftOut(let size):
-            return "the partitions that are named a second time in the MBR (hybrid MBR) are left out there: what goes "
-                + "by it counts in sectors of \(size) bytes"
+            return "the partitions of the hybrid MBR are left out of the MBR: programs that use it count in sectors of "
+                + "\(size) bytes"
         case .remakesFATInUse(let number):
-            return "\(Self.place(number)): its FAT was in use when it was captured; whether its files "
-                + "can all be put into a new one shows only once they are restored"
+            return "\(Self.place(number)): its FAT was in use when it was captured; only the restore shows whether "
+                + "all its files can be copied into a new one"
         case .sectorsUntested(let number, let filesystem, let reason):
             return "\(Self.place(number)) (\(filesystem ?? "unknown")): \(reason)"
         case .keepsSizeInLUKS(let number, let reason):
-            return "\(Self.place(number)): what is inside of LUKS keeps its size: \(reason)"
+            return "\(Self.place(number)): the contents of its LUKS volume keep their size: \(reason)"
         case .groupKeepsSize(let number, let reason):
             return "\(Self.place(number)): its volume group keeps its size: \(reason)"
         case .locked(let number, let growCommand, let growsWithKey):
             let command =
                 growCommand?.replacing("NODE", with: Self.node)
-                ?? "resize2fs \(Self.node), pvresize \(Self.node), or whatever makes larger what is inside"
-            return "\(Self.place(number)): LUKS fills its larger place when it is opened; what is inside keeps its "
-                + "size. Once it is open: \(command)"
-                + (growsWithKey ? " (--luks-key-file has that done by the restore)" : "")
+                ?? "resize2fs \(Self.node), pvresize \(Self.node), or the command that grows its contents"
+            return "\(Self.place(number)): its LUKS volume grows when it is opened, but the contents keep their size. "
+                + "After opening it, run: \(command)"
+                + (growsWithKey ? " (with --luks-key-file, the restore does this)" : "")
         case .unreadable(let hole): return hole.unreadableText
         }
     }
@@ -54,12 +54,12 @@ extension RestorePlan.Warning {
 extension LayoutRemark {
     fileprivate var sentence: String {
         switch self {
-        case .irregularTable(let reason): return "\(reason); it goes back as it was"
+        case .irregularTable(let reason): return "\(reason); the partition table is restored unchanged"
         case .unusualTable:
-            return "the partition table is unusual (it leaves no room for a record, or reaches further than it can "
-                + "count); it goes back as it was, and nothing grows"
+            return "the partition table is unusual (it leaves no space for a record, or exceeds what its fields can "
+                + "address); it is restored unchanged, and nothing grows"
         case .nothingCanGrow(let policy, let free):
-            return Self.noneGrows(policy, free) + ", for no partition holds what can follow"
+            return Self.noneGrows(policy, free) + ", because no partition has contents that can grow"
         case .nothingGrows(let policy, let free, let number, let content):
             return Self.noneGrows(policy, free)
                 + "; --partition \(number)=rest gives them to partition \(number) (\(content))"
@@ -67,18 +67,18 @@ extension LayoutRemark {
             return "\(ByteText.rounded(byteCount)) at the end of the target stay unused: an MBR with sectors "
                 + "of \(sectorSize) bytes reaches \(ByteText.rounded(reach))"
         case .contentKeepsSize(let number, let content):
-            return "partition \(number) gets larger, but what it holds (\(content)) keeps its size"
+            return "partition \(number) grows, but its contents (\(content)) keep their size"
         case .existingIsLarger(let number, let byteCount):
             return "partition \(number) of the target is \(ByteText.rounded(byteCount)) larger than "
-                + "what is restored there, and that keeps its size"
+                + "the contents restored into it, which keep their size"
         case .typeStays(let number, let type, let captured):
             return "partition \(number) keeps its type in the target's table (\(type)); "
-                + "in the image it has another (\(captured))"
+                + "in the image it has another type (\(captured))"
         }
     }
 
     private static func noneGrows(_ policy: LayoutPolicy, _ freeByteCount: UInt64) -> String {
-        "the layout \(policy.rawValue) makes no partition larger: \(ByteText.rounded(freeByteCount)) of the target "
+        "the layout \(policy.rawValue) grows no partition: \(ByteText.rounded(freeByteCount)) of the target "
             + "stay free"
     }
 }

@@ -7,7 +7,7 @@ import LinuxSystem
 import SystemPackage
 
 extension OpenedImage {
-    /// Reads all of it for what is lost.
+    /// Reads the whole image, and collects its losses.
     package func losses(_ events: any EventSink, _ cancellation: Cancellation) throws -> Salvage {
         let progress = Progress()
         let reporter = ProgressReporter(progress, events)

@@ -12,7 +12,7 @@ package final class SnapshotsOperation {
     private let keys: KeyRing
     private let events: any EventSink
 
-    /// What a repository holds.
+    /// The snapshots of a repository.
     package struct Findings: Encodable {
         package struct Item: Encodable {
             package var id: String
@@ -39,10 +39,9 @@ package final class SnapshotsOperation {
         package var repository: String
         /// Oldest first.
         package var snapshots: [Item]
-        /// Those that cannot be read, whosever they are.
+        /// The snapshots that cannot be read; `host` and `tag` of the job do not filter them.
         package var damaged: [Damaged]
 
-        /// How it ended.
         package var outcome: Outcome { Outcome(damaged.isEmpty ? .done : .badImage) }
     }
 

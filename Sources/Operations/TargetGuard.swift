@@ -11,7 +11,7 @@ package enum TargetGuard {
     package static let mediumPath: FilePath = "/run/reforge/medium"
 
     /// Refuses a target that is in use, that holds the image, or that is the boot medium.
-    /// - Parameter cancellation: ends the wait for what an earlier restore left at work.
+    /// - Parameter cancellation: ends the wait for programs of an earlier restore.
     package static func refuseDanger(
         _ target: OpenedDisk, image: FilePath?, isTrial: Bool = false, _ events: any EventSink,
         _ cancellation: Cancellation

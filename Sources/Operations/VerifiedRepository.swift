@@ -3,14 +3,14 @@ import Codecs
 import DiskModel
 import Repository
 
-/// A repository that was checked, whole or not.
+/// The result of checking a repository.
 package struct VerifiedRepository: Encodable {
     package struct Problem: Encodable {
         package var snapshot: String?
         package var partition: Int?
         package var disk: ByteRange?
         package var what: String
-        /// All of these, for a person.
+        /// The problem as a sentence.
         package var sentence: String
 
         private enum CodingKeys: String, CodingKey { case snapshot, partition, disk, what }
@@ -24,7 +24,7 @@ package struct VerifiedRepository: Encodable {
     package var readByteCount: UInt64
     package var storedByteCount: UInt64
     package var problemCount: Int
-    /// The first ones.
+    /// The first problems; `problemCount` counts all.
     package var problems: [Problem]
     package var notes: [String]
     package var seconds: Double

@@ -9,7 +9,7 @@ package enum KernelCommandLine {
         /// The text after it, without quotes; `nil` if there is no `=`.
         package var value: String?
 
-        /// Names a parameter.
+        /// Creates a parameter.
         package init(_ key: String, _ value: String? = nil) {
             self.key = key
             self.value = value

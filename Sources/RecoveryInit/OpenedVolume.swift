@@ -5,14 +5,13 @@ import Synchronization
 import SystemAccess
 import SystemPackage
 
-/// A volume of this machine, mounted below /run/reforge/volumes as long as this lives.
+/// A volume of this machine, mounted below /run/reforge/volumes; the end of this value unmounts it.
 struct OpenedVolume: ~Copyable {
-    /// Which.
     let volume: BlockVolume
     private let mounted: MountedVolume
 
     /// Mounts a volume.
-    /// - Throws: status 66 where this kind is not mounted here, 74 where it failed.
+    /// - Throws: status 66 (73 for writing) if its kind cannot be mounted, 74 if mounting failed.
     init(_ volume: BlockVolume, writable: Bool = false) throws(JobFailure) {
         guard let manner = MountedVolume.manner(of: volume.type, writable: writable) else {
             throw JobFailure(
@@ -27,10 +26,10 @@ struct OpenedVolume: ~Copyable {
         self.volume = volume
     }
 
-    /// Its root.
+    /// The mount point.
     var folder: FilePath { mounted.folder }
 
-    /// Unmounts it, and says where that failed: until then not everything is on the disk.
+    /// Unmounts the volume. After a failure, data may not be on the disk yet.
     consuming func unmount() throws(JobFailure) {
         do { try mounted.unmount() } catch { throw JobFailure(.ioError, "\(error)") }
     }
@@ -38,11 +37,12 @@ struct OpenedVolume: ~Copyable {
     /// The nodes of volumes that could not be unmounted after a job that failed.
     private static let abandoned = Mutex<Set<String>>([])
 
-    /// Whether a volume's disk may not answer any more: whoever uses it may wait for ever.
+    /// Whether a volume's disk may no longer answer, so that a call on it may never return.
     static func isAbandoned(_ volume: BlockVolume) -> Bool { abandoned.withLock { $0.contains(volume.node) } }
 
-    /// Unmounts it after a job.
-    /// - Parameter status: how that ended. Where a disk may not answer any more, only a moment is waited for it.
+    /// Unmounts the volume after a job.
+    /// - Parameter status: the exit status of the job. After a read or write error or an interruption, the disk may no
+    ///   longer answer: the wait is two seconds.
     consuming func unmount(after status: Int32) throws(JobFailure) {
         guard [ExitStatus.ioError, .interrupted].contains(where: { $0.rawValue == status }) else {
             return try unmount()
@@ -55,7 +55,7 @@ struct OpenedVolume: ~Copyable {
     }
 
     /// The real path of a file on the volume. Links in the path are resolved inside the volume, so that none leads out.
-    /// - Throws: status 66 where it is not there.
+    /// - Throws: status 66 if it does not exist.
     func resolve(_ path: String) throws(JobFailure) -> FilePath {
         do throws(SystemCallError) {
             let root = try mounted.anchored()
@@ -67,16 +67,16 @@ struct OpenedVolume: ~Copyable {
         }
     }
 
-    /// The real path of a folder, which is made where it is not there.
+    /// The real path of a folder, which is created if missing.
     func madeFolder(_ path: String) throws(JobFailure) -> FilePath {
-        // Links in what is there already are followed inside the volume only.
+        // Links in existing folders are followed inside the volume only.
         do { try mounted.anchored().makeFolders(path) } catch {
             throw JobFailure(.cannotCreate, "\(error)")
         }
         return try resolve(path)
     }
 
-    /// The real path for a file that is to be made on the volume.
+    /// The real path for a file to be created on the volume; its folder is created if missing.
     func resolveForCreation(_ path: String) throws(JobFailure) -> FilePath {
         let whole = FilePath(path)
         guard let name = whole.lastComponent else { throw JobFailure(.usage, "\(path) names no file") }
@@ -85,6 +85,5 @@ struct OpenedVolume: ~Copyable {
 }
 
 extension BlockVolume {
-    /// Whether its files can be used here.
     func isMountable(writable: Bool) -> Bool { MountedVolume.manner(of: type, writable: writable) != nil }
 }

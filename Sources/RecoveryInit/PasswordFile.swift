@@ -52,7 +52,7 @@ final class PasswordFile {
     deinit { try? Files.remove(path) }
 
     private static func read(_ path: String, on mounted: borrowing OpenedVolume) throws(JobFailure) -> [UInt8] {
-        // Says in words what is missing.
+        // For its message if the file is missing.
         _ = try mounted.resolve(path)
         do {
             let root = try AnchoredFolder(mounted.folder)

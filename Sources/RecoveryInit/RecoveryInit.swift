@@ -21,8 +21,8 @@ package enum RecoveryInit {
         supervisor.run()
     }
 
-    /// Does the work: modules, disks, settings, a job or the menu. Ends when the machine is to end: what is to happen
-    /// then is in `/run/reforge/finish`.
+    /// Runs the session: modules, disks, settings, a job or the menu. Returns when the machine should stop or restart;
+    /// `/run/reforge/finish` says which.
     /// - Returns: the exit status for the process.
     package static func runSession() -> Int32 {
         guard SystemFacts.isRecoveryEnvironment else {

@@ -139,7 +139,7 @@ struct RestoreJob {
         }
     }
 
-    /// Unmounts what a command that has ended used.
+    /// Unmounts a volume after the command that used it.
     private func ended(_ outcome: JobOutcome, _ mounted: consuming OpenedVolume) -> JobOutcome {
         do { try mounted.unmount(after: outcome.status) } catch { runner.say("warning: \(error.message)") }
         return outcome

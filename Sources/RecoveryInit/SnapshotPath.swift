@@ -13,8 +13,8 @@ enum SnapshotPath {
 }
 
 extension OpenedVolume {
-    /// What the commands call an image: its path, the one of its first part where it was split (`NAME.000`), or the folder
-    /// of a repository and the snapshot behind it.
+    /// The argument for commands that names an image: its path, that of its first part if it is split (`NAME.000`), or
+    /// a repository with a snapshot.
     func resolveImage(_ path: String) throws(JobFailure) -> String {
         do { return try resolve(path).string } catch {
             if let first = try? resolve(path + ".000") { return first.string }

@@ -5,11 +5,11 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// Lets the REFORGE volume of a stick fill the stick, on its first boot.
+/// Grows the REFORGE volume to the end of its stick, on the first boot.
 enum StickGrowth {
-    /// Grows table and filesystem as far as either is short of the stick's end. Whatever is odd leaves everything as it
-    /// is. The volume must not be mounted.
-    /// - Returns: what to tell a person; `nil` where there was nothing to do.
+    /// Grows partition table and filesystem, if either ends before the stick does. Nothing is changed if their
+    /// structures are not as expected. The volume must not be mounted.
+    /// - Returns: a message; `nil` if there was nothing to do.
     static func grow(_ medium: Medium, among volumes: [BlockVolume]) -> String? {
         guard let (volume, number) = reforgePartition(of: medium, among: volumes) else { return nil }
         do {

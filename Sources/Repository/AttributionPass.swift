@@ -45,7 +45,7 @@ struct AttributionPass {
             if others.isEmpty { bad[entry.key] = what } else { whole.insert(entry.key) }
         }
         for (entry, what) in places where whole.contains(entry.key) && bad[entry.key] == nil {
-            report.add("\(what); another copy of it is there")
+            report.add("\(what); an intact copy exists")
         }
         for key in references.missing where bad[key] == nil { bad[key] = "no pack has the content \(key.id)" }
         if references.missingCount > references.missing.count {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// What forget did, or would do.
+/// The result of `forget`, or of its dry run.
 package struct ForgetReport: Equatable, Sendable {
     /// Whether nothing was changed.
     package var isDryRun: Bool

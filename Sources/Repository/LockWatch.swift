@@ -3,8 +3,8 @@ import ByteParsing
 import LinuxSystem
 import ObjectStore
 
-/// What this process observed of other locks, by its own monotonic clock: clocks of two machines prove nothing about
-/// each other.
+/// The observations of other locks by this process, timed by its monotonic clock: clocks of two machines prove nothing
+/// about each other.
 final class LockWatch: Sendable {
     /// One instance for the process: lock names are never reused.
     static let shared = LockWatch()

@@ -62,9 +62,9 @@ package final class Repository: Sendable {
 
     /// Opens a repository; nothing is written.
     /// - Parameters:
-    ///   - keys: what `KeyStore` unwrapped where it is encrypted.
+    ///   - keys: the keys of an encrypted repository, from `KeyStore`.
     ///   - cancellation: ends the wait for a lock.
-    ///   - warn: is told, from any thread, of damage that another copy made up for.
+    ///   - warn: receives, on any thread, sentences on damage for which an intact copy exists.
     package static func open(
         _ store: any PrunableStore, keys: MasterKeys?, cancellation: Cancellation = Cancellation(),
         warn: @escaping @Sendable (String) -> Void = { _ in }

@@ -34,9 +34,9 @@ package final class RepositoryLock: Sendable {
     ///   - store: the repository.
     ///   - waiting: how long maintenance waits for other maintenance, in seconds.
     ///   - cancellation: ends the wait.
-    ///   - note: is told what a person should know: whom it waits for, which stale locks it removed.
-    /// - Throws: `ImageError.busy` where other maintenance goes on for longer; `ImageError.system` where no lock can be
-    ///   written. A reader (restore, verify) of a read-only repository gets a lock that is none.
+    ///   - note: receives sentences on the awaited holder and on removed stale locks.
+    /// - Throws: `ImageError.busy` if other maintenance takes longer; `ImageError.system` if no lock can be written. A
+    ///   reader (restore, verify) of a read-only repository gets a lock without effect.
     package static func acquire(
         in store: any ObjectSink, operation: RepositoryOperation, waiting: Double = 0,
         cancellation: Cancellation = Cancellation(), note: (String) -> Void = { _ in }

@@ -153,7 +153,7 @@ package final class SnapshotReader: ImageReader {
         let relative = run.range.lowerBound - region.lowerBound..<run.range.upperBound - region.lowerBound
         // A run marked unused must be unused by the map, which decides what may be dropped.
         guard run.kind == .zero || header.maps[regionIndex].ranges(in: relative).isEmpty else {
-            throw damageReporter("a run called unused where the map says used", position, run.range)
+            throw damageReporter("a run marked unused that the map marks as used", position, run.range)
         }
         return ChunkRecord(kind: run.kind, region: regionIndex, range: run.range, storedByteCount: 0, hash: nil)
     }

@@ -262,7 +262,7 @@ struct StructurePass {
                     position = run.upperBound
                     if isMapWhole, kind == .unused, !map.ranges(in: run).isEmpty {
                         isWhole = false
-                        problem(run, "a run called unused where the map says used")
+                        problem(run, "a run marked unused that the map marks as used")
                     }
                 }
                 if isFull, isWhole { walk.wholePieces.insert(digest) }

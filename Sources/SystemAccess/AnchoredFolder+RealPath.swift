@@ -3,8 +3,8 @@ import LinuxSystem
 import SystemPackage
 
 extension AnchoredFolder {
-    /// The real path of what lies below: links are resolved inside, so that none leads out.
-    /// - Throws: where there is nothing to open, or its real path is not below the folder's.
+    /// The real path of a file or folder inside. Links are resolved inside the folder.
+    /// - Throws: if it cannot be opened, or its real path is not below this folder.
     package func realPath(of inner: String) throws(SystemCallError) -> FilePath {
         let descriptor = try open(inner, .readOnly)
         guard let real = Files.linkTarget(FilePath("/proc/self/fd/\(descriptor.raw.rawValue)")).map({ FilePath($0) }),

@@ -12,7 +12,6 @@ package struct BootVolume: Codable, Equatable, Sendable {
         /// The number of the partition that holds its group.
         package var partition: Int
 
-        /// Names a volume.
         package init(name: String, partition: Int) {
             self.name = name
             self.partition = partition
@@ -42,7 +41,6 @@ package struct BootVolume: Codable, Equatable, Sendable {
     /// The filesystem's label.
     package var label: String?
 
-    /// Describes a partition.
     package init(
         number: Int, range: ByteRange, typeGUID: GUID, guid: GUID, partUUID: String? = nil, name: String = "",
         kind: FilesystemInfo.Kind, kindName: String, uuid: String? = nil, label: String? = nil,
@@ -61,7 +59,7 @@ package struct BootVolume: Codable, Equatable, Sendable {
         self.label = label
     }
 
-    /// From a volume of a disk with that table, as surveyed; `nil` if it is no partition.
+    /// From a surveyed volume of a disk with that table; `nil` if it is not a partition.
     package init?(_ volume: VolumeSurvey, of table: PartitionTable) {
         guard let partition = volume.partition else { return nil }
         self.init(
@@ -100,27 +98,24 @@ package struct BootVolume: Codable, Equatable, Sendable {
 
     /// Its name for the user.
     package var place: String { logicalVolume.map { "logical volume \($0.name)" } ?? "partition \(number)" }
-    /// Its names below /dev, where it is a logical volume.
+    /// The paths of a logical volume below /dev; empty for a partition.
     package var mapperPaths: [String] {
         guard let parts = logicalVolume?.name.split(separator: "/"), parts.count == 2 else { return [] }
         let (group, volume) = (String(parts[0]), String(parts[1]))
         return ["/dev/mapper/\(MappedDevice.name(group: group, volume: volume))", "/dev/\(group)/\(volume)"]
     }
 
-    /// Whether it is one of the FATs.
+    /// Whether it holds FAT12, FAT16 or FAT32.
     package var isFAT: Bool { [.fat12, .fat16, .fat32].contains(kind) }
-    /// Whether it is one of ext2, ext3, ext4.
+    /// Whether it holds ext2, ext3 or ext4.
     package var isExt: Bool { [.ext2, .ext3, .ext4].contains(kind) }
-    /// Whether it is the EFI system partition.
     package var isESP: Bool { typeGUID.description == PartitionType.efiSystem }
-    /// Whether it is a BIOS boot partition.
     package var isBIOSBoot: Bool { typeGUID.description == PartitionType.biosBoot }
-    /// What can be done with what it holds.
     package var traits: FilesystemTraits { FilesystemTraits.of(kind, name: kindName) }
     /// Whether an installed Linux system could have its root there.
     package var mayHoldSystem: Bool { traits.mayHoldSystem }
 
-    /// Whether fstab's third field may mean what is here.
+    /// Whether the third field of an fstab line matches its contents.
     package func matches(fstabType type: String) -> Bool {
         type == "auto" ? kind != .unknown : type == kindName || traits.fstabTypes.contains(type)
     }

@@ -2,19 +2,19 @@
 import DiskModel
 import LinuxSystem
 
-/// What mount(2) is told of a volume. The table is `FilesystemTraits.mount`; only here do its rows become mounts, so that
-/// none for reading replays a journal.
+/// The arguments of mount(2) for a volume, from `FilesystemTraits.mount`. They are built only here, so that no
+/// read-only mount replays a journal.
 struct MountArguments {
-    /// The type for the kernel.
+    /// The kernel's filesystem type.
     let type: String
     /// The flags.
     private(set) var options: Mount.Options
-    /// The filesystem's own options, with commas between them.
+    /// The filesystem's own options, comma-separated.
     private(set) var data = ""
 
     /// - Parameters:
-    ///   - options: what does not count on the volume.
-    ///   - readOnly: whether nothing is written to it, its journal included.
+    ///   - options: restrictions, for example no devices.
+    ///   - readOnly: whether nothing is written to the volume, including its journal.
     init(_ manner: FilesystemTraits.MountManner, _ options: Mount.Options, readOnly: Bool) {
         type = manner.type
         self.options = options
@@ -23,7 +23,7 @@ struct MountArguments {
         add(manner.readOnlyOptions)
     }
 
-    /// Adds an option of the filesystem's own.
+    /// Adds an option to `data`.
     mutating func add(_ option: String) {
         guard !option.isEmpty else { return }
         data += (data.isEmpty ? "" : ",") + option

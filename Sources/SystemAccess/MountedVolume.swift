@@ -3,18 +3,18 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// A volume whose files are used, mounted as long as this lives. No devices, programs or set-user-id files count on it.
+/// A mounted volume; the end of this value unmounts it. Devices, programs and set-user-id files on it are disabled.
 package struct MountedVolume: ~Copyable {
-    /// Its root.
+    /// The mount point.
     package let folder: FilePath
     private let mount: Mount
 
-    /// How the kernel mounts what libblkid calls so; `nil` where it is not mounted here, or not for writing.
+    /// The mount arguments for a libblkid type; `nil` if Reforge does not mount that type, or not writable.
     package static func manner(of type: String, writable: Bool) -> FilesystemTraits.MountManner? {
         FilesystemTraits.named(type)?.mount.flatMap { !writable || $0.isWritable ? $0 : nil }
     }
 
-    /// Mounts what is on a node on a folder, which is made where it is missing.
+    /// Mounts a device node on a folder, which is created if missing.
     package init(
         _ node: String, _ manner: FilesystemTraits.MountManner, on folder: FilePath, writable: Bool
     ) throws(SystemCallError) {
@@ -25,21 +25,21 @@ package struct MountedVolume: ~Copyable {
         self.folder = folder
     }
 
-    /// Takes away what a process that crashed left mounted: nothing could be mounted in its place otherwise.
+    /// Unmounts everything that a crashed process left mounted below `folder`, so that its mount points are free again.
     package static func unmountLeftovers(below folder: FilePath) {
         for entry in MountEntry.current().reversed() where FilePath(entry.mountPoint).starts(with: folder) {
             try? Mount.unmount(FilePath(entry.mountPoint), lazily: true)
         }
     }
 
-    /// Unmounts it, and says where that failed: until then not everything is on the disk.
+    /// Unmounts the volume. After a failure, data may not be on the disk yet.
     package consuming func unmount() throws(SystemCallError) { try mount.unmount() }
 
-    /// The same, and waits no longer than so many seconds for a disk that may not answer.
+    /// Unmounts the volume, with a time limit for a disk that may not answer.
     package consuming func unmount(withinSeconds seconds: Double) throws(SystemCallError) {
         try mount.unmount(withinSeconds: seconds)
     }
 
-    /// The volume, as a folder that no link leads out of.
+    /// The mount point as an anchored folder: no link leads out of it.
     package func anchored() throws(SystemCallError) -> AnchoredFolder { try AnchoredFolder(folder) }
 }

@@ -6,8 +6,8 @@ import SystemPackage
 
 /// An installed system, mounted at a private path. Closing or deinitializing it unmounts everything in reverse order.
 ///
-/// Every path below is resolved inside it: its links are foreign. It is mounted without devices, and its programs run
-/// confined.
+/// Every path below is resolved inside the tree, because its links are foreign. It is mounted without devices, and its
+/// programs run confined.
 package final class SystemTree {
     /// Where its root is mounted.
     package let root: FilePath
@@ -21,7 +21,7 @@ package final class SystemTree {
     /// One node per volume, shared by all of its mounted subvolumes: Btrfs rejects a second node for the same
     /// filesystem.
     private var nodes: [(volume: BootVolume, node: VolumeNode)] = []
-    /// What its programs can reach; `nil` until `prepareForPrograms`.
+    /// The confinement of its programs; `nil` until `prepareForPrograms`.
     package private(set) var confinement: Confinement?
 
     /// Mounts a system's root.
@@ -44,10 +44,10 @@ package final class SystemTree {
 
     deinit { try? close() }
 
-    /// The tree, as a folder that no link leads out of.
+    /// The root as an anchored folder: no link leads out of it.
     package func anchored() throws(SystemCallError) -> AnchoredFolder { try AnchoredFolder(root) }
 
-    /// Mounts a partition or volume on a folder inside, which is made where it is missing.
+    /// Mounts a partition or volume on a folder inside, which is created if missing.
     package func mount(_ volume: BootVolume, subvolume: String? = nil, at inner: String) throws(SystemCallError) {
         let anchor = try anchored()
         if !readOnly, !anchor.exists(inner) { try anchor.makeFolders(inner) }
@@ -63,9 +63,9 @@ package final class SystemTree {
         } else {
             node = try VolumeNode.make(volume, of: disk, readOnly: readOnly)
         }
-        // What nothing here mounts, the kernel may: as root it says itself why not.
+        // The kernel may support a type that Reforge's table lacks; if not, its error says so.
         let manner = volume.traits.mount ?? FilesystemTraits.MountManner(volume.kindName)
-        // A device node that lies in it would reach any disk of this machine.
+        // A device node on the volume would give access to any disk of this machine.
         var arguments = MountArguments(manner, .noDevices, readOnly: readOnly)
         if let subvolume {
             // A comma would start another option.
@@ -85,8 +85,9 @@ package final class SystemTree {
     /// Prepares the environment for programs of the tree: folders for /proc, /sys and /run, and a private /dev with the
     /// disk, its partitions and the links of /dev/disk that udev would make.
     ///
-    /// A /dev of its own, since the recovery environment has no udev: GRUB's 10_linux writes `root=UUID=…` only where
-    /// /dev/disk/by-uuid has that name. It lies beside the tree until a program runs: no link of the tree leads into it.
+    /// The private /dev replaces udev, which the recovery environment lacks: GRUB's 10_linux writes `root=UUID=…` only
+    /// if /dev/disk/by-uuid has that name. It is beside the tree until a program runs: no link of the tree leads into
+    /// it.
     package func prepareForPrograms(_ volumes: [BootVolume], kernelName: String) throws(SystemCallError) {
         let anchor = try anchored()
         for folder in ["proc", "sys", "run", "dev"] where !anchor.exists(folder) { try anchor.makeFolders(folder) }
@@ -145,7 +146,7 @@ package final class SystemTree {
         return true
     }
 
-    /// A label as udev spells it in a link's name: special characters become `\x20` etc..
+    /// A label as udev writes it in the name of a link: special characters become `\x20` etc.
     private static func linkName(_ label: String) -> String {
         label.utf8.map { byte in
             let character = Character(UnicodeScalar(byte))
@@ -160,7 +161,7 @@ package final class SystemTree {
         return try anchor.realPath(of: inner)
     }
 
-    /// The path of a folder inside in the filesystem that it is on: the subvolume that is mounted comes before it.
+    /// The path of a folder in its filesystem, including the path of the mounted subvolume.
     package func pathInFilesystem(_ inner: String) -> String? {
         guard let real = try? place(inner).string else { return nil }
         let mount = MountEntry.current().filter { real == $0.mountPoint || real.hasPrefix($0.mountPoint + "/") }
@@ -169,11 +170,11 @@ package final class SystemTree {
         return (mount.root == "/" ? "" : mount.root) + real.dropFirst(mount.mountPoint.count)
     }
 
-    /// Runs a program of the tree, confined. What it says is made printable.
+    /// Runs a program of the tree, confined. Its output is made printable.
     package func run(_ command: [String]) throws(SystemCallError) -> ChildProcess.Output {
         guard let confinement else { throw SystemCallError("run", command.first ?? "nothing", .invalidArgument) }
         var output = try ChildProcess.run(
-            // Without it, dracut makes device nodes, which is refused.
+            // Otherwise dracut creates device nodes, which the confinement refuses.
             command, environment: ChildProcess.plainEnvironment + ["DRACUT_NO_MKNOD=1"], confinement: confinement,
             timeoutSeconds: 1800)
         output.standardOutput = Self.printable(output.standardOutput)

@@ -7,7 +7,7 @@ import SystemPackage
 package final class VolumeNode {
     /// The node.
     package let path: FilePath
-    /// Whether the kernel knows it as a part of its disk.
+    /// Whether the kernel lists it as a partition of its disk.
     package let isPartition: Bool
     private let loop: LoopDevice?
     private let added: (disk: BlockDevice, number: Int)?
@@ -44,8 +44,9 @@ package final class VolumeNode {
         if let added { try? added.disk.deletePartitionNode(added.number) }
     }
 
-    /// Finds or makes a node for `volume`: the kernel's own; else one added to the kernel's list (`BLKPG_ADD_PARTITION`);
-    /// else a loop device at its place. A logical volume is activated on such a node of its partition.
+    /// Finds or creates a node for `volume`: the kernel's own; else one added to the kernel's list
+    /// (`BLKPG_ADD_PARTITION`); else a loop device over its range. A logical volume is activated on the node of its
+    /// partition.
     package static func make(
         _ volume: BootVolume, of disk: BlockDevice, readOnly: Bool
     ) throws(SystemCallError) -> VolumeNode {

@@ -38,7 +38,6 @@ struct BootRepairCommand: MountingCommand {
     }
 }
 
-/// Runs a boot repair and prints its result.
 struct BootRepairPresenter {
     let job: BootRepairJob
     let json: Bool

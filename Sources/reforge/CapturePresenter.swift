@@ -5,7 +5,6 @@ import JobModel
 import LinuxSystem
 import Operations
 
-/// Runs a capture and prints its result.
 struct CapturePresenter {
     let job: CaptureJob
     let json: Bool

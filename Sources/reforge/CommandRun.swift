@@ -7,8 +7,8 @@ import Operations
 import Synchronization
 import SystemPackage
 
-/// Runs the body of a command: signals are noted, a failure becomes a message, an exit code and, with `--json`, an object.
-/// Where a call outlasts the end that was asked for, the command gives up on it.
+/// Runs the body of a command. Signals request its end; a failure becomes a message, an exit code and, with `--json`,
+/// an object. If a call does not return after a signal or the loss of a disk, the command ends without it.
 enum CommandRun {
     private struct FailureReport: Encodable {
         var schema = 1
@@ -17,7 +17,7 @@ enum CommandRun {
         var diskState: String?
     }
 
-    /// What a command leaves behind if it ends now.
+    /// The state that a command leaves behind if it ends now.
     struct Leaving: Sendable {
         /// The description for a person.
         var sentences: @Sendable (ExitStatus) -> String?
@@ -25,23 +25,18 @@ enum CommandRun {
         var diskState: @Sendable () -> String? = { nil }
     }
 
-    /// What the running operation leaves behind.
     private static let leaving = Mutex<Leaving?>(nil)
     /// Whether the end of the command has been decided: by its body, or by giving up.
     private static let isDecided = Atomic(false)
-
     /// The event sink that receives the end of the command.
     private static let listener = Mutex<JSONEvents?>(nil)
 
-    /// Sets the event sink that receives the end of the command.
     static func tells(_ sink: JSONEvents) { listener.withLock { $0 = sink } }
-
-    /// Sets what is left behind if the command ends from now on.
     static func leaves(_ value: Leaving) { leaving.withLock { $0 = value } }
 
     /// - Parameters:
-    ///   - cancellation: what signals and lost disks request; the body has it.
-    ///   - diskState: what a failed restore left behind.
+    ///   - cancellation: requested by signals and lost disks, and checked by the body.
+    ///   - diskState: the state in which a failed restore left its target.
     static func run(
         json: Bool, cancellation: Cancellation = Cancellation(), diskState: () -> String? = { nil },
         _ body: (Cancellation) throws -> ExitStatus
@@ -77,7 +72,6 @@ enum CommandRun {
         try? Console.json(report)
     }
 
-    /// Sends the end of the command to the event sink.
     private static func end(_ status: ExitStatus, _ message: String?, _ diskState: String?) {
         listener.withLock { $0 }?.end(status, message: message, diskState: diskState.flatMap(DiskState.init))
     }
@@ -94,14 +88,14 @@ enum CommandRun {
     }
 
     /// Ends the process although a call does not return.
-    /// - Parameter isAtWork: whether its disk answers, and has only more to do than anybody wants to wait for.
+    /// - Parameter isAtWork: whether the disk answers, but needs too long.
     private static func giveUp(on call: String, isAtWork: Bool, because cancellation: Cancellation, json: Bool) {
         guard !isDecided.exchange(true, ordering: .relaxed) else { return }
         let leaving = leaving.withLock { $0 }
         var failure = JobFailure(
             cancellation.exitStatus,
             "\(cancellation.name): gave up on \(call), "
-                + (isAtWork ? "whose disk is slow, and goes on with what it was given" : "which does not answer"))
+                + (isAtWork ? "whose disk is slow, and is still working on it" : "which does not answer"))
         if let sentences = leaving?.sentences(failure.status) { failure = failure.followed(by: sentences) }
         if isAtWork { failure = failure.followed(by: "Until the disk is done, it may be reported as in use.") }
         // Any of these calls may hang too.
@@ -120,7 +114,7 @@ enum CommandRun {
 }
 
 extension JobFailure {
-    /// A failed read or write of a disk that is gone, with that as the reason.
+    /// Names the lost disk as the cause of a failed read or write.
     fileprivate func naming(_ cancellation: Cancellation) -> JobFailure {
         guard status == .ioError, cancellation.isLoss, !message.contains(cancellation.name) else { return self }
         return JobFailure(status, "\(cancellation.name): \(message)")

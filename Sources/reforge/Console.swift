@@ -6,10 +6,8 @@ import SystemPackage
 
 /// Results go to standard output, everything else to standard error.
 enum Console {
-    /// Prints the events of operations.
     static let events = TerminalEvents()
 
-    /// Prints a line on standard error.
     static func message(_ text: String) { write(text + "\n", to: .standardError) }
 
     /// Prints a result. A failed write is an error, except on a closed standard output, which asks for silence.
@@ -23,7 +21,7 @@ enum Console {
         do { try print(text) } catch { throw lost(error) }
     }
 
-    /// A report: as one JSON object, or as lines for a person.
+    /// Prints a report, as one JSON object or as lines.
     static func result(_ report: some Encodable, json isJSON: Bool, lines: [String]) throws {
         if isJSON { try json(report) } else { try result(lines.joined(separator: "\n")) }
     }

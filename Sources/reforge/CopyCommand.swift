@@ -8,7 +8,7 @@ struct CopyCommand: ParsableCommand {
         commandName: "copy",
         abstract: "Copies a snapshot or an image into another repository, or into one image file.",
         discussion: """
-            All data is read and checked, and its chunks are named again for the destination; only chunks that are \
+            All data is read and checked, and chunk ids are recomputed for the destination; only chunks that are \
             missing there are written.
 
             Examples:
@@ -18,7 +18,7 @@ struct CopyCommand: ParsableCommand {
               reforge copy repo@ /mnt/offsite/repo@ --to-password-file offsite-password
               reforge copy damaged.img.zst rest.img.zst --salvage
 
-            With REPO@ as the source, every snapshot is copied that the destination does not have yet.
+            With REPO@ as the source, every snapshot that the destination does not have is copied.
 
             JSON fields: schema (1), copies [{source, id, readByteCount, newByteCount, deduplicatedByteCount, \
             storedByteCount, lost}], skipped, damagedSkipped, seconds.

@@ -4,7 +4,6 @@ import ImageModel
 import JobModel
 import Operations
 
-/// Runs a copy and prints its result.
 struct CopyPresenter {
     let job: CopyJob
     let json: Bool
@@ -37,7 +36,7 @@ struct CopyPresenter {
         }
         if report.copies.contains(where: { $0.lost != nil }) {
             Console.message(
-                "reforge: the source is damaged, and was not changed: the copy holds its intact data, and records the lost ranges"
+                "reforge: the source is damaged (it was not changed): the copy has its intact data, and records the lost ranges"
             )
         }
         if report.skipped > 0 { Console.message("\(report.skipped) snapshots were there already") }

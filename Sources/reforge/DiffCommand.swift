@@ -12,8 +12,8 @@ struct DiffCommand: ParsableCommand {
 
               reforge diff repo@web1/latest repo@2026-11-01
 
-            Both snapshots must be in one repository. Chunks are compared by name, so no data is read; one changed \
-            byte counts as a whole chunk.
+            Both snapshots must be in one repository. Chunks are compared by id, so no data is read; one changed byte \
+            counts as a whole chunk.
 
             JSON fields: schema (1), from, to, changedByteCount, partitions [{partition, label, changedByteCount, \
             addedByteCount, removedByteCount, usedThenByteCount, usedNowByteCount}].
@@ -35,7 +35,7 @@ struct DiffCommand: ParsableCommand {
 }
 
 extension DiffOperation.Findings {
-    /// For a person. What is outside of partitions is worth a line only where it has changed.
+    /// A row for each partition, and for changed data outside of partitions.
     fileprivate var lines: [String] {
         let rows = partitions.filter { $0.partition != nil || $0.changedByteCount > 0 }.map { part in
             [

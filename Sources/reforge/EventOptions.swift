@@ -4,7 +4,6 @@ import JobModel
 import LinuxSystem
 import SystemPackage
 
-/// The option for a command's events, for programs.
 struct EventOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
@@ -19,9 +18,7 @@ struct EventOptions: ParsableArguments {
     }
 
     /// The sink for a command's events.
-    /// - Parameters:
-    ///   - operation: the name in the last event if the operation sent none itself.
-    ///   - terminal: prints the events for a person.
+    /// - Parameter operation: the name in the last event if the operation sent none itself.
     func sink(_ operation: String, _ terminal: TerminalEvents = Console.events) -> any EventSink {
         guard let events else { return terminal }
         let json = JSONEvents(FileDescriptor(rawValue: events), operation)

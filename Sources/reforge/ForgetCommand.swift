@@ -27,7 +27,7 @@ struct ForgetCommand: ParsableCommand {
     @Option(help: "Keep the newest snapshot of each of the last N years with one.") var keepYearly = 0
     @Option(help: "Only snapshots of this host.") var host: String?
     @Option(help: "Only snapshots with this tag.") var tag: String?
-    @Flag(help: "Say what would be removed, and remove nothing.") var dryRun = false
+    @Flag(help: "Print what would be removed, and remove nothing.") var dryRun = false
     @OptionGroup var options: RepositoryOptions
 
     private var job: ForgetJob {
@@ -53,7 +53,6 @@ struct ForgetCommand: ParsableCommand {
 }
 
 extension ForgetOperation.Findings {
-    /// For a person.
     fileprivate func lines(_ repository: String) -> [String] {
         var lines: [String] = []
         for group in groups {

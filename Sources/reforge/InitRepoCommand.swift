@@ -7,7 +7,7 @@ import Operations
 struct InitRepoCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "init-repo",
-        abstract: "Makes a repository: a folder that stores many snapshots in little more space than their changes.",
+        abstract: "Creates a repository: a folder that stores many snapshots in little more space than their changes.",
         discussion: """
             Examples:
 
@@ -20,7 +20,7 @@ struct InitRepoCommand: ParsableCommand {
             deduplicate.
             """)
 
-    @Argument(help: "The folder to make (an empty one may exist).") var repository: String
+    @Argument(help: "The folder to create (an empty one may exist).") var repository: String
     @Flag(help: "Encrypt everything (AES-256-GCM); asks for a password.") var encrypt = false
     @Option(help: "The chunk length: a power of two from 64K to 64M (default 1M).") var chunkSize: ByteSize?
     @Option(help: ArgumentHelp("Take chunk size and id key from this repository.", valueName: "repo2")) var like:

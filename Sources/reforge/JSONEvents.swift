@@ -46,7 +46,6 @@ final class JSONEvents: EventSink {
         }
     }
 
-    /// Writes the last event.
     /// - Parameters:
     ///   - message: the message of a failure, as printed for a person.
     ///   - diskState: the state of a restore's target, if the operation has not reported it.
@@ -64,8 +63,7 @@ final class JSONEvents: EventSink {
         Polling.wait(for: [.init(output, reading: false, writing: true)], seconds: seconds).first?.isWritable ?? false
     }
 
-    /// A reader that is gone must not end the work; one that does not read is abandoned like any call that does not
-    /// return.
+    /// A reader that is gone must not end the work; a blocked write is abandoned like any call that does not return.
     private func write(_ event: Event, _ state: inout State) {
         guard !state.isClosed, var rest = (try? JSONText.encode(event))?[...] else { return }
         rest.append(10)

@@ -5,7 +5,6 @@ import JobModel
 import LinuxSystem
 import Operations
 
-/// The passwords of an encrypted repository.
 struct KeyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "key", abstract: "Adds, removes and lists the passwords of an encrypted repository.",
@@ -21,7 +20,6 @@ struct KeyCommand: ParsableCommand {
             """,
         subcommands: [Add.self, Remove.self, List.self])
 
-    /// Where the password that is added comes from.
     private struct NewPassword: PasswordSource {
         let file: String?
         var isGiven: Bool { file != nil }
@@ -37,7 +35,7 @@ struct KeyCommand: ParsableCommand {
 
     struct Add: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "add", abstract: "Adds a password. Needs one that opens the repository already.")
+            commandName: "add", abstract: "Adds a password. Needs one that already opens the repository.")
         @Argument(help: "The repository.") var repository: String
         @OptionGroup var keyOptions: KeyOptions
         @Option(help: ArgumentHelp("A file with the new password (default: ask on the terminal).", valueName: "file"))
@@ -70,8 +68,8 @@ struct KeyCommand: ParsableCommand {
                 let removed = try operation.remove(id, openedBy: keyOptions)
                 try Console.result("removed key \(removed) from \(repository)")
                 Console.message(
-                    "whoever kept a copy of that key file and knows its password can still read what they can copy of the "
-                        + "repository: to shut them out, copy the snapshots to a new repository (init-repo --encrypt, copy)"
+                    "a copy of that key file and its password still decrypt any data copied from the repository: "
+                        + "to prevent that, copy the snapshots to a new repository (init-repo --encrypt, copy)"
                 )
                 return .done
             }

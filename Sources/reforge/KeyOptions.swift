@@ -5,8 +5,7 @@ import JobModel
 import LinuxSystem
 import Operations
 
-/// The source of the password of an encrypted repository or image. Never an argument: every user of the machine can see
-/// those.
+/// The source of a password. Never an argument, because every user of the machine can see the arguments of a process.
 struct KeyOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
@@ -17,11 +16,9 @@ struct KeyOptions: ParsableArguments {
     /// The environment variable that names a password file if the option does not.
     static let variable = "REFORGE_PASSWORD_FILE"
 
-    /// The password.
     /// - Parameters:
-    ///   - confirming: asks twice, as nothing else would tell a slip in a new password.
-    ///   - purpose: what it opens, for the question: "REPO".
-    ///   - cancellation: ends the question.
+    ///   - purpose: the repository or image, for the question.
+    ///   - confirming: asks twice, to detect a typing error in a new password.
     func password(for purpose: String, confirming: Bool, cancellation: Cancellation) throws -> [UInt8] {
         if let file = passwordFile ?? Self.environmentFile { return try Self.read(file) }
         return try Self.ask(
@@ -37,10 +34,8 @@ struct KeyOptions: ParsableArguments {
         SystemFacts.environment(variable).flatMap { $0.isEmpty ? nil : $0 }
     }
 
-    /// The password in a file.
     static func read(_ file: String) throws -> [UInt8] { try PasswordBytes.read(file, Console.events) }
 
-    /// Asks on the terminal.
     static func ask(
         _ what: String, confirming: Bool, advice: String, cancellation: Cancellation
     ) throws -> [UInt8] {

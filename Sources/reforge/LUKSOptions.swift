@@ -2,7 +2,6 @@
 import ArgumentParser
 import Operations
 
-/// The option for the keys of LUKS volumes.
 struct LUKSOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(

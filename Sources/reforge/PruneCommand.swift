@@ -8,9 +8,9 @@ struct PruneCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "prune", abstract: "Frees the space of data that no snapshot needs, in two steps.",
         discussion: """
-            Data that no snapshot needs is marked first, and deleted by a prune that runs at least the time of --grace \
-            later, so that a capture in between, or a reader that cannot lock, loses nothing. Prune refuses to run \
-            while snapshots are missing that were never forgotten: they may be on a disk that is not mounted.
+            Data that no snapshot needs is marked first, and deleted by a prune at least the time of --grace later, so \
+            that a capture in between, or a reader that cannot lock, loses nothing. Prune refuses to run while \
+            snapshots are missing that were never forgotten: they may be on a disk that is not mounted.
 
             Examples:
 
@@ -32,7 +32,7 @@ struct PruneCommand: ParsableCommand {
     var confirmMissingSnapshots: Int?
     @OptionGroup var options: RepositoryOptions
 
-    /// A span of time as a person writes it.
+    /// A number with the unit s, m, h or d.
     struct Duration: ExpressibleByArgument {
         var seconds: Double
         init(seconds: Double) { self.seconds = seconds }
@@ -65,12 +65,10 @@ struct PruneCommand: ParsableCommand {
 }
 
 extension PruneOperation.Findings.Amount {
-    /// For a person.
     fileprivate var text: String { "\(ByteText.rounded(byteCount)) in \(packs) pack\(packs == 1 ? "" : "s")" }
 }
 
 extension PruneOperation.Findings {
-    /// For a person.
     fileprivate func lines(_ repository: String) -> [String] {
         var lines = [
             "\(snapshots) snapshots need \(ByteText.rounded(neededByteCount)) of \(present.text)",
@@ -83,10 +81,10 @@ extension PruneOperation.Findings {
         }
         if repacked.packs > 0 {
             lines.append(
-                "\(ByteText.rounded(copiedByteCount)) that are needed were copied out of \(repacked.packs) half-empty packs"
+                "\(ByteText.rounded(copiedByteCount)) of needed data were copied out of \(repacked.packs) half-empty packs"
             )
         }
-        if adopted.packs > 0 { lines.append("found again, without an index: \(adopted.text)") }
+        if adopted.packs > 0 { lines.append("found without an index, and indexed again: \(adopted.text)") }
         if missingCount > 0 {
             lines.append(
                 "\(missingCount) contents that snapshots need are missing: reforge verify \(repository) names them")

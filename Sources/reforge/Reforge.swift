@@ -26,7 +26,6 @@ protocol MountingCommand: ParsableCommand {}
 /// A command that other processes of this program start, and wait for themselves.
 protocol ServantCommand: ParsableCommand {}
 
-/// The command with all its subcommands.
 struct Reforge: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "reforge",

@@ -89,11 +89,11 @@ struct RestoreCommand: MountingCommand {
     @Option(help: "Restore only an image with this id, or beginning of an id.") var expectImageID: String?
     @Option(
         help: ArgumentHelp(
-            "Restore only onto this attachment of a disk (diskseq in sysfs): its name may belong to another disk by now.",
+            "Restore only if the target still has this sequence number (diskseq in sysfs): its name may belong to another disk by now.",
             valueName: "N")) var expectDiskSequence: UInt64?
     @Option(
         help: ArgumentHelp(
-            "Record on the restored disk, before its first partition, that this job is done: reforge.job-id reads this record.",
+            "Record on the restored disk, before its first partition, that this job is done: reforge.job-id reads the record.",
             valueName: "ID")) var jobID: String?
     @OptionGroup var keyOptions: KeyOptions
     @OptionGroup var eventOptions: EventOptions

@@ -5,7 +5,6 @@ import JobModel
 import LinuxSystem
 import Operations
 
-/// Runs a restore and prints its result.
 struct RestorePresenter {
     let job: RestoreJob
     let json: Bool

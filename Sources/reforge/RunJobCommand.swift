@@ -22,7 +22,7 @@ struct RunJobCommand: MountingCommand {
             let bytes = try Files.read(FilePath(file), limit: Self.limit + 1)
             job = try JSONText.decode(JobFile.self, bytes)
             guard bytes.count <= Self.limit, job.schema == 1 else { throw ValidationError("schema \(job.schema)") }
-        } catch { throw ValidationError("\(file) is no job: \(error)") }
+        } catch { throw ValidationError("\(file) is not a job file: \(error)") }
         var keys = KeyOptions()
         keys.passwordFile = job.passwordFile
         let events = eventOptions.sink(job.job.operation)

@@ -16,7 +16,7 @@ struct ByteSize: ExpressibleByArgument, Equatable {
 
     var defaultValueDescription: String { "\(byteCount >> 20)M" }
 
-    /// As the length of a chunk, which `--chunk-size` gives.
+    /// The length of a chunk from `--chunk-size`.
     func chunkByteCount() throws -> Int {
         guard let count = Int(exactly: byteCount), Manifest.isValidChunkByteCount(count) else {
             throw ValidationError("--chunk-size takes a power of two from 64K to 64M")
@@ -25,7 +25,6 @@ struct ByteSize: ExpressibleByArgument, Equatable {
     }
 }
 
-/// A logical sector size for files.
 enum SectorSize: Int, ExpressibleByArgument, CaseIterable {
     case bytes512 = 512
     case bytes4096 = 4096

@@ -17,8 +17,8 @@ struct SnapshotsCommand: ParsableCommand {
             """)
 
     @Argument(help: "The repository.") var repository: String
-    @Option(help: "Only those of this host.") var host: String?
-    @Option(help: "Only those with this tag.") var tag: String?
+    @Option(help: "Only snapshots of this host.") var host: String?
+    @Option(help: "Only snapshots with this tag.") var tag: String?
     @OptionGroup var options: RepositoryOptions
 
     func run() throws {
@@ -27,7 +27,7 @@ struct SnapshotsCommand: ParsableCommand {
         try CommandRun.run(json: options.json) { cancellation in
             let findings = try SnapshotsOperation(job, keys: options.keys(cancellation), events: Console.events).run()
             if findings.snapshots.isEmpty, findings.damaged.isEmpty, !options.json {
-                let filter = host == nil && tag == nil ? "" : " like that"
+                let filter = host == nil && tag == nil ? "" : " with that host and tag"
                 Console.message(
                     "no snapshots\(filter); make one with: reforge capture DISK \(findings.repository)@")
             } else {
@@ -40,7 +40,6 @@ struct SnapshotsCommand: ParsableCommand {
 }
 
 extension SnapshotsOperation.Findings {
-    /// For a person.
     fileprivate var lines: [String] {
         let rows = snapshots.map {
             [

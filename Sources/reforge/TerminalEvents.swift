@@ -48,8 +48,8 @@ final class TerminalEvents: EventSink {
         let isTerminal = isTerminal
         let isDue = state.update { state in
             let now = SystemFacts.monotonicSeconds()
-            // The begin of a phase is shown early, and that of a child program (total 0) earlier: it reports nothing
-            // until it ends.
+            // A new phase is shown early, and that of a child program (total 0) earlier: it reports nothing until it
+            // ends.
             let isNews = !state.isSaid && facts.seconds >= (facts.total == 0 ? 0.5 : 2)
             guard now - state.lastShown >= (isTerminal ? 0.2 : 10) || isNews else { return false }
             (state.lastShown, state.isSaid, state.hasLine) = (now, true, isTerminal)
@@ -91,7 +91,6 @@ final class TerminalEvents: EventSink {
     }
 }
 
-/// Asks at the terminal.
 struct TerminalConfirmer: Confirmer {
     func canAsk(whileStreaming: Bool) -> Bool { whileStreaming || SystemFacts.isTerminal(.standardInput) }
     func answer(to question: Question) -> String? { Console.ask(question.text, useTerminal: question.isStreaming) }

@@ -3,7 +3,6 @@ import DiskModel
 import JobModel
 import Operations
 
-/// Runs a verification and prints its result.
 struct VerifyPresenter {
     let job: VerifyJob
     let json: Bool
@@ -45,7 +44,7 @@ struct VerifyPresenter {
                 "\(report.repository) is damaged, \(report.problemCount) problem\(report.problemCount == 1 ? "" : "s") (\(seen)):\n"
                     + report.problems.map { "  \($0.sentence)" }.joined(separator: "\n")
                     + (more > 0 ? "\n  and \(more) more" : "")
-                    + "\n`reforge restore --salvage` brings back what is left of a snapshot")
+                    + "\n`reforge restore --salvage` restores the intact data of a snapshot")
         }
         try Console.result("\(job.image) is whole: \(seen)")
     }

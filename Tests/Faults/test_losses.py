@@ -177,7 +177,7 @@ def test_identities(ctx: Context) -> None:
         ended = ctx.done("capture", template.with_name(f"{name}.raw"), f"{repository}@", "--json")
         ctx.that(
             f"capture {number} of files with the same names: {'that they take turns is said' if is_said else 'no word'}",
-            ("tell them apart with --host" in ended.err) == bool(is_said) and ended.json()["host"] == "template", ended,
+            ("distinguish them with --host" in ended.err) == bool(is_said) and ended.json()["host"] == "template", ended,
         )  # fmt: skip
     for host in ("Büro Süd", "主机", "web.example.org"):
         snapshot = capture(one, "--host", host, "--disk", "Daten")

@@ -143,7 +143,7 @@ struct LVMMetadataTests {
         try bench.fillExt(image, byteCount: 8 << 20, using: &random)
         let inside = try BlockDevice(opening: image).readBytes(at: 0, count: 8 << 20)
         for (count, expected) in [
-            (8, nil), (7, "vg/data is shorter than the ext4 on it, whose end may lie in what counts as free"),
+            (8, nil), (7, "vg/data is shorter than the ext4 on it, whose end may be in space that counts as free"),
         ] {
             var bytes = Fixture.bytes(Fixture.text([Fixture.volume("data", Fixture.linear([(1, count)]))]))
             let start = Int(extents(1..<2).lowerBound)

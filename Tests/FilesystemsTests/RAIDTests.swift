@@ -103,11 +103,11 @@ struct RAIDTests {
         try expect("its array was not cleanly stopped, or is not in sync") { set(&$1, 0 as UInt64, 208) }
         try expect("it is a spare of its array") { set(&$1, 0xFFFF as UInt16, 256) }
         try expect("md calls it faulty") { set(&$1, 0xFFFE as UInt16, 256) }
-        try expect("its array overlaps what md notes about it") {
+        try expect("its array overlaps its md metadata") {
             set(&$1, 1 as UInt32, 8)
             set(&$1, 2048 as UInt32, 96)
         }
-        try expect("its array overlaps what md notes about it") { fixture, _ in fixture.dataOffset = 4096 }
+        try expect("its array overlaps its md metadata") { fixture, _ in fixture.dataOffset = 4096 }
         try expect("the number of roles in its md superblock is not valid") { set(&$1, 4000 as UInt32, 220) }
         try expect("the place of its md superblock in itself is not valid") { set(&$1, 16 as UInt64, 144) }
         try expect("its array is being reshaped", "0.90") { set(&$1, 91 as UInt32, 8) }

@@ -349,7 +349,7 @@ struct SectorSizeTests {
         let index = try #require(full.manifest.regions.firstIndex { $0.partition == 1 })
         full.manifest.regions[index].usedByteCount = 30 << 20
         full.manifest.regions[index].filesystem?.blockSize = 512
-        #expect(refusal(full, byteCount: 128 << 20)?.contains("its FAT is made anew") == true)
+        #expect(refusal(full, byteCount: 128 << 20)?.contains("its FAT is recreated") == true)
         #expect(refusal(full) == nil)
         // Damaged, and only marked as in use.
         var unclean = header

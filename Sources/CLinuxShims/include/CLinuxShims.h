@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// System calls and constants that Swift's Glibc module does not show. One line each; the policy is in LinuxSystem.
+// System calls and constants that Swift's Glibc module does not export. The policy is in LinuxSystem.
 // Every function returns 0 (or a descriptor) or -errno, so that errno cannot be lost on the way to Swift.
 #pragma once
 #include <stdint.h>
@@ -36,7 +36,7 @@ int rf_loop_backing(int loop_fd, uint64_t *device, uint64_t *inode, uint64_t *sp
 
 // Locks of an open file description; `length` 0 to the end of the file.
 int rf_lock(int fd, int exclusive, uint64_t start, uint64_t length);
-// 1 where another process holds a conflicting lock, with its start and length; else 0.
+// 1 if another process holds a conflicting lock, with its start and length; else 0.
 int rf_lock_holder(int fd, int exclusive, uint64_t *start, uint64_t *length);
 
 int rf_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
@@ -63,17 +63,17 @@ uint64_t rf_ms_noexec(void);
 uint64_t rf_ms_bind(void);
 uint64_t rf_ms_rec(void);
 
-// Gives the calling process, which has no other threads, its own mount namespace; mounts and
-// unmounts by others are seen.
+// Gives the calling process, which has no other threads, its own mount namespace. Mounts and unmounts of other
+// processes propagate into it.
 int rf_unshare_mounts(void);
 // Disables core dumps of this process, and access to its memory by other processes of the same user.
 void rf_forbid_dumps(void);
-// Forks a process without other threads. The child gets 0, and is killed when the parent is. The parent forwards
-// signals and ends as the child does; where the child gives up (rf_give_up) and the kernel keeps it, the parent ends
-// without it. -errno where fork fails.
+// Forks a process without other threads. The child gets 0, and is killed when the parent ends. The parent forwards
+// signals and ends with the child's status; if the child gives up (rf_give_up) but the kernel cannot end it, the parent
+// ends without it. -errno if fork fails.
 int rf_continue_in_child(void);
-// Ends the process with `status`. A process with a thread that waits uninterruptibly in the kernel stays; its parent,
-// made by rf_continue_in_child, ends nevertheless.
+// Ends the process with `status`. A process with a thread in an uninterruptible wait remains; its parent, from
+// rf_continue_in_child, ends nevertheless.
 _Noreturn void rf_give_up(int status);
 // Registers a descriptor whose reader must see the end of a process that gives up, like the reader of its output.
 void rf_tells(int fd);
@@ -89,16 +89,16 @@ int rf_reboot_disable_ctrl_alt_del(void);
 int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, int events_fd,
              int new_session, int controlling_tty);
 
-// A confined program's environment: the mount that becomes its root, the mount that becomes its /dev, and the numbers
-// of the capabilities that it keeps, a bit each.
+// The environment of a confined program: the mounts that become its root and its /dev, and a bit mask of the
+// capabilities that it keeps.
 struct rf_confinement {
     const char *root;
     const char *devices;
     uint64_t capabilities;
 };
-// Starts argv in its own namespaces. The process is the first in them: all others in them end with it, and it ends
-// with the calling thread. It exits with the program's status, or with 128 plus the signal that ended the program. On
-// failure, `step` names the failed step.
+// Starts argv in its own namespaces, below their first process: all processes in them end with it, and it ends with the
+// calling thread. It exits with the program's status, or with 128 plus the signal that ended the program. On failure,
+// `step` names the failed step.
 int rf_spawn_confined(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd,
                       const struct rf_confinement *confinement, const char **step);
 

@@ -135,7 +135,7 @@ struct BtrfsChunkMap {
         return low < chunks.count && chunks[low].logical.covers(range) ? low : nil
     }
 
-    /// The copies of a range of logical addresses; empty where it is not inside one chunk.
+    /// The copies of a range of logical addresses; empty if it is not inside one chunk.
     func places(of range: ByteRange) -> [ByteRange] {
         index(covering: range).map { chunks[$0].places(of: range) } ?? []
     }

@@ -6,7 +6,7 @@ import DiskModel
 enum BtrfsFilesystem {
     static let format = FilesystemFormat(kindNames: ["btrfs"], survey: survey, prove: contradiction)
 
-    /// The Btrfs on `volume` and its used ranges; `nil` where there is none.
+    /// The Btrfs on `volume` and its used ranges; `nil` if there is none.
     static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
         // A mirror alone is no filesystem: it may be left over from an earlier one.
         guard let primary = try superblock(volume, at: BtrfsSuperblock.offsets[0]) else { return nil }

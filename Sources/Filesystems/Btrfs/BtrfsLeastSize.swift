@@ -27,7 +27,7 @@ enum BtrfsLeastSize {
         return min(rounded, total)
     }
 
-    /// The length with extents moved; `nil` where it is not computed.
+    /// The length with extents moved; `nil` if it is not computed.
     private static func moved(_ extents: [ByteRange]) -> UInt64? {
         // Offsets and lengths here are inside the device: sums of disjoint extents fit.
         var least = extents.reduce(BtrfsSuperblock.reservedHeadByteCount) { $0 + $1.byteCount }

@@ -41,7 +41,7 @@ struct BtrfsSuperblock: Equatable {
     /// The part of sys_chunk_array that can be in use.
     let systemChunks: [UInt8]
 
-    /// `nil` where the magic number is missing.
+    /// `nil` if the magic number is missing.
     init?(_ bytes: [UInt8]) throws(ParsingError) {
         // magic
         guard try bytes.bytes(at: 64, count: 8) == Array("_BHRfS_M".utf8) else { return nil }

@@ -63,7 +63,7 @@ struct BtrfsTreeBlock {
     /// The properties of a block according to its pointer.
     struct Expectation {
         let byteNumber: UInt64
-        /// `nil` where the pointer is unknown.
+        /// `nil` if the pointer is unknown.
         let generation: UInt64?
         let level: UInt8
         /// `nil` for a block of a subvolume: snapshots share them.

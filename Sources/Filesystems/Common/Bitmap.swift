@@ -3,7 +3,7 @@
 /// Allocation bitmaps: bit `i` is bit `i % 8` of byte `i / 8`; 1 means used.
 enum Bitmap {
     /// Calls `body` with each run of set bits among the first `bitCount` bits from byte `offset` on, ascending.
-    /// - Returns: the number of set bits; `nil` where `bytes` is too short.
+    /// - Returns: the number of set bits; `nil` if `bytes` is too short.
     static func forEachRun(
         in bytes: [UInt8], at offset: Int, bitCount: Int, _ body: (Range<Int>) -> Void
     ) -> Int? {

@@ -5,7 +5,7 @@ import DiskModel
 struct ContainerFormat: Sendable {
     /// The libblkid names (TYPE) covered by this reader.
     let kindNames: Set<String>
-    /// The container and the places of its volumes; `nil` where the volume has other contents. Damage is no error:
+    /// The container and the places of its volumes; `nil` if the volume has other contents. Damage is no error:
     /// such a container is taken whole.
     let open: @Sendable (any BlockReader) throws(BlockIOError) -> Container?
 }

@@ -9,7 +9,7 @@ struct FilesystemFormat: Sendable {
     /// The libblkid names (TYPE) covered by this reader: where libblkid reports one of them and this reader
     /// finds nothing, they disagree.
     let kindNames: Set<String>
-    /// The volume's contents; `nil` where it has other contents. Damage is no error: such a volume is taken whole.
+    /// The volume's contents; `nil` if it has other contents. Damage is no error: such a volume is taken whole.
     let survey: @Sendable (any BlockReader) throws(BlockIOError) -> VolumeContents?
     /// Searches for contradictions to a map made from the volume's own allocation structures, which are unverified: a
     /// block that has an owner and is marked free. A sentence part that names the first one, such as "inode 12 uses

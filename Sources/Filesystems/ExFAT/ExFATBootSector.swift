@@ -4,7 +4,7 @@ import DiskModel
 
 /// The main boot region of an exFAT (Microsoft, "exFAT file system specification", §3).
 package struct ExFATBootSector: Sendable {
-    /// Where the fields stand, in bytes.
+    /// The offsets of the fields, in bytes.
     package enum Offset {
         static let fileSystemName = 3
         static let mustBeZero = 11
@@ -25,12 +25,12 @@ package struct ExFATBootSector: Sendable {
         static let bootSignature = 510
     }
 
-    /// What BytesPerSectorShift may be (§3.1.14).
+    /// The valid values of BytesPerSectorShift (§3.1.14).
     package static let sectorSizeShifts = 9...12
-    /// The length of a boot region in sectors; the last one is full of the checksum of those before (§3.4).
+    /// The length of a boot region in sectors; the last one is filled with the checksum of those before (§3.4).
     package static let regionSectorCount = 12
 
-    /// As the volume says it; the partition may be longer.
+    /// VolumeLength; the partition may be longer.
     let sectorCount: UInt64
     let sectorSizeShift: Int
     /// SectorsPerClusterShift.
@@ -43,18 +43,18 @@ package struct ExFATBootSector: Sendable {
     package let heapOffset: UInt64
     /// The number of clusters.
     package let clusterCount: UInt64
-    /// Where the root folder begins.
+    /// The first cluster of the root folder.
     package let rootCluster: UInt32
     let serialNumber: UInt32
     let revisionMajor: UInt8
     let flags: UInt16
     let fatCount: Int
 
-    /// `nil` where the sector is not that of an exFAT.
+    /// `nil` if it is not an exFAT boot sector.
     package init?(_ sector: [UInt8]) throws(ParsingError) {
         guard try sector.bytes(at: Offset.fileSystemName, count: 8) == Array("EXFAT   ".utf8),
             try sector.littleEndian(UInt16.self, at: Offset.bootSignature) == 0xAA55,
-            // Where FAT has its BPB.
+            // FAT has its BPB there.
             try sector.bytes(at: Offset.mustBeZero, count: 53).allSatisfy({ $0 == 0 })
         else { return nil }
         sectorCount = try sector.littleEndian(at: Offset.volumeLength)
@@ -69,7 +69,7 @@ package struct ExFATBootSector: Sendable {
         sectorSizeShift = Int(try sector.littleEndian(UInt8.self, at: Offset.bytesPerSectorShift))
         sectorsPerClusterShift = Int(try sector.littleEndian(UInt8.self, at: Offset.sectorsPerClusterShift))
         fatCount = Int(try sector.littleEndian(UInt8.self, at: Offset.numberOfFats))
-        // §3.1.14 and §3.1.15; all that follows relies on them.
+        // §3.1.14 and §3.1.15; the shifts below rely on these limits.
         guard Self.sectorSizeShifts.contains(sectorSizeShift), sectorsPerClusterShift <= 25 - sectorSizeShift,
             sectorCount <= 1 << 52
         else { return nil }
@@ -82,16 +82,16 @@ package struct ExFATBootSector: Sendable {
     var byteCount: UInt64 { sectorCount << UInt64(sectorSizeShift) }
     package var fatByteOffset: UInt64 { fatOffset << UInt64(sectorSizeShift) }
     var heapByteOffset: UInt64 { heapOffset << UInt64(sectorSizeShift) }
-    /// Clusters count from 2 (§3.1.9): the first number that is none.
+    /// The first invalid cluster number; clusters count from 2 (§3.1.9).
     package var clusterEnd: UInt64 { clusterCount + 2 }
-    /// Of a cluster from 2 to `clusterEnd`. Below 2^58.
+    /// The offset of a cluster from 2 to `clusterEnd`, in bytes. Below 2^58.
     package func offset(ofCluster cluster: UInt64) -> UInt64 { heapByteOffset + (cluster - 2) * clusterSize }
-    /// VolumeDirty (§3.1.13.2): somebody wrote and did not end it.
+    /// VolumeDirty (§3.1.13.2): the volume was written to and not unmounted.
     package var isDirty: Bool { flags & 2 != 0 }
     /// MediaFailure (§3.1.13.3).
     var hasFailedMedia: Bool { flags & 4 != 0 }
 
-    /// What speaks against using it, as a sentence part.
+    /// Why its structures cannot be relied on, as a sentence part; `nil` if they can.
     package func problem(volumeByteCount: UInt64) -> String? {
         if revisionMajor != 1 { return "its revision \(revisionMajor) is not known" }
         if byteCount > volumeByteCount { return "it is larger than its partition" }
@@ -114,7 +114,7 @@ package struct ExFATBootSector: Sendable {
         stride(from: regionByteCount - Int(sectorSize), to: regionByteCount, by: 4)
     }
 
-    /// Whether a boot region with this sector in front has the right checksums.
+    /// Whether a boot region that starts with this sector has correct checksums.
     package func isWhole(_ region: [UInt8]) throws(ParsingError) -> Bool {
         guard region.count == regionByteCount else { return false }
         let sum = Self.checksum(region[..<(regionByteCount - Int(sectorSize))])
@@ -124,14 +124,14 @@ package struct ExFATBootSector: Sendable {
         return true
     }
 
-    /// Puts the checksums into a boot region, which must be as long as `regionByteCount`.
+    /// Writes the checksums into a boot region of `regionByteCount` bytes.
     package func seal(_ region: inout [UInt8]) {
         let sum = Self.checksum(region[..<(regionByteCount - Int(sectorSize))])
         for place in checksumPlaces { region.setLittleEndian(sum, at: place) }
     }
 
-    /// The checksum of the first eleven sectors of a boot region (§3.4, figure 1), which fills the twelfth: of all bytes
-    /// but VolumeFlags and PercentInUse.
+    /// The checksum of the first eleven sectors of a boot region, without VolumeFlags and PercentInUse, which fills the
+    /// twelfth sector (§3.4, figure 1).
     package static func checksum(_ region: ArraySlice<UInt8>) -> UInt32 {
         let left = [Offset.volumeFlags, Offset.volumeFlags + 1, Offset.percentInUse]
         var sum: UInt32 = 0

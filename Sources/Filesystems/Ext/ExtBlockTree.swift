@@ -36,7 +36,7 @@ enum ExtBlockTree {
         return parts
     }
 
-    /// Empty where the node is damaged: the kernel does not follow it either.
+    /// Empty if the node is damaged: the kernel does not follow it either.
     static func parts(of bytes: [UInt8], _ node: Node) -> Parts {
         let parts =
             node.isExtents

@@ -7,7 +7,7 @@ enum ExtFilesystem {
     static let format = FilesystemFormat(
         kindNames: ["ext2", "ext3", "ext4", "ext4dev", "jbd"], survey: survey, prove: prove)
 
-    /// The ext filesystem on `volume` and its used ranges; `nil` where there is none.
+    /// The ext filesystem on `volume` and its used ranges; `nil` if there is none.
     static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
         guard volume.byteCount >= ExtSuperblock.offset + UInt64(ExtSuperblock.byteCount) else { return nil }
         let bytes = try volume.readBytes(at: ExtSuperblock.offset, count: ExtSuperblock.byteCount)

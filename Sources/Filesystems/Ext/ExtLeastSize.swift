@@ -34,7 +34,7 @@ struct ExtLeastSize {
         freeInodeCount += UInt64(descriptor.freeInodeCount)
     }
 
-    /// In bytes, once every group is added; `nil` where the tool does not resize it or the counts are invalid.
+    /// In bytes, once every group is added; `nil` if the tool does not resize it or the counts are invalid.
     var byteCount: UInt64? {
         let groupCount = superblock.groupCount
         let total = superblock.blockCount
@@ -53,7 +53,7 @@ struct ExtLeastSize {
         return min(total, margined(needed, dataCount, usedInodeCount)) * UInt64(superblock.blockSize)
     }
 
-    /// The length with at least that many groups, the last one as short as possible; `nil` where all are needed.
+    /// The length with at least that many groups, the last one as short as possible; `nil` if all are needed.
     private func blockCount(_ firstCandidate: UInt64, _ dataCount: UInt64) -> UInt64? {
         let perGroup = UInt64(superblock.blocksPerGroup)
         var groups = firstCandidate

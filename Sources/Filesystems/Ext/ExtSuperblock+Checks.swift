@@ -97,7 +97,7 @@ extension ExtSuperblock {
         return nil
     }
 
-    /// The length of the filesystem in bytes; `nil` where it does not fit 64 bits.
+    /// The length of the filesystem in bytes; `nil` if it does not fit 64 bits.
     var filesystemByteCount: UInt64? {
         guard logBlockSize <= 6 else { return nil }
         let (value, overflow) = blockCount.multipliedReportingOverflow(by: UInt64(blockSize))

@@ -40,7 +40,7 @@ struct ExtSuperblock {
     /// Whether the superblock's own checksum is correct; true without a checksum.
     let checksumIsRight: Bool
 
-    /// `nil` where the magic number is missing.
+    /// `nil` if the magic number is missing.
     init?(_ bytes: [UInt8]) throws(ParsingError) {
         guard try bytes.littleEndian(UInt16.self, at: 0x38) == 0xEF53 else { return nil }  // s_magic
         incompatible = try bytes.littleEndian(at: 0x60)  // s_feature_incompat

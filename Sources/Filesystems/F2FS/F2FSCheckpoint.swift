@@ -110,7 +110,7 @@ struct F2FSCheckpoint: Sendable {
             && (try? block.littleEndian(UInt32.self, at: 4092)) == checksum(Array(block[..<4092]))
     }
 
-    /// Why the SIT of this checkpoint is incomplete; `nil` where it is complete.
+    /// Why the SIT of this checkpoint is incomplete; `nil` if it is complete.
     var problem: String? {
         if flags & Flag.errors != 0 { return "it is marked as having errors" }
         if flags & Flag.unmounted == 0 { return "it was not cleanly unmounted" }

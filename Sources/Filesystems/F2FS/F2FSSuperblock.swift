@@ -99,7 +99,7 @@ struct F2FSSuperblock: Sendable {
         layout = try bytes.bytes(at: 0, count: 108) + bytes.bytes(at: 1664, count: 4) + bytes.bytes(at: 2180, count: 4)
     }
 
-    /// Why its structures cannot be relied on; `nil` where they can.
+    /// Why its structures cannot be relied on; `nil` if they can.
     func problem(volumeByteCount: UInt64) -> String? {
         guard isChecksumRight else { return "the checksum of its superblock is wrong" }
         guard logBlockSize == 12, logSegmentBlocks == 9 else { return "its block or segment size is not followed" }

@@ -25,7 +25,7 @@ struct FATBootSector {
     let isMarkedInUse: Bool
     let clusterCount: UInt64
 
-    /// `nil` where the sector is no FAT boot sector.
+    /// `nil` if the sector is no FAT boot sector.
     init?(_ sector: [UInt8]) throws(ParsingError) {
         guard try sector.littleEndian(UInt16.self, at: 510) == 0xAA55 else { return nil }
         let oemName = try sector.bytes(at: 3, count: 8)  // BS_OEMName

@@ -31,7 +31,7 @@ package struct FATLayout: Equatable, Sendable {
     var rootByteCount: UInt64 { rootEntryCount * 32 }
     func offset(ofCluster cluster: UInt64) -> UInt64 { rootOffset + rootByteCount + (cluster - 2) * clusterSize }
 
-    /// The layout for a volume; `nil` where it is too small.
+    /// The layout for a volume; `nil` if it is too small.
     /// - Parameters:
     ///   - sectorSize: of the disk, 512 to 4096 bytes.
     ///   - kind: the preferred kind, used where the volume allows it.

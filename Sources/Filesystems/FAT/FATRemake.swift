@@ -23,7 +23,7 @@ package struct FATRemake {
     ///   - source: the FAT that it replaces.
     ///   - layout: the layout of the new FAT.
     ///   - hiddenSectors: the number of sectors before its partition.
-    /// - Throws: `FilesystemError.damaged` where the source is invalid, or has more than fits.
+    /// - Throws: `FilesystemError.damaged` if the source is invalid, or has more than fits.
     package init(of source: FATVolume, layout: FATLayout, hiddenSectors: UInt32) throws(FilesystemError) {
         self.source = source
         self.layout = layout

@@ -54,7 +54,7 @@ struct FATTree {
             for var item in try Self.items(of: folders[index].bytes, entryBits: bits) {
                 if case .folder = item.role {
                     guard seen.insert(item.firstCluster).inserted else {
-                        throw .damaged("a folder stands in two places")
+                        throw .damaged("a folder is in two places")
                     }
                     item.role = .folder(folders.count)
                     let raw = try volume.contents(from: item.firstCluster, atMost: FATVolume.folderByteLimit)

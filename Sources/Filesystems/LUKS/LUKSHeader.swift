@@ -7,7 +7,7 @@ import DiskModel
 package enum LUKSHeader {
     static let format = ContainerFormat(kindNames: ["crypto_LUKS"], open: open)
 
-    /// The start of a volume's encrypted sectors, in bytes: header and key slots are before it. `nil` where the header
+    /// The start of a volume's encrypted sectors, in bytes: header and key slots are before it. `nil` if the header
     /// is invalid or incomplete.
     package static func dataStart(of volume: any BlockReader) throws(BlockIOError) -> UInt64? {
         try open(volume)?.locked?.start

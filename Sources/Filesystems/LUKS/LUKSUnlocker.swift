@@ -22,7 +22,7 @@ package final class LUKSUnlocker {
     /// The container with its content, if one of the keys opens it.
     /// - Parameters:
     ///   - volume: the source of the container's bytes.
-    ///   - place: the place of the volume on the disk; `nil` where it is not contiguous.
+    ///   - place: the place of the volume on the disk; `nil` if it is not contiguous.
     /// - Returns: the container, and the opened volume, to be closed after its survey.
     func unlock(
         _ container: Container, _ volume: any BlockReader, at place: SecondOpinion?
@@ -36,7 +36,7 @@ package final class LUKSUnlocker {
         // Its special features are reported already.
         guard problem == nil, let data = container.locked else { return (container, nil) }
         guard let place, let range = (0..<volume.byteCount).shifted(up: place.offset) else {
-            return whole("it is encrypted, and does not lie on the disk in one piece that could be opened")
+            return whole("it is encrypted, and is not on the disk in one piece that could be opened")
         }
         guard volumesLeft > 0 else { return whole("it is encrypted, and too many such volumes were opened already") }
         volumesLeft -= 1
@@ -49,7 +49,7 @@ package final class LUKSUnlocker {
                 opened.geometry.byteCount == (dataEnd - data.start).roundedDown(toMultipleOf: 512)
             else {
                 opened.close()
-                return whole("it is encrypted, and cryptsetup opens it in another way than its header says")
+                return whole("it is encrypted, and cryptsetup opens it with another geometry than its header has")
             }
             hasOpened = true
             return (

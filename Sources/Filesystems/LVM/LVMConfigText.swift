@@ -35,7 +35,7 @@ struct LVMConfigSection: Sendable {
     }
 
     /// Parses a whole text.
-    /// - Throws: `FilesystemError.damaged` where the format is wrong or a size limit is exceeded.
+    /// - Throws: `FilesystemError.damaged` if the format is wrong or a size limit is exceeded.
     init(parsing text: [UInt8]) throws(FilesystemError) {
         var parser = LVMConfigParser(text)
         self = try parser.section(depth: 0)

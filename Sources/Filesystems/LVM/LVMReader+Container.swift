@@ -62,7 +62,7 @@ extension LVMReader {
         return container
     }
 
-    /// The length of the device that the physical volume was made for or resized to; `nil` where its label has none.
+    /// The length of the device that the physical volume was made for or resized to; `nil` if its label has none.
     ///
     /// pvresize does not update the label, and subtracts the start of the extents and a metadata area at the end from
     /// the length in the text (LVM2's `lib/metadata/pv_manip.c`, pv_resize_single, and `_text_pv_resize`).
@@ -131,7 +131,7 @@ extension LVMReader {
         return InnerPlace(name: "\(group.name)/\(volume.name)", byteCount: byteCount, contents: contents)
     }
 
-    /// Why a logical volume is not opened; `nil` where it is plain and only on this disk.
+    /// Why a logical volume is not opened; `nil` if it is plain and only on this disk.
     private func reasonToClose(_ volume: LVMVolumeGroup.LogicalVolume, _ served: Set<String>) -> String? {
         guard !volume.segments.isEmpty else { return "it has no extents" }
         if let other = volume.segments.first(where: { $0.linearArea == nil }) {

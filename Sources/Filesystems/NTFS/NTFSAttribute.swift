@@ -75,7 +75,7 @@ struct NTFSAttribute {
         }
     }
 
-    /// 0 where it is in the record, as in attribute lists.
+    /// 0 if it is in the record, as in attribute lists.
     var lowestCluster: UInt64 {
         if case .clusters(let clusters) = content { clusters.range.lowerBound } else { 0 }
     }

@@ -17,7 +17,7 @@ struct NTFSBootSector {
     let serialNumber: UInt64
     let hasEndMarker: Bool
 
-    /// `nil` where the sector is no NTFS boot sector.
+    /// `nil` if the sector is no NTFS boot sector.
     init?(_ sector: [UInt8]) throws(ParsingError) {
         guard try sector.bytes(at: 3, count: 8) == Array("NTFS    ".utf8),  // oem_id
             // reserved_sectors, fats, root_entries, sectors; sectors_per_fat; large_sectors: FAT

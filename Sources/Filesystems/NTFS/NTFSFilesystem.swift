@@ -34,8 +34,8 @@ enum NTFSFilesystem {
             info.leastByteCount = mapper.leastByteCount(map)
             if try hasShadowCopies(volume) {
                 info.remarks.append(
-                    "has shadow copies (restore points, previous versions): what they show of files deleted since is "
-                        + "kept only where all sectors are")
+                    "has shadow copies (restore points, previous versions): files in them that were deleted since are "
+                        + "kept only with --all-sectors")
             }
             return (info, map)
         } catch {
@@ -61,7 +61,7 @@ enum NTFSFilesystem {
     /// ascending). Windows recreates them at its start. The beginning of each is not included, because Windows checks
     /// it for a hibernation image or a crash dump, and must not find old data of the target disk there.
     ///
-    /// Empty where the volume is not clean, or in case of any doubt about it or a file.
+    /// Empty if the volume is not clean, or in case of any doubt about it or a file.
     /// - Parameter map: the volume's map, if known.
     static func pageFileRanges(
         _ volume: any BlockReader, in map: AllocationMap? = nil

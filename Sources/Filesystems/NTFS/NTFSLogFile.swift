@@ -17,7 +17,7 @@ enum NTFSLogFile {
         let isClean: Bool
     }
 
-    /// Why the log is not clean, as a sentence part; `nil` where it is.
+    /// Why the log is not clean, as a sentence part; `nil` if it is.
     static func problem(_ log: NTFSStream) throws(FilesystemError) -> String? {
         if try isEmptied(log) { return nil }
         let head = try log.read(at: 0, count: Int(min(log.byteCount, UInt64(2 * largestPage))))

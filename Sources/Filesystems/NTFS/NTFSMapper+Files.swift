@@ -11,7 +11,7 @@ extension NTFSMapper {
     ///
     /// ntfs-3g does not mark a volume as dirty while it is mounted, writes no log, and does not change one that Windows
     /// closed: after a crash, only the files themselves show that the bitmap on the disk is older than they are.
-    /// - Throws: `FilesystemError.damaged` where one is missing, or a file's record is invalid.
+    /// - Throws: `FilesystemError.damaged` if one is missing, or a file's record is invalid.
     func checkFiles(_ map: AllocationMap) throws(FilesystemError) {
         let recordSize = Int(boot.recordSize)
         let end = table.contents.initializedByteCount.roundedDown(toMultipleOf: boot.recordSize)

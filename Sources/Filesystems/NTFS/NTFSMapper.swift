@@ -45,7 +45,7 @@ struct NTFSMapper {
 
     // MARK: State
 
-    /// Why the structures on the disk are incomplete, as a sentence part; `nil` where they are complete.
+    /// Why the structures on the disk are incomplete, as a sentence part; `nil` if they are complete.
     func uncleanReason() throws(FilesystemError) -> String? {
         // Windows NT 4, Windows 2000, and all later ones.
         guard ["1.2", "3.0", "3.1"].contains(version) else { return "its version \(version) is not known" }
@@ -152,7 +152,7 @@ struct NTFSMapper {
     }
 
     /// A length to which ntfsresize certainly shrinks it, in bytes, with the copy of the boot sector;
-    /// `nil` where it may refuse.
+    /// `nil` if it may refuse.
     func leastByteCount(_ map: AllocationMap) -> UInt64? {
         // "Highly fragmented $Bitmap isn't supported yet", nor a $MFTMirr in two parts, nor bad sectors.
         guard table.mirroredRecords.isEmpty, let bitmap = try? table.record(.bitmap),

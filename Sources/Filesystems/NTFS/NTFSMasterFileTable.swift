@@ -112,7 +112,7 @@ struct NTFSMasterFileTable {
 
     // MARK: Attributes
 
-    /// An attribute of a file with all its parts, including those in other records; `nil` where the file has none.
+    /// An attribute of a file with all its parts, including those in other records; `nil` if the file has none.
     func stream(
         of record: NTFSRecord, _ type: NTFSAttribute.Kind, name: String = ""
     ) throws(FilesystemError) -> NTFSStream? {
@@ -174,7 +174,7 @@ struct NTFSMasterFileTable {
         let sequenceNumber: UInt16
     }
 
-    /// All of a file's attributes, ordered by type, name and cluster; `nil` where all are in its record.
+    /// All of a file's attributes, ordered by type, name and cluster; `nil` if all are in its record.
     private func attributeList(of record: NTFSRecord) throws(FilesystemError) -> [ListEntry]? {
         let attribute = try FilesystemError.parsing { () throws(ParsingError) in
             try record.attribute(.attributeList)

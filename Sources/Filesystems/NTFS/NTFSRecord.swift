@@ -15,7 +15,7 @@ struct NTFSRecord {
     let baseNumber: UInt64
     let attributes: [NTFSAttribute]
 
-    /// - Throws: `ParsingError` where it is not in use, torn, or not record `number`.
+    /// - Throws: `ParsingError` if it is not in use, torn, or not record `number`.
     init(_ raw: [UInt8], number: UInt64) throws(ParsingError) {
         let bytes = try Self.undoingUpdateSequence(raw, magic: "FILE")
         self.number = number

@@ -42,7 +42,7 @@ struct NTFSRootFolder {
         }
     }
 
-    /// The record of a file; `nil` where no file has that name.
+    /// The record of a file; `nil` if no file has that name.
     func record(_ name: String) throws(FilesystemError) -> NTFSRecord? {
         guard let reference = found[name] else { return nil }
         let record = try table.record(reference.record)

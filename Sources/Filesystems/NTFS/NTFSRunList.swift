@@ -30,7 +30,7 @@ struct NTFSRunList {
     }
 
     /// Adds the next part of an attribute.
-    /// - Throws: `ParsingError` where it does not follow the previous part, or leads outside of the volume.
+    /// - Throws: `ParsingError` if it does not follow the previous part, or leads outside of the volume.
     mutating func append(_ part: NTFSAttribute.Clusters, clusterCount: UInt64) throws(ParsingError) {
         guard part.range.lowerBound == end else { throw .invalid(what: "the order of the parts of an attribute") }
         let pairs = part.mappingPairs

@@ -8,7 +8,7 @@ struct NTFSStream {
     let byteCount: UInt64
     /// Bytes behind it read as zero, whatever the clusters contain.
     let initializedByteCount: UInt64
-    /// The bytes in the record; `nil` where they are in clusters.
+    /// The bytes in the record; `nil` if they are in clusters.
     let resident: [UInt8]?
     let runList: NTFSRunList
     private let volume: any BlockReader
@@ -24,7 +24,7 @@ struct NTFSStream {
         clusterSize = 1
     }
 
-    /// - Throws: `FilesystemError.damaged` where the clusters do not suffice for the bytes.
+    /// - Throws: `FilesystemError.damaged` if the clusters do not suffice for the bytes.
     init(
         _ volume: any BlockReader, _ boot: NTFSBootSector, first part: NTFSAttribute.Clusters, flags: UInt16,
         runList: NTFSRunList, isPartial: Bool = false
@@ -54,7 +54,7 @@ struct NTFSStream {
     var hasHoles: Bool { runList.runs.contains { $0.place == nil } }
 
     /// `count` bytes from `offset` on.
-    /// - Throws: `FilesystemError.damaged` where they are compressed or encrypted, or exceed the attribute.
+    /// - Throws: `FilesystemError.damaged` if they are compressed or encrypted, or exceed the attribute.
     func read(at offset: UInt64, count: Int) throws(FilesystemError) -> [UInt8] {
         guard offset <= byteCount, UInt64(count) <= byteCount - offset else {
             throw .damaged("an attribute is shorter than it should be")

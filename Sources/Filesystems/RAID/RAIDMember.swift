@@ -26,7 +26,7 @@ enum RAIDMember {
             return .whole(info, because: "its array is larger than its md member")
         }
         guard !data.overlaps(superblock.place), !superblock.others.contains(where: data.contains) else {
-            return .whole(info, because: "its array overlaps what md notes about it")
+            return .whole(info, because: "its array overlaps its md metadata")
         }
         if superblock.memberCount > 1 {
             info.remarks.append(

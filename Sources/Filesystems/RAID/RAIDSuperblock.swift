@@ -21,7 +21,7 @@ struct RAIDSuperblock: Sendable {
     var data: ByteRange
     /// Other areas of md besides the superblock: write-intent bitmap and bad-block list.
     var others: [UInt64] = []
-    /// Why the array's bytes on this member cannot be relied on; `nil` where they can.
+    /// Why the array's bytes on this member cannot be relied on; `nil` if they can.
     var problem: String?
 
     /// The possible positions of superblocks of each version on a volume.

@@ -12,7 +12,7 @@ package enum DiskSurveyor {
     ///   - trustMaps: whether allocation structures are used without a check of the blocks' owners.
     ///   - unlocker: opens LUKS volumes that are not mounted, so that only their used sectors count.
     ///   - descriptor: an open descriptor of the same disk, for libblkid's second opinion.
-    /// - Throws: `BlockIOError` where the partition table cannot be read. A volume that cannot be read counts as
+    /// - Throws: `BlockIOError` if the partition table cannot be read. A volume that cannot be read counts as
     ///   unknown and used, and a warning reports it.
     package static func survey(
         _ disk: any BlockReader, identity: DiskIdentity, geometry: DiskGeometry, mountedReadWrite: [ByteRange] = [],

@@ -62,7 +62,7 @@ package struct SecondOpinion: Sendable {
     ///
     /// Otherwise one bad sector in an unused place would fail libblkid's search, and a failing disk would be read
     /// completely. A format with structures elsewhere is not found: the opinion is missing, not wrong.
-    /// - Returns: `nil` where all of this can be read: libblkid failed for another reason.
+    /// - Returns: `nil` if all of this can be read: libblkid failed for another reason.
     private func endsInMemory(byteCount: UInt64) -> OwnedDescriptor? {
         guard let memory = try? OwnedDescriptor.memory("volume", byteCount: byteCount) else { return nil }
         let first = 0..<min(byteCount, Self.endByteCount)

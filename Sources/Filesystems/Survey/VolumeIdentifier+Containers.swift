@@ -52,8 +52,8 @@ extension VolumeIdentifier {
                 info.inner = container.inner.map(Self.closed)
                 return (
                     info.takenWhole(
-                        because: "\(place.name) is shorter than the \(filesystem.kindName) on it, whose end may lie in "
-                            + "what counts as free"), .whole(byteCount: volume.byteCount)
+                        because: "\(place.name) is shorter than the \(filesystem.kindName) on it, whose end may be in "
+                            + "space that counts as free"), .whole(byteCount: volume.byteCount)
                 )
             }
             segments.forEachPlace(of: map.widened(toMultiplesOf: place.unit).ranges) { used.add($0) }
@@ -100,7 +100,7 @@ extension VolumeIdentifier {
         let reason =
             switch place.contents {
             case .closed(let reason): reason
-            case .segments: "all of what holds it counts as used"
+            case .segments: "its whole container counts as used"
             }
         let info = FilesystemInfo(kind: .unknown, kindName: "unknown", mapSource: .whole, wholeReason: reason)
         return FilesystemInfo.InnerVolume(name: place.name, byteCount: place.byteCount, filesystem: info)

@@ -18,12 +18,12 @@ package enum VolumeIdentifier {
     /// A map is made only without any contradiction: one of Reforge's readers knows the format, finds it valid, and
     /// libblkid, if asked, agrees.
     /// - Parameters:
-    ///   - secondOpinion: libblkid's opinion on the same volume; `nil` where there is no descriptor for it.
+    ///   - secondOpinion: libblkid's opinion on the same volume; `nil` if there is no descriptor for it.
     ///   - skipPageFiles: whether the contents of Windows' page and hibernation files count as unused. A remark then
     ///     states their size.
     ///   - trustMaps: whether allocation structures are used without a check of the blocks' owners.
     ///   - unlocker: opens LUKS volumes, so that only their used sectors count.
-    /// - Throws: `BlockIOError` where the volume's structures cannot be read. Damage is no error.
+    /// - Throws: `BlockIOError` if the volume's structures cannot be read. Damage is no error.
     package static func survey(
         _ volume: any BlockReader, secondOpinion: SecondOpinion? = nil, skipPageFiles: Bool = false,
         trustMaps: Bool = false, unlocker: LUKSUnlocker? = nil

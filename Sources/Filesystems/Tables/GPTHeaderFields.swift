@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// A GPT header (UEFI 2.10 §5.3.2, table 5-5) whose checksum is right; what it says is for its user to check. Addresses in
-/// sectors.
+/// A GPT header (UEFI 2.10 §5.3.2, table 5-5) with a correct checksum; its fields are unchecked. Addresses in sectors.
 package struct GPTHeaderFields: Equatable, Sendable {
-    /// Where the fields stand, in bytes.
+    /// The offsets of the fields, in bytes.
     package enum Offset {
         static let revision = 8
         package static let headerSize = 12
@@ -22,7 +21,7 @@ package struct GPTHeaderFields: Equatable, Sendable {
 
     /// "EFI PART".
     static let signature = Array("EFI PART".utf8)
-    /// The length of the fields of revision 1.0; what stands behind them is reserved.
+    /// The length of the fields of revision 1.0; the bytes after them are reserved.
     package static let leastByteCount = 92
 
     private var bytes: [UInt8]
@@ -68,13 +67,13 @@ package struct GPTHeaderFields: Equatable, Sendable {
         }
     }
 
-    /// Leaves out what is reserved behind the fields.
+    /// Removes the reserved bytes after the fields.
     package mutating func removeReserved() {
         bytes.removeLast(bytes.count - Self.leastByteCount)
         bytes.setLittleEndian(UInt32(Self.leastByteCount), at: Offset.headerSize)
     }
 
-    /// The header as it is written, with its checksum.
+    /// The encoded header, with its checksum.
     package func encoded() -> [UInt8] {
         var result = bytes
         result.setLittleEndian(ownLBA, at: Offset.ownLBA)
@@ -87,7 +86,7 @@ package struct GPTHeaderFields: Equatable, Sendable {
         return result
     }
 
-    /// Of all bytes of a header, with its own place counted as zero.
+    /// The checksum of a header, with zeros in place of its checksum field.
     package static func checksum(_ header: [UInt8]) -> UInt32 {
         var header = header
         header.setLittleEndian(UInt32(0), at: Offset.checksum)
@@ -95,14 +94,14 @@ package struct GPTHeaderFields: Equatable, Sendable {
     }
 }
 
-/// Where the fields of an entry of a GPT stand, in bytes of it (UEFI 2.10 §5.3.3, table 5-6).
+/// The offsets of the fields in a GPT entry, in bytes (UEFI 2.10 §5.3.3, table 5-6).
 package enum GPTEntryOffset {
-    /// PartitionTypeGUID: zero where the entry is not in use.
+    /// PartitionTypeGUID: zero if the entry is not in use.
     package static let type = 0
     static let guid = 16
     /// StartingLBA.
     package static let firstLBA = 32
-    /// EndingLBA, which is the last one.
+    /// EndingLBA: the last sector of the partition.
     package static let lastLBA = 40
     static let attributes = 48
     static let name = 56

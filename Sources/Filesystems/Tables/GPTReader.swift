@@ -19,7 +19,7 @@ package enum GPTReader {
         case none(String?)
     }
 
-    /// The table on a disk; `nil` where there is none that firmware and kernel would use: a protective MBR must be in
+    /// The table on a disk; `nil` if there is none that firmware and kernel would use: a protective MBR must be in
     /// LBA 0, and the primary copy (LBA 1) or the backup (the last LBA) must be valid.
     package static func read(_ disk: any BlockReader) throws(BlockIOError) -> PartitionTable? {
         guard let unit = sectorSize(of: disk), try hasProtectiveMBR(disk) else { return nil }

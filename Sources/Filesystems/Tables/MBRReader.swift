@@ -18,7 +18,7 @@ package enum MBRReader {
     /// The kernel's limit of partitions per disk.
     static let partitionLimit = 256
 
-    /// The table on a disk; `nil` where block 0 has no supported one.
+    /// The table on a disk; `nil` if block 0 has no supported one.
     package static func read(_ disk: any BlockReader) throws(BlockIOError) -> PartitionTable? {
         guard case .table(let table) = try finding(on: disk) else { return nil }
         return table
@@ -31,7 +31,7 @@ package enum MBRReader {
         return record?.entries.filter { !$0.isEmpty }.allSatisfy { $0.startLBA == 0 } ?? false
     }
 
-    /// The content of block 0; `nil` where it is no MBR with partitions.
+    /// The content of block 0; `nil` if it is no MBR with partitions.
     static func finding(on disk: any BlockReader) throws(BlockIOError) -> Finding? {
         let unit = UInt64(clamping: disk.logicalSectorSize)
         guard unit >= 512, unit <= 4096, unit & (unit - 1) == 0, disk.byteCount >= unit else { return nil }

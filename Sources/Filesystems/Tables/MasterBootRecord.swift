@@ -3,9 +3,9 @@ import ByteParsing
 
 /// The record in LBA 0 (UEFI 2.10 §5.2.1, table 5-1): boot code and four entries.
 package struct MasterBootRecord {
-    /// Where the entries start, in bytes of the sector.
+    /// The offset of the entries, in bytes.
     package static let entriesOffset = 446
-    /// Where the signature stands.
+    /// The offset of the signature.
     package static let signatureOffset = 510
     /// The bytes 0x55 0xAA.
     package static let signature: UInt16 = 0xAA55
@@ -14,7 +14,7 @@ package struct MasterBootRecord {
     package struct Entry: Equatable {
         /// The length of an entry in bytes.
         package static let byteCount = 16
-        /// Where the fields stand, in bytes of an entry.
+        /// The offsets of the fields, in bytes.
         package enum Offset {
             package static let type = 4
             package static let startLBA = 8
@@ -28,7 +28,7 @@ package struct MasterBootRecord {
 
         /// Whether it is a protective MBR's entry for the GPT itself (UEFI 2.10 §5.2.3).
         package var isProtective: Bool { type == 0xEE && startLBA == 1 }
-        /// Whether the kernel takes it for no partition.
+        /// Whether the kernel ignores it.
         var isEmpty: Bool { type == 0 || sectorCount == 0 }
     }
 
@@ -38,7 +38,7 @@ package struct MasterBootRecord {
     let diskSignature: UInt32
     package let entries: [Entry]
 
-    /// `nil` where the signature 0x55 0xAA is missing at byte 510.
+    /// `nil` if the signature 0x55 0xAA is missing at byte 510.
     package init?(_ sector: [UInt8]) {
         do {
             guard try sector.littleEndian(UInt16.self, at: Self.signatureOffset) == Self.signature else { return nil }

@@ -7,7 +7,7 @@ enum XFSFilesystem {
     static let format = FilesystemFormat(
         kindNames: ["xfs"], survey: survey, prove: XFSProof.contradiction)
 
-    /// The XFS on `volume` and its used ranges; `nil` where there is none.
+    /// The XFS on `volume` and its used ranges; `nil` if there is none.
     static func survey(_ volume: any BlockReader) throws(BlockIOError) -> VolumeContents? {
         guard volume.byteCount >= UInt64(XFSSuperblock.maximumSectorSize) else { return nil }
         let bytes = try volume.readBytes(at: 0, count: XFSSuperblock.byteCount)

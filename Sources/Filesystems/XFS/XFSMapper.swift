@@ -73,7 +73,7 @@ struct XFSMapper {
         }
     }
 
-    /// Throws where the trees list used blocks as free.
+    /// Throws if the trees list used blocks as free.
     private func expectUse(_ range: ByteRange, _ what: String) throws(FilesystemError) {
         let ranges = used.ranges
         var low = 0

@@ -21,7 +21,7 @@ package struct XFSRestoredLog: Sendable {
     /// The length of a record with its padding, in blocks.
     private let recordBlocks: Int
 
-    /// - Returns: `nil` where `volume` has no valid XFS of version 5 with a clean internal log.
+    /// - Returns: `nil` if `volume` has no valid XFS of version 5 with a clean internal log.
     package init?(_ volume: any BlockReader) throws(BlockIOError) {
         guard let superblock = try XFSSuperblock.sound(on: volume), superblock.hasChecksums else { return nil }
         // XLOG_MAX_RECORD_BSIZE. A record has at least a header and a block.
@@ -40,7 +40,7 @@ package struct XFSRestoredLog: Sendable {
         range = superblock.logRange
     }
 
-    /// The cycle of the log of an XFS on `volume`, clean or not; `nil` where it cannot be read.
+    /// The cycle of the log of an XFS on `volume`, clean or not; `nil` if it cannot be read.
     package static func cycle(on volume: any BlockReader) -> UInt32? {
         guard let superblock = (try? XFSSuperblock.sound(on: volume)) ?? nil else { return nil }
         return try? XFSLog(volume, superblock).firstCycle()

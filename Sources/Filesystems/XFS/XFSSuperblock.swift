@@ -40,7 +40,7 @@ struct XFSSuperblock {
     let metadataUUID: [UInt8]
     private let storedChecksum: UInt32
 
-    /// `nil` where the magic number is missing.
+    /// `nil` if the magic number is missing.
     init?(_ bytes: [UInt8]) throws(ParsingError) {
         guard try bytes.bigEndian(UInt32.self, at: 0) == 0x5846_5342 else { return nil }  // sb_magicnum, XFSB
         blockSize = try bytes.bigEndian(at: 4)  // sb_blocksize
@@ -84,7 +84,7 @@ struct XFSSuperblock {
     var hasLogVersion2: Bool { hasChecksums || versionField & XFSFeature.logVersion2 != 0 }
     var isLogExternal: Bool { logStart == 0 }
 
-    /// The length of the filesystem in bytes; `nil` where it does not fit 64 bits.
+    /// The length of the filesystem in bytes; `nil` if it does not fit 64 bits.
     var filesystemByteCount: UInt64? {
         let (value, overflow) = blockCount.multipliedReportingOverflow(by: UInt64(blockSize))
         return overflow ? nil : value
@@ -112,7 +112,7 @@ struct XFSSuperblock {
         return (block >> shift, block & ((1 << shift) - 1))
     }
 
-    /// The bytes of blocks of one group; `nil` where there are none, or not all are inside.
+    /// The bytes of blocks of one group; `nil` if there are none, or not all are inside.
     func range(ofBlocks block: UInt64, count: UInt64, inGroup group: UInt64) -> ByteRange? {
         guard group < UInt64(groupCount) else { return nil }
         let limit = blockCount(ofGroup: group)
@@ -121,7 +121,7 @@ struct XFSSuperblock {
         return start..<start + count * UInt64(blockSize)
     }
 
-    /// The bytes of file system blocks in one group; `nil` where they span several.
+    /// The bytes of file system blocks in one group; `nil` if they span several.
     func range(ofBlocks block: UInt64, count: UInt64) -> ByteRange? {
         let place = place(ofBlock: block)
         return range(ofBlocks: place.block, count: count, inGroup: place.group)
@@ -148,7 +148,7 @@ enum XFSChecksum {
     static let longTreeBlockOffset = 64
     static let inodeOffset = 100
 
-    /// The checksum for the four bytes at `offset`; `nil` where they are not inside.
+    /// The checksum for the four bytes at `offset`; `nil` if they are not inside.
     static func compute(_ bytes: [UInt8], fieldAt offset: Int) -> UInt32? {
         guard offset >= 0, offset <= bytes.count - 4 else { return nil }
         var blank = bytes
