@@ -3,8 +3,8 @@
     guest = LVMGuest(cache, binary, script)
     with Machine("lvm", logs, kernel=guest.kernel, initrd=guest.initramfs(folder), append="console=ttyS0") as machine: …
 
-`programs` and `modules` are added to the default ones. `script` runs as /script under `sh -e`; the console's last line is
-`GUEST-END` with its status.
+`programs` and `modules` are added to the default ones. `script` runs as /script under `sh -e`; the console's last line
+is `GUEST-END` with its status.
 """
 
 from __future__ import annotations

@@ -52,14 +52,14 @@ class Disk:
     snapshot: bool = False  # writes are dropped
     sector_size: int = 512
     read_only: bool = False
-    bad_sectors: tuple[int, ...] = ()  # of 512 bytes: each read of one fails with EIO
+    bad_sectors: tuple[int, ...] = ()  # numbers of 512-byte sectors whose reads fail with EIO
 
 
 class Machine:
     """One run of one virtual machine, from power-on to power-off, as a context manager.
 
-    A reboot ends the run too, unless `reboots` is set. `nvram` names the file of UEFI variables to use and keep; without
-    it, a blank copy is made and deleted. The machine is killed after `time_limit` seconds in any case.
+    A reboot ends the run too, unless `reboots` is set. `nvram` names the file of UEFI variables to use and keep;
+    without it, a blank copy is made and deleted. The machine is killed after `time_limit` seconds in any case.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Machine:
         boot_from: str | None = None,
         cpu: str = "max",
     ) -> None:
-        """`boot_from`: `cdrom` or the serial of the disk that the firmware tries first; default: the firmware's order."""
+        """`boot_from`: `cdrom` or the serial of the disk that the firmware tries first; None: the firmware's order."""
         if firmware not in ("bios", "uefi"):
             raise ValueError(f"firmware is bios or uefi, not {firmware!r}")
         self.name = name

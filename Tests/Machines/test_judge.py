@@ -1,7 +1,7 @@
 """All files of every kind of filesystem, captured, restored over noise, and checked by the kernel and each kind's fsck.
 
-Each filesystem is aged first: filled completely, half emptied, and filled again in the gaps. Unwritten parts of the disk
-hold noise, and so does the target: a used block that a map counts as free comes back as other noise.
+Each filesystem is aged first: filled completely, half emptied, and filled again in the gaps. Unwritten parts of the
+disk hold noise, and so does the target: a used block that a map counts as free comes back as other noise.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def differences(wanted: dict[str, list[str]], found: dict[str, list[str]]) -> li
 
 @time_limit(500)
 def test_all_files_of_every_kind(ctx: Context) -> None:
-    """Files, attributes, holes, links and snapshots of nine filesystems are unchanged, and each fsck finds no error."""
+    """Files, attributes, holes, links and snapshots of nine filesystems are unchanged, and no fsck finds an error."""
     source = source_disk(ctx)
     lab = LVMGuest(scratch_directory(), ctx.binary, programs=PROGRAMS, modules=MODULES)
     wanted = judged(ctx, lab, "source", Disk(source, "virtio", "SOURCE"), "fill", "judge")
