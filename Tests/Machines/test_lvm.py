@@ -98,7 +98,7 @@ umount /mnt/back/root /mnt/back/home; vgchange -q -an vg0
 
 
 def guest(ctx: Context, name: str, script: str, seconds: float = 400) -> str:
-    """Runs a script in a guest with three disks; gives the console's text. Fails on `GUEST-FAILED` and a nonzero status."""
+    """Runs a script in a guest with three disks; gives the console's text. Fails on `GUEST-FAILED` or another status."""
     lab = LVMGuest(scratch_directory(), ctx.binary)
     initrd = lab.initramfs(ctx.folder, script)
     disks = [Disk(ctx.blank_disk(f"{letter}.raw", GIB), "virtio", letter.upper()) for letter in ("source", "images", "target")]
@@ -136,7 +136,7 @@ nothing_left
 @full_only
 @time_limit(500)
 def test_snapshots_go_into_a_repository(ctx: Context) -> None:
-    """Two captures into a repository, with files overwritten during the second; the second restores the old contents."""
+    """Two captures into a repository; files are overwritten during the second, which restores the old contents."""
     guest(
         ctx, "repository",
         SETUP + """
@@ -223,7 +223,7 @@ umount /mnt/root /mnt/home; vgchange -q -an vg0
 
 @time_limit(500)
 def test_what_no_snapshot_holds_still_is_refused(ctx: Context) -> None:
-    """Refused: a group on another mapping of the disk (as with LUKS), because its snapshots do not show the disk's bytes."""
+    """A group on another mapping of the disk (as with LUKS) is refused: its snapshots are not on the disk itself."""
     guest(
         ctx, "covered",
         """

@@ -1,8 +1,8 @@
 """A physical volume on a disk of another size: the medium resizes its content; the checks of LVM and of the filesystems
 judge the result.
 
-The source is made in a guest, because the build machine has no device-mapper: a group of volumes in several segments with
-holes between them.
+The source is made in a guest, because the build machine has no device-mapper: a group of volumes in several segments
+with holes between them.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ kill -KILL $pid; wait $pid || true
 mv /usr/sbin/resize2fs.real /usr/sbin/resize2fs
 ls /sys/block | grep -q '^dm-' || fail "no device is left after the kill"
 $shrink >/tmp/log 2>&1 || { cat /tmp/log; fail "killed, the next run ended with $?"; }
-grep -q "an interrupted restore left it at work" /tmp/log || { cat /tmp/log; fail "the next run did not wait for resize2fs"; }
+grep -q "an interrupted restore left it at work" /tmp/log || { cat /tmp/log; fail "resize2fs was not waited for"; }
 ls /sys/block | grep '^dm-' && fail "devices are left"
 blockdev --rereadpt /dev/vdb 2>/dev/null || true; settle /dev/vdb1
 """

@@ -1,5 +1,5 @@
-"""The medium resumes after a power cut and after a lost connection, and works with encrypted repositories. Also captures
-of a disk with bad sectors.
+"""The medium resumes after a power cut and after a lost connection, and works with encrypted repositories. Also
+captures of a disk with bad sectors.
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ def test_restore_by_bios(ctx: Context) -> None:
 
 @time_limit(1100)
 def test_restore_by_uefi(ctx: Context) -> None:
-    """Restored by UEFI, the disk boots by the NVRAM entry that the restore made, and on a machine with a blank NVRAM."""
+    """Restored by UEFI, the disk boots by the NVRAM entry of the restore, and on a machine with a blank NVRAM."""
     target, disks = target_and_images(ctx, ctx.debian_image())
     nvram = ctx.folder / "nvram.fd"
     with medium(ctx, "restore", restore_settings(), disks, firmware="uefi", nvram=nvram) as machine:
@@ -267,8 +267,7 @@ def test_restore_from_iso(ctx: Context) -> None:
 
 @time_limit(1500)
 def test_restore_from_stick(ctx: Context) -> None:
-    """reforge.img on a USB stick, by UEFI, with settings and image on its REFORGE volume; a second boot does not repeat the
-    job."""
+    """reforge.img on a USB stick, by UEFI, with settings and image on its REFORGE volume; a second boot skips the job."""
     settings = ctx.folder / "reforge.json"
     settings.write_text(json.dumps(restore_settings("LABEL=REFORGE:/debian.img.zst")) + "\n")
     stick = stick_with(ctx, {"reforge.json": settings, "debian.img.zst": ctx.debian_image()})

@@ -1,5 +1,5 @@
-"""Whole systems in common layouts, each restored by the medium onto a larger and a smaller disk on another controller. The
-Debians are booted there; a disk in the layout of Windows is checked byte for byte.
+"""Whole systems in common layouts, each restored by the medium onto a larger and a smaller disk on another controller.
+The Debians are booted there; a disk in the layout of Windows is checked byte for byte.
 """
 
 from __future__ import annotations
@@ -315,8 +315,10 @@ def windows_image(ctx: Context) -> Path:
 
 
 def identities(disk: Path) -> tuple[str, list[tuple[str, ...]]]:
-    """The identifiers that Windows' boot configuration and drive letters use: the disk's GUID, and number, type, GUID, name
-    and attributes of each partition."""
+    """The identifiers that Windows' boot configuration and drive letters use.
+
+    Gives the disk's GUID, and number, type, GUID, name and attributes of each partition.
+    """
     table = json.loads(run("sfdisk", "-J", disk))["partitiontable"]
     fields = ("type", "uuid", "name", "attrs")
     rows = [
@@ -332,7 +334,7 @@ def expect_windows(ctx: Context, target: Path) -> None:
     expect(identities(target) == identities(source), f"{identities(target)} is not {identities(source)}")
     table = json.loads(run("sfdisk", "-J", target))["partitiontable"]["partitions"]
     lengths = [part["size"] // 2048 for part in table]
-    expect(lengths[:2] == [100, 16] and lengths[3] == 300, f"a partition other than the system's was resized: {lengths}")
+    expect(lengths[:2] == [100, 16] and lengths[3] == 300, f"another partition was resized: {lengths}")
     for number in (1, 3, 4):
         part, original = partition_file(ctx, target, number), partition_file(ctx, source, number)
         start = table[number - 1]["start"]
