@@ -346,7 +346,7 @@ class Context:
         return path
 
     def change_disk(self, disk: Path, name: str, mebibytes: int) -> Path:
-        """A later state of the disk, with `mebibytes` of other random bytes in several places of its second partition."""
+        """A later state of the disk, with `mebibytes` of new random bytes spread over its second partition."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         tool("cp", "--sparse=always", disk, path)

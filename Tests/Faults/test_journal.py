@@ -151,7 +151,7 @@ def test_journal_of_another_image(ctx: Context) -> None:
     before = journal_area(target)
     asked = ctx.reforge("restore", second, target, "--layout", "keep", "--no-boot-repair")
     ctx.that(
-        "without a terminal the disk is not overwritten (77)", asked.status == 77 and journal_area(target) == before, asked
+        "it is not overwritten without a terminal (77)", asked.status == 77 and journal_area(target) == before, asked
     )
     ended = ctx.reforge("restore", second, target, *EXACT)
     ctx.that("with --yes it is, with a warning", ended.status == DONE and "another image" in ended.err, ended)

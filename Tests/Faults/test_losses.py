@@ -12,7 +12,7 @@ from faults import DAMAGED, DONE, MIB, REFUSED, USAGE, Context, files_under, sam
 
 
 def test_missing_snapshots(ctx: Context) -> None:
-    """A folder of snapshots that is empty for a moment loses no data; forgotten data is removed after the grace time."""
+    """A temporarily empty folder of snapshots loses no data; forgotten data is removed after the grace time."""
     ctx.needs("forget", "prune")
     disk = ctx.make_disk("disk", 16)
     other = ctx.change_disk(disk, "other", 6)
@@ -48,7 +48,7 @@ def test_missing_snapshots(ctx: Context) -> None:
     moved = ctx.folder / first
     (snapshots / first).rename(moved)
     ended = ctx.reforge("prune", repository)
-    ctx.that("a snapshot that was moved aside: refused, and named", ended.status == REFUSED and first[:12] in ended.said, ended)
+    ctx.that("a snapshot moved aside: refused and named", ended.status == REFUSED and first[:12] in ended.said, ended)
     ended = ctx.done("prune", repository, "--confirm-missing-snapshots", "1", "--json")
     report = ended.json()
     ctx.that(
@@ -63,7 +63,7 @@ def test_missing_snapshots(ctx: Context) -> None:
         os.utime(path, (1000, 1000))
     for place in (repository, copy):
         ended = ctx.done("prune", place)
-        ctx.that(f"{place.name}: the returned snapshot is whole after a prune", not ctx.wrong_repository(place, held), ended)
+        ctx.that(f"{place.name}: the returned snapshot is whole", not ctx.wrong_repository(place, held), ended)
     # Packs of a dead capture wait for the grace time, too.
     latest = ctx.change_disk(disk, "latest", 8)
     packs = len(files_under(repository / "packs"))
@@ -176,7 +176,7 @@ def test_identities(ctx: Context) -> None:
         time.sleep(1.1)
         ended = ctx.done("capture", template.with_name(f"{name}.raw"), f"{repository}@", "--json")
         ctx.that(
-            f"capture {number} of files with the same names: {'their alternation is reported' if is_said else 'no message'}",
+            f"capture {number} of files with the same names: {'a warning' if is_said else 'no warning'}",
             ("tell them apart with --host" in ended.err) == bool(is_said) and ended.json()["host"] == "template", ended,
         )  # fmt: skip
     for host in ("Büro Süd", "主机", "web.example.org"):

@@ -123,7 +123,7 @@ sha256sum </dev/vde >/tmp/target.sum
 for keys in "--luks-key-file /tmp/key3" "--luks-key-file /tmp/key1"; do
     reforge restore /mnt/images/both.img.zst /dev/vde --yes --no-boot-repair $keys >/tmp/wrong.log 2>&1 && fail "shrunk by $keys" || status=$?
     [ $status = 77 ] || { cat /tmp/wrong.log; fail "a wrong key: $status"; }
-    cat /tmp/wrong.log; grep -q "none of the given keys.* opens the LUKS volume" /tmp/wrong.log || fail "no mention of the key"
+    cat /tmp/wrong.log; grep -q "none of the given keys.* opens the LUKS volume" /tmp/wrong.log || fail "no word of the key"
 done
 sha256sum </dev/vde | cmp - /tmp/target.sum || fail "written with a wrong key"
 # With a stream, a wrong key is detected only after the data arrived; the right key then continues.
@@ -139,7 +139,7 @@ sha256sum </mnt/images/both.img.zst | cmp - /tmp/image.sum || fail "the image wa
 
 @time_limit(500)
 def test_used_sectors_and_sizes(ctx: Context) -> None:
-    """Captures with a wrong key, one of two keys, and both; restores onto larger and smaller disks with and without keys."""
+    """Captures with a wrong key, one key, and both keys; restores onto larger and smaller disks, with and without keys."""
     lab = LVMGuest(scratch_directory(), ctx.binary, programs=["cryptsetup", "resize2fs", "blkid"], modules=MODULES)
     initrd = lab.initramfs(ctx.folder, SETUP + CAPTURE + RESTORE)
     sizes = {"source": 96, "images": 256, "larger": 128, "another": 128, "smaller": 72}

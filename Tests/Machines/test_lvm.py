@@ -98,7 +98,7 @@ umount /mnt/back/root /mnt/back/home; vgchange -q -an vg0
 
 
 def guest(ctx: Context, name: str, script: str, seconds: float = 400) -> str:
-    """Runs a script in a guest with three disks; gives the console's text. Fails on `GUEST-FAILED` or another status."""
+    """Runs a script in a guest with three disks; gives the console's text. Fails on `GUEST-FAILED` or a bad status."""
     lab = LVMGuest(scratch_directory(), ctx.binary)
     initrd = lab.initramfs(ctx.folder, script)
     disks = [Disk(ctx.blank_disk(f"{letter}.raw", GIB), "virtio", letter.upper()) for letter in ("source", "images", "target")]

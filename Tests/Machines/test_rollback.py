@@ -71,7 +71,7 @@ def booted(ctx: Context, lab: LVMGuest, disk: Path, name: str, script: str) -> s
 @full_only
 @time_limit(2400)
 def test_power_cut_after_a_rollback(ctx: Context) -> None:
-    """Capture, later files, a power cut, restore onto the same disk, new files, a power cut: only the new files are there."""
+    """Capture, later files, power cut, restore onto the same disk, new files, power cut: later files stay gone."""
     disk = ctx.folder / "disk.raw"
     with open(disk, "wb") as handle:
         handle.truncate((sum(length for length, _, _ in KINDS.values()) + 2) * MIB)

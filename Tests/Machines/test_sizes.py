@@ -182,7 +182,7 @@ def test_a_smaller_disk(ctx: Context) -> None:
 
 @time_limit(900)
 def test_more_than_fits_into_memory(ctx: Context) -> None:
-    """The scratch is beside the image when memory is too small; with `--full`, also on an exFAT named by the settings."""
+    """The scratch is beside the image if memory is too small; with `--full`, also on an exFAT named by the settings."""
     image, hashes = image_of_an_end(ctx)
     images = ctx.images_disk(end=image)
     run("truncate", "-s", "+512M", images)
