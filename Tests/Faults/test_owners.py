@@ -417,7 +417,7 @@ def test_half_restored(ctx: Context) -> None:
         captured.status == REFUSED and "interrupted restore" in captured.said and not new.exists(), captured,
     )  # fmt: skip
     copied = ctx.reforge("copy", target, new)
-    ctx.that("so does copy, as an image (77)", copied.status == REFUSED and "interrupted restore" in copied.said, copied)
+    ctx.that("copy refuses it, too (77)", copied.status == REFUSED and "interrupted restore" in copied.said, copied)
     ctx.done("capture", target, new, "--allow-partial")
     ctx.that("--allow-partial captures it", new.exists())
     again = ctx.restore_again(image, target, "--json")

@@ -35,7 +35,7 @@ def test_names_of_snapshots(ctx: Context) -> None:
     third = ctx.capture(disk, repository, "web")
     ctx.that("HOST/DISK/latest", chosen("web/disk/latest") == third, chosen("web/disk/latest"))
     ctx.that(
-        "a time selects the newest before it", chosen(f"web/disk/{time.strftime('%Y-%m-%dT%H:%M:%SZ', middle)}") == first
+        "a time: the newest before it", chosen(f"web/disk/{time.strftime('%Y-%m-%dT%H:%M:%SZ', middle)}") == first
     )
     ctx.that("a snapshot's exact time selects it", chosen(f"web/disk/{began}") == first, chosen(f"web/disk/{began}"))
     ctx.that("a time with an offset", chosen(f"web/disk/{time.strftime('%Y-%m-%dT%H:%M:%S+00:00', middle)}") == first)

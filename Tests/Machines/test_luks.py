@@ -139,7 +139,7 @@ sha256sum </mnt/images/both.img.zst | cmp - /tmp/image.sum || fail "the image wa
 
 @time_limit(500)
 def test_used_sectors_and_sizes(ctx: Context) -> None:
-    """Captures with a wrong key, one key, and both keys; restores onto larger and smaller disks, with and without keys."""
+    """Captures with a wrong key, one key, both keys; restores onto larger and smaller disks, with and without keys."""
     lab = LVMGuest(scratch_directory(), ctx.binary, programs=["cryptsetup", "resize2fs", "blkid"], modules=MODULES)
     initrd = lab.initramfs(ctx.folder, SETUP + CAPTURE + RESTORE)
     sizes = {"source": 96, "images": 256, "larger": 128, "another": 128, "smaller": 72}

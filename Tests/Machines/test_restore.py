@@ -267,7 +267,7 @@ def test_restore_from_iso(ctx: Context) -> None:
 
 @time_limit(1500)
 def test_restore_from_stick(ctx: Context) -> None:
-    """reforge.img on a USB stick, by UEFI, with settings and image on its REFORGE volume; a second boot skips the job."""
+    """reforge.img on a USB stick, by UEFI, with settings and image on its REFORGE volume; a reboot skips the job."""
     settings = ctx.folder / "reforge.json"
     settings.write_text(json.dumps(restore_settings("LABEL=REFORGE:/debian.img.zst")) + "\n")
     stick = stick_with(ctx, {"reforge.json": settings, "debian.img.zst": ctx.debian_image()})
