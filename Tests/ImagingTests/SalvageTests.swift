@@ -168,7 +168,8 @@ import Testing
         try sample.reading(source) { try checkRefused($0, sample.made) }
     }
 
-    /// A damaged record has a copy in the index, except in a pipe, where its chunk is lost.
+    /// The index replaces damaged records of a file. From a pipe, the chunk is lost, or, when encrypted, everything
+    /// from it on.
     @Test(arguments: [false, true]) func aDamagedRecordIsTakenFromTheIndex(isEncrypted: Bool) throws {
         let sample = try Sample(seed: seed, isEncrypted: isEncrypted)
         let chunk = sample.chunks[sample.chunks.count / 2]
