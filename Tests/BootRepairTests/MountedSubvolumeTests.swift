@@ -19,7 +19,7 @@ struct MountedSubvolumeTests {
     static let place = mebibyte..<150 * mebibyte
     static let fstab = "/dev/sda1 / btrfs subvol=@ 0 0\n/dev/sda1 /boot btrfs subvol=@boot 0 0\n"
 
-    /// A disk with one Btrfs of the subvolumes `@` and `@boot`, and the named ones, each with a system of its own name.
+    /// A disk with one Btrfs of the subvolumes `@` and `@boot`, and `systems`, each with a system of that name.
     static func withDisk(
         systems: [String], _ body: (_ image: FilePath, _ uuid: String) throws -> Void
     ) throws {

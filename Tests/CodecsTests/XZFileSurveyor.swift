@@ -3,8 +3,8 @@ import CLZMA
 
 @testable import Codecs
 
-/// Learns from the indexes of an .xz file what it holds, without decompressing it: it says where it wants to read, and
-/// takes what is there, until it wants no more.
+/// Reads the indexes of an .xz file without decompressing it: names the next range to read, and takes its bytes, until
+/// no range is left.
 final class XZFileSurveyor {
     private let stream: UnsafeMutablePointer<lzma_stream>
     private let index: UnsafeMutablePointer<OpaquePointer?>

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the fault tests share: the binary as a black box, disks, repositories, and processes that are killed."""
+"""Shared by the fault tests: running and killing the binary, disks, repositories."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class Skip(Exception):
 
 
 class OutOfTime(BaseException):
-    """The test's time limit passed. Not an Exception: no test may catch it by accident."""
+    """The test's time limit passed. Not an Exception, so that no test catches it by accident."""
 
 
 @dataclass
 class Counts:
-    """Checks so far."""
+    """Counts of checks."""
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
 
     def add(self, more: Counts) -> None:
-        """Takes another test's."""
+        """Adds the counts of another test."""
         self.passed += more.passed
         self.failed += more.failed
         self.skipped += more.skipped
@@ -49,7 +49,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Ended:
-    """A command that has ended."""
+    """A finished command."""
 
     command: list[str]
     status: int
@@ -58,12 +58,12 @@ class Ended:
 
     @property
     def said(self) -> str:
-        """Everything it said."""
+        """Its output on both streams."""
         return self.out + self.err
 
     @property
     def has_crashed(self) -> bool:
-        """Whether a signal ended it: a trap, most likely."""
+        """Whether a signal ended it, usually a trap."""
         return self.status < 0
 
     def json(self) -> Any:
@@ -76,7 +76,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Kill:
-    """A command that was to be killed."""
+    """A command after an attempt to kill it."""
 
     ended: Ended
     seconds: float
@@ -84,7 +84,7 @@ class Kill:
 
 
 def room_for_work() -> str | None:
-    """A folder in memory where there is room for 4 GiB, else the usual place for temporary files."""
+    """A folder in memory when 6 GiB are free there; None: the default folder for temporary files."""
     with suppress(OSError, ValueError, IndexError):
         space = os.statvfs("/dev/shm")
         memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvail"))
@@ -94,7 +94,7 @@ def room_for_work() -> str | None:
 
 
 def tool(*command: str | Path, **more: Any) -> str:
-    """Runs somebody else's tool, which must succeed."""
+    """Runs a tool, which must succeed; gives its standard output."""
     ended = subprocess.run(
         [str(word) for word in command], stdin=subprocess.DEVNULL if "input" not in more else None,
         capture_output=True, text=True, check=False, timeout=300, **more,
@@ -111,7 +111,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def until(holds: Callable[[], object], seconds: float = 20) -> bool:
-    """Waits for something."""
+    """Waits until a condition holds; gives whether it did."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if holds():
@@ -121,14 +121,14 @@ def until(holds: Callable[[], object], seconds: float = 20) -> bool:
 
 
 def worker_of(process: int) -> int:
-    """The process that does a command's work: a child of the one that was started, once it is there."""
+    """The worker process of a command: a child of the started process, if it exists already."""
     with suppress(OSError, IndexError):
         return int(Path(f"/proc/{process}/task/{process}/children").read_text().split()[0])
     return process
 
 
 def writes_unnamed(process: int) -> bool:
-    """Whether a process has a file open that has no name."""
+    """Whether a process has an unnamed file open."""
     with suppress(OSError):
         folder = Path(f"/proc/{process}/fd")
         return any(str(link.readlink()).endswith("(deleted)") for link in folder.iterdir())
@@ -136,12 +136,12 @@ def writes_unnamed(process: int) -> bool:
 
 
 def halt(child: subprocess.Popen[str]) -> None:
-    """Halts a command with all its processes."""
+    """Stops a command with all its processes (SIGSTOP)."""
     os.killpg(child.pid, signal.SIGSTOP)
 
 
 def go_on(child: subprocess.Popen[str]) -> None:
-    """Lets it go on."""
+    """Continues a halted command (SIGCONT)."""
     os.killpg(child.pid, signal.SIGCONT)
 
 
@@ -151,7 +151,7 @@ def files_under(folder: Path) -> list[Path]:
 
 
 def bytes_under(folder: Path) -> int:
-    """How much a folder holds. Files may go while it is looked at."""
+    """The total size of a folder's files. Files may disappear meanwhile."""
     total = 0
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):
@@ -160,7 +160,7 @@ def bytes_under(folder: Path) -> int:
 
 
 class Context:
-    """One test's view of it all."""
+    """Context of one test: its folder, the binary, its checks."""
 
     def __init__(self, folder: Path, binary: Path, full: bool, seed: str, counts: Counts, keeps: bool) -> None:
         self.folder = folder
@@ -174,13 +174,13 @@ class Context:
         folder.mkdir(parents=True, exist_ok=True)
 
     def of(self, plain: int, full: int) -> int:
-        """How many cases."""
+        """The number of cases in a plain or a full run."""
         return full if self.full else plain
 
     # Checks.
 
     def that(self, name: str, holds: object, why: object = "") -> bool:
-        """A check."""
+        """Records a check; gives whether it holds."""
         if holds:
             self.counts.passed += 1
             print(f"  ok: {name}", flush=True)
@@ -189,25 +189,25 @@ class Context:
         return False
 
     def failed(self, name: str, why: str) -> None:
-        """A failed check."""
+        """Records a failed check."""
         self.counts.failed += 1
         print(f"  FAILED: {name}", flush=True)
         for line in why.splitlines()[:60]:
             print(f"    {line}", flush=True)
 
     def skipped(self, why: str) -> None:
-        """What could not be checked."""
+        """Records a check that cannot run here."""
         self.counts.skipped += 1
         print(f"  skipped: {why}", flush=True)
 
     def note(self, text: str) -> None:
-        """What is worth reading beside the checks."""
+        """Prints a line of information."""
         print(f"  {text}", flush=True)
 
     # The binary.
 
     def start(self, *words: str | Path, **environment: str) -> subprocess.Popen[str]:
-        """Starts the binary: without input, and without a terminal."""
+        """Starts the binary without input and without a terminal."""
         inherited = {
             key: value for key, value in os.environ.items() if not key.startswith("REFORGE_") and key != "LC_ALL"
         }
@@ -221,7 +221,7 @@ class Context:
         return child
 
     def wait(self, child: subprocess.Popen[str], timeout: float = 120) -> Ended:
-        """How it ended."""
+        """Waits for the end of a command."""
         try:
             out, err = child.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -235,7 +235,7 @@ class Context:
         return Ended([Path(words[0]).name, *words[1:]], child.returncode, out, err)
 
     def reforge(self, *words: str | Path, timeout: float = 120, **environment: str) -> Ended:
-        """Runs the binary to its end, whatever that is. A crash is never right."""
+        """Runs the binary to its end; only a crash fails."""
         ended = self.wait(self.start(*words, **environment), timeout)
         if ended.has_crashed:
             raise AssertionError(f"it crashed: {ended}")
@@ -249,10 +249,10 @@ class Context:
         return ended
 
     def kill(self, words: list[str | Path], moment: Callable[[float], bool], **environment: str) -> Kill:
-        """Starts the binary and ends it with SIGKILL at a moment: asked again and again with the seconds so far."""
+        """Starts the binary and sends SIGKILL when `moment`, polled with the seconds since the start, is true."""
         child = self.start(*words, **environment)
         started = time.monotonic()
-        # What it says fits a pipe; nobody needs to read meanwhile.
+        # The output fits into a pipe, so nothing needs to read it meanwhile.
         while child.poll() is None and not moment(time.monotonic() - started):
             time.sleep(0.0002)
         seconds = time.monotonic() - started
@@ -263,7 +263,7 @@ class Context:
         return Kill(ended, seconds, ended.status == -signal.SIGKILL)
 
     def needs(self, *commands: str) -> None:
-        """Skips the test where the binary does not have these commands."""
+        """Skips the test when the binary lacks these commands."""
         said = self.reforge("--help").said
         missing = [name for name in commands if f"\n  {name} " not in said]
         if missing:
@@ -285,7 +285,7 @@ class Context:
 
     @contextmanager
     def read_only(self, folder: Path) -> Iterator[Path]:
-        """A second view of a folder that nothing can be written to."""
+        """A read-only bind mount of a folder."""
         view = self.folder / f"{folder.name}-read-only"
         self.mount("--bind", folder, view)
         try:
@@ -295,7 +295,7 @@ class Context:
             self.unmount(view)
 
     def end(self) -> None:
-        """Releases what the test left."""
+        """Releases the test's processes, mounts and files."""
         for child in self._children:
             child.kill()
             child.wait()
@@ -307,14 +307,14 @@ class Context:
     # Disks.
 
     def text_bytes(self, count: int) -> bytes:
-        """Bytes that compress about as text does."""
+        """Bytes that compress about like text."""
         letters = b"abcdefghijklmnopqrstuvwxyz"
         words = [bytes(self.random.choices(letters, k=self.random.randint(2, 9))) for _ in range(64)]
         line = b" ".join(self.random.choices(words, k=2000)) + b"\n"
         return (line * (count // len(line) + 1))[:count]
 
     def make_disk(self, name: str, mebibytes: int) -> Path:
-        """A disk with a GPT: an ext4 with files in a quarter of it, and random, text-like and zero bytes."""
+        """A disk with a GPT: an ext4 with files in a quarter of the disk, and random, text-like and zero bytes."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         tree = path.with_name(f"{path.name}.tree")
@@ -346,7 +346,7 @@ class Context:
         return path
 
     def change_disk(self, disk: Path, name: str, mebibytes: int) -> Path:
-        """The disk some time later: as much of its second partition is other random bytes, in several places."""
+        """A later state of the disk, with `mebibytes` of new random bytes spread over its second partition."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         tool("cp", "--sparse=always", disk, path)
@@ -371,7 +371,7 @@ class Context:
         return path
 
     def capture(self, disk: Path, repository: Path, host: str = "here", *more: str) -> str:
-        """Captures every sector, under the file's name; gives the snapshot's id."""
+        """Captures every sector, with the file's name as disk name; gives the snapshot's id."""
         ended = self.done(
             "capture", disk, f"{repository}@", "--host", host, "--disk", disk.name, "--all-sectors", "--json", *more
         )
@@ -383,18 +383,18 @@ class Context:
         return [snapshot["id"] for snapshot in ended.json()["snapshots"]]
 
     def restore(self, image: str | Path, target: Path, byte_count: int, *more: str) -> Ended:
-        """Restores onto a new file, exactly."""
+        """Restores onto a new file, with the layout kept and without boot repair."""
         target.unlink(missing_ok=True)
         with target.open("wb") as made:
             made.truncate(byte_count)
         return self.restore_again(image, target, *more)
 
     def restore_again(self, image: str | Path, target: Path, *more: str) -> Ended:
-        """Restores onto a file that is there, exactly."""
+        """Restores onto an existing file, with the layout kept and without boot repair."""
         return self.reforge("restore", image, target, "--yes", "--layout", "keep", "--no-boot-repair", *more)
 
     def wrong(self, image: str | Path, disk: Path, *more: str) -> str:
-        """What is wrong with a restore that must give back the disk; empty where nothing is."""
+        """Restores and compares with the disk; gives the fault, or an empty text."""
         target = self.folder / "restored"
         ended = self.restore(image, target, disk.stat().st_size, *more)
         if ended.status != DONE:
@@ -406,7 +406,7 @@ class Context:
         return ""
 
     def wrong_repository(self, repository: Path, held: dict[str, Path], *more: str) -> str:
-        """What is wrong with a repository that must hold these snapshots of these disks; empty where nothing is."""
+        """Checks that a repository holds these snapshots of these disks; gives the fault, or an empty text."""
         there = set(self.snapshots(repository, *more))
         if there != set(held):
             return f"the snapshots are {sorted(there)}, not {sorted(held)}"
@@ -419,9 +419,9 @@ class Context:
         return ""
 
     def litter(self, repository: Path) -> str:
-        """What a command left that it should not: locks, and files that were never finished.
+        """Leftovers of commands: locks, and unfinished files.
 
-        A lock that was killed before it had its name is none, and goes with age.
+        A lock without its final name, left by a kill, does not count: it is removed by age.
         """
         left = [path for folder in ("locks", "tmp") for path in files_under(repository / folder)]
         left = [path for path in left if not (path.parent.name == "locks" and path.name.endswith(".new"))]
@@ -429,7 +429,7 @@ class Context:
 
 
 def state_of(repository: Path) -> tuple[str, ...]:
-    """The names of all files of a repository: changes with everything that is published or removed."""
+    """The names of all files of a repository: changes when a file is published or removed."""
     names: list[str] = []
     pending = [str(repository)]
     while pending:
@@ -444,7 +444,7 @@ def state_of(repository: Path) -> tuple[str, ...]:
 
 
 class AtChange:
-    """The moment of a repository's n-th change since the command began, and some time later."""
+    """A moment: `delay` seconds after a repository's n-th change since the start of the command."""
 
     def __init__(self, repository: Path, number: int, delay: float) -> None:
         self.repository = repository

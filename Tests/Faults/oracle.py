@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A second reader of images and repositories, written from the format documents alone, without a look at the sources.
+"""A second reader of images and repositories, written from the format documents only, independent of the sources.
 
   oracle.py image FILE [--password-file F] --to RAW
   oracle.py repository DIR [--password-file F] [--snapshot PREFIX] --to RAW
@@ -28,7 +28,7 @@ HEX = re.compile(r"[0-9a-f]+")
 
 
 class Disagreement(Exception):
-    """Something that is not as the documents say."""
+    """The data contradicts the documents."""
 
 
 def need(holds: object, reason: str) -> None:
@@ -65,7 +65,7 @@ def leb128(data: bytes, at: int) -> tuple[int, int]:
 
 
 def ranges(data: bytes, at: int, start: int, end: int) -> tuple[Ranges, int]:
-    """Number of ranges, then gap and length of each."""
+    """Reads ranges: their number, then gap and length of each."""
     count, at = leb128(data, at)
     result: Ranges = []
     position = start
@@ -81,7 +81,7 @@ def ranges(data: bytes, at: int, start: int, end: int) -> tuple[Ranges, int]:
 
 
 def within(used: Ranges, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """What of the ranges lies between start and end."""
+    """The parts of the ranges between start and end."""
     for index in range(max(bisect_right(used, (start, 1 << 62)) - 1, 0), len(used)):
         low, high = max(used[index][0], start), min(used[index][1], end)
         if used[index][0] >= end:
@@ -111,7 +111,7 @@ def time(text: Any, what: str) -> datetime.datetime:
 
 
 def zstd(frame: bytes, length: int | None, limit: int, what: str, has_checksum: bool = True) -> bytes:
-    """One frame with content size and checksum, and nothing else."""
+    """Decompresses exactly one frame with content size and checksum."""
     try:
         facts = zstandard.get_frame_parameters(frame)
         need(facts.content_size not in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR), f"{what}: the frame has no content size")
@@ -207,7 +207,7 @@ class Region:
 
 
 class Layout:
-    """The manifest's facts, and the raw disk that is made of them."""
+    """The manifest's facts, and the checks of chunks and runs against them."""
 
     def __init__(self, manifest: Json, codec: str = "zstd") -> None:
         self.manifest = manifest
@@ -369,7 +369,7 @@ class Archive(PlainSource):
         need(self.xz.check == lzma.CHECK_CRC64 or self.xz.check == lzma.CHECK_UNKNOWN, "archive: no CRC-64")
 
     def block(self) -> tuple[int, bytes]:
-        """The length of a block as stored, and its content. The decompressor checks CRCs, sizes and, at last, the index."""
+        """The stored length of a block, and its content. The decompressor checks CRCs, sizes and the index."""
         self.archive.seek(self.at)
         header = self.archive.read(4096)
         need(header and header[0] and header[1] & 0xC0 == 0xC0, "archive: a block without its sizes in its header")
@@ -705,7 +705,7 @@ class Repository:
         return sorted(found, key=lambda snapshot: (time(snapshot.layout.manifest["started"], "manifest"), snapshot.id))
 
     def read(self, snapshot: Snapshot, take: Callable[[Region, int, bytes, int], None]) -> None:
-        """Checks lists and maps; says each data chunk's region, start, id and length."""
+        """Checks lists and maps; calls `take` with each data chunk's region, start, id and length."""
         layout, pieces, at = snapshot.layout, snapshot.pieces, 0
         span = 1024 * self.chunk
         for region in layout.regions:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One bit of a repository or an image turned over: reported, or harmless; never restored as if nothing were."""
+"""One flipped bit in a repository or an image: reported or harmless, never restored as correct data."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 from faults import DAMAGED, DONE, REFUSED, Context, Ended, files_under
 
-# What a damaged store is refused with: it is damaged, or (a wrapped key) no password opens it.
+# Exit codes for a damaged store: it is damaged, or (a wrapped key) the password does not open it.
 REPORTS = (DAMAGED, REFUSED)
 
 
 @dataclass
 class Tally:
-    """What became of the flips of a kind of file."""
+    """Results of the flips in one kind of file."""
 
     reported: Counter[str] = field(default_factory=Counter)
     harmless: list[str] = field(default_factory=list)
@@ -24,7 +24,7 @@ class Tally:
 
 
 def place_in(ctx: Context, byte_count: int) -> int:
-    """A byte: half of the time near an end, where the structures are."""
+    """A random offset: half of the time near an end, where the structures are."""
     edge = min(byte_count, 4096)
     match ctx.random.randrange(4):
         case 0:
@@ -36,7 +36,7 @@ def place_in(ctx: Context, byte_count: int) -> int:
 
 
 def flip(path: Path, offset: int, bit: int) -> None:
-    """Turns a bit over."""
+    """Flips a bit."""
     with path.open("r+b") as file:
         file.seek(offset)
         byte = file.read(1)[0]
@@ -48,9 +48,9 @@ def try_flips(
     ctx: Context, what: str, groups: dict[str, list[Path]], counts: dict[str, int], folder: Path,
     verify: Callable[[], Ended], restores: Callable[[], list[str]], always_restore: bool,
 ) -> None:  # fmt: skip
-    """Turns bits over, one at a time, and judges what `verify` says and `restores` gives.
+    """Flips bits, one at a time, and judges the results of `verify` and `restores`.
 
-    - restores: what each restore gave: "same", "refused", or what is wrong.
+    - restores: the result of each restore: "same", "refused", or the fault.
     """
     for kind, files in groups.items():
         tally = Tally()
@@ -84,15 +84,15 @@ def try_flips(
             not tally.wrong, "\n".join(tally.wrong),
         )  # fmt: skip
         for place in tally.harmless:
-            ctx.note(f"  not reported, every snapshot and image restores as it was: {place}")
+            ctx.note(f"  not reported, every snapshot and image restores unchanged: {place}")
 
 
 def gives(ctx: Context, image: str | Path, disk: Path, *more: str) -> str:
-    """What a restore gives: "same", "refused", or what is wrong."""
+    """The result of a restore: "same", "refused", or the fault."""
     target = ctx.folder / "target"
     ended = ctx.restore(image, target, disk.stat().st_size, *more)
     if ended.status != DONE:
-        # Refused or given up: then the target boots nothing.
+        # After a refusal or an error, sector 0 of the target is blank.
         with target.open("rb") as file:
             head = file.read(512)
         return "refused" if not any(head) else f"a disk with a head: {ended}"
@@ -100,7 +100,7 @@ def gives(ctx: Context, image: str | Path, disk: Path, *more: str) -> str:
 
 
 def flips_of_repository(ctx: Context, encrypted: bool, count: int) -> None:
-    """The flips of one repository."""
+    """Flips bits of one repository."""
     disk = ctx.make_disk("disk", 8)
     later = ctx.change_disk(disk, "later", 1)
     repository = ctx.folder / "repo"
@@ -138,7 +138,7 @@ def test_encrypted_repository(ctx: Context) -> None:
 
 
 def flips_of_image(ctx: Context, name: str, count: int, options: list[str], keys: list[str]) -> None:
-    """The flips of one image."""
+    """Flips bits of one image."""
     disk = ctx.make_disk("disk", 8)
     image = ctx.folder / name
     ctx.done("capture", disk, image, "--all-sectors", *options, *keys)
@@ -164,12 +164,12 @@ def test_encrypted_image(ctx: Context) -> None:
 
 
 def test_xz_image(ctx: Context) -> None:
-    """Bits of an archive of xz, and of the file beside it."""
+    """Bits of an xz archive, and of its metadata file."""
     flips_of_image(ctx, "disk.img.xz", ctx.of(10, 120), ["--codec", "xz", "--level", "1", "--chunk-size", "1M"], [])
 
 
 def test_repair(ctx: Context) -> None:
-    """After a repair, captures of the same disks store anew what was damaged, and every snapshot is whole again."""
+    """After a repair, captures of the same disks store the damaged contents again, and every snapshot is whole."""
     for keys in ([], ["--password-file", str(ctx.password_file())]):
         for number in range(ctx.of(1, 10)):
             folder = ctx.folder / f"{len(keys)}-{number}"
@@ -180,10 +180,10 @@ def test_repair(ctx: Context) -> None:
             held = {ctx.capture(source, repository, "here", *keys): source for source in (disk, later)}
             for _ in range(ctx.random.choice([1, 5])):
                 pack = ctx.random.choice(files_under(repository / "packs"))
-                # What keeps a pack's table is not what repair is about.
+                # Outside of the pack's head and table, which this test does not damage.
                 flip(pack, ctx.random.randrange(1 << 16, pack.stat().st_size - (1 << 16)), ctx.random.randrange(8))
             damaged = ctx.reforge("verify", repository, "--read-data", *keys)
-            # Killed once, too: what it began must do no harm.
+            # A killed repair must do no harm.
             instant = ctx.random.uniform(0, 0.5)
             ctx.kill(["verify", repository, "--repair", *keys], lambda seconds, instant=instant: seconds >= instant)
             repaired = ctx.reforge("verify", repository, "--repair", *keys)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Other projects' test images, many of them damaged on purpose: through a capture and back, nothing of a file is lost.
+"""Other projects' test images, many of them damaged on purpose: a capture and a restore lose no data of files.
 
-They come from Debian's sources by a source list of the test's own, so only a full run with a network does this.
-REFORGE_CORPORA names a folder that has the unpacked sources already.
+They come from Debian's sources by a separate source list, so only a full run with a network has this test.
+REFORGE_CORPORA names a folder with the unpacked sources.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 from faults import MIB, Context, Ended, Skip, tool
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-# The exit codes of a capture that could not be, each with a sentence: the rest is a crash or a surprise.
+# The exit codes of a refused or failed capture, each with a message; any other code is an error.
 HONEST = {65, 74, 77}
-# How a dump of btrfs-image starts (image/metadump.h of btrfs-progs).
+# Magic of a btrfs-image dump (image/metadump.h of btrfs-progs).
 METADUMP = bytes.fromhex("8b669572e2255cbd")
-# A target full of a pattern takes its length in memory.
+# Size limit of an image: its target, full of a pattern, is in memory.
 MOST = 256 * MIB
-# In use beside those for files; the others of the first ten are not files.
+# Inodes with blocks in use besides those of files (FIRST and above); the other reserved ones are no files.
 ROOT, JOURNAL, FIRST = 2, 8, 11
 
 
@@ -53,7 +53,7 @@ def sources(ctx: Context, package: str) -> Path:
         except (AssertionError, subprocess.TimeoutExpired) as why:
             raise Skip(f"no sources of {package}: {str(why)[-300:]}") from None
         for archive in folder.glob(f"{package}_*.orig.tar.*"):
-            # A signature may lie beside it.
+            # Skips a detached signature.
             if archive.suffix != ".asc":
                 tool("tar", "-xf", archive, "-C", folder)
         found = sorted(folder.glob(f"{package}-*/"))
@@ -63,7 +63,7 @@ def sources(ctx: Context, package: str) -> Path:
 
 
 def there_and_back(ctx: Context, raw: Path, target: Path) -> Ended | None:
-    """Captures an image and restores it onto a file full of a pattern; None where that was done, else what failed."""
+    """Captures an image and restores it onto a file full of a pattern; gives the failed command, or None."""
     image = ctx.folder / "image.img.zst"
     ended = ctx.reforge("capture", raw, image, "--overwrite")
     if ended.status:
@@ -78,7 +78,7 @@ def there_and_back(ctx: Context, raw: Path, target: Path) -> Ended | None:
 
 
 def owned_blocks(raw: Path) -> dict[int, set[int]]:
-    """The blocks of each inode in use, by debugfs, which does not ask the bitmaps."""
+    """The blocks of each inode in use, by debugfs, which does not read the bitmaps."""
 
     def debugfs(commands: list[str]) -> str:
         return subprocess.run(
@@ -105,7 +105,7 @@ def owned_blocks(raw: Path) -> dict[int, set[int]]:
 
 
 def lost(raw: Path, target: Path) -> str:
-    """The first block of a file of an ext filesystem that came back with other bytes; empty where none did."""
+    """The first block of a file in an ext filesystem that was restored with other bytes, or an empty text."""
     with raw.open("rb") as one, target.open("rb") as other:
         one.seek(1024 + 24)
         size = 1024 << min(int.from_bytes(one.read(4), "little"), 6)
@@ -119,7 +119,7 @@ def lost(raw: Path, target: Path) -> str:
 
 
 def btrfs_trees(raw: Path) -> tuple[int, str]:
-    """What all trees of a Btrfs hold, by its own tool; the same for the same filesystem, a damaged one too."""
+    """The contents of all trees of a Btrfs, by its own tool; deterministic for damaged filesystems, too."""
     ended = subprocess.run(
         ["btrfs", "inspect-internal", "dump-tree", str(raw)], capture_output=True, text=True, errors="replace",
         check=False, timeout=600,
@@ -128,7 +128,7 @@ def btrfs_trees(raw: Path) -> tuple[int, str]:
 
 
 def judge(ctx: Context, name: str, raw: Path, tally: Counter[str]) -> str:
-    """What is wrong with the way of one image; empty where nothing is."""
+    """Captures and restores one image; gives the fault, or an empty text."""
     target = ctx.folder / "target"
     ended = ctx.reforge("inspect", "--json", raw)
     if ended.status not in {0, *HONEST}:
@@ -147,7 +147,7 @@ def judge(ctx: Context, name: str, raw: Path, tally: Counter[str]) -> str:
             return f"{name}: lost {why}; {reasons}"
     if any(volume["filesystem"]["kindName"] == "btrfs" for volume in ended.json()["volumes"]):
         if btrfs_trees(raw) != btrfs_trees(target):
-            return f"{name}: its trees are others; {reasons}"
+            return f"{name}: its trees have changed; {reasons}"
     one, other = (
         subprocess.run(["blkid", "-p", "-o", "export", str(path)], capture_output=True, text=True, check=False).stdout
         for path in (raw, target)
@@ -158,7 +158,7 @@ def judge(ctx: Context, name: str, raw: Path, tally: Counter[str]) -> str:
 
 
 def unpack(packed: Path, raw: Path) -> bool:
-    """Makes a disk of an image; whether there is one, of a length that is worth it."""
+    """Unpacks an image into a raw disk; gives whether it worked and the disk is at most MOST bytes long."""
     data = packed.read_bytes()
     unpacked = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(packed.suffix, bytes)(data)
     if packed.name.removesuffix(".xz").endswith(".img") and unpacked[:8] == METADUMP:
@@ -170,7 +170,7 @@ def unpack(packed: Path, raw: Path) -> bool:
             return False
     else:
         raw.write_bytes(unpacked)
-    # A disk is whole sectors, and long enough for a restore.
+    # A disk has whole sectors, and is long enough for a restore.
     length = raw.stat().st_size
     if length > MOST:
         return False
@@ -203,7 +203,7 @@ def test_e2fsprogs(ctx: Context) -> None:
 
 
 def test_btrfs_progs(ctx: Context) -> None:
-    """The damaged filesystems of btrfs check's own tests: dumps of metadata, which btrfs-image makes disks of, and raw ones."""
+    """The damaged filesystems of btrfs check's own tests: raw images, and metadata dumps, unpacked by btrfs-image."""
     folder = sources(ctx, "btrfs-progs") / "tests"
     run_through(ctx, "btrfs-progs", sorted(path for end in ("img", "img.xz", "raw.xz") for path in folder.glob(f"*/*/*.{end}")))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a program reads that follows a command by `--events`."""
+"""The events of a command with `--events`, as read by another program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from faults import DAMAGED, DONE, INTERRUPTED, MIB, REFUSED, USAGE, Context
 
 
 def followed(ctx: Context, *words: str | Path, interrupt: bool = False) -> tuple[int, list[dict[str, Any]], str]:
-    """Runs a command with a pipe for its events; with `interrupt`, it gets SIGINT at its first progress."""
+    """Runs a command with a pipe for its events; with `interrupt`, SIGINT is sent at its first progress."""
     reading, writing = os.pipe()
     child = subprocess.Popen(
         [str(ctx.binary), *(str(word) for word in words), "--events", str(writing)],
@@ -33,7 +33,7 @@ def followed(ctx: Context, *words: str | Path, interrupt: bool = False) -> tuple
 
 
 def kinds(events: list[dict[str, Any]]) -> list[str]:
-    """The kinds of events, each once where several of a kind follow each other."""
+    """The kinds of events, with repetitions collapsed."""
     found: list[str] = []
     for event in events:
         if not found or found[-1] != event["event"]:
@@ -42,16 +42,16 @@ def kinds(events: list[dict[str, Any]]) -> list[str]:
 
 
 def test_events(ctx: Context) -> None:
-    """Every job ends with one `finished`, which says what its exit code and the disk say."""
+    """Every job ends with one `finished` event, which agrees with its exit code and the disk."""
     disk = ctx.folder / "disk.raw"
     disk.write_bytes(ctx.random.randbytes(48 * MIB))
     image = ctx.folder / "disk.img.zst"
     status, events, _ = followed(ctx, "capture", disk, image, "--level", "1")
-    ctx.that("a capture: a plan, how far it is, its end", status == DONE and kinds(events)[0] == "planned", events)
+    ctx.that("a capture: plan, progress, end", status == DONE and kinds(events)[0] == "planned", events)
     last = events[-1]
-    ctx.that("each is of schema 1", all(event["schema"] == 1 for event in events), events)
+    ctx.that("each event has schema 1", all(event["schema"] == 1 for event in events), events)
     ctx.that(
-        "its end has the image's id",
+        "the last event has the image's id",
         last["event"] == "finished" and last["report"]["outcome"] == {"status": 0} and last["report"]["imageID"],
         last,
     )
@@ -69,13 +69,13 @@ def test_events(ctx: Context) -> None:
     status, events, _ = followed(ctx, "restore", image, target, "--yes", "--verify")
     order = kinds(events)
     ctx.that(
-        "a restore: plan, phases with progress, its end",
+        "a restore: plan, phases with progress, end",
         status == DONE and order[0] == "planned" and order[-1] == "finished" and order.count("finished") == 1
         and "phase" in order and "progress" in order,
         order,
     )  # fmt: skip
     far = [event["progress"] for event in events if event["event"] == "progress"]
-    ctx.that("never further than all of it", all(at["done"] <= at["total"] for at in far if at["total"]), far)
+    ctx.that("progress never exceeds the total", all(at["done"] <= at["total"] for at in far if at["total"]), far)
     ctx.that(
         "and complete", events[-1]["report"]["outcome"] == {"status": 0, "diskState": "complete"}, events[-1]
     )
@@ -94,7 +94,7 @@ def test_events(ctx: Context) -> None:
     status, events, said = followed(ctx, "restore", image, blank, "--yes")
     report = events[-1]["report"]
     ctx.that(
-        "a damaged image: partial, with what to do",
+        "a damaged image: partial, with the message of stderr",
         status == DAMAGED and report["outcome"] == {"status": 65, "diskState": "partial"}
         and report["message"] in said,
         (report, said),
@@ -102,7 +102,7 @@ def test_events(ctx: Context) -> None:
 
 
 def test_interrupted(ctx: Context) -> None:
-    """An interruption is an end like any other."""
+    """An interrupted job ends with `finished`, too."""
     disk = ctx.folder / "disk.raw"
     disk.write_bytes(ctx.random.randbytes(64 * MIB))
     image = ctx.folder / "disk.img.zst"
@@ -113,10 +113,10 @@ def test_interrupted(ctx: Context) -> None:
     status, events, said = followed(ctx, "restore", image, target, "--yes", "--verify", interrupt=True)
     report = events[-1]["report"]
     if status == DONE:
-        ctx.that("it was done before it was interrupted", report["outcome"]["diskState"] == "complete", report)
+        ctx.that("the restore finished before the interruption", report["outcome"]["diskState"] == "complete", report)
         return
     ctx.that(
-        "75, and how the disk is", status == INTERRUPTED and report["outcome"]["status"] == 75
+        "75, and the state of the disk", status == INTERRUPTED and report["outcome"]["status"] == 75
         and report["outcome"]["diskState"] in ("untouched", "partial") and report["message"] in said, (report, said),
     )  # fmt: skip
     status, events, _ = followed(ctx, "restore", image, target, "--yes")
@@ -124,13 +124,13 @@ def test_interrupted(ctx: Context) -> None:
 
 
 def test_wrong_descriptors(ctx: Context) -> None:
-    """A descriptor that is not open, or that others use."""
+    """Descriptors that are invalid, not open, or in use."""
     disk = ctx.folder / "disk.raw"
     disk.write_bytes(bytes(MIB))
     for number in ("1", "77", "-1", "x"):
         ended = ctx.reforge("capture", disk, ctx.folder / "disk.img.zst", f"--events={number}")
         ctx.that(f"--events={number} is refused (64)", ended.status == USAGE, ended)
-    # A reader that goes away ends no work.
+    # A reader that closes its end does not stop the command.
     reading, writing = os.pipe()
     child = subprocess.Popen(
         [str(ctx.binary), "capture", str(disk), str(ctx.folder / "disk.img.zst"), "--events", str(writing)],
@@ -138,4 +138,4 @@ def test_wrong_descriptors(ctx: Context) -> None:
     )  # fmt: skip
     os.close(reading)
     os.close(writing)
-    ctx.that("without a reader it works on", child.wait(timeout=120) == DONE)
+    ctx.that("without a reader the capture continues", child.wait(timeout=120) == DONE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs of a restored system: they run only where that was asked for, and confined."""
+"""Programs of a restored system run only on request, and confined."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
 BOOT_CODE = Path("/usr/lib/grub/i386-pc/boot.img")
 BUSYBOX = Path("/bin/busybox")
 
-# What the tree's update-grub does: it writes down that it ran, and what it could do outside.
+# The tree's update-grub: records in /ran that it ran, and which actions outside the tree succeeded.
 UPDATE_GRUB = """#!/bin/sh
 echo ran >/ran
 busybox mknod /made b 7 0 && echo mknod >>/ran
@@ -30,7 +30,7 @@ exit 0
 
 
 def foreign_disk(ctx: Context, victim: int) -> Path:
-    """A disk that starts by GRUB, with a system whose grub.cfg needs to be written anew."""
+    """A disk that boots by GRUB, with a system whose grub.cfg is outdated."""
     tree = ctx.folder / "tree"
     for folder in ("bin", "boot/grub", "etc", "mnt", "usr/sbin"):
         (tree / folder).mkdir(parents=True)
@@ -55,7 +55,7 @@ def foreign_disk(ctx: Context, victim: int) -> Path:
 
 
 def what_ran(target: Path) -> str:
-    """What the tree's update-grub wrote down."""
+    """The record of the tree's update-grub."""
     done = subprocess.run(
         ["debugfs", "-R", "cat /ran", f"{target}?offset={ROOT_OFFSET}"], capture_output=True, text=True, check=True
     )
@@ -63,7 +63,7 @@ def what_ran(target: Path) -> str:
 
 
 def test_programs_of_a_restored_system(ctx: Context) -> None:
-    """A restore on a workstation runs none of them; where that is asked for they run, and reach nothing outside."""
+    """A restore on a workstation runs none of them; on request they run, and cannot act outside the tree."""
     if not BOOT_CODE.exists() or not BUSYBOX.exists():
         raise Skip("no GRUB for BIOS, or no busybox-static")
     victim = subprocess.Popen(["sleep", "300"])
@@ -77,17 +77,17 @@ def test_programs_of_a_restored_system(ctx: Context) -> None:
         ctx.done("capture", disk, image)
         plain = ctx.reforge("restore", image, device, "--yes")
         ctx.that("a restore without boot repair is done", plain.status == DONE, plain)
-        ctx.that("it says so", "boot repair was left out" in plain.said, plain)
-        ctx.that("nothing of it ran", what_ran(target) == "")
+        ctx.that("the output says that boot repair was left out", "boot repair was left out" in plain.said, plain)
+        ctx.that("no program of the system ran", what_ran(target) == "")
         asked = ctx.reforge("restore", image, device, "--yes", "--boot-repair")
         tool("sync", "--file-system", target)
         ran = what_ran(target)
-        ctx.that("it runs where that is asked for", ran.startswith("ran\n"), asked)
-        ctx.that("and can do nothing outside", ran == "ran\n", ran)
-        ctx.that("and what it left running is gone", not sleepers(), sleepers())
+        ctx.that("update-grub runs on request", ran.startswith("ran\n"), asked)
+        ctx.that("and cannot act outside the tree", ran == "ran\n", ran)
+        ctx.that("and its background process has ended", not sleepers(), sleepers())
         ctx.that("a process of this machine still runs", victim.poll() is None)
         left_out = ctx.reforge("restore", image, device, "--yes", "--no-boot-repair")
-        ctx.that("without any word where it is not wanted", "boot repair" not in left_out.said, left_out)
+        ctx.that("no message with --no-boot-repair", "boot repair" not in left_out.said, left_out)
     finally:
         victim.kill()
         victim.wait()
@@ -95,7 +95,7 @@ def test_programs_of_a_restored_system(ctx: Context) -> None:
 
 
 def sleepers() -> list[str]:
-    """The processes that update-grub leaves behind."""
+    """The background processes of update-grub."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):

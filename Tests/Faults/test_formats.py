@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Another program, written from the format documents, reads what the binary writes, and checks all that they say."""
+"""oracle.py, written from the format documents only, reads the binary's output and checks every documented rule."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ ORACLE = Path(__file__).with_name("oracle.py")
 
 
 def wrong(ctx: Context, disk: Path, *words: str | Path) -> str:
-    """What the other program finds wrong with a capture of a disk; empty where nothing is."""
+    """Runs oracle.py on a capture of a disk; gives the fault, or an empty text."""
     raw = ctx.folder / "raw"
-    # Debian's own interpreter: its packages are installed for that one.
+    # Debian's own interpreter, because its packages are installed there.
     ended = subprocess.run(
         ["/usr/bin/python3", ORACLE, *words, "--to", raw], capture_output=True, text=True, check=False, timeout=600
     )
     if ended.returncode != 0:
         return ended.stderr or f"it ended with status {ended.returncode}"
-    return "" if same(raw, disk) else f"{words[1]} came out with other bytes than {disk.name}"
+    return "" if same(raw, disk) else f"{words[1]} was read with other bytes than {disk.name}"
 
 
 def test_images(ctx: Context) -> None:
-    """Plain, encrypted, and an archive of xz."""
+    """Plain and encrypted images, and an xz archive."""
     disk = ctx.make_disk("disk", 24)
     keys = ["--password-file", str(ctx.password_file())]
     for name, more, password in (
@@ -34,7 +34,7 @@ def test_images(ctx: Context) -> None:
         ctx.done("capture", disk, ctx.folder / name, "--all-sectors", "--chunk-size", "64K", *more)
         why = wrong(ctx, disk, "image", ctx.folder / name, *password)
         ctx.that(f"{name} is as documented", not why, why)
-    # By the map: what is not in use is zero in both.
+    # By the allocation map: unused parts are zero in both.
     used, restored = ctx.folder / "used.img.zst", ctx.folder / "restored"
     ctx.done("capture", disk, used, "--chunk-size", "64K")
     ctx.restore(used, restored, disk.stat().st_size)
@@ -49,9 +49,9 @@ def test_images(ctx: Context) -> None:
 
 
 def test_repositories(ctx: Context) -> None:
-    """Plain and encrypted: several snapshots, then after a copy, a forget and a prune."""
+    """Plain and encrypted repositories: several snapshots, then after a copy, a forget and a prune."""
     first = ctx.make_disk("disk", 24)
-    # The same disk by its name, so that a policy may forget the older one.
+    # A file of the same name is the same disk, so that a policy may forget the older snapshot.
     second = ctx.change_disk(first, "later/disk", 12)
     for keys in ([], ["--password-file", str(ctx.password_file())]):
         name = "encrypted" if keys else "plain"
@@ -59,7 +59,7 @@ def test_repositories(ctx: Context) -> None:
         ctx.done("init-repo", repository, "--chunk-size", "64K", *(["--encrypt", *keys] if keys else []))
         for disk in (first, second):
             snapshot = ctx.capture(disk, repository, "here", *keys)
-            # Another second: which one is the last must not be chance.
+            # Snapshots of one second have no defined order.
             time.sleep(1.1)
             why = wrong(ctx, disk, "repository", repository, "--snapshot", snapshot, *keys)
             ctx.that(f"a snapshot in a repository ({name}) is as documented", not why, why)
@@ -77,4 +77,4 @@ def test_repositories(ctx: Context) -> None:
         snapshot = ctx.snapshots(repository, *keys)[-1]
         ctx.restore(f"{repository}@{snapshot}", restored, first.stat().st_size, *keys)
         why = wrong(ctx, restored, "repository", repository, "--snapshot", snapshot, *keys)
-        ctx.that(f"a snapshot of what is in use ({name}) is as documented", not why, why)
+        ctx.that(f"a snapshot of the used sectors ({name}) is as documented", not why, why)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A filesystem that a restore changed, and whose check is not clean, is never committed as complete."""
+"""A filesystem that a restore changed and whose check fails is never committed as complete."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from faults import DONE, IO_ERROR, MIB, Context, Ended, Skip, tool
 
 INCOMPLETE = 70
 
-# In place of resize2fs: ended in the middle, with the group descriptors written and their bitmaps not.
+# Replaces resize2fs: killed midway, with the group descriptors written and their bitmaps not.
 KILLED = """#!/bin/sh
 for last; do :; done
 dd if=/dev/zero of="$last" bs=1024 seek=2 count=8 conv=notrunc,fsync 2>/dev/null
 kill -9 $$
 """
-# One that says that it succeeded.
+# The same damage, with a successful exit status.
 LYING = KILLED.replace("kill -9 $$", "exit 0")
-# One that cannot do it, and leaves everything as it was.
+# Fails without a change.
 REFUSING = """#!/bin/sh
 echo "resize2fs: not today" >&2
 exit 1
@@ -27,7 +27,7 @@ exit 1
 
 
 def make(ctx: Context, bare: bool) -> Path:
-    """A disk with an ext4, in a partition or on all of it."""
+    """A disk with an ext4, in a partition or on the whole disk."""
     tree = ctx.folder / "tree"
     tree.mkdir()
     for number in range(40):
@@ -44,7 +44,7 @@ def make(ctx: Context, bare: bool) -> Path:
 
 
 def restore(ctx: Context, image: Path, target: Path, resizer: str | None = None) -> Ended:
-    """Onto a larger disk, with another resize2fs, which this process alone sees."""
+    """Restores onto a larger disk, with another resize2fs, mounted in a private namespace."""
     if not target.exists():
         with target.open("wb") as file:
             file.truncate(100 * MIB)
@@ -66,13 +66,13 @@ def restore(ctx: Context, image: Path, target: Path, resizer: str | None = None)
 
 
 def is_blank(target: Path) -> bool:
-    """Whether there is nothing at the front of the disk, of a table or a superblock, that makes it look whole."""
+    """Whether the start of the disk is blank, without a table or a superblock."""
     with target.open("rb") as file:
         return not any(file.read(4096))
 
 
 def check(target: Path, bare: bool) -> None:
-    """Its own checker finds nothing."""
+    """Runs e2fsck on the filesystem, which must be clean."""
     if bare:
         tool("e2fsck", "-f", "-n", target)
         return
@@ -84,7 +84,7 @@ def check(target: Path, bare: bool) -> None:
 
 
 def in_doubt(ctx: Context, bare: bool) -> None:
-    """A growth that ends in the middle, one that lies, one that refuses; then the same command."""
+    """Growth by a killed, a lying and a failing resize2fs, each followed by the same command."""
     disk = make(ctx, bare)
     image, target = ctx.folder / "image.img.zst", ctx.folder / "target"
     ctx.done("capture", disk, image)
@@ -92,32 +92,32 @@ def in_doubt(ctx: Context, bare: bool) -> None:
         target.unlink(missing_ok=True)
         ended = restore(ctx, image, target, script)
         ctx.that(f"a resize2fs that {name} is an error", ended.status == IO_ERROR, ended)
-        ctx.that("that says how to go on", "the same command" in ended.said and "keep" in ended.said, ended)
+        ctx.that("with advice in the message", "the same command" in ended.said and "keep" in ended.said, ended)
         ctx.that("the disk does not look whole", is_blank(target) and "complete" not in ended.said, ended)
         again = restore(ctx, image, target)
-        ctx.that("the same command mends it", again.status == DONE and not is_blank(target), again)
+        ctx.that("the same command repairs it", again.status == DONE and not is_blank(target), again)
         check(target, bare)
     target.unlink()
     ended = restore(ctx, image, target, REFUSING)
-    ctx.that("what was not changed is complete", ended.status == INCOMPLETE and not is_blank(target), ended)
+    ctx.that("an unchanged filesystem is complete", ended.status == INCOMPLETE and not is_blank(target), ended)
     check(target, bare)
 
 
 def test_in_a_partition(ctx: Context) -> None:
-    """Before the commit."""
+    """The filesystem grows before the commit."""
     in_doubt(ctx, bare=False)
 
 
 def test_on_a_bare_disk(ctx: Context) -> None:
-    """It grows after the commit, which is taken back."""
+    """The filesystem grows after the commit, which is reverted."""
     in_doubt(ctx, bare=True)
 
 
 def test_damaged_when_captured(ctx: Context) -> None:
-    """It goes back as it was, is not grown, and that is said."""
+    """A damaged filesystem is restored unchanged, not grown, and the damage is reported."""
     disk = make(ctx, bare=False)
     with disk.open("r+b") as file:
-        # The link count of the root folder: damage that the map of a capture does not depend on.
+        # A wrong link count: damage outside of the allocation map.
         loop = tool("losetup", "--find", "--show", "--offset", str(MIB), "--sizelimit", str(32 * MIB), disk).strip()
         try:
             tool("debugfs", "-w", "-R", "set_inode_field file1 links_count 7", loop)
@@ -131,4 +131,4 @@ def test_damaged_when_captured(ctx: Context) -> None:
     with disk.open("rb") as one, target.open("rb") as other:
         one.seek(MIB)
         other.seek(MIB)
-        ctx.that("its superblock and groups are as they were", one.read(1 << 18) == other.read(1 << 18))
+        ctx.that("its superblock and groups are unchanged", one.read(1 << 18) == other.read(1 << 18))

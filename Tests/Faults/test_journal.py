@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A restore that was killed: the next one finds its journal, says what it found, and goes on."""
+"""Killed restores: the next restore finds the journal, reports it, and resumes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXACT = ["--yes", "--layout", "keep", "--no-boot-repair"]
 
 
 def new_target(ctx: Context, byte_count: int, used: bool) -> Path:
-    """A target: blank, or with an older life."""
+    """A target: blank, or with older content."""
     target = ctx.folder / "target"
     with target.open("wb") as file:
         file.truncate(byte_count)
@@ -25,18 +25,18 @@ def new_target(ctx: Context, byte_count: int, used: bool) -> Path:
 
 
 def is_bootless(target: Path) -> bool:
-    """Whether nothing is found where firmware and kernels look first: block 0."""
+    """Whether sector 0 is blank."""
     with target.open("rb") as file:
         return not any(file.read(512))
 
 
 def killed(ctx: Context, image: str | Path, target: Path, seconds: float) -> Kill:
-    """A restore that is killed after some time."""
+    """A restore, killed after `seconds`."""
     return ctx.kill(["restore", image, target, *EXACT], lambda now: now >= seconds)
 
 
 def test_killed_restores(ctx: Context) -> None:
-    """Restores of an image and of a snapshot are killed, some several times, and run again."""
+    """Restores of an image and of a snapshot are killed, some several times, and repeated."""
     disk = ctx.make_disk("disk", 96)
     image, repository = ctx.folder / "disk.img.zst", ctx.folder / "repo"
     ctx.done("capture", disk, image, "--all-sectors", "--chunk-size", "64K")
@@ -56,7 +56,7 @@ def test_killed_restores(ctx: Context) -> None:
         for _ in range(ctx.random.choice([1, 1, 3])):
             instant = ctx.random.uniform(0.02, duration)
             kill = killed(ctx, source, target, instant)
-            # Killed behind its commit it is whole; before its first write it is as it was.
+            # A kill after the commit leaves a whole disk; one before the first write leaves it unchanged.
             if kill.was_killed and not is_bootless(target) and not same(disk, target) and number % 3 == 0:
                 with target.open("rb") as file:
                     file.seek(512)
@@ -67,31 +67,31 @@ def test_killed_restores(ctx: Context) -> None:
         if ended.status != DONE:
             why = str(ended)
         elif has_journal and "interrupted restore of this image" not in ended.err:
-            why = f"its journal was not said: {ended}"
+            why = f"its journal was not reported: {ended}"
         elif not same(disk, target):
-            why = f"the disk is another: {ended}"
+            why = f"the disk has other bytes: {ended}"
         found += has_journal
         name = "image" if source == image else "snapshot"
         if why or not ctx.full:
-            ctx.that(f"restore of the {name} killed after {instant:.2f} of {duration:.2f} s goes on", not why, why)
+            ctx.that(f"restore of the {name} killed after {instant:.2f} of {duration:.2f} s resumes", not why, why)
     ctx.that(f"{found} of {count} killed restores left a journal", found > 0)
 
 
 def journal_area(target: Path) -> bytes:
-    """Where the journal lies."""
+    """The area of the disk with the journal."""
     with target.open("rb") as file:
         return file.read(MIB)
 
 
 def position(target: Path) -> int:
-    """How far a restore is by its journal, in bytes of the captured disk."""
+    """The progress of a restore in its journal, in bytes of the captured disk."""
     area = journal_area(target)
     slots = [area[offset : offset + 84] for offset in (64 << 10, 128 << 10)]
     return max((int.from_bytes(slot[72:80], "little") for slot in slots if slot.startswith(b"RFJOURNL")), default=0)
 
 
 def test_goes_on_in_the_middle(ctx: Context) -> None:
-    """A restore that had noted how far it was goes on there, and writes only the rest."""
+    """A restore with progress in its journal resumes there, and writes only the rest."""
     disk = ctx.make_disk("disk", 96)
     image = ctx.folder / "disk.img.zst"
     ctx.done("capture", disk, image, "--all-sectors", "--chunk-size", "64K")
@@ -106,7 +106,7 @@ def test_goes_on_in_the_middle(ctx: Context) -> None:
         target = new_target(ctx, byte_count, number % 2 == 0)
         child = ctx.start("restore", image, target, *EXACT)
         time.sleep(duration * ctx.random.uniform(0.4, 0.7))
-        # The journal is advanced every five seconds: stopped for that long, it is due at the next chunk.
+        # The journal is advanced every five seconds: after a pause of that length, at the next chunk.
         halt(child)
         time.sleep(5.2)
         go_on(child)
@@ -115,13 +115,13 @@ def test_goes_on_in_the_middle(ctx: Context) -> None:
         time.sleep(duration * ctx.random.uniform(0, 0.1))
         child.send_signal(signal.SIGKILL)
         ended = ctx.wait(child)
-        # Killed between its commit and its end it is done as well.
+        # A kill between the commit and the end counts as done, too.
         if ended.status == DONE or not is_bootless(target) and same(disk, target):
-            ctx.note("  it was done before it was stopped")
+            ctx.note("  it was done before the kill")
             continue
         tried += 1
         if number % 2:
-            # The journal is not believed: what was written is gone meanwhile.
+            # The disk changed after the journal was written: the resumed restore must notice.
             with target.open("r+b") as file:
                 file.seek(2 * MIB)
                 file.write(bytes(4 * MIB))
@@ -130,14 +130,14 @@ def test_goes_on_in_the_middle(ctx: Context) -> None:
         far = ended.json().get("resumedFrom") if ended.status == DONE else None
         is_right = ended.status == DONE and same(disk, target) and "interrupted restore of this image" in ended.err
         ctx.that(
-            f"a restore goes on at {(far or 0) / MIB:.0f} of {byte_count / MIB:.0f} MiB"
-            f"{', though somebody zeroed 4 MiB of it' if number % 2 else ''}", is_right, ended,
+            f"a restore resumes at {(far or 0) / MIB:.0f} of {byte_count / MIB:.0f} MiB"
+            f"{', after 4 MiB of the disk were zeroed' if number % 2 else ''}", is_right, ended,
         )  # fmt: skip
-    ctx.that(f"{resumed} of {tried} went on in the middle", tried == wanted and resumed > 0)
+    ctx.that(f"{resumed} of {tried} resumed midway", tried == wanted and resumed > 0)
 
 
 def test_journal_of_another_image(ctx: Context) -> None:
-    """A target with the journal of another image: said, and restored from the front."""
+    """A target with the journal of another image: reported, and restored from the start."""
     disk = ctx.make_disk("disk", 64)
     other = ctx.change_disk(disk, "other", 20)
     first, second = ctx.folder / "first.img.zst", ctx.folder / "second.img.zst"
@@ -147,15 +147,15 @@ def test_journal_of_another_image(ctx: Context) -> None:
     kill = ctx.kill(["restore", first, target, *EXACT], lambda _: b"RFJOURNL" in journal_area(target))
     ctx.that("it was killed at work", kill.was_killed, kill.ended)
     plan = ctx.reforge("restore", second, target, "--dry-run", "--layout", "keep")
-    ctx.that("the plan says that another image is there", "another image" in plan.said, plan)
+    ctx.that("the plan names the restore of another image", "another image" in plan.said, plan)
     before = journal_area(target)
     asked = ctx.reforge("restore", second, target, "--layout", "keep", "--no-boot-repair")
     ctx.that(
-        "without a terminal it is not overwritten (77)", asked.status == 77 and journal_area(target) == before, asked
+        "it is not overwritten without a terminal (77)", asked.status == 77 and journal_area(target) == before, asked
     )
     ended = ctx.reforge("restore", second, target, *EXACT)
-    ctx.that("with --yes it is, and that is said", ended.status == DONE and "another image" in ended.err, ended)
-    ctx.that("and right", same(other, target))
+    ctx.that("with --yes it is, with a warning", ended.status == DONE and "another image" in ended.err, ended)
+    ctx.that("and has the right bytes", same(other, target))
     ended = ctx.reforge("restore", first, target, *EXACT)
     ctx.that(
         "a finished restore leaves no journal",

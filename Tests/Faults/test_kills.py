@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kill -9 at random instants: what was finished stays whole, and the same command works when it is run again."""
+"""kill -9 at random instants: finished data stays whole, and the same command works when repeated."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def copy_folder(of: Path, to: Path) -> None:
 
 
 class Instants:
-    """When to kill: half of the time at a random instant, half of the time right at a change of the repository."""
+    """Moments to kill: half of them at a random instant, half at a change of the repository."""
 
     def __init__(self, ctx: Context, watched: Path, prepare: Callable[[], None], words: list[str | Path]) -> None:
         self.ctx = ctx
         self.watched = watched
-        # The first run warms caches; the second tells how long it takes and how often something appears or goes.
+        # The first run warms caches; the second gives the duration and the number of changes.
         for _ in range(2):
             prepare()
             changes = AtChange(watched, 1 << 30, 0)
@@ -34,7 +34,7 @@ class Instants:
         self.changes = max(1, changes.count)
 
     def draw(self) -> tuple[Callable[[float], bool], str]:
-        """A moment, and what it is."""
+        """A moment and its description."""
         random = self.ctx.random
         if random.random() < 0.5:
             instant = random.uniform(0, self.seconds * 1.02)
@@ -45,12 +45,12 @@ class Instants:
 
 
 def half_an_image(ctx: Context, image: Path) -> str:
-    """What is wrong with an image that has its name after a kill: only a whole one may. It is removed."""
+    """Verifies and removes the image after a kill: only a whole one may have the final name. Gives the fault."""
     if not image.exists():
         return ""
     ended = ctx.reforge("verify", image)
     if ended.status != DONE:
-        return f"a file that is no whole image has its name: {ended}"
+        return f"an incomplete image has the final name: {ended}"
     image.unlink()
     return ""
 
@@ -59,18 +59,18 @@ def kill_many(
     ctx: Context, name: str, count: int, watched: Path, prepare: Callable[[], None], words: list[str | Path],
     judge: Callable[[Kill], str],
 ) -> None:  # fmt: skip
-    """Kills a command many times, each time from the same start, and judges what is left."""
+    """Kills a command many times, each time after `prepare`, and judges the remains."""
     instants = Instants(ctx, watched, prepare, words)
     killed = 0
     tries = 0
-    # A command of a fifth of a second is often faster than its killer: the count is of kills that came in time.
+    # Only kills in time count: a command of a fifth of a second often ends before the signal.
     while killed < count and tries < 12 * count:
         tries += 1
         prepare()
         moment, text = instants.draw()
         kill = ctx.kill(words, moment)
         if not kill.was_killed:
-            # It was faster; what it did counts all the same, and the next instant is drawn from what it took.
+            # The command was faster: its result is judged, too, and the next instant is within its duration.
             text += ", ended before"
             instants.seconds = min(instants.seconds, kill.seconds)
         killed += kill.was_killed
@@ -86,10 +86,10 @@ def kill_many(
 def after_capture(
     ctx: Context, repository: Path, disk: Path, held: dict[str, Path], keys: list[str], cleans: bool
 ) -> str:
-    """What is wrong after a killed capture; empty where nothing is."""
+    """Checks a repository after a killed capture; gives the fault, or an empty text."""
     held = dict(held)
     for snapshot in ctx.snapshots(repository, *keys):
-        # It was killed right behind its last step.
+        # The kill came after the last step.
         held.setdefault(snapshot, disk)
     if why := ctx.wrong_repository(repository, held, *keys):
         return f"after the kill: {why}"
@@ -123,7 +123,7 @@ def test_capture(ctx: Context) -> None:
 
 
 def test_first_capture(ctx: Context) -> None:
-    """The first capture into an encrypted repository is killed, again and again."""
+    """The first capture into an encrypted repository is killed repeatedly."""
     disk = ctx.make_disk("disk", 96)
     keys = ["--password-file", str(ctx.password_file())]
     base, repository = ctx.folder / "base", ctx.folder / "repo"
@@ -141,7 +141,7 @@ def test_first_capture(ctx: Context) -> None:
 
 
 def test_capture_goes_on(ctx: Context) -> None:
-    """A capture that was killed late goes on from what is stored."""
+    """A capture after a late kill reuses the stored contents."""
     disk = ctx.folder / "disk"
     with disk.open("wb") as file:
         for _ in range(80):
@@ -160,7 +160,7 @@ def test_capture_goes_on(ctx: Context) -> None:
     ctx.note(
         f"  killed with {stored / MIB:.0f} of {whole / MIB:.0f} MiB stored; the next run stores "
         f"{again['storedByteCount'] / MIB:.0f} MiB ({share:.0%}), "
-        f"{again['deduplicatedByteCount'] / MIB:.0f} MiB are there"
+        f"{again['deduplicatedByteCount'] / MIB:.0f} MiB are present"
     )
     ctx.that("the next capture stores less than half of the whole again", share < 0.5, again)
     why = ctx.wrong_repository(repository, {again["imageID"]: disk})
@@ -168,9 +168,9 @@ def test_capture_goes_on(ctx: Context) -> None:
 
 
 def fill(ctx: Context, repository: Path, disks: int, mebibytes: int, changed: int) -> dict[str, Path]:
-    """A repository with as many snapshots of one disk, oldest first."""
+    """Fills a repository with `disks` snapshots of one disk; gives them, oldest first."""
     ctx.done("init-repo", repository, "--chunk-size", "64K")
-    # A raw file has no serial number: its name tells whether it is the same disk.
+    # A raw file has no serial number: its name identifies the disk.
     disk = ctx.make_disk("0/disk", mebibytes)
     held = {ctx.capture(disk, repository): disk}
     for number in range(1, disks):
@@ -185,7 +185,7 @@ def after_maintenance(
     ctx: Context, repository: Path, words: list[str | Path], kept: dict[str, Path], may_stay: dict[str, Path],
     fresh: int,
 ) -> str:  # fmt: skip
-    """What is wrong after a killed forget or prune; empty where nothing is."""
+    """Checks a repository after a killed forget or prune; gives the fault, or an empty text."""
     there = ctx.snapshots(repository)
     if missing := set(kept) - set(there):
         return f"snapshots are gone: {missing}"
@@ -209,11 +209,11 @@ def after_maintenance(
 
 
 def maintained(ctx: Context) -> tuple[Path, dict[str, Path], int]:
-    """A repository of which the newest two of five snapshots are to stay, what they are, and how much that needs."""
+    """A repository with five snapshots, the snapshots, and the size of a repository with only the newest two."""
     base = ctx.folder / "base"
     held = fill(ctx, base, 5, 48, 10)
     kept = dict(list(held.items())[-2:])
-    # What those two need in a repository of their own.
+    # The size of a repository with those two only.
     fresh = ctx.folder / "fresh"
     ctx.done("init-repo", fresh, "--chunk-size", "64K")
     for disk in kept.values():
@@ -242,14 +242,14 @@ def prunes(ctx: Context, count: int, grace: list[str]) -> None:
     base, held, size = maintained(ctx)
     kept = dict(list(held.items())[-2:])
     for snapshot in held.keys() - kept.keys():
-        # As forget leaves it.
+        # The result of a forget.
         (base / "snapshots" / snapshot).rename(base / "ledger" / f"{snapshot}.forgotten")
     repository = ctx.folder / "repo"
     words: list[str | Path] = ["prune", repository, *grace]
 
     def prepare() -> None:
         copy_folder(base, repository)
-        # Every second time the packs are marked already, so that the killed prune is the one that deletes.
+        # Half of the time the packs are marked already, so that the killed prune deletes them.
         if grace and ctx.random.random() < 0.5:
             ctx.done("prune", repository)
 
@@ -260,12 +260,12 @@ def prunes(ctx: Context, count: int, grace: list[str]) -> None:
 
 
 def test_prune(ctx: Context) -> None:
-    """A prune is killed that only marks."""
+    """A prune that only marks is killed."""
     prunes(ctx, ctx.of(1, 20), [])
 
 
 def test_prune_without_grace(ctx: Context) -> None:
-    """A prune is killed that marks and deletes."""
+    """A prune that marks and deletes is killed."""
     prunes(ctx, ctx.of(2, 40), ["--grace", "0s"])
 
 
@@ -296,7 +296,7 @@ def test_copy(ctx: Context) -> None:
         if why := ctx.wrong_repository(repository, whole):
             return f"after the next run: {why}"
         for folder in (source, repository):
-            # The source's own lock may stay until somebody needs a lock there.
+            # The source's lock may stay until the next command that locks the source.
             if folder == repository and (why := ctx.litter(folder)):
                 return f"it leaves {why}"
         return ctx.wrong_repository(source, held)
@@ -305,7 +305,7 @@ def test_copy(ctx: Context) -> None:
 
 
 def test_copy_to_image(ctx: Context) -> None:
-    """A copy into an image file is killed: there is no half an image."""
+    """A copy into an image file is killed: no incomplete image is left."""
     ctx.needs("copy")
     source = ctx.folder / "source"
     held = fill(ctx, source, 1, 48, 1)
@@ -330,7 +330,7 @@ def test_copy_to_image(ctx: Context) -> None:
 
 
 def test_capture_of_image(ctx: Context) -> None:
-    """A capture into an image file is killed: there is no half an image."""
+    """A capture into an image file is killed: no incomplete image is left."""
     disk = ctx.make_disk("disk", 64)
     folder = ctx.folder / "images"
     image = folder / "disk.img.zst"
@@ -350,14 +350,14 @@ def test_capture_of_image(ctx: Context) -> None:
 
 
 def test_init(ctx: Context) -> None:
-    """Making a repository is killed: it is one, or can be made."""
+    """init-repo is killed: the repository is complete, or init-repo can be repeated."""
     repository = ctx.folder / "repo"
     disk = ctx.make_disk("disk", 8)
     words: list[str | Path] = ["init-repo", repository, "--chunk-size", "64K"]
 
     def judge(_: Kill) -> str:
         if not (repository / "repository.json").exists():
-            # Nothing can be lost with it.
+            # The folder holds no data yet.
             shutil.rmtree(repository, ignore_errors=True)
             ctx.done(*words)
         return ctx.wrong_repository(repository, {ctx.capture(disk, repository): disk})
@@ -368,7 +368,7 @@ def test_init(ctx: Context) -> None:
 
 
 def test_reading(ctx: Context) -> None:
-    """A verify and a restore are killed: no lock of theirs is in anybody's way."""
+    """A verify and a restore are killed: their locks do not block later commands."""
     disk = ctx.make_disk("disk", 48)
     repository = ctx.folder / "repo"
     ctx.done("init-repo", repository, "--chunk-size", "64K")
@@ -383,8 +383,8 @@ def test_reading(ctx: Context) -> None:
         ctx.that("its lock is left", any(files_under(repository / "locks")))
         ended = ctx.done("capture", disk, f"{repository}@", "--host", "there", "--all-sectors")
         ctx.that(
-            "the next command says so and takes it away",
+            "the next command reports and removes it",
             "stale lock" in ended.err and not ctx.litter(repository), ended,
         )  # fmt: skip
     ended = ctx.restore_again(f"{repository}@{snapshot}", target)
-    ctx.that("the restore goes on", ended.status == DONE and same(disk, target), ended)
+    ctx.that("the restore resumes", ended.status == DONE and same(disk, target), ended)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands in the place of a source, a target or an output: nothing is taken that has another meaning or owner."""
+"""Sources, targets and outputs with another meaning, or in use by another process, are refused."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def is_locked(path: Path) -> bool:
 
 
 def is_written_by_machine(path: Path) -> bool:
-    """Whether QEMU holds what it takes last, when the disk's device is made: the byte that says that it writes."""
+    """Whether QEMU holds its lock byte for writing, the last one it takes when the disk's device is created."""
     inode = path.stat().st_ino
     locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     return any(
@@ -57,7 +57,7 @@ def is_written_by_machine(path: Path) -> bool:
 
 @contextmanager
 def loop_over(path: Path) -> Iterator[Path]:
-    """A loop device over a file."""
+    """A loop device on a file."""
     node = Path(tool("losetup", "--find", "--show", path).strip())
     try:
         yield node
@@ -67,7 +67,7 @@ def loop_over(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def machine_with(disk: Path) -> Iterator[None]:
-    """A virtual machine that is started, its processors stopped, with this disk."""
+    """A started virtual machine with this disk and stopped processors."""
     machine = subprocess.Popen(
         ["qemu-system-x86_64", "-machine", "accel=tcg", "-m", "32", "-S", "-display", "none", "-nodefaults",
          "-drive", f"file={disk},format=raw,if=virtio"],
@@ -84,13 +84,13 @@ def machine_with(disk: Path) -> Iterator[None]:
 
 @contextmanager
 def at_work(ctx: Context, disk: Path, *words: str | Path) -> Iterator[list[Ended]]:
-    """A command that has locked its disk, and stands still inside; its end is in the list afterwards."""
+    """A halted command that has locked its disk; its result is in the list afterwards."""
     child = ctx.start(*words)
     ended: list[Ended] = []
     try:
         if not until(lambda: is_locked(disk) or child.poll() is not None):
             raise AssertionError(f"{words} does not lock {disk}")
-        # A capture that writes (a file without a name yet) has read the counters; a restore may soon be done.
+        # A capture that writes its (unnamed) file has read the counters. A restore may end soon: no wait.
         if words[0] == "capture" and not until(lambda: writes_unnamed(worker_of(child.pid))):
             raise AssertionError(f"{words} writes nothing")
         halt(child)
@@ -101,7 +101,7 @@ def at_work(ctx: Context, disk: Path, *words: str | Path) -> Iterator[list[Ended
 
 
 def test_two_restores(ctx: Context) -> None:
-    """A file that is being restored into is no target and no source of another command."""
+    """The target of a running restore is refused as target and source of another command."""
     disk = ctx.folder / "disk.raw"
     disk.write_bytes(ctx.random.randbytes(96 * MIB))
     image = ctx.folder / "disk.img.zst"
@@ -114,15 +114,15 @@ def test_two_restores(ctx: Context) -> None:
         captured = ctx.reforge("capture", target, ctx.folder / "target.img.zst", "--allow-partial")
         copied = ctx.reforge("copy", target, ctx.folder / "target.img.zst")
         for name, ended in ("restore", second), ("plan", plan), ("capture", captured), ("copy", copied):
-            # A copy looks at what the file holds first: by then, that may be the journal of the restore.
+            # A copy reads the file first and may find the journal of the restore.
             said = "in use" in ended.said or name == "copy" and "an interrupted restore" in ended.said
             ctx.that(f"a second {name} is refused (77)", ended.status == REFUSED and said, ended)
-    ctx.that("the first one ends well", first[0].status == DONE and target.read_bytes() == disk.read_bytes(), first)
+    ctx.that("the first restore succeeds", first[0].status == DONE and target.read_bytes() == disk.read_bytes(), first)
     with at_work(ctx, disk, "capture", disk, ctx.folder / "again.img.zst", "--level", "9") as first:
         ended = ctx.reforge("restore", image, disk, "--yes")
         other = ctx.reforge("capture", disk, ctx.folder / "other.img.zst", "--level", "1")
-    ctx.that("a disk that is captured is no target (77)", ended.status == REFUSED and "in use" in ended.said, ended)
-    ctx.that("but may be captured twice", other.status == DONE and first[0].status == DONE, other)
+    ctx.that("a disk during its capture is no target (77)", ended.status == REFUSED and "in use" in ended.said, ended)
+    ctx.that("but may be captured again", other.status == DONE and first[0].status == DONE, other)
 
 
 def test_running_machine(ctx: Context) -> None:
@@ -141,21 +141,21 @@ def test_running_machine(ctx: Context) -> None:
             captured = ctx.reforge("capture", place, ctx.folder / "live.img.zst")
             for name, refused in ("restore", ended), ("plan", plan), ("boot repair", repair), ("capture", captured):
                 ctx.that(
-                    f"{name} of {place} is refused (77), and says why",
+                    f"{name} of {place} is refused (77), and QEMU is named",
                     refused.status == REFUSED and "QEMU" in refused.said, refused,
                 )  # fmt: skip
             forced = ctx.reforge("capture", place, ctx.folder / "live.img.zst", "--allow-mounted")
             warned = forced.status == DONE and "QEMU" in forced.err
-            ctx.that(f"--allow-mounted takes {place}, and warns", warned, forced)
+            ctx.that(f"--allow-mounted captures {place} with a warning", warned, forced)
             (ctx.folder / "live.img.zst").unlink(missing_ok=True)
 
     try_all(disk)
     with loop_over(disk) as node:
         try_all(node)
-    ctx.that("the disk is as it was", disk.read_bytes() == before)
+    ctx.that("the disk is unchanged", disk.read_bytes() == before)
     with machine_with(disk):
         copied = ctx.reforge("copy", disk, ctx.folder / "live.img.zst")
-        ctx.that("as an IMAGE it is refused, too (77)", copied.status == REFUSED and "QEMU" in copied.said, copied)
+        ctx.that("copy refuses it as an image (77)", copied.status == REFUSED and "QEMU" in copied.said, copied)
     large = ctx.folder / "large.raw"
     large.write_bytes(ctx.random.randbytes(64 * MIB))
     with at_work(ctx, large, "capture", large, ctx.folder / "large.img.zst", "--level", "9") as first:
@@ -163,12 +163,12 @@ def test_running_machine(ctx: Context) -> None:
             ["qemu-io", "-f", "raw", "-c", "write 0 512", str(large)], capture_output=True, text=True, check=False,
             timeout=60,
         )  # fmt: skip
-        ctx.that("QEMU does not open a disk for writing that is captured", "lock" in said.stdout + said.stderr, said)
-    ctx.that("and the capture ends well", first[0].status == DONE, first)
+        ctx.that("QEMU cannot open a disk for writing during its capture", "lock" in said.stdout + said.stderr, said)
+    ctx.that("and the capture succeeds", first[0].status == DONE, first)
 
 
 def test_below_a_loop_device(ctx: Context) -> None:
-    """A loop device is no way past the owner of what it stands on, and two over one file are one disk."""
+    """A loop device has the owner of its file, and two loop devices on one file are one disk."""
     disk = ctx.make_disk("disk.raw", 16)
     image = ctx.folder / "other.img.zst"
     ctx.done("capture", ctx.make_disk("other.raw", 16), image)
@@ -181,14 +181,14 @@ def test_below_a_loop_device(ctx: Context) -> None:
             ("capture", ctx.reforge("capture", node, ctx.folder / "live.img.zst")),
         ):
             ctx.that(
-                f"{why}: {name} of {node} is refused (77), and says it",
+                f"{why}: {name} of {node} is refused (77), and the owner is named",
                 ended.status == REFUSED and all(word in ended.said for word in words), ended,
             )  # fmt: skip
 
     with loop_over(disk) as node, machine_with(disk):
-        refused(node, "a machine runs on the file", "QEMU", str(disk))
+        refused(node, "a machine uses the file", "QEMU", str(disk))
         with loop_over(node) as upper:
-            refused(upper, "a machine runs on the file", "QEMU", str(disk))
+            refused(upper, "a machine uses the file", "QEMU", str(disk))
     place = ctx.folder / "mounted"
     volume = sparse(ctx.folder / "volume.raw", 16)
     tool("mke2fs", "-q", "-F", "-t", "ext4", volume)
@@ -196,10 +196,10 @@ def test_below_a_loop_device(ctx: Context) -> None:
         ctx.mount(first, place)
         try:
             for node in second, upper:
-                refused(node, "another loop device over the file is mounted", str(place))
+                refused(node, "another loop device on the file is mounted", str(place))
         finally:
             ctx.unmount(place)
-    # Loop devices over other parts of the file are other disks.
+    # Loop devices on other parts of the file are other disks.
     parts = sparse(ctx.folder / "parts.raw", 40)
     halves = [
         tool("losetup", "--find", "--show", "--offset", str(offset * MIB), "--sizelimit", str(18 * MIB), parts).strip()
@@ -214,7 +214,7 @@ def test_below_a_loop_device(ctx: Context) -> None:
     finally:
         for half in halves:
             tool("losetup", "--detach", half)
-    # Two restores, one by the file and one by a loop device.
+    # Two restores, one onto the file and one onto a loop device.
     large = ctx.folder / "large.raw"
     large.write_bytes(ctx.random.randbytes(96 * MIB))
     ctx.done("capture", large, ctx.folder / "large.img.zst", "--level", "1")
@@ -225,13 +225,13 @@ def test_below_a_loop_device(ctx: Context) -> None:
             for other in target, node:
                 ended = ctx.reforge(*words, other, "--yes")
                 ctx.that(f"a second restore, into {other}, is refused (77)", ended.status == REFUSED, ended)
-        ctx.that("the first one ends well", first_restore[0].status == DONE, first_restore)
-    ctx.that("and right", target.read_bytes() == large.read_bytes())
-    ctx.that("the disk is as it was", disk.read_bytes() == before)
+        ctx.that("the first restore succeeds", first_restore[0].status == DONE, first_restore)
+    ctx.that("and has the right bytes", target.read_bytes() == large.read_bytes())
+    ctx.that("the disk is unchanged", disk.read_bytes() == before)
 
 
 def test_mounted_elsewhere(ctx: Context) -> None:
-    """What is mounted in another mount namespace is found: a disk, and a file that a loop device stands on."""
+    """Mounts in other mount namespaces are found: of a disk, and of a file through a loop device."""
     disk = sparse(ctx.folder / "disk.raw", 16)
     tool("mke2fs", "-q", "-F", "-t", "ext4", disk)
     image = ctx.folder / "other.img.zst"
@@ -251,7 +251,7 @@ def test_mounted_elsewhere(ctx: Context) -> None:
             for source in moved, node:
                 ended = ctx.reforge("capture", source, ctx.folder / "live.img.zst")
                 ctx.that(
-                    f"capture of {source} is refused (77), and says where it is mounted",
+                    f"capture of {source} is refused (77), and the mount point is named",
                     ended.status == REFUSED and f"{place} (in the mount namespace of process {holder.pid}" in ended.err,
                     ended,
                 )  # fmt: skip
@@ -260,14 +260,14 @@ def test_mounted_elsewhere(ctx: Context) -> None:
                     f"restore onto {source} is refused (77)", ended.status == REFUSED and str(place) in ended.err, ended
                 )
             copied = ctx.reforge("copy", moved, ctx.folder / "live.img.zst")
-            ctx.that("as an IMAGE it is refused (77)", copied.status == REFUSED and str(place) in copied.said, copied)
+            ctx.that("copy refuses it as an image (77)", copied.status == REFUSED and str(place) in copied.said, copied)
         finally:
             holder.kill()
             holder.wait()
 
 
 def test_written_meanwhile(ctx: Context) -> None:
-    """A source that is written while it is captured gives no image."""
+    """A source that is written during its capture gives no image."""
     disk = ctx.folder / "disk.raw"
     disk.write_bytes(ctx.random.randbytes(32 * MIB))
     image = ctx.folder / "images" / "disk.img.zst"
@@ -284,22 +284,22 @@ def test_written_meanwhile(ctx: Context) -> None:
             with at_work(ctx, place, *words) as first:
                 scribble(place)
             ctx.that(
-                f"a capture of {place} that was written ends with 74, and says it",
+                f"a capture of {place} that was written ends with 74 and the reason",
                 first[0].status == IO_ERROR and "did not hold still" in first[0].said, first,
             )  # fmt: skip
             ctx.that("nothing is left", not list(image.parent.iterdir()), list(image.parent.iterdir()))
             with at_work(ctx, place, *words, "--allow-mounted") as first:
                 scribble(place)
-            ctx.that("--allow-mounted takes it", first[0].status == DONE, first)
+            ctx.that("--allow-mounted captures it", first[0].status == DONE, first)
             image.unlink()
             with at_work(ctx, place, *words) as first:
                 place.read_bytes()
-            ctx.that(f"one of {place} that is only read ends well", first[0].status == DONE, first)
+            ctx.that(f"a capture of {place} that was only read succeeds", first[0].status == DONE, first)
             image.unlink()
 
 
 def test_swapped(ctx: Context) -> None:
-    """IMAGE and DISK in each other's place: nothing is overwritten, whatever the options."""
+    """With IMAGE and DISK swapped, nothing is overwritten, whatever the options."""
     disk = ctx.make_disk("disk.raw", 16)
     small = ctx.make_disk("small.raw", 8)
     image, archive, sealed = (ctx.folder / name for name in ("backup.img.zst", "backup.img.xz", "backup.img.enc"))
@@ -337,13 +337,13 @@ def test_swapped(ctx: Context) -> None:
         before = path.read_bytes()
         plain = ctx.reforge("capture", small, path)
         ctx.that(
-            f"{path.name} as an output that exists (73), and --overwrite is not advised",
+            f"{path.name} as an existing output (73), without advice to use --overwrite",
             plain.status == CANNOT_CREATE and "is no image" in plain.said, plain,
         )  # fmt: skip
         forced = ctx.reforge("capture", small, path, "--overwrite")
         copied = ctx.reforge("copy", image, path, "--overwrite")
         ctx.that(f"--overwrite keeps {path.name} (77)", {forced.status, copied.status} == {REFUSED}, forced)
-        ctx.that(f"{path.name} is as it was", path.read_bytes() == before)
+        ctx.that(f"{path.name} is unchanged", path.read_bytes() == before)
 
     ctx.done("capture", small, image, "--all-sectors", "--overwrite")
     empty = ctx.folder / "empty.img.zst"
@@ -365,7 +365,7 @@ def test_swapped(ctx: Context) -> None:
 
 
 def test_killed_capture(ctx: Context) -> None:
-    """A capture into an image that is killed leaves nothing, and one with the same process number is not in its way."""
+    """A killed capture into an image leaves nothing, and a later capture with the same process number works."""
     disk = ctx.folder / "disk.raw"
     disk.write_bytes(ctx.random.randbytes(64 * MIB))
     folder = ctx.folder / "images"
@@ -375,7 +375,7 @@ def test_killed_capture(ctx: Context) -> None:
         kill = ctx.kill(words, lambda seconds: seconds > 0.2 and is_locked(disk))
         left = [path.name for path in folder.iterdir()]
         ctx.that(f"killed at work, {words[2]} leaves nothing", kill.was_killed and not left, f"{left}\n{kill.ended}")
-    # As in a container: each is the first process of its namespace.
+    # Like in a container: each is the first process of its namespace.
     command = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", str(ctx.binary), "capture", str(disk)]
     first = subprocess.Popen([*command, str(image), "--level", "9"], stderr=subprocess.DEVNULL)
     until(lambda: is_locked(disk))
@@ -385,13 +385,13 @@ def test_killed_capture(ctx: Context) -> None:
     again = subprocess.run(
         [*command, str(image), "--level", "1"], capture_output=True, text=True, check=False, timeout=120
     )
-    ctx.that("the next one with its number works", again.returncode == DONE, again)
+    ctx.that("the next capture with this process number works", again.returncode == DONE, again)
     left = [path.name for path in folder.iterdir()]
     ctx.that("and leaves nothing beside its image", left == [image.name], left)
 
 
 def test_half_restored(ctx: Context) -> None:
-    """A disk onto which a restore was interrupted is known as such, with how far it was."""
+    """A disk with an interrupted restore is recognised, with the restore's progress."""
     disk = ctx.folder / "disk.raw"
     disk.write_bytes(bytes(MIB) + ctx.random.randbytes(47 * MIB))
     image, damaged = ctx.folder / "disk.img.zst", ctx.folder / "damaged.img.zst"
@@ -405,39 +405,39 @@ def test_half_restored(ctx: Context) -> None:
 
     seen = ctx.done("inspect", target)
     far = re.search(r"interrupted restore of image \S+, ([0-9.]+) MiB of ([0-9.]+) MiB far", seen.out)
-    ctx.that("inspect says how far it is", far and 24 < float(far[1]) < 36 and float(far[2]) == 48, seen)
+    ctx.that("inspect shows the progress", far and 24 < float(far[1]) < 36 and float(far[2]) == 48, seen)
     uuid = ctx.done("inspect", image, "--json").json()["imageUUID"]
     report = ctx.done("inspect", target, "--json").json()
     found = report.get("interruptedRestore") or {}
-    ctx.that("also as JSON", found.get("imageUUID") == uuid and found.get("byteCount") == 48 * MIB, json.dumps(found))
+    ctx.that("so does --json", found.get("imageUUID") == uuid and found.get("byteCount") == 48 * MIB, json.dumps(found))
     new = ctx.folder / "new.img.zst"
     captured = ctx.reforge("capture", target, new)
     ctx.that(
-        "it is not captured as a disk (77)",
+        "capture refuses it (77)",
         captured.status == REFUSED and "interrupted restore" in captured.said and not new.exists(), captured,
     )  # fmt: skip
     copied = ctx.reforge("copy", target, new)
-    ctx.that("nor copied as an image (77)", copied.status == REFUSED and "interrupted restore" in copied.said, copied)
+    ctx.that("copy refuses it, too (77)", copied.status == REFUSED and "interrupted restore" in copied.said, copied)
     ctx.done("capture", target, new, "--allow-partial")
-    ctx.that("but with --allow-partial", new.exists())
+    ctx.that("--allow-partial captures it", new.exists())
     again = ctx.restore_again(image, target, "--json")
     ctx.that(
-        "the same restore says how far it is, and goes on",
+        "the same restore prints the progress and resumes",
         again.status == DONE and (again.json().get("resumedFrom") or 0) > 24 * MIB and "MiB of 48 MiB far" in again.err,
         again,
     )  # fmt: skip
     ctx.that("the disk is whole", target.read_bytes() == disk.read_bytes())
-    ctx.that("and nothing is said of it any more", "interrupted" not in ctx.done("inspect", target).out)
-    # What a person did with it since counts: a journal of an older life is nothing to complain about.
+    ctx.that("inspect no longer mentions a restore", "interrupted" not in ctx.done("inspect", target).out)
+    # A disk in use since then is no interrupted restore, even with an old journal.
     ctx.restore_again(damaged, target)
     tool("sfdisk", "-q", target, input="label: gpt\ntype=L\n")
     new.unlink()
     ended = ctx.reforge("capture", target, new)
-    ctx.that("a table that was made since is no interrupted restore", ended.status == DONE, ended)
+    ctx.that("a disk with a newer table is no interrupted restore", ended.status == DONE, ended)
 
 
 def test_half_restored_partition(ctx: Context) -> None:
-    """The same of one partition: with --only, or as a target of its own."""
+    """Interrupted restores of one partition, with --only, or onto the partition's node, are recognised."""
     disk = sparse(ctx.folder / "disk.raw", 50)
     tool("sfdisk", "-q", disk, input="label: gpt\nstart=1M, size=24M\nstart=25M, size=24M\n")
     with disk.open("r+b") as file:
@@ -452,31 +452,31 @@ def test_half_restored_partition(ctx: Context) -> None:
 
     def known(target: Path, partition: int) -> None:
         seen = ctx.done("inspect", target)
-        ctx.that("inspect says it", f"in partition {partition} an interrupted restore of image" in seen.out, seen)
+        ctx.that("inspect names it", f"in partition {partition} an interrupted restore of image" in seen.out, seen)
         found = ctx.done("inspect", target, "--json").json().get("interruptedRestore") or {}
-        ctx.that("also as JSON", found.get("partition") == partition, json.dumps(found))
+        ctx.that("inspect --json has it", found.get("partition") == partition, json.dumps(found))
         ended = ctx.reforge("capture", target, new)
         ctx.that(
             "capture refuses it (77)",
             ended.status == REFUSED and "interrupted restore" in ended.said and not new.exists(), ended,
         )  # fmt: skip
-        # As an image it may be all that is left of the other partitions.
+        # Allowed, because this raw image may be the last copy of the other partitions.
         ended = ctx.reforge("copy", target, new)
-        ctx.that("copy warns of it", ended.status == DONE and "interrupted restore" in ended.err, ended)
+        ctx.that("copy warns", ended.status == DONE and "interrupted restore" in ended.err, ended)
         new.unlink()
         ctx.done("capture", target, new, "--allow-partial")
         new.unlink()
 
     target = sparse(ctx.folder / "target.raw", 50)
     ended = ctx.restore_again(image, target)
-    ctx.that("a disk is there", ended.status == DONE, ended)
+    ctx.that("the first restore succeeds", ended.status == DONE, ended)
     ended = ctx.reforge("restore", damaged, target, "--only", "2", "--yes")
     ctx.that("a damaged image ends a restore of one partition (65)", ended.status == DAMAGED, ended)
     known(target, 2)
     ended = ctx.reforge("restore", image, target, "--only", "2", "--yes")
-    ctx.that("the whole one does it anew", ended.status == DONE and target.read_bytes() == disk.read_bytes(), ended)
-    ctx.that("and nothing is said of it any more", "interrupted" not in ctx.done("inspect", target).out)
-    # A partition's own node as the target.
+    ctx.that("the whole image restores it", ended.status == DONE and target.read_bytes() == disk.read_bytes(), ended)
+    ctx.that("inspect no longer mentions a restore", "interrupted" not in ctx.done("inspect", target).out)
+    # The partition's node as the target.
     inner = ctx.folder / "inner.raw"
     inner.write_bytes(ctx.random.randbytes(20 * MIB))
     ctx.done("capture", inner, image, "--chunk-size", "1M", "--level", "1", "--overwrite")
@@ -493,7 +493,7 @@ def test_half_restored_partition(ctx: Context) -> None:
 
 
 def test_path_or_snapshot(ctx: Context) -> None:
-    """A file is reached by its name, whatever folders appear beside it; what could be a snapshot as well is said."""
+    """A file is found by its name, whatever folders exist beside it; a name that also fits a snapshot is reported."""
     disk = ctx.make_disk("disk.raw", 8)
     image = ctx.folder / "web@home.img.zst"
     ctx.done("capture", disk, image)
@@ -509,8 +509,8 @@ def test_path_or_snapshot(ctx: Context) -> None:
     both.write_bytes(image.read_bytes())
     ended = ctx.done("inspect", both, "--json")
     ctx.that(
-        "a file called web@latest is that file, and it is said",
+        "web@latest is the file of that name, with a message",
         ended.json()["kind"] == "image" and "not as a snapshot" in ended.err, ended,
     )  # fmt: skip
     ended = ctx.done("inspect", f"{repository}/@latest", "--json")
-    ctx.that("the snapshot has another name", ended.json()["imageID"] == snapshot, ended)
+    ctx.that("web/@latest is the snapshot", ended.json()["imageID"] == snapshot, ended)

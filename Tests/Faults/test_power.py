@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A disk that is rolled back holds an older life of its filesystems in what is not in use: no power cut may find it."""
+"""A rolled-back disk has remains of later filesystem states in unused blocks: no log replay may use them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from faults import DONE, MIB, Context, Skip, tool
 
 @dataclass(frozen=True)
 class Format:
-    """How a filesystem is made, mounted, and cut off."""
+    """How a filesystem is made, mounted, and stopped like by a power cut."""
 
     make: tuple[str, ...]
     mount: tuple[str, ...]
     mebibytes: int
-    # Whether the kernel can be told to stop it as a power cut would (FS_IOC_SHUTDOWN); else what is on the disk is copied.
+    # Whether FS_IOC_SHUTDOWN can stop it like a power cut; otherwise the disk file is copied.
     shuts_down: bool = True
-    # The command that finds damage after the replay; the device follows.
+    # The command that finds damage after the replay, without its last argument, the device.
     check: tuple[str, ...] = ()
 
 
 FORMATS = {
-    # The smallest log: several cycles of it are written in seconds.
+    # The smallest log: it wraps several times in seconds.
     "xfs": Format(("mkfs.xfs", "-q", "-f", "--unsupported", "-l", "size=6m"), ("-t", "xfs"), 250, True, ("xfs_repair", "-n")),
     "xfs4": Format(
         ("mkfs.xfs", "-q", "-f", "--unsupported", "-m", "crc=0", "-l", "size=6m"), ("-t", "xfs"), 250, True,
@@ -39,7 +39,7 @@ FORMATS = {
 
 
 class Disk:
-    """A disk file with one partition, whose filesystem is mounted again and again."""
+    """A disk file with one partition, whose filesystem is mounted repeatedly."""
 
     def __init__(self, ctx: Context, mebibytes: int) -> None:
         self.ctx = ctx
@@ -67,11 +67,11 @@ class Disk:
         )  # fmt: skip
 
     def unmount(self) -> None:
-        """Unmounts it."""
+        """Unmounts the partition."""
         self.ctx.unmount(self.place)
 
     def live(self, format: Format, rounds: int, files: int = 2000) -> None:
-        """A life of the filesystem: folders full of small files come and go, so that metadata of it is everywhere."""
+        """Writes and removes folders full of small files, so that metadata is all over the filesystem."""
         self.mount(format)
         for number in range(rounds):
             write_files(self.place / f"life{number}", files)
@@ -81,7 +81,7 @@ class Disk:
         self.unmount()
 
     def power_cut(self, format: Format, count: int) -> str:
-        """Writes files, makes sure of them, cuts the power, mounts again; what is lost, empty where nothing is."""
+        """Writes and synchronises files, cuts the power, mounts again; gives the loss, or an empty text."""
         self.mount(format)
         write_files(self.place / "new", count)
         tool("sync", "-f", self.place)
@@ -89,7 +89,7 @@ class Disk:
             tool("xfs_io", "-x", "-c", "shutdown -f", self.place)
             self.unmount()
         else:
-            # The loop device wrote to the file; what the kernel holds beside that is lost with the power.
+            # The copy has the loop device's writes; the rest of the kernel's caches is lost with the power.
             copy = self.path.with_name("cut")
             tool("cp", "--sparse=always", self.path, copy)
             self.unmount()
@@ -110,12 +110,12 @@ class Disk:
 
 
 def content(number: int) -> bytes:
-    """What a file holds."""
+    """The expected content of a file."""
     return f"file {number}\n".encode() * (1 + number % 40)
 
 
 def write_files(folder: Path, count: int) -> None:
-    """Writes small files, a hundred to a folder."""
+    """Writes small files, a hundred per folder."""
     for number in range(count):
         parent = folder / f"{number // 100}"
         if number % 100 == 0:
@@ -124,7 +124,7 @@ def write_files(folder: Path, count: int) -> None:
 
 
 def file_bytes(folder: Path, number: int) -> bytes:
-    """What a file holds now."""
+    """The current content of a file."""
     try:
         name = f"a rather long name, so that folders take blocks {number}"
         return (folder / f"{number // 100}" / name).read_bytes()
@@ -133,7 +133,7 @@ def file_bytes(folder: Path, number: int) -> bytes:
 
 
 def kernel_words() -> str:
-    """What the kernel said last."""
+    """The last lines of the kernel's log."""
     ended = subprocess.run(["dmesg"], capture_output=True, text=True, check=False)
     return "\n".join(ended.stdout.splitlines()[-6:])
 
@@ -141,7 +141,7 @@ def kernel_words() -> str:
 def rollback(
     ctx: Context, kind: str, lives: int, *more: str, between: str | None = None, rounds: int = 9, files: int = 4000
 ) -> None:
-    """Capture, later lives, restore onto the same disk, power cut: nothing is lost."""
+    """Capture, later changes, restore onto the same disk, power cut: no file is lost."""
     format = FORMATS[kind]
     missing = [name for name in (format.make[0], format.check[0], "xfs_io") if not shutil.which(name)]
     if missing:
@@ -162,7 +162,7 @@ def rollback(
             disk.attached(*FORMATS[between].make)
             disk.live(FORMATS[between], 1, 100)
         ended = ctx.restore_again(image, disk.path, *more)
-        if not ctx.that(f"{kind}: restore {life + 1} over a later life", ended.status == DONE, ended):
+        if not ctx.that(f"{kind}: restore {life + 1} over later changes", ended.status == DONE, ended):
             return
         disk.attached(*format.check)
     why = disk.power_cut(format, files)
@@ -171,7 +171,7 @@ def rollback(
 
 
 def test_xfs(ctx: Context) -> None:
-    """Its log recovery believes the sequence numbers of what it finds in blocks that were free."""
+    """XFS: its log recovery trusts the sequence numbers in formerly free blocks."""
     rollback(ctx, "xfs", 1)
 
 
@@ -181,12 +181,12 @@ def test_xfs_by_delta(ctx: Context) -> None:
 
 
 def test_xfs_under_another(ctx: Context) -> None:
-    """A life lies under an ext4, twice: what the place holds at the restore tells nothing."""
+    """XFS remains under an ext4, twice: the partition's content at the time of the restore does not show them."""
     rollback(ctx, "xfs", 2, between="ext4")
 
 
 def test_others(ctx: Context) -> None:
-    """Formats whose recovery needs nothing done: XFS without sequence numbers, ext4, Btrfs, NTFS."""
+    """Formats whose recovery is safe without changes: XFS without sequence numbers, ext4, Btrfs, NTFS."""
     for kind in ("xfs4", "ext4", "btrfs", "ntfs"):
         try:
             rollback(ctx, kind, 1, rounds=3, files=1500)

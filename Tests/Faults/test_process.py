@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the process is started with and how it ends: closed descriptors, limits, no readers, kills in the middle of a resize."""
+"""Environment and end of the process: closed descriptors, resource limits, full outputs, kills during a resize."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXACT = ["--yes", "--layout", "keep", "--no-boot-repair"]
 
 
 def run_by_shell(ctx: Context, redirections: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Runs the binary with descriptors as a shell makes them."""
+    """Runs the binary with a shell's redirections."""
     return subprocess.run(
         ["sh", "-c", f'exec "$@" {redirections}', "sh", str(ctx.binary), *(str(word) for word in words)],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, timeout=120,
@@ -38,12 +38,12 @@ def run_limited(ctx: Context, limit: int, value: int, *words: str | Path) -> sub
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Files that were never finished."""
+    """Unfinished files."""
     return [path.name for path in folder.rglob("*") if ".partial" in path.name or path.parent.name == "tmp"]
 
 
 def test_closed_descriptors(ctx: Context) -> None:
-    """Captures and restores whose standard descriptors are closed write nothing of what they say into an image or a disk."""
+    """Captures and restores with closed standard descriptors write no message into an image or a disk."""
     disk = ctx.make_disk("disk", 24)
     before = disk.read_bytes()
     for closed in ("0<&-", "1>&-", "2>&-", "0<&- 1>&-", "0<&- 2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"):
@@ -52,17 +52,17 @@ def test_closed_descriptors(ctx: Context) -> None:
         captured = run_by_shell(ctx, closed, "capture", disk, image, "--all-sectors")
         raw = subprocess.run(["zstd", "-dc", str(image)], capture_output=True, check=False, timeout=60).stdout
         ctx.that(f"capture with {closed}", captured.returncode == DONE and raw == before, captured)
-        ctx.that(f"the source of a capture with {closed} is as before", disk.read_bytes() == before)
+        ctx.that(f"the source of a capture with {closed} is unchanged", disk.read_bytes() == before)
         target.write_bytes(bytes(len(before)))
         restored = run_by_shell(ctx, closed, "restore", image, target, *EXACT)
         ctx.that(f"restore with {closed}", restored.returncode == DONE and same(disk, target), restored)
     for command, words in {"an image": ["capture", disk, "-"], "JSON": ["inspect", disk, "--json"]}.items():
         ended = run_by_shell(ctx, "1>&-", *words)
-        ctx.that(f"{command} for a closed standard output is no success", ended.returncode == IO_ERROR, ended)
+        ctx.that(f"{command} to a closed standard output fails", ended.returncode == IO_ERROR, ended)
 
 
 def test_full_output(ctx: Context) -> None:
-    """A result that standard output does not take is a sentence and 74."""
+    """A failed write to standard output ends with a message and 74."""
     disk = ctx.make_disk("disk", 24)
     for words in (["inspect", disk], ["inspect", disk, "--json"], ["--help"], ["capture", "--help"], ["--version"]):
         ended = run_by_shell(ctx, ">/dev/full", *words)
@@ -79,7 +79,7 @@ def test_full_output(ctx: Context) -> None:
 
 
 def test_file_size_limit(ctx: Context) -> None:
-    """A file size limit is a write error with a sentence, and nothing is left."""
+    """A file size limit is a write error with a message, and no file is left."""
     disk = ctx.make_disk("disk", 24)
     place = ctx.folder / "place"
     place.mkdir()
@@ -100,11 +100,11 @@ def test_file_size_limit(ctx: Context) -> None:
         ended = run_limited(ctx, resource.RLIMIT_FSIZE, 2 * MIB, *words)
         ctx.that(f"{name} past the limit (74)", ended.returncode == IO_ERROR and "EFBIG" in ended.stderr, ended)
         ctx.that(f"{name}: nothing is left", not leftovers(place), leftovers(place))
-    ctx.that("no image is there", not list(place.glob("*.img.*")), list(place.glob("*")))
+    ctx.that("there is no image", not list(place.glob("*.img.*")), list(place.glob("*")))
 
 
 def test_memory_limit(ctx: Context) -> None:
-    """Too little memory is a sentence, before a disk is given up for it."""
+    """Too little memory ends with a message, before the target is written."""
     disk = ctx.make_disk("disk", 24)
     image, target = ctx.folder / "whole.img.zst", ctx.folder / "target"
     ctx.done("capture", disk, image, "--all-sectors")
@@ -126,7 +126,7 @@ def test_memory_limit(ctx: Context) -> None:
 
 
 def test_core_dumps(ctx: Context) -> None:
-    """No core dump can hold a key: the limit is 1 byte, and the kernel hands the memory of the process to nobody."""
+    """No core dump can hold a key: the limit is 1 byte, and the process is not dumpable."""
     fifo = ctx.folder / "image"
     os.mkfifo(fifo)
     child = ctx.start("verify", fifo)
@@ -141,13 +141,13 @@ def test_core_dumps(ctx: Context) -> None:
 
 
 def in_use_by(target: Path) -> list[str]:
-    """The loop devices over a file."""
+    """The loop devices on a file."""
     said = tool("losetup", "--noheadings", "--raw", "--output", "NAME", "--associated", target)
     return said.split()
 
 
 class StandIn:
-    """A resize tool that stops before its work until it is let go, and ends its work then."""
+    """A resize tool that waits for the file `go` before its work."""
 
     def __init__(self, ctx: Context, name: str, when: str) -> None:
         real = shutil.which(name)
@@ -159,7 +159,7 @@ class StandIn:
         path = self.folder / name
         path.write_text(
             "#!/bin/sh\nfor last; do :; done\n"
-            # As the tool itself does: it has the device or the mounted folder open from its beginning to its end.
+            # Like the real tool, it has the device or the mounted folder open from start to end.
             f'case "$*" in {when}) exec 9<"$last"; : >{self.begun}; while [ ! -e {self.go} ]; do sleep 0.05; done ;; esac\n'
             f'exec {real} "$@"\n'
         )
@@ -170,7 +170,7 @@ class StandIn:
 def killed_growth(
     ctx: Context, name: str, make: Callable[[Path], None], stand_in: StandIn, check: list[str]
 ) -> None:
-    """A restore is killed while a filesystem grows: the tool ends its work, and the same command goes on."""
+    """A restore is killed while a filesystem grows: the tool finishes its work, and the same command continues."""
     volume, disk, image, target = (ctx.folder / part for part in ("volume", "disk", "image.img.zst", "target"))
     make(volume)
     byte_count = volume.stat().st_size
@@ -185,13 +185,13 @@ def killed_growth(
     kill = ctx.kill(words, lambda seconds: stand_in.begun.exists() or seconds > 60, PATH=stand_in.path)
     ctx.that(f"{name}: killed while it grows", kill.was_killed and stand_in.begun.exists(), kill.ended)
     mounts = Path("/proc/self/mountinfo").read_text()
-    ctx.that(f"{name}: nothing is mounted for others", "reforge-resize" not in mounts, mounts)
+    ctx.that(f"{name}: no mount in other namespaces", "reforge-resize" not in mounts, mounts)
     again = ctx.start(*words)
     time.sleep(1.5)
     ctx.that(f"{name}: the same command waits for the tool", again.poll() is None)
     stand_in.go.touch()
     ended = ctx.wait(again)
-    ctx.that(f"{name}: and goes on", ended.status == DONE and "waiting for" in ended.err, ended)
+    ctx.that(f"{name}: and continues", ended.status == DONE and "waiting for" in ended.err, ended)
     ctx.that(f"{name}: no loop device is left", not in_use_by(target), in_use_by(target))
     with target.open("rb") as file, volume.open("wb") as grown:
         file.seek(MIB)
@@ -204,7 +204,7 @@ def killed_growth(
 
 
 def test_killed_while_btrfs_grows(ctx: Context) -> None:
-    """A restore that is killed while a Btrfs grows leaves no mount and no loop device, and the same command goes on."""
+    """A restore killed while a Btrfs grows leaves no mount and no loop device, and the same command continues."""
 
     def make(volume: Path) -> None:
         with volume.open("wb") as file:
@@ -215,7 +215,7 @@ def test_killed_while_btrfs_grows(ctx: Context) -> None:
 
 
 def test_killed_while_ext_grows(ctx: Context) -> None:
-    """The same with a tool that has the loop device open and mounts nothing."""
+    """A kill during the growth of an ext4, whose tool opens the loop device and mounts nothing."""
 
     def make(volume: Path) -> None:
         tool("mke2fs", "-q", "-t", "ext4", volume, "64M")
@@ -224,7 +224,7 @@ def test_killed_while_ext_grows(ctx: Context) -> None:
 
 
 def test_signal_of_time_limit(ctx: Context) -> None:
-    """A limit of processor time ends a capture in order (75)."""
+    """A limit of processor time interrupts a capture (75)."""
     disk = ctx.make_disk("disk", 24)
     reader = subprocess.Popen(
         [str(ctx.binary), "capture", str(disk), "-"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -236,11 +236,11 @@ def test_signal_of_time_limit(ctx: Context) -> None:
         _, err = reader.communicate(timeout=30)
     finally:
         reader.kill()
-    ctx.that("SIGXCPU is said (75)", reader.returncode == 75 and "SIGXCPU" in err, f"{reader.returncode} {err}")
+    ctx.that("SIGXCPU is named (75)", reader.returncode == 75 and "SIGXCPU" in err, f"{reader.returncode} {err}")
 
 
 def test_mounts_of_others(ctx: Context) -> None:
-    """Where mounts do not propagate, a restore keeps no disk in use that its owner unmounts; and relative paths stay what they are."""
+    """Without mount propagation, a restore does not hold mounts of other disks; relative paths stay valid."""
     other = ctx.folder / "other"
     with other.open("wb") as file:
         file.truncate(32 * MIB)
@@ -252,7 +252,7 @@ def test_mounts_of_others(ctx: Context) -> None:
     place = ctx.folder / "place"
     ctx.mount("-o", "loop", other, place)
     child = ctx.start("restore", "image.img.zst", "target", *EXACT)
-    # Its worker has opened the target: what it does with its mounts is done.
+    # The worker has opened the target, after the setup of its mounts.
     opened = until(lambda: child.poll() is not None or has_open(worker_of(child.pid), target))
     ctx.that("the restore is at work", opened and child.poll() is None, child.poll())
     halt(child)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Damaged images: without --salvage the restore ends; with it everything else comes back, and what is lost is named."""
+"""Damaged images: without --salvage the restore fails; with it, the rest is restored, and the losses are named."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHUNK = 64 << 10
 
 @dataclass
 class Sample:
-    """A disk with one filesystem that holds files, and an image of it."""
+    """A disk with one filesystem with files, and its image."""
 
     disk: Path
     image: Path
@@ -31,7 +31,7 @@ class Sample:
     start: int = MIB
 
     def place_of_victim(self) -> int:
-        """Where the middle of the victim's content lies on the disk."""
+        """The offset of the middle of the victim's content on the disk."""
         content = self.files[self.victim]
         at = self.disk.read_bytes().find(content[len(content) // 2 : len(content) // 2 + 64])
         assert at > 0, "the victim's content is not on the disk in one piece"
@@ -39,7 +39,7 @@ class Sample:
 
 
 def sample(ctx: Context, kind: str = "ext4") -> Sample:
-    """A GPT with one partition, filled through a mount; ext4 is made from a folder."""
+    """A GPT disk with one partition, filled through a mount; ext4 is made from a folder."""
     filesystem = {"ext4": 40, "ntfs": 40, "xfs": 320}[kind]
     disk = ctx.folder / f"{kind}.raw"
     files = {f"dir/file{number}": ctx.random.randbytes(700_000) for number in range(8)}
@@ -77,7 +77,7 @@ def sample(ctx: Context, kind: str = "ext4") -> Sample:
 
 
 def chunk_of(image: Path, place: int) -> tuple[int, int, int, int]:
-    """The record of data over a place of the disk: offset of its frame, length stored, and its range."""
+    """The data record of an offset of the disk: offset of its frame, stored length, and its range."""
     data = image.read_bytes()
     at = data.find(RECORD)
     while at >= 0:
@@ -89,19 +89,19 @@ def chunk_of(image: Path, place: int) -> tuple[int, int, int, int]:
 
 
 def code_of(ctx: Context, made: Sample) -> str:
-    """The code that confirms its losses."""
+    """The code that confirms the sample's losses."""
     target = ctx.folder / "target"
     pattern(target, made.byte_count)
     return named_code(ctx.done("restore", made.image, target, "--dry-run", "--salvage", "--layout", "keep"))
 
 
 def named_code(ended: Ended) -> str:
-    """The code that a command names."""
+    """The code in a command's output."""
     return ended.said.rsplit("--confirm-salvage ", 1)[1].split()[0].rstrip(".")
 
 
 def flip(path: Path, offset: int) -> None:
-    """Turns a bit over."""
+    """Flips a bit."""
     with path.open("r+b") as file:
         file.seek(offset)
         byte = file.read(1)[0]
@@ -110,19 +110,19 @@ def flip(path: Path, offset: int) -> None:
 
 
 def pattern(path: Path, byte_count: int) -> None:
-    """A target that holds something everywhere."""
+    """Fills a target with a pattern without zeros."""
     path.write_bytes(bytes(range(1, 252)) * (byte_count // 251 + 1))
     os.truncate(path, byte_count)
 
 
 def is_pattern(path: Path) -> bool:
-    """Whether nothing was written to it."""
+    """Whether a target has the pattern unchanged."""
     data = path.read_bytes()
     return data == (bytes(range(1, 252)) * (len(data) // 251 + 1))[: len(data)]
 
 
 def on_terminal(ctx: Context, answers: list[str], *words: str | Path) -> Ended:
-    """Runs the binary on a terminal, where each question gets the next answer."""
+    """Runs the binary on a terminal; each question gets the next answer."""
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
         [str(ctx.binary), *(str(word) for word in words)],
@@ -131,7 +131,7 @@ def on_terminal(ctx: Context, answers: list[str], *words: str | Path) -> Ended:
     os.close(theirs)
     said, pending = "", list(answers)
     try:
-        # The end of a terminal is an error to read.
+        # At the end of a terminal, a read fails.
         with suppress(OSError):
             while part := os.read(ours, 65536).decode(errors="replace"):
                 said += part
@@ -156,12 +156,12 @@ def files_in(ctx: Context, target: Path, start: int) -> dict[str, bytes]:
 
 
 def test_one_bad_byte(ctx: Context) -> None:
-    """A chunk that holds data of one file: that file has a hole and is named, all others are right."""
+    """A damaged chunk of one file: that file has a hole and is named, all others are intact."""
     made = sample(ctx)
     target = ctx.folder / "target"
     options = ["--layout", "keep", "--no-boot-repair"]
 
-    # A whole image needs none.
+    # A whole image needs no salvage.
     pattern(target, made.byte_count)
     ended = ctx.reforge("restore", made.image, target, "--yes", "--salvage", *options)
     ctx.that("a whole image is restored as usual (0)", ended.status == DONE and "nothing to salvage" in ended.said, ended)
@@ -171,11 +171,11 @@ def test_one_bad_byte(ctx: Context) -> None:
     frame, stored, start, end = chunk_of(made.image, made.place_of_victim())
     flip(made.image, frame + 72 + stored // 2)
     ended = ctx.restore(made.image, target, made.byte_count)
-    ctx.that("without --salvage it ends as ever, and names it (65)", ended.status == DAMAGED and "--salvage" in ended.said, ended)
+    ctx.that("without --salvage it fails (65)", ended.status == DAMAGED and "--salvage" in ended.said, ended)
     with target.open("rb") as file:
-        ctx.that("and the target boots nothing", not any(file.read(512)))
+        ctx.that("and sector 0 of the target is blank", not any(file.read(512)))
     ended = ctx.reforge("verify", made.image)
-    ctx.that("verify names it, too (65)", ended.status == DAMAGED and "--salvage" in ended.said, ended)
+    ctx.that("verify names --salvage (65)", ended.status == DAMAGED and "--salvage" in ended.said, ended)
 
     pattern(target, made.byte_count)
     ended = ctx.reforge("restore", made.image, target, "--yes", "--salvage", *options)
@@ -183,29 +183,29 @@ def test_one_bad_byte(ctx: Context) -> None:
     code = named_code(ended)
     wrong = code[:-1] + ("0" if code[-1] != "0" else "1")
     ended = ctx.reforge("restore", made.image, target, "--yes", "--salvage", "--confirm-salvage", wrong, *options)
-    ctx.that("nor is another code (77)", ended.status == REFUSED, ended)
+    ctx.that("another code is refused (77)", ended.status == REFUSED, ended)
     ended = ctx.reforge("restore", made.image, target, "--dry-run", "--salvage", *options)
-    ctx.that("the plan says what would be lost", ended.status == DONE and "lost: partition 1" in ended.said, ended)
+    ctx.that("the plan lists the losses", ended.status == DONE and "lost: partition 1" in ended.said, ended)
     ctx.that("and names the same code", named_code(ended) == code, ended)
     more = ctx.folder / "more.img.zst"
     shutil.copyfile(made.image, more)
     frame, stored, *_ = chunk_of(more, made.start + (32 << 10))
     flip(more, frame + 72 + stored // 2)
     ended = ctx.reforge("restore", more, target, "--yes", "--salvage", "--confirm-salvage", code, *options)
-    ctx.that("where more is lost by now, it confirms nothing (77)", ended.status == REFUSED and "other losses" in ended.said, ended)
+    ctx.that("more losses need another code (77)", ended.status == REFUSED and "other losses" in ended.said, ended)
     for answers in (["yes"], [""], ["salvage", "no"]):
         ended = on_terminal(ctx, answers, "restore", made.image, target, "--salvage", *options)
         ctx.that(f"the answers {answers} are refused (77)", ended.status == REFUSED, ended)
     ctx.that("and nothing was written", is_pattern(target))
 
     ended = on_terminal(ctx, ["salvage"], "restore", made.image, target, "--yes", "--salvage", *options)
-    ctx.that("the word on a terminal restores the rest (65)", ended.status == DAMAGED, ended)
+    ctx.that("\"salvage\" on a terminal restores the rest (65)", ended.status == DAMAGED, ended)
     shown = ended.said
     pattern(target, made.byte_count)
     ended = ctx.reforge(
         "restore", made.image, target, "--yes", "--salvage", "--confirm-salvage", code, "--verify", "--json", *options
     )
-    ctx.that("so does the code (65)", ended.status == DAMAGED, ended)
+    ctx.that("the code restores the rest (65)", ended.status == DAMAGED, ended)
     report = ended.json()
     lost = [tuple(entry["captured"]) for entry in report["lost"]]
     ctx.that(
@@ -217,21 +217,21 @@ def test_one_bad_byte(ctx: Context) -> None:
     damaged = [name for name, content in made.files.items() if found.get(name) != content]
     ctx.that("the victim is damaged", made.victim in damaged, damaged)
     ctx.that("every damaged file is named, and no other", sorted(named) == sorted(f"/{name}" for name in damaged), ended)
-    ctx.that("as it is on the terminal", all(f"/{name}" in shown for name in damaged), shown)
+    ctx.that("also on the terminal", all(f"/{name}" in shown for name in damaged), shown)
     before, after = whole.read_bytes(), bytearray(target.read_bytes())
-    ctx.that("what is lost is zeros", all(not any(after[low:high]) for low, high in lost))
+    ctx.that("lost ranges are zeros", all(not any(after[low:high]) for low, high in lost))
     for low, high in lost:
         after[low:high] = before[low:high]
-    # What is not in use keeps what the target had in both.
-    ctx.that("and everything else is as from the whole image", bytes(after) == before)
+    # Unused sectors keep the target's content in both.
+    ctx.that("and the rest equals a restore of the whole image", bytes(after) == before)
     checked = subprocess.run(["e2fsck", "-fn", f"{target}?offset={made.start}"], capture_output=True, check=False)
-    ctx.that("lost contents of files do not concern e2fsck", checked.returncode == 0, checked.stdout.decode())
+    ctx.that("e2fsck finds no error", checked.returncode == 0, checked.stdout.decode())
     loops = tool("losetup", "-j", target)
     ctx.that("no loop device is left", not loops.strip(), loops)
 
     copy = ctx.folder / "copy.img.zst"
     ended = ctx.reforge("copy", made.image, copy)
-    ctx.that("copy ends, too (65)", ended.status == DAMAGED and "--salvage" in ended.said and not copy.exists(), ended)
+    ctx.that("copy fails, too (65)", ended.status == DAMAGED and "--salvage" in ended.said and not copy.exists(), ended)
     ended = ctx.reforge("copy", made.image, copy, "--salvage")
     ctx.that("copy --salvage copies the rest (65)", ended.status == DAMAGED and copy.exists(), ended)
     ended = ctx.reforge("verify", copy)
@@ -240,11 +240,11 @@ def test_one_bad_byte(ctx: Context) -> None:
     pattern(restored, made.byte_count)
     ended = ctx.restore_again(copy, restored)
     ctx.that("its restore warns", ended.status == DONE and "has holes" in ended.said, ended)
-    ctx.that("and gives what the salvage gave", same(restored, target))
+    ctx.that("and equals the salvage", same(restored, target))
 
 
 def from_pipe(ctx: Context, image: IO[bytes], *words: str | Path) -> Ended:
-    """A restore from a pipe."""
+    """Restores from a pipe."""
     feeder = subprocess.Popen(["cat"], stdin=image, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     child = subprocess.run(
         [str(ctx.binary), "restore", "-", *map(str, words)], stdin=feeder.stdout, capture_output=True, text=True, check=False,
@@ -256,7 +256,7 @@ def from_pipe(ctx: Context, image: IO[bytes], *words: str | Path) -> Ended:
 
 
 def test_cut_off(ctx: Context) -> None:
-    """A truncated image, as a file and through a pipe; a header is needed."""
+    """Salvage of a truncated image, as a file and through a pipe; a damaged header is refused."""
     made = sample(ctx)
     frame, stored, start, _ = chunk_of(made.image, made.place_of_victim())
     os.truncate(made.image, frame + 72 + stored // 2)
@@ -271,28 +271,28 @@ def test_cut_off(ctx: Context) -> None:
         if is_pipe:
             with made.image.open("rb") as image:
                 ended = from_pipe(ctx, image, target, *words, code)
-            ctx.that("a pipe is read once: nobody knows its losses before (77)", ended.status == REFUSED, ended)
+            ctx.that("losses of a pipe are unknown before it is read (77)", ended.status == REFUSED, ended)
             with made.image.open("rb") as image:
                 ended = from_pipe(ctx, image, target, *words, named_code(ended))
         else:
             ended = ctx.reforge("restore", made.image, target, *words, code)
-        ctx.that(f"the rest comes back (65){', from a pipe' * is_pipe}", ended.status == DAMAGED, ended)
+        ctx.that(f"the rest is restored (65){', from a pipe' * is_pipe}", ended.status == DAMAGED, ended)
         got = target.read_bytes()
         used = whole[made.start : start]
         wrong = [at for at in range(0, len(used), 4096) if any(used[at : at + 4096]) and used[at : at + 4096] != got[made.start + at : made.start + at + 4096]]  # fmt: skip
-        ctx.that("everything in front of the cut is right", not wrong, wrong[:5])
-        ctx.that("the table is there", b"EFI PART" == got[512:520])
+        ctx.that("everything before the cut is right", not wrong, wrong[:5])
+        ctx.that("the disk has its table", b"EFI PART" == got[512:520])
     flip(made.image, 100)
     pattern(target, made.byte_count)
     ended = ctx.reforge("restore", made.image, target, *words, code)
-    ctx.that("a damaged header is refused (65), and said", ended.status == DAMAGED and "needs the header" in ended.said, ended)
+    ctx.that("a damaged header is refused (65)", ended.status == DAMAGED and "needs the header" in ended.said, ended)
     ctx.that("and nothing was written", is_pattern(target))
     ended = ctx.reforge("restore", made.disk, target, "--yes", "--salvage")
-    ctx.that("a raw image has nothing to salvage by (64)", ended.status == USAGE, ended)
+    ctx.that("--salvage is refused for a raw image (64)", ended.status == USAGE, ended)
 
 
 def named_by(ctx: Context, kind: str) -> None:
-    """The tool of a filesystem names the victim."""
+    """Checks that the filesystem's tool names the victim."""
     made = sample(ctx, kind)
     frame, stored, *_ = chunk_of(made.image, made.place_of_victim())
     flip(made.image, frame + 72 + stored // 2)
@@ -300,7 +300,7 @@ def named_by(ctx: Context, kind: str) -> None:
     code = code_of(ctx, made)
     ended = ctx.restore(made.image, target, made.byte_count, "--salvage", "--confirm-salvage", code)
     ctx.that(f"{kind}: the victim is named (65)", ended.status == DAMAGED and f"/{made.victim}\n" in ended.said, ended)
-    ctx.that("and files that were not hit are not", f"/{'dir/file7'}\n" not in ended.said, ended)
+    ctx.that("and intact files are not", f"/{'dir/file7'}\n" not in ended.said, ended)
 
 
 def test_ntfs(ctx: Context) -> None:
@@ -314,7 +314,7 @@ def test_xfs(ctx: Context) -> None:
 
 
 def test_repository(ctx: Context) -> None:
-    """Damaged packs of a repository: other copies first, zeros for the rest, and copies of it all."""
+    """Damaged packs of a repository: salvage reads other copies first, and zeros replace the rest."""
     made = sample(ctx)
     repository, other = ctx.folder / "repo", ctx.folder / "other"
     ctx.done("init-repo", repository, "--chunk-size", "64K")
@@ -324,21 +324,21 @@ def test_repository(ctx: Context) -> None:
     flip(pack, pack.stat().st_size // 2)
     target = ctx.folder / "target"
     ended = ctx.restore(f"{repository}@latest", target, made.byte_count)
-    ctx.that("without --salvage it ends, and names it (65)", ended.status == DAMAGED and "--salvage" in ended.said, ended)
+    ctx.that("without --salvage it fails (65)", ended.status == DAMAGED and "--salvage" in ended.said, ended)
     ended = ctx.restore(f"{repository}@latest", target, made.byte_count, "--salvage")
     ctx.that("it must be confirmed (77)", ended.status == REFUSED and "--confirm-salvage" in ended.said, ended)
     code = named_code(ended)
     ended = ctx.restore(f"{repository}@latest", target, made.byte_count, "--salvage", "--confirm-salvage", code, "--json")
-    ctx.that("confirmed, the rest comes back (65)", ended.status == DAMAGED, ended)
+    ctx.that("confirmed, the rest is restored (65)", ended.status == DAMAGED, ended)
     got, whole = bytearray(target.read_bytes()), made.disk.read_bytes()
     lost = [entry["captured"] for entry in ended.json()["lost"]]
-    ctx.that("one chunk is lost, and zeros", len(lost) == 1 and not any(got[lost[0][0] : lost[0][1]]), lost)
+    ctx.that("one chunk is lost, and zero", len(lost) == 1 and not any(got[lost[0][0] : lost[0][1]]), lost)
     got[lost[0][0] : lost[0][1]] = whole[lost[0][0] : lost[0][1]]
     ctx.that("everything else is right", bytes(got) == whole)
     ended = ctx.reforge("copy", f"{repository}@", f"{other}@", "--salvage")
-    ctx.that("copy --salvage copies what is left (65)", ended.status == DAMAGED, ended)
+    ctx.that("copy --salvage copies the rest (65)", ended.status == DAMAGED, ended)
     ended = ctx.reforge("copy", f"{repository}@", f"{other}@", "--salvage")
-    ctx.that("once", "were there already" in ended.said and len(ctx.snapshots(other)) == 1, ended)
-    ctx.that("which is no success the second time, either (65)", ended.status == DAMAGED, ended)
+    ctx.that("a second copy adds nothing", "were there already" in ended.said and len(ctx.snapshots(other)) == 1, ended)
+    ctx.that("and ends with 65, too", ended.status == DAMAGED, ended)
     ended = ctx.restore(f"{other}@latest", target, made.byte_count)
     ctx.that("the copy restores, with a warning", ended.status == DONE and "has holes" in ended.said, ended)

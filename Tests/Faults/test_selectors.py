@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshots by name and time, and the reports of the commands, as scripts see them."""
+"""Selection of snapshots by name and time, and the commands' reports for scripts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from faults import AMBIGUOUS, DAMAGED, DONE, NOT_FOUND, USAGE, Context, Ended, f
 
 
 def test_names_of_snapshots(ctx: Context) -> None:
-    """Ids, hosts and times choose a snapshot, or the command says why not."""
+    """Ids, hosts and times select a snapshot, or the command gives the reason for a refusal."""
     disk = ctx.make_disk("disk", 8)
     later = ctx.change_disk(disk, "later", 1)
     repository = ctx.folder / "repo"
@@ -18,7 +18,7 @@ def test_names_of_snapshots(ctx: Context) -> None:
     ctx.that("latest of an empty repository (66)", empty.status == NOT_FOUND and "no snapshots" in empty.said, empty)
     first = ctx.capture(disk, repository, "web")
     began = ctx.done("snapshots", repository, "--json").json()["snapshots"][0]["started"]
-    # Another second, so that a time tells them apart.
+    # Another second, so that a time distinguishes the snapshots.
     time.sleep(1.1)
     middle = time.gmtime()
     time.sleep(1.1)
@@ -31,27 +31,27 @@ def test_names_of_snapshots(ctx: Context) -> None:
     target = ctx.folder / "target"
     with target.open("wb") as made:
         made.truncate(8 << 20)
-    ctx.that("latest of one host and one disk is one of two disks", "2 disks" in chosen("latest"), chosen("latest"))
+    ctx.that("latest is ambiguous with two disks", "2 disks" in chosen("latest"), chosen("latest"))
     third = ctx.capture(disk, repository, "web")
     ctx.that("HOST/DISK/latest", chosen("web/disk/latest") == third, chosen("web/disk/latest"))
     ctx.that(
-        "a time takes the newest before it", chosen(f"web/disk/{time.strftime('%Y-%m-%dT%H:%M:%SZ', middle)}") == first
+        "a time: the newest before it", chosen(f"web/disk/{time.strftime('%Y-%m-%dT%H:%M:%SZ', middle)}") == first
     )
-    ctx.that("the very time counts", chosen(f"web/disk/{began}") == first, chosen(f"web/disk/{began}"))
+    ctx.that("a snapshot's exact time selects it", chosen(f"web/disk/{began}") == first, chosen(f"web/disk/{began}"))
     ctx.that("a time with an offset", chosen(f"web/disk/{time.strftime('%Y-%m-%dT%H:%M:%S+00:00', middle)}") == first)
     local = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.mktime(middle) - time.timezone))
-    ctx.that("a time without one is local", chosen(f"web/disk/{local}") == first, chosen(f"web/disk/{local}"))
-    ctx.that("a day takes its newest", chosen(f"web/later/{time.strftime('%Y-%m-%d')}") == second)
+    ctx.that("a time without an offset is local", chosen(f"web/disk/{local}") == first, chosen(f"web/disk/{local}"))
+    ctx.that("a day selects its newest snapshot", chosen(f"web/later/{time.strftime('%Y-%m-%d')}") == second)
     before = ctx.reforge("inspect", f"{repository}@web/disk/2001-01-01T00:00Z")
-    ctx.that("nothing so old (66), and what is the oldest", before.status == NOT_FOUND and began in before.said, before)
+    ctx.that("a time before all (66), naming the oldest", before.status == NOT_FOUND and began in before.said, before)
     ctx.that("an id", chosen(first) == first, chosen(first))
     ctx.that("the start of an id", chosen(second[:8]) == second and chosen(second[:8].upper()) == second)
     none = ctx.reforge("inspect", f"{repository}@{'f' * 20}")
-    ctx.that("an id that is not there (66)", none.status == NOT_FOUND, none)
+    ctx.that("an unknown id (66)", none.status == NOT_FOUND, none)
     for nonsense in ("zz", "latest/x", "a/b/c/latest", "2026-13-45"):
         ended = ctx.reforge("inspect", f"{repository}@{nonsense}")
         ctx.that(
-            f"@{nonsense} names no snapshot (66), and the forms are said",
+            f"@{nonsense} names no snapshot (66), and the valid forms are listed",
             ended.status == NOT_FOUND and "HOST/latest" in ended.said, ended,
         )  # fmt: skip
     fourth = ctx.capture(disk, repository, "db")
@@ -61,19 +61,19 @@ def test_names_of_snapshots(ctx: Context) -> None:
         both.status == AMBIGUOUS and "db/disk/latest" in both.said and "web/disk/latest" in both.said, both,
     )  # fmt: skip
     moment = ctx.reforge("inspect", f"{repository}@{began}")
-    ctx.that("so is a time (78)", moment.status == AMBIGUOUS, moment)
+    ctx.that("a time is refused, too (78)", moment.status == AMBIGUOUS, moment)
     ctx.that("HOST/latest", chosen("db/latest") == fourth, chosen("db/latest"))
     host = ctx.reforge("inspect", f"{repository}@nobody/latest")
-    ctx.that("a host that is not there (66), and those that are", host.status == NOT_FOUND and "web" in host.said, host)
+    ctx.that("an unknown host (66), and the known ones", host.status == NOT_FOUND and "web" in host.said, host)
     whole = ctx.reforge("restore", f"{repository}@", target, "--yes")
     ctx.that("a repository is no snapshot (66)", whole.status == NOT_FOUND, whole)
     for command in ("restore", "verify", "inspect"):
         words = [f"{ctx.folder}/none@latest", *([target, "--yes"] if command == "restore" else [])]
         ended = ctx.reforge(command, *words)
-        ctx.that(f"{command} of a repository that is not there (66)", ended.status == NOT_FOUND, ended)
+        ctx.that(f"{command} of a missing repository (66)", ended.status == NOT_FOUND, ended)
     file = ctx.reforge("snapshots", disk)
     ctx.that(
-        "a repository that is a file (66), and it says so", file.status == NOT_FOUND and "a file" in file.said, file
+        "a file as a repository (66), with the reason", file.status == NOT_FOUND and "a file" in file.said, file
     )
     into = ctx.reforge("capture", disk, f"{later}@")
     ctx.that("capture into a file as a repository (66)", into.status == NOT_FOUND, into)
@@ -84,12 +84,12 @@ def test_names_of_snapshots(ctx: Context) -> None:
         "a folder that is no repository (66)", other.status == NOT_FOUND and "repository.json" in other.said, other
     )
     again = ctx.reforge("init-repo", repository)
-    ctx.that("a repository that is there is kept (73)", again.status == 73, again)
+    ctx.that("init-repo keeps an existing repository (73)", again.status == 73, again)
     ctx.that("and whole", ctx.wrong(f"{repository}@{third}", disk) == "", "")
 
 
 def test_newer_format(ctx: Context) -> None:
-    """A repository of a later program is refused with a sentence, not misread."""
+    """A repository of a newer version is refused with a message."""
     disk = ctx.make_disk("disk", 8)
     repository = ctx.folder / "repo"
     ctx.done("init-repo", repository, "--chunk-size", "64K")
@@ -117,7 +117,7 @@ def test_newer_format(ctx: Context) -> None:
     said("a file that is no JSON", original[: len(original) // 2], "repository.json")
     said("an empty file", "", "repository.json")
     configuration.write_text(original)
-    ctx.that("the same as before is taken", ctx.reforge("verify", f"{repository}@latest").status == DONE)
+    ctx.that("the original configuration is accepted", ctx.reforge("verify", f"{repository}@latest").status == DONE)
 
 
 def test_retention(ctx: Context) -> None:
@@ -149,27 +149,27 @@ def test_retention(ctx: Context) -> None:
     def ids(place: int, *names: str) -> set[str]:
         return {made[name][place] for name in names or groups}
 
-    ctx.that("a dry run says the older of every group", forgotten("--keep-last", "1", "--dry-run") == ids(0))
+    ctx.that("a dry run lists the older of every group", forgotten("--keep-last", "1", "--dry-run") == ids(0))
     ctx.that("of one host", forgotten("--keep-last", "1", "--host", "db", "--dry-run") == ids(0, "db"))
     ctx.that("of one tag", forgotten("--keep-last", "1", "--tag", "release", "--dry-run") == ids(0, "web tagged"))
-    ctx.that("two are all", not forgotten("--keep-last", "2", "--dry-run"))
+    ctx.that("--keep-last 2 keeps all", not forgotten("--keep-last", "2", "--dry-run"))
     for period in ("daily", "weekly", "monthly", "yearly"):
-        # At midnight there are two days.
+        # Around midnight, the snapshots are of two days.
         gone = forgotten(f"--keep-{period}", "1", "--dry-run")
         ctx.that(f"one of each {period} period: the newest of every group stays", not gone & ids(1), gone)
     ctx.that("dry runs change nothing", state_of(repository) == before)
     ended = ctx.reforge("forget", repository)
-    ctx.that("no policy forgets nothing (64)", ended.status == USAGE and state_of(repository) == before, ended)
+    ctx.that("no policy: nothing is forgotten (64)", ended.status == USAGE and state_of(repository) == before, ended)
     ended = ctx.reforge("forget", repository, "--keep-last", "0")
-    ctx.that("nor does one of zeros (64)", ended.status == USAGE and state_of(repository) == before, ended)
+    ctx.that("also with --keep-last 0 (64)", ended.status == USAGE and state_of(repository) == before, ended)
     ended = ctx.reforge("forget", repository, "--keep-last", "-1")
-    ctx.that("nor a negative one (64)", ended.status == USAGE and state_of(repository) == before, ended)
+    ctx.that("also with a negative one (64)", ended.status == USAGE and state_of(repository) == before, ended)
     ctx.that(
-        "then it does what it said",
+        "forget agrees with its dry run",
         forgotten("--keep-last", "1", "--host", "web") == ids(0, "web", "web tagged", "second disk"),
     )  # fmt: skip
-    ctx.that("and no more", set(ctx.snapshots(repository)) == ids(1) | ids(0, "db"))
-    ctx.that("again, there is nothing to do", not forgotten("--keep-last", "1", "--host", "web"))
+    ctx.that("and forgets no more", set(ctx.snapshots(repository)) == ids(1) | ids(0, "db"))
+    ctx.that("a second forget has nothing to do", not forgotten("--keep-last", "1", "--host", "web"))
     before = state_of(repository)
     ended = ctx.done("prune", repository, "--grace", "0s", "--dry-run", "--json")
     ctx.that(
@@ -177,11 +177,11 @@ def test_retention(ctx: Context) -> None:
     )
     held = {made[name][1]: groups[name][0] for name in groups} | {made["db"][0]: disk}
     why = ctx.wrong_repository(repository, held)
-    ctx.that("all that stays is whole", not why, why)
+    ctx.that("the kept snapshots are whole", not why, why)
 
 
 def test_json(ctx: Context) -> None:
-    """With --json, every command prints one object, also where it fails."""
+    """With --json, every command prints one object, also on failure."""
     disk = ctx.make_disk("disk", 8)
     later = ctx.change_disk(disk, "later/disk", 1)
     repository, other, image = ctx.folder / "repo", ctx.folder / "other", ctx.folder / "copy.img.zst"
@@ -209,7 +209,7 @@ def test_json(ctx: Context) -> None:
         ctx.that(f"{name}: one object", ended.status == DONE and is_object(ended), ended)
         if name == "diff":
             changed = ended.json()["changedByteCount"]
-            ctx.that("diff: about what was changed", 1 << 19 < changed < 3 << 20, ended)
+            ctx.that("diff: about the changed bytes", 1 << 19 < changed < 3 << 20, ended)
     missing = ctx.folder / "missing"
     failing: dict[str, list[str | Path]] = {
         "snapshots": [missing], "capture": [disk, f"{missing}@"],
@@ -221,7 +221,7 @@ def test_json(ctx: Context) -> None:
         ended = ctx.reforge(name, *words, "--json")
         failure = ended.json() if is_object(ended) else {}
         is_told = failure.get("exitCode") == ended.status == NOT_FOUND and failure.get("error")
-        ctx.that(f"{name} that fails (66): one object with the exit code and a sentence", is_told, ended)
+        ctx.that(f"{name} that fails (66): one object with the exit code and a message", is_told, ended)
 
 
 def is_object(ended: Ended) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Several at once, locks that somebody left, repositories that cannot be written to, and files that do not belong."""
+"""Concurrent commands, stale locks, read-only repositories, passwords, and damaged or foreign files."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def test_two_writers(ctx: Context) -> None:
         ctx.that("three captures at once succeed", all(one.status == DONE for one in ended), "\n".join(map(str, ended)))
         held = {one.json()["imageID"]: source for one, source in zip(ended, (disk, other, disk))}
         why = ctx.wrong_repository(repository, held) or ctx.litter(repository)
-        ctx.that("and restore right", not why, why)
+        ctx.that("and restore correctly", not why, why)
         again = ctx.done("capture", disk, f"{repository}@", "--host", "four", "--all-sectors", "--json").json()
-        ctx.that("the next one stores next to nothing", again["newByteCount"] == 0, again)
+        ctx.that("the next one has no new bytes", again["newByteCount"] == 0, again)
         shutil.rmtree(repository)
 
 
 def test_writer_and_pruner(ctx: Context) -> None:
-    """Prunes while captures go on, without any grace: what the captures rely on stays."""
+    """Prunes without a grace time during captures keep the contents that the captures reuse."""
     ctx.needs("forget", "prune")
     disk = ctx.make_disk("0/disk", 48)
     held: dict[str, Path] = {}
@@ -46,7 +46,7 @@ def test_writer_and_pruner(ctx: Context) -> None:
     rounds = ctx.of(4, 40)
     pruned: list[str] = []
     for number in range(rounds):
-        # The disk goes back and forth: the captures want what the pruner is about to take.
+        # The disk alternates between states, so that captures reuse contents the prune could remove.
         disk = ctx.change_disk(disk, f"{number + 1}/disk", 8) if number % 2 == 0 else Path(disk)
         if held and number % 2:
             for snapshot in list(held)[:-1]:
@@ -69,7 +69,7 @@ def test_writer_and_pruner(ctx: Context) -> None:
 
 
 def a_lock(ctx: Context, repository: Path, disk: Path) -> dict[str, Any]:
-    """What a lock says: taken from a capture that is stopped."""
+    """The content of a lock, from a halted capture."""
     child = ctx.start("capture", disk, f"{repository}@", "--host", "locker", "--all-sectors")
     deadline = time.monotonic() + 20
     while not (locks := list((repository / "locks").glob("[0-9a-f]*.json"))):
@@ -83,7 +83,7 @@ def a_lock(ctx: Context, repository: Path, disk: Path) -> dict[str, Any]:
 
 
 def put_lock(repository: Path, like: dict[str, Any], age: float = 0, **more: Any) -> Path:
-    """A lock of somebody else."""
+    """Writes a lock of another holder."""
     lock = like | {"uuid": str(uuid.uuid4())} | more
     path = repository / "locks" / f"{lock['uuid']}.json"
     path.write_text(json.dumps(lock))
@@ -92,7 +92,7 @@ def put_lock(repository: Path, like: dict[str, Any], age: float = 0, **more: Any
 
 
 def test_locks(ctx: Context) -> None:
-    """A dead process' lock goes by itself; a live one of another host is waited for."""
+    """The lock of a dead process is removed; a live one of another host is waited for."""
     ctx.needs("prune")
     disk = ctx.make_disk("disk", 32)
     repository = ctx.folder / "repo"
@@ -102,7 +102,7 @@ def test_locks(ctx: Context) -> None:
     ctx.that("a killed capture leaves its lock", len(files_under(repository / "locks")) == 1)
     ended = ctx.done("prune", repository)
     ctx.that(
-        "the next command takes it away and says so", "stale lock" in ended.err and not ctx.litter(repository), ended
+        "the next command reports and removes it", "stale lock" in ended.err and not ctx.litter(repository), ended
     )
 
     away = like["holder"] | {"host": "elsewhere", "machine": "another/machine", "boot": str(uuid.uuid4())}
@@ -110,16 +110,16 @@ def test_locks(ctx: Context) -> None:
     waiting = ctx.start("prune", repository)
     held[ctx.capture(disk, repository)] = disk
     why = ctx.wrong_repository(repository, held)
-    ctx.that("captures, restores and verify go on beside the prune of another host", not why and lock.exists(), why)
+    ctx.that("captures, restores and verify work beside the prune of another host", not why and lock.exists(), why)
     ended = ctx.wait(waiting)
     ctx.that("a prune waits for it (75), and it is named", ended.status == BUSY and "elsewhere" in ended.said, ended)
     ctx.that("its lock stays", lock.exists())
     lock.unlink()
     lock = put_lock(repository, like, operation="prune", holder=like["holder"] | {"process": os.getpid()})
     ended = ctx.done("prune", repository)
-    ctx.that("one whose process number came again is gone", not lock.exists(), ended)
+    ctx.that("a lock with a reused process number is removed", not lock.exists(), ended)
 
-    # Two at once, for real: the one that comes second waits or says who is there.
+    # Two real prunes at once: the second one waits, or names the holder.
     first = ctx.start("prune", repository, "--grace", "0s")
     second = ctx.start("prune", repository, "--grace", "0s")
     both = [ctx.wait(first), ctx.wait(second)]
@@ -128,11 +128,11 @@ def test_locks(ctx: Context) -> None:
         all(one.status in (DONE, BUSY) for one in both), "\n".join(map(str, both)),
     )  # fmt: skip
     why = ctx.wrong_repository(repository, held) or ctx.litter(repository)
-    ctx.that("and all is whole", not why, why)
+    ctx.that("and the repository is whole", not why, why)
 
 
 def test_watched_locks(ctx: Context) -> None:
-    """Clocks of two machines prove nothing: a lock that looks old is watched, and goes only if nothing renews it."""
+    """Clocks of machines may differ: a lock that looks old is watched, and removed only if it is not renewed."""
     ctx.needs("prune")
     disk = ctx.make_disk("disk", 16)
     repository = ctx.folder / "repo"
@@ -150,11 +150,11 @@ def test_watched_locks(ctx: Context) -> None:
             break
     ended = ctx.wait(waiting)
     ctx.that(
-        "silent for an hour by its clock, but renewed by it: watched, waited for (75), kept",
+        "a lock that looks an hour old but is renewed: watched, waited for (75), kept",
         ended.status == BUSY and "watching the lock of prune" in ended.err and lock.exists(), ended,
     )  # fmt: skip
     if ctx.full:
-        # Dead, one of an earlier boot of this machine, and one that cannot be read: watched together.
+        # A dead lock, one of an earlier boot of this machine, and an unreadable one: watched together.
         earlier = like["holder"] | {"boot": str(uuid.uuid4())}
         locks = [lock, put_lock(repository, like, age=240, operation="prune", holder=earlier)]
         locks.append(repository / "locks" / f"{uuid.uuid4()}.json")
@@ -164,15 +164,15 @@ def test_watched_locks(ctx: Context) -> None:
         ended = ctx.reforge("prune", repository, timeout=280)
         seconds = time.monotonic() - started
         ctx.that(
-            "without a holder they go, after 190 s and no sooner",
+            "without a holder they are removed, after 190 s and not earlier",
             ended.status == DONE and 185 < seconds < 250 and not any(lock.exists() for lock in locks), ended,
         )  # fmt: skip
     why = ctx.wrong_repository(repository, held)
-    ctx.that("and all is whole", not why, why)
+    ctx.that("and the repository is whole", not why, why)
 
 
 def test_read_only(ctx: Context) -> None:
-    """A repository that cannot be written to: what only reads works, the rest says why not."""
+    """A read-only repository: reading commands work, the others fail with the reason."""
     disk = ctx.make_disk("disk", 16)
     for keys in ([], ["--password-file", str(ctx.password_file())]):
         repository = ctx.folder / f"repo{len(keys)}"
@@ -185,16 +185,16 @@ def test_read_only(ctx: Context) -> None:
             ended = ctx.reforge("inspect", f"{view}@latest", *keys)
             ctx.that("inspect", ended.status == DONE, ended)
             ended = ctx.reforge("capture", disk, f"{view}@", "--host", "here", *keys)
-            ctx.that("capture says that it is read-only (74)", ended.status == 74 and "ead-only" in ended.said, ended)
+            ctx.that("capture fails with the reason (74)", ended.status == 74 and "ead-only" in ended.said, ended)
             commands = [["forget", view, "--keep-last", "1"], ["prune", view], ["copy", f"{view}@latest", f"{view}@"]]
             for command in commands:
                 ended = ctx.reforge(*command, *keys)
-                ctx.that(f"{command[0]} does not (exit code {ended.status})", ended.status in (74, 64), ended)
+                ctx.that(f"{command[0]} fails (exit code {ended.status})", ended.status in (74, 64), ended)
         ctx.that("nothing was written", state_of(repository) == before)
 
 
 def test_passwords(ctx: Context) -> None:
-    """Without the right password: one clear error, and nothing is written."""
+    """Without the right password: a clear error, and nothing is written."""
     disk = ctx.make_disk("disk", 8)
     repository, image = ctx.folder / "repo", ctx.folder / "disk.img.enc"
     keys = ["--password-file", str(ctx.password_file())]
@@ -223,28 +223,28 @@ def test_passwords(ctx: Context) -> None:
         )
         ended = ctx.reforge(*command)
         ctx.that(
-            f"{name}: no password, no terminal (77), and how to give one",
+            f"{name}: no password, no terminal (77), with advice",
             ended.status == REFUSED and "--password-file" in ended.said, ended,
         )  # fmt: skip
     ended = ctx.reforge("snapshots", repository, "--password-file", empty)
     ctx.that("an empty password file", ended.status in (REFUSED, DAMAGED, 74), ended)
     ended = ctx.reforge("snapshots", repository, "--password-file", ctx.folder / "none")
-    ctx.that("a password file that is not there (66)", ended.status == 66, ended)
+    ctx.that("a missing password file (66)", ended.status == 66, ended)
     ended = ctx.reforge("snapshots", repository, REFORGE_PASSWORD_FILE=keys[1])
-    ctx.that("a password file by the environment", ended.status == DONE, ended)
+    ctx.that("a password file from the environment", ended.status == DONE, ended)
     ctx.that("nothing was written to the target", not any(target.read_bytes()))
     ctx.that("nor to the repository", state_of(repository) == before, set(state_of(repository)) ^ set(before))
-    # Nothing readable but sizes and times.
+    # Only sizes and times are in plain text.
     stores = [path for name in ("snapshots", "packs", "indexes") for path in files_under(repository / name)]
     secrets = [b"EFI PART", b"imageUUID", b"partition", str(disk).encode()]
     readable = [(path.name, secret) for path in [*stores, image] for secret in secrets if secret in path.read_bytes()]
-    ctx.that("nothing of the disk can be read in them", not readable, readable)
+    ctx.that("they have none of the disk's plain text", not readable, readable)
     why = ctx.wrong(f"{repository}@{snapshot}", disk, *keys) or ctx.wrong(image, disk, *keys)
     ctx.that("the right password opens both", not why, why)
 
 
 def test_damage(ctx: Context) -> None:
-    """Files that are cut off, gone, or of another repository: reported, and what does not need them restores."""
+    """Truncated, missing and foreign files are reported, and snapshots that do not need them restore."""
     disk = ctx.make_disk("a/disk", 24)
     other_disk = ctx.make_disk("b/disk", 16)
     base, other, repository = ctx.folder / "base", ctx.folder / "other", ctx.folder / "repo"
@@ -271,10 +271,10 @@ def test_damage(ctx: Context) -> None:
             is_right = ended.status == DONE and target.read_bytes() == of.read_bytes()
             is_honest = is_right or ended.status == DAMAGED
             ctx.that(f"{name}: a restore gives the disk or an error ({ended.status})", is_honest, ended)
-        # A capture of the disk stores anew what is missing.
+        # A capture of the disk stores missing contents again.
         ended = ctx.reforge("capture", disk, f"{repository}@", "--host", "here", "--all-sectors", "--json")
         why = ctx.wrong(f"{repository}@{ended.json()['imageID']}", disk) if ended.status == DONE else str(ended)
-        ctx.that(f"{name}: the next capture restores right", not why, why)
+        ctx.that(f"{name}: the next capture restores correctly", not why, why)
 
     for share in (0.0, 0.5, 1.0):
         fresh()
@@ -310,7 +310,7 @@ def test_damage(ctx: Context) -> None:
     shutil.copy(foreign_pack, repository / "packs" / foreign_pack.parent.name)
     ended = ctx.reforge("verify", repository, "--read-data")
     ctx.that(
-        f"a pack of another repository under its own name: said or harmless ({ended.status})",
+        f"a pack of another repository under its own name: reported or harmless ({ended.status})",
         ended.status in (DONE, DAMAGED), ended,
     )  # fmt: skip
     fresh()
@@ -321,7 +321,7 @@ def test_damage(ctx: Context) -> None:
         why = ctx.wrong(f"{repository}@{snapshot_id}", of)
         ctx.that("and the others restore", not why, why)
 
-    # An older snapshot must not pass for the newest one.
+    # An older snapshot must not replace a damaged newest one.
     fresh()
     changed = ctx.change_disk(disk, "c/disk", 2)
     time.sleep(1.01)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No space left: said, nothing lost, and there is a way on."""
+"""No space left: reported, no loss, and prune frees space."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ FORGET = ["--keep-last", "1"]
 
 
 def full_disk(ctx: Context, make: str) -> None:
-    """A repository whose filesystem is too small for the next capture."""
+    """Fills a repository's filesystem with a capture that is too large."""
     ctx.needs("forget", "prune")
     old = ctx.make_disk("0/disk", 40)
     disk = ctx.change_disk(old, "1/disk", 12)
-    # Fills a pack, and finds no room for the rest.
+    # Fills a pack, and has no room for the rest.
     big = ctx.folder / "big" / "disk"
     big.parent.mkdir()
     with big.open("wb") as file:
@@ -46,15 +46,15 @@ def full_disk(ctx: Context, make: str) -> None:
     for number in range(2):
         ended = ctx.reforge("capture", big, f"{repository}@", "--host", "here", "--all-sectors")
         ctx.that(
-            f"{make}: no room for a capture (74), and it says so{' again' if number else ''}",
+            f"{make}: no room for a capture (74), with the reason{' again' if number else ''}",
             ended.status == IO_ERROR and ("ENOSPC" in ended.said or "No space" in ended.said), ended,
         )  # fmt: skip
         ctx.note(f"  {ended.err.splitlines()[-1]}")
         why = ctx.wrong_repository(repository, held)
         ctx.that(f"{make}: the earlier snapshots are whole", not why, why)
         why = ctx.litter(repository)
-        ctx.that(f"{make}: no lock and no half a file is left", not why, why)
-    # Without a free byte: nothing of what follows may need more than it frees.
+        ctx.that(f"{make}: no lock and no unfinished file is left", not why, why)
+    # Without a free byte: the next commands may not need more space than they free.
     rest = place / "rest"
     with rest.open("wb", buffering=0) as file:
         try:
@@ -73,16 +73,16 @@ def full_disk(ctx: Context, make: str) -> None:
     ctx.note(f"  used and free bytes after pruning: {space()}")
     rest.unlink(missing_ok=True)
     why = ctx.wrong_repository(repository, kept)
-    ctx.that(f"{make}: what is kept is whole", not why, why)
+    ctx.that(f"{make}: the kept snapshots are whole", not why, why)
     left = bytes_under(repository)
-    ctx.that(f"{make}: the space of what was stored in vain came back", left <= needed + MIB, f"{left}, once {needed}")
+    ctx.that(f"{make}: the space of the failed capture is free again", left <= needed + MIB, f"{left}, once {needed}")
     small = big.parent / "small"
     with small.open("wb") as file:
         for _ in range(9):
             file.write(ctx.random.randbytes(8 * MIB))
     kept[ctx.capture(small, repository)] = small
     why = ctx.wrong_repository(repository, kept)
-    ctx.that(f"{make}: and the next capture works in it", not why, why)
+    ctx.that(f"{make}: and the next capture works", not why, why)
 
 
 def test_tmpfs(ctx: Context) -> None:
@@ -96,7 +96,7 @@ def test_ext4(ctx: Context) -> None:
 
 
 def test_image(ctx: Context) -> None:
-    """A copy to an image file that finds no room."""
+    """A copy to an image file without room for it."""
     ctx.needs("copy")
     disk = ctx.make_disk("disk", 24)
     repository = ctx.folder / "repo"
@@ -106,4 +106,4 @@ def test_image(ctx: Context) -> None:
     ctx.mount("-t", "tmpfs", "-o", "size=4M", "tmpfs", place)
     ended = ctx.reforge("copy", f"{repository}@{snapshot}", place / "x.img.zst")
     ctx.that("no room for a copied image (74)", ended.status == IO_ERROR and "ENOSPC" in ended.said, ended)
-    ctx.that("nothing of it is left", not list(place.iterdir()), list(place.iterdir()))
+    ctx.that("no file is left", not list(place.iterdir()), list(place.iterdir()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Disks that stop answering, and disks that go: said, and ended within seconds, whatever the kernel still waits for."""
+"""Disks that stop answering or disappear: reported, and the command ends within seconds, even if the kernel waits."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from faults import (
     worker_of,
 )
 
-# What a command may take to end once it was asked to: 5 s, and a moment for a machine that is busy.
+# Time limit for a command to end after a signal: 5 s, and some margin for a busy host.
 LIMIT = 6.0
 
 
 def raw_disk(ctx: Context, name: str, mebibytes: int) -> Path:
-    """A disk of random bytes, which take their time to be written."""
+    """A disk of random bytes, which are slow to store."""
     path = ctx.folder / name
     with path.open("wb") as file:
         for _ in range(mebibytes // 8):
@@ -47,7 +47,7 @@ def raw_disk(ctx: Context, name: str, mebibytes: int) -> Path:
 
 @contextmanager
 def filesystem(ctx: Context, mebibytes: int) -> Iterator[tuple[Path, Callable[[], None], Callable[[], None]]]:
-    """An ext4 on a loop device, and what freezes and thaws it: whoever writes to it meanwhile waits uninterruptibly."""
+    """An ext4 on a loop device, with functions to freeze and thaw it: its writers wait uninterruptibly meanwhile."""
     if shutil.which("fsfreeze") is None:
         raise Skip("no fsfreeze")
     backing = ctx.folder / "backing"
@@ -77,7 +77,7 @@ def filesystem(ctx: Context, mebibytes: int) -> Iterator[tuple[Path, Callable[[]
 
 @contextmanager
 def loop_device(ctx: Context, name: str, mebibytes: int) -> Iterator[tuple[str, Callable[[], None]]]:
-    """A loop device, and what makes it go: its medium is taken out."""
+    """A loop device, with a function that removes its medium."""
     backing = ctx.folder / name
     if not backing.exists():
         with backing.open("wb") as file:
@@ -95,7 +95,7 @@ def loop_device(ctx: Context, name: str, mebibytes: int) -> Iterator[tuple[str, 
 
 
 def halted_at(ctx: Context, moment: Callable[[int], bool], *words: str | Path) -> subprocess.Popen[str]:
-    """A command that was halted at a moment of its working process."""
+    """A command that is halted when `moment` of its worker process is true."""
     child = ctx.start(*words)
     if not until(lambda: child.poll() is not None or moment(worker_of(child.pid))) or child.poll() is not None:
         child.kill()
@@ -105,7 +105,7 @@ def halted_at(ctx: Context, moment: Callable[[int], bool], *words: str | Path) -
 
 
 def writes_in(folder: Path, at_least: int = 0) -> Callable[[int], bool]:
-    """Whether a process has a file in a folder open, which has so many bytes."""
+    """A condition: a process has an open file of at least so many bytes in a folder."""
 
     def holds(process: int) -> bool:
         with suppress(OSError):
@@ -119,7 +119,7 @@ def writes_in(folder: Path, at_least: int = 0) -> Callable[[int], bool]:
 
 
 def gone_on(ctx: Context, child: subprocess.Popen[str]) -> tuple[Ended, float]:
-    """How a halted command ends that goes on, and in how many seconds."""
+    """Continues a halted command; gives its result and the seconds it took."""
     started = time.monotonic()
     go_on(child)
     ended = ctx.wait(child, timeout=60)
@@ -129,13 +129,13 @@ def gone_on(ctx: Context, child: subprocess.Popen[str]) -> tuple[Ended, float]:
 
 
 def interrupted(ctx: Context, child: subprocess.Popen[str], number: int = signal.SIGINT) -> tuple[Ended, float]:
-    """How it ends when it is asked to, and in how many seconds."""
+    """Sends a signal to a command; gives its result and the seconds it took."""
     started = time.monotonic()
     child.send_signal(number)
     try:
         child.wait(30)
     except subprocess.TimeoutExpired:
-        # Its pipes stay open as long as it does.
+        # The pipes stay open as long as the process exists.
         raise AssertionError("it does not end within 30 s") from None
     ended = ctx.wait(child, timeout=10)
     return ended, time.monotonic() - started
@@ -150,16 +150,16 @@ def is_waiting(process: int) -> bool:
 
 
 def no_longer(process: int) -> bool:
-    """Whether a process has ended, also one that nobody has waited for."""
+    """Whether a process disappears within 20 s."""
     return until(lambda: not Path(f"/proc/{process}").exists(), 20)
 
 
 def test_stalled_destination(ctx: Context) -> None:
-    """A capture whose destination stops answering says so after 30 s, and ends within 5 s of Ctrl-C."""
+    """A capture whose destination stops answering reports it after 30 s, and ends within 5 s of Ctrl-C."""
     disk = raw_disk(ctx, "disk", 384)
     with filesystem(ctx, 512) as (place, freeze, thaw):
         image = place / "x.img.zst"
-        # Behind its first chunks: in front of them there is no progress to show.
+        # After its first chunks: earlier there is no progress to show.
         child = halted_at(ctx, writes_in(place, 4 << 20), "capture", disk, image, "--json")
         worker = worker_of(child.pid)
         freeze()
@@ -170,28 +170,28 @@ def test_stalled_destination(ctx: Context) -> None:
         ctx.note(f"ended after {seconds:.1f} s: {ended.err.splitlines()[-1]}")
         ctx.that("it ends within 5 s of SIGINT", seconds < LIMIT, seconds)
         ctx.that("with 75", ended.status == INTERRUPTED, ended)
-        ctx.that("the wait was said after 30 s", f"waiting for 30 s for {image} (write)" in ended.err, ended)
-        ctx.that("not one byte for so long is said in place of the time left", ", no byte for " in ended.err, ended)
-        ctx.that("what it gave up on is said", f"gave up on {image} (write)" in ended.err, ended)
-        ctx.that("and what is left", f"Nothing was left at {image}; the disk was only read." in ended.err, ended)
-        ctx.that("--json says it, too", ended.json()["exitCode"] == INTERRUPTED, ended)
-        ctx.that("the kernel keeps the process that waits", Path(f"/proc/{worker}").exists())
+        ctx.that("the wait is reported after 30 s", f"waiting for 30 s for {image} (write)" in ended.err, ended)
+        ctx.that("the stall replaces the time left", ", no byte for " in ended.err, ended)
+        ctx.that("the abandoned operation is named", f"gave up on {image} (write)" in ended.err, ended)
+        ctx.that("and the remains", f"Nothing was left at {image}; the disk was only read." in ended.err, ended)
+        ctx.that("--json has the exit code", ended.json()["exitCode"] == INTERRUPTED, ended)
+        ctx.that("the kernel keeps the waiting process", Path(f"/proc/{worker}").exists())
         thaw()
-        ctx.that("which goes when the disk answers again", no_longer(worker))
-        ctx.that("nothing is left there", not [path for path in place.iterdir() if path.is_file()])
+        ctx.that("which ends when the disk answers again", no_longer(worker))
+        ctx.that("no file is left on the disk", not [path for path in place.iterdir() if path.is_file()])
         ended = ctx.reforge("capture", disk, image)
         ctx.that("the same command works then", ended.status == DONE, ended)
         image.unlink()
         freeze()
         child = ctx.start("capture", disk, image)
-        ctx.that("also one that cannot even make its file", until(lambda: is_waiting(worker_of(child.pid)), 20))
+        ctx.that("a capture that cannot create a file waits", until(lambda: is_waiting(worker_of(child.pid)), 20))
         ended, seconds = interrupted(ctx, child, signal.SIGTERM)
-        ctx.that("ends within 5 s (75)", ended.status == INTERRUPTED and seconds < LIMIT, f"{seconds} s, {ended}")
+        ctx.that("and ends within 5 s (75)", ended.status == INTERRUPTED and seconds < LIMIT, f"{seconds} s, {ended}")
         thaw()
 
 
 def test_stalled_repository(ctx: Context) -> None:
-    """A repository whose disk stops answering: the command ends, and the next one finds nothing in its way."""
+    """A repository whose disk stops answering: the command ends, and the next one works."""
     disk = raw_disk(ctx, "disk", 96)
     with filesystem(ctx, 256) as (place, freeze, thaw):
         repository = place / "repository"
@@ -203,18 +203,18 @@ def test_stalled_repository(ctx: Context) -> None:
         ctx.that("its thread waits uninterruptibly", until(lambda: is_waiting(worker), 20))
         ended, seconds = interrupted(ctx, child)
         ctx.that("it ends within 5 s (75)", ended.status == INTERRUPTED and seconds < LIMIT, f"{seconds} s, {ended}")
-        ctx.that("and says what is left", "No snapshot was made" in ended.err, ended)
+        ctx.that("and reports the remains", "No snapshot was made" in ended.err, ended)
         thaw()
-        ctx.that("the process goes when the disk answers again", no_longer(worker))
+        ctx.that("the process ends when the disk answers again", no_longer(worker))
         ended = ctx.reforge("capture", disk, f"{repository}@")
         ctx.that("the same command works then", ended.status == DONE, ended)
         why = ctx.litter(repository)
-        ctx.that("and sweeps what was left", not why, why)
+        ctx.that("and removes the remains", not why, why)
 
 
 @contextmanager
 def exported(ctx: Context, disk: Path, bytes_a_second: int = 0) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
-    """A file whose bytes come from a program, which can be halted and takes only so many (0: all); and that program."""
+    """A file served by a program, which can be halted and whose rate can be limited (0: no limit); and that program."""
     if shutil.which("qemu-storage-daemon") is None or not Path("/dev/fuse").exists():
         raise Skip("no qemu-storage-daemon, or no FUSE")
     place = ctx.folder / "exported"
@@ -251,7 +251,7 @@ def test_stalled_source(ctx: Context) -> None:
             ctx.that("its thread waits uninterruptibly", until(lambda: is_waiting(worker_of(child.pid)), 20))
             ended, seconds = interrupted(ctx, child)
             ctx.that("it ends within 5 s (75)", ended.status == INTERRUPTED and seconds < LIMIT, f"{seconds} s, {ended}")
-            ctx.that("and says what it gave up on", f"gave up on {device} (read)" in ended.err, ended)
+            ctx.that("and names the abandoned read", f"gave up on {device} (read)" in ended.err, ended)
             ctx.that("nothing is left", not list(out.iterdir()), list(out.iterdir()))
         finally:
             server.send_signal(signal.SIGCONT)
@@ -259,7 +259,7 @@ def test_stalled_source(ctx: Context) -> None:
 
 
 def test_stalled_target(ctx: Context) -> None:
-    """A restore onto a disk that stops answering ends within 5 s of Ctrl-C, says that it is partial, and goes on later."""
+    """A restore onto a disk that stops answering ends within 5 s of Ctrl-C, reports a partial disk, resumes later."""
     disk = raw_disk(ctx, "disk", 96)
     image = ctx.folder / "x.img.zst"
     ctx.done("capture", disk, image)
@@ -275,8 +275,8 @@ def test_stalled_target(ctx: Context) -> None:
             ctx.that("its thread waits uninterruptibly", until(lambda: is_waiting(worker_of(child.pid)), 20))
             ended, seconds = interrupted(ctx, child)
             ctx.that("it ends within 5 s (75)", ended.status == INTERRUPTED and seconds < LIMIT, f"{seconds} s, {ended}")
-            ctx.that("and says how the disk is", f"{device} is partly written" in ended.err, ended)
-            ctx.that("--json says it, too", ended.json()["diskState"] == "partial", ended)
+            ctx.that("and the disk's state", f"{device} is partly written" in ended.err, ended)
+            ctx.that("--json has the state", ended.json()["diskState"] == "partial", ended)
             thaw()
             again: list[Ended] = []
 
@@ -284,8 +284,8 @@ def test_stalled_target(ctx: Context) -> None:
                 again.append(ctx.reforge("restore", image, device, "--yes", "--no-boot-repair"))
                 return again[-1].status == DONE
 
-            # Until the process that waited is gone, the disk is its.
-            ctx.that("the same command goes on once the disk answers", until(is_done, 60), again[-1])
+            # The waiting process holds the disk until it ends.
+            ctx.that("the same command resumes once the disk answers", until(is_done, 60), again[-1])
             tool("sync", "--file-system", target)
             ctx.that("and ends with the right bytes", same(disk, target))
         finally:
@@ -294,7 +294,7 @@ def test_stalled_target(ctx: Context) -> None:
 
 
 def test_slow_target(ctx: Context) -> None:
-    """A disk that is slow, and not still: Ctrl-C ends the command all the same, and does not call the disk dead."""
+    """A slow disk that still answers: Ctrl-C ends the command, and the disk is reported as slow, not as dead."""
     disk = raw_disk(ctx, "disk", 32)
     image = ctx.folder / "x.img.zst"
     ctx.done("capture", disk, image)
@@ -311,21 +311,21 @@ def test_slow_target(ctx: Context) -> None:
             ctx.note(f"ended after {seconds:.1f} s: {ended.err.splitlines()[-1]}")
             ctx.that("it ends within 5 s (75)", ended.status == INTERRUPTED and seconds < LIMIT, f"{seconds} s, {ended}")
             ctx.that("and calls the disk slow", "whose disk is slow" in ended.err, ended)
-            ctx.that("and says how it is", f"{device} is partly written" in ended.err and "in use" in ended.err, ended)
+            ctx.that("and the state", f"{device} is partly written" in ended.err and "in use" in ended.err, ended)
             again: list[Ended] = []
 
             def is_done() -> bool:
                 again.append(ctx.reforge("restore", image, device, "--yes", "--no-boot-repair"))
                 return again[-1].status == DONE
 
-            ctx.that("the same command works once the disk is done", until(is_done, 120), again[-1])
+            ctx.that("the same command works once the disk has finished", until(is_done, 120), again[-1])
         finally:
             until(lambda: subprocess.run(["losetup", "--detach", device], check=False).returncode == 0, 10)
     ctx.that("and ends with the right bytes", same(disk, held))
 
 
 def test_program_at_work(ctx: Context) -> None:
-    """A program that changes a filesystem ends its work first, which is said; where its disk does not answer, it is left alone."""
+    """An interrupted restore waits for a resize tool and reports it, but not if the tool's disk does not answer."""
     disk = ctx.folder / "disk"
     with disk.open("wb") as file:
         file.truncate(66 * MIB)
@@ -338,7 +338,7 @@ def test_program_at_work(ctx: Context) -> None:
     wrapper = programs / "resize2fs"
     wrapper.write_text(f"#!/bin/sh\n: >{begun}\nwhile [ ! -e {go} ]; do sleep 0.1; done\nexec /sbin/resize2fs \"$@\"\n")
     wrapper.chmod(0o755)
-    # In front of the others on the search path, and for this test alone.
+    # First in the search path, for this test only.
     ctx.mount("--bind", programs, Path("/usr/local/sbin"))
     os.environ["PATH"] = f"/usr/local/sbin:{os.environ['PATH']}"
     with filesystem(ctx, 256) as (place, freeze, thaw):
@@ -353,10 +353,10 @@ def test_program_at_work(ctx: Context) -> None:
                 raise AssertionError(f"resize2fs is not started: {ctx.wait(child)}")
             child.send_signal(signal.SIGINT)
             time.sleep(5)
-            ctx.that("it is waited for", child.poll() is None)
+            ctx.that("the restore waits for resize2fs", child.poll() is None)
             go.touch()
             ended = ctx.wait(child)
-            ctx.that("which is said", "waiting for `resize2fs`, which must end its work first" in ended.err, ended)
+            ctx.that("and says so", "waiting for `resize2fs`, which must end its work first" in ended.err, ended)
             ctx.that("and then the restore ends (75)", ended.status == INTERRUPTED and "partly written" in ended.err, ended)
             begun.unlink()
             go.unlink()
@@ -370,12 +370,12 @@ def test_program_at_work(ctx: Context) -> None:
             ended, seconds = interrupted(ctx, child)
             ctx.note(f"ended after {seconds:.1f} s: {ended.err.splitlines()[-1]}")
             ctx.that("it ends within 5 s (75)", ended.status == INTERRUPTED and seconds < LIMIT, f"{seconds} s, {ended}")
-            ctx.that("and says what it gave up on", "gave up on the disk that `resize2fs` waits for" in ended.err, ended)
-            ctx.that("and how the target is", f"{device} is partly written" in ended.err, ended)
+            ctx.that("and reports which disk", "gave up on the disk that `resize2fs` waits for" in ended.err, ended)
+            ctx.that("and reports the target's state", f"{device} is partly written" in ended.err, ended)
             thaw()
             ctx.that("the program ends when its disk answers", all(no_longer(process) for process in stuck))
             ended = ctx.reforge(*words)
-            ctx.that("and the same command goes on", ended.status == DONE, ended)
+            ctx.that("and the same command completes the restore", ended.status == DONE, ended)
             tool("e2fsck", "-fn", f"{target}?offset={MIB}")
         finally:
             thaw()
@@ -384,7 +384,7 @@ def test_program_at_work(ctx: Context) -> None:
 
 
 def children_of(process: int) -> list[int]:
-    """Its child processes."""
+    """The child processes of a process."""
     lists = Path(f"/proc/{process}/task").glob("*/children")
     return [int(child) for path in lists for child in path.read_text().split()]
 
@@ -396,7 +396,7 @@ def has_written(process: int, byte_count: int) -> bool:
 
 
 def test_stalled_pipe(ctx: Context) -> None:
-    """A capture into a pipe that nobody reads ends within 5 s of Ctrl-C."""
+    """A capture into a pipe without a reading process ends within 5 s of Ctrl-C."""
     disk = raw_disk(ctx, "disk", 16)
     child = ctx.start("capture", disk, "-")
     held = array.array("i", [0])
@@ -416,7 +416,7 @@ def test_stalled_pipe(ctx: Context) -> None:
 
 
 def test_destination_that_goes(ctx: Context) -> None:
-    """The disk of a destination goes: the capture fails at once, and says why."""
+    """The disk of a destination disappears: the capture fails at once, with the reason."""
     disk = raw_disk(ctx, "disk", 96)
     with loop_device(ctx, "stick", 160) as (device, take_out):
         tool("mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", device)
@@ -426,14 +426,14 @@ def test_destination_that_goes(ctx: Context) -> None:
         take_out()
         ended, seconds = gone_on(ctx, child)
         ctx.that("it fails within 5 s (74)", ended.status == IO_ERROR and seconds < LIMIT, f"{seconds} s, {ended}")
-        ctx.that("and says which disk is gone", f"{device} is gone" in ended.err, ended)
-        ctx.that("and what is left", "the disk was only read" in ended.err, ended)
-        ctx.that("--json says it, too", ended.json()["exitCode"] == IO_ERROR, ended)
+        ctx.that("and names the missing disk", f"{device} is gone" in ended.err, ended)
+        ctx.that("and reports the source's state", "the disk was only read" in ended.err, ended)
+        ctx.that("--json has the exit code", ended.json()["exitCode"] == IO_ERROR, ended)
         subprocess.run(["umount", "-l", str(place)], check=False, capture_output=True)
 
 
 def test_source_that_goes(ctx: Context) -> None:
-    """A source that goes is no disk with unreadable sectors, not even for --rescue."""
+    """A source that disappears is not treated as unreadable sectors, not even by --rescue."""
     raw_disk(ctx, "source", 96)
     out = ctx.folder / "out"
     for rescue in ([], ["--rescue"]):
@@ -447,13 +447,13 @@ def test_source_that_goes(ctx: Context) -> None:
             take_out()
             ended, seconds = gone_on(ctx, child)
             ctx.that(f"{kind}: it fails (74)", ended.status == IO_ERROR and seconds < LIMIT, f"{seconds} s, {ended}")
-            ctx.that(f"{kind}: and says which disk is gone", f"{device} is gone" in ended.err, ended)
+            ctx.that(f"{kind}: and names the missing disk", f"{device} is gone" in ended.err, ended)
             ctx.that(f"{kind}: no sector counts as damaged", "They become zeros" not in ended.err, ended)
             ctx.that(f"{kind}: nothing is left", not list(out.iterdir()), list(out.iterdir()))
 
 
 def test_target_that_goes(ctx: Context) -> None:
-    """A target that goes: the restore fails, and says that the disk is partial."""
+    """A target that disappears: the restore fails, and reports the disk as partial."""
     disk = raw_disk(ctx, "disk", 96)
     image = ctx.folder / "x.img.zst"
     ctx.done("capture", disk, image)
@@ -465,13 +465,13 @@ def test_target_that_goes(ctx: Context) -> None:
         ended = ctx.wait(child, timeout=60)
         seconds = time.monotonic() - started
         ctx.that("it fails (74)", ended.status == IO_ERROR and seconds < LIMIT, f"{seconds} s, {ended}")
-        ctx.that("and says which disk is gone", f"{device} is gone" in ended.err, ended)
-        ctx.that("and how it is", f"{device} is partly written" in ended.err, ended)
-        ctx.that("--json says it, too", json.loads(ended.out)["diskState"] == "partial", ended)
+        ctx.that("and names the missing disk", f"{device} is gone" in ended.err, ended)
+        ctx.that("and reports its state", f"{device} is partly written" in ended.err, ended)
+        ctx.that("--json has the state", json.loads(ended.out)["diskState"] == "partial", ended)
 
 
 def test_attendant(ctx: Context) -> None:
-    """The process that a shell waits for ends as the one that works does, and takes it along when it is killed."""
+    """The parent process ends like its worker, and a kill of the parent ends the worker."""
     fifo = ctx.folder / "image"
     os.mkfifo(fifo)
     for number in (signal.SIGKILL, signal.SIGQUIT):
@@ -488,4 +488,4 @@ def test_attendant(ctx: Context) -> None:
     worker = worker_of(child.pid)
     child.kill()
     ctx.wait(child)
-    ctx.that("SIGKILL takes the child along", no_longer(worker))
+    ctx.that("SIGKILL of the parent ends the child", no_longer(worker))

@@ -51,7 +51,7 @@ import Testing
             let moment = try decide(local: clocks.0, store: clocks.1, newest: Self.noon, trustsClock: true)
             #expect(moment == CaptureMoment(unixSeconds: clocks.0))
         }
-        // There is no snapshot to compare it with: a note says so.
+        // A note, because there is no snapshot to compare with.
         let first = try decide(local: Self.dead, store: Self.dead, newest: nil)
         #expect(first.unixSeconds == Self.dead && first.note?.contains("cannot be right") == true)
     }

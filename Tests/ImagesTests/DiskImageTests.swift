@@ -95,7 +95,7 @@ import Testing
         }
     }
 
-    /// What is decompressed into a scratch takes no room for zeros, and is read at any place.
+    /// A disk decompressed into a scratch takes no room for zeros, and can be read at any offset.
     @Test func aScratchIsSparseAndReadAtAnyPlace() throws {
         let scratch = try ScratchFolder()
         var disk = [UInt8](repeating: 0, count: 32 << 20)
@@ -179,7 +179,7 @@ import Testing
                 }
                 let path = try file("damaged-" + name, bytes)
                 let result = try? Self.content(path, scratch: round % 2 == 0 ? scratch.path : nil)
-                // Bytes without a checksum can be anything, and a zstd frame has bits that nobody looks at.
+                // Bytes without a checksum may have any value, and decoders ignore some bits of a zstd frame.
                 let isChecked = name != "f.xz" && name != "h.img.zst"
                 #expect(result == nil || result == disk || !isChecked, "seed \(seed), \(name), round \(round)")
                 if round % 3 != 2 { #expect(result == nil, "seed \(seed), \(name), round \(round)") }
@@ -214,7 +214,7 @@ import Testing
         #expect(try kind("a.img", ours) == image)
         #expect(try kind("a.raw", Array("RFIMGENC".utf8) + sectors) == encryptedImage)
         #expect(try kind("b.img.enc", Array("RFIMGENC".utf8) + sectors) == encryptedImage)
-        // Any one damaged byte of its front leaves an image of ours ours, or refused.
+        // With any one damaged byte at its start, a Reforge image is recognised as one, or refused.
         for position in 0..<16 {
             for name in ["d.img", "d.img.zst", "d.raw", "d.img.enc", "d"] {
                 var bytes = ours
@@ -223,7 +223,7 @@ import Testing
                 #expect(found == image || isUnknown(found), "byte \(position), \(name): \(found)")
             }
         }
-        // All of its front gone, but its end is there.
+        // The start is missing, but the end is intact.
         let footer = ImageFooter(
             indexOffset: 0, recordCount: 0, lateFactsOffset: 0, fileByteCount: 0, imageID: ContentHash(of: []),
             lateFactsHash: ContentHash(of: []))
@@ -240,7 +240,7 @@ import Testing
         #expect(try kind("k.ISO", sectors) == Self.raw)
         #expect(try kind("l.img", try Zstd.compress(sectors)) == Self.zstd)
         #expect(try kind("m.img", [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00] + sectors) == Self.xz)
-        // With metadata beside it, an archive is ours whatever its first bytes are by now.
+        // With its metadata file, an archive is a Reforge image, whatever its first bytes.
         try Files.write([1], to: scratch.path.appending("n.img.xz.reforge"))
         #expect(try kind("n.img.xz", [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00] + sectors) == xzImage)
         #expect(try kind("n.img.xz", sectors) == xzImage)
@@ -248,7 +248,7 @@ import Testing
         #expect(throws: ImageError.self) { try Self.formatName(scratch.path.appending("missing")) }
     }
 
-    /// What `xz` makes of an archive of ours without its metadata is the disk.
+    /// Without its metadata, an archive is an xz-compressed disk.
     @Test func anArchiveWithoutItsMetadataIsARawImage() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk.img.xz")

@@ -31,7 +31,7 @@ import Testing
             mayPublish: mayPublish)
     }
 
-    /// Every capture from here on stores what it needs, once.
+    /// Fails unless a snapshot restores the bytes of its capture.
     static func expectWhole(_ repository: Repository, _ id: ContentHash, _ capture: MadeUpDiskCapture) throws {
         let restored = try Repository.restore(id, at: repository.path, keys: repository.keys)
         #expect(restored == capture.bytes)

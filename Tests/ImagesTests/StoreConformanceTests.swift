@@ -314,7 +314,7 @@ struct StoreConformance {
         try memory.remove(ids[4])
         #expect(throws: SystemCallError.self) { try cache.open(ids[4]) }
         #expect(kept() == 1)
-        // Another run finds what this one kept.
+        // Another instance uses the kept files.
         let again = try CachingStore(counter, in: scratch.path.appending("c"), limit: 2000)
         let second = counter.callCount
         #expect(try again.read(ids[3], limit: .max).count == 900 && counter.callCount == second + 1)

@@ -198,7 +198,7 @@ import Testing
         #expect(try fixture.open(store).prune(grace: 0).removed.packCount == 1)
     }
 
-    /// Without times of its own, a store never proves that a holder elsewhere is gone: only watching it does.
+    /// A store without file times cannot prove that a holder on another machine is dead: only watching its lock does.
     @Test func aLockWithoutTimesIsWatched() throws {
         let fixture = try Fixture(seed: 2, keepsTime: false, encrypted: false)
         var record = LockRecord(.prune)

@@ -11,7 +11,7 @@ import Testing
 
 @testable import Imaging
 
-/// Archives of xz through the whole of capture, verification, copy and restore.
+/// Capture, verification, copy and restore of xz archives.
 @Suite struct ArchiveTests {
     private let seed = UInt64.random(in: .min ... .max)
 

@@ -8,7 +8,7 @@ import Testing
 
 @testable import Imaging
 
-/// A delta restore ends at the same bytes as a plain one, and writes only what differs.
+/// A delta restore gives the same bytes as a plain one, and writes only chunks that differ.
 @Suite struct DeltaTests {
     private let seed = UInt64.random(in: .min ... .max)
 
@@ -33,7 +33,7 @@ import Testing
         var changed = made.bytes
         var chunks: Set<Int> = []
         for _ in 0..<5 {
-            // Partition one starts at 1 MiB, so that its grid is the disk's.
+            // Partition 1 starts at 1 MiB, so that its chunk grid equals the disk's.
             let place = Int.random(in: 1 << 20..<4 << 20, using: &random)
             changed[place] ^= UInt8.random(in: 1...255, using: &random)
             chunks.insert(place / made.chunkByteCount)

@@ -11,7 +11,7 @@ import Testing
 
 @testable import Imaging
 
-/// An encrypted image through the whole pipeline: captured, verified, restored.
+/// Capture, verification and restore of encrypted images.
 @Suite struct EncryptedImageRoundTripTests {
     private let seed = UInt64.random(in: .min ... .max)
     private static let password = Array("correct horse".utf8)

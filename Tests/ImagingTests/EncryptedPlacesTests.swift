@@ -8,7 +8,7 @@ import Testing
 
 @testable import Imaging
 
-/// LUKS in a larger or smaller place: how long the place may be, what happens inside, and what is to be done later.
+/// LUKS in a larger or smaller partition: allowed lengths, changes of the content, and commands for later.
 @Suite struct EncryptedPlacesTests {
     private func disk(_ luks: FilesystemInfo) throws -> MadeUpDisk {
         var made = try MadeUpDisk(seed: 1)
@@ -42,10 +42,10 @@ import Testing
         let place = try #require(grown.placements?.first { $0.number == 1 }?.to)
         #expect(place.byteCount == 4 << 20 && grown.items.first { $0.number == 1 }?.to == place)
         #expect(grown.encryptedGrowths.map(\.range) == [place])
-        // Sectors of 512 bytes end everywhere.
+        // LUKS with sectors of 512 bytes may have any length.
         let other = try plan((4 << 20) + 2560, try disk(luks(sectorSize: 512)))
         #expect(other.placements?.first { $0.number == 1 }?.to.byteCount == (4 << 20) + 2560)
-        // What has no length that follows its place keeps the place, too.
+        // A container with a fixed length keeps its partition's length, too.
         let fixed = try disk(luks(byteCount: nil)).plan(targetByteCount: 24 << 20, policy: .grow)
         #expect(fixed.placements?.first { $0.number == 1 }?.to.byteCount == 3 << 20)
         #expect(fixed.encryptedGrowths.isEmpty)
@@ -64,7 +64,7 @@ import Testing
             plan.leaveLocked([1])
             #expect(plan.encryptedNumbers.isEmpty && plan.items.allSatisfy { $0.volumes == nil })
             let notes = plan.warnings[before...]
-            // What is inside does not fill the volume, so that a key would not help; of nothing, nothing is known.
+            // A content that does not fill the volume would not grow with a key; an unknown content might.
             #expect(notes == [.locked(partition: 1, growCommand: command, growsWithKey: kind == nil)])
         }
         var fat = try disk(luks(inner: .fat32)).plan(targetByteCount: 24 << 20, policy: .grow)
@@ -82,7 +82,7 @@ import Testing
 
     // MARK: with the key
 
-    /// Keys are tried on what the image holds of the volume, whatever lies in front of it and behind it.
+    /// Keys are tried on the volume in the image, whatever precedes and follows it.
     @Test(.enabled(if: ChildProcess.canFind("cryptsetup"), "needs cryptsetup"), arguments: ["luks1", "luks2"])
     func keysAreTriedOnTheImage(type: String) throws {
         let scratch = try ScratchFolder()
@@ -123,7 +123,7 @@ import Testing
 
     private static let unit: UInt64 = 64 << 10
 
-    /// A header of 256 KiB, and behind it a group with 20 of 40 extents in use by an ext4 that can do with 8.
+    /// A header of 256 KiB, then a group with 20 of 40 extents in use by an ext4 that needs at least 8.
     private func group() -> FilesystemInfo {
         let ext4 = FilesystemInfo(
             kind: .ext4, kindName: "ext4", byteCount: 20 * Self.unit, mapSource: .allocationStructures,
@@ -154,7 +154,7 @@ import Testing
             request: LayoutRequest(policy: .grow, wishes: [1: .size(wished)]), obstacles: obstacles)
     }
 
-    /// Whether the plan says that something keeps its size for that reason.
+    /// Whether the plan has a warning that a volume keeps its size for this reason.
     private func keepsSize(_ plan: RestorePlan, _ words: String) -> Bool {
         plan.warnings.contains { warning in
             switch warning {
@@ -173,7 +173,7 @@ import Testing
         let shrink = try #require(smaller.shrinks.first)
         #expect(shrink.filesystem.kind == .luks && shrink.shrinking.map(\.kind) == [.ext4])
         #expect(shrink.needsComposite && shrink.range.byteCount == 2 << 20 && shrink.volumeByteCounts == nil)
-        // Ends in whole sectors of its own.
+        // The length is a multiple of the LUKS sector size.
         #expect(try plan(opened(ext4), (2 << 20) + 1536).shrinks.first?.range.byteCount == 2 << 20)
         let tooSmall = #expect(throws: ImagingError.self) { try plan(opened(ext4), 1 << 20) }
         #expect("\(try #require(tooSmall))".contains("are in use"), "\(String(describing: tooSmall))")
@@ -181,7 +181,7 @@ import Testing
             try plan(opened(ext4), 2 << 20, obstacles: .init(encrypted: "its key was not given"))
         }
         #expect("\(try #require(locked))".contains("its key was not given"))
-        // What cannot become smaller itself, and what stops before the end.
+        // An inner filesystem that cannot shrink, and one that ends before its container.
         var (xfs, short) = (ext4, ext4)
         (xfs.kind, short.byteCount) = (.xfs, 1 << 20)
         for (inner, reason) in [
@@ -201,7 +201,7 @@ import Testing
         #expect(smaller.shrinks.first?.volumeByteCounts == [10 * Self.unit])
         #expect(smaller.shrinks.first?.shrinking.map(\.kind) == [.ext4])
         #expect(smaller.items.first { $0.number == 1 }?.volumes?.first?.toByteCount == 10 * Self.unit)
-        // Without the key, or where LVM cannot be run, LUKS grows all the same and the group keeps its size.
+        // Without the key, or without LVM, LUKS grows and the group keeps its size.
         for obstacles in [
             ResizeObstacles(encrypted: "no key"), ResizeObstacles(volumeGroup: { "\($0.name) is active" }),
         ] {
@@ -209,7 +209,7 @@ import Testing
             #expect(kept.growths.count == 1 && kept.growths.first?.volumeByteCounts == nil)
             #expect(throws: ImagingError.self) { try plan(opened(group()), 1 << 20, obstacles: obstacles) }
         }
-        // What may stand behind the end of the physical volume stays.
+        // Possible data after the end of the physical volume is kept.
         var short = group()
         short.byteCount = 2 << 20
         let left = try plan(opened(short), 5 << 20)

@@ -17,14 +17,14 @@ import Testing
     /// All cases with REFORGE_FULL=1, a sample otherwise.
     private var isFull: Bool { getenv("REFORGE_FULL") != nil }
 
-    /// The power is cut after each effect on the target in turn, up to the commit: no prefix shows a valid table, to
-    /// our own reader, to libblkid or to sfdisk.
+    /// The power is cut after each effect on the target in turn, up to the commit: no prefix has a valid table for
+    /// Reforge, libblkid or sfdisk.
     @Test func noPrefixOfARestoreLooksWhole() throws {
         let scratch = try ScratchFolder()
         let image = scratch.path.appending("image")
         let made = try MadeUpDisk(seed: seed)
         _ = try made.capture(to: image)
-        // The target held the same disk before: its tables are valid, and its backup would be, too.
+        // The target held a disk of the same layout: its tables are valid, and its backup is, too.
         let length = MadeUpDisk.byteCount + (4 << 20)
         let before = try MadeUpDisk(seed: seed &+ 1)
         let old = MemoryDisk(byteCount: length)
@@ -54,7 +54,7 @@ import Testing
             case .discard, .flush: break
             }
             #expect(try GPTReader.read(MemoryDisk(bytes)) == nil, "prefix of \(index + 1) effects, seed \(seed)")
-            // Other people's readers: each of the first and last effects, and a sample of those between.
+            // libblkid and sfdisk: after each of the first and last effects, and a sample of those between.
             guard isFull || index < 6 || index > commit - 6 || index % 16 == 0 else { continue }
             toolSamples += 1
             try Files.write(bytes, to: disk)
@@ -67,7 +67,7 @@ import Testing
         print("power cut: \(commit) prefixes, \(toolSamples) of them shown to sfdisk and blkid, seed \(seed)")
     }
 
-    /// A target that fails at its k-th effect: the restore says so, and never calls the disk complete.
+    /// A target that fails at its k-th effect: the restore reports it, and never a complete disk.
     @Test func aFailingTargetIsNeverCalledComplete() throws {
         let scratch = try ScratchFolder()
         let image = scratch.path.appending("image")
@@ -92,8 +92,8 @@ import Testing
         }
     }
 
-    /// One flipped bit anywhere: verification reports it, or it is one of the few bits of a zstd frame that no decoder
-    /// looks at (padding, an unused flag), which is proved by a restore that gives the same bytes.
+    /// One flipped bit anywhere: verification reports it, or it is one of the few bits of a zstd frame that decoders
+    /// ignore (padding, an unused flag), proved by a restore of the same bytes.
     @Test func everyFlippedBitIsReportedOrChangesNothing() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("image")
@@ -122,7 +122,7 @@ import Testing
             _ = try restore(copy, onto: target, plan: plan)
             #expect(target.bytes == whole.bytes, "byte \(position) changed what is restored, seed \(seed)")
         }
-        // More than a handful would mean that something is not checked at all.
+        // Many such bits would mean that a part of the image is not checked.
         #expect(harmless.count <= count / 50, "not reported at bytes \(harmless), seed \(seed)")
         print("flipped bits: \(count), harmless at bytes \(harmless), seed \(seed)")
     }
@@ -166,7 +166,7 @@ import Testing
         }
     }
 
-    /// A restore that was cut off goes on behind what its journal says is written.
+    /// An interrupted restore resumes after the position in its journal.
     @Test func anInterruptedRestoreGoesOn() throws {
         let scratch = try ScratchFolder()
         let image = scratch.path.appending("image")
@@ -175,7 +175,7 @@ import Testing
         let length = 16 << 20
         let plan = try made.plan(targetByteCount: length)
         let target = MemoryDisk(byteCount: length)
-        // As a cut-off run leaves it: data up to a chunk boundary, and a journal that says so.
+        // The result of an interrupted run: data up to a chunk boundary, and a journal with that position.
         let position: UInt64 = 3 << 20
         let whole = MemoryDisk(byteCount: length)
         _ = try restore(image, onto: whole, plan: plan)
@@ -190,7 +190,7 @@ import Testing
         #expect(target.bytes == whole.bytes, "seed \(seed)")
     }
 
-    /// Stopped between its last chunk and its commit: also what a growth changed is put right again.
+    /// Interrupted between the last chunk and the commit: changes by a growth are overwritten, too.
     @Test func aRestoreStoppedBehindItsDataGoesOn() throws {
         let scratch = try ScratchFolder()
         let image = scratch.path.appending("image")
@@ -216,7 +216,7 @@ import Testing
         #expect(wrong == nil, "seed \(seed)")
     }
 
-    /// Somebody used the disk after the restore was cut off: what the journal promises is not there.
+    /// The disk changed after the interruption: the data before the journal's position is missing.
     @Test func aJournalIsNotBelieved() throws {
         let scratch = try ScratchFolder()
         let image = scratch.path.appending("image")
@@ -235,7 +235,7 @@ import Testing
         #expect(wrong == nil, "seed \(seed)")
     }
 
-    /// The same disk by another name, or after a restart.
+    /// The digest of a plan does not depend on the disk's path and sequence number, but on its serial number.
     @Test func aPlanIsTheSameForAnotherName() throws {
         let made = try MadeUpDisk(seed: seed)
         let plan = try made.plan(targetByteCount: 16 << 20)
@@ -247,7 +247,7 @@ import Testing
         #expect(try other.digest() != plan.digest())
     }
 
-    /// What an older life of the target left at its ends is gone: md 0.90 stands 64 KiB before the end, 1.2 at 4 KiB.
+    /// Old signatures at the ends of the target are cleared: md 0.90 is 64 KiB before the end, 1.2 at 4 KiB.
     @Test(arguments: [true, false]) func staleSignaturesAtTheEndsAreGone(sameSize: Bool) throws {
         let scratch = try ScratchFolder()
         let image = scratch.path.appending("image")
@@ -263,7 +263,7 @@ import Testing
         _ = try restore(image, onto: again, plan: plan)
         let end = try #require(plan.placements?.map(\.to.upperBound).max())
         let place = max(Int(end), length - (1 << 20))
-        // Up to the backup table: a GUID may hold any byte.
+        // Up to the backup table, whose GUIDs may hold any byte.
         let isStale = again.bytes[place..<length - 33 * 512].contains(0x5A)
         #expect(!isStale, "something stale is left at the end, seed \(seed)")
     }
@@ -309,11 +309,11 @@ import Testing
             }
             #expect(error.operation == .read && error.offset <= 5_000_000)
         }
-        // Nothing is left, under any name.
+        // No file is left, under any name.
         #expect(Files.names(in: scratch.path).isEmpty)
     }
 
-    /// A full disk: /dev/full takes nothing.
+    /// A full disk: every write to /dev/full fails.
     @Test func aFullDiskEndsTheCapture() throws {
         let made = try MadeUpDisk(seed: seed)
         let full = try OwnedDescriptor.open("/dev/full", .writeOnly)

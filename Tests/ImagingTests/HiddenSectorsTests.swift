@@ -9,7 +9,7 @@ import Testing
 @testable import Imaging
 
 @Suite struct HiddenSectorsTests {
-    /// A boot sector as mkfs.fat writes it, behind 2048 sectors.
+    /// A boot sector as mkfs.fat writes it, with 2048 hidden sectors.
     private func made(_ bits: Int) throws -> [UInt8] {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("volume")
@@ -31,7 +31,7 @@ import Testing
             let moved = try #require(HiddenSectors.moved(sector, from: 1 << 20, to: 3 << 20, sectorSize: 512))
             #expect(try moved.littleEndian(UInt32.self, at: 28) == 6144)
             #expect(zip(moved, sector).filter { $0 != $1 }.count <= 4)
-            // Another place than the partition's is left alone.
+            // A value other than the partition's start is kept.
             #expect(HiddenSectors.moved(sector, from: 2 << 20, to: 3 << 20, sectorSize: 512) == nil)
             #expect(HiddenSectors.moved(sector, from: 1 << 20, to: 1 << 50, sectorSize: 512) == nil)
         }

@@ -46,7 +46,7 @@ import Testing
         #expect(try identify([], as: "new.img.zst") == nil)
         #expect(try identify([0x51]) == nil)
         #expect(try identify(zeros(1 << 20)) == nil)
-        // A boot sector whose end holds a tag is none that ends a file.
+        // A tag that is not at the end of the file does not count.
         #expect(try identify(zeros(100) + Array("conectix".utf8) + zeros(4096)) == nil)
         #expect(try identify([0xEB, 0x63, 0x90] + zeros(507) + [0x55, 0xAA] + zeros(4096)) == nil)
     }
@@ -58,7 +58,7 @@ import Testing
         try Files.makeFolders(pack.removingLastComponent())
         try Files.write(zeros(4096), to: pack)
         #expect(try KnownImage.identify(fileAt: pack)?.kind == .repositoryFile)
-        // What a person keeps beside it is no part of it.
+        // A foreign file in the folder is no part of the repository.
         let beside = repository.appending("disk.raw")
         try Files.write(zeros(4096), to: beside)
         #expect(try KnownImage.identify(fileAt: beside) == nil)

@@ -11,7 +11,7 @@ import TestSupport
 
 @testable import Imaging
 
-/// A small disk with a table made by sfdisk, random contents, and maps that are known because they are made up.
+/// A small disk with a table made by sfdisk, random contents, and random allocation maps.
 struct MadeUpDisk {
     let bytes: [UInt8]
     var header: ImageHeader
@@ -57,7 +57,7 @@ struct MadeUpDisk {
             }
             if allUsed { map = .whole(byteCount: partition.range.byteCount) }
             for word in partition.range.lowerBound / 8..<partition.range.upperBound / 8 where word / 25_000 % 3 != 0 {
-                // A third of what is there is zero, in use or not.
+                // A third of the contents is zero, in use or not.
                 bytes.setLittleEndian(random.next(), at: Int(word) * 8)
             }
             volumes.append(
@@ -66,7 +66,7 @@ struct MadeUpDisk {
                     filesystem: FilesystemInfo(kind: .other, kindName: "made up", mapSource: .allocationStructures),
                     allocation: map))
         }
-        // Boot code, and something between the table and the first partition.
+        // Boot code, and data between the table and the first partition.
         if table.kind == .gpt { bytes[0] = 0xEB }
         bytes[700_000] = 0x42
         try self.init(bytes, table, volumes)
@@ -87,7 +87,6 @@ struct MadeUpDisk {
             ).header
     }
 
-    /// Captures into a file.
     func capture(to path: FilePath, source: MemoryDisk? = nil, workers: Int = 2) throws -> CaptureExecutor.Outcome {
         let output = try ImageOutput(path, overwrite: true)
         let writer = try ImageFileWriter(to: output.descriptor, name: output.name, header: header)
@@ -99,14 +98,13 @@ struct MadeUpDisk {
         return outcome
     }
 
-    /// A plan for a target of this length.
     func plan(targetByteCount: Int, policy: LayoutPolicy = .keep) throws -> RestorePlan {
         try RestorePlanner.plan(
             header, onto: DiskIdentity(path: "target"), geometry: DiskGeometry(byteCount: UInt64(targetByteCount)),
             request: LayoutRequest(policy: policy))
     }
 
-    /// What a target must hold after a restore of `plan`, byte by byte where the plan says anything: `nil` elsewhere.
+    /// The expected bytes of a target after a restore of `plan`; `nil` for bytes that the plan does not determine.
     func expected(_ plan: RestorePlan, targetByteCount: Int) -> [UInt8?] {
         var result = [UInt8?](repeating: nil, count: targetByteCount)
         for (index, region) in header.manifest.regions.enumerated() {

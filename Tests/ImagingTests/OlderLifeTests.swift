@@ -8,7 +8,7 @@ import Testing
 
 @testable import Imaging
 
-/// What an older life of the same place left in the unused ranges of a target.
+/// Remains of an earlier filesystem in the unused ranges of a target.
 @Suite struct OlderLifeTests {
     private static let pattern: UInt8 = 0xA5
     private let seed = UInt64.random(in: .min ... .max)
@@ -25,7 +25,7 @@ import Testing
         MemoryDisk([UInt8](repeating: Self.pattern, count: byteCount))
     }
 
-    /// Of the unused bytes of partition 1 between its first and last MiB: those that are zero after a restore.
+    /// The unused bytes of partition 1 between its first and last MiB, and those of them that are zero after a restore.
     private func cleared(
         _ filesystem: FilesystemInfo, options: RestoreExecutor.Options = .init()
     ) throws -> (cleared: AllocationMap, unused: AllocationMap, disk: MemoryDisk) {
@@ -43,7 +43,7 @@ import Testing
         var (zero, unused) = (AllocationMap(byteCount: range.byteCount), AllocationMap(byteCount: range.byteCount))
         for part in made.header.maps[index].complement.ranges(in: middle) {
             unused.insert(part)
-            // In runs: an expectation a byte, or a difference of maps in its report, takes minutes.
+            // Compared in runs: an expectation per byte, or a difference of maps in its report, takes minutes.
             let content = bytes[Int(range.lowerBound + part.lowerBound)..<Int(range.lowerBound + part.upperBound)]
             let isKnown = content.allSatisfy { $0 == 0 || $0 == Self.pattern }
             #expect(isKnown)
@@ -60,7 +60,7 @@ import Testing
         return (zero, unused, target)
     }
 
-    /// Kinds that need it, also where a log that is to be newer is not understood; all others are left alone.
+    /// Unused ranges are cleared for F2FS and XFS, and kept for all other kinds.
     @Test(arguments: [
         FilesystemInfo.Kind.f2fs, .xfs, .ext4, .btrfs, .ntfs, .fat32, .exfat, .swap, .lvm, .luks, .raid, .other,
     ])
@@ -82,7 +82,7 @@ import Testing
         #expect(isRight, "seed \(seed)")
     }
 
-    /// Of a volume inside of a container, only its own places.
+    /// For a volume inside a container, only the volume's own ranges are cleared.
     @Test(arguments: [
         (FilesystemInfo.Kind.lvm, FilesystemInfo.Kind.f2fs), (.luks, .xfs), (.raid, .xfs), (.lvm, .ext4),
     ])
@@ -101,7 +101,7 @@ import Testing
             unsorted: inner == .ext4 ? [] : places.flatMap { place in unused.ranges(in: place) })
         let isRight = cleared == expected
         #expect(isRight, "seed \(seed)")
-        // Nobody knows where it lies: all that is unused.
+        // With unknown ranges of the volume, all unused ranges are cleared.
         info.inner?[0].places = nil
         (cleared, unused, _) = try self.cleared(info)
         let isRightWithoutPlaces =
@@ -109,7 +109,7 @@ import Testing
         #expect(isRightWithoutPlaces, "seed \(seed)")
     }
 
-    /// Nothing of it may come after the disk looks whole.
+    /// All clearing precedes the commit.
     @Test func theCommitComesLast() throws {
         let info = FilesystemInfo(kind: .f2fs, kindName: "f2fs", mapSource: .allocationStructures)
         let (_, _, disk) = try cleared(info)

@@ -12,7 +12,7 @@ import Testing
 @Suite struct OnlyTests {
     private let seed = UInt64.random(in: .min ... .max)
 
-    /// A disk of another life with the same table, everything on it something else.
+    /// A disk with the same table and other contents.
     private func target(_ made: MadeUpDisk) throws -> (MemoryDisk, [UInt8], PartitionTable) {
         var bytes = made.bytes
         var random = SeededGenerator(seed: seed &+ 1)
@@ -52,8 +52,8 @@ import Testing
         #expect(wrong == nil, "seed \(seed)")
     }
 
-    /// Every prefix of the writes: whatever lies outside of the partition is never another, and until the last step the
-    /// partition has no front.
+    /// After every prefix of the writes: bytes outside of the partition are unchanged, and until the last step the
+    /// start of the partition is blank.
     @Test func aPowerCutLeavesTheOthers() throws {
         let scratch = try ScratchFolder()
         let image = scratch.path.appending("image")

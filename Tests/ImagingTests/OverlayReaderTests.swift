@@ -12,7 +12,7 @@ import Testing
         (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &random) }
     }
 
-    /// Random pieces of random devices, read at random: each byte comes from where it should.
+    /// Random pieces of random devices, read at random: each byte comes from the right device and offset.
     @Test func everyByteComesFromItsDevice() throws {
         var random = SeededGenerator(seed: seed)
         for _ in 0..<50 {

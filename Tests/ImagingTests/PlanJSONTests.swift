@@ -7,8 +7,8 @@ import Testing
 
 @testable import Imaging
 
-/// Programs read the JSON of a plan, and a journal has its digest: a restore that an older version began goes on only where
-/// both are what they were.
+/// Programs read the JSON of a plan, and a journal has its digest: both must stay unchanged, so that a restore started
+/// by an older version can resume.
 @Suite struct PlanJSONTests {
     private let mebibyte: UInt64 = 1 << 20
 
@@ -16,7 +16,7 @@ import Testing
         String(decoding: try JSONText.encode(value), as: UTF8.self)
     }
 
-    /// Two spills behind what goes to the disk and what is skipped.
+    /// A plan with regions on the disk, skipped regions, and two spills.
     private func plan() -> RestorePlan {
         let filesystem = FilesystemInfo(kind: .ext4, kindName: "ext4", mapSource: .allocationStructures)
         var plan = RestorePlan(
@@ -63,7 +63,7 @@ import Testing
         #expect(try json(RestorePlan.JSON(plan, warnings: ["none"])) == "{\(parts.joined(separator: ","))}")
     }
 
-    /// Other words for the same plan, or more of them, are no other plan.
+    /// Changed or added texts do not change the digest of a plan.
     @Test func theDigestHasNoWarnings() throws {
         let plan = plan()
         var other = plan

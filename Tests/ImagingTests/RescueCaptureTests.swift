@@ -10,11 +10,11 @@ import Testing
 
 @testable import Imaging
 
-/// A disk with holes: what can be read comes back, and the image says where the holes are.
+/// A disk with bad sectors: readable data is captured, and the image lists the unreadable ranges.
 @Suite struct RescueCaptureTests {
     private let seed = UInt64.random(in: .min ... .max)
 
-    /// Bad sectors inside partition one, in use and not.
+    /// Bad sectors in partition 1, used and unused.
     private func damaged(_ made: MadeUpDisk, _ random: inout SeededGenerator) -> (MemoryDisk, [ByteRange]) {
         let disk = MemoryDisk(made.bytes)
         let sectors = Set((0..<20).map { _ in UInt64.random(in: 2048..<8192, using: &random) }).sorted()
@@ -47,7 +47,7 @@ import Testing
         #expect(recorded == AllocationMap(byteCount: disk.byteCount, unsorted: inUse), "seed \(seed)")
         let image = try ImageFile(path)
         #expect(image.lateFacts.unreadable == recorded.ranges)
-        // All that could be read is right, and the holes are zeros.
+        // Readable bytes are right, and unreadable ranges are zeros.
         let target = MemoryDisk(byteCount: MadeUpDisk.byteCount)
         let plan = try made.plan(targetByteCount: MadeUpDisk.byteCount)
         let (_, restored) = try restore(path, onto: target, plan: plan)
@@ -72,12 +72,12 @@ import Testing
             Issue.record("a disk with holes was captured, seed \(seed)")
         } catch let error as ImagingError {
             guard case .block(let block) = error else { throw error }
-            // The first in order of place may not be the first that a worker meets: but it is one of the chunks with one.
+            // Workers read in parallel, so the named sector need not be the first: its chunk has a bad sector.
             #expect(bad.contains { $0.overlaps(block.offset..<block.offset + block.byteCount) }, "seed \(seed)")
         }
     }
 
-    /// What of a FAT cannot be read looks free: nothing may be left out for that.
+    /// Unreadable entries of a FAT look free: the filesystem is captured whole.
     @Test(.enabled(if: Files.exists("/usr/sbin/mkfs.fat"), "needs dosfstools"))
     func aVolumeWithUnreadableStructuresIsTakenWhole() throws {
         let scratch = try ScratchFolder()
@@ -87,7 +87,7 @@ import Testing
         let made = try ChildProcess.run(["/usr/sbin/mkfs.fat", "-F", "16", "-s", "2", path.string])
         try #require(made.succeeded)
         var bytes = try BlockDevice(opening: path).readBytes(at: 0, count: byteCount)
-        // Sector 3 of both tables: clusters in use.
+        // Sector 3 of both tables, with entries of used clusters.
         let tableSectors = Int(bytes[22]) + Int(bytes[23]) << 8
         let first = Int(bytes[14]) + Int(bytes[15]) << 8
         let places = [first + 3, first + tableSectors + 3].map { $0 * 512..<($0 + 1) * 512 }

@@ -6,10 +6,10 @@ import Testing
 
 @testable import Imaging
 
-/// A disk that fails at some sectors: for ever, or the first few times.
+/// A disk whose reads fail at some sectors, always or the first few times.
 private final class FailingDisk: BlockReader {
     struct State {
-        /// How many more reads of a sector fail; `nil` for a sector that always does.
+        /// The number of further reads of a sector that fail; `nil`: all of them.
         var failures: [UInt64: Int?] = [:]
         var isGone = false
         var readCount = 0
@@ -59,16 +59,16 @@ private final class FailingDisk: BlockReader {
     private let seed = UInt64.random(in: .min ... .max)
 
     private func noise(_ count: Int, _ random: inout SeededGenerator) -> [UInt8] {
-        // No zeros: those are what a hole reads as.
+        // No zeros, because unreadable sectors are returned as zeros.
         (0..<count).map { _ in UInt8.random(in: 1...255, using: &random) }
     }
 
-    /// Random bad sectors, some for ever, some for a while, and random reads: the record is exactly the bad sectors that
-    /// were asked for, they read as zeros, and every other byte is right.
+    /// Random sectors that fail always or for a while, and random reads: exactly the requested bad sectors are recorded
+    /// and read as zeros, and every other byte is right.
     @Test(arguments: [512, 4096]) func recordIsExactlyWhatIsBad(sectorSize: Int) throws {
         var random = SeededGenerator(seed: seed)
         for round in 0..<12 {
-            // The last sector may be cut short, as in a file.
+            // The last sector may be incomplete, as in a file.
             let count = sectorSize * 96 + (round % 4 == 0 ? sectorSize / 2 : 0)
             let disk = FailingDisk(noise(count, &random), sectorSize: sectorSize)
             let total = UInt64((count + sectorSize - 1) / sectorSize)
@@ -139,21 +139,21 @@ private final class FailingDisk: BlockReader {
         #expect(said[1].contains("512 bytes at byte 4608 of failing"))
     }
 
-    /// A single sector is tried again, but the good ones around it are not read one by one.
+    /// A single bad sector is retried, but the good ones around it are not read one by one.
     @Test func readsAreFew() throws {
         let disk = FailingDisk([UInt8](repeating: 7, count: 4 << 20))
         disk.fail([5000])
         let reader = RescueReader(disk, retryCount: 2)
         _ = try reader.readBytes(at: 0, count: 4 << 20)
-        // The whole twice, 13 halvings of 8192 sectors with two reads each, the sector three times, one look whether the
-        // disk is there.
+        // The whole range twice, 13 halvings of 8192 sectors with two reads each, the sector three times, one check
+        // whether the disk still exists.
         #expect(disk.state.update { $0.readCount } <= 2 + 26 + 3 + 1)
         let before = disk.state.update { $0.readCount }
         #expect(try reader.readBytes(at: 5000 * 512, count: 512) == [UInt8](repeating: 0, count: 512))
         #expect(disk.state.update { $0.readCount } == before, "what was given up is not tried again")
     }
 
-    /// A disk that falls off its bus is an error, not a disk of zeros.
+    /// A disk that disappears from its bus is an error, not a disk of zeros.
     @Test func goneDiskIsAnError() throws {
         let disk = FailingDisk([UInt8](repeating: 7, count: 1 << 16))
         let reader = RescueReader(disk, retryCount: 0)
@@ -178,7 +178,7 @@ private final class FailingDisk: BlockReader {
         #expect(try RescueReader(disk, retryCount: 0, rangeLimit: 32).readBytes(at: 0, count: 1 << 16).count == 1 << 16)
     }
 
-    /// Past the cache, sector by sector, on a file (a device takes the same way; the machine tests have one).
+    /// Direct reads, sector by sector, of a file (a device uses the same code; the machine tests have one).
     @Test func directReaderReadsTheSame() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk")
@@ -194,7 +194,7 @@ private final class FailingDisk: BlockReader {
                 let got = try direct.readBytes(at: UInt64(start), count: count)
                 #expect(got == Array(bytes[start..<start + count]), "seed \(seed)")
             } catch {
-                // A filesystem over 4 KiB sectors takes no reads of 512 bytes.
+                // A filesystem on 4 KiB sectors refuses direct reads of 512 bytes.
                 #expect(error.errorNumber == 22, "\(error)")
             }
         }

@@ -7,11 +7,11 @@ import Testing
 
 @testable import Imaging
 
-/// What a restore with a job id leaves on its disk, so that the machine does not do the job again.
+/// The note that a restore with a job id leaves on its disk, which prevents a repetition of the job.
 @Suite struct RestoreNoteTests {
     private let target = DiskIdentity(path: "target")
 
-    /// What is on a disk that was restored with a job id, and what was expected there without.
+    /// The bytes of a disk restored with a job id, and the expected ones without.
     private func restored(_ made: MadeUpDisk, jobID: String?) throws -> (MemoryDisk, [String]) {
         let scratch = try ScratchFolder()
         let image = scratch.path.appending("image")
@@ -41,14 +41,14 @@ import Testing
         #expect(isTheRest)
     }
 
-    /// A disk that boots nothing is in the middle of another restore.
+    /// A blank sector 0 means an interrupted restore: the note does not count.
     @Test func whatIsInterruptedHasNoNote() throws {
         let (disk, _) = try restored(try MadeUpDisk(seed: 6), jobID: "lab-1")
         try disk.writeZeros(0..<512)
         #expect(try RestoreNote.find(on: disk) == nil)
     }
 
-    /// Where a partition starts in sector 63 there is no room; that is said.
+    /// Before a partition at sector 63 there is no room for the note, which causes a warning.
     @Test func whereSomethingElseIsThereIsNoNote() throws {
         let old = try MadeUpDisk(seed: 7, table: "label: dos\nstart=63, size=12000, type=83\n")
         let (disk, warnings) = try restored(old, jobID: "lab-1")

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Imaging
 
-/// What a restore is going to do, as values.
+/// The steps of a restore, as values.
 @Suite struct RestoreStepTests {
     private func growth(_ number: Int?, isLate: Bool) -> RestorePlan.Growth {
         RestorePlan.Growth(
@@ -23,7 +23,7 @@ import Testing
             careful == [
                 .clear, .trim, .writeData, .clearEdges, .compareData, .noteData, .commit, .compareEnds,
             ])
-        // The data of an interrupted restore is not trimmed.
+        // Data of an interrupted restore is not discarded.
         #expect(!plan.steps(made.header, .init(discard: true), isResumed: true).contains(.trim))
         plan.growths = [growth(nil, isLate: true), growth(1, isLate: false)]
         let growing = plan.steps(made.header, .init(verify: true))

@@ -29,7 +29,7 @@ import Testing
         let table = try #require(try GPTReader.read(MemoryDisk(bytes)))
         #expect(table.condition == .intact && table.partitions == made.header.manifest.table.partitions)
         #expect(bytes[0] == 0xEB && bytes[700_000] == 0x42)
-        // The edges of a partition that nothing was written to are zero: no stale signature is left.
+        // The unwritten ends of a partition are zero: no stale signature is left.
         let two = try #require(table.partitions.last)
         let map = try #require(
             made.header.maps.indices.first { made.header.manifest.regions[$0].partition == two.number })
@@ -51,7 +51,7 @@ import Testing
         #expect(target.bytes == made.bytes, "seed \(seed)")
     }
 
-    /// An MBR with its boot records: the same size to the bit, a larger and a smaller disk with the same table.
+    /// An MBR with its boot records: equal bytes on a disk of the same size; the same table on larger and smaller ones.
     @Test(arguments: [12, 20, 11]) func anMBRComesBack(mebibytes: Int) throws {
         let scratch = try ScratchFolder()
         let image = scratch.path.appending("image")
@@ -62,7 +62,7 @@ import Testing
         #expect(plan.tableIsUnchanged && plan.items.map(\.number) == [1, 5, 6])
         let (executor, _) = try restore(image, onto: target, plan: plan, options: .init(verify: true))
         #expect(executor.state == .complete)
-        // Behind the last partition only a disk of the same size gets the same bytes.
+        // After the last partition, only a disk of the same size gets the same bytes.
         let bytes = target.bytes
         let wrong = (0..<(mebibytes == 12 ? 12 : 9) << 20).first { bytes[$0] != made.bytes[$0] }
         #expect(wrong == nil, "seed \(seed)")
@@ -88,7 +88,7 @@ import Testing
         let made = try MadeUpDisk(seed: seed)
         _ = try made.capture(to: scratch.path.appending("one"), workers: 1)
         let outcome = try made.capture(to: scratch.path.appending("four"), workers: 4)
-        // All but the time of the end is the same.
+        // Everything except the end time is equal.
         let one = try ImageFile(scratch.path.appending("one"))
         #expect(one.footer.imageID == outcome.summary.id)
         #expect(outcome.readByteCount == made.header.manifest.usedByteCount)

@@ -13,24 +13,24 @@ import Testing
 
 @testable import Imaging
 
-/// Damaged images and repositories: without a salvage the first damage ends a restore; with one everything else comes back, and
-/// what is lost is zeros.
+/// Damaged images and repositories: without salvage the first damage ends a restore; with salvage the rest is restored,
+/// and lost ranges are zeros.
 @Suite struct SalvageTests {
     private let seed = UInt64.random(in: .min ... .max)
     private static let password = Array("correct horse".utf8)
 
-    /// How an image is read.
+    /// The source of an image.
     enum Source: CaseIterable {
         case file, pipe
     }
 
-    /// An image of a made-up disk, and where its chunks are.
+    /// An image of a made-up disk, and the offsets of its chunks.
     private struct Sample {
         let scratch: ScratchFolder
         let path: FilePath
         let made: MadeUpDisk
         let isEncrypted: Bool
-        /// Its records of data, and where what is stored of them starts in the file.
+        /// The data records, and the offsets of their stored chunks in the file.
         var chunks: [(record: ChunkRecord, offset: UInt64)] = []
 
         init(seed: UInt64, isEncrypted: Bool = false) throws {
@@ -70,7 +70,7 @@ import Testing
                 if let image = try? ImageFile(path, unlock: unlock) { reader.useIndex(of: image) }
                 return try body(reader)
             case .pipe:
-                // A reader that gives up leaves the writer alone.
+                // The reader may stop early.
                 Signal.ignoreBrokenPipes()
                 let (input, end) = try FileDescriptor.pipe(options: .closeOnExec)
                 let bytes = try Files.read(path, limit: 1 << 30)
@@ -84,7 +84,7 @@ import Testing
             }
         }
 
-        /// Turns bits over.
+        /// Flips bits.
         func damage(at offset: UInt64, _ path: FilePath? = nil) throws {
             let path = path ?? self.path
             var bytes = try Files.read(path, limit: 1 << 30)
@@ -93,7 +93,7 @@ import Testing
             _ = try file.raw.writeAll(bytes)
         }
 
-        /// Cuts the file off.
+        /// Truncates the file.
         func cut(to byteCount: UInt64) throws {
             let bytes = try Files.read(path, limit: 1 << 30).prefix(Int(byteCount))
             let file = try OwnedDescriptor.open(path, .writeOnly, options: [.truncate])
@@ -101,12 +101,12 @@ import Testing
         }
     }
 
-    /// A target that holds something everywhere.
+    /// A target without zeros.
     private func patterned() -> MemoryDisk {
         MemoryDisk((0..<MadeUpDisk.byteCount).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ 1) })
     }
 
-    /// Restores with a salvage, and compares every byte in use.
+    /// Restores with salvage, and compares every used byte.
     private func check(
         _ reader: any ImageReader, _ made: MadeUpDisk, lost expected: [ByteRange]?, isWhole: Bool = false,
         salvage: Salvage = Salvage(), onto target: MemoryDisk? = nil,
@@ -138,7 +138,7 @@ import Testing
         }
     }
 
-    /// As without `--salvage`: damage ends the restore, and the target boots nothing.
+    /// Without `--salvage`, damage ends the restore, and the target does not boot.
     private func checkRefused(_ reader: any ImageReader, _ made: MadeUpDisk) throws {
         let target = patterned()
         let executor = RestoreExecutor(
@@ -168,7 +168,8 @@ import Testing
         try sample.reading(source) { try checkRefused($0, sample.made) }
     }
 
-    /// A record is in the index too; of a pipe it is what its damage leaves of it.
+    /// The index replaces damaged records of a file. From a pipe, the chunk is lost, or, when encrypted, everything
+    /// from it on.
     @Test(arguments: [false, true]) func aDamagedRecordIsTakenFromTheIndex(isEncrypted: Bool) throws {
         let sample = try Sample(seed: seed, isEncrypted: isEncrypted)
         let chunk = sample.chunks[sample.chunks.count / 2]
@@ -195,7 +196,7 @@ import Testing
         try sample.reading(source) { try checkRefused($0, sample.made) }
     }
 
-    /// All data is there; only what the end would tell is lost.
+    /// With a damaged end, all data is restored; only the facts stored there are lost.
     @Test(arguments: Source.allCases) func aMissingEndCostsNoData(source: Source) throws {
         let sample = try Sample(seed: seed)
         let byteCount = UInt64(try Files.read(sample.path, limit: 1 << 30).count)
@@ -231,7 +232,7 @@ import Testing
         bytes.removeLast(bytes.count - Int(two.offset) - two.record.storedByteCount / 2)
         try write()
         #expect(throws: ImageError.self) { try XZImageReader(path) }
-        // Runs of zeros behind the cut are known.
+        // Runs of zeros after the cut are known.
         let behind = chunks.map(\.record.range).filter { $0.lowerBound >= two.record.range.lowerBound }
         try check(try XZImageReader(path, salvages: true), made, lost: [one.record.range] + behind)
     }
@@ -259,7 +260,7 @@ import Testing
             return try repository.reader(try repository.snapshot(snapshot))
         }
         #expect(try survey(try reader()).isWhole)
-        // The largest pack is of data.
+        // The largest pack holds data.
         let packs = try ChildProcess.run(["find", path.appending("packs").string, "-type", "f", "-printf", "%s %p\n"])
         let sizes = packs.text.split(separator: "\n").map { $0.split(separator: " ", maxSplits: 1) }
         let pack = FilePath(
@@ -274,7 +275,7 @@ import Testing
         #expect(losses.count == (copies == 1 ? 1 : 0), "seed \(seed)")
         try check(try reader(), made, lost: losses.map(\.range), isWhole: copies == 2)
         if copies == 1 { try checkRefused(try reader(), made) }
-        // A pack that is missing: with the only one, the maps are gone, too.
+        // A missing pack: with the only one, the maps are lost, too.
         try Files.remove(pack)
         if copies == 1 {
             #expect(throws: ImageError.self) { try reader() }
@@ -284,7 +285,7 @@ import Testing
         }
     }
 
-    /// What the survey did not find lost must not become zeros: that is another failure.
+    /// Damage that appears after the survey ends the restore and does not become zeros.
     @Test func onlyWhatWasFoundMayBeLost() throws {
         let sample = try Sample(seed: seed)
         let first = sample.chunks[sample.chunks.count / 3]
@@ -299,7 +300,7 @@ import Testing
         try sample.reading(.file) { try checkRefused(SalvageReader($0, allowed()), sample.made) }
     }
 
-    /// A target that still holds what the image has lost keeps it, by the hash of its record.
+    /// A target that still has the lost chunk keeps it, checked by the hash in its record.
     @Test func aDeltaFindsWhatTheImageLost() throws {
         let sample = try Sample(seed: seed)
         let chunk = sample.chunks[sample.chunks.count / 2]
@@ -309,7 +310,7 @@ import Testing
                 $0, sample.made, lost: [], isWhole: true, onto: MemoryDisk(sample.made.bytes),
                 options: .init(verify: true, delta: true))
         }
-        // And one that holds something else gets zeros.
+        // A target with other contents gets zeros.
         try sample.reading(.file) {
             try check($0, sample.made, lost: [chunk.record.range], options: .init(verify: true, delta: true))
         }
@@ -337,7 +338,7 @@ import Testing
         }
     }
 
-    /// A copy of what is left is a whole image, which says what it misses.
+    /// A copy with salvage is a whole image, which lists its missing ranges.
     @Test func aCopyRecordsWhatIsLost() throws {
         let sample = try Sample(seed: seed)
         let chunk = sample.chunks[sample.chunks.count / 2]

@@ -7,7 +7,7 @@ import Testing
 @testable import Imaging
 
 @Suite struct ScratchFolderTests {
-    /// Plaintext of an encrypted image must not land on a disk unasked.
+    /// Plaintext of an encrypted image is written to a disk only on request.
     @Test func whatWasEncryptedStaysInMemory() throws {
         let folder = try ScratchFolder()
         let image = folder.path.appending("disk.img.enc")

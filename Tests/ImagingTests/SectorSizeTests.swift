@@ -13,7 +13,7 @@ import Testing
 
 @testable import Imaging
 
-/// Restores between disks of 512-byte and 4096-byte sectors. The judges are other tools on loop devices of that size.
+/// Restores between disks of 512-byte and 4096-byte sectors, checked by other tools on loop devices.
 @Suite(
     .enabled(
         if: geteuid() == 0 && ["sgdisk", "mkfs.fat", "mcopy", "mke2fs"].allSatisfy { ChildProcess.canFind($0) },
@@ -21,7 +21,7 @@ import Testing
 struct SectorSizeTests {
     private static let mebibyte: UInt64 = 1 << 20
 
-    /// A disk with an ESP, an ext4 and swap, and what the ESP holds.
+    /// A disk with an ESP, an ext4 and swap, and the files of the ESP.
     private struct Sample {
         var path: FilePath
         var sectorSize: Int
@@ -130,7 +130,7 @@ struct SectorSizeTests {
         return image
     }
 
-    /// What a restore that was killed left goes, and not what one at work has.
+    /// Scratches of killed restores are removed, those of running ones are kept.
     @Test func scratchesOfKilledRestoresGo() throws {
         let folder = try ScratchFolder()
         let sample = try makeDisk(folder, sectorSize: 512)
@@ -142,7 +142,7 @@ struct SectorSizeTests {
             return left
         }
         let (dead, alive) = (try leave("aaaaaa"), try leave("bbbbbb"))
-        // Not one of ours: somebody's copy, one with something else in it, and a link to a folder elsewhere.
+        // Kept: a folder with another name, one with an additional file, and a link to another folder.
         let others = [try leave("old"), try leave("cccccc"), folder.path.appending("elsewhere")]
         try Files.write([1], to: others[1].appending("more"))
         try Files.makeFolders(others[2])
@@ -153,7 +153,7 @@ struct SectorSizeTests {
         let own = try #require(scratch?.path.removingLastComponent())
         #expect(!Files.exists(dead) && Files.exists(alive.appending("scratch")) && Files.exists(own))
         #expect(others.allSatisfy { Files.exists($0.appending("scratch")) })
-        // Another one beside it leaves it alone, too.
+        // A second scratch in the folder does not remove the first.
         _ = try RestoreScratch(in: folder.path, for: made, chunkByteCount: 1 << 20)
         #expect(Files.exists(own.appending("scratch")))
         scratch = nil
@@ -161,7 +161,7 @@ struct SectorSizeTests {
         lock.release()
     }
 
-    /// Captured on one kind of disk, restored on the other: the table, the files of the ESP and the root are all there.
+    /// Captured on one kind of disk, restored on the other: table, files of the ESP and root are complete.
     @Test(arguments: [(512, 128), (512, 512), (4096, 128)] as [(Int, UInt64)])
     func aSystemComesBackOntoTheOtherKind(from: Int, mebibytes: UInt64) throws {
         let scratch = try ScratchFolder()
@@ -196,7 +196,7 @@ struct SectorSizeTests {
         #expect(table.condition == .intact && table.diskGUID == old.diskGUID)
         #expect(table.partitions.map(\.guid) == old.partitions.map(\.guid))
         #expect(table.partitions.map(\.attributes) == old.partitions.map(\.attributes))
-        // 256 MiB and more where there is room, else FAT16.
+        // An ESP of 256 MiB or more if there is room, else FAT16.
         let esp = try #require(table.partitions.first)
         let isRoomy = from == 512 && mebibytes == 512
         #expect((esp.range.byteCount > 250 * Self.mebibyte) == isRoomy)
@@ -226,8 +226,8 @@ struct SectorSizeTests {
         #expect(mounted.succeeded, "\(mounted.lastWords)")
     }
 
-    /// Stopped anywhere, the target shows no table, and the same restore ends with the same bytes as one that was never
-    /// stopped.
+    /// Interrupted at any effect, the target has no table, and the same restore then gives the bytes of one without an
+    /// interruption.
     @Test func whatWasInterruptedGoesOn() throws {
         let seed = UInt64.random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)
@@ -247,7 +247,7 @@ struct SectorSizeTests {
         }
         let whole = MemoryDisk(byteCount: Int(Sample.byteCount), logicalSectorSize: 4096)
         #expect(try run(whole).state == .complete)
-        // The journal is written more often where the machine is slow.
+        // A slow machine writes the journal more often.
         let journals = whole.log.filter { effect in
             if case .write(let offset, let bytes) = effect {
                 return RestoreJournal.slotOffsets.contains(offset) && bytes.count == RestoreJournal.slotByteCount
@@ -257,7 +257,7 @@ struct SectorSizeTests {
         let count = whole.log.count - 2 * (journals.count - 2)
         for part in 0..<4 {
             let target = MemoryDisk(byteCount: Int(Sample.byteCount), logicalSectorSize: 4096)
-            // The last ones are the new FAT and the commit.
+            // The last effects are the new FAT and the commit.
             let stop =
                 part == 0
                 ? count - Int.random(in: 3...12, using: &random) : Int.random(in: 1..<count - 2, using: &random)
@@ -282,7 +282,7 @@ struct SectorSizeTests {
         } catch { return "\(error)" }
     }
 
-    /// What does not work on the other kind of disk is refused with its partition and the reason, and can be left out.
+    /// Partitions that do not work on the other kind of disk are refused with the reason, and can be dropped.
     @Test func whatDoesNotWorkThereIsRefused() throws {
         let scratch = try ScratchFolder()
         let header = try makeDisk(scratch, sectorSize: 512, blockSize: 1024).header
@@ -344,14 +344,14 @@ struct SectorSizeTests {
         #expect(refusal(header) == nil)
         let made = try plan(header, byteCount: 1 << 30, sectorSize: 4096)
         #expect(made.warnings.contains(.startsByUEFIOnly(sectorSize: 4096)))
-        // Too full for larger clusters, however its files are spread, where the disk has no room.
+        // Without room on the disk, a FAT too full for larger clusters is refused.
         var full = header
         let index = try #require(full.manifest.regions.firstIndex { $0.partition == 1 })
         full.manifest.regions[index].usedByteCount = 30 << 20
         full.manifest.regions[index].filesystem?.blockSize = 512
         #expect(refusal(full, byteCount: 128 << 20)?.contains("its FAT is recreated") == true)
         #expect(refusal(full) == nil)
-        // Damaged, and only marked as in use.
+        // A damaged FAT, and one that is only marked as in use.
         var unclean = header
         unclean.manifest.regions[index].filesystem?.mapSource = .whole
         unclean.manifest.regions[index].filesystem?.wholeReason = "a chain of clusters is broken"
@@ -362,7 +362,7 @@ struct SectorSizeTests {
         mbr.manifest.table.kind = .mbr
         #expect(refusal(mbr)?.contains("MBR") == true)
         #expect(refusal(header, sectorSize: 520)?.contains("only 512 and 4096") == true)
-        // The policy that keeps sizes does so here.
+        // With the policy `keep`, the ESP keeps its size.
         let kept = try plan(header, byteCount: 1 << 30, sectorSize: 4096, policy: .keep)
         #expect(kept.remakes.first?.range.byteCount == Sample.espByteCount)
         let wished = try plan(header, byteCount: 1 << 30, sectorSize: 4096, wishes: [1: .size(100 << 20)])

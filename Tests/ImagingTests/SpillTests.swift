@@ -8,7 +8,7 @@ import Testing
 
 @testable import Imaging
 
-/// A volume that is longer than its place: its front on the target, the rest on a scratch.
+/// A volume that exceeds its new partition: its start is on the target, the rest on a scratch.
 @Suite struct SpillTests {
     private let mebibyte: UInt64 = 1 << 20
 
@@ -28,7 +28,7 @@ import Testing
         var random = SeededGenerator(seed: seed)
         let (target, scratch) = (MemoryDisk(byteCount: 8 << 20), MemoryDisk(byteCount: 6 << 20))
         let regions = try regions(target, scratch)
-        // Both volumes as they should be, written in pieces that cross every border.
+        // The expected bytes of both volumes, written in pieces that cross every boundary.
         var volumes = [[UInt8](repeating: 0, count: 5 << 20), [UInt8](repeating: 0, count: 4 << 20)]
         for _ in 0..<300 {
             let volume = Int.random(in: 0...1, using: &random)
@@ -51,7 +51,7 @@ import Testing
         let second = Array(disk[5 << 20..<6 << 20]) + Array(rest[3 << 20..<6 << 20])
         #expect((first == volumes[0]) == true, "seed \(seed)")
         #expect((second == volumes[1]) == true, "seed \(seed)")
-        // Nothing else was touched.
+        // The rest of the target is unchanged.
         #expect(disk[0..<2 << 20].allSatisfy { $0 == 0 } && disk[4 << 20..<5 << 20].allSatisfy { $0 == 0 })
         #expect(disk[6 << 20..<8 << 20].allSatisfy { $0 == 0 })
         var read = [UInt8](repeating: 0xAA, count: 3 << 20)
@@ -65,7 +65,7 @@ import Testing
         #expect(throws: BlockIOError.self) { try regions[0].writeZeros(4 * mebibyte..<6 * mebibyte) }
     }
 
-    /// What the plan says of room, addresses and steps.
+    /// Lengths, destinations and steps of the plan.
     @Test func thePlanNamesTheRoomOfTheScratch() throws {
         var header = try MadeUpDisk(seed: 7, allUsed: true).header
         let index = try #require(header.manifest.regions.firstIndex { $0.partition == 1 })
@@ -86,11 +86,11 @@ import Testing
         #expect(plan.destinations[index] == .spill(spill))
         #expect(plan.spills.map(\.front) == [plan.shrinks[0].range])
         #expect(plan.steps(header, .init()).contains(.shrink(partition: 1)))
-        // Older versions know a spilled region by this number, in `--json` and in the digest of a journal.
+        // Older versions use this number for a spilled region, in `--json` and in the digest of a journal.
         let json = try JSONText.decode(PlanJSON.self, try JSONText.encode(RestorePlan.JSON(plan, warnings: [])))
         #expect(json.regionTargets[index] == 1 << 61)
         #expect(plan.items.first { $0.number == 1 }?.action.contains("shrink") == true)
-        // Where nothing can be made smaller, the plan says why.
+        // On a machine that cannot shrink filesystems, the refusal has the reason.
         let refusal = #expect(throws: ImagingError.self) {
             try RestorePlanner.plan(
                 header, onto: identity, geometry: DiskGeometry(byteCount: 12 << 20), request: request,
@@ -100,7 +100,7 @@ import Testing
     }
 }
 
-/// What programs read of the JSON of a plan.
+/// The members of a plan's JSON that these tests read.
 struct PlanJSON: Decodable {
     var regionTargets: [UInt64?]
 }

@@ -14,8 +14,8 @@ import Testing
 
 /// Disks without room for a journal.
 @Suite struct TinyDiskTests {
-    /// What was captured goes back, whatever the length; the last write is that of block 0, and what was interrupted starts
-    /// at the front.
+    /// A disk of any length is restored; the last write is that of block 0, and an interrupted restore starts from the
+    /// beginning.
     @Test(arguments: [512, 5000, 65_536, 100_000, 140_000, 262_143, 262_144]) func itComesBack(byteCount: Int) throws {
         let scratch = try ScratchFolder()
         let image = scratch.path.appending("image")

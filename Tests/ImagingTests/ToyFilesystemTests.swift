@@ -8,8 +8,8 @@ import Testing
 @testable import FilesystemResize
 @testable import Filesystems
 
-/// A filesystem that is added by rows alone, as docs/contributing.md says: blocks of 4 KiB, the first with a magic number and the number of
-/// blocks, the second with a bit a block.
+/// A filesystem that is added by table rows only, as in docs/contributing.md: blocks of 4 KiB, the first with a magic
+/// number and the number of blocks, the second with one bit per block.
 enum ToyFilesystem {
     static let magic = Array("TOYFILESYSTEM-01".utf8)
 
@@ -87,7 +87,7 @@ enum ToyFilesystem {
         let disk = try ToyFilesystem.volume(blocks: 64, used: [0, 1, 9, 10, 63], byteCount: 66 * 4096)
         let (info, map) = try VolumeIdentifier.survey(disk)
         #expect(info.kindName == "toyfs" && info.mapSource == .allocationStructures)
-        // What lies behind its end counts as used.
+        // Bytes after its end count as used.
         let used: [ByteRange] = [0..<8192, 36_864..<45_056, 258_048..<270_336]
         #expect(map.ranges == used)
     }
@@ -117,7 +117,7 @@ enum ToyFilesystem {
         #expect(info.sectorObstacle(onto: 4096, captured: 512) == nil)
         #expect(ResizeTools.tool(for: info)?.checkCommand == "true")
         #expect(VolumeIdentifier.mappedNames.contains("toyfs"))
-        // Another name of the same kind has none of it.
+        // Another filesystem name of kind `other` has none of these abilities.
         let other = FilesystemInfo(kind: .other, kindName: "zfs_member", mapSource: .whole)
         #expect(ResizeTools.tool(for: other) == nil && !other.resizeAbility.canGrow)
     }

@@ -6,11 +6,11 @@ import Testing
 
 @testable import Imaging
 
-/// What a plan says of a partition that holds a physical volume of LVM.
+/// Plans for a partition with an LVM physical volume.
 @Suite struct VolumeGroupPlanTests {
     private static let unit: UInt64 = 128 << 10
 
-    /// Partition 1 (3 MiB) holds 16 of 22 extents: 10 of an ext4 that can do with 4, and 6 of swap.
+    /// Partition 1 (3 MiB) has 16 of 22 extents in use: 10 by an ext4 that needs at least 4, and 6 by swap.
     private func header(obstacle: String? = nil) throws -> ImageHeader {
         var header = try MadeUpDisk(seed: 11, allUsed: true).header
         let index = try #require(header.manifest.regions.firstIndex { $0.partition == 1 })
@@ -49,13 +49,13 @@ import Testing
         #expect(item.volumes?.map(\.name) == ["vg/ext4", "vg/swap"])
         #expect(item.volumes?.first?.fromByteCount == 10 * Self.unit)
         #expect(item.volumes?.first?.toByteCount == 26 * Self.unit)
-        // The policy keeps the volumes, and the group gets what is added.
+        // With the policy `keep`, the volumes keep their sizes, and the group gets the added extents.
         let kept = try plan(try header(), 5 << 20, policy: .keep)
         #expect(kept.growths.first { $0.number == 1 }?.volumeByteCounts == [10 * Self.unit, 6 * Self.unit])
     }
 
     @Test func volumesShrinkWithTheirPartition() throws {
-        // Fewer extents than there were, and enough: nothing shrinks, extents only move.
+        // Fewer extents, but enough for all volumes: extents move, and no volume shrinks.
         let moved = try plan(try header(), 2304 << 10)
         #expect(moved.shrinks.first?.volumeByteCounts == [10 * Self.unit, 6 * Self.unit])
         #expect(moved.shrinks.first?.shrinking == [])
@@ -63,11 +63,11 @@ import Testing
         let shrink = try #require(shrunk.shrinks.first)
         #expect(shrink.volumeByteCounts == [8 * Self.unit, 6 * Self.unit])
         #expect(shrink.shrinking.map(\.kind) == [.ext4] && shrink.needsComposite)
-        // All of it is in use: no more than what lies behind the place.
+        // With all extents in use, the scratch has the length of the part that exceeds the new partition.
         #expect(shrink.scratchByteCount == 1 << 20)
         #expect(shrunk.items.first { $0.number == 1 }?.volumes?.first?.toByteCount == 8 * Self.unit)
         #expect(throws: ImagingError.self) { try plan(try header(), 1 << 20) }
-        // Where the volume that shrinks is known to lie in front, what its tool moves never comes to the scratch.
+        // If the shrinking volume is known to be at the start, data moved by its tool does not need the scratch.
         for (start, held) in [(0, 0), (12, 4 * Self.unit)] as [(UInt64, UInt64)] {
             var known = try header()
             let index = try #require(known.manifest.regions.firstIndex { $0.partition == 1 })
@@ -85,7 +85,7 @@ import Testing
         ] {
             #expect("\(try #require(refusal))".contains("no lvm here"))
         }
-        // A larger partition is no harm: what it holds keeps its size.
+        // In a larger partition, the content keeps its size.
         let larger = try plan(try header(obstacle: "thin"), 5 << 20)
         #expect(larger.growths.isEmpty && larger.items.first { $0.number == 1 }?.volumes == nil)
     }

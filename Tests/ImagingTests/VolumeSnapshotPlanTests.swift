@@ -55,7 +55,7 @@ import Testing
                 base + 240 * Self.mebibyte..<base + 340 * Self.mebibyte,
             ])
         #expect(volume.pieces.map(\.offset) == [0, 100 * Self.mebibyte])
-        // Never more room than the volume itself and the tables take: 200 MiB is less than the least room of 256 MiB.
+        // At most the length of the volume and its tables: 200 MiB is less than the minimum of 256 MiB.
         #expect(volume.extentCount == 52)
         #expect(
             plan.metadataRanges == [
@@ -74,7 +74,7 @@ import Testing
         #expect(try refusal(two, free: 0).contains("no free space"))
     }
 
-    /// Any numbers: never more than there is, and something for each volume.
+    /// Random numbers: at most the free extents in total, and at least one for each volume.
     @Test func whatIsSharedIsNeverMoreThanThereIs() throws {
         let seed = UInt64.random(in: .min ... .max)
         var random = SeededGenerator(seed: seed)
@@ -98,7 +98,7 @@ import Testing
                 #expect(free < sizes.count, "seed \(seed): \(error)")
             }
         }
-        // A large one first, and little: this trapped once.
+        // A large volume first, and few free extents: this trapped once.
         let uneven = try LogicalVolumes.parse(
             pvs: "/dev/vda2|vg0|1048576|2000000|4194304|3|\(2_000_001 << 22)|1",
             lvs: [25_000, 100, 100].enumerated().map { number, size in
@@ -107,7 +107,7 @@ import Testing
         #expect(try plan(uneven).volumes.map(\.extentCount) == [1, 1, 1])
     }
 
-    /// What has no snapshot under it counts: volumes on LUKS or RAID, and beside these what LVM does not know of.
+    /// Uses without a snapshot below: volumes on LUKS or RAID, and uses outside of LVM.
     @Test func whatNoSnapshotHoldsStillIsNamed() {
         let uses: [DiskUse] = [
             .held(node: "sda3", by: "luks", kernelName: "dm-0"),
@@ -142,7 +142,7 @@ import Testing
         #expect(
             try refusal(root + "\ns|vg0|before|swi-a-s---|8388608|linear|0|8388608|root|253|3||/dev/vda2(200)")
                 .contains("vg0/before is a snapshot of root"))
-        // On other disks only: none of ours.
+        // A volume on other disks only does not matter.
         #expect(
             try refusal("r|vg0|root|-wi-ao----|8388608|striped|0|8388608||253|0||/dev/vdb1(0),/dev/vdb1(9)")
                 == "accepted")

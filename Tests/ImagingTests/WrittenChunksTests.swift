@@ -9,13 +9,13 @@ import Testing
 
 @testable import Imaging
 
-/// What `--verify` remembers of what was written.
+/// The hashes of written chunks that `--verify` keeps.
 @Suite struct WrittenChunksTests {
     private var isFull: Bool { SystemFacts.environment("REFORGE_FULL") == "1" }
     private let seed = UInt64.random(in: .min ... .max)
     private static let chunkByteCount = 64 << 10
 
-    /// A disk without a table, cut in two regions.
+    /// A disk without a table, divided into two regions.
     private func header(_ lengths: [UInt64], _ maps: [AllocationMap], chunkByteCount: Int) -> ImageHeader {
         var position: UInt64 = 0
         var regions: [Manifest.Region] = []
@@ -34,7 +34,7 @@ import Testing
         return ImageHeader(manifest: manifest, maps: maps)
     }
 
-    /// Notes the records of a disk of these bytes, with each chunk of zeros as a record or as part of a run.
+    /// Records the chunks of a disk of these bytes, with each chunk of zeros as a record or as part of a run.
     private func note(
         _ bytes: [UInt8], _ header: ImageHeader, in written: inout WrittenChunks, _ random: inout SeededGenerator
     ) {
@@ -72,11 +72,11 @@ import Testing
         written.finish()
     }
 
-    /// However few groups there may be: a byte in use that changed is found, and the error names a range around it; one that
-    /// is not in use is not looked at.
+    /// With any number of groups: a changed used byte is found, and the error names a range around it; unused bytes are
+    /// not compared.
     @Test(arguments: [1 << 18, 7, 1]) func everyChangedByteIsFound(mostGroups: UInt64) throws {
         var random = SeededGenerator(seed: seed)
-        // A debug build takes a second a comparison.
+        // A debug build takes a second per comparison.
         for _ in 0..<(isFull ? 20 : 2) {
             let lengths = [UInt64.random(in: 1...20, using: &random), UInt64.random(in: 1...20, using: &random)]
                 .map { $0 * 40_000 / 512 * 512 + 512 }
@@ -101,11 +101,11 @@ import Testing
                 header, targets.map { .disk(offset: $0) }, identity: .plain, mostGroups: mostGroups)
             note(bytes, header, in: &written, &random)
             #expect(written.groupCount <= mostGroups, "seed \(seed)")
-            // The regions have changed places on the target.
+            // The regions are swapped on the target.
             let target = Array(bytes[Int(lengths[0])...] + bytes[..<Int(lengths[0])])
             func compare(_ target: [UInt8]) throws {
                 let writer = TargetWriter(MemoryDisk(target), tailStart: UInt64(count))
-                // Nothing is held back here: what the windows hold is what is there.
+                // No write is held back: the windows have the bytes of the target.
                 target.withUnsafeBytes { writer.hold($0, at: 0) }
                 try written.compare(with: writer, progress: Progress())
             }
@@ -131,7 +131,7 @@ import Testing
         }
     }
 
-    /// A disk of more chunks than groups, or of as many as `REFORGE_CHUNKS` says: what is kept does not grow with it.
+    /// A disk of more chunks than groups (`REFORGE_CHUNKS` sets their number): the kept hashes do not grow with it.
     @Test func aLargeDiskTakesLittleMemory() throws {
         let count = SystemFacts.environment("REFORGE_CHUNKS").flatMap { UInt64($0) } ?? (isFull ? 2_000_000 : 300_000)
         let chunk: UInt64 = 1 << 20
@@ -154,7 +154,7 @@ import Testing
         print(
             "verify of \(count) chunks: \(written.groupCount) hashes of \(written.groupChunkCount) chunks each; resident "
                 + "\(before >> 20) MiB before, \(after >> 20) MiB after")
-        // Other tests beside this one take memory of the same process.
+        // Parallel tests use memory of the same process.
         guard SystemFacts.environment("REFORGE_CHUNKS") != nil else { return }
         #expect(after - before < 64 << 20)
     }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import LinuxSystem
 
-/// What ends work before it is done.
+/// Cancellation of running work.
 @Suite struct CancellationTests {
     @Test func theFirstCauseCounts() {
         let cancellation = Cancellation()

@@ -6,7 +6,7 @@ import Testing
 
 @testable import LinuxSystem
 
-/// Calls that do not return, and disks that are gone.
+/// Calls that do not return, and disks that disappear.
 @Suite struct StallTests {
     private static func call(_ name: String, start: UInt64, _ kind: PendingCalls.Kind = .write) -> PendingCalls.Call {
         PendingCalls.Call(name: name, kind: kind, start: start)

@@ -36,7 +36,7 @@ def sfdisk(disk: Path, lines: list[str]) -> None:
 
 
 def write_table(disk: Path, partitions: list[tuple[str, int, int, str]]) -> None:
-    """A GPT, with GUIDs that never change: type, start, length and name of each."""
+    """Writes a GPT with fixed GUIDs; each partition is given by type, start, length and name."""
     lines = ["label: gpt", f"label-id: {DISK_GUID}", "unit: sectors", "sector-size: 512"]
     for number, (kind, start, length, name) in enumerate(partitions, 1):
         guid = PARTITION_GUID.format(number, number)
@@ -45,7 +45,7 @@ def write_table(disk: Path, partitions: list[tuple[str, int, int, str]]) -> None
 
 
 def make_grub_image(tree: Path, target: str, out: Path, prefix: str, modules: str, early: str | None = None) -> None:
-    """grub-mkimage, the tree's own: loader and modules are of one version."""
+    """Runs the tree's own grub-mkimage, so that loader and modules have one version."""
     inside = tree / "tmp"
     early_file = inside / "early.cfg"
     result = inside / "grub.img"
@@ -65,8 +65,10 @@ def write_esp(
     disk: Path, tree: Path, work: Path, start: int, *, fallback_loader: bool = False, modules: str = "ext2",
     uuid: str = ROOT_UUID, folder: str = "/boot/grub",
 ) -> None:  # fmt: skip
-    """FAT32 with GRUB as Debian's grub-install puts it there for x86_64-efi, without shim. GRUB's files are in `folder` of
-    the filesystem `uuid`, which it needs `modules` for."""
+    """FAT32 with GRUB as Debian's grub-install places it for x86_64-efi, without shim.
+
+    GRUB's files are in `folder` of the filesystem `uuid`; reading that filesystem needs `modules`.
+    """
     search = f"search.fs_uuid {uuid} root\nset prefix=($root)'{folder}'\n"
     loader = work / "grubx64.efi"
     make_grub_image(
@@ -74,7 +76,7 @@ def write_esp(
     )
     configuration = work / "grub.cfg"
     configuration.write_text(search + "configfile $prefix/grub.cfg\n")
-    # One sector a cluster: FAT32 needs 65,525 of them.
+    # One sector per cluster: FAT32 needs 65,525 clusters.
     run(
         "mkfs.fat", "-F", "32", "-s", "1", "-S", str(SECTOR), "-i", ESP_SERIAL, "--offset", str(start // SECTOR),
         disk, str(ESP_BYTES // 1024),
@@ -99,7 +101,7 @@ def write_ext4(disk: Path, files: Path, start: int, length: int, uuid: str = ROO
 
 
 def write_swap(disk: Path, work: Path, start: int, length: int = SWAP_BYTES) -> None:
-    """mkswap knows no offset: its one page comes from a file of the same size."""
+    """Copies the swap header from a file of the same size: mkswap has no offset option."""
     area = work / "swap"
     with open(area, "wb") as handle:
         handle.truncate(length)
@@ -114,7 +116,7 @@ def write_bios_loader(
     disk: Path, tree: Path, work: Path, core_start: int, room: int, *, prefix: str = "(,gpt3)/boot/grub",
     modules: str = "part_gpt ext2",
 ) -> None:  # fmt: skip
-    """What grub-install does for i386-pc: core.img where there is room for it, boot.img into sector 0."""
+    """Installs GRUB like grub-install for i386-pc: core.img at `core_start`, boot.img in sector 0."""
     core_file = work / "core.img"
     make_grub_image(tree, "i386-pc", core_file, prefix, f"biosdisk {modules}")
     core = bytearray(core_file.read_bytes())
@@ -122,14 +124,14 @@ def write_bios_loader(
     if len(core) > room:
         raise RuntimeError(f"core.img has {len(core)} bytes: too many for {room}")
     first = core_start // SECTOR
-    # The block list at the end of core.img's first sector: where the rest lies, and the segment it is loaded to.
+    # The block list at the end of core.img's first sector: sector and length of the rest, and its load segment.
     struct.pack_into("<QHH", core, SECTOR - 12, first + 1, len(core) // SECTOR - 1, 0x820)
 
     boot = bytearray((tree / "usr/lib/grub/i386-pc/boot.img").read_bytes())
     struct.pack_into("<Q", boot, 0x5C, first)
-    boot[0x64] = 0xFF  # the drive that the firmware started from
-    boot[0x66:0x68] = b"\x90\x90"  # no floppy probing, as grub-install has it for disks
+    boot[0x64] = 0xFF  # boot drive: the one the firmware started from
+    boot[0x66:0x68] = b"\x90\x90"  # no floppy probing, like grub-install for disks
     with open(disk, "r+b") as out:
-        out.write(boot[:440])  # not the disk signature and the table behind it
+        out.write(boot[:440])  # keeps the disk signature and the table after it
         out.seek(core_start)
         out.write(core)

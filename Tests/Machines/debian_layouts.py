@@ -1,7 +1,7 @@
-"""The layouts in which make-debian-disk makes its Debian: where the parts lie, and what the system says of them.
+"""The disk layouts of make-debian-disk: the place of each part, and the configuration of the system that names it.
 
-Each is a function (disk file, its length in bytes, tree, folder for passing files). The tree is a copy by hard links: a file
-of it is replaced, never written to.
+Each layout is a function (disk file, its length in bytes, tree, folder for temporary files). The tree is a copy by hard
+links: its files are replaced, never written to.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ Layout = Callable[[Path, int, Path, Path], None]
 
 
 def replace(tree: Path, path: str, text: str) -> None:
-    """Puts a new file in the place of one that may be shared with the cached tree."""
+    """Replaces a file that may be a hard link into the cached tree."""
     (tree / path).unlink(missing_ok=True)
     (tree / path).write_text(text)
 
 
 def replace_fstab(tree: Path, *entries: str) -> None:
-    """The system's own list of filesystems."""
+    """Replaces the system's /etc/fstab."""
     replace(tree, "etc/fstab", "".join(f"{entry}\n" for entry in entries))
 
 
 def replace_grub_configuration(tree: Path, substitutions: list[tuple[str, str]]) -> None:
-    """What update-grub would have written in that layout: what it wrote, with some words exchanged."""
+    """Adapts grub.cfg to the layout by substitutions in what update-grub wrote for the plain one."""
     path = "boot/grub/grub.cfg"
     text = (tree / path).read_text()
     for pattern, by in substitutions:
@@ -68,14 +68,14 @@ def replace_grub_configuration(tree: Path, substitutions: list[tuple[str, str]])
 
 
 def take_out(tree: Path, path: str, to: Path) -> Path:
-    """What is on a filesystem of its own leaves an empty folder behind."""
+    """Moves a folder out of the tree and leaves an empty mount point."""
     shutil.move(tree / path, to)
     (tree / path).mkdir()
     return to
 
 
 def put(place: Path, disk: Path, start: int) -> None:
-    """A partition made as a file of its own comes into the disk."""
+    """Moves a partition from its own file into the disk."""
     run("dd", f"if={place}", f"of={disk}", "bs=1M", f"seek={start // MIB}", "conv=notrunc,sparse", "status=none")
     place.unlink()
 
@@ -84,9 +84,9 @@ def put(place: Path, disk: Path, start: int) -> None:
 
 
 def plain(disk: Path, length: int, tree: Path, work: Path, *, fallback_loader: bool = False) -> None:
-    """GPT: BIOS boot partition, ESP, ext4 root, swap at the end. By BIOS and UEFI."""
+    """GPT: BIOS boot partition, ESP, ext4 root, swap at the end. Boots by BIOS and UEFI."""
     root_start = 2 * MIB + ESP_BYTES
-    # Partitioning tools end the last partition on a MiB boundary too: the backup table needs 33 sectors.
+    # The last partition ends on a MiB boundary, like those of partitioning tools: the backup table needs 33 sectors.
     swap_start = length - MIB - SWAP_BYTES
     write_table(disk, [
         (TYPE_BIOS_BOOT, MIB, MIB, "bios"),
@@ -101,7 +101,7 @@ def plain(disk: Path, length: int, tree: Path, work: Path, *, fallback_loader: b
 
 
 def mbr(disk: Path, length: int, tree: Path, work: Path) -> None:
-    """MBR: ext4 root, and ext4 /home and swap as logical partitions. By BIOS, with core.img behind the MBR."""
+    """MBR: ext4 root, and ext4 /home and swap as logical partitions. Boots by BIOS, with core.img after the MBR."""
     swap_start = length - SWAP_BYTES
     home_start = swap_start - MIB - HOME_BYTES
     extended_start = home_start - MIB
@@ -125,7 +125,7 @@ def mbr(disk: Path, length: int, tree: Path, work: Path) -> None:
 
 
 def btrfs(disk: Path, length: int, tree: Path, work: Path) -> None:
-    """GPT: ESP, Btrfs with the subvolumes @ and @home, swap. By UEFI."""
+    """GPT: ESP, Btrfs with the subvolumes @ and @home, swap. Boots by UEFI."""
     root_start = MIB + ESP_BYTES
     swap_start = length - MIB - SWAP_BYTES
     write_table(disk, [
@@ -146,7 +146,7 @@ def btrfs(disk: Path, length: int, tree: Path, work: Path) -> None:
     with open(filesystem, "wb") as handle:
         handle.truncate(swap_start - root_start)
     run("mkfs.btrfs", "-q", "-U", ROOT_UUID, filesystem)
-    # A mount namespace of its own: mount and loop device are gone with it, however it ends.
+    # Its own mount namespace: mount and loop device disappear with it, however it ends.
     run("unshare", "--mount", "--propagation", "private", "sh", "-euc", """
         mkdir "$2"; mount -o loop "$1" "$2"
         btrfs -q subvolume create "$2/@"; btrfs -q subvolume create "$2/@home"
@@ -157,15 +157,15 @@ def btrfs(disk: Path, length: int, tree: Path, work: Path) -> None:
     write_swap(disk, work, swap_start)
 
 
-# LVM without a device-mapper: only metadata is written.
+# LVM without device-mapper: commands write metadata only.
 LVM_CONFIG = "devices{use_devicesfile=0} activation{activation=0} backup{backup=0 archive=0}"
-# The physical volume's first extent, and the length of all.
+# Offset of the physical volume's first extent, and length of each extent.
 EXTENTS_START = MIB
 EXTENT_BYTES = 4 * MIB
 
 
 def write_volume_group(place: Path, volumes: list[tuple[str, int]]) -> dict[str, int]:
-    """Makes a file a physical volume of the group `vg0` with these volumes, one behind the other. Where each starts."""
+    """Makes a file a physical volume of the group `vg0` with these volumes in a row; gives the start of each."""
     loop = run("losetup", "--find", "--show", place).stdout.strip()
     try:
 
@@ -177,7 +177,7 @@ def write_volume_group(place: Path, volumes: list[tuple[str, int]]) -> dict[str,
         starts, extent = {}, 0
         for name, length in volumes:
             count = length // EXTENT_BYTES
-            # -Zn, -Wn: there is no node to clear.
+            # -Zn, -Wn: there is no device node to clear.
             extents = f"{loop}:{extent}-{extent + count - 1}"
             lvm("lvcreate", "-q", "-y", "-Zn", "-Wn", "-l", str(count), "-n", name, "vg0", extents)
             starts[name] = EXTENTS_START + extent * EXTENT_BYTES
@@ -192,7 +192,7 @@ LVM_ROOT_BYTES = 1600 * MIB
 
 
 def write_volumes(place: Path, tree: Path, work: Path) -> None:
-    """The group with root, /home and swap."""
+    """Writes a group with root, /home and swap."""
     home = take_out(tree, "home", work / "home")
     starts = write_volume_group(place, [("root", LVM_ROOT_BYTES), ("home", HOME_BYTES), ("swap", SWAP_BYTES)])
     write_ext4(place, tree, starts["root"], LVM_ROOT_BYTES)
@@ -201,7 +201,7 @@ def write_volumes(place: Path, tree: Path, work: Path) -> None:
 
 
 def lvm(disk: Path, length: int, tree: Path, work: Path) -> None:
-    """GPT: BIOS boot partition, ESP, a physical volume with root (and /boot), /home and swap. By BIOS and UEFI."""
+    """GPT: BIOS boot partition, ESP, physical volume with root (and /boot), /home, swap. Boots by BIOS and UEFI."""
     group_start = 2 * MIB + ESP_BYTES
     group_length = length - MIB - group_start
     write_table(disk, [
@@ -244,14 +244,14 @@ def write_luks(place: Path, content: Path, work: Path) -> None:
         out.seek(LUKS_DATA_START)
         sector = 0
         while piece := plain_text.read(LUKS_SECTOR):
-            # plain64: the number of the sector, in units of 512 bytes.
+            # plain64: the sector number, in units of 512 bytes.
             tweak = sector.to_bytes(16, "little")
             out.write(Cipher(algorithms.AES(key), modes.XTS(tweak)).encryptor().update(piece))
             sector += LUKS_SECTOR // 512
 
 
 def add_to_initramfs(folder: Path, files: dict[str, bytes], work: Path) -> None:
-    """Appends an archive to the initramfs in a folder: the kernel unpacks one after the other."""
+    """Appends an archive to the initramfs in a folder: the kernel unpacks both in order."""
     root = work / "initramfs"
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -269,8 +269,10 @@ def add_to_initramfs(folder: Path, files: dict[str, bytes], work: Path) -> None:
 
 
 def luks(disk: Path, length: int, tree: Path, work: Path) -> None:
-    """GPT: BIOS boot partition, ESP, /boot, LUKS with a group of root, /home and swap. By BIOS and UEFI. The initramfs holds the
-    key."""
+    """GPT: BIOS boot partition, ESP, /boot, LUKS with a group of root, /home and swap. Boots by BIOS and UEFI.
+
+    The initramfs holds the key.
+    """
     boot_start = 2 * MIB + ESP_BYTES
     luks_start = boot_start + BOOT_BYTES
     luks_length = length - MIB - luks_start
@@ -297,7 +299,7 @@ def luks(disk: Path, length: int, tree: Path, work: Path) -> None:
     write_luks(place, group, work)
     put(place, disk, luks_start)
     group.unlink()
-    # As cryptsetup-initramfs' hook leaves it, which cannot look at the devices of a disk that is not there yet.
+    # Written here because cryptsetup-initramfs' hook cannot inspect the devices of a disk that does not exist yet.
     crypttab = f"vg0_crypt UUID={LUKS_UUID} /cryptroot/keyfiles/vg0_crypt.key luks,initramfs\n"
     keys = {"cryptroot/crypttab": crypttab.encode(), "cryptroot/keyfiles/vg0_crypt.key": LUKS_KEY_BYTES}
     add_to_initramfs(boot, keys, work)
@@ -315,7 +317,7 @@ LAYOUTS: dict[str, tuple[list[str], Layout]] = {
 
 @contextlib.contextmanager
 def own_tree(packages: list[str], work: Path) -> Iterator[Path]:
-    """A copy of the tree for one disk, beside the cached one: hard links do not lead to another filesystem."""
+    """A hard-linked copy of the tree for one disk, beside the cached one: hard links cannot cross filesystems."""
     with debian_tree.debian_tree(packages) as cached:
         copy = cached.with_name(f"{work.name}.tree")
         try:

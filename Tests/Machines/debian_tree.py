@@ -1,7 +1,7 @@
 """The root directory of the Debian that the machine tests capture and restore: built once, cached, then only read.
 
-Two stages. The base (debootstrap, about 80 s) lives in a directory named after what it was made from. On top of it the
-configuration (a few seconds, a stamp beside the directory) can be redone in place: every step of it overwrites.
+Two stages. The base (debootstrap, about 80 s) is in a directory named after the hash of its inputs. The configuration
+on top of it (a few seconds, a stamp beside the directory) can be repeated in place: each of its steps overwrites.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ HERE = Path(__file__).resolve().parent
 SUITE = "bookworm"
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 
-# What the disk holds beyond debootstrap's minbase. The stock kernel, not the smaller cloud one: that has no AHCI.
+# Packages beyond debootstrap's minbase. The stock kernel, because the smaller cloud kernel has no AHCI.
 PACKAGES = [
     "linux-image-amd64",
     "systemd-sysv",
     "udev",
     "initramfs-tools",
     "zstd",  # initramfs-tools' preferred compressor
-    "grub-pc-bin",  # together with grub2-common: the system can run its own grub-install for both firmwares
+    "grub-pc-bin",  # with grub2-common: the system can run grub-install for both firmwares
     "grub-efi-amd64-bin",
     "grub2-common",
     "efibootmgr",
     "e2fsprogs",
     "dosfstools",  # fsck of the ESP at boot
     "fdisk",
-    "attr",  # the proof looks at extended attributes
+    "attr",  # the proof reads extended attributes
 ]
 
-# What the layouts need that have more than partitions with ext4: a tree of its own, for it makes every boot slower.
+# Packages for layouts with more than ext4 partitions. A separate tree, because they make every boot slower.
 MORE_PACKAGES = [*PACKAGES, "btrfs-progs", "lvm2", "cryptsetup-initramfs"]
 
-# Kernel modules that no test machine can use, and documentation: 450 MB less to capture and to restore each time.
-# dpkg is told, so the system's own upgrades keep to it.
+# Kernel modules that no test machine can use, and documentation: 450 MB less to capture and restore each time.
+# dpkg's configuration lists them too, so upgrades in the system leave them out.
 EXCLUDED = [
     "/usr/share/doc/*",
     "/usr/share/man/*",
@@ -60,7 +60,7 @@ EXCLUDED = [
     "/lib/modules/*/kernel/drivers/comedi/*",
 ]
 
-# Started by timers or at boot, of no use to a machine that lives for a minute.
+# Units started by timers or at boot, useless on a machine that runs for a minute.
 MASKED_UNITS = [
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
@@ -82,12 +82,12 @@ PROOF_SEED = 20240229
 
 
 def log(text: str) -> None:
-    """Progress goes to stderr: stdout belongs to whoever called."""
+    """Prints progress on stderr: stdout belongs to the caller."""
     print(f"    {text}", file=sys.stderr, flush=True)
 
 
 def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-    """Runs a command; on failure, the error carries what it said."""
+    """Runs a command; on failure, the error holds the end of its output."""
     words = [str(word) for word in command]
     done = subprocess.run(  # type: ignore[call-overload]
         words, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
@@ -137,7 +137,7 @@ def host_mirror() -> str:
 
 
 def proxy_environment() -> dict[str, str]:
-    """debootstrap downloads with wget: it does not know of the proxy in apt's own configuration."""
+    """Environment with apt's proxy for debootstrap, which downloads with wget and ignores apt's configuration."""
     environment = dict(os.environ)
     for scheme in ("http", "https"):
         dump = subprocess.run(
@@ -158,12 +158,12 @@ def locked(path: Path, *, shared: bool) -> Iterator[None]:
 
 
 def base_key(packages: list[str]) -> str:
-    """What the base is made from: the same key, the same directory."""
+    """Hash of the base's inputs, part of the name of its directory."""
     return hashlib.sha256("\n".join([SUITE, *packages, *EXCLUDED]).encode()).hexdigest()[:12]
 
 
 def configuration_key() -> str:
-    """This file and everything under guest/."""
+    """Hash of this file and everything under guest/."""
     digest = hashlib.sha256()
     for path in [Path(__file__), *sorted((HERE / "guest").iterdir())]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -172,7 +172,7 @@ def configuration_key() -> str:
 
 @contextlib.contextmanager
 def debian_tree(packages: list[str] = PACKAGES) -> Iterator[Path]:
-    """The finished root directory, built where it is missing; nobody changes it while the block runs."""
+    """The finished root directory, built if missing; a shared lock protects it while the block runs."""
     if os.geteuid() != 0:
         raise RuntimeError("making a Debian tree needs root (debootstrap, chroot)")
     tree = scratch_directory() / f"debian-tree-{base_key(packages)}"
@@ -190,13 +190,13 @@ def debian_tree(packages: list[str] = PACKAGES) -> Iterator[Path]:
 
 
 def build_base(tree: Path, packages: list[str]) -> None:
-    """debootstrap, from the host's own mirror, into a directory that gets its name only when it is whole."""
+    """Runs debootstrap from the host's mirror into a directory that gets its final name only when complete."""
     started = time.monotonic()
     mirror = host_mirror()
     log(f"debootstrap {SUITE} from {mirror}")
     partial = tree.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    # Its own mount namespace: whatever debootstrap mounts inside is gone with it, even when it is killed.
+    # Its own mount namespace: debootstrap's mounts disappear with it, even when it is killed.
     run(
         "unshare", "--mount", "--propagation", "private",
         "debootstrap", "--variant=minbase", f"--include={','.join(packages)}", SUITE, partial, mirror,
@@ -216,9 +216,9 @@ def build_base(tree: Path, packages: list[str]) -> None:
 
 
 def in_chroot(root: Path, script: str, prepare: str = "", finish: str = "") -> str:
-    """Runs a shell script in a chroot with /proc, /sys and a small /dev, in a mount namespace that dies with it.
+    """Runs a shell script in a chroot with /proc, /sys and a small /dev, in its own mount namespace.
 
-    `prepare` runs before and `finish` after it, outside the chroot, with $root set.
+    `prepare` runs before and `finish` after the script, outside the chroot, with $root set.
     """
     outer = f"""
         set -eu
@@ -248,7 +248,7 @@ def in_chroot(root: Path, script: str, prepare: str = "", finish: str = "") -> s
 
 
 def configure(tree: Path) -> None:
-    """Makes the base a system of its own: names, fstab, loader files, units, initramfs, the proof and its files."""
+    """Configures the base as a system: names, fstab, loader files, units, initramfs, the proof and its files."""
     started = time.monotonic()
 
     def write(path: str, text: str) -> None:
@@ -265,7 +265,7 @@ def configure(tree: Path) -> None:
         f"UUID={ESP_UUID} /boot/efi vfat umask=0077 0 1\n"
         f"UUID={SWAP_UUID} none swap sw 0 0\n"
     ))  # fmt: skip
-    # As Debian's installer leaves it. An initramfs that does not find it waits for 30 s and says so.
+    # As Debian's installer writes it. An initramfs that does not find the device waits for 30 s and prints a warning.
     write("etc/initramfs-tools/conf.d/resume", f"RESUME=UUID={SWAP_UUID}\n")
     write("etc/default/grub", (
         'GRUB_DEFAULT=0\nGRUB_TIMEOUT=0\nGRUB_DISTRIBUTOR="Debian"\n'
@@ -299,16 +299,16 @@ def configure(tree: Path) -> None:
 
     log("files to prove")
     make_proof_files(tree / "srv/proof")
-    # Some where layouts have a filesystem of its own.
+    # A part of them in /home, which is a separate filesystem in some layouts.
     shutil.copytree(tree / "srv/proof/tree", tree / "home/proof", symlinks=True)
     write_manifests(tree)
     log(f"configuration took {time.monotonic() - started:.0f} s")
 
 
 def make_grub_configuration(tree: Path) -> None:
-    """Lets the system's own update-grub write /boot/grub/grub.cfg.
+    """Has the system's own update-grub write /boot/grub/grub.cfg.
 
-    grub-probe wants a real filesystem under `/`, with the UUID that the disk will have: a passing copy of the tree.
+    grub-probe needs a real filesystem under `/`, with the UUID that the disk will have: a temporary copy of the tree.
     """
     log("update-grub")
     work = tree.with_suffix(".grub")
@@ -317,8 +317,8 @@ def make_grub_configuration(tree: Path) -> None:
     try:
         image = work / "root.ext4"
         run("mke2fs", "-q", "-t", "ext4", "-U", ROOT_UUID, "-d", tree, image, "2G")
-        # By another name than loop*: for that, grub.d/10_linux writes no entries. The /dev hidden by the tmpfs is this
-        # namespace's alone; the loop device goes when the mount does.
+        # Named other than loop*, because grub.d/10_linux writes no entries for that name. The tmpfs hides /dev in this
+        # namespace only; the loop device is detached with the mount.
         mount = f"""
             loop=$(losetup --find --show "{image}")
             trap 'losetup --detach "$loop" 2>/dev/null || true' EXIT
@@ -338,11 +338,11 @@ def make_grub_configuration(tree: Path) -> None:
 
 
 def make_proof_files(top: Path) -> None:
-    """Some 300 MiB of files of every shape, the same on every run."""
+    """Writes some 300 MiB of files of every shape, identical on every run."""
     source = random.Random(PROOF_SEED)
     top.mkdir(parents=True)
 
-    # Big: random, text-like and zero stretches.
+    # A big file of random, text-like and zero ranges.
     with open(top / "big", "wb") as big:
         for _ in range(96):
             kind = source.choice(("random", "text", "zero"))
@@ -352,7 +352,7 @@ def make_proof_files(top: Path) -> None:
                 big.write((source.randbytes(1 << 10).hex().encode() * 512)[: 1 << 20])
             else:
                 big.write(bytes(1 << 20))
-    # Sparse: islands in a sea of holes; one ends in a hole.
+    # Sparse files: short data ranges between holes, with a hole at the end.
     for name, length, islands in (("sparse", 64 << 20, 12), ("sparse-tail", 24 << 20, 3)):
         with open(top / name, "wb") as sparse:
             for _ in range(islands):
@@ -376,12 +376,12 @@ def make_proof_files(top: Path) -> None:
         path = top / f"medium-{number:02}"
         path.write_bytes(source.randbytes(source.randrange(1 << 20, 4 << 20)))
         files.append(path)
-    # One directory with an index tree of its own.
+    # A directory large enough for an index tree.
     wide = top / "wide"
     wide.mkdir()
     for number in range(1500):
         (wide / f"a-file-with-a-rather-long-name-to-fill-directory-blocks-{number:05}").write_bytes(b"%d\n" % number)
-    # Names, links.
+    # Unusual names, and links.
     (top / ("n" * 255)).write_bytes(b"the longest name\n")
     (top / "a name with spaces, é, 日本 and 'quotes'").write_bytes(b"unusual\n")
     for number, path in enumerate(source.sample(files, 60)):
@@ -398,7 +398,7 @@ def make_proof_files(top: Path) -> None:
     for path in source.sample(files, 20):
         os.chown(path, 1000 + source.randrange(70_000), source.randrange(70_000))
         path.chmod(source.choice((0o600, 0o644, 0o755, 0o4755, 0o1777)))
-    # Whole seconds: what mke2fs -d keeps. Directories last, for their files change them.
+    # Whole seconds, because mke2fs -d keeps no fractions. Directories last: changes of their files alter them.
     for path in sorted(top.rglob("*"), key=lambda path: -len(path.parts)):
         moment = 1_500_000_000 + source.randrange(200_000_000)
         os.utime(path, (moment, moment), follow_symlinks=False)
@@ -406,7 +406,7 @@ def make_proof_files(top: Path) -> None:
 
 
 def write_manifests(tree: Path) -> None:
-    """What the proof compares with: written by the same commands that will run on the restored system."""
+    """Writes the manifests for the proof, with the commands that run on the restored system."""
     in_chroot(tree, """
         cd /
         find srv/proof home/proof usr/bin usr/sbin boot/vmlinuz-* -xdev -type f -print0 | LC_ALL=C sort -z |

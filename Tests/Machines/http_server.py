@@ -4,12 +4,12 @@
         server.behave("/debian.img.zst", "short", after=1_000_000)
         url = server.guest_url("debian.img.zst")
 
-Behaviours of a path: `normal` (Content-Length, Range), `short` (closes the connection after so many bytes of the body,
-though Content-Length promised more), `reset` (the same, by a TCP reset), `stall` (then sends nothing more, until the
-server closes), `no-range` (ignores Range), `missing` (404), `error` (500).
+Behaviours of a path: `normal` (Content-Length, Range), `short` (closes the connection after `after` bytes of the body,
+although Content-Length announced more), `reset` (as `short`, by a TCP reset), `stall` (sends nothing more after these
+bytes, until the server closes), `no-range` (ignores Range), `missing` (404), `error` (500).
 
-`cut` drops the connection once at each of some offsets of the file, by turns orderly and by a reset. Files have an ETag and a
-time of change, and If-Range is obeyed; `validators=False` leaves all that out.
+`cut` drops the connection once at each given offset of the file: in order at even offsets, by a reset at odd ones.
+Files have an ETag and a Last-Modified time, and If-Range is obeyed; `validators=False` leaves all of these out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BEHAVIOURS = ("normal", "short", "reset", "stall", "no-range", "missing", "error
 
 @dataclass
 class Request:
-    """One request, as it was answered."""
+    """One request and its answer."""
 
     method: str
     path: str
@@ -63,7 +63,7 @@ class FileServer:
         self._cuts[path] = sorted(offsets)
 
     def _next_cut(self, path: str, start: int) -> int | None:
-        """Where an answer that starts at `start` ends early; each place counts once."""
+        """The offset at which an answer from `start` is cut; each offset is used once."""
         with self._lock:
             for offset in self._cuts.get(path, []):
                 if offset > start:
@@ -72,11 +72,11 @@ class FileServer:
         return None
 
     def guest_url(self, name: str) -> str:
-        """Where a guest finds a file."""
+        """URL of a file for a guest."""
         return f"http://{GUEST_ADDRESS}:{self.port}/{urllib.parse.quote(name)}"
 
     def host_url(self, name: str) -> str:
-        """Where this host finds it."""
+        """URL of a file for this host."""
         return f"http://127.0.0.1:{self.port}/{urllib.parse.quote(name)}"
 
     def __enter__(self) -> FileServer:
@@ -114,7 +114,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing on the terminal: `requests` has it."""
+        """Prints nothing: `requests` is the log."""
 
     def _answer(self, with_body: bool) -> None:
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
@@ -173,7 +173,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._break_off(behaviour)
 
     def _break_off(self, behaviour: str) -> None:
-        """Ends a body that promised more."""
+        """Ends a body before its Content-Length."""
         self.close_connection = True
         if behaviour == "stall":
             self.owner._closing.wait(600)

@@ -1,4 +1,4 @@
-"""What the machine tests share: the context each gets, reasons to skip, disks and images made once a run."""
+"""Shared by the machine tests: the context of a test, reasons to skip, disks and images made once per run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def full_only(test: Test) -> Test:
 
 @dataclass
 class Shared:
-    """What lasts for the whole run, in all of its processes."""
+    """State of the whole run, common to all of its processes."""
 
     workdir: Path
     media: Path | None
@@ -59,14 +59,14 @@ class Shared:
     seed: int
 
     def once(self, name: str, make: Callable[[], Result]) -> Result:
-        """Makes a thing at the first call, while other tests that need it wait; a failure (or a skip) is remembered, too.
+        """Runs `make` at the first call, while other tests that need the result wait; a failure or skip is kept, too.
 
-        What is made outlasts the test that makes it, and its process: files in the run's folder, not in the test's.
+        The result outlives the test and its process, so its files belong in the run's folder, not in the test's.
         """
         place = self.workdir / "made" / name
         place.parent.mkdir(exist_ok=True)
         with open(place, "a+b") as file:
-            # The wait for another test is no part of this one's time.
+            # The wait for another test does not count towards this test's limit.
             left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
             fcntl.flock(file, fcntl.LOCK_EX)
             signal.setitimer(signal.ITIMER_REAL, left)
@@ -101,7 +101,7 @@ class Context:
         for path in (self.folder, self.logs):
             path.mkdir(parents=True, exist_ok=True)
 
-    # MARK: what must be there
+    # MARK: requirements
 
     @property
     def binary(self) -> Path:
@@ -127,7 +127,7 @@ class Context:
     # MARK: disks
 
     def debian_disk(self) -> Path:
-        """A 4 GiB Debian as it was made: never booted. Not to be written to: use `copy`, or a snapshot disk."""
+        """A 4 GiB Debian disk that was never booted. Read-only: use `copy_sparse`, or a snapshot disk."""
 
         def make() -> Path:
             if os.geteuid() != 0:
@@ -139,7 +139,7 @@ class Context:
         return self.shared.once("debian disk", make)
 
     def used_debian_disk(self) -> tuple[Path, Proof]:
-        """The same after one boot by BIOS on virtio and a clean shutdown; with the proof of that boot."""
+        """The Debian disk after one boot by BIOS on virtio and a clean shutdown, with the proof of that boot."""
 
         def make() -> tuple[Path, Proof]:
             path = copy_sparse(self.debian_disk(), self.workdir / "debian-used.raw")
@@ -149,10 +149,10 @@ class Context:
         return self.shared.once("used debian disk", make)
 
     def debian_image(self) -> Path:
-        """What `reforge capture` makes of the used Debian disk."""
+        """The image of the used Debian disk."""
 
         def make() -> Path:
-            self.binary  # skips before the source is made for nothing
+            self.binary  # skips before the source is made
             image = self.workdir / "debian.img.zst"
             self.reforge("capture", self.used_debian_disk()[0], image, "--note", "machine tests", "--overwrite")
             return image
@@ -160,7 +160,7 @@ class Context:
         return self.shared.once("debian image", make)
 
     def data_disk(self) -> Path:
-        """A disk of 768 MiB with ext4, FAT and swap, made without booting anything; what it holds cannot be compressed."""
+        """A 768 MiB disk with ext4, FAT and swap and incompressible files, made without booting a machine."""
 
         def make() -> Path:
             path = self.workdir / "data.raw"
@@ -204,27 +204,27 @@ class Context:
             handle.truncate(byte_count)
         return path
 
-    # MARK: doing
+    # MARK: actions
 
     def reforge(self, *arguments: str | Path, codes: tuple[int, ...] = (0,), timeout: float = 600) -> str:
-        """Runs the binary on this host; gives its stdout. Other exit codes than `codes` fail."""
+        """Runs the binary on this host; gives its stdout. Fails on exit codes outside `codes`."""
         return run(self.binary, *arguments, codes=codes, timeout=timeout)
 
     def machine(self, name: str, **options: Any) -> Machine:
-        """A machine whose logs lie in this test's folder of logs."""
+        """A machine that logs into this test's log folder."""
         return Machine(name, self.logs, **options)
 
     def boot_and_prove(
         self, name: str, disk: Path, bus: str, firmware: str, nvram: Path | None = None, timeout: float = 300
     ) -> Proof:
-        """Boots a Debian disk (writes to it are dropped) and gives its proof, which it has `timeout` seconds for."""
+        """Boots a Debian disk (its writes are dropped) and gives its proof, expected within `timeout` seconds."""
         disks = [Disk(disk, bus, "BOOTED", snapshot=True)]
         with self.machine(name, firmware=firmware, disks=disks, nvram=nvram, time_limit=timeout + 300) as machine:
             return wait_for_proof(machine, timeout)
 
 
 def run(*command: str | Path, codes: tuple[int, ...] = (0,), timeout: float = 300) -> str:
-    """Runs a command; gives its stdout; fails with what it said on stderr."""
+    """Runs a command; gives its stdout; on failure, raises with the end of its output."""
     words = [str(word) for word in command]
     done = subprocess.run(
         words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
@@ -256,7 +256,7 @@ def partition(disk: Path, table: str) -> None:
 
 
 def first_nonzero(path: Path, start: int = 0, length: int | None = None) -> int | None:
-    """Where the first byte lies that is not zero; None when there is none. Looks into data only, not into holes."""
+    """The offset of the first byte that is not zero, or None. Reads data only, no holes."""
     with open(path, "rb") as handle:
         end = os.fstat(handle.fileno()).st_size if length is None else start + length
         position = start
@@ -278,13 +278,13 @@ def first_nonzero(path: Path, start: int = 0, length: int | None = None) -> int 
 
 
 def expect(condition: bool, otherwise: str) -> None:
-    """An assertion with a sentence."""
+    """Asserts a condition; the message is a sentence."""
     if not condition:
         raise AssertionError(otherwise)
 
 
 def expect_whole(proof: Proof, **wanted: Any) -> None:
-    """Fails with all that a booted system complains of."""
+    """Fails with all complaints of a booted system."""
     complaints = proof.complaints(**wanted)
     if complaints:
         facts = "\n".join(f"    | {name}={value}" for name, values in proof.facts.items() for value in values)

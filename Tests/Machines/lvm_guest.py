@@ -3,7 +3,8 @@
     guest = LVMGuest(cache, binary, script)
     with Machine("lvm", logs, kernel=guest.kernel, initrd=guest.initramfs(folder), append="console=ttyS0") as machine: …
 
-`programs` and `modules` are taken in beside the usual ones. `script` runs as /script under `sh -e`; its last words are `GUEST-END 0`, or another status.
+`programs` and `modules` are added to the default ones. `script` runs as /script under `sh -e`; the console's last line
+is `GUEST-END` with its status.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from lab import Skip
 
-# Beside what the host has (busybox, e2fsprogs, sfdisk): lvm2 and those of its libraries that the host lacks.
+# In addition to the host's programs (busybox, e2fsprogs, sfdisk): lvm2 and the libraries of it that the host lacks.
 PACKAGES = ["lvm2", "dmsetup", "libdevmapper1.02.1", "libdevmapper-event1.02.1", "libaio1", "libreadline8", "libedit2"]
 PROGRAMS = ["mke2fs", "e2fsck", "sfdisk", "sha256sum", "dmsetup", "mkswap", "mkfs.xfs", "xfs_repair", "resize2fs"]
 MODULES = ["virtio_pci", "virtio_blk", "dm-mod", "dm-snapshot", "dm-mirror", "loop", "crc32c_generic", "ext4", "xfs"]
@@ -49,7 +50,7 @@ def _run(*command: str | Path, **options: object) -> str:
 
 
 class LVMGuest:
-    """The kernel and the initramfs; packages are downloaded once into `cache`."""
+    """A guest's kernel and initramfs; packages are downloaded once into `cache`."""
 
     def __init__(
         self, cache: Path, binary: Path, *, programs: Sequence[str] = (), modules: Sequence[str] = ()
@@ -66,7 +67,7 @@ class LVMGuest:
         self.packages = self._packages(cache / "lvm2")
 
     def _packages(self, folder: Path) -> Path:
-        """The packages' files in one tree."""
+        """Unpacks the packages into one tree."""
         tree = folder / "tree"
         if (folder / "complete").exists():
             return tree
@@ -82,7 +83,7 @@ class LVMGuest:
         return tree
 
     def _modules(self) -> list[str]:
-        """Paths of the modules, what they depend on first."""
+        """Paths of the modules, dependencies first."""
         depends: dict[str, list[str]] = {}
         for line in (self.kernel_tree / f"lib/modules/{self.version}/modules.dep").read_text().splitlines():
             path, _, rest = line.partition(":")
@@ -91,7 +92,7 @@ class LVMGuest:
         order: list[str] = []
 
         def add(path: str) -> None:
-            # modules.dep lists all of them, the nearest first.
+            # modules.dep lists all dependencies, the nearest first.
             for needed in [*reversed(depends[path]), path]:
                 if needed not in order:
                     order.append(needed)
@@ -140,7 +141,7 @@ class LVMGuest:
             shutil.copy(source, root / "lib/modules" / source.name)
             listed.append(f"/lib/modules/{source.name}")
         (root / "modules").write_text("\n".join(listed) + "\n")
-        # /bin/reforge would be busybox's link to nothing: it has no such applet.
+        # In /usr/bin: /bin holds busybox and its links.
         shutil.copy(self.binary, root / "usr/bin/reforge")
         (root / "script").write_text(script)
         (root / "init").write_text(INIT)

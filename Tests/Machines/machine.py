@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Machines for tests: QEMU by emulation, a serial console to read and to type on while it runs, limits everywhere.
+"""Machines for tests: QEMU by emulation, with a serial console for input and output, and time limits on every wait.
 
 As a library:
 
     with Machine("debian", logs, firmware="uefi", disks=[Disk(path, bus="nvme", serial="TARGET")]) as machine:
         machine.wait_for(r"login:", timeout=120)
 
-As a program, to look at a disk by hand (the console is copied to stdout, stdin goes to the machine):
+As a program, to inspect a disk by hand (the console is copied to stdout, stdin to the machine):
 
     machine.py --firmware bios --disk debian.raw,bus=virtio --snapshot --time-limit 300
 """
@@ -28,38 +28,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# A busy machine is several times slower: every limit is so much longer than what is written at its test.
+# A busy host is several times slower: factor between the limit written at a test and the one applied.
 PATIENCE = 3
 
 OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 
-# Consoles speak in colours and cursor movements (GRUB and OVMF above all); patterns should not have to.
+# Colours and cursor movements on the console (mostly from GRUB and OVMF), removed before patterns are matched.
 ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][0-9A-B]|[=>cM78])")
 
 
 class MachineError(Exception):
-    """A machine did not do what was waited for. The message ends with the console's last lines."""
+    """A machine did not reach the expected state. The message ends with the console's last lines."""
 
 
 @dataclass(frozen=True)
 class Disk:
-    """A raw disk file and the controller it hangs on."""
+    """A raw disk file and its controller."""
 
     path: Path
     bus: str = "virtio"  # virtio, nvme, sata, usb, scsi
     serial: str = ""
-    snapshot: bool = False  # writes are kept nowhere
+    snapshot: bool = False  # writes are dropped
     sector_size: int = 512
     read_only: bool = False
-    bad_sectors: tuple[int, ...] = ()  # of 512 bytes: each read of one fails with EIO
+    bad_sectors: tuple[int, ...] = ()  # numbers of 512-byte sectors whose reads fail with EIO
 
 
 class Machine:
     """One run of one virtual machine, from power-on to power-off, as a context manager.
 
-    A reboot ends the run too, unless `reboots` is set. `nvram` names the file of UEFI variables to use and to keep;
-    without it a blank copy is made and thrown away. `time_limit` (seconds) kills the machine whatever else happens.
+    A reboot ends the run too, unless `reboots` is set. `nvram` names the file of UEFI variables to use and keep;
+    without it, a blank copy is made and deleted. The machine is killed after `time_limit` seconds in any case.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Machine:
         boot_from: str | None = None,
         cpu: str = "max",
     ) -> None:
-        """`boot_from`: `cdrom` or a disk's serial, to have the firmware try that first; else its own order."""
+        """`boot_from`: `cdrom` or the serial of the disk that the firmware tries first; None: the firmware's order."""
         if firmware not in ("bios", "uefi"):
             raise ValueError(f"firmware is bios or uefi, not {firmware!r}")
         self.name = name
@@ -96,13 +96,13 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._raw = bytearray()
-        self._position = 0  # where the next wait_for starts to look, in the console's text
+        self._position = 0  # where the next wait_for starts in the console's text
         self._changed = threading.Condition()
         self._ended = False
         self._expired = False
         self._echo = False
 
-    # MARK: life
+    # MARK: power
 
     def __enter__(self) -> Machine:
         self.start()
@@ -138,13 +138,13 @@ class Machine:
         self._watchdog.start()
 
     def kill(self) -> None:
-        """Pulls the plug."""
+        """Cuts the power."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait(timeout=30)
 
     def close(self) -> None:
-        """Kills what still runs and releases everything; may be called twice."""
+        """Kills the machine if it runs and releases everything; may be called twice."""
         try:
             self.kill()
         finally:
@@ -165,7 +165,7 @@ class Machine:
     # MARK: the console
 
     def text(self) -> str:
-        """All that the console said, without escape sequences and carriage returns."""
+        """The console's output, without escape sequences and carriage returns."""
         with self._changed:
             raw = bytes(self._raw)
         return _plain(raw)
@@ -176,9 +176,9 @@ class Machine:
         return "\n".join(f"    | {line}" for line in kept[-lines:])
 
     def wait_for(self, pattern: str, timeout: float, *, unless: str | None = None) -> re.Match[str]:
-        """Waits until the console, after what was found last, says `pattern` (a multi-line regular expression).
+        """Waits until `pattern` (a multi-line regular expression) is on the console, after the previous match.
 
-        Ends with MachineError when it says `unless` first, when the machine stops, or after `timeout` seconds.
+        Raises MachineError when `unless` appears first, when the machine stops, or after `timeout` seconds.
         """
         wanted = re.compile(pattern, re.MULTILINE)
         unwanted = re.compile(unless, re.MULTILINE) if unless else None
@@ -223,7 +223,7 @@ class Machine:
     def wait_for_exit(self, timeout: float, *, unless: str | None = None) -> float:
         """Waits for power-off (or reboot); gives the seconds since power-on.
 
-        Ends with MachineError when the console says `unless` (after what was found last) while it runs.
+        Raises MachineError when `unless` appears on the console after the previous match.
         """
         assert self._process is not None
         unwanted = re.compile(unless, re.MULTILINE) if unless else None
@@ -244,7 +244,7 @@ class Machine:
             raise self._error(f"QEMU ended with {code}: {self.error_path.read_text(errors='replace')[-2000:]}")
         return time.monotonic() - self.started
 
-    # MARK: inside
+    # MARK: internals
 
     def _error(self, what: str) -> MachineError:
         return MachineError(f"{self.name}: {what}\n    console ({self.log_path}):\n{self.tail()}")
@@ -277,7 +277,7 @@ class Machine:
             process.kill()
 
     def _command(self, work: Path) -> list[str]:
-        # TCG on purpose: the same everywhere, and KVM cannot be counted on.
+        # TCG: it behaves identically on every host, and KVM is not always available.
         command = [
             "qemu-system-x86_64", "-name", self.name, "-machine", "q35", "-accel", "tcg,thread=multi",
             "-cpu", self._cpu, "-smp", "2", "-m", str(self._memory), "-nodefaults", "-vga", "std", "-display", "none",
@@ -298,7 +298,7 @@ class Machine:
             command += ["-device", "qemu-xhci,id=xhci"]
         if any(disk.bus == "scsi" for disk in self._disks):
             command += ["-device", "virtio-scsi-pci,id=scsi"]
-        # Controllers must come before what hangs on them.
+        # Controllers must precede their devices.
         command = _controllers_first(command)
         if self._cdrom is not None:
             command += ["-drive", f"if=none,id=cd,format=raw,media=cdrom,readonly=on,file={_escaped(self._cdrom)}"]
@@ -308,7 +308,7 @@ class Machine:
             if self._initrd is not None:
                 command += ["-initrd", str(self._initrd)]
         if self._network:
-            # No option ROM: nothing here boots from it, and the firmware is quicker without.
+            # No option ROM: no test boots from the network, and the firmware starts faster without it.
             command += ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]
         else:
             command += ["-nic", "none"]
@@ -317,7 +317,7 @@ class Machine:
     def _disk_options(self, number: int, disk: Disk) -> list[str]:
         file = f"file={_escaped(disk.path)}"
         if disk.bad_sectors:
-            # `none` is the event of the beginning: the errors are there from the start, and stay.
+            # Event `none`: the errors exist from the start, and stay.
             file = f"file.driver=blkdebug,file.image.driver=file,file.image.filename={_escaped(disk.path)}"
             for rule, sector in enumerate(disk.bad_sectors):
                 place = f",file.inject-error.{rule}"
@@ -336,7 +336,7 @@ class Machine:
             device += f",serial={disk.serial or f'DISK{number}'}"
         if disk.sector_size != 512:
             device += f",logical_block_size={disk.sector_size},physical_block_size={disk.sector_size}"
-        # A BIOS has no boot variables: its order is ours. UEFI's own order is left alone unless asked for, for a
+        # A BIOS has no boot variables, so bootindex sets its order. UEFI's order is left alone by default, because a
         # bootindex makes OVMF rewrite BootOrder.
         if self._boot_from is not None and disk.serial == self._boot_from:
             device += ",bootindex=0"
@@ -363,7 +363,7 @@ def _controllers_first(command: list[str]) -> list[str]:
 
 
 def _escaped(path: Path) -> str:
-    """QEMU separates options by commas."""
+    """Doubles the commas of a path: QEMU separates options by them."""
     return str(path).replace(",", ",,")
 
 
@@ -372,7 +372,7 @@ def _plain(raw: bytes) -> str:
 
 
 def _die_with_parent() -> None:
-    """In the child: a machine never outlives its test, even when that is killed (PR_SET_PDEATHSIG)."""
+    """Runs in the child: the machine ends with its test, even when the test is killed (PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""What the Debian of make-debian-disk says about itself at each boot (guest/proof), read from a machine's console."""
+"""The report that make-debian-disk's Debian prints at each boot (guest/proof), read from a machine's console."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from machine import Machine
 
-# A boot that ends in one of these will not get any further: no need to wait for the time limit.
+# A boot does not continue after one of these: the wait ends before its time limit.
 DEAD_ENDS = "|".join([
     r"Kernel panic",
     r"You are in emergency mode",
@@ -23,27 +23,29 @@ DEAD_ENDS = "|".join([
 
 @dataclass(frozen=True)
 class Proof:
-    """The facts by name; a fact said several times (`efi-entry`) has its values in order."""
+    """The facts by name; a repeated fact (`efi-entry`) has its values in order."""
 
     facts: dict[str, list[str]]
     seconds: float  # from power-on to power-off
 
     def __getitem__(self, name: str) -> str:
-        """The value of a fact that is said once; empty when it was not said."""
+        """The value of a fact that occurs once; empty when it is missing."""
         return self.facts.get(name, [""])[0]
 
     def all(self, name: str) -> list[str]:
-        """The values of a fact."""
+        """All values of a fact."""
         return self.facts.get(name, [])
 
     def number(self, name: str) -> int:
-        """The number that a fact begins with; -1 without one."""
+        """The number at the start of a fact; -1 without one."""
         match = re.match(r"-?\d+", self[name])
         return int(match[0]) if match else -1
 
     def complaints(self, *, firmware: str, bus: str | None = None, root_over: int = 0, esp: bool = True) -> list[str]:
-        """What is wrong with the system; empty when it is whole. `root_over`: bytes that the root exceeds; `esp`: whether
-        it has one."""
+        """Defects of the system; empty when it is whole.
+
+        `root_over`: bytes that the root must exceed; `esp`: whether the system has an ESP.
+        """
         device = {"virtio": "vd", "nvme": "nvme", "sata": "sd", "usb": "sd", "scsi": "sd", None: ""}[bus]
         swap = self["swap"].split()
         checks = {
@@ -75,7 +77,7 @@ def parse(text: str) -> dict[str, list[str]]:
 
 
 def wait_for_proof(machine: Machine, timeout: float = 300) -> Proof:
-    """Follows a running machine through its proof to power-off."""
+    """Waits for the proof of a running machine and its power-off."""
     machine.wait_for(r"^PROOF-END$", timeout, unless=DEAD_ENDS)
     facts = parse(machine.text())
     return Proof(facts, machine.wait_for_exit(90))

@@ -1,4 +1,4 @@
-"""Filesystems whose machine lost its power: what was synchronised is there after a capture, a restore and their own recovery."""
+"""Filesystems after a power cut: capture, restore and their own recovery keep all synchronised data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lvm_guest import LVMGuest
 from machine import Disk
 from test_recovery import restored_on_the_host
 
-# Name: length in MiB, what makes it on a file, how it is mounted.
+# Name: length in MiB, mkfs command, mount options.
 KINDS: dict[str, tuple[int, list[str], str]] = {
     "ext4": (128, ["mke2fs", "-q", "-t", "ext4"], "-t ext4"),
     "ext3": (64, ["mke2fs", "-q", "-t", "ext3"], "-t ext3"),
@@ -26,7 +26,7 @@ KINDS: dict[str, tuple[int, list[str], str]] = {
 MODULES = ["ext4", "xfs", "btrfs", "f2fs", "crc32_generic", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "exfat"]
 CONSOLE = "console=ttyS0,115200n8 loglevel=1 panic=-1"
 
-# Some files are there since a sync, some were removed since, and the last ones were only synchronised one by one.
+# Some files are older than the sync, some were removed after it, and the last ones were synchronised by fsync only.
 WRITE = """
 number=1
 for kind in KINDS; do
@@ -40,7 +40,7 @@ for kind in KINDS; do
     i=0; while [ $i -lt 60 ]; do dd if=/dev/urandom of=old$i bs=$((1000 + 977 * i)) count=1 2>/dev/null; i=$((i + 1)); done
   )
 done
-# Of all filesystems: what is synchronised one by one comes behind it.
+# All filesystems: the later files are synchronised one by one.
 sync
 for kind in KINDS; do
   (
@@ -69,7 +69,7 @@ done
 
 
 def script(body: str) -> str:
-    """With what each kind is mounted by."""
+    """The script with the mount options of each kind."""
     mounts = "".join(f'mount_{kind}="{how}"\n' for kind, (_, _, how) in KINDS.items())
     return mounts + body.replace("KINDS", " ".join(KINDS))
 
@@ -95,13 +95,13 @@ def crash_disk(ctx: Context) -> Path:
 
 
 def hashes(said: str) -> dict[tuple[str, str], str]:
-    """By kind and name."""
+    """Hashes of files by kind and name."""
     return {(kind, name): value for kind, value, name in re.findall(r"^HASH (\w+) ([0-9a-f]{64})  (\w+)", said, re.MULTILINE)}
 
 
 @time_limit(900)
 def test_crashed_after_fsync(ctx: Context) -> None:
-    """The plug is pulled behind the last fsync; the disk is captured as it lies there and restored over junk."""
+    """The power is cut after the last fsync; the disk is captured in that state and restored over junk."""
     source = crash_disk(ctx)
     lab = LVMGuest(scratch_directory(), ctx.binary, modules=MODULES)
     with ctx.machine(

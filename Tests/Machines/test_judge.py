@@ -1,7 +1,7 @@
-"""All files of every kind of filesystem, captured, restored over noise, and judged by the kernel and each kind's own fsck.
+"""All files of every kind of filesystem, captured, restored over noise, and checked by the kernel and each kind's fsck.
 
-Each filesystem is aged first: filled to the brim, half emptied, written again in the gaps. The disk holds noise wherever
-nothing was written, and so does the target: a used block that a map takes for a free one comes back as other noise.
+Each filesystem is aged first: filled completely, half emptied, and filled again in the gaps. Unwritten parts of the
+disk hold noise, and so does the target: a used block that a map counts as free comes back as other noise.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from lvm_guest import LVMGuest
 from machine import Disk
 from test_recovery import restored_on_the_host
 
-# Holes and attributes; blocks that are reserved and not written; ranges that are cut out of a file and put into it.
+# Holes and attributes; blocks reserved but not written; ranges collapsed in a file and inserted into it.
 EXT = "unix,attr"
 FULL = "unix,attr,reserve,collapse"
 
-# Name: length in MiB, what makes it on a file, how it is mounted, what it has, what checks it without a change.
+# Name: length in MiB, mkfs command, mount type, features, read-only check.
 KINDS: dict[str, tuple[int, list[str], str, str, str]] = {
     "ext2": (48, ["mke2fs", "-q", "-t", "ext2", "-E", "nodiscard"], "ext2", EXT, "e2fsck -fn"),
     "ext3": (64, ["mke2fs", "-q", "-t", "ext3", "-E", "nodiscard"], "ext3", EXT, "e2fsck -fn"),
@@ -42,7 +42,7 @@ PROGRAMS = [
 ]  # fmt: skip
 CONSOLE = "console=ttyS0,115200n8 loglevel=4 panic=-1"
 
-# Where busybox has an applet of the same name, it comes first: hence the paths.
+# Full paths, because busybox's applets come first in PATH.
 COMMON = """
 set -o pipefail
 fail() { echo "GUEST-FAILED $*"; exit 1; }
@@ -56,19 +56,19 @@ fill() {
   kind=$1 type=$2 what=$3 device=$4
   mkdir -p /mnt/$kind; mount -t $type $device /mnt/$kind; cd /mnt/$kind
   head -c 3145728 /dev/urandom >/tmp/pool; head -c 3145728 /dev/urandom >/tmp/other
-  # Full once, then every second file goes: what comes now lies in gaps all over the partition.
+  # Fill completely, then remove every second file: later files are in gaps all over the partition.
   mkdir fill small mid large odd
   i=0; while cp /tmp/pool fill/$i 2>/dev/null; do i=$((i + 1)); done
   sync; rm fill/*[13579]
   head -c 900000 /tmp/other | /usr/sbin/split -a 3 -b 1500 - small/
   /usr/sbin/split -a 3 -b 41234 /tmp/other mid/
-  # Two that grow by turns.
+  # Two files that grow alternately.
   i=0; while [ $i -lt 16 ]; do
     for name in one two; do dd if=/tmp/other bs=64k skip=$i count=1 conv=fsync 2>/dev/null >>large/$name; done
     i=$((i + 1))
   done
   sync; rm small/*[acegikmoqsuwy] mid/*[bdfhjlnprtvxz]
-  # In what the small ones have left; then over some of it.
+  # A file in the gaps of the small ones, then partly overwritten.
   cp /tmp/other large/three; sync
   noise large/three 70001 7; noise large/one 4096 100; truncate -s 700001 large/two; truncate -s 1500000 large/two
   for i in 1 2 3 4 5 6 7 8 9; do noise small/new$i $((i * 1777)); done; : >small/empty
@@ -97,7 +97,7 @@ fill_unix() {
   chmod 4755 small/new1; chmod 1777 odd; chmod 0 small/new2; chmod 2750 links; chown 1234:5678 small/new1
   chown 100000:4000000000 small/new3; chown -h 7:8 links/short
   mkfifo odd/fifo; mknod odd/null c 1 3; mknod odd/disk b 259 70000
-  # Data at the start, in the middle and at the end; the last one is beyond 4 GiB.
+  # Data at the start, in the middle and at the end; the last range is beyond 4 GiB.
   noise large/sparse 5000; noise large/sparse 65536 30; noise large/sparse 65536 190; truncate -s 14M large/sparse
   truncate -s 5M large/hole; noise large/far 65536; noise large/far 65536 70000
   cp large/three large/punched
@@ -111,7 +111,7 @@ fill_attr() {
   if has bigattr; then setfattr -n user.big -v "$(head -c 30000 /dev/urandom | xxd -p | tr -d '\n')" large/three; fi
   setfacl -m u:1001:rw-,g:1002:r--,m::rwx small/new4 small/new5; setfacl -m u:4000000000:--- large/one
   setfacl -d -m u:1003:rwx,g:1004:r-x odd; mkdir odd/inherits; echo 8 >odd/inherits/file
-  # They had their attributes, and lose them.
+  # Files that lose attributes.
   setfattr -x user.name small/new6; setfacl -b small/new5
 }
 
@@ -130,7 +130,7 @@ fill_subvolumes() {
 }
 """
 
-# The same for the source and for what was restored of it.
+# Runs on the source and on the restored disk.
 JUDGE = r"""
 sorted() { /usr/sbin/find . "$@" -print0 | sort -z; }
 
@@ -138,7 +138,7 @@ judge() {
   kind=$1 type=$2 what=$3 device=$4 check=$5
   out=/tmp/judged/$kind; mkdir -p $out /mnt/$kind
   /usr/sbin/$check $device >/tmp/said 2>&1 || { status=$?; tail -n 30 /tmp/said; fail "$kind: $check ended with $status"; }
-  # It does not tell by its status alone.
+  # The exit status alone does not show all errors.
   ! grep -E '\[(ASSERT|FAIL)\]|\[Fail\]' /tmp/said || fail "$kind: $check complains"
   mount -o ro -t $type $device /mnt/$kind; cd /mnt/$kind
   # The root of an exFAT has no times.
@@ -163,7 +163,7 @@ judge() {
 
 
 def script(*steps: str) -> str:
-    """Does each step with every kind, and leaves the manifests on the second disk."""
+    """Runs each step for every kind, and writes the manifests to the second disk."""
     lines = [COMMON, FILL, JUDGE]
     for step in steps:
         for number, (kind, (_, _, mounted, has, check)) in enumerate(KINDS.items(), 1):
@@ -182,7 +182,7 @@ def noisy(path: Path, byte_count: int) -> Path:
 
 
 def source_disk(ctx: Context) -> Path:
-    """A GPT disk with an empty filesystem of each kind, and noise in all that these leave alone."""
+    """A GPT disk with an empty filesystem of each kind, and noise in all unwritten sectors."""
     disk = ctx.blank_disk("source.raw", (sum(length for length, *_ in KINDS.values()) + 2) * MIB)
     partition(disk, "label: gpt\n" + "".join(f"size={length}MiB\n" for length, *_ in KINDS.values()))
     start = 1
@@ -227,7 +227,7 @@ def differences(wanted: dict[str, list[str]], found: dict[str, list[str]]) -> li
 
 @time_limit(500)
 def test_all_files_of_every_kind(ctx: Context) -> None:
-    """Files, attributes, holes, links and snapshots of nine filesystems are what they were, and each kind's fsck is content."""
+    """Files, attributes, holes, links and snapshots of nine filesystems are unchanged, and no fsck finds an error."""
     source = source_disk(ctx)
     lab = LVMGuest(scratch_directory(), ctx.binary, programs=PROGRAMS, modules=MODULES)
     wanted = judged(ctx, lab, "source", Disk(source, "virtio", "SOURCE"), "fill", "judge")
@@ -238,11 +238,11 @@ def test_all_files_of_every_kind(ctx: Context) -> None:
     volumes = json.loads(ctx.reforge("inspect", image, "--json"))["volumes"]
     for (kind, (length, _, _, has, _)), volume in zip(KINDS.items(), volumes, strict=True):
         entries, filesystem, used = wanted[f"{kind}/entries"], volume["filesystem"], volume["usedByteCount"]
-        # Some names have two lines.
+        # Some names contain a newline.
         count, files = (sum(f" {word} " in line for line in entries) for word in ("mode", "f mode"))
         sums = sum(re.match("[0-9a-f]{64} ", line) is not None for line in wanted[f"{kind}/sums"])
         note(f"{kind}: {files} files, {count - files} other entries, {used / MIB:.1f} of {length} MiB in use")
-        # large/far is looked at elsewhere.
+        # large/far is checked separately.
         expect(files > 350 and sums == files - ("unix" in has), f"{kind}: {sums} of {files} files were read")
         expect(filesystem["mapSource"] != "whole", f"{kind} was taken whole: {filesystem.get('wholeReason')}")
         expect(used < length * MIB // 2, f"{kind}: half of it or more counts as used")

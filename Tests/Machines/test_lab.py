@@ -1,4 +1,4 @@
-"""The lab itself: the Debian that everything else restores boots by itself, and the helpers do what they say."""
+"""The lab itself: the Debian that the other tests restore boots, and the helpers work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT_OFFSET = ESP_OFFSET + 64 * MIB
 
 
 def test_file_server(ctx: Context) -> None:
-    """Each behaviour of the file server, seen by a client that is not ours."""
+    """Each behaviour of the file server, seen by urllib."""
     data = ctx.random.randbytes(3_000_000)
     (ctx.folder / "file").write_bytes(data)
 
@@ -52,7 +52,7 @@ def test_file_server(ctx: Context) -> None:
 
 
 def test_machine_is_released(ctx: Context) -> None:
-    """A machine that fails, and one whose limit passes, leave no process behind, and say what the console said."""
+    """A failing machine and one whose limit passes leave no process behind."""
     with Machine("limited", ctx.logs, time_limit=2) as limited:
         pid = limited._process.pid if limited._process else 0
         try:
@@ -72,7 +72,7 @@ def test_machine_is_released(ctx: Context) -> None:
 
 
 def test_debian_disk_is_sound(ctx: Context) -> None:
-    """Other people's tools find nothing to complain about."""
+    """sgdisk, e2fsck and mtools find no error."""
     disk = ctx.debian_disk()
     run("sgdisk", "--verify", disk)
     run("e2fsck", "-f", "-n", f"{disk}?offset={ROOT_OFFSET}")
@@ -83,10 +83,10 @@ def test_debian_disk_is_sound(ctx: Context) -> None:
     expect(files.count("UUID=") == 3, f"fstab names all by UUID: {files}")
 
 
-# One boot, some 100 s on a busy machine; five in --full, where 420 s were too few.
+# One boot takes some 100 s on a busy host; --full has five, and 420 s were not enough.
 @time_limit(1200)
 def test_debian_boots_by_bios(ctx: Context) -> None:
-    """The source of all restores, on virtio; it starts again after that boot's clean shutdown (on other buses in --full)."""
+    """The source of all restores boots on virtio; with --full, also on other buses after that clean shutdown."""
     disk, proof = ctx.used_debian_disk()
     expect_whole(proof, firmware="bios", bus="virtio", root_over=3 * GIB)
     note(f"power-on to power-off: {proof.seconds:.0f} s")
@@ -100,7 +100,7 @@ def test_debian_boots_by_bios(ctx: Context) -> None:
 @full_only
 @time_limit(420)
 def test_debian_boots_by_uefi(ctx: Context) -> None:
-    """From an ESP with a fallback loader put there by mtools: a blank NVRAM knows no other."""
+    """Boots from an ESP with a fallback loader written by mtools: a blank NVRAM has no other entry."""
     disk = copy_sparse(ctx.debian_disk(), ctx.folder / "fallback.raw")
     volume = f"{disk}@@{ESP_OFFSET}"
     loader = ctx.folder / "grubx64.efi"
@@ -113,7 +113,7 @@ def test_debian_boots_by_uefi(ctx: Context) -> None:
 
 
 def test_debian_needs_an_entry_for_uefi(ctx: Context) -> None:
-    """Blank NVRAM and no fallback loader: it does not boot. So a restored disk that does was repaired."""
+    """With a blank NVRAM and no fallback loader it does not boot. So a restored disk that boots was repaired."""
     disk = ctx.debian_disk()
     before = disk.stat().st_mtime_ns
     disks = [Disk(disk, "nvme", "SOURCE", snapshot=True)]
@@ -123,7 +123,7 @@ def test_debian_needs_an_entry_for_uefi(ctx: Context) -> None:
 
 
 def test_blank_disks_are_blank(ctx: Context) -> None:
-    """The helper that looks for a target's first byte finds one, and finds none."""
+    """`first_nonzero` finds a byte, and none on a blank disk."""
     disk = ctx.blank_disk("blank.raw", GIB)
     expect(first_nonzero(disk) is None, "a new disk is blank")
     with open(disk, "r+b") as handle:

@@ -1,8 +1,8 @@
-"""LUKS with the key at hand: only sectors in use are captured, as ciphertext, and what is inside grows and shrinks with its
-partition: a filesystem, and a volume group with one.
+"""LUKS with a known key: only sectors in use are captured, as ciphertext, and the content (a filesystem, or a volume
+group with a filesystem) grows and shrinks with its partition.
 
-All of it happens in a guest: the build machine has no device-mapper. The unused sectors of the source and all of the
-targets hold noise, so that a used sector that was taken for an unused one is found out.
+Everything runs in a guest, because the build machine has no device-mapper. The unused sectors of the source and all
+sectors of the targets hold noise, which exposes a used sector that was counted as unused.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ MODULES = [
     "loop", "dm-crypt", "ecb", "xts", "aes_generic", "aesni-intel", "sha256_generic", "af_alg", "algif_skcipher", "algif_hash",
 ]  # fmt: skip
 
-# Partition 1 is plain. 2 is a LUKS2 with sectors of 4 KiB. 3 is a LUKS1 with a physical volume, and has a key of its own.
+# Partition 1 is plain. 2 is a LUKS2 with sectors of 4 KiB. 3 is a LUKS1 with a physical volume and a separate key.
 SETUP = """
 fail() { echo "GUEST-FAILED $*"; exit 1; }
 settle() { for i in 1 2 3 4 5 6 7 8 9 10; do [ -b "$1" ] && return; sleep 0.5; done; fail "no $1"; }
-# What a command says is shown once: the progress of every second would be more than the console takes.
+# Prints a command's output after its end: the console cannot take the progress line of every second.
 quietly() { "$@" >/tmp/said.log 2>&1 || { status=$?; cat /tmp/said.log; fail "$1 $2 ended with $status"; }; cat /tmp/said.log; }
 closed() { dmsetup ls | grep reforge && fail "a mapping is left"; losetup -a | grep . && fail "a loop device is left"; true; }
 quick="-q --pbkdf-force-iterations 1000 --cipher aes-xts-plain64"
@@ -34,7 +34,7 @@ printf 'label: gpt\\n,4M\\n,64M\\n,24M\\n' | sfdisk -q /dev/vda; settle /dev/vda
 cryptsetup luksFormat $quick --type luks2 --pbkdf pbkdf2 --sector-size 4096 $small --key-file /tmp/key1 /dev/vda2
 cryptsetup luksFormat $quick --type luks1 --key-file /tmp/key2 /dev/vda3
 cryptsetup open --key-file /tmp/key1 /dev/vda2 two; cryptsetup open --key-file /tmp/key2 /dev/vda3 three
-# What zeros become is noise on the disk.
+# Encrypted zeros are noise on the disk.
 dd if=/dev/zero of=/dev/mapper/two bs=1M 2>/dev/null || true; dd if=/dev/zero of=/dev/mapper/three bs=1M 2>/dev/null || true
 /usr/sbin/mke2fs -q -t ext4 -b 4096 -E lazy_itable_init=1 /dev/mapper/two
 pvcreate -q /dev/mapper/three; vgcreate -q vg0 /dev/mapper/three; lvcreate -q -y -Wn -Zn -L 16M -n root vg0
@@ -67,7 +67,7 @@ sha256sum </dev/vda | cmp - /tmp/source.sum || fail "the source was written"
 for name in one both file; do echo "GUEST-IMAGE $name $(stat -c %s /mnt/images/$name.img.zst)"; done
 """
 
-# $1 the disk, and what `restore` is told.
+# `restored` NAME DISK, followed by options of `restore`.
 RESTORE = """
 restored() {
     name=$1; disk=$2; shift 2
@@ -88,7 +88,7 @@ restored() {
         $(blockdev --getsize64 "${disk}3") $(blockdev --getsize64 /dev/mapper/vg0-root) $(stat -f -c %b /mnt/b)
     umount /mnt/a /mnt/b
 }
-# The same partitions, the same ids: the disk must be out of the way of the next.
+# All targets have the same ids: each disk is wiped before the next restore.
 gone() {
     vgchange -q -an vg0; cryptsetup close two; cryptsetup close three
     dd if=/dev/zero of="$1" bs=1M count=2 conv=fsync 2>/dev/null; blockdev --rereadpt "$1" 2>/dev/null || true
@@ -99,7 +99,7 @@ restored grown /dev/vdc --partition 2=rest --luks-key-file /tmp/key1
 grep -qE "keeps? (its|their) size" /tmp/restore.log && fail "something was left out"
 gone /dev/vdc
 both="--luks-key-file /tmp/key1 --luks-key-file /tmp/key2"
-# Half of what is added for each; the second is a group, in which the volume grows.
+# Each partition gets half of the added space; the volume grows in the group of the second.
 restored proportional /dev/vdc --layout proportional $both
 grep -q "vg0/root.*16 MiB.*grow" /tmp/restore.log || fail "the plan does not show the volume"
 gone /dev/vdc
@@ -108,14 +108,14 @@ grep -q "resize2fs /dev/mapper/NAME" /tmp/restore.log || fail "no command for la
 mount /dev/mapper/two /mnt/a; /usr/sbin/resize2fs /dev/mapper/two || fail "resize2fs: $?"; umount /mnt/a
 /usr/sbin/e2fsck -f -n /dev/mapper/two || fail "e2fsck behind resize2fs: $?"
 gone /dev/vdd
-# A copy that is attached holds the same volumes: nothing shrinks beside it.
+# An attached copy holds the same volumes: nothing shrinks beside it.
 reforge restore /mnt/images/both.img.zst /dev/vde --yes --no-boot-repair $both >/tmp/small.log 2>&1 && fail "restored beside a twin" || status=$?
 [ $status = 77 ] || { cat /tmp/small.log; fail "beside a twin: $status"; }
-cat /tmp/small.log; grep -q "holds a copy of the same crypto_LUKS" /tmp/small.log || fail "no word of the twin"
+cat /tmp/small.log; grep -q "holds a copy of the same crypto_LUKS" /tmp/small.log || fail "the twin is not named"
 reforge restore /mnt/images/both.img.zst /dev/vde --yes --no-boot-repair >/tmp/small.log 2>&1 && fail "restored onto less" || status=$?
 [ $status = 77 ] || { cat /tmp/small.log; fail "less than it was: $status"; }
 cat /tmp/small.log; grep -q "LUKS is made smaller only with its key" /tmp/small.log || fail "no reason"
-# The source's own copy goes: its image is all that is left of it.
+# The source is wiped: only its image is left.
 cp /tmp/sums /tmp/sums.kept; dd if=/dev/zero of=/dev/vda bs=1M count=2 conv=fsync 2>/dev/null; blockdev --rereadpt /dev/vda 2>/dev/null || true
 sha256sum </mnt/images/both.img.zst >/tmp/image.sum
 # A wrong key is refused before anything is written.
@@ -126,7 +126,7 @@ for keys in "--luks-key-file /tmp/key3" "--luks-key-file /tmp/key1"; do
     cat /tmp/wrong.log; grep -q "none of the given keys.* opens the LUKS volume" /tmp/wrong.log || fail "no word of the key"
 done
 sha256sum </dev/vde | cmp - /tmp/target.sum || fail "written with a wrong key"
-# Of a stream it shows only once the data is there; the right one goes on.
+# With a stream, a wrong key is detected only after the data arrived; the right key then continues.
 reforge restore - /dev/vde --yes --no-boot-repair --luks-key-file /tmp/key3 </mnt/images/both.img.zst >/tmp/wrong.log 2>&1 && fail "shrunk by a wrong key" || status=$?
 [ $status = 74 ] || { cat /tmp/wrong.log; fail "a wrong key: $status"; }
 cat /tmp/wrong.log; grep -q "none of the given keys opens its LUKS volume" /tmp/wrong.log || fail "no word of the key"
@@ -139,7 +139,7 @@ sha256sum </mnt/images/both.img.zst | cmp - /tmp/image.sum || fail "the image wa
 
 @time_limit(500)
 def test_used_sectors_and_sizes(ctx: Context) -> None:
-    """Captured with a wrong key, one of two keys, and both; restored onto larger and smaller disks with and without keys."""
+    """Captures with a wrong key, one key, both keys; restores onto larger and smaller disks, with and without keys."""
     lab = LVMGuest(scratch_directory(), ctx.binary, programs=["cryptsetup", "resize2fs", "blkid"], modules=MODULES)
     initrd = lab.initramfs(ctx.folder, SETUP + CAPTURE + RESTORE)
     sizes = {"source": 96, "images": 256, "larger": 128, "another": 128, "smaller": 72}
@@ -154,23 +154,23 @@ def test_used_sectors_and_sizes(ctx: Context) -> None:
         said = machine.text()
     images = {name: int(size) for name, size in re.findall(r"^GUEST-IMAGE (\w+) (\d+)", said, re.MULTILINE)}
     note(f"images: {images}")
-    # 64 and 24 MiB of ciphertext do not compress. In use are some MiB of files, journals and key slots.
+    # 64 and 24 MiB of ciphertext do not compress. Some MiB of files, journals and key slots are in use.
     expect(24 * MIB < images["one"] < 44 * MIB, "with one key")
     expect(images["both"] < 24 * MIB and abs(images["file"] - images["both"]) < MIB, "with both keys")
     places = {
         name: [int(number) for number in numbers.split()]
         for name, numbers in re.findall(r"^GUEST-SIZES (\w+) ([\d ]+)", said, re.MULTILINE)
     }
-    note(f"sizes of partition 2, what it shows, its blocks, and of partition 3, its volume, its blocks: {places}")
+    note(f"sizes of partition 2, its mapping, its blocks, and of partition 3, its volume, its blocks: {places}")
     with_key, without = places["grown"], places["locked"]
     expect(with_key[:2] == without[:2] and with_key[0] > 90 * MIB, "the partition has not grown")
     expect(with_key[0] - with_key[1] < 4 * MIB, "LUKS has not grown")
-    # 31 MiB more in blocks of 4 KiB, but for metadata.
+    # 31 MiB more in blocks of 4 KiB, minus metadata.
     expect(with_key[2] > without[2] + 24 * 256, "the filesystem has not grown")
     # The group in partition 3 had a volume of 16 MiB in 24.
     expect(with_key[4] == 16 * MIB, "the volume has grown although its partition has not")
     shared, shrunk = places["proportional"], places["shrunk"]
-    expect(shared[0] > 80 * MIB and shared[3] > 30 * MIB, "the partitions have not shared what was added")
+    expect(shared[0] > 80 * MIB and shared[3] > 30 * MIB, "the partitions have not shared the added space")
     expect(shared[4] > 16 * MIB and shared[5] > with_key[5], "the volume and its filesystem have not grown")
     expect(shrunk[0] < 64 * MIB and shrunk[2] < without[2], "the filesystem has not shrunk")
     expect(shrunk[3] < 24 * MIB and shrunk[4] < 16 * MIB and shrunk[5] < with_key[5], "the volume has not shrunk")

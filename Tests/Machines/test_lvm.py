@@ -1,7 +1,7 @@
-"""A machine that runs from logical volumes is captured while it writes: what the image holds is the moment of the snapshots,
-and no snapshot outlives the capture, however that ends.
+"""A machine that runs from logical volumes is captured while it writes: the image holds the state at the moment of the
+snapshots, and no snapshot outlives the capture, however it ends.
 
-All of it happens in a guest: the build machine has no device-mapper.
+Everything runs in a guest, because the build machine has no device-mapper.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lab import GIB, MIB, Context, expect, full_only, note, time_limit
 from lvm_guest import LVMGuest
 from machine import Disk
 
-# A disk with a plain partition and a group of three volumes: two in use, one not. 20 % of it is free.
+# A disk with a plain partition and a group of three volumes: two mounted, one not. 20 % of the group is free.
 SETUP = """
 fail() { echo "GUEST-FAILED $*"; exit 1; }
 settle() { for i in 1 2 3 4 5 6 7 8 9 10; do [ -b "$1" ] && return; sleep 0.5; done; fail "no $1"; }
@@ -22,7 +22,7 @@ snapshots() { lvs --noheadings -o lv_name 2>/dev/null | grep -c reforge-snap || 
 printf 'label: gpt\\n,64M\\n,\\n' | sfdisk -q /dev/vda; settle /dev/vda2
 /usr/sbin/mke2fs -q -t ext4 -L plain /dev/vda1
 pvcreate -q --pvmetadatacopies 2 /dev/vda2; vgcreate -q vg0 /dev/vda2
-# In two pieces, the second of them before the first on the disk.
+# `root` has two segments, the second before the first on the disk.
 lvcreate -q -y -Wn -Zn -L 100M -n gone vg0; lvcreate -q -y -Wn -Zn -L 200M -n root vg0
 lvremove -q -y vg0/gone; lvextend -q -L +100M vg0/root
 lvcreate -q -y -Wn -Zn -L 150M -n home vg0; lvcreate -q -y -Wn -Zn -L 32M -n idle vg0
@@ -39,9 +39,9 @@ sync
 sha256sum </dev/mapper/vg0-idle >/tmp/idle.sum
 /usr/sbin/mke2fs -q -t ext4 /dev/vdb; mount /dev/vdb /mnt/images
 
-# The process that does the work of $pid.
+# The worker process of $pid.
 worker() { cat /proc/$pid/task/$pid/children; }
-# Starts a capture, stops it as soon as both snapshots are there, and leaves its number in $pid.
+# Starts a capture, stops it as soon as both snapshots exist, and sets $pid.
 capture_and_stop() {
     reforge capture /dev/vda "$1" --snapshot >/tmp/capture.log 2>&1 &
     pid=$!
@@ -50,13 +50,13 @@ capture_and_stop() {
         kill -0 $pid 2>/dev/null || { cat /tmp/capture.log; fail "the capture ended before its snapshots were seen"; }
         sleep 0.1
     done
-    # Until it reads.
+    # Time for the capture to start reading.
     sleep 3
     kill -STOP $(worker)
     echo "CAPTURE-STOPPED with $(snapshots) snapshots"
     [ "$(snapshots)" = 2 ] || fail "$(snapshots) snapshots"
 }
-# All that is read raw from now on is wrong.
+# Changes every file: data read past the snapshots is wrong from here on.
 overwrite() {
     for place in root home; do
         for i in 1 2 3 4 5 6 7 8; do
@@ -77,7 +77,7 @@ nothing_left() {
 
 RESTORE = """
 umount /mnt/root /mnt/home; vgchange -q -an vg0
-# The source must be out of the way: its group has the same name and ids.
+# The source is wiped, because its group has the same name and ids.
 dd if=/dev/zero of=/dev/vda2 bs=1M count=2 conv=fsync 2>/dev/null; blockdev --flushbufs /dev/vda2
 reforge restore "$image" /dev/vdc --yes --layout keep --no-boot-repair || fail "the restore ended with $?"
 blockdev --rereadpt /dev/vdc 2>/dev/null || true
@@ -91,14 +91,14 @@ for name in root home; do
     mkdir -p "/mnt/back/$name"; mount -o ro "/dev/mapper/vg0-$name" "/mnt/back/$name"
 done
 (cd /mnt/back && sha256sum -c /tmp/files.sums) || fail "files differ"
-[ ! -e /mnt/back/root/new ] || fail "a file that came later is there"
+[ ! -e /mnt/back/root/new ] || fail "a later file is in the image"
 sha256sum </dev/mapper/vg0-idle | cmp - /tmp/idle.sum || fail "the idle volume differs"
 umount /mnt/back/root /mnt/back/home; vgchange -q -an vg0
 """
 
 
 def guest(ctx: Context, name: str, script: str, seconds: float = 400) -> str:
-    """Runs a script in a guest with three disks; its console's text. `GUEST-FAILED` or another status fails."""
+    """Runs a script in a guest with three disks; gives the console's text. Fails on `GUEST-FAILED` or a bad status."""
     lab = LVMGuest(scratch_directory(), ctx.binary)
     initrd = lab.initramfs(ctx.folder, script)
     disks = [Disk(ctx.blank_disk(f"{letter}.raw", GIB), "virtio", letter.upper()) for letter in ("source", "images", "target")]
@@ -114,7 +114,7 @@ def guest(ctx: Context, name: str, script: str, seconds: float = 400) -> str:
 
 @time_limit(500)
 def test_snapshots_hold_a_running_machine_still(ctx: Context) -> None:
-    """Every file of two mounted volumes is overwritten during the capture; the restored ones are those from before."""
+    """Every file of two mounted volumes is overwritten during the capture; the restored files have the old contents."""
     said = guest(
         ctx, "image",
         SETUP + """
@@ -136,7 +136,7 @@ nothing_left
 @full_only
 @time_limit(500)
 def test_snapshots_go_into_a_repository(ctx: Context) -> None:
-    """The same into a repository, twice: the second capture finds everything but what was overwritten."""
+    """Two captures into a repository; files are overwritten during the second, which restores the old contents."""
     guest(
         ctx, "repository",
         SETUP + """
@@ -157,7 +157,7 @@ image=/mnt/images/repo@latest
 @full_only
 @time_limit(500)
 def test_no_snapshot_outlives_its_capture(ctx: Context) -> None:
-    """Killed, killed together with its guard, interrupted, out of room, refused."""
+    """Captures killed, killed together with their guard, interrupted, out of space, and refused."""
     guest(
         ctx, "guard",
         SETUP + """
@@ -166,7 +166,7 @@ capture_and_stop /mnt/images/b.img.zst
 kill -KILL $pid; wait $pid || true
 for i in $(seq 1 60); do [ "$(snapshots)" = 0 ] && break; sleep 0.5; done
 nothing_left
-# The guard looks again for a while.
+# The guard checks repeatedly for a while.
 for i in $(seq 1 60); do [ -z "$(guards)" ] && break; sleep 0.5; done
 
 echo "--- kill -9, and the guard too: the next capture cleans up"
@@ -176,7 +176,7 @@ sleep 2
 [ "$(snapshots)" = 2 ] || fail "leftovers: $(snapshots)"
 reforge capture /dev/vda /mnt/images/c.img.zst --snapshot >/tmp/capture.log 2>&1 || fail "after leftovers: $?"
 cat /tmp/capture.log
-[ "$(grep -c 'Removed the snapshot' /tmp/capture.log)" = 2 ] || fail "the leftovers were not said"
+[ "$(grep -c 'Removed the snapshot' /tmp/capture.log)" = 2 ] || fail "the leftovers were not reported"
 nothing_left
 rm /mnt/images/c.img.zst
 
@@ -205,7 +205,7 @@ kill -CONT $(worker)
 status=0; wait $pid || status=$?
 cat /tmp/capture.log
 [ $status = 74 ] || fail "out of room: $status"
-grep -q 'ran out of room' /tmp/capture.log || fail "out of room is not said"
+grep -q 'ran out of room' /tmp/capture.log || fail "out of room is not reported"
 nothing_left
 
 echo "--- no room at all"
@@ -213,7 +213,7 @@ lvextend -q -l +100%FREE vg0/filler
 status=0; reforge capture /dev/vda /mnt/images/b.img.zst --snapshot 2>/tmp/refused || status=$?
 cat /tmp/refused
 [ $status = 77 ] || fail "no room: $status"
-grep -q 'no free space' /tmp/refused || fail "no room is not said"
+grep -q 'no free space' /tmp/refused || fail "no room is not reported"
 nothing_left
 [ -z "$(ls /mnt/images | grep -v lost)" ] || { ls -la /mnt/images; fail "something is left of the failed captures"; }
 umount /mnt/root /mnt/home; vgchange -q -an vg0
@@ -223,7 +223,7 @@ umount /mnt/root /mnt/home; vgchange -q -an vg0
 
 @time_limit(500)
 def test_what_no_snapshot_holds_still_is_refused(ctx: Context) -> None:
-    """A group below which is more than the disk (as with LUKS) is on the disk, but its snapshots would not be: refused."""
+    """A group on another mapping of the disk (as with LUKS) is refused: its snapshots are not on the disk itself."""
     guest(
         ctx, "covered",
         """

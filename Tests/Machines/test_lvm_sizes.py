@@ -1,7 +1,8 @@
-"""A physical volume on a disk of another size: the medium resizes what is inside, and LVM's own checks and the filesystems'
-judge what arrives.
+"""A physical volume on a disk of another size: the medium resizes its content; the checks of LVM and of the filesystems
+judge the result.
 
-The source is made in a guest, for the build machine has no device-mapper: a group whose volumes lie in pieces around holes.
+The source is made in a guest, because the build machine has no device-mapper: a group of volumes in several segments
+with holes between them.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from test_restore import RESTORE_FAILED, RESTORE_TIMEOUT, TARGET_SERIAL, medium
 
 EXTENT_MIB = 4
 SOURCE_MIB = 1000
-# The partition starts at 1 MiB and ends 1 MiB before the end of the disk; the extents start at 1 MiB of it.
+# The partition starts at 1 MiB and ends 1 MiB before the end of the disk; its extents start at 1 MiB.
 FRONT_MIB = 3
-# In MiB. XFS cannot shrink, and swap keeps its size.
+# Sizes in MiB. XFS cannot shrink, and swap keeps its size.
 VOLUMES = {"root": 320, "swap_1": 32, "data": 304, "home": 120}
 
-# Hyphens in names are doubled by device-mapper. Two volumes are removed in the middle, and others grow into the holes.
+# device-mapper doubles hyphens in names. Two volumes in the middle are removed, and others grow into the holes.
 SETUP = """
 fail() { echo "GUEST-FAILED $*"; exit 1; }
 settle() { for i in 1 2 3 4 5 6 7 8 9 10; do [ -b "$1" ] && return; sleep 0.5; done; fail "no $1"; }
@@ -37,7 +38,7 @@ lvs --noheadings -o lv_name,seg_pe_ranges vg-0
 /usr/sbin/mke2fs -q -t ext4 /dev/vg-0/root; /usr/sbin/mke2fs -q -t ext4 /dev/vg-0/home
 /usr/sbin/mkfs.xfs -q /dev/vg-0/data; /usr/sbin/mkswap -L swap /dev/vg-0/swap_1
 for place in root home data; do mkdir -p "/mnt/$place"; mount "/dev/vg-0/$place" "/mnt/$place"; done
-# What is removed leaves the files behind it, where a smaller filesystem cannot have them.
+# Padding, removed later, pushes the files towards the end, outside of a smaller filesystem.
 dd if=/dev/zero of=/mnt/root/pad bs=1M count=200 2>/dev/null; dd if=/dev/zero of=/mnt/home/pad bs=1M count=50 2>/dev/null
 sync
 for place in root home data; do
@@ -69,17 +70,17 @@ df -m /mnt/root /mnt/home /mnt/data | sed 's/^/GUEST-DF /'
 umount /mnt/root /mnt/home /mnt/data; vgchange -q -an vg-0
 """
 
-# /dev/vda has the image, /dev/vdb is the target, /dev/vdc takes a copy of the source.
+# /dev/vda has the image, /dev/vdb is the target, /dev/vdc gets a copy of the source, /dev/vdd is the scratch.
 STOP = """
 settle() { for i in 1 2 3 4 5 6 7 8 9 10; do [ -b "$1" ] && return; sleep 0.5; done; fail "no $1"; }
 fail() { echo "GUEST-FAILED $*"; exit 1; }
 mkdir -p /mnt/images /mnt/scratch; mount -o ro /dev/vda /mnt/images
 /usr/sbin/mke2fs -q -t ext4 /dev/vdd; mount /dev/vdd /mnt/scratch
-# Not a function: in the background, that would be a shell in front of it that takes the signal.
+# Not a function: in the background, a shell would run it and receive the signal.
 shrink="reforge restore /mnt/images/lvm.img.zst /dev/vdb --yes --partition 1=557MiB --scratch /mnt/scratch --no-boot-repair"
 refused() {
     status=0; $shrink >/tmp/log 2>&1 || status=$?
-    [ $status = 77 ] && grep -q "$1" /tmp/log || { cat /tmp/log; fail "exit status $status, and not a word of $1"; }
+    [ $status = 77 ] && grep -q "$1" /tmp/log || { cat /tmp/log; fail "exit status $status, and no mention of: $1"; }
 }
 reforge restore /mnt/images/lvm.img.zst /dev/vdc --yes --layout keep --no-boot-repair
 blockdev --rereadpt /dev/vdc 2>/dev/null || true; settle /dev/vdc1
@@ -106,7 +107,7 @@ cat /sys/block/loop*/loop/backing_file 2>/dev/null && fail "loop devices are lef
 sfdisk -d /dev/vdb 2>/dev/null && fail "it looks whole"
 $shrink || fail "the second run ended with $?"
 ls /sys/block | grep '^dm-' && fail "devices are left"
-# Killed while a program is at work on a volume: it goes on, and the volumes keep their devices.
+# Killed while a program works on a volume: the program continues, and the volumes keep their devices.
 mv /usr/sbin/resize2fs /usr/sbin/resize2fs.real
 cat >/usr/sbin/resize2fs <<'WRAPPER'
 #!/bin/sh
@@ -123,16 +124,16 @@ for i in $(seq 1 1500); do
 done
 kill -KILL $pid; wait $pid || true
 mv /usr/sbin/resize2fs.real /usr/sbin/resize2fs
-ls /sys/block | grep -q '^dm-' || fail "no device outlives it"
+ls /sys/block | grep -q '^dm-' || fail "no device is left after the kill"
 $shrink >/tmp/log 2>&1 || { cat /tmp/log; fail "killed, the next run ended with $?"; }
-grep -q "an interrupted restore left it at work" /tmp/log || { cat /tmp/log; fail "nobody waited for resize2fs"; }
+grep -q "an interrupted restore left it at work" /tmp/log || { cat /tmp/log; fail "resize2fs was not waited for"; }
 ls /sys/block | grep '^dm-' && fail "devices are left"
 blockdev --rereadpt /dev/vdb 2>/dev/null || true; settle /dev/vdb1
 """
 
 
 def guest(ctx: Context, name: str, script: str, disks: list[Path]) -> str:
-    """Runs a script in a guest; its console's text."""
+    """Runs a script in a guest; gives the console's text."""
     lab = LVMGuest(scratch_directory(), ctx.binary)
     initrd = lab.initramfs(ctx.folder, script)
     with ctx.machine(
@@ -146,21 +147,21 @@ def guest(ctx: Context, name: str, script: str, disks: list[Path]) -> str:
 
 
 def sums(said: str) -> list[str]:
-    """The files and their hashes that a guest told."""
+    """The files and hashes that a guest printed."""
     found = sorted(re.findall(r"^GUEST-SUM (\S+ .*)$", said, re.MULTILINE))
     expect(len(found) == 24, f"{len(found)} hashes")
     return found
 
 
 def source(ctx: Context) -> tuple[Path, list[str]]:
-    """A disk labelled IMAGES that holds the image, and the hashes of the files in it."""
+    """A disk labelled IMAGES with the image, and the hashes of its files."""
 
     def make() -> tuple[Path, list[str]]:
         disk = ctx.blank_disk("source.raw", SOURCE_MIB * MIB)
         images = ctx.workdir / "lvm-images.raw"
         with open(images, "wb") as handle:
             handle.truncate(1024 * MIB)
-        # The second area of metadata, at the end, has to move too.
+        # The second metadata area, at the end, has to move too.
         said = guest(ctx, "source", SETUP.replace("METADATA", "--pvmetadatacopies 2"), [disk, images])
         return images, sums(said)
 
@@ -168,8 +169,10 @@ def source(ctx: Context) -> tuple[Path, list[str]]:
 
 
 def restored(ctx: Context, name: str, mebibytes: int, **settings: str) -> tuple[dict[str, int], int]:
-    """Restores onto a disk of that size by the medium, and has everything checked; lengths of volumes in MiB, and the number
-    of extents that are free."""
+    """Restores onto a disk of that size by the medium and checks the result.
+
+    Gives the lengths of the volumes in MiB and the number of free extents.
+    """
     images, wanted = source(ctx)
     target = ctx.blank_disk(f"{name}.raw", mebibytes * MIB)
     unattended = {
@@ -183,12 +186,12 @@ def restored(ctx: Context, name: str, mebibytes: int, **settings: str) -> tuple[
     note(f"restored onto {mebibytes} MiB in {seconds:.0f} s from power-on")
     expect(re.search(r"vg-0/root +logical volume +ext4", said) is not None, f"the plan does not show volumes\n{said[-2500:]}")
     said = guest(ctx, f"{name}-check", CHECK, [target])
-    expect(sums(said) == wanted, "files are not what they were")
+    expect(sums(said) == wanted, "files have changed")
     return lengths(said)
 
 
 def lengths(said: str) -> tuple[dict[str, int], int]:
-    """What a guest told of the volumes, in MiB, and how many extents are free."""
+    """The lengths of the volumes in MiB, and the number of free extents, from a guest's output."""
     volumes = {name: int(float(size)) for name, size in re.findall(r"^GUEST-VOLUME (\S+) +([\d.]+)", said, re.MULTILINE)}
     extents = re.search(r"^GUEST-EXTENTS +(\d+) +(\d+)", said, re.MULTILINE)
     expect(extents is not None, "no extents")
@@ -203,7 +206,7 @@ def test_a_larger_disk(ctx: Context) -> None:
     """The physical volume, the volumes and their filesystems grow, each by its share; swap does not."""
     mebibytes = 1700
     volumes, _ = restored(ctx, "larger", mebibytes, layout="proportional")
-    # One MiB is for the metadata at the end, and one for its alignment.
+    # One MiB for the metadata at the end, and one for its alignment.
     added = (mebibytes - FRONT_MIB - 2) // EXTENT_MIB - (SOURCE_MIB - FRONT_MIB - 1) // EXTENT_MIB
     growing = {name: size // EXTENT_MIB for name, size in VOLUMES.items() if name != "swap_1"}
     wanted = {name: (size + added * size // sum(growing.values())) * EXTENT_MIB for name, size in growing.items()}
@@ -213,7 +216,7 @@ def test_a_larger_disk(ctx: Context) -> None:
 
 @time_limit(900)
 def test_a_smaller_disk(ctx: Context) -> None:
-    """The largest ext4 shrinks, and extents move in pieces into holes and over the end; XFS moves as it is."""
+    """The largest ext4 shrinks, and extents beyond the new end move into holes; XFS moves unchanged."""
     mebibytes = 560
     volumes, free = restored(ctx, "smaller", mebibytes)
     available = (mebibytes - FRONT_MIB - 2) // EXTENT_MIB * EXTENT_MIB
@@ -225,8 +228,11 @@ def test_a_smaller_disk(ctx: Context) -> None:
 @full_only
 @time_limit(1200)
 def test_a_stop_leaves_nothing_behind(ctx: Context) -> None:
-    """Refused beside a copy that is active or attached; stopped while its volumes have devices, it releases them, the disk
-    does not look whole, and the same command goes on. So it does where it was killed."""
+    """A shrink is refused beside an active or attached copy of the source.
+
+    When stopped while its volumes have devices, it releases them and leaves the disk without a table; the same command
+    continues. It continues after SIGKILL, too.
+    """
     images, wanted = source(ctx)
     copy = copy_sparse(images, ctx.folder / "images.raw")
     disks = [
@@ -234,6 +240,6 @@ def test_a_stop_leaves_nothing_behind(ctx: Context) -> None:
         ctx.blank_disk("scratch.raw", 1024 * MIB),
     ]  # fmt: skip
     said = guest(ctx, "stop", STOP + CHECK.replace("/dev/vda", "/dev/vdb"), disks)
-    expect(sums(said) == wanted, "files are not what they were")
+    expect(sums(said) == wanted, "files have changed")
     volumes, _ = lengths(said)
     expect(volumes["root"] < VOLUMES["root"] and volumes["data"] == VOLUMES["data"], f"volumes: {volumes}")

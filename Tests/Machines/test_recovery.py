@@ -1,5 +1,5 @@
-"""What the medium does by itself: it goes on after a power cut and after a lost connection, and works with encrypted
-repositories. And a disk with bad sectors.
+"""The medium resumes after a power cut and after a lost connection, and works with encrypted repositories. Also
+captures of a disk with bad sectors.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from test_restore import PANIC, RESTORE_FAILED, RESTORE_TIMEOUT, TARGET_SERIAL, 
 
 HTTP_NO_RANGES = r"(?s)error: [^\n]*does not support Range.*REFORGE-RESULT exit=74"
 DISK_BYTES = 768 * MIB
-# As captured, and nothing done to it: what arrives can be compared byte for byte.
+# Layout kept and no boot repair: the result can be compared byte for byte.
 PLAIN = {"layout": "keep", "boot-repair": "no", "finish": "poweroff", "target": f"serial={TARGET_SERIAL}"}
 RESUMED = "holds an interrupted restore of this image"
-# The first line of the plan: the work begins behind it.
+# The first line of the plan: the work begins after it.
 PLAN = r"^Target /dev/nvme"
 PASSWORD = b"correct horse battery staple\n"
 
@@ -41,7 +41,7 @@ def data_image(ctx: Context) -> Path:
 
 
 def junk_disk(ctx: Context, name: str) -> Path:
-    """A disk full of what nobody wrote there on purpose."""
+    """A disk full of a byte pattern."""
     path = ctx.folder / name
     block = bytes(range(7, 256)) * 5000
     with open(path, "wb") as handle:
@@ -51,19 +51,19 @@ def junk_disk(ctx: Context, name: str) -> Path:
 
 
 def restored_on_the_host(ctx: Context, image: Path, target: Path) -> Path:
-    """The same restore without any interruption, and without a machine."""
+    """Restores on this host, without an interruption."""
     ctx.reforge("restore", image, target, "--yes", "--layout", "keep", "--no-boot-repair")
     return target
 
 
 def is_junk(target: Path) -> bool:
-    """Whether nothing was written to the start of a `junk_disk`."""
+    """Whether the first sector of a `junk_disk` is unchanged."""
     with open(target, "rb") as disk:
         return disk.read(512) == (bytes(range(7, 256)) * 3)[:512]
 
 
 def expect_same(one: Path, other: Path) -> None:
-    """Byte for byte."""
+    """Fails unless two files are equal byte for byte."""
     with open(one, "rb") as first, open(other, "rb") as second:
         position = 0
         while True:
@@ -81,7 +81,7 @@ def expect_same(one: Path, other: Path) -> None:
 
 @time_limit(2400)
 def test_power_cuts_at_any_moment(ctx: Context) -> None:
-    """The plug is pulled at random moments; the same boot goes on, until the disk is what an uninterrupted restore makes."""
+    """The power is cut at random moments; each boot resumes, until the disk equals that of an uninterrupted restore."""
     image = data_image(ctx)
     images = ctx.images_disk(data=image)
     target = junk_disk(ctx, "target.raw")
@@ -91,10 +91,10 @@ def test_power_cuts_at_any_moment(ctx: Context) -> None:
     wanted = 20 if ctx.full else 1
     resumed = cuts = number = 0
     done = False
-    # A restore takes some 10 s on a quiet machine. A cut that comes too late has the next ones come earlier.
+    # A restore takes some 10 s on an idle host. A cut that comes too late makes the next ones earlier.
     span = 12.0
     while cuts < wanted and number < 3 * wanted + 4:
-        # Some cuts hit one and the same restore, until one comes too late: then the next restore begins.
+        # Cuts hit one restore until one comes too late: then the next restore begins.
         if done:
             expect_same(target, expected)
             junk_disk(ctx, "target.raw")
@@ -107,22 +107,22 @@ def test_power_cuts_at_any_moment(ctx: Context) -> None:
             said = machine.text()
         resumed += RESUMED in said
         done = "REFORGE-RESULT" in said
-        note(f"cut {pause:.1f} s behind the plan{' (after the end)' if done else ''}")
+        note(f"cut {pause:.1f} s after the plan{' (after the end)' if done else ''}")
         if done:
             span *= 0.75
             continue
         cuts += 1
-        # Sector 0 is the last that is written: a table comes with everything else.
+        # Sector 0 is written last: a disk with a table is complete.
         if first_nonzero(target, 0, 512) is not None and not is_junk(target):
             expect_same(target, expected)
-    # There is none yet, or none any more.
+    # The journal is missing before the first write and after the end.
     journal = holds_journal(target)
     with medium(ctx, "last", settings, disks) as machine:
         machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
         said = machine.text()
     expect("REFORGE-RESULT exit=0" in said, f"the last one ended otherwise\n{said[-1500:]}")
     expect((RESUMED in said) == journal, f"there is {'a' if journal else 'no'} journal, and the last one\n{said[-1500:]}")
-    note(f"{cuts} cuts in time; {resumed} of the cut restores, and {'' if journal else 'not '}the last, had gone on where one was")
+    note(f"{cuts} cuts in time; {resumed} of the cut restores, and {'' if journal else 'not '}the last, had resumed")
     expect(cuts == wanted, f"only {cuts} of {wanted} cuts came in time")
     expect_same(target, expected)
 
@@ -130,7 +130,7 @@ def test_power_cuts_at_any_moment(ctx: Context) -> None:
 @full_only
 @time_limit(900)
 def test_c_ends_a_job(ctx: Context) -> None:
-    """Who types c gets the job's end, its outcome and the menu; the next boot goes on."""
+    """Typing c ends the job, shows its outcome and the menu; the next boot resumes the restore."""
     image = data_image(ctx)
     images = ctx.images_disk(data=image)
     target = junk_disk(ctx, "target.raw")
@@ -153,7 +153,7 @@ def test_c_ends_a_job(ctx: Context) -> None:
 
 
 def holds_journal(target: Path) -> bool:
-    """Whether a restore noted on the disk how far it is (`RestoreJournal`)."""
+    """Whether the disk has a restore's journal (`RestoreJournal`)."""
     with open(target, "rb") as disk:
         head = disk.read(132 << 10)
     return any(head[offset : offset + 8] == b"RFJOURNL" for offset in (64 << 10, 128 << 10))
@@ -164,7 +164,7 @@ def holds_journal(target: Path) -> bool:
 
 @time_limit(900)
 def test_lost_connections_are_resumed(ctx: Context) -> None:
-    """The connection is dropped three times; the restore notices pauses, and each byte is sent once."""
+    """The connection is dropped three times; the restore reports the losses, and each byte is sent once."""
     image = data_image(ctx)
     length = image.stat().st_size
     target = junk_disk(ctx, "target.raw")
@@ -177,7 +177,7 @@ def test_lost_connections_are_resumed(ctx: Context) -> None:
             said = machine.text()
         answers = [(request.range, request.status) for request in server.requests]
         note(f"cut at {cuts}: {answers}")
-        expect(said.count("asking for the rest") >= 2, "the losses are not said")
+        expect(said.count("asking for the rest") >= 2, "the losses are not reported")
         expect(answers[0] == (None, 200), f"the first request: {answers}")
         expect(len(answers) > 2 and all(status == 206 for _, status in answers[1:]), f"resumed by Range: {answers}")
         expect(sum(request.body_bytes for request in server.requests) < length + 64 * MIB, "the file was sent more than once")
@@ -187,7 +187,7 @@ def test_lost_connections_are_resumed(ctx: Context) -> None:
 @full_only
 @time_limit(900)
 def test_a_job_over_http_is_done_once(ctx: Context) -> None:
-    """A machine that starts from the network again and again: the disk says that the job with this id was done."""
+    """A machine that boots from the network repeatedly: the disk records that the job with this id was done."""
     image = data_image(ctx)
     target = junk_disk(ctx, "target.raw")
     with FileServer(image.parent) as server:
@@ -204,12 +204,12 @@ def test_a_job_over_http_is_done_once(ctx: Context) -> None:
         expect(len(server.requests) == count, "the second start asks for nothing")
         with medium(ctx, "another", {**settings, "job-id": "lab-2", "finish": "poweroff"}, disks, network=True) as machine:
             machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
-        expect(target.read_bytes() != before, "another id is another job, and its note another one")
+        expect(target.read_bytes() != before, "another id is another job, with another record")
 
 
 @time_limit(600)
 def test_a_server_without_ranges_is_said(ctx: Context) -> None:
-    """It sends a short body, and then cannot send the rest alone: a clear error, and no table."""
+    """A server sends a short body and does not support Range for the rest: a clear error, and no table."""
     image = data_image(ctx)
     target = ctx.blank_disk("target.raw", DISK_BYTES)
     with FileServer(image.parent) as server:
@@ -278,7 +278,7 @@ def test_encrypted_repository(ctx: Context) -> None:
 def test_bad_sectors(ctx: Context) -> None:
     """Without --rescue the first bad sector ends the capture; with it, exactly the bad sectors in use are holes."""
     source = ctx.data_disk()
-    # Two files lose a sector and two neighbouring ones; a third bad place is in use by nothing.
+    # One file loses one sector, another two adjacent ones; a third bad range is unused.
     bad = []
     for name, count in (("file5", 1), ("file11", 2)):
         blocks = run("debugfs", "-R", f"blocks /{name}", f"{source}?offset={MIB}").split()
@@ -323,7 +323,7 @@ umount /mnt/images
     found = json.loads(ctx.reforge("inspect", image, "--json"))["unreadable"]
     wanted = sorted((start * 512, (start + count) * 512) for start, count in bad)
     expect(sorted(tuple(pair) for pair in found) == wanted, f"unreadable: {found}, wanted {wanted}")
-    # All else is right: the same as the source, captured without errors, with zeros at these places.
+    # The rest equals a capture without errors, with zeros in these ranges.
     expected = restored_on_the_host(ctx, data_image(ctx), ctx.blank_disk("expected.raw", DISK_BYTES))
     with open(expected, "r+b") as handle:
         for start, stop in wanted:

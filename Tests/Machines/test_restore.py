@@ -1,8 +1,8 @@
-"""The whole job: a real Debian is captured on this host, restored by the booted medium onto larger disks on another
+"""End to end: a real Debian is captured on this host, restored by the booted medium onto larger disks on another
 controller, and boots there.
 
-What the tests take from the contract (issue 2): the commands and exit codes, `reforge.*` on the kernel command line,
-`reforge.json` with the same names without the prefix, and words that a refusal or a damaged image must contain.
+The tests rely on the contract (issue 2): the commands and exit codes, `reforge.*` on the kernel command line,
+`reforge.json` with the same names without the prefix, and the words of a refusal or of a damaged image.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ ROOT_OFFSET = 66 * MIB
 IMAGE = "LABEL=IMAGES:/debian.img.zst"
 TARGET_SERIAL = "TARGET"
 
-# Words of the medium's console.
-# Every unattended job ends with this line.
+# Patterns of the medium's console. Every unattended job ends with a REFORGE-RESULT line.
 REFUSED = r"REFORGE-RESULT exit=78"
 DAMAGED = r"REFORGE-RESULT exit=65"
 HTTP_MISSING = r"(?s)error: .*\b404\b.*REFORGE-RESULT exit=66"
@@ -59,13 +58,13 @@ def restore_settings(location: str = IMAGE, target: str = f"serial={TARGET_SERIA
 
 
 def command_line(settings: dict[str, str]) -> str:
-    """Settings as the kernel command line has them, and the console that is watched."""
+    """The kernel command line for settings, with the serial console."""
     words = [f"reforge.{name}={value}" if value else f"reforge.{name}" for name, value in settings.items()]
     return " ".join(["console=ttyS0,115200n8", "loglevel=4", "SWIFT_BACKTRACE=enable=no", *words])
 
 
 def medium(ctx: Context, name: str, settings: dict[str, str], disks: list[Disk], **options: Any) -> Machine:
-    """The recovery environment, booted directly by kernel and initramfs (as PXE does), in 512 MiB."""
+    """The recovery environment, booted directly from kernel and initramfs (like PXE), in 512 MiB."""
     return ctx.machine(
         name, kernel=ctx.medium("vmlinuz"), initrd=ctx.medium("initramfs.img"), append=command_line(settings),
         disks=disks, memory=512, time_limit=RESTORE_TIMEOUT, **options,
@@ -80,7 +79,7 @@ def target_and_images(ctx: Context, image: Path) -> tuple[Path, list[Disk]]:
 
 
 def finish_restore(machine: Machine) -> None:
-    """Waits for the power-off that `finish=poweroff` promises after a success."""
+    """Waits for the power-off of `finish=poweroff` after a success."""
     seconds = machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
     note(f"restored in {seconds:.0f} s from power-on")
 
@@ -92,19 +91,19 @@ def expect_grown(proof: Proof, firmware: str) -> None:
 
 
 def expect_sound_table(target: Path) -> None:
-    """Somebody else's tools accept the table and the grown filesystem; swap stands behind it."""
+    """Checks the table by sgdisk and sfdisk, the grown filesystem by e2fsck, and swap after the root."""
     run("sgdisk", "--verify", target)
     table = json.loads(run("sfdisk", "--json", target))["partitiontable"]["partitions"]
     expect(len(table) == 4, f"four partitions: {table}")
     expect([part["uuid"][:8] for part in table] == [f"5EED000{n}" for n in range(1, 5)], f"GUIDs are kept: {table}")
-    expect(table[3]["start"] > table[2]["start"], "swap stands behind the root")
+    expect(table[3]["start"] > table[2]["start"], "swap follows the root")
     expect(table[3]["size"] == 256 * MIB // 512, f"swap keeps its size: {table[3]}")
     expect(all(part["start"] % 2048 == 0 for part in table), f"1 MiB boundaries: {table}")
     run("e2fsck", "-f", "-n", f"{target}?offset={table[2]['start'] * 512}")
 
 
 def expect_no_table(target: Path) -> None:
-    """What a failed restore leaves: a disk in which nobody sees a partition table."""
+    """Fails unless a disk after a failed restore has no partition table for sfdisk and blkid."""
     expect(first_nonzero(target, 0, 512) is None, "the first sector is all zero")
     done = subprocess.run(["sfdisk", "--dump", str(target)], capture_output=True, text=True, check=False)
     expect(done.returncode != 0, f"sfdisk sees a table: {done.stdout}")
@@ -113,7 +112,7 @@ def expect_no_table(target: Path) -> None:
 
 
 def flipped(ctx: Context, image: Path) -> Path:
-    """A copy of the image with one bit turned over in the middle half, where data lies."""
+    """A copy of the image with one bit flipped in the middle half, which holds data."""
     copy = copy_sparse(image, ctx.folder / "flipped.img.zst")
     length = copy.stat().st_size
     position = ctx.random.randrange(length // 4, length * 3 // 4)
@@ -127,7 +126,7 @@ def flipped(ctx: Context, image: Path) -> Path:
 
 
 def configured_media(ctx: Context, settings: dict[str, str]) -> Path:
-    """The media built again with these settings (the initramfs comes from the builder's cache)."""
+    """Builds the media with these settings (the initramfs comes from the builder's cache)."""
     build = PROJECT / "Scripts/build-media"
     ctx.medium("reforge.iso")
     configuration = ctx.folder / "reforge.json"
@@ -143,18 +142,18 @@ def configured_media(ctx: Context, settings: dict[str, str]) -> Path:
 
 
 def stick_with(ctx: Context, files: dict[str, Path]) -> Path:
-    """A copy of the stick, as if on a larger one, with files on its REFORGE volume."""
+    """A copy of the stick on a larger disk, with files on its REFORGE volume."""
     stick = copy_sparse(ctx.medium("reforge.img"), ctx.folder / "stick.raw")
     parts = json.loads(run("sfdisk", "--json", stick))["partitiontable"]["partitions"]
     esp, volume = parts[1]["start"] * 512, parts[2]["start"] * 512
-    # The volume's settings count only beside the id of the build that booted.
+    # The volume's settings count only together with the id of the booted build.
     build_id = ctx.folder / "reforge-build-id"
     run("mcopy", "-n", "-i", f"{stick}@@{esp}", "::/reforge-build-id", build_id)
     volume_mib = sum(path.stat().st_size for path in files.values()) // MIB + 64
     part = ctx.folder / "volume.img"
     named = [f"--file={name}={path}" for name, path in {**files, "reforge-build-id": build_id}.items()]
     run(PROJECT / "initramfs/exfat-volume.py", "make", part, "--size", f"{volume_mib}M", "--serial", "5eed5eed", *named)
-    # Room for the table's copy, and some that the first boot may grow the volume by.
+    # Room for the backup table, and for the first boot to grow the volume.
     os.truncate(stick, volume + volume_mib * MIB + 256 * MIB)
     run("sfdisk", "--relocate", "gpt-bak-std", "--no-reread", "--no-tell-kernel", stick)
     done = subprocess.run(
@@ -172,7 +171,7 @@ def stick_with(ctx: Context, files: dict[str, Path]) -> Path:
 
 @time_limit(900)
 def test_capture_leaves_the_source_untouched(ctx: Context) -> None:
-    """The source's bytes are the same after its capture, and `verify` and `zstd -t` take the image."""
+    """A capture leaves the source's bytes unchanged, and `verify` and `zstd -t` accept the image."""
     ctx.binary
     source, _ = ctx.used_debian_disk()
     before = sha256(source)
@@ -185,7 +184,7 @@ def test_capture_leaves_the_source_untouched(ctx: Context) -> None:
 
 @time_limit(600)
 def test_image_is_plain_zstd(ctx: Context) -> None:
-    """`zstd -dc IMAGE` is the raw disk: it boots, without any of our code."""
+    """`zstd -dc IMAGE` is the raw disk, which boots without Reforge."""
     image = ctx.debian_image()
     raw = ctx.folder / "plain.raw"
     run("zstd", "--decompress", "--sparse", "--quiet", "-o", raw, image)
@@ -195,17 +194,17 @@ def test_image_is_plain_zstd(ctx: Context) -> None:
 
 @time_limit(600)
 def test_restore_on_the_host(ctx: Context) -> None:
-    """Onto a larger file, here: grown; boot repair left out, then done or pending (70). By BIOS it boots as it is."""
+    """Restores onto a larger file and grows; `boot-repair` then succeeds or stays pending (70). It boots by BIOS."""
     target = ctx.blank_disk("target.raw", TARGET_BYTES)
     ctx.reforge("restore", ctx.debian_image(), target, "--yes")
     ctx.reforge("boot-repair", target, codes=(0, 70))
     expect_sound_table(target)
-    # The plain run boots what the medium restored; this came the same way.
+    # The plain run boots the disk that the medium restored in `test_restore_by_bios`.
     if ctx.full:
         expect_grown(ctx.boot_and_prove("restored", target, "nvme", "bios"), "bios")
 
 
-# MARK: by the medium, booted as PXE does
+# MARK: by the medium, booted like PXE
 
 
 @time_limit(900)
@@ -220,7 +219,7 @@ def test_restore_by_bios(ctx: Context) -> None:
 
 @time_limit(1100)
 def test_restore_by_uefi(ctx: Context) -> None:
-    """The same by UEFI: it boots by the NVRAM entry that the restore made, and on a machine that knows of none."""
+    """Restored by UEFI, the disk boots by the NVRAM entry of the restore, and on a machine with a blank NVRAM."""
     target, disks = target_and_images(ctx, ctx.debian_image())
     nvram = ctx.folder / "nvram.fd"
     with medium(ctx, "restore", restore_settings(), disks, firmware="uefi", nvram=nvram) as machine:
@@ -240,7 +239,7 @@ def test_restore_by_uefi(ctx: Context) -> None:
 @full_only
 @time_limit(1500)
 def test_restore_by_each_firmware_boots_by_the_other(ctx: Context) -> None:
-    """The Debian has loaders for both: a restore by one firmware leaves the other's way alone."""
+    """The Debian has loaders for both firmwares: a restore by one keeps the loader of the other."""
     for firmware, other in (("bios", "uefi"), ("uefi", "bios")):
         target, disks = target_and_images(ctx, ctx.debian_image())
         with medium(ctx, f"restore-{firmware}", restore_settings(), disks, firmware=firmware) as machine:
@@ -256,7 +255,7 @@ def test_restore_by_each_firmware_boots_by_the_other(ctx: Context) -> None:
 @full_only
 @time_limit(1100)
 def test_restore_from_iso(ctx: Context) -> None:
-    """reforge.iso in an optical drive, by BIOS, with its settings on it."""
+    """reforge.iso in an optical drive, by BIOS, with settings on the disc."""
     media = configured_media(ctx, restore_settings())
     target, disks = target_and_images(ctx, ctx.debian_image())
     with ctx.machine(
@@ -268,7 +267,7 @@ def test_restore_from_iso(ctx: Context) -> None:
 
 @time_limit(1500)
 def test_restore_from_stick(ctx: Context) -> None:
-    """reforge.img on a USB stick, by UEFI, with settings and image on its REFORGE volume; once, also where it stays there."""
+    """reforge.img on a USB stick, by UEFI, with settings and image on its REFORGE volume; a reboot skips the job."""
     settings = ctx.folder / "reforge.json"
     settings.write_text(json.dumps(restore_settings("LABEL=REFORGE:/debian.img.zst")) + "\n")
     stick = stick_with(ctx, {"reforge.json": settings, "debian.img.zst": ctx.debian_image()})
@@ -278,11 +277,11 @@ def test_restore_from_stick(ctx: Context) -> None:
     with ctx.machine("stick", firmware="uefi", disks=disks, nvram=nvram, time_limit=RESTORE_TIMEOUT) as machine:
         finish_restore(machine)
     expect_sound_table(target)
-    # What is restored by UEFI boots: `test_restore_by_uefi`. Of this disk it is shown with --full.
+    # `test_restore_by_uefi` boots a disk restored by UEFI; this one is booted with --full only.
     if ctx.full:
         expect_grown(ctx.boot_and_prove("restored", target, "nvme", "uefi", nvram=nvram), "uefi")
 
-    # The stick stays in the machine, and is started again: its job was done, and is offered only.
+    # The stick is booted again: its job was done, and is only offered.
     before = sha256(target)
     with ctx.machine("again", disks=disks, boot_from="STICK", time_limit=RESTORE_TIMEOUT) as machine:
         machine.wait_for(r"The job of reforge\.json was done before, and is not repeated", 240, unless=PANIC + r"|^Restoring")
@@ -294,7 +293,7 @@ def test_restore_from_stick(ctx: Context) -> None:
 @full_only
 @time_limit(1100)
 def test_boot_from_iso_and_stick_by_both_firmwares(ctx: Context) -> None:
-    """Without settings each medium comes up and lists the target, whatever started it."""
+    """Without settings each medium starts by each firmware and lists the target."""
     for firmware in ("bios", "uefi"):
         for name in ("reforge.iso", "reforge.img"):
             target = ctx.blank_disk("target.raw", GIB)
@@ -317,7 +316,7 @@ def test_capture_by_the_medium(ctx: Context) -> None:
     filler = ctx.folder / "filler"
     with open(filler, "wb") as handle:
         handle.truncate(MIB)
-    # Sized for an image that is not there yet: the first boot grows the volume to the stick's end.
+    # Larger than its content, for the image: the first boot grows the volume to the stick's end.
     stick = stick_with(ctx, {"filler": filler})
     os.truncate(stick, 3 * GIB)
     disks = [Disk(source, "virtio", "SOURCE", snapshot=True), Disk(stick, "usb", "STICK")]
@@ -337,7 +336,7 @@ def test_capture_by_the_medium(ctx: Context) -> None:
 @full_only
 @time_limit(900)
 def test_restore_over_http(ctx: Context) -> None:
-    """The image streams from a web server; no disk holds it."""
+    """The image is streamed from a web server."""
     image = ctx.debian_image()
     target = ctx.blank_disk("target.raw", TARGET_BYTES)
     with FileServer(image.parent) as server:
@@ -353,7 +352,7 @@ def test_restore_over_http(ctx: Context) -> None:
 
 @time_limit(400)
 def test_http_404_is_clear(ctx: Context) -> None:
-    """A missing image is said to be missing, and the target stays untouched."""
+    """A missing image is reported as missing, and the target stays untouched."""
     target = ctx.blank_disk("target.raw", TARGET_BYTES)
     with FileServer(ctx.folder) as server:
         settings = restore_settings(server.guest_url("absent.img.zst"))
@@ -368,7 +367,7 @@ def test_http_404_is_clear(ctx: Context) -> None:
 
 @time_limit(400)
 def test_wrong_selector_refuses(ctx: Context) -> None:
-    """No disk has the serial: the medium refuses, lists what there is, and writes nothing."""
+    """No disk has the serial: the medium refuses, lists the disks, and writes nothing."""
     target, disks = target_and_images(ctx, ctx.debian_image())
     settings = restore_settings(target="serial=NOT-THERE")
     with medium(ctx, "refusal", settings, disks) as machine:
@@ -404,7 +403,7 @@ def test_flipped_bit_leaves_no_table(ctx: Context) -> None:
 @full_only
 @time_limit(900)
 def test_power_cut_leaves_no_table_and_resumes(ctx: Context) -> None:
-    """The plug is pulled in the middle of the data: no table is seen, and the same restore goes on and ends whole."""
+    """The power is cut while data is written: the disk has no table, and the same restore resumes and completes."""
     target, disks = target_and_images(ctx, ctx.debian_image())
     used = target.stat().st_blocks * 512
     with medium(ctx, "cut", restore_settings(), disks) as machine:

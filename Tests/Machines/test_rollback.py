@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A power cut after a rollback, for filesystems that the host's kernel does not mount: no older life comes back."""
+"""A power cut after a rollback, for filesystems that the host's kernel does not mount: no log entry from before the
+restore is replayed."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from lab import MIB, Context, expect, full_only, partition, run, time_limit
 from lvm_guest import LVMGuest
 from machine import Disk
 
-# Name: length in MiB, what makes it on a file, its type for mount. The small log of the XFS is written over and over.
+# Name: length in MiB, mkfs command, mount type. The small log of the XFS wraps several times.
 KINDS: dict[str, tuple[int, list[str], str]] = {
     "f2fs": (128, ["mkfs.f2fs", "-q"], "f2fs"),
     "xfs4": (200, ["mkfs.xfs", "-q", "--unsupported", "-m", "crc=0", "-l", "size=6m"], "xfs"),
@@ -32,7 +33,7 @@ FIRST = f"""
 {EACH} i=0; while [ $i -lt 30 ]; do dd if=/dev/urandom of=/mnt/$kind/old$i bs=20000 count=1 2>/dev/null; i=$((i + 1)); done; done
 {UNMOUNT}
 """
-# Metadata everywhere, and at last files that are synchronised one by one behind the last checkpoint.
+# Metadata in many places, and then files synchronised one by one after the last checkpoint.
 LATER = f"""
 {MOUNT}
 i=0; while [ $i -lt 1200 ]; do echo $i >"/mnt/xfs4/a rather long name, so that folders take blocks $i"; i=$((i + 1)); done
@@ -53,7 +54,7 @@ LAST = f"""
 
 
 def booted(ctx: Context, lab: LVMGuest, disk: Path, name: str, script: str) -> str:
-    """Runs a script in a guest, to its end or to the moment where its plug is pulled; gives what it said."""
+    """Runs a script in a guest, to its end or to its power cut; gives the console's text."""
     with ctx.machine(
         name, kernel=lab.kernel, initrd=lab.initramfs(ctx.folder, script), disks=[Disk(disk, "virtio", "ROLLBACK")],
         memory=512, time_limit=700, append=CONSOLE,
@@ -70,7 +71,7 @@ def booted(ctx: Context, lab: LVMGuest, disk: Path, name: str, script: str) -> s
 @full_only
 @time_limit(2400)
 def test_power_cut_after_a_rollback(ctx: Context) -> None:
-    """Capture, a later life that loses its power, restore onto the same disk, files, a power cut: those files, and no others."""
+    """Capture, later files, power cut, restore onto the same disk, new files, power cut: later files stay gone."""
     disk = ctx.folder / "disk.raw"
     with open(disk, "wb") as handle:
         handle.truncate((sum(length for length, _, _ in KINDS.values()) + 2) * MIB)
@@ -98,7 +99,7 @@ def test_power_cut_after_a_rollback(ctx: Context) -> None:
         expect(found == wanted, f"{kind}: {sorted(set(found.items()) ^ set(wanted.items()))}")
 
 
-# An XFS inside of LUKS, and one on a logical volume. Their kernel stops them as a power cut would.
+# An XFS inside LUKS, and one on a logical volume. `xfs_io shutdown` stops them like a power cut.
 CONTAINERS = r"""
 fail() { echo "GUEST-FAILED $*"; exit 1; }
 settle() { for i in 1 2 3 4 5 6 7 8 9 10; do [ -b "$1" ] && return; sleep 0.5; done; fail "no $1"; }
@@ -149,7 +150,7 @@ CRYPT_MODULES = ["dm-crypt", "ecb", "xts", "aes_generic", "aesni-intel", "sha256
 @full_only
 @time_limit(2400)
 def test_an_older_life_inside_of_containers(ctx: Context) -> None:
-    """The same inside of LUKS, where the log cannot be renewed from outside, and on a logical volume."""
+    """A rollback inside LUKS, where the log cannot be replaced from outside, and on a logical volume."""
     lab = LVMGuest(
         scratch_directory(), ctx.binary, programs=["cryptsetup", "blkid", "xfs_io", "xfs_db"], modules=[*MODULES, *CRYPT_MODULES]
     )

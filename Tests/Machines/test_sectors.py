@@ -1,7 +1,7 @@
 """Disks with sectors of another size: from 512 bytes to 4096 and back.
 
-The table and the EFI system partition are made anew for it. The judges are other tools, and the firmware that starts
-what was restored.
+The table and the EFI system partition are rewritten for the new size. Other tools check the result, and the firmware
+boots it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Table = list[dict[str, Any]]
 
 @contextmanager
 def loop(disk: Path, sector_size: int, start: int = 0, length: int = 0) -> Iterator[str]:
-    """A loop device with sectors of that size over a disk file, or over a part of it."""
+    """A loop device with sectors of that size on a disk file, or on a part of it."""
     done = subprocess.run(
         ["losetup", "--find", "--show", "--sector-size", str(sector_size), "--offset", str(start), "--sizelimit", str(length),
          str(disk)], capture_output=True, text=True, check=False,
@@ -49,7 +49,7 @@ def loop(disk: Path, sector_size: int, start: int = 0, length: int = 0) -> Itera
 
 
 def partitions(disk: Path, sector_size: int) -> Table:
-    """The table as sfdisk reads it, with starts and sizes in bytes; sgdisk has nothing to say against it."""
+    """The table as sfdisk reads it, with starts and sizes in bytes, verified by sgdisk."""
     with loop(disk, sector_size) as node:
         expect("No problems found" in run("sgdisk", "--verify", node), "sgdisk found problems")
         table = json.loads(run("sfdisk", "--json", node))["partitiontable"]
@@ -62,14 +62,14 @@ def partitions(disk: Path, sector_size: int) -> Table:
 
 
 def sha256_of(command: list[str]) -> str:
-    """The hash of what a command prints."""
+    """The SHA-256 of a command's output."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
     expect(done.returncode == 0, f"{command}: {done.stderr!r}")
     return hashlib.sha256(done.stdout).hexdigest()
 
 
 def expect_data(disk: Path, sector_size: int, wanted: Table | None) -> tuple[Table, list[str]]:
-    """The data disk with sectors of that size is whole; gives its table and the hashes of its files."""
+    """Checks the data disk with sectors of that size; gives its table and the hashes of its files."""
     table = partitions(disk, sector_size)
     if wanted is not None:
         for key in ("uuid", "type", "name", "attrs"):
@@ -82,12 +82,12 @@ def expect_data(disk: Path, sector_size: int, wanted: Table | None) -> tuple[Tab
     expect(bytes_per_sector == sector_size, f"the FAT has sectors of {bytes_per_sector} bytes")
     hidden = int.from_bytes(read_at(disk, fat + 28, 4), "little")
     if wanted is not None:
-        expect(hidden == fat // sector_size, f"the FAT says {hidden} sectors lie in front of it")
+        expect(hidden == fat // sector_size, f"the FAT has {hidden} hidden sectors")
     return table, hashes
 
 
 def read_at(disk: Path, offset: int, count: int) -> bytes:
-    """Some bytes of a disk."""
+    """Reads bytes of a disk."""
     with open(disk, "rb") as handle:
         handle.seek(offset)
         return handle.read(count)
@@ -95,14 +95,14 @@ def read_at(disk: Path, offset: int, count: int) -> bytes:
 
 @time_limit(300)
 def test_there_and_back_on_the_host(ctx: Context) -> None:
-    """512 → 4096 → 512: the same partitions and files, by tools that never saw the other disk."""
+    """512 → 4096 → 512: partitions and files are unchanged, according to other tools."""
     source = ctx.data_disk()
     table, hashes = expect_data(source, 512, None)
     image = ctx.folder / "data.img.zst"
     ctx.reforge("capture", source, image)
     large = ctx.blank_disk("large.raw", 900 * MIB)
     onto = ["restore", image, large, "--yes", "--sector-size", "4096", "--layout", "keep", "--verify"]
-    # Nobody has made a swap area in its third partition: what lies there could be anything.
+    # The third partition has the type of swap but no swap area: its content is unknown.
     ctx.reforge(*onto, codes=(77,))
     expect(first_nonzero(large) is None, "a refused restore wrote something")
     ctx.reforge(*onto, "--trust-unknown")
@@ -122,14 +122,14 @@ LVM_CHECK = ["--driverloaded", "n", "--config", LVM_CONFIG]
 
 
 def mounted(ctx: Context, node: str, *command: str) -> str:
-    """What a command prints in the filesystem of a node. In a mount namespace of its own, so that nothing stays mounted."""
+    """The output of a command in a node's filesystem, in a separate mount namespace, so that nothing stays mounted."""
     place = str(ctx.folder / "mounted")
     return run("unshare", "--mount", "--propagation", "private", "sh", "-euc", MOUNTED, "sh", node, place, *command, timeout=120)
 
 
 @time_limit(300)
 def test_other_kinds_on_the_host(ctx: Context) -> None:
-    """XFS, Btrfs and LVM go onto sectors of 4096 bytes as they are: their own checks and the kernel say so."""
+    """XFS, Btrfs and LVM move unchanged onto sectors of 4096 bytes, according to their own checks and the kernel."""
     tree, disk, part = ctx.folder / "tree", ctx.blank_disk("kinds.raw", 720 * MIB), ctx.folder / "part"
     tree.mkdir()
     for number in range(24):
@@ -174,7 +174,7 @@ def test_other_kinds_on_the_host(ctx: Context) -> None:
 @full_only
 @time_limit(1100)
 def test_a_debian_starts_from_4096(ctx: Context) -> None:
-    """The Debian of a disk with sectors of 512 bytes starts by UEFI from one with 4096, by its entry and without."""
+    """A Debian from 512-byte sectors boots by UEFI from 4096-byte sectors, with its NVRAM entry and without."""
     target = ctx.blank_disk("target.raw", TARGET_BYTES)
     images = ctx.images_disk(debian=ctx.debian_image())
     nvram = ctx.folder / "nvram.fd"
@@ -197,7 +197,7 @@ def test_a_debian_starts_from_4096(ctx: Context) -> None:
 
 @time_limit(600)
 def test_a_smaller_disk_of_4096(ctx: Context) -> None:
-    """A partition of an odd number of sectors shrinks onto sectors of 4096 bytes: its scratch has whole ones."""
+    """A partition of an odd number of sectors shrinks onto sectors of 4096 bytes: its scratch has whole sectors."""
     tree = ctx.folder / "tree"
     tree.mkdir()
     hashes = {}
@@ -226,4 +226,4 @@ def test_a_smaller_disk_of_4096(ctx: Context) -> None:
     run("e2fsck", "-f", "-n", f"{target}?offset={root}")
     for name, wanted in hashes.items():
         found = sha256_of(["debugfs", "-R", f"cat {name}", f"{target}?offset={root}"])
-        expect(found == wanted, f"{name} is another")
+        expect(found == wanted, f"{name} has changed")

@@ -1,7 +1,7 @@
-"""Disks of another size: filesystems grow and shrink by their own tools inside the medium, where there is device-mapper.
+"""Disks of another size: filesystems grow and shrink by their own tools inside the medium, which has device-mapper.
 
-The source has an MBR with logical partitions, and a filesystem of each kind that can be made without mounting it. What
-arrives is judged by the filesystems' own checks and by the hashes of the files, read without a kernel driver.
+The source has an MBR with logical partitions, and a filesystem of each kind that can be made without mounting it. The
+filesystems' own checks and the hashes of the files, read without a kernel driver, judge the result.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SOURCE_MIB = 1700
 
 
 def partition_file(ctx: Context, disk: Path, number: int) -> Path:
-    """One partition of a disk as a file of its own."""
+    """Copies one partition of a disk into a separate file."""
     table = json.loads(run("sfdisk", "-J", disk))["partitiontable"]
     entry = next(entry for entry in table["partitions"] if entry["node"].endswith(f"raw{number}"))
     part = ctx.folder / f"{disk.stem}-{number}"
@@ -39,7 +39,7 @@ def partition_file(ctx: Context, disk: Path, number: int) -> Path:
 
 
 def random_files(ctx: Context, tree: Path, lengths: list[int]) -> dict[str, str]:
-    """Makes a folder with files of these lengths in bytes; their hashes by name."""
+    """Makes a folder with files of these lengths in bytes; gives their hashes by name."""
     tree.mkdir(parents=True)
     hashes = {}
     for number, length in enumerate(lengths):
@@ -50,7 +50,7 @@ def random_files(ctx: Context, tree: Path, lengths: list[int]) -> dict[str, str]
 
 
 def source_disk(ctx: Context) -> tuple[Path, dict[str, str]]:
-    """The disk, and the hashes of the files that are on each of its filesystems."""
+    """The disk, and the hashes of the files, which each of its filesystems has."""
 
     def make() -> tuple[Path, dict[str, str]]:
         folder = ctx.workdir / "sizes"
@@ -87,7 +87,7 @@ def source_disk(ctx: Context) -> tuple[Path, dict[str, str]]:
 
 
 def image_of_an_end(ctx: Context) -> tuple[Path, dict[str, str]]:
-    """An image of a disk whose ext4 has its files at its end, and their hashes: shrinking it takes a scratch of some size."""
+    """An image of a disk whose ext4 has its files at its end, and their hashes: shrinking it needs a large scratch."""
 
     def make() -> tuple[Path, dict[str, str]]:
         folder = ctx.workdir / "end"
@@ -110,7 +110,7 @@ def image_of_an_end(ctx: Context) -> tuple[Path, dict[str, str]]:
 
 
 def image_of_sizes(ctx: Context) -> Path:
-    """Its image."""
+    """The image of `source_disk`."""
 
     def make() -> Path:
         image = ctx.workdir / "sizes.img.zst"
@@ -123,30 +123,30 @@ def image_of_sizes(ctx: Context) -> Path:
 
 
 def hash_of(command: list[str | Path]) -> str:
-    """The hash of what a command prints."""
+    """The SHA-256 of a command's output."""
     done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
     expect(done.returncode == 0, f"{command}: {done.stderr!r}")
     return hashlib.sha256(done.stdout).hexdigest()
 
 
 def expect_contents(ctx: Context, disk: Path, hashes: dict[str, str]) -> None:
-    """Every filesystem is sound by its own check, and every file is what it was."""
+    """Every filesystem passes its own check, and every file is unchanged."""
     ext, ntfs, tree = (partition_file(ctx, disk, number) for number in (1, 5, 6))
     run("e2fsck", "-f", "-n", ext)
-    # A resized NTFS is marked for a check by Windows: that mark alone is no damage (--force).
+    # --force: a resized NTFS is marked for a check by Windows, which is no damage.
     run("ntfsresize", "--info", "--force", "--no-progress-bar", ntfs)
     run("btrfs", "check", "--readonly", tree)
     restored = ctx.folder / "btrfs-files"
     restored.mkdir(exist_ok=True)
     run("btrfs", "restore", tree, restored)
     for name, wanted in hashes.items():
-        expect(hash_of(["debugfs", "-R", f"cat {name}", ext]) == wanted, f"ext4: {name} is another")
-        expect(hash_of(["ntfscat", "-f", ntfs, name]) == wanted, f"NTFS: {name} is another")
-        expect(hashlib.sha256((restored / name).read_bytes()).hexdigest() == wanted, f"Btrfs: {name} is another")
+        expect(hash_of(["debugfs", "-R", f"cat {name}", ext]) == wanted, f"ext4: {name} has changed")
+        expect(hash_of(["ntfscat", "-f", ntfs, name]) == wanted, f"NTFS: {name} has changed")
+        expect(hashlib.sha256((restored / name).read_bytes()).hexdigest() == wanted, f"Btrfs: {name} has changed")
 
 
 def restore_to(ctx: Context, name: str, mebibytes: int, **settings: str) -> Path:
-    """An unattended restore of the image onto a disk of that size, by the medium."""
+    """Restores the image onto a disk of that size by the medium, unattended."""
     image = image_of_sizes(ctx)
     target = ctx.blank_disk(f"{name}.raw", mebibytes * MIB)
     images = ctx.images_disk(sizes=image)
@@ -171,7 +171,7 @@ def lengths(disk: Path) -> dict[int, int]:
 
 @time_limit(1500)
 def test_a_smaller_disk(ctx: Context) -> None:
-    """ext4, NTFS and Btrfs shrink, each on a composite of its place and a scratch."""
+    """ext4, NTFS and Btrfs shrink, each on a composite of its partition and a scratch."""
     hashes = source_disk(ctx)[1]
     target = restore_to(ctx, "smaller", 1150)
     found = lengths(target)
@@ -182,7 +182,7 @@ def test_a_smaller_disk(ctx: Context) -> None:
 
 @time_limit(900)
 def test_more_than_fits_into_memory(ctx: Context) -> None:
-    """The scratch goes beside the image where memory is too small; with `--full`, also onto an exFAT that the settings name."""
+    """The scratch is beside the image if memory is too small; with `--full`, also on an exFAT named by the settings."""
     image, hashes = image_of_an_end(ctx)
     images = ctx.images_disk(end=image)
     run("truncate", "-s", "+512M", images)
@@ -201,31 +201,31 @@ def test_more_than_fits_into_memory(ctx: Context) -> None:
             said = machine.text()
         expect("REFORGE-RESULT exit=0" in said, f"the restore ended otherwise\n{said[-2500:]}")
         again = "Once more, with a scratch on /dev/vda" in said
-        expect(again == (name == "beside"), f"a scratch in memory was tried, or not\n{said[-2500:]}")
+        expect(again == (name == "beside"), f"the scratch is not where it belongs\n{said[-2500:]}")
         part = partition_file(ctx, target, 1)
         run("e2fsck", "-f", "-n", part)
         for file, wanted in hashes.items():
-            expect(hash_of(["debugfs", "-R", f"cat {file}", part]) == wanted, f"{file} is another")
-        # Nothing of it is left.
+            expect(hash_of(["debugfs", "-R", f"cat {file}", part]) == wanted, f"{file} has changed")
+        # The scratch was removed.
         run("e2fsck", "-f", "-n", images)
         expect("reforge-scratch" not in run("debugfs", "-R", "ls -p /", images), "the scratch is still beside the image")
         note(f"{name}: {machine_words(said)}")
 
 
 def machine_words(said: str) -> str:
-    """What was said of the scratch's size."""
+    """The console's line about the scratch's size."""
     return next((line for line in said.splitlines() if "takes a scratch of" in line), "no scratch")
 
 
 @time_limit(1500)
 def test_wishes(ctx: Context) -> None:
-    """Each partition gets exactly what was asked for: two smaller ones, and one all that is left behind it."""
+    """Each partition gets the requested size: two smaller ones, and one the remaining space."""
     hashes = source_disk(ctx)[1]
     target = restore_to(ctx, "wishes", 2600, partition="1=300MiB,5=350MiB,6=rest")
     found = lengths(target)
     note(f"partitions on 2600 MiB, in MiB: {found}")
-    expect(found[1] == 300 and found[5] == 350, f"other lengths than wished: {found}")
-    # All there is: behind the first MiB, with the record in front of each logical partition on a boundary of its own.
+    expect(found[1] == 300 and found[5] == 350, f"other lengths than requested: {found}")
+    # The first MiB is left out, and the record before each logical partition takes one MiB.
     expect(found[6] == 2600 - 1 - 300 - 350 - SOURCE[7][1] - 3, f"the rest is {found[6]} MiB")
     expect_contents(ctx, target, hashes)
 
@@ -233,7 +233,7 @@ def test_wishes(ctx: Context) -> None:
 @full_only
 @time_limit(1500)
 def test_a_larger_disk(ctx: Context) -> None:
-    """All of them grow, each by its share."""
+    """All filesystems grow, each by its share."""
     hashes = source_disk(ctx)[1]
     target = restore_to(ctx, "larger", 3000, layout="proportional")
     found = lengths(target)
@@ -244,7 +244,7 @@ def test_a_larger_disk(ctx: Context) -> None:
 
 @time_limit(1500)
 def test_power_cut_in_a_shrink(ctx: Context) -> None:
-    """The plug is pulled while filesystems shrink: no table is seen, and the same restore ends whole."""
+    """The power is cut while filesystems shrink: the disk has no table, and the same restore completes."""
     hashes = source_disk(ctx)[1]
     target = ctx.blank_disk("cut.raw", 1150 * MIB)
     images = ctx.images_disk(sizes=image_of_sizes(ctx))
@@ -268,7 +268,7 @@ def test_power_cut_in_a_shrink(ctx: Context) -> None:
 
 @time_limit(600)
 def test_a_twin_is_refused(ctx: Context) -> None:
-    """Nothing shrinks while the disk that was captured is still attached, and nothing is written."""
+    """A shrink is refused while the captured disk is attached, and nothing is written."""
     target = ctx.blank_disk("beside.raw", 1150 * MIB)
     images = ctx.images_disk(sizes=image_of_sizes(ctx))
     settings = {"restore": "LABEL=IMAGES:/sizes.img.zst", "target": f"serial={TARGET_SERIAL}", "finish": "poweroff"}
@@ -279,5 +279,5 @@ def test_a_twin_is_refused(ctx: Context) -> None:
     with medium(ctx, "twin", settings, disks) as machine:
         machine.wait_for(r"REFORGE-RESULT exit=77", 200, unless=PANIC)
         said = machine.text()
-    expect("holds a copy of the same" in said, f"the reason is not said\n{said[-1500:]}")
+    expect("holds a copy of the same" in said, f"the reason is missing\n{said[-1500:]}")
     expect(first_nonzero(target) is None, "it was refused, and the target was written to")

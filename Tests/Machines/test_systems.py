@@ -1,5 +1,5 @@
-"""Whole systems in the layouts that people have, each restored by the medium onto a larger and a smaller disk behind another
-controller: the Debians are booted there, what is like a Windows is looked at to the bit.
+"""Whole systems in common layouts, each restored by the medium onto a larger and a smaller disk on another controller.
+The Debians are booted there; a disk in the layout of Windows is checked byte for byte.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from machine import Disk
 from test_restore import PANIC, RESTORE_TIMEOUT, TARGET_SERIAL, medium, restore_settings
 from test_sizes import hash_of, partition_file
 
-# More services and devices than the plain one has to wait for.
+# These layouts wait for more services and devices than the plain one.
 BOOT_TIMEOUT = 600
 
 
 @dataclass(frozen=True)
 class System:
-    """One Debian: how its disk is made, and where it is to start."""
+    """One Debian: its layout, its firmware, and the sizes of its disks."""
 
     layout: str
     firmware: str
@@ -35,7 +35,7 @@ class System:
     settings: dict[str, str] = field(default_factory=dict)
 
     def disk(self, ctx: Context) -> Path:
-        """The disk as it was made: never booted."""
+        """The disk, never booted."""
 
         def make() -> Path:
             path = ctx.workdir / f"{self.layout}.raw"
@@ -45,10 +45,10 @@ class System:
         return ctx.shared.once(f"disk {self.layout}", make)
 
     def image(self, ctx: Context) -> Path:
-        """What `reforge capture` makes of it."""
+        """The image of the disk."""
 
         def make() -> Path:
-            ctx.binary  # skips before the source is made for nothing
+            ctx.binary  # skips before the source is made
             image = ctx.workdir / f"{self.layout}.img.zst"
             ctx.reforge("capture", self.disk(ctx), image, "--overwrite")
             return image
@@ -65,8 +65,10 @@ LUKS_KEY = {"luks-key": "LABEL=IMAGES:/key"}
 
 
 def restored(ctx: Context, images: Path, mebibytes: int, *, firmware: str, settings: dict[str, str]) -> tuple[Path, str, Path]:
-    """An unattended restore by the medium, from a disk with system.img.zst, which goes: the disk, what the console said, and
-    the firmware's variables."""
+    """Restores by the medium, unattended, from a disk with system.img.zst, which is deleted afterwards.
+
+    Gives the target, the console's text, and the firmware's variables.
+    """
     target = ctx.blank_disk(f"target-{mebibytes}.raw", mebibytes * MIB)
     nvram = ctx.folder / f"nvram-{mebibytes}.fd"
     disks = [Disk(target, "nvme", TARGET_SERIAL), Disk(images, "virtio", "IMAGES")]
@@ -81,7 +83,7 @@ def restored(ctx: Context, images: Path, mebibytes: int, *, firmware: str, setti
 
 
 def expect_boots(ctx: Context, system: System, mebibytes: int, images: Path | None = None, **settings: str) -> Any:
-    """Restores a system onto a disk of that length and boots it there. Gives its proof."""
+    """Restores a system onto a disk of that length and boots it there; gives its proof."""
     target, _, nvram = restored(
         ctx, images or ctx.images_disk(system=system.image(ctx)), mebibytes, firmware=system.firmware,
         settings=system.settings | settings,
@@ -98,7 +100,7 @@ def expect_boots(ctx: Context, system: System, mebibytes: int, images: Path | No
 
 
 def expect_another_size(ctx: Context, system: System, mebibytes: int) -> Any:
-    """The root has become larger or smaller with its disk."""
+    """Restores and boots as `expect_boots`, and checks that the root grew or shrank with its disk."""
     before = root_bytes(system.disk(ctx), system)
     proof = expect_boots(ctx, system, mebibytes)
     after = proof.number("root-size")
@@ -108,7 +110,7 @@ def expect_another_size(ctx: Context, system: System, mebibytes: int) -> Any:
 
 
 def root_bytes(disk: Path, system: System) -> int:
-    """The length of the partition with the root."""
+    """The length in bytes of the root's partition."""
     number = {"mbr": 0, "btrfs": 1}[system.layout]
     return int(json.loads(run("sfdisk", "-J", disk))["partitiontable"]["partitions"][number]["size"]) * 512
 
@@ -117,13 +119,13 @@ def root_bytes(disk: Path, system: System) -> int:
 
 
 def expect_logical(proof: Any) -> None:
-    """/home is on a logical partition."""
+    """Fails unless /home is on a logical partition."""
     expect(proof["home"].endswith("p5"), f"/home is on {proof['home']}")
 
 
 @time_limit(1500)
 def test_mbr_with_logical_partitions_smaller(ctx: Context) -> None:
-    """ext4 on a primary partition shrinks, /home and swap on logical ones move; BIOS starts it."""
+    """ext4 on a primary partition shrinks, /home and swap on logical ones move; it boots by BIOS."""
     expect_logical(expect_another_size(ctx, MBR, MBR.smaller or 0))
 
 
@@ -137,7 +139,7 @@ def test_mbr_with_logical_partitions_larger(ctx: Context) -> None:
 
 
 def expect_subvolumes(proof: Any) -> None:
-    """Root and /home are subvolumes of one filesystem."""
+    """Fails unless root and /home are subvolumes of one filesystem."""
     expect(proof["root-path"] == "/@", f"the root is {proof['root-path']}")
     expect("subvol=/@" in proof["root-options"], f"the root has the options {proof['root-options']}")
     expect(proof["home"] == proof["root-device"], f"/home is on {proof['home']}")
@@ -146,7 +148,7 @@ def expect_subvolumes(proof: Any) -> None:
 @full_only
 @time_limit(1500)
 def test_btrfs_subvolumes_smaller(ctx: Context) -> None:
-    """The filesystem shrinks, and UEFI starts the subvolume @."""
+    """The filesystem shrinks, and the subvolume @ boots by UEFI."""
     expect_subvolumes(expect_another_size(ctx, BTRFS, BTRFS.smaller or 0))
 
 
@@ -161,7 +163,7 @@ VOLUME_MIB = 1600
 
 
 def expect_volumes(proof: Any) -> int:
-    """Root and /home are logical volumes. Gives the length of the root in MiB."""
+    """Fails unless root and /home are logical volumes; gives the length of the root in MiB."""
     expect(proof["root-device"] == "/dev/mapper/vg0-root", f"the root is {proof['root-device']}")
     expect(proof["home"] == "/dev/mapper/vg0-home", f"/home is on {proof['home']}")
     return proof.number("root-size") // MIB
@@ -170,28 +172,28 @@ def expect_volumes(proof: Any) -> int:
 @full_only
 @time_limit(1800)
 def test_lvm_larger(ctx: Context) -> None:
-    """Root, /home and swap are logical volumes; the root grows with the group, and BIOS starts it."""
+    """Root, /home and swap are logical volumes; the root grows with the group; it boots by BIOS."""
     expect(expect_volumes(expect_boots(ctx, LVM, LVM.larger)) > VOLUME_MIB, "the root has not grown")
 
 
 @full_only
 @time_limit(1800)
 def test_lvm_smaller(ctx: Context) -> None:
-    """The group has no room for all of its volumes: the root shrinks."""
+    """The group has no room for all volumes: the root shrinks."""
     expect(expect_volumes(expect_boots(ctx, LVM, LVM.smaller or 0)) < VOLUME_MIB, "the root has not shrunk")
 
 
 @full_only
 @time_limit(1800)
 def test_luks_with_lvm_larger(ctx: Context) -> None:
-    """The same inside of LUKS, which nobody looks into without its key; /boot beside it. UEFI starts it."""
+    """A group inside LUKS, restored without the key: the root keeps its size. /boot is outside; it boots by UEFI."""
     proof = expect_boots(ctx, LUKS, LUKS.larger)
     expect(expect_volumes(proof) == VOLUME_MIB, "the root inside of LUKS has another size")
     expect(proof["boot"].endswith("p3 ext4"), f"/boot is on {proof['boot']}")
 
 
 def luks_images(ctx: Context) -> Path:
-    """A disk labelled IMAGES with the key, and with what the medium captures by that key: what is in use, as ciphertext."""
+    """A disk labelled IMAGES with the key, and with the medium's capture by that key: used sectors, as ciphertext."""
 
     def make() -> Path:
         folder = ctx.workdir / "luks-key"
@@ -211,7 +213,7 @@ def luks_images(ctx: Context) -> Path:
         expect(sha256(LUKS.disk(ctx)) == before, "the source was written")
         length = int(run("debugfs", "-R", "stat /system.img.zst", images).split("Size: ")[1].split()[0])
         note(f"captured with the key in {seconds:.0f} s from power-on: {length // MIB} MiB of {LUKS.mebibytes}")
-        # Of some 2 GiB of ciphertext, which does not compress.
+        # Some 2 GiB of ciphertext, which does not compress.
         expect(length < 1400 * MIB, "more was captured than is in use")
         return images
 
@@ -223,7 +225,7 @@ def luks_images(ctx: Context) -> Path:
 @full_only
 @time_limit(2400)
 def test_luks_with_lvm_and_its_key_smaller(ctx: Context) -> None:
-    """Captured and restored with the key: the root inside of the group inside of LUKS shrinks, and UEFI starts it."""
+    """Captured and restored with the key: the root in the group inside LUKS shrinks; it boots by UEFI."""
     root = expect_volumes(expect_boots(ctx, LUKS, LUKS.smaller or 0, luks_images(ctx), **LUKS_KEY))
     expect(root < VOLUME_MIB, "the root has not shrunk")
 
@@ -231,7 +233,7 @@ def test_luks_with_lvm_and_its_key_smaller(ctx: Context) -> None:
 @full_only
 @time_limit(2400)
 def test_luks_with_lvm_and_its_key_larger(ctx: Context) -> None:
-    """The same on a larger disk: the root grows."""
+    """Captured and restored with the key onto a larger disk: the root grows."""
     root = expect_volumes(expect_boots(ctx, LUKS, LUKS.larger, luks_images(ctx), **LUKS_KEY))
     expect(root > VOLUME_MIB, "the root has not grown")
 
@@ -251,7 +253,7 @@ WINDOWS = [
 
 
 def windows_disk(ctx: Context) -> tuple[Path, dict[str, str]]:
-    """A disk as Windows' setup lays it out, and the hashes of its files by `number/name`."""
+    """A disk in the layout of Windows' setup, and the hashes of its files by `number/name`."""
 
     def make() -> tuple[Path, dict[str, str]]:
         folder = ctx.workdir / "windows"
@@ -271,7 +273,7 @@ def windows_disk(ctx: Context) -> tuple[Path, dict[str, str]]:
         def write_content(number: int, name: str, length: int) -> None:
             data = ctx.random.randbytes(length)
             if name.endswith(".efi"):
-                # Both are the boot manager on a real disk.
+                # On a real disk, both files are the boot manager.
                 data = hashlib.sha256(b"boot manager").digest() * 4096 + "bootmgfw.efi".encode("utf-16-le")
             content.write_bytes(data)
             hashes[f"{number}/{name}"] = hashlib.sha256(data).hexdigest()
@@ -302,7 +304,7 @@ def windows_disk(ctx: Context) -> tuple[Path, dict[str, str]]:
 
 
 def windows_image(ctx: Context) -> Path:
-    """Its image."""
+    """The image of `windows_disk`."""
 
     def make() -> Path:
         image = ctx.workdir / "windows.img.zst"
@@ -313,8 +315,10 @@ def windows_image(ctx: Context) -> Path:
 
 
 def identities(disk: Path) -> tuple[str, list[tuple[str, ...]]]:
-    """What Windows' boot configuration and its drive letters go by: the GUID of the disk; of each partition its number, type,
-    GUID, name and attributes."""
+    """The identifiers that Windows' boot configuration and drive letters use.
+
+    Gives the disk's GUID, and number, type, GUID, name and attributes of each partition.
+    """
     table = json.loads(run("sfdisk", "-J", disk))["partitiontable"]
     fields = ("type", "uuid", "name", "attrs")
     rows = [
@@ -324,13 +328,13 @@ def identities(disk: Path) -> tuple[str, list[tuple[str, ...]]]:
 
 
 def expect_windows(ctx: Context, target: Path) -> None:
-    """Ids, attributes, files, boot sectors: all that Windows finds itself by is what it was."""
+    """Checks that ids, attributes, files and boot sectors are unchanged."""
     source, hashes = windows_disk(ctx)
     run("sgdisk", "--verify", target)
     expect(identities(target) == identities(source), f"{identities(target)} is not {identities(source)}")
     table = json.loads(run("sfdisk", "-J", target))["partitiontable"]["partitions"]
     lengths = [part["size"] // 2048 for part in table]
-    expect(lengths[:2] == [100, 16] and lengths[3] == 300, f"another than the system's partition was resized: {lengths}")
+    expect(lengths[:2] == [100, 16] and lengths[3] == 300, f"another partition was resized: {lengths}")
     for number in (1, 3, 4):
         part, original = partition_file(ctx, target, number), partition_file(ctx, source, number)
         start = table[number - 1]["start"]
@@ -339,20 +343,20 @@ def expect_windows(ctx: Context, target: Path) -> None:
         serial = slice(0x48, 0x50) if number > 1 else slice(0x43, 0x47)
         expect(first[serial] == original.read_bytes()[:512][serial], f"partition {number} has another serial number")
         hidden = int.from_bytes(first[0x1C:0x20], "little")
-        expect(hidden == start, f"partition {number} at sector {start} says that {hidden} lie in front")
+        expect(hidden == start, f"partition {number} at sector {start} has {hidden} hidden sectors")
         if number > 1:
-            # Where Windows looks for it: the partition's last sector, behind those that the volume counts.
+            # Windows expects it in the partition's last sector, after those that the volume counts.
             with open(part, "rb") as handle:
                 handle.seek(-512, 2)
-                expect(handle.read(512) == first, f"the backup boot sector of partition {number} is another")
-            # A resized NTFS is marked for a check by Windows: that mark alone is no damage (--force).
+                expect(handle.read(512) == first, f"the backup boot sector of partition {number} differs")
+            # --force: a resized NTFS is marked for a check by Windows, which is no damage.
             run("ntfsresize", "--info", "--force", "--no-progress-bar", part)
             run("ntfsfix", "--no-action", part)
         else:
             run("fsck.fat", "-n", part)
         for name in names:
             command = ["ntfscat", "-f", part, name] if number > 1 else ["mtype", "-i", part, f"::/{name}"]
-            expect(hash_of(command) == hashes[f"{number}/{name}"], f"{number}: {name} is another")
+            expect(hash_of(command) == hashes[f"{number}/{name}"], f"{number}: {name} has changed")
         part.unlink()
         original.unlink()
     note(f"partitions in MiB: {lengths}, {len(hashes)} files")
@@ -360,15 +364,15 @@ def expect_windows(ctx: Context, target: Path) -> None:
 
 @time_limit(900)
 def test_windows_smaller(ctx: Context) -> None:
-    """The system's NTFS shrinks, the recovery partition behind it moves."""
+    """The system's NTFS shrinks, and the recovery partition after it moves."""
     target, said, _ = restored(ctx, ctx.images_disk(system=windows_image(ctx)), 1100, firmware="uefi", settings={})
     expect_windows(ctx, target)
-    expect("\\EFI\\BOOT\\BOOTX64.EFI" in said, f"boot repair says nothing of the fallback loader\n{said[-2000:]}")
+    expect("\\EFI\\BOOT\\BOOTX64.EFI" in said, f"boot repair does not mention the fallback loader\n{said[-2000:]}")
 
 
 @full_only
 @time_limit(900)
 def test_windows_larger(ctx: Context) -> None:
-    """The system's NTFS grows, the recovery partition behind it moves."""
+    """The system's NTFS grows, and the recovery partition after it moves."""
     target, _, _ = restored(ctx, ctx.images_disk(system=windows_image(ctx)), 2600, firmware="uefi", settings={"partition": "3=rest"})
     expect_windows(ctx, target)

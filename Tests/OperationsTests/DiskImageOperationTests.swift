@@ -70,7 +70,7 @@ import Testing
         ("disk.img.zst", "zstd -q -c plain > disk.img.zst"),
     ]
 
-    /// Equal to what a capture of the same disk restores, on a disk of the same size.
+    /// On a disk of the same size, the result equals that of a capture of the same disk.
     @Test(arguments: formats) func aDiskInAFileComesBack(name: String, recipe: String) throws {
         _ = try makeDisk()
         try shell(recipe)
@@ -82,7 +82,7 @@ import Testing
         let restored = try restore(path(name), 24 << 20)
         let difference = restored.bytes.indices.first { restored.bytes[$0] != captured.bytes[$0] }
         #expect(difference == nil)
-        // The part of the disk that no file uses is left as it was on the target.
+        // Unused parts of the target are unchanged.
         #expect(restored.bytes[20 << 20] == UInt8(truncatingIfNeeded: (20 << 20) &* 7 &+ 1))
         let verified = try VerifyOperation(VerifyJob(image: path(name)), keys: keys, events: events).run()
         #expect(verified.isWhole)
@@ -240,7 +240,7 @@ import Testing
         _ = try CaptureOperation(
             CaptureJob(disk: path("plain"), image: image), keys: keys, events: events, toolVersion: "test"
         ).run()
-        // An image whose end is damaged leaves a target that boots nothing.
+        // An image with a damaged end leaves a target that does not boot.
         var bytes = try Files.read(FilePath(image), limit: 1 << 30)
         for index in bytes.count / 2..<bytes.count / 2 + 64 { bytes[index] ^= 0x55 }
         try Files.write(bytes, to: FilePath(image))
@@ -263,9 +263,9 @@ import Testing
         }
     }
 
-    // MARK: Formats that are rows
+    // MARK: Formats as table rows
 
-    /// A disk behind a magic number, each byte inverted.
+    /// A disk after a magic number, each byte inverted.
     private struct ToyDisk: DiskFile {
         static let magic = Array("TOYDISK1".utf8)
         let file: FileBytes
@@ -290,7 +290,7 @@ import Testing
         func confirmEnd() {}
     }
 
-    /// A disk of another format is one row: everything else (survey, resizing, verify) comes with it.
+    /// Another disk format needs one row; survey, resizing and verify work with it.
     @Test func aDiskFormatIsOneRow() throws {
         let bytes = try makeDisk()
         try Files.write(ToyDisk.magic + bytes.map { ~$0 }, to: scratch.path.appending("disk.toy"))
@@ -310,7 +310,7 @@ import Testing
         #expect(report.volumes.last?.filesystem.kind == .ext4)
     }
 
-    /// An image of another program is one row that gives an `ImageReader`.
+    /// An image format of another program needs one row, with an `ImageReader`.
     @Test func aRecordingFormatIsOneRow() throws {
         let bytes = try makeDisk()
         try Files.write(Array("TOYRECRD".utf8) + bytes, to: scratch.path.appending("disk.rec"))

@@ -56,7 +56,7 @@ struct FixedPassword: PasswordSource {
     }
 }
 
-/// Asks for the end of a job as soon as its plan is told.
+/// Cancels a job as soon as its plan is reported.
 final class StoppingEvents: EventSink {
     let cancellation = Cancellation()
     func take(_ event: Event) { if case .planned = event { cancellation.request(SIGINT) } }
@@ -154,7 +154,7 @@ final class StoppingEvents: EventSink {
         #expect(last.operation == "restore" && last.outcome == Outcome(.done, diskState: .complete))
         #expect(last.imageID == captured.imageID)
         let restored = try Files.read(FilePath(target), limit: 1 << 30)
-        // What is in use: the table, the raw partition, and a filesystem that its own tool finds right.
+        // The used parts: the table, the raw partition, and a filesystem that passes its own check.
         #expect(restored[14 << 20..<15 << 20].elementsEqual(bytes[14 << 20..<15 << 20]))
         #expect(restored[..<(1 << 20)].elementsEqual(bytes[..<(1 << 20)]))
         let checked = try ChildProcess.run(["e2fsck", "-fn", "\(target)?offset=\(1 << 20)"])
@@ -188,7 +188,7 @@ final class StoppingEvents: EventSink {
         (trial.dryRun, trial.partitions) = (true, ["2=drop"])
         let rehearsed = try restoring(trial).run()
         #expect(rehearsed.planText?.lines.isEmpty == false && rehearsed.diskState == .untouched)
-        // People and programs read the same.
+        // Text and JSON agree.
         let said = "partition 2 is left out, as asked for"
         #expect(rehearsed.warnings.contains(said) && rehearsed.plan.warnings == rehearsed.warnings)
         #expect(rehearsed.planText?.lines.contains("note: \(said)") == true)
@@ -253,7 +253,7 @@ final class StoppingEvents: EventSink {
         let restore = restoring(job, cancellation: stopped)
         #expect(refusal { _ = try restore.run() }?.status == .interrupted && restore.diskState == .untouched)
 
-        // Those of others go on.
+        // Jobs without a cancellation continue.
         #expect(try verifying(verify).run().isWhole)
         #expect(try restoring(job).run().diskState == .complete)
     }

@@ -107,7 +107,7 @@ import Testing
 
         let pruned = try PruneOperation(PruneJob(repository: path("repo@")), keys: keys(), events: events).run()
         #expect(pruned.snapshots == 1 && pruned.missingCount == 0 && pruned.neededByteCount > 0)
-        // What is marked has the time of grace.
+        // Marked packs wait for the grace time.
         #expect(pruned.removed.packs == 0)
         let job = InspectJob(disk: path("repo@latest"))
         let inspected = try InspectOperation(job, keys: keys(), events: events).run()

@@ -74,7 +74,7 @@ package final class MemoryDisk: BlockWriter {
         }
     }
 
-    /// In one call: a debug build takes seconds for millions of elements.
+    /// Fills in one call, because a debug build takes seconds for a loop over millions of elements.
     private static func fill(_ bytes: inout [UInt8], _ range: ByteRange, with byte: UInt8) {
         bytes.withUnsafeMutableBytes { buffer in
             let part = UnsafeMutableRawBufferPointer(

@@ -3,7 +3,7 @@ import LinuxSystem
 
 /// The memory of this process.
 package enum ProcessMemory {
-    /// Its resident size (proc(5), `statm`, second field, pages of 4 KiB), in bytes.
+    /// The resident size in bytes (proc(5), `statm`, second field, in pages of 4 KiB).
     package static func residentByteCount() -> Int {
         let fields = (Files.text("/proc/self/statm") ?? "").split(separator: " ")
         return fields.count > 1 ? (Int(fields[1]) ?? 0) * 4096 : 0

@@ -75,7 +75,7 @@ struct TracingReader: BlockReader {
         var places: [Range<Int>] = []
         var seen: Set<Range<Int>> = []
         var ranges: AllocationMap
-        /// Is told of everything that was not read before.
+        /// Called for every range that was not read before.
         var note: () -> Void = {}
         init(byteCount: UInt64) { ranges = AllocationMap(byteCount: byteCount) }
     }
