@@ -120,7 +120,9 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),
 
-        .target(name: "TestSupport", dependencies: ["DiskModel", "LinuxSystem", "ObjectStore", system], path: "Tests/TestSupport"),
+        .target(
+            name: "TestSupport", dependencies: ["DiskModel", "LinuxSystem", "ObjectStore", system],
+            path: "Tests/TestSupport"),
         .testTarget(name: "ByteParsingTests", dependencies: ["ByteParsing"]),
         .testTarget(
             name: "DiskModelTests",

@@ -94,6 +94,9 @@ import Testing
         #expect(
             try PartitionTableReader.read(MemoryDisk(bytes)).unknownKindName == "GPT of a disk with 4096-byte sectors")
         let small = try GPTFixture().bytes()
+        // A file does not state its sector size: the valid table counts.
+        #expect(try ResectoredReader.guessed(MemoryDisk(bytes)).logicalSectorSize == 4096)
+        #expect(try ResectoredReader.guessed(MemoryDisk(small)).logicalSectorSize == 512)
         let table = try PartitionTableReader.read(MemoryDisk(small, logicalSectorSize: 4096))
         #expect(table.unknownKindName == "GPT of a disk with 512-byte sectors")
     }

@@ -128,20 +128,6 @@ import Testing
         #expect(opened.descriptor == nil)
     }
 
-    @Test func theSectorSizeIsThatOfItsGPT() throws {
-        let scratch = try ScratchFolder()
-        let path = scratch.path.appending("disk.img")
-        var bytes = [UInt8](repeating: 0, count: 64 << 10)
-        try Files.write(bytes, to: path)
-        #expect(try Self.open(path, scratch: nil).logicalSectorSize == 512)
-        bytes.replaceSubrange(4096..<4104, with: Array("EFI PART".utf8))
-        try Files.write(bytes, to: path)
-        #expect(try Self.open(path, scratch: nil).logicalSectorSize == 4096)
-        bytes.replaceSubrange(512..<520, with: Array("EFI PART".utf8))
-        try Files.write(bytes, to: path)
-        #expect(try Self.open(path, scratch: nil).logicalSectorSize == 512)
-    }
-
     @Test func aFileThatChangesWhileItIsReadIsReported() throws {
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("disk.img")
