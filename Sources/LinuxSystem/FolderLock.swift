@@ -12,11 +12,11 @@ package final class FolderLock: Sendable {
     /// The corresponding C function is `flock`; a filesystem without it locks nothing.
     package init(_ folder: FilePath, _ cancellation: Cancellation) throws(SystemCallError) {
         descriptor = try OwnedDescriptor.open(folder, .readOnly, options: [.directory])
-        while flock(descriptor.raw.rawValue, LOCK_EX) != 0 {
-            let reason = Errno(rawValue: errno)
-            if reason == .interrupted, !cancellation.isRequested { continue }
-            if reason == .interrupted { throw SystemCallError("lock", folder.string, reason) }
-            return
+        // A blocking call would miss a cancellation that is requested just before it.
+        while flock(descriptor.raw.rawValue, LOCK_EX | LOCK_NB) != 0 {
+            guard [.wouldBlock, .interrupted].contains(Errno(rawValue: errno)) else { return }
+            if cancellation.isRequested { throw SystemCallError("lock", folder.string, .interrupted) }
+            SystemFacts.sleep(seconds: 0.05, unless: cancellation)
         }
     }
 

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import signal
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from faults import BUSY, DAMAGED, DONE, REFUSED, Context, files_under, halt, state_of, tool
+from faults import BUSY, DAMAGED, DONE, INTERRUPTED, REFUSED, Context, files_under, halt, state_of, tool
 
 
 def test_two_writers(ctx: Context) -> None:
@@ -80,6 +83,17 @@ def a_lock(ctx: Context, repository: Path, disk: Path) -> dict[str, Any]:
     child.send_signal(signal.SIGKILL)
     ctx.wait(child)
     return json.loads(text)  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def lease(folder: Path) -> Iterator[None]:
+    """Holds the lock of a folder, as a command that changes passwords does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def put_lock(repository: Path, like: dict[str, Any], age: float = 0, **more: Any) -> Path:
@@ -230,6 +244,13 @@ def test_passwords(ctx: Context) -> None:
     ctx.that("an empty password file", ended.status in (REFUSED, DAMAGED, 74), ended)
     ended = ctx.reforge("snapshots", repository, "--password-file", ctx.folder / "none")
     ctx.that("a missing password file (66)", ended.status == 66, ended)
+    with lease(repository / "keys"):
+        child = ctx.start("key", "add", repository, *keys, "--new-password-file", str(bad))
+        time.sleep(ctx.of(2, 4))
+        ctx.that("key add waits for another holder of the keys", child.poll() is None)
+        child.send_signal(signal.SIGINT)
+        ended = ctx.wait(child, 30)
+        ctx.that("and ends by Ctrl-C (75)", ended.status == INTERRUPTED, ended)
     ended = ctx.reforge("snapshots", repository, REFORGE_PASSWORD_FILE=keys[1])
     ctx.that("a password file from the environment", ended.status == DONE, ended)
     ctx.that("nothing was written to the target", not any(target.read_bytes()))
