@@ -13,6 +13,9 @@ package protocol BlockReader: Sendable {
     /// Fills all of `buffer` from `offset` on.
     /// - Throws: `BlockIOError` if a byte could not be read or the range ends past `byteCount`.
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError)
+    /// The ranges whose bytes could not be read so far, and were filled with zeros, ascending: none unless the reader
+    /// continues past errors.
+    var unreadable: AllocationMap { get }
 }
 
 /// A target for a disk's bytes.
@@ -26,6 +29,8 @@ package protocol BlockWriter: BlockReader {
     func discard(_ range: ByteRange) throws(BlockIOError)
     /// Waits until all earlier writes are on the medium.
     func flush() throws(BlockIOError)
+    /// Flushes, and drops cached contents, so that later reads come from the medium.
+    func dropCache() throws(BlockIOError)
 }
 
 /// A failed read or write of blocks.
@@ -82,6 +87,8 @@ package struct BlockIOError: Error, Sendable, CustomStringConvertible {
 }
 
 extension BlockReader {
+    package var unreadable: AllocationMap { AllocationMap(byteCount: byteCount) }
+
     /// `byteCount` bytes from `offset` on.
     package func readBytes(at offset: UInt64, count byteCount: Int) throws(BlockIOError) -> [UInt8] {
         guard byteCount >= 0, UInt64(byteCount) <= self.byteCount, offset <= self.byteCount - UInt64(byteCount) else {
@@ -99,6 +106,9 @@ extension BlockReader {
 }
 
 extension BlockWriter {
+    /// Without a cache, only flushes.
+    package func dropCache() throws(BlockIOError) { try flush() }
+
     package func writeBytes(_ bytes: [UInt8], at offset: UInt64) throws(BlockIOError) {
         let result = unsafe bytes.withUnsafeBytes { buffer -> Result<Void, BlockIOError> in
             Result { () throws(BlockIOError) in unsafe try write(buffer, at: offset) }

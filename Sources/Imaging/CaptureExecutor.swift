@@ -87,7 +87,7 @@ package struct CaptureExecutor: Sendable {
             }
             try write(sink, pool, results, failure)
             try beforeEnd()
-            let unreadable = (source as? RescueReader)?.unreadable.ranges ?? []
+            let unreadable = source.unreadable.ranges
             let ending =
                 facts?() ?? LateFacts(ended: SystemFacts.utcText(clock()), unreadable: unreadable)
             let summary = try sink.finish(ending)

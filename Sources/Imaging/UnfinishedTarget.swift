@@ -23,7 +23,7 @@ struct UnfinishedTarget {
             diskByteCount: capturedByteCount)
         var resumedFrom: UInt64?
         // Comparisons must read the medium: a page in the cache may be older.
-        try (writer.target as? BlockDevice)?.dropCache()
+        try writer.target.dropCache()
         if plan.only == nil, let found = RestoreJournal.read(writer.target) {
             // Also continues the sequence of another restore's journal: the new slot must be the newer of the two.
             journal.sequence = found.sequence

@@ -94,8 +94,7 @@ package final class DiskSource {
             mountedReadWrite: mountedReadWrite.isEmpty && snapshots != nil ? [] : disk.mountedReadWriteRanges,
             allUsed: allUsed, skipPageFiles: skipPageFiles, trustMaps: trustMaps, unlocker: unlocker,
             descriptor: disk.device.fileDescriptor.rawValue)
-        guard let rescue = reader as? RescueReader else { return survey }
-        return survey.takingWhole(unreadable: rescue.unreadable)
+        return survey.takingWhole(unreadable: reader.unreadable)
     }
 
     /// Fails if the read data is not of one moment: a snapshot overflowed, or the disk was written to.

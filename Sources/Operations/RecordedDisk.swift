@@ -158,7 +158,7 @@ private struct RecordedSurvey {
         if !disk.isRandomAccess {
             return isInspected
                 ? "it is compressed, and nothing is written to inspect it"
-                : "there was no room to decompress it; name a folder with more room with --scratch"
+                : "there was too little space to decompress it (restore takes a folder with more: --scratch)"
         }
         return nil
     }
