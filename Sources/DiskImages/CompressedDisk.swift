@@ -47,11 +47,13 @@ enum CompressedDisk {
                 why: "a raw image consists of whole sectors of 512 bytes, and it holds \(byteCount) bytes")
         }
         let facts = DiskFacts(file: file, byteCount: byteCount, hasUncheckedParts: content.hasUncheckedParts)
-        if let scratch, scratch.finish(byteCount) {
-            try file.confirmUnchanged()
-            return SpooledDisk(facts, scratch)
+        try file.confirmUnchanged()
+        guard let scratch else { return StreamedDisk(facts, stream) }
+        do throws(SystemCallError) { try scratch.finish(byteCount) } catch {
+            request.log("\(scratch.name) cannot be used: \(error)")
+            return StreamedDisk(facts, stream)
         }
-        return StreamedDisk(facts, stream)
+        return SpooledDisk(facts, scratch)
     }
 }
 

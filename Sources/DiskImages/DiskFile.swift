@@ -17,6 +17,8 @@ package protocol DiskFile: BlockReader {
     /// The error of the last failed read if the file caused it; `nil` if the system did.
     var failure: ImageError? { get }
 
+    /// The logical sector size in bytes, if the file states it.
+    var statedSectorSize: Int? { get }
     /// The open file.
     var file: FileBytes { get }
 
@@ -26,6 +28,8 @@ package protocol DiskFile: BlockReader {
 
 extension DiskFile {
     package var failure: ImageError? { nil }
+    package var statedSectorSize: Int? { nil }
+    package var logicalSectorSize: Int { statedSectorSize ?? 512 }
 }
 
 /// The first bytes of a disk, with zeros for all others: enough to tell the kind of its partition table.

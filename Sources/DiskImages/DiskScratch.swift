@@ -57,12 +57,9 @@ final class DiskScratch: Sendable {
 
     /// Gives the file the length of the disk. Everything is on the disk below then: an error of a later write, which
     /// nothing else would report, is seen here.
-    func finish(_ byteCount: UInt64) -> Bool {
-        do {
-            try Files.resize(file.raw, name, to: byteCount)
-            try Files.sync(file.raw, name)
-            return true
-        } catch { return false }
+    func finish(_ byteCount: UInt64) throws(SystemCallError) {
+        try Files.resize(file.raw, name, to: byteCount)
+        try Files.sync(file.raw, name)
     }
 
     private func hasRoom(for byteCount: UInt64) -> Bool {

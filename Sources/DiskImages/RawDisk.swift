@@ -24,7 +24,6 @@ final class RawDisk: DiskFile {
     }
 
     var byteCount: UInt64 { device.byteCount }
-    var logicalSectorSize: Int { 512 }
     var name: String { device.name }
     var isRandomAccess: Bool { true }
     var hasUncheckedParts: Bool { true }

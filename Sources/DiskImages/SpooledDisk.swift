@@ -16,7 +16,6 @@ final class SpooledDisk: DiskFile {
     }
 
     var byteCount: UInt64 { facts.byteCount }
-    var logicalSectorSize: Int { 512 }
     var file: FileBytes { facts.file }
     var name: String { facts.file.name }
     var isRandomAccess: Bool { true }

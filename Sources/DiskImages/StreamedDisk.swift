@@ -24,7 +24,6 @@ final class StreamedDisk: DiskFile {
     }
 
     var byteCount: UInt64 { facts.byteCount }
-    var logicalSectorSize: Int { 512 }
     var file: FileBytes { facts.file }
     var name: String { facts.file.name }
     var isRandomAccess: Bool { false }

@@ -17,7 +17,6 @@ package final class FileBytes: Sendable {
     package let byteCount: UInt64
     /// The time of its last change when it was opened, in seconds and nanoseconds since 1970.
     package let changed: (seconds: Int64, nanoseconds: Int64)
-    private let mark: [Int64]
 
     /// - Throws: `ImageError.foreign` if it is not a regular file.
     package init(_ path: FilePath) throws(ImageError) {
@@ -31,22 +30,15 @@ package final class FileBytes: Sendable {
         }
         byteCount = UInt64(max(0, status.size))
         changed = (Int64(status.st_mtim.tv_sec), Int64(status.st_mtim.tv_nsec))
-        mark = Self.mark(status)
     }
 
-    /// Length and times. The inode's own time cannot be set back.
-    private static func mark(_ status: Stat) -> [Int64] {
-        [
-            status.size, Int64(status.st_mtim.tv_sec), Int64(status.st_mtim.tv_nsec), Int64(status.st_ctim.tv_sec),
-            Int64(status.st_ctim.tv_nsec),
-        ]
-    }
-
-    /// Fails if the open file was changed since it was opened.
+    /// Fails if the contents of the open file were changed since it was opened. The time of its inode does not count: a
+    /// backup that makes a hard link of the file changes that.
     package func confirmUnchanged() throws(ImageError) {
         let status: Stat
         do { status = try Stat(file.raw) } catch { throw .system(SystemCallError("inspect", name, error)) }
-        guard Self.mark(status) == mark else { throw .changed(name: name) }
+        let time = (Int64(status.st_mtim.tv_sec), Int64(status.st_mtim.tv_nsec))
+        guard UInt64(max(0, status.size)) == byteCount, time == changed else { throw .changed(name: name) }
     }
 
     /// Reads into `target` from `offset` on.

@@ -33,8 +33,16 @@ package struct CaptureOptions: Sendable {
     package var chunkByteCount: Int
     /// A remark for the manifest.
     package var note: String
-    /// Gaps up to this length in bytes are kept; longer ones are left out, and listed.
-    package var longestKeptGap: UInt64 = 16 << 20
+    /// The gaps that are left out.
+    package var leftOut: LeftOut = .longGaps
+
+    /// The choices for gaps behind the first one that are longer than `CapturePlanner.longestKeptGap`.
+    package enum LeftOut: Equatable, Sendable {
+        /// All of them, and the manifest lists them.
+        case longGaps
+        /// These, which are known to contain only zeros.
+        case zeros([ByteRange])
+    }
 
     /// By default level 3, used sectors only, chunks of 4 MiB.
     package init(level: Int = 3, allSectors: Bool = false, chunkByteCount: Int = 4 << 20, note: String = "") {
@@ -47,6 +55,35 @@ package struct CaptureOptions: Sendable {
 
 /// Plans a capture. Pure: it works on the survey alone.
 package enum CapturePlanner {
+    /// Gaps up to this length in bytes are always kept.
+    package static let longestKeptGap: UInt64 = 16 << 20
+
+    /// The gaps of a disk behind the first one that are longer than that, without the backup table.
+    package static func longGaps(_ survey: DiskSurvey) -> [ByteRange] {
+        let end = survey.geometry.byteCount
+        let backup = survey.table.backupByteCount(on: survey.geometry)
+        let starts = survey.volumes.map(\.range.upperBound)
+        let ends = survey.volumes.dropFirst().map(\.range.lowerBound) + [end - min(end, backup)]
+        return zip(starts, ends).compactMap { start, end in
+            end > start && end - start > longestKeptGap ? start..<end : nil
+        }
+    }
+
+    /// The map of a gap that is left out: what in it belongs to the partition table.
+    private static func leftOutMap(of range: ByteRange, _ survey: DiskSurvey) -> AllocationMap {
+        var map = AllocationMap(byteCount: range.byteCount)
+        // The backup table lies after the space for partitions: it always belongs to the disk.
+        if range.upperBound == survey.geometry.byteCount {
+            let backup = min(survey.table.backupByteCount(on: survey.geometry), range.byteCount)
+            map.insert(range.byteCount - backup..<range.byteCount)
+        }
+        for record in survey.table.bootRecords ?? [] where range.contains(record) {
+            let start = record - range.lowerBound
+            map.insert(start..<start + UInt64(survey.geometry.logicalSectorSize))
+        }
+        return map
+    }
+
     /// A plan for a surveyed disk.
     /// - Parameters:
     ///   - tableBytes: the raw bytes of its table.
@@ -71,17 +108,16 @@ package enum CapturePlanner {
             guard !range.isEmpty else { return }
             let isFirst = range.lowerBound == 0
             var map = AllocationMap.whole(byteCount: range.byteCount)
-            let isSkipped = !isFirst && range.byteCount > options.longestKeptGap && !options.allSectors
-            if isSkipped {
-                map = AllocationMap(byteCount: range.byteCount)
-                // The backup table lies after the space for partitions: it always belongs to the disk.
-                if range.upperBound == diskEnd {
-                    let backup = min(survey.table.backupByteCount(on: survey.geometry), range.byteCount)
-                    map.insert(range.byteCount - backup..<range.byteCount)
+            let isLong = !isFirst && range.byteCount > longestKeptGap && !options.allSectors
+            let isSkipped =
+                switch options.leftOut {
+                case .longGaps: isLong
+                case .zeros(let empty): isLong && empty.contains { $0.lowerBound == range.lowerBound }
                 }
-                for record in survey.table.bootRecords ?? [] where range.contains(record) {
-                    let start = record - range.lowerBound
-                    map.insert(start..<start + UInt64(survey.geometry.logicalSectorSize))
+            if isSkipped {
+                map = leftOutMap(of: range, survey)
+                guard options.leftOut == .longGaps else {
+                    return add(.init(kind: .gap, range: range, isSkipped: true, usedByteCount: 0), map)
                 }
                 warnings.append(
                     "\(ByteText.rounded(range.byteCount)) between partitions, from byte \(range.lowerBound) on, were left out "

@@ -52,7 +52,11 @@ package final class DiskRecording: ImageReader {
         chunks = PlannedChunks(plan, of: source)
         walk = ChunkWalk(plan.header)
         content = [UInt8](repeating: 0, count: header.manifest.chunkByteCount)
-        do { identity.update(try header.payload()) } catch { throw .foreign(name: source.name, why: "\(error)") }
+        // Equal contents have equal ids, whatever the path of the file.
+        var nameless = header
+        nameless.manifest.disk.path = ""
+        nameless.manifest.warnings = []
+        do { identity.update(try nameless.payload()) } catch { throw .foreign(name: source.name, why: "\(error)") }
     }
 
     /// A new reader of this recording, at its start.
@@ -127,11 +131,12 @@ extension CapturePlanner {
 
     /// A plan for a disk that is read as a capture. Deterministic for an unchanged disk.
     package static func recording(
-        of survey: DiskSurvey, tableBytes: CapturedTable, swapHeaders: [UInt64: [UInt8]] = [:], _ facts: RecordingFacts
+        of survey: DiskSurvey, tableBytes: CapturedTable, swapHeaders: [UInt64: [UInt8]] = [:],
+        emptyGaps: [ByteRange] = [], _ facts: RecordingFacts
     ) -> CapturePlan {
         var options = CaptureOptions(level: 0, chunkByteCount: DiskRecording.chunkByteCount)
-        // The file may be the only copy: only free space inside filesystems is left out.
-        options.longestKeptGap = .max
+        // The file may be the only copy: nothing is left out but free space inside filesystems, and zeros.
+        options.leftOut = .zeros(emptyGaps)
         var plan = plan(
             survey, tableBytes: tableBytes, options: options,
             machine: MachineFacts(architecture: "unknown", firmware: "unknown"), mounted: [], toolVersion: "",

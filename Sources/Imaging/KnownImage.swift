@@ -37,12 +37,11 @@ package struct KnownImage: Equatable, Sendable {
             return KnownImage(kind: .repositoryFile, name: "a file of the repository \(repository)")
         }
         if let found = ourHead(head) { return found }
+        let known = headRow(head)
         if isFile, Files.exists(XZImageFormat.metadataPath(of: path)) {
             return KnownImage(kind: .image, name: "a Reforge archive (.img.xz)")
         }
-        if let row = heads.first(where: { holds(head, $0.bytes, at: $0.offset) }) {
-            return KnownImage(kind: row.kind, name: row.name)
-        }
+        if let known { return known }
         guard isFile else { return nil }
         let end = try contents.readBytes(
             at: contents.byteCount - min(contents.byteCount, 512), count: Int(min(contents.byteCount, 512)))
@@ -58,6 +57,13 @@ package struct KnownImage: Equatable, Sendable {
             return KnownImage(kind: .image, name: "an image by its name (.\(suffix))")
         }
         return nil
+    }
+
+    /// Identifies an image by its first 512 bytes alone.
+    package static func identify(head: [UInt8]) -> KnownImage? { ourHead(head) ?? headRow(head) }
+
+    private static func headRow(_ head: [UInt8]) -> KnownImage? {
+        heads.first { holds(head, $0.bytes, at: $0.offset) }.map { KnownImage(kind: $0.kind, name: $0.name) }
     }
 
     /// Identifies a file.

@@ -102,7 +102,7 @@ struct TablePlanner {
             plan.warnings.append(.gapLeftOut(region.range))
         }
         // A shorter one is alignment and the backup table.
-        if !isRestored, isEnd, region.usedByteCount > CaptureOptions().longestKeptGap {
+        if !isRestored, isEnd, region.usedByteCount > CapturePlanner.longestKeptGap {
             plan.warnings.append(.endLeftOut(region.range))
         }
     }

@@ -14,7 +14,8 @@ package final class FolderLock: Sendable {
         descriptor = try OwnedDescriptor.open(folder, .readOnly, options: [.directory])
         // A blocking call would miss a cancellation that is requested just before it.
         while flock(descriptor.raw.rawValue, LOCK_EX | LOCK_NB) != 0 {
-            guard [.wouldBlock, .interrupted].contains(Errno(rawValue: errno)) else { return }
+            let reason = Errno(rawValue: errno)
+            guard reason == .wouldBlock || reason == .interrupted else { return }
             if cancellation.isRequested { throw SystemCallError("lock", folder.string, .interrupted) }
             SystemFacts.sleep(seconds: 0.05, unless: cancellation)
         }

@@ -49,7 +49,7 @@ package final class PendingCalls: @unchecked Sendable {
         weak var calls: PendingCalls?
     }
     private static let all = Mutex<[ObjectIdentifier: Registered]>([:])
-    /// The cancellations of all `StallWatch`es, requested if a disk is gone.
+    /// The cancellations that are requested if a disk is gone.
     private static let told = Mutex<[Cancellation]>([])
     /// Closing, which has no name any more.
     static let closing = PendingCalls("a file or disk that is closed", deviceNumber: nil, disks: [])

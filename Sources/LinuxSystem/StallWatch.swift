@@ -112,7 +112,6 @@ package final class StallWatch: Sendable {
         }
     }
 
-    private let cancellation: Cancellation
     private let thread: PeriodicThread
 
     /// Watches until released.
@@ -125,7 +124,6 @@ package final class StallWatch: Sendable {
         giveUp: @escaping @Sendable (String, Bool) -> Void
     ) throws(SystemCallError) {
         let judge = Monitor(Judge())
-        self.cancellation = cancellation
         thread = try PeriodicThread(every: 0.5) {
             let living = PendingCalls.living()
             let calls = living.flatMap(\.now)

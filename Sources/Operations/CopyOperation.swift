@@ -155,7 +155,10 @@ package final class CopyOperation {
         do {
             outcome = try opened.run(
                 executor,
-                beforeEnd: { try contents.readToEnd() },
+                beforeEnd: {
+                    try contents.readToEnd()
+                    try input.checkHeldStill()
+                },
                 facts: { Self.facts(of: contents, source, header) })
         } catch {
             // A failure of the source is damage of the image, not a failing disk.

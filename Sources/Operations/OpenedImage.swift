@@ -36,6 +36,12 @@ package struct OpenedImage {
     /// The recording of a raw image.
     private let recording: DiskRecording?
 
+    /// Fails if a raw image was written while it was read.
+    package func checkHeldStill() throws(ImagingError) {
+        guard let change = claim?.change() else { return }
+        throw .failed("\(text) did not hold still: \(change) while it was read. Stop what writes it, and copy it again")
+    }
+
     /// Has the reader used for as long as what it reads from is held: a reader knows no more than the descriptor's number.
     package func reading<Value>(_ body: (any ImageReader) throws -> Value) rethrows -> Value {
         try withExtendedLifetime(self) { try body(reader) }

@@ -31,8 +31,7 @@ struct RecordedDisk {
     ///   `ImagingError.noRoom` if the requested folder cannot hold a file.
     init(_ path: FilePath, _ format: DiskFormat, scratch: DiskScratchChoice, _ keys: KeyRing) throws {
         let events = keys.events
-        let claim = format.isPlain ? try Self.claimed(path.string, events) : nil
-        self.claim = claim
+        claim = format.isPlain ? try Self.claimed(path.string, events) : nil
         let progress = Progress()
         let reporter = ProgressReporter(progress, events)
         defer { reporter.end() }
@@ -42,14 +41,19 @@ struct RecordedDisk {
             log: events.log, progress: { progress.show("decompress", done: $0, total: byteCount) })
         request.memoryReserve = RestoreScratch.memoryReserve(chunkByteCount: DiskRecording.chunkByteCount)
         let disk = try format.open(request)
-        let confirmEnd: () throws(ImageError) -> Void = { () throws(ImageError) in
-            try disk.confirmEnd()
-            // The file of a virtual machine's disk may be written without a change of its times.
-            if claim?.change() != nil { throw .changed(name: path.string) }
-        }
+        let confirmEnd: () throws(ImageError) -> Void = { () throws(ImageError) in try disk.confirmEnd() }
         let head = try DiskHeadReader(of: disk)
-        let reader = try ResectoredReader.guessed(disk.isRandomAccess ? disk : head)
-        let source = ResectoredReader(disk, logicalSectorSize: reader.logicalSectorSize)
+        // A raw image is taken by its name, whatever it contains.
+        if let known = KnownImage.identify(head: Array(head.bytes.prefix(512))) {
+            throw JobFailure(
+                .badImage,
+                "\(path) is not a raw image: it contains \(known.name). Give that one, or convert it with its own tool "
+                    + "(qemu-img convert -O raw)")
+        }
+        let sectorSize =
+            try disk.statedSectorSize
+            ?? ResectoredReader.guessed(disk.isRandomAccess ? disk : head).logicalSectorSize
+        let source = ResectoredReader(disk, logicalSectorSize: sectorSize)
         let survey = RecordedSurvey(
             disk: disk, source: source, head: head, path: path, isInspected: scratch == .none, events: events)
         let plan = try survey.plan()
@@ -127,6 +131,7 @@ private struct RecordedSurvey {
             events.warn("interrupted-restore", "\(path) holds \(found): no filesystem is there")
         }
         let swapHeaders = try CaptureOperation.swapHeaders(survey, source)
+        let emptyGaps = try CapturePlanner.longGaps(survey).filter { try source.isZero($0) }
         if !isInspected {
             for warning in survey.warnings { events.warn("disk-in-file", "\(path): \(warning)") }
             for volume in survey.volumes where swapHeaders[volume.range.lowerBound] != nil {
@@ -137,17 +142,19 @@ private struct RecordedSurvey {
         }
         return CapturePlanner.recording(
             of: survey, tableBytes: try CapturedTable(reading: source, table: survey.table), swapHeaders: swapHeaders,
-            try facts(isVerbatim: false))
+            emptyGaps: emptyGaps, try facts(isVerbatim: false))
     }
 
     /// A plan that keeps every byte.
     func verbatim(because why: String) throws -> CapturePlan {
-        events.warn("verbatim", "\(path) is kept as it is, byte by byte, and cannot be resized: \(why)")
+        if !isInspected {
+            events.warn("verbatim", "\(path) is kept as it is, byte by byte, and cannot be resized: \(why)")
+        }
         let table = try? PartitionTableReader.read(
             ResectoredReader(head, logicalSectorSize: source.logicalSectorSize))
         return CapturePlanner.verbatimRecording(
             of: identity, geometry, table: table ?? PartitionTable(kind: .unknown, usable: 0..<disk.byteCount),
-            try facts(isVerbatim: true))
+            try facts(isVerbatim: true, because: why))
     }
 
     /// Why every byte must be kept; `nil` for a disk that is surveyed and mapped.
@@ -157,7 +164,7 @@ private struct RecordedSurvey {
         if head.bytes.dropFirst(16 * 2048 + 1).starts(with: Array("CD001".utf8)) { return "it is an ISO 9660 image" }
         if !disk.isRandomAccess {
             return isInspected
-                ? "it is compressed, and nothing is written to inspect it"
+                ? "it is compressed, and inspecting it decompresses only its first MiB"
                 : "there was too little space to decompress it (restore takes a folder with more: --scratch)"
         }
         return nil
@@ -165,17 +172,33 @@ private struct RecordedSurvey {
 
     /// The file's own facts. The identity is the same each time the file is opened, so that an interrupted restore
     /// continues with it.
-    private func facts(isVerbatim: Bool) throws -> CapturePlanner.RecordingFacts {
+    private func facts(isVerbatim: Bool, because why: String = "") throws -> CapturePlanner.RecordingFacts {
         let file = disk.file
-        var facts = Array((isVerbatim ? "reforge verbatim disk image" : "reforge disk image").utf8)
+        // What is only shown has the id that a restore will most likely give it.
+        var facts = Array((isVerbatim && !isInspected ? "reforge verbatim disk image" : "reforge disk image").utf8)
         for number in [
             disk.byteCount, file.byteCount, UInt64(bitPattern: file.changed.seconds),
             UInt64(bitPattern: file.changed.nanoseconds),
         ] { facts.appendLittleEndian(number) }
         let uuid = try GUID(bigEndianBytes: Array(ContentHash(of: facts + head.bytes).bytes.prefix(16)))
-        return .init(
-            uuid: uuid, changed: file.changed.seconds,
-            warnings: disk.hasUncheckedParts
-                ? ["\(path) has no checksums for some or all of its contents: damage there is not detected"] : [])
+        var warnings: [String] = []
+        if disk.hasUncheckedParts {
+            warnings.append("\(path) has no checksums for some or all of its contents: damage there is not detected")
+        }
+        if isInspected, isVerbatim { warnings.append("\(path) is shown as one range of bytes: \(why)") }
+        return .init(uuid: uuid, changed: file.changed.seconds, warnings: warnings)
+    }
+}
+
+extension BlockReader {
+    /// Whether all bytes of a range are zero; the first other one ends the search.
+    fileprivate func isZero(_ range: ByteRange) throws(BlockIOError) -> Bool {
+        var position = range.lowerBound
+        while position < range.upperBound {
+            let piece = try readBytes(at: position, count: Int(min(1 << 20, range.upperBound - position)))
+            guard piece.withUnsafeBytes(ZeroTest.isZero) else { return false }
+            position += UInt64(piece.count)
+        }
+        return true
     }
 }

@@ -26,10 +26,7 @@ extension RestoreOperation {
     /// The id of an image, if it can be known before the target is overwritten: a disk in a file is read for it.
     func knownID(_ input: OpenedImage) throws -> ContentHash? {
         if let ending = input.ending { return ending.id }
-        return try input.again()?.reading { reader in
-            while try reader.nextRecord() != nil { try cancellation.check() }
-            return reader.ending?.id
-        }
+        return try input.again()?.verified(events, cancellation).ending.id
     }
 
     /// With `--salvage`, first reads the whole image for losses, so that the plan lists them; standard input is read

@@ -18,7 +18,7 @@ extension RestorePlan.Warning {
         case .endLeftOut(let range):
             return
                 "\(ByteText.rounded(range.byteCount)) behind the last partition, from byte \(range.lowerBound) on, are "
-                + "not restored: the target has another length"
+                + "not restored: the table or the length of the disk changes"
         case .foreignTable(let kind):
             return "the partition table (\(kind ?? "unknown")) is restored unchanged; it does not use "
                 + "additional space of the target"

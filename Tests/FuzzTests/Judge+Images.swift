@@ -6,6 +6,7 @@ import Imaging
 import LinuxSystem
 import ObjectStore
 import SystemPackage
+import TestSupport
 
 @testable import ImageFiles
 @testable import ImageModel

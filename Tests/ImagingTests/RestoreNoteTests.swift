@@ -53,7 +53,7 @@ import Testing
         let old = try MadeUpDisk(seed: 7, table: "label: dos\nstart=63, size=12000, type=83\n")
         let (disk, warnings) = try restored(old, jobID: "lab-1")
         #expect(try RestoreNote.find(on: disk) == nil)
-        #expect(warnings.contains { $0.contains("lab-1") && $0.contains("no room") })
+        #expect(warnings.contains { $0.contains("lab-1") && $0.contains("no space") })
     }
 
     @Test func placesAreBehindTheTableAndInFrontOfTheFirstPartition() {

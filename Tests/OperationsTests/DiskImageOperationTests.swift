@@ -123,6 +123,34 @@ import Testing
         #expect(events.notices.contains { $0.code == "verbatim" && $0.sentence.contains("--scratch") })
     }
 
+    /// The name says that it is a raw image; the content is that of another format.
+    @Test func anotherFormatIsNoRawImage() throws {
+        _ = try makeDisk()
+        try shell("(printf 'QFI\\373'; head -c 1048572 /dev/zero) > cloud.img; zstd -q -c cloud.img > cloud.img.zst")
+        try shell("gzip -c plain > packed.img; truncate -s %512 packed.img")
+        for (name, says) in [("cloud.img", "qcow2"), ("cloud.img.zst", "qcow2"), ("packed.img", "gzip")] {
+            do {
+                _ = try restore(path(name), 24 << 20)
+                Issue.record("\(name) was restored")
+            } catch {
+                let failure = JobFailure(error, cancellation: Cancellation())
+                #expect(failure.status == .badImage && failure.message.contains(says), "\(failure)")
+            }
+        }
+    }
+
+    /// Inspecting writes nothing, so that a compressed disk is shown as bytes.
+    @Test func aCompressedDiskIsInspected() throws {
+        _ = try makeDisk()
+        try shell("xz -1 -c plain > disk.img.xz; cp plain disk.img")
+        let plain = try InspectOperation(InspectJob(disk: path("disk.img")), keys: keys, events: events).run()
+        // A file is a disk for inspect, as for capture.
+        #expect(plain.volumes.count == 2)
+        let packed = try InspectOperation(InspectJob(disk: path("disk.img.xz")), keys: keys, events: events).run()
+        #expect(packed.volumes.count == 1 && packed.warnings.contains { $0.contains("one range of bytes") })
+        #expect(!events.notices.contains { $0.code == "verbatim" })
+    }
+
     @Test func aScratchThatCannotHoldFilesIsRefused() throws {
         _ = try makeDisk()
         try shell("zstd -q -c plain > disk.img.zst")
@@ -148,6 +176,12 @@ import Testing
         try #require(made.succeeded, "\(made.lastWords)")
         bytes = try Files.read(scratch.path.appending("gaps.img"), limit: 1 << 30)
         #expect(try restore(path("gaps.img"), bytes.count).bytes == bytes)
+        // Zeros are no loss, and need no warning.
+        let rest = [UInt8](repeating: 0, count: bytes.count - (27 << 20))
+        try Files.write(Array(bytes[..<(27 << 20)]) + rest, to: scratch.path.appending("zeros.img"))
+        let ofZeros = try restore(path("zeros.img"), 80 << 20)
+        #expect(ofZeros.bytes[2 << 20..<27 << 20] == bytes[2 << 20..<27 << 20])
+        #expect(!ofZeros.report.plan.warnings.contains { $0.contains("behind the last partition") })
         // On another disk the gap behind the last partition has no place, which is said.
         let larger = try restore(path("gaps.img"), 80 << 20)
         #expect(larger.bytes[2 << 20..<27 << 20] == bytes[2 << 20..<27 << 20])

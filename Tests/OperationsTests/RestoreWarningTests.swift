@@ -19,7 +19,8 @@ import Testing
             "partition 3 is left out, as asked for")
         check(
             .endLeftOut(1 << 20..<41 << 20), "end-left-out",
-            "40 MiB behind the last partition, from byte 1048576 on, are not restored: the target has another length")
+            "40 MiB behind the last partition, from byte 1048576 on, are not restored: the table or the length of the disk changes"
+        )
         check(
             .gapLeftOut(1 << 20..<4 << 20), "gap-left-out",
             "3 MiB between partitions, from byte 1048576 on, are not restored: a partition lies there now")

@@ -33,6 +33,7 @@ package struct ResectoredReader: BlockReader {
         case (.gpt, _): return small
         case (_, .gpt): return large
         case (.mbr, _): return try small.knownContents(ofSmall) < large.knownContents(ofLarge) ? large : small
+        case (.unknown, _): return try large.knownContents(ofLarge) > 0 ? large : small
         default: return small
         }
     }
