@@ -29,7 +29,7 @@ package protocol BlockWriter: BlockReader {
     func discard(_ range: ByteRange) throws(BlockIOError)
     /// Waits until all earlier writes are on the medium.
     func flush() throws(BlockIOError)
-    /// Flushes, and drops cached contents, so that later reads come from the medium.
+    /// Drops cached contents, once they are written, so that later reads come from the medium.
     func dropCache() throws(BlockIOError)
 }
 
@@ -106,8 +106,8 @@ extension BlockReader {
 }
 
 extension BlockWriter {
-    /// Without a cache, only flushes.
-    package func dropCache() throws(BlockIOError) { try flush() }
+    /// Without a cache, nothing.
+    package func dropCache() throws(BlockIOError) {}
 
     package func writeBytes(_ bytes: [UInt8], at offset: UInt64) throws(BlockIOError) {
         let result = unsafe bytes.withUnsafeBytes { buffer -> Result<Void, BlockIOError> in

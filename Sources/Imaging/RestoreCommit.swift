@@ -47,6 +47,7 @@ struct RestoreCommit {
         if !writer.tail.isEmpty { try target.writeBytes(writer.tail, at: writer.direct.upperBound) }
         try target.flush()
         try target.writeBytes(Array(head[..<sector]), at: start)
+        try target.flush()
         try target.dropCache()
     }
 

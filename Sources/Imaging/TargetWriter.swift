@@ -166,6 +166,7 @@ extension TargetWriter {
     /// see.
     func settle(_ progress: Progress) throws(BlockIOError) {
         progress.begin("flush", total: 0)
+        try target.flush()
         try target.dropCache()
     }
 }
