@@ -54,8 +54,10 @@ struct RestoreCommand: MountingCommand {
     @Option(help: ArgumentHelp("With --only: restore into this partition of the target.", valueName: "N")) var into:
         Int?
     @Option(
-        help:
-            "A folder for data that does not fit while filesystems shrink (default: beside the image; for an encrypted image: memory)."
+        help: """
+            A folder for data that does not fit while filesystems shrink, and for a decompressed raw image \
+            (default: beside the image; for an encrypted image: memory).
+            """
     ) var scratch: String?
     @Flag(help: "Print the plan and write nothing.") var dryRun = false
     @Flag(help: "Do not ask for confirmation.") var yes = false
