@@ -97,6 +97,8 @@ private final class ToyStore: WrappedStore {
         }
         let before = try makeDisk()
         let first = try capture(into: one + "@", password)
+        // Snapshots are dated by the second: of two in one second, either is the latest.
+        SystemFacts.sleep(seconds: 1.1)
         let after = try makeDisk(seed: 6)
         let second = try capture(into: one, password)
 
