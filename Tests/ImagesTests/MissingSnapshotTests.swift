@@ -84,14 +84,18 @@ import Testing
         #expect(try fixture.repository.prune().removed.packCount == 0)
         try Self.move(aside, file)
         let report = try fixture.repository.prune(grace: 0)
-        #expect(report.unmarked.packCount == 1 && report.removed.packCount == 1)
+        // Disks can share a piece of a list by chance: then the pack of the forgotten one is unmarked too, that piece is
+        // copied into a pack of its own, and the rest is removed.
+        let sharesPiece = report.repacked.packCount
+        #expect(sharesPiece <= 1 && report.unmarked.packCount == 1 + sharesPiece && report.removed.packCount == 1)
         try fixture.check()
         // Recorded again, so it can be missing again.
         try Self.move(file, aside)
         #expect(refusal { try fixture.repository.prune() } != nil)
         // Immediately, for a full disk.
         fixture.expected[second] = nil
-        #expect(try fixture.repository.prune(grace: 0, confirmedMissing: 1).removed.packCount == 1)
+        let last = try fixture.repository.prune(grace: 0, confirmedMissing: 1)
+        #expect(last.removed.packCount == 1 + sharesPiece)
         try fixture.check()
         #expect(refusal { try fixture.repository.prune(confirmedMissing: 1) } != nil)
         #expect(try fixture.repository.prune().waiting.packCount == 0)
