@@ -138,7 +138,7 @@ let package = Package(
             dependencies: [
                 "DiskEditing", "Filesystems", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system,
             ]),
-        .testTarget(name: "CodecsTests", dependencies: ["Codecs", "CLZMA"]),
+        .testTarget(name: "CodecsTests", dependencies: ["Codecs", "CLZMA", "TestSupport"]),
         .testTarget(
             name: "ImagesTests",
             dependencies: [

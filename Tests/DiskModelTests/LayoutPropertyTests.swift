@@ -1,20 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import DiskModel
-import Glibc
 import TestSupport
 import Testing
 
 @Suite struct LayoutPropertyTests {
-    private static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
-
     /// Over random disks, targets, abilities and requests: see `LayoutJudge`. In addition: a refused plan names a size
     /// that works and is the least, a larger target never makes a plan fail, the same question has one answer, and
     /// partitions that fit and keep their size stay at their place.
     @Test func randomDisksKeepTheirInvariants() throws {
-        let isFull = Self.environment("REFORGE_FULL") == "1"
-        let seed = Self.environment("REFORGE_SEED").flatMap { UInt64($0) } ?? .random(in: .min ... .max)
-        let count = isFull ? 120_000 : 5_000
+        let seed = Sample.seed()
+        let count = Sample.isFull ? 120_000 : 5_000
         var random = SeededGenerator(seed: seed)
         var counts: [String: Int] = [:]
         var failureCount = 0
@@ -133,7 +129,7 @@ import Testing
     /// Tables that no tool writes: a damaged or hostile image always gets an answer, and no
     /// partition exceeds the target.
     @Test func nonsenseHasAnAnswer() throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         func place() -> UInt64 {
             switch Int.random(in: 0..<8, using: &random) {

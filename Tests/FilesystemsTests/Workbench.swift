@@ -108,21 +108,6 @@ enum Tool {
     }
 }
 
-/// The number of cases and the seed: `REFORGE_FULL=1` runs all cases with a new seed each time,
-/// `REFORGE_SEED=n` repeats a run. A plain run has the same cases every time: rare failures are found by the
-/// full run, and do not interrupt other work.
-enum Sample {
-    static let isFull = environment("REFORGE_FULL") == "1"
-    static let seed =
-        environment("REFORGE_SEED").flatMap { UInt64($0) } ?? (isFull ? UInt64(SystemFacts.unixSeconds()) : 4)
-
-    static func generator(_ purpose: Int) -> SeededGenerator {
-        SeededGenerator(seed: seed &+ UInt64(purpose) &* 0x1_0000_0001)
-    }
-
-    private static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
-}
-
 /// "0.0132 %".
 func percent(_ part: UInt64, of whole: UInt64) -> String {
     let parts = Int((Double(part) / Double(max(whole, 1)) * 1e6).rounded())

@@ -148,7 +148,7 @@ import Testing
         }
         let disk = Self.disk()
         try Files.write(disk, to: scratch.path.appending("plain"))
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         for (name, recipe, format) in Self.recipes where format != Self.raw {
             try ToolFile.run(["sh", "-c", "set -e; cd '\(scratch.path)'; \(recipe)"])

@@ -294,13 +294,12 @@ import Testing
     /// Any flipped bit: no image is accepted as intact.
     @Test func everyFlippedBitIsReported() throws {
         let written = try Self.write(try Self.seal())
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
-        let isFull = getenv("REFORGE_FULL") != nil
         let slate = try Slate()
         var count = 0
         for byte in written.bytes.indices {
-            for bit in isFull ? Array(0..<8) : [UInt8.random(in: 0..<8, using: &random)] {
+            for bit in Sample.isFull ? Array(0..<8) : [UInt8.random(in: 0..<8, using: &random)] {
                 var damaged = written.bytes
                 damaged[byte] ^= 1 << UInt8(bit)
                 count += 1
@@ -362,7 +361,7 @@ import Testing
     @Test func everyOtherLengthIsReported() throws {
         let written = try Self.write(try Self.seal())
         let slate = try Slate()
-        let step = getenv("REFORGE_FULL") == nil ? 3 : 1
+        let step = Sample.isFull ? 1 : 3
         for count in stride(from: 0, to: written.bytes.count, by: step) {
             #expect(throws: (any Error).self, "\(count) bytes") { try slate.read(Array(written.bytes.prefix(count))) }
         }
@@ -427,7 +426,7 @@ import Testing
         for _ in 0..<65 { many += key }
         #expect(throws: ImageError.self) { try slate.read(rechecked(many)) }
 
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         for _ in 0..<500 {
             changed = head

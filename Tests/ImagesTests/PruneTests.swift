@@ -22,7 +22,8 @@ final class PruneFixture {
     var expected: [ContentHash: [UInt8]] = [:]
     var path: FilePath { folder.path.appending("repo") }
 
-    init(encrypted: Bool = false, seed: UInt64 = .random(in: 0...UInt64.max)) throws {
+    init(encrypted: Bool = false, test: String = #function) throws {
+        let seed = Sample.seed(of: test)
         print("seed \(seed)")
         random = SeededGenerator(seed: seed)
         folder = try ScratchFolder()
@@ -114,6 +115,13 @@ final class PruneFixture {
             times[1] = times[0]
             #expect(utimensat(AT_FDCWD, file.string, &times, 0) == 0)
         }
+    }
+
+    /// Whether the contents of the first chunk of a disk of `disk()`, which no other disk has, are stored.
+    func stores(_ disk: MadeUpDiskCapture) throws -> Bool {
+        let chunk = Array(disk.bytes[..<MadeUpDiskCapture.chunkByteCount])
+        let id = repository.coding(level: 3, kind: .data).identity.id(of: chunk)
+        return try !repository.indexSet().locations(BlobKey(id, .data)).found.isEmpty
     }
 
     var packCount: Int { (try? repository.store.packNames())?.count ?? -1 }

@@ -36,7 +36,7 @@ import Testing
     }
 
     @Test(arguments: [false, true]) func noBitChangesUnseen(isEncrypted: Bool) throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         let repository = try Self.repository(scratch, isEncrypted: isEncrypted)
@@ -49,11 +49,10 @@ import Testing
         }
         var harmless = 0
         var silent = 0
-        let isFull = SystemFacts.environment("REFORGE_FULL") == "1"
         for (name, byteCount) in files.sorted(by: { $0.key < $1.key }) {
             let path = repository.path.appending(name)
             let bytes = try Files.read(path)
-            for round in 0..<(isFull ? 1000 : 80) {
+            for round in 0..<(Sample.isFull ? 1000 : 80) {
                 var changed = bytes
                 // Both ends contain more checked bytes than the middle.
                 let byte =
@@ -87,7 +86,7 @@ import Testing
 
     /// A damaged index is no reason to lose a snapshot, and a capture is no reason to trust it.
     @Test(arguments: [false, true]) func packsStandInForADamagedIndex(isEncrypted: Bool) throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         let repository = try Self.repository(scratch, isEncrypted: isEncrypted)
@@ -114,7 +113,7 @@ import Testing
     }
 
     @Test func aTruncatedPackIsReported() throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         for isEncrypted in [false, true] {
@@ -241,7 +240,7 @@ import Testing
 
     /// Contradictory payloads under a valid name.
     @Test func hostileSnapshots() throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         let repository = try Self.repository(scratch)
@@ -272,7 +271,7 @@ import Testing
     }
 
     @Test func hostilePieces() throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         var piece = ListPiece()
         piece.append(ContentHash(of: [1]))

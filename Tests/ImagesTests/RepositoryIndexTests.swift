@@ -27,7 +27,7 @@ import Testing
     }
 
     @Test(arguments: [false, true]) func findsWhatADictionaryFinds(isEncrypted: Bool) throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         for (round, size) in [0, 1, 83, 84, 85, 168, 1000, 3000].enumerated() {
@@ -121,7 +121,7 @@ import Testing
     }
 
     @Test func everyChangedBitOfAnIndexIsReported() throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         for isEncrypted in [false, true] {
@@ -167,7 +167,7 @@ import Testing
 
     /// Impossible numbers with valid checksums: errors, never traps or gigabytes.
     @Test func hostileEnds() throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         let repository = try Self.repository(scratch, isEncrypted: false)
@@ -198,8 +198,7 @@ import Testing
 
     /// The memory use of a synthetic index of a repository with 16 million chunks (half a million by default).
     @Test func aLargeIndexStaysOnTheDisk() throws {
-        let isFull = SystemFacts.environment("REFORGE_FULL") == "1"
-        let count: UInt64 = isFull ? 16_000_000 : 500_000
+        let count: UInt64 = Sample.isFull ? 16_000_000 : 500_000
         let scratch = try ScratchFolder()
         let repository = try Self.repository(scratch, isEncrypted: false)
         let before = ProcessMemory.residentByteCount()

@@ -14,7 +14,7 @@ import Testing
     static func keys(_ isEncrypted: Bool) -> MasterKeys? { isEncrypted ? .random() : nil }
 
     @Test(arguments: [false, true]) func whatWasCapturedComesBack(isEncrypted: Bool) throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         let path = scratch.path.appending("repository")

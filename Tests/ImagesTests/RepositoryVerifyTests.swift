@@ -13,10 +13,12 @@ import Testing
 
 @Suite struct RepositoryVerifyTests {
     /// Changes one bit of a stored content, in the file.
+    /// Flips a bit of the first byte. One in the middle of a compressed chunk can be without effect: a match from a
+    /// distance that has the same bytes.
     private func damage(_ entry: IndexEntry, _ repository: Repository) throws {
         let path = repository.layout.pack(entry.location.pack)
         var bytes = try Files.read(path)
-        bytes[Int(entry.location.offset) + Int(entry.location.storedByteCount) / 2] ^= 0x10
+        bytes[Int(entry.location.offset)] ^= 0x10
         try Files.write(bytes, to: path)
     }
 
@@ -111,6 +113,8 @@ import Testing
         try fixture.capture(disk)
         try fixture.capture(fixture.changed(disk))
         let files = try Repository.files(fixture.path).filter { $0.value > 0 }
+        let stored = try all(fixture.repository).map(\.location)
+        var unseenCount = 0
         for _ in 0..<25 {
             // By length, so that every bit is as likely as any other; but small files are included too.
             let name = try #require(files.keys.sorted().randomElement(using: &fixture.random))
@@ -126,9 +130,18 @@ import Testing
                 let repository = try Repository.open(LocalStore(fixture.path), keys: fixture.keys)
                 isSeen = !(try repository.verify(readDataPercent: 100).isWhole)
             } catch { isSeen = true }
-            #expect(isSeen, "bit \(bit) of byte \(place) of \(name)")
+            if !isSeen {
+                // Inside of compressed contents, which stay the same.
+                #expect(
+                    stored.contains {
+                        name.hasSuffix("\($0.pack)") && (0..<Int($0.storedByteCount)).contains(place - Int($0.offset))
+                    }, "bit \(bit) of byte \(place) of \(name)")
+                try fixture.check("bit \(bit) of byte \(place) of \(name)")
+                unseenCount += 1
+            }
             try Files.write(bytes, to: path)
         }
+        #expect(unseenCount < 5)
         try fixture.check()
     }
 

@@ -38,7 +38,7 @@ import Testing
     }
 
     @Test(arguments: [false, true]) func aCaptureGoesOnFromWhatAnotherStored(isEncrypted: Bool) throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         let repository = try Self.repository(scratch, keys: isEncrypted ? .random() : nil)
@@ -99,7 +99,7 @@ import Testing
     }
 
     @Test func aLongCaptureKeepsFewIndexFiles() throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         let repository = try Self.repository(scratch)
@@ -129,7 +129,7 @@ import Testing
     }
 
     @Test func twoWritersAtOnce() throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         let repository = try Self.repository(scratch)
@@ -188,7 +188,7 @@ import Testing
     }
 
     @Test func whatIsMarkedOrGoneIsStoredAnew() throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         let repository = try Self.repository(scratch)
@@ -242,7 +242,7 @@ import Testing
 
     /// A reader that listed the indexes before all contents were moved to other packs.
     @Test func aReaderFollowsWhatIsMoved() throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         let repository = try Self.repository(scratch)

@@ -12,8 +12,6 @@ import Testing
 /// Every operation on a repository may end at any of its calls to the store. No finished work is lost, and a repetition
 /// succeeds.
 @Suite struct StoreDeathTests {
-    /// All calls with REFORGE_FULL, else a sample.
-    static let isFull = SystemFacts.environment("REFORGE_FULL") != nil
 
     /// A repository in memory, whose clock can be set forward.
     final class Fixture {
@@ -110,7 +108,7 @@ import Testing
 
     @Test(arguments: Work.allCases, [true, false]) func endsAtAnyCall(_ work: Work, keepsTime: Bool) throws {
         let fixture = try Fixture(
-            seed: .random(in: 0...UInt64.max), keepsTime: keepsTime, encrypted: keepsTime && work == .prune)
+            seed: Sample.seed(), keepsTime: keepsTime, encrypted: keepsTime && work == .prune)
         let shared = try fixture.disk()
         let old = try fixture.capture(shared)
         var changed = shared
@@ -151,7 +149,7 @@ import Testing
         }
         print("\(work.rawValue): \(count) calls")
         #expect(count > 3)
-        let step = Self.isFull ? 1 : max(1, count / 12)
+        let step = Sample.isFull ? 1 : max(1, count / 12)
         for start in stride(from: Int.random(in: 0..<step, using: &fixture.random), to: count, by: step) {
             for isAfter in [false, true] {
                 let comment = "\(work.rawValue), call \(start) of \(count)\(isAfter ? ", done" : "")"

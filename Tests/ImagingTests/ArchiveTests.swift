@@ -13,7 +13,7 @@ import Testing
 
 /// Capture, verification, copy and restore of xz archives.
 @Suite struct ArchiveTests {
-    private let seed = UInt64.random(in: .min ... .max)
+    private let seed = Sample.seed()
 
     private func archive(_ made: MadeUpDisk, at path: FilePath) throws {
         var header = made.header

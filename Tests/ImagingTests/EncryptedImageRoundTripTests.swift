@@ -13,7 +13,7 @@ import Testing
 
 /// Capture, verification and restore of encrypted images.
 @Suite struct EncryptedImageRoundTripTests {
-    private let seed = UInt64.random(in: .min ... .max)
+    private let seed = Sample.seed()
     private static let password = Array("correct horse".utf8)
     private static let cheap = PasswordCost(rounds: 16, blockSize: 8, parallelism: 1)
 

@@ -13,9 +13,7 @@ import Testing
 @testable import Imaging
 
 @Suite struct FaultTests {
-    private let seed = UInt64.random(in: .min ... .max)
-    /// All cases with REFORGE_FULL=1, a sample otherwise.
-    private var isFull: Bool { getenv("REFORGE_FULL") != nil }
+    private let seed = Sample.seed()
 
     /// The power is cut after each effect on the target in turn, up to the commit: no prefix has a valid table for
     /// Reforge, libblkid or sfdisk.
@@ -55,7 +53,7 @@ import Testing
             }
             #expect(try GPTReader.read(MemoryDisk(bytes)) == nil, "prefix of \(index + 1) effects, seed \(seed)")
             // libblkid and sfdisk: after each of the first and last effects, and a sample of those between.
-            guard isFull || index < 6 || index > commit - 6 || index % 16 == 0 else { continue }
+            guard Sample.isFull || index < 6 || index > commit - 6 || index % 16 == 0 else { continue }
             toolSamples += 1
             try Files.write(bytes, to: disk)
             let sfdisk = try ChildProcess.run(["sfdisk", "-d", disk.string])
@@ -79,7 +77,8 @@ import Testing
         let effectCount = whole.log.count
         var random = SeededGenerator(seed: seed)
         let cases =
-            isFull ? Array(0..<effectCount) : (0..<25).map { _ in Int.random(in: 0..<effectCount, using: &random) }
+            Sample.isFull
+            ? Array(0..<effectCount) : (0..<25).map { _ in Int.random(in: 0..<effectCount, using: &random) }
         for failing in cases + [0, effectCount - 1] {
             let target = MemoryDisk(byteCount: 16 << 20)
             target.fail(after: failing)
@@ -105,7 +104,7 @@ import Testing
         let whole = MemoryDisk(byteCount: length)
         _ = try restore(path, onto: whole, plan: plan)
         var random = SeededGenerator(seed: seed)
-        let count = isFull ? 3000 : 200
+        let count = Sample.isFull ? 3000 : 200
         var harmless: [Int] = []
         for _ in 0..<count {
             let position = Int.random(in: 0..<bytes.count, using: &random)

@@ -11,7 +11,7 @@ import Testing
 /// Remains of an earlier filesystem in the unused ranges of a target.
 @Suite struct OlderLifeTests {
     private static let pattern: UInt8 = 0xA5
-    private let seed = UInt64.random(in: .min ... .max)
+    private let seed = Sample.seed()
 
     /// A made-up disk whose partition `number` holds `filesystem`.
     private func disk(_ filesystem: FilesystemInfo, number: Int = 1) throws -> MadeUpDisk {

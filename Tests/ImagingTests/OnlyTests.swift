@@ -10,7 +10,7 @@ import Testing
 
 /// One partition of an image into an existing one.
 @Suite struct OnlyTests {
-    private let seed = UInt64.random(in: .min ... .max)
+    private let seed = Sample.seed()
 
     /// A disk with the same table and other contents.
     private func target(_ made: MadeUpDisk) throws -> (MemoryDisk, [UInt8], PartitionTable) {

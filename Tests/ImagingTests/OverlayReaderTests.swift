@@ -6,7 +6,7 @@ import Testing
 @testable import Imaging
 
 @Suite struct OverlayReaderTests {
-    private let seed = UInt64.random(in: .min ... .max)
+    private let seed = Sample.seed()
 
     private func noise(_ count: Int, _ random: inout SeededGenerator) -> [UInt8] {
         (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &random) }

@@ -12,7 +12,7 @@ import Testing
 
 /// A disk with bad sectors: readable data is captured, and the image lists the unreadable ranges.
 @Suite struct RescueCaptureTests {
-    private let seed = UInt64.random(in: .min ... .max)
+    private let seed = Sample.seed()
 
     /// Bad sectors in partition 1, used and unused.
     private func damaged(_ made: MadeUpDisk, _ random: inout SeededGenerator) -> (MemoryDisk, [ByteRange]) {

@@ -56,7 +56,7 @@ private final class FailingDisk: BlockReader {
 }
 
 @Suite struct RescueReaderTests {
-    private let seed = UInt64.random(in: .min ... .max)
+    private let seed = Sample.seed()
 
     private func noise(_ count: Int, _ random: inout SeededGenerator) -> [UInt8] {
         // No zeros, because unreadable sectors are returned as zeros.

@@ -10,7 +10,7 @@ import Testing
 @testable import Imaging
 
 @Suite struct RoundTripTests {
-    private let seed = UInt64.random(in: .min ... .max)
+    private let seed = Sample.seed()
 
     @Test func whatWasCapturedComesBackOntoALargerDisk() throws {
         let scratch = try ScratchFolder()

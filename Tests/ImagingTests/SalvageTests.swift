@@ -16,7 +16,7 @@ import Testing
 /// Damaged images and repositories: without salvage the first damage ends a restore; with salvage the rest is restored,
 /// and lost ranges are zeros.
 @Suite struct SalvageTests {
-    private let seed = UInt64.random(in: .min ... .max)
+    private let seed = Sample.seed()
     private static let password = Array("correct horse".utf8)
 
     /// The source of an image.
@@ -25,7 +25,7 @@ import Testing
     }
 
     /// An image of a made-up disk, and the offsets of its chunks.
-    private struct Sample {
+    private struct DamagedImage {
         let scratch: ScratchFolder
         let path: FilePath
         let made: MadeUpDisk
@@ -158,7 +158,7 @@ import Testing
 
     @Test(arguments: [false, true], Source.allCases)
     func oneBadByteCostsItsChunk(isEncrypted: Bool, source: Source) throws {
-        let sample = try Sample(seed: seed, isEncrypted: isEncrypted)
+        let sample = try DamagedImage(seed: seed, isEncrypted: isEncrypted)
         #expect(try sample.reading(source) { try survey($0).isWhole })
         let chunk = sample.chunks[sample.chunks.count / 2]
         try sample.damage(at: chunk.offset + UInt64(chunk.record.storedByteCount) / 2)
@@ -171,7 +171,7 @@ import Testing
     /// The index replaces damaged records of a file. From a pipe, the chunk is lost, or, when encrypted, everything
     /// from it on.
     @Test(arguments: [false, true]) func aDamagedRecordIsTakenFromTheIndex(isEncrypted: Bool) throws {
-        let sample = try Sample(seed: seed, isEncrypted: isEncrypted)
+        let sample = try DamagedImage(seed: seed, isEncrypted: isEncrypted)
         let chunk = sample.chunks[sample.chunks.count / 2]
         // The last byte of the record, and in another one the first of its frame.
         try sample.damage(at: chunk.offset - 1)
@@ -188,7 +188,7 @@ import Testing
 
     @Test(arguments: [false, true], Source.allCases)
     func whatIsBehindTheCutIsLost(isEncrypted: Bool, source: Source) throws {
-        let sample = try Sample(seed: seed, isEncrypted: isEncrypted)
+        let sample = try DamagedImage(seed: seed, isEncrypted: isEncrypted)
         let chunk = sample.chunks[sample.chunks.count * 2 / 3]
         try sample.cut(to: chunk.offset + UInt64(chunk.record.storedByteCount) / 2)
         let behind = chunk.record.range.lowerBound..<UInt64(MadeUpDisk.byteCount)
@@ -198,7 +198,7 @@ import Testing
 
     /// With a damaged end, all data is restored; only the facts stored there are lost.
     @Test(arguments: Source.allCases) func aMissingEndCostsNoData(source: Source) throws {
-        let sample = try Sample(seed: seed)
+        let sample = try DamagedImage(seed: seed)
         let byteCount = UInt64(try Files.read(sample.path, limit: 1 << 30).count)
         try sample.cut(to: byteCount - 1)
         try sample.reading(source) { try check($0, sample.made, lost: []) }
@@ -287,7 +287,7 @@ import Testing
 
     /// Damage that appears after the survey ends the restore and does not become zeros.
     @Test func onlyWhatWasFoundMayBeLost() throws {
-        let sample = try Sample(seed: seed)
+        let sample = try DamagedImage(seed: seed)
         let first = sample.chunks[sample.chunks.count / 3]
         let second = sample.chunks[sample.chunks.count / 2]
         try sample.damage(at: first.offset + 9)
@@ -302,7 +302,7 @@ import Testing
 
     /// A target that still has the lost chunk keeps it, checked by the hash in its record.
     @Test func aDeltaFindsWhatTheImageLost() throws {
-        let sample = try Sample(seed: seed)
+        let sample = try DamagedImage(seed: seed)
         let chunk = sample.chunks[sample.chunks.count / 2]
         try sample.damage(at: chunk.offset + 9)
         try sample.reading(.file) {
@@ -317,7 +317,7 @@ import Testing
     }
 
     @Test func anInterruptedSalvageGoesOn() throws {
-        let sample = try Sample(seed: seed)
+        let sample = try DamagedImage(seed: seed)
         let chunk = sample.chunks[2]
         try sample.damage(at: chunk.offset + 9)
         for count in [10, 30, 60] {
@@ -340,7 +340,7 @@ import Testing
 
     /// A copy with salvage is a whole image, which lists its missing ranges.
     @Test func aCopyRecordsWhatIsLost() throws {
-        let sample = try Sample(seed: seed)
+        let sample = try DamagedImage(seed: seed)
         let chunk = sample.chunks[sample.chunks.count / 2]
         try sample.damage(at: chunk.offset + 9)
         let copy = sample.scratch.path.appending("copy")

@@ -22,7 +22,7 @@ struct SectorSizeTests {
     private static let mebibyte: UInt64 = 1 << 20
 
     /// A disk with an ESP, an ext4 and swap, and the files of the ESP.
-    private struct Sample {
+    private struct SectoredDisk {
         var path: FilePath
         var sectorSize: Int
         var header: ImageHeader
@@ -44,21 +44,21 @@ struct SectorSizeTests {
         try Files.resize(file.raw, path.string, to: byteCount)
     }
 
-    private func makeDisk(_ scratch: ScratchFolder, sectorSize: Int, blockSize: Int = 4096) throws -> Sample {
+    private func makeDisk(_ scratch: ScratchFolder, sectorSize: Int, blockSize: Int = 4096) throws -> SectoredDisk {
         let path = scratch.path.appending("source")
-        try file(path, Sample.byteCount)
+        try file(path, SectoredDisk.byteCount)
         let unit = UInt64(sectorSize)
-        let root = Self.mebibyte + Sample.espByteCount
+        let root = Self.mebibyte + SectoredDisk.espByteCount
         let script = """
             label: gpt
             label-id: 11111111-2222-3333-4444-555555555555
-            start=\(Self.mebibyte / unit), size=\(Sample.espByteCount / unit), type=U, name="EFI system"
-            start=\(root / unit), size=\(Sample.rootByteCount / unit), type=L, name="root", attrs="GUID:63"
-            start=\((root + Sample.rootByteCount) / unit), size=\(8 * Self.mebibyte / unit), type=S, name="swap"
+            start=\(Self.mebibyte / unit), size=\(SectoredDisk.espByteCount / unit), type=U, name="EFI system"
+            start=\(root / unit), size=\(SectoredDisk.rootByteCount / unit), type=L, name="root", attrs="GUID:63"
+            start=\((root + SectoredDisk.rootByteCount) / unit), size=\(8 * Self.mebibyte / unit), type=S, name="swap"
 
             """
         try {
-            let loop = try LoopDevice(over: path, range: 0..<Sample.byteCount, sectorSize: sectorSize)
+            let loop = try LoopDevice(over: path, range: 0..<SectoredDisk.byteCount, sectorSize: sectorSize)
             try run(["sfdisk", "-q", "--no-reread", "--no-tell-kernel", loop.path.string], input: script)
         }()
         let text = scratch.path.appending("text")
@@ -66,7 +66,7 @@ struct SectorSizeTests {
         let noise = try BlockDevice(opening: text, .exclusiveWrite)
         try noise.writeBytes((0..<100_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ 7) }, at: 2_900_000)
         let volume = scratch.path.appending("volume")
-        try file(volume, Sample.espByteCount)
+        try file(volume, SectoredDisk.espByteCount)
         try run([
             "mkfs.fat", "-F", sectorSize == 512 ? "32" : "16", "-S", "\(sectorSize)", "-i", "5EED0001", "-n", "ESP",
             "-h", "\(Self.mebibyte / unit)", "-s", "1", volume.string,
@@ -75,7 +75,7 @@ struct SectorSizeTests {
         try run(["mcopy", "-i", volume.string, text.string, "::/EFI/debian/a loader.efi"])
         try copy(volume, to: path, at: Self.mebibyte)
         try Files.remove(volume)
-        try file(volume, Sample.rootByteCount)
+        try file(volume, SectoredDisk.rootByteCount)
         let folder = scratch.path.appending("tree")
         try Files.makeFolders(folder)
         try run(["cp", text.string, folder.appending("file").string])
@@ -84,8 +84,8 @@ struct SectorSizeTests {
         try Files.remove(volume)
         try file(volume, 8 * Self.mebibyte)
         try run(["mkswap", "-q", "-L", "swap", volume.string])
-        try copy(volume, to: path, at: root + Sample.rootByteCount)
-        return Sample(path: path, sectorSize: sectorSize, header: try header(path, sectorSize))
+        try copy(volume, to: path, at: root + SectoredDisk.rootByteCount)
+        return SectoredDisk(path: path, sectorSize: sectorSize, header: try header(path, sectorSize))
     }
 
     private func copy(_ from: FilePath, to: FilePath, at offset: UInt64) throws {
@@ -118,7 +118,7 @@ struct SectorSizeTests {
             mustBoot: mustBoot, trustsUnknown: trustsUnknown)
     }
 
-    private func capture(_ sample: Sample, _ scratch: ScratchFolder) throws -> FilePath {
+    private func capture(_ sample: SectoredDisk, _ scratch: ScratchFolder) throws -> FilePath {
         let image = scratch.path.appending("image")
         let output = try ImageOutput(image, overwrite: true)
         let writer = try ImageFileWriter(to: output.descriptor, name: output.name, header: sample.header)
@@ -229,12 +229,12 @@ struct SectorSizeTests {
     /// Interrupted at any effect, the target has no table, and the same restore then gives the bytes of one without an
     /// interruption.
     @Test func whatWasInterruptedGoesOn() throws {
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = Sample.seed()
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()
         let sample = try makeDisk(scratch, sectorSize: 512)
         let image = try capture(sample, scratch)
-        let made = try plan(sample.header, byteCount: Sample.byteCount, sectorSize: 4096)
+        let made = try plan(sample.header, byteCount: SectoredDisk.byteCount, sectorSize: 4096)
         func run(_ target: MemoryDisk) throws -> RestoreExecutor {
             let source = try OwnedDescriptor.open(image, .readOnly)
             let executor = RestoreExecutor(
@@ -245,7 +245,7 @@ struct SectorSizeTests {
             }
             return executor
         }
-        let whole = MemoryDisk(byteCount: Int(Sample.byteCount), logicalSectorSize: 4096)
+        let whole = MemoryDisk(byteCount: Int(SectoredDisk.byteCount), logicalSectorSize: 4096)
         #expect(try run(whole).state == .complete)
         // A slow machine writes the journal more often.
         let journals = whole.log.filter { effect in
@@ -256,7 +256,7 @@ struct SectorSizeTests {
         }
         let count = whole.log.count - 2 * (journals.count - 2)
         for part in 0..<4 {
-            let target = MemoryDisk(byteCount: Int(Sample.byteCount), logicalSectorSize: 4096)
+            let target = MemoryDisk(byteCount: Int(SectoredDisk.byteCount), logicalSectorSize: 4096)
             // The last effects are the new FAT and the commit.
             let stop =
                 part == 0
@@ -364,7 +364,7 @@ struct SectorSizeTests {
         #expect(refusal(header, sectorSize: 520)?.contains("only 512 and 4096") == true)
         // With the policy `keep`, the ESP keeps its size.
         let kept = try plan(header, byteCount: 1 << 30, sectorSize: 4096, policy: .keep)
-        #expect(kept.remakes.first?.range.byteCount == Sample.espByteCount)
+        #expect(kept.remakes.first?.range.byteCount == SectoredDisk.espByteCount)
         let wished = try plan(header, byteCount: 1 << 30, sectorSize: 4096, wishes: [1: .size(100 << 20)])
         #expect(wished.remakes.first?.range.byteCount == 100 << 20)
     }

@@ -11,8 +11,7 @@ import Testing
 
 /// The hashes of written chunks that `--verify` keeps.
 @Suite struct WrittenChunksTests {
-    private var isFull: Bool { SystemFacts.environment("REFORGE_FULL") == "1" }
-    private let seed = UInt64.random(in: .min ... .max)
+    private let seed = Sample.seed()
     private static let chunkByteCount = 64 << 10
 
     /// A disk without a table, divided into two regions.
@@ -77,7 +76,7 @@ import Testing
     @Test(arguments: [1 << 18, 7, 1]) func everyChangedByteIsFound(mostGroups: UInt64) throws {
         var random = SeededGenerator(seed: seed)
         // A debug build takes a second per comparison.
-        for _ in 0..<(isFull ? 20 : 2) {
+        for _ in 0..<(Sample.isFull ? 20 : 2) {
             let lengths = [UInt64.random(in: 1...20, using: &random), UInt64.random(in: 1...20, using: &random)]
                 .map { $0 * 40_000 / 512 * 512 + 512 }
             let maps = lengths.map { length in
@@ -110,7 +109,7 @@ import Testing
                 try written.compare(with: writer, progress: Progress())
             }
             try compare(target)
-            for _ in 0..<(isFull ? 8 : 3) {
+            for _ in 0..<(Sample.isFull ? 8 : 3) {
                 var changed = target
                 let place = Int.random(in: 0..<count, using: &random)
                 changed[place] ^= 1 << UInt8.random(in: 0..<8, using: &random)
@@ -133,7 +132,8 @@ import Testing
 
     /// A disk of more chunks than groups (`REFORGE_CHUNKS` sets their number): the kept hashes do not grow with it.
     @Test func aLargeDiskTakesLittleMemory() throws {
-        let count = SystemFacts.environment("REFORGE_CHUNKS").flatMap { UInt64($0) } ?? (isFull ? 2_000_000 : 300_000)
+        let count =
+            SystemFacts.environment("REFORGE_CHUNKS").flatMap { UInt64($0) } ?? (Sample.isFull ? 2_000_000 : 300_000)
         let chunk: UInt64 = 1 << 20
         let length = count * chunk
         let header = header([length], [.whole(byteCount: length)], chunkByteCount: 1 << 20)

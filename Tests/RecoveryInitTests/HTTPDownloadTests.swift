@@ -60,7 +60,7 @@ private final class Server {
 }
 
 @Suite(.serialized, .enabled(if: has("curl", "python3"), "needs curl and python3")) struct HTTPDownloadTests {
-    private let seed = UInt64.random(in: .min ... .max)
+    private let seed = Sample.seed()
     private let folder: TemporaryFolder
     private let bytes: [UInt8]
     private static let count = 3 << 20
