@@ -12,9 +12,8 @@ import Testing
 @testable import Repository
 
 @Suite struct RepositoryVerifyTests {
-    /// Changes one bit of a stored content, in the file.
-    /// Flips a bit of the first byte. One in the middle of a compressed chunk can be without effect: a match from a
-    /// distance that has the same bytes.
+    /// Changes one bit of a stored content, in the file: in its first byte. One in the middle of a compressed chunk can
+    /// be without effect: a match from a distance that has the same bytes.
     private func damage(_ entry: IndexEntry, _ repository: Repository) throws {
         let path = repository.layout.pack(entry.location.pack)
         var bytes = try Files.read(path)
@@ -131,11 +130,13 @@ import Testing
                 isSeen = !(try repository.verify(readDataPercent: 100).isWhole)
             } catch { isSeen = true }
             if !isSeen {
-                // Inside of compressed contents, which stay the same.
+                // A bit that no zstd decoder checks, inside of stored contents, which stay the same.
                 #expect(
-                    stored.contains {
-                        name.hasSuffix("\($0.pack)") && (0..<Int($0.storedByteCount)).contains(place - Int($0.offset))
-                    }, "bit \(bit) of byte \(place) of \(name)")
+                    !encrypted
+                        && stored.contains {
+                            name.hasSuffix("\($0.pack)")
+                                && (0..<Int($0.storedByteCount)).contains(place - Int($0.offset))
+                        }, "bit \(bit) of byte \(place) of \(name)")
                 try fixture.check("bit \(bit) of byte \(place) of \(name)")
                 unseenCount += 1
             }
@@ -192,7 +193,7 @@ import Testing
     /// A pack without its end, and a capture that stored its contents again: reading and prune use the intact copy,
     /// independent of the pack names.
     @Test(arguments: 0..<3) func theWholeCopyIsTaken(round: Int) throws {
-        let fixture = try PruneFixture()
+        let fixture = try PruneFixture(test: "\(#function) \(round)")
         let disk = try fixture.disk()
         try fixture.capture(disk)
         let packs = try fixture.repository.store.packNames()

@@ -19,7 +19,8 @@ import Testing
         // Two a day for 400 days.
         let snapshots = (0..<800).map { SnapshotInfo.made($0, at: Self.noon - Int64($0) * Self.day / 2) }
         let policy = RetentionPolicy(keepLast: 3, daily: 7, weekly: 4, monthly: 12, yearly: 2)
-        let group = try #require(try groups(policy, snapshots.shuffled()).first)
+        var random = SeededGenerator(seed: Sample.seed())
+        let group = try #require(try groups(policy, snapshots.shuffled(using: &random)).first)
         let reasons = Dictionary(
             uniqueKeysWithValues: group.kept.map { ($0.snapshot.started, $0.reasons) })
         #expect(
@@ -38,6 +39,7 @@ import Testing
     }
 
     @Test func countsByHostDiskAndTags() throws {
+        var random = SeededGenerator(seed: Sample.seed())
         var snapshots: [SnapshotInfo] = []
         for (index, place) in [
             ("a", "x", []), ("a", "y", []), ("b", "x", []), ("b", "x", ["t"]), ("b", "x", ["t", "u"]),
@@ -47,7 +49,7 @@ import Testing
                 snapshots.append(
                     .made(
                         index * 10 + age, host: place.0, disk: place.1, at: Self.noon - Int64(age) * Self.day,
-                        tags: place.2.shuffled()))
+                        tags: place.2.shuffled(using: &random)))
             }
         }
         let groups = try groups(RetentionPolicy(keepLast: 1), snapshots)

@@ -12,7 +12,6 @@ import Testing
 /// Every operation on a repository may end at any of its calls to the store. No finished work is lost, and a repetition
 /// succeeds.
 @Suite struct StoreDeathTests {
-
     /// A repository in memory, whose clock can be set forward.
     final class Fixture {
         let clock = Monitor(SystemFacts.unixSeconds())
@@ -108,7 +107,8 @@ import Testing
 
     @Test(arguments: Work.allCases, [true, false]) func endsAtAnyCall(_ work: Work, keepsTime: Bool) throws {
         let fixture = try Fixture(
-            seed: Sample.seed(), keepsTime: keepsTime, encrypted: keepsTime && work == .prune)
+            seed: Sample.seed(of: "\(#function) \(work) \(keepsTime)"), keepsTime: keepsTime,
+            encrypted: keepsTime && work == .prune)
         let shared = try fixture.disk()
         let old = try fixture.capture(shared)
         var changed = shared
