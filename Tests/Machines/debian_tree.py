@@ -265,6 +265,10 @@ def configure(tree: Path) -> None:
         f"UUID={ESP_UUID} /boot/efi vfat umask=0077 0 1\n"
         f"UUID={SWAP_UUID} none swap sw 0 0\n"
     ))  # fmt: skip
+    # On a busy machine the guest takes minutes for what systemd gives 90 s; the tests' own limits end one that hangs.
+    write("etc/systemd/system.conf.d/slow.conf", (
+        "[Manager]\nDefaultDeviceTimeoutSec=30min\nDefaultTimeoutStartSec=30min\n"
+    ))  # fmt: skip
     # As Debian's installer writes it. An initramfs that does not find the device waits for 30 s and prints a warning.
     write("etc/initramfs-tools/conf.d/resume", f"RESUME=UUID={SWAP_UUID}\n")
     write("etc/default/grub", (
