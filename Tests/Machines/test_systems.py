@@ -203,14 +203,18 @@ def luks_images(ctx: Context) -> Path:
         images = ctx.workdir / "luks-images.raw"
         run("mke2fs", "-q", "-F", "-t", "ext4", "-L", "IMAGES", "-d", folder, images, f"{LUKS.mebibytes}M")
         shutil.rmtree(folder)
-        disks = [Disk(LUKS.disk(ctx), "virtio", "SOURCE"), Disk(images, "virtio", "IMAGES")]
+        # A copy: while this machine holds its disk, another test may capture the shared one.
+        source = ctx.workdir / "luks-source.raw"
+        run("cp", "--sparse=always", LUKS.disk(ctx), source)
+        disks = [Disk(source, "virtio", "SOURCE"), Disk(images, "virtio", "IMAGES")]
         wanted = {"capture": "serial=SOURCE", "to": "LABEL=IMAGES:/system.img.zst", "finish": "poweroff", **LUKS_KEY}
-        before = sha256(LUKS.disk(ctx))
+        before = sha256(source)
         with medium(ctx, "capture-luks", wanted, disks) as machine:
             seconds = machine.wait_for_exit(RESTORE_TIMEOUT, unless=PANIC)
             said = machine.text()
         expect("REFORGE-RESULT exit=0" in said, f"the capture ended otherwise\n{said[-3000:]}")
-        expect(sha256(LUKS.disk(ctx)) == before, "the source was written")
+        expect(sha256(source) == before, "the source was written")
+        source.unlink()
         length = int(run("debugfs", "-R", "stat /system.img.zst", images).split("Size: ")[1].split()[0])
         note(f"captured with the key in {seconds:.0f} s from power-on: {length // MIB} MiB of {LUKS.mebibytes}")
         # Some 2 GiB of ciphertext, which does not compress.
