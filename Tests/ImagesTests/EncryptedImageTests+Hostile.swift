@@ -1,10 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
-import Codecs
-import DiskModel
-import Glibc
-import LinuxSystem
-import SystemPackage
 import TestSupport
 import Testing
 

@@ -13,9 +13,9 @@ import Testing
 
 @Suite struct EncryptedImageTests {
     static let password = Array("correct horse".utf8)
-    static let chunk = 64 << 10
+    private static let chunk = 64 << 10
     /// Text that must not appear in the file.
-    static let secret = "the recipe of the sauce"
+    private static let secret = "the recipe of the sauce"
 
     /// A disk of 576 KiB: a gap, a partition with data, zeros and unused space, and a gap.
     static func header(note: String = secret) throws -> ImageHeader {
@@ -255,7 +255,7 @@ import Testing
     }
 
     /// The sentence of a key error.
-    static func keyError(_ body: () throws -> Void) -> String? {
+    private static func keyError(_ body: () throws -> Void) -> String? {
         do { try body() } catch let error as ImageError {
             if case .key(let why) = error { return why }
         } catch {}

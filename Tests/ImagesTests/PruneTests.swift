@@ -2,7 +2,6 @@
 import ByteParsing
 import Codecs
 import DiskModel
-import Glibc
 import LinuxSystem
 import ObjectStore
 import SystemPackage

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from debian_layouts import LUKS_KEY_BYTES
-from lab import HERE, MIB, Context, expect, expect_whole, full_only, note, partition, run, sha256, time_limit
+from lab import HERE, MIB, Context, copy_sparse, expect, expect_whole, full_only, note, partition, run, sha256, time_limit
 from machine import Disk
 from test_restore import PANIC, RESTORE_TIMEOUT, TARGET_SERIAL, medium, restore_settings
 from test_sizes import hash_of, partition_file
@@ -204,8 +204,7 @@ def luks_images(ctx: Context) -> Path:
         run("mke2fs", "-q", "-F", "-t", "ext4", "-L", "IMAGES", "-d", folder, images, f"{LUKS.mebibytes}M")
         shutil.rmtree(folder)
         # A copy: while this machine holds its disk, another test may capture the shared one.
-        source = ctx.workdir / "luks-source.raw"
-        run("cp", "--sparse=always", LUKS.disk(ctx), source)
+        source = copy_sparse(LUKS.disk(ctx), ctx.workdir / "luks-source.raw")
         disks = [Disk(source, "virtio", "SOURCE"), Disk(images, "virtio", "IMAGES")]
         wanted = {"capture": "serial=SOURCE", "to": "LABEL=IMAGES:/system.img.zst", "finish": "poweroff", **LUKS_KEY}
         before = sha256(source)
@@ -221,9 +220,7 @@ def luks_images(ctx: Context) -> Path:
         expect(length < 1400 * MIB, "more was captured than is in use")
         return images
 
-    images = ctx.folder / "images.raw"
-    run("cp", "--sparse=always", ctx.shared.once("luks images", make), images)
-    return images
+    return copy_sparse(ctx.shared.once("luks images", make), ctx.folder / "images.raw")
 
 
 @full_only

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
-import FoundationEssentials
 import JobModel
 import LinuxSystem
-import SystemPackage
 import TestSupport
 import Testing
 
