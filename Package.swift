@@ -27,8 +27,8 @@ let fuzzers: [Target] =
             name: "Fuzz",
             dependencies: [
                 "CFuzzer", "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs",
-                "ImageModel", "ImageFiles", "ObjectStore", "Repository", "Imaging", "SystemAccess", "BootRepair",
-                "TestSupport", system,
+                "ImageModel", "ImageFiles", "NBD", "Emulator", "DiskImages", "ObjectStore", "Repository", "Imaging",
+                "SystemAccess", "BootRepair", "Appliance", "TestSupport", system,
             ], path: "Tests/Fuzz/Fuzz", swiftSettings: common),
     ]
 
@@ -71,10 +71,16 @@ let package = Package(
             name: "ImageFiles",
             dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", system],
             exclude: ["ImageFormat.md", "EncryptedImageFormat.md"], swiftSettings: hostile),
+        .target(name: "NBD", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", system], swiftSettings: hostile),
+        .target(
+            name: "Emulator", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "NBD", system],
+            swiftSettings: common),
         .target(
             name: "DiskImages",
-            dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", "ImageFiles", system],
-            swiftSettings: hostile),
+            dependencies: [
+                "ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", "ImageFiles", "NBD", "Emulator",
+                system,
+            ], swiftSettings: hostile),
         .target(name: "ObjectStore", dependencies: ["DiskModel", "LinuxSystem", system], swiftSettings: hostile),
         .target(
             name: "Repository",
@@ -97,26 +103,29 @@ let package = Package(
             dependencies: [
                 "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "SystemAccess", system,
             ], swiftSettings: common),
+        .target(
+            name: "Appliance",
+            dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "SystemAccess", "NBD", "Emulator", system],
+            swiftSettings: common),
         // What other packages may link: pure values, public.
         .target(name: "JobModel", dependencies: ["DiskModel"], swiftSettings: common),
         .target(
             name: "Operations",
             dependencies: [
                 "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs", "ImageModel",
-                "ImageFiles", "DiskImages", "ObjectStore", "Repository", "FilesystemResize", "Imaging", "BootRepair",
-                "JobModel", system,
+                "ImageFiles", "NBD", "Emulator", "DiskImages", "ObjectStore", "Repository", "FilesystemResize", "Imaging",
+                "BootRepair", "SystemAccess", "Appliance", "JobModel", system,
             ], swiftSettings: common),
         .target(
             name: "RecoveryInit",
             dependencies: [
-                "JobModel", "DiskModel", "LinuxSystem", "DiskEditing", "Codecs", "SystemAccess", system,
+                "JobModel", "DiskModel", "LinuxSystem", "DiskEditing", "Codecs", "SystemAccess", "Appliance", system,
             ], swiftSettings: common),
         .executableTarget(
             name: "reforge",
             dependencies: [
-                "Codecs", "DiskModel", "LinuxSystem", "Filesystems", "ImageModel", "ImageFiles", "Imaging",
-                "BootRepair",
-                "JobModel", "Operations", "RecoveryInit", "CEarlyBoot", system,
+                "Codecs", "DiskModel", "LinuxSystem", "Filesystems", "ImageModel", "ImageFiles", "Imaging", "NBD",
+                "Emulator", "DiskImages", "BootRepair", "Appliance", "JobModel", "Operations", "RecoveryInit", "CEarlyBoot", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),
 
@@ -142,11 +151,9 @@ let package = Package(
         .testTarget(
             name: "ImagesTests",
             dependencies: [
-                "ImageModel", "JobModel", "Operations", "ImageFiles", "DiskImages", "ObjectStore", "Repository",
-                "TestSupport",
-                "ByteParsing", "Codecs",
-                "DiskModel",
-                "LinuxSystem", system,
+                "ImageModel", "JobModel", "Operations", "ImageFiles", "NBD", "Emulator", "DiskImages", "ObjectStore",
+                "Repository", "Imaging", "Filesystems", "DiskEditing", "TestSupport", "ByteParsing", "Codecs",
+                "DiskModel", "LinuxSystem", system,
             ]),
         .testTarget(
             name: "ImagingTests",
@@ -157,6 +164,17 @@ let package = Package(
                 "TestSupport",
                 "ByteParsing", "Codecs",
                 "DiskModel", "LinuxSystem", system,
+            ]),
+        .testTarget(
+            name: "NBDTests", dependencies: ["NBD", "ByteParsing", "DiskModel", "LinuxSystem", "TestSupport", system]),
+        .testTarget(
+            name: "EmulatorTests",
+            dependencies: ["Emulator", "NBD", "ByteParsing", "DiskModel", "LinuxSystem", "TestSupport", system]),
+        .testTarget(
+            name: "ApplianceTests",
+            dependencies: [
+                "Appliance", "Emulator", "NBD", "SystemAccess", "ByteParsing", "DiskModel", "LinuxSystem",
+                "TestSupport", system,
             ]),
         .testTarget(
             name: "FilesystemResizeTests",
@@ -171,8 +189,8 @@ let package = Package(
         .testTarget(
             name: "OperationsTests",
             dependencies: [
-                "Operations", "JobModel", "ImageModel", "ImageFiles", "DiskImages", "Imaging", "ObjectStore",
-                "Repository",
+                "Operations", "JobModel", "ImageModel", "ImageFiles", "NBD", "Emulator", "DiskImages", "Appliance",
+                "SystemAccess", "Imaging", "ObjectStore", "Repository",
                 "LinuxSystem", "Filesystems", "DiskEditing", "BootRepair", "DiskModel", "Codecs", "ByteParsing",
                 "TestSupport",
                 system,
@@ -182,8 +200,7 @@ let package = Package(
             name: "FuzzTests",
             dependencies: [
                 "BootRepair", "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "Filesystems", "ImageModel",
-                "ImageFiles", "ObjectStore", "Repository",
-                "Imaging",
+                "ImageFiles", "NBD", "Emulator", "DiskImages", "Appliance", "ObjectStore", "Repository", "Imaging",
                 "LinuxSystem", "SystemAccess", "TestSupport", system,
             ], exclude: ["Inputs"]),
     ] + fuzzers
