@@ -126,7 +126,7 @@ package struct XXHash3 {
 
 extension XXHash3 {
     /// Little-endian words of a short input.
-    private struct Words {
+    @safe private struct Words {
         let bytes: UnsafeRawBufferPointer
         init(_ bytes: UnsafeRawBufferPointer) { unsafe self.bytes = unsafe bytes }
         var count: Int { unsafe bytes.count }

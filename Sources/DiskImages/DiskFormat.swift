@@ -27,7 +27,7 @@ package struct DiskFormat: Sendable {
     }
 
     /// All formats, in the order of detection.
-    package static let table = Registry<DiskFormat>([xz, zstd, raw])
+    package static let table = Registry<DiskFormat>([xz, zstd, compressed, raw])
 }
 
 /// The parameters of `DiskFormat.open`.
@@ -63,17 +63,21 @@ extension DiskFormat {
         recognize: { head throws(ImageError) in
             head.bytes.starts(with: [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00]) ? .byContent : .no
         },
-        open: { request throws(ImageError) in
-            try CompressedDisk.open(request) { () throws(CodecError) in try XZStreamDecompressor() }
-        })
+        open: { request throws(ImageError) in try CompressedDisk.open(request) })
 
     /// By the magic number: RFC 8878 §3.1.1.
     static let zstd = DiskFormat(
         name: "raw image in a .zst file",
         recognize: { head throws(ImageError) in head.magic == 0xFD2F_B528 ? .byContent : .no },
-        open: { request throws(ImageError) in
-            try CompressedDisk.open(request) { () throws(CodecError) in try ZstdStreamDecompressor() }
-        })
+        open: { request throws(ImageError) in try CompressedDisk.open(request) })
+
+    /// By the magic numbers of gzip, bzip2, lz4, lzop and lzip. (The one of .lzma proves too little for a disk.)
+    static let compressed = DiskFormat(
+        name: "raw image in a compressed file",
+        recognize: { head throws(ImageError) in
+            ["gzip", "bzip2", "lz4", "lzo", "lzip"].contains(Compression.detect(head.bytes).name) ? .byContent : .no
+        },
+        open: { request throws(ImageError) in try CompressedDisk.open(request) })
 
     static let raw = DiskFormat(
         name: "raw image", isPlain: true, recognize: { head throws(ImageError) in try recognizeRaw(head) },
@@ -86,7 +90,7 @@ extension DiskFormat {
         guard !head.suffixes.contains(where: { ["enc", "zst", "xz", "reforge"].contains($0) }) else {
             return .contradiction("its start does not match the format in its name: it is damaged, or not an image")
         }
-        guard let suffix = head.suffixes.last, head.suffixes.count > 1, ["img", "raw", "iso"].contains(suffix) else {
+        guard let suffix = head.suffixes.last, head.suffixes.count > 1, ["img", "raw", "iso", "dd"].contains(suffix) else {
             return .no
         }
         if try endsAsImage(file) { return .contradiction("its start is damaged: its end is that of a Reforge image") }

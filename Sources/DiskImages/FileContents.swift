@@ -30,6 +30,6 @@ package enum FileContents: Sendable {
         }
         return named
             ?? .unknown(
-                why: "its contents match no image format, and a raw image must be named .img, .raw or .iso")
+                why: "its contents match no image format, and a raw image must be named .img, .raw, .dd or .iso")
     }
 }
