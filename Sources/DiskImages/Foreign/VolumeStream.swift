@@ -3,7 +3,7 @@ import DiskModel
 import ImageModel
 
 /// The content of a volume, front to back. Used by one thread at a time.
-protocol VolumeStream: AnyObject {
+protocol VolumeStream: AnyObject, Sendable {
     var content: PieceContent { get }
     /// The length of the volume in bytes.
     var byteCount: UInt64 { get }
@@ -16,7 +16,8 @@ protocol VolumeStream: AnyObject {
 }
 
 /// A raw image of a volume.
-final class RawVolume: VolumeStream {
+final class RawVolume: VolumeStream, @unchecked Sendable {
+    // @unchecked: one thread at a time uses it.
     let content: PieceContent
     let byteCount: UInt64
     var used: AllocationMap { .whole(byteCount: byteCount) }

@@ -5,7 +5,8 @@ import ImageModel
 
 /// The volume in a partclone image, front to back. Blocks are handed out after their checksum was verified; only a
 /// checksum over more than `longestGroup` bytes is verified behind them.
-final class PartcloneVolume: VolumeStream {
+final class PartcloneVolume: VolumeStream, @unchecked Sendable {
+    // @unchecked: one thread at a time uses it.
     let content: PieceContent
     let header: PartcloneHeader
     var byteCount: UInt64 { header.deviceByteCount }
@@ -47,7 +48,7 @@ final class PartcloneVolume: VolumeStream {
         }
     }
 
-    private static func readHeader(_ content: PieceContent) throws(ImageError) -> PartcloneHeader {
+    static func readHeader(_ content: PieceContent) throws(ImageError) -> PartcloneHeader {
         let prefix = try content.next(PartcloneHeader.prefixByteCount)
         do {
             let version = try PartcloneHeader.version(prefix)

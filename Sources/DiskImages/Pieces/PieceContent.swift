@@ -135,6 +135,11 @@ final class PieceContent: @unchecked Sendable {
         return made
     }
 
+    /// The next bytes, which stay: up to `count`, fewer at the end.
+    func peek(_ count: Int) throws(ImageError) -> [UInt8] {
+        try fill() ? Array(held[start..<min(held.count, start + count)]) : []
+    }
+
     /// Passes over bytes.
     /// - Returns: the number of bytes: fewer than `count` only at the end.
     func skip(_ count: UInt64) throws(ImageError) -> UInt64 {
