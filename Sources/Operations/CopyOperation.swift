@@ -235,11 +235,12 @@ package final class CopyOperation {
     /// With `--salvage`, a reader that continues past damage, unless the source was read before and found whole.
     private func salvaging(_ input: OpenedImage) throws -> any ImageReader {
         guard job.salvages else { return input.reader }
-        guard let exact = input.exactText else { return SalvageReader(input.reader, Salvage()) }
-        let survey = try OpenedImage.open(exact, keys, operation: .verify, salvages: true).losses(events, cancellation)
+        guard let exact = input.exactText else { return try input.salvageReader(Salvage()) }
+        let again = try input.again() ?? OpenedImage.open(exact, keys, operation: .verify, salvages: true)
+        let survey = try again.losses(events, cancellation)
         guard !survey.isWhole else { return input.reader }
         let allowed = Salvage(only: survey, byteCount: input.reader.header.manifest.geometry.byteCount)
-        return SalvageReader(input.reader, allowed)
+        return try input.salvageReader(allowed)
     }
 
     /// The UUID of a salvaged copy. It differs from the capture's, so that the whole capture does not count as stored;

@@ -14,8 +14,10 @@ import SystemPackage
 
 /// Where a compressed disk is decompressed, so that it can be surveyed and resized.
 package enum DiskScratchChoice: Equatable {
-    /// Beside the file, or in the folder for temporary files.
+    /// Beside the file, or in the folder for temporary files; images of other tools are streamed where that is possible.
     case usual
+    /// The folders of `usual`, also for what could be streamed.
+    case always
     case folder(FilePath)
     /// Nowhere: nothing may be written.
     case none
@@ -42,7 +44,9 @@ struct RecordedDisk {
         request.memoryReserve = RestoreScratch.memoryReserve(chunkByteCount: DiskRecording.chunkByteCount)
         let disk = try format.open(request)
         let confirmEnd: () throws(ImageError) -> Void = { () throws(ImageError) in try disk.confirmEnd() }
-        let head = try DiskHeadReader(of: disk)
+        let survey = try RecordedSurvey(
+            disk: disk, path: path, isInspected: scratch == .none, uuid: nil, events: events)
+        let (head, source) = (survey.head, survey.source)
         // A raw image is taken by its name, whatever it contains.
         if let known = KnownImage.identify(head: Array(head.bytes.prefix(512))) {
             throw JobFailure(
@@ -50,12 +54,6 @@ struct RecordedDisk {
                 "\(path) is not a raw image: it contains \(known.name). Give that one, or convert it with its own tool "
                     + "(qemu-img convert -O raw)")
         }
-        let sectorSize =
-            try disk.statedSectorSize
-            ?? ResectoredReader.guessed(disk.isRandomAccess ? disk : head).logicalSectorSize
-        let source = ResectoredReader(disk, logicalSectorSize: sectorSize)
-        let survey = RecordedSurvey(
-            disk: disk, source: source, head: head, path: path, isInspected: scratch == .none, events: events)
         let plan = try survey.plan()
         do throws(ImageError) {
             recording = try DiskRecording(
@@ -69,10 +67,10 @@ struct RecordedDisk {
 
     /// The folder for the decompressed disk: the requested one, which must be able to hold a file, or the first of the
     /// usual ones that can.
-    private static func folder(_ choice: DiskScratchChoice, _ path: FilePath) throws -> FilePath? {
+    static func folder(_ choice: DiskScratchChoice, _ path: FilePath) throws -> FilePath? {
         switch choice {
         case .none: return nil
-        case .usual:
+        case .usual, .always:
             let usual = [
                 try RestoreScratch.folder(nil, image: path, isEncrypted: false), Files.temporaryFolder,
             ]
@@ -101,7 +99,7 @@ struct RecordedDisk {
 }
 
 /// The survey of a disk in a file, as the plan of a recording.
-private struct RecordedSurvey {
+struct RecordedSurvey {
     let disk: any DiskFile
     /// The disk with its sector size.
     let source: ResectoredReader
@@ -109,7 +107,22 @@ private struct RecordedSurvey {
     let path: FilePath
     /// Whether the manifest is all that is wanted: its warnings are shown, and need no events.
     let isInspected: Bool
+    /// The identity; `nil` for that of the file.
+    let uuid: GUID?
     let events: any EventSink
+
+    init(disk: any DiskFile, path: FilePath, isInspected: Bool, uuid: GUID?, events: any EventSink) throws {
+        self.disk = disk
+        self.path = path
+        self.isInspected = isInspected
+        self.uuid = uuid
+        self.events = events
+        head = try DiskHeadReader(of: disk)
+        let sectorSize =
+            try disk.statedSectorSize
+            ?? ResectoredReader.guessed(disk.isRandomAccess ? disk : head).logicalSectorSize
+        source = ResectoredReader(disk, logicalSectorSize: sectorSize)
+    }
 
     private var identity: DiskIdentity { DiskIdentity(path: path.string, transport: "file") }
     private var geometry: DiskGeometry {
@@ -180,7 +193,7 @@ private struct RecordedSurvey {
             disk.byteCount, file.byteCount, UInt64(bitPattern: file.changed.seconds),
             UInt64(bitPattern: file.changed.nanoseconds),
         ] { facts.appendLittleEndian(number) }
-        let uuid = try GUID(bigEndianBytes: Array(ContentHash(of: facts + head.bytes).bytes.prefix(16)))
+        let uuid = try uuid ?? GUID(bigEndianBytes: Array(ContentHash(of: facts + head.bytes).bytes.prefix(16)))
         var warnings: [String] = []
         if disk.hasUncheckedParts {
             warnings.append("\(path) has no checksums for some or all of its contents: damage there is not detected")

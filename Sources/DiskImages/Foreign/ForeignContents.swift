@@ -15,6 +15,12 @@ package final class ForeignContents: BlockReader {
         package var reason: String
         /// Its places on the disk.
         package var ranges: [ByteRange]
+
+        package init(label: String, reason: String, ranges: [ByteRange]) {
+            self.label = label
+            self.reason = reason
+            self.ranges = ranges
+        }
     }
 
     private struct OpenVolume {
@@ -29,6 +35,8 @@ package final class ForeignContents: BlockReader {
         /// The stored bytes of streams that were read and closed.
         var closedByteCount: UInt64 = 0
         var failure: ImageError?
+        /// Parts whose streams are damaged: each further read of them fails at once, and a salvage reads the others.
+        var broken: [Int: ImageError] = [:]
     }
 
     package let disk: ForeignDisk
@@ -150,10 +158,7 @@ package final class ForeignContents: BlockReader {
             }
         }
         do throws(ImageError) { try result.get() } catch {
-            state.withLock {
-                $0.failure = error
-                $0.open = [:]
-            }
+            state.withLock { $0.failure = error }
             if case .system(let call) = error { throw failure("\(call)", call.errno.rawValue) }
             throw failure("\(error)")
         }
@@ -185,24 +190,37 @@ package final class ForeignContents: BlockReader {
         _ index: Int, at offset: UInt64, into target: UnsafeMutableRawBufferPointer, _ state: inout State
     ) throws(ImageError) {
         guard let volume = volumes[index] else { return }
+        if let error = state.broken[index] { throw error }
         let last = volume.used.ranges.last?.upperBound ?? 0
         // Nothing is stored there; the stream may have been read to its end.
         guard !volume.used.ranges(in: offset..<offset + UInt64(target.count)).isEmpty else { return }
         if let known = state.open[index], known.position > offset { state.open[index] = nil }
+        do throws(ImageError) { unsafe try readStream(volume, index, at: offset, into: target, &state) } catch {
+            if Salvage.isDamage(error) { state.broken[index] = error }
+            throw error
+        }
+        if let open = state.open[index], open.position >= last { try finish(index, open, &state) }
+    }
+
+    private func readStream(
+        _ volume: ForeignVolume, _ index: Int, at offset: UInt64, into target: UnsafeMutableRawBufferPointer,
+        _ state: inout State
+    ) throws(ImageError) {
         var open = if let known = state.open[index] { known } else { OpenVolume(stream: try volume.open()) }
         // The stream has the length of its volume; its room may be longer.
         let count = Int(min(UInt64(target.count), open.stream.byteCount - min(offset, open.stream.byteCount)))
         unsafe try open.stream.read(into: UnsafeMutableRawBufferPointer(rebasing: target[..<count]), at: offset)
         open.position = offset + UInt64(target.count)
         state.open[index] = open
-        guard open.position >= last else { return }
-        try finish(index, open, &state)
     }
 
     /// Checks the end of a stream, and closes it.
     private func finish(_ index: Int, _ open: OpenVolume, _ state: inout State) throws(ImageError) {
-        try open.stream.finish()
         state.open[index] = nil
+        do throws(ImageError) { try open.stream.finish() } catch {
+            if Salvage.isDamage(error) { state.broken[index] = error }
+            throw error
+        }
         if state.finished.insert(index).inserted { state.closedByteCount += volumes[index]?.storedByteCount ?? 0 }
     }
 
@@ -211,7 +229,8 @@ package final class ForeignContents: BlockReader {
         let result = state.withLock { state in
             Result { () throws(ImageError) in
                 for index in volumes.keys.sorted() where !state.finished.contains(index) {
-                    guard let volume = volumes[index] else { continue }
+                    // Its damage was an error already.
+                    guard let volume = volumes[index], state.broken[index] == nil else { continue }
                     let open = if let known = state.open[index] { known } else { OpenVolume(stream: try volume.open()) }
                     try finish(index, open, &state)
                 }
