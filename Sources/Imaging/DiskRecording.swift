@@ -76,6 +76,10 @@ package final class DiskRecording: ImageReader {
     /// The next record is that of the next chunk.
     package func passDamage() -> Bool { passesDamage }
 
+    /// The disk with random access.
+    /// - Parameter sparse: the descriptor of a file with the bytes of the disk; `nil` if there is none.
+    package func planned(sparse: Int32?) -> PlannedDisk { PlannedDisk(plan, of: source, sparse: sparse) }
+
     package func nextRecord() throws(ImageError) -> ChunkRecord? {
         if ending != nil { return nil }
         guard let step = walk.next() else {

@@ -21,11 +21,15 @@ package enum DiskScratchChoice: Equatable {
     case folder(FilePath)
     /// Nowhere: nothing may be written.
     case none
+
+    /// The choice where a scratch is needed.
+    var required: DiskScratchChoice { self == .usual ? .always : self }
 }
 
 /// A disk in a file, opened as the recording of it.
 struct RecordedDisk {
     let recording: DiskRecording
+    let file: any DiskFile
     /// The claim that detects writes to a plain file.
     let claim: Claim?
 
@@ -41,19 +45,15 @@ struct RecordedDisk {
         var request = DiskRequest(
             path, scratch: format.isPlain ? nil : try Self.folder(scratch, path), cancellation: keys.cancellation,
             log: events.log, progress: { progress.show("decompress", done: $0, total: byteCount) })
+        request.allowsBacking = keys.allowsBacking
         request.memoryReserve = RestoreScratch.memoryReserve(chunkByteCount: DiskRecording.chunkByteCount)
         let disk = try format.open(request)
+        file = disk
         let confirmEnd: () throws(ImageError) -> Void = { () throws(ImageError) in try disk.confirmEnd() }
         let survey = try RecordedSurvey(
             disk: disk, path: path, isInspected: scratch == .none, uuid: nil, events: events)
-        let (head, source) = (survey.head, survey.source)
-        // A raw image is taken by its name, whatever it contains.
-        if let known = KnownImage.identify(head: Array(head.bytes.prefix(512))) {
-            throw JobFailure(
-                .badImage,
-                "\(path) is not a raw image: it contains \(known.name). Give that one, or convert it with its own tool "
-                    + "(qemu-img convert -O raw)")
-        }
+        try Self.refuseImage(in: survey.head, path, name: format.name)
+        let source = survey.source
         let plan = try survey.plan()
         do throws(ImageError) {
             recording = try DiskRecording(
@@ -63,6 +63,15 @@ struct RecordedDisk {
             recording = try DiskRecording(
                 try survey.verbatim(because: why), of: source, failure: { disk.failure }, confirmEnd: confirmEnd)
         }
+    }
+
+    /// Refuses an image in an image. A raw image is taken by its name, whatever it contains.
+    static func refuseImage(in head: DiskHeadReader, _ path: FilePath, name: String) throws {
+        guard let known = KnownImage.identify(head: Array(head.bytes.prefix(512))) else { return }
+        throw JobFailure(
+            .badImage,
+            "\(path) is not a \(name): it contains \(known.name). Give that one, under a name that says what it is "
+                + "(NAME.qcow2), or convert it with its own tool (qemu-img convert -O raw)")
     }
 
     /// The folder for the decompressed disk: the requested one, which must be able to hold a file, or the first of the
@@ -192,7 +201,7 @@ struct RecordedSurvey {
         for number in [
             disk.byteCount, file.byteCount, UInt64(bitPattern: file.changed.seconds),
             UInt64(bitPattern: file.changed.nanoseconds),
-        ] { facts.appendLittleEndian(number) }
+        ] + disk.facts { facts.appendLittleEndian(number) }
         let uuid = try uuid ?? GUID(bigEndianBytes: Array(ContentHash(of: facts + head.bytes).bytes.prefix(16)))
         var warnings: [String] = []
         if disk.hasUncheckedParts {

@@ -17,6 +17,8 @@ struct RecordedForeign {
     let missing: [ByteRange]
     /// Whether it is read as a stream: a scratch would tell the least sizes of its filesystems.
     let isStreamed: Bool
+    /// The descriptor of the scratch file.
+    let descriptor: Int32?
 
     /// - Parameters:
     ///   - disk: the disk's name in a folder with several.
@@ -40,14 +42,14 @@ struct RecordedForeign {
         let unreadable =
             missing.isEmpty ? nil : AllocationMap(byteCount: contents.byteCount, unsorted: self.missing)
         if let spooled = try Self.spooled(contents, scratch, path, keys) {
-            isStreamed = false
+            (isStreamed, descriptor) = (false, spooled.descriptor)
             let source = try RecordedSurvey(
                 disk: spooled, path: path, isInspected: false, uuid: survey.uuid(isStreamed: false), events: events)
             recording = try DiskRecording(
                 try source.plan(), of: source.source, unreadable: unreadable, confirmEnd: { () throws(ImageError) in })
             return
         }
-        isStreamed = true
+        (isStreamed, descriptor) = (true, nil)
         recording = try DiskRecording(
             try survey.plan(), of: contents, failure: { contents.failure }, unreadable: unreadable, passesDamage: true,
             confirmEnd: { () throws(ImageError) in try contents.confirmEnd() })
