@@ -14,6 +14,9 @@ package final class ToolOutput {
     /// The file under that path.
     package let descriptor: FileDescriptor
 
+    /// Whether the file has its final name.
+    package var isPublished: Bool { file == nil }
+
     /// Begins a file that gets the name `path` when committed.
     package init(_ path: FilePath, overwrite: Bool) throws(SystemCallError) {
         let parent = path.removingLastComponent()

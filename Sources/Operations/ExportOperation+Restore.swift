@@ -27,7 +27,9 @@ extension ExportOperation {
         try QemuImage.create(
             format: target.format.driver, path: output.path, byteCount: byteCount, options: target.format.options)
         let folder = try PrivateFolder()
-        let disk = folder.path.appending("disk")
+        defer { withExtendedLifetime(folder) {} }
+        // The restore names the real path.
+        let disk = (Files.realPath(folder.path) ?? folder.path).appending("disk")
         _ = try OwnedDescriptor.open(
             disk, .writeOnly, options: [.create, .exclusiveCreate, .noFollow], permissions: [.ownerReadWrite])
         let daemon = try StorageDaemon(
@@ -43,7 +45,6 @@ extension ExportOperation {
         }
         // The daemon writes what it holds; only then is the file complete.
         try daemon.stop()
-        withExtendedLifetime(folder) {}
     }
 
     private func restore(_ exact: String, onto disk: FilePath, _ report: inout ExportReport) throws {

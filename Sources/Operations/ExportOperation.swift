@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
-import DiskImages
 import DiskModel
 import Emulator
 import ImageFiles
@@ -19,6 +18,8 @@ package final class ExportOperation {
     let keys: KeyRing
     let events: any EventSink
     var cancellation: Cancellation { keys.cancellation }
+    /// Whether the output has its name.
+    private var isPublished = false
 
     /// - Parameter keys: the job's passwords.
     package init(_ job: ExportJob, keys: KeyRing, events: any EventSink) {
@@ -31,14 +32,20 @@ package final class ExportOperation {
         try events.reporting("export", cancellation, outcome: { $0.outcome }) {
             do { return try exported() } catch {
                 let failure = JobFailure(error, cancellation: cancellation)
-                throw failure.followed(by: Self.leftBehind(job))
+                throw failure.followed(by: failureText)
             }
         }
     }
 
-    /// What a failed export leaves.
+    private var failureText: String {
+        if isPublished { return "\(job.output) is complete, but may not outlast a power failure." }
+        return Files.exists(FilePath(job.output)) ? "\(job.output) was not changed." : "\(job.output) was not made."
+    }
+
+    /// What is left if the export ends now. From any thread.
     package static func leftBehind(_ job: ExportJob) -> String {
-        Files.exists(FilePath(job.output)) ? "\(job.output) was not changed." : "\(job.output) was not made."
+        Files.exists(FilePath(job.output))
+            ? "\(job.output) is as it was, or complete." : "\(job.output) was not made."
     }
 
     private func exported() throws -> ExportReport {
@@ -49,18 +56,15 @@ package final class ExportOperation {
         try target.refuse(source: job.image)
         try target.refuse()
         if format != .raw || !job.isRestored { try QemuProgram.image.require() }
-        let image = try recording()
-        let exact = image?.exactText ?? job.image
-        let lacks = try unreadable(image)
-        let source = try openedSource(exact, image)
+        let source = try OpenedExportSource(job, keys)
         try keys.refuseUnused(job.image)
-        let manifest = source?.header.manifest ?? image?.reader.header.manifest
-        guard let manifest else { throw JobFailure(.badImage, "\(job.image) has no header") }
+        let manifest = source.manifest
+        let lacks = try unreadable(source)
         if job.partitions.isEmpty { try ExportRemarks.refuse(manifest, job.image) }
         let byteCount = job.byteCount ?? manifest.geometry.byteCount
         try format.refuse(byteCount)
         var report = ExportReport(
-            image: job.image, imageID: (source?.imageID ?? image?.ending?.id)?.description, output: job.output,
+            image: job.image, imageID: source.imageID?.description, output: job.output,
             format: format.rawValue, byteCount: byteCount, fileByteCount: 0, storedByteCount: 0,
             start: MachineStart(
                 manifest, format, FilePath(job.output),
@@ -69,11 +73,11 @@ package final class ExportOperation {
         remark(on: manifest, target, &report)
         let output = try begun(target)
         do {
-            if job.isRestored {
-                // Only its header was needed; the restore opens the source itself.
-                try withExtendedLifetime(image) { try restore(exact, byteCount: byteCount, target, output, &report) }
-            } else if let source {
-                try withExtendedLifetime(source) { try convert(source, target, output) }
+            // It keeps a snapshot, and the claim of a disk.
+            defer { withExtendedLifetime(source) {} }
+            switch source.access {
+            case .restored(let exact): try restore(exact, byteCount: byteCount, target, output, &report)
+            case .served(let served): try convert(served, target, output)
             }
         } catch {
             throw target.explained(
@@ -84,30 +88,9 @@ package final class ExportOperation {
         return report
     }
 
-    /// The recording that IMAGE is, opened for what is known of it beforehand; `nil` for a disk. Its lock keeps a
-    /// snapshot.
-    private func recording() throws -> OpenedImage? {
-        switch try ImageAddress.parse(job.image, .thisMachine) {
-        case .snapshot, .stream: break
-        case .path, .volume, .http:
-            do { _ = try Stat(FilePath(job.image)) } catch { throw SystemCallError("open", job.image, error) }
-            guard case .recording = try FileContents.detect(FilePath(job.image)) else { return nil }
-        }
-        return try OpenedImage.open(job.image, keys, salvages: job.salvages, scratch: scratch)
-    }
-
-    private var scratch: DiskScratchChoice { job.scratch.map { .folder(FilePath($0)) } ?? .usual }
-
-    /// Random access to the source; `nil` if a restore reads it and its header is known.
-    private func openedSource(_ exact: String, _ image: OpenedImage?) throws -> ServedSource? {
-        if job.isRestored, image != nil { return nil }
-        return try ServedSource.open(exact, keys, scratch: scratch)
-    }
-
     /// The ranges that the capture could not read, as sentences: they must not become zeros without a word.
-    private func unreadable(_ image: OpenedImage?) throws -> [String] {
-        guard let image, let ending = image.ending else { return [] }
-        let texts = image.reader.header.manifest.unreadableTexts(ending.lateFacts.unreadable)
+    private func unreadable(_ source: OpenedExportSource) throws -> [String] {
+        let texts = source.manifest.unreadableTexts(source.unreadable)
         guard !texts.isEmpty, !job.salvages else { return texts }
         throw JobFailure(
             .badImage,
@@ -161,6 +144,7 @@ package final class ExportOperation {
         }
         // A failed read counts whatever qemu-img made of it.
         if let failure = server.failure { throw lost(failure, source) }
+        try source.checkHeldStill()
     }
 
     /// A part of the source that cannot be read.
@@ -172,9 +156,9 @@ package final class ExportOperation {
             $0.partition.map { "partition \($0)" } ?? "the space outside partitions"
         }
         let place = places.isEmpty ? "" : " (in \(places.joined(separator: " and ")))"
-        guard source.imageID != nil else { return JobFailure(.ioError, "\(error)\(place)") }
+        guard let damage = source.damage else { return JobFailure(.ioError, "\(error)\(place)") }
         return JobFailure(
-            .badImage,
+            JobFailure(damage, cancellation: cancellation).status,
             "\(error)\(place). `reforge verify` lists all damage; to export the rest, with zeros in place of what is lost, add "
                 + "--salvage")
     }
@@ -192,6 +176,7 @@ package final class ExportOperation {
         // A machine may have been started from it meanwhile.
         try target.refuse()
         do throws(SystemCallError) { try output.commit() } catch {
+            isPublished = output.isPublished
             throw target.explained(
                 JobFailure(error.errno == .fileExists ? .cannotCreate : .ioError, "\(error)"),
                 neededByteCount: report.storedByteCount)

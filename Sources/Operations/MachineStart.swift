@@ -38,11 +38,10 @@ package struct MachineStart: Encodable, Equatable {
 
     /// By the loaders on the disk; where it has both kinds, by the firmware of the captured machine.
     private static func firmware(_ manifest: Manifest) -> Firmware {
-        let captured = Firmware(rawValue: manifest.machine.firmware)
-        return switch (manifest.boot.efiLoaders.isEmpty, manifest.boot.biosBootCode == nil) {
+        switch (manifest.boot.efiLoaders.isEmpty, manifest.boot.biosBootCode == nil) {
         case (false, true): .uefi
         case (true, false): .bios
-        case (false, false): captured ?? .either
+        case (false, false): ["uefi": .uefi, "bios": .bios][manifest.machine.firmware] ?? .either
         case (true, true): .unknown
         }
     }

@@ -45,10 +45,13 @@ package final class MountOperation {
         let place = try MountPoint(in: job.folder)
         let source = try ServedSource.open(job.image, keys)
         try keys.refuseUnused(job.image)
+        for text in source.header.manifest.unreadableTexts(source.unreadable) {
+            events.warn("unreadable", "\(job.image): \(text) in a restore; reading them here fails")
+        }
         let folder = try PrivateFolder()
         let socket = folder.path.appending("disk")
         let server = try NBDServer(source.disk, at: .unix(socket))
-        defer { withExtendedLifetime((folder, source)) { server.stop() } }
+        defer { withExtendedLifetime((folder, source, place)) { server.stop() } }
         let daemon = try StorageDaemon(
             nodes: [Self.node(socket)], export: .fuse(mountPoint: place.path, isWritable: false),
             cancellation: cancellation)
@@ -69,8 +72,9 @@ package final class MountOperation {
                 "\(place.path) is still in use: \(uses.joined(separator: "; ")). It can no longer be read")
         }
         try daemon.stop()
+        try source.checkHeldStill()
         guard server.failure != nil else { return .done }
-        return source.imageID == nil ? .ioError : .badImage
+        return source.damage.map { JobFailure($0, cancellation: cancellation).status } ?? .ioError
     }
 
     /// The disk of an NBD server, for a storage daemon.
