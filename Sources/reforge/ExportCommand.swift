@@ -21,7 +21,7 @@ struct ExportCommand: MountingCommand {
               reforge export /dev/sdb sdb.vdi
 
             Needs qemu-img, and with --size, --layout or --partition qemu-storage-daemon and FUSE (Debian packages \
-            qemu-utils, fuse3).
+            qemu-utils, qemu-system-common, fuse3).
 
             JSON fields: schema (1), image, imageID, output, format, byteCount, fileByteCount, storedByteCount, start \
             {firmware (uefi, bios, either, unknown), command}, plan (as of restore), warnings, incomplete, lost, \

@@ -18,7 +18,7 @@ struct MountCommand: ParsableCommand {
               mkdir disk && reforge mount laptop.img.zst disk
               reforge mount repo@web1/latest disk
 
-            Needs qemu-storage-daemon and FUSE (Debian packages qemu-utils, fuse3).
+            Needs qemu-storage-daemon and FUSE (Debian packages qemu-utils, qemu-system-common, fuse3).
 
             JSON fields: schema (1), image, imageID, path, byteCount, sectorSize, partitions [{number, offset, \
             byteCount, filesystem, label, command}].
