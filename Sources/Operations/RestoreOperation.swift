@@ -24,6 +24,9 @@ package final class RestoreOperation {
     let confirmer: any Confirmer
     /// The state of the target, shared with the executor.
     private let targetState: Monitor<TargetState>
+    /// Whether the target is an unfinished file that another operation removes after a failure: messages must not say
+    /// how to continue with it.
+    private let isPart: Bool
     /// Whether the same job could continue from the state that this one leaves.
     private var goesOn = true
     var image: String { job.image }
@@ -31,9 +34,11 @@ package final class RestoreOperation {
 
     /// - Parameters:
     ///   - keys: the job's passwords.
+    ///   - isPart: whether the target is an unfinished file of another operation.
     package init(
-        _ job: RestoreJob, keys: KeyRing, events: any EventSink, confirmer: any Confirmer
+        _ job: RestoreJob, keys: KeyRing, events: any EventSink, confirmer: any Confirmer, isPart: Bool = false
     ) {
+        self.isPart = isPart
         self.job = job
         self.keys = keys
         keys.allowsBacking = job.allowsBacking
@@ -74,10 +79,10 @@ package final class RestoreOperation {
             return report
         } catch {
             var failure = JobFailure(error, cancellation: cancellation)
-            if !job.dryRun {
+            if !job.dryRun, !isPart {
                 failure = failure.followed(by: Self.sentence(job, diskState, failure.status, goesOn: goesOn))
             }
-            failure = advised(failure, error)
+            if !isPart { failure = advised(failure, error) }
             events.take(.finished(finished(failure.status, failure.message, nil)))
             throw failure
         }
