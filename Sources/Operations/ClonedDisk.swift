@@ -112,9 +112,7 @@ package struct ClonedDisk {
                 // Two paths to one disk. Some USB adapters give every disk the same name.
                 why = "are two paths to the same disk (\(wwn))"
             }
-        } else if directory.nodes(holding: FilePath(to.path))
-            .contains(where: { directory.nodesBelow(including: $0).contains(one) })
-        {
+        } else if directory.overlap(file: FilePath(to.path), one) {
             why = "share the same bytes: the file lies on that disk"
         }
         if let why { throw JobFailure(.refused, "\(from.path) and \(to.path) \(why): name another target") }

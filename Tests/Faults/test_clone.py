@@ -131,7 +131,7 @@ def test_same_disk(context: Context) -> None:
             pairs = [(one, one), (one, link), (link, one), (one, above), (above, one), (one, source)]
             part = Path(f"{one}p2")
             if until(part.exists, 2):
-                pairs += [(one, part), (part, one), (above, part)]
+                pairs += [(one, part), (part, one), (above, part), (part, above)]
             else:
                 context.skipped("no nodes for the partitions of loop devices")
             for source_node, target in pairs:

@@ -186,6 +186,11 @@ import Testing
         let over = try LoopDevice(over: from.path, range: 4 << 20..<12 << 20)
         symlink(from.path, "link")
         let link = path("link")
+        // Parts that overlap, with neither on the other; and a neighbour, which is no part of it.
+        let part = try LoopDevice(over: from.path, range: 8 << 20..<16 << 20)
+        #expect(DiskDirectory().overlap(name(over.path), name(part.path)))
+        let neighbour = try LoopDevice(over: from.path, range: 12 << 20..<16 << 20)
+        #expect(!DiskDirectory().overlap(name(over.path), name(neighbour.path)))
         for (one, other) in [(from.path, from.path), (from.path, link), (from.path, over.path), (over.path, from.path)]
         {
             let restore = operation(job(one, other))
@@ -198,6 +203,8 @@ import Testing
         #expect(refusal(operation(job(from.path, path("from"))))?.status == .refused)
         #expect(try bytes(from.path) == disk)
     }
+
+    private func name(_ node: FilePath) -> String { node.lastComponent?.string ?? "" }
 
     private func symlink(_ target: FilePath, _ name: String) {
         _ = try? ChildProcess.run(["ln", "-s", target.string, path(name).string])
