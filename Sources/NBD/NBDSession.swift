@@ -138,11 +138,10 @@ package final class NBDSession {
     private func send(_ head: [UInt8], _ range: ByteRange, of request: NBDRequest) throws(NBDError) -> Bool {
         let disk = disk
         // One buffer for both: one call sends them.
-        var bytes = head
-        bytes.reserveCapacity(head.count + Int(range.byteCount))
-        bytes.append(contentsOf: repeatElement(0, count: Int(range.byteCount)))
+        var bytes = [UInt8](repeating: 0, count: head.count + Int(range.byteCount))
         let result = unsafe bytes.withUnsafeMutableBytes { bytes in
             Result { () throws(BlockIOError) in
+                unsafe bytes.copyBytes(from: head)
                 unsafe try disk.read(
                     into: UnsafeMutableRawBufferPointer(rebasing: bytes[head.count...]), at: range.lowerBound)
             }

@@ -33,12 +33,14 @@ package struct OpenedImage {
     /// The claim that detects writes to a raw image.
     private let claim: Claim?
 
-    /// The recording of a raw image, or of images of another tool.
+    /// The recording of a raw image or a disk, or of images of another tool.
     private let recording: DiskRecording?
     /// Ranges of the disk that are in its table, but have no image; lost, as the caller has accepted.
     package let missing: [ByteRange]
     /// Whether it is read as a stream of another tool's images, and `DiskScratchChoice.always` would tell more of it.
     package let isStreamed: Bool
+    /// The disk that is read as its recording; `nil` for an image.
+    package private(set) var clone: ClonedDisk?
 
     /// Fails if a raw image was written while it was read.
     package func checkHeldStill() throws(ImagingError) {
@@ -68,7 +70,7 @@ package struct OpenedImage {
         }
     }
 
-    /// The image from its start, for a raw image; `nil` if it must be opened again.
+    /// The image from its start, for a raw image or a disk; `nil` if it must be opened again.
     package func again() throws -> OpenedImage? {
         try recording.map { OpenedImage(self, reading: try $0.again()) }
     }
@@ -78,6 +80,15 @@ package struct OpenedImage {
         (snapshot, byteCount) = (other.snapshot, other.byteCount)
         (reader, ending, recording, claim, held) = (again, nil, again, other.claim, other.held)
         (missing, isStreamed) = (other.missing, other.isStreamed)
+        clone = other.clone
+    }
+
+    /// A disk as its recording, for a restore onto another disk.
+    init(_ disk: ClonedDisk) {
+        text = disk.opened.identity.path
+        (reader, recording, clone, held) = (disk.recording, disk.recording, disk, [disk.source])
+        (missing, isStreamed) = ([], false)
+        (ending, path, exactText, snapshot, byteCount, claim) = (nil, nil, nil, nil, nil, nil)
     }
 
     private init(pipe keys: KeyRing) throws {

@@ -30,7 +30,7 @@ struct RecordedForeign {
     ) throws {
         let events = keys.events
         let foreign = try format.open(path, try Self.disk(name, of: try format.disks(path), path))
-        let contents = try ForeignContents(foreign, keys.cancellation)
+        let contents = try ForeignContents(foreign, keys.cancellation, salvages: salvages)
         let isInspected = scratch == .none
         let survey = try ForeignSurvey(contents)
         let missing = survey.missing

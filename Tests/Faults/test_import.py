@@ -62,8 +62,10 @@ def test_partclone_images(ctx: Context) -> None:
         expected = raw if plain.startswith("ntfs") else restored_by_partclone(ctx, samples / plain, byte_count)
         target = as_reforge_restores(ctx, samples / name, byte_count)
         ctx.that(f"{name}: restored", same(target, expected))
-        target = as_reforge_restores(ctx, samples / name, byte_count, "--scratch", str(ctx.folder))
-        ctx.that(f"{name}: restored through a scratch", same(target, expected))
+        # With a scratch, Reforge's own map counts: partclone's of a Btrfs has more.
+        if "btrfs" not in name:
+            target = as_reforge_restores(ctx, samples / name, byte_count, "--scratch", str(ctx.folder))
+            ctx.that(f"{name}: restored through a scratch", same(target, expected))
         image = ctx.folder / "imported.img.zst"
         ctx.done("import", samples / name, image, "--overwrite", "--note", "from partclone")
         ctx.that(f"{name}: imported into an image", same(as_reforge_restores(ctx, image, byte_count), expected))
@@ -131,9 +133,7 @@ def test_refused_imports(ctx: Context) -> None:
     target = ctx.folder / "target"
     ended = ctx.restore(damaged / pieces[0].name, target, 96 * MIB)
     ctx.that("and by a restore (65)", ended.status == DAMAGED, ended)
-    ended = ctx.reforge("import", damaged / pieces[0].name, output, "--salvage")
-    ctx.that("--salvage imports the rest (65)", ended.status == DAMAGED and output.exists(), ended)
-    output.unlink(missing_ok=True)
+    salvage(ctx, samples, output)
     # The last piece is missing: the stream ends too early.
     (damaged / pieces[-1].name).unlink()
     ended = ctx.reforge("import", damaged / pieces[0].name, output)
@@ -146,6 +146,21 @@ def test_refused_imports(ctx: Context) -> None:
     ended = ctx.reforge("import", image, output)
     ctx.that("an image of Reforge is copied, not imported", ended.status == USAGE, ended)
     no_room(ctx, samples)
+
+
+def salvage(ctx: Context, samples: Path, output: Path) -> None:
+    """The blocks before the damage are imported; those behind it are listed as lost."""
+    broken = ctx.folder / "broken.ptcl"
+    content = bytearray((samples / "ext4.ptcl").read_bytes())
+    content[len(content) * 3 // 4] ^= 4
+    broken.write_bytes(content)
+    ended = ctx.reforge("import", broken, output, "--salvage", "--json")
+    lost = ended.json()["disks"][0]["lost"] if output.exists() else None
+    ctx.that("--salvage imports the rest (65)", ended.status == DAMAGED and lost, ended)
+    target = as_reforge_restores(ctx, output, 96 * MIB)
+    with target.open("rb") as one, (samples / "ext4.raw").open("rb") as other:
+        ctx.that("and what is before the damage is there", one.read(4 * MIB) == other.read(4 * MIB))
+    output.unlink(missing_ok=True)
 
 
 def absent_program(ctx: Context, samples: Path, output: Path) -> None:

@@ -50,7 +50,8 @@ package final class ForeignContents: BlockReader {
     private let state = Mutex(State())
 
     /// Opens every stream for its map and its first bytes.
-    package init(_ disk: ForeignDisk, _ cancellation: Cancellation) throws(ImageError) {
+    /// - Parameter salvages: whether a part whose start is damaged counts as missing.
+    package init(_ disk: ForeignDisk, _ cancellation: Cancellation, salvages: Bool = false) throws(ImageError) {
         self.disk = disk
         places = try ForeignPlace.all(disk)
         let head = try ForeignHead(disk)
@@ -60,14 +61,11 @@ package final class ForeignContents: BlockReader {
         for (index, part) in disk.parts.enumerated() {
             switch part.content {
             case .stream(let stream, let payload):
-                volumes[index] = try ForeignVolume(
-                    part.label, stream, payload, room: part.byteCount, cancellation
-                ) { offset, bytes throws(ImageError) in
-                    var start = 0
-                    for place in part.places(of: offset..<offset + UInt64(bytes.count)) {
-                        try head.write(Array(bytes[start..<start + Int(place.byteCount)]), at: place.lowerBound)
-                        start += Int(place.byteCount)
-                    }
+                do throws(ImageError) {
+                    volumes[index] = try Self.volume(part, stream, payload, cancellation, head)
+                } catch {
+                    guard salvages, Salvage.isDamage(error) else { throw error }
+                    missing.append(Missing(label: part.label, reason: "\(error)", ranges: part.segments))
                 }
             case .missing(let reason):
                 missing.append(Missing(label: part.label, reason: reason, ranges: part.segments))
@@ -80,6 +78,21 @@ package final class ForeignContents: BlockReader {
         self.volumes = volumes
         self.missing = missing
         used = Self.map(disk, places, volumes)
+    }
+
+    private static func volume(
+        _ part: ForeignPart, _ stream: PieceStream, _ payload: ForeignPayload, _ cancellation: Cancellation,
+        _ head: ForeignHead
+    ) throws(ImageError) -> ForeignVolume {
+        try ForeignVolume(
+            part.label, stream, payload, room: part.byteCount, cancellation
+        ) { offset, bytes throws(ImageError) in
+            var start = 0
+            for place in part.places(of: offset..<offset + UInt64(bytes.count)) {
+                try head.write(Array(bytes[start..<start + Int(place.byteCount)]), at: place.lowerBound)
+                start += Int(place.byteCount)
+            }
+        }
     }
 
     private static func map(
