@@ -40,6 +40,7 @@ struct Judge: Sendable {
             Judge(name: "manifest", run: manifest), Judge(name: "image", run: image),
             Judge(name: "encrypted", run: image), Judge(name: "repository", run: repository),
             Judge(name: "piece", run: piece), Judge(name: "virtual", run: virtual),
+            Judge(name: "partclone", run: partclone),
         ]
 
     /// A volume of any kind.

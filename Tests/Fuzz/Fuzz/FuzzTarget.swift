@@ -88,6 +88,7 @@ struct FuzzTarget {
             FuzzTarget(name: "fstab", text: ({ $0 }, { [Array(Samples.fstab.utf8)] })),
             FuzzTarget(name: "grub", text: ({ $0 }, { [Array(Samples.grub.utf8)] })),
             FuzzTarget(name: "nvram", text: ({ $0 }, { Samples.bootEntries.map { Array($0.utf8) } })),
+            FuzzTarget(name: "partclone", text: (PartcloneSeeds.checked, PartcloneSeeds.all)),
             FuzzTarget(name: "manifest", text: (ImageFixtures.payload, ImageFixtures.headerSeeds)),
             FuzzTarget(
                 name: "piece",
