@@ -67,6 +67,7 @@ package final class FilterProgram: Sendable {
     private static func pump(
         _ next: (UnsafeMutableRawBufferPointer) throws -> Int, into pipe: FileDescriptor, _ feed: Feed
     ) {
+        Signal.blockBrokenPipes()
         defer { try? pipe.close() }
         var bytes = [UInt8](repeating: 0, count: feedByteCount)
         do {

@@ -45,8 +45,10 @@ struct RecordedForeign {
             (isStreamed, descriptor) = (false, spooled.descriptor)
             let source = try RecordedSurvey(
                 disk: spooled, path: path, isInspected: false, uuid: survey.uuid(isStreamed: false), events: events)
+            var plan = try source.plan()
+            plan.header.manifest.warnings += survey.warnings
             recording = try DiskRecording(
-                try source.plan(), of: source.source, unreadable: unreadable, confirmEnd: { () throws(ImageError) in })
+                plan, of: source.source, unreadable: unreadable, confirmEnd: { () throws(ImageError) in })
             return
         }
         (isStreamed, descriptor) = (true, nil)

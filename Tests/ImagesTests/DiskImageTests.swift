@@ -25,6 +25,7 @@ import Testing
         switch try FileContents.detect(path) {
         case .recording(let format): format.name
         case .disk(let format): format.name
+        case .foreign(let format): format.name
         case .unknown: "unknown"
         }
     }
@@ -32,6 +33,7 @@ import Testing
     static func open(_ path: FilePath, scratch: FilePath?) throws -> any DiskFile {
         switch try FileContents.detect(path) {
         case .disk(let format): return try format.open(DiskRequest(path, scratch: scratch))
+        case .foreign(let format): throw ImageError.foreign(name: format.name, why: "it is of another tool")
         case .recording(let format): throw ImageError.foreign(name: format.name, why: "it is a recording")
         case .unknown(let why): throw ImageError.foreign(name: path.string, why: why)
         }
@@ -49,8 +51,8 @@ import Testing
         return bytes
     }
 
-    private static let (raw, xz, zstd) = (
-        "raw image", "raw image in an .xz file", "raw image in a .zst file"
+    private static let (raw, xz, zstd, other) = (
+        "raw image", "raw image in an .xz file", "raw image in a .zst file", "raw image in a compressed file"
     )
 
     /// Files of all three kinds, as other people make them: name, how, format.
@@ -72,6 +74,12 @@ import Testing
             zstd
         ),
         ("i.zst", "zstd -q --long=27 -c plain > i.zst", zstd),
+        ("j.img.gz", "gzip -1 -c plain > j.img.gz", other),
+        (
+            "k.gz",
+            "head -c 1000000 plain | gzip -1 > k.gz; tail -c +1000001 plain | gzip -1 >> k.gz", other
+        ),
+        ("l.img.bz2", "bzip2 -1 -c plain > l.img.bz2", other), ("m.dd", "cp plain m.dd", raw),
     ]
 
     @Test func disksInFilesOfAllFormatsAreReadWhole() throws {
@@ -87,7 +95,7 @@ import Testing
                 #expect(opened.byteCount == UInt64(disk.count))
                 #expect(opened.isRandomAccess == (folder != nil || format == Self.raw), "\(name)")
                 #expect(try Self.content(path, scratch: folder) == disk, "\(name)")
-                let isUnchecked = ["a.img", "b.raw", "f.xz", "h.img.zst"].contains(name)
+                let isUnchecked = ["a.img", "b.raw", "f.xz", "h.img.zst", "m.dd"].contains(name)
                 #expect(opened.hasUncheckedParts == isUnchecked, "\(name)")
             }
             // Nothing is left of the scratches.

@@ -14,6 +14,13 @@ struct PartcloneSampleTests {
     /// What partclone restores from an image onto a file of zeros, and the length of the source device.
     private func restored(_ name: String, _ scratch: FilePath) throws -> [UInt8] {
         let folder = try PartcloneSamples.folder()
+        if name.contains(".k7") {
+            // partclone 0.3.23 writes groups of 7 blocks, and crashes when it reads them: the second reader.
+            let reader = FilePath(#filePath).removingLastComponent().appending("Samples/ptcl.py")
+            let target = scratch.appending("restored")
+            try ToolFile.run(["python3", reader.string, folder.appending(name).string, target.string])
+            return try Files.read(target, limit: 1 << 30)
+        }
         let source = try Files.status(folder.appending(name.split(separator: ".")[0] + ".raw"))
         let target = scratch.appending("restored")
         try ToolFile.run(["truncate", "-s", "\(try #require(source).byteCount)", target.string])
@@ -94,8 +101,12 @@ struct PartcloneSampleTests {
     @Test func damageIsNeverRead() throws {
         let folder = try PartcloneSamples.folder()
         var random = Sample.generator(7_001)
-        let count = Sample.isFull ? 200 : 20
-        for sample in try PartcloneSamples.all() where !sample.name.hasSuffix(".aa") && sample.name != "xfs.ptcl" {
+        let count = Sample.isFull ? 200 : 10
+        let small = ["ext1k.ptcl", "ext1k.v1", "ext4.k7K.ptcl", "ext4.a0.ptcl", "sda3.ext4-ptcl-img.zst"]
+        for sample in try PartcloneSamples.all()
+        where !sample.name.hasSuffix(".aa")
+            && (Sample.isFull || small.contains(sample.name) || sample.name.hasPrefix("ext1k.ptcl."))
+        {
             let image = try Files.read(folder.appending(sample.name), limit: 1 << 30)
             let isChecked = !["ext4.a0.ptcl", "ext1k.v1", "ext1k.ptcl.lzma"].contains(sample.name)
             let expected = try PartcloneSample.read(folder.appending(sample.name), step: 1 << 20)

@@ -94,8 +94,11 @@ struct PartcloneMapReader {
         }
 
         mutating func append(_ count: UInt64, isUsed: Bool) throws(ImageError) {
-            if isUsed, start == nil { start = position }
-            if !isUsed { try end() }
+            if isUsed, position < blockCount {
+                start = start ?? position
+            } else {
+                try end()
+            }
             position += count
         }
 

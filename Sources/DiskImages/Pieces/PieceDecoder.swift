@@ -164,7 +164,8 @@ final class PieceDecoder: @unchecked Sendable {
         }
         let result = program.finish()
         if let error = result.feedFailure as? ImageError { throw error }
-        guard result.ending == .exited(0), source.isAtEnd else {
+        // bzip2 and pigz succeed where other bytes follow the stream, and only say so.
+        guard result.ending == .exited(0), result.lastWords.isEmpty, source.isAtEnd else {
             let place = source.place
             let words = result.lastWords.isEmpty ? "\(result.ending)" : result.lastWords
             throw .damaged(
