@@ -35,8 +35,9 @@ package final class ForeignContents: BlockReader {
         /// The stored bytes of streams that were read and closed.
         var closedByteCount: UInt64 = 0
         var failure: ImageError?
-        /// Parts whose streams are damaged: each further read of them fails at once, and a salvage reads the others.
-        var broken: [Int: ImageError] = [:]
+        /// Parts whose streams are damaged, and the offset of the read that found it: each read from there on fails at
+        /// once, so that a salvage reads the other parts without decompressing this one again for each chunk.
+        var broken: [Int: (offset: UInt64, error: ImageError)] = [:]
     }
 
     package let disk: ForeignDisk
@@ -206,16 +207,16 @@ package final class ForeignContents: BlockReader {
         _ index: Int, at offset: UInt64, into target: UnsafeMutableRawBufferPointer, _ state: inout State
     ) throws(ImageError) {
         guard let volume = volumes[index] else { return }
-        if let error = state.broken[index] { throw error }
+        if let broken = state.broken[index], offset + UInt64(target.count) > broken.offset { throw broken.error }
         let last = volume.used.ranges.last?.upperBound ?? 0
         // Nothing is stored there; the stream may have been read to its end.
         guard !volume.used.ranges(in: offset..<offset + UInt64(target.count)).isEmpty else { return }
         if let known = state.open[index], known.position > offset { state.open[index] = nil }
         do throws(ImageError) { unsafe try readStream(volume, index, at: offset, into: target, &state) } catch {
-            if Salvage.isDamage(error) { state.broken[index] = error }
+            if Salvage.isDamage(error), state.broken[index] == nil { state.broken[index] = (offset, error) }
             throw error
         }
-        if let open = state.open[index], open.position >= last { try finish(index, open, &state) }
+        if let open = state.open[index], open.position >= last { try finish(index, open, from: offset, &state) }
     }
 
     private func readStream(
@@ -231,10 +232,12 @@ package final class ForeignContents: BlockReader {
     }
 
     /// Checks the end of a stream, and closes it.
-    private func finish(_ index: Int, _ open: OpenVolume, _ state: inout State) throws(ImageError) {
+    private func finish(
+        _ index: Int, _ open: OpenVolume, from offset: UInt64, _ state: inout State
+    ) throws(ImageError) {
         state.open[index] = nil
         do throws(ImageError) { try open.stream.finish() } catch {
-            if Salvage.isDamage(error) { state.broken[index] = error }
+            if Salvage.isDamage(error), state.broken[index] == nil { state.broken[index] = (offset, error) }
             throw error
         }
         if state.finished.insert(index).inserted { state.closedByteCount += volumes[index]?.storedByteCount ?? 0 }
@@ -248,7 +251,7 @@ package final class ForeignContents: BlockReader {
                     // Its damage was an error already.
                     guard let volume = volumes[index], state.broken[index] == nil else { continue }
                     let open = if let known = state.open[index] { known } else { OpenVolume(stream: try volume.open()) }
-                    try finish(index, open, &state)
+                    try finish(index, open, from: open.position, &state)
                 }
             }
         }
