@@ -154,7 +154,10 @@ import Testing
     @Test(arguments: Form.allCases) func whatWasUnreadableIsAnError(form: Form) throws {
         let data = try #require(capture.chunks.first { $0.kind == .data && $0.region == 1 })
         let zero = try #require(capture.chunks.first { $0.kind == .zero })
-        let lost = [data.range.lowerBound + 512..<data.range.lowerBound + 1024, zero.range.lowerBound..<zero.range.lowerBound + 512]
+        let lost = [
+            data.range.lowerBound + 512..<data.range.lowerBound + 1024,
+            zero.range.lowerBound..<zero.range.lowerBound + 512,
+        ]
         let disk = CaptureDisk(try index(form, unreadable: lost))
         for range in lost {
             for place in [range.lowerBound, range.upperBound - 1] {

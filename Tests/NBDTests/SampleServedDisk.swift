@@ -21,9 +21,13 @@ final class SampleServedDisk: ServedDisk {
         var random = SeededGenerator(seed: seed)
         var bytes: [UInt8] = []
         var kinds: [DiskExtent] = []
-        for (kind, count) in [(DiskExtent.Kind.data, data), (.zero, hole), (.data, data), (.unused, hole), (.data, 777)] {
-            bytes += kind == .data
-                ? (0..<count).map { _ in UInt8(truncatingIfNeeded: random.next()) | 1 } : Array(repeating: 0, count: count)
+        for (kind, count) in [
+            (DiskExtent.Kind.data, data), (.zero, hole), (.data, data), (.unused, hole), (.data, 777),
+        ] {
+            bytes +=
+                kind == .data
+                ? (0..<count).map { _ in UInt8(truncatingIfNeeded: random.next()) | 1 }
+                : Array(repeating: 0, count: count)
             kinds.append(DiskExtent(kind, byteCount: UInt64(count)))
         }
         memory = MemoryDisk(bytes)
