@@ -93,6 +93,29 @@ struct FuzzTarget {
                 name: "piece",
                 text: ({ $0 }, { [[0] + [UInt8](repeating: 7, count: 32) + [1, 5, 2, 0xF9, 7], [2, 3, 4, 5, 6]] })),
             FuzzTarget(
+                name: "nbdserver",
+                text: (
+                    { $0 },
+                    {
+                        [
+                            WireBytes.handshake + WireBytes.request(0, byteCount: 4096)
+                                + WireBytes.request(7, byteCount: 65536) + WireBytes.request(2)
+                        ]
+                    }
+                )),
+            FuzzTarget(
+                name: "nbdclient",
+                text: (
+                    { $0 },
+                    {
+                        [
+                            WireBytes.serverHandshake()
+                                + WireBytes.chunk(1, WireBytes.data(at: 0, [UInt8](repeating: 7, count: 4096)))
+                                + WireBytes.chunk(5, cookie: 2, WireBytes.numbers(5, 4096, 0, 61440, 3))
+                        ]
+                    }
+                )),
+            FuzzTarget(
                 name: "image", fixtures: [("image", ImageFixtures.makeImage, ImageFixtures.image)], isTraced: false),
             FuzzTarget(
                 name: "encrypted",
