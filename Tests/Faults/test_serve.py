@@ -69,10 +69,12 @@ def sources(ctx: Context, disk: Path) -> dict[str, list[str | Path]]:
     password = folder / "password"
     password.write_text("secret")
     password.chmod(0o600)
-    ctx.done("capture", disk, folder / "a.img.zst", "--all-sectors")
-    ctx.done("capture", disk, folder / "b.img.enc", "--all-sectors", "--encrypt", "--password-file", password)
-    ctx.done("capture", disk, folder / "c.img.xz", "--all-sectors", "--codec", "xz", "--level", "0")
-    ctx.done("init-repo", folder / "repo")
+    # Small chunks: some of the disk's zeros fill one.
+    grain = ["--chunk-size", "64K"]
+    ctx.done("capture", disk, folder / "a.img.zst", "--all-sectors", *grain)
+    ctx.done("capture", disk, folder / "b.img.enc", "--all-sectors", "--encrypt", "--password-file", password, *grain)
+    ctx.done("capture", disk, folder / "c.img.xz", "--all-sectors", "--codec", "xz", "--level", "0", *grain)
+    ctx.done("init-repo", folder / "repo", *grain)
     ctx.done("capture", disk, f"{folder}/repo@", "--all-sectors")
     raw = folder / "raw.img"
     shutil.copy(disk, raw)
