@@ -10,13 +10,14 @@ final class UnfinishedFile {
     let descriptor: FileDescriptor
     private let file: OwnedDescriptor
     /// Its temporary name; `nil` if it has none.
-    private var name: FilePath? {
+    private(set) var name: FilePath? {
         didSet { UnfinishedFiles.replace(oldValue, by: name) }
     }
     private let finalPath: FilePath
 
     /// Begins a file to be published as `path`.
-    init(of path: FilePath, mayBeUnnamed: Bool = true) throws(SystemCallError) {
+    /// - Parameter isLocked: whether this process locks a named file; otherwise the program that writes it does.
+    init(of path: FilePath, mayBeUnnamed: Bool = true, isLocked: Bool = true) throws(SystemCallError) {
         finalPath = path
         let folder = Self.folder(of: path)
         if mayBeUnnamed, Files.isOfThisMachine(folder), let unnamed = Files.openUnnamed(in: folder, Self.permissions) {
@@ -24,7 +25,7 @@ final class UnfinishedFile {
             file = unnamed
         } else {
             var name: FilePath?
-            file = try Self.openNamed(for: path, &name)
+            file = try Self.openNamed(for: path, isLocked: isLocked, &name)
             descriptor = file.raw
             self.name = name
             UnfinishedFiles.replace(nil, by: name)
@@ -78,7 +79,7 @@ final class UnfinishedFile {
     private static let mark = ".partial-"
 
     private static func openNamed(
-        for path: FilePath, _ made: inout FilePath?
+        for path: FilePath, isLocked: Bool, _ made: inout FilePath?
     ) throws(SystemCallError) -> OwnedDescriptor {
         var attempts = 0
         while true {
@@ -87,7 +88,7 @@ final class UnfinishedFile {
             let file = try OwnedDescriptor.open(
                 name, .writeOnly, options: [.create, .exclusiveCreate, .noFollow], permissions: permissions)
             // Another writer may have removed it as a leftover before it was locked.
-            let isOurs = try FileLock.take(file.raw, forWriting: true) != .held
+            let isOurs = isLocked ? try FileLock.take(file.raw, forWriting: true) != .held : true
             if isOurs, Files.isSame(file.raw, name) {
                 made = name
                 return file

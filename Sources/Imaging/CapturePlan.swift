@@ -121,7 +121,7 @@ package enum CapturePlanner {
                 }
                 warnings.append(
                     "\(ByteText.rounded(range.byteCount)) between partitions, from byte \(range.lowerBound) on, were left out "
-                        + "(--all-sectors keeps them)")
+                        + "(capture --all-sectors keeps them)")
             }
             add(.init(kind: .gap, range: range, isSkipped: isSkipped, usedByteCount: 0), map)
         }

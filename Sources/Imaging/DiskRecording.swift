@@ -72,7 +72,9 @@ package final class DiskRecording: ImageReader {
         if ending != nil { return nil }
         guard let step = walk.next() else {
             try confirmEnd()
-            ending = ImageEnding(id: identity.finish(), lateFacts: LateFacts(ended: header.manifest.started))
+            ending = ImageEnding(
+                id: identity.finish(),
+                lateFacts: LateFacts(ended: header.manifest.started, unreadable: source.unreadable.ranges))
             return nil
         }
         var record = ChunkRecord(
@@ -134,13 +136,15 @@ extension CapturePlanner {
     }
 
     /// A plan for a disk that is read as a capture. Deterministic for an unchanged disk.
+    ///
+    /// A file may be the only copy: by default nothing is left out but free space inside filesystems, and gaps that are
+    /// known to contain only zeros.
     package static func recording(
         of survey: DiskSurvey, tableBytes: CapturedTable, swapHeaders: [UInt64: [UInt8]] = [:],
-        emptyGaps: [ByteRange] = [], _ facts: RecordingFacts
+        leftOut: CaptureOptions.LeftOut = .zeros([]), _ facts: RecordingFacts
     ) -> CapturePlan {
         var options = CaptureOptions(level: 0, chunkByteCount: DiskRecording.chunkByteCount)
-        // The file may be the only copy: nothing is left out but free space inside filesystems, and zeros.
-        options.leftOut = .zeros(emptyGaps)
+        options.leftOut = leftOut
         var plan = plan(
             survey, tableBytes: tableBytes, options: options,
             machine: MachineFacts(architecture: "unknown", firmware: "unknown"), mounted: [], toolVersion: "",

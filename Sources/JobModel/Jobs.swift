@@ -48,6 +48,10 @@ public struct RestoreJob: Codable, Equatable, Sendable {
     public var luksKeyFiles: [String] = []
     /// Whether a virtual machine's disk image may name files outside its folder.
     public var allowsBacking = false
+    /// Whether a clone continues past unreadable sectors of its source.
+    public var rescues = false
+    /// The expected serial number, or name, of the disk that is cloned.
+    public var confirmedSource: String?
 
     /// Why the options contradict each other; `nil` if they do not.
     public var contradiction: String? {
@@ -60,6 +64,9 @@ public struct RestoreJob: Codable, Equatable, Sendable {
         if confirmedLosses != nil, !salvages { return "--confirm-salvage needs --salvage" }
         if salvages, verifiesFirst {
             return "--salvage reads the whole image first by itself: leave out --verify-first"
+        }
+        if salvages, rescues {
+            return "--salvage is for a damaged image, and --rescue for a failing disk: leave one of them out"
         }
         if only != nil, repairsBoot == true { return "--only leaves boot repair out" }
         if into != nil, only == nil { return "--into needs --only" }

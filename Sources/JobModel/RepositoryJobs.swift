@@ -17,7 +17,7 @@ public struct InitRepositoryJob: Codable, Equatable, Sendable {
 
 /// Lists the snapshots of a repository.
 public struct SnapshotsJob: Codable, Equatable, Sendable {
-    /// The repository.
+    /// The repository, or the snapshot whose proof is saved.
     public var repository: String
     /// The host of the listed snapshots; `nil` for all.
     public var host: String?

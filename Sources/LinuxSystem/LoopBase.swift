@@ -51,7 +51,7 @@ extension DiskDirectory {
     }
 
     /// The bytes of its base that a loop device shows.
-    private func place(ofLoop loop: String) -> ByteRange {
+    func place(ofLoop loop: String) -> ByteRange {
         let offset = Files.text(sys.appending("block/\(loop)/loop/offset")).flatMap { UInt64($0) } ?? 0
         let end = offset.addingReportingOverflow(byteCount(of: loop) ?? 0)
         return offset..<(end.overflow ? .max : max(offset, end.partialValue))

@@ -10,7 +10,9 @@ package struct LocalLayout: Sendable {
     package init(_ root: FilePath) { self.root = root }
 
     /// The folders of a new repository.
-    package static let folderNames = ["keys", "packs", "indexes", "snapshots", "ledger", "locks", "marks", "tmp"]
+    package static let folderNames = [
+        "keys", "packs", "indexes", "snapshots", "proofs", "ledger", "locks", "marks", "tmp",
+    ]
     /// The file that makes a folder a repository.
     package static let configurationName = "repository.json"
 
@@ -28,6 +30,7 @@ package struct LocalLayout: Sendable {
         case .publication, .retirement: root.appending("ledger")
         case .lock: root.appending("locks")
         case .mark, .batch, .forgetting: root.appending("marks")
+        case .proof: root.appending("proofs")
         }
     }
 
@@ -36,7 +39,7 @@ package struct LocalLayout: Sendable {
         case .key, .lock: ("", ".json")
         case .batch: ("batch-", ".json")
         case .retirement: ("", ".forgotten")
-        case .configuration, .pack, .index, .snapshot, .publication, .mark, .forgetting: ("", "")
+        case .configuration, .pack, .index, .snapshot, .publication, .mark, .forgetting, .proof: ("", "")
         }
     }
 

@@ -163,7 +163,7 @@ package final class LocalStore: PrunableStore {
 
     private static func permissions(_ kind: ObjectKind) -> FilePermissions {
         switch kind {
-        case .pack, .index, .snapshot, .key: [.ownerReadWrite, .groupRead]
+        case .pack, .index, .snapshot, .key, .proof: [.ownerReadWrite, .groupRead]
         default: [.ownerReadWrite, .groupRead, .otherRead]
         }
     }

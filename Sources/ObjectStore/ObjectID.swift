@@ -24,9 +24,11 @@ package enum ObjectKind: String, Sendable, CaseIterable {
     case batch
     /// The time of the last forget: only its modification time matters. There is one, with an empty name.
     case forgetting
+    /// What a trial restore of a snapshot showed.
+    case proof
 
     /// Whether an object never changes once it exists: it has a random name, or that of its content.
-    package var isImmutable: Bool { [.pack, .index, .snapshot].contains(self) }
+    package var isImmutable: Bool { [.pack, .index, .snapshot, .proof].contains(self) }
 }
 
 /// The name of an object; not a path, nor a part of one.

@@ -21,16 +21,24 @@ package final class DiskSource {
     /// Detects changes of the disk; `nil` if changes are allowed.
     private let claim: Claim?
     private let events: any EventSink
+    private let purpose: Purpose
+
+    /// The purpose of reading a disk: it decides which ways out a refusal names.
+    package enum Purpose {
+        case capture
+        /// A restore onto another disk.
+        case clone
+    }
 
     /// Whether the contents of a virtual machine's disk image are captured, and not the bytes of a disk.
     package var isVirtual: Bool { virtual != nil }
 
     /// Refuses a disk that may change during the capture, or makes snapshots of the volumes that may change.
     package init(
-        _ disk: OpenedDisk, _ virtual: VirtualSource? = nil, usesSnapshots: Bool, rescues: Bool, allowMounted: Bool,
-        _ events: any EventSink,
-        _ cancellation: Cancellation
+        _ disk: OpenedDisk, _ virtual: VirtualSource? = nil, for purpose: Purpose = .capture, usesSnapshots: Bool,
+        rescues: Bool, allowMounted: Bool, _ events: any EventSink, _ cancellation: Cancellation
     ) throws {
+        self.purpose = purpose
         self.events = events
         self.disk = disk
         self.virtual = virtual
@@ -41,17 +49,20 @@ package final class DiskSource {
             guard case .mounted(_, let place, false) = use else { return nil }
             return usesSnapshots && VolumeSnapshotSource.covers(use) ? nil : place
         }
-        if !left.isEmpty, !allowMounted { throw Self.refusal(disk.identity.path, left, usesSnapshots) }
+        if !left.isEmpty, !allowMounted { throw Self.refusal(disk.identity.path, left, usesSnapshots, purpose) }
         // The kernel knows uses that the mount table does not name: a member of a larger filesystem, another mount
         // namespace.
         if !allowMounted, !usesSnapshots, disk.isHeldByUnknown {
             throw JobFailure(
                 .refused,
-                "\(disk.identity.path) is in use, and its contents may change: stop what uses it, or capture it anyway "
-                    + "with --allow-mounted")
+                "\(disk.identity.path) is in use, and its contents may change: stop what uses it"
+                    + (purpose == .capture ? ", or capture it anyway with --allow-mounted" : ""))
         }
         var claim: Claim?
-        do { claim = try disk.claimSource(otherwise: "; --allow-mounted captures anyway", events) } catch {
+        do {
+            claim = try disk.claimSource(
+                otherwise: purpose == .capture ? "; --allow-mounted captures anyway" : "", events)
+        } catch {
             guard allowMounted else { throw error }
             events.warn("source-changes", JobFailure(error, cancellation: cancellation).message)
         }
@@ -65,7 +76,7 @@ package final class DiskSource {
                     // A volume may lie on LUKS or RAID, which LVM's names do not show; its snapshot is not visible on
                     // the disk.
                     guard allowMounted else {
-                        throw .refused(Self.refusal(disk.identity.path, places, usesSnapshots).message)
+                        throw .refused(Self.refusal(disk.identity.path, places, usesSnapshots, purpose).message)
                     }
                     uncovered = places
                 }, cancellation: cancellation, note: events.log) : nil
@@ -79,8 +90,20 @@ package final class DiskSource {
     }
 
     /// The refusal of a mounted disk, with every way to a source that does not change.
-    private static func refusal(_ path: String, _ mounted: [String], _ usesSnapshots: Bool) -> JobFailure {
-        JobFailure(
+    private static func refusal(
+        _ path: String, _ mounted: [String], _ usesSnapshots: Bool, _ purpose: Purpose
+    ) -> JobFailure {
+        guard purpose == .capture else {
+            return JobFailure(
+                .refused,
+                """
+                \(path) has filesystems that are mounted read-write: \(mounted.joined(separator: ", ")). What can be cloned:
+                  an unmounted disk: unmount them first
+                  the disk of a running system: boot the recovery medium, and clone it there
+                  a system on LVM: capture it with --snapshot, and restore that image
+                """)
+        }
+        return JobFailure(
             .refused,
             """
             \(path) has filesystems that are mounted read-write\(usesSnapshots ? " and are not LVM volumes right on its partitions (not on LUKS or RAID)" : ""): \
@@ -109,11 +132,19 @@ package final class DiskSource {
     package func check() throws {
         try snapshots?.check()
         do throws(ImageError) { try virtual?.disk.confirmEnd() } catch { throw ImagingError.image(error) }
-        guard let change = claim?.change() else { return }
+        guard let change else { return }
+        guard purpose == .capture else {
+            throw ImagingError.failed(
+                "\(disk.identity.path) did not hold still: \(change) while it was read, and the target would mix two states. "
+                    + "Stop what writes to it")
+        }
         throw ImagingError.failed(
             "\(disk.identity.path) did not hold still: \(change) while it was captured, and the image would mix two states. Stop what "
                 + "writes to it, and capture it again (--allow-mounted captures it anyway)")
     }
+
+    /// The changes made to the disk since it was claimed, as a sentence; `nil` without changes.
+    package var change: String? { claim?.change() }
 
     /// Removes the snapshots.
     package func end() {

@@ -28,7 +28,13 @@ package final class InspectOperation {
             guard job.luksKeyFiles.isEmpty else {
                 throw JobFailure(.usage, "--luks-key-file opens LUKS volumes on a disk, not in an image")
             }
-            return InspectReport(try OpenedImage.open(job.disk, keys, scratch: .none))
+            let opened = try OpenedImage.open(job.disk, keys, scratch: .none)
+            var report = InspectReport(opened)
+            do { report.proof = try KeptProofs.last(of: opened, keys)?.facts } catch {
+                report.warnings.append(
+                    "its proof does not count: \(JobFailure(error, cancellation: keys.cancellation))")
+            }
+            return report
         }
     }
 

@@ -53,6 +53,8 @@ package struct InspectReport: Encodable {
     package var imageByteCount: UInt64?
     package var host: String?
     package var unreadable: [ByteRange]?
+    /// What the last trial restore of an image or snapshot showed.
+    package var proof: RestoreProof.Facts?
     /// The interrupted restore on a disk.
     package var interruptedRestore: InterruptedRestore?
 
@@ -134,6 +136,7 @@ package struct InspectReport: Encodable {
             )
             if let note, !note.isEmpty { lines.append("  note: \(note)") }
         }
+        if let proof { lines.append("  \(proof.line)") }
         if let interruptedRestore {
             lines.append(
                 interruptedRestore.partition == nil

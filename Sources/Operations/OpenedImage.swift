@@ -33,8 +33,10 @@ package struct OpenedImage {
     /// The claim that detects writes to a raw image.
     private let claim: Claim?
 
-    /// The recording of a raw image.
+    /// The recording of a raw image or a disk.
     private let recording: DiskRecording?
+    /// The disk that is read as its recording; `nil` for an image.
+    package private(set) var clone: ClonedDisk?
 
     /// Fails if a raw image was written while it was read.
     package func checkHeldStill() throws(ImagingError) {
@@ -63,7 +65,7 @@ package struct OpenedImage {
         }
     }
 
-    /// The image from its start, for a raw image; `nil` if it must be opened again.
+    /// The image from its start, for a raw image or a disk; `nil` if it must be opened again.
     package func again() throws -> OpenedImage? {
         try recording.map { OpenedImage(self, reading: try $0.again()) }
     }
@@ -72,6 +74,14 @@ package struct OpenedImage {
         (text, path, exactText) = (other.text, other.path, other.exactText)
         (snapshot, byteCount) = (other.snapshot, other.byteCount)
         (reader, ending, recording, claim, held) = (again, nil, again, other.claim, other.held)
+        clone = other.clone
+    }
+
+    /// A disk as its recording, for a restore onto another disk.
+    init(_ disk: ClonedDisk) {
+        text = disk.opened.identity.path
+        (reader, recording, clone, held) = (disk.recording, disk.recording, disk, [disk.source])
+        (ending, path, exactText, snapshot, byteCount, claim) = (nil, nil, nil, nil, nil, nil)
     }
 
     private init(pipe keys: KeyRing) throws {

@@ -14,17 +14,20 @@ import SystemPackage
 
 extension PlanText {
     /// The plan of a restore, for a person.
+    /// - Parameter disks: source and target of a clone, as lines; `nil` for an image.
     package init(
         restore plan: RestorePlan, _ manifest: Manifest, isSnapshot: Bool,
-        bootRepair: RestoreOperation.BootRepairChoice, lost: [LostRange] = []
+        bootRepair: RestoreOperation.BootRepairChoice, lost: [LostRange] = [],
+        disks: [String]? = nil
     ) {
         let target = plan.target
-        var lines = [
-            "\(isSnapshot ? "Snapshot" : "Image") of \(manifest.disk.path) (\(manifest.disk.model ?? "no model"), \(ByteText.rounded(manifest.geometry.byteCount))), "
-                + "made \(manifest.started)",
-            "Target \(target.path): \(target.model ?? "no model"), serial \(target.serial ?? "none"), "
-                + "\(ByteText.rounded(plan.geometry.byteCount)), attached by \(target.transport)",
-        ]
+        var lines =
+            disks ?? [
+                "\(isSnapshot ? "Snapshot" : "Image") of \(manifest.disk.path) (\(manifest.disk.model ?? "no model"), \(ByteText.rounded(manifest.geometry.byteCount))), "
+                    + "made \(manifest.started)",
+                "Target \(target.path): \(target.model ?? "no model"), serial \(target.serial ?? "none"), "
+                    + "\(ByteText.rounded(plan.geometry.byteCount)), attached by \(target.transport)",
+            ]
         let rows = plan.items.flatMap { item in
             [
                 [

@@ -148,7 +148,7 @@ private struct RecordedSurvey {
         }
         return CapturePlanner.recording(
             of: survey, tableBytes: try CapturedTable(reading: source, table: survey.table), swapHeaders: swapHeaders,
-            emptyGaps: emptyGaps, try facts(isVerbatim: false))
+            leftOut: .zeros(emptyGaps), try facts(isVerbatim: false))
     }
 
     /// A plan that keeps every byte.

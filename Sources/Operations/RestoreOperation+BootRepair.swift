@@ -32,7 +32,10 @@ extension RestoreOperation {
 
     /// Makes the restored system boot here. A failure leaves the data complete, and is reported with the command that
     /// finishes the repair.
-    func repairBoot(_ report: inout RestoreReport, _ target: OpenedDisk?, capturedDiskName: String?) {
+    /// - Parameter isClone: whether the source is still attached: the firmware's entries are its, and stay.
+    func repairBoot(
+        _ report: inout RestoreReport, _ target: OpenedDisk?, capturedDiskName: String?, isClone: Bool
+    ) {
         do {
             let opened = try target ?? OpenedDisk(disk, .readOnly, sectorSize: job.sectorSize)
             // The device was closed for a moment: it must still be the same one, and not in use by another program.
@@ -40,7 +43,7 @@ extension RestoreOperation {
                 throw JobFailure(.refused, "\(disk) is another disk than the one that was restored")
             }
             try TargetGuard.refuseDanger(opened, image: nil, events, cancellation)
-            let options = BootRepairOptions(capturedDiskName: capturedDiskName)
+            let options = BootRepairOptions(touchNVRAM: !isClone, capturedDiskName: capturedDiskName)
             let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
             events.log(plan.description)
             let outcome = try BootRepair.execute(plan, disk: opened.device) { events.log($0) }
@@ -49,7 +52,8 @@ extension RestoreOperation {
             if let pending = outcome.pending { report.incomplete.append("boot repair: \(pending)") }
         } catch {
             let reason = JobFailure(error, cancellation: cancellation).message
-            report.incomplete.append("boot repair: \(reason); run: reforge boot-repair \(disk)")
+            report.incomplete.append(
+                "boot repair: \(reason); run: reforge boot-repair \(isClone ? "--no-nvram " : "")\(disk)")
         }
     }
 }

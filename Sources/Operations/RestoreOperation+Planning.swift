@@ -59,7 +59,7 @@ extension RestoreOperation {
         for shrink in plan.shrinks {
             var obstacle = shrink.shrinking.lazy.compactMap(FilesystemResizer.toolObstacle(toShrink:)).first
             if shrink.needsComposite,
-                let twin = AttachedTwins.nodes(of: shrink.filesystem, besides: plan.target.kernelName).first
+                let twin = twins(of: shrink.filesystem, besides: plan.target.kernelName).first
             {
                 obstacle =
                     "\(twin) holds a copy of the same \(shrink.filesystem.kindName) (UUID \(shrink.filesystem.uuid ?? "")): "

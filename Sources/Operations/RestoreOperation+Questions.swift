@@ -74,15 +74,17 @@ extension RestoreOperation {
         }
     }
 
-    func confirm(_ target: OpenedDisk, _ plan: RestorePlan) throws {
+    func confirm(_ target: OpenedDisk, _ prepared: Prepared) throws {
         if job.isConfirmed { return }
         guard confirmer.canAsk(whileStreaming: image == "-") else {
             throw JobFailure(
                 .refused, "confirmation needs a terminal: check the plan with --dry-run, then add --yes")
         }
         let wanted = target.identity.confirmationText
+        let plan = prepared.plan
         let question =
-            "Everything on \(plan.only.map { "partition \($0.existing) of " } ?? "")\(disk) (\(target.identity.model ?? "no model"), \(ByteText.rounded(target.device.byteCount))) will be lost.\n"
+            (prepared.clone.map { $0.lines.joined(separator: "\n") + "\n" } ?? "")
+            + "Everything on \(plan.only.map { "partition \($0.existing) of " } ?? "")\(disk) (\(target.identity.model ?? "no model"), \(ByteText.rounded(target.device.byteCount))) will be lost.\n"
             + "Type \(wanted) to continue: "
         guard let answer = confirmer.answer(to: Question(question, isStreaming: image == "-")),
             [wanted, target.identity.kernelName, disk].contains(answer)

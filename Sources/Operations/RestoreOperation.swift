@@ -24,16 +24,23 @@ package final class RestoreOperation {
     let confirmer: any Confirmer
     /// The state of the target, shared with the executor.
     private let targetState: Monitor<TargetState>
+    /// Whether the target is an unfinished file that another operation removes after a failure: messages must not say
+    /// how to continue with it.
+    private let isPart: Bool
     /// Whether the same job could continue from the state that this one leaves.
     private var goesOn = true
+    /// The disk that is cloned; `nil` for an image.
+    private(set) var clone: ClonedDisk?
     var image: String { job.image }
     var disk: String { job.disk }
 
     /// - Parameters:
     ///   - keys: the job's passwords.
+    ///   - isPart: whether the target is an unfinished file of another operation.
     package init(
-        _ job: RestoreJob, keys: KeyRing, events: any EventSink, confirmer: any Confirmer
+        _ job: RestoreJob, keys: KeyRing, events: any EventSink, confirmer: any Confirmer, isPart: Bool = false
     ) {
+        self.isPart = isPart
         self.job = job
         self.keys = keys
         keys.allowsBacking = job.allowsBacking
@@ -73,11 +80,11 @@ package final class RestoreOperation {
             events.take(.finished(finished(status, nil, report)))
             return report
         } catch {
-            var failure = JobFailure(error, cancellation: cancellation)
-            if !job.dryRun {
+            var failure = cloneFailure(error) ?? JobFailure(error, cancellation: cancellation)
+            if !job.dryRun, !isPart {
                 failure = failure.followed(by: Self.sentence(job, diskState, failure.status, goesOn: goesOn))
             }
-            failure = advised(failure, error)
+            if !isPart { failure = advised(failure, error) }
             events.take(.finished(finished(failure.status, failure.message, nil)))
             throw failure
         }
@@ -99,8 +106,8 @@ package final class RestoreOperation {
         }
         // Before IMAGE is examined: for a swapped command line, this message names the mistake.
         try TargetGuard.refuse(try? KnownImage.identify(fileAt: FilePath(disk)), at: disk)
-        let input = try OpenedImage.open(
-            image, keys, salvages: job.salvages, scratch: job.scratch.map { .folder(FilePath($0)) } ?? .usual)
+        let input = try openedInput()
+        clone = input.clone
         try keys.refuseUnused(image)
         // All lists of a snapshot must be readable, and all of its chunks known, before the target is overwritten.
         if input.snapshot != nil, !job.salvages {
@@ -120,7 +127,8 @@ package final class RestoreOperation {
         if job.dryRun { return report }
         switch bootRepairChoice(stream.header.manifest) {
         case .done:
-            repairBoot(&report, file, capturedDiskName: stream.header.manifest.disk.kernelName)
+            repairBoot(
+                &report, file, capturedDiskName: stream.header.manifest.disk.kernelName, isClone: clone != nil)
         case .leftOut:
             events.log(
                 "boot repair was left out. Where \(disk) does not start: `reforge boot-repair \(disk)`, best on the machine that "
@@ -147,7 +155,8 @@ package final class RestoreOperation {
             try confirmLosses(
                 (prepared.survey ?? read).code(imageUUID: input.reader.header.manifest.imageUUID), prepared.foreseen)
         }
-        try confirm(target, prepared.plan)
+        try confirmSource(prepared.clone)
+        try confirm(target, prepared)
         return (try write(prepared, input, target), target.device.isDevice ? nil : target)
     }
 
@@ -165,7 +174,7 @@ package final class RestoreOperation {
     }
 
     /// The facts that are known before the first write.
-    private struct Prepared {
+    struct Prepared {
         var plan: RestorePlan
         var text: PlanText
         /// The interrupted restore that the target holds.
@@ -176,12 +185,15 @@ package final class RestoreOperation {
         var survey: Salvage?
         var foreseen: [LostRange]
         var luksKeyFiles: [FilePath]
+        /// For a clone, its source and target.
+        var clone: CloneFacts?
     }
 
     private func prepare(_ input: OpenedImage, _ target: OpenedDisk) throws -> Prepared {
         let header = input.reader.header
         var plan = try makePlan(header, target)
-        let holes = header.manifest.holes(input.ending?.lateFacts.unreadable ?? [])
+        let holes = header.manifest.holes(
+            input.ending?.lateFacts.unreadable ?? clone?.source.reader.unreadable.ranges ?? [])
         plan.warnings += holes.map(RestorePlan.Warning.unreadable)
         let luksKeyFiles = try LUKSKeys(job.luksKeyFiles).keyFiles()
         try refuseObstacles(to: plan)
@@ -193,12 +205,13 @@ package final class RestoreOperation {
         let obstacle = plan.shrinks.lazy.filter { shrink in foreseen.contains { $0.partition == shrink.number } }
             .compactMap(\.obstacleWithLosses).first
         if let obstacle { throw JobFailure(.refused, obstacle) }
+        let clone = try cloneFacts(target)
         let text = PlanText(
             restore: plan, header.manifest, isSnapshot: input.snapshot != nil,
-            bootRepair: bootRepairChoice(header.manifest), lost: foreseen)
+            bootRepair: bootRepairChoice(header.manifest), lost: foreseen, disks: clone?.lines)
         return Prepared(
             plan: plan, text: text, unfinished: unfinished, stream: stream, survey: survey, foreseen: foreseen,
-            luksKeyFiles: luksKeyFiles)
+            luksKeyFiles: luksKeyFiles, clone: clone)
     }
 
     /// The report of a dry run.
@@ -215,6 +228,9 @@ package final class RestoreOperation {
                 "--confirm-salvage \(survey.code(imageUUID: input.reader.header.manifest.imageUUID)) confirms these losses without "
                 + "a terminal"
         }
+        if let sign = prepared.clone?.swapSign { report.warnings.append("are the two swapped? \(sign)") }
+        report.confirmation = report.confirmation ?? swapConfirmation(prepared.clone)
+        noteClone(&report, prepared.plan, input.reader.header)
         return report
     }
 
@@ -244,13 +260,15 @@ package final class RestoreOperation {
         // A kernel that does not take the new table is no error: boot repair reaches volumes by their offsets.
         _ = target.device.rereadPartitionTable()
         if !outcome.lost.isEmpty { progress.show("look for the files that lost contents", done: 0, total: 0) }
-        return RestoreReport(
+        var report = RestoreReport(
             dryRun: false, image: image, imageID: prepared.stream.ending?.id.description,
             plan: .init(plan), diskState: executor.state,
             writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom,
             warnings: plan.warnings.map(\.sentence) + outcome.warnings, incomplete: outcome.failedGrowths,
             damage: prepared.stream.salvage?.findings ?? [], lost: outcome.lost,
             lostFiles: LostFiles.find(outcome.lost, plan, header, on: target.device.path))
+        noteClone(&report, plan, header)
+        return report
     }
 
     /// The state of the disk, and what to do next.

@@ -33,6 +33,10 @@ package struct RestoreReport: Encodable {
     package var damage: [String] = []
     package var lost: [LostRange] = []
     package var lostFiles: [LostFiles] = []
+    /// The disk that was cloned; `nil` for an image.
+    package var source: DiskIdentity?
+    /// What to do before the disks are used, as a sentence.
+    package var advice: String?
     package var seconds: Double = 0
 
     /// The plan for a person.
@@ -44,6 +48,6 @@ package struct RestoreReport: Encodable {
 
     private enum CodingKeys: String, CodingKey {
         case schema, dryRun, image, imageID, plan, diskState, writtenByteCount, resumedFrom, bootRepair, warnings
-        case incomplete, damage, lost, lostFiles, seconds
+        case incomplete, damage, lost, lostFiles, source, advice, seconds
     }
 }

@@ -8,9 +8,9 @@ import SystemPackage
 
 /// Lists the snapshots of a repository.
 package final class SnapshotsOperation {
-    private let job: SnapshotsJob
-    private let keys: KeyRing
-    private let events: any EventSink
+    let job: SnapshotsJob
+    let keys: KeyRing
+    let events: any EventSink
 
     /// The snapshots of a repository.
     package struct Findings: Encodable {
@@ -23,11 +23,14 @@ package final class SnapshotsOperation {
             package var usedByteCount: UInt64
             package var addedByteCount: UInt64
             package var tags: [String]
+            /// What trial restores showed, oldest first.
+            package var proofs: [RestoreProof.Facts]
 
-            fileprivate init(_ info: SnapshotInfo) {
+            fileprivate init(_ info: SnapshotInfo, _ proofs: [RestoreProof.Facts]) {
                 id = info.id.description
                 (host, disk, tags) = (info.host, info.disk, info.tags)
                 (started, ended) = (info.started, info.ended)
+                self.proofs = proofs
                 (usedByteCount, addedByteCount) = (info.usedByteCount, info.addedByteCount)
             }
         }
@@ -39,7 +42,7 @@ package final class SnapshotsOperation {
         package var repository: String
         /// Oldest first.
         package var snapshots: [Item]
-        /// The snapshots that cannot be read; `host` and `tag` of the job do not filter them.
+        /// The snapshots and proofs that cannot be read; `host` and `tag` of the job do not filter them.
         package var damaged: [Damaged]
 
         package var outcome: Outcome { Outcome(damaged.isEmpty ? .done : .badImage) }
@@ -57,13 +60,15 @@ package final class SnapshotsOperation {
     package func run() throws -> Findings {
         try events.reporting("snapshots", keys.cancellation, outcome: { $0.outcome }) {
             let address = try OpenedRepository.address(job.repository)
-            let (whole, damaged) = try OpenedRepository.open(address, keys).snapshotInfos()
+            let repository = try OpenedRepository.open(address, keys)
+            let (whole, damaged) = repository.snapshotInfos()
+            let proofs = repository.proofFacts()
             let shown = whole.filter { info in
                 (job.host ?? info.host) == info.host && (job.tag.map(info.tags.contains) ?? true)
             }
             return Findings(
-                repository: address, snapshots: shown.map { Findings.Item($0) },
-                damaged: damaged.map { Findings.Damaged(name: $0.name, error: "\($0.error)") })
+                repository: address, snapshots: shown.map { Findings.Item($0, proofs.whole[$0.id] ?? []) },
+                damaged: (damaged + proofs.damaged).map { Findings.Damaged(name: $0.name, error: "\($0.error)") })
         }
     }
 }

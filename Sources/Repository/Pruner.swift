@@ -119,6 +119,7 @@ final class Pruner {
         for use in going { report.removed.add(use.byteCount) }
         try removePacks(going.map(\.name), marksOfMissing: plan.orphanedMarks, reached)
         try cleanUp()
+        try removeProofs(ledger, gone: missing)
         if !dryRun { try ledger.settle(gone: missing) }
     }
 

@@ -13,6 +13,7 @@ package enum RepositoryFormat {
     static let indexHeaderTag = Array("RFIDXHDR".utf8)
     static let indexEndTag = Array("RFIDXEND".utf8)
     static let snapshotTag = Array("RFSNAPSH".utf8)
+    static let proofTag = Array("RFPROOFS".utf8)
 
     /// Feature bits of a file; unknown ones are refused. Bit 0: the file is sealed.
     static let sealedFlag: UInt32 = 1

@@ -20,7 +20,7 @@ struct InspectCommand: ParsableCommand {
             places}]}, usedByteCount}], boot {biosBootCode, biosCoreImageFound, efiLoaders}, warnings, \
             interruptedRestore {imageUUID, position, byteCount, partition}; for an image also imageID, imageUUID, \
             started, ended, toolVersion, level, chunkByteCount, allSectors, mountedReadWrite, note, tags, host, \
-            unreadable, imageByteCount (not for a snapshot).
+            unreadable, imageByteCount (not for a snapshot), proof (the last one, as in snapshots --json).
             """)
 
     @Argument(help: "A block device, a disk in a file, a Reforge image, or a snapshot.") var disk: String

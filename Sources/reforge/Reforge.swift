@@ -69,7 +69,7 @@ struct Reforge: ParsableCommand {
         version: ProgramVersion.text,
         subcommands: [
             InspectCommand.self, CaptureCommand.self, RestoreCommand.self, VerifyCommand.self, BootRepairCommand.self,
-            KeyCommand.self,
+            KeyCommand.self, ExportCommand.self, MountCommand.self,
             InitRepoCommand.self, SnapshotsCommand.self, DiffCommand.self, ForgetCommand.self, PruneCommand.self,
             CopyCommand.self, ServeCommand.self, RecoverySessionCommand.self, RunJobCommand.self,
             VolumeSnapshotGuardCommand.self,

@@ -6,7 +6,7 @@ import JobModel
 struct RestoreCommand: MountingCommand {
     static let configuration = CommandConfiguration(
         commandName: "restore",
-        abstract: "Restores an image or a snapshot onto a disk. Everything on that disk is lost.",
+        abstract: "Restores an image, a snapshot or another disk onto a disk. Everything on that disk is lost.",
         discussion: """
             Prints the plan, and asks for the serial number or name of the target before the first write.
             The target does not boot until the last step; the same command continues an interrupted restore.
@@ -22,6 +22,7 @@ struct RestoreCommand: MountingCommand {
               reforge restore /mnt/backup/repo@2026-11-01 /dev/sda --delta
               reforge restore damaged.img.zst /dev/nvme0n1 --salvage
               ssh store cat laptop.img.zst | reforge restore - /dev/nvme0n1 --yes
+              reforge restore /dev/sda /dev/sdb
               truncate -s 64G disk.raw && reforge restore laptop.img.zst disk.raw --yes
 
             JSON fields: schema (1), dryRun, image, imageID, plan {imageUUID, target, geometry, request {policy, \
@@ -29,11 +30,14 @@ struct RestoreCommand: MountingCommand {
             filesystem, fromByteCount, toByteCount}]}], regionTargets, placements, only, tableIsUnchanged, growths, \
             shrinks, remakes, warnings}, diskState (untouched, partial, complete, salvaged), writtenByteCount, \
             resumedFrom, bootRepair {changed, pending}, warnings, incomplete, damage, lost [{partition, captured, \
-            target}], lostFiles [{partition, files, moreFiles, notes}], seconds.
+            target}], lostFiles [{partition, files, moreFiles, notes}], source (the disk that was cloned: path, kernelName, model, \
+            serial, wwn, transport), advice, seconds.
             """)
 
     @Argument(
-        help: "An image, a snapshot (REPO@latest, REPO@HOST/latest, REPO@ID, REPO@TIME), or - for standard input.")
+        help: ArgumentHelp(
+            "An image, a snapshot (REPO@latest, REPO@HOST/latest, REPO@ID, REPO@TIME), - for standard input, or the block device of a disk to clone."
+        ))
     var image: String
     @Argument(help: "The target: a block device, or a raw image file whose length is the disk's size.") var disk: String
     @Option(
@@ -73,6 +77,15 @@ struct RestoreCommand: MountingCommand {
             "With --salvage and without a terminal: accept exactly the losses that a run without this option names by this code.",
             valueName: "CODE"))
     var confirmSalvage: String?
+    @Flag(
+        help:
+            "Clone a disk past its unreadable sectors: retry, read around them, fill with zeros, and list the losses."
+    )
+    var rescue = false
+    @Option(
+        help: ArgumentHelp(
+            "Clone only from the disk with this serial number (or kernel name, without a serial). Needed with --yes where source and target look swapped.",
+            valueName: "SERIAL")) var confirmSource: String?
     @Flag(help: "Trim the target first.") var discard = false
     @Flag(help: "Read the target first, and write only the chunks that differ: for a rollback.") var delta = false
     @Flag(
@@ -123,6 +136,7 @@ struct RestoreCommand: MountingCommand {
         (job.jobID, job.luksKeyFiles, job.allowsBacking) = (
             jobID, luksOptions.luksKeyFile, backingOptions.allowBacking
         )
+        (job.rescues, job.confirmedSource) = (rescue, confirmSource)
         return job
     }
 

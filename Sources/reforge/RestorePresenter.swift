@@ -55,6 +55,7 @@ struct RestorePresenter {
                     + "\(TerminalEvents.duration(Int(report.seconds.rounded()))) (\(ByteText.rate(report.writtenByteCount, seconds: report.seconds)))\(job.verifies ? ", read back and compared" : "")"
             )
         }
+        if let advice = report.advice { Console.message(advice) }
         if report.diskState == .salvaged {
             let amount = ByteText.exact(report.lost.reduce(0) { $0 + $1.captured.byteCount })
             let place =

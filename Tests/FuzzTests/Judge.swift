@@ -39,8 +39,8 @@ struct Judge: Sendable {
             Judge(name: "grub", run: grubConfiguration), Judge(name: "nvram", run: bootEntries),
             Judge(name: "manifest", run: manifest), Judge(name: "image", run: image),
             Judge(name: "encrypted", run: image), Judge(name: "repository", run: repository),
-            Judge(name: "piece", run: piece), Judge(name: "nbdserver", run: nbdServer),
-            Judge(name: "nbdclient", run: nbdClient),
+            Judge(name: "piece", run: piece), Judge(name: "virtual", run: virtual),
+            Judge(name: "nbdserver", run: nbdServer), Judge(name: "nbdclient", run: nbdClient),
         ]
 
     /// A volume of any kind.

@@ -116,6 +116,11 @@ struct FuzzTarget {
                     }
                 )),
             FuzzTarget(
+                name: "virtual",
+                fixtures: ["qcow2", "vmdk", "vhdx", "vdi", "vpc", "vmdk -o subformat=monolithicFlat"].map { options in
+                    (options, { try HostileFixture.makeVirtual(options) }, { HostileFixture($0) })
+                }),
+            FuzzTarget(
                 name: "image", fixtures: [("image", ImageFixtures.makeImage, ImageFixtures.image)], isTraced: false),
             FuzzTarget(
                 name: "encrypted",
@@ -154,6 +159,15 @@ extension HostileFixture {
         try fixture.mend(&reader)
         fixture.bytes = try reader.current(0..<fixture.bytes.count)
         return fixture
+    }
+
+    /// A virtual machine's disk image of 1 MiB, as QEMU makes it.
+    static func makeVirtual(_ options: String) throws -> [UInt8] {
+        let bench = try Workbench()
+        let image = try bench.sparseFile("image", byteCount: 0)
+        let words = options.split(separator: " ").map(String.init)
+        try Tool.run(["qemu-img", "create", "-q", "-f"] + words + [image.string, "1M"])
+        return try withExtendedLifetime(bench) { try Files.read(image) }
     }
 
     /// Primary partitions, and logical ones in an extended one.

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import Imaging
+import JobModel
+import LinuxSystem
+import SystemPackage
+
+/// The name under which a disk image is to appear, and what it must not replace.
+package struct ExportTarget {
+    package let path: FilePath
+    package let format: ExportFormat
+    package let overwrites: Bool
+
+    package init(_ path: FilePath, _ format: ExportFormat, overwrites: Bool) {
+        (self.path, self.format, self.overwrites) = (path, format, overwrites)
+    }
+
+    /// Its folder.
+    package var folder: FilePath {
+        let folder = path.removingLastComponent()
+        return folder.isEmpty ? "." : folder
+    }
+
+    /// Refuses a name that cannot be used, or a file that must not be replaced.
+    package func refuse() throws {
+        guard path.lastComponent != nil, try Files.status(folder)?.isFolder == true else {
+            throw JobFailure(.cannotCreate, "\(path) cannot be made: \(folder) is no folder. Make it first (mkdir)")
+        }
+        guard (try? Stat(path, followTargetSymlink: false)) != nil else { return }
+        guard let status = try Files.status(path) else {
+            throw JobFailure(.cannotCreate, "\(path) is a link to nothing: choose another name, or remove it")
+        }
+        guard status.isFile else {
+            throw JobFailure(
+                .cannotCreate,
+                "\(path) is not a file, and a disk image is one: choose another name (`reforge restore` writes onto disks)"
+            )
+        }
+        try refuseContents(status.byteCount)
+        guard overwrites else {
+            throw JobFailure(.cannotCreate, "\(path) exists: choose another name, or replace it with --overwrite")
+        }
+        try refuseUse(status.byteCount)
+    }
+
+    /// Refuses a file that holds something else than a disk of this format: most likely the image of a swapped command
+    /// line.
+    private func refuseContents(_ byteCount: UInt64) throws {
+        guard byteCount > 0, case let known = try KnownImage.identify(fileAt: path), known?.name != format.knownName
+        else { return }
+        let what = known.map { "is \($0.name)" } ?? "exists"
+        throw JobFailure(
+            overwrites ? .refused : .cannotCreate,
+            "\(path) \(what)\(format == .raw ? "" : " and no \(format.rawValue) disk"), so --overwrite does not replace it: "
+                + "are IMAGE and OUT swapped? Choose another name, or remove the file first")
+    }
+
+    /// Refuses a file that a virtual machine or a loop device uses.
+    private func refuseUse(_ byteCount: UInt64) throws {
+        guard byteCount > 0 else { return }
+        let disk = try OpenedDisk(path.string, .readOnly)
+        let uses = disk.uses
+        guard uses.isEmpty else {
+            throw JobFailure(
+                .refused,
+                "\(path) is in use: \(uses.map(\.description).joined(separator: "; ")). Stop what holds it, and try again"
+            )
+        }
+        try disk.claimTarget(isTrial: true)
+    }
+
+    /// Refuses an output that is the source, or lies on it.
+    package func refuse(source: String) throws {
+        guard let disk = try? OpenedDisk(source, .readOnly), disk.holds(path) else { return }
+        throw JobFailure(
+            .refused,
+            "\(path) is \(source) itself, or lies on it: writing it would change what is read. Choose a place on another disk"
+        )
+    }
+
+    /// The likely reason of a failed write.
+    /// - Parameter neededByteCount: the most that may be needed.
+    package func explained(_ failure: JobFailure, neededByteCount: UInt64) -> JobFailure {
+        let isFull = ["No space left on device", "(ENOSPC)", "Disk quota exceeded"].contains(
+            where: failure.message.contains)
+        guard isFull else { return failure }
+        let free = Files.freeByteCount(folder).map { ", and \(ByteText.rounded($0)) are free there now" } ?? ""
+        return JobFailure(
+            .cannotCreate,
+            "there is no space left in \(folder) for \(path): up to \(ByteText.rounded(neededByteCount)) are needed\(free). "
+                + "Free some, or choose another folder")
+    }
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import ImageModel
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import DiskImages
+
+/// Disks of virtual machines in one file or in several.
+@Suite(
+    .enabled(
+        if: ChildProcess.canFind("qemu-img") && ChildProcess.canFind("qemu-storage-daemon"),
+        "needs QEMU's tools"))
+struct VirtualChainTests {
+    private let scratch: ScratchFolder
+    init() throws {
+        scratch = try ScratchFolder()
+        try shell("mkdir vm")
+    }
+
+    private func path(_ name: String) -> FilePath { scratch.path.appending("vm").appending(name) }
+
+    private func shell(_ command: String) throws {
+        let done = try ChildProcess.run(["sh", "-c", "set -e; cd '\(scratch.path)'; [ ! -d vm ] || cd vm; \(command)"])
+        try #require(done.succeeded, "\(command): \(done.lastWords)")
+    }
+
+    private func content(_ name: String, allowsBacking: Bool = false) throws -> [UInt8] {
+        var request = DiskRequest(path(name), scratch: scratch.path)
+        request.allowsBacking = allowsBacking
+        let disk = try VirtualDisk(request)
+        let bytes = try disk.readBytes(at: 0, count: Int(disk.byteCount))
+        try disk.confirmEnd()
+        return bytes
+    }
+
+    private func refused(_ name: String, _ says: String, allowsBacking: Bool = false) {
+        do {
+            _ = try content(name, allowsBacking: allowsBacking)
+            Issue.record("\(name) was read, in spite of: \(says)")
+        } catch { #expect("\(error)".contains(says), "\(error)") }
+    }
+
+    /// Bytes with holes, in a file of whole MiB.
+    private func makeRaw() throws -> [UInt8] {
+        var random = SeededGenerator(seed: 5)
+        var bytes = [UInt8](repeating: 0, count: 6 << 20)
+        for range in [0..<300_000, 3 << 20..<(3 << 20) + 70_000, (6 << 20) - 700..<6 << 20] {
+            for index in range { bytes[index] = UInt8(truncatingIfNeeded: random.next()) }
+        }
+        try Files.write(bytes, to: path("raw"))
+        return bytes
+    }
+
+    @Test(arguments: [
+        ("a.qcow2", "-O qcow2"), ("b.qcow2", "-c -O qcow2"), ("c.vmdk", "-O vmdk"),
+        ("d.vmdk", "-O vmdk -o subformat=streamOptimized"), ("e.vmdk", "-O vmdk -o subformat=twoGbMaxExtentSparse"),
+        ("f.vmdk", "-O vmdk -o subformat=twoGbMaxExtentFlat"), ("g.vmdk", "-O vmdk -o subformat=monolithicFlat"),
+        ("h.vhdx", "-O vhdx"), ("i.vhdx", "-O vhdx -o subformat=fixed"), ("j.vdi", "-O vdi"),
+        ("k.vhd", "-O vpc -o force_size=on"), ("l.vhd", "-O vpc -o subformat=fixed,force_size=on"),
+        ("m", "-O qcow2"),
+    ]) func eachFormatHoldsTheDisk(name: String, options: String) throws {
+        let raw = try makeRaw()
+        try shell("qemu-img convert -f raw \(options) raw \(name)")
+        let found = try FileContents.detect(path(name))
+        guard case .disk(let format) = found else { throw Problem("\(found)") }
+        #expect(format.isVirtual && !format.isPlain)
+        #expect(try content(name) == raw)
+    }
+
+    private struct Problem: Error {
+        let text: String
+        init(_ text: String) { self.text = text }
+    }
+
+    /// A raw name says that the bytes are the disk.
+    @Test func aRawNameCounts() throws {
+        _ = try makeRaw()
+        try shell(
+            "qemu-img convert -f raw -O qcow2 raw a.img; qemu-img convert -f raw -O vpc -o subformat=fixed raw b.raw")
+        for name in ["a.img", "b.raw"] {
+            guard case .disk(let format) = try FileContents.detect(path(name)) else { throw Problem(name) }
+            #expect(format.isPlain)
+        }
+    }
+
+    @Test func aChainIsReadToItsBase() throws {
+        _ = try makeRaw()
+        try shell(
+            """
+            cp raw base; truncate -s 5M base
+            qemu-img create -q -f qcow2 -F raw -b base one.qcow2 6M
+            qemu-io -f qcow2 -c 'write -P 7 1M 70000' one.qcow2 >/dev/null
+            qemu-img create -q -f qcow2 -F qcow2 -b one.qcow2 two.qcow2
+            qemu-io -f qcow2 -c 'write -P 9 2M 512' two.qcow2 >/dev/null
+            qemu-img convert -f qcow2 -O raw two.qcow2 oracle
+            """)
+        #expect(try content("two.qcow2") == Files.read(path("oracle"), limit: 1 << 30))
+        let chain = try VirtualChain(path("two.qcow2"), allowsBacking: false)
+        #expect(chain.files.count == 3)
+        // The identity of the disk depends on every file.
+        let before = chain.files.flatMap(\.facts)
+        try shell("touch -d '2001-01-01' base")
+        #expect(try VirtualChain(path("two.qcow2"), allowsBacking: false).files.flatMap(\.facts) != before)
+        try shell("rm base")
+        refused("two.qcow2", "does not exist")
+    }
+
+    @Test func aSnapshotOfAVMDKNeedsItsParent() throws {
+        _ = try makeRaw()
+        try shell(
+            """
+            qemu-img convert -f raw -O vmdk raw base.vmdk
+            qemu-img create -q -f vmdk -F vmdk -b base.vmdk top.vmdk
+            qemu-io -f vmdk -c 'write -P 7 1M 70000' top.vmdk >/dev/null
+            qemu-img convert -f vmdk -O raw top.vmdk oracle
+            """)
+        #expect(try content("top.vmdk") == Files.read(path("oracle"), limit: 1 << 30))
+        try shell("qemu-io -f vmdk -c 'write -P 8 4M 512' base.vmdk >/dev/null")
+        refused("top.vmdk", "was changed after the snapshot")
+    }
+
+    /// QEMU itself skips parts of zeros, and takes a part after an empty line twice.
+    @Test func aDescriptionIsReadAsItIsMeant() throws {
+        let raw = try makeRaw()
+        try shell("qemu-img convert -f raw -O vmdk -o subformat=twoGbMaxExtentSparse raw s.vmdk; head -c 2M raw >flat")
+        let description = """
+            # Disk DescriptorFile
+            version=1
+            CID=0a1b2c3d
+            parentCID=ffffffff
+            createType="twoGbMaxExtentSparse"
+
+            RW 12288 SPARSE "s-s001.vmdk"
+            RW 2048 ZERO
+            RDONLY 2048 FLAT "flat" 2048
+
+            """
+        try Files.write(Array(description.utf8), to: path("disk.vmdk"))
+        let zeros = [UInt8](repeating: 0, count: 1 << 20)
+        #expect(try content("disk.vmdk") == raw + zeros + raw[1 << 20..<2 << 20])
+        try Files.write(Array(description.replacing("RW 12288", with: "RW 12280").utf8), to: path("less.vmdk"))
+        refused("less.vmdk", "12288 sectors")
+        try Files.write(
+            Array(description.replacing("\"flat\" 2048", with: "\"flat\" 2049").utf8), to: path("past.vmdk"))
+        refused("past.vmdk", "ends too early")
+    }
+
+    @Test func otherFilesAreReadOnlyWhereAllowed() throws {
+        let raw = try makeRaw()
+        try shell(
+            """
+            mv raw ../outside
+            qemu-img create -q -f qcow2 -F raw -b ../outside up.qcow2
+            qemu-img create -q -f qcow2 -F raw -b '\(scratch.path)/outside' absolute.qcow2
+            ln -s ../outside link; qemu-img create -q -f qcow2 -F raw -b link link.qcow2
+            qemu-img create -q -f qcow2 -F raw -b /etc/passwd -u secret.qcow2 1M
+            """)
+        for name in ["up.qcow2", "absolute.qcow2", "link.qcow2"] {
+            refused(name, "--allow-backing")
+            #expect(try content(name, allowsBacking: true) == raw)
+        }
+        refused("secret.qcow2", "--allow-backing")
+    }
+
+    @Test func onlyPlainPathsAreFollowed() throws {
+        _ = try makeRaw()
+        for (index, name) in [
+            "json:{\"driver\":\"file\",\"filename\":\"/etc/passwd\"}", "nbd://localhost/x", "http://localhost/x",
+            "nbd:unix:/x",
+            "file:raw", "fat:/etc",
+        ].enumerated() {
+            try shell("qemu-img create -q -f qcow2 -F raw -b '\(name)' -u \(index).qcow2 1M")
+            refused("\(index).qcow2", "no path of a file", allowsBacking: true)
+        }
+        try shell("mkfifo pipe; qemu-img create -q -f qcow2 -F raw -b pipe -u pipe.qcow2 1M")
+        refused("pipe.qcow2", "not a regular file", allowsBacking: true)
+        try shell("qemu-img create -q -f qcow2 -F raw -b /dev/null -u device.qcow2 1M")
+        refused("device.qcow2", "not a regular file", allowsBacking: true)
+    }
+
+    /// The user of a raw base may have written the header of another format into it.
+    @Test func aFormatThatContradictsIsRefused() throws {
+        _ = try makeRaw()
+        try shell(
+            """
+            qemu-img create -q -f qcow2 -F raw -b raw inner.qcow2
+            qemu-img create -q -f qcow2 -F raw -b inner.qcow2 -u outer.qcow2 1M
+            """)
+        refused("outer.qcow2", "of the format raw, but that is a qcow2 image")
+    }
+
+    @Test func aCycleEnds() throws {
+        _ = try makeRaw()
+        try shell(
+            """
+            qemu-img create -q -f qcow2 -F qcow2 -b b.qcow2 -u a.qcow2 1M
+            qemu-img create -q -f qcow2 -F qcow2 -b a.qcow2 -u b.qcow2 1M
+            qemu-img create -q -f qcow2 -F qcow2 -b self.qcow2 -u self.qcow2 1M
+            for i in $(seq 70); do qemu-img create -q -f qcow2 -F qcow2 -b c$((i+1)).qcow2 -u c$i.qcow2 1M; done
+            """)
+        refused("a.qcow2", "its own backing file")
+        refused("self.qcow2", "its own backing file")
+        refused("c1.qcow2", "more than 64 snapshots")
+    }
+
+    @Test func aDataFileIsRead() throws {
+        let raw = try makeRaw()
+        try shell("qemu-img convert -f raw -O qcow2 -o data_file=data,data_file_raw=on raw split.qcow2")
+        #expect(try content("split.qcow2") == raw)
+    }
+
+    /// As a running virtual machine locks it.
+    @Test func aDiskInUseIsRefused() throws {
+        _ = try makeRaw()
+        try shell("qemu-img create -q -f qcow2 -F raw -b raw top.qcow2")
+        let base = try BlockDevice(opening: path("raw"), .exclusiveWrite)
+        for byte: UInt64 in [101, 201] {
+            #expect(try FileLock.take(base.fileDescriptor, forWriting: false, start: byte, byteCount: 1) == .granted)
+        }
+        refused("top.qcow2", "is in use")
+    }
+
+    @Test func aChangeIsNoticed() throws {
+        _ = try makeRaw()
+        try shell("qemu-img create -q -f qcow2 -F raw -b raw top.qcow2")
+        let disk = try VirtualDisk(DiskRequest(path("top.qcow2")))
+        try disk.confirmEnd()
+        try shell("printf x | dd of=raw conv=notrunc bs=1 seek=4096 status=none")
+        #expect(throws: ImageError.self) { try disk.confirmEnd() }
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ImageModel
+import JobModel
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import Operations
+
+/// Disks of virtual machines as sources: captured and restored like the raw disk that they hold.
+@Suite(
+    .enabled(
+        if: ChildProcess.canFind("qemu-img") && ChildProcess.canFind("qemu-storage-daemon"),
+        "needs QEMU's tools"))
+struct VirtualDiskOperationTests {
+    private let scratch: ScratchFolder
+    private let events = KeptEvents()
+    init() throws { scratch = try ScratchFolder() }
+
+    private func path(_ name: String) -> String { scratch.path.appending(name).string }
+    private var keys: KeyRing { KeyRing(FixedPassword(bytes: nil), events, Cancellation()) }
+
+    private func shell(_ command: String) throws {
+        let done = try ChildProcess.run(["sh", "-c", "set -e; cd '\(scratch.path)'; \(command)"])
+        try #require(done.succeeded, "\(command): \(done.lastWords)")
+    }
+
+    /// A disk with a GPT and an ext4, in the file `plain.img`.
+    private func makeDisk() throws {
+        try shell(
+            """
+            truncate -s 16M part; mke2fs -q -F -t ext4 part
+            seq 200000 >file; debugfs -w -R 'write file file' part 2>/dev/null
+            truncate -s 24M plain.img
+            printf 'label: gpt\\nstart=2048, size=8192\\nstart=12288, size=32768, type=L\\n' | sfdisk -q plain.img
+            dd if=part of=plain.img bs=1M seek=6 conv=notrunc status=none
+            """)
+    }
+
+    private func capture(_ disk: String, _ change: (inout CaptureJob) -> Void = { _ in }) throws -> FilePath {
+        var job = CaptureJob(disk: path(disk), image: path("\(disk).img.zst"))
+        change(&job)
+        _ = try CaptureOperation(job, keys: keys, events: events, toolVersion: "test").run()
+        return FilePath(job.image)
+    }
+
+    private func refusal(_ body: () throws -> Void) -> String {
+        do {
+            try body()
+            Issue.record("it was done")
+            return ""
+        } catch { return JobFailure(error, cancellation: Cancellation()).message }
+    }
+
+    @Test(arguments: [
+        ("a.qcow2", "-O qcow2"), ("b.vmdk", "-O vmdk -o subformat=streamOptimized"),
+        ("c.vmdk", "-O vmdk -o subformat=twoGbMaxExtentFlat"), ("d.vhdx", "-O vhdx"), ("e.vdi", "-O vdi"),
+        ("f.vhd", "-O vpc -o force_size=on"), ("g.vhd", "-O vpc -o subformat=fixed,force_size=on"),
+    ]) func aCaptureEqualsThatOfTheRawDisk(name: String, options: String) throws {
+        try makeDisk()
+        try shell("qemu-img convert -f raw \(options) plain.img \(name)")
+        let (one, other) = (try capture(name), try capture("plain.img"))
+        try shell("zstd -q -dc \(one) >one; zstd -q -dc \(other) >other; cmp one other")
+        let verified = try VerifyOperation(VerifyJob(image: path(name)), keys: keys, events: events).run()
+        #expect(verified.isWhole)
+        let shown = try InspectOperation(InspectJob(disk: path(name)), keys: keys, events: events).run()
+        #expect(shown.volumes.contains { $0.filesystem.kind == .ext4 && $0.filesystem.mapSource != .whole })
+        // As an image, it is restored onto a larger disk.
+        try shell("truncate -s 32M target.img")
+        var job = RestoreJob(image: path(name), disk: path("target.img"))
+        (job.isConfirmed, job.verifies) = (true, true)
+        let report = try RestoreOperation(job, keys: keys, events: events, confirmer: NoConfirmer()).run()
+        #expect(report.diskState == .complete)
+        try shell("e2fsck -fn 'target.img?offset=\(6 << 20)' >/dev/null")
+        try shell("debugfs -R 'cat file' 'target.img?offset=\(6 << 20)' 2>/dev/null | cmp - file")
+    }
+
+    @Test func whatMakesNoSenseForAVirtualDiskIsRefused() throws {
+        try makeDisk()
+        try shell("qemu-img convert -f raw -O qcow2 plain.img a.qcow2; cp a.qcow2 raw.img")
+        #expect(refusal { _ = try capture("a.qcow2") { $0.rescues = true } }.contains("--rescue"))
+        #expect(refusal { _ = try capture("a.qcow2") { $0.usesSnapshots = true } }.contains("--snapshot"))
+        // By a raw name it is none.
+        #expect(refusal { _ = try capture("raw.img") }.contains("qcow2"))
+        // As a target it stays what it is.
+        let restored = refusal {
+            var job = RestoreJob(image: path("plain.img"), disk: path("a.qcow2"))
+            job.isConfirmed = true
+            _ = try RestoreOperation(job, keys: keys, events: events, confirmer: NoConfirmer()).run()
+        }
+        #expect(restored.contains("reforge export"), "\(restored)")
+    }
+
+    @Test func theBytesOfTheFileAreCapturedOnRequest() throws {
+        try makeDisk()
+        try shell("qemu-img convert -f raw -O qcow2 plain.img a.qcow2; truncate -s %512 a.qcow2")
+        let image = try capture("a.qcow2") { $0.takesImageAsDisk = true }
+        try shell("zstd -q -dc \(image) | cmp - a.qcow2")
+    }
+
+    @Test func aBaseElsewhereNeedsTheOption() throws {
+        try makeDisk()
+        try shell("mkdir vm; qemu-img create -q -f qcow2 -F raw -b ../plain.img vm/top.qcow2")
+        #expect(refusal { _ = try capture("vm/top.qcow2") }.contains("--allow-backing"))
+        let image = try capture("vm/top.qcow2") { $0.allowsBacking = true }
+        let plain = try capture("plain.img")
+        try shell("zstd -q -dc \(image) >one; zstd -q -dc \(plain) | cmp - one")
+    }
+}
