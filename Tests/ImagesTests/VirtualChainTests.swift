@@ -93,6 +93,8 @@ struct VirtualChainTests {
         var file = try Files.read(path("a.vhd"), limit: 1 << 30)
         for start in [0, file.count - 512] {
             file.replaceSubrange(start + 28..<start + 32, with: Array("vbox".utf8))
+            // 180 cylinders, 4 heads, 17 sectors: 12240 of 12288.
+            file.replaceSubrange(start + 56..<start + 60, with: [0, 180, 4, 17])
             file.replaceSubrange(start + 64..<start + 68, with: [0, 0, 0, 0])
             let sum = ~file[start..<start + 512].reduce(0 as UInt32) { $0 &+ UInt32($1) }
             for index in 0..<4 { file[start + 64 + index] = UInt8(truncatingIfNeeded: sum >> (24 - 8 * UInt32(index))) }
