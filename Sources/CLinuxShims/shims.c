@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -157,6 +158,11 @@ int rf_memfd_create(const char *name) {
     return fd < 0 ? -errno : fd;
 }
 
+int rf_accept(int fd) {
+    int connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+    return connection < 0 ? -errno : connection;
+}
+
 int rf_open_unnamed(const char *folder, unsigned mode) {
     int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)mode);
     return fd < 0 ? -errno : fd;
@@ -280,7 +286,8 @@ int rf_reboot_disable_ctrl_alt_del(void) { return RESULT(reboot(RB_DISABLE_CAD))
 // Runs in the child. It shares the parent's memory (vfork), so it must not change it; it makes only async-signal-safe
 // calls, because the parent has threads.
 static _Noreturn void run_child(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd,
-                                int events_fd, int new_session, int controlling_tty, int report) {
+                                int events_fd, int new_session, int controlling_tty,
+                                const struct rf_attachment *attachment, pid_t parent, int report) {
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     int wanted[3] = {in_fd < 0 ? null_fd : in_fd, out_fd < 0 ? null_fd : out_fd, err_fd < 0 ? null_fd : err_fd};
     // Lift all three above 2 first, so that one dup2 cannot overwrite the source of another.
@@ -296,6 +303,13 @@ static _Noreturn void run_child(const char *const argv[], const char *const envp
     // Everything else closes at exec, even descriptors opened without O_CLOEXEC.
     syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
     if (events >= 0 && dup2(events, 3) < 0) goto failed;
+    for (int i = 0; attachment && i < attachment->kept_count; i++)
+        if (fcntl(attachment->kept[i], F_SETFD, 0) < 0) goto failed;
+    if (attachment && attachment->death_signal) {
+        if (prctl(PR_SET_PDEATHSIG, attachment->death_signal) < 0) goto failed;
+        // A parent that ended before the call sends nothing.
+        if (getppid() != parent) _exit(127);
+    }
     if (new_session && setsid() < 0) goto failed;
     if (controlling_tty && ioctl(0, TIOCSCTTY, 1) < 0) goto failed;
     for (int signal_number = 1; signal_number < NSIG; signal_number++) signal(signal_number, SIG_DFL);
@@ -311,17 +325,19 @@ failed:;
 }
 
 int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, int events_fd,
-             int new_session, int controlling_tty) {
+             int new_session, int controlling_tty, const struct rf_attachment *attachment) {
     int report[2];
     if (pipe2(report, O_CLOEXEC) < 0) return -errno;
     sigset_t all, old;
     sigfillset(&all);
     // No signal handler of this process may run in the child before exec.
     pthread_sigmask(SIG_SETMASK, &all, &old);
+    pid_t parent = getpid();
     // Not fork, which copies the page tables: in a large process, that took longer than the work of the children.
     pid_t pid = vfork();
     if (pid == 0)
-        run_child(argv, envp, in_fd, out_fd, err_fd, events_fd, new_session, controlling_tty, report[1]);
+        run_child(argv, envp, in_fd, out_fd, err_fd, events_fd, new_session, controlling_tty, attachment, parent,
+                  report[1]);
     int fork_error = errno;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     close(report[1]);

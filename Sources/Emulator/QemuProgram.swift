@@ -7,10 +7,19 @@ package enum QemuProgram: String, Sendable {
     case storageDaemon = "qemu-storage-daemon"
     case system = "qemu-system-x86_64"
 
+    /// The package of Debian 12 that holds it.
+    private var debianPackage: String {
+        switch self {
+        case .image: "qemu-utils"
+        case .storageDaemon: "qemu-system-common"
+        case .system: "qemu-system-x86"
+        }
+    }
+
     /// - Throws: `EmulatorError.missing`, which names the Debian package, if it is not installed.
     package func require() throws(EmulatorError) {
         guard ChildProcess.canFind(rawValue) else {
-            throw .missing(program: rawValue, package: self == .system ? "qemu-system-x86" : "qemu-utils")
+            throw .missing(program: rawValue, package: debianPackage)
         }
     }
 }

@@ -55,11 +55,14 @@ package struct ChildProcess: ~Copyable, Sendable {
     ///   - events: the child's descriptor 3; only for a program that is not confined.
     ///   - confinement: the resources that a program of a foreign system can reach. It is killed with the thread that
     ///     starts it.
+    ///   - kept: descriptors that the program has under the same numbers; not for a confined program.
+    ///   - deathSignal: the signal that the program gets when the *thread* that starts it ends, which the end of this
+    ///     process includes, even by SIGKILL; not for a confined program.
     ///   - newSession: whether it gets its own session (with `input` as its terminal where `terminal` is set).
     package init(
         _ arguments: [String], environment: [String] = ChildProcess.plainEnvironment, input: FileDescriptor? = nil,
         output: FileDescriptor? = nil, error: FileDescriptor? = nil, events: FileDescriptor? = nil,
-        confinement: Confinement? = nil,
+        confinement: Confinement? = nil, kept: [FileDescriptor] = [], deathSignal: Signal? = nil,
         newSession: Bool = false, terminal: Bool = false
     ) throws(SystemCallError) {
         let argv = arguments.map { strdup($0) }
@@ -71,9 +74,15 @@ package struct ChildProcess: ~Copyable, Sendable {
         let result = argumentPointers.withUnsafeBufferPointer { argv in
             environmentPointers.withUnsafeBufferPointer { envp in
                 guard let confinement else {
-                    return rf_spawn(
-                        argv.baseAddress, envp.baseAddress, input?.rawValue ?? -1, output?.rawValue ?? -1,
-                        error?.rawValue ?? -1, events?.rawValue ?? -1, newSession ? 1 : 0, terminal ? 1 : 0)
+                    return kept.map(\.rawValue).withUnsafeBufferPointer { kept in
+                        var attachment = rf_attachment(
+                            kept: kept.baseAddress, kept_count: Int32(kept.count),
+                            death_signal: deathSignal?.rawValue ?? 0)
+                        return rf_spawn(
+                            argv.baseAddress, envp.baseAddress, input?.rawValue ?? -1, output?.rawValue ?? -1,
+                            error?.rawValue ?? -1, events?.rawValue ?? -1, newSession ? 1 : 0, terminal ? 1 : 0,
+                            &attachment)
+                    }
                 }
                 return confinement.root.string.withCString { root in
                     confinement.devices.string.withCString { devices in

@@ -48,6 +48,12 @@ package struct OwnedDescriptor: ~Copyable, Sendable {
     package struct Pipe: ~Copyable, Sendable {
         package var readEnd: OwnedDescriptor
         package var writeEnd: OwnedDescriptor
+
+        /// The read end, without this process's write end: it ends with the programs that write to it.
+        package consuming func reading() throws(SystemCallError) -> OwnedDescriptor {
+            try writeEnd.close()
+            return readEnd
+        }
     }
 
     /// A pipe, both ends close-on-exec.

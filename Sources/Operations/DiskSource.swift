@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskImages
 import DiskModel
 import Filesystems
+import ImageModel
 import Imaging
 import JobModel
 import LinuxSystem
@@ -14,6 +16,7 @@ package final class DiskSource {
     /// The mount points of filesystems that are mounted read-write, and read without a snapshot.
     package let mountedReadWrite: [String]
     private let disk: OpenedDisk
+    private let virtual: VirtualSource?
     private let snapshots: VolumeSnapshotSource?
     /// Detects changes of the disk; `nil` if changes are allowed.
     private let claim: Claim?
@@ -27,14 +30,18 @@ package final class DiskSource {
         case clone
     }
 
+    /// Whether the contents of a virtual machine's disk image are captured, and not the bytes of a disk.
+    package var isVirtual: Bool { virtual != nil }
+
     /// Refuses a disk that may change during the capture, or makes snapshots of the volumes that may change.
     package init(
-        _ disk: OpenedDisk, for purpose: Purpose = .capture, usesSnapshots: Bool, rescues: Bool, allowMounted: Bool,
-        _ events: any EventSink, _ cancellation: Cancellation
+        _ disk: OpenedDisk, _ virtual: VirtualSource? = nil, for purpose: Purpose = .capture, usesSnapshots: Bool,
+        rescues: Bool, allowMounted: Bool, _ events: any EventSink, _ cancellation: Cancellation
     ) throws {
         self.purpose = purpose
         self.events = events
         self.disk = disk
+        self.virtual = virtual
         // The caches of a disk and of its partitions are separate: data written through a partition's node must be seen
         // here.
         if disk.device.isDevice { disk.device.dropCache(0..<disk.device.byteCount) }
@@ -74,7 +81,7 @@ package final class DiskSource {
                     uncovered = places
                 }, cancellation: cancellation, note: events.log) : nil
         mountedReadWrite = left + uncovered.filter { !left.contains($0) }
-        let base = snapshots?.reader ?? disk.device
+        let base = virtual?.reader ?? snapshots?.reader ?? disk.device
         // A read past the cache loses only the bad sector itself.
         let sectors = snapshots == nil && disk.device.isDevice ? DirectReader(disk.device) : nil
         reader =
@@ -114,16 +121,17 @@ package final class DiskSource {
         -> DiskSurvey
     {
         let survey = try DiskSurveyor.survey(
-            reader, identity: disk.identity, geometry: disk.device.geometry,
+            reader, identity: disk.identity, geometry: virtual?.geometry ?? disk.device.geometry,
             mountedReadWrite: mountedReadWrite.isEmpty && snapshots != nil ? [] : disk.mountedReadWriteRanges,
             allUsed: allUsed, skipPageFiles: skipPageFiles, trustMaps: trustMaps, unlocker: unlocker,
-            descriptor: disk.device.fileDescriptor.rawValue)
+            descriptor: isVirtual ? nil : disk.device.fileDescriptor.rawValue)
         return survey.takingWhole(unreadable: reader.unreadable)
     }
 
     /// Fails if the read data is not of one moment: a snapshot overflowed, or the disk was written to.
     package func check() throws {
         try snapshots?.check()
+        do throws(ImageError) { try virtual?.disk.confirmEnd() } catch { throw ImagingError.image(error) }
         guard let change else { return }
         guard purpose == .capture else {
             throw ImagingError.failed(

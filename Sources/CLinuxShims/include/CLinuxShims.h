@@ -48,6 +48,9 @@ int rf_storage(const char *path);
 
 int rf_memfd_create(const char *name);
 
+// The next connection to the listening socket `fd`, close-on-exec.
+int rf_accept(int fd);
+
 // Opens an unnamed file in `folder` for writing; rf_link_unnamed gives it a name that does not exist yet.
 int rf_open_unnamed(const char *folder, unsigned mode);
 int rf_link_unnamed(int fd, const char *path);
@@ -84,10 +87,18 @@ int rf_reboot_restart(void);
 int rf_reboot_poweroff(void);
 int rf_reboot_disable_ctrl_alt_del(void);
 
+// Descriptors that a child keeps under their numbers (3 or more), and the signal that it gets when the thread that
+// started it ends (0: none).
+struct rf_attachment {
+    const int *kept;
+    int kept_count;
+    int death_signal;
+};
 // Starts argv in a new session or not, with the three descriptors given (-1: /dev/null) and the environment `envp`. All
-// other descriptors are closed. Returns the process id or -errno (of exec too).
+// other descriptors are closed, but for those of `attachment` (NULL: none). Returns the process id or -errno (of exec
+// too).
 int rf_spawn(const char *const argv[], const char *const envp[], int in_fd, int out_fd, int err_fd, int events_fd,
-             int new_session, int controlling_tty);
+             int new_session, int controlling_tty, const struct rf_attachment *attachment);
 
 // The environment of a confined program: the mounts that become its root and its /dev, and a bit mask of the
 // capabilities that it keeps.
