@@ -39,24 +39,40 @@ package struct CRC32: Sendable {
     /// across modules (measured: 9 MB/s).
     package func checksum(_ bytes: [UInt8]) -> UInt32 { ~update(.max, bytes) }
 
-    /// One step over an array, eight bytes at a time ("slicing by 8").
+    /// One step over an array.
     package func update(_ value: UInt32, _ bytes: [UInt8]) -> UInt32 {
-        let slices = self.slices
+        unsafe bytes.withUnsafeBytes { unsafe update(value, $0) }
+    }
+
+    /// One step over `count` equal bytes.
+    package func update(_ value: UInt32, repeating byte: UInt8, count: Int) -> UInt32 {
         var value = value
-        let words = bytes.count / 8
-        // Safety: the last word read ends at or before the end of the buffer; every bit pattern is an integer.
-        unsafe bytes.withUnsafeBytes { buffer in
+        unsafe table.withUnsafeBufferPointer { table in
+            for _ in 0..<count { value = unsafe value >> 8 ^ table[Int(UInt8(truncatingIfNeeded: value) ^ byte)] }
+        }
+        return value
+    }
+
+    /// One step over a buffer, eight bytes at a time ("slicing by 8").
+    package func update(_ value: UInt32, _ buffer: UnsafeRawBufferPointer) -> UInt32 {
+        var value = value
+        let words = buffer.count / 8
+        unsafe slices.withUnsafeBufferPointer { slices in
+            // Safety: the last word read ends at or before the end of the buffer; every bit pattern is an integer. There
+            // are eight slices of 256 entries.
             for index in 0..<words {
                 let word = unsafe UInt64(littleEndian: buffer.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))
                 let mixed = word ^ UInt64(value)
                 var next: UInt32 = 0
                 for byte in 0..<8 {
-                    next ^= slices[(7 - byte) << 8 | Int(mixed >> UInt64(byte * 8) & 0xFF)]
+                    next ^= unsafe slices[(7 - byte) << 8 | Int(mixed >> UInt64(byte * 8) & 0xFF)]
                 }
                 value = next
             }
+            for place in words * 8..<buffer.count {
+                value = unsafe value >> 8 ^ slices[Int(UInt8(truncatingIfNeeded: value) ^ buffer[place])]
+            }
         }
-        for byte in bytes[(words * 8)...] { value = value >> 8 ^ slices[Int(UInt8(truncatingIfNeeded: value) ^ byte)] }
         return value
     }
 }

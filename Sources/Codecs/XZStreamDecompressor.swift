@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CLZMA
 
-/// Decompresses an .xz file: one stream or several, with the padding between them (xz 1.2.0, section 2).
+/// Decompresses a file that liblzma can read: .xz with one stream or several and the padding between them (xz 1.2.0,
+/// section 2), .lz (lzip 1.23, members one after another) or .lzma (lzma-file-format of the LZMA SDK).
 package final class XZStreamDecompressor: StreamDecompressor {
     private let stream: UnsafeMutablePointer<lzma_stream>
     /// Whether a stream has no checksum.
@@ -10,13 +11,23 @@ package final class XZStreamDecompressor: StreamDecompressor {
     /// The memory limit in bytes: a dictionary of 128 MiB, twice that of the highest preset.
     static let memoryLimit: UInt64 = 132 << 20
 
-    package init() throws(CodecError) {
+    package enum Container: Sendable { case xz, lzip, lzma }
+
+    package init(_ container: Container = .xz) throws(CodecError) {
         stream = .allocate(capacity: 1)
         stream.initialize(to: lzma_stream())
         // Macros that Swift cannot import (lzma/container.h): LZMA_TELL_NO_CHECK,
         // LZMA_TELL_UNSUPPORTED_CHECK, LZMA_CONCATENATED.
         let flags: UInt32 = 0x01 | 0x02 | 0x08
-        let result = lzma_stream_decoder(stream, Self.memoryLimit, flags)
+        let result: lzma_ret
+        switch container {
+        case .xz: result = lzma_stream_decoder(stream, Self.memoryLimit, flags)
+        case .lzip: result = lzma_lzip_decoder(stream, Self.memoryLimit, flags)
+        case .lzma:
+            // The format has no checksum.
+            hasUncheckedParts = true
+            result = lzma_alone_decoder(stream, Self.memoryLimit)
+        }
         guard result == LZMA_OK else { throw XZ.error(result) }
     }
 

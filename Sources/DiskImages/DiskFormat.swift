@@ -30,7 +30,7 @@ package struct DiskFormat: Sendable {
     }
 
     /// All formats, in the order of detection.
-    package static let table = Registry<DiskFormat>([xz, zstd] + virtual + [raw])
+    package static let table = Registry<DiskFormat>([xz, zstd, compressed] + virtual + [raw])
 }
 
 /// The parameters of `DiskFormat.open`.
@@ -68,20 +68,24 @@ extension DiskFormat {
         recognize: { head throws(ImageError) in
             head.bytes.starts(with: [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00]) ? .byContent : .no
         },
-        open: { request throws(ImageError) in
-            try CompressedDisk.open(request) { () throws(CodecError) in try XZStreamDecompressor() }
-        })
+        open: { request throws(ImageError) in try CompressedDisk.open(request) })
 
     /// By the magic number: RFC 8878 §3.1.1.
     static let zstd = DiskFormat(
         name: "raw image in a .zst file",
         recognize: { head throws(ImageError) in head.magic == 0xFD2F_B528 ? .byContent : .no },
-        open: { request throws(ImageError) in
-            try CompressedDisk.open(request) { () throws(CodecError) in try ZstdStreamDecompressor() }
-        })
+        open: { request throws(ImageError) in try CompressedDisk.open(request) })
+
+    /// By the magic numbers of gzip, bzip2, lz4, lzop and lzip. (The one of .lzma proves too little for a disk.)
+    static let compressed = DiskFormat(
+        name: "raw image in a compressed file",
+        recognize: { head throws(ImageError) in
+            ["gzip", "bzip2", "lz4", "lzo", "lzip"].contains(Compression.detect(head.bytes).name) ? .byContent : .no
+        },
+        open: { request throws(ImageError) in try CompressedDisk.open(request) })
 
     /// The suffixes of raw images: any bytes can be a disk, so the name decides.
-    private static let rawSuffixes = ["img", "raw", "iso"]
+    private static let rawSuffixes = ["img", "raw", "iso", "dd"]
 
     /// Disk images of virtual machines. A raw image whose contents look like one is none: whoever wrote the disk would
     /// decide which files are read.

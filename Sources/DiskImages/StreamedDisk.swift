@@ -9,18 +9,18 @@ import SystemPackage
 /// A disk in a compressed file, decompressed while it is read. Reading backwards decompresses from the start.
 final class StreamedDisk: DiskFile {
     private struct State {
-        var stream: DecompressedStream?
+        var stream: PieceContent?
         var position: UInt64 = 0
         var failure: ImageError?
     }
 
     private let facts: DiskFacts
-    private let makeStream: @Sendable () throws(ImageError) -> DecompressedStream
+    private let cancellation: Cancellation
     private let state = Mutex(State())
 
-    init(_ facts: DiskFacts, _ makeStream: @escaping @Sendable () throws(ImageError) -> DecompressedStream) {
+    init(_ facts: DiskFacts, _ cancellation: Cancellation) {
         self.facts = facts
-        self.makeStream = makeStream
+        self.cancellation = cancellation
     }
 
     var byteCount: UInt64 { facts.byteCount }
@@ -57,15 +57,13 @@ final class StreamedDisk: DiskFile {
     }
 
     /// The stream, positioned at `offset`.
-    private func stream(at offset: UInt64, _ state: inout State) throws(ImageError) -> DecompressedStream {
+    private func stream(at offset: UInt64, _ state: inout State) throws(ImageError) -> PieceContent {
         let known = offset < state.position ? nil : state.stream
-        let stream = if let known { known } else { try makeStream() }
+        let stream = if let known { known } else { try PieceContent(facts.files, cancellation) }
         if known == nil { state = State(stream: stream) }
-        while state.position < offset {
-            let skipped = try stream.next(Int(min(1 << 20, offset - state.position)))
-            guard !skipped.isEmpty else { throw .changed(name: name) }
-            state.position += UInt64(skipped.count)
-        }
+        let distance = offset - state.position
+        guard try stream.skip(distance) == distance else { throw .changed(name: name) }
+        state.position = offset
         return stream
     }
 
@@ -74,6 +72,6 @@ final class StreamedDisk: DiskFile {
             Result { () throws(ImageError) in try stream(at: byteCount, &state).next(1) }
         }
         guard try rest.get().isEmpty else { throw .changed(name: name) }
-        try facts.file.confirmUnchanged()
+        for file in facts.files { try file.confirmUnchanged() }
     }
 }

@@ -25,6 +25,8 @@ package final class DiskRecording: ImageReader {
     private let source: any BlockReader
     private let confirmEnd: () throws(ImageError) -> Void
     private let failure: () -> ImageError?
+    private let unreadable: AllocationMap?
+    private let passesDamage: Bool
     private let chunks: PlannedChunks
     private var walk: ChunkWalk
     private var identity = ContentHash.Running()
@@ -34,15 +36,20 @@ package final class DiskRecording: ImageReader {
     /// - Parameters:
     ///   - plan: from `CapturePlanner.recording`.
     ///   - failure: returns the error of a failed read that the system did not cause.
+    ///   - unreadable: ranges of the disk that are not read and become zeros: the caller reports them as lost.
+    ///   - passesDamage: whether chunks behind one that failed can be read.
     ///   - confirmEnd: called after everything was read; if it throws, the recording has no ending.
     /// - Throws: `ImageError.foreign` if the plan contradicts itself.
     package init(
         _ plan: CapturePlan, of source: any BlockReader, failure: @escaping () -> ImageError? = { nil },
+        unreadable: AllocationMap? = nil, passesDamage: Bool = false,
         confirmEnd: @escaping () throws(ImageError) -> Void
     ) throws(ImageError) {
         self.plan = plan
         self.source = source
         self.failure = failure
+        self.unreadable = unreadable
+        self.passesDamage = passesDamage
         self.confirmEnd = confirmEnd
         name = source.name
         header = plan.header
@@ -61,8 +68,13 @@ package final class DiskRecording: ImageReader {
 
     /// A new reader of this recording, at its start.
     package func again() throws(ImageError) -> DiskRecording {
-        try DiskRecording(plan, of: source, failure: failure, confirmEnd: confirmEnd)
+        try DiskRecording(
+            plan, of: source, failure: failure, unreadable: unreadable, passesDamage: passesDamage,
+            confirmEnd: confirmEnd)
     }
+
+    /// The next record is that of the next chunk.
+    package func passDamage() -> Bool { passesDamage }
 
     /// The disk with random access.
     /// - Parameter sparse: the descriptor of a file with the bytes of the disk; `nil` if there is none.
@@ -79,7 +91,8 @@ package final class DiskRecording: ImageReader {
         }
         var record = ChunkRecord(
             kind: .unused, region: step.region, range: step.range, storedByteCount: 0, hash: nil)
-        if case .used(let ranges) = step.content {
+        if case .used(let used) = step.content {
+            let ranges = readable(used, in: step.range)
             let byteCount = Int(step.range.byteCount)
             let read = content.withUnsafeMutableBytes { content in
                 Result { () throws(BlockIOError) in
@@ -99,6 +112,20 @@ package final class DiskRecording: ImageReader {
         identity.update(record.payload)
         last = record
         return record
+    }
+
+    /// The parts of a chunk's used ranges that are read.
+    private func readable(_ used: [Range<Int>], in chunk: ByteRange) -> [Range<Int>] {
+        guard let unreadable, case let holes = unreadable.ranges(in: chunk), !holes.isEmpty else { return used }
+        let inside = AllocationMap(
+            byteCount: chunk.byteCount,
+            unsorted: holes.map { $0.lowerBound - chunk.lowerBound..<$0.upperBound - chunk.lowerBound }
+        ).complement
+        return used.flatMap { range in
+            inside.ranges(in: UInt64(range.lowerBound)..<UInt64(range.upperBound)).map {
+                Int($0.lowerBound)..<Int($0.upperBound)
+            }
+        }
     }
 
     package func readStored(into buffer: UnsafeMutableRawBufferPointer) throws(ImageError) {

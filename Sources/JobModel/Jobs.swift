@@ -46,20 +46,12 @@ public struct RestoreJob: Codable, Equatable, Sendable {
     public var jobID: String?
     /// The files with the keys of LUKS volumes.
     public var luksKeyFiles: [String] = []
-<<<<<<< HEAD
     /// Whether a virtual machine's disk image may name files outside its folder.
     public var allowsBacking = false
-=======
->>>>>>> d/next
     /// Whether a clone continues past unreadable sectors of its source.
     public var rescues = false
     /// The expected serial number, or name, of the disk that is cloned.
     public var confirmedSource: String?
-<<<<<<< HEAD
-=======
-    /// Whether a virtual machine's disk image may name files outside its folder.
-    public var allowsBacking = false
->>>>>>> d/next
 
     /// Why the options contradict each other; `nil` if they do not.
     public var contradiction: String? {

@@ -125,7 +125,7 @@ package struct ChildProcess: ~Copyable, Sendable {
         return waitpid(processID, &status, WNOHANG) == processID ? Self.ending(status) : nil
     }
 
-    private static func ending(_ status: Int32) -> Ending {
+    static func ending(_ status: Int32) -> Ending {
         let signalNumber = status & 0x7F
         return signalNumber == 0 ? .exited(status >> 8 & 0xFF) : .signalled(signalNumber)
     }

@@ -130,11 +130,16 @@ package final class CopyOperation {
         }
     }
 
-    private func copy(
+    /// - Parameters:
+    ///   - amend: changes the manifest of the copy.
+    ///   - measures: whether a snapshot's filesystems are surveyed before it is published.
+    func copy(
         _ input: OpenedImage, _ source: any ImageReader, to target: ImageDestination,
-        _ options: ImageDestination.ImageOptions
+        _ options: ImageDestination.ImageOptions, measures: Bool = false,
+        amend: (inout Manifest) -> Void = { _ in }
     ) throws -> CopyReport.Copy {
         var header = source.header
+        amend(&header.manifest)
         if source.salvage != nil {
             header.manifest.imageUUID = Self.salvagedUUID(header.manifest.imageUUID)
             if !header.manifest.incompatibleFeatures.contains(Manifest.unreadableFeature) {
@@ -159,6 +164,7 @@ package final class CopyOperation {
                 beforeEnd: {
                     try contents.readToEnd()
                     try input.checkHeldStill()
+                    if measures, let writer = opened.snapshot { try StoredFilesystems.measure(in: writer, events) }
                 },
                 facts: { Self.facts(of: contents, source, header) })
         } catch {
@@ -234,13 +240,14 @@ package final class CopyOperation {
     }
 
     /// With `--salvage`, a reader that continues past damage, unless the source was read before and found whole.
-    private func salvaging(_ input: OpenedImage) throws -> any ImageReader {
+    func salvaging(_ input: OpenedImage) throws -> any ImageReader {
         guard job.salvages else { return input.reader }
-        guard let exact = input.exactText else { return SalvageReader(input.reader, Salvage()) }
-        let survey = try OpenedImage.open(exact, keys, operation: .verify, salvages: true).losses(events, cancellation)
+        guard let exact = input.exactText else { return try input.salvageReader(Salvage()) }
+        let again = try input.again() ?? OpenedImage.open(exact, keys, operation: .verify, salvages: true)
+        let survey = try again.losses(events, cancellation)
         guard !survey.isWhole else { return input.reader }
         let allowed = Salvage(only: survey, byteCount: input.reader.header.manifest.geometry.byteCount)
-        return SalvageReader(input.reader, allowed)
+        return try input.salvageReader(allowed)
     }
 
     /// The UUID of a salvaged copy. It differs from the capture's, so that the whole capture does not count as stored;

@@ -52,16 +52,17 @@ package final class InspectOperation {
         return report
     }
 
-    /// Whether the path is a snapshot, a Reforge image or a compressed raw image. Devices and raw images are disks.
+    /// Whether the path is a snapshot, a Reforge image, a compressed raw image or images of another tool. Devices and raw images are disks.
     private func isCapture() throws -> Bool {
         if case .snapshot = try ImageAddress.parse(job.disk, .thisMachine) { return true }
         let path = FilePath(job.disk)
         let status: Stat
         do { status = try Stat(path) } catch { throw SystemCallError("open", path.string, error) }
-        guard status.type == .regular else { return false }
+        guard status.type == .regular || status.type == .directory else { return false }
         return switch try FileContents.detect(path) {
         case .recording: true
         case .disk(let format): !format.isPlain
+        case .foreign: true
         case .unknown: false
         }
     }

@@ -13,16 +13,19 @@ import SystemPackage
 /// A destination that is being written to.
 package final class OpenedDestination {
     package let sink: any ImageWriter
+    /// The writer of a snapshot, which can be read before it is published; `nil` for an image.
+    let snapshot: SnapshotWriter?
     /// Runs after the sink has finished.
     private let commit: () throws -> Void
     /// Runs if the sink does not finish.
     private let abandon: () -> Void
 
     private init(
-        _ sink: any ImageWriter, commit: @escaping () throws -> Void = {},
+        _ sink: any ImageWriter, snapshot: SnapshotWriter? = nil, commit: @escaping () throws -> Void = {},
         abandon: @escaping () -> Void = {}
     ) {
         self.sink = sink
+        self.snapshot = snapshot
         self.commit = commit
         self.abandon = abandon
     }
@@ -61,7 +64,7 @@ package final class OpenedDestination {
         let writer = try repository.writer(
             header: header, host: host, disk: disk, tags: tags, level: level, mayPublish: { try lock.confirm() })
         return OpenedDestination(
-            writer, commit: { mergeIndexes(repository, events) },
+            writer, snapshot: writer, commit: { mergeIndexes(repository, events) },
             abandon: {
                 writer.abandon()
                 lock.release()

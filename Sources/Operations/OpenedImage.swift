@@ -33,8 +33,12 @@ package struct OpenedImage {
     /// The claim that detects writes to a raw image.
     private let claim: Claim?
 
-    /// The recording of a raw image or a disk.
+    /// The recording of a raw image or a disk, or of images of another tool.
     private let recording: DiskRecording?
+    /// Ranges of the disk that are in its table, but have no image; lost, as the caller has accepted.
+    package let missing: [ByteRange]
+    /// Whether it is read as a stream of another tool's images, and `DiskScratchChoice.always` would tell more of it.
+    package let isStreamed: Bool
     /// The disk that is read as its recording; `nil` for an image.
     package private(set) var clone: ClonedDisk?
 
@@ -53,15 +57,16 @@ package struct OpenedImage {
     /// - Parameters:
     ///   - salvages: takes an image with a damaged or missing end, for a `SalvageReader`.
     ///   - scratch: where a compressed disk is decompressed.
+    ///   - disk: the disk's name in a folder of another tool that holds several.
     package static func open(
         _ text: String, _ keys: KeyRing, operation: RepositoryOperation = .restore, salvages: Bool = false,
-        scratch: DiskScratchChoice = .usual
+        scratch: DiskScratchChoice = .usual, disk: String? = nil
     ) throws -> OpenedImage {
         switch try ImageAddress.parse(text, .thisMachine) {
         case .stream: try OpenedImage(pipe: keys)
         case .snapshot(let address): try OpenedImage(address, keys, operation)
         case .path, .volume, .http:
-            try OpenedImage(file: text, keys, salvages: salvages, scratch: scratch)
+            try OpenedImage(file: text, keys, salvages: salvages, scratch: scratch, disk: disk)
         }
     }
 
@@ -74,6 +79,7 @@ package struct OpenedImage {
         (text, path, exactText) = (other.text, other.path, other.exactText)
         (snapshot, byteCount) = (other.snapshot, other.byteCount)
         (reader, ending, recording, claim, held) = (again, nil, again, other.claim, other.held)
+        (missing, isStreamed) = (other.missing, other.isStreamed)
         clone = other.clone
     }
 
@@ -81,6 +87,7 @@ package struct OpenedImage {
     init(_ disk: ClonedDisk) {
         text = disk.opened.identity.path
         (reader, recording, clone, held) = (disk.recording, disk.recording, disk, [disk.source])
+        (missing, isStreamed) = ([], false)
         (ending, path, exactText, snapshot, byteCount, claim) = (nil, nil, nil, nil, nil, nil)
     }
 
@@ -89,6 +96,7 @@ package struct OpenedImage {
         let opened = try RecordingFormat.openStandardInput(cancellation: keys.cancellation, unlock: keys.imageKeys)
         (reader, ending, held) = (opened.reader, opened.ending, opened.held)
         (path, exactText, snapshot, byteCount, recording, claim) = (nil, nil, nil, nil, nil, nil)
+        (missing, isStreamed) = ([], false)
     }
 
     private init(_ selector: SnapshotAddress, _ keys: KeyRing, _ operation: RepositoryOperation) throws {
@@ -101,9 +109,25 @@ package struct OpenedImage {
         exactText = "\(Stores.normalized(selector.repository))@\(found.info.id)"
         (snapshot, byteCount, held) = (found, nil, [repository, lock])
         (recording, claim) = (nil, nil)
+        (missing, isStreamed) = ([], false)
     }
 
-    private init(file text: String, _ keys: KeyRing, salvages: Bool, scratch: DiskScratchChoice) throws {
+    /// A reader that continues past damage, with the losses of parts without an image.
+    package func salvageReader(_ salvage: Salvage) throws -> SalvageReader {
+        try noteMissing(in: salvage)
+        return SalvageReader(reader, salvage)
+    }
+
+    /// Records the parts without an image as lost.
+    func noteMissing(in salvage: Salvage) throws {
+        let error = ImageError.damaged(
+            name: text, what: "a part of the disk has no image", fileOffset: 0, disk: nil, partition: nil)
+        for range in missing { try salvage.lose(range, hash: nil, because: error) }
+    }
+
+    private init(file text: String, _ keys: KeyRing, salvages: Bool, scratch: DiskScratchChoice, disk name: String?)
+        throws
+    {
         self.text = text
         SnapshotAddress.noteHidden(by: text, keys.events)
         let path = FilePath(text)
@@ -119,6 +143,7 @@ package struct OpenedImage {
                 RecordingRequest(path, salvages: salvages, cancellation: keys.cancellation, unlock: keys.imageKeys))
             (reader, ending, held) = (opened.reader, opened.ending, opened.held)
             (recording, claim) = (nil, nil)
+            (missing, isStreamed) = ([], false)
         case .disk(let format):
             guard !salvages else {
                 throw JobFailure(
@@ -129,6 +154,12 @@ package struct OpenedImage {
             let disk = try RecordedDisk(path, format, scratch: scratch, keys)
             (reader, recording, claim) = (disk.recording, disk.recording, disk.claim)
             (ending, held) = (nil, [])
+            (missing, isStreamed) = ([], false)
+        case .foreign(let format):
+            let opened = try RecordedForeign(path, format, disk: name, scratch: scratch, salvages: salvages, keys)
+            (reader, recording, claim) = (opened.recording, opened.recording, nil)
+            (ending, held) = (nil, [])
+            (missing, isStreamed) = (opened.missing, opened.isStreamed)
         case .unknown(let why):
             throw ImageError.foreign(name: text, why: why)
         }

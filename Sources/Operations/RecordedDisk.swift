@@ -14,11 +14,16 @@ import SystemPackage
 
 /// Where a compressed disk is decompressed, so that it can be surveyed and resized.
 package enum DiskScratchChoice: Equatable {
-    /// Beside the file, or in the folder for temporary files.
+    /// Beside the file, or in the folder for temporary files; images of other tools are streamed where that is possible.
     case usual
+    /// The folders of `usual`, also for what could be streamed.
+    case always
     case folder(FilePath)
     /// Nowhere: nothing may be written.
     case none
+
+    /// The choice where a scratch is needed.
+    var required: DiskScratchChoice { self == .usual ? .always : self }
 }
 
 /// A disk in a file, opened as the recording of it.
@@ -45,14 +50,10 @@ struct RecordedDisk {
         let disk = try format.open(request)
         file = disk
         let confirmEnd: () throws(ImageError) -> Void = { () throws(ImageError) in try disk.confirmEnd() }
-        let head = try DiskHeadReader(of: disk)
-        try Self.refuseImage(in: head, path, name: format.name)
-        let sectorSize =
-            try disk.statedSectorSize
-            ?? ResectoredReader.guessed(disk.isRandomAccess ? disk : head).logicalSectorSize
-        let source = ResectoredReader(disk, logicalSectorSize: sectorSize)
-        let survey = RecordedSurvey(
-            disk: disk, source: source, head: head, path: path, isInspected: scratch == .none, events: events)
+        let survey = try RecordedSurvey(
+            disk: disk, path: path, isInspected: scratch == .none, uuid: nil, events: events)
+        try Self.refuseImage(in: survey.head, path, name: format.name)
+        let source = survey.source
         let plan = try survey.plan()
         do throws(ImageError) {
             recording = try DiskRecording(
@@ -78,7 +79,7 @@ struct RecordedDisk {
     static func folder(_ choice: DiskScratchChoice, _ path: FilePath) throws -> FilePath? {
         switch choice {
         case .none: return nil
-        case .usual:
+        case .usual, .always:
             let usual = [
                 try RestoreScratch.folder(nil, image: path, isEncrypted: false), Files.temporaryFolder,
             ]
@@ -107,7 +108,7 @@ struct RecordedDisk {
 }
 
 /// The survey of a disk in a file, as the plan of a recording.
-private struct RecordedSurvey {
+struct RecordedSurvey {
     let disk: any DiskFile
     /// The disk with its sector size.
     let source: ResectoredReader
@@ -115,7 +116,22 @@ private struct RecordedSurvey {
     let path: FilePath
     /// Whether the manifest is all that is wanted: its warnings are shown, and need no events.
     let isInspected: Bool
+    /// The identity; `nil` for that of the file.
+    let uuid: GUID?
     let events: any EventSink
+
+    init(disk: any DiskFile, path: FilePath, isInspected: Bool, uuid: GUID?, events: any EventSink) throws {
+        self.disk = disk
+        self.path = path
+        self.isInspected = isInspected
+        self.uuid = uuid
+        self.events = events
+        head = try DiskHeadReader(of: disk)
+        let sectorSize =
+            try disk.statedSectorSize
+            ?? ResectoredReader.guessed(disk.isRandomAccess ? disk : head).logicalSectorSize
+        source = ResectoredReader(disk, logicalSectorSize: sectorSize)
+    }
 
     private var identity: DiskIdentity { DiskIdentity(path: path.string, transport: "file") }
     private var geometry: DiskGeometry {
@@ -186,7 +202,7 @@ private struct RecordedSurvey {
             disk.byteCount, file.byteCount, UInt64(bitPattern: file.changed.seconds),
             UInt64(bitPattern: file.changed.nanoseconds),
         ] + disk.facts { facts.appendLittleEndian(number) }
-        let uuid = try GUID(bigEndianBytes: Array(ContentHash(of: facts + head.bytes).bytes.prefix(16)))
+        let uuid = try uuid ?? GUID(bigEndianBytes: Array(ContentHash(of: facts + head.bytes).bytes.prefix(16)))
         var warnings: [String] = []
         if disk.hasUncheckedParts {
             warnings.append("\(path) has no checksums for some or all of its contents: damage there is not detected")

@@ -45,7 +45,7 @@ extension RestoreOperation {
         }
         // Data that was readable a moment ago must not count as lost now: an unplugged drive is not a damaged image.
         let allowed = Salvage(only: survey, byteCount: input.reader.header.manifest.geometry.byteCount)
-        return (SalvageReader(input.reader, allowed), survey)
+        return (try input.salvageReader(allowed), survey)
     }
 
     /// Asks for confirmation of the losses, even with `--yes`.

@@ -143,7 +143,7 @@ package final class RestoreOperation {
     /// because boot repair mounts the restored filesystems; a file is returned, still claimed.
     private func plannedAndWritten(_ input: OpenedImage) throws -> (RestoreReport, OpenedDisk?) {
         let target = try openedTarget(input)
-        let prepared = try prepare(input, target)
+        let (input, prepared) = try prepared(input, target)
         if job.dryRun { return (rehearsed(prepared, input), nil) }
         events.take(.planned(prepared.text))
         if let unfinished = prepared.unfinished { events.log(unfinished.description) }
@@ -187,6 +187,16 @@ package final class RestoreOperation {
         var luksKeyFiles: [FilePath]
         /// For a clone, its source and target.
         var clone: CloneFacts?
+    }
+
+    /// Images of another tool are streamed, so that the least sizes of their filesystems are unknown. If the target is
+    /// refused therefore, they are decompressed into a scratch, and surveyed there.
+    private func prepared(_ input: OpenedImage, _ target: OpenedDisk) throws -> (OpenedImage, Prepared) {
+        do { return (input, try prepare(input, target)) } catch ImagingError.refused(let why) where input.isStreamed {
+            events.log("\(image) cannot be restored onto \(disk) while it is streamed: \(why)")
+            let spooled = try OpenedImage.open(image, keys, salvages: job.salvages, scratch: .always)
+            return (spooled, try prepare(spooled, target))
+        }
     }
 
     private func prepare(_ input: OpenedImage, _ target: OpenedDisk) throws -> Prepared {

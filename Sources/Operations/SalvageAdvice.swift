@@ -12,7 +12,11 @@ extension OpenedImage {
         let progress = Progress()
         let reporter = ProgressReporter(progress, events)
         defer { reporter.end() }
-        return try reading { try CaptureVerifier.losses(of: $0, progress: progress, cancellation: cancellation) }
+        let salvage = try reading {
+            try CaptureVerifier.losses(of: $0, progress: progress, cancellation: cancellation)
+        }
+        try noteMissing(in: salvage)
+        return salvage
     }
 
     /// Reads and checks all of it.

@@ -58,7 +58,7 @@ package struct ServedSource {
             do { status = try Stat(FilePath(text)) } catch { throw SystemCallError("open", text, error) }
             switch status.type {
             case .blockSpecial: return try ServedSource(device: text, keys)
-            case .regular: return try ServedSource(file: text, keys, scratch)
+            case .regular, .directory: return try ServedSource(file: text, keys, scratch)
             default: throw pipeRefusal(text)
             }
         }
@@ -82,12 +82,12 @@ package struct ServedSource {
         claim = nil
     }
 
-    private init(_ planned: PlannedDisk, _ text: String, _ claim: Claim?) {
+    private init(_ planned: PlannedDisk, _ text: String, _ claim: Claim?, unreadable: [ByteRange] = []) {
         (disk, capture) = (planned, nil)
         header = planned.header
         (self.text, exactText) = (text, text)
         imageID = nil
-        unreadable = []
+        self.unreadable = unreadable
         held = []
         self.claim = claim
     }
@@ -122,6 +122,9 @@ package struct ServedSource {
                         + "\(Files.temporaryFolder)")
             }
             self.init(disk.recording.planned(sparse: disk.file.descriptor), text, disk.claim)
+        case .foreign(let format):
+            let opened = try RecordedForeign(path, format, disk: nil, scratch: scratch.required, salvages: true, keys)
+            self.init(opened.recording.planned(sparse: opened.descriptor), text, nil, unreadable: opened.missing)
         case .unknown(let why): throw ImageError.foreign(name: text, why: why)
         }
     }

@@ -11,7 +11,7 @@ import ObjectStore
 package final class SnapshotWriter: ImageWriter {
     /// The naming, compression and sealing of its chunks.
     package let coding: ChunkCoding
-    private let repository: Repository
+    let repository: Repository
     private let header: ImageHeader
     private let host: String
     private let disk: String
@@ -37,6 +37,8 @@ package final class SnapshotWriter: ImageWriter {
         /// The index files written by this capture, by merge level.
         var ownIndexes: [[IndexFile]] = []
         var isEnded = false
+        /// The manifest, as it will be published.
+        var manifest: Manifest
     }
 
     /// The limits that trigger writing an index: a killed capture loses no more than this.
@@ -77,7 +79,8 @@ package final class SnapshotWriter: ImageWriter {
                 State(
                     regions: [Snapshot.RegionPieces](repeating: .init(), count: header.manifest.regions.count),
                     listEncoder: try ChunkEncoder(repository.coding(level: 3, kind: .list)),
-                    mapEncoder: try ChunkEncoder(repository.coding(level: 3, kind: .map))))
+                    mapEncoder: try ChunkEncoder(repository.coding(level: 3, kind: .map)),
+                    manifest: header.manifest))
         } catch { throw .about(repository.name, error) }
     }
 
@@ -119,7 +122,7 @@ package final class SnapshotWriter: ImageWriter {
             publisher.close()
             let payload = try SnapshotFile.payload(
                 SnapshotFacts(
-                    manifest: header.manifest, host: host, disk: disk, tags: tags, lateFacts: facts,
+                    manifest: state.manifest, host: host, disk: disk, tags: tags, lateFacts: facts,
                     statistics: state.statistics), state.regions)
             let id = repository.secrets.identity.id(of: payload)
             let bytes = try SnapshotFile.bytes(payload: payload, id: id, repository.secrets)
@@ -138,6 +141,25 @@ package final class SnapshotWriter: ImageWriter {
                 id: id, storedByteCount: state.statistics.storedByteCount + UInt64(bytes.count),
                 newByteCount: state.statistics.newByteCount,
                 deduplicatedByteCount: state.statistics.deduplicatedByteCount)
+        }
+    }
+
+    /// Changes what the manifest says of the regions' filesystems, before the snapshot is published.
+    package func describe(_ regions: [Manifest.Region]) {
+        state.update { state in
+            guard regions.count == state.manifest.regions.count else { return }
+            for index in regions.indices { state.manifest.regions[index].filesystem = regions[index].filesystem }
+        }
+    }
+
+    /// All that is known of the snapshot once every record was appended; its contents are stored and indexed.
+    func storedParts() throws -> (Manifest, Snapshot.Statistics, [Snapshot.RegionPieces]) {
+        try state.update { state in
+            guard state.diskPosition == header.manifest.geometry.byteCount else {
+                throw ParsingError.invalid(what: "a capture that ends before its disk")
+            }
+            try spill(&state)
+            return (state.manifest, state.statistics, state.regions)
         }
     }
 

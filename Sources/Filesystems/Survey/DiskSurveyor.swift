@@ -47,6 +47,20 @@ package enum DiskSurveyor {
             identity: identity, geometry: geometry, table: table, volumes: volumes, boot: boot, warnings: warnings)
     }
 
+    /// How a disk boots, for volumes that were surveyed otherwise.
+    package static func boot(
+        _ disk: any BlockReader, _ volumes: [VolumeSurvey]
+    ) throws(BlockIOError) -> BootSurvey {
+        try BootCodeSurveyor(disk: disk).survey(volumes)
+    }
+
+    /// The ranges of the volumes of a table, ascending.
+    package static func volumePlaces(
+        _ table: PartitionTable, diskByteCount: UInt64
+    ) -> [(range: ByteRange, partition: Partition?)] {
+        places(table, diskByteCount: diskByteCount).map { (range: $0.0, partition: $0.1) }
+    }
+
     /// Warnings about the volumes inside an opened container.
     private static func innerWarnings(_ info: FilesystemInfo) -> [String] {
         guard info.mapSource != .whole else { return [] }
