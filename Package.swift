@@ -78,8 +78,8 @@ let package = Package(
         .target(
             name: "DiskImages",
             dependencies: [
-                "ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", "ImageFiles", "NBD", "Emulator",
-                system,
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "Codecs", "ImageModel", "ImageFiles", "NBD",
+                "Emulator", system,
             ], swiftSettings: hostile),
         .target(name: "ObjectStore", dependencies: ["DiskModel", "LinuxSystem", system], swiftSettings: hostile),
         .target(
