@@ -69,7 +69,8 @@ final class BMapDisk: DiskFile {
                 }
                 let count = Int(min(1 << 20, range.bytes.upperBound - position))
                 do { hash.update(try disk.readBytes(at: position, count: count)) } catch {
-                    throw disk.failure ?? .system(SystemCallError("read", disk.name, Errno(rawValue: error.errorNumber)))
+                    throw disk.failure
+                        ?? .system(SystemCallError("read", disk.name, Errno(rawValue: error.errorNumber)))
                 }
                 position += UInt64(count)
             }
@@ -91,7 +92,8 @@ final class BMapDisk: DiskFile {
     var file: FileBytes { disk.file }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        guard let range = ByteRange(offset: offset, byteCount: UInt64(buffer.count)), range.upperBound <= byteCount else {
+        guard let range = ByteRange(offset: offset, byteCount: UInt64(buffer.count)), range.upperBound <= byteCount
+        else {
             throw BlockIOError(
                 .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
                 reason: "that is past its end at byte \(byteCount)")

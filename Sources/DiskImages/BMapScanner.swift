@@ -70,7 +70,8 @@ struct BMapScanner {
         position += 2
         let name = word()
         skipSpace()
-        guard position < bytes.count, bytes[position] == UInt8(ascii: ">"), let last = open.last, last.name == name else {
+        guard position < bytes.count, bytes[position] == UInt8(ascii: ">"), let last = open.last, last.name == name
+        else {
             throw unexpected
         }
         position += 1

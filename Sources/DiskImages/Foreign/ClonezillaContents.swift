@@ -56,7 +56,8 @@ struct ClonezillaContents {
     /// The common part of the name of an image, its kind, and the suffix of the piece; `nil` for other files, such as
     /// `sda1.dd-img.info`.
     private static func parts(_ name: String, after prefix: String) -> (base: String, kind: String, suffix: String)? {
-        var words = name.dropFirst(prefix.count).split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        var words = name.dropFirst(prefix.count).split(separator: ".", omittingEmptySubsequences: false).map(
+            String.init)
         guard let first = words.first else { return nil }
         // sda1.aa, sda1.000
         if words.count == 1, let kind = first.first, ForeignPieces.number(first) != nil {

@@ -48,7 +48,8 @@ struct ClonezillaDiskFacts {
     }
 
     private func checkSectorSizes(_ folder: ForeignFolder) throws(ImageError) {
-        guard [512, 1024, 2048, 4096].contains(logicalSectorSize ?? 512), (512...65536).contains(physicalSectorSize ?? 512)
+        guard [512, 1024, 2048, 4096].contains(logicalSectorSize ?? 512),
+            (512...65536).contains(physicalSectorSize ?? 512)
         else { throw folder.refusal("the sector size of its disk is not valid") }
     }
 
@@ -75,7 +76,8 @@ private struct BlockDeviceList: Decodable {
 
         init(from decoder: any Decoder) throws {
             let value = try decoder.singleValueContainer()
-            number = if let text = try? value.decode(String.self) { UInt64(text) } else { try? value.decode(UInt64.self) }
+            number =
+                if let text = try? value.decode(String.self) { UInt64(text) } else { try? value.decode(UInt64.self) }
         }
     }
 

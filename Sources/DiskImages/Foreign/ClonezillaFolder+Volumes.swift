@@ -44,7 +44,9 @@ extension ClonezillaFolder {
         return names
     }
 
-    private static func kernelName(_ path: String) -> String { path.hasPrefix("/dev/") ? String(path.dropFirst(5)) : path }
+    private static func kernelName(_ path: String) -> String {
+        path.hasPrefix("/dev/") ? String(path.dropFirst(5)) : path
+    }
 
     private func reasonForNone(_ device: String) throws(ImageError) -> String {
         for line in try folder.lines("dev-fs.list") where line.count >= 2 && Self.kernelName(line[0]) == device {

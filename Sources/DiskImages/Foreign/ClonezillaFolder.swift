@@ -18,7 +18,8 @@ struct ClonezillaFolder {
         for (name, program) in [("ecryptfs.info", "eCryptfs"), ("gocryptfs.info", "gocryptfs")]
         where folder.has(name) {
             throw folder.refusal(
-                "it is encrypted by \(program). Mount it with that program, and name the folder with the readable files")
+                "it is encrypted by \(program). Mount it with that program, and name the folder with the readable files"
+            )
         }
     }
 

@@ -44,9 +44,11 @@ struct FOGFolder {
         guard try disks().contains(name) else {
             throw .missing("\(folder.path) has no disk \(name): it has \(try disks().joined(separator: ", "))")
         }
-        let dump = ["\(name).partitions", "\(name).original.partitions", "\(name).minimum.partitions"].first(where: folder.has)
+        let dump = ["\(name).partitions", "\(name).original.partitions", "\(name).minimum.partitions"].first(
+            where: folder.has)
         guard let dump, let text = try folder.text(dump) else {
-            throw .missing("\(folder.path) has no \(name).partitions: without it, the places of its partitions are not known")
+            throw .missing(
+                "\(folder.path) has no \(name).partitions: without it, the places of its partitions are not known")
         }
         var table: ForeignTable
         do { table = try ForeignTable(sfdisk: text) } catch { throw folder.damage(dump, error.description) }
@@ -102,7 +104,8 @@ struct FOGFolder {
     private func warnOfShrinking(
         _ name: String, _ table: ForeignTable, _ builder: inout ForeignDiskBuilder
     ) throws(ImageError) {
-        guard let text = try folder.text("\(name).minimum.partitions"), let least = try? ForeignTable(sfdisk: text) else {
+        guard let text = try folder.text("\(name).minimum.partitions"), let least = try? ForeignTable(sfdisk: text)
+        else {
             return
         }
         let shrunk = table.entries.filter { entry in
@@ -137,7 +140,8 @@ struct FOGFolder {
         guard disks.count == 1 else {
             builder.add(
                 label, [range],
-                .missing(reason: "its volume group has \(disks.count) physical volumes, and FOG does not say which it is"))
+                .missing(
+                    reason: "its volume group has \(disks.count) physical volumes, and FOG does not say which it is"))
             return
         }
         try builder.addPhysicalVolume(label, at: range, id: disks[0].id, text: text) { _, volume throws(ImageError) in

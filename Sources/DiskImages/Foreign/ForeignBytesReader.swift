@@ -17,7 +17,8 @@ struct ForeignBytesReader: BlockReader {
     }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        guard let range = ByteRange(offset: offset, byteCount: UInt64(buffer.count)), range.upperBound <= byteCount else {
+        guard let range = ByteRange(offset: offset, byteCount: UInt64(buffer.count)), range.upperBound <= byteCount
+        else {
             throw BlockIOError(
                 .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
                 reason: "that is past its end at byte \(byteCount)")

@@ -60,7 +60,8 @@ struct ForeignDiskBuilder {
         }
         if !backup.closedPlaces.isEmpty || !reasons.isEmpty {
             let what = reasons.isEmpty ? ["its volumes serve others"] : reasons
-            let reason = "only linear logical volumes that lie on this disk alone are taken (\(what.joined(separator: "; ")))"
+            let reason =
+                "only linear logical volumes that lie on this disk alone are taken (\(what.joined(separator: "; ")))"
             let places = try place(backup.closedPlaces)
             if places.isEmpty {
                 warn("\(label) is not complete: \(reason)")

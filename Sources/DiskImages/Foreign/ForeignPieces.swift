@@ -8,7 +8,7 @@ struct ForeignPieces {
     /// The number of the piece, from its suffix; `nil` if it is no suffix.
     static func number(_ suffix: some StringProtocol) -> Int? {
         let bytes = Array(suffix.utf8)
-        guard (2...5).contains(bytes.count) else { return nil }
+        guard (2...3).contains(bytes.count) else { return nil }
         if bytes.allSatisfy({ (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0) }) {
             return bytes.reduce(0) { $0 * 26 + Int($1 - UInt8(ascii: "a")) }
         }

@@ -83,7 +83,8 @@ extension ForeignTable {
         for index in 0..<max(1, logicals.count) {
             var bytes = [UInt8](repeating: 0, count: 512)
             if index == 0, let record, record.count >= 512 {
-                bytes.replaceSubrange(0..<MasterBootRecord.entriesOffset, with: record[..<MasterBootRecord.entriesOffset])
+                bytes.replaceSubrange(
+                    0..<MasterBootRecord.entriesOffset, with: record[..<MasterBootRecord.entriesOffset])
             }
             let place = MasterBootRecord.entriesOffset
             if index < logicals.count {
