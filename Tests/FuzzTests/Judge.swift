@@ -40,6 +40,8 @@ struct Judge: Sendable {
             Judge(name: "manifest", run: manifest), Judge(name: "image", run: image),
             Judge(name: "encrypted", run: image), Judge(name: "repository", run: repository),
             Judge(name: "piece", run: piece),
+            Judge(name: "clonezilla", run: clonezilla), Judge(name: "fog", run: fog),
+            Judge(name: "lvmtext", run: volumeGroupText), Judge(name: "bmap", run: blockMap),
         ]
 
     /// A volume of any kind.
