@@ -206,8 +206,12 @@ def blank(path: Path, byte_count: int) -> Iterator[Path]:
         path.unlink()
 
 
+# The MiB of the MBR's extended boot records: they are made, each in the sector before its partition.
+RECORDS = (121, 130)
+
+
 def differences(one: Path, other: Path, but: list[Part]) -> list[int]:
-    """The MiB in which two disks differ, outside of the swap areas of `but`."""
+    """The MiB in which two disks differ, outside of the swap areas of `but` and of extended boot records."""
     swaps = [(part.start * SECTOR, (part.start + part.size) * SECTOR) for part in but if part.kind == "swap"]
     found = []
     with one.open("rb") as first, other.open("rb") as second:
@@ -216,6 +220,7 @@ def differences(one: Path, other: Path, but: list[Part]) -> list[int]:
             a, b = first.read(MIB), second.read(MIB)
             if not a and not b:
                 return found
-            if a != b and not any(start <= position < end for start, end in swaps):
+            made = but == PARTS[MBR] and position // MIB in RECORDS
+            if a != b and not made and not any(start <= position < end for start, end in swaps):
                 found.append(position // MIB)
             position += max(len(a), len(b))

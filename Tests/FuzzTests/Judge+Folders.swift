@@ -25,7 +25,8 @@ extension Judge {
         let scratch = try ScratchFolder()
         for file in bytes.split(separator: fileMark).prefix(32) {
             let name = String(decoding: file.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
-            guard !name.isEmpty, !name.contains("/"), !name.contains("\0"), name != ".", name != "..", name.utf8.count < 200
+            guard !name.isEmpty, !name.contains("/"), !name.contains("\0"), name != ".", name != "..",
+                name.utf8.count < 200
             else { continue }
             try Files.write(Array(file.dropFirst(name.utf8.count + 1)), to: scratch.path.appending(name))
         }
@@ -33,7 +34,8 @@ extension Judge {
         for name in disks.prefix(8) {
             guard let disk = try? format.open(scratch.path, name) else { continue }
             try demand(
-                disk.files.allSatisfy { $0.removingLastComponent() == scratch.path }, "a file that is not in the folder")
+                disk.files.allSatisfy { $0.removingLastComponent() == scratch.path }, "a file that is not in the folder"
+            )
             var places = disk.fixed.map { $0.offset..<$0.offset + UInt64($0.bytes.count) }
             try demand(places.map(\.lowerBound) == places.map(\.lowerBound).sorted(), "bytes that do not ascend")
             places += disk.parts.flatMap(\.segments)
@@ -65,7 +67,8 @@ extension Judge {
     static func blockMap(_ reader: any BlockReader) throws {
         guard let map = try? BMap(parsing: try bytes(reader)) else { return }
         try demand(
-            map.ranges.map(\.bytes.lowerBound) == map.ranges.map(\.bytes.lowerBound).sorted(), "ranges that do not ascend")
+            map.ranges.map(\.bytes.lowerBound) == map.ranges.map(\.bytes.lowerBound).sorted(),
+            "ranges that do not ascend")
         try disjoint(map.ranges.map(\.bytes), in: map.imageByteCount)
     }
 }

@@ -85,7 +85,10 @@ enum FolderSamples {
             ("d1.partitions", gpt), ("d1.mbr", ""), ("d1p1.img.000", "x"), ("d1p2.lvm.vgcfg", group),
             ("d1p2.root.img", "x"),
         ]),
-        folder([("d1.partitions", mbr), ("d1.minimum.partitions", mbr), ("d1.original.swapuuids", "5 x\n"), ("d1p1.img", "x")]),
+        folder([
+            ("d1.partitions", mbr), ("d1.minimum.partitions", mbr), ("d1.original.swapuuids", "5 x\n"),
+            ("d1p1.img", "x"),
+        ]),
     ]
     static let blockMap = """
         <?xml version="1.0" ?>
