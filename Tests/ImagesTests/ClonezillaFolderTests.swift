@@ -159,8 +159,7 @@ import Testing
         var random = SeededGenerator(seed: Sample.seed())
         for round in 0..<(Sample.isFull ? 4000 : 200) {
             let name = names[round % names.count]
-            let path = fixture.folder.appending(name)
-            let sound = try Files.read(path)
+            let sound = try Files.read(fixture.folder.appending(name))
             var bytes = sound
             for _ in 0..<Int.random(in: 1...3, using: &random) {
                 let place = Int.random(in: 0..<max(1, bytes.count), using: &random)
@@ -171,13 +170,13 @@ import Testing
                 default: bytes = Array(bytes.prefix(place))
                 }
             }
-            try Files.write(bytes, to: path)
+            try fixture.write(name, bytes)
             do {
                 for disk in try FolderFormat.clonezilla.disks(fixture.folder) {
                     check(try FolderFormat.clonezilla.open(fixture.folder, disk))
                 }
             } catch { #expect(error is ImageError) }
-            try Files.write(sound, to: path)
+            try fixture.write(name, sound)
         }
     }
 

@@ -118,8 +118,8 @@ import Testing
         let names = ["d1.partitions", "d1.mbr", "d1.original.swapuuids", "d1p2.lvm.vgcfg"]
         var random = SeededGenerator(seed: Sample.seed())
         for round in 0..<(Sample.isFull ? 2000 : 100) {
-            let path = fixture.folder.appending(names[round % names.count])
-            let sound = try Files.read(path)
+            let name = names[round % names.count]
+            let sound = try Files.read(fixture.folder.appending(name))
             var bytes = sound
             let place = Int.random(in: 0..<min(4096, bytes.count), using: &random)
             if Bool.random(using: &random) {
@@ -127,11 +127,11 @@ import Testing
             } else {
                 bytes.removeSubrange(place..<min(bytes.count, place + 5))
             }
-            try Files.write(bytes, to: path)
+            try fixture.write(name, bytes)
             do { ClonezillaFolderTests().check(try FolderFormat.fog.open(fixture.folder, "d1")) } catch {
                 #expect(error is ImageError)
             }
-            try Files.write(sound, to: path)
+            try fixture.write(name, sound)
         }
     }
 }

@@ -37,7 +37,14 @@ struct ForeignFolderFixture {
     }
 
     func write(_ name: String, _ text: String) throws { try write(name, Array(text.utf8)) }
-    func write(_ name: String, _ bytes: [UInt8]) throws { try Files.write(bytes, to: folder.appending(name)) }
+
+    /// Without waiting for the disk: some tests write hundreds of files.
+    func write(_ name: String, _ bytes: [UInt8]) throws {
+        let file = try FileDescriptor.open(
+            folder.appending(name), .writeOnly, options: [.create, .truncate], permissions: .ownerReadWrite)
+        try file.closeAfter { _ = try file.writeAll(bytes) }
+    }
+
     func remove(_ name: String) throws { try ToolFile.run(["rm", folder.appending(name).string]) }
 
     /// `sfdisk -d` of a file, as if it were a device.
