@@ -71,15 +71,16 @@ let package = Package(
             name: "ImageFiles",
             dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", system],
             exclude: ["ImageFormat.md", "EncryptedImageFormat.md"], swiftSettings: hostile),
-        .target(name: "NBD", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", system], swiftSettings: hostile),
+        .target(
+            name: "NBD", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", system], swiftSettings: hostile),
         .target(
             name: "Emulator", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "NBD", system],
             swiftSettings: common),
         .target(
             name: "DiskImages",
             dependencies: [
-                "ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", "ImageFiles", "NBD", "Emulator",
-                system,
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "Codecs", "ImageModel", "ImageFiles", "NBD",
+                "Emulator", system,
             ], swiftSettings: hostile),
         .target(name: "ObjectStore", dependencies: ["DiskModel", "LinuxSystem", system], swiftSettings: hostile),
         .target(
@@ -113,7 +114,8 @@ let package = Package(
             name: "Operations",
             dependencies: [
                 "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs", "ImageModel",
-                "ImageFiles", "NBD", "Emulator", "DiskImages", "ObjectStore", "Repository", "FilesystemResize", "Imaging",
+                "ImageFiles", "NBD", "Emulator", "DiskImages", "ObjectStore", "Repository", "FilesystemResize",
+                "Imaging",
                 "BootRepair", "SystemAccess", "Appliance", "JobModel", system,
             ], swiftSettings: common),
         .target(
@@ -125,7 +127,8 @@ let package = Package(
             name: "reforge",
             dependencies: [
                 "Codecs", "DiskModel", "LinuxSystem", "Filesystems", "ImageModel", "ImageFiles", "Imaging", "NBD",
-                "Emulator", "DiskImages", "BootRepair", "Appliance", "JobModel", "Operations", "RecoveryInit", "CEarlyBoot", system,
+                "Emulator", "DiskImages", "BootRepair", "Appliance", "JobModel", "Operations", "RecoveryInit",
+                "CEarlyBoot", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),
 

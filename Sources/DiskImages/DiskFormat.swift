@@ -26,7 +26,8 @@ package struct DiskFormat: Sendable {
         self.isPlain = isPlain
         self.isVirtual = isVirtual
         self.recognize = recognize
-        self.open = open
+        // A block map beside the file describes the disk, however that is compressed.
+        self.open = { request throws(ImageError) in try BMapDisk.around(try open(request), request) }
     }
 
     /// All formats, in the order of detection.

@@ -41,6 +41,8 @@ struct Judge: Sendable {
             Judge(name: "encrypted", run: image), Judge(name: "repository", run: repository),
             Judge(name: "piece", run: piece), Judge(name: "virtual", run: virtual),
             Judge(name: "nbdserver", run: nbdServer), Judge(name: "nbdclient", run: nbdClient),
+            Judge(name: "clonezilla", run: clonezilla), Judge(name: "fog", run: fog),
+            Judge(name: "lvmtext", run: volumeGroupText), Judge(name: "bmap", run: blockMap),
         ]
 
     /// A volume of any kind.

@@ -88,6 +88,10 @@ struct FuzzTarget {
             FuzzTarget(name: "fstab", text: ({ $0 }, { [Array(Samples.fstab.utf8)] })),
             FuzzTarget(name: "grub", text: ({ $0 }, { [Array(Samples.grub.utf8)] })),
             FuzzTarget(name: "nvram", text: ({ $0 }, { Samples.bootEntries.map { Array($0.utf8) } })),
+            FuzzTarget(name: "clonezilla", text: ({ $0 }, { FolderSamples.clonezilla })),
+            FuzzTarget(name: "fog", text: ({ $0 }, { FolderSamples.fog })),
+            FuzzTarget(name: "lvmtext", text: ({ $0 }, { [Array(FolderSamples.group.utf8)] })),
+            FuzzTarget(name: "bmap", text: ({ $0 }, { [Array(FolderSamples.blockMap.utf8)] })),
             FuzzTarget(name: "manifest", text: (ImageFixtures.payload, ImageFixtures.headerSeeds)),
             FuzzTarget(
                 name: "piece",
