@@ -105,7 +105,10 @@ let package = Package(
             ], swiftSettings: common),
         .target(
             name: "Appliance",
-            dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "SystemAccess", "NBD", "Emulator", system],
+            dependencies: [
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "SystemAccess", "BootRepair", "NBD",
+                "Emulator", system,
+            ],
             swiftSettings: common),
         // What other packages may link: pure values, public.
         .target(name: "JobModel", dependencies: ["DiskModel"], swiftSettings: common),
