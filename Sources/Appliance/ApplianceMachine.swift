@@ -29,7 +29,7 @@ struct ApplianceMachine: Equatable {
     static let portName = "reforge.agent"
     static let serialPrefix = "reforge-disk-"
     /// In the kernel's command line, so that the medium's first process starts the agent and nothing else.
-    package static let kernelWord = "reforge.agent"
+    static let kernelWord = "reforge.agent"
 
     var arguments: [String] {
         var arguments = [

@@ -29,7 +29,8 @@ package final class ApplianceSession {
     private let servers: [NBDServer]
     private let folder: PrivateFolder?
     private let thread: WorkerThread?
-    private var isBusy = false
+    /// Of the walk under way.
+    private var check: WalkCheck?
     private var isClosed = false
 
     /// KVM that hangs is given up after this time.
@@ -190,7 +191,7 @@ package final class ApplianceSession {
     // MARK: Requests
 
     private func ask(_ request: AgentRequest) throws(ApplianceError) {
-        guard !isBusy, !isClosed else { throw .machine("the appliance is in use") }
+        guard check == nil, !isClosed else { throw .machine("the appliance is in use") }
         try channel.send(request.frame)
     }
 
@@ -231,33 +232,41 @@ package final class ApplianceSession {
         return Mounted(volume: volume, number: number)
     }
 
-    /// Passes on what is at and below a path, checked for its order: a folder before what is in it, contents within
-    /// their file.
+    /// Begins a walk: what is at and below a path.
+    package func beginWalk(
+        _ mounted: Mounted, _ path: [UInt8], depth: UInt32 = .max, followsLast: Bool = false, contents: Bool = false
+    ) throws(ApplianceError) {
+        try ask(
+            .walk(
+                .init(mount: mounted.number, path: path, depth: depth, followsLast: followsLast, contents: contents)))
+        check = WalkCheck(contents: contents, depth: depth)
+    }
+
+    /// The next answer of the walk, checked for its order: a folder before what is in it, contents within their file.
+    /// - Returns: `nil` at the end of the walk.
+    package func nextOfWalk() throws(ApplianceError) -> AgentReply? {
+        guard check != nil else { return nil }
+        let next: AgentReply
+        do { next = try reply() } catch {
+            // A refused walk is over; after any other error the stream is not used again.
+            switch error {
+            case .notFound, .failed: check = nil
+            default: break
+            }
+            throw error
+        }
+        try check?.take(next)
+        guard case .done = next else { return next }
+        check = nil
+        return nil
+    }
+
+    /// A whole walk.
     package func walk(
         _ mounted: Mounted, _ path: [UInt8], depth: UInt32 = .max, followsLast: Bool = false, contents: Bool = false,
         _ body: (AgentReply) throws -> Void
     ) throws {
-        try ask(
-            .walk(
-                .init(mount: mounted.number, path: path, depth: depth, followsLast: followsLast, contents: contents)))
-        isBusy = true
-        var check = WalkCheck(contents: contents, depth: depth)
-        while true {
-            let next: AgentReply
-            do { next = try reply() } catch {
-                // A refused walk is over; after any other error the stream is not used again.
-                switch error {
-                case .notFound, .failed: isBusy = false
-                default: break
-                }
-                throw error
-            }
-            try check.take(next)
-            if case .done = next {
-                isBusy = false
-                return
-            }
-            try body(next)
-        }
+        try beginWalk(mounted, path, depth: depth, followsLast: followsLast, contents: contents)
+        while let next = try nextOfWalk() { try body(next) }
     }
 }
