@@ -176,7 +176,7 @@ let package = Package(
         .testTarget(
             name: "ApplianceTests",
             dependencies: [
-                "Appliance", "Emulator", "NBD", "SystemAccess", "ByteParsing", "DiskModel", "LinuxSystem",
+                "Appliance", "Emulator", "NBD", "SystemAccess", "BootRepair", "ByteParsing", "DiskModel", "LinuxSystem",
                 "TestSupport", system,
             ]),
         .testTarget(
