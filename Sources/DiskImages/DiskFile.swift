@@ -21,6 +21,8 @@ package protocol DiskFile: BlockReader {
     var statedSectorSize: Int? { get }
     /// The open file.
     var file: FileBytes { get }
+    /// Facts besides those of `file` that change with the contents of the disk.
+    var facts: [UInt64] { get }
 
     /// Fails where the file was changed since it was opened, or holds more than `byteCount`.
     func confirmEnd() throws(ImageError)
@@ -28,6 +30,7 @@ package protocol DiskFile: BlockReader {
 
 extension DiskFile {
     package var failure: ImageError? { nil }
+    package var facts: [UInt64] { [] }
     package var statedSectorSize: Int? { nil }
     package var logicalSectorSize: Int { statedSectorSize ?? 512 }
 }

@@ -12,22 +12,25 @@ package struct DiskFormat: Sendable {
     package let name: String
     /// Whether the bytes of the file are the bytes of the disk, so that the file can be used like a device.
     package let isPlain: Bool
+    /// Whether it is the format of a virtual machine's disk, which no other tool takes for a disk.
+    package let isVirtual: Bool
     package let recognize: @Sendable (FileHead) throws(ImageError) -> Recognition
     package let open: @Sendable (DiskRequest) throws(ImageError) -> any DiskFile
 
     package init(
-        name: String, isPlain: Bool = false,
+        name: String, isPlain: Bool = false, isVirtual: Bool = false,
         recognize: @escaping @Sendable (FileHead) throws(ImageError) -> Recognition,
         open: @escaping @Sendable (DiskRequest) throws(ImageError) -> any DiskFile
     ) {
         self.name = name
         self.isPlain = isPlain
+        self.isVirtual = isVirtual
         self.recognize = recognize
         self.open = open
     }
 
     /// All formats, in the order of detection.
-    package static let table = Registry<DiskFormat>([xz, zstd, raw])
+    package static let table = Registry<DiskFormat>([xz, zstd] + virtual + [raw])
 }
 
 /// The parameters of `DiskFormat.open`.
@@ -35,6 +38,8 @@ package struct DiskRequest {
     package var path: FilePath
     /// A folder for the decompressed disk; `nil` to decompress while reading.
     package var scratch: FilePath?
+    /// Whether the disk image of a virtual machine may name files outside its folder.
+    package var allowsBacking = false
     /// The memory that stays free of a scratch in memory, in bytes.
     package var memoryReserve: UInt64 = 0
     package var cancellation: Cancellation
@@ -75,18 +80,37 @@ extension DiskFormat {
             try CompressedDisk.open(request) { () throws(CodecError) in try ZstdStreamDecompressor() }
         })
 
+    /// The suffixes of raw images: any bytes can be a disk, so the name decides.
+    private static let rawSuffixes = ["img", "raw", "iso"]
+
+    /// Disk images of virtual machines. A raw image whose contents look like one is none: whoever wrote the disk would
+    /// decide which files are read.
+    private static let virtual = [VirtualHeader.Format.qcow2, .vmdk, .vhdx, .vdi, .vhd].map { format in
+        DiskFormat(
+            name: String(format.title.drop { $0 != " " }.dropFirst()), isVirtual: true,
+            recognize: { head throws(ImageError) in
+                guard let file = head.file, !rawSuffixes.contains(head.suffixes.last ?? "") else { return .no }
+                if let found = VirtualHeader.format(of: head.bytes) { return found == format ? .byContent : .no }
+                let end = UInt64(VHDFooter.byteCount)
+                guard format == .vhd, file.byteCount >= 2 * end else { return .no }
+                let last = try file.bytes(at: file.byteCount - end, count: VHDFooter.byteCount)
+                return VHDFooter.isFooter(last) ? .byContent : .no
+            },
+            open: { request throws(ImageError) in try VirtualDisk(request) })
+    }
+
     static let raw = DiskFormat(
         name: "raw image", isPlain: true, recognize: { head throws(ImageError) in try recognizeRaw(head) },
         open: { request throws(ImageError) in try RawDisk(request.path) })
 
-    /// Any bytes can be a disk, so the name decides. Contradictions: a suffix of another format, the footer of a
+    /// Contradictions: a suffix of another format, the footer of a
     /// Reforge image at the end, or a length that is not a multiple of the sector size.
     private static func recognizeRaw(_ head: FileHead) throws(ImageError) -> Recognition {
         guard let file = head.file else { return .no }
         guard !head.suffixes.contains(where: { ["enc", "zst", "xz", "reforge"].contains($0) }) else {
             return .contradiction("its start does not match the format in its name: it is damaged, or not an image")
         }
-        guard let suffix = head.suffixes.last, head.suffixes.count > 1, ["img", "raw", "iso"].contains(suffix) else {
+        guard let suffix = head.suffixes.last, head.suffixes.count > 1, rawSuffixes.contains(suffix) else {
             return .no
         }
         if try endsAsImage(file) { return .contradiction("its start is damaged: its end is that of a Reforge image") }

@@ -10,7 +10,7 @@ package struct FileHead {
     package let path: FilePath
     /// The open file; `nil` for a pipe or a device.
     package let file: FileBytes?
-    /// The first 64 bytes, or fewer.
+    /// The first 512 bytes, or fewer.
     package let bytes: [UInt8]
     /// The parts of the file name between its dots, in lower case; the first part is not a suffix.
     package let suffixes: [String]
@@ -27,7 +27,7 @@ package struct FileHead {
         }
         let file = try FileBytes(path)
         self.file = file
-        bytes = try file.bytes(at: 0, count: Int(min(file.byteCount, 64)))
+        bytes = try file.bytes(at: 0, count: Int(min(file.byteCount, 512)))
     }
 
     /// The first four bytes as a little-endian number; 0 for a shorter file.

@@ -37,15 +37,20 @@ package enum QemuImage {
     }
 
     /// Repairs an image in place: replays a log, corrects reference counts.
-    package static func repair(_ path: FilePath, format: String, cancellation: Cancellation) throws(EmulatorError) {
-        try run(["check", "-q", "-r", "all", "-f", format, QemuText.plainPath(path)], cancellation: cancellation)
+    /// - Parameter file: open for writing.
+    package static func repair(
+        _ file: StorageDaemon.File, format: String, cancellation: Cancellation
+    ) throws(EmulatorError) {
+        try run(["check", "-q", "-r", "all", "-f", format, file.path], files: [file], cancellation: cancellation)
     }
 
     private static func run(
-        _ arguments: [String], progress: (Double) -> Void = { _ in }, cancellation: Cancellation
+        _ arguments: [String], files: [StorageDaemon.File] = [], progress: (Double) -> Void = { _ in },
+        cancellation: Cancellation
     ) throws(EmulatorError) {
         try QemuProgram.image.require()
-        let program = try AttachedProgram([QemuProgram.image.rawValue] + arguments, deathSignal: .kill)
+        let program = try AttachedProgram(
+            [QemuProgram.image.rawValue] + arguments, kept: files.map(\.descriptor), deathSignal: .kill)
         var shown = 0.0
         while program.ending == nil {
             if cancellation.isRequested {
@@ -61,7 +66,7 @@ package enum QemuImage {
             SystemFacts.sleep(seconds: 0.01, unless: cancellation)
         }
         guard program.ending == .exited(0) else {
-            let said = QemuText.message(program.lines, program: .image)
+            let said = QemuText.message(program.lines, program: .image, files: files)
             let ending = program.ending.map { "\($0)" } ?? ""
             throw .failed(program: QemuProgram.image.rawValue, why: said.isEmpty ? "it ended with \(ending)" : said)
         }

@@ -24,11 +24,17 @@ package enum QemuText {
     package static func plainPath(_ path: FilePath) -> String { path.isAbsolute ? path.string : "./\(path)" }
 
     /// The message of a failed program: its last lines, without its own name in front.
-    static func message(_ lines: [String], program: QemuProgram) -> String {
+    /// - Parameter files: their names stand in place of their descriptors.
+    static func message(_ lines: [String], program: QemuProgram, files: [StorageDaemon.File] = []) -> String {
         let own = "\(program.rawValue): "
         let said = lines.map { $0.hasPrefix(own) ? String($0.dropFirst(own.count)) : $0 }
             .filter { !$0.allSatisfy(\.isWhitespace) && progress($0) == nil }
-        return said.suffix(4).joined(separator: " / ")
+        var text = said.suffix(4).joined(separator: " / ")
+        // The longest first: the path of descriptor 1 begins that of descriptor 12.
+        for file in files.sorted(by: { $0.path.utf8.count > $1.path.utf8.count }) {
+            text = text.replacing(file.path, with: file.name)
+        }
+        return text
     }
 
     /// The percentage of a progress line, `(12.34/100%)`; `nil` for any other text.

@@ -101,11 +101,7 @@ package final class StorageDaemon {
 
     /// Its output, with the names of the files in place of descriptors.
     private var message: String {
-        var text = QemuText.message(program.lines, program: .storageDaemon)
-        // The longest first: the path of descriptor 1 begins that of descriptor 12.
-        for file in files.sorted(by: { $0.path.utf8.count > $1.path.utf8.count }) {
-            text = text.replacing(file.path, with: file.name)
-        }
+        let text = QemuText.message(program.lines, program: .storageDaemon, files: files)
         if !text.isEmpty { return text }
         return program.ending.map { "it ended without a message (\($0))" } ?? "it gave no message"
     }

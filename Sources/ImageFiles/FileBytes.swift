@@ -18,9 +18,10 @@ package final class FileBytes: Sendable {
     /// The time of its last change when it was opened, in seconds and nanoseconds since 1970.
     package let changed: (seconds: Int64, nanoseconds: Int64)
 
+    /// - Parameter name: the name in messages; `nil` for the path.
     /// - Throws: `ImageError.foreign` if it is not a regular file.
-    package init(_ path: FilePath) throws(ImageError) {
-        name = path.string
+    package init(_ path: FilePath, name: String? = nil) throws(ImageError) {
+        self.name = name ?? path.string
         do { file = try OwnedDescriptor.open(path, .readOnly) } catch { throw .system(error) }
         calls = PendingCalls(path.string, on: file.raw)
         let status: Stat

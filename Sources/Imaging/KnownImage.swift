@@ -62,6 +62,11 @@ package struct KnownImage: Equatable, Sendable {
     /// Identifies an image by its first 512 bytes alone.
     package static func identify(head: [UInt8]) -> KnownImage? { ourHead(head) ?? headRow(head) }
 
+    /// Whether it is the disk image of a virtual machine.
+    package var isVirtualDisk: Bool {
+        ["qcow2", "QED", "VMDK", "VHD", "VHDX", "VDI", "Parallels"].contains { name.contains(" \($0) ") }
+    }
+
     private static func headRow(_ head: [UInt8]) -> KnownImage? {
         heads.first { holds(head, $0.bytes, at: $0.offset) }.map { KnownImage(kind: $0.kind, name: $0.name) }
     }

@@ -46,6 +46,8 @@ public struct RestoreJob: Codable, Equatable, Sendable {
     public var jobID: String?
     /// The files with the keys of LUKS volumes.
     public var luksKeyFiles: [String] = []
+    /// Whether a virtual machine's disk image may name files outside its folder.
+    public var allowsBacking = false
 
     /// Why the options contradict each other; `nil` if they do not.
     public var contradiction: String? {
@@ -137,6 +139,8 @@ public struct CaptureJob: Codable, Equatable, Sendable {
     public var sectorSize: Int?
     /// The files with the keys of LUKS volumes.
     public var luksKeyFiles: [String] = []
+    /// Whether a virtual machine's disk image may name files outside its folder.
+    public var allowsBacking = false
 
     /// Creates a job with its source and its destination.
     public init(disk: String, image: String) {
@@ -163,6 +167,8 @@ public struct CopyJob: Codable, Equatable, Sendable {
     public var storesInTheClear = false
     /// Whether the intact data of a damaged source is copied.
     public var salvages = false
+    /// Whether a virtual machine's disk image may name files outside its folder.
+    public var allowsBacking = false
 
     /// Creates a job with its source and its destination.
     public init(source: String, destination: String) {
@@ -179,6 +185,8 @@ public struct VerifyJob: Codable, Equatable, Sendable {
     public var readsDataPercent: Double?
     /// Whether damaged contents of a repository are set aside.
     public var repairs = false
+    /// Whether a virtual machine's disk image may name files outside its folder.
+    public var allowsBacking = false
 
     /// Creates a job for an image, a snapshot or a repository.
     public init(image: String) { self.image = image }
@@ -194,6 +202,8 @@ public struct InspectJob: Codable, Equatable, Sendable {
     public var sectorSize: Int?
     /// The files with the keys of LUKS volumes.
     public var luksKeyFiles: [String] = []
+    /// Whether a virtual machine's disk image may name files outside its folder.
+    public var allowsBacking = false
 
     /// Creates a job for a disk, an image or a snapshot.
     public init(disk: String) { self.disk = disk }

@@ -13,13 +13,18 @@ import SystemPackage
 extension CaptureOperation {
     /// Refuses an image in place of the disk: a swapped command line, or another tool's container, whose bytes are not
     /// a disk.
-    func refuseImage(_ source: OpenedDisk) throws {
-        guard !job.takesImageAsDisk, let known = try source.knownImage else { return }
+    /// - Parameter isVirtual: whether it is the disk of a virtual machine, whose contents are captured.
+    func refuseImage(_ source: OpenedDisk, isVirtual: Bool) throws {
+        guard !job.takesImageAsDisk, let known = try source.knownImage, !isVirtual || known.kind != .foreign else {
+            return
+        }
         let instead =
             switch known.kind {
             case .image: "reforge copy copies an image"
             case .repositoryFile: "reforge copy copies a snapshot"
-            case .foreign: "its own tool makes a raw disk of it (qemu-img convert -O raw)"
+            case .foreign:
+                "its own tool makes a raw disk of it (qemu-img convert -O raw), and a virtual machine's disk image is "
+                    + "captured as its disk under a name that says what it is (NAME.qcow2)"
             }
         throw JobFailure(
             .refused,

@@ -29,6 +29,7 @@ package final class CaptureOperation {
     ) {
         self.job = job
         self.keys = keys
+        keys.allowsBacking = job.allowsBacking
         self.events = events
         self.toolVersion = toolVersion
     }
@@ -60,7 +61,8 @@ package final class CaptureOperation {
         try CapturedHost.check(job.host, "--host")
         try CapturedHost.check(job.diskName, "--disk")
         let opened = try OpenedDisk(disk, .readOnly, sectorSize: job.sectorSize)
-        try refuseImage(opened)
+        let virtual = try VirtualSource.open(job, opened, keys)
+        try refuseImage(opened, isVirtual: virtual != nil)
         let destination = try ImageDestination(job.image, events)
         left.update { $0 = Self.sentences(destination) }
         let options = ImageDestination.ImageOptions(
@@ -68,8 +70,8 @@ package final class CaptureOperation {
         try destination.refuse(options)
         let unlocker = try LUKSKeys(job.luksKeyFiles).unlocker()
         let source = try DiskSource(
-            opened, usesSnapshots: job.usesSnapshots, rescues: job.rescues, allowMounted: job.allowsMounted, events,
-            cancellation)
+            opened, virtual, usesSnapshots: job.usesSnapshots, rescues: job.rescues, allowMounted: job.allowsMounted,
+            events, cancellation)
         defer { source.end() }
         try refuseDanger(opened, destination)
         let survey = try source.survey(
@@ -84,7 +86,7 @@ package final class CaptureOperation {
             try place.repository.map { try $0.0.captureMoment(lock: $0.1, trustsClock: job.trustsClock) }
             ?? CaptureMoment(unixSeconds: SystemFacts.unixSeconds())
         if let note = moment.note { events.warn("clock", note) }
-        let names = CapturedHost(survey, opened)
+        let names = CapturedHost(survey, opened, isVirtual: virtual != nil)
         let hostName = job.host ?? names.name
         let plan = try makePlan(source, survey, place.chunkByteCount, hostName, moment)
         let manifest = plan.header.manifest
@@ -171,7 +173,7 @@ package final class CaptureOperation {
             var failure = JobFailure(error, cancellation: cancellation)
             // Without an error number it is no bad sector: a snapshot without room, a disk that is shorter than it was.
             if case .block(let block)? = error as? ImagingError, block.operation == .read, block.errorNumber != 0,
-                !job.rescues
+                !job.rescues, !source.isVirtual
             {
                 failure.message += "; --rescue retries, reads around what cannot be read, and records the holes"
             }

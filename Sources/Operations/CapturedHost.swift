@@ -15,11 +15,16 @@ package struct CapturedHost {
 
     /// The names for a disk that is captured. A raw file, or a loop device over one, does not belong to the machine
     /// that captures it.
-    package init(_ survey: DiskSurvey, _ source: OpenedDisk) {
+    /// - Parameter isVirtual: whether it is the disk of a virtual machine, in a file that debugfs cannot read. Its
+    ///   name is that of the file.
+    package init(_ survey: DiskSurvey, _ source: OpenedDisk, isVirtual: Bool = false) {
         let place = Self.place(source)
-        disk = SnapshotNames.disk(
-            survey.identity, table: survey.table, filesystems: survey.volumes.map(\.filesystem), place: place)
-        if let name = Self.systemName(survey, source) {
+        let fileName = isVirtual ? SnapshotNames.plain(source.device.path.stem) : nil
+        disk =
+            fileName
+            ?? SnapshotNames.disk(
+                survey.identity, table: survey.table, filesystems: survey.volumes.map(\.filesystem), place: place)
+        if !isVirtual, let name = Self.systemName(survey, source) {
             self.name = name
         } else if source.device.isDevice, source.identity.transport != "loop" {
             name = Self.machineName ?? "unknown-\(SnapshotNames.shortID(disk))"

@@ -29,6 +29,7 @@ package final class CopyOperation {
     ) {
         self.job = job
         self.keys = keys
+        keys.allowsBacking = job.allowsBacking
         self.targetKeys = targetKeys
         self.hasOwnPassword = hasOwnPassword
         self.events = events

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskImages
 import DiskModel
 import Filesystems
+import ImageModel
 import Imaging
 import JobModel
 import LinuxSystem
@@ -14,18 +16,24 @@ package final class DiskSource {
     /// The mount points of filesystems that are mounted read-write, and read without a snapshot.
     package let mountedReadWrite: [String]
     private let disk: OpenedDisk
+    private let virtual: VirtualSource?
     private let snapshots: VolumeSnapshotSource?
     /// Detects changes of the disk; `nil` if changes are allowed.
     private let claim: Claim?
     private let events: any EventSink
 
+    /// Whether the contents of a virtual machine's disk image are captured, and not the bytes of a disk.
+    package var isVirtual: Bool { virtual != nil }
+
     /// Refuses a disk that may change during the capture, or makes snapshots of the volumes that may change.
     package init(
-        _ disk: OpenedDisk, usesSnapshots: Bool, rescues: Bool, allowMounted: Bool, _ events: any EventSink,
+        _ disk: OpenedDisk, _ virtual: VirtualSource? = nil, usesSnapshots: Bool, rescues: Bool, allowMounted: Bool,
+        _ events: any EventSink,
         _ cancellation: Cancellation
     ) throws {
         self.events = events
         self.disk = disk
+        self.virtual = virtual
         // The caches of a disk and of its partitions are separate: data written through a partition's node must be seen
         // here.
         if disk.device.isDevice { disk.device.dropCache(0..<disk.device.byteCount) }
@@ -62,7 +70,7 @@ package final class DiskSource {
                     uncovered = places
                 }, cancellation: cancellation, note: events.log) : nil
         mountedReadWrite = left + uncovered.filter { !left.contains($0) }
-        let base = snapshots?.reader ?? disk.device
+        let base = virtual?.reader ?? snapshots?.reader ?? disk.device
         // A read past the cache loses only the bad sector itself.
         let sectors = snapshots == nil && disk.device.isDevice ? DirectReader(disk.device) : nil
         reader =
@@ -90,16 +98,17 @@ package final class DiskSource {
         -> DiskSurvey
     {
         let survey = try DiskSurveyor.survey(
-            reader, identity: disk.identity, geometry: disk.device.geometry,
+            reader, identity: disk.identity, geometry: virtual?.geometry ?? disk.device.geometry,
             mountedReadWrite: mountedReadWrite.isEmpty && snapshots != nil ? [] : disk.mountedReadWriteRanges,
             allUsed: allUsed, skipPageFiles: skipPageFiles, trustMaps: trustMaps, unlocker: unlocker,
-            descriptor: disk.device.fileDescriptor.rawValue)
+            descriptor: isVirtual ? nil : disk.device.fileDescriptor.rawValue)
         return survey.takingWhole(unreadable: reader.unreadable)
     }
 
     /// Fails if the read data is not of one moment: a snapshot overflowed, or the disk was written to.
     package func check() throws {
         try snapshots?.check()
+        do throws(ImageError) { try virtual?.disk.confirmEnd() } catch { throw ImagingError.image(error) }
         guard let change = claim?.change() else { return }
         throw ImagingError.failed(
             "\(disk.identity.path) did not hold still: \(change) while it was captured, and the image would mix two states. Stop what "

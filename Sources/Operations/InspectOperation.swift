@@ -17,6 +17,7 @@ package final class InspectOperation {
     package init(_ job: InspectJob, keys: KeyRing, events: any EventSink) {
         self.job = job
         self.keys = keys
+        keys.allowsBacking = job.allowsBacking
         self.events = events
     }
 

@@ -32,6 +32,8 @@ package final class KeyRing {
     package let events: any EventSink
     /// Ends what is done with them: questions, waits, reads.
     package let cancellation: Cancellation
+    /// Whether the disk image of a virtual machine may name files outside its folder.
+    package var allowsBacking = false
     private var password: [UInt8]?
     private var repositories: [String: MasterKeys] = [:]
     private var images: [String: MasterKeys] = [:]

@@ -24,6 +24,7 @@ package enum DiskScratchChoice: Equatable {
 /// A disk in a file, opened as the recording of it.
 struct RecordedDisk {
     let recording: DiskRecording
+    let file: any DiskFile
     /// The claim that detects writes to a plain file.
     let claim: Claim?
 
@@ -39,17 +40,13 @@ struct RecordedDisk {
         var request = DiskRequest(
             path, scratch: format.isPlain ? nil : try Self.folder(scratch, path), cancellation: keys.cancellation,
             log: events.log, progress: { progress.show("decompress", done: $0, total: byteCount) })
+        request.allowsBacking = keys.allowsBacking
         request.memoryReserve = RestoreScratch.memoryReserve(chunkByteCount: DiskRecording.chunkByteCount)
         let disk = try format.open(request)
+        file = disk
         let confirmEnd: () throws(ImageError) -> Void = { () throws(ImageError) in try disk.confirmEnd() }
         let head = try DiskHeadReader(of: disk)
-        // A raw image is taken by its name, whatever it contains.
-        if let known = KnownImage.identify(head: Array(head.bytes.prefix(512))) {
-            throw JobFailure(
-                .badImage,
-                "\(path) is not a raw image: it contains \(known.name). Give that one, or convert it with its own tool "
-                    + "(qemu-img convert -O raw)")
-        }
+        try Self.refuseImage(in: head, path, name: format.name)
         let sectorSize =
             try disk.statedSectorSize
             ?? ResectoredReader.guessed(disk.isRandomAccess ? disk : head).logicalSectorSize
@@ -67,9 +64,18 @@ struct RecordedDisk {
         }
     }
 
+    /// Refuses an image in an image. A raw image is taken by its name, whatever it contains.
+    static func refuseImage(in head: DiskHeadReader, _ path: FilePath, name: String) throws {
+        guard let known = KnownImage.identify(head: Array(head.bytes.prefix(512))) else { return }
+        throw JobFailure(
+            .badImage,
+            "\(path) is not a \(name): it contains \(known.name). Give that one, under a name that says what it is "
+                + "(NAME.qcow2), or convert it with its own tool (qemu-img convert -O raw)")
+    }
+
     /// The folder for the decompressed disk: the requested one, which must be able to hold a file, or the first of the
     /// usual ones that can.
-    private static func folder(_ choice: DiskScratchChoice, _ path: FilePath) throws -> FilePath? {
+    static func folder(_ choice: DiskScratchChoice, _ path: FilePath) throws -> FilePath? {
         switch choice {
         case .none: return nil
         case .usual:
@@ -179,7 +185,7 @@ private struct RecordedSurvey {
         for number in [
             disk.byteCount, file.byteCount, UInt64(bitPattern: file.changed.seconds),
             UInt64(bitPattern: file.changed.nanoseconds),
-        ] { facts.appendLittleEndian(number) }
+        ] + disk.facts { facts.appendLittleEndian(number) }
         let uuid = try GUID(bigEndianBytes: Array(ContentHash(of: facts + head.bytes).bytes.prefix(16)))
         var warnings: [String] = []
         if disk.hasUncheckedParts {

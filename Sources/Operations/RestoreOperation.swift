@@ -36,6 +36,7 @@ package final class RestoreOperation {
     ) {
         self.job = job
         self.keys = keys
+        keys.allowsBacking = job.allowsBacking
         self.events = events
         self.confirmer = confirmer
         targetState = Monitor(TargetState())

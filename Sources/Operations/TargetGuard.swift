@@ -45,7 +45,9 @@ package enum TargetGuard {
         guard let known else { return }
         throw JobFailure(
             .refused,
-            "\(path) is \(known.name), not a disk: are IMAGE and DISK swapped? To overwrite it anyway, remove the file and make "
+            "\(path) is \(known.name), not a disk: are IMAGE and DISK swapped? "
+                + (known.isVirtualDisk ? "reforge export writes an image as a virtual machine's disk. " : "")
+                + "To overwrite it anyway, remove the file and make "
                 + "a new one (truncate -s SIZE); on a device, clear its first MiB (dd if=/dev/zero of=DEVICE bs=1M count=1)"
         )
     }

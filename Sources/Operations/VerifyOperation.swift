@@ -46,6 +46,7 @@ package final class VerifyOperation {
     package init(_ job: VerifyJob, keys: KeyRing, events: any EventSink) {
         self.job = job
         self.keys = keys
+        keys.allowsBacking = job.allowsBacking
         self.events = events
     }
 

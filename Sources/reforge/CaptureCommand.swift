@@ -19,6 +19,7 @@ struct CaptureCommand: ParsableCommand {
               reforge capture /dev/sda /mnt/backup/repo@ --tag nightly
               reforge capture /dev/sda - | ssh store 'cat > laptop.img.zst'
               reforge capture /dev/sda laptop.img.zst --luks-key-file /root/disk.key
+              reforge capture vm.qcow2 /mnt/backup/repo@ --host web1
 
             With the key of a LUKS volume, only its used sectors are captured, still encrypted; without the key, all \
             of them.
@@ -32,7 +33,10 @@ struct CaptureCommand: ParsableCommand {
             host, readByteCount, newByteCount, deduplicatedByteCount, storedByteCount.
             """)
 
-    @Argument(help: "The disk: a block device or a raw image file.") var disk: String
+    @Argument(
+        help:
+            "The disk: a block device, a raw image file, or a virtual machine's disk image (qcow2, VMDK, VHD, VHDX, VDI)."
+    ) var disk: String
     @Argument(help: "The image to write, - for standard output, or REPO@ for a repository.") var image: String
     @Option(
         help:
@@ -83,6 +87,7 @@ struct CaptureCommand: ParsableCommand {
     @OptionGroup var keyOptions: KeyOptions
     @OptionGroup var eventOptions: EventOptions
     @OptionGroup var luksOptions: LUKSOptions
+    @OptionGroup var backingOptions: BackingOptions
 
     enum ImageCodec: String, ExpressibleByArgument, CaseIterable {
         case zstd, xz
@@ -115,6 +120,7 @@ struct CaptureCommand: ParsableCommand {
         (job.rescues, job.usesSnapshots, job.allowsMounted) = (rescue, snapshot, allowMounted)
         (job.trustsClock, job.allowsPartial, job.overwrites) = (trustClock, allowPartial, overwrite)
         (job.takesImageAsDisk, job.sectorSize) = (asDisk, sectorSize?.rawValue)
+        job.allowsBacking = backingOptions.allowBacking
         job.luksKeyFiles = luksOptions.luksKeyFile
         return job
     }

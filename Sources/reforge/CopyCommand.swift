@@ -38,6 +38,7 @@ struct CopyCommand: ParsableCommand {
     )
     var salvage = false
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var backingOptions: BackingOptions
     @OptionGroup var eventOptions: EventOptions
     @Option(help: ArgumentHelp("A file with the password of the destination.", valueName: "file"))
     var toPasswordFile: String?
@@ -49,7 +50,7 @@ struct CopyCommand: ParsableCommand {
     private var job: CopyJob {
         var job = CopyJob(source: source, destination: destination)
         (job.level, job.encrypts, job.overwrites, job.host) = (level, encrypt, overwrite, host)
-        (job.storesInTheClear, job.salvages) = (toPlain, salvage)
+        (job.storesInTheClear, job.salvages, job.allowsBacking) = (toPlain, salvage, backingOptions.allowBacking)
         return job
     }
 

@@ -23,16 +23,18 @@ struct InspectCommand: ParsableCommand {
             unreadable, imageByteCount (not for a snapshot).
             """)
 
-    @Argument(help: "A block device, a raw image file, a Reforge image, or a snapshot.") var disk: String
+    @Argument(help: "A block device, a disk in a file, a Reforge image, or a snapshot.") var disk: String
     @Flag(help: "Print one JSON object.") var json = false
     @Flag(help: "Trust allocation maps without comparing them with the blocks that files use.") var trustMaps = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
     @OptionGroup var keyOptions: KeyOptions
     @OptionGroup var luksOptions: LUKSOptions
+    @OptionGroup var backingOptions: BackingOptions
 
     func run() throws {
         var job = InspectJob(disk: disk)
         (job.trustsMaps, job.sectorSize, job.luksKeyFiles) = (trustMaps, sectorSize?.rawValue, luksOptions.luksKeyFile)
+        job.allowsBacking = backingOptions.allowBacking
         try CommandRun.run(json: json) { cancellation in
             let keys = KeyRing(keyOptions, Console.events, cancellation)
             let report = try InspectOperation(job, keys: keys, events: Console.events).run()

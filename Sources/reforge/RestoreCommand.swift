@@ -100,6 +100,7 @@ struct RestoreCommand: MountingCommand {
     @OptionGroup var keyOptions: KeyOptions
     @OptionGroup var eventOptions: EventOptions
     @OptionGroup var luksOptions: LUKSOptions
+    @OptionGroup var backingOptions: BackingOptions
 
     func validate() throws {
         if let why = job.contradiction { throw ValidationError(why) }
@@ -119,7 +120,9 @@ struct RestoreCommand: MountingCommand {
         (job.salvages, job.confirmedLosses) = (salvage, confirmSalvage)
         (job.repairsBoot, job.trustsUnknown, job.sectorSize) = (bootRepair, trustUnknown, sectorSize?.rawValue)
         (job.expectedImageID, job.expectedDiskSequence) = (expectImageID, expectDiskSequence)
-        (job.jobID, job.luksKeyFiles) = (jobID, luksOptions.luksKeyFile)
+        (job.jobID, job.luksKeyFiles, job.allowsBacking) = (
+            jobID, luksOptions.luksKeyFile, backingOptions.allowBacking
+        )
         return job
     }
 

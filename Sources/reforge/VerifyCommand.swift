@@ -39,6 +39,7 @@ struct VerifyCommand: ParsableCommand {
     var repair = false
     @Flag(help: "Print one JSON object.") var json = false
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var backingOptions: BackingOptions
     @OptionGroup var eventOptions: EventOptions
 
     func validate() throws {
@@ -61,7 +62,9 @@ struct VerifyCommand: ParsableCommand {
 
     func run() throws {
         var job = VerifyJob(image: image)
-        (job.readsDataPercent, job.repairs) = (readData?.value, repair)
+        (job.readsDataPercent, job.repairs, job.allowsBacking) = (
+            readData?.value, repair, backingOptions.allowBacking
+        )
         try VerifyPresenter(job: job, json: json).run(keyOptions, eventOptions.sink("verify"))
     }
 }

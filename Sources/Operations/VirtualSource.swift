@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskImages
+import DiskModel
+import Filesystems
+import Imaging
+import JobModel
+import LinuxSystem
+import SystemPackage
+
+/// The disk of a virtual machine as the source of a capture: its file is what is locked and named, and its contents are
+/// what is captured.
+package struct VirtualSource {
+    let disk: any DiskFile
+    /// The disk with its sector size.
+    let reader: ResectoredReader
+
+    var geometry: DiskGeometry {
+        DiskGeometry(
+            byteCount: reader.byteCount, logicalSectorSize: reader.logicalSectorSize,
+            physicalSectorSize: reader.logicalSectorSize)
+    }
+
+    /// - Returns: `nil` for a device, a raw image, or another file.
+    static func open(_ job: CaptureJob, _ opened: OpenedDisk, _ keys: KeyRing) throws -> VirtualSource? {
+        let path = FilePath(job.disk)
+        guard !opened.device.isDevice, !job.takesImageAsDisk,
+            case .disk(let format) = try FileContents.detect(path), format.isVirtual
+        else { return nil }
+        if let option = job.rescues ? "--rescue" : job.usesSnapshots ? "--snapshot" : nil {
+            throw JobFailure(
+                .usage,
+                "\(option) is for disks of this machine, and \(job.disk) is a \(format.name): leave \(option) out")
+        }
+        // A log is replayed on a copy.
+        var request = DiskRequest(
+            path, scratch: try RecordedDisk.folder(.usual, path), cancellation: keys.cancellation, log: keys.events.log)
+        request.allowsBacking = keys.allowsBacking
+        let disk = try format.open(request)
+        try RecordedDisk.refuseImage(in: try DiskHeadReader(of: disk), path, name: format.name)
+        let sectorSize =
+            try job.sectorSize ?? disk.statedSectorSize ?? ResectoredReader.guessed(disk).logicalSectorSize
+        return VirtualSource(disk: disk, reader: ResectoredReader(disk, logicalSectorSize: sectorSize))
+    }
+}

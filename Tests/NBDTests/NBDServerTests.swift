@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import NBD
+
+/// Server and client through real sockets.
+@Suite struct NBDServerTests {
+    let scratch: ScratchFolder
+    let disk = SampleServedDisk()
+    var path: FilePath { scratch.path.appending("s") }
+
+    init() throws { scratch = try ScratchFolder() }
+
+    private func client() throws -> NBDClient { try NBDClient(socket: path, export: "disk", name: "client") }
+
+    @Test func aClientReadsTheDisk() throws {
+        let server = try NBDServer(disk, at: .unix(path))
+        defer { server.stop() }
+        #expect(server.uri == "nbd+unix:///?socket=\(path)")
+        #expect(try Stat(path).permissions == [.ownerReadWrite])
+        let client = try client()
+        #expect(client.byteCount == disk.byteCount)
+        #expect(try client.readBytes(at: 0, count: disk.bytes.count) == disk.bytes)
+        var random = SeededGenerator(seed: Sample.seed())
+        for _ in 0..<200 {
+            let start = Int.random(in: 0..<disk.bytes.count, using: &random)
+            let count = Int.random(in: 0...min(100_000, disk.bytes.count - start), using: &random)
+            #expect(try client.readBytes(at: UInt64(start), count: count) == Array(disk.bytes[start..<start + count]))
+        }
+        let extents = try client.extents(in: 0..<disk.byteCount)
+        #expect(extents.map(\.kind) == [.data, .zero, .data, .zero, .data])
+        #expect(extents.map(\.byteCount) == disk.kinds.map(\.byteCount))
+        #expect(server.connectionCount == 1)
+        #expect(throws: BlockIOError.self) { try client.readBytes(at: disk.byteCount, count: 1) }
+        #expect(throws: BlockIOError.self) { try client.extents(in: 5..<5) }
+    }
+
+    @Test func severalThreadsReadAtOnce() throws {
+        let server = try NBDServer(disk, at: .unix(path))
+        defer { server.stop() }
+        let client = try client()
+        let wrong = Monitor(0)
+        // All four connections are in a read before one is answered.
+        disk.gate.update { $0 = false }
+        let threads = try (0..<6).map { number in
+            try WorkerThread { [disk] in
+                let start = number * 40_000
+                let bytes = try? client.readBytes(at: UInt64(start), count: 40_000)
+                if bytes != Array(disk.bytes[start..<start + 40_000]) { wrong.update { $0 += 1 } }
+            }
+        }
+        _ = disk.readCount.wait { $0 >= 4 ? true : nil }
+        disk.gate.update { $0 = true }
+        for thread in threads { thread.join() }
+        #expect(wrong.update { $0 } == 0)
+        #expect(server.connectionCount == 4)
+    }
+
+    @Test func aFailedReadIsKept() throws {
+        let server = try NBDServer(disk, at: .unix(path))
+        defer { server.stop() }
+        disk.memory.makeUnreadable(1000..<1512)
+        let client = try client()
+        #expect(server.failure == nil)
+        do {
+            _ = try client.readBytes(at: 0, count: 4096)
+            Issue.record("it was read")
+        } catch { #expect((error as BlockIOError).errorNumber == Errno.ioError.rawValue) }
+        #expect(server.failure?.offset == 0)
+        // The connection is used again.
+        #expect(try client.readBytes(at: 2000, count: 10) == Array(disk.bytes[2000..<2010]))
+        #expect(server.connectionCount == 1)
+    }
+
+    @Test func aDeadServerEndsReads() throws {
+        let server = try NBDServer(disk, at: .unix(path))
+        let client = try client()
+        server.stop()
+        #expect(throws: BlockIOError.self) { try client.readBytes(at: 0, count: 512) }
+        #expect(!Files.exists(path))
+        #expect(throws: BlockIOError.self) { try self.client() }
+    }
+
+    /// Whatever sixteen clients send or do not read, others are served, and `stop` returns.
+    @Test func badClientsBlockNoOthers() throws {
+        let server = try NBDServer(disk, at: .unix(path))
+        var random = SeededGenerator(seed: Sample.seed())
+        var silent: [NBDSocket] = []
+        for number in 0..<14 {
+            let socket = NBDSocket(try Sockets.connect(to: path), "test")
+            if number % 2 == 0 {
+                // Asks for much and reads nothing.
+                try socket.send(WireBytes.handshake)
+                for _ in 0..<50 { try socket.send(WireBytes.request(0, flags: 4, byteCount: UInt32(disk.byteCount))) }
+            } else if number % 3 == 0 {
+                try socket.send((0..<50).map { _ in UInt8(truncatingIfNeeded: random.next()) })
+            }
+            silent.append(socket)
+        }
+        let client = try client()
+        #expect(try client.readBytes(at: 0, count: 1000) == Array(disk.bytes[0..<1000]))
+        server.stop()
+        #expect(throws: BlockIOError.self) { try client.readBytes(at: 0, count: 1000) }
+        withExtendedLifetime(silent) {}
+    }
+
+    @Test func aSeventeenthClientIsRefused() throws {
+        let server = try NBDServer(disk, at: .unix(path))
+        defer { server.stop() }
+        var open: [NBDSocket] = []
+        for _ in 0..<16 {
+            let socket = NBDSocket(try Sockets.connect(to: path), "test")
+            _ = try socket.receive(18)
+            open.append(socket)
+        }
+        #expect(throws: BlockIOError.self) { try client() }
+        open.removeLast().end()
+        // A place becomes free as soon as its thread has ended.
+        var isServed = false
+        for _ in 0..<100 where !isServed {
+            isServed = (try? client()) != nil
+            if !isServed { SystemFacts.sleep(seconds: 0.02) }
+        }
+        #expect(isServed)
+    }
+
+    @Test func stopsWhileBusy() throws {
+        let server = try NBDServer(disk, at: .unix(path))
+        let client = try client()
+        let failed = Monitor(false)
+        let thread = try WorkerThread {
+            for _ in 0..<100_000 where (try? client.readBytes(at: 0, count: 300_000)) == nil {
+                failed.update { $0 = true }
+                return
+            }
+        }
+        _ = disk.readCount.wait { $0 > 3 ? true : nil }
+        server.stop()
+        thread.join()
+        #expect(failed.update { $0 })
+    }
+
+    @Test func aLiveSocketIsKeptAndADeadOneReplaced() throws {
+        let server = try NBDServer(disk, at: .unix(path))
+        do throws(SystemCallError) {
+            _ = try NBDServer(disk, at: .unix(path))
+            Issue.record("it listens too")
+        } catch { #expect(error.errno == .addressInUse) }
+        #expect(try client().byteCount == disk.byteCount)
+        server.stop()
+        // As a killed server leaves it: bound, and closed.
+        do { _ = try Sockets.listen(at: path) }
+        #expect(Files.exists(path))
+        let second = try NBDServer(disk, at: .unix(path))
+        #expect(try client().byteCount == disk.byteCount)
+        second.stop()
+        #expect(!Files.exists(path))
+        try Files.write([1], to: path)
+        do throws(SystemCallError) {
+            _ = try NBDServer(disk, at: .unix(path))
+            Issue.record("a file was replaced")
+        } catch { #expect(error.errno == .fileExists) }
+        #expect(try Files.read(path) == [1])
+    }
+
+    @Test func onlyTheOwnSocketIsRemoved() throws {
+        let server = try NBDServer(disk, at: .unix(path))
+        try Files.remove(path)
+        try Files.write([1], to: path)
+        server.stop()
+        #expect(Files.exists(path))
+    }
+
+    @Test func aPortOfThisMachine() throws {
+        let server = try NBDServer(disk, at: .loopback(port: 0))
+        defer { server.stop() }
+        guard case .loopback(let port) = server.address else { return }
+        #expect(port != 0)
+        #expect(server.uri == "nbd://127.0.0.1:\(port)")
+        #expect(throws: SystemCallError.self) { try NBDServer(disk, at: .loopback(port: port)) }
+    }
+
+    @Test func pathsAreEncodedInAddresses() throws {
+        let odd = scratch.path.appending("a b?&%'ü")
+        let server = try NBDServer(disk, at: .unix(odd))
+        defer { server.stop() }
+        #expect(server.uri.hasSuffix("/a%20b%3F%26%25%27%C3%BC"))
+    }
+
+    @Test func aPathThatIsTooLongIsAnError() {
+        let long = scratch.path.appending(String(repeating: "x", count: 110))
+        do throws(SystemCallError) {
+            _ = try NBDServer(disk, at: .unix(long))
+            Issue.record("it listens")
+        } catch { #expect(error.errno == .fileNameTooLong) }
+    }
+}
