@@ -71,7 +71,8 @@ let package = Package(
             name: "ImageFiles",
             dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", system],
             exclude: ["ImageFormat.md", "EncryptedImageFormat.md"], swiftSettings: hostile),
-        .target(name: "NBD", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", system], swiftSettings: hostile),
+        .target(
+            name: "NBD", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", system], swiftSettings: hostile),
         .target(
             name: "Emulator", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "NBD", system],
             swiftSettings: common),
@@ -116,7 +117,8 @@ let package = Package(
             name: "Operations",
             dependencies: [
                 "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs", "ImageModel",
-                "ImageFiles", "NBD", "Emulator", "DiskImages", "ObjectStore", "Repository", "FilesystemResize", "Imaging",
+                "ImageFiles", "NBD", "Emulator", "DiskImages", "ObjectStore", "Repository", "FilesystemResize",
+                "Imaging",
                 "BootRepair", "SystemAccess", "Appliance", "JobModel", system,
             ], swiftSettings: common),
         .target(
@@ -128,7 +130,8 @@ let package = Package(
             name: "reforge",
             dependencies: [
                 "Codecs", "DiskModel", "LinuxSystem", "Filesystems", "ImageModel", "ImageFiles", "Imaging", "NBD",
-                "Emulator", "DiskImages", "BootRepair", "Appliance", "JobModel", "Operations", "RecoveryInit", "CEarlyBoot", system,
+                "Emulator", "DiskImages", "BootRepair", "Appliance", "JobModel", "Operations", "RecoveryInit",
+                "CEarlyBoot", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),
 
@@ -161,7 +164,8 @@ let package = Package(
         .testTarget(
             name: "ImagingTests",
             dependencies: [
-                "Imaging", "NBD", "FilesystemResize", "ImageModel", "ImageFiles", "DiskImages", "ObjectStore", "Repository",
+                "Imaging", "NBD", "FilesystemResize", "ImageModel", "ImageFiles", "DiskImages", "ObjectStore",
+                "Repository",
                 "Filesystems",
                 "DiskEditing",
                 "TestSupport",

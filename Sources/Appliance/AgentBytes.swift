@@ -29,7 +29,8 @@ struct AgentBytesReader {
 
     var left: Int { bytes.count - position }
 
-    mutating func number<Number: FixedWidthInteger>(_ type: Number.Type = Number.self) throws(ApplianceError) -> Number {
+    mutating func number<Number: FixedWidthInteger>(_ type: Number.Type = Number.self) throws(ApplianceError) -> Number
+    {
         let count = Number.bitWidth / 8
         guard left >= count else { throw .untrusted("a message that ends early") }
         var value: Number = 0

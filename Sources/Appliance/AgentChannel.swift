@@ -20,7 +20,9 @@ package final class AgentChannel {
     deinit { try? descriptor.close() }
 
     package func send(_ frame: AgentFrame) throws(ApplianceError) {
-        do { try descriptor.sendAll(frame.bytes) } catch { throw .system(SystemCallError("write to", "the appliance", error)) }
+        do { try descriptor.sendAll(frame.bytes) } catch {
+            throw .system(SystemCallError("write to", "the appliance", error))
+        }
     }
 
     /// The next frame.
@@ -57,7 +59,9 @@ package final class AgentChannel {
     private func fill(_ deadline: Double?) throws(ApplianceError) -> Bool {
         while true {
             if cancellation.isRequested { throw .cancelled }
-            if let deadline, SystemFacts.monotonicSeconds() > deadline { throw .machine("the appliance does not answer") }
+            if let deadline, SystemFacts.monotonicSeconds() > deadline {
+                throw .machine("the appliance does not answer")
+            }
             guard Polling.wait(for: [.init(descriptor)], seconds: 0.25).first?.isReadable == true else { continue }
             switch descriptor.readAvailable(into: &buffer, limit: 1 << 19) {
             case .moved: return true

@@ -112,7 +112,9 @@ extension AgentEntry {
 
     private func check() throws(ApplianceError) {
         let parts = path.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map(Array.init)
-        guard path.isEmpty || parts.allSatisfy(Self.isName) else { throw .untrusted("the path \(AgentText.shown(path))") }
+        guard path.isEmpty || parts.allSatisfy(Self.isName) else {
+            throw .untrusted("the path \(AgentText.shown(path))")
+        }
         guard permissions <= 0o7777, modifiedNanoseconds < 1_000_000_000, byteCount <= UInt64(Int64.max),
             !target.contains(0), attributes.allSatisfy({ !$0.name.isEmpty && !$0.name.contains(0) }),
             kind != .hardLink || linkID != 0, kind != .link || !target.isEmpty

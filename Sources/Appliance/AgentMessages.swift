@@ -209,7 +209,9 @@ package enum AgentReply: Equatable, Sendable {
         var end: UInt64 = 0
         for _ in 0..<count {
             let (lower, upper): (UInt64, UInt64) = (try reader.number(), try reader.number())
-            guard lower >= end, upper > lower, upper <= UInt64(Int64.max) else { throw .untrusted("ranges out of order") }
+            guard lower >= end, upper > lower, upper <= UInt64(Int64.max) else {
+                throw .untrusted("ranges out of order")
+            }
             ranges.append(lower..<upper)
             end = upper
         }

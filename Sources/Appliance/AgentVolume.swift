@@ -49,7 +49,9 @@ package struct AgentVolume: Equatable, Sendable {
         byteCount = try reader.number()
         logicalVolume = try reader.text(limit: 512)
         layers = try reader.text(limit: 512).split(separator: ",").map(String.init)
-        (kindName, uuid, label) = (try reader.text(limit: 256), try reader.text(limit: 256), try reader.text(limit: 1024))
+        (kindName, uuid, label) = (
+            try reader.text(limit: 256), try reader.text(limit: 256), try reader.text(limit: 1024)
+        )
         obstacle = try reader.text()
     }
 }

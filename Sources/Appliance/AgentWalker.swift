@@ -141,7 +141,8 @@ final class AgentWalker {
             let wanted = min(UInt64(buffer.count), range.upperBound - offset)
             let count = try buffer.withUnsafeMutableBytes {
                 try file.read(
-                    fromAbsoluteOffset: Int64(offset), into: UnsafeMutableRawBufferPointer(rebasing: $0[..<Int(wanted)]))
+                    fromAbsoluteOffset: Int64(offset), into: UnsafeMutableRawBufferPointer(rebasing: $0[..<Int(wanted)])
+                )
             }
             // Shorter than its size: the filesystem contradicts itself.
             guard count > 0 else { throw Errno.ioError }

@@ -12,7 +12,9 @@ extension ApplianceSession {
             default: break
             }
         }
-        guard let found else { throw ApplianceError.failed("\(AgentText.shown(path)): \(problem ?? "nothing is known")") }
+        guard let found else {
+            throw ApplianceError.failed("\(AgentText.shown(path)): \(problem ?? "nothing is known")")
+        }
         return found
     }
 

@@ -79,7 +79,8 @@ package final class DiskVolumes: AgentVolumes {
         return nodes.map { Place(node: FilePath("/dev/\($0.name)"), disk: index, partition: $0.number) }
     }
 
-    private func add(_ place: Place, kindName: String = "", uuid: String = "", label: String = "", size: UInt64 = 0,
+    private func add(
+        _ place: Place, kindName: String = "", uuid: String = "", label: String = "", size: UInt64 = 0,
         obstacle: String = ""
     ) {
         var volume = AgentVolume(
@@ -201,7 +202,8 @@ package final class DiskVolumes: AgentVolumes {
 
     private static func rows(_ command: String, on nodes: String, _ fields: String) -> [[String]] {
         let arguments = ["--readonly", "--noheadings", "--separator", "|", "--options", fields]
-        guard let output = try? ChildProcess.run(ConfinedLVM.command(command, on: nodes, arguments), timeoutSeconds: 120),
+        guard
+            let output = try? ChildProcess.run(ConfinedLVM.command(command, on: nodes, arguments), timeoutSeconds: 120),
             output.succeeded
         else { return [] }
         return output.text.split(separator: "\n").map { line in

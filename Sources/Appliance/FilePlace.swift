@@ -16,7 +16,8 @@ package struct FilePlace: Equatable, Sendable {
     /// With a slash in front.
     package let path: [UInt8]
 
-    package static let forms = "3:/path (partition 3), group/volume:/path (LVM), or /path (as the installed system's fstab mounts it)"
+    package static let forms =
+        "3:/path (partition 3), group/volume:/path (LVM), or /path (as the installed system's fstab mounts it)"
 
     package init(_ volume: Volume, path: [UInt8]) {
         self.volume = volume

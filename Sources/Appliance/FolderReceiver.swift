@@ -109,7 +109,10 @@ package final class FolderReceiver: FileReceiver {
             report(FileProblem(path: entry.path, why: Self.reparseSentence(entry), cause: .image))
         case .characterDevice, .blockDevice, .socket, .other:
             counts.otherCount += 1
-            warn("special-files", "device nodes and sockets are not made (the first: \(AgentText.shown(entry.path))): `reforge files tar` keeps device nodes")
+            warn(
+                "special-files",
+                "device nodes and sockets are not made (the first: \(AgentText.shown(entry.path))): `reforge files tar` keeps device nodes"
+            )
         }
     }
 
@@ -144,7 +147,9 @@ package final class FolderReceiver: FileReceiver {
     // MARK: Files
 
     private func startFile(_ entry: AgentEntry, _ name: [UInt8], _ parent: FolderWriter) throws {
-        guard options.overwrites || !parent.exists(name) else { return try destination(entry.path, .fileExists, "made") }
+        guard options.overwrites || !parent.exists(name) else {
+            return try destination(entry.path, .fileExists, "made")
+        }
         do {
             let (temporary, descriptor) = try create(in: parent)
             let opened = OpenFile(entry: entry, temporary: temporary, name: name, descriptor: descriptor)
@@ -192,7 +197,9 @@ package final class FolderReceiver: FileReceiver {
         // rename(2) of two names of one file does nothing.
         if entry.kind == .hardLink { parent.remove(temporary) }
         counts.fileCount += 1
-        if entry.linkID != 0, entry.kind != .hardLink { links[entry.linkID] = levels.map(\.name).filter { !$0.isEmpty } + [name] }
+        if entry.linkID != 0, entry.kind != .hardLink {
+            links[entry.linkID] = levels.map(\.name).filter { !$0.isEmpty } + [name]
+        }
     }
 
     /// Removes what there is of an unfinished file.
@@ -258,7 +265,9 @@ package final class FolderReceiver: FileReceiver {
             }
             setFacts(entry, of: temporary, in: parent)
             try name(entry, temporary, own, parent)
-        } catch { try destination(entry.path, (error as? Errno) ?? (error as? SystemCallError)?.errno ?? .ioError, "copied") }
+        } catch {
+            try destination(entry.path, (error as? Errno) ?? (error as? SystemCallError)?.errno ?? .ioError, "copied")
+        }
     }
 
     // MARK: Facts
@@ -332,7 +341,8 @@ extension FileDescriptor {
                 let wanted = Int(min(UInt64(buffer.count), range.upperBound - position))
                 let count = try buffer.withUnsafeMutableBytes {
                     try source.read(
-                        fromAbsoluteOffset: Int64(position), into: UnsafeMutableRawBufferPointer(rebasing: $0[..<wanted]))
+                        fromAbsoluteOffset: Int64(position),
+                        into: UnsafeMutableRawBufferPointer(rebasing: $0[..<wanted]))
                 }
                 guard count > 0 else { throw Errno.ioError }
                 _ = try writeAll(toAbsoluteOffset: Int64(position), buffer[..<count])

@@ -39,7 +39,8 @@ package struct TarWriter {
         if !records.isEmpty {
             let extended = Member(
                 path: Array("PaxHeaders/".utf8) + Self.last(member.path).prefix(80), type: UInt8(ascii: "x"),
-                permissions: 0o644, byteCount: UInt64(records.count), modified: max(0, min(member.modified, 0o77777777777)))
+                permissions: 0o644, byteCount: UInt64(records.count),
+                modified: max(0, min(member.modified, 0o77777777777)))
             try put(Self.header(extended))
             try put(records)
             try pad()

@@ -34,8 +34,10 @@ struct WalkCheck {
             guard isOpen, extents.isEmpty else { throw .untrusted("the end of a file before its contents") }
             isOpen = false
         case .problem(let path, _, _):
-            guard path.isEmpty || path.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
-                .allSatisfy({ AgentEntry.isName(Array($0)) })
+            guard
+                path.isEmpty
+                    || path.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+                        .allSatisfy({ AgentEntry.isName(Array($0)) })
             else { throw .untrusted("the path \(AgentText.shown(path))") }
             guard !isOpen || path == last?.path else { throw .untrusted("a problem elsewhere within a file") }
             isOpen = false

@@ -37,12 +37,16 @@ package struct FilesReport: Encodable {
 
         /// As `ls -l` writes it.
         package var line: String {
-            let letter = ["file": "-", "folder": "d", "link": "l", "character device": "c", "block device": "b",
-                "pipe": "p", "socket": "s"][kind] ?? "?"
+            let letter =
+                [
+                    "file": "-", "folder": "d", "link": "l", "character device": "c", "block device": "b",
+                    "pipe": "p", "socket": "s",
+                ][kind] ?? "?"
             let bits = Int(permissions, radix: 8) ?? 0
             let letters = ["r", "w", "x"]
             var mode = (0..<9).map { bits >> (8 - $0) & 1 == 1 ? letters[$0 % 3] : "-" }
-            for (bit, place, character) in [(0o4000, 2, "s"), (0o2000, 5, "s"), (0o1000, 8, "t")] where bits & bit != 0 {
+            for (bit, place, character) in [(0o4000, 2, "s"), (0o2000, 5, "s"), (0o1000, 8, "t")] where bits & bit != 0
+            {
                 mode[place] = mode[place] == "x" ? character : character.uppercased()
             }
             func right(_ text: String, _ width: Int) -> String {

@@ -15,7 +15,9 @@ enum AgentSupervisor {
             }
         }
         let output = console()
-        if let child = try? ChildProcess([RecoveryPaths.program, ApplianceAgent.command], output: output, error: output) {
+        if let child = try? ChildProcess(
+            [RecoveryPaths.program, ApplianceAgent.command], output: output, error: output)
+        {
             let processID = child.processID
             var isOver = false
             while !isOver {

@@ -99,7 +99,8 @@ struct ListFiles: MountingCommand {
                     ["PATH", "HOLDS", "SIZE", "LABEL", "REMARK"],
                     volumes.map {
                         [
-                            "\($0.name):/", ($0.layers + [$0.kind.isEmpty ? "unknown" : $0.kind]).joined(separator: " → "),
+                            "\($0.name):/",
+                            ($0.layers + [$0.kind.isEmpty ? "unknown" : $0.kind]).joined(separator: " → "),
                             ByteText.rounded($0.byteCount), $0.label, $0.obstacle ?? "",
                         ]
                     })
@@ -151,7 +152,9 @@ struct GetFiles: MountingCommand {
     @OptionGroup var options: FilesCommand.Options
 
     func validate() throws {
-        guard paths.count >= 2 else { throw ValidationError("get takes at least one path of the image, and a destination") }
+        guard paths.count >= 2 else {
+            throw ValidationError("get takes at least one path of the image, and a destination")
+        }
     }
 
     func run() throws {
@@ -175,7 +178,9 @@ struct TarFiles: MountingCommand {
     @OptionGroup var options: FilesCommand.Options
 
     func validate() throws {
-        guard paths.count >= 2 else { throw ValidationError("tar takes at least one path of the image, and a file or -") }
+        guard paths.count >= 2 else {
+            throw ValidationError("tar takes at least one path of the image, and a file or -")
+        }
     }
 
     func run() throws {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import LinuxSystem
 import TestSupport
 import Testing
 
 @testable import Appliance
+@testable import LinuxSystem
 
 /// T0: the protocol between host and agent.
 struct FrameTests {
@@ -99,7 +99,8 @@ struct FrameTests {
         }
         let whole: [AgentReply] = [
             root, .entry(Self.entry("a", .folder)), .entry(Self.entry("a/b")), .data(offset: 0, [1, 2]),
-            .data(offset: 2, [3, 4, 5]), .fileEnd, .entry(Self.entry("b")), .extents([1..<3]), .data(offset: 1, [1, 2]),
+            .data(offset: 2, [3, 4, 5]), .fileEnd, .entry(Self.entry("b")), .extents([1..<3]),
+            .data(offset: 1, [1, 2]),
             .fileEnd, .entry(Self.entry("c")), .problem(path: Array("c".utf8), code: 5, text: ""), .done,
         ]
         #expect(throws: Never.self) { try check(whole) }

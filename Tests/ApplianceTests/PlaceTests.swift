@@ -16,7 +16,9 @@ struct PlaceTests {
         #expect(FilePlace("/etc/a:b") == FilePlace(.installed, path: Array("/etc/a:b".utf8)))
     }
 
-    @Test(arguments: ["", "x", "3", "3:x", ":/x", "vg:/x", "vg/lv/x:/y", "-a/b:/x", "../x:/y", "99999999999:/", "3 :/x"])
+    @Test(arguments: [
+        "", "x", "3", "3:x", ":/x", "vg:/x", "vg/lv/x:/y", "-a/b:/x", "../x:/y", "99999999999:/", "3 :/x",
+    ])
     func othersAreRefused(text: String) { #expect(FilePlace(text) == nil) }
 
     @Test func lastNamesAreNames() {
@@ -29,7 +31,8 @@ struct PlaceTests {
         let entries = [
             FstabEntry(line: 0, device: "UUID=1", mountPoint: "/", type: "ext4"),
             FstabEntry(line: 1, device: "UUID=2", mountPoint: "/home", type: "ext4", resolution: .here(partition: 2)),
-            FstabEntry(line: 2, device: "UUID=3", mountPoint: "/home/anna", type: "xfs", resolution: .here(partition: 3)),
+            FstabEntry(
+                line: 2, device: "UUID=3", mountPoint: "/home/anna", type: "xfs", resolution: .here(partition: 3)),
             FstabEntry(line: 3, device: "UUID=4", mountPoint: "none", type: "swap"),
         ]
         func match(_ path: String) throws -> (Int?, String)? {
