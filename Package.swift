@@ -106,7 +106,10 @@ let package = Package(
             ], swiftSettings: common),
         .target(
             name: "Appliance",
-            dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "SystemAccess", "NBD", "Emulator", system],
+            dependencies: [
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "SystemAccess", "BootRepair", "NBD",
+                "Emulator", system,
+            ],
             swiftSettings: common),
         // What other packages may link: pure values, public.
         .target(name: "JobModel", dependencies: ["DiskModel"], swiftSettings: common),
@@ -161,7 +164,8 @@ let package = Package(
         .testTarget(
             name: "ImagingTests",
             dependencies: [
-                "Imaging", "NBD", "FilesystemResize", "ImageModel", "ImageFiles", "DiskImages", "ObjectStore", "Repository",
+                "Imaging", "NBD", "FilesystemResize", "ImageModel", "ImageFiles", "DiskImages", "ObjectStore",
+                "Repository",
                 "Filesystems",
                 "DiskEditing",
                 "TestSupport",
@@ -176,7 +180,7 @@ let package = Package(
         .testTarget(
             name: "ApplianceTests",
             dependencies: [
-                "Appliance", "Emulator", "NBD", "SystemAccess", "ByteParsing", "DiskModel", "LinuxSystem",
+                "Appliance", "Emulator", "NBD", "SystemAccess", "BootRepair", "ByteParsing", "DiskModel", "LinuxSystem",
                 "TestSupport", system,
             ]),
         .testTarget(

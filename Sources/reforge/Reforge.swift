@@ -71,7 +71,8 @@ struct Reforge: ParsableCommand {
             InspectCommand.self, CaptureCommand.self, RestoreCommand.self, VerifyCommand.self, BootRepairCommand.self,
             KeyCommand.self, ExportCommand.self, MountCommand.self,
             InitRepoCommand.self, SnapshotsCommand.self, DiffCommand.self, ForgetCommand.self, PruneCommand.self,
-            CopyCommand.self, ImportCommand.self, ServeCommand.self, RecoverySessionCommand.self, RunJobCommand.self,
+            CopyCommand.self, ImportCommand.self, ServeCommand.self, FilesCommand.self, ApplianceAgentCommand.self,
+            RecoverySessionCommand.self, RunJobCommand.self,
             VolumeSnapshotGuardCommand.self,
         ])
 }
