@@ -93,7 +93,7 @@ let package = Package(
             name: "Imaging",
             dependencies: [
                 "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs", "ImageModel",
-                "ImageFiles", "ObjectStore", "Repository", "FilesystemResize", system,
+                "ImageFiles", "NBD", "ObjectStore", "Repository", "FilesystemResize", system,
             ], swiftSettings: common),
         .target(
             name: "SystemAccess", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", system],
@@ -158,7 +158,7 @@ let package = Package(
         .testTarget(
             name: "ImagingTests",
             dependencies: [
-                "Imaging", "FilesystemResize", "ImageModel", "ImageFiles", "DiskImages", "ObjectStore", "Repository",
+                "Imaging", "NBD", "FilesystemResize", "ImageModel", "ImageFiles", "DiskImages", "ObjectStore", "Repository",
                 "Filesystems",
                 "DiskEditing",
                 "TestSupport",

@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -155,6 +156,11 @@ int rf_storage(const char *path) {
 int rf_memfd_create(const char *name) {
     int fd = memfd_create(name, MFD_CLOEXEC);
     return fd < 0 ? -errno : fd;
+}
+
+int rf_accept(int fd) {
+    int connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+    return connection < 0 ? -errno : connection;
 }
 
 int rf_open_unnamed(const char *folder, unsigned mode) {

@@ -11,11 +11,15 @@ package struct RecordingFormat: Sendable {
     package let name: String
     package let recognize: @Sendable (FileHead) throws(ImageError) -> Recognition
     package let open: @Sendable (RecordingRequest) throws(ImageError) -> OpenedRecording
+    /// Opens a capture for random access; `nil` if the format has none.
+    package let index: (@Sendable (RecordingRequest) throws(ImageError) -> any CaptureIndex)?
 
     package init(
         name: String, recognize: @escaping @Sendable (FileHead) throws(ImageError) -> Recognition,
-        open: @escaping @Sendable (RecordingRequest) throws(ImageError) -> OpenedRecording
+        open: @escaping @Sendable (RecordingRequest) throws(ImageError) -> OpenedRecording,
+        index: (@Sendable (RecordingRequest) throws(ImageError) -> any CaptureIndex)? = nil
     ) {
+        self.index = index
         self.name = name
         self.recognize = recognize
         self.open = open
@@ -71,14 +75,14 @@ extension RecordingFormat {
         name: "encrypted Reforge image",
         recognize: { head throws(ImageError) in
             head.holds("RFIMGENC", at: 0) || isSkippable(head) && head.holds("RFIMGENC", at: 8) ? .byContent : .no
-        }, open: openImage)
+        }, open: openImage, index: indexImage)
 
     /// A pipe always carries an image. The skippable frame also identifies an image whose first bytes are damaged.
     static let image = RecordingFormat(
         name: "Reforge image",
         recognize: { head throws(ImageError) in
             head.file == nil || head.holds("RFIMGHDR", at: 8) || isSkippable(head) ? .byContent : .no
-        }, open: openImage)
+        }, open: openImage, index: indexImage)
 
     /// By the metadata file beside it, so that an archive with a damaged start is recognized too.
     static let xzImage = RecordingFormat(
@@ -89,7 +93,7 @@ extension RecordingFormat {
         open: { request throws(ImageError) in
             let archive = try XZImageReader(request.path, salvages: request.salvages)
             return OpenedRecording(archive, ending: archive.knownEnding)
-        })
+        }, index: { request throws(ImageError) in try XZImageReader(request.path).indexed() })
 
     /// An image from standard input.
     package static func openStandardInput(
@@ -104,6 +108,10 @@ extension RecordingFormat {
 
     /// Whether it starts with a skippable frame (RFC 8878 §3.1.2), as every Reforge image does.
     private static func isSkippable(_ head: FileHead) -> Bool { head.magic & 0xFFFF_FFF0 == 0x184D_2A50 }
+
+    @Sendable private static func indexImage(_ request: RecordingRequest) throws(ImageError) -> any CaptureIndex {
+        try IndexedImage(request.path, cancellation: request.cancellation, unlock: request.unlock)
+    }
 
     @Sendable private static func openImage(_ request: RecordingRequest) throws(ImageError) -> OpenedRecording {
         let text = request.path.string

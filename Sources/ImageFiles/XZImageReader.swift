@@ -112,6 +112,20 @@ package final class XZImageReader: ImageReader {
         metadataPosition = indexOffset
     }
 
+    /// The archive with random access. It must match its metadata.
+    package func indexed() throws(ImageError) -> IndexedImage {
+        if let misfit { throw misfit }
+        var identity = ContentHash.Running()
+        identity.update(try metadata.frame(at: 0, limit: ImageHeader.largestPayload).payload)
+        return unsafe try IndexedImage(
+            name: name, header, coding, knownEnding, identity: identity,
+            IndexedImage.Parts(
+                recordCount: footer.recordCount,
+                entries: { [metadata] _, offset throws(ImageError) in try Self.indexFrame(metadata, at: offset) },
+                indexOffset: footer.indexOffset, contentDistance: 0, contentsEnd: tie.indexOffset,
+                read: { [archive] buffer, offset throws(ImageError) in unsafe try archive.read(into: buffer, at: offset) }))
+    }
+
     /// Checks the archive's length, stream header, index and footer against the metadata.
     private static func check(_ archive: FileBytes, _ tie: XZImageTie, metadata: String) throws(ImageError) {
         guard archive.byteCount >= tie.archiveByteCount else {

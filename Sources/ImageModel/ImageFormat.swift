@@ -71,6 +71,9 @@ package struct ChunkRecord: Equatable, Sendable {
         self.hash = hash
     }
 
+    /// Where the start of the range is in the payload.
+    package static let rangeOffset = 8
+
     /// The 64 bytes of the payload.
     package var payload: [UInt8] {
         var bytes = ImageFormat.recordTag
@@ -100,7 +103,7 @@ package struct ChunkRecord: Equatable, Sendable {
             throw .invalid(what: "a record's checksum")
         }
         guard let kind = RangeKind(rawValue: bytes[4]) else { throw .invalid(what: "a record's kind") }
-        let offset: UInt64 = try bytes.littleEndian(at: 8)
+        let offset: UInt64 = try bytes.littleEndian(at: Self.rangeOffset)
         let byteCount: UInt64 = try bytes.littleEndian(at: 16)
         guard let range = ByteRange(offset: offset, byteCount: byteCount), !range.isEmpty else {
             throw .invalid(what: "a record's range")

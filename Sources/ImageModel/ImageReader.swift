@@ -56,11 +56,7 @@ extension ImageReader {
 
     /// Makes errors that name the partition of the region that holds the bytes.
     package var damageReporter: @Sendable (String, UInt64, ByteRange?) -> ImageError {
-        { [name, regions = header.manifest.regions] what, fileOffset, range in
-            .damaged(
-                name: name, what: what, fileOffset: fileOffset, disk: range,
-                partition: range.flatMap { range in regions.first { $0.range.overlaps(range) }?.partition })
-        }
+        { [name, header] what, fileOffset, range in header.damage(name: name, what, at: fileOffset, range) }
     }
 }
 

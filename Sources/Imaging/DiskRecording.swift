@@ -64,6 +64,10 @@ package final class DiskRecording: ImageReader {
         try DiskRecording(plan, of: source, failure: failure, confirmEnd: confirmEnd)
     }
 
+    /// The disk with random access.
+    /// - Parameter sparse: the descriptor of a file with the bytes of the disk; `nil` if there is none.
+    package func planned(sparse: Int32?) -> PlannedDisk { PlannedDisk(plan, of: source, sparse: sparse) }
+
     package func nextRecord() throws(ImageError) -> ChunkRecord? {
         if ending != nil { return nil }
         guard let step = walk.next() else {

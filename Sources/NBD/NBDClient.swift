@@ -9,14 +9,110 @@ package final class NBDClient: ServedDisk {
     package let byteCount: UInt64
     package var logicalSectorSize: Int { 512 }
 
+    private struct Pool {
+        /// Connections that no thread uses.
+        var idle: [NBDConversation] = []
+        /// The number of connections in use.
+        var busy = 0
+    }
+    private static let mostConnections = 4
+    /// The time for connecting and the handshake, in seconds.
+    private static let handshakeSeconds = 30.0
+
+    private let socket: FilePath
+    private let export: String
+    private let pool: Monitor<Pool>
+
     /// - Parameters:
     ///   - export: the name of the export.
     ///   - name: for messages.
-    package init(socket: FilePath, export: String, name: String) throws(BlockIOError) { fatalError("scaffold") }
-
-    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        fatalError("scaffold")
+    package init(socket: FilePath, export: String, name: String) throws(BlockIOError) {
+        self.socket = socket
+        self.export = export
+        self.name = name
+        do throws(NBDError) {
+            let first = try Self.connect(socket, export)
+            byteCount = first.byteCount
+            pool = Monitor(Pool(idle: [first]))
+        } catch { throw Self.failure(error, name, 0, 0) }
     }
 
-    package func extents(in range: ByteRange) throws(BlockIOError) -> [DiskExtent] { fatalError("scaffold") }
+    deinit {
+        for conversation in pool.update({ $0.idle }) { conversation.disconnect() }
+    }
+
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+        let count = UInt64(buffer.count)
+        guard offset <= byteCount, count <= byteCount - offset else { throw pastEnd(offset, count) }
+        do throws(NBDError) {
+            try withConversation { (conversation) throws(NBDError) in unsafe try conversation.read(into: buffer, at: offset) }
+        } catch { throw Self.failure(error, name, offset, count) }
+    }
+
+    package func extents(in range: ByteRange) throws(BlockIOError) -> [DiskExtent] {
+        guard !range.isEmpty, range.upperBound <= byteCount else { throw pastEnd(range.lowerBound, range.byteCount) }
+        do throws(NBDError) {
+            return try withConversation { (conversation) throws(NBDError) in try conversation.extents(in: range) }
+        } catch { throw Self.failure(error, name, range.lowerBound, range.byteCount) }
+    }
+
+    /// Runs `body` with a connection of its own; waits while all are in use.
+    private func withConversation<Value>(
+        _ body: (NBDConversation) throws(NBDError) -> Value
+    ) throws(NBDError) -> Value {
+        let idle = pool.wait { pool -> NBDConversation?? in
+            guard pool.busy < Self.mostConnections else { return nil }
+            pool.busy += 1
+            return .some(pool.idle.popLast())
+        }
+        var usable: NBDConversation?
+        defer {
+            pool.update {
+                $0.busy -= 1
+                if let usable { $0.idle.append(usable) }
+            }
+        }
+        let conversation: NBDConversation
+        if let idle { conversation = idle } else {
+            conversation = try Self.connect(socket, export)
+            guard conversation.byteCount == byteCount else { throw .invalid("its disk has another length now") }
+        }
+        do throws(NBDError) {
+            let value = try body(conversation)
+            usable = conversation
+            return value
+        } catch {
+            // After any other error, the place in the conversation is lost.
+            if case .refused = error { usable = conversation }
+            throw error
+        }
+    }
+
+    private static func connect(_ path: FilePath, _ export: String) throws(NBDError) -> NBDConversation {
+        let socket: NBDSocket
+        do throws(SystemCallError) { socket = NBDSocket(try Sockets.connect(to: path), path.string) } catch {
+            throw .system(error)
+        }
+        socket.limit(seconds: handshakeSeconds)
+        let conversation = try NBDConversation(socket, export: export)
+        socket.limit(seconds: nil)
+        return conversation
+    }
+
+    private func pastEnd(_ offset: UInt64, _ count: UInt64) -> BlockIOError {
+        BlockIOError(
+            .read, name: name, offset: offset, byteCount: count, errorNumber: 0,
+            reason: "that is past its end at byte \(byteCount)")
+    }
+
+    private static func failure(_ error: NBDError, _ name: String, _ offset: UInt64, _ count: UInt64) -> BlockIOError {
+        let number: Int32 =
+            switch error {
+            case .refused(let number, _): Int32(truncatingIfNeeded: number)
+            case .system(let call): call.errno.rawValue
+            case .closed, .invalid: Errno.ioError.rawValue
+            }
+        return BlockIOError(
+            .read, name: name, offset: offset, byteCount: count, errorNumber: number, reason: "\(error)")
+    }
 }

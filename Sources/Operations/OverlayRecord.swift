@@ -26,6 +26,10 @@ package struct OverlayRecord: Codable, Equatable, Sendable {
         guard let text = source.exactText else {
             throw JobFailure(.usage, "--keep needs an image that can be opened again, not \(source.text)")
         }
+        guard (try? Stat(FilePath(text)))?.type != .blockSpecial else {
+            throw JobFailure(
+                .usage, "--keep needs an image, not the disk \(text), which nothing holds to its contents: capture it first")
+        }
         base = try Self.absolute(text)
         imageID = source.imageID?.description
         imageUUID = source.header.manifest.imageUUID.description

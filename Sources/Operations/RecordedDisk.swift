@@ -24,6 +24,7 @@ package enum DiskScratchChoice: Equatable {
 /// A disk in a file, opened as the recording of it.
 struct RecordedDisk {
     let recording: DiskRecording
+    let file: any DiskFile
     /// The claim that detects writes to a plain file.
     let claim: Claim?
 
@@ -42,6 +43,7 @@ struct RecordedDisk {
         request.allowsBacking = keys.allowsBacking
         request.memoryReserve = RestoreScratch.memoryReserve(chunkByteCount: DiskRecording.chunkByteCount)
         let disk = try format.open(request)
+        file = disk
         let confirmEnd: () throws(ImageError) -> Void = { () throws(ImageError) in try disk.confirmEnd() }
         let head = try DiskHeadReader(of: disk)
         try Self.refuseImage(in: head, path, name: format.name)

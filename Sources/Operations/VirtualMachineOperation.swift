@@ -15,14 +15,10 @@ package final class VirtualMachineOperation {
     private let keys: KeyRing
     private let events: any EventSink
     /// Requested by the user: once to press the power button, and once more to end the machine.
-    private let cancellation: Cancellation
+    private var cancellation: Cancellation { keys.cancellation }
 
-    /// - Parameters:
-    ///   - keys: with a cancellation of their own: a guest that shuts down still reads its disk.
-    package init(
-        _ job: VirtualMachineJob, keys: KeyRing, events: any EventSink, cancellation: Cancellation
-    ) {
-        (self.job, self.keys, self.events, self.cancellation) = (job, keys, events, cancellation)
+    package init(_ job: VirtualMachineJob, keys: KeyRing, events: any EventSink) {
+        (self.job, self.keys, self.events) = (job, keys, events)
     }
 
     package func run() throws -> VirtualMachineReport {

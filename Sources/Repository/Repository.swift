@@ -178,6 +178,11 @@ package final class Repository: Sendable {
         try SnapshotReader(self, snapshot)
     }
 
+    /// Finds the records of a snapshot by their place on the disk.
+    package func index(_ snapshot: Snapshot) throws(ImageError) -> SnapshotIndex {
+        try SnapshotIndex(self, snapshot)
+    }
+
     /// Begins a snapshot.
     /// - Parameters:
     ///   - header: the header of the capture; its chunk length must be the repository's.

@@ -30,8 +30,8 @@ package final class SnapshotReader: ImageReader {
     private var nextEntry = 0
     /// An error to be thrown after the records before it.
     private var held: ImageError?
-    /// The last record, if it is data, and the places of its content.
-    private var pending: (places: [BlobSource.Found], record: ChunkRecord)?
+    /// The last record, if it is data.
+    private var pending: SnapshotChunk?
     private let repository: Repository
 
     init(_ repository: Repository, _ snapshot: Snapshot) throws(ImageError) {
@@ -159,25 +159,11 @@ package final class SnapshotReader: ImageReader {
     }
 
     private func dataRecord(_ id: ContentHash, _ range: ByteRange) throws(ImageError) -> ChunkRecord {
-        let all: [BlobSource.Found]
-        do { all = try blobs.places(id, .data) } catch {
-            if case .system = error { throw error }
-            throw damageReporter("\(error)", position, range)
-        }
-        guard let first = all.first else { throw damageReporter("no pack has the chunk \(id)", position, range) }
-        let places = all.filter {
-            UInt64($0.location.contentByteCount) == range.byteCount && $0.location.storedByteCount > 0
-                && Int($0.location.storedByteCount) <= ChunkCoding.bound(Int(range.byteCount))
-        }
-        guard let found = places.first else {
-            throw damageReporter("a chunk's length in \(first.pack.path)", UInt64(first.location.offset), range)
-        }
-        let record = ChunkRecord(
-            kind: .data, region: regionIndex, range: range, storedByteCount: Int(found.location.storedByteCount),
-            hash: id)
-        position += UInt64(record.storedByteCount)
-        pending = (places, record)
-        return record
+        let chunk = try SnapshotChunk(
+            id, range, region: regionIndex, in: blobs, position: position, damageReporter)
+        position += UInt64(chunk.record.storedByteCount)
+        pending = chunk
+        return chunk.record
     }
 
     /// Reads the stored bytes of the last record.
@@ -188,33 +174,8 @@ package final class SnapshotReader: ImageReader {
 
     /// A closure that reads the stored bytes of the last record, later and on any thread; `nil` only if the record is
     /// not data.
-    package func storedFetch() -> StoredFetch? {
-        guard let pending, let found = pending.places.first else { return nil }
-        let (pack, location, range) = (found.pack, found.location, pending.record.range)
-        let report = damageReporter
-        return { (buffer) throws(ImageError) in
-            do { unsafe try pack.read(location, into: buffer) } catch {
-                throw report("\(error)", UInt64(location.offset), range)
-            }
-        }
-    }
+    package func storedFetch() -> StoredFetch? { unsafe pending?.fetch(damageReporter) }
 
     /// Reads the content of the last record from its other places.
-    package func otherCopies() -> OtherCopies? {
-        guard let pending, let id = pending.record.hash, pending.places.count > 1 else { return nil }
-        let (repository, coding, places) = (repository, coding, pending.places)
-        return { content in
-            guard let decoder = try? ChunkDecoder(coding) else { return false }
-            for place in places.dropFirst() {
-                guard let stored = try? place.pack.stored(place.location) else { continue }
-                let isWhole = unsafe stored.withUnsafeBytes {
-                    unsafe (try? decoder.decode($0, id: id, into: content)) != nil
-                }
-                guard isWhole else { continue }
-                repository.noteDamagedCopy(places[0], insteadUsing: place)
-                return true
-            }
-            return false
-        }
-    }
+    package func otherCopies() -> OtherCopies? { unsafe pending?.otherCopies(repository, coding) }
 }

@@ -76,7 +76,8 @@ struct Reforge: ParsableCommand {
             InspectCommand.self, CaptureCommand.self, RestoreCommand.self, VerifyCommand.self, BootRepairCommand.self,
             KeyCommand.self,
             InitRepoCommand.self, SnapshotsCommand.self, DiffCommand.self, ForgetCommand.self, PruneCommand.self,
-            CopyCommand.self, VirtualMachineCommand.self, ProveCommand.self, RecoverySessionCommand.self, RunJobCommand.self,
+            CopyCommand.self, ServeCommand.self, VirtualMachineCommand.self, ProveCommand.self,
+            RecoverySessionCommand.self, RunJobCommand.self,
             VolumeSnapshotGuardCommand.self,
         ])
 }

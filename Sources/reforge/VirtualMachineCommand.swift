@@ -2,7 +2,6 @@
 import ArgumentParser
 import Emulator
 import JobModel
-import LinuxSystem
 import Operations
 
 struct VirtualMachineCommand: ParsableCommand {
@@ -53,9 +52,8 @@ struct VirtualMachineCommand: ParsableCommand {
         (job.machine, job.network, job.display, job.keep) = (machine.options, network.rawValue, display, keep)
         let events = eventOptions.sink("vm")
         try CommandRun.run(json: json) { cancellation in
-            // A guest that shuts down still reads its disk: what reads it has a cancellation of its own.
             let report = try VirtualMachineOperation(
-                job, keys: KeyRing(keyOptions, events, Cancellation()), events: events, cancellation: cancellation
+                job, keys: KeyRing(keyOptions, events, cancellation), events: events
             ).run()
             try Console.result(report, json: json, lines: ["the machine has ended"])
             return report.outcome.status

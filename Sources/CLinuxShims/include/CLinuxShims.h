@@ -48,6 +48,9 @@ int rf_storage(const char *path);
 
 int rf_memfd_create(const char *name);
 
+// The next connection to the listening socket `fd`, close-on-exec.
+int rf_accept(int fd);
+
 // Opens an unnamed file in `folder` for writing; rf_link_unnamed gives it a name that does not exist yet.
 int rf_open_unnamed(const char *folder, unsigned mode);
 int rf_link_unnamed(int fd, const char *path);
