@@ -57,6 +57,8 @@ package struct MachineSettings: Equatable, Sendable {
     package var clock = Clock.utc
     /// The Unix socket of the NBD server with the read-only base.
     package var baseSocket: FilePath
+    /// A kept overlay between the base and the one that takes the writes; it is only read.
+    package var keptOverlay: FilePath?
     /// The qcow2 file that takes the guest's writes.
     package var overlay: FilePath
     /// Whether the overlay is only for this run, so that nothing need be flushed to its disk.
@@ -77,24 +79,34 @@ package struct MachineSettings: Equatable, Sendable {
 }
 
 extension MachineSettings {
-    /// The node of the guest's disk: the overlay over the base. The base is named here and not in the overlay, whose
-    /// own record of it is only a hint.
+    /// The nodes of a disk, the last one called `disk`: overlays over the base, the lowest first. What an overlay lies
+    /// over is said here and not in its file, whose own record of it is only a hint.
+    /// - Parameters:
+    ///   - writesLast: whether the last overlay takes writes; all others are read only.
+    ///   - isThrowAway: whether nothing need be flushed to its disk.
     package static func diskNodes(
-        baseSocket: FilePath, overlay: FilePath, isReadOnly: Bool = false, isThrowAway: Bool = false
+        baseSocket: FilePath, overlays: [FilePath], writesLast: Bool, isThrowAway: Bool = false
     ) -> [String] {
-        let base: [String: QMPValue] = [
-            "driver": .string("nbd"), "node-name": .string("base"), "read-only": .bool(true),
-            "server": .object(["type": .string("unix"), "path": .string(baseSocket.string)]),
+        var nodes: [QMPValue] = [
+            .object([
+                "driver": .string("nbd"), "node-name": .string("base"), "read-only": .bool(true),
+                "server": .object(["type": .string("unix"), "path": .string(baseSocket.string)]),
+            ])
         ]
-        var disk: [String: QMPValue] = [
-            "driver": .string("qcow2"), "node-name": .string("disk"), "backing": .string("base"),
-            "read-only": .bool(isReadOnly),
-            "file": .object([
-                "driver": .string("file"), "filename": .string(overlay.string), "read-only": .bool(isReadOnly),
-            ]),
-        ]
-        if isThrowAway { disk["cache"] = .object(["no-flush": .bool(true)]) }
-        return [QMPValue.object(base).text, QMPValue.object(disk).text]
+        for (number, overlay) in overlays.enumerated() {
+            let isLast = number == overlays.count - 1
+            let isReadOnly = QMPValue.bool(!(isLast && writesLast))
+            var node: [String: QMPValue] = [
+                "driver": .string("qcow2"), "node-name": .string(isLast ? "disk" : "layer\(number)"),
+                "backing": .string(number == 0 ? "base" : "layer\(number - 1)"), "read-only": isReadOnly,
+                "file": .object([
+                    "driver": .string("file"), "filename": .string(overlay.string), "read-only": isReadOnly,
+                ]),
+            ]
+            if isLast, isThrowAway { node["cache"] = .object(["no-flush": .bool(true)]) }
+            nodes.append(.object(node))
+        }
+        return nodes.map(\.text)
     }
 
     /// The arguments of QEMU, with the program first.
@@ -114,9 +126,10 @@ extension MachineSettings {
             list += ["-drive", "if=pflash,unit=0,format=raw,readonly=on,file=\(Self.escaped(code))"]
             list += ["-drive", "if=pflash,unit=1,format=raw,file=\(Self.escaped(variables))"]
         }
-        for node in Self.diskNodes(baseSocket: baseSocket, overlay: overlay, isThrowAway: isThrowAway) {
-            list += ["-blockdev", node]
-        }
+        let nodes = Self.diskNodes(
+            baseSocket: baseSocket, overlays: [keptOverlay, overlay].compactMap { $0 }, writesLast: true,
+            isThrowAway: isThrowAway)
+        for node in nodes { list += ["-blockdev", node] }
         list += diskArguments + networkArguments
         if isWatched { list += watchArguments }
         return list

@@ -18,11 +18,15 @@ final class BootedImage {
     private let folder: PrivateFolder
     /// The folder of a throw-away overlay.
     private let scratch: FilePath?
-    private let cancellation: Cancellation
+    /// The new file of a kept overlay, until the machine has started.
+    private var unused: FilePath?
 
     /// - Parameters:
     ///   - keep: the new file for the overlay; `nil` for a throw-away one.
-    init(_ text: String, _ options: MachineOptions, keep: FilePath? = nil, _ keys: KeyRing) throws {
+    ///   - writesKept: whether an image that is a kept overlay takes the writes itself.
+    init(
+        _ text: String, _ options: MachineOptions, keep: FilePath? = nil, writesKept: Bool = false, _ keys: KeyRing
+    ) throws {
         let path = FilePath(text)
         let record = try OverlayRecord.find(path)
         if record != nil, keep != nil {
@@ -31,7 +35,6 @@ final class BootedImage {
         if let keep, Files.exists(keep) || Files.exists(OverlayRecord.path(of: keep)) {
             throw JobFailure(.cannotCreate, "\(keep) or its .reforge.json exists: name a new file with --keep")
         }
-        cancellation = keys.cancellation
         source = try record?.openBase(of: path, keys) ?? ServedSource.open(text, keys)
         let manifest = source.header.manifest
         choice = try MachineChoice(
@@ -39,12 +42,13 @@ final class BootedImage {
         folder = try PrivateFolder()
         let socket = folder.path.appending("base")
         server = try NBDServer(source.disk, at: .unix(socket))
-        var made: FilePath?
+        var (made, new): (FilePath?, FilePath?)
         do {
             let overlay: FilePath
-            if record != nil {
+            if record != nil, writesKept {
                 overlay = path
             } else if let keep {
+                new = keep
                 try QemuOverlay.create(keep, byteCount: source.disk.byteCount)
                 try OverlayRecord(source).write(beside: keep)
                 overlay = keep
@@ -57,6 +61,7 @@ final class BootedImage {
             settings = MachineSettings(
                 memoryByteCount: choice.memoryByteCount, baseSocket: socket, overlay: overlay, folder: folder.path)
             settings.isThrowAway = made != nil
+            settings.keptOverlay = record != nil && !writesKept ? path : nil
             settings.usesKVM = choice.usesKVM
             settings.bus = choice.bus
             settings.clock = choice.clock
@@ -67,9 +72,10 @@ final class BootedImage {
         } catch {
             server.stop()
             Self.remove(made)
+            Self.removeKept(new)
             throw error
         }
-        scratch = made
+        (scratch, unused) = (made, new)
     }
 
     deinit { end() }
@@ -82,6 +88,7 @@ final class BootedImage {
             let machine = try RunningMachine(settings)
             // QEMU has it open: however this ends, nothing large stays behind.
             if scratch != nil { try? Files.remove(settings.overlay) }
+            unused = nil
             return machine
         } catch {
             var failure = JobFailure(.cannotCreate, "the virtual machine does not start: \(error)")
@@ -124,11 +131,23 @@ final class BootedImage {
     }
 
     /// Where the guest's writes go.
-    private var place: FilePath { settings.overlay.removingLastComponent().isEmpty ? "." : settings.overlay.removingLastComponent() }
+    private var place: FilePath {
+        let folder = settings.overlay.removingLastComponent()
+        return folder.isEmpty ? "." : folder
+    }
 
     func end() {
         server.stop()
         Self.remove(scratch)
+        Self.removeKept(unused)
+        unused = nil
+    }
+
+    /// Removes a new overlay that no machine has written to.
+    private static func removeKept(_ new: FilePath?) {
+        guard let new else { return }
+        try? Files.remove(OverlayRecord.path(of: new))
+        try? Files.remove(new)
     }
 
     private static func remove(_ scratch: FilePath?) {

@@ -51,7 +51,7 @@ package final class OverlayDisk: DiskFile, ServedDisk {
         do {
             let attached = StorageDaemon.File(overlay.raw, name: path.string)
             let nodes = MachineSettings.diskNodes(
-                baseSocket: socket, overlay: FilePath(attached.path), isReadOnly: true)
+                baseSocket: socket, overlays: [FilePath(attached.path)], writesLast: false)
             let daemon = try StorageDaemon(
                 nodes: nodes, files: [attached], export: .nbd, cancellation: keys.cancellation)
             parts = Parts(base, server, daemon, folder)

@@ -27,7 +27,7 @@ package final class VirtualMachineOperation {
 
     private func boot() throws -> VirtualMachineReport {
         let start = SystemFacts.monotonicSeconds()
-        let image = try BootedImage(job.image, job.machine, keep: job.keep.map { FilePath($0) }, keys)
+        let image = try BootedImage(job.image, job.machine, keep: job.keep.map { FilePath($0) }, writesKept: true, keys)
         defer { image.end() }
         guard let network = MachineSettings.Network(rawValue: job.network) else {
             throw JobFailure(.usage, "--network takes none or user")
