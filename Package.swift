@@ -160,7 +160,7 @@ let package = Package(
                 "ImageModel", "JobModel", "Operations", "ImageFiles", "NBD", "Emulator", "DiskImages", "ObjectStore",
                 "Repository", "Imaging", "Filesystems", "DiskEditing", "TestSupport", "ByteParsing", "Codecs",
                 "DiskModel", "LinuxSystem", system,
-            ]),
+            ], exclude: ["Samples"]),
         .testTarget(
             name: "ImagingTests",
             dependencies: [

@@ -18,6 +18,7 @@ public struct ImportJob: Codable, Equatable, Sendable {
     public var host: String?
     /// A remark for the manifest.
     public var note = ""
+    /// The tags of the snapshot or image.
     public var tags: [String] = []
     /// A folder for the decompressed disk; `nil` to read its parts as streams.
     public var scratch: String?

@@ -61,7 +61,8 @@ struct ForeignSurvey {
         for source in sources {
             facts += Array(source.name.utf8) + [0]
             for number in [
-                source.byteCount, UInt64(bitPattern: source.changed.seconds), UInt64(bitPattern: source.changed.nanoseconds),
+                source.byteCount, UInt64(bitPattern: source.changed.seconds),
+                UInt64(bitPattern: source.changed.nanoseconds),
             ] { facts.appendLittleEndian(number) }
         }
         let start = try head.readBytes(at: 0, count: Int(min(head.byteCount, 1 << 20)))

@@ -69,7 +69,8 @@ package final class ImportOperation {
             job.source, keys, salvages: job.salvages,
             scratch: job.scratch.map { .folder(FilePath($0)) } ?? .usual, disk: name)
         var warnings = input.reader.header.manifest.warnings
-        if input.isStreamed, case .repository = target {} else if input.isStreamed {
+        if input.isStreamed, case .repository = target {
+        } else if input.isStreamed {
             let text =
                 "the least sizes of the filesystems are unknown, so that they cannot be made smaller from this image: import "
                 + "into a repository, or with --scratch FOLDER, which finds them"

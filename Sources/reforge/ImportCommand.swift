@@ -32,14 +32,16 @@ struct ImportCommand: ParsableCommand {
     @Flag(help: "Replace an existing image or empty file. Any other file stays.") var overwrite = false
     @Option(help: "A remark that is stored in the image.") var note = ""
     @Option(help: "A tag; may be repeated.") var tag: [String] = []
-    @Option(help: "The captured machine's name in a repository (default: the one that the folder has).") var host: String?
+    @Option(help: "The captured machine's name in a repository (default: the one that the folder has).") var host:
+        String?
     @Option(
         help: ArgumentHelp(
             "Decompress the disk into this folder first: its filesystems can be made smaller from the image then.",
             valueName: "folder"))
     var scratch: String?
     @Flag(
-        help: "Import the rest of a source with missing or damaged parts; these become zeros, listed as lost. Exit code 65."
+        help:
+            "Import the rest of a source with missing or damaged parts; these become zeros, listed as lost. Exit code 65."
     )
     var salvage = false
     @Flag(help: "Print one JSON object.") var json = false

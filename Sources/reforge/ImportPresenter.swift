@@ -31,7 +31,8 @@ struct ImportPresenter {
         }
         if report.disks.contains(where: { $0.lost != nil }) {
             Console.message(
-                "reforge: parts of the source are missing or damaged: the import has the rest, and records the lost ranges")
+                "reforge: parts of the source are missing or damaged: the import has the rest, and records the lost ranges"
+            )
         }
     }
 }

@@ -43,6 +43,7 @@ struct Judge: Sendable {
             Judge(name: "nbdserver", run: nbdServer), Judge(name: "nbdclient", run: nbdClient),
             Judge(name: "clonezilla", run: clonezilla), Judge(name: "fog", run: fog),
             Judge(name: "lvmtext", run: volumeGroupText), Judge(name: "bmap", run: blockMap),
+            Judge(name: "partclone", run: partclone),
         ]
 
     /// A volume of any kind.

@@ -106,11 +106,16 @@ struct PartcloneSampleTests {
                 // Half of the places are in the header and the bitmap.
                 let end = index % 4 < 2 ? min(image.count, 5000) : image.count
                 let place = Int(random.next() % UInt64(end))
-                if index % 2 == 0 { damaged.removeSubrange(place...) } else { damaged[place] ^= 1 << UInt8(random.next() % 8) }
+                if index % 2 == 0 {
+                    damaged.removeSubrange(place...)
+                } else {
+                    damaged[place] ^= 1 << UInt8(random.next() % 8)
+                }
                 try? Files.remove(path)
                 try Files.write(damaged, to: path)
                 let read = try? PartcloneSample.read(path, step: 1 << 20)
-                let what: Comment = "\(sample.name), \(index % 2 == 0 ? "cut" : "flipped") at \(place), seed \(Sample.seed)"
+                let what: Comment =
+                    "\(sample.name), \(index % 2 == 0 ? "cut" : "flipped") at \(place), seed \(Sample.seed)"
                 if index % 2 == 0 || isChecked {
                     #expect(read == nil || read == expected, what)
                 } else {

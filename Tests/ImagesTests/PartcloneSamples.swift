@@ -24,7 +24,8 @@ enum PartcloneSamples {
         }
         // Further compressions, as far as their programs are here.
         for (program, arguments, suffix) in [
-            ("bzip2", ["-k", "-c"], "bz2"), ("lz4", ["-c"], "lz4"), ("lzop", ["-c"], "lzo"), ("lzip", ["-k", "-c"], "lz"),
+            ("bzip2", ["-k", "-c"], "bz2"), ("lz4", ["-c"], "lz4"), ("lzop", ["-c"], "lzo"),
+            ("lzip", ["-k", "-c"], "lz"),
             ("xz", ["--format=lzma", "-k", "-c"], "lzma"),
         ] where ChildProcess.canFind(program) {
             let command = ([program] + arguments).joined(separator: " ")
@@ -38,8 +39,10 @@ enum PartcloneSamples {
     /// The samples: the file given, and the image from which partclone restores the same.
     static func all() throws -> [(name: String, plain: String)] {
         let names = Set(Files.names(in: try folder()))
-        var samples = ["ext4", "ext1k", "fat", "ntfs", "xfs", "btrfs", "exfat", "ext4.a0", "ext4.k7", "ext4.k7K", "ext4.z10"]
-            .map { ("\($0).ptcl", "\($0).ptcl") }
+        var samples = [
+            "ext4", "ext1k", "fat", "ntfs", "xfs", "btrfs", "exfat", "ext4.a0", "ext4.k7", "ext4.k7K", "ext4.z10",
+        ]
+        .map { ("\($0).ptcl", "\($0).ptcl") }
         samples += [
             ("sda2.ext4-ptcl-img.gz.aa", "ext4.z10.ptcl"), ("sda3.ext4-ptcl-img.zst", "ext4.z10.ptcl"),
             ("sda5.ntfs-ptcl-img.zst.aa", "ntfs.ptcl"), ("sda1.vfat-ptcl-img.xz", "fat.ptcl"),

@@ -131,7 +131,9 @@ package final class ForeignContents: BlockReader {
         }
     }
     /// The labels of the parts whose damage nothing would show.
-    package var unchecked: [String] { volumes.sorted { $0.key < $1.key }.filter(\.value.isUnchecked).map(\.value.label) }
+    package var unchecked: [String] {
+        volumes.sorted { $0.key < $1.key }.filter(\.value.isUnchecked).map(\.value.label)
+    }
     /// The places of the parts that are raw images of their volumes.
     package var rawPlaces: [ByteRange] {
         volumes.keys.sorted().filter { volumes[$0]?.isRaw ?? false }.flatMap { disk.parts[$0].segments }
@@ -161,7 +163,8 @@ package final class ForeignContents: BlockReader {
         unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
         let result = state.withLock { state in
             Result { () throws(ImageError) in
-                for place in places[firstPlace(endingAfter: offset)...] where place.range.lowerBound < window.upperBound {
+                for place in places[firstPlace(endingAfter: offset)...] where place.range.lowerBound < window.upperBound
+                {
                     let part = place.range.clamped(to: window)
                     guard !part.isEmpty else { break }
                     let slice = Int(part.lowerBound - offset)..<Int(part.upperBound - offset)

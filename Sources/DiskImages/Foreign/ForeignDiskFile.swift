@@ -63,7 +63,9 @@ package final class ForeignDiskFile: DiskFile {
             var start = 0
             for place in part.places(of: position..<position + count) {
                 let end = start + Int(place.byteCount)
-                guard scratch.write(start == 0 && end == bytes.count ? bytes : Array(bytes[start..<end]), at: place.lowerBound)
+                guard
+                    scratch.write(
+                        start == 0 && end == bytes.count ? bytes : Array(bytes[start..<end]), at: place.lowerBound)
                 else { return false }
                 start = end
             }

@@ -17,7 +17,9 @@ package final class ForeignHead: BlockReader {
         byteCount = disk.geometry.byteCount
         logicalSectorSize = disk.geometry.logicalSectorSize
         name = disk.name
-        do throws(SystemCallError) { file = try .memory("the head of a disk", byteCount: disk.geometry.byteCount) } catch {
+        do throws(SystemCallError) {
+            file = try .memory("the head of a disk", byteCount: disk.geometry.byteCount)
+        } catch {
             throw .system(error)
         }
     }

@@ -31,7 +31,8 @@ struct ForeignPlace: Sendable {
         var position: UInt64 = 0
         for place in places {
             guard place.range.lowerBound >= position else {
-                throw .foreign(name: disk.name, why: "two of its parts overlap at byte \(place.range.lowerBound) of the disk")
+                throw .foreign(
+                    name: disk.name, why: "two of its parts overlap at byte \(place.range.lowerBound) of the disk")
             }
             position = place.range.upperBound
         }
@@ -48,7 +49,9 @@ struct ForeignPlace: Sendable {
             guard let first = part.segments.first else { return [] }
             let header = SwapHeader.bytes(byteCount: part.byteCount, uuid: uuid, label: label)
             guard UInt64(header.count) <= first.byteCount, !header.isEmpty else { return [] }
-            return [ForeignPlace(range: first.lowerBound..<first.lowerBound + UInt64(header.count), source: .bytes(header))]
+            return [
+                ForeignPlace(range: first.lowerBound..<first.lowerBound + UInt64(header.count), source: .bytes(header))
+            ]
         }
         var places: [ForeignPlace] = []
         var offset: UInt64 = 0

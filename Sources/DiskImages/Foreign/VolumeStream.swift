@@ -32,7 +32,8 @@ final class RawVolume: VolumeStream, @unchecked Sendable {
         let distance = offset - min(offset, content.contentPosition)
         guard try content.skip(distance) == distance, unsafe try content.read(into: target) == target.count else {
             throw .damaged(
-                name: content.name, what: "it ends after \(content.contentPosition) of \(byteCount) bytes of its volume",
+                name: content.name,
+                what: "it ends after \(content.contentPosition) of \(byteCount) bytes of its volume",
                 fileOffset: content.position, disk: nil, partition: nil)
         }
     }

@@ -70,7 +70,8 @@ struct PartcloneHeader: Equatable, Sendable {
         // The byte-order mark 0xC0DE in the order of the machine.
         switch (bytes[34], bytes[35]) {
         case (0xDE, 0xC0): return 2
-        case (0xC0, 0xDE): throw .invalid(what: "its byte order: a big-endian machine made it, and partclone reads it only there;")
+        case (0xC0, 0xDE):
+            throw .invalid(what: "its byte order: a big-endian machine made it, and partclone reads it only there;")
         default: throw .invalid(what: "its byte-order mark")
         }
     }

@@ -108,7 +108,8 @@ final class PartcloneVolume: VolumeStream, @unchecked Sendable {
         }
         guard stored != digest.stored else { return }
         if header.version == 1, blocksRead == 2 { try refuseWideChecksums(stored, before) }
-        throw damaged("the checksum of block \(blocksRead - blocksInGroup) to \(blocksRead) of its stored blocks does not fit")
+        throw damaged(
+            "the checksum of block \(blocksRead - blocksInGroup) to \(blocksRead) of its stored blocks does not fit")
     }
 
     /// Old 64-bit builds wrote eight bytes for each checksum of four, so that the second block begins four bytes later.

@@ -1,6 +1,6 @@
+import ByteParsing
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
-import ByteParsing
 import LinuxSystem
 
 /// A compression of streams: a row of `Compression.table`.
@@ -42,7 +42,8 @@ struct Compression: Sendable {
             name: "gzip", recognize: { $0.starts(with: [0x1F, 0x8B, 0x08]) },
             decoder: .programs([["pigz", "-dc"], ["gzip", "-dc"]], package: "gzip")),
         Compression(
-            name: "bzip2", recognize: { $0.starts(with: Array("BZh".utf8)) && $0.dropFirst(4).starts(with: [0x31, 0x41]) },
+            name: "bzip2",
+            recognize: { $0.starts(with: Array("BZh".utf8)) && $0.dropFirst(4).starts(with: [0x31, 0x41]) },
             decoder: .programs([["bzip2", "-dc"]], package: "bzip2")),
         // "LZ4 Frame Format", §"General Structure"; bit 2 of the next byte says whether the content has a checksum.
         Compression(

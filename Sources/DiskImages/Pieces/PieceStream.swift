@@ -14,7 +14,9 @@ package struct PieceStream: Sendable {
     /// split(1) names them; any other file is a stream of its own.
     /// - Throws: `ImageError.refused` if `path` is a later piece, or a piece between two others is missing.
     package static func find(from path: FilePath) throws(ImageError) -> PieceStream {
-        guard let name = path.lastComponent?.string, let dot = name.lastIndex(of: ".") else { return PieceStream([path]) }
+        guard let name = path.lastComponent?.string, let dot = name.lastIndex(of: ".") else {
+            return PieceStream([path])
+        }
         let suffix = String(name[name.index(after: dot)...])
         guard PieceSuffix(suffix) != nil else { return PieceStream([path]) }
         let folder = path.removingLastComponent()
@@ -27,10 +29,12 @@ package struct PieceStream: Sendable {
         // A single file with such a suffix is no piece: `disk.bin.aa` alone is whole, `disk.001` begins nothing.
         guard let first = pieces.first, first.isFirst else {
             if pieces.count <= 1 { return PieceStream([path]) }
-            throw .refused("\(folder.appending(stem + (pieces.first?.first ?? suffix))) is missing: it is the first piece")
+            throw .refused(
+                "\(folder.appending(stem + (pieces.first?.first ?? suffix))) is missing: it is the first piece")
         }
         guard suffix == first.text else {
-            throw .refused("\(path) is a later piece of an image: give the first one, \(folder.appending(stem + first.text))")
+            throw .refused(
+                "\(path) is a later piece of an image: give the first one, \(folder.appending(stem + first.text))")
         }
         var expected = first
         for piece in pieces {

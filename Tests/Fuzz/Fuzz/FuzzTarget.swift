@@ -92,6 +92,7 @@ struct FuzzTarget {
             FuzzTarget(name: "fog", text: ({ $0 }, { FolderSamples.fog })),
             FuzzTarget(name: "lvmtext", text: ({ $0 }, { [Array(FolderSamples.group.utf8)] })),
             FuzzTarget(name: "bmap", text: ({ $0 }, { [Array(FolderSamples.blockMap.utf8)] })),
+            FuzzTarget(name: "partclone", text: (PartcloneSeeds.checked, PartcloneSeeds.all)),
             FuzzTarget(name: "manifest", text: (ImageFixtures.payload, ImageFixtures.headerSeeds)),
             FuzzTarget(
                 name: "piece",

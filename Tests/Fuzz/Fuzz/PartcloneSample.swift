@@ -1,0 +1,1 @@
+../../ImagesTests/PartcloneSample.swift
