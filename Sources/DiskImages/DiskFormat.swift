@@ -26,7 +26,11 @@ package struct DiskFormat: Sendable {
         self.isPlain = isPlain
         self.isVirtual = isVirtual
         self.recognize = recognize
-        // A block map beside the file describes the disk, however that is compressed.
+        // A block map beside the file describes the disk, however that is compressed. Virtual disks have maps of their own.
+        guard !isVirtual else {
+            self.open = open
+            return
+        }
         self.open = { request throws(ImageError) in try BMapDisk.around(try open(request), request) }
     }
 

@@ -25,6 +25,7 @@ import Testing
         switch try FileContents.detect(path) {
         case .recording(let format): format.name
         case .disk(let format): format.name
+        case .foreign(let format): format.name
         case .unknown: "unknown"
         }
     }
@@ -33,6 +34,7 @@ import Testing
         switch try FileContents.detect(path) {
         case .disk(let format): return try format.open(DiskRequest(path, scratch: scratch))
         case .recording(let format): throw ImageError.foreign(name: format.name, why: "it is a recording")
+        case .foreign(let format): throw ImageError.foreign(name: format.name, why: "it is a folder")
         case .unknown(let why): throw ImageError.foreign(name: path.string, why: why)
         }
     }
