@@ -94,7 +94,7 @@ struct PartcloneMapReader {
         }
 
         mutating func append(_ count: UInt64, isUsed: Bool) throws(ImageError) {
-            if isUsed, start == nil { start = position }
+            if isUsed, start == nil, position < blockCount { start = position }
             if !isUsed { try end() }
             position += count
         }
