@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+import Emulator
 import ImageModel
 import Imaging
 import JobModel
@@ -36,6 +37,13 @@ extension JobFailure {
             case .key, .refused: self.init(.refused, "\(error)")
             case .busy: self.init(.interrupted, "\(error)")
             case .foreign, .unsupported, .damaged, .truncated, .changed: self.init(.badImage, "\(error)")
+            }
+        case let error as EmulatorError:
+            switch error {
+            case .missing: self.init(.notFound, "\(error)")
+            case .cancelled: self = interruption
+            case .system(let error): self.init(error, cancellation: cancellation)
+            case .failed: self.init(.ioError, "\(error)")
             }
         case let error as BlockIOError:
             let isInterrupted = error.errorNumber == Errno.interrupted.rawValue && cancellation.isRequested
