@@ -149,7 +149,8 @@ package struct BootJudge: Sendable {
             loaderRows = Set(rows)
             return
         }
-        if let expected, Self.withoutEchoes(rows).contains(where: { $0.contains(expected) && !loaderRows.contains($0) }) {
+        if let expected, Self.withoutEchoes(rows).contains(where: { $0.contains(expected) && !loaderRows.contains($0) })
+        {
             expectedPlace = expectedPlace ?? .screen
         }
     }
@@ -186,7 +187,9 @@ package struct BootJudge: Sendable {
         if let agent { return .agent(system: agent.system) }
         for place in [Place.serial, .console] {
             guard let text = lines[place] else { continue }
-            if let prompt = Self.lastPrompt(text.lines.suffix(50) + [text.current]) { return .serialLogin(prompt: prompt) }
+            if let prompt = Self.lastPrompt(text.lines.suffix(50) + [text.current]) {
+                return .serialLogin(prompt: prompt)
+            }
         }
         return screen?.rows.flatMap { Self.lastPrompt($0[...]) }.map { .screenLogin(prompt: $0) }
     }
@@ -207,7 +210,9 @@ package struct BootJudge: Sendable {
         }
         guard let screen else { return nil }
         if let rows = screen.rows {
-            let failures = rows.compactMap(BootSigns.failure(in:)).filter { !(hasLeftLoader && $0 == .noBootableDevice) }
+            let failures = rows.compactMap(BootSigns.failure(in:)).filter {
+                !(hasLeftLoader && $0 == .noBootableDevice)
+            }
             if let failure = failures.first { return failure }
             return rows.last { !$0.allSatisfy(\.isWhitespace) }.flatMap(BootSigns.failure(prompt:))
         }
@@ -236,7 +241,8 @@ package struct BootJudge: Sendable {
         let stands = now - lastChange >= limits.quiet && showsSomething
         if stands, expected == nil { return .started }
         guard now >= limits.timeout else { return nil }
-        return showsSomething && now - lastChange >= limits.quiet / 2 && expected == nil ? .started : .notProven(.timeout)
+        return showsSomething && now - lastChange >= limits.quiet / 2 && expected == nil
+            ? .started : .notProven(.timeout)
     }
 
     /// Whether the screen may be that of a started system: not a loader's text, and not empty.

@@ -21,7 +21,8 @@ enum BootSigns {
     /// Whether a line is a message of the kernel with its time: `[   12.345678] …`.
     static func isKernelMessage(_ line: some StringProtocol) -> Bool {
         guard line.first == "[", let end = line.firstIndex(of: "]") else { return false }
-        let parts = line[line.index(after: line.startIndex)..<end].split(separator: ".", omittingEmptySubsequences: false)
+        let parts = line[line.index(after: line.startIndex)..<end].split(
+            separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 2, parts[1].count == 6 else { return false }
         let seconds = parts[0].drop { $0 == " " }
         return !seconds.isEmpty && [seconds, parts[1]].allSatisfy { $0.allSatisfy { $0.isASCII && $0.isNumber } }
@@ -39,7 +40,9 @@ enum BootSigns {
     }
 
     /// Whether a line repeats what the loader gave to the kernel, which may hold any text.
-    static func isCommandLineEcho(_ line: String) -> Bool { line.contains("BOOT_IMAGE=") || line.contains("ommand line:") }
+    static func isCommandLineEcho(_ line: String) -> Bool {
+        line.contains("BOOT_IMAGE=") || line.contains("ommand line:")
+    }
 
     /// What says, anywhere in a line, that the start has failed.
     private static let failures: [(text: String, reason: BootVerdict.Reason)] = [

@@ -170,12 +170,17 @@ package final class RunningMachine {
 
     /// Ends it, as if its power were cut. QEMU writes the overlay out first if it still can.
     package func stop() {
-        if !hasEnded {
-            _ = try? qmp.execute("quit", seconds: 5)
-            let deadline = SystemFacts.monotonicSeconds() + 10
-            while !hasEnded, SystemFacts.monotonicSeconds() < deadline { SystemFacts.sleep(seconds: 0.05) }
-        }
-        if !hasEnded { Processes.send(.kill, to: child.processID) }
-        while !hasEnded { SystemFacts.sleep(seconds: 0.05) }
+        if hasEnded { return }
+        _ = try? qmp.execute("quit", seconds: 5)
+        if waitForEnd() { return }
+        // The kernel may keep it as long as its disk does not answer.
+        Processes.send(.kill, to: child.processID)
+        _ = waitForEnd()
+    }
+
+    private func waitForEnd() -> Bool {
+        let deadline = SystemFacts.monotonicSeconds() + 10
+        while !hasEnded, SystemFacts.monotonicSeconds() < deadline { SystemFacts.sleep(seconds: 0.05) }
+        return hasEnded
     }
 }

@@ -195,7 +195,9 @@ package enum ScreenFont {
 
     /// The glyphs of a font in hexadecimal digits.
     static func glyphs(_ font: String) -> [Glyph] {
-        let digits = Array(font.utf8.filter { $0 != 0x20 && $0 != 0x0A }).compactMap { Character(UnicodeScalar($0)).hexDigitValue }
+        let digits = Array(font.utf8.filter { $0 != 0x20 && $0 != 0x0A }).compactMap {
+            Character(UnicodeScalar($0)).hexDigitValue
+        }
         let words = stride(from: 0, to: digits.count - 15, by: 16).map { start in
             digits[start..<start + 16].reduce(UInt64(0)) { $0 << 4 | UInt64($1) }
         }

@@ -25,7 +25,8 @@ struct MachineChoice: Equatable {
         guard ["x86_64", "unknown", ""].contains(manifest.machine.architecture) else {
             throw JobFailure(
                 .usage,
-                "the system was captured on a machine of the architecture \(manifest.machine.architecture): only x86_64 can be started")
+                "the system was captured on a machine of the architecture \(manifest.machine.architecture): only x86_64 can be started"
+            )
         }
         switch options.firmware {
         case "bios": isUEFI = false
@@ -42,7 +43,8 @@ struct MachineChoice: Equatable {
             guard !large || bus.takesLargeSectors else {
                 throw JobFailure(
                     .usage,
-                    "the disk has sectors of 4096 bytes, which QEMU's \(text) disks cannot have: take nvme, virtio or scsi")
+                    "the disk has sectors of 4096 bytes, which QEMU's \(text) disks cannot have: take nvme, virtio or scsi"
+                )
             }
             self.bus = bus
         } else {
@@ -51,7 +53,9 @@ struct MachineChoice: Equatable {
             bus = known ?? (large ? .nvme : .sata)
         }
         let kinds = manifest.regions.compactMap(\.filesystem?.kind)
-        clock = kinds.contains(.ntfs) && !kinds.contains { [.ext2, .ext3, .ext4, .xfs, .btrfs].contains($0) } ? .localtime : .utc
+        clock =
+            kinds.contains(.ntfs) && !kinds.contains { [.ext2, .ext3, .ext4, .xfs, .btrfs].contains($0) }
+            ? .localtime : .utc
         let half = freeMemory.map { $0 / 2 } ?? Self.usualMemory
         memoryByteCount = options.memoryByteCount ?? max(Self.leastMemory, min(Self.usualMemory, half))
         guard memoryByteCount >= 64 << 20, memoryByteCount <= 1 << 44 else {
@@ -69,7 +73,9 @@ struct MachineChoice: Equatable {
 
     /// The serial number of the captured disk, as far as QEMU takes it: names below /dev/disk/by-id have it.
     static func serial(_ manifest: Manifest) -> String? {
-        let plain = (manifest.disk.serial ?? "").filter { $0.isASCII && ($0.isLetter || $0.isNumber || "-_.".contains($0)) }
+        let plain = (manifest.disk.serial ?? "").filter {
+            $0.isASCII && ($0.isLetter || $0.isNumber || "-_.".contains($0))
+        }
         return plain.isEmpty ? nil : String(plain.prefix(20))
     }
 
@@ -138,7 +144,8 @@ enum MachineFirmware {
         else { return nil }
         return FirmwareVariables.loadOption(
             "captured system", partition: partition.guid, number: number,
-            firstSector: partition.range.lowerBound / sector, sectorCount: partition.range.byteCount / sector, file: loader)
+            firstSector: partition.range.lowerBound / sector, sectorCount: partition.range.byteCount / sector,
+            file: loader)
     }
 }
 

@@ -64,7 +64,8 @@ package final class OverlayDisk: DiskFile, ServedDisk {
         guard byteCount == record.byteCount else {
             throw JobFailure(
                 .badImage,
-                "\(path) is a disk of \(ByteText.exact(byteCount)), and its base has \(ByteText.exact(record.byteCount))")
+                "\(path) is a disk of \(ByteText.exact(byteCount)), and its base has \(ByteText.exact(record.byteCount))"
+            )
         }
     }
 

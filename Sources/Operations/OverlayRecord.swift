@@ -28,7 +28,8 @@ package struct OverlayRecord: Codable, Equatable, Sendable {
         }
         guard (try? Stat(FilePath(text)))?.type != .blockSpecial else {
             throw JobFailure(
-                .usage, "--keep needs an image, not the disk \(text), which nothing holds to its contents: capture it first")
+                .usage,
+                "--keep needs an image, not the disk \(text), which nothing holds to its contents: capture it first")
         }
         base = try Self.absolute(text)
         imageID = source.imageID?.description

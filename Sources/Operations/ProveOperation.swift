@@ -109,6 +109,8 @@ package final class ProveOperation {
                 try Files.write(
                     try JSONText.encode(report, pretty: true) + [0x0A], to: folder.appending("verdict.json"))
             }
-        } catch { throw JobFailure(.cannotCreate, "\(error), so the verdict is not kept: name another folder with --output") }
+        } catch {
+            throw JobFailure(.cannotCreate, "\(error), so the verdict is not kept: name another folder with --output")
+        }
     }
 }

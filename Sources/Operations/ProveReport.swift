@@ -50,7 +50,8 @@ package struct ProveReport: Codable, Equatable, Sendable {
             message = "proven: the system started, and \(found.description)"
         case .started:
             self.verdict = .started
-            message = "started, not proven: the screen stands still, and nothing says what it shows. --output DIR keeps "
+            message =
+                "started, not proven: the screen stands still, and nothing says what it shows. --output DIR keeps "
                 + "a picture of it; a guest agent in the system, or --expect TEXT, is proof"
         case .notProven(let why):
             self.verdict = .notProven

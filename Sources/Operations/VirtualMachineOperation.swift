@@ -58,7 +58,9 @@ package final class VirtualMachineOperation {
             if SystemFacts.monotonicSeconds() - lastCheck > 3 || !heard.events.isEmpty {
                 lastCheck = SystemFacts.monotonicSeconds()
                 // It may have ended since.
-                do { try image.checkWrites(machine, heard.events) } catch is EmulatorError where machine.hasEnded { break }
+                do { try image.checkWrites(machine, heard.events) } catch is EmulatorError where machine.hasEnded {
+                    break
+                }
             }
             if !hasWarned, let damage = image.damage {
                 hasWarned = true
@@ -89,8 +91,10 @@ package final class VirtualMachineOperation {
             let hasDesktop = ["WAYLAND_DISPLAY", "DISPLAY"].contains {
                 SystemFacts.environment($0).map { !$0.isEmpty } ?? false
             }
-            let modules: [FilePath] = ["/usr/lib/x86_64-linux-gnu/qemu/ui-gtk.so", "/usr/lib64/qemu-kvm/ui-gtk.so",
-                "/usr/lib64/qemu/ui-gtk.so", "/usr/lib/qemu/ui-gtk.so"]
+            let modules: [FilePath] = [
+                "/usr/lib/x86_64-linux-gnu/qemu/ui-gtk.so", "/usr/lib64/qemu-kvm/ui-gtk.so",
+                "/usr/lib64/qemu/ui-gtk.so", "/usr/lib/qemu/ui-gtk.so",
+            ]
             if hasDesktop, modules.contains(where: Files.exists) { return .gtk }
         default: break
         }

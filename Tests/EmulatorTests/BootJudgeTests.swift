@@ -209,6 +209,7 @@ private let getty = "\r\nDebian GNU/Linux 12 web1 ttyS0\r\n\r\nweb1 login: "
     func loginPrompts(_ line: String) { #expect(BootSigns.loginPrompt(line) != nil) }
 
     @Test(arguments: [
-        "Last login: Mon Nov 30", "web1 login: root", "please login: ", "the last login:", "*Debian login: x", " login:",
+        "Last login: Mon Nov 30", "web1 login: root", "please now login: ", "the last login:", "*Debian login: x",
+        " login:",
     ]) func otherLines(_ line: String) { #expect(BootSigns.loginPrompt(line) == nil) }
 }

@@ -40,7 +40,8 @@ import Testing
         settings.clock = .localtime
         let text = settings.arguments.joined(separator: " ")
         for part in [
-            "-accel kvm -cpu max", "-rtc base=localtime", "if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/CODE.fd",
+            "-accel kvm -cpu max", "-rtc base=localtime",
+            "if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/CODE.fd",
             "if=pflash,unit=1,format=raw,file=/run/p,,q/variables.fd",
             "-device nvme,drive=disk,serial=S1,logical_block_size=4096,physical_block_size=4096 -nic none",
             "-action shutdown=pause,panic=pause -device pvpanic", "name=org.qemu.guest_agent.0",
@@ -60,8 +61,12 @@ import Testing
     @Test func anOverlayBelowIsOnlyRead() {
         let nodes = MachineSettings.diskNodes(baseSocket: "/s", overlays: ["/kept", "/new"], writesLast: true)
         #expect(nodes.count == 3)
-        #expect(nodes[1].contains("\"node-name\":\"layer0\",\"read-only\":true") && nodes[1].contains("\"backing\":\"base\""))
-        #expect(nodes[2].contains("\"node-name\":\"disk\",\"read-only\":false") && nodes[2].contains("\"backing\":\"layer0\""))
+        #expect(
+            nodes[1].contains("\"node-name\":\"layer0\",\"read-only\":true")
+                && nodes[1].contains("\"backing\":\"base\""))
+        #expect(
+            nodes[2].contains("\"node-name\":\"disk\",\"read-only\":false")
+                && nodes[2].contains("\"backing\":\"layer0\""))
         let readOnly = MachineSettings.diskNodes(baseSocket: "/s", overlays: ["/kept"], writesLast: false)
         #expect(readOnly.allSatisfy { !$0.contains("\"read-only\":false") })
     }

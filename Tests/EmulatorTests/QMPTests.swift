@@ -38,9 +38,12 @@ import Testing
 
     @Test(arguments: [
         "{\"return\": \n", "nonsense\n", "{\"id\": 99999999999999999999999999\n", "\u{FF}\u{FE}\n", "{]\n",
-        String(repeating: "[", count: 100_000) + "\n",
     ]) func hostileLinesAreErrors(_ text: String) {
         #expect(throws: (any Error).self) { try messages(text) }
+    }
+
+    @Test func deepNestingIsAnError() {
+        #expect(throws: (any Error).self) { try messages(String(repeating: "[", count: 100_000) + "\n") }
     }
 
     @Test func aLineWithoutEndIsRefused() throws {

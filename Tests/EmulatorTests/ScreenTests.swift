@@ -39,7 +39,8 @@ private struct Canvas {
     var rows: [String]? { image.flatMap(ScreenReader.text) }
 
     var ppm: [UInt8] {
-        Array("P6\n\(width) \(height)\n255\n".utf8) + pixels.flatMap { [UInt8($0 >> 16 & 0xFF), UInt8($0 >> 8 & 0xFF), UInt8($0 & 0xFF)] }
+        Array("P6\n\(width) \(height)\n255\n".utf8)
+            + pixels.flatMap { [UInt8($0 >> 16 & 0xFF), UInt8($0 >> 8 & 0xFF), UInt8($0 & 0xFF)] }
     }
 }
 
@@ -48,7 +49,9 @@ private struct Canvas {
         for font in [ScreenFont.vga, ScreenFont.fixed, ScreenFont.terminus, ScreenFont.unifont] {
             let glyphs = ScreenFont.glyphs(font)
             #expect(glyphs.count == 94 && ScreenFont.characters.count == 94)
-            for (glyph, character) in zip(glyphs, ScreenFont.characters) { #expect(ScreenFont.table[glyph] == character) }
+            for (glyph, character) in zip(glyphs, ScreenFont.characters) {
+                #expect(ScreenFont.table[glyph] == character)
+            }
         }
         #expect(ScreenFont.glyphs(ScreenFont.variants).count == ScreenFont.variantCharacters.count)
     }
@@ -78,20 +81,26 @@ private struct Canvas {
 
     @Test func theFrameOfGRUBsTerminalIsFound() throws {
         var canvas = Canvas(width: 640, height: 480)
-        for row in 0..<6 { canvas.draw("grub> ls (hd0,gpt2)/boot", font: ScreenFont.unifont, row: row, left: 3, top: 11) }
+        for row in 0..<6 {
+            canvas.draw("grub> ls (hd0,gpt2)/boot", font: ScreenFont.unifont, row: row, left: 3, top: 11)
+        }
         let rows = try #require(canvas.rows)
         #expect(rows.contains("grub> ls (hd0,gpt2)/boot"))
     }
 
     @Test func aPictureIsNoText() throws {
         var canvas = Canvas(width: 640, height: 480)
-        for index in canvas.pixels.indices { canvas.pixels[index] = UInt32(truncatingIfNeeded: index &* 2_654_435_761) & 0xFFFFFF }
+        for index in canvas.pixels.indices {
+            canvas.pixels[index] = UInt32(truncatingIfNeeded: index &* 2_654_435_761) & 0xFFFFFF
+        }
         #expect(canvas.rows == nil)
         #expect(Canvas(width: 640, height: 480).rows == nil)
     }
 
     @Test func blueScreens() throws {
-        for (colour, isBlue) in [(UInt32(0x0000AA), true), (0x0078D7, true), (0x1073AA, true), (0x000000, false), (0xAAAAAA, false)] {
+        for (colour, isBlue) in [
+            (UInt32(0x0000AA), true), (0x0078D7, true), (0x1073AA, true), (0x000000, false), (0xAAAAAA, false),
+        ] {
             var canvas = Canvas(width: 640, height: 480, background: colour)
             canvas.draw(":( Your PC ran into a problem", row: 5, ink: 0xFFFFFF)
             #expect(canvas.image?.isBlue == isBlue, "\(colour)")
@@ -112,7 +121,8 @@ private struct Canvas {
         canvas.draw("Ab", row: 0)
         #expect(ScreenImage(ppm: canvas.ppm) == canvas.image)
         for hostile in [
-            "", "P6", "P6\n", "P6\n0 0\n255\n", "P6\n2 2\n255\n123", "P6\n999999 999999\n255\n", "P6\n1 1\n65535\n123456",
+            "", "P6", "P6\n", "P6\n0 0\n255\n", "P6\n2 2\n255\n123", "P6\n999999 999999\n255\n",
+            "P6\n1 1\n65535\n123456",
             "P5\n1 1\n255\n1", "P6\n1 1\n255", "P6\n-1 1\n255\n", "P6 99999999999999999999 1 255\n",
         ] { #expect(ScreenImage(ppm: Array(hostile.utf8)) == nil, "\(hostile)") }
         #expect(ScreenImage(ppm: canvas.ppm.dropLast()) == nil && ScreenImage(ppm: canvas.ppm + [0]) == nil)
