@@ -79,8 +79,8 @@ let package = Package(
         .target(
             name: "DiskImages",
             dependencies: [
-                "ByteParsing", "DiskModel", "LinuxSystem", "Codecs", "ImageModel", "ImageFiles", "NBD", "Emulator",
-                system,
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "Codecs", "ImageModel", "ImageFiles", "NBD",
+                "Emulator", system,
             ], swiftSettings: hostile),
         .target(name: "ObjectStore", dependencies: ["DiskModel", "LinuxSystem", system], swiftSettings: hostile),
         .target(
@@ -106,7 +106,10 @@ let package = Package(
             ], swiftSettings: common),
         .target(
             name: "Appliance",
-            dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "SystemAccess", "NBD", "Emulator", system],
+            dependencies: [
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "SystemAccess", "BootRepair", "NBD",
+                "Emulator", system,
+            ],
             swiftSettings: common),
         // What other packages may link: pure values, public.
         .target(name: "JobModel", dependencies: ["DiskModel"], swiftSettings: common),
@@ -177,7 +180,7 @@ let package = Package(
         .testTarget(
             name: "ApplianceTests",
             dependencies: [
-                "Appliance", "Emulator", "NBD", "SystemAccess", "ByteParsing", "DiskModel", "LinuxSystem",
+                "Appliance", "Emulator", "NBD", "SystemAccess", "BootRepair", "ByteParsing", "DiskModel", "LinuxSystem",
                 "TestSupport", system,
             ]),
         .testTarget(

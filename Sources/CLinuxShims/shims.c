@@ -25,6 +25,7 @@
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -176,6 +177,18 @@ int rf_link_unnamed(int fd, const char *path) {
 
 int rf_rename_new(const char *old_path, const char *new_path) {
     return RESULT(renameat2(AT_FDCWD, old_path, AT_FDCWD, new_path, RENAME_NOREPLACE));
+}
+
+int rf_rename_new_at(int folder, const char *old_name, const char *new_name) {
+    return RESULT(renameat2(folder, old_name, folder, new_name, RENAME_NOREPLACE));
+}
+int rf_syncfs(int fd) { return RESULT(syncfs(fd)); }
+ssize_t rf_list_attributes(const char *path, char *buffer, size_t size) { return listxattr(path, buffer, size); }
+ssize_t rf_get_attribute(const char *path, const char *name, char *buffer, size_t size) {
+    return getxattr(path, name, buffer, size);
+}
+int rf_set_attribute(const char *path, const char *name, const void *value, size_t size) {
+    return lsetxattr(path, name, value, size, 0);
 }
 
 int rf_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data) {

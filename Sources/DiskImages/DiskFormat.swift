@@ -26,7 +26,12 @@ package struct DiskFormat: Sendable {
         self.isPlain = isPlain
         self.isVirtual = isVirtual
         self.recognize = recognize
-        self.open = open
+        // A block map beside the file describes the disk, however that is compressed. Virtual disks have maps of their own.
+        guard !isVirtual else {
+            self.open = open
+            return
+        }
+        self.open = { request throws(ImageError) in try BMapDisk.around(try open(request), request) }
     }
 
     /// All formats, in the order of detection.
@@ -98,7 +103,10 @@ extension DiskFormat {
                 let end = UInt64(VHDFooter.byteCount)
                 guard format == .vhd, file.byteCount >= 2 * end else { return .no }
                 let last = try file.bytes(at: file.byteCount - end, count: VHDFooter.byteCount)
-                return VHDFooter.isFooter(last) ? .byContent : .no
+                if VHDFooter.isFooter(last) { return .byContent }
+                let isNamed = ["vhd", "vpc", "avhd"].contains(head.suffixes.last ?? "")
+                return isNamed && last.starts(with: Array(VHDFooter.cookie.utf8))
+                    ? .contradiction("it is a VHD image whose footer is damaged") : .no
             },
             open: { request throws(ImageError) in try VirtualDisk(request) })
     }

@@ -6,7 +6,7 @@ import SystemPackage
 ///
 /// The kernel sends the signal at the end of the thread that started the program (`PR_SET_PDEATHSIG`), so a thread of
 /// its own starts it, reads its output, and lives until the program has ended.
-final class AttachedProgram: Sendable {
+package final class AttachedProgram: Sendable {
     private struct State {
         var processID: Int32?
         var output: [UInt8] = []
@@ -24,7 +24,7 @@ final class AttachedProgram: Sendable {
     /// - Parameters:
     ///   - kept: descriptors that the program has under the same numbers.
     ///   - deathSignal: sent when this process ends.
-    init(_ arguments: [String], kept: [FileDescriptor] = [], deathSignal: Signal) throws(EmulatorError) {
+    package init(_ arguments: [String], kept: [FileDescriptor] = [], deathSignal: Signal) throws(EmulatorError) {
         let state = Monitor(State())
         self.state = state
         do throws(SystemCallError) {
@@ -76,25 +76,25 @@ final class AttachedProgram: Sendable {
     }
 
     /// How the program ended; `nil` while it runs.
-    var ending: ChildProcess.Ending? { state.update { $0.ending } }
+    package var ending: ChildProcess.Ending? { state.update { $0.ending } }
 
     /// The last bytes of its output so far.
-    var tail: [UInt8] { state.update { $0.tail } }
+    package var tail: [UInt8] { state.update { $0.tail } }
 
     /// The lines of its output, without control characters.
-    var lines: [String] {
+    package var lines: [String] {
         state.update { $0.output }.split { $0 == 10 || $0 == 13 }.map { line in
             let scalars = String(decoding: line, as: UTF8.self).unicodeScalars
             return String(String.UnicodeScalarView(scalars.filter { $0.value >= 32 && $0.value != 127 }))
         }
     }
 
-    func send(_ signal: Signal) {
+    package func send(_ signal: Signal) {
         state.update { if let processID = $0.processID { Processes.send(signal, to: processID) } }
     }
 
     /// Waits for the end of the program, at most this long.
-    func wait(seconds: Double) -> ChildProcess.Ending? {
+    package func wait(seconds: Double) -> ChildProcess.Ending? {
         let deadline = SystemFacts.monotonicSeconds() + seconds
         while SystemFacts.monotonicSeconds() < deadline {
             if let ending { return ending }
@@ -104,7 +104,7 @@ final class AttachedProgram: Sendable {
     }
 
     /// Ends the program: it is asked to, and killed once the time is over.
-    func end(withinSeconds seconds: Double) -> ChildProcess.Ending? {
+    package func end(withinSeconds seconds: Double) -> ChildProcess.Ending? {
         if let ending { return ending }
         send(.terminate)
         if let ending = wait(seconds: seconds) { return ending }

@@ -30,7 +30,10 @@ package final class PrivateFolder: Sendable {
 
     /// The user's own folder in memory, or the one for temporary files where a socket's path fits.
     private static var parent: FilePath {
-        let own = SystemFacts.environment("XDG_RUNTIME_DIR").map { FilePath($0) }
+        let own = SystemFacts.environment("XDG_RUNTIME_DIR").map { FilePath($0) }.flatMap { folder in
+            // Under sudo it may be that of another user, who could put another folder in place of this one.
+            (try? Stat(folder))?.userID.rawValue == SystemFacts.userID ? folder : nil
+        }
         let usable = [own, Files.temporaryFolder].compactMap { $0 }.first { folder in
             folder.isAbsolute && Files.mayWrite(folder)
                 && folder.string.utf8.count + prefix.utf8.count + 32 <= longestSocketPath

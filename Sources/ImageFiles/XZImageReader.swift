@@ -123,7 +123,8 @@ package final class XZImageReader: ImageReader {
                 recordCount: footer.recordCount,
                 entries: { [metadata] _, offset throws(ImageError) in try Self.indexFrame(metadata, at: offset) },
                 indexOffset: footer.indexOffset, contentDistance: 0, contentsEnd: tie.indexOffset,
-                read: { [archive] buffer, offset throws(ImageError) in unsafe try archive.read(into: buffer, at: offset) }))
+                read: { [archive] buffer, offset throws(ImageError) in unsafe try archive.read(into: buffer, at: offset)
+                }))
     }
 
     /// Checks the archive's length, stream header, index and footer against the metadata.

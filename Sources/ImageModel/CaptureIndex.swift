@@ -54,7 +54,8 @@ extension ImageHeader {
     package func chunk(at offset: UInt64, region: Int) -> ByteRange {
         let range = manifest.regions[region].range
         let start = offset - (offset - range.lowerBound) % UInt64(manifest.chunkByteCount)
-        return start..<min(range.upperBound, start.addingReportingOverflow(UInt64(manifest.chunkByteCount)).partialValue)
+        return
+            start..<min(range.upperBound, start.addingReportingOverflow(UInt64(manifest.chunkByteCount)).partialValue)
     }
 
     /// Whether a record may be the one for the byte at `offset`: in its region, on the grid, and marked unused only if

@@ -1,6 +1,6 @@
+import DiskModel
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ImageModel
-import DiskModel
 import LinuxSystem
 
 /// Decodes the next chunks of a capture that is read front to back, on threads of its own. A read at a random place

@@ -48,6 +48,15 @@ package enum RestorePlanner {
         return .groupKeepsSize(partition: region.partition, reason: obstacle)
     }
 
+    /// Whether a filesystem is shorter than its partition, and nothing is behind it: another tool (FOG) made it smaller
+    /// before it saved it. A capture counts all bytes behind a filesystem as used.
+    static func isShortAndAlone(_ filesystem: FilesystemInfo, _ range: ByteRange, _ map: AllocationMap) -> Bool {
+        guard let length = filesystem.byteCount, length > 0, length < range.byteCount,
+            !LayoutPlanner.fills(filesystem, range)
+        else { return false }
+        return map.usedByteCount > 0 && map.ranges(in: length..<range.byteCount).isEmpty
+    }
+
     /// The resize abilities of partitions, by number.
     /// - Parameter sectorSize: the target's sector size, in bytes.
     static func abilities(
@@ -59,7 +68,11 @@ package enum RestorePlanner {
             let length = region.range.byteCount
             var ability = PartitionAbility(leastByteCount: length)
             let resize = filesystem.resizeAbility
-            if !LayoutPlanner.fills(filesystem, region.range) {
+            if isShortAndAlone(filesystem, region.range, map) {
+                ability.canGrow =
+                    resize.canGrow && obstacles.toGrow(filesystem) == nil && filesystem.growsOnSectors(of: sectorSize)
+                ability.reason = "its filesystem is shorter than the partition"
+            } else if !LayoutPlanner.fills(filesystem, region.range) {
                 // Data after its end (a verity tree, an md superblock) must stay there.
                 ability.reason =
                     filesystem.byteCount == nil

@@ -123,7 +123,8 @@ struct TablePlanner {
             plan.destinations.append(.disk(offset: placement.to.lowerBound))
         }
         // A length that is only rounded up to the target's sectors needs no growth.
-        let whole = placement.from.byteCount.roundedUp(toMultipleOf: UInt64(geometry.logicalSectorSize)) ?? .max
+        let content = contentByteCount(region, map, placement)
+        let whole = content.roundedUp(toMultipleOf: UInt64(geometry.logicalSectorSize)) ?? .max
         if placement.to.byteCount > whole, let filesystem = region.filesystem,
             abilities[placement.number]?.canGrow == true
         {
@@ -141,6 +142,17 @@ struct TablePlanner {
                 filesystem: region.filesystem?.kindName ?? "unknown", label: region.filesystem?.label,
                 from: placement.from, to: placement.to, usedByteCount: region.usedByteCount, actions: actions,
                 volumes: RestorePlanner.volumeSizes(region.filesystem, volumeByteCounts)))
+    }
+
+    /// The length that the content has before it grows: that of the partition, or of a filesystem that another tool made
+    /// smaller and that fills its partition again.
+    private func contentByteCount(
+        _ region: Manifest.Region, _ map: AllocationMap, _ placement: DiskLayout.Placement
+    ) -> UInt64 {
+        guard let filesystem = region.filesystem, let length = filesystem.byteCount,
+            RestorePlanner.isShortAndAlone(filesystem, region.range, map)
+        else { return placement.from.byteCount }
+        return length
     }
 
     // MARK: spills to the scratch

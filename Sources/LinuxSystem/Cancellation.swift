@@ -12,6 +12,7 @@ package final class Cancellation: Sendable {
     private static let lossNumber: Int32 = -1
     private let loss = Mutex("a disk is gone")
     private let milliseconds = Atomic<UInt64>(0)
+    private let requests = Atomic<Int>(0)
 
     /// Creates a cancellation that is not requested.
     package init() {}
@@ -19,6 +20,7 @@ package final class Cancellation: Sendable {
     /// Requests the end because of a signal. Async-signal-safe.
     package func request(_ signal: Int32) {
         let now = SystemFacts.monotonicMilliseconds()
+        requests.wrappingAdd(1, ordering: .relaxed)
         guard cause.compareExchange(expected: 0, desired: signal, ordering: .relaxed).exchanged else { return }
         milliseconds.store(now, ordering: .relaxed)
     }
@@ -32,6 +34,9 @@ package final class Cancellation: Sendable {
 
     /// Whether the work should end.
     package var isRequested: Bool { cause.load(ordering: .relaxed) != 0 }
+
+    /// The number of requests: a second one asks work that ends slowly to end at once.
+    package var requestCount: Int { requests.load(ordering: .relaxed) }
 
     /// Whether the cause is the loss of a disk, which is a failure and not a request of the user.
     package var isLoss: Bool { cause.load(ordering: .relaxed) == Self.lossNumber }

@@ -54,6 +54,12 @@ package struct OwnedDescriptor: ~Copyable, Sendable {
             try writeEnd.close()
             return readEnd
         }
+
+        /// The write end, without this process's read end.
+        package consuming func writing() throws(SystemCallError) -> OwnedDescriptor {
+            try readEnd.close()
+            return writeEnd
+        }
     }
 
     /// A pipe, both ends close-on-exec.

@@ -13,10 +13,12 @@ package enum Sockets {
     /// The corresponding C functions are `socket`, `fchmod`, `bind` and `listen`.
     /// - Throws: with `addressInUse` if a process listens there; with `fileExists` if the path is anything but a socket.
     package static func listen(at path: FilePath) throws(SystemCallError) -> OwnedDescriptor {
-        // Two processes that find the same dead socket must not both replace it.
-        let folder = path.removingLastComponent()
-        let lock = try FolderLock(folder.isEmpty ? "." : folder, Cancellation())
-        defer { lock.release() }
+        // Two processes that find the same dead socket must not both replace it. The folder of a new socket may be
+        // locked for as long as it is in use: it is not waited for, as a second bind of one name fails.
+        let folder = path.removingLastComponent().isEmpty ? "." : path.removingLastComponent()
+        let isNew = (try? Stat(path, followTargetSymlink: false)) == nil
+        let lock = isNew ? FolderLock(ifFree: folder) : try FolderLock(folder, Cancellation())
+        defer { lock?.release() }
         if let status = try? Stat(path, followTargetSymlink: false) {
             guard status.type == .socket else { throw SystemCallError("listen on", path.string, .fileExists) }
             guard !isListened(at: path) else { throw SystemCallError("listen on", path.string, .addressInUse) }

@@ -45,7 +45,9 @@ package final class NBDClient: ServedDisk {
         let count = UInt64(buffer.count)
         guard offset <= byteCount, count <= byteCount - offset else { throw pastEnd(offset, count) }
         do throws(NBDError) {
-            try withConversation { (conversation) throws(NBDError) in unsafe try conversation.read(into: buffer, at: offset) }
+            try withConversation { (conversation) throws(NBDError) in
+                unsafe try conversation.read(into: buffer, at: offset)
+            }
         } catch { throw Self.failure(error, name, offset, count) }
     }
 
@@ -73,7 +75,9 @@ package final class NBDClient: ServedDisk {
             }
         }
         let conversation: NBDConversation
-        if let idle { conversation = idle } else {
+        if let idle {
+            conversation = idle
+        } else {
             conversation = try Self.connect(socket, export)
             guard conversation.byteCount == byteCount else { throw .invalid("its disk has another length now") }
         }

@@ -30,7 +30,8 @@ struct NBDClientOptions {
         try send(.setMetaContext, NBDContextQuery.bytes(export: export, query: NBDWire.allocationContext))
         var number: UInt32?
         let isDone = try isDone(.setMetaContext) { type, payload throws(NBDError) in
-            guard type == NBDWire.replyMetaContext, number == nil, let found = try? payload.bigEndian(UInt32.self, at: 0),
+            guard type == NBDWire.replyMetaContext, number == nil,
+                let found = try? payload.bigEndian(UInt32.self, at: 0),
                 payload.dropFirst(4).elementsEqual(NBDWire.allocationContext.utf8)
             else { throw .invalid("a context that was not asked for") }
             number = found

@@ -108,9 +108,13 @@ package final class NBDConversation {
     }
 
     private func receiveSimple(_ request: NBDRequest) throws(NBDError) {
-        guard try transport.receiveNumber(UInt32.self) == NBDWire.simpleReplyMagic else { throw .invalid("a reply's mark") }
+        guard try transport.receiveNumber(UInt32.self) == NBDWire.simpleReplyMagic else {
+            throw .invalid("a reply's mark")
+        }
         let number = try transport.receiveNumber(UInt32.self)
-        guard try transport.receiveNumber(UInt64.self) == request.cookie else { throw .invalid("a reply to no request") }
+        guard try transport.receiveNumber(UInt64.self) == request.cookie else {
+            throw .invalid("a reply to no request")
+        }
         guard number == 0 else { throw .refused(number, "") }
     }
 

@@ -22,7 +22,9 @@ extension NBDSession {
     /// Answers one option.
     /// - Returns: whether requests follow; `nil` if more options do.
     private func answerOption(hasNoZeroes: Bool) throws(NBDError) -> Bool? {
-        guard try transport.receiveNumber(UInt64.self) == NBDWire.optionMagic else { throw .invalid("an option's mark") }
+        guard try transport.receiveNumber(UInt64.self) == NBDWire.optionMagic else {
+            throw .invalid("an option's mark")
+        }
         let number = try transport.receiveNumber(UInt32.self)
         let byteCount = try transport.receiveNumber(UInt32.self)
         guard byteCount <= NBDWire.longestOption else { throw .invalid("an option of \(byteCount) bytes") }

@@ -37,7 +37,9 @@ package final class NBDSession {
         case .blockStatus: try sendStatus(request)
         case .write:
             // Its bytes follow: they must be passed over to find the next request.
-            guard request.byteCount <= NBDWire.longestRead else { throw .invalid("a write of \(request.byteCount) bytes") }
+            guard request.byteCount <= NBDWire.longestRead else {
+                throw .invalid("a write of \(request.byteCount) bytes")
+            }
             try transport.skip(Int(request.byteCount))
             try sendError(request, .notPermitted, "the disk is served read-only")
         case .trim, .writeZeroes: try sendError(request, .notPermitted, "the disk is served read-only")

@@ -86,7 +86,9 @@ package final class CaptureOperation {
             try place.repository.map { try $0.0.captureMoment(lock: $0.1, trustsClock: job.trustsClock) }
             ?? CaptureMoment(unixSeconds: SystemFacts.unixSeconds())
         if let note = moment.note { events.warn("clock", note) }
-        let names = CapturedHost(survey, opened, isVirtual: virtual != nil)
+        let names =
+            virtual?.origin.map { CapturedHost($0, path: nil) }
+            ?? CapturedHost(survey, opened, isVirtual: virtual != nil)
         let hostName = job.host ?? names.name
         let plan = try makePlan(source, survey, place.chunkByteCount, hostName, moment)
         let manifest = plan.header.manifest
@@ -146,7 +148,7 @@ package final class CaptureOperation {
             options: CaptureOptions(
                 level: job.level ?? (job.codec == "xz" ? 6 : 3), allSectors: job.copiesAllSectors,
                 chunkByteCount: chunkByteCount, note: job.note),
-            machine: .current(), mounted: source.mountedReadWrite, toolVersion: toolVersion,
+            machine: source.origin?.machine ?? .current(), mounted: source.mountedReadWrite, toolVersion: toolVersion,
             started: SystemFacts.utcText(moment.unixSeconds), localOffsetSeconds: SystemFacts.localOffsetSeconds(),
             swapHeaders: try Self.swapHeaders(survey, source.reader))
         plan.header.manifest.machine.hostName = hostName

@@ -32,6 +32,8 @@ package final class DiskSource {
 
     /// Whether the contents of a virtual machine's disk image are captured, and not the bytes of a disk.
     package var isVirtual: Bool { virtual != nil }
+    /// The description of the image that a kept overlay lies over.
+    package var origin: Manifest? { virtual?.origin }
 
     /// Refuses a disk that may change during the capture, or makes snapshots of the volumes that may change.
     package init(
@@ -121,7 +123,7 @@ package final class DiskSource {
         -> DiskSurvey
     {
         let survey = try DiskSurveyor.survey(
-            reader, identity: disk.identity, geometry: virtual?.geometry ?? disk.device.geometry,
+            reader, identity: origin?.disk ?? disk.identity, geometry: virtual?.geometry ?? disk.device.geometry,
             mountedReadWrite: mountedReadWrite.isEmpty && snapshots != nil ? [] : disk.mountedReadWriteRanges,
             allUsed: allUsed, skipPageFiles: skipPageFiles, trustMaps: trustMaps, unlocker: unlocker,
             descriptor: isVirtual ? nil : disk.device.fileDescriptor.rawValue)

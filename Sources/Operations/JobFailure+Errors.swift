@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Appliance
 import DiskModel
 import Emulator
 import ImageModel
@@ -59,6 +60,15 @@ extension JobFailure {
             .contains(error.errno)
             let isBusy = error.errno == .resourceBusy
             self.init(isMissing ? .notFound : isBusy ? .refused : .ioError, "\(error)")
+        case let error as ApplianceError:
+            switch error {
+            case .cancelled, .emulator(.cancelled): self = interruption
+            case .system(let error), .emulator(.system(let error)): self.init(error, cancellation: cancellation)
+            case .noMedium, .notFound, .emulator(.missing): self.init(.notFound, "\(error)")
+            case .refused: self.init(.refused, "\(error)")
+            case .untrusted, .failed: self.init(.badImage, "\(error)")
+            case .machine, .emulator: self.init(.ioError, "\(error)")
+            }
         default: self.init(.ioError, "\(error)")
         }
     }

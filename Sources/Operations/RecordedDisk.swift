@@ -37,7 +37,7 @@ struct RecordedDisk {
     ///   `ImagingError.noRoom` if the requested folder cannot hold a file.
     init(_ path: FilePath, _ format: DiskFormat, scratch: DiskScratchChoice, _ keys: KeyRing) throws {
         let events = keys.events
-        claim = format.isPlain ? try Self.claimed(path.string, events) : nil
+        claim = format.isPlain || format.isVirtual ? try Self.claimed(path.string, events) : nil
         let progress = Progress()
         let reporter = ProgressReporter(progress, events)
         defer { reporter.end() }

@@ -75,7 +75,8 @@ package final class ServeOperation {
 
     private static func text(_ hole: Manifest.Hole) -> String {
         let place = hole.partition.map { "partition \($0)" } ?? "the space outside of partitions"
-        return "\(place) has \(ByteText.exact(hole.byteCount)) that could not be read when it was captured, the first at "
+        return
+            "\(place) has \(ByteText.exact(hole.byteCount)) that could not be read when it was captured, the first at "
             + "byte \(hole.firstOffset) of the disk: reading them fails"
     }
 }

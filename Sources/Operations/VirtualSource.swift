@@ -2,6 +2,7 @@
 import DiskImages
 import DiskModel
 import Filesystems
+import ImageModel
 import Imaging
 import JobModel
 import LinuxSystem
@@ -13,6 +14,8 @@ package struct VirtualSource {
     let disk: any DiskFile
     /// The disk with its sector size.
     let reader: ResectoredReader
+    /// The description of the image that an overlay lies over: the capture is of the same machine and disk.
+    var origin: Manifest?
 
     var geometry: DiskGeometry {
         DiskGeometry(
@@ -23,14 +26,17 @@ package struct VirtualSource {
     /// - Returns: `nil` for a device, a raw image, or another file.
     static func open(_ job: CaptureJob, _ opened: OpenedDisk, _ keys: KeyRing) throws -> VirtualSource? {
         let path = FilePath(job.disk)
+        if !opened.device.isDevice, !job.takesImageAsDisk, let record = try OverlayRecord.find(path) {
+            try refuseOptions(job, "virtual machine's overlay")
+            let disk = try OverlayDisk(path, record, keys)
+            return VirtualSource(
+                disk: disk, reader: ResectoredReader(disk, logicalSectorSize: disk.logicalSectorSize),
+                origin: disk.baseManifest)
+        }
         guard !opened.device.isDevice, !job.takesImageAsDisk,
             case .disk(let format) = try FileContents.detect(path), format.isVirtual
         else { return nil }
-        if let option = job.rescues ? "--rescue" : job.usesSnapshots ? "--snapshot" : nil {
-            throw JobFailure(
-                .usage,
-                "\(option) is for disks of this machine, and \(job.disk) is a \(format.name): leave \(option) out")
-        }
+        try refuseOptions(job, format.name)
         // A log is replayed on a copy.
         var request = DiskRequest(
             path, scratch: try RecordedDisk.folder(.usual, path), cancellation: keys.cancellation, log: keys.events.log)
@@ -40,5 +46,11 @@ package struct VirtualSource {
         let sectorSize =
             try job.sectorSize ?? disk.statedSectorSize ?? ResectoredReader.guessed(disk).logicalSectorSize
         return VirtualSource(disk: disk, reader: ResectoredReader(disk, logicalSectorSize: sectorSize))
+    }
+
+    private static func refuseOptions(_ job: CaptureJob, _ kind: String) throws {
+        guard let option = job.rescues ? "--rescue" : job.usesSnapshots ? "--snapshot" : nil else { return }
+        throw JobFailure(
+            .usage, "\(option) is for disks of this machine, and \(job.disk) is a \(kind): leave \(option) out")
     }
 }

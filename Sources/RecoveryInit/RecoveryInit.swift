@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Appliance
 import JobModel
 import LinuxSystem
 import SystemPackage
@@ -17,6 +18,8 @@ package enum RecoveryInit {
 
     /// Sets up the machine, keeps a session running, and ends the machine. Must be called as PID 1.
     package static func runAsFirstProcess() -> Never {
+        // /proc is mounted before main (CEarlyBoot).
+        if ApplianceAgent.isWanted(commandLine: Files.text("/proc/cmdline") ?? "") { AgentSupervisor.run() }
         let supervisor = Supervisor()
         supervisor.run()
     }

@@ -53,6 +53,11 @@ struct Reforge: ParsableCommand {
               reforge verify /mnt/backup/repo --read-data=10
               reforge restore /mnt/backup/repo@latest /dev/sda --delta
 
+            Boot an image in a virtual machine at once, or have it proven that it boots:
+
+              reforge vm /mnt/backup/repo@latest
+              reforge prove /mnt/backup/repo@latest
+
             An image is a plain .zst file of the raw disk, which can be restored without Reforge:
 
               zstd -dc laptop.img.zst | dd of=/dev/nvme0n1 bs=4M
@@ -71,7 +76,9 @@ struct Reforge: ParsableCommand {
             InspectCommand.self, CaptureCommand.self, RestoreCommand.self, VerifyCommand.self, BootRepairCommand.self,
             KeyCommand.self, ExportCommand.self, MountCommand.self,
             InitRepoCommand.self, SnapshotsCommand.self, DiffCommand.self, ForgetCommand.self, PruneCommand.self,
-            CopyCommand.self, ImportCommand.self, ServeCommand.self, RecoverySessionCommand.self, RunJobCommand.self,
+            CopyCommand.self, ImportCommand.self, ServeCommand.self, FilesCommand.self, VirtualMachineCommand.self,
+            ProveCommand.self, ApplianceAgentCommand.self,
+            RecoverySessionCommand.self, RunJobCommand.self,
             VolumeSnapshotGuardCommand.self,
         ])
 }

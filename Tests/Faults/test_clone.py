@@ -43,7 +43,8 @@ def make_system(context: Context, name: str, mebibytes: int) -> Path:
     for number in range(mebibytes // 4):
         (tree / f"file{number}").write_bytes(context.random.randbytes(context.random.randint(1, MIB)))
     (_, offset, byte_count) = places(path)[1]
-    tool("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-d", tree, "-E", f"offset={offset}", path, f"{byte_count >> 12}")
+    options = ["-q", "-F", "-t", "ext4", "-b", "4096", "-d", tree, "-E", f"offset={offset}"]
+    tool("mke2fs", *options, path, f"{byte_count >> 12}")
     shutil.rmtree(tree)
     with path.open("r+b") as disk:
         disk.seek(MIB)
@@ -83,6 +84,13 @@ def files_of(path: Path, offset: int) -> str:
         shutil.rmtree(folder)
 
 
+def has_mapper() -> bool:
+    """Whether the kernel's device-mapper answers."""
+    with suppress(FileNotFoundError):
+        return subprocess.run(["dmsetup", "version"], check=False, capture_output=True).returncode == 0
+    return False
+
+
 def clone(context: Context, source: Path, target: Path, *more: str) -> Ended:
     """Clones without boot repair."""
     return context.reforge("restore", source, target, "--yes", "--no-boot-repair", *more)
@@ -100,7 +108,7 @@ def fault(source: Path, target: Path, sector: int = 512) -> str:
 
 
 def test_sizes(context: Context) -> None:
-    """A clone has the same contents on a disk of the same size, a larger one, a smaller one, and one with sectors of 4096 bytes."""
+    """A clone has the same contents on a disk of the same size, larger, smaller, and with sectors of 4096 bytes."""
     source = make_system(context, "source", 96)
     before = digest(source, 0, source.stat().st_size)
     cases = [(96, 512, ["--layout", "keep"]), (128, 512, []), (64, 512, []), (128, 4096, ["--trust-unknown"])]
@@ -109,6 +117,9 @@ def test_sizes(context: Context) -> None:
         target = blank(context, f"target-{mebibytes}-{sector}", mebibytes)
         with node_over(source) as one, node_over(target, "--sector-size", str(sector)) as other:
             ended = clone(context, one, other, "--verify", *more)
+        if mebibytes < 96 and ended.status == REFUSED and not has_mapper():
+            context.skipped(f"{name}: no device-mapper here to shrink with")
+            continue
         if context.that(f"{name}: it ends with 0", ended.status == DONE, ended):
             why = fault(source, target, sector)
             context.that(f"{name}: the contents are the same", not why, why)
@@ -137,7 +148,8 @@ def test_same_disk(context: Context) -> None:
             for source_node, target in pairs:
                 ended = clone(context, source_node, target)
                 name = f"{source_node.name} onto {target.name}"
-                context.that(f"{name} is refused", ended.status == REFUSED and "Nothing was written" in ended.err, ended)
+                refused = ended.status == REFUSED and "Nothing was written" in ended.err
+                context.that(f"{name} is refused", refused, ended)
     context.that("nothing was written", digest(source, 0, source.stat().st_size) == before)
 
 

@@ -143,7 +143,8 @@ def test_disk_in_use(ctx: Context) -> None:
     machine = subprocess.Popen(["qemu-storage-daemon", *nodes])
     try:
         until(lambda: (ctx.folder / "socket").exists())
-        for words in [("capture", disk, "out.img.zst"), ("verify", disk), ("inspect", disk)]:
+        commands: list[list[str | Path]] = [["capture", disk, "out.img.zst"], ["verify", disk], ["inspect", disk]]
+        for words in commands:
             ended = ctx.reforge(*words)
             ctx.that(f"{words[0]} refuses it", ended.status == REFUSED and "is in use" in ended.said, ended)
     finally:
@@ -213,15 +214,16 @@ def test_a_log_to_be_replayed(ctx: Context) -> None:
         data[start + 48 : start + 64] = guid
         data[start + 4 : start + 8] = bytes(4)
         data[start + 4 : start + 8] = struct.pack("<I", crc32c(bytes(data[start : start + 4096])))
-    # A log entry whose one descriptor writes a sector of zeros over zeros at the file's end (MS-VHDX §2.3).
-    log, sequence = 1 << 20, 5
+    # The newest state of 4 KiB of the ext4's superblock is in the log alone (MS-VHDX §2.3): an entry with one data
+    # descriptor, which has the first 8 and the last 4 bytes, and a data sector with the others.
+    written = raw.read_bytes()[MIB : MIB + 4096]
+    place = data.index(written, 2 * MIB)
+    data[place : place + 4096] = b"old state" * 455 + bytes(1)
+    log, sequence = MIB, 5
     entry = bytearray(8192)
     struct.pack_into("<4sIIIQII16sQQ", entry, 0, b"loge", 0, 8192, 0, sequence, 1, 0, guid, len(data), len(data))
-    struct.pack_into("<4sI4sQQ", entry, 64, b"desc", 0, bytes(4), 0, 0)
-    place = (256 << 10) + 32768  # Unused space behind a region table.
-    struct.pack_into("<4sI8sQQ", entry, 64, b"desc", 0, bytes(8), place, sequence)
-    struct.pack_into("<4sI", entry, 4096, b"data", sequence >> 32)
-    struct.pack_into("<I", entry, 8188, sequence & 0xFFFFFFFF)
+    struct.pack_into("<4s4s8sQQ", entry, 64, b"desc", written[-4:], written[:8], place, sequence)
+    struct.pack_into("<4sI4084sI", entry, 4096, b"data", sequence >> 32, written[8:-4], sequence & 0xFFFFFFFF)
     struct.pack_into("<I", entry, 4, crc32c(bytes(entry)))
     data[log : log + 8192] = entry
     disk.write_bytes(bytes(data))
@@ -245,7 +247,8 @@ def test_locks_of_reforge(ctx: Context) -> None:
     raw.write_bytes(ctx.text_bytes(48 * MIB))
     tool("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, disk)
     child = slow_capture(ctx, disk)
-    tried = subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write 0 512", str(disk)], capture_output=True, text=True)
+    write = ["qemu-io", "-f", "qcow2", "-c", "write 0 512", str(disk)]
+    tried = subprocess.run(write, capture_output=True, text=True, check=False)
     ctx.that("QEMU does not write to it", tried.returncode != 0 and "lock" in tried.stderr, tried.stderr)
     child.send_signal(signal.SIGINT)
     ctx.wait(child)

@@ -40,6 +40,9 @@ struct Judge: Sendable {
             Judge(name: "manifest", run: manifest), Judge(name: "image", run: image),
             Judge(name: "encrypted", run: image), Judge(name: "repository", run: repository),
             Judge(name: "piece", run: piece), Judge(name: "virtual", run: virtual),
+            Judge(name: "nbdserver", run: nbdServer), Judge(name: "nbdclient", run: nbdClient),
+            Judge(name: "clonezilla", run: clonezilla), Judge(name: "fog", run: fog),
+            Judge(name: "lvmtext", run: volumeGroupText), Judge(name: "bmap", run: blockMap),
             Judge(name: "partclone", run: partclone),
         ]
 

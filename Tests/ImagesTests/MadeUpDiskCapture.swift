@@ -95,9 +95,13 @@ struct MadeUpDiskCapture {
     }
 
     /// Captures it like the executor, but on one thread.
-    /// - Parameter stoppingAfter: stops after this many chunks, without finishing.
+    /// - Parameters:
+    ///   - stoppingAfter: stops after this many chunks, without finishing.
+    ///   - unreadable: ranges of the disk that could not be read.
     @discardableResult
-    func capture(into sink: some ImageWriter, stoppingAfter limit: Int = .max) throws -> ImageSummary? {
+    func capture(
+        into sink: some ImageWriter, stoppingAfter limit: Int = .max, unreadable: [ByteRange] = []
+    ) throws -> ImageSummary? {
         let encoder = try ChunkEncoder(sink.coding)
         for (number, chunk) in chunks.enumerated() {
             if number == limit { return nil }
@@ -121,6 +125,6 @@ struct MadeUpDiskCapture {
                 try sink.append(record, stored: UnsafeRawBufferPointer(rebasing: $0[..<record.storedByteCount]))
             }
         }
-        return try sink.finish(LateFacts(ended: "2026-01-02T03:05:05Z"))
+        return try sink.finish(LateFacts(ended: "2026-01-02T03:05:05Z", unreadable: unreadable))
     }
 }

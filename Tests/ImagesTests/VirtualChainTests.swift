@@ -86,6 +86,33 @@ struct VirtualChainTests {
         }
     }
 
+    /// VirtualBox states a length that its geometry does not reach; QEMU believes the geometry.
+    @Test func aVHDIsReadWholeOrNotAtAll() throws {
+        _ = try makeRaw()
+        try shell("qemu-img convert -f raw -O vpc -o force_size=on raw a.vhd")
+        var file = try Files.read(path("a.vhd"), limit: 1 << 30)
+        for start in [0, file.count - 512] {
+            file.replaceSubrange(start + 28..<start + 32, with: Array("vbox".utf8))
+            // 180 cylinders, 4 heads, 17 sectors: 12240 of 12288.
+            file.replaceSubrange(start + 56..<start + 60, with: [0, 180, 4, 17])
+            file.replaceSubrange(start + 64..<start + 68, with: [0, 0, 0, 0])
+            let sum = ~file[start..<start + 512].reduce(0 as UInt32) { $0 &+ UInt32($1) }
+            for index in 0..<4 { file[start + 64 + index] = UInt8(truncatingIfNeeded: sum >> (24 - 8 * UInt32(index))) }
+        }
+        try Files.write(file, to: path("b.vhd"))
+        refused("b.vhd", "would leave out the rest")
+    }
+
+    /// A fixed VHD is its disk and a footer: without a valid one, it must not pass for a raw disk.
+    @Test func aDamagedFooterIsNoDisk() throws {
+        _ = try makeRaw()
+        try shell("qemu-img convert -f raw -O vpc -o subformat=fixed,force_size=on raw a.vhd")
+        try shell("printf x | dd of=a.vhd conv=notrunc bs=1 seek=$(($(stat -c %s a.vhd) - 100)) status=none")
+        guard case .unknown(let why) = try FileContents.detect(path("a.vhd")) else { throw Problem("a disk") }
+        #expect(why.contains("damaged"))
+        refused("a.vhd", "no disk image")
+    }
+
     @Test func aChainIsReadToItsBase() throws {
         _ = try makeRaw()
         try shell(
@@ -177,7 +204,7 @@ struct VirtualChainTests {
         }
         try shell("mkfifo pipe; qemu-img create -q -f qcow2 -F raw -b pipe -u pipe.qcow2 1M")
         refused("pipe.qcow2", "not a regular file", allowsBacking: true)
-        try shell("qemu-img create -q -f qcow2 -F raw -b /dev/null -u device.qcow2 1M")
+        try shell("qemu-img create -q -f qcow2 -F raw -b /dev/zero -u device.qcow2 1M")
         refused("device.qcow2", "not a regular file", allowsBacking: true)
     }
 
@@ -198,7 +225,7 @@ struct VirtualChainTests {
             """
             qemu-img create -q -f qcow2 -F qcow2 -b b.qcow2 -u a.qcow2 1M
             qemu-img create -q -f qcow2 -F qcow2 -b a.qcow2 -u b.qcow2 1M
-            qemu-img create -q -f qcow2 -F qcow2 -b self.qcow2 -u self.qcow2 1M
+            qemu-img create -q -f qcow2 -F qcow2 -b ./self.qcow2 -u self.qcow2 1M
             for i in $(seq 70); do qemu-img create -q -f qcow2 -F qcow2 -b c$((i+1)).qcow2 -u c$i.qcow2 1M; done
             """)
         refused("a.qcow2", "its own backing file")

@@ -128,7 +128,8 @@ import Testing
                 + WireBytes.optionReply(7, 0x8000_0006),
             // It demands aligned reads.
             WireBytes.greeting + WireBytes.optionReply(8, 1) + WireBytes.optionReply(10, 1)
-                + WireBytes.optionReply(7, 3, [0, 3] + WireBytes.numbers(512, 4096, 1 << 20)) + WireBytes.optionReply(7, 1),
+                + WireBytes.optionReply(7, 3, [0, 3] + WireBytes.numbers(512, 4096, 1 << 20))
+                + WireBytes.optionReply(7, 1),
             // Replies without end.
             WireBytes.greeting
                 + Array((0..<100).map { _ in WireBytes.optionReply(8, 3, [0, 7]) }.joined()),

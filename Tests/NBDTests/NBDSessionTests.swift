@@ -60,7 +60,9 @@ import Testing
         #expect(try NBDInfoQuery(info).export == "disk")
         let query = NBDContextQuery.bytes(export: "x", query: "base:allocation")
         #expect(try NBDContextQuery(query).names(allocation: false))
-        for count in 0..<info.count { #expect(throws: ParsingError.self) { try NBDInfoQuery(Array(info.prefix(count))) } }
+        for count in 0..<info.count {
+            #expect(throws: ParsingError.self) { try NBDInfoQuery(Array(info.prefix(count))) }
+        }
         for count in 0..<query.count {
             #expect(throws: ParsingError.self) { try NBDContextQuery(Array(query.prefix(count))) }
         }
@@ -187,7 +189,8 @@ import Testing
     }
 
     @Test func withoutAContextThereAreNoExtents() throws {
-        let handshake = WireBytes.clientFlags() + WireBytes.option(8) + WireBytes.option(7, NBDInfoQuery.bytes(export: ""))
+        let handshake =
+            WireBytes.clientFlags() + WireBytes.option(8) + WireBytes.option(7, NBDInfoQuery.bytes(export: ""))
         let prefix = replies(to: handshake).bytes.count
         let reply = replies(to: handshake + WireBytes.request(7, byteCount: 10) + WireBytes.request(2)).bytes
         #expect(try errorNumber(Array(reply.dropFirst(prefix))) == 22)
@@ -215,7 +218,8 @@ import Testing
 
     /// Neither a trap nor an endless loop, wherever the client stops and whatever it sends.
     @Test func anyInputEnds() {
-        let whole = WireBytes.handshake + WireBytes.request(0, byteCount: 100) + WireBytes.request(7, byteCount: 100)
+        let whole =
+            WireBytes.handshake + WireBytes.request(0, byteCount: 100) + WireBytes.request(7, byteCount: 100)
             + WireBytes.request(1, byteCount: 3) + [1, 2, 3] + WireBytes.request(2)
         for count in 0..<whole.count { #expect(replies(to: Array(whole.prefix(count))).error != nil) }
         let seed = Sample.seed()

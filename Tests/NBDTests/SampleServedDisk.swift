@@ -21,9 +21,13 @@ final class SampleServedDisk: ServedDisk {
         var random = SeededGenerator(seed: seed)
         var bytes: [UInt8] = []
         var kinds: [DiskExtent] = []
-        for (kind, count) in [(DiskExtent.Kind.data, data), (.zero, hole), (.data, data), (.unused, hole), (.data, 777)] {
-            bytes += kind == .data
-                ? (0..<count).map { _ in UInt8(truncatingIfNeeded: random.next()) | 1 } : Array(repeating: 0, count: count)
+        for (kind, count) in [
+            (DiskExtent.Kind.data, data), (.zero, hole), (.data, data), (.unused, hole), (.data, 777),
+        ] {
+            bytes +=
+                kind == .data
+                ? (0..<count).map { _ in UInt8(truncatingIfNeeded: random.next()) | 1 }
+                : Array(repeating: 0, count: count)
             kinds.append(DiskExtent(kind, byteCount: UInt64(count)))
         }
         memory = MemoryDisk(bytes)
@@ -48,22 +52,4 @@ final class SampleServedDisk: ServedDisk {
         }
         return result
     }
-}
-
-/// A conversation with a script: what the other side sends, and what was sent to it.
-final class ScriptedTransport: NBDTransport {
-    private var input: ArraySlice<UInt8>
-    private(set) var output: [UInt8] = []
-
-    init(_ input: [UInt8]) { self.input = input[...] }
-
-    var isUsedUp: Bool { input.isEmpty }
-
-    func receive(into buffer: UnsafeMutableRawBufferPointer) throws(NBDError) {
-        guard buffer.count <= input.count else { throw .closed }
-        buffer.copyBytes(from: input.prefix(buffer.count))
-        input = input.dropFirst(buffer.count)
-    }
-
-    func send(_ bytes: UnsafeRawBufferPointer) throws(NBDError) { output += bytes }
 }

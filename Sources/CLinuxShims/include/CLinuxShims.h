@@ -56,6 +56,12 @@ int rf_open_unnamed(const char *folder, unsigned mode);
 int rf_link_unnamed(int fd, const char *path);
 
 int rf_rename_new(const char *old_path, const char *new_path);
+int rf_rename_new_at(int folder, const char *old_name, const char *new_name);
+int rf_syncfs(int fd);
+// Of the glibc functions that Swift does not import; they return -1 and set errno.
+ssize_t rf_list_attributes(const char *path, char *buffer, size_t size);
+ssize_t rf_get_attribute(const char *path, const char *name, char *buffer, size_t size);
+int rf_set_attribute(const char *path, const char *name, const void *value, size_t size);
 
 int rf_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
 int rf_umount(const char *target, int lazy);

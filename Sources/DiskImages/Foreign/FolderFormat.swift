@@ -25,5 +25,5 @@ package struct FolderFormat: Sendable {
     }
 
     /// All formats, in the order of detection.
-    package static let table = Registry<FolderFormat>([])
+    package static let table = Registry<FolderFormat>([clonezilla, fog])
 }

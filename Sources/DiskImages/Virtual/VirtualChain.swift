@@ -37,6 +37,10 @@ struct VirtualChain {
     init(_ path: FilePath, allowsBacking: Bool) throws(ImageError) {
         top = try VirtualFile(path, below: nil)
         header = try VirtualHeader.read(top.device)
+        // Its bytes are never taken as those of a disk: a damaged header must not have that effect.
+        guard header.format != .raw else {
+            throw .foreign(name: path.string, why: "it is no disk image of a virtual machine (any more)")
+        }
         folder = allowsBacking ? nil : top.path.removingLastComponent()
         try add(top, header, as: "disk", depth: 0)
     }

@@ -88,11 +88,38 @@ struct FuzzTarget {
             FuzzTarget(name: "fstab", text: ({ $0 }, { [Array(Samples.fstab.utf8)] })),
             FuzzTarget(name: "grub", text: ({ $0 }, { [Array(Samples.grub.utf8)] })),
             FuzzTarget(name: "nvram", text: ({ $0 }, { Samples.bootEntries.map { Array($0.utf8) } })),
+            FuzzTarget(name: "clonezilla", text: ({ $0 }, { FolderSamples.clonezilla })),
+            FuzzTarget(name: "fog", text: ({ $0 }, { FolderSamples.fog })),
+            FuzzTarget(name: "lvmtext", text: ({ $0 }, { [Array(FolderSamples.group.utf8)] })),
+            FuzzTarget(name: "bmap", text: ({ $0 }, { [Array(FolderSamples.blockMap.utf8)] })),
             FuzzTarget(name: "partclone", text: (PartcloneSeeds.checked, PartcloneSeeds.all)),
             FuzzTarget(name: "manifest", text: (ImageFixtures.payload, ImageFixtures.headerSeeds)),
             FuzzTarget(
                 name: "piece",
                 text: ({ $0 }, { [[0] + [UInt8](repeating: 7, count: 32) + [1, 5, 2, 0xF9, 7], [2, 3, 4, 5, 6]] })),
+            FuzzTarget(
+                name: "nbdserver",
+                text: (
+                    { $0 },
+                    {
+                        [
+                            WireBytes.handshake + WireBytes.request(0, byteCount: 4096)
+                                + WireBytes.request(7, byteCount: 65536) + WireBytes.request(2)
+                        ]
+                    }
+                )),
+            FuzzTarget(
+                name: "nbdclient",
+                text: (
+                    { $0 },
+                    {
+                        [
+                            WireBytes.serverHandshake()
+                                + WireBytes.chunk(1, WireBytes.data(at: 0, [UInt8](repeating: 7, count: 4096)))
+                                + WireBytes.chunk(5, cookie: 2, WireBytes.numbers(5, 4096, 0, 61440, 3))
+                        ]
+                    }
+                )),
             FuzzTarget(
                 name: "virtual",
                 fixtures: ["qcow2", "vmdk", "vhdx", "vdi", "vpc", "vmdk -o subformat=monolithicFlat"].map { options in

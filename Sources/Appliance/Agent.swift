@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
+import SystemPackage
+
+/// Answers requests about the volumes of some disks: inside the appliance, or on the medium in a thread of the command.
+package final class Agent {
+    private let channel: AgentChannel
+    private let volumes: any AgentVolumes
+    private var roots: [TreeNode] = []
+
+    /// - Parameter volumes: finds and mounts the volumes.
+    package init(_ channel: AgentChannel, volumes: any AgentVolumes) {
+        self.channel = channel
+        self.volumes = volumes
+    }
+
+    /// Answers until the host closes the stream.
+    /// - Throws: only if the stream breaks: an error of a request is its answer.
+    package func run() throws(ApplianceError) {
+        try send(.hello(kernel: Files.text("/proc/sys/kernel/osrelease") ?? "unknown"))
+        while let frame = try channel.receive() {
+            let request = try AgentRequest(frame)
+            do throws(AgentFailure) {
+                try answer(request)
+            } catch {
+                switch error {
+                case .request(let code, let text): try send(.failed(code: code, text: String(text.prefix(2000))))
+                case .stream(let error): throw error
+                }
+            }
+        }
+    }
+
+    private func send(_ reply: AgentReply) throws(ApplianceError) { try channel.send(reply.frame) }
+
+    private func answer(_ request: AgentRequest) throws(AgentFailure) {
+        do throws(ApplianceError) {
+            switch request {
+            case .keys(let keys):
+                volumes.keys = keys
+                try send(.done)
+            case .volumes: try send(.volumes(volumes.all()))
+            case .mount(let volume, let subvolume):
+                let folder: FilePath
+                do { folder = try volumes.mount(volume, subvolume) } catch { throw .failed("\(error)") }
+                do { roots.append(try TreeNode.root(folder)) } catch {
+                    throw .system(SystemCallError("open", folder.string, error))
+                }
+                try send(.mounted(UInt32(clamping: roots.count - 1)))
+            case .walk(let walk):
+                guard roots.indices.contains(Int(walk.mount)) else { throw .notFound("there is no such mount") }
+                let start: TreeNode
+                do { start = try roots[Int(walk.mount)].resolve(walk.path, followsLast: walk.followsLast) } catch {
+                    try send(.failed(code: error.rawValue, text: error.readingSentence))
+                    return
+                }
+                let walker = AgentWalker(walk) { reply throws(ApplianceError) in try self.send(reply) }
+                try walker.visit(start)
+                try send(.done)
+            }
+        } catch {
+            switch error {
+            case .system(let failure) where failure.action == "write to": throw .stream(error)
+            case .untrusted, .machine, .cancelled: throw .stream(error)
+            default: throw .request(code: 0, text: "\(error)")
+            }
+        }
+    }
+}
+
+private enum AgentFailure: Error {
+    case request(code: Int32, text: String)
+    case stream(ApplianceError)
+}
+
+/// Finds and mounts volumes for the agent.
+package protocol AgentVolumes: AnyObject {
+    /// Keys of LUKS volumes.
+    var keys: [[UInt8]] { get set }
+    func all() -> [AgentVolume]
+    /// - Returns: where the volume is mounted.
+    func mount(_ id: UInt32, _ subvolume: AgentSubvolume) throws(ApplianceError) -> FilePath
+}
+
+/// Folders in place of volumes, for tests: each is one volume.
+package final class FolderVolumes: AgentVolumes {
+    package var keys: [[UInt8]] = []
+    private let folders: [FilePath]
+
+    package init(_ folders: [FilePath]) { self.folders = folders }
+
+    package func all() -> [AgentVolume] {
+        folders.indices.map { index in
+            var volume = AgentVolume(id: UInt32(index), disk: 0, partition: UInt32(index + 1), byteCount: 0)
+            volume.kindName = "ext4"
+            return volume
+        }
+    }
+
+    package func mount(_ id: UInt32, _ subvolume: AgentSubvolume) throws(ApplianceError) -> FilePath {
+        guard folders.indices.contains(Int(id)) else { throw .notFound("there is no such volume") }
+        return folders[Int(id)]
+    }
+}
+
+extension Errno {
+    /// The reason for a failed read of a file in an image.
+    var readingSentence: String {
+        switch self {
+        case .ioError: "its data cannot be read: it is damaged, or the image has no data there (EIO)"
+        case .noSuchFileOrDirectory: "it does not exist"
+        case .notDirectory: "a part of the path is no folder"
+        case .notSupported: "its filesystem cannot read it (EOPNOTSUPP)"
+        default: sentence
+        }
+    }
+}

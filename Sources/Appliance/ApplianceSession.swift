@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import Emulator
+import LinuxSystem
+import NBD
+import SystemPackage
+
+/// An agent that reads the volumes of some disks: in a virtual machine, or in this process on the medium. What it
+/// answers is checked, as the machine reads untrusted filesystems and may have been taken over by one.
+///
+/// One request at a time; a walk ends before the next request is made.
+package final class ApplianceSession {
+    package struct Options: Sendable {
+        package var memoryMiB = 768
+        package var allowsKVM = true
+
+        package init() {}
+    }
+
+    /// A mounted volume.
+    package struct Mounted: Equatable, Sendable {
+        package let volume: AgentVolume
+        let number: UInt32
+    }
+
+    package let kernel: String
+    private let channel: AgentChannel
+    private let program: AttachedProgram?
+    private let servers: [NBDServer]
+    private let folder: PrivateFolder?
+    private let thread: WorkerThread?
+    /// Of the walk under way.
+    private var check: WalkCheck?
+    private var isClosed = false
+
+    /// KVM that hangs is given up after this time.
+    private static let kvmSeconds = 60.0
+    private static let tcgSeconds = 600.0
+    /// Argon2 may need as much memory as the machine that chose its cost was willing to give: cryptsetup's default is
+    /// at most 1 GiB.
+    package static let memoryForLUKS = 2048
+
+    /// Boots the medium with `disks`, read-only.
+    /// - Parameter say: receives sentences about the start.
+    package init(
+        disks: [any ServedDisk], media: ApplianceMedia, options: Options = Options(), cancellation: Cancellation,
+        say: (String) -> Void = { _ in }
+    ) throws(ApplianceError) {
+        let folder: PrivateFolder
+        var servers: [NBDServer] = []
+        var machines: [ApplianceMachine.Disk] = []
+        do throws(EmulatorError) {
+            try QemuProgram.system.require()
+            folder = try PrivateFolder()
+        } catch { throw .emulator(error) }
+        do {
+            for (number, disk) in disks.enumerated() {
+                let socket = folder.path.appending("disk\(number)")
+                servers.append(try NBDServer(disk, at: .unix(socket)))
+                machines.append(.init(socket: socket, logicalSectorSize: disk.logicalSectorSize))
+            }
+            let started = try Self.start(media, options, machines, cancellation, say)
+            (channel, program, kernel) = (started.channel, started.program, started.kernel)
+        } catch {
+            for server in servers { server.stop() }
+            switch error {
+            case let error as ApplianceError: throw error
+            case let error as SystemCallError: throw .system(error)
+            default: throw .machine("\(error)")
+            }
+        }
+        (self.servers, self.folder, thread) = (servers, folder, nil)
+    }
+
+    /// An agent in this process, on block devices of this machine: only on the medium, whose kernel reads disks anyway.
+    package init(local disks: [FilePath], cancellation: Cancellation) throws(ApplianceError) {
+        let parent: FilePath = Files.exists("/run") ? "/run" : "/tmp"
+        let place: FilePath
+        do { place = try Files.makeTemporaryFolder("reforge-files", in: parent) } catch { throw .system(error) }
+        let started = try Self.agent(cancellation) { DiskVolumes(disks, folder: place) }
+        (channel, thread, kernel) = (started.channel, started.thread, started.kernel)
+        (servers, folder, program) = ([], nil, nil)
+    }
+
+    /// An agent in this process, on folders in place of volumes.
+    package init(folders: [FilePath], cancellation: Cancellation) throws(ApplianceError) {
+        let started = try Self.agent(cancellation) { FolderVolumes(folders) }
+        (channel, thread, kernel) = (started.channel, started.thread, started.kernel)
+        (servers, folder, program) = ([], nil, nil)
+    }
+
+    deinit { close() }
+
+    /// Ends the machine. Its disks are read-only, so there is nothing to wait for.
+    package func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        _ = program?.end(withinSeconds: 0.5)
+        channel.end()
+        thread?.join()
+        for server in servers { server.stop() }
+    }
+
+    /// The first failed read of the image: the agent gets only an error number.
+    package var readFailure: BlockIOError? { servers.lazy.compactMap(\.failure).first }
+
+    // MARK: Starting
+
+    private struct Started {
+        var channel: AgentChannel
+        var kernel: String
+        var program: AttachedProgram?
+        var thread: WorkerThread?
+    }
+
+    private static func agent(
+        _ cancellation: Cancellation, _ volumes: @escaping @Sendable () -> any AgentVolumes
+    ) throws(ApplianceError) -> Started {
+        let thread: WorkerThread
+        let channel: AgentChannel
+        do {
+            let pair = try OwnedDescriptor.socketPair()
+            channel = AgentChannel(OwnedDescriptor(owning: pair.own), cancellation: cancellation)
+            let end = pair.other
+            thread = try WorkerThread {
+                let agent = AgentChannel(OwnedDescriptor(owning: end), cancellation: Cancellation())
+                // The end of the session closes the stream.
+                try? Agent(agent, volumes: volumes()).run()
+            }
+        } catch { throw .system(error) }
+        return Started(channel: channel, kernel: try hello(channel, 60), program: nil, thread: thread)
+    }
+
+    private static func start(
+        _ media: ApplianceMedia, _ options: Options, _ disks: [ApplianceMachine.Disk], _ cancellation: Cancellation,
+        _ say: (String) -> Void
+    ) throws(ApplianceError) -> Started {
+        if options.allowsKVM, ApplianceMachine.mayUseKVM {
+            do {
+                return try boot(media, options, disks, .kvm, kvmSeconds, cancellation)
+            } catch {
+                if case .cancelled = error { throw error }
+                if case .untrusted = error { throw error }
+                say("the appliance did not start with KVM (\(error)): starting it without, which is slower")
+            }
+        }
+        return try boot(media, options, disks, .tcg, tcgSeconds, cancellation)
+    }
+
+    private static func boot(
+        _ media: ApplianceMedia, _ options: Options, _ disks: [ApplianceMachine.Disk],
+        _ accelerator: ApplianceMachine.Accelerator, _ seconds: Double, _ cancellation: Cancellation
+    ) throws(ApplianceError) -> Started {
+        let program: AttachedProgram
+        let channel: AgentChannel
+        do {
+            let pair = try OwnedDescriptor.socketPair()
+            channel = AgentChannel(OwnedDescriptor(owning: pair.own), cancellation: cancellation)
+            // Closed here once the machine has it, so that its end is seen.
+            let other = OwnedDescriptor(owning: pair.other)
+            let machine = ApplianceMachine(
+                media: media, accelerator: accelerator, memoryMiB: options.memoryMiB,
+                processorCount: max(1, min(2, SystemFacts.processorCount())), disks: disks, channel: other.raw)
+            do throws(EmulatorError) {
+                program = try AttachedProgram(machine.arguments, kept: [other.raw], deathSignal: .kill)
+            } catch { throw ApplianceError.emulator(error) }
+            try other.close()
+        } catch let error as ApplianceError { throw error } catch let error as SystemCallError {
+            throw .system(error)
+        } catch { throw .machine("\(error)") }
+        do throws(ApplianceError) {
+            return Started(channel: channel, kernel: try hello(channel, seconds), program: program, thread: nil)
+        } catch {
+            let ending = program.end(withinSeconds: 0.5)
+            guard case .machine(let why) = error else { throw error }
+            let lines = program.lines.suffix(3).joined(separator: " / ")
+            throw .machine(
+                "\(why)\(ending.map { ", \(QemuProgram.system.rawValue) ended: \($0)" } ?? "")\(lines.isEmpty ? "" : ": \(lines)")"
+            )
+        }
+    }
+
+    private static func hello(_ channel: AgentChannel, _ seconds: Double) throws(ApplianceError) -> String {
+        guard let frame = try channel.receive(withinSeconds: seconds) else {
+            throw .machine("the appliance ended before it answered")
+        }
+        guard case .hello(let kernel) = try AgentReply(frame) else { throw .untrusted("no greeting") }
+        return kernel
+    }
+
+    // MARK: Requests
+
+    private func ask(_ request: AgentRequest) throws(ApplianceError) {
+        guard check == nil, !isClosed else { throw .machine("the appliance is in use") }
+        try channel.send(request.frame)
+    }
+
+    private func reply() throws(ApplianceError) -> AgentReply {
+        guard let frame = try channel.receive() else {
+            let lines = program.map { $0.lines.suffix(3).joined(separator: " / ") } ?? ""
+            throw .machine(
+                "the appliance ended unexpectedly\(lines.isEmpty ? "" : " (\(lines))"): a damaged filesystem can cause this, or too little memory"
+            )
+        }
+        let reply = try AgentReply(frame)
+        if case .failed(let code, let text) = reply {
+            let isMissing = [Errno.noSuchFileOrDirectory, .notDirectory].contains(Errno(rawValue: code))
+            throw isMissing ? .notFound(text) : .failed(text)
+        }
+        return reply
+    }
+
+    /// Sends the keys of LUKS volumes, each a file's bytes.
+    package func unlock(_ keys: [[UInt8]]) throws(ApplianceError) {
+        try ask(.keys(keys))
+        guard case .done = try reply() else { throw .untrusted("no answer to the keys") }
+    }
+
+    /// The volumes of all disks.
+    package func volumes() throws(ApplianceError) -> [AgentVolume] {
+        try ask(.volumes)
+        guard case .volumes(let volumes) = try reply() else { throw .untrusted("no list of volumes") }
+        return volumes
+    }
+
+    package func mount(
+        _ volume: AgentVolume, _ subvolume: AgentSubvolume = .topLevel
+    ) throws(ApplianceError) -> Mounted {
+        guard volume.obstacle.isEmpty else { throw .refused("\(volume.name) cannot be read: \(volume.obstacle)") }
+        try ask(.mount(volume: volume.id, subvolume))
+        guard case .mounted(let number) = try reply() else { throw .untrusted("no mount") }
+        return Mounted(volume: volume, number: number)
+    }
+
+    /// Begins a walk: what is at and below a path.
+    package func beginWalk(
+        _ mounted: Mounted, _ path: [UInt8], depth: UInt32 = .max, followsLast: Bool = false, contents: Bool = false
+    ) throws(ApplianceError) {
+        try ask(
+            .walk(
+                .init(mount: mounted.number, path: path, depth: depth, followsLast: followsLast, contents: contents)))
+        check = WalkCheck(contents: contents, depth: depth)
+    }
+
+    /// The next answer of the walk, checked for its order: a folder before what is in it, contents within their file.
+    /// - Returns: `nil` at the end of the walk.
+    package func nextOfWalk() throws(ApplianceError) -> AgentReply? {
+        guard check != nil else { return nil }
+        let next: AgentReply
+        do { next = try reply() } catch {
+            // A refused walk is over; after any other error the stream is not used again.
+            switch error {
+            case .notFound, .failed: check = nil
+            default: break
+            }
+            throw error
+        }
+        try check?.take(next)
+        guard case .done = next else { return next }
+        check = nil
+        return nil
+    }
+
+    /// A whole walk.
+    package func walk(
+        _ mounted: Mounted, _ path: [UInt8], depth: UInt32 = .max, followsLast: Bool = false, contents: Bool = false,
+        _ body: (AgentReply) throws -> Void
+    ) throws {
+        try beginWalk(mounted, path, depth: depth, followsLast: followsLast, contents: contents)
+        while let next = try nextOfWalk() { try body(next) }
+    }
+}

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import Filesystems
+import LinuxSystem
+import SystemAccess
+import SystemPackage
+
+/// The volumes of the machine's disks, opened and mounted so that nothing is written: no journal is replayed, groups
+/// are activated read-only, LUKS is opened read-only, and a mirror's member is read by itself.
+package final class DiskVolumes: AgentVolumes {
+    package var keys: [[UInt8]] = [] { didSet { found = nil } }
+    private let disks: [FilePath]
+    /// Where volumes are mounted, and keys are kept for as long as it takes to try them.
+    private let folder: FilePath
+    private var found: [Found]?
+    /// What must stay open, in the order of opening.
+    private var held: [AnyObject] = []
+    private var mounts: [HeldMount] = []
+    private var physicalVolumes: [Place] = []
+
+    private struct Found {
+        var volume: AgentVolume
+        var node: FilePath
+    }
+
+    /// Where a volume is on the disks.
+    private struct Place {
+        var node: FilePath
+        var disk: Int
+        var partition: Int
+        var logicalVolume = ""
+        var layers: [String] = []
+    }
+
+    private final class HeldMount {
+        let mount: MountedVolume
+        init(_ mount: consuming MountedVolume) { self.mount = mount }
+    }
+
+    private final class HeldFolderMount {
+        let place: FilePath
+        init(_ place: FilePath) { self.place = place }
+        deinit { if (try? Mount.unmount(place)) == nil { try? Mount.unmount(place, lazily: true) } }
+    }
+
+    private final class HeldLoop {
+        let loop: LoopDevice
+        init(_ loop: consuming LoopDevice) { self.loop = loop }
+    }
+
+    /// - Parameter disks: nodes of whole disks.
+    package init(_ disks: [FilePath], folder: FilePath) {
+        self.disks = disks
+        self.folder = folder
+    }
+
+    deinit {
+        // From the top down: a volume in use stays.
+        while !mounts.isEmpty { mounts.removeLast() }
+        while !held.isEmpty { held.removeLast() }
+    }
+
+    package func all() -> [AgentVolume] {
+        if let found { return found.map(\.volume) }
+        found = []
+        physicalVolumes = []
+        for (index, disk) in disks.enumerated() {
+            for place in places(of: disk, index) { examine(place) }
+        }
+        activateGroups()
+        return (found ?? []).map(\.volume)
+    }
+
+    private func places(of disk: FilePath, _ index: Int) -> [Place] {
+        let bare = Place(node: disk, disk: index, partition: 0)
+        guard let name = disk.lastComponent?.string else { return [bare] }
+        let nodes = DiskDirectory().partitionNodes(of: name).sorted { $0.number < $1.number }
+        guard !nodes.isEmpty else { return [bare] }
+        return nodes.map { Place(node: FilePath("/dev/\($0.name)"), disk: index, partition: $0.number) }
+    }
+
+    private func add(
+        _ place: Place, kindName: String = "", uuid: String = "", label: String = "", size: UInt64 = 0,
+        obstacle: String = ""
+    ) {
+        var volume = AgentVolume(
+            id: UInt32(clamping: found?.count ?? 0), disk: UInt32(clamping: place.disk),
+            partition: UInt32(clamping: place.partition), byteCount: size)
+        (volume.logicalVolume, volume.layers, volume.kindName) = (place.logicalVolume, place.layers, kindName)
+        (volume.uuid, volume.label) = (uuid, label)
+        volume.obstacle = String(obstacle.prefix(1000))
+        found?.append(Found(volume: volume, node: place.node))
+    }
+
+    /// Finds out what a node holds, and opens what can be opened.
+    private func examine(_ place: Place) {
+        let device: BlockDevice
+        do { device = try BlockDevice(opening: place.node) } catch {
+            add(place, obstacle: "\(error)")
+            return
+        }
+        let size = device.byteCount
+        let opinion = SecondOpinion(descriptor: device.fileDescriptor.rawValue)
+        switch opinion.finding(byteCount: size) {
+        case .found("crypto_LUKS", let uuid, _): openLUKS(place, device, uuid: uuid ?? "")
+        case .found("linux_raid_member", let uuid, _): openMirror(place, device, uuid: uuid ?? "")
+        case .found(let kindName, let uuid, let label):
+            if kindName == "LVM2_member" { physicalVolumes.append(place) }
+            let obstacle =
+                kindName == "BitLocker" ? "it is encrypted by BitLocker, which Reforge cannot open" : ""
+            add(place, kindName: kindName, uuid: uuid ?? "", label: label ?? "", size: size, obstacle: obstacle)
+        case .nothing: add(place, size: size)
+        case .ambivalent: add(place, size: size, obstacle: "it has the signatures of several filesystems")
+        case .failed: add(place, size: size, obstacle: "its start cannot be read")
+        }
+        withExtendedLifetime(device) {}
+    }
+
+    private func openMirror(_ place: Place, _ device: BlockDevice, uuid: String) {
+        func refuse(_ why: String) {
+            add(place, kindName: "linux_raid_member", uuid: uuid, size: device.byteCount, obstacle: why)
+        }
+        guard place.layers.count < 4 else { return refuse("it is nested too deep") }
+        do {
+            guard let range = try RAIDMirror.contents(of: device) else {
+                return refuse("it is a part of an array (md) that cannot be read without its other disks")
+            }
+            Self.loadModules(["loop"])
+            let loop = try LoopDevice(
+                over: place.node, range: range, readOnly: true, sectorSize: device.logicalSectorSize)
+            var inner = place
+            inner.node = loop.path
+            inner.layers.append("md")
+            held.append(HeldLoop(loop))
+            examine(inner)
+        } catch { refuse("\(error)") }
+    }
+
+    private func openLUKS(_ place: Place, _ device: BlockDevice, uuid: String) {
+        func refuse(_ why: String) {
+            add(place, kindName: "crypto_LUKS", uuid: uuid, size: device.byteCount, obstacle: why)
+        }
+        guard place.layers.count < 4 else { return refuse("it is nested too deep") }
+        guard !keys.isEmpty else { return refuse("it is encrypted (LUKS): give its key with --luks-key-file FILE") }
+        Self.loadModules(["loop", "dm_mod", "dm_crypt"])
+        for key in keys {
+            do {
+                let opened = try open(place, device, key)
+                held.append(opened)
+                var inner = place
+                inner.node = opened.path
+                inner.layers.append("LUKS")
+                return examine(inner)
+            } catch let error as LUKSOpenError where error == .wrongKey {
+                continue
+            } catch { return refuse("it could not be opened: \(error)") }
+        }
+        refuse("none of the keys opens it (--luks-key-file: all bytes of the file are the key, a newline too)")
+    }
+
+    private func open(_ place: Place, _ device: BlockDevice, _ key: [UInt8]) throws -> OpenedLUKS {
+        let file = folder.appending("key")
+        try Files.makeFolders(folder)
+        try? Files.remove(file)
+        let written = try OwnedDescriptor.open(
+            file, .writeOnly, options: [.create, .exclusiveCreate], permissions: [.ownerReadWrite])
+        // /run is in memory.
+        defer { try? Files.remove(file) }
+        _ = try written.raw.writeAll(key)
+        try written.close()
+        return try OpenedLUKS(
+            disk: place.node, range: 0..<device.byteCount, sectorSize: device.logicalSectorSize, keyFile: file,
+            readOnly: true)
+    }
+
+    /// Activates every logical volume of the groups on the disks; LVM sees no other device.
+    private func activateGroups() {
+        guard !physicalVolumes.isEmpty else { return }
+        Self.loadModules(["dm_mod"])
+        let nodes = physicalVolumes.map(\.node.string).joined(separator: ",")
+        let groups = Self.rows("pvs", on: nodes, "pv_name,vg_name")
+        for row in Self.rows("lvs", on: nodes, "vg_name,lv_name,lv_attr") where row.count == 3 {
+            let (group, name) = (row[0], row[1])
+            // lvs(8): a pool (t, C) has no contents of its own.
+            guard ConfinedLVM.isName(group), ConfinedLVM.isName(name), !["t", "C"].contains(row[2].prefix(1)) else {
+                continue
+            }
+            let holder = groups.first { $0.count == 2 && $0[1] == group }?[0]
+            guard var place = physicalVolumes.first(where: { $0.node.string == holder }) ?? physicalVolumes.first else {
+                continue
+            }
+            place.logicalVolume = "\(group)/\(name)"
+            place.node = FilePath("/dev/mapper/\(MappedDevice.name(group: group, volume: name))")
+            do {
+                held.append(
+                    try ActiveLogicalVolume(
+                        place.logicalVolume, at: place.node, on: FilePath(nodes), readOnly: true))
+                examine(place)
+            } catch { add(place, obstacle: "it could not be activated: \(error)") }
+        }
+    }
+
+    private static func rows(_ command: String, on nodes: String, _ fields: String) -> [[String]] {
+        let arguments = ["--readonly", "--noheadings", "--separator", "|", "--options", fields]
+        guard
+            let output = try? ChildProcess.run(ConfinedLVM.command(command, on: nodes, arguments), timeoutSeconds: 120),
+            output.succeeded
+        else { return [] }
+        return output.text.split(separator: "\n").map { line in
+            line.split(separator: "|", omittingEmptySubsequences: false).map { String($0).trimmed }
+        }
+    }
+
+    /// Modules that the kernel does not load by itself.
+    static func loadModules(_ names: [String]) {
+        _ = try? ChildProcess.run(["modprobe", "-a", "-q", "-b", "--"] + names, timeoutSeconds: 60)
+    }
+}
+
+// MARK: Mounting
+
+extension DiskVolumes {
+    package func mount(_ id: UInt32, _ subvolume: AgentSubvolume) throws(ApplianceError) -> FilePath {
+        _ = all()
+        guard let found, found.indices.contains(Int(id)) else { throw .notFound("there is no such volume") }
+        let (volume, node) = (found[Int(id)].volume, found[Int(id)].node)
+        guard volume.obstacle.isEmpty else { throw .refused("\(volume.name): \(volume.obstacle)") }
+        guard volume.isMountable else {
+            throw .refused(
+                "\(volume.name) holds no files (\(volume.kindName.isEmpty ? "unknown contents" : volume.kindName))")
+        }
+        let place = folder.appending("mount\(mounts.count + held.count)")
+        do throws(SystemCallError) {
+            try Files.makeFolders(place)
+            if volume.kindName == "ntfs", ChildProcess.canFind("ntfs-3g") {
+                try mountNTFS(node, on: place)
+                return place
+            }
+            let manner = try Self.manner(volume.kindName, subvolume)
+            do {
+                mounts.append(HeldMount(try MountedVolume(node.string, manner, on: place, writable: false)))
+            } catch  where volume.kindName == "btrfs" {
+                // Of several devices: the kernel must know all of them, and one may be missing.
+                _ = try? ChildProcess.run(["btrfs", "device", "scan"], timeoutSeconds: 60)
+                var degraded = manner
+                degraded.readOnlyOptions += ",degraded"
+                mounts.append(HeldMount(try MountedVolume(node.string, degraded, on: place, writable: false)))
+            }
+        } catch {
+            throw .failed("\(volume.name) (\(volume.kindName)) could not be mounted: \(error)")
+        }
+        return place
+    }
+
+    private static func manner(
+        _ kindName: String, _ subvolume: AgentSubvolume
+    ) throws(SystemCallError) -> FilesystemTraits.MountManner {
+        let name = kindName == "ntfs" ? "ntfs3" : kindName
+        var manner = FilesystemTraits.named(kindName)?.mount ?? FilesystemTraits.MountManner(name)
+        // Names of FAT are UTF-16: in any other encoding of the kernel, some could not be shown.
+        if manner.type == "vfat" { manner.readOnlyOptions = "utf8" }
+        guard kindName == "btrfs" else { return manner }
+        switch subvolume {
+        case .topLevel: manner.readOnlyOptions += ",subvolid=5"
+        case .standard: break
+        case .named(let path):
+            guard let text = String(validating: path, as: UTF8.self), !text.contains(","), !text.contains("\0") else {
+                throw SystemCallError("mount", "that subvolume", .invalidArgument)
+            }
+            manner.readOnlyOptions += ",subvol=/\(text)"
+        }
+        return manner
+    }
+
+    /// Debian's kernel has no NTFS driver. Alternate data streams are shown as attributes (`user.…`).
+    private func mountNTFS(_ node: FilePath, on place: FilePath) throws(SystemCallError) {
+        Self.loadModules(["fuse"])
+        let output = try ChildProcess.run(
+            ["ntfs-3g", "-o", "ro,norecover,nodev,nosuid,noexec,streams_interface=xattr", node.string, place.string],
+            timeoutSeconds: 120)
+        guard output.succeeded else {
+            throw SystemCallError("mount", "\(node) by ntfs-3g (\(output.lastWords))", .invalidArgument)
+        }
+        held.append(HeldFolderMount(place))
+    }
+}

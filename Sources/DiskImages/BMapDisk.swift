@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
+import DiskModel
+import ImageFiles
+import ImageModel
+import LinuxSystem
+import SystemPackage
+
+/// A raw image with a block map beside it: blocks that the map does not list read as zeros, and the others have been
+/// compared with its checksums.
+final class BMapDisk: DiskFile {
+    private let disk: any DiskFile
+    private let map: BMap
+    private let mapFile: FileBytes
+
+    /// The image as its block map describes it; the image itself if there is no map.
+    static func around(_ disk: any DiskFile, _ request: DiskRequest) throws(ImageError) -> any DiskFile {
+        guard let path = place(beside: request.path) else { return disk }
+        let mapFile = try FileBytes(path)
+        guard mapFile.byteCount <= UInt64(BMap.limit) else { throw damage(mapFile, "it is longer than any block map") }
+        let map: BMap
+        let text = try mapFile.bytes(at: 0, count: Int(mapFile.byteCount))
+        do { map = try BMap(parsing: text) } catch {
+            throw damage(mapFile, "\(error). To use the image without its block map, rename that")
+        }
+        guard map.imageByteCount == disk.byteCount else {
+            throw damage(
+                mapFile,
+                "it describes an image of \(map.imageByteCount) bytes, and \(disk.name) has \(disk.byteCount). To use "
+                    + "the image without its block map, rename that")
+        }
+        let described = BMapDisk(disk, map, mapFile)
+        try described.compare(request)
+        return described
+    }
+
+    private init(_ disk: any DiskFile, _ map: BMap, _ mapFile: FileBytes) {
+        (self.disk, self.map, self.mapFile) = (disk, map, mapFile)
+    }
+
+    private static func damage(_ file: FileBytes, _ what: String) -> ImageError {
+        .damaged(name: file.name, what: what, fileOffset: 0, disk: nil, partition: nil)
+    }
+
+    /// `disk.img.xz.bmap`, `disk.img.bmap` or `disk.bmap`, as bmaptool looks for it.
+    static func place(beside path: FilePath) -> FilePath? {
+        guard var name = path.lastComponent?.string else { return nil }
+        let folder = path.removingLastComponent()
+        for _ in 0..<4 {
+            let candidate = folder.appending("\(name).bmap")
+            if let status = try? Files.status(candidate), status.isFile { return candidate }
+            guard let dot = name.lastIndex(of: "."), dot > name.startIndex else { return nil }
+            name = String(name[..<dot])
+        }
+        return nil
+    }
+
+    /// Compares each range with its checksum: a map is only as good as the image that it belongs to.
+    private func compare(_ request: DiskRequest) throws(ImageError) {
+        guard map.ranges.contains(where: { $0.checksum != nil }) else { return }
+        request.log("comparing \(disk.name) with the checksums of \(mapFile.name)")
+        for range in map.ranges {
+            guard let wanted = range.checksum else { continue }
+            var hash = ContentHash.Running()
+            var position = range.bytes.lowerBound
+            while position < range.bytes.upperBound {
+                guard !request.cancellation.isRequested else {
+                    throw .system(SystemCallError("read", disk.name, .interrupted))
+                }
+                let count = Int(min(1 << 20, range.bytes.upperBound - position))
+                do { hash.update(try disk.readBytes(at: position, count: count)) } catch {
+                    throw disk.failure
+                        ?? .system(SystemCallError("read", disk.name, Errno(rawValue: error.errorNumber)))
+                }
+                position += UInt64(count)
+            }
+            guard hash.finish() == wanted else {
+                throw .damaged(
+                    name: disk.name, what: "its contents differ from the checksum in \(mapFile.name)",
+                    fileOffset: range.bytes.lowerBound, disk: range.bytes, partition: nil)
+            }
+        }
+    }
+
+    var byteCount: UInt64 { disk.byteCount }
+    var name: String { disk.name }
+    var isRandomAccess: Bool { disk.isRandomAccess }
+    var hasUncheckedParts: Bool { map.ranges.contains { $0.checksum == nil } && disk.hasUncheckedParts }
+    var descriptor: Int32? { disk.descriptor }
+    var failure: ImageError? { disk.failure }
+    var statedSectorSize: Int? { disk.statedSectorSize }
+    var file: FileBytes { disk.file }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+        guard let range = ByteRange(offset: offset, byteCount: UInt64(buffer.count)), range.upperBound <= byteCount
+        else {
+            throw BlockIOError(
+                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
+                reason: "that is past its end at byte \(byteCount)")
+        }
+        unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
+        var index = firstRange(endingBehind: offset)
+        while index < map.ranges.count, map.ranges[index].bytes.lowerBound < range.upperBound {
+            let part = map.ranges[index].bytes.clamped(to: range)
+            let start = Int(part.lowerBound - offset)
+            unsafe try disk.read(
+                into: UnsafeMutableRawBufferPointer(rebasing: buffer[start..<start + Int(part.byteCount)]),
+                at: part.lowerBound)
+            index += 1
+        }
+    }
+
+    private func firstRange(endingBehind offset: UInt64) -> Int {
+        var (low, high) = (0, map.ranges.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if map.ranges[middle].bytes.upperBound <= offset { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    func confirmEnd() throws(ImageError) {
+        try disk.confirmEnd()
+        try mapFile.confirmUnchanged()
+    }
+}

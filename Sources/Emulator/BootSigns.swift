@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// What lines of text say about a system that starts.
+enum BootSigns {
+    /// The prompt in a line that asks for a login: `NAME login:`, or `login:` alone as BSDs have it. Messages of the
+    /// kernel may stand behind it, because a prompt ends no line.
+    static func loginPrompt(_ line: String) -> String? {
+        guard let range = line.firstRange(of: "login:") else { return nil }
+        let name = line[..<range.lowerBound]
+        if !name.isEmpty {
+            guard name.last == " ", !name.dropLast().isEmpty,
+                name.dropLast().allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "-._".contains($0)) })
+            else { return nil }
+        }
+        let rest = line[range.upperBound...].drop { $0 == " " }
+        let isCursor = rest.allSatisfy { $0 == "_" || $0 == ScreenReader.unknown || $0 == " " }
+        guard isCursor || isKernelMessage(rest) else { return nil }
+        return String(line[..<range.upperBound])
+    }
+
+    /// Whether a line is a message of the kernel with its time: `[   12.345678] …`.
+    static func isKernelMessage(_ line: some StringProtocol) -> Bool {
+        guard line.first == "[", let end = line.firstIndex(of: "]") else { return false }
+        let parts = line[line.index(after: line.startIndex)..<end].split(
+            separator: ".", omittingEmptySubsequences: false)
+        guard parts.count == 2, parts[1].count == 6 else { return false }
+        let seconds = parts[0].drop { $0 == " " }
+        return !seconds.isEmpty && [seconds, parts[1]].allSatisfy { $0.allSatisfy { $0.isASCII && $0.isNumber } }
+    }
+
+    /// Whether only a system that has left its loader writes such a line.
+    static func isOfSystem(_ line: String) -> Bool {
+        isKernelMessage(line) || isCommandLineEcho(line) && line.contains("ommand line:")
+            || [
+                "Linux version ", "Loading, please wait", "systemd[1]:", "Starting systemd-udevd version", "[  OK  ]",
+                "Starting version 2",
+            ].contains(where: line.hasPrefix)
+            // GRUB welcomes too.
+            || line.hasPrefix("Welcome to ") && !line.contains("GRUB")
+    }
+
+    /// Whether a line repeats what the loader gave to the kernel, which may hold any text.
+    static func isCommandLineEcho(_ line: String) -> Bool {
+        line.contains("BOOT_IMAGE=") || line.contains("ommand line:")
+    }
+
+    /// What says, anywhere in a line, that the start has failed.
+    private static let failures: [(text: String, reason: BootVerdict.Reason)] = [
+        ("Kernel panic - not syncing", .kernelPanic),
+        ("You are in emergency mode", .emergencyMode), ("You are in rescue mode", .emergencyMode),
+        ("Give root password for maintenance", .emergencyMode), ("Press Enter for maintenance", .emergencyMode),
+        ("Cannot open access to console, the root account is locked", .emergencyMode),
+        ("Entering emergency mode. Exit the shell to continue", .emergencyMode),
+        ("Gave up waiting for root file system device", .initramfsShell),
+        ("Gave up waiting for root device", .initramfsShell),
+        ("No bootable device", .noBootableDevice), ("No bootable option or device was found", .noBootableDevice),
+        ("Operating System not found", .noBootableDevice), ("Missing operating system", .noBootableDevice),
+        ("BOOTMGR is missing", .noBootableDevice), ("NTLDR is missing", .noBootableDevice),
+        ("UEFI Interactive Shell v", .firmwareShell),
+        ("Your device ran into a problem", .blueScreen), ("Your PC ran into a problem", .blueScreen),
+    ]
+
+    static func failure(in line: String) -> BootVerdict.Reason? { failures.first { line.contains($0.text) }?.reason }
+
+    /// The prompt in a last line, of a program that waits instead of starting the system.
+    static func failure(prompt line: String) -> BootVerdict.Reason? {
+        var text = line[...]
+        while let last = text.last, last == " " || last == "_" || last == ScreenReader.unknown { text.removeLast() }
+        if text.hasSuffix("grub rescue>") { return .grubRescue }
+        if text.hasSuffix("grub>") { return .grubPrompt }
+        if text.hasSuffix("(initramfs)") || text.hasPrefix("dracut:/") && text.hasSuffix("#") { return .initramfsShell }
+        if text.hasSuffix("Shell>") { return .firmwareShell }
+        return nil
+    }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
+import SystemPackage
+
+/// A qcow2 file with only what was written over a base, which it does not know where to find.
+package enum QemuOverlay {
+    /// The base that the file names. It does not exist: a program that opens the overlay without its base must fail
+    /// instead of showing zeros in its place.
+    package static let baseName = "reforge-base"
+
+    /// Creates an overlay of `byteCount` bytes.
+    package static func create(_ path: FilePath, byteCount: UInt64) throws(EmulatorError) {
+        try QemuProgram.image.require()
+        let output: ChildProcess.Output
+        do throws(SystemCallError) {
+            output = try ChildProcess.run(
+                [
+                    QemuProgram.image.rawValue, "create", "-q", "-f", "qcow2", "-u", "-F", "raw", "-b",
+                    baseName, path.string, "\(byteCount)",
+                ], timeoutSeconds: 600)
+        } catch { throw .system(error) }
+        guard output.succeeded else { throw .failed(program: QemuProgram.image.rawValue, why: output.lastWords) }
+    }
+}

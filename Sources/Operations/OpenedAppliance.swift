@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Appliance
+import DiskModel
+import ImageModel
+import JobModel
+import LinuxSystem
+import NBD
+import SystemPackage
+
+/// An image, a snapshot or a disk whose files can be read: in a virtual machine, or on the medium by its own kernel.
+package final class OpenedAppliance {
+    package let session: ApplianceSession
+    package let resolver: PlaceResolver
+    /// `nil` for a disk on the medium.
+    private let source: ServedSource?
+    private let text: String
+
+    /// The longest key that is accepted, in bytes.
+    private static let longestKey = 512 << 10
+
+    package init(_ text: String, _ choice: ApplianceChoice, _ keys: KeyRing, _ events: any EventSink) throws {
+        self.text = text
+        let keyBytes = try LUKSKeys(choice.luksKeyFiles).keyFiles().map { path in
+            let bytes = try Files.read(path, limit: Self.longestKey + 1)
+            guard bytes.count <= Self.longestKey else {
+                throw JobFailure(.usage, "\(path) is longer than the \(Self.longestKey) bytes of the longest key")
+            }
+            return bytes
+        }
+        if SystemFacts.isRecoveryEnvironment {
+            source = nil
+            session = try ApplianceSession(local: [try Self.localDisk(text)], cancellation: keys.cancellation)
+        } else {
+            // Before the image is opened: finding no medium must not take long.
+            let media = try ApplianceMedia.find(choice.media)
+            let source = try ServedSource.open(text, keys)
+            self.source = source
+            var options = ApplianceSession.Options()
+            options.allowsKVM = choice.allowsKVM
+            if !keyBytes.isEmpty { options.memoryMiB = ApplianceSession.memoryForLUKS }
+            events.take(.phase("starting the appliance"))
+            defer { events.take(.phase("")) }
+            session = try ApplianceSession(
+                disks: [source.disk], media: media, options: options, cancellation: keys.cancellation,
+                say: { events.warn("no-kvm", $0) })
+        }
+        if !keyBytes.isEmpty { try session.unlock(keyBytes) }
+        let manifest = source?.header.manifest
+        resolver = try PlaceResolver(
+            session, table: manifest?.table, capturedDiskName: manifest?.disk.kernelName)
+    }
+
+    private static func localDisk(_ text: String) throws -> FilePath {
+        let isDisk = (try? Stat(FilePath(text)))?.type == .blockSpecial
+        guard isDisk, let real = Files.realPath(FilePath(text)) else {
+            throw JobFailure(
+                .refused,
+                "on the recovery medium, files of disks can be read, and \(text) is no disk. Read files of an image on another machine, or restore it"
+            )
+        }
+        return real
+    }
+
+    package func resolve(
+        _ text: String
+    ) throws -> (place: FilePlace, mounted: ApplianceSession.Mounted, path: [UInt8]) {
+        guard let place = FilePlace(text) else {
+            throw JobFailure(.usage, "\(text) is no path in an image: it is \(FilePlace.forms)")
+        }
+        let (mounted, path) = try resolver.resolve(place)
+        return (place, mounted, path)
+    }
+
+    /// Fails if the image changed while it was read.
+    package func check() throws { try source?.checkHeldStill() }
+
+    /// What the image said where the machine got only an error number; `nil` without one.
+    package var imageError: String? {
+        source?.damage.map { "\($0)" } ?? session.readFailure.map { "\($0)" }
+    }
+}

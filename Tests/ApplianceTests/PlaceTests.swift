@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import BootRepair
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import Appliance
+
+/// T0: paths in an image, and the medium.
+struct PlaceTests {
+    @Test func pathsAreParsed() {
+        #expect(FilePlace("3:/x") == FilePlace(.partition(3), path: Array("/x".utf8)))
+        #expect(FilePlace("0:") == FilePlace(.partition(0), path: Array("/".utf8)))
+        #expect(FilePlace("vg-0/ro.ot:/a:b") == FilePlace(.logicalVolume("vg-0/ro.ot"), path: Array("/a:b".utf8)))
+        #expect(FilePlace("/etc/a:b") == FilePlace(.installed, path: Array("/etc/a:b".utf8)))
+    }
+
+    @Test(arguments: [
+        "", "x", "3", "3:x", ":/x", "vg:/x", "vg/lv/x:/y", "-a/b:/x", "../x:/y", "99999999999:/", "3 :/x",
+    ])
+    func othersAreRefused(text: String) { #expect(FilePlace(text) == nil) }
+
+    @Test func lastNamesAreNames() {
+        #expect(FilePlace("3:/a/b/")?.lastName == Array("b".utf8))
+        #expect(FilePlace("3:/a/.")?.lastName == Array("a".utf8))
+        #expect(FilePlace("3:/")?.lastName == nil && FilePlace("3:/a/..")?.lastName == nil)
+    }
+
+    @Test func theDeepestMountPointCounts() throws {
+        let entries = [
+            FstabEntry(line: 0, device: "UUID=1", mountPoint: "/", type: "ext4"),
+            FstabEntry(line: 1, device: "UUID=2", mountPoint: "/home", type: "ext4", resolution: .here(partition: 2)),
+            FstabEntry(
+                line: 2, device: "UUID=3", mountPoint: "/home/anna", type: "xfs", resolution: .here(partition: 3)),
+            FstabEntry(line: 3, device: "UUID=4", mountPoint: "none", type: "swap"),
+        ]
+        func match(_ path: String) throws -> (Int?, String)? {
+            let place = try #require(FilePlace(path))
+            return PlaceResolver.match(entries, place).map { ($0.0.partition, String(decoding: $0.1, as: UTF8.self)) }
+        }
+        #expect(try match("/etc/fstab") == nil)
+        #expect(try match("/homes") == nil)
+        let home = try #require(try match("/home/bert/x"))
+        #expect(home.0 == 2 && home.1 == "/bert/x")
+        let anna = try #require(try match("//home/./anna"))
+        #expect(anna.0 == 3 && anna.1 == "/")
+    }
+
+    @Test func theMediumIsFoundByItsFolder() throws {
+        let scratch = try ScratchFolder()
+        #expect(throws: ApplianceError.self) { try ApplianceMedia.find(scratch.path.string) }
+        try Files.write([1], to: scratch.path.appending("vmlinuz"))
+        #expect(throws: ApplianceError.self) { try ApplianceMedia.find(scratch.path.string) }
+        try Files.write([1], to: scratch.path.appending("initramfs.img"))
+        #expect(try ApplianceMedia.find(scratch.path.string).kernel == scratch.path.appending("vmlinuz"))
+    }
+
+    @Test func theMachineHasNothingButItsDisks() {
+        let machine = ApplianceMachine(
+            media: ApplianceMedia(kernel: "/m/vmlinuz", initramfs: "/m/initramfs.img"), accelerator: .tcg,
+            memoryMiB: 768, processorCount: 1,
+            disks: [.init(socket: "/run/a,b\"c", logicalSectorSize: 4096)], channel: FileDescriptor(rawValue: 9))
+        let arguments = machine.arguments
+        #expect(arguments.contains("-nodefaults") && !arguments.contains { $0.contains("netdev") })
+        #expect(arguments.contains { $0.contains("\"read-only\":true") && $0.contains("a,b\\\"c") })
+        #expect(arguments.contains { $0.contains("logical_block_size=4096") })
+        #expect(ApplianceAgent.isWanted(commandLine: "quiet \(ApplianceMachine.kernelWord)\n"))
+        #expect(!ApplianceAgent.isWanted(commandLine: "quiet reforge.agents"))
+    }
+}
