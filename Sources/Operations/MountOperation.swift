@@ -86,14 +86,18 @@ package final class MountOperation {
     /// Waits for a signal, or for an unmount by another program.
     private func wait(_ place: MountPoint, _ daemon: StorageDaemon, _ server: NBDServer) throws {
         var hasWarned = false
+        func warnOnce() {
+            guard !hasWarned, let failure = server.failure else { return }
+            hasWarned = true
+            events.warn("unreadable", "\(failure). Programs that read it get an error; other parts can be read")
+        }
+        // A read may have failed just before the end.
+        defer { warnOnce() }
         while !cancellation.isRequested {
             if let why = daemon.failure {
                 throw EmulatorError.failed(program: QemuProgram.storageDaemon.rawValue, why: "it ended: \(why)")
             }
-            if !hasWarned, let failure = server.failure {
-                hasWarned = true
-                events.warn("unreadable", "\(failure). Programs that read it get an error; other parts can be read")
-            }
+            warnOnce()
             guard place.isMounted else { return events.log("\(place.path) was unmounted") }
             SystemFacts.sleep(seconds: 0.25, unless: cancellation)
         }

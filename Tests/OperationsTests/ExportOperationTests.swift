@@ -22,7 +22,7 @@ import Testing
 
     /// A disk of 24 MiB with a GPT and raw bytes in one partition, and its image `disk.img.zst`.
     private func makeImage() throws {
-        let disk = scratch.path.appending("disk")
+        let disk = scratch.path.appending("disk.raw")
         var random = SeededGenerator(seed: Sample.seed())
         var bytes = [UInt8](repeating: 0, count: 24 << 20)
         for index in 2 << 20..<4 << 20 { bytes[index] = UInt8(truncatingIfNeeded: random.next()) }
@@ -46,19 +46,19 @@ import Testing
 
     private func isSame(_ output: String, _ format: ExportFormat) throws -> Bool {
         try ChildProcess.run(
-            ["qemu-img", "compare", "-s", "-f", format.driver, "-F", "raw", path(output), path("disk")]
+            ["qemu-img", "compare", "-f", format.driver, "-F", "raw", path(output), path("disk.raw")]
         ).succeeded
     }
 
     @Test(arguments: ExportFormat.allCases) func theBytesAreThoseOfTheDisk(format: ExportFormat) throws {
         try makeImage()
-        for source in ["disk.img.zst", "disk"] {
+        for source in ["disk.img.zst", "disk.raw"] {
             let report = try export(source, "out") { ($0.format, $0.overwrites) = (format.rawValue, true) }
             #expect(try isSame("out", format))
             #expect(report.byteCount == 24 << 20 && report.format == format.rawValue && report.outcome.status == .done)
-            #expect((report.imageID != nil) == (source != "disk"))
+            #expect((report.imageID != nil) == (source != "disk.raw"))
         }
-        #expect(Files.names(in: scratch.path) == ["disk", "disk.img.zst", "out"])
+        #expect(Files.names(in: scratch.path) == ["disk.img.zst", "disk.raw", "out"])
         #expect(events.reports.last?.operation == "export")
     }
 
@@ -85,7 +85,7 @@ import Testing
                 _ = try export("disk.img.zst", "out.img") { $0.byteCount = size }
             }
             #expect(error?.status == .badImage && error?.message.contains("--salvage") == true)
-            #expect(Files.names(in: scratch.path) == ["disk", "disk.img.zst"])
+            #expect(Files.names(in: scratch.path) == ["disk.img.zst", "disk.raw"])
         }
         let salvaged = try export("disk.img.zst", "out.img") { $0.salvages = true }
         #expect(salvaged.outcome.status == .badImage && !salvaged.lost.isEmpty)
@@ -96,8 +96,8 @@ import Testing
         try makeImage()
         let cancellation = Cancellation()
         cancellation.request(SIGINT)
-        let error = #expect(throws: JobFailure.self) { _ = try export("disk", "out.qcow2", cancellation) }
+        let error = #expect(throws: JobFailure.self) { _ = try export("disk.raw", "out.qcow2", cancellation) }
         #expect(error?.status == .interrupted && error?.message.contains("was not made") == true)
-        #expect(Files.names(in: scratch.path) == ["disk", "disk.img.zst"])
+        #expect(Files.names(in: scratch.path) == ["disk.img.zst", "disk.raw"])
     }
 }

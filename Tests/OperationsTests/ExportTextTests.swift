@@ -16,7 +16,7 @@ import Testing
 
     /// The manifest of a disk of 16 MiB with a GPT and an ext4 of 8 MiB from 1 MiB on.
     private func manifest() throws -> Manifest {
-        let disk = scratch.path.appending("disk")
+        let disk = scratch.path.appending("disk.raw")
         try Files.write([UInt8](repeating: 0, count: 16 << 20), to: disk)
         let table = Array("label: gpt\nstart=2048, size=16384, type=L\n".utf8)
         let made = try ChildProcess.run(["sfdisk", "-q", disk.string], input: table)
