@@ -40,7 +40,7 @@ struct Compression: Sendable {
         // RFC 1952 §2.3.1: the identification, and deflate.
         Compression(
             name: "gzip", recognize: { $0.starts(with: [0x1F, 0x8B, 0x08]) },
-            decoder: .programs([["pigz", "-dc"], ["gzip", "-dc"]], package: "gzip")),
+            decoder: .programs([["gzip", "-dc"]], package: "gzip")),
         Compression(
             name: "bzip2",
             recognize: { $0.starts(with: Array("BZh".utf8)) && $0.dropFirst(4).starts(with: [0x31, 0x41]) },

@@ -164,7 +164,7 @@ final class PieceDecoder: @unchecked Sendable {
         }
         let result = program.finish()
         if let error = result.feedFailure as? ImageError { throw error }
-        // bzip2 and pigz succeed where other bytes follow the stream, and only say so.
+        // bzip2 succeeds where other bytes follow the stream, and only says so.
         guard result.ending == .exited(0), result.lastWords.isEmpty, source.isAtEnd else {
             let place = source.place
             let words = result.lastWords.isEmpty ? "\(result.ending)" : result.lastWords
