@@ -42,6 +42,7 @@ package final class VirtualMachineOperation {
         events.log("running \(machine.settings.display.sentence); Ctrl-C presses its power button, twice ends it")
         try run(machine, image)
         let isDamaged = image.damage != nil
+        do { try image.source.checkHeldStill() } catch { events.warn("source-changed", "\(error)") }
         return VirtualMachineReport(
             image: image.source.text, imageID: image.source.imageID?.description, overlay: job.keep,
             firmware: image.choice.isUEFI ? "uefi" : "bios", disk: image.choice.bus.rawValue,
@@ -77,7 +78,10 @@ package final class VirtualMachineOperation {
             }
         }
         guard machine.hasEndedWell else {
-            throw JobFailure(.ioError, "QEMU ended with an error: \(machine.lastWords)")
+            throw JobFailure(
+                .ioError,
+                "QEMU ended with an error: \(machine.lastWords)"
+                    + (image.choice.usesKVM ? ". If KVM is the cause: --no-kvm" : ""))
         }
     }
 
