@@ -75,6 +75,7 @@ enum BootSigns {
         ("BOOTMGR is missing", .noBootableDevice), ("NTLDR is missing", .noBootableDevice),
         ("UEFI Interactive Shell v", .firmwareShell),
         ("Your device ran into a problem", .blueScreen), ("Your PC ran into a problem", .blueScreen),
+        ("A problem has been detected and ", .blueScreen), ("*** STOP: 0x", .blueScreen),
     ]
 
     static func failure(in line: String) -> BootVerdict.Reason? { failures.first { line.contains($0.text) }?.reason }

@@ -140,10 +140,14 @@ final class BootedImage {
     /// The failure of the first read of the image that did not succeed.
     var damage: JobFailure? {
         server.failure.map {
-            JobFailure(
-                .badImage,
+            // An unplugged drive or a lost network says nothing about the image.
+            let isDamage = source.damage.map(SalvageAdvice.isDamage) ?? true
+            return JobFailure(
+                isDamage ? .badImage : .ioError,
                 "the image cannot be read in part (\($0)), so the system in the machine met a read error. "
-                    + "reforge verify \(source.text) lists the damage")
+                    + (isDamage
+                        ? "reforge verify \(source.text) lists the damage"
+                        : "Make \(source.text) readable, and try again"))
         }
     }
 

@@ -83,5 +83,8 @@ package final class OverlayDisk: DiskFile, ServedDisk {
 
     package func extents(in range: ByteRange) throws(BlockIOError) -> [DiskExtent] { try client.extents(in: range) }
 
-    package func confirmEnd() throws(ImageError) { try file.confirmUnchanged() }
+    package func confirmEnd() throws(ImageError) {
+        try file.confirmUnchanged()
+        do { try parts.base.checkHeldStill() } catch { throw .changed(name: parts.base.text) }
+    }
 }
