@@ -22,7 +22,7 @@ final class BootedImage {
     /// For sockets, pipes and the firmware's variables.
     private let folder: PrivateFolder
     /// The folder of a throw-away overlay.
-    private let scratch: FilePath?
+    private var scratch: FilePath?
     /// The new file of a kept overlay, until the machine has started.
     private var unused: FilePath?
 
@@ -60,6 +60,10 @@ final class BootedImage {
                 try QemuOverlay.create(keep, byteCount: source.disk.byteCount)
                 new = keep
                 try record.write(beside: keep)
+                if case .keyed = source.identity {
+                    keys.events.warn(
+                        "plain-overlay", "\(text) is encrypted, and \(keep) is not: it holds what the guest writes")
+                }
                 overlay = keep
             } else {
                 let scratch = try Files.makeTemporaryFolder("reforge-vm")
@@ -107,6 +111,7 @@ final class BootedImage {
             }
         } catch {
             if case .missing = error { throw JobFailure(.notFound, "\(error)") }
+            if error.isLocked { throw JobFailure(.refused, OverlayRecord.inUse(text)) }
             throw JobFailure(.cannotCreate, "the virtual machine does not start: \(error)")
         }
     }
@@ -114,11 +119,13 @@ final class BootedImage {
     private func started() throws(EmulatorError) -> RunningMachine {
         // A machine before has taken the throw-away overlay with it.
         if scratch != nil, !Files.exists(settings.overlay) {
+            do { scratch = try Files.makeTemporaryFolder("reforge-vm") } catch { throw .system(error) }
+            settings.overlay = scratch?.appending("overlay.qcow2") ?? settings.overlay
             try QemuOverlay.create(settings.overlay, byteCount: source.disk.byteCount)
         }
         let machine = try RunningMachine(settings)
-        // QEMU has it open: however this ends, nothing large stays behind.
-        if scratch != nil { try? Files.remove(settings.overlay) }
+        // QEMU has it open: however this ends, nothing stays behind.
+        Self.remove(scratch)
         unused = nil
         return machine
     }
@@ -169,7 +176,8 @@ final class BootedImage {
 
     /// Where the guest's writes go.
     private var place: FilePath {
-        let folder = settings.overlay.removingLastComponent()
+        // The folder of a throw-away overlay is gone.
+        let folder = (scratch ?? settings.overlay).removingLastComponent()
         return folder.isEmpty ? "." : folder
     }
 

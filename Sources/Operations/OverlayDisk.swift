@@ -58,6 +58,9 @@ package final class OverlayDisk: DiskFile, ServedDisk {
             client = try NBDClient(socket: daemon.socket, export: "disk", name: path.string)
         } catch {
             server.stop()
+            if (error as? EmulatorError)?.isLocked == true {
+                throw JobFailure(.refused, OverlayRecord.inUse(path.string))
+            }
             throw error
         }
         byteCount = client.byteCount

@@ -75,6 +75,11 @@ package struct OverlayRecord: Codable, Equatable, Sendable {
         return record
     }
 
+    /// The refusal of an overlay that another machine writes to, or that is captured.
+    static func inUse(_ overlay: String) -> String {
+        "\(overlay) is in use by another virtual machine or a capture: switch that machine off first, and try again"
+    }
+
     func write(beside overlay: FilePath) throws {
         try Files.write(
             try JSONText.encode(self, pretty: true) + [0x0A], to: Self.path(of: overlay), permissions: .ownerReadWrite)

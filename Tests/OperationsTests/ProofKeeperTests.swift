@@ -23,11 +23,11 @@ struct ProofKeeperTests {
         KeyRing(FixedPassword(bytes: password.map { Array($0.utf8) }), events, Cancellation())
     }
 
-    private func capture(_ image: String) throws -> ContentHash {
+    private func capture(_ image: String, _ password: String? = nil) throws -> ContentHash {
         try Files.write((0..<1 << 20).map { UInt8(truncatingIfNeeded: $0 / 7) }, to: FilePath(path("disk")))
         var job = CaptureJob(disk: path("disk"), image: path(image))
-        job.host = image.hasSuffix("@") ? "host" : nil
-        let report = try CaptureOperation(job, keys: keys(), events: events, toolVersion: "test").run()
+        (job.encrypts, job.host) = (password != nil, image.hasSuffix("@") ? "host" : nil)
+        let report = try CaptureOperation(job, keys: keys(password), events: events, toolVersion: "test").run()
         return try #require(ContentHash(hexadecimal: report.imageID))
     }
 
@@ -115,6 +115,31 @@ struct ProofKeeperTests {
         #expect(report.image == overlay.string && report.imageID == nil)
     }
 
+    @Test(.enabled(if: ChildProcess.canFind("qemu-storage-daemon"), "needs qemu-storage-daemon"))
+    func anOverlayShowsItsBaseAndNoticesItsChanges() throws {
+        let (disk, overlay) = (FilePath(path("disk.raw")), FilePath(path("trial.qcow2")))
+        try Files.write((0..<1 << 20).map { UInt8(truncatingIfNeeded: $0 / 7) }, to: disk)
+        let base = try booted(disk.string)
+        try QemuOverlay.create(overlay, byteCount: 1 << 20)
+        let record = try OverlayRecord(base.source)
+        base.end()
+        let opened = try OverlayDisk(overlay, record, keys())
+        let bytes = try opened.readBytes(at: 4096, count: 512)
+        #expect(bytes == (4096..<4608).map { UInt8(truncatingIfNeeded: $0 / 7) })
+        try opened.confirmEnd()
+        // A second reader is no conflict, a machine that writes is.
+        _ = try OverlayDisk(overlay, record, keys())
+        let writer = try FileDescriptor.open(disk, .readWrite)
+        try writer.closeAfter { _ = try writer.writeAll(toAbsoluteOffset: 0, [0xFF]) }
+        #expect(throws: ImageError.self) { try opened.confirmEnd() }
+    }
+
+    @Test func anOverlayInUseIsNamed() {
+        let why = "-blockdev {}: Failed to get shared \"write\" lock / Is another process using the image [a]?"
+        #expect(EmulatorError.failed(program: "qemu-system-x86_64", why: why).isLocked)
+        #expect(!EmulatorError.failed(program: "qemu-system-x86_64", why: "no memory").isLocked)
+    }
+
     @Test func aPasswordThatNothingNeedsIsRefused() throws {
         _ = try capture("disk.img.zst")
         #expect(throws: JobFailure.self) { try BootedImage(path("disk.img.zst"), MachineOptions(), keys("secret")) }
@@ -131,6 +156,11 @@ struct ProofKeeperTests {
         // No machine has written to it.
         first.end()
         #expect(!Files.exists(kept) && !Files.exists(OverlayRecord.path(of: kept)))
+        #expect(events.notices.allSatisfy { $0.code != "plain-overlay" })
+        _ = try capture("disk.img.enc", "secret")
+        let encrypted = try BootedImage(path("disk.img.enc"), MachineOptions(), keep: kept, keys("secret"))
+        encrypted.end()
+        #expect(events.notices.contains { $0.code == "plain-overlay" })
     }
 
     @Test(.enabled(if: ChildProcess.canFind("qemu-system-x86_64"), "needs qemu-system-x86_64"))
@@ -144,6 +174,7 @@ struct ProofKeeperTests {
         for _ in 0..<2 {
             let machine = try image.start { settings, _ in settings.isWatched = true }
             #expect(try !machine.hasEnded && machine.qemuVersion().contains("."))
+            #expect(!Files.exists(machine.settings.overlay.removingLastComponent()))
             machine.stop()
             #expect(machine.hasEnded && machine.settings.usesKVM == image.choice.usesKVM)
         }
