@@ -45,9 +45,10 @@ enum BootSigns {
         line.contains("BOOT_IMAGE=") || line.contains("ommand line")
     }
 
-    /// Whether a line says that a unit is still waited for (systemd, src/core/manager.c).
+    /// Whether a line says that a unit is still waited for (systemd, src/core/manager.c: the second form from 248 on).
     static func isWait(_ line: String) -> Bool {
-        line.contains("A start job is running for") || line.contains("A stop job is running for")
+        ["A start job is running for", "A stop job is running for", "/start running (", "/stop running ("].contains(
+            where: line.contains)
     }
 
     /// Whether a line says that the system is going down.

@@ -51,11 +51,12 @@ import Testing
         #expect(judge.verdict(at: 200) == nil)
     }
 
-    @Test func aTextBeforeAJobThatNeverEndsIsNoProof() {
+    @Test(arguments: ["A start job is running for /srv", "Job srv.mount/start running"])
+    func aTextBeforeAJobThatNeverEndsIsNoProof(_ job: String) {
         var judge = judge(expecting: "nginx: ready")
         judge.take(.output(.serial, Array((Self.kernel + "nginx: ready\r\n").utf8)), at: 20)
         for second in stride(from: 22.0, to: 60, by: 1) {
-            let line = "\r\u{1B}[K[ ***  ] A start job is running for /srv (\(Int(second))s / no limit)"
+            let line = "\r\u{1B}[K[ ***  ] \(job) (\(Int(second))s / no limit)"
             judge.take(.output(.serial, Array(line.utf8)), at: second)
         }
         #expect(judge.verdict(at: 100) == nil)

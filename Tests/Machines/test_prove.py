@@ -111,6 +111,33 @@ def test_prove_expected_text(ctx: Context) -> None:
     expect(report["verdict"] == "not-proven" and report["reason"] == "timeout", f"{report}")
 
 
+HANGING = """[Unit]
+Description=Never ends
+DefaultDependencies=no
+Before=sysinit.target
+After=systemd-journald.service
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+ExecStart=/bin/sleep infinity
+"""
+
+
+@full_only
+@time_limit(TIMEOUT + 300)
+def test_prove_text_before_a_hang(ctx: Context) -> None:
+    """A system that shows the expected text, and then waits for a job that never ends."""
+    disk = quiet_disk(ctx)
+    root, unit = f"{disk}?offset={ROOT_OFFSET}", ctx.folder / "hang.service"
+    unit.write_text(HANGING)
+    place = "/etc/systemd/system"
+    run("debugfs", "-w", "-R", f"write {unit} {place}/hang.service", root)
+    run("debugfs", "-w", "-R", f"symlink {place}/sysinit.target.wants/hang.service {place}/hang.service", root)
+    report = proven(ctx, captured(ctx, disk), "--expect", "Journal Service", "--timeout", "240", code=70)
+    expect(report["verdict"] == "not-proven" and report["reason"] == "timeout", f"{report}")
+    expect("/start running (" in (ctx.folder / "proof/serial.log").read_text(errors="replace"), "it waits for the job")
+
+
 @full_only
 @time_limit(TIMEOUT + 300)
 def test_prove_nothing_to_boot(ctx: Context) -> None:
