@@ -45,6 +45,9 @@ final class BootedImage {
         isOverlay = record != nil
         (self.keys, self.text) = (keys, text)
         try keys.refuseUnused(text)
+        for hole in source.header.manifest.holes(source.unreadable) {
+            keys.events.warn("unreadable", "\(text): \(ServeOperation.text(hole))")
+        }
         choice = try MachineChoice(
             options, manifest, freeMemory: SystemFacts.availableMemory(), hasKVM: MachineChoice.hasKVM)
         folder = try PrivateFolder()

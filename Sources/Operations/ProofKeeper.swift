@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
+import DiskModel
 import Emulator
 import ImageModel
 import JobModel
@@ -31,7 +32,7 @@ struct ProofKeeper {
 
     /// Keeps a verdict.
     func keep(_ trial: ProofTrial, _ verdict: BootVerdict, expecting text: String?) -> Places {
-        keep(proof(trial, verdict.proofVerdict, verdict.sign(expecting: text)))
+        keep(proof(trial, verdict.proofVerdict, verdict.sign(expecting: text) + image.lossText))
     }
 
     /// Keeps a start that gave no verdict. Damage of the image is one: it takes the place of an older proof.
@@ -80,6 +81,13 @@ struct ProofKeeper {
 extension BootedImage {
     /// The id of what a proof is about; `nil` for a disk, and for an overlay, whose base is another system.
     var provenID: ContentHash? { isOverlay ? nil : source.imageID }
+
+    /// What a verdict says of an image that was not whole from the start; empty for a whole one.
+    var lossText: String {
+        let byteCount = source.unreadable.reduce(UInt64(0)) { $0 &+ $1.byteCount }
+        guard byteCount > 0 else { return "" }
+        return "; \(ByteText.exact(byteCount)) of the image could not be read when it was captured, and were not needed"
+    }
 }
 
 extension BootVerdict {

@@ -44,7 +44,8 @@ package final class ProveOperation {
             image.emulate(because: why)
             trial = try self.trial(image)
         }
-        var failure = trial.failure
+        // QEMU may have failed because it was interrupted.
+        var failure: (any Error)? = cancellation.isRequested ? ImagingError.interrupted : trial.failure
         // What was read last may have been damaged too.
         do { try checkSource(image) } catch { failure = failure ?? error }
         let keeper = ProofKeeper(image, folder, toolVersion: toolVersion, keys)

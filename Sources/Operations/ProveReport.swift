@@ -48,7 +48,7 @@ package struct ProveReport: Codable, Equatable, Sendable {
         switch verdict {
         case .proven(let found):
             sign = found.name
-            message = "proven: the system started, and \(found.description)"
+            message = "proven: the system started, and \(found.description)\(image.lossText)"
         case .started:
             message =
                 "started, not proven: the screen stands still, and nothing says what it shows. Look at its picture "
