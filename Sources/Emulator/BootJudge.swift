@@ -71,8 +71,12 @@ package struct BootJudge: Sendable {
     private var hasLeftLoader = false
     private var lines: [Place: ConsoleText] = [.serial: ConsoleText(), .console: ConsoleText()]
     private var screen: Screen?
-    /// The rows of the last screen before the system took over.
+    /// The rows that the loader may have left on the screen.
     private var loaderRows: Set<String> = []
+    /// Whether the screen was seen since the system took over.
+    private var hasSeenSystemScreen = false
+    /// Whether the system has said that it is going down: signs do not count until a restart.
+    private var isGoingDown = false
     private var restartCount = 0
     private var isPoweredOff = false
     private var agent: (system: String?, first: Double, last: Double)?
@@ -125,6 +129,7 @@ package struct BootJudge: Sendable {
 
     private mutating func takeLine(_ line: String, _ place: Place) {
         if BootSigns.isOfSystem(line) { leaveLoader() }
+        if hasLeftLoader, BootSigns.isShutdown(line) { isGoingDown = true }
         if let failure = BootSigns.failure(in: line), !(hasLeftLoader && failure == .noBootableDevice) {
             told = told ?? failure
         }
@@ -144,11 +149,20 @@ package struct BootJudge: Sendable {
         if screen.hasChanged || screen.rows != self.screen?.rows { lastChange = now }
         self.screen = screen
         guard let rows = screen.rows else { return }
-        if rows.contains(where: BootSigns.isOfSystem) { leaveLoader() }
+        let firstOfSystem = rows.firstIndex(where: BootSigns.isOfSystem)
+        // A quiet start shows nothing before its login.
+        if firstOfSystem != nil || Self.lastPrompt(rows[...]) != nil { leaveLoader() }
         guard hasLeftLoader else {
             loaderRows = Set(rows)
             return
         }
+        if !hasSeenSystemScreen {
+            hasSeenSystemScreen = true
+            // The system may have written to a serial line only, or below what the loader left: its menu counts as
+            // little on this screen as on the one before.
+            if Self.lastPrompt(rows[...]) == nil { loaderRows.formUnion(rows[..<(firstOfSystem ?? rows.endIndex)]) }
+        }
+        if rows.contains(where: BootSigns.isShutdown) { isGoingDown = true }
         if let expected, Self.withoutEchoes(rows).contains(where: { $0.contains(expected) && !loaderRows.contains($0) })
         {
             expectedPlace = expectedPlace ?? .screen
@@ -177,13 +191,16 @@ package struct BootJudge: Sendable {
         if sign != nil, !hasLeftLoader { leaveLoader() }
         let newStop = currentStop(at: now)
         if stop?.reason != newStop { stop = newStop.map { ($0, now) } }
+        // A sign must hold without a stop sign between.
+        if stop != nil, let value = sign?.value { sign = (value, now) }
     }
 
     private static func isSame(_ one: BootVerdict.Sign, _ other: BootVerdict.Sign?) -> Bool { one.name == other?.name }
 
     /// The strongest sign that stands.
     private func currentSign() -> BootVerdict.Sign? {
-        if expected != nil { return expectedPlace.map { .expectedText($0) } }
+        if isGoingDown { return nil }
+        if expected != nil { return isWaiting ? nil : expectedPlace.map { .expectedText($0) } }
         if let agent { return .agent(system: agent.system) }
         for place in [Place.serial, .console] {
             guard let text = lines[place] else { continue }
@@ -191,7 +208,17 @@ package struct BootJudge: Sendable {
                 return .serialLogin(prompt: prompt)
             }
         }
-        return screen?.rows.flatMap { Self.lastPrompt($0[...]) }.map { .screenLogin(prompt: $0) }
+        return screen?.rows.flatMap { Self.lastPrompt(Self.withoutEchoes($0)[...]) }.map { .screenLogin(prompt: $0) }
+    }
+
+    /// Whether the last output is that a unit is still waited for, maybe for ever: a text that came before proves
+    /// nothing then.
+    private var isWaiting: Bool {
+        let last = [Place.serial, .console].map { place in
+            lines[place].flatMap { $0.current.isEmpty ? $0.lines.last : $0.current }
+        }
+        let row = screen?.rows?.last { !$0.allSatisfy(\.isWhitespace) }
+        return (last + [row]).contains { $0.map(BootSigns.isWait) ?? false }
     }
 
     /// The login prompt that the lines end with, or that only messages of the kernel follow.

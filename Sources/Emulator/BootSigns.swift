@@ -35,13 +35,28 @@ enum BootSigns {
                 "Linux version ", "Loading, please wait", "systemd[1]:", "Starting systemd-udevd version", "[  OK  ]",
                 "Starting version 2",
             ].contains(where: line.hasPrefix)
-            // GRUB welcomes too.
-            || line.hasPrefix("Welcome to ") && !line.contains("GRUB")
+            // systemd; GRUB and the menus of live media welcome too.
+            || line.hasPrefix("Welcome to ") && line.hasSuffix("!") && !line.contains("GRUB")
     }
 
-    /// Whether a line repeats what the loader gave to the kernel, which may hold any text.
+    /// Whether a line repeats what the loader gave to the kernel, which may hold any text: the kernel itself, its
+    /// complaint about unknown parameters, dracut.
     static func isCommandLineEcho(_ line: String) -> Bool {
-        line.contains("BOOT_IMAGE=") || line.contains("ommand line:")
+        line.contains("BOOT_IMAGE=") || line.contains("ommand line")
+    }
+
+    /// Whether a line says that a unit is still waited for (systemd, src/core/manager.c: the second form from 248 on).
+    static func isWait(_ line: String) -> Bool {
+        ["A start job is running for", "A stop job is running for", "/start running (", "/stop running ("].contains(
+            where: line.contains)
+    }
+
+    /// Whether a line says that the system is going down.
+    static func isShutdown(_ line: String) -> Bool {
+        if line.contains("reboot: System halted") || line.contains("reboot: Power down") { return true }
+        guard line.contains("Reached target ") else { return false }
+        return ["hutdown", "ower-Off", "ower Off", "Reboot", "reboot.target", "halt.target", " Halt"].contains(
+            where: line.contains)
     }
 
     /// What says, anywhere in a line, that the start has failed.
@@ -53,11 +68,15 @@ enum BootSigns {
         ("Entering emergency mode. Exit the shell to continue", .emergencyMode),
         ("Gave up waiting for root file system device", .initramfsShell),
         ("Gave up waiting for root device", .initramfsShell),
+        // Arch Linux's mkinitcpio; Alpine Linux's mkinitfs.
+        ("You are now being dropped into an emergency shell", .initramfsShell),
+        ("initramfs emergency recovery shell launched", .initramfsShell),
         ("No bootable device", .noBootableDevice), ("No bootable option or device was found", .noBootableDevice),
         ("Operating System not found", .noBootableDevice), ("Missing operating system", .noBootableDevice),
         ("BOOTMGR is missing", .noBootableDevice), ("NTLDR is missing", .noBootableDevice),
         ("UEFI Interactive Shell v", .firmwareShell),
         ("Your device ran into a problem", .blueScreen), ("Your PC ran into a problem", .blueScreen),
+        ("A problem has been detected and ", .blueScreen), ("*** STOP: 0x", .blueScreen),
     ]
 
     static func failure(in line: String) -> BootVerdict.Reason? { failures.first { line.contains($0.text) }?.reason }

@@ -9,11 +9,12 @@ package final class BootWatch {
     private var lastScreen: (image: ScreenImage, seconds: Double)?
     /// The rows of text on the screen; `nil` for a picture.
     package private(set) var rows: [String]?
-    /// Everything from the serial lines, as far as it is kept.
-    package private(set) var serialLog: [UInt8] = []
+    /// The end of what came from the serial lines.
+    package var serialLog: [UInt8] { log.bytes }
+    private var log = LogTail()
+    /// Whether the machine has shown or sent nothing at all: not even its firmware runs.
+    package private(set) var isSilent = true
 
-    /// A guest may write without end, in bytes.
-    private static let keptByteCount = 16 << 20
     /// The seconds between two looks at the screen.
     private static let screenInterval = 2.0
     /// The share of pixels that a cursor and a clock change.
@@ -33,7 +34,8 @@ package final class BootWatch {
         let heard = try machine.listen(seconds: 0.5)
         let now = seconds
         for (place, bytes) in heard.output {
-            serialLog += bytes.prefix(max(0, Self.keptByteCount - serialLog.count))
+            log.append(bytes)
+            isSilent = false
             judge.take(.output(place, bytes), at: now)
         }
         for system in heard.agentAnswers { judge.take(.agent(system: system.isEmpty ? nil : system), at: now) }
@@ -52,6 +54,7 @@ package final class BootWatch {
         let change = lastScreen.map { image.difference(from: $0.image) } ?? 1
         lastScreen = (image, now)
         if change > 0 { rows = ScreenReader.text(image) }
+        if !image.isBlank, !ScreenReader.isUntouched(rows) { isSilent = false }
         judge.take(
             .screen(
                 .init(

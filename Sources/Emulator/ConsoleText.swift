@@ -8,6 +8,8 @@ package struct ConsoleText: Sendable {
     /// The line that has not ended: where a prompt stands.
     package var current: String { String(decoding: line, as: UTF8.self) }
     private var line: [UInt8] = []
+    /// Whether a carriage return came last: what follows is written over the line, as progress lines are.
+    private var isReturned = false
     private var state = State.text
 
     private enum State { case text, escape, sequence, string, charset }
@@ -49,10 +51,17 @@ package struct ConsoleText: Sendable {
     private mutating func takeText(_ byte: UInt8, _ ended: inout [String]) {
         switch byte {
         case 0x1B: state = .escape
-        case 0x0A: end(&ended)
+        case 0x0A:
+            isReturned = false
+            end(&ended)
+        case 0x0D: isReturned = true
         case 0x08: if !line.isEmpty { line.removeLast() }
         case 0x00..<0x20, 0x7F: break
         default:
+            if isReturned {
+                isReturned = false
+                end(&ended)
+            }
             line.append(byte)
             if line.count >= Self.longestLine { end(&ended) }
         }

@@ -31,6 +31,12 @@ package enum EmulatorError: Error, Sendable, CustomStringConvertible {
     case system(SystemCallError)
     case cancelled
 
+    /// Whether another program of QEMU has a file open that this one needs (block/file-posix.c).
+    package var isLocked: Bool {
+        guard case .failed(_, let why) = self else { return false }
+        return why.contains("Failed to get ") && why.contains(" lock")
+    }
+
     package var description: String {
         switch self {
         case .missing(let program, let package): "\(program) is not installed (Debian: apt install \(package))"

@@ -126,9 +126,11 @@ package final class RunningMachine {
     }
 
     /// The picture on its screen as a PNG file.
-    package func picture() throws(EmulatorError) -> [UInt8] {
+    /// - Parameter seconds: how long QEMU may take for it.
+    package func picture(seconds: Double = 60) throws(EmulatorError) -> [UInt8] {
         let path = settings.folder.appending("screen.png")
-        try qmp.execute("screendump", ["filename": .string(path.string), "format": .string("png")])
+        try qmp.execute(
+            "screendump", ["filename": .string(path.string), "format": .string("png")], seconds: seconds)
         defer { try? Files.remove(path) }
         do throws(SystemCallError) { return try Files.read(path, limit: Self.longestPicture) } catch {
             throw .system(error)
@@ -145,6 +147,16 @@ package final class RunningMachine {
             guard case .integer(let count)? = device["stats"]?["failed_wr_operations"] else { return sum }
             return sum + max(0, min(count, 1 << 32))
         }
+    }
+
+    /// The version of QEMU: `7.2.22`.
+    package func qemuVersion() throws(EmulatorError) -> String {
+        let version = try qmp.execute("query-version", seconds: 10)["qemu"]
+        let numbers = ["major", "minor", "micro"].compactMap { name -> String? in
+            guard case .integer(let number)? = version?[name] else { return nil }
+            return "\(number)"
+        }
+        return numbers.joined(separator: ".")
     }
 
     // MARK: Its end

@@ -17,6 +17,11 @@ package enum ScreenReader {
         return framed.filter(\.isText).max { $0.known < $1.known }?.rows
     }
 
+    /// Whether the rows are what QEMU shows in place of a screen that nothing has used yet (ui/console.c).
+    static func isUntouched(_ rows: [String]?) -> Bool {
+        rows?.contains { $0.contains("has not initialized the display") } ?? false
+    }
+
     private struct Reading {
         var rows: [String] = []
         /// The cells with a known character, and with something else.

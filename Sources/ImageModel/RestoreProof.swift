@@ -30,7 +30,7 @@ package struct RestoreProof: Equatable, Sendable {
     package struct Facts: Codable, Equatable, Sendable {
         package static let formatName = "reforge proof 1"
         package var format = Self.formatName
-        /// The id of the image or snapshot, in hexadecimal digits.
+        /// The id of the image or snapshot, in hexadecimal digits; empty for a disk or an overlay, which have none.
         package var imageID: String
         package var verdict: Verdict
         /// The sign that proves the start, or the reason why nothing was proven.
@@ -46,10 +46,10 @@ package struct RestoreProof: Equatable, Sendable {
         package var serialLog: Attachment?
 
         package init(
-            imageID: ContentHash, verdict: Verdict, sign: String, made: String, toolVersion: String, firmware: String,
+            imageID: ContentHash?, verdict: Verdict, sign: String, made: String, toolVersion: String, firmware: String,
             qemuVersion: String, seconds: Int
         ) {
-            self.imageID = imageID.description
+            self.imageID = imageID?.description ?? ""
             (self.verdict, self.sign, self.made) = (verdict, sign, made)
             (self.toolVersion, self.firmware) = (toolVersion, firmware)
             (self.qemuVersion, self.seconds) = (qemuVersion, seconds)

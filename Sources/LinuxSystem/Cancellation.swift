@@ -41,6 +41,9 @@ package final class Cancellation: Sendable {
     /// Whether the cause is the loss of a disk, which is a failure and not a request of the user.
     package var isLoss: Bool { cause.load(ordering: .relaxed) == Self.lossNumber }
 
+    /// Whether a person asked for it at the terminal.
+    package var isFromTerminal: Bool { cause.load(ordering: .relaxed) == SIGINT }
+
     /// The time of the request, in milliseconds of the monotonic clock; `nil` if there is none.
     package var start: UInt64? {
         let start = milliseconds.load(ordering: .relaxed)

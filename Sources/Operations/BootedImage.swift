@@ -11,13 +11,18 @@ import SystemPackage
 /// An image as the disk of a virtual machine: served read-only, under an overlay that takes the writes.
 final class BootedImage {
     let source: ServedSource
-    let choice: MachineChoice
+    private(set) var choice: MachineChoice
+    /// Whether what is booted is a kept overlay, and `source` only its base.
+    let isOverlay: Bool
+    private let keys: KeyRing
+    /// The argument.
+    private let text: String
     private(set) var settings: MachineSettings
     private let server: NBDServer
     /// For sockets, pipes and the firmware's variables.
     private let folder: PrivateFolder
     /// The folder of a throw-away overlay.
-    private let scratch: FilePath?
+    private var scratch: FilePath?
     /// The new file of a kept overlay, until the machine has started.
     private var unused: FilePath?
 
@@ -37,6 +42,12 @@ final class BootedImage {
         }
         source = try record?.openBase(of: path, keys) ?? ServedSource.open(text, keys)
         let manifest = source.header.manifest
+        isOverlay = record != nil
+        (self.keys, self.text) = (keys, text)
+        try keys.refuseUnused(text)
+        for hole in source.header.manifest.holes(source.unreadable) {
+            keys.events.warn("unreadable", "\(text): \(ServeOperation.text(hole))")
+        }
         choice = try MachineChoice(
             options, manifest, freeMemory: SystemFacts.availableMemory(), hasKVM: MachineChoice.hasKVM)
         folder = try PrivateFolder()
@@ -48,9 +59,14 @@ final class BootedImage {
             if record != nil, writesKept {
                 overlay = path
             } else if let keep {
-                new = keep
+                let record = try OverlayRecord(source)
                 try QemuOverlay.create(keep, byteCount: source.disk.byteCount)
-                try OverlayRecord(source).write(beside: keep)
+                new = keep
+                try record.write(beside: keep)
+                if case .keyed = source.identity {
+                    keys.events.warn(
+                        "plain-overlay", "\(text) is encrypted, and \(keep) is not: it holds what the guest writes")
+                }
                 overlay = keep
             } else {
                 let scratch = try Files.makeTemporaryFolder("reforge-vm")
@@ -80,37 +96,68 @@ final class BootedImage {
 
     deinit { end() }
 
-    /// Starts the machine.
+    /// Starts the machine. Where QEMU does not start with KVM, as on hosts that are virtual machines without nested
+    /// virtualization, the processor is emulated.
     /// - Parameter change: completes its settings; it is given the private folder.
     func start(_ change: (inout MachineSettings, FilePath) -> Void) throws -> RunningMachine {
         change(&settings, folder.path)
         do throws(EmulatorError) {
-            let machine = try RunningMachine(settings)
-            // QEMU has it open: however this ends, nothing large stays behind.
-            if scratch != nil { try? Files.remove(settings.overlay) }
-            unused = nil
-            return machine
+            do throws(EmulatorError) { return try started() } catch {
+                guard settings.usesKVM, case .failed(_, let why) = error, !keys.cancellation.isRequested else {
+                    throw error
+                }
+                settings.usesKVM = false
+                let machine = try started()
+                // It was KVM, and not an overlay that is in use.
+                emulate(because: "QEMU does not start with it: \(why)")
+                return machine
+            }
         } catch {
-            var failure = JobFailure(.cannotCreate, "the virtual machine does not start: \(error)")
-            if case .missing = error { failure = JobFailure(.notFound, "\(error)") }
-            if settings.usesKVM { failure = failure.followed(by: "Without KVM, which is slower: --no-kvm") }
-            throw failure
+            if case .missing = error { throw JobFailure(.notFound, "\(error)") }
+            if error.isLocked { throw JobFailure(.refused, OverlayRecord.inUse(text)) }
+            throw JobFailure(.cannotCreate, "the virtual machine does not start: \(error)")
         }
+    }
+
+    private func started() throws(EmulatorError) -> RunningMachine {
+        // A machine before has taken the throw-away overlay with it.
+        if scratch != nil, !Files.exists(settings.overlay) {
+            do { scratch = try Files.makeTemporaryFolder("reforge-vm") } catch { throw .system(error) }
+            settings.overlay = scratch?.appending("overlay.qcow2") ?? settings.overlay
+            try QemuOverlay.create(settings.overlay, byteCount: source.disk.byteCount)
+        }
+        let machine = try RunningMachine(settings)
+        // QEMU has it open: however this ends, nothing stays behind.
+        Self.remove(scratch)
+        unused = nil
+        return machine
+    }
+
+    /// Makes the next start emulate the processor.
+    func emulate(because why: String) {
+        keys.events.warn("kvm", "KVM does not work here, so the processor is emulated, which is slower (\(why))")
+        choice.usesKVM = false
+        settings.usesKVM = false
+        settings.processorCount = min(settings.processorCount, 2)
     }
 
     /// How it is started, for a person.
     var sentence: String {
-        "\(source.text): \(choice.isUEFI ? "UEFI" : "BIOS"), \(choice.bus.rawValue) disk, "
+        "\(text): \(choice.isUEFI ? "UEFI" : "BIOS"), \(choice.bus.rawValue) disk, "
             + "\(ByteText.rounded(choice.memoryByteCount)) of memory, \(choice.usesKVM ? "KVM" : "emulated processor")"
     }
 
     /// The failure of the first read of the image that did not succeed.
     var damage: JobFailure? {
         server.failure.map {
-            JobFailure(
-                .badImage,
+            // An unplugged drive or a lost network says nothing about the image.
+            let isDamage = source.damage.map(SalvageAdvice.isDamage) ?? true
+            return JobFailure(
+                isDamage ? .badImage : .ioError,
                 "the image cannot be read in part (\($0)), so the system in the machine met a read error. "
-                    + "reforge verify \(source.text) lists the damage")
+                    + (isDamage
+                        ? "reforge verify \(source.text) lists the damage"
+                        : "Make \(source.text) readable, and try again"))
         }
     }
 
@@ -132,7 +179,8 @@ final class BootedImage {
 
     /// Where the guest's writes go.
     private var place: FilePath {
-        let folder = settings.overlay.removingLastComponent()
+        // The folder of a throw-away overlay is gone.
+        let folder = (scratch ?? settings.overlay).removingLastComponent()
         return folder.isEmpty ? "." : folder
     }
 

@@ -92,11 +92,17 @@ package struct ClonedDisk {
         return try GUID(bigEndianBytes: Array(ContentHash(of: facts).bytes.prefix(16)))
     }
 
-    /// The name that confirms the source: its serial number, except where the target has the same one, as cheap USB
-    /// adapters do.
-    func confirmationText(besides target: DiskIdentity) -> String {
-        let (own, identity) = (opened.identity.confirmationText, opened.identity)
-        return own == target.confirmationText ? identity.kernelName ?? identity.path : own
+    /// The name that confirms one disk beside another: its serial number, except where both have the same one, as cheap
+    /// USB adapters give it.
+    static func confirmationText(of one: DiskIdentity, besides other: DiskIdentity) -> String {
+        let own = one.confirmationText
+        return own == other.confirmationText ? one.kernelName ?? one.path : own
+    }
+
+    /// The answers that confirm the target. The name of the source never does.
+    static func answers(target: DiskIdentity, source: DiskIdentity) -> Set<String> {
+        Set([confirmationText(of: target, besides: source), target.kernelName, target.path].compactMap { $0 })
+            .subtracting([source.confirmationText, source.kernelName ?? source.path, source.path])
     }
 
     /// Refuses a target that is this disk, a part of it, or lies on it, by whatever name.

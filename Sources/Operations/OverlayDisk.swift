@@ -58,6 +58,9 @@ package final class OverlayDisk: DiskFile, ServedDisk {
             client = try NBDClient(socket: daemon.socket, export: "disk", name: path.string)
         } catch {
             server.stop()
+            if (error as? EmulatorError)?.isLocked == true {
+                throw JobFailure(.refused, OverlayRecord.inUse(path.string))
+            }
             throw error
         }
         byteCount = client.byteCount
@@ -83,5 +86,8 @@ package final class OverlayDisk: DiskFile, ServedDisk {
 
     package func extents(in range: ByteRange) throws(BlockIOError) -> [DiskExtent] { try client.extents(in: range) }
 
-    package func confirmEnd() throws(ImageError) { try file.confirmUnchanged() }
+    package func confirmEnd() throws(ImageError) {
+        try file.confirmUnchanged()
+        do { try parts.base.checkHeldStill() } catch { throw .changed(name: parts.base.text) }
+    }
 }

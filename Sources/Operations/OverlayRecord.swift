@@ -55,9 +55,16 @@ package struct OverlayRecord: Codable, Equatable, Sendable {
     package static func find(_ overlay: FilePath) throws -> OverlayRecord? {
         let path = path(of: overlay)
         guard Files.exists(overlay), Files.exists(path) else { return nil }
-        let head = try Files.read(overlay, limit: 4)
+        let head = try Files.read(overlay, limit: 80)
         // QFI\xFB: docs/interop/qcow2.txt.
-        guard head == [0x51, 0x46, 0x49, 0xFB] else { return nil }
+        guard head.starts(with: [0x51, 0x46, 0x49, 0xFB]) else { return nil }
+        // Incompatible feature 2, from version 3 on: QEMU would open the file that the overlay names.
+        if head.count == 80, head[7] >= 3, head[79] & 4 != 0 {
+            throw JobFailure(
+                .refused,
+                "\(overlay) keeps its data in another file that it names, which no overlay of `reforge vm` does: its file "
+                    + "was replaced")
+        }
         let record: OverlayRecord
         do { record = try JSONText.decode(OverlayRecord.self, try Files.read(path, limit: longest)) } catch {
             throw JobFailure(.badImage, "\(path) cannot be understood (\(error)): without it, \(overlay) has no base")
@@ -66,6 +73,11 @@ package struct OverlayRecord: Codable, Equatable, Sendable {
             throw JobFailure(.badImage, "\(path) is of a newer Reforge (schema \(record.schema))")
         }
         return record
+    }
+
+    /// The refusal of an overlay that another machine writes to, or that is captured.
+    static func inUse(_ overlay: String) -> String {
+        "\(overlay) is in use by another virtual machine or a capture: switch that machine off first, and try again"
     }
 
     func write(beside overlay: FilePath) throws {

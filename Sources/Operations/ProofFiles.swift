@@ -29,15 +29,30 @@ package struct ProofFiles {
     /// The first file that exists already; `nil` if there is none.
     package var existing: FilePath? { all.first { Files.exists($0) } }
 
+    /// Removes an older proof: it must not be taken for the next one.
+    package func remove() throws(SystemCallError) {
+        // The facts vouch for the other two.
+        for path in all where Files.exists(path) { try Files.remove(path) }
+    }
+
     /// Writes a proof in place of an older one.
     /// - Returns: the written files.
     @discardableResult
     package func write(_ proof: RestoreProof, _ identity: ChunkIdentity) throws -> [FilePath] {
         let json = try JSONText.encode(try proof.signed(identity), pretty: true)
-        // The facts vouch for the other two: they are removed first and written last.
-        for path in all where Files.exists(path) { try Files.remove(path) }
+        try remove()
+        return try write(screenshot: proof.screenshot, serialLog: proof.serialLog, facts: json)
+    }
+
+    /// Writes a picture and a log; the facts last, as they vouch for the other two. Without facts they are of a trial
+    /// that gave no verdict.
+    /// - Returns: the written files.
+    @discardableResult
+    package func write(
+        screenshot picture: [UInt8]?, serialLog log: [UInt8]?, facts json: [UInt8]? = nil
+    ) throws(SystemCallError) -> [FilePath] {
         var written: [FilePath] = []
-        for (bytes, path) in [(proof.screenshot, screenshot), (proof.serialLog, serialLog), (json, facts)] {
+        for (bytes, path) in [(picture, screenshot), (log, serialLog), (json, facts)] {
             guard let bytes else { continue }
             try Files.write(bytes, to: path)
             written.append(path)

@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 import Emulator
+import ImageModel
 import JobModel
 
 /// Whether an image was proven to boot, and by what.
 package struct ProveReport: Codable, Equatable, Sendable {
-    package enum Verdict: String, Codable, Sendable {
-        case proven
-        /// It runs, and nothing says what it shows.
-        case started
-        case notProven = "not-proven"
-    }
-
     package var schema = 1
+    /// The argument; of a snapshot, with its id.
     package var image: String
+    /// `nil` for a disk and a kept overlay.
     package var imageID: String?
-    package var verdict: Verdict
+    package var verdict: RestoreProof.Verdict
     /// What proved it: `guest-agent`, `serial-login`, `screen-login` or `expected-text`.
     package var sign: String?
     /// Why it is not proven (`BootVerdict.Reason`).
@@ -27,42 +23,50 @@ package struct ProveReport: Codable, Equatable, Sendable {
     /// `kvm` or `tcg`.
     package var accelerator: String
     package var memoryByteCount: UInt64
+    package var qemuVersion: String
     /// When the machine was started: RFC 3339 in UTC.
     package var started: String
     package var seconds: Double
     /// The text on the screen at the end; `nil` for a picture.
     package var screenText: [String]?
+    /// Where the verdict is kept.
+    var stored = ProofKeeper.Places()
 
     package var outcome: Outcome { Outcome(verdict == .proven ? .done : .incomplete) }
 
-    init(_ image: BootedImage, _ verdict: BootVerdict, started: String, seconds: Double, screenText: [String]?) {
-        self.image = image.source.exactText ?? image.source.text
-        imageID = image.source.imageID?.description
+    init(_ job: ProveJob, _ image: BootedImage, _ verdict: BootVerdict, _ trial: ProofTrial) {
+        // The source of an overlay is its base.
+        self.image = image.isOverlay ? job.image : image.source.exactText ?? image.source.text
+        imageID = image.provenID?.description
         firmware = image.choice.isUEFI ? "uefi" : "bios"
         disk = image.choice.bus.rawValue
         accelerator = image.choice.usesKVM ? "kvm" : "tcg"
         memoryByteCount = image.choice.memoryByteCount
-        (self.started, self.seconds, self.screenText) = (started, seconds, screenText)
+        (started, seconds, screenText) = (trial.started, trial.seconds, trial.screenText)
+        qemuVersion = trial.qemuVersion
+        self.verdict = verdict.proofVerdict
         switch verdict {
         case .proven(let found):
-            self.verdict = .proven
             sign = found.name
-            message = "proven: the system started, and \(found.description)"
+            message = "proven: the system started, and \(found.description)\(image.lossText)"
         case .started:
-            self.verdict = .started
             message =
-                "started, not proven: the screen stands still, and nothing says what it shows. --output DIR keeps "
-                + "a picture of it; a guest agent in the system, or --expect TEXT, is proof"
+                "started, not proven: the screen stands still, and nothing says what it shows. Look at its picture "
+                + "(--output DIR); a guest agent in the system, or --expect TEXT, is proof"
         case .notProven(let why):
-            self.verdict = .notProven
             reason = why.rawValue
             message = "not proven: the system \(why.sentence)"
+            if why == .timeout {
+                message +=
+                    " (--timeout gives it more"
+                    + (image.choice.usesKVM ? "; --no-kvm rules out that KVM hangs on this host)" : ")")
+            }
         }
     }
-}
 
-/// Where verdicts are stored besides the files of `--output`: with the snapshot.
-package protocol ProofStore {
-    /// - Parameter screen: a PNG file of the screen at the end, if there is one.
-    func store(_ report: ProveReport, screen: [UInt8]?) throws
+    /// For a person.
+    package var lines: [String] {
+        [message] + [stored.proof].compactMap { $0.map { "The verdict is stored: \($0.printable)" } }
+            + stored.files.map(\.printable)
+    }
 }

@@ -72,7 +72,7 @@ extension RestoreOperation {
     /// - Returns: `nil` for a restore of an image.
     func cloneFacts(_ target: OpenedDisk) throws -> CloneFacts? {
         guard let clone else { return nil }
-        let sourceName = clone.confirmationText(besides: target.identity)
+        let sourceName = ClonedDisk.confirmationText(of: clone.opened.identity, besides: target.identity)
         if let named = job.confirmedSource, named != sourceName {
             throw JobFailure(
                 .refused,

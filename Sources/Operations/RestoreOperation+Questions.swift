@@ -80,14 +80,19 @@ extension RestoreOperation {
             throw JobFailure(
                 .refused, "confirmation needs a terminal: check the plan with --dry-run, then add --yes")
         }
-        let wanted = target.identity.confirmationText
+        let identity = target.identity
+        let source = clone?.opened.identity
+        let wanted = source.map { ClonedDisk.confirmationText(of: identity, besides: $0) } ?? identity.confirmationText
+        let answers =
+            source.map { ClonedDisk.answers(target: identity, source: $0) }
+            ?? Set([wanted, identity.kernelName, disk].compactMap { $0 })
         let plan = prepared.plan
         let question =
             (prepared.clone.map { $0.lines.joined(separator: "\n") + "\n" } ?? "")
-            + "Everything on \(plan.only.map { "partition \($0.existing) of " } ?? "")\(disk) (\(target.identity.model ?? "no model"), \(ByteText.rounded(target.device.byteCount))) will be lost.\n"
+            + "Everything on \(plan.only.map { "partition \($0.existing) of " } ?? "")\(disk) (\(identity.model ?? "no model"), \(ByteText.rounded(target.device.byteCount))) will be lost.\n"
             + "Type \(wanted) to continue: "
         guard let answer = confirmer.answer(to: Question(question, isStreaming: image == "-")),
-            [wanted, target.identity.kernelName, disk].contains(answer)
+            answers.contains(answer)
         else {
             throw JobFailure(
                 cancellation.isRequested ? cancellation.exitStatus : .refused,

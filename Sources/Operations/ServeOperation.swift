@@ -73,7 +73,7 @@ package final class ServeOperation {
         if !isSaid, let failure = server.failure { events.warn("unreadable", "a client's read failed: \(failure)") }
     }
 
-    private static func text(_ hole: Manifest.Hole) -> String {
+    static func text(_ hole: Manifest.Hole) -> String {
         let place = hole.partition.map { "partition \($0)" } ?? "the space outside of partitions"
         return
             "\(place) has \(ByteText.exact(hole.byteCount)) that could not be read when it was captured, the first at "

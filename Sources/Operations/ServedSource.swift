@@ -25,6 +25,8 @@ package struct ServedSource {
     package let text: String
     /// The id of an image or a snapshot; `nil` for a disk.
     package let imageID: ContentHash?
+    /// Signs what is said about it: keyed for an encrypted image.
+    package let identity: ChunkIdentity
     /// Its name for opening it again, with the id of a snapshot: `latest` may mean another one by then.
     package let exactText: String?
     /// The ranges that could not be read when an image or a snapshot was captured.
@@ -77,6 +79,7 @@ package struct ServedSource {
         header = index.header
         (self.text, self.exactText) = (text, exactText)
         imageID = index.ending.id
+        identity = index.coding.identity
         unreadable = index.ending.lateFacts.unreadable
         self.held = held
         claim = nil
@@ -86,7 +89,7 @@ package struct ServedSource {
         (disk, capture) = (planned, nil)
         header = planned.header
         (self.text, exactText) = (text, text)
-        imageID = nil
+        (imageID, identity) = (nil, .plain)
         self.unreadable = unreadable
         held = []
         self.claim = claim

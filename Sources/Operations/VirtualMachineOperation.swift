@@ -16,6 +16,9 @@ package final class VirtualMachineOperation {
     private let events: any EventSink
     /// Requested by the user: once to press the power button, and once more to end the machine.
     private var cancellation: Cancellation { keys.cancellation }
+    /// How long a guest may take to switch itself off, in seconds, where no one is at the terminal to end it: less than
+    /// systemd gives a service before it kills it.
+    private static let patience = 80.0
 
     package init(_ job: VirtualMachineJob, keys: KeyRing, events: any EventSink) {
         (self.job, self.keys, self.events) = (job, keys, events)
@@ -42,14 +45,16 @@ package final class VirtualMachineOperation {
         events.log("running \(machine.settings.display.sentence); Ctrl-C presses its power button, twice ends it")
         try run(machine, image)
         let isDamaged = image.damage != nil
+        do { try image.source.checkHeldStill() } catch { events.warn("source-changed", "\(error)") }
         return VirtualMachineReport(
-            image: image.source.text, imageID: image.source.imageID?.description, overlay: job.keep,
+            image: image.source.text, imageID: image.source.imageID?.description,
+            overlay: job.keep ?? (image.isOverlay ? job.image : nil),
             firmware: image.choice.isUEFI ? "uefi" : "bios", disk: image.choice.bus.rawValue,
             seconds: SystemFacts.monotonicSeconds() - start, isDamaged: isDamaged)
     }
 
     private func run(_ machine: RunningMachine, _ image: BootedImage) throws {
-        var hasPressed = false
+        var pressed: Double?
         var hasWarned = false
         var lastCheck = 0.0
         while !machine.hasEnded {
@@ -70,14 +75,26 @@ package final class VirtualMachineOperation {
                 events.log("ending the machine")
                 return
             }
-            if cancellation.isRequested, !hasPressed {
-                hasPressed = true
+            if let pressed, !cancellation.isFromTerminal,
+                SystemFacts.monotonicSeconds() - pressed > Self.patience
+            {
+                events.log("the machine does not switch itself off, and is ended: \(cancellation.name)")
+                return
+            }
+            if cancellation.isRequested, pressed == nil {
+                pressed = SystemFacts.monotonicSeconds()
                 events.log("the power button is pressed; once more ends the machine at once")
-                try machine.pressPowerButton()
+                do throws(EmulatorError) { try machine.pressPowerButton() } catch {
+                    guard machine.hasEnded else { throw error }
+                    break
+                }
             }
         }
         guard machine.hasEndedWell else {
-            throw JobFailure(.ioError, "QEMU ended with an error: \(machine.lastWords)")
+            throw JobFailure(
+                .ioError,
+                "QEMU ended with an error: \(machine.lastWords)"
+                    + (image.choice.usesKVM ? ". If KVM is the cause: --no-kvm" : ""))
         }
     }
 

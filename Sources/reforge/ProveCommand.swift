@@ -18,7 +18,11 @@ struct ProveCommand: ParsableCommand {
             Verdicts: proven (exit code 0); started, if the screen stands still and nothing says what it shows (70); \
             not-proven, with the reason (70). Exit code 65 if the image is damaged.
 
-            --output keeps verdict.json, screen.png and serial.log. --console serial asks the system for a login on \
+            The signed verdict is stored with the snapshot (`reforge snapshots` shows it) or beside the image file \
+            (IMAGE.proof.json), with the screen and the serial log; for a disk or a kept overlay nowhere. Where it \
+            cannot be stored, a warning says so, and the exit code is that of the verdict.
+
+            --output keeps verdict.json (signed), screen.png and serial.log. --console serial asks the system for a login on \
             the serial line (systemd 254 or newer), for this start only.
 
             Examples:
@@ -27,7 +31,7 @@ struct ProveCommand: ParsableCommand {
               reforge prove server.img.zst --expect "nginx: ready" --timeout 600 --output proof
 
             JSON fields: schema (1), image, imageID, verdict, sign, reason, message, firmware, disk, accelerator, \
-            memoryByteCount, started, seconds, screenText.
+            memoryByteCount, qemuVersion, started, seconds, screenText, stored {proof, files, problems}.
             """)
 
     @Argument(help: "An image, a snapshot, a disk, or a kept overlay.") var image: String
@@ -59,9 +63,9 @@ struct ProveCommand: ParsableCommand {
         let events = eventOptions.sink("prove")
         try CommandRun.run(json: json) { cancellation in
             let report = try ProveOperation(
-                job, keys: KeyRing(keyOptions, events, cancellation), events: events
+                job, keys: KeyRing(keyOptions, events, cancellation), events: events, toolVersion: ProgramVersion.text
             ).run()
-            try Console.result(report, json: json, lines: [report.message])
+            try Console.result(report, json: json, lines: report.lines)
             return report.outcome.status
         }
     }

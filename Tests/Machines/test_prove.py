@@ -48,7 +48,8 @@ def proven(ctx: Context, image: Path | str, *options: str, code: int = 0) -> dic
         codes=(code,), timeout=TIMEOUT + 120,
     )  # fmt: skip
     report = json.loads(said)
-    expect(json.loads((out / "verdict.json").read_text()) == report, "the kept verdict is the printed one")
+    kept = json.loads((out / "verdict.json").read_text())
+    expect(kept["proof"]["verdict"] == report["verdict"] and kept["signature"], "the kept verdict is the printed one")
     expect((out / "screen.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n"), "the screen is a PNG file")
     note(f"{report['verdict']} {report.get('sign') or report.get('reason')}: {report['seconds']:.0f} s")
     return report
@@ -110,6 +111,33 @@ def test_prove_expected_text(ctx: Context) -> None:
     expect(report["verdict"] == "not-proven" and report["reason"] == "timeout", f"{report}")
 
 
+HANGING = """[Unit]
+Description=Never ends
+DefaultDependencies=no
+Before=sysinit.target
+After=systemd-journald.service
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+ExecStart=/bin/sleep infinity
+"""
+
+
+@full_only
+@time_limit(TIMEOUT + 300)
+def test_prove_text_before_a_hang(ctx: Context) -> None:
+    """A system that shows the expected text, and then waits for a job that never ends."""
+    disk = quiet_disk(ctx)
+    root, unit = f"{disk}?offset={ROOT_OFFSET}", ctx.folder / "hang.service"
+    unit.write_text(HANGING)
+    place = "/etc/systemd/system"
+    run("debugfs", "-w", "-R", f"write {unit} {place}/hang.service", root)
+    run("debugfs", "-w", "-R", f"symlink {place}/sysinit.target.wants/hang.service {place}/hang.service", root)
+    report = proven(ctx, captured(ctx, disk), "--expect", "Journal Service", "--timeout", "240", code=70)
+    expect(report["verdict"] == "not-proven" and report["reason"] == "timeout", f"{report}")
+    expect("/start running (" in (ctx.folder / "proof/serial.log").read_text(errors="replace"), "it waits for the job")
+
+
 @full_only
 @time_limit(TIMEOUT + 300)
 def test_prove_nothing_to_boot(ctx: Context) -> None:
@@ -117,6 +145,40 @@ def test_prove_nothing_to_boot(ctx: Context) -> None:
     disk = ctx.blank_disk("blank.raw", 64 * MIB)
     report = proven(ctx, disk, code=70)
     expect(report["reason"] == "no-bootable-device", f"{report}")
+
+
+@full_only
+@time_limit(TIMEOUT + 300)
+def test_prove_stored(ctx: Context) -> None:
+    """The verdict is stored with its snapshot and beside an image; a place that takes nothing does not hide it."""
+    disk = ctx.blank_disk("blank.raw", 64 * MIB)
+    repository, image = ctx.folder / "repo", ctx.folder / "blank.img.zst"
+    ctx.reforge("init-repo", repository)
+    ctx.reforge("capture", disk, f"{repository}@", "--host", "web1")
+    ctx.reforge("capture", disk, image)
+    report = proven(ctx, f"{repository}@latest", code=70)
+    expect(report["stored"]["proof"] == str(repository) and len(report["stored"]["files"]) == 3, f"{report}")
+    listed = json.loads(ctx.reforge("snapshots", repository, "--json"))["snapshots"][0]["proofs"]
+    expect([one["verdict"] for one in listed] == ["not-proven"], f"{listed}")
+    expect(listed[0]["sign"].startswith("no-bootable-device:") and listed[0]["screenshot"], f"{listed}")
+    report = proven(ctx, image, code=70)
+    expect(report["stored"]["proof"] == f"{image}.proof.json", f"{report}")
+    expect((ctx.folder / "blank.img.zst.proof.png").exists(), "the picture is beside the image")
+    for suffix in ("json", "png", "log"):
+        Path(f"{image}.proof.{suffix}").unlink(missing_ok=True)
+    Path(f"{image}.proof.json").mkdir()
+    report = proven(ctx, image, code=70)
+    expect("proof" not in report["stored"] and report["stored"]["problems"], f"{report}")
+
+
+@time_limit(300)
+def test_prove_by_itself(ctx: Context) -> None:
+    """Without --no-kvm: where KVM does not work, the processor is emulated."""
+    disk = ctx.blank_disk("blank.raw", 64 * MIB)
+    said = ctx.reforge("prove", disk, "--json", "--memory", "256M", "--timeout", "120", codes=(70,), timeout=280)
+    report = json.loads(said)
+    expect(report["reason"] == "no-bootable-device", f"{report}")
+    note(f"with {report['accelerator']}")
 
 
 @full_only

@@ -63,6 +63,19 @@ import Testing
         #expect(ClonedDisk.swapSign(from: blank, to: nil) == nil)
     }
 
+    @Test func whatNamesBothDisksConfirmsNeither() throws {
+        func disk(_ name: String, _ serial: String?) -> DiskIdentity {
+            DiskIdentity(path: "/dev/\(name)", kernelName: name, serial: serial)
+        }
+        // Adapters that give every disk the same serial number.
+        let (source, target) = (disk("sda", "000000"), disk("sdb", "000000"))
+        #expect(ClonedDisk.confirmationText(of: target, besides: source) == "sdb")
+        #expect(ClonedDisk.confirmationText(of: source, besides: target) == "sda")
+        #expect(ClonedDisk.answers(target: target, source: source) == ["sdb", "/dev/sdb"])
+        #expect(ClonedDisk.confirmationText(of: disk("sdb", "S2"), besides: disk("sda", "S1")) == "S2")
+        #expect(ClonedDisk.answers(target: disk("sdb", "S2"), source: disk("sda", "S1")) == ["S2", "sdb", "/dev/sdb"])
+    }
+
     @Test func contentsAreOneLineWithoutControlCharacters() throws {
         var disk = try survey(.ext4, boots: true)
         disk.volumes[0].filesystem.label = "a\u{1B}[2J\nb"

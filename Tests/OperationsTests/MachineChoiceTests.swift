@@ -131,6 +131,14 @@ import Testing
             try write(Array(hostile.utf8), record)
             #expect(throws: JobFailure.self) { try OverlayRecord.find(overlay) }
         }
+        // An overlay whose data is in a file that it names: QEMU would open any file as the guest's disk.
+        try write(Array(text.utf8), record)
+        var head: [UInt8] = [0x51, 0x46, 0x49, 0xFB, 0, 0, 0, 3] + [UInt8](repeating: 0, count: 96)
+        try write(head, overlay)
+        #expect(try OverlayRecord.find(overlay) != nil)
+        head[79] = 4
+        try write(head, overlay)
+        #expect(throws: JobFailure.self) { try OverlayRecord.find(overlay) }
         // A record beside something else makes no overlay of it.
         try write(Array(text.utf8), record)
         try write(Array("raw disk".utf8), overlay)
