@@ -116,7 +116,10 @@ import Testing
         let sample = PartcloneSample.random
         #expect(try refusal(sample.image + [0])?.contains("follow") == true)
         #expect(try refusal(sample.image.dropLast())?.contains("ends too early") == true)
-        #expect(try refusal(Array(sample.image[..<110])) != nil)
+        // In the header, the bitmap, and the first blocks.
+        for count in 15..<min(600, sample.image.count) {
+            #expect(try refusal(Array(sample.image[..<count])) != nil, "cut to \(count) bytes")
+        }
     }
 
     private func refusal(_ image: ArraySlice<UInt8>) throws -> String? { try refusal(Array(image)) }

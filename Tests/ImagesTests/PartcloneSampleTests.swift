@@ -61,7 +61,8 @@ struct PartcloneSampleTests {
         let format = PartcloneFile.format
         let contents = try ForeignContents(try format.open(path, try format.disks(path)[0]), Cancellation())
         let disk = try #require(
-            try ForeignDiskFile(contents, in: scratch.path, memoryReserve: 0, progress: { _ in }))
+            try ForeignDiskFile(
+                contents, unreadable: contents.unreadable, in: scratch.path, memoryReserve: 0, progress: { _ in }))
         #expect(try disk.readBytes(at: 0, count: Int(disk.byteCount)) == (try PartcloneSample.read(path)))
         #expect(disk.isRandomAccess)
         // Backwards, streamed.

@@ -126,6 +126,18 @@ import Testing
         #expect(image.ending?.lateFacts.unreadable == [10 << 20..<12 << 20])
     }
 
+    /// A part without an image is served as unreadable: a client that asks for holes must not take it for zeros.
+    @Test func aPartWithoutAnImageIsNotServedAsZeros() throws {
+        let toy = try Toy(isMissing: true)
+        let keys = KeyRing(FixedPassword(), KeptEvents(), Cancellation())
+        let source = try ServedSource.open(toy.folder.string, keys, scratch: .folder(toy.scratch.path))
+        let lost: ByteRange = 10 << 20..<12 << 20
+        #expect(source.unreadable == [lost])
+        #expect(try source.disk.extents(in: lost).allSatisfy { $0.kind == .data })
+        #expect(throws: BlockIOError.self) { try source.disk.readBytes(at: lost.upperBound - 512, count: 512) }
+        #expect(try source.disk.readBytes(at: 12 << 20, count: 4096) == Array(toy.disk[(12 << 20)...].prefix(4096)))
+    }
+
     @Test func aChangedFileIsNoticed() throws {
         let toy = try Toy()
         let path = toy.folder.appending("root.img.gz")

@@ -93,7 +93,24 @@ struct ClonezillaFolder {
             let range = entry.start * UInt64(sectorSize)..<entry.end * UInt64(sectorSize)
             try add(entry.device, at: range, to: &builder)
         }
+        try refuseStrays(name, file, table)
         return try builder.finish()
+    }
+
+    /// A list of partitions that was cut off, or changed, must not lose partitions in silence.
+    private func refuseStrays(_ name: String, _ file: String, _ table: ForeignTable) throws(ImageError) {
+        let prefix = name + (name.last?.isNumber == true ? "p" : "")
+        var devices = contents.numbers(after: Self.file(prefix)).map { "\(prefix)\($0)" }
+        devices += try folder.lines("parts").flatMap { $0 }
+        for (list, column) in [("dev-fs.list", 0), ("lvm_vg_dev.list", 1), ("luks-dev.list", 0)] {
+            devices += try folder.lines(list).filter { $0.count > column }.map { Self.kernelName($0[column]) }
+        }
+        let known = Set(table.entries.map(\.device))
+        let strays = devices.filter { $0 != name && Self.disk(of: $0) == name && !known.contains($0) }
+        guard let stray = strays.min() else { return }
+        throw folder.refusal(
+            "\(file)-pt.sf does not list \(stray), of which the folder has more: the list of partitions is damaged or "
+                + "belongs to another image. Take it from the original folder")
     }
 
     private func builder(_ name: String, _ facts: ClonezillaDiskFacts, _ geometry: DiskGeometry) -> ForeignDiskBuilder {

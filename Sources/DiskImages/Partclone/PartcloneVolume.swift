@@ -50,10 +50,18 @@ final class PartcloneVolume: VolumeStream, @unchecked Sendable {
 
     static func readHeader(_ content: PieceContent) throws(ImageError) -> PartcloneHeader {
         let prefix = try content.next(PartcloneHeader.prefixByteCount)
+        guard prefix.starts(with: PartcloneHeader.magic) else {
+            throw .damaged(
+                name: content.name, what: "it does not begin like an image of partclone", fileOffset: 0, disk: nil,
+                partition: nil)
+        }
         do {
             let version = try PartcloneHeader.version(prefix)
             let byteCount = PartcloneHeader.byteCounts[version] ?? prefix.count
             let rest = try content.next(byteCount - prefix.count)
+            guard rest.count == byteCount - prefix.count else {
+                throw ImageError.truncated(name: content.name, at: content.byteCount)
+            }
             return try PartcloneHeader(prefix + rest)
         } catch let error as ImageError {
             throw error
