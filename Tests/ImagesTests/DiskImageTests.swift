@@ -35,7 +35,6 @@ import Testing
         case .disk(let format): return try format.open(DiskRequest(path, scratch: scratch))
         case .foreign(let format): throw ImageError.foreign(name: format.name, why: "it is of another tool")
         case .recording(let format): throw ImageError.foreign(name: format.name, why: "it is a recording")
-        case .foreign(let format): throw ImageError.foreign(name: format.name, why: "it is a folder")
         case .unknown(let why): throw ImageError.foreign(name: path.string, why: why)
         }
     }

@@ -213,6 +213,8 @@ package final class ForeignContents: BlockReader {
         guard !volume.used.ranges(in: offset..<offset + UInt64(target.count)).isEmpty else { return }
         if let known = state.open[index], known.position > offset { state.open[index] = nil }
         do throws(ImageError) { unsafe try readStream(volume, index, at: offset, into: target, &state) } catch {
+            // Its position is unknown, and it may hold blocks whose checksum does not fit.
+            state.open[index] = nil
             if Salvage.isDamage(error), state.broken[index] == nil { state.broken[index] = (offset, error) }
             throw error
         }
