@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskImages
 import DiskModel
 import Imaging
 import JobModel
@@ -21,7 +22,7 @@ package enum TargetGuard {
         try target.waitForAbandonedWork(isTrial: isTrial, events, cancellation)
         let uses = target.uses
         guard uses.isEmpty else { throw inUse(target, uses) }
-        if let image, target.holds(image) {
+        if let image, target.holds(image) || isSource(target, of: image) {
             throw JobFailure(.refused, "\(path) holds the image that is to be restored")
         }
         let directory = DiskDirectory()
@@ -30,6 +31,21 @@ package enum TargetGuard {
             guard !medium.contains(directory.wholeDisk(of: name)) else {
                 throw JobFailure(.refused, "\(path) is the medium that this system was booted from")
             }
+        }
+    }
+
+    /// Whether a file is in the folder that is to be restored, or is a later piece of the image.
+    private static func isSource(_ target: OpenedDisk, of image: FilePath) -> Bool {
+        guard !target.device.isDevice else { return false }
+        let isFolder = (try? Files.status(image))?.isFolder ?? false
+        let files =
+            isFolder
+            ? ((try? Files.allNames(in: image)) ?? []).map { image.appending($0) }
+            : (try? PieceStream.find(from: image))?.pieces ?? []
+        return files.contains { file in
+            guard let status = try? Stat(file) else { return false }
+            return UInt64(status.deviceID.rawValue) == target.device.deviceNumber
+                && UInt64(status.inode.rawValue) == target.device.inodeNumber
         }
     }
 

@@ -138,6 +138,27 @@ import Testing
         #expect(try source.disk.readBytes(at: 12 << 20, count: 4096) == Array(toy.disk[(12 << 20)...].prefix(4096)))
     }
 
+    /// The files of a folder, and later pieces, can look like blank disks.
+    @Test func aFileOfTheSourceIsNoTarget() throws {
+        let scratch = try ScratchFolder()
+        let folder = scratch.path.appending("saved")
+        try Files.makeFolders(folder)
+        let names = ["sda1.dd-img", "disk.img.gz.aa", "disk.img.gz.ab"]
+        for name in names { try Files.write([UInt8](repeating: 0, count: 4096), to: folder.appending(name)) }
+        try Files.write([UInt8](repeating: 0, count: 4096), to: scratch.path.appending("target"))
+        func refusal(_ target: FilePath, _ image: FilePath) throws -> String? {
+            do {
+                try TargetGuard.refuseDanger(
+                    try OpenedDisk(target.string, .readOnly), image: image, KeptEvents(), Cancellation())
+                return nil
+            } catch let failure as JobFailure { return failure.message }
+        }
+        #expect(try refusal(folder.appending(names[0]), folder)?.contains("holds the image") == true)
+        #expect(try refusal(folder.appending(names[2]), folder.appending(names[1]))?.contains("holds the image") == true)
+        #expect(try refusal(folder.appending(names[0]), folder.appending(names[1])) == nil)
+        #expect(try refusal(scratch.path.appending("target"), folder) == nil)
+    }
+
     @Test func aChangedFileIsNoticed() throws {
         let toy = try Toy()
         let path = toy.folder.appending("root.img.gz")
