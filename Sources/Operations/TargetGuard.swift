@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import DiskImages
 import DiskModel
 import Imaging
 import JobModel
@@ -22,7 +21,7 @@ package enum TargetGuard {
         try target.waitForAbandonedWork(isTrial: isTrial, events, cancellation)
         let uses = target.uses
         guard uses.isEmpty else { throw inUse(target, uses) }
-        if let image, target.holds(image) || isSource(target, of: image) {
+        if let image, target.holds(image) || isFile(target, of: image) {
             throw JobFailure(.refused, "\(path) holds the image that is to be restored")
         }
         let directory = DiskDirectory()
@@ -34,19 +33,10 @@ package enum TargetGuard {
         }
     }
 
-    /// Whether a file is in the folder that is to be restored, or is a later piece of the image.
-    private static func isSource(_ target: OpenedDisk, of image: FilePath) -> Bool {
-        guard !target.device.isDevice else { return false }
-        let isFolder = (try? Files.status(image))?.isFolder ?? false
-        let files =
-            isFolder
-            ? ((try? Files.allNames(in: image)) ?? []).map { image.appending($0) }
-            : (try? PieceStream.find(from: image))?.pieces ?? []
-        return files.contains { file in
-            guard let status = try? Stat(file) else { return false }
-            return UInt64(status.deviceID.rawValue) == target.device.deviceNumber
-                && UInt64(status.inode.rawValue) == target.device.inodeNumber
-        }
+    /// Whether a file is in the folder that is to be restored, or is a piece of the image.
+    private static func isFile(_ target: OpenedDisk, of image: FilePath) -> Bool {
+        !target.device.isDevice
+            && SourceFiles(of: image).contains(device: target.device.deviceNumber, inode: target.device.inodeNumber)
     }
 
     private static func inUse(_ target: OpenedDisk, _ uses: [DiskUse]) -> JobFailure {

@@ -138,6 +138,20 @@ import Testing
         #expect(try source.disk.readBytes(at: 12 << 20, count: 4096) == Array(toy.disk[(12 << 20)...].prefix(4096)))
     }
 
+    /// Images of partclone compressed by zstd count as images, which --overwrite replaces.
+    @Test func aFileOfTheSourceIsNotReplaced() throws {
+        let toy = try Toy()
+        let own = toy.folder.appending("sda1.ext4-ptcl-img.zst")
+        let packed = try ChildProcess.run(["sh", "-c", "echo content | zstd -q > '\(own)'"])
+        try #require(packed.succeeded)
+        let before = try Files.read(own)
+        let error = #expect(throws: JobFailure.self) {
+            try toy.run { ($0.destination, $0.overwrites) = (own.string, true) }
+        }
+        #expect(error?.status == .refused && error?.message.contains("belongs to") == true)
+        #expect(try Files.read(own) == before)
+    }
+
     /// The files of a folder, and later pieces, can look like blank disks.
     @Test func aFileOfTheSourceIsNoTarget() throws {
         let scratch = try ScratchFolder()
