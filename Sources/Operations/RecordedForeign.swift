@@ -30,13 +30,18 @@ struct RecordedForeign {
     ) throws {
         let events = keys.events
         let foreign = try format.open(path, try Self.disk(name, of: try format.disks(path), path))
-        let contents = try ForeignContents(foreign, keys.cancellation, salvages: salvages)
         let isInspected = scratch == .none
+        // A scratch is filled only by streams that are whole.
+        let contents = try ForeignContents(
+            foreign, keys.cancellation, salvages: salvages, readsAhead: salvages && scratch == .usual)
         let survey = try ForeignSurvey(contents)
         let missing = survey.missing
         if !isInspected {
             for warning in survey.warnings { events.warn("foreign-image", "\(path): \(warning)") }
             if !missing.isEmpty, !salvages { throw Self.refusal(missing, path) }
+            for part in missing where !survey.warnings.contains(where: { $0.hasPrefix("\(part.label) is missing") }) {
+                events.warn("foreign-image", "\(path): \(part.label) is lost: \(part.reason)")
+            }
         }
         self.missing = missing.flatMap(\.ranges)
         let unreadable =

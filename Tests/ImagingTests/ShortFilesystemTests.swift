@@ -18,7 +18,8 @@ import Testing
         header.maps[index] = map
         header.manifest.regions[index].usedByteCount = map.usedByteCount
         header.manifest.regions[index].filesystem = FilesystemInfo(
-            kind: kind, kindName: kind == .ntfs ? "ntfs" : "ext4", byteCount: length / 2, mapSource: .allocationStructures)
+            kind: kind, kindName: kind == .ntfs ? "ntfs" : "ext4", byteCount: length / 2,
+            mapSource: .allocationStructures)
         return header
     }
 

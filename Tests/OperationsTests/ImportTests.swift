@@ -126,6 +126,25 @@ import Testing
         #expect(image.ending?.lateFacts.unreadable == [10 << 20..<12 << 20])
     }
 
+    /// Only the end of the stream shows this damage: none of its bytes are known to be right.
+    @Test func nothingOfAStreamIsTakenThatIsFoundDamagedAtItsEnd() throws {
+        let toy = try Toy()
+        let packed = toy.folder.appending("root.img.gz")
+        var bytes = try Files.read(packed, limit: 1 << 30)
+        // Random bytes are stored as they are, so that the flipped one is decompressed without an error.
+        bytes[bytes.count * 3 / 4] ^= 1
+        try Files.remove(packed)
+        try Files.write(bytes, to: packed)
+        #expect(throws: (any Error).self) { try toy.run() }
+        let report = try toy.run { $0.salvages = true }
+        #expect(report.outcome.status == .badImage)
+        let lost = AllocationMap(byteCount: Self.byteCount, unsorted: report.disks.first?.lost ?? [])
+        for place in Self.places { #expect(lost.covers(place)) }
+        let imported = try toy.imported()
+        #expect(imported.prefix(4096) == toy.disk.prefix(4096))
+        #expect(imported[(1 << 20)...].allSatisfy { $0 == 0 })
+    }
+
     /// A part without an image is served as unreadable: a client that asks for holes must not take it for zeros.
     @Test func aPartWithoutAnImageIsNotServedAsZeros() throws {
         let toy = try Toy(isMissing: true)
@@ -168,7 +187,8 @@ import Testing
             } catch let failure as JobFailure { return failure.message }
         }
         #expect(try refusal(folder.appending(names[0]), folder)?.contains("holds the image") == true)
-        #expect(try refusal(folder.appending(names[2]), folder.appending(names[1]))?.contains("holds the image") == true)
+        #expect(
+            try refusal(folder.appending(names[2]), folder.appending(names[1]))?.contains("holds the image") == true)
         #expect(try refusal(folder.appending(names[0]), folder.appending(names[1])) == nil)
         #expect(try refusal(scratch.path.appending("target"), folder) == nil)
     }

@@ -73,6 +73,14 @@ final class PartcloneVolume: VolumeStream, @unchecked Sendable {
     /// Whether the blocks have checksums.
     var hasChecksums: Bool { header.checksum != .none }
 
+    /// Whether blocks are handed out only after a checksum over all of their bytes was found right.
+    var verifiesBeforeUse: Bool { header.checksum != .firstByte && verifiesGroups }
+
+    private var verifiesGroups: Bool {
+        let (byteCount, overflow) = header.blocksPerChecksum.multipliedReportingOverflow(by: UInt64(header.blockSize))
+        return header.checksum != .none && !overflow && byteCount <= Self.longestGroup
+    }
+
     private func damaged(_ what: String) -> ImageError {
         .damaged(name: content.name, what: what, fileOffset: content.position, disk: nil, partition: nil)
     }
@@ -86,9 +94,7 @@ final class PartcloneVolume: VolumeStream, @unchecked Sendable {
             return
         }
         let groupLeft = header.checksum == .none ? left : min(left, header.blocksPerChecksum - blocksInGroup)
-        let (groupByteCount, overflow) = header.blocksPerChecksum.multipliedReportingOverflow(by: blockSize)
-        let isVerifiedAtOnce = header.checksum != .none && !overflow && groupByteCount <= Self.longestGroup
-        let count = isVerifiedAtOnce ? groupLeft : min(groupLeft, max(1, Self.pieceByteCount / blockSize))
+        let count = verifiesGroups ? groupLeft : min(groupLeft, max(1, Self.pieceByteCount / blockSize))
         let byteCount = Int(count * blockSize)
         if group.count != byteCount { group = [UInt8](repeating: 0, count: byteCount) }
         start = 0
