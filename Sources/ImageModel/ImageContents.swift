@@ -250,11 +250,13 @@ package final class ImageContents: BlockReader {
         do { try read.get() } catch {
             return try otherCopy() ? content : lose(because: error)
         }
+        // The recording of a disk names what it has just read: the name proves nothing.
+        let id = reader.coding.codec == .stored ? nil : record.hash
         let decoded = unsafe content.withUnsafeMutableBytes { content in
             unsafe stored.withUnsafeBytes { stored in
                 Result { () throws(CodecError) in
                     unsafe try decoder.decode(
-                        UnsafeRawBufferPointer(rebasing: stored[..<count]), id: record.hash, into: content)
+                        UnsafeRawBufferPointer(rebasing: stored[..<count]), id: id, into: content)
                 }
             }
         }

@@ -102,7 +102,9 @@ def make_disk(folder: Path, name: str, table: str, random: Callable[[int], bytes
 
 def dump(disk: Path, device: str) -> str:
     """`sfdisk -d`, as of a device."""
-    return tool("sfdisk", "-d", disk).replace(str(disk), device)
+    # Behind a name that ends in a digit, sfdisk writes a "p" before the number.
+    separator = "p" if disk.name[-1].isdigit() else ""
+    return tool("sfdisk", "-d", disk).replace(f"{disk}{separator}", device).replace(str(disk), device)
 
 
 def partclone(program: str, source: Path, target: Path, *options: str) -> None:

@@ -42,8 +42,9 @@ def test_clonezilla(ctx: Context) -> None:
                 image.unlink()
             if variant == "zst":
                 compare(ctx, f"{label}, straight from the folder", folder, disk, parts)
-                ctx.done("import", folder, f"{repository}@", "--tag", label)
-                compare(ctx, f"{label}, through a repository", f"{repository}@latest", disk, parts)
+                imported = ctx.done("import", folder, f"{repository}@", "--tag", label, "--json").json()
+                snapshot = f"{repository}@{imported['disks'][0]['id']}"
+                compare(ctx, f"{label}, through a repository", snapshot, disk, parts)
                 made = ctx.folder / "made"
                 with folders.blank(made, disk.stat().st_size):
                     ctx.restore_again(folder, made)
