@@ -49,7 +49,9 @@ struct RecordedForeign {
         if let spooled = try Self.spooled(contents, unreadable, scratch, path, keys) {
             (isStreamed, sparse) = (false, unreadable == nil ? spooled.descriptor : nil)
             let source = try RecordedSurvey(
-                disk: spooled, path: path, isInspected: false, uuid: survey.uuid(isStreamed: false), events: events)
+                disk: spooled, path: path, isInspected: false, uuid: survey.uuid(isStreamed: false), events: events,
+                // A part without an image may be there.
+                head: DiskHeadReader(of: contents.head))
             var plan = try source.plan()
             survey.cut(&plan)
             plan.header.manifest.warnings += survey.warnings
