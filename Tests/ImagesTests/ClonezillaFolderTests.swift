@@ -124,6 +124,15 @@ import Testing
         #expect(bare.identity.serial == "S7")
     }
 
+    @Test func aDiskThatIsNotListedIsFound() throws {
+        let fixture = try Self.fixture([])
+        let dump = try ForeignFolderFixture.dump(fixture.source)
+        try fixture.write("nvme0n1-pt.sf", dump.replacing("/dev/sda", with: "/dev/nvme0n1p"))
+        #expect(try FolderFormat.clonezilla.disks(fixture.folder) == ["sda"])
+        try fixture.write("nvme0n1p1.ext4-ptcl-img.zst", "x")
+        #expect(try FolderFormat.clonezilla.disks(fixture.folder) == ["sda", "nvme0n1"])
+    }
+
     @Test(arguments: [
         ("sda3", "sda"), ("sda", "sda"), ("nvme0n1p3", "nvme0n1"), ("nvme0n1", "nvme0n"), ("mmcblk0p12", "mmcblk0"),
         ("cciss/c0d0p1", "cciss/c0d0"), ("vdap1", "vdap"), ("7", "7"),

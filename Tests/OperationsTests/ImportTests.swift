@@ -45,7 +45,8 @@ import Testing
         }
         if Files.exists(path.appending("early")) {
             parts.append(
-                ForeignPart(label: "vg/boot", segments: [520 << 10..<584 << 10], content: .missing(reason: "it is lost"))
+                ForeignPart(
+                    label: "vg/boot", segments: [520 << 10..<584 << 10], content: .missing(reason: "it is lost"))
             )
         }
         return ForeignDisk(

@@ -36,9 +36,14 @@ struct ClonezillaFolder {
     /// list of partitions.
     func disks() throws(ImageError) -> [String] {
         let listed = try folder.lines("disk").flatMap { $0 }
-        guard listed.isEmpty else { return unique(listed) }
-        var disks: [String] = []
         let tables = folder.names.filter { $0.hasSuffix("-pt.sf") }.map { String($0.dropLast(6)) }
+        guard listed.isEmpty else {
+            // A list that was cut off must not lose a disk in silence.
+            let files = Set(listed.map(Self.file))
+            return unique(
+                listed + tables.filter { !files.contains($0) && !contents.numbers(after: Self.prefix($0)).isEmpty })
+        }
+        var disks: [String] = []
         for part in try folder.lines("parts").flatMap({ $0 }) {
             let parent = Self.disk(of: part)
             let file = ClonezillaContents.fileName(parent)
@@ -51,6 +56,9 @@ struct ClonezillaFolder {
     }
 
     private static func file(_ device: String) -> String { ClonezillaContents.fileName(device) }
+
+    /// What is before the number in the names of a disk's partitions.
+    private static func prefix(_ disk: String) -> String { disk.last?.isNumber == true ? disk + "p" : disk }
 
     private func unique(_ names: [String]) -> [String] {
         var seen: Set<String> = []
@@ -99,7 +107,7 @@ struct ClonezillaFolder {
 
     /// A list of partitions that was cut off, or changed, must not lose partitions in silence.
     private func refuseStrays(_ name: String, _ file: String, _ table: ForeignTable) throws(ImageError) {
-        let prefix = name + (name.last?.isNumber == true ? "p" : "")
+        let prefix = Self.prefix(name)
         var devices = contents.numbers(after: Self.file(prefix)).map { "\(prefix)\($0)" }
         devices += try folder.lines("parts").flatMap { $0 }
         for (list, column) in [("dev-fs.list", 0), ("lvm_vg_dev.list", 1), ("luks-dev.list", 0)] {
