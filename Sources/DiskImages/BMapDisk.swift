@@ -6,8 +6,8 @@ import ImageModel
 import LinuxSystem
 import SystemPackage
 
-/// A raw image with a block map beside it: blocks that the map does not list read as zeros, and the others have been
-/// compared with its checksums.
+/// A raw image with a block map beside it: blocks that the map does not list were found to be zeros, and the others have
+/// been compared with its checksums.
 final class BMapDisk: DiskFile {
     private let disk: any DiskFile
     private let map: BMap
@@ -55,31 +55,68 @@ final class BMapDisk: DiskFile {
         return nil
     }
 
-    /// Compares each range with its checksum: a map is only as good as the image that it belongs to.
+    /// Compares each range with its checksum, and all others with zeros: a map is only as good as the image that it
+    /// belongs to, and a disk that was used since has data where its map has none. Front to back, for streams.
     private func compare(_ request: DiskRequest) throws(ImageError) {
-        guard map.ranges.contains(where: { $0.checksum != nil }) else { return }
-        request.log("comparing \(disk.name) with the checksums of \(mapFile.name)")
+        request.log("comparing \(disk.name) with its block map \(mapFile.name)")
+        var position: UInt64 = 0
         for range in map.ranges {
+            try expectZeros(position..<range.bytes.lowerBound, request)
+            position = range.bytes.upperBound
             guard let wanted = range.checksum else { continue }
             var hash = ContentHash.Running()
-            var position = range.bytes.lowerBound
-            while position < range.bytes.upperBound {
-                guard !request.cancellation.isRequested else {
-                    throw .system(SystemCallError("read", disk.name, .interrupted))
-                }
-                let count = Int(min(1 << 20, range.bytes.upperBound - position))
-                do { hash.update(try disk.readBytes(at: position, count: count)) } catch {
-                    throw disk.failure
-                        ?? .system(SystemCallError("read", disk.name, Errno(rawValue: error.errorNumber)))
-                }
-                position += UInt64(count)
-            }
+            try read(range.bytes, request) { hash.update($0) }
             guard hash.finish() == wanted else {
-                throw .damaged(
-                    name: disk.name, what: "its contents differ from the checksum in \(mapFile.name)",
-                    fileOffset: range.bytes.lowerBound, disk: range.bytes, partition: nil)
+                throw damage(range.bytes, "its contents differ from the checksum in \(mapFile.name)")
             }
         }
+        try expectZeros(position..<map.imageByteCount, request)
+    }
+
+    private func expectZeros(_ range: ByteRange, _ request: DiskRequest) throws(ImageError) {
+        var position = range.lowerBound
+        while position < range.upperBound {
+            // Large images are mostly holes, which need no reading.
+            let hole = disk.descriptor.flatMap {
+                Files.hole(in: FileDescriptor(rawValue: $0), at: position, byteCount: disk.byteCount)
+            }
+            let end = min(range.upperBound, hole?.end ?? range.upperBound)
+            if hole?.isHole != true {
+                var isZero = true
+                try read(position..<end, request) { bytes in
+                    let isPieceZero = unsafe bytes.withUnsafeBytes { unsafe ZeroTest.isZero($0) }
+                    isZero = isZero && isPieceZero
+                }
+                guard isZero else {
+                    throw damage(
+                        position..<end,
+                        "it has data where \(mapFile.name) has none, so that it was changed since: rename the map, to use "
+                            + "the image without it")
+                }
+            }
+            position = end
+        }
+    }
+
+    private func read(
+        _ range: ByteRange, _ request: DiskRequest, _ body: ([UInt8]) -> Void
+    ) throws(ImageError) {
+        var position = range.lowerBound
+        while position < range.upperBound {
+            guard !request.cancellation.isRequested else {
+                throw .system(SystemCallError("read", disk.name, .interrupted))
+            }
+            let count = Int(min(1 << 20, range.upperBound - position))
+            do { body(try disk.readBytes(at: position, count: count)) } catch {
+                throw disk.failure
+                    ?? .system(SystemCallError("read", disk.name, Errno(rawValue: error.errorNumber)))
+            }
+            position += UInt64(count)
+        }
+    }
+
+    private func damage(_ range: ByteRange, _ what: String) -> ImageError {
+        .damaged(name: disk.name, what: what, fileOffset: range.lowerBound, disk: range, partition: nil)
     }
 
     var byteCount: UInt64 { disk.byteCount }

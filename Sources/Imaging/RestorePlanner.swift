@@ -48,13 +48,18 @@ package enum RestorePlanner {
         return .groupKeepsSize(partition: region.partition, reason: obstacle)
     }
 
+    /// In bytes.
+    private static let longestSector: UInt64 = 4096
+
     /// Whether a filesystem is shorter than its partition, and nothing is behind it: another tool (FOG) made it smaller
     /// before it saved it. A capture counts all bytes behind a filesystem as used.
     static func isShortAndAlone(_ filesystem: FilesystemInfo, _ range: ByteRange, _ map: AllocationMap) -> Bool {
         guard let length = filesystem.byteCount, length > 0, length < range.byteCount,
             !LayoutPlanner.fills(filesystem, range)
         else { return false }
-        return map.usedByteCount > 0 && map.ranges(in: length..<range.byteCount).isEmpty
+        // NTFS: the copy of its boot sector, behind the length that it states, is its own. `fills` leaves 64 KiB.
+        let end = filesystem.kind == .ntfs ? length + longestSector : length
+        return map.usedByteCount > 0 && map.ranges(in: end..<range.byteCount).isEmpty
     }
 
     /// The resize abilities of partitions, by number.

@@ -138,6 +138,9 @@ package final class CopyOperation {
         _ options: ImageDestination.ImageOptions, measures: Bool = false,
         amend: (inout Manifest) -> Void = { _ in }
     ) throws -> CopyReport.Copy {
+        if case .file(let path) = target, let image = input.path {
+            try SourceFiles(of: image).refuse(path, of: input.text)
+        }
         var header = source.header
         amend(&header.manifest)
         if source.salvage != nil {

@@ -84,19 +84,26 @@ struct ForeignSurvey {
             of: survey, tableBytes: try CapturedTable(reading: head, table: table),
             .init(
                 uuid: try uuid(isStreamed: true), changed: sources.map(\.changed.seconds).max() ?? 0))
-        // What the images do not hold was not in use, also between the partitions.
+        cut(&plan)
+        return plan
+    }
+
+    /// Limits the maps of a plan to the bytes that the images hold, and the parts that are missing: everything else was
+    /// not in use, also between the partitions and behind a filesystem that FOG made smaller.
+    func cut(_ plan: inout CapturePlan) {
         var used = contents.used
         for range in missing.flatMap(\.ranges) { used.insert(range) }
         for (index, region) in plan.header.manifest.regions.enumerated() {
+            let old = plan.header.maps[index]
             var map = AllocationMap(byteCount: region.range.byteCount)
             for range in used.ranges(in: region.range) {
-                map.insert(range.lowerBound - region.range.lowerBound..<range.upperBound - region.range.lowerBound)
+                let place = range.lowerBound - region.range.lowerBound..<range.upperBound - region.range.lowerBound
+                for part in old.ranges(in: place) { map.insert(part) }
             }
             plan.header.maps[index] = map.coalesced(toAtMost: 1 << 20)
             plan.header.manifest.regions[index].usedByteCount = plan.header.maps[index].usedByteCount
         }
         plan.header.manifest.usedByteCount = plan.usedByteCount
-        return plan
     }
 
     private func filesystem(in range: ByteRange, _ opinion: SecondOpinion) -> FilesystemInfo {

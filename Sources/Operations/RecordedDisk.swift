@@ -120,13 +120,17 @@ struct RecordedSurvey {
     let uuid: GUID?
     let events: any EventSink
 
-    init(disk: any DiskFile, path: FilePath, isInspected: Bool, uuid: GUID?, events: any EventSink) throws {
+    /// - Parameter head: the first bytes; `nil` to read them from the disk.
+    init(
+        disk: any DiskFile, path: FilePath, isInspected: Bool, uuid: GUID?, events: any EventSink,
+        head known: DiskHeadReader? = nil
+    ) throws {
         self.disk = disk
         self.path = path
         self.isInspected = isInspected
         self.uuid = uuid
         self.events = events
-        head = try DiskHeadReader(of: disk)
+        head = try known ?? DiskHeadReader(of: disk)
         let sectorSize =
             try disk.statedSectorSize
             ?? ResectoredReader.guessed(disk.isRandomAccess ? disk : head).logicalSectorSize

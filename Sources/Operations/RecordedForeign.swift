@@ -17,8 +17,8 @@ struct RecordedForeign {
     let missing: [ByteRange]
     /// Whether it is read as a stream: a scratch would tell the least sizes of its filesystems.
     let isStreamed: Bool
-    /// The descriptor of the scratch file.
-    let descriptor: Int32?
+    /// The descriptor of the scratch file, whose holes are zeros; `nil` also where some are parts without an image.
+    let sparse: Int32?
 
     /// - Parameters:
     ///   - disk: the disk's name in a folder with several.
@@ -30,28 +30,36 @@ struct RecordedForeign {
     ) throws {
         let events = keys.events
         let foreign = try format.open(path, try Self.disk(name, of: try format.disks(path), path))
-        let contents = try ForeignContents(foreign, keys.cancellation, salvages: salvages)
         let isInspected = scratch == .none
+        // A scratch is filled only by streams that are whole.
+        let contents = try ForeignContents(
+            foreign, keys.cancellation, salvages: salvages, readsAhead: salvages && scratch == .usual)
         let survey = try ForeignSurvey(contents)
         let missing = survey.missing
         if !isInspected {
             for warning in survey.warnings { events.warn("foreign-image", "\(path): \(warning)") }
             if !missing.isEmpty, !salvages { throw Self.refusal(missing, path) }
+            for part in missing where !survey.warnings.contains(where: { $0.hasPrefix("\(part.label) is missing") }) {
+                events.warn("foreign-image", "\(path): \(part.label) is lost: \(part.reason)")
+            }
         }
         self.missing = missing.flatMap(\.ranges)
         let unreadable =
             missing.isEmpty ? nil : AllocationMap(byteCount: contents.byteCount, unsorted: self.missing)
-        if let spooled = try Self.spooled(contents, scratch, path, keys) {
-            (isStreamed, descriptor) = (false, spooled.descriptor)
+        if let spooled = try Self.spooled(contents, unreadable, scratch, path, keys) {
+            (isStreamed, sparse) = (false, unreadable == nil ? spooled.descriptor : nil)
             let source = try RecordedSurvey(
-                disk: spooled, path: path, isInspected: false, uuid: survey.uuid(isStreamed: false), events: events)
+                disk: spooled, path: path, isInspected: false, uuid: survey.uuid(isStreamed: false), events: events,
+                // A part without an image may be there.
+                head: DiskHeadReader(of: contents.head))
             var plan = try source.plan()
+            survey.cut(&plan)
             plan.header.manifest.warnings += survey.warnings
             recording = try DiskRecording(
                 plan, of: source.source, unreadable: unreadable, confirmEnd: { () throws(ImageError) in })
             return
         }
-        (isStreamed, descriptor) = (true, nil)
+        (isStreamed, sparse) = (true, nil)
         recording = try DiskRecording(
             try survey.plan(), of: contents, failure: { contents.failure }, unreadable: unreadable, passesDamage: true,
             confirmEnd: { () throws(ImageError) in try contents.confirmEnd() })
@@ -85,7 +93,8 @@ struct RecordedForeign {
 
     /// The disk in a scratch file; `nil` if it is streamed.
     private static func spooled(
-        _ contents: ForeignContents, _ choice: DiskScratchChoice, _ path: FilePath, _ keys: KeyRing
+        _ contents: ForeignContents, _ unreadable: AllocationMap?, _ choice: DiskScratchChoice, _ path: FilePath,
+        _ keys: KeyRing
     ) throws -> ForeignDiskFile? {
         // Volumes whose extents do not ascend would be decompressed again for each step back.
         guard choice != .none, choice != .usual || !contents.isAscending else { return nil }
@@ -98,7 +107,7 @@ struct RecordedForeign {
         events.log("reading \(path) once into \(folder), to survey its filesystems")
         let total = contents.storedByteCount
         let spooled = try ForeignDiskFile(
-            contents, in: folder,
+            contents, unreadable: unreadable ?? AllocationMap(byteCount: contents.byteCount), in: folder,
             memoryReserve: RestoreScratch.memoryReserve(chunkByteCount: DiskRecording.chunkByteCount),
             progress: { progress.show("decompress", done: $0, total: total) })
         guard let spooled else {

@@ -127,7 +127,7 @@ package struct ServedSource {
             self.init(disk.recording.planned(sparse: disk.file.descriptor), text, disk.claim)
         case .foreign(let format):
             let opened = try RecordedForeign(path, format, disk: nil, scratch: scratch.required, salvages: true, keys)
-            self.init(opened.recording.planned(sparse: opened.descriptor), text, nil, unreadable: opened.missing)
+            self.init(opened.recording.planned(sparse: opened.sparse), text, nil, unreadable: opened.missing)
         case .unknown(let why): throw ImageError.foreign(name: text, why: why)
         }
     }

@@ -21,7 +21,7 @@ package enum TargetGuard {
         try target.waitForAbandonedWork(isTrial: isTrial, events, cancellation)
         let uses = target.uses
         guard uses.isEmpty else { throw inUse(target, uses) }
-        if let image, target.holds(image) {
+        if let image, target.holds(image) || isFile(target, of: image) {
             throw JobFailure(.refused, "\(path) holds the image that is to be restored")
         }
         let directory = DiskDirectory()
@@ -31,6 +31,12 @@ package enum TargetGuard {
                 throw JobFailure(.refused, "\(path) is the medium that this system was booted from")
             }
         }
+    }
+
+    /// Whether a file is in the folder that is to be restored, or is a piece of the image.
+    private static func isFile(_ target: OpenedDisk, of image: FilePath) -> Bool {
+        !target.device.isDevice
+            && SourceFiles(of: image).contains(device: target.device.deviceNumber, inode: target.device.inodeNumber)
     }
 
     private static func inUse(_ target: OpenedDisk, _ uses: [DiskUse]) -> JobFailure {

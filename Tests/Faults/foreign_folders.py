@@ -164,6 +164,11 @@ def clonezilla(
         partition = f"{name}{separator}{part.number}"
         if part.kind == "swap":
             (folder / f"swappt-{partition}.info").write_text(f'UUID="{SWAP_UUID}"\nLABEL="a swap"\n')
+        elif part.kind == "raw" and table is MBR:
+            # As Clonezilla saves contents that it does not know: bytes without a header.
+            image = folder / f"{partition}.dd-ptcl-img"
+            partclone("dd", volumes[part.number], image)
+            packed(image, command, suffix, split)
         elif part.kind == "raw":
             shutil.copy(volumes[part.number], folder / f"{partition}.dd-img")
         else:

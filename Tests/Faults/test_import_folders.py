@@ -110,6 +110,10 @@ def test_what_is_missing(ctx: Context) -> None:
     dump.write_text(sound.replace("start=       83968", "start=       80000"))
     ended = ctx.reforge("import", folder, image)
     ctx.that("partitions that overlap are refused", ended.status != DONE and not image.exists(), ended)
+    cut = sound.rstrip().rsplit("\n", 1)[0] + "\n"
+    dump.write_text(cut)
+    ended = ctx.reforge("import", folder, image)
+    ctx.that("a list that was cut off loses no partition", ended.status != DONE and "sda4" in ended.said, ended)
     dump.write_text(sound)
     ctx.that("and the sound folder is taken", ctx.reforge("import", folder, image).status == DONE)
 
@@ -139,16 +143,36 @@ def test_fog(ctx: Context) -> None:
     minimum = folders.dump(disk, "/dev/sda").replace("163840", "81920")
     (folder / "d1.minimum.partitions").write_text(minimum)
     ctx.done("import", folder, image)
+    # Straight from the folder, through a scratch file, and from an import.
+    for name, source, more in (("import", image, []), ("folder", folder, []), ("scratch", folder, ["--scratch", str(ctx.folder)])):
+        part = grown(ctx, name, source, disk, root, *more)
+        tool("e2fsck", "-fn", part)
+        said = tool("dumpe2fs", "-h", part)
+        blocks = [line for line in said.splitlines() if line.startswith(("Block count", "Block size"))]
+        count = 1
+        for line in blocks:
+            count *= int(line.split(":")[1])
+        ctx.that(f"{name}: its filesystem fills the partition again", count == root.size * folders.SECTOR, f"{count}: {blocks}")
+
+    windows = ctx.folder / "windows"
+    with windows.open("wb") as made:
+        made.truncate(40 * MIB)
+    tool("mkntfs", "-q", "-F", "-L", "win", windows)
+    folders.partclone("ntfs", windows, folder / "d1p2.img", "-c", "-a0")
+    for name, more in (("folder", []), ("scratch", ["--scratch", str(ctx.folder)])):
+        part = grown(ctx, name, folder, disk, root, *more)
+        sectors = int.from_bytes(part.read_bytes()[40:48], "little") + 1
+        ctx.that(f"{name}: an NTFS fills the partition again", root.size - 128 < sectors <= root.size, sectors)
+
+
+def grown(ctx: Context, name: str, source: Path, disk: Path, root: folders.Part, *more: str) -> Path:
+    """The second partition of a restored disk, whose filesystem was made smaller before it was saved."""
     target = ctx.folder / "restored"
-    ended = ctx.restore(image, target, disk.stat().st_size)
-    ctx.that("a shrunk image is restored", ended.status == DONE, ended)
+    ended = ctx.restore(source, target, disk.stat().st_size, *more)
+    ctx.that(f"{name}: a shrunk image is restored", ended.status == DONE, ended)
     part = ctx.folder / "root"
-    with target.open("rb") as source, part.open("wb") as made:
-        source.seek(root.start * folders.SECTOR)
-        made.write(source.read(root.size * folders.SECTOR))
-    tool("e2fsck", "-fn", part)
-    blocks = [line for line in tool("dumpe2fs", "-h", part).splitlines() if line.startswith(("Block count", "Block size"))]
-    count = 1
-    for line in blocks:
-        count *= int(line.split(":")[1])
-    ctx.that("its filesystem fills the partition again", count == root.size * folders.SECTOR, f"{count}: {blocks}")
+    with target.open("rb") as whole, part.open("wb") as made:
+        whole.seek(root.start * folders.SECTOR)
+        made.write(whole.read(root.size * folders.SECTOR))
+    target.unlink()
+    return part

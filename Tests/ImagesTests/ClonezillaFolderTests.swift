@@ -44,11 +44,11 @@ import Testing
             "partclone sda1.btrfs-ptcl-img.lzo.aaa sda1.btrfs-ptcl-img.lzo.aab"
         ),
         (["sda1.xfs-ptcl-img.aa"], "partclone sda1.xfs-ptcl-img.aa"),
-        (["sda1.dd-ptcl-img.lz4", "sda1.dd-ptcl-img.lz4.info"], "partclone sda1.dd-ptcl-img.lz4"),
+        (["sda1.dd-ptcl-img.lz4", "sda1.dd-ptcl-img.lz4.info"], "probe sda1.dd-ptcl-img.lz4"),
         (["sda1.dd-img", "sda1.dd-img.info", "sda1.info.gz"], "raw sda1.dd-img"),
         (["sda1.dd-img.aa", "sda1.dd-img.ab"], "raw sda1.dd-img.aa sda1.dd-img.ab"),
         (["sda1.aa", "sda1.ab"], "partclone sda1.aa sda1.ab"),
-        (["sda10.ext4-ptcl-img.zst"], "missing"),
+        (["sda10-ext4-ptcl-img.zst"], "missing"),
     ]) func imagesAreFoundByTheirNames(_ files: [String], _ content: String) throws {
         let disk = try Self.fixture(files).clonezilla()
         #expect(disk.text.first == "sda1 2048+2048 \(content)")
@@ -70,6 +70,19 @@ import Testing
         let fixture = try Self.fixture(files)
         let error = #expect(throws: ImageError.self) { try fixture.clonezilla() }
         #expect(error?.description.contains(why) == true, "\(error?.description ?? "")")
+    }
+
+    /// A list that was cut off must not lose the partitions behind the cut.
+    @Test(arguments: [
+        (["sda6.ext4-ptcl-img.zst"], "sda1", ""), ([], "sda1 sda6", ""), ([], "sda1", "/dev/sda6 LVM2_member 2M\n"),
+    ]) func aCutListOfPartitionsIsRefused(_ files: [String], _ parts: String, _ filesystems: String) throws {
+        let fixture = try Self.fixture(["sda1.ext4-ptcl-img.zst"] + files, parts: parts)
+        if !filesystems.isEmpty { try fixture.write("dev-fs.list", "# Device, filesystem, size\n\(filesystems)") }
+        _ = try fixture.clonezilla()
+        let dump = try ForeignFolderFixture.dump(fixture.source).split(separator: "\n")
+        try fixture.write("sda-pt.sf", dump.dropLast().joined(separator: "\n") + "\n")
+        let error = #expect(throws: ImageError.self) { try fixture.clonezilla() }
+        #expect(error?.description.contains("does not list sda6") == true, "\(error?.description ?? "")")
     }
 
     @Test func swapIsMadeAndWhatIsMissingIsSaid() throws {
@@ -109,6 +122,15 @@ import Testing
         let bare = try fixture.clonezilla("sdc")
         #expect(bare.text == ["sdc 0+2048 partclone sdc.ext4-ptcl-img.zst"] && bare.fixed.isEmpty)
         #expect(bare.identity.serial == "S7")
+    }
+
+    @Test func aDiskThatIsNotListedIsFound() throws {
+        let fixture = try Self.fixture([])
+        let dump = try ForeignFolderFixture.dump(fixture.source)
+        try fixture.write("nvme0n1-pt.sf", dump.replacing("/dev/sda", with: "/dev/nvme0n1p"))
+        #expect(try FolderFormat.clonezilla.disks(fixture.folder) == ["sda"])
+        try fixture.write("nvme0n1p1.ext4-ptcl-img.zst", "x")
+        #expect(try FolderFormat.clonezilla.disks(fixture.folder) == ["sda", "nvme0n1"])
     }
 
     @Test(arguments: [

@@ -79,6 +79,17 @@ import Testing
         #expect(disk.parts.map(\.label) == ["d1p1", "d1p5", "d1p6"])
     }
 
+    /// A list that was cut off must not lose the partitions behind the cut.
+    @Test(arguments: ["d1p4.img", "d1p4.img.000", "d1p4.lvm.vgcfg", "d1.original.swapuuids"])
+    func aCutListOfPartitionsIsRefused(_ file: String) throws {
+        let fixture = try Self.fixture(["d1p1.img", "d1p2.img"])
+        try fixture.write(file, file.contains("swap") ? "4 5eed0004-0000-4000-8000-000000000004\n" : "x")
+        let dump = try ForeignFolderFixture.dump(fixture.source).split(separator: "\n")
+        try fixture.write("d1.partitions", dump.dropLast().joined(separator: "\n") + "\n")
+        let error = #expect(throws: ImageError.self) { try Self.open(fixture) }
+        #expect(error?.description.contains("does not list the partition 4") == true, "\(error?.description ?? "")")
+    }
+
     @Test func volumeGroupsAreTaken() throws {
         let layout = "label: dos\nstart=2048, size=51200, type=8e\n"
         let fixture = try Self.fixture(["d1p1.lvm", "d1p1.root.img", "d1p1.swap.img.000"], layout: layout)

@@ -85,6 +85,33 @@ import Testing
         try expectRead(sample.image, sample.volume, "NTFS that ends early")
     }
 
+    /// What is before damage is read rightly also after the damage was found, and nothing behind it.
+    @Test func theBytesBeforeDamageAreRead() throws {
+        // Behind the first 4 MiB, which are read beforehand.
+        let size = 64 << 10
+        var sample = PartcloneSample(blockSize: size, used: (0..<100).map { $0 < 8 || $0 >= 80 })
+        sample.blocksPerChecksum = 8
+        var image = sample.image
+        // In block 90, of the third group.
+        image[110 + 13 + 4 + 2 * (8 * size + 4) + 2 * size] ^= 1
+        let scratch = try ScratchFolder()
+        let path = scratch.path.appending("image")
+        try Files.write(image, to: path)
+        let format = PartcloneFile.format
+        let contents = try ForeignContents(try format.open(path, try format.disks(path)[0]), Cancellation())
+        let volume = sample.volume
+        func expectRead(_ block: Int) throws {
+            let bytes = try contents.readBytes(at: UInt64(block * size), count: 512)
+            #expect(bytes == Array(volume[block * size..<block * size + 512]), "block \(block)")
+        }
+        try expectRead(80)
+        #expect(throws: BlockIOError.self) { try contents.readBytes(at: UInt64(90 * size), count: 512) }
+        for block in [82, 87, 3] { try expectRead(block) }
+        for block in [88, 96] {
+            #expect(throws: BlockIOError.self) { try contents.readBytes(at: UInt64(block * size), count: 512) }
+        }
+    }
+
     @Test func anotherByteOrderIsNamed() throws {
         var sample = PartcloneSample.random
         sample.isBigEndian = true
@@ -116,7 +143,10 @@ import Testing
         let sample = PartcloneSample.random
         #expect(try refusal(sample.image + [0])?.contains("follow") == true)
         #expect(try refusal(sample.image.dropLast())?.contains("ends too early") == true)
-        #expect(try refusal(Array(sample.image[..<110])) != nil)
+        // In the header, the bitmap, and the first blocks.
+        for count in 15..<min(600, sample.image.count) {
+            #expect(try refusal(Array(sample.image[..<count])) != nil, "cut to \(count) bytes")
+        }
     }
 
     private func refusal(_ image: ArraySlice<UInt8>) throws -> String? { try refusal(Array(image)) }

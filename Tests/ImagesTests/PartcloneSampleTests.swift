@@ -14,18 +14,14 @@ struct PartcloneSampleTests {
     /// What partclone restores from an image onto a file of zeros, and the length of the source device.
     private func restored(_ name: String, _ scratch: FilePath) throws -> [UInt8] {
         let folder = try PartcloneSamples.folder()
-        if name.contains(".k7") {
-            // partclone 0.3.23 writes groups of 7 blocks, and crashes when it reads them: the second reader.
-            let reader = FilePath(#filePath).removingLastComponent().appending("Samples/ptcl.py")
-            let target = scratch.appending("restored")
-            try ToolFile.run(["python3", reader.string, folder.appending(name).string, target.string])
-            return try Files.read(target, limit: 1 << 30)
-        }
         let source = try Files.status(folder.appending(name.split(separator: ".")[0] + ".raw"))
         let target = scratch.appending("restored")
         try ToolFile.run(["truncate", "-s", "\(try #require(source).byteCount)", target.string])
         try ToolFile.run([
-            "partclone.restore", "-s", folder.appending(name).string, "-O", target.string, "-C", "-L",
+            "partclone.restore",
+            // With groups of 7 blocks, partclone 0.3.23 writes behind its buffer if that does not hold whole groups.
+            "-z", name.contains(".k7") ? "\(7 * 1024)" : "1048576", "-s", folder.appending(name).string, "-O",
+            target.string, "-C", "-L",
             scratch.appending("log").string,
         ])
         return try Files.read(target, limit: 1 << 30)
@@ -61,7 +57,8 @@ struct PartcloneSampleTests {
         let format = PartcloneFile.format
         let contents = try ForeignContents(try format.open(path, try format.disks(path)[0]), Cancellation())
         let disk = try #require(
-            try ForeignDiskFile(contents, in: scratch.path, memoryReserve: 0, progress: { _ in }))
+            try ForeignDiskFile(
+                contents, unreadable: contents.unreadable, in: scratch.path, memoryReserve: 0, progress: { _ in }))
         #expect(try disk.readBytes(at: 0, count: Int(disk.byteCount)) == (try PartcloneSample.read(path)))
         #expect(disk.isRandomAccess)
         // Backwards, streamed.

@@ -9,7 +9,7 @@ import Testing
 /// Filesystems that do not fill their partitions.
 @Suite struct ShortFilesystemTests {
     /// The first partition has an ext4 of half its length.
-    private func header(used: [ByteRange]) throws -> ImageHeader {
+    private func header(used: [ByteRange], _ kind: FilesystemInfo.Kind = .ext4) throws -> ImageHeader {
         var header = try MadeUpDisk(seed: 1).header
         let index = try #require(header.manifest.regions.firstIndex { $0.partition == 1 })
         let length = header.manifest.regions[index].range.byteCount
@@ -18,7 +18,8 @@ import Testing
         header.maps[index] = map
         header.manifest.regions[index].usedByteCount = map.usedByteCount
         header.manifest.regions[index].filesystem = FilesystemInfo(
-            kind: .ext4, kindName: "ext4", byteCount: length / 2, mapSource: .allocationStructures)
+            kind: kind, kindName: kind == .ntfs ? "ntfs" : "ext4", byteCount: length / 2,
+            mapSource: .allocationStructures)
         return header
     }
 
@@ -40,6 +41,15 @@ import Testing
             #expect(plan.growths.first?.range == plan.items.first { $0.number == 1 }?.to)
             #expect(plan.items.first { $0.number == 1 }?.actions.contains(.grow) == true)
         }
+    }
+
+    /// NTFS keeps a copy of its boot sector behind the length that it states: FOG's images of Windows stayed small.
+    @Test func theBackupBootSectorOfNTFSIsItsOwn() throws {
+        let half: UInt64 = 3 << 19
+        let alone = try header(used: [0..<4096, half..<half + 512], .ntfs)
+        #expect(try plan(alone, .keep, byteCount: alone.manifest.geometry.byteCount).growths.map(\.number) == [1])
+        let other = try header(used: [0..<4096, half..<half + 512, half + 8192..<half + 8704], .ntfs)
+        #expect(try plan(other, .keep, byteCount: other.manifest.geometry.byteCount).growths.isEmpty)
     }
 
     /// A verity tree or an md superblock behind a filesystem stays where it is.

@@ -43,6 +43,12 @@ import Testing
                     label: "vg/home", segments: [10 << 20..<12 << 20],
                     content: .missing(reason: "there is no file for it")))
         }
+        if Files.exists(path.appending("early")) {
+            parts.append(
+                ForeignPart(
+                    label: "vg/boot", segments: [520 << 10..<584 << 10], content: .missing(reason: "it is lost"))
+            )
+        }
         return ForeignDisk(
             name: path.string, format: "toy", geometry: DiskGeometry(byteCount: byteCount),
             identity: DiskIdentity(path: path.string, transport: "file"),
@@ -124,6 +130,77 @@ import Testing
         let image = try OpenedImage.open(
             toy.scratch.path.appending("out.img.zst").string, KeyRing(FixedPassword(), KeptEvents(), Cancellation()))
         #expect(image.ending?.lateFacts.unreadable == [10 << 20..<12 << 20])
+    }
+
+    /// Only the end of the stream shows this damage: none of its bytes are known to be right.
+    @Test func nothingOfAStreamIsTakenThatIsFoundDamagedAtItsEnd() throws {
+        let toy = try Toy()
+        let packed = toy.folder.appending("root.img.gz")
+        var bytes = try Files.read(packed, limit: 1 << 30)
+        // Random bytes are stored as they are, so that the flipped one is decompressed without an error.
+        bytes[bytes.count * 3 / 4] ^= 1
+        try Files.remove(packed)
+        try Files.write(bytes, to: packed)
+        #expect(throws: (any Error).self) { try toy.run() }
+        let report = try toy.run { $0.salvages = true }
+        #expect(report.outcome.status == .badImage)
+        let lost = AllocationMap(byteCount: Self.byteCount, unsorted: report.disks.first?.lost ?? [])
+        for place in Self.places { #expect(lost.covers(place)) }
+        let imported = try toy.imported()
+        #expect(imported.prefix(4096) == toy.disk.prefix(4096))
+        #expect(imported[(1 << 20)...].allSatisfy { $0 == 0 })
+    }
+
+    /// A part without an image is served as unreadable: a client that asks for holes must not take it for zeros.
+    @Test func aPartWithoutAnImageIsNotServedAsZeros() throws {
+        let toy = try Toy(isMissing: true)
+        let keys = KeyRing(FixedPassword(), KeptEvents(), Cancellation())
+        // Also at the start of the disk, which is read to tell its kind.
+        try Files.write([], to: toy.folder.appending("early"))
+        let source = try ServedSource.open(toy.folder.string, keys, scratch: .folder(toy.scratch.path))
+        let lost: ByteRange = 10 << 20..<12 << 20
+        #expect(Set(source.unreadable) == [lost, 520 << 10..<584 << 10])
+        #expect(throws: BlockIOError.self) { try source.disk.readBytes(at: 520 << 10, count: 512) }
+        #expect(try source.disk.readBytes(at: 0, count: 4096) == Array(toy.disk.prefix(4096)))
+        #expect(try source.disk.extents(in: lost).allSatisfy { $0.kind == .data })
+        #expect(throws: BlockIOError.self) { try source.disk.readBytes(at: lost.upperBound - 512, count: 512) }
+        #expect(try source.disk.readBytes(at: 12 << 20, count: 4096) == Array(toy.disk[(12 << 20)...].prefix(4096)))
+    }
+
+    /// Images of partclone compressed by zstd count as images, which --overwrite replaces.
+    @Test func aFileOfTheSourceIsNotReplaced() throws {
+        let toy = try Toy()
+        let own = toy.folder.appending("sda1.ext4-ptcl-img.zst")
+        let packed = try ChildProcess.run(["sh", "-c", "echo content | zstd -q > '\(own)'"])
+        try #require(packed.succeeded)
+        let before = try Files.read(own)
+        let error = #expect(throws: JobFailure.self) {
+            try toy.run { ($0.destination, $0.overwrites) = (own.string, true) }
+        }
+        #expect(error?.status == .refused && error?.message.contains("belongs to") == true)
+        #expect(try Files.read(own) == before)
+    }
+
+    /// The files of a folder, and later pieces, can look like blank disks.
+    @Test func aFileOfTheSourceIsNoTarget() throws {
+        let scratch = try ScratchFolder()
+        let folder = scratch.path.appending("saved")
+        try Files.makeFolders(folder)
+        let names = ["sda1.dd-img", "disk.img.gz.aa", "disk.img.gz.ab"]
+        for name in names { try Files.write([UInt8](repeating: 0, count: 4096), to: folder.appending(name)) }
+        try Files.write([UInt8](repeating: 0, count: 4096), to: scratch.path.appending("target"))
+        func refusal(_ target: FilePath, _ image: FilePath) throws -> String? {
+            do {
+                try TargetGuard.refuseDanger(
+                    try OpenedDisk(target.string, .readOnly), image: image, KeptEvents(), Cancellation())
+                return nil
+            } catch let failure as JobFailure { return failure.message }
+        }
+        #expect(try refusal(folder.appending(names[0]), folder)?.contains("holds the image") == true)
+        #expect(
+            try refusal(folder.appending(names[2]), folder.appending(names[1]))?.contains("holds the image") == true)
+        #expect(try refusal(folder.appending(names[0]), folder.appending(names[1])) == nil)
+        #expect(try refusal(scratch.path.appending("target"), folder) == nil)
     }
 
     @Test func aChangedFileIsNoticed() throws {

@@ -33,7 +33,7 @@ struct ClonezillaContents {
             throw folder.refusal("it has several images of \(device) (\(names)): remove what does not belong to it")
         }
         guard let (base, image) = images.first else { return try swap(device) }
-        let stream = try ForeignPieces.stream(base, image.suffixes.sorted(), in: folder)
+        let stream = try folder.stream(base, image.suffixes)
         switch image.kind {
         case "ntfs-img":
             throw folder.refusal(
@@ -48,9 +48,25 @@ struct ClonezillaContents {
                 "\(base).000 is an image of partimage, which is not supported. Restore it with partimage, and capture "
                     + "that")
         case "dd-img": return .stream(stream, .raw)
+        // partclone.dd writes the bytes alone; a header is there if another program of partclone read all sectors.
+        case "dd-ptcl-img": return .stream(stream, .probe)
         // Older folders have images of partclone or of partimage without their kind in the name.
         default: return .stream(stream, .partclone)
         }
+    }
+
+    /// The numbers of the partitions of a disk that the folder has images of.
+    /// - Parameter prefix: what is before the number, in names of files: `sda`, `nvme0n1p`.
+    func numbers(after prefix: String) -> Set<Int> {
+        var numbers: Set<Int> = []
+        for name in folder.names where name.hasPrefix(prefix) {
+            let digits = name.dropFirst(prefix.count).prefix { $0.isASCII && $0.isNumber }
+            guard let number = Int(digits), name.dropFirst(prefix.count + digits.count).first == ".",
+                Self.parts(name, after: "\(prefix)\(digits).") != nil
+            else { continue }
+            numbers.insert(number)
+        }
+        return numbers
     }
 
     /// The common part of the name of an image, its kind, and the suffix of the piece; `nil` for other files, such as
@@ -60,21 +76,25 @@ struct ClonezillaContents {
             String.init)
         guard let first = words.first else { return nil }
         // sda1.aa, sda1.000
-        if words.count == 1, let kind = first.first, ForeignPieces.number(first) != nil {
+        if words.count == 1, let kind = first.first, let piece = PieceSuffix(first),
+            piece.isLikely || first.utf8.count == 2
+        {
             return (String(prefix.dropLast()), kind.isNumber ? "000" : "ptcl-img", first)
         }
         let isPartclone = first.hasSuffix("-ptcl-img")
         guard isPartclone || first == "dd-img" || first == "ntfs-img" else { return nil }
         words.removeFirst()
         var base = prefix + first
-        var kind = isPartclone ? "ptcl-img" : first
+        var kind = isPartclone && first != "dd-ptcl-img" ? "ptcl-img" : first
         if let compression = words.first, compressions.contains(compression) {
             base += "." + compression
             if compression == "lrz" { kind = "lrz" }
             words.removeFirst()
         }
         guard let suffix = words.first else { return (base, kind, "") }
-        guard words.count == 1, ForeignPieces.number(suffix) != nil else { return nil }
+        guard words.count == 1, let piece = PieceSuffix(suffix), piece.isLikely || suffix.utf8.count < 4 else {
+            return nil
+        }
         return (base, kind, suffix)
     }
 

@@ -44,7 +44,7 @@ extension ClonezillaFolder {
         return names
     }
 
-    private static func kernelName(_ path: String) -> String {
+    static func kernelName(_ path: String) -> String {
         path.hasPrefix("/dev/") ? String(path.dropFirst(5)) : path
     }
 

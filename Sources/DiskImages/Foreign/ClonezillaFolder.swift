@@ -36,9 +36,14 @@ struct ClonezillaFolder {
     /// list of partitions.
     func disks() throws(ImageError) -> [String] {
         let listed = try folder.lines("disk").flatMap { $0 }
-        guard listed.isEmpty else { return unique(listed) }
-        var disks: [String] = []
         let tables = folder.names.filter { $0.hasSuffix("-pt.sf") }.map { String($0.dropLast(6)) }
+        guard listed.isEmpty else {
+            // A list that was cut off must not lose a disk in silence.
+            let files = Set(listed.map(Self.file))
+            return unique(
+                listed + tables.filter { !files.contains($0) && !contents.numbers(after: Self.prefix($0)).isEmpty })
+        }
+        var disks: [String] = []
         for part in try folder.lines("parts").flatMap({ $0 }) {
             let parent = Self.disk(of: part)
             let file = ClonezillaContents.fileName(parent)
@@ -51,6 +56,9 @@ struct ClonezillaFolder {
     }
 
     private static func file(_ device: String) -> String { ClonezillaContents.fileName(device) }
+
+    /// What is before the number in the names of a disk's partitions.
+    private static func prefix(_ disk: String) -> String { disk.last?.isNumber == true ? disk + "p" : disk }
 
     private func unique(_ names: [String]) -> [String] {
         var seen: Set<String> = []
@@ -93,7 +101,24 @@ struct ClonezillaFolder {
             let range = entry.start * UInt64(sectorSize)..<entry.end * UInt64(sectorSize)
             try add(entry.device, at: range, to: &builder)
         }
+        try refuseStrays(name, file, table)
         return try builder.finish()
+    }
+
+    /// A list of partitions that was cut off, or changed, must not lose partitions in silence.
+    private func refuseStrays(_ name: String, _ file: String, _ table: ForeignTable) throws(ImageError) {
+        let prefix = Self.prefix(name)
+        var devices = contents.numbers(after: Self.file(prefix)).map { "\(prefix)\($0)" }
+        devices += try folder.lines("parts").flatMap { $0 }
+        for (list, column) in [("dev-fs.list", 0), ("lvm_vg_dev.list", 1), ("luks-dev.list", 0)] {
+            devices += try folder.lines(list).filter { $0.count > column }.map { Self.kernelName($0[column]) }
+        }
+        let known = Set(table.entries.map(\.device))
+        let strays = devices.filter { $0 != name && Self.disk(of: $0) == name && !known.contains($0) }
+        guard let stray = strays.min() else { return }
+        throw folder.refusal(
+            "\(file)-pt.sf does not list \(stray), of which the folder has more: the list of partitions is damaged or "
+                + "belongs to another image. Take it from the original folder")
     }
 
     private func builder(_ name: String, _ facts: ClonezillaDiskFacts, _ geometry: DiskGeometry) -> ForeignDiskBuilder {

@@ -70,7 +70,22 @@ struct FOGFolder {
         for entry in table.entries where table.kind == .gpt || !entry.isExtended {
             try add(name, entry, at: entry.start * unit..<entry.end * unit, to: &builder)
         }
+        try refuseStrays(name, dump, table)
         return try builder.finish()
+    }
+
+    /// A list of partitions that was cut off, or changed, must not lose partitions in silence.
+    private func refuseStrays(_ name: String, _ dump: String, _ table: ForeignTable) throws(ImageError) {
+        let prefix = "\(name)p"
+        var numbers = folder.names.filter { $0.hasPrefix(prefix) && ($0.contains(".img") || $0.contains(".lvm")) }
+            .compactMap { Int($0.dropFirst(prefix.count).prefix { $0 != "." }) }
+        numbers += try folder.lines("\(name).original.swapuuids").compactMap { $0.first.flatMap { Int($0) } }
+        guard let stray = numbers.filter({ number in !table.entries.contains { $0.number == number } }).min() else {
+            return
+        }
+        throw folder.refusal(
+            "\(dump) does not list the partition \(stray), of which the folder has more: the list is damaged or belongs "
+                + "to another image. Take it from the original folder")
     }
 
     /// - Parameter front: the disk from sector 0 up to the first partition, at most 1 MiB.
@@ -159,7 +174,7 @@ struct FOGFolder {
             .filter { $0.count == 3 && $0.allSatisfy(\.isNumber) }
         guard !suffixes.isEmpty else { return nil }
         try refusePartimage(suffixes[0].isEmpty ? base : "\(base).\(suffixes[0])")
-        return try ForeignPieces.stream(base, suffixes, in: folder)
+        return try folder.stream(base, suffixes)
     }
 
     /// FOG's format 1.

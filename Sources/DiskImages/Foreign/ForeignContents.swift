@@ -51,8 +51,13 @@ package final class ForeignContents: BlockReader {
     private let state = Mutex(State())
 
     /// Opens every stream for its map and its first bytes.
-    /// - Parameter salvages: whether a part whose start is damaged counts as missing.
-    package init(_ disk: ForeignDisk, _ cancellation: Cancellation, salvages: Bool = false) throws(ImageError) {
+    /// - Parameters:
+    ///   - salvages: whether a part whose start is damaged counts as missing.
+    ///   - readsAhead: whether a part counts as missing, too, if damage is found only at the end of its stream, so that
+    ///     none of its bytes are known to be right: such streams are read once more for that.
+    package init(
+        _ disk: ForeignDisk, _ cancellation: Cancellation, salvages: Bool = false, readsAhead: Bool = false
+    ) throws(ImageError) {
         self.disk = disk
         places = try ForeignPlace.all(disk)
         let head = try ForeignHead(disk)
@@ -63,7 +68,9 @@ package final class ForeignContents: BlockReader {
             switch part.content {
             case .stream(let stream, let payload):
                 do throws(ImageError) {
-                    volumes[index] = try Self.volume(part, stream, payload, cancellation, head)
+                    let volume = try Self.volume(part, stream, payload, cancellation, head)
+                    if readsAhead, !volume.verifiesBeforeUse { try volume.open().finish() }
+                    volumes[index] = volume
                 } catch {
                     guard salvages, Salvage.isDamage(error) else { throw error }
                     missing.append(Missing(label: part.label, reason: "\(error)", ranges: part.segments))
@@ -213,6 +220,8 @@ package final class ForeignContents: BlockReader {
         guard !volume.used.ranges(in: offset..<offset + UInt64(target.count)).isEmpty else { return }
         if let known = state.open[index], known.position > offset { state.open[index] = nil }
         do throws(ImageError) { unsafe try readStream(volume, index, at: offset, into: target, &state) } catch {
+            // Its position is unknown, and it may hold blocks whose checksum does not fit.
+            state.open[index] = nil
             if Salvage.isDamage(error), state.broken[index] == nil { state.broken[index] = (offset, error) }
             throw error
         }

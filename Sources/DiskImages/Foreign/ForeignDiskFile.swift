@@ -16,17 +16,19 @@ package final class ForeignDiskFile: DiskFile {
 
     /// Reads every stream once, from its start to its end, and checks it.
     /// - Parameters:
+    ///   - unreadable: the places of parts without an image: reading them fails.
     ///   - folder: holds the scratch file.
     ///   - progress: receives the number of stored bytes that were read.
     /// - Returns: `nil` if the folder has too little room.
     package init?(
-        _ contents: ForeignContents, in folder: FilePath, memoryReserve: UInt64, progress: (UInt64) -> Void
+        _ contents: ForeignContents, unreadable: AllocationMap, in folder: FilePath, memoryReserve: UInt64,
+        progress: (UInt64) -> Void
     ) throws(ImageError) {
         guard let scratch = try? DiskScratch(in: folder, memoryReserve: memoryReserve),
             let first = contents.disk.files.first
         else { return nil }
         file = try FileBytes(first)
-        unreadable = contents.unreadable
+        self.unreadable = unreadable
         hasUncheckedParts = !contents.unchecked.isEmpty
         geometry = contents.disk.geometry
         self.scratch = scratch

@@ -68,6 +68,37 @@ final class ForeignFolder {
         }.filter { !($0.first ?? "#").hasPrefix("#") }
     }
 
+    /// A stream in one file, or in pieces.
+    /// - Parameters:
+    ///   - base: the common part of the names, without the dot before the suffix.
+    ///   - suffixes: those that the folder has; an empty one stands for a stream in one file, `base` itself.
+    func stream(_ base: String, _ suffixes: [String]) throws(ImageError) -> PieceStream {
+        let pieces = suffixes.filter { !$0.isEmpty }.sorted()
+        guard suffixes.contains("") else {
+            let order = PieceSuffix.order(pieces.compactMap { PieceSuffix($0) })
+            guard order.strays.isEmpty, !order.pieces.isEmpty else {
+                let expected = order.pieces.last?.next ?? order.strays.first?.first
+                throw .missing(
+                    "\(path): a piece of \(base) is missing, or does not belong to it: there is "
+                        + "\(base).\(order.strays.first?.text ?? pieces.first ?? ""), but no "
+                        + "\(base).\(expected?.text ?? "aa"). Put all pieces into the folder")
+            }
+            return try stream(order.pieces.map { "\(base).\($0.text)" })
+        }
+        guard pieces.isEmpty else {
+            throw refusal(
+                "it has both \(base) and pieces of it (\(base).\(pieces[0])): remove what does not belong to this image"
+            )
+        }
+        return try stream([base])
+    }
+
+    private func stream(_ names: [String]) throws(ImageError) -> PieceStream {
+        var files: [FilePath] = []
+        for name in names { if let file = try file(name) { files.append(file) } }
+        return PieceStream(files)
+    }
+
     /// An error about one of its files.
     func damage(_ name: String, _ what: String) -> ImageError {
         .damaged(name: path.appending(name).string, what: what, fileOffset: 0, disk: nil, partition: nil)

@@ -54,6 +54,11 @@ extension ForeignTable {
         // Only what lies before the first partition.
         let first = entries.map(\.start).min() ?? geometry.byteCount / unit
         let room = (first - 1).multipliedReportingOverflow(by: unit)
+        if sources.hidden.isEmpty, first > 1, head[..<440].contains(where: { $0 != 0 }) {
+            warnings.append(
+                "the sectors between the boot sector and the first partition were not saved: if a boot loader was there "
+                    + "(GRUB), the disk does not boot by BIOS until `reforge boot-repair` has put it back")
+        }
         let hidden = sources.hidden.prefix(Int(clamping: room.overflow ? .max : room.partialValue))
         head += [UInt8](repeating: 0, count: Int(unit) - head.count) + hidden
         var fixed = [ForeignBytes(offset: 0, bytes: head)]

@@ -14,6 +14,8 @@ final class ForeignVolume: Sendable {
     let isRaw: Bool
     /// Whether nothing in the stream would show damage of its content.
     let isUnchecked: Bool
+    /// Whether damage is found before the bytes are handed out, and not only at the end of the stream.
+    let verifiesBeforeUse: Bool
     private let room: UInt64
     private let payload: ForeignPayload
     private let cancellation: Cancellation
@@ -43,6 +45,7 @@ final class ForeignVolume: Sendable {
         used = volume.used
         isRaw = volume is RawVolume
         try Self.readHead(of: volume, keep)
+        verifiesBeforeUse = (volume as? PartcloneVolume)?.verifiesBeforeUse ?? false
         let hasOwnChecksums = (volume as? PartcloneVolume)?.hasChecksums ?? false
         isUnchecked = !hasOwnChecksums && content.hasUncheckedParts
     }

@@ -64,6 +64,7 @@ struct PartcloneHeader: Equatable, Sendable {
     /// - Throws: `ParsingError` with the reason for a version that is not known.
     static func version(_ bytes: [UInt8]) throws(ParsingError) -> Int {
         guard bytes.starts(with: magic) else { throw .invalid(what: "the mark of a partclone image") }
+        guard bytes.count >= prefixByteCount else { throw .invalid(what: "the length of its header") }
         if try bytes.text(at: 30, count: 4) == "0001" { return 1 }
         let text = try bytes.text(at: 30, count: 4)
         guard text == "0002" else { throw .invalid(what: "its version \"\(text)\" (known: 0001 and 0002)") }

@@ -50,10 +50,18 @@ final class PartcloneVolume: VolumeStream, @unchecked Sendable {
 
     static func readHeader(_ content: PieceContent) throws(ImageError) -> PartcloneHeader {
         let prefix = try content.next(PartcloneHeader.prefixByteCount)
+        guard prefix.starts(with: PartcloneHeader.magic) else {
+            throw .damaged(
+                name: content.name, what: "it does not begin like an image of partclone", fileOffset: 0, disk: nil,
+                partition: nil)
+        }
         do {
             let version = try PartcloneHeader.version(prefix)
             let byteCount = PartcloneHeader.byteCounts[version] ?? prefix.count
             let rest = try content.next(byteCount - prefix.count)
+            guard rest.count == byteCount - prefix.count else {
+                throw ImageError.truncated(name: content.name, at: content.byteCount)
+            }
             return try PartcloneHeader(prefix + rest)
         } catch let error as ImageError {
             throw error
@@ -64,6 +72,14 @@ final class PartcloneVolume: VolumeStream, @unchecked Sendable {
 
     /// Whether the blocks have checksums.
     var hasChecksums: Bool { header.checksum != .none }
+
+    /// Whether blocks are handed out only after a checksum over all of their bytes was found right.
+    var verifiesBeforeUse: Bool { header.checksum != .firstByte && verifiesGroups }
+
+    private var verifiesGroups: Bool {
+        let (byteCount, overflow) = header.blocksPerChecksum.multipliedReportingOverflow(by: UInt64(header.blockSize))
+        return header.checksum != .none && !overflow && byteCount <= Self.longestGroup
+    }
 
     private func damaged(_ what: String) -> ImageError {
         .damaged(name: content.name, what: what, fileOffset: content.position, disk: nil, partition: nil)
@@ -78,9 +94,7 @@ final class PartcloneVolume: VolumeStream, @unchecked Sendable {
             return
         }
         let groupLeft = header.checksum == .none ? left : min(left, header.blocksPerChecksum - blocksInGroup)
-        let (groupByteCount, overflow) = header.blocksPerChecksum.multipliedReportingOverflow(by: blockSize)
-        let isVerifiedAtOnce = header.checksum != .none && !overflow && groupByteCount <= Self.longestGroup
-        let count = isVerifiedAtOnce ? groupLeft : min(groupLeft, max(1, Self.pieceByteCount / blockSize))
+        let count = verifiesGroups ? groupLeft : min(groupLeft, max(1, Self.pieceByteCount / blockSize))
         let byteCount = Int(count * blockSize)
         if group.count != byteCount { group = [UInt8](repeating: 0, count: byteCount) }
         start = 0
