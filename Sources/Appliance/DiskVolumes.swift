@@ -17,6 +17,7 @@ package final class DiskVolumes: AgentVolumes {
     private var held: [AnyObject] = []
     private var mounts: [HeldMount] = []
     private var physicalVolumes: [Place] = []
+    private let log = KernelLog()
 
     private struct Found {
         var volume: AgentVolume
@@ -71,6 +72,8 @@ package final class DiskVolumes: AgentVolumes {
         return (found ?? []).map(\.volume)
     }
 
+    package func kernelErrors() -> [String] { log.errors() }
+
     private func places(of disk: FilePath, _ index: Int) -> [Place] {
         let bare = Place(node: disk, disk: index, partition: 0)
         guard let name = disk.lastComponent?.string else { return [bare] }
@@ -88,7 +91,7 @@ package final class DiskVolumes: AgentVolumes {
             partition: UInt32(clamping: place.partition), byteCount: size)
         (volume.logicalVolume, volume.layers, volume.kindName) = (place.logicalVolume, place.layers, kindName)
         (volume.uuid, volume.label) = (uuid, label)
-        volume.obstacle = String(obstacle.prefix(1000))
+        volume.obstacle = obstacle
         found?.append(Found(volume: volume, node: place.node))
     }
 
@@ -249,6 +252,10 @@ extension DiskVolumes {
         } catch {
             throw .failed("\(volume.name) (\(volume.kindName)) could not be mounted: \(error)")
         }
+        // ext4 logs only ten errors in five seconds, and each stands for missing files.
+        if let name = Files.realPath(node)?.lastComponent?.string {
+            try? Files.put("0", into: FilePath("/sys/fs/ext4/\(name)/err_ratelimit_interval_ms"))
+        }
         return place
     }
 
@@ -259,6 +266,8 @@ extension DiskVolumes {
         var manner = FilesystemTraits.named(kindName)?.mount ?? FilesystemTraits.MountManner(name)
         // Names of FAT are UTF-16: in any other encoding of the kernel, some could not be shown.
         if manner.type == "vfat" { manner.readOnlyOptions = "utf8" }
+        // The filesystem may ask for a panic at the first error, which would end everything.
+        if manner.type == "ext4" { manner.readOnlyOptions += (manner.readOnlyOptions.isEmpty ? "" : ",") + "errors=continue" }
         guard kindName == "btrfs" else { return manner }
         switch subvolume {
         case .topLevel: manner.readOnlyOptions += ",subvolid=5"
