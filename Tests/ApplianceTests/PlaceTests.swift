@@ -47,6 +47,31 @@ struct PlaceTests {
         #expect(anna.0 == 3 && anna.1 == "/")
     }
 
+    @Test func theSystemIsFoundAndOnlyAMissingOneIsCalledMissing() throws {
+        let scratch = try ScratchFolder()
+        let volumes = ["boot", "root"].map { scratch.path.appending($0) }
+        for volume in volumes { try Files.makeFolders(volume.appending("etc")) }
+        try Files.write(Array("LABEL=ROOT / ext4 defaults 0 1\n".utf8), to: volumes[1].appending("etc/fstab"))
+        let session = try ApplianceSession(folders: volumes, cancellation: Cancellation())
+        let resolver = try PlaceResolver(session)
+        #expect(try resolver.resolve(try #require(FilePlace("/etc/x"))).mounted.volume.partition == 2)
+        // It could lead from one volume to another.
+        #expect(throws: ApplianceError.self) { try resolver.resolve(try #require(FilePlace("/home/../etc/x"))) }
+
+        let cancellation = Cancellation()
+        let interrupted = try PlaceResolver(ApplianceSession(folders: volumes, cancellation: cancellation))
+        cancellation.request(2)
+        do {
+            _ = try interrupted.resolve(try #require(FilePlace("/etc/x")))
+            Issue.record("an interrupted search ended well")
+        } catch let error as ApplianceError {
+            guard case .cancelled = error else {
+                Issue.record("\(error)")
+                return
+            }
+        }
+    }
+
     @Test func theMediumIsFoundByItsFolder() throws {
         let scratch = try ScratchFolder()
         #expect(throws: ApplianceError.self) { try ApplianceMedia.find(scratch.path.string) }
