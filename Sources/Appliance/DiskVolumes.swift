@@ -59,6 +59,9 @@ package final class DiskVolumes: AgentVolumes {
         // From the top down: a volume in use stays.
         while !mounts.isEmpty { mounts.removeLast() }
         while !held.isEmpty { held.removeLast() }
+        // Mount points, which are empty now; a folder that is still in use stays.
+        for name in Files.names(in: folder) { try? Files.removeFolder(folder.appending(name)) }
+        try? Files.removeFolder(folder)
     }
 
     package func all() -> [AgentVolume] {
@@ -267,7 +270,9 @@ extension DiskVolumes {
         // Names of FAT are UTF-16: in any other encoding of the kernel, some could not be shown.
         if manner.type == "vfat" { manner.readOnlyOptions = "utf8" }
         // The filesystem may ask for a panic at the first error, which would end everything.
-        if manner.type == "ext4" { manner.readOnlyOptions += (manner.readOnlyOptions.isEmpty ? "" : ",") + "errors=continue" }
+        if manner.type == "ext4" {
+            manner.readOnlyOptions += (manner.readOnlyOptions.isEmpty ? "" : ",") + "errors=continue"
+        }
         guard kindName == "btrfs" else { return manner }
         switch subvolume {
         case .topLevel: manner.readOnlyOptions += ",subvolid=5"

@@ -257,8 +257,12 @@ package final class FolderReceiver: FileReceiver {
             let source = try folder.openFile(first)
             let (temporary, target) = try create(in: parent)
             do {
-                defer { try? target.close() }
-                counts.byteCount += try target.copySparse(of: source.raw, byteCount: entry.byteCount)
+                do { counts.byteCount += try target.copySparse(of: source.raw, byteCount: entry.byteCount) } catch {
+                    try? target.close()
+                    throw error
+                }
+                // Some filesystems refuse data only now.
+                try target.close()
             } catch {
                 parent.remove(temporary)
                 throw error
@@ -280,15 +284,16 @@ package final class FolderReceiver: FileReceiver {
         } else if entry.owner != SystemFacts.userID {
             warn("owners", "owners are not kept, which needs root: the files belong to the user who runs this")
         }
-        if entry.kind != .link {
-            // Set-user-id for another owner would give that one's rights away.
-            let permissions = hasOwner ? entry.permissions : entry.permissions & 0o1777
-            _ = attempt("permissions") { () throws(Errno) in try parent.setPermissions(name, permissions) }
-        }
         for attribute in entry.attributes {
             let text = AgentText.shown(attribute.name)
             let kind = text.hasPrefix("system.posix_acl") ? "ACLs" : "attributes (\(text.prefix { $0 != "." }).…)"
             _ = attempt(kind) { () throws(Errno) in try parent.setAttribute(attribute.name, of: name, attribute.value) }
+        }
+        // Behind the attributes: a user cannot add any to a file that is only to be read.
+        if entry.kind != .link {
+            // Set-user-id for another owner would give that one's rights away.
+            let permissions = hasOwner ? entry.permissions : entry.permissions & 0o1777
+            _ = attempt("permissions") { () throws(Errno) in try parent.setPermissions(name, permissions) }
         }
         _ = attempt("times") { () throws(Errno) in
             try parent.setModified(name, entry.modified, entry.modifiedNanoseconds)

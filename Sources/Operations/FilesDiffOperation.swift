@@ -89,13 +89,24 @@ package final class FilesDiffOperation {
                 findings.notes.append("\(volume.name) (\(volume.kindName)) has files only in \(job.from)")
                 continue
             }
+            guard let before = try side(old, volume), let after = try side(new, other) else { continue }
+            let sides = (before, after)
             findings.comparedVolumes.append(volume.name)
-            let sides = (
-                Side(opened: old, mounted: try old.resolver.mount(volume, .topLevel)),
-                Side(opened: new, mounted: try new.resolver.mount(other, .topLevel))
-            )
             try merge(volume.name, sides.0, sides.1, progress)
             try decide(sides.0, sides.1, progress)
+        }
+    }
+
+    /// A mounted volume; `nil` if it cannot be mounted, which is recorded: the others are compared.
+    private func side(_ opened: OpenedAppliance, _ volume: AgentVolume) throws -> Side? {
+        do throws(ApplianceError) {
+            return Side(opened: opened, mounted: try opened.resolver.mount(volume, .topLevel))
+        } catch {
+            switch error {
+            case .failed, .refused: problem(volume.name, [], "it was not compared: \(error)")
+            default: throw error
+            }
+            return nil
         }
     }
 
