@@ -66,6 +66,10 @@ package final class FilesDiffOperation {
             let new = try OpenedAppliance(job.to, job.appliance, keys, events)
             defer { new.session.close() }
             try compareVolumes(old, new)
+            for opened in [old, new] {
+                guard let why = opened.imageError else { continue }
+                problem(Array(opened.text.utf8), "what cannot be read was not compared: \(why)")
+            }
             try old.check()
             try new.check()
             return findings
@@ -146,7 +150,11 @@ package final class FilesDiffOperation {
     }
 
     private func problem(_ volume: String, _ path: [UInt8], _ why: String) {
-        let problem = FileProblem(path: Array("\(volume):/".utf8) + path, why: why, cause: .image)
+        problem(Array("\(volume):/".utf8) + path, why)
+    }
+
+    private func problem(_ path: [UInt8], _ why: String) {
+        let problem = FileProblem(path: path, why: why, cause: .image)
         events.log("\(problem.path): \(why)")
         findings.add(problem)
     }

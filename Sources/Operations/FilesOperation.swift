@@ -34,18 +34,39 @@ package final class FilesOperation {
             let opened = try OpenedAppliance(job.image, job.appliance, keys, events)
             defer { opened.session.close() }
             var report = FilesReport()
-            switch job.action {
-            case .volumes: report.volumes = opened.resolver.volumes.map(FilesReport.Volume.init)
-            case .list(let path): try list(path, opened, &report)
-            case .find(let path, let criteria): try find(path, criteria, opened, &report)
-            case .get(let paths, let destination, let overwrites):
-                try get(paths, destination, overwrites, opened, &report)
-            case .tar(let paths, let file, let overwrites): try tar(paths, file, overwrites, opened, &report)
+            do { try perform(opened, &report) } catch {
+                // The machine cannot tell a damaged image from a volume that holds something unknown.
+                if let why = opened.imageError { events.log("the image: \(why)") }
+                throw error
             }
-            if report.problemCount > 0, let why = opened.imageError { events.log("the image: \(why)") }
+            if let why = opened.imageError { noteDamage(why, &report) }
             try opened.check()
             report.seconds = SystemFacts.monotonicSeconds() - start
             return report
+        }
+    }
+
+    private func perform(_ opened: OpenedAppliance, _ report: inout FilesReport) throws {
+        switch job.action {
+        case .volumes: report.volumes = opened.resolver.volumes.map(FilesReport.Volume.init)
+        case .list(let path): try list(path, opened, &report)
+        case .find(let path, let criteria): try find(path, criteria, opened, &report)
+        case .get(let paths, let destination, let overwrites):
+            try get(paths, destination, overwrites, opened, &report)
+        case .tar(let paths, let file, let overwrites): try tar(paths, file, overwrites, opened, &report)
+        }
+    }
+
+    /// A volume whose start cannot be read is listed as unknown. A file or a folder that cannot be read has its own
+    /// problem; without one, the machine read more than was asked for, or found another copy.
+    private func noteDamage(_ why: String, _ report: inout FilesReport) {
+        if case .volumes = job.action {
+            problem([], in: job.image, "volumes may be missing or unknown here, as it cannot be read: \(why)", &report)
+        } else if report.problemCount > 0 {
+            events.log("the image: \(why)")
+        } else {
+            events.warn(
+                "image-damage", "a part of the image cannot be read, but none of what was asked for: \(why)")
         }
     }
 

@@ -13,7 +13,7 @@ package final class OpenedAppliance {
     package let resolver: PlaceResolver
     /// `nil` for a disk on the medium.
     private let source: ServedSource?
-    private let text: String
+    package let text: String
 
     /// The longest key that is accepted, in bytes.
     private static let longestKey = 512 << 10
