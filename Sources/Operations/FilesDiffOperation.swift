@@ -103,6 +103,7 @@ package final class FilesDiffOperation {
 
     /// A mounted volume; `nil` if it cannot be mounted, which is recorded: the others are compared.
     private func side(_ opened: OpenedAppliance, _ volume: AgentVolume) throws -> Side? {
+        opened.noteJournal(of: volume)
         do throws(ApplianceError) {
             return Side(opened: opened, mounted: try opened.resolver.mount(volume, .topLevel))
         } catch {

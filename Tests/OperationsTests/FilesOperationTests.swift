@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import ImageModel
 import JobModel
 import LinuxSystem
 import SystemPackage
@@ -21,6 +23,27 @@ struct FilesOperationTests {
         #expect(throws: JobFailure.self) { try Self.get("1:/", "2:/") }
         #expect(throws: JobFailure.self) { try Self.get("1:/etc", "2:/") }
         #expect(throws: JobFailure.self) { try Self.get("etc") }
+    }
+
+    /// The machine applies no journal, and files can be older than a user expects.
+    @Test func uncleanVolumesAreKnownInAnyDepth() {
+        func filesystem(_ uuid: String, _ isClean: Bool?, _ inner: [FilesystemInfo.InnerVolume]? = nil) -> FilesystemInfo
+        {
+            FilesystemInfo(
+                kind: .ext4, kindName: "ext4", uuid: uuid, isClean: isClean, mapSource: .whole, inner: inner)
+        }
+        func region(_ partition: Int?, _ filesystem: FilesystemInfo) -> Manifest.Region {
+            Manifest.Region(
+                kind: .partition, range: 0..<1, partition: partition, filesystem: filesystem, usedByteCount: 1)
+        }
+        let volumes = [("vg/a", true), ("vg/b", false)].map { name, isClean in
+            FilesystemInfo.InnerVolume(name: name, byteCount: 1, filesystem: filesystem("u-\(name)", isClean))
+        }
+        let regions = [
+            region(1, filesystem("u1", true)), region(2, filesystem("u2", false)), region(nil, filesystem("u0", nil)),
+            region(3, filesystem("u3", nil, volumes)),
+        ]
+        #expect(OpenedAppliance.unclean(regions) == ["2", "u2", "vg/b", "u-vg/b"])
     }
 
     /// `files tar NEW.tar 1:/ ONLY-COPY.img.zst --overwrite` must not replace the image.
