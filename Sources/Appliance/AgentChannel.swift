@@ -19,7 +19,13 @@ package final class AgentChannel {
 
     deinit { try? descriptor.close() }
 
+    /// - Throws: before anything is sent, for a frame that the other side would not accept.
     package func send(_ frame: AgentFrame) throws(ApplianceError) {
+        guard frame.payload.count <= AgentFrame.largestPayload else {
+            throw .refused(
+                "a message of \(frame.payload.count) bytes is longer than the appliance accepts (1 MiB): give fewer or "
+                    + "shorter keys (--luks-key-file)")
+        }
         do { try descriptor.sendAll(frame.bytes) } catch {
             throw .system(SystemCallError("write to", "the appliance", error))
         }

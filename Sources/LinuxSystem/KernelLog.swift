@@ -37,7 +37,8 @@ package final class KernelLog {
     /// A record is `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,…];MESSAGE\n` and further lines (Documentation/ABI/testing/
     /// dev-kmsg). A priority is a facility, 0 for the kernel, times 8, and a level, 3 for errors.
     static func error(in record: ArraySlice<UInt8>) -> String? {
-        guard let comma = record.firstIndex(of: UInt8(ascii: ",")), let start = record.firstIndex(of: UInt8(ascii: ";")),
+        guard let comma = record.firstIndex(of: UInt8(ascii: ",")),
+            let start = record.firstIndex(of: UInt8(ascii: ";")),
             let priority = Int(String(decoding: record[..<comma], as: UTF8.self)), (0...3).contains(priority)
         else { return nil }
         return String(decoding: record[(start + 1)...].prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)

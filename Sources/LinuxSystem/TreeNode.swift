@@ -89,7 +89,8 @@ package final class TreeNode: Sendable {
         return Status(
             kind: kind, permissions: UInt16(found.st_mode & 0o7777), owner: found.st_uid, group: found.st_gid,
             byteCount: UInt64(max(0, found.st_size)), allocatedByteCount: UInt64(max(0, found.st_blocks)) &* 512,
-            modified: Int64(found.st_mtim.tv_sec), modifiedNanoseconds: UInt32(max(0, min(999_999_999, found.st_mtim.tv_nsec))),
+            modified: Int64(found.st_mtim.tv_sec),
+            modifiedNanoseconds: UInt32(max(0, min(999_999_999, found.st_mtim.tv_nsec))),
             inode: UInt64(found.st_ino), device: UInt64(found.st_dev), linkCount: UInt64(found.st_nlink),
             major: rf_major(UInt64(found.st_rdev)), minor: rf_minor(UInt64(found.st_rdev)))
     }

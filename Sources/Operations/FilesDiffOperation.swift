@@ -126,13 +126,13 @@ package final class FilesDiffOperation {
             count += 1
             if count % 256 == 0 { progress.show("comparing files of \(volume)", done: count, total: 0) }
             if let before = first, second.map({ AgentEntry.precedes(before.path, $0.path) }) ?? true {
-                add(.removed, volume, before, then: before.byteCount)
+                try add(.removed, volume, before, then: before.byteCount)
                 first = try next(old, volume)
             } else if let after = second, first.map({ AgentEntry.precedes(after.path, $0.path) }) ?? true {
-                add(.added, volume, after, now: after.byteCount)
+                try add(.added, volume, after, now: after.byteCount)
                 second = try next(new, volume)
             } else if let before = first, let after = second {
-                compare(volume, before, after)
+                try compare(volume, before, after)
                 (first, second) = (try next(old, volume), try next(new, volume))
             }
         }
@@ -160,17 +160,25 @@ package final class FilesDiffOperation {
         findings.add(problem)
     }
 
+    /// Upper bound on the changes in memory.
+    private static let mostChanges = 1_000_000
+
     private func add(
         _ change: Findings.Change.Kind, _ volume: String, _ entry: AgentEntry, _ what: [String] = [],
         then: UInt64? = nil, now: UInt64? = nil
-    ) {
+    ) throws {
+        guard findings.changes.count < Self.mostChanges else {
+            throw JobFailure(
+                .refused,
+                "more than \(Self.mostChanges) files differ: these are not two states of one system, or too far apart")
+        }
         findings.changes.append(
             Findings.Change(
                 change: change, volume: volume, path: "\(volume):/\(AgentText.shown(entry.path))", what: what,
                 byteCountThen: then, byteCountNow: now))
     }
 
-    private func compare(_ volume: String, _ old: AgentEntry, _ new: AgentEntry) {
+    private func compare(_ volume: String, _ old: AgentEntry, _ new: AgentEntry) throws {
         var what: [String] = []
         let isFile = old.kindName == "file" && new.kindName == "file"
         if old.kindName != new.kindName { what.append("kind") }
@@ -186,7 +194,7 @@ package final class FilesDiffOperation {
         if isFile, isOtherTime, old.byteCount == new.byteCount, old.byteCount > 0 {
             doubtful.append(Doubt(path: new.path, position: findings.changes.count))
         }
-        add(
+        try add(
             .changed, volume, new, what, then: isFile ? old.byteCount : nil, now: isFile ? new.byteCount : nil)
     }
 

@@ -58,6 +58,14 @@ struct FrameTests {
         }
     }
 
+    /// The other side would end the stream, and the session with it.
+    @Test func tooLongFramesAreRefusedBeforeTheyAreSent() throws {
+        let session = try ApplianceSession(folders: [], cancellation: Cancellation())
+        let key = [UInt8](repeating: 1, count: AgentFrame.largestPayload / 2)
+        #expect(throws: ApplianceError.self) { try session.unlock([key, key, key]) }
+        #expect(try session.volumes().isEmpty)
+    }
+
     @Test func noiseNeverTraps() throws {
         var random = SeededGenerator(seed: Sample.seed())
         for _ in 0..<3000 {

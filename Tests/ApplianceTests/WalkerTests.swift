@@ -38,12 +38,14 @@ struct WalkerTests {
         let problems = Self.problems(replies)
         #expect(problems.map(\.path) == ["b"])
         #expect(problems.first?.text.contains("EXT4-fs error") == true)
-        #expect(replies.contains { if case .entry(let entry) = $0 { entry.path == Array("b/file".utf8) } else { false } })
+        #expect(
+            replies.contains { if case .entry(let entry) = $0 { entry.path == Array("b/file".utf8) } else { false } })
     }
 
     @Test func kernelMessagesAreTold() {
         func error(_ text: String) -> String? { KernelLog.error(in: Array(text.utf8)[...]) }
-        #expect(error("2,339,5140900,-;EXT4-fs error (device vda1): x\n KEY=value\n") == "EXT4-fs error (device vda1): x")
+        #expect(
+            error("2,339,5140900,-;EXT4-fs error (device vda1): x\n KEY=value\n") == "EXT4-fs error (device vda1): x")
         #expect(error("3,1,2,-,caller=T1;I/O error; dev vda") == "I/O error; dev vda")
         for text in ["4,1,2,-;warning", "11,1,2,-;from a program", "", ";", ",", "x,1;y", "-1,;z"] {
             #expect(error(text) == nil, "\(text)")

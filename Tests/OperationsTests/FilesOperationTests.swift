@@ -27,7 +27,8 @@ struct FilesOperationTests {
 
     /// The machine applies no journal, and files can be older than a user expects.
     @Test func uncleanVolumesAreKnownInAnyDepth() {
-        func filesystem(_ uuid: String, _ isClean: Bool?, _ inner: [FilesystemInfo.InnerVolume]? = nil) -> FilesystemInfo
+        func filesystem(_ uuid: String, _ isClean: Bool?, _ inner: [FilesystemInfo.InnerVolume]? = nil)
+            -> FilesystemInfo
         {
             FilesystemInfo(
                 kind: .ext4, kindName: "ext4", uuid: uuid, isClean: isClean, mapSource: .whole, inner: inner)
