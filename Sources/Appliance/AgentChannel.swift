@@ -66,7 +66,7 @@ package final class AgentChannel {
         while true {
             if cancellation.isRequested { throw .cancelled }
             if let deadline, SystemFacts.monotonicSeconds() > deadline {
-                throw .machine("the appliance does not answer")
+                throw .machine("the appliance does not answer (a damaged filesystem can stop its kernel)")
             }
             guard Polling.wait(for: [.init(descriptor)], seconds: 0.25).first?.isReadable == true else { continue }
             switch descriptor.readAvailable(into: &buffer, limit: 1 << 19) {

@@ -36,6 +36,9 @@ package final class ApplianceSession {
     /// KVM that hangs is given up after this time.
     private static let kvmSeconds = 60.0
     private static let tcgSeconds = 600.0
+    /// A kernel that a damaged filesystem has stopped never answers. A folder of millions of files, or some keys with
+    /// Argon2, can take many minutes under emulation.
+    private static let patienceSeconds = 3600.0
     /// Argon2 may need as much memory as the machine that chose its cost was willing to give: cryptsetup's default is
     /// at most 1 GiB.
     package static let memoryForLUKS = 2048
@@ -196,7 +199,7 @@ package final class ApplianceSession {
     }
 
     private func reply() throws(ApplianceError) -> AgentReply {
-        guard let frame = try channel.receive() else {
+        guard let frame = try channel.receive(withinSeconds: Self.patienceSeconds) else {
             let lines = program.map { $0.lines.suffix(3).joined(separator: " / ") } ?? ""
             throw .machine(
                 "the appliance ended unexpectedly\(lines.isEmpty ? "" : " (\(lines))"): a damaged filesystem can cause this, or too little memory"

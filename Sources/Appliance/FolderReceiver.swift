@@ -40,6 +40,8 @@ package final class FolderReceiver: FileReceiver {
     /// Where the first name of each file with several names is: components below the top.
     private var links: [UInt64: [[UInt8]]] = [:]
     private var warned: Set<String> = []
+    /// In temporary names: a command that was killed in a container can have left files with this process's id.
+    private let token = String(UInt64.random(in: .min ... .max), radix: 36)
     private var number: UInt64 = 0
 
     package init(_ top: FolderWriter, _ options: Options, _ notices: ReceiverNotices) {
@@ -172,7 +174,7 @@ package final class FolderReceiver: FileReceiver {
 
     private func temporaryName() -> [UInt8] {
         number += 1
-        return Array(".reforge-\(SystemFacts.processID)-\(number).part".utf8)
+        return Array(".reforge-\(token)-\(number).part".utf8)
     }
 
     private func endFile() throws {

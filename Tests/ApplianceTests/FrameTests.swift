@@ -66,6 +66,15 @@ struct FrameTests {
         #expect(try session.volumes().isEmpty)
     }
 
+    @Test func aSilentPeerIsGivenUp() throws {
+        let pair = try OwnedDescriptor.socketPair()
+        let other = OwnedDescriptor(owning: pair.other)
+        let channel = AgentChannel(OwnedDescriptor(owning: pair.own), cancellation: Cancellation())
+        #expect(throws: ApplianceError.self) { try channel.receive(withinSeconds: 0.01) }
+        try other.close()
+        #expect(try channel.receive(withinSeconds: 5) == nil)
+    }
+
     @Test func noiseNeverTraps() throws {
         var random = SeededGenerator(seed: Sample.seed())
         for _ in 0..<3000 {
