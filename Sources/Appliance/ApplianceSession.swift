@@ -176,7 +176,7 @@ package final class ApplianceSession {
         } catch {
             let ending = program.end(withinSeconds: 0.5)
             guard case .machine(let why) = error else { throw error }
-            let lines = program.lines.suffix(3).joined(separator: " / ")
+            let lines = Self.lastWords(program.lines)
             throw .machine(
                 "\(why)\(ending.map { ", \(QemuProgram.system.rawValue) ended: \($0)" } ?? "")\(lines.isEmpty ? "" : ": \(lines)")"
             )
@@ -191,6 +191,12 @@ package final class ApplianceSession {
         return kernel
     }
 
+    /// What the machine said about its end: the kernel's reason, or else the last lines.
+    static func lastWords(_ lines: [String]) -> String {
+        let reason = lines.last { line in ["Kernel panic", "Out of memory"].contains(where: line.contains) }
+        return reason ?? lines.suffix(3).joined(separator: " / ")
+    }
+
     // MARK: Requests
 
     private func ask(_ request: AgentRequest) throws(ApplianceError) {
@@ -200,7 +206,7 @@ package final class ApplianceSession {
 
     private func reply() throws(ApplianceError) -> AgentReply {
         guard let frame = try channel.receive(withinSeconds: Self.patienceSeconds) else {
-            let lines = program.map { $0.lines.suffix(3).joined(separator: " / ") } ?? ""
+            let lines = program.map { Self.lastWords($0.lines) } ?? ""
             throw .machine(
                 "the appliance ended unexpectedly\(lines.isEmpty ? "" : " (\(lines))"): a damaged filesystem can cause this, or too little memory"
             )

@@ -81,6 +81,13 @@ struct PlaceTests {
         #expect(try ApplianceMedia.find(scratch.path.string).kernel == scratch.path.appending("vmlinuz"))
     }
 
+    @Test func theReasonOfAPanicIsSaid() {
+        let panic = "[ 7.3] Kernel panic - not syncing: EXT4-fs (device vda): panic forced after error"
+        #expect(ApplianceSession.lastWords(["a", panic, "[ 7.3]  </TASK>", "x", "y", "z"]) == panic)
+        #expect(ApplianceSession.lastWords(["a", "b", "c", "d"]) == "b / c / d")
+        #expect(ApplianceSession.lastWords([]).isEmpty)
+    }
+
     @Test func theMachineHasNothingButItsDisks() {
         let machine = ApplianceMachine(
             media: ApplianceMedia(kernel: "/m/vmlinuz", initramfs: "/m/initramfs.img"), accelerator: .tcg,
