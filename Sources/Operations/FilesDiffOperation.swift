@@ -214,32 +214,18 @@ package final class FilesDiffOperation {
 
     /// The hash of a file, holes as zeros; `nil` if it cannot be read, which is recorded.
     private func hash(_ side: Side, _ path: [UInt8], _ volume: String) throws -> ContentHash? {
-        var hash = ContentHash.Running()
-        var position: UInt64 = 0
+        var hash = SparseHash()
         var byteCount: UInt64 = 0
         var isWhole = false
-        let zeros = [UInt8](repeating: 0, count: 1 << 16)
-        func fill(to end: UInt64) {
-            while position < end {
-                let count = Int(min(UInt64(zeros.count), end - position))
-                hash.update(count == zeros.count ? zeros : Array(zeros[..<count]))
-                position += UInt64(count)
-            }
-        }
         try side.opened.session.walk(side.mounted, path, depth: 0, contents: true) { reply in
             switch reply {
             case .entry(let entry): byteCount = entry.byteCount
-            case .data(let offset, let bytes):
-                fill(to: offset)
-                hash.update(bytes)
-                position += UInt64(bytes.count)
-            case .fileEnd:
-                fill(to: byteCount)
-                isWhole = true
+            case .data(let offset, let bytes): hash.add(bytes, at: offset)
+            case .fileEnd: isWhole = true
             case .problem(_, _, let why): problem(volume, path, why)
             default: break
             }
         }
-        return isWhole ? hash.finish() : nil
+        return isWhole ? hash.finish(byteCount: byteCount) : nil
     }
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Codecs
 import DiskModel
 import ImageModel
 import JobModel
@@ -45,6 +46,23 @@ struct FilesOperationTests {
             region(3, filesystem("u3", nil, volumes)),
         ]
         #expect(OpenedAppliance.unclean(regions) == ["2", "u2", "vg/b", "u-vg/b"])
+    }
+
+    @Test func holesAndZerosHaveOneHash() {
+        func hash(_ parts: [(UInt64, [UInt8])], _ byteCount: UInt64) -> ContentHash {
+            var hash = SparseHash()
+            for (offset, bytes) in parts { hash.add(bytes, at: offset) }
+            return hash.finish(byteCount: byteCount)
+        }
+        let noise = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        let zeros = [UInt8](repeating: 0, count: 100_000)
+        let whole = hash([(100_000, noise)], 400_000)
+        #expect(hash([(0, zeros + noise + zeros)], 400_000) == whole)
+        #expect(hash([(100_000, Array(noise[..<7])), (100_007, Array(noise[7...]))], 400_000) == whole)
+        #expect(hash([(100_001, noise)], 400_000) != whole && hash([(100_000, noise)], 400_001) != whole)
+        #expect(hash([(1 << 30, noise)], 1 << 40) != hash([(1 << 31, noise)], 1 << 40))
+        // A loop over this hole would not end.
+        #expect(hash([], UInt64(Int64.max)) == hash([], UInt64(Int64.max)))
     }
 
     /// `files tar NEW.tar 1:/ ONLY-COPY.img.zst --overwrite` must not replace the image.
