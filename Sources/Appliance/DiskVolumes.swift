@@ -236,6 +236,7 @@ extension DiskVolumes {
                 "\(volume.name) holds no files (\(volume.kindName.isEmpty ? "unknown contents" : volume.kindName))")
         }
         let place = folder.appending("mount\(mounts.count + held.count)")
+        _ = log.errors()
         do throws(SystemCallError) {
             try Files.makeFolders(place)
             if volume.kindName == "ntfs", ChildProcess.canFind("ntfs-3g") {
@@ -253,7 +254,9 @@ extension DiskVolumes {
                 mounts.append(HeldMount(try MountedVolume(node.string, degraded, on: place, writable: false)))
             }
         } catch {
-            throw .failed("\(volume.name) (\(volume.kindName)) could not be mounted: \(error)")
+            // mount(2) has one error for everything; the log says what is damaged.
+            let reason = log.errors().last.map { " (\($0))" } ?? ""
+            throw .failed("\(volume.name) (\(volume.kindName)) could not be mounted: \(error)\(reason)")
         }
         // ext4 logs only ten errors in five seconds, and each stands for missing files.
         if let name = Files.realPath(node)?.lastComponent?.string {

@@ -41,8 +41,10 @@ package final class FolderReceiver: FileReceiver {
     private var links: [UInt64: [[UInt8]]] = [:]
     private var warned: Set<String> = []
     /// In temporary names: a command that was killed in a container can have left files with this process's id.
-    private let token = String(UInt64.random(in: .min ... .max), radix: 36)
+    let token = String(UInt64.random(in: .min ... .max), radix: 36)
     private var number: UInt64 = 0
+    /// The paths written where a name has several spellings, in lower case.
+    private var folded: Set<String> = []
 
     package init(_ top: FolderWriter, _ options: Options, _ notices: ReceiverNotices) {
         self.top = top
@@ -192,6 +194,15 @@ package final class FolderReceiver: FileReceiver {
 
     /// Gives a finished entry its name.
     private func name(_ entry: AgentEntry, _ temporary: [UInt8], _ name: [UInt8], _ parent: FolderWriter) throws {
+        guard isFirstSpelling(name, temporary, parent) else {
+            parent.remove(temporary)
+            return report(
+                FileProblem(
+                    path: entry.path,
+                    why:
+                        "the destination does not tell upper from lower case, and has a file of the image by this name",
+                    cause: .destination))
+        }
         do { try parent.rename(temporary, to: name, replaces: options.overwrites) } catch {
             parent.remove(temporary)
             return try destination(entry.path, error, "made")
@@ -202,6 +213,16 @@ package final class FolderReceiver: FileReceiver {
         if entry.linkID != 0, entry.kind != .hardLink {
             links[entry.linkID] = levels.map(\.name).filter { !$0.isEmpty } + [name]
         }
+    }
+
+    /// Whether a file that replaces another one of its name does not replace one of this command: on FAT, exFAT and
+    /// NTFS, `a` and `A` are one file.
+    private func isFirstSpelling(_ name: [UInt8], _ temporary: [UInt8], _ parent: FolderWriter) -> Bool {
+        guard options.overwrites, parent.exists(Array(String(decoding: temporary, as: UTF8.self).uppercased().utf8))
+        else { return true }
+        let path = levels.map(\.name) + [name]
+        let text = path.map { String(decoding: $0, as: UTF8.self).lowercased() }.joined(separator: "/")
+        return folded.insert(text).inserted
     }
 
     /// Removes what there is of an unfinished file.
