@@ -24,7 +24,7 @@ package final class Agent {
                 try answer(request)
             } catch {
                 switch error {
-                case .request(let code, let text): try send(.failed(code: code, text: String(text.prefix(2000))))
+                case .request(let code, let text): try send(.failed(code: code, text: text))
                 case .stream(let error): throw error
                 }
             }
@@ -54,7 +54,9 @@ package final class Agent {
                     try send(.failed(code: error.rawValue, text: error.readingSentence))
                     return
                 }
-                let walker = AgentWalker(walk) { reply throws(ApplianceError) in try self.send(reply) }
+                let walker = AgentWalker(walk, kernelErrors: volumes.kernelErrors) { reply throws(ApplianceError) in
+                    try self.send(reply)
+                }
                 try walker.visit(start)
                 try send(.done)
             }
@@ -78,6 +80,8 @@ package protocol AgentVolumes: AnyObject {
     /// Keys of LUKS volumes.
     var keys: [[UInt8]] { get set }
     func all() -> [AgentVolume]
+    /// The errors that the kernel has logged since the last call, about any of the volumes.
+    func kernelErrors() -> [String]
     /// - Returns: where the volume is mounted.
     func mount(_ id: UInt32, _ subvolume: AgentSubvolume) throws(ApplianceError) -> FilePath
 }
@@ -96,6 +100,8 @@ package final class FolderVolumes: AgentVolumes {
             return volume
         }
     }
+
+    package func kernelErrors() -> [String] { [] }
 
     package func mount(_ id: UInt32, _ subvolume: AgentSubvolume) throws(ApplianceError) -> FilePath {
         guard folders.indices.contains(Int(id)) else { throw .notFound("there is no such volume") }

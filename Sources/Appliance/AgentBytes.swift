@@ -17,7 +17,8 @@ struct AgentBytes {
         bytes += string
     }
 
-    mutating func put(_ text: String) { put(Array(text.utf8)) }
+    /// The first bytes of a text: a longer one would be refused by `AgentBytesReader.text(limit:)`.
+    mutating func put(_ text: String, limit: Int = AgentText.usualLimit) { put(Array(text.utf8.prefix(limit))) }
 }
 
 /// Reads the fields of a message from an untrusted peer.
@@ -52,7 +53,7 @@ struct AgentBytesReader {
     }
 
     /// A text for a person: without control characters, which could move a terminal's cursor.
-    mutating func text(limit: Int = 4096) throws(ApplianceError) -> String {
+    mutating func text(limit: Int = AgentText.usualLimit) throws(ApplianceError) -> String {
         AgentText.shown(try string(limit: limit))
     }
 
@@ -62,6 +63,8 @@ struct AgentBytesReader {
 }
 
 package enum AgentText {
+    static let usualLimit = 4096
+
     /// A name from an image for a terminal: control characters, backslashes and bytes that are no UTF-8 become `\xNN`.
     package static func shown(_ bytes: [UInt8]) -> String {
         var result = ""

@@ -19,7 +19,13 @@ package final class AgentChannel {
 
     deinit { try? descriptor.close() }
 
+    /// - Throws: before anything is sent, for a frame that the other side would not accept.
     package func send(_ frame: AgentFrame) throws(ApplianceError) {
+        guard frame.payload.count <= AgentFrame.largestPayload else {
+            throw .refused(
+                "a message of \(frame.payload.count) bytes is longer than the appliance accepts (1 MiB): give fewer or "
+                    + "shorter keys (--luks-key-file)")
+        }
         do { try descriptor.sendAll(frame.bytes) } catch {
             throw .system(SystemCallError("write to", "the appliance", error))
         }
@@ -60,7 +66,7 @@ package final class AgentChannel {
         while true {
             if cancellation.isRequested { throw .cancelled }
             if let deadline, SystemFacts.monotonicSeconds() > deadline {
-                throw .machine("the appliance does not answer")
+                throw .machine("the appliance does not answer (a damaged filesystem can stop its kernel)")
             }
             guard Polling.wait(for: [.init(descriptor)], seconds: 0.25).first?.isReadable == true else { continue }
             switch descriptor.readAvailable(into: &buffer, limit: 1 << 19) {

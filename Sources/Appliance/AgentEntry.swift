@@ -110,7 +110,7 @@ extension AgentEntry {
         try check()
     }
 
-    private func check() throws(ApplianceError) {
+    func check() throws(ApplianceError) {
         let parts = path.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map(Array.init)
         guard path.isEmpty || parts.allSatisfy(Self.isName) else {
             throw .untrusted("the path \(AgentText.shown(path))")

@@ -127,6 +127,7 @@ package enum AgentReply: Equatable, Sendable {
 
     /// The largest piece of a file in one frame.
     package static let pieceByteCount = 256 << 10
+    private static let longestKernel = 256
     /// The most ranges of one file: a file with more is sent with its last holes as zeros.
     package static let mostExtents = 1 << 15
 
@@ -136,7 +137,7 @@ package enum AgentReply: Equatable, Sendable {
         switch self {
         case .hello(let kernel):
             code = .hello
-            bytes.put(kernel)
+            bytes.put(kernel, limit: Self.longestKernel)
         case .volumes(let volumes):
             code = .volumes
             bytes.put(UInt32(clamping: volumes.count))
@@ -176,7 +177,7 @@ package enum AgentReply: Equatable, Sendable {
     package init(_ frame: AgentFrame) throws(ApplianceError) {
         var reader = AgentBytesReader(frame.payload)
         switch Code(rawValue: frame.kind) {
-        case .hello: self = .hello(kernel: try reader.text(limit: 256))
+        case .hello: self = .hello(kernel: try reader.text(limit: Self.longestKernel))
         case .volumes:
             let count = Int(try reader.number(UInt32.self))
             guard count <= 4096 else { throw .untrusted("\(count) volumes") }

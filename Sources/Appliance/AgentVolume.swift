@@ -38,20 +38,22 @@ package struct AgentVolume: Equatable, Sendable {
         "swap", "LVM2_member", "crypto_LUKS", "linux_raid_member", "BitLocker", "zfs_member", "swsuspend",
     ]
 
+    /// Of the texts, in their order.
+    private static let limits = [512, 512, 256, 256, 1024, AgentText.usualLimit]
+
     func write(to bytes: inout AgentBytes) {
         for number in [id, disk, partition] { bytes.put(number) }
         bytes.put(byteCount)
-        for text in [logicalVolume, layers.joined(separator: ","), kindName, uuid, label, obstacle] { bytes.put(text) }
+        let texts = [logicalVolume, layers.joined(separator: ","), kindName, uuid, label, obstacle]
+        for (text, limit) in zip(texts, Self.limits) { bytes.put(text, limit: limit) }
     }
 
     init(_ reader: inout AgentBytesReader) throws(ApplianceError) {
         (id, disk, partition) = (try reader.number(), try reader.number(), try reader.number())
         byteCount = try reader.number()
-        logicalVolume = try reader.text(limit: 512)
-        layers = try reader.text(limit: 512).split(separator: ",").map(String.init)
-        (kindName, uuid, label) = (
-            try reader.text(limit: 256), try reader.text(limit: 256), try reader.text(limit: 1024)
-        )
-        obstacle = try reader.text()
+        var texts: [String] = []
+        for limit in Self.limits { texts.append(try reader.text(limit: limit)) }
+        (logicalVolume, kindName, uuid, label, obstacle) = (texts[0], texts[2], texts[3], texts[4], texts[5])
+        layers = texts[1].split(separator: ",").map(String.init)
     }
 }

@@ -10,9 +10,13 @@ final class AgentWalker {
     }
 
     private let walk: AgentRequest.Walk
+    /// The errors that the kernel has logged since it was asked last.
+    private let kernelErrors: () -> [String]
     private let send: (AgentReply) throws(ApplianceError) -> Void
     /// Files with several names, in order of their first one.
     private var linkIDs: [FileID: UInt64] = [:]
+    /// The file with several names that was described last, if this is its first one. Its number counts once it is sent.
+    private var firstName: FileID?
     private var buffer = [UInt8](repeating: 0, count: AgentReply.pieceByteCount)
 
     /// Each level holds a descriptor, here and on the host.
@@ -20,19 +24,30 @@ final class AgentWalker {
     /// Leaves room in a frame for the other fields.
     private static let mostAttributeBytes = 768 << 10
 
-    init(_ walk: AgentRequest.Walk, send: @escaping (AgentReply) throws(ApplianceError) -> Void) {
+    init(
+        _ walk: AgentRequest.Walk, kernelErrors: @escaping () -> [String],
+        send: @escaping (AgentReply) throws(ApplianceError) -> Void
+    ) {
         self.walk = walk
+        self.kernelErrors = kernelErrors
         self.send = send
     }
 
     func visit(_ start: TreeNode) throws(ApplianceError) { try visit(start, path: [], level: 0) }
 
     private func visit(_ node: TreeNode, path: [UInt8], level: Int) throws(ApplianceError) {
-        let entry: AgentEntry
+        var entry: AgentEntry
         do { entry = try describe(node, path) } catch {
             try problem(path, error)
             return
         }
+        try addAttributes(of: node, to: &entry)
+        // A damaged filesystem can have facts that the host does not accept; they are no reason to end the walk.
+        do { try entry.check() } catch {
+            try send(.problem(path: path, code: 0, text: "it is damaged: its type, times or target are impossible"))
+            return
+        }
+        if let firstName { linkIDs[firstName] = entry.linkID }
         try send(.entry(entry))
         if entry.hasContents, walk.contents { try sendContents(of: node, entry) }
         guard entry.kind == .folder, level < walk.depth else { return }
@@ -40,14 +55,9 @@ final class AgentWalker {
             try send(.problem(path: path, code: 0, text: "the folders below it are nested too deep"))
             return
         }
-        let names: [[UInt8]]
-        do { names = try node.names() } catch {
-            try problem(path, error)
-            return
-        }
-        for name in names {
+        for name in try names(of: node, path) {
             let inner = path + (path.isEmpty ? [] : [UInt8(ascii: "/")]) + name
-            guard inner.count <= AgentEntry.longestPath else {
+            guard inner.count <= AgentEntry.longestPath, AgentEntry.isName(name) else {
                 try send(.problem(path: path, code: 0, text: "a path in it is too long"))
                 continue
             }
@@ -60,11 +70,29 @@ final class AgentWalker {
         }
     }
 
+    /// The names in a folder. Drivers skip damaged blocks of a folder without an error (ext4: `htree_dirblock_to_tree`,
+    /// FAT: `fat__get_entry`); they only log them.
+    private func names(of node: TreeNode, _ path: [UInt8]) throws(ApplianceError) -> [[UInt8]] {
+        _ = kernelErrors()
+        let (names, failure) = node.names()
+        let logged = kernelErrors().first
+        if let failure, names.isEmpty {
+            try problem(path, failure)
+        } else if let why = failure?.readingSentence ?? logged {
+            try send(
+                .problem(
+                    path: path, code: failure?.rawValue ?? 0,
+                    text: "the folder is damaged, and some of what it held may be missing here (\(why))"))
+        }
+        return names
+    }
+
     private func problem(_ path: [UInt8], _ error: Errno) throws(ApplianceError) {
         try send(.problem(path: path, code: error.rawValue, text: error.readingSentence))
     }
 
     private func describe(_ node: TreeNode, _ path: [UInt8]) throws(Errno) -> AgentEntry {
+        firstName = nil
         let status = try node.status()
         var entry = AgentEntry(status, kind: Self.kind(status.kind), path: path)
         if status.kind == .link {
@@ -79,14 +107,28 @@ final class AgentWalker {
                 return entry
             }
             entry.linkID = UInt64(linkIDs.count) + 1
-            linkIDs[id] = entry.linkID
-        }
-        if walk.contents {
-            entry.attributes = try node.attributes().map { AgentEntry.Attribute(name: $0.name, value: $0.value) }
-            let byteCount = entry.attributes.reduce(0) { $0 + $1.name.count + $1.value.count + 8 }
-            guard byteCount <= Self.mostAttributeBytes else { throw .outOfRange }
+            firstName = id
         }
         return entry
+    }
+
+    /// Adds the attributes. One that cannot be read does not keep the contents back.
+    private func addAttributes(of node: TreeNode, to entry: inout AgentEntry) throws(ApplianceError) {
+        guard walk.contents, entry.kind != .hardLink else { return }
+        var (found, failure) = node.attributes()
+        var byteCount = 0
+        let all = found.count
+        found = found.filter { attribute in
+            byteCount += attribute.name.count + attribute.value.count + 8
+            return byteCount <= Self.mostAttributeBytes
+        }
+        if found.count < all { failure = .outOfRange }
+        entry.attributes = found.map { AgentEntry.Attribute(name: $0.name, value: $0.value) }
+        guard let failure else { return }
+        try send(
+            .problem(
+                path: entry.path, code: failure.rawValue,
+                text: "not all of its extended attributes (ACLs, NTFS streams) can be read: \(failure.sentence)"))
     }
 
     private static func kind(_ kind: TreeNode.Kind) -> AgentEntry.Kind {

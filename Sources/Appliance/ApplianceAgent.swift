@@ -18,11 +18,12 @@ package enum ApplianceAgent {
         // Only these: every other module is loaded when the kernel or a volume needs it. Loading btrfs alone takes
         // seconds under emulation.
         DiskVolumes.loadModules(["virtio_pci", "virtio_blk", "virtio_console"])
-        guard let port = wait(for: { port() }) else { return fail("there is no port to the host") }
+        guard let port = wait({ Self.port() }) else { return fail("there is no port to the host") }
+        let disks = wait { Self.disks().isEmpty ? nil : Self.disks() } ?? []
         do {
             let descriptor = try OwnedDescriptor.open(port, .readWrite)
             let channel = AgentChannel(descriptor, cancellation: Cancellation())
-            try Agent(channel, volumes: DiskVolumes(disks(), folder: "/run/reforge-agent")).run()
+            try Agent(channel, volumes: DiskVolumes(disks, folder: "/run/reforge-agent")).run()
             return 0
         } catch { return fail("\(error)") }
     }
@@ -33,7 +34,7 @@ package enum ApplianceAgent {
     }
 
     /// A device appears a moment after its driver was loaded.
-    private static func wait<Value>(for find: () -> Value?) -> Value? {
+    private static func wait<Value>(_ find: () -> Value?) -> Value? {
         for _ in 0..<1000 {
             if let value = find() { return value }
             SystemFacts.sleep(seconds: 0.02)

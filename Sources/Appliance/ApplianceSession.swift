@@ -36,6 +36,9 @@ package final class ApplianceSession {
     /// KVM that hangs is given up after this time.
     private static let kvmSeconds = 60.0
     private static let tcgSeconds = 600.0
+    /// A kernel that a damaged filesystem has stopped never answers. A folder of millions of files, or some keys with
+    /// Argon2, can take many minutes under emulation.
+    private static let patienceSeconds = 3600.0
     /// Argon2 may need as much memory as the machine that chose its cost was willing to give: cryptsetup's default is
     /// at most 1 GiB.
     package static let memoryForLUKS = 2048
@@ -173,7 +176,7 @@ package final class ApplianceSession {
         } catch {
             let ending = program.end(withinSeconds: 0.5)
             guard case .machine(let why) = error else { throw error }
-            let lines = program.lines.suffix(3).joined(separator: " / ")
+            let lines = Self.lastWords(program.lines)
             throw .machine(
                 "\(why)\(ending.map { ", \(QemuProgram.system.rawValue) ended: \($0)" } ?? "")\(lines.isEmpty ? "" : ": \(lines)")"
             )
@@ -188,6 +191,12 @@ package final class ApplianceSession {
         return kernel
     }
 
+    /// What the machine said about its end: the kernel's reason, or else the last lines.
+    static func lastWords(_ lines: [String]) -> String {
+        let reason = lines.last { line in ["Kernel panic", "Out of memory"].contains(where: line.contains) }
+        return reason ?? lines.suffix(3).joined(separator: " / ")
+    }
+
     // MARK: Requests
 
     private func ask(_ request: AgentRequest) throws(ApplianceError) {
@@ -196,8 +205,8 @@ package final class ApplianceSession {
     }
 
     private func reply() throws(ApplianceError) -> AgentReply {
-        guard let frame = try channel.receive() else {
-            let lines = program.map { $0.lines.suffix(3).joined(separator: " / ") } ?? ""
+        guard let frame = try channel.receive(withinSeconds: Self.patienceSeconds) else {
+            let lines = program.map { Self.lastWords($0.lines) } ?? ""
             throw .machine(
                 "the appliance ended unexpectedly\(lines.isEmpty ? "" : " (\(lines))"): a damaged filesystem can cause this, or too little memory"
             )

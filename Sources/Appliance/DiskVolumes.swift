@@ -17,6 +17,7 @@ package final class DiskVolumes: AgentVolumes {
     private var held: [AnyObject] = []
     private var mounts: [HeldMount] = []
     private var physicalVolumes: [Place] = []
+    private let log = KernelLog()
 
     private struct Found {
         var volume: AgentVolume
@@ -58,6 +59,9 @@ package final class DiskVolumes: AgentVolumes {
         // From the top down: a volume in use stays.
         while !mounts.isEmpty { mounts.removeLast() }
         while !held.isEmpty { held.removeLast() }
+        // Mount points, which are empty now; a folder that is still in use stays.
+        for name in Files.names(in: folder) { try? Files.removeFolder(folder.appending(name)) }
+        try? Files.removeFolder(folder)
     }
 
     package func all() -> [AgentVolume] {
@@ -70,6 +74,8 @@ package final class DiskVolumes: AgentVolumes {
         activateGroups()
         return (found ?? []).map(\.volume)
     }
+
+    package func kernelErrors() -> [String] { log.errors() }
 
     private func places(of disk: FilePath, _ index: Int) -> [Place] {
         let bare = Place(node: disk, disk: index, partition: 0)
@@ -88,7 +94,7 @@ package final class DiskVolumes: AgentVolumes {
             partition: UInt32(clamping: place.partition), byteCount: size)
         (volume.logicalVolume, volume.layers, volume.kindName) = (place.logicalVolume, place.layers, kindName)
         (volume.uuid, volume.label) = (uuid, label)
-        volume.obstacle = String(obstacle.prefix(1000))
+        volume.obstacle = obstacle
         found?.append(Found(volume: volume, node: place.node))
     }
 
@@ -230,6 +236,7 @@ extension DiskVolumes {
                 "\(volume.name) holds no files (\(volume.kindName.isEmpty ? "unknown contents" : volume.kindName))")
         }
         let place = folder.appending("mount\(mounts.count + held.count)")
+        _ = log.errors()
         do throws(SystemCallError) {
             try Files.makeFolders(place)
             if volume.kindName == "ntfs", ChildProcess.canFind("ntfs-3g") {
@@ -247,7 +254,13 @@ extension DiskVolumes {
                 mounts.append(HeldMount(try MountedVolume(node.string, degraded, on: place, writable: false)))
             }
         } catch {
-            throw .failed("\(volume.name) (\(volume.kindName)) could not be mounted: \(error)")
+            // mount(2) has one error for everything; the log says what is damaged.
+            let reason = log.errors().last.map { " (\($0))" } ?? ""
+            throw .failed("\(volume.name) (\(volume.kindName)) could not be mounted: \(error)\(reason)")
+        }
+        // ext4 logs only ten errors in five seconds, and each stands for missing files.
+        if let name = Files.realPath(node)?.lastComponent?.string {
+            try? Files.put("0", into: FilePath("/sys/fs/ext4/\(name)/err_ratelimit_interval_ms"))
         }
         return place
     }
@@ -259,6 +272,10 @@ extension DiskVolumes {
         var manner = FilesystemTraits.named(kindName)?.mount ?? FilesystemTraits.MountManner(name)
         // Names of FAT are UTF-16: in any other encoding of the kernel, some could not be shown.
         if manner.type == "vfat" { manner.readOnlyOptions = "utf8" }
+        // The filesystem may ask for a panic at the first error, which would end everything.
+        if manner.type == "ext4" {
+            manner.readOnlyOptions += (manner.readOnlyOptions.isEmpty ? "" : ",") + "errors=continue"
+        }
         guard kindName == "btrfs" else { return manner }
         switch subvolume {
         case .topLevel: manner.readOnlyOptions += ",subvolid=5"

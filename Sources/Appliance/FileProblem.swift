@@ -15,7 +15,8 @@ package struct FileProblem: Equatable, Sendable {
     package var cause: Cause
 
     package init(path: [UInt8], why: String, cause: Cause) {
-        self.path = AgentText.shown(path)
+        // Of the start of a walk, which has no name in it.
+        self.path = path.isEmpty ? "." : AgentText.shown(path)
         self.why = why
         self.cause = cause
     }

@@ -40,7 +40,11 @@ package final class FolderReceiver: FileReceiver {
     /// Where the first name of each file with several names is: components below the top.
     private var links: [UInt64: [[UInt8]]] = [:]
     private var warned: Set<String> = []
+    /// In temporary names: a command that was killed in a container can have left files with this process's id.
+    let token = String(UInt64.random(in: .min ... .max), radix: 36)
     private var number: UInt64 = 0
+    /// The paths written where a name has several spellings, in lower case.
+    private var folded: Set<String> = []
 
     package init(_ top: FolderWriter, _ options: Options, _ notices: ReceiverNotices) {
         self.top = top
@@ -172,7 +176,7 @@ package final class FolderReceiver: FileReceiver {
 
     private func temporaryName() -> [UInt8] {
         number += 1
-        return Array(".reforge-\(SystemFacts.processID)-\(number).part".utf8)
+        return Array(".reforge-\(token)-\(number).part".utf8)
     }
 
     private func endFile() throws {
@@ -190,6 +194,15 @@ package final class FolderReceiver: FileReceiver {
 
     /// Gives a finished entry its name.
     private func name(_ entry: AgentEntry, _ temporary: [UInt8], _ name: [UInt8], _ parent: FolderWriter) throws {
+        guard isFirstSpelling(name, temporary, parent) else {
+            parent.remove(temporary)
+            return report(
+                FileProblem(
+                    path: entry.path,
+                    why:
+                        "the destination does not tell upper from lower case, and has a file of the image by this name",
+                    cause: .destination))
+        }
         do { try parent.rename(temporary, to: name, replaces: options.overwrites) } catch {
             parent.remove(temporary)
             return try destination(entry.path, error, "made")
@@ -200,6 +213,16 @@ package final class FolderReceiver: FileReceiver {
         if entry.linkID != 0, entry.kind != .hardLink {
             links[entry.linkID] = levels.map(\.name).filter { !$0.isEmpty } + [name]
         }
+    }
+
+    /// Whether a file that replaces another one of its name does not replace one of this command: on FAT, exFAT and
+    /// NTFS, `a` and `A` are one file.
+    private func isFirstSpelling(_ name: [UInt8], _ temporary: [UInt8], _ parent: FolderWriter) -> Bool {
+        guard options.overwrites, parent.exists(Array(String(decoding: temporary, as: UTF8.self).uppercased().utf8))
+        else { return true }
+        let path = levels.map(\.name) + [name]
+        let text = path.map { String(decoding: $0, as: UTF8.self).lowercased() }.joined(separator: "/")
+        return folded.insert(text).inserted
     }
 
     /// Removes what there is of an unfinished file.
@@ -257,8 +280,12 @@ package final class FolderReceiver: FileReceiver {
             let source = try folder.openFile(first)
             let (temporary, target) = try create(in: parent)
             do {
-                defer { try? target.close() }
-                counts.byteCount += try target.copySparse(of: source.raw, byteCount: entry.byteCount)
+                do { counts.byteCount += try target.copySparse(of: source.raw, byteCount: entry.byteCount) } catch {
+                    try? target.close()
+                    throw error
+                }
+                // Some filesystems refuse data only now.
+                try target.close()
             } catch {
                 parent.remove(temporary)
                 throw error
@@ -280,15 +307,16 @@ package final class FolderReceiver: FileReceiver {
         } else if entry.owner != SystemFacts.userID {
             warn("owners", "owners are not kept, which needs root: the files belong to the user who runs this")
         }
-        if entry.kind != .link {
-            // Set-user-id for another owner would give that one's rights away.
-            let permissions = hasOwner ? entry.permissions : entry.permissions & 0o1777
-            _ = attempt("permissions") { () throws(Errno) in try parent.setPermissions(name, permissions) }
-        }
         for attribute in entry.attributes {
             let text = AgentText.shown(attribute.name)
             let kind = text.hasPrefix("system.posix_acl") ? "ACLs" : "attributes (\(text.prefix { $0 != "." }).…)"
             _ = attempt(kind) { () throws(Errno) in try parent.setAttribute(attribute.name, of: name, attribute.value) }
+        }
+        // Behind the attributes: a user cannot add any to a file that is only to be read.
+        if entry.kind != .link {
+            // Set-user-id for another owner would give that one's rights away.
+            let permissions = hasOwner ? entry.permissions : entry.permissions & 0o1777
+            _ = attempt("permissions") { () throws(Errno) in try parent.setPermissions(name, permissions) }
         }
         _ = attempt("times") { () throws(Errno) in
             try parent.setModified(name, entry.modified, entry.modifiedNanoseconds)

@@ -48,10 +48,7 @@ package final class PlaceResolver {
             return (try mount(volume, .topLevel), place.path)
         case .logicalVolume(let name):
             guard let volume = volumes.first(where: { $0.logicalVolume == name }) else {
-                let locked = volumes.contains { $0.kindName == "crypto_LUKS" }
-                throw ApplianceError.notFound(
-                    "there is no logical volume \(name)\(locked ? " outside of encrypted volumes (--luks-key-file opens them)" : ""); \(Self.list(volumes))"
-                )
+                throw ApplianceError.notFound("there is no logical volume \(name); \(Self.list(volumes))")
             }
             return (try mount(volume, .topLevel), place.path)
         }
@@ -70,12 +67,30 @@ package final class PlaceResolver {
 
     private static func list(_ volumes: [AgentVolume]) -> String {
         let names = volumes.filter(\.isMountable).map { "\($0.name):/ (\($0.kindName))" }
-        return names.isEmpty ? "no volume holds files" : "there are \(names.joined(separator: ", "))"
+        let isLocked = volumes.contains { $0.kindName == "crypto_LUKS" }
+        return (names.isEmpty ? "no volume holds files" : "there are \(names.joined(separator: ", "))")
+            + (isLocked ? ", and encrypted volumes (--luks-key-file opens them)" : "")
+    }
+
+    /// - Returns: `nil` where a volume or a file cannot be read: another one may hold the system. The end of the machine
+    ///   is no such reason.
+    private func attempt<Value>(_ body: () throws -> Value) throws -> Value? {
+        do { return try body() } catch let error as ApplianceError {
+            switch error {
+            case .notFound, .failed, .refused: return nil
+            default: throw error
+            }
+        }
     }
 
     // MARK: The installed system
 
     private func resolveInstalled(_ place: FilePlace) throws -> (mounted: ApplianceSession.Mounted, path: [UInt8]) {
+        guard !place.components.contains(Array("..".utf8)) else {
+            throw ApplianceError.refused(
+                "\(AgentText.shown(place.path)) has a `..`, which could lead to another volume: write the path without it"
+            )
+        }
         let system = try self.system ?? findSystem()
         self.system = system
         guard let (entry, rest) = Self.match(system.entries, place) else {
@@ -138,9 +153,8 @@ package final class PlaceResolver {
         where volume.isMountable && FilesystemTraits.named(volume.kindName)?.mayHoldSystem == true {
             let isBtrfs = volume.kindName == "btrfs"
             for subvolume in try subvolumes(of: volume, isBtrfs: isBtrfs) {
-                // An error here is no reason to look no further: another volume may hold the system.
-                guard let mounted = try? mount(volume, subvolume),
-                    let text = try? session.read(mounted, Array("/etc/fstab".utf8))
+                guard let mounted = try attempt({ try mount(volume, subvolume) }),
+                    let text = try attempt({ try session.read(mounted, Array("/etc/fstab".utf8)) })
                 else { continue }
                 let resolver = FstabResolver(
                     volumes: bootVolumes.map(\.boot), rootPartition: boot.number, capturedDiskName: capturedDiskName)
@@ -172,10 +186,10 @@ package final class PlaceResolver {
     private static let mostFolders = 64
 
     private func subvolumes(of volume: AgentVolume, isBtrfs: Bool) throws -> [AgentSubvolume] {
-        guard isBtrfs, let top = try? mount(volume, .topLevel) else { return [.topLevel] }
-        let folders = ((try? session.list(top, [UInt8(ascii: "/")])) ?? []).filter { $0.kind == .folder }
-        let withSystem = folders.prefix(Self.mostFolders).filter { folder in
-            (try? session.stat(top, Array("/".utf8) + folder.name + Array("/etc/fstab".utf8))) != nil
+        guard isBtrfs, let top = try attempt({ try mount(volume, .topLevel) }) else { return [.topLevel] }
+        let folders = (try attempt { try session.list(top, [UInt8(ascii: "/")]) } ?? []).filter { $0.kind == .folder }
+        let withSystem = try folders.prefix(Self.mostFolders).filter { folder in
+            try attempt { try session.stat(top, Array("/".utf8) + folder.name + Array("/etc/fstab".utf8)) } != nil
         }
         return [.standard] + withSystem.map { .named($0.name) }
     }

@@ -295,7 +295,10 @@ package enum SystemFacts {
     package static func utcText(_ unixSeconds: Int64) -> String {
         var seconds = time_t(unixSeconds)
         var parts = tm()
-        gmtime_r(&seconds, &parts)
+        // A time of a damaged or hostile filesystem can be in a year that no text of this form has.
+        guard gmtime_r(&seconds, &parts) != nil, (-1900...8099).contains(parts.tm_year) else {
+            return "@\(unixSeconds)"
+        }
         func two(_ value: Int32) -> String { value < 10 ? "0\(value)" : "\(value)" }
         return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
             + "T\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))Z"

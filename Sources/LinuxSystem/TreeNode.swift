@@ -89,7 +89,8 @@ package final class TreeNode: Sendable {
         return Status(
             kind: kind, permissions: UInt16(found.st_mode & 0o7777), owner: found.st_uid, group: found.st_gid,
             byteCount: UInt64(max(0, found.st_size)), allocatedByteCount: UInt64(max(0, found.st_blocks)) &* 512,
-            modified: Int64(found.st_mtim.tv_sec), modifiedNanoseconds: UInt32(clamping: found.st_mtim.tv_nsec),
+            modified: Int64(found.st_mtim.tv_sec),
+            modifiedNanoseconds: UInt32(max(0, min(999_999_999, found.st_mtim.tv_nsec))),
             inode: UInt64(found.st_ino), device: UInt64(found.st_dev), linkCount: UInt64(found.st_nlink),
             major: rf_major(UInt64(found.st_rdev)), minor: rf_minor(UInt64(found.st_rdev)))
     }
@@ -109,27 +110,29 @@ package final class TreeNode: Sendable {
     /// The names in this folder, sorted by their bytes.
     ///
     /// The corresponding C function is `readdir`.
-    package func names() throws(Errno) -> [[UInt8]] {
-        let opened = try Names.check(open(Names.proc(descriptor), O_RDONLY | O_DIRECTORY | O_CLOEXEC))
+    /// - Returns: those that can be read, and the error that ended them.
+    package func names() -> (found: [[UInt8]], failure: Errno?) {
+        let opened = open(Names.proc(descriptor), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard opened >= 0 else { return ([], Errno(rawValue: errno)) }
         guard let stream = fdopendir(opened) else {
             let reason = errno
             close(opened)
-            throw Errno(rawValue: reason)
+            return ([], Errno(rawValue: reason))
         }
         defer { closedir(stream) }
         var names: [[UInt8]] = []
+        var failure: Errno?
         while true {
             // The end of the folder and an error both return nothing; only an error sets errno.
             errno = 0
             guard let entry = readdir(stream) else {
-                let reason = errno
-                if reason != 0 { throw Errno(rawValue: reason) }
+                if errno != 0 { failure = Errno(rawValue: errno) }
                 break
             }
             let name = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
             if name != [UInt8(ascii: ".")], name != Array("..".utf8) { names.append(name) }
         }
-        return names.sorted { $0.lexicographicallyPrecedes($1) }
+        return (names.sorted { $0.lexicographicallyPrecedes($1) }, failure)
     }
 
     /// Opens this file for reading. A pipe is not waited for.
@@ -145,19 +148,24 @@ package final class TreeNode: Sendable {
     /// The extended attributes, ACLs among them; empty where the filesystem has none.
     ///
     /// The corresponding C functions are `listxattr` and `getxattr`, through /proc, as `O_PATH` allows no other.
-    package func attributes() throws(Errno) -> [(name: [UInt8], value: [UInt8])] {
+    /// - Returns: those that can be read, and the first error.
+    package func attributes() -> (found: [(name: [UInt8], value: [UInt8])], failure: Errno?) {
         let path = Names.proc(descriptor)
-        let list = try Self.sized { rf_list_attributes(path, $0, $1) }
+        let list: [UInt8]
+        do { list = try Self.sized { rf_list_attributes(path, $0, $1) } } catch { return ([], error) }
         var attributes: [(name: [UInt8], value: [UInt8])] = []
+        var failure: Errno?
         for name in list.split(separator: 0).map({ Array($0) }) {
-            let value = try Self.sized { buffer, count in
-                Names.bytes(name).withUnsafeBufferPointer { pointer in
-                    pointer.baseAddress.map { rf_get_attribute(path, $0, buffer, count) } ?? -1
+            do throws(Errno) {
+                let value = try Self.sized { buffer, count in
+                    Names.bytes(name).withUnsafeBufferPointer { pointer in
+                        pointer.baseAddress.map { rf_get_attribute(path, $0, buffer, count) } ?? -1
+                    }
                 }
-            }
-            attributes.append((name, value))
+                attributes.append((name, value))
+            } catch { failure = failure ?? error }
         }
-        return attributes
+        return (attributes, failure)
     }
 
     /// Linux limits a list and a value to 64 KiB each (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).

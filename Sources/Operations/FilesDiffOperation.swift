@@ -66,6 +66,10 @@ package final class FilesDiffOperation {
             let new = try OpenedAppliance(job.to, job.appliance, keys, events)
             defer { new.session.close() }
             try compareVolumes(old, new)
+            for opened in [old, new] {
+                guard let why = opened.imageError else { continue }
+                problem(Array(opened.text.utf8), "what cannot be read was not compared: \(why)")
+            }
             try old.check()
             try new.check()
             return findings
@@ -89,13 +93,25 @@ package final class FilesDiffOperation {
                 findings.notes.append("\(volume.name) (\(volume.kindName)) has files only in \(job.from)")
                 continue
             }
+            guard let before = try side(old, volume), let after = try side(new, other) else { continue }
+            let sides = (before, after)
             findings.comparedVolumes.append(volume.name)
-            let sides = (
-                Side(opened: old, mounted: try old.resolver.mount(volume, .topLevel)),
-                Side(opened: new, mounted: try new.resolver.mount(other, .topLevel))
-            )
             try merge(volume.name, sides.0, sides.1, progress)
             try decide(sides.0, sides.1, progress)
+        }
+    }
+
+    /// A mounted volume; `nil` if it cannot be mounted, which is recorded: the others are compared.
+    private func side(_ opened: OpenedAppliance, _ volume: AgentVolume) throws -> Side? {
+        opened.noteJournal(of: volume)
+        do throws(ApplianceError) {
+            return Side(opened: opened, mounted: try opened.resolver.mount(volume, .topLevel))
+        } catch {
+            switch error {
+            case .failed, .refused: problem(volume.name, [], "it was not compared: \(error)")
+            default: throw error
+            }
+            return nil
         }
     }
 
@@ -110,13 +126,13 @@ package final class FilesDiffOperation {
             count += 1
             if count % 256 == 0 { progress.show("comparing files of \(volume)", done: count, total: 0) }
             if let before = first, second.map({ AgentEntry.precedes(before.path, $0.path) }) ?? true {
-                add(.removed, volume, before, then: before.byteCount)
+                try add(.removed, volume, before, then: before.byteCount)
                 first = try next(old, volume)
             } else if let after = second, first.map({ AgentEntry.precedes(after.path, $0.path) }) ?? true {
-                add(.added, volume, after, now: after.byteCount)
+                try add(.added, volume, after, now: after.byteCount)
                 second = try next(new, volume)
             } else if let before = first, let after = second {
-                compare(volume, before, after)
+                try compare(volume, before, after)
                 (first, second) = (try next(old, volume), try next(new, volume))
             }
         }
@@ -135,22 +151,34 @@ package final class FilesDiffOperation {
     }
 
     private func problem(_ volume: String, _ path: [UInt8], _ why: String) {
-        let problem = FileProblem(path: Array("\(volume):/".utf8) + path, why: why, cause: .image)
+        problem(Array("\(volume):/".utf8) + path, why)
+    }
+
+    private func problem(_ path: [UInt8], _ why: String) {
+        let problem = FileProblem(path: path, why: why, cause: .image)
         events.log("\(problem.path): \(why)")
         findings.add(problem)
     }
 
+    /// Upper bound on the changes in memory.
+    private static let mostChanges = 1_000_000
+
     private func add(
         _ change: Findings.Change.Kind, _ volume: String, _ entry: AgentEntry, _ what: [String] = [],
         then: UInt64? = nil, now: UInt64? = nil
-    ) {
+    ) throws {
+        guard findings.changes.count < Self.mostChanges else {
+            throw JobFailure(
+                .refused,
+                "more than \(Self.mostChanges) files differ: these are not two states of one system, or too far apart")
+        }
         findings.changes.append(
             Findings.Change(
                 change: change, volume: volume, path: "\(volume):/\(AgentText.shown(entry.path))", what: what,
                 byteCountThen: then, byteCountNow: now))
     }
 
-    private func compare(_ volume: String, _ old: AgentEntry, _ new: AgentEntry) {
+    private func compare(_ volume: String, _ old: AgentEntry, _ new: AgentEntry) throws {
         var what: [String] = []
         let isFile = old.kindName == "file" && new.kindName == "file"
         if old.kindName != new.kindName { what.append("kind") }
@@ -166,7 +194,7 @@ package final class FilesDiffOperation {
         if isFile, isOtherTime, old.byteCount == new.byteCount, old.byteCount > 0 {
             doubtful.append(Doubt(path: new.path, position: findings.changes.count))
         }
-        add(
+        try add(
             .changed, volume, new, what, then: isFile ? old.byteCount : nil, now: isFile ? new.byteCount : nil)
     }
 
@@ -186,32 +214,18 @@ package final class FilesDiffOperation {
 
     /// The hash of a file, holes as zeros; `nil` if it cannot be read, which is recorded.
     private func hash(_ side: Side, _ path: [UInt8], _ volume: String) throws -> ContentHash? {
-        var hash = ContentHash.Running()
-        var position: UInt64 = 0
+        var hash = SparseHash()
         var byteCount: UInt64 = 0
         var isWhole = false
-        let zeros = [UInt8](repeating: 0, count: 1 << 16)
-        func fill(to end: UInt64) {
-            while position < end {
-                let count = Int(min(UInt64(zeros.count), end - position))
-                hash.update(count == zeros.count ? zeros : Array(zeros[..<count]))
-                position += UInt64(count)
-            }
-        }
         try side.opened.session.walk(side.mounted, path, depth: 0, contents: true) { reply in
             switch reply {
             case .entry(let entry): byteCount = entry.byteCount
-            case .data(let offset, let bytes):
-                fill(to: offset)
-                hash.update(bytes)
-                position += UInt64(bytes.count)
-            case .fileEnd:
-                fill(to: byteCount)
-                isWhole = true
+            case .data(let offset, let bytes): hash.add(bytes, at: offset)
+            case .fileEnd: isWhole = true
             case .problem(_, _, let why): problem(volume, path, why)
             default: break
             }
         }
-        return isWhole ? hash.finish() : nil
+        return isWhole ? hash.finish(byteCount: byteCount) : nil
     }
 }

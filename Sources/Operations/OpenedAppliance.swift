@@ -13,13 +13,17 @@ package final class OpenedAppliance {
     package let resolver: PlaceResolver
     /// `nil` for a disk on the medium.
     private let source: ServedSource?
-    private let text: String
+    package let text: String
+    private let events: any EventSink
+    /// The names and the UUIDs of volumes that were captured with changes in their journal only.
+    private let unclean: Set<String>
+    private var warned: Set<String> = []
 
     /// The longest key that is accepted, in bytes.
     private static let longestKey = 512 << 10
 
     package init(_ text: String, _ choice: ApplianceChoice, _ keys: KeyRing, _ events: any EventSink) throws {
-        self.text = text
+        (self.text, self.events) = (text, events)
         let keyBytes = try LUKSKeys(choice.luksKeyFiles).keyFiles().map { path in
             let bytes = try Files.read(path, limit: Self.longestKey + 1)
             guard bytes.count <= Self.longestKey else {
@@ -46,6 +50,7 @@ package final class OpenedAppliance {
         }
         if !keyBytes.isEmpty { try session.unlock(keyBytes) }
         let manifest = source?.header.manifest
+        unclean = Self.unclean(manifest?.regions ?? [])
         resolver = try PlaceResolver(
             session, table: manifest?.table, capturedDiskName: manifest?.disk.kernelName)
     }
@@ -68,7 +73,32 @@ package final class OpenedAppliance {
             throw JobFailure(.usage, "\(text) is no path in an image: it is \(FilePlace.forms)")
         }
         let (mounted, path) = try resolver.resolve(place)
+        noteJournal(of: mounted.volume)
         return (place, mounted, path)
+    }
+
+    /// Says once of a volume that its journal is not applied.
+    package func noteJournal(of volume: AgentVolume) {
+        guard unclean.contains(volume.name) || !volume.uuid.isEmpty && unclean.contains(volume.uuid),
+            warned.insert(volume.name).inserted
+        else { return }
+        events.warn(
+            "journal",
+            "\(volume.name):/ of \(text) was not cleanly unmounted, and its journal is not applied: recent changes are missing, and files that were being written can be wrong. A restored disk applies it"
+        )
+    }
+
+    /// In any depth: a logical volume has its name, and what is in LUKS only its UUID.
+    static func unclean(_ regions: [Manifest.Region]) -> Set<String> {
+        var found: Set<String> = []
+        func add(_ filesystem: FilesystemInfo, _ name: String) {
+            if filesystem.isClean == false { found.formUnion([name, filesystem.uuid ?? name]) }
+            for inner in filesystem.inner ?? [] { add(inner.filesystem, inner.name) }
+        }
+        for region in regions {
+            if let filesystem = region.filesystem { add(filesystem, String(region.partition ?? 0)) }
+        }
+        return found
     }
 
     /// Fails if the image changed while it was read.

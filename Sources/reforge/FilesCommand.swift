@@ -57,13 +57,17 @@ struct FilesCommand: ParsableCommand {
 
         func run(
             _ image: String, _ action: FilesJob.Action, resultIsOutput: Bool = false,
-            lines: (FilesReport) -> [String]
+            entryLine: ((FilesReport.Found) -> String)? = nil, lines: (FilesReport) -> [String]
         ) throws {
             var job = FilesJob(image: image, action: action)
             job.appliance = appliance.choice
             let sink = events.sink("files")
             try CommandRun.run(json: json && !resultIsOutput) { cancellation in
-                let report = try FilesOperation(job, keys: KeyRing(keys, sink, cancellation), events: sink).run()
+                // Lines are printed as they are found: a disk can have millions of files.
+                let receive = entryLine.map { line in { found in try Console.result(line(found)) } }
+                let operation = FilesOperation(
+                    job, keys: KeyRing(keys, sink, cancellation), events: sink, receive: json ? nil : receive)
+                let report = try operation.run()
                 if json, !resultIsOutput {
                     try Console.json(report)
                 } else {
@@ -93,19 +97,17 @@ struct ListFiles: MountingCommand {
     @OptionGroup var options: FilesCommand.Options
 
     func run() throws {
-        try options.run(image, path.map { .list($0) } ?? .volumes) { report in
-            if let volumes = report.volumes {
-                return TextTable.lines(
-                    ["PATH", "HOLDS", "SIZE", "LABEL", "REMARK"],
-                    volumes.map {
-                        [
-                            "\($0.name):/",
-                            ($0.layers + [$0.kind.isEmpty ? "unknown" : $0.kind]).joined(separator: " → "),
-                            ByteText.rounded($0.byteCount), $0.label, $0.obstacle ?? "",
-                        ]
-                    })
-            }
-            return (report.entries ?? []).map(\.line)
+        try options.run(image, path.map { .list($0) } ?? .volumes, entryLine: \.line) { report in
+            guard let volumes = report.volumes else { return [] }
+            return TextTable.lines(
+                ["PATH", "HOLDS", "SIZE", "LABEL", "REMARK"],
+                volumes.map {
+                    [
+                        "\($0.name):/",
+                        ($0.layers + [$0.kind.isEmpty ? "unknown" : $0.kind]).joined(separator: " → "),
+                        ByteText.rounded($0.byteCount), $0.label, $0.obstacle ?? "",
+                    ]
+                })
         }
     }
 }
@@ -130,9 +132,7 @@ struct FindFiles: MountingCommand {
             guard let time = TimeText(newer) else { throw ValidationError("--newer takes a time, such as 2026-11-01") }
             criteria.newerThan = time.unixSeconds
         }
-        try options.run(image, .find(path, criteria)) { report in
-            (report.entries ?? []).map { long ? $0.line : $0.path }
-        }
+        try options.run(image, .find(path, criteria), entryLine: { long ? $0.line : $0.path }) { _ in [] }
     }
 }
 

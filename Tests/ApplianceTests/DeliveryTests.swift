@@ -161,6 +161,28 @@ struct DeliveryTests {
         #expect(said.problems.count == 1)
     }
 
+    /// FAT, by its one sign: a temporary name is there in upper case too.
+    @Test func aFileOfTheImageIsNotReplacedByItsOtherSpelling() throws {
+        let scratch = try ScratchFolder()
+        var options = FolderReceiver.Options()
+        options.overwrites = true
+        let said = Said()
+        let receiver = FolderReceiver(try FolderWriter(scratch.path), options, said.notices)
+        for number in 1...3 {
+            try Files.write([], to: scratch.path.appending(".REFORGE-\(receiver.token.uppercased())-\(number).PART"))
+        }
+        try Files.write([9], to: scratch.path.appending("README"))
+        var replies: [AgentReply] = [.entry(FrameTests.entry("", .folder))]
+        for name in ["README", "other", "readme"] {
+            replies += [.entry(FrameTests.entry(name)), .data(offset: 0, [1, 2, 3, 4, 5]), .fileEnd]
+        }
+        for reply in replies { try receiver.take(reply, name: nil) }
+        try receiver.endWalk()
+        #expect(said.problems.map(\.path) == ["readme"] && receiver.counts.fileCount == 2)
+        #expect(try Files.read(scratch.path.appending("README")) == [1, 2, 3, 4, 5])
+        #expect(!Files.names(in: scratch.path).contains { $0.hasSuffix(".part") })
+    }
+
     @Test func unreadableFilesAreNamedAndLeftOut() throws {
         let scratch = try ScratchFolder()
         let said = Said()

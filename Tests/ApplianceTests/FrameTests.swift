@@ -58,6 +58,23 @@ struct FrameTests {
         }
     }
 
+    /// The other side would end the stream, and the session with it.
+    @Test func tooLongFramesAreRefusedBeforeTheyAreSent() throws {
+        let session = try ApplianceSession(folders: [], cancellation: Cancellation())
+        let key = [UInt8](repeating: 1, count: AgentFrame.largestPayload / 2)
+        #expect(throws: ApplianceError.self) { try session.unlock([key, key, key]) }
+        #expect(try session.volumes().isEmpty)
+    }
+
+    @Test func aSilentPeerIsGivenUp() throws {
+        let pair = try OwnedDescriptor.socketPair()
+        let other = OwnedDescriptor(owning: pair.other)
+        let channel = AgentChannel(OwnedDescriptor(owning: pair.own), cancellation: Cancellation())
+        #expect(throws: ApplianceError.self) { try channel.receive(withinSeconds: 0.01) }
+        try other.close()
+        #expect(try channel.receive(withinSeconds: 5) == nil)
+    }
+
     @Test func noiseNeverTraps() throws {
         var random = SeededGenerator(seed: Sample.seed())
         for _ in 0..<3000 {

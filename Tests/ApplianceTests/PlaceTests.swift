@@ -47,6 +47,31 @@ struct PlaceTests {
         #expect(anna.0 == 3 && anna.1 == "/")
     }
 
+    @Test func theSystemIsFoundAndOnlyAMissingOneIsCalledMissing() throws {
+        let scratch = try ScratchFolder()
+        let volumes = ["boot", "root"].map { scratch.path.appending($0) }
+        for volume in volumes { try Files.makeFolders(volume.appending("etc")) }
+        try Files.write(Array("LABEL=ROOT / ext4 defaults 0 1\n".utf8), to: volumes[1].appending("etc/fstab"))
+        let session = try ApplianceSession(folders: volumes, cancellation: Cancellation())
+        let resolver = try PlaceResolver(session)
+        #expect(try resolver.resolve(try #require(FilePlace("/etc/x"))).mounted.volume.partition == 2)
+        // It could lead from one volume to another.
+        #expect(throws: ApplianceError.self) { try resolver.resolve(try #require(FilePlace("/home/../etc/x"))) }
+
+        let cancellation = Cancellation()
+        let interrupted = try PlaceResolver(ApplianceSession(folders: volumes, cancellation: cancellation))
+        cancellation.request(2)
+        do {
+            _ = try interrupted.resolve(try #require(FilePlace("/etc/x")))
+            Issue.record("an interrupted search ended well")
+        } catch let error as ApplianceError {
+            guard case .cancelled = error else {
+                Issue.record("\(error)")
+                return
+            }
+        }
+    }
+
     @Test func theMediumIsFoundByItsFolder() throws {
         let scratch = try ScratchFolder()
         #expect(throws: ApplianceError.self) { try ApplianceMedia.find(scratch.path.string) }
@@ -54,6 +79,13 @@ struct PlaceTests {
         #expect(throws: ApplianceError.self) { try ApplianceMedia.find(scratch.path.string) }
         try Files.write([1], to: scratch.path.appending("initramfs.img"))
         #expect(try ApplianceMedia.find(scratch.path.string).kernel == scratch.path.appending("vmlinuz"))
+    }
+
+    @Test func theReasonOfAPanicIsSaid() {
+        let panic = "[ 7.3] Kernel panic - not syncing: EXT4-fs (device vda): panic forced after error"
+        #expect(ApplianceSession.lastWords(["a", panic, "[ 7.3]  </TASK>", "x", "y", "z"]) == panic)
+        #expect(ApplianceSession.lastWords(["a", "b", "c", "d"]) == "b / c / d")
+        #expect(ApplianceSession.lastWords([]).isEmpty)
     }
 
     @Test func theMachineHasNothingButItsDisks() {

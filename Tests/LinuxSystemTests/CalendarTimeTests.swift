@@ -49,6 +49,11 @@ import Testing
         #expect(TimeText("2026-11-22")?.isDate == true)
         #expect(TimeText("2026-11-22T15:00")?.offsetSeconds == nil)
         #expect(SystemFacts.utcText(1_795_359_605) == "2026-11-22T15:00:05Z")
+        // Btrfs stores 64 bits; the year of the second overflows a 32-bit sum.
+        for seconds in [Int64.max, 67_767_976_233_446_399, 67_768_000_000_000_000, .min, -70_000_000_000_000] {
+            #expect(SystemFacts.utcText(seconds) == "@\(seconds)")
+        }
+        #expect(SystemFacts.utcText(-1) == "1969-12-31T23:59:59Z")
         for text in [
             "", "2026", "2026-11", "2026-1-22", "2026-11-22T", "2026-11-22T15", "2026-11-22T15:00:", "2026-11-22T25:00",
             "2026-11-22T15:00+1", "2026-11-22T15:00Zx", "2026-11-22T15:00:05.Z", "２026-11-22", "2026-02-30", "latest",

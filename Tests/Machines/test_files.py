@@ -225,6 +225,37 @@ def test_get_from_every_filesystem(ctx: Context) -> None:
     expect(sums_of(out / "lvm") == sums, "files of the ext4 in LVM in LUKS differ")
 
 
+def damage_folder(disk: Path, folder: str) -> None:
+    """Overwrites the entries of the third block of an ext4's folder, whose blocks have no checksums."""
+    blocks = run("debugfs", "-R", f"blocks {folder}", disk).split()
+    with disk.open("r+b") as made:
+        made.seek(int(blocks[2]) * 1024)
+        made.write(b"\xff" * 512)
+
+
+@full_only
+@time_limit(1200)
+def test_damaged_folder(ctx: Context) -> None:
+    """Linux skips a damaged block of a folder without an error: it is a problem, and the other files arrive."""
+    tree = ctx.folder / "tree"
+    (tree / "d").mkdir(parents=True)
+    for number in range(200):
+        (tree / "d" / f"entry with a long name, number {number}").write_text(f"{number}")
+    (tree / "e").write_text("e")
+    disk = ctx.folder / "disk.raw"
+    run("mke2fs", "-q", "-t", "ext4", "-b", "1024", "-O", "^metadata_csum", "-e", "panic", "-d", tree, disk, "32M")
+    damage_folder(disk, "/d")
+    open_to_all(ctx, disk)
+    out = target_for_all(ctx)
+    found = as_nobody(ctx, "find", disk, "0:/", "--type", "f", codes=(65,))
+    names = [line for line in found.stdout.splitlines() if "entry" in line]
+    expect(0 < len(names) < 200, f"{len(names)} of 200 names")
+    expect("damaged" in found.stderr and "0:/e" in found.stdout, found.stderr)
+    as_nobody(ctx, "get", disk, "0:/", out / "got", codes=(65,))
+    expect(len(list((out / "got/d").iterdir())) == len(names), "get and find differ")
+    expect((out / "got/e").read_text() == "e", "the file behind the folder is missing")
+
+
 @full_only
 @time_limit(1200)
 def test_diff_of_files(ctx: Context) -> None:
