@@ -70,6 +70,32 @@ struct VirtualChainTests {
         #expect(try content(name) == raw)
     }
 
+    /// QEMU reads zeros behind the end of a truncated file, without an error.
+    @Test(arguments: [
+        ("a.qcow2", "-O qcow2"), ("b.qcow2", "-c -O qcow2"), ("c.vmdk", "-O vmdk"),
+        ("d.vmdk", "-O vmdk -o subformat=streamOptimized"), ("e.vmdk", "-O vmdk -o subformat=twoGbMaxExtentSparse"),
+        ("f.vhdx", "-O vhdx"), ("g.vdi", "-O vdi"), ("h.vhd", "-O vpc -o force_size=on"),
+    ]) func aTruncatedImageIsNeverRead(name: String, options: String) throws {
+        _ = try makeRaw()
+        try shell("qemu-img convert -f raw \(options) raw \(name)")
+        let part = name == "e.vmdk" ? "e-s001.vmdk" : name
+        let whole = try Files.read(path(part), limit: 1 << 30)
+        for percent in [99, 80, 50, 20, 5] {
+            try Files.write(Array(whole[..<(whole.count * percent / 100 / 512 * 512)]), to: path(part))
+            #expect(throws: ImageError.self, "\(percent) %") { try content(name) }
+        }
+    }
+
+    @Test func aTruncatedBaseIsNeverRead() throws {
+        _ = try makeRaw()
+        try shell(
+            """
+            qemu-img convert -f raw -O qcow2 raw base.qcow2
+            qemu-img create -q -f qcow2 -F qcow2 -b base.qcow2 top.qcow2; truncate -s 400K base.qcow2
+            """)
+        refused("top.qcow2", "base.qcow2")
+    }
+
     private struct Problem: Error {
         let text: String
         init(_ text: String) { self.text = text }
