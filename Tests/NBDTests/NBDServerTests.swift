@@ -60,6 +60,23 @@ import Testing
         #expect(server.connectionCount == 4)
     }
 
+    /// A storage daemon that hangs must not keep a command for ever.
+    @Test func aServerThatDoesNotAnswerIsGivenUp() throws {
+        let server = try NBDServer(disk, at: .unix(path))
+        defer { server.stop() }
+        let client = try NBDClient(socket: path, export: "disk", name: "client", seconds: 0.3)
+        disk.gate.update { $0 = false }
+        defer { disk.gate.update { $0 = true } }
+        do {
+            _ = try client.readBytes(at: 0, count: 4096)
+            Issue.record("it was read")
+        } catch { #expect((error as BlockIOError).errorNumber == Errno.timedOut.rawValue) }
+        // Its late answer must not be taken for that of the next request.
+        disk.gate.update { $0 = true }
+        #expect(try client.readBytes(at: 5000, count: 4096) == Array(disk.bytes[5000..<9096]))
+        #expect(server.connectionCount == 2)
+    }
+
     @Test func aFailedReadIsKept() throws {
         let server = try NBDServer(disk, at: .unix(path))
         defer { server.stop() }
