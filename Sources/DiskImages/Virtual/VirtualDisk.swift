@@ -72,6 +72,7 @@ package final class VirtualDisk: DiskFile, ServedDisk {
     package var isRandomAccess: Bool { true }
     package var hasUncheckedParts: Bool { true }
     package var descriptor: Int32? { nil }
+    package var extentSource: (any ServedDisk)? { self }
 
     /// The facts of all files of a chain, so that its identity changes with each of them.
     package var facts: [UInt64] { chain.files.dropFirst().flatMap(\.facts) }
