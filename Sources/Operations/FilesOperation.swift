@@ -15,6 +15,7 @@ package final class FilesOperation {
     package init(_ job: FilesJob, keys: KeyRing, events: any EventSink) {
         self.job = job
         self.keys = keys
+        keys.allowsBacking = job.allowsBacking
         self.events = events
     }
 

@@ -21,6 +21,7 @@ package final class ProveOperation {
     /// - Parameter proofs: where the verdict is stored too.
     package init(_ job: ProveJob, keys: KeyRing, events: any EventSink, proofs: (any ProofStore)? = nil) {
         (self.job, self.keys, self.events, self.proofs) = (job, keys, events, proofs)
+        keys.allowsBacking = job.allowsBacking
     }
 
     package func run() throws -> ProveReport {

@@ -30,6 +30,7 @@ package final class ServeOperation {
     package init(_ job: ServeJob, keys: KeyRing, events: any EventSink) {
         self.job = job
         self.keys = keys
+        keys.allowsBacking = job.allowsBacking
         self.events = events
     }
 
