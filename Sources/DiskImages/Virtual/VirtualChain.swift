@@ -81,14 +81,15 @@ struct VirtualChain {
         let own = protocolNode(place)
         var options = ""
         if let byteCount = header.plainByteCount { options = #","offset":0,"size":\#(byteCount)"# }
-        var dataPlace: String?
+        var dataFile: VirtualFile?
         if let reference = header.dataFile {
             let data = try open(reference, of: file)
             try keep(data)
-            dataPlace = data.attachment.path
+            dataFile = data
             options += #","data-file":"\#(protocolNode(data.attachment.path))""#
         }
-        addCheck(file, header, place, dataPlace)
+        try header.qcowTables?.check(file.device, data: dataFile?.device)
+        addCheck(file, header, place)
         if header.format == .qcow2 || header.format == .vmdk {
             var backing = "null"
             if let reference = header.backing {
@@ -100,15 +101,14 @@ struct VirtualChain {
         nodes.append(Self.node(header, name, file: own, options))
     }
 
-    /// QEMU itself refuses a truncated VHD or VHDX.
-    private mutating func addCheck(_ file: VirtualFile, _ header: VirtualHeader, _ place: String, _ dataPlace: String?) {
-        guard [.qcow2, .vmdk, .vdi].contains(header.format) else { return }
-        var options = header.format == .vdi ? "" : #","backing":null"#
-        if let dataPlace { options += #","data-file":{\#(Self.opened(dataPlace))}"# }
+    /// QEMU itself refuses a truncated VHD or VHDX; a qcow2 image was checked here.
+    private mutating func addCheck(_ file: VirtualFile, _ header: VirtualHeader, _ place: String) {
+        guard header.format == .vmdk || header.format == .vdi else { return }
+        let backing = header.format == .vdi ? "" : #","backing":null"#
         checks.append(
             (
                 file,
-                #"{"driver":"\#(header.format.rawValue)","read-only":true,"file":{\#(Self.opened(place))}\#(options)}"#
+                #"{"driver":"\#(header.format.rawValue)","read-only":true,"file":{\#(Self.opened(place))}\#(backing)}"#
             ))
     }
 
