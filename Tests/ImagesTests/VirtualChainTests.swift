@@ -91,6 +91,20 @@ struct VirtualChainTests {
         #expect(refusedCount >= 4)
     }
 
+    @Test func aTruncatedOverlayIsNeverUsed() throws {
+        try shell(
+            """
+            qemu-img create -q -f qcow2 -u -F raw -b reforge-base a.qcow2 6M
+            truncate -s 6M reforge-base; qemu-io -f qcow2 -c 'write -P 7 1M 200000' a.qcow2 >/dev/null
+            cp a.qcow2 b.qcow2; truncate -s -512 b.qcow2
+            qemu-img create -q -f qcow2 -o data_file=data c.qcow2 6M
+            """)
+        try KeptOverlay.check(path("a.qcow2"))
+        for name in ["b.qcow2", "c.qcow2", "data"] {
+            #expect(throws: ImageError.self, "\(name)") { try KeptOverlay.check(path(name)) }
+        }
+    }
+
     @Test func aTruncatedBaseIsNeverRead() throws {
         _ = try makeRaw()
         try shell(

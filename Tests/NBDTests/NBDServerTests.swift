@@ -93,6 +93,28 @@ import Testing
         #expect(server.connectionCount == 1)
     }
 
+    /// Ctrl-C during a read of a remote repository is the normal end of a server.
+    @Test func anInterruptedReadIsNoFailureOfTheDisk() throws {
+        struct Interrupted: ServedDisk {
+            let byteCount: UInt64 = 1 << 20
+            let logicalSectorSize = 512
+            let name = "interrupted"
+            func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+                throw BlockIOError(
+                    .read, name: name, offset: offset, byteCount: UInt64(buffer.count),
+                    errorNumber: Errno.interrupted.rawValue, reason: "interrupted")
+            }
+            func extents(in range: ByteRange) throws(BlockIOError) -> [DiskExtent] {
+                [DiskExtent(.data, byteCount: range.byteCount)]
+            }
+        }
+        let server = try NBDServer(Interrupted(), at: .unix(path))
+        defer { server.stop() }
+        let client = try client()
+        #expect(throws: BlockIOError.self) { try client.readBytes(at: 0, count: 512) }
+        #expect(server.failure == nil)
+    }
+
     @Test func aDeadServerEndsReads() throws {
         let server = try NBDServer(disk, at: .unix(path))
         let client = try client()
