@@ -190,10 +190,14 @@ struct VirtualChain {
     ) throws(ImageError) -> String {
         var lines: [String] = []
         var opened: [String: VirtualFile] = [:]
+        // One file serves all parts of zeros: a description has room for tens of thousands.
+        var zeros: String?
+        let longestZeros = extents.filter { $0.name == nil }.map(\.sectorCount).max() ?? 0
         for extent in extents {
             guard let name = extent.name else {
-                let zeros = try memory(byteCount: extent.sectorCount * 512)
-                lines.append(#"RW \#(extent.sectorCount) FLAT "\#(zeros)" 0"#)
+                let place = if let zeros { zeros } else { try memory(byteCount: longestZeros * 512) }
+                zeros = place
+                lines.append(#"RW \#(extent.sectorCount) FLAT "\#(place)" 0"#)
                 continue
             }
             let part: VirtualFile
