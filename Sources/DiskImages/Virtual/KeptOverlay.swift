@@ -6,8 +6,8 @@ import SystemPackage
 
 /// A qcow2 file with what was written over a base that QEMU is given by other means.
 package enum KeptOverlay {
-    /// Refuses a file that QEMU would not read as what it is: of another kind, cut off, or with its data in another file
-    /// that it names.
+    /// Refuses a file that QEMU would not read as what it is: of another kind, cut off, or with its data in a file that
+    /// it names.
     package static func check(_ path: FilePath) throws(ImageError) {
         let device: BlockDevice
         do throws(SystemCallError) { device = try BlockDevice(opening: path) } catch { throw .system(error) }
