@@ -3,6 +3,7 @@ import ByteParsing
 import DiskModel
 import ImageFiles
 import ImageModel
+import NBD
 import SystemPackage
 
 /// A disk in a file of any format.
@@ -21,6 +22,8 @@ package protocol DiskFile: BlockReader {
     var statedSectorSize: Int? { get }
     /// The open file.
     var file: FileBytes { get }
+    /// The disk with the runs of zeros that its format records; `nil` for a format that records none.
+    var extentSource: (any ServedDisk)? { get }
     /// Facts besides those of `file` that change with the contents of the disk.
     var facts: [UInt64] { get }
 
@@ -30,6 +33,7 @@ package protocol DiskFile: BlockReader {
 
 extension DiskFile {
     package var failure: ImageError? { nil }
+    package var extentSource: (any ServedDisk)? { nil }
     package var facts: [UInt64] { [] }
     package var statedSectorSize: Int? { nil }
     package var logicalSectorSize: Int { statedSectorSize ?? 512 }

@@ -76,9 +76,11 @@ package final class DiskRecording: ImageReader {
     /// The next record is that of the next chunk.
     package func passDamage() -> Bool { passesDamage }
 
-    /// The disk with random access.
-    /// - Parameter sparse: the descriptor of a file with the bytes of the disk; `nil` if there is none.
-    package func planned(sparse: Int32?) -> PlannedDisk { PlannedDisk(plan, of: source, sparse: sparse) }
+    /// The disk with random access. Ranges that the recording leaves out as unreadable are read errors there.
+    /// - Parameter zeros: the source of known zeros.
+    package func planned(_ zeros: PlannedDisk.Zeros) -> PlannedDisk {
+        PlannedDisk(plan, of: source, zeros, missing: unreadable)
+    }
 
     package func nextRecord() throws(ImageError) -> ChunkRecord? {
         if ending != nil { return nil }

@@ -1,5 +1,5 @@
-import DiskModel
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 import ImageModel
 import LinuxSystem
 

@@ -22,6 +22,8 @@ public struct ExportJob: Codable, Equatable, Sendable {
     public var salvages = false
     /// The files with the keys of LUKS volumes.
     public var luksKeyFiles: [String] = []
+    /// Whether a virtual machine's disk image may name files outside its folder.
+    public var allowsBacking = false
 
     /// Creates a job with its source and its output.
     public init(image: String, output: String) {

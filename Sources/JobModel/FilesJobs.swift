@@ -35,6 +35,8 @@ public struct FilesJob: Codable, Equatable, Sendable {
     public var action: Action
     /// The machine.
     public var appliance = ApplianceChoice()
+    /// Whether a virtual machine's disk image may name files outside its folder.
+    public var allowsBacking = false
 
     /// Creates a job.
     public init(image: String, action: Action) {
@@ -64,6 +66,8 @@ public struct FilesDiffJob: Codable, Equatable, Sendable {
     public var to: String
     /// The machine.
     public var appliance = ApplianceChoice()
+    /// Whether a virtual machine's disk image may name files outside its folder.
+    public var allowsBacking = false
 
     /// Creates a job for two images.
     public init(from: String, to: String) {

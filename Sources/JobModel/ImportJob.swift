@@ -24,6 +24,8 @@ public struct ImportJob: Codable, Equatable, Sendable {
     public var scratch: String?
     /// Whether missing and damaged parts are accepted as losses.
     public var salvages = false
+    /// Whether a virtual machine's disk image may name files outside its folder.
+    public var allowsBacking = false
 
     /// Creates a job with its source and its destination.
     public init(source: String, destination: String) {

@@ -27,6 +27,8 @@ public struct VirtualMachineJob: Codable, Equatable, Sendable {
     public var display: String?
     /// The new file that keeps what the guest writes; `nil` to drop it.
     public var keep: String?
+    /// Whether a virtual machine's disk image may name files outside its folder.
+    public var allowsBacking = false
 
     /// Creates a job for an image.
     public init(image: String) { self.image = image }
@@ -46,6 +48,8 @@ public struct ProveJob: Codable, Equatable, Sendable {
     public var asksForSerialLogin = false
     /// The folder for the verdict, the screen and the serial log.
     public var output: String?
+    /// Whether a virtual machine's disk image may name files outside its folder.
+    public var allowsBacking = false
 
     /// Creates a job for an image.
     public init(image: String) { self.image = image }

@@ -6,6 +6,8 @@ public struct MountJob: Codable, Equatable, Sendable {
     public var image: String
     /// The empty folder in which the file appears.
     public var folder: String
+    /// Whether a virtual machine's disk image may name files outside its folder.
+    public var allowsBacking = false
 
     /// Creates a job with its source and its folder.
     public init(image: String, folder: String) {

@@ -6,6 +6,8 @@ public struct ServeJob: Codable, Equatable, Sendable {
     public var source: String
     /// Where clients connect.
     public var place: Place
+    /// Whether a virtual machine's disk image may name files outside its folder.
+    public var allowsBacking = false
 
     /// A place for clients.
     public enum Place: Codable, Equatable, Sendable {

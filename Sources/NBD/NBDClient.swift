@@ -9,36 +9,50 @@ package final class NBDClient: ServedDisk {
     package let byteCount: UInt64
     package var logicalSectorSize: Int { 512 }
 
+    private struct Connection {
+        var socket: NBDSocket
+        var conversation: NBDConversation
+    }
     private struct Pool {
         /// Connections that no thread uses.
-        var idle: [NBDConversation] = []
+        var idle: [Connection] = []
         /// The number of connections in use.
         var busy = 0
     }
     private static let mostConnections = 4
     /// The time for connecting and the handshake, in seconds.
     private static let handshakeSeconds = 30.0
+    /// The time for the answer to a request, in seconds: a disk below that retries bad sectors takes minutes.
+    package static let usualSeconds = 900.0
 
     private let socket: FilePath
     private let export: String
+    private let seconds: Double
     private let pool: Monitor<Pool>
+    /// A wait for the server is reported like one for a disk, and ends with the command.
+    private let calls: PendingCalls
 
     /// - Parameters:
     ///   - export: the name of the export.
     ///   - name: for messages.
-    package init(socket: FilePath, export: String, name: String) throws(BlockIOError) {
+    ///   - seconds: the time for the answer to a request; after it the read fails.
+    package init(
+        socket: FilePath, export: String, name: String, seconds: Double = NBDClient.usualSeconds
+    ) throws(BlockIOError) {
         self.socket = socket
         self.export = export
         self.name = name
+        self.seconds = seconds
         do throws(NBDError) {
             let first = try Self.connect(socket, export)
-            byteCount = first.byteCount
+            byteCount = first.conversation.byteCount
+            calls = PendingCalls(name, on: first.socket.descriptor)
             pool = Monitor(Pool(idle: [first]))
         } catch { throw Self.failure(error, name, 0, 0) }
     }
 
     deinit {
-        for conversation in pool.update({ $0.idle }) { conversation.disconnect() }
+        for connection in pool.update({ $0.idle }) { connection.conversation.disconnect() }
     }
 
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
@@ -62,45 +76,39 @@ package final class NBDClient: ServedDisk {
     private func withConversation<Value>(
         _ body: (NBDConversation) throws(NBDError) -> Value
     ) throws(NBDError) -> Value {
-        let idle = pool.wait { pool -> NBDConversation?? in
+        let idle = pool.wait { pool -> Connection?? in
             guard pool.busy < Self.mostConnections else { return nil }
             pool.busy += 1
             return .some(pool.idle.popLast())
         }
-        var usable: NBDConversation?
+        var usable: Connection?
         defer {
             pool.update {
                 $0.busy -= 1
                 if let usable { $0.idle.append(usable) }
             }
         }
-        let conversation: NBDConversation
-        if let idle {
-            conversation = idle
-        } else {
-            conversation = try Self.connect(socket, export)
-            guard conversation.byteCount == byteCount else { throw .invalid("its disk has another length now") }
-        }
+        let connection = if let idle { idle } else { try Self.connect(socket, export) }
+        guard connection.conversation.byteCount == byteCount else { throw .invalid("its disk has another length now") }
+        connection.socket.limit(seconds: seconds)
         do throws(NBDError) {
-            let value = try body(conversation)
-            usable = conversation
+            let value = try calls.during(.read) { () throws(NBDError) in try body(connection.conversation) }
+            usable = connection
             return value
         } catch {
             // After any other error, the place in the conversation is lost.
-            if case .refused = error { usable = conversation }
+            if case .refused = error { usable = connection }
             throw error
         }
     }
 
-    private static func connect(_ path: FilePath, _ export: String) throws(NBDError) -> NBDConversation {
+    private static func connect(_ path: FilePath, _ export: String) throws(NBDError) -> Connection {
         let socket: NBDSocket
         do throws(SystemCallError) { socket = NBDSocket(try Sockets.connect(to: path), path.string) } catch {
             throw .system(error)
         }
         socket.limit(seconds: handshakeSeconds)
-        let conversation = try NBDConversation(socket, export: export)
-        socket.limit(seconds: nil)
-        return conversation
+        return Connection(socket: socket, conversation: try NBDConversation(socket, export: export))
     }
 
     private func pastEnd(_ offset: UInt64, _ count: UInt64) -> BlockIOError {

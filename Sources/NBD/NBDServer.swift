@@ -42,7 +42,8 @@ package final class NBDServer: Sendable {
     /// The number of clients that have connected so far.
     package var connectionCount: Int { connections.count }
 
-    /// The error of the first failed read of the disk: a client gets only an error number.
+    /// The error of the first failed read of the disk: a client gets only an error number. A read that the end of the
+    /// command interrupts says nothing about the disk, and does not count.
     package var failure: BlockIOError? { connections.failure }
 
     /// Closes the connections, joins the threads, and removes the socket.
@@ -194,6 +195,7 @@ private final class NBDConnections: Sendable {
     /// Body of the thread of a connection. An error ends only this connection.
     private func serve(_ socket: NBDSocket, _ number: Int) {
         let session = NBDSession(disk, socket) { [self] error in
+            guard error.errorNumber != Errno.interrupted.rawValue else { return }
             state.update { $0.failure = $0.failure ?? error }
         }
         socket.limit(seconds: Self.handshakeSeconds)

@@ -76,6 +76,8 @@ final class NBDSocket: NBDTransport, Sendable {
         self.name = name
     }
 
+    var descriptor: FileDescriptor { socket.raw }
+
     /// Fails calls that take longer from now on; `nil` for no limit.
     func limit(seconds: Double?) {
         deadline.update { $0 = seconds.map { SystemFacts.monotonicSeconds() + $0 } }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import Codecs
-import DiskEditing
 import DiskModel
 import Filesystems
 import ImageModel
@@ -29,44 +28,14 @@ package struct ClonedDisk {
     ///   - keyFiles: the keys of LUKS volumes, of which only used sectors are read then.
     /// - Throws: `JobFailure` for a disk that may change while it is read, or that holds no disk's contents.
     init(_ path: String, rescues: Bool, keyFiles: [String], _ keys: KeyRing) throws {
-        let (events, cancellation) = (keys.events, keys.cancellation)
-        let opened = try OpenedDisk(path, .readOnly)
-        try Self.refuse(opened)
-        let unlocker = try LUKSKeys(keyFiles).unlocker()
-        let source = try DiskSource(
-            opened, for: .clone, usesSnapshots: false, rescues: rescues, allowMounted: false, events, cancellation)
-        let survey = try source.survey(allUsed: false, skipPageFiles: false, trustMaps: false, unlocker: unlocker)
-        try unlocker?.check(path)
-        if let found = try InterruptedRestore(on: source.reader, survey.volumes) {
-            throw JobFailure(.refused, "\(path) holds \(found): finish that restore first")
-        }
-        var plan = CapturePlanner.recording(
-            of: survey, tableBytes: try CapturedTable(reading: source.reader, table: survey.table),
-            swapHeaders: try CaptureOperation.swapHeaders(survey, source.reader), leftOut: .longGaps,
-            .init(uuid: try Self.uuid(of: survey), changed: SystemFacts.unixSeconds()))
-        for warning in plan.header.manifest.warnings { events.warn("source-disk", "\(path): \(warning)") }
-        plan.header.manifest.warnings = []
-        self.opened = opened
-        self.source = source
-        self.survey = survey
-        recording = try DiskRecording(plan, of: source.reader) { () throws(ImageError) in
+        let disk = try SourceDisk(
+            path, for: .clone, rescues: rescues, keyFiles: keyFiles, leftOut: .longGaps, uuid: Self.uuid(of:), keys)
+        (opened, source, survey) = (disk.opened, disk.source, disk.survey)
+        let source = disk.source
+        recording = try DiskRecording(disk.plan, of: source.reader) { () throws(ImageError) in
             // The sentence is `DiskSource.check`'s: see `RestoreOperation.cloneFailure`.
             guard source.change == nil else { throw .changed(name: path) }
         }
-    }
-
-    private static func refuse(_ disk: OpenedDisk) throws {
-        let path = disk.identity.path
-        guard [512, 4096].contains(disk.device.logicalSectorSize) else {
-            throw JobFailure(
-                .refused,
-                "\(path) has sectors of \(disk.device.logicalSectorSize) bytes; 512 and 4096 are supported")
-        }
-        guard let known = try disk.knownImage else { return }
-        throw JobFailure(
-            .refused,
-            "\(path) holds \(known.name), not the contents of a disk: copy that image into a file of its exact length "
-                + "(head -c LENGTH \(path)), and restore the file")
     }
 
     /// The identity of the recording: the same for the same disk with the same table, at any time, so that an

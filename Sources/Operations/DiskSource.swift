@@ -28,6 +28,8 @@ package final class DiskSource {
         case capture
         /// A restore onto another disk.
         case clone
+        /// Reads at any place, for as long as other programs ask for them.
+        case randomAccess
     }
 
     /// Whether the contents of a virtual machine's disk image are captured, and not the bytes of a disk.
@@ -95,6 +97,12 @@ package final class DiskSource {
     private static func refusal(
         _ path: String, _ mounted: [String], _ usesSnapshots: Bool, _ purpose: Purpose
     ) -> JobFailure {
+        guard purpose != .randomAccess else {
+            return JobFailure(
+                .refused,
+                "\(path) has filesystems that are mounted read-write: \(mounted.joined(separator: ", ")). Unmount them "
+                    + "first, or capture it and give the image")
+        }
         guard purpose == .capture else {
             return JobFailure(
                 .refused,
@@ -135,6 +143,11 @@ package final class DiskSource {
         try snapshots?.check()
         do throws(ImageError) { try virtual?.disk.confirmEnd() } catch { throw ImagingError.image(error) }
         guard let change else { return }
+        guard purpose != .randomAccess else {
+            throw ImagingError.failed(
+                "\(disk.identity.path) did not hold still: \(change) while it was read, and what was read mixes two states. "
+                    + "Stop what writes it, and read it again")
+        }
         guard purpose == .capture else {
             throw ImagingError.failed(
                 "\(disk.identity.path) did not hold still: \(change) while it was read, and the target would mix two states. "

@@ -52,6 +52,7 @@ extension ExportOperation {
         restore.layout = job.layout ?? (job.byteCount == nil ? "keep" : "grow")
         (restore.partitions, restore.scratch, restore.luksKeyFiles) = (job.partitions, job.scratch, job.luksKeyFiles)
         (restore.isConfirmed, restore.salvages, restore.repairsBoot) = (true, job.salvages, false)
+        restore.allowsBacking = job.allowsBacking
         let part = PartEvents(events: events, hidden: disk.string, shown: job.output)
         let result: RestoreReport
         do {

@@ -24,6 +24,7 @@ package final class ExportOperation {
     /// - Parameter keys: the job's passwords.
     package init(_ job: ExportJob, keys: KeyRing, events: any EventSink) {
         (self.job, self.keys, self.events) = (job, keys, events)
+        keys.allowsBacking = job.allowsBacking
     }
 
     /// Runs the export.

@@ -26,6 +26,12 @@ package struct ExportTarget {
         guard path.lastComponent != nil, try Files.status(folder)?.isFolder == true else {
             throw JobFailure(.cannotCreate, "\(path) cannot be made: \(folder) is no folder. Make it first (mkdir)")
         }
+        if format == .vmdk, path.string.utf8.contains(where: { $0 == UInt8(ascii: "\"") || $0 < 32 }) {
+            throw JobFailure(
+                .usage,
+                "\(path) has a quote or a control character in its name, which a VMDK cannot state: choose another name"
+            )
+        }
         guard (try? Stat(path, followTargetSymlink: false)) != nil else { return }
         guard let status = try Files.status(path) else {
             throw JobFailure(.cannotCreate, "\(path) is a link to nothing: choose another name, or remove it")

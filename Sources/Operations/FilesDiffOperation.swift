@@ -55,6 +55,7 @@ package final class FilesDiffOperation {
     package init(_ job: FilesDiffJob, keys: KeyRing, events: any EventSink) {
         self.job = job
         self.keys = keys
+        keys.allowsBacking = job.allowsBacking
         self.events = events
     }
 

@@ -23,6 +23,7 @@ package final class FilesOperation {
         self.job = job
         self.receive = receive
         self.keys = keys
+        keys.allowsBacking = job.allowsBacking
         self.events = events
     }
 

@@ -16,6 +16,7 @@ package final class ImportOperation {
     package init(_ job: ImportJob, keys: KeyRing, events: any EventSink) {
         self.job = job
         self.keys = keys
+        keys.allowsBacking = job.allowsBacking
         self.events = events
     }
 
@@ -64,6 +65,7 @@ package final class ImportOperation {
     ) throws -> ImportReport.Disk {
         var copyJob = CopyJob(source: job.source, destination: job.destination)
         (copyJob.level, copyJob.host, copyJob.salvages) = (job.level, job.host, job.salvages)
+        copyJob.allowsBacking = job.allowsBacking
         let copier = CopyOperation(copyJob, keys: keys, targetKeys: keys, hasOwnPassword: false, events: events)
         let input = try OpenedImage.open(
             job.source, keys, salvages: job.salvages,

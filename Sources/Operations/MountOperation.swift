@@ -26,6 +26,7 @@ package final class MountOperation {
         _ job: MountJob, keys: KeyRing, events: any EventSink, ready: @escaping (MountReport) throws -> Void
     ) {
         (self.job, self.keys, self.events, self.ready) = (job, keys, events, ready)
+        keys.allowsBacking = job.allowsBacking
     }
 
     /// Runs until the end is requested, which is the normal end.

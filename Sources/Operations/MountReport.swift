@@ -46,7 +46,8 @@ package struct MountReport: Encodable, Equatable {
     }
 
     /// What to do with the file, for a person.
-    package var hints: [String] {
+    /// - Parameter isRoot: whether root runs the command; the kernel lets no other user, not even root, read the file.
+    package func hints(isRoot: Bool) -> [String] {
         let file = ShellText.quoted(path)
         var lines = ["\(path) has the \(ByteText.rounded(byteCount)) of \(image), read-only, until Ctrl-C"]
         let rows = partitions.map {
@@ -57,14 +58,16 @@ package struct MountReport: Encodable, Equatable {
         }
         lines += TextTable.lines(["#", "OFFSET", "SIZE", "HOLDS", "LABEL"], rows).map { "  " + $0 }
         let sector = sectorSize == 512 ? "" : " --sector-size \(sectorSize)"
-        lines.append(
-            "As root, its partitions as devices: losetup --find --show --read-only --partscan\(sector) \(file)")
-        if let command = partitions.lazy.compactMap(\.command).first {
-            lines.append("As root, one filesystem: \(command)")
+        if !isRoot {
+            lines.append("Only you can read it: to have the kernel mount its filesystems, run this command as root")
+        } else {
+            lines.append(
+                "Its partitions as devices: losetup --find --show --read-only --partscan\(sector) \(file)")
+            if let command = partitions.lazy.compactMap(\.command).first { lines.append("One filesystem: \(command)") }
         }
         if let row = partitions.first(where: { $0.filesystem.hasPrefix("ext") }) {
             lines.append(
-                "As any user, an ext4 without mounting it: debugfs \(ShellText.quoted("\(path)?offset=\(row.offset)"))")
+                "An ext4 without mounting it: debugfs \(ShellText.quoted("\(path)?offset=\(row.offset)"))")
         }
         return lines
     }

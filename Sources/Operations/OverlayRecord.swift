@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import Codecs
+import DiskImages
 import DiskModel
 import Emulator
 import ImageModel
@@ -87,6 +88,7 @@ package struct OverlayRecord: Codable, Equatable, Sendable {
 
     /// Opens the base, and refuses one that is not the recorded one: its bytes would mix with those of another disk.
     func openBase(of overlay: FilePath, _ keys: KeyRing) throws -> ServedSource {
+        try KeptOverlay.check(overlay)
         let source: ServedSource
         do { source = try ServedSource.open(base, keys) } catch {
             throw JobFailure(error, cancellation: keys.cancellation).followed(

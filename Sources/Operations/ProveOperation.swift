@@ -24,6 +24,7 @@ package final class ProveOperation {
     /// - Parameter toolVersion: the version of the program, for the proof.
     package init(_ job: ProveJob, keys: KeyRing, events: any EventSink, toolVersion: String) {
         (self.job, self.keys, self.events, self.toolVersion) = (job, keys, events, toolVersion)
+        keys.allowsBacking = job.allowsBacking
     }
 
     package func run() throws -> ProveReport {

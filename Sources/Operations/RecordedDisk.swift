@@ -33,6 +33,12 @@ struct RecordedDisk {
     /// The claim that detects writes to a plain file.
     let claim: Claim?
 
+    /// What tells zeros of the disk without reading them.
+    var zeros: PlannedDisk.Zeros {
+        if let disk = file.extentSource { return .extents(disk) }
+        return file.descriptor.map { .sparseFile($0) } ?? .unknown
+    }
+
     /// - Throws: `JobFailure` if the disk is mounted, or an interrupted restore left it without a partition table;
     ///   `ImagingError.noRoom` if the requested folder cannot hold a file.
     init(_ path: FilePath, _ format: DiskFormat, scratch: DiskScratchChoice, _ keys: KeyRing) throws {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 import DiskModel
+import Emulator
 import ImageModel
 import JobModel
 import LinuxSystem
@@ -30,6 +31,7 @@ package final class ServeOperation {
     package init(_ job: ServeJob, keys: KeyRing, events: any EventSink) {
         self.job = job
         self.keys = keys
+        keys.allowsBacking = job.allowsBacking
         self.events = events
     }
 
@@ -44,9 +46,8 @@ package final class ServeOperation {
                 events.warn("unreadable", "\(job.source): \(text)")
             }
             let place = try ServePlace(job.place)
-            defer { place.remove() }
             let server = try place.serve(source.disk)
-            defer { server.stop() }
+            defer { withExtendedLifetime(place) { server.stop() } }
             try started(
                 ServeReport(
                     uri: server.uri, source: source.text, byteCount: source.disk.byteCount,
@@ -84,14 +85,15 @@ package final class ServeOperation {
 /// The place of a server: a socket, perhaps in a folder of its own, or a port.
 private struct ServePlace {
     private let address: NBDServer.Address
-    private let folder: FilePath?
+    /// Removed with this object, or by the next command if this one is killed.
+    private let folder: PrivateFolder?
 
     init(_ place: ServeJob.Place) throws {
         switch place {
         case .privateFolder:
-            let folder = try Self.privateFolder()
+            let folder = try PrivateFolder()
             self.folder = folder
-            address = .unix(folder.appending("nbd.sock"))
+            address = .unix(folder.path.appending("nbd.sock"))
         case .socket(let text):
             let path = FilePath(text)
             let parent = path.removingLastComponent()
@@ -107,12 +109,6 @@ private struct ServePlace {
         }
     }
 
-    private static func privateFolder() throws(SystemCallError) -> FilePath {
-        let runtime = SystemFacts.environment("XDG_RUNTIME_DIR").map { FilePath($0) }
-        if let runtime, let made = try? Files.makeTemporaryFolder("reforge-serve", in: runtime) { return made }
-        return try Files.makeTemporaryFolder("reforge-serve", in: "/tmp")
-    }
-
     func serve(_ disk: any ServedDisk) throws -> NBDServer {
         do throws(SystemCallError) { return try NBDServer(disk, at: address) } catch {
             let wayOut =
@@ -126,10 +122,5 @@ private struct ServePlace {
             throw JobFailure(
                 isRefused ? .refused : .cannotCreate, "could not \(error.action) \(error.subject): \(wayOut)")
         }
-    }
-
-    /// Removes the folder; its socket is gone with the server.
-    func remove() {
-        if let folder { try? Files.removeFolder(folder) }
     }
 }

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 import Codecs
-import DiskEditing
 import DiskImages
 import DiskModel
-import Filesystems
 import ImageFiles
 import ImageModel
 import Imaging
@@ -33,19 +31,14 @@ package struct ServedSource {
     package let unreadable: [ByteRange]
     private let held: [AnyObject]
     private let capture: CaptureDisk?
-    /// The claim that detects writes to a disk or a plain file.
-    private let claim: Claim?
+    /// Fails if the source was changed since it was opened.
+    private let confirmUnchanged: () throws -> Void
 
     /// The first damage of an image or a snapshot that a read has found.
     package var damage: ImageError? { capture?.failure }
 
-    /// Fails if a disk was written while it was read.
-    package func checkHeldStill() throws(ImagingError) {
-        guard let change = claim?.change() else { return }
-        throw .failed(
-            "\(text) did not hold still: \(change) while it was read, and what was read mixes two states. Stop what "
-                + "writes it, and read it again")
-    }
+    /// Fails if a disk, or a file of a disk image, was written while it was read.
+    package func checkHeldStill() throws { try confirmUnchanged() }
 
     /// Opens an image, a snapshot or a disk; reads indexes and metadata, no data of a capture.
     /// - Parameter scratch: where a compressed disk is decompressed.
@@ -82,17 +75,21 @@ package struct ServedSource {
         identity = index.coding.identity
         unreadable = index.ending.lateFacts.unreadable
         self.held = held
-        claim = nil
+        // Every chunk is checked by its hash.
+        confirmUnchanged = {}
     }
 
-    private init(_ planned: PlannedDisk, _ text: String, _ claim: Claim?, unreadable: [ByteRange] = []) {
+    private init(
+        _ planned: PlannedDisk, _ text: String, unreadable: [ByteRange] = [],
+        confirmUnchanged: @escaping () throws -> Void
+    ) {
         (disk, capture) = (planned, nil)
         header = planned.header
         (self.text, exactText) = (text, text)
         (imageID, identity) = (nil, .plain)
         self.unreadable = unreadable
         held = []
-        self.claim = claim
+        self.confirmUnchanged = confirmUnchanged
     }
 
     private init(_ selector: SnapshotAddress, _ keys: KeyRing) throws {
@@ -124,44 +121,27 @@ package struct ServedSource {
                     "\(text) is compressed, and there is too little space to decompress it: make room beside it or in "
                         + "\(Files.temporaryFolder)")
             }
-            self.init(disk.recording.planned(sparse: disk.file.descriptor), text, disk.claim)
+            self.init(disk.recording.planned(disk.zeros), text) {
+                if let change = disk.claim?.change() {
+                    throw ImagingError.failed(
+                        "\(text) did not hold still: \(change) while it was read, and what was read mixes two states. "
+                            + "Stop what writes it, and read it again")
+                }
+                // All files of a chain, and the block map beside an image.
+                try disk.file.confirmEnd()
+            }
         case .foreign(let format):
             let opened = try RecordedForeign(path, format, disk: nil, scratch: scratch.required, salvages: true, keys)
-            self.init(opened.recording.planned(sparse: opened.sparse), text, nil, unreadable: opened.missing)
+            self.init(
+                opened.recording.planned(opened.sparse.map { .sparseFile($0) } ?? .unknown), text,
+                unreadable: opened.missing, confirmUnchanged: {})
         case .unknown(let why): throw ImageError.foreign(name: text, why: why)
         }
     }
 
     private init(device text: String, _ keys: KeyRing) throws {
-        let opened = try OpenedDisk(text, .readOnly)
-        if let known = try opened.knownImage {
-            throw JobFailure(.refused, "\(text) is \(known.name), not a disk: store it in a file, and give that")
-        }
-        // The caches of a disk and of its partitions are separate: data written through a partition's node must be seen
-        // here.
-        opened.device.dropCache(0..<opened.device.byteCount)
-        let places = opened.mountPointsReadWrite
-        guard places.isEmpty else {
-            throw JobFailure(
-                .refused,
-                "\(text) has filesystems that are mounted read-write: \(places.joined(separator: ", ")). Unmount them "
-                    + "first, or capture it and give the image")
-        }
-        guard !opened.isHeldByUnknown else {
-            throw JobFailure(
-                .refused, "\(text) is in use, and its contents may change: stop what uses it, and try again")
-        }
-        let claim = try opened.claimSource(keys.events)
-        let survey = try opened.survey()
-        if let found = try InterruptedRestore(on: opened.device, survey.volumes) {
-            throw JobFailure(.refused, "\(text) holds \(found), and is no whole disk: finish that restore first")
-        }
-        for warning in survey.warnings { keys.events.warn("disk", "\(text): \(warning)") }
         // A gap is read only when it is asked for: a disk can have terabytes of them.
-        let plan = CapturePlanner.recording(
-            of: survey, tableBytes: try CapturedTable(reading: opened.device, table: survey.table),
-            swapHeaders: try CaptureOperation.swapHeaders(survey, opened.device),
-            CapturePlanner.RecordingFacts(uuid: .random(), changed: SystemFacts.unixSeconds()))
-        self.init(PlannedDisk(plan, of: opened.device), text, claim)
+        let disk = try SourceDisk(text, for: .randomAccess, leftOut: .zeros([]), uuid: { _ in .random() }, keys)
+        self.init(PlannedDisk(disk.plan, of: disk.source.reader), text) { try disk.source.check() }
     }
 }

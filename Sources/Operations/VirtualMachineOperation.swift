@@ -22,6 +22,7 @@ package final class VirtualMachineOperation {
 
     package init(_ job: VirtualMachineJob, keys: KeyRing, events: any EventSink) {
         (self.job, self.keys, self.events) = (job, keys, events)
+        keys.allowsBacking = job.allowsBacking
     }
 
     package func run() throws -> VirtualMachineReport {

@@ -31,6 +31,7 @@ struct DiffCommand: MountingCommand {
     @Argument(help: "The newer snapshot.") var to: String
     @Flag(help: "Compare files.") var files = false
     @OptionGroup var appliance: ApplianceOptions
+    @OptionGroup var backingOptions: BackingOptions
     @OptionGroup var options: RepositoryOptions
 
     func run() throws {
@@ -47,6 +48,7 @@ struct DiffCommand: MountingCommand {
     private func runFiles() throws {
         var job = FilesDiffJob(from: from, to: to)
         job.appliance = appliance.choice
+        job.allowsBacking = backingOptions.allowBacking
         try CommandRun.run(json: options.json) { cancellation in
             let findings = try FilesDiffOperation(job, keys: options.keys(cancellation), events: Console.events).run()
             try Console.result(findings, json: options.json, lines: findings.lines)

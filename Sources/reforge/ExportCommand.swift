@@ -59,6 +59,7 @@ struct ExportCommand: MountingCommand {
     var salvage = false
     @Flag(help: "Print one JSON object.") var json = false
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var backingOptions: BackingOptions
     @OptionGroup var eventOptions: EventOptions
     @OptionGroup var luksOptions: LUKSOptions
 
@@ -74,6 +75,7 @@ struct ExportCommand: MountingCommand {
         (job.format, job.byteCount, job.layout) = (format, size?.byteCount, layout?.rawValue)
         (job.partitions, job.scratch) = (partition, scratch)
         (job.overwrites, job.salvages, job.luksKeyFiles) = (overwrite, salvage, luksOptions.luksKeyFile)
+        job.allowsBacking = backingOptions.allowBacking
         return job
     }
 

@@ -53,6 +53,7 @@ struct FilesCommand: ParsableCommand {
         @OptionGroup var appliance: ApplianceOptions
         @Flag(help: "Print one JSON object.") var json = false
         @OptionGroup var keys: KeyOptions
+        @OptionGroup var backing: BackingOptions
         @OptionGroup var events: EventOptions
 
         func run(
@@ -61,6 +62,7 @@ struct FilesCommand: ParsableCommand {
         ) throws {
             var job = FilesJob(image: image, action: action)
             job.appliance = appliance.choice
+            job.allowsBacking = backing.allowBacking
             let sink = events.sink("files")
             try CommandRun.run(json: json && !resultIsOutput) { cancellation in
                 // Lines are printed as they are found: a disk can have millions of files.

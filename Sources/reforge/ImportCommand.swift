@@ -46,6 +46,7 @@ struct ImportCommand: ParsableCommand {
     var salvage = false
     @Flag(help: "Print one JSON object.") var json = false
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var backingOptions: BackingOptions
     @OptionGroup var eventOptions: EventOptions
 
     func validate() throws {
@@ -59,6 +60,7 @@ struct ImportCommand: ParsableCommand {
         var job = ImportJob(source: source, destination: destination)
         (job.disk, job.level, job.encrypts, job.overwrites) = (disk, level, encrypt, overwrite)
         (job.note, job.tags, job.host, job.scratch, job.salvages) = (note, tag, host, scratch, salvage)
+        job.allowsBacking = backingOptions.allowBacking
         return job
     }
 

@@ -29,10 +29,12 @@ struct MountCommand: ParsableCommand {
     @Argument(help: "An empty folder.") var dir: String
     @Flag(help: "Print one JSON object once the disk can be read.") var json = false
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var backingOptions: BackingOptions
     @OptionGroup var eventOptions: EventOptions
 
     func run() throws {
-        try MountPresenter(job: MountJob(image: image, folder: dir), json: json).run(
-            keyOptions, eventOptions.sink("mount"))
+        var job = MountJob(image: image, folder: dir)
+        job.allowsBacking = backingOptions.allowBacking
+        try MountPresenter(job: job, json: json).run(keyOptions, eventOptions.sink("mount"))
     }
 }

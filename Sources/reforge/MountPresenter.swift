@@ -16,6 +16,6 @@ struct MountPresenter {
     private func show(_ report: MountReport) throws {
         if json { return try Console.json(report) }
         try Console.result(report.path)
-        for line in report.hints { Console.message(line) }
+        for line in report.hints(isRoot: SystemFacts.isRoot) { Console.message(line) }
     }
 }

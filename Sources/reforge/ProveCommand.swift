@@ -47,6 +47,7 @@ struct ProveCommand: ParsableCommand {
     var output: String?
     @Flag(help: "Print one JSON object.") var json = false
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var backingOptions: BackingOptions
     @OptionGroup var eventOptions: EventOptions
 
     func validate() throws {
@@ -60,6 +61,7 @@ struct ProveCommand: ParsableCommand {
         var job = ProveJob(image: image)
         (job.machine, job.expectedText, job.timeoutSeconds) = (machine.options, expect, timeout)
         (job.asksForSerialLogin, job.output) = (console == .serial, output)
+        job.allowsBacking = backingOptions.allowBacking
         let events = eventOptions.sink("prove")
         try CommandRun.run(json: json) { cancellation in
             let report = try ProveOperation(

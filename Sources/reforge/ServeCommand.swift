@@ -40,6 +40,7 @@ struct ServeCommand: ParsableCommand {
     @Flag(help: "Serve without writing: always so, and accepted for clarity.") var readOnly = false
     @Flag(help: "Print one JSON object.") var json = false
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var backingOptions: BackingOptions
     @OptionGroup var eventOptions: EventOptions
 
     func validate() throws {
@@ -50,6 +51,7 @@ struct ServeCommand: ParsableCommand {
         var job = ServeJob(source: source)
         if let socket { job.place = .socket(socket) }
         if let listen { job.place = .loopback(port: listen.port) }
+        job.allowsBacking = backingOptions.allowBacking
         try ServePresenter(job: job, json: json).run(keyOptions, eventOptions.sink("serve"))
     }
 }

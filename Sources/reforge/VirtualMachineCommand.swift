@@ -38,6 +38,7 @@ struct VirtualMachineCommand: ParsableCommand {
     @Option(help: ArgumentHelp("none, gtk, vnc or vnc:N.", valueName: "display")) var display: String?
     @Flag(help: "Print one JSON object at the end.") var json = false
     @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup var backingOptions: BackingOptions
     @OptionGroup var eventOptions: EventOptions
 
     func validate() throws {
@@ -50,6 +51,7 @@ struct VirtualMachineCommand: ParsableCommand {
     func run() throws {
         var job = VirtualMachineJob(image: image)
         (job.machine, job.network, job.display, job.keep) = (machine.options, network.rawValue, display, keep)
+        job.allowsBacking = backingOptions.allowBacking
         let events = eventOptions.sink("vm")
         try CommandRun.run(json: json) { cancellation in
             let report = try VirtualMachineOperation(

@@ -12,6 +12,7 @@ extension Judge {
         guard let header = try? VirtualHeader.read(reader) else { return }
         guard header.format != .raw else { return }
         try demand(header.byteCount > 0 && header.byteCount <= VirtualHeader.largest, "a disk of \(header.byteCount)")
+        try? header.qcowTables?.check(reader, data: nil)
         if let plain = header.plainByteCount { try demand(plain <= reader.byteCount, "more bytes than the file has") }
         var sectorCount: UInt64 = 0
         for extent in header.extents ?? [] {

@@ -70,6 +70,51 @@ struct VirtualChainTests {
         #expect(try content(name) == raw)
     }
 
+    /// QEMU reads zeros behind the end of a truncated file, without an error.
+    @Test(arguments: [
+        ("a.qcow2", "-O qcow2"), ("b.qcow2", "-c -O qcow2"), ("c.vmdk", "-O vmdk"),
+        ("d.vmdk", "-O vmdk -o subformat=streamOptimized"), ("e.vmdk", "-O vmdk -o subformat=twoGbMaxExtentSparse"),
+        ("f.vhdx", "-O vhdx"), ("g.vdi", "-O vdi"), ("h.vhd", "-O vpc -o force_size=on"),
+    ]) func aTruncatedImageIsRefusedOrWhole(name: String, options: String) throws {
+        let raw = try makeRaw()
+        try shell("qemu-img convert -f raw \(options) raw \(name)")
+        let part = name == "e.vmdk" ? "e-s001.vmdk" : name
+        let whole = try Files.read(path(part), limit: 1 << 30)
+        // The end of a file may hold nothing that the disk needs.
+        var refusedCount = 0
+        for count in [512, 1024, 4096, 60_000]
+            + [95, 80, 50, 20, 5].map({ whole.count / 100 * (100 - $0) / 512 * 512 })
+        {
+            try Files.write(Array(whole.dropLast(count)), to: path(part))
+            do { #expect(try content(name) == raw, "\(count) bytes less") } catch { refusedCount += 1 }
+        }
+        #expect(refusedCount >= 4)
+    }
+
+    @Test func aTruncatedOverlayIsNeverUsed() throws {
+        try shell(
+            """
+            qemu-img create -q -f qcow2 -u -F raw -b reforge-base a.qcow2 6M
+            truncate -s 6M reforge-base; qemu-io -f qcow2 -c 'write -P 7 1M 200000' a.qcow2 >/dev/null
+            cp a.qcow2 b.qcow2; truncate -s -512 b.qcow2
+            qemu-img create -q -f qcow2 -o data_file=data c.qcow2 6M
+            """)
+        try KeptOverlay.check(path("a.qcow2"))
+        for name in ["b.qcow2", "c.qcow2", "data"] {
+            #expect(throws: ImageError.self, "\(name)") { try KeptOverlay.check(path(name)) }
+        }
+    }
+
+    @Test func aTruncatedBaseIsNeverRead() throws {
+        _ = try makeRaw()
+        try shell(
+            """
+            qemu-img convert -f raw -O qcow2 raw base.qcow2
+            qemu-img create -q -f qcow2 -F qcow2 -b base.qcow2 top.qcow2; truncate -s 400K base.qcow2
+            """)
+        refused("top.qcow2", "base.qcow2")
+    }
+
     private struct Problem: Error {
         let text: String
         init(_ text: String) { self.text = text }
@@ -168,6 +213,10 @@ struct VirtualChainTests {
         try Files.write(Array(description.utf8), to: path("disk.vmdk"))
         let zeros = [UInt8](repeating: 0, count: 1 << 20)
         #expect(try content("disk.vmdk") == raw + zeros + raw[1 << 20..<2 << 20])
+        // Tens of thousands of parts of zeros need no descriptor each.
+        let many = description + String(repeating: "RW 8 ZERO\n", count: 2000)
+        try Files.write(Array(many.utf8), to: path("many.vmdk"))
+        #expect(try VirtualChain(path("many.vmdk"), allowsBacking: false).attachments.count == 5)
         try Files.write(Array(description.replacing("RW 12288", with: "RW 12280").utf8), to: path("less.vmdk"))
         refused("less.vmdk", "12288 sectors")
         try Files.write(

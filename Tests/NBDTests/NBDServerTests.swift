@@ -60,6 +60,23 @@ import Testing
         #expect(server.connectionCount == 4)
     }
 
+    /// A storage daemon that hangs must not keep a command for ever.
+    @Test func aServerThatDoesNotAnswerIsGivenUp() throws {
+        let server = try NBDServer(disk, at: .unix(path))
+        defer { server.stop() }
+        let client = try NBDClient(socket: path, export: "disk", name: "client", seconds: 0.3)
+        disk.gate.update { $0 = false }
+        defer { disk.gate.update { $0 = true } }
+        do {
+            _ = try client.readBytes(at: 0, count: 4096)
+            Issue.record("it was read")
+        } catch { #expect((error as BlockIOError).errorNumber == Errno.timedOut.rawValue) }
+        // Its late answer must not be taken for that of the next request.
+        disk.gate.update { $0 = true }
+        #expect(try client.readBytes(at: 5000, count: 4096) == Array(disk.bytes[5000..<9096]))
+        #expect(server.connectionCount == 2)
+    }
+
     @Test func aFailedReadIsKept() throws {
         let server = try NBDServer(disk, at: .unix(path))
         defer { server.stop() }
@@ -74,6 +91,28 @@ import Testing
         // The connection is used again.
         #expect(try client.readBytes(at: 2000, count: 10) == Array(disk.bytes[2000..<2010]))
         #expect(server.connectionCount == 1)
+    }
+
+    /// Ctrl-C during a read of a remote repository is the normal end of a server.
+    @Test func anInterruptedReadIsNoFailureOfTheDisk() throws {
+        struct Interrupted: ServedDisk {
+            let byteCount: UInt64 = 1 << 20
+            let logicalSectorSize = 512
+            let name = "interrupted"
+            func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
+                throw BlockIOError(
+                    .read, name: name, offset: offset, byteCount: UInt64(buffer.count),
+                    errorNumber: Errno.interrupted.rawValue, reason: "interrupted")
+            }
+            func extents(in range: ByteRange) throws(BlockIOError) -> [DiskExtent] {
+                [DiskExtent(.data, byteCount: range.byteCount)]
+            }
+        }
+        let server = try NBDServer(Interrupted(), at: .unix(path))
+        defer { server.stop() }
+        let client = try client()
+        #expect(throws: BlockIOError.self) { try client.readBytes(at: 0, count: 512) }
+        #expect(server.failure == nil)
     }
 
     @Test func aDeadServerEndsReads() throws {

@@ -109,7 +109,9 @@ import Testing
         #expect(
             row.command
                 == "mount -t ext4 -o ro,noload,loop,offset=1048576,sizelimit=8388608 /m/disk.raw /mnt")
-        #expect(report.hints.contains { $0.contains("losetup") && $0.contains("--read-only") })
+        #expect(report.hints(isRoot: true).contains { $0.contains("losetup") && $0.contains("--read-only") })
+        // FUSE lets no other user read the file of a user, and root's losetup would fail.
+        #expect(!report.hints(isRoot: false).contains { $0.contains("losetup") || $0.contains("/mnt") })
     }
 
     @Test func aRestoreIsNamedByItsOutput() {

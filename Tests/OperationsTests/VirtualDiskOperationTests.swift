@@ -107,4 +107,43 @@ struct VirtualDiskOperationTests {
         let plain = try capture("plain.img")
         try shell("zstd -q -dc \(image) >one; zstd -q -dc \(plain) | cmp - one")
     }
+
+    /// Every operation that reads an image passes the option on.
+    @Test func exportAndImportOfABaseElsewhereNeedTheOption() throws {
+        try makeDisk()
+        try shell("mkdir vm; qemu-img create -q -f qcow2 -F raw -b ../plain.img vm/top.qcow2")
+        var export = ExportJob(image: path("vm/top.qcow2"), output: path("out.qcow2"))
+        #expect(
+            refusal { _ = try ExportOperation(export, keys: keys, events: events).run() }.contains("--allow-backing"))
+        export.allowsBacking = true
+        _ = try ExportOperation(export, keys: keys, events: events).run()
+        try shell("qemu-img convert -f qcow2 -O raw out.qcow2 back.img")
+        try shell("debugfs -R 'cat file' 'back.img?offset=\(6 << 20)' 2>/dev/null | cmp - file")
+        var job = ImportJob(source: path("vm/top.qcow2"), destination: path("imported.img.zst"))
+        #expect(refusal { _ = try ImportOperation(job, keys: keys, events: events).run() }.contains("--allow-backing"))
+        job.allowsBacking = true
+        _ = try ImportOperation(job, keys: keys, events: events).run()
+        #expect(Files.exists(FilePath(job.destination)))
+    }
+
+    @Test func aServedDiskTellsItsHolesAndItsChanges() throws {
+        try makeDisk()
+        try shell(
+            """
+            cp --sparse=never plain.img base.raw; qemu-img create -q -f qcow2 -F raw -b base.raw top.qcow2
+            qemu-io -f qcow2 -c 'write -z 20M 2M' top.qcow2 >/dev/null
+            """)
+        let source = try ServedSource.open(path("top.qcow2"), keys)
+        var (position, zeroByteCount): (UInt64, UInt64) = (0, 0)
+        while position < source.disk.byteCount {
+            for extent in try source.disk.extents(in: position..<source.disk.byteCount) {
+                if extent.kind != .data { zeroByteCount += extent.byteCount }
+                position += extent.byteCount
+            }
+        }
+        #expect(zeroByteCount >= 2 << 20)
+        try source.checkHeldStill()
+        try shell("printf x | dd of=base.raw conv=notrunc bs=1 seek=4096 status=none")
+        #expect(refusal { try source.checkHeldStill() }.contains("changed"))
+    }
 }

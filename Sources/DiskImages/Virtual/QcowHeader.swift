@@ -6,7 +6,9 @@ import ImageModel
 /// The header of a qcow2 image (docs/interop/qcow2.txt in QEMU's source).
 enum QcowHeader {
     /// Incompatible features: dirty, corrupt, external data file, compression type, extended L2 entries.
-    private static let (corrupt, externalData, known): (UInt64, UInt64, UInt64) = (1 << 1, 1 << 2, 0x1F)
+    private static let (corrupt, externalData, extended, known): (UInt64, UInt64, UInt64, UInt64) = (
+        1 << 1, 1 << 2, 1 << 4, 0x1F
+    )
     private static let (backingFormat, dataFileName): (UInt32, UInt32) = (0xE279_2ACA, 0x4441_5441)
     /// QEMU's own limit for the length of the name.
     private static let longestName: UInt32 = 1023
@@ -44,6 +46,9 @@ enum QcowHeader {
         var header = VirtualHeader(format: .qcow2, byteCount: try field(UInt64.self, 24))
         let headerByteCount = version == 3 ? try field(UInt32.self, 100) : 72
         let cluster = UInt64(1) << UInt64(clusterBits)
+        header.qcowTables = QcowTables(
+            clusterByteCount: cluster, byteCount: header.byteCount, offset: try field(UInt64.self, 40),
+            entryCount: try field(UInt32.self, 36), isExtended: features & extended != 0)
         let nameOffset = try field(UInt64.self, 8)
         let nameByteCount = try field(UInt32.self, 16)
         let end = nameOffset == 0 ? cluster : min(nameOffset, cluster)

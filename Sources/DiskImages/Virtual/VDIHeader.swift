@@ -30,6 +30,13 @@ enum VDIHeader {
         guard sectorSize == 512, blockByteCount == 1 << 20,
             byteCount <= UInt64(blockCount) * UInt64(blockByteCount)
         else { throw file.damaged("the measures in its header", at: 360) }
+        let (dataOffset, storedCount) = try file.parsing(at: 344) { () throws(ParsingError) in
+            (try head.littleEndian(UInt32.self, at: 344), try head.littleEndian(UInt32.self, at: 388))
+        }
+        // QEMU would read zeros behind the end of the file.
+        guard UInt64(dataOffset) + UInt64(storedCount) * UInt64(blockByteCount) <= file.byteCount else {
+            throw .truncated(name: file.name, at: file.byteCount)
+        }
         return VirtualHeader(format: .vdi, byteCount: byteCount)
     }
 }

@@ -68,11 +68,27 @@ enum VHDFooter {
         guard bytes.starts(with: Array("cxsparse".utf8)), hasChecksum(bytes, at: 36) else {
             throw file.damaged("its dynamic disk header", at: offset)
         }
-        let (entryCount, blockByteCount) = try file.parsing(at: offset) { () throws(ParsingError) in
-            (try bytes.bigEndian(UInt32.self, at: 28), try bytes.bigEndian(UInt32.self, at: 32))
+        let (tableOffset, entryCount, blockByteCount) = try file.parsing(at: offset) { () throws(ParsingError) in
+            (
+                try bytes.bigEndian(UInt64.self, at: 16), try bytes.bigEndian(UInt32.self, at: 28),
+                UInt64(try bytes.bigEndian(UInt32.self, at: 32))
+            )
         }
-        guard blockByteCount >= 512, UInt64(entryCount) * UInt64(blockByteCount) >= size else {
+        guard blockByteCount >= 512, UInt64(entryCount) * blockByteCount >= size else {
             throw file.damaged("its blocks do not cover the disk", at: offset + 28)
+        }
+        // QEMU reads zeros in place of the end of a block that is cut off, up to a sector.
+        let count = size / blockByteCount + (size % blockByteCount == 0 ? 0 : 1)
+        let table = try file.part(at: tableOffset, count: Int(count) * 4)
+        // A bit for each sector, in whole sectors.
+        let bitmapByteCount = (blockByteCount / 512 + 4095) / 4096 * 512
+        for index in 0..<count {
+            let sector = try file.parsing(at: tableOffset) { () throws(ParsingError) in
+                try table.bigEndian(UInt32.self, at: Int(index) * 4)
+            }
+            guard sector != .max else { continue }
+            let end = UInt64(sector) * 512 + bitmapByteCount + min(blockByteCount, size - index * blockByteCount)
+            guard end <= file.byteCount else { throw .truncated(name: file.name, at: file.byteCount) }
         }
     }
 }

@@ -36,7 +36,7 @@ enum VMDKHeader {
             return try described(try VMDKDescriptor(text, of: file), file)
         }
         let first = try file.parsing(at: 0) { () throws(ParsingError) in try Sparse(head) }
-        let sparse = try last(first, file)
+        let sparse = try last(first, head, file)
         guard first.descriptorOffset != 0, first.descriptorSectorCount != 0 else {
             throw file.refused(
                 "it is one part of a VMDK of several files", instead: "Give the small file that names its parts")
@@ -54,9 +54,13 @@ enum VMDKHeader {
         return header
     }
 
-    /// The header that counts: of a stream-optimized extent, the one before the end-of-stream marker.
-    private static func last(_ first: Sparse, _ file: any BlockReader) throws(ImageError) -> Sparse {
-        guard first.directoryOffset == atEnd else { return first }
+    /// The header that counts: of a stream-optimized extent, the one before the end-of-stream marker. Its tables are
+    /// checked.
+    private static func last(_ first: Sparse, _ head: [UInt8], _ file: any BlockReader) throws(ImageError) -> Sparse {
+        guard first.directoryOffset == atEnd else {
+            try file.parsing(at: 0) { () throws(ParsingError) in try VMDKTables(head) }.check(file)
+            return first
+        }
         guard file.byteCount >= 2048 else { throw .truncated(name: file.name, at: file.byteCount) }
         let place = file.byteCount - 1024
         let bytes = try file.part(at: place, count: 512)
@@ -64,7 +68,11 @@ enum VMDKHeader {
             throw file.damaged(
                 "the footer of a stream-optimized VMDK is missing: it was not written to its end", at: place)
         }
-        return try file.parsing(at: place) { () throws(ParsingError) in try Sparse(bytes) }
+        let (last, tables) = try file.parsing(at: place) { () throws(ParsingError) in
+            (try Sparse(bytes), try VMDKTables(bytes))
+        }
+        try tables.check(file)
+        return last
     }
 
     private static func described(
@@ -101,7 +109,7 @@ enum VMDKHeader {
         switch kind {
         case .sparse where head.starts(with: sparseMagic):
             let first = try file.parsing(at: 0) { () throws(ParsingError) in try Sparse(head) }
-            found = try last(first, file).capacity
+            found = try last(first, head, file).capacity
         case .vmfsSparse where head.starts(with: vmfsMagic):
             found = try file.parsing(at: 12) { () throws(ParsingError) in
                 UInt64(try head.littleEndian(UInt32.self, at: 12))

@@ -17,6 +17,8 @@ struct VirtualChain {
     private(set) var files: [VirtualFile] = []
     /// JSON objects, each after those it refers to.
     private(set) var nodes: [String] = []
+    /// Each image that is checked before it is read, with a JSON object that states its own files.
+    private(set) var checks: [(file: VirtualFile, node: String)] = []
     /// Files in memory that nodes name.
     private var made: [MemoryFile] = []
     private var copy: ReplayedCopy?
@@ -49,7 +51,7 @@ struct VirtualChain {
     mutating func replaceFile(by copy: ReplayedCopy) {
         self.copy = copy
         header = copy.header
-        nodes = []
+        (nodes, checks) = ([], [])
         let own = protocolNode(copy.attachment.path)
         nodes.append(Self.node(header, "disk", file: own))
     }
@@ -74,15 +76,20 @@ struct VirtualChain {
             throw .refused("\(file.path) is its own backing file, through a chain of others: it cannot be read")
         }
         try keep(file)
-        var own = protocolNode(file.attachment.path)
-        if let extents = header.extents { own = try describe(extents, header, file) }
+        var place = file.attachment.path
+        if let extents = header.extents { place = try describe(extents, header, file) }
+        let own = protocolNode(place)
         var options = ""
         if let byteCount = header.plainByteCount { options = #","offset":0,"size":\#(byteCount)"# }
+        var dataFile: VirtualFile?
         if let reference = header.dataFile {
             let data = try open(reference, of: file)
             try keep(data)
+            dataFile = data
             options += #","data-file":"\#(protocolNode(data.attachment.path))""#
         }
+        try header.qcowTables?.check(file.device, data: dataFile?.device)
+        addCheck(file, header, place)
         if header.format == .qcow2 || header.format == .vmdk {
             var backing = "null"
             if let reference = header.backing {
@@ -92,6 +99,17 @@ struct VirtualChain {
             options += #","backing":\#(backing)"#
         }
         nodes.append(Self.node(header, name, file: own, options))
+    }
+
+    /// QEMU itself refuses a truncated VHD or VHDX; a qcow2 image was checked here.
+    private mutating func addCheck(_ file: VirtualFile, _ header: VirtualHeader, _ place: String) {
+        guard header.format == .vmdk || header.format == .vdi else { return }
+        let backing = header.format == .vdi ? "" : #","backing":null"#
+        checks.append(
+            (
+                file,
+                #"{"driver":"\#(header.format.rawValue)","read-only":true,"file":{\#(Self.opened(place))}\#(backing)}"#
+            ))
     }
 
     private static func node(
@@ -135,9 +153,13 @@ struct VirtualChain {
 
     private mutating func protocolNode(_ path: String) -> String {
         let name = "file\(nodes.count)"
-        nodes.append(
-            #"{"driver":"file","node-name":"\#(name)","filename":"\#(path)","read-only":true,"auto-read-only":false}"#)
+        nodes.append(#"{"node-name":"\#(name)",\#(Self.opened(path))}"#)
         return name
+    }
+
+    /// The options of a node that reads an open file.
+    private static func opened(_ path: String) -> String {
+        #""driver":"file","filename":"\#(path)","read-only":true,"auto-read-only":false"#
     }
 
     /// Opens a file that a header names by a plain path: QEMU would also take URLs and JSON.
@@ -162,15 +184,20 @@ struct VirtualChain {
 
     /// A VMDK's description of our own, with the opened files in place of names. QEMU's reader of the original skips
     /// parts of zeros and read-only parts, and takes a part after an empty line twice.
+    /// - Returns: the path of the description.
     private mutating func describe(
         _ extents: [VMDKExtent], _ header: VirtualHeader, _ file: VirtualFile
     ) throws(ImageError) -> String {
         var lines: [String] = []
         var opened: [String: VirtualFile] = [:]
+        // One file serves all parts of zeros: a description has room for tens of thousands.
+        var zeros: String?
+        let longestZeros = extents.filter { $0.name == nil }.map(\.sectorCount).max() ?? 0
         for extent in extents {
             guard let name = extent.name else {
-                let zeros = try memory(byteCount: extent.sectorCount * 512)
-                lines.append(#"RW \#(extent.sectorCount) FLAT "\#(zeros)" 0"#)
+                let place = if let zeros { zeros } else { try memory(byteCount: longestZeros * 512) }
+                zeros = place
+                lines.append(#"RW \#(extent.sectorCount) FLAT "\#(place)" 0"#)
                 continue
             }
             let part: VirtualFile
@@ -193,7 +220,7 @@ struct VirtualChain {
             "parentCID=\(String(ids.parent, radix: 16))", #"createType="twoGbMaxExtentSparse""#,
         ]
         let text = Array(((head + lines).joined(separator: "\n") + "\n").utf8)
-        return protocolNode(try memory(text))
+        return try memory(text)
     }
 
     private func check(_ extent: VMDKExtent, _ part: VirtualFile) throws(ImageError) {

@@ -39,6 +39,18 @@ package final class VirtualDisk: DiskFile, ServedDisk {
         file = chain.top.bytes
         name = request.path.string
         statedSectorSize = chain.header.sectorSize
+        for (image, node) in chain.checks {
+            do throws(EmulatorError) {
+                try QemuImage.check(node, files: chain.attachments, cancellation: request.cancellation)
+            } catch {
+                guard case .failed(_, let why) = error else { throw Self.error(error, name) }
+                throw .damaged(
+                    name: image.path.string,
+                    what: "QEMU finds its structure damaged or cut off, and would read zeros in place of what is lost "
+                        + "(\(why)). Take another copy of the file, or repair one (qemu-img check -r all) and give that",
+                    fileOffset: 0, disk: 0..<chain.header.byteCount, partition: nil)
+            }
+        }
         do throws(EmulatorError) {
             daemon = Daemon(
                 try StorageDaemon(
@@ -60,6 +72,7 @@ package final class VirtualDisk: DiskFile, ServedDisk {
     package var isRandomAccess: Bool { true }
     package var hasUncheckedParts: Bool { true }
     package var descriptor: Int32? { nil }
+    package var extentSource: (any ServedDisk)? { self }
 
     /// The facts of all files of a chain, so that its identity changes with each of them.
     package var facts: [UInt64] { chain.files.dropFirst().flatMap(\.facts) }
@@ -93,7 +106,8 @@ package final class VirtualDisk: DiskFile, ServedDisk {
         case .system(let error): .system(error)
         case .cancelled: .system(SystemCallError("read", name, .interrupted))
         case .missing: .refused("\(name) needs QEMU's tools to be read: \(error)")
-        case .failed(_, let why) where why.contains("lock"):
+        // `raw_check_lock_bytes` and `raw_apply_lock_bytes` (block/file-posix.c).
+        case .failed(_, let why) where ["Failed to get ", "Failed to lock "].contains(where: why.contains):
             .refused("\(name) is in use: \(why). Shut the virtual machine down, or take a snapshot of it")
         case .failed: .foreign(name: name, why: "QEMU cannot read it (\(error))")
         }

@@ -44,6 +44,8 @@ struct VirtualHeader: Equatable, Sendable {
     var backing: Reference?
     /// The file with the data of a qcow2 image whose metadata alone is here.
     var dataFile: Reference?
+    /// Where the clusters of a qcow2 image are.
+    var qcowTables: QcowTables?
     /// The parts of a VMDK that is only a description.
     var extents: [VMDKExtent]?
     /// A VMDK's content id and that of its parent.
