@@ -32,7 +32,7 @@ package enum KeptProofs {
         // What the files show would not be encrypted.
         let kept = coding.isEncrypted ? proof.withoutAttachments : proof
         let files = ProofFiles(beside: path)
-        try files.write(kept, coding.identity)
+        try files.write(kept, keys.signingIdentity(image, coding))
         return files.facts.string
     }
 
@@ -47,7 +47,8 @@ package enum KeptProofs {
             return try OpenedRepository.open(address.repository, keys).proofs(of: id).last
         }
         guard let path = opened.path else { return nil }
-        return try ProofFiles(beside: path).read(of: id, opened.reader.coding.identity)
+        return try ProofFiles(beside: path).read(
+            of: id, keys.signingIdentity(opened.text, opened.reader.coding))
     }
 }
 

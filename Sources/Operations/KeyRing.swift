@@ -65,6 +65,14 @@ package final class KeyRing {
         return keys
     }
 
+    /// The identity that signs what is kept beside an image: an encrypted one names its contents by plain hashes, which
+    /// anyone can compute.
+    /// - Parameter name: the path of the image, opened before.
+    package func signingIdentity(_ name: String, _ coding: ChunkCoding) -> ChunkIdentity {
+        if coding.isEncrypted, case .plain = coding.identity, let known = images[name] { return .keyed(known.id) }
+        return coding.identity
+    }
+
     /// Whether something was encrypted and opened.
     package var wasUsed: Bool { password != nil }
 

@@ -66,13 +66,16 @@ package struct ServedSource {
                 + "in a file first")
     }
 
-    private init(_ index: any CaptureIndex, _ text: String, exactText: String, held: [AnyObject] = []) {
+    private init(
+        _ index: any CaptureIndex, _ text: String, exactText: String, _ identity: ChunkIdentity,
+        held: [AnyObject] = []
+    ) {
         let capture = CaptureDisk(index)
         (disk, self.capture) = (capture, capture)
         header = index.header
         (self.text, self.exactText) = (text, exactText)
         imageID = index.ending.id
-        identity = index.coding.identity
+        self.identity = identity
         unreadable = index.ending.lateFacts.unreadable
         self.held = held
         // Every chunk is checked by its hash.
@@ -95,9 +98,10 @@ package struct ServedSource {
     private init(_ selector: SnapshotAddress, _ keys: KeyRing) throws {
         let (repository, lock) = try OpenedRepository.open(selector.repository, keys, .restore)
         let found = try OpenedRepository.find(selector, in: repository, keys.events)
+        let index = try repository.index(found)
         self.init(
-            try repository.index(found), selector.text,
-            exactText: "\(Stores.normalized(selector.repository))@\(found.info.id)", held: [repository, lock])
+            index, selector.text, exactText: "\(Stores.normalized(selector.repository))@\(found.info.id)",
+            index.coding.identity, held: [repository, lock])
     }
 
     private init(file text: String, _ keys: KeyRing, _ scratch: DiskScratchChoice) throws {
@@ -112,7 +116,8 @@ package struct ServedSource {
                         + "access: reforge copy \(text) OTHER.img.zst")
             }
             let request = RecordingRequest(path, cancellation: keys.cancellation, unlock: keys.imageKeys)
-            self.init(try index(request), text, exactText: text)
+            let opened = try index(request)
+            self.init(opened, text, exactText: text, keys.signingIdentity(text, opened.coding))
         case .disk(let format):
             let disk = try RecordedDisk(path, format, scratch: scratch, keys)
             guard disk.file.isRandomAccess else {
