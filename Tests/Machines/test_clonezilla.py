@@ -11,6 +11,8 @@ from pathlib import Path
 
 from clonezilla_guest import GIB, SavedDisk, make
 from lab import MIB, Context, Skip, expect, expect_whole, full_only, note, run, time_limit
+from machine import Disk
+from test_restore import RESTORE_FAILED, RESTORE_TIMEOUT, TARGET_SERIAL, medium
 
 # A folder of each kind of table, the second one cut into pieces of 100 MB.
 LAYOUTS = {"plain": (4 * GIB, 0), "mbr": (3 * GIB, 100)}
@@ -85,12 +87,30 @@ def test_clonezilla_gpt_has_all_bytes(ctx: Context) -> None:
     expect("No problems found" in run("sgdisk", "-v", target), "sgdisk finds problems")
 
 
+def shrink(ctx: Context, layout: str, target: Path) -> None:
+    """Restores the import by the medium, which has a device-mapper."""
+    image = ctx.folder / "import.img.zst"
+    ctx.reforge("copy", snapshot(ctx, layout), image, timeout=1800)
+    images = ctx.images_disk(**{"import": image})
+    wanted = {"restore": "LABEL=IMAGES:/import.img.zst", "target": f"serial={TARGET_SERIAL}", "finish": "poweroff"}
+    disks = [Disk(target, "nvme", TARGET_SERIAL), Disk(images, "virtio", "IMAGES")]
+    with medium(ctx, f"shrink-{layout}", wanted, disks) as machine:
+        machine.wait_for_exit(RESTORE_TIMEOUT, unless=RESTORE_FAILED)
+        said = machine.text()
+    expect("REFORGE-RESULT exit=0" in said, f"the restore ended otherwise\n{said[-2500:]}")
+    images.unlink()
+    image.unlink()
+
+
 def boots(ctx: Context, layout: str, firmware: str, byte_count: int, *, esp: bool) -> int:
     """Restores the snapshot onto a disk of that length and boots it; gives the length of its root in bytes."""
     target = ctx.blank_disk(f"{layout}-{byte_count // MIB}.raw", byte_count)
-    ctx.reforge("restore", snapshot(ctx, layout), target, "--yes", timeout=1800)
-    # For UEFI: the captured system has no fallback loader, and this machine's variables are blank.
-    ctx.reforge("boot-repair", target, codes=(0, 70))
+    if byte_count < LAYOUTS[layout][0]:
+        shrink(ctx, layout, target)
+    else:
+        ctx.reforge("restore", snapshot(ctx, layout), target, "--yes", timeout=1800)
+        # For UEFI: the captured system has no fallback loader, and this machine's variables are blank.
+        ctx.reforge("boot-repair", target, codes=(0, 70))
     proof = ctx.boot_and_prove(f"boot-{layout}-{byte_count // MIB}", target, "nvme", firmware)
     expect_whole(proof, firmware=firmware, bus="nvme", esp=esp)
     note(f"{layout} on {byte_count // MIB} MiB: a root of {proof.number('root-size') // MIB} MiB")
