@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -31,12 +32,17 @@ def test_overlay_becomes_an_increment(ctx: Context) -> None:
     )  # fmt: skip
     wait_for_machine(process.pid)
     try:
-        # Long enough to reach the login; then the power button, which systemd obeys.
-        process.wait(timeout=PATIENCE * 120)
+        # Long enough to write something.
+        process.wait(timeout=150)
         raise AssertionError(f"the machine ended by itself with {process.returncode}: {process.stderr.read().decode()}")
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGINT)
-    expect(process.wait(timeout=PATIENCE * 120) == 0, f"vm ended with {process.returncode}")
+    # The power button, which the lab's Debian does not obey; once more ends the machine.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=30)
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    expect(process.wait(timeout=PATIENCE * 30) == 0, f"vm ended with {process.returncode}")
     expect(sha256_of_tree(repository) == before, "the repository is unchanged")
     expect((ctx.folder / "trial.qcow2.reforge.json").is_file(), "the overlay has its record")
     words = ["qemu-img", "dd", f"if={overlay}", f"of={ctx.folder / 'alone'}", "bs=512", "count=1"]
