@@ -42,7 +42,11 @@ def test_overlay_becomes_an_increment(ctx: Context) -> None:
         process.wait(timeout=30)
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
-    expect(process.wait(timeout=PATIENCE * 30) == 0, f"vm ended with {process.returncode}")
+    try:
+        process.wait(timeout=PATIENCE * 30)
+    finally:
+        process.kill()
+    expect(process.returncode == 0, f"vm ended with {process.returncode}")
     expect(sha256_of_tree(repository) == before, "the repository is unchanged")
     expect((ctx.folder / "trial.qcow2.reforge.json").is_file(), "the overlay has its record")
     words = ["qemu-img", "dd", f"if={overlay}", f"of={ctx.folder / 'alone'}", "bs=512", "count=1"]
