@@ -92,7 +92,7 @@ extension DiskFormat {
     /// The suffixes of raw images: any bytes can be a disk, so the name decides.
     private static let rawSuffixes = ["img", "raw", "iso", "dd"]
 
-    /// Disk images of virtual machines. A raw image whose contents look like one is none: whoever wrote the disk would
+    /// Disk images of virtual machines. A raw image whose contents look like one is none: the writer of the disk would
     /// decide which files are read.
     private static let virtual = [VirtualHeader.Format.qcow2, .vmdk, .vhdx, .vdi, .vhd].map { format in
         DiskFormat(

@@ -1,7 +1,6 @@
-import ByteParsing
 // SPDX-License-Identifier: GPL-3.0-or-later
+import ByteParsing
 import Codecs
-import LinuxSystem
 
 /// A compression of streams: a row of `Compression.table`.
 struct Compression: Sendable {
@@ -9,9 +8,9 @@ struct Compression: Sendable {
         /// The bytes themselves.
         case plain
         case codec(@Sendable () throws(CodecError) -> any StreamDecompressor)
-        /// Programs that decompress standard input to standard output, the preferred one first, and the Debian package
-        /// of the last one.
-        case programs([[String]], package: String)
+        /// A program that decompresses standard input to standard output, of the Debian package of that name, and its
+        /// options.
+        case program(String, options: String)
     }
 
     /// The name in messages: "gzip".
@@ -40,20 +39,20 @@ struct Compression: Sendable {
         // RFC 1952 §2.3.1: the identification, and deflate.
         Compression(
             name: "gzip", recognize: { $0.starts(with: [0x1F, 0x8B, 0x08]) },
-            decoder: .programs([["gzip", "-dc"]], package: "gzip")),
+            decoder: .program("gzip", options: "-dc")),
         Compression(
             name: "bzip2",
             recognize: { $0.starts(with: Array("BZh".utf8)) && $0.dropFirst(4).starts(with: [0x31, 0x41]) },
-            decoder: .programs([["bzip2", "-dc"]], package: "bzip2")),
+            decoder: .program("bzip2", options: "-dc")),
         // "LZ4 Frame Format", §"General Structure"; bit 2 of the next byte says whether the content has a checksum.
         Compression(
             name: "lz4", recognize: { $0.starts(with: [0x04, 0x22, 0x4D, 0x18]) },
-            decoder: .programs([["lz4", "-dcq"]], package: "lz4"),
+            decoder: .program("lz4", options: "-dcq"),
             isUnchecked: { $0.count > 4 && $0[4] & 0x04 == 0 }),
         // The magic number of lzop.
         Compression(
             name: "lzo", recognize: { $0.starts(with: [0x89, 0x4C, 0x5A, 0x4F, 0x00, 0x0D, 0x0A, 0x1A, 0x0A]) },
-            decoder: .programs([["lzop", "-dc"]], package: "lzop")),
+            decoder: .program("lzop", options: "-dc")),
         Compression(
             name: "lzip", recognize: { $0.starts(with: Array("LZIP".utf8)) },
             decoder: .codec { () throws(CodecError) in try XZStreamDecompressor(.lzip) }),
@@ -74,10 +73,5 @@ struct Compression: Sendable {
         else { return false }
         let isUsual = dictionary >= 1 << 12 && (dictionary.nonzeroBitCount == 1 || dictionary.nonzeroBitCount == 2)
         return isUsual && (byteCount == .max || byteCount > 0 && byteCount < 1 << 50)
-    }
-
-    /// The program that decompresses it, or why there is none.
-    static func program(_ candidates: [[String]]) -> [String]? {
-        candidates.first { $0.first.map(ChildProcess.canFind) ?? false }
     }
 }

@@ -58,12 +58,10 @@ final class PieceContent: @unchecked Sendable {
         compression = try Self.compression(of: files)
         let source = PieceBytes(files)
         let (shared, compression) = (shared, compression)
-        if case .programs(let candidates, let package) = compression.decoder,
-            Compression.program(candidates) == nil
-        {
+        if case .program(let program, _) = compression.decoder, !ChildProcess.canFind(program) {
             throw .refused(
-                "\(files.first?.name ?? "") is compressed with \(compression.name), and \(candidates.last?.first ?? "") "
-                    + "is not installed: install it (in Debian, the package \(package))")
+                "\(files.first?.name ?? "") is compressed with \(compression.name), and \(program) "
+                    + "is not installed: install it (in Debian, the package \(program))")
         }
         do throws(SystemCallError) {
             _ = try WorkerThread { PieceDecoder(source, compression, cancellation, shared).run() }

@@ -33,7 +33,7 @@ final class PieceDecoder: @unchecked Sendable {
                 switch compression.decoder {
                 case .plain: try copy()
                 case .codec(let make): try decompress(make)
-                case .programs(let candidates, _): try filter(Compression.program(candidates) ?? [])
+                case .program(let name, let options): try filter([name, options])
                 }
             if isWhole { shared.items.push(.end) }
         } catch { shared.items.push(.failure(error)) }
