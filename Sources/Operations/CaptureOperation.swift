@@ -86,9 +86,7 @@ package final class CaptureOperation {
             try place.repository.map { try $0.0.captureMoment(lock: $0.1, trustsClock: job.trustsClock) }
             ?? CaptureMoment(unixSeconds: SystemFacts.unixSeconds())
         if let note = moment.note { events.warn("clock", note) }
-        let names =
-            virtual?.origin.map { CapturedHost($0, path: nil) }
-            ?? CapturedHost(survey, opened, isVirtual: virtual != nil)
+        let names = virtual?.origin?.names ?? CapturedHost(survey, opened, isVirtual: virtual != nil)
         let hostName = job.host ?? names.name
         let plan = try makePlan(source, survey, place.chunkByteCount, hostName, moment)
         let manifest = plan.header.manifest

@@ -13,18 +13,37 @@ package struct CapturedHost {
     /// The disk.
     package let disk: String
 
+    private typealias Volume = (filesystem: FilesystemInfo, range: ByteRange)
+
     /// The names for a disk that is captured. A raw file, or a loop device over one, does not belong to the machine
     /// that captures it.
     /// - Parameter isVirtual: whether it is the disk of a virtual machine, in a file that debugfs cannot read. Its
     ///   name is that of the file.
     package init(_ survey: DiskSurvey, _ source: OpenedDisk, isVirtual: Bool = false) {
+        self.init(
+            survey.identity, survey.table, survey.volumes.map { ($0.filesystem, $0.range) }, source,
+            isVirtual: isVirtual)
+    }
+
+    /// The names that a capture of a disk in a file would give.
+    /// - Parameter manifest: the description of the disk.
+    init(_ manifest: Manifest, file: OpenedDisk, isVirtual: Bool) {
+        let volumes = manifest.regions.compactMap { region in region.filesystem.map { ($0, region.range) } }
+        self.init(manifest.disk, manifest.table, volumes, file, isVirtual: isVirtual)
+    }
+
+    /// The names that a snapshot has.
+    init(_ snapshot: SnapshotInfo) { (name, disk) = (snapshot.host, snapshot.disk) }
+
+    private init(
+        _ identity: DiskIdentity, _ table: PartitionTable, _ volumes: [Volume], _ source: OpenedDisk, isVirtual: Bool
+    ) {
         let place = Self.place(source)
         let fileName = isVirtual ? SnapshotNames.plain(source.device.path.stem) : nil
         disk =
             fileName
-            ?? SnapshotNames.disk(
-                survey.identity, table: survey.table, filesystems: survey.volumes.map(\.filesystem), place: place)
-        if !isVirtual, let name = Self.systemName(survey, source) {
+            ?? SnapshotNames.disk(identity, table: table, filesystems: volumes.map(\.filesystem), place: place)
+        if !isVirtual, let name = Self.systemName(volumes, source) {
             self.name = name
         } else if source.device.isDevice, source.identity.transport != "loop" {
             name = Self.machineName ?? "unknown-\(SnapshotNames.shortID(disk))"
@@ -57,15 +76,15 @@ package struct CapturedHost {
     }
 
     /// The captured system's own name.
-    private static func systemName(_ survey: DiskSurvey, _ source: OpenedDisk) -> String? {
+    private static func systemName(_ volumes: [Volume], _ source: OpenedDisk) -> String? {
         let mounts = source.uses.compactMap { use in
             if case .mounted(_, let place, _) = use { return place }
             return nil
         }
         // The running system is the one on the disk: its name needs no read of the disk.
         if mounts.contains("/"), let name = hostName(Files.text("/etc/hostname")) { return name }
-        for volume in survey.volumes where volume.filesystem.isExt {
-            if let name = hostName(of: volume, on: source.device.path) { return name }
+        for volume in volumes where volume.filesystem.isExt {
+            if let name = hostName(ofFilesystemAt: volume.range.lowerBound, on: source.device.path) { return name }
         }
         return nil
     }
@@ -101,12 +120,12 @@ package struct CapturedHost {
     }
 
     /// /etc/hostname of an ext filesystem, read by debugfs without mounting anything; `nil` if there is none.
-    private static func hostName(of volume: VolumeSurvey, on disk: FilePath) -> String? {
+    private static func hostName(ofFilesystemAt offset: UInt64, on disk: FilePath) -> String? {
         // debugfs opens read-only unless told otherwise; -c also works while bitmaps are damaged. libext2fs takes the
         // filesystem's offset from the text after the question mark, so a path with a question mark cannot be used.
         guard !disk.string.contains("?") else { return nil }
         let output = try? ChildProcess.run([
-            "debugfs", "-c", "-R", "cat /etc/hostname", "\(disk.string)?offset=\(volume.range.lowerBound)",
+            "debugfs", "-c", "-R", "cat /etc/hostname", "\(disk.string)?offset=\(offset)",
         ])
         guard let output, output.succeeded else { return nil }
         return hostName(output.text)

@@ -35,7 +35,7 @@ package final class DiskSource {
     /// Whether the contents of a virtual machine's disk image are captured, and not the bytes of a disk.
     package var isVirtual: Bool { virtual != nil }
     /// The description of the image that a kept overlay lies over.
-    package var origin: Manifest? { virtual?.origin }
+    package var origin: Manifest? { virtual?.origin?.manifest }
 
     /// Refuses a disk that may change during the capture, or makes snapshots of the volumes that may change.
     package init(

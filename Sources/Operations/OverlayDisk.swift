@@ -14,6 +14,8 @@ import SystemPackage
 package final class OverlayDisk: DiskFile, ServedDisk {
     /// The description of the base: the increment belongs to the same machine and disk.
     package let baseManifest: Manifest
+    /// The names of the base in a repository, which the increment shares.
+    let baseNames: CapturedHost
     package let file: FileBytes
     package let name: String
     package let byteCount: UInt64
@@ -42,6 +44,7 @@ package final class OverlayDisk: DiskFile, ServedDisk {
     package init(_ path: FilePath, _ record: OverlayRecord, _ keys: KeyRing) throws {
         let base = try record.openBase(of: path, keys)
         baseManifest = base.header.manifest
+        baseNames = try base.names()
         name = path.string
         file = try FileBytes(path)
         overlay = try OwnedDescriptor.open(path, .readOnly)

@@ -27,6 +27,8 @@ package struct ServedSource {
     package let identity: ChunkIdentity
     /// Its name for opening it again, with the id of a snapshot: `latest` may mean another one by then.
     package let exactText: String?
+    /// Its names in a repository: those of the snapshot, or those that a capture or a copy of it would give.
+    let names: () throws -> CapturedHost
     /// The ranges that could not be read when an image or a snapshot was captured.
     package let unreadable: [ByteRange]
     private let held: [AnyObject]
@@ -68,7 +70,7 @@ package struct ServedSource {
 
     private init(
         _ index: any CaptureIndex, _ text: String, exactText: String, _ identity: ChunkIdentity,
-        held: [AnyObject] = []
+        names: @autoclosure @escaping () throws -> CapturedHost, held: [AnyObject] = []
     ) {
         let capture = CaptureDisk(index)
         (disk, self.capture) = (capture, capture)
@@ -76,6 +78,7 @@ package struct ServedSource {
         (self.text, self.exactText) = (text, exactText)
         imageID = index.ending.id
         self.identity = identity
+        self.names = names
         unreadable = index.ending.lateFacts.unreadable
         self.held = held
         // Every chunk is checked by its hash.
@@ -83,13 +86,15 @@ package struct ServedSource {
     }
 
     private init(
-        _ planned: PlannedDisk, _ text: String, unreadable: [ByteRange] = [],
+        _ planned: PlannedDisk, _ text: String, names: @autoclosure @escaping () throws -> CapturedHost,
+        unreadable: [ByteRange] = [],
         confirmUnchanged: @escaping () throws -> Void
     ) {
         (disk, capture) = (planned, nil)
         header = planned.header
         (self.text, exactText) = (text, text)
         (imageID, identity) = (nil, .plain)
+        self.names = names
         self.unreadable = unreadable
         held = []
         self.confirmUnchanged = confirmUnchanged
@@ -101,7 +106,7 @@ package struct ServedSource {
         let index = try repository.index(found)
         self.init(
             index, selector.text, exactText: "\(Stores.normalized(selector.repository))@\(found.info.id)",
-            index.coding.identity, held: [repository, lock])
+            index.coding.identity, names: CapturedHost(found.info), held: [repository, lock])
     }
 
     private init(file text: String, _ keys: KeyRing, _ scratch: DiskScratchChoice) throws {
@@ -117,7 +122,9 @@ package struct ServedSource {
             }
             let request = RecordingRequest(path, cancellation: keys.cancellation, unlock: keys.imageKeys)
             let opened = try index(request)
-            self.init(opened, text, exactText: text, keys.signingIdentity(text, opened.coding))
+            self.init(
+                opened, text, exactText: text, keys.signingIdentity(text, opened.coding),
+                names: CapturedHost(opened.header.manifest, path: path))
         case .disk(let format):
             let disk = try RecordedDisk(path, format, scratch: scratch, keys)
             guard disk.file.isRandomAccess else {
@@ -126,7 +133,12 @@ package struct ServedSource {
                     "\(text) is compressed, and there is too little space to decompress it: make room beside it or in "
                         + "\(Files.temporaryFolder)")
             }
-            self.init(disk.recording.planned(disk.zeros), text) {
+            let planned = disk.recording.planned(disk.zeros)
+            self.init(
+                planned, text,
+                names: CapturedHost(
+                    planned.header.manifest, file: try OpenedDisk(text, .readOnly), isVirtual: format.isVirtual)
+            ) {
                 if let change = disk.claim?.change() {
                     throw ImagingError.failed(
                         "\(text) did not hold still: \(change) while it was read, and what was read mixes two states. "
@@ -137,8 +149,9 @@ package struct ServedSource {
             }
         case .foreign(let format):
             let opened = try RecordedForeign(path, format, disk: nil, scratch: scratch.required, salvages: true, keys)
+            let planned = opened.recording.planned(opened.sparse.map { .sparseFile($0) } ?? .unknown)
             self.init(
-                opened.recording.planned(opened.sparse.map { .sparseFile($0) } ?? .unknown), text,
+                planned, text, names: CapturedHost(planned.header.manifest, path: path),
                 unreadable: opened.missing, confirmUnchanged: {})
         case .unknown(let why): throw ImageError.foreign(name: text, why: why)
         }
@@ -147,6 +160,9 @@ package struct ServedSource {
     private init(device text: String, _ keys: KeyRing) throws {
         // A gap is read only when it is asked for: a disk can have terabytes of them.
         let disk = try SourceDisk(text, for: .randomAccess, leftOut: .zeros([]), uuid: { _ in .random() }, keys)
-        self.init(PlannedDisk(disk.plan, of: disk.source.reader), text) { try disk.source.check() }
+        let planned = PlannedDisk(disk.plan, of: disk.source.reader)
+        self.init(planned, text, names: CapturedHost(planned.header.manifest, path: nil)) {
+            try disk.source.check()
+        }
     }
 }

@@ -14,8 +14,9 @@ package struct VirtualSource {
     let disk: any DiskFile
     /// The disk with its sector size.
     let reader: ResectoredReader
-    /// The description of the image that an overlay lies over: the capture is of the same machine and disk.
-    var origin: Manifest?
+    /// The image that an overlay lies over, its description and its names in a repository: the capture is of the same
+    /// machine and disk.
+    var origin: (manifest: Manifest, names: CapturedHost)?
 
     var geometry: DiskGeometry {
         DiskGeometry(
@@ -31,7 +32,7 @@ package struct VirtualSource {
             let disk = try OverlayDisk(path, record, keys)
             return VirtualSource(
                 disk: disk, reader: ResectoredReader(disk, logicalSectorSize: disk.logicalSectorSize),
-                origin: disk.baseManifest)
+                origin: (disk.baseManifest, disk.baseNames))
         }
         guard !opened.device.isDevice, !job.takesImageAsDisk,
             case .disk(let format) = try FileContents.detect(path), format.isVirtual

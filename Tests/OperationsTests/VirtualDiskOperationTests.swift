@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Emulator
 import ImageModel
 import JobModel
 import LinuxSystem
@@ -145,5 +146,47 @@ struct VirtualDiskOperationTests {
         try source.checkHeldStill()
         try shell("printf x | dd of=base.raw conv=notrunc bs=1 seek=4096 status=none")
         #expect(refusal { try source.checkHeldStill() }.contains("changed"))
+    }
+
+    /// Each kind of base: a disk with a host name, a disk of a virtual machine, an image, and a snapshot under names
+    /// of its own.
+    @Test(arguments: ["plain.img", "machine.qcow2", "disk.img.zst", "repo@lab/latest"])
+    func anIncrementOfAnOverlayKeepsTheNamesOfItsBase(base: String) throws {
+        try makeDisk()
+        try shell(
+            """
+            echo den >name; debugfs -w -f - 'plain.img?offset=\(6 << 20)' >/dev/null 2>&1 <<EOF
+            mkdir etc
+            cd etc
+            write name hostname
+            EOF
+            qemu-img convert -f raw -O qcow2 plain.img machine.qcow2
+            """)
+        _ = try InitRepositoryOperation(
+            InitRepositoryJob(repository: path("repo")), keys: keys, likeKeys: keys, events: events
+        ).run()
+        switch base {
+        case "disk.img.zst":
+            _ = try CopyOperation(
+                CopyJob(source: try capture("plain.img").string, destination: path("repo@")), keys: keys,
+                targetKeys: keys, hasOwnPassword: false, events: events
+            ).run()
+            try Files.rename(FilePath(path("plain.img.img.zst")), to: FilePath(path(base)))
+        case "repo@lab/latest":
+            _ = try capture("plain.img") { ($0.image, $0.host, $0.diskName) = (path("repo@"), "lab", "system") }
+        default: _ = try capture(base) { $0.image = path("repo@") }
+        }
+        let overlay = FilePath(path("trial.qcow2"))
+        do {
+            let source = try ServedSource.open(path(base), keys)
+            try QemuOverlay.create(overlay, byteCount: source.disk.byteCount)
+            try OverlayRecord(source).write(beside: overlay)
+        }
+        _ = try capture("trial.qcow2") { $0.image = path("repo@") }
+        let found = try SnapshotsOperation(SnapshotsJob(repository: path("repo")), keys: keys, events: events).run()
+        let names = found.snapshots.map { "\($0.host) \($0.disk)" }
+        #expect(names.count == 2 && Set(names).count == 1, "\(names)")
+        if base == "repo@lab/latest" { #expect(names.first == "lab system") }
+        if base == "plain.img" { #expect(names.first?.hasPrefix("den ") == true) }
     }
 }
