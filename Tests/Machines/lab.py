@@ -215,10 +215,11 @@ class Context:
         return Machine(name, self.logs, **options)
 
     def boot_and_prove(
-        self, name: str, disk: Path, bus: str, firmware: str, nvram: Path | None = None, timeout: float = 300
-    ) -> Proof:
+        self, name: str, disk: Path, bus: str, firmware: str, nvram: Path | None = None, timeout: float = 300,
+        driver: str = "raw",
+    ) -> Proof:  # fmt: skip
         """Boots a Debian disk (its writes are dropped) and gives its proof, expected within `timeout` seconds."""
-        disks = [Disk(disk, bus, "BOOTED", snapshot=True)]
+        disks = [Disk(disk, bus, "BOOTED", snapshot=True, driver=driver)]
         with self.machine(name, firmware=firmware, disks=disks, nvram=nvram, time_limit=timeout + 300) as machine:
             return wait_for_proof(machine, timeout)
 

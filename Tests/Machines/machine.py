@@ -44,7 +44,7 @@ class MachineError(Exception):
 
 @dataclass(frozen=True)
 class Disk:
-    """A raw disk file and its controller."""
+    """A disk file and its controller."""
 
     path: Path
     bus: str = "virtio"  # virtio, nvme, sata, usb, scsi
@@ -53,6 +53,7 @@ class Disk:
     sector_size: int = 512
     read_only: bool = False
     bad_sectors: tuple[int, ...] = ()  # numbers of 512-byte sectors whose reads fail with EIO
+    driver: str = "raw"  # QEMU's name of the file's format
 
 
 class Machine:
@@ -322,7 +323,7 @@ class Machine:
             for rule, sector in enumerate(disk.bad_sectors):
                 place = f",file.inject-error.{rule}"
                 file += f"{place}.event=none{place}.iotype=read{place}.errno=5{place}.sector={sector}"
-        drive = f"if=none,id=disk{number},format=raw,{file},cache=writeback,discard=unmap"
+        drive = f"if=none,id=disk{number},format={disk.driver},{file},cache=writeback,discard=unmap"
         drive += ",snapshot=on" if disk.snapshot else ""
         drive += ",readonly=on" if disk.read_only else ""
         device = {
