@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -89,6 +90,27 @@ def test_prove_lost_root(ctx: Context) -> None:
     report = proven(ctx, captured(ctx, disk), code=70)
     expect(report["verdict"] == "not-proven", f"{report}")
     expect(report["reason"] in ("initramfs-shell", "grub-rescue", "grub-prompt"), f"{report}")
+
+
+@full_only
+@time_limit(TIMEOUT + 300)
+def test_prove_missing_driver(ctx: Context) -> None:
+    """An initramfs without the driver of the disk's controller ends at its shell."""
+    disk = quiet_disk(ctx)
+    root, tree, packed = f"{disk}?offset={ROOT_OFFSET}", ctx.folder / "initrd", ctx.folder / "initrd.img"
+    (path,) = {word for word in run("debugfs", "-R", "ls /boot", root).split() if word.startswith("initrd.img")}
+    run("debugfs", "-R", f"dump /boot/{path} {packed}", root)
+    tree.mkdir()
+    run("sh", "-c", f"cd {tree} && zstd -dc {packed} | cpio -i --quiet")
+    found = list(tree.glob("usr/lib/modules/*/kernel/drivers/nvme"))
+    expect(len(found) == 1, f"the driver: {found}")
+    shutil.rmtree(found[0])
+    run("sh", "-c", f"cd {tree} && find . | cpio -o -H newc --quiet | zstd -q -f -o {packed}")
+    run("debugfs", "-w", "-R", f"rm /boot/{path}", root)
+    run("debugfs", "-w", "-R", f"write {packed} /boot/{path}", root)
+    shutil.rmtree(tree)
+    report = proven(ctx, captured(ctx, disk), "--disk", "nvme", code=70)
+    expect(report["verdict"] == "not-proven" and report["reason"] == "initramfs-shell", f"{report}")
 
 
 @full_only
