@@ -8,7 +8,7 @@ import SystemPackage
 /// it is gone too, filesystems that other tests unmount meanwhile stay in use, and not cleanly unmounted.
 package enum MountedScript {
     /// Mounts, runs `script` in the root folder of the filesystem, and unmounts in any case (lazily where a file in it
-    /// is still open, which is a failure).
+    /// is still open, which is a failure). Other tests that look at all mounts hold one for a moment.
     /// - Parameters:
     ///   - mount: the shell command that mounts `$node` on `$place`.
     ///   - node: a block device, or an image for which `mount` creates a loop device.
@@ -23,7 +23,15 @@ package enum MountedScript {
         let whole = """
             place=$1 node=$2; shift 2
             \(mount)
-            trap 'status=$?; cd /; umount "$place" || { umount -l "$place"; status=1; }; exit $status' EXIT
+            leave() {
+                tries=0
+                while ! umount "$place" 2>/dev/null; do
+                    tries=$((tries + 1))
+                    [ $tries -lt 100 ] || { umount -l "$place"; return 1; }
+                    sleep 0.1
+                done
+            }
+            trap 'status=$?; cd /; leave || status=1; exit $status' EXIT
             cd "$place"
             \(mayFail ? "set +e" : "")
             \(script)
