@@ -58,6 +58,9 @@ package struct BootJudge: Sendable {
         package var settle = 10.0
         /// The seconds for which a stop sign must hold.
         package var hold = 5.0
+        /// The seconds for which the expected text must stand where no other sign does: what comes after it may be a
+        /// job that never ends, which is told late.
+        package var alone = 60.0
         /// The seconds after which a screen without a sign counts as standing still.
         package var quiet = 120.0
 
@@ -84,6 +87,8 @@ package struct BootJudge: Sendable {
     /// The failures that a serial line has told; they stay until a restart.
     private var told: BootVerdict.Reason?
     private var sign: (value: BootVerdict.Sign, since: Double)?
+    /// Since when a sign stands that would do without an expected text.
+    private var supported: Double?
     private var stop: (reason: BootVerdict.Reason, since: Double)?
     private var lastChange = 0.0
 
@@ -188,11 +193,13 @@ package struct BootJudge: Sendable {
         let newSign = currentSign()
         if newSign.map({ !Self.isSame($0, sign?.value) }) ?? true { sign = newSign.map { ($0, now) } }
         if let newSign, let since = sign?.since { sign = (newSign, since) }
+        supported = sign != nil && ownSign() != nil ? supported ?? now : nil
         if sign != nil, !hasLeftLoader { leaveLoader() }
         let newStop = currentStop(at: now)
         if stop?.reason != newStop { stop = newStop.map { ($0, now) } }
         // A sign must hold without a stop sign between.
         if stop != nil, let value = sign?.value { sign = (value, now) }
+        if stop != nil, supported != nil { supported = now }
     }
 
     private static func isSame(_ one: BootVerdict.Sign, _ other: BootVerdict.Sign?) -> Bool { one.name == other?.name }
@@ -201,6 +208,11 @@ package struct BootJudge: Sendable {
     private func currentSign() -> BootVerdict.Sign? {
         if isGoingDown { return nil }
         if expected != nil { return isWaiting ? nil : expectedPlace.map { .expectedText($0) } }
+        return ownSign()
+    }
+
+    /// The strongest sign that a system gives by itself.
+    private func ownSign() -> BootVerdict.Sign? {
         if let agent { return .agent(system: agent.system) }
         for place in [Place.serial, .console] {
             guard let text = lines[place] else { continue }
@@ -262,8 +274,13 @@ package struct BootJudge: Sendable {
         if let sign {
             // An agent must have answered again at the end.
             let held = if case .agent = sign.value { agent?.last ?? sign.since } else { now }
-            if held - sign.since >= limits.settle { return .proven(sign.value) }
-            return now < limits.timeout + 3 * limits.settle ? nil : .notProven(.timeout)
+            var (end, more) = (sign.since + limits.settle, 3 * limits.settle)
+            if expected != nil {
+                end = min(sign.since + limits.alone, max(sign.since, supported ?? .infinity) + limits.settle)
+                more = max(more, limits.alone)
+            }
+            if held >= end { return .proven(sign.value) }
+            return now < limits.timeout + more ? nil : .notProven(.timeout)
         }
         let stands = now - lastChange >= limits.quiet && showsSomething
         if stands, expected == nil { return .started }

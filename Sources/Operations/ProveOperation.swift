@@ -106,7 +106,7 @@ package final class ProveOperation {
 
     static func limits(timeout: Double, isEmulated: Bool) -> BootJudge.Limits {
         var limits = BootJudge.Limits(timeout: timeout)
-        if isEmulated { (limits.settle, limits.hold, limits.quiet) = (20, 10, 300) }
+        if isEmulated { (limits.settle, limits.hold, limits.alone, limits.quiet) = (20, 10, 90, 300) }
         return limits
     }
 

@@ -157,14 +157,30 @@ private let getty = "\r\nDebian GNU/Linux 12 web1 ttyS0\r\n\r\nweb1 login: "
         script.screen(9, ["[    0.000000] Command line: BOOT_IMAGE=/vmlinuz", "note=\"web server ready\""])
         #expect(script.verdict(at: 200) == nil)
         script.serial(210, "web server ready\r\n")
-        #expect(script.verdict(at: 221) == .proven(.expectedText(.serial)))
+        #expect(script.verdict(at: 269) == nil)
+        #expect(script.verdict(at: 271) == .proven(.expectedText(.serial)))
     }
 
     @Test func theExpectedTextOnTheScreen() {
         var script = Script(expecting: "nginx: ready")
         script.screen(9, ["[    2.000000] systemd[1]: Detected virtualization"])
         script.screen(30, ["[    2.000000] systemd[1]: Detected virtualization", "nginx: ready"])
-        #expect(script.verdict(at: 41) == .proven(.expectedText(.screen)))
+        #expect(script.verdict(at: 91) == .proven(.expectedText(.screen)))
+    }
+
+    @Test func aLoginBesideTheExpectedTextShortensItsTime() {
+        var script = Script(expecting: "nginx: ready")
+        script.serial(20, kernel + "nginx: ready\r\n")
+        script.serial(40, getty)
+        #expect(script.verdict(at: 49) == nil)
+        #expect(script.verdict(at: 51) == .proven(.expectedText(.serial)))
+    }
+
+    @Test func anExpectedTextAtTheEndOfTheTimeHasTimeToStand() {
+        var script = Script(expecting: "nginx: ready", timeout: 30)
+        script.serial(29, kernel + "nginx: ready\r\n")
+        #expect(script.verdict(at: 88) == nil)
+        #expect(script.verdict(at: 89) == .proven(.expectedText(.serial)))
     }
 
     @Test func withAnExpectedTextNothingElseIsProof() {

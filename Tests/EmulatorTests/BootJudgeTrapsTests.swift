@@ -30,7 +30,7 @@ import Testing
             .screen(.init(rows: ["Booting `ready'", "[    0.000000] Linux version 6.1"], hasChanged: true)), at: 4)
         #expect(judge.verdict(at: 100) == nil)
         judge.take(.screen(.init(rows: ["[    9.000000] systemd[1]: up", "nginx: ready"], hasChanged: true)), at: 110)
-        #expect(judge.verdict(at: 121) == .proven(.expectedText(.screen)))
+        #expect(judge.verdict(at: 171) == .proven(.expectedText(.screen)))
     }
 
     @Test func aQuietStartShowsItsTextWithItsLogin() {
@@ -65,8 +65,8 @@ import Testing
         #expect(hanging.verdict(at: 301) == .notProven(.timeout))
         // It ends after all.
         judge.take(.output(.serial, Array("\r\u{1B}[K[  OK  ] Mounted /srv\r\n".utf8)), at: 110)
-        #expect(judge.verdict(at: 115) == nil)
-        #expect(judge.verdict(at: 121) == .proven(.expectedText(.serial)))
+        #expect(judge.verdict(at: 165) == nil)
+        #expect(judge.verdict(at: 171) == .proven(.expectedText(.serial)))
     }
 
     @Test(arguments: [
@@ -79,7 +79,7 @@ import Testing
         #expect(judge.verdict(at: 60) == nil)
         judge.take(.restart, at: 61)
         judge.take(.output(.serial, Array((Self.kernel + "nginx: ready\r\n").utf8)), at: 80)
-        #expect(judge.verdict(at: 91) == .proven(.expectedText(.serial)))
+        #expect(judge.verdict(at: 141) == .proven(.expectedText(.serial)))
     }
 
     @Test func aSignMustHoldWithoutAStopSignBetween() {
