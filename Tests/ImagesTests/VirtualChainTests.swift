@@ -268,6 +268,39 @@ struct VirtualChainTests {
         refused("outer.qcow2", "of the format raw, but that is a qcow2 image")
     }
 
+    /// A guess takes a raw disk for what its user wrote into it, and an image with a damaged start for a raw disk.
+    @Test func aFormatThatIsNotStatedIsNotGuessed() throws {
+        _ = try makeRaw()
+        try shell(
+            """
+            qemu-img convert -f raw -O qcow2 raw base.qcow2
+            qemu-img create -q -f qcow2 -F qcow2 -b base.qcow2 top.qcow2
+            """)
+        var bytes = try Files.read(path("top.qcow2"), limit: 1 << 30)
+        // The type of the extension that states it; extensions of unknown types are skipped.
+        let type: [UInt8] = [0xE2, 0x79, 0x2A, 0xCA]
+        let place = try #require(bytes.indices.prefix(4096).first { bytes[$0...].starts(with: type) })
+        bytes[place] = 0x12
+        try Files.write(bytes, to: path("top.qcow2"))
+        refused("top.qcow2", "does not say of which format")
+        try shell("dd if=/dev/zero of=base.qcow2 bs=4 count=1 conv=notrunc status=none")
+        refused("top.qcow2", "does not say of which format")
+    }
+
+    /// As with `mount -o loop`, which takes no locks.
+    @Test(.enabled(if: SystemFacts.isRoot && Files.exists("/dev/loop-control"), "mounts need root"))
+    func aMountedPartIsRefused() throws {
+        try shell(
+            """
+            truncate -s 8M base; mke2fs -q -F base; mkdir at
+            qemu-img create -q -f qcow2 -F raw -b base top.qcow2; mount -o loop base at
+            """)
+        refused("top.qcow2", "mounted read-write")
+        try shell("umount at; mount -o loop,ro base at")
+        defer { try? shell("umount at") }
+        #expect(try content("top.qcow2").count == 8 << 20)
+    }
+
     @Test func aCycleEnds() throws {
         _ = try makeRaw()
         try shell(

@@ -125,8 +125,16 @@ struct VirtualChain {
     ) throws(ImageError) {
         let backing = try open(reference, of: file)
         let header = try VirtualHeader.read(backing.device)
-        // A raw disk whose first bytes its user chose could name files of this machine.
-        if let stated = reference.format, stated != header.format.rawValue {
+        // A raw disk whose first bytes its user chose could name files of this machine, and an image whose first bytes
+        // are damaged would be read as a raw disk.
+        guard let stated = reference.format else {
+            throw .refused(
+                "\(file.path) does not say of which format its backing file \(backing.path) is, and a guess may read other "
+                    + "bytes than its disk. It looks like \(header.format.title); if that is right, write it down: "
+                    + "qemu-img rebase -u -f \(child.format.rawValue) -F \(header.format.rawValue) -b "
+                    + "\(QemuText.json(reference.name)) \(QemuText.json(file.path.string))")
+        }
+        if stated != header.format.rawValue {
             throw .refused(
                 "\(file.path) says that its backing file \(backing.path) is of the format \(stated), but that is "
                     + "\(header.format.title): correct the one that is wrong (qemu-img rebase -u)")
@@ -177,7 +185,9 @@ struct VirtualChain {
             throw .missing(
                 "\(file.path) needs the file \(place), which does not exist: put it there, or name the right one")
         }
-        return try VirtualFile(place, below: folder)
+        let part = try VirtualFile(place, below: folder)
+        try part.refuseMounted()
+        return part
     }
 
     // MARK: - Descriptions
