@@ -158,6 +158,20 @@ struct VirtualChainTests {
         refused("a.vhd", "no disk image")
     }
 
+    /// The bytes of an image whose magic number is lost are those of no disk.
+    @Test(arguments: ["a.qcow2", "a.vmdk", "a.vhdx", "a.vdi", "a.vhd", "a-flat.vmdk", "a", "a.img"])
+    func aNameThatTheContentsContradictIsNoDisk(name: String) throws {
+        try Files.write([UInt8](repeating: 0x21, count: 1 << 20), to: path(name))
+        let why = try DiskFormat.virtualContradiction(path(name))
+        let isDisk = ["a-flat.vmdk", "a", "a.img"].contains(name)
+        #expect((why == nil) == isDisk)
+        guard let why, case .unknown(let said) = try FileContents.detect(path(name)) else {
+            #expect(isDisk)
+            return
+        }
+        #expect(said == why && why.contains("damaged"))
+    }
+
     @Test func aChainIsReadToItsBase() throws {
         _ = try makeRaw()
         try shell(
