@@ -98,7 +98,7 @@ package struct OverlayRecord: Codable, Equatable, Sendable {
 
     /// Opens the base, and refuses one that is not the recorded one: its bytes would mix with those of another disk.
     func openBase(of overlay: FilePath, _ keys: KeyRing) throws -> ServedSource {
-        try KeptOverlay.check(overlay)
+        try KeptOverlay.check(overlay, cancellation: keys.cancellation)
         let source: ServedSource
         do { source = try ServedSource.open(base, keys) } catch {
             throw JobFailure(error, cancellation: keys.cancellation).followed(
