@@ -107,7 +107,8 @@ extension DiskFormat {
                     return .byContent
                 }
                 return isNamed(head, format)
-                    ? .contradiction("its name is that of \(format.title), and its contents are not: it is damaged") : .no
+                    ? .contradiction("its name is that of \(format.title), and its contents are not: it is damaged")
+                    : .no
             },
             open: { request throws(ImageError) in try VirtualDisk(request) })
     }

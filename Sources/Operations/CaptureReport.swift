@@ -47,8 +47,8 @@ package struct CaptureReport: Encodable {
         guard !unreadable.isEmpty else { return nil }
         let amount = ByteText.exact(unreadable.reduce(0) { $0 + $1.byteCount })
         let name = host != nil ? "the snapshot" : image == "-" ? "the image" : image
-        return "\(disk) could not be read everywhere: \(name) has all data that could be read, and records \(amount) as "
-            + "unreadable, which a restore fills with zeros. Keep it, and replace the disk"
+        return "\(disk) could not be read everywhere: \(name) has all data that could be read, and records \(amount) "
+            + "as unreadable, which a restore fills with zeros. Keep it, and replace the disk"
     }
 
     init(

@@ -20,8 +20,8 @@ extension RestoreReport {
         let (cause, rest) =
             source == nil
             ? ("is damaged", "that the image still holds") : ("could not be read everywhere", "that could be read")
-        return "\(job.image) \(cause): \(place) all data \(rest); \(amount) are lost, and are zeros. Check its filesystems "
-            + "before they are used"
+        return "\(job.image) \(cause): \(place) all data \(rest); \(amount) are lost, and are zeros. Check its "
+            + "filesystems before they are used"
     }
 
     /// The losses as text: sums, ranges and files.

@@ -276,8 +276,8 @@ def test_encrypted_repository(ctx: Context) -> None:
 
 @time_limit(900)
 def test_bad_sectors(ctx: Context) -> None:
-    """Without --rescue the first bad sector ends the capture; with it, exactly the bad sectors in use are holes. Neither
-    that image nor a clone counts as a success."""
+    """Without --rescue the first bad sector ends the capture; with it, exactly the bad sectors in use are holes.
+    Neither that image nor a clone counts as a success."""
     source = ctx.data_disk()
     # One file loses one sector, another two adjacent ones; a third bad range is unused.
     bad = []

@@ -3,7 +3,8 @@ import DiskModel
 import LinuxSystem
 import SystemPackage
 
-/// A file whose reads end with the job. The tables of a hostile image may be terabytes of holes, and take hours to check.
+/// A file whose reads end with the job. The tables of a hostile image may be terabytes of holes, and take hours to
+/// check.
 struct InterruptibleReader: BlockReader {
     let base: any BlockReader
     let cancellation: Cancellation

@@ -135,8 +135,8 @@ struct VirtualChain {
         // are damaged would be read as a raw disk.
         guard let stated = reference.format else {
             throw .refused(
-                "\(file.path) does not say of which format its backing file \(backing.path) is, and a guess may read other "
-                    + "bytes than its disk. It looks like \(header.format.title); if that is right, write it down: "
+                "\(file.path) does not say of which format its backing file \(backing.path) is, and a guess may read "
+                    + "other bytes than its disk. It looks like \(header.format.title); if that is right, write it down: "
                     + "qemu-img rebase -u -f \(child.format.rawValue) -F \(header.format.rawValue) -b "
                     + "\(QemuText.json(reference.name)) \(QemuText.json(file.path.string))")
         }

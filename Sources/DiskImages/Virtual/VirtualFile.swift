@@ -48,8 +48,8 @@ final class VirtualFile: Sendable {
         }
     }
 
-    /// Refuses a file whose filesystems are mounted read-write, through a loop device: what is written there has no lock
-    /// that QEMU would see.
+    /// Refuses a file whose filesystems are mounted read-write, through a loop device: what is written there has no
+    /// lock that QEMU would see.
     func refuseMounted() throws(ImageError) {
         let places = DiskDirectory().uses(of: device).compactMap { use in
             if case .mounted(_, let place, false) = use { return place }
@@ -57,7 +57,8 @@ final class VirtualFile: Sendable {
         }
         guard places.isEmpty else {
             throw .refused(
-                "\(path) has filesystems that are mounted read-write: \(places.joined(separator: ", ")). Unmount them first")
+                "\(path) has filesystems that are mounted read-write: \(places.joined(separator: ", ")). Unmount them "
+                    + "first")
         }
     }
 
