@@ -154,13 +154,14 @@ def salvage(ctx: Context, samples: Path, output: Path) -> None:
     content = bytearray((samples / "ext4.ptcl").read_bytes())
     content[len(content) * 3 // 4] ^= 4
     broken.write_bytes(content)
-    ended = ctx.reforge("import", broken, output, "--salvage", "--json")
-    lost = ended.json()["disks"][0]["lost"] if output.exists() else None
-    ctx.that("--salvage imports the rest (65)", ended.status == DAMAGED and lost, ended)
-    target = as_reforge_restores(ctx, output, 96 * MIB)
-    with target.open("rb") as one, (samples / "ext4.raw").open("rb") as other:
-        ctx.that("and what is before the damage is there", one.read(4 * MIB) == other.read(4 * MIB))
-    output.unlink(missing_ok=True)
+    for name, more in (("streamed", []), ("through a scratch", ["--scratch", str(ctx.folder)])):
+        ended = ctx.reforge("import", broken, output, "--salvage", "--json", *more)
+        lost = ended.json()["disks"][0]["lost"] if output.exists() else None
+        ctx.that(f"--salvage imports the rest, {name} (65)", ended.status == DAMAGED and lost, ended)
+        target = as_reforge_restores(ctx, output, 96 * MIB)
+        with target.open("rb") as one, (samples / "ext4.raw").open("rb") as other:
+            ctx.that(f"and what is before the damage is there, {name}", one.read(4 * MIB) == other.read(4 * MIB))
+        output.unlink(missing_ok=True)
 
 
 def absent_program(ctx: Context, samples: Path, output: Path) -> None:
