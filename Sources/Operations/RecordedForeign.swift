@@ -54,9 +54,7 @@ struct RecordedForeign {
                 disk: spooled, path: path, isInspected: false, uuid: survey.uuid(isStreamed: false), events: events,
                 // A part without an image may be there.
                 head: DiskHeadReader(of: contents.head))
-            var plan = try source.plan()
-            survey.cut(&plan)
-            plan.header.manifest.warnings += survey.warnings
+            let plan = try Self.plan(source, survey, hasLosses: unreadable != nil)
             recording = try DiskRecording(
                 plan, of: source.source, unreadable: unreadable, confirmEnd: { () throws(ImageError) in })
             return
@@ -65,6 +63,18 @@ struct RecordedForeign {
         recording = try DiskRecording(
             try survey.plan(), of: contents, failure: { contents.failure }, unreadable: unreadable, passesDamage: true,
             confirmEnd: { () throws(ImageError) in try contents.confirmEnd() })
+    }
+
+    /// The plan by the survey of the scratch file; by the first bytes where losses keep that from being surveyed.
+    private static func plan(
+        _ source: RecordedSurvey, _ survey: ForeignSurvey, hasLosses: Bool
+    ) throws -> CapturePlan {
+        do {
+            var plan = try source.plan()
+            survey.cut(&plan)
+            plan.header.manifest.warnings += survey.warnings
+            return plan
+        } catch is BlockIOError where hasLosses { return try survey.plan() }
     }
 
     private static func disk(_ name: String?, of names: [String], _ path: FilePath) throws -> String {

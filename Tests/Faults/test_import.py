@@ -162,6 +162,13 @@ def salvage(ctx: Context, samples: Path, output: Path) -> None:
         with target.open("rb") as one, (samples / "ext4.raw").open("rb") as other:
             ctx.that(f"and what is before the damage is there, {name}", one.read(4 * MIB) == other.read(4 * MIB))
         output.unlink(missing_ok=True)
+    # The bitmap: nothing is left of the only volume.
+    content[200] ^= 4
+    broken.write_bytes(content)
+    for name, more in (("streamed", []), ("through a scratch", ["--scratch", str(ctx.folder)])):
+        ended = ctx.reforge("import", broken, output, "--salvage", *more)
+        ctx.that(f"a volume that is lost as a whole, {name} (65)", ended.status == DAMAGED and output.exists(), ended)
+        output.unlink(missing_ok=True)
 
 
 def absent_program(ctx: Context, samples: Path, output: Path) -> None:
