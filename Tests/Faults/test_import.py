@@ -103,6 +103,8 @@ def test_least_sizes_of_an_import(ctx: Context) -> None:
 
     ctx.that("a snapshot: the least size is known", (least(f"{repository}@{snapshot}") or -1) >= 0)
     ctx.that("an image: it is not", (least(image) or -1) < 0)
+    snapshot = ctx.done("import", samples / "ntfs.ptcl", f"{repository}@", "--json").json()["disks"][0]["id"]
+    ctx.that("a snapshot of an NTFS: it is known, too", (least(f"{repository}@{snapshot}") or -1) >= 0)
 
 
 def test_refused_imports(ctx: Context) -> None:
