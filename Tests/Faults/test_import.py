@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zlib
 from pathlib import Path
 
 from faults import CANNOT_CREATE, DAMAGED, DONE, INTERRUPTED, MIB, REFUSED, USAGE, Context, Skip, same, tool
@@ -202,6 +203,18 @@ def no_room(ctx: Context, samples: Path) -> None:
     ended = ctx.reforge("import", samples / "ext4.ptcl", ctx.folder / "s.img.zst", "--scratch", place)
     ctx.that("no room for the scratch (73)", ended.status == CANNOT_CREATE and "--scratch" in ended.said, ended)
     ctx.that("and nothing is left in it", not list(place.iterdir()))
+
+
+def test_names_that_a_terminal_would_obey(ctx: Context) -> None:
+    """A header with an escape sequence as the filesystem's name, in an image without checksums, which is said."""
+    ctx.needs("import")
+    content = bytearray((make_samples(ctx) / "ext4.a0.ptcl").read_bytes())
+    content[36:52] = b"\x1b[2Jhidden".ljust(16, b"\0")
+    content[106:110] = (zlib.crc32(content[:106]) ^ 0xFFFFFFFF).to_bytes(4, "little")
+    image = ctx.folder / "escape.ptcl"
+    image.write_bytes(content)
+    ended = ctx.reforge("import", image, ctx.folder / "escape.img.zst")
+    ctx.that("no control character of the image reaches the terminal", "\x1b" not in ended.said and "hidden" in ended.said, ended)
 
 
 def test_interrupted_import(ctx: Context) -> None:
