@@ -119,8 +119,8 @@ struct ForeignSurvey {
                 volume, secondOpinion: opinion.shifted(up: range.lowerBound), trustMaps: true
             ).0
         else { return unknown("its first bytes could not be understood") }
-        // Its state is in files anywhere on the volume, and zeros in place of its log look like one to replay: a state by
-        // bytes that were not read does not count. Its tool checks it before any change.
+        // Its state is in files anywhere on the volume, and zeros in place of its log look like changes to replay: what
+        // bytes say that were not read does not count. Its tool checks it before any change.
         if info.kind == .ntfs, head.meetsUnread({ _ = try? VolumeIdentifier.survey(volume, as: info.kindName) }) {
             info.isClean = nil
         }
