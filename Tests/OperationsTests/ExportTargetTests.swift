@@ -101,6 +101,23 @@ import Testing
         }
     }
 
+    /// A raw disk has no mark: what is no disk that is known stays.
+    @Test func aFileThatMayBeAnythingIsNoRawDisk() throws {
+        let notes = Array("only notes\n".utf8)
+        for contents in [notes, Array(repeatElement(notes, count: 512).joined())] {
+            try Files.write(contents, to: path("notes.img"))
+            let error = #expect(throws: JobFailure.self) { try target("notes.img", .raw, overwrites: true).refuse() }
+            #expect(error?.status == .refused && error?.message.contains("holds no disk") == true)
+            #expect(status(target("notes.img", .raw)) == .cannotCreate)
+        }
+        let old = path("old.img")
+        try Files.write([UInt8](repeating: 0, count: 4 << 20), to: old)
+        #expect(status(target("old.img", .raw, overwrites: true)) == .done)
+        let made = try ChildProcess.run(["sfdisk", "-q", old.string], input: Array("label: dos\nstart=2048\n".utf8))
+        try #require(made.succeeded, "\(made.lastWords)")
+        #expect(status(target("old.img", .raw, overwrites: true)) == .done)
+    }
+
     @Test func aFileInUseStays() throws {
         let image = Array("QFI".utf8) + [0xFB] + [UInt8](repeating: 0, count: 1020)
         try Files.write(image, to: path("machine.qcow2"))
