@@ -6,6 +6,8 @@ import SystemPackage
 /// The file in a folder of the user over which a disk is mounted. It is removed with this object.
 final class MountPoint {
     let path: FilePath
+    /// Locked as long as this object lives.
+    private let file: OwnedDescriptor
 
     /// Takes an empty folder, or one in which a killed `reforge mount` left its file.
     init(in folder: String) throws {
@@ -21,20 +23,29 @@ final class MountPoint {
         guard others.isEmpty else {
             throw JobFailure(.refused, "\(folder) is not empty: give an empty folder")
         }
-        try Self.take(path, folder)
+        file = try Self.take(path, folder)
     }
 
-    private static func take(_ path: FilePath, _ folder: String) throws {
+    /// Makes the file, or takes one that was left, and locks it: two mounts that start at the same time must not both
+    /// cover it, as the end of one would take the other's disk away.
+    private static func take(_ path: FilePath, _ folder: String) throws -> OwnedDescriptor {
+        guard let file = try made(path, folder) ?? left(path),
+            try FileLock.take(file.raw, forWriting: true) != .held, Files.isSame(file.raw, path), !isMounted(path)
+        else {
+            throw JobFailure(
+                .refused, "\(path) exists: it may be in use by another `reforge mount`. Give an empty folder")
+        }
+        return file
+    }
+
+    /// - Returns: `nil` if it exists already.
+    private static func made(_ path: FilePath, _ folder: String) throws -> OwnedDescriptor? {
         do throws(SystemCallError) {
-            _ = try OwnedDescriptor.open(
+            return try OwnedDescriptor.open(
                 path, .writeOnly, options: [.create, .exclusiveCreate, .noFollow], permissions: [.ownerReadWrite])
         } catch {
             switch error.errno {
-            case .fileExists:
-                // A file with contents, or of another user, is never covered.
-                guard isMounted(path) || !isEmptyFile(path) else { return }
-                throw JobFailure(
-                    .refused, "\(path) exists: it may be in use by another `reforge mount`. Give an empty folder")
+            case .fileExists: return nil
             case .readOnlyFileSystem, .permissionDenied, .notPermitted:
                 throw JobFailure(
                     .cannotCreate,
@@ -43,6 +54,12 @@ final class MountPoint {
             default: throw JobFailure(.cannotCreate, "\(error)")
             }
         }
+    }
+
+    /// A file with contents, or of another user, is never covered.
+    private static func left(_ path: FilePath) -> OwnedDescriptor? {
+        guard !isMounted(path), isEmptyFile(path) else { return nil }
+        return try? OwnedDescriptor.open(path, .writeOnly, options: [.noFollow])
     }
 
     private static func isEmptyFile(_ path: FilePath) -> Bool {

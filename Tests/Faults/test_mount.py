@@ -96,6 +96,7 @@ def one_user(ctx: Context, user: str, prefix: list[str], folder: Path) -> None:
     ctx.that(f"{user}: it cannot be written", written.returncode != 0 or user == "root" and same(file, folder / "expected.raw"))
     again = Mounted(ctx, prefix, folder / "reforge", folder / "image.img.zst", place)
     ctx.that(f"{user}: a second mount there is refused", again.end(None)[0] == REFUSED)
+    ctx.that(f"{user}: and takes nothing away", same(file, folder / "expected.raw") if not prefix else mounts(place))
     status, said = mounted.end(signal.SIGINT)
     ctx.that(f"{user}: Ctrl-C ends it with 0", status == DONE and "offset=" in said, f"{status}: {said}")
     ctx.that(f"{user}: and leaves nothing", is_gone() and names(place) == [], f"{mounts(place)} {programs(place)} {names(place)}")
