@@ -41,9 +41,7 @@ package final class ForeignHead: BlockReader {
                 .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: errorNumber,
                 reason: reason)
         }
-        guard offset <= byteCount, UInt64(buffer.count) <= byteCount - offset else {
-            throw failure("that is past its end at byte \(byteCount)")
-        }
+        try checkedRange(at: offset, count: UInt64(buffer.count))
         var done = 0
         while done < buffer.count {
             let count: Int
