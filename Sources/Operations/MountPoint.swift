@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Emulator
 import JobModel
 import LinuxSystem
 import SystemPackage
@@ -74,14 +75,12 @@ final class MountPoint {
 
     var isMounted: Bool { Self.isMounted(path) }
 
-    /// Detaches the mount of a daemon that was killed: every access to it fails with ENOTCONN.
+    /// Detaches the mount of a daemon that was killed together with its command.
     private static func detachLeftover(_ path: FilePath) throws {
         guard isMounted(path) else { return }
         do throws(SystemCallError) { _ = try Files.status(path) } catch {
             guard error.errno == .socketNotConnected else { throw error }
-            _ = try? ChildProcess.run(
-                SystemFacts.isRoot ? ["umount", "-l", path.string] : ["fusermount3", "-u", "-z", path.string],
-                timeoutSeconds: 10)
+            StorageDaemon.detach(path)
         }
     }
 
