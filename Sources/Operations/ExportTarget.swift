@@ -27,6 +27,12 @@ package struct ExportTarget {
         guard path.lastComponent != nil, try Files.status(folder)?.isFolder == true else {
             throw JobFailure(.cannotCreate, "\(path) cannot be made: \(folder) is no folder. Make it first (mkdir)")
         }
+        guard Files.realFolder(folder) != nil else {
+            throw JobFailure(
+                .cannotCreate,
+                "\(path) cannot be made: the name of its folder is not valid UTF-8. Choose another folder, or rename it"
+            )
+        }
         if format == .vmdk, path.string.utf8.contains(where: { $0 == UInt8(ascii: "\"") || $0 < 32 }) {
             throw JobFailure(
                 .usage,

@@ -15,8 +15,11 @@ final class MountPoint {
         guard let status = try Files.status(FilePath(folder)) else {
             throw JobFailure(.notFound, "\(folder) does not exist: make an empty folder first (mkdir)")
         }
-        guard status.isFolder, let real = Files.realPath(FilePath(folder)) else {
-            throw JobFailure(.usage, "\(folder) is not a folder: the disk appears as a file in an empty folder")
+        guard status.isFolder, let real = Files.realFolder(FilePath(folder)) else {
+            throw JobFailure(
+                .usage,
+                "\(folder) is not a folder, or its name is not valid UTF-8: the disk appears as a file in an empty folder"
+            )
         }
         path = real.appending(MountReport.fileName)
         try Self.detachLeftover(path)

@@ -71,6 +71,13 @@ import Testing
         // The name stands in quotes inside the file: found after the whole copy, it would be too late.
         #expect(status(target("a\"b.vmdk", .vmdk)) == .usage && status(target("a\"b.qcow2")) == .done)
         #expect(status(target("none/new.qcow2")) == .cannotCreate)
+        // A program that is given the repaired name would write into another folder.
+        _ = try ChildProcess.run(
+            [
+                "sh", "-c", #"odd=$(printf '\377'); cd "$1" && mkdir "$odd" && ln -s "$odd" odd"#, "sh",
+                scratch.path.string,
+            ])
+        #expect(status(target("odd/new.qcow2")) == .cannotCreate)
         try Files.makeFolders(path("folder.qcow2"))
         #expect(status(target("folder.qcow2", overwrites: true)) == .cannotCreate)
         _ = try ChildProcess.run(["ln", "-s", "nothing", path("dangling.qcow2").string])
