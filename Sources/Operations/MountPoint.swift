@@ -18,7 +18,8 @@ final class MountPoint {
         guard status.isFolder, let real = Files.realFolder(FilePath(folder)) else {
             throw JobFailure(
                 .usage,
-                "\(folder) is not a folder, or its name is not valid UTF-8: the disk appears as a file in an empty folder"
+                "\(folder) is not a folder, or its name is not valid UTF-8: the disk appears as a file in an empty "
+                    + "folder"
             )
         }
         path = real.appending(MountReport.fileName)

@@ -92,8 +92,8 @@ package struct OverlayRecord: Codable, Equatable, Sendable {
         guard try Self.find(FilePath(base)) == nil else {
             throw JobFailure(
                 .refused,
-                "\(base), the base of \(overlay), is a kept overlay itself, which `reforge vm` makes of none: capture it, "
-                    + "and start over with `reforge vm`")
+                "\(base), the base of \(overlay), is a kept overlay itself, which `reforge vm` makes of none: capture "
+                    + "it, and start over with `reforge vm`")
         }
         let source: ServedSource
         do { source = try ServedSource.open(base, keys) } catch {
