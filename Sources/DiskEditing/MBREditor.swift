@@ -63,12 +63,7 @@ private struct TableBytes: BlockReader {
     var name: String { "the partition table" }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        let range = offset..<offset + UInt64(buffer.count)
-        guard range.upperBound <= byteCount else {
-            throw BlockIOError(
-                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
-                reason: "that is past its end at byte \(byteCount)")
-        }
+        let range = try checkedRange(at: offset, count: UInt64(buffer.count))
         buffer.initializeMemory(as: UInt8.self, repeating: 0)
         for (start, bytes) in [(UInt64(0), table.head)] + table.records.map({ ($0.offset, $0.bytes) }) {
             let part = range.clamped(to: start..<start + UInt64(bytes.count))

@@ -129,12 +129,7 @@ final class BMapDisk: DiskFile {
     var file: FileBytes { disk.file }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        guard let range = ByteRange(offset: offset, byteCount: UInt64(buffer.count)), range.upperBound <= byteCount
-        else {
-            throw BlockIOError(
-                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
-                reason: "that is past its end at byte \(byteCount)")
-        }
+        let range = try checkedRange(at: offset, count: UInt64(buffer.count))
         unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
         var index = firstRange(endingBehind: offset)
         while index < map.ranges.count, map.ranges[index].bytes.lowerBound < range.upperBound {

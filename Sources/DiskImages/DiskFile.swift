@@ -56,11 +56,7 @@ package struct DiskHeadReader: BlockReader {
     }
 
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        guard offset <= byteCount, UInt64(buffer.count) <= byteCount - offset else {
-            throw BlockIOError(
-                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
-                reason: "that is past its end at byte \(byteCount)")
-        }
+        try checkedRange(at: offset, count: UInt64(buffer.count))
         let start = Int(min(offset, UInt64(bytes.count)))
         let count = min(buffer.count, bytes.count - start)
         unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)

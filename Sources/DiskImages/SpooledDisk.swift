@@ -28,9 +28,7 @@ final class SpooledDisk: DiskFile {
                 .read, name: scratch.name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: errorNumber,
                 reason: reason)
         }
-        guard offset <= byteCount, UInt64(buffer.count) <= byteCount - offset else {
-            throw failure(0, "that is past its end at byte \(byteCount)")
-        }
+        try checkedRange(at: offset, count: UInt64(buffer.count))
         do throws(SystemCallError) { unsafe try scratch.read(into: buffer, at: offset) } catch {
             throw failure(error.errno.rawValue, "\(error)")
         }

@@ -37,9 +37,7 @@ final class StreamedDisk: DiskFile {
                 .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: errorNumber,
                 reason: reason)
         }
-        guard offset <= byteCount, UInt64(buffer.count) <= byteCount - offset else {
-            throw failure("that is past its end at byte \(byteCount)")
-        }
+        try checkedRange(at: offset, count: UInt64(buffer.count))
         let result = state.withLock { state in
             Result { () throws(ImageError) in
                 let stream = try stream(at: offset, &state)

@@ -89,13 +89,23 @@ package struct BlockIOError: Error, Sendable, CustomStringConvertible {
 extension BlockReader {
     package var unreadable: AllocationMap { AllocationMap(byteCount: byteCount) }
 
+    /// The bytes of a call: `count` from `offset` on.
+    /// - Throws: `BlockIOError` with the error number 0 if they end past `byteCount`.
+    @discardableResult
+    package func checkedRange(
+        _ operation: BlockIOError.Operation = .read, at offset: UInt64, count: UInt64
+    ) throws(BlockIOError) -> ByteRange {
+        guard let range = ByteRange(offset: offset, byteCount: count), range.upperBound <= byteCount else {
+            throw BlockIOError(
+                operation, name: name, offset: offset, byteCount: count, errorNumber: 0,
+                reason: "that is past its end at byte \(byteCount)")
+        }
+        return range
+    }
+
     /// `byteCount` bytes from `offset` on.
     package func readBytes(at offset: UInt64, count byteCount: Int) throws(BlockIOError) -> [UInt8] {
-        guard byteCount >= 0, UInt64(byteCount) <= self.byteCount, offset <= self.byteCount - UInt64(byteCount) else {
-            throw BlockIOError(
-                .read, name: name, offset: offset, byteCount: UInt64(max(byteCount, 0)), errorNumber: 0,
-                reason: "that is past its end at byte \(self.byteCount)")
-        }
+        try checkedRange(at: offset, count: UInt64(exactly: byteCount) ?? .max)
         var bytes = [UInt8](repeating: 0, count: byteCount)
         let result = unsafe bytes.withUnsafeMutableBytes { buffer -> Result<Void, BlockIOError> in
             Result { () throws(BlockIOError) in unsafe try read(into: buffer, at: offset) }

@@ -4,34 +4,29 @@ import SystemPackage
 
 /// Makes and converts disk images with `qemu-img`. Formats are always named, never guessed.
 package enum QemuImage {
-    /// Makes an empty image, or an overlay over a disk.
+    /// Makes an empty image.
     /// - Parameters:
-    ///   - byteCount: the length of the disk; `nil` for that of `backing`.
-    ///   - backing: what the image shows where nothing was written to it: a URI, or the path of a file.
+    ///   - byteCount: the length of the disk.
     ///   - options: options of the format, as `subformat=fixed`.
     package static func create(
-        format: String, path: FilePath, byteCount: UInt64?, backing: (format: String, uri: String)? = nil,
-        options: [String] = []
+        format: String, path: FilePath, byteCount: UInt64, options: [String] = []
     ) throws(EmulatorError) {
         var arguments = ["create", "-q", "-f", format]
-        if let backing { arguments += ["-F", backing.format, "-b", backing.uri] }
         for option in options { arguments += ["-o", option] }
-        arguments += [QemuText.plainPath(path)] + (byteCount.map { ["\($0)"] } ?? [])
+        arguments += [QemuText.plainPath(path), "\(byteCount)"]
         try run(arguments, cancellation: Cancellation())
     }
 
     /// Copies a disk into an image.
     /// - Parameters:
     ///   - uri: the raw disk: the address of an NBD server.
-    ///   - path: replaced if it exists, unless `keepsTarget`.
-    ///   - keepsTarget: whether the image exists already, with the right length.
+    ///   - path: replaced if it exists.
     ///   - progress: receives the completed fraction, 0 to 1, on the calling thread.
     package static func convert(
-        from uri: String, to path: FilePath, format: String, options: [String] = [], keepsTarget: Bool = false,
+        from uri: String, to path: FilePath, format: String, options: [String] = [],
         progress: (Double) -> Void = { _ in }, cancellation: Cancellation
     ) throws(EmulatorError) {
         var arguments = ["convert", "-p", "-f", "raw", "-O", format]
-        if keepsTarget { arguments.append("-n") }
         for option in options { arguments += ["-o", option] }
         try run(arguments + [uri, QemuText.plainPath(path)], progress: progress, cancellation: cancellation)
     }

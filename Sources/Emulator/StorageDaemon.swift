@@ -122,13 +122,23 @@ package final class StorageDaemon {
             why: "it did not end cleanly, so what was written may be incomplete: \(endedBefore ?? message)")
     }
 
-    /// Detaches the mount of a daemon that was killed.
+    /// Detaches a mount of a daemon that was killed: every access to it fails with ENOTCONN.
+    package static func detach(_ place: FilePath) {
+        // Root needs no helper, and a system may have none.
+        guard !SystemFacts.isRoot else {
+            try? Mount.unmount(place, lazily: true)
+            return
+        }
+        _ = try? ChildProcess.run(["fusermount3", "-u", "-z", place.string], timeoutSeconds: 10)
+    }
+
+    /// Detaches the mount if the daemon was killed.
     private func detach() {
         // The real path of a dead mount cannot be asked for.
         guard case .fuse(let mountPoint, _) = export, case let place = Files.realPath(mountPoint) ?? mountPoint,
             MountEntry.current().contains(where: { $0.mountPoint == place.string })
         else { return }
-        _ = try? ChildProcess.run(["fusermount3", "-u", "-z", place.string], timeoutSeconds: 10)
+        Self.detach(place)
     }
 
     deinit { try? stop() }

@@ -20,7 +20,7 @@ package final class ToolOutput {
     /// Begins a file that gets the name `path` when committed.
     package init(_ path: FilePath, overwrite: Bool) throws(SystemCallError) {
         let parent = path.removingLastComponent()
-        guard let folder = Files.realPath(parent.isEmpty ? "." : parent), let last = path.lastComponent else {
+        guard let folder = Files.realFolder(parent), let last = path.lastComponent else {
             throw SystemCallError("create", path.string, .noSuchFileOrDirectory)
         }
         finalPath = folder.appending(last)

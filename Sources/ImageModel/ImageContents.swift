@@ -83,9 +83,7 @@ package final class ImageContents: BlockReader {
             BlockIOError(
                 .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0, reason: reason)
         }
-        guard offset <= byteCount, UInt64(buffer.count) <= byteCount - offset else {
-            throw failed("that is past its end at byte \(byteCount)")
-        }
+        try checkedRange(at: offset, count: UInt64(buffer.count))
         let result = state.withLock { state in
             Result { () throws(BlockIOError) in
                 var done = 0

@@ -285,6 +285,7 @@ extension Manifest {
         guard geometry.byteCount > 0, geometry.byteCount <= 1 << 60 else {
             return "a disk of \(geometry.byteCount) bytes"
         }
+        guard usedByteCount <= geometry.byteCount else { return "\(usedByteCount) bytes in use" }
         guard !regions.isEmpty, regions.count <= 65_535 else { return "\(regions.count) regions" }
         var position: UInt64 = 0
         var numbers: Set<Int> = []

@@ -39,9 +39,7 @@ package final class CaptureDisk: ServedDisk {
     var heldByteCount: Int { cache.heldByteCount }
 
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        guard offset <= byteCount, UInt64(buffer.count) <= byteCount - offset else {
-            throw failure(offset, buffer.count, 0, "that is past its end at byte \(byteCount)")
-        }
+        try checkedRange(at: offset, count: UInt64(buffer.count))
         var done = 0
         while done < buffer.count {
             let position = offset + UInt64(done)
@@ -98,10 +96,7 @@ package final class CaptureDisk: ServedDisk {
     private static let (mostExtents, mostRecords) = (1024, 4096)
 
     package func extents(in range: ByteRange) throws(BlockIOError) -> [DiskExtent] {
-        guard !range.isEmpty, range.upperBound <= byteCount else {
-            throw failure(
-                range.lowerBound, Int(clamping: range.byteCount), 0, "that is past its end at byte \(byteCount)")
-        }
+        try checkedRange(at: range.lowerBound, count: range.byteCount)
         var extents = ExtentList()
         var position = range.lowerBound
         var recordCount = 0

@@ -46,12 +46,7 @@ package struct OverlayReader: BlockReader {
 
     /// Fills all of `buffer` from `offset` on, each byte from its device.
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        guard let wanted = ByteRange(offset: offset, byteCount: UInt64(buffer.count)), wanted.upperBound <= byteCount
-        else {
-            throw BlockIOError(
-                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
-                reason: "that is past its end at byte \(byteCount)")
-        }
+        let wanted = try checkedRange(at: offset, count: UInt64(buffer.count))
         var position = wanted.lowerBound
         func read(_ reader: any BlockReader, at place: UInt64, upTo end: UInt64) throws(BlockIOError) {
             let part = Int(position - offset)..<Int(end - offset)

@@ -43,7 +43,7 @@ package final class PlannedDisk: ServedDisk {
     }
 
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        let range = try checked(offset, UInt64(buffer.count))
+        let range = try checkedRange(at: offset, count: UInt64(buffer.count))
         if let hole = missing.ranges(in: range).first {
             throw BlockIOError(
                 .read, name: name, offset: offset, byteCount: range.byteCount, errorNumber: Errno.ioError.rawValue,
@@ -57,7 +57,7 @@ package final class PlannedDisk: ServedDisk {
     private static let mostExtents = 1024
 
     package func extents(in range: ByteRange) throws(BlockIOError) -> [DiskExtent] {
-        _ = try checked(range.lowerBound, range.byteCount)
+        try checkedRange(at: range.lowerBound, count: range.byteCount)
         var extents = ExtentList()
         var position = range.lowerBound
         for part in used(range) {
@@ -106,15 +106,6 @@ package final class PlannedDisk: ServedDisk {
         }
     }
 
-    /// The parts of a range that are in use, or that a patch changes.
+    /// The parts of a range that are in use; patches are inside them.
     private func used(_ range: ByteRange) -> [ByteRange] { header.used([range]) }
-
-    private func checked(_ offset: UInt64, _ count: UInt64) throws(BlockIOError) -> ByteRange {
-        guard let range = ByteRange(offset: offset, byteCount: count), range.upperBound <= byteCount else {
-            throw BlockIOError(
-                .read, name: name, offset: offset, byteCount: count, errorNumber: 0,
-                reason: "that is past its end at byte \(byteCount)")
-        }
-        return range
-    }
 }

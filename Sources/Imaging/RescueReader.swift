@@ -59,12 +59,7 @@ package final class RescueReader: BlockReader {
     /// - Throws: errors other than damage of the medium: a range past the end, a disk that is gone, an interruption,
     ///   more damage than can be recorded.
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        guard let wanted = ByteRange(offset: offset, byteCount: UInt64(buffer.count)), wanted.upperBound <= byteCount
-        else {
-            throw BlockIOError(
-                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
-                reason: "that is past its end at byte \(byteCount)")
-        }
+        let wanted = try checkedRange(at: offset, count: UInt64(buffer.count))
         guard !wanted.isEmpty else { return }
         // A sector that was given up stays zero: all reads agree, and a dying disk is spared further attempts.
         let known = state.update { $0.unreadable.ranges(in: wanted) }

@@ -69,9 +69,7 @@ struct MemoryReader: BlockReader {
     }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        guard UInt64(buffer.count) <= byteCount, offset <= byteCount - UInt64(buffer.count) else {
-            throw pastEnd(offset, buffer.count)
-        }
+        try checkedRange(at: offset, count: UInt64(buffer.count))
         bytes.withUnsafeBytes { bytes in
             buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[Int(offset)..<Int(offset) + buffer.count]))
         }
@@ -85,18 +83,7 @@ struct ZeroReader: BlockReader {
     let logicalSectorSize = 512
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        guard UInt64(buffer.count) <= byteCount, offset <= byteCount - UInt64(buffer.count) else {
-            throw pastEnd(offset, buffer.count)
-        }
+        try checkedRange(at: offset, count: UInt64(buffer.count))
         buffer.initializeMemory(as: UInt8.self, repeating: 0)
-    }
-}
-
-extension BlockReader {
-    /// The error of a read past the end.
-    fileprivate func pastEnd(_ offset: UInt64, _ count: Int) -> BlockIOError {
-        BlockIOError(
-            .read, name: name, offset: offset, byteCount: UInt64(count), errorNumber: 0,
-            reason: "that is past its end at byte \(byteCount)")
     }
 }

@@ -102,7 +102,7 @@ package final class BlockDevice: BlockWriter {
     ///
     /// The corresponding C function is `pread`.
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        try checkRange(.read, offset, buffer.count)
+        try checkedRange(at: offset, count: UInt64(buffer.count))
         var done = 0
         while done < buffer.count {
             do {
@@ -129,7 +129,7 @@ package final class BlockDevice: BlockWriter {
     ///
     /// The corresponding C function is `pwrite`.
     package func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        try checkRange(.write, offset, buffer.count)
+        try checkedRange(.write, at: offset, count: UInt64(buffer.count))
         var done = 0
         while done < buffer.count {
             do {
@@ -156,9 +156,7 @@ package final class BlockDevice: BlockWriter {
     /// file.
     package func writeZeros(_ range: ByteRange) throws(BlockIOError) {
         guard !range.isEmpty else { return }
-        guard (0..<byteCount).covers(range) else {
-            throw failure(.zero, range.lowerBound, Int(clamping: range.byteCount), nil, "that is past its end")
-        }
+        try checkedRange(.zero, at: range.lowerBound, count: range.byteCount)
         let fd = descriptor.raw.rawValue
         if !isDevice {
             if pending.during(.write, { rf_fallocate_punch(fd, range.lowerBound, range.byteCount) }) == 0 { return }
@@ -251,14 +249,6 @@ package final class BlockDevice: BlockWriter {
         try check(
             rf_block_delete_partition(descriptor.raw.rawValue, Int32(clamping: number)),
             "remove the node of partition \(number) of", path.string)
-    }
-
-    private func checkRange(
-        _ operation: BlockIOError.Operation, _ offset: UInt64, _ count: Int
-    ) throws(BlockIOError) {
-        guard UInt64(count) <= byteCount, offset <= byteCount - UInt64(count) else {
-            throw failure(operation, offset, count, nil, "that is past its end at byte \(byteCount)")
-        }
     }
 
     private func failure(

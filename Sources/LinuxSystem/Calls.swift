@@ -222,6 +222,16 @@ package enum Files {
         return FilePath(String(cString: resolved))
     }
 
+    /// The absolute path without links, for a file that is made there; `nil` also where it is not valid UTF-8:
+    /// repaired, it would be the path of another folder.
+    ///
+    /// The corresponding C function is `realpath`.
+    package static func realFolder(_ path: FilePath) -> FilePath? {
+        guard let resolved = realpath(path.isEmpty ? "." : path.string, nil) else { return nil }
+        defer { free(resolved) }
+        return String(validatingCString: resolved).map { FilePath($0) }
+    }
+
     /// Sets a file's length.
     ///
     /// The corresponding C function is `ftruncate`.

@@ -56,8 +56,7 @@ package final class NBDClient: ServedDisk {
     }
 
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        let count = UInt64(buffer.count)
-        guard offset <= byteCount, count <= byteCount - offset else { throw pastEnd(offset, count) }
+        let count = try checkedRange(at: offset, count: UInt64(buffer.count)).byteCount
         do throws(NBDError) {
             try withConversation { (conversation) throws(NBDError) in
                 unsafe try conversation.read(into: buffer, at: offset)
@@ -66,7 +65,7 @@ package final class NBDClient: ServedDisk {
     }
 
     package func extents(in range: ByteRange) throws(BlockIOError) -> [DiskExtent] {
-        guard !range.isEmpty, range.upperBound <= byteCount else { throw pastEnd(range.lowerBound, range.byteCount) }
+        try checkedRange(at: range.lowerBound, count: range.byteCount)
         do throws(NBDError) {
             return try withConversation { (conversation) throws(NBDError) in try conversation.extents(in: range) }
         } catch { throw Self.failure(error, name, range.lowerBound, range.byteCount) }
@@ -109,12 +108,6 @@ package final class NBDClient: ServedDisk {
         }
         socket.limit(seconds: handshakeSeconds)
         return Connection(socket: socket, conversation: try NBDConversation(socket, export: export))
-    }
-
-    private func pastEnd(_ offset: UInt64, _ count: UInt64) -> BlockIOError {
-        BlockIOError(
-            .read, name: name, offset: offset, byteCount: count, errorNumber: 0,
-            reason: "that is past its end at byte \(byteCount)")
     }
 
     private static func failure(_ error: NBDError, _ name: String, _ offset: UInt64, _ count: UInt64) -> BlockIOError {

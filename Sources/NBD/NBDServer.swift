@@ -19,12 +19,17 @@ package final class NBDServer: Sendable {
     private let connections: NBDConnections
     private let acceptor: Monitor<WorkerThread?>
 
+    /// How long a client may leave its connection unused while others find no place, in seconds.
+    package static let usualIdleSeconds = 300.0
+
     /// Binds, listens, and serves on threads of its own until `stop`.
-    package init(_ disk: any ServedDisk, at address: Address) throws(SystemCallError) {
+    package init(
+        _ disk: any ServedDisk, at address: Address, idleSeconds: Double = NBDServer.usualIdleSeconds
+    ) throws(SystemCallError) {
         let listener = try NBDListener(address)
         socket = listener
         self.address = listener.address
-        let connections = NBDConnections(disk, listener.name)
+        let connections = NBDConnections(disk, listener.name, idleSeconds: idleSeconds)
         self.connections = connections
         acceptor = Monitor(try WorkerThread { Self.accept(listener, connections) })
     }
@@ -128,26 +133,34 @@ private final class NBDListener: Sendable {
 
 /// The connections of a server, with a thread each.
 private final class NBDConnections: Sendable {
+    private struct Connection {
+        var socket: NBDSocket
+        var thread: WorkerThread
+        /// Whether its place was given to another client.
+        var isLeaving = false
+    }
     private struct State {
         var isEnding = false
         var count = 0
         var failure: BlockIOError?
-        var open: [Int: (socket: NBDSocket, thread: WorkerThread)] = [:]
+        var open: [Int: Connection] = [:]
         /// The threads of connections that have ended.
         var ended: [WorkerThread] = []
     }
-    /// Upper bound on open connections: each may take a thread and a buffer of 32 MiB.
+    /// Upper bound on connections in use: each may take a thread and a buffer of 32 MiB.
     private static let most = 16
     /// The time for the handshake, in seconds: a client that sends nothing must not keep its place.
     private static let handshakeSeconds = 10.0
 
     private let disk: any ServedDisk
     private let name: String
+    private let idleSeconds: Double
     private let state = Monitor(State())
 
-    init(_ disk: any ServedDisk, _ name: String) {
+    init(_ disk: any ServedDisk, _ name: String, idleSeconds: Double) {
         self.disk = disk
         self.name = name
+        self.idleSeconds = idleSeconds
     }
 
     var count: Int { state.update { $0.count } }
@@ -156,11 +169,11 @@ private final class NBDConnections: Sendable {
 
     func refuseMore() { state.update { $0.isEnding = true } }
 
-    /// Serves a client, unless there are too many; then it finds the connection closed.
+    /// Serves a client, unless there are too many and none of them is idle; then it finds the connection closed.
     func add(_ socket: NBDSocket) {
         let ended = state.update { state in
             defer { state.ended = [] }
-            guard !state.isEnding, state.open.count < Self.most else {
+            guard !state.isEnding, hasPlace(&state) else {
                 socket.end()
                 return state.ended
             }
@@ -171,16 +184,28 @@ private final class NBDConnections: Sendable {
                 return state.ended
             }
             state.count += 1
-            state.open[number] = (socket, thread)
+            state.open[number] = Connection(socket: socket, thread: thread)
             return state.ended
         }
         for thread in ended { thread.join() }
     }
 
+    /// Whether one more client can be served; ends the connection that was idle longest if its place is needed. Clients
+    /// that hang, or were left open, must not keep all places for ever.
+    private func hasPlace(_ state: inout State) -> Bool {
+        let open = state.open.filter { !$0.value.isLeaving }
+        guard open.count >= Self.most else { return true }
+        let idle = open.mapValues(\.socket.waitingSeconds).max { $0.value < $1.value }
+        guard let idle, idle.value >= idleSeconds else { return false }
+        state.open[idle.key]?.isLeaving = true
+        state.open[idle.key]?.socket.end()
+        return true
+    }
+
     /// Ends all connections.
     func endAll() {
         let threads = state.update { state in
-            for (socket, _) in state.open.values { socket.end() }
+            for connection in state.open.values { connection.socket.end() }
             return state.open.values.map(\.thread)
         }
         for thread in threads { thread.join() }

@@ -77,41 +77,43 @@ package final class NBDSession {
         }
         var position = range.lowerBound
         while position < range.upperBound {
-            let run: DiskExtent
-            do throws(BlockIOError) { run = try nextRun(in: position..<range.upperBound) } catch {
+            let runs: [DiskExtent]
+            do throws(BlockIOError) { runs = try self.runs(in: position..<range.upperBound) } catch {
                 noteFailure(error)
                 return try sendError(request, .ioError, error.reason, at: position)
             }
-            let end = position + run.byteCount
-            if run.kind == .data {
-                guard try sendPieces(position..<end, of: request) else { return }
-            } else {
-                var payload: [UInt8] = []
-                payload.appendBigEndian(position)
-                payload.appendBigEndian(UInt32(run.byteCount))
-                try sendChunk(NBDWire.Chunk.offsetHole, request, isLast: end == range.upperBound, payload)
+            for run in runs {
+                let end = position + run.byteCount
+                if run.kind == .data {
+                    guard try sendPieces(position..<end, of: request) else { return }
+                } else {
+                    var payload: [UInt8] = []
+                    payload.appendBigEndian(position)
+                    payload.appendBigEndian(UInt32(run.byteCount))
+                    try sendChunk(NBDWire.Chunk.offsetHole, request, isLast: end == range.upperBound, payload)
+                }
+                position = end
             }
-            position = end
         }
     }
 
-    /// The run of data, or of a hole, at the start of `range`.
-    private func nextRun(in range: ByteRange) throws(BlockIOError) -> DiskExtent {
-        var run = DiskExtent(.data, byteCount: 0)
-        for extent in try disk.extents(in: range) {
-            let extent = clipped(extent, to: range.byteCount - run.byteCount)
-            let isHole = extent.kind != .data && extent.byteCount >= Self.shortestHole
-            if isHole, run.byteCount > 0 { break }
-            if isHole { return DiskExtent(.zero, byteCount: extent.byteCount) }
-            run.byteCount += extent.byteCount
-            if run.byteCount >= Self.longestPiece { break }
+    /// The runs of data and of holes at the start of `range`: at least one. The disk is asked once for all of them:
+    /// each answer costs it as much as the extents that it holds.
+    private func runs(in range: ByteRange) throws(BlockIOError) -> [DiskExtent] {
+        var runs: [DiskExtent] = []
+        var rest = range.byteCount
+        for extent in try disk.extents(in: range) where rest > 0 && extent.byteCount > 0 {
+            let byteCount = min(extent.byteCount, rest)
+            let kind: DiskExtent.Kind = extent.kind != .data && byteCount >= Self.shortestHole ? .zero : .data
+            if runs.last?.kind == kind {
+                runs[runs.count - 1].byteCount += byteCount
+            } else {
+                runs.append(DiskExtent(kind, byteCount: byteCount))
+            }
+            rest -= byteCount
         }
         // A disk that tells nothing has data.
-        return run.byteCount > 0 ? run : DiskExtent(.data, byteCount: range.byteCount)
-    }
-
-    private func clipped(_ extent: DiskExtent, to byteCount: UInt64) -> DiskExtent {
-        DiskExtent(extent.kind, byteCount: min(extent.byteCount, byteCount))
+        return runs.isEmpty ? [DiskExtent(.data, byteCount: range.byteCount)] : runs
     }
 
     /// Sends data in chunks; `false` if a read failed, which ends the reply.

@@ -69,7 +69,12 @@ final class NBDSocket: NBDTransport, Sendable {
     private let socket: OwnedDescriptor
     private let name: String
     /// On the clock of `SystemFacts.monotonicSeconds`.
-    private let deadline = Monitor<Double?>(nil)
+    private struct Times {
+        var deadline: Double?
+        /// The start of the call that now waits for the other side.
+        var waitsSince: Double?
+    }
+    private let times = Monitor(Times())
 
     init(_ socket: consuming OwnedDescriptor, _ name: String) {
         self.socket = socket
@@ -80,14 +85,31 @@ final class NBDSocket: NBDTransport, Sendable {
 
     /// Fails calls that take longer from now on; `nil` for no limit.
     func limit(seconds: Double?) {
-        deadline.update { $0 = seconds.map { SystemFacts.monotonicSeconds() + $0 } }
+        times.update { $0.deadline = seconds.map { SystemFacts.monotonicSeconds() + $0 } }
     }
+
+    /// How long the current call has waited for the other side, in seconds; 0 without one. From any thread.
+    var waitingSeconds: Double {
+        times.update { $0.waitsSince.map { SystemFacts.monotonicSeconds() - $0 } ?? 0 }
+    }
+
+    /// Notes the start of a call.
+    /// - Returns: its deadline.
+    private func begin() -> Double? {
+        times.update {
+            $0.waitsSince = SystemFacts.monotonicSeconds()
+            return $0.deadline
+        }
+    }
+
+    private func finish() { times.update { $0.waitsSince = nil } }
 
     /// Makes the other side's calls, and those of this one, return.
     func end() { Sockets.end(socket.raw) }
 
     func receive(into buffer: UnsafeMutableRawBufferPointer) throws(NBDError) {
-        let limit = deadline.update { $0 }
+        let limit = begin()
+        defer { finish() }
         var done = 0
         while done < buffer.count {
             let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
@@ -101,7 +123,8 @@ final class NBDSocket: NBDTransport, Sendable {
     }
 
     func send(_ bytes: UnsafeRawBufferPointer) throws(NBDError) {
-        let limit = deadline.update { $0 }
+        let limit = begin()
+        defer { finish() }
         var done = 0
         while done < bytes.count {
             let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[done...])

@@ -3,7 +3,8 @@ import DiskModel
 
 /// A disk that an `NBDServer` serves: read at any offset, by several threads.
 package protocol ServedDisk: BlockReader {
-    /// What `range` holds: consecutive extents from its start on, at least one, possibly fewer than cover all of it.
+    /// What `range`, which is not empty, holds: consecutive extents from its start on, at least one, possibly fewer than
+    /// cover all of it.
     func extents(in range: ByteRange) throws(BlockIOError) -> [DiskExtent]
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+import Filesystems
 import Imaging
 import JobModel
 import LinuxSystem
@@ -25,6 +26,12 @@ package struct ExportTarget {
     package func refuse() throws {
         guard path.lastComponent != nil, try Files.status(folder)?.isFolder == true else {
             throw JobFailure(.cannotCreate, "\(path) cannot be made: \(folder) is no folder. Make it first (mkdir)")
+        }
+        guard Files.realFolder(folder) != nil else {
+            throw JobFailure(
+                .cannotCreate,
+                "\(path) cannot be made: the name of its folder is not valid UTF-8. Choose another folder, or rename it"
+            )
         }
         if format == .vmdk, path.string.utf8.contains(where: { $0 == UInt8(ascii: "\"") || $0 < 32 }) {
             throw JobFailure(
@@ -52,13 +59,21 @@ package struct ExportTarget {
     /// Refuses a file that holds something else than a disk of this format: most likely the image of a swapped command
     /// line.
     private func refuseContents(_ byteCount: UInt64) throws {
-        guard byteCount > 0, case let known = try KnownImage.identify(fileAt: path), known?.name != format.knownName
-        else { return }
-        let what = known.map { "is \($0.name)" } ?? "exists"
+        guard byteCount > 0 else { return }
+        let known = try KnownImage.identify(fileAt: path)
+        if known?.name == format.knownName, try format != .raw || holdsRawDisk(byteCount) { return }
+        let what = known.map { "is \($0.name)" } ?? (format == .raw ? "holds no disk that is known" : "exists")
         throw JobFailure(
             overwrites ? .refused : .cannotCreate,
             "\(path) \(what)\(format == .raw ? "" : " and no \(format.rawValue) disk"), so --overwrite does not replace it: "
                 + "are IMAGE and OUT swapped? Choose another name, or remove the file first")
+    }
+
+    /// A raw disk has no mark. Without a partition table or a filesystem, a file that is not blank may be anything.
+    private func holdsRawDisk(_ byteCount: UInt64) throws -> Bool {
+        guard byteCount % 512 == 0 else { return false }
+        let disk = try ResectoredReader.guessed(try OpenedDisk(path.string, .readOnly).device)
+        return try PartitionTableReader.read(disk).kind != .unknown
     }
 
     /// Refuses a file that a virtual machine or a loop device uses.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Emulator
 import JobModel
 import LinuxSystem
 import SystemPackage
@@ -6,14 +7,20 @@ import SystemPackage
 /// The file in a folder of the user over which a disk is mounted. It is removed with this object.
 final class MountPoint {
     let path: FilePath
+    /// Locked as long as this object lives.
+    private let file: OwnedDescriptor
 
     /// Takes an empty folder, or one in which a killed `reforge mount` left its file.
     init(in folder: String) throws {
         guard let status = try Files.status(FilePath(folder)) else {
             throw JobFailure(.notFound, "\(folder) does not exist: make an empty folder first (mkdir)")
         }
-        guard status.isFolder, let real = Files.realPath(FilePath(folder)) else {
-            throw JobFailure(.usage, "\(folder) is not a folder: the disk appears as a file in an empty folder")
+        guard status.isFolder, let real = Files.realFolder(FilePath(folder)) else {
+            throw JobFailure(
+                .usage,
+                "\(folder) is not a folder, or its name is not valid UTF-8: the disk appears as a file in an empty "
+                    + "folder"
+            )
         }
         path = real.appending(MountReport.fileName)
         try Self.detachLeftover(path)
@@ -21,20 +28,29 @@ final class MountPoint {
         guard others.isEmpty else {
             throw JobFailure(.refused, "\(folder) is not empty: give an empty folder")
         }
-        try Self.take(path, folder)
+        file = try Self.take(path, folder)
     }
 
-    private static func take(_ path: FilePath, _ folder: String) throws {
+    /// Makes the file, or takes one that was left, and locks it: two mounts that start at the same time must not both
+    /// cover it, as the end of one would take the other's disk away.
+    private static func take(_ path: FilePath, _ folder: String) throws -> OwnedDescriptor {
+        guard let file = try made(path, folder) ?? left(path),
+            try FileLock.take(file.raw, forWriting: true) != .held, Files.isSame(file.raw, path), !isMounted(path)
+        else {
+            throw JobFailure(
+                .refused, "\(path) exists: it may be in use by another `reforge mount`. Give an empty folder")
+        }
+        return file
+    }
+
+    /// - Returns: `nil` if it exists already.
+    private static func made(_ path: FilePath, _ folder: String) throws -> OwnedDescriptor? {
         do throws(SystemCallError) {
-            _ = try OwnedDescriptor.open(
+            return try OwnedDescriptor.open(
                 path, .writeOnly, options: [.create, .exclusiveCreate, .noFollow], permissions: [.ownerReadWrite])
         } catch {
             switch error.errno {
-            case .fileExists:
-                // A file with contents, or of another user, is never covered.
-                guard isMounted(path) || !isEmptyFile(path) else { return }
-                throw JobFailure(
-                    .refused, "\(path) exists: it may be in use by another `reforge mount`. Give an empty folder")
+            case .fileExists: return nil
             case .readOnlyFileSystem, .permissionDenied, .notPermitted:
                 throw JobFailure(
                     .cannotCreate,
@@ -43,6 +59,12 @@ final class MountPoint {
             default: throw JobFailure(.cannotCreate, "\(error)")
             }
         }
+    }
+
+    /// A file with contents, or of another user, is never covered.
+    private static func left(_ path: FilePath) -> OwnedDescriptor? {
+        guard !isMounted(path), isEmptyFile(path) else { return nil }
+        return try? OwnedDescriptor.open(path, .writeOnly, options: [.noFollow])
     }
 
     private static func isEmptyFile(_ path: FilePath) -> Bool {
@@ -57,14 +79,12 @@ final class MountPoint {
 
     var isMounted: Bool { Self.isMounted(path) }
 
-    /// Detaches the mount of a daemon that was killed: every access to it fails with ENOTCONN.
+    /// Detaches the mount of a daemon that was killed together with its command.
     private static func detachLeftover(_ path: FilePath) throws {
         guard isMounted(path) else { return }
         do throws(SystemCallError) { _ = try Files.status(path) } catch {
             guard error.errno == .socketNotConnected else { throw error }
-            _ = try? ChildProcess.run(
-                SystemFacts.isRoot ? ["umount", "-l", path.string] : ["fusermount3", "-u", "-z", path.string],
-                timeoutSeconds: 10)
+            StorageDaemon.detach(path)
         }
     }
 

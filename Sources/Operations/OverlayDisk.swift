@@ -78,6 +78,7 @@ package final class OverlayDisk: DiskFile, ServedDisk {
     package var isRandomAccess: Bool { true }
     package var hasUncheckedParts: Bool { true }
     package var descriptor: Int32? { nil }
+    package var extentSource: (any ServedDisk)? { self }
     package var statedSectorSize: Int? { baseManifest.geometry.logicalSectorSize }
 
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {

@@ -99,6 +99,12 @@ package struct OverlayRecord: Codable, Equatable, Sendable {
     /// Opens the base, and refuses one that is not the recorded one: its bytes would mix with those of another disk.
     func openBase(of overlay: FilePath, _ keys: KeyRing) throws -> ServedSource {
         try KeptOverlay.check(overlay, cancellation: keys.cancellation)
+        guard try Self.find(FilePath(base)) == nil else {
+            throw JobFailure(
+                .refused,
+                "\(base), the base of \(overlay), is a kept overlay itself, which `reforge vm` makes of none: capture "
+                    + "it, and start over with `reforge vm`")
+        }
         let source: ServedSource
         do { source = try ServedSource.open(base, keys) } catch {
             throw JobFailure(error, cancellation: keys.cancellation).followed(

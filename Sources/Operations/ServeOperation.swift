@@ -98,8 +98,10 @@ private struct ServePlace {
             let path = FilePath(text)
             let parent = path.removingLastComponent()
             // A client may run in another folder.
-            guard let name = path.lastComponent, let real = Files.realPath(parent.isEmpty ? "." : parent) else {
-                throw JobFailure(.cannotCreate, "the folder of the socket \(text) does not exist: create it first")
+            guard let name = path.lastComponent, let real = Files.realFolder(parent) else {
+                throw JobFailure(
+                    .cannotCreate,
+                    "the folder of the socket \(text) does not exist, or its name is not valid UTF-8: choose another")
             }
             folder = nil
             address = .unix(real.appending(name))

@@ -136,8 +136,9 @@ package struct ServedSource {
             let planned = disk.recording.planned(disk.zeros)
             self.init(
                 planned, text,
-                names: CapturedHost(
-                    planned.header.manifest, file: try OpenedDisk(text, .readOnly), isVirtual: format.isVirtual)
+                names: try disk.baseNames
+                    ?? CapturedHost(
+                        planned.header.manifest, file: try OpenedDisk(text, .readOnly), isVirtual: format.isVirtual)
             ) {
                 if let change = disk.claim?.change() {
                     throw ImagingError.failed(

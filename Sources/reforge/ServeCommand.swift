@@ -23,7 +23,8 @@ struct ServeCommand: ParsableCommand {
               nbdcopy 'nbd+unix:///?socket=/run/user/1000/laptop.sock' disk.raw
 
             NBD has no passwords here: only the user can connect to the socket, but every user of this machine to a \
-            port. Other machines cannot; forward the port (ssh -L), or the socket.
+            port. Other machines cannot; forward the port (ssh -L), or the socket. 16 clients are served at a time; a \
+            further one takes the place of a client that was idle for five minutes.
 
             JSON fields: schema (1), uri, source, byteCount, logicalSectorSize, imageID (of an image or a snapshot). \
             Exit code 65 or 74 at the end if a read failed because of the source.

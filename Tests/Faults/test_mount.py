@@ -9,10 +9,10 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from faults import CANNOT_CREATE, DAMAGED, DONE, NOT_FOUND, REFUSED, Context, same, tool, until
+from faults import CANNOT_CREATE, DAMAGED, DONE, IO_ERROR, NOT_FOUND, REFUSED, Context, same, tool, until
 from test_export import expected, mounts, names, needs_fuse, programs
 from test_salvage import chunk_of, flip, sample
 
@@ -96,6 +96,7 @@ def one_user(ctx: Context, user: str, prefix: list[str], folder: Path) -> None:
     ctx.that(f"{user}: it cannot be written", written.returncode != 0 or user == "root" and same(file, folder / "expected.raw"))
     again = Mounted(ctx, prefix, folder / "reforge", folder / "image.img.zst", place)
     ctx.that(f"{user}: a second mount there is refused", again.end(None)[0] == REFUSED)
+    ctx.that(f"{user}: and takes nothing away", same(file, folder / "expected.raw") if not prefix else mounts(place))
     status, said = mounted.end(signal.SIGINT)
     ctx.that(f"{user}: Ctrl-C ends it with 0", status == DONE and "offset=" in said, f"{status}: {said}")
     ctx.that(f"{user}: and leaves nothing", is_gone() and names(place) == [], f"{mounts(place)} {programs(place)} {names(place)}")
@@ -114,6 +115,24 @@ def one_user(ctx: Context, user: str, prefix: list[str], folder: Path) -> None:
     mounted.end()
 
 
+def helpless(ctx: Context, binary: Path, image: Path, folder: Path) -> None:
+    """A daemon that is killed on a system without fusermount3, which root does not need."""
+    tools, place = folder / "tools", folder / "helpless"
+    place.mkdir()
+    tools.mkdir()
+    (tools / "qemu-storage-daemon").symlink_to(str(shutil.which("qemu-storage-daemon")))
+    mounted = Mounted(ctx, ["/usr/bin/env", f"PATH={tools}"], binary, image, place)
+    ctx.that("root mounts without fusermount3", mounted.first == str(place / "disk.raw"), mounted.first)
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_bytes()
+            if b"qemu-storage-daemon" in words.split(b"\0")[0] and str(place).encode() in words:
+                os.kill(int(path.parent.name), signal.SIGKILL)
+    status, said = mounted.end(None)
+    left = f"{status}: {said} {mounts(place)} {names(place)}"
+    ctx.that("a killed daemon is an error, and leaves nothing", status == IO_ERROR and not mounts(place) and not names(place), left)
+
+
 def outside(ctx: Context, users: dict[str, list[str]], folder: Path) -> None:
     """Folders that are not mounted into, and an image with damage."""
     binary, image = folder / "reforge", folder / "image.img.zst"
@@ -129,6 +148,7 @@ def outside(ctx: Context, users: dict[str, list[str]], folder: Path) -> None:
         closed.mkdir(mode=0o755)
         status, said = Mounted(ctx, NOBODY, binary, image, closed).end(None)
         ctx.that("a folder without permission is named", status == CANNOT_CREATE and "folder of your own" in said, said)
+    helpless(ctx, binary, image, folder)
     made = sample(ctx)
     frame, stored, _, _ = chunk_of(made.image, made.place_of_victim())
     flip(made.image, frame + 72 + stored // 2)

@@ -112,6 +112,7 @@ import Testing
             { $0.regions[0].range = 0..<1000 }, { $0.regions[1].partition = 7 }, { $0.geometry.byteCount = .max },
             { $0.geometry.logicalSectorSize = 0 }, { $0.regions[1].usedByteCount += 1 }, { $0.codec = "none" },
             { $0.table.partitions = [] }, { $0.captureSet.index = 0 }, { $0.regions = [] },
+            { $0.usedByteCount = .max }, { $0.usedByteCount = $0.geometry.byteCount + 1 },
         ]
         for change in changes {
             var header = try Self.header()

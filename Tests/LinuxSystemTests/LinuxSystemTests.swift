@@ -33,6 +33,20 @@ import Testing
         #expect(holds(root, "23 20 0:50 /@ /mnt rw - btrfs /dev/sdb1 rw"))
     }
 
+    /// An output went into the folder that the repaired name means.
+    @Test func aPathThatIsNoTextIsNotRepaired() throws {
+        let scratch = try ScratchFolder()
+        let made = try ChildProcess.run(
+            [
+                "sh", "-c", #"cd "$1"; odd=$(printf '\377'); mkdir "$odd" plain; ln -s "$odd" odd; ln -s plain link"#,
+                "sh", scratch.path.string,
+            ])
+        try #require(made.succeeded, "\(made.lastWords)")
+        try Files.makeFolders(scratch.path.appending("\u{FFFD}"))
+        #expect(Files.realFolder(scratch.path.appending("link"))?.lastComponent == "plain")
+        #expect(Files.realFolder(scratch.path.appending("odd")) == nil)
+    }
+
     @Test func childrenAreFedAndDrained() throws {
         // More than a pipe holds, both ways at once.
         let input = [UInt8](repeating: 65, count: 1 << 20)

@@ -167,6 +167,42 @@ import Testing
         #expect(isServed)
     }
 
+    /// Clients that hang must not lock out all others for ever; one that waits for the disk is not idle.
+    @Test func anIdleClientLeavesItsPlaceToAnother() throws {
+        let server = try NBDServer(disk, at: .unix(path), idleSeconds: 0.3)
+        defer { server.stop() }
+        let busy = try client()
+        disk.gate.update { $0 = false }
+        let isRead = Monitor(false)
+        let thread = try WorkerThread { [disk] in
+            let bytes = try? busy.readBytes(at: 0, count: 1000)
+            isRead.update { $0 = bytes == Array(disk.bytes[0..<1000]) }
+        }
+        _ = disk.readCount.wait { $0 > 0 ? true : nil }
+        let silent = try (0..<15).map { _ in
+            let socket = NBDSocket(try Sockets.connect(to: path), "test")
+            try socket.send(WireBytes.handshake)
+            _ = try socket.receive(18)
+            return socket
+        }
+        SystemFacts.sleep(seconds: 0.5)
+        let late = try client()
+        disk.gate.update { $0 = true }
+        thread.join()
+        #expect(isRead.update { $0 })
+        #expect(try late.readBytes(at: 0, count: 1000) == Array(disk.bytes[0..<1000]))
+        let closed = silent.filter { socket in
+            socket.limit(seconds: 0.2)
+            while true {
+                do throws(NBDError) { _ = try socket.receive(1) } catch {
+                    if case .closed = error { return true }
+                    return false
+                }
+            }
+        }
+        #expect(closed.count == 1)
+    }
+
     @Test func stopsWhileBusy() throws {
         let server = try NBDServer(disk, at: .unix(path))
         let client = try client()

@@ -148,6 +148,15 @@ import Testing
         #expect(holeByteCount == 2 << 20)
     }
 
+    /// An answer of a fragmented disk has a thousand extents: asked for again at each of them, a read took seconds.
+    @Test func extentsAreAskedForOnceARead() {
+        let transport = ScriptedTransport(
+            WireBytes.handshake + WireBytes.request(0, byteCount: UInt32(disk.byteCount)) + WireBytes.request(2))
+        let session = NBDSession(disk, transport) { _ in }
+        #expect(throws: Never.self) { if try session.negotiate() { try session.transmit() } }
+        #expect(disk.askedCount.update { $0 } == 1)
+    }
+
     @Test func oneChunkIfTheClientWantsIt() throws {
         let reply = afterHandshake(WireBytes.request(0, flags: 4, byteCount: UInt32(disk.byteCount)))
         #expect(reply.count == 20 + 8 + disk.bytes.count)

@@ -11,6 +11,8 @@ final class SampleServedDisk: ServedDisk {
     let kinds: [DiskExtent]
     let gate = Monitor(true)
     let readCount = Monitor(0)
+    /// How often its extents were asked for.
+    let askedCount = Monitor(0)
 
     var byteCount: UInt64 { memory.byteCount }
     var logicalSectorSize: Int { 512 }
@@ -43,6 +45,7 @@ final class SampleServedDisk: ServedDisk {
     }
 
     func extents(in range: ByteRange) throws(BlockIOError) -> [DiskExtent] {
+        askedCount.update { $0 += 1 }
         var result: [DiskExtent] = []
         var position: UInt64 = 0
         for extent in kinds {

@@ -71,6 +71,17 @@ import Testing
         #expect(mountPoint("m") == .refused && Files.names(in: path("m")) == ["other"])
     }
 
+    @Test func mountsThatStartAtOnceDoNotShareAFile() throws {
+        try Files.makeFolders(path("m"))
+        do {
+            let first = try MountPoint(in: path("m").string)
+            #expect(mountPoint("m") == .refused)
+            // The refused one leaves it.
+            #expect(Files.exists(first.path))
+        }
+        #expect(mountPoint("m") == .done && Files.names(in: path("m")).isEmpty)
+    }
+
     /// A killed mount leaves an empty file; any other file is never covered.
     @Test func aForeignFileIsNotCovered() throws {
         try Files.makeFolders(path("m"))

@@ -71,6 +71,13 @@ import Testing
         // The name stands in quotes inside the file: found after the whole copy, it would be too late.
         #expect(status(target("a\"b.vmdk", .vmdk)) == .usage && status(target("a\"b.qcow2")) == .done)
         #expect(status(target("none/new.qcow2")) == .cannotCreate)
+        // A program that is given the repaired name would write into another folder.
+        _ = try ChildProcess.run(
+            [
+                "sh", "-c", #"odd=$(printf '\377'); cd "$1" && mkdir "$odd" && ln -s "$odd" odd"#, "sh",
+                scratch.path.string,
+            ])
+        #expect(status(target("odd/new.qcow2")) == .cannotCreate)
         try Files.makeFolders(path("folder.qcow2"))
         #expect(status(target("folder.qcow2", overwrites: true)) == .cannotCreate)
         _ = try ChildProcess.run(["ln", "-s", "nothing", path("dangling.qcow2").string])
@@ -99,6 +106,23 @@ import Testing
             #expect(status(target(name, format, overwrites: true)) == .refused)
             #expect(status(target(name, format)) == .cannotCreate)
         }
+    }
+
+    /// A raw disk has no mark: what is no disk that is known stays.
+    @Test func aFileThatMayBeAnythingIsNoRawDisk() throws {
+        let notes = Array("only notes\n".utf8)
+        for contents in [notes, Array(repeatElement(notes, count: 512).joined())] {
+            try Files.write(contents, to: path("notes.img"))
+            let error = #expect(throws: JobFailure.self) { try target("notes.img", .raw, overwrites: true).refuse() }
+            #expect(error?.status == .refused && error?.message.contains("holds no disk") == true)
+            #expect(status(target("notes.img", .raw)) == .cannotCreate)
+        }
+        let old = path("old.img")
+        try Files.write([UInt8](repeating: 0, count: 4 << 20), to: old)
+        #expect(status(target("old.img", .raw, overwrites: true)) == .done)
+        let made = try ChildProcess.run(["sfdisk", "-q", old.string], input: Array("label: dos\nstart=2048\n".utf8))
+        try #require(made.succeeded, "\(made.lastWords)")
+        #expect(status(target("old.img", .raw, overwrites: true)) == .done)
     }
 
     @Test func aFileInUseStays() throws {

@@ -160,6 +160,37 @@ struct VirtualDiskOperationTests {
         #expect(refusal { try source.checkHeldStill() }.contains("changed"))
     }
 
+    /// What a machine has written can be taken out as a disk, without a capture of it.
+    @Test func aKeptOverlayIsADisk() throws {
+        try makeDisk()
+        let image = try capture("plain.img").string
+        let overlay = FilePath(path("trial.qcow2"))
+        do {
+            let source = try ServedSource.open(image, keys)
+            try QemuOverlay.create(overlay, byteCount: source.disk.byteCount)
+            #expect(refusal { _ = try ServedSource.open(overlay.string, keys) }.contains("reforge.json"))
+            try OverlayRecord(source).write(beside: overlay)
+        }
+        let node = #"{"driver":"qcow2","backing":null,"file":{"driver":"file","filename":"trial.qcow2"}}"#
+        try shell("qemu-io -c 'write -P 90 2M 64k' 'json:\(node)' >/dev/null; zstd -q -dc \(image) >wanted")
+        try shell(
+            "head -c 64K /dev/zero | tr '\\0' Z | dd of=wanted bs=64K seek=32 conv=notrunc status=none iflag=fullblock")
+        for size: UInt64? in [nil, 24 << 20] {
+            var job = ExportJob(image: overlay.string, output: path("out.raw"))
+            (job.byteCount, job.overwrites) = (size, true)
+            _ = try ExportOperation(job, keys: keys, events: events).run()
+            try shell("cmp \(size == nil ? "" : "-i 2M -n 64K") wanted out.raw")
+        }
+        let source = try ServedSource.open(overlay.string, keys)
+        #expect(try source.disk.extents(in: 20 << 20..<21 << 20).contains { $0.kind != .data })
+        try source.checkHeldStill()
+        // Its own base: without end.
+        var record = try #require(try OverlayRecord.find(overlay))
+        record.base = overlay.string
+        try record.write(beside: overlay)
+        #expect(refusal { _ = try ServedSource.open(overlay.string, keys) }.contains("kept overlay itself"))
+    }
+
     /// Each kind of base: a disk with a host name, a disk of a virtual machine, an image, and a snapshot under names
     /// of its own.
     @Test(arguments: ["plain.img", "machine.qcow2", "disk.img.zst", "repo@lab/latest"])

@@ -17,12 +17,7 @@ struct ForeignBytesReader: BlockReader {
     }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        guard let range = ByteRange(offset: offset, byteCount: UInt64(buffer.count)), range.upperBound <= byteCount
-        else {
-            throw BlockIOError(
-                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
-                reason: "that is past its end at byte \(byteCount)")
-        }
+        let range = try checkedRange(at: offset, count: UInt64(buffer.count))
         unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
         for piece in pieces {
             guard let place = ByteRange(offset: piece.offset, byteCount: UInt64(piece.bytes.count)) else { continue }

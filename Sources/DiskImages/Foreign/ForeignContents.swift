@@ -161,10 +161,7 @@ package final class ForeignContents: BlockReader {
                 .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: errorNumber,
                 reason: reason)
         }
-        guard offset <= byteCount, UInt64(buffer.count) <= byteCount - offset else {
-            throw failure("that is past its end at byte \(byteCount)")
-        }
-        let window = offset..<offset + UInt64(buffer.count)
+        let window = try checkedRange(at: offset, count: UInt64(buffer.count))
         // Before a stream advances: the caller may read the other parts of the range again.
         if let part = missing.first(where: { $0.ranges.contains { $0.overlaps(window) } }) {
             throw failure("\(part.label) has no image", Errno.ioError.rawValue)

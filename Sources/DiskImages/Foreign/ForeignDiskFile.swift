@@ -119,10 +119,8 @@ package final class ForeignDiskFile: DiskFile {
                 .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: errorNumber,
                 reason: reason)
         }
-        guard offset <= byteCount, UInt64(buffer.count) <= byteCount - offset else {
-            throw failure(0, "that is past its end at byte \(byteCount)")
-        }
-        guard unreadable.ranges(in: offset..<offset + UInt64(buffer.count)).isEmpty else {
+        let range = try checkedRange(at: offset, count: UInt64(buffer.count))
+        guard unreadable.ranges(in: range).isEmpty else {
             throw failure(Errno.ioError.rawValue, "a part of the disk has no image, or a damaged one")
         }
         do throws(SystemCallError) { unsafe try scratch.read(into: buffer, at: offset) } catch {

@@ -81,10 +81,7 @@ package final class ForeignHead: BlockReader {
                 .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: errorNumber,
                 reason: reason)
         }
-        guard offset <= byteCount, UInt64(buffer.count) <= byteCount - offset else {
-            throw failure("that is past its end at byte \(byteCount)")
-        }
-        noteUnread(offset..<offset + UInt64(buffer.count))
+        noteUnread(try checkedRange(at: offset, count: UInt64(buffer.count)))
         var done = 0
         while done < buffer.count {
             let count: Int

@@ -188,6 +188,11 @@ struct VirtualChain {
         let path = FilePath(name)
         let place = path.isAbsolute ? path : file.path.removingLastComponent().appending(path.components)
         guard Files.realPath(place) != nil else {
+            guard name != QemuOverlay.baseName else {
+                throw .missing(
+                    "\(file.path) is a kept overlay of `reforge vm`, and only \(file.path).reforge.json names the image "
+                        + "that it lies over: give the overlay itself, with that file beside it")
+            }
             throw .missing(
                 "\(file.path) needs the file \(place), which does not exist: put it there, or name the right one")
         }

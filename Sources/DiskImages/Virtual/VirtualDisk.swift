@@ -79,13 +79,8 @@ package final class VirtualDisk: DiskFile, ServedDisk {
     package var facts: [UInt64] { chain.files.dropFirst().flatMap(\.facts) }
 
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        let count = UInt64(buffer.count)
-        guard offset <= byteCount, count <= byteCount - offset else {
-            throw BlockIOError(
-                .read, name: name, offset: offset, byteCount: count, errorNumber: 0,
-                reason: "that is past its end at byte \(byteCount)")
-        }
-        if buffer.count >= Self.askedByteCount, try isZero(offset..<offset + count) {
+        let range = try checkedRange(at: offset, count: UInt64(buffer.count))
+        if buffer.count >= Self.askedByteCount, try isZero(range) {
             unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
             return
         }

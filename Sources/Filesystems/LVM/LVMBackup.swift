@@ -137,11 +137,7 @@ private struct PhysicalVolumeHead: BlockReader {
     var name: String { "the physical volume" }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
-        guard offset <= byteCount, UInt64(buffer.count) <= byteCount - offset else {
-            throw BlockIOError(
-                .read, name: name, offset: offset, byteCount: UInt64(buffer.count), errorNumber: 0,
-                reason: "that is past its end at byte \(byteCount)")
-        }
+        try checkedRange(at: offset, count: UInt64(buffer.count))
         unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
         let start = Int(min(offset, UInt64(bytes.count)))
         unsafe buffer.copyBytes(from: bytes[start..<min(bytes.count, start + buffer.count)])
