@@ -11,24 +11,10 @@ import Testing
 @testable import Repository
 
 /// Proofs beside image files, in lists, and saved in folders.
-@Suite struct ProofOperationTests {
-    private let scratch: ScratchFolder
-    private let events = KeptEvents()
+@Suite struct ProofOperationTests: OperationSuite {
+    let scratch: ScratchFolder
+    let events = KeptEvents()
     init() throws { scratch = try ScratchFolder() }
-
-    private func path(_ name: String) -> String { scratch.path.appending(name).string }
-    private func keys(_ password: String? = nil) -> KeyRing {
-        KeyRing(FixedPassword(bytes: password.map { Array($0.utf8) }), events, Cancellation())
-    }
-
-    /// Captures a small disk.
-    private func capture(_ image: String, _ password: String? = nil, seed: UInt8 = 1) throws -> ContentHash {
-        try Files.write((0..<1 << 20).map { UInt8(truncatingIfNeeded: $0 / 7) ^ seed }, to: FilePath(path("disk")))
-        var job = CaptureJob(disk: path("disk"), image: path(image))
-        (job.encrypts, job.host) = (password != nil && !image.hasSuffix("@"), image.hasSuffix("@") ? "host" : nil)
-        let report = try CaptureOperation(job, keys: keys(password), events: events, toolVersion: "test").run()
-        return try #require(ContentHash(hexadecimal: report.imageID))
-    }
 
     private func proof(_ id: ContentHash) -> RestoreProof {
         RestoreProof(
@@ -90,9 +76,7 @@ import Testing
     }
 
     @Test func snapshotsShowAndSaveProofs() throws {
-        _ = try InitRepositoryOperation(
-            InitRepositoryJob(repository: path("repo")), keys: keys(), likeKeys: keys(), events: events
-        ).run()
+        try makeRepository()
         let id = try capture("repo@")
         let address = "\(path("repo"))@\(id)"
         func list() throws -> SnapshotsOperation.Findings {
