@@ -25,7 +25,11 @@ import Testing
     }
 
     private func inspected(_ image: String, _ password: String? = nil) throws -> InspectReport {
-        try InspectOperation(InspectJob(disk: path(image)), keys: keys(password), events: events).run()
+        try inspected(at: path(image), password)
+    }
+
+    private func inspected(at place: String, _ password: String? = nil) throws -> InspectReport {
+        try InspectOperation(InspectJob(disk: place), keys: keys(password), events: events).run()
     }
 
     @Test func aProofIsKeptBesideAnImageFile() throws {
@@ -72,7 +76,13 @@ import Testing
         #expect(try inspected("disk.img.enc", "secret").proof?.verdict == .proven)
         // Signed without the image's key.
         try ProofFiles(beside: FilePath(path("disk.img.enc"))).write(proof(id).withoutAttachments, .plain)
-        #expect(try inspected("disk.img.enc", "secret").proof == nil)
+        let spellings = [path("disk.img.enc"), "\(scratch.path)//disk.img.enc"]
+        for place in spellings { #expect(try inspected(at: place, "secret").proof == nil, "\(place)") }
+        // Any spelling of the path signs with the key.
+        _ = try KeptProofs.store(proof(id), for: spellings[1], keys("secret"))
+        for place in spellings {
+            #expect(try inspected(at: place, "secret").proof?.verdict == .proven, "\(place)")
+        }
     }
 
     @Test func snapshotsShowAndSaveProofs() throws {
