@@ -40,6 +40,11 @@ import Testing
         #expect(place == path("disk.img.zst.proof.json"))
         #expect(try Files.read(FilePath(path("disk.img.zst.proof.png"))) == made.screenshot)
         #expect(try Files.read(FilePath(path("disk.img.zst.proof.log"))) == made.serialLog)
+        // Like the image, it is no matter of other users.
+        for suffix in ["json", "png", "log"] {
+            let status = try Stat(FilePath(path("disk.img.zst.proof.\(suffix)")))
+            #expect(status.permissions.isDisjoint(with: .otherReadWriteExecute), "\(suffix)")
+        }
         let report = try inspected("disk.img.zst")
         #expect(report.proof == made.facts)
         #expect(report.text.contains("proven at 2026-02-03T04:05:06Z after 42 s: login?[2J prompt (bios, QEMU 10.0.2)"))
