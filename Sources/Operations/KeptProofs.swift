@@ -44,7 +44,7 @@ package enum KeptProofs {
             guard let exact = opened.exactText,
                 case .snapshot(let address) = try ImageAddress.parse(exact, .thisMachine)
             else { return nil }
-            return try OpenedRepository.open(address.repository, keys).proofs(of: id).last
+            return try OpenedRepository.open(address.repository, keys).lastProof(of: id)
         }
         guard let path = opened.path else { return nil }
         return try ProofFiles(beside: path).read(

@@ -21,23 +21,24 @@ extension Repository {
             throw .missing(
                 "there is no snapshot \(proof.facts.imageID.prefix(12)) in \(name) that the proof could be stored with")
         }
-        let proofName = ProofName(
-            snapshot: id, unixSeconds: TimeText(proof.facts.made)?.unixSeconds ?? SystemFacts.unixSeconds())
+        let made = UInt64(max(0, TimeText(proof.facts.made)?.unixSeconds ?? SystemFacts.unixSeconds()))
+        // The last one counts, and clocks differ: an older verdict from a machine that was ahead must not hide this one.
+        let last = try proofNames()[id]?.last?.seconds ?? 0
+        let proofName = ProofName(snapshot: id, seconds: max(made, last < .max ? last + 1 : last))
         let bytes: [UInt8]
         do { bytes = try ProofFile.bytes(proof, proofName, secrets) } catch { throw .about(name, error) }
         try mayPublish()
         try store.put(.proof(proofName), bytes, [.durable, .isNew])
     }
 
-    /// The newest proofs of a snapshot, oldest first.
-    /// - Throws: for a proof that is damaged, was tampered with, or is of another snapshot.
-    package func proofs(of id: ContentHash) throws(ImageError) -> [RestoreProof] {
-        var proofs: [RestoreProof] = []
-        for name in try proofNames()[id] ?? [] {
+    /// The newest proof of a snapshot; `nil` for none. Older ones that are damaged take nothing from it.
+    /// - Throws: if it is damaged, was tampered with, or is of another snapshot.
+    package func lastProof(of id: ContentHash) throws(ImageError) -> RestoreProof? {
+        for name in (try proofNames()[id] ?? []).reversed() {
             guard let file = try openedProof(name) else { continue }
-            proofs.append(try ProofFile.proof(file, name, secrets))
+            return try ProofFile.proof(file, name, secrets)
         }
-        return proofs
+        return nil
     }
 
     /// The facts of the newest proofs of all snapshots, oldest first, without their attachments; and the damaged ones.
