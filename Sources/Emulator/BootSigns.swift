@@ -7,6 +7,7 @@ enum BootSigns {
     static func loginPrompt(_ line: String) -> String? {
         guard let range = line.firstRange(of: "login:") else { return nil }
         let name = line[..<range.lowerBound]
+        guard name.utf8.count <= longestHostName + 1 else { return nil }
         if !name.isEmpty {
             guard name.last == " ", !name.dropLast().isEmpty,
                 name.dropLast().allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "-._".contains($0)) })
@@ -17,6 +18,9 @@ enum BootSigns {
         guard isCursor || isKernelMessage(rest) else { return nil }
         return String(line[..<range.upperBound])
     }
+
+    /// The longest name in a prompt: a full domain name (RFC 1035 §2.3.4).
+    private static let longestHostName = 255
 
     /// Whether a line is a message of the kernel with its time: `[   12.345678] …`.
     static func isKernelMessage(_ line: some StringProtocol) -> Bool {

@@ -210,6 +210,6 @@ private let getty = "\r\nDebian GNU/Linux 12 web1 ttyS0\r\n\r\nweb1 login: "
 
     @Test(arguments: [
         "Last login: Mon Nov 30", "web1 login: root", "please now login: ", "the last login:", "*Debian login: x",
-        " login:",
+        " login:", String(repeating: "a", count: 300) + " login:",
     ]) func otherLines(_ line: String) { #expect(BootSigns.loginPrompt(line) == nil) }
 }

@@ -81,5 +81,10 @@ import Testing
         _ = agent.question()
         found = answers("garbage\n{\"return\": 3}\n")
         #expect(found.isEmpty)
+        // One character, as Swift counts them.
+        _ = agent.question()
+        let long = "a" + String(repeating: "\u{301}", count: 10_000)
+        found = answers("{\"return\": 4}\n{\"return\": {}}\n{\"return\": {\"pretty-name\": \"\(long)\"}}\n")
+        #expect(found.map(\.unicodeScalars.count) == [80])
     }
 }

@@ -165,6 +165,12 @@ struct ProofKeeperTests: OperationSuite {
         }
     }
 
+    /// A long text from a guest or the command line must not push out what a proof says of the image.
+    @Test func aLongSignIsBounded() {
+        let long = String(repeating: "x", count: 100_000)
+        #expect(BootVerdict.proven(.expectedText(.serial)).sign(expecting: long).utf8.count < 400)
+    }
+
     @Test func theSignNamesTheExpectedText() {
         #expect(
             BootVerdict.proven(.expectedText(.serial)).sign(expecting: "nginx")
