@@ -68,7 +68,8 @@ package final class BootWatch {
         case "RESET": event.data["guest"]?.bool == true ? .restart : nil
         case "SHUTDOWN": event.data["guest"]?.bool == true ? .powerOff : nil
         case "GUEST_PANICKED": .panic
-        case "BLOCK_IO_ERROR": event.data["action"]?.string == "stop" ? .stop : nil
+        // After a failed write, or an error of KVM; after a power-off or a panic too, which are told before it.
+        case "STOP": .stop
         default: nil
         }
     }

@@ -62,6 +62,8 @@ import Testing
         #expect(BootWatch.observation(of: .init(name: "RESET", data: byHost)) == nil)
         #expect(BootWatch.observation(of: .init(name: "SHUTDOWN", data: byGuest)) == .powerOff)
         #expect(BootWatch.observation(of: .init(name: "GUEST_PANICKED")) == .panic)
+        // A machine that QEMU or KVM has stopped shows its login for ever.
+        #expect(BootWatch.observation(of: .init(name: "STOP")) == .stop)
     }
 
     @Test func theAgentAnswersOnlyItsQuestion() {
