@@ -42,9 +42,7 @@ package final class BootWatch {
         for event in heard.events {
             if let observation = Self.observation(of: event) { judge.take(observation, at: now) }
         }
-        if machine.hasEnded {
-            throw .failed(program: QemuProgram.system.rawValue, why: "it ended: \(machine.lastWords)")
-        }
+        if machine.hasEnded { throw machine.ended }
         if now - (lastScreen?.seconds ?? -Self.screenInterval) >= Self.screenInterval { try look(now) }
         return (judge.verdict(at: seconds), heard.events)
     }
