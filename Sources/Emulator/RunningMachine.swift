@@ -87,7 +87,7 @@ package final class RunningMachine {
         if let agentPipe { wishes.append(Polling.Wish(agentPipe.fromGuest.descriptor.raw)) }
         _ = Polling.wait(for: wishes, seconds: seconds)
         var heard = Heard()
-        try qmp.pump(seconds: 0)
+        try qmp.pump()
         heard.events = qmp.takeEvents()
         for event in heard.events where event.name == "VSERPORT_CHANGE" && event.data["id"]?.string == "agent" {
             agentIsOpen = event.data["open"]?.bool ?? false
