@@ -49,10 +49,13 @@ enum BootSigns {
         line.contains("BOOT_IMAGE=") || line.contains("ommand line")
     }
 
-    /// Whether a line says that a unit is still waited for (systemd, src/core/manager.c: the second form from 248 on).
+    /// Whether a line says that a unit is still waited for (systemd, src/core/manager.c: the second form from 248 on), or
+    /// asks for what unlocks a disk (systemd-cryptsetup and cryptsetup; Debian's initramfs).
     static func isWait(_ line: String) -> Bool {
-        ["A start job is running for", "A stop job is running for", "/start running (", "/stop running ("].contains(
-            where: line.contains)
+        [
+            "A start job is running for", "A stop job is running for", "/start running (", "/stop running (",
+            "nter passphrase for", "nter LUKS2 token PIN", "nter recovery key for", "Please unlock disk ",
+        ].contains(where: line.contains)
     }
 
     /// Whether a line says that the system is going down.
