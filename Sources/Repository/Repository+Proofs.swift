@@ -41,7 +41,8 @@ extension Repository {
         return nil
     }
 
-    /// The facts of the newest proofs of all snapshots, oldest first, without their attachments; and the damaged ones.
+    /// The facts of the newest proofs of all snapshots, oldest first, without their attachments, from the last damaged one
+    /// on; and the damaged ones.
     package func proofFacts() -> (
         whole: [ContentHash: [RestoreProof.Facts]], damaged: [(name: String, error: ImageError)]
     ) {
@@ -53,7 +54,11 @@ extension Repository {
             do {
                 guard let file = try openedProof(name) else { continue }
                 whole[name.snapshot, default: []].append(try ProofFile.facts(file, name, secrets).signed.proof)
-            } catch { damaged.append((store.name(of: .proof(name)), error)) }
+            } catch {
+                damaged.append((store.name(of: .proof(name)), error))
+                // It may have said the contrary: an older one must not be taken for the last.
+                whole[name.snapshot] = nil
+            }
         }
         return (whole, damaged)
     }

@@ -95,8 +95,10 @@ import Testing
         try overwrite(file, bytes)
         #expect(fixture.repository.proofFacts().whole == [id: [stored.facts, newer.facts]])
         let last = try #require(proofFiles(fixture).last)
-        try overwrite(last, Array(bytes[..<(bytes.count - 1)]))
+        try overwrite(last, Array(bytes[..<(ProofFile.headByteCount + 20)]))
         #expect(throws: ImageError.self) { try fixture.repository.lastProof(of: id) }
+        let listed = fixture.repository.proofFacts()
+        #expect(listed.whole.isEmpty && listed.damaged.count == 1)
     }
 
     /// A proof of another snapshot, or one that was signed without the key, does not count under this one's name.
