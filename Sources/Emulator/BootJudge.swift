@@ -223,8 +223,8 @@ package struct BootJudge: Sendable {
         return screen?.rows.flatMap { Self.lastPrompt(Self.withoutEchoes($0)[...]) }.map { .screenLogin(prompt: $0) }
     }
 
-    /// Whether the last output is that a unit is still waited for, maybe for ever: a text that came before proves
-    /// nothing then.
+    /// Whether the last output is that a unit or a passphrase is still waited for, maybe for ever: a text that came
+    /// before proves nothing then.
     private var isWaiting: Bool {
         let last = [Place.serial, .console].map { place in
             lines[place].flatMap { $0.current.isEmpty ? $0.lines.last : $0.current }

@@ -7,6 +7,7 @@ enum BootSigns {
     static func loginPrompt(_ line: String) -> String? {
         guard let range = line.firstRange(of: "login:") else { return nil }
         let name = line[..<range.lowerBound]
+        guard name.utf8.count <= longestHostName + 1 else { return nil }
         if !name.isEmpty {
             guard name.last == " ", !name.dropLast().isEmpty,
                 name.dropLast().allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "-._".contains($0)) })
@@ -17,6 +18,9 @@ enum BootSigns {
         guard isCursor || isKernelMessage(rest) else { return nil }
         return String(line[..<range.upperBound])
     }
+
+    /// The longest name in a prompt: a full domain name (RFC 1035 §2.3.4).
+    private static let longestHostName = 255
 
     /// Whether a line is a message of the kernel with its time: `[   12.345678] …`.
     static func isKernelMessage(_ line: some StringProtocol) -> Bool {
@@ -45,10 +49,13 @@ enum BootSigns {
         line.contains("BOOT_IMAGE=") || line.contains("ommand line")
     }
 
-    /// Whether a line says that a unit is still waited for (systemd, src/core/manager.c: the second form from 248 on).
+    /// Whether a line says that a unit is still waited for (systemd, src/core/manager.c: the second form from 248 on), or
+    /// asks for what unlocks a disk (systemd-cryptsetup and cryptsetup; Debian's initramfs).
     static func isWait(_ line: String) -> Bool {
-        ["A start job is running for", "A stop job is running for", "/start running (", "/stop running ("].contains(
-            where: line.contains)
+        [
+            "A start job is running for", "A stop job is running for", "/start running (", "/stop running (",
+            "nter passphrase for", "nter LUKS2 token PIN", "nter recovery key for", "Please unlock disk ",
+        ].contains(where: line.contains)
     }
 
     /// Whether a line says that the system is going down.

@@ -42,9 +42,7 @@ package final class BootWatch {
         for event in heard.events {
             if let observation = Self.observation(of: event) { judge.take(observation, at: now) }
         }
-        if machine.hasEnded {
-            throw .failed(program: QemuProgram.system.rawValue, why: "it ended: \(machine.lastWords)")
-        }
+        if machine.hasEnded { throw machine.ended }
         if now - (lastScreen?.seconds ?? -Self.screenInterval) >= Self.screenInterval { try look(now) }
         return (judge.verdict(at: seconds), heard.events)
     }
@@ -68,7 +66,8 @@ package final class BootWatch {
         case "RESET": event.data["guest"]?.bool == true ? .restart : nil
         case "SHUTDOWN": event.data["guest"]?.bool == true ? .powerOff : nil
         case "GUEST_PANICKED": .panic
-        case "BLOCK_IO_ERROR": event.data["action"]?.string == "stop" ? .stop : nil
+        // After a failed write, or an error of KVM; after a power-off or a panic too, which are told before it.
+        case "STOP": .stop
         default: nil
         }
     }

@@ -72,14 +72,14 @@ package struct ConsoleText: Sendable {
         line.removeAll(keepingCapacity: true)
     }
 
-    /// A text from a guest for a terminal: control characters as escapes.
+    /// A text from a guest for a terminal: control characters, and those that change the direction of text, as escapes.
     package static func shown(_ text: String) -> String {
         var shown = ""
         for scalar in text.unicodeScalars {
-            if scalar.value < 0x20 || (0x7F..<0xA0).contains(scalar.value) || (0x202A...0x202E).contains(scalar.value) {
+            switch scalar.properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse:
                 shown += "\\u{\(String(scalar.value, radix: 16))}"
-            } else {
-                shown.unicodeScalars.append(scalar)
+            default: shown.unicodeScalars.append(scalar)
             }
         }
         return shown

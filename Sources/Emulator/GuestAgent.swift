@@ -41,7 +41,8 @@ struct GuestAgent: Sendable {
             case .system:
                 // An old agent does not know this question; it has answered all the same.
                 step = .idle
-                return String((value["return"]?["pretty-name"]?.string ?? "").prefix(80))
+                // Scalars: one character can have any number of them.
+                return String((value["return"]?["pretty-name"]?.string ?? "").unicodeScalars.prefix(80))
             }
         }
     }

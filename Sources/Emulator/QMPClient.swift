@@ -48,7 +48,7 @@ package final class QMPClient {
         }
         let deadline = SystemFacts.monotonicSeconds() + seconds
         while true {
-            try pump(seconds: 0)
+            try pump()
             for answer in answers {
                 switch answer {
                 case .success(number, let value):
@@ -70,9 +70,8 @@ package final class QMPClient {
         }
     }
 
-    /// Reads what QEMU has sent, after a wait of at most `seconds` for it.
-    package func pump(seconds: Double) throws(EmulatorError) {
-        if seconds > 0 { _ = Polling.wait(for: [.init(output.raw)], seconds: seconds) }
+    /// Reads what QEMU has sent so far.
+    package func pump() throws(EmulatorError) {
         while !isEnded {
             var bytes: [UInt8] = []
             switch output.raw.readAvailable(into: &bytes) {

@@ -41,10 +41,10 @@ package final class RunningMachine {
             qmp = QMPClient(
                 input: try input.writing(), output: try output.reading(), program: QemuProgram.system.rawValue)
         } catch { throw .system(error) }
-        do throws(EmulatorError) { try qmp.execute("qmp_capabilities") } catch {
+        do throws(EmulatorError) { try execute("qmp_capabilities") } catch {
             stop()
             let words = lastWords
-            throw .failed(program: QemuProgram.system.rawValue, why: words.isEmpty ? "\(error)" : words)
+            throw words.isEmpty ? error : .failed(program: QemuProgram.system.rawValue, why: words)
         }
     }
 
@@ -87,7 +87,7 @@ package final class RunningMachine {
         if let agentPipe { wishes.append(Polling.Wish(agentPipe.fromGuest.descriptor.raw)) }
         _ = Polling.wait(for: wishes, seconds: seconds)
         var heard = Heard()
-        try qmp.pump(seconds: 0)
+        try qmp.pump()
         heard.events = qmp.takeEvents()
         for event in heard.events where event.name == "VSERPORT_CHANGE" && event.data["id"]?.string == "agent" {
             agentIsOpen = event.data["open"]?.bool ?? false
@@ -117,21 +117,29 @@ package final class RunningMachine {
 
     /// The picture on its screen.
     package func screen() throws(EmulatorError) -> ScreenImage? {
-        let path = settings.folder.appending("screen.ppm")
-        try qmp.execute("screendump", ["filename": .string(path.string)])
-        defer { try? Files.remove(path) }
-        do throws(SystemCallError) {
-            return ScreenImage(ppm: try Files.read(path, limit: Self.longestPicture))
-        } catch { throw .system(error) }
+        ScreenImage(ppm: try dump("screen.ppm", [:], seconds: 60))
     }
 
     /// The picture on its screen as a PNG file.
     /// - Parameter seconds: how long QEMU may take for it.
     package func picture(seconds: Double = 60) throws(EmulatorError) -> [UInt8] {
-        let path = settings.folder.appending("screen.png")
-        try qmp.execute(
-            "screendump", ["filename": .string(path.string), "format": .string("png")], seconds: seconds)
+        try dump("screen.png", ["format": .string("png")], seconds: seconds)
+    }
+
+    /// The bytes of a picture, through a file.
+    private func dump(
+        _ name: String, _ arguments: [String: QMPValue], seconds: Double
+    ) throws(EmulatorError) -> [UInt8] {
+        let path = settings.folder.appending(name)
         defer { try? Files.remove(path) }
+        do throws(EmulatorError) {
+            try execute(
+                "screendump", arguments.merging(["filename": .string(path.string)]) { $1 }, seconds: seconds)
+        } catch {
+            // The folder may be full.
+            guard case .failed(let program, let why) = error, !hasEnded else { throw error }
+            throw .failed(program: program, why: "\(why) (\(path))")
+        }
         do throws(SystemCallError) { return try Files.read(path, limit: Self.longestPicture) } catch {
             throw .system(error)
         }
@@ -142,7 +150,7 @@ package final class RunningMachine {
 
     /// The number of writes of the guest to its disk that have failed: not every controller stops the machine then.
     package func failedWriteCount() throws(EmulatorError) -> Int64 {
-        guard case .array(let devices) = try qmp.execute("query-blockstats") else { return 0 }
+        guard case .array(let devices) = try execute("query-blockstats") else { return 0 }
         return devices.reduce(0) { sum, device in
             guard case .integer(let count)? = device["stats"]?["failed_wr_operations"] else { return sum }
             return sum + max(0, min(count, 1 << 32))
@@ -151,7 +159,7 @@ package final class RunningMachine {
 
     /// The version of QEMU: `7.2.22`.
     package func qemuVersion() throws(EmulatorError) -> String {
-        let version = try qmp.execute("query-version", seconds: 10)["qemu"]
+        let version = try execute("query-version", seconds: 10)["qemu"]
         let numbers = ["major", "minor", "micro"].compactMap { name -> String? in
             guard case .integer(let number)? = version?[name] else { return nil }
             return "\(number)"
@@ -159,10 +167,27 @@ package final class RunningMachine {
         return numbers.joined(separator: ".")
     }
 
+    /// Runs a command. Of a QEMU that ends meanwhile, the error says how.
+    @discardableResult
+    private func execute(
+        _ command: String, _ arguments: [String: QMPValue] = [:], seconds: Double = 60
+    ) throws(EmulatorError) -> QMPValue {
+        do throws(EmulatorError) { return try qmp.execute(command, arguments, seconds: seconds) } catch {
+            // Its pipes are closed some moments before its end.
+            guard qmp.isEnded, waitForEnd(seconds: 2) else { throw error }
+            throw ended
+        }
+    }
+
     // MARK: Its end
 
+    /// That it has ended, and how.
+    package var ended: EmulatorError {
+        .failed(program: QemuProgram.system.rawValue, why: "it ended: \(endingText)")
+    }
+
     /// Presses its power button.
-    package func pressPowerButton() throws(EmulatorError) { try qmp.execute("system_powerdown") }
+    package func pressPowerButton() throws(EmulatorError) { try execute("system_powerdown") }
 
     /// Whether QEMU has ended.
     package var hasEnded: Bool {
@@ -173,8 +198,15 @@ package final class RunningMachine {
     /// Whether QEMU has ended by itself without an error: the guest has switched itself off.
     package var hasEndedWell: Bool { hasEnded && ending == .exited(0) }
 
+    /// How QEMU has ended: its last messages, or how the kernel reports its end if it gave none.
+    package var endingText: String {
+        let words = lastWords
+        guard words.isEmpty, let ending else { return words }
+        return "\(ending)" + (ending == .signalled(9) ? " (if memory ran out: --memory takes less)" : "")
+    }
+
     /// QEMU's last messages.
-    package var lastWords: String {
+    private var lastWords: String {
         let bytes = (try? Files.read(errors, limit: 1 << 20)) ?? []
         let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").suffix(3)
         return lines.map { ConsoleText.shown(String($0)) }.joined(separator: " / ")
@@ -190,8 +222,8 @@ package final class RunningMachine {
         _ = waitForEnd()
     }
 
-    private func waitForEnd() -> Bool {
-        let deadline = SystemFacts.monotonicSeconds() + 10
+    private func waitForEnd(seconds: Double = 10) -> Bool {
+        let deadline = SystemFacts.monotonicSeconds() + seconds
         while !hasEnded, SystemFacts.monotonicSeconds() < deadline { SystemFacts.sleep(seconds: 0.05) }
         return hasEnded
     }

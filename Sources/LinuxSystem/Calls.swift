@@ -57,12 +57,16 @@ package enum Files {
         temporary.append(".\(path.lastComponent?.string ?? "file").reforge-new")
         let descriptor = try OwnedDescriptor.open(
             temporary, .writeOnly, options: [.create, .truncate, .noFollow], permissions: permissions)
+        var isInPlace = false
+        // A full filesystem must not keep half a file.
+        defer { if !isInPlace { try? remove(temporary) } }
         do { _ = try descriptor.raw.writeAll(bytes) } catch {
             throw SystemCallError("write", temporary.string, error as? Errno ?? .ioError)
         }
         try sync(descriptor.raw, temporary.string)
         try descriptor.close()
         try rename(temporary, to: path)
+        isInPlace = true
         try syncFolder(of: path)
     }
 

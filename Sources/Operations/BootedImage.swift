@@ -174,8 +174,14 @@ final class BootedImage {
         }
         throw JobFailure(
             .ioError,
-            "\(place) is full, and takes nothing more of what the machine writes. Make room there, or name another folder "
-                + (scratch == nil ? "with --keep" : "with TMPDIR"))
+            "\(place) is full, and takes nothing more of what the machine writes. Make room there, or \(otherPlace)")
+    }
+
+    /// How the guest's writes go elsewhere, for a person.
+    private var otherPlace: String {
+        if scratch != nil { return "name another folder with TMPDIR" }
+        return isOverlay
+            ? "move \(text) and its .reforge.json to another folder" : "name another folder with --keep"
     }
 
     /// Where the guest's writes go.

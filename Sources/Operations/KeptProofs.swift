@@ -32,7 +32,7 @@ package enum KeptProofs {
         // What the files show would not be encrypted.
         let kept = coding.isEncrypted ? proof.withoutAttachments : proof
         let files = ProofFiles(beside: path)
-        try files.write(kept, keys.signingIdentity(image, coding))
+        try files.write(kept, try keys.signingIdentity(path, coding))
         return files.facts.string
     }
 
@@ -44,11 +44,11 @@ package enum KeptProofs {
             guard let exact = opened.exactText,
                 case .snapshot(let address) = try ImageAddress.parse(exact, .thisMachine)
             else { return nil }
-            return try OpenedRepository.open(address.repository, keys).proofs(of: id).last
+            return try OpenedRepository.open(address.repository, keys).lastProof(of: id)
         }
         guard let path = opened.path else { return nil }
         return try ProofFiles(beside: path).read(
-            of: id, keys.signingIdentity(opened.text, opened.reader.coding))
+            of: id, try keys.signingIdentity(path, opened.reader.coding))
     }
 }
 

@@ -67,10 +67,13 @@ package final class KeyRing {
 
     /// The identity that signs what is kept beside an image: an encrypted one names its contents by plain hashes, which
     /// anyone can compute.
-    /// - Parameter name: the path of the image, opened before.
-    package func signingIdentity(_ name: String, _ coding: ChunkCoding) -> ChunkIdentity {
-        if coding.isEncrypted, case .plain = coding.identity, let known = images[name] { return .keyed(known.id) }
-        return coding.identity
+    /// - Parameter path: the path of the image, opened before.
+    /// - Throws: `ImageError.key` without the keys of an encrypted image: a signature without a key proves nothing.
+    package func signingIdentity(_ path: FilePath, _ coding: ChunkCoding) throws(ImageError) -> ChunkIdentity {
+        guard coding.isEncrypted, case .plain = coding.identity else { return coding.identity }
+        // The name by which its reader has asked: a path has no doubled slashes.
+        guard let known = images[path.string] else { throw .key("the keys of the image \(path) are not known") }
+        return .keyed(known.id)
     }
 
     /// Whether something was encrypted and opened.

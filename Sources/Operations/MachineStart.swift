@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+import Emulator
 import ImageModel
 import SystemPackage
 
@@ -23,8 +24,10 @@ package struct MachineStart: Encodable, Equatable {
         guard ["x86_64", "unknown", ""].contains(manifest.machine.architecture) else { return }
         var words = ["qemu-system-x86_64", "-m", "2G"]
         if firmware == .uefi { words += ["-machine", "q35", "-bios", "/usr/share/ovmf/OVMF.fd"] }
+        // A name before a colon would be that of a protocol.
+        let plain = output.string.contains(":") ? QemuText.plainPath(output) : output.string
         // A comma ends a value of QEMU's options; a doubled one is a comma.
-        let file = output.string.replacing(",", with: ",,")
+        let file = plain.replacing(",", with: ",,")
         if sectorSize == 512 {
             words += ["-drive", "file=\(file),format=\(format.driver)"]
         } else {

@@ -54,7 +54,8 @@ package struct ProofFiles {
         var written: [FilePath] = []
         for (bytes, path) in [(picture, screenshot), (log, serialLog), (json, facts)] {
             guard let bytes else { continue }
-            try Files.write(bytes, to: path)
+            // As images are: a picture and a log show what is in the system.
+            try Files.write(bytes, to: path, permissions: [.ownerReadWrite, .groupRead])
             written.append(path)
         }
         return written

@@ -102,7 +102,8 @@ extension BootVerdict {
     /// The sign or the reason: its name for programs, and a sentence part for a person.
     func sign(expecting text: String?) -> String {
         switch self {
-        case .proven(.expectedText(let place)): "expected-text: “\(text ?? "")” was on \(place.description)"
+        case .proven(.expectedText(let place)):
+            "expected-text: “\(String((text ?? "").unicodeScalars.prefix(200)))” was on \(place.description)"
         case .proven(let sign): "\(sign.name): \(sign.description)"
         case .started: "no-sign: the screen stands still, and nothing says what it shows"
         case .notProven(let reason): "\(reason.rawValue): the system \(reason.sentence)"

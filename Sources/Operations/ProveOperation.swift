@@ -121,7 +121,11 @@ package final class ProveOperation {
             let step = try watch.step()
             try cancellation.check()
             if let damage = image.damage { throw damage }
-            if !step.events.isEmpty { try image.checkWrites(machine, step.events) }
+            // Not only after an event: an NVMe disk of QEMU reports a failed write to its guest alone.
+            try image.checkWrites(machine, step.events)
+            if image.choice.usesKVM, step.verdict == .notProven(.stopped) {
+                throw EmulatorError.failed(program: QemuProgram.system.rawValue, why: "KVM stopped the machine")
+            }
             if let verdict = step.verdict { return verdict }
             if image.choice.usesKVM, watch.isSilent, watch.seconds > Self.silence {
                 throw EmulatorError.failed(

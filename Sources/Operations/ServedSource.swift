@@ -123,7 +123,7 @@ package struct ServedSource {
             let request = RecordingRequest(path, cancellation: keys.cancellation, unlock: keys.imageKeys)
             let opened = try index(request)
             self.init(
-                opened, text, exactText: text, keys.signingIdentity(text, opened.coding),
+                opened, text, exactText: text, try keys.signingIdentity(path, opened.coding),
                 names: CapturedHost(opened.header.manifest, path: path))
         case .disk(let format):
             let disk = try RecordedDisk(path, format, scratch: scratch, keys)

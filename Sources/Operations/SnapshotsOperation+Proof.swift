@@ -32,7 +32,7 @@ extension SnapshotsOperation {
             }
             let repository = try OpenedRepository.open(address.repository, keys)
             let snapshot = try OpenedRepository.find(address, in: repository, events)
-            guard let proof = try repository.proofs(of: snapshot.info.id).last else {
+            guard let proof = try repository.lastProof(of: snapshot.info.id) else {
                 throw JobFailure(
                     .notFound, "\(job.repository) has no proof yet: `reforge prove \(job.repository)` makes one")
             }

@@ -94,7 +94,7 @@ package final class VirtualMachineOperation {
         guard machine.hasEndedWell else {
             throw JobFailure(
                 .ioError,
-                "QEMU ended with an error: \(machine.lastWords)"
+                "QEMU ended with an error: \(machine.endingText)"
                     + (image.choice.usesKVM ? ". If KVM is the cause: --no-kvm" : ""))
         }
     }

@@ -2,15 +2,17 @@
 import Codecs
 
 /// The name of a proof: its snapshot, its time, and a random number. Sorted, the proofs of a snapshot are in the order
-/// of their times.
+/// in which they were stored.
 struct ProofName: Comparable, CustomStringConvertible {
     let snapshot: ContentHash
-    /// The time in seconds since 1970, and a random number.
+    /// The time, and a random number.
     let tail: StoreName
+    /// The time in seconds since 1970, or later: behind the proof before it.
+    var seconds: UInt64 { tail.high }
 
-    init(snapshot: ContentHash, unixSeconds: Int64) {
+    init(snapshot: ContentHash, seconds: UInt64) {
         self.snapshot = snapshot
-        tail = StoreName(high: UInt64(max(0, unixSeconds)), low: StoreName.random().low)
+        tail = StoreName(high: seconds, low: StoreName.random().low)
     }
 
     /// From the name of an object; `nil` for anything else.

@@ -21,26 +21,28 @@ extension Repository {
             throw .missing(
                 "there is no snapshot \(proof.facts.imageID.prefix(12)) in \(name) that the proof could be stored with")
         }
-        let proofName = ProofName(
-            snapshot: id, unixSeconds: TimeText(proof.facts.made)?.unixSeconds ?? SystemFacts.unixSeconds())
+        let made = UInt64(max(0, TimeText(proof.facts.made)?.unixSeconds ?? SystemFacts.unixSeconds()))
+        // The last one counts, and clocks differ: an older verdict from a machine that was ahead must not hide this one.
+        let last = try proofNames()[id]?.last?.seconds ?? 0
+        let proofName = ProofName(snapshot: id, seconds: max(made, last < .max ? last + 1 : last))
         let bytes: [UInt8]
         do { bytes = try ProofFile.bytes(proof, proofName, secrets) } catch { throw .about(name, error) }
         try mayPublish()
         try store.put(.proof(proofName), bytes, [.durable, .isNew])
     }
 
-    /// The newest proofs of a snapshot, oldest first.
-    /// - Throws: for a proof that is damaged, was tampered with, or is of another snapshot.
-    package func proofs(of id: ContentHash) throws(ImageError) -> [RestoreProof] {
-        var proofs: [RestoreProof] = []
-        for name in try proofNames()[id] ?? [] {
+    /// The newest proof of a snapshot; `nil` for none. Older ones that are damaged take nothing from it.
+    /// - Throws: if it is damaged, was tampered with, or is of another snapshot.
+    package func lastProof(of id: ContentHash) throws(ImageError) -> RestoreProof? {
+        for name in (try proofNames()[id] ?? []).reversed() {
             guard let file = try openedProof(name) else { continue }
-            proofs.append(try ProofFile.proof(file, name, secrets))
+            return try ProofFile.proof(file, name, secrets)
         }
-        return proofs
+        return nil
     }
 
-    /// The facts of the newest proofs of all snapshots, oldest first, without their attachments; and the damaged ones.
+    /// The facts of the newest proofs of all snapshots, oldest first, without their attachments, from the last damaged one
+    /// on; and the damaged ones.
     package func proofFacts() -> (
         whole: [ContentHash: [RestoreProof.Facts]], damaged: [(name: String, error: ImageError)]
     ) {
@@ -52,7 +54,11 @@ extension Repository {
             do {
                 guard let file = try openedProof(name) else { continue }
                 whole[name.snapshot, default: []].append(try ProofFile.facts(file, name, secrets).signed.proof)
-            } catch { damaged.append((store.name(of: .proof(name)), error)) }
+            } catch {
+                damaged.append((store.name(of: .proof(name)), error))
+                // It may have said the contrary: an older one must not be taken for the last.
+                whole[name.snapshot] = nil
+            }
         }
         return (whole, damaged)
     }

@@ -71,6 +71,13 @@ private let getty = "\r\nDebian GNU/Linux 12 web1 ttyS0\r\n\r\nweb1 login: "
         #expect(script.verdict == .notProven(.restarts))
     }
 
+    @Test func aMachineThatIsStoppedHasNoSign() {
+        var script = Script()
+        script.serial(20, kernel + getty)
+        script.at(26, .stop)
+        #expect(script.verdict(at: 60) == .notProven(.stopped))
+    }
+
     @Test func aMachineThatSwitchesItselfOffHasNotStarted() {
         var script = Script()
         script.serial(20, kernel + getty)
@@ -226,6 +233,6 @@ private let getty = "\r\nDebian GNU/Linux 12 web1 ttyS0\r\n\r\nweb1 login: "
 
     @Test(arguments: [
         "Last login: Mon Nov 30", "web1 login: root", "please now login: ", "the last login:", "*Debian login: x",
-        " login:",
+        " login:", String(repeating: "a", count: 300) + " login:",
     ]) func otherLines(_ line: String) { #expect(BootSigns.loginPrompt(line) == nil) }
 }

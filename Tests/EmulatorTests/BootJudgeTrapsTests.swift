@@ -70,6 +70,17 @@ import Testing
     }
 
     @Test(arguments: [
+        "🔐 Please enter passphrase for disk data (crypt): (press TAB for no echo) ", "Enter passphrase for /dev/sda3: ",
+        "Please unlock disk sda3_crypt: ",
+    ]) func aTextBeforeAPassphraseIsNoProof(_ question: String) {
+        var judge = judge(expecting: "Debian GNU/Linux")
+        let text = Self.kernel + "Welcome to Debian GNU/Linux 12 (bookworm)!\r\n" + question
+        judge.take(.output(.serial, Array(text.utf8)), at: 20)
+        #expect(judge.verdict(at: 100) == nil)
+        #expect(judge.verdict(at: 301) == .notProven(.timeout))
+    }
+
+    @Test(arguments: [
         "[  OK  ] Reached target reboot.target - System Reboot.", "[  OK  ] Reached target System Shutdown.",
         "[   25.000000] reboot: System halted",
     ]) func aSystemThatGoesDownTakesItsTextBack(_ line: String) {

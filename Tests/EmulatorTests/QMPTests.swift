@@ -62,6 +62,8 @@ import Testing
         #expect(BootWatch.observation(of: .init(name: "RESET", data: byHost)) == nil)
         #expect(BootWatch.observation(of: .init(name: "SHUTDOWN", data: byGuest)) == .powerOff)
         #expect(BootWatch.observation(of: .init(name: "GUEST_PANICKED")) == .panic)
+        // A machine that QEMU or KVM has stopped shows its login for ever.
+        #expect(BootWatch.observation(of: .init(name: "STOP")) == .stop)
     }
 
     @Test func theAgentAnswersOnlyItsQuestion() {
@@ -81,5 +83,10 @@ import Testing
         _ = agent.question()
         found = answers("garbage\n{\"return\": 3}\n")
         #expect(found.isEmpty)
+        // One character, as Swift counts them.
+        _ = agent.question()
+        let long = "a" + String(repeating: "\u{301}", count: 10_000)
+        found = answers("{\"return\": 4}\n{\"return\": {}}\n{\"return\": {\"pretty-name\": \"\(long)\"}}\n")
+        #expect(found.map(\.unicodeScalars.count) == [80])
     }
 }

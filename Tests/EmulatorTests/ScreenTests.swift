@@ -136,6 +136,7 @@ private struct Canvas {
         #expect(text.current == "web1 login: ")
         for _ in 0..<100 { text.take([UInt8](repeating: 0x41, count: 10_000)) }
         #expect(text.lines.count <= 500 && text.current.utf8.count <= 4096)
-        #expect(ConsoleText.shown("a\u{1B}[2Jb\u{202E}") == "a\\u{1b}[2Jb\\u{202e}")
+        #expect(ConsoleText.shown("a\u{1B}[2Jb\u{202E}é") == "a\\u{1b}[2Jb\\u{202e}é")
+        #expect(ConsoleText.shown("\u{2066}\u{2028}") == "\\u{2066}\\u{2028}")
     }
 }

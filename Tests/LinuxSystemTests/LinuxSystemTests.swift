@@ -95,6 +95,15 @@ import Testing
         #expect(folder.names(in: "etc/deep") == ["er"])
     }
 
+    /// As on a full filesystem.
+    @Test func aFileThatCannotBeReplacedLeavesNoPiece() throws {
+        let scratch = try ScratchFolder()
+        let path = scratch.path.appending("file")
+        try Files.makeFolders(path)
+        #expect(throws: SystemCallError.self) { try Files.write([1], to: path) }
+        #expect(Files.names(in: scratch.path) == ["file"])
+    }
+
     @Test func queuesKeepOrderAndEnd() throws {
         let queue = BoundedQueue<Int>(capacity: 2)
         let producer = try WorkerThread {

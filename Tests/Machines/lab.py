@@ -206,9 +206,11 @@ class Context:
 
     # MARK: actions
 
-    def reforge(self, *arguments: str | Path, codes: tuple[int, ...] = (0,), timeout: float = 600) -> str:
+    def reforge(
+        self, *arguments: str | Path, codes: tuple[int, ...] = (0,), timeout: float = 600, **environment: str
+    ) -> str:
         """Runs the binary on this host; gives its stdout. Fails on exit codes outside `codes`."""
-        return run(self.binary, *arguments, codes=codes, timeout=timeout)
+        return run(self.binary, *arguments, codes=codes, timeout=timeout, **environment)
 
     def machine(self, name: str, **options: Any) -> Machine:
         """A machine that logs into this test's log folder."""
@@ -224,12 +226,13 @@ class Context:
             return wait_for_proof(machine, timeout)
 
 
-def run(*command: str | Path, codes: tuple[int, ...] = (0,), timeout: float = 300) -> str:
+def run(*command: str | Path, codes: tuple[int, ...] = (0,), timeout: float = 300, **environment: str) -> str:
     """Runs a command; gives its stdout; on failure, raises with the end of its output."""
     words = [str(word) for word in command]
     done = subprocess.run(
-        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
-    )
+        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=timeout, check=False,
+        env=os.environ | environment,
+    )  # fmt: skip
     if done.returncode not in codes:
         said = "\n".join(f"    | {line}" for line in (done.stdout + done.stderr).splitlines()[-25:])
         raise AssertionError(f"`{' '.join(words)}` ended with {done.returncode}:\n{said}")

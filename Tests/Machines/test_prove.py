@@ -46,7 +46,7 @@ def proven(ctx: Context, image: Path | str, *options: str, code: int = 0) -> dic
     out = ctx.folder / "proof"
     said = ctx.reforge(
         "prove", image, "--json", "--no-kvm", "--memory", "768M", "--timeout", str(TIMEOUT), "--output", out, *options,
-        codes=(code,), timeout=TIMEOUT + 120,
+        codes=(code,), timeout=TIMEOUT + 120, TMPDIR=str(ctx.folder),
     )  # fmt: skip
     report = json.loads(said)
     kept = json.loads((out / "verdict.json").read_text())
@@ -57,9 +57,11 @@ def proven(ctx: Context, image: Path | str, *options: str, code: int = 0) -> dic
 
 
 def expect_nothing_left(ctx: Context) -> None:
-    """No machine and no folder of one is left."""
+    """No machine with its overlay in the folder of the test is left, and no folder of one."""
     left = [line for line in run("ps", "-eo", "args").splitlines() if "qemu-system" in line and str(ctx.folder) in line]
     expect(not left, f"a machine is left: {left}")
+    folders = list(ctx.folder.glob("reforge-*"))
+    expect(not folders, f"a folder is left: {folders}")
 
 
 @time_limit(TIMEOUT + 300)

@@ -96,6 +96,8 @@ import Testing
         var manifest = try manifest()
         let odd = MachineStart(manifest, .vhd, "my, it's.vhd", sectorSize: 512)
         #expect(odd.command == #"qemu-system-x86_64 -m 2G -drive 'file=my,, it'\''s.vhd,format=vpc'"#)
+        let colon = MachineStart(manifest, .vhd, "2026-11-30T20:00.vhd", sectorSize: 512)
+        #expect(colon.command?.contains("file=./2026-11-30T20:00.vhd,") == true)
         let large = MachineStart(manifest, .raw, "a.img", sectorSize: 4096)
         #expect(large.command?.contains("logical_block_size=4096") == true)
         manifest.machine.architecture = "aarch64"

@@ -13,23 +13,10 @@ import Testing
 
 /// Where the verdict of `prove` is kept.
 @Suite(.enabled(if: ChildProcess.canFind("qemu-img"), "needs qemu-img"))
-struct ProofKeeperTests {
-    private let scratch: ScratchFolder
-    private let events = KeptEvents()
+struct ProofKeeperTests: OperationSuite {
+    let scratch: ScratchFolder
+    let events = KeptEvents()
     init() throws { scratch = try ScratchFolder() }
-
-    private func path(_ name: String) -> String { scratch.path.appending(name).string }
-    private func keys(_ password: String? = nil) -> KeyRing {
-        KeyRing(FixedPassword(bytes: password.map { Array($0.utf8) }), events, Cancellation())
-    }
-
-    private func capture(_ image: String, _ password: String? = nil) throws -> ContentHash {
-        try Files.write((0..<1 << 20).map { UInt8(truncatingIfNeeded: $0 / 7) }, to: FilePath(path("disk")))
-        var job = CaptureJob(disk: path("disk"), image: path(image))
-        (job.encrypts, job.host) = (password != nil, image.hasSuffix("@") ? "host" : nil)
-        let report = try CaptureOperation(job, keys: keys(password), events: events, toolVersion: "test").run()
-        return try #require(ContentHash(hexadecimal: report.imageID))
-    }
 
     private func booted(_ text: String) throws -> BootedImage { try BootedImage(text, MachineOptions(), keys()) }
 
@@ -47,9 +34,7 @@ struct ProofKeeperTests {
     }
 
     @Test func aVerdictIsStoredWithItsSnapshotAndInAFolder() throws {
-        _ = try InitRepositoryOperation(
-            InitRepositoryJob(repository: path("repo")), keys: keys(), likeKeys: keys(), events: events
-        ).run()
+        try makeRepository()
         let id = try capture("repo@")
         let image = try booted("\(path("repo"))@latest")
         defer { image.end() }
@@ -178,6 +163,12 @@ struct ProofKeeperTests {
             machine.stop()
             #expect(machine.hasEnded && machine.settings.usesKVM == image.choice.usesKVM)
         }
+    }
+
+    /// A long text from a guest or the command line must not push out what a proof says of the image.
+    @Test func aLongSignIsBounded() {
+        let long = String(repeating: "x", count: 100_000)
+        #expect(BootVerdict.proven(.expectedText(.serial)).sign(expecting: long).utf8.count < 400)
     }
 
     @Test func theSignNamesTheExpectedText() {

@@ -11,24 +11,10 @@ import Testing
 @testable import Repository
 
 /// Proofs beside image files, in lists, and saved in folders.
-@Suite struct ProofOperationTests {
-    private let scratch: ScratchFolder
-    private let events = KeptEvents()
+@Suite struct ProofOperationTests: OperationSuite {
+    let scratch: ScratchFolder
+    let events = KeptEvents()
     init() throws { scratch = try ScratchFolder() }
-
-    private func path(_ name: String) -> String { scratch.path.appending(name).string }
-    private func keys(_ password: String? = nil) -> KeyRing {
-        KeyRing(FixedPassword(bytes: password.map { Array($0.utf8) }), events, Cancellation())
-    }
-
-    /// Captures a small disk.
-    private func capture(_ image: String, _ password: String? = nil, seed: UInt8 = 1) throws -> ContentHash {
-        try Files.write((0..<1 << 20).map { UInt8(truncatingIfNeeded: $0 / 7) ^ seed }, to: FilePath(path("disk")))
-        var job = CaptureJob(disk: path("disk"), image: path(image))
-        (job.encrypts, job.host) = (password != nil && !image.hasSuffix("@"), image.hasSuffix("@") ? "host" : nil)
-        let report = try CaptureOperation(job, keys: keys(password), events: events, toolVersion: "test").run()
-        return try #require(ContentHash(hexadecimal: report.imageID))
-    }
 
     private func proof(_ id: ContentHash) -> RestoreProof {
         RestoreProof(
@@ -39,7 +25,11 @@ import Testing
     }
 
     private func inspected(_ image: String, _ password: String? = nil) throws -> InspectReport {
-        try InspectOperation(InspectJob(disk: path(image)), keys: keys(password), events: events).run()
+        try inspected(at: path(image), password)
+    }
+
+    private func inspected(at place: String, _ password: String? = nil) throws -> InspectReport {
+        try InspectOperation(InspectJob(disk: place), keys: keys(password), events: events).run()
     }
 
     @Test func aProofIsKeptBesideAnImageFile() throws {
@@ -50,6 +40,11 @@ import Testing
         #expect(place == path("disk.img.zst.proof.json"))
         #expect(try Files.read(FilePath(path("disk.img.zst.proof.png"))) == made.screenshot)
         #expect(try Files.read(FilePath(path("disk.img.zst.proof.log"))) == made.serialLog)
+        // Like the image, it is no matter of other users.
+        for suffix in ["json", "png", "log"] {
+            let status = try Stat(FilePath(path("disk.img.zst.proof.\(suffix)")))
+            #expect(status.permissions.isDisjoint(with: .otherReadWriteExecute), "\(suffix)")
+        }
         let report = try inspected("disk.img.zst")
         #expect(report.proof == made.facts)
         #expect(report.text.contains("proven at 2026-02-03T04:05:06Z after 42 s: login?[2J prompt (bios, QEMU 10.0.2)"))
@@ -86,13 +81,17 @@ import Testing
         #expect(try inspected("disk.img.enc", "secret").proof?.verdict == .proven)
         // Signed without the image's key.
         try ProofFiles(beside: FilePath(path("disk.img.enc"))).write(proof(id).withoutAttachments, .plain)
-        #expect(try inspected("disk.img.enc", "secret").proof == nil)
+        let spellings = [path("disk.img.enc"), "\(scratch.path)//disk.img.enc"]
+        for place in spellings { #expect(try inspected(at: place, "secret").proof == nil, "\(place)") }
+        // Any spelling of the path signs with the key.
+        _ = try KeptProofs.store(proof(id), for: spellings[1], keys("secret"))
+        for place in spellings {
+            #expect(try inspected(at: place, "secret").proof?.verdict == .proven, "\(place)")
+        }
     }
 
     @Test func snapshotsShowAndSaveProofs() throws {
-        _ = try InitRepositoryOperation(
-            InitRepositoryJob(repository: path("repo")), keys: keys(), likeKeys: keys(), events: events
-        ).run()
+        try makeRepository()
         let id = try capture("repo@")
         let address = "\(path("repo"))@\(id)"
         func list() throws -> SnapshotsOperation.Findings {

@@ -8,15 +8,10 @@ import TestSupport
 import Testing
 
 /// A repository from its making to its pruning, with no command around it.
-@Suite struct RepositoryOperationTests {
-    private let scratch: ScratchFolder
-    private let events = KeptEvents()
+@Suite struct RepositoryOperationTests: OperationSuite {
+    let scratch: ScratchFolder
+    let events = KeptEvents()
     init() throws { scratch = try ScratchFolder() }
-
-    private func path(_ name: String) -> String { scratch.path.appending(name).string }
-    private func keys(_ password: String? = nil) -> KeyRing {
-        KeyRing(FixedPassword(bytes: password.map { Array($0.utf8) }), events, Cancellation())
-    }
 
     /// A disk of 8 MiB with two partitions of raw bytes, 2 MiB each.
     private func makeDisk() throws {
@@ -34,11 +29,6 @@ import Testing
         var bytes = try Files.read(FilePath(path("disk")), limit: 1 << 30)
         bytes[4 << 20 | 1 << 19] ^= 0x55
         try Files.write(bytes, to: FilePath(path("disk")))
-    }
-
-    private func makeRepository(_ name: String = "repo") throws {
-        let job = InitRepositoryJob(repository: path(name))
-        _ = try InitRepositoryOperation(job, keys: keys(), likeKeys: keys(), events: events).run()
     }
 
     private func capture() throws -> CaptureReport {
