@@ -29,6 +29,7 @@ package final class ApplianceSession {
     private let servers: [NBDServer]
     private let folder: PrivateFolder?
     private let thread: WorkerThread?
+    private let diskCount: Int
     /// Of the walk under way.
     private var check: WalkCheck?
     private var isClosed = false
@@ -73,6 +74,7 @@ package final class ApplianceSession {
             }
         }
         (self.servers, self.folder, thread) = (servers, folder, nil)
+        diskCount = disks.count
     }
 
     /// An agent in this process, on block devices of this machine: only on the medium, whose kernel reads disks anyway.
@@ -83,6 +85,7 @@ package final class ApplianceSession {
         let started = try Self.agent(cancellation) { DiskVolumes(disks, folder: place) }
         (channel, thread, kernel) = (started.channel, started.thread, started.kernel)
         (servers, folder, program) = ([], nil, nil)
+        diskCount = disks.count
     }
 
     /// An agent in this process, on folders in place of volumes.
@@ -90,6 +93,7 @@ package final class ApplianceSession {
         let started = try Self.agent(cancellation) { FolderVolumes(folders) }
         (channel, thread, kernel) = (started.channel, started.thread, started.kernel)
         (servers, folder, program) = ([], nil, nil)
+        diskCount = 0
     }
 
     deinit { close() }
@@ -229,7 +233,19 @@ package final class ApplianceSession {
     package func volumes() throws(ApplianceError) -> [AgentVolume] {
         try ask(.volumes)
         guard case .volumes(let volumes) = try reply() else { throw .untrusted("no list of volumes") }
+        try Self.check(volumes, diskCount: diskCount)
         return volumes
+    }
+
+    /// Every disk has a volume, if only one of unknown contents. A disk that the machine has not found must not look
+    /// like one without files.
+    static func check(_ volumes: [AgentVolume], diskCount: Int) throws(ApplianceError) {
+        let found = Set(volumes.map { Int($0.disk) })
+        guard (0..<diskCount).allSatisfy(found.contains) else {
+            throw .machine(
+                "the appliance did not find the disk: reading the image may take too long. Try again, or copy the image to a faster place first"
+            )
+        }
     }
 
     package func mount(

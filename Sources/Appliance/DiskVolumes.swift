@@ -218,8 +218,8 @@ package final class DiskVolumes: AgentVolumes {
     }
 
     /// Modules that the kernel does not load by itself.
-    static func loadModules(_ names: [String]) {
-        _ = try? ChildProcess.run(["modprobe", "-a", "-q", "-b", "--"] + names, timeoutSeconds: 60)
+    static func loadModules(_ names: [String], timeoutSeconds: Double = 60) {
+        _ = try? ChildProcess.run(["modprobe", "-a", "-q", "-b", "--"] + names, timeoutSeconds: timeoutSeconds)
     }
 }
 

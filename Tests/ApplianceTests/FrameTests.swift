@@ -66,6 +66,14 @@ struct FrameTests {
         #expect(try session.volumes().isEmpty)
     }
 
+    /// `ls` and `diff --files` of a disk that the machine has not found would end well, with nothing.
+    @Test func aDiskWithoutVolumesIsAFailure() throws {
+        let volume = AgentVolume(id: 0, disk: 0, partition: 1, byteCount: 1)
+        try ApplianceSession.check([volume], diskCount: 1)
+        #expect(throws: ApplianceError.self) { try ApplianceSession.check([], diskCount: 1) }
+        #expect(throws: ApplianceError.self) { try ApplianceSession.check([volume, volume], diskCount: 2) }
+    }
+
     @Test func aSilentPeerIsGivenUp() throws {
         let pair = try OwnedDescriptor.socketPair()
         let other = OwnedDescriptor(owning: pair.other)
