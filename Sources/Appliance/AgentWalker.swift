@@ -132,7 +132,7 @@ final class AgentWalker {
 
     /// Adds the attributes. One that cannot be read does not keep the contents back.
     private func addAttributes(of node: TreeNode, to entry: inout AgentEntry) throws(ApplianceError) {
-        guard walk.contents, entry.kind != .hardLink else { return }
+        guard walk.contents ? entry.kind != .hardLink : walk.attributes else { return }
         var (found, failure) = node.attributes()
         var byteCount = 0
         let all = found.count

@@ -259,11 +259,14 @@ package final class ApplianceSession {
 
     /// Begins a walk: what is at and below a path.
     package func beginWalk(
-        _ mounted: Mounted, _ path: [UInt8], depth: UInt32 = .max, followsLast: Bool = false, contents: Bool = false
+        _ mounted: Mounted, _ path: [UInt8], depth: UInt32 = .max, followsLast: Bool = false, contents: Bool = false,
+        attributes: Bool = false
     ) throws(ApplianceError) {
         try ask(
             .walk(
-                .init(mount: mounted.number, path: path, depth: depth, followsLast: followsLast, contents: contents)))
+                .init(
+                    mount: mounted.number, path: path, depth: depth, followsLast: followsLast, contents: contents,
+                    attributes: attributes)))
         check = WalkCheck(contents: contents, depth: depth)
     }
 

@@ -21,7 +21,7 @@ package final class FilesDiffOperation {
             package var change: Kind
             package var volume: String
             package var path: String
-            /// Of a change: `content`, `size`, `kind`, `permissions`, `owner`, `target`, `time`.
+            /// Of a change: `content`, `size`, `kind`, `permissions`, `owner`, `target`, `attributes`, `time`.
             package var what: [String]
             package var byteCountThen: UInt64?
             package var byteCountNow: UInt64?
@@ -119,8 +119,7 @@ package final class FilesDiffOperation {
     // MARK: Merging
 
     private func merge(_ volume: String, _ old: Side, _ new: Side, _ progress: Progress) throws {
-        try old.opened.session.beginWalk(old.mounted, [])
-        try new.opened.session.beginWalk(new.mounted, [])
+        for side in [old, new] { try side.opened.session.beginWalk(side.mounted, [], attributes: true) }
         var (first, second) = (try next(old, volume), try next(new, volume))
         var count: UInt64 = 0
         while first != nil || second != nil {
@@ -187,6 +186,7 @@ package final class FilesDiffOperation {
         if old.permissions != new.permissions { what.append("permissions") }
         if old.owner != new.owner || old.group != new.group { what.append("owner") }
         if old.target != new.target || (old.major, old.minor) != (new.major, new.minor) { what.append("target") }
+        if old.sortedAttributes != new.sortedAttributes { what.append("attributes") }
         let isOtherTime =
             old.modified != new.modified || old.modifiedNanoseconds != new.modifiedNanoseconds
         // A folder's time changes with each entry, which is listed itself.
