@@ -42,6 +42,8 @@ package final class FolderReceiver: FileReceiver {
     /// Where the first name of each file with several names is: components below the top.
     private var links: [UInt64: [[UInt8]]] = [:]
     private var warned: Set<String> = []
+    /// The first folder on each filesystem that was there, by its device: one can be mounted below the top.
+    private var filesystems: [UInt64: FolderWriter] = [:]
     /// In temporary names: a command that was killed in a container can have left files with this process's id.
     let token = String(UInt64.random(in: .min ... .max), radix: 36)
     private var number: UInt64 = 0
@@ -82,7 +84,7 @@ package final class FolderReceiver: FileReceiver {
     }
 
     package func finish() throws {
-        do { try top.sync() } catch { throw SystemCallError("write", "the files to their disk", error) }
+        do { for folder in [top] + filesystems.values { try folder.sync() } } catch { throw SystemCallError("write", "the files to their disk", error) }
     }
 
     // MARK: Entries
@@ -136,7 +138,13 @@ package final class FolderReceiver: FileReceiver {
             levels.append(Level(folder: nil, name: name, entry: nil))
             return try destination(entry.path, error, "made")
         }
-        do { levels.append(Level(folder: try parent.folder(name), name: name, entry: made)) } catch {
+        do {
+            let folder = try parent.folder(name)
+            if made == nil, let device = parent.node(name)?.device, filesystems[device] == nil {
+                filesystems[device] = folder
+            }
+            levels.append(Level(folder: folder, name: name, entry: made))
+        } catch {
             levels.append(Level(folder: nil, name: name, entry: nil))
             return try destination(entry.path, error, "opened as a folder")
         }
@@ -370,31 +378,5 @@ package final class FolderReceiver: FileReceiver {
     private func warn(_ code: String, _ text: String) {
         guard warned.insert(code).inserted else { return }
         notices.warning(code, text)
-    }
-}
-
-extension FileDescriptor {
-    /// Copies the first bytes of a file; its holes stay holes.
-    /// - Returns: the bytes copied.
-    fileprivate func copySparse(of source: FileDescriptor, byteCount: UInt64) throws -> UInt64 {
-        try resize(to: Int64(clamping: byteCount))
-        var buffer = [UInt8](repeating: 0, count: 1 << 20)
-        var (position, copied): (UInt64, UInt64) = (0, 0)
-        while let range = try TreeNode.nextData(of: source, from: position, byteCount: byteCount) {
-            position = range.lowerBound
-            while position < range.upperBound {
-                let wanted = Int(min(UInt64(buffer.count), range.upperBound - position))
-                let count = try buffer.withUnsafeMutableBytes {
-                    try source.read(
-                        fromAbsoluteOffset: Int64(position),
-                        into: UnsafeMutableRawBufferPointer(rebasing: $0[..<wanted]))
-                }
-                guard count > 0 else { throw Errno.ioError }
-                _ = try writeAll(toAbsoluteOffset: Int64(position), buffer[..<count])
-                position += UInt64(count)
-                copied += UInt64(count)
-            }
-        }
-        return copied
     }
 }
