@@ -87,10 +87,12 @@ package final class FilesDiffOperation {
         }
         let (first, second) = (old.resolver.volumes.filter(\.isMountable), new.resolver.volumes.filter(\.isMountable))
         for volume in second where !first.contains(where: { $0.name == volume.name }) {
+            guard !isBlocked(volume, in: old) else { continue }
             findings.notes.append("\(volume.name) (\(volume.kindName)) has files only in \(job.to)")
         }
         for volume in first {
             guard let other = second.first(where: { $0.name == volume.name }) else {
+                guard !isBlocked(volume, in: new) else { continue }
                 findings.notes.append("\(volume.name) (\(volume.kindName)) has files only in \(job.from)")
                 continue
             }
@@ -100,6 +102,15 @@ package final class FilesDiffOperation {
             try merge(volume.name, sides.0, sides.1, progress)
             try decide(sides.0, sides.1, progress)
         }
+    }
+
+    /// Whether a volume of the one image cannot be read in the other one, which is recorded: neither a difference nor
+    /// an equal volume.
+    private func isBlocked(_ volume: AgentVolume, in other: OpenedAppliance) -> Bool {
+        let obstacle = other.resolver.volumes.first { $0.name == volume.name && !$0.obstacle.isEmpty }?.obstacle
+        guard let obstacle else { return false }
+        problem(volume.name, [], "it was not compared, as \(other.text) has it, and it cannot be read there: \(obstacle)")
+        return true
     }
 
     /// A mounted volume; `nil` if it cannot be mounted, which is recorded: the others are compared.
