@@ -30,6 +30,8 @@ package final class ApplianceSession {
     private let folder: PrivateFolder?
     private let thread: WorkerThread?
     private let diskCount: Int
+    /// Disks of this kernel that show images.
+    private var kernelDisks: [NetworkBlockDevice] = []
     /// Of the walk under way.
     private var check: WalkCheck?
     private var isClosed = false
@@ -79,12 +81,37 @@ package final class ApplianceSession {
 
     /// An agent in this process, on block devices of this machine: only on the medium, whose kernel reads disks anyway.
     package init(local disks: [FilePath], cancellation: Cancellation) throws(ApplianceError) {
-        let parent: FilePath = Files.exists("/run") ? "/run" : "/tmp"
-        let place: FilePath
-        do { place = try Files.makeTemporaryFolder("reforge-files", in: parent) } catch { throw .system(error) }
-        let started = try Self.agent(cancellation) { DiskVolumes(disks, folder: place) }
+        let started = try Self.agent(on: disks, cancellation)
         (channel, thread, kernel) = (started.channel, started.thread, started.kernel)
         (servers, folder, program) = ([], nil, nil)
+        diskCount = disks.count
+    }
+
+    /// An agent in this process, on images: only on the medium, whose kernel reads them as network block devices.
+    package init(attaching disks: [any ServedDisk], cancellation: Cancellation) throws(ApplianceError) {
+        let folder: PrivateFolder
+        do { folder = try PrivateFolder() } catch { throw .emulator(error) }
+        var servers: [NBDServer] = []
+        var devices: [NetworkBlockDevice] = []
+        do {
+            DiskVolumes.loadModules(["nbd"])
+            for (number, disk) in disks.enumerated() {
+                let server = try NBDServer(disk, at: .unix(folder.path.appending("disk\(number)")))
+                servers.append(server)
+                devices.append(try server.kernelDisk(of: disk))
+            }
+            let started = try Self.agent(on: devices.map(\.path), cancellation)
+            (channel, thread, kernel) = (started.channel, started.thread, started.kernel)
+        } catch {
+            devices = []
+            for server in servers { server.stop() }
+            switch error {
+            case let error as ApplianceError: throw error
+            case let error as SystemCallError: throw .system(error)
+            default: throw .machine("the image could not be attached: \(error)")
+            }
+        }
+        (self.servers, self.folder, program, kernelDisks) = (servers, folder, nil, devices)
         diskCount = disks.count
     }
 
@@ -105,6 +132,8 @@ package final class ApplianceSession {
         _ = program?.end(withinSeconds: 0.5)
         channel.end()
         thread?.join()
+        // The agent's mounts are gone now, and the servers still answer.
+        kernelDisks = []
         for server in servers { server.stop() }
     }
 
@@ -118,6 +147,13 @@ package final class ApplianceSession {
         var kernel: String
         var program: AttachedProgram?
         var thread: WorkerThread?
+    }
+
+    private static func agent(on disks: [FilePath], _ cancellation: Cancellation) throws(ApplianceError) -> Started {
+        let parent: FilePath = Files.exists("/run") ? "/run" : "/tmp"
+        let place: FilePath
+        do { place = try Files.makeTemporaryFolder("reforge-files", in: parent) } catch { throw .system(error) }
+        return try agent(cancellation) { DiskVolumes(disks, folder: place) }
     }
 
     private static func agent(

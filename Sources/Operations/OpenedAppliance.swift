@@ -31,9 +31,13 @@ package final class OpenedAppliance {
             }
             return bytes
         }
-        if SystemFacts.isRecoveryEnvironment {
+        if SystemFacts.isRecoveryEnvironment, let disk = Self.localDisk(text) {
             source = nil
-            session = try ApplianceSession(local: [try Self.localDisk(text)], cancellation: keys.cancellation)
+            session = try ApplianceSession(local: [disk], cancellation: keys.cancellation)
+        } else if SystemFacts.isRecoveryEnvironment {
+            let source = try ServedSource.open(text, keys)
+            self.source = source
+            session = try ApplianceSession(attaching: [source.disk], cancellation: keys.cancellation)
         } else {
             // Before the image is opened: finding no medium must not take long.
             let media = try ApplianceMedia.find(choice.media)
@@ -55,15 +59,9 @@ package final class OpenedAppliance {
             session, table: manifest?.table, capturedDiskName: manifest?.disk.kernelName)
     }
 
-    private static func localDisk(_ text: String) throws -> FilePath {
-        let isDisk = (try? Stat(FilePath(text)))?.type == .blockSpecial
-        guard isDisk, let real = Files.realPath(FilePath(text)) else {
-            throw JobFailure(
-                .refused,
-                "on the recovery medium, files of disks can be read, and \(text) is no disk. Read files of an image on another machine, or restore it"
-            )
-        }
-        return real
+    /// The node of a disk; `nil` for an image or a snapshot.
+    private static func localDisk(_ text: String) -> FilePath? {
+        (try? Stat(FilePath(text)))?.type == .blockSpecial ? Files.realPath(FilePath(text)) : nil
     }
 
     package func resolve(
