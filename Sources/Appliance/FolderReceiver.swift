@@ -247,8 +247,8 @@ package final class FolderReceiver: FileReceiver {
         guard options.overwrites, parent.exists(Array(String(decoding: temporary, as: UTF8.self).uppercased().utf8))
         else { return true }
         let path = (levels.map(\.name) + [name]).map { part in
-            let end = part.lastIndex { ![UInt8(ascii: "."), UInt8(ascii: " ")].contains($0) } ?? part.startIndex
-            return String(decoding: part[...end], as: UTF8.self).lowercased()
+            let last = part.lastIndex { ![UInt8(ascii: "."), UInt8(ascii: " ")].contains($0) }
+            return String(decoding: part.prefix(last.map { $0 + 1 } ?? part.count), as: UTF8.self).lowercased()
         }
         let text = path.joined(separator: "/")
         return folded.insert(text).inserted
